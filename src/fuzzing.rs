@@ -316,7 +316,11 @@ fn envoy(bytes: &[u8]) {
     let body = parts.next().unwrap_or_default();
     let list = String::from_utf8_lossy(parts.next().unwrap_or_default());
     let text = String::from_utf8_lossy(body);
-    let uncounted = Uncounted { listeners: vec!["a".to_owned()], managers: vec!["b".to_owned()] };
+    let uncounted = Uncounted {
+        listeners: vec!["a".to_owned()],
+        managers: vec!["b".to_owned()],
+        ..Uncounted::default()
+    };
     let _ = crate::envoy::stats::sample(body, &uncounted);
     let _ = XdsStats::parse(body).map(|stats| stats.missing());
     crate::envoy::stats::listener_names(&text);

@@ -1,6 +1,8 @@
-//! Requests to Envoy's admin for a drain. Only an answer with 200 counts as success, and every
-//! request has a time limit: an admin that refuses or hangs causes an error, not a delay.
+//! Requests to Envoy's admin for a drain. Only an answer with 200 counts as success. The caller
+//! gives up a request that takes too long.
 
+use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::Method;
@@ -10,24 +12,37 @@ use crate::core::envoy::Call;
 use crate::core::envoy::sample::Sample;
 use crate::envoy::listeners::Uncounted;
 use crate::envoy::server_info::ServerInfo;
-use crate::envoy::stats::{self, STATS_PATH};
+use crate::envoy::stats::{self, GAUGES_PATH, STATS_PATH};
 use crate::http::{Client, RequestError, request};
+use crate::os::on_thread::on_thread;
 
-/// The time limit of a single request, unless the caller has its own limit.
-const LIMIT: Duration = Duration::from_millis(500);
 /// The largest answer to a call, in bytes. Envoy sends a word or a sentence.
 const MAX_REPLY: usize = 4096;
-/// The largest answer with statistics. A statistic has about 90 bytes, and there are two for each
-/// listener and worker, so this is enough for 300 listeners on 64 workers.
-const MAX_STATS: usize = 4 * 1024 * 1024;
+/// The largest answer with statistics, in bytes. A statistic has about 90 bytes, and there are two
+/// for each listener and worker, so this is enough for 5,000 listeners on 64 workers.
+const MAX_STATS: usize = 64 * 1024 * 1024;
+/// A larger answer is read on a thread of its own, because the event loop must not be held up.
+const SMALL: usize = 64 * 1024;
 
-/// Polls the statistics, within 500 ms. The client keeps its connection between polls.
+/// Polls the gauges and, if `is_whole`, the counters. The client keeps its connection between
+/// polls.
 ///
 /// # Errors
-/// Fails if there is no complete, valid answer.
-pub async fn sample(client: &mut Client, uncounted: &Uncounted) -> Result<Sample, RequestError> {
-    let answer = client.get(STATS_PATH, LIMIT, MAX_STATS).await?;
-    stats::sample(&answer.into_ok_body()?, uncounted)
+/// Fails if there is no complete, valid answer within `limit`.
+pub async fn sample(
+    client: &mut Client,
+    uncounted: &Rc<Uncounted>,
+    is_whole: bool,
+    limit: Duration,
+) -> Result<Sample, RequestError> {
+    let path = if is_whole { STATS_PATH } else { GAUGES_PATH };
+    let body = client.get(path, limit, MAX_STATS).await?.into_ok_body()?;
+    if body.len() <= SMALL {
+        return stats::sample(&body, uncounted);
+    }
+    let uncounted = Uncounted::clone(uncounted);
+    let read = on_thread(limit, move || stats::sample(&body, &uncounted)).await;
+    read.map_err(|error| RequestError::Io(io::Error::other(error)))?
 }
 
 /// Whether no connection can be open, because Envoy is not live and there is no older epoch. `None`
@@ -88,11 +103,12 @@ mod tests {
             Hang,
         ]);
         let mut client = Client::new(server.address.clone());
-        assert_eq!(sample(&mut client, &Uncounted::default()).await.unwrap().active, Some(2));
+        let mut ask = async || sample(&mut client, &Rc::default(), true, SHORT).await;
+        assert_eq!(ask().await.unwrap().active, None, "`downstream_pre_cx_active` is missing");
         assert_eq!(server.seen(), [format!("GET {STATS_PATH}")]);
-        for message in ["answered 403 Forbidden", "not Envoy statistics", "no answer within 500ms"]
+        for message in ["answered 403 Forbidden", "not Envoy statistics", "no answer within 100ms"]
         {
-            let error = sample(&mut client, &Uncounted::default()).await.unwrap_err().to_string();
+            let error = ask().await.unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
         }
     }

@@ -6,6 +6,7 @@
 //! `/config_dump` contains the traffic direction; `/listeners` contains names and addresses.
 //! Checked with Envoy 1.36.4 to 1.40.0.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -19,6 +20,8 @@ const MAX_DUMP: usize = 8 * 1024 * 1024;
 /// The largest list of listeners, in bytes.
 const MAX_LIST: usize = 1024 * 1024;
 
+/// The address of an internal listener, whose connections come from Envoy itself, begins so.
+pub(crate) const INTERNAL: &str = "envoy://";
 /// The path that lists every listener with its addresses.
 pub(crate) const LISTENERS: &str = "/listeners";
 /// The paths of the dumps of the listeners. The mask in the first path names the fields that
@@ -31,14 +34,16 @@ listener.default_filter_chain",
     "/config_dump?resource=dynamic_listeners&mask=active_state.listener",
 ];
 
-/// The names of the statistics that a drain ignores. Statistics with unknown names count: a drain
-/// may then take too long, but it does not cut off a client.
+/// The names of the statistics that a drain ignores, and the addresses that remain. Statistics with
+/// unknown names count: a drain may then take too long, but it does not cut off a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uncounted {
     /// The names between `listener.` and `.downstream_cx_active`.
     pub(crate) listeners: Vec<String>,
     /// The names between `http.` and `.downstream_rq_active`.
     pub(crate) managers: Vec<String>,
+    /// The addresses of the listeners that count; empty if not all of them are known to be of TCP.
+    pub(crate) counted: Vec<SocketAddr>,
 }
 
 /// A listener of a dump.
@@ -65,7 +70,7 @@ impl Uncounted {
         ignored: &[String],
         limit: Duration,
     ) -> (Self, Result<(), RequestError>) {
-        let mut uncounted = Self { listeners: ignored.to_vec(), managers: Vec::new() };
+        let mut uncounted = Self { listeners: ignored.to_vec(), ..Self::default() };
         let answer = client.get(LISTENERS, limit, MAX_LIST).await;
         let list = match answer.and_then(|answer| answer.into_ok_body()) {
             Ok(list) => String::from_utf8_lossy(&list).into_owned(),
@@ -78,7 +83,24 @@ impl Uncounted {
                 Err(error) => return (uncounted, Err(error)),
             }
         }
+        uncounted.counted = uncounted.counted_in(&list).unwrap_or_default();
         (uncounted, Ok(()))
+    }
+
+    /// The addresses of the listeners that count; `None` if one of them is a Unix socket, or if two
+    /// have the same address, because one of these is of UDP.
+    fn counted_in(&self, list: &str) -> Option<Vec<SocketAddr>> {
+        let mut counted = Vec::new();
+        for line in list.lines() {
+            let (_, address) = line.split_once("::")?;
+            let is_ignored = self.listeners.contains(&statistic(address));
+            if is_ignored || address.starts_with(INTERNAL) {
+                continue;
+            }
+            let address = address.parse().ok().filter(|address| !counted.contains(address))?;
+            counted.push(address);
+        }
+        Some(counted)
     }
 
     fn only_inbound(&mut self, listeners: &[Listener]) {
@@ -242,6 +264,21 @@ mod tests {
         uncounted.only_inbound(&listeners);
         assert_eq!(uncounted.listeners, ["127.0.0.1_9000", "__1_7", "of.prom"]);
         assert_eq!(uncounted.managers, ["egress"], "ingress is inbound, too");
+    }
+
+    #[test]
+    fn addresses_count_unless_one_is_not_of_tcp() {
+        let of = |list: &str, ignored: &str| {
+            let uncounted =
+                Uncounted { listeners: statistics_of(ignored, list), ..Uncounted::default() };
+            let counted = uncounted.counted_in(list).unwrap_or_default();
+            counted.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(of(LIST, "prom"), "0.0.0.0:8080 [::]:8080 127.0.0.1:9000");
+        assert_eq!(of("i::envoy://i/\nin::[::]:80\n", ""), "[::]:80");
+        assert_eq!(of("uds::/run/a.sock\nin::[::]:80\n", ""), "");
+        assert_eq!(of("uds::/run/a.sock\nin::[::]:80\n", "uds"), "[::]:80");
+        assert_eq!(of("tcp::[::]:443\nquic::[::]:443\n", ""), "", "HTTP/3");
     }
 
     #[tokio::test]

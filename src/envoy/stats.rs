@@ -18,6 +18,10 @@ use crate::http::RequestError;
 /// `^(listener\..*\.downstream_((pre_)?cx_active|cx_total)|http\..*\.downstream_(rq_active|rq_total|cx_drain_close|cx_tx_bytes_buffered))$`.
 pub const STATS_PATH: &str = "/stats?filter=%5E(listener%5C..*%5C.downstream_((pre_)%3Fcx_active%7Ccx_total)%7C\
 http%5C..*%5C.downstream_(rq_active%7Crq_total%7Ccx_drain_close%7Ccx_tx_bytes_buffered))%24&format=json";
+/// The path of the gauges among them. Envoy looks through all its statistics for an answer, and has
+/// ten counters for each gauge: with 10,000 clusters the gauges take 0.12 s, and everything takes
+/// 0.42 s (1.40.0). An Envoy that does not know `type` answers with everything.
+pub const GAUGES_PATH: &str = "/stats?filter=%5E(listener%5C..*%5C.downstream_((pre_)%3Fcx_active%7Ccx_total)%7Chttp%5C..*%5C.downstream_(rq_active%7Crq_total%7Ccx_drain_close%7Ccx_tx_bytes_buffered))%24&format=json&type=Gauges";
 
 #[derive(Deserialize)]
 struct Stats {
@@ -48,15 +52,21 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<Stat>, RequestError> {
 /// would look like fewer connections.
 pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, RequestError> {
     let mut sample = Sample::default();
+    let (mut with_active, mut with_filters) = (0_usize, 0_usize);
     for Stat { name, value } in &parse(body)? {
         let Some(sum) = sum_for(&mut sample, name, uncounted) else { continue };
         let value = value.as_u64().ok_or_else(|| {
             RequestError::Malformed(format!("the statistic {name} is not a count: {value}"))
         })?;
         *sum = Some(sum.unwrap_or(0).saturating_add(value));
+        with_active += usize::from(name.ends_with(".downstream_cx_active"));
+        with_filters += usize::from(name.ends_with(".downstream_pre_cx_active"));
     }
-    let in_filters = sample.in_filters.unwrap_or(0);
-    sample.active = sample.active.map(|active| active.saturating_add(in_filters));
+    // A listener whose `stats_config` hides one of the two numbers may have more connections.
+    let (active, in_filters) = (sample.active.take(), sample.in_filters);
+    if with_active == with_filters {
+        sample.active = active.zip(in_filters).map(|(active, more)| active.saturating_add(more));
+    }
     Ok(sample)
 }
 
@@ -186,7 +196,9 @@ mod tests {
             ("listener.admin.downstream_pre_cx_active", false),
             ("listener_manager.downstream_cx_active", false),
         ] {
-            let sample = sample(stats(&[(name, "7")]).as_bytes(), &Uncounted::default()).unwrap();
+            let in_filters = name.replace("downstream_cx_", "downstream_pre_cx_");
+            let body = stats(&[(name, "7"), (&in_filters, "0")]);
+            let sample = sample(body.as_bytes(), &Uncounted::default()).unwrap();
             assert_eq!(sample.active, counts.then_some(7), "{name}");
         }
     }
@@ -211,8 +223,16 @@ mod tests {
             ("listener.a.downstream_cx_active", "0"),
             ("listener.a.downstream_pre_cx_active", "1"),
         ]);
-        let sample = sample(body.as_bytes(), &Uncounted::default()).unwrap();
-        assert_eq!(sample.active, Some(1));
+        let counted = sample(body.as_bytes(), &Uncounted::default()).unwrap();
+        assert_eq!(counted.active, Some(1));
+        // One of two listeners hides the number.
+        let body = stats(&[
+            ("listener.a.downstream_cx_active", "0"),
+            ("listener.a.downstream_pre_cx_active", "0"),
+            ("listener.b.downstream_cx_active", "0"),
+        ]);
+        let counted = sample(body.as_bytes(), &Uncounted::default()).unwrap();
+        assert_eq!(counted.active, None);
     }
 
     // holds: S177
@@ -253,12 +273,17 @@ mod tests {
     fn uncounted_listeners_and_managers_are_left_out() {
         let body = stats(&[
             ("listener.a.downstream_cx_active", "2"),
+            ("listener.a.downstream_pre_cx_active", "0"),
             ("listener.prom.x.downstream_cx_active", "3"),
+            ("listener.prom.x.downstream_pre_cx_active", "1"),
             ("http.in.downstream_rq_active", "5"),
             ("http.out.downstream_rq_active", "7"),
         ]);
-        let uncounted =
-            Uncounted { listeners: vec!["prom.x".to_owned()], managers: vec!["out".to_owned()] };
+        let uncounted = Uncounted {
+            listeners: vec!["prom.x".to_owned()],
+            managers: vec!["out".to_owned()],
+            ..Uncounted::default()
+        };
         let sample = sample(body.as_bytes(), &uncounted).unwrap();
         assert_eq!((sample.active, sample.requests_active), (Some(2), Some(5)));
         assert_eq!(listener_names(&body), ["a", "prom.x"]);
@@ -270,6 +295,7 @@ mod tests {
         assert_eq!(sample(br#"{"stats":[]}"#, &Uncounted::default()).unwrap(), Sample::default());
         let body = stats(&[
             ("listener.a.downstream_cx_active", "0"),
+            ("listener.a.downstream_pre_cx_active", "0"),
             ("http.a.downstream_rq_active", "2"),
             ("http.b.downstream_rq_active", "3"),
             ("http.b.downstream_cx_drain_close", "18446744073709551615"),

@@ -15,8 +15,9 @@ const MIN_STOP: Duration = Duration::from_secs(1);
 /// is shorter (see [`drain_wish`]).
 const MIN_DRAIN: Duration = Duration::from_secs(1);
 
-/// The limit for closing the listeners. It is short, because the admin interface is local.
-const MAX_CLOSING: Duration = Duration::from_millis(250);
+/// The limit for closing the listeners if the stops need all of the time that is left. An admin that
+/// has time to answer does so within milliseconds.
+const MIN_CLOSING: Duration = Duration::from_millis(250);
 /// drainit exits this long before the end of the grace period. No final wait is shortened to less
 /// than this time.
 const EXIT_MARGIN: Duration = Duration::from_millis(100);
@@ -110,10 +111,12 @@ impl Budget {
         longest.min(free.max(min)).min(left.saturating_sub(self.stop_least))
     }
 
-    /// The limit for a drained process to close its listeners. It leaves most of the remaining time
-    /// to the stops.
-    pub fn closing(now: Time, deadline: Time) -> Duration {
-        MAX_CLOSING.min(deadline.since(now) / 4)
+    /// The limit for a drained process to close its listeners, and to count what is left: the time
+    /// that the stops do not need, but at least [`MIN_CLOSING`], and at most a quarter of the time
+    /// left. Without a deadline, the limit is that of a shutdown.
+    pub fn closing(&self, spec: &Spec, now: Time, deadline: Time) -> Duration {
+        let left = deadline.since(now).min(spec.window);
+        left.saturating_sub(self.stop_all).max(MIN_CLOSING).min(left / 4)
     }
 
     /// The time for which the dependencies of a killed process wait for its end. It is limited,

@@ -19,7 +19,6 @@ use core::time::Duration;
 
 use crate::action::Action;
 use crate::budget;
-use crate::budget::Budget;
 use crate::drain::progress::{Active, Closing, FinalCount, Progress, QUIET};
 use crate::event::{Event, Load};
 use crate::note::{DrainEnd, Note};
@@ -120,7 +119,7 @@ impl State {
             return self.end_final_count(process);
         }
         self.act(Action::CloseListeners(process));
-        let next = self.now + Budget::closing(self.now, deadline);
+        let next = self.now + self.budget.closing(&self.spec, self.now, deadline);
         let count = FinalCount { next, is_asked: true, load: Load::default(), ..count };
         self[process].drain = Progress::FinalCount(count);
     }
@@ -330,7 +329,7 @@ impl Active {
             self.at_end = DrainEnd::Deadline;
         }
         if let Closing::Asked { until, .. } = &mut self.closing {
-            *until = (*until).min(state.now + Budget::closing(state.now, deadline));
+            *until = (*until).min(state.now + state.budget.closing(&state.spec, state.now, deadline));
         }
     }
 
@@ -344,10 +343,9 @@ impl Active {
             Closing::NotYet | Closing::Closed if state.is_past(self.until) => {
                 // drainit asks Envoy to close its listeners even if they are closed already,
                 // because the answer comes with a last sample of the traffic. drainit does not ask
-                // an Envoy that did not accept the drain, because such an Envoy would not answer,
+                // an Envoy that has not accepted the drain, because such an Envoy would not answer,
                 // either. At the deadline no time is left to ask.
-                let closes =
-                    self.closes && self.accepted != Some(false) && !state.is_past(deadline);
+                let closes = self.closes && self.accepted == Some(true) && !state.is_past(deadline);
                 if closes {
                     self.close(state, process, self.at_end, deadline);
                 }
@@ -383,7 +381,7 @@ impl Active {
     fn close(&mut self, state: &mut State, process: ProcessId, why: DrainEnd, deadline: Time) {
         state.act(Action::CloseListeners(process));
         // The callers make sure that the deadline has not passed.
-        let until = state.now + Budget::closing(state.now, deadline);
+        let until = state.now + state.budget.closing(&state.spec, state.now, deadline);
         self.closing = Closing::Asked { until, why };
     }
 }

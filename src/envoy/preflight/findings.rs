@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Address, Direction};
+use crate::config::{Address, Direction, DrainUntil};
 use crate::envoy::listeners::Listener;
 use crate::envoy::preflight::{PreflightTarget, Sample};
 use crate::envoy::server_info::EnvoyOptions;
@@ -19,7 +19,8 @@ pub(super) struct Facts {
     pub(super) options: Option<EnvoyOptions>,
     /// The paths that the drain needs, but that Envoy's admin interface is configured to refuse.
     pub(super) refused: Vec<&'static str>,
-    pub(super) sample: Option<Sample>,
+    /// A sample, and the time that its answer took.
+    pub(super) sample: Option<(Sample, Duration)>,
     /// Whether Envoy has a listener for clients.
     pub(super) serves: Option<bool>,
     /// All listeners, for a drain of the inbound listeners only. A drain of all listeners does not
@@ -62,6 +63,7 @@ impl Facts {
             self.nothing_inbound(),
             self.unknown_ignored_listeners(),
             self.missing_statistics(target),
+            self.late_answers(target),
         ];
         all.into_iter().flatten().collect()
     }
@@ -122,20 +124,42 @@ impl Facts {
     }
 
     fn missing_statistics(&self, target: &PreflightTarget) -> Option<String> {
-        let sample = self.sample.as_ref().filter(|_| self.serves == Some(true))?;
-        let missing: Vec<_> = [
-            (sample.active, "listener.*.downstream_cx_active"),
-            (sample.accepted_total, "listener.*.downstream_cx_total"),
-        ]
-        .into_iter()
-        .filter_map(|(value, name)| value.is_none().then_some(name))
-        .collect();
+        let (sample, _) = self.sample.as_ref().filter(|_| self.serves == Some(true))?;
+        let missing: Vec<_> = match target.until {
+            DrainUntil::Connections => vec![
+                (sample.active, "listener.*.downstream_cx_active and downstream_pre_cx_active"),
+                (sample.accepted_total, "listener.*.downstream_cx_total"),
+            ],
+            DrainUntil::Requests => vec![
+                (sample.requests_active, "http.*.downstream_rq_active"),
+                (sample.unsent, "http.*.downstream_cx_tx_bytes_buffered"),
+                (sample.requests_total, "http.*.downstream_rq_total"),
+            ],
+        };
+        let missing =
+            missing.into_iter().filter_map(|(value, name)| value.is_none().then_some(name));
+        let missing: Vec<_> = missing.collect();
         (!missing.is_empty()).then(|| {
             format!(
                 "Envoy has no statistic {}, so its drain cannot end early and always takes {}; let \
                  `stats_config.stats_matcher` include it",
                 missing.join(", "),
                 human(target.wait)
+            )
+        })
+    }
+
+    /// A drain asks for the statistics at least three times: at its begin, and twice at its end.
+    fn late_answers(&self, target: &PreflightTarget) -> Option<String> {
+        let took = self.sample.as_ref().map(|(_, took)| *took)?;
+        (took * 3 > target.wait).then(|| {
+            format!(
+                "its admin takes {} to list its statistics, so a drain of {} may not see its end; \
+                 set `drain.envoy.time` to {} or more, or let `stats_config` exclude statistics of \
+                 clusters",
+                human(took),
+                human(target.wait),
+                human(Duration::from_secs((took * 3).as_secs() + 1))
             )
         })
     }
@@ -169,6 +193,7 @@ mod tests {
             fail_healthcheck,
             direction: Direction::All,
             ignored: Vec::new(),
+            until: DrainUntil::Connections,
             wait: Duration::from_secs(15),
         }
     }
@@ -182,7 +207,7 @@ mod tests {
     fn healthy() -> Facts {
         Facts {
             options: options("600s", "Gradual"),
-            sample: Some(Sample { active: Some(0), accepted_total: Some(0), ..Sample::default() }),
+            sample: Some((Sample::NOTHING, Duration::ZERO)),
             serves: Some(true),
             ..Facts::default()
         }
@@ -192,7 +217,11 @@ mod tests {
     fn healthy_or_unknown_envoy_has_no_findings() {
         assert!(healthy().findings(&target(true)).is_empty());
         assert!(Facts::default().findings(&target(false)).is_empty());
-        let idle = Facts { sample: Some(Sample::default()), serves: Some(false), ..healthy() };
+        let idle = Facts {
+            sample: Some((Sample::default(), Duration::ZERO)),
+            serves: Some(false),
+            ..healthy()
+        };
         assert!(idle.findings(&target(true)).is_empty(), "no listener yet");
     }
 
@@ -252,7 +281,10 @@ mod tests {
     fn every_finding_names_a_remedy() {
         let facts = Facts {
             refused: vec!["/healthcheck/fail", STATS],
-            sample: Some(Sample { active: Some(0), ..Sample::default() }),
+            sample: Some((
+                Sample { accepted_total: None, ..Sample::NOTHING },
+                Duration::from_secs(6),
+            )),
             not_there: vec!["prom".to_owned()],
             counted: vec!["0.0.0.0_8080".to_owned(), "x".to_owned()],
             ..healthy()
@@ -263,6 +295,7 @@ mod tests {
             "`ignore_listeners` has prom, but Envoy has no such listener; write the name, the address or the \
              `stat_prefix` of a listener: Envoy's statistics have 0.0.0.0_8080, x",
             "Envoy has no statistic listener.*.downstream_cx_total, so its drain cannot end early and always takes 15s",
+            "its admin takes 6s to list its statistics, so a drain of 15s may not see its end; set `drain.envoy.time` to 19s",
         ];
         assert_eq!(findings.len(), expected.len(), "{findings:?}");
         for (finding, begin) in findings.iter().zip(expected) {

@@ -9,32 +9,32 @@
 
 pub mod findings;
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::StatusCode;
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Address, Direction, DrainMethod, Process};
+use crate::config::{Address, Direction, DrainMethod, DrainUntil, Process};
 use crate::core::envoy::Call;
 use crate::core::envoy::sample::Sample;
 use crate::envoy::admin::sample;
-use crate::envoy::listeners::{LISTENERS, Uncounted, dump, statistics_of};
+use crate::envoy::listeners::{INTERNAL, LISTENERS, dump, statistics_of};
 use crate::envoy::preflight::findings::{Facts, STATS, unusable};
 use crate::envoy::server_info::ServerInfo;
 use crate::envoy::stats::{STATS_PATH, listener_names};
 use crate::http::{Client, RequestError, Response};
 use crate::types::harmless;
 
-/// The time limit of a single request. The supervisor does not wait for these requests.
-const CALL_LIMIT: Duration = Duration::from_secs(2);
-/// The time within which the admin must answer and Envoy must be initialized.
+/// The time within which the admin must answer and Envoy must be initialized, unless the drain may
+/// take longer. The supervisor does not wait for the answers.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The first pause between attempts. It doubles after each attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// The largest answer, in bytes. Lists of listeners and their configs may be long.
-const MAX_ANSWER: usize = 1024 * 1024;
+/// The largest answer, in bytes. Lists of listeners and their statistics may be long.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 const UNKNOWN_PATH: &str = "/drainit";
 /// The drain to check.
@@ -46,6 +46,7 @@ struct PreflightTarget {
     fail_healthcheck: bool,
     direction: Direction,
     ignored: Vec<String>,
+    until: DrainUntil,
     /// The longest duration of the drain.
     wait: Duration,
 }
@@ -64,10 +65,11 @@ pub(crate) fn check(
         fail_healthcheck: envoy.fail_healthcheck,
         direction: envoy.direction.unwrap_or_default(),
         ignored: envoy.ignore_listeners.clone(),
+        until: envoy.until,
         wait: drain.time.min(window),
     };
     Some(async move {
-        let findings = verify(&target, PATIENCE).await;
+        let findings = verify(&target, PATIENCE.max(target.wait)).await;
         if findings.is_empty() {
             tracing::debug!("{}: nothing speaks against its drain", target.name);
         }
@@ -90,25 +92,28 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
             return vec![unusable(&target.admin, &error, patience)];
         }
     }
-    if status(&mut client, UNKNOWN_PATH).await == Some(StatusCode::FORBIDDEN) {
+    if status(&mut client, UNKNOWN_PATH, patience).await == Some(StatusCode::FORBIDDEN) {
         let (begin, close) = Call::of(target.direction == Direction::Inbound);
         for call in [begin, Call::FailHealthcheck, close] {
             let is_needed = target.fail_healthcheck || call != Call::FailHealthcheck;
             // If no answer arrives, the call counts as allowed.
-            if is_needed && status(&mut client, call.path()).await == Some(StatusCode::FORBIDDEN) {
+            if is_needed
+                && status(&mut client, call.path(), patience).await == Some(StatusCode::FORBIDDEN)
+            {
                 facts.refused.push(call.path());
             }
         }
     }
-    match sample(&mut client, &Uncounted::default()).await {
-        Ok(found) => facts.sample = Some(found),
+    let began = Instant::now();
+    match sample(&mut client, &Rc::default(), true, patience).await {
+        Ok(found) => facts.sample = Some((found, began.elapsed())),
         Err(RequestError::Status(StatusCode::FORBIDDEN)) => facts.refused.push(STATS),
         Err(_) => {}
     }
-    let list = ok_text(&mut client, LISTENERS).await;
+    let list = ok_text(&mut client, LISTENERS, patience).await;
     facts.serves = list.as_deref().map(serves_clients);
     if target.direction == Direction::Inbound {
-        let listeners = dump(&mut client, list.as_deref().unwrap_or_default(), CALL_LIMIT).await;
+        let listeners = dump(&mut client, list.as_deref().unwrap_or_default(), patience).await;
         match listeners {
             Ok(listeners) => facts.listeners = Some(listeners),
             Err(RequestError::Status(StatusCode::FORBIDDEN)) => facts.refused.push("/config_dump"),
@@ -116,7 +121,7 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
         }
     }
     if !target.ignored.is_empty() && facts.serves == Some(true) {
-        let stats = ok_text(&mut client, STATS_PATH).await;
+        let stats = ok_text(&mut client, STATS_PATH, patience).await;
         facts.counted = stats.map(|stats| listener_names(&stats)).unwrap_or_default();
         let list = list.as_deref().unwrap_or_default();
         let is_there = |word: &String| {
@@ -135,7 +140,8 @@ async fn until_initialized(
     let deadline = Instant::now() + patience;
     let mut pause = FIRST_PAUSE;
     loop {
-        let result = ServerInfo::ask(client, CALL_LIMIT).await;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let result = ServerInfo::ask(client, left).await;
         let is_final = match &result {
             Ok(info) => !info.is_initializing(),
             Err(RequestError::Status(status)) => status.is_client_error(),
@@ -149,16 +155,13 @@ async fn until_initialized(
     }
 }
 
-async fn status(client: &mut Client, path: &str) -> Option<StatusCode> {
-    get(client, path).await.ok().map(|answer| answer.status)
+async fn status(client: &mut Client, path: &str, limit: Duration) -> Option<StatusCode> {
+    client.get(path, limit, MAX_ANSWER).await.ok().map(|answer| answer.status)
 }
 
-async fn get(client: &mut Client, path: &str) -> Result<Response, RequestError> {
-    client.get(path, CALL_LIMIT, MAX_ANSWER).await
-}
-
-async fn ok_text(client: &mut Client, path: &str) -> Option<String> {
-    let body = get(client, path).await.ok()?.into_ok_body().ok()?;
+async fn ok_text(client: &mut Client, path: &str, limit: Duration) -> Option<String> {
+    let answer = client.get(path, limit, MAX_ANSWER).await.and_then(Response::into_ok_body);
+    let body = answer.ok()?;
     String::from_utf8(body).ok()
 }
 
@@ -171,6 +174,7 @@ pub(crate) fn of_server_info(body: &[u8]) -> Vec<String> {
         fail_healthcheck: false,
         direction: Direction::Inbound,
         ignored: Vec::new(),
+        until: DrainUntil::Connections,
         wait: Duration::from_secs(1),
     };
     let options = serde_json::from_slice(body).map(|info: ServerInfo| info.command_line_options);
@@ -180,7 +184,7 @@ pub(crate) fn of_server_info(body: &[u8]) -> Vec<String> {
 /// Whether the list has a listener to which clients can connect. A line of `listeners` is
 /// `NAME::ADDRESS`.
 pub(crate) fn serves_clients(listeners: &str) -> bool {
-    listeners.lines().any(|line| !line.contains("::envoy://"))
+    listeners.lines().any(|line| !line.contains(&format!("::{INTERNAL}")))
 }
 
 #[cfg(test)]
@@ -200,6 +204,7 @@ mod tests {
             fail_healthcheck: true,
             direction: Direction::All,
             ignored: Vec::new(),
+            until: DrainUntil::Connections,
             wait: Duration::from_secs(15),
         }
     }
@@ -289,6 +294,7 @@ mod tests {
         Answer(200, COUNTED),
     ];
     const COUNTED: &str = r#"{"stats":[{"name":"listener.0.0.0.0_8080.downstream_cx_active","value":0},
+        {"name":"listener.0.0.0.0_8080.downstream_pre_cx_active","value":0},
         {"name":"listener.0.0.0.0_8080.downstream_cx_total","value":0}]}"#;
 
     #[tokio::test]

@@ -1,7 +1,6 @@
 //! Carries out the dialogue with the admin of an Envoy that is being drained.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -10,13 +9,14 @@ use tokio::time::timeout;
 
 use crate::config::{Direction, DrainUntil, EnvoyDrain as Keys};
 use crate::core::envoy::attempts::Failure;
-use crate::core::envoy::dialogue::{Answer, Ask, Dialogue, Lane, Output, Terms};
+use crate::core::envoy::dialogue::{Answer, Ask, Dialogue, Output, Terms};
 use crate::core::event::{Event, Load, Unit};
 use crate::envoy::admin;
 use crate::envoy::listeners::Uncounted;
 use crate::http::{Client, RequestError};
 use crate::local_task::LocalTask;
-use crate::os::clock;
+use crate::os::on_thread::on_thread;
+use crate::os::{clock, connections};
 use crate::supervisor::drain::target::DrainTarget;
 use crate::types::Time;
 
@@ -24,14 +24,15 @@ use crate::types::Time;
 pub(crate) struct EnvoyDrain {
     target: DrainTarget,
     keys: Keys,
-    unit: Unit,
     dialogue: RefCell<Dialogue>,
-    /// For each lane, the task that carries out the last request to the admin.
-    lanes: RefCell<BTreeMap<Lane, LocalTask>>,
+    /// The task that carries out the last request to the admin.
+    asks: RefCell<Option<LocalTask>>,
+    /// The task that carries out the last look at the kernel's count.
+    looks: RefCell<Option<LocalTask>>,
     /// The client of the polls, whose connection stays open between them. `None` before the first
     /// poll and while a poll uses the client.
     client: RefCell<Option<Client>>,
-    /// The listeners whose traffic the drain ignores. Empty until the admin has listed them.
+    /// The listeners whose traffic counts, and does not. Empty until the admin has listed them.
     uncounted: RefCell<Rc<Uncounted>>,
     /// Wakes `keep_time` after each step of the dialogue, because the next step may now be due
     /// earlier.
@@ -54,7 +55,6 @@ impl EnvoyDrain {
             only_inbound: direction == Direction::Inbound,
             fail_healthcheck: keys.fail_healthcheck,
             stays_ready: target.stays_ready,
-            asks_what_counts: direction != Direction::All || !keys.ignore_listeners.is_empty(),
             unit,
             exit_at: keys.exit_at.into(),
         };
@@ -63,10 +63,10 @@ impl EnvoyDrain {
         let drain = Rc::new_cyclic(|drain: &Weak<Self>| Self {
             _clock: LocalTask::begin(Self::keep_time(Weak::clone(drain), Rc::clone(&changed))),
             target,
-            unit,
             keys: keys.clone(),
             dialogue: RefCell::new(dialogue),
-            lanes: RefCell::default(),
+            asks: RefCell::default(),
+            looks: RefCell::default(),
             client: RefCell::default(),
             uncounted: RefCell::default(),
             changed,
@@ -87,8 +87,11 @@ impl EnvoyDrain {
 
     /// Ends the drain, but lets a request that closes listeners finish.
     pub(crate) fn end(self: &Rc<Self>) {
-        self.lanes.borrow_mut().retain(|lane, _| *lane == Lane::Closing);
-        self.with(|dialogue, _| dialogue.end());
+        let asks = self.asks.take();
+        self.with(Dialogue::end);
+        if self.asks.borrow().is_none() && self.dialogue.borrow().is_asking() {
+            *self.asks.borrow_mut() = asks;
+        }
     }
 
     /// Wakes the dialogue when its next step is due.
@@ -117,11 +120,12 @@ impl EnvoyDrain {
         };
         for output in outputs {
             match output {
-                Output::Ask { lane, ask, limit } => self.ask(lane, ask, limit),
-                Output::Sampled { began, sample, moment } => {
+                Output::Ask(ask) => self.ask(ask),
+                Output::Look => self.look(),
+                Output::Sampled { began, load, traffic, moment } => {
                     let mut journal = self.target.status_board.journal.borrow_mut();
-                    journal.traffic(began, process, sample.traffic(), moment);
-                    sampled(sample.load(self.unit));
+                    journal.traffic(began, process, traffic, moment);
+                    sampled(load);
                 }
                 Output::Unknown => {
                     self.target.status_board.journal.borrow_mut().traffic_unknown(process);
@@ -140,47 +144,71 @@ impl EnvoyDrain {
         }
     }
 
-    /// Asks the admin, and gives the answer to the dialogue.
-    fn ask(self: &Rc<Self>, lane: Lane, ask: Ask, limit: Duration) {
+    /// Asks the admin, and gives the answer to the dialogue. There is no limit of time: the end of
+    /// the drain ends the question.
+    fn ask(self: &Rc<Self>, ask: Ask) {
+        const LIMIT: Duration = Duration::MAX;
         let drain = Rc::downgrade(self);
         let keys = self.keys.clone();
         let uncounted = Rc::clone(&self.uncounted.borrow());
-        let client = if lane == Lane::Polls { self.client.take() } else { None };
+        let client = self.client.take();
         let mut client = client.unwrap_or_else(|| Client::new(keys.admin.clone()));
         let task = LocalTask::begin(async move {
             let mut counts = None;
             let answer = match ask {
-                Ask::WhatCounts => {
+                Ask::Listeners => {
                     let direction = keys.direction.unwrap_or_default();
                     let ignored = &keys.ignore_listeners;
                     let (uncounted, answered) =
-                        Uncounted::ask(&mut client, direction, ignored, limit).await;
-                    counts = Some(Rc::new(uncounted));
-                    Answer::WhatCounts(answered.map_err(failure))
+                        Uncounted::ask(&mut client, direction, ignored, LIMIT).await;
+                    counts = Some(Rc::new(visible(uncounted).await));
+                    Answer::Listeners(answered.map_err(failure))
                 }
-                Ask::Sample => {
-                    let sample = timeout(limit, admin::sample(&mut client, &uncounted)).await;
-                    let sample = sample.unwrap_or(Err(RequestError::Timeout(limit)));
+                Ask::Sample { is_whole } => {
+                    let sample = admin::sample(&mut client, &uncounted, is_whole, LIMIT).await;
                     Answer::Sample(sample.map_err(failure))
                 }
                 Ask::State => {
-                    Answer::State { is_unused: admin::is_unused(&mut client, limit).await }
+                    Answer::State { is_unused: admin::is_unused(&mut client, LIMIT).await }
                 }
                 Ask::Call(call) => {
-                    Answer::Call(admin::post(&keys.admin, call, limit).await.map_err(failure))
+                    Answer::Call(admin::post(&keys.admin, call, LIMIT).await.map_err(failure))
                 }
             };
             let Some(drain) = drain.upgrade() else { return };
             if let Some(counts) = counts {
                 *drain.uncounted.borrow_mut() = counts;
             }
-            if lane == Lane::Polls {
-                *drain.client.borrow_mut() = Some(client);
-            }
-            drain.with(|dialogue, now| dialogue.answered(now, lane, answer));
+            *drain.client.borrow_mut() = Some(client);
+            drain.with(|dialogue, now| dialogue.answered(now, answer));
         });
-        self.lanes.borrow_mut().insert(lane, task);
+        *self.asks.borrow_mut() = Some(task);
     }
+
+    /// Counts the open connections, and gives their number to the dialogue.
+    fn look(self: &Rc<Self>) {
+        let drain = Rc::downgrade(self);
+        let addresses = self.uncounted.borrow().counted.clone();
+        let task = LocalTask::begin(async move {
+            let open = match addresses.is_empty() {
+                true => None,
+                false => {
+                    on_thread(Duration::MAX, move || connections::count(&addresses)).await.ok()
+                }
+            };
+            let Some(drain) = drain.upgrade() else { return };
+            drain.with(|dialogue, now| dialogue.looked(now, open.and_then(Result::ok)));
+        });
+        *self.looks.borrow_mut() = Some(task);
+    }
+}
+
+/// Forgets the addresses if the kernel cannot count the connections to each of them.
+async fn visible(uncounted: Uncounted) -> Uncounted {
+    let addresses = uncounted.counted.clone();
+    let visible = on_thread(Duration::MAX, move || connections::are_visible(&addresses)).await;
+    let counted = if let Ok(Ok(true)) = visible { uncounted.counted } else { Vec::new() };
+    Uncounted { counted, ..uncounted }
 }
 
 fn failure(error: RequestError) -> Failure {

@@ -31,6 +31,7 @@ use crate::supervisor::message::{InstanceSender, Message, Role, Start};
 use crate::supervisor::preparation::{Files, Preparation};
 use crate::supervisor::readiness;
 use crate::supervisor::readiness::notify::{Listener, NotifySender};
+use crate::supervisor::readiness::probe::FIRST_LIMIT;
 use crate::supervisor::readiness::{ReadinessTarget, commands_of};
 use crate::supervisor::run_command::diagnosed;
 use crate::types::{ProcessId, Signal, Time, exit_code, harmless};
@@ -413,9 +414,12 @@ impl Executor {
         let wanted = self.with_values(process);
         let instance = self.instance_sender(process);
         let current = &mut self.instances[process.index()];
+        // An epoch that needs longer for an answer has no time left to serve.
+        let limit =
+            wanted.readiness.as_ref().map_or(FIRST_LIMIT, |readiness| readiness.timeout / 8);
         current.readiness = Self::admin_to_take_over(&wanted, current.epoch).map(|epoch| {
             let failure = Rc::clone(&self.status_board.history(process).failure);
-            readiness::ask_once(epoch, instance, failure)
+            readiness::ask_once(epoch, limit.max(FIRST_LIMIT), instance, failure)
         });
     }
 

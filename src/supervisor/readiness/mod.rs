@@ -61,14 +61,15 @@ pub(crate) fn watch(
     })
 }
 
-/// Asks an epoch of an Envoy once whether it is live.
+/// Asks an epoch of an Envoy once, for at most `limit`, whether it is live.
 pub(crate) fn ask_once(
     epoch: (Address, u32),
+    limit: Duration,
     instance: InstanceSender,
     failure: Reason,
 ) -> LocalTask {
     LocalTask::begin(async move {
-        let asked = ask_epoch(&epoch, &failure).await;
+        let asked = ask_epoch(&epoch, limit, &failure).await;
         let event = if asked.is_ok() { Event::Ready } else { Event::NotLive };
         instance.send(event(instance.process));
     })

@@ -25,8 +25,10 @@ use crate::supervisor::run_command::Failure;
 use crate::trusted_path::Place;
 use crate::types::{harmless, human};
 
-/// The limit of a single attempt.
-const ATTEMPT_LIMIT: Duration = Duration::from_secs(1);
+/// The limit of a single attempt at first. A later attempt may take as long as drainit has already
+/// waited, so that a server which needs seconds for an answer is found ready, and one that has lost
+/// a request is asked again.
+pub(crate) const FIRST_LIMIT: Duration = Duration::from_secs(1);
 /// The first pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
@@ -48,8 +50,9 @@ pub(crate) async fn wait_ready(
     failures: &Cell<u64>,
     run: &RunCommand,
 ) {
+    let began = Instant::now();
     let try_once = async || {
-        attempt(probe, ATTEMPT_LIMIT, run).await.map_err(|failure| {
+        attempt(probe, FIRST_LIMIT.max(began.elapsed()), run).await.map_err(|failure| {
             failures.set(failures.get() + 1);
             *last_failure.borrow_mut() = Some(harmless(&failure.why).into_owned());
         })
@@ -75,19 +78,21 @@ pub(crate) async fn wait_epoch(
     last_failure: &Reason,
     failures: &Cell<u64>,
 ) {
+    let began = Instant::now();
     let try_once = async || {
-        let asked = ask_epoch(epoch, last_failure).await;
+        let asked = ask_epoch(epoch, FIRST_LIMIT.max(began.elapsed()), last_failure).await;
         asked.inspect_err(|()| failures.set(failures.get() + 1))
     };
     wait_retrying(interval, try_once).await;
 }
 
-/// Checks once whether this epoch of an Envoy has taken over.
+/// Checks once, for at most `limit`, whether this epoch of an Envoy has taken over.
 pub(crate) async fn ask_epoch(
     (admin, epoch): &(Address, u32),
+    limit: Duration,
     last_failure: &Reason,
 ) -> Result<(), ()> {
-    check_epoch(admin, *epoch, ATTEMPT_LIMIT).await.map_err(|reason| {
+    check_epoch(admin, *epoch, limit).await.map_err(|reason| {
         *last_failure.borrow_mut() = Some(format!("{admin}: {reason}"));
     })
 }
@@ -271,7 +276,7 @@ mod tests {
         let server = Server::tcp(&[Hang, Answer(200, "")]);
         let target = HttpTarget { address: server.address.clone(), path: "/ready".to_owned() };
         let wait = Wait::on(Probe::Http(target), Duration::from_millis(10));
-        let is_ready = timeout(ATTEMPT_LIMIT * 4, wait.ready).await.is_ok();
+        let is_ready = timeout(FIRST_LIMIT * 4, wait.ready).await.is_ok();
         assert!(is_ready, "{:?}", wait.last);
     }
 

@@ -1,4 +1,4 @@
-//! Repeats calls to the admin until they succeed or their time is over.
+//! Repeats calls to the admin until they succeed or have failed for too long.
 
 use core::fmt;
 use core::time::Duration;
@@ -7,16 +7,15 @@ use crate::envoy::Call;
 use crate::prelude::*;
 use crate::types::Time;
 
-/// The time limit of a single call.
-pub(crate) const CALL_LIMIT: Duration = Duration::from_millis(500);
-/// The time limit for all calls of a group with all of their attempts together.
+/// A group of calls is given up this long after the first of them has failed. A call that is not
+/// answered yet has not failed, so an admin that is slow is never given up.
 pub const LIMIT: Duration = Duration::from_secs(2);
 /// The first pause between two attempts. Each later pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// The reason why a question has no answer, or no usable answer.
+/// The reason why a question has no usable answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub why: String,
@@ -55,70 +54,73 @@ pub(super) struct Attempts {
     calls: Vec<(Call, Option<CallOutcome>)>,
     /// The index of the call under way or, between two calls, the index of the next call.
     place: usize,
-    deadline: Time,
+    /// The time at which failed calls are given up; `None` while no call has failed.
+    deadline: Option<Time>,
     pause: Duration,
-    /// The time at which the next round begins; `None` while a call is under way.
+    /// The time at which the next round begins; `None` during a round.
     resumes: Option<Time>,
 }
 
+/// What to do next for a group of calls.
 pub(super) enum Next {
-    /// Make this call within this time limit.
-    Make(Call, Duration),
-    /// Wait until [`Attempts::wakes_at`].
+    Make(Call),
+    /// Wait for an answer, or until [`Attempts::wakes_at`].
     Wait,
     Over(Vec<CallOutcome>),
 }
 
 impl Attempts {
-    /// Begins a group of calls, and returns what the caller has to do first.
-    pub(super) fn begin(now: Time, calls: &[Call]) -> (Self, Next) {
+    pub(super) fn new(calls: &[Call]) -> Self {
         let calls = calls.iter().map(|call| (*call, None)).collect();
-        let deadline = now + LIMIT;
-        let attempts = Self { calls, place: 0, deadline, pause: FIRST_PAUSE, resumes: None };
-        let next = attempts.make(now);
-        (attempts, next)
+        Self { calls, place: 0, deadline: None, pause: FIRST_PAUSE, resumes: None }
     }
 
-    /// The time at which the next round begins; `None` while a call is under way.
+    /// Adds a call to the group. It is made next.
+    pub(super) fn add(&mut self, call: Call) {
+        if self.resumes.take().is_some() {
+            self.place = self.calls.len();
+        }
+        self.calls.push((call, None));
+    }
+
+    /// The time at which the next round begins; `None` during a round.
     pub(super) fn wakes_at(&self) -> Option<Time> {
         self.resumes
     }
 
     /// Handles the answer to the call under way.
-    pub(super) fn answered(&mut self, now: Time, result: Result<(), Failure>) -> Next {
+    pub(super) fn answered(&mut self, now: Time, result: Result<(), Failure>) {
+        if result.is_err() {
+            self.deadline.get_or_insert(now + LIMIT);
+        }
         if let Some((call, outcome)) = self.calls.get_mut(self.place) {
             let attempts = outcome.as_ref().map_or(0, |outcome| outcome.attempts) + 1;
             *outcome = Some(CallOutcome { call: *call, attempts, result });
         }
         self.place += 1;
-        self.proceed(now)
     }
 
-    /// Begins the next round if it is due.
-    pub(super) fn resume(&mut self, now: Time) -> Next {
-        if self.resumes.is_none_or(|at| now < at) {
-            return Next::Wait;
+    /// Returns what to do now, if no call is under way.
+    pub(super) fn next(&mut self, now: Time) -> Next {
+        if let Some(at) = self.resumes {
+            if now < at {
+                return Next::Wait;
+            }
+            (self.resumes, self.place) = (None, 0);
         }
-        self.resumes = None;
-        self.place = 0;
-        self.proceed(now)
-    }
-
-    fn proceed(&mut self, now: Time) -> Next {
-        let left = self.deadline.since(now);
+        let left = self.deadline.map(|at| at.since(now));
         let is_due = |(_, outcome): &(Call, Option<CallOutcome>)| {
             outcome.as_ref().is_none_or(|outcome| {
-                // A failed call is not repeated if too little time is left. It would only end with
-                // a timeout, which would hide the more useful earlier error.
-                outcome.result.is_err() && left >= FIRST_PAUSE
+                outcome.result.is_err() && left.is_none_or(|left| !left.is_zero())
             })
         };
         if let Some(due) = self.calls.iter().skip(self.place).position(is_due) {
             self.place += due;
-            return self.make(now);
+            return Next::Make(self.calls[self.place].0);
         }
         self.place = self.calls.len();
-        if self.pause < left && self.outcomes().any(|outcome| outcome.result.is_err()) {
+        let has_time = left.is_none_or(|left| self.pause < left);
+        if has_time && self.outcomes().any(|outcome| outcome.result.is_err()) {
             self.resumes = Some(now + self.pause);
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             return Next::Wait;
@@ -129,13 +131,6 @@ impl Attempts {
     /// The outcomes of the calls that have made an attempt so far.
     pub(super) fn outcomes(&self) -> impl Iterator<Item = &CallOutcome> {
         self.calls.iter().filter_map(|(_, outcome)| outcome.as_ref())
-    }
-
-    fn make(&self, now: Time) -> Next {
-        match self.calls.get(self.place) {
-            Some((call, _)) => Next::Make(*call, CALL_LIMIT.min(self.deadline.since(now))),
-            None => Next::Over(Vec::new()),
-        }
     }
 }
 
@@ -152,31 +147,30 @@ mod tests {
         is_done: impl Fn(Call, u32) -> bool,
     ) -> (Vec<String>, Vec<u32>, Duration) {
         let (mut now, mut made) = (Time::default(), Vec::new());
-        let (mut attempts, mut next) = Attempts::begin(now, BOTH);
+        let mut attempts = Attempts::new(BOTH);
         loop {
-            next = match next {
-                Next::Make(call, limit) => {
+            match attempts.next(now) {
+                Next::Make(call) => {
                     made.push(call);
-                    now = now + took.min(limit);
+                    now = now + took;
                     let attempt = made.iter().filter(|one| **one == call).count();
                     let why = "connection refused".to_owned();
                     let failure = Failure { why, is_refusal: false };
                     let is_done = is_done(call, u32::try_from(attempt).unwrap_or(u32::MAX));
-                    attempts.answered(now, if is_done { Ok(()) } else { Err(failure) })
+                    attempts.answered(now, if is_done { Ok(()) } else { Err(failure) });
                 }
                 Next::Wait => {
                     let due = attempts.wakes_at().unwrap_or(Time::NEVER);
-                    assert!(matches!(attempts.resume(Time(due.0 - MS(1))), Next::Wait));
+                    assert!(matches!(attempts.next(Time(due.0 - MS(1))), Next::Wait));
                     // A timer may be late.
                     now = due + MS(made.len() as u64 / 2 % 2);
-                    attempts.resume(now)
                 }
                 Next::Over(outcomes) => {
                     let tries = outcomes.iter().map(|one| one.attempts).collect();
                     let texts = outcomes.iter().map(ToString::to_string).collect();
                     return (texts, tries, now.0);
                 }
-            };
+            }
         }
     }
 
@@ -205,9 +199,10 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_hangs_takes_no_time_from_the_other() {
-        let (_, tries, took) =
-            play(CALL_LIMIT, |call, attempt| call == Call::FailHealthcheck && attempt == 2);
-        assert!(tries == [2, 2] && took <= LIMIT, "{tries:?} {took:?}");
+    fn a_slow_call_is_not_given_up() {
+        let (_, tries, took) = play(MS(5000), |_, _| true);
+        assert!(tries == [1, 1] && took == MS(10_000), "{tries:?} {took:?}");
+        let (_, tries, took) = play(MS(5000), |call, _| call == Call::FailHealthcheck);
+        assert!(tries == [1, 1] && took == MS(10_000), "{tries:?} {took:?}");
     }
 }

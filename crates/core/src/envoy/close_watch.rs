@@ -16,8 +16,7 @@ const REQUESTS: u64 = 20;
 pub(crate) struct ClosingWatch {
     /// The shortest time from the first check to the verdict.
     patience: Duration,
-    /// The value of [`Sample::drain_close`] before this drain: the connections that Envoy has
-    /// closed because of earlier drains.
+    /// The value of [`Sample::drain_close`] at the first check.
     closed_before: Option<u64>,
     /// The time of the first check in the drain, and the number of requests that had begun by then.
     since: Option<(Time, u64)>,
@@ -27,11 +26,6 @@ pub(crate) struct ClosingWatch {
 impl ClosingWatch {
     pub(crate) fn new(patience: Duration) -> Self {
         Self { patience, closed_before: None, since: None, is_settled: false }
-    }
-
-    /// Records the last sample before the drain.
-    pub(crate) fn before(&mut self, sample: &Sample) {
-        self.closed_before = sample.drain_close;
     }
 
     /// Checks a sample of the drain. Returns the number of requests that have begun and ended
@@ -76,7 +70,6 @@ mod tests {
     fn verdicts(samples: &[Sample]) -> Vec<Option<u64>> {
         let begin = Time::default();
         let mut watch = ClosingWatch::new(PATIENCE);
-        watch.before(&sample(90, 0, 7));
         let moments = (0..).map(|step| begin + Duration::from_millis(500) * step);
         samples.iter().zip(moments).map(|(sample, now)| watch.check(now, sample)).collect()
     }
@@ -116,7 +109,6 @@ mod tests {
     #[test]
     fn a_closed_connection_prevents_the_warning() {
         let mut samples: Vec<_> = (0..8).map(|step| sample(100 + step * 10, 0, 8)).collect();
-        assert!(verdicts(&samples).iter().all(Option::is_none));
         samples[0].drain_close = Some(7);
         assert!(verdicts(&samples).iter().all(Option::is_none));
     }

@@ -2,37 +2,40 @@
 //! and the time go in; questions and reports come out.
 //!
 //! ```text
-//!  polls    [what counts] ─▶ first sample ─▶ [state, if nothing was accepted] ─▶ sample ─▶ sample …
-//!  begin                          after it: drain_listeners?graceful, [healthcheck/fail]
-//!  late                                     healthcheck/fail, once the container is not ready
-//!  closing                                              drain_listeners, then a last sample
+//!  drain_listeners?graceful, [healthcheck/fail] ─▶ listeners ─▶ first sample ─▶ [state] ─▶ sample …
+//!  late                            healthcheck/fail, once the container is not ready
+//!  closing                         drain_listeners, then a last sample
 //! ```
 //!
-//! Each of these four lanes has at most one unanswered question.
+//! The admin answers one question at a time, on the thread that also makes the drain begin, and an
+//! answer of a large or throttled Envoy takes seconds. Therefore the calls come first, there is
+//! never a second question, and no question has a time limit: it is given up when the drain is.
+//!
+//! Beside the questions, the kernel counts the connections, which costs the Envoy nothing. The
+//! count says when a poll is worth its cost, and replaces the polls of an Envoy that answers
+//! slowly.
 
 use core::time::Duration;
 
+use crate::drain::progress::QUIET;
 use crate::envoy::Call;
-use crate::envoy::attempts::{Attempts, CALL_LIMIT, CallOutcome, Failure, Next};
+use crate::envoy::attempts::{Attempts, CallOutcome, Failure, Next};
 use crate::envoy::close_watch::ClosingWatch;
-use crate::envoy::pace::Pace;
+use crate::envoy::pace::{FACTOR, OFTEN, Pace, SELDOM};
 use crate::envoy::sample::Sample;
-use crate::event::Unit;
+use crate::event::{Load, Unit};
 use crate::prelude::*;
-use crate::report::history::Moment;
+use crate::report::history::{Moment, Traffic};
 use crate::types::Time;
 
-/// The time limit of the last sample, which is taken after the closing of the listeners. The budget
-/// has one limit for the closing and the sample together.
-const LAST_POLL: Duration = Duration::from_millis(100);
 /// The remedy for a drain of inbound listeners that closes no connections.
 const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --drain-time-s shorter than the drain's `time`";
-/// If drainit cannot learn from the admin whether Envoy has ever been live, it asks again after
-/// this pause.
-const ASKED_AGAIN: Duration = Duration::from_millis(250);
 /// If every response closes its connection, Envoy must have closed at least one connection within
 /// this time.
 const CLOSING_SEEN: Duration = Duration::from_secs(2);
+/// An Envoy whose answers take longer is slow: the kernel's count replaces its answers, because two
+/// answers have to fit into [`QUIET`].
+const SLOW: Duration = Duration::from_millis(QUIET.as_millis() as u64 / 2);
 
 /// The terms of a drain.
 #[derive(Clone, Copy, Debug)]
@@ -48,31 +51,22 @@ pub struct Terms {
     pub fail_healthcheck: bool,
     /// Whether drainit waits for [`Dialogue::unready`] before it fails the health check of Envoy.
     pub stays_ready: bool,
-    /// Whether the traffic of some listeners is ignored, so that drainit has to ask the admin which
-    /// listeners these are.
-    pub asks_what_counts: bool,
     /// Whether the drain waits for connections or for requests.
     pub unit: Unit,
     /// The number of open connections, or of requests in flight, at which the drain is over.
     pub exit_at: u64,
 }
 
-/// The purpose of a question. Each lane has at most one question: a new one replaces the earlier
-/// question of this lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lane {
-    Polls,
-    Begin,
-    Late,
-    Closing,
-}
-
 /// A question to the admin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// Asks which listeners the samples have to ignore. The supervisor keeps the answer.
-    WhatCounts,
-    Sample,
+    /// Asks for the listeners. The supervisor keeps the answer: the listeners that the samples have
+    /// to ignore, and the addresses at which the kernel counts connections.
+    Listeners,
+    /// Asks for the gauges and, if `is_whole`, for the counters, which are many times as many.
+    Sample {
+        is_whole: bool,
+    },
     /// Asks whether this Envoy has never been live.
     State,
     Call(Call),
@@ -81,7 +75,7 @@ pub enum Ask {
 /// The answer to an [`Ask`] of the same name.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    WhatCounts(Result<(), Failure>),
+    Listeners(Result<(), Failure>),
     Sample(Result<Sample, Failure>),
     /// Whether this Envoy has never been live; `None` if the answer does not say so.
     State {
@@ -93,24 +87,18 @@ pub enum Answer {
 /// A question or a report of the dialogue.
 #[derive(Clone, Debug)]
 pub enum Output {
-    Ask {
-        lane: Lane,
-        ask: Ask,
-        limit: Duration,
-    },
-    /// A sample. `began` is the time at which its poll began, so its numbers can be that old.
-    Sampled {
-        began: Time,
-        sample: Sample,
-        moment: Moment,
-    },
+    /// A question to the admin. It replaces a question that is not answered yet.
+    Ask(Ask),
+    /// A question to the kernel: how many connections to the Envoy's listeners are open?
+    Look,
+    /// The traffic that was counted. `began` is the time at which the count began, so its numbers
+    /// can be that old.
+    Sampled { began: Time, load: Load, traffic: Traffic, moment: Moment },
     /// The traffic is unknown, because a poll has failed.
     Unknown,
     /// Whether the drain was accepted. The dialogue reports this once, unless the drain is over
     /// earlier.
-    Answered {
-        accepted: bool,
-    },
+    Answered { accepted: bool },
     /// This Envoy has never accepted a connection.
     NothingToDrain,
     /// The closing of the listeners was answered or given up.
@@ -135,40 +123,54 @@ enum Accepted {
     AtOnce,
 }
 
-/// The state of the polls.
+/// The next question about the traffic.
 #[derive(Clone, Copy, Debug)]
 enum Polls {
     /// The polls are over.
     Over,
-    WhatCounts,
-    First {
-        began: Time,
-    },
-    /// The first sample shows no accepted connection, so drainit has asked whether Envoy has ever
-    /// been live.
+    Listeners,
+    First,
+    /// The first sample shows no accepted connection, so drainit asks whether Envoy has ever been
+    /// live.
     State {
-        began: Time,
         pause: Duration,
-        sample: Sample,
     },
-    /// Envoy has never been live. The drain begins nevertheless, and then drainit asks for the
-    /// state once more.
-    Unused {
-        /// The time at which drainit asks again; `None` if it asks as soon as the calls that begin
-        /// the drain have succeeded or were given up.
-        again: Option<Time>,
-    },
-    /// drainit has asked for the state once more.
-    StillUnused,
     /// The next poll begins at this time.
+    Waits {
+        at: Time,
+    },
+}
+
+/// The next look at the kernel's count.
+#[derive(Clone, Copy, Debug)]
+enum Looks {
+    /// The kernel cannot count the connections, or it is not known yet which connections count.
+    Off,
     Waits {
         at: Time,
     },
     Asked {
         began: Time,
-        closings: u32,
-        moment: Moment,
     },
+}
+
+/// The steps of closing the listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    No,
+    Call,
+    /// The kernel counts the connections that are left. Looks before this time do not count.
+    Look(Time),
+    /// The Envoy counts the traffic that is left.
+    Sample,
+}
+
+/// A question that is not answered yet.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    ask: Ask,
+    began: Time,
+    moment: Moment,
 }
 
 /// The dialogue of one drain.
@@ -177,29 +179,30 @@ pub struct Dialogue {
     terms: Terms,
     /// Whether drainit still has to wait before it fails the health check of Envoy.
     stays_ready: bool,
+    asked: Option<Asked>,
+    /// The calls that begin the drain, until they have succeeded or were given up.
+    calls: Option<Attempts>,
     polls: Polls,
     pace: Pace,
     watch: ClosingWatch,
+    /// The time that the last whole answer took.
+    whole_took: Option<Duration>,
+    /// The time that the last answer with statistics took.
+    took: Duration,
     /// Whether the next poll is due at once, although the pause before it is not over.
     is_poll_due: bool,
     /// Whether the last poll has failed.
     is_failing: bool,
-    begin: Option<Attempts>,
-    /// Whether the calls that begin the drain have succeeded or were given up.
-    has_begun: bool,
-    late: Option<Attempts>,
+    looks: Looks,
+    /// Whether the kernel's last count was low enough for the end of the drain.
+    was_low: bool,
+    /// The last total that is known ([`Load::total`]).
+    total: Option<u64>,
     accepted: Accepted,
     /// Whether [`Output::Answered`] was reported to the core.
     is_answered: bool,
-    /// The time at which drainit asked for the sample after the closing of the listeners; `None` if
-    /// drainit does not wait for such a sample.
-    last_poll: Option<Time>,
-    /// How often drainit has asked for a sample after the closing of the listeners. If the number has
-    /// changed since a poll began, the result of this poll is discarded.
-    closings: u32,
-    /// Whether the work that [`Dialogue::close`] has begun is under way. It ends with
-    /// [`Output::ListenersClosed`].
-    is_closing: bool,
+    /// The work that [`Dialogue::close`] has begun. It ends with [`Output::ListenersClosed`].
+    closing: Closing,
     /// Whether Envoy has confirmed that its listeners are closed.
     is_closed: bool,
     /// Whether the drain is over, so that later samples no longer belong to it.
@@ -210,9 +213,14 @@ pub struct Dialogue {
 impl Dialogue {
     /// Begins the drain.
     pub fn begin(now: Time, terms: Terms) -> (Self, Vec<Output>) {
+        let stays_ready = terms.stays_ready && terms.fail_healthcheck;
+        let calls = [Call::of(terms.only_inbound).0, Call::FailHealthcheck];
+        let fails = terms.fail_healthcheck && !stays_ready;
         let mut dialogue = Self {
-            stays_ready: terms.stays_ready && terms.fail_healthcheck,
-            polls: Polls::WhatCounts,
+            stays_ready,
+            asked: None,
+            calls: Some(Attempts::new(if fails { &calls } else { &calls[..1] })),
+            polls: Polls::Listeners,
             pace: Pace::new(terms.min_until),
             watch: ClosingWatch::new(if terms.fail_healthcheck {
                 CLOSING_SEEN
@@ -223,88 +231,124 @@ impl Dialogue {
                 CLOSING_SEEN.max(terms.longest / 2)
             }),
             terms,
+            whole_took: None,
+            took: Duration::ZERO,
             is_poll_due: false,
             is_failing: false,
-            begin: None,
-            has_begun: false,
-            late: None,
+            looks: Looks::Off,
+            was_low: false,
+            total: None,
             accepted: Accepted::NotYet,
             is_answered: false,
-            last_poll: None,
-            closings: 0,
-            is_closing: false,
+            closing: Closing::No,
             is_closed: false,
             is_over: false,
             outputs: Vec::new(),
         };
-        if terms.asks_what_counts {
-            // To learn which listeners count, the supervisor makes at most three requests. The
-            // limit applies to each of them.
-            dialogue.ask(Lane::Polls, Ask::WhatCounts, CALL_LIMIT);
-        } else {
-            dialogue.poll_first(now);
-        }
-        let outputs = dialogue.said();
+        let outputs = dialogue.proceed(now);
         (dialogue, outputs)
     }
 
     /// The time at which [`tick`](Self::tick) is due.
     pub fn wakes_at(&self) -> Option<Time> {
+        let calls = self.calls.as_ref().and_then(Attempts::wakes_at);
         let poll = match self.polls {
-            Polls::Waits { at } => Some(at),
-            Polls::Unused { again } => again,
+            Polls::Waits { at } if !self.is_replaced() => Some(at),
             _ => None,
         };
-        let calls = [&self.begin, &self.late].into_iter().flatten().filter_map(Attempts::wakes_at);
-        calls.chain(poll).min()
+        let poll = poll.filter(|_| calls.is_none() || self.is_answered);
+        let is_free = self.asked.is_none() && self.closing == Closing::No && !self.is_over;
+        let question = calls.into_iter().chain(poll).min().filter(|_| is_free);
+        let look = match self.looks {
+            Looks::Waits { at } if !self.is_over => Some(at),
+            _ => None,
+        };
+        question.into_iter().chain(look).min()
     }
 
-    /// Asks the questions that are due.
+    /// Asks the question that is due.
     pub fn tick(&mut self, now: Time) -> Vec<Output> {
-        self.poll_if_due(now);
-        for lane in [Lane::Begin, Lane::Late] {
-            if let Some(next) = self.attempts(lane).as_mut().map(|calls| calls.resume(now)) {
-                self.proceed(now, lane, next);
-            }
-        }
-        self.said()
+        self.proceed(now)
     }
 
-    /// Handles the answer to the question of a lane, or the failure of this question.
-    pub fn answered(&mut self, now: Time, lane: Lane, answer: Answer) -> Vec<Output> {
-        match (lane, answer) {
-            (Lane::Polls, answer) => self.polled(now, answer),
-            (Lane::Begin | Lane::Late, Answer::Call(result)) => {
-                if let Some(next) =
-                    self.attempts(lane).as_mut().map(|calls| calls.answered(now, result))
-                {
-                    self.proceed(now, lane, next);
+    /// Handles the answer to the question under way, or the failure of this question.
+    pub fn answered(&mut self, now: Time, answer: Answer) -> Vec<Output> {
+        let Some(asked) = self.asked.take() else { return Vec::new() };
+        match (asked.ask, answer) {
+            (Ask::Call(call), Answer::Call(result)) if call == self.closing_call() => {
+                self.closed(now, result);
+            }
+            (Ask::Call(_), Answer::Call(result)) => {
+                if let Some(calls) = &mut self.calls {
+                    calls.answered(now, result);
                 }
             }
-            (Lane::Closing, Answer::Call(result)) => self.closed(now, result),
-            (Lane::Closing, Answer::Sample(sample)) => {
-                if let (Some(began), Ok(sample)) = (self.last_poll.take(), sample) {
-                    self.record(began, sample, self.moment());
+            (Ask::Sample { .. }, Answer::Sample(sample)) if self.closing == Closing::Sample => {
+                if let Ok(sample) = sample {
+                    self.record(asked, sample);
                 }
-                self.is_closing = false;
-                self.outputs.push(Output::ListenersClosed);
-                // A connection may have been accepted just before the closing. The next poll shows
-                // it to the core.
-                self.is_poll_due = true;
-                self.poll_if_due(now);
+                self.end_closing();
+            }
+            (Ask::Sample { is_whole }, Answer::Sample(sample)) => {
+                self.sampled(now, asked, is_whole, sample);
+            }
+            (Ask::Listeners, Answer::Listeners(listed)) => self.listed(now, listed),
+            (Ask::State, Answer::State { is_unused: Some(true) }) => {
+                (self.polls, self.looks) = (Polls::Over, Looks::Off);
+                self.record(Asked { moment: Moment::Start, ..asked }, Sample::NOTHING);
+                self.outputs.push(Output::NothingToDrain);
+            }
+            (Ask::State, Answer::State { .. }) => {
+                if let Polls::State { pause } = self.polls {
+                    self.polls = Polls::Waits { at: now + pause };
+                }
             }
             _ => {}
         }
-        self.said()
+        self.proceed(now)
+    }
+
+    /// Handles the kernel's count of open connections; `None` if the kernel cannot count them.
+    pub fn looked(&mut self, now: Time, open: Option<u64>) -> Vec<Output> {
+        let Looks::Asked { began } = self.looks else { return Vec::new() };
+        let is_low = open.is_some_and(|open| match self.terms.unit {
+            Unit::Connections => open <= self.terms.exit_at,
+            // The kernel does not count requests.
+            Unit::Requests => open == 0,
+        });
+        self.looks = match open {
+            Some(_) => {
+                let least = if self.pace.is_early(now) { SELDOM } else { OFTEN * 2 };
+                Looks::Waits { at: now + least.max(now.since(began) * FACTOR) }
+            }
+            None => Looks::Off,
+        };
+        let was_low = core::mem::replace(&mut self.was_low, is_low);
+        match (open, self.closing) {
+            (Some(_), Closing::Look(since)) if began < since => {}
+            (Some(open), Closing::Look(_)) if is_low => {
+                self.count(began, open, Moment::Closed);
+                self.end_closing();
+            }
+            (_, Closing::Look(_)) => self.closing = Closing::Sample,
+            (Some(open), _) if is_low && self.is_slow(now) => {
+                self.count(began, open, self.moment());
+            }
+            _ => self.is_poll_due |= is_low && !was_low && !self.pace.is_early(now),
+        }
+        self.proceed(now)
     }
 
     /// Call this when the container is not ready any more. If drainit had to wait for this, it
     /// fails the health check of Envoy now.
     pub fn unready(&mut self, now: Time) -> Vec<Output> {
         if core::mem::take(&mut self.stays_ready) && !self.is_over {
-            self.call(now, Lane::Late, &[Call::FailHealthcheck]);
+            match &mut self.calls {
+                Some(calls) => calls.add(Call::FailHealthcheck),
+                None => self.calls = Some(Attempts::new(&[Call::FailHealthcheck])),
+            }
         }
-        self.said()
+        self.proceed(now)
     }
 
     /// Closes the listeners if they are open, and takes a last sample. Reports
@@ -313,157 +357,197 @@ impl Dialogue {
         // After `drainit drain`, the drain can be over long before this closing. The last sample is
         // still a part of this drain.
         self.is_over = false;
-        if core::mem::replace(&mut self.is_closing, true) {
-            // A closing is under way. It will report [`Output::ListenersClosed`] for this request,
-            // too.
-        } else if self.is_closed {
-            self.poll_last(now);
-        } else {
-            let (_, call) = Call::of(self.terms.only_inbound);
-            self.ask(Lane::Closing, Ask::Call(call), CALL_LIMIT);
+        // If a closing is under way, it will report [`Output::ListenersClosed`] for this request,
+        // too.
+        if self.closing == Closing::No {
+            self.closing = if self.is_closed { self.last_count(now) } else { Closing::Call };
         }
-        self.said()
+        self.proceed(now)
     }
 
     /// Ends the drain, but not the work that [`Self::close`] has begun. All other answers that come
     /// later are ignored. Warns of the last error of each call that is still being repeated. If no
     /// call has an answer or an error yet, warns of that.
-    pub fn end(&mut self) -> Vec<Output> {
+    pub fn end(&mut self, now: Time) -> Vec<Output> {
         self.polls = Polls::Over;
-        let calls = [self.begin.take(), self.late.take()];
+        let calls = self.calls.take();
         if !core::mem::replace(&mut self.is_over, true) {
-            let calls = calls.iter().flatten();
-            let outcomes: Vec<_> = calls.flat_map(Attempts::outcomes).cloned().collect();
+            let outcomes: Vec<_> = calls.iter().flat_map(Attempts::outcomes).cloned().collect();
             if self.accepted == Accepted::NotYet && outcomes.is_empty() {
                 self.warn("its admin had not answered when the drain was over");
             }
             self.record_outcomes(outcomes);
         }
-        self.said()
+        let is_of_closing = |ask| match ask {
+            Ask::Call(call) => call == self.closing_call(),
+            Ask::Sample { .. } => self.closing == Closing::Sample,
+            Ask::Listeners | Ask::State => false,
+        };
+        self.asked = self.asked.filter(|asked| is_of_closing(asked.ask));
+        self.proceed(now)
     }
 
-    fn said(&mut self) -> Vec<Output> {
+    /// Whether a question is not answered yet.
+    pub fn is_asking(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Asks the next question, unless one is not answered yet. Returns what there is to say.
+    fn proceed(&mut self, now: Time) -> Vec<Output> {
+        if self.asked.is_none()
+            && let Some(ask) = self.due(now)
+        {
+            let is_first = matches!((self.polls, self.closing), (Polls::First, Closing::No));
+            let moment = if is_first { Moment::Start } else { self.moment() };
+            self.asked = Some(Asked { ask, began: now, moment });
+            self.outputs.push(Output::Ask(ask));
+        }
+        if let Looks::Waits { at } = self.looks
+            && (at <= now && !self.is_over || matches!(self.closing, Closing::Look(_)))
+        {
+            self.looks = Looks::Asked { began: now };
+            self.outputs.push(Output::Look);
+        }
         core::mem::take(&mut self.outputs)
     }
 
-    fn ask(&mut self, lane: Lane, ask: Ask, limit: Duration) {
-        self.outputs.push(Output::Ask { lane, ask, limit });
+    /// The question to ask now.
+    fn due(&mut self, now: Time) -> Option<Ask> {
+        match self.closing {
+            Closing::Call => return Some(Ask::Call(self.closing_call())),
+            Closing::Sample => return Some(Ask::Sample { is_whole: !self.is_large() }),
+            Closing::Look(_) => return None,
+            Closing::No if self.is_over => return None,
+            Closing::No => {}
+        }
+        match self.calls.as_mut().map(|calls| calls.next(now)) {
+            Some(Next::Make(call)) => return Some(Ask::Call(call)),
+            Some(Next::Wait) if !self.is_answered => return None,
+            Some(Next::Over(outcomes)) => {
+                self.calls = None;
+                self.record_outcomes(outcomes);
+                self.answer();
+                // The watch of closed connections begins with the next poll.
+                self.is_poll_due = true;
+            }
+            Some(Next::Wait) | None => {}
+        }
+        match self.polls {
+            Polls::Listeners => Some(Ask::Listeners),
+            Polls::First => Some(Ask::Sample { is_whole: true }),
+            Polls::State { .. } => Some(Ask::State),
+            Polls::Waits { .. } if self.is_replaced() => None,
+            Polls::Waits { at } if core::mem::take(&mut self.is_poll_due) || at <= now => {
+                let is_whole = !self.is_large() || self.pace.shows_nothing();
+                Some(Ask::Sample { is_whole })
+            }
+            Polls::Waits { .. } | Polls::Over => None,
+        }
+    }
+
+    /// Whether the counters of this Envoy take so long that they are asked for only if they can
+    /// show the end of the drain.
+    fn is_large(&self) -> bool {
+        self.whole_took.is_some_and(|took| took > OFTEN)
+    }
+
+    /// Whether the answers of this Envoy come too late to show the present.
+    fn answers_late(&self) -> bool {
+        self.is_failing || self.took > SLOW
+    }
+
+    /// Whether the answers of this Envoy come too late, or the one that is awaited does.
+    fn is_slow(&self, now: Time) -> bool {
+        self.answers_late() || self.asked.is_some_and(|asked| now.since(asked.began) > SLOW)
+    }
+
+    /// Whether the kernel's count replaces the polls, because it shows that the drain can end.
+    fn is_replaced(&self) -> bool {
+        self.was_low && !matches!(self.looks, Looks::Off) && self.answers_late()
+    }
+
+    /// The call that closes the listeners.
+    fn closing_call(&self) -> Call {
+        Call::of(self.terms.only_inbound).1
+    }
+
+    /// The step that counts what is left after the closing.
+    fn last_count(&self, now: Time) -> Closing {
+        match self.looks {
+            Looks::Waits { .. } | Looks::Asked { .. } if self.answers_late() => Closing::Look(now),
+            _ => Closing::Sample,
+        }
+    }
+
+    /// The moment that the report shows for a count that begins now.
+    fn moment(&self) -> Moment {
+        if self.is_closed { Moment::Closed } else { Moment::Meanwhile }
     }
 
     fn warn(&mut self, what: impl Into<String>) {
         self.outputs.push(Output::Warn(what.into()));
     }
 
-    /// Takes the first sample, before the calls take effect. The calls wait for this sample, but
-    /// not longer than its limit. If the sample fails, the next poll reports the failure.
-    fn poll_first(&mut self, now: Time) {
-        self.polls = Polls::First { began: now };
-        self.ask(Lane::Polls, Ask::Sample, CALL_LIMIT);
-    }
-
-    fn polled(&mut self, now: Time, answer: Answer) {
-        match (self.polls, answer) {
-            (Polls::WhatCounts, Answer::WhatCounts(listed)) => {
-                if let Err(Failure { why, .. }) = listed {
-                    self.warn(format!(
-                        "its admin did not list its listeners, so those that `direction` or \
-                         `ignore_listeners` leave out are counted, too: {why}"
-                    ));
-                }
-                self.poll_first(now);
-            }
-            (Polls::First { began }, Answer::Sample(sample)) => {
-                let pause = match &sample {
-                    Ok(sample) => self.pause(now, began, sample),
-                    Err(_) => Duration::ZERO,
-                };
-                match sample {
-                    // After a failed sample, drainit does not ask for the state: the admin would
-                    // not answer this question in time, either.
-                    Ok(sample) if sample.has_accepted_none() => {
-                        self.polls = Polls::State { began, pause, sample };
-                        self.ask(Lane::Polls, Ask::State, CALL_LIMIT);
-                    }
-                    sample => self.begin_calls(now, began, sample.unwrap_or_default(), pause),
-                }
-            }
-            (Polls::State { began, .. }, Answer::State { is_unused: Some(true) }) => {
-                self.polls = Polls::Unused { again: None };
-                self.record(began, Sample::NOTHING, Moment::Start);
-                // The calls are made nevertheless, because a drain without a stop may last long,
-                // and Envoy may become live in that time.
-                self.call_begin(now);
-            }
-            (Polls::StillUnused, Answer::State { is_unused: Some(true) }) => {
-                self.polls = Polls::Over;
-                self.outputs.push(Output::NothingToDrain);
-            }
-            // Envoy has become live meanwhile.
-            (Polls::StillUnused, Answer::State { is_unused: Some(false) }) => {
-                self.wait(now, Duration::ZERO);
-            }
-            (Polls::StillUnused, Answer::State { is_unused: None }) => {
-                self.polls = Polls::Unused { again: Some(now + ASKED_AGAIN) };
-            }
-            (Polls::State { began, pause, sample }, Answer::State { .. }) => {
-                self.begin_calls(now, began, sample, pause);
-            }
-            (Polls::Asked { began, closings, moment }, Answer::Sample(sample)) => {
-                self.sampled(now, began, closings == self.closings, moment, sample);
-            }
-            _ => {}
+    fn listed(&mut self, now: Time, listed: Result<(), Failure>) {
+        match listed {
+            Ok(()) => self.looks = Looks::Waits { at: now },
+            Err(Failure { why, .. }) => self.warn(format!(
+                "its admin did not list its listeners, so those that `direction` or \
+                 `ignore_listeners` leave out are counted, too: {why}"
+            )),
         }
+        self.polls = Polls::First;
     }
 
-    fn begin_calls(&mut self, now: Time, began: Time, first: Sample, pause: Duration) {
-        self.watch.before(&first);
-        self.record(began, first, Moment::Start);
-        self.call_begin(now);
-        self.wait(now, pause);
-    }
-
-    fn call_begin(&mut self, now: Time) {
-        let calls = [Call::of(self.terms.only_inbound).0, Call::FailHealthcheck];
-        let fails = self.terms.fail_healthcheck && !self.stays_ready;
-        self.call(now, Lane::Begin, if fails { &calls } else { &calls[..1] });
-    }
-
-    fn call(&mut self, now: Time, lane: Lane, calls: &[Call]) {
-        let (attempts, next) = Attempts::begin(now, calls);
-        *self.attempts(lane) = Some(attempts);
-        self.proceed(now, lane, next);
-    }
-
-    fn attempts(&mut self, lane: Lane) -> &mut Option<Attempts> {
-        if lane == Lane::Late { &mut self.late } else { &mut self.begin }
-    }
-
-    fn proceed(&mut self, now: Time, lane: Lane, next: Next) {
-        match next {
-            Next::Make(call, limit) => self.ask(lane, Ask::Call(call), limit),
-            Next::Wait => {}
-            Next::Over(outcomes) => {
-                *self.attempts(lane) = None;
-                self.record_outcomes(outcomes);
-                self.has_begun |= lane == Lane::Begin;
-                self.answer();
-                if lane == Lane::Late {
-                    return;
+    /// Handles the answer to a poll.
+    fn sampled(
+        &mut self,
+        now: Time,
+        asked: Asked,
+        is_whole: bool,
+        sample: Result<Sample, Failure>,
+    ) {
+        let took = now.since(asked.began);
+        let is_first = matches!(self.polls, Polls::First);
+        let sample = match sample {
+            Ok(sample) => sample,
+            Err(Failure { why, .. }) => {
+                if !core::mem::replace(&mut self.is_failing, true) {
+                    let line = format!("GET /stats: {why}; its connections are unknown");
+                    self.outputs.push(Output::Log(line));
                 }
-                if matches!(self.polls, Polls::Unused { .. }) {
-                    return self.ask_if_still_unused();
-                }
-                // The watch of closed connections begins with the next poll, so this poll is due at
-                // once.
-                self.is_poll_due = true;
-                self.poll_if_due(now);
+                self.outputs.push(Output::Unknown);
+                self.polls = Polls::Waits { at: now + self.pace.after_failure(took) };
+                return;
             }
+        };
+        self.is_failing = false;
+        self.took = took;
+        if is_whole {
+            self.whole_took = Some(took);
+        }
+        let active = sample.load(self.terms.unit).active;
+        let left = active.map(|active| active.saturating_sub(self.terms.exit_at));
+        let pause = self.pace.after_answer(now, took, left, is_whole);
+        self.polls = if is_first && sample.has_accepted_none() {
+            Polls::State { pause }
+        } else {
+            Polls::Waits { at: now + pause }
+        };
+        self.record(asked, sample);
+        // While the health check has to stay good, Envoy closes few connections. The watch for
+        // closed connections therefore begins only later.
+        if self.is_accepted()
+            && !self.stays_ready
+            && let Some(requests) = self.watch.check(now, &sample)
+        {
+            self.warn(self.not_closing(requests));
         }
     }
 
     /// Remembers what the calls have achieved, and warns of failed calls.
     fn record_outcomes(&mut self, outcomes: Vec<CallOutcome>) {
-        let mut accepted = Accepted::Nothing;
+        let mut accepted = if outcomes.is_empty() { Accepted::NotYet } else { Accepted::Nothing };
         for outcome in outcomes {
             match (&outcome.result, outcome.call) {
                 (Ok(()), Call::FailHealthcheck) => accepted = Accepted::AtOnce,
@@ -479,90 +563,19 @@ impl Dialogue {
         self.accepted > Accepted::Nothing
     }
 
-    /// Reports whether the drain was accepted: `true` as soon as a call has succeeded, `false` once
-    /// all calls have failed. One of these calls fails the health check, and may come later than
-    /// the others.
+    /// Reports whether the drain was accepted: `true` as soon as the calls of a group have
+    /// succeeded, `false` once all calls have failed. One of these calls fails the health check,
+    /// and may come later than the others.
     fn answer(&mut self) {
         let accepted = self.is_accepted();
-        let is_last = self.has_begun && self.late.is_none() && !self.stays_ready;
-        if (accepted || is_last) && !core::mem::replace(&mut self.is_answered, true) {
+        if (accepted || !self.stays_ready) && !core::mem::replace(&mut self.is_answered, true) {
             self.outputs.push(Output::Answered { accepted });
         }
     }
 
-    fn wait(&mut self, now: Time, pause: Duration) {
-        self.polls = Polls::Waits { at: now + pause };
-        self.poll_if_due(now);
-    }
-
-    fn ask_if_still_unused(&mut self) {
-        self.polls = Polls::StillUnused;
-        self.ask(Lane::Polls, Ask::State, CALL_LIMIT);
-    }
-
-    fn poll_if_due(&mut self, now: Time) {
-        if let Polls::Unused { again: Some(at) } = self.polls
-            && at <= now
-        {
-            return self.ask_if_still_unused();
-        }
-        if let Polls::Waits { at } = self.polls
-            && (core::mem::take(&mut self.is_poll_due) || at <= now)
-        {
-            let (closings, moment) = (self.closings, self.moment());
-            self.polls = Polls::Asked { began: now, closings, moment };
-            self.ask(Lane::Polls, Ask::Sample, CALL_LIMIT);
-        }
-    }
-
-    /// Handles the answer to a poll of the drain. `is_fresh` is false if a closing has begun since
-    /// the poll began.
-    fn sampled(
-        &mut self,
-        now: Time,
-        began: Time,
-        is_fresh: bool,
-        moment: Moment,
-        sample: Result<Sample, Failure>,
-    ) {
-        let pause = match &sample {
-            Ok(sample) => self.pause(now, began, sample),
-            Err(_) => self.pace.after_failure(now.since(began)),
-        };
-        match sample {
-            Ok(sample) if is_fresh => {
-                self.is_failing = false;
-                self.record(began, sample, moment);
-                // While the health check has to stay good, Envoy closes few connections. The watch
-                // for closed connections therefore begins only later.
-                if self.is_accepted()
-                    && !self.stays_ready
-                    && let Some(requests) = self.watch.check(now, &sample)
-                {
-                    self.warn(self.not_closing(requests));
-                }
-            }
-            Ok(_) => {}
-            Err(Failure { why, .. }) => {
-                if !core::mem::replace(&mut self.is_failing, true) {
-                    let line = format!("GET /stats: {why}; its connections are unknown");
-                    self.outputs.push(Output::Log(line));
-                }
-                self.outputs.push(Output::Unknown);
-            }
-        }
-        self.wait(now, pause);
-    }
-
-    fn pause(&mut self, now: Time, began: Time, sample: &Sample) -> Duration {
-        let active = sample.load(self.terms.unit).active;
-        let left = active.map(|active| active.saturating_sub(self.terms.exit_at));
-        self.pace.after_answer(now, now.since(began), left)
-    }
-
     fn closed(&mut self, now: Time, result: Result<(), Failure>) {
         self.is_closed = result.is_ok();
-        let (_, call) = Call::of(self.terms.only_inbound);
+        let call = self.closing_call();
         let outcome = CallOutcome { call, attempts: 1, result };
         match &outcome.result {
             Ok(()) => {}
@@ -571,25 +584,41 @@ impl Dialogue {
             // the admin interface is logged, but is not a warning.
             Err(_) => self.outputs.push(Output::Log(outcome.to_string())),
         }
-        self.poll_last(now);
+        self.closing = self.last_count(now);
     }
 
-    /// Takes the last sample before the stop. It shows the requests that the stop will cut.
-    fn poll_last(&mut self, now: Time) {
-        self.closings += 1;
-        self.last_poll = Some(now);
-        self.ask(Lane::Closing, Ask::Sample, LAST_POLL);
+    fn end_closing(&mut self) {
+        self.closing = Closing::No;
+        self.outputs.push(Output::ListenersClosed);
+        // A connection may have been accepted just before the closing. The next poll shows it to
+        // the core.
+        self.is_poll_due = true;
     }
 
-    fn record(&mut self, began: Time, sample: Sample, moment: Moment) {
+    fn record(&mut self, asked: Asked, sample: Sample) {
+        let load = sample.load(self.terms.unit);
+        self.total = load.total.or(self.total);
+        let (began, traffic, moment) = (asked.began, sample.traffic(), asked.moment);
+        self.report(began, load, traffic, moment);
+    }
+    /// Reports a count of the kernel.
+    fn count(&mut self, began: Time, open: u64, moment: Moment) {
+        let active = match self.terms.unit {
+            Unit::Connections => open,
+            Unit::Requests => 0,
+        };
+        // The kernel sees each connection that is open at a look, so no other can have come.
+        let total = Some(self.total.unwrap_or_default());
+        let load = Load { unit: self.terms.unit, active: Some(active), total };
+        let requests = (open == 0).then_some(0);
+        let traffic = Traffic { connections: Some(open), requests, ..Traffic::default() };
+        self.report(began, load, traffic, moment);
+    }
+
+    fn report(&mut self, began: Time, load: Load, traffic: Traffic, moment: Moment) {
         if !self.is_over {
-            self.outputs.push(Output::Sampled { began, sample, moment });
+            self.outputs.push(Output::Sampled { began, load, traffic, moment });
         }
-    }
-
-    /// The moment that the report shows for a poll that begins now.
-    fn moment(&self) -> Moment {
-        if self.is_closed { Moment::Closed } else { Moment::Meanwhile }
     }
 
     fn not_closing(&self, requests: u64) -> String {

@@ -8,14 +8,14 @@ use crate::drain::progress::QUIET;
 use crate::types::Time;
 
 /// The shortest pause once the drain can be over.
-const OFTEN: Duration = Duration::from_millis(25);
+pub(crate) const OFTEN: Duration = Duration::from_millis(25);
 /// The shortest pause while it is too early for the drain to end.
-const SELDOM: Duration = Duration::from_millis(250);
+pub(crate) const SELDOM: Duration = Duration::from_millis(250);
 /// A pause is at least this many times as long as the last answer took, so polls cost any Envoy at
 /// most 3 % of a core.
-const FACTOR: u32 = 30;
-/// The pause after the first poll that shows no traffic. A second poll then has to confirm that
-/// nothing is open and nothing new has come.
+pub(crate) const FACTOR: u32 = 30;
+/// The pause after the first whole answer that shows no traffic. A second whole answer then has to
+/// confirm that nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
 /// A drain can end with `min` only if two polls have shown quiet before then. At least this much
 /// time is kept for their answers; an Envoy that answers slowly gets more.
@@ -26,45 +26,81 @@ const SPARE: Duration = Duration::from_millis(20);
 pub(crate) struct Pace {
     /// The drain cannot be over before this time.
     min_until: Time,
-    was_quiet: bool,
+    shown: Shown,
+    /// The longest time that an answer has taken.
+    slowest: Duration,
     /// The number of consecutive polls without an answer.
     failures: u32,
 }
 
+/// The traffic that the last answer has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Shown {
+    Traffic,
+    /// No gauge shows traffic.
+    Nothing,
+    /// No gauge shows traffic, and the answer has the counters, so a second answer like it can show
+    /// that nothing new has come.
+    NothingNew,
+}
+
 impl Pace {
     pub(crate) fn new(min_until: Time) -> Self {
-        Self { min_until, was_quiet: false, failures: 0 }
+        Self { min_until, shown: Shown::Traffic, slowest: Duration::ZERO, failures: 0 }
+    }
+
+    /// Whether the drain cannot end within the time that two more answers need.
+    pub(crate) fn is_early(&self, now: Time) -> bool {
+        !self.until_due(now).is_zero()
+    }
+
+    /// Whether the last answer has shown no traffic, so that the next answer needs the counters.
+    pub(crate) fn shows_nothing(&self) -> bool {
+        self.shown > Shown::Traffic
+    }
+
+    fn until_due(&self, now: Time) -> Duration {
+        let lead = CONFIRM + SPARE.max(self.slowest * 2);
+        self.min_until.since(now).saturating_sub(lead)
     }
 
     /// The pause after an answer that took `took`. `active` is the excess over `exit_at`: the
     /// number of open connections, or of requests in flight, minus `exit_at`, and at least 0.
+    /// `is_whole` says that the answer has the counters, too.
     pub(crate) fn after_answer(
         &mut self,
         now: Time,
         took: Duration,
         active: Option<u64>,
+        is_whole: bool,
     ) -> Duration {
         self.failures = 0;
+        self.slowest = self.slowest.max(took);
         let rest = took * FACTOR;
-        let lead = CONFIRM + SPARE.max(took * 2);
-        let cannot_end = self.min_until.since(now).saturating_sub(lead);
-        if !cannot_end.is_zero() {
-            self.was_quiet = false;
-            return SELDOM.max(rest).min(cannot_end);
+        let early = self.until_due(now);
+        if !early.is_zero() {
+            self.shown = Shown::Traffic;
+            return SELDOM.max(rest).min(early);
         }
-        let is_quiet = active == Some(0);
-        let has_turned_quiet = is_quiet && !self.was_quiet;
-        self.was_quiet = is_quiet;
-        // `CONFIRM` follows only the first of several polls that show no traffic. Otherwise
+        let before = self.shown;
+        self.shown = match active {
+            Some(0) if is_whole => Shown::NothingNew,
+            Some(0) => Shown::Nothing,
+            _ => Shown::Traffic,
+        };
+        // `CONFIRM` follows only the first of several answers that show no traffic. Otherwise
         // connections that come and go would cause constant polls.
-        if has_turned_quiet { CONFIRM } else { OFTEN.max(rest) }
+        match self.shown {
+            Shown::Nothing if before == Shown::Traffic => Duration::ZERO,
+            Shown::NothingNew if before < Shown::NothingNew => CONFIRM,
+            _ => OFTEN.max(rest),
+        }
     }
 
     /// The pause after a poll that failed after `took`. The pause grows with the number of
-    /// consecutive failures, because even an Envoy that is too large to answer in time spends CPU
-    /// time on each poll.
+    /// consecutive failures.
     pub(crate) fn after_failure(&mut self, took: Duration) -> Duration {
-        self.was_quiet = false;
+        self.shown = Shown::Traffic;
         let patience = SELDOM * (1 << self.failures.min(6));
         self.failures += 1;
         SELDOM.max(patience.min(took * FACTOR))
@@ -88,7 +124,7 @@ mod tests {
         while now < end {
             asked.push(now);
             now += took;
-            let pause = pace.after_answer(Time(ms(now)), ms(took), Some(active(now)));
+            let pause = pace.after_answer(Time(ms(now)), ms(took), Some(active(now)), true);
             now += u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         }
         let works = u64::try_from(asked.len()).unwrap_or(u64::MAX) * took;
@@ -112,7 +148,7 @@ mod tests {
         let (asked, part) = polls(0, 1000, 1, |_| 3);
         assert!(asked.len() > 25 && part < 0.04, "{part}, {asked:?}");
         for (min, took, pause) in [(0, 20, 600), (60_000, 20, 600), (0, 1, 30), (60_000, 1, 250)] {
-            let after = Pace::new(Time(ms(min))).after_answer(Time(ms(0)), ms(took), Some(3));
+            let after = Pace::new(Time(ms(min))).after_answer(Time(ms(0)), ms(took), Some(3), true);
             assert_eq!(after, ms(pause), "{min} {took}");
         }
     }
@@ -160,7 +196,16 @@ mod tests {
         assert_eq!(hangs, [250, 500, 1000, 2000, 4000, 8000, 15_000, 15_000]);
         let mut pace = Pace::new(Time(ms(0)));
         assert!((0..8).all(|_| pace.after_failure(ms(0)) == SELDOM), "refused at once");
-        pace.after_answer(Time(ms(0)), ms(1), Some(0));
+        pace.after_answer(Time(ms(0)), ms(1), Some(0), true);
         assert_eq!(pace.after_failure(ms(500)), SELDOM);
+    }
+
+    // holds: S31
+    #[test]
+    fn gauges_that_show_nothing_are_followed_by_whole_answers_at_once() {
+        let mut pace = Pace::new(Time(ms(0)));
+        let pauses = [(Some(3), false), (Some(0), false), (Some(0), true), (Some(0), true)]
+            .map(|(active, whole)| pace.after_answer(Time(ms(0)), ms(100), active, whole));
+        assert_eq!(pauses, [ms(3000), ms(0), CONFIRM, ms(3000)]);
     }
 }

@@ -2312,7 +2312,7 @@ impl<'a> Checker<'a> {
                         );
                     }
                 }
-                let closing = Duration::from_millis(250);
+                let closing = self.window / 4;
                 let over = self.seen_at(self.seen_at(since + longest) + closing);
                 // If drainit was paused, a sample may have come too late, so drainit asks for one
                 // more.
