@@ -10,6 +10,7 @@ mod postgresql;
 mod rehearse;
 mod static_signals;
 mod systemd;
+mod throttled;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};

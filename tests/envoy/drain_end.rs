@@ -90,7 +90,7 @@ fn idle_connections_hold_a_drain_unless_only_requests_count() {
     }
 }
 
-fn has_request(drainit: &Running) -> bool {
+pub(super) fn has_request(drainit: &Running) -> bool {
     let mut admin = UnixStream::connect(drainit.path("admin.sock")).unwrap();
     admin.write_all(b"GET /stats?filter=gateway.downstream_rq_active HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();

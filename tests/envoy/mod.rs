@@ -9,4 +9,5 @@ mod preflight;
 mod report_counts;
 pub(crate) mod rollout;
 mod simultaneous_stop;
+mod sizes;
 mod unready_delay;

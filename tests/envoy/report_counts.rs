@@ -98,7 +98,7 @@ fn assert_exact(version: &'static str) {
     );
 }
 
-// holds: S42, S132, S133, S134
+// holds: S132, S133, S134
 #[test]
 fn every_request_is_counted_once() {
     in_parallel(envoy::TESTED, assert_exact);

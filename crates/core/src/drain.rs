@@ -329,7 +329,8 @@ impl Active {
             self.at_end = DrainEnd::Deadline;
         }
         if let Closing::Asked { until, .. } = &mut self.closing {
-            *until = (*until).min(state.now + state.budget.closing(&state.spec, state.now, deadline));
+            *until =
+                (*until).min(state.now + state.budget.closing(&state.spec, state.now, deadline));
         }
     }
 

@@ -21,7 +21,7 @@ use crate::drain::progress::QUIET;
 use crate::envoy::Call;
 use crate::envoy::attempts::{Attempts, CallOutcome, Failure, Next};
 use crate::envoy::close_watch::ClosingWatch;
-use crate::envoy::pace::{FACTOR, OFTEN, Pace, SELDOM};
+use crate::envoy::pace::{OFTEN, Pace, SELDOM};
 use crate::envoy::sample::Sample;
 use crate::event::{Load, Unit};
 use crate::prelude::*;
@@ -33,6 +33,9 @@ const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --d
 /// If every response closes its connection, Envoy must have closed at least one connection within
 /// this time.
 const CLOSING_SEEN: Duration = Duration::from_secs(2);
+/// A pause between two looks at the kernel's count is at least this many times as long as the last
+/// look took, so that they cost drainit at most a tenth of a core with any number of connections.
+const LOOK_FACTOR: u32 = 10;
 /// An Envoy whose answers take longer is slow: the kernel's count replaces its answers, because two
 /// answers have to fit into [`QUIET`].
 const SLOW: Duration = Duration::from_millis(QUIET.as_millis() as u64 / 2);
@@ -319,7 +322,7 @@ impl Dialogue {
         self.looks = match open {
             Some(_) => {
                 let least = if self.pace.is_early(now) { SELDOM } else { OFTEN * 2 };
-                Looks::Waits { at: now + least.max(now.since(began) * FACTOR) }
+                Looks::Waits { at: now + least.max(now.since(began) * LOOK_FACTOR) }
             }
             None => Looks::Off,
         };

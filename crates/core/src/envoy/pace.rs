@@ -13,7 +13,7 @@ pub(crate) const OFTEN: Duration = Duration::from_millis(25);
 pub(crate) const SELDOM: Duration = Duration::from_millis(250);
 /// A pause is at least this many times as long as the last answer took, so polls cost any Envoy at
 /// most 3 % of a core.
-pub(crate) const FACTOR: u32 = 30;
+const FACTOR: u32 = 30;
 /// The pause after the first whole answer that shows no traffic. A second whole answer then has to
 /// confirm that nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));

@@ -1,0 +1,52 @@
+//! Tests the drain of a real Envoy of the size that people run.
+
+use std::thread;
+
+use serde_json::{Value, json};
+
+use super::drain_end::has_request;
+use crate::support::client::{Client, RequestResult};
+use crate::support::real_envoy::RealEnvoy;
+use crate::support::{Duration, LONG, ms, said};
+
+fn add_clusters(config: &mut Value) {
+    let clusters = config["static_resources"]["clusters"].as_array_mut().unwrap();
+    for number in 0..3000 {
+        let mut cluster = clusters[0].clone();
+        cluster["name"] = json!(format!("cluster-{number}"));
+        clusters.push(cluster);
+    }
+}
+
+fn add_listeners(config: &mut Value) {
+    let listeners = config["static_resources"]["listeners"].as_array_mut().unwrap();
+    for number in 0..1000 {
+        let mut listener = listeners[0].clone();
+        listener["name"] = json!(format!("listener-{number}"));
+        listener["address"]["socket_address"]["port_value"] = json!(0);
+        listeners.push(listener);
+    }
+}
+
+// holds: S236, S237, S239
+#[test]
+fn a_large_envoy_is_drained_until_its_last_request_is_answered() {
+    for change in [add_clusters, add_listeners] {
+        let drain = "time: 30s, min: 1s";
+        let shutdown = "grace_period: 45s, reserve: 2s";
+        let envoy = RealEnvoy { drain, shutdown, change, ..RealEnvoy::default() };
+        let Some((drainit, address)) = envoy.launch() else { return };
+        drainit
+            .wait("readiness of Envoy", LONG * 3, |record| record.line(said::ALL_READY).map(drop));
+        let request = thread::spawn(move || Client::new(address).request(5000).went);
+        drainit.wait_until("in flight", || has_request(&drainit));
+        let ended = drainit.stop();
+        assert_eq!(request.join().unwrap(), RequestResult::Answered { closes: true });
+        // The least is the rest of the request. The most is much less than `time`.
+        ended
+            .assert_code(0)
+            .assert_stopped_within(ms(2000)..Duration::from_secs(20))
+            .assert_line("drain router: .*no connection left")
+            .assert_no_line("warning: router: .*POST");
+    }
+}
