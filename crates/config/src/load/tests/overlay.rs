@@ -89,6 +89,20 @@ fn an_overlay_can_add_a_timeout_to_a_hook_in_short_form() {
     assert_eq!((hook.command.len(), hook.timeout), (2, Some(Duration::from_secs(3))));
 }
 
+// holds: C760
+#[test]
+fn a_short_form_in_a_later_file_replaces_the_earlier_full_form() {
+    let base = "processes: {a: {command: [a], hooks: {pre_stop: {command: [p, q], timeout: 3s}}}}";
+    let hook = |over: &str| {
+        let over = format!("processes: {{a: {{hooks: {{pre_stop: {over}}}}}}}");
+        load(&[base, &over], &[]).unwrap().config.processes[0].hooks.pre_stop.clone().unwrap()
+    };
+    let short = hook("[r]");
+    assert_eq!((short.command, short.timeout), (vec!["r".to_owned()], None));
+    let full = hook("{command: [r]}");
+    assert_eq!(full.timeout, Some(Duration::from_secs(3)));
+}
+
 // holds: C9, C465, C466, C467
 #[test]
 fn keys_can_be_removed_and_replaced() {
