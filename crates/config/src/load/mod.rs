@@ -88,6 +88,17 @@ pub fn load_to_check(
     read(paths, environment, Some(lookup))
 }
 
+/// The problems that [`load_to_check`] finds in one text, without a search of the image.
+pub fn check_text(text: &str, environment: &Environment) -> Vec<Diagnostic> {
+    let mut problems = Problems::for_check();
+    let roots = vec![parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))];
+    let accounts = Accounts::new("/nonexistent", "/nonexistent");
+    match finish(problems, roots, environment, accounts, None) {
+        Ok(loaded) => loaded.warnings,
+        Err(problems) => problems,
+    }
+}
+
 fn read(
     paths: &[PathBuf],
     environment: &Environment,

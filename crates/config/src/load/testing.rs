@@ -40,15 +40,7 @@ fn parse(texts: &[&str]) -> (Problems, Roots) {
 
 /// The problems that `check` finds in a config, without a search of the image.
 pub fn checked(text: &str, environment: &[(&str, &str)]) -> Vec<Diagnostic> {
-    let mut problems = Problems::for_check();
-    let roots =
-        vec![crate::load::parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))];
-    let accounts = Accounts::new("/nonexistent", "/nonexistent");
-    let environment = environment.iter().copied().collect();
-    match crate::load::finish(problems, roots, &environment, accounts, None) {
-        Ok(loaded) => loaded.warnings,
-        Err(problems) => problems,
-    }
+    crate::load::check_text(text, &environment.iter().copied().collect())
 }
 
 fn text_of(file: &ValueFile) -> String {

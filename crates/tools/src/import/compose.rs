@@ -25,6 +25,8 @@ const HEALTH: &str = "A healthcheck is a `readiness` here: it is probed each sec
                       each probe is killed after 10s. What is not ready in time is stopped and the others run on, unless \
                       one of them waits for it: then the container ends. Compose only marks it unhealthy.";
 
+const HOME: &str = "user: Docker sets HOME to the home of this user: write it in `environment`";
+
 /// Matches a variable up to its default or message, or the whole variable if it has neither.
 static VARIABLE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\$(\$|\{\w*(?::?[-?]|\})|\{|\w+)"));
 
@@ -110,7 +112,8 @@ fn process(name: &str, service: &Node) -> Process {
             ("restart", Some(text)) => restart(&mut process, &text),
             ("depends_on", _) => depends_on(&mut process, node),
             ("environment", _) => environment(&mut process, node),
-            ("env_file", _) => process.set("env_file", value(node)),
+            ("env_file", _) => env_file(&mut process, node),
+            ("pre_stop", _) => pre_stop(&mut process, node),
             ("healthcheck", _) => readiness(&mut process, node),
             ("profiles", _) => process.set("profiles", value(node)),
             ("ulimits", _) => process.set("ulimits", value(node)),
@@ -120,6 +123,9 @@ fn process(name: &str, service: &Node) -> Process {
             (key, _) if key.starts_with("x-") => {}
             (key, _) => process.lose(key),
         }
+    }
+    if process.has("user") && !process.has_variable("HOME") {
+        process.note(HOME);
     }
     process.set("on_exit", "ignore");
     process.set("log", if is_silent { json!({"mode": "none"}) } else { json!({ "prefix": name }) });
@@ -160,6 +166,31 @@ fn environment(process: &mut Process, node: &Node) {
     let of_list = texts(node).filter_map(|item| item.split_once('='));
     let variables = of_mapping.chain(of_list);
     process.add_environment(variables.map(|(name, value)| (name.to_owned(), interpolate(value))));
+}
+
+/// Reads `env_file:`. drainit has no `format: raw`, with which no quote or variable has a meaning.
+fn env_file(process: &mut Process, node: &Node) {
+    let mut files = value(node);
+    for file in files.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        if let Some(format) = file.remove("format") {
+            let format = format.as_str().unwrap_or_default().to_owned();
+            process
+                .lose(format!("env_file: format: {format} (quotes and `$` have a meaning here)"));
+        }
+    }
+    process.set("env_file", files);
+}
+
+/// Reads `pre_stop:`, a list of hooks. A config has one hook, which runs as its process does.
+fn pre_stop(process: &mut Process, node: &Node) {
+    let [hook] = node.items() else { return process.lose("pre_stop: more than one hook") };
+    match get(hook, &["command"]) {
+        Some(command) => process.set("hooks", json!({ "pre_stop": value(command) })),
+        None => process.lose("pre_stop"),
+    }
+    for (key, _) in hook.entries().iter().filter(|(key, _)| &*key.text != "command") {
+        process.lose(format!("pre_stop.{}", key.text));
+    }
 }
 
 /// Reads `depends_on:`, which is a list of names, or a mapping of names to conditions.

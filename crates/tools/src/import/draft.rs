@@ -35,9 +35,17 @@ pub(super) struct Process {
     entries: BTreeMap<&'static str, Value>,
 }
 
+/// A server that is stopped at once loses the requests that still arrive. The other formats have no
+/// word for that, so each draft has this.
+const TRAFFIC: &str = "
+# Requests still arrive for some seconds after the stop signal, and the processes serve them for so long. Better: a
+# `drain` for each server, see docs/servers.md. Write 0s if nothing sends requests to this container.
+shutdown: {readiness_delay: 5s}
+";
+
 /// The keys of a process in the order in which the draft writes them.
 const ORDER: &str = "type profiles autostart command scale environment env_file working_dir user umask ulimits depends_on readiness \
-                     restart restart_max on_exit required success_codes stop_signal stop_grace_period log";
+                     restart restart_max on_exit required success_codes hooks stop_signal stop_grace_period log";
 
 /// Escapes each `$` of a text, so that drainit does not expand it.
 pub(super) fn literal(text: &str) -> String {
@@ -85,8 +93,26 @@ impl Process {
         self.entries.remove(key);
     }
 
+    /// Turns a key that a config would refuse into a comment. Returns whether anything changed.
+    pub(super) fn refuse(&mut self, name: &'static str) -> bool {
+        let Some(value) = self.entries.remove(name) else { return false };
+        let placeholder = Value::from(vec![self.name.clone()]);
+        if name == "command" {
+            self.set(name, placeholder.clone());
+        }
+        if name == "command" && value == placeholder {
+            return false;
+        }
+        self.lose(format!("{name}: {}", flow(&value)));
+        true
+    }
+
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
+    }
+
+    pub(super) fn has_variable(&self, name: &str) -> bool {
+        self.entries.get("environment").is_some_and(|all| all.get(name).is_some())
     }
 
     /// Adds a process to `depends_on`.
@@ -107,9 +133,15 @@ impl Process {
             comments(out, 2, &[format!("not converted: {}", self.lost.join(", "))]);
         }
         let _ = writeln!(out, "  {}", key(2, &self.name));
-        for (key, value) in ORDER.split(' ').filter_map(|key| self.entries.get_key_value(key)) {
+        for (key, value) in self.entries() {
             write_entry(out, key, value);
         }
+    }
+
+    /// The keys with their values, in the order in which the draft has them.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        let keys = ORDER.split(' ').filter_map(|key| self.entries.get_key_value(key));
+        keys.map(|(key, value)| (*key, value))
     }
 }
 
@@ -139,11 +171,11 @@ impl Draft {
 
     pub(super) fn to_yaml(&self, from: &str) -> String {
         let mut out = format!(
-            "# Made from {} by `drainit import`. Comments name what was not converted or needs a review.\n\
-             # None of this drains traffic before the stop: see `drain` in docs/config.md.\n",
+            "# Made from {} by `drainit import`. Comments name what was not converted or needs a review.\n",
             harmless(from)
         );
         comments(&mut out, 0, &self.notes);
+        out.push_str(TRAFFIC);
         if !self.env.is_empty() {
             out.push_str("\nenv:\n");
             for (name, value) in &self.env {
@@ -164,6 +196,9 @@ impl Draft {
 fn valid_name(name: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     let name: String = name.chars().map(|c| if allowed(c) { c } else { '-' }).collect();
+    if name.is_empty() {
+        return "unnamed".to_owned();
+    }
     // A config ignores keys that begin with `x-`, so such a name is changed.
     name.strip_prefix("x-").map(|rest| format!("x_{rest}")).unwrap_or(name)
 }
@@ -202,7 +237,7 @@ fn key(indent: usize, name: &str) -> String {
     if key.len() > LONGEST { format!("? {key}\n{:indent$}:", "") } else { key + ":" }
 }
 
-fn flow(value: &Value) -> String {
+pub(super) fn flow(value: &Value) -> String {
     match value {
         Value::String(text) => scalar(text),
         Value::Array(items) => {

@@ -14,7 +14,8 @@ static COMMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(^|\s)[;#].*"));
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Section {
     pub(super) name: String,
-    /// The line of the file that has the section's name, from 1.
+    /// The number of the file, and the line with the section's name, from 1.
+    pub(super) file: usize,
     pub(super) line: usize,
     pub(super) entries: Vec<(String, String)>,
 }
@@ -33,10 +34,9 @@ pub(super) struct BadLine {
     pub(super) help: &'static str,
 }
 
-/// Parses a file, and returns its sections in file order.
-pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
-    let mut sections: Vec<Section> = Vec::new();
-    let mut current = 0;
+/// Parses a file, and adds its sections to those of the files before it, in file order.
+pub(super) fn read(sections: &mut Vec<Section>, file: usize, text: &str) -> Result<(), BadLine> {
+    let mut current = usize::MAX;
     // How far the last key is indented. `None` before the first key of a section.
     let mut key_indent = None;
     for (index, raw) in text.lines().enumerate() {
@@ -62,7 +62,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
             let known = sections.iter().position(|section| section.name == name);
             current = known.unwrap_or(sections.len());
             if known.is_none() {
-                sections.push(Section { name, line, entries: Vec::new() });
+                sections.push(Section { name, file, line, entries: Vec::new() });
             }
         } else if let Some((key, value)) = content.split_once(['=', ':']) {
             let Some(section) = sections.get_mut(current) else {
@@ -76,13 +76,18 @@ pub(super) fn read(text: &str) -> Result<Vec<Section>, BadLine> {
             return bad(message, "write `key=value`");
         }
     }
-    Ok(sections)
+    Ok(())
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::read;
+    use super::{BadLine, Section};
+
+    fn read(text: &str) -> Result<Vec<Section>, BadLine> {
+        let mut sections = Vec::new();
+        super::read(&mut sections, 0, text).map(|()| sections)
+    }
 
     #[test]
     fn values_continue_on_indented_lines_and_end_before_comments() {

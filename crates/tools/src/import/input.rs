@@ -1,7 +1,7 @@
 //! Reads the files of other programs. The limits and the form of the error messages are the same as
 //! for a config.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::load::diagnostics::diagnostic::Diagnostic;
@@ -15,15 +15,18 @@ use crate::load::yaml::node::Node;
 pub struct InputFile {
     problems: Problems,
     file: usize,
+    /// The directory of the file; `None` for a text in memory.
+    directory: Option<PathBuf>,
 }
 
 impl InputFile {
     /// # Errors
     /// Fails if the file is missing, too large, or not text.
     pub(crate) fn read(path: &Path) -> Result<Self, Vec<Diagnostic>> {
+        let directory = path.parent().map(Path::to_owned);
         let mut problems = Problems::default();
         match Source::read(path) {
-            Ok(source) => Ok(Self { file: problems.add_source(source), problems }),
+            Ok(source) => Ok(Self { file: problems.add_source(source), problems, directory }),
             Err(bad) => {
                 problems.unreadable(path, bad, || "check the path".to_owned());
                 Err(problems.finish())
@@ -31,9 +34,34 @@ impl InputFile {
         }
     }
 
+    /// Reads a further file, which this file includes. The other methods then concern that file.
+    ///
+    /// # Errors
+    /// As for [`Self::read`].
+    pub(crate) fn go_on(mut self, path: &Path) -> Result<Self, Vec<Diagnostic>> {
+        match Source::read(path) {
+            Ok(source) => self.file = self.problems.add_source(source),
+            Err(bad) => {
+                self.problems.unreadable(path, bad, || "check the path".to_owned());
+                return Err(self.problems.finish());
+            }
+        }
+        Ok(self)
+    }
+
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
+    }
+
+    /// The number of the file that was read last.
+    pub(crate) fn number(&self) -> usize {
+        self.file
+    }
+
     pub fn new(name: &str, text: &str) -> Self {
         let mut problems = Problems::default();
-        Self { file: problems.add_source(Source::new(name, text.to_owned())), problems }
+        let file = problems.add_source(Source::new(name, text.to_owned()));
+        Self { problems, file, directory: None }
     }
 
     pub(crate) fn text(&self) -> Rc<String> {
@@ -53,10 +81,22 @@ impl InputFile {
 
     /// Adds an error about a whole line of the file. Returns all problems, because the import ends
     /// with this error.
-    pub(crate) fn fail(mut self, line: usize, message: &str, help: &str) -> Vec<Diagnostic> {
-        let text = self.problems.source(self.file).and_then(|source| source.line(line));
+    pub(crate) fn fail(self, line: usize, message: &str, help: &str) -> Vec<Diagnostic> {
+        let file = self.file;
+        self.fail_in(file, line, message, help)
+    }
+
+    /// Like [`Self::fail`], but about the file with this number.
+    pub(crate) fn fail_in(
+        mut self,
+        file: usize,
+        line: usize,
+        message: &str,
+        help: &str,
+    ) -> Vec<Diagnostic> {
+        let text = self.problems.source(file).and_then(|source| source.line(line));
         let len = text.map_or(1, |text| text.trim_end().chars().count().max(1));
-        let span = Span::new(self.file, line, 1, len);
+        let span = Span::new(file, line, 1, len);
         self.problems.error(span, message).help(help);
         self.problems.finish()
     }

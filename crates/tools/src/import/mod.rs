@@ -10,9 +10,11 @@ mod draft;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod every_option;
+mod glob;
 mod ini;
 pub mod input;
 mod procfile;
+mod refused;
 mod supervisord;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
@@ -77,10 +79,11 @@ pub fn import(path: &Path, format: Format) -> Result<Imported, Vec<Diagnostic>> 
 }
 
 pub fn convert(file: InputFile, name: &str, format: Format) -> Result<Imported, Vec<Diagnostic>> {
-    let draft = match format {
+    let mut draft = match format {
         Format::Procfile => crate::import::procfile::read(file),
         Format::Compose => crate::import::compose::read(file),
         Format::Supervisord => crate::import::supervisord::read(file),
     }?;
+    crate::import::refused::comment_out(&mut draft);
     Ok(Imported { text: draft.to_yaml(name), notes: draft.notes() })
 }

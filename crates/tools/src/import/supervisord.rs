@@ -1,5 +1,6 @@
 //! Reads a supervisord.conf.
 
+use std::path::Path;
 use std::sync::LazyLock;
 
 use regex_lite::{Captures, Regex};
@@ -8,12 +9,14 @@ use serde_json::{Value, json};
 use crate::import::draft::{Draft, Process, literal, number};
 use crate::import::ini::Section;
 use crate::import::input::InputFile;
-use crate::import::{ini, pattern};
+use crate::import::{glob, ini, pattern};
 use crate::load::Diagnostic;
 use crate::load::values;
 
 /// drainit makes at most this many processes from one entry with `scale`.
 const MOST_COPIES: u32 = 1000;
+/// supervisord's default of `startretries`.
+const START_RETRIES: u32 = 3;
 /// Values for a log file that mean the log of the container.
 const CONTAINER: &str =
     "AUTO syslog /dev/stdout /dev/stderr /dev/fd/1 /dev/fd/2 /proc/self/fd/1 /proc/self/fd/2";
@@ -28,40 +31,92 @@ static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| pattern(r"%(?:%|\(([^)]*)
 static PART: LazyLock<Regex> = LazyLock::new(|| pattern(r#"(?:"[^"]*"|'[^']*'|[^,\n"'])+"#));
 static QUOTED: LazyLock<Regex> = LazyLock::new(|| pattern(r#""([^"]*)"|'([^']*)'"#));
 
+/// What the event listeners of the conf do when a program ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listens {
+    Not,
+    /// A listener ends supervisord when a program cannot be started.
+    ToFatal,
+    /// A listener ends supervisord when a program exits.
+    ToExits,
+}
+
+/// Reads the file and the files that it includes. Also returns the patterns that match no file.
+/// supervisord ignores the `[include]` of an included file, too.
+fn sections(
+    mut file: InputFile,
+) -> Result<(InputFile, Vec<Section>, Vec<String>), Vec<Diagnostic>> {
+    let (mut sections, mut unmatched) = (Vec::new(), Vec::new());
+    let bad = |file: InputFile, bad: ini::BadLine| file.fail(bad.line, bad.message, bad.help);
+    if let Err(line) = ini::read(&mut sections, file.number(), &file.text()) {
+        return Err(bad(file, line));
+    }
+    let included = sections.iter().find(|section| section.name == "include");
+    let patterns = included.and_then(|section| section.get("files")).unwrap_or_default().to_owned();
+    for pattern in patterns.split_whitespace() {
+        let directory = file.directory().map(Path::to_owned);
+        let files = directory.map(|directory| {
+            // A relative pattern begins at this directory anyway.
+            glob::files(&directory, pattern.strip_prefix("%(here)s/").unwrap_or(pattern))
+        });
+        let files = files.unwrap_or_default();
+        if files.is_empty() {
+            unmatched.push(pattern.to_owned());
+        }
+        for path in files {
+            file = file.go_on(&path)?;
+            if let Err(line) = ini::read(&mut sections, file.number(), &file.text()) {
+                return Err(bad(file, line));
+            }
+        }
+    }
+    Ok((file, sections, unmatched))
+}
+
 pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
-    let sections = match ini::read(&file.text()) {
-        Ok(sections) => sections,
-        Err(bad) => return Err(file.fail(bad.line, bad.message, bad.help)),
-    };
+    let (file, sections, unmatched) = sections(file)?;
     let mut draft = Draft::default();
     let mut others = Vec::new();
     let find = |name: &str| sections.iter().find(|section| section.name == name);
     let whole = find("supervisord").cloned().unwrap_or_default();
+    let mut listens = Listens::Not;
+    for section in sections.iter().filter(|section| section.name.starts_with("eventlistener:")) {
+        let (found, note) = listener(section);
+        draft.notes.extend(note);
+        if listens != Listens::ToExits && found != Listens::Not {
+            listens = found;
+        }
+    }
     for section in &sections {
         match section.name.split_once(':') {
             Some(("program" | "fcgi-program", name)) if section.get("command").is_some() => {
-                draft.processes.push(process(section, name.trim(), &whole));
+                draft.processes.push(process(section, name.trim(), &whole, listens));
             }
             Some(("program" | "fcgi-program", _)) => {
                 let message = format!("[{}] has no command", section.name);
                 let help = "add `command=`: supervisord refuses it too";
-                return Err(file.fail(section.line, &message, help));
+                return Err(file.fail_in(section.file, section.line, &message, help));
             }
             _ if section.name == "supervisord" => {}
-            _ => {
-                let files = section.get("files").map(|files| format!(" files = {files}"));
-                others.push(format!("[{}]{}", section.name, files.unwrap_or_default()));
+            _ if section.name == "include" => {
+                others.extend(unmatched.iter().map(|pattern| {
+                    format!("[include] files = {pattern}, which matches no file here")
+                }));
             }
+            _ => others.push(format!("[{}]", section.name)),
         }
     }
     if draft.processes.is_empty() {
         let included = find("include");
-        let help = match included.and_then(|section| section.get("files")) {
-            Some(files) => &format!("import each of the files that it includes: {files}"),
-            None => "add a section [program:NAME] with a `command`",
+        let help = match unmatched.is_empty() {
+            false => &format!(
+                "no file matches {}: run `drainit import` in the image, or import each of the included files",
+                unmatched.join(", ")
+            ),
+            true => "add a section [program:NAME] with a `command`",
         };
-        let line = included.map_or(1, |section| section.line);
-        return Err(file.fail(line, "the file has no [program:…]", help));
+        let (number, line) = included.map_or((0, 1), |section| (section.file, section.line));
+        return Err(file.fail_in(number, line, "the file has no [program:…]", help));
     }
     let used = ["directory", "environment", "umask"];
     let keys = whole.entries.iter().filter(|(key, _)| !used.contains(&key.as_str()));
@@ -72,12 +127,46 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
             others.join(", ")
         ));
     }
-    draft.notes.extend([PRIORITIES.to_owned(), crate::import::ON_EXIT.to_owned()]);
+    draft.notes.push(PRIORITIES.to_owned());
+    if draft.processes.iter().any(|process| process.has("on_exit")) {
+        draft.notes.push(crate::import::ON_EXIT.to_owned());
+    }
     draft.fix_names();
     Ok(draft)
 }
 
-fn process(section: &Section, program: &str, whole: &Section) -> Process {
+/// Whether an event listener ends supervisord when a program ends, and the comment about it. Only
+/// the name and the command of the listener can show what it does.
+fn listener(section: &Section) -> (Listens, Option<String>) {
+    static ENDS: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r"(?i)kill|stop|quit|exit|shutdown|terminate"));
+    let events = section.get("events").unwrap_or_default().to_ascii_uppercase();
+    let has = |name: &str| events.split(',').any(|event| event.trim() == name);
+    let listens = match has("PROCESS_STATE") || has("PROCESS_STATE_EXITED") {
+        true => Listens::ToExits,
+        false if has("PROCESS_STATE_FATAL") => Listens::ToFatal,
+        false => return (Listens::Not, None),
+    };
+    let (name, command) = (&section.name, section.get("command").unwrap_or_default());
+    if !ENDS.is_match(name) && !ENDS.is_match(command) {
+        let note = format!(
+            "[{name}] is told when a program ends: if it then ends supervisord, remove `on_exit: ignore`, and `restart` \
+             where no restart comes first"
+        );
+        return (Listens::Not, Some(note));
+    }
+    let note = match listens {
+        Listens::ToExits => {
+            "ends supervisord when a program exits: without `restart` and `on_exit`, drainit does the same"
+        }
+        _ => {
+            "ends supervisord when a program cannot be started: `restart_max` without `on_exit: ignore` does the same"
+        }
+    };
+    (listens, Some(format!("[{name}] {note}. If it does something else, add `on_exit: ignore`.")))
+}
+
+fn process(section: &Section, program: &str, whole: &Section, listens: Listens) -> Process {
     let mut section = section.clone();
     for key in ["directory", "umask"] {
         if let (None, Some(inherited)) = (section.get(key), whole.get(key)) {
@@ -152,8 +241,22 @@ fn process(section: &Section, program: &str, whole: &Section) -> Process {
         Some(false) => "no",
         None => "on-failure",
     };
-    process.set("restart", restart);
-    process.set("on_exit", "ignore");
+    match (listens, restart) {
+        (Listens::ToExits, _) => process.remove("restart_max"),
+        (Listens::ToFatal, "no") | (Listens::Not, _) => {
+            process.set("restart", restart);
+            process.set("on_exit", "ignore");
+        }
+        (Listens::ToFatal, _) => {
+            process.set("restart", restart);
+            if !process.has("restart_max") {
+                process.set("restart_max", START_RETRIES);
+            }
+            if restart == "on-failure" {
+                process.set("on_exit", json!({"success": "ignore"}));
+            }
+        }
+    }
     process.set("log", log);
     process
 }

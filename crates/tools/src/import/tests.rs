@@ -1,8 +1,10 @@
 //! Tests how whole files are converted, and that every resulting config loads without errors.
 
 use crate::import::input::InputFile;
-use crate::import::{Format, convert};
+use crate::import::{Format, convert, import};
 use crate::load::testing;
+use drainit_config::testing::temp_dir::TempDir;
+use serde_json::{Value, json};
 
 /// Converts a file, and loads the resulting config. Returns the part of its text after
 /// `processes:`.
@@ -104,6 +106,7 @@ services:
     log: {prefix: migrate}
 
   # command: insert the ENTRYPOINT of its Dockerfile before it, if it has one
+  # user: Docker sets HOME to the home of this user: write it in `environment`
   # not converted: ports
   web:
     command: "puma -p ${PORT}"
@@ -306,11 +309,201 @@ fn a_plain_dollar_is_escaped() {
 }
 
 #[test]
-fn included_files_are_named() {
-    let text = "[supervisord]\n[include]\nfiles = /etc/supervisor/conf.d/*.conf\n";
-    let problems = convert(InputFile::new("FILE", text), "FILE", Format::Supervisord).unwrap_err();
+fn a_value_of_a_program_wins_over_the_value_of_the_section_supervisord() {
+    let text = "
+[supervisord]
+directory=/all
+umask=077
+environment=A=all,B=all
+[program:a]
+command=a %(ENV_A)s %(ENV_B)s
+directory=/own
+umask=022
+environment=A=own
+";
+    let meant = r#"  a:
+    command: "a own all"
+    environment: {A: own, B: all}
+    working_dir: /own
+    umask: "022"
+    restart: on-failure
+    on_exit: ignore
+    log: {prefix: a}
+"#;
+    assert_eq!(processes(Format::Supervisord, text), meant);
+}
+
+// holds: C761
+#[test]
+fn included_files_are_read() {
+    let dir = TempDir::new();
+    std::fs::create_dir_all(dir.path("conf.d/.old")).unwrap();
+    dir.write("conf.d/b-2.conf", b"[program:b]\ncommand=b\n[program:main]\nstopsignal=INT\n");
+    dir.write("conf.d/a-1.conf", b"[program:a]\ncommand=a\n[include]\nfiles=*.conf\n");
+    for other in ["conf.d/c-x.conf", "conf.d/.d-3.conf", "conf.d/e-3.ini"] {
+        dir.write(other, b"[program:other]\ncommand=other\n");
+    }
+    for (patterns, meant) in [
+        ("conf.d/*-[0-9].conf", Some("main a b")),
+        ("%(here)s/conf.d/?-2.conf\n  conf.d/a*", Some("main b a")),
+        ("conf.d/[!c-z]*.conf none/*.conf", Some("main a b")),
+        ("none/*.conf", Some("main")),
+    ] {
+        let main = format!("[program:main]\ncommand=main\n[include]\nfiles={patterns}\n");
+        let path = dir.write("supervisord.conf", main.as_bytes());
+        let config = import(&path, Format::Supervisord).unwrap().text;
+        let names = config.lines().filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':'));
+        let names: Vec<_> = names.collect();
+        assert_eq!(Some(&*names.join(" ")), meant, "{config}");
+        assert_eq!(config.contains("none/*.conf, which"), patterns.contains("none"), "{config}");
+        assert_eq!(config.contains("stop_signal: INT"), names.contains(&"b"), "{config}");
+    }
+    // A fault of an included file is reported at that file.
+    dir.write("conf.d/b-2.conf", b"\nwhat\n");
+    let path = dir.write("supervisord.conf", b"[include]\nfiles=conf.d/b*\n");
+    let problems = import(&path, Format::Supervisord).unwrap_err();
+    assert!(problems[0].to_string().contains("conf.d/b-2.conf:2:"), "{}", problems[0]);
+    let none = "[supervisord]\n[include]\nfiles = /none/conf.d/*.conf\n";
+    let problems = convert(InputFile::new("FILE", none), "FILE", Format::Supervisord).unwrap_err();
     let help = problems[0].help.as_deref().unwrap_or_default();
-    assert!(problems[0].line == 2 && help.contains("/etc/supervisor/conf.d/*.conf"), "{help}");
+    assert!(problems[0].line == 2 && help.contains("/none/conf.d/*.conf"), "{help}");
+}
+
+// holds: C762
+#[test]
+fn a_listener_that_ends_supervisord_replaces_on_exit() {
+    let exits = "PROCESS_STATE_STOPPED, PROCESS_STATE_EXITED, PROCESS_STATE_FATAL";
+    for (command, events, restart, meant) in [
+        ("/usr/local/sbin/stop-supervisor.sh", exits, "true", ""),
+        ("kill.py", "process_state", "unexpected", ""),
+        ("kill.py", "PROCESS_STATE_FATAL", "true", "restart: always, restart_max: 3"),
+        (
+            "kill.py",
+            "PROCESS_STATE_FATAL",
+            "unexpected",
+            "restart: on-failure, restart_max: 3, on_exit: {success: ignore}",
+        ),
+        ("kill.py", "PROCESS_STATE_FATAL", "false", "restart: \"no\", on_exit: ignore"),
+        ("kill.py", "TICK_60", "true", "restart: always, on_exit: ignore"),
+        ("crashmail", exits, "true", "restart: always, on_exit: ignore"),
+    ] {
+        let text = format!(
+            "[program:a]\ncommand=a\nautorestart={restart}\n[eventlistener:l]\ncommand={command}\nevents={events}\n"
+        );
+        let config = processes(Format::Supervisord, &text);
+        let keys = config.lines().map(str::trim);
+        let keys: Vec<_> =
+            keys.filter(|it| it.starts_with("restart") || it.starts_with("on_exit")).collect();
+        assert_eq!(keys.join(", "), meant, "{text}");
+    }
+}
+
+// holds: C763, C764
+#[test]
+fn every_draft_passes_the_check() {
+    const SUPERVISORD: &str = "autostart autorestart startretries exitcodes stopsignal stopwaitsecs user umask numprocs \
+        process_name directory environment stdout_logfile stderr_logfile redirect_stderr command";
+    const COMPOSE: &str = "command entrypoint depends_on environment env_file scale profiles healthcheck restart stop_signal \
+        stop_grace_period user working_dir ulimits logging pre_stop";
+    let texts = [
+        "",
+        "0",
+        "1",
+        "-1",
+        "007",
+        "true",
+        "no",
+        "maybe",
+        "TERM",
+        "TERM KILL",
+        "SIGRTMIN+99",
+        "10s",
+        "1h 5x",
+        "1e9",
+        "99999999999999999999",
+        "a b",
+        "'a",
+        "\"a",
+        "a\\",
+        "$A",
+        "${A",
+        "$$",
+        "%",
+        "%(x",
+        "A=b",
+        "=b",
+        "A=\"b,C",
+        "a:",
+        ":b",
+        "1:2:3",
+        "/a/b",
+        "..",
+        "~",
+        "é",
+        "\t",
+        "NONE",
+        "AUTO",
+        "none",
+        "always",
+        "on-failure:x",
+        "unless-stopped",
+        "0,256",
+        "*",
+        "&x",
+        "!reset",
+        "#",
+        "[",
+        "x-a",
+        "db",
+        "app",
+    ];
+    let mut state = 1_u64;
+    let mut next = |below: usize| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for _ in 0..300 {
+        let mut conf = String::from("[supervisord]\n[program:app]\ncommand=app\n");
+        let mut service = serde_json::Map::new();
+        for _ in 0..=next(4) {
+            let options: Vec<_> = SUPERVISORD.split_whitespace().collect();
+            conf += &format!("{}={}\n", options[next(options.len())], texts[next(texts.len())]);
+            let keys: Vec<_> = COMPOSE.split_whitespace().collect();
+            let key = keys[next(keys.len())];
+            let mut text = || Value::from(texts[next(texts.len())]);
+            let value = match (key, text().as_str().map_or(0, str::len) % 3) {
+                (_, 0) => text(),
+                ("healthcheck", _) => {
+                    json!({"test": text(), "retries": text(), "interval": text()})
+                }
+                ("depends_on", _) => json!({"db": {"condition": text(), "restart": text()}}),
+                ("env_file", _) => json!([{"path": text(), "format": text(), "required": text()}]),
+                ("ulimits", _) => {
+                    json!({"nofile": text(), "core": {"soft": text(), "hard": text()}})
+                }
+                ("logging", _) => json!({"driver": text()}),
+                ("pre_stop", _) => json!([{"command": text(), "user": text()}]),
+                ("environment", 1) => json!({"A": text(), "": text()}),
+                _ => json!([text(), text()]),
+            };
+            service.insert(key.to_owned(), value);
+        }
+        let compose = json!({"services": {"app": service, "db": {"command": "db"}}}).to_string();
+        for (format, text) in [(Format::Supervisord, conf), (Format::Compose, compose)] {
+            let Ok(imported) = convert(InputFile::new("F", &text), "F", format) else { continue };
+            let wrong = testing::checked(&imported.text, &[("A", "1")]).into_iter().filter(|it| {
+                // The users and files are those of the image.
+                let is_of_image = it.message.contains("not a user in")
+                    || it.message.contains("not a group in")
+                    || it.message.starts_with("`env_file` ");
+                it.is_error() && !is_of_image
+            });
+            let wrong: Vec<_> = wrong.map(|it| it.to_string()).collect();
+            assert!(imported.text.contains("\nshutdown: {readiness_delay: 5s}\n"));
+            assert!(wrong.is_empty(), "{text}\n{}\n{}", imported.text, wrong.join("\n"));
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,82 @@
+//! Finds the values of a draft that a config would refuse, and turns them into comments. The config's
+//! own reader decides, so that `drainit check` accepts whatever is left.
+
+use std::fmt::Write;
+use std::sync::LazyLock;
+
+use regex_lite::Regex;
+use serde_json::{Value, json};
+
+use crate::import::draft::{Draft, flow};
+use crate::import::pattern;
+use crate::load::{Environment, check_text};
+
+/// Matches the beginning of a variable.
+static VARIABLE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\$\{(\w+)"));
+/// Matches the name or number of a user or group.
+static ACCOUNT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[^\s:$]+(:[^\s:$]+)?$"));
+
+pub(super) fn comment_out(draft: &mut Draft) {
+    loop {
+        let mut has_changed = false;
+        for (process, key) in refused(draft) {
+            has_changed |= draft.processes[process].refuse(key);
+        }
+        if !has_changed {
+            return;
+        }
+    }
+}
+
+/// The keys that a config would refuse, each with the index of its process. If a value contains a
+/// variable, it is refused only if it is wrong both without the variable and with a number.
+fn refused(draft: &Draft) -> Vec<(usize, &'static str)> {
+    let (text, keys) = in_lines(draft);
+    let wrong_in = |environment: &Environment| {
+        let problems = check_text(&text, environment);
+        let lines = problems.iter().filter(|it| it.is_error()).map(|it| it.line);
+        let mut lines: Vec<_> = lines.collect();
+        lines.dedup();
+        lines
+    };
+    let without = wrong_in(&Environment::default());
+    if without.is_empty() {
+        return Vec::new();
+    }
+    let variables = VARIABLE.captures_iter(&text).map(|found| (found[1].to_owned(), "1"));
+    let with = wrong_in(&variables.collect());
+    // Lines are counted from 1, and the first line has `processes:`.
+    let key = |line: usize| keys.get(line.checked_sub(2)?).copied().flatten();
+    without.into_iter().filter(|line| with.contains(line)).filter_map(key).collect()
+}
+
+/// The processes of the draft with one line for each key, and what each line after the first has.
+fn in_lines(draft: &Draft) -> (String, Vec<Option<(usize, &'static str)>>) {
+    let (mut text, mut keys) = ("processes:\n".to_owned(), Vec::new());
+    for (index, process) in draft.processes.iter().enumerate() {
+        let _ = writeln!(text, "  ? {}\n  :", flow(&process.name.clone().into()));
+        keys.extend([None, None]);
+        for (key, value) in process.entries() {
+            let _ = writeln!(text, "    {key}: {}", flow(&anywhere(key, value)));
+            keys.push(Some((index, key)));
+        }
+    }
+    (text, keys)
+}
+
+/// A value that is right or wrong whatever files and users this machine has.
+fn anywhere(key: &str, value: &Value) -> Value {
+    match (key, value) {
+        ("user", Value::String(text)) if ACCOUNT.is_match(text) => "1".into(),
+        ("env_file", Value::Array(files)) => {
+            files.iter().map(|file| anywhere("env_file", file)).collect()
+        }
+        ("env_file", Value::String(path)) => json!({"path": path, "read": "start"}),
+        ("env_file", Value::Object(file)) => {
+            let mut file = file.clone();
+            file.insert("read".to_owned(), "start".into());
+            file.into()
+        }
+        _ => value.clone(),
+    }
+}
