@@ -55,7 +55,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
         unchecked.borrow_mut().extend(found.unchecked);
         found.findings
     };
-    let lookup = ImageLookup { find: &find, mounts: &[] };
+    let lookup = ImageLookup { find: &find, is_held_back: false, mounts: &[] };
     let (problems, fine) = match &args.pod {
         Some(pod) => {
             let which = (&**pod, args.container.as_deref());

@@ -62,6 +62,9 @@ pub struct Loaded {
     pub grace_variables: Vec<String>,
     /// Whether a file sets `grace_period`; otherwise it has its default.
     pub has_grace_period: bool,
+    /// Whether the config says how its traffic leaves, by a `drain` for example, or `check` warns
+    /// that it does not. Only `check` finds that out.
+    pub says_how_traffic_leaves: bool,
     /// The warnings in file order.
     pub warnings: Vec<Diagnostic>,
 }
@@ -185,9 +188,16 @@ fn finish(
     reader.places = Places::new(&root);
     let mut config = read::root::config(&mut reader, &root);
     let (times_known, places) = (reader.durations_known, reader.places);
+    let mut says_how_traffic_leaves = false;
     let graph = match config.graph() {
         Ok(graph) => {
             check::check(&mut problems, &mut config, &graph, &places, times_known);
+            if problems.is_check() {
+                let is_held_back = lookup.is_some_and(|lookup| lookup.is_held_back);
+                let problems = &mut problems;
+                says_how_traffic_leaves =
+                    check::undrained::check(problems, &config, &graph, &places, is_held_back);
+            }
             graph
         }
         Err(errors) => {
@@ -214,7 +224,14 @@ fn finish(
     let grace_variables =
         grace_period.and_then(Node::scalar).map(expand::names).unwrap_or_default();
     let has_grace_period = grace_period.is_some();
-    Ok(Loaded { config, graph, grace_variables, has_grace_period, warnings: diagnostics })
+    Ok(Loaded {
+        config,
+        graph,
+        grace_variables,
+        has_grace_period,
+        says_how_traffic_leaves,
+        warnings: diagnostics,
+    })
 }
 
 fn graph_error(problems: &mut Problems, config: &Config, places: &Places, error: &GraphError) {

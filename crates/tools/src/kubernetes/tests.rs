@@ -551,7 +551,7 @@ fn variables_in_a_directory_of_configs_are_seen() {
     let from = "valueFrom: {configMapKeyRef: {name: a, key: b}}";
     let more = format!("{from}}}\n            - {{name: DEL, {from}");
     let manifest = dir.write("pod", with(MANIFEST, "value: \"45\"", &more).as_bytes());
-    let lookup = ImageLookup { find: &|_, _, _| Vec::new(), mounts: &[] };
+    let lookup = ImageLookup { find: &|_, _, _| Vec::new(), is_held_back: false, mounts: &[] };
     let checked = super::check(
         &[dir.root().to_owned()],
         &manifest,

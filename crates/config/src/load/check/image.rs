@@ -15,9 +15,12 @@ use crate::load::places::Places;
 /// the search skips every file below them.
 pub(crate) type Find<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;
 
+/// What `check` knows of the image and the pod that run the config.
 #[derive(Clone, Copy)]
 pub struct ImageLookup<'a> {
     pub find: Find<'a>,
+    /// Whether the pod has a `preStop` hook, during which the processes go on serving.
+    pub is_held_back: bool,
     /// The mount points of volumes. Their content in the container may differ from the image, so
     /// the search skips them.
     pub mounts: &'a [PathBuf],

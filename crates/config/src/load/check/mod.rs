@@ -6,6 +6,7 @@ pub(crate) mod hot_restart;
 pub mod image;
 pub mod own_address;
 pub(crate) mod shared_addresses;
+pub(crate) mod undrained;
 pub(crate) mod unique;
 
 use std::sync::Arc;
@@ -289,6 +290,13 @@ fn declared_waits(problems: &mut Problems, config: &Config, graph: &Graph, place
              otherwise drainit cuts them short, as `drainit plan` shows",
         );
     }
+}
+
+/// How much of the shutdown's window is left beside the times that the config sets for the steps.
+fn time_left(config: &Config, graph: &Graph) -> Duration {
+    let path = longest_waits(graph, |what, process| declared(config, what, process));
+    let sum = path.iter().fold(Duration::ZERO, |sum, (.., takes)| sum.saturating_add(*takes));
+    config.shutdown.window().saturating_sub(sum)
 }
 
 const WINDOW: &str = "`grace_period` minus `reserve`";

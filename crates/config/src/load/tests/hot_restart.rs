@@ -11,7 +11,7 @@ const DRAIN: &str = "drain: {envoy: {admin: 'unix:/run/admin${SCALE_INDEX:-0}.so
 fn problems(flags: &str, keys: &[&str]) -> Vec<String> {
     let words: Vec<_> = flags.split_whitespace().collect();
     let text = format!(
-        "shutdown: {{grace_period: 30s}}\nprocesses:\n  router:\n    command: [envoy, -c, /envoy.yaml, {}]\n    update: hot-restart\n    {}\n",
+        "shutdown: {{grace_period: 30s, readiness_delay: 0s}}\nprocesses:\n  router:\n    command: [envoy, -c, /envoy.yaml, {}]\n    update: hot-restart\n    {}\n",
         words.join(", "),
         keys.join("\n    ")
     );

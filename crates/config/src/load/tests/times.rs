@@ -213,3 +213,55 @@ fn an_unready_delay_must_fit_and_excludes_a_readiness_delay() {
     let loaded = load(&[&chain("1s", "time: 5s", "time: 5s", "unready_delay: 9s")], &[]).unwrap();
     assert_eq!(loaded.config.shutdown.unready_delay, Duration::from_secs(9));
 }
+
+// holds: C765
+#[test]
+fn a_server_without_a_drain_is_reported_with_the_line_to_add() {
+    const SERVERS: [(&str, &str); 5] = [
+        ("tcp", "readiness: {tcp: '127.0.0.1:80'}"),
+        ("http", "readiness: {http: 'http://127.0.0.1:80/'}"),
+        ("envoy", "readiness: {envoy: 'http://127.0.0.1:9901'}"),
+        ("listens", "listen: ['tcp://0.0.0.0:80'], readiness: {notify: true}"),
+        ("scaled", "scale: 2, readiness: {tcp: '127.0.0.1:80${SCALE_INDEX}'}"),
+    ];
+    let config = |shutdown: &str, server: &str, more: &str| {
+        format!("shutdown: {{{shutdown}}}\nprocesses:\n  a: {{command: [a], {server}}}\n{more}")
+    };
+    let found = |text: &str| lines(&checked(text, &[]));
+    for (kind, server) in SERVERS {
+        for (grace, delay) in [("30s", "5s"), ("6s", "4s"), ("30s, unready_delay: 3s", "5s")] {
+            let shutdown = format!("grace_period: {grace}");
+            let problems = checked(&config(&shutdown, server, ""), &[]);
+            assert_eq!(problems.len(), 1, "{kind}: {problems:?}");
+            assert!(problems[0].message.contains("is stopped at once"), "{kind}: {problems:?}");
+            let help = problems[0].help.as_deref().unwrap_or_default();
+            let line = format!("readiness_delay: {delay}");
+            assert!(help.contains(&format!("`shutdown: {{{line}}}`")), "{kind}: {help}");
+            // Who does what the help says is told nothing more.
+            let shutdown = shutdown.replace("unready_delay: 3s", &line);
+            let added = if shutdown.contains(&line) { String::new() } else { format!(", {line}") };
+            assert_eq!(found(&config(&(shutdown + &added), server, "")), [""; 0], "{kind}");
+        }
+    }
+    let server = SERVERS[0].1;
+    let drain = "drain: {signal: {signal: USR1, min: 5s}}";
+    for fine in [
+        config("", &format!("{server}, {drain}"), ""),
+        config("", &format!("{server}, drain: {{signal: {{signal: USR1, time: 0}}}}"), ""),
+        config("", &format!("{server}, hooks: {{pre_stop: [sleep, '5']}}"), ""),
+        config("readiness_delay: 0s", server, ""),
+        config("", server, "hooks: {pre_stop: [sleep, '5']}\n"),
+        config("", "readiness: {unix: /run/a.sock}, listen: ['unix:/run/b.sock']", ""),
+        config("", &format!("{server}, only_if: {{value: '', is: x}}"), ""),
+        // A server behind a drained one runs until that one has gone.
+        config(
+            "",
+            server,
+            &format!(
+                "  b: {{command: [b], depends_on: [a]}}\n  c: {{command: [c], depends_on: [b], {drain}}}\n"
+            ),
+        ),
+    ] {
+        assert_eq!(found(&fine), [""; 0], "{fine}");
+    }
+}
