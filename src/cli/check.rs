@@ -36,12 +36,30 @@ pub struct CheckArgs {
     /// drainit, else the only container]
     #[arg(long, value_name = "NAME", requires = "pod", hide = tools::ARE_HIDDEN)]
     container: Option<String>,
+    /// A variable of the container, such as those of the image's ENV; NAME alone takes the value
+    /// from here. May be repeated
+    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+}
+
+/// The variables of `--env`. Later ones win.
+fn given(env: &[String], here: &Environment) -> Environment {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        None => Some((text.clone(), here.get(text)?.to_owned())),
+    };
+    env.iter().filter_map(pair).collect()
 }
 
 /// Prints the problems. Returns 0 if there are no errors. With `--strict`, warnings count as
 /// errors.
 pub(super) fn check(args: &CheckArgs) -> u8 {
-    let (paths, environment) = (args.files.paths(), Environment::from_process());
+    let (paths, here) = (args.files.paths(), Environment::from_process());
+    let env = given(&args.env, &here);
+    let of = |all: [&Environment; 2]| -> Environment {
+        all.into_iter().flat_map(Environment::iter).collect()
+    };
+    let environment = of([&here, &env]);
     let is_image =
         Cell::new(args.image.unwrap_or_else(|| image::detect::is_image(args.files.is_default())));
     let unchecked = RefCell::new(BTreeSet::new());
@@ -59,7 +77,10 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     let (problems, fine) = match &args.pod {
         Some(pod) => {
             let which = (&**pod, args.container.as_deref());
-            match tools::check_pod(&paths, which, &environment, lookup) {
+            // In the image, this process has the variables of the image.
+            let none = Environment::default();
+            let image = of([if is_image.get() { &here } else { &none }, &env]);
+            match tools::check_pod(&paths, which, (&environment, &image), lookup) {
                 Ok(checked) => checked,
                 Err(code) => return code,
             }

@@ -43,7 +43,7 @@ pub(super) fn svg(plan: &Plan<'_>) -> Result<String, u8> {
 pub(super) fn check_pod(
     _: &[PathBuf],
     _: (&Path, Option<&str>),
-    _: &Environment,
+    _: (&Environment, &Environment),
     _: ImageLookup<'_>,
 ) -> Result<(Vec<Diagnostic>, String), u8> {
     Err(report("`check --pod`"))

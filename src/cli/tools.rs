@@ -51,9 +51,9 @@ pub(super) fn svg(plan: &Plan<'_>) -> Result<String, u8> {
 pub(super) fn check_pod(
     paths: &[PathBuf],
     (pod, container): (&Path, Option<&str>),
-    environment: &Environment,
+    environments: (&Environment, &Environment),
     lookup: ImageLookup<'_>,
 ) -> Result<(Vec<Diagnostic>, String), u8> {
-    let checked = kubernetes::check(paths, pod, container, environment, lookup);
+    let checked = kubernetes::check(paths, pod, container, environments, lookup);
     Ok((checked.diagnostics, checked.containers.join("; ")))
 }

@@ -23,7 +23,7 @@ mod schema_tests;
 
 use clap::{Command, Subcommand};
 pub(crate) use drainit_config::{config, load, plan};
-pub(crate) use drainit_core::{report, types};
+pub(crate) use drainit_core::{graph, report, types};
 
 /// The commands.
 #[derive(Debug, Subcommand)]

@@ -28,6 +28,11 @@ impl Environment {
         std::env::vars_os().filter_map(text).collect()
     }
 
+    /// The variables with their values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }

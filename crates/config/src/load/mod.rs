@@ -91,15 +91,23 @@ pub fn load_to_check(
     read(paths, environment, Some(lookup))
 }
 
-/// The problems that [`load_to_check`] finds in one text, without a search of the image.
-pub fn check_text(text: &str, environment: &Environment) -> Vec<Diagnostic> {
+/// Like [`load_to_check`], but for a text, and without a search of the image.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_text_to_check(
+    text: &str,
+    environment: &Environment,
+) -> Result<Loaded, Vec<Diagnostic>> {
     let mut problems = Problems::for_check();
     let roots = vec![parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))];
     let accounts = Accounts::new("/nonexistent", "/nonexistent");
-    match finish(problems, roots, environment, accounts, None) {
-        Ok(loaded) => loaded.warnings,
-        Err(problems) => problems,
-    }
+    finish(problems, roots, environment, accounts, None)
+}
+
+/// The problems that [`load_text_to_check`] finds.
+pub fn check_text(text: &str, environment: &Environment) -> Vec<Diagnostic> {
+    load_text_to_check(text, environment).map_or_else(|problems| problems, |it| it.warnings)
 }
 
 fn read(

@@ -3,6 +3,7 @@
 
 use crate::config::{Config, Process, ValueFile, Variable};
 use crate::load::accounts::Accounts;
+use crate::load::check::image::ImageLookup;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::source::Source;
 use crate::load::{Diagnostic, Environment, Loaded, Roots};
@@ -27,6 +28,21 @@ pub fn load_in(texts: &[&str], environment: &Environment) -> Result<Loaded, Vec<
         Accounts::new("/nonexistent", "/nonexistent"),
         None,
     )
+}
+
+/// Like [`load_in`], but as `check --pod` does it. `is_held_back` says whether the pod has a
+/// `preStop` hook.
+pub fn load_of_pod(
+    text: &str,
+    environment: &Environment,
+    is_held_back: bool,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    let mut problems = Problems::for_check();
+    let roots =
+        vec![crate::load::parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))];
+    let accounts = Accounts::new("/nonexistent", "/nonexistent");
+    let lookup = ImageLookup { find: &|_, _, _| Vec::new(), is_held_back, mounts: &[] };
+    crate::load::finish(problems, roots, environment, accounts, Some(lookup))
 }
 
 /// Parses several texts as if they were the files `0.yaml`, `1.yaml`, and so on.

@@ -113,6 +113,7 @@ pub(super) fn check(ctx: &mut Context<'_>) {
     };
     match arguments.split_first() {
         Some((run, rest)) if run.text == "run" => route(ctx, rest),
+        Some((exec, _)) if exec.text == "exec" && ctx.is_exec => {}
         Some((other, _)) => {
             let message = format!("`drainit {}` does not run a config", other.text);
             ctx.add(Severity::Error, other.span, message)
@@ -128,6 +129,9 @@ pub(super) fn check(ctx: &mut Context<'_>) {
 /// Checks whether drainit would accept the container's arguments: as with `drainit run`, some
 /// process must take each of them.
 fn route(ctx: &mut Context<'_>, words: &[Word]) {
+    if ctx.is_partial {
+        return;
+    }
     let mut rest = words;
     loop {
         rest = match rest {

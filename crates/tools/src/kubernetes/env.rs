@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::kubernetes::manifest::{Word, items, key, text};
+use crate::kubernetes::manifest::{Container, Word, items, key, text};
 use crate::load::environment::Environment;
 use crate::load::span::Span;
-use crate::load::yaml::node::Node;
 
 #[derive(Debug, Default)]
 pub(super) struct PodEnv {
@@ -13,6 +12,8 @@ pub(super) struct PodEnv {
     /// Variables whose values are not known here: the manifest sets them by `valueFrom`, or their
     /// values contain such variables.
     unknown: BTreeMap<String, Span>,
+    /// The variables of the image, as far as they are given.
+    image: BTreeMap<String, Word>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -25,10 +26,14 @@ pub(super) enum Value<'a> {
 
 impl PodEnv {
     /// Reads `env` of a container. `here` is the environment of `drainit check` itself: it may have
-    /// the values of variables that the manifest sets by `valueFrom`.
-    pub(super) fn read(container: &Node, here: &Environment) -> Self {
-        let mut env = Self::default();
-        for item in items(container, &["env"]) {
+    /// the values of variables that the manifest sets by `valueFrom`. `image` has the variables of
+    /// the image.
+    pub(super) fn read(container: &Container, here: &Environment, image: &Environment) -> Self {
+        let of_image = |(name, text): (&str, &str)| {
+            (name.to_owned(), Word { text: text.to_owned(), span: container.span })
+        };
+        let mut env = Self { image: image.iter().map(of_image).collect(), ..Self::default() };
+        for item in items(&container.node, &["env"]) {
             let Some(name) = text(item, &["name"]) else { continue };
             if let Some(span) = key(item, "valueFrom") {
                 match here.get_non_empty(&name.text) {
@@ -57,10 +62,19 @@ impl PodEnv {
 
     /// The variables whose values are known, for `${…}` in the config.
     pub(super) fn environment(&self) -> Environment {
-        self.known.iter().map(|(name, word)| (name.clone(), word.text.clone())).collect()
+        let is_here = |(name, _): &(&String, &Word)| !self.unknown.contains_key(*name);
+        let all = self.image.iter().filter(is_here).chain(&self.known);
+        all.map(|(name, word)| (name.clone(), word.text.clone())).collect()
     }
 
     pub(super) fn get(&self, name: &str) -> Value<'_> {
+        match (self.of_manifest(name), self.image.get(name)) {
+            (Value::Missing, Some(word)) => Value::Known(word),
+            (value, _) => value,
+        }
+    }
+
+    fn of_manifest(&self, name: &str) -> Value<'_> {
         match (self.known.get(name), self.unknown.get(name)) {
             (Some(word), _) => Value::Known(word),
             (None, Some(span)) => Value::Unknown(*span),
@@ -74,7 +88,7 @@ impl PodEnv {
 
     /// Expands `$(NAME)` as Kubernetes does in `value`, `command` and `args`. A name that is not
     /// defined stays as it is. Returns `None` if the text contains a variable whose value is not
-    /// known.
+    /// known. The variables of the image do not count here.
     pub(super) fn substitute(&self, text: &str) -> Option<String> {
         let (mut out, mut rest) = (String::new(), text);
         while let Some(at) = rest.find('$') {
@@ -86,7 +100,7 @@ impl PodEnv {
                 continue;
             }
             let name = rest.strip_prefix('(').and_then(|rest| rest.split_once(')'));
-            match name.map(|(name, more)| (self.get(name), more)) {
+            match name.map(|(name, more)| (self.of_manifest(name), more)) {
                 Some((Value::Known(word), more)) => {
                     out.push_str(&word.text);
                     rest = more;

@@ -8,6 +8,7 @@ use crate::kubernetes::env::Value;
 use crate::kubernetes::manifest::{Word, key, seconds};
 use crate::kubernetes::pre_stop::{PreStop, sidecar};
 use crate::kubernetes::{Context, Severity};
+use crate::load::span::Span;
 use crate::load::values;
 use crate::types::human;
 
@@ -20,6 +21,12 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         Some((given, span)) => (given, span),
         None => (Shutdown::default().grace_period, key(&pod, NAME).unwrap_or(ctx.container.span)),
     };
+    if given <= Shutdown::default().reserve {
+        return too_short(ctx, given, span);
+    }
+    if ctx.is_partial {
+        return;
+    }
     sidecar(ctx, before);
     let grace = ctx.plan.grace_period;
     let total = ctx.plan.longest();
@@ -32,17 +39,27 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         true => String::new(),
         false => format!("after a preStop hook of {} ", human(before.sleeps)),
     };
-    let needed = before.sleeps.saturating_add(grace);
-    let needed = needed.as_secs() + u64::from(needed.subsec_nanos() > 0);
+    let needed = rounded_up(before.stays.saturating_add(grace));
     if !fits && !is_reported {
         let takes = match window > given {
             true => format!("drainit's deadline is {} after the stop signal", human(window)),
             false => format!("{hook}the shutdown takes up to {}", human(total)),
         };
         let message = format!("{takes}, and the kubelet kills after {}", human(given));
-        let help = match before.sleeps.is_zero() {
-            true => format!("write `{NAME}: {needed}`, or a shorter `grace_period` in the config"),
-            false => format!(
+        // What must still be done once the hook is removed.
+        let then = match grace == given || Duration::from_secs(needed) == given {
+            true => String::new(),
+            false => format!(" and write `{NAME}: {needed}`"),
+        };
+        let help = match (before.sleeps.is_zero(), before.stays.is_zero()) {
+            (true, _) if ctx.is_exec => {
+                format!("write `{NAME}: {needed}`, or a shorter `--grace-period`")
+            }
+            (true, _) => {
+                format!("write `{NAME}: {needed}`, or a shorter `grace_period` in the config")
+            }
+            (false, true) => format!("remove the hook{then}"),
+            (false, false) => format!(
                 "remove the hook, or write `{NAME}: {needed}` and leave the config's `grace_period` at {}",
                 human(grace)
             ),
@@ -50,15 +67,19 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         ctx.add(Severity::Error, span, message)
             .help(format!("{help}; `drainit plan` shows what takes how long"));
     } else if !is_reported && grace != given && needed != given.as_secs() {
-        let message = format!(
-            "the config's `grace_period` is {}, and {NAME} is {}{by_default}",
-            human(grace),
-            human(given)
-        );
-        ctx.add(Severity::Warning, span, message).help(format!(
-            "write `grace_period: ${{TERMINATION_GRACE_PERIOD_SECONDS:-30}}` in the config, and pass that variable with the \
-             value of `{NAME}`"
-        ));
+        let what = if ctx.is_exec { "`--grace-period`" } else { "the config's `grace_period`" };
+        let message =
+            format!("{what} is {}, and {NAME} is {}{by_default}", human(grace), human(given));
+        let help = match ctx.is_exec {
+            true => {
+                format!("write `--grace-period {}s`", given.saturating_sub(before.stays).as_secs())
+            }
+            false => format!(
+                "write `grace_period: ${{TERMINATION_GRACE_PERIOD_SECONDS:-30}}` in the config, and pass that variable with the \
+                 value of `{NAME}`"
+            ),
+        };
+        ctx.add(Severity::Warning, span, message).help(help);
     }
     let slack = given.saturating_sub(window);
     if let (Some(span), true, true) =
@@ -71,6 +92,38 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         )
         .help("remove it if drainit does the same; else add its time to `shutdown.reserve`");
     }
+}
+
+/// The number of whole seconds that is at least as long.
+fn rounded_up(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+/// The shortest of some usual times that the config accepts in this variable.
+fn accepted(ctx: &Context<'_>, name: &str) -> u64 {
+    let default = rounded_up(ctx.plan.grace_period);
+    let usual = [30, 60, 120, 300, 600, 1800, 3600].into_iter();
+    let mut times: Vec<_> = usual.chain([default]).collect();
+    times.sort_unstable();
+    times.into_iter().find(|time| (ctx.accepts)(name, *time)).unwrap_or(default)
+}
+
+/// Reports a pod that is killed before drainit can stop anything.
+fn too_short(ctx: &mut Context<'_>, given: Duration, span: Span) {
+    let variables = ctx.loaded.grace_variables.first().cloned();
+    let name = variables.unwrap_or_else(|| "TERMINATION_GRACE_PERIOD_SECONDS".to_owned());
+    let time = match ctx.is_partial {
+        true => Shutdown::default().grace_period.as_secs(),
+        false if ctx.loaded.grace_variables.is_empty() => rounded_up(ctx.plan.grace_period),
+        false => accepted(ctx, &name),
+    };
+    let message =
+        format!("the kubelet kills the pod after {}: nothing is stopped in order", human(given));
+    let passed = match ctx.loaded.grace_variables.is_empty() && !ctx.is_partial {
+        true => String::new(),
+        false => format!(", and pass the same value as `{name}`"),
+    };
+    ctx.add(Severity::Error, span, message).help(format!("write `{NAME}: {time}`{passed}"));
 }
 
 /// Checks the variables that the config's `grace_period` uses. Returns whether a problem is
@@ -90,9 +143,10 @@ fn variable(
     let known =
         names.iter().find(|name| matches!(ctx.env.get(name), Value::Known(word) if is_set(word)));
     let name = known.unwrap_or(&first);
-    // If a `preStop` hook sleeps, this much of the pod's time is left for drainit.
-    let left = given.saturating_sub(before.sleeps).as_secs();
-    let raised = ctx.plan.grace_period.saturating_add(before.sleeps).as_secs();
+    // If a `preStop` hook sleeps, this much of the pod's time is left for drainit. It is rounded
+    // down, and the pod's time up, so that the one fits into the other.
+    let left = given.saturating_sub(before.stays).as_secs();
+    let raised = rounded_up(ctx.plan.grace_period.saturating_add(before.stays));
     let (message, span, help) = match ctx.env.get(name) {
         Value::Known(word) if is_set(word) => {
             let span = word.span;
@@ -100,12 +154,17 @@ fn variable(
             // then compares the whole value.
             let Ok(value) = values::duration(&word.text) else { return false };
             // The value may be shorter by the time for which a `preStop` hook sleeps.
-            if value == given || value.saturating_add(before.sleeps) == given {
+            let rest = given.saturating_sub(before.stays);
+            if value == given
+                || value <= rest && rest.saturating_sub(value) < Duration::from_secs(1)
+            {
                 return false;
             }
             let message =
                 format!("`{name}` is {}, and {NAME} is {}{by_default}", human(value), human(given));
+            let name = name.clone();
             let help = match value > given {
+                true if !(ctx.accepts)(&name, left) => format!("write `{NAME}: {raised}`"),
                 true => format!(
                     "write `{NAME}: {raised}` if the pod needs that long, else `value: \"{left}\"` here"
                 ),
@@ -121,7 +180,15 @@ fn variable(
                 "`{}` has no `{name}`, which the config's `grace_period` uses: a container cannot read {NAME}",
                 ctx.container.name
             );
-            let help = format!("write `{{name: {name}, value: \"{left}\"}}` under `env`");
+            let under = |value: u64| format!("`{{name: {name}, value: \"{value}\"}}` under `env`");
+            let help = match (ctx.accepts)(name, left) {
+                true => format!("write {}", under(left)),
+                false => {
+                    let time = accepted(ctx, name);
+                    let pod = rounded_up(before.stays.saturating_add(Duration::from_secs(time)));
+                    format!("write `{NAME}: {pod}`, and {}", under(time))
+                }
+            };
             (message, ctx.container.span, help)
         }
     };

@@ -17,24 +17,42 @@ pub(super) struct Workload {
     pub(super) pod: Rc<Node>,
     /// The `metadata` of the workload's pods.
     pub(super) metadata: Option<Rc<Node>>,
-    /// The place of `externalTrafficPolicy: Local` in a Service that selects the pods, if there is
-    /// one.
-    pub(super) local: Option<Span>,
+    /// The traffic policy `Local` of a Service that selects the pods, if there is one.
+    pub(super) local: Option<Local>,
+    /// The ports of the pods that Services send requests to.
+    pub(super) served: Vec<Word>,
+}
+
+/// A traffic policy `Local` in a Service: a node sends requests only to its own pods.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Local {
+    /// The place of the value.
+    pub(super) span: Span,
+    /// Whether it is `externalTrafficPolicy`, which matters to a load balancer.
+    pub(super) is_external: bool,
 }
 
 /// The parts of a Service that say which pods get its traffic, and over which nodes.
 struct Service {
     selector: Rc<Node>,
-    /// The place of `externalTrafficPolicy: Local`, if the Service has it.
-    local: Option<Span>,
+    local: Option<Local>,
+    /// The ports of the pods.
+    ports: Vec<Word>,
 }
 
 impl Service {
     fn read(node: &Node) -> Option<Self> {
         let selector = get(node, &["spec", "selector"])?;
-        let local =
-            text(node, &["spec", "externalTrafficPolicy"]).filter(|policy| policy.text == "Local");
-        Some(Self { selector: Rc::clone(selector), local: local.map(|policy| policy.span) })
+        let policy = |key, is_external| {
+            let policy = text(node, &["spec", key]).filter(|policy| policy.text == "Local")?;
+            Some(Local { span: policy.span, is_external })
+        };
+        let local = policy("externalTrafficPolicy", true);
+        let local = local.or_else(|| policy("internalTrafficPolicy", false));
+        let ports = items(node, &["spec", "ports"]).iter();
+        let ports =
+            ports.filter_map(|it| text(it, &["targetPort"]).or_else(|| text(it, &["port"])));
+        Some(Self { selector: Rc::clone(selector), local, ports: ports.collect() })
     }
 
     /// Whether a pod with these labels is selected: it must have every label of the selector.
@@ -102,6 +120,7 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
                 pod: Rc::clone(pod),
                 metadata: metadata.map(Rc::clone),
                 local: None,
+                served: Vec::new(),
             });
         }
     }
@@ -109,8 +128,9 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
         let Some(labels) = workload.metadata.as_ref().and_then(|pod| get(pod, &["labels"])) else {
             continue;
         };
-        let selected = services.iter().filter(|service| service.selects(labels));
-        workload.local = selected.into_iter().find_map(|service| service.local);
+        let selected = || services.iter().filter(|service| service.selects(labels));
+        workload.local = selected().find_map(|service| service.local);
+        workload.served = selected().flat_map(|service| service.ports.iter().cloned()).collect();
     }
     (found, others)
 }

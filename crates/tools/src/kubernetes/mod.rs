@@ -9,6 +9,7 @@
 
 mod entry;
 mod env;
+mod exec;
 mod grace;
 mod manifest;
 mod pre_stop;
@@ -20,6 +21,8 @@ mod traffic;
 
 use std::path::{Path, PathBuf};
 
+use crate::config::{Config, Control};
+use crate::graph::Graph;
 use crate::kubernetes::env::PodEnv;
 use crate::kubernetes::manifest::{Container, Workload};
 use crate::load::check::image::ImageLookup;
@@ -45,12 +48,12 @@ pub struct PodCheck {
 /// runs drainit. With a `name`, checks only the container of that name. Otherwise checks each
 /// container whose command contains drainit. If there is none, and the manifest has only one
 /// container, checks that container. `here` is the environment of `drainit check` itself: it may
-/// have values of variables that the manifest sets by `valueFrom`.
+/// have values of variables that the manifest sets by `valueFrom`. `image` has the variables of the image.
 pub fn check(
     configs: &[PathBuf],
     manifest: &Path,
     name: Option<&str>,
-    here: &Environment,
+    (here, image): (&Environment, &Environment),
     lookup: ImageLookup<'_>,
 ) -> PodCheck {
     let mut problems = Problems::default();
@@ -73,12 +76,14 @@ pub fn check(
     });
     let texts = files.flatten().filter_map(|path| Some(Source::read(&path).ok()?.text));
     let texts: Vec<_> = texts.collect();
-    let load = |environment: &Environment, mounts: &[PathBuf]| {
-        crate::load::load_to_check(configs, environment, ImageLookup { mounts, ..lookup })
+    let texts: Vec<_> = texts.iter().map(|text| text.as_str()).collect();
+    let load = |environment: &Environment, mounts: &[PathBuf], is_held_back| {
+        let lookup = ImageLookup { mounts, is_held_back, ..lookup };
+        crate::load::load_to_check(configs, environment, lookup)
     };
-    check_manifest(problems, file, name, here, load, |name| {
-        texts.iter().any(|text| mentions(text, name))
-    })
+    let control =
+        |environment: &Environment| crate::load::control::find(configs, environment).control.ok();
+    check_manifest((problems, file), name, (here, image), (load, control), &texts)
 }
 
 /// Whether the text of a config uses a variable, as `${NAME}`, `${NAME:-…}` or `${NAME:?…}`.
@@ -86,21 +91,26 @@ fn mentions(config: &str, name: &str) -> bool {
     config.contains(&format!("${{{name}}}")) || config.contains(&format!("${{{name}:"))
 }
 
-/// Like [`check`], but for a manifest that is in memory. `load` reads the config, and `mentions`
-/// says whether the config uses a variable.
+/// Like [`check`], but for a manifest that is in memory. `load` reads the config, whose files have
+/// these texts, and `control` reads only its key `control`.
 pub fn check_manifest(
-    mut problems: Problems,
-    file: usize,
+    (mut problems, file): (Problems, usize),
     name: Option<&str>,
-    here: &Environment,
-    load: impl Fn(&Environment, &[PathBuf]) -> Result<Loaded, Vec<Diagnostic>>,
-    mentions: impl Fn(&str) -> bool,
+    (here, image): (&Environment, &Environment),
+    (load, control): (
+        impl Fn(&Environment, &[PathBuf], bool) -> Result<Loaded, Vec<Diagnostic>>,
+        impl Fn(&Environment) -> Option<Control>,
+    ),
+    texts: &[&str],
 ) -> PodCheck {
+    let uses = |name: &str| texts.iter().any(|text| mentions(text, name));
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
     let mut containers = Vec::new();
     for (workload, container) in find(&mut problems, file, name) {
-        let env = PodEnv::read(&container.node, here);
-        for (name, span) in env.unknown().filter(|(name, _)| mentions(name)) {
+        let env = PodEnv::read(&container, here, image);
+        let exec = exec::read(&mut problems, &container, &env);
+        let is_exec = exec.is_some();
+        for (name, span) in env.unknown().filter(|(name, _)| uses(name) && !is_exec) {
             let message = format!(
                 "the config uses `{name}`, whose value is not known here: it counts as unset"
             );
@@ -108,25 +118,57 @@ pub fn check_manifest(
                 .warning(span, message)
                 .help(format!("set it for this check: `{name}=VALUE drainit check …`"));
         }
-        let (more, loaded) =
-            match load(&env.environment(), &crate::kubernetes::manifest::mounts(&container.node)) {
-                Ok(loaded) => (loaded.warnings.clone(), Some(loaded)),
-                Err(diagnostics) => (diagnostics, None),
-            };
+        let mounts = crate::kubernetes::manifest::mounts(&container.node);
+        let is_held_back = crate::kubernetes::pre_stop::holds_back(&container.node);
+        let load = |environment: &Environment| load(environment, &mounts, is_held_back);
+        let environment = env.environment();
+        let (more, loaded) = match exec.unwrap_or_else(|| load(&environment).map(Some)) {
+            Ok(Some(loaded)) => (loaded.warnings.clone(), Some(loaded)),
+            Ok(None) => (Vec::new(), None),
+            Err(diagnostics) => (diagnostics, None),
+        };
+        // A config with errors does not hide the mistakes of the manifest.
+        let is_partial = loaded.is_none();
+        let loaded = loaded.or_else(|| {
+            let config = Config { control: control(&environment)?, ..Config::default() };
+            Some(Loaded {
+                config,
+                graph: Graph::default(),
+                grace_variables: Vec::new(),
+                has_grace_period: false,
+                says_how_traffic_leaves: true,
+                warnings: Vec::new(),
+            })
+        });
         // If several containers run the same config, its problems are reported only once.
         let new: Vec<_> =
             more.into_iter().filter(|problem| !diagnostics.contains(problem)).collect();
         diagnostics.extend(new);
         containers
             .push(format!("{} {}, container {}", workload.kind, workload.name, container.name));
-        let Some(loaded) = loaded else { continue };
+        let Some(loaded) = loaded.filter(|_| !(is_exec && is_partial)) else { continue };
         let plan = Plan::new(&loaded.config, &loaded.graph);
         let drains = loaded.config.processes.iter().any(|process| process.drain.is_some());
         if let Some(container) = containers.last_mut().filter(|_| drains) {
             let total = human(plan.longest());
             *container += &format!(" (stops within {total}; a repeated SIGTERM shortens no drain)");
         }
+        let accepts = |name: &str, seconds: u64| {
+            let seconds = seconds.to_string();
+            let set = [(name, &*seconds)].into_iter();
+            load(&environment.iter().filter(|it| it.0 != name).chain(set).collect())
+                .is_ok_and(|better| better.warnings.len() <= loaded.warnings.len())
+        };
+        let mentions_drain =
+            ["drain:", "readiness_delay:"].map(|key| texts.iter().any(|text| text.contains(key)));
         let mut ctx = Context {
+            is_partial,
+            is_exec,
+            takes_traffic_away: match is_partial {
+                true => mentions_drain.contains(&true),
+                false => !plan.after_signal.drained_at().is_zero(),
+            },
+            accepts: &accepts,
             problems: &mut problems,
             workload: &workload,
             container: &container,
@@ -138,7 +180,9 @@ pub fn check_manifest(
         let before = crate::kubernetes::pre_stop::check(&mut ctx);
         crate::kubernetes::grace::check(&mut ctx, &before);
         crate::kubernetes::probes::check(&mut ctx);
-        crate::kubernetes::traffic::check(&mut ctx, &before);
+        if !is_partial {
+            crate::kubernetes::traffic::check(&mut ctx, &before);
+        }
     }
     diagnostics.extend(problems.finish());
     PodCheck { diagnostics, containers }
@@ -152,6 +196,14 @@ struct Context<'a> {
     env: PodEnv,
     loaded: &'a Loaded,
     plan: Plan<'a>,
+    /// Whether the config has errors. Then only its key `control` is known.
+    is_partial: bool,
+    /// Whether the container runs `drainit exec`, so that its options are the config.
+    is_exec: bool,
+    /// Whether the shutdown has a drain or a `readiness_delay`, so that clients have time to leave.
+    takes_traffic_away: bool,
+    /// Whether the config has no further problem if a variable has this number of seconds.
+    accepts: &'a dyn Fn(&str, u64) -> bool,
 }
 
 impl Context<'_> {
@@ -160,11 +212,6 @@ impl Context<'_> {
             Severity::Error => self.problems.error(span, message),
             Severity::Warning => self.problems.warning(span, message),
         }
-    }
-
-    /// Whether the shutdown has a drain or a `readiness_delay`, so that clients have time to leave.
-    fn takes_traffic_away(&self) -> bool {
-        !self.plan.after_signal.drained_at().is_zero()
     }
 }
 
@@ -185,9 +232,13 @@ fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Worklo
             true => String::new(),
             false => format!(", only {}", list(others.iter().map(String::as_str))),
         };
-        problems
-            .error(whole, format!("this file has no workload{kinds}"))
-            .help("name the manifest of a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob");
+        let help = match others.iter().any(|kind| kind == "Template") {
+            true => "process it first: `oc process -f FILE | drainit check --pod -`",
+            false => {
+                "name the manifest of a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob"
+            }
+        };
+        problems.error(whole, format!("this file has no workload{kinds}")).help(help);
         return Vec::new();
     }
     let of = |workload: Workload| {

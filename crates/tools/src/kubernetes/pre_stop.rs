@@ -9,7 +9,7 @@ use crate::kubernetes::manifest::{Word, base, key, seconds, text, words};
 use crate::kubernetes::{Context, Severity};
 use crate::load::span::Span;
 use crate::load::values;
-use crate::load::yaml::node::get;
+use crate::load::yaml::node::{Node, get};
 use crate::types::{Signal, human};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,10 +22,23 @@ pub(super) struct PreStop {
     pub(super) drains: bool,
     /// Whether the hook runs another command, whose time is not known.
     pub(super) is_unknown: bool,
+    /// How much of `sleeps` stays if the user does what this check says.
+    pub(super) stays: Duration,
+}
+
+/// Whether a hook of the container delays the stop signal, while the processes go on serving.
+pub(super) fn holds_back(container: &Node) -> bool {
+    let command = words(container, &["lifecycle", "preStop", "exec", "command"]);
+    let parts = command.iter().flat_map(|word| word.text.split_whitespace()).map(base);
+    let parts: Vec<_> = parts.collect();
+    let drains = parts.windows(2).any(|pair| pair == ["drainit", "drain"]);
+    get(container, &["lifecycle", "preStop"]).is_some() && !drains
 }
 
 pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
-    stop_signal(ctx);
+    if !ctx.is_partial {
+        stop_signal(ctx);
+    }
     let node = std::rc::Rc::clone(&ctx.container.node);
     let hook = get(&node, &["lifecycle", "preStop"]);
     let mut found = PreStop { span: hook.map(|hook| hook.span), ..PreStop::default() };
@@ -39,8 +52,9 @@ pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
         found.is_unknown = hook.is_some();
     }
     over_tcp(ctx, &command);
+    found.stays = found.sleeps;
     if let (Some(span), false) = (found.span, found.sleeps.is_zero())
-        && ctx.takes_traffic_away()
+        && ctx.takes_traffic_away
     {
         let time = human(found.sleeps);
         let message = format!(
@@ -50,6 +64,7 @@ pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
             "remove it: a drained process serves for `min` while the endpoint removal spreads; use `readiness_delay` \
              if that takes longer",
         );
+        found.stays = Duration::ZERO;
     }
     found
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::config::{Address, ControlSocket, DrainMethod};
+use crate::kubernetes::entry::{JOINS, is_shell, script};
 use crate::kubernetes::manifest::{Word, base, items, seconds, text, words};
 use crate::kubernetes::pre_stop::other_socket;
 use crate::kubernetes::{Context, Severity};
@@ -30,6 +31,8 @@ struct Probe {
     /// The path of drainit's endpoint that the probe's command requests; `None` if this is not
     /// known.
     command_endpoint: Option<&'static str>,
+    /// The place of a command that succeeds whatever the processes do.
+    is_constant: Option<Span>,
 }
 
 impl Probe {
@@ -62,9 +65,18 @@ pub(super) fn check(ctx: &mut Context<'_>) {
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = get(&node, &[name]) else { continue };
         let probe = read(ctx, &node, probe);
-        answered(ctx, &probe);
+        // A liveness probe at /readyz would kill a container that starts slowly.
+        answered(ctx, &probe, (name == "livenessProbe").then_some("/livez"));
+        if let Some(span) = probe.is_constant.filter(|_| name != "startupProbe") {
+            let message = "this probe only looks at a file, or does nothing: it does not fail \
+                           when the processes do, nor while they are drained";
+            let path = if name == "livenessProbe" { "/livez" } else { "/readyz" };
+            let help = how_to_probe(ctx, path);
+            ctx.add(Severity::Warning, span, message).help(help);
+        }
+        let has_startup = get(&node, &["startupProbe"]).is_some();
         match name {
-            "livenessProbe" => liveness(ctx, &probe),
+            "livenessProbe" => liveness(ctx, &probe, has_startup),
             "readinessProbe" => {
                 readiness(ctx, &probe);
                 notices(ctx, &probe);
@@ -103,7 +115,21 @@ fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> Probe {
         path,
         has_host: ["httpGet", "tcpSocket"].iter().any(|how| text(node, &[how, "host"]).is_some()),
         command_endpoint: command_endpoint(ctx, node),
+        is_constant: constant(node),
     }
+}
+
+/// The place of a command that only looks at a file, or does nothing.
+fn constant(node: &Node) -> Option<Span> {
+    let command = words(node, &["exec", "command"]);
+    let first = command.first()?;
+    let text = match is_shell(&first.text) {
+        true => script(&command)?.text.clone(),
+        false => command.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" "),
+    };
+    let program = base(text.split_whitespace().next()?);
+    let looks = matches!(program, "cat" | "test" | "[" | "ls" | "stat" | "true" | ":" | "echo");
+    (looks && !text.contains(JOINS)).then_some(first.span)
 }
 
 /// Finds the endpoint of drainit that the command of a probe requests: `drainit health`, or another
@@ -133,7 +159,7 @@ fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> 
 
 /// The number of a port. The manifest has the number itself, or the name of one of the container's
 /// ports.
-fn number(container: &Node, port: &str) -> Option<u16> {
+pub(super) fn number(container: &Node, port: &str) -> Option<u16> {
     let is_named =
         |port: &str, node: &Node| text(node, &["name"]).is_some_and(|it| it.text == port);
     let named = items(container, &["ports"]).iter().find(|node| is_named(port, node));
@@ -158,7 +184,7 @@ fn owner(ctx: &Context<'_>, port: u16) -> Target {
 
 /// Checks that the kubelet can reach drainit's address, and that a probe for a path of drainit goes
 /// to drainit's port.
-fn answered(ctx: &mut Context<'_>, probe: &Probe) {
+fn answered(ctx: &mut Context<'_>, probe: &Probe, path: Option<&str>) {
     let Some((target, port, span)) = probe.target else { return };
     let listen = ctx.loaded.config.control.listen;
     if let (Target::Control, Some(listen)) = (target, listen)
@@ -174,14 +200,14 @@ fn answered(ctx: &mut Context<'_>, probe: &Probe) {
     }
     if target != Target::Control && matches!(probe.path(), "/livez" | "/readyz") {
         let message = format!("drainit does not answer `{}` at port {port}", probe.path());
-        let help = how_to_probe(ctx, probe.path());
+        let help = how_to_probe(ctx, path.unwrap_or(probe.path()));
         ctx.add(Severity::Warning, span, message).help(help);
     }
 }
 
 /// Reports a liveness probe that fails while the container drains. The kubelet would then kill the
 /// container.
-fn liveness(ctx: &mut Context<'_>, probe: &Probe) {
+fn liveness(ctx: &mut Context<'_>, probe: &Probe, has_startup: bool) {
     let whole = ctx.plan.longest();
     let after_signal = &ctx.plan.after_signal;
     let after_drain = after_signal.total.saturating_sub(after_signal.drained_at());
@@ -203,7 +229,23 @@ fn liveness(ctx: &mut Context<'_>, probe: &Probe) {
         }
         _ => return,
     };
+    let help = how_to_probe(ctx, "/livez");
     if probe.fails_after >= lasts {
+        // A probe of readiness also fails as long as the processes start.
+        let asks = match probe.target() {
+            _ if asks_ready => "`/readyz`",
+            Some(Target::Admin { .. }) => "Envoy's `/ready`",
+            _ => return,
+        };
+        let (severity, when) = match has_startup {
+            false => (Severity::Error, "at each start that takes longer"),
+            true => (Severity::Warning, "when a process is not ready for so long"),
+        };
+        let message = format!(
+            "this liveness probe asks {asks}, which is 503 until the processes are ready: the kubelet kills after {}, {when}",
+            human(probe.fails_after)
+        );
+        ctx.add(severity, probe.span, message).help(help);
         return;
     }
     let message = format!(
@@ -211,7 +253,6 @@ fn liveness(ctx: &mut Context<'_>, probe: &Probe) {
         human(lasts),
         human(probe.fails_after)
     );
-    let help = how_to_probe(ctx, "/livez");
     ctx.add(severity, probe.span, message).help(format!(
         "{help}; the kubelet stops liveness probes when it deletes a pod, but not for `drainit drain` or an exit of a process"
     ));
@@ -247,7 +288,7 @@ fn notices(ctx: &mut Context<'_>, probe: &Probe) {
 /// Warns of a readiness probe that still succeeds while the container drains. Gives no warning if the
 /// probe asks a process's listener or runs an unknown command, because such a probe may fail.
 fn readiness(ctx: &mut Context<'_>, probe: &Probe) {
-    if !ctx.takes_traffic_away() {
+    if !ctx.takes_traffic_away {
         return;
     }
     let why = match (probe.target(), probe.path.as_ref().map(|path| path.text.as_str())) {
@@ -266,6 +307,10 @@ fn readiness(ctx: &mut Context<'_>, probe: &Probe) {
 }
 
 fn how_to_probe(ctx: &Context<'_>, path: &str) -> String {
+    if ctx.is_exec {
+        let live = if path == "/livez" { ", --live" } else { "" };
+        return format!("probe with `exec: {{command: [drainit, health{live}]}}`");
+    }
     let (before, port) = match ctx.loaded.config.control.listen {
         Some(listen) => ("", listen.port()),
         None => ("set `control: {listen: 0.0.0.0:9902}` in the config, and ", 9902),

@@ -5,7 +5,7 @@ use crate::kubernetes::{PodCheck, check_manifest};
 use crate::load::check::image::ImageLookup;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::source::Source;
-use crate::load::{Diagnostic, testing};
+use crate::load::{Diagnostic, Environment, testing};
 use drainit_config::testing::temp_dir::TempDir;
 
 const CONFIG: &str = "
@@ -42,13 +42,26 @@ spec:
 ";
 
 fn check(config: &str, manifest: &str, name: Option<&str>, here: &[(&str, &str)]) -> PodCheck {
+    check_with(config, manifest, name, here, &[])
+}
+
+/// Like [`check`], but also with variables of the image.
+fn check_with(
+    config: &str,
+    manifest: &str,
+    name: Option<&str>,
+    here: &[(&str, &str)],
+    image: &[(&str, &str)],
+) -> PodCheck {
     let mut problems = Problems::default();
     let file = problems.add_source(Source::new("pod.yaml", manifest.to_owned()));
-    let load = |environment: &crate::load::Environment, _: &[std::path::PathBuf]| {
-        testing::load_in(&[config], environment)
+    let load = |environment: &Environment, _: &[std::path::PathBuf], is_held_back| {
+        testing::load_of_pod(config, environment, is_held_back)
     };
-    let mentions = |name: &str| super::mentions(config, name);
-    check_manifest(problems, file, name, &here.iter().copied().collect(), load, mentions)
+    let control =
+        |environment: &Environment| testing::find_control(&[config], environment).control.ok();
+    let [here, image] = [here, image].map(|variables| variables.iter().copied().collect());
+    check_manifest((problems, file), name, (&here, &image), (load, control), &[config])
 }
 
 /// The problems, each as `line:column severity message`.
@@ -129,6 +142,7 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             &hook("{sleep: {seconds: 15}}"),
             &["7:38 E after a preStop hook of 15s", "10:50 W this sleep of 15s"],
         ),
+        ("Seconds: 45", "Seconds: 0", &["7:38 E kills the pod after 0ms"]),
         (image, &hook("{exec: {command: [sleep, \"5\"]}}"), &["10:50 W this sleep of 5s"]),
         (
             image,
@@ -179,7 +193,12 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             &["11:29 E the shell gets the signals"],
         ),
         ("[drainit, run]", "[/entrypoint.sh]", &["11:21 W does not run drainit"]),
-        ("[drainit, run]", "[drainit, exec]", &["11:30 E `drainit exec` does not run a config"]),
+        (
+            "[drainit, run]",
+            "[drainit, exec]",
+            &["12:18 E `drainit exec` has no option `--rtr.concurrency`"],
+        ),
+        ("[drainit, run]", "[drainit, check]", &["11:30 E `drainit check` does not run a config"]),
         (
             "[drainit, run]",
             "[drainit]",
@@ -199,7 +218,36 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             "{path: /readyz, port: control}, failureThreshold: 1",
             &["17:26 E `/readyz` is 503, 32.25s, after 10s"],
         ),
-        (live, "{path: /readyz, port: control}, periodSeconds: 30", &[]),
+        (
+            live,
+            "{path: /readyz, port: control}, periodSeconds: 30",
+            &["17:26 E until the processes are ready, 1m 30s, each start"],
+        ),
+        (
+            "livenessProbe: {httpGet: {path: /livez",
+            "startupProbe: {httpGet: {path: /readyz, port: control}}\n          livenessProbe: {periodSeconds: 30, httpGet: {path: /readyz",
+            &["18:26 W until the processes are ready, 1m 30s"],
+        ),
+        (
+            live,
+            "{path: /ready, port: 9901}, periodSeconds: 30",
+            &["17:26 E Envoy's `/ready`, until the processes are ready"],
+        ),
+        (
+            "livenessProbe: {httpGet: {path: /livez, port: control}}",
+            "livenessProbe: {exec: {command: [cat, /tmp/healthy]}}",
+            &["17:44 W only looks at a file"],
+        ),
+        (
+            "httpGet: {path: /readyz, port: 9902}",
+            "exec: {command: [sh, -c, 'test -f /tmp/ready']}",
+            &["18:45 W only looks at a file"],
+        ),
+        (
+            "httpGet: {path: /readyz, port: 9902}",
+            "exec: {command: [sh, -c, 'test -f /tmp/ready && curl localhost']}",
+            &[],
+        ),
         (
             live,
             "{path: /ready, port: 9901}, periodSeconds: 4",
@@ -252,6 +300,7 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         ("httpGet: {path: /readyz, port: 9902}", "exec: {command: [drainit, health]}", &[]),
         // The following rows concern the manifest itself.
         ("kind: Deployment", "kind: Service", &["0:0 E only `Service`"]),
+        ("kind: Deployment", "kind: Template", &["0:0 E only `Template`"]),
         ("- name: gateway", "- name: other\n          image: x\n        - name: gateway", &[]),
         ("command: [drainit, run]", "x: y\n        - name: other", &["0:0 E which container"]),
     ];
@@ -275,6 +324,7 @@ fn the_help_for_a_grace_period_fits_the_cause() {
     let entry = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
     let hook = "          lifecycle: {preStop: {sleep: {seconds: 10}}}\n          image: gateway\n";
     let with_hook = with(MANIFEST, "          image: gateway\n", hook);
+    let undrained = with(CONFIG, "time: 15s", "time: 0");
     let sixty = with(CONFIG, ":-30", ":-60");
     let nested = with(
         CONFIG,
@@ -285,7 +335,21 @@ fn the_help_for_a_grace_period_fits_the_cause() {
         // The manifest does not set the variable, but gives enough time.
         (CONFIG, with(MANIFEST, entry, ""), format!("write `{{name: {name}, value: \"45\"}}` under `env`")),
         // A `preStop` hook takes a part of the pod's grace period.
-        (CONFIG, with(&with_hook, entry, ""), format!("write `{{name: {name}, value: \"35\"}}` under `env`")),
+        (&undrained, with(&with_hook, entry, ""), format!("write `{{name: {name}, value: \"35\"}}` under `env`")),
+        // The hook is to be removed, because it delays a drain.
+        (CONFIG, with(&with_hook, entry, ""), format!("write `{{name: {name}, value: \"45\"}}` under `env`")),
+        // Times are rounded so that they fit into each other.
+        (&with(CONFIG, "${TERMINATION_GRACE_PERIOD_SECONDS:-30}", "60500ms"), MANIFEST.to_owned(),
+            "write `terminationGracePeriodSeconds: 61`, or a shorter `grace_period` in the config; `drainit plan` shows what takes how long".to_owned()),
+        (CONFIG, with(&with(MANIFEST, "value: \"45\"", "value: 50500ms"), "Seconds: 45", "Seconds: 44"),
+            "write `terminationGracePeriodSeconds: 51` if the pod needs that long, else `value: \"44\"` here".to_owned()),
+        (&undrained, with(&with_hook.replace("preStop: {sleep: {seconds: 10}}", "preStop: {exec: {command: [sleep, '2.5']}}"), entry, ""),
+            format!("write `{{name: {name}, value: \"42\"}}` under `env`")),
+        // No value that the config refuses is advised.
+        (CONFIG, with(MANIFEST, "Seconds: 45", "Seconds: 0"),
+            format!("write `terminationGracePeriodSeconds: 30`, and pass the same value as `{name}`")),
+        (CONFIG, with(&with(MANIFEST, entry, ""), "Seconds: 45", "Seconds: 4"),
+            format!("write `terminationGracePeriodSeconds: 30`, and `{{name: {name}, value: \"30\"}}` under `env`")),
         // The pod has less time than the config needs.
         (
             &sixty,
@@ -294,8 +358,14 @@ fn the_help_for_a_grace_period_fits_the_cause() {
         ),
         (
             CONFIG,
+            with(MANIFEST, "Seconds: 45", "Seconds: 40"),
+            "write `terminationGracePeriodSeconds: 45` if the pod needs that long, else `value: \"40\"` here".to_owned(),
+        ),
+        // The drain and the stop do not fit into 20 s.
+        (
+            CONFIG,
             with(MANIFEST, "Seconds: 45", "Seconds: 20"),
-            "write `terminationGracePeriodSeconds: 45` if the pod needs that long, else `value: \"20\"` here".to_owned(),
+            "write `terminationGracePeriodSeconds: 45`".to_owned(),
         ),
         (CONFIG, with(MANIFEST, "Seconds: 45", "Seconds: 90"), "write `value: \"90\"`".to_owned()),
     ] {
@@ -345,7 +415,13 @@ fn each_mismatch_of_config_and_pod_is_reported() {
         ),
         // The `grace_period` of the config may be equal to the time of the pod, or shorter by the
         // time of the hook.
-        (grace, "grace_period: 40s", image, sleep, &["10:50 W this sleep of 5s"]),
+        (
+            grace,
+            "grace_period: 40s",
+            image,
+            sleep,
+            &["7:38 W `grace_period` is 40s", "10:50 W this sleep of 5s"],
+        ),
         (
             grace,
             "grace_period: 33s",
@@ -408,6 +484,15 @@ fn each_mismatch_of_config_and_pod_is_reported() {
             &["18:44 W `/ready` stays 200"],
         ),
         ("time: 15s", "tiem: 15s", "", "", &["10:53 E `tiem`"]),
+        // An error of the config does not hide the mistakes of the manifest.
+        (
+            "time: 15s",
+            "tiem: 15s",
+            "livenessProbe: {httpGet: {path: /livez",
+            "lifecycle: {preStop: {httpGet: {path: /drain, port: 9902}}}\n          livenessProbe: {httpGet: {path: /readyz",
+            &["10:53 E `tiem`", "17:49 E over TCP", "18:26 E `/readyz`"],
+        ),
+        ("time: 15s", "tiem: 15s", image, sleep, &["10:53 E `tiem`", "10:50 W this sleep of 5s"]),
     ];
     let mut wrong = String::new();
     for (from, to, in_manifest, instead, expected) in rows {
@@ -556,7 +641,7 @@ fn variables_in_a_directory_of_configs_are_seen() {
         &[dir.root().to_owned()],
         &manifest,
         None,
-        &crate::load::Environment::default(),
+        (&Environment::default(), &Environment::default()),
         lookup,
     );
     assert_eq!(
@@ -641,9 +726,177 @@ fn a_service_with_policy_local_needs_an_unready_delay() {
     // A Service with `Local` counts even if a Service without it also selects the pod.
     let second = local.replace("---", "---\nkind: Service\nspec: {selector: {app: gateway}}\n---");
     assert_eq!(lines(&check(CONFIG, &second, None, &[])).len(), 1);
+    // With `internalTrafficPolicy` the clients on the node lose their only pods.
+    let internal = local.replace("externalTraffic", "internalTraffic");
+    let found = lines(&check(CONFIG, &internal, None, &[]));
+    assert!(found[0].starts_with("24:26 W with `Local` the clients on a node"), "{found:?}");
+    silent(&delayed, &internal);
     // Only documents of the kind Service count.
     silent(CONFIG, &with(&local, "kind: Service", "kind: Gateway"));
     let undrained = with(CONFIG, "time: 15s", "time: 0");
     let undrained = lines(&check(&undrained, &local, None, &[]));
     assert!(!undrained.iter().any(|line| line.contains("`Local`")), "{undrained:?}");
+}
+
+/// The helps of all problems together name each change. After these changes, nothing is reported.
+#[test]
+fn a_manifest_that_follows_the_advice_has_no_problems() {
+    let name = "TERMINATION_GRACE_PERIOD_SECONDS";
+    let entry = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
+    let image = "          image: gateway\n";
+    let sleep = "          lifecycle: {preStop: {sleep: {seconds: 15}}}\n";
+    let slept = with(MANIFEST, image, &format!("{sleep}{image}"));
+    let unset = with(&slept, entry, "");
+    let set = |value: u64| format!("            - {{name: {name}, value: \"{value}\"}}\n");
+    let value = |value: u64| format!("{{name: {name}, value: \"{value}\"}}");
+    let given = |manifest: &str, seconds: u64| {
+        with(manifest, "PeriodSeconds: 45", &format!("PeriodSeconds: {seconds}"))
+    };
+    let fixed = |seconds: u64| {
+        with(CONFIG, "${TERMINATION_GRACE_PERIOD_SECONDS:-30}", &seconds.to_string())
+    };
+    let add = |manifest: &str, value: u64| {
+        with(manifest, "          env:\n", &format!("          env:\n{}", set(value)))
+    };
+    let without = |manifest: &str| with(manifest, sleep, "");
+    let ready = "readinessProbe: {httpGet: {path: /readyz, port: 9902}, periodSeconds: 1, failureThreshold: 1}";
+    let other = with(
+        MANIFEST,
+        "livenessProbe: {httpGet: {path: /livez, port: control}}",
+        "livenessProbe: {httpGet: {path: /readyz, port: 9903}}",
+    );
+    let undrained = "control: {listen: '0.0.0.0:9902'}\nshutdown: {grace_period: 45s}\nprocesses: {app: {command: [app]}}\n";
+    let served = with(
+        &with(MANIFEST, "          args: [--rtr.concurrency, \"2\"]\n", ""),
+        "          ports:\n",
+        "          ports:\n            - {containerPort: 80}\n",
+    );
+    let rows: &[(&str, String, Vec<String>, String, String)] = &[
+        (
+            CONFIG,
+            unset.clone(),
+            vec![value(45), "remove it".into()],
+            CONFIG.into(),
+            add(&without(&unset), 45),
+        ),
+        (
+            CONFIG,
+            slept.clone(),
+            vec!["remove the hook;".into(), "remove it".into()],
+            CONFIG.into(),
+            MANIFEST.into(),
+        ),
+        (
+            CONFIG,
+            given(&unset, 4),
+            vec!["terminationGracePeriodSeconds: 30`".into(), value(30), "remove it".into()],
+            CONFIG.into(),
+            add(&without(&given(&unset, 30)), 30),
+        ),
+        (
+            CONFIG,
+            given(&with(MANIFEST, entry, ""), 0),
+            vec!["terminationGracePeriodSeconds: 30`".into(), "pass the same value".into()],
+            CONFIG.into(),
+            given(&with(MANIFEST, entry, &set(30)), 30),
+        ),
+        (
+            &fixed(60),
+            slept.clone(),
+            vec!["remove the hook and write `terminationGracePeriodSeconds: 60`".into()],
+            fixed(60),
+            given(MANIFEST, 60),
+        ),
+        (
+            CONFIG,
+            other.clone(),
+            vec!["path: /livez, port: 9902".into()],
+            CONFIG.into(),
+            other.replace("path: /readyz, port: 9903", "path: /livez, port: 9902"),
+        ),
+        (
+            undrained,
+            served.clone(),
+            vec!["`shutdown: {readiness_delay: 5s}`".into()],
+            undrained.replace("45s", "45s, readiness_delay: 5s"),
+            served.clone(),
+        ),
+        (
+            undrained,
+            with(&served, ready, "readinessProbe: {exec: {command: [cat, /tmp/ready]}}"),
+            vec!["`shutdown: {readiness_delay: 5s}`".into(), "path: /readyz, port: 9902".into()],
+            undrained.replace("45s", "45s, readiness_delay: 5s"),
+            served.clone(),
+        ),
+    ];
+    for (config, manifest, advice, then, changed) in rows {
+        let checked = check(config, manifest, None, &[]);
+        let helps: Vec<_> =
+            checked.diagnostics.iter().filter_map(|it| it.help.as_deref()).collect();
+        let is_said = |words: &String| helps.iter().any(|help| help.contains(words.as_str()));
+        assert!(
+            !helps.is_empty() && advice.iter().all(is_said),
+            "{advice:?}\n{helps:#?}\n{manifest}"
+        );
+        silent(then, changed);
+    }
+}
+
+#[test]
+fn a_hook_that_waits_is_as_good_as_a_readiness_delay() {
+    let config = "shutdown: {grace_period: 40s}\ncontrol: {listen: '0.0.0.0:9902'}\nprocesses: {app: {command: [app], readiness: {tcp: '127.0.0.1:80'}}}\n";
+    let manifest = with(MANIFEST, "          args: [--rtr.concurrency, \"2\"]\n", "");
+    let found = lines(&check(config, &manifest, None, &[]));
+    assert!(found.iter().any(|line| line.contains("W `app` is stopped at once")), "{found:?}");
+    let hook = "          lifecycle: {preStop: {sleep: {seconds: 5}}}\n          image: gateway\n";
+    silent(config, &with(&manifest, "          image: gateway\n", hook));
+}
+
+// holds: C767
+#[test]
+fn the_variables_of_the_image_are_known_if_they_are_given() {
+    let config =
+        CONFIG.replace("command: [engine]", "command: [engine, '${HOME_DIR}', '${HOME_DIR}/a']");
+    let unset = lines(&check(&config, MANIFEST, None, &[]));
+    assert_eq!(unset.len(), 1, "each is named once: {unset:?}");
+    let given = |name: &str, value: &str| {
+        lines(&check_with(&config, MANIFEST, None, &[], &[("HOME_DIR", "/app"), (name, value)]))
+    };
+    assert_eq!(given("A", ""), [""; 0]);
+    // The manifest overrides the image.
+    assert_eq!(given("TERMINATION_GRACE_PERIOD_SECONDS", "20"), [""; 0]);
+    // Kubernetes does not put variables of the image into `$(NAME)`.
+    let refers = with(MANIFEST, "value: \"45\"", "value: $(GRACE)");
+    let found = check_with(CONFIG, &refers, None, &[], &[("GRACE", "45")]);
+    assert!(lines(&found).iter().any(|line| line.contains("`$(GRACE)`")), "{:?}", lines(&found));
+}
+
+// holds: C768
+#[test]
+fn the_options_of_exec_are_checked_like_a_config() {
+    let ready = "readinessProbe: {httpGet: {path: /readyz, port: 9902}, periodSeconds: 1, failureThreshold: 1}";
+    let health = "{exec: {command: [drainit, health]}, periodSeconds: 1, failureThreshold: 1}";
+    let manifest = with(MANIFEST, ready, &format!("readinessProbe: {health}"));
+    let manifest =
+        with(&manifest, "          livenessProbe: {httpGet: {path: /livez, port: control}}\n", "");
+    let manifest = with(&manifest, "          args: [--rtr.concurrency, \"2\"]\n", "");
+    let admin = "--drain-envoy, 'http://127.0.0.1:9901'";
+    let rows: &[(&str, &[&str])] = &[
+        ("--grace-period, 45s, {A}, --, envoy, --grace-period, 1s", &[]),
+        ("-v, --grace-period=$(TERMINATION_GRACE_PERIOD_SECONDS), {A}, envoy", &[]),
+        ("-gv, --, envoy", &[]),
+        ("{A}, --, envoy", &["7:38 W `--grace-period` is 30s"]),
+        ("--grace-period, 60s, {A}, --, envoy", &["7:38 E deadline is 58s"]),
+        ("--grace-period, 45s, {A}, --drain-min, 44s, envoy", &["11:30 E would not start, 44s"]),
+        ("--grace-period, 45s, {A}, --drain-time, soon, envoy", &["11:30 E would not start, soon"]),
+        (
+            "--grace-period, 45s, {A}, --drain-tiem, 5s, --, envoy",
+            &["11:97 E no option `--drain-tiem`"],
+        ),
+    ];
+    for (options, expected) in rows {
+        let command = format!("[drainit, exec, {}]", options.replace("{A}", admin));
+        let found = lines(&check("", &with(&manifest, "[drainit, run]", &command), None, &[]));
+        assert!(are_these(&found, expected), "{command}\n{found:#?}");
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::{DrainMethod, Process};
 use crate::kubernetes::manifest::{items, text};
 use crate::kubernetes::pre_stop::PreStop;
+use crate::kubernetes::probes::number;
 use crate::kubernetes::{Context, Severity};
 
 pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
@@ -13,6 +14,7 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     egress(ctx);
     if before.span.is_none() {
         endpoint(ctx);
+        undrained(ctx);
     }
 }
 
@@ -22,15 +24,11 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
 fn endpoint(ctx: &mut Context<'_>) {
     let config = &ctx.loaded.config;
     let delay = config.shutdown.readiness_delay;
-    let control = config.control.listen.map(|listen| listen.port().to_string());
-    let is_served = items(&ctx.container.node, &["ports"])
-        .iter()
-        .any(|port| text(port, &["containerPort"]).is_some_and(|port| Some(port.text) != control));
     let stops_early = |process: &&Arc<Process>| {
         process.drain.as_ref().is_some_and(|drain| drain.min.is_zero() && !drain.time.is_zero())
     };
     let Some(process) = config.processes.iter().find(stops_early) else { return };
-    if !is_served || !delay.is_zero() {
+    if !is_served(ctx) || !delay.is_zero() {
         return;
     }
     let message = format!(
@@ -41,24 +39,65 @@ fn endpoint(ctx: &mut Context<'_>) {
         .help("set `min: 5s` in its `drain`, or `shutdown: {readiness_delay: 5s}`");
 }
 
-/// Warns if a Service with `externalTrafficPolicy: Local` selects the pod. Its load balancer sends
-/// requests to a node until the load balancer's own health check of the node fails. kube-proxy
-/// passes these requests on to a terminating pod only while that pod is ready (KEP-1669).
+/// Whether the container has a port that serves requests: a port of the container or of a Service,
+/// but not that of `control`.
+fn is_served(ctx: &Context<'_>) -> bool {
+    let control = ctx.loaded.config.control.listen.map(|listen| listen.port());
+    let node = &ctx.container.node;
+    let ports = items(node, &["ports"]).iter().filter_map(|port| text(port, &["containerPort"]));
+    let ports = ports.filter_map(|port| port.text.parse().ok());
+    let of_services = ctx.workload.served.iter().filter_map(|port| number(node, &port.text));
+    ports.chain(of_services).any(|port: u16| Some(port) != control)
+}
+
+/// Warns of a pod with a port that is stopped at once. A process with a probe or a socket that shows
+/// that it listens has such a warning at its place in the config.
+fn undrained(ctx: &mut Context<'_>) {
+    if ctx.loaded.says_how_traffic_leaves || !is_served(ctx) {
+        return;
+    }
+    let message = format!(
+        "the processes of `{}` are stopped at once, and lose the requests that arrive before the pod's endpoint is removed",
+        ctx.container.name
+    );
+    ctx.add(Severity::Warning, ctx.container.span, message).help(
+        "write `shutdown: {readiness_delay: 5s}` in the config, or a `drain` for each server; `readiness_delay: 0s` if no \
+         requests arrive from outside",
+    );
+}
+
+/// Warns if a Service with the traffic policy `Local` selects the pod. With
+/// `externalTrafficPolicy`, its load balancer sends requests to a node until the load balancer's own
+/// health check of the node fails. With `internalTrafficPolicy`, the clients on a node have only its
+/// pods. kube-proxy passes the requests on to a terminating pod only while that pod is ready
+/// (KEP-1669).
 fn local(ctx: &mut Context<'_>) {
     let shutdown = &ctx.loaded.config.shutdown;
-    let Some(span) = ctx.workload.local.filter(|_| shutdown.unready_delay.is_zero()) else {
+    let Some(local) = ctx.workload.local.filter(|_| shutdown.unready_delay.is_zero()) else {
         return;
     };
     if ctx.loaded.config.processes.iter().all(|process| process.drain.is_none()) {
         return;
     }
-    let message = "with `Local` the load balancer sends requests to a node until its own health \
-                   check fails, and a pod that is not ready loses them: drainit turns unready as \
-                   soon as it is stopped";
-    ctx.add(Severity::Warning, span, message).help(
-        "set `shutdown: {unready_delay: 10s}` in the config, with the time that the load balancer's health check takes, and \
-         a longer `time` of the drain",
-    );
+    let (message, help) = match local.is_external {
+        true => (
+            "with `Local` the load balancer sends requests to a node until its own health check fails, and a pod that is not \
+             ready loses them: drainit turns unready as soon as it is stopped",
+            "set `shutdown: {unready_delay: 10s}` in the config, with the time that the load balancer's health check takes, \
+             and a longer `time` of the drain",
+        ),
+        false => (
+            "with `Local` the clients on a node have only the pods of this node, and a pod that is not ready loses their \
+             requests: drainit turns unready as soon as it is stopped",
+            "set `shutdown: {unready_delay: 5s}` in the config",
+        ),
+    };
+    // The two delays exclude each other.
+    let help = match shutdown.readiness_delay.is_zero() {
+        true => help.to_owned(),
+        false => format!("{help}; remove `readiness_delay`"),
+    };
+    ctx.add(Severity::Warning, local.span, message).help(help);
 }
 
 /// Warns of a sidecar whose drain has no `direction`. Such a drain also closes the listeners

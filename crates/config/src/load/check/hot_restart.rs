@@ -13,8 +13,11 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     let mut ids: HashMap<String, usize> = HashMap::new();
     for (index, (process, place)) in config.processes.iter().zip(&places.processes).enumerate() {
         let Some(flags) = process.hot_restart() else { continue };
-        if let Some((key, message, help)) = fault(process, &flags) {
-            problems.error(place.at(key), message).help(help);
+        let faults = faults(process, &flags);
+        if !faults.is_empty() {
+            for (key, message, help) in faults {
+                problems.error(place.at(key), message).help(help);
+            }
             continue;
         }
         let command = place.at("command");
@@ -32,9 +35,9 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// The first reason why a new epoch could not take over from the old one. Returns the key at fault,
-/// the message and the help.
-fn fault(process: &Process, flags: &EnvoyFlags) -> Option<(&'static str, String, &'static str)> {
+/// The reasons why a new epoch could not take over from the old one, each as the key at fault, the
+/// message and the help.
+fn faults(process: &Process, flags: &EnvoyFlags) -> Vec<(&'static str, String, &'static str)> {
     let name = &process.name;
     let is_envoy =
         process.drain.as_ref().is_some_and(|drain| matches!(drain.method, DrainMethod::Envoy(_)));
@@ -73,14 +76,17 @@ fn fault(process: &Process, flags: &EnvoyFlags) -> Option<(&'static str, String,
             "remove it; a script finds the number in `RESTART_EPOCH`",
         ),
         (
-            flags.base_id.is_none(),
+            // The help for the flag that excludes it also adds this one.
+            flags.base_id.is_none() && flags.excluded_by.is_none(),
             "command",
             format!("`{name}` has no `--base-id`, by which a new epoch finds the old one"),
             "add `--base-id 1` to its `command`: no other Envoy of the pod may have the same number",
         ),
     ];
-    let found = faults.into_iter().find(|(is_so, ..)| *is_so);
-    found.map(|(_, key, message, help)| (key, message, help))
+    let found = faults.into_iter().filter(|(is_so, ..)| *is_so);
+    // The others concern only an Envoy.
+    let found = found.take(if is_envoy { usize::MAX } else { 1 });
+    found.map(|(_, key, message, help)| (key, message, help)).collect()
 }
 
 /// Warns if the times in Envoy's flags cut connections, or let an old epoch live longer than the

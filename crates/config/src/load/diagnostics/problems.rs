@@ -1,5 +1,6 @@
 //! Collects the problems that are found while a config is loaded, and sorts them by file and line.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use crate::load::diagnostics::diagnostic::{Diagnostic, Severity, excerpt, quote};
@@ -32,9 +33,17 @@ pub struct Problem {
     span: Span,
     message: String,
     help: Option<String>,
+    /// Whether problems with the same message at other places are shown with the first.
+    is_shared: bool,
 }
 
 impl Problem {
+    /// Shows this problem together with those of the same message at other places.
+    pub(crate) fn shared(&mut self) -> &mut Self {
+        self.is_shared = true;
+        self
+    }
+
     pub fn help(&mut self, help: impl Into<String>) {
         self.help = Some(help.into());
     }
@@ -113,7 +122,7 @@ impl Problems {
             self.more += 1;
             return &mut self.overflow;
         }
-        self.list.push(Problem { severity, span, message, help: None });
+        self.list.push(Problem { severity, span, message, help: None, is_shared: false });
         let last = self.list.len() - 1;
         &mut self.list[last]
     }
@@ -123,6 +132,7 @@ impl Problems {
         let key = |p: &Problem| (p.span, p.severity);
         self.list.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message)));
         self.list.dedup_by(|a, b| key(a) == key(b) && a.message == b.message);
+        self.join_shared();
         let found = self.list.len();
         if found > SHOWN {
             // If there are too many problems, warnings are dropped first, so that no warning takes
@@ -140,9 +150,43 @@ impl Problems {
             let severity = if self.errors { Severity::Error } else { Severity::Warning };
             let message = format!("and {} more", self.more);
             let span = Span::whole(self.list.last().map_or(0, |p| p.span.file()));
-            out.push(self.locate(&Problem { severity, span, message, help: None }));
+            out.push(self.locate(&Problem { severity, span, message, ..Problem::default() }));
         }
         out
+    }
+
+    /// Keeps the first of the shared problems with the same message, and adds the lines of the
+    /// others to its help.
+    fn join_shared(&mut self) {
+        const NAMED: usize = 5;
+        let mut first: HashMap<String, usize> = HashMap::new();
+        let mut lines: Vec<Vec<usize>> = Vec::new();
+        let mut kept: Vec<Problem> = Vec::with_capacity(self.list.len());
+        for problem in std::mem::take(&mut self.list) {
+            let place = kept.len();
+            if problem.is_shared {
+                let place = *first.entry(problem.message.clone()).or_insert(place);
+                if place < kept.len() {
+                    lines[place].push(problem.span.line());
+                    continue;
+                }
+            }
+            kept.push(problem);
+            lines.push(Vec::new());
+        }
+        for (problem, mut lines) in kept.iter_mut().zip(lines) {
+            lines.dedup();
+            if lines.is_empty() {
+                continue;
+            }
+            let mut named: Vec<_> = lines.iter().take(NAMED).map(ToString::to_string).collect();
+            if lines.len() > NAMED {
+                named.push(format!("{} more", lines.len() - NAMED));
+            }
+            let help = problem.help.take().unwrap_or_default();
+            problem.help = Some(format!("{help} (also in the lines {})", named.join(", ")));
+        }
+        self.list = kept;
     }
 
     fn locate(&self, problem: &Problem) -> Diagnostic {
@@ -168,6 +212,7 @@ impl Problems {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -186,6 +231,22 @@ mod tests {
         let messages: Vec<_> = out.iter().map(|d| d.message.as_str()).collect();
         assert_eq!(messages, ["a", "b", "c"]);
         assert_eq!(out[0].help.as_deref(), Some("fix"));
+    }
+
+    // holds: C766
+    #[test]
+    fn a_shared_problem_is_shown_once_with_the_lines_of_the_others() {
+        let mut problems = Problems::default();
+        for line in [9, 2, 4, 4, 5, 6, 7, 8] {
+            problems.warning(at(line), "same").shared().help("fix");
+            problems.warning(at(line), format!("own {line}")).shared();
+        }
+        let out = problems.finish();
+        assert_eq!(out.iter().filter(|it| it.message == "same").count(), 1);
+        assert_eq!(out.len(), 8);
+        let same = out.iter().find(|it| it.message == "same").unwrap();
+        let help = "fix (also in the lines 4, 5, 6, 7, 8, 1 more)";
+        assert_eq!((same.line, same.help.as_deref()), (2, Some(help)));
     }
 
     // holds: C13

@@ -342,7 +342,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn unset(&mut self, name: &str, span: Span) {
         let of_shell = self.hint_for_shell(&format!("`$${{{name}}}`"));
         let problem = self.problems.warning(span, format!("`{name}` is not set and becomes empty"));
-        problem.help(format!(
+        problem.shared().help(format!(
             "set it, or write `${{{name}:-DEFAULT}}`; `${{{name}:-}}` if it may be empty, \
              `${{{name}:?WHY}}` if it must be set{of_shell}"
         ));

@@ -63,6 +63,16 @@ fn each_error_has_a_correction() {
 }
 
 #[test]
+fn all_errors_of_an_envoy_are_reported_at_once() {
+    for (flags, meant) in [("--restart-epoch 3", "5: 4: 4:"), ("--disable-hot-restart", "5: 4:")] {
+        let found = problems(flags, &[DRAIN]);
+        let mut lines: Vec<_> = found.iter().map(|it| &it[..2]).collect();
+        lines.sort_unstable_by(|a, b| b.cmp(a));
+        assert_eq!(lines.join(" "), meant, "{found:#?}");
+    }
+}
+
+#[test]
 fn times_that_cut_connections_or_last_too_long_get_a_warning() {
     for (flags, message, remedy) in [
         (
