@@ -73,7 +73,13 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
         unchecked.borrow_mut().extend(found.unchecked);
         found.findings
     };
-    let lookup = ImageLookup { find: &find, is_held_back: false, mounts: &[] };
+    let find_program = |name: &str, environment: &Environment, mounts: &[PathBuf]| {
+        let found = image::check_program(name, environment, mounts, is_image.get());
+        unchecked.borrow_mut().extend(found.unchecked);
+        found.findings.into_iter().next().map(|finding| finding.message)
+    };
+    let lookup =
+        ImageLookup { find: &find, find_program: &find_program, is_held_back: false, mounts: &[] };
     let (problems, fine) = match &args.pod {
         Some(pod) => {
             let which = (&**pod, args.container.as_deref());

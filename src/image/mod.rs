@@ -82,6 +82,20 @@ const UNREADABLE: &str = "cannot be read by the user that runs drainit";
 
 const UNWRITABLE: &str = "cannot be written to";
 
+/// Searches the image for a program that a pod names for a container.
+pub(crate) fn check_program(
+    name: &str,
+    environment: &Environment,
+    mounts: &[PathBuf],
+    is_image: bool,
+) -> ImageCheck {
+    let config = &Config::default();
+    let mut checker =
+        Checker { config, environment, mounts, is_image, result: ImageCheck::default() };
+    checker.command((None, "program"), &[name.to_owned()], Severity::Error);
+    checker.result
+}
+
 /// The entry at a path, as the running drainit would find it.
 fn look(path: &Path) -> io::Result<FileStat> {
     Place::behind(path)?.stat()
@@ -182,6 +196,18 @@ impl<'a> Checker<'a> {
             let path = path.display();
             let what = format!("its admin is {admin} here, and in `{path}` {other}");
             self.add((Some(index), "drain"), severity, &what);
+        }
+        if let Some(line) = bootstrap::rejects_statistics(&path) {
+            let (path, name) = (path.display(), &process.name);
+            self.result.findings.push(Finding {
+                at: (Some(index), "drain"),
+                severity: Severity::Warning,
+                message: format!(
+                    "the drain of `{name}` cannot see when its clients have gone, and lasts for its whole `time`: \
+                     `reject_all` in `{path}`, line {line}, turns off Envoy's statistics"
+                ),
+                help: "remove it, or write an `exclusion_list` without `listener.` and `http.`".to_owned(),
+            });
         }
         let time = process.drain.as_ref().map_or(Duration::ZERO, |drain| drain.time);
         if let Some(longest) = bootstrap::longest_request(&path)

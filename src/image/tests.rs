@@ -386,6 +386,20 @@ fn admin_is_compared_with_envoy_config() {
     assert_eq!(with(&other, "http://127.0.0.1:9901"), [""; 0]);
 }
 
+// holds: C770
+#[test]
+fn an_envoy_without_statistics_is_reported() {
+    let dir = image();
+    let admin = "admin: {address: {socket_address: {port_value: 9901}}}";
+    let stats = "stats_config: {stats_matcher: {reject_all: true}}";
+    dir.file("envoy.yaml", 0o644, format!("{admin}\n{stats}\n"));
+    let process =
+        "{command: [good, -c, DIR/envoy.yaml], drain: {envoy: {admin: 'http://127.0.0.1:9901'}}}";
+    let said = found(&dir, &format!("processes: {{a: {process}}}"), &[]).concat();
+    assert!(said.starts_with("W the drain of `a` cannot see when"), "{said}");
+    assert!(said.contains("`DIR/envoy.yaml`, line 2"), "{said}");
+}
+
 // holds: C683
 #[test]
 fn drain_shorter_than_envoy_timeout_is_reported() {

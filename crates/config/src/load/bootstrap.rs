@@ -90,6 +90,13 @@ fn timeouts(node: &Node, all: &mut Vec<Longest>) {
     node.inner().for_each(|inner| timeouts(inner, all));
 }
 
+/// The line in which Envoy's config turns off all statistics, from 1; `None` if it does not.
+pub fn rejects_statistics(path: &Path) -> Option<usize> {
+    let config = read(path)?;
+    let all = get(&config, &["stats_config", "stats_matcher", "reject_all"])?;
+    (all.scalar() == Some("true")).then(|| all.span.line())
+}
+
 /// Whether this config of an Envoy has a UDP address, which HTTP/3 needs.
 pub fn has_udp(path: &Path) -> bool {
     fn is_in(node: &Node) -> bool {
@@ -134,6 +141,17 @@ mod tests {
             assert_eq!(other(unknown, &tcp), None, "{unknown}");
         }
         assert_eq!(other_admin(Path::new("/nowhere"), &tcp), None);
+    }
+
+    #[test]
+    fn rejected_statistics_are_found() {
+        let dir = TempDir::new();
+        let line = |text: &str| rejects_statistics(&dir.write("envoy.yaml", text.as_bytes()));
+        assert_eq!(line("a: 1\nstats_config:\n  stats_matcher: {reject_all: true}\n"), Some(3));
+        for other in ["", "stats_config: {stats_matcher: {reject_all: false}}", "stats_config: {}"]
+        {
+            assert_eq!(line(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -41,7 +41,12 @@ pub fn load_of_pod(
     let roots =
         vec![crate::load::parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))];
     let accounts = Accounts::new("/nonexistent", "/nonexistent");
-    let lookup = ImageLookup { find: &|_, _, _| Vec::new(), is_held_back, mounts: &[] };
+    let lookup = ImageLookup {
+        find: &|_, _, _| Vec::new(),
+        find_program: &|_, _, _| None,
+        is_held_back,
+        mounts: &[],
+    };
     crate::load::finish(problems, roots, environment, accounts, Some(lookup))
 }
 

@@ -24,8 +24,8 @@ use std::path::{Path, PathBuf};
 use crate::config::{Config, Control};
 use crate::graph::Graph;
 use crate::kubernetes::env::PodEnv;
-use crate::kubernetes::manifest::{Container, Workload};
-use crate::load::check::image::ImageLookup;
+use crate::kubernetes::manifest::{Container, Word, Workload};
+use crate::load::check::image::{FindProgram, ImageLookup};
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::{Problem, Problems};
 use crate::load::source::{MANIFEST, Source};
@@ -83,7 +83,8 @@ pub fn check(
     };
     let control =
         |environment: &Environment| crate::load::control::find(configs, environment).control.ok();
-    check_manifest((problems, file), name, (here, image), (load, control), &texts)
+    let read = (load, control, lookup.find_program);
+    check_manifest((problems, file), name, (here, image), read, &texts)
 }
 
 /// Whether the text of a config uses a variable, as `${NAME}`, `${NAME:-…}` or `${NAME:?…}`.
@@ -92,14 +93,15 @@ fn mentions(config: &str, name: &str) -> bool {
 }
 
 /// Like [`check`], but for a manifest that is in memory. `load` reads the config, whose files have
-/// these texts, and `control` reads only its key `control`.
+/// these texts, and `control` reads only its key `control`. `find_program` searches the image.
 pub fn check_manifest(
     (mut problems, file): (Problems, usize),
     name: Option<&str>,
     (here, image): (&Environment, &Environment),
-    (load, control): (
+    (load, control, find_program): (
         impl Fn(&Environment, &[PathBuf], bool) -> Result<Loaded, Vec<Diagnostic>>,
         impl Fn(&Environment) -> Option<Control>,
+        FindProgram<'_>,
     ),
     texts: &[&str],
 ) -> PodCheck {
@@ -169,6 +171,7 @@ pub fn check_manifest(
                 false => !plan.after_signal.drained_at().is_zero(),
             },
             accepts: &accepts,
+            find_program: &|program| find_program(program, &environment, &mounts),
             problems: &mut problems,
             workload: &workload,
             container: &container,
@@ -204,9 +207,21 @@ struct Context<'a> {
     takes_traffic_away: bool,
     /// Whether the config has no further problem if a variable has this number of seconds.
     accepts: &'a dyn Fn(&str, u64) -> bool,
+    /// Says why a program of the image cannot run; `None` if it can, or if this is not the image.
+    find_program: &'a dyn Fn(&str) -> Option<String>,
 }
 
 impl Context<'_> {
+    /// Reports a command whose program cannot run in the image. Kubernetes runs the container all
+    /// the same.
+    fn must_run(&mut self, what: &str, command: &[Word], help: &str) {
+        let Some(first) = command.first() else { return };
+        if let Some(why) = (self.find_program)(&first.text) {
+            let message = format!("{what} cannot run: {why}");
+            self.add(Severity::Error, first.span, message).help(help);
+        }
+    }
+
     fn add(&mut self, severity: Severity, span: Span, message: impl Into<String>) -> &mut Problem {
         match severity {
             Severity::Error => self.problems.error(span, message),

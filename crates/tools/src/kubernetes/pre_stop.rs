@@ -51,6 +51,11 @@ pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
     } else {
         found.is_unknown = hook.is_some();
     }
+    ctx.must_run(
+        "this hook",
+        &command,
+        "add the program to the image, or remove the hook; `preStop: {sleep: {seconds: 5}}` needs no program",
+    );
     over_tcp(ctx, &command);
     found.stays = found.sleeps;
     if let (Some(span), false) = (found.span, found.sleeps.is_zero())

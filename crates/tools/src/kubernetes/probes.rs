@@ -65,12 +65,15 @@ pub(super) fn check(ctx: &mut Context<'_>) {
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = get(&node, &[name]) else { continue };
         let probe = read(ctx, &node, probe);
+        let command = words(get(&node, &[name]).unwrap_or(&node), &["exec", "command"]);
+        let path = if name == "livenessProbe" { "/livez" } else { "/readyz" };
+        let help = format!("add the program to the image, or {}", how_to_probe(ctx, path));
+        ctx.must_run("this probe", &command, &help);
         // A liveness probe at /readyz would kill a container that starts slowly.
         answered(ctx, &probe, (name == "livenessProbe").then_some("/livez"));
         if let Some(span) = probe.is_constant.filter(|_| name != "startupProbe") {
             let message = "this probe only looks at a file, or does nothing: it does not fail \
                            when the processes do, nor while they are drained";
-            let path = if name == "livenessProbe" { "/livez" } else { "/readyz" };
             let help = how_to_probe(ctx, path);
             ctx.add(Severity::Warning, span, message).help(help);
         }

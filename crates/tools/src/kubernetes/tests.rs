@@ -2,11 +2,12 @@
 //! place.
 
 use crate::kubernetes::{PodCheck, check_manifest};
-use crate::load::check::image::ImageLookup;
+use crate::load::check::image::{FindProgram, ImageLookup};
 use crate::load::diagnostics::problems::Problems;
 use crate::load::source::Source;
 use crate::load::{Diagnostic, Environment, testing};
 use drainit_config::testing::temp_dir::TempDir;
+use std::path::PathBuf;
 
 const CONFIG: &str = "
 shutdown: {grace_period: '${TERMINATION_GRACE_PERIOD_SECONDS:-30}', readiness_delay: '${DELAY:-0}'}
@@ -55,13 +56,20 @@ fn check_with(
 ) -> PodCheck {
     let mut problems = Problems::default();
     let file = problems.add_source(Source::new("pod.yaml", manifest.to_owned()));
-    let load = |environment: &Environment, _: &[std::path::PathBuf], is_held_back| {
+    let load = |environment: &Environment, _: &[PathBuf], is_held_back| {
         testing::load_of_pod(config, environment, is_held_back)
     };
     let control =
         |environment: &Environment| testing::find_control(&[config], environment).control.ok();
     let [here, image] = [here, image].map(|variables| variables.iter().copied().collect());
-    check_manifest((problems, file), name, (&here, &image), (load, control), &[config])
+    // The image has `drainit` and a shell, and nothing else.
+    let find_program = |program: &str, environment: &Environment, _: &[PathBuf]| {
+        let is_image = environment.get("IS_IMAGE").is_some();
+        let is_there = ["drainit", "sh"].contains(&program);
+        (is_image && !is_there).then(|| format!("`{program}` is nowhere"))
+    };
+    let read = (load, control, &find_program as FindProgram<'_>);
+    check_manifest((problems, file), name, (&here, &image), read, &[config])
 }
 
 /// The problems, each as `line:column severity message`.
@@ -636,7 +644,12 @@ fn variables_in_a_directory_of_configs_are_seen() {
     let from = "valueFrom: {configMapKeyRef: {name: a, key: b}}";
     let more = format!("{from}}}\n            - {{name: DEL, {from}");
     let manifest = dir.write("pod", with(MANIFEST, "value: \"45\"", &more).as_bytes());
-    let lookup = ImageLookup { find: &|_, _, _| Vec::new(), is_held_back: false, mounts: &[] };
+    let lookup = ImageLookup {
+        find: &|_, _, _| Vec::new(),
+        find_program: &|_, _, _| None,
+        is_held_back: false,
+        mounts: &[],
+    };
     let checked = super::check(
         &[dir.root().to_owned()],
         &manifest,
@@ -898,5 +911,33 @@ fn the_options_of_exec_are_checked_like_a_config() {
         let command = format!("[drainit, exec, {}]", options.replace("{A}", admin));
         let found = lines(&check("", &with(&manifest, "[drainit, run]", &command), None, &[]));
         assert!(are_these(&found, expected), "{command}\n{found:#?}");
+    }
+}
+
+// holds: C769
+#[test]
+fn a_program_that_is_not_in_the_image_is_reported() {
+    let ready = "httpGet: {path: /readyz, port: 9902}";
+    let image = "          image: gateway\n";
+    let hook = |command: &str| {
+        let hook =
+            format!("          lifecycle: {{preStop: {{exec: {{command: {command}}}}}}}\n{image}");
+        with(MANIFEST, image, &hook)
+    };
+    for (manifest, expected) in [
+        (hook("[drainit, drain]"), None),
+        (
+            hook("[/bin/deregister]"),
+            Some("10:50 E this hook cannot run: `/bin/deregister` is nowhere"),
+        ),
+        (with(MANIFEST, ready, "exec: {command: [drainit, health]}"), None),
+        (
+            with(MANIFEST, ready, "exec: {command: [curl, 'http://localhost:9902/readyz']}"),
+            Some("18:45 E this probe cannot run: `curl` is nowhere"),
+        ),
+    ] {
+        let found = lines(&check_with(CONFIG, &manifest, None, &[], &[("IS_IMAGE", "1")]));
+        let found = found.iter().map(String::as_str).find(|line| line.contains("cannot run"));
+        assert_eq!(found, expected, "{manifest}");
     }
 }

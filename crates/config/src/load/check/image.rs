@@ -15,10 +15,14 @@ use crate::load::places::Places;
 /// the search skips every file below them.
 pub(crate) type Find<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;
 
+/// Searches the image for a program that a pod names, and returns why it cannot run.
+pub type FindProgram<'a> = &'a dyn Fn(&str, &Environment, &[PathBuf]) -> Option<String>;
+
 /// What `check` knows of the image and the pod that run the config.
 #[derive(Clone, Copy)]
 pub struct ImageLookup<'a> {
     pub find: Find<'a>,
+    pub find_program: FindProgram<'a>,
     /// Whether the pod has a `preStop` hook, during which the processes go on serving.
     pub is_held_back: bool,
     /// The mount points of volumes. Their content in the container may differ from the image, so
