@@ -31,7 +31,7 @@ static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| pattern(r"%(?:%|\(([^)]*)
 static PART: LazyLock<Regex> = LazyLock::new(|| pattern(r#"(?:"[^"]*"|'[^']*'|[^,\n"'])+"#));
 static QUOTED: LazyLock<Regex> = LazyLock::new(|| pattern(r#""([^"]*)"|'([^']*)'"#));
 
-/// What the event listeners of the conf do when a program ends.
+/// The reaction of the event listeners to the end of a program.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Listens {
     Not,

@@ -46,7 +46,7 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
             false => format!("{hook}the shutdown takes up to {}", human(total)),
         };
         let message = format!("{takes}, and the kubelet kills after {}", human(given));
-        // What must still be done once the hook is removed.
+        // The change that is still needed once the hook is removed.
         let then = match grace == given || Duration::from_secs(needed) == given {
             true => String::new(),
             false => format!(" and write `{NAME}: {needed}`"),

@@ -26,7 +26,7 @@ pub(super) struct PreStop {
     pub(super) stays: Duration,
 }
 
-/// Whether a hook of the container delays the stop signal, while the processes go on serving.
+/// Whether a hook of the container delays the stop signal, while the processes still serve.
 pub(super) fn holds_back(container: &Node) -> bool {
     let command = words(container, &["lifecycle", "preStop", "exec", "command"]);
     let parts = command.iter().flat_map(|word| word.text.split_whitespace()).map(base);

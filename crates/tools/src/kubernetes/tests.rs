@@ -867,7 +867,7 @@ fn a_hook_that_waits_is_as_good_as_a_readiness_delay() {
 
 // holds: C767
 #[test]
-fn the_variables_of_the_image_are_known_if_they_are_given() {
+fn given_variables_of_the_image_are_known() {
     let config =
         CONFIG.replace("command: [engine]", "command: [engine, '${HOME_DIR}', '${HOME_DIR}/a']");
     let unset = lines(&check(&config, MANIFEST, None, &[]));

@@ -18,12 +18,12 @@ pub(crate) type Find<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<
 /// Searches the image for a program that a pod names, and returns why it cannot run.
 pub type FindProgram<'a> = &'a dyn Fn(&str, &Environment, &[PathBuf]) -> Option<String>;
 
-/// What `check` knows of the image and the pod that run the config.
+/// The knowledge of `check` about the image and the pod that run the config.
 #[derive(Clone, Copy)]
 pub struct ImageLookup<'a> {
     pub find: Find<'a>,
     pub find_program: FindProgram<'a>,
-    /// Whether the pod has a `preStop` hook, during which the processes go on serving.
+    /// Whether the pod has a `preStop` hook, during which the processes still serve.
     pub is_held_back: bool,
     /// The mount points of volumes. Their content in the container may differ from the image, so
     /// the search skips them.

@@ -237,7 +237,7 @@ fn a_server_without_a_drain_is_reported_with_the_line_to_add() {
             let help = problems[0].help.as_deref().unwrap_or_default();
             let line = format!("readiness_delay: {delay}");
             assert!(help.contains(&format!("`shutdown: {{{line}}}`")), "{kind}: {help}");
-            // Who does what the help says is told nothing more.
+            // A config that follows the help has no problem.
             let shutdown = shutdown.replace("unready_delay: 3s", &line);
             let added = if shutdown.contains(&line) { String::new() } else { format!(", {line}") };
             assert_eq!(found(&config(&(shutdown + &added), server, "")), [""; 0], "{kind}");
