@@ -160,31 +160,39 @@ impl Problems {
     fn join_shared(&mut self) {
         const NAMED: usize = 5;
         let mut first: HashMap<String, usize> = HashMap::new();
-        let mut lines: Vec<Vec<usize>> = Vec::new();
+        let mut others: Vec<Vec<Span>> = Vec::new();
         let mut kept: Vec<Problem> = Vec::with_capacity(self.list.len());
         for problem in std::mem::take(&mut self.list) {
-            let place = kept.len();
             if problem.is_shared {
-                let place = *first.entry(problem.message.clone()).or_insert(place);
+                let place = *first.entry(problem.message.clone()).or_insert(kept.len());
                 if place < kept.len() {
-                    lines[place].push(problem.span.line());
+                    others[place].push(problem.span);
                     continue;
                 }
             }
             kept.push(problem);
-            lines.push(Vec::new());
+            others.push(Vec::new());
         }
-        for (problem, mut lines) in kept.iter_mut().zip(lines) {
+        for (problem, others) in kept.iter_mut().zip(others) {
+            let own = problem.span;
+            let name = |at: Span| match self.sources.get(at.file()) {
+                Some(source) if at.file() != own.file() => {
+                    format!("{}:{}", source.path.display(), at.line())
+                }
+                _ => at.line().to_string(),
+            };
+            let is_own = |at: &Span| (at.file(), at.line()) == (own.file(), own.line());
+            let mut lines: Vec<_> = others.into_iter().filter(|at| !is_own(at)).map(name).collect();
             lines.dedup();
             if lines.is_empty() {
                 continue;
             }
-            let mut named: Vec<_> = lines.iter().take(NAMED).map(ToString::to_string).collect();
-            if lines.len() > NAMED {
-                named.push(format!("{} more", lines.len() - NAMED));
-            }
+            let more = lines.len().saturating_sub(NAMED);
+            lines.truncate(NAMED);
+            lines.extend((more > 0).then(|| format!("{more} more")));
+            let what = if lines.len() == 1 { "line" } else { "lines" };
             let help = problem.help.take().unwrap_or_default();
-            problem.help = Some(format!("{help} (also in the lines {})", named.join(", ")));
+            problem.help = Some(format!("{help} (also in {what} {})", lines.join(", ")));
         }
         self.list = kept;
     }
@@ -237,7 +245,7 @@ mod tests {
     #[test]
     fn a_shared_problem_is_shown_once_with_the_lines_of_the_others() {
         let mut problems = Problems::default();
-        for line in [9, 2, 4, 4, 5, 6, 7, 8] {
+        for line in [9, 2, 2, 4, 4, 5, 6, 7, 8] {
             problems.warning(at(line), "same").shared().help("fix");
             problems.warning(at(line), format!("own {line}")).shared();
         }
@@ -245,7 +253,7 @@ mod tests {
         assert_eq!(out.iter().filter(|it| it.message == "same").count(), 1);
         assert_eq!(out.len(), 8);
         let same = out.iter().find(|it| it.message == "same").unwrap();
-        let help = "fix (also in the lines 4, 5, 6, 7, 8, 1 more)";
+        let help = "fix (also in lines 4, 5, 6, 7, 8, 1 more)";
         assert_eq!((same.line, same.help.as_deref()), (2, Some(help)));
     }
 
