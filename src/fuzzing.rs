@@ -27,6 +27,7 @@ use crate::envoy::listeners::Uncounted;
 use crate::envoy::ready::XdsStats;
 use crate::fuzzing::stream::Client;
 use crate::load::accounts::Accounts;
+use crate::load::check::image::FindProgram;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::Variables;
 use crate::load::source::Source;
@@ -186,10 +187,20 @@ processes:
     let Some(config) = parts.next().unwrap_or_else(|| Some(CONFIG.to_owned())) else { return };
     let mut problems = Problems::default();
     let file = problems.add_source(Source::new("pod.yaml", manifest));
-    let load = |environment: &Environment, _: &[_]| testing::load_in(&[&config], environment);
+    let load = |environment: &Environment, _: &[_], is_held_back| {
+        testing::load_of_pod(&config, environment, is_held_back)
+    };
+    let control =
+        |environment: &Environment| testing::find_control(&[&config], environment).control.ok();
     let here = environment(SECRET);
-    let checked =
-        drainit_tools::kubernetes::check_manifest(problems, file, None, &here, load, |_| true);
+    let read = (load, control, &(|_: &str, _: &Environment, _: &[_]| None) as FindProgram<'_>);
+    let checked = drainit_tools::kubernetes::check_manifest(
+        (problems, file),
+        None,
+        (&here, &here),
+        read,
+        &[&config],
+    );
     shown(&checked.diagnostics);
 }
 
