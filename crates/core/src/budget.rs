@@ -35,43 +35,69 @@ pub struct Budget {
     /// The sum of the minimum times of the stops in `stop_path`. Delays, drains and hooks leave
     /// this time to the stops, but at most a quarter of the window.
     least_path: Vec<Duration>,
-    /// The largest sum of `min` along a chain of drains that begins with the drain of the process.
+    /// The largest sum of `min`, and of the limits for closing listeners, along a chain of drains
+    /// that begins with the drain of the process.
     drain_path: Vec<Duration>,
-    /// The time for the stops of all processes: the largest time in `stop_path`.
+    /// The time for the final counts and for the stops of all processes.
     stop_all: Duration,
     /// The largest time in `least_path`, but at most a quarter of the window.
     stop_least: Duration,
-    /// The largest sum of `min` along a chain of drains.
+    /// The largest time in `drain_path`.
     drain_all: Duration,
-    /// The largest sum of `min` along a chain of drains without its first drain.
+    /// Like `drain_all`, without the `min` of the first drain of the chain.
     drain_rest: Duration,
+    /// Like `drain_path`, with `time` in place of `min`.
+    times_path: Vec<Duration>,
+    /// Like `drain_all`, without any `min`.
+    closings: Duration,
+    /// The time before the deadline that the container's `post_stop` hook needs.
+    last: Duration,
 }
 
 impl Budget {
-    pub fn new(spec: &Spec) -> Self {
+    /// Plans for the processes that run, or may run at T0. No time is kept for a process for which
+    /// `is_down` returns true.
+    pub fn new(spec: &Spec, is_down: impl Fn(ProcessId) -> bool) -> Self {
         // The sum along the longest path through the dependencies of each process.
-        let path = |need: fn(&ProcessSpec) -> Duration| {
-            let mut paths = vec![Duration::ZERO; spec.processes.len()];
+        let path = |need: fn(&ProcessSpec) -> Duration, last: Duration| {
+            let mut paths = vec![last; spec.processes.len()];
             for id in &spec.order {
                 let process = &spec.processes[id.index()];
-                paths[id.index()] = heaviest(process, &paths).saturating_add(need(process));
+                let own = if is_down(*id) { Duration::ZERO } else { need(process) };
+                paths[id.index()] = heaviest(process, &paths).max(last).saturating_add(own);
             }
             paths
         };
-        let most = |paths: &[Duration]| paths.iter().copied().max().unwrap_or_default();
-        let (stop_path, least_path) = (path(stop_need), path(least_stop));
-        let drain_path = path(|process| process.drain.map_or(Duration::ZERO, |drain| drain.min));
-        let drained = spec.processes.iter().filter(|process| process.drain.is_some());
-        let drain_rest = drained.map(|process| heaviest(process, &drain_path)).max();
+        // The hook may use a part of the reserve.
+        let last = need(spec.hooks.post_stop).saturating_sub(spec.after_deadline());
+        let stop_path = path(stop_need, last);
+        let least_path = path(least_stop, Duration::ZERO);
+        let drain_path = path(|process| drained(process, |drain| drain.min), Duration::ZERO);
+        let times_path = path(|process| drained(process, |drain| drain.time), Duration::ZERO);
+        let drains = spec.ids().filter(|id| !is_down(*id)).filter_map(|id| {
+            let process = &spec.processes[id.index()];
+            Some((process, process.drain?))
+        });
+        let drains: Vec<_> = drains.collect();
+        let rest = drains
+            .iter()
+            .map(|(process, drain)| heaviest(process, &drain_path).saturating_add(closes(*drain)));
+        let drain_rest = rest.max();
+        // The drain of an Envoy may end before the drain of another process.
+        let is_counted = drains.len() > 1 && drains.iter().any(|(_, drain)| drain.closes);
+        let counts = is_counted.then_some(MIN_CLOSING);
         Self {
-            bare_path: path(|process| process.stop.need),
-            stop_all: most(&stop_path),
+            bare_path: path(|process| process.stop.need, Duration::ZERO),
+            stop_all: most(&stop_path).max(last).saturating_add(counts.unwrap_or_default()),
             stop_least: most(&least_path).min(spec.window / 4),
             drain_all: most(&drain_path),
+            closings: most(&path(|process| drained(process, |_| Duration::ZERO), Duration::ZERO)),
             drain_rest: drain_rest.unwrap_or_default(),
             stop_path,
             least_path,
             drain_path,
+            times_path,
+            last,
         }
     }
 
@@ -79,7 +105,10 @@ impl Budget {
     /// container.
     pub fn before_drains(&self, wait: Wait, left: Duration) -> Duration {
         let after = self.drain_all.saturating_add(self.stop_all);
-        share_beside(self.stop_least, wait, after, left)
+        let least = share_beside(self.stop_least, Wait { limit: wait.need, ..wait }, after, left);
+        // A hook without a declared time takes more than it needs only if the drains spare it.
+        let spare = left.saturating_sub(most(&self.times_path).saturating_add(self.stop_all));
+        wait.limit.min(least.max(spare))
     }
 
     /// The time for which `/readyz` stays good in a shutdown. The first drains run during this
@@ -106,17 +135,25 @@ impl Budget {
         min: Duration,
         left: Duration,
     ) -> Duration {
-        let after = heaviest(process, &self.drain_path).saturating_add(self.stop_all);
-        let free = left.saturating_sub(after);
+        let close = drained(process, |_| Duration::ZERO);
+        let drains = heaviest(process, &self.drain_path).saturating_add(close);
+        let free = left.saturating_sub(drains.saturating_add(self.stop_all));
         longest.min(free.max(min)).min(left.saturating_sub(self.stop_least))
     }
 
     /// The limit for a drained process to close its listeners, and to count what is left: the time
-    /// that the stops do not need, but at least [`MIN_CLOSING`], and at most a quarter of the time
-    /// left. Without a deadline, the limit is that of a shutdown.
-    pub fn closing(&self, spec: &Spec, now: Time, deadline: Time) -> Duration {
+    /// that later drains and the stops do not need, but at least [`MIN_CLOSING`], and at most a
+    /// quarter of the time left. Without a deadline, the limit is that of a shutdown.
+    pub fn closing(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let left = deadline.since(now).min(spec.window);
-        left.saturating_sub(self.stop_all).max(MIN_CLOSING).min(left / 4)
+        let later = heaviest(&spec.processes[id.index()], &self.times_path);
+        let free = left.saturating_sub(later.saturating_add(self.stop_all));
+        free.max(MIN_CLOSING).min(left / 4)
+    }
+
+    /// The limit for counting once more, after the drain, what is open before the stop.
+    pub fn counting(now: Time, deadline: Time) -> Duration {
+        MIN_CLOSING.min(deadline.since(now) / 4)
     }
 
     /// The time for which the dependencies of a killed process wait for its end. It is limited,
@@ -131,8 +168,16 @@ impl Budget {
     }
 
     /// The time that leftovers get between SIGTERM and SIGKILL.
-    pub fn leftovers(now: Time, deadline: Time) -> Duration {
-        MAX_LEFTOVERS.min(deadline.since(now))
+    pub fn leftovers(&self, left: Duration) -> Duration {
+        MAX_LEFTOVERS.min(left.saturating_sub(self.last))
+    }
+
+    /// The time that the config leaves for the `min` of each chain of drains: the delay before the
+    /// drains gets its time, and the stops keep their minimum times.
+    pub fn room_for_drains(&self, spec: &Spec) -> Duration {
+        let before = spec.readiness_delay.max(need(spec.hooks.pre_stop));
+        let others = before.saturating_add(self.stop_least).saturating_add(self.closings);
+        spec.window.saturating_sub(others)
     }
 
     /// The time from the stop signal to SIGKILL for a process that is asked to stop now.
@@ -148,7 +193,8 @@ impl Budget {
         let stops_after = heaviest(process, &self.bare_path);
         let least = Some(least_stop(process))
             .filter(|least| least.saturating_add(heaviest(process, &self.least_path)) <= left);
-        let own = proportion(process.stop.need, stops_after, left).max(least.unwrap_or_default());
+        let own = proportion(process.stop.need, stops_after, left).min(process.stop.need);
+        let own = own.max(least.unwrap_or_default());
         process.stop.limit.min(self.longest_stop(process, left).max(own))
     }
 
@@ -176,8 +222,12 @@ impl Budget {
 
     /// The time that the stops after this process need.
     fn after_stop(&self, process: &ProcessSpec) -> Duration {
-        heaviest(process, &self.stop_path)
+        heaviest(process, &self.stop_path).max(self.last)
     }
+}
+
+fn most(paths: &[Duration]) -> Duration {
+    paths.iter().copied().max().unwrap_or_default()
 }
 
 /// The longest wait of a drain, before the deadline limits it. `full` says that the stop was
@@ -185,6 +235,17 @@ impl Budget {
 /// `min`, but at least [`MIN_DRAIN`], so that the request to drain has an effect.
 pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
     if full { drain.time } else { drain.min.max(drain.time.min(MIN_DRAIN)) }
+}
+
+/// The limit for closing the listeners after a drain; zero if drainit cannot close them.
+fn closes(drain: DrainSpec) -> Duration {
+    if drain.closes { MIN_CLOSING } else { Duration::ZERO }
+}
+
+/// The time that `of` returns for the drain of a process, and the limit for closing its listeners;
+/// zero without a drain.
+fn drained(process: &ProcessSpec, of: fn(DrainSpec) -> Duration) -> Duration {
+    process.drain.map_or(Duration::ZERO, |drain| of(drain).saturating_add(closes(drain)))
 }
 
 /// The largest of the times that `paths` has for the dependencies of a process.

@@ -19,6 +19,7 @@ use core::time::Duration;
 
 use crate::action::Action;
 use crate::budget;
+use crate::budget::Budget;
 use crate::drain::progress::{Active, Closing, FinalCount, Progress, QUIET};
 use crate::event::{Event, Load};
 use crate::note::{DrainEnd, Note};
@@ -119,7 +120,7 @@ impl State {
             return self.end_final_count(process);
         }
         self.act(Action::CloseListeners(process));
-        let next = self.now + self.budget.closing(&self.spec, self.now, deadline);
+        let next = self.now + Budget::counting(self.now, deadline);
         let count = FinalCount { next, is_asked: true, load: Load::default(), ..count };
         self[process].drain = Progress::FinalCount(count);
     }
@@ -329,8 +330,8 @@ impl Active {
             self.at_end = DrainEnd::Deadline;
         }
         if let Closing::Asked { until, .. } = &mut self.closing {
-            *until =
-                (*until).min(state.now + state.budget.closing(&state.spec, state.now, deadline));
+            *until = (*until)
+                .min(state.now + state.budget.closing(&state.spec, process, state.now, deadline));
         }
     }
 
@@ -382,7 +383,7 @@ impl Active {
     fn close(&mut self, state: &mut State, process: ProcessId, why: DrainEnd, deadline: Time) {
         state.act(Action::CloseListeners(process));
         // The callers make sure that the deadline has not passed.
-        let until = state.now + state.budget.closing(&state.spec, state.now, deadline);
+        let until = state.now + state.budget.closing(&state.spec, process, state.now, deadline);
         self.closing = Closing::Asked { until, why };
     }
 }

@@ -7,7 +7,6 @@
 use alloc::rc::Rc;
 
 use crate::action::Action;
-use crate::budget::Budget;
 use crate::spec::{ConfigIndex, ProcessSpec, Source, Spec};
 use crate::state::{Lifecycle, Role, Slot, State};
 use crate::types::{ProcessId, StartCondition};
@@ -224,6 +223,6 @@ impl State {
         for (id, place) in self.spec.order.iter().zip(0..) {
             self.slots[id.index()].rank = place;
         }
-        self.budget = Budget::new(&self.spec);
+        self.plan_budget();
     }
 }

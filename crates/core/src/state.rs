@@ -151,6 +151,19 @@ impl Lifecycle {
         matches!(self, Self::Done | Self::Stopped { .. }) || self.survives_kill()
     }
 
+    /// Whether a shutdown that begins now has nothing to stop: the process has ended, or its start
+    /// has not begun.
+    pub(crate) fn is_down(self) -> bool {
+        self.releases_dependencies()
+            || matches!(
+                self,
+                Self::Waiting
+                    | Self::Checking
+                    | Self::PreStart { .. }
+                    | Self::Backoff { anew: true, .. }
+            )
+    }
+
     /// Whether the process, or the rest of its process group, survives SIGKILL. If so, nothing
     /// waits for its end any longer.
     pub fn survives_kill(self) -> bool {
@@ -297,7 +310,7 @@ impl State {
             slots[id.index()].rank = place;
         }
         Self {
-            budget: Budget::new(&spec),
+            budget: Budget::new(&spec, |_| false),
             now,
             slots,
             epochs: Epochs::default(),
@@ -322,6 +335,11 @@ impl State {
 
     pub fn life(&self, id: ProcessId) -> Lifecycle {
         self[id].life
+    }
+
+    /// Computes the budget again: a process that is down takes no time of the shutdown.
+    pub(crate) fn plan_budget(&mut self) {
+        self.budget = Budget::new(&self.spec, |id| self.life(id).is_down());
     }
 
     pub(super) fn set_role(&mut self, id: ProcessId, role: Role) {

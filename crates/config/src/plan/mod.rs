@@ -83,11 +83,18 @@ impl Start<'_> {
 
 impl<'c> Plan<'c> {
     pub fn new(config: &'c Config, graph: &Graph) -> Self {
+        Self::with(config, graph, true)
+    }
+
+    /// Makes a plan. `in_oneshots` says whether it includes the shutdowns that begin while a oneshot
+    /// still runs: each oneshot of the config then takes as long as the rest of the plan.
+    pub(crate) fn with(config: &'c Config, graph: &Graph, in_oneshots: bool) -> Self {
         let spec = config.spec(graph);
         let (after_signal, after_end) =
             (Timeline::worst(&spec, true), Timeline::worst(&spec, false));
         let in_oneshot = |asked, total: Duration| {
-            let (id, timeline) = Timeline::worst_in_oneshot(&spec, asked)?;
+            let worst = in_oneshots.then(|| Timeline::worst_in_oneshot(&spec, asked));
+            let (id, timeline) = worst.flatten()?;
             let name = &config.processes[id.index()].name;
             (timeline.total > total).then_some(InOneshot { name, timeline })
         };
@@ -108,6 +115,13 @@ impl<'c> Plan<'c> {
     /// The longest shutdown after a stop signal, even if it comes while a oneshot still runs.
     pub fn longest(&self) -> Duration {
         self.signal_in_oneshot.as_ref().map_or(self.after_signal.total, |it| it.timeline.total)
+    }
+
+    /// All shutdowns of the plan, each with the `asked` of [`Timeline::worst`].
+    pub(crate) fn timelines(&self) -> impl Iterator<Item = (&Timeline, bool)> {
+        let signal = self.signal_in_oneshot.as_ref().map(|it| (&it.timeline, true));
+        let end = self.end_in_oneshot.as_ref().map(|it| (&it.timeline, false));
+        [(&self.after_signal, true), (&self.after_end, false)].into_iter().chain(signal).chain(end)
     }
 
     /// The time from T0 to the deadline.

@@ -76,6 +76,7 @@ impl Draining {
             && shutdown.cause.is_asked()
             && state.spec.ids().any(serves)
             && !state.spec.ids().any(|id| matches!(state[id].drain, Progress::Active(_)));
+        state.plan_budget();
         let unready_delay =
             state.budget.unready_delay(&state.spec, shutdown.deadline.since(state.now));
         let unready_at =
@@ -92,6 +93,7 @@ impl Draining {
             && !state.life(process).has_rest()
         {
             state.after_end(process, shutdown.deadline);
+            state.plan_budget();
         }
         let delay = Wait::new(Some(state.spec.readiness_delay));
         let delay = state.budget.before_drains(delay, shutdown.deadline.since(state.now));
@@ -291,6 +293,9 @@ impl Draining {
         let deadline = self.deadline(state);
         state.expire(deadline);
         state.settle_epochs(false, deadline);
+        if state.touched.iter().any(|id| state.life(*id).is_down()) {
+            state.plan_budget();
+        }
         for process in state.epochs_without_successor() {
             if state.wait_for_drains_only(process) {
                 self.begin_drain(state, process);

@@ -32,7 +32,8 @@ impl Finishing {
         if killing_all {
             return Self::kill(shutdown, state);
         }
-        let until = state.now + Budget::leftovers(state.now, shutdown.deadline);
+        let left = shutdown.deadline.since(state.now);
+        let until = state.now + state.budget.leftovers(left);
         Self::sweep(shutdown, Signal::TERM, until, state).advance(state)
     }
 

@@ -85,6 +85,11 @@ impl Stopping {
         }
         state.expire(self.deadline(state));
         state.settle_epochs(true, self.deadline(state));
+        // A process that ends before its dependents takes nothing from their time.
+        let is_early = |id: &ProcessId| state.life(*id).is_down() && self.holders[id.index()] > 0;
+        if state.touched.iter().any(is_early) {
+            state.plan_budget();
+        }
         let ranked = |id| (state.rank(id), id);
         let mut queue: Queue = if core::mem::take(&mut self.review_all) {
             state.spec.ids().map(ranked).collect()

@@ -477,11 +477,49 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The time that is needed after the end of a process: by its `post_stop` hook, and by the
-    /// stops on the longest path of its dependencies.
+    /// The time that is needed after the end of a process: by its `post_stop` hook, by the stops on
+    /// the longest path of its dependencies, and by the `post_stop` hook of the container.
     fn needed_after(&self, slot: ProcessId) -> Duration {
         let of = &self.scenario.spec.processes[self.slots.process(slot)];
-        self.path_from(slot, stop_need) - hook_need(of.hooks.pre_stop) - of.stop.need
+        self.path_from(slot, |_, of| stop_need(of)) - hook_need(of.hooks.pre_stop) - of.stop.need
+            + self.needed_at_the_end()
+    }
+
+    /// Like [`Checker::needed_after`], without the processes that are gone.
+    fn needed_after_now(&self, slot: ProcessId, procs: &[Proc]) -> Duration {
+        let of = &self.scenario.spec.processes[self.slots.process(slot)];
+        let is_up = |slot: ProcessId| {
+            let hook = HookId { process: Some(slot), stage: Stage::PostStop };
+            let proc = &procs[slot.index()];
+            let is_gone = !proc.alive && !proc.group && !self.aborted.contains(&slot);
+            !is_gone || self.hooks.contains(&hook)
+        };
+        let below = self.path_from(slot, |id, of| match id {
+            _ if id.index() == self.slots.process(slot) => hook_need(of.hooks.post_stop),
+            _ if self.slots_of(id.index()).any(is_up) => stop_need(of),
+            _ => Duration::ZERO,
+        });
+        below.max(hook_need(of.hooks.post_stop)) + self.needed_at_the_end()
+    }
+
+    /// The time that the longest path of drains needs for `min` and for the closing of listeners, and
+    /// the time that the final counts, the longest path of stops and the last hook need.
+    fn needed_by_drains_and_stops(&self) -> (Duration, Duration) {
+        let of = |id: ProcessId| &self.scenario.spec.processes[id.index()];
+        let asks = Duration::from_millis(250);
+        let drains = self.longest_path(|id| match of(id).drain {
+            Some(drain) if drain.closes => drain.min + asks,
+            Some(drain) => drain.min,
+            None => Duration::ZERO,
+        });
+        let stops = self.longest_path(|id| stop_need(of(id)));
+        (drains, asks + stops + self.needed_at_the_end())
+    }
+
+    /// The time before the deadline that the container's `post_stop` hook needs.
+    fn needed_at_the_end(&self) -> Duration {
+        let spec = &self.scenario.spec;
+        hook_need(spec.hooks.post_stop).saturating_sub(spec.after_deadline())
     }
 
     /// An upper bound for every path: the time that the stops of all slots need one after the
@@ -490,29 +528,35 @@ impl<'a> Checker<'a> {
     /// new config.
     fn needed_by_all(&self) -> Duration {
         let in_use = self.slots.all().filter(|id| self.roles[id.index()] != Role::Retired);
-        in_use.map(|id| self.of(id)).chain(self.slots.missing()).map(stop_need).sum()
+        let stops: Duration =
+            in_use.map(|id| self.of(id)).chain(self.slots.missing()).map(stop_need).sum();
+        stops + self.needed_at_the_end()
     }
 
     /// The time that the core guarantees for the stops of a process and of the longest path of its
     /// dependencies, whatever other waits need.
     fn least_from(&self, slot: ProcessId) -> Duration {
-        self.path_from(slot, least_stop)
+        self.path_from(slot, |_, of| least_stop(of))
     }
 
     /// The time that the stops of a process and of the longest path of its dependencies need,
     /// without hooks.
     fn needed_from(&self, slot: ProcessId) -> Duration {
-        self.path_from(slot, |process| process.stop.need)
+        self.path_from(slot, |_, of| of.stop.need)
     }
 
     /// The largest sum of weights on a path from a process through its dependencies.
-    fn path_from(&self, slot: ProcessId, weight: impl Fn(&ProcessSpec) -> Duration) -> Duration {
+    fn path_from(
+        &self,
+        slot: ProcessId,
+        weight: impl Fn(ProcessId, &ProcessSpec) -> Duration,
+    ) -> Duration {
         let spec = &self.scenario.spec;
         let mut below = vec![Duration::ZERO; spec.processes.len()];
         for id in &spec.order {
             let of = &spec.processes[id.index()];
             let deepest = of.dependencies.iter().map(|(on, _)| below[on.index()]).max();
-            below[id.index()] = deepest.unwrap_or_default() + weight(of);
+            below[id.index()] = deepest.unwrap_or_default() + weight(*id, of);
         }
         below[self.slots.process(slot)]
     }
@@ -1268,10 +1312,7 @@ impl<'a> Checker<'a> {
         if self.has_reloaded {
             return;
         }
-        let stops = self.longest_path(|id| stop_need(&spec.processes[id.index()]));
-        let drains = self.longest_path(|id| {
-            spec.processes[id.index()].drain.map_or(Duration::ZERO, |drain| drain.min)
-        });
+        let (drains, stops) = self.needed_by_drains_and_stops();
         let deadline = self.deadline.or(self.held_at.map(|at| at + spec.window));
         let left = deadline.map_or(spec.window, |deadline| deadline.since(now));
         // holds: S79
@@ -1289,11 +1330,14 @@ impl<'a> Checker<'a> {
         self.hold(is_delayed || !fits || is_empty, "a drain before the delay is over");
     }
 
-    /// If the deadline allows it, leftovers have 2 s between SIGTERM and SIGKILL.
+    /// If the deadline and the container's `post_stop` hook allow it, leftovers have 2 s between
+    /// SIGTERM and SIGKILL.
     // holds: S65
     fn holds_leftovers(&mut self, now: Time, signal: Signal) {
         let since = *self.swept_at.get_or_insert(now);
-        let over = (since + Duration::from_secs(2)).min(self.deadline.unwrap_or(now).max(since));
+        let left = self.deadline.unwrap_or(now).since(since);
+        let left = left.saturating_sub(self.needed_at_the_end());
+        let over = since + left.min(Duration::from_secs(2));
         let is_asked = self.sweeping.is_some();
         match signal {
             Signal::KILL => {
@@ -1364,23 +1408,36 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// `/readyz` turns 503 at the end of `unready_delay` and not earlier, if the window is long
-    /// enough.
+    /// `/readyz` turns 503 at the end of `unready_delay`. If the window is too short, the delay gets
+    /// its share, and leaves the later drains and the stops theirs.
     // holds: C84
     fn holds_ready(&self, now: Time, since: Time) {
         let spec = &self.scenario.spec;
-        let stops = self.longest_path(|id| stop_need(&spec.processes[id.index()]));
-        let drains = self.longest_path(|id| {
-            spec.processes[id.index()].drain.map_or(Duration::ZERO, |drain| drain.min)
-        });
-        let fits = spec.unready_delay + drains + stops <= spec.window;
+        let (drains, stops) = self.needed_by_drains_and_stops();
+        let (delay, window) = (spec.unready_delay, spec.window);
+        let after = drains + stops;
+        let share = |after| window.mul_f64(fraction(delay, delay + after));
+        let least = share(after).min(window - window / 4).min(delay);
         let has_ended = self.count_ends > self.ended_before;
         // A second stop signal ends the wait. An Envoy that reports that it was never live may end
         // it, too.
         let is_cut = self.stop_signals >= 2 || self.at.iter().any(|seen| seen.not_live);
-        let is_due = now >= since + spec.unready_delay || self.has_reloaded;
+        let least = if delay + after <= window { delay } else { least };
+        let is_due = now >= since + least || self.has_reloaded;
         // holds: S13
-        self.hold(is_due || !fits || has_ended || is_cut, "not ready before the delay is over");
+        self.hold(is_due || has_ended || is_cut, "not ready before the delay is over");
+        if self.has_reloaded {
+            return;
+        }
+        // A process may be down, so only those that are being drained count for sure.
+        let running = |id: &ProcessId| self.at[id.index()].draining;
+        let min = |of: &ProcessSpec| of.drain.map_or(Duration::ZERO, |drain| drain.min);
+        let below = |id| self.path_from(id, |_, of| min(of)).saturating_sub(min(self.of(id)));
+        let later = self.slots.all().filter(running).map(below).max().unwrap_or_default();
+        let most = window.saturating_sub(later).max(share(later)).min(delay);
+        let is_short = now <= self.seen_at(since + most);
+        // holds: S21
+        self.hold(is_short, "`unready_delay` takes the `min` of a later drain");
     }
 
     /// In a shutdown, drainit holds no listening socket for a process that was asked to end or is
@@ -2210,7 +2267,7 @@ impl<'a> Checker<'a> {
                         let is_handed_over = self.at.iter().any(|seen| seen.handed_over);
                         let needed = match self.has_reloaded {
                             true => self.needed_by_all(),
-                            false => self.needed_after(process),
+                            false => self.needed_after_now(process, procs),
                         };
                         let fits = !is_handed_over && needed + stop.limit <= left;
                         let is_cut = limit < stop.limit;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::scenario::Scenario;
-use drainit_core::spec::Spec;
+use drainit_core::budget::drain_wish;
+use drainit_core::spec::{DrainSpec, ProcessSpec, Spec, Wait};
 use drainit_core::timeline::{Step, StepKind, Timeline};
 use drainit_core::types::{StartCondition, Time};
 
@@ -88,4 +89,62 @@ fn drains_last_at_most_time_or_after_an_unasked_end_min() {
             assert!(step.takes() <= most, "{step:?}\n{spec:#?}\n{timeline:#?}");
         }
     });
+}
+
+/// The largest sum of weights along a path of dependencies.
+fn longest_path(spec: &Spec, weight: impl Fn(&ProcessSpec) -> Duration) -> Duration {
+    let mut sums = vec![Duration::ZERO; spec.processes.len()];
+    for id in &spec.order {
+        let of = &spec.processes[id.index()];
+        let below = of.dependencies.iter().map(|(on, _)| sums[on.index()]).max();
+        sums[id.index()] = below.unwrap_or_default() + weight(of);
+    }
+    sums.into_iter().max().unwrap_or_default()
+}
+
+// holds: S21, S75, S78, S79
+#[test]
+fn waits_that_fit_are_granted_in_full() {
+    let fitting = std::cell::Cell::new(0);
+    for_each(|spec, timeline, asked| {
+        let need = |hook: Option<Wait>| hook.map_or(Duration::ZERO, |wait| wait.need);
+        let before = (spec.readiness_delay + spec.unready_delay).max(need(spec.hooks.pre_stop));
+        let stops = longest_path(spec, |of| {
+            need(of.hooks.pre_stop) + of.stop.need + need(of.hooks.post_stop)
+        });
+        // The closing of the listeners after each drain, and the final counts.
+        let asks = Duration::from_millis(250);
+        let drains = |of: &dyn Fn(DrainSpec) -> Duration| {
+            let time = |drain| of(drain) + if drain.closes { asks } else { Duration::ZERO };
+            longest_path(spec, |of| of.drain.map_or(Duration::ZERO, time))
+        };
+        let fits_drains = |drains: Duration| before + drains + asks + stops;
+        let wish = |drain: DrainSpec| drain_wish(drain, asked);
+        let last = need(spec.hooks.post_stop);
+        let fits = fits_drains(drains(&wish)) + last <= spec.window;
+        let least = longest_path(spec, |of| of.stop.need.min(Duration::from_secs(1)));
+        let least = least.min(spec.window / 4);
+        let fits_min = before + drains(&|drain| drain.min) + least <= spec.window;
+        fitting.set(fitting.get() + u32::from(fits));
+        for step in &timeline.steps {
+            let of = step.process.map(|id| &spec.processes[id.index()]);
+            let hooks = of.map_or(&spec.hooks, |of| &of.hooks);
+            let drain = of.and_then(|of| of.drain);
+            let declared = |wait: Option<Wait>| wait.filter(|wait| wait.is_declared());
+            let wait = match step.kind {
+                StepKind::PreStop => declared(hooks.pre_stop),
+                StepKind::PostStop => declared(hooks.post_stop),
+                StepKind::Stop => declared(of.map(|of| of.stop)),
+                StepKind::ReadinessDelay => Some(Wait::new(Some(spec.readiness_delay))),
+                StepKind::Drain => drain.map(|drain| Wait::new(Some(wish(drain)))),
+                _ => None,
+            };
+            let is_full = wait.is_none_or(|wait| step.takes() >= wait.limit);
+            assert!(is_full || !fits, "{step:?} is cut\n{spec:#?}\n{timeline:#?}");
+            let min = drain.filter(|_| step.kind == StepKind::Drain).map(|drain| drain.min);
+            let is_held = min.is_none_or(|min| step.takes() >= min);
+            assert!(is_held || !fits_min, "{step:?}, less than `min`\n{spec:#?}\n{timeline:#?}");
+        }
+    });
+    assert!(fitting.get() > 1000, "only {} shutdowns fit", fitting.get());
 }

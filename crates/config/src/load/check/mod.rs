@@ -13,11 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Config, Process, ProcessKind};
+use crate::core::budget::Budget;
 use crate::graph::Graph;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::places::{Entry, Places};
 use crate::load::span::Span;
-use crate::plan::timeline::StepKind;
+use crate::plan::Plan;
+use crate::plan::timeline::{Step, StepKind, Timeline};
 use crate::types::suggest::list;
 use crate::types::{ProcessId, human};
 
@@ -30,11 +32,9 @@ pub(crate) fn check(
     places: &Places,
     with_times: bool,
 ) {
-    if with_times && minima(problems, config, graph, places) {
-        shrink_default_minima(problems, config, graph, places);
-    }
     if with_times {
-        declared_waits(problems, config, graph, places);
+        shrink_default_minima(problems, config, graph, places);
+        times(problems, config, graph, places, true);
     }
     drains_without_order(problems, config, graph, places);
     autostart(problems, config, places);
@@ -85,93 +85,7 @@ fn reload_signal(problems: &mut Problems, config: &Config, places: &Places) {
 /// Checks a config whose dependencies give no valid order. It checks only whether each explicit
 /// `min` alone fits into the shutdown.
 pub(crate) fn each_min(problems: &mut Problems, config: &Config, places: &Places) {
-    minima(problems, config, &Graph::edgeless(config.processes.len()), places);
-}
-
-/// A step of the shutdown with the time that it takes. The process is `None` for a step of the
-/// container.
-type Wait = (StepKind, Option<ProcessId>, Duration);
-
-/// The steps that follow one another in the longest shutdown, if each step takes the time that `of`
-/// returns for it.
-fn longest_waits(
-    graph: &Graph,
-    of: impl Fn(StepKind, Option<ProcessId>) -> Option<Duration>,
-) -> Vec<Wait> {
-    let wait = |kind, process| Some((kind, process, of(kind, process)?));
-    let mut waits: Vec<_> = wait(StepKind::PreStop, None).into_iter().collect();
-    let delay = wait(StepKind::ReadinessDelay, None);
-    if delay.map(|delay| delay.2) >= waits.first().map(|hook| hook.2) {
-        waits = delay.into_iter().collect();
-    }
-    let stop = [StepKind::PreStop, StepKind::Stop, StepKind::PostStop];
-    for kinds in [&[StepKind::Drain][..], &stop] {
-        let own = |id| kinds.iter().filter_map(move |kind| wait(*kind, Some(id)));
-        let ids = (0..).map(ProcessId).take(graph.order.len());
-        let sums: Vec<_> = ids.clone().map(|id| own(id).map(|wait| wait.2).sum()).collect();
-        let sums = below(graph, &sums);
-        let heaviest = |a: ProcessId, b: ProcessId| {
-            if sums[b.index()] > sums[a.index()] { b } else { a }
-        };
-        let next = |id: &ProcessId| {
-            let needed = graph.dependencies[id.index()].iter();
-            needed.map(|(on, _)| *on).reduce(heaviest)
-        };
-        waits.extend(std::iter::successors(ids.reduce(heaviest), next).flat_map(own));
-    }
-    waits.extend(wait(StepKind::PostStop, None));
-    waits.retain(|(.., takes)| !takes.is_zero());
-    waits
-}
-
-/// Adds up the steps of the longest shutdown, if each step takes the time that `of` returns for it.
-/// If the sum exceeds the window, returns the place of the longest step, and the sum as text.
-/// `of_drain` names the key that gives the time of a drain: `time` or `min`.
-fn too_long(
-    config: &Config,
-    graph: &Graph,
-    places: &Places,
-    of_drain: &str,
-    of: impl Fn(StepKind, Option<ProcessId>) -> Option<Duration>,
-) -> Option<(Span, String)> {
-    let path = longest_waits(graph, of);
-    let sum = path.iter().fold(Duration::ZERO, |sum, (.., takes)| sum.saturating_add(*takes));
-    if sum <= config.shutdown.window() {
-        return None;
-    }
-    let key = |kind: StepKind| match (kind, of_drain) {
-        (StepKind::ReadinessDelay, _) => ("readiness_delay", "shutdown.readiness_delay"),
-        (StepKind::Drain, "min") => ("min", ""),
-        (StepKind::Drain, _) => ("drain time", ""),
-        (StepKind::Stop, _) => ("stop_grace_period", "stop_grace_period"),
-        (StepKind::PreStop, _) => ("pre_stop timeout", "hooks.pre_stop.timeout"),
-        (StepKind::PostStop, _) => ("post_stop timeout", "hooks.post_stop.timeout"),
-        (StepKind::Close | StepKind::Count | StepKind::Leftovers, _) => (kind.name(), ""),
-    };
-    // The first of several equally long steps is reported. `max_by_key` returns the last, so the
-    // order is reversed.
-    let is_meant = |(kind, ..): &&Wait| of_drain != "min" || *kind == StepKind::Drain;
-    let (kind, process, _) = path.iter().rev().filter(is_meant).max_by_key(|(.., takes)| takes)?;
-    let span = match process.map(ProcessId::index) {
-        Some(id) if *kind == StepKind::Drain => {
-            place_of_drain(&config.processes[id], &places.processes[id], of_drain)
-        }
-        Some(id) => places.processes[id].at(key(*kind).1),
-        None => places.at(key(*kind).1),
-    };
-    let terms = path.iter().map(|(kind, process, takes)| match process {
-        Some(id) => {
-            format!("{} {} {}", config.processes[id.index()].name, key(*kind).0, human(*takes))
-        }
-        None => format!("{} {}", key(*kind).0, human(*takes)),
-    });
-    let terms: Vec<_> = terms.collect();
-    let sum = match terms.len() {
-        1 => String::new(),
-        _ => format!(" = {}", human(sum)),
-    };
-    let window = human(config.shutdown.window());
-    Some((span, format!("{}{sum}, and {WINDOW} is {window}", terms.join(" + "))))
+    times(problems, config, &Graph::edgeless(config.processes.len()), places, false);
 }
 
 /// The `min` of each process if the config sets it. Zero if the `min` is a default, or if the
@@ -190,23 +104,78 @@ fn place_of_drain(process: &Process, place: &Entry, key: &str) -> Span {
     place.at(&format!("drain.{method}.{key}"))
 }
 
-/// Refuses the `min`s that the config sets if they do not fit into the shutdown. Returns whether
-/// they fit.
-fn minima(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) -> bool {
+/// Warns if the longest shutdown gives a wait less than the time that the config sets, and refuses a
+/// `min` of the config that a drain does not get. Without `with_waits`, checks only the `min`s.
+fn times(
+    problems: &mut Problems,
+    config: &Config,
+    graph: &Graph,
+    places: &Places,
+    with_waits: bool,
+) {
     let written = written_minima(config);
-    if written.iter().all(Duration::is_zero) {
-        return true;
+    // A config that is refused anyway is planned only for the sake of its `min`s.
+    let with_waits = with_waits && !problems.has_errors();
+    if !with_waits && written.iter().all(Duration::is_zero) {
+        return;
     }
-    let too_long = too_long(config, graph, places, "min", |what, process| match (what, process) {
-        (StepKind::ReadinessDelay, _) => Some(config.shutdown.readiness_delay),
-        (StepKind::Drain, Some(id)) => written.get(id.index()).copied(),
-        _ => None,
-    });
-    let Some((span, sum)) = too_long else { return true };
-    problems
-        .error(span, format!("`min` does not fit into the shutdown: {sum}"))
-        .help("make `min` shorter, or `shutdown.grace_period` (and the pod's) longer");
-    false
+    let plan = Plan::with(config, graph, problems.is_check());
+    let min = |step: &Step| match (step.kind, step.process) {
+        (StepKind::Drain, Some(id)) => written.get(id.index()).copied().unwrap_or_default(),
+        _ => Duration::ZERO,
+    };
+    // The text says how long a step takes, and how long it would take without a deadline.
+    let gets = |step: &Step, wish: Duration| {
+        format!("{} gets {} of {}", plan.label(step), human(step.takes()), human(wish))
+    };
+    let why = |timeline: &Timeline| {
+        let path = timeline.critical_steps();
+        let path = path.map(|step| format!("{} {}", plan.label(step), human(step.takes())));
+        let path = path.collect::<Vec<_>>().join(" + ");
+        format!("the longest shutdown is {path}, and {WINDOW} is {}", human(plan.window()))
+    };
+    for (timeline, _) in plan.timelines() {
+        if let Some(step) = timeline.steps.iter().find(|step| step.takes() < min(step)) {
+            let (gets, why) = (gets(step, min(step)), why(timeline));
+            let message = format!("`min` does not fit into the shutdown: {gets}; {why}");
+            problems
+                .error(place_of_step(config, places, step, "min"), message)
+                .help("make `min` shorter, or `shutdown.grace_period` (and the pod's) longer");
+            return;
+        }
+    }
+    for (timeline, asked) in plan.timelines().filter(|_| with_waits) {
+        let cuts: Vec<_> = plan.cuts(timeline, asked).collect();
+        // The first of several equally long waits is reported. `max_by_key` returns the last, so
+        // the order is reversed.
+        let Some((longest, _)) = cuts.iter().rev().max_by_key(|(_, wish)| wish) else { continue };
+        let gets: Vec<_> = cuts.iter().map(|(step, wish)| gets(step, *wish)).collect();
+        let (gets, why) = (gets.join(", "), why(timeline));
+        let message = format!("the declared waits do not fit into the shutdown: {gets}; {why}");
+        problems.warning(place_of_step(config, places, longest, "time"), message).help(
+            "shorten one of them, or make `shutdown.grace_period` (and the pod's) longer: \
+             otherwise drainit cuts them short, as `drainit plan` shows",
+        );
+        return;
+    }
+}
+
+/// The place of the key that sets the time of a step. `of_drain` names this key for a drain: `time`
+/// or `min`.
+fn place_of_step(config: &Config, places: &Places, step: &Step, of_drain: &str) -> Span {
+    let key = match step.kind {
+        StepKind::PreStop => "hooks.pre_stop.timeout",
+        StepKind::PostStop => "hooks.post_stop.timeout",
+        StepKind::Stop => "stop_grace_period",
+        _ => "shutdown.readiness_delay",
+    };
+    match step.process.map(ProcessId::index) {
+        Some(id) if step.kind == StepKind::Drain => {
+            place_of_drain(&config.processes[id], &places.processes[id], of_drain)
+        }
+        Some(id) => places.processes[id].at(key),
+        None => places.at(key),
+    }
 }
 
 /// For each process: its own time in `of`, plus the largest sum of the times in `of` along a path
@@ -228,7 +197,8 @@ fn shrink_default_minima(
     graph: &Graph,
     places: &Places,
 ) {
-    let room = config.shutdown.window().saturating_sub(config.shutdown.readiness_delay);
+    let spec = config.spec(graph);
+    let room = Budget::new(&spec, |_| false).room_for_drains(&spec);
     let of = written_minima(config);
     let below = below(graph, &of);
     let mut above = vec![Duration::ZERO; of.len()];
@@ -260,43 +230,6 @@ fn shrink_default_minima(
             *above = (*above).max(taken);
         }
     }
-}
-
-/// The time that the config sets for a step of the shutdown; `None` if the config sets none.
-fn declared(config: &Config, what: StepKind, process: Option<ProcessId>) -> Option<Duration> {
-    let process = process.map(|id| &config.processes[id.index()]);
-    if process.is_some_and(|process| process.is_left_out()) {
-        return None;
-    }
-    let hooks = process.map_or(&config.hooks, |process| &process.hooks);
-    match what {
-        StepKind::ReadinessDelay => Some(config.shutdown.readiness_delay),
-        StepKind::Drain => Some(process?.drain.as_ref()?.time),
-        StepKind::Stop => process?.stop_grace_period,
-        StepKind::PreStop => hooks.pre_stop.as_ref()?.timeout,
-        StepKind::PostStop => hooks.post_stop.as_ref()?.timeout,
-        StepKind::Close | StepKind::Count | StepKind::Leftovers => None,
-    }
-}
-
-/// Warns if the times that the config sets for the steps add up to more than the window of the
-/// shutdown.
-fn declared_waits(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
-    let of = |what, process| declared(config, what, process);
-    if let Some((span, sum)) = too_long(config, graph, places, "time", of) {
-        let message = format!("the declared waits do not fit into the shutdown: {sum}");
-        problems.warning(span, message).help(
-            "shorten one of them, or make `shutdown.grace_period` (and the pod's) longer: \
-             otherwise drainit cuts them short, as `drainit plan` shows",
-        );
-    }
-}
-
-/// How much of the shutdown's window is left beside the times that the config sets for the steps.
-fn time_left(config: &Config, graph: &Graph) -> Duration {
-    let path = longest_waits(graph, |what, process| declared(config, what, process));
-    let sum = path.iter().fold(Duration::ZERO, |sum, (.., takes)| sum.saturating_add(*takes));
-    config.shutdown.window().saturating_sub(sum)
 }
 
 const WINDOW: &str = "`grace_period` minus `reserve`";

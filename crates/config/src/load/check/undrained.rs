@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::config::{Address, Config, Probe, Process, ProcessKind};
 use crate::graph::Graph;
-use crate::load::check::time_left;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::places::{Entry, Places};
+use crate::plan::Plan;
 use crate::types::{ProcessId, human};
 
 /// The time for which requests still arrive, behind most load balancers.
@@ -39,13 +39,14 @@ pub(crate) fn check(
             is_behind[ProcessId::index(*dependency)] |= is_fine;
         }
     }
-    let delay = ARRIVE.min(time_left(config, graph));
+    let mut delay = None;
     for (index, process, place) in places.running(config) {
         let Some(key) = listens(process) else { continue };
         if is_behind[index] || is_answered(place) || places.is_further_copy(index) {
             continue;
         }
         is_said = true;
+        let delay = *delay.get_or_insert_with(|| fitting_delay(config, graph));
         let message = format!(
             "`{}` is stopped at once, and loses the requests that arrive before its endpoint is removed: it has no `drain`",
             process.name
@@ -65,6 +66,17 @@ pub(crate) fn check(
         ));
     }
     is_said
+}
+
+/// The longest delay in whole seconds, up to [`ARRIVE`], that takes no time from other waits.
+fn fitting_delay(config: &Config, graph: &Graph) -> Duration {
+    let fits = |delay: &Duration| {
+        let mut config = config.clone();
+        config.shutdown.readiness_delay = *delay;
+        let plan = Plan::with(&config, graph, false);
+        plan.cuts(&plan.after_signal, true).next().is_none()
+    };
+    (1..=ARRIVE.as_secs()).rev().map(Duration::from_secs).find(fits).unwrap_or_default()
 }
 
 /// The key that shows that a process serves TCP connections.

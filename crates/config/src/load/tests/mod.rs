@@ -4,6 +4,7 @@
 mod contract;
 
 mod at_start;
+mod fits;
 mod hostile;
 mod hot_restart;
 mod likely_faults;
