@@ -20,7 +20,7 @@ use hyper::Method;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
-use crate::config::{Address, User};
+use crate::config::{Account, Address, User};
 use crate::control::connections::Caller;
 use crate::control::testing::{CountingSupervisor, converse};
 use crate::envoy::listeners::Uncounted;
@@ -367,7 +367,9 @@ fn accounts(bytes: &[u8]) {
     let texts: Vec<_> =
         bytes.splitn(3, |byte| *byte == NEXT).map(String::from_utf8_lossy).collect();
     let [user, passwd, group] = &*texts else { return };
-    if let Ok(User { uid, gid, groups }) = Accounts::of(passwd, group).find(user) {
+    if let Ok(Account::Found { user: User { uid, gid, groups }, .. }) =
+        Accounts::of(passwd, group).find(user)
+    {
         assert!(![&[uid, gid], &*groups].concat().contains(&u32::MAX), "{uid}:{gid} {groups:?}");
     }
 }

@@ -22,9 +22,10 @@ use nix::sys::stat::{FileStat, SFlag};
 use nix::unistd::AccessFlags;
 
 use crate::config::{
-    Address, Config, DrainMethod, HeaderValue, LogFile, LogMode, OnlyIf, Probe, Process,
+    Account, Address, Config, DrainMethod, HeaderValue, LogFile, LogMode, OnlyIf, Probe, Process,
     ProcessKind, Render, User, Variable,
 };
+use crate::load::at_start;
 use crate::load::bootstrap;
 use crate::load::check::image::{At, Finding};
 use crate::load::{Environment, Severity};
@@ -137,14 +138,10 @@ impl<'a> Checker<'a> {
             }
         }
         let severity = self.severity(index);
-        if let Some(user) = &process.user
-            && self.is_image
-            && let Some(error) = cannot_change_user(user)
-        {
-            self.add(at("user"), Severity::Warning, &error);
-        }
+        let user = self.user(index, process, severity);
+        let user = user.as_ref();
         if let Some(dir) = &process.working_dir {
-            let is_wrong = self.can_check(dir) && self.directory(index, process, dir, severity);
+            let is_wrong = self.can_check(dir) && self.directory(index, user, dir, severity);
             if is_wrong {
                 // Other paths may be relative to the working directory, so they are not checked.
                 return;
@@ -182,6 +179,33 @@ impl<'a> Checker<'a> {
             Some(DrainMethod::Envoy(envoy)) => self.envoy(index, process, &envoy.admin, of_program),
             _ => {}
         }
+    }
+
+    /// Looks up the user of a process, and checks that drainit can become this user. `None` if
+    /// that cannot be checked, or if there is no such user.
+    fn user(&mut self, index: usize, process: &Process, severity: Severity) -> Option<User> {
+        let wanted = process.user.as_ref()?;
+        if let Account::Written(text) = wanted
+            && !["/etc/passwd", "/etc/group"].iter().all(|file| self.is_here(Path::new(file)))
+        {
+            let is_number = |part: &str| part.parse::<u32>().is_ok();
+            if !text.split(':').all(is_number) {
+                self.result.unchecked.insert(format!("user: {text}"));
+            }
+            return None;
+        }
+        let at = (Some(index), "user");
+        match at_start::account(wanted) {
+            Err(error) => self.add(at, severity, &error),
+            Ok(account) => {
+                let user = account.found()?.clone();
+                if let Some(error) = cannot_change_user(&user) {
+                    self.add(at, Severity::Warning, &error);
+                }
+                return Some(user);
+            }
+        }
+        None
     }
 
     /// Compares a drain with Envoy's own config: the address of the admin, and the time of the
@@ -390,12 +414,12 @@ impl<'a> Checker<'a> {
     fn directory(
         &mut self,
         index: usize,
-        process: &Process,
+        user: Option<&User>,
         dir: &Path,
         severity: Severity,
     ) -> bool {
         let wrong = wrong_with_dir(dir).or_else(|| {
-            let user = process.user.as_ref()?;
+            let user = user?;
             let may = fs::metadata(dir).ok().is_none_or(|found| may_execute(&found, user));
             let why = format!("uid {} may not enter it", user.uid);
             (!may).then(|| SpawnError::WorkingDir { path: dir.to_owned(), why })
@@ -425,7 +449,9 @@ impl<'a> Checker<'a> {
         let wrong = match which(OsStr::new(name), path.as_deref(), dir) {
             Err(error) => Some(error),
             Ok(program) => {
-                let user = process.and_then(|process| process.user.as_ref());
+                let account = process.and_then(|process| process.user.as_ref());
+                let account = account.and_then(|wanted| at_start::account(wanted).ok());
+                let user = account.as_ref().and_then(Account::found);
                 let attempt = Attempt { program: &program, working_dir: dir, user };
                 foresee(&attempt, path.as_deref(), may_execute)
             }

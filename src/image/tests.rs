@@ -204,6 +204,17 @@ fn unavailable_user_is_a_warning() {
         let dir = image();
         let text = "processes: {a: {command: [good], user: '4711:4711'}}";
         assert!(found(&dir, text, &[]).iter().all(|line| !line.contains("cannot become")));
+        // A hook may add the user.
+        let of_name = "processes: {a: {command: [good], user: nobody-here}}";
+        let with_hook = format!("hooks: {{pre_start: [good]}}\n{of_name}");
+        for (text, severity) in [(of_name, "E"), (&with_hook, "W")] {
+            let wanted =
+                "`a` cannot be started: `user` is `nobody-here`: not a user in /etc/passwd";
+            let found = found(&dir, text, &[]);
+            assert!(found[0].starts_with(&format!("{severity} {wanted}")), "{found:?}");
+            let mounts = [PathBuf::from("/etc")];
+            assert_eq!(super::tests::found(&dir, text, &mounts), [""; 0]);
+        }
         let nobody = nix::unistd::Uid::from_raw(65534);
         nix::unistd::setresuid(nobody, nobody, nobody).unwrap();
         let found = found(&dir, text, &[]);
@@ -260,12 +271,12 @@ fn inaccessible_file_is_not_called_missing() {
 #[test]
 fn everything_is_unchecked_outside_the_image() {
     let config = testing::config(
-        "control: {socket: /run/x/s}\nprocesses:\n  a: {command: [/no/such], working_dir: /no}\n  b: {command: [envoy], only_if: {path_exists: /no}}\n  c: {command: [never], only_if: {value: '', is: x}}\n",
+        "control: {socket: /run/x/s}\nprocesses:\n  a: {command: [/no/such], working_dir: /no, user: 'web:7'}\n  b: {command: [envoy], only_if: {path_exists: /no}}\n  c: {command: [never], only_if: {value: '', is: x}}\n",
     );
     let result = check(&config, &Environment::default(), &[], false);
     assert_eq!(result.findings, []);
     let names: Vec<_> = result.unchecked.iter().map(String::as_str).collect();
-    assert_eq!(names, ["/no", "/no/such", "/run/x", "envoy"]);
+    assert_eq!(names, ["/no", "/no/such", "/run/x", "envoy", "user: web:7"]);
 }
 
 // holds: C666

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use regex_lite::Regex;
 use thiserror::Error;
 
-use crate::config::{Config, Hook, Liveness, LogFormat, LogMode, Probe, Process, Render, Variable};
+use crate::config::{
+    Account, Config, Hook, Liveness, LogFormat, LogMode, Probe, Process, Render, User, Variable,
+};
 use crate::http::describe_io;
 use crate::load::Environment;
 use crate::load::at_start;
@@ -68,6 +70,9 @@ const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
+/// The variables that have the name of the user.
+const OF_USER: [&str; 2] = ["USER", "LOGNAME"];
+
 /// The flag and the variable for the epoch of an Envoy. Envoy reads the flag. The variable is for
 /// scripts that start Envoy; its name comes from Envoy's own restarter.
 const RESTART_EPOCH_FLAG: &str = "--restart-epoch";
@@ -84,18 +89,34 @@ pub(crate) fn base_environment(config: &Config) -> Vec<(OsString, OsString)> {
 }
 
 /// Reads the values that a process needs at its start, and returns its definition with these
-/// values; `None` if the process needs no such values.
+/// values; `None` if the process needs no such values. Without `env`, only looks its user up.
 pub(crate) fn with_values(
     process: &Process,
-    env: &[(String, String)],
+    env: Option<&[(String, String)]>,
 ) -> Result<Option<Process>, StartError> {
-    if process.environment.iter().all(|variable| variable.file().is_none()) {
+    let env = env.filter(|_| process.environment.iter().any(|one| one.file().is_some()));
+    if env.is_none() && !needs_user(process) {
         return Ok(None);
     }
-    wipe_from_now_on();
-    let environment = at_start::variables(process, env, &Environment::from_process())
-        .map_err(StartError::Unprepared)?;
-    Ok(Some(Process { environment, ..process.clone() }))
+    let user = process.user.as_ref().map(at_start::account).transpose();
+    let mut with_values =
+        Process { user: user.map_err(StartError::Unprepared)?, ..process.clone() };
+    if let Some(env) = env {
+        wipe_from_now_on();
+        with_values.environment = at_start::variables(process, env, &Environment::from_process())
+            .map_err(StartError::Unprepared)?;
+    }
+    Ok(Some(with_values))
+}
+
+/// Whether the user of a process has to be looked up.
+pub(crate) fn needs_user(process: &Process) -> bool {
+    matches!(process.user, Some(Account::Written(_)))
+}
+
+/// The user of a process after the look-up.
+pub(crate) fn user_of(process: &Process) -> Option<&User> {
+    process.user.as_ref().and_then(Account::found)
 }
 
 /// Writes the files of `render` with the variables of the process. `process` already has the values
@@ -118,9 +139,7 @@ pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result
         // file, because a part of a path may be a symbolic link.
         let written = match replace_file::is_one_file(to, from) {
             true => Err(io::Error::other("it is the template itself; write another path to `to`")),
-            false => {
-                replace_file::replace(to, rendered.text.as_bytes(), *mode, process.user.as_ref())
-            }
+            false => replace_file::replace(to, rendered.text.as_bytes(), *mode, user_of(process)),
         };
         written.map_err(|error| {
             let (to, from) = (to.to_string_lossy(), from.to_string_lossy());
@@ -179,7 +198,7 @@ impl Launcher {
             env.push(("LISTEN_FDS".into(), handed.sockets.len().to_string().into()));
             env.push(("LISTEN_FDNAMES".into(), names.join(":").into()));
         }
-        let mut request = request(command, env, Some(process));
+        let mut request = request(command, env, Some(process))?;
         for socket in handed.sockets {
             request.sockets.push(socket.as_fd().try_clone_to_owned()?);
         }
@@ -194,7 +213,7 @@ impl Launcher {
 
     /// Makes the request for a hook of a process or of the container.
     pub(crate) fn hook(&self, hook: &Hook, process: Option<&Process>) -> Launch {
-        let mut request = request(hook.command.iter(), environment(&self.base, process), process);
+        let mut request = request(hook.command.iter(), environment(&self.base, process), process)?;
         let own = || {
             let json = self.format == LogFormat::Json;
             json.then(|| {
@@ -218,7 +237,7 @@ fn direct(
 ) -> io::Result<Option<Rc<OutputCapture>>> {
     let is_merged = process.is_some_and(|process| process.log.stderr_to_stdout);
     if let Some(forms) = forms {
-        let user = process.and_then(|process| process.user.as_ref());
+        let user = process.and_then(user_of);
         let (log, ends) = OutputCapture::open(Arc::clone(output), forms, user, pattern)?;
         let stderr = if is_merged { ends.stdout.try_clone()? } else { ends.stderr };
         request.stdout = Some(ends.stdout.into());
@@ -249,13 +268,13 @@ pub(crate) fn validation(
     args: &[String],
     base: &[(OsString, OsString)],
     stderr: PipeWriter,
-) -> SpawnRequest {
+) -> io::Result<SpawnRequest> {
     let flags = VALIDATE.map(str::to_owned);
     let command = process.command.iter().chain(args).chain(&flags);
-    let mut request = request(command, environment(base, Some(process)), Some(process));
+    let mut request = request(command, environment(base, Some(process)), Some(process))?;
     discard_output(&mut request);
     request.stderr = Some(stderr.into());
-    request
+    Ok(request)
 }
 
 /// A request for an `exec` probe. Its caller decides where the output goes.
@@ -263,7 +282,7 @@ pub(crate) fn probe(
     command: &[String],
     process: &Process,
     base: &[(OsString, OsString)],
-) -> SpawnRequest {
+) -> io::Result<SpawnRequest> {
     request(command.iter(), environment(base, Some(process)), Some(process))
 }
 
@@ -282,16 +301,20 @@ fn request<'a>(
     command: impl Iterator<Item = &'a String>,
     env: Vec<(OsString, OsString)>,
     process: Option<&Process>,
-) -> SpawnRequest {
+) -> io::Result<SpawnRequest> {
     let mut request = SpawnRequest::new(command.map(OsString::from).collect());
     if let Some(process) = process {
         request.working_dir.clone_from(&process.working_dir);
-        request.user.clone_from(&process.user);
+        // Without this check, the command would run as drainit's user.
+        if needs_user(process) {
+            return Err(io::Error::other("its user was not looked up"));
+        }
+        request.user = user_of(process).cloned();
         request.umask = process.umask;
         request.ulimits.clone_from(&process.ulimits);
     }
     request.env = Some(env);
-    request
+    Ok(request)
 }
 
 /// The environment of a process, or of the container's hooks.
@@ -301,6 +324,13 @@ fn environment(
 ) -> Vec<(OsString, OsString)> {
     let mut env = base.to_vec();
     if let Some(process) = process {
+        if let Some(Account::Found { name, home, .. }) = &process.user {
+            // A name that the container gives belongs to drainit's own user.
+            env.retain(|(other, _)| !OF_USER.iter().any(|name| other == name));
+            env.push(("HOME".into(), home.into()));
+            let names = OF_USER.iter().zip(name.iter().cycle());
+            env.extend(names.map(|(variable, name)| (variable.into(), name.into())));
+        }
         for variable in &process.environment {
             match variable {
                 Variable::Set { name, value } => env.push((name.into(), value.into())),

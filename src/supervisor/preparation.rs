@@ -1,4 +1,4 @@
-//! The files that a start needs: the values of the process, its rendered files, its working
+//! The files that a start needs: the values of the process, its user, its rendered files, its working
 //! directory, its log file, and the paths of its sockets. A thread gathers them.
 
 use std::ffi::OsString;
@@ -53,6 +53,7 @@ impl Preparation {
         let reads = process.environment.iter().any(|variable| variable.file().is_some());
         self.uses_sockets && !process.sockets.is_empty()
             || self.values.is_some() && reads
+            || launch::needs_user(process)
             || self.renders.is_some()
             || self.opens_log
             || process.working_dir.is_some()
@@ -74,8 +75,7 @@ impl Preparation {
             launch::check_sockets(process, own)?;
         }
         launch::remove_sockets(&process.name, &self.stale, own);
-        let values = self.values.map(|env| launch::with_values(process, &env)).transpose()?;
-        let with_values = values.flatten();
+        let with_values = launch::with_values(process, self.values.as_deref())?;
         let wanted = with_values.as_ref().unwrap_or(process);
         if let Some(base) = self.renders {
             launch::render(wanted, &base)?;

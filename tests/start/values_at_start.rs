@@ -130,6 +130,7 @@ fn a_missing_value_is_a_failed_start() {
     for (keys, expected) in [
         ("environment: {TOKEN: {file: DIR/none}}", "variable `TOKEN`: `.*/none` does not exist"),
         ("env_file: [{path: DIR/bad.env, read: start}]", "`env_file` `.*/bad.env`, line 2: "),
+        ("user: nobody-here", "`user` is `nobody-here`: not a user in /etc/passwd; add it to"),
         ("render: [{from: DIR/bad.tmpl, to: DIR/x}]", "line 2: `NEEDED` is not set: why;"),
         ("render: [{from: DIR/good.tmpl, to: DIR/none/x}]", "its directory does not exist"),
         ("render: [{from: DIR/good.tmpl, to: DIR/null}]", "it exists and is not a regular file"),
@@ -159,6 +160,54 @@ fn a_missing_value_is_a_failed_start() {
             .assert_no_event("app", "start")
             .assert_no_event("before", "start")
             .assert_stopped_in_order(&["base"]);
+    }
+}
+
+// holds: C320, C257, C730
+#[test]
+fn a_user_is_looked_up_when_its_process_starts() {
+    if !is_root_for("another user") {
+        return;
+    }
+    let Some(rig) = Rig::new() else { return };
+    rig.write("passwd", "app:x:4711:4712::/srv/app:/bin/sh\n");
+    let ended = rig.readable_by_everybody().env("USER", "root").env("HOME", "/root").run(
+        "
+        processes:
+          # The mount is in the namespace of this drainit only.
+          number: {type: oneshot, command: [mount, --bind, DIR/passwd, /etc/passwd]}
+          app:
+            command: [CHILD, app, report=DIR/app.json, exit=0]
+            user: app
+            depends_on: [number, own, other]
+            hooks:
+              pre_start: [CHILD, before, report=DIR/before.json, exit=0]
+              post_stop: [CHILD, after, report=DIR/after.json, exit=0]
+          own:
+            command: [CHILD, own, report=DIR/own.json]
+            user: app
+            environment: {HOME: /own, USER: !reset }
+            depends_on: [number]
+            readiness: {exec: [CHILD, probe, report=DIR/probe.json, exit=0]}
+          other:
+            command: [CHILD, other, report=DIR/other.json]
+            user: '12345:1'
+            depends_on: [number]
+        ",
+    );
+    ended.assert_code(0);
+    for (report, uid, expected) in [
+        ("app", 4711, [Some("/srv/app"), Some("app"), Some("app")]),
+        ("before", 4711, [Some("/srv/app"), Some("app"), Some("app")]),
+        ("after", 4711, [Some("/srv/app"), Some("app"), Some("app")]),
+        ("own", 4711, [Some("/own"), None, Some("app")]),
+        ("probe", 4711, [Some("/own"), None, Some("app")]),
+        ("other", 12345, [Some("/"), None, None]),
+    ] {
+        let report = format!("{report}.json");
+        let found = ["HOME", "USER", "LOGNAME"].map(|name| variable(&ended, &report, name));
+        assert_eq!(found.each_ref().map(Option::as_deref), expected, "{report}");
+        assert_eq!(ended.report(&report)["uid"], uid, "{report}");
     }
 }
 

@@ -119,7 +119,7 @@ impl Executor {
         let children = self.children.clone();
         let status_board = self.status_board.clone();
         self.run_as_hook(hook, Rc::default(), async move {
-            let request = |stderr| Ok(launch::validation(&wanted, &args, &base, stderr));
+            let request = |stderr| launch::validation(&wanted, &args, &base, stderr);
             let checked = match validate(request, children).await {
                 Ok(()) => {
                     let wanted = Arc::clone(&wanted);

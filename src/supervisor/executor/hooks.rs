@@ -62,8 +62,8 @@ impl Executor {
                 if stage != Stage::PreStart {
                     // Every hook after `pre_start` gets the values that were read when the process
                     // was started.
-                    files.with_values =
-                        self.instances[process.index()].with_values.as_deref().cloned();
+                    let read = self.instances[process.index()].with_values.as_deref().cloned();
+                    files.with_values = read.or(files.with_values);
                 }
                 directory = self.take_files(process, files);
                 if stage == Stage::PreStart {

@@ -354,6 +354,7 @@ impl Executor {
         self.starting.remove(&process);
         let Launching { pid, wanted, socket, epoch, log, spawned } = launching;
         self.keep_open(log.as_ref());
+        let user = launch::user_of(&wanted).map(|user| user.uid);
         if !wanted.runs_commands() {
             self.forget_values(process);
         }
@@ -381,7 +382,7 @@ impl Executor {
                 pid,
                 tells_readiness: wanted.tells_readiness(),
                 tells_drained: wanted.tells_drained(),
-                user: wanted.user.as_ref().map(|user| user.uid),
+                user,
                 is_alone: Rc::clone(&self.is_alone),
                 status: Rc::clone(&failure),
                 unhealthy,

@@ -85,7 +85,7 @@ pub(crate) fn commands_of(
 ) -> impl Fn(&[String]) -> RunningCommand {
     move |command| {
         let request = launch::probe(command, &process, &base);
-        let request = |pipe| launch::into_pipe(request, pipe);
+        let request = |pipe| launch::into_pipe(request?, pipe);
         Box::pin(run_captured(request, Rc::clone(&children), limit, with_last_line))
     }
 }

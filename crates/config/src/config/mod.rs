@@ -38,7 +38,7 @@ pub use listen::ListenSocket;
 pub use liveness::Liveness;
 pub use log::{Log, LogFile, LogMode};
 pub use only_if::{OnlyIf, Paths};
-pub use process::{ArgRoute, Dependency, Process, ProcessKind, User};
+pub use process::{Account, ArgRoute, Dependency, Process, ProcessKind, User};
 pub use readiness::{Pattern, Probe, Readiness};
 pub use render::Render;
 pub use shutdown::Shutdown;

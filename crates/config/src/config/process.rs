@@ -13,15 +13,15 @@ use crate::config::{
     Drain, DrainMethod, EnvoyFlags, Hooks, ListenSocket, Liveness, Log, LogMode, OnlyIf, Probe,
     Readiness, Render, Ulimit, Variable, Watch,
 };
+use crate::load::accounts;
 use crate::load::forms::{Positive, Signals, SocketPath, StopSignal, Umask, leaf};
-use crate::load::key::{At, Either, Form, Leaf, List, Shape, Table};
+use crate::load::key::{Either, Leaf, List, Shape, Table};
 use crate::load::read::command::Command;
 use crate::load::read::depends_on::DependsOn;
 use crate::load::read::environment::{EnvFiles, Environment};
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::read::scale;
 use crate::load::values::{self, Invalid};
-use crate::load::yaml::node::Node;
 use crate::types::{ExitPolicy, OnExit, RestartPolicy, Signal, StartCondition, Update, exit_code};
 
 /// One entry of `processes:`.
@@ -130,7 +130,7 @@ pub struct Process {
     pub working_dir: Option<PathBuf>,
     /// The user that it runs as. <!-- C165 --> Example: `user: "10001:10001"`
     #[key(default = "drainit's")]
-    pub user: Option<User>,
+    pub user: Option<Account>,
     /// The permissions, in octal, that new files of the process and its hooks do not get.
     /// <!-- C166 --> Example: `umask: "027"`
     #[key(form = Umask, default = "drainit's")]
@@ -289,14 +289,8 @@ fn policy(text: &str) -> Result<(RestartPolicy, Option<u32>), Invalid> {
     }
 }
 
-impl Form for User {
-    type Out = Self;
-    const SHAPE: Shape = Shape::Filled("text");
-
-    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Self> {
-        let text = reader.text(node, at.key)?;
-        reader.accounts.find(&text.text).map_err(|bad| reader.refuse(&text, at.key, bad)).ok()
-    }
+leaf! {
+    Account => Account: Shape::Filled("text"), accounts::written;
 }
 
 impl Process {
@@ -422,8 +416,31 @@ pub struct Dependency {
     pub restart: bool,
 }
 
-/// The user and groups of a process. When the config is read, their names are looked up in
-/// `/etc/passwd` and `/etc/group`.
+/// The value of `user`. It is looked up whenever the process starts, because a hook or another
+/// process may change `/etc/passwd` before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// As the config has it.
+    Written(String),
+    Found {
+        user: User,
+        /// `None` if `/etc/passwd` does not have the user.
+        name: Option<String>,
+        home: String,
+    },
+}
+
+impl Account {
+    /// The user that was found; `None` before the look-up.
+    pub fn found(&self) -> Option<&User> {
+        match self {
+            Self::Written(_) => None,
+            Self::Found { user, .. } => Some(user),
+        }
+    }
+}
+
+/// The user and groups of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     pub uid: u32,

@@ -6,7 +6,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use crate::config::User;
+use crate::config::{Account, User};
 use crate::load::values::Invalid;
 use crate::types::suggest::nearest;
 
@@ -30,16 +30,50 @@ struct AccountFile {
 }
 
 /// A line of `/etc/passwd` or `/etc/group`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Entry {
     name: String,
     id: u32,
     /// For a user, the number of the user's group. For a group, the names of its members.
     more: String,
+    /// The home directory of a user.
+    home: String,
+}
+
+/// Parses the value of `user`. The users and groups that it names are looked up later.
+pub(crate) fn written(text: &str) -> Result<Account, Invalid> {
+    let (user, group) = parts(text)?;
+    // No program makes an account with such a name, so this is a number out of range.
+    let is_bad = |part: &&str| part.parse::<i128>().is_ok() && id(part).is_none();
+    match [Some(user), group].into_iter().flatten().find(is_bad) {
+        Some(part) => Err(Invalid::new(
+            format!("not a user: no number is {part}"),
+            format!("write a number from 0 to {}", u32::MAX - 1),
+        )),
+        None => Ok(Account::Written(text.to_owned())),
+    }
+}
+
+/// The user and the group of `UID`, `UID:GID`, `NAME` or `NAME:GROUP`.
+fn parts(text: &str) -> Result<(&str, Option<&str>), Invalid> {
+    let (user, group) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    if user.is_empty() || group == Some("") {
+        return Err(Invalid::new("not a user", "write `UID`, `UID:GID`, `NAME` or `NAME:GROUP`"));
+    }
+    Ok((user, group))
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self::new("/etc/passwd", "/etc/group")
+    }
 }
 
 impl Accounts {
-    pub(crate) fn new(passwd: impl Into<PathBuf>, group: impl Into<PathBuf>) -> Self {
+    fn new(passwd: impl Into<PathBuf>, group: impl Into<PathBuf>) -> Self {
         let (passwd, group) = (passwd.into(), group.into());
         Self {
             passwd: AccountFile { path: passwd, kind: "user", parse: users, entries: None },
@@ -59,22 +93,24 @@ impl Accounts {
     /// Resolves `UID`, `UID:GID`, `NAME` or `NAME:GROUP`. A number is accepted even if the files do
     /// not have it. If `text` names no group and `/etc/passwd` has the user, the process gets the
     /// user's group, and all groups that have the user as a member.
-    pub fn find(&mut self, text: &str) -> Result<User, Invalid> {
-        let (user, group) = match text.split_once(':') {
-            Some((user, group)) => (user, Some(group)),
-            None => (text, None),
-        };
-        if user.is_empty() || group == Some("") {
-            return Err(Invalid::new(
-                "not a user",
-                "write `UID`, `UID:GID`, `NAME` or `NAME:GROUP`",
-            ));
-        }
+    ///
+    /// # Errors
+    /// Fails if the files do not have a name.
+    pub fn find(&mut self, text: &str) -> Result<Account, Invalid> {
+        let (user, group) = parts(text)?;
         let account = self.passwd.find(user)?;
-        if let Some(group) = group {
-            let gid = self.group.find(group)?.id;
-            return Ok(User { uid: account.id, gid, groups: Vec::new() });
-        }
+        let user = match group {
+            Some(group) => {
+                User { uid: account.id, gid: self.group.find(group)?.id, groups: Vec::new() }
+            }
+            None => self.with_groups(&account),
+        };
+        let Entry { name, home, .. } = account;
+        let home = if home.is_empty() { "/".to_owned() } else { home };
+        Ok(Account::Found { user, name: Some(name).filter(|name| !name.is_empty()), home })
+    }
+
+    fn with_groups(&mut self, account: &Entry) -> User {
         let gid = id(&account.more).unwrap_or_default();
         let is_member = |group: &&Entry| {
             let mut members = group.more.split(',');
@@ -87,7 +123,7 @@ impl Accounts {
         }
         further.sort_unstable();
         further.dedup();
-        Ok(User { uid: account.id, gid, groups: further })
+        User { uid: account.id, gid, groups: further }
     }
 }
 
@@ -111,7 +147,7 @@ impl AccountFile {
         // Search the names first: a name may consist of digits, and takes precedence over a number.
         let by_name = entries.iter().find(|entry| entry.name == text);
         let found = by_name.or_else(|| entries.iter().find(|entry| Some(entry.id) == number));
-        let unnamed = |id| Entry { name: String::new(), id, more: String::new() };
+        let unnamed = |id| Entry { id, ..Entry::default() };
         if let Some(found) = found.cloned().or(number.map(unnamed)) {
             return Ok(found);
         }
@@ -135,7 +171,8 @@ fn groups(text: &str) -> Vec<Entry> {
         let mut fields = line.split(':');
         let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
         let id = id(fields.nth(1)?)?;
-        Some(Entry { name, id, more: fields.next().unwrap_or_default().to_owned() })
+        let more = fields.next().unwrap_or_default().to_owned();
+        Some(Entry { name, id, more, home: fields.nth(1).unwrap_or_default().to_owned() })
     };
     text.lines().filter_map(entry).collect()
 }
@@ -158,35 +195,36 @@ mod tests {
         let dir = TempDir::new();
         let passwd = dir.write(
             "passwd",
-            b"# x\nroot:x:0:0::/:/bin/sh\nenvoy:x:101:102::/:\nbad:x:y:z\n77:x:9:9::/:\n",
+            b"# x\nroot:x:0:0::/:/bin/sh\nenvoy:x:101:102::/srv/e:/bin/sh\nbad:x:y:z\n77:x:9:9::/:\n",
         );
         let group = dir.write(
             "group",
             b"root:x:0:\nenvoy:x:102:envoy\ntls:x:200:root,envoy\nlog:x:150:envoy\n",
         );
         let mut accounts = Accounts::new(passwd, group);
-        for (text, uid, gid, groups) in [
-            ("0", 0, 0, &[200][..]),
-            ("10001", 10001, 0, &[]),
-            ("10001:10001", 10001, 10001, &[]),
-            ("10001:tls", 10001, 200, &[]),
-            ("101", 101, 102, &[150, 200]),
-            ("envoy", 101, 102, &[150, 200]),
-            ("envoy:tls", 101, 200, &[]),
-            ("envoy:7", 101, 7, &[]),
-            ("77", 9, 9, &[]),
+        for (text, uid, gid, groups, name, home) in [
+            ("0", 0, 0, &[200][..], "root", "/"),
+            ("10001", 10001, 0, &[], "", "/"),
+            ("10001:10001", 10001, 10001, &[], "", "/"),
+            ("10001:tls", 10001, 200, &[], "", "/"),
+            ("101", 101, 102, &[150, 200], "envoy", "/srv/e"),
+            ("envoy", 101, 102, &[150, 200], "envoy", "/srv/e"),
+            ("envoy:tls", 101, 200, &[], "envoy", "/srv/e"),
+            ("envoy:7", 101, 7, &[], "envoy", "/srv/e"),
+            ("77", 9, 9, &[], "77", "/"),
         ] {
-            assert_eq!(
-                accounts.find(text).unwrap(),
-                User { uid, gid, groups: groups.to_vec() },
-                "{text}"
-            );
+            let user = User { uid, gid, groups: groups.to_vec() };
+            let name = Some(name.to_owned()).filter(|name| !name.is_empty());
+            let wanted = Account::Found { user, name, home: home.to_owned() };
+            assert_eq!(accounts.find(text).unwrap(), wanted, "{text}");
+            assert_eq!(written(text).unwrap(), Account::Written(text.to_owned()));
         }
         assert!(accounts.find("evnoy").unwrap_err().help.starts_with("did you mean `envoy`?"));
         assert!(accounts.find("nobody").unwrap_err().why.starts_with("not a user in "));
         assert!(accounts.find("envoy:web").unwrap_err().why.starts_with("not a group in "));
         for text in ["", ":", "a:", ":b", "4294967295", "-1", "1:4294967296"] {
             assert!(accounts.find(text).is_err(), "{text}");
+            assert!(written(text).is_err(), "{text}");
         }
     }
 
@@ -194,7 +232,8 @@ mod tests {
     #[test]
     fn numbers_work_in_an_image_without_accounts() {
         let mut accounts = Accounts::new("/nonexistent/passwd", "/nonexistent/group");
-        assert_eq!(accounts.find("5:6").unwrap(), User { uid: 5, gid: 6, groups: vec![] });
+        let found = accounts.find("5:6").unwrap();
+        assert_eq!(found.found(), Some(&User { uid: 5, gid: 6, groups: vec![] }));
         assert!(accounts.find("root").is_err());
     }
 }

@@ -6,7 +6,8 @@
 
 use std::path::Path;
 
-use crate::config::{Header, HeaderValue, Process, ValueFile, Variable};
+use crate::config::{Account, Header, HeaderValue, Process, ValueFile, Variable};
+use crate::load::accounts::Accounts;
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::env_file;
 use crate::load::environment::{Environment, Secret, Variables};
@@ -65,6 +66,19 @@ pub fn variables(
         }
     }
     Ok(out)
+}
+
+/// Looks up the user of a process.
+///
+/// # Errors
+/// Says which name is missing.
+pub fn account(wanted: &Account) -> Result<Account, String> {
+    match wanted {
+        Account::Written(text) => Accounts::default()
+            .find(text)
+            .map_err(|bad| format!("`user` is {}: {}; {}", quote(text), bad.why, bad.help)),
+        Account::Found { .. } => Ok(wanted.clone()),
+    }
 }
 
 /// Returns the file that was read; `None` if the file is missing and the entry does not require it.

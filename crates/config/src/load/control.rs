@@ -7,7 +7,6 @@
 use std::path::PathBuf;
 
 use crate::config::Control;
-use crate::load::accounts::Accounts;
 use crate::load::environment::{Environment, Variables};
 use crate::load::read::reader::Reader;
 use crate::load::read::root;
@@ -41,8 +40,7 @@ pub(crate) fn found(
     // them.
     problems.clear();
     // No key of `control` names a user, so the reader never looks up an account.
-    let accounts = Accounts::new("/nonexistent", "/nonexistent");
-    let mut reader = Reader::new(&mut problems, Variables::new(environment), accounts);
+    let mut reader = Reader::new(&mut problems, Variables::new(environment));
     let (control, unset) = root::control_alone(&mut reader, &root);
     let failed = problems.has_errors();
     Found { control: if failed { Err(problems.finish()) } else { Ok(control) }, unset }

@@ -42,7 +42,6 @@ pub use crate::load::environment::Environment;
 
 use crate::config::Config;
 use crate::graph::{Graph, GraphError};
-use crate::load::accounts::Accounts;
 use crate::load::check::image::ImageLookup;
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::Problems;
@@ -101,8 +100,7 @@ pub fn load_text_to_check(
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let mut problems = Problems::for_check();
     let roots = vec![parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))];
-    let accounts = Accounts::new("/nonexistent", "/nonexistent");
-    finish(problems, roots, environment, accounts, None)
+    finish(problems, roots, environment, None)
 }
 
 /// The problems that [`load_text_to_check`] finds.
@@ -117,7 +115,7 @@ fn read(
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let mut problems = if lookup.is_some() { Problems::for_check() } else { Problems::default() };
     let roots = read_roots(&mut problems, paths, environment);
-    finish(problems, roots, environment, Accounts::new("/etc/passwd", "/etc/group"), lookup)
+    finish(problems, roots, environment, lookup)
 }
 
 /// The tree of each file; `None` in place of a file that cannot be read.
@@ -188,11 +186,10 @@ fn finish(
     mut problems: Problems,
     roots: Roots,
     environment: &Environment,
-    accounts: Accounts,
     lookup: Option<ImageLookup<'_>>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let Some(root) = merge_roots(&mut problems, roots) else { return Err(problems.finish()) };
-    let mut reader = Reader::new(&mut problems, Variables::new(environment), accounts);
+    let mut reader = Reader::new(&mut problems, Variables::new(environment));
     reader.places = Places::new(&root);
     let mut config = read::root::config(&mut reader, &root);
     let (times_known, places) = (reader.durations_known, reader.places);

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::config::{Config, Process, ValueFile, Variable};
-use crate::load::accounts::Accounts;
 use crate::load::check::image::ImageLookup;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::source::Source;
@@ -21,13 +20,7 @@ pub fn load(texts: &[&str], environment: &[(&str, &str)]) -> Result<Loaded, Vec<
 /// Like [`load`], but takes an [`Environment`].
 pub fn load_in(texts: &[&str], environment: &Environment) -> Result<Loaded, Vec<Diagnostic>> {
     let (problems, roots) = parse(texts);
-    crate::load::finish(
-        problems,
-        roots,
-        environment,
-        Accounts::new("/nonexistent", "/nonexistent"),
-        None,
-    )
+    crate::load::finish(problems, roots, environment, None)
 }
 
 /// Like [`load_in`], but as `check --pod` does it. `is_held_back` says whether the pod has a
@@ -40,14 +33,13 @@ pub fn load_of_pod(
     let mut problems = Problems::for_check();
     let roots =
         vec![crate::load::parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))];
-    let accounts = Accounts::new("/nonexistent", "/nonexistent");
     let lookup = ImageLookup {
         find: &|_, _, _| Vec::new(),
         find_program: &|_, _, _| None,
         is_held_back,
         mounts: &[],
     };
-    crate::load::finish(problems, roots, environment, accounts, Some(lookup))
+    crate::load::finish(problems, roots, environment, Some(lookup))
 }
 
 /// Parses several texts as if they were the files `0.yaml`, `1.yaml`, and so on.

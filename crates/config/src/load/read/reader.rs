@@ -4,7 +4,6 @@ use std::fmt::Display;
 use std::rc::Rc;
 
 use crate::config::ArgRoute;
-use crate::load::accounts::Accounts;
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::{Origin, Variables};
@@ -26,7 +25,6 @@ const LEAST_FILE: usize = 4096;
 pub(crate) struct Reader<'a> {
     pub(crate) problems: &'a mut Problems,
     pub(crate) variables: Variables<'a>,
-    pub(crate) accounts: Accounts,
     /// Whether every duration that was read so far is valid. Only then can the durations be added
     /// up.
     pub(crate) durations_known: bool,
@@ -107,15 +105,10 @@ pub(crate) struct Text {
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(
-        problems: &'a mut Problems,
-        variables: Variables<'a>,
-        accounts: Accounts,
-    ) -> Self {
+    pub(crate) fn new(problems: &'a mut Problems, variables: Variables<'a>) -> Self {
         Self {
             problems,
             variables,
-            accounts,
             durations_known: true,
             process: String::new(),
             places: Places::default(),

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{
-    Address, DrainMethod, EnvoyDrain, LogFormat, LogMode, OnExit, Probe, ProcessKind,
-    RestartPolicy, StartCondition, User,
+    Account, Address, DrainMethod, EnvoyDrain, LogFormat, LogMode, OnExit, Probe, ProcessKind,
+    RestartPolicy, StartCondition,
 };
 use crate::load::testing::{load, variables};
 use crate::types::{ProcessId, Signal};
@@ -112,7 +112,7 @@ fn values_of_processes_are_read() {
     assert_eq!(router.depends_on[0].process, "policy-engine");
     assert_eq!(router.depends_on[0].condition, StartCondition::Ready);
     assert_eq!(variables(router), ["GOMAXPROCS=2"]);
-    assert_eq!(router.user, Some(User { uid: 10001, gid: 10001, groups: vec![] }));
+    assert_eq!(router.user, Some(Account::Written("10001:10001".to_owned())));
     assert_eq!(router.forward_signals, [Signal::USR1]);
     let drain = router.drain.as_ref().unwrap();
     assert_eq!((drain.time, drain.min), (seconds(15), seconds(5)));

@@ -54,7 +54,7 @@ fn every_fault_of_a_process_has_a_message_and_a_place() {
         ("forward_signals: [65]", 23, "not a signal"),
         ("forward_signals: [USR1, KILL]", 29, "no process can catch"),
         ("stop_grace_period: -1", 24, "`stop_grace_period` is `-1`: a negative duration"),
-        ("user: nobody-here", 11, "`user` is `nobody-here`: not a user in /nonexistent"),
+        ("user: 4294967295", 11, "`user` is `4294967295`: not a user: no number is 4294967295"),
         ("restart: sometimes", 14, "`restart` is `sometimes`: not a known value"),
         ("restart: unless-stopped", 14, "not needed here"),
         ("restart: 'on-failure:x'", 14, "`restart` is `on-failure:x`: not a whole number"),
