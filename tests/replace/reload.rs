@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::thread;
 
 use nix::sys::stat::Mode;
@@ -15,6 +16,7 @@ use crate::host::early_signals::reads_a_pipe;
 use crate::replace::watch::swap;
 use crate::support::example::under_load;
 use crate::support::http::{free_address, get};
+use crate::support::lease::Lease;
 use crate::support::said;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
@@ -367,6 +369,35 @@ fn a_stop_wins_and_a_second_reload_waits() {
     // The end of PID 1 may be the end of the command, too.
     drainit.exec(&["kill", "-s", "USR1", "slow"]);
     drainit.wait_exit(LONG).assert_code(0).assert_no_line("four");
+}
+
+// holds: C731
+#[test]
+fn a_config_that_is_swapped_while_a_reload_reads_it_is_taken_over_whole() {
+    let Some(rig) = Rig::new() else { return };
+    for version in ["old", "new"] {
+        fs::create_dir_all(rig.path(&format!("cfg/..{version}"))).unwrap();
+        for name in ["a", "b", "c"] {
+            let text = rig.fill(&format!(
+                "processes: {{{name}: {{command: [CHILD, {name}, print={name} is {version}]}}}}"
+            ));
+            rig.write(&format!("cfg/..{version}/{name}.yaml"), text);
+        }
+    }
+    symlink("..old", rig.path("cfg/..data")).unwrap();
+    for name in ["a.yaml", "b.yaml", "c.yaml"] {
+        symlink(format!("..data/{name}"), rig.path("cfg").join(name)).unwrap();
+    }
+    let volume = rig.path("cfg").display().to_string();
+    let drainit = rig.start_with(&["run", "-c", &volume]);
+    drainit.wait_for_line("c is old");
+    let swap = format!("cd {volume} && ln -s ..new ..tmp && mv -T ..tmp ..data");
+    let second = Path::new(&volume).join("..old/b.yaml");
+    let Some(_lease) = Lease::take_until(&second, &swap) else { return };
+    drainit.exec(&["reload"]).assert(0, "");
+    for name in ["a", "b", "c"] {
+        drainit.wait_for_line(&format!("{name} is new"));
+    }
 }
 
 #[test]

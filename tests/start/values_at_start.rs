@@ -165,7 +165,7 @@ fn a_missing_value_is_a_failed_start() {
 
 // holds: C320, C257, C730
 #[test]
-fn a_user_is_looked_up_when_its_process_starts() {
+fn a_user_is_looked_up_when_the_process_starts() {
     if !is_root_for("another user") {
         return;
     }

@@ -10,11 +10,11 @@ use std::process::{Child, Command, Stdio};
 pub(crate) struct Lease(Child);
 
 /// The program that takes the lease. It ignores the kernel's request to give the lease up, or obeys
-/// after as many seconds as its second argument says.
+/// after it has run the command that is its second argument.
 const HOLDER: &str = "
-import fcntl, signal, sys, time
+import fcntl, signal, subprocess, sys
 def give_up(*_):
-    time.sleep(float(sys.argv[2]))
+    subprocess.run(sys.argv[2], shell=True, check=True)
     fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 signal.signal(signal.SIGIO, give_up if sys.argv[2:] else signal.SIG_IGN)
 file = open(sys.argv[1], 'r+b')
@@ -32,7 +32,13 @@ impl Lease {
 
     /// Takes a lease that is given up 300 ms after another process tries to open the file.
     pub(crate) fn take_politely(path: &Path) -> Option<Self> {
-        Self::take_for(path, &["0.3"])
+        Self::take_until(path, "sleep 0.3")
+    }
+
+    /// Takes a lease that is given up after another process has tried to open the file, and after
+    /// `command` has run.
+    pub(crate) fn take_until(path: &Path, command: &str) -> Option<Self> {
+        Self::take_for(path, &[command])
     }
 
     fn take_for(path: &Path, args: &[&str]) -> Option<Self> {

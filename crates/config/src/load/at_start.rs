@@ -12,6 +12,7 @@ use crate::load::diagnostics::diagnostic::quote;
 use crate::load::env_file;
 use crate::load::environment::{Environment, Secret, Variables};
 use crate::load::expand::{LONGEST, Malformed, expand_up_to};
+use crate::load::moment::{Reads, of_one_moment};
 use crate::load::read::scale;
 use crate::load::source::{AT_START, NO_VARIABLE, Source, Unreadable, VARIABLE};
 
@@ -32,6 +33,21 @@ pub fn variables(
     env: &[(String, String)],
     container: &Environment,
 ) -> Result<Vec<Variable>, String> {
+    together(|reads| variables_once(process, env, container, reads))
+}
+
+/// Calls `read` until all files that it reads are of one moment: a password belongs to the user's
+/// name beside it.
+fn together<T>(read: impl FnMut(&Reads) -> Result<T, String>) -> Result<T, String> {
+    of_one_moment(read).unwrap_or_else(|(path, why)| Err(unreadable("", &path, why, "")))
+}
+
+fn variables_once(
+    process: &Process,
+    env: &[(String, String)],
+    container: &Environment,
+    reads: &Reads,
+) -> Result<Vec<Variable>, String> {
     let mut defaults = Variables::new(container);
     defaults.secret = Secret::Values;
     env.iter().for_each(|(name, value)| defaults.set_default(name, value));
@@ -42,7 +58,7 @@ pub fn variables(
             Variable::Set { .. } | Variable::Removed(_) => out.push(variable.clone()),
             Variable::FromFile { name, file } => {
                 let what = || format!("variable {}", quote(name));
-                let read = Source::read_within(&file.path, &VARIABLE);
+                let read = reads.read(&file.path, &VARIABLE);
                 if let Some(source) = present(read, file, what)? {
                     let value = source.text.trim_end_matches(['\n', '\r']).to_owned();
                     // The kernel's limit includes the `=` between the name and the value, and a NUL
@@ -58,7 +74,7 @@ pub fn variables(
                 }
             }
             Variable::EnvFile(file) => {
-                let read = Source::read_within(&file.path, &AT_START);
+                let read = reads.read(&file.path, &AT_START);
                 if let Some(source) = present(read, file, || "`env_file`".to_owned())? {
                     env_file(&source, &mut defaults, &mut out)?;
                 }
@@ -100,7 +116,8 @@ fn present(
 /// The message for a file that cannot be used. If `why` has no help text, `missing` is the help.
 fn unreadable(what: &str, path: &Path, why: Unreadable, missing: &str) -> String {
     let line = if why.line > 0 { format!(", line {},", why.line) } else { String::new() };
-    let message = format!("{what} {}{line} {}", quoted(path), why.message);
+    let what = if what.is_empty() { String::new() } else { format!("{what} ") };
+    let message = format!("{what}{}{line} {}", quoted(path), why.message);
     format!("{message}; {}", why.help_or(|| missing.to_owned()))
 }
 
@@ -134,14 +151,15 @@ pub fn env_file(
 /// # Errors
 /// Says why a value cannot be read, without quoting the value.
 pub fn headers(headers: &[Header]) -> Result<Vec<(String, String)>, String> {
-    let read = |header: &Header| {
+    let read = |header: &Header, reads: &Reads| {
         let name = header.name.clone();
         let path = match &header.value {
             HeaderValue::Text(text) => return Ok((name, text.clone())),
             HeaderValue::File(path) => path,
         };
         let what = format!("header field {}:", quote(&name));
-        let source = Source::read_within(path, &VARIABLE)
+        let source = reads
+            .read(path, &VARIABLE)
             .map_err(|why| unreadable(&what, path, why, "correct the path, or write the file"))?;
         let value = source.text.trim_end_matches(['\n', '\r']);
         match HeaderValue::is_valid(value) {
@@ -149,7 +167,7 @@ pub fn headers(headers: &[Header]) -> Result<Vec<(String, String)>, String> {
             false => Err(format!("{what} {} has a character that HTTP forbids", quoted(path))),
         }
     };
-    headers.iter().map(read).collect()
+    together(|reads| headers.iter().map(|header| read(header, reads)).collect())
 }
 
 /// The text of a template in which the variables were replaced by their values.

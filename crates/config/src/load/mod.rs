@@ -20,6 +20,7 @@ pub mod expand;
 pub(crate) mod forms;
 pub mod key;
 pub mod limits;
+pub mod moment;
 pub(crate) mod overlay;
 pub(crate) mod places;
 pub(crate) mod read;
@@ -48,7 +49,7 @@ use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::Variables;
 use crate::load::places::Places;
 use crate::load::read::reader::Reader;
-use crate::load::source::Source;
+use crate::load::source::{CONFIG, Source};
 use crate::load::span::Span;
 use crate::load::yaml::node::{Kind, Node};
 
@@ -98,7 +99,7 @@ pub fn load_text_to_check(
     text: &str,
     environment: &Environment,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    let mut problems = Problems::for_check();
+    let mut problems = Problems::of(&Reads::default(), true);
     let roots = vec![parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))];
     finish(problems, roots, environment, None)
 }
@@ -113,9 +114,16 @@ fn read(
     environment: &Environment,
     lookup: Option<ImageLookup<'_>>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    let mut problems = if lookup.is_some() { Problems::for_check() } else { Problems::default() };
-    let roots = read_roots(&mut problems, paths, environment);
-    finish(problems, roots, environment, lookup)
+    let read = moment::of_one_moment(|reads| {
+        let mut problems = Problems::of(reads, lookup.is_some());
+        let roots = read_roots(&mut problems, paths, environment);
+        finish(problems, roots, environment, lookup)
+    });
+    read.unwrap_or_else(|(path, why)| {
+        let mut problems = Problems::default();
+        problems.unreadable(&path, why, String::new);
+        Err(problems.finish())
+    })
 }
 
 /// The tree of each file; `None` in place of a file that cannot be read.
@@ -124,14 +132,14 @@ type Roots = Vec<Option<Rc<Node>>>;
 fn read_roots(problems: &mut Problems, paths: &[PathBuf], environment: &Environment) -> Roots {
     let mut roots = Vec::with_capacity(paths.len());
     for path in paths {
-        let files = directory::files(path).unwrap_or_else(|| Ok(vec![path.clone()]));
+        let files = problems.reads.list(path).unwrap_or_else(|| Ok(vec![path.clone()]));
         let files = files.unwrap_or_else(|bad| {
             problems.unreadable(path, bad, String::new);
             roots.push(None);
             Vec::new()
         });
         for path in files {
-            match Source::read(&path) {
+            match problems.reads.read(&path, &CONFIG) {
                 Ok(source) => roots.push(parse_source(problems, source)),
                 Err(bad) => {
                     problems.unreadable(&path, bad, || path_help(&path, environment));

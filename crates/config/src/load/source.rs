@@ -13,6 +13,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use crate::load::expand::LONGEST;
+use crate::load::moment::Identity;
 use crate::load::span::Span;
 use crate::trusted_path::{ForeignLink, Place, after_lease};
 
@@ -29,6 +30,12 @@ pub struct Limits {
     is_secret: bool,
 }
 
+impl Limits {
+    pub(crate) fn is_of_config(&self) -> bool {
+        self.is_of_config
+    }
+}
+
 const PLAIN: Limits = Limits {
     largest: 4 * 1024 * 1024,
     help: "is this the right file?",
@@ -37,7 +44,8 @@ const PLAIN: Limits = Limits {
 };
 
 /// The rules for a config. A config of 5,000 processes has about 1 MiB.
-const CONFIG: Limits = Limits { help: "a config is far smaller: is this the right file?", ..PLAIN };
+pub(crate) const CONFIG: Limits =
+    Limits { help: "a config is far smaller: is this the right file?", ..PLAIN };
 
 /// The rules for an `env_file` that drainit reads together with the config.
 pub(crate) const ENV_FILE: Limits = Limits { is_secret: true, ..AT_START };
@@ -85,10 +93,12 @@ pub struct Source {
     lines: OnceCell<Vec<usize>>,
     /// Whether diagnostics must not show its lines, because they may be secret.
     secret: bool,
+    /// The file that the text comes from; `None` for a pipe, and for a text from memory.
+    pub(crate) identity: Option<Identity>,
 }
 
 /// The reason why a file cannot be used.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     /// The reason, without the name of the file. In the message it follows this name.
     pub message: String,
@@ -113,7 +123,13 @@ impl Unreadable {
 impl Source {
     /// A file whose text is in memory.
     pub fn new(path: impl Into<PathBuf>, text: String) -> Self {
-        Self { path: path.into(), text: Rc::new(text), lines: OnceCell::new(), secret: false }
+        Self {
+            path: path.into(),
+            text: Rc::new(text),
+            lines: OnceCell::new(),
+            secret: false,
+            identity: None,
+        }
     }
 
     /// An empty text in place of a file that could not be read. With it, a problem can name the
@@ -131,8 +147,8 @@ impl Source {
     /// Reads a file by these rules. May wait for a pipe like [`Self::read`], but not if the config
     /// names the file.
     pub fn read_within(path: &Path, limits: &Limits) -> Result<Self, Unreadable> {
-        let source = Self::new(path, text(bytes(path, limits)?)?);
-        Ok(Self { secret: limits.is_secret, ..source })
+        let (bytes, identity) = bytes(path, limits)?;
+        Ok(Self { secret: limits.is_secret, identity, ..Self::new(path, text(bytes)?) })
     }
 
     /// Reads a manifest from standard input, without a time limit.
@@ -192,7 +208,7 @@ fn line_starts(bytes: &[u8]) -> Vec<usize> {
     starts
 }
 
-fn bytes(path: &Path, limits: &Limits) -> Result<Vec<u8>, Unreadable> {
+fn bytes(path: &Path, limits: &Limits) -> Result<(Vec<u8>, Option<Identity>), Unreadable> {
     // Without O_NONBLOCK, opening a pipe without a writer would block for ever.
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let opened = if limits.is_of_config {
@@ -225,7 +241,10 @@ fn bytes(path: &Path, limits: &Limits) -> Result<Vec<u8>, Unreadable> {
         file.take(largest + 1).read_to_end(&mut out).map_err(|error| cannot_read(&error))?;
     }
     // Pipes and files in /proc do not report their length, so it is checked again here.
-    if out.len() as u64 > largest { Err(too_large(limits)) } else { Ok(out) }
+    if out.len() as u64 > largest {
+        return Err(too_large(limits));
+    }
+    Ok((out, (!kind.is_fifo()).then(|| Identity::from(&metadata))))
 }
 
 fn too_large(limits: &Limits) -> Unreadable {

@@ -4,6 +4,7 @@
 use crate::config::{Config, Process, ValueFile, Variable};
 use crate::load::check::image::ImageLookup;
 use crate::load::diagnostics::problems::Problems;
+use crate::load::moment::Reads;
 use crate::load::source::Source;
 use crate::load::{Diagnostic, Environment, Loaded, Roots};
 
@@ -30,7 +31,7 @@ pub fn load_of_pod(
     environment: &Environment,
     is_held_back: bool,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    let mut problems = Problems::for_check();
+    let mut problems = Problems::of(&Reads::default(), true);
     let roots =
         vec![crate::load::parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))];
     let lookup = ImageLookup {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::load::diagnostics::diagnostic::{Diagnostic, Severity, excerpt, quote};
+use crate::load::moment::Reads;
 use crate::load::source::{Source, Unreadable};
 use crate::load::span::Span;
 use crate::types::harmless;
@@ -16,6 +17,8 @@ const KEPT: usize = 1000;
 /// The problems that have been found so far, and the files that have them.
 #[derive(Debug, Default)]
 pub struct Problems {
+    /// The files that were read from the file system.
+    pub(crate) reads: Reads,
     sources: Vec<Source>,
     list: Vec<Problem>,
     more: usize,
@@ -50,10 +53,10 @@ impl Problem {
 }
 
 impl Problems {
-    /// An empty list for `drainit check`. Probable mistakes ([`Self::error_in_check`]) then count
-    /// as errors.
-    pub(crate) fn for_check() -> Self {
-        Self { is_check: true, ..Self::default() }
+    /// An empty list. For `drainit check`, probable mistakes ([`Self::error_in_check`]) count as
+    /// errors.
+    pub(crate) fn of(reads: &Reads, is_check: bool) -> Self {
+        Self { reads: reads.clone(), is_check, ..Self::default() }
     }
 
     /// Adds a file, and returns the number by which a [`Span`] names this file.

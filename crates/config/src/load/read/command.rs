@@ -10,7 +10,7 @@ use crate::load::expand::LONGEST;
 use crate::load::key::{At, Either, Form, Later, List, Shape, Table};
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::shell_split::{split, without_shell};
-use crate::load::source::{ARGUMENT, Source};
+use crate::load::source::ARGUMENT;
 use crate::load::span::Span;
 use crate::load::values;
 use crate::load::yaml::node::{Kind, Node};
@@ -163,7 +163,7 @@ impl PartKeys {
 fn file(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
     let path = reader.typed(node, "file", values::path)?;
     let path = reader.resolve_path(node.span, &path);
-    let source = match Source::read_within(&path, &ARGUMENT) {
+    let source = match reader.problems.reads.read(&path, &ARGUMENT) {
         Ok(source) => source,
         Err(why) => {
             let message = format!("`file` {} {}", quote(&path.to_string_lossy()), why.message);

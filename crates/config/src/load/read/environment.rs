@@ -190,7 +190,7 @@ impl EnvFileKeys {
             return Some(vec![Variable::EnvFile(ValueFile { path, required })]);
         }
         let mut out = Vec::new();
-        match Source::read_within(&path, &ENV_FILE) {
+        match reader.problems.reads.read(&path, &ENV_FILE) {
             Ok(source) => read_file(reader, source, span, &mut out),
             Err(why) if why.is_missing && !required => {}
             Err(why) => {
