@@ -95,6 +95,11 @@ impl Output {
         self.writer(stream).room().await;
     }
 
+    /// Whether [`Output::room`] would resolve at once.
+    pub(crate) fn has_room(&self, stream: Stream) -> bool {
+        self.writer(stream).has_room()
+    }
+
     /// Called when a shutdown begins. From then on [`Output::room`] also resolves when nothing
     /// could be written for 500 ms, so that a process blocked in a full pipe can end. Lines that do
     /// not fit are dropped and counted.

@@ -33,8 +33,8 @@ use crate::types::Stream;
 pub(crate) const BOUND: usize = 256 * 1024;
 
 /// If this many bytes are queued, lines of processes are dropped. Only lines that do not wait for
-/// room reach this limit: the last lines of a process, and all lines during a shutdown if nobody
-/// reads the output.
+/// room reach this limit: those of a process with a `log` readiness that is not ready yet, and all
+/// lines during a shutdown if nobody reads the output.
 pub(crate) const LIMIT: usize = 1024 * 1024;
 
 /// The time without progress after which [`StreamWriter::room`] stops waiting in a shutdown.
@@ -208,6 +208,13 @@ impl StreamWriter {
         if sleeping {
             self.work.notify_one();
         }
+    }
+
+    /// Whether lines of a process may be queued now.
+    pub(crate) fn has_room(&self) -> bool {
+        let state = self.lock();
+        let is_late = state.impatient && self.quiet() >= PATIENCE;
+        state.dead || state.process < BOUND || is_late
     }
 
     /// Resolves when lines of a process may be queued.

@@ -141,13 +141,33 @@ impl OutputCapture {
         Ok((log, WriteEnds { stdout, stderr }))
     }
 
-    /// Reads the pipes until they are empty, even if the output has no room for the lines. Called
-    /// when the process has ended, so that its last lines come before the line about its end. Never
-    /// blocks.
+    /// Reads the pipes until they are empty, or until the output has no room for the lines. Called
+    /// when the process has ended, so that its last lines come before the line about its end. The
+    /// local task reads what is left. Never blocks.
     pub fn pump(&self) {
+        self.read_while(|side| self.takes(side));
+    }
+
+    /// Reads the pipes until they are empty, and queues the incomplete last line of each stream.
+    /// Called when drainit exits, so lines without room are dropped and counted.
+    pub fn finish(&self) {
+        self.read_while(|_| true);
+        for side in &self.sides {
+            self.queue_lines(side, None, &mut Vec::new());
+        }
+    }
+
+    /// Whether lines of this pipe may be read now. While a process has a readiness pattern, drainit
+    /// reads its lines even without room for them, so that a full output does not delay the
+    /// readiness. Lines without room are dropped and counted.
+    fn takes(&self, side: &Side) -> bool {
+        self.pattern.borrow().is_some() || self.output.has_room(side.stream)
+    }
+
+    fn read_while(&self, takes: impl Fn(&Side) -> bool) {
         for side in &self.sides {
             let mut left = PUMP;
-            while left > 0 {
+            while left > 0 && takes(side) {
                 // Reads directly, because the runtime may not know yet that the pipe is readable.
                 match SCRATCH.with_borrow_mut(|Scratch { chunk, lines }| {
                     let pipe = side.pipe.borrow();
@@ -190,13 +210,6 @@ impl OutputCapture {
         self.wait_until(|| self.has_matched()).await;
     }
 
-    /// Queues the incomplete last line of each stream.
-    pub fn finish(&self) {
-        for side in &self.sides {
-            self.queue_lines(side, None, &mut Vec::new());
-        }
-    }
-
     /// The last lines of both streams, each shortened, in the order in which drainit has read them.
     /// Lines without a newline are included. Bytes that are not UTF-8 are replaced.
     pub fn last_lines(&self) -> Vec<String> {
@@ -229,10 +242,7 @@ impl OutputCapture {
                 None => Poll::Pending,
             })
             .await;
-            // While a process has a readiness pattern, drainit reads its lines even without room
-            // for them, so that a full output does not delay the readiness. Lines without room are
-            // dropped and counted.
-            if self.pattern.borrow().is_none() {
+            if !self.takes(side) {
                 self.output.room(side.stream).await;
             }
             // The task does not yield between the wait and the read, so there is still room.

@@ -84,7 +84,6 @@ fn last_line_does_not_wait_for_grandchild() {
         let mut grandchild = ends.stdout.try_clone().unwrap();
         ends.stdout.write_all(b"last").unwrap();
         drop(ends);
-        log.pump();
         log.finish();
         let bounded = tokio::time::timeout(Duration::from_millis(20), log.finished()).await;
         assert!(bounded.is_err(), "the grandchild still has the pipe");
@@ -136,6 +135,31 @@ fn simultaneous_writers_lose_no_lines() {
     assert_eq!(reader.join().unwrap().lines().count(), PROCESSES * LINES);
 }
 
+// holds: C438
+#[test]
+fn processes_that_have_ended_lose_no_lines_while_nobody_reads() {
+    // The output of each process fits into its pipe. Together it is more than the queue takes.
+    const PROCESSES: usize = 40;
+    const LINES: usize = 600;
+    let mut rig = Rig::new();
+    let reader = run(async {
+        let end = |(log, mut ends): (Rc<OutputCapture>, WriteEnds)| {
+            ends.stdout.write_all(format!("{:99}\n", "").repeat(LINES).as_bytes()).unwrap();
+            log
+        };
+        let logs: Vec<_> = (0..PROCESSES).map(|_| end(rig.open(Form::prefix("p")))).collect();
+        logs.iter().for_each(|log| log.pump());
+        let stdout = std::mem::replace(&mut rig.stdout, pipe().unwrap().0);
+        let reader = thread::spawn(move || text_of(&mut { stdout }));
+        for log in &logs {
+            log.finished().await;
+        }
+        reader
+    });
+    drop(rig);
+    assert_eq!(reader.join().unwrap().lines().count(), PROCESSES * LINES);
+}
+
 #[test]
 fn task_of_ended_process_does_not_wait_for_room() {
     let rig = Rig::new();
@@ -148,7 +172,7 @@ fn task_of_ended_process_does_not_wait_for_room() {
         ends.stdout.write_all(b"last\n").unwrap();
         drop(ends);
         yield_now().await;
-        log.pump();
+        log.finish();
         while Rc::strong_count(&log) > 1 {
             yield_now().await;
         }

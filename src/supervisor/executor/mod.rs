@@ -563,7 +563,6 @@ impl Executor {
         };
         let _ = timeout(within, all).await;
         for log in logs {
-            log.pump();
             log.finish();
         }
     }
