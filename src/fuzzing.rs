@@ -155,7 +155,6 @@ fn env_file(bytes: &[u8]) {
     let messages = |token: &str| {
         let environment = environment(token);
         let mut variables = Variables::new(&environment);
-        variables.secret = crate::load::environment::Secret::Values;
         let read = crate::load::at_start::env_file(&source, &mut variables, &mut Vec::new());
         let rendered = crate::load::at_start::expand_template(&source, &variables);
         read.err().into_iter().chain(rendered.err().map(|bad| bad.message)).collect::<Vec<_>>()

@@ -10,7 +10,7 @@ use crate::config::{Account, Header, HeaderValue, Process, ValueFile, Variable};
 use crate::load::accounts::Accounts;
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::env_file;
-use crate::load::environment::{Environment, Secret, Variables};
+use crate::load::environment::{Environment, Variables};
 use crate::load::expand::{LONGEST, Malformed, expand_up_to};
 use crate::load::moment::{Reads, of_one_moment};
 use crate::load::read::scale;
@@ -49,7 +49,6 @@ fn variables_once(
     reads: &Reads,
 ) -> Result<Vec<Variable>, String> {
     let mut defaults = Variables::new(container);
-    defaults.secret = Secret::Values;
     env.iter().for_each(|(name, value)| defaults.set_default(name, value));
     defaults.set_number(scale::number_of(process));
     let mut out = Vec::with_capacity(process.environment.len());
@@ -186,8 +185,7 @@ pub fn render(from: &Path, environment: &Environment) -> Result<Rendered, String
     let source = Source::read_within(from, &AT_START).map_err(|why| {
         unreadable("template", from, why, "let one of its dependencies write the file")
     })?;
-    let mut variables = Variables::new(environment);
-    variables.secret = Secret::Values;
+    let variables = Variables::new(environment);
     let at = |at: usize| {
         let place = source.place(0, at);
         format!("template {}, line {}", quoted(from), place.line())

@@ -1,6 +1,6 @@
 //! Parses an `env_file` as Compose does: `NAME=VALUE`, comments, quotes, and a leading `export`.
 
-use crate::load::environment::{Secret, Variables};
+use crate::load::environment::Variables;
 use crate::load::expand::{check_syntax, expand};
 use crate::load::values::Invalid;
 
@@ -71,9 +71,9 @@ impl<'t> Entry<'t> {
             Value::PassedOn => variables.container().get(name).map(str::to_owned),
             Value::Literal(value) => Some(value),
             Value::Template(template) => {
-                let before = std::mem::replace(&mut variables.secret, Secret::All);
+                variables.is_secret = true;
                 let value = expanded(&template, variables);
-                variables.secret = before;
+                variables.is_secret = false;
                 Some(value?)
             }
         };

@@ -72,16 +72,6 @@ pub(crate) enum Origin {
     Scale,
 }
 
-/// The parts of a text that are secret, so that no message may contain them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Secret {
-    Nothing,
-    /// The values of variables that were inserted into the text.
-    Values,
-    /// The whole text, because it is the value of a variable.
-    All,
-}
-
 /// The variables that `${…}` can use, from three sources. If several sources have a variable, the
 /// container counts first, then the `env_file` that is being read, and then `env:`.
 #[derive(Debug)]
@@ -91,14 +81,14 @@ pub struct Variables<'a> {
     file: BTreeMap<String, String>,
     /// While a process of an entry with `scale` is read: the number of this copy.
     number: Option<String>,
-    /// The parts of the text being read that a message must not contain.
-    pub secret: Secret,
+    /// Whether no message may contain the text being read, because it is the value of a variable.
+    pub(crate) is_secret: bool,
 }
 
 impl<'a> Variables<'a> {
     pub fn new(container: &'a Environment) -> Self {
         let (env, file) = (BTreeMap::new(), BTreeMap::new());
-        Self { container, env, file, number: None, secret: Secret::Nothing }
+        Self { container, env, file, number: None, is_secret: false }
     }
 
     pub(crate) fn container(&self) -> &'a Environment {

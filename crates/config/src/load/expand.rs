@@ -4,7 +4,7 @@
 //! The result is not parsed as YAML, and not expanded a second time. Therefore the value of a
 //! variable cannot change the structure of a config.
 
-use crate::load::environment::{Origin, Secret, Variables};
+use crate::load::environment::{Origin, Variables};
 use crate::load::limits;
 
 /// The kernel's limit for one argument or variable (`MAX_ARG_STRLEN`, 32 pages).
@@ -150,11 +150,7 @@ fn put(
             (None, Otherwise::Message(message)) => {
                 let mut why = Expanded::default();
                 put(message, variables, limit, &mut why)?;
-                let is_secret = match variables.secret {
-                    Secret::Nothing => false,
-                    Secret::Values => !why.used.is_empty(),
-                    Secret::All => true,
-                };
+                let is_secret = variables.is_secret || !why.used.is_empty();
                 let why = match why.text.is_empty() || is_secret {
                     true => String::new(),
                     false => format!(": {}", why.text),
@@ -396,7 +392,7 @@ mod tests {
             ("${A:+x}", "`:+` after `${A` is not supported", 0),
             ("${A-x}", "`-x` after `${A` is not supported", 0),
             ("${A }", "` ` after `${A` is not supported", 0),
-            ("${NO:?give ${A}}", "`NO` is not set: give 1", 0),
+            ("${NO:?give ${A}}", "`NO` is not set", 0),
             ("${NO:?}", "`NO` is not set", 0),
             ("${A}${EMPTY:-}${NOTHING:?x}", "`NOTHING` is not set: x", 14),
         ] {

@@ -99,7 +99,7 @@ pub fn load_text_to_check(
     text: &str,
     environment: &Environment,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    let mut problems = Problems::of(&Reads::default(), true);
+    let mut problems = Problems::of(&moment::Reads::default(), true);
     let roots = vec![parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))];
     finish(problems, roots, environment, None)
 }

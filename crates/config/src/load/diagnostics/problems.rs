@@ -1,5 +1,6 @@
 //! Collects the problems that are found while a config is loaded, and sorts them by file and line.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -9,6 +10,8 @@ use crate::load::source::{Source, Unreadable};
 use crate::load::span::Span;
 use crate::types::harmless;
 
+/// A shorter value of a variable may be a part of any word of a message.
+const LEAST_HIDDEN: usize = 8;
 /// At most this many problems are shown, because more would not help to correct the file.
 const SHOWN: usize = 50;
 /// At most this many problems are kept in memory; drainit only counts the others.
@@ -20,6 +23,8 @@ pub struct Problems {
     /// The files that were read from the file system.
     pub(crate) reads: Reads,
     sources: Vec<Source>,
+    /// The values of the environment that the config uses, each with the name of its variable.
+    hidden: BTreeMap<String, String>,
     list: Vec<Problem>,
     more: usize,
     errors: bool,
@@ -85,6 +90,13 @@ impl Problems {
 
     pub fn warning(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
         self.push(Severity::Warning, span, message.into())
+    }
+
+    /// Lets no message show the value of a variable, which may be secret: `${NAME}` takes its place.
+    pub(crate) fn hide(&mut self, value: &str, name: &str) {
+        if value.len() >= LEAST_HIDDEN && !self.hidden.contains_key(value) {
+            self.hidden.insert(value.to_owned(), name.to_owned());
+        }
     }
 
     /// Forgets all problems that have been found so far.
@@ -210,15 +222,26 @@ impl Problems {
             severity: problem.severity,
             // A message may quote any text of a file, so characters that a terminal would interpret
             // are replaced.
-            message: harmless(&problem.message).into_owned(),
+            message: harmless(&self.without_values(&problem.message)).into_owned(),
             file: source.map(|s| s.path.clone()).unwrap_or_default(),
             line: span.line(),
             column: span.column(),
             source_line,
             offset,
             len: span.len().min(room).max(1),
-            help: problem.help.as_deref().map(|help| harmless(help).into_owned()),
+            help: problem
+                .help
+                .as_deref()
+                .map(|help| harmless(&self.without_values(help)).into_owned()),
         }
+    }
+
+    fn without_values(&self, text: &str) -> String {
+        let replace = |text: String, (value, name): (&String, &String)| match text.contains(value) {
+            true => text.replace(value, &format!("${{{name}}}")),
+            false => text,
+        };
+        self.hidden.iter().rev().fold(text.to_owned(), replace)
     }
 }
 

@@ -319,6 +319,13 @@ impl<'a> Reader<'a> {
             let span = place(self, *at);
             self.unset(name, span);
         }
+        for (name, _) in &expanded.used {
+            if let Some((value, Origin::Container | Origin::File)) =
+                self.variables.get_non_empty(name)
+            {
+                self.problems.hide(value, name);
+            }
+        }
         Some(expanded)
     }
 
@@ -414,12 +421,22 @@ impl<'a> Reader<'a> {
     }
 
     /// Reports a value that a parser has refused. Shows the text as the config has it, and where
-    /// the values of its variables come from.
+    /// the values of its variables come from. Such a value may be secret.
     pub(crate) fn refuse(&mut self, text: &Text, what: &str, bad: Invalid) {
-        let value = if text.text.is_empty() { "empty".to_owned() } else { quote(&text.text) };
-        let from =
-            text.raw.as_ref().map(|raw| format!(", from {}", quote(raw))).unwrap_or_default();
-        let mut help = bad.help;
+        let Invalid { mut why, mut help } = bad;
+        let value = match &text.raw {
+            Some(raw) if !text.used.is_empty() => quote(raw),
+            _ if text.text.is_empty() => "empty".to_owned(),
+            Some(raw) => format!("{}, from {}", quote(&text.text), quote(raw)),
+            None => quote(&text.text),
+        };
+        let values = text.used.iter().filter_map(|(name, _)| self.variables.get_non_empty(name));
+        if values.into_iter().any(|(value, _)| shares_text(&format!("{why}\n{help}"), value)) {
+            (why, help) = ("not valid here".to_owned(), "correct its variables".to_owned());
+        }
+        if text.text.is_empty() && !text.used.is_empty() {
+            why = format!("empty: {why}");
+        }
         for (name, origin) in &text.used {
             help.push_str(&match origin {
                 Origin::Container => format!("; {name} comes from the container's environment"),
@@ -428,9 +445,7 @@ impl<'a> Reader<'a> {
                 Origin::Scale => format!("; {name} is the number that `scale` gives"),
             });
         }
-        self.problems
-            .error(text.span, format!("`{what}` is {value}{from}: {}", bad.why))
-            .help(help);
+        self.problems.error(text.span, format!("`{what}` is {value}: {why}")).help(help);
     }
 
     /// The place of a byte of a value. If the line of the file does not contain the value as it is,
@@ -453,6 +468,15 @@ impl<'a> Reader<'a> {
             None => span,
         }
     }
+}
+
+/// Whether a message about a value quotes a part of it, of at least four bytes.
+fn shares_text(message: &str, value: &str) -> bool {
+    const LEAST: usize = 4;
+    message
+        .as_bytes()
+        .windows(LEAST.min(value.len()))
+        .any(|part| memchr::memmem::find(value.as_bytes(), part).is_some())
 }
 
 /// Keys of Compose and of other init systems, each with the key that drainit has for it.

@@ -162,7 +162,7 @@ fn a_drain_time_of_zero_turns_the_drain_off() {
 fn an_invalid_value_is_reported_with_the_source_of_the_variable() {
     let errors = load(&[EXAMPLE], &[("ROUTER_DRAIN_TIME_SECONDS", "abc")]).unwrap_err();
     let expected = "\
-error: `time` is `abc`, from `${ROUTER_DRAIN_TIME_SECONDS}`: not a duration
+error: `time` is `${ROUTER_DRAIN_TIME_SECONDS}`: not a duration
   --> 0.yaml:49:15
    |
 49 |         time: ${ROUTER_DRAIN_TIME_SECONDS}   # the longest wait; 0 turns draining off

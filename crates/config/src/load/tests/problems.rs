@@ -85,6 +85,37 @@ fn every_fault_of_a_process_has_a_message_and_a_place() {
     }
 }
 
+// holds: C732
+#[test]
+fn no_problem_shows_the_value_of_a_variable() {
+    let value = "geheim-1:geheim-2/geheim-3";
+    for keys in [
+        "user: ':${P}'",
+        "stop_signal: '${P}'",
+        "stop_grace_period: '${P}'",
+        "restart: 'on-failure:${P}'",
+        "depends_on: ['${P}']",
+        "env_file: '/none/${P}'",
+        "readiness: {http: '${P}'}",
+        "readiness: {tcp: '${P}'}",
+        "readiness: {log: '(${P}'}",
+        "listen: ['${P}']",
+        "working_dir: '${N:?${P}}'",
+        "listen: ['unix:/${P}']\n  b: {command: [b], listen: ['unix:/${P}']}",
+        "command: [{file: '/${P}'}]",
+        "ulimits: {nofile: '${P}'}",
+    ] {
+        let text = process_with(keys);
+        let text =
+            if keys.starts_with("command") { text.replacen("command: [a]", "", 1) } else { text };
+        let found = problems_in(&text, &[("P", value)]);
+        assert!(!found.is_empty(), "{keys}");
+        for one in found {
+            assert!(!one.to_string().contains("geheim"), "{keys}: {one}");
+        }
+    }
+}
+
 // holds: C152
 #[test]
 fn keys_that_a_oneshot_cannot_have_are_reported_once() {
