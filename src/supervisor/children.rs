@@ -145,7 +145,7 @@ mod tests {
     fn process(role: Option<&Role>) -> Option<ProcessId> {
         match role? {
             Role::Process(process) => Some(*process),
-            Role::Command(_) => None,
+            Role::Command { .. } => None,
         }
     }
 

@@ -45,9 +45,21 @@ pub(crate) type TextReply = tokio::sync::oneshot::Sender<Result<String, String>>
 #[derive(Debug)]
 pub(crate) enum Role {
     Process(ProcessId),
-    /// The command of a hook, or of an `exec` probe or drain. The task that runs the command
-    /// receives how the command has ended.
-    Command(tokio::sync::oneshot::Sender<Result<End, FailedExec>>),
+    /// The command of a hook, or of an `exec` probe or drain.
+    Command {
+        /// The task that runs the command receives how the command has ended.
+        waiting: tokio::sync::oneshot::Sender<Result<End, FailedExec>>,
+        rest: Rest,
+    },
+}
+
+/// What happens to the members of a command's process group that outlive the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// They live on: a hook may start a daemon.
+    Lives,
+    /// They are killed: a probe runs again and again, and each time could leave one behind.
+    Killed,
 }
 
 /// A process or a hook that is to be started.

@@ -20,7 +20,7 @@ use crate::os::on_thread::on_thread;
 use crate::os::spawn::{FailedExec, SpawnError, SpawnRequest, open_directory};
 use crate::os::{Pid, is_own_lack};
 use crate::supervisor::executor::LONGEST_START;
-use crate::supervisor::message::{Role, SharedChildren};
+use crate::supervisor::message::{Rest, Role, SharedChildren};
 use crate::types::{End, Signal, harmless, human};
 
 /// The time limit of the search for the cause of a failed exec.
@@ -91,10 +91,12 @@ impl Drop for Running {
 pub(crate) async fn run(
     request: SpawnRequest,
     children: SharedChildren,
+    rest: Rest,
     limit: Duration,
 ) -> Result<(), Failure> {
     let pid = Cell::new(None);
-    let mut end = pin!(end_of(request, Rc::clone(&children), |started| pid.set(Some(started))));
+    let started = |started| pid.set(Some(started));
+    let mut end = pin!(end_of(request, Rc::clone(&children), rest, started));
     match timeout(limit, &mut end).await {
         Ok(Ok(End::Code(0))) => Ok(()),
         Ok(Ok(end)) => Err(format!("its command {end}").into()),
@@ -114,6 +116,7 @@ pub(crate) async fn run(
 
 /// Like [`run`], but if the command fails, `explain` makes the failure from the reason and the end
 /// of the command's output. `request` makes the command, which writes its output to the given pipe.
+/// What is left of the command's group is killed at its end.
 pub(crate) async fn run_captured(
     request: impl FnOnce(PipeWriter) -> io::Result<SpawnRequest>,
     children: SharedChildren,
@@ -122,7 +125,7 @@ pub(crate) async fn run_captured(
 ) -> Result<(), Failure> {
     let (reader, writer) = pipe()?;
     let mut reader = PipeReader::from_owned_fd(reader.into())?;
-    let mut run = pin!(run(request(writer)?, children, limit));
+    let mut run = pin!(run(request(writer)?, children, Rest::Killed, limit));
     let (mut output, mut chunk) = (Vec::new(), [0; 4096]);
     let mut keep = |chunk: &[u8]| {
         output.extend(chunk);
@@ -157,6 +160,7 @@ pub(crate) async fn run_captured(
 pub(crate) async fn end_of(
     mut request: SpawnRequest,
     children: SharedChildren,
+    rest: Rest,
     started: impl FnOnce(Pid),
 ) -> Result<End, SpawnError> {
     let path = request.command.first().map(PathBuf::from).unwrap_or_default();
@@ -165,8 +169,8 @@ pub(crate) async fn end_of(
         let opened = on_thread(LONGEST_START, move || open_directory(&path)).await;
         request.directory = Some(opened.unwrap_or_else(|why| Err(other(why.to_string())))?);
     }
-    let (sender, end) = oneshot::channel();
-    let pid = children.borrow_mut().start(request, Role::Command(sender))?;
+    let (waiting, end) = oneshot::channel();
+    let pid = children.borrow_mut().start(request, Role::Command { waiting, rest })?;
     started(pid);
     let mut running = Running { pid, end };
     match (&mut running.end).await {

@@ -55,6 +55,25 @@ fn a_server_that_hangs_is_drained_stopped_and_restarted() {
     assert_eq!((others("base"), others("b")), (1, 1), "{}", ended.record);
 }
 
+// holds: C733
+#[test]
+fn a_probe_leaves_no_process_behind() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command: [CHILD, a]
+            liveness:
+              exec: [sh, -c, 'pgrep -xc sleep >>DIR/left; sleep 4321 & exit 0']
+              interval: 20ms
+        ",
+    );
+    let lines = || std::fs::read_to_string(drainit.path("left")).unwrap_or_default();
+    drainit.wait_until("probed", || lines().lines().count() > 5);
+    assert!(lines().lines().all(|left| left == "0"), "{}", lines());
+}
+
 // holds: C232, C241, C243, C244, C245, C258
 #[test]
 fn missing_watchdog_messages_end_the_container_if_nothing_restarts_the_process() {

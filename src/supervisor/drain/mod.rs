@@ -19,7 +19,7 @@ use crate::os::spawn::SpawnRequest;
 use crate::supervisor::drain::envoy::EnvoyDrain;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::launch::StartError;
-use crate::supervisor::message::SharedChildren;
+use crate::supervisor::message::{Rest, SharedChildren};
 use crate::supervisor::run_command;
 
 /// drainit repeats a failed drain request until the drain has lasted this long. If the drain is
@@ -70,7 +70,7 @@ impl RunningDrain {
                 let (request, children) = (command(&exec.command), Rc::clone(children));
                 Self::Task(LocalTask::begin(async move {
                     let result = match request {
-                        Ok(request) => run_command::run(request, children, limit)
+                        Ok(request) => run_command::run(request, children, Rest::Lives, limit)
                             .await
                             .map_err(|failure| failure.why),
                         Err(error) => Err(error.to_string()),

@@ -10,7 +10,7 @@ use crate::os::descendants::{has_only_zombies, list, members_of_group};
 use crate::os::kill::{Group, group, kill_group};
 use crate::supervisor::children::Ended;
 use crate::supervisor::executor::{Executor, with_cont};
-use crate::supervisor::message::{Message, Role};
+use crate::supervisor::message::{Message, Rest, Role};
 use crate::types::{ProcessId, Signal, Time};
 
 /// The pause between two scans of the groups. The scans are needed because a member of a group can
@@ -58,8 +58,14 @@ impl LeftGroup {
 
 impl Executor {
     /// Whether the process group of a process that has ended has other members. If so, drainit
-    /// signals the group from now on. Returns `false` for a oneshot that has completed.
+    /// signals the group from now on. Returns `false` for a oneshot that has completed. Kills what
+    /// the command of a probe leaves behind.
     pub(crate) fn leaves_group(&mut self, ended: &Ended) -> bool {
+        if let (Some(Role::Command { rest: Rest::Killed, .. }), None) = (&ended.role, &ended.failed)
+        {
+            // Usually there is no such group.
+            let _ = kill_group(ended.pid, Signal::KILL);
+        }
         let Some(Role::Process(process)) = ended.role else { return false };
         // A start that was given up, or whose program never ran, has left no group.
         let current = [self.instances[process.index()].pid, self.launching(process)];

@@ -12,7 +12,7 @@ use crate::os::kill::kill_group_of_child;
 use crate::report::messages;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::launch::StartError;
-use crate::supervisor::message::{Message, Role, Start};
+use crate::supervisor::message::{Message, Rest, Role, Start};
 use crate::supervisor::preparation::{Files, Preparation};
 use crate::supervisor::run_command;
 use crate::types::{ProcessId, Signal};
@@ -101,8 +101,9 @@ impl Executor {
         let (name, status_board) = (self.hook_name(id), Rc::clone(&self.status_board));
         let pid = Rc::new(Cell::new(None));
         let started = Rc::clone(&pid);
-        let end =
-            run_command::end_of(request, Rc::clone(&self.children), move |is| pid.set(Some(is)));
+        let end = run_command::end_of(request, Rc::clone(&self.children), Rest::Lives, move |is| {
+            pid.set(Some(is))
+        });
         self.run_as_hook(id, started, async move {
             let end = end.await;
             // The last lines of the hook come before the line about its end.
@@ -153,7 +154,7 @@ impl Executor {
         // The hook is killed now and not when the task is dropped, because a sweep may follow, and
         // the hook is not to get the SIGTERM of the sweep.
         if let Some(pid) = hook.pid.get()
-            && matches!(self.children.borrow().role(pid), Some(Role::Command(_)))
+            && matches!(self.children.borrow().role(pid), Some(Role::Command { .. }))
         {
             let _ = kill_group_of_child(pid, Signal::KILL);
         }

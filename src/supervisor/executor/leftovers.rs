@@ -21,7 +21,7 @@ impl Executor {
         // Whether drainit has already killed a child with this pid.
         let is_killed = |pid| match children.role(pid) {
             // The command was killed together with its hook or drain.
-            Some(Role::Command(_)) => true,
+            Some(Role::Command { .. }) => true,
             // The start of the process was given up.
             Some(Role::Process(process)) => {
                 let current = &instances[process.index()];

@@ -396,7 +396,7 @@ impl Executor {
                 }
                 None
             }
-            Some(Role::Command(waiting)) => {
+            Some(Role::Command { waiting, .. }) => {
                 // This fails if the hook, probe or drain was dropped and does not wait any more.
                 let _ = waiting.send(failed.map_or(Ok(end), Err));
                 None

@@ -227,6 +227,10 @@ pub(crate) fn socket_path(text: &str) -> Result<PathBuf, Invalid> {
     if text.starts_with("unix:") {
         return Err(Invalid::new("not a path", "write the path without `unix:`"));
     }
+    if text.starts_with('@') {
+        let help = "let the process listen at a path; a file whose name begins with `@` is `./@…`";
+        return Err(Invalid::new("an abstract name, and drainit uses only paths", help));
+    }
     path(text)
 }
 
@@ -476,5 +480,6 @@ mod tests {
         assert!(socket_path(&"a".repeat(107)).is_ok());
         assert!(socket_path(&"a".repeat(108)).is_err());
         assert!(socket_path("").is_err());
+        assert!(socket_path("@a").is_err() && http("unix:@a:/ready").is_err());
     }
 }
