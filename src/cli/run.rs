@@ -81,11 +81,10 @@ fn start(
     let signals =
         signals.map_err(|error| (format!("cannot set up: {error}"), exit_code::SOFTWARE))?;
     let paths = args.files.paths();
-    let remedy = match args.files.named().is_empty() {
-        true => args.args.first().and_then(|word| misread::unnamed_config(word)),
-        false => misread::open_entrypoint(),
-    };
-    let with_remedy = |error: &str| match &remedy {
+    let is_unnamed = args.files.named().is_empty();
+    let word = args.args.first().filter(|_| is_unnamed);
+    let unnamed = word.and_then(|word| misread::unnamed_config(word));
+    let with_remedy = |error: &str, remedy: &Option<String>| match remedy {
         Some(remedy) => harmless(&format!("{error}; {remedy}")).into_owned(),
         None => harmless(error).into_owned(),
     };
@@ -95,7 +94,9 @@ fn start(
     let loaded = open(LONGEST_READ, &what, move || load::load(&files, &variables))?;
     let loaded = loaded.map_err(|problems| {
         complain(output, *format, &problems);
-        (with_remedy("the config is wrong; nothing was started"), exit_code::CONFIG)
+        let foreign = misread::foreign_config(&problems).filter(|_| !is_unnamed);
+        let remedy = unnamed.clone().or(foreign);
+        (with_remedy("the config is wrong; nothing was started", &remedy), exit_code::CONFIG)
     })?;
     *format = loaded.config.logging.format;
     complain(output, *format, &loaded.warnings);
@@ -106,7 +107,7 @@ fn start(
         return Ok(exec::run(&ExecOptions::new(command)));
     }
     let args = args::route(&loaded.config, &arguments)
-        .map_err(|error| (with_remedy(&error.to_string()), exit_code::USAGE))?;
+        .map_err(|error| (with_remedy(&error.to_string(), &unnamed), exit_code::USAGE))?;
     let wrong = |error: String| (harmless(&error).into_owned(), exit_code::CONFIG);
     let control = loaded.config.control.clone();
     let listeners = open(LONGEST_OPEN, "`control`", move || Listeners::bind(&control))?;

@@ -117,6 +117,24 @@ fn a_refused_request_is_repeated_for_2_s_and_then_only_min_is_held() {
     assert_eq!(hesitates.posts().len(), 3);
 }
 
+// holds: C734
+#[test]
+fn a_request_is_repeated_until_the_answer_says_that_the_drain_is_over() {
+    let busy =
+        Admin::tcp(0).answer("/drain", &[Answer::Ok, Answer::Status(503), Answer::Status(204)]);
+    let drain = format!("http: {{url: 'http://{}/drain', until: 204, time: 8s}}", busy.address());
+    let Some(drainit) = start(&drain, "") else { return };
+    let ended = stop(drainit, "complete");
+    assert_asked(&ended, ended.asked, ms(1000)..LATE);
+    assert_eq!(busy.posts().len(), 3);
+    // The answer never comes.
+    let busy = Admin::tcp(0);
+    let drain = format!("http: {{url: 'http://{}/drain', until: 204, time: 2s}}", busy.address());
+    let Some(drainit) = start(&drain, "") else { return };
+    let ended = stop(drainit, "its time is over");
+    assert_asked(&ended, ended.asked, ms(2000)..LATE);
+}
+
 #[test]
 fn the_error_of_a_request_is_reported_even_if_the_drain_is_shorter_than_the_retries() {
     // Nobody listens at the address.

@@ -105,6 +105,10 @@ fn pid_1_says_that_an_entrypoint_without_dashes_takes_options_of_the_processes()
         rig.run_with(&[&["run"], args].concat()).assert_code(code).assert_line(remedy);
     }
     Rig::not_init().run_with(&["run", "--help"]).assert_code(0).assert_no_line("ENTRYPOINT");
+    for text in ["processes: {a: {comand: [a]}}", "proceses: {}", "processes: 5"] {
+        let Some(rig) = Rig::new() else { return };
+        rig.run(text).assert_code(78).assert_no_line("ENTRYPOINT");
+    }
     let Some(rig) = Rig::new() else { return };
     let ended = rig.args(&["--", "--help"]).run(CONFIG);
     ended.assert_code(2).assert_no_line("ENTRYPOINT");

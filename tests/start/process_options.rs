@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::support::http::{free_address, get};
+use crate::support::namespace::is_root_for;
 use crate::support::{Rig, Stream};
 
 // holds: C326, C327, C360
@@ -103,6 +104,30 @@ fn stderr_goes_to_stdout_with_and_without_a_prefix() {
         let expected: String = (1..=4).map(|number| format!("{prefix}{number}\n")).collect();
         assert_eq!(ended.assert_code(0).text(Stream::Stdout), expected, "{}", ended.record);
     }
+}
+
+// holds: C736
+#[test]
+fn a_program_that_changes_its_user_can_open_dev_stdout() {
+    if !is_root_for("another user") {
+        return;
+    }
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.run(
+        "
+        processes:
+          a:
+            command:
+              - setpriv
+              - --reuid=65534
+              - --clear-groups
+              - sh
+              - -c
+              - echo to stdout >/dev/stdout; echo to stderr >/dev/stderr; cat </dev/stdout || echo no
+            log: {}
+        ",
+    );
+    ended.assert_line("^.a. to stdout").assert_line("^.a. to stderr").assert_line("^.a. no$");
 }
 
 // holds: C431, C441, C444, C445, C446

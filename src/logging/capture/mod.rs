@@ -20,6 +20,7 @@ use std::task::Poll;
 use std::time::SystemTime;
 
 use nix::errno::Errno;
+use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchown, read};
 use regex_lite::Regex;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -341,8 +342,12 @@ impl OutputCapture {
 }
 
 /// Makes a pipe belong to the user of a process: many programs open `/dev/stdout`, and Linux then
-/// checks the permission again.
+/// checks the permission again. The process itself may become another user, as `gosu` and `setpriv`
+/// do, so everybody may write. Only a process that has the pipe, or may look at such a process, can
+/// open the pipe; only the owner can open it to read, and so take lines away.
 pub(crate) fn give_to(user: Option<&User>, pipe: &PipeWriter) {
+    // The result is ignored: without this mode, only such a process fails.
+    let _ = fchmod(pipe, Mode::from_bits_truncate(0o622));
     if let Some(user) = user {
         // The result is ignored: without the privilege to change the owner, the process runs as
         // drainit's user, who already owns the pipe.

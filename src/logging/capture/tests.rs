@@ -220,6 +220,7 @@ fn the_pipes_are_closed_on_exec_and_belong_to_the_user() {
                 let stat = fstat(end).unwrap();
                 assert_eq!((stat.st_uid, stat.st_gid), (12_345, 54_321));
             }
+            assert_eq!(fstat(end).unwrap().st_mode & 0o777, 0o622);
         }
     });
 }

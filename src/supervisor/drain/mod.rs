@@ -28,6 +28,9 @@ use crate::supervisor::run_command;
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
+/// The pause before the request is repeated because of `until`: short beside a drain of seconds.
+const UNTIL_PAUSE: Duration = Duration::from_millis(500);
+
 /// A drain under way.
 pub(crate) enum RunningDrain {
     Envoy(Rc<EnvoyDrain>),
@@ -60,7 +63,8 @@ impl RunningDrain {
                 // time limit for reading the file is shorter than the drain, so that the report can
                 // name the file.
                 let reading = RETRY.min(longest / 2);
-                let retrying = RETRY.min(longest.saturating_sub(RETRY_PAUSE));
+                let at_most = if http.until.is_some() { longest } else { RETRY.min(longest) };
+                let retrying = at_most.min(longest.saturating_sub(RETRY_PAUSE));
                 Self::Task(LocalTask::begin(async move {
                     let result = send_request(&http, reading, retrying, limit).await;
                     target.ended(result, "its drain request");
@@ -135,12 +139,17 @@ async fn send_request(
     }
     loop {
         let left = limit.saturating_sub(began.elapsed());
-        // A refused request is sent again; an accepted request is not. The body of the answer does
-        // not matter.
-        let error = match send(&target.address, request.clone(), left).await {
-            Ok(status) if status.is_success() => return Ok(()),
-            Ok(status) => RequestError::Status(status),
-            Err(error) => error,
+        // A refused request is sent again; an accepted request is not, unless it waits for another
+        // status. The body of the answer does not matter.
+        let error = match (send(&target.address, request.clone(), left).await, http.until) {
+            (Ok(status), Some(until)) if status.as_u16() == until => return Ok(()),
+            (Ok(_), Some(_)) => {
+                sleep(UNTIL_PAUSE).await;
+                continue;
+            }
+            (Ok(status), None) if status.is_success() => return Ok(()),
+            (Ok(status), None) => RequestError::Status(status),
+            (Err(error), _) => error,
         };
         if began.elapsed() + RETRY_PAUSE > retrying {
             return Err(error.to_string());

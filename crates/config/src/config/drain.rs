@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::only_if;
 use crate::config::{Address, HttpTarget};
 use crate::load::diagnostics::diagnostic::quote;
-use crate::load::forms::{Catchable, Listener};
+use crate::load::forms::{Catchable, HttpStatus, Listener};
 use crate::load::key::{At, Form, Later, List, Shape, Table};
 use crate::load::read::command::{Command, Verbatim};
 use crate::load::read::reader::{Fields, Reader};
@@ -163,6 +163,7 @@ impl EnvoyDrain {
 /// `drain.http`: one request; a 2xx answer, at any moment within `time`, reports that the drain is
 /// complete.
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[table(settle = Self)]
 pub struct HttpDrain {
     /// The URL of the request. <!-- C389 --> Example: `url: "unix:/run/app.sock:/drain"`
     #[key(required = "add it: `url: http://127.0.0.1:8080/drain`")]
@@ -176,8 +177,27 @@ pub struct HttpDrain {
     /// `headers: {authorization: {file: /run/secrets/token}}`
     #[key(form = Headers, default = "none")]
     pub headers: Vec<Header>,
+    /// The request is repeated until the answer has this status, for a process that answers before
+    /// it is drained. <!-- C734 --> Unset: the first 2xx answer ends the drain, which `check` warns
+    /// of. <!-- C735 --> Example: `until: 204`
+    #[key(form = HttpStatus, default = "none")]
+    pub until: Option<u16>,
     #[key(flatten)]
     pub times: DrainTimes,
+}
+
+impl HttpDrain {
+    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
+        if self.until.is_none() && fields.get("until").is_none() && reader.problems.is_check() {
+            let message = "the first 2xx answer ends the drain";
+            let problem = reader.problems.warning(fields.key("url"), message);
+            problem.help(
+                "if the process answers before it is drained, write `until:` with the status that it \
+                 answers once it is; `until: 200` if its answer is the end",
+            );
+        }
+        Some(self)
+    }
 }
 
 /// A header field of a request.

@@ -95,6 +95,8 @@ pub(crate) struct True;
 pub(crate) struct Catchable;
 /// A signal that can end a process.
 pub(crate) struct StopSignal;
+/// A status of HTTP that ends a request.
+pub(crate) struct HttpStatus;
 /// The path of a Unix socket.
 pub(crate) struct SocketPath;
 /// `HOST:PORT` to connect to.
@@ -113,6 +115,7 @@ leaf! {
     True => bool: Shape::True, values::only_true;
     u32 => u32: Shape::Count, values::number;
     AtLeastOne => u32: Shape::Count, values::positive_number;
+    HttpStatus => u16: Shape::Number("status from 200 to 599", "^[2-5][0-9][0-9]$"), values::http_status;
     u8 => u8: Shape::Count, values::exit_code;
     Name => String: Shape::Filled("name"), |text: &str| Ok(text.to_owned());
     Listener => String: Shape::Filled("listener"), values::listener;

@@ -122,6 +122,7 @@ fn the_content_of_a_file_becomes_the_value() {
     };
     assert_eq!(token(b"abc\n").unwrap(), ["T=abc"]);
     assert_eq!(token(b"a\nb\r\n\n").unwrap(), ["T=a\nb"]);
+    assert_eq!(token(b" a \t\n").unwrap(), ["T= a \t"], "only newlines are removed");
     assert_eq!(token(b"${A} $$ # 'x'").unwrap(), ["T=${A} $$ # 'x'"], "the file is not a template");
     assert_eq!(token(b"").unwrap(), ["T="]);
     assert!(token(b"geheim\0").unwrap_err().contains("has a NUL byte at byte 6"));
@@ -205,6 +206,29 @@ fn env_files_are_read_alike_at_the_start_and_with_the_config() {
     dir.write("a.env", b"# c\nexport A=1\nB=\"${A}-${HOST}-${DEFAULT}\"\nC='${A}'\nHOST\nNONE\n");
     let found = at_start(&keys(true), &[("HOST", "h")]).unwrap();
     assert_eq!(found, ["A=1", "B=1-h-d", "C=${A}", "HOST=h", "B=x"]);
+}
+
+// holds: C256
+#[test]
+fn the_variables_of_an_env_file_are_unknown_behind_its_end() {
+    let dir = TempDir::new();
+    let (a, b) = (dir.write("a.env", b"A=1\n"), dir.write("b.env", b"B=${A:-none}\n"));
+    let (a, b) = (a.display(), b.display());
+    for read in ["config", "start"] {
+        let config = config(&format!(
+            "processes:
+  one: {{command: [a], env_file: [{{path: {a}, read: {read}}}, {{path: {b}, read: {read}}}]}}
+  two: {{command: [a], env_file: [{{path: {b}, read: {read}}}], environment: {{C: '${{A:-none}}'}}}}"
+        ));
+        let found = config.processes.iter().map(|process| {
+            let mut process = Process::clone(process);
+            process.environment =
+                at_start::variables(&process, &[], &Environment::default()).unwrap();
+            variables(&process)
+        });
+        let expected: [&[&str]; 2] = [&["A=1", "B=none"], &["B=none", "C=none"]];
+        assert_eq!(found.collect::<Vec<_>>(), expected, "{read}");
+    }
 }
 
 // holds: C14, C271

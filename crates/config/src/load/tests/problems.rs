@@ -65,6 +65,7 @@ fn every_fault_of_a_process_has_a_message_and_a_place() {
             "the name is missing",
         ),
         ("drain: {envoy: {admin: 'unix:/a', exit_at: 99999999999999999999}}", 48, "too large"),
+        ("drain: {http: {url: 'unix:/a', until: 99}}", 43, "`until` is `99`: not a status"),
         ("required: false", 5, "its exit stops the container"),
         ("required: false\n    on_exit: failure-shutdown", 5, "its exit stops the container"),
         ("log: {mode: inherit, prefix: x}", 26, "cannot prefix the lines"),

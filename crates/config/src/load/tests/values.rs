@@ -7,8 +7,8 @@ use crate::config::{
     Liveness, LogMode, Process, ProcessKind, RestartPolicy, SignalDrain, StartCondition,
 };
 use crate::load::key::Table;
-use crate::load::testing::{load, variables};
-use crate::load::tests::{process_in, process_with};
+use crate::load::testing::{checked, load, variables};
+use crate::load::tests::{lines, process_in, process_with};
 use crate::types::Signal;
 
 fn process(keys: &str) -> Process {
@@ -279,7 +279,7 @@ fn header_fields_are_checked_and_no_value_is_shown() {
     }
 }
 
-// holds: C366, C383, C390, C394, C642
+// holds: C366, C383, C390, C394, C642, C735
 #[test]
 fn each_kind_of_drain_is_read() {
     let drain = |text: &str| process(&format!("drain: {{{text}}}")).drain.unwrap();
@@ -287,6 +287,16 @@ fn each_kind_of_drain_is_read() {
     let http = drain("http: {url: 'http://127.0.0.1:8080/drain', time: 20s, min: 1s}");
     assert_eq!((http.time, http.min), (seconds(20), seconds(1)));
     assert!(matches!(http.method, DrainMethod::Http(HttpDrain { method: HttpMethod::Post, .. })));
+    let until = |text: &str| {
+        let text = format!("http: {{url: 'http://127.0.0.1:80/', {text}}}");
+        let found = checked(&process_with(&format!("drain: {{{text}}}")), &[]);
+        match drain(&text).method {
+            DrainMethod::Http(http) => (http.until, lines(&found)),
+            _ => panic!(),
+        }
+    };
+    assert_eq!(until("until: 204"), (Some(204), vec![]));
+    assert_eq!(until(""), (None, vec!["4:20 the first 2xx answer ends the drain".to_owned()]));
     let exec = drain("exec: [/app/drain, --now]");
     assert_eq!((exec.time, exec.min), (seconds(15), seconds(0)));
     assert!(matches!(&exec.method, DrainMethod::Exec(words) if words.command.len() == 2));
