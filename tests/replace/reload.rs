@@ -373,7 +373,7 @@ fn a_stop_wins_and_a_second_reload_waits() {
 
 // holds: C731
 #[test]
-fn a_config_that_is_swapped_while_a_reload_reads_it_is_taken_over_whole() {
+fn a_config_that_is_swapped_during_a_reload_is_taken_over_whole() {
     let Some(rig) = Rig::new() else { return };
     for version in ["old", "new"] {
         fs::create_dir_all(rig.path(&format!("cfg/..{version}"))).unwrap();

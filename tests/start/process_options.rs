@@ -108,7 +108,7 @@ fn stderr_goes_to_stdout_with_and_without_a_prefix() {
 
 // holds: C736
 #[test]
-fn a_program_that_changes_its_user_can_open_dev_stdout() {
+fn a_program_that_changes_the_user_can_open_dev_stdout() {
     if !is_root_for("another user") {
         return;
     }

@@ -42,7 +42,7 @@ struct Seen {
     found: Option<(Identity, Rc<String>)>,
 }
 
-/// What another content or another file would change.
+/// The facts about a file that change with its content, or if another file takes its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     file: (u64, u64),
@@ -185,7 +185,7 @@ mod tests {
         std::fs::remove_file(dir.path("a")).unwrap();
         let add = |attempt| drop((attempt == 1).then(|| dir.write("a", b"3")));
         assert_eq!(both(&dir, add).unwrap(), ["3", "new"]);
-        // Another file with the same content is no change.
+        // Another file with the same content counts as the same file.
         let again = |attempt: u32| {
             let name = dir.write(&attempt.to_string(), b"3");
             std::fs::rename(name, dir.path("a")).unwrap();

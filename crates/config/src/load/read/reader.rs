@@ -426,9 +426,12 @@ impl<'a> Reader<'a> {
         let Invalid { mut why, mut help } = bad;
         let value = match &text.raw {
             Some(raw) if !text.used.is_empty() => quote(raw),
-            _ if text.text.is_empty() => "empty".to_owned(),
-            Some(raw) => format!("{}, from {}", quote(&text.text), quote(raw)),
-            None => quote(&text.text),
+            raw => {
+                let from = raw.as_ref().map(|raw| format!(", from {}", quote(raw)));
+                let is_empty = text.text.is_empty();
+                let value = if is_empty { "empty".to_owned() } else { quote(&text.text) };
+                value + &from.unwrap_or_default()
+            }
         };
         let values = text.used.iter().filter_map(|(name, _)| self.variables.get_non_empty(name));
         if values.into_iter().any(|(value, _)| shares_text(&format!("{why}\n{help}"), value)) {

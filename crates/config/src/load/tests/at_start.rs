@@ -210,7 +210,7 @@ fn env_files_are_read_alike_at_the_start_and_with_the_config() {
 
 // holds: C256
 #[test]
-fn the_variables_of_an_env_file_are_unknown_behind_its_end() {
+fn the_variables_of_an_env_file_are_unknown_behind_the_end() {
     let dir = TempDir::new();
     let (a, b) = (dir.write("a.env", b"A=1\n"), dir.write("b.env", b"B=${A:-none}\n"));
     let (a, b) = (a.display(), b.display());
