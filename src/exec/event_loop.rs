@@ -98,7 +98,7 @@ impl<'a> CommandLoop<'a> {
             if let Some(end) = self.reap()? {
                 return Ok(end);
             }
-            if received.is_some_and(is_about_child) {
+            if received.is_some_and(ReceivedSignal::is_about_child) {
                 self.follow_stop()?;
             }
             if let Some(end) = self.handle(Event::Tick) {
@@ -113,7 +113,7 @@ impl<'a> CommandLoop<'a> {
 
     fn receive(&mut self, received: ReceivedSignal) -> io::Result<()> {
         (self.say)(Step::Received(received));
-        if is_about_child(received) {
+        if received.is_about_child() {
             return Ok(());
         }
         let signal = received.signal;
@@ -263,10 +263,4 @@ impl<'a> CommandLoop<'a> {
         }
         Ok(())
     }
-}
-
-/// Whether the kernel reports with this signal that a child has ended or was suspended. A SIGCHLD
-/// from a process is handled like any other signal.
-fn is_about_child(received: ReceivedSignal) -> bool {
-    received.signal == Signal::CHLD && received.sender.is_none()
 }

@@ -129,14 +129,8 @@ fn say_step(options: &ExecOptions, child: Pid, step: Step) {
             tell(&message.to_string());
         }
         _ if !options.verbose => {}
-        Step::Received(received) => match (received.signal, received.sender) {
-            (Signal::CHLD, None) => {}
-            (signal, None) => tell(&format!("{signal} received")),
-            (signal, Some(sender)) if sender.pid == 0 => {
-                tell(&format!("{signal} received from outside the container"));
-            }
-            (signal, Some(sender)) => tell(&format!("{signal} received from pid {}", sender.pid)),
-        },
+        Step::Received(received) if received.is_about_child() => {}
+        Step::Received(received) => tell(&received.to_string()),
         Step::Sent(signal, Ok(_)) => tell(&format!("{signal} sent to pid {child}")),
         Step::Reaped(Reaped::Child(pid, end)) => tell(&format!("pid {pid}: {end}")),
         Step::Reaped(_) | Step::Decided(_) | Step::Halting | Step::EndedUnasked(_) => {}

@@ -23,9 +23,9 @@ use crate::os::clock;
 use crate::os::clock::Timer;
 use crate::os::panic_hook;
 use crate::os::reap::REAP_AT_ONCE;
-use crate::os::signal::ReceivedSignal;
 use crate::os::signal::fd::{SignalStream, Signals};
 use crate::os::signal::mask::only;
+use crate::os::signal::{ReceivedSignal, Sender};
 use crate::os::sys;
 use crate::os::sys::SignalSet;
 use crate::os::terminal;
@@ -293,20 +293,7 @@ impl EventLoop {
         if received.signal == Signal::CHLD {
             return Ok(());
         }
-        match received.sender {
-            Some(sender) if sender.pid == 0 => {
-                tracing::info!("{} received from outside the container", received.signal);
-            }
-            Some(sender) => {
-                tracing::info!(
-                    "{} received from pid {} (uid {})",
-                    received.signal,
-                    sender.pid,
-                    sender.uid
-                );
-            }
-            None => tracing::info!("{} received", received.signal),
-        }
+        tracing::info!("{received}");
         if self.reload_signal == Some(received.signal) {
             self.executor.reloads.want(None);
             return Ok(());
@@ -316,7 +303,7 @@ impl EventLoop {
         // drainit suspends itself, as a user expects after Ctrl-Z. But if a process has sent the
         // SIGTSTP and drainit has forwarded it to a child, drainit continues to run.
         if received.signal == Signal::TSTP
-            && (received.sender.is_none() || !self.has_receiver(Signal::TSTP, |_| true))
+            && (received.sender == Sender::Kernel || !self.has_receiver(Signal::TSTP, |_| true))
         {
             self.signals.stop_self()?;
         } else if !has_effect && Self::is_worth_warning(received.signal) {

@@ -126,6 +126,7 @@ impl SignalStream {
 mod tests {
     use super::*;
     use crate::os::Peer;
+    use crate::os::signal::Sender;
     use crate::testing::isolated::in_own_process;
     use crate::types::Signal;
 
@@ -135,6 +136,7 @@ mod tests {
 
     // The tests signal their own thread: a signal to the whole process would kill the test harness.
 
+    // holds: S261
     #[test]
     fn every_signal_arrives_with_sender() {
         in_own_process("os::signal::fd::tests::every_signal_arrives_with_sender", || {
@@ -146,10 +148,20 @@ mod tests {
                 sys::raise(signal).unwrap();
                 let sender = Peer { pid: own_pid(), uid: nix::unistd::getuid().as_raw() };
                 // A SIGPIPE that drainit causes itself is ignored.
-                let expected = ReceivedSignal { signal, sender: Some(sender) };
+                let expected = ReceivedSignal { signal, sender: Sender::Process(sender) };
                 let expected = Some(expected).filter(|_| signal != Signal::PIPE);
                 let received = signals.wait().unwrap();
                 assert_eq!(received, Vec::from_iter(expected));
+            }
+            // A sender can write any pid into these signals; it has written 0 here.
+            for code in [libc::SI_QUEUE, libc::SI_TIMER, -60] {
+                sys::raise_with(Signal::TERM, code).unwrap();
+                let [received] = signals.wait().unwrap().try_into().unwrap();
+                assert_eq!(
+                    received.to_string(),
+                    "SIGTERM received, queued by a process that hides its pid",
+                    "{code}"
+                );
             }
         });
     }

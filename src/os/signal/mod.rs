@@ -3,17 +3,18 @@
 pub mod fd;
 pub mod mask;
 
+use std::fmt;
+
 use crate::os::Peer;
 use crate::os::sys::Arrived;
+pub use crate::os::sys::Sender;
 pub(crate) use crate::os::sys::describe;
 use crate::types::Signal;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceivedSignal {
     pub signal: Signal,
-    /// The process that sent the signal; `None` if the kernel sent it (because of a terminal, a
-    /// timer or the end of a child).
-    pub sender: Option<Peer>,
+    pub sender: Sender<Peer>,
 }
 
 impl ReceivedSignal {
@@ -21,8 +22,38 @@ impl ReceivedSignal {
     /// by writing to an output without a reader.
     pub(crate) fn from_kernel(arrived: Arrived) -> Option<Self> {
         let signal = Signal::from_number(arrived.number)?;
-        let sender = arrived.sender.map(|(pid, uid)| Peer { pid, uid });
-        let is_own = sender.is_some_and(|sender| sender.pid == std::process::id().cast_signed());
-        (!(is_own && signal == Signal::PIPE)).then_some(Self { signal, sender })
+        let own = std::process::id().cast_signed();
+        let sender = match arrived.sender {
+            Sender::Process((pid, _)) if pid == own && signal == Signal::PIPE => return None,
+            Sender::Process((pid, uid)) => Sender::Process(Peer { pid, uid }),
+            Sender::Kernel => Sender::Kernel,
+            Sender::Unproven => Sender::Unproven,
+        };
+        Some(Self { signal, sender })
+    }
+
+    /// Whether the kernel reports with this signal that a child has ended or was suspended. A
+    /// SIGCHLD from a process is handled like any other signal.
+    pub(crate) fn is_about_child(self) -> bool {
+        self.signal == Signal::CHLD && self.sender == Sender::Kernel
+    }
+}
+
+impl fmt::Display for ReceivedSignal {
+    /// Writes the line of the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let signal = self.signal;
+        match self.sender {
+            Sender::Kernel => write!(f, "{signal} received"),
+            Sender::Process(Peer { pid: 0, .. }) => {
+                write!(f, "{signal} received from outside the container")
+            }
+            Sender::Process(Peer { pid, uid }) => {
+                write!(f, "{signal} received from pid {pid} (uid {uid})")
+            }
+            Sender::Unproven => {
+                write!(f, "{signal} received, queued by a process that hides its pid")
+            }
+        }
     }
 }

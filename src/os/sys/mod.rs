@@ -127,6 +127,20 @@ pub(crate) fn raise(signal: Signal) -> io::Result<()> {
     checked(libc::c_int::try_from(result).unwrap_or(-1)).map(drop)
 }
 
+/// Sends a signal to the calling thread only, with this `si_code` and nothing else in it.
+#[cfg(test)]
+pub(crate) fn raise_with(signal: Signal, code: i32) -> io::Result<()> {
+    // SAFETY: all zeroes is a valid siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    (info.si_signo, info.si_code) = (signal.number(), code);
+    // SAFETY: `info` is valid to read for the duration of the call; the rest are integers.
+    let result = unsafe {
+        let (process, thread, call) = (libc::getpid(), libc::gettid(), libc::SYS_rt_tgsigqueueinfo);
+        libc::syscall(call, process, thread, signal.number(), &raw const info)
+    };
+    checked(libc::c_int::try_from(result).unwrap_or(-1)).map(drop)
+}
+
 /// Ignores a signal, as a careless parent might.
 #[cfg(test)]
 pub(crate) fn ignore(signal: i32) -> io::Result<()> {
@@ -169,13 +183,29 @@ pub(crate) fn set_mask(mask: SignalSet) -> io::Result<SignalSet> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrived {
     pub(crate) number: i32,
-    /// The pid and the real user id of the sender; `None` if the kernel sent the signal.
-    pub(crate) sender: Option<(i32, u32)>,
+    pub(crate) sender: Sender<(i32, u32)>,
 }
 
-/// Whether this `si_code` means a signal from a process.
-fn is_sent(code: i32) -> bool {
-    matches!(code, libc::SI_USER | libc::SI_TKILL | libc::SI_QUEUE)
+/// The sender of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender<P> {
+    /// The kernel itself, because of a terminal or the end of a child.
+    Kernel,
+    /// The process whose pid and real user id the kernel has noted.
+    Process(P),
+    /// A process that has written the pid and the user id itself (rt_sigqueueinfo(2)), so that they
+    /// prove nothing.
+    Unproven,
+}
+
+/// The sender of a signal with this `si_code`. The kernel lets a process write every negative code
+/// but `SI_TKILL` into a signal for another process, and then also any pid.
+fn sender<P>(code: i32, process: impl FnOnce() -> P) -> Sender<P> {
+    match code {
+        libc::SI_USER | libc::SI_TKILL => Sender::Process(process()),
+        ..0 => Sender::Unproven,
+        _ => Sender::Kernel,
+    }
 }
 
 /// Duplicates a descriptor to the lowest free number from `least` on. The duplicate is
@@ -213,7 +243,7 @@ pub(crate) fn read_signal(descriptor: impl AsFd) -> io::Result<Option<Arrived>> 
             let info = unsafe { info.assume_init() };
             let number = i32::try_from(info.ssi_signo).unwrap_or(0);
             let pid = i32::try_from(info.ssi_pid).unwrap_or(0);
-            let sender = is_sent(info.ssi_code).then_some((pid, info.ssi_uid));
+            let sender = sender(info.ssi_code, || (pid, info.ssi_uid));
             Ok(Some(Arrived { number, sender }))
         }
         Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(None),
@@ -244,7 +274,7 @@ pub(crate) fn wait_signal(
             let info = unsafe { info.assume_init() };
             // SAFETY: the signal comes from a process, and for such a signal the kernel fills in
             // both fields.
-            let sender = is_sent(info.si_code).then(|| unsafe { (info.si_pid(), info.si_uid()) });
+            let sender = sender(info.si_code, || unsafe { (info.si_pid(), info.si_uid()) });
             Ok(Some(Arrived { number, sender }))
         }
         Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(None),
