@@ -22,7 +22,7 @@ use crate::os::descendants::{Stat, status_field};
 use crate::os::{Pid, private_socket, sys};
 use crate::plan::text::cut_to as cut;
 use crate::types::suggest::is_meant;
-use crate::types::{harmless, human};
+use crate::types::{escape_json, harmless, human};
 
 /// The pause between two requests of `--watch`.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -106,7 +106,7 @@ async fn show(
     }
     meter.measure(&mut status);
     Ok(Some(match args.format {
-        Format::Json => format!("{status}\n"),
+        Format::Json => format!("{}\n", escape_json(&status.to_string())),
         Format::Text => text(&status, sys::terminal_width().unwrap_or(WIDTH)),
     }))
 }

@@ -40,7 +40,7 @@ use crate::control::operate::Answered;
 use crate::control::status::Status;
 use crate::core::event::Request as Operation;
 use crate::report::state::ContainerPhase;
-use crate::types::{ProcessId, Signal};
+use crate::types::{ProcessId, Signal, escape_json};
 
 const LIMITS: Limits = Limits { head: Duration::from_secs(1), whole: Duration::from_secs(5) };
 /// The largest head of a request, in bytes.
@@ -189,7 +189,10 @@ fn respond(
 
 fn status(now: &Status) -> Response<Full<Bytes>> {
     match serde_json::to_string(now) {
-        Ok(json) => response(StatusCode::OK, "application/json", json + "\n"),
+        Ok(json) => {
+            let json = escape_json(&json) + "\n";
+            response(StatusCode::OK, "application/json", json.into_owned())
+        }
         Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
     }
 }

@@ -1,9 +1,11 @@
 //! Splits the output of a process into lines and formats each line. The lines do not depend on the
 //! size of the reads. This module does no I/O.
 
+use std::borrow::Cow;
+
 use memchr::memchr;
 
-use crate::types::Stream;
+use crate::types::{Stream, escape_json};
 
 /// The longest line. A longer line is split, so that drainit never buffers an endless line.
 pub const LONGEST_LINE: usize = 64 * 1024;
@@ -117,8 +119,14 @@ impl Form {
 
 /// Appends `text` as a JSON string with its quotes.
 pub(crate) fn write_json_string(text: &str, out: &mut Vec<u8>) {
+    let start = out.len();
     // Writing a string to memory cannot fail.
-    let _ = serde_json::to_writer(out, text);
+    let _ = serde_json::to_writer(&mut *out, text);
+    let json = str::from_utf8(&out[start..]).unwrap_or_default();
+    if let Cow::Owned(escaped) = escape_json(json) {
+        out.truncate(start);
+        out.extend_from_slice(escaped.as_bytes());
+    }
 }
 
 #[cfg(test)]
@@ -185,11 +193,11 @@ mod tests {
     fn lines_are_written_in_every_form() {
         assert_eq!(written(&Form::Plain, b"x"), "x\n");
         assert_eq!(written(&Form::prefix("rtr"), b""), "[rtr] \n");
-        let json = written(&Form::json("a\"b", Stream::Stderr), b"tab\t\xff\"\r");
+        let json = written(&Form::json("a\"b", Stream::Stderr), b"tab\t\xff\"\r\xc2\x9b\x7f");
         assert_eq!(
             json,
             "{\"time\":\"2026-11-20T07:04:12.123Z\",\"process\":\"a\\\"b\",\"stream\":\"stderr\",\
-             \"message\":\"tab\\t\u{FFFD}\\\"\\r\"}\n"
+             \"message\":\"tab\\t\u{FFFD}\\\"\\r\\u009b\\u007f\"}\n"
         );
     }
 

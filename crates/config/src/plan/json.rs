@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::load::forms::Word;
 use crate::plan::timeline::{Step, Timeline};
 use crate::plan::{InOneshot, Plan, Start};
-use crate::types::seconds;
+use crate::types::{escape_json, seconds};
 
 pub fn json(plan: &Plan<'_>) -> String {
     let shutdown = json!({
@@ -20,7 +20,8 @@ pub fn json(plan: &Plan<'_>) -> String {
         "pre_start": plan.pre_start.map(seconds),
         "processes": plan.start.iter().map(process).collect::<Vec<_>>(),
     });
-    format!("{:#}", json!({"start": start, "shutdown": shutdown}))
+    let plan = json!({"start": start, "shutdown": shutdown});
+    escape_json(&format!("{plan:#}")).into_owned()
 }
 
 fn process(start: &Start<'_>) -> Value {

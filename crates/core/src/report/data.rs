@@ -13,7 +13,7 @@ use crate::report::history::Drain;
 use crate::report::{Journal, messages};
 use crate::state::State;
 use crate::timeline::{Key, Step, StepKind, Timeline, part};
-use crate::types::{End, ProcessId, Time, harmless, seconds};
+use crate::types::{End, ProcessId, Time, escape_json, harmless, seconds};
 
 /// The version of the format. It grows when a field is removed or changes its meaning, but not when
 /// a field is added.
@@ -171,7 +171,7 @@ impl ShutdownReport {
     /// One line of JSON.
     pub fn json(&self) -> String {
         // All types in the report can be serialised, so this never fails.
-        serde_json::to_string(self).unwrap_or_default()
+        escape_json(&serde_json::to_string(self).unwrap_or_default()).into_owned()
     }
 }
 

@@ -9,7 +9,7 @@ use core::time::Duration;
 use serde::Serialize;
 
 use crate::prelude::*;
-use crate::types::serialize_some_seconds;
+use crate::types::{escape_json, serialize_some_seconds};
 
 /// One event. Fields without a value are not written.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -74,6 +74,7 @@ impl Event {
     pub fn members(&self) -> String {
         // Strings and numbers can always be serialised.
         let object = serde_json::to_string(self).unwrap_or_default();
+        let object = escape_json(&object);
         object.trim_start_matches('{').trim_end_matches('}').to_owned()
     }
 }

@@ -1,6 +1,8 @@
 //! Makes untrusted text harmless for the log and the terminal.
 
 use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::{String, ToString};
 
 /// Replaces a character that controls a terminal with a visible character.
 pub fn visible(c: char) -> char {
@@ -38,6 +40,21 @@ pub fn harmless_lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(keep).collect())
 }
 
+/// Escapes the characters that [`visible`] replaces and that a JSON writer leaves as they are, such
+/// as DEL and U+009B. In JSON text they occur only in strings, so the text keeps its meaning.
+pub fn escape_json(json: &str) -> Cow<'_, str> {
+    let is_escaped = |c: char| c >= '\u{7f}' && visible(c) != c;
+    // Most text is ASCII, for which this test is fast.
+    if json.bytes().all(|byte| byte < 0x7f) || !json.chars().any(is_escaped) {
+        return Cow::Borrowed(json);
+    }
+    let escape = |c| match is_escaped(c) {
+        true => format!("\\u{:04x}", u32::from(c)),
+        false => c.to_string(),
+    };
+    Cow::Owned(json.chars().map(escape).collect::<String>())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -56,5 +73,17 @@ mod tests {
             assert_eq!(harmless(shown), shown);
         }
         assert_eq!(harmless_lines("a\n  b\u{1b}"), "a\n  b␛");
+    }
+
+    // holds: C720
+    #[test]
+    fn json_has_no_raw_control_character() {
+        for c in (0..=0xffff).filter_map(char::from_u32) {
+            let json = serde_json::to_string(&c).unwrap();
+            let escaped = escape_json(&json);
+            assert!(escaped.chars().all(|c| visible(c) == c), "{escaped}");
+            assert_eq!(serde_json::from_str::<char>(&escaped).unwrap(), c);
+            assert!(escaped == json || visible(c) != c, "{escaped}");
+        }
     }
 }

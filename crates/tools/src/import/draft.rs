@@ -9,7 +9,7 @@ use regex_lite::Regex;
 use serde_json::{Map, Value};
 
 use crate::import::pattern;
-use crate::types::harmless;
+use crate::types::{escape_json, harmless};
 
 /// A list or a mapping is written on one line if the line has at most this many characters.
 /// Otherwise each of its items gets a line.
@@ -262,13 +262,6 @@ fn scalar(text: &str) -> String {
     if PLAIN.is_match(text) && !is_reserved && text.parse::<f64>().is_err() {
         return text.to_owned();
     }
-    // YAML requires escapes that JSON does not require: for DEL, for the C1 control characters, and
-    // for noncharacters.
-    let escape = |c: char| match c {
-        '\u{7f}'..='\u{9f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
-            format!("\\u{:04x}", u32::from(c))
-        }
-        c => c.to_string(),
-    };
-    Value::from(text).to_string().chars().map(escape).collect()
+    // YAML, too, requires escapes for DEL, for the C1 control characters, and for noncharacters.
+    escape_json(&Value::from(text).to_string()).into_owned()
 }
