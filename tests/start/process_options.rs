@@ -56,6 +56,34 @@ fn a_limit_may_be_raised_before_the_user_is_changed() {
     assert_eq!(ended.assert_code(0).text(Stream::Stdout), "65534 500\n", "{}", ended.record);
 }
 
+// holds: C721
+#[test]
+fn another_user_gets_no_capability_of_drainit() {
+    if !nix::unistd::geteuid().is_root() {
+        return; // only root can give capabilities to another user
+    }
+    // systemd starts a service in this way (`User=` and `AmbientCapabilities=`).
+    let user = ["setpriv", "--reuid=5000", "--regid=5000", "--clear-groups"];
+    let capabilities = ["--inh-caps=+setuid,+setgid", "--ambient-caps=+setuid,+setgid"];
+    for (process, has_capabilities) in [("1000:1000", false), ("5000:5000", true)] {
+        let Some(rig) = Rig::new() else { return };
+        let rig = rig.readable_by_everybody().wrapper(&user).wrapper(&capabilities);
+        let ended = rig.run(&format!(
+            "
+            processes:
+              a:
+                command: [grep, -E, '^Cap(Inh|Prm|Eff|Amb)', /proc/self/status]
+                type: oneshot
+                user: '{process}'
+            "
+        ));
+        let text = ended.assert_code(0).text(Stream::Stdout);
+        let are_none = |line: &str| line.ends_with("\t0000000000000000");
+        assert_eq!(text.lines().count(), 4, "{}", ended.record);
+        assert_eq!(text.lines().all(are_none), !has_capabilities, "{process}: {text}");
+    }
+}
+
 // holds: C328, C329
 #[test]
 fn a_limit_that_may_not_be_raised_is_named_by_a_failed_start() {

@@ -308,8 +308,13 @@ unsafe extern "C" {
     static environ: *const *mut c_char;
 }
 
-/// Changes the user. The groups are changed before the user, because only root may change the
-/// groups.
+/// `_LINUX_CAPABILITY_VERSION_3` and the pid 0, which means the caller (capset(2)).
+static CAPABILITY_HEADER: [u32; 2] = [0x2008_0522, 0];
+/// The effective, permitted and inheritable capabilities, in two words each.
+static NO_CAPABILITIES: [u32; 6] = [0; 6];
+
+/// Changes the user, and gives up all capabilities. The groups are changed before the user, because
+/// only root may change the groups.
 fn become_user(user: &NewUser) -> Result<(), i32> {
     if let Some(groups) = &user.groups {
         // A `Gid` has the same layout as its number.
@@ -323,7 +328,10 @@ fn become_user(user: &NewUser) -> Result<(), i32> {
         let uid = uid.as_raw() as usize;
         call(libc::SYS_setresuid, [uid, uid, uid, 0, 0])?;
     }
-    Ok(())
+    // The kernel itself takes capabilities away only from a root that becomes another user, and not
+    // if the securebits forbid that. Ambient capabilities end with the permitted ones.
+    let (header, none) = (CAPABILITY_HEADER.as_ptr().addr(), NO_CAPABILITIES.as_ptr().addr());
+    call(libc::SYS_capset, [header, none, 0, 0, 0]).map(drop)
 }
 
 /// Writes `LISTEN_PID=` and the number, with a NUL at the end. Formatting the number allocates
