@@ -4,6 +4,7 @@
 //! Descriptors 0, 1 and 2 are already open: before `main`, Rust opens `/dev/null` for each of them
 //! that is closed.
 
+use std::fs::DirEntry;
 use std::io;
 use std::os::fd::RawFd;
 
@@ -12,6 +13,10 @@ pub(crate) use crate::os::sys::set_parent_death_signal;
 
 /// The first descriptor after standard input, output and error.
 const FIRST_INHERITED: RawFd = 3;
+
+/// The descriptors of every process are below this number, unless somebody has raised
+/// `fs.nr_open`. The kernel looks at that many numbers in less than 0.1 s.
+const MOST_DESCRIPTORS: RawFd = 1 << 20;
 
 /// Prepares drainit's own process, except for its signals. Call this once, before drainit has a
 /// child.
@@ -48,16 +53,21 @@ pub(crate) fn keep_descriptors_from_children(but: u16) {
         return;
     }
     // The call has failed: ENOSYS and EINVAL mean an old kernel, EPERM an old seccomp profile.
-    keep_each_from_children(first);
+    keep_each_from_children(first, "/proc/self/fd");
 }
 
 /// Sets close-on-exec on every open descriptor from `first` on, with one system call for each.
-fn keep_each_from_children(first: RawFd) {
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
-    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    for fd in numbers.filter(|fd| *fd >= first) {
-        // The only possible error is that the descriptor is already closed.
-        let _ = sys::close_on_exec(fd);
+/// `listing` is the directory that lists the descriptors.
+fn keep_each_from_children(first: RawFd, listing: &str) {
+    // The only possible error is that the descriptor is not open.
+    let keep = |fd| drop(sys::close_on_exec(fd));
+    match std::fs::read_dir(listing) {
+        Ok(entries) => {
+            let name = |entry: DirEntry| entry.file_name().to_str()?.parse().ok();
+            entries.flatten().filter_map(name).filter(|fd| *fd >= first).for_each(keep);
+        }
+        // Without `/proc`, nothing lists the descriptors.
+        Err(_) => (first..MOST_DESCRIPTORS).for_each(keep),
     }
 }
 
@@ -74,14 +84,17 @@ mod tests {
     use std::io::Read;
     use std::os::fd::{AsRawFd, IntoRawFd};
 
+    // holds: C150
     #[test]
     fn an_old_kernel_marks_each_descriptor() {
         in_own_process("os::boot::tests::an_old_kernel_marks_each_descriptor", || {
-            let file = File::open("/").unwrap();
-            let [below, first] = [(); 2].map(|()| nix::unistd::dup(&file).unwrap());
-            keep_each_from_children(first.as_raw_fd());
-            let is_kept = |fd| fcntl(fd, FcntlArg::F_GETFD).unwrap() == 1;
-            assert!(!is_kept(&below) && is_kept(&first));
+            for listing in ["/proc/self/fd", "/no/proc"] {
+                let file = File::open("/").unwrap();
+                let [below, first] = [(); 2].map(|()| nix::unistd::dup(&file).unwrap());
+                keep_each_from_children(first.as_raw_fd(), listing);
+                let is_kept = |fd| fcntl(fd, FcntlArg::F_GETFD).unwrap() == 1;
+                assert!(!is_kept(&below) && is_kept(&first), "{listing}");
+            }
         });
     }
 
