@@ -79,7 +79,8 @@ pub enum RequestError {
     /// The body does not have the expected format.
     #[error("answered something else than asked for ({})", harmless(.0))]
     Malformed(String),
-    /// The server behind an abstract name is not the process whose pid is in the name.
+    /// The server is not the process whose pid is in the abstract name, or not the drainit that
+    /// was to be asked.
     #[error("{0}")]
     Untrusted(String),
     /// The path is not valid in a request.
@@ -132,9 +133,34 @@ pub async fn request(
     limit: Duration,
     max_body: usize,
 ) -> Result<Response, RequestError> {
-    let request = build(address, method, path)?;
+    ask(address, false, build(address, method, path)?, limit, max_body).await
+}
+
+/// As [`request`], but accepts an answer only from a drainit that the caller trusts. Over TCP, the
+/// address alone decides.
+///
+/// # Errors
+/// As for [`request`], and fails with [`RequestError::Untrusted`].
+pub async fn ask_drainit(
+    address: &Address,
+    method: Method,
+    path: &str,
+    limit: Duration,
+    max_body: usize,
+) -> Result<Response, RequestError> {
+    ask(address, true, build(address, method, path)?, limit, max_body).await
+}
+
+async fn ask(
+    address: &Address,
+    is_drainit: bool,
+    request: Request<Empty<Bytes>>,
+    limit: Duration,
+    max_body: usize,
+) -> Result<Response, RequestError> {
     within(limit, async {
-        Connection::open(address).await?.exchange(request, Some(max_body)).await
+        let mut connection = Connection::open(address, is_drainit).await?;
+        connection.exchange(request, Some(max_body)).await
     })
     .await
 }
@@ -159,7 +185,7 @@ pub(crate) async fn send(
     limit: Duration,
 ) -> Result<StatusCode, RequestError> {
     within(limit, async {
-        Ok(Connection::open(address).await?.exchange(request, None).await?.status)
+        Ok(Connection::open(address, false).await?.exchange(request, None).await?.status)
     })
     .await
 }
@@ -200,7 +226,7 @@ impl Client {
                     }
                 }
             }
-            let mut fresh = Connection::open(&self.address).await?;
+            let mut fresh = Connection::open(&self.address, false).await?;
             let answer = fresh.exchange(request, Some(max_body)).await?;
             self.kept = Some(fresh);
             Ok(answer)
@@ -241,12 +267,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    async fn open(address: &Address) -> Result<Self, RequestError> {
+    async fn open(address: &Address, is_drainit: bool) -> Result<Self, RequestError> {
         match address {
             Address::Tcp(address) => {
                 Self::over(TcpStream::connect(address).await.map_err(RequestError::Io)?).await
             }
-            Address::Unix(path) => Self::over(connect_unix(path).await?).await,
+            Address::Unix(path) => Self::over(connect_unix(path, is_drainit).await?).await,
         }
     }
 
@@ -278,15 +304,21 @@ impl Connection {
     }
 }
 
-async fn connect_unix(path: &Path) -> Result<UnixStream, RequestError> {
-    if !private_socket::is_abstract(path) {
+async fn connect_unix(path: &Path, is_drainit: bool) -> Result<UnixStream, RequestError> {
+    let is_abstract = private_socket::is_abstract(path);
+    let connected = if is_abstract {
+        connect_among_others(path).await
+    } else {
         let peer = peer_at(path.to_owned()).await.map_err(RequestError::Io)?;
-        return UnixStream::connect(&peer.address).await.map_err(RequestError::Io);
+        UnixStream::connect(&peer.address).await
+    };
+    let stream = connected.map_err(RequestError::Io)?;
+    // Everybody could take an abstract name, and whoever may change the directory of a path could
+    // put a socket there, so drainit must prove its identity.
+    if is_abstract || is_drainit {
+        let server = private_socket::peer(&stream).map_err(RequestError::Io)?;
+        private_socket::check_server(path, server).map_err(RequestError::Untrusted)?;
     }
-    let stream = connect_among_others(path).await.map_err(RequestError::Io)?;
-    // Everybody could take an abstract name, so the server must prove its identity.
-    let server = private_socket::peer(&stream).map_err(RequestError::Io)?;
-    private_socket::check_server(path, server).map_err(RequestError::Untrusted)?;
     Ok(stream)
 }
 

@@ -121,7 +121,7 @@ fn address_in(
         // drainit.
         Err(problems) => {
             if let Ok(path) = private_socket::init_socket()
-                && private_socket::is_there(&path)
+                && private_socket::is_drainit(&path)
             {
                 return Ok(Found { address: Address::Unix(path), doubt });
             }

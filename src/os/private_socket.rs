@@ -14,10 +14,12 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
-use nix::sys::socket::UnixAddr;
+use nix::errno::Errno;
+use nix::sys::socket::{UnixAddr, getsockopt, sockopt::PeerCredentials};
 use nix::unistd::geteuid;
 
-use crate::os::stale_socket::has_listener;
+use crate::os::descendants::Stat;
+use crate::os::stale_socket::connect_now;
 use crate::os::{Peer, Pid};
 
 /// The inode of drainit's PID namespace.
@@ -73,56 +75,101 @@ pub(crate) fn init_socket() -> io::Result<PathBuf> {
 /// Fails without `/proc`.
 pub(crate) fn find() -> io::Result<PathBuf> {
     let init = init_socket()?;
-    if is_there(&init) {
+    if is_drainit(&init) {
         return Ok(init);
     }
+    // Everybody can take a name, so the names of strangers must not count.
     let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    Ok(only_other(namespace()?, &table).unwrap_or(init))
+    let mut others = names_in(namespace()?, &table).into_iter().filter(|name| is_drainit(name));
+    match (others.next(), others.next()) {
+        (Some(only), None) => Ok(only),
+        _ => Ok(init),
+    }
 }
 
-/// Finds the only drainit of this PID namespace in `/proc/net/unix`; `None` if there is no drainit
-/// or more than one. The table also has an entry for each accepted connection, with the name of the
-/// listener, so a name can occur several times.
-fn only_other(namespace: u64, table: &str) -> Option<PathBuf> {
+/// The names in `/proc/net/unix` of the drainits of this PID namespace, as they say. The table also
+/// has an entry for each accepted connection, with the name of the listener, so a name can occur
+/// several times.
+fn names_in(namespace: u64, table: &str) -> BTreeSet<PathBuf> {
     let prefix = format!("@drainit/{namespace}/");
     let names = table.lines().filter_map(|line| line.rsplit_once(' ')?.1.strip_prefix(&*prefix));
-    let pids: BTreeSet<Pid> = names.filter_map(|pid| pid.parse().ok()).collect();
-    let only = (pids.len() == 1).then_some(pids.first()).flatten();
-    only.map(|pid| path(&name(namespace, *pid)))
+    let pids = names.filter_map(|pid| pid.parse::<Pid>().ok());
+    pids.map(|pid| path(&name(namespace, pid))).collect()
 }
 
-/// Whether a process listens on an abstract name. Does not wait, even if the backlog is full.
-pub(crate) fn is_there(path: &Path) -> bool {
-    let name = path.as_os_str().as_encoded_bytes();
-    let address = UnixAddr::new_abstract(name.get(1..).unwrap_or_default());
-    address.and_then(|address| has_listener(&address)).unwrap_or(false)
+/// Whether a drainit that this client trusts listens on an abstract name. Does not wait, even if
+/// the backlog is full. While it is full, nobody knows who listens; then this returns `true` for
+/// PID 1 and `false` for any other process, because a stranger could keep its own backlog full.
+pub(crate) fn is_drainit(path: &Path) -> bool {
+    let server = || -> Result<Peer, Errno> {
+        let name = path.as_os_str().as_encoded_bytes();
+        let address = UnixAddr::new_abstract(name.get(1..).unwrap_or_default())?;
+        let peer = getsockopt(&connect_now(&address)?, PeerCredentials)?;
+        Ok(Peer { pid: peer.pid(), uid: peer.uid() })
+    };
+    match server() {
+        Ok(server) => check_server(path, server).is_ok(),
+        Err(error) => error == Errno::EAGAIN && pid_in(path) == Some(1),
+    }
 }
 
-/// Checks for a client that the server is the process whose pid is in the abstract name, and that
-/// the client's user trusts the server's user.
+/// The pid in an abstract name.
+fn pid_in(path: &Path) -> Option<Pid> {
+    path.to_string_lossy().rsplit_once('/').and_then(|(_, pid)| pid.parse().ok())
+}
+
+/// Checks for a client that the server is a drainit that the client trusts: if the path is an
+/// abstract name, the server must be the process whose pid is in the name.
 ///
 /// # Errors
-/// Returns a message that says who has taken the name.
+/// Returns a message that says who answers.
 pub(crate) fn check_server(path: &Path, server: Peer) -> Result<(), String> {
-    check_server_for(geteuid().as_raw(), path, server)
+    check_server_for(geteuid().as_raw(), path, server, below_init)
 }
 
-fn check_server_for(own: u32, path: &Path, server: Peer) -> Result<(), String> {
-    let text = path.to_string_lossy();
-    let named = text.rsplit_once('/').and_then(|(_, pid)| pid.parse::<Pid>().ok());
+fn check_server_for(
+    own: u32,
+    path: &Path,
+    server: Peer,
+    is_below_init: impl FnOnce(Pid) -> bool,
+) -> Result<(), String> {
     let Peer { pid, uid } = server;
     let says = |what: String| Err(format!("{what}, so the answer may not be drainit's"));
-    match named {
-        _ if pid == 0 => says("a process of another PID namespace has this name".to_owned()),
-        Some(named) if named != pid => says(format!("pid {pid} has this name")),
-        None => says("the name is not one of drainit's".to_owned()),
-        // Only the init of this namespace can be PID 1. A client trusts root and its own user, and
-        // root may ask the drainit of any user.
-        Some(_) if pid == 1 || uid == 0 || own == 0 || uid == own => Ok(()),
-        Some(_) => {
-            says(format!("pid {pid} belongs to the user {uid}, who is neither you nor root"))
+    if is_abstract(path) {
+        match pid_in(path) {
+            _ if pid == 0 => {
+                return says("a process of another PID namespace has this name".to_owned());
+            }
+            Some(named) if named != pid => return says(format!("pid {pid} has this name")),
+            None => return says("the name is not one of drainit's".to_owned()),
+            Some(_) => {}
         }
     }
+    // Only the init of this namespace can be PID 1. A client trusts root and its own user. Root
+    // also trusts the drainit of another user, but not a process that a drainit may have started.
+    if pid == 1 || uid == 0 || uid == own || own == 0 && pid > 0 && !is_below_init(pid) {
+        return Ok(());
+    }
+    let process = if pid == 0 { String::new() } else { format!("pid {pid} of ") };
+    says(format!(
+        "{process}the user {uid} answers, who is neither you nor root (if drainit runs as this user, \
+         call the command as this user)"
+    ))
+}
+
+/// Whether a drainit may have started this process. Every drainit is PID 1 or a subreaper, so its
+/// processes stay below it. Therefore only a process that the container runtime or another PID 1
+/// than drainit has started is certainly not below a drainit.
+fn below_init(pid: Pid) -> bool {
+    let parent = Stat::read(pid).map(|stat| stat.parent);
+    let program = |pid: &str| fs::metadata(format!("/proc/{pid}/exe")).ok();
+    let name = |pid: Pid| Stat::read(pid).map(|stat| stat.process.name);
+    let is_drainit = || match (program("1"), program("self")) {
+        (Some(init), Some(own)) => (init.dev(), init.ino()) == (own.dev(), own.ino()),
+        _ => true,
+    };
+    let is_named = || name(1) == name(std::process::id().cast_signed());
+    !matches!(parent, Some(0 | 1)) || is_drainit() || is_named()
 }
 
 /// Checks for the server that this client may send requests. `is_private` says that the client has
@@ -171,14 +218,14 @@ mod tests {
         // No namespace has the inode 1.
         let (name, first) = listen(1);
         assert_eq!(listen(1).1.unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        assert!(is_there(&path(&name)));
+        assert!(is_drainit(&path(&name)));
         drop(first);
-        assert!(!is_there(&path(&name)));
+        assert!(!is_drainit(&path(&name)));
         listen(1).1.unwrap();
     }
 
     #[test]
-    fn only_drainit_of_namespace_is_found() {
+    fn drainits_of_namespace_are_found() {
         let table = "Num RefCount Protocol Flags Type St Inode Path
 0: 00000002 00000000 00010000 0001 01 100 @drainit/5/17
 0: 00000003 00000000 00000000 0001 03 101 @drainit/5/17
@@ -187,16 +234,17 @@ mod tests {
 0: 00000002 00000000 00010000 0001 01 104
 0: 00000002 00000000 00010000 0001 01 105 @drainit/5/x
 ";
-        let found = |namespace| only_other(namespace, table);
-        assert_eq!(found(5), Some(path("drainit/5/17")));
-        assert_eq!((found(6), found(7)), (None, None));
+        let found = |namespace| names_in(namespace, table);
+        assert_eq!(found(5), [path("drainit/5/17")].into());
+        assert_eq!(found(6), [path("drainit/6/8"), path("drainit/6/9")].into());
+        assert!(found(7).is_empty());
     }
 
     #[test]
     fn server_must_match_abstract_name() {
         let own = 1000;
-        let check = |name: &str, pid, uid| check_server_for(own, &path(name), Peer { pid, uid });
-        assert_eq!(check_server_for(0, &path("drainit/5/17"), Peer { pid: 17, uid: own }), Ok(()));
+        let check =
+            |name: &str, pid, uid| check_server_for(own, &path(name), Peer { pid, uid }, |_| true);
         assert_eq!(check("drainit/5/17", 17, own), Ok(()));
         assert_eq!(check("drainit/5/17", 17, 0), Ok(()));
         assert_eq!(check("drainit/5/1", 1, own + 1), Ok(()));
@@ -209,6 +257,27 @@ mod tests {
             let error = check(name, pid, uid).unwrap_err();
             assert!(error.contains(says), "{name} {pid} {uid}: {error}");
         }
+    }
+
+    // holds: C722
+    #[test]
+    fn a_client_trusts_root_and_the_own_user_but_no_process_below_a_drainit() {
+        let socket = Path::new("/run/app/drainit.sock");
+        for (own, pid, uid, is_below, trusts) in [
+            (0, 1, 1000, true, true),
+            (0, 17, 0, true, true),
+            (0, 17, 1000, false, true),
+            (0, 17, 1000, true, false),
+            (0, 0, 1000, false, false),
+            (1000, 0, 0, true, true),
+            (1000, 17, 1000, true, true),
+            (1000, 17, 1001, false, false),
+        ] {
+            let checked = check_server_for(own, socket, Peer { pid, uid }, |_| is_below);
+            assert_eq!(checked.is_ok(), trusts, "{own} {pid} {uid} {is_below}: {checked:?}");
+        }
+        let child = std::process::Command::new("true").spawn().unwrap();
+        assert!(below_init(child.id().cast_signed()));
     }
 
     #[test]

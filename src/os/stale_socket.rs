@@ -3,7 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -59,12 +59,18 @@ pub(crate) fn is_listening(path: &Path) -> io::Result<bool> {
     Ok(has_listener(&UnixAddr::new(&peer.address)?)?)
 }
 
-/// As [`is_listening`], but takes an address.
-pub(super) fn has_listener(address: &UnixAddr) -> Result<bool, Errno> {
+/// Connects without waiting. Fails with `EAGAIN` if the backlog of the listener is full.
+pub(super) fn connect_now(address: &UnixAddr) -> Result<OwnedFd, Errno> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    match connect(fd.as_raw_fd(), address) {
-        Ok(()) | Err(Errno::EAGAIN) => Ok(true),
+    connect(fd.as_raw_fd(), address)?;
+    Ok(fd)
+}
+
+/// As [`is_listening`], but takes an address.
+fn has_listener(address: &UnixAddr) -> Result<bool, Errno> {
+    match connect_now(address) {
+        Ok(_) | Err(Errno::EAGAIN) => Ok(true),
         Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(false),
         Err(error) => Err(error),
     }
