@@ -8,7 +8,7 @@ use crate::compat::getopt::{LongName, Options};
 use crate::compat::{Answer, describe, leading_number, shown};
 use crate::exec::event_loop::{CommandLoop, Jobs, Step};
 use crate::exec::options::ExecOptions;
-use crate::os::kill::kill_group;
+use crate::os::kill::{Group, kill_group, left_group};
 use crate::os::reap::Reaped;
 use crate::os::signal::mask::{BlockedSignals, FIRST_31};
 use crate::os::spawn::single::{ChildSetup, Place, start_like_execvp};
@@ -160,9 +160,8 @@ impl DumbInit {
             return Ok(not_started(&exec.error()));
         }
         if let Some(signal) = self.translated(Signal::TERM) {
-            if options.group {
-                // The command has ended. The signal goes to the rest of its group. The kernel does
-                // not reuse the number of the group so soon.
+            if options.group && left_group(child) != Group::Gone {
+                // The command has ended. The signal goes to the rest of its group.
                 let _ = kill_group(child, signal);
             }
             self.debug(&format!("Forwarded signal {} to children.", signal.number()));

@@ -85,11 +85,18 @@ pub(crate) fn members_of_group(leader: Pid) -> Vec<Descendant> {
     alive.map(|stat| stat.process).collect()
 }
 
-/// Whether a process group has zombies and no other members. Returns `false` without a `/proc` of
+/// The living members of a process group that descend from drainit. Empty without a `/proc` of
 /// drainit's PID namespace.
+pub(super) fn own_members(leader: Pid) -> Vec<Descendant> {
+    let own = std::process::id().cast_signed();
+    let is_own = |member: &Descendant| kin(member.pid, own) == Kin::Own;
+    members_of_group(leader).into_iter().filter(is_own).collect()
+}
+
+/// Whether a process group has members, but only zombies and processes that do not descend from
+/// drainit. Returns `false` without a `/proc` of drainit's PID namespace.
 pub(crate) fn has_only_zombies(leader: Pid) -> bool {
-    let members = group_members(leader);
-    is_proc_ours() && !members.is_empty() && members.iter().all(|stat| !stat.is_alive)
+    is_proc_ours() && !group_members(leader).is_empty() && own_members(leader).is_empty()
 }
 
 fn group_members(leader: Pid) -> Vec<Stat> {
@@ -173,7 +180,7 @@ pub(crate) fn describe(pid: Pid) -> String {
 }
 
 /// Whether `/proc` shows drainit's PID namespace.
-fn is_proc_ours() -> bool {
+pub(super) fn is_proc_ours() -> bool {
     let own = std::process::id().to_string();
     fs::read_link("/proc/self").is_ok_and(|target| target.to_str() == Some(own.as_str()))
 }

@@ -34,8 +34,8 @@ pub(crate) fn kill_child(pid: Pid, signal: Signal) -> io::Result<bool> {
 /// Sends a signal to every member of the process group that `leader` leads. Returns `false` if the
 /// group does not exist.
 ///
-/// The caller must know that the leader is not reaped, or that the group has a member. Otherwise
-/// the kernel may have reused the number.
+/// The caller must know that the leader or a child in the group is not reaped. Otherwise the kernel
+/// may have reused the number; [`crate::os::sweep::signal_left_group`] is for such a group.
 ///
 /// # Errors
 /// Fails as [`kill`] does. `EPERM` means that drainit could not signal any member.
@@ -75,6 +75,14 @@ pub fn group(leader: Pid) -> Group {
         Err(Errno::EPERM) => Group::Refuses,
         _ => Group::Lives,
     }
+}
+
+/// As [`group`], for a group whose leader is reaped. While the group exists, the kernel gives its
+/// number to no process. If a process has the number, the group is gone, and the number may belong
+/// to a group of somebody else.
+pub(crate) fn left_group(leader: Pid) -> Group {
+    let reused = nix::sys::signal::kill(NixPid::from_raw(leader), None);
+    if reused == Err(Errno::ESRCH) { group(leader) } else { Group::Gone }
 }
 
 /// Refuses 1, the pid of init. Also refuses 0 and negative numbers, with which the kernel signals a

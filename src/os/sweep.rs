@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use crate::os::descendants::{Descendant, find, list, living_children};
-use crate::os::kill::kill;
+use crate::os::descendants::{Descendant, find, is_proc_ours, list, living_children, own_members};
+use crate::os::kill::{Group, kill, kill_group, left_group};
+use crate::os::reap::has_child_in_group;
 use crate::os::{Pid, clock, sys};
 use crate::types::Signal;
 
@@ -120,6 +121,33 @@ impl Sweep {
     }
 }
 
+/// Sends a signal, and then SIGCONT, to the members of a process group whose leader is reaped.
+/// Returns `false` if the group does not exist.
+///
+/// If the group ends meanwhile, the kernel may give its number to the group of a stranger. A child
+/// that is not reaped keeps the number. Without such a child, each member gets the signal by
+/// itself, if it descends from drainit.
+///
+/// # Errors
+/// Fails as [`kill_group`] does.
+pub(crate) fn signal_left_group(leader: Pid, signal: Signal) -> io::Result<bool> {
+    if left_group(leader) == Group::Gone {
+        return Ok(false);
+    }
+    if has_child_in_group(leader) || !is_proc_ours() {
+        let sent = kill_group(leader, signal)?;
+        let _ = kill_group(leader, Signal::CONT);
+        return Ok(sent);
+    }
+    let (mut sweep, mut hit) = (Sweep::new(signal), Vec::new());
+    for _ in 0..MAX_PASSES {
+        if !sweep.signal_new(own_members(leader), &mut hit) {
+            break;
+        }
+    }
+    Ok(!hit.is_empty())
+}
+
 fn signal_everything(signal: Signal) -> io::Result<()> {
     const EVERYTHING: i32 = -1;
     sys::kill(EVERYTHING, signal)?;
@@ -157,11 +185,12 @@ fn send_by_pid(pid: Pid, signal: Signal) -> io::Result<bool> {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::zombie_processes)]
 mod tests {
     use super::*;
-    use crate::os::kill::kill;
+    use crate::os::kill::{group, kill};
     use crate::os::reap::{Reaped, reap_next};
     use crate::testing::isolated::{in_own_pid_namespace, in_own_process};
     use crate::types::End;
     use std::io::{BufRead, BufReader};
+    use std::os::unix::process::CommandExt;
     use std::process::{Command, Stdio};
     use std::thread;
 
@@ -219,6 +248,40 @@ mod tests {
             found[0].started -= 1;
             assert!(send(&found[0], Signal::KILL).unwrap());
             assert!(!child.wait().unwrap().success());
+        });
+    }
+
+    // holds: S260
+    #[test]
+    fn a_group_whose_number_is_reused_is_not_signalled() {
+        let name = "os::sweep::tests::a_group_whose_number_is_reused_is_not_signalled";
+        if !nix::unistd::geteuid().is_root() {
+            return; // only root may choose the next pid
+        }
+        in_own_pid_namespace(name, || {
+            let sleep = || Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+            let reaped = |pid: Pid| {
+                kill(pid, Signal::KILL).unwrap();
+                while reap_next().unwrap() != Reaped::Child(pid, End::Signal(Signal::KILL)) {
+                    thread::yield_now();
+                }
+            };
+            let leader = sleep().id().cast_signed();
+            reaped(leader);
+            std::fs::write("/proc/sys/kernel/ns_last_pid", (leader - 1).to_string()).unwrap();
+            let other = sleep().id().cast_signed();
+            assert_eq!((other, group(leader)), (leader, Group::Lives));
+            assert!(!signal_left_group(leader, Signal::KILL).unwrap());
+            assert!(crate::os::reap::is_living_child(other));
+            reaped(other);
+            // A group whose leader is reaped gets the signal.
+            let mut shell = Command::new("sh");
+            let script = shell.args(["-c", "sleep 60 & exit 3"]).process_group(0);
+            let leader = script.spawn().unwrap().id().cast_signed();
+            while reap_next().unwrap() != Reaped::Child(leader, End::Code(3)) {
+                thread::yield_now();
+            }
+            assert!(signal_left_group(leader, Signal::KILL).unwrap());
         });
     }
 

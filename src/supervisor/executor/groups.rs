@@ -1,15 +1,16 @@
 //! Process groups that outlive their leader: drainit signals them, and waits until they are empty.
 
-use std::io;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use crate::local_task::LocalTask;
 use crate::os::Pid;
 use crate::os::clock;
 use crate::os::descendants::{has_only_zombies, list, members_of_group};
-use crate::os::kill::{Group, group, kill_group};
+use crate::os::kill::{Group, left_group};
+use crate::os::sweep::signal_left_group;
 use crate::supervisor::children::Ended;
-use crate::supervisor::executor::{Executor, with_cont};
+use crate::supervisor::executor::Executor;
 use crate::supervisor::message::{Message, Rest, Role};
 use crate::types::{ProcessId, Signal, Time};
 
@@ -73,7 +74,7 @@ impl Executor {
             return false;
         }
         let completes = self.status_board.machine.borrow().state().completes(process, ended.end);
-        let remains = !completes && group(ended.pid) != Group::Gone;
+        let remains = !completes && left_group(ended.pid) != Group::Gone;
         if remains {
             self.groups.push(LeftGroup::new(process, ended.pid, clock::now()));
             self.scan_groups();
@@ -83,10 +84,10 @@ impl Executor {
 
     pub(crate) fn stop_group(&self, process: ProcessId, signal: Signal) {
         for leader in self.groups_of(process) {
-            let sent = with_cont(signal).map(|signal| kill_group(leader, signal));
             // EPERM is not reported here. `groups_gone` reports it if it lasts.
-            let is_reported = |error: &io::Error| error.kind() != io::ErrorKind::PermissionDenied;
-            if let Some(error) = sent.into_iter().find_map(|sent| sent.err().filter(is_reported)) {
+            if let Err(error) = signal_left_group(leader, signal)
+                && error.kind() != ErrorKind::PermissionDenied
+            {
                 let name = &self.process(process).name;
                 tracing::warn!("{name}: cannot send {signal} to its process group: {error}");
             }
@@ -104,7 +105,7 @@ impl Executor {
         let now = clock::now();
         let mut gone = Vec::new();
         for mut left in std::mem::take(&mut self.groups) {
-            left.refuses = match group(left.leader) {
+            left.refuses = match left_group(left.leader) {
                 Group::Gone => {
                     gone.push(left.process);
                     continue;

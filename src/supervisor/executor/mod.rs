@@ -40,7 +40,7 @@ use crate::os::on_thread;
 use crate::os::oom::OomKills;
 use crate::os::replace_file::replace_within;
 use crate::os::stale_socket::Removal;
-use crate::os::sweep::Sweep;
+use crate::os::sweep::{Sweep, signal_left_group};
 use crate::os::termination_log;
 use crate::report::event;
 use crate::supervisor::children::{Ended, Rest};
@@ -440,8 +440,10 @@ impl Executor {
 
     pub(crate) fn kill(&self, process: ProcessId) {
         let pid = self.pid(process);
-        for leader in pid.into_iter().chain(self.groups_of(process)) {
-            if let Err(error) = kill_group(leader, Signal::KILL) {
+        let killed = pid.into_iter().map(|leader| kill_group(leader, Signal::KILL));
+        let left = self.groups_of(process).map(|leader| signal_left_group(leader, Signal::KILL));
+        for killed in killed.chain(left) {
+            if let Err(error) = killed {
                 let name = &self.process(process).name;
                 tracing::warn!("{name}: cannot kill its process group: {error}");
             }
