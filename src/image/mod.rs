@@ -32,7 +32,7 @@ use crate::load::{Environment, Severity};
 use crate::os::spawn::diagnose::{Attempt, foresee, wrong_with_dir};
 use crate::os::spawn::which::which;
 use crate::os::spawn::{SpawnError, cannot_change_user};
-use crate::trusted_path::{ForeignLink, Place, is};
+use crate::trusted_path::{ForeignName, Place, is};
 use crate::types::human;
 
 #[derive(Debug, Default)]
@@ -104,7 +104,7 @@ fn look(path: &Path) -> io::Result<FileStat> {
 
 /// The reason why a path cannot be used; `other` if the error does not show a reason.
 fn reason(error: &io::Error, other: &str) -> String {
-    match ForeignLink::of(error) {
+    match ForeignName::of(error) {
         Some(link) => format!("cannot be used: {link}"),
         None if is_missing(error) => "does not exist".to_owned(),
         None => other.to_owned(),

@@ -24,7 +24,7 @@ use nix::sys::stat::{Mode, SFlag};
 use tokio::sync::mpsc;
 
 use crate::os::signal::mask;
-use crate::trusted_path::{ForeignLink, Place, is};
+use crate::trusted_path::{ForeignName, Place, is};
 use crate::types::human;
 
 /// A larger file is compared by its size, time and inode, and its content is not read.
@@ -237,7 +237,7 @@ const UNREADABLE: &str = "unreadable";
 fn is_denied(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EACCES | Errno::EPERM | Errno::ELOOP))
-        || ForeignLink::of(error).is_some()
+        || ForeignName::of(error).is_some()
 }
 
 /// Adds to a fingerprint the metadata that changes when a file changes.

@@ -24,6 +24,8 @@ fn rig() -> Option<Rig> {
     chown(rig.path("theirs"), Some(THEIRS), Some(THEIRS)).unwrap();
     rig.write("victim/secret", format!("A={SECRET}\n"));
     fs::set_permissions(rig.path("victim"), fs::Permissions::from_mode(0o700)).unwrap();
+    // Only root can exchange the names of these directories.
+    fs::set_permissions(rig.path(""), fs::Permissions::from_mode(0o1777)).unwrap();
     Some(rig)
 }
 
@@ -132,6 +134,34 @@ fn no_link_of_another_user_leads_a_socket_elsewhere() {
         ended.assert_code(78).assert_line(&format!("theirs/dir` belongs to user {THEIRS}"));
         assert_eq!(fs::read_dir(ended.path("victim")).unwrap().count(), 1);
     }
+}
+
+// holds: C723
+#[test]
+fn directories_that_another_user_exchanges_give_nothing_away() {
+    let Some(rig) = rig() else { return };
+    for (directory, mode) in [("theirs/pub", 0o755), ("theirs/private", 0o700)] {
+        fs::create_dir(rig.path(directory)).unwrap();
+        fs::set_permissions(rig.path(directory), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    rig.write("theirs/pub/token", "public");
+    rig.write("theirs/private/token", SECRET);
+    let attack = "cd DIR/theirs && mv pub x && mv private pub";
+    let ended = rig.run(&format!(
+        "
+        processes:
+          before: {{command: [sh, -c, 'echo $T'], environment: {{T: {{file: DIR/theirs/pub/token}}}}, type: oneshot}}
+          attack: {{command: [sh, -c, '{attack}'], user: '10001:10001', type: oneshot, depends_on: [before]}}
+          read: {{command: [env], environment: {{T: {{file: DIR/theirs/pub/token}}}}, type: oneshot, \
+                  depends_on: [attack], required: false, on_exit: ignore}}
+          log: {{command: [env], log: {{file: DIR/theirs/pub/log}}, type: oneshot, depends_on: [attack], \
+                 required: false, on_exit: ignore}}
+        "
+    ));
+    ended.assert_line("^public$").assert_no_line(SECRET);
+    let line = |name: &str| format!("{name}: .*user {THEIRS} could exchange names in `.*/theirs`");
+    ended.assert_line(&line("read")).assert_line(&line("log"));
+    assert!(!ended.path("theirs/pub/log").exists());
 }
 
 #[test]

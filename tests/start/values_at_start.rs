@@ -221,6 +221,7 @@ fn a_secret_that_only_root_may_read_is_for_another_user() {
     rig.write("token", SECRET);
     fs::set_permissions(rig.path("token"), fs::Permissions::from_mode(0o600)).unwrap();
     symlink("token", rig.path("link")).unwrap();
+    fs::set_permissions(rig.path(""), fs::Permissions::from_mode(0o1777)).unwrap();
     rig.readable_by_everybody()
         .run(
             "

@@ -1,10 +1,13 @@
-//! Resolves a path of the config, and refuses symbolic links of users whom drainit does not trust.
+//! Resolves a path of the config, so that no user whom drainit does not trust decides what drainit
+//! reads, writes or removes.
 //!
 //! drainit often runs as root, and a process of another user often owns a directory on the path.
-//! That process could put a symbolic link there, so that drainit would read, write or remove
-//! somebody else's file. Therefore drainit walks along a path part by part. It follows a link only
-//! if the link belongs to root or to drainit's own user. Root's links are needed for `/var/run`,
-//! and for `..data` in the volume of a ConfigMap.
+//! That process could put a symbolic link there, or exchange two directories. Therefore drainit
+//! walks along a path part by part. It follows a link only if the link belongs to root or to
+//! drainit's own user. Root's links are needed for `/var/run`, and for `..data` in the volume of a
+//! ConfigMap. A drainit of root also notes who could exchange a name on the path ([`Changer`]), and
+//! uses behind that name only what these users could use themselves. A drainit of another user has
+//! processes of its own user only, so it has nothing to give away.
 //!
 //! Every call of this module looks at a file system, and may have to wait for it.
 
@@ -36,51 +39,164 @@ pub struct Place {
     path: PathBuf,
     /// Whether only root and drainit's own user could make `path` lead to another directory.
     is_fixed: bool,
+    /// Those who could make the name lead to another file, as far as this counts for its use.
+    changers: Changers,
 }
 
-/// The error for a path with a symbolic link that belongs to another user.
+/// The error for a path that another user could change.
 #[derive(Debug)]
-pub struct ForeignLink {
-    link: PathBuf,
-    owner: u32,
+pub enum ForeignName {
+    /// A symbolic link that belongs to another user.
+    Link {
+        /// The path of the link.
+        link: PathBuf,
+        /// The user id of its owner.
+        owner: u32,
+    },
+    /// Something that drainit may use, but not a user who could exchange a name on the path.
+    Exchanged {
+        /// The directory in which this user could exchange a name.
+        directory: PathBuf,
+        /// Who could exchange the name.
+        by: Changer,
+        /// The use that this user may not make, and the path of the object.
+        refused: (&'static str, PathBuf),
+    },
 }
 
-impl ForeignLink {
-    /// If an error was caused by another user's link, returns that link.
+impl ForeignName {
+    /// If an error was caused by a name of another user, returns that name.
     pub fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 
     /// Says in a message why drainit refuses the path.
     pub fn why(&self) -> String {
-        let (link, owner, own) = (self.link.display(), self.owner, geteuid());
-        format!(
-            "the symbolic link `{link}` belongs to user {owner}, and only those of root and of drainit's \
-             own user ({own}) are followed"
-        )
+        match self {
+            Self::Link { link, owner } => format!(
+                "the symbolic link `{}` belongs to user {owner}, and only those of root and of \
+                 drainit's own user ({}) are followed",
+                link.display(),
+                geteuid()
+            ),
+            Self::Exchanged { directory, by, refused: (what, path) } => format!(
+                "{by} could exchange names in `{}`, and so let drainit use `{}`, which {by} may \
+                 not {what}",
+                directory.display(),
+                path.display()
+            ),
+        }
     }
 
     /// Says in a message how to correct the path.
     pub fn mend(&self) -> String {
-        format!("write the path without the link, or `chown -h 0 {}`", self.link.display())
+        match self {
+            Self::Link { link, .. } => {
+                format!("write the path without the link, or `chown -h 0 {}`", link.display())
+            }
+            Self::Exchanged { by: Changer { user: Some(_), .. }, .. } => {
+                "write a path on which only root can exchange names".to_owned()
+            }
+            Self::Exchanged { directory, .. } => {
+                format!("`chmod +t {}`, or write another path", directory.display())
+            }
+        }
     }
 }
 
-impl fmt::Display for ForeignLink {
+/// Users who could exchange a name on a path: one user, a group, or everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changer {
+    user: Option<u32>,
+    /// The group, or the group that the user most likely is in.
+    group: Option<u32>,
+}
+
+impl Changer {
+    /// Those who could exchange `entry` in `directory` (rename(2)), except for root and drainit's
+    /// own user.
+    fn all(directory: &FileStat, entry: &FileStat) -> impl Iterator<Item = Self> {
+        let mode = Mode::from_bits_truncate(directory.st_mode);
+        let of = |stat: &FileStat| {
+            let one = Self { user: Some(stat.st_uid), group: Some(stat.st_gid) };
+            (!is_trusted(stat.st_uid)).then_some(one)
+        };
+        let others = mode.intersects(Mode::S_IWGRP | Mode::S_IWOTH);
+        let is_sticky = mode.contains(Mode::S_ISVTX);
+        let open = others && !is_sticky;
+        let group = Self { user: None, group: Some(directory.st_gid) };
+        let everybody = Self { user: None, group: None };
+        [
+            of(directory),
+            of(entry).filter(|_| others && is_sticky),
+            (open && mode.contains(Mode::S_IWGRP)).then_some(group),
+            (open && mode.contains(Mode::S_IWOTH)).then_some(everybody),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// Whether all these users have the permissions `bits` (as for others) for a file.
+    fn may(self, bits: Mode, stat: &FileStat) -> bool {
+        let mode = Mode::from_bits_truncate(stat.st_mode);
+        let for_group = Mode::from_bits_truncate(bits.bits() << 3);
+        self.user == Some(stat.st_uid)
+            || mode.contains(bits)
+            || self.group == Some(stat.st_gid) && mode.contains(for_group)
+    }
+}
+
+impl fmt::Display for Changer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.user, self.group) {
+            (Some(user), _) => write!(f, "user {user}"),
+            (None, Some(group)) => write!(f, "the group {group}"),
+            (None, None) => f.write_str("everybody"),
+        }
+    }
+}
+
+/// The users who could exchange a name on a path, each with the directory of the name.
+type Changers = Vec<(Changer, PathBuf)>;
+
+/// Fails if one of these users may not do with a file what drainit does. Only root has more rights
+/// than its processes.
+fn judge(
+    changers: &Changers,
+    (what, bits): (&'static str, Mode),
+    stat: &FileStat,
+    path: &Path,
+) -> io::Result<()> {
+    let refused = changers.iter().find(|(changer, _)| !changer.may(bits, stat));
+    match refused.filter(|_| geteuid().is_root()) {
+        None => Ok(()),
+        Some((by, directory)) => Err(io::Error::other(ForeignName::Exchanged {
+            directory: directory.clone(),
+            by: *by,
+            refused: (what, path.to_owned()),
+        })),
+    }
+}
+
+const READ: (&str, Mode) = ("read", Mode::S_IROTH);
+const WRITE: (&str, Mode) = ("write to", Mode::S_IWOTH);
+const ENTER: (&str, Mode) = ("enter", Mode::S_IXOTH);
+
+impl fmt::Display for ForeignName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {}", self.why(), self.mend())
     }
 }
 
-impl std::error::Error for ForeignLink {}
+impl std::error::Error for ForeignName {}
 
 impl Place {
     /// Finds the place of a file to make, replace or remove. If the last part of the path is a
     /// link, the place is the link itself.
     ///
     /// # Errors
-    /// Fails like open(2) if the directory cannot be opened, and with [`ForeignLink`] if a link
-    /// belongs to another user.
+    /// Fails like open(2) if the directory cannot be opened, and with [`ForeignName`] if a link
+    /// belongs to another user, or if a user who could exchange the directory may not write to it.
     pub fn of(path: &Path) -> io::Result<Self> {
         Walk::from(AT_FDCWD, path, true)?.end_of(false)
     }
@@ -90,7 +206,7 @@ impl Place {
     ///
     /// # Errors
     /// Fails like open(2) if the directory cannot be opened, with `ENOENT` if the file does not
-    /// exist, and with [`ForeignLink`] if a link belongs to another user.
+    /// exist, and with [`ForeignName`] if a link belongs to another user.
     pub fn behind(path: &Path) -> io::Result<Self> {
         Walk::from(AT_FDCWD, path, true)?.end_of(true)
     }
@@ -106,11 +222,32 @@ impl Place {
     /// Opens the file. Fails with `ELOOP` if the name is a link.
     ///
     /// # Errors
-    /// Fails as open(2) and [`after_lease`] do.
+    /// Fails as open(2) and [`after_lease`] do, and with [`ForeignName`] if a user who could
+    /// exchange a name on the path may not open the file in this way.
     pub fn open(&self, flags: OFlag, mode: Mode) -> io::Result<File> {
+        // A file of somebody else must not be emptied before it is judged.
+        let empties = flags.contains(OFlag::O_TRUNC) && !self.changers.is_empty();
         let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let open = || Ok(File::from(openat(&self.directory, &*self.name, flags, mode)?));
-        after_lease(open)
+        let given = if empties { flags - OFlag::O_TRUNC } else { flags };
+        let open = || Ok(File::from(openat(&self.directory, &*self.name, given, mode)?));
+        let file = after_lease(open)?;
+        if self.changers.is_empty() {
+            return Ok(file);
+        }
+        let found = fstat(&file)?;
+        let (is_path, access) = (flags.contains(OFlag::O_PATH), flags & OFlag::O_ACCMODE);
+        let uses = [
+            (READ, !is_path && access != OFlag::O_WRONLY),
+            (WRITE, !is_path && access != OFlag::O_RDONLY),
+            (ENTER, is(&found, SFlag::S_IFDIR)),
+        ];
+        for (what, _) in uses.into_iter().filter(|(_, is_used)| *is_used) {
+            judge(&self.changers, what, &found, &self.path)?;
+        }
+        if empties {
+            file.set_len(0)?;
+        }
+        Ok(file)
     }
 
     /// Returns the status of the file. If the name is a link, returns the status of the link.
@@ -190,8 +327,8 @@ pub(crate) fn after_lease(open: impl Fn() -> io::Result<File>) -> io::Result<Fil
 /// not look at the path (EACCES).
 ///
 /// # Errors
-/// Fails with [`ForeignLink`] if a link belongs to another user: nobody knows what is behind it.
-pub fn exists(path: &Path) -> Result<bool, ForeignLink> {
+/// Fails with [`ForeignName`] if a name belongs to another user: nobody knows what is behind it.
+pub fn exists(path: &Path) -> Result<bool, ForeignName> {
     match Place::behind(path).and_then(|place| place.stat()) {
         Ok(_) => Ok(true),
         Err(error) => error.downcast().map_or(Ok(false), Err),
@@ -213,6 +350,7 @@ struct Walk {
     todo: Vec<OsString>,
     links: u32,
     is_fixed: bool,
+    changers: Changers,
 }
 
 impl Walk {
@@ -221,7 +359,7 @@ impl Walk {
         let at = openat(start, begin, LOOK, Mode::empty())?;
         let (walked, path) = (PathBuf::new(), path.to_owned());
         let todo = steps(&path);
-        Ok(Self { at, walked, path, todo, links: 0, is_fixed })
+        Ok(Self { at, walked, path, todo, links: 0, is_fixed, changers: Vec::new() })
     }
 
     /// Walks to the end of the path. If `follows` is set, also follows a link at the end.
@@ -230,13 +368,27 @@ impl Walk {
             let is_name = self.todo.is_empty()
                 && matches!(Path::new(&step).components().next(), Some(Component::Normal(_)));
             if is_name && !follows {
+                let directory = fstat(&self.at)?;
+                // A directory of root that lets others write, such as an `emptyDir`, often has
+                // directories of root in it to which drainit writes.
+                self.changers.retain(|(changer, _)| changer.user.is_some());
+                judge(&self.changers, WRITE, &directory, &self.walked)?;
+                // Whoever could exchange the directory may change every name in it.
+                self.changers.clear();
                 return Ok(self.end(step));
             }
-            let Some(next) = self.step(&step)? else { continue };
+            let Some((next, stat)) = self.step(&step)? else { continue };
             if is_name {
+                // In a directory of root that lets others write, such as an `emptyDir`, they
+                // may replace the file anyway, so drainit uses the file that it finds.
+                let (known, is_fixed) = (self.changers.clone(), self.is_fixed);
+                self.note(&stat)?;
+                let is_known = |changer| known.iter().any(|(known, _)| *known == changer);
+                self.changers.retain(|(it, _)| it.user.is_some() || is_known(*it));
+                self.is_fixed = is_fixed;
                 return Ok(self.end(step));
             }
-            self.enter(next, &step)?;
+            self.enter((next, stat), &step)?;
         }
         // The path is `/`, or ends with `.` or `..`, so the walk has entered the directory that
         // the path names. In there, the name of the directory is `.`.
@@ -244,7 +396,8 @@ impl Walk {
     }
 
     fn end(self, name: OsString) -> Place {
-        Place { directory: self.at, name, path: self.path, is_fixed: self.is_fixed }
+        let Self { at, path, is_fixed, changers, .. } = self;
+        Place { directory: at, name, path, is_fixed, changers }
     }
 
     /// Opens the next part of the path, and returns its file and status. If the part is a link,
@@ -256,7 +409,7 @@ impl Walk {
             return Ok(Some((next, stat)));
         }
         if !is_trusted(stat.st_uid) {
-            let link = ForeignLink { link: self.walked.join(step), owner: stat.st_uid };
+            let link = ForeignName::Link { link: self.walked.join(step), owner: stat.st_uid };
             return Err(io::Error::other(link));
         }
         self.links += 1;
@@ -264,25 +417,31 @@ impl Walk {
             return Err(Errno::ELOOP.into());
         }
         self.todo.extend(steps(Path::new(&readlinkat(&next, "")?)));
-        self.is_fixed = self.is_fixed && self.keeps(&stat)?;
+        self.note(&stat)?;
         Ok(None)
     }
 
     /// Enters a directory, so that the walk continues in it.
     fn enter(&mut self, (next, stat): (OwnedFd, FileStat), step: &OsStr) -> io::Result<()> {
-        self.is_fixed = self.is_fixed && (step == "/" || self.keeps(&stat)?);
+        // Nobody can exchange `/` or `..`.
+        if step != "/" && step != ".." {
+            self.note(&stat)?;
+        }
         self.walked.push(step);
+        judge(&self.changers, ENTER, &stat, &self.walked)?;
         self.at = next;
         Ok(())
     }
 
-    /// Whether only root and drainit's own user could replace this entry of the directory `at`.
-    fn keeps(&self, entry: &FileStat) -> io::Result<bool> {
+    /// Notes who could exchange this entry of the directory `at`.
+    fn note(&mut self, entry: &FileStat) -> io::Result<()> {
         let directory = fstat(&self.at)?;
-        let mode = Mode::from_bits_truncate(directory.st_mode);
-        let others = Mode::S_IWGRP | Mode::S_IWOTH;
-        let is_sticky = mode.contains(Mode::S_ISVTX) && is_trusted(entry.st_uid);
-        Ok(is_trusted(directory.st_uid) && (is_sticky || !mode.intersects(others)))
+        for changer in Changer::all(&directory, entry) {
+            self.is_fixed = false;
+            self.changers.retain(|(known, _)| *known != changer);
+            self.changers.push((changer, self.walked.clone()));
+        }
+        Ok(())
     }
 }
 
@@ -397,6 +556,7 @@ mod tests {
         let at = |name: &str| dir.root().join(name);
         fs::create_dir(at("a")).unwrap();
         fs::create_dir(at("a/b")).unwrap();
+        fs::set_permissions(at("a/b"), fs::Permissions::from_mode(0o777)).unwrap();
         let mode =
             |bits: u32| fs::set_permissions(at("a"), fs::Permissions::from_mode(bits)).unwrap();
         for (bits, keeps) in [(0o755, true), (0o777, false), (0o775, false), (0o1777, true)] {
@@ -411,5 +571,81 @@ mod tests {
             drop(listener);
             fs::remove_file(at("a/b/s")).unwrap();
         }
+        if geteuid().is_root() {
+            // In a sticky directory, the owner of an entry can exchange that entry.
+            lchown(at("a/b"), Some(OTHER), None).unwrap();
+            mode(0o1777);
+            assert_ne!(Place::of(&at("a/b/s")).unwrap().address(), at("a/b/s"));
+        }
+    }
+
+    // holds: C723
+    #[test]
+    fn a_name_that_another_user_can_exchange_leads_only_to_what_that_user_may_use() {
+        if !geteuid().is_root() {
+            return; // only root can give a directory to another user
+        }
+        let dir = TempDir::new();
+        let at = |name: &str| dir.root().join(name);
+        let set = |name: &str, bits: u32| {
+            fs::set_permissions(at(name), fs::Permissions::from_mode(bits)).unwrap();
+        };
+        for directory in ["d", "d/pub", "d/private"] {
+            fs::create_dir(at(directory)).unwrap();
+            for (file, bits) in [("open", 0o644), ("closed", 0o600), ("theirs", 0o600)] {
+                let file = format!("{directory}/{file}");
+                fs::write(at(&file), "content").unwrap();
+                set(&file, bits);
+            }
+            lchown(at(directory).join("theirs"), Some(OTHER), None).unwrap();
+        }
+        set("d/pub", 0o755);
+        set("d/private", 0o700);
+        // The files that drainit reads, and the directories in which it makes files.
+        let all = "d/open d/closed d/theirs d/pub/open d/pub/closed d/pub/theirs \
+                   d/private/open d/private/closed d/private/theirs";
+        for (owner, bits, read, made) in [
+            (0, 0o755, all, "d d/pub d/private"),
+            (0, 0o1777, all, "d d/pub d/private"),
+            // An `emptyDir`: everybody may replace a file in it, so drainit reads what is there.
+            (0, 0o777, "d/open d/closed d/theirs d/pub/open", "d d/pub"),
+            (0, 0o775, "d/open d/closed d/theirs d/pub/open d/pub/closed", "d d/pub"),
+            (OTHER, 0o755, "d/open d/theirs d/pub/open d/pub/theirs", "d"),
+            (OTHER, 0o1777, "d/open d/theirs d/pub/open d/pub/theirs", "d"),
+        ] {
+            // The group of the files is that of root, and may read the closed files of the fourth
+            // row.
+            set("d/pub/closed", if bits == 0o775 { 0o640 } else { 0o600 });
+            set("d/pub", if bits == 0o775 { 0o775 } else { 0o755 });
+            set("d", bits);
+            lchown(at("d"), Some(owner), None).unwrap();
+            for file in all.split_whitespace() {
+                let (found, expected) = (content(&at(file)), read.split(' ').any(|it| it == file));
+                let case = format!("{owner} {bits:o} {file}: {found:?}");
+                assert_eq!(found.is_ok(), expected || read == all, "{case}");
+                let flags = OFlag::O_WRONLY | OFlag::O_TRUNC;
+                if let Err(refused) = found {
+                    assert!(ForeignName::of(&refused).is_some(), "{case}");
+                    let place = Place::behind(&at(file));
+                    assert!(place.and_then(|it| it.open(flags, Mode::empty())).is_err(), "{case}");
+                    assert_eq!(fs::read_to_string(at(file)).unwrap(), "content", "{case}");
+                }
+            }
+            for directory in ["d", "d/pub", "d/private"] {
+                let place = Place::of(&at(directory).join("new"));
+                let expected = made.split(' ').any(|it| it == directory);
+                assert_eq!(place.is_ok(), expected, "{owner} {bits:o} {directory}: {place:?}");
+            }
+        }
+        lchown(at("d"), Some(OTHER), None).unwrap();
+        let refused = content(&at("d/private/open")).unwrap_err().to_string();
+        let d = at("d").display().to_string();
+        assert_eq!(
+            refused,
+            format!(
+                "user {OTHER} could exchange names in `{d}`, and so let drainit use `{d}/private`, \
+                 which user {OTHER} may not enter; write a path on which only root can exchange names"
+            )
+        );
     }
 }

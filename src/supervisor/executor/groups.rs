@@ -65,7 +65,7 @@ impl Executor {
         if let (Some(Role::Command { rest: Rest::Killed, .. }), None) = (&ended.role, &ended.failed)
         {
             // Usually there is no such group.
-            let _ = kill_group(ended.pid, Signal::KILL);
+            let _ = signal_left_group(ended.pid, Signal::KILL);
         }
         let Some(Role::Process(process)) = ended.role else { return false };
         // A start that was given up, or whose program never ran, has left no group.

@@ -7,7 +7,7 @@ use crate::load::key::{At, Form, OneOrMore, Shape, Table};
 use crate::load::read::command::Verbatim;
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::yaml::node::Node;
-use crate::trusted_path::{ForeignLink, exists};
+use crate::trusted_path::{ForeignName, exists};
 
 /// The part of an `only_if:` that is left after the config was read. The comparisons of values are
 /// evaluated by then. drainit checks the paths when the process starts.
@@ -29,7 +29,7 @@ pub struct Paths {
 
 impl Paths {
     /// Whether the path `exists` exists now, and the path `missing` does not.
-    fn hold(&self) -> Result<bool, ForeignLink> {
+    fn hold(&self) -> Result<bool, ForeignName> {
         let is = |path: &Option<PathBuf>| path.as_deref().map(exists).transpose();
         let (exists, missing) = (is(&self.exists), is(&self.missing));
         if matches!(exists, Ok(Some(false))) || matches!(missing, Ok(Some(true))) {
@@ -44,7 +44,7 @@ impl OnlyIf {
     ///
     /// # Errors
     /// Fails as [`exists`] does.
-    pub fn holds(&self) -> Result<bool, ForeignLink> {
+    pub fn holds(&self) -> Result<bool, ForeignName> {
         match self {
             Self::Any(paths) => any_hold(paths),
             Self::Never => Ok(false),
@@ -53,7 +53,7 @@ impl OnlyIf {
 }
 
 /// A mapping that is met counts even if another one leads through a foreign link.
-fn any_hold(any: &[Paths]) -> Result<bool, ForeignLink> {
+fn any_hold(any: &[Paths]) -> Result<bool, ForeignName> {
     let holds: Vec<_> = any.iter().map(Paths::hold).collect();
     if holds.iter().any(|hold| matches!(hold, Ok(true))) {
         return Ok(true);
@@ -90,7 +90,7 @@ impl Form for Now {
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<bool> {
         let any: Vec<Paths> = AnyOf::read(reader, at, node)?.into_iter().flatten().collect();
-        let refuse = |link: ForeignLink| {
+        let refuse = |link: ForeignName| {
             let why = format!("`only_if`: {}", link.why());
             reader.problems.error(node.span, why).help(link.mend());
         };

@@ -15,7 +15,7 @@ use nix::sys::stat::Mode;
 use crate::load::expand::LONGEST;
 use crate::load::moment::Identity;
 use crate::load::span::Span;
-use crate::trusted_path::{ForeignLink, Place, after_lease};
+use crate::trusted_path::{ForeignName, Place, after_lease};
 
 /// The rules for reading a file, which depend on its use.
 pub struct Limits {
@@ -280,7 +280,7 @@ fn read_pipe(file: &mut File, largest: u64, out: &mut Vec<u8>) -> Result<(), Unr
 }
 
 fn cannot_open(error: &std::io::Error) -> Unreadable {
-    if let Some(link) = ForeignLink::of(error) {
+    if let Some(link) = ForeignName::of(error) {
         return Unreadable::new(format!("cannot be opened: {}", link.why()), link.mend());
     }
     match error.kind() {
