@@ -141,7 +141,10 @@ fn say_step(options: &ExecOptions, child: Pid, step: Step) {
 /// the kernel has counted happened after the start of PID 1. Any other process would have to read
 /// the count when it starts.
 fn explain_kill() {
-    if std::process::id() == 1 && OomKills::since_container_start().explain_one() {
-        tell(&format!("warning: the command {}", End::OutOfMemory));
+    if std::process::id() != 1 {
+        return;
+    }
+    if let Some(end) = OomKills::since_container_start().explain_one() {
+        tell(&format!("warning: the command {end}"));
     }
 }

@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::load::limits::cgroups;
+use crate::os::clock;
+use crate::os::descendants::Stat;
 use crate::os::on_thread::wait_for;
+use crate::types::{End, Time};
 
 /// The longest wait for the count. The kernel's own file system answers at once, but a FUSE file
 /// system (lxcfs) may hang.
@@ -24,20 +27,30 @@ const LONGEST: Duration = Duration::from_millis(100);
 pub(crate) struct OomKills {
     file: Option<PathBuf>,
     explained: u64,
+    /// The time at which every kill of the count was explained, as the last look has shown. A
+    /// kill that the count shows later may have happened at any time since.
+    clean_at: Time,
 }
+
+/// The unit of start times in `/proc`.
+const TICK: Duration = Duration::from_millis(10);
 
 impl OomKills {
     /// Counts only the kills from this call on.
     pub(crate) fn from_now_on() -> Self {
         let mut kills = Self::since_container_start();
         kills.explained = kills.count().unwrap_or(0);
+        kills.clean_at = clock::now();
         kills
     }
 
     /// Counts all kills since the start of the container. Only PID 1 may call this: its cgroup is
     /// as old as PID 1 itself.
     pub(crate) fn since_container_start() -> Self {
-        wait_for(LONGEST, || Ok(Self::find(Path::new("/")))).unwrap_or_default()
+        let found = wait_for(LONGEST, || Ok(Self::find(Path::new("/")))).unwrap_or_default();
+        let own = Stat::read(std::process::id().cast_signed());
+        let ticks = own.map_or(0, |own| u32::try_from(own.process.started).unwrap_or(u32::MAX));
+        Self { clean_at: Time(TICK * ticks), ..found }
     }
 
     /// Finds the file in drainit's own cgroup. Takes the file in the root cgroup if only the root
@@ -56,15 +69,22 @@ impl OomKills {
         let mut files = cgroups.into_iter().flat_map(|cgroup| {
             ["memory.events", "memory.oom_control"].map(|file| cgroup.join(file))
         });
-        Self { file: files.find(|path| count(path).is_some()), explained: 0 }
+        Self { file: files.find(|path| count(path).is_some()), ..Self::default() }
     }
 
-    /// Whether the count shows a kill that no earlier call has reported. Each kill explains only
-    /// one SIGKILL.
-    pub(crate) fn explain_one(&mut self) -> bool {
-        let is_new = self.count().is_some_and(|count| count > self.explained);
+    /// If the count shows a kill that no earlier call has reported, returns an end that says so,
+    /// with the time within which this kill happened. Each kill explains only one SIGKILL. The
+    /// kernel does not say whom it killed: if the time is long, the victim may have been a process
+    /// that drainit does not reap.
+    pub(crate) fn explain_one(&mut self) -> Option<End> {
+        let (count, now) = (self.count()?, clock::now());
+        let is_new = count > self.explained;
+        let within = now.since(self.clean_at);
         self.explained += u64::from(is_new);
-        is_new
+        if count == self.explained {
+            self.clean_at = now;
+        }
+        is_new.then_some(End::OutOfMemory(within))
     }
 
     /// Reads the count. After a timeout, later calls do not read the count again.
@@ -84,7 +104,7 @@ fn count(file: &Path) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use std::time::Instant;
 
@@ -94,6 +114,8 @@ mod tests {
     use super::*;
     use crate::testing::temp_dir::TempDir;
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
     #[test]
     fn hanging_file_is_read_once() {
         let dir = TempDir::new();
@@ -101,8 +123,8 @@ mod tests {
         // The file is a FIFO without a writer, so opening it hangs.
         mkfifo(&file, Mode::S_IRWXU).unwrap();
         let began = Instant::now();
-        let mut kills = OomKills { file: Some(file), explained: 0 };
-        assert!(!kills.explain_one() && !kills.explain_one());
+        let mut kills = OomKills { file: Some(file), ..OomKills::default() };
+        assert_eq!((kills.explain_one(), kills.explain_one()), (None, None));
         assert!(kills.file.is_none() && began.elapsed() < Duration::from_secs(10));
     }
 
@@ -113,7 +135,7 @@ mod tests {
         assert_eq!(OomKills::from_now_on().file, file);
     }
 
-    // holds: S115
+    // holds: S115, S262
     #[test]
     fn count_is_found_in_both_cgroup_versions() {
         let v2 = "low 0\nhigh 0\nmax 3\noom 1\noom_kill 1\noom_group_kill 0\n";
@@ -135,26 +157,31 @@ mod tests {
             root.file("proc/self/cgroup", 0o644, own);
             root.file(&format!("sys/fs/cgroup/{file}"), 0o644, content);
             let mut kills = OomKills::find(root.root());
-            assert!(kills.explain_one(), "{own}");
-            assert!(!kills.explain_one(), "{own}");
+            kills.clean_at = Time(clock::now().0 - 2 * MINUTE);
+            let end = kills.explain_one().expect(own).to_string();
+            assert!(end.ends_with("in the last 2m") && end.contains("perhaps"), "{end}");
+            assert_eq!(kills.explain_one(), None, "{own}");
             // Two kills at once are reported one after the other.
             root.file(
                 &format!("sys/fs/cgroup/{file}"),
                 0o644,
                 content.replace("oom_kill 1", "oom_kill 3"),
             );
-            assert!(kills.explain_one() && kills.explain_one() && !kills.explain_one(), "{own}");
+            let ends = [(); 3].map(|()| kills.explain_one().map(|end| end.to_string()));
+            let probably =
+                |end: &Option<String>| end.as_ref().is_some_and(|end| end.contains("probably"));
+            assert!(ends[..2].iter().all(probably) && ends[2].is_none(), "{own}: {ends:?}");
         }
         let nothing = TempDir::new();
-        assert!(!OomKills::find(nothing.root()).explain_one());
+        assert_eq!(OomKills::find(nothing.root()).explain_one(), None);
         // A cgroup above drainit's own also counts kills of other containers.
         nothing.file("proc/self/cgroup", 0o644, "0::/pods/app\n");
         nothing.file("sys/fs/cgroup/pods/memory.events", 0o644, v2);
-        assert!(!OomKills::find(nothing.root()).explain_one());
+        assert_eq!(OomKills::find(nothing.root()).explain_one(), None);
         // Kernels before Linux 4.13 have no count.
         nothing.file("proc/self/cgroup", 0o644, "5:memory:/\n");
         let control = "sys/fs/cgroup/memory/memory.oom_control";
         nothing.file(control, 0o644, "oom_kill_disable 0\nunder_oom 0\n");
-        assert!(!OomKills::find(nothing.root()).explain_one());
+        assert_eq!(OomKills::find(nothing.root()).explain_one(), None);
     }
 }

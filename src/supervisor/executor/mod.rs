@@ -384,8 +384,9 @@ impl Executor {
         let is_ours = matches!(&role, Some(Role::Process(process))
             if self.instances[process.index()].pid == Some(pid)
                 && self.status_board.history(*process).is_killed);
-        let is_oom = end == End::Signal(Signal::KILL) && !is_ours && self.oom_kills.explain_one();
-        let end = if is_oom { End::OutOfMemory } else { end };
+        let is_unexplained = end == End::Signal(Signal::KILL) && !is_ours;
+        let by_oom = is_unexplained.then(|| self.oom_kills.explain_one()).flatten();
+        let (is_oom, end) = (by_oom.is_some(), by_oom.unwrap_or(end));
         match role {
             None => {
                 self.status_board.journal.borrow_mut().orphans += 1;

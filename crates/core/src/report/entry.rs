@@ -126,7 +126,7 @@ impl Entry {
 
     /// Adds a remedy, if this kind of end has one.
     fn mend(mut self, end: End) -> Self {
-        if end == End::OutOfMemory {
+        if matches!(end, End::OutOfMemory(_)) {
             self.level = self.level.min(Level::Warning);
             self.text += "; raise the container's memory limit, or let its processes use less";
         }

@@ -1,10 +1,15 @@
 //! The end of a process, and the exit codes of drainit itself.
 
 use core::fmt;
+use core::time::Duration;
 
 use drainit_derive::Named;
 
-use crate::types::Signal;
+use crate::types::{Signal, human};
+
+/// A process that the OOM killer has chosen ends within this time, even if the kernel is slow to
+/// free much memory.
+const SLOW_END: Duration = Duration::from_secs(5);
 
 /// The end of a process: its exit code, or the signal that ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +19,8 @@ pub enum End {
     /// This signal ended the process.
     Signal(Signal),
     /// SIGKILL ended the process, and drainit had not sent this signal. The kernel's count of OOM
-    /// kills in this container has grown, so the OOM killer is the most likely sender.
-    OutOfMemory,
+    /// kills in this container has grown within this time, so the OOM killer may be the sender.
+    OutOfMemory(Duration),
 }
 
 impl End {
@@ -24,7 +29,7 @@ impl End {
         match self {
             Self::Code(code) => code,
             Self::Signal(signal) => u8::try_from(128 + signal.number()).unwrap_or(u8::MAX),
-            Self::OutOfMemory => exit_code::KILLED,
+            Self::OutOfMemory(_) => exit_code::KILLED,
         }
     }
 
@@ -33,14 +38,14 @@ impl End {
         match self {
             Self::Code(_) => None,
             Self::Signal(signal) => Some(signal),
-            Self::OutOfMemory => Some(Signal::KILL),
+            Self::OutOfMemory(_) => Some(Signal::KILL),
         }
     }
 
     /// Turns [`End::OutOfMemory`] into an end by SIGKILL.
     pub fn plainly(self) -> Self {
         match self {
-            Self::OutOfMemory => Self::Signal(Signal::KILL),
+            Self::OutOfMemory(_) => Self::Signal(Signal::KILL),
             other => other,
         }
     }
@@ -56,12 +61,18 @@ impl fmt::Display for End {
         match self {
             Self::Code(code) => write!(f, "exited with code {code}"),
             Self::Signal(signal) => write!(f, "was ended by {signal}"),
-            Self::OutOfMemory => {
+            Self::OutOfMemory(within) if *within <= SLOW_END => {
                 write!(
                     f,
                     "was ended by SIGKILL, probably by the kernel's OOM killer (out of memory)"
                 )
             }
+            Self::OutOfMemory(within) => write!(
+                f,
+                "was ended by SIGKILL, perhaps by the kernel's OOM killer (out of memory), which \
+                 has killed a process of this container in the last {}",
+                human(*within)
+            ),
         }
     }
 }
@@ -77,7 +88,7 @@ pub enum EndKind {
     Signal,
     /// drainit sent SIGKILL, because the time of the process was over.
     Killed,
-    /// The kernel's OOM killer ended the process.
+    /// The kernel's OOM killer has most likely ended the process.
     OomKilled,
 }
 
@@ -89,7 +100,7 @@ impl EndKind {
             End::Code(0) => Self::Completed,
             End::Code(_) => Self::Error,
             End::Signal(_) => Self::Signal,
-            End::OutOfMemory => Self::OomKilled,
+            End::OutOfMemory(_) => Self::OomKilled,
         }
     }
 }

@@ -83,7 +83,7 @@ impl OnExit {
         match end {
             End::Code(_) if is_success => self.success,
             End::Code(_) => self.failure,
-            End::Signal(_) | End::OutOfMemory => self.signal,
+            End::Signal(_) | End::OutOfMemory(_) => self.signal,
         }
     }
 }

@@ -656,9 +656,11 @@ fn an_end_that_answers_a_drain_stops_nothing() {
 // holds: C119
 #[test]
 fn any_other_end_during_a_held_drain_begins_the_stop() {
-    for (end, code) in
-        [(End::Code(7), 7), (End::Signal(Signal::KILL), 137), (End::OutOfMemory, 137)]
-    {
+    for (end, code) in [
+        (End::Code(7), 7),
+        (End::Signal(Signal::KILL), 137),
+        (End::OutOfMemory(Duration::ZERO), 137),
+    ] {
         let mut play = drained_by_quit();
         let actions = play.at(2000, Event::Exited { process: ROUTER, end, remains: false });
         assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ENGINE)]);

@@ -2118,7 +2118,7 @@ impl<'a> Checker<'a> {
                 let policy = match end {
                     End::Code(code) if of.success_codes.contains(&code) => of.on_exit.success,
                     End::Code(_) => of.on_exit.failure,
-                    End::Signal(_) | End::OutOfMemory => of.on_exit.signal,
+                    End::Signal(_) | End::OutOfMemory(_) => of.on_exit.signal,
                 };
                 // holds: C689, C690
                 self.hold(is_consequence(policy, next), "an end does not follow `on_exit`");
