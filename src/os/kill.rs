@@ -81,8 +81,7 @@ pub fn group(leader: Pid) -> Group {
 /// number to no process. If a process has the number, the group is gone, and the number may belong
 /// to a group of somebody else.
 pub(crate) fn left_group(leader: Pid) -> Group {
-    let reused = nix::sys::signal::kill(NixPid::from_raw(leader), None);
-    if reused == Err(Errno::ESRCH) { group(leader) } else { Group::Gone }
+    if group_of(leader).is_none() { group(leader) } else { Group::Gone }
 }
 
 /// Refuses 1, the pid of init. Also refuses 0 and negative numbers, with which the kernel signals a

@@ -276,8 +276,9 @@ mod tests {
             let checked = check_server_for(own, socket, Peer { pid, uid }, |_| is_below);
             assert_eq!(checked.is_ok(), trusts, "{own} {pid} {uid} {is_below}: {checked:?}");
         }
-        let child = std::process::Command::new("true").spawn().unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
         assert!(below_init(child.id().cast_signed()));
+        child.wait().unwrap();
     }
 
     #[test]
