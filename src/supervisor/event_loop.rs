@@ -416,7 +416,9 @@ impl EventLoop {
         match action {
             Action::Adopt { slot, from } => self.executor.adopt(now, slot, from),
             Action::Redefine { slot, config } => self.executor.redefine(slot, config),
-            Action::CheckCondition(process) => self.queue.extend(self.executor.condition(process)),
+            Action::CheckCondition { process, check } => {
+                self.queue.extend(self.executor.condition(process, check));
+            }
             // A stop signal is pending, so nothing starts: the shutdown would end the start at
             // once.
             Action::Spawn(_) | Action::RunHook(HookId { stage: Stage::PreStart, .. })

@@ -16,9 +16,9 @@ pub enum Action {
     /// Give the process its definition from the new config. A running instance continues, because
     /// the change requires no new instance.
     Redefine { slot: ProcessId, config: ConfigIndex },
-    /// Evaluate `only_if`, and answer with `Event::Condition`. A hanging file system can delay the
-    /// answer, even until the core no longer waits for it.
-    CheckCondition(ProcessId),
+    /// Evaluate `only_if`, and answer with `Event::Condition` and the same `check`. A hanging file
+    /// system can delay the answer, even until the core no longer waits for it.
+    CheckCondition { process: ProcessId, check: u32 },
     /// Start the process, and its readiness probe if it has one. Answer with `Event::Spawned` or
     /// `Event::SpawnFailed`. A hanging file system can delay the answer.
     Spawn(ProcessId),

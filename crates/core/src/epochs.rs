@@ -413,7 +413,7 @@ impl State {
     /// Whether a process that does not live is about to start again.
     fn is_about_to_start(&self, process: ProcessId) -> bool {
         let is_beginning =
-            matches!(self.life(process), Lifecycle::Checking | Lifecycle::PreStart { .. });
+            matches!(self.life(process), Lifecycle::Checking { .. } | Lifecycle::PreStart { .. });
         self.pauses(process) || is_beginning
     }
 

@@ -11,9 +11,10 @@ use crate::types::{End, ProcessId, Signal};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     Start,
-    /// The answer to `Action::CheckCondition`.
+    /// The answer to `Action::CheckCondition`. The core ignores the answer to an earlier check.
     Condition {
         process: ProcessId,
+        check: u32,
         holds: bool,
     },
     /// `Action::Spawn` succeeded.

@@ -40,8 +40,10 @@ impl State {
     /// Starts a process. If the process has an `only_if`, this is evaluated first.
     pub(crate) fn begin(&mut self, process: ProcessId) {
         if self.process(process).conditional {
-            self.set(process, Lifecycle::Checking);
-            self.act(Action::CheckCondition(process));
+            self.checks = self.checks.wrapping_add(1);
+            let check = self.checks;
+            self.set(process, Lifecycle::Checking { check });
+            self.act(Action::CheckCondition { process, check });
         } else {
             self.prepare(process);
         }

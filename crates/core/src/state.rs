@@ -28,8 +28,8 @@ pub enum Lifecycle {
     /// The process waits for its dependencies.
     #[default]
     Waiting,
-    /// The `only_if` of the process is being evaluated.
-    Checking,
+    /// The `only_if` of the process is being evaluated. `check` is the number of the evaluation.
+    Checking { check: u32 },
     /// The `pre_start` hook of the process runs, and is killed at `until`.
     PreStart { until: Time },
     /// `Action::Spawn` was given and is not answered yet.
@@ -287,6 +287,9 @@ pub struct State {
     /// Whether [`Event::Start`](crate::event::Event::Start) has come. Before this event, nothing
     /// has run, so a stop needs no hooks of the container.
     pub has_begun: bool,
+    /// The number of evaluations of `only_if` so far, which tells a late answer from the answer
+    /// that a start waits for.
+    pub(super) checks: u32,
     /// Whether a process was killed since T0.
     pub killed: bool,
     /// The time of the last stop signal.
@@ -324,6 +327,7 @@ impl State {
             missing: BTreeSet::new(),
             changed: BTreeMap::new(),
             has_begun: false,
+            checks: 0,
             killed: false,
             last_signal: None,
             grace_end: None,

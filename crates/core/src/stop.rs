@@ -102,7 +102,7 @@ impl State {
     pub(crate) fn cancel_start(&mut self, process: ProcessId, deadline: Time) {
         match self.life(process) {
             Lifecycle::Waiting
-            | Lifecycle::Checking
+            | Lifecycle::Checking { .. }
             | Lifecycle::Backoff { anew: true, .. }
             | Lifecycle::Stopped { .. } => self.set(process, Lifecycle::Done),
             Lifecycle::Backoff { anew: false, .. } => self.after_end(process, deadline),

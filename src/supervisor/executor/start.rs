@@ -64,13 +64,13 @@ impl Executor {
     /// Evaluates `only_if`. If this needs the file system, returns `None` and sends the answer
     /// later. If the process is skipped, removes its old sockets, because nothing will listen on
     /// them.
-    pub(crate) fn condition(&mut self, process: ProcessId) -> Option<Event> {
+    pub(crate) fn condition(&mut self, process: ProcessId, check: u32) -> Option<Event> {
         let wanted = self.process(process);
         let paths = match &wanted.only_if {
-            None => return Some(Event::Condition { process, holds: true }),
+            None => return Some(Event::Condition { process, check, holds: true }),
             Some(OnlyIf::Never) => {
                 self.remove_sockets(process);
-                return Some(Event::Condition { process, holds: false });
+                return Some(Event::Condition { process, check, holds: false });
             }
             Some(paths @ OnlyIf::Any(_)) => paths.to_string(),
         };
@@ -78,14 +78,14 @@ impl Executor {
             (wanted.name.clone(), self.own_socket(), self.stale_sockets(process));
         let sender = self.sender.clone();
         spawn_local(async move {
-            let check = move || {
+            let evaluate = move || {
                 let holds = wanted.only_if.as_ref().map_or(Ok(true), OnlyIf::holds);
                 if !matches!(holds, Ok(true)) {
                     launch::remove_sockets(&wanted.name, &stale, own.as_deref());
                 }
                 holds.map_err(|link| link.to_string())
             };
-            let holds = on_thread(LONGEST_START, check).await.map_err(|why| why.to_string());
+            let holds = on_thread(LONGEST_START, evaluate).await.map_err(|why| why.to_string());
             let holds = holds.flatten().unwrap_or_else(|why| {
                 let paths = harmless(&paths);
                 tracing::warn!(
@@ -93,7 +93,7 @@ impl Executor {
                 );
                 false
             });
-            let _ = sender.send(Message::Event(Event::Condition { process, holds }));
+            let _ = sender.send(Message::Event(Event::Condition { process, check, holds }));
         });
         None
     }

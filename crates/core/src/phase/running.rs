@@ -134,7 +134,9 @@ impl Running {
             }
             Event::Unhealthy(process) => self.operations.unhealthy(state, process),
             Event::HookEnded { hook, success } => return self.hook_ended(state, hook, success),
-            Event::Condition { process, holds } if state.life(process) == Lifecycle::Checking => {
+            Event::Condition { process, check, holds }
+                if state.life(process) == Lifecycle::Checking { check } =>
+            {
                 if holds {
                     state.prepare(process);
                 } else if Operations::is_copy_beside(state, process) {

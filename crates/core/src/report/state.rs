@@ -83,7 +83,7 @@ impl ProcessState {
     pub(super) fn of(life: Lifecycle, restarts: bool, past: &History, succeeded: bool) -> Self {
         match life {
             Lifecycle::Waiting
-            | Lifecycle::Checking
+            | Lifecycle::Checking { .. }
             | Lifecycle::PreStart { .. }
             | Lifecycle::Spawning => Self::Waiting,
             Lifecycle::Starting { .. } => Self::Starting,

@@ -110,9 +110,9 @@ impl Play {
     fn answer(&mut self, action: &Action) {
         let ended = |process, end| Event::Exited { process, end, remains: false };
         let answer = match *action {
-            Action::CheckCondition(process) => {
+            Action::CheckCondition { process, check } => {
                 let holds = !self.spec.processes[process.index()].left_out;
-                Event::Condition { process, holds }
+                Event::Condition { process, check, holds }
             }
             Action::Spawn(process) => {
                 self.events.push_back(Event::Spawned(process));

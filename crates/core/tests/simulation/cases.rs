@@ -1245,6 +1245,24 @@ fn a_start_does_not_repeat_a_completed_oneshot() {
     assert_eq!(play.at(100, ask(ROUTER, Request::Start)), [Action::Spawn(ROUTER)]);
 }
 
+// holds: C710
+#[test]
+fn the_late_answer_of_only_if_does_not_start_a_newer_start() {
+    let mut spec = plain();
+    spec.processes[ENGINE.index()].conditional = true;
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    let check = |check| Action::CheckCondition { process: ENGINE, check };
+    let answer = |check, holds| Event::Condition { process: ENGINE, check, holds };
+    assert_eq!(play.at(0, Event::Start), [check(1)]);
+    play.at(10, ask(ENGINE, Request::Stop));
+    assert_eq!(play.at(20, ask(ENGINE, Request::Start)), [check(2)]);
+    for late in [answer(1, true), answer(1, false)] {
+        assert_eq!(play.at(30, late), []);
+        assert_eq!(play.machine.state().life(ENGINE), Lifecycle::Checking { check: 2 });
+    }
+    assert_eq!(play.at(40, answer(2, true)), [Action::Spawn(ENGINE)]);
+}
+
 // holds: S172
 #[test]
 fn a_process_that_ends_long_after_sigkill_is_not_restarted() {

@@ -417,7 +417,7 @@ fn noise(rng: &mut Rng, count: u16) -> Event {
             success: false,
         },
         2 => Event::SpawnFailed { process, exit_code: 126 },
-        3 => Event::Condition { process, holds: true },
+        3 => Event::Condition { process, check: 0, holds: true },
         4 => Event::Spawned(process),
         _ => Event::Tick,
     }

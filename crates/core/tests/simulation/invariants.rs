@@ -68,6 +68,8 @@ pub(crate) struct Checker<'a> {
     /// it again. A stop signal to the slot or the run of its `post_stop` hook removes the slot from
     /// this set.
     admitted: BTreeSet<ProcessId>,
+    /// The last evaluation of the `only_if` of each slot.
+    checks: BTreeMap<ProcessId, u32>,
     /// Slots whose `pre_start` hook has succeeded and need not run again at the next start. A stop
     /// signal to the slot or the run of its `post_stop` hook removes the slot from this set.
     prepared: BTreeSet<ProcessId>,
@@ -252,6 +254,7 @@ impl<'a> Checker<'a> {
             owes_post_stop: BTreeSet::new(),
             last_end: None,
             admitted: BTreeSet::new(),
+            checks: BTreeMap::new(),
             prepared: BTreeSet::new(),
             has_run: BTreeSet::new(),
             deadline: None,
@@ -407,7 +410,9 @@ impl<'a> Checker<'a> {
                     }
                 }
             }
-            Event::Condition { process, holds: true } => {
+            Event::Condition { process, check, holds: true }
+                if self.checks.get(&process) == Some(&check) =>
+            {
                 self.admitted.insert(process);
             }
             Event::HookEnded { hook, success } => {
@@ -1015,7 +1020,10 @@ impl<'a> Checker<'a> {
                 self.hold(placed == Some(Placed::Same(slot)), "a process has the wrong definition");
                 self.slots.redefine(slot, config);
             }
-            Action::CheckCondition(process) => {
+            Action::CheckCondition { process, check } => {
+                // Only the answer to this check admits the start.
+                self.admitted.remove(&process);
+                self.checks.insert(process, check);
                 self.holds_start(process, procs);
                 self.at[process.index()].follows = false;
                 self.at[process.index()].on_its_way = true;

@@ -487,10 +487,10 @@ impl<'a> World<'a> {
     pub(super) fn carry_out(&mut self, action: &Action) {
         let now = self.now;
         match *action {
-            Action::CheckCondition(process) => {
+            Action::CheckCondition { process, check } => {
                 let changes = self.fails(self.scenario.starts.condition_changes);
                 let holds = self.behaviour(process).condition ^ changes;
-                let answer = Event::Condition { process, holds };
+                let answer = Event::Condition { process, check, holds };
                 match !self.obeys() && self.slowness.once_in(self.scenario.starts.slow) {
                     true => {
                         let after = self.slowness.millis(LONGEST_START);
