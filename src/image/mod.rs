@@ -52,8 +52,9 @@ pub(crate) fn check(
     mounts: &[PathBuf],
     is_image: bool,
 ) -> ImageCheck {
-    let mut checker =
-        Checker { config, environment, mounts, is_image, result: ImageCheck::default() };
+    let makers = config.processes.iter().filter(|process| may_make_paths(process)).count();
+    let result = ImageCheck::default();
+    let mut checker = Checker { config, environment, mounts, is_image, makers, result };
     if let Some(socket) = config.control.socket.path() {
         checker.socket((None, "control.socket"), "control.socket", socket);
     }
@@ -66,6 +67,11 @@ pub(crate) fn check(
     checker.result
 }
 
+/// Whether a process may create paths that other processes need.
+fn may_make_paths(process: &Process) -> bool {
+    process.kind == ProcessKind::Oneshot || process.hooks.pre_start.is_some()
+}
+
 fn hooks_of(hooks: &crate::config::Hooks) -> Vec<Vec<String>> {
     let all = [&hooks.pre_start, &hooks.pre_stop, &hooks.post_stop];
     all.into_iter().flatten().map(|hook| hook.command.clone()).collect()
@@ -76,6 +82,9 @@ struct Checker<'a> {
     environment: &'a Environment,
     mounts: &'a [PathBuf],
     is_image: bool,
+    /// The number of processes that may create paths which other processes need. There can be
+    /// thousands of processes, so they are counted only once.
+    makers: usize,
     result: ImageCheck,
 }
 
@@ -342,12 +351,9 @@ impl<'a> Checker<'a> {
     /// before the start, such as `pre_start: [mkdir, -p, /run/app]`, or if the container continues
     /// without the process.
     fn severity(&self, index: usize) -> Severity {
-        let others = self.config.processes.iter().enumerate().filter(|(other, _)| *other != index);
-        let mut before = others
-            .map(|(_, other)| other)
-            .filter(|other| other.kind == ProcessKind::Oneshot || other.hooks.pre_start.is_some());
-        let may_be_missing = !self.config.processes[index].required;
-        match may_be_missing || self.config.hooks.pre_start.is_some() || before.next().is_some() {
+        let process = &self.config.processes[index];
+        let has_maker = self.makers > usize::from(may_make_paths(process));
+        match !process.required || self.config.hooks.pre_start.is_some() || has_maker {
             true => Severity::Warning,
             false => Severity::Error,
         }

@@ -427,3 +427,14 @@ fn drain_shorter_than_envoy_timeout_is_reported() {
     assert_eq!(with("599s"), [wrong]);
     assert_eq!(with("600s"), [""; 0]);
 }
+
+#[test]
+fn the_time_of_the_check_grows_only_with_the_number_of_processes() {
+    let many = (0..20).map(|n| format!("  p{n}: {{command: [a], scale: 1000}}\n"));
+    let config = testing::config(&format!("processes:\n{}", many.collect::<String>()));
+    let environment = std::iter::empty::<(&str, String)>().collect();
+    let start = std::time::Instant::now();
+    assert_eq!(check(&config, &environment, &[], false).unchecked.len(), 1);
+    // If each process looked at all other processes, this would take minutes.
+    assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
+}
