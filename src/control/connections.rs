@@ -28,6 +28,7 @@ use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::control::Server;
+use crate::http::describe_io;
 use crate::os::Peer;
 use crate::os::private_socket;
 
@@ -177,6 +178,7 @@ pub(crate) async fn accept(
     let mut open: Vec<Open> = Vec::new();
     let mut strangers: Vec<Open> = Vec::new();
     let lasting = Rc::new(Cell::new(0));
+    let mut has_warned = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -187,6 +189,7 @@ pub(crate) async fn accept(
         }
         match accepted {
             Ok((stream, caller)) => {
+                has_warned = false;
                 let (open, max) = match caller {
                     Caller::Stranger(_) => (&mut strangers, MAX_STRANGERS),
                     _ => (&mut open, max),
@@ -207,7 +210,11 @@ pub(crate) async fn accept(
                 // accepted.
                 yield_now().await;
             }
-            Err(_) => {
+            Err(error) => {
+                if !std::mem::replace(&mut has_warned, true) {
+                    let why = describe_io(&error);
+                    tracing::warn!("control endpoints: cannot accept a connection: {why}");
+                }
                 close_oldest(&mut open);
                 sleep(ACCEPT_PAUSE).await;
             }

@@ -24,6 +24,7 @@ use tracing::Level;
 
 use crate::config::LogFormat;
 use crate::logging::format::own_line;
+use crate::os::errno;
 use crate::os::signal::mask;
 use crate::types::Stream;
 
@@ -322,7 +323,10 @@ impl StreamWriter {
         }
         let writer = Arc::clone(self);
         let thread = thread::Builder::new().name(self.stream.to_string()).stack_size(STACK);
-        state.started = thread.spawn(move || writer.write_until_closed()).is_ok();
+        let started = thread.spawn(move || writer.write_until_closed());
+        // If lines are dropped because there is no thread, the report of the drop says so.
+        state.failed = started.as_ref().err().map(errno);
+        state.started = started.is_ok();
     }
 
     /// The time since the last progress of the thread.

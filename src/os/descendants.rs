@@ -9,6 +9,7 @@ use std::io;
 
 use nix::unistd::getsid;
 
+use crate::os::reap::is_living_child;
 use crate::os::{Pid, clock};
 use crate::types::{Time, harmless};
 
@@ -77,6 +78,15 @@ pub(crate) fn living_children(wanted: impl Fn(Pid) -> bool) -> impl Iterator<Ite
     let pids: Vec<Pid> = list.split_ascii_whitespace().flat_map(str::parse).collect();
     let pids = pids.into_iter().filter(move |pid| wanted(*pid));
     pids.filter_map(Stat::read).filter(|stat| stat.is_alive)
+}
+
+/// The children of drainit's main thread that `/proc` lists but does not show, because it is
+/// mounted with `hidepid`.
+pub(crate) fn hidden_children() -> Vec<Pid> {
+    let own = std::process::id();
+    let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
+    let pids = list.split_ascii_whitespace().flat_map(str::parse);
+    pids.filter(|pid| Stat::read(*pid).is_none() && is_living_child(*pid)).collect()
 }
 
 /// The living members of a process group; empty without `/proc`.

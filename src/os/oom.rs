@@ -30,6 +30,7 @@ pub(crate) struct OomKills {
     /// The time at which every kill of the count was explained, as the last look has shown. A
     /// kill that the count shows later may have happened at any time since.
     clean_at: Time,
+    has_warned: bool,
 }
 
 /// The unit of start times in `/proc`.
@@ -47,7 +48,12 @@ impl OomKills {
     /// Counts all kills since the start of the container. Only PID 1 may call this: its cgroup is
     /// as old as PID 1 itself.
     pub(crate) fn since_container_start() -> Self {
-        let found = wait_for(LONGEST, || Ok(Self::find(Path::new("/")))).unwrap_or_default();
+        let found = wait_for(LONGEST, || Ok(Self::find(Path::new("/"))));
+        let found = found.unwrap_or_else(|error| {
+            let mut unknown = Self::default();
+            unknown.warn(&error);
+            unknown
+        });
         let own = Stat::read(std::process::id().cast_signed());
         let ticks = own.map_or(0, |own| u32::try_from(own.process.started).unwrap_or(u32::MAX));
         Self { clean_at: Time(TICK * ticks), ..found }
@@ -91,10 +97,21 @@ impl OomKills {
     fn count(&mut self) -> Option<u64> {
         let file = self.file.clone()?;
         let counted = wait_for(LONGEST, move || Ok(count(&file)));
-        if counted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
-            self.file = None;
+        counted.unwrap_or_else(|error| {
+            self.warn(&error);
+            self.file = self.file.take().filter(|_| error.kind() != io::ErrorKind::TimedOut);
+            None
+        })
+    }
+
+    /// Warns once that the count cannot be read.
+    fn warn(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.has_warned, true) {
+            tracing::warn!(
+                "the kernel's count of OOM kills cannot be read ({error}), so drainit may not name \
+                 the OOM killer as the reason for a SIGKILL"
+            );
         }
-        counted.ok().flatten()
     }
 }
 

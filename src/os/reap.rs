@@ -88,7 +88,6 @@ pub(crate) fn is_child(pid: Pid) -> bool {
 }
 
 /// Whether the pid belongs to a child of drainit that has not ended.
-#[cfg(test)]
 pub(crate) fn is_living_child(pid: Pid) -> bool {
     look(Id::Pid(NixPid::from_raw(pid))) == Ok(WaitStatus::StillAlive)
 }

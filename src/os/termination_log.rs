@@ -26,7 +26,7 @@ pub(crate) fn write(text: &str) {
         Ok(())
     };
     if let Err(error) = wait_for(LONGEST, write) {
-        tracing::debug!("{PATH}: {error}");
+        tracing::warn!("{PATH} is not written: {error}");
     }
 }
 

@@ -204,7 +204,7 @@ impl FileWatch {
                     continue;
                 }
                 None => {
-                    // drainit could not start the thread that looks at the path.
+                    self.has_no_thread();
                     sleep(NO_THREAD).await;
                     let Followed { looks, asks } = fingerprint::follow(self.watch.path.clone());
                     self.looks = looks;
@@ -247,6 +247,18 @@ impl FileWatch {
             shown(&self.watch.path),
             human(within)
         );
+    }
+
+    /// Warns once that drainit could not start the thread that looks at the path.
+    fn has_no_thread(&mut self) {
+        let why =
+            "no thread can be started: the container has reached its pids limit, or lacks memory";
+        let error = Some((self.watch.path.clone(), why.to_owned()));
+        if self.error != error {
+            let (name, path) = (&self.name, shown(&self.watch.path));
+            tracing::warn!("{name}: {path} is not watched: {why}; drainit tries again each second");
+        }
+        self.error = error;
     }
 
     /// Sets the state, and returns the old state.

@@ -137,6 +137,30 @@ fn processes_that_may_not_be_signalled_are_reported() {
         .assert_line("error: leftover processes survive SIGKILL");
 }
 
+// holds: S67
+#[test]
+fn processes_that_proc_hides_are_signalled_and_named() {
+    if !is_root_for("to become another user") {
+        return;
+    }
+    let Some(rig) = Rig::new() else { return };
+    // Without CAP_SYS_PTRACE, and outside of the group `gid`, root does not see other users.
+    let hide = "mount -o remount,hidepid=2,gid=54321 /proc && exec setpriv --bounding-set=-sys_ptrace \"$@\"";
+    let drainit = rig.readable_by_everybody().wrapper(&["sh", "-c", hide, "sh"]).start_ready(
+        "
+        processes:
+          a:
+            command: [sh, -c, 'setsid CHILD b touch=DIR/b on=TERM:ignore & exec CHILD a']
+            user: '12345:12345'
+            readiness: {file: DIR/b}
+        ",
+    );
+    let ended = drainit.stop();
+    ended
+        .assert_code(137)
+        .assert_line(r"left over: \d+ \(hidden by the hidepid of /proc\); sending SIGTERM");
+}
+
 // holds: S55, C161, C162
 #[test]
 fn members_die_with_a_killed_group() {

@@ -158,7 +158,7 @@ impl Lifecycle {
             || matches!(
                 self,
                 Self::Waiting
-                    | Self::Checking
+                    | Self::Checking { .. }
                     | Self::PreStart { .. }
                     | Self::Backoff { anew: true, .. }
             )

@@ -2,13 +2,16 @@
 //! groups.
 
 use crate::core::event::Event;
-use crate::os::descendants::list;
-use crate::os::kill::group_of;
+use crate::os::descendants::{Descendant, hidden_children, list};
+use crate::os::kill::{group_of, kill_child};
 use crate::os::reap::has_children;
 use crate::os::sweep::{Sweep, Swept};
 use crate::supervisor::executor::Executor;
 use crate::supervisor::message::Role;
 use crate::types::Signal;
+
+/// Stands for the name of a process that `/proc` hides.
+const HIDDEN: &str = "hidden by the hidepid of /proc";
 
 impl Executor {
     pub(crate) fn is_sweeping(&self) -> bool {
@@ -40,11 +43,14 @@ impl Executor {
             return Event::Leftovers(0);
         }
         let is_new = sweep.is_new();
-        let swept = sweep.scan();
+        let mut swept = sweep.scan();
         if let Some(refusal) = sweep.refusal() {
             let line = format!("left over: {refusal}");
             tracing::warn!("{line}");
             report.remark(&line);
+        }
+        if let Swept::Signalled(found) = &mut swept {
+            found.extend(signal_hidden(is_new, signal));
         }
         match swept {
             // The scan missed a descendant. The reaper notices when the last child is gone.
@@ -80,4 +86,17 @@ impl Executor {
             }
         }
     }
+}
+
+/// Signals the children that `/proc` hides, once for each signal. Without this, nobody would see
+/// that they are left over.
+fn signal_hidden(is_new: bool, signal: Signal) -> Vec<Descendant> {
+    let hidden = if is_new { hidden_children() } else { Vec::new() };
+    for pid in &hidden {
+        if let Err(error) = kill_child(*pid, signal) {
+            tracing::warn!("left over: {pid}: cannot send {signal}: {error}");
+        }
+    }
+    let hidden = hidden.into_iter();
+    hidden.map(|pid| Descendant { pid, name: HIDDEN.to_owned(), started: 0 }).collect()
 }
