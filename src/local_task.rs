@@ -2,6 +2,8 @@
 
 use tokio::task::{AbortHandle, Id, spawn_local};
 
+use crate::os::on_thread::Share;
+
 /// A local task. Dropping this ends the task.
 #[derive(Debug)]
 pub(crate) struct LocalTask(AbortHandle);
@@ -10,6 +12,11 @@ impl LocalTask {
     pub(crate) fn begin(work: impl Future<Output = ()> + 'static) -> Self {
         // The future is boxed, because each function that passes it on would need stack for it.
         Self(spawn_local(Box::pin(work)).abort_handle())
+    }
+
+    /// As [`Self::begin`], but the work on threads takes the threads of `share`.
+    pub(crate) fn of(share: Share, work: impl Future<Output = ()> + 'static) -> Self {
+        Self::begin(share.scope(work))
     }
 
     pub(crate) fn id(&self) -> Id {

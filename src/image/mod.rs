@@ -100,8 +100,8 @@ pub(crate) fn check_program(
     is_image: bool,
 ) -> ImageCheck {
     let config = &Config::default();
-    let mut checker =
-        Checker { config, environment, mounts, is_image, result: ImageCheck::default() };
+    let result = ImageCheck::default();
+    let mut checker = Checker { config, environment, mounts, is_image, makers: 0, result };
     checker.command((None, "program"), &[name.to_owned()], Severity::Error);
     checker.result
 }

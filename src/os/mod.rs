@@ -44,9 +44,13 @@ use std::io;
 
 use nix::errno::Errno;
 
-/// Whether the error means that drainit itself lacked a descriptor or memory.
+use crate::os::on_thread::Unanswered;
+
+/// Whether the error means that drainit itself lacked a descriptor, a thread or memory.
 pub(crate) fn is_own_lack(error: &io::Error) -> bool {
-    matches!(errno(error), Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS)
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Unanswered>());
+    inner == Some(&Unanswered::NoThread)
+        || matches!(errno(error), Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS)
 }
 
 /// The kernel's number of an error; [`Errno::UnknownErrno`] if the error does not come from the
@@ -78,6 +82,9 @@ mod tests {
             [(Errno::EMFILE, true), (Errno::ENOMEM, true), (Errno::ECONNREFUSED, false)]
         {
             assert_eq!(is_own_lack(&errno.into()), is_own, "{errno}");
+        }
+        for (why, is_own) in [(Unanswered::NoThread, true), (Unanswered::Hangs, false)] {
+            assert_eq!(is_own_lack(&io::Error::other(why)), is_own, "{why}");
         }
     }
 }

@@ -10,6 +10,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use crate::os::on_thread;
+use crate::os::on_thread::Share;
 use crate::types::harmless;
 
 /// Sends `READY=1` if a service manager has passed a `NOTIFY_SOCKET`. This runs on a thread,
@@ -17,7 +18,7 @@ use crate::types::harmless;
 /// processes serve anyway.
 pub(crate) fn ready() {
     let Some(address) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let begun = on_thread::begin(move || {
+    let begun = on_thread::begin(Share::Container, move || {
         if let Err(error) = send(&address, b"READY=1") {
             let address = harmless(&address.to_string_lossy()).into_owned();
             tracing::warn!("cannot send READY=1 to NOTIFY_SOCKET={address}: {error}");

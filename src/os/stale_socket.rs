@@ -15,8 +15,10 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use crate::os::on_thread::Share;
 use crate::os::{errno, on_thread};
 use crate::trusted_path::{Peer, Place, is};
+use crate::types::harmless;
 
 /// Removes the socket at `path`, if there is one. Never removes the socket at `own`, even if `path`
 /// leads there through links.
@@ -133,15 +135,18 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         let (path, made) = (std::mem::take(&mut self.path), self.made);
+        let shown = path.display().to_string();
         let removal = Removal::begin(vec![path]);
-        // An error is ignored: if no thread can be started, the next start removes the file.
-        let _ = on_thread::begin(move || {
+        let begun = on_thread::begin(Share::Sockets(None), move || {
             for path in &removal.paths {
                 if made.is_some() && identity(path) == made {
                     let _ = remove(path, None);
                 }
             }
         });
+        if let Err(why) = begun {
+            tracing::warn!("the socket {} is left: {why}", harmless(&shown));
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::config::Probe;
 use crate::core::event::Event;
 use crate::envoy::ready::check_alive;
 use crate::local_task::LocalTask;
+use crate::os::on_thread::Share;
 use crate::supervisor::message::InstanceSender;
 use crate::supervisor::readiness::probe::{Reason, RunCommand, attempt, of_request};
 use crate::supervisor::run_command::Failure;
@@ -39,7 +40,7 @@ pub(crate) fn watch(
     failure: Reason,
     run: Rc<RunCommand>,
 ) -> LocalTask {
-    LocalTask::begin(async move {
+    LocalTask::of(Share::Probes(instance.process), async move {
         let mut has_warned = false;
         let mut was_paused = false;
         sleep(pace.start_period).await;

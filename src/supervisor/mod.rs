@@ -36,7 +36,7 @@ use crate::graph::Graph;
 use crate::logging::Output;
 use crate::os::kill::kill_child;
 use crate::os::signal::fd::Signals;
-use crate::os::{clock, panic_hook, stale_socket, termination_log};
+use crate::os::{clock, on_thread, panic_hook, stale_socket, termination_log};
 use crate::supervisor::event_loop::{EventLoop, let_others_run};
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch::FileWatches;
@@ -131,6 +131,11 @@ async fn supervise(setup: Setup) -> io::Result<(u8, Time)> {
         sockets,
         successes,
     } = setup;
+    if let Err(error) = on_thread::keep_reserve() {
+        tracing::warn!(
+            "no thread can be kept ready for the stop: {error}; raise the pids limit of the container"
+        );
+    }
     let spec = Rc::new(config.spec(&graph));
     let definitions = Definition::of(&config, args, sockets);
     let status_board = StatusBoard::new(definitions, Machine::new(spec, began));

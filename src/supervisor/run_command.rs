@@ -164,10 +164,10 @@ pub(crate) async fn end_of(
     started: impl FnOnce(Pid),
 ) -> Result<End, SpawnError> {
     let path = request.command.first().map(PathBuf::from).unwrap_or_default();
-    let other = |error| SpawnError::Other { path: path.clone(), source: io::Error::other(error) };
+    let other = |source| SpawnError::Other { path: path.clone(), source };
     if let (Some(path), None) = (request.working_dir.clone(), &request.directory) {
         let opened = on_thread(LONGEST_START, move || open_directory(&path)).await;
-        request.directory = Some(opened.unwrap_or_else(|why| Err(other(why.to_string())))?);
+        request.directory = Some(opened.unwrap_or_else(|why| Err(other(io::Error::other(why))))?);
     }
     let (waiting, end) = oneshot::channel();
     let pid = children.borrow_mut().start(request, Role::Command { waiting, rest })?;
@@ -176,7 +176,7 @@ pub(crate) async fn end_of(
     match (&mut running.end).await {
         Ok(Ok(end)) => Ok(end),
         Ok(Err(failed)) => Err(diagnosed(failed).await),
-        Err(_) => Err(other("it was lost".to_owned())),
+        Err(_) => Err(other(io::Error::other("it was lost"))),
     }
 }
 

@@ -146,6 +146,35 @@ fn nothing_waits_for_a_file_system_that_hangs() {
     ended.assert_line("drains: .*its header fields cannot be read: .* has not answered within 1s");
 }
 
+// holds: S252
+#[test]
+fn processes_whose_files_hang_take_no_threads_from_others() {
+    let Some((rig, _)) = beside_hanging_files() else { return };
+    rig.write("secret", "secret");
+    let drainit = rig.start(
+        "
+        shutdown: {grace_period: 12s, reserve: 2s}
+        processes:
+          waits: {command: [CHILD, waits], scale: 130, required: false, on_exit: ignore, readiness: {file: 'DIR/hung/${SCALE_INDEX}', timeout: 60s}}
+          fine:
+            command: [CHILD, fine, unix=DIR/socket]
+            readiness: {unix: DIR/socket}
+            liveness: {unix: DIR/socket, interval: 50ms, retries: 1}
+          drains:
+            command: [CHILD, drains]
+            drain: {http: {url: 'http://127.0.0.1:1/d', time: 2s, headers: {a: {file: DIR/secret}}}}
+            liveness: {exec: [CHILD, probe, exit=0], interval: 100ms}
+        ",
+    );
+    drainit.wait_for_line("mounted|skipped");
+    drainit.wait_until("many threads", || drainit.kilobytes("Threads") > 250);
+    let probes = drainit.record().count("probe", "exit");
+    drainit.wait_for_events("probe", "exit", probes + 10);
+    let ended = drainit.stop();
+    ended.assert_code(0).assert_no_line("liveness");
+    ended.assert_line("drains: its drain request: .*connection refused");
+}
+
 /// Covers a directory with the file system that hangs.
 const COVER: &str = "
 import ctypes, sys

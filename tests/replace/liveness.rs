@@ -1,11 +1,14 @@
 //! Tests that a process that no longer works is drained, stopped and restarted, and that a process
 //! can ask for more time.
 
+use std::fs;
+use std::path::PathBuf;
 use std::thread;
 
 use serde_json::Value;
 
 use crate::support::http::{free_address, get_unix};
+use crate::support::namespace::skip_unless;
 use crate::support::{Rig, Running, Signal, ms};
 
 /// The entry of a process in `/status`.
@@ -272,4 +275,50 @@ fn a_command_that_hangs_is_killed_after_the_timeout() {
     assert!((ms(1000)..ms(8000)).contains(&(ended - began)), "{:?}", ended - began);
     drainit.wait_until("only a is left", || drainit.children_in_state('S') == 1);
     drainit.stop().assert_code(0).assert_no_event("probe", "exit");
+}
+
+/// A cgroup with a limit on tasks, which is removed at the end.
+struct PidsLimit(PathBuf);
+
+impl PidsLimit {
+    fn new(limit: u32) -> Option<Self> {
+        let roots = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"].map(PathBuf::from);
+        let root = roots.into_iter().find(|root| root.exists())?;
+        let group = Self(root.join(format!("drainit-test-{}", std::process::id())));
+        let made = fs::create_dir(&group.0);
+        let limited = made.and_then(|()| fs::write(group.0.join("pids.max"), limit.to_string()));
+        skip_unless(limited.map_err(|error| format!("no pids cgroup: {error}"))).then_some(group)
+    }
+}
+
+impl Drop for PidsLimit {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+// holds: C502
+#[test]
+fn a_probe_that_drainit_has_no_thread_for_is_no_failure() {
+    let (Some(rig), Some(limit)) = (Rig::new(), PidsLimit::new(60)) else { return };
+    let enter = format!("echo 0 > {}/cgroup.procs && exec \"$@\"", limit.0.display());
+    let fill = "import os, time\nwhile True:\n try:\n  os.fork() or time.sleep(1000)\n except OSError:\n  time.sleep(.01)\n";
+    rig.write("fill.py", fill);
+    let drainit = rig.wrapper(&["sh", "-c", &enter, "sh"]).start(
+        "
+        shutdown: {grace_period: 12s, reserve: 2s}
+        processes:
+          a:
+            command: [CHILD, a, unix=DIR/socket]
+            readiness: {unix: DIR/socket}
+            liveness: {unix: DIR/socket, interval: 50ms, retries: 1}
+          fill: {command: [python3, DIR/fill.py], depends_on: [a], on_exit: ignore}
+        ",
+    );
+    let line = "a: cannot probe its liveness: .*pids limit.*does not count as a failure";
+    drainit.wait_for_line(line);
+    drainit.wait_for_start(&["a"]);
+    let ended = drainit.stop();
+    ended.assert_no_line("failed its liveness check").event("a", "got SIGTERM");
+    assert_eq!(ended.record.lines_with("cannot probe its liveness"), 1, "{}", ended.record);
 }

@@ -153,7 +153,7 @@ impl EnvoyDrain {
         let uncounted = Rc::clone(&self.uncounted.borrow());
         let client = self.client.take();
         let mut client = client.unwrap_or_else(|| Client::new(keys.admin.clone()));
-        let task = LocalTask::begin(async move {
+        let task = LocalTask::of(self.target.share(), async move {
             let mut counts = None;
             let answer = match ask {
                 Ask::Listeners => {
@@ -189,7 +189,7 @@ impl EnvoyDrain {
     fn look(self: &Rc<Self>) {
         let drain = Rc::downgrade(self);
         let addresses = self.uncounted.borrow().counted.clone();
-        let task = LocalTask::begin(async move {
+        let task = LocalTask::of(self.target.share(), async move {
             let open = match addresses.is_empty() {
                 true => None,
                 false => {

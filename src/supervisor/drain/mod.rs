@@ -55,6 +55,7 @@ impl RunningDrain {
         command: impl FnOnce(&[String]) -> Result<SpawnRequest, StartError>,
     ) -> Self {
         let limit = target.longest + AFTER_THE_END;
+        let share = target.share();
         match &drain.method {
             DrainMethod::Envoy(keys) => Self::Envoy(EnvoyDrain::begin(target, keys)),
             DrainMethod::Http(http) => {
@@ -65,14 +66,14 @@ impl RunningDrain {
                 let reading = RETRY.min(longest / 2);
                 let at_most = if http.until.is_some() { longest } else { RETRY.min(longest) };
                 let retrying = at_most.min(longest.saturating_sub(RETRY_PAUSE));
-                Self::Task(LocalTask::begin(async move {
+                Self::Task(LocalTask::of(share, async move {
                     let result = send_request(&http, reading, retrying, limit).await;
                     target.ended(result, "its drain request");
                 }))
             }
             DrainMethod::Exec(exec) => {
                 let (request, children) = (command(&exec.command), Rc::clone(children));
-                Self::Task(LocalTask::begin(async move {
+                Self::Task(LocalTask::of(share, async move {
                     let result = match request {
                         Ok(request) => run_command::run(request, children, Rest::Lives, limit)
                             .await

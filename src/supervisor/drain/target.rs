@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::core::event::Event;
 use crate::os::Pid;
 use crate::os::kill::kill_child;
+use crate::os::on_thread::Share;
 use crate::supervisor::message::InstanceSender;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{Signal, harmless};
@@ -26,6 +27,11 @@ pub(crate) struct DrainTarget {
 }
 
 impl DrainTarget {
+    /// Whose threads the drain takes.
+    pub(super) fn share(&self) -> Share {
+        Share::Stop(Some(self.instance.process))
+    }
+
     /// Adds a warning to the log and to the shutdown report.
     pub(crate) fn warn(&self, what: &str) {
         let line = format!("{}: {}", self.name, harmless(what));

@@ -9,6 +9,7 @@ use crate::core::spec::{HookId, Stage};
 use crate::local_task::LocalTask;
 use crate::os::Pid;
 use crate::os::kill::kill_group_of_child;
+use crate::os::on_thread::Share;
 use crate::report::messages;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::launch::StartError;
@@ -22,6 +23,15 @@ pub(super) struct RunningHook {
     task: LocalTask,
     /// The pid of the command, once it has started.
     pid: Rc<Cell<Option<Pid>>>,
+}
+
+/// Whose threads a hook takes.
+pub(super) fn share_of(hook: HookId) -> Share {
+    match (hook.stage, hook.process) {
+        (Stage::PreStart, Some(process)) => Share::Start(process),
+        (Stage::PreStart, None) => Share::Container,
+        (Stage::PreStop | Stage::PostStop, process) => Share::Stop(process),
+    }
 }
 
 impl Executor {
@@ -134,7 +144,7 @@ impl Executor {
         work: impl Future<Output = Event> + 'static,
     ) {
         let sender = self.sender.clone();
-        let task = LocalTask::begin(async move {
+        let task = LocalTask::of(share_of(id), async move {
             let event = work.await;
             // This fails only if the event loop has ended.
             let _ = sender.send(Message::HookOver { hook: id, task: tokio::task::id(), event });

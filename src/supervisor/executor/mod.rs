@@ -37,6 +37,7 @@ use crate::logging::format::stamp;
 use crate::os::Pid;
 use crate::os::kill::{kill_child, kill_group};
 use crate::os::on_thread;
+use crate::os::on_thread::Share;
 use crate::os::oom::OomKills;
 use crate::os::replace_file::replace_within;
 use crate::os::stale_socket::Removal;
@@ -281,7 +282,7 @@ impl Executor {
         let removal = Removal::begin(stale);
         let shown = name.clone();
         let remove = move || launch::remove_sockets(&name, &removal.paths, own.as_deref());
-        if let Err(why) = on_thread::begin(remove) {
+        if let Err(why) = on_thread::begin(Share::Sockets(Some(slot)), remove) {
             tracing::warn!("{shown}: cannot remove its sockets: {why}");
         }
     }
@@ -535,7 +536,8 @@ impl Executor {
         let check = preflight::check(&definition, window).map(|check| async move {
             board.history(process).drain_warnings = Some(check.await.into());
         });
-        self.instances[process.index()].preflight = check.map(LocalTask::begin);
+        self.instances[process.index()].preflight =
+            check.map(|check| LocalTask::of(Share::Probes(process), check));
     }
 
     /// The launcher for a process, or for the container's hooks. The output of a process goes to

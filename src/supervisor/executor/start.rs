@@ -17,12 +17,13 @@ use crate::os::Pid;
 use crate::os::clock;
 use crate::os::kill::kill_child;
 use crate::os::notify_socket::NotifySocket;
-use crate::os::on_thread::on_thread;
+use crate::os::on_thread::{Share, on_thread};
 use crate::os::spawn::{FailedExec, SpawnError};
 use crate::report::history::History;
 use crate::supervisor::children::Ended;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::epochs::Epoch;
+use crate::supervisor::executor::hooks::share_of;
 use crate::supervisor::launch;
 use crate::supervisor::launch::{Handed, StartError};
 use crate::supervisor::liveness;
@@ -77,7 +78,7 @@ impl Executor {
         let (name, own, stale) =
             (wanted.name.clone(), self.own_socket(), self.stale_sockets(process));
         let sender = self.sender.clone();
-        spawn_local(async move {
+        spawn_local(Share::Start(process).scope(async move {
             let evaluate = move || {
                 let holds = wanted.only_if.as_ref().map_or(Ok(true), OnlyIf::holds);
                 if !matches!(holds, Ok(true)) {
@@ -94,7 +95,7 @@ impl Executor {
                 false
             });
             let _ = sender.send(Message::Event(Event::Condition { process, check, holds }));
-        });
+        }));
         None
     }
 
@@ -150,7 +151,11 @@ impl Executor {
         let sender = self.sender.clone();
         let is_wanted = Arc::new(());
         preparation.is_wanted = Arc::downgrade(&is_wanted);
-        let task = LocalTask::begin(async move {
+        let share = match start {
+            Start::Process(process) => Share::Start(process),
+            Start::Hook(hook) => share_of(hook),
+        };
+        let task = LocalTask::of(share, async move {
             let files = on_thread(LONGEST_START, move || preparation.run(&wanted)).await;
             drop(is_wanted);
             let files = files.unwrap_or_else(|why| Err(StartError::Unprepared(why.to_string())));
@@ -285,10 +290,10 @@ impl Executor {
     /// Looks for the reason why the exec of a process has failed.
     pub(super) fn explain(&self, process: ProcessId, pid: Pid, failed: FailedExec) {
         let sender = self.sender.clone();
-        spawn_local(async move {
+        spawn_local(Share::Start(process).scope(async move {
             let error = diagnosed(failed).await;
             let _ = sender.send(Message::ExecFailed { process, pid, error });
-        });
+        }));
     }
 
     /// Logs why a process could not be started.

@@ -14,6 +14,7 @@ use crate::config::{Address, Probe, Process, Readiness};
 use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::logging::capture::OutputCapture;
+use crate::os::on_thread::Share;
 use crate::supervisor::launch;
 use crate::supervisor::message::{InstanceSender, SharedChildren};
 use crate::supervisor::readiness::probe::{
@@ -45,7 +46,7 @@ pub(crate) fn watch(
     instance: InstanceSender,
     failure: Reason,
 ) -> LocalTask {
-    LocalTask::begin(async move {
+    LocalTask::of(Share::Probes(instance.process), async move {
         let ReadinessTarget { process, readiness, epoch, log, failures } = target;
         match (epoch, &readiness.probe, log) {
             (Some(epoch), ..) => {
@@ -68,7 +69,7 @@ pub(crate) fn ask_once(
     instance: InstanceSender,
     failure: Reason,
 ) -> LocalTask {
-    LocalTask::begin(async move {
+    LocalTask::of(Share::Probes(instance.process), async move {
         let asked = ask_epoch(&epoch, limit, &failure).await;
         let event = if asked.is_ok() { Event::Ready } else { Event::NotLive };
         instance.send(event(instance.process));

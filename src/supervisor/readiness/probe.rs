@@ -112,8 +112,8 @@ pub(crate) async fn attempt(
         Probe::File(path) => {
             let file = path.clone();
             let found = on_thread(limit, move || exists(&file)).await;
-            let found = found.map_err(|why| why.to_string()).and_then(|found| found);
-            at(&path.display(), found.map_err(Failure::from))
+            let found = found.map_err(|why| Failure::from(io::Error::other(why)));
+            at(&path.display(), found.and_then(|found| Ok(found?)))
         }
         Probe::Tcp(address) => {
             let connect = bounded(limit, TcpStream::connect(address)).await;
