@@ -3,8 +3,9 @@
 //!
 //! A connection carries one request. The client has one second to send the head of the request. The
 //! connection is closed after five seconds, unless the request waits for an operation. The number
-//! of connections of a listener is bounded. Therefore a slow or greedy client neither slows the
-//! supervision nor blocks other clients.
+//! of connections of a listener is bounded, and so is the share of the thread that the answers take
+//! ([`turns`]). Therefore a slow or greedy client neither slows the supervision nor blocks other
+//! clients.
 
 pub(crate) mod connections;
 pub mod listen;
@@ -15,6 +16,7 @@ pub mod status;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -31,6 +33,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::control::connections::{
     Caller, Limits, Listener, Stage, Stream, accept, max_connections,
@@ -38,6 +41,7 @@ use crate::control::connections::{
 use crate::control::listen::Listeners;
 use crate::control::operate::Answered;
 use crate::control::status::Status;
+use crate::control::turns::{Snapshot, Turns};
 use crate::core::event::Request as Operation;
 use crate::report::state::ContainerPhase;
 use crate::types::{ProcessId, Signal, escape_json};
@@ -46,6 +50,9 @@ const LIMITS: Limits = Limits { head: Duration::from_secs(1), whole: Duration::f
 /// The largest head of a request, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
+const LIVEZ: &str = "/livez";
+
+const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The result of an operation, which comes later: a text, or the reason why the operation failed.
@@ -100,7 +107,7 @@ async fn serve_within(
     let is_private = matches!(_name, Some(None));
     let unix = unix.map(UnixListener::from_std).transpose()?;
     let unix = unix.map(|listener| Listener::Unix { listener, is_private });
-    let server = Rc::new(Server { supervisor: Box::new(supervisor) });
+    let server = Rc::new(Server::new(supervisor));
     let max = max_connections();
     let accept = async |listener: Option<Listener>| match listener {
         Some(listener) => accept(listener, max, limits, Rc::clone(&server)).await,
@@ -115,16 +122,29 @@ async fn serve_within(
 /// Answers the requests of all listeners.
 pub(crate) struct Server {
     supervisor: Box<dyn SupervisorHandle>,
+    turns: Turns,
 }
 
 impl Server {
+    pub(crate) fn new(supervisor: impl SupervisorHandle + 'static) -> Self {
+        Self { supervisor: Box::new(supervisor), turns: Turns::new() }
+    }
+
     /// Reads one request from the stream and answers it. Advances `stage` when the head is
     /// complete.
     async fn converse(&self, stream: Box<dyn Stream>, caller: Caller, stage: &Stage) {
         let answer = |request: Request<Incoming>| {
             stage.answer();
-            let answered = self.answer(&request, &caller, stage);
-            async move { Ok::<_, Infallible>(answered.response().await) }
+            let (asked, caller) = (Instant::now(), &caller);
+            async move {
+                let answer = || self.answer(&request, caller, stage, asked);
+                // A liveness probe needs no status, so it does not wait for its turn.
+                let answered = match request.uri().path() {
+                    LIVEZ => answer(),
+                    _ => self.turns.take(answer).await,
+                };
+                Ok::<_, Infallible>(answered.response().await)
+            }
         };
         // An error on a connection concerns only its client.
         let _ = http1::Builder::new()
@@ -136,7 +156,14 @@ impl Server {
             .await;
     }
 
-    fn answer<B>(&self, request: &Request<B>, caller: &Caller, stage: &Stage) -> Answered {
+    /// Answers a request that arrived at `asked`.
+    fn answer<B>(
+        &self,
+        request: &Request<B>,
+        caller: &Caller,
+        stage: &Stage,
+        asked: Instant,
+    ) -> Answered {
         if let Caller::Stranger(reason) = caller {
             return Answered::Now(response(StatusCode::FORBIDDEN, TEXT, format!("{reason}\n")));
         }
@@ -146,7 +173,9 @@ impl Server {
         }
         Answered::Now(match path {
             "/drain" => drain(request, caller, supervisor),
-            _ => respond(request.method(), path, supervisor),
+            _ => {
+                respond(request.method(), path, || self.turns.since(asked, || supervisor.status()))
+            }
         })
     }
 }
@@ -155,9 +184,9 @@ impl Server {
 fn respond(
     method: &Method,
     path: &str,
-    supervisor: &dyn SupervisorHandle,
+    now: impl FnOnce() -> Rc<Snapshot>,
 ) -> Response<Full<Bytes>> {
-    let known = ["/livez", "/readyz", "/status", "/metrics"];
+    let known = [LIVEZ, "/readyz", "/status", "/metrics"];
     let is_version = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
     if path.strip_prefix("/v").is_some_and(is_version) {
         return operate::unknown_path(path);
@@ -169,29 +198,34 @@ fn respond(
     if method != Method::GET && method != Method::HEAD {
         return refuse("GET, HEAD");
     }
-    if path == "/livez" {
+    if path == LIVEZ {
         return response(StatusCode::OK, TEXT, "ok\n".to_owned());
     }
-    let now = supervisor.status();
+    let now = now();
     match path {
-        "/readyz" if now.ready => response(StatusCode::OK, TEXT, "ready\n".to_owned()),
+        "/readyz" if now.status.ready => response(StatusCode::OK, TEXT, "ready\n".to_owned()),
         "/readyz" => {
-            let reason = format!("{}\n", now.not_ready_reason());
+            let reason = format!("{}\n", now.status.not_ready_reason());
             response(StatusCode::SERVICE_UNAVAILABLE, TEXT, reason)
         }
-        "/status" => status(&now),
+        "/status" => match now.json.get() {
+            Some(json) => response(StatusCode::OK, JSON, json.clone()),
+            None => status(&now.status, |json| drop(now.json.set(json.clone()))),
+        },
         _ => {
             let format = "text/plain; version=0.0.4; charset=utf-8";
-            response(StatusCode::OK, format, metrics::render(&now))
+            let render = || Bytes::from(metrics::render(&now.status));
+            response(StatusCode::OK, format, now.metrics.get_or_init(render).clone())
         }
     }
 }
 
-fn status(now: &Status) -> Response<Full<Bytes>> {
-    match serde_json::to_string(now) {
+/// The status as JSON, which `keep` gets, too.
+fn status(now: &Status, keep: impl FnOnce(&Bytes)) -> Response<Full<Bytes>> {
+    match serde_json::to_string(now).map(|json| Bytes::from((escape_json(&json) + "\n").into_owned())) {
         Ok(json) => {
-            let json = escape_json(&json) + "\n";
-            response(StatusCode::OK, "application/json", json.into_owned())
+            keep(&json);
+            response(StatusCode::OK, JSON, json)
         }
         Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
     }
@@ -228,8 +262,12 @@ fn refuse(allowed: &'static str) -> Response<Full<Bytes>> {
     refusal
 }
 
-fn response(code: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn response(
+    code: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = code;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

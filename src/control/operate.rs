@@ -93,7 +93,7 @@ pub(crate) fn answer<B>(
                 }
                 process.last_lines.clone_from(&process.tally.last_lines);
             }
-            return Answered::Now(status(&now));
+            return Answered::Now(status(&now, |_| {}));
         }
         "kill" => return kill(&query, &now, *peer, supervisor),
         "stop" => Request::Stop,

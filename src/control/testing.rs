@@ -5,12 +5,15 @@ use std::cell::{Cell, RefCell};
 
 use crate::control::status::example;
 use crate::control::*;
+use crate::os::clock::thread_cpu;
 
 /// A supervisor that only counts the requests.
 #[derive(Clone)]
 pub(crate) struct CountingSupervisor {
     pub(crate) status: Rc<RefCell<Status>>,
     pub(crate) asked: Rc<Cell<u32>>,
+    /// The processor time that a status takes.
+    pub(crate) takes: Rc<Cell<Duration>>,
     pub(crate) drains: Rc<Cell<u32>>,
     pub(crate) signals: Rc<RefCell<Vec<(ProcessId, Signal)>>>,
     pub(crate) requests: Rc<RefCell<Vec<Requested>>>,
@@ -21,6 +24,8 @@ pub(crate) struct CountingSupervisor {
 impl SupervisorHandle for CountingSupervisor {
     fn status(&self) -> Status {
         self.asked.set(self.asked.get() + 1);
+        let until = thread_cpu() + self.takes.get();
+        while thread_cpu() < until {}
         self.status.borrow().clone()
     }
 
@@ -62,6 +67,7 @@ impl CountingSupervisor {
         Self {
             status: Rc::new(RefCell::new(example())),
             asked: Rc::default(),
+            takes: Rc::default(),
             drains: Rc::default(),
             signals: Rc::default(),
             requests: Rc::default(),
@@ -76,6 +82,6 @@ pub(crate) async fn converse(
     caller: Caller,
     stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 ) {
-    let server = Server { supervisor: Box::new(supervisor) };
+    let server = Server::new(supervisor);
     server.converse(Box::new(stream), caller, &Stage::new(4)).await;
 }

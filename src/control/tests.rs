@@ -93,6 +93,34 @@ async fn each_path_answers_on_both_listeners() {
     .await;
 }
 
+// holds: S250
+#[tokio::test]
+async fn many_clients_take_a_bounded_share_of_the_thread() {
+    const CLIENTS: u32 = 40;
+    Rig::run(LIMITS, async |rig: Rig| {
+        let took = Duration::from_millis(5);
+        rig.takes.set(took);
+        let began = Instant::now();
+        let address = Address::Tcp(rig.address);
+        let mut clients = tokio::task::JoinSet::new();
+        for path in ["/metrics", "/readyz"].into_iter().cycle().take(CLIENTS as usize) {
+            let address = address.clone();
+            clients.spawn_local(async move {
+                request(&address, Method::GET, path, Duration::from_secs(60), 65536).await.unwrap()
+            });
+        }
+        while let Some(answer) = clients.join_next().await {
+            assert_eq!(answer.unwrap().status.as_u16(), 200);
+        }
+        let asked = rig.asked.get();
+        // The requests that have waited share a snapshot.
+        assert!(asked <= CLIENTS / 4, "{asked} snapshots");
+        // The pauses between the snapshots leave three quarters of the time to others.
+        assert!(began.elapsed() >= took * (4 * asked - 3), "{:?}", began.elapsed());
+    })
+    .await;
+}
+
 /// Reads until the server closes the connection. Returns the number of bytes, even if the
 /// connection was reset.
 async fn drain(stream: &mut (impl AsyncRead + Unpin)) -> usize {
@@ -357,11 +385,12 @@ async fn waiting_clients_do_not_block_others() {
 // holds: C107
 #[tokio::test]
 async fn stranger_gets_only_the_reason() {
-    let server = Server { supervisor: Box::new(CountingSupervisor::new()) };
+    let server = Server::new(CountingSupervisor::new());
     for path in ["/livez", "/status", "/v1/status", "/drain"] {
         let request = Request::get(path).body(()).unwrap();
         let caller = Caller::Stranger("the user 5 may not ask".to_owned());
-        let answer = server.answer(&request, &caller, &Stage::default()).response().await;
+        let answer =
+            server.answer(&request, &caller, &Stage::default(), Instant::now()).response().await;
         assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{path}");
     }
 }

@@ -23,6 +23,12 @@ pub fn now() -> Time {
     Time(Duration::from(read))
 }
 
+/// The processor time that the calling thread has used.
+pub(crate) fn thread_cpu() -> Duration {
+    let read = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    read.map(Duration::from).unwrap_or_default()
+}
+
 /// A timer that fires at a point in time.
 #[derive(Debug)]
 pub struct Timer {

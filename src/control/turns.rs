@@ -1,0 +1,79 @@
+//! Limits the share of the event loop's thread that the answers take: clients that ask without a
+//! pause must not delay a stop.
+//!
+//! One answer is made at a time, in the order of the requests. After an answer, the next one waits
+//! for three times the processor time of this answer. Requests that wait meanwhile share one snapshot of
+//! the status, which is taken after all of them have arrived.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until};
+
+use crate::control::status::Status;
+use crate::os::clock::thread_cpu;
+
+/// After work, the thread is left to others for this many times as long.
+const OTHERS: u32 = 3;
+/// Shorter waits are added up, because the runtime's timer has this resolution.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// The status at one moment, with the bodies that were made of it.
+pub(crate) struct Snapshot {
+    taken: Instant,
+    pub(crate) status: Status,
+    pub(crate) json: OnceCell<Bytes>,
+    pub(crate) metrics: OnceCell<Bytes>,
+}
+
+/// The order of the answers, and the last snapshot.
+pub(crate) struct Turns {
+    turn: Semaphore,
+    /// The moment until which the thread is left to others.
+    free_at: Cell<Instant>,
+    snapshot: RefCell<Option<Rc<Snapshot>>>,
+}
+
+impl Turns {
+    pub(crate) fn new() -> Self {
+        Self {
+            turn: Semaphore::new(1),
+            free_at: Cell::new(Instant::now()),
+            snapshot: RefCell::default(),
+        }
+    }
+
+    /// Waits for the turn of a request, and does its work.
+    pub(crate) async fn take<T>(&self, work: impl FnOnce() -> T) -> T {
+        let turn = self.turn.acquire().await;
+        if self.free_at.get() >= Instant::now() + SHORTEST {
+            sleep_until(self.free_at.get()).await;
+        }
+        let began = thread_cpu();
+        let done = work();
+        let took = thread_cpu().saturating_sub(began);
+        self.free_at.set(self.free_at.get().max(Instant::now()) + took * OTHERS);
+        drop(turn);
+        done
+    }
+
+    /// The last snapshot if it was taken since `asked`; otherwise a new one of `status`.
+    pub(crate) fn since(&self, asked: Instant, status: impl FnOnce() -> Status) -> Rc<Snapshot> {
+        let known = self.snapshot.borrow().clone().filter(|known| known.taken >= asked);
+        known.unwrap_or_else(|| {
+            let taken = Instant::now();
+            let new = Snapshot {
+                taken,
+                status: status(),
+                json: OnceCell::new(),
+                metrics: OnceCell::new(),
+            };
+            let new = Rc::new(new);
+            *self.snapshot.borrow_mut() = Some(Rc::clone(&new));
+            new
+        })
+    }
+}
