@@ -4,6 +4,7 @@
 //! Abstract names belong to the network namespace, which the containers of a pod share. The name
 //! is therefore random, and the kernel's credentials of the sender are checked.
 
+use std::cell::Cell;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
@@ -79,6 +80,17 @@ impl NotifyMessage {
         }
         message
     }
+
+    /// Adds the assignments of a later message.
+    fn add(&mut self, later: Self) {
+        self.ready |= later.ready;
+        self.stopping |= later.stopping;
+        self.drained |= later.drained;
+        self.alive |= later.alive;
+        self.trigger |= later.trigger;
+        self.extend = later.extend.or(self.extend);
+        self.status = later.status.or_else(|| self.status.take());
+    }
 }
 
 /// The name and the value of an assignment; `None` if the line has no `=`.
@@ -152,19 +164,26 @@ impl NotifySocket {
         }
     }
 
-    /// Takes the messages that have arrived, without waiting. Accepts the same messages as
-    /// [`Self::recv`].
-    pub(crate) fn take_all(
-        &self,
-        accepts: impl Fn(Peer, &NotifyMessage) -> bool,
-    ) -> Vec<NotifyMessage> {
-        let mut messages = Vec::new();
+    /// Takes the messages that have arrived, without waiting, and makes one message of them.
+    /// Accepts the same messages as [`Self::recv`].
+    pub(crate) fn take_all(&self, accepts: impl Fn(Peer, &NotifyMessage) -> bool) -> NotifyMessage {
+        let mut all = NotifyMessage::default();
+        // In a flood many messages have the same sender, and `accepts` has to read `/proc`.
+        let last = Cell::new(None);
+        let accepts = |sender, message: &NotifyMessage| match last.get() {
+            Some((known, is_accepted)) if known == sender => is_accepted,
+            _ => {
+                let is_accepted = accepts(sender, message);
+                last.set(Some((sender, is_accepted)));
+                is_accepted
+            }
+        };
         // Reads without asking the runtime, which may not know yet that the socket is readable.
         for _ in 0..MAX_WAITING {
             let Ok(received) = receive(self.socket.as_raw_fd()) else { break };
-            messages.extend(accepted(received, &accepts));
+            all.add(accepted(received, &accepts).unwrap_or_default());
         }
-        messages
+        all
     }
 }
 
@@ -330,12 +349,15 @@ mod tests {
     async fn take_all_does_not_wait() {
         let socket = listener();
         let own = i32::try_from(std::process::id()).unwrap();
-        assert_eq!(socket.take_all(|_, _| true), []);
+        assert_eq!(socket.take_all(|_, _| true), NotifyMessage::default());
         for datagram in ["STATUS=a", "MAINPID=7", "READY=1"] {
             send(&socket, datagram.as_bytes());
         }
-        let taken = socket.take_all(|sender, _| sender.pid == own);
-        let taken: Vec<_> = taken.iter().map(ToString::to_string).collect();
-        assert_eq!(taken, ["STATUS=", "READY=1"]);
+        let looks = Cell::new(0);
+        let taken = socket.take_all(|sender, _| {
+            looks.set(looks.get() + 1);
+            sender.pid == own
+        });
+        assert_eq!((taken.to_string().as_str(), looks.get()), ("READY=1 STATUS=", 1));
     }
 }

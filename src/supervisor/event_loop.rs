@@ -43,6 +43,9 @@ const LATE: Duration = Duration::from_millis(50);
 /// work. At each yield, the runtime runs only some of the tasks.
 const TURNS: usize = 16;
 
+/// The most messages of one turn. Between two turns drainit looks at signals and timers.
+const MESSAGES: usize = 64;
+
 /// Signals that a terminal or its shell sends. If there is a terminal, drainit does not warn that
 /// such a signal has no effect, because nobody expects an effect. Without a terminal, such a signal
 /// may be the image's STOPSIGNAL, for example SIGWINCH.
@@ -160,7 +163,7 @@ impl EventLoop {
                 self.catch_up().await?;
                 self.step(Event::Tick)?;
             }
-            Some(message) = self.receiver.recv() => self.message(message)?,
+            Some(message) = self.receiver.recv() => self.messages_of_turn(message)?,
         }
         // Children are reaped only when needed, because waitid(2) searches all children for one
         // that has ended. During the sweep they are always reaped, because this also shows that no
@@ -193,6 +196,20 @@ impl EventLoop {
     /// Handles the messages that are waiting.
     fn messages(&mut self) -> io::Result<()> {
         while let Ok(message) = self.receiver.try_recv() {
+            self.message(message)?;
+        }
+        Ok(())
+    }
+
+    /// Handles a message and some of the messages after it, until a limit is due.
+    fn messages_of_turn(&mut self, first: Message) -> io::Result<()> {
+        self.message(first)?;
+        for _ in 1..MESSAGES {
+            let is_due = self.wakes_at.is_some_and(|due| due <= clock::now());
+            if is_due || self.has_ended || self.exit.is_some() {
+                break;
+            }
+            let Ok(message) = self.receiver.try_recv() else { break };
             self.message(message)?;
         }
         Ok(())

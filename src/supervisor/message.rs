@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::config::Watch;
@@ -29,9 +30,14 @@ pub(crate) struct InstanceSender {
 
 impl InstanceSender {
     pub(crate) fn send(&self, event: Event) {
+        self.send_with(event, None);
+    }
+
+    /// As [`Self::send`]. The event loop drops `place` once it has handled the event.
+    pub(crate) fn send_with(&self, event: Event, place: Option<OwnedSemaphorePermit>) {
         let Self { process, instance, .. } = *self;
         // This fails only if the event loop has ended.
-        let _ = self.sender.send(Message::OfInstance { process, instance, event });
+        let _ = self.sender.send(Message::OfInstance { process, instance, event, place });
     }
 }
 
@@ -97,6 +103,8 @@ pub(crate) enum Message {
         process: ProcessId,
         instance: u32,
         event: Event,
+        /// The place of the message in the queue of a sender whose queue is bounded.
+        place: Option<OwnedSemaphorePermit>,
     },
     /// A hook has ended. The message is ignored if the hook was aborted or has begun again.
     HookOver {

@@ -127,3 +127,28 @@ fn a_flood_of_signals_holds_up_neither_probes_nor_the_drain_nor_the_stop() {
     ended.assert_code(0).assert_stopped_within(ms(0)..LONG);
     ended.assert_order(&["drain exit 0", "c got SIGTERM", "c exit 0", "b got SIGTERM"]);
 }
+
+// holds: S251
+#[test]
+fn a_flood_of_notify_messages_holds_up_neither_the_drain_nor_the_stop() {
+    let Some(rig) = Rig::new() else { return };
+    let flood = "notify=READY=1, swamp=EXTEND_TIMEOUT_USEC=1";
+    let drainit = rig.start_ready(&format!(
+        "
+        hooks: {{pre_stop: [CHILD, hook, exit=0]}}
+        processes:
+          a: {{command: [CHILD, a, 'on=TERM:ignore', {flood}], readiness: {{notify: true}}, scale: 16, stop_grace_period: 1s}}
+          b:
+            command: [CHILD, b, touch=DIR/b]
+            drain: {{exec: {{command: [CHILD, drain, exit=0], time: 20s}}}}
+            liveness: {{exec: [CHILD, probe, exit=0], interval: 100ms}}
+        "
+    ));
+    let before = drainit.kilobytes("VmRSS");
+    drainit.wait_for_events("probe", "exit", 50);
+    let grown = drainit.kilobytes("VmRSS").saturating_sub(before);
+    assert!(grown < 10_000, "{grown} kB more");
+    let ended = drainit.stop();
+    ended.assert_code(137).assert_stopped_within(ms(1000)..LONG);
+    ended.assert_order(&["hook exit 0", "drain exit 0", "b got SIGTERM"]);
+}

@@ -25,7 +25,7 @@ use nix::unistd::{Gid, Uid, fchown, read};
 use regex_lite::Regex;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe::Receiver;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::{spawn_local, yield_now};
 
 use crate::config::{LogFile, LogFormat, LogMode, Probe, Process, User};
@@ -42,14 +42,17 @@ const CHUNK: usize = 64 * 1024;
 /// unprivileged process can set (pipe(7), `pipe-max-size`).
 const PUMP: usize = 1024 * 1024;
 
-/// After a read of at least this many bytes the task yields, so that a process that writes much
-/// does not block the event loop.
+/// After a read of at least this many bytes the task waits for its turn, so that processes that
+/// write much do not block the event loop.
 const LONG_READ: usize = 4096;
 
 thread_local! {
     /// The buffers of one read. They are empty between reads, so all pipes share them.
     static SCRATCH: RefCell<Scratch> =
         RefCell::new(Scratch { chunk: vec![0; CHUNK], lines: Vec::new() });
+
+    /// Lets one task pass in each turn of the runtime.
+    static TURN: Rc<Semaphore> = Rc::new(Semaphore::new(1));
 }
 
 struct Scratch {
@@ -248,7 +251,13 @@ impl OutputCapture {
             }
             // The task does not yield between the wait and the read, so there is still room.
             match readable.and(self.read(side).await) {
-                Ok(Some(count)) if count >= LONG_READ => yield_now().await,
+                Ok(Some(count)) if count >= LONG_READ => {
+                    let turn = TURN.with(Rc::clone);
+                    let turn = turn.acquire().await;
+                    // The runtime continues this task only after it has run the event loop.
+                    yield_now().await;
+                    drop(turn);
+                }
                 Ok(_) => {}
                 Err(_) => self.take(side, &[], &mut Vec::new()),
             }

@@ -224,3 +224,33 @@ fn the_pipes_are_closed_on_exec_and_belong_to_the_user() {
         }
     });
 }
+
+// holds: S251
+#[test]
+fn each_long_read_leaves_a_turn_to_the_event_loop() {
+    const PIPES: usize = 20;
+    const READS: usize = 4;
+    let rig = Rig::new();
+    let turns = run(async {
+        let mut line = vec![b'x'; 4095];
+        line.push(b'\n');
+        let open = || {
+            // With a pattern, drainit reads even if the output has no room for the lines.
+            let (output, pattern) = (rig.output.clone(), Regex::new("never").unwrap());
+            let forms = [Form::Plain, Form::Plain];
+            let (log, mut ends) = OutputCapture::open(output, forms, None, Some(pattern)).unwrap();
+            let size = i32::try_from(READS * CHUNK).unwrap();
+            fcntl(&ends.stdout, FcntlArg::F_SETPIPE_SZ(size)).unwrap();
+            ends.stdout.write_all(&line.repeat(READS * CHUNK / line.len())).unwrap();
+            log
+        };
+        let logs: Vec<_> = (0..PIPES).map(|_| open()).collect();
+        let mut turns = 0;
+        while !logs.iter().all(|log| log.is_finished()) {
+            yield_now().await;
+            turns += 1;
+        }
+        turns
+    });
+    assert!(turns >= PIPES * (READS - 1), "{turns} turns");
+}

@@ -198,7 +198,7 @@ impl Executor {
             Message::Event(event) => Some(event),
             Message::ExecOver { process, pid, is_late } => self.exec_over(process, pid, is_late),
             Message::ExecFailed { process, pid, error } => self.exec_failed(process, pid, error),
-            Message::OfInstance { process, instance, event: Event::Ready(_) } => {
+            Message::OfInstance { process, instance, event: Event::Ready(_), .. } => {
                 let is_current = self.is_current(process, instance);
                 let current = &mut self.instances[process.index()];
                 // A process may send READY=1 more than once. Only the first message counts.
@@ -214,7 +214,8 @@ impl Executor {
                     Event::Ready(process)
                 })
             }
-            Message::OfInstance { process, instance, event } => {
+            Message::OfInstance { process, instance, event, place } => {
+                drop(place);
                 self.is_current(process, instance).then_some(event)
             }
             Message::HookOver { hook, task, event } => self.hook_over(hook, task, event),

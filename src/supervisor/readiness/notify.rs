@@ -7,10 +7,11 @@
 use std::cell::Cell;
 use std::future::pending;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::unistd::geteuid;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::core::event::Event;
@@ -24,6 +25,10 @@ use crate::supervisor::liveness::PAUSED;
 use crate::supervisor::message::InstanceSender;
 use crate::supervisor::readiness::probe::Reason;
 use crate::types::human;
+
+/// The most messages of an instance that wait for the event loop. While so many wait, drainit reads
+/// no further message of the instance, so the senders of a flood wait in the kernel.
+const MOST_WAITING: usize = 16;
 
 /// The task that receives the messages of an instance. It ends when this value is dropped.
 pub(crate) struct Listener {
@@ -67,29 +72,38 @@ impl Listener {
             let source = Rc::clone(&source);
             async move {
                 let mut watchdog = Watchdog::new(limit);
+                let places = Arc::new(Semaphore::new(MOST_WAITING));
                 loop {
                     let accepts = |sender, message: &NotifyMessage| source.accepts(sender, message);
+                    let receive = async {
+                        let place = Arc::clone(&places).acquire_owned().await;
+                        (source.socket.recv(accepts).await, place.ok())
+                    };
                     let received = tokio::select! {
                         // Messages that have arrived are handled before the watchdog expires.
                         biased;
-                        received = source.socket.recv(accepts) => Some(received),
+                        received = receive => Some(received),
                         () = watchdog.expired() => None,
                     };
                     match received {
-                        Some(Ok(message)) => {
+                        Some((Ok(message), place)) => {
                             if message.alive {
                                 watchdog.is_alive();
                             }
-                            source.take(message);
+                            source.take(message, place);
+                            // A flood of messages without an event, such as STATUS=, must not block
+                            // the other tasks either.
+                            tokio::task::yield_now().await;
                         }
-                        Some(Err(error)) => {
+                        Some((Err(error), _)) => {
                             let why = format!("its notify socket is broken: {error}");
                             *source.instance.status.borrow_mut() = Some(why);
                             return;
                         }
                         None => {
                             let limit = watchdog.limit.borrow().unwrap_or_default();
-                            source.unhealthy(format!("no WATCHDOG=1 within {}", human(limit)));
+                            let why = format!("no WATCHDOG=1 within {}", human(limit));
+                            source.unhealthy(why, None);
                         }
                     }
                 }
@@ -101,9 +115,7 @@ impl Listener {
     /// Receives the messages that have arrived, and reports them.
     pub(crate) fn take_all(&self) {
         let accepts = |sender, message: &NotifyMessage| self.source.accepts(sender, message);
-        for message in self.source.socket.take_all(accepts) {
-            self.source.take(message);
-        }
+        self.source.take(self.source.socket.take_all(accepts), None);
     }
 
     /// From now on, the process must send `WATCHDOG=1` at least once per `limit`.
@@ -176,33 +188,34 @@ impl Watchdog {
 }
 
 impl Source {
-    /// Reports to the core what a message of the instance says.
-    fn take(&self, message: NotifyMessage) {
+    /// Reports to the core what a message of the instance says. The message keeps its `place` until
+    /// the event loop has handled its first event.
+    fn take(&self, message: NotifyMessage, mut place: Option<OwnedSemaphorePermit>) {
         let process = self.instance.current.process;
         if let Some(status) = message.status {
             *self.instance.status.borrow_mut() = Some(format!("it says: {status}"));
         }
         if message.ready && self.instance.tells_readiness {
-            self.report(Event::Ready(process));
+            self.report(Event::Ready(process), place.take());
         }
         if message.drained && self.instance.tells_drained {
-            self.report(Event::Drained(process));
+            self.report(Event::Drained(process), place.take());
         }
         if let Some(by) = message.extend {
-            self.report(Event::TimeoutExtended { process, by });
+            self.report(Event::TimeoutExtended { process, by }, place.take());
         }
         if message.trigger {
-            self.unhealthy("it sent WATCHDOG=trigger".to_owned());
+            self.unhealthy("it sent WATCHDOG=trigger".to_owned(), place.take());
         }
     }
 
-    fn unhealthy(&self, why: String) {
+    fn unhealthy(&self, why: String, place: Option<OwnedSemaphorePermit>) {
         *self.instance.unhealthy.borrow_mut() = Some(why);
-        self.report(Event::Unhealthy(self.instance.current.process));
+        self.report(Event::Unhealthy(self.instance.current.process), place);
     }
 
-    fn report(&self, event: Event) {
-        self.instance.current.send(event);
+    fn report(&self, event: Event, place: Option<OwnedSemaphorePermit>) {
+        self.instance.current.send_with(event, place);
     }
 
     /// Whether a sender has the user of the process: the user in the config, or the user that the

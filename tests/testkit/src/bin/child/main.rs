@@ -18,6 +18,7 @@
 //! | `allow=PATH` | is a Python Executor; it allows each request whose path does not contain `refused` |
 //! | `http=ADDRESS,N[,STATUS]` | answers N requests with STATUS (503), all others with 200 |
 //! | `notify=TEXT` | sends TEXT to `NOTIFY_SOCKET` |
+//! | `swamp=TEXT` | as `notify`, again and again without an end |
 //! | `forge=TEXT` | sends TEXT to every notify socket of its drainit in /proc/net/unix; waits for a socket |
 //! | `rename=HEX` | sets its name (comm), given in hexadecimal |
 //! | `report=PATH` | writes its arguments, environment, ids and descriptors as JSON |
@@ -109,6 +110,7 @@ fn run(me: &Me, given: &report::Given, step: &str) {
         "allow" => servers::allow(rest),
         "http" => servers::http(rest),
         "notify" => servers::notify(rest),
+        "swamp" => servers::swamp(rest),
         "forge" => servers::forge(rest),
         "rename" => rename(rest),
         "report" => given.write(rest),

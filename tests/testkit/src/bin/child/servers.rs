@@ -87,6 +87,13 @@ pub(crate) fn notify(text: &str) {
     UnixDatagram::unbound().unwrap().send_to_addr(text.as_bytes(), &address).unwrap();
 }
 
+/// As [`notify`], without an end.
+pub(crate) fn swamp(text: &str) {
+    loop {
+        notify(text);
+    }
+}
+
 /// Sends a message to every sd_notify(3) socket of the drainit that has started this process,
 /// including the sockets for other processes. Waits until there is a socket.
 pub(crate) fn forge(text: &str) {
