@@ -355,7 +355,7 @@ fn proc(bytes: &[u8]) {
     let fields = b") R 7 8 0 0 -1 0 0 0 0 0 20 30 0 0 20 0 3 0 9000 0\n";
     let line = [b"42 (", bytes, fields].concat();
     let stat = Stat::parse(&line).expect("all fields");
-    assert_eq!((stat.process.pid, stat.parent, stat.group), (42, 7, 8));
+    assert_eq!((stat.process.pid, stat.parent, stat.process.group), (42, 7, 8));
     assert!(!stat.process.name.contains(char::is_control));
     assert_eq!((stat.used, stat.process.started), (50, 9000));
 }

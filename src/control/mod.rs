@@ -222,7 +222,9 @@ fn respond(
 
 /// The status as JSON, which `keep` gets, too.
 fn status(now: &Status, keep: impl FnOnce(&Bytes)) -> Response<Full<Bytes>> {
-    match serde_json::to_string(now).map(|json| Bytes::from((escape_json(&json) + "\n").into_owned())) {
+    match serde_json::to_string(now)
+        .map(|json| Bytes::from((escape_json(&json) + "\n").into_owned()))
+    {
         Ok(json) => {
             keep(&json);
             response(StatusCode::OK, JSON, json)

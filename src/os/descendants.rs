@@ -3,15 +3,15 @@
 //! The search leaves out the processes of other containers in a shared PID namespace, and the
 //! processes that `docker exec` starts (their parent is 0).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
 
 use nix::unistd::getsid;
 
+use crate::os::Pid;
 use crate::os::reap::is_living_child;
-use crate::os::{Pid, clock};
-use crate::types::{Time, harmless};
+use crate::types::harmless;
 
 /// [`kin`] walks from parent to parent at most this many times. It begins a new walk if a process
 /// on its way ends.
@@ -20,11 +20,14 @@ const MAX_WALKS: usize = 16;
 const MAX_DEPTH: usize = 256;
 /// At most this many processes are named in a message.
 const MAX_LISTED: usize = 10;
+/// The event loop's thread reads `/proc` for at most this many processes at a time.
+pub(crate) const MOST_READ: usize = 256;
 
 /// A living process below drainit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descendant {
     pub(crate) pid: Pid,
+    pub(crate) group: Pid,
     /// The `comm` of the process (at most 15 bytes), which the process can set itself. Control
     /// characters are replaced. The name is empty without `/proc`.
     pub(crate) name: String,
@@ -40,19 +43,15 @@ impl Descendant {
     }
 }
 
-/// Finds all living descendants of drainit. The scan stops at `end`, because `/proc` may list too
-/// many processes to read them in time.
+/// Finds all living descendants of drainit. The scan ends early if `is_over` returns true. It may
+/// take seconds, because `/proc` may list tens of thousands of processes.
 ///
 /// # Errors
 /// Fails if there is no `/proc`, or if it shows another PID namespace.
-pub(super) fn find(end: Time) -> io::Result<Vec<Descendant>> {
+pub(super) fn find(is_over: &dyn Fn() -> bool) -> io::Result<Vec<Descendant>> {
     let own = std::process::id().cast_signed();
-    if !is_proc_ours() {
-        let message = "there is no /proc of our PID namespace";
-        return Err(io::Error::new(io::ErrorKind::Unsupported, message));
-    }
     let mut by_parent: HashMap<Pid, Vec<Stat>> = HashMap::new();
-    for stat in processes()?.take_while(|_| clock::now() <= end) {
+    for stat in processes()?.take_while(|_| !is_over()) {
         by_parent.entry(stat.parent).or_default().push(stat);
     }
     let mut found = Vec::new();
@@ -65,19 +64,21 @@ pub(super) fn find(end: Time) -> io::Result<Vec<Descendant>> {
             }
         }
     }
-    found.sort_by_key(|process| process.pid);
     Ok(found)
 }
 
-/// Returns the living children of drainit's main thread for whose pid `wanted` returns true. The
-/// main thread also inherits all orphans (`find_new_reaper` in exit.c). Returns nothing if the
-/// kernel does not list children (`CONFIG_PROC_CHILDREN`).
-pub(crate) fn living_children(wanted: impl Fn(Pid) -> bool) -> impl Iterator<Item = Stat> {
+/// Returns the living ones of the `most` newest children of drainit's main thread for whose pid
+/// `wanted` returns true, the newest first. The main thread also inherits all orphans (`find_new_reaper` in exit.c). Returns
+/// nothing if the kernel does not list children (`CONFIG_PROC_CHILDREN`).
+pub(crate) fn living_children(
+    most: usize,
+    wanted: impl Fn(Pid) -> bool,
+) -> impl Iterator<Item = Stat> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
-    let pids: Vec<Pid> = list.split_ascii_whitespace().flat_map(str::parse).collect();
-    let pids = pids.into_iter().filter(move |pid| wanted(*pid));
-    pids.filter_map(Stat::read).filter(|stat| stat.is_alive)
+    let pids = list.rsplit(' ').flat_map(str::parse).filter(|pid| wanted(*pid));
+    let pids: Vec<Pid> = pids.take(most).collect();
+    pids.into_iter().filter_map(Stat::read).filter(|stat| stat.is_alive)
 }
 
 /// The children of drainit's main thread that `/proc` lists but does not show, because it is
@@ -89,32 +90,35 @@ pub(crate) fn hidden_children() -> Vec<Pid> {
     pids.filter(|pid| Stat::read(*pid).is_none() && is_living_child(*pid)).collect()
 }
 
-/// The living members of a process group; empty without `/proc`.
-pub(crate) fn members_of_group(leader: Pid) -> Vec<Descendant> {
-    let alive = group_members(leader).into_iter().filter(|stat| stat.is_alive);
-    alive.map(|stat| stat.process).collect()
-}
-
 /// The living members of a process group that descend from drainit. Empty without a `/proc` of
 /// drainit's PID namespace.
 pub(super) fn own_members(leader: Pid) -> Vec<Descendant> {
+    let members = members_of(&BTreeSet::from([leader])).unwrap_or_default();
+    members.into_values().flatten().collect()
+}
+
+/// The living members of each of these process groups that descend from drainit. A group without an entry has no members at
+/// all, and a group without such members has only zombies and strangers. Like [`find`], this may take seconds.
+///
+/// # Errors
+/// As for [`find`].
+pub(crate) fn members_of(leaders: &BTreeSet<Pid>) -> io::Result<BTreeMap<Pid, Vec<Descendant>>> {
     let own = std::process::id().cast_signed();
-    let is_own = |member: &Descendant| kin(member.pid, own) == Kin::Own;
-    members_of_group(leader).into_iter().filter(is_own).collect()
-}
-
-/// Whether a process group has members, but only zombies and processes that do not descend from
-/// drainit. Returns `false` without a `/proc` of drainit's PID namespace.
-pub(crate) fn has_only_zombies(leader: Pid) -> bool {
-    is_proc_ours() && !group_members(leader).is_empty() && own_members(leader).is_empty()
-}
-
-fn group_members(leader: Pid) -> Vec<Stat> {
-    processes().into_iter().flatten().filter(|stat| stat.group == leader).collect()
+    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for stat in processes()?.filter(|stat| leaders.contains(&stat.process.group)) {
+        let living = groups.entry(stat.process.group).or_default();
+        let is_own = |member: &Descendant| kin(member.pid, own) == Kin::Own;
+        living.extend(Some(stat.process).filter(|_| stat.is_alive).filter(is_own));
+    }
+    Ok(groups)
 }
 
 /// Lists the processes in `/proc`, and leaves out processes that end during the read.
 fn processes() -> io::Result<impl Iterator<Item = Stat>> {
+    if !is_proc_ours() {
+        let message = "there is no /proc of our PID namespace";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+    }
     let names = fs::read_dir("/proc")?.flatten().map(|entry| entry.file_name());
     Ok(names.filter_map(|name| Stat::read(name.to_str()?.parse().ok()?)))
 }
@@ -186,7 +190,7 @@ pub(crate) fn status_field(pid: Pid, name: &str) -> Option<String> {
 /// The pid and the name of a process for a message; the pid alone if the name is unknown.
 pub(crate) fn describe(pid: Pid) -> String {
     let name = Stat::read(pid).map(|stat| stat.process.name).unwrap_or_default();
-    list(&[Descendant { pid, name, started: 0 }])
+    list(&[Descendant { pid, group: pid, name, started: 0 }])
 }
 
 /// Whether `/proc` shows drainit's PID namespace.
@@ -197,11 +201,13 @@ pub(super) fn is_proc_ours() -> bool {
 
 /// Names processes in one line, at most [`MAX_LISTED`] of them.
 pub(crate) fn list(processes: &[Descendant]) -> String {
-    let name = |process: &Descendant| match process.name.as_str() {
+    let mut sorted: Vec<_> = processes.iter().collect();
+    sorted.sort_by_key(|process| process.pid);
+    let name = |process: &&Descendant| match process.name.as_str() {
         "" => process.pid.to_string(),
         name => format!("{} ({name})", process.pid),
     };
-    let list: Vec<_> = processes.iter().take(MAX_LISTED).map(name).collect();
+    let list: Vec<_> = sorted.iter().take(MAX_LISTED).map(name).collect();
     let more = match processes.len().saturating_sub(MAX_LISTED) {
         0 => String::new(),
         more => format!(" and {more} more"),
@@ -214,7 +220,6 @@ pub(crate) fn list(processes: &[Descendant]) -> String {
 pub(crate) struct Stat {
     pub(crate) process: Descendant,
     pub(crate) parent: Pid,
-    pub(crate) group: Pid,
     pub(crate) session: Pid,
     /// The processor time that the process has used, in ticks.
     pub(crate) used: u64,
@@ -241,11 +246,11 @@ impl Stat {
         Some(Self {
             process: Descendant {
                 pid: pid.parse().ok()?,
+                group: field(5)?.parse().ok()?,
                 name: harmless(name).into_owned(),
                 started: number(22)?,
             },
             parent: field(4)?.parse().ok()?,
-            group: field(5)?.parse().ok()?,
             session: field(6)?.parse().ok()?,
             used: number(14)?.saturating_add(number(15)?),
             // A process also looks like a zombie if its main thread has ended before its other
@@ -273,7 +278,7 @@ mod tests {
     fn a_name_may_contain_blanks_and_parentheses() {
         let line = b"42 (a) b (c) R 7 1 1 0 -1 0 0 0 0 0 150 50 0 0 20 0 3 0 9000 0\n";
         let stat = Stat::parse(line).unwrap();
-        let process = Descendant { pid: 42, name: "a) b (c".to_owned(), started: 9000 };
+        let process = Descendant { pid: 42, group: 1, name: "a) b (c".to_owned(), started: 9000 };
         assert_eq!((stat.process, stat.parent, stat.is_alive), (process, 7, true));
         assert_eq!(stat.used, 200);
         let zombie = b"42 (x) Z 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 9000 0\n";

@@ -90,18 +90,18 @@ pub(super) fn only_one(pid: Pid) -> io::Result<Pid> {
     if pid > 1 { Ok(pid) } else { Err(Errno::EINVAL.into()) }
 }
 
+/// The process group of a process or zombie; `None` if the process does not exist.
+pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
+    let pid = NixPid::from_raw(only_one(pid).ok()?);
+    Some(getpgid(Some(pid)).ok()?.as_raw())
+}
+
 fn send(target: i32, signal: Signal) -> io::Result<bool> {
     match sys::kill(target, signal) {
         Ok(()) => Ok(true),
         Err(error) if errno(&error) == Errno::ESRCH => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// The process group of a process or zombie; `None` if the process does not exist.
-pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
-    let pid = NixPid::from_raw(only_one(pid).ok()?);
-    Some(getpgid(Some(pid)).ok()?.as_raw())
 }
 
 #[cfg(test)]

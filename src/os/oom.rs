@@ -31,6 +31,8 @@ pub(crate) struct OomKills {
     /// kill that the count shows later may have happened at any time since.
     clean_at: Time,
     has_warned: bool,
+    /// The count at the last look; `None` before the next look.
+    seen: Option<Option<u64>>,
 }
 
 /// The unit of start times in `/proc`.
@@ -78,12 +80,20 @@ impl OomKills {
         Self { file: files.find(|path| count(path).is_some()), ..Self::default() }
     }
 
+    /// Makes the next call of [`Self::explain_one`] read the count again. The caller reaps some
+    /// children, and then calls this once for all of them.
+    pub(crate) fn look_again(&mut self) {
+        self.seen = None;
+    }
+
     /// If the count shows a kill that no earlier call has reported, returns an end that says so,
     /// with the time within which this kill happened. Each kill explains only one SIGKILL. The
     /// kernel does not say whom it killed: if the time is long, the victim may have been a process
     /// that drainit does not reap.
     pub(crate) fn explain_one(&mut self) -> Option<End> {
-        let (count, now) = (self.count()?, clock::now());
+        let seen = self.seen.take().unwrap_or_else(|| self.count());
+        self.seen = Some(seen);
+        let (count, now) = (seen?, clock::now());
         let is_new = count > self.explained;
         let within = now.since(self.clean_at);
         self.explained += u64::from(is_new);
@@ -141,7 +151,9 @@ mod tests {
         mkfifo(&file, Mode::S_IRWXU).unwrap();
         let began = Instant::now();
         let mut kills = OomKills { file: Some(file), ..OomKills::default() };
-        assert_eq!((kills.explain_one(), kills.explain_one()), (None, None));
+        assert_eq!(kills.explain_one(), None);
+        kills.look_again();
+        assert_eq!(kills.explain_one(), None);
         assert!(kills.file.is_none() && began.elapsed() < Duration::from_secs(10));
     }
 
@@ -179,6 +191,7 @@ mod tests {
             assert!(end.ends_with("in the last 2m") && end.contains("perhaps"), "{end}");
             assert_eq!(kills.explain_one(), None, "{own}");
             // Two kills at once are reported one after the other.
+            kills.look_again();
             root.file(
                 &format!("sys/fs/cgroup/{file}"),
                 0o644,

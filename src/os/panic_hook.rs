@@ -110,15 +110,16 @@ fn report(what: &str) {
 /// Signals all descendants, and waits at most `within` until none is left.
 fn bring_down(signal: Signal, within: Duration) {
     let mut sweep = Sweep::new(signal);
-    sweep.scan();
     let end = clock::now() + within;
+    let is_over = || clock::now() >= end;
+    sweep.scan(&is_over);
     loop {
         match reap_next() {
             // Orphans may arrive as fast as drainit reaps them, so this arm also checks the time.
             Ok(Reaped::Child(..)) if clock::now() < end => {}
             Ok(Reaped::NoneNow) if clock::now() < end => {
                 std::thread::sleep(PAUSE);
-                sweep.scan();
+                sweep.scan(&is_over);
             }
             _ => return,
         }

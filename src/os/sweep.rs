@@ -3,20 +3,19 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::time::Duration;
 
 use nix::errno::Errno;
 
 use crate::os::descendants::{Descendant, find, is_proc_ours, list, living_children, own_members};
 use crate::os::kill::{Group, kill, kill_group, left_group};
 use crate::os::reap::has_child_in_group;
-use crate::os::{Pid, clock, sys};
+use crate::os::{Pid, sys};
 use crate::types::Signal;
 
-/// The limits of one scan. A scan reads the list of processes again for as long as it finds new
-/// ones. Without a limit, processes that keep forking could delay the exit for ever.
+/// A scan reads the list of processes again for as long as it finds new ones, but at most this many
+/// times. Without a limit, a scan of processes that keep forking would never end.
 const MAX_PASSES: usize = 16;
-const MAX_TIME: Duration = Duration::from_millis(250);
+
 /// The processes that a scan has signalled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Swept {
@@ -24,6 +23,13 @@ pub(crate) enum Swept {
     /// Every process of the PID namespace: drainit is PID 1, and there is no `/proc` that lists its
     /// descendants.
     Everything,
+}
+
+/// The processes that a scan has signalled, and the children that `/proc` hides, which have got no
+/// signal yet.
+pub(crate) struct Scanned {
+    pub(crate) swept: Swept,
+    pub(crate) hidden: Vec<Pid>,
 }
 
 /// Sends one signal to all descendants, and then SIGCONT, because a stopped process cannot act on
@@ -48,15 +54,6 @@ impl Sweep {
         Self { signal, seen: BTreeSet::new(), refused: Vec::new(), is_done: false }
     }
 
-    pub(crate) const fn signal(&self) -> Signal {
-        self.signal
-    }
-
-    /// Whether no scan has found a process yet.
-    pub(crate) fn is_new(&self) -> bool {
-        self.seen.is_empty()
-    }
-
     /// Returns a message about the processes that drainit may not signal; `None` without such
     /// processes. Each process is reported once.
     pub(crate) fn refusal(&mut self) -> Option<String> {
@@ -72,42 +69,52 @@ impl Sweep {
     }
 
     /// Sends the signal to all descendants that have not got it yet, also to processes that start
-    /// during the scan.
-    pub(crate) fn scan(&mut self) -> Swept {
-        let began = clock::now();
+    /// during the scan. Once `is_over` returns true, the scan signals no process and ends.
+    pub(crate) fn scan(&mut self, is_over: &dyn Fn() -> bool) -> Swept {
         let mut hit = Vec::new();
         if self.is_done {
             return Swept::Signalled(hit);
         }
         for pass in 0..MAX_PASSES {
-            let Ok(found) = find(began + MAX_TIME) else {
+            let Ok(found) = find(is_over) else {
                 // Without `/proc`, drainit cannot list its descendants. As PID 1, drainit signals
                 // the whole PID namespace in their place.
-                if pass == 0 && std::process::id() == 1 && signal_everything(self.signal).is_ok() {
+                let is_init = std::process::id() == 1 && !is_over();
+                if pass == 0 && is_init && signal_everything(self.signal).is_ok() {
                     self.is_done = true;
                     return Swept::Everything;
                 }
                 break;
             };
-            if !self.signal_new(found, &mut hit) || clock::now().since(began) > MAX_TIME {
+            if !self.signal_new(found, &mut hit, is_over) {
                 break;
             }
         }
         // If the parent of a process ends during the scan, the process becomes a child of drainit,
         // and the scan may have missed it. Reading the list of children again is cheap.
         for _ in 0..MAX_PASSES {
-            let children = living_children(|_| true).map(|stat| stat.process).collect();
-            if !self.signal_new(children, &mut hit) {
+            let children = living_children(usize::MAX, |_| true).take_while(|_| !is_over());
+            let children = children.map(|stat| stat.process).collect();
+            if !self.signal_new(children, &mut hit, is_over) {
                 break;
             }
         }
         Swept::Signalled(hit)
     }
 
-    /// Signals the processes that are new to this sweep. Returns whether there was such a process.
-    fn signal_new(&mut self, found: Vec<Descendant>, hit: &mut Vec<Descendant>) -> bool {
+    /// Signals the processes that are new to this sweep. Returns whether there was such a process,
+    /// and the scan is not over.
+    fn signal_new(
+        &mut self,
+        found: Vec<Descendant>,
+        hit: &mut Vec<Descendant>,
+        is_over: &dyn Fn() -> bool,
+    ) -> bool {
         let mut is_new = false;
         for process in found {
+            if is_over() {
+                return false;
+            }
             if self.seen.insert((process.pid, process.started)) {
                 is_new = true;
                 match send(&process, self.signal) {
@@ -141,7 +148,7 @@ pub(crate) fn signal_left_group(leader: Pid, signal: Signal) -> io::Result<bool>
     }
     let (mut sweep, mut hit) = (Sweep::new(signal), Vec::new());
     for _ in 0..MAX_PASSES {
-        if !sweep.signal_new(own_members(leader), &mut hit) {
+        if !sweep.signal_new(own_members(leader), &mut hit, &|| false) {
             break;
         }
     }
@@ -195,7 +202,7 @@ mod tests {
     use std::thread;
 
     fn descendants() -> io::Result<Vec<Descendant>> {
-        find(clock::now() + MAX_TIME)
+        find(&|| false)
     }
 
     // holds: S68
@@ -228,7 +235,9 @@ mod tests {
             assert!(found.iter().any(|process| process.name == "sh"), "{found:?}");
             assert!(found.iter().any(|process| process.pid == sleeper), "{found:?}");
             assert!(kill(sleeper, Signal::CONT).unwrap());
-            let Swept::Signalled(hit) = Sweep::new(Signal::KILL).scan() else { panic!("no /proc") };
+            let Swept::Signalled(hit) = Sweep::new(Signal::KILL).scan(&|| false) else {
+                panic!("no /proc")
+            };
             assert_eq!(hit.len(), 3);
             while reap_next().unwrap() != Reaped::NoChildren {
                 thread::yield_now();
@@ -293,7 +302,7 @@ mod tests {
             assert_eq!(std::process::id(), 1);
             assert!(descendants().is_err());
             let pid = Command::new("sleep").arg("60").spawn().unwrap().id().cast_signed();
-            assert_eq!(Sweep::new(Signal::KILL).scan(), Swept::Everything);
+            assert_eq!(Sweep::new(Signal::KILL).scan(&|| false), Swept::Everything);
             let killed = Reaped::Child(pid, End::Signal(Signal::KILL));
             while reap_next().unwrap() != killed {
                 thread::yield_now();

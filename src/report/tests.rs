@@ -161,7 +161,7 @@ impl Played {
                         self.report.note(self.now, &note, self.machine.state(), None);
                     }
                     Action::Spawn(process) => events.push_back(Event::Spawned(process)),
-                    Action::Sweep(_) => events.push_back(Event::Leftovers(0)),
+                    Action::Sweep(_) => events.push_back(Event::NothingLeft),
                     Action::Exit(code) => self.code = Some(code),
                     _ => {}
                 }

@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
-use crate::os::Pid;
 use crate::os::reap::{Reaped, has_children, reap_next};
 use crate::os::spawn::{Exec, FailedExec, SpawnError, SpawnRequest};
+use crate::os::{Pid, clock};
 use crate::supervisor::message::Role;
 use crate::types::End;
+
+/// The most processor time for reaping in a row. waitid(2) searches all children for one that has
+/// ended, and thousands of them may be alive.
+const MOST_WORK: Duration = Duration::from_millis(5);
 
 /// The children, each with its role.
 ///
@@ -99,11 +104,12 @@ impl Children {
         child.is_some_and(|child| child.settle() && child.exec.is_none())
     }
 
-    /// Reaps at most `max` children that have ended. Removes each child from the table at once,
+    /// Reaps at most `max` children that have ended, and stops after [`MOST_WORK`]. Removes each child from the table at once,
     /// because the kernel may give its pid to a new process while these ends are handled.
     pub(crate) fn reap(&mut self, max: usize) -> io::Result<(Vec<Ended>, Rest)> {
         let mut ended = Vec::new();
-        while ended.len() < max {
+        let end = clock::thread_cpu() + MOST_WORK;
+        while ended.len() < max && clock::thread_cpu() < end {
             match reap_next()? {
                 Reaped::Child(pid, end) => {
                     let mut one = Ended { pid, end, role: None, failed: None, was_only: false };
@@ -120,6 +126,12 @@ impl Children {
             }
         }
         Ok((ended, Rest::More))
+    }
+
+    /// The children that are not reaped yet, with their roles. These are only children that drainit
+    /// has started.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Pid, &Role)> {
+        self.children.iter().map(|(pid, child)| (*pid, &child.role))
     }
 
     /// The role of a child that is not reaped yet.

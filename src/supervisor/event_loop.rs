@@ -150,6 +150,9 @@ impl EventLoop {
     /// Waits for one event, and handles it and every child that has ended.
     async fn turn(&mut self) -> io::Result<()> {
         panic_hook::wait_if_failing();
+        if self.stop_is_pending() {
+            self.take_pending(clock::now())?;
+        }
         // The branches are not `biased`, because a flood of signals must not keep the other
         // branches from running.
         tokio::select! {
@@ -228,6 +231,11 @@ impl EventLoop {
             Message::Reading => self.mark_config_read(),
             Message::Prepared(candidate) => self.prepared(*candidate)?,
             Message::ReadForPlan { reply, read } => self.plan(reply, *read),
+            Message::Members(members) => {
+                for process in self.executor.judge_groups(&members) {
+                    self.step(Event::GroupGone(process))?;
+                }
+            }
             Message::File { name, watch, seen } => self.file(&name, &watch, seen)?,
             Message::Request { name, request, reply, has_looked: false } => {
                 let process = self.status_board.process(&name);
@@ -382,8 +390,8 @@ impl EventLoop {
         for process in gone {
             self.step(Event::GroupGone(process))?;
         }
-        if rest == Rest::None && self.executor.is_sweeping() {
-            self.step(Event::Leftovers(0))?;
+        if rest == Rest::None && self.executor.has_swept() {
+            self.step(Event::NothingLeft)?;
         }
         Ok(())
     }
@@ -458,7 +466,7 @@ impl EventLoop {
             Action::Drain { process, min, longest } => self.executor.drain(process, min, longest),
             Action::CloseListeners(process) => self.executor.close_listeners(process),
             Action::EndDrain(process) => self.executor.end_drain(process),
-            Action::Sweep(signal) => self.queue.push_back(self.executor.sweep(signal)),
+            Action::Sweep(signal) => self.queue.extend(self.executor.sweep(signal)),
             Action::Note(note) => {
                 let now = clock::now();
                 let detail = self.executor.follow(&note);

@@ -11,12 +11,14 @@ use crate::core::event::{Event, Request};
 use crate::core::spec::HookId;
 use crate::os::Pid;
 use crate::os::spawn::{FailedExec, SpawnError};
+use crate::os::sweep::Scanned;
 use crate::supervisor::children::Children;
+use crate::supervisor::executor::groups::Members;
 use crate::supervisor::file_watch::Seen;
 use crate::supervisor::launch::StartError;
 use crate::supervisor::preparation::Files;
 use crate::supervisor::reload::{Candidate, Read};
-use crate::types::{End, ProcessId};
+use crate::types::{End, ProcessId, Signal};
 
 pub(crate) type MessageSender = UnboundedSender<Message>;
 
@@ -146,6 +148,10 @@ pub(crate) enum Message {
         reply: TextReply,
         read: Box<Result<Read, String>>,
     },
+    /// The members of the process groups that outlive their leaders.
+    Members(Members),
+    /// A scan of the final sweep with this signal is over.
+    Swept(Signal, Box<Scanned>),
     /// Wakes the event loop, which then reaps children and scans groups.
     Wake,
 }

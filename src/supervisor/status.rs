@@ -254,7 +254,7 @@ mod tests {
             Event::Drained(process),
             Event::Signal(Signal::TERM),
             Event::Exited { process, end: End::Code(0), remains: false },
-            Event::Leftovers(0),
+            Event::NothingLeft,
         ] {
             board.machine.borrow_mut().handle(now, event);
             board.update(now, &board.machine.borrow());
@@ -282,7 +282,7 @@ mod tests {
         handle(Event::Signal(Signal::TERM));
         handle(Event::Exited { process: a, end: End::Code(0), remains: false });
         assert!(board.status(now).shutdown.is_some());
-        let actions = handle(Event::Leftovers(0));
+        let actions = handle(Event::NothingLeft);
         assert!(matches!(actions.last(), Some(Action::Exit(0))), "{actions:?}");
         assert!(board.status(now).shutdown.is_some());
     }

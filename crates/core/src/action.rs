@@ -73,7 +73,7 @@ pub enum Action {
     /// another `EndDrain` comes first.
     EndDrain(ProcessId),
     /// Find the leftovers, and send this signal to those that have not received it yet. Answer with
-    /// `Event::Leftovers`.
+    /// `Event::Swept`, and once more with `Event::NothingLeft` as soon as nothing is left.
     Sweep(Signal),
     /// Report the note in the log or the shutdown report.
     Note(Note),

@@ -115,8 +115,12 @@ pub enum Event {
     },
     /// `Action::CloseListeners` was answered or given up.
     ListenersClosed(ProcessId),
-    /// The number of leftovers that `Action::Sweep` found. It is zero when the last one is gone.
-    Leftovers(usize),
+    /// `Action::Sweep` was carried out, and has signalled this number of leftovers. Other events may
+    /// come first, because a scan of thousands of processes takes seconds.
+    Swept(usize),
+    /// drainit has no children any more, so there are no leftovers. This event comes after the answer
+    /// to `Action::Sweep`.
+    NothingLeft,
     /// A timer has expired. The supervisor sends this event if no other event comes before the time
     /// of the timer.
     Tick,

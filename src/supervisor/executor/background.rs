@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::os::Pid;
-use crate::os::descendants::{Descendant, Stat, list, living_children, members_of_group};
+use crate::os::descendants::{Descendant, MOST_READ, Stat, list, living_children};
 use crate::supervisor::executor::Executor;
 use crate::types::ProcessId;
 
@@ -39,30 +39,31 @@ impl Executor {
     /// no such process. An orphan with a session of its own may come from any process that is older
     /// than this session. If drainit had no other child while the ended process ran, this process
     /// has left the orphan. Otherwise the orphan counts only if its name is in the command of the
-    /// process, and the text says that this is not certain.
+    /// process, and the text says that this is not certain. Looks only at the newest orphans.
     pub(super) fn in_background(&self, process: ProcessId) -> Option<String> {
-        let group: Vec<_> = self.groups_of(process).flat_map(members_of_group).collect();
+        let groups: Vec<_> = self.groups_of(process).collect();
         let began = self.instances[process.index()].spawned.0.as_millis() / TICK.as_millis();
         let (pid, was_only) = self.instances[process.index()].gone?;
-        let children = self.children.borrow();
+        let orphans = self.orphans.get_or_init(|| {
+            let children = self.children.borrow();
+            living_children(MOST_READ, |pid| children.role(pid).is_none()).collect()
+        });
         // Orphans that are older than this process, or whose session is older, belong to another
         // process. The id of a session is the pid of its first process, so a lower id means an
         // older session. After the kernel has begun again with low pids, a hint can be missing.
-        let is_orphan = |one: &Stat| {
-            u128::from(one.process.started) >= began
-                && one.session >= pid
-                && !group.contains(&one.process)
+        let is_member = |one: &&Stat| groups.contains(&one.process.group);
+        let is_orphan = |one: &&Stat| {
+            u128::from(one.process.started) >= began && one.session >= pid && !is_member(one)
         };
-        let orphans = living_children(|pid| children.role(pid).is_none()).filter(is_orphan);
         let (own, others): (Vec<_>, Vec<_>) =
-            orphans.partition(|one| was_only || one.session == pid);
-        let own = group.iter().cloned().chain(own.into_iter().map(|one| one.process));
-        let own: Vec<_> = own.collect();
+            orphans.iter().filter(is_orphan).partition(|one| was_only || one.session == pid);
+        let own = orphans.iter().filter(is_member).chain(own);
+        let own: Vec<_> = own.map(|one| one.process.clone()).collect();
         let command = &self.process(process).command;
         if !own.is_empty() {
             return Some(advice(STILL, &own, command));
         }
-        let others = others.into_iter().map(|one| one.process);
+        let others = others.into_iter().map(|one| one.process.clone());
         let namesakes: Vec<_> =
             others.filter(|one| names(command).any(|name| name == one.name)).collect();
         (!namesakes.is_empty())
@@ -80,8 +81,8 @@ pub(crate) fn left_by(pid: Pid, command: &[OsString]) -> Option<String> {
     let mut looks = 0..LOOKS;
     let left = loop {
         let (left, others): (Vec<_>, Vec<_>) =
-            living_children(|_| true).partition(|one| one.session > pid);
-        let has_group = others.iter().any(|one| one.group == pid);
+            living_children(MOST_READ, |_| true).partition(|one| one.session > pid);
+        let has_group = others.iter().any(|one| one.process.group == pid);
         if !left.is_empty() || !has_group || looks.next().is_none() {
             break left.into_iter().map(|one| one.process).collect::<Vec<_>>();
         }
@@ -113,7 +114,7 @@ mod tests {
 
     #[test]
     fn advice_names_option_of_well_known_program() {
-        let left = [Descendant { pid: 7, name: "nginx".to_owned(), started: 0 }];
+        let left = [Descendant { pid: 7, group: 7, name: "nginx".to_owned(), started: 0 }];
         for (command, end) in [
             (
                 &["/usr/sbin/nginx", "-c", "/etc/nginx.conf"][..],

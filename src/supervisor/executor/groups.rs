@@ -1,13 +1,16 @@
 //! Process groups that outlive their leader: drainit signals them, and waits until they are empty.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::io::ErrorKind;
 use std::time::Duration;
 
 use crate::local_task::LocalTask;
 use crate::os::Pid;
 use crate::os::clock;
-use crate::os::descendants::{has_only_zombies, list, members_of_group};
+use crate::os::descendants::{Descendant, list, members_of};
 use crate::os::kill::{Group, left_group};
+use crate::os::on_thread::{self, Share};
 use crate::os::sweep::signal_left_group;
 use crate::supervisor::children::Ended;
 use crate::supervisor::executor::Executor;
@@ -18,43 +21,33 @@ use crate::types::{ProcessId, Signal, Time};
 /// be a process that does not descend from drainit, and the kernel does not report the end of such
 /// a process.
 const SCAN_PAUSE: Duration = Duration::from_millis(50);
-/// The longest pause between two searches of `/proc` for a living member of a group.
+/// The longest pause between two searches of `/proc` for living members of the groups.
 const MAX_SEARCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// The living members of process groups, by the leaders of the groups.
+pub(crate) type Members = BTreeMap<Pid, Vec<Descendant>>;
 
 /// A process group that outlives its leader.
 pub(super) struct LeftGroup {
     pub(super) process: ProcessId,
     leader: Pid,
-    /// The time since which the kernel has not let drainit signal any member (EPERM); `None` if
-    /// drainit can signal a member.
-    refuses: Option<Time>,
-    /// The time of the next search for a living member, and the pause after it.
-    search: (Time, Duration),
-    /// Whether the last search found no living member.
-    was_dead: bool,
+    /// Whether the last search has found nothing to wait for: only zombies, or only processes that
+    /// drainit may not signal (EPERM). The group is given up if the next search finds the same. A
+    /// single search may miss a process that a member starts just before its own end, and a refusal
+    /// may come from a member that has ended and is not reaped yet.
+    is_lost: bool,
 }
 
-impl LeftGroup {
-    fn new(process: ProcessId, leader: Pid, now: Time) -> Self {
-        let search = (now + SCAN_PAUSE, SCAN_PAUSE);
-        Self { process, leader, refuses: None, search, was_dead: false }
-    }
-
-    /// Whether the group has only zombies. The kernel counts a zombie as a member of the group
-    /// until its parent reaps it, and a parent may never do so.
-    fn is_dead(&mut self, now: Time) -> bool {
-        let (at, pause) = self.search;
-        if now < at {
-            return false;
-        }
-        let is_dead = has_only_zombies(self.leader);
-        // The group counts as dead only if two searches in a row find no living member. A single
-        // search may miss a process that a member starts just before its own end.
-        let was_dead = std::mem::replace(&mut self.was_dead, is_dead);
-        let pause = if is_dead { SCAN_PAUSE } else { MAX_SEARCH_PAUSE.min(2 * pause) };
-        self.search = (now + pause, pause);
-        is_dead && was_dead
-    }
+/// The search of `/proc` for the members of all groups. The kernel counts a zombie as a member of
+/// its group until its parent reaps it, and a parent may never do so. The search runs on a thread,
+/// because it takes seconds if there are tens of thousands of processes.
+#[derive(Default)]
+pub(super) struct Search {
+    /// The time of the next search, and the pause after it.
+    at: Time,
+    pause: Duration,
+    began: Time,
+    running: Option<LocalTask>,
 }
 
 impl Executor {
@@ -76,7 +69,10 @@ impl Executor {
         let completes = self.status_board.machine.borrow().state().completes(process, ended.end);
         let remains = !completes && left_group(ended.pid) != Group::Gone;
         if remains {
-            self.groups.push(LeftGroup::new(process, ended.pid, clock::now()));
+            let (soon, search) = (clock::now() + SCAN_PAUSE, &mut self.search);
+            search.at = if self.groups.is_empty() { soon } else { search.at.min(soon) };
+            search.pause = SCAN_PAUSE;
+            self.groups.push(LeftGroup { process, leader: ended.pid, is_lost: false });
             self.scan_groups();
         }
         remains
@@ -99,36 +95,72 @@ impl Executor {
         self.groups.iter().filter(move |left| left.process == process).map(|left| left.leader)
     }
 
-    /// Drops the groups that are empty, that have only zombies, or that have only processes that
-    /// drainit may not signal. Returns the process of each dropped group, and removes its sockets.
+    /// Drops the groups that are empty, and returns their processes. Begins a search for the
+    /// members of the others if it is due.
     pub(crate) fn groups_gone(&mut self) -> Vec<ProcessId> {
+        let is_gone = |left: &LeftGroup| left_group(left.leader) == Group::Gone;
+        let (gone, left) = std::mem::take(&mut self.groups).into_iter().partition(is_gone);
+        self.groups = left;
         let now = clock::now();
+        if !self.groups.is_empty() && self.search.running.is_none() && now >= self.search.at {
+            self.begin_search(now);
+        }
+        self.dropped(gone)
+    }
+
+    fn begin_search(&mut self, now: Time) {
+        self.search.began = now;
+        let leaders: BTreeSet<_> = self.groups.iter().map(|left| left.leader).collect();
+        let found = on_thread::begin(Share::Container, move || members_of(&leaders));
+        let sender = self.sender.clone();
+        self.search.running = Some(LocalTask::begin(async move {
+            // Without a thread or `/proc`, no members are known.
+            let found = match found {
+                Ok(found) => found.await.ok().and_then(io::Result::ok),
+                Err(_) => None,
+            };
+            let _ = sender.send(Message::Members(found.unwrap_or_default()));
+        }));
+    }
+
+    /// Handles the members that a search has found. Drops the groups that are empty or lost, and
+    /// returns their processes.
+    pub(crate) fn judge_groups(&mut self, members: &Members) -> Vec<ProcessId> {
         let mut gone = Vec::new();
         for mut left in std::mem::take(&mut self.groups) {
-            left.refuses = match left_group(left.leader) {
-                Group::Gone => {
-                    gone.push(left.process);
-                    continue;
-                }
-                Group::Lives if left.is_dead(now) => {
-                    gone.push(left.process);
-                    continue;
-                }
-                Group::Lives => None,
-                Group::Refuses => Some(left.refuses.unwrap_or(now)),
+            let living = members.get(&left.leader);
+            let was_lost = left.is_lost;
+            let state = left_group(left.leader);
+            left.is_lost = match state {
+                Group::Gone => true,
+                Group::Lives => living.is_some_and(Vec::is_empty),
+                Group::Refuses => true,
             };
-            // A first refusal is ignored: it may come from a member that has ended and is not
-            // reaped yet.
-            if left.refuses.is_some_and(|since| now.since(since) >= SCAN_PAUSE) {
-                self.report_refusal(&left);
-                gone.push(left.process);
+            if state == Group::Gone || left.is_lost && was_lost {
+                if state == Group::Refuses {
+                    self.report_refusal(&left, living.map_or(&[], Vec::as_slice));
+                }
+                gone.push(left);
             } else {
                 self.groups.push(left);
             }
         }
+        let (now, search) = (clock::now(), &mut self.search);
+        search.running = None;
+        search.pause = match self.groups.iter().any(|left| left.is_lost) {
+            true => SCAN_PAUSE,
+            false => MAX_SEARCH_PAUSE.min(2 * search.pause),
+        };
+        search.at = now + search.pause.max(now.since(search.began));
+        self.dropped(gone)
+    }
+
+    /// Removes the sockets of the processes whose groups are dropped, and returns these processes.
+    fn dropped(&mut self, gone: Vec<LeftGroup>) -> Vec<ProcessId> {
         if self.groups.is_empty() {
-            self.group_scan = None;
+            (self.group_scan, self.search.running) = (None, None);
         }
+        let gone: Vec<_> = gone.into_iter().map(|left| left.process).collect();
         for process in &gone {
             self.remove_sockets(*process);
         }
@@ -136,10 +168,9 @@ impl Executor {
     }
 
     /// Reports the members that drainit may not signal. drainit no longer waits for them.
-    fn report_refusal(&self, left: &LeftGroup) {
+    fn report_refusal(&self, left: &LeftGroup, members: &[Descendant]) {
         let name = &self.process(left.process).name;
-        let members = members_of_group(left.leader);
-        let pids = if members.is_empty() { String::new() } else { format!(" {}", list(&members)) };
+        let pids = if members.is_empty() { String::new() } else { format!(" {}", list(members)) };
         let line = format!(
             "{name}: not allowed to signal the processes that are left in its process \
              group{pids}, which most likely belong to another user; no longer waiting for them; \

@@ -38,7 +38,11 @@ impl Executor {
     /// Starts the command of a hook. If the start fails at once, returns the event that ends the
     /// hook.
     pub(crate) fn run_hook(&mut self, id: HookId) -> Option<Event> {
-        let Some(process) = id.process else { return self.begin_hook(id, Ok(Files::default())) };
+        let Some(process) = id.process else {
+            // The sweep must not signal the `post_stop` hook of the container.
+            self.end_sweep();
+            return self.begin_hook(id, Ok(Files::default()));
+        };
         let mut preparation =
             Preparation { opens_log: self.opens_log(process), ..Preparation::default() };
         if id.stage == Stage::PreStart {

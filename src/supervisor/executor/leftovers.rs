@@ -1,77 +1,162 @@
 //! The final sweep: signals the descendants of drainit that outlive all processes and their process
 //! groups.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
 use crate::core::event::Event;
+use crate::local_task::LocalTask;
+use crate::os::Pid;
+use crate::os::clock;
 use crate::os::descendants::{Descendant, hidden_children, list};
 use crate::os::kill::{group_of, kill_child};
-use crate::os::reap::has_children;
-use crate::os::sweep::{Sweep, Swept};
+use crate::os::on_thread::{self, Share};
+use crate::os::reap::{has_children, is_living_child};
+use crate::os::sweep::{Scanned, Sweep, Swept};
 use crate::supervisor::executor::Executor;
-use crate::supervisor::message::Role;
+use crate::supervisor::message::{Message, Role};
 use crate::types::Signal;
 
 /// Stands for the name of a process that `/proc` hides.
 const HIDDEN: &str = "hidden by the hidepid of /proc";
 
+/// The longest scan on the event loop's thread, on which signals wait meanwhile.
+const LONGEST_HERE: Duration = Duration::from_millis(250);
+
+/// The sweep with one signal.
+pub(super) struct FinalSweep {
+    signal: Signal,
+    sweep: Arc<Mutex<Sweep>>,
+    /// The process groups that drainit had already killed before the sweep. They may have members
+    /// that are not reaped yet, and that are not leftovers.
+    killed: BTreeSet<Pid>,
+    /// Whether no leftover has been found yet.
+    is_new: bool,
+    /// Whether no scan has begun yet.
+    is_unscanned: bool,
+    /// The scan that runs on a thread. Once its first part is dropped, it signals no process.
+    scan: Option<(Option<Arc<()>>, LocalTask)>,
+}
+
+impl FinalSweep {
+    fn new(signal: Signal, killed: BTreeSet<Pid>) -> Self {
+        Self {
+            signal,
+            sweep: Arc::new(Mutex::new(Sweep::new(signal))),
+            killed,
+            is_new: true,
+            is_unscanned: true,
+            scan: None,
+        }
+    }
+}
+
+fn scan(sweep: &Mutex<Sweep>, is_first: bool, is_over: &dyn Fn() -> bool) -> Scanned {
+    let swept = sweep.lock().unwrap_or_else(PoisonError::into_inner).scan(is_over);
+    Scanned { swept, hidden: if is_first { hidden_children() } else { Vec::new() } }
+}
+
 impl Executor {
-    pub(crate) fn is_sweeping(&self) -> bool {
+    pub(crate) const fn is_sweeping(&self) -> bool {
         self.sweep.is_some()
     }
 
-    /// Signals every living descendant that has not got this signal yet, and counts them.
-    pub(crate) fn sweep(&mut self, signal: Signal) -> Event {
-        let (children, instances) = (self.children.borrow(), &self.instances);
-        // Whether drainit has already killed a child with this pid.
-        let is_killed = |pid| match children.role(pid) {
-            // The command was killed together with its hook or drain.
-            Some(Role::Command { .. }) => true,
-            // The start of the process was given up.
-            Some(Role::Process(process)) => {
-                let current = &instances[process.index()];
-                ![current.pid, current.launching_pid()].contains(&Some(pid))
-            }
-            None => false,
-        };
-        let report = &self.status_board;
-        let sweep = match &mut self.sweep {
-            Some(sweep) if sweep.signal() == signal => sweep,
-            other => other.insert(Sweep::new(signal)),
-        };
+    /// Begins a scan on a thread, which signals every living descendant that has not got this
+    /// signal yet. Scans on this thread if no thread can be started, for example because the
+    /// leftovers have used up the pids limit. Returns an event if it is already known.
+    pub(crate) fn sweep(&mut self, signal: Signal) -> Option<Event> {
+        if self.sweep.as_ref().is_none_or(|sweep| sweep.signal != signal) {
+            self.sweep = Some(FinalSweep::new(signal, self.killed_groups()));
+        }
         // Every descendant is a child of drainit, or has a child of drainit above it. Without
         // children, there is nothing to signal.
         if !has_children() {
-            return Event::Leftovers(0);
+            return Some(Event::NothingLeft);
         }
-        let is_new = sweep.is_new();
-        let mut swept = sweep.scan();
-        if let Some(refusal) = sweep.refusal() {
+        let current = self.sweep.as_mut()?;
+        let (sweep, wanted) = (Arc::clone(&current.sweep), Arc::new(()));
+        let is_wanted = Arc::downgrade(&wanted);
+        let is_over = move || Weak::strong_count(&is_wanted) == 0;
+        let is_first = std::mem::take(&mut current.is_unscanned);
+        let share = Share::Stop(None);
+        let Ok(swept) = on_thread::begin(share, move || scan(&sweep, is_first, &is_over)) else {
+            let end = clock::now() + LONGEST_HERE;
+            let swept = scan(&current.sweep, is_first, &|| clock::now() >= end);
+            return self.swept(signal, swept);
+        };
+        let sender = self.sender.clone();
+        let task = LocalTask::begin(async move {
+            if let Ok(swept) = swept.await {
+                let _ = sender.send(Message::Swept(signal, Box::new(swept)));
+            }
+        });
+        current.scan = Some((Some(wanted), task));
+        None
+    }
+
+    /// Whether there is a sweep whose last scan is answered. If drainit has no children any more, a
+    /// scan cannot find any more processes, so this also ends a scan that is under way.
+    pub(crate) fn has_swept(&mut self) -> bool {
+        let scan = self.sweep.as_mut().map(|sweep| &mut sweep.scan);
+        scan.is_some_and(|scan| scan.as_mut().map(|(wanted, _)| *wanted = None).is_none())
+    }
+
+    /// Ends the sweep. Processes that start from now on get no signal.
+    pub(crate) fn end_sweep(&mut self) {
+        self.sweep = None;
+    }
+
+    /// The children that drainit has killed and not reaped yet. Each leads a process group.
+    fn killed_groups(&self) -> BTreeSet<Pid> {
+        let is_killed = |pid: Pid, role: &Role| match role {
+            // The command was killed together with its hook or drain.
+            Role::Command { .. } => true,
+            // The start of the process was given up.
+            Role::Process(process) => {
+                let current = &self.instances[process.index()];
+                ![current.pid, current.launching_pid()].contains(&Some(pid))
+            }
+        };
+        let children = self.children.borrow();
+        let killed = children.all().filter(|(pid, role)| is_killed(*pid, role));
+        killed.map(|(pid, _)| pid).collect()
+    }
+
+    /// Handles the result of a scan, and reports the processes that it has signalled. Returns
+    /// `None` for a scan of an earlier sweep.
+    pub(crate) fn swept(&mut self, signal: Signal, scanned: Scanned) -> Option<Event> {
+        let Scanned { mut swept, hidden } = scanned;
+        let report = &self.status_board;
+        let sweep = self.sweep.as_mut().filter(|sweep| sweep.signal == signal)?;
+        sweep.scan = None;
+        let refusal = sweep.sweep.lock().unwrap_or_else(PoisonError::into_inner).refusal();
+        if let Some(refusal) = refusal {
             let line = format!("left over: {refusal}");
             tracing::warn!("{line}");
             report.remark(&line);
         }
         if let Swept::Signalled(found) = &mut swept {
-            found.extend(signal_hidden(is_new, signal));
+            found.extend(signal_hidden(hidden, signal));
         }
         match swept {
-            // The scan missed a descendant. The reaper notices when the last child is gone.
-            Swept::Signalled(found) if found.is_empty() => Event::Tick,
             Swept::Signalled(mut found) => {
                 let count = found.len();
-                // A process that was killed with its process group may not be reaped yet. It is not
-                // a leftover.
-                found.retain(|left| !is_killed(group_of(left.pid).unwrap_or(left.pid)));
+                found.retain(|left| !sweep.killed.contains(&left.group));
                 if !found.is_empty() {
                     let line = format!("left over: {}", list(&found));
                     // Only the first line goes to the log, because a process that forks all the
                     // time would fill the log.
-                    if is_new {
+                    if std::mem::take(&mut sweep.is_new) {
                         tracing::info!("{line}; sending {signal}");
                         report.remark(&format!("{line}; {signal} sent"));
                     } else {
                         tracing::debug!("{line}; sending {signal}");
                     }
                 }
-                Event::Leftovers(count)
+                // If the scan has missed a descendant, the reaper notices when the last child is
+                // gone.
+                Some(Event::Swept(count))
             }
             Swept::Everything => {
                 const AT_LEAST: usize = 1;
@@ -82,7 +167,7 @@ impl Executor {
                 report.remark(&line);
                 // Without /proc, drainit cannot count the descendants. The reaper notices when no
                 // child is left.
-                Event::Leftovers(AT_LEAST)
+                Some(Event::Swept(AT_LEAST))
             }
         }
     }
@@ -90,13 +175,18 @@ impl Executor {
 
 /// Signals the children that `/proc` hides, once for each signal. Without this, nobody would see
 /// that they are left over.
-fn signal_hidden(is_new: bool, signal: Signal) -> Vec<Descendant> {
-    let hidden = if is_new { hidden_children() } else { Vec::new() };
+fn signal_hidden(hidden: Vec<Pid>, signal: Signal) -> impl Iterator<Item = Descendant> {
+    // Nothing is reaped between this check and the signal.
+    let hidden: Vec<_> = hidden.into_iter().filter(|pid| is_living_child(*pid)).collect();
     for pid in &hidden {
         if let Err(error) = kill_child(*pid, signal) {
             tracing::warn!("left over: {pid}: cannot send {signal}: {error}");
         }
     }
-    let hidden = hidden.into_iter();
-    hidden.map(|pid| Descendant { pid, name: HIDDEN.to_owned(), started: 0 }).collect()
+    hidden.into_iter().map(|pid| Descendant {
+        pid,
+        name: HIDDEN.to_owned(),
+        started: 0,
+        group: group_of(pid).unwrap_or(pid),
+    })
 }

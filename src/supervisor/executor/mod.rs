@@ -3,7 +3,7 @@
 
 pub(crate) mod background;
 mod epochs;
-mod groups;
+pub(crate) mod groups;
 mod hooks;
 mod leftovers;
 mod notes;
@@ -11,7 +11,7 @@ pub(crate) mod reload;
 mod start;
 mod validation;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::io;
@@ -35,21 +35,23 @@ use crate::logging::capture::OutputCapture;
 use crate::logging::file::LogFiles;
 use crate::logging::format::stamp;
 use crate::os::Pid;
+use crate::os::descendants::Stat;
 use crate::os::kill::{kill_child, kill_group};
 use crate::os::on_thread;
 use crate::os::on_thread::Share;
 use crate::os::oom::OomKills;
 use crate::os::replace_file::replace_within;
 use crate::os::stale_socket::Removal;
-use crate::os::sweep::{Sweep, signal_left_group};
+use crate::os::sweep::signal_left_group;
 use crate::os::termination_log;
 use crate::report::event;
 use crate::supervisor::children::{Ended, Rest};
 use crate::supervisor::drain::RunningDrain;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::executor::epochs::Epoch;
-use crate::supervisor::executor::groups::LeftGroup;
+use crate::supervisor::executor::groups::{LeftGroup, Search};
 use crate::supervisor::executor::hooks::RunningHook;
+use crate::supervisor::executor::leftovers::FinalSweep;
 pub(crate) use crate::supervisor::executor::start::LONGEST_START;
 use crate::supervisor::executor::start::Launching;
 use crate::supervisor::file_watch::FileWatches;
@@ -104,10 +106,13 @@ pub(crate) struct Executor {
     /// When `open_logs` has this length, drainit drops the ended logs from it.
     max_open_logs: usize,
     /// The final sweep; `None` until it begins.
-    sweep: Option<Sweep>,
+    sweep: Option<FinalSweep>,
     groups: Vec<LeftGroup>,
+    search: Search,
     /// The task that regularly wakes the event loop, which then scans the groups.
     group_scan: Option<LocalTask>,
+    /// The newest living orphans, for all ends that are reaped together.
+    orphans: OnceCell<Vec<Stat>>,
 }
 
 /// The running instance of a process, or its last instance.
@@ -187,6 +192,8 @@ impl Executor {
             max_open_logs: 0,
             sweep: None,
             groups: Vec::new(),
+            search: Search::default(),
+            orphans: OnceCell::new(),
             group_scan: None,
         }
     }
@@ -218,6 +225,7 @@ impl Executor {
                 drop(place);
                 self.is_current(process, instance).then_some(event)
             }
+            Message::Swept(signal, swept) => self.swept(signal, *swept),
             Message::HookOver { hook, task, event } => self.hook_over(hook, task, event),
             Message::Request { name, request, reply, .. } => {
                 // If the process no longer exists, this drops `reply`, and the client notices that.
@@ -234,6 +242,7 @@ impl Executor {
                 Some(Event::Requested { process, request })
             }
             Message::File { .. }
+            | Message::Members(_)
             | Message::Reading
             | Message::Wake
             | Message::Reload { .. }
@@ -344,6 +353,8 @@ impl Executor {
 
     /// Reaps at most `max` children. From then on, drainit does not signal their pids.
     pub(crate) fn reap(&mut self, max: usize) -> io::Result<(Vec<Ended>, Rest)> {
+        self.orphans.take();
+        self.oom_kills.look_again();
         self.children.borrow_mut().reap(max)
     }
 

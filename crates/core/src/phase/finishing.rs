@@ -19,7 +19,8 @@ pub struct Finishing {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// Each leftover gets this signal, even if only a later scan finds it. `again` is the time of
-    /// the next scan; it is `None` until the scan that began at `began` is answered.
+    /// the next scan; it is `None` until the scan that began at `began` is answered. `until` is the
+    /// end of the wait.
     Sweep { signal: Signal, until: Time, began: Time, again: Option<Time> },
     /// The container's `post_stop` hook runs.
     Hook { until: Time },
@@ -38,13 +39,13 @@ impl Finishing {
     }
 
     pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
-        self.take_answer(state);
         match (event, self.step) {
-            (Event::Leftovers(0), Step::Sweep { .. }) => {
+            (Event::NothingLeft, Step::Sweep { .. }) => {
                 return Self::hook(self.shutdown, state);
             }
-            (Event::Leftovers(_), Step::Sweep { signal: Signal::KILL, .. }) => {
-                state.killed = true;
+            (Event::Swept(found), Step::Sweep { signal, .. }) => {
+                state.killed |= signal == Signal::KILL && found > 0;
+                self.take_answer(state);
             }
             (
                 Event::HookEnded { hook: HookId { process: None, stage: Stage::PostStop }, .. },
@@ -105,7 +106,8 @@ impl Finishing {
     }
 
     fn kill(shutdown: Shutdown, state: &mut State) -> Phase {
-        let until = state.now + AFTER_KILL;
+        // The wait after SIGKILL counts only from the end of the scan that sends it.
+        let until = shutdown.hard_end(state).max(state.now + AFTER_KILL);
         Phase::Finishing(Self::sweep(shutdown, Signal::KILL, until, state))
     }
 
@@ -114,17 +116,15 @@ impl Finishing {
         Self { shutdown, step: Step::Sweep { signal, until, began: state.now, again: None } }
     }
 
-    /// Handles the end of a scan for leftovers. The supervisor scans at once, so the next event
-    /// shows that the scan is over. A scan of thousands of processes takes long. The pause before
-    /// the next scan is therefore at least as long as the scan, so that drainit has time to reap.
-    /// The limit after SIGKILL counts only from the end of the scan.
+    /// Handles the end of a scan for leftovers. A scan of thousands of processes takes long. The
+    /// pause before the next scan is therefore at least as long as the scan, so that the processes
+    /// have time to end.
     fn take_answer(&mut self, state: &State) {
-        let latest = self.shutdown.hard_end(state);
         if let Step::Sweep { signal, until, began, again: again @ None } = &mut self.step {
             let took = state.now.since(*began);
             *again = Some(state.now + took.max(SWEEP_PAUSE));
             if *signal == Signal::KILL {
-                *until = (*until).max(latest.min(*until + took));
+                *until = (*until).min(state.now + AFTER_KILL);
             }
         }
     }

@@ -55,7 +55,7 @@ impl Steps {
         match event {
             Event::HookEnded { hook, .. } => self.end(now, hook_key(hook)),
             Event::GroupGone(process) => self.end(now, Some((StepKind::Stop, Some(process)))),
-            Event::Leftovers(0) => self.end(now, Some((StepKind::Leftovers, None))),
+            Event::NothingLeft => self.end(now, Some((StepKind::Leftovers, None))),
             _ => {}
         }
     }

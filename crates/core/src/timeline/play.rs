@@ -132,7 +132,8 @@ impl Play {
                 Event::DrainAnswered { process, accepted: true }
             }
             Action::Kill(process) => ended(process, End::Signal(Signal::KILL)),
-            Action::Sweep(signal) => Event::Leftovers(usize::from(signal != Signal::KILL)),
+            Action::Sweep(Signal::KILL) => Event::NothingLeft,
+            Action::Sweep(_) => Event::Swept(1),
             Action::Note(note) => {
                 if let Note::NotDrained(process) = note {
                     let (begins, ends) = (self.now, Some(self.now));

@@ -149,7 +149,7 @@ fn an_idle_gateway_is_drained_for_min_and_stopped_in_order() {
     assert_eq!(seen, [(5050, Action::EndDrain(ROUTER)), (5050, stop(ROUTER))]);
     assert_eq!(play.at(5100, exited(ROUTER)), [stop(ENGINE)]);
     assert_eq!(play.at(5200, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
-    assert_eq!(play.at(5200, Event::Leftovers(0)), [Action::Exit(0)]);
+    assert_eq!(play.at(5200, Event::NothingLeft), [Action::Exit(0)]);
 }
 
 // holds: S116, S117, S217
@@ -364,13 +364,13 @@ fn scans_repeat_until_no_descendant_is_left() {
     play.at(0, Event::Signal(Signal::TERM));
     play.at(10, exited(ROUTER));
     assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
-    assert!(play.at(20, Event::Tick).is_empty());
+    assert!(play.at(20, Event::Swept(0)).is_empty());
     assert_eq!(play.at(2020, Event::Tick), [Action::Sweep(Signal::KILL)]);
     for now in (2040..2220).step_by(20) {
-        assert!(play.at(now - 20, Event::Tick).is_empty());
+        assert!(play.at(now - 20, Event::Swept(0)).is_empty());
         assert_eq!(play.at(now, Event::Tick), [Action::Sweep(Signal::KILL)]);
     }
-    assert!(play.at(2200, Event::Tick).is_empty());
+    assert!(play.at(2200, Event::Swept(0)).is_empty());
     let end = play.machine.handle(Time(MS(2220)), Event::Tick);
     assert_eq!(end, [Action::Note(Note::LeftoversRemain), Action::Exit(137)]);
 }
@@ -382,16 +382,19 @@ fn a_long_scan_leaves_time_to_reap() {
     play.at(0, Event::Signal(Signal::TERM));
     play.at(10, exited(ROUTER));
     assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+    // Until the scan is over, another event does not begin another scan.
+    assert!(play.at(319, exited(ROUTER)).is_empty());
     // The next scan begins after a pause as long as this scan has taken.
-    assert!(play.at(320, Event::Leftovers(5000)).is_empty());
+    assert!(play.at(320, Event::Swept(5000)).is_empty());
     assert!(play.at(619, Event::Tick).is_empty());
     assert_eq!(play.at(620, Event::Tick), [Action::Sweep(Signal::TERM)]);
-    assert!(play.at(920, Event::Tick).is_empty());
+    assert!(play.at(920, Event::Swept(0)).is_empty());
     assert_eq!(play.at(2020, Event::Tick), [Action::Sweep(Signal::KILL)]);
     // The scan that sends SIGKILL takes a while. The wait after SIGKILL begins only at its end.
-    assert!(play.at(2320, Event::Leftovers(5000)).is_empty());
+    assert!(play.at(2319, Event::Tick).is_empty());
+    assert!(play.at(2320, Event::Swept(5000)).is_empty());
     assert!(play.at(2519, Event::Tick).is_empty());
-    assert_eq!(play.at(2519, Event::Leftovers(0)), [Action::Exit(137)]);
+    assert_eq!(play.at(2519, Event::NothingLeft), [Action::Exit(137)]);
 }
 
 // holds: C197
@@ -604,7 +607,7 @@ fn processes_are_reaped_after_a_pause_beyond_the_deadline() {
         |process| Event::Exited { process, end: End::Signal(Signal::KILL), remains: false };
     assert!(play.at(90_010, killed(ENGINE)).is_empty());
     assert_eq!(play.at(90_020, killed(ROUTER)), [Action::Sweep(Signal::KILL)]);
-    assert_eq!(play.at(90_020, Event::Leftovers(0)), [Action::Exit(137)]);
+    assert_eq!(play.at(90_020, Event::NothingLeft), [Action::Exit(137)]);
     // drainit does not wait for a process that survives SIGKILL.
     for (deadline, gives_up) in [(28_000, 28_500), (90_000, 90_200)] {
         let mut play = Play::up(gateway());
@@ -649,7 +652,7 @@ fn an_end_that_answers_a_drain_stops_nothing() {
         assert_eq!(play.machine.next_wakeup(), None, "nothing is being stopped");
         assert_eq!(play.at(21_000, Event::Signal(Signal::TERM)), [stop(ENGINE)]);
         play.at(21_100, exited(ENGINE));
-        assert_eq!(play.at(21_100, Event::Leftovers(0)), [Action::Exit(0)]);
+        assert_eq!(play.at(21_100, Event::NothingLeft), [Action::Exit(0)]);
     }
 }
 
@@ -665,7 +668,7 @@ fn any_other_end_during_a_held_drain_begins_the_stop() {
         let actions = play.at(2000, Event::Exited { process: ROUTER, end, remains: false });
         assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ENGINE)]);
         play.at(2100, exited(ENGINE));
-        assert_eq!(play.at(2100, Event::Leftovers(0)), [Action::Exit(code)]);
+        assert_eq!(play.at(2100, Event::NothingLeft), [Action::Exit(code)]);
     }
 }
 
@@ -779,7 +782,7 @@ fn a_stopped_process_stays_down_while_the_container_continues() {
     // All processes have ended, so the shutdown stops no process.
     let signal = play.at(8000, Event::Signal(Signal::TERM));
     assert_eq!(signal, [Action::Unready, Action::Sweep(Signal::TERM)]);
-    assert_eq!(play.at(8000, Event::Leftovers(0)), [Action::Exit(0)]);
+    assert_eq!(play.at(8000, Event::NothingLeft), [Action::Exit(0)]);
 }
 
 /// A gateway whose router has `autostart: false`, so that only an operator's request starts it.
@@ -1294,7 +1297,7 @@ fn a_third_signal_ends_the_post_stop_hook_of_the_container() {
     play.at(0, TERM);
     play.at(10, exited(ROUTER));
     play.at(20, exited(ENGINE));
-    assert_eq!(play.at(20, Event::Leftovers(0)), [Action::RunHook(after)]);
+    assert_eq!(play.at(20, Event::NothingLeft), [Action::RunHook(after)]);
     assert_eq!(play.at(100, INT), [], "the second signal cuts no hook here");
     assert_eq!(play.at(200, INT), [Action::AbortHook(after), Action::Exit(0)]);
 }

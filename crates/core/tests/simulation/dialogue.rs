@@ -637,7 +637,7 @@ impl World {
                 let after = self.rng.millis(50);
                 self.push(after, Thing::Exits(self.instance));
             }
-            Action::Sweep(_) => self.at_once.push_back(Event::Leftovers(0)),
+            Action::Sweep(_) => self.at_once.push_back(Event::NothingLeft),
             Action::Note(Note::DrainOver { why, .. }) => self.over(why),
             Action::Exit(_) => self.exit = true,
             _ => {}

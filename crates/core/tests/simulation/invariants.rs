@@ -423,7 +423,7 @@ impl<'a> Checker<'a> {
                     self.has_run.insert(process);
                 }
             }
-            Event::Leftovers(found) if found > 0 => {
+            Event::Swept(found) if found > 0 => {
                 self.killed |= self.sweeping == Some(Signal::KILL);
             }
             Event::Ready(process) => self.was_ready[self.slots.process(process)] = true,

@@ -135,7 +135,7 @@ impl<'a> World<'a> {
         let may_fail = self.left.faults > 0;
         match self.at_once.front() {
             Some(Answer::Start) => return vec![Event::Start],
-            Some(Answer::Sweep) => return vec![Event::Leftovers(0)],
+            Some(Answer::Sweep) => return vec![Event::NothingLeft],
             Some(Answer::Spawn(process)) if self.is_refused(*process) => {
                 return vec![Event::SpawnFailed { process: *process, exit_code: 126 }];
             }

@@ -456,7 +456,7 @@ impl<'a> World<'a> {
             }
             Happening::LeftoversGone => {
                 self.leftovers = 0;
-                Some(Event::Leftovers(0))
+                Some(Event::NothingLeft)
             }
         }
     }
@@ -601,11 +601,14 @@ impl<'a> World<'a> {
             Action::EndDrain(process) => self.procs[process.index()].sampling = false,
             Action::Sweep(_) if self.missed_scans > 0 && self.leftovers > 0 => {
                 self.missed_scans -= 1;
-                self.at_once.push_back(Event::Tick);
+                self.at_once.push_back(Event::Swept(0));
             }
             Action::Sweep(signal) => {
                 let found = self.leftovers;
-                self.at_once.push_back(Event::Leftovers(found));
+                self.at_once.push_back(Event::Swept(found));
+                if found == 0 {
+                    self.at_once.push_back(Event::NothingLeft);
+                }
                 if found > 0 {
                     let after = if signal == Signal::KILL {
                         Some(Duration::from_millis(1))
