@@ -93,7 +93,8 @@ impl Sweep {
         // If the parent of a process ends during the scan, the process becomes a child of drainit,
         // and the scan may have missed it. Reading the list of children again is cheap.
         for _ in 0..MAX_PASSES {
-            let children = living_children(usize::MAX, |_| true).take_while(|_| !is_over());
+            let is_new = |pid| self.seen.range((pid, 0)..=(pid, u64::MAX)).next().is_none();
+            let children = living_children(usize::MAX, is_new).take_while(|_| !is_over());
             let children = children.map(|stat| stat.process).collect();
             if !self.signal_new(children, &mut hit, is_over) {
                 break;

@@ -97,6 +97,58 @@ fn a_storm_holds_up_neither_probes_nor_logs_nor_the_stop() {
     assert_eq!(ended.lines_of(Stream::Stdout, "late").len(), 1000);
 }
 
+/// The leaders of 20 process groups end at once, and the 1,000 other members ignore SIGTERM. drainit
+/// looks for them in `/proc` again and again until the deadline.
+// holds: S62, S242
+#[test]
+fn many_groups_without_a_leader_do_not_hold_up_the_end() {
+    let Some(rig) = Rig::new() else { return };
+    let members = "trap '' TERM; i=0; while [ $$i -lt 50 ]; do sleep 60 & i=$$((i+1)); done";
+    let drainit = rig.start(&format!(
+        "
+        shutdown: {{grace_period: 6s, reserve: 2s}}
+        processes:
+          a:
+            command: [sh, -c, \"{members}; exec CHILD a\"]
+            scale: 20
+        "
+    ));
+    drainit.wait_for_events("a", "handling", 20);
+    let ended = drainit.stop();
+    ended
+        .assert_code(137)
+        .assert_stopped_within(ms(4000)..ms(6000))
+        .assert_line("killed: 20 of 20");
+}
+
+/// 50 processes end with success at once, beside 2,000 orphans. drainit looks for processes that
+/// they may have left behind.
+// holds: S242
+#[test]
+fn many_ends_beside_many_orphans_do_not_hold_up_a_signal() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a: {command: [CHILD, a, horde=2000, touch=DIR/a], readiness: {file: DIR/a}}
+          b:
+            command: [CHILD, b, await=DIR/go, exit=0]
+            scale: 50
+            on_exit: ignore
+            required: false
+            depends_on: [a]
+        ",
+    );
+    drainit.wait_for_events("b", "handling", 50);
+    drainit.wait_for_line(said::ALL_READY);
+    drainit.touch("go");
+    drainit.wait_for_events("b", "exit 0", 50);
+    let sent = drainit.signal(Signal::SIGTERM);
+    let heard = drainit.wait_for_line("SIGTERM received").at - sent;
+    assert!(heard < ms(1000), "SIGTERM was heard after {heard:?}");
+    drainit.wait_exit(LONG).assert_code(0);
+}
+
 #[test]
 fn a_flood_of_signals_holds_up_neither_probes_nor_the_drain_nor_the_stop() {
     let Some(rig) = Rig::new() else { return };
