@@ -58,6 +58,7 @@ fn all() -> Vec<Note> {
         Note::Unhealthy(process),
         Note::ShutdownBegan { cause: Cause::Signal(signal), window: SECOND },
         Note::GroupRemains(process),
+        Note::GroupGone { process, took: None },
         Note::Hurried(Hurry::CutWaits),
         Note::DrainBegan { process, longest: 9 * SECOND, min: SECOND, counted: true },
         Note::NotDrained(process),

@@ -233,6 +233,38 @@ fn report_data_compares_processes_and_steps_with_the_plan() {
     );
 }
 
+// holds: S240
+#[test]
+fn a_stop_lasts_until_the_process_group_is_gone() {
+    let web = ProcessId(0);
+    let (gone, tick) = (Event::GroupGone(web), Event::Tick);
+    for (code, events, ends, line) in [
+        (0, &[(6610, gone)][..], Some(6.61), "6.61s, exited with code 0"),
+        (0, &[(10_000, tick), (10_001, gone)], Some(10.001), "10s, exited with code 0 (killed)"),
+        (
+            0,
+            &[(10_000, tick), (28_000, tick), (28_500, tick)],
+            None,
+            "exited with code 0; the rest of its process group was not seen to end (killed)",
+        ),
+        // The process ends by itself, 4 ms after the start.
+        (7, &[(3004, gone)], Some(3.0), "3s, exited with code 7 without being asked to"),
+    ] {
+        let (report, text) = reported("processes: {web: {command: [a]}}", |app| {
+            app.at(0, Event::Start);
+            if code == 0 {
+                app.at(0, Event::Signal(Signal::TERM));
+            }
+            app.at(4, Event::Exited { process: web, end: End::Code(code), remains: true });
+            for (at, event) in events {
+                app.at(*at, *event);
+            }
+        });
+        assert!(text.contains(&format!("\n  stop web: {line}")), "{text}");
+        assert_eq!(report.processes[0].stop.as_ref().unwrap().ends, ends, "{text}");
+    }
+}
+
 // holds: S146, S207, S208
 #[test]
 fn causes_have_a_kind_and_a_process() {

@@ -100,6 +100,17 @@ fn leftovers_of_a_stopped_oneshot_end_before_the_dependencies() {
         .assert_order(&["task exit", "worker exit", "db got SIGTERM"]);
 }
 
+// holds: S65, S241
+#[test]
+fn a_suspended_daemon_is_continued_and_gets_the_time_of_a_process() {
+    let daemon = "daemon=b,on=TERM:exit:0:2500,die=STOP";
+    let config = format!("processes: {{a: {{command: [CHILD, a, '{daemon}']}}}}");
+    let Some(drainit) = start(&config, &["a"]) else { return };
+    drainit.wait_until("suspended", || drainit.children_in_state('T') == 1);
+    let ended = drainit.stop();
+    ended.assert_code(0).assert_order(&["a exit 0", "b got SIGTERM", "b exit 0"]);
+}
+
 /// The steps of `a` and of its daemon, which runs as root while drainit does not.
 const ROOTS_DAEMON: &str =
     "DIR/root --reuid=0 CHILD b relay=60000000,DIR/relay exit=0; exec CHILD a touch=DIR/a";
@@ -178,7 +189,7 @@ fn members_die_with_a_killed_group() {
         .assert_no_event("member", "got SIGTERM");
 }
 
-// holds: S59
+// holds: S59, S240
 #[test]
 fn members_that_outlive_a_process_get_the_same_signal() {
     let config = "
@@ -190,7 +201,12 @@ fn members_that_outlive_a_process_get_the_same_signal() {
             depends_on: [db]
         ";
     let Some(drainit) = start(config, &["a", "member"]) else { return };
-    drainit.stop().assert_code(0).assert_no_line("was killed").assert_order(&[
+    let ended = drainit.stop();
+    // The time of the stop includes the 300 ms of the member.
+    let took = r"([3-9]\d\dms|\d+(\.\d+)?s)";
+    ended.assert_line(&format!("a: its process group is gone, {took} after it was asked to stop"));
+    ended.assert_line(&format!("  stop a: {took}, exited with code 0$"));
+    ended.assert_code(0).assert_no_line("was killed").assert_order(&[
         "a exit 0",
         "member got SIGUSR1",
         "member exit 0",

@@ -21,8 +21,6 @@ const MIN_CLOSING: Duration = Duration::from_millis(250);
 /// drainit exits this long before the end of the grace period. No final wait is shortened to less
 /// than this time.
 const EXIT_MARGIN: Duration = Duration::from_millis(100);
-/// The longest time that leftovers get between SIGTERM and SIGKILL.
-const MAX_LEFTOVERS: Duration = Duration::from_secs(2);
 
 /// The times that a wait has to leave for the steps after it. Each time is computed only once, as
 /// the sum along the longest path through the dependencies of a process.
@@ -167,9 +165,13 @@ impl Budget {
         over.since(now).saturating_sub(EXIT_MARGIN).max(EXIT_MARGIN).min(longest)
     }
 
-    /// The time that leftovers get between SIGTERM and SIGKILL.
-    pub fn leftovers(&self, left: Duration) -> Duration {
-        MAX_LEFTOVERS.min(left.saturating_sub(self.last))
+    /// The time that leftovers get between SIGTERM and SIGKILL. Nobody knows which process has left
+    /// them, so they get the longest time that a process has to end. The container's `post_stop`
+    /// hook keeps its time.
+    pub fn leftovers(&self, spec: &Spec, left: Duration) -> Duration {
+        let stops = spec.processes.iter().filter(|process| !process.left_out);
+        let longest = stops.map(|process| process.stop.limit).max().unwrap_or_default();
+        longest.min(left.saturating_sub(self.last))
     }
 
     /// The time that the config leaves for the `min` of each chain of drains: the delay before the

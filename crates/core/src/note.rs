@@ -148,6 +148,13 @@ pub enum Note {
     },
     /// A process has ended. Other members of its process group are alive and were asked to end.
     GroupRemains(ProcessId),
+    /// All members of the process group have ended, after [`Note::GroupRemains`].
+    GroupGone {
+        process: ProcessId,
+        /// The time since the process was asked to end, or since the other members were asked, if
+        /// the process had ended by itself; `None` if nobody was asked.
+        took: Option<Duration>,
+    },
     /// Another stop signal has come.
     Hurried(Hurry),
     DrainBegan {

@@ -114,7 +114,7 @@ impl State {
         self.note(Note::Started(process));
         self.epochs.spawned(process, self.now);
         self[process].has_run = true;
-        self[process].drain_signalled = None;
+        (self[process].drain_signalled, self[process].asked) = (None, None);
     }
 
     /// Records that a new instance has met a condition. If the new instance can still be rolled

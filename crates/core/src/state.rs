@@ -230,6 +230,9 @@ pub struct Slot {
     /// The time of the signal that asked the process to drain, if the process may answer this
     /// signal by ending; otherwise `None`.
     pub(super) drain_signalled: Option<Time>,
+    /// The time at which the instance was asked to end, or the rest of its process group if the
+    /// instance had ended by itself. It is kept after the end of the instance.
+    pub(super) asked: Option<Time>,
 }
 
 impl Slot {

@@ -124,10 +124,20 @@ impl State {
 
     /// Asks the rest of the process group of an ended process to end.
     pub fn stop_rest(&mut self, process: ProcessId, kill_at: Time) {
-        let signal = self.stop_signal(process);
+        let (signal, now) = (self.stop_signal(process), self.now);
+        self[process].asked.get_or_insert(now);
         self.act(Action::StopGroup { process, signal });
         self.note(Note::GroupRemains(process));
         self.set(process, Lifecycle::Remains { kill_at });
+    }
+
+    /// Records the end of the rest of a process group.
+    pub(crate) fn rest_gone(&mut self, process: ProcessId) {
+        let took = self[process].asked.map(|asked| self.now.since(asked));
+        self.note(Note::GroupGone { process, took });
+        // If the main process of an old epoch ended first, the rest of its process group may have
+        // been draining until now. This drain ends here.
+        self.end_drain(process, DrainEnd::ProcessGone);
     }
 
     /// The time in which the rest of a process group has to end. If an older epoch waits for the end
@@ -226,13 +236,15 @@ impl State {
         if in_hook {
             self.abort_hook(Some(id), Stage::PreStop);
         }
-        let took = match self.life(id) {
+        let asked = match self.life(id) {
             _ if is_left_to_newer || in_hook => None,
             Lifecycle::Stopping { since, .. } | Lifecycle::Killed { asked: Some(since), .. } => {
-                Some(self.now.since(since))
+                Some(since)
             }
-            _ => self[id].drain_signalled.map(|since| self.now.since(since)),
+            _ => self[id].drain_signalled,
         };
+        self[id].asked = asked;
+        let took = asked.map(|asked| self.now.since(asked));
         let killed = matches!(self.life(id), Lifecycle::Killed { .. });
         // drainit itself sent this SIGKILL, so the note must not name the OOM killer as its sender.
         let end = if killed { end.plainly() } else { end };
@@ -295,9 +307,7 @@ impl State {
                 self.exited(process, end, remains, deadline)
             }
             Event::GroupGone(process) if self.life(process).has_rest() => {
-                // If the main process of an old epoch ended first, the rest of its process group
-                // may have been draining until now. This drain ends here.
-                self.end_drain(process, DrainEnd::ProcessGone);
+                self.rest_gone(process);
                 self.after_end(process, deadline);
             }
             Event::HookEnded {

@@ -94,22 +94,22 @@ processes:
     let shown = text::text(&plan);
     for part in [
         "
-  At most 10s; the deadline is at 19s: grace_period 20s less reserve 1s.
-  Once every oneshot is complete, as drawn here, at most 6s.
+  At most 16s; the deadline is at 19s: grace_period 20s less reserve 1s.
+  Once every oneshot is complete, as drawn here, at most 12s.
 
   drain app ",
         "
-  While migrate runs, up to 10s: stop migrate 8s + leftover processes 2s
+  While migrate runs, up to 16s: stop migrate 8s + leftover processes 8s
 ",
     ] {
         assert!(shown.contains(part), "{part}\n{shown}");
     }
-    assert_eq!(plan.longest().as_secs(), 10);
+    assert_eq!(plan.longest().as_secs(), 16);
     let value: serde_json::Value = serde_json::from_str(&json::json(&plan)).unwrap();
     let case = &value["shutdown"]["after_signal"];
-    assert_eq!(case["total"], 6.0);
+    assert_eq!(case["total"], 12.0);
     let path = json!(["stop migrate", "leftover processes"]);
-    let expected = json!({"process": "migrate", "total": 10.0, "critical_path": path});
+    let expected = json!({"process": "migrate", "total": 16.0, "critical_path": path});
     assert_eq!(case["in_oneshot"], expected);
     // The stop of the logger now takes longer than the oneshot, and the logger does not wait for
     // the oneshot. Therefore the oneshot does not make the shutdown longer.
@@ -189,7 +189,7 @@ processes:
     assert_eq!(plan.ready_by(), Some(std::time::Duration::ZERO));
     let said = text::text(&plan);
     assert!(
-        said.contains("\n  Critical path (#): stop app 3s + leftover processes 2s\n"),
+        said.contains("\n  Critical path (#): stop app 3s + leftover processes 3s\n"),
         "{said}"
     );
     assert!(said.contains("left out") && !said.contains("stop debug"), "{said}");

@@ -34,7 +34,7 @@ impl Finishing {
             return Self::kill(shutdown, state);
         }
         let left = shutdown.deadline.since(state.now);
-        let until = state.now + state.budget.leftovers(left);
+        let until = state.now + state.budget.leftovers(&state.spec, left);
         Self::sweep(shutdown, Signal::TERM, until, state).advance(state)
     }
 

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use crate::cause::{Cause, Failure};
 use crate::event::Event;
-use crate::note::{AfterEnd, DrainEnd, Note, RequestError};
+use crate::note::{AfterEnd, Note, RequestError};
 use crate::phase::draining::Draining;
 use crate::phase::operations::{Goal, Judged, Operations};
 use crate::phase::{Phase, Shutdown};
@@ -222,11 +222,11 @@ impl Running {
             | Event::NothingToDrain(_)
             | Event::ListenersClosed(_) => state.handle_drain(event),
             Event::GroupGone(process) if state.life(process).has_rest() => {
+                state.rest_gone(process);
                 if let Some(pause) = state[process].restart_after.take() {
                     let until = state.now + pause;
                     state.set(process, Lifecycle::Backoff { until, anew: false });
                 } else {
-                    state.end_drain(process, DrainEnd::ProcessGone);
                     state.after_end(process, state.no_deadline());
                 }
             }

@@ -260,7 +260,7 @@ impl Journal {
             restarts: state[id].restarts,
             stop: history.stop.map(|stop| StopData {
                 begins: asked.map(|(at, ..)| between(t0, at)),
-                ends: end.as_ref().map(|end| end.at),
+                ends: stop.ends.map(|at| between(t0, at)),
                 signal: asked.map(|(_, signal, _)| signal.to_string()),
                 limit: asked.map(|(.., limit)| seconds(limit)),
                 killed: stop.killed,

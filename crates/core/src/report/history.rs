@@ -93,7 +93,12 @@ impl History {
 pub struct Stop {
     /// The position among all drains and stops, in the order in which they began.
     pub(super) place: usize,
+    /// The time from the stop signal until the whole process group was gone.
     pub(super) took: Option<Duration>,
+    /// The time at which the whole process group was gone.
+    pub(super) ends: Option<Time>,
+    /// Whether the process itself was asked to end.
+    pub(super) was_asked: bool,
     pub(super) killed: bool,
     /// Whether this was an epoch from which a newer epoch had taken over.
     pub(super) handed_over: bool,

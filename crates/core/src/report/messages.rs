@@ -135,10 +135,15 @@ pub(crate) fn still_open(last: Load) -> String {
     }
 }
 
+/// Describes a time since the stop signal, as the last part of a sentence.
+pub(crate) fn after_asked(took: Option<Duration>) -> String {
+    took.map_or_else(String::new, |took| format!(", {} after it was asked to stop", human(took)))
+}
+
 /// Describes the end of a process during the shutdown.
 pub fn stopped(end: End, took: Option<Duration>, killed: bool) -> String {
     match took {
-        Some(took) => format!("{end}, {} after it was asked to stop", human(took)),
+        Some(_) => format!("{end}{}", after_asked(took)),
         // drainit killed the process and had no time to ask it to stop.
         None if killed => end.to_string(),
         None => format!("{end}, without being asked to"),

@@ -267,7 +267,8 @@ impl Journal {
                 if self.steps.is_shutdown {
                     self.mark_stopped(now, process);
                     let stop = self.stop(process);
-                    (stop.took, stop.handed_over) = (took, handed_over);
+                    (stop.took, stop.ends) = (took, Some(now));
+                    (stop.handed_over, stop.was_asked) = (handed_over, took.is_some());
                 }
                 self.steps.end(now, Some((StepKind::Stop, Some(process))));
             }
@@ -318,7 +319,20 @@ impl Journal {
                 }
                 self.steps.begin(now, (StepKind::Stop, Some(process)));
             }
-            Note::GroupRemains(process) => self.steps.remains(now, process),
+            Note::GroupRemains(process) => {
+                self.steps.remains(now, process);
+                if let Some(stop) = &mut self.of_mut(process).stop {
+                    stop.ends = None;
+                }
+            }
+            Note::GroupGone { process, took } => {
+                self.steps.remains(now, process);
+                self.steps.end(now, Some((StepKind::Stop, Some(process))));
+                if self.steps.is_shutdown {
+                    let stop = self.stop(process);
+                    (stop.took, stop.ends) = (took, Some(now));
+                }
+            }
             Note::NotDrained(_) | Note::EndedUndrained(_) => return true,
             Note::Hurried(_)
             | Note::HookTimedOut(_)

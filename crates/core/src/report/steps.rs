@@ -54,7 +54,6 @@ impl Steps {
     pub(crate) fn event(&mut self, now: Time, event: Event) {
         match event {
             Event::HookEnded { hook, .. } => self.end(now, hook_key(hook)),
-            Event::GroupGone(process) => self.end(now, Some((StepKind::Stop, Some(process)))),
             Event::NothingLeft => self.end(now, Some((StepKind::Leftovers, None))),
             _ => {}
         }

@@ -86,13 +86,19 @@ impl Drain {
 
 impl Stop {
     fn text(&self, of: &History) -> String {
-        let mut text = match (of.end.map(|(_, end)| end), self.took) {
-            (Some(end), Some(took)) => format!("{}, {end}", human(took)),
-            (Some(end), None) if self.killed => end.to_string(),
-            (Some(end), None) if self.handed_over => messages::after_handover(end),
-            (Some(end), None) => format!("{end} without being asked to"),
-            (None, _) => "not seen to end".to_owned(),
+        let mut text = match of.end {
+            Some((_, end)) if self.was_asked || self.killed => end.to_string(),
+            Some((_, end)) if self.handed_over => messages::after_handover(end),
+            Some((_, end)) => format!("{end} without being asked to"),
+            None => "not seen to end".to_owned(),
         };
+        match self.took {
+            Some(took) if self.ends.is_some() => text = format!("{}, {text}", human(took)),
+            _ if self.ends.is_none() && of.end.is_some() => {
+                text.push_str("; the rest of its process group was not seen to end");
+            }
+            _ => {}
+        }
         if self.killed {
             text.push_str(" (killed)");
         }

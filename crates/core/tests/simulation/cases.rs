@@ -365,13 +365,13 @@ fn scans_repeat_until_no_descendant_is_left() {
     play.at(10, exited(ROUTER));
     assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
     assert!(play.at(20, Event::Swept(0)).is_empty());
-    assert_eq!(play.at(2020, Event::Tick), [Action::Sweep(Signal::KILL)]);
-    for now in (2040..2220).step_by(20) {
+    assert_eq!(play.at(5020, Event::Tick), [Action::Sweep(Signal::KILL)]);
+    for now in (5040..5220).step_by(20) {
         assert!(play.at(now - 20, Event::Swept(0)).is_empty());
         assert_eq!(play.at(now, Event::Tick), [Action::Sweep(Signal::KILL)]);
     }
-    assert!(play.at(2200, Event::Swept(0)).is_empty());
-    let end = play.machine.handle(Time(MS(2220)), Event::Tick);
+    assert!(play.at(5200, Event::Swept(0)).is_empty());
+    let end = play.machine.handle(Time(MS(5220)), Event::Tick);
     assert_eq!(end, [Action::Note(Note::LeftoversRemain), Action::Exit(137)]);
 }
 
@@ -389,12 +389,12 @@ fn a_long_scan_leaves_time_to_reap() {
     assert!(play.at(619, Event::Tick).is_empty());
     assert_eq!(play.at(620, Event::Tick), [Action::Sweep(Signal::TERM)]);
     assert!(play.at(920, Event::Swept(0)).is_empty());
-    assert_eq!(play.at(2020, Event::Tick), [Action::Sweep(Signal::KILL)]);
+    assert_eq!(play.at(5020, Event::Tick), [Action::Sweep(Signal::KILL)]);
     // The scan that sends SIGKILL takes a while. The wait after SIGKILL begins only at its end.
-    assert!(play.at(2319, Event::Tick).is_empty());
-    assert!(play.at(2320, Event::Swept(5000)).is_empty());
-    assert!(play.at(2519, Event::Tick).is_empty());
-    assert_eq!(play.at(2519, Event::NothingLeft), [Action::Exit(137)]);
+    assert!(play.at(5319, Event::Tick).is_empty());
+    assert!(play.at(5320, Event::Swept(5000)).is_empty());
+    assert!(play.at(5519, Event::Tick).is_empty());
+    assert_eq!(play.at(5519, Event::NothingLeft), [Action::Exit(137)]);
 }
 
 // holds: C197
@@ -682,6 +682,22 @@ fn a_held_drain_ends_with_the_last_process() {
     let notes = play.notes(6100, exited(ENGINE));
     let began = |note: &Note| matches!(note, Note::ShutdownBegan { cause: Cause::AllEnded, .. });
     assert!(notes.iter().any(began), "{notes:?}");
+}
+
+// holds: S240
+#[test]
+fn a_stop_lasts_until_the_process_group_is_gone() {
+    let leaves = Event::Exited { process: ROUTER, end: End::Code(0), remains: true };
+    // If the process has ended by itself, the rest was asked at this end.
+    for (is_asked, took) in [(true, MS(3000)), (false, MS(2990))] {
+        let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+        if is_asked {
+            play.at(0, TERM);
+        }
+        play.at(10, leaves);
+        let notes = play.notes(3000, Event::GroupGone(ROUTER));
+        assert_eq!(notes[0], Note::GroupGone { process: ROUTER, took: Some(took) });
+    }
 }
 
 #[test]

@@ -1338,18 +1338,21 @@ impl<'a> Checker<'a> {
         self.hold(is_delayed || !fits || is_empty, "a drain before the delay is over");
     }
 
-    /// If the deadline and the container's `post_stop` hook allow it, leftovers have 2 s between
-    /// SIGTERM and SIGKILL.
+    /// If the deadline and the container's `post_stop` hook allow it, leftovers have the longest
+    /// `stop_grace_period` between SIGTERM and SIGKILL.
     // holds: S65
     fn holds_leftovers(&mut self, now: Time, signal: Signal) {
         let since = *self.swept_at.get_or_insert(now);
         let left = self.deadline.unwrap_or(now).since(since);
-        let left = left.saturating_sub(self.needed_at_the_end());
-        let over = since + left.min(Duration::from_secs(2));
+        let all = self.slots.all().map(|id| self.of(id)).filter(|process| !process.left_out);
+        let longest = all.map(|process| process.stop.limit).max().unwrap_or_default();
+        let hook = self.needed_at_the_end();
+        let (least, over) = (longest.min(left.saturating_sub(hook)), longest.min(left));
+        let (least, over) = (since + least, since + over);
         let is_asked = self.sweeping.is_some();
         match signal {
             Signal::KILL => {
-                let is_due = !is_asked || now >= over || self.stop_signals >= 3;
+                let is_due = !is_asked || now >= least || self.stop_signals >= 3;
                 self.hold(is_due, "leftovers are killed too early");
             }
             _ => self.hold(now < over || !is_asked, "leftovers are killed too late"),
@@ -2030,6 +2033,10 @@ impl<'a> Checker<'a> {
                     step.begins == Some(asked) && end.as_ref().is_none_or(|end| end.at <= ends)
                 });
                 self.hold(is_same, "a stop of the report is not one of its steps");
+                let ends = process.stop.as_ref().and_then(|stop| stop.ends);
+                // holds: S240
+                let is_same = ends.is_none() || step("stop").is_some_and(|step| step.ends == ends);
+                self.hold(is_same, "a stop of the report ends before its process group");
             }
         }
         for step in &report.steps {

@@ -7,7 +7,8 @@ use crate::prelude::*;
 use crate::report::Journal;
 use crate::report::entry::{Entry, Level};
 use crate::report::messages::{
-    after_handover, drain_end, failure, hook_name, request_error, still_open, stopped, why,
+    after_asked, after_handover, drain_end, failure, hook_name, request_error, still_open, stopped,
+    why,
 };
 use crate::types::{End, ProcessId, Signal, WatchAction, human};
 
@@ -172,6 +173,10 @@ impl Journal {
                 let text =
                     "other processes of its process group are still alive; asking them to end";
                 one(id, "group_remains", text)
+            }
+            Note::GroupGone { process: id, took } => {
+                let text = format!("its process group is gone{}", after_asked(took));
+                one(id, "group_gone", &text).with(|event| event.seconds = took)
             }
             Note::Hurried(hurry) => {
                 let entry = plain("hurried", hurried(hurry)).at(Warning);
