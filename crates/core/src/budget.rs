@@ -140,13 +140,13 @@ impl Budget {
     }
 
     /// The limit for a drained process to close its listeners, and to count what is left: the time
-    /// that later drains and the stops do not need, but at least [`MIN_CLOSING`], and at most a
-    /// quarter of the time left. Without a deadline, the limit is that of a shutdown.
+    /// that later drains and the stops do not need, at most an eighth of the time left, but at
+    /// least [`MIN_CLOSING`] if that is less than a quarter of the time left. Without a deadline, the limit is that of a shutdown.
     pub fn closing(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let left = deadline.since(now).min(spec.window);
         let later = heaviest(&spec.processes[id.index()], &self.times_path);
         let free = left.saturating_sub(later.saturating_add(self.stop_all));
-        free.max(MIN_CLOSING).min(left / 4)
+        free.min(left / 8).max(MIN_CLOSING).min(left / 4)
     }
 
     /// The limit for counting once more, after the drain, what is open before the stop.

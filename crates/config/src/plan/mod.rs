@@ -92,17 +92,18 @@ impl<'c> Plan<'c> {
         let spec = config.spec(graph);
         let (after_signal, after_end) =
             (Timeline::worst(&spec, true), Timeline::worst(&spec, false));
-        let in_oneshot = |asked, total: Duration| {
+        let in_oneshot = |asked, other: &Timeline| {
             let worst = in_oneshots.then(|| Timeline::worst_in_oneshot(&spec, asked));
             let (id, timeline) = worst.flatten()?;
             let name = &config.processes[id.index()].name;
-            (timeline.total > total).then_some(InOneshot { name, timeline })
+            let is_longer = without_leftovers(&timeline) > without_leftovers(other);
+            is_longer.then_some(InOneshot { name, timeline })
         };
         Self {
             start: start(config, &spec),
             pre_start: spec.hooks.pre_start.map(|wait| wait.limit),
-            signal_in_oneshot: in_oneshot(true, after_signal.total),
-            end_in_oneshot: in_oneshot(false, after_end.total),
+            signal_in_oneshot: in_oneshot(true, &after_signal),
+            end_in_oneshot: in_oneshot(false, &after_end),
             after_signal,
             after_end,
             grace_period: config.shutdown.grace_period,
@@ -112,9 +113,11 @@ impl<'c> Plan<'c> {
         }
     }
 
-    /// The longest shutdown after a stop signal, even if it comes while a oneshot still runs.
+    /// The longest shutdown after a stop signal without leftovers, even if the signal comes while a
+    /// oneshot still runs.
     pub fn longest(&self) -> Duration {
-        self.signal_in_oneshot.as_ref().map_or(self.after_signal.total, |it| it.timeline.total)
+        let in_oneshot = self.signal_in_oneshot.as_ref().map(|it| &it.timeline);
+        without_leftovers(in_oneshot.unwrap_or(&self.after_signal))
     }
 
     /// All shutdowns of the plan, each with the `asked` of [`Timeline::worst`].
@@ -188,6 +191,13 @@ impl<'c> Plan<'c> {
             (declared && step.takes() < wish).then_some((step, wish))
         })
     }
+}
+
+/// The duration of a shutdown in which every process ends in its own process group.
+fn without_leftovers(timeline: &Timeline) -> Duration {
+    let is_of_leftovers = |step: &&Step| step.kind == StepKind::Leftovers;
+    let leftovers = timeline.steps.iter().find(is_of_leftovers).map(Step::takes);
+    timeline.total.saturating_sub(leftovers.unwrap_or_default())
 }
 
 /// The latest times, from the start of drainit, at which a process starts and is ready; `None` if

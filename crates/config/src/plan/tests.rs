@@ -59,16 +59,16 @@ Shutdown after a stop signal
         "  readiness_delay                          2s  ####",
         "  pre_stop of the container                1s  --",
         "  drain router                            15s      ##########################",
-        "  close router                          250ms                                |",
-        "  stop logger                              1s                                --",
-        "  stop router                           4.25s                                ########",
+        "  close router                          1.38s                                ##",
+        "  stop logger                              1s                                  --",
+        "  stop router                           3.13s                                  ######",
         "  post_stop router                      500ms                                        #",
         "  stop engine                              5s                                         #########",
         "  stop executor                            1s                                                  #",
         "  reserve                                  2s                                                   ....",
         "",
-        "  Critical path (#): readiness_delay 2s + drain router 15s + close router 250ms +",
-        "    stop router 4.25s + post_stop router 500ms + stop engine 5s + stop executor 1s",
+        "  Critical path (#): readiness_delay 2s + drain router 15s + close router 1.38s +",
+        "    stop router 3.13s + post_stop router 500ms + stop engine 5s + stop executor 1s",
         "",
         "Shutdown after a process ends unasked, where a drain waits at most `min`",
         "",
@@ -104,7 +104,7 @@ processes:
     ] {
         assert!(shown.contains(part), "{part}\n{shown}");
     }
-    assert_eq!(plan.longest().as_secs(), 16);
+    assert_eq!(plan.longest().as_secs(), 8);
     let value: serde_json::Value = serde_json::from_str(&json::json(&plan)).unwrap();
     let case = &value["shutdown"]["after_signal"];
     assert_eq!(case["total"], 12.0);

@@ -13,8 +13,6 @@ use crate::load::{Environment, check_text};
 
 /// Matches the beginning of a variable.
 static VARIABLE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\$\{(\w+)"));
-/// Matches the name or number of a user or group.
-static ACCOUNT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[^\s:$]+(:[^\s:$]+)?$"));
 
 pub(super) fn comment_out(draft: &mut Draft) {
     loop {
@@ -64,10 +62,9 @@ fn in_lines(draft: &Draft) -> (String, Vec<Option<(usize, &'static str)>>) {
     (text, keys)
 }
 
-/// A value that is right or wrong whatever files and users this machine has.
+/// A value that is right or wrong whatever files this machine has.
 fn anywhere(key: &str, value: &Value) -> Value {
     match (key, value) {
-        ("user", Value::String(text)) if ACCOUNT.is_match(text) => "1".into(),
         ("env_file", Value::Array(files)) => {
             files.iter().map(|file| anywhere("env_file", file)).collect()
         }

@@ -213,7 +213,7 @@ fn answered(ctx: &mut Context<'_>, probe: &Probe, path: Option<&str>) {
 fn liveness(ctx: &mut Context<'_>, probe: &Probe, has_startup: bool) {
     let whole = ctx.plan.longest();
     let after_signal = &ctx.plan.after_signal;
-    let after_drain = after_signal.total.saturating_sub(after_signal.drained_at());
+    let after_drain = whole.saturating_sub(after_signal.drained_at());
     let asks_ready = match probe.target() {
         Some(target) => target == Target::Control && probe.path() == "/readyz",
         None => probe.command_endpoint == Some("/readyz"),

@@ -229,7 +229,7 @@ fn a_server_without_a_drain_is_reported_with_the_line_to_add() {
     };
     let found = |text: &str| lines(&checked(text, &[]));
     for (kind, server) in SERVERS {
-        for (grace, delay) in [("30s", "5s"), ("6s", "4s"), ("30s, unready_delay: 3s", "5s")] {
+        for (grace, delay) in [("30s", "5s"), ("6s", "3s"), ("30s, unready_delay: 3s", "5s")] {
             let shutdown = format!("grace_period: {grace}");
             let problems = checked(&config(&shutdown, server, ""), &[]);
             assert_eq!(problems.len(), 1, "{kind}: {problems:?}");
