@@ -19,8 +19,8 @@ use crate::os::on_thread::on_thread;
 /// The largest answer to a call, in bytes. Envoy sends a word or a sentence.
 const MAX_REPLY: usize = 4096;
 /// The largest answer with statistics, in bytes. A statistic has about 90 bytes, and there are two
-/// for each listener and worker, so this is enough for 5,000 listeners on 64 workers.
-const MAX_STATS: usize = 64 * 1024 * 1024;
+/// for each listener and worker, so this is enough for 1,000 listeners on 64 workers.
+const MAX_STATS: usize = 16 * 1024 * 1024;
 /// A larger answer is read on a thread of its own, because the event loop must not be held up.
 const SMALL: usize = 64 * 1024;
 

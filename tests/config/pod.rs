@@ -69,7 +69,7 @@ fn manifests_of_the_examples_pass_the_check() {
     // This pod drains for minutes.
     let streams = examples().with_file_name("streams");
     let (config, pod) = (streams.join("drainit.yaml"), streams.join("deployment.yaml"));
-    let says = "container streams (stops within 14m 12s; a repeated SIGTERM shortens no drain)";
+    let says = "container streams (stops within 14m 17s; a repeated SIGTERM shortens no drain)";
     assert_ends(&check(config.to_str().unwrap(), &pod, "", &["--strict"]), 0, says);
 }
 

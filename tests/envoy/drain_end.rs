@@ -42,7 +42,7 @@ fn an_envoy_that_is_not_live_is_stopped_at_once() {
     in_parallel(TESTED, |version| {
         let envoy = RealEnvoy {
             version,
-            drain: "time: 9s, min: 8s",
+            drain: "time: 8s, min: 8s",
             readiness: "unix: DIR/admin.sock",
             change: without_control_plane,
             ..RealEnvoy::default()

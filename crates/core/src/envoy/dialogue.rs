@@ -26,7 +26,7 @@ use crate::envoy::sample::Sample;
 use crate::event::{Load, Unit};
 use crate::prelude::*;
 use crate::report::history::{Moment, Traffic};
-use crate::types::Time;
+use crate::types::{Time, human};
 
 /// The remedy for a drain of inbound listeners that closes no connections.
 const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --drain-time-s shorter than the drain's `time`";
@@ -39,6 +39,9 @@ const LOOK_FACTOR: u32 = 10;
 /// An Envoy whose answers take longer is slow: the kernel's count replaces its answers, because two
 /// answers have to fit into [`QUIET`].
 const SLOW: Duration = Duration::from_millis(QUIET.as_millis() as u64 / 2);
+
+/// The traffic is unknown if an answer takes longer than this, and ten times as long as the last.
+const OVERDUE: Duration = Duration::from_secs(1);
 
 /// The terms of a drain.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +93,7 @@ pub enum Answer {
 /// A question or a report of the dialogue.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// A question to the admin. It replaces a question that is not answered yet.
+    /// A question to the admin. Only the end of the drain drops a question without an answer.
     Ask(Ask),
     /// A question to the kernel: how many connections to the Envoy's listeners are open?
     Look,
@@ -266,11 +269,14 @@ impl Dialogue {
             Looks::Waits { at } if !self.is_over => Some(at),
             _ => None,
         };
-        question.into_iter().chain(look).min()
+        question.into_iter().chain(look).chain(self.overdue_at()).min()
     }
 
-    /// Asks the question that is due.
+    /// Asks the question that is due, and says if an answer is overdue.
     pub fn tick(&mut self, now: Time) -> Vec<Output> {
+        if self.overdue_at().is_some_and(|at| at <= now) {
+            self.is_unknown(&format!("no answer for {}", human(OVERDUE.max(self.took * 10))));
+        }
         self.proceed(now)
     }
 
@@ -449,9 +455,18 @@ impl Dialogue {
     }
 
     /// Whether the counters of this Envoy take so long that they are asked for only if they can
-    /// show the end of the drain.
+    /// show the end of the drain. A busy machine can make one answer late, so a quick answer with
+    /// the gauges, which are at least a fifth of the work, shows that the Envoy is not large.
     fn is_large(&self) -> bool {
-        self.whole_took.is_some_and(|took| took > OFTEN)
+        self.whole_took.is_some_and(|took| took > SLOW) && self.took * 5 > SLOW
+    }
+
+    /// The time at which the answer to a poll is overdue, so that the traffic is unknown; `None` if
+    /// no answer is awaited, or if it is unknown already.
+    fn overdue_at(&self) -> Option<Time> {
+        let asked = self.asked.filter(|asked| matches!(asked.ask, Ask::Sample { .. }))?;
+        let is_noted = self.is_failing || self.is_over || self.closing != Closing::No;
+        (!is_noted).then(|| asked.began + OVERDUE.max(self.took * 10))
     }
 
     /// Whether the answers of this Envoy come too late to show the present.
@@ -515,11 +530,7 @@ impl Dialogue {
         let sample = match sample {
             Ok(sample) => sample,
             Err(Failure { why, .. }) => {
-                if !core::mem::replace(&mut self.is_failing, true) {
-                    let line = format!("GET /stats: {why}; its connections are unknown");
-                    self.outputs.push(Output::Log(line));
-                }
-                self.outputs.push(Output::Unknown);
+                self.is_unknown(&why);
                 self.polls = Polls::Waits { at: now + self.pace.after_failure(took) };
                 return;
             }
@@ -546,6 +557,15 @@ impl Dialogue {
         {
             self.warn(self.not_closing(requests));
         }
+    }
+
+    /// Reports that the traffic is unknown. The log says so once.
+    fn is_unknown(&mut self, why: &str) {
+        if !core::mem::replace(&mut self.is_failing, true) {
+            let line = format!("GET /stats: {why}; its connections are unknown");
+            self.outputs.push(Output::Log(line));
+        }
+        self.outputs.push(Output::Unknown);
     }
 
     /// Remembers what the calls have achieved, and warns of failed calls.
