@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_count_unless_one_is_not_of_tcp() {
+    fn addresses_count_if_all_are_of_tcp() {
         let of = |list: &str, ignored: &str| {
             let uncounted =
                 Uncounted { listeners: statistics_of(ignored, list), ..Uncounted::default() };

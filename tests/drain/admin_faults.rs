@@ -139,7 +139,7 @@ fn an_admin_that_fails_is_bounded_and_reported() {
 
 // holds: S238
 #[test]
-fn an_admin_that_is_slow_has_all_of_the_drain_for_its_answer() {
+fn a_slow_admin_has_the_whole_drain_for_an_answer() {
     in_parallel(SLOW.map(|(fault, _)| fault), |fault| {
         let admin = Admin::tcp(0).answer_all(fault);
         let Some(rig) = Rig::new() else { return };

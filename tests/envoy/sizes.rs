@@ -30,7 +30,7 @@ fn add_listeners(config: &mut Value) {
 
 // holds: S236, S237, S239
 #[test]
-fn a_large_envoy_is_drained_until_its_last_request_is_answered() {
+fn a_large_envoy_is_drained_until_the_last_request_is_answered() {
     for change in [add_clusters, add_listeners] {
         let drain = "time: 30s, min: 1s";
         let shutdown = "grace_period: 45s, reserve: 2s";

@@ -61,7 +61,7 @@ pub(super) struct Attempts {
     resumes: Option<Time>,
 }
 
-/// What to do next for a group of calls.
+/// The next step of a group of calls.
 pub(super) enum Next {
     Make(Call),
     /// Wait for an answer, or until [`Attempts::wakes_at`].
