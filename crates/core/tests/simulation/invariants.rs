@@ -52,6 +52,9 @@ pub(crate) struct Checker<'a> {
     stays_ready: Option<Time>,
     /// The number of processes that had ended by the time `unready` was set.
     ended_before: usize,
+    /// Processes that were alive or being started when `unready` was set. A process that ends before
+    /// the shutdown stops it is removed.
+    planned: BTreeSet<usize>,
     /// The number of processes that have ended so far.
     count_ends: usize,
     /// Whether `Event::Start` came before the shutdown.
@@ -246,6 +249,7 @@ impl<'a> Checker<'a> {
             was_good: false,
             stays_ready: None,
             ended_before: 0,
+            planned: BTreeSet::new(),
             count_ends: 0,
             has_begun: false,
             start: now,
@@ -378,6 +382,10 @@ impl<'a> Checker<'a> {
                     self.last_end = Some((end, is_success));
                 }
                 self.count_ends += 1;
+                if self.at[process.index()].asked.is_none() || self.at[process.index()].stops_early
+                {
+                    self.planned.remove(&self.slots.process(process));
+                }
                 self.has_unasked_end |=
                     self.held_at.is_some() && self.at[process.index()].asked.is_none();
                 self.ended[self.slots.process(process)] = true;
@@ -1218,6 +1226,7 @@ impl<'a> Checker<'a> {
                 self.unready_since = Some(now);
                 self.stays_ready = Some(now);
                 self.ended_before = self.count_ends;
+                self.plan(procs);
             }
             Action::AbortSpawn(process) => {
                 self.aborted.insert(process);
@@ -1229,6 +1238,7 @@ impl<'a> Checker<'a> {
                     self.hold(!self.unready, "`/readyz` turns 503 twice");
                     self.ended_before = self.count_ends;
                     self.unready_since = Some(now);
+                    self.plan(procs);
                 }
                 self.unready = true;
             }
@@ -1287,6 +1297,20 @@ impl<'a> Checker<'a> {
             Action::Exit(code) => self.exits(now, code, procs),
             _ => {}
         }
+    }
+
+    /// Records the processes for which the core keeps time.
+    fn plan(&mut self, procs: &[Proc]) {
+        let is_alive =
+            |id: &ProcessId| procs[id.index()].alive && self.at[id.index()].survives_at.is_none();
+        self.planned = self.slots.all().filter(is_alive).map(|id| self.slots.process(id)).collect();
+    }
+
+    /// The time that the core keeps for a process which needs `time`. A process that is down takes
+    /// none, so other waits may use it, such as `unready_delay` or the closing of listeners.
+    // holds: S81
+    fn kept(&self, process: ProcessId, time: Duration) -> Duration {
+        if self.planned.contains(&process.index()) { time } else { Duration::ZERO }
     }
 
     /// In a shutdown, a drain begins after `readiness_delay`, after the `pre_stop` hook of the
@@ -1442,8 +1466,13 @@ impl<'a> Checker<'a> {
         }
         // A process may be down, so only those that are being drained count for sure.
         let running = |id: &ProcessId| self.at[id.index()].draining;
-        let min = |of: &ProcessSpec| of.drain.map_or(Duration::ZERO, |drain| drain.min);
-        let below = |id| self.path_from(id, |_, of| min(of)).saturating_sub(min(self.of(id)));
+        let min = |id, of: &ProcessSpec| {
+            self.kept(id, of.drain.map_or(Duration::ZERO, |drain| drain.min))
+        };
+        let below = |slot| {
+            let id = ProcessId(self.slots.process(slot) as u16);
+            self.path_from(slot, min).saturating_sub(min(id, self.of(slot)))
+        };
         let later = self.slots.all().filter(running).map(below).max().unwrap_or_default();
         let most = window.saturating_sub(later).max(share(later)).min(delay);
         let is_short = now <= self.seen_at(since + most);
@@ -2195,6 +2224,9 @@ impl<'a> Checker<'a> {
                 self.met(process, StartCondition::Completed, procs);
             }
             Note::Started(process) => {
+                if self.unready {
+                    self.planned.insert(self.slots.process(process));
+                }
                 self.met(process, StartCondition::Started, procs);
                 let spec = self.of(process).clone();
                 let is_ready = spec.readiness_timeout.is_none() && !spec.oneshot;
@@ -2518,7 +2550,7 @@ impl<'a> Checker<'a> {
         let min = |id: ProcessId| {
             spec.processes[id.index()].drain.map_or(Duration::ZERO, |drain| drain.min)
         };
-        let all = self.longest_path(need);
+        let all = self.longest_path(|id| self.kept(id, need(id)));
         let before_drains =
             spec.readiness_delay.max(hook_need(spec.hooks.pre_stop)) + spec.unready_delay;
         let total = before_drains + self.longest_path(min) + all;
@@ -2526,7 +2558,7 @@ impl<'a> Checker<'a> {
         let window = spec.window.min(self.held_at.map_or(spec.window, |_| LEAST));
         let left = window
             .mul_f64(fraction(all, total))
-            .min(self.longest_path(least).min(window / 4))
+            .min(self.longest_path(|id| self.kept(id, least(id))).min(window / 4))
             .min(all);
         // The closing of listeners and the final counts may take half of this time.
         let left = left / 2;
