@@ -141,9 +141,10 @@ impl Budget {
 
     /// The limit for a drained process to close its listeners, and to count what is left: the time
     /// that later drains and the stops do not need, at most an eighth of the time left, but at
-    /// least [`MIN_CLOSING`] if that is less than a quarter of the time left. Without a deadline, the limit is that of a shutdown.
+    /// least [`MIN_CLOSING`] if that is less than a quarter of the time left. Without a deadline,
+    /// the limit is that of a shutdown, but at least [`MIN_CLOSING`] even if the window is shorter.
     pub fn closing(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
-        let left = deadline.since(now).min(spec.window);
+        let left = deadline.since(now).min(spec.window.max(MIN_CLOSING * 4));
         let later = heaviest(&spec.processes[id.index()], &self.times_path);
         let free = left.saturating_sub(later.saturating_add(self.stop_all));
         free.min(left / 8).max(MIN_CLOSING).min(left / 4)

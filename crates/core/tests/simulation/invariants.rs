@@ -1368,7 +1368,9 @@ impl<'a> Checker<'a> {
     fn holds_leftovers(&mut self, now: Time, signal: Signal) {
         let since = *self.swept_at.get_or_insert(now);
         let left = self.deadline.unwrap_or(now).since(since);
-        let all = self.slots.all().map(|id| self.of(id)).filter(|process| !process.left_out);
+        // The definition of a retired slot does not count: its instance is gone for good.
+        let in_use = self.slots.all().filter(|id| self.roles[id.index()] != Role::Retired);
+        let all = in_use.map(|id| self.of(id)).filter(|process| !process.left_out);
         let longest = all.map(|process| process.stop.limit).max().unwrap_or_default();
         let hook = self.needed_at_the_end();
         let (least, over) = (longest.min(left.saturating_sub(hook)), longest.min(left));
@@ -2416,7 +2418,8 @@ impl<'a> Checker<'a> {
                         );
                     }
                 }
-                let closing = self.window / 4;
+                // Without a deadline, the closing may take 250 ms even if the window is shorter.
+                let closing = (self.window / 4).max(Duration::from_millis(250));
                 let over = self.seen_at(self.seen_at(since + longest) + closing);
                 // If drainit was paused, a sample may have come too late, so drainit asks for one
                 // more.
