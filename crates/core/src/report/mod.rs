@@ -326,7 +326,10 @@ impl Journal {
                 }
             }
             Note::GroupGone { process, took } => {
-                self.steps.remains(now, process);
+                // If the group got SIGKILL with the process, no note has said that the group
+                // remains. A shutdown that has begun since has forgotten the step.
+                let began = self.of(process).asked.map_or(now, |(at, ..)| at);
+                self.steps.remains(began, process);
                 self.steps.end(now, Some((StepKind::Stop, Some(process))));
                 if self.steps.is_shutdown {
                     let stop = self.stop(process);

@@ -102,15 +102,15 @@ impl Steps {
     }
 
     /// Continues the stop of a process that has ended while other members of its process group
-    /// live.
-    pub(super) fn remains(&mut self, now: Time, process: ProcessId) {
+    /// live. A stop that is not known begins at `began`.
+    pub(super) fn remains(&mut self, began: Time, process: ProcessId) {
         let key = (StepKind::Stop, Some(process));
         match self.over.iter().rposition(|step| step.key() == key) {
             Some(place) => {
                 let step = self.over.swap_remove(place);
                 self.open.insert(key, Step { ends: None, ..step });
             }
-            None => self.begin(now, key),
+            None => self.begin(began, key),
         }
     }
 
