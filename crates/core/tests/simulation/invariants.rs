@@ -149,6 +149,8 @@ struct Seen {
     drain_over: bool,
     /// Whether its drain was over because no connection or request was open.
     was_quiet: bool,
+    /// The longest time that the last closing of its listeners may take.
+    closing: Duration,
     /// Whether it is an Envoy that was never live, so that it has nothing to drain
     /// (`Event::NothingToDrain`).
     not_live: bool,
@@ -1288,6 +1290,10 @@ impl<'a> Checker<'a> {
                 // holds: S15, S21
                 self.hold(self.stays_ready.is_none(), "connections are refused while ready");
                 self.hold(procs[process.index()].alive, "a count of a process that is gone");
+                // Without a deadline, the closing may take 250 ms even if the window is shorter. A
+                // reload does not change the limit of a closing under way.
+                self.at[process.index()].closing =
+                    (self.window / 4).max(Duration::from_millis(250));
                 self.at[process.index()].draining = true;
             }
             Action::EndDrain(process) => {
@@ -2418,8 +2424,7 @@ impl<'a> Checker<'a> {
                         );
                     }
                 }
-                // Without a deadline, the closing may take 250 ms even if the window is shorter.
-                let closing = (self.window / 4).max(Duration::from_millis(250));
+                let closing = self.at[process.index()].closing;
                 let over = self.seen_at(self.seen_at(since + longest) + closing);
                 // If drainit was paused, a sample may have come too late, so drainit asks for one
                 // more.
