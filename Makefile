@@ -140,6 +140,9 @@ bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## measu
 bench-streams: build envoy ## counts streams of 10 minutes that end whole when their gateway is stopped; SECONDS=30 takes a minute
 	@benches/streams.py target/release/drainit target/envoy/$(ENVOY_VERSION)/envoy $(SECONDS) 2>/dev/null
 
+bench-sizes: build envoy ## drains Envoys with up to 10,000 clusters, 1,000 listeners or 10,000 connections, and slow ones; ROW="1,000 clusters" selects one
+	@benches/sizes.py target/release/drainit target/envoy/$(ENVOY_VERSION)/envoy $(if $(ROW),"$(ROW)")
+
 AIOQUIC = 1.7.2
 bench-http3: build envoy target/aioquic/$(AIOQUIC) ## counts what clients of HTTP/3 lose in a drain and in a hot restart
 	@PYTHONPATH=target/aioquic/$(AIOQUIC) python3 -B benches/http3.py target/release/drainit target/envoy/$(ENVOY_VERSION)/envoy

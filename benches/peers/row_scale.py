@@ -10,7 +10,7 @@ import supervisors
 from supervisors import Process
 from table import US, Row
 
-SIZES = kit.rounds([10, 100, 1000, 5000], [10, 100, 500])
+SIZES = kit.rounds([10, 100, 1000], [10, 100, 500])
 # The size at which the peers are also measured.
 BESIDE = kit.rounds(1000, 100)
 LIMIT_MS = 1

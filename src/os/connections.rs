@@ -21,6 +21,8 @@ const BY_FAMILY: u16 = 20;
 const DUMP: u16 = 0x301;
 /// The states of include/net/tcp_states.h in which a server may still have to answer.
 const ESTABLISHED: u8 = 1;
+const FIN_WAIT1: u8 = 4;
+const FIN_WAIT2: u8 = 5;
 const CLOSE_WAIT: u8 = 8;
 const LISTEN: u8 = 10;
 /// `INET_DIAG_SOCKOPT` of linux/inet_diag.h (Linux 5.10), and its bit `transparent`.
@@ -30,10 +32,15 @@ const TRANSPARENT: u8 = 0x20;
 const HEADER: usize = 16;
 const REQUEST: usize = 56;
 const MESSAGE: usize = 72;
+/// The offset of `idiag_inode` in `struct inet_diag_msg`.
+const INODE: usize = 68;
 
 /// A socket of the network namespace.
 struct Socket {
     local: SocketAddr,
+    /// Whether the server holds the connection, or has not accepted it yet. The server holds a
+    /// connection that it has closed for writing only.
+    is_open: bool,
     /// Whether the socket is transparent; `None` if the kernel does not say so.
     is_transparent: Option<bool>,
 }
@@ -46,8 +53,9 @@ struct Socket {
 pub(crate) fn are_visible(addresses: &[SocketAddr]) -> io::Result<bool> {
     let listening = sockets(&[LISTEN])?;
     Ok(addresses.iter().all(|address| {
-        let mut at = listening.iter().filter(|socket| is_at(socket.local, *address)).peekable();
-        at.peek().is_some() && at.all(|socket| socket.is_transparent == Some(false))
+        let mut at = listening.iter().filter(|socket| is_at(socket.local, *address));
+        let has_own = listening.iter().any(|socket| is_exactly(socket.local, *address));
+        has_own && at.all(|socket| socket.is_transparent == Some(false))
     }))
 }
 
@@ -56,16 +64,23 @@ pub(crate) fn are_visible(addresses: &[SocketAddr]) -> io::Result<bool> {
 /// # Errors
 /// As for [`are_visible`].
 pub(crate) fn count(addresses: &[SocketAddr]) -> io::Result<u64> {
-    let open = sockets(&[ESTABLISHED, CLOSE_WAIT])?
-        .into_iter()
-        .filter(|socket| addresses.iter().any(|address| is_at(socket.local, *address)));
-    Ok(open.count() as u64)
+    let sockets = sockets(&[ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT])?;
+    let is_counted = |socket: &&Socket| {
+        socket.is_open && addresses.iter().any(|address| is_at(socket.local, *address))
+    };
+    Ok(sockets.iter().filter(is_counted).count() as u64)
 }
 
 /// Whether a socket with this local address belongs to a listener with this address.
 fn is_at(local: SocketAddr, listener: SocketAddr) -> bool {
     local.port() == listener.port()
         && (listener.ip().is_unspecified() || local.ip() == listener.ip().to_canonical())
+}
+
+/// Whether a listening socket has this address itself. Another socket on the port of an unspecified
+/// address proves nothing: the listener may be of UDP.
+fn is_exactly(local: SocketAddr, listener: SocketAddr) -> bool {
+    local == SocketAddr::new(listener.ip().to_canonical(), listener.port())
 }
 
 /// All TCP sockets in one of these states.
@@ -135,7 +150,10 @@ fn read(mut part: &[u8], found: &mut Vec<Socket>) -> io::Result<bool> {
 
 /// Reads a `struct inet_diag_msg` and its attributes.
 fn parse(message: &[u8]) -> Option<Socket> {
-    let family = *message.first()?;
+    let [family, state] = *message.get(..2)? else { return None };
+    // A connection that the server has closed, and that still has data to send, has no inode.
+    let is_held = u32_at(message, INODE)? != 0;
+    let is_open = is_held || ![FIN_WAIT1, FIN_WAIT2].contains(&state);
     let port = u16::from_be_bytes(message.get(4..6)?.try_into().ok()?);
     let address = message.get(8..24)?;
     let ip = if i32::from(family) == libc::AF_INET {
@@ -151,7 +169,7 @@ fn parse(message: &[u8]) -> Option<Socket> {
         }
         rest = rest.get(aligned(usize::from(length.max(4)))..).unwrap_or_default();
     }
-    Some(Socket { local: SocketAddr::new(ip, port), is_transparent })
+    Some(Socket { is_open, local: SocketAddr::new(ip, port), is_transparent })
 }
 
 /// Netlink aligns messages and attributes to four bytes.
@@ -194,6 +212,9 @@ mod tests {
             assert_eq!(count(&[elsewhere]).unwrap(), 0, "{bind}");
             // The client has closed its side, and the server has not.
             let (server, _) = listener.accept().unwrap();
+            // The server has closed its side for writing only.
+            server.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(count(&[address]).unwrap(), 1, "{bind}");
             drop(client);
             assert_eq!(count(&[address]).unwrap(), 1, "{bind}");
             drop((server, listener));

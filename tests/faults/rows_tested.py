@@ -48,7 +48,7 @@ tested("SIGINT during the drain", "the wait is cut, the order kept",
 tested("a real Envoy is killed during the drain", "not waited for",
        "envoy::crash_paths::an_envoy_that_dies_during_the_drain_is_not_waited_for")
 tested("a real Envoy is stopped (SIGSTOP) when it is to drain", "`min`, then the stop",
-       "envoy::crash_paths::an_envoy_that_hangs_before_the_drain_is_stopped_after_min")
+       "envoy::crash_paths::an_envoy_that_hangs_before_the_drain_is_stopped_after_time")
 tested("a real Envoy is stopped (SIGSTOP) during the drain", "the wait is over after `time`",
        "envoy::crash_paths::an_envoy_that_hangs_during_the_drain_is_stopped_after_time")
 tested("SIGTERM to Envoy too (`kill -TERM -1`)", "the cut requests are reported",

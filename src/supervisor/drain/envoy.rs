@@ -53,6 +53,7 @@ impl EnvoyDrain {
             min_until: now + target.min,
             longest: target.longest,
             only_inbound: direction == Direction::Inbound,
+            leaves_out: direction != Direction::All || !keys.ignore_listeners.is_empty(),
             fail_healthcheck: keys.fail_healthcheck,
             stays_ready: target.stays_ready,
             unit,

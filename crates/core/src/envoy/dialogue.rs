@@ -36,6 +36,11 @@ const CLOSING_SEEN: Duration = Duration::from_secs(2);
 /// A pause between two looks at the kernel's count is at least this many times as long as the last
 /// look took, so that they cost drainit at most a tenth of a core with any number of connections.
 const LOOK_FACTOR: u32 = 10;
+/// Two polls that the kernel's count prompts are at least this many times as far apart as the last
+/// answer took.
+const PROMPT_FACTOR: u32 = 10;
+/// The longest of these pauses: on a busy machine a look takes long, but costs little.
+const LONGEST_REST: Duration = Duration::from_millis(500);
 /// An Envoy whose answers take longer is slow: the kernel's count replaces its answers, because two
 /// answers have to fit into [`QUIET`].
 const SLOW: Duration = Duration::from_millis(QUIET.as_millis() as u64 / 2);
@@ -57,6 +62,8 @@ pub struct Terms {
     pub fail_healthcheck: bool,
     /// Whether drainit waits for [`Dialogue::unready`] before it fails the health check of Envoy.
     pub stays_ready: bool,
+    /// Whether the traffic of some listeners is ignored.
+    pub leaves_out: bool,
     /// Whether the drain waits for connections or for requests.
     pub unit: Unit,
     /// The number of open connections, or of requests in flight, at which the drain is over.
@@ -200,8 +207,14 @@ pub struct Dialogue {
     /// Whether the last poll has failed.
     is_failing: bool,
     looks: Looks,
-    /// Whether the kernel's last count was low enough for the end of the drain.
-    was_low: bool,
+    /// The time since which the kernel's count is low enough for the end of the drain.
+    low_since: Option<Time>,
+    /// Whether the Envoy has counted since then, too, and nothing speaks against the kernel. The
+    /// kernel does not see connections of listeners that the list does not have, such as those that
+    /// LDS has removed.
+    is_confirmed: bool,
+    /// The time of the last poll that was due because the kernel's count became low.
+    prompted_at: Time,
     /// The last total that is known ([`Load::total`]).
     total: Option<u64>,
     accepted: Accepted,
@@ -242,7 +255,9 @@ impl Dialogue {
             is_poll_due: false,
             is_failing: false,
             looks: Looks::Off,
-            was_low: false,
+            low_since: None,
+            is_confirmed: false,
+            prompted_at: Time::default(),
             total: None,
             accepted: Accepted::NotYet,
             is_answered: false,
@@ -328,11 +343,15 @@ impl Dialogue {
         self.looks = match open {
             Some(_) => {
                 let least = if self.pace.is_early(now) { SELDOM } else { OFTEN * 2 };
-                Looks::Waits { at: now + least.max(now.since(began) * LOOK_FACTOR) }
+                let rest = (now.since(began) * LOOK_FACTOR).min(LONGEST_REST);
+                Looks::Waits { at: now + least.max(rest) }
             }
             None => Looks::Off,
         };
-        let was_low = core::mem::replace(&mut self.was_low, is_low);
+        let was_low = self.low_since.is_some();
+        self.low_since = is_low.then(|| self.low_since.unwrap_or(now));
+        self.is_confirmed &= is_low;
+        let replaces = self.is_slow(now) && (self.is_confirmed || self.is_failing);
         match (open, self.closing) {
             (Some(_), Closing::Look(since)) if began < since => {}
             (Some(open), Closing::Look(_)) if is_low => {
@@ -340,10 +359,15 @@ impl Dialogue {
                 self.end_closing();
             }
             (_, Closing::Look(_)) => self.closing = Closing::Sample,
-            (Some(open), _) if is_low && self.is_slow(now) => {
-                self.count(began, open, self.moment());
+            (Some(open), _) if is_low && replaces => self.count(began, open, self.moment()),
+            (Some(_), _) if was_low && !is_low => self.outputs.push(Output::Unknown),
+            _ if is_low && !self.pace.is_early(now) && Some(self.prompted_at) < self.low_since => {
+                // Connections that come and go must not cause constant polls.
+                if now.since(self.prompted_at) >= self.took * PROMPT_FACTOR {
+                    (self.is_poll_due, self.prompted_at) = (true, now);
+                }
             }
-            _ => self.is_poll_due |= is_low && !was_low && !self.pace.is_early(now),
+            _ => {}
         }
         self.proceed(now)
     }
@@ -369,7 +393,10 @@ impl Dialogue {
         // If a closing is under way, it will report [`Output::ListenersClosed`] for this request,
         // too.
         if self.closing == Closing::No {
-            self.closing = if self.is_closed { self.last_count(now) } else { Closing::Call };
+            // Behind a question without an answer, the call would not have one either.
+            let hangs = self.is_failing && self.asked.is_some();
+            let counts = self.is_closed || hangs && self.low_since.is_some();
+            self.closing = if counts { self.last_count(now) } else { Closing::Call };
         }
         self.proceed(now)
     }
@@ -481,7 +508,7 @@ impl Dialogue {
 
     /// Whether the kernel's count replaces the polls, because it shows that the drain can end.
     fn is_replaced(&self) -> bool {
-        self.was_low && !matches!(self.looks, Looks::Off) && self.answers_late()
+        self.is_confirmed && !matches!(self.looks, Looks::Off) && self.answers_late()
     }
 
     /// The call that closes the listeners.
@@ -509,6 +536,8 @@ impl Dialogue {
     fn listed(&mut self, now: Time, listed: Result<(), Failure>) {
         match listed {
             Ok(()) => self.looks = Looks::Waits { at: now },
+            // Without the list, the kernel is not asked.
+            Err(_) if !self.terms.leaves_out => {}
             Err(Failure { why, .. }) => self.warn(format!(
                 "its admin did not list its listeners, so those that `direction` or \
                  `ignore_listeners` leave out are counted, too: {why}"
@@ -543,6 +572,8 @@ impl Dialogue {
         let active = sample.load(self.terms.unit).active;
         let left = active.map(|active| active.saturating_sub(self.terms.exit_at));
         let pause = self.pace.after_answer(now, took, left, is_whole);
+        self.is_confirmed =
+            left == Some(0) && self.low_since.is_some_and(|since| since <= asked.began);
         self.polls = if is_first && sample.has_accepted_none() {
             Polls::State { pause }
         } else {
@@ -630,7 +661,8 @@ impl Dialogue {
             Unit::Connections => open,
             Unit::Requests => 0,
         };
-        // The kernel sees each connection that is open at a look, so no other can have come.
+        // The kernel sees each connection that is open at a look. A connection that has come and
+        // gone between two looks is not seen.
         let total = Some(self.total.unwrap_or_default());
         let load = Load { unit: self.terms.unit, active: Some(active), total };
         let requests = (open == 0).then_some(0);

@@ -156,6 +156,7 @@ impl World {
             only_inbound: rng.once_in(4),
             fail_healthcheck: !rng.once_in(4),
             stays_ready: false,
+            leaves_out: rng.once_in(4),
             unit,
             exit_at,
         };
@@ -671,7 +672,7 @@ impl World {
                     && (self.slow < 100 || self.sees);
                 // The calls, the list of the listeners and a first sample come before the end, and
                 // with `exit_at` or requests the kernel's count may not show it.
-                let seen = SEEN + MS(self.slow) * if self.slow < 100 { 32 } else { 5 };
+                let seen = SEEN + MS(self.slow) * 32;
                 let is_busy = self.left() > self.terms.exit_at
                     || !self.envoy.connections.is_empty() && self.slow > 0
                     || self.now.since(self.busy_at) < seen
