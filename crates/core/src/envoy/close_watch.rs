@@ -28,6 +28,11 @@ impl ClosingWatch {
         Self { patience, closed_before: None, since: None, is_settled: false }
     }
 
+    /// Whether the next sample with all statistics can lead to the verdict.
+    pub(crate) fn is_due(&self, now: Time) -> bool {
+        !self.is_settled && self.since.is_some_and(|(since, _)| now.since(since) >= self.patience)
+    }
+
     /// Checks a sample of the drain. Returns the number of requests that have begun and ended
     /// without a closed connection, once this number is at least [`REQUESTS`] and `patience` is
     /// over. Later calls return `None`, and so does a call with a sample in which a statistic is

@@ -474,7 +474,8 @@ impl Dialogue {
             Polls::State { .. } => Some(Ask::State),
             Polls::Waits { .. } if self.is_replaced() => None,
             Polls::Waits { at } if core::mem::take(&mut self.is_poll_due) || at <= now => {
-                let is_whole = !self.is_large() || self.pace.shows_nothing();
+                let is_watched = self.is_accepted() && self.watch.is_due(now);
+                let is_whole = !self.is_large() || self.pace.shows_nothing() || is_watched;
                 Some(Ask::Sample { is_whole })
             }
             Polls::Waits { .. } | Polls::Over => None,

@@ -111,6 +111,8 @@ struct World {
     slow: u64,
     /// Whether the kernel can count the connections.
     sees: bool,
+    /// Whether the kernel's count misses some connections.
+    hides: bool,
     /// From this time on, every question to the admin interface fails.
     lost_at: Time,
     live_at: Time,
@@ -182,6 +184,7 @@ impl World {
             late: rng.one_of([0, 0, 3, 20]),
             slow: rng.one_of([0, 0, 40, 300, 1100, 9000]),
             sees: rng.once_in(2),
+            hides: false,
             lost_at: if rng.once_in(4) { start + rng.millis(25_000) } else { Time::NEVER },
             live_at: if rng.once_in(8) { start + rng.millis(20_000) } else { start },
             removed_at: Time::NEVER,
@@ -202,6 +205,9 @@ impl World {
             exit: false,
             rng,
         };
+        // Only an admin that answers can show what the kernel does not see.
+        let answers = world.wrong + world.late == 0 && world.lost_at == Time::NEVER;
+        world.hides = answers && world.slow < 1000 && world.rng.once_in(3);
         let asks_drain = world.rng.once_in(3);
         if asks_drain {
             let at = world.rng.millis(4000);
@@ -315,7 +321,10 @@ impl World {
             Thing::Takes(key) => self.take(key),
             Thing::Answers(key) => self.answer(key),
             Thing::Looks => {
-                let open = self.envoy.connections.len() as u64;
+                // The Envoy has this connection on a listener that the kernel is not asked for.
+                let is_hidden = |key: &u64| self.hides && key % 2 == 0;
+                let seen = self.envoy.connections.keys().filter(|key| !is_hidden(key));
+                let open = seen.count() as u64;
                 let requests = (open == 0).then_some(0);
                 let traffic = Traffic { connections: Some(open), requests, ..Traffic::default() };
                 self.taken.push((self.now, traffic));
@@ -652,9 +661,12 @@ impl World {
                 let Some((taken, counted)) = self.reported else { return };
                 let is_late = self.closed_at.is_none_or(|closed| closed <= taken);
                 self.check(is_late, "a sample from before the closing ends the drain");
+                // A connection that the kernel does not show may have come after the Envoy's last
+                // answer.
+                let unseen = if self.hides { MS(1500 + self.slow * 4) } else { Duration::ZERO };
                 let is_old = |one: &&Connection| match self.terms.unit {
-                    Unit::Connections => one.since < taken,
-                    Unit::Requests => one.request.is_some_and(|began| began < taken),
+                    Unit::Connections => one.since + unseen < taken,
+                    Unit::Requests => one.request.is_some_and(|began| began + unseen < taken),
                 };
                 let left = self.envoy.connections.values().filter(is_old).count() as u64;
                 self.check(
