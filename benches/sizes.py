@@ -5,8 +5,8 @@ Usage: sizes.py DRAINIT ENVOY [ROW…]
 
 In each row, 20 clients send a request each 200 ms on connections that they keep, and one more request is in flight for
 8 s. When drainit gets SIGTERM, all of them go on until `min` (2 s) is over. The columns: requests answered and failed,
-the time from the last answer to the end of the drain, and Envoy's processor time during the drain less what the same
-time without a drain takes. A row with a quota needs root and a cgroup with the controller `cpu`."""
+the time from the last answer to the end of the drain, Envoy's processor time of the first 2 s of the drain beyond that
+of 2 s before it, and its use of a core before the drain and while the drain waits for the last request. A row with a quota needs root and a cgroup with the controller `cpu`."""
 
 import asyncio
 import json
@@ -164,7 +164,7 @@ async def measure(drainit, envoy, clusters, listeners, idle, share, busy):
             late = time.monotonic() - clients.last
             del idle_streams
             process.wait()
-            return clients, late, busy_at_first, waits
+            return clients, late, busy_at_first, usual, waits
         finally:
             if process.poll() is None:
                 process.kill()
@@ -175,8 +175,8 @@ async def measure(drainit, envoy, clusters, listeners, idle, share, busy):
 
 def main():
     drainit, envoy, *wanted = sys.argv[1:]
-    print("| Envoy | answered | failed | end of the drain after the last answer, s | processor time of the first 2 s, s | of a core while it waits, % |")
-    print("|---|---|---|---|---|---|")
+    print("| Envoy | answered | failed | end of the drain after the last answer, s | processor time of the first 2 s, s | of a core before, % | while it waits, % |")
+    print("|---|---|---|---|---|---|---|")
     failed = 0
     for name, row in ROWS.items():
         if wanted and name not in wanted:
@@ -184,9 +184,9 @@ def main():
         if row[3] and os.geteuid() != 0:
             print(f"| {name} | needs root |")
             continue
-        clients, late, first, waits = asyncio.run(measure(drainit, envoy, *row))
+        clients, late, first, usual, waits = asyncio.run(measure(drainit, envoy, *row))
         failed += clients.failed
-        print(f"| {name} | {clients.answered} | {clients.failed} | {late:.2f} | {max(first, 0):.2f} | {100 * waits:.1f} |", flush=True)
+        print(f"| {name} | {clients.answered} | {clients.failed} | {late:.2f} | {max(first, 0):.2f} | {100 * usual:.1f} | {100 * waits:.1f} |", flush=True)
     sys.exit(failed > 0)
 
 
