@@ -361,11 +361,13 @@ impl Dialogue {
             (_, Closing::Look(_)) => self.closing = Closing::Sample,
             (Some(open), _) if is_low && replaces => self.count(began, open, self.moment()),
             (Some(_), _) if was_low && !is_low => self.outputs.push(Output::Unknown),
-            _ if is_low && !self.pace.is_early(now) && Some(self.prompted_at) < self.low_since => {
-                // Connections that come and go must not cause constant polls.
-                if now.since(self.prompted_at) >= self.took * PROMPT_FACTOR {
-                    (self.is_poll_due, self.prompted_at) = (true, now);
-                }
+            // Connections that come and go must not cause constant polls.
+            _ if is_low
+                && !self.pace.is_early(now)
+                && Some(self.prompted_at) < self.low_since
+                && now.since(self.prompted_at) >= self.took * PROMPT_FACTOR =>
+            {
+                (self.is_poll_due, self.prompted_at) = (true, now);
             }
             _ => {}
         }

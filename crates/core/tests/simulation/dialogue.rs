@@ -322,7 +322,7 @@ impl World {
             Thing::Answers(key) => self.answer(key),
             Thing::Looks => {
                 // The Envoy has this connection on a listener that the kernel is not asked for.
-                let is_hidden = |key: &u64| self.hides && key % 2 == 0;
+                let is_hidden = |key: &u64| self.hides && key.is_multiple_of(2);
                 let seen = self.envoy.connections.keys().filter(|key| !is_hidden(key));
                 let open = seen.count() as u64;
                 let requests = (open == 0).then_some(0);
