@@ -212,12 +212,14 @@ mod tests {
             assert_eq!(count(&[elsewhere]).unwrap(), 0, "{bind}");
             // The client has closed its side, and the server has not.
             let (server, _) = listener.accept().unwrap();
-            // The server has closed its side for writing only.
-            server.shutdown(std::net::Shutdown::Write).unwrap();
-            assert_eq!(count(&[address]).unwrap(), 1, "{bind}");
             drop(client);
             assert_eq!(count(&[address]).unwrap(), 1, "{bind}");
-            drop((server, listener));
+            // The server has closed the second connection for writing only.
+            let _client = TcpStream::connect(to).unwrap();
+            let (half, _) = listener.accept().unwrap();
+            half.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(count(&[address]).unwrap(), 2, "{bind}");
+            drop((server, half, listener));
             assert_eq!(count(&[address]).unwrap(), 0, "{bind}");
             assert!(!are_visible(&[address]).unwrap(), "{bind}: nobody listens");
         }
