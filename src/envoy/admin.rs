@@ -12,7 +12,7 @@ use crate::core::envoy::Call;
 use crate::core::envoy::sample::Sample;
 use crate::envoy::listeners::Uncounted;
 use crate::envoy::server_info::ServerInfo;
-use crate::envoy::stats::{self, GAUGES_PATH, STATS_PATH};
+use crate::envoy::stats::{self, ONLY_GAUGES, STATS_PATH};
 use crate::http::{Client, RequestError, request};
 use crate::os::on_thread::on_thread;
 
@@ -35,8 +35,8 @@ pub async fn sample(
     is_whole: bool,
     limit: Duration,
 ) -> Result<Sample, RequestError> {
-    let path = if is_whole { STATS_PATH } else { GAUGES_PATH };
-    let body = client.get(path, limit, MAX_STATS).await?.into_ok_body()?;
+    let path = format!("{STATS_PATH}{}", if is_whole { "" } else { ONLY_GAUGES });
+    let body = client.get(&path, limit, MAX_STATS).await?.into_ok_body()?;
     if body.len() <= SMALL {
         return stats::sample(&body, uncounted);
     }
