@@ -123,13 +123,14 @@ fn set_up() -> io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct Network {
     pause: Child,
+    quota: Option<Quota>,
     /// The address of the pod.
     pub(crate) address: Ipv4Addr,
 }
 
 impl Network {
     /// Creates the namespace and connects it to the bridge.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(quota: Option<Quota>) -> io::Result<Self> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let [high, low] = number.to_be_bytes();
@@ -144,7 +145,7 @@ impl Network {
             stdin.write_all(b"?")?;
             stdout.read_exact(&mut [0])?;
         }
-        let network = Self { pause, address };
+        let network = Self { pause, quota, address };
         let (pid, link) = (network.pause.id().to_string(), format!("pod{number}"));
         run(&[
             "ip", "link", "add", &link, "master", "node0", "up", "type", "veth", "peer", "name",
@@ -157,15 +158,15 @@ impl Network {
         Ok(network)
     }
 
-    /// Returns a command that runs in the namespace.
+    /// Returns a command that runs in the namespace, and within the quota.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("nsenter");
-        command
-            .arg("--net")
-            .arg("--target")
-            .arg(self.pause.id().to_string())
-            .arg("--")
-            .arg(program);
+        command.arg("--net").arg("--target").arg(self.pause.id().to_string()).arg("--");
+        if let Some(Quota(group)) = &self.quota {
+            let joins = "echo 0 >\"$0\"/cgroup.procs && exec \"$@\"";
+            command.args(["sh", "-c", joins]).arg(group);
+        }
+        command.arg(program);
         command
     }
 }
@@ -174,6 +175,47 @@ impl Drop for Network {
     fn drop(&mut self) {
         let _ = self.pause.kill();
         let _ = self.pause.wait();
+    }
+}
+
+/// A cgroup that may use only a share of a processor, as the container of a pod with a limit. It is
+/// removed on drop.
+#[derive(Debug)]
+pub(crate) struct Quota(PathBuf);
+
+impl Quota {
+    /// Creates the cgroup. Needs root and the controller `cpu`.
+    pub(crate) fn new(number: u32, processors: f64) -> io::Result<Self> {
+        let (v1, v2) = (Path::new("/sys/fs/cgroup/cpu"), Path::new("/sys/fs/cgroup"));
+        let (parent, key, end) =
+            if v1.is_dir() { (v1, "cpu.cfs_quota_us", "") } else { (v2, "cpu.max", " 100000") };
+        let group = parent.join(format!("bench-rollout-{number}"));
+        fs::create_dir_all(&group)?;
+        fs::write(group.join(key), format!("{:.0}{end}", processors * 100_000.0))?;
+        Ok(Self(group))
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// A process that keeps a core busy until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Loop(Child);
+
+impl Loop {
+    pub(crate) fn start() -> io::Result<Self> {
+        Command::new("sh").args(["-c", "while :; do :; done"]).spawn().map(Self)
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

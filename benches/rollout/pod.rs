@@ -1,5 +1,6 @@
 //! A pod: one Envoy in its own network namespace, and the process that handles SIGTERM for it.
 
+use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,11 +17,12 @@ use testkit::envoy;
 use testkit::gateway::{Line, answers, children, collect};
 use tokio::time::sleep;
 
-use crate::node::{self, Network};
+use crate::node::{self, Network, Quota};
+use crate::rows::{Row, Size};
 use crate::upstream::Upstream;
 
-/// The longest time until the first answer of an Envoy, on a busy machine.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest time until the first answer of a large Envoy with a tenth of a core.
+const START_TIMEOUT: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(5);
 /// The port for HTTP/1.1, HTTP/2 and WebSocket.
 pub(crate) const HTTP: u16 = 8080;
@@ -70,26 +72,23 @@ pub(crate) struct Pod {
 }
 
 impl Pod {
-    /// Starts a pod and waits until it answers. `drain_time` is Envoy's `--drain-time-s`.
-    pub(crate) async fn start(
-        mode: Mode,
-        version: &str,
-        drain_time: Option<&str>,
-        upstream: &Upstream,
-    ) -> io::Result<Self> {
+    /// Starts a pod and waits until it answers.
+    pub(crate) async fn start(mode: Mode, row: &Row, upstream: &Upstream) -> io::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = node::directory().join(format!("pod{number}"));
         fs::create_dir_all(&directory)?;
-        let network = Network::new()?;
+        let quota = row.size.processors.map(|share| Quota::new(number, share)).transpose()?;
+        let network = Network::new(quota)?;
         let config = directory.join("envoy.yaml");
-        fs::write(&config, envoy_config(upstream)?)?;
-        let mut child = command(mode, &network, &envoy::binary(version)?, drain_time, &config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| io::Error::other(format!("cannot start {mode:?}: {error}")))?;
+        fs::write(&config, envoy_config(upstream, row.size)?)?;
+        let mut child =
+            command(mode, &network, &envoy::binary(row.envoy)?, row.drain_time, &config)
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .map_err(|error| io::Error::other(format!("cannot start {mode:?}: {error}")))?;
         let lines = Arc::default();
         if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
             collect(stdout, &lines);
@@ -158,12 +157,34 @@ fn files() -> PathBuf {
     envoy::checkout().join("benches/rollout")
 }
 
-fn envoy_config(upstream: &Upstream) -> io::Result<String> {
+fn envoy_config(upstream: &Upstream, size: Size) -> io::Result<String> {
     let mut config = fs::read_to_string(files().join("envoy.yaml"))?;
+    let listeners: String = (1..=size.listeners).map(idle_listener).collect();
+    config = config.replace("\n  clusters:\n", &format!("{listeners}\n  clusters:\n"));
+    for number in 1..=size.clusters {
+        let _ = write!(config, "    - {{name: idle-{number}, type: STATIC}}\n");
+    }
     for (name, address) in [("UPSTREAM", upstream.http), ("ECHO", upstream.echo)] {
         config = config.replace(&format!("${{{name}_PORT}}"), &address.port().to_string());
     }
     Ok(config)
+}
+
+fn idle_listener(number: usize) -> String {
+    format!(
+        r#"
+    - name: idle-{number}
+      address:
+        socket_address: {{address: 127.0.0.1, port_value: 0}}
+      filter_chains:
+        - filters:
+            - name: envoy.filters.network.tcp_proxy
+              typed_config:
+                "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+                stat_prefix: idle-{number}
+                cluster: echo
+"#
+    )
 }
 
 fn command(

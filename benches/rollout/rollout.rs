@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::client::{Client, Tally};
-use crate::node::Service;
+use crate::node::{self, Service};
 use crate::pod::{self, Mode, Pod};
 use crate::rows::{Row, Traffic};
 use crate::session::{self, Transport};
@@ -81,9 +81,11 @@ pub(crate) fn roll_out(row: &Row, mode: Mode) -> io::Result<Outcome> {
 async fn run(row: &Row, mode: Mode) -> io::Result<Outcome> {
     let upstream = Upstream::start().await?;
     let (mut old, new) = tokio::try_join!(
-        Pod::start(mode, row.envoy, row.drain_time, &upstream),
-        Pod::start(Mode::Plain, row.envoy, row.drain_time, &upstream)
+        Pod::start(mode, row, &upstream),
+        Pod::start(Mode::Plain, row, &upstream)
     )?;
+    let _loops: Vec<_> =
+        (0..row.size.loops).map(|_| node::Loop::start()).collect::<Result<_, _>>()?;
     let mut service = Service::new(old.address())?;
     let tally = Tally::new();
     let (mut clients, wrk) = start(&row.traffic, service.address, &tally)?;

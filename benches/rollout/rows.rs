@@ -33,10 +33,24 @@ pub(crate) struct Row {
     pub(crate) after: Duration,
     /// Envoy's `--drain-time-s`, if it is neither the default nor set by the mode.
     pub(crate) drain_time: Option<&'static str>,
+    pub(crate) size: Size,
     /// Whether the rollout needs the machine for itself.
     pub(crate) alone: bool,
     /// The reason why these clients cannot be notified in time; `None` if they can.
     pub(crate) impolite: Option<&'static str>,
+}
+
+/// What each Envoy has beyond the usual, and what the machine lacks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Size {
+    /// Clusters that no request uses.
+    pub(crate) clusters: usize,
+    /// Listeners that no client knows.
+    pub(crate) listeners: usize,
+    /// The share of a processor that each pod may use; `None` for all of the machine.
+    pub(crate) processors: Option<f64>,
+    /// Endless loops beside the pods.
+    pub(crate) loops: usize,
 }
 
 /// The clients of a row.
@@ -70,6 +84,7 @@ impl Row {
             before: MARGIN,
             after: MARGIN,
             drain_time: None,
+            size: Size::default(),
             alone: false,
             impolite: None,
         }
@@ -104,6 +119,7 @@ pub(crate) fn all() -> Vec<Row> {
         }
     }
     rows.extend(special());
+    rows.extend(sizes());
     rows
 }
 
@@ -169,4 +185,30 @@ fn special() -> Vec<Row> {
         });
     }
     rows
+}
+
+/// Returns large Envoys and slow machines, which are measured alone.
+fn sizes() -> Vec<Row> {
+    let usual = Requests::default();
+    let row = |name: &str, size| Row {
+        size,
+        alone: true,
+        ..Row::new(&format!("HTTP/1.1, {name}"), Traffic::Requests(usual))
+    };
+    let clusters = |clusters| Size { clusters, ..Size::default() };
+    let period = 10 * SECOND;
+    let many = Requests { clients: 10_000, pace: Pace::Every { period, spread: period }, ..usual };
+    vec![
+        row("1,000 clusters", clusters(1000)),
+        row("10,000 clusters", clusters(10_000)),
+        row("1,000 listeners", Size { listeners: 1000, ..Size::default() }),
+        Row {
+            traffic: Traffic::Requests(many),
+            before: period + SECOND,
+            after: period + SECOND,
+            ..row("10,000 connections", Size::default())
+        },
+        row("1,000 clusters, 0.1 cores", Size { processors: Some(0.1), ..clusters(1000) }),
+        row("3,000 clusters, busy cores", Size { loops: 2, ..clusters(3000) }),
+    ]
 }
