@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use crate::config::{Account, Address, User};
 use crate::control::connections::Caller;
 use crate::control::testing::{CountingSupervisor, converse};
-use crate::envoy::listeners::Uncounted;
+use crate::envoy::listeners::{List, Uncounted};
 use crate::envoy::ready::XdsStats;
 use crate::fuzzing::stream::Client;
 use crate::load::accounts::Accounts;
@@ -327,8 +327,8 @@ fn envoy(bytes: &[u8]) {
     let list = String::from_utf8_lossy(parts.next().unwrap_or_default());
     let text = String::from_utf8_lossy(body);
     let uncounted = Uncounted {
-        listeners: vec!["a".to_owned()],
-        managers: vec!["b".to_owned()],
+        listeners: ["a".to_owned()].into(),
+        managers: ["b".to_owned()].into(),
         ..Uncounted::default()
     };
     let _ = crate::envoy::stats::sample(body, &uncounted);
@@ -337,7 +337,7 @@ fn envoy(bytes: &[u8]) {
     crate::envoy::preflight::of_server_info(body);
     crate::envoy::preflight::serves_clients(&list);
     if let Ok(dump) = serde_json::from_slice(body) {
-        crate::envoy::listeners::parse(&dump, &list);
+        crate::envoy::listeners::parse(&dump, &List::new(&list));
     }
 }
 

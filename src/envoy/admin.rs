@@ -41,8 +41,16 @@ pub async fn sample(
         return stats::sample(&body, uncounted);
     }
     let uncounted = Uncounted::clone(uncounted);
-    let read = on_thread(limit, move || stats::sample(&body, &uncounted)).await;
-    read.map_err(|error| RequestError::Io(io::Error::other(error)))?
+    beside(limit, move || stats::sample(&body, &uncounted)).await?
+}
+
+/// Reads a large answer on a thread of its own.
+pub(super) async fn beside<T: Send + 'static>(
+    limit: Duration,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, RequestError> {
+    let read = on_thread(limit, read).await;
+    read.map_err(|error| RequestError::Io(io::Error::other(error)))
 }
 
 /// Whether no connection can be open, because Envoy is not live and there is no older epoch. `None`

@@ -6,12 +6,14 @@
 //! `/config_dump` contains the traffic direction; `/listeners` contains names and addresses.
 //! Checked with Envoy 1.36.4 to 1.40.0.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::config::Direction;
+use crate::envoy::admin::beside;
 use crate::http::{Client, RequestError};
 
 /// The largest dump of listeners, in bytes. A listener with a thousand routes takes about half a
@@ -39,9 +41,9 @@ listener.default_filter_chain",
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uncounted {
     /// The names between `listener.` and `.downstream_cx_active`.
-    pub(crate) listeners: Vec<String>,
+    pub(crate) listeners: BTreeSet<String>,
     /// The names between `http.` and `.downstream_rq_active`.
-    pub(crate) managers: Vec<String>,
+    pub(crate) managers: BTreeSet<String>,
     /// The addresses of the listeners that count; empty if not all of them are known to be of TCP.
     pub(crate) counted: Vec<SocketAddr>,
 }
@@ -70,12 +72,14 @@ impl Uncounted {
         ignored: &[String],
         limit: Duration,
     ) -> (Self, Result<(), RequestError>) {
-        let mut uncounted = Self { listeners: ignored.to_vec(), ..Self::default() };
+        let listeners = ignored.iter().cloned().collect();
+        let mut uncounted = Self { listeners, ..Self::default() };
         let answer = client.get(LISTENERS, limit, MAX_LIST).await;
         let list = match answer.and_then(|answer| answer.into_ok_body()) {
             Ok(list) => String::from_utf8_lossy(&list).into_owned(),
             Err(error) => return (uncounted, Err(error)),
         };
+        let list = List::new(&list);
         uncounted.listeners = ignored.iter().flat_map(|name| statistics_of(name, &list)).collect();
         if direction == Direction::Inbound {
             match dump(client, &list, limit).await {
@@ -89,56 +93,79 @@ impl Uncounted {
 
     /// The addresses of the listeners that count; `None` if one of them is a Unix socket, or if two
     /// have the same address, because one of these is of UDP.
-    fn counted_in(&self, list: &str) -> Option<Vec<SocketAddr>> {
-        let mut counted = Vec::new();
-        for line in list.lines() {
+    fn counted_in(&self, list: &List) -> Option<Vec<SocketAddr>> {
+        let mut counted = BTreeSet::new();
+        for line in &list.0 {
             let (_, address) = line.split_once("::")?;
             let is_ignored = self.listeners.contains(&statistic(address));
             if is_ignored || address.starts_with(INTERNAL) {
                 continue;
             }
-            let address = address.parse().ok().filter(|address| !counted.contains(address))?;
-            counted.push(address);
+            let is_new = counted.insert(address.parse().ok()?);
+            is_new.then_some(())?;
         }
-        Some(counted)
+        Some(counted.into_iter().collect())
     }
 
     fn only_inbound(&mut self, listeners: &[Listener]) {
-        let counts = |manager: &String| {
-            listeners
-                .iter()
-                .any(|listener| listener.is_inbound && listener.managers.contains(manager))
-        };
-        for listener in listeners.iter().filter(|listener| !listener.is_inbound) {
-            self.listeners.extend(listener.statistics.iter().cloned());
-            self.managers.extend(listener.managers.iter().filter(|name| !counts(name)).cloned());
-        }
+        let (inbound, others): (Vec<_>, Vec<_>) =
+            listeners.iter().partition(|listener| listener.is_inbound);
+        let inbound: BTreeSet<_> = inbound.iter().flat_map(|listener| &listener.managers).collect();
+        let managers = others.iter().flat_map(|listener| &listener.managers);
+        self.managers.extend(managers.filter(|name| !inbound.contains(name)).cloned());
+        self.listeners.extend(others.iter().flat_map(|listener| &listener.statistics).cloned());
+    }
+}
+
+/// The lines of `/listeners`, sorted, so that a name is found without a look at each line. A line
+/// is `NAME::ADDRESS`.
+#[derive(Clone)]
+pub(crate) struct List(Vec<String>);
+
+impl List {
+    /// Takes the answer of `/listeners`.
+    pub(crate) fn new(text: &str) -> Self {
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        Self(lines)
+    }
+
+    /// The addresses of the listener `name`, in the form that Envoy's statistics use.
+    fn addresses(&self, name: &str) -> impl Iterator<Item = String> {
+        let head = format!("{name}::");
+        let from = self.0.partition_point(|line| *line < head);
+        let lines = if name.is_empty() { &[][..] } else { &self.0[from..] };
+        lines.iter().map_while(move |line| line.strip_prefix(&head).map(statistic))
     }
 }
 
 /// The names in statistics that a word of `ignore_listeners` may mean.
-pub(crate) fn statistics_of(word: &str, list: &str) -> Vec<String> {
-    [word.to_owned(), statistic(word)].into_iter().chain(addresses(list, word)).collect()
+pub(crate) fn statistics_of(word: &str, list: &List) -> Vec<String> {
+    [word.to_owned(), statistic(word)].into_iter().chain(list.addresses(word)).collect()
 }
 
-/// All listeners, with the details that only the dump contains. `list` is the answer of
-/// `/listeners`.
+/// All listeners, with the details that only the dump contains. A dump is large, so it is read on a
+/// thread of its own.
 pub(crate) async fn dump(
     client: &mut Client,
-    list: &str,
+    list: &List,
     limit: Duration,
 ) -> Result<Vec<Listener>, RequestError> {
     let mut listeners = Vec::new();
     for path in DUMPS {
         let body = client.get(path, limit, MAX_DUMP).await?.into_ok_body()?;
-        let dump: Value = serde_json::from_slice(&body)
-            .map_err(|error| RequestError::Malformed(format!("not Envoy's config: {error}")))?;
-        listeners.extend(parse(&dump, list));
+        let list = list.clone();
+        let read = move || serde_json::from_slice(&body).map(|dump| parse(&dump, &list));
+        let found = beside(limit, read).await?;
+        listeners
+            .extend(found.map_err(|error| {
+                RequestError::Malformed(format!("not Envoy's config: {error}"))
+            })?);
     }
     Ok(listeners)
 }
 
-pub(crate) fn parse(dump: &Value, list: &str) -> Vec<Listener> {
+pub(crate) fn parse(dump: &Value, list: &List) -> Vec<Listener> {
     let configs = dump["configs"].as_array().map(Vec::as_slice).unwrap_or_default();
     let listener = |config: &Value| {
         let listener = match &config["active_state"] {
@@ -149,7 +176,7 @@ pub(crate) fn parse(dump: &Value, list: &str) -> Vec<Listener> {
         let name = text(&listener["name"]);
         let mut statistics: Vec<_> = match listener["stat_prefix"].as_str() {
             Some(prefix) if !prefix.is_empty() => vec![prefix.to_owned()],
-            _ => addresses(list, &name).collect(),
+            _ => list.addresses(&name).collect(),
         };
         let socket = &listener["address"]["socket_address"];
         if let (true, Some(port)) = (statistics.is_empty(), socket["port_value"].as_u64()) {
@@ -163,16 +190,6 @@ pub(crate) fn parse(dump: &Value, list: &str) -> Vec<Listener> {
         Listener { name, is_inbound, statistics, managers }
     };
     configs.iter().filter(|config| !config.is_null()).map(listener).collect()
-}
-
-/// The addresses of the listener `name`, in the form that Envoy's statistics use. A line of
-/// `/listeners` is `NAME::ADDRESS`.
-fn addresses(list: &str, name: &str) -> impl Iterator<Item = String> {
-    let of_name = move |line: &str| {
-        let address = line.strip_prefix(name)?.strip_prefix("::")?;
-        (!name.is_empty()).then(|| statistic(address))
-    };
-    list.lines().filter_map(of_name).collect::<Vec<_>>().into_iter()
 }
 
 /// Collects the `stat_prefix` of every connection manager below a part of a listener.
@@ -201,6 +218,8 @@ fn statistic(name: &str) -> String {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::envoy::stats::sample;
+    use crate::os::clock::thread_cpu;
     use crate::testing::http_server::Behaviour::*;
     use crate::testing::http_server::Server;
 
@@ -231,7 +250,7 @@ mod tests {
     fn empty_stat_prefix_is_ignored() {
         let listener = serde_json::json!({"name": "in", "stat_prefix": ""});
         let dump = serde_json::json!({"configs": [{"listener": listener}]});
-        assert_eq!(parse(&dump, LIST)[0].statistics, ["0.0.0.0_8080", "[__]_8080"]);
+        assert_eq!(parse(&dump, &List::new(LIST))[0].statistics, ["0.0.0.0_8080", "[__]_8080"]);
     }
 
     async fn ask(direction: Direction, ignored: &[&str], answers: &[&'static str]) -> Uncounted {
@@ -259,22 +278,23 @@ mod tests {
     #[test]
     fn only_inbound_listeners_count() {
         let mut uncounted = Uncounted::default();
-        let listeners = parse(&serde_json::from_str(&statics()).unwrap(), LIST);
+        let listeners = parse(&serde_json::from_str(&statics()).unwrap(), &List::new(LIST));
         assert_eq!(listeners[0].statistics, ["0.0.0.0_8080", "[__]_8080"]);
         uncounted.only_inbound(&listeners);
-        assert_eq!(uncounted.listeners, ["127.0.0.1_9000", "__1_7", "of.prom"]);
-        assert_eq!(uncounted.managers, ["egress"], "ingress is inbound, too");
+        assert!(uncounted.listeners.iter().eq(&["127.0.0.1_9000", "__1_7", "of.prom"]));
+        assert!(uncounted.managers.iter().eq(&["egress"]), "ingress is inbound, too");
     }
 
     #[test]
     fn addresses_count_if_all_are_of_tcp() {
         let of = |list: &str, ignored: &str| {
-            let uncounted =
-                Uncounted { listeners: statistics_of(ignored, list), ..Uncounted::default() };
-            let counted = uncounted.counted_in(list).unwrap_or_default();
+            let list = List::new(list);
+            let listeners = statistics_of(ignored, &list).into_iter().collect();
+            let uncounted = Uncounted { listeners, ..Uncounted::default() };
+            let counted = uncounted.counted_in(&list).unwrap_or_default();
             counted.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(of(LIST, "prom"), "0.0.0.0:8080 [::]:8080 127.0.0.1:9000");
+        assert_eq!(of(LIST, "prom"), "0.0.0.0:8080 127.0.0.1:9000 [::]:8080");
         assert_eq!(of("i::envoy://i/\nin::[::]:80\n", ""), "[::]:80");
         assert_eq!(of("uds::/run/a.sock\nin::[::]:80\n", ""), "");
         assert_eq!(of("uds::/run/a.sock\nin::[::]:80\n", "uds"), "[::]:80");
@@ -289,6 +309,45 @@ mod tests {
         let (uncounted, answered) =
             Uncounted::ask(&mut client, Direction::Inbound, &ignored, LIMIT).await;
         assert!(answered.is_err());
-        assert_eq!(uncounted.listeners, ["prom", "prom", "[__]_9090"]);
+        assert!(uncounted.listeners.iter().eq(&["[__]_9090", "prom"]));
+    }
+
+    #[test]
+    fn cost_of_listeners_is_linear() {
+        let cost = |count: usize| {
+            let listener = |at: usize| {
+                let name = format!("listener-{at}");
+                let direction = if at.is_multiple_of(2) { "INBOUND" } else { "OUTBOUND" };
+                let chains = manager(&format!("manager-{at}"));
+                serde_json::json!({"listener": {"name": name, "traffic_direction": direction,
+                    "filter_chains": chains}})
+            };
+            let configs: Vec<_> = (0..count).map(listener).collect();
+            let dump = serde_json::json!({ "configs": configs });
+            let line = |at| format!("listener-{at}::127.{}.{}.1:80\n", at / 256, at % 256);
+            let text: String = (0..count).map(line).collect();
+            let stat = |at| {
+                let name = format!("listener.127.{}.{}.1_80", at / 256, at % 256);
+                serde_json::json!({"name": format!("{name}.downstream_cx_active"), "value": 1})
+            };
+            let stats: Vec<_> = (0..count).map(stat).collect();
+            let stats = serde_json::json!({ "stats": stats }).to_string();
+            let began = thread_cpu();
+            let list = List::new(&text);
+            let mut uncounted = Uncounted::default();
+            uncounted.only_inbound(&parse(&dump, &list));
+            let counted = uncounted.counted_in(&list);
+            sample(stats.as_bytes(), &uncounted).unwrap();
+            let cost = thread_cpu() - began;
+            assert_eq!(counted.map(|counted| counted.len()), Some(count / 2));
+            assert_eq!(
+                (uncounted.listeners.len(), uncounted.managers.len()),
+                (count / 2, count / 2)
+            );
+            cost
+        };
+        cost(1000);
+        let (few, many) = (cost(1000), cost(8000));
+        assert!(many < few * 20, "{few:?} {many:?}");
     }
 }

@@ -77,10 +77,9 @@ fn sum_for<'a>(
     name: &str,
     uncounted: &Uncounted,
 ) -> Option<&'a mut Option<u64>> {
-    let is_in = |names: &[String], name: &str| names.iter().any(|it| it == name);
     if let Some(rest) = name.strip_prefix("listener.") {
         let (listener, stat) = rest.rsplit_once('.')?;
-        if !serves_clients(listener) || is_in(&uncounted.listeners, listener) {
+        if !serves_clients(listener) || uncounted.listeners.contains(listener) {
             return None;
         }
         match stat {
@@ -91,7 +90,7 @@ fn sum_for<'a>(
         }
     } else {
         let (prefix, stat) = name.strip_prefix("http.")?.rsplit_once('.')?;
-        let is_left_out = is_in(&uncounted.managers, prefix);
+        let is_left_out = uncounted.managers.contains(prefix);
         if prefix == "admin" || is_user_agent_copy(prefix) || is_left_out {
             return None;
         }
@@ -281,8 +280,8 @@ mod tests {
             ("http.out.downstream_rq_active", "7"),
         ]);
         let uncounted = Uncounted {
-            listeners: vec!["prom.x".to_owned()],
-            managers: vec!["out".to_owned()],
+            listeners: ["prom.x".to_owned()].into(),
+            managers: ["out".to_owned()].into(),
             ..Uncounted::default()
         };
         let sample = sample(body.as_bytes(), &uncounted).unwrap();

@@ -19,7 +19,7 @@ use crate::config::{Address, Direction, DrainMethod, DrainUntil, Process};
 use crate::core::envoy::Call;
 use crate::core::envoy::sample::Sample;
 use crate::envoy::admin::sample;
-use crate::envoy::listeners::{INTERNAL, LISTENERS, dump, statistics_of};
+use crate::envoy::listeners::{INTERNAL, LISTENERS, List, dump, statistics_of};
 use crate::envoy::preflight::findings::{Facts, STATS, unusable};
 use crate::envoy::server_info::ServerInfo;
 use crate::envoy::stats::{STATS_PATH, listener_names};
@@ -112,8 +112,9 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
     }
     let list = ok_text(&mut client, LISTENERS, patience).await;
     facts.serves = list.as_deref().map(serves_clients);
+    let list = List::new(list.as_deref().unwrap_or_default());
     if target.direction == Direction::Inbound {
-        let listeners = dump(&mut client, list.as_deref().unwrap_or_default(), patience).await;
+        let listeners = dump(&mut client, &list, patience).await;
         match listeners {
             Ok(listeners) => facts.listeners = Some(listeners),
             Err(RequestError::Status(StatusCode::FORBIDDEN)) => facts.refused.push("/config_dump"),
@@ -123,9 +124,8 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
     if !target.ignored.is_empty() && facts.serves == Some(true) {
         let stats = ok_text(&mut client, STATS_PATH, patience).await;
         facts.counted = stats.map(|stats| listener_names(&stats)).unwrap_or_default();
-        let list = list.as_deref().unwrap_or_default();
         let is_there = |word: &String| {
-            statistics_of(word, list).iter().any(|name| facts.counted.contains(name))
+            statistics_of(word, &list).iter().any(|name| facts.counted.contains(name))
         };
         facts.not_there = target.ignored.iter().filter(|word| !is_there(word)).cloned().collect();
     }
