@@ -61,8 +61,8 @@ impl LogFiles {
     }
 
     /// As [`Output::stop_waiting`], for all files.
-    pub(crate) fn stop_waiting(&self) {
-        self.0.values().for_each(|output| output.stop_waiting());
+    pub(crate) fn stop_waiting(&self, patience: Duration) {
+        self.0.values().for_each(|output| output.stop_waiting(patience));
     }
 
     /// Drops the files that are not wanted, and ends the thread of each. The caller must queue

@@ -100,12 +100,12 @@ impl Output {
         self.writer(stream).has_room()
     }
 
-    /// Called when a shutdown begins. From then on [`Output::room`] also resolves when nothing
-    /// could be written for 500 ms, so that a process blocked in a full pipe can end. Lines that do
+    /// Called when a shutdown begins. From then on [`Output::room`] also resolves when nothing could
+    /// be written for `patience`, so that a process blocked in a full pipe can end. Lines that do
     /// not fit are dropped and counted.
-    pub fn stop_waiting(&self) {
-        self.stdout.stop_waiting();
-        self.stderr.stop_waiting();
+    pub fn stop_waiting(&self, patience: Duration) {
+        self.stdout.stop_waiting(patience);
+        self.stderr.stop_waiting(patience);
     }
 
     /// Blocks until everything queued is written or the descriptor is broken, at most for `within`.

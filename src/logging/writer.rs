@@ -38,9 +38,6 @@ pub(crate) const BOUND: usize = 256 * 1024;
 /// lines during a shutdown if nobody reads the output.
 pub(crate) const LIMIT: usize = 1024 * 1024;
 
-/// The time without progress after which [`StreamWriter::room`] stops waiting in a shutdown.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
-
 /// A buffer of at most this size is kept when it is empty. A larger buffer is freed after [`IDLE`],
 /// and the sink may then close the file that it holds. The buffer is not freed immediately, because
 /// the queue is empty for a moment after each read if the reader is only a little too slow.
@@ -151,9 +148,9 @@ struct State {
     sleeping: bool,
     /// Whether the descriptor is broken. If it is, all lines are dropped.
     dead: bool,
-    /// Whether a shutdown has begun. If so, [`StreamWriter::room`] waits only for a reader that
-    /// makes progress.
-    impatient: bool,
+    /// The time without progress after which [`StreamWriter::room`] stops waiting; `None` before a
+    /// shutdown.
+    patience: Option<Duration>,
     /// Whether the thread ends when nothing is pending.
     closing: bool,
 }
@@ -214,7 +211,7 @@ impl StreamWriter {
     /// Whether lines of a process may be queued now.
     pub(crate) fn has_room(&self) -> bool {
         let state = self.lock();
-        let is_late = state.impatient && self.quiet() >= PATIENCE;
+        let is_late = state.patience.is_some_and(|patience| self.quiet() >= patience);
         state.dead || state.process < BOUND || is_late
     }
 
@@ -228,7 +225,8 @@ impl StreamWriter {
                     return;
                 }
                 self.start(&mut state);
-                let patience = state.impatient.then(|| PATIENCE.saturating_sub(self.quiet()));
+                let left = |patience: Duration| patience.saturating_sub(self.quiet());
+                let patience = state.patience.map(left);
                 let at_most = (!state.started).then_some(THREAD_RETRY);
                 patience.into_iter().chain(at_most).min()
             };
@@ -240,9 +238,9 @@ impl StreamWriter {
         }
     }
 
-    /// Makes [`StreamWriter::room`] wait only for a reader that makes progress.
-    pub(crate) fn stop_waiting(&self) {
-        self.lock().impatient = true;
+    /// Makes [`StreamWriter::room`] wait at most `patience` for progress of the reader.
+    pub(crate) fn stop_waiting(&self, patience: Duration) {
+        self.lock().patience = Some(patience);
         self.room.notify_waiters();
     }
 

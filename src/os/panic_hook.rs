@@ -104,7 +104,7 @@ pub(crate) fn stop_all() {
 fn report(what: &str) {
     let text = format!("[drainit] error: {what}\n");
     say(Stream::Stderr, &text);
-    termination_log::write(&text);
+    termination_log::write(&text, termination_log::LONGEST);
 }
 
 /// Signals all descendants, and waits at most `within` until none is left.

@@ -15,17 +15,18 @@ use crate::types::harmless_lines;
 const PATH: &str = "/dev/termination-log";
 /// The number of bytes that Kubernetes shows.
 const MAX: usize = 4096;
-/// The time limit for writing: a hanging file system must not delay the exit.
-const LONGEST: Duration = Duration::from_millis(200);
+/// The time limit for writing after a failure of drainit itself, when no deadline is known.
+pub(crate) const LONGEST: Duration = Duration::from_millis(200);
 
-/// Writes the text if the file exists.
-pub(crate) fn write(text: &str) {
+/// Writes the text if the file exists, within `limit`: a hanging file system must not delay the
+/// exit.
+pub(crate) fn write(text: &str, limit: Duration) {
     let text = text.to_owned();
     let write = move || {
         write_to(Path::new(PATH), &text);
         Ok(())
     };
-    if let Err(error) = wait_for(LONGEST, write) {
+    if let Err(error) = wait_for(limit, write) {
         tracing::warn!("{PATH} is not written: {error}");
     }
 }

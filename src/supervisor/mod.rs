@@ -47,14 +47,8 @@ use crate::supervisor::sockets::Sockets;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
 
-/// The longest wait for the last output lines of the processes when drainit exits. drainit waits so
-/// long only if a leftover process holds a pipe open.
-const LAST_LINES: Duration = Duration::from_millis(200);
-/// The longest wait for the removal of sockets at the end, because their file system may hang.
-const LAST_SOCKETS: Duration = Duration::from_millis(200);
-/// The longest wait for the file of the report, because its file system may hang.
-const REPORT_FILE: Duration = Duration::from_millis(500);
-/// When drainit exits, it waits at most this long for a reader of its output that reads nothing.
+/// If the kernel refuses what drainit needs, drainit waits at most this long for a reader of its
+/// output that reads nothing. No deadline is known then, and all processes have already ended.
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// Everything that a run needs. It is made and checked before anything starts.
@@ -93,7 +87,7 @@ pub fn run(setup: Setup) -> u8 {
     run_to_the_end(setup).unwrap_or_else(|error| {
         let line = format!("drainit cannot continue: {error}; all processes are stopped");
         tracing::error!("{line}");
-        termination_log::write(&line);
+        termination_log::write(&line, termination_log::LONGEST);
         panic_hook::stop_all();
         // Errors are ignored, because the exit code already reports a failure.
         let _ = output.flush(FLUSH);
@@ -109,15 +103,15 @@ fn run_to_the_end(setup: Setup) -> io::Result<u8> {
         .build()?;
     // The future is boxed, because each function that passes it on would need stack for it.
     let supervise = Box::pin(supervise(setup));
-    let (code, over) = tokio::task::LocalSet::new().block_on(&runtime, supervise)?;
+    let (code, within) = tokio::task::LocalSet::new().block_on(&runtime, supervise)?;
     // The control socket was dropped together with the tasks, so this call waits for the removal of
     // that socket, too.
-    stale_socket::finish_removals(Budget::at_the_end(LAST_SOCKETS, clock::now(), over));
+    stale_socket::finish_removals(within());
     Ok(code)
 }
 
-/// Returns the exit code, and the moment at which the grace period ends.
-async fn supervise(setup: Setup) -> io::Result<(u8, Time)> {
+/// Returns the exit code, and the limit of a final wait for something that may hang.
+async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
     let (sender, receiver) = unbounded_channel();
     let Setup {
         config,
@@ -170,15 +164,15 @@ async fn supervise(setup: Setup) -> io::Result<(u8, Time)> {
     let is_started = !event_loop.executor.has_failed_to_start();
     let code = if is_started && successes.contains(&code) { exit_code::OK } else { code };
     let over = status_board.machine.borrow().state().grace_end.unwrap_or_else(clock::now);
-    let within = |longest| Budget::at_the_end(longest, clock::now(), over);
-    event_loop.executor.last_lines(within(LAST_LINES)).await;
-    event_loop.executor.finish_files(within(FLUSH));
-    event_loop.executor.report(clock::now(), code, within(REPORT_FILE));
-    // Errors are ignored, because a log line about them would have no reader either.
     let reserve = event_loop.executor.config().shutdown.reserve;
-    let longest = reserve.saturating_sub(FLUSH).max(FLUSH);
-    let _ = output.flush_patiently(within(FLUSH), within(longest)).await;
-    Ok((code, over))
+    let within = move || Budget::at_the_end(reserve, clock::now(), over);
+    event_loop.executor.last_lines(within()).await;
+    event_loop.executor.finish_files(within());
+    event_loop.executor.report(clock::now(), code, &within);
+    // Errors are ignored, because a log line about them would have no reader either.
+    let longest = Budget::left_at_the_end(clock::now(), over);
+    let _ = output.flush_patiently(within(), longest).await;
+    Ok((code, within))
 }
 
 /// The supervisor, as the control endpoints see it.

@@ -18,6 +18,8 @@ const MIN_DRAIN: Duration = Duration::from_secs(1);
 /// The limit for closing the listeners if the stops need all of the time that is left. An admin that
 /// has time to answer does so within milliseconds.
 const MIN_CLOSING: Duration = Duration::from_millis(250);
+/// A final wait may be as long as the reserve, or as this time if the reserve is shorter.
+const MIN_FINAL: Duration = Duration::from_millis(500);
 /// drainit exits this long before the end of the grace period. No final wait is shortened to less
 /// than this time.
 const EXIT_MARGIN: Duration = Duration::from_millis(100);
@@ -161,9 +163,26 @@ impl Budget {
         AFTER_KILL.min(deadline.since(now) / 4)
     }
 
-    /// The limit of a final wait, which has to end before the end of the grace period (`over`).
-    pub fn at_the_end(longest: Duration, now: Time, over: Time) -> Duration {
-        over.since(now).saturating_sub(EXIT_MARGIN).max(EXIT_MARGIN).min(longest)
+    /// The time that is left for a final wait before the end of the grace period (`over`).
+    pub fn left_at_the_end(now: Time, over: Time) -> Duration {
+        over.since(now).saturating_sub(EXIT_MARGIN).max(EXIT_MARGIN)
+    }
+
+    /// The limit of a final wait for something that may hang: an eighth of the time left, at least a
+    /// quarter of the reserve, which is kept for these waits, and at most the reserve, because a
+    /// failed container waits to be started again.
+    pub fn at_the_end(reserve: Duration, now: Time, over: Time) -> Duration {
+        let left = Self::left_at_the_end(now, over);
+        left.min((left / 8).max(reserve / 4).min(reserve.max(MIN_FINAL)))
+    }
+
+    /// How long output that nobody reads may hold up a process in a shutdown: as long as a final
+    /// wait, but at most half of the shortest time of a stop, so that the process can still end.
+    pub fn patience(spec: &Spec) -> Duration {
+        let over = Time(spec.window.saturating_add(spec.reserve));
+        let stops = spec.processes.iter().filter(|process| !process.left_out);
+        let halves = stops.map(|process| process.stop.limit / 2).filter(|half| !half.is_zero());
+        halves.fold(Self::at_the_end(spec.reserve, Time::default(), over), Duration::min)
     }
 
     /// The time that leftovers get between SIGTERM and SIGKILL. Nobody knows which process has left
@@ -312,14 +331,17 @@ mod tests {
         assert_eq!(share(wait(10, 1), s(5), s(30)), s(10), "unset: up to 10 s");
     }
 
-    // holds: S73, C602, C604
+    // holds: S73, S270, C602, C604
     #[test]
     fn the_final_wait_ends_before_the_grace_period() {
         let (ms, at) = (Duration::from_millis, |ms| Time(Duration::from_millis(ms)));
-        for (now, least) in [(1000, 500), (2500, 400), (2850, 100), (4000, 100)] {
-            assert_eq!(Budget::at_the_end(ms(500), at(now), at(3000)), ms(least), "{now}");
+        for (now, limit) in
+            [(0, 2000), (16_900, 1625), (28_000, 500), (29_500, 400), (29_850, 100), (31_000, 100)]
+        {
+            assert_eq!(Budget::at_the_end(ms(2000), at(now), at(30_000)), ms(limit), "{now}");
         }
-        assert_eq!(Budget::at_the_end(ms(50), at(4000), at(3000)), ms(50));
+        assert_eq!(Budget::at_the_end(ms(0), at(0), at(30_000)), MIN_FINAL);
+        assert_eq!(Budget::left_at_the_end(at(0), at(30_000)), ms(29_900));
     }
 
     // holds: S76, S78, S218

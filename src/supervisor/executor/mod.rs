@@ -591,8 +591,8 @@ impl Executor {
     }
 
     /// Writes the report of the shutdown as the last line of the log. If the config asks for JSON,
-    /// makes the report as JSON, too. Writing the file of the JSON report takes at most `within`.
-    pub(crate) fn report(&self, now: Time, code: u8, within: Duration) {
+    /// makes the report as JSON, too. Writing a file takes at most `within`.
+    pub(crate) fn report(&self, now: Time, code: u8, within: &dyn Fn() -> Duration) {
         let (file, format) = (&self.config.shutdown.report, self.config.logging.format);
         let is_json = format == LogFormat::Json;
         let wall = SystemTime::now();
@@ -603,7 +603,7 @@ impl Executor {
         let json = data.flatten().map(|data| data.json());
         if let (Some(file), Some(json)) = (file, &json)
             && let Err(error) =
-                replace_within(within, file.clone(), format!("{json}\n"), REPORT_MODE)
+                replace_within(within(), file.clone(), format!("{json}\n"), REPORT_MODE)
         {
             let file = file.display().to_string();
             tracing::warn!("the report cannot be written to {}: {error}", harmless(&file));
@@ -614,7 +614,7 @@ impl Executor {
             members = format!("{members},\"report\":{json}");
         }
         tracing::info!(members, "{text}");
-        termination_log::write(&text);
+        termination_log::write(&text, within());
     }
 
     fn process(&self, slot: ProcessId) -> Arc<Process> {

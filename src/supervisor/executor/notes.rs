@@ -1,6 +1,7 @@
 //! Performs the actions that a note of the core requires, and writes the line of the note.
 
 use crate::config::{LogFormat, Watch};
+use crate::core::budget::Budget;
 use crate::core::cause::Failure;
 use crate::core::note::{AfterEnd, Note, RequestError};
 use crate::os::service_manager;
@@ -26,8 +27,9 @@ impl Executor {
                 self.verify(process);
             }
             Note::ShutdownBegan { .. } => {
-                self.output.stop_waiting();
-                self.files.stop_waiting();
+                let patience = Budget::patience(&self.status_board.machine.borrow().state().spec);
+                self.output.stop_waiting(patience);
+                self.files.stop_waiting(patience);
             }
             Note::AllReady => service_manager::ready(),
             Note::Unhealthy(process) => {

@@ -2,6 +2,7 @@
 
 use crate::replacements::{NEW, restart};
 use crate::*;
+use drainit_core::budget::Budget;
 use drainit_core::cause::Failure;
 use drainit_core::event::{Load, Unit};
 use drainit_core::note::AfterEnd;
@@ -1358,4 +1359,15 @@ fn a_reload_is_refused_while_a_process_survives_sigkill() {
         play.at(10_000, Event::Tick);
         assert_eq!(play.machine.may_reload(), Err(RequestError::Unkillable(ROUTER)));
     }
+}
+
+// holds: S272
+#[test]
+fn unread_output_leaves_half_of_a_stop() {
+    let patience = |window: u64, reserve: u64| {
+        Budget::patience(&Spec { window: MS(window), reserve: MS(reserve), ..gateway() })
+    };
+    assert_eq!(patience(28_000, 2000), MS(2000));
+    assert_eq!(patience(8000, 2000), MS(9900) / 8);
+    assert_eq!(patience(28_000, 8000), MS(2500), "half of stop_grace_period");
 }
