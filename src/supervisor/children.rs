@@ -10,8 +10,9 @@ use crate::os::{Pid, clock};
 use crate::supervisor::message::Role;
 use crate::types::End;
 
-/// The most processor time for reaping in a row. waitid(2) searches all children for one that has
-/// ended, and thousands of them may be alive.
+/// The most processor time for reaping in a row, and for reading the last output of the reaped
+/// children. waitid(2) searches all children for one that has ended, and thousands of them may be
+/// alive.
 const MOST_WORK: Duration = Duration::from_millis(5);
 
 /// The children, each with its role.
@@ -104,9 +105,14 @@ impl Children {
         child.is_some_and(|child| child.settle() && child.exec.is_none())
     }
 
-    /// Reaps at most `max` children that have ended, and stops after [`MOST_WORK`]. Removes each child from the table at once,
-    /// because the kernel may give its pid to a new process while these ends are handled.
-    pub(crate) fn reap(&mut self, max: usize) -> io::Result<(Vec<Ended>, Rest)> {
+    /// Reaps at most `max` children that have ended, calls `each` for each of them, and stops after
+    /// [`MOST_WORK`]. Removes each child from the table at once, because the kernel may give its pid
+    /// to a new process while these ends are handled.
+    pub(crate) fn reap(
+        &mut self,
+        max: usize,
+        each: impl Fn(&Ended),
+    ) -> io::Result<(Vec<Ended>, Rest)> {
         let mut ended = Vec::new();
         let end = clock::thread_cpu() + MOST_WORK;
         while ended.len() < max && clock::thread_cpu() < end {
@@ -119,6 +125,7 @@ impl Children {
                         one.failed = child.exec.and_then(Result::err);
                         one.was_only = child.is_only;
                     }
+                    each(&one);
                     ended.push(one);
                 }
                 Reaped::NoneNow => return Ok((ended, Rest::Running)),
@@ -171,7 +178,7 @@ mod tests {
             assert_eq!(process(children.role(pid)), Some(ROUTER));
             let mut ended = Vec::new();
             loop {
-                let (batch, rest) = children.reap(1).unwrap();
+                let (batch, rest) = children.reap(1, |_| {}).unwrap();
                 ended.extend(batch.into_iter().map(|one| {
                     let code = one.failed.map(|failed| failed.diagnose().exit_code());
                     (process(one.role.as_ref()), one.pid, code)
@@ -208,7 +215,7 @@ mod tests {
                     pid
                 })
                 .collect();
-            let (ended, rest) = children.reap(2).unwrap();
+            let (ended, rest) = children.reap(2, |_| {}).unwrap();
             assert_eq!((ended.len(), rest), (2, Rest::More));
             for one in ended {
                 assert!(children.role(one.pid).is_none());
@@ -216,7 +223,31 @@ mod tests {
             }
             // The third child is not reaped yet, so the table still has its pid.
             assert!(children.children.keys().eq(&pids));
-            assert_eq!(children.reap(2).unwrap().1, Rest::None);
+            assert_eq!(children.reap(2, |_| {}).unwrap().1, Rest::None);
+        });
+    }
+
+    // holds: S271
+    #[test]
+    fn long_output_leaves_other_children_to_the_next_turn() {
+        let name =
+            "supervisor::children::tests::long_output_leaves_other_children_to_the_next_turn";
+        in_own_process(name, || {
+            let mut children = Children::default();
+            for _ in 0..3 {
+                let pid = request("true").spawn().unwrap();
+                while crate::os::reap::is_living_child(pid) {
+                    std::thread::yield_now();
+                }
+            }
+            let reads = |_: &Ended| {
+                let until = clock::thread_cpu() + MOST_WORK;
+                while clock::thread_cpu() < until {}
+            };
+            for _ in 0..3 {
+                let (ended, rest) = children.reap(3, reads).unwrap();
+                assert_eq!((ended.len(), rest), (1, Rest::More));
+            }
         });
     }
 }

@@ -5,6 +5,7 @@
 //! it is done.
 
 mod reload;
+mod step;
 
 use std::collections::VecDeque;
 use std::io;
@@ -30,6 +31,7 @@ use crate::os::sys;
 use crate::os::sys::SignalSet;
 use crate::os::terminal;
 use crate::supervisor::children::{Ended, Rest};
+use crate::supervisor::event_loop::step::Step;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch::Seen;
 use crate::supervisor::message::{Message, Role};
@@ -113,8 +115,11 @@ impl EventLoop {
     /// Runs until the core decides to exit, and returns its exit code.
     pub(crate) async fn run(&mut self, began: Time) -> io::Result<u8> {
         // Signals that have arrived are handled first, so that nothing starts after a stop signal.
+        let step = Step::begin();
         self.take_pending(began)?;
         self.step(Event::Start)?;
+        self.start_next()?;
+        step.end();
         loop {
             if let Some(code) = self.exit {
                 return Ok(code);
@@ -150,24 +155,35 @@ impl EventLoop {
     /// Waits for one event, and handles it and every child that has ended.
     async fn turn(&mut self) -> io::Result<()> {
         panic_hook::wait_if_failing();
+        self.executor.begin_turn();
+        let step = Step::begin();
         if self.stop_is_pending() {
             self.take_pending(clock::now())?;
         }
+        step.end();
         // The branches are not `biased`, because a flood of signals must not keep the other
         // branches from running.
-        tokio::select! {
+        let step = tokio::select! {
             received = self.signals.next() => {
+                let step = Step::begin();
                 self.received(received?, clock::now())?;
+                step.end();
                 // Yield so that local tasks run too: they run only while this future waits.
                 tokio::task::yield_now().await;
+                Step::begin()
             }
             fired = self.timer.fired() => {
                 fired?;
-                self.catch_up().await?;
+                let step = self.catch_up().await?;
                 self.step(Event::Tick)?;
+                step
             }
-            Some(message) = self.receiver.recv() => self.messages_of_turn(message)?,
-        }
+            Some(message) = self.receiver.recv() => {
+                let step = Step::begin();
+                self.messages_of_turn(message)?;
+                step
+            }
+        };
         // Children are reaped only when needed, because waitid(2) searches all children for one
         // that has ended. During the sweep they are always reaped, because this also shows that no
         // child is left.
@@ -180,20 +196,25 @@ impl EventLoop {
         }
         self.start_next()?;
         self.begin_reload();
+        step.end();
         Ok(())
     }
 
     /// Called when a limit is due, before it takes effect. Handles signals, ended children and, if
     /// drainit itself did not run for a while, the messages of processes.
-    async fn catch_up(&mut self) -> io::Result<()> {
+    async fn catch_up(&mut self) -> io::Result<Step> {
+        let step = Step::begin();
         self.take_pending(clock::now())?;
         self.reap()?;
-        if self.wakes_at.is_some_and(|due| clock::now().since(due) >= LATE) {
-            let_others_run().await;
-            self.messages()?;
-            self.reap()?;
+        if self.wakes_at.is_none_or(|due| clock::now().since(due) < LATE) {
+            return Ok(step);
         }
-        Ok(())
+        step.end();
+        let_others_run().await;
+        let step = Step::begin();
+        self.messages()?;
+        self.reap()?;
+        Ok(step)
     }
 
     /// Handles the messages that are waiting.
@@ -209,7 +230,8 @@ impl EventLoop {
         self.message(first)?;
         for _ in 1..MESSAGES {
             let is_due = self.wakes_at.is_some_and(|due| due <= clock::now());
-            if is_due || self.has_ended || self.exit.is_some() {
+            let is_full = !self.executor.has_starts_left();
+            if is_due || is_full || self.has_ended || self.exit.is_some() {
                 break;
             }
             let Ok(message) = self.receiver.try_recv() else { break };

@@ -204,3 +204,41 @@ fn a_flood_of_notify_messages_holds_up_neither_the_drain_nor_the_stop() {
     ended.assert_code(137).assert_stopped_within(ms(1000)..LONG);
     ended.assert_order(&["hook exit 0", "drain exit 0", "b got SIGTERM"]);
 }
+
+// holds: S271
+#[test]
+fn the_last_output_of_many_processes_is_read_in_several_steps() {
+    // More than the tasks that read them run in one turn of the runtime.
+    const COUNT: usize = 90;
+    let Some(rig) = Rig::new() else { return };
+    let process = |number| {
+        format!(
+            "
+          p{number}:
+            command: [CHILD, p{number}, await=DIR/go, 'lines=1500,a line', exit=0]
+            on_exit: ignore
+            log: {{file: DIR/p{number}.log}}"
+        )
+    };
+    let processes: String = (0..COUNT).map(process).collect();
+    let keep = "keep: {command: [CHILD, keep]}";
+    let drainit = rig.start(&format!(
+        "
+        logging: {{format: json}}
+        processes:
+          {keep}{processes}
+        "
+    ));
+    drainit.wait_until("started", || drainit.children().len() > COUNT);
+    drainit.signal(Signal::SIGSTOP);
+    drainit.touch("go");
+    drainit.wait_until("ended", || drainit.children_in_state('Z') == COUNT);
+    drainit.signal(Signal::SIGCONT);
+    drainit.wait_until("reaped", || drainit.children_in_state('Z') == 0);
+    let ended = drainit.stop();
+    ended.assert_code(0);
+    for number in 0..COUNT {
+        let log = std::fs::read_to_string(ended.path(&format!("p{number}.log"))).unwrap();
+        assert_eq!(log.lines().count(), 1500, "p{number}");
+    }
+}

@@ -98,6 +98,8 @@ pub(crate) struct Executor {
     preparing: BTreeMap<Start, LocalTask>,
     /// The processes whose start waits for other starts.
     to_start: VecDeque<ProcessId>,
+    /// The number of processes that the current turn of the event loop has started.
+    started_in_turn: usize,
     hooks: BTreeMap<HookId, RunningHook>,
     /// The task that sends the message of the latest call of [`Executor::after_look`].
     last_look: Option<JoinHandle<()>>,
@@ -185,6 +187,7 @@ impl Executor {
             instances,
             starting: BTreeSet::new(),
             to_start: VecDeque::new(),
+            started_in_turn: 0,
             preparing: BTreeMap::new(),
             hooks: BTreeMap::new(),
             last_look: None,
@@ -351,11 +354,24 @@ impl Executor {
         self.open_logs.extend(log.cloned());
     }
 
-    /// Reaps at most `max` children. From then on, drainit does not signal their pids.
+    /// Reaps at most `max` children, and reads their last output. From then on, drainit does not
+    /// signal their pids.
     pub(crate) fn reap(&mut self, max: usize) -> io::Result<(Vec<Ended>, Rest)> {
         self.orphans.take();
         self.oom_kills.look_again();
-        self.children.borrow_mut().reap(max)
+        self.children.borrow_mut().reap(max, |ended| self.last_output(ended))
+    }
+
+    /// Reads the last output of a process that has ended, which may still be in its pipes.
+    fn last_output(&self, ended: &Ended) {
+        let Some(Role::Process(process)) = ended.role else { return };
+        let current = &self.instances[process.index()];
+        let launching = current.launching.as_ref().filter(|launching| launching.pid == ended.pid);
+        let log = match launching {
+            Some(launching) => launching.log.as_ref(),
+            None => current.log.as_ref().filter(|_| current.pid == Some(ended.pid)),
+        };
+        log.into_iter().for_each(|log| log.pump());
     }
 
     /// The pid of a process; `None` before its start and after it is reaped.
@@ -366,9 +382,8 @@ impl Executor {
             .filter(|pid| self.children.borrow().role(*pid).is_some_and(is_its_own))
     }
 
-    /// Reads the last output and messages of processes that have ended, which may still be in a
-    /// pipe or a socket. Sends the resulting events to the event loop, and returns whether there
-    /// can be such events.
+    /// Reads the last messages of processes that have ended, which may still be in a socket. Sends
+    /// the resulting events to the event loop, and returns whether there can be such events.
     pub(crate) fn last_messages(&self, ended: &[Ended]) -> bool {
         let mut is_any = false;
         for one in ended {
@@ -378,11 +393,9 @@ impl Executor {
                 continue;
             }
             is_any = true;
-            if let Some(log) = &current.log {
-                log.pump();
-                if log.has_matched() && current.readiness.is_some() {
-                    self.instance_sender(process).send(Event::Ready(process));
-                }
+            let has_matched = current.log.as_ref().is_some_and(|log| log.has_matched());
+            if has_matched && current.readiness.is_some() {
+                self.instance_sender(process).send(Event::Ready(process));
             }
             if let Some(listener) = &current.listener {
                 listener.take_all();

@@ -40,6 +40,9 @@ use crate::types::{ProcessId, Signal, Time, exit_code, harmless};
 /// The largest number of processes that are started at the same time. It is limited, because each
 /// start takes memory and descriptors.
 const MOST_STARTS: usize = 64;
+/// The most processes that are started in a turn of the event loop. A start takes 1 to 3 ms of its
+/// thread in a debug build on a busy machine.
+const STARTS_OF_TURN: usize = 4;
 /// The time limit of an exec, and of gathering the files of a start. The limit is long, because
 /// loading a program over a network takes seconds. A stop does not wait for the exec or for the
 /// files.
@@ -57,7 +60,7 @@ pub(super) struct Launching {
     wanted: Arc<Process>,
     socket: Option<NotifySocket>,
     epoch: Option<Epoch>,
-    log: Option<Rc<OutputCapture>>,
+    pub(super) log: Option<Rc<OutputCapture>>,
     spawned: Time,
 }
 
@@ -101,7 +104,7 @@ impl Executor {
 
     /// Begins to start a process. Returns an event if the start failed at once.
     pub(crate) fn spawn(&mut self, process: ProcessId) -> Option<Event> {
-        if self.starting.len() >= MOST_STARTS {
+        if !self.may_start() {
             self.to_start.push_back(process);
             return None;
         }
@@ -211,9 +214,30 @@ impl Executor {
         self.preparing.remove(&start);
     }
 
+    /// Called at the begin of a turn of the event loop.
+    pub(crate) fn begin_turn(&mut self) {
+        self.started_in_turn = 0;
+    }
+
+    /// Whether this turn may start more processes.
+    pub(crate) fn has_starts_left(&self) -> bool {
+        self.started_in_turn < STARTS_OF_TURN
+    }
+
+    fn may_start(&self) -> bool {
+        self.starting.len() < MOST_STARTS && self.has_starts_left()
+    }
+
     /// Takes the next process whose start waits for other starts; `None` if no start can begin now.
+    /// Starts that can begin in the next turn wake the event loop.
     pub(crate) fn next_start(&mut self) -> Option<ProcessId> {
-        if self.starting.len() < MOST_STARTS { self.to_start.pop_front() } else { None }
+        if self.may_start() {
+            return self.to_start.pop_front();
+        }
+        if !self.has_starts_left() && !self.to_start.is_empty() {
+            self.wake_loop();
+        }
+        None
     }
 
     /// Gives up a start that is under way, unless the program already runs.
@@ -340,6 +364,7 @@ impl Executor {
         };
         self.status_board.slots.borrow_mut().set_log_file(process, file);
         let spawned = clock::now();
+        self.started_in_turn += 1;
         let pid = self.children.borrow_mut().start(request, Role::Process(process))?;
         let launching = Launching { pid, wanted, socket, epoch, log, spawned };
         self.instances[process.index()].launching = Some(launching);
