@@ -2,6 +2,7 @@
 //! is lost, and that an output that nobody reads does not block drainit.
 
 use std::fs;
+use std::io::Read;
 
 use serde_json::Value;
 
@@ -125,6 +126,31 @@ fn without_log_a_process_has_the_real_descriptors() {
             assert_eq!(report["fds"][fd] == own.as_str(), is_own, "{name}: {report}");
         }
     }
+}
+
+// holds: S72, S270
+#[test]
+fn a_slow_reader_gets_all_lines_beyond_the_reserve() {
+    let Some(rig) = Rig::new() else { return };
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let reading = std::thread::spawn(move || {
+        let (mut page, mut lines) = ([0; 4096], 0);
+        while let count @ 1.. = reader.read(&mut page).unwrap() {
+            lines += page[..count].iter().filter(|byte| **byte == b'\n').count();
+            std::thread::sleep(ms(40));
+        }
+        lines
+    });
+    // The lines have 290 KB, which the reader reads in about 3 s.
+    let text = "x".repeat(40);
+    let config = format!(
+        "
+        shutdown: {{reserve: 1s}}
+        processes: {{a: {{command: [CHILD, a, 'lines=6000,{text}', exit=0], log: {{prefix: a}}}}}}
+        "
+    );
+    rig.stdout(writer).run(&config).assert_code(0);
+    assert_eq!(reading.join().unwrap(), 6000);
 }
 
 // holds: S72, C440
