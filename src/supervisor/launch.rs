@@ -131,7 +131,8 @@ pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result
     let environment: Environment =
         environment(base, Some(process)).into_iter().filter_map(text).collect();
     for Render { from, to, mode } in &process.render {
-        let rendered = at_start::render(from, &environment).map_err(StartError::Unprepared)?;
+        let rendered =
+            at_start::render(from, process.share, &environment).map_err(StartError::Unprepared)?;
         for warning in rendered.warnings {
             tracing::warn!("{}: {}", process.name, harmless(&warning));
         }

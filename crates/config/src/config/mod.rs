@@ -44,7 +44,7 @@ pub use render::Render;
 pub use shutdown::Shutdown;
 pub use ulimit::{Limit, RESOURCES, Ulimit};
 pub(crate) use values::Moment;
-pub use values::{ValueFile, Variable};
+pub use values::{Share, ValueFile, Variable};
 pub use watch::Watch;
 
 use crate::config::hooks::ContainerHooks;

@@ -11,7 +11,7 @@ use crate::config::only_if::AtStart;
 use crate::config::ulimit::Ulimits;
 use crate::config::{
     Drain, DrainMethod, EnvoyFlags, Hooks, ListenSocket, Liveness, Log, LogMode, OnlyIf, Probe,
-    Readiness, Render, Ulimit, Variable, Watch,
+    Readiness, Render, Share, Ulimit, Variable, Watch,
 };
 use crate::load::accounts;
 use crate::load::forms::{Positive, Signals, SocketPath, StopSignal, Umask, leaf};
@@ -31,6 +31,9 @@ pub struct Process {
     // The key of the process in the file, with `-1` and so on if the entry has `scale`.
     #[key(skip)]
     pub name: String,
+    /// Its share of the deadline, by the plan of the whole config.
+    #[key(skip)]
+    pub share: Share,
     /// The program and its arguments. <!-- C151 --> Example: `command: [/app/server, --port, "8080"]`
     // The list is never empty.
     #[key(form = Command, default = "required", merge = Replace)]
@@ -179,6 +182,7 @@ pub struct Process {
 impl Process {
     pub(crate) fn settled(mut self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
         self.name.clone_from(&reader.process);
+        self.share = reader.shares.get(&self.name).copied().unwrap_or_default();
         let problems = &mut *reader.problems;
         match self.kind {
             ProcessKind::Oneshot => {

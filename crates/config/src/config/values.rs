@@ -1,6 +1,7 @@
 //! The variables of a process, and the files from which drainit reads their values.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// An entry of `environment`, or an `env_file`. If two of them set the same variable, the later one
 /// counts.
@@ -47,4 +48,29 @@ pub(crate) enum Moment {
     Config,
     /// drainit reads the file at each start of the process.
     Start,
+}
+
+/// The part of the deadline that the plan gives a process at least, for the process's own limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// From the stop signal to SIGKILL.
+    pub stop: Duration,
+    /// From the begin of the drain to its end; 0 without a drain.
+    pub drain: Duration,
+}
+
+impl Share {
+    /// The names by which a config uses the numbers.
+    pub(crate) const NAMES: [&str; 4] = ["stop_seconds", "stop_ms", "drain_seconds", "drain_ms"];
+
+    /// The number with this name, rounded down; `None` if the name is not in [`Self::NAMES`].
+    pub(crate) fn number(self, name: &str) -> Option<u128> {
+        match name {
+            "stop_seconds" => Some(self.stop.as_secs().into()),
+            "stop_ms" => Some(self.stop.as_millis()),
+            "drain_seconds" => Some(self.drain.as_secs().into()),
+            "drain_ms" => Some(self.drain.as_millis()),
+            _ => None,
+        }
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::config::{Account, Header, HeaderValue, Process, ValueFile, Variable};
+use crate::config::{Account, Header, HeaderValue, Process, Share, ValueFile, Variable};
 use crate::load::accounts::Accounts;
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::env_file;
@@ -51,6 +51,7 @@ fn variables_once(
     let mut defaults = Variables::new(container);
     env.iter().for_each(|(name, value)| defaults.set_default(name, value));
     defaults.set_number(scale::number_of(process));
+    defaults.set_share(Some(process.share));
     let mut out = Vec::with_capacity(process.environment.len());
     for variable in &process.environment {
         match variable {
@@ -181,11 +182,12 @@ pub struct Rendered {
 ///
 /// # Errors
 /// Says why the template cannot be read or expanded.
-pub fn render(from: &Path, environment: &Environment) -> Result<Rendered, String> {
+pub fn render(from: &Path, share: Share, environment: &Environment) -> Result<Rendered, String> {
     let source = Source::read_within(from, &AT_START).map_err(|why| {
         unreadable("template", from, why, "let one of its dependencies write the file")
     })?;
-    let variables = Variables::new(environment);
+    let mut variables = Variables::new(environment);
+    variables.set_share(Some(share));
     let at = |at: usize| {
         let place = source.place(0, at);
         format!("template {}, line {}", quoted(from), place.line())

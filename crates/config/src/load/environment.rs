@@ -1,8 +1,10 @@
 //! The variables that `${…}` in a config can use.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+use crate::config::Share;
 use crate::load::read::scale;
 
 /// The variables that configure drainit itself.
@@ -81,6 +83,11 @@ pub struct Variables<'a> {
     file: BTreeMap<String, String>,
     /// While a process of an entry with `scale` is read: the number of this copy.
     number: Option<String>,
+    /// The share of the deadline that the process being read or started has; `None` outside the
+    /// values that can use it.
+    share: Option<Share>,
+    /// Whether a value has used the share.
+    pub(crate) uses_share: Cell<bool>,
     /// Whether no message may contain the text being read, because it is the value of a variable.
     pub(crate) is_secret: bool,
 }
@@ -88,7 +95,15 @@ pub struct Variables<'a> {
 impl<'a> Variables<'a> {
     pub fn new(container: &'a Environment) -> Self {
         let (env, file) = (BTreeMap::new(), BTreeMap::new());
-        Self { container, env, file, number: None, is_secret: false }
+        Self {
+            container,
+            env,
+            file,
+            number: None,
+            share: None,
+            uses_share: Cell::new(false),
+            is_secret: false,
+        }
     }
 
     pub(crate) fn container(&self) -> &'a Environment {
@@ -118,6 +133,17 @@ impl<'a> Variables<'a> {
     /// The number of the copy that is being read; `None` for an entry without `scale`.
     pub(crate) fn number(&self) -> Option<&str> {
         self.number.as_deref()
+    }
+
+    /// Sets the share of the deadline that values can use, and returns the one before.
+    pub(crate) fn set_share(&mut self, share: Option<Share>) -> Option<Share> {
+        std::mem::replace(&mut self.share, share)
+    }
+
+    /// A number of the share with this name; `None` if values here cannot use the share.
+    pub(crate) fn share(&self, name: &str) -> Option<u128> {
+        self.uses_share.set(true);
+        self.share.and_then(|share| share.number(name))
     }
 
     /// The value of a variable and its source; `None` if the variable is unset or empty.

@@ -1,9 +1,11 @@
 //! Replaces `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `$$` in a text. Also replaces the
-//! names of the container's limits: `${memory_bytes}`, `${memory_mib:66%}`, `${cpus}`.
+//! names of the container's limits: `${memory_bytes}`, `${memory_mib:66%}`, `${cpus}`, and a
+//! process's share of the deadline: `${stop_seconds}`.
 //!
 //! The result is not parsed as YAML, and not expanded a second time. Therefore the value of a
 //! variable cannot change the structure of a config.
 
+use crate::config::Share;
 use crate::load::environment::{Origin, Variables};
 use crate::load::limits;
 
@@ -141,6 +143,16 @@ fn put(
                     at,
                 })?;
                 out.text.push_str(&(limit * percent / 100).to_string());
+            }
+            (None, _) if Share::NAMES.contains(&name) => {
+                let number = variables.share(name).ok_or_else(|| Malformed {
+                    message: format!("`{name}` is not known here"),
+                    help: "it is known in a process's commands, `environment`, `env_file` and \
+                           `render`"
+                        .to_owned(),
+                    at,
+                })?;
+                out.text.push_str(&number.to_string());
             }
             (Some((value, origin)), _) => {
                 out.text.push_str(value);

@@ -35,13 +35,14 @@ mod tests;
 pub mod values;
 pub mod yaml;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 pub use crate::load::diagnostics::diagnostic::{Diagnostic, Severity};
 pub use crate::load::environment::Environment;
 
-use crate::config::Config;
+use crate::config::{Config, Share, Variable};
 use crate::graph::{Graph, GraphError};
 use crate::load::check::image::ImageLookup;
 use crate::load::diagnostics::diagnostic::quote;
@@ -52,6 +53,7 @@ use crate::load::read::reader::Reader;
 use crate::load::source::{CONFIG, Source};
 use crate::load::span::Span;
 use crate::load::yaml::node::{Kind, Node};
+use crate::plan::Plan;
 
 /// A config without errors, which drainit can run.
 #[derive(Clone, Debug)]
@@ -197,10 +199,21 @@ fn finish(
     lookup: Option<ImageLookup<'_>>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let Some(root) = merge_roots(&mut problems, roots) else { return Err(problems.finish()) };
-    let mut reader = Reader::new(&mut problems, Variables::new(environment));
-    reader.places = Places::new(&root);
-    let mut config = read::root::config(&mut reader, &root);
-    let (times_known, places) = (reader.durations_known, reader.places);
+    let before = problems.clone();
+    let (mut config, mut reader) = read_root(&mut problems, &root, environment, HashMap::new());
+    let uses_share = reader.variables.uses_share.get() || reads_at_start(&config);
+    let (mut times_known, mut places) =
+        (reader.durations_known, std::mem::take(&mut reader.places));
+    if uses_share
+        && let Ok(graph) = config.graph()
+        && times_known
+        && !problems.has_errors()
+    {
+        let shares = Plan::new(&config, &graph).shares();
+        problems = before;
+        (config, reader) = read_root(&mut problems, &root, environment, shares);
+        (times_known, places) = (reader.durations_known, reader.places);
+    }
     let mut says_how_traffic_leaves = false;
     let graph = match config.graph() {
         Ok(graph) => {
@@ -244,6 +257,26 @@ fn finish(
         has_grace_period,
         says_how_traffic_leaves,
         warnings: diagnostics,
+    })
+}
+
+/// Reads the config with these shares of the deadline.
+fn read_root<'a>(
+    problems: &'a mut Problems,
+    root: &Rc<Node>,
+    environment: &'a Environment,
+    shares: HashMap<String, Share>,
+) -> (Config, Reader<'a>) {
+    let mut reader = Reader::new(problems, Variables::new(environment));
+    (reader.places, reader.shares) = (Places::new(root), shares);
+    (read::root::config(&mut reader, root), reader)
+}
+
+/// Whether a process reads values at its start that can use its share of the deadline.
+fn reads_at_start(config: &Config) -> bool {
+    config.processes.iter().any(|process| {
+        let is_env_file = |variable: &Variable| matches!(variable, Variable::EnvFile(_));
+        !process.render.is_empty() || process.environment.iter().any(is_env_file)
     })
 }
 

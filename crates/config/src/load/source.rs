@@ -83,7 +83,7 @@ const PIPE_PATIENCE: Duration = Duration::from_secs(2);
 const PIPE_PAUSE: Duration = Duration::from_millis(5);
 
 /// A file whose text is UTF-8 without NUL.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Source {
     /// The path as the command line or the config has it.
     pub(crate) path: PathBuf,

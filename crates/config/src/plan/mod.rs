@@ -11,11 +11,12 @@ pub mod reload;
 mod tests;
 pub mod text;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 pub use drainit_core::timeline;
 
-use crate::config::{Config, OnlyIf, Process, StartCondition};
+use crate::config::{Config, OnlyIf, Process, Share, StartCondition};
 use crate::core::budget;
 use crate::core::spec::{HookWaits, Spec};
 use crate::graph::Graph;
@@ -125,6 +126,29 @@ impl<'c> Plan<'c> {
         let signal = self.signal_in_oneshot.as_ref().map(|it| (&it.timeline, true));
         let end = self.end_in_oneshot.as_ref().map(|it| (&it.timeline, false));
         [(&self.after_signal, true), (&self.after_end, false)].into_iter().chain(signal).chain(end)
+    }
+
+    /// The share of the deadline of each process, by its name. The stop is the shortest of all
+    /// shutdowns; the drain is that after a stop signal.
+    pub(crate) fn shares(&self) -> HashMap<String, Share> {
+        let mut stops = vec![None; self.names.len()];
+        let mut drains = vec![Duration::ZERO; self.names.len()];
+        for (timeline, asked) in self.timelines() {
+            for step in &timeline.steps {
+                let Some(id) = step.process else { continue };
+                let stop = &mut stops[id.index()];
+                match step.kind {
+                    StepKind::Stop => {
+                        *stop = Some(stop.unwrap_or(Duration::MAX).min(step.takes()));
+                    }
+                    StepKind::Drain if asked => drains[id.index()] = step.takes(),
+                    _ => {}
+                }
+            }
+        }
+        let shares = stops.into_iter().zip(drains);
+        let shares = shares.map(|(stop, drain)| Share { stop: stop.unwrap_or_default(), drain });
+        self.names.iter().map(|name| (*name).to_owned()).zip(shares).collect()
     }
 
     /// The time from T0 to the deadline.

@@ -18,7 +18,7 @@ const SHOWN: usize = 50;
 const KEPT: usize = 1000;
 
 /// The problems that have been found so far, and the files that have them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Problems {
     /// The files that were read from the file system.
     pub(crate) reads: Reads,

@@ -23,49 +23,51 @@ impl Form for Command {
     const SHAPE: Shape = Shape::Either(&[Shape::Filled("command"), Shape::List(&Element::SHAPE)]);
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<String>> {
-        let what = at.key;
-        let words = match &node.kind {
-            // Read all items before returning at the first error, so that every error is reported.
-            Kind::Sequence(items) => {
-                let of_shell = |item: &Rc<Node>| item.scalar().is_some_and(reads_dollars);
-                reader.is_for_shell = items.iter().any(of_shell);
-                let read: Vec<_> =
-                    items.iter().map(|item| Element::read(reader, at, item)).collect();
-                reader.is_for_shell = false;
-                let words: Option<Vec<_>> = read.into_iter().collect();
-                words?.into_iter().flatten().collect()
-            }
-            Kind::Scalar { text: raw, .. } => {
-                let text = reader.text(node, what)?;
-                let words = without_shell(raw).and_then(|()| split(&text.text));
-                words.map_err(|bad| reader.refuse(&text, what, bad)).ok()?
-            }
-            Kind::Null | Kind::Mapping(_) => {
-                let message = format!("`{what}` must be a command, not {}", node.kind_name());
-                reader.problems.error(node.span, message).help("write `[PROGRAM, ARGUMENT, …]`");
-                return None;
-            }
-        };
-        if words.first().is_none_or(String::is_empty) {
-            let problem =
-                reader.problems.error(node.span, format!("`{what}` does not name a program"));
-            problem.help("write `[PROGRAM, ARGUMENT, …]`");
+        reader.with_share(|reader| command(reader, at, node))
+    }
+}
+
+fn command(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<String>> {
+    let what = at.key;
+    let words = match &node.kind {
+        // Read all items before returning at the first error, so that every error is reported.
+        Kind::Sequence(items) => {
+            let of_shell = |item: &Rc<Node>| item.scalar().is_some_and(reads_dollars);
+            reader.is_for_shell = items.iter().any(of_shell);
+            let read: Vec<_> = items.iter().map(|item| Element::read(reader, at, item)).collect();
+            reader.is_for_shell = false;
+            let words: Option<Vec<_>> = read.into_iter().collect();
+            words?.into_iter().flatten().collect()
+        }
+        Kind::Scalar { text: raw, .. } => {
+            let text = reader.text(node, what)?;
+            let words = without_shell(raw).and_then(|()| split(&text.text));
+            words.map_err(|bad| reader.refuse(&text, what, bad)).ok()?
+        }
+        Kind::Null | Kind::Mapping(_) => {
+            let message = format!("`{what}` must be a command, not {}", node.kind_name());
+            reader.problems.error(node.span, message).help("write `[PROGRAM, ARGUMENT, …]`");
             return None;
         }
-        if let [word] = &*words
-            && matches!(node.kind, Kind::Sequence(_))
-            && word.contains(char::is_whitespace)
-            && !Path::new(word).exists()
-        {
-            let message = format!("`{what}` is one word, {}: a program of that name", quote(word));
-            let problem = reader.problems.warning(node.span, message);
-            problem.help("write `[PROGRAM, ARGUMENT, …]`");
-        }
-        if !words.iter().any(|word| reads_dollars(word)) {
-            reader.check_dollars(node, what, None);
-        }
-        Some(words)
+    };
+    if words.first().is_none_or(String::is_empty) {
+        let problem = reader.problems.error(node.span, format!("`{what}` does not name a program"));
+        problem.help("write `[PROGRAM, ARGUMENT, …]`");
+        return None;
     }
+    if let [word] = &*words
+        && matches!(node.kind, Kind::Sequence(_))
+        && word.contains(char::is_whitespace)
+        && !Path::new(word).exists()
+    {
+        let message = format!("`{what}` is one word, {}: a program of that name", quote(word));
+        let problem = reader.problems.warning(node.span, message);
+        problem.help("write `[PROGRAM, ARGUMENT, …]`");
+    }
+    if !words.iter().any(|word| reads_dollars(word)) {
+        reader.check_dollars(node, what, None);
+    }
+    Some(words)
 }
 
 impl Reader<'_> {

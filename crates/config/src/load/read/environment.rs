@@ -53,7 +53,7 @@ impl Form for Environment {
     ]);
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Variables> {
-        Some(environment(reader, at, node))
+        Some(reader.with_share(|reader| environment(reader, at, node)))
     }
 }
 
@@ -191,7 +191,9 @@ impl EnvFileKeys {
         }
         let mut out = Vec::new();
         match reader.problems.reads.read(&path, &ENV_FILE) {
-            Ok(source) => read_file(reader, source, span, &mut out),
+            Ok(source) => {
+                reader.with_share(|reader| read_file(reader, source, span, &mut out));
+            }
             Err(why) if why.is_missing && !required => {}
             Err(why) => {
                 let message =

@@ -48,6 +48,7 @@ impl Form for Processes {
             }
         }
         reader.variables.set_number(None);
+        reader.process.clear();
         let keys: Vec<_> = entries.map(|(key, _)| key).collect();
         scale::check_names(reader, &keys, &scaling);
         depends_on::resolve(reader, &mut processes, &mut scaling);

@@ -1,9 +1,10 @@
 //! Reads mappings, lists and single values from the tree of a config, and reports their problems.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::rc::Rc;
 
-use crate::config::ArgRoute;
+use crate::config::{ArgRoute, Share};
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::{Origin, Variables};
@@ -33,6 +34,9 @@ pub(crate) struct Reader<'a> {
     pub(crate) places: Places,
     /// The `args` of each entry with `scale: 0`, with the name of the entry.
     pub(crate) unused_args: Vec<(String, ArgRoute)>,
+    /// The share of the deadline of each process by its name. It is empty at the first reading,
+    /// because the plan needs the whole config.
+    pub(crate) shares: HashMap<String, Share>,
     text_left: usize,
     /// Whether the program of the command being read expands `$NAME` itself, as a shell does.
     pub(crate) is_for_shell: bool,
@@ -113,9 +117,20 @@ impl<'a> Reader<'a> {
             process: String::new(),
             places: Places::default(),
             unused_args: Vec::new(),
+            shares: HashMap::new(),
             text_left: MOST_TEXT,
             is_for_shell: false,
         }
+    }
+
+    /// Reads a value that can use the share of the deadline of the process being read.
+    pub(crate) fn with_share<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let share = || self.shares.get(&self.process).copied().unwrap_or_default();
+        let share = (!self.process.is_empty()).then(share);
+        let before = self.variables.set_share(share);
+        let out = read(self);
+        self.variables.set_share(before);
+        out
     }
 
     /// Checks that `node` is a mapping that has only `known` keys, or the short form of such a

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{lines, problems, problems_in, process_with};
-use crate::config::{Process, Render};
+use crate::config::{Process, Render, Share};
 use crate::load::at_start;
 use crate::load::testing::{config, load, variables};
 use crate::load::{Diagnostic, Environment, load as load_files};
@@ -180,7 +180,8 @@ fn a_file_that_cannot_be_read_is_reported_at_once() {
             assert!(error.contains(expected) && error.contains("/drainit-"), "{keys}: {error}");
         }
         let start = Instant::now();
-        let error = at_start::render(Path::new(&path), &Environment::default()).unwrap_err();
+        let error = at_start::render(Path::new(&path), Share::default(), &Environment::default())
+            .unwrap_err();
         assert!(error.contains(expected.split(';').next().unwrap()), "{path}: {error}");
         assert!(start.elapsed() < Duration::from_secs(5), "{path}: {:?}", start.elapsed());
     }
@@ -262,15 +263,18 @@ fn a_small_env_file_cannot_fill_the_memory() {
     assert!(error.contains("more than 6 MiB of variables"), "{error}");
 }
 
-// holds: C46, C282, C285, C286, C287
+// holds: C46, C282, C285, C286, C287, C805
 #[test]
 fn templates_get_variables_and_errors_in_templates_have_a_place() {
     let dir = TempDir::new();
     let environment: Environment = [("A", "1"), ("EMPTY", "")].into_iter().collect();
-    let render = |text: &str| at_start::render(&dir.write("t", text.as_bytes()), &environment);
+    let share = Share { stop: Duration::from_millis(7900), ..Share::default() };
+    let render =
+        |text: &str| at_start::render(&dir.write("t", text.as_bytes()), share, &environment);
     let rendered = render("a ${A}\n$A $$x ${B:-b} ${EMPTY:-e}\n").unwrap();
     assert_eq!(rendered.text, "a 1\n$A $x b e\n");
     assert!(rendered.warnings.is_empty());
+    assert_eq!(render("${stop_seconds} ${drain_ms}").unwrap().text, "7 0");
     let rendered = render("a\n${B}").unwrap();
     assert_eq!((rendered.text.as_str(), rendered.warnings.len()), ("a\n", 1));
     assert!(rendered.warnings[0].contains("line 2: `B` is not set and becomes empty"));
@@ -278,7 +282,7 @@ fn templates_get_variables_and_errors_in_templates_have_a_place() {
     assert!(render("\n${A").unwrap_err().contains("line 2: `${` without its `}`"));
     assert!(render("a\n\0").unwrap_err().contains("line 2, has a NUL byte"));
     let latin = dir.write("t", b"a\n\xe4");
-    let error = at_start::render(&latin, &environment).unwrap_err();
+    let error = at_start::render(&latin, share, &environment).unwrap_err();
     assert!(error.contains("line 2, is not UTF-8"), "{error}");
     let longest = 4 * 1024 * 1024;
     assert_eq!(render(&"x".repeat(longest)).unwrap().text.len(), longest);
@@ -288,7 +292,9 @@ fn templates_get_variables_and_errors_in_templates_have_a_place() {
     let long = "x".repeat(100_000);
     let environment: Environment = [("A", long.as_str())].into_iter().collect();
     let path = dir.write("t", "${A}".repeat(1000).as_bytes());
-    assert!(at_start::render(&path, &environment).unwrap_err().contains("longer than 4194304"));
+    assert!(
+        at_start::render(&path, share, &environment).unwrap_err().contains("longer than 4194304")
+    );
 }
 
 // holds: C459, C460

@@ -16,6 +16,7 @@ mod problems;
 mod process_options;
 mod reload_signal;
 mod scale;
+mod share;
 mod times;
 mod tree;
 mod values;

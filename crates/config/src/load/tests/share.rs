@@ -1,0 +1,87 @@
+//! Tests `${stop_seconds}` and its kin: a process's share of the deadline.
+
+use super::{lines, problems};
+use crate::load::at_start;
+use crate::load::testing::{load, variables};
+use crate::plan::Plan;
+use crate::testing::temp_dir::TempDir;
+
+/// A gateway whose stops take longer than the grace period has room for.
+const GATEWAY: &str = "
+shutdown: {grace_period: '${GRACE:-20s}', reserve: 0.5s}
+processes:
+  database: {command: [db, '--limit=${stop_seconds}'], stop_grace_period: 5s}
+  app:
+    command: [app]
+    scale: 2
+    depends_on: [database]
+    environment: {GRACEFUL: '${stop_seconds}', EXACT: '${stop_ms}', DRAIN: '${drain_seconds}'}
+    drain: {signal: {signal: USR1, time: 4s}}
+  front: {command: 'front ${stop_ms}', depends_on: [app], hooks: {pre_stop: {command: [h, '${stop_seconds}'], timeout: 1s}}}
+";
+
+// holds: C805
+#[test]
+fn processes_learn_the_shares_that_the_plan_shows() {
+    for grace in ["2s", "9s", "20s", "5m"] {
+        let loaded = load(&[GATEWAY], &[("GRACE", grace)]).unwrap();
+        let plan = Plan::new(&loaded.config, &loaded.graph);
+        let takes = |label: &str| {
+            let steps = &plan.after_signal.steps;
+            let step = steps.iter().find(|step| plan.label(step) == label).expect(label);
+            step.takes()
+        };
+        let [database, first, second, front] = &loaded.config.processes[..] else { panic!() };
+        assert_eq!(database.command[1], format!("--limit={}", takes("stop database").as_secs()));
+        assert_eq!(front.command[1], takes("stop front").as_millis().to_string());
+        let hook = front.hooks.pre_stop.as_ref().unwrap();
+        assert_eq!(hook.command[1], takes("stop front").as_secs().to_string());
+        for app in [first, second] {
+            let (stop, drain) =
+                (takes(&format!("stop {}", app.name)), takes(&format!("drain {}", app.name)));
+            let expected = [
+                format!("GRACEFUL={}", stop.as_secs()),
+                format!("EXACT={}", stop.as_millis()),
+                format!("DRAIN={}", drain.as_secs()),
+            ];
+            assert!(variables(app).ends_with(&expected), "{:?}", variables(app));
+        }
+    }
+}
+
+// holds: C806
+#[test]
+fn only_values_of_a_process_know_its_share() {
+    for text in [
+        "env: {A: '${stop_seconds}'}\nprocesses: {a: {command: [a]}}",
+        "hooks: {pre_start: {command: [h, '${stop_seconds}']}}\nprocesses: {a: {command: [a]}}",
+        "processes: {a: {command: [a], stop_grace_period: '${stop_seconds}'}}",
+        "processes: {a: {command: [a]}}\nshutdown: {grace_period: '${stop_ms}'}",
+    ] {
+        let found = lines(&problems(text));
+        assert!(
+            found[0].contains("_seconds` is not known here") || found[0].contains("_ms`"),
+            "{found:?}"
+        );
+    }
+    let text = "processes: {a: {command: [a, '${stop_seconds}']}}";
+    let loaded = load(&[text], &[("stop_seconds", "mine")]).unwrap();
+    assert_eq!(loaded.config.processes[0].command[1], "mine", "the container counts first");
+}
+
+// holds: C805
+#[test]
+fn files_with_variables_know_the_share() {
+    let dir = TempDir::new();
+    let path = dir.write("a.env", b"A=${stop_seconds}\n").display().to_string();
+    for read in ["config", "start"] {
+        let text = format!(
+            "processes: {{a: {{command: [a], stop_grace_period: 7.5s, env_file: [{{path: {path}, read: {read}}}]}}}}"
+        );
+        let loaded = load(&[&text], &[]).unwrap();
+        let mut process = crate::config::Process::clone(&loaded.config.processes[0]);
+        process.environment =
+            at_start::variables(&process, &[], &crate::load::Environment::default()).unwrap();
+        assert_eq!(variables(&process), ["A=7"], "{read}");
+    }
+}
