@@ -7,6 +7,7 @@ pub mod control_address;
 pub mod drain;
 pub mod exec;
 pub mod health;
+pub mod install;
 mod misread;
 pub mod operate;
 pub mod plan;
@@ -66,6 +67,8 @@ enum Command {
     Reload(crate::cli::control_address::Whom),
     /// Send a signal to processes
     Kill(crate::cli::operate::KillArgs),
+    /// Copy this program to a path, for a container whose image does not have it
+    Install(crate::cli::install::InstallArgs),
     #[command(flatten)]
     Tool(Tool),
 }
@@ -125,6 +128,7 @@ fn carry_out(args: Vec<OsString>) -> u8 {
         Command::Restart(args) => crate::cli::operate::operate("restart", &args),
         Command::Reload(args) => crate::cli::reload::reload(&args),
         Command::Kill(args) => crate::cli::operate::kill(&args),
+        Command::Install(args) => crate::cli::install::install(&args),
         Command::Tool(tool) => tools::run(tool),
     }
 }

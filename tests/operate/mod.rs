@@ -3,6 +3,7 @@
 mod commands;
 mod control;
 mod health;
+mod install;
 mod kill;
 mod metrics;
 mod output;

@@ -1,0 +1,58 @@
+//! `drainit install`: copies the running drainit to a path, so that an init container or an image
+//! mount brings it into a pod whose image is not rebuilt.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::{fs, io};
+
+use clap::Args;
+
+use crate::cli::{fail, print};
+use crate::os::replace_file;
+use crate::types::{exit_code, harmless};
+
+/// The name of the copy in a directory.
+const NAME: &str = "drainit";
+/// Everybody may run the copy, and only its owner may replace it.
+const MODE: u32 = 0o755;
+
+/// Options of `install`.
+#[derive(Debug, Args)]
+pub struct InstallArgs {
+    /// The file to write, or the directory for the file `drainit`
+    path: PathBuf,
+    /// Replace a file with another content
+    #[arg(long)]
+    force: bool,
+}
+
+/// Copies this program. A file with the same content is left alone.
+pub(super) fn install(args: &InstallArgs) -> u8 {
+    let path = if args.path.is_dir() { args.path.join(NAME) } else { args.path.clone() };
+    let shown = path.display();
+    let said = match copy(&path, args.force) {
+        Ok(true) => format!("drainit {} is installed as {shown}", env!("CARGO_PKG_VERSION")),
+        Ok(false) => format!("{shown} is this drainit already"),
+        Err(error) => return fail(&format!("cannot install {shown}: {error}"), 1),
+    };
+    print(format!("{}\n", harmless(&said)).as_bytes());
+    exit_code::OK
+}
+
+/// Returns whether the file was written.
+fn copy(path: &std::path::Path, force: bool) -> io::Result<bool> {
+    // The kernel opens the program itself, wherever it was started from.
+    let own = fs::read("/proc/self/exe").map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot read this program: {error}"))
+    })?;
+    match fs::read(path) {
+        Ok(found) if found == own => return Ok(false),
+        Ok(_) if !force => {
+            return Err(io::Error::other("another file is there; --force replaces it"));
+        }
+        Err(error) if error.kind() != ErrorKind::NotFound && !force => return Err(error),
+        _ => {}
+    }
+    replace_file::replace(path, &own, MODE, None)?;
+    Ok(true)
+}

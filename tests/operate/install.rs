@@ -1,0 +1,32 @@
+//! Tests `drainit install`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use crate::support::Rig;
+
+// holds: C807, C808
+#[test]
+fn the_copy_is_a_whole_drainit_and_nothing_else_is_replaced() {
+    let install = |rig: Rig, args: &[&str]| rig.run_with(&[&["install"], args].concat());
+    let directory = Rig::not_init();
+    let path = directory.path("drainit").display().to_string();
+    let root = directory.path("").display().to_string();
+    install(Rig::not_init(), &[&root]).assert_code(0).assert_line("drainit .* is installed as");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o755);
+    let version = Command::new(&path).arg("--version").output().unwrap();
+    assert!(version.status.success() && version.stdout.starts_with(b"drainit "));
+    install(Rig::not_init(), &[&path]).assert_code(0).assert_line("is this drainit already");
+
+    fs::write(&path, "another program").unwrap();
+    install(Rig::not_init(), &[&path]).assert_code(1).assert_line("--force replaces it");
+    assert_eq!(fs::read(&path).unwrap(), b"another program");
+    install(Rig::not_init(), &[&path, "--force"]).assert_code(0);
+    install(Rig::not_init(), &[&path]).assert_code(0).assert_line("is this drainit already");
+
+    let missing = directory.path("none/drainit").display().to_string();
+    install(Rig::not_init(), &[&missing]).assert_code(1).assert_line("directory does not exist");
+    install(Rig::not_init(), &["/dev/null", "--force"]).assert_code(1).assert_line("left alone");
+    assert_eq!(fs::read_dir(directory.path("")).unwrap().count(), 1, "no unfinished file");
+}
