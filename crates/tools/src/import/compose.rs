@@ -25,8 +25,6 @@ const HEALTH: &str = "A healthcheck is a `readiness` here: it is probed each sec
                       each probe is killed after 10s. What is not ready in time is stopped and the others run on, unless \
                       one of them waits for it: then the container ends. Compose only marks it unhealthy.";
 
-const HOME: &str = "user: Docker sets HOME to the home of this user: write it in `environment`";
-
 /// Matches a variable up to its default or message, or the whole variable if it has neither.
 static VARIABLE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\$(\$|\{\w*(?::?[-?]|\})|\{|\w+)"));
 
@@ -123,9 +121,6 @@ fn process(name: &str, service: &Node) -> Process {
             (key, _) if key.starts_with("x-") => {}
             (key, _) => process.lose(key),
         }
-    }
-    if process.has("user") && !process.has_variable("HOME") {
-        process.note(HOME);
     }
     process.set("on_exit", "ignore");
     process.set("log", if is_silent { json!({"mode": "none"}) } else { json!({ "prefix": name }) });

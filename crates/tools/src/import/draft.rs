@@ -111,10 +111,6 @@ impl Process {
         self.entries.contains_key(key)
     }
 
-    pub(super) fn has_variable(&self, name: &str) -> bool {
-        self.entries.get("environment").is_some_and(|all| all.get(name).is_some())
-    }
-
     /// Adds a process to `depends_on`.
     pub(super) fn need(&mut self, name: &str, terms: Value) {
         let needs = self.entries.entry("depends_on").or_insert_with(|| Map::new().into());

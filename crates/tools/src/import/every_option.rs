@@ -185,7 +185,7 @@ fn keys_of_a_compose_service_are_converted_or_named() {
         ("restart: sometimes", &["restart: sometimes"]),
         ("stop_signal: INT", &["stop_signal: INT"]),
         ("stop_grace_period: 1m30s", &["1m30s"]),
-        ("user: www", &["Docker sets HOME"]),
+        ("user: www", &["user: www"]),
         ("working_dir: /srv", &["/srv"]),
         ("working_dir: '${A-/b}'", &["${A:-/b}"]),
         ("working_dir: '${A:+b}'", &["$${A:+b}"]),

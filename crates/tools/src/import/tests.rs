@@ -106,7 +106,6 @@ services:
     log: {prefix: migrate}
 
   # command: insert the ENTRYPOINT of its Dockerfile before it, if it has one
-  # user: Docker sets HOME to the home of this user: write it in `environment`
   # not converted: ports
   web:
     command: "puma -p ${PORT}"
