@@ -148,11 +148,11 @@ fn drains(text: &mut Metrics, status: &Status) {
     const CONNECTIONS: &str = "drainit_drain_connections_active";
     let connections =
         last().filter_map(|(process, drain)| Some((process, count(drain.connections?))));
-    let help = "Open connections of a drained process, as last polled.";
+    let help = "Open connections of a drained process, as last counted.";
     text.processes(CONNECTIONS, "gauge", help, connections);
     const REQUESTS: &str = "drainit_drain_requests_active";
     let requests = last().filter_map(|(process, drain)| Some((process, count(drain.requests?))));
-    let help = "Requests in flight in a drained process, as last polled.";
+    let help = "Requests in flight in a drained process, as last counted.";
     text.processes(REQUESTS, "gauge", help, requests);
     const ELAPSED: &str = "drainit_drain_duration_seconds";
     let elapsed = last().map(|(process, drain)| (process, drain.elapsed.as_secs_f64()));
