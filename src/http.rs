@@ -121,46 +121,31 @@ pub fn describe_io(error: &io::Error) -> String {
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
+/// Whose answer a request accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answerer {
+    /// The answer of any server at the address.
+    Anybody,
+    /// Only the answer of a drainit that the caller trusts. Over TCP, the address alone decides.
+    Drainit,
+}
+
 /// Sends one request on a connection of its own. `limit` covers everything from the connect to the
 /// last byte of the body.
 ///
 /// # Errors
-/// Fails if there is no complete answer of at most `max_body` bytes within `limit`.
+/// Fails if there is no complete answer of at most `max_body` bytes within `limit`. Returns
+/// [`RequestError::Untrusted`] if the server is not the one that the caller asks.
 pub async fn request(
-    address: &Address,
+    (address, from): (&Address, Answerer),
     method: Method,
     path: &str,
     limit: Duration,
     max_body: usize,
 ) -> Result<Response, RequestError> {
-    ask(address, false, build(address, method, path)?, limit, max_body).await
-}
-
-/// As [`request`], but accepts an answer only from a drainit that the caller trusts. Over TCP, the
-/// address alone decides.
-///
-/// # Errors
-/// As for [`request`], and fails with [`RequestError::Untrusted`].
-pub async fn ask_drainit(
-    address: &Address,
-    method: Method,
-    path: &str,
-    limit: Duration,
-    max_body: usize,
-) -> Result<Response, RequestError> {
-    ask(address, true, build(address, method, path)?, limit, max_body).await
-}
-
-async fn ask(
-    address: &Address,
-    is_drainit: bool,
-    request: Request<Empty<Bytes>>,
-    limit: Duration,
-    max_body: usize,
-) -> Result<Response, RequestError> {
+    let request = build(address, method, path)?;
     within(limit, async {
-        let mut connection = Connection::open(address, is_drainit).await?;
-        connection.exchange(request, Some(max_body)).await
+        Connection::open(address, from).await?.exchange(request, Some(max_body)).await
     })
     .await
 }
@@ -185,7 +170,11 @@ pub(crate) async fn send(
     limit: Duration,
 ) -> Result<StatusCode, RequestError> {
     within(limit, async {
-        Ok(Connection::open(address, false).await?.exchange(request, None).await?.status)
+        Ok(Connection::open(address, Answerer::Anybody)
+            .await?
+            .exchange(request, None)
+            .await?
+            .status)
     })
     .await
 }
@@ -226,7 +215,7 @@ impl Client {
                     }
                 }
             }
-            let mut fresh = Connection::open(&self.address, false).await?;
+            let mut fresh = Connection::open(&self.address, Answerer::Anybody).await?;
             let answer = fresh.exchange(request, Some(max_body)).await?;
             self.kept = Some(fresh);
             Ok(answer)
@@ -267,12 +256,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    async fn open(address: &Address, is_drainit: bool) -> Result<Self, RequestError> {
+    async fn open(address: &Address, from: Answerer) -> Result<Self, RequestError> {
         match address {
             Address::Tcp(address) => {
                 Self::over(TcpStream::connect(address).await.map_err(RequestError::Io)?).await
             }
-            Address::Unix(path) => Self::over(connect_unix(path, is_drainit).await?).await,
+            Address::Unix(path) => Self::over(connect_unix(path, from).await?).await,
         }
     }
 
@@ -304,7 +293,7 @@ impl Connection {
     }
 }
 
-async fn connect_unix(path: &Path, is_drainit: bool) -> Result<UnixStream, RequestError> {
+async fn connect_unix(path: &Path, from: Answerer) -> Result<UnixStream, RequestError> {
     let is_abstract = private_socket::is_abstract(path);
     let connected = if is_abstract {
         connect_among_others(path).await
@@ -315,7 +304,7 @@ async fn connect_unix(path: &Path, is_drainit: bool) -> Result<UnixStream, Reque
     let stream = connected.map_err(RequestError::Io)?;
     // Everybody could take an abstract name, and whoever may change the directory of a path could
     // put a socket there, so drainit must prove its identity.
-    if is_abstract || is_drainit {
+    if is_abstract || from == Answerer::Drainit {
         let server = private_socket::peer(&stream).map_err(RequestError::Io)?;
         private_socket::check_server(path, server).map_err(RequestError::Untrusted)?;
     }
@@ -361,7 +350,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(500);
 
     async fn get(server: &Server) -> Result<Response, RequestError> {
-        request(&server.address, Method::GET, "/x?y=1", LIMIT, 1000).await
+        request((&server.address, Answerer::Anybody), Method::GET, "/x?y=1", LIMIT, 1000).await
     }
 
     #[tokio::test]
@@ -400,12 +389,16 @@ mod tests {
     #[tokio::test]
     async fn connect_error_is_described() {
         let address = Server::tcp_refusing();
-        let error = request(&address, Method::GET, "/", LIMIT, 10).await.unwrap_err();
+        let error =
+            request((&address, Answerer::Anybody), Method::GET, "/", LIMIT, 10).await.unwrap_err();
         assert_eq!(error.to_string(), "connection refused");
         let address = Address::Unix("/nonexistent/admin.sock".into());
-        let error = request(&address, Method::GET, "/", LIMIT, 10).await.unwrap_err();
+        let error =
+            request((&address, Answerer::Anybody), Method::GET, "/", LIMIT, 10).await.unwrap_err();
         assert_eq!(error.to_string(), "no such file or directory");
-        let error = request(&address, Method::GET, "/a b", LIMIT, 10).await.unwrap_err();
+        let error = request((&address, Answerer::Anybody), Method::GET, "/a b", LIMIT, 10)
+            .await
+            .unwrap_err();
         assert_eq!(error.to_string(), "\"/a b\" is not a valid request path");
     }
 

@@ -12,7 +12,7 @@ use crate::cli::control_address;
 use crate::cli::control_address::{Found, Whom, for_operator};
 use crate::cli::fail;
 use crate::config::Address;
-use crate::http::{RequestError, Response, ask_drainit};
+use crate::http::{Answerer, RequestError, Response, request};
 use crate::os::private_socket;
 use crate::types::{exit_code, harmless, harmless_lines};
 
@@ -71,7 +71,8 @@ pub(super) async fn ask(
     path: &str,
     limit: Duration,
 ) -> Result<Vec<u8>, String> {
-    let answer = ask_drainit(&found.address, method, path, limit, MAX_ANSWER).await;
+    let answer =
+        request((&found.address, Answerer::Drainit), method, path, limit, MAX_ANSWER).await;
     answer_of(answer, path, found)
 }
 

@@ -14,7 +14,7 @@ use crate::cli::ask::{MAX_ANSWER, is_cut_off, is_unreachable, run, why_unreachab
 use crate::cli::control_address;
 use crate::cli::control_address::{Found, Whom};
 use crate::config::Address;
-use crate::http::{RequestError, Response, ask_drainit};
+use crate::http::{Answerer, RequestError, Response, request};
 
 /// The time limit of one request.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -93,7 +93,7 @@ async fn wait(address: &Address) -> Result<(), String> {
 }
 
 async fn send(address: &Address, method: Method, path: &str) -> Result<Response, RequestError> {
-    ask_drainit(address, method, path, LIMIT, MAX_ANSWER).await
+    request((address, Answerer::Drainit), method, path, LIMIT, MAX_ANSWER).await
 }
 
 /// Whether the drain is done, and the time until the deadline; `None` if there is no deadline, or

@@ -15,7 +15,7 @@ use crate::cli::ask::{block_on, why_unreachable};
 use crate::cli::control_address;
 use crate::cli::control_address::{Found, Whom};
 use crate::config::HttpTarget;
-use crate::http::{RequestError, Response, ask_drainit, request};
+use crate::http::{Answerer, RequestError, Response, request};
 use crate::load::values;
 use crate::types::{exit_code, harmless, human};
 
@@ -75,10 +75,8 @@ async fn ask(args: &HealthArgs, timeout: Duration) -> (String, u8) {
         Err(refusal) => return refusal,
     };
     let address = found.address.clone();
-    let answer = match args.url {
-        Some(_) => request(&address, Method::GET, &path, timeout, MAX_ANSWER).await,
-        None => ask_drainit(&address, Method::GET, &path, timeout, MAX_ANSWER).await,
-    };
+    let from = if args.url.is_some() { Answerer::Anybody } else { Answerer::Drainit };
+    let answer = request((&address, from), Method::GET, &path, timeout, MAX_ANSWER).await;
     let doubt =
         answer.as_ref().err().map(|error| why_unreachable(error, &found)).unwrap_or_default();
     judge(answer, &HttpTarget { address, path }, &doubt)

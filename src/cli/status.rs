@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::cli::ask::{LIMIT, MAX_ANSWER, answer_of, is_cut_off, is_unreachable, query, run};
 use crate::cli::control_address::{Found, Whom};
 use crate::cli::print;
-use crate::http::ask_drainit;
+use crate::http::{Answerer, request};
 use crate::os::descendants::{Stat, status_field};
 use crate::os::{Pid, private_socket, sys};
 use crate::plan::text::cut_to as cut;
@@ -84,7 +84,8 @@ async fn show(
     again: bool,
 ) -> Result<Option<String>, String> {
     let path = format!("/v1/status?{}", query(&args.names)?.join("&"));
-    let answer = ask_drainit(&found.address, Method::GET, &path, LIMIT, MAX_ANSWER).await;
+    let answer =
+        request((&found.address, Answerer::Drainit), Method::GET, &path, LIMIT, MAX_ANSWER).await;
     if again && answer.as_ref().is_err_and(|error| is_unreachable(error) || is_cut_off(error)) {
         return Ok(None);
     }

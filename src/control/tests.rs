@@ -15,7 +15,7 @@ use crate::config::{Address, Control, ControlSocket};
 use crate::control::testing::CountingSupervisor;
 use crate::control::*;
 use crate::http;
-use crate::http::request;
+use crate::http::{Answerer, request};
 use crate::os::stale_socket;
 use crate::testing::temp_dir::TempDir;
 
@@ -62,9 +62,12 @@ impl Rig {
         // Everything here runs in one thread, and the machine may be busy, so the limit is long.
         let limit = Duration::from_secs(60);
         let address = Address::Tcp(self.address);
-        let answer = request(&address, method.clone(), path, limit, 65536).await.unwrap();
+        let answer = request((&address, Answerer::Anybody), method.clone(), path, limit, 65536)
+            .await
+            .unwrap();
         let address = Address::Unix(self.socket.clone());
-        let same = request(&address, method, path, limit, 65536).await.unwrap();
+        let same =
+            request((&address, Answerer::Anybody), method, path, limit, 65536).await.unwrap();
         assert_eq!(answer, same);
         let http::Response { status, body } = answer;
         (status.as_u16(), String::from_utf8(body).unwrap())
@@ -106,7 +109,15 @@ async fn many_clients_take_a_bounded_share_of_the_thread() {
         for path in ["/metrics", "/readyz"].into_iter().cycle().take(CLIENTS as usize) {
             let address = address.clone();
             clients.spawn_local(async move {
-                request(&address, Method::GET, path, Duration::from_secs(60), 65536).await.unwrap()
+                request(
+                    (&address, Answerer::Anybody),
+                    Method::GET,
+                    path,
+                    Duration::from_secs(60),
+                    65536,
+                )
+                .await
+                .unwrap()
             });
         }
         while let Some(answer) = clients.join_next().await {
@@ -202,7 +213,8 @@ async fn drain_over_tcp_is_refused() {
             assert_eq!(status_of(&rig, &format!("{head}\r\n\r\n")).await, "403", "{head}");
         }
         let (limit, tcp) = (Duration::from_secs(2), Address::Tcp(rig.address));
-        let refused = request(&tcp, Method::POST, "/drain", limit, 65536).await.unwrap();
+        let refused =
+            request((&tcp, Answerer::Anybody), Method::POST, "/drain", limit, 65536).await.unwrap();
         let said = String::from_utf8(refused.body).unwrap();
         assert!(said.contains("only over the control socket"), "{said}");
         assert_eq!(rig.drains.get(), 0);
@@ -230,7 +242,8 @@ async fn oldest_connection_without_request_is_closed_at_the_bound() {
 async fn ask_socket(rig: &Rig, method: Method, path: &str) -> (u16, String) {
     let address = Address::Unix(rig.socket.clone());
     let limit = Duration::from_secs(10);
-    let answer = request(&address, method, path, limit, 1 << 20).await.unwrap();
+    let answer =
+        request((&address, Answerer::Anybody), method, path, limit, 1 << 20).await.unwrap();
     (answer.status.as_u16(), String::from_utf8(answer.body).unwrap())
 }
 

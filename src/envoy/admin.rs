@@ -13,7 +13,7 @@ use crate::core::envoy::sample::Sample;
 use crate::envoy::listeners::Uncounted;
 use crate::envoy::server_info::ServerInfo;
 use crate::envoy::stats::{self, ONLY_GAUGES, STATS_PATH};
-use crate::http::{Client, RequestError, request};
+use crate::http::{Answerer, Client, RequestError, request};
 use crate::os::on_thread::on_thread;
 
 /// The largest answer to a call, in bytes. Envoy sends a word or a sentence.
@@ -64,7 +64,8 @@ pub(crate) async fn is_unused(client: &mut Client, limit: Duration) -> Option<bo
 /// # Errors
 /// Fails if there is no answer with 200 within the limit.
 pub(crate) async fn post(admin: &Address, call: Call, limit: Duration) -> Result<(), RequestError> {
-    let answer = request(admin, Method::POST, call.path(), limit, MAX_REPLY).await?;
+    let answer =
+        request((admin, Answerer::Anybody), Method::POST, call.path(), limit, MAX_REPLY).await?;
     answer.into_ok_body().map(drop)
 }
 
