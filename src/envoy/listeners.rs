@@ -58,6 +58,8 @@ pub(crate) struct Listener {
     pub(crate) statistics: Vec<String>,
     /// The `stat_prefix` of its connection managers.
     pub(crate) managers: Vec<String>,
+    /// Whether it has a TCP proxy.
+    pub(crate) is_tcp: bool,
 }
 
 impl Uncounted {
@@ -182,27 +184,29 @@ pub(crate) fn parse(dump: &Value, list: &List) -> Vec<Listener> {
         if let (true, Some(port)) = (statistics.is_empty(), socket["port_value"].as_u64()) {
             statistics.push(statistic(&format!("{}:{port}", text(&socket["address"]))));
         }
-        let mut managers = Vec::new();
+        let (mut managers, mut proxies) = (Vec::new(), Vec::new());
         for chains in [&listener["filter_chains"], &listener["default_filter_chain"]] {
-            find_managers(chains, &mut managers);
+            find_filters(".HttpConnectionManager", chains, &mut managers);
+            find_filters(".TcpProxy", chains, &mut proxies);
         }
+        let is_tcp = !proxies.is_empty() && listener["internal_listener"].is_null();
         let is_inbound = listener["traffic_direction"] == "INBOUND";
-        Listener { name, is_inbound, statistics, managers }
+        Listener { name, is_inbound, statistics, managers, is_tcp }
     };
     configs.iter().filter(|config| !config.is_null()).map(listener).collect()
 }
 
-/// Collects the `stat_prefix` of every connection manager below a part of a listener.
-fn find_managers(part: &Value, found: &mut Vec<String>) {
+/// Collects the `stat_prefix` of every filter of a kind below a part of a listener.
+fn find_filters(kind: &str, part: &Value, found: &mut Vec<String>) {
     match part {
-        Value::Array(items) => items.iter().for_each(|item| find_managers(item, found)),
+        Value::Array(items) => items.iter().for_each(|item| find_filters(kind, item, found)),
         Value::Object(fields) => {
-            let kind = fields.get("@type").and_then(Value::as_str).unwrap_or_default();
-            if kind.ends_with(".HttpConnectionManager") {
+            let of = fields.get("@type").and_then(Value::as_str).unwrap_or_default();
+            if of.ends_with(kind) {
                 let prefix = fields.get("stat_prefix").and_then(Value::as_str);
                 found.extend(prefix.map(statistic));
             } else {
-                fields.values().for_each(|field| find_managers(field, found));
+                fields.values().for_each(|field| find_filters(kind, field, found));
             }
         }
         _ => {}

@@ -22,8 +22,8 @@ use nix::sys::stat::{FileStat, SFlag};
 use nix::unistd::AccessFlags;
 
 use crate::config::{
-    Account, Address, Config, DrainMethod, HeaderValue, LogFile, LogMode, OnlyIf, Probe, Process,
-    ProcessKind, Render, User, Variable,
+    Account, Address, Config, DrainMethod, DrainUntil, EnvoyDrain, HeaderValue, LogFile, LogMode,
+    OnlyIf, Probe, Process, ProcessKind, Render, User, Variable,
 };
 use crate::load::at_start;
 use crate::load::bootstrap;
@@ -185,7 +185,7 @@ impl<'a> Checker<'a> {
                     }
                 }
             }
-            Some(DrainMethod::Envoy(envoy)) => self.envoy(index, process, &envoy.admin, of_program),
+            Some(DrainMethod::Envoy(envoy)) => self.envoy(index, process, envoy, of_program),
             _ => {}
         }
     }
@@ -219,7 +219,8 @@ impl<'a> Checker<'a> {
 
     /// Compares a drain with Envoy's own config: the address of the admin, and the time of the
     /// drain.
-    fn envoy(&mut self, index: usize, process: &Process, admin: &Address, severity: Severity) {
+    fn envoy(&mut self, index: usize, process: &Process, drain: &EnvoyDrain, severity: Severity) {
+        let admin = &drain.admin;
         let Some(path) = bootstrap::config_file(process, &[]) else { return };
         let is_rendered = process.render.iter().any(|render| render.to == path);
         if is_rendered || !self.is_here(&path) {
@@ -240,6 +241,20 @@ impl<'a> Checker<'a> {
                      `reject_all` in `{path}`, line {line}, turns off Envoy's statistics"
                 ),
                 help: "remove it, or write an `exclusion_list` without `listener.` and `http.`".to_owned(),
+            });
+        }
+        if drain.until == DrainUntil::Requests
+            && let Some(line) = bootstrap::tcp_proxy(&path, drain)
+        {
+            let (path, name) = (path.display(), &process.name);
+            self.result.findings.push(Finding {
+                at: (Some(index), "drain"),
+                severity: Severity::Warning,
+                message: format!(
+                    "the drain of `{name}` cuts TCP connections: `until: requests` counts HTTP requests only, and \
+                     `{path}`, line {line}, has a TCP proxy"
+                ),
+                help: "remove `until`, or name the listener in `ignore_listeners` if its connections may be cut".to_owned(),
             });
         }
         let time = process.drain.as_ref().map_or(Duration::ZERO, |drain| drain.time);

@@ -411,6 +411,26 @@ fn an_envoy_without_statistics_is_reported() {
     assert!(said.contains("`DIR/envoy.yaml`, line 2"), "{said}");
 }
 
+// holds: C790
+#[test]
+fn tcp_connections_beside_a_drain_that_counts_requests_are_reported() {
+    let dir = image();
+    let admin = "admin: {address: {socket_address: {port_value: 9901}}}";
+    let filter = "{typed_config: {'@type': type.googleapis.com/x.v3.TcpProxy}}";
+    let listener = format!("static_resources: {{listeners: [{{name: db, f: [{filter}]}}]}}");
+    dir.file("envoy.yaml", 0o644, format!("{admin}\n{listener}\n"));
+    let with = |drain: &str| {
+        let drain = format!("{{envoy: {{admin: 'http://127.0.0.1:9901', {drain}}}}}");
+        let process = format!("{{command: [good, -c, DIR/envoy.yaml], drain: {drain}}}");
+        found(&dir, &format!("processes: {{a: {process}}}"), &[])
+    };
+    let wrong = "W the drain of `a` cuts TCP connections: `until: requests` counts HTTP requests only, and \
+                 `DIR/envoy.yaml`, line 2, has a TCP proxy";
+    assert_eq!(with("until: requests"), [wrong]);
+    assert_eq!(with("until: requests, ignore_listeners: [db]"), [""; 0]);
+    assert_eq!(with("until: connections"), [""; 0]);
+}
+
 // holds: C683
 #[test]
 fn drain_shorter_than_envoy_timeout_is_reported() {

@@ -72,7 +72,13 @@ fn idle_connections_hold_a_drain_unless_only_requests_count() {
     for (drain, change, asks, least, why) in [
         ("time: 2s, min: 1s", None, true, 2000, "1 connection still open"),
         ("time: 2s, min: 1s", Some(with_filter), false, 2000, "1 connection still open"),
-        ("time: 9s, min: 1s, until: requests", None, true, 1000, "no request in flight"),
+        (
+            "time: 9s, min: 1s, until: requests",
+            None,
+            true,
+            1000,
+            "no request in flight; connections 1 at the start, 1 cut at the end",
+        ),
     ] {
         let change = change.unwrap_or(|_| {});
         let Some((drainit, address)) =
@@ -88,6 +94,24 @@ fn idle_connections_hold_a_drain_unless_only_requests_count() {
         let ended = drainit.stop();
         ended.assert_code(0).assert_stopped_within(ms(least)..LATE).assert_line(why);
     }
+}
+
+// holds: C790
+#[test]
+fn a_tcp_proxy_beside_a_drain_that_counts_requests_is_named() {
+    let with_proxy: fn(&mut Value) = |config| {
+        let kind = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+        let listeners = config["static_resources"]["listeners"].as_array_mut().unwrap();
+        let proxy = json!({"@type": kind, "stat_prefix": "db", "cluster": "upstream"});
+        let filters = json!([{"filters": [{"name": "tcp", "typed_config": proxy}]}]);
+        let address = json!({"pipe": {"path": "@db"}});
+        listeners.push(json!({"name": "db", "address": address, "filter_chains": filters}));
+    };
+    let drain = "time: 2s, min: 1s, until: requests";
+    let envoy = RealEnvoy { drain, change: with_proxy, ..RealEnvoy::default() };
+    let Some((drainit, _)) = envoy.start() else { return };
+    drainit.wait_for_line("router: its drain cuts TCP connections: .* \\(db\\)");
+    drainit.stop().assert_code(0);
 }
 
 pub(super) fn has_request(drainit: &Running) -> bool {

@@ -23,9 +23,12 @@ pub(super) struct Facts {
     pub(super) sample: Option<(Sample, Duration)>,
     /// Whether Envoy has a listener for clients.
     pub(super) serves: Option<bool>,
-    /// All listeners, for a drain of the inbound listeners only. A drain of all listeners does not
-    /// need this list.
+    /// All listeners, for a drain of the inbound listeners only or one that counts requests. Other
+    /// drains do not need this list.
     pub(super) listeners: Option<Vec<Listener>>,
+    /// The names of the listeners that a drain which counts requests ignores, as statistics have
+    /// them.
+    pub(super) ignored: Vec<String>,
     /// Words of `ignore_listeners` that match no listener.
     pub(super) not_there: Vec<String>,
     /// The names that Envoy's statistics have for its listeners. The finding about the words in
@@ -60,7 +63,8 @@ impl Facts {
         let all = [
             self.refusal(),
             self.slowness(target),
-            self.nothing_inbound(),
+            self.nothing_inbound(target),
+            self.tcp_connections(target),
             self.unknown_ignored_listeners(),
             self.missing_statistics(target),
             self.late_answers(target),
@@ -98,8 +102,28 @@ impl Facts {
         ))
     }
 
-    fn nothing_inbound(&self) -> Option<String> {
-        let listeners = self.listeners.as_ref().filter(|_| self.serves == Some(true))?;
+    /// The finding that a drain until no request is in flight cuts the connections of a TCP proxy.
+    fn tcp_connections(&self, target: &PreflightTarget) -> Option<String> {
+        let is_cut = |listener: &&Listener| {
+            let names = [&listener.name].into_iter().chain(&listener.statistics);
+            let is_drained = target.direction == Direction::All || listener.is_inbound;
+            listener.is_tcp && is_drained && !names.into_iter().any(|it| self.ignored.contains(it))
+        };
+        let listeners = self.listeners.iter().flatten().filter(is_cut);
+        let names: Vec<_> = listeners.map(|listener| named(&listener.name)).collect();
+        (target.until == DrainUntil::Requests && !names.is_empty()).then(|| {
+            format!(
+                "its drain cuts TCP connections: `until: requests` counts HTTP requests only, and a \
+                 TCP proxy has listeners ({}); remove `until`, or name them in `ignore_listeners` if \
+                 their connections may be cut",
+                names.join(", ")
+            )
+        })
+    }
+
+    fn nothing_inbound(&self, target: &PreflightTarget) -> Option<String> {
+        let is_moot = self.serves != Some(true) || target.direction == Direction::All;
+        let listeners = self.listeners.as_ref().filter(|_| !is_moot)?;
         let is_moot = listeners.is_empty() || listeners.iter().any(|listener| listener.is_inbound);
         (!is_moot).then(|| {
             let names = listeners.iter().map(|listener| named(&listener.name));
@@ -275,6 +299,31 @@ mod tests {
             "`direction: inbound` drains nothing: none of its listeners (out, without a name) has";
         assert!(none[0].starts_with(expected), "{none:?}");
         assert!(with("15s", Vec::new()).findings(&target).is_empty(), "no listener yet");
+    }
+
+    // holds: C790
+    #[test]
+    fn tcp_proxy_beside_a_count_of_requests_is_found() {
+        let target = PreflightTarget { until: DrainUntil::Requests, ..target(true) };
+        let listener = |name: &str, is_inbound| Listener {
+            name: name.to_owned(),
+            is_tcp: true,
+            is_inbound,
+            statistics: vec!["0.0.0.0_5432".to_owned()],
+            ..Listener::default()
+        };
+        let web = Listener { name: "web".to_owned(), ..Listener::default() };
+        let listeners = Some(vec![listener("db", false), web, listener("", true)]);
+        let facts = Facts { listeners, sample: None, ..healthy() };
+        let found = facts.findings(&target);
+        assert!(found[0].contains("TCP proxy has listeners (db, without a name); "), "{found:?}");
+        let inbound = PreflightTarget { direction: Direction::Inbound, ..target.clone() };
+        let found = facts.findings(&PreflightTarget { fail_healthcheck: true, ..inbound });
+        assert!(found[0].contains("has listeners (without a name); "), "{found:?}");
+        let of_connections = PreflightTarget { until: DrainUntil::Connections, ..target.clone() };
+        assert!(facts.findings(&of_connections).is_empty());
+        let ignored = Facts { ignored: vec!["0.0.0.0_5432".to_owned()], ..facts };
+        assert!(ignored.findings(&target).is_empty());
     }
 
     #[test]

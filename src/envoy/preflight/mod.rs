@@ -113,13 +113,17 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
     let list = ok_text(&mut client, LISTENERS, patience).await;
     facts.serves = list.as_deref().map(serves_clients);
     let list = List::new(list.as_deref().unwrap_or_default());
-    if target.direction == Direction::Inbound {
-        let listeners = dump(&mut client, &list, patience).await;
-        match listeners {
+    let is_inbound = target.direction == Direction::Inbound;
+    if is_inbound || target.until == DrainUntil::Requests {
+        match dump(&mut client, &list, patience).await {
             Ok(listeners) => facts.listeners = Some(listeners),
-            Err(RequestError::Status(StatusCode::FORBIDDEN)) => facts.refused.push("/config_dump"),
+            Err(RequestError::Status(StatusCode::FORBIDDEN)) if is_inbound => {
+                facts.refused.push("/config_dump");
+            }
             Err(_) => {}
         }
+        let of = |word: &String| statistics_of(word, &list);
+        facts.ignored = target.ignored.iter().flat_map(of).collect();
     }
     if !target.ignored.is_empty() && facts.serves == Some(true) {
         let stats = ok_text(&mut client, STATS_PATH, patience).await;

@@ -125,7 +125,8 @@ pub struct EnvoyDrain {
     #[key(default = "true")]
     pub fail_healthcheck: bool,
     /// The drain is over when there are no open connections, or no requests in flight.
-    /// <!-- C383 --> `requests` is for clients that never close their connection.
+    /// <!-- C383 --> `requests` is for clients that never close their connection; it cuts
+    /// connections of a TCP proxy, which drainit warns of. <!-- C790 -->
     /// Example: `until: requests`
     #[key(default = "connections")]
     pub until: DrainUntil,

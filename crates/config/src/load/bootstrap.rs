@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::{Address, EnvoyFlags, Process};
+use crate::config::{Address, Direction, EnvoyDrain, EnvoyFlags, Process};
 use crate::load::diagnostics::problems::Problems;
 use crate::load::source::{AT_START, Source};
 use crate::load::yaml;
@@ -97,6 +97,31 @@ pub fn rejects_statistics(path: &Path) -> Option<usize> {
     (all.scalar() == Some("true")).then(|| all.span.line())
 }
 
+/// The line of the first TCP proxy in a listener that a drain counts, from 1. `None` if there is none,
+/// or if the file cannot be read.
+pub fn tcp_proxy(path: &Path, drain: &EnvoyDrain) -> Option<usize> {
+    fn line(node: &Node) -> Option<usize> {
+        let kind = get(node, &["@type"]).and_then(|kind| kind.scalar());
+        if kind.is_some_and(|kind| kind.ends_with(".TcpProxy")) {
+            return Some(node.span.line());
+        }
+        node.inner().find_map(|inner| line(inner))
+    }
+    let config = read(path)?;
+    let counts = |listener: &Node| {
+        let has = |key: &str, matches: &dyn Fn(&str) -> bool| {
+            get(listener, &[key]).and_then(|node| node.scalar()).is_some_and(matches)
+        };
+        let is_ignored = |name: &str| drain.ignore_listeners.iter().any(|it| it == name);
+        let is_inbound = has("traffic_direction", &|direction| direction == "INBOUND");
+        (drain.direction != Some(Direction::Inbound) || is_inbound)
+            && !["name", "stat_prefix"].iter().any(|key| has(key, &is_ignored))
+            && get(listener, &["internal_listener"]).is_none()
+    };
+    let listeners = get(&config, &["static_resources", "listeners"])?;
+    listeners.inner().filter(|listener| counts(listener)).find_map(|listener| line(listener))
+}
+
 /// Whether this config of an Envoy has a UDP address, which HTTP/3 needs.
 pub fn has_udp(path: &Path) -> bool {
     fn is_in(node: &Node) -> bool {
@@ -116,6 +141,7 @@ fn read(path: &Path) -> Option<Rc<Node>> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::config::{DrainTimes, DrainUntil};
     use crate::testing::temp_dir::TempDir;
 
     #[test]
@@ -152,6 +178,37 @@ mod tests {
         {
             assert_eq!(line(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn tcp_proxies_are_found_in_listeners_that_count() {
+        let dir = TempDir::new();
+        let line = |listener: &str, drain: &EnvoyDrain| {
+            let filter =
+                "filters: [{typed_config: {'@type': type.googleapis.com/envoy.x.v3.TcpProxy}}]";
+            let text = format!(
+                "static_resources:\n  listeners:\n  - name: web\n  - name: db\n    {listener}\n    \
+                 filter_chains: [{{{filter}}}]\n"
+            );
+            tcp_proxy(&dir.write("envoy.yaml", text.as_bytes()), drain)
+        };
+        let all = EnvoyDrain {
+            admin: Address::Unix("/a".into()),
+            fail_healthcheck: true,
+            until: DrainUntil::Requests,
+            exit_at: 0,
+            direction: None,
+            ignore_listeners: Vec::new(),
+            times: DrainTimes::default(),
+        };
+        let inbound = EnvoyDrain { direction: Some(Direction::Inbound), ..all.clone() };
+        let ignored = EnvoyDrain { ignore_listeners: vec!["db".to_owned()], ..all.clone() };
+        assert_eq!(line("", &all), Some(6));
+        assert_eq!(line("internal_listener: {}", &all), None);
+        assert_eq!(line("", &inbound), None);
+        assert_eq!(line("traffic_direction: INBOUND", &inbound), Some(6));
+        assert_eq!(line("", &ignored), None);
+        assert_eq!(tcp_proxy(&dir.write("envoy.yaml", b"a: {'@type': x.TcpProxy}"), &all), None);
     }
 
     #[test]

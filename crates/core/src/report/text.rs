@@ -3,6 +3,7 @@
 use core::fmt::Write as _;
 use core::time::Duration;
 
+use crate::event::Unit;
 use crate::prelude::*;
 use crate::report::history::{Drain, History, Stop};
 use crate::report::{Journal, messages};
@@ -65,6 +66,10 @@ impl Drain {
         // If the last poll was made before the end of the drain, nobody knows what happened between
         // the poll and the end.
         let (at, cut) = match age {
+            // Connections do not hold such a drain, so this line says that the stop cuts them.
+            None if last.unit == Unit::Requests && connections.end > Some(0) => {
+                ("cut at the end".to_owned(), "cut")
+            }
             None => ("at the end".to_owned(), "cut"),
             Some(age) => (
                 format!("when last seen {} before the end", human(age)),
