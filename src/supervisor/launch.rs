@@ -17,6 +17,7 @@ use crate::config::{
 use crate::http::describe_io;
 use crate::load::Environment;
 use crate::load::at_start;
+use crate::load::source::Source;
 use crate::logging::Output;
 use crate::logging::capture::{OutputCapture, forms, give_to};
 use crate::logging::split::Form;
@@ -89,24 +90,32 @@ pub(crate) fn base_environment(config: &Config) -> Vec<(OsString, OsString)> {
 }
 
 /// Reads the values that a process needs at its start, and returns its definition with these
-/// values; `None` if the process needs no such values. Without `env`, only looks its user up.
+/// values; `None` if the process needs no such values. Without `env`, only looks its user up. Also
+/// reads the templates of the process if it `renders` them.
 pub(crate) fn with_values(
     process: &Process,
     env: Option<&[(String, String)]>,
-) -> Result<Option<Process>, StartError> {
-    let env = env.filter(|_| process.environment.iter().any(|one| one.file().is_some()));
+    renders: bool,
+) -> Result<(Option<Process>, Vec<Source>), StartError> {
+    let reads = process.environment.iter().any(|one| one.file().is_some());
+    let renders = if renders { &process.render[..] } else { &[] };
+    let env = env.filter(|_| reads || !renders.is_empty());
     if env.is_none() && !needs_user(process) {
-        return Ok(None);
+        return Ok((None, Vec::new()));
     }
     let user = process.user.as_ref().map(at_start::account).transpose();
     let mut with_values =
         Process { user: user.map_err(StartError::Unprepared)?, ..process.clone() };
+    let mut templates = Vec::new();
     if let Some(env) = env {
-        wipe_from_now_on();
-        with_values.environment = at_start::variables(process, env, &Environment::from_process())
-            .map_err(StartError::Unprepared)?;
+        if reads {
+            wipe_from_now_on();
+        }
+        (with_values.environment, templates) =
+            at_start::values(process, env, &Environment::from_process(), renders)
+                .map_err(StartError::Unprepared)?;
     }
-    Ok(Some(with_values))
+    Ok((Some(with_values), templates))
 }
 
 /// Whether the user of a process has to be looked up.
@@ -119,10 +128,14 @@ pub(crate) fn user_of(process: &Process) -> Option<&User> {
     process.user.as_ref().and_then(Account::found)
 }
 
-/// Writes the files of `render` with the variables of the process. `process` already has the values
-/// that are read at its start.
-pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result<(), StartError> {
-    if process.render.is_empty() {
+/// Writes the files of `render` from their templates with the variables of the process. `process`
+/// already has the values that are read at its start.
+pub(crate) fn render(
+    process: &Process,
+    templates: &[Source],
+    base: &[(OsString, OsString)],
+) -> Result<(), StartError> {
+    if templates.is_empty() {
         return Ok(());
     }
     let text = |(name, value): (OsString, OsString)| {
@@ -130,9 +143,9 @@ pub(crate) fn render(process: &Process, base: &[(OsString, OsString)]) -> Result
     };
     let environment: Environment =
         environment(base, Some(process)).into_iter().filter_map(text).collect();
-    for Render { from, to, mode } in &process.render {
-        let rendered =
-            at_start::render(from, process.share, &environment).map_err(StartError::Unprepared)?;
+    for (Render { from, to, mode }, template) in process.render.iter().zip(templates) {
+        let rendered = at_start::render(template, process.share, &environment)
+            .map_err(StartError::Unprepared)?;
         for warning in rendered.warnings {
             tracing::warn!("{}: {}", process.name, harmless(&warning));
         }

@@ -75,10 +75,11 @@ impl Preparation {
             launch::check_sockets(process, own)?;
         }
         launch::remove_sockets(&process.name, &self.stale, own);
-        let with_values = launch::with_values(process, self.values.as_deref())?;
+        let (with_values, templates) =
+            launch::with_values(process, self.values.as_deref(), self.renders.is_some())?;
         let wanted = with_values.as_ref().unwrap_or(process);
         if let Some(base) = self.renders {
-            launch::render(wanted, &base)?;
+            launch::render(wanted, &templates, &base)?;
         }
         let log = match &process.log.mode {
             LogMode::File(WantedLog { path, .. }) if self.opens_log => {

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::config::{Account, Header, HeaderValue, Process, Share, ValueFile, Variable};
+use crate::config::{Account, Header, HeaderValue, Process, Render, Share, ValueFile, Variable};
 use crate::load::accounts::Accounts;
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::env_file;
@@ -24,16 +24,28 @@ const MOST_RENDERED: usize = 4 * 1024 * 1024;
 /// For one template, at most this many unset variables are reported.
 const MAX_UNSET: usize = 10;
 
-/// Returns the variables of a process, and reads those that are in files.
+/// Returns the variables of a process, of which it reads those that are in files, and the templates
+/// of these files. All files are of one moment.
 ///
 /// # Errors
-/// Says why a variable cannot be read.
-pub fn variables(
+/// Says why a file cannot be read.
+pub fn values(
     process: &Process,
     env: &[(String, String)],
     container: &Environment,
-) -> Result<Vec<Variable>, String> {
-    together(|reads| variables_once(process, env, container, reads))
+    templates: &[Render],
+) -> Result<(Vec<Variable>, Vec<Source>), String> {
+    let template = |render: &Render, reads: &Reads| {
+        reads.read(&render.from, &AT_START).map_err(|why| {
+            let missing = "let one of its dependencies write the file";
+            unreadable("template", &render.from, why, missing)
+        })
+    };
+    together(|reads| {
+        let variables = variables(process, env, container, reads)?;
+        let all = templates.iter().map(|render| template(render, reads)).collect::<Result<_, _>>();
+        Ok((variables, all?))
+    })
 }
 
 /// Calls `read` until all files that it reads are of one moment: a password belongs to the user's
@@ -42,7 +54,7 @@ fn together<T>(read: impl FnMut(&Reads) -> Result<T, String>) -> Result<T, Strin
     of_one_moment(read).unwrap_or_else(|(path, why)| Err(unreadable("", &path, why, "")))
 }
 
-fn variables_once(
+fn variables(
     process: &Process,
     env: &[(String, String)],
     container: &Environment,
@@ -82,6 +94,22 @@ fn variables_once(
         }
     }
     Ok(out)
+}
+
+/// Reads the variables of a container from a file that has the format of an `env_file`.
+///
+/// # Errors
+/// Says why they cannot be read.
+pub fn variables_of(path: &Path, container: &Environment) -> Result<Vec<(String, String)>, String> {
+    let source = Source::read_within(path, &AT_START)
+        .map_err(|why| unreadable("`--env-file`", path, why, "correct the path"))?;
+    let mut found = Vec::new();
+    env_file(&source, &mut Variables::new(container), &mut found)?;
+    let pair = |variable| match variable {
+        Variable::Set { name, value } => Some((name, value)),
+        _ => None,
+    };
+    Ok(found.into_iter().filter_map(pair).collect())
 }
 
 /// Looks up the user of a process.
@@ -178,21 +206,23 @@ pub struct Rendered {
     pub warnings: Vec<String>,
 }
 
-/// Reads a template, and replaces its variables by their values.
+/// Replaces the variables of a template by their values.
 ///
 /// # Errors
-/// Says why the template cannot be read or expanded.
-pub fn render(from: &Path, share: Share, environment: &Environment) -> Result<Rendered, String> {
-    let source = Source::read_within(from, &AT_START).map_err(|why| {
-        unreadable("template", from, why, "let one of its dependencies write the file")
-    })?;
+/// Says why the template cannot be expanded.
+pub fn render(
+    source: &Source,
+    share: Share,
+    environment: &Environment,
+) -> Result<Rendered, String> {
+    let from = &source.path;
     let mut variables = Variables::new(environment);
     variables.set_share(Some(share));
     let at = |at: usize| {
         let place = source.place(0, at);
         format!("template {}, line {}", quoted(from), place.line())
     };
-    let expanded = expand_template(&source, &variables).map_err(|malformed| {
+    let expanded = expand_template(source, &variables).map_err(|malformed| {
         format!("{}: {}; {}", at(malformed.at), malformed.message, malformed.help)
     })?;
     let unset = expanded.unset.iter().take(MAX_UNSET);

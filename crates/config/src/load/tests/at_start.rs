@@ -4,11 +4,13 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{lines, problems, problems_in, process_with};
-use crate::config::{Process, Render, Share};
+use crate::config::{Process, Render, Share, Variable};
 use crate::load::at_start;
+use crate::load::at_start::Rendered;
 use crate::load::testing::{config, load, variables};
 use crate::load::{Diagnostic, Environment, load as load_files};
 use crate::testing::temp_dir::TempDir;
@@ -23,10 +25,62 @@ fn at_start(keys: &str, container: &[(&str, &str)]) -> Result<Vec<String>, Strin
     let mut process = Process::clone(&config.processes[0]);
     let start = Instant::now();
     let env = [("DEFAULT".to_owned(), "d".to_owned())];
-    let found = at_start::variables(&process, &env, &container.iter().copied().collect());
+    let found = at_start::values(&process, &env, &container.iter().copied().collect(), &[]);
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-    process.environment = found?;
+    process.environment = found?.0;
     Ok(variables(&process))
+}
+
+/// Reads a template, and replaces its variables by their values.
+fn render_file(from: impl AsRef<Path>, environment: &Environment) -> Result<Rendered, String> {
+    let (from, to) = (from.as_ref().to_owned(), "/to".into());
+    let render = [Render { from, to, mode: 0o600 }];
+    let (_, templates) = at_start::values(&process(""), &[], environment, &render)?;
+    let share = Share { stop: Duration::from_millis(7900), ..Share::default() };
+    at_start::render(&templates[0], share, environment)
+}
+
+// holds: C792
+#[test]
+fn a_template_is_of_the_same_moment_as_the_secret_in_it() {
+    let dir = TempDir::new();
+    for version in ["1", "2"] {
+        dir.file(&format!("{version}/secret"), 0o644, format!("S={version}"));
+        dir.file(&format!("{version}/template"), 0o644, format!("S={version}"));
+    }
+    symlink("1", dir.path("data")).unwrap();
+    let path = dir.path("data");
+    let secret = path.join("secret");
+    let keys = format!("env_file: [{{path: {}, read: start}}]", secret.display());
+    let process = process(&keys);
+    let render = [Render { from: path.join("template"), to: "/to".into(), mode: 0o600 }];
+    let starts = AtomicU32::new(0);
+    let all = 400;
+    let mut mixtures = 0;
+    std::thread::scope(|scope| {
+        // Replaces both files at once, as the kubelet does, during each second start.
+        scope.spawn(|| {
+            for swap in 1..all / 2 {
+                while starts.load(Ordering::Relaxed) < swap * 2 {
+                    std::thread::yield_now();
+                }
+                // The next start is at another place of its work each time.
+                (0..swap % 50 * 20).for_each(|_| std::hint::spin_loop());
+                symlink(if swap % 2 == 1 { "2" } else { "1" }, dir.path("new")).unwrap();
+                fs::rename(dir.path("new"), &path).unwrap();
+            }
+        });
+        for _ in 0..all {
+            let read = at_start::values(&process, &[], &Environment::default(), &render);
+            starts.fetch_add(1, Ordering::Relaxed);
+            let is_whole = read.is_ok_and(|(variables, templates)| match &variables[0] {
+                Variable::Set { value, .. } => *templates[0].text == format!("S={value}"),
+                _ => false,
+            });
+            mixtures += u32::from(!is_whole);
+        }
+    });
+    assert_eq!(mixtures, 0);
 }
 
 // holds: C265, C266, C267, C277
@@ -180,8 +234,7 @@ fn a_file_that_cannot_be_read_is_reported_at_once() {
             assert!(error.contains(expected) && error.contains("/drainit-"), "{keys}: {error}");
         }
         let start = Instant::now();
-        let error = at_start::render(Path::new(&path), Share::default(), &Environment::default())
-            .unwrap_err();
+        let error = render_file(&path, &Environment::default()).unwrap_err();
         assert!(error.contains(expected.split(';').next().unwrap()), "{path}: {error}");
         assert!(start.elapsed() < Duration::from_secs(5), "{path}: {:?}", start.elapsed());
     }
@@ -224,7 +277,7 @@ fn the_variables_of_an_env_file_are_unknown_behind_the_end() {
         let found = config.processes.iter().map(|process| {
             let mut process = Process::clone(process);
             process.environment =
-                at_start::variables(&process, &[], &Environment::default()).unwrap();
+                at_start::values(&process, &[], &Environment::default(), &[]).unwrap().0;
             variables(&process)
         });
         let expected: [&[&str]; 2] = [&["A=1", "B=none"], &["B=none", "C=none"]];
@@ -268,9 +321,7 @@ fn a_small_env_file_cannot_fill_the_memory() {
 fn templates_get_variables_and_errors_in_templates_have_a_place() {
     let dir = TempDir::new();
     let environment: Environment = [("A", "1"), ("EMPTY", "")].into_iter().collect();
-    let share = Share { stop: Duration::from_millis(7900), ..Share::default() };
-    let render =
-        |text: &str| at_start::render(&dir.write("t", text.as_bytes()), share, &environment);
+    let render = |text: &str| render_file(&dir.write("t", text.as_bytes()), &environment);
     let rendered = render("a ${A}\n$A $$x ${B:-b} ${EMPTY:-e}\n").unwrap();
     assert_eq!(rendered.text, "a 1\n$A $x b e\n");
     assert!(rendered.warnings.is_empty());
@@ -282,7 +333,7 @@ fn templates_get_variables_and_errors_in_templates_have_a_place() {
     assert!(render("\n${A").unwrap_err().contains("line 2: `${` without its `}`"));
     assert!(render("a\n\0").unwrap_err().contains("line 2, has a NUL byte"));
     let latin = dir.write("t", b"a\n\xe4");
-    let error = at_start::render(&latin, share, &environment).unwrap_err();
+    let error = render_file(&latin, &environment).unwrap_err();
     assert!(error.contains("line 2, is not UTF-8"), "{error}");
     let longest = 4 * 1024 * 1024;
     assert_eq!(render(&"x".repeat(longest)).unwrap().text.len(), longest);
@@ -292,9 +343,7 @@ fn templates_get_variables_and_errors_in_templates_have_a_place() {
     let long = "x".repeat(100_000);
     let environment: Environment = [("A", long.as_str())].into_iter().collect();
     let path = dir.write("t", "${A}".repeat(1000).as_bytes());
-    assert!(
-        at_start::render(&path, share, &environment).unwrap_err().contains("longer than 4194304")
-    );
+    assert!(render_file(&path, &environment).unwrap_err().contains("longer than 4194304"));
 }
 
 // holds: C459, C460
