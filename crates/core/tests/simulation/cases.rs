@@ -314,6 +314,39 @@ fn the_core_agrees_with_the_examples_of_the_page() {
     }
 }
 
+// holds: S280
+#[test]
+fn completed_oneshots_take_nothing_of_the_time_of_their_dependents() {
+    // A chain of three tasks, and behind it a server whose stop takes 6 s of a window of 8 s.
+    let mut spec = Spec { window: MS(8000), ..gateway() };
+    let task = ProcessSpec { oneshot: true, ..spec.processes[ENGINE.index()].clone() };
+    let server = ProcessId(3);
+    spec.processes = (0..4)
+        .map(|id| ProcessSpec {
+            oneshot: ProcessId(id) != server,
+            stop: Wait::new((ProcessId(id) == server).then_some(MS(6000))),
+            dependencies: (0..id)
+                .filter(|on| on + 1 == id)
+                .map(|on| (ProcessId(on), StartCondition::Completed))
+                .collect(),
+            dependents: (id + 1..4).take(1).map(ProcessId).collect(),
+            ..task.clone()
+        })
+        .collect();
+    spec.order = (0..4).map(ProcessId).collect();
+    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    play.at(0, Event::Start);
+    for id in 0..3 {
+        play.at(0, Event::Spawned(ProcessId(id)));
+        let next = Action::Spawn(ProcessId(id + 1));
+        assert_eq!(play.at(0, exited(ProcessId(id))), [next]);
+    }
+    play.at(0, Event::Spawned(server));
+    assert_eq!(play.at(1000, Event::Signal(Signal::TERM)), [Action::Unready, stop(server)]);
+    assert_eq!(wakes_at(&play), 7000);
+    assert_eq!(play.at(7000, Event::Tick), [Action::Kill(server)]);
+}
+
 // holds: S79
 #[test]
 fn a_drain_leaves_later_drains_their_min() {
