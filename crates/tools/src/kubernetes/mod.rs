@@ -14,6 +14,7 @@ mod grace;
 mod manifest;
 mod pre_stop;
 mod probes;
+mod script;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -216,9 +217,17 @@ impl Context<'_> {
     /// the same.
     fn must_run(&mut self, what: &str, command: &[Word], help: &str) {
         let Some(first) = command.first() else { return };
-        if let Some(why) = (self.find_program)(&first.text) {
-            let message = format!("{what} cannot run: {why}");
-            self.add(Severity::Error, first.span, message).help(help);
+        let mut programs = vec![Word { text: first.text.clone(), span: first.span }];
+        if let Some(script) = entry::script(command).filter(|_| entry::is_shell(&first.text)) {
+            let word = |program: &str| Word { text: program.to_owned(), span: script.span };
+            programs.extend(script::programs(&script.text).into_iter().map(word));
+        }
+        for program in programs {
+            if let Some(why) = (self.find_program)(&program.text) {
+                let message = format!("{what} cannot run: {why}");
+                self.add(Severity::Error, program.span, message).help(help);
+                return;
+            }
         }
     }
 

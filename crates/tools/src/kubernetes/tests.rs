@@ -936,6 +936,12 @@ fn a_program_that_is_not_in_the_image_is_reported() {
             with(MANIFEST, ready, "exec: {command: [curl, 'http://localhost:9902/readyz']}"),
             Some("18:45 E this probe cannot run: `curl` is nowhere"),
         ),
+        (hook("[sh, -c, 'drainit drain && curl x; [ -x /a ] && /a']"), None),
+        (
+            hook("[sh, -c, 'drainit drain; exec curl -f localhost']"),
+            Some("10:58 E this hook cannot run: `curl` is nowhere"),
+        ),
+        (hook("[dash, -c, curl]"), Some("10:50 E this hook cannot run: `dash` is nowhere")),
     ] {
         let found = lines(&check_with(CONFIG, &manifest, None, &[], &[("IS_IMAGE", "1")]));
         let found = found.iter().map(String::as_str).find(|line| line.contains("cannot run"));
