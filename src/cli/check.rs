@@ -10,6 +10,7 @@ use clap::Args;
 use crate::cli::config_files::ConfigFiles;
 use crate::cli::tools;
 use crate::config::Config;
+use crate::load::at_start;
 use crate::load::check::image::ImageLookup;
 use crate::load::{Diagnostic, Environment, Severity};
 use crate::types::exit_code;
@@ -40,22 +41,32 @@ pub struct CheckArgs {
     /// from here. May be repeated
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     env: Vec<String>,
+    /// A file of such variables, written like an `env_file`; `--env` overrides it. May be repeated
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
 }
 
-/// The variables of `--env`. Later ones win.
-fn given(env: &[String], here: &Environment) -> Environment {
+/// The variables of `--env-file` and `--env`. Later ones win.
+fn given(args: &CheckArgs, here: &Environment) -> Result<Environment, String> {
+    let mut of_files = Vec::new();
+    for path in &args.env_file {
+        of_files.extend(at_start::variables_of(path, here)?);
+    }
     let pair = |text: &String| match text.split_once('=') {
         Some((name, value)) => Some((name.to_owned(), value.to_owned())),
         None => Some((text.clone(), here.get(text)?.to_owned())),
     };
-    env.iter().filter_map(pair).collect()
+    Ok(of_files.into_iter().chain(args.env.iter().filter_map(pair)).collect())
 }
 
 /// Prints the problems. Returns 0 if there are no errors. With `--strict`, warnings count as
 /// errors.
 pub(super) fn check(args: &CheckArgs) -> u8 {
     let (paths, here) = (args.files.paths(), Environment::from_process());
-    let env = given(&args.env, &here);
+    let env = match given(args, &here) {
+        Ok(env) => env,
+        Err(why) => return super::fail(&why, exit_code::CONFIG),
+    };
     let of = |all: [&Environment; 2]| -> Environment {
         all.into_iter().flat_map(Environment::iter).collect()
     };

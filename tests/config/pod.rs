@@ -6,6 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::support::temp_dir::TempDir;
+
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kubernetes")
 }
@@ -71,6 +73,24 @@ fn manifests_of_the_examples_pass_the_check() {
     let (config, pod) = (streams.join("drainit.yaml"), streams.join("deployment.yaml"));
     let says = "container streams (stops within 14m 17s; a repeated SIGTERM shortens no drain)";
     assert_ends(&check(config.to_str().unwrap(), &pod, "", &["--strict"]), 0, says);
+}
+
+// holds: C791
+#[test]
+fn variables_of_the_image_come_from_files_and_options() {
+    let dir = TempDir::new();
+    dir.write("drainit.yaml", "processes: {a: {command: [a, '${A:?}', '${B:?}']}}");
+    dir.write("image.env", "A=1\nexport B='${A}'\n");
+    dir.write("bad.env", "A=1\n=geheim\n");
+    let [config, file, bad] = ["drainit.yaml", "image.env", "bad.env"].map(|name| dir.join(name));
+    let pod = rendered();
+    let said = |options: &[&str]| check(config.to_str().unwrap(), Path::new("-"), &pod, options);
+    assert_ends(&said(&[]), 78, "`A` is not set");
+    let [file, bad] = [&file, &bad].map(|path| path.to_str().unwrap());
+    assert_ends(&said(&["--env-file", file]), 0, "warning");
+    assert_ends(&said(&["--env-file", file, "--env", "A="]), 78, "`A` is not set");
+    assert_ends(&said(&["--env-file", "none"]), 78, "`--env-file` `none` does not exist");
+    assert_ends(&said(&["--env-file", bad]), 78, "line 2: this line of an");
 }
 
 // holds: S169, C4
