@@ -1,10 +1,14 @@
 //! The plan of a reload: which slot each process of the new config has now, and what the reload
 //! does step by step.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod oracle;
+
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
-use crate::config::{Config, Update};
+use crate::config::{Config, Dependency, Update};
 use crate::core::slots::Placed;
 use crate::core::spec::{ProcessSpec, Spec};
 use crate::load::forms::Word;
@@ -85,13 +89,31 @@ impl<'a> Reload<'a> {
         // The processes that the reload starts or restarts. A dependent with `restart: true` is
         // restarted with its dependency.
         let mut anew = HashSet::new();
-        for id in &spec.order {
+        let needed = needed(new, spec, &known);
+        let name_of = |id: &ProcessId| &*new.processes[id.index()].name;
+        let mut later: BTreeMap<_, _> =
+            needed.iter().map(|(id, (at, _))| (name_of(id), *at)).collect();
+        for (at, id) in spec.order.iter().enumerate() {
             let (process, spec) = (&new.processes[id.index()], &spec.processes[id.index()]);
             let name = process.name.as_str();
             let replaced = |update: Update| format!("replaced, {}", update.word());
-            let mut on = process.depends_on.iter();
+            // A process follows by its old definition a dependency that starts in an earlier step,
+            // and by its new definition a dependency that starts in a later step.
+            let old = known[id.index()].as_ref().map(|known| known.one.definition.process);
+            let is_later = |on: &&Dependency| later.get(on.process.as_str()) > Some(&at);
+            let by_old = old.iter().flat_map(|old| &old.depends_on).filter(|on| !is_later(on));
+            let by_new = process.depends_on.iter().filter(is_later);
+            let mut on = by_old.chain(by_new);
             let on = on.find(|on| on.restart && anew.contains(on.process.as_str()));
             let (is_anew, what, why) = match &known[id.index()] {
+                known if needed.contains_key(id) && !spec.left_out => {
+                    let why = match known {
+                        Some(Known { keys, .. }) if !keys.is_empty() => differ(keys) + "; ",
+                        Some(_) => String::new(),
+                        None => "new; ".to_owned(),
+                    };
+                    (true, "started".to_owned(), format!("{why}{} needs it", needed[id].1))
+                }
                 None if spec.left_out => {
                     (false, "left out".to_owned(), "new; its `only_if` does not hold".to_owned())
                 }
@@ -99,6 +121,13 @@ impl<'a> Reload<'a> {
                     (false, "stays stopped".to_owned(), "new; has `autostart: false`".to_owned())
                 }
                 None => (true, "started".to_owned(), "new".to_owned()),
+                Some(Known { one, keys, is_replaced: true })
+                    if spec.left_out && one.life != Life::Stopped =>
+                {
+                    let what = if one.life == Life::Runs { "stopped" } else { "left out" };
+                    let why = format!("{}; its `only_if` does not hold", differ(keys));
+                    (false, what.to_owned(), why)
+                }
                 Some(Known { one, keys, is_replaced: true }) => match one.life {
                     Life::Runs if spec.is_apart(one.spec) => {
                         let why = format!("{}, so Envoy cannot take over", differ(keys));
@@ -109,17 +138,12 @@ impl<'a> Reload<'a> {
                         (true, "started".to_owned(), differ(keys))
                     }
                     Life::Over | Life::Failed => (false, "stays stopped".to_owned(), differ(keys)),
-                    Life::Stopped => {
-                        let until = if spec.autostart {
-                            "it starts if another process needs it"
-                        } else {
-                            "it waits for a request"
-                        };
-                        (false, "stays stopped".to_owned(), format!("{}; {until}", differ(keys)))
-                    }
+                    Life::Stopped => stays_stopped(keys),
                 },
                 Some(Known { one, keys, .. }) => match on.filter(|_| one.life == Life::Runs) {
                     Some(on) => {
+                        // A process follows after all other steps.
+                        later.insert(name, usize::MAX);
                         let why = format!("follows {} (`restart: true`)", on.process);
                         (true, replaced(process.update), why)
                     }
@@ -127,6 +151,7 @@ impl<'a> Reload<'a> {
                         untouched.push(name);
                         continue;
                     }
+                    None if one.life == Life::Stopped => stays_stopped(keys),
                     None => (false, "continues".to_owned(), differ(keys)),
                 },
             };
@@ -172,6 +197,52 @@ fn differ(keys: &[&'static str]) -> String {
         1 => format!("{} differs", names()),
         _ => format!("{} differ", names()),
     }
+}
+
+/// The processes that are down and that the reload starts all the same, each with the place in
+/// the order and the name of the process that it starts and that needs them.
+fn needed<'a>(
+    new: &'a Config,
+    spec: &Spec,
+    known: &[Option<Known<'_, '_>>],
+) -> BTreeMap<ProcessId, (usize, &'a str)> {
+    let mut needed = BTreeMap::new();
+    for (at, id) in spec.order.iter().enumerate() {
+        let process = &spec.processes[id.index()];
+        let begins = match &known[id.index()] {
+            None => process.autostart,
+            Some(Known { one, is_replaced: true, .. }) => match one.life {
+                Life::Runs => true,
+                Life::Over | Life::Failed => process.autostart,
+                Life::Stopped => false,
+            },
+            Some(_) => false,
+        };
+        let of = |process: &ProcessSpec| process.dependencies.clone();
+        let mut needs = if begins { of(process) } else { Vec::new() };
+        while let Some((on, _)) = needs.pop() {
+            let other = &spec.processes[on.index()];
+            let is_down = match &known[on.index()] {
+                None => !other.autostart,
+                Some(Known { one, is_replaced, .. }) => match one.life {
+                    Life::Stopped => true,
+                    Life::Over | Life::Failed => *is_replaced && !other.autostart,
+                    Life::Runs => false,
+                },
+            };
+            if is_down && !needed.contains_key(&on) {
+                needed.insert(on, (at, &*new.processes[id.index()].name));
+                needs.extend(of(other));
+            }
+        }
+    }
+    needed
+}
+
+/// The step of a process that an operator has stopped.
+fn stays_stopped(keys: &[&'static str]) -> (bool, String, String) {
+    let why = format!("{}; it waits for a request", differ(keys));
+    (false, "stays stopped".to_owned(), why)
 }
 
 /// For each process of the new config: the process with the same name in the running drainit, if
@@ -294,7 +365,7 @@ engine  replaced, stop-first   `stop_signal` and `environment` differ
 router  replaced, stop-first   follows engine (`restart: true`)
 web     replaced, start-first  `command` differs
 task    started                `command` differs
-manual  stays stopped          `command` differs; it starts if another process needs it
+manual  stays stopped          `command` differs; it waits for a request
 added   started                new
 never   left out               new; its `only_if` does not hold
 from now on, the container has the new `shutdown`
@@ -359,7 +430,7 @@ from now on, the container has the new `shutdown`
         let stopped = |name: &str| if name == "a" { Life::Stopped } else { Life::Runs };
         assert_eq!(
             text(old, &new, stopped),
-            "a  stays stopped  `command` differs; it starts if another process needs it\nnot touched: b\n"
+            "a  stays stopped  `command` differs; it waits for a request\nnot touched: b\n"
         );
     }
 

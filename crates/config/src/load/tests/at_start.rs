@@ -42,7 +42,7 @@ fn render_file(from: impl AsRef<Path>, environment: &Environment) -> Result<Rend
 
 // holds: C792
 #[test]
-fn a_template_is_of_the_same_moment_as_the_secret_in_it() {
+fn template_is_of_the_same_moment_as_secrets_beside_it() {
     let dir = TempDir::new();
     for version in ["1", "2"] {
         dir.file(&format!("{version}/secret"), 0o644, format!("S={version}"));

@@ -1,0 +1,258 @@
+//! Compares the plan of a reload with what the core then does, for random configs.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::*;
+use crate::core::action::Action;
+use crate::core::event::{Event, Request};
+use crate::core::machine::Machine;
+use crate::core::note::Note;
+use crate::core::spec::Source;
+use crate::core::state::Lifecycle;
+use crate::load::Loaded;
+use crate::load::testing::load;
+use crate::types::{End, Time};
+
+/// Random numbers that are the same on every machine (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn once_in(&mut self, bound: u64) -> bool {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.is_multiple_of(bound)
+    }
+
+    /// Processes that each depend on earlier ones, each with the keys that a reload compares.
+    fn config(&mut self) -> Vec<Entry> {
+        (0..6).filter_map(|id| (!self.once_in(6)).then(|| self.entry(id))).collect()
+    }
+
+    fn entry(&mut self, id: usize) -> Entry {
+        let need = |on| self.once_in(3).then(|| (on, self.once_in(2)));
+        let needs = (0..id).filter_map(need).collect();
+        let flags = [4, 2, 6, 3, 8].map(|bound| self.once_in(bound));
+        Entry { id, needs, flags }
+    }
+
+    /// The entries after some changes.
+    fn changed(&mut self, old: &[Entry]) -> Vec<Entry> {
+        let mut new: Vec<Entry> = old.iter().filter(|_| !self.once_in(6)).cloned().collect();
+        for id in 0..6 {
+            if !old.iter().any(|entry| entry.id == id) && self.once_in(2) {
+                new.push(self.entry(id));
+            }
+        }
+        new.sort_by_key(|entry| entry.id);
+        for entry in &mut new {
+            for flag in &mut entry.flags {
+                *flag ^= self.once_in(6);
+            }
+            if self.once_in(4) {
+                entry.needs = self.entry(entry.id).needs;
+            }
+        }
+        new
+    }
+}
+
+#[derive(Clone)]
+struct Entry {
+    id: usize,
+    /// Other processes, each with its `restart`.
+    needs: Vec<(usize, bool)>,
+    /// Whether it starts by request, has another command, is a oneshot, is replaced start-first,
+    /// and is left out.
+    flags: [bool; 5],
+}
+
+fn text(entries: &[Entry]) -> String {
+    let has = |id: usize| entries.iter().find(|entry| entry.id == id);
+    let mut text = String::from("processes:\n");
+    for Entry { id, needs, flags: [by_request, is_other, is_oneshot, is_first, is_out] } in entries
+    {
+        let needs = needs.iter().filter_map(|(on, restart)| {
+            let on = has(*on)?;
+            // The check refuses a process that starts by itself and needs one that does not.
+            (!on.flags[0] || *by_request)
+                .then(|| format!("p{}: {{condition: started, restart: {restart}}}", on.id))
+        });
+        let needs: Vec<_> = needs.collect();
+        text += &format!(
+            "  p{id}: {{command: [x, {is_other}], depends_on: {{{}}}, on_exit: ignore, required: false",
+            needs.join(", ")
+        );
+        if *by_request {
+            text += ", autostart: false";
+        }
+        match (is_oneshot, is_first) {
+            (true, _) => text += ", type: oneshot",
+            (false, true) => text += ", update: start-first",
+            _ => {}
+        }
+        if *is_out {
+            text += ", only_if: {value: '', is: x}";
+        }
+        text += "}\n";
+    }
+    text
+}
+
+/// A core whose processes start, complete and end at once, and what has happened to each since the
+/// last [`World::begin`].
+struct World {
+    machine: Machine,
+    now: Duration,
+    /// The name of the process in each slot.
+    names: BTreeMap<ProcessId, String>,
+    /// How often each process was started and stopped.
+    seen: BTreeMap<String, (u32, u32)>,
+    /// The answer to the reload.
+    answer: Option<Note>,
+}
+
+impl World {
+    fn new(loaded: &Loaded) -> Self {
+        let spec = loaded.config.spec(&loaded.graph);
+        let names = spec.ids().map(|id| (id, loaded.config.processes[id.index()].name.clone()));
+        let names = names.collect();
+        let machine = Machine::new(Rc::new(spec), Time(Duration::ZERO));
+        let (now, seen) = (Duration::ZERO, BTreeMap::new());
+        let mut world = Self { machine, now, names, seen, answer: None };
+        world.handle(vec![Event::Start], loaded);
+        world
+    }
+
+    fn handle(&mut self, mut events: Vec<Event>, new: &Loaded) {
+        for _ in 0..1000 {
+            while !events.is_empty() {
+                self.now += Duration::from_millis(1);
+                let event = events.remove(0);
+                let actions = self.machine.handle(Time(self.now), event);
+                events.extend(self.carry_out(actions, new));
+            }
+            let Some(at) = self.machine.next_wakeup() else { return };
+            self.now = self.now.max(at.0);
+            events.push(Event::Tick);
+            if self.machine.may_reload().is_ok() {
+                return;
+            }
+        }
+        panic!("no end");
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action>, new: &Loaded) -> Vec<Event> {
+        let mut events = Vec::new();
+        let ended = |process| Event::Exited { process, end: End::Code(0), remains: false };
+        for action in actions {
+            match action {
+                Action::Adopt { slot, from } => {
+                    let name = match from {
+                        Source::Copy(of) => self.names[&of].clone(),
+                        Source::Config(index) => new.config.processes[index.0].name.clone(),
+                    };
+                    self.names.insert(slot, name);
+                }
+                Action::CheckCondition { process, check } => {
+                    let holds = !self.machine.state().process(process).left_out;
+                    events.push(Event::Condition { process, check, holds });
+                }
+                Action::Spawn(process) => {
+                    self.seen.entry(self.names[&process].clone()).or_default().0 += 1;
+                    events.push(Event::Spawned(process));
+                    if self.machine.state().process(process).oneshot {
+                        events.push(ended(process));
+                    }
+                }
+                Action::Stop { process, .. } => {
+                    self.seen.entry(self.names[&process].clone()).or_default().1 += 1;
+                    events.push(ended(process));
+                }
+                Action::Note(note @ (Note::ReloadDone | Note::ReloadFailed { .. })) => {
+                    self.answer = Some(note);
+                }
+                _ => {}
+            }
+        }
+        events
+    }
+}
+
+fn life(lifecycle: Lifecycle) -> Life {
+    match lifecycle {
+        Lifecycle::Stopped { failed: false } => Life::Stopped,
+        Lifecycle::Stopped { failed: true } => Life::Failed,
+        Lifecycle::Done => Life::Over,
+        _ => Life::Runs,
+    }
+}
+
+// holds: C793
+#[test]
+fn the_core_does_what_the_plan_of_a_reload_says() {
+    let random = &mut Random(0x5EED);
+    let mut kinds: BTreeMap<String, u32> = BTreeMap::new();
+    for _ in 0..400 {
+        let entries = random.config();
+        let texts = [text(&entries), text(&random.changed(&entries))];
+        let [Ok(old), Ok(new)] = texts.each_ref().map(|text| load(&[text], &[])) else { continue };
+        let mut world = World::new(&old);
+        for (slot, name) in world.names.clone() {
+            let is_running = life(world.machine.state().life(slot)) == Life::Runs;
+            if random.once_in(5) && world.names[&slot] == name {
+                let event = match random.once_in(2) && is_running {
+                    true => Event::Exited { process: slot, end: End::Code(0), remains: false },
+                    false => Event::Requested { process: slot, request: Request::Stop },
+                };
+                world.handle(vec![event], &old);
+            }
+        }
+        if world.machine.may_reload().is_err() {
+            continue;
+        }
+        world.seen.clear();
+        let state = world.machine.state();
+        let current = state.spec.order.iter().filter(|slot| state.is_current(**slot));
+        let specs: Vec<_> = current
+            .map(|slot| (*slot, state.process(*slot).clone(), life(state.life(*slot))))
+            .collect();
+        let running: Vec<_> = specs
+            .iter()
+            .map(|(slot, spec, life)| {
+                let name = &world.names[slot];
+                let process = old.config.processes.iter().find(|it| it.name == *name).unwrap();
+                let definition = Definition { process, args: &[] };
+                Running { slot: *slot, definition, spec, life: *life }
+            })
+            .collect();
+        let spec = new.config.spec(&new.graph);
+        let args = vec![Vec::new(); new.config.processes.len()];
+        let plan = Reload::new(&old.config, &running, &new.config, &spec, &args);
+        world.now += Duration::from_millis(1);
+        let actions = world.machine.reload(Time(world.now), &spec, &plan.placed).unwrap();
+        let events = world.carry_out(actions, &new);
+        world.handle(events, &new);
+        let told = format!("{}\n{}\n{}", texts[0], texts[1], plan.text());
+        assert_eq!(world.answer, Some(Note::ReloadDone), "{:?}\n{told}", world.seen);
+        let did = |name: &str| world.seen.get(name).copied().unwrap_or_default();
+        for process in old.config.processes.iter().chain(&new.config.processes) {
+            let name = process.name.as_str();
+            let runs = |one: &Running<'_>| one.life == Life::Runs;
+            let ran = running.iter().any(|one| one.definition.process.name == name && runs(one));
+            let step = plan.steps.iter().find(|step| step.name == name);
+            let what = step.map_or("untouched", |step| step.what.as_str());
+            *kinds.entry(what.to_owned()).or_default() += 1;
+            let expected = match what {
+                "started" => (1, 0),
+                "stopped" => (0, u32::from(ran)),
+                "untouched" | "continues" | "left out" | "stays stopped" => (0, 0),
+                _ => (1, 1),
+            };
+            assert_eq!(did(name), expected, "{name}: {what}\n{told}");
+        }
+    }
+    assert!(kinds.len() >= 8 && kinds.values().all(|count| *count > 5), "{kinds:?}");
+}
