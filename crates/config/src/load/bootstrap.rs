@@ -105,7 +105,7 @@ pub fn tcp_proxy(path: &Path, drain: &EnvoyDrain) -> Option<usize> {
         if kind.is_some_and(|kind| kind.ends_with(".TcpProxy")) {
             return Some(node.span.line());
         }
-        node.inner().find_map(|inner| line(inner))
+        node.inner().find_map(line)
     }
     let config = read(path)?;
     let counts = |listener: &Node| {
@@ -119,7 +119,7 @@ pub fn tcp_proxy(path: &Path, drain: &EnvoyDrain) -> Option<usize> {
             && get(listener, &["internal_listener"]).is_none()
     };
     let listeners = get(&config, &["static_resources", "listeners"])?;
-    listeners.inner().filter(|listener| counts(listener)).find_map(|listener| line(listener))
+    listeners.inner().filter(|listener| counts(listener)).find_map(line)
 }
 
 /// Whether this config of an Envoy has a UDP address, which HTTP/3 needs.

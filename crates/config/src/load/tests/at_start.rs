@@ -42,7 +42,7 @@ fn render_file(from: impl AsRef<Path>, environment: &Environment) -> Result<Rend
 
 // holds: C792
 #[test]
-fn template_is_of_the_same_moment_as_secrets_beside_it() {
+fn template_is_of_the_same_moment_as_secrets() {
     let dir = TempDir::new();
     for version in ["1", "2"] {
         dir.file(&format!("{version}/secret"), 0o644, format!("S={version}"));
@@ -321,7 +321,7 @@ fn a_small_env_file_cannot_fill_the_memory() {
 fn templates_get_variables_and_errors_in_templates_have_a_place() {
     let dir = TempDir::new();
     let environment: Environment = [("A", "1"), ("EMPTY", "")].into_iter().collect();
-    let render = |text: &str| render_file(&dir.write("t", text.as_bytes()), &environment);
+    let render = |text: &str| render_file(dir.write("t", text.as_bytes()), &environment);
     let rendered = render("a ${A}\n$A $$x ${B:-b} ${EMPTY:-e}\n").unwrap();
     assert_eq!(rendered.text, "a 1\n$A $x b e\n");
     assert!(rendered.warnings.is_empty());

@@ -28,7 +28,8 @@ impl Random {
 
     /// Processes that each depend on earlier ones, each with the keys that a reload compares.
     fn config(&mut self) -> Vec<Entry> {
-        (0..6).filter_map(|id| (!self.once_in(6)).then(|| self.entry(id))).collect()
+        let ids: Vec<_> = (0..6).filter(|_| !self.once_in(6)).collect();
+        ids.into_iter().map(|id| self.entry(id)).collect()
     }
 
     fn entry(&mut self, id: usize) -> Entry {
