@@ -7,8 +7,8 @@ use crate::envoy::Call;
 use crate::prelude::*;
 use crate::types::Time;
 
-/// A group of calls is given up this long after the first of them has failed. A call that is not
-/// answered yet has not failed, so an admin that is slow is never given up.
+/// A call is given up this long after it has failed for the first time. A call that is not answered
+/// yet has not failed, so an admin that is slow is never given up.
 pub const LIMIT: Duration = Duration::from_secs(2);
 /// The first pause between two attempts. Each later pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -51,14 +51,33 @@ impl fmt::Display for CallOutcome {
 /// time from the other calls.
 #[derive(Clone, Debug)]
 pub(super) struct Attempts {
-    calls: Vec<(Call, Option<CallOutcome>)>,
+    calls: Vec<Made>,
     /// The index of the call under way or, between two calls, the index of the next call.
     place: usize,
-    /// The time at which failed calls are given up; `None` while no call has failed.
-    deadline: Option<Time>,
     pause: Duration,
     /// The time at which the next round begins; `None` during a round.
     resumes: Option<Time>,
+}
+
+/// A call, and what became of it so far.
+#[derive(Clone, Debug)]
+struct Made {
+    call: Call,
+    outcome: Option<CallOutcome>,
+    /// The time at which the call is given up; `None` while it has not failed.
+    deadline: Option<Time>,
+}
+
+impl Made {
+    fn new(call: Call) -> Self {
+        Self { call, outcome: None, deadline: None }
+    }
+
+    /// Whether another attempt may begin at `at`.
+    fn is_due(&self, at: Time) -> bool {
+        let is_done = self.outcome.as_ref().is_some_and(|outcome| outcome.result.is_ok());
+        !is_done && self.deadline.is_none_or(|deadline| at < deadline)
+    }
 }
 
 /// The next step of a group of calls.
@@ -71,8 +90,8 @@ pub(super) enum Next {
 
 impl Attempts {
     pub(super) fn new(calls: &[Call]) -> Self {
-        let calls = calls.iter().map(|call| (*call, None)).collect();
-        Self { calls, place: 0, deadline: None, pause: FIRST_PAUSE, resumes: None }
+        let calls = calls.iter().map(|call| Made::new(*call)).collect();
+        Self { calls, place: 0, pause: FIRST_PAUSE, resumes: None }
     }
 
     /// Adds a call to the group. It is made next.
@@ -80,7 +99,7 @@ impl Attempts {
         if self.resumes.take().is_some() {
             self.place = self.calls.len();
         }
-        self.calls.push((call, None));
+        self.calls.push(Made::new(call));
     }
 
     /// The time at which the next round begins; `None` during a round.
@@ -90,12 +109,12 @@ impl Attempts {
 
     /// Handles the answer to the call under way.
     pub(super) fn answered(&mut self, now: Time, result: Result<(), Failure>) {
-        if result.is_err() {
-            self.deadline.get_or_insert(now + LIMIT);
-        }
-        if let Some((call, outcome)) = self.calls.get_mut(self.place) {
-            let attempts = outcome.as_ref().map_or(0, |outcome| outcome.attempts) + 1;
-            *outcome = Some(CallOutcome { call: *call, attempts, result });
+        if let Some(made) = self.calls.get_mut(self.place) {
+            if result.is_err() {
+                made.deadline.get_or_insert(now + LIMIT);
+            }
+            let attempts = made.outcome.as_ref().map_or(0, |outcome| outcome.attempts) + 1;
+            made.outcome = Some(CallOutcome { call: made.call, attempts, result });
         }
         self.place += 1;
     }
@@ -108,20 +127,14 @@ impl Attempts {
             }
             (self.resumes, self.place) = (None, 0);
         }
-        let left = self.deadline.map(|at| at.since(now));
-        let is_due = |(_, outcome): &(Call, Option<CallOutcome>)| {
-            outcome.as_ref().is_none_or(|outcome| {
-                outcome.result.is_err() && left.is_none_or(|left| !left.is_zero())
-            })
-        };
-        if let Some(due) = self.calls.iter().skip(self.place).position(is_due) {
+        if let Some(due) = self.calls.iter().skip(self.place).position(|made| made.is_due(now)) {
             self.place += due;
-            return Next::Make(self.calls[self.place].0);
+            return Next::Make(self.calls[self.place].call);
         }
         self.place = self.calls.len();
-        let has_time = left.is_none_or(|left| self.pause < left);
-        if has_time && self.outcomes().any(|outcome| outcome.result.is_err()) {
-            self.resumes = Some(now + self.pause);
+        let resumes = now + self.pause;
+        if self.calls.iter().any(|made| made.is_due(resumes)) {
+            self.resumes = Some(resumes);
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             return Next::Wait;
         }
@@ -130,7 +143,7 @@ impl Attempts {
 
     /// The outcomes of the calls that have made an attempt so far.
     pub(super) fn outcomes(&self) -> impl Iterator<Item = &CallOutcome> {
-        self.calls.iter().filter_map(|(_, outcome)| outcome.as_ref())
+        self.calls.iter().filter_map(|made| made.outcome.as_ref())
     }
 }
 
@@ -196,6 +209,26 @@ mod tests {
             tries == [10, 10] && took > LIMIT - LONGEST_PAUSE && took <= LIMIT + MS(1),
             "{took:?}"
         );
+    }
+
+    // holds: S275
+    #[test]
+    fn a_later_call_has_2_s_of_its_own() {
+        let refused = || Err(Failure { why: "answered 503".to_owned(), is_refusal: true });
+        let mut attempts = Attempts::new(&BOTH[..1]);
+        let mut last = [0; 2];
+        for millis in 0..5000 {
+            if millis == 1500 {
+                attempts.add(BOTH[1]);
+            }
+            let now = Time(MS(millis));
+            if let Next::Make(call) = attempts.next(now) {
+                last[usize::from(call == BOTH[1])] = millis;
+                attempts.answered(now, refused());
+            }
+        }
+        let [first, second] = last;
+        assert!((1750..2000).contains(&first) && (3250..3500).contains(&second), "{last:?}");
     }
 
     #[test]
