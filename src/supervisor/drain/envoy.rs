@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::config::{Direction, DrainUntil, EnvoyDrain as Keys};
 use crate::core::envoy::attempts::Failure;
-use crate::core::envoy::dialogue::{Answer, Ask, Dialogue, Output, Terms};
+use crate::core::envoy::dialogue::{Answer, Ask, Dialogue, Look, Output, Terms};
 use crate::core::event::{Event, Load, Unit};
 use crate::envoy::admin;
 use crate::envoy::listeners::Uncounted;
@@ -186,19 +186,23 @@ impl EnvoyDrain {
         *self.asks.borrow_mut() = Some(task);
     }
 
-    /// Counts the open connections, and gives their number to the dialogue.
+    /// Counts the connections, and gives their number to the dialogue. A connection that comes
+    /// meanwhile is open, or accepted at the next look.
     fn look(self: &Rc<Self>) {
         let drain = Rc::downgrade(self);
         let addresses = self.uncounted.borrow().counted.clone();
+        let is_counted = !addresses.is_empty();
         let task = LocalTask::of(self.target.share(), async move {
-            let open = match addresses.is_empty() {
-                true => None,
-                false => {
-                    on_thread(Duration::MAX, move || connections::count(&addresses)).await.ok()
-                }
+            let look = move || {
+                let accepted = connections::accepted();
+                connections::count(&addresses).ok().map(|open| Look { open, accepted })
+            };
+            let look = match is_counted {
+                true => on_thread(Duration::MAX, look).await.ok().flatten(),
+                false => None,
             };
             let Some(drain) = drain.upgrade() else { return };
-            drain.with(|dialogue, now| dialogue.looked(now, open.and_then(Result::ok)));
+            drain.with(|dialogue, now| dialogue.looked(now, look));
         });
         *self.looks.borrow_mut() = Some(task);
     }

@@ -97,6 +97,16 @@ pub enum Answer {
     Call(Result<(), Failure>),
 }
 
+/// The kernel's count of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The open connections to the Envoy's listeners.
+    pub open: u64,
+    /// The connections that all programs of the network namespace have accepted so far; `None` if
+    /// the kernel does not say so. Beside the Envoy's, these are connections to other programs.
+    pub accepted: Option<u64>,
+}
+
 /// A question or a report of the dialogue.
 #[derive(Clone, Debug)]
 pub enum Output {
@@ -175,7 +185,9 @@ enum Closing {
     /// The kernel counts the connections that are left. Looks before this time do not count.
     Look(Time),
     /// The Envoy counts the traffic that is left.
-    Sample,
+    Sample {
+        is_whole: bool,
+    },
 }
 
 /// A question that is not answered yet.
@@ -207,6 +219,15 @@ pub struct Dialogue {
     /// Whether the last poll has failed.
     is_failing: bool,
     looks: Looks,
+    /// [`Look::accepted`] of the last look.
+    accepted_total: Option<u64>,
+    /// The time of the last look that could not rule out a new connection.
+    new_at: Time,
+    /// Whether no new connection has come for [`QUIET`], as the kernel shows.
+    is_calm: bool,
+    /// The totals of the last whole sample, while they are still right: since then the kernel has
+    /// shown no open and no new connection.
+    totals: Traffic,
     /// The time since which the kernel's count is low enough for the end of the drain.
     low_since: Option<Time>,
     /// Whether the Envoy has counted since then, too, and nothing speaks against the kernel. The
@@ -255,6 +276,10 @@ impl Dialogue {
             is_poll_due: false,
             is_failing: false,
             looks: Looks::Off,
+            accepted_total: None,
+            new_at: Time::default(),
+            is_calm: false,
+            totals: Traffic::default(),
             low_since: None,
             is_confirmed: false,
             prompted_at: Time::default(),
@@ -307,15 +332,10 @@ impl Dialogue {
                     calls.answered(now, result);
                 }
             }
-            (Ask::Sample { .. }, Answer::Sample(sample)) if self.closing == Closing::Sample => {
-                if let Ok(sample) = sample {
-                    self.record(asked, sample);
-                }
-                self.end_closing();
-            }
-            (Ask::Sample { is_whole }, Answer::Sample(sample)) => {
-                self.sampled(now, asked, is_whole, sample);
-            }
+            (Ask::Sample { is_whole }, Answer::Sample(sample)) => match self.closing {
+                Closing::Sample { .. } => self.counted(asked, is_whole, sample.ok()),
+                _ => self.sampled(now, asked, is_whole, sample),
+            },
             (Ask::Listeners, Answer::Listeners(listed)) => self.listed(now, listed),
             (Ask::State, Answer::State { is_unused: Some(true) }) => {
                 (self.polls, self.looks) = (Polls::Over, Looks::Off);
@@ -332,9 +352,10 @@ impl Dialogue {
         self.proceed(now)
     }
 
-    /// Handles the kernel's count of open connections; `None` if the kernel cannot count them.
-    pub fn looked(&mut self, now: Time, open: Option<u64>) -> Vec<Output> {
+    /// Handles the kernel's count; `None` if the kernel cannot count the connections.
+    pub fn looked(&mut self, now: Time, look: Option<Look>) -> Vec<Output> {
         let Looks::Asked { began } = self.looks else { return Vec::new() };
+        let (open, accepted) = (look.map(|look| look.open), look.and_then(|look| look.accepted));
         let is_low = open.is_some_and(|open| match self.terms.unit {
             Unit::Connections => open <= self.terms.exit_at,
             // The kernel does not count requests.
@@ -349,18 +370,42 @@ impl Dialogue {
             None => Looks::Off,
         };
         let was_low = self.low_since.is_some();
+        let was_replaced = self.replaces(now);
+        let before = core::mem::replace(&mut self.accepted_total, accepted);
+        let is_new = before.is_none() || before != accepted;
+        if is_new {
+            self.new_at = now;
+        }
+        if is_new || open != Some(0) {
+            self.totals = Traffic::default();
+        }
+        self.is_calm = now.since(self.new_at) >= QUIET;
         self.low_since = is_low.then(|| self.low_since.unwrap_or(now));
         self.is_confirmed &= is_low;
-        let replaces = self.is_slow(now) && (self.is_confirmed || self.is_failing);
+        let replaces = self.replaces(now);
+        // At the end of the drain, the Envoy's own count may come too late for the report.
+        let is_last = matches!(self.closing, Closing::Call | Closing::Sample { .. })
+            && self.is_slow(now)
+            && self.terms.unit == Unit::Connections;
         match (open, self.closing) {
             (Some(_), Closing::Look(since)) if began < since => {}
             (Some(open), Closing::Look(_)) if is_low => {
                 self.count(began, open, Moment::Closed);
                 self.end_closing();
             }
-            (_, Closing::Look(_)) => self.closing = Closing::Sample,
-            (Some(open), _) if is_low && replaces => self.count(began, open, self.moment()),
+            (Some(open), Closing::Look(_)) if self.terms.unit == Unit::Connections => {
+                self.count(began, open, self.moment());
+                self.closing = self.last_sample();
+            }
+            (_, Closing::Look(_)) => self.closing = self.last_sample(),
+            (Some(open), _) if is_low && replaces || !is_low && is_last => {
+                self.count(began, open, self.moment());
+            }
             (Some(_), _) if was_low && !is_low => self.outputs.push(Output::Unknown),
+            // The drain ends with `min` if the last sample has shown quiet.
+            (Some(_), _) if is_new && was_replaced && now < self.terms.min_until => {
+                self.outputs.push(Output::Unknown);
+            }
             // Connections that come and go must not cause constant polls.
             _ if is_low
                 && !self.pace.is_early(now)
@@ -399,6 +444,11 @@ impl Dialogue {
             let hangs = self.is_failing && self.asked.is_some();
             let counts = self.is_closed || hangs && self.low_since.is_some();
             self.closing = if counts { self.last_count(now) } else { Closing::Call };
+            if self.is_slow(now)
+                && let Looks::Waits { at } = &mut self.looks
+            {
+                *at = now;
+            }
         }
         self.proceed(now)
     }
@@ -418,7 +468,7 @@ impl Dialogue {
         }
         let is_of_closing = |ask| match ask {
             Ask::Call(call) => call == self.closing_call(),
-            Ask::Sample { .. } => self.closing == Closing::Sample,
+            Ask::Sample { .. } => matches!(self.closing, Closing::Sample { .. }),
             Ask::Listeners | Ask::State => false,
         };
         self.asked = self.asked.filter(|asked| is_of_closing(asked.ask));
@@ -453,7 +503,7 @@ impl Dialogue {
     fn due(&mut self, now: Time) -> Option<Ask> {
         match self.closing {
             Closing::Call => return Some(Ask::Call(self.closing_call())),
-            Closing::Sample => return Some(Ask::Sample { is_whole: !self.is_large() }),
+            Closing::Sample { is_whole } => return Some(Ask::Sample { is_whole }),
             Closing::Look(_) => return None,
             Closing::No if self.is_over => return None,
             Closing::No => {}
@@ -477,7 +527,9 @@ impl Dialogue {
             Polls::Waits { .. } if self.is_replaced() => None,
             Polls::Waits { at } if core::mem::take(&mut self.is_poll_due) || at <= now => {
                 let is_watched = self.is_accepted() && self.watch.is_due(now);
-                let is_whole = !self.is_large() || self.pace.shows_nothing() || is_watched;
+                let is_last = self.pace.shows_nothing()
+                    || self.low_since.is_some() && self.affords_counters();
+                let is_whole = !self.is_large() || is_last || is_watched;
                 Some(Ask::Sample { is_whole })
             }
             Polls::Waits { .. } | Polls::Over => None,
@@ -489,6 +541,11 @@ impl Dialogue {
     /// the gauges, which are at least a fifth of the work, shows that the Envoy is not large.
     fn is_large(&self) -> bool {
         self.whole_took.is_some_and(|took| took > SLOW) && self.took * 5 > SLOW
+    }
+
+    /// Whether the counters come soon enough to be asked for only because the report has them.
+    fn affords_counters(&self) -> bool {
+        self.whole_took.is_some_and(|took| took <= OVERDUE)
     }
 
     /// The time at which the answer to a poll is overdue, so that the traffic is unknown; `None` if
@@ -511,7 +568,13 @@ impl Dialogue {
 
     /// Whether the kernel's count replaces the polls, because it shows that the drain can end.
     fn is_replaced(&self) -> bool {
-        self.is_confirmed && !matches!(self.looks, Looks::Off) && self.answers_late()
+        let is_calm = self.is_calm && !matches!(self.looks, Looks::Off);
+        self.is_confirmed && is_calm && self.answers_late()
+    }
+
+    /// Whether the kernel's count shows the traffic in place of a poll.
+    fn replaces(&self, now: Time) -> bool {
+        self.is_calm && self.is_slow(now) && (self.is_confirmed || self.is_failing)
     }
 
     /// The call that closes the listeners.
@@ -523,8 +586,12 @@ impl Dialogue {
     fn last_count(&self, now: Time) -> Closing {
         match self.looks {
             Looks::Waits { .. } | Looks::Asked { .. } if self.answers_late() => Closing::Look(now),
-            _ => Closing::Sample,
+            _ => self.last_sample(),
         }
+    }
+
+    fn last_sample(&self) -> Closing {
+        Closing::Sample { is_whole: !self.is_large() }
     }
 
     /// The moment that the report shows for a count that begins now.
@@ -582,6 +649,11 @@ impl Dialogue {
         } else {
             Polls::Waits { at: now + pause }
         };
+        self.totals = Traffic::default();
+        if self.is_confirmed && sample.active == Some(0) && self.new_at < asked.began {
+            let Traffic { accepted, received, .. } = sample.traffic();
+            self.totals = Traffic { accepted, received, ..self.totals };
+        }
         self.record(asked, sample);
         // While the health check has to stay good, Envoy closes few connections. The watch for
         // closed connections therefore begins only later.
@@ -644,6 +716,19 @@ impl Dialogue {
         self.closing = self.last_count(now);
     }
 
+    /// Handles the answer to the last sample. The gauges come first: the counters may be too late.
+    fn counted(&mut self, asked: Asked, is_whole: bool, sample: Option<Sample>) {
+        let is_drain = !matches!(self.polls, Polls::Over);
+        let is_more = sample.is_some() && !is_whole && is_drain && self.affords_counters();
+        if let Some(sample) = sample {
+            self.record(asked, sample);
+        }
+        match is_more {
+            true => self.closing = Closing::Sample { is_whole: true },
+            false => self.end_closing(),
+        }
+    }
+
     fn end_closing(&mut self) {
         self.closing = Closing::No;
         self.outputs.push(Output::ListenersClosed);
@@ -658,18 +743,18 @@ impl Dialogue {
         let (began, traffic, moment) = (asked.began, sample.traffic(), asked.moment);
         self.report(began, load, traffic, moment);
     }
+
     /// Reports a count of the kernel.
     fn count(&mut self, began: Time, open: u64, moment: Moment) {
         let active = match self.terms.unit {
             Unit::Connections => open,
             Unit::Requests => 0,
         };
-        // The kernel sees each connection that is open at a look. A connection that has come and
-        // gone between two looks is not seen.
+        // While the kernel's count replaces the polls, it also shows that no connection has come.
         let total = Some(self.total.unwrap_or_default());
         let load = Load { unit: self.terms.unit, active: Some(active), total };
         let requests = (open == 0).then_some(0);
-        let traffic = Traffic { connections: Some(open), requests, ..Traffic::default() };
+        let traffic = Traffic { connections: Some(open), requests, ..self.totals };
         self.report(began, load, traffic, moment);
     }
 

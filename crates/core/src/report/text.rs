@@ -82,8 +82,10 @@ impl Drain {
             let _ = write!(text, ", {accepted} new");
         }
         if let Some(requests) = requests {
-            let completed = count(requests.completed);
-            let _ = write!(text, "; requests {completed} completed, {} {cut}", requests.cut);
+            let completed = requests.completed;
+            let completed = completed.map(|count| format!("{count} completed, "));
+            let completed = completed.unwrap_or_default();
+            let _ = write!(text, "; requests {completed}{} {cut}", requests.cut);
         }
         text
     }

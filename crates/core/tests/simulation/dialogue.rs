@@ -19,7 +19,7 @@ use drainit_core::drain::progress::QUIET;
 use drainit_core::envoy::Call;
 use drainit_core::envoy::attempts::Failure;
 use drainit_core::envoy::attempts::LIMIT;
-use drainit_core::envoy::dialogue::{Answer, Ask, Dialogue, Output, Terms};
+use drainit_core::envoy::dialogue::{Answer, Ask, Dialogue, Look, Output, Terms};
 use drainit_core::envoy::sample::Sample;
 use drainit_core::event::{Load, Unit};
 use drainit_core::report::history::Traffic;
@@ -80,6 +80,10 @@ struct Asked {
     taken: Time,
 }
 
+/// The number of attempts at a call, the time of the first failure, and whether the admin interface
+/// has answered an attempt with 200.
+type Attempted = (u32, Option<Time>, bool);
+
 struct World {
     rng: Rng,
     now: Time,
@@ -96,9 +100,7 @@ struct World {
     must_fail: bool,
     /// The question under way, and its key.
     asked: Option<(u64, Asked)>,
-    /// For each call: the number of attempts, the time of the first failure, and whether the admin
-    /// interface has answered an attempt with 200.
-    calls: BTreeMap<Call, (u32, Option<Time>, bool)>,
+    calls: BTreeMap<Call, Attempted>,
     /// The last answer to each call that begins the drain.
     answers: BTreeMap<Call, Result<(), Failure>>,
     warnings: Vec<String>,
@@ -113,6 +115,16 @@ struct World {
     sees: bool,
     /// Whether the kernel's count misses some connections.
     hides: bool,
+    /// The connections that Envoy and others have accepted.
+    opened: u64,
+    /// Others accept a connection before one in `others` looks. If `others` is 0, they accept none.
+    others: u64,
+    /// The times at which Envoy has accepted a connection.
+    accepted_at: Vec<Time>,
+    /// The last look at the kernel's count, once the Envoy has listed its listeners.
+    looked_at: Option<Time>,
+    /// Whether the next epoch has replaced Envoy since the beginning of the drain.
+    is_replaced: bool,
     /// From this time on, every question to the admin interface fails.
     lost_at: Time,
     live_at: Time,
@@ -185,11 +197,16 @@ impl World {
             slow: rng.one_of([0, 0, 40, 300, 1100, 9000]),
             sees: rng.once_in(2),
             hides: false,
+            opened: 0,
+            others: rng.one_of([0, 0, 1, 5, 20]),
+            accepted_at: Vec::new(),
+            looked_at: None,
+            is_replaced: false,
             lost_at: if rng.once_in(4) { start + rng.millis(25_000) } else { Time::NEVER },
             live_at: if rng.once_in(8) { start + rng.millis(20_000) } else { start },
             removed_at: Time::NEVER,
             drain_time: MS(rng.one_of([5000, 600_000])),
-            longest_request: rng.one_of([50, 2000, 20_000]),
+            longest_request: rng.one_of([5, 50, 2000, 20_000]),
             taken: Vec::new(),
             reported: None,
             reported_at: start,
@@ -313,7 +330,7 @@ impl World {
             }
             Thing::Replaced => {
                 self.envoy = Envoy::default();
-                (self.reported, self.closed_at) = (None, None);
+                (self.reported, self.closed_at, self.is_replaced) = (None, None, true);
             }
             Thing::Connects => self.connect(),
             Thing::Begins(connection) => self.begin_request(connection),
@@ -326,10 +343,15 @@ impl World {
                 let seen = self.envoy.connections.keys().filter(|key| !is_hidden(key));
                 let open = seen.count() as u64;
                 let requests = (open == 0).then_some(0);
-                let traffic = Traffic { connections: Some(open), requests, ..Traffic::default() };
+                let traffic = self.count().traffic();
+                let traffic = Traffic { connections: Some(open), requests, ..traffic };
                 self.taken.push((self.now, traffic));
-                let open = self.sees.then_some(open);
-                self.with(|dialogue, now| dialogue.looked(now, open));
+                if self.others > 0 && self.rng.once_in(self.others) {
+                    self.opened += 1;
+                }
+                let look = self.sees.then_some(Look { open, accepted: Some(self.opened) });
+                self.looked_at = self.sees.then_some(self.now);
+                self.with(|dialogue, now| dialogue.looked(now, look));
             }
             Thing::Exits(_) => {}
         }
@@ -343,7 +365,8 @@ impl World {
         if is_let_in {
             self.sequence += 1;
             let key = self.sequence;
-            self.envoy.accepted += 1;
+            (self.envoy.accepted, self.opened) = (self.envoy.accepted + 1, self.opened + 1);
+            self.accepted_at.push(self.now);
             let connection = Connection { since: self.now, request: None };
             self.envoy.connections.insert(key, connection);
             self.push(Duration::ZERO, Thing::Begins(key));
@@ -490,7 +513,17 @@ impl World {
                     self.push(after, Thing::Looks);
                 }
                 Output::Sampled { load, traffic, .. } => {
-                    let taken = self.taken.iter().rfind(|(_, taken)| *taken == traffic);
+                    // A total may be missing, or of the epoch before.
+                    let is_of = |taken: &Traffic| {
+                        let Traffic { connections, requests, .. } = traffic;
+                        if self.is_replaced {
+                            return (connections, requests) == (taken.connections, taken.requests);
+                        }
+                        let accepted = traffic.accepted.and(taken.accepted);
+                        let received = traffic.received.and(taken.received);
+                        Traffic { accepted, received, ..*taken } == traffic
+                    };
+                    let taken = self.taken.iter().rfind(|(_, taken)| is_of(taken));
                     let is_counted = taken.is_some()
                         || traffic == Sample::NOTHING.traffic()
                             && self.was_unused_at < self.live_at;
@@ -504,7 +537,7 @@ impl World {
                     self.at_once.push_back(Event::DrainSample { process: ROUTER, load });
                 }
                 Output::Answered { accepted } => {
-                    let begins = |(call, (.., is_done)): (&Call, &(u32, Option<Time>, bool))| {
+                    let begins = |(call, (.., is_done)): (&Call, &Attempted)| {
                         let (_, close) = Call::of(self.terms.only_inbound);
                         *is_done && *call != close
                     };
@@ -524,7 +557,18 @@ impl World {
                     self.closing_asked = None;
                     self.at_once.push_back(Event::ListenersClosed(ROUTER));
                 }
-                Output::Warn(what) => self.warnings.push(what),
+                Output::Warn(what) => {
+                    // holds: S275
+                    let is_early = |(call, (_, failed, is_done)): (&Call, &Attempted)| {
+                        let is_named = what.starts_with(&call.to_string()) && !is_done;
+                        let failed =
+                            failed.filter(|_| is_named && !self.is_closing(Ask::Call(*call)));
+                        failed.is_some_and(|failed| self.now.since(failed) + MS(250) < LIMIT)
+                    };
+                    let is_early = !self.is_ended && self.calls.iter().any(is_early);
+                    self.check(!is_early, "a call is given up too early");
+                    self.warnings.push(what);
+                }
                 Output::Log(_) => {}
             }
         }
@@ -595,7 +639,8 @@ impl World {
                 self.answers.clear();
                 self.warnings.clear();
                 self.taken.clear();
-                (self.reported, self.closed_at) = (None, None);
+                self.looked_at = None;
+                (self.reported, self.closed_at, self.is_replaced) = (None, None, false);
                 self.until = self.now + longest;
                 (self.is_answered, self.is_ended) = (false, false);
                 let (min_until, stays_ready) = (self.now + min, self.stays_ready);
@@ -610,6 +655,9 @@ impl World {
                 let is_quiet = !self.is_ended && until.is_some_and(|until| self.now < until);
                 let age = self.now.since(self.reported_at);
                 self.check(!is_quiet || age <= QUIET, "an old sample closes the listeners");
+                if is_quiet {
+                    self.check_quiet();
+                }
                 self.with(Dialogue::close);
             }
             Action::EndDrain(_) => {
@@ -654,6 +702,20 @@ impl World {
         }
     }
 
+    /// Checks that no client has come for as long as a drain has to be quiet.
+    fn check_quiet(&mut self) {
+        // The next epoch can have the same totals as the one before.
+        let is_exact = self.late == 0 && !self.is_replaced;
+        let Some((taken, _)) = self.reported.filter(|_| is_exact) else { return };
+        // The answers of a slow Envoy are older than the last look at the kernel's count.
+        let seen = self.looked_at.filter(|_| self.slow >= 300).map_or(taken, |at| at.max(taken));
+        let since = Time((taken + MS(15)).since(Time(QUIET)));
+        let mut times = self.accepted_at.iter().rev();
+        let has_come = times.any(|at| *at > since && *at < seen);
+        // holds: S276
+        self.check(!has_come, "the drain is over while clients come");
+    }
+
     /// Checks that the drain may be over for this reason.
     fn over(&mut self, why: DrainEnd) {
         match why {
@@ -679,6 +741,15 @@ impl World {
             }
             DrainEnd::TimeOver => {
                 self.check(self.now >= self.until, "the drain is over before `time`");
+                let is_counted = self.terms.unit == Unit::Connections
+                    && self.slow >= 300
+                    && self.looked_at.is_some_and(|at| self.now.since(at) < MS(1000))
+                    && self.left() > self.terms.exit_at;
+                if let (Some(asked), true) = (self.closing_asked, is_counted && !self.hides) {
+                    let is_fresh = self.reported.is_some_and(|(taken, _)| taken >= asked);
+                    // holds: S277
+                    self.check(is_fresh, "the connections at the end are unknown");
+                }
                 let is_healthy = self.wrong + self.late == 0
                     && self.lost_at == Time::NEVER
                     && (self.slow < 100 || self.sees);
