@@ -131,6 +131,8 @@ struct World {
     /// From this time on no new client comes, because the endpoint is removed.
     removed_at: Time,
     drain_time: Duration,
+    /// The longest pause of a client before its next connection.
+    longest_pause: u64,
     longest_request: u64,
     /// The counts of this drain, each with the moment that it describes.
     taken: Vec<(Time, Traffic)>,
@@ -206,6 +208,7 @@ impl World {
             live_at: if rng.once_in(8) { start + rng.millis(20_000) } else { start },
             removed_at: Time::NEVER,
             drain_time: MS(rng.one_of([5000, 600_000])),
+            longest_pause: rng.one_of([400, 3000]),
             longest_request: rng.one_of([5, 50, 2000, 20_000]),
             taken: Vec::new(),
             reported: None,
@@ -395,7 +398,7 @@ impl World {
         if is_asked || self.rng.once_in(6) {
             self.envoy.drain_close += u64::from(is_asked);
             self.envoy.connections.remove(&key);
-            let pause = self.rng.millis(400);
+            let pause = self.rng.millis(self.longest_pause);
             self.push(pause, Thing::Connects);
         } else if !self.rng.once_in(4) {
             let pause = self.rng.millis(800);
