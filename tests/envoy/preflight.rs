@@ -95,6 +95,7 @@ fn a_listener_that_ignores_the_drain_is_reported_during_the_drain() {
     });
 }
 
+// holds: C785
 #[test]
 fn a_healthy_envoy_gets_no_warning_even_without_a_listener() {
     in_parallel(TESTED, |version| {
@@ -119,6 +120,9 @@ fn a_healthy_envoy_gets_no_warning_even_without_a_listener() {
         for envoy in [whole, empty, internal] {
             let Some((drainit, _)) = envoy.start() else { return };
             drainit.wait_for_line("nothing speaks against its drain");
+            let record = drainit.record();
+            let took = r"^\[drainit\] [^ ]*Z router: Envoy lists its statistics in [0-9.]+m?s$";
+            assert!(record.line(took).is_some(), "{record}");
             assert!(drainit.record().line(WARNING).is_none(), "{}", drainit.record());
             let ended = drainit.stop();
             ended.assert_code(0).assert_no_line(r"\[error\]");

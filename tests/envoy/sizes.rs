@@ -1,13 +1,13 @@
 //! Tests the drain of a real Envoy of the size that people run.
 
-use std::thread;
+use std::thread::{self, sleep};
 
 use serde_json::{Value, json};
 
 use super::drain_end::has_request;
 use crate::support::client::{Client, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
-use crate::support::{Duration, LONG, ms, said};
+use crate::support::{Duration, LONG, ms, now, said};
 
 fn add_clusters(config: &mut Value) {
     let clusters = config["static_resources"]["clusters"].as_array_mut().unwrap();
@@ -49,4 +49,36 @@ fn a_large_envoy_is_drained_until_the_last_request_is_answered() {
             .assert_line("drain router: .*no connection left")
             .assert_no_line("warning: router: .*POST");
     }
+}
+
+// holds: S276, S277
+#[test]
+fn a_large_envoy_is_not_drained_while_short_connections_come() {
+    let envoy = RealEnvoy {
+        drain: "time: 30s, min: 1s",
+        shutdown: "grace_period: 45s, reserve: 2s",
+        change: add_clusters,
+        ..RealEnvoy::default()
+    };
+    let Some((drainit, address)) = envoy.launch() else { return };
+    drainit.wait("readiness of Envoy", LONG * 3, |record| record.line(said::ALL_READY).map(drop));
+    let clients = thread::spawn(move || {
+        let until = now() + ms(6000);
+        let mut answers = Vec::new();
+        while now() < until {
+            answers.push(Client::new(address).request(0).went);
+            // Many connections begin and end between two looks at the kernel's count.
+            sleep(ms(40));
+        }
+        answers
+    });
+    sleep(ms(500));
+    let ended = drainit.stop();
+    let answers = clients.join().unwrap();
+    let are_answered = |went: &RequestResult| matches!(went, RequestResult::Answered { .. });
+    assert!(answers.iter().all(are_answered), "{answers:?}\n{}", ended.record);
+    ended
+        .assert_code(0)
+        .assert_stopped_within(ms(5500)..Duration::from_secs(20))
+        .assert_line("drain router: .*no connection left; .* 0 at the end, [0-9]+ new; requests [0-9]+ completed, 0 cut");
 }

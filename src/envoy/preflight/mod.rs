@@ -24,7 +24,7 @@ use crate::envoy::preflight::findings::{Facts, STATS, unusable};
 use crate::envoy::server_info::ServerInfo;
 use crate::envoy::stats::{STATS_PATH, listener_names};
 use crate::http::{Client, RequestError, Response};
-use crate::types::harmless;
+use crate::types::{harmless, human};
 
 /// The time within which the admin must answer and Envoy must be initialized, unless the drain may
 /// take longer. The supervisor does not wait for the answers.
@@ -106,7 +106,11 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
     }
     let began = Instant::now();
     match sample(&mut client, &Rc::default(), true, patience).await {
-        Ok(found) => facts.sample = Some((found, began.elapsed())),
+        Ok(found) => {
+            let took = began.elapsed();
+            tracing::info!("{}: Envoy lists its statistics in {}", target.name, human(took));
+            facts.sample = Some((found, took));
+        }
         Err(RequestError::Status(StatusCode::FORBIDDEN)) => facts.refused.push(STATS),
         Err(_) => {}
     }
