@@ -1,5 +1,7 @@
 //! Tests the drain of a real Envoy of the size that people run.
 
+use std::iter;
+use std::net::TcpStream;
 use std::thread::{self, sleep};
 
 use serde_json::{Value, json};
@@ -9,9 +11,9 @@ use crate::support::client::{Client, RequestResult};
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::{Duration, LONG, ms, now, said};
 
-fn add_clusters(config: &mut Value) {
+fn add_clusters(config: &mut Value, number: usize) {
     let clusters = config["static_resources"]["clusters"].as_array_mut().unwrap();
-    for number in 0..3000 {
+    for number in 0..number {
         let mut cluster = clusters[0].clone();
         cluster["name"] = json!(format!("cluster-{number}"));
         clusters.push(cluster);
@@ -31,7 +33,7 @@ fn add_listeners(config: &mut Value) {
 // holds: S236, S237, S239
 #[test]
 fn a_large_envoy_is_drained_until_the_last_request_is_answered() {
-    for change in [add_clusters, add_listeners] {
+    for change in [|config: &mut Value| add_clusters(config, 3000), add_listeners] {
         let drain = "time: 30s, min: 1s";
         let shutdown = "grace_period: 45s, reserve: 2s";
         let envoy = RealEnvoy { drain, shutdown, change, ..RealEnvoy::default() };
@@ -51,34 +53,32 @@ fn a_large_envoy_is_drained_until_the_last_request_is_answered() {
     }
 }
 
-// holds: S276, S277
+// holds: S276
 #[test]
 fn a_large_envoy_is_not_drained_while_short_connections_come() {
     let envoy = RealEnvoy {
         drain: "time: 30s, min: 1s",
         shutdown: "grace_period: 45s, reserve: 2s",
-        change: add_clusters,
+        change: |config| add_clusters(config, 6000),
         ..RealEnvoy::default()
     };
     let Some((drainit, address)) = envoy.launch() else { return };
     drainit.wait("readiness of Envoy", LONG * 3, |record| record.line(said::ALL_READY).map(drop));
     let clients = thread::spawn(move || {
         let until = now() + ms(6000);
-        let mut answers = Vec::new();
-        while now() < until {
-            answers.push(Client::new(address).request(0).went);
-            // Many connections begin and end between two looks at the kernel's count.
-            sleep(ms(40));
-        }
-        answers
+        // Nearly every connection begins and ends between two looks at the kernel's count.
+        let connects = iter::from_fn(|| {
+            sleep(ms(60));
+            (now() < until).then(|| TcpStream::connect(address).is_ok())
+        });
+        connects.collect::<Vec<_>>()
     });
     sleep(ms(500));
     let ended = drainit.stop();
-    let answers = clients.join().unwrap();
-    let are_answered = |went: &RequestResult| matches!(went, RequestResult::Answered { .. });
-    assert!(answers.iter().all(are_answered), "{answers:?}\n{}", ended.record);
+    let accepted = clients.join().unwrap();
+    assert!(accepted.iter().all(|accepted| *accepted), "{accepted:?}\n{}", ended.record);
     ended
         .assert_code(0)
         .assert_stopped_within(ms(5500)..Duration::from_secs(20))
-        .assert_line("drain router: .*no connection left; .* 0 at the end, [0-9]+ new; requests [0-9]+ completed, 0 cut");
+        .assert_line("drain router: .*no connection left; .* 0 at the end");
 }

@@ -374,7 +374,8 @@ impl Dialogue {
         let before = core::mem::replace(&mut self.accepted_total, accepted);
         let is_new = before.is_none() || before != accepted;
         if is_new {
-            self.new_at = now;
+            // Since the first look began, the kernel has shown each new connection.
+            self.new_at = if before.is_none() && accepted.is_some() { began } else { now };
         }
         if is_new || open != Some(0) {
             self.totals = Traffic::default();
@@ -650,7 +651,7 @@ impl Dialogue {
             Polls::Waits { at: now + pause }
         };
         self.totals = Traffic::default();
-        if self.is_confirmed && sample.active == Some(0) && self.new_at < asked.began {
+        if self.is_confirmed && sample.active == Some(0) && self.new_at <= asked.began {
             let Traffic { accepted, received, .. } = sample.traffic();
             self.totals = Traffic { accepted, received, ..self.totals };
         }
