@@ -239,7 +239,7 @@ mod tests {
 
     // holds: S276
     #[test]
-    fn a_connection_is_accepted_even_if_nobody_sees_it_open() {
+    fn a_short_connection_counts_as_accepted() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let before = accepted().unwrap();

@@ -4,6 +4,7 @@
 #[allow(clippy::disallowed_methods, reason = "runs before the loop")]
 pub mod boot;
 pub mod clock;
+#[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]
 pub(crate) mod connections;
 #[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]
 pub mod descendants;

@@ -110,6 +110,19 @@ fn old_count_is_reported_with_age() {
     }
 }
 
+// holds: S278
+#[test]
+fn unknown_counts_are_left_out() {
+    let start = (0, seen(90, 100, 5), Moment::Start);
+    let count = |requests| {
+        let last = Traffic { connections: Some(73), requests, ..Traffic::default() };
+        counts(&[start, (4990, last, Moment::Closed)], 5000)
+    };
+    let connections = "connections 90 at the start, 73 at the end";
+    assert_eq!(count(None), connections);
+    assert_eq!(count(Some(3)), format!("{connections}; requests 3 cut"));
+}
+
 /// Runs a shutdown of this config, and returns its report as data.
 #[track_caller]
 fn played(config: &str, events: impl Fn(&mut Played)) -> data::ShutdownReport {

@@ -213,7 +213,7 @@ mod tests {
 
     // holds: S275
     #[test]
-    fn a_later_call_has_2_s_of_its_own() {
+    fn a_later_call_has_2_s_as_well() {
         let refused = || Err(Failure { why: "answered 503".to_owned(), is_refusal: true });
         let mut attempts = Attempts::new(&BOTH[..1]);
         let mut last = [0; 2];
