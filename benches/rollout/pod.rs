@@ -162,7 +162,7 @@ fn envoy_config(upstream: &Upstream, size: Size) -> io::Result<String> {
     let listeners: String = (1..=size.listeners).map(idle_listener).collect();
     config = config.replace("\n  clusters:\n", &format!("{listeners}\n  clusters:\n"));
     for number in 1..=size.clusters {
-        let _ = write!(config, "    - {{name: idle-{number}, type: STATIC}}\n");
+        let _ = writeln!(config, "    - {{name: idle-{number}, type: STATIC}}");
     }
     for (name, address) in [("UPSTREAM", upstream.http), ("ECHO", upstream.echo)] {
         config = config.replace(&format!("${{{name}_PORT}}"), &address.port().to_string());

@@ -40,7 +40,7 @@ pub(crate) struct Row {
     pub(crate) impolite: Option<&'static str>,
 }
 
-/// What each Envoy has beyond the usual, and what the machine lacks.
+/// The size of each Envoy, and the share of the machine that it has.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Size {
     /// Clusters that no request uses.

@@ -1,8 +1,9 @@
 //! Tests `${stop_seconds}` and its kin: a process's share of the deadline.
 
 use super::{lines, problems};
-use crate::load::at_start;
+use crate::config::Process;
 use crate::load::testing::{load, variables};
+use crate::load::{Environment, at_start};
 use crate::plan::Plan;
 use crate::testing::temp_dir::TempDir;
 
@@ -28,7 +29,10 @@ fn processes_learn_the_shares_that_the_plan_shows() {
         let plan = Plan::new(&loaded.config, &loaded.graph);
         let takes = |label: &str| {
             let steps = &plan.after_signal.steps;
-            let step = steps.iter().find(|step| plan.label(step) == label).expect(label);
+            let step = steps
+                .iter()
+                .find(|step| plan.label(step) == label)
+                .unwrap_or_else(|| panic!("{label}"));
             step.takes()
         };
         let [database, first, second, front] = &loaded.config.processes[..] else { panic!() };
@@ -51,7 +55,7 @@ fn processes_learn_the_shares_that_the_plan_shows() {
 
 // holds: C806
 #[test]
-fn only_values_of_a_process_know_its_share() {
+fn no_other_value_than_of_a_process_knows_a_share() {
     for text in [
         "env: {A: '${stop_seconds}'}\nprocesses: {a: {command: [a]}}",
         "hooks: {pre_start: {command: [h, '${stop_seconds}']}}\nprocesses: {a: {command: [a]}}",
@@ -79,9 +83,9 @@ fn files_with_variables_know_the_share() {
             "processes: {{a: {{command: [a], stop_grace_period: 7.5s, env_file: [{{path: {path}, read: {read}}}]}}}}"
         );
         let loaded = load(&[&text], &[]).unwrap();
-        let mut process = crate::config::Process::clone(&loaded.config.processes[0]);
+        let mut process = Process::clone(&loaded.config.processes[0]);
         process.environment =
-            at_start::variables(&process, &[], &crate::load::Environment::default()).unwrap();
+            at_start::values(&process, &[], &Environment::default(), &[]).unwrap().0;
         assert_eq!(variables(&process), ["A=7"], "{read}");
     }
 }
