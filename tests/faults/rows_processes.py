@@ -53,7 +53,7 @@ def daemon_of_the_dead(run):
 # The other tools do not stop daemons: the kernel kills them.
 @row("10,000 daemons", "all daemons are stopped in time, code 0", ("drainit", "s6", "Horust"), alone=True)
 def horde(run):
-    run.start(run.service("a", "horde=10000")).wait("a", what="horde")
+    run.start(run.service("a", "horde=10000", stop=4)).wait("a", what="horde")
     run.check(len(run.inside()) > 9000, "the machine has no room").stop(0)
 
 
