@@ -6,7 +6,7 @@ HOST = $(shell uname -m)
 ARCH ?= $(HOST)
 OTHER = aarch64
 CROSS = $(filter-out $(HOST),$(ARCH))
-STATIC = target/static$(CROSS:%=/%)$(if $(TOOLS),/tools)
+STATIC = target/static$(CROSS:%=/%)
 MUSL = $(ARCH)-unknown-linux-musl
 GNU = $(ARCH)-unknown-linux-gnu
 CARGO ?= cargo
@@ -24,7 +24,7 @@ help: ## lists the targets
 build: ## target/release/drainit
 	$(CARGO) build --release --locked
 
-static: $(if $(CROSS),cross) ## target/static/drainit: one file that runs in an empty image; ARCH=aarch64: target/static/aarch64/drainit; TOOLS=1: …/tools/drainit, with what never runs in PID 1
+static: $(if $(CROSS),cross) ## target/static/drainit: one file that runs in an empty image; ARCH=aarch64: target/static/aarch64/drainit
 	@mkdir -p $(STATIC)
 	@if $(call has_target,$(MUSL)); then $(call build_static,$(MUSL),$(MUSL_ENV)); \
 	else echo "no $(MUSL) here: linking glibc statically"; $(call build_static,$(GNU),$(GNU_ENV)); fi
@@ -105,7 +105,6 @@ lint: ## checks the style of docs and comments, format, clippy, and the licences
 	@python3 -B tests/style.py README.md CONTRIBUTING.md CHANGELOG.md Dockerfile.example docs examples src crates tests benches
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked --no-default-features -- -D warnings
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: dependencies not checked"; fi
 
@@ -152,10 +151,10 @@ bench-replace: build envoy bench-replace-tools target/bench-tools/hot-restarter.
 	@$(CARGO) run --release --locked --quiet --package benches --bin bench-replace -- \
 		$(if $(QUICK),--quick) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(CELL),"$(CELL)")
 
-budget: static static-tools python valgrind ## compares instructions and sizes of the static binaries with benches/budget.toml
+budget: static python valgrind ## compares instructions and sizes of the static binaries with benches/budget.toml
 	@benches/budget.py $(STATIC)/drainit
 
-budget-update: static static-tools python valgrind ## writes benches/budget.toml again
+budget-update: static python valgrind ## writes benches/budget.toml again
 	@benches/budget.py --update $(STATIC)/drainit
 
 faults: static bench-peers fault-tools $(ENVOY_TESTED:%=target/envoy/%/envoy) ## tries what can go wrong with drainit and its peers, and writes docs/faults.md; ROW="ignores SIGTERM" selects rows by name
@@ -171,8 +170,8 @@ bench: static envoy python bench-peers ## measures drainit and its peers, and wr
 soak: static envoy python ## runs one drainit as PID 1 that does everything at once for an hour, which must not grow; MINUTES=2 is a quick one
 	@PYTHONPATH=benches/peers python3 -B benches/soak/main.py $(MINUTES)
 
-deb: static-tools ## target/deb/drainit_*.deb: the static binary with the tools, the manual page and completions; ARCH=aarch64: for arm64
-	@packaging/deb.sh $(STATIC)/tools/drainit $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(ARCH))) target/deb
+deb: static ## target/deb/drainit_*.deb: the static binary, the manual page and completions; ARCH=aarch64: for arm64
+	@packaging/deb.sh $(STATIC)/drainit $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(ARCH))) target/deb
 
 release: python ## target/release-files: everything that a release publishes, checked: binaries, packages, image, bill of materials, crate, checksums
 	@$(call need,buildah skopeo lintian git,buildah skopeo lintian git ca-certificates)
@@ -202,7 +201,7 @@ clean: ## removes everything that was built or downloaded
 # Whether the standard library of a Rust target is installed, or can be.
 has_libstd = ls "$$(rustc --print target-libdir --target $(1))"/libstd-*.rlib >/dev/null 2>&1
 has_target = $(call has_libstd,$(1)) || { timeout 120 rustup target add $(1) >/dev/null 2>&1; $(call has_libstd,$(1)); }
-build_static = $(2) $(CARGO) build --release --locked --bin drainit --target $(1) $(if $(TOOLS),,--no-default-features) && \
+build_static = $(2) $(CARGO) build --release --locked --bin drainit --target $(1) && \
 	install target/$(1)/release/drainit $(STATIC)/
 # Panics name source files; without the directories of this machine the same sources give the same bytes everywhere.
 NO_PATHS = $(addprefix --remap-path-prefix=,$(CURDIR)=/src $(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo)
@@ -215,10 +214,6 @@ MUSL_PIE = -C link-self-contained=no -L $(MUSL_CRT) $(addprefix -C link-arg=,-no
 # The linker of another machine; there is no C to compile.
 MUSL_ENV = RUSTFLAGS="$(NO_PATHS) $(if $(filter-out x86_64,$(ARCH)),$(MUSL_PIE))" \
 	$(CROSS:%=CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=%-linux-gnu-gcc)
-
-.PHONY: static-tools
-static-tools: $(if $(CROSS),cross)
-	@$(MAKE) --no-print-directory static TOOLS=1
 
 # The binary that the tests run under qemu. Where it cannot be built, a file says why, and its tests are skipped.
 .PHONY: static-other

@@ -1,8 +1,7 @@
 #!/bin/sh
 # Packs a static binary with its manual page and completions: packaging/deb.sh BINARY ARCH OUTPUT_DIR
 #
-# The binary is the one with the tools: it writes these pages itself, they name its commands, and a package is installed
-# where people work. An image copies the one file without them, from a release or the image of drainit.
+# The binary writes these pages itself.
 #
 # The same binary gives the same bytes: times are those of the last commit.
 set -eu

@@ -21,23 +21,20 @@ rm -rf "$out" && mkdir -p "$out"
 
 for arch in x86_64:amd64 aarch64:arm64; do
     debian=${arch#*:} arch=${arch%:*}
-    step "$debian: the static binaries, with the list of their dependencies in them, and the package"
+    step "$debian: the static binary, with the list of its dependencies in it, and the package"
     make --no-print-directory static deb ARCH="$arch" CARGO="cargo auditable"
     static=target/static
     [[ $arch == "$(uname -m)" ]] || static=target/static/$arch
-    # For images, and, with what never runs in PID 1, for people and CI.
     install -D "$static/drainit" "$out/drainit-$version-linux-$debian"
-    install -D "$static/tools/drainit" "$out/drainit-tools-$version-linux-$debian"
     mv "target/deb/drainit_$version-1_$debian.deb" "$out"
     lintian --allow-root --fail-on error,warning "$out/drainit_$version-1_$debian.deb"
-    for binary in "drainit-$version-linux-$debian" "drainit-tools-$version-linux-$debian"; do
-        rust-audit-info "$out/$binary" | python3 -c '
+    binary=drainit-$version-linux-$debian
+    rust-audit-info "$out/$binary" | python3 -c '
 import json, sys
 packages = {package["name"]: package["version"] for package in json.load(sys.stdin)["packages"]}
 print(len(packages), "packages are listed in the binary")
 sys.exit(packages.get("drainit") != sys.argv[1] or "tokio" not in packages)
 ' "$version" || die "the list of dependencies in $binary is not that of this version"
-    done
 done
 
 step "the bill of materials"

@@ -6,9 +6,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use drainit_tools::kubernetes;
 
 use crate::cli::config_files::ConfigFiles;
-use crate::cli::tools;
 use crate::config::Config;
 use crate::load::at_start;
 use crate::load::check::image::ImageLookup;
@@ -26,7 +26,7 @@ pub struct CheckArgs {
     strict: bool,
     /// Check the config against a manifest too: a Pod, Deployment, StatefulSet, DaemonSet,
     /// ReplicaSet, Job or CronJob; - reads standard input
-    #[arg(long, value_name = "FILE", hide = tools::ARE_HIDDEN)]
+    #[arg(long, value_name = "FILE")]
     pod: Option<PathBuf>,
     /// Whether this is the image that the config is written for; if so, the files that the config
     /// names must exist [default: true if PID 1 is drainit, or the config has its default path in a
@@ -35,7 +35,7 @@ pub struct CheckArgs {
     image: Option<bool>,
     /// Name of the container that runs drainit [default: each container whose command names
     /// drainit, else the only container]
-    #[arg(long, value_name = "NAME", requires = "pod", hide = tools::ARE_HIDDEN)]
+    #[arg(long, value_name = "NAME", requires = "pod")]
     container: Option<String>,
     /// A variable of the container, such as those of the image's ENV; NAME alone takes the value
     /// from here. May be repeated
@@ -93,14 +93,12 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
         ImageLookup { find: &find, find_program: &find_program, is_held_back: false, mounts: &[] };
     let (problems, fine) = match &args.pod {
         Some(pod) => {
-            let which = (&**pod, args.container.as_deref());
             // In the image, this process has the variables of the image.
             let none = Environment::default();
             let image = of([if is_image.get() { &here } else { &none }, &env]);
-            match tools::check_pod(&paths, which, (&environment, &image), lookup) {
-                Ok(checked) => checked,
-                Err(code) => return code,
-            }
+            let (container, both) = (args.container.as_deref(), (&environment, &image));
+            let checked = kubernetes::check(&paths, pod, container, both, lookup);
+            (checked.diagnostics, checked.containers.join("; "))
         }
         None => match load::load_to_check(&paths, &environment, lookup) {
             Ok(mut loaded) => {

@@ -14,7 +14,6 @@ pub mod plan;
 pub mod reload;
 pub mod run;
 pub mod status;
-#[cfg_attr(not(feature = "tools"), path = "left_out.rs")]
 mod tools;
 
 use std::ffi::OsString;
@@ -97,9 +96,6 @@ fn carry_out(args: Vec<OsString>) -> u8 {
         Ok(cli) => cli.command,
         Err(error) => {
             mask::release();
-            if let Some(code) = tools::refuse(&error) {
-                return code;
-            }
             // Errors are ignored, because the stream may have no reader.
             let _ = error.print();
             let remedy = misread::remedy_for(&error);

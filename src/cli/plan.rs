@@ -4,12 +4,13 @@ use std::io::{self, Write};
 use std::mem::ManuallyDrop;
 
 use clap::{Args, ValueEnum};
+use drainit_tools::drawing;
 
 use crate::cli::control_address::Whom;
-use crate::cli::{fail, print, reload, tools};
+use crate::cli::{fail, print, reload};
 use crate::load;
 use crate::load::{Environment, Loaded};
-use crate::plan::{Plan, text};
+use crate::plan::{Plan, json, text};
 use crate::types::exit_code;
 
 /// Options of `plan`.
@@ -31,10 +32,8 @@ enum Format {
     #[default]
     Text,
     /// For programs
-    #[value(hide = tools::ARE_HIDDEN)]
     Json,
     /// A picture of the shutdown
-    #[value(hide = tools::ARE_HIDDEN)]
     Svg,
 }
 
@@ -64,13 +63,9 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
     }
     let Some(plan) = plan else { return exit_code::CONFIG };
     let shown = match args.format {
-        Format::Text => Ok(text::text(&plan)),
-        Format::Json => tools::json(&plan),
-        Format::Svg => tools::svg(&plan),
-    };
-    let shown = match shown {
-        Ok(shown) => shown,
-        Err(code) => return code,
+        Format::Text => text::text(&plan),
+        Format::Json => json::json(&plan),
+        Format::Svg => drawing::plan::svg(&plan),
     };
     print((shown.trim_end().to_owned() + "\n").as_bytes());
     exit_code::OK

@@ -10,8 +10,6 @@ use crate::types::EndKind;
 
 pub(crate) fn render(status: &Status) -> String {
     let mut text = Metrics(String::new());
-    text.family("drainit_info", "gauge", "The version of drainit.");
-    text.sample("drainit_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     text.family("drainit_build_info", "gauge", "How drainit was built.");
     let labels = [("version", env!("CARGO_PKG_VERSION")), ("arch", std::env::consts::ARCH)];
     text.sample("drainit_build_info", &labels, 1);

@@ -1,13 +1,17 @@
 //! `drainit completions`: prints a script that completes drainit's command line in a shell.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Command};
 use clap_complete::Shell;
+
+/// The shells that people use in containers and at work.
+const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 
 /// Options of `completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
     /// The shell that will read the script
-    #[arg(value_enum)]
+    #[arg(value_parser = PossibleValuesParser::new(SHELLS).try_map(|name| name.parse::<Shell>()))]
     shell: Shell,
 }
 

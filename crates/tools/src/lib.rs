@@ -1,5 +1,4 @@
-//! Commands that never run in PID 1: those of the feature `tools`, `check --pod`, and the drawing
-//! of a plan.
+//! The commands that never run in PID 1, `check --pod`, and the drawing of a plan.
 //!
 //! - `import` makes a config from the file of another program.
 //! - `kubernetes` is `check --pod`.

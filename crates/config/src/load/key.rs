@@ -61,19 +61,14 @@ pub struct Key {
     pub(crate) merge: Merge,
     /// The keys of the value, if the value is a mapping whose keys are known.
     pub(crate) keys: Option<&'static Keys>,
-    #[cfg(feature = "schema")]
     pub shape: Shape,
     /// The explanation of the key: the doc comment of its field, as Markdown in one line.
-    #[cfg(feature = "schema")]
     pub meaning: &'static str,
-    #[cfg(feature = "schema")]
     pub default: Option<&'static str>,
 }
 
 impl Key {
-    /// Makes a row. Without the feature `schema`, drops the meaning and the default, which nothing
-    /// else needs.
-    #[cfg_attr(not(feature = "schema"), allow(unused_variables))]
+    /// Makes a row.
     pub const fn new(
         name: &'static str,
         shape: Shape,
@@ -82,18 +77,7 @@ impl Key {
         merge: Merge,
         exclusive: bool,
     ) -> Self {
-        Self {
-            name,
-            exclusive,
-            merge,
-            keys: shape.keys(),
-            #[cfg(feature = "schema")]
-            shape,
-            #[cfg(feature = "schema")]
-            meaning,
-            #[cfg(feature = "schema")]
-            default,
-        }
+        Self { name, exclusive, merge, keys: shape.keys(), shape, meaning, default }
     }
 }
 
