@@ -11,6 +11,7 @@ use hyper::Method;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::ask::{MAX_ANSWER, is_cut_off, is_unreachable, run, why_unreachable};
+use crate::cli::changes;
 use crate::cli::control_address;
 use crate::cli::control_address::{Found, Whom};
 use crate::config::Address;
@@ -40,8 +41,11 @@ pub struct DrainArgs {
 /// Returns 0 when the drain is done, or with `--no-wait` when it has begun.
 pub(super) fn drain(args: &DrainArgs) -> u8 {
     run(&args.whom, async |found: Found| {
-        begin(&found).await?;
-        if args.no_wait { Ok(()) } else { wait(&found.address).await }
+        let request = async {
+            begin(&found).await?;
+            if args.no_wait { Ok(()) } else { wait(&found.address).await }
+        };
+        changes::tell_drained(&found, request).await
     })
 }
 

@@ -1,6 +1,7 @@
 //! The command line: one file for each command.
 
 mod ask;
+mod changes;
 pub mod check;
 pub mod config_files;
 pub mod control_address;

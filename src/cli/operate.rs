@@ -7,8 +7,10 @@ use hyper::Method;
 
 use crate::cli::ask::{LIMIT, ask, query, run};
 use crate::cli::control_address::{Found, Whom};
+use crate::cli::{changes, print};
 use crate::load::values;
 use crate::types::Signal;
+use crate::types::suggest::is_meant;
 
 /// Options of `stop`, `start` and `restart`.
 #[derive(Debug, Args)]
@@ -51,6 +53,12 @@ fn post(args: &OperateArgs, verb: &str, parameter: Option<String>, limit: Durati
         let mut query = query(&args.names)?;
         query.extend(parameter);
         let path = format!("/v1/{verb}?{}", query.join("&"));
-        ask(&found, Method::POST, &path, limit).await.map(drop)
+        let request = ask(&found, Method::POST, &path, limit);
+        if verb == "kill" {
+            print(&request.await?);
+            return Ok(());
+        }
+        let is_named = |name: &str| args.names.iter().any(|pattern| is_meant(pattern, name));
+        changes::tell(&found, is_named, request).await.map(drop)
     })
 }

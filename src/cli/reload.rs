@@ -7,7 +7,7 @@ use hyper::Method;
 
 use crate::cli::ask::{ask, run};
 use crate::cli::control_address::{Found, Whom};
-use crate::cli::print;
+use crate::cli::{changes, print};
 use crate::types::harmless_lines;
 
 /// The time limit of a request for the plan of a reload. drainit itself gives up reading the files
@@ -19,7 +19,8 @@ const LIMIT: Duration = Duration::from_secs(15);
 pub(super) fn reload(whom: &Whom) -> u8 {
     run(whom, async |found: Found| {
         // There is no limit here, because drainit itself limits drains, stops and starts.
-        let warnings = ask(&found, Method::POST, "/v1/reload", Duration::MAX).await?;
+        let request = ask(&found, Method::POST, "/v1/reload", Duration::MAX);
+        let warnings = changes::tell(&found, |_| false, request).await?;
         // Errors are ignored, because stderr may have no reader.
         let _ = io::stderr().write_all(shown(&warnings).as_bytes());
         Ok(())

@@ -275,13 +275,16 @@ fn kill(query: &Query, now: &Status, peer: Peer, supervisor: &dyn SupervisorHand
             }
         }
     }
-    for ProcessStatus { name, slot, .. } in targets {
+    let mut sent = String::new();
+    for ProcessStatus { name, slot, pid: target, .. } in targets {
         let Peer { pid, uid } = peer;
         if let Err(error) = supervisor.signal(*slot, signal) {
             let reason = format!("{name}: cannot send {signal}: {error}\n");
             return Answered::Now(response(StatusCode::CONFLICT, TEXT, reason));
         }
         tracing::info!("{name}: {signal} sent, requested by pid {pid} (uid {uid})");
+        let target = target.map(|target| format!(", pid {target}"));
+        sent.push_str(&format!("{name}: {signal} sent{}\n", target.unwrap_or_default()));
     }
-    Answered::Now(response(StatusCode::OK, TEXT, "sent\n".to_owned()))
+    Answered::Now(response(StatusCode::OK, TEXT, sent))
 }

@@ -23,11 +23,16 @@ fn start(config: &str) -> Option<Running> {
     Some(drainit)
 }
 
+// holds: C809
 #[test]
 fn a_stop_takes_the_dependents_first_and_a_start_the_dependencies() {
     let Some(drainit) = start(CONFIG) else { return };
     drainit.exec(&["stop"]).assert(2, "NAME");
-    drainit.exec(&["stop", "store"]).assert(0, "");
+    let said = drainit.exec(&["stop", "store"]);
+    said.assert(0, "");
+    for line in ["app: ended in ", "store: ended in "] {
+        assert!(said.stdout.contains(line), "{}", said.stdout);
+    }
     drainit.wait_for_line(r"stop of store requested by pid \d+ \(uid 0\)");
     drainit.wait_for_events("drainer", "start", 1);
     drainit.wait_for_events("app", "got SIGTERM", 1);
@@ -38,7 +43,8 @@ fn a_stop_takes_the_dependents_first_and_a_start_the_dependencies() {
     }
     drainit.exec(&["health"]).assert(1, "store (stopped");
     drainit.exec(&["stop", "store"]).assert(0, "");
-    drainit.exec(&["start", "app"]).assert(0, "");
+    let said = drainit.exec(&["start", "app"]);
+    assert!(said.stdout.contains("store: started in ") && said.stdout.contains("pid "));
     for name in ["store", "app"] {
         assert_eq!(drainit.state(name).0, "ready");
         drainit.wait_for_events(name, "handling", 2);
