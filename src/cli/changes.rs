@@ -1,5 +1,5 @@
-//! What a request of an operator has done: one line for each process, from the status before and
-//! after it. In a terminal, a line also says what a request waits for.
+//! Tells an operator the outcome of a request: one line for each process, from the status before and
+//! after it. In a terminal, a line also says what the request waits for.
 
 use std::collections::BTreeMap;
 use std::future::Future;
