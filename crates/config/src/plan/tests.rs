@@ -118,6 +118,17 @@ processes:
     assert!(plan.signal_in_oneshot.is_none(), "{}", text::text(&plan));
 }
 
+// holds: S92
+#[test]
+fn a_oneshot_completes_in_the_plan_with_any_success_codes() {
+    let longest = |codes: &str| {
+        let oneshot = format!("a: {{command: [a], type: oneshot, success_codes: {codes}}}");
+        let app = "b: {command: [b], drain: {envoy: {admin: 'unix:/a'}}}";
+        plan(&format!("processes: {{{oneshot}, {app}}}"), &[]).after_signal.total
+    };
+    assert_eq!(longest("[0]"), longest("[3]"));
+}
+
 // holds: S95, S96, C657
 #[test]
 fn cuts_are_reported() {

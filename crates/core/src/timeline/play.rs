@@ -12,7 +12,9 @@ use crate::report::Journal;
 use crate::report::messages::Names;
 use crate::spec::{ProcessSpec, Spec, Stage};
 use crate::timeline::{Step, StepKind, Timeline};
-use crate::types::{End, OnExit, ProcessId, RestartPolicy, Signal, StartCondition, Time, Update};
+use crate::types::{
+    End, OnExit, ProcessId, RestartPolicy, Signal, StartCondition, Time, Update, exit_code,
+};
 
 /// A shutdown in which every wait takes all of its time.
 pub(super) struct Play {
@@ -46,6 +48,7 @@ impl Play {
         let mut played = spec.clone();
         for process in &mut played.processes {
             (process.autostart, process.timeout) = (true, None);
+            process.success_codes = vec![exit_code::OK];
         }
         // This additional process keeps the container alive until T0, and its end can be the cause
         // of the shutdown. It needs no time to stop.
