@@ -4,8 +4,6 @@
 pub(crate) mod http_server;
 #[cfg(test)]
 pub(crate) mod isolated;
-#[cfg(test)]
-pub(crate) mod random;
 
 #[cfg(test)]
-pub(crate) use drainit_config::testing::temp_dir;
+pub(crate) use drainit_config::testing::{random, temp_dir};
