@@ -20,16 +20,6 @@ fn chain(db: &str, engine: &str, router: &str, shutdown: &str) -> String {
     format!("shutdown: {{{shutdown}}}{text}")
 }
 
-// holds: S89, S90
-#[test]
-fn waits_that_fit_are_not_reported() {
-    assert_eq!(problems(&chain("5s", "time: 7s, min: 4s", "time: 13s, min: 9s", "")), []);
-    // The two processes stop at the same time. One after the other, they would take 40 s, which
-    // does not fit.
-    let beside = "processes: {a: {command: [a], stop_grace_period: 20s}, b: {command: [b], stop_grace_period: 20s}}";
-    assert_eq!(problems(beside), []);
-}
-
 // holds: S89, C87, C373
 #[test]
 fn explicit_mins_that_do_not_fit_are_an_error_with_the_sum() {
@@ -99,27 +89,6 @@ fn a_min_above_time_is_cut_and_check_warns() {
     assert!(drains.map(|drain| drain.min.as_secs()).eq([3, 4]));
 }
 
-// holds: S81, S89, S90, C88, C657
-#[test]
-fn the_declared_waits_of_the_longest_path_are_added_up() {
-    let text = "
-hooks: {pre_stop: {command: [x], timeout: 2s}, post_stop: [y]}
-processes:
-  short: {command: [a], stop_grace_period: 20s}
-  base: {command: [a], stop_grace_period: 15s}
-  top: {command: [a], depends_on: [base], stop_grace_period: 10s, hooks: {post_stop: {command: [x], timeout: 3s}}}
-";
-    assert_eq!(
-        lines(&problems(text)),
-        [
-            "5:43 the declared waits do not fit into the shutdown: pre_stop of the container gets 1.84s of 2s, post_stop top \
-             gets 2.62s of 3s, stop base gets 13.54s of 15s; the longest shutdown is pre_stop of the container 1.84s + \
-             stop top 10s + post_stop top 2.62s + stop base 13.54s + post_stop of the container 500ms, and \
-             `grace_period` minus `reserve` is 28s"
-        ]
-    );
-}
-
 // holds: C374
 #[test]
 fn a_drain_without_depends_on_is_a_warning() {
@@ -171,28 +140,6 @@ fn a_min_that_does_not_fit_is_reported_beside_a_cycle() {
     let found = lines(&problems(&text));
     assert!(found.iter().any(|line| line.contains("circular dependency")), "{found:?}");
     assert!(found.iter().any(|line| line.contains("drain engine gets 27s of 50s")), "{found:?}");
-}
-
-// holds: S90
-#[test]
-fn drains_and_stops_of_separate_branches_add_up() {
-    let text = "
-shutdown: {grace_period: 30s}
-processes:
-  db: {command: [a], stop_grace_period: 20s}
-  cache: {command: [a]}
-  router: {command: [a], depends_on: [cache], drain: {envoy: {admin: 'unix:/b', time: 15s}}}
-";
-    // `router` and `db` do not depend on each other. Nevertheless, the drain of `router` and the
-    // stop of `db` take place one after the other, because no process is stopped before every drain
-    // is over.
-    assert_eq!(
-        lines(&problems(text)),
-        [
-            "6:87 the declared waits do not fit into the shutdown: drain router gets 7.75s of 15s; the longest shutdown is \
-             drain router 7.75s + close router 250ms + stop db 20s, and `grace_period` minus `reserve` is 28s"
-        ]
-    );
 }
 
 // holds: S16, C84, C606
