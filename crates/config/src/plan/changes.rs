@@ -41,59 +41,10 @@ fn of_container(old: &Config, new: &Config) -> (Vec<&'static str>, Vec<&'static 
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::load::testing::{config, load};
-
-    /// The names of the keys that differ between two definitions of process `a`.
-    fn between(old: &str, new: &str) -> Vec<&'static str> {
-        let read = |keys: &str| {
-            config(&format!("processes: {{b: {{command: [b]}}, a: {{command: [a], {keys}}}}}"))
-        };
-        let (old, new) = (read(old), read(new));
-        let of = |config| Definition { process: process_of(config), args: &[] };
-        of_process(of(&old), of(&new))
-    }
+    use crate::load::testing::config;
 
     fn process_of(config: &Config) -> &Process {
         config.processes.iter().find(|process| process.name.starts_with('a')).unwrap()
-    }
-
-    #[test]
-    fn values_are_compared() {
-        for (old, new, expected) in [
-            ("", "type: oneshot", "type"),
-            ("", "environment: {A: {file: /a}}", "environment"),
-            ("", "log: {mode: inherit, stderr: stdout}", "log"),
-            ("restart: always", "restart: always, restart_max: 3", "restart_max"),
-            ("restart: always", "restart: always, restart_delay: 3s", "restart_delay"),
-            ("type: oneshot", "type: oneshot, timeout: 5s", "timeout"),
-            ("on_exit: ignore", "on_exit: ignore, required: false", "required"),
-            ("readiness: {log: ready}", "readiness: {log: rea}", "readiness"),
-            ("readiness: {log: ready}", "readiness: {log: ready, timeout: 1s}", "readiness"),
-            (
-                "drain: {signal: {signal: USR1}}",
-                "drain: {signal: {signal: USR1, time: 1s}}",
-                "drain",
-            ),
-            ("depends_on: [b]", "depends_on: {b: {condition: started}}", "depends_on"),
-            ("depends_on: [b]", "depends_on: {b: {restart: true}}", "depends_on"),
-            ("scale: 2", "scale: 2, listen: ['unix:/a${SCALE_INDEX}']", "listen"),
-        ] {
-            assert_eq!(between(old, new), [expected], "{old} -> {new}");
-        }
-        assert_eq!(between("umask: '077'", "umask: '0077'"), [""; 0]);
-        assert_eq!(between("scale: 1", "scale: 2"), [""; 0]);
-    }
-
-    #[test]
-    fn a_value_of_the_environment_is_compared() {
-        let text = "processes: {a: {command: [a, '${B:-c}']}}";
-        let keys = |value| {
-            let (old, new) = (load(&[text], &[]).unwrap(), load(&[text], &[("B", value)]).unwrap());
-            let of = |config| Definition { process: process_of(config), args: &[] };
-            of_process(of(&old.config), of(&new.config))
-        };
-        assert_eq!(keys("c"), [""; 0]);
-        assert_eq!(keys("d"), ["command"]);
     }
 
     #[test]

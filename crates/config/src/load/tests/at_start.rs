@@ -168,17 +168,12 @@ fn the_file_conventions_of_images_work() {
 
 // holds: C272, C273, C275
 #[test]
-fn the_content_of_a_file_becomes_the_value() {
+fn a_file_that_cannot_be_a_value_is_refused() {
     let dir = TempDir::new();
     let token = |content: &[u8]| {
         let path = dir.write("token", content);
         at_start(&format!("environment: {{T: {{file: {}}}}}", path.display()), &[])
     };
-    assert_eq!(token(b"abc\n").unwrap(), ["T=abc"]);
-    assert_eq!(token(b"a\nb\r\n\n").unwrap(), ["T=a\nb"]);
-    assert_eq!(token(b" a \t\n").unwrap(), ["T= a \t"], "only newlines are removed");
-    assert_eq!(token(b"${A} $$ # 'x'").unwrap(), ["T=${A} $$ # 'x'"], "the file is not a template");
-    assert_eq!(token(b"").unwrap(), ["T="]);
     assert!(token(b"geheim\0").unwrap_err().contains("has a NUL byte at byte 6"));
     assert!(token(b"geheim\xff").unwrap_err().contains("is not UTF-8 at byte 6"));
     assert!(token(&[b'g'; 128 * 1024 + 1]).unwrap_err().contains("is larger than 128 KiB"));
@@ -344,40 +339,4 @@ fn templates_get_variables_and_errors_in_templates_have_a_place() {
     let environment: Environment = [("A", long.as_str())].into_iter().collect();
     let path = dir.write("t", "${A}".repeat(1000).as_bytes());
     assert!(render_file(&path, &environment).unwrap_err().contains("longer than 4194304"));
-}
-
-// holds: C459, C460
-#[test]
-fn values_from_files_are_overlaid() {
-    let base = "
-processes:
-  a:
-    command: [a]
-    env_file: [{path: /a.env, read: start}, {path: /b.env, read: start}]
-    environment: {T: {file: /t, required: false}, U: {file: /u}, V: v, W: {file: /w}}
-    render: [{from: /1, to: /x}, {from: /2, to: /y}]
-";
-    let over = "
-processes:
-  a:
-    env_file: [{path: /b.env, read: start, required: false}, {path: /c.env, read: start}]
-    environment: {T: {file: /t2}, U: plain, V: {file: /v}, W: !reset }
-    render: [{from: /3, to: /y, mode: '0644'}]
-";
-    let of = |over: &str| load(&[base, over], &[]).unwrap().config.processes.remove(0);
-    let process = of(over);
-    assert_eq!(
-        variables(&process),
-        ["/a.env", "/b.env?", "/c.env", "T from /t2?", "U=plain", "V from /v", "!W"]
-    );
-    let rendered: Vec<_> = process.render.iter().map(|r| r.from.to_str().unwrap()).collect();
-    assert_eq!(rendered, ["/1", "/3"]);
-    assert_eq!(process.render[1].mode, 0o644);
-    let process = of("processes: {a: {env_file: !reset , render: !override [{from: /4, to: /z}], \
-                      environment: {T: {required: !reset }}}}");
-    assert_eq!(variables(&process)[0], "T from /t");
-    assert_eq!(process.render.len(), 1);
-    let process = of("processes: {a: {environment: !reset , render: !reset , env_file: []}}");
-    assert!(process.render.is_empty());
-    assert_eq!(variables(&process), ["/a.env", "/b.env"]);
 }

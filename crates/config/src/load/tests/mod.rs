@@ -15,6 +15,7 @@ mod parts;
 mod problems;
 mod process_options;
 mod reload_signal;
+mod same;
 mod scale;
 mod share;
 mod times;

@@ -1,10 +1,7 @@
 //! Tests how several files are merged.
 
-use crate::config::{LogMode, Probe, Process, StartCondition};
 use crate::load::Diagnostic;
 use crate::load::testing::{load, variables};
-use crate::types::Signal;
-use std::sync::Arc;
 use std::time::Duration;
 
 const BASE: &str = r#"
@@ -23,107 +20,6 @@ processes:
     depends_on: [engine, task]
     stop_grace_period: 5s
 "#;
-
-fn merged(over: &str) -> Vec<Arc<Process>> {
-    load(&[BASE, over], &[("HOST", "h")]).unwrap().config.processes
-}
-
-// holds: C450, C454, C455, C458, C462
-#[test]
-fn a_debug_variant_is_a_few_lines() {
-    let over = "
-processes:
-  engine:
-    command: [dlv, exec, engine]
-    environment: [LEVEL=debug, HOST]
-    sockets: [/run/e.sock, /run/dlv.sock]
-    readiness: {tcp: 127.0.0.1:2345}
-    log: {mode: inherit}
-  router:
-    depends_on: {task: {condition: started}}
-";
-    let processes = merged(over);
-    let engine = &processes[0];
-    assert_eq!(engine.command, ["dlv", "exec", "engine"]);
-    assert_eq!(variables(engine), ["LEVEL=debug", "KEEP=1", "HOST=h"]);
-    assert_eq!(engine.sockets.len(), 2);
-    let readiness = engine.readiness.as_ref().unwrap();
-    assert!(matches!(readiness.probe, Probe::Tcp(_)));
-    assert_eq!(readiness.timeout, Duration::from_secs(10));
-    assert_eq!(readiness.interval, Duration::from_millis(50));
-    assert_eq!(engine.log.mode, LogMode::Inherit);
-    let router = &processes[2];
-    let needs: Vec<_> =
-        router.depends_on.iter().map(|d| (d.process.as_str(), d.condition)).collect();
-    assert_eq!(needs, [("engine", StartCondition::Ready), ("task", StartCondition::Started)]);
-    assert_eq!(router.stop_grace_period, Some(Duration::from_secs(5)));
-}
-
-// holds: C456, C457, C458, C467
-#[test]
-fn lists_grow_and_commands_replace() {
-    let loaded = load(&[BASE, "shutdown: {signals: [INT, USR1]}"], &[]).unwrap();
-    let usr1 = Signal::USR1;
-    assert_eq!(loaded.config.shutdown.signals, [Signal::TERM, Signal::INT, usr1]);
-    let codes = |codes| format!("processes: {{a: {{command: [a], success_codes: {codes}}}}}");
-    let loaded = load(&[&codes("[0, 2]"), &codes("[2, 3]")], &[]).unwrap();
-    assert_eq!(loaded.config.processes[0].success_codes, [0, 2, 3]);
-    let base = "processes: {a: {command: [a], readiness: {exec: [x, y]}, hooks: {pre_stop: {command: [p, q], timeout: 3s}}}}";
-    let over = "processes: {a: {readiness: {exec: [z]}, hooks: {pre_stop: {command: [r]}}}}";
-    let process = &load(&[base, over], &[]).unwrap().config.processes[0];
-    assert!(
-        matches!(&process.readiness.as_ref().unwrap().probe, Probe::Exec(words) if words == &["z"])
-    );
-    let hook = process.hooks.pre_stop.as_ref().unwrap();
-    assert_eq!(
-        (hook.command.as_slice(), hook.timeout),
-        (&["r".to_owned()][..], Some(Duration::from_secs(3)))
-    );
-}
-
-// holds: C463
-#[test]
-fn an_overlay_can_add_a_timeout_to_a_hook_in_short_form() {
-    let processes = merged("processes: {engine: {hooks: {pre_stop: {timeout: 3s}}}}");
-    let hook = processes[0].hooks.pre_stop.as_ref().unwrap();
-    assert_eq!((hook.command.len(), hook.timeout), (2, Some(Duration::from_secs(3))));
-}
-
-// holds: C760
-#[test]
-fn a_short_form_in_a_later_file_replaces_the_earlier_full_form() {
-    let base = "processes: {a: {command: [a], hooks: {pre_stop: {command: [p, q], timeout: 3s}}}}";
-    let hook = |over: &str| {
-        let over = format!("processes: {{a: {{hooks: {{pre_stop: {over}}}}}}}");
-        load(&[base, &over], &[]).unwrap().config.processes[0].hooks.pre_stop.clone().unwrap()
-    };
-    let short = hook("[r]");
-    assert_eq!((short.command, short.timeout), (vec!["r".to_owned()], None));
-    let full = hook("{command: [r]}");
-    assert_eq!(full.timeout, Some(Duration::from_secs(3)));
-}
-
-// holds: C9, C465, C466, C467
-#[test]
-fn keys_can_be_removed_and_replaced() {
-    let over = "
-processes:
-  engine:
-    readiness: !reset null
-    environment: !override {ONLY: this}
-    sockets: !reset []
-  task: !reset {}
-  router: {depends_on: !override [engine]}
-";
-    let processes = merged(over);
-    assert_eq!(processes.len(), 2);
-    assert!(processes[0].readiness.is_none() && processes[0].sockets.is_empty());
-    assert_eq!(variables(&processes[0]), ["ONLY=this"]);
-    assert_eq!(processes[1].depends_on.len(), 1);
-    // A `!reset` in the first file has nothing to remove. It makes the key absent all the same.
-    let config = load(&["processes: {a: {command: [a], user: !reset x}}"], &[]).unwrap().config;
-    assert!(config.processes[0].user.is_none());
-}
 
 // holds: C520
 #[test]
@@ -234,16 +130,6 @@ fn a_tag_without_effect_is_refused() {
         let message = format!("`{tag}` has no meaning here");
         assert_eq!((errors.len(), &errors[0].message), (1, &message), "{keys}");
     }
-}
-
-// holds: C11, C464
-#[test]
-fn a_later_file_can_add_processes_and_empty_values_change_nothing() {
-    let processes =
-        merged("processes:\n  router:\n  engine: {command: , log: ~}\n  new: {command: [new]}\n");
-    assert_eq!(processes.len(), 4);
-    assert_eq!(processes[0].command.len(), 3);
-    assert_eq!(processes[3].name, "new");
 }
 
 #[test]

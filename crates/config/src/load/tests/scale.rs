@@ -1,8 +1,14 @@
 //! Tests `scale`, which makes several processes from one entry.
 
-use super::{lines, problems, problems_in};
-use crate::config::{Config, LogMode};
-use crate::load::testing::{load, variables};
+use super::{lines, problems};
+use crate::config::Config;
+use crate::load::diagnostics::problems::Problems;
+use crate::load::environment::Variables;
+use crate::load::read::reader::Reader;
+use crate::load::read::scale::Scaling;
+use crate::load::source::Source;
+use crate::load::testing::load;
+use crate::load::{Environment, yaml};
 
 fn scaled(text: &str, variables: &[(&str, &str)]) -> Config {
     load(&[text], variables).unwrap().config
@@ -24,23 +30,6 @@ processes:
     args: {prefix: --app.}
   front: {command: [front, '${SCALE_INDEX:-none}'], depends_on: {app: {condition: started}}}
 ";
-
-// holds: C47, C163, C312, C314, C315, C317
-#[test]
-fn each_copy_has_a_number() {
-    let config = scaled(WORKERS, &[("N", "3")]);
-    assert_eq!(names(&config), ["cache", "app-1", "app-2", "app-3", "front"]);
-    let second = &config.processes[2];
-    assert_eq!(second.command[1], "--port=802");
-    assert_eq!(variables(second), ["SCALE_INDEX=2"]);
-    assert_eq!(second.log.mode, LogMode::Prefix("wrk-2".to_owned()));
-    let front = &config.processes[4];
-    assert_eq!(front.command[1], "none", "only copies have the variable");
-    let needs: Vec<_> = front.depends_on.iter().map(|on| on.process.as_str()).collect();
-    assert_eq!(needs, ["app-1", "app-2", "app-3"]);
-    // If there is only one copy, its name has a number, too.
-    assert_eq!(names(&scaled(WORKERS, &[("N", "1")])), ["cache", "app-1", "front"]);
-}
 
 // holds: C318, C319
 #[test]
@@ -111,22 +100,26 @@ fn wrong_scales_are_reported() {
 }
 
 #[test]
-fn the_number_of_processes_and_values_is_bounded() {
-    let many = (0..70).map(|n| format!("  p{n}: {{command: [a], scale: 1000}}\n"));
-    let text = format!("processes:\n{}", many.collect::<String>());
-    let start = std::time::Instant::now();
-    let found = lines(&problems(&text));
-    assert!(found[0].contains("more than 65535 processes"), "{found:?}");
-    // Each copy depends on each copy of the entry before it, so the dependencies multiply.
-    let many = (1..10)
-        .map(|n| format!("  p{n}: {{command: [a], scale: 1000, depends_on: [p{}]}}\n", n - 1));
-    let text =
-        format!("processes:\n  p0: {{command: [a], scale: 1000}}\n{}", many.collect::<String>());
-    let found = lines(&problems(&text));
-    assert!(found[0].contains("more than 1000000 values in all copies"), "{found:?}");
-    let words = "x, ".repeat(5000);
-    let text = format!("processes: {{a: {{command: [{words}x], scale: 1000}}}}");
-    let found = lines(&problems_in(&text, &[]));
-    assert!(found[0].contains("more than 1000000 values in all copies"), "{found:?}");
-    assert!(start.elapsed() < std::time::Duration::from_secs(60), "{:?}", start.elapsed());
+fn the_number_of_processes_is_bounded() {
+    let (mut problems, environment) = (Problems::default(), Environment::default());
+    let file = problems.add_source(Source::new("f", "{scale: 1000}".to_owned()));
+    let node = yaml::parse(&mut problems, file).unwrap();
+    let mut reader = Reader::new(&mut problems, Variables::new(&environment));
+    let mut copies = |so_far| Scaling::default().read(&mut reader, "a", &node, so_far);
+    assert_eq!([64_535, 64_536].map(&mut copies), [Some(1000), Some(1)]);
+    assert_eq!(lines(&problems.finish()), ["1:9 more than 65535 processes"]);
+}
+
+#[test]
+fn the_number_of_values_is_bounded() {
+    // Each copy depends on each copy of the other entry, so the dependencies multiply.
+    let dependencies = "processes:
+  a: {command: [a], scale: 1000}
+  b: {command: [b], scale: 1000, depends_on: [a]}";
+    let words = "x, ".repeat(1000);
+    let words = format!("processes: {{a: {{command: [{words}x], scale: 1000}}}}");
+    for text in [dependencies, &words] {
+        let found = lines(&problems(text));
+        assert!(found[0].contains("more than 1000000 values in all copies"), "{found:?}");
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::{
     Direction, DrainMethod, DrainUntil, EnvoyDrain, Header, HeaderValue, HttpDrain, HttpMethod,
-    Liveness, LogMode, Process, ProcessKind, RestartPolicy, SignalDrain, StartCondition,
+    LogMode, Process, ProcessKind, RestartPolicy, SignalDrain, StartCondition,
 };
 use crate::load::key::Table;
 use crate::load::testing::{checked, load, variables};
@@ -13,10 +13,6 @@ use crate::types::Signal;
 
 fn process(keys: &str) -> Process {
     process_in(keys, &[("HOST", "h"), ("EMPTY", ""), ("PROC", "proc")])
-}
-
-fn environment(keys: &str) -> Vec<String> {
-    variables(&process(keys))
 }
 
 // holds: C12
@@ -43,16 +39,6 @@ fn a_key_without_a_value_counts_as_absent() {
         let without = load(&[&process_with("")], &[]).unwrap();
         assert_eq!(format!("{:?}", loaded.config), format!("{:?}", without.config), "{empty}");
     }
-}
-
-// holds: C11, C259, C260, C645
-#[test]
-fn environment_can_be_a_list_and_takes_variables_from_the_container() {
-    assert_eq!(
-        environment("environment: [A=1, B=, HOST, EMPTY, NONE]"),
-        ["A=1", "B=", "HOST=h", "EMPTY="]
-    );
-    assert_eq!(environment("environment: {HOST: , NONE: , A: =x}"), ["HOST=h", "A==x"]);
 }
 
 // holds: C521, C522
@@ -140,27 +126,6 @@ fn every_log_mode_is_read() {
     ] {
         assert_eq!(process(&format!("log: {log}")).log.mode, mode, "{log}");
     }
-}
-
-// holds: C230, C233, C235
-#[test]
-fn liveness_has_keys_of_compose_and_defaults_of_kubernetes() {
-    let seconds = Duration::from_secs;
-    let of = |text: &str| process(&format!("liveness: {{{text}}}")).liveness.unwrap();
-    for (text, expected) in [
-        ("unix: /a.sock", (seconds(10), seconds(1), 3, seconds(0))),
-        (
-            "exec: [check], interval: 5s, timeout: 2s, retries: 1, start_period: 1m",
-            (seconds(5), seconds(2), 1, seconds(60)),
-        ),
-        ("envoy: 'unix:/a.sock', start_period: 0", (seconds(10), seconds(1), 3, seconds(0))),
-    ] {
-        let Liveness::Probe { interval, timeout, retries, start_period, .. } = of(text) else {
-            panic!("{text}")
-        };
-        assert_eq!((interval, timeout, retries, start_period), expected, "{text}");
-    }
-    assert!(matches!(of("notify: 30s"), Liveness::Notify(limit) if limit == seconds(30)));
 }
 
 // holds: C195

@@ -1,14 +1,7 @@
 //! Tests `watch:` of a process.
 
-use crate::config::{Watch, WatchAction};
-use crate::load::testing::load;
 use crate::load::tests::{lines, problems, process_with};
 use crate::testing::temp_dir::TempDir;
-use crate::types::Signal;
-
-fn watch(path: &str, action: WatchAction) -> Watch {
-    Watch { path: path.into(), action }
-}
 
 #[test]
 fn wrong_values_are_reported() {
@@ -25,23 +18,6 @@ fn wrong_values_are_reported() {
         let found = lines(&problems(&process_with(keys)));
         assert!(found.len() == 1 && found[0].starts_with(expected), "{keys}: {found:?}");
     }
-}
-
-// holds: C461
-#[test]
-fn a_later_entry_replaces_the_entry_for_the_same_path() {
-    let base = process_with("watch: [{path: /a, action: restart}, {path: /b, action: HUP}]");
-    let over = "processes: {a: {watch: [{path: /a, action: USR2}, {path: /c, action: restart}]}}";
-    let loaded = load(&[&base, over], &[]).unwrap();
-    let usr2 = WatchAction::Signal(Signal::parse("USR2").unwrap());
-    assert_eq!(
-        loaded.config.processes[0].watch,
-        [
-            watch("/a", usr2),
-            watch("/b", WatchAction::Signal(Signal::HUP)),
-            watch("/c", WatchAction::Restart)
-        ]
-    );
 }
 
 // holds: C309

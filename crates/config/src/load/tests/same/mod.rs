@@ -1,0 +1,343 @@
+//! Tests that need no expectation: random configs, of which each is compared with another way to
+//! write it.
+
+mod model;
+mod rewrite;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::{Config, DrainMethod, HeaderValue, Process, Variable};
+use crate::load::key::{self, Shape};
+use crate::load::testing::load_in;
+use crate::load::tests::same::model::{CONTAINER, Maker, Tree};
+use crate::load::tests::same::rewrite::{Way, Written, each_table};
+use crate::load::values::duration;
+use crate::load::{Environment, Loaded, at_start};
+use crate::plan::Plan;
+use crate::plan::changes::{self, Definition};
+use crate::plan::reload::{Life, Reload, Running};
+use crate::testing::random::Random;
+use crate::testing::temp_dir::TempDir;
+
+/// Stands for the container where the other names are those of processes.
+const CONTAINER_LINE: &str = "the container";
+/// The keys that a config gets at most.
+const KEYS: usize = 12;
+
+fn container(more: &[(String, String)]) -> Environment {
+    let more = more.iter().map(|(name, value)| (&**name, &**value));
+    CONTAINER.into_iter().chain(more).collect()
+}
+
+fn is_right(text: &str) -> bool {
+    load_in(&[text], &container(&[])).is_ok()
+}
+
+/// Everything that a process has, with the variables that it gets at its start.
+fn of_process(process: &Process, config: &Config, container: &Environment) -> String {
+    let mut process = process.clone();
+    let variables = at_start::variables(&process, &config.env, container);
+    let variables = variables.map(|all| {
+        let name = |variable: Variable| match variable {
+            Variable::Set { name, value } => (name, Some(value)),
+            Variable::Removed(name) => (name, None),
+            other => (format!("{other:?}"), None),
+        };
+        all.into_iter().map(name).collect::<BTreeMap<_, _>>()
+    });
+    process.environment.clear();
+    process.scale = None;
+    process.depends_on.sort_by(|a, b| a.process.cmp(&b.process));
+    let mut headers = Vec::new();
+    if let Some(DrainMethod::Http(http)) = process.drain.as_ref().map(|drain| &drain.method) {
+        let value = |value: &HeaderValue| match value {
+            HeaderValue::Text(text) => text.clone(),
+            HeaderValue::File(path) => path.display().to_string(),
+        };
+        headers.extend(http.headers.iter().map(|header| value(&header.value)));
+    }
+    format!("{process:?} {headers:?} {variables:?}")
+}
+
+/// Everything that a config means: a line for each process, and one for the container.
+fn meaning(loaded: &Loaded, container: &Environment) -> BTreeMap<String, String> {
+    let config = &loaded.config;
+    let line =
+        |process: &Arc<Process>| (process.name.clone(), of_process(process, config, container));
+    let mut lines: BTreeMap<_, _> = config.processes.iter().map(line).collect();
+    let without = Config { processes: Vec::new(), ..config.clone() };
+    lines.insert(CONTAINER_LINE.to_owned(), format!("{without:?}"));
+    lines
+}
+
+/// The times of the plan.
+fn times(loaded: &Loaded) -> String {
+    let plan = Plan::new(&loaded.config, &loaded.graph);
+    let totals: Vec<_> = plan.timelines().map(|(timeline, _)| timeline.total).collect();
+    format!("{totals:?} {:?}", plan.ready_by())
+}
+
+/// Calls a function with some random configs that have no error.
+fn for_each_config(
+    seeds: std::ops::RangeInclusive<u64>,
+    test: impl Fn(&Tree, &Loaded, &mut Maker<'_>),
+) {
+    let dir = TempDir::new();
+    let mut keys = 0;
+    for seed in seeds {
+        let mut maker = Maker::new(seed, &dir);
+        let config = maker.config(KEYS, is_right);
+        let text = config.config(&mut maker.random);
+        keys += text.matches(": ").count();
+        test(&config, &load_in(&[&text], &container(&[])).unwrap(), &mut maker);
+    }
+    assert!(keys > 1000, "{keys}");
+}
+
+// holds: C33, C47, C48, C70, C163, C312, C314, C315, C317, C450, C454, C455, C456, C457, C458
+// holds: C459, C460, C461, C462, C463, C464, C465, C466, C467, C760
+#[test]
+fn another_way_to_write_a_config_means_the_same() {
+    let ways = [
+        Way::Copies,
+        Way::Defaults,
+        Way::Forms,
+        Way::Moments,
+        Way::Variables,
+        Way::Overlays,
+        Way::Overlays,
+        Way::Forms,
+        Way::Order,
+    ];
+    for_each_config(1..=160, |config, loaded, maker| {
+        let expected = (meaning(loaded, &container(&[])), times(loaded));
+        for _ in 0..4 {
+            let mut written = Written { files: vec![config.clone()], variables: Vec::new() };
+            let chosen: Vec<_> = ways.into_iter().filter(|_| maker.random.one_in(2)).collect();
+            chosen.iter().for_each(|way| written.another_way(*way, maker));
+            let files: Vec<_> =
+                written.files.iter().map(|file| file.config(&mut maker.random)).collect();
+            let files: Vec<_> = files.iter().map(String::as_str).collect();
+            let environment = container(&written.variables);
+            let show = |found: &dyn std::fmt::Debug| {
+                let (text, files) = (config.config(&mut Random(1)), files.join("---\n"));
+                format!(
+                    "{text}\nis by {chosen:?}\n{files}\nwith {:?}: {found:#?}",
+                    written.variables
+                )
+            };
+            let other =
+                load_in(&files, &environment).unwrap_or_else(|found| panic!("{}", show(&found)));
+            let found = (meaning(&other, &environment), times(&other));
+            let differ: Vec<_> =
+                expected.0.iter().filter(|(name, line)| found.0.get(*name) != Some(line)).collect();
+            assert!(expected == found, "{} {found:#?}", show(&differ));
+            let changes = reload(loaded, &other);
+            let is_moved = chosen.iter().any(|way| matches!(way, Way::Moments | Way::Copies));
+            let nothing = ("nothing has changed\n".to_owned(), vec![]);
+            assert!(is_moved || changes == nothing, "{}", show(&changes));
+        }
+    });
+}
+
+/// The plan of a reload, and the changed keys of the container that a reload cannot take over.
+fn reload(old: &Loaded, new: &Loaded) -> (String, Vec<&'static str>) {
+    let specs = [old, new].map(|loaded| loaded.config.spec(&loaded.graph));
+    let slots = specs[0].ids().zip(&old.config.processes).zip(&specs[0].processes);
+    let running: Vec<_> = slots
+        .map(|((slot, process), spec)| Running {
+            slot,
+            definition: Definition { process, args: &[] },
+            spec,
+            life: Life::Runs,
+        })
+        .collect();
+    let args = vec![Vec::new(); new.config.processes.len()];
+    let reload = Reload::new(&old.config, &running, &new.config, &specs[1], &args);
+    (reload.text(), changes::fixed(&old.config, &new.config))
+}
+
+/// A value as Rust shows it, if the shape of its key says how.
+fn shown(shape: &Shape, value: &Tree) -> Option<String> {
+    let Tree::Text(text) = value else { return None };
+    match shape {
+        _ if text.contains('$') => None,
+        Shape::Duration | Shape::PositiveDuration => Some(format!("{:?}", duration(text).unwrap())),
+        Shape::Count | Shape::Bool => Some(text.clone()),
+        Shape::Number(noun, _) if noun.contains("`max`") => match text.parse::<u32>() {
+            Ok(number) => Some(format!("Number({number})")),
+            Err(_) => Some("Max".to_owned()),
+        },
+        _ => None,
+    }
+}
+
+// holds: C230, C233, C235
+#[test]
+fn each_value_is_read_into_the_field_of_the_key() {
+    for_each_config(401..=460, |config, loaded, _| {
+        if format!("{config:?}").contains("scale") {
+            return;
+        }
+        let lines: Vec<_> = meaning(loaded, &container(&[])).into_values().collect();
+        let mut config = config.clone();
+        each_table(&mut config, &Shape::Table(key::root()), &mut |keys, entries| {
+            let has_notify = entries.iter().any(|(name, _)| name == "notify");
+            for (name, value) in entries {
+                let key = keys.all().find(|key| key.name == name).unwrap();
+                // Other keys decide whether these values show.
+                let is_hidden = key.exclusive
+                    || has_notify
+                    || keys.name.ends_with("Drain")
+                    || ["only_if", "watch"].contains(&&**name)
+                    || ["EnvFileKeys", "FromFileKeys", "OnlyIfKeys", "Terms"].contains(&keys.name)
+                    || ["scale", "min", "time", "restart", "path"].contains(&&**name);
+                if let (Some(shown), false) = (shown(&key.shape, value), is_hidden) {
+                    let forms = [format!("{name}: {shown}"), format!("{name}: Some({shown})")];
+                    let is_there =
+                        lines.iter().any(|line| forms.iter().any(|form| line.contains(form)));
+                    assert!(is_there, "{forms:?} of {} in\n{}", keys.name, lines.join("\n"));
+                }
+            }
+        });
+    });
+}
+
+/// The config with another `processes:`.
+fn with_processes(config: &Tree, change: impl FnOnce(&mut Tree)) -> Tree {
+    let (mut config, mut processes) = (config.clone(), config.get("processes").unwrap().clone());
+    change(&mut processes);
+    config.set("processes", processes);
+    config
+}
+
+#[test]
+fn a_reload_names_exactly_the_keys_with_other_values() {
+    for_each_config(301..=360, |config, loaded, maker| {
+        for (name, process) in config.get("processes").unwrap().entries() {
+            for (key, _) in process.entries().iter().filter(|(key, _)| *key != "scale") {
+                let mut process = process.clone();
+                process.remove(key);
+                let other = with_processes(config, |all| all.set(name, process));
+                let text = other.config(&mut maker.random);
+                let Ok(other) = load_in(&[&text], &container(&[])) else { continue };
+                let (before, after) =
+                    (meaning(loaded, &container(&[])), meaning(&other, &container(&[])));
+                for (new, old) in other.config.processes.iter().filter_map(|new| {
+                    Some((new, loaded.config.processes.iter().find(|old| old.name == new.name)?))
+                }) {
+                    let keys = new.differing(old);
+                    let is_same = before[&new.name] == after[&new.name];
+                    // A variable can be overridden both before and after the change.
+                    let is_right = keys.is_empty() == is_same || keys == ["environment"];
+                    assert!(is_right, "{} {keys:?} without {key} of\n{text}", new.name);
+                    // These keys have a part in the value of another.
+                    let more: &[&str] = match key.as_str() {
+                        "env_file" => &["environment"],
+                        "profiles" => &["only_if"],
+                        "restart" => &["restart_max"],
+                        "type" => &["depends_on"],
+                        _ => &[],
+                    };
+                    let is_known = |it: &&str| it == key || more.contains(it);
+                    assert!(keys.iter().all(is_known), "{keys:?} without {key} of\n{text}");
+                }
+            }
+        }
+    });
+}
+
+// holds: C256
+#[test]
+fn processes_do_not_depend_on_neighbours() {
+    for_each_config(201..=270, |config, loaded, maker| {
+        let expected = meaning(loaded, &container(&[]));
+        for (name, _) in config.get("processes").unwrap().entries() {
+            let rest = with_processes(config, |all| all.remove(name));
+            let text = rest.config(&mut maker.random);
+            let Ok(other) = load_in(&[&text], &container(&[])) else { continue };
+            let found = meaning(&other, &container(&[]));
+            for (process, line) in &found {
+                assert_eq!(expected.get(process), Some(line), "{process} without {name}\n{text}");
+            }
+        }
+    });
+}
+
+/// The value of a line of an `env_file`, in each kind of quotes that can hold it.
+fn in_env_file(value: &str) -> Vec<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "\\'\"=:{}é,".contains(c);
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$");
+    let mut all =
+        vec![format!("\"{escaped}\""), format!("\"{}\" # why", escaped.replace('\n', "\\n"))];
+    if !value.contains('\\') {
+        all.push(format!("'{}'", value.replace('\'', "\\'")));
+    }
+    if value.chars().all(is_plain) && !value.starts_with(['"', '\'']) {
+        all.push(format!("{value}\t# why"));
+    }
+    all
+}
+
+// holds: C38, C45, C60, C259, C260, C263, C264, C272, C275
+#[test]
+fn a_value_is_the_same_from_every_source() {
+    let dir = TempDir::new();
+    let mut random = Random(1);
+    for _ in 0..300 {
+        let alphabet = "aZ7 \t'\"\\$#=:{}é\u{a0}\n\r,";
+        let alphabet: Vec<_> = alphabet.chars().collect();
+        let value: String = (0..random.below(8)).map(|_| random.pick(&alphabet)).collect();
+        let template = value.replace('$', "$$");
+        let text = |value: &str| serde_json::Value::from(value).to_string();
+        let file = dir.write("value", value.as_bytes()).display().to_string();
+        let from = dir.write("template", template.as_bytes());
+        let lines = in_env_file(&value).into_iter().enumerate();
+        let (mut names, mut content) = (Vec::new(), String::new());
+        for (place, line) in lines {
+            names.push(format!("F{place}"));
+            content += &format!("export F{place}={line}\n");
+        }
+        // The container comes before the file, and the file before `env`.
+        content += "C=file\nD=${C}\nG=file\nH=${G}\n";
+        let env_file = dir.write("env", content.as_bytes()).display().to_string();
+        let (template, value_text) =
+            (text(&template), text(&format!("L={}", value.replace('$', "$$"))));
+        let config = format!(
+            "env: {{E: {template}, C: env, G: env}}
+processes:
+  a:
+    command: [a, {template}, '${{V:-}}', '${{E:-}}', {{join: [{{file: {}}}]}}, '${{C}}', '${{G}}']
+    environment: {{A: {template}, B: '${{V:-}}', P: , S: {{file: {file}}}}}
+  b: {{command: [a], env_file: [{env_file}], environment: [{value_text}, P]}}
+  c: {{command: [a], env_file: [{{path: {env_file}, read: start}}]}}",
+            from.display()
+        );
+        let container: Environment =
+            [("V", &*value), ("P", &*value), ("C", "container")].into_iter().collect();
+        let loaded =
+            load_in(&[&config], &container).unwrap_or_else(|found| panic!("{value:?} {found:?}"));
+        let ends = value.trim_end_matches(['\n', '\r']);
+        let [a, b, c] = &loaded.config.processes[..] else { panic!() };
+        assert_eq!(a.command[1..], [&value, &value, &value, ends, "container", "env"], "{value:?}");
+        let variables = |process: &Process| {
+            let all = at_start::variables(process, &loaded.config.env, &container).unwrap();
+            let set = |variable: Variable| match variable {
+                Variable::Set { name, value } => (name, value),
+                other => panic!("{other:?}"),
+            };
+            all.into_iter().map(set).collect::<Vec<_>>()
+        };
+        let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let plain = |names: &[&str]| names.iter().map(|name| set(name, &value)).collect::<Vec<_>>();
+        assert_eq!(variables(a), [plain(&["A", "B", "P"]), vec![set("S", ends)]].concat());
+        let of_file: Vec<_> = names.iter().map(String::as_str).collect();
+        let more = [("C", "file"), ("D", "container"), ("G", "file"), ("H", "file")];
+        let of_file =
+            [plain(&of_file), more.map(|(name, value)| set(name, value)).to_vec()].concat();
+        assert_eq!(variables(b), [of_file.clone(), plain(&["L", "P"])].concat(), "{content}");
+        assert_eq!(variables(c), of_file, "{content}");
+        assert_eq!(at_start::render(&from, &container).unwrap().text, value);
+    }
+}
