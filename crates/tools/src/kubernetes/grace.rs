@@ -59,10 +59,14 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
                 format!("write `{NAME}: {needed}`, or a shorter `grace_period` in the config")
             }
             (false, true) => format!("remove the hook{then}"),
-            (false, false) => format!(
-                "remove the hook, or write `{NAME}: {needed}` and leave the config's `grace_period` at {}",
-                human(grace)
-            ),
+            (false, false) => {
+                let fits_without = total.max(window) <= given;
+                let removal = if fits_without { "remove the hook, or " } else { "" };
+                format!(
+                    "{removal}write `{NAME}: {needed}` and leave the config's `grace_period` at {}",
+                    human(grace)
+                )
+            }
         };
         ctx.add(Severity::Error, span, message)
             .help(format!("{help}; `drainit plan` shows what takes how long"));

@@ -7,6 +7,9 @@
 //! `doProbe` in pkg/kubelet/prober/worker.go (liveness probes end when the pod is deleted), and
 //! <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination>.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod advice;
 mod entry;
 mod env;
 mod exec;
