@@ -145,6 +145,14 @@ fn command(process: &mut Process, service: &Node) {
         [only] if only.scalar().is_some_and(|line| !line.is_empty()) => {
             process.set("command", value(only));
         }
+        // The value of a variable in a string may be several words, so the whole stays a string.
+        _ if parts.iter().any(|part| part.scalar().is_some_and(|line| line.contains('$'))) => {
+            let line = parts.iter().map(|part| match part.scalar() {
+                Some(line) => line.to_owned(),
+                None => shlex::try_join(texts(part)).unwrap_or_default(),
+            });
+            process.set("command", interpolate(&line.collect::<Vec<_>>().join(" ")));
+        }
         _ if words.is_empty() => {
             process.note(format!("command: replace it by the ENTRYPOINT and CMD of {image}"));
             process.set("command", json!([process.name]));

@@ -1,5 +1,6 @@
 //! Tests that no option is dropped silently: every option that a format documents is in the draft,
-//! as a key or in a comment.
+//! as a key or in a comment. For the options that `same.rs` compares with the other program, that
+//! test is enough.
 
 use crate::import::input::InputFile;
 use crate::import::{Format, convert};
@@ -52,34 +53,20 @@ fn options_of_a_program_of_supervisord_are_converted_or_named() {
     let rows: &[(&str, &[&str])] = &[
         ("process_name=other", &["other:"]),
         ("process_name=%(ENV_X)s", &["renamed from"]),
-        ("numprocs=2", &["scale: 2"]),
         ("numprocs=2\nenvironment=N=%(process_num)d", &["\"N\": \"${SCALE_INDEX}\""]),
         ("numprocs=2\nnumprocs_start=7", &["not converted: numprocs_start=7"]),
         ("numprocs_start=%(ENV_X)s", &["not converted: numprocs_start"]),
-        ("autostart=no", &["autostart: false"]),
         ("command=supervisorctl start b", &["no supervisord that supervisorctl could ask"]),
-        ("autorestart=1", &["restart: always"]),
-        ("autorestart=OFF", &["restart: \"no\""]),
-        ("startretries=7", &["restart_max: 7"]),
         ("startretries=%(ENV_X)s", &["restart_max: \"${X}\""]),
         ("startretries=%(ENV_X)s\nautorestart=false", &["startretries=%(ENV_X)s"]),
-        ("exitcodes=0,2", &["success_codes: [\"0\", \"2\"]"]),
-        ("stopsignal=QUIT", &["stop_signal: QUIT"]),
         ("stopsignal=%(ENV_X)s", &["stop_signal: \"${X}\""]),
-        ("stopwaitsecs=4", &["stop_grace_period: 4s"]),
         ("stopwaitsecs=%(ENV_X)s", &["stop_grace_period: \"${X}s\""]),
-        ("user=www", &["user: www"]),
-        ("redirect_stderr=true", &["stderr: stdout"]),
-        ("stdout_logfile=/a.log", &["log: {file: /a.log}"]),
         ("stdout_logfile=/a.log\nstderr_logfile=/b.log", &["stderr_logfile=/b.log"]),
         ("stdout_logfile=NONE\nstderr_logfile=/dev/null", &["log: {mode: none}"]),
         ("stdout_logfile=NONE\nredirect_stderr=true", &["log: {mode: none}"]),
         ("stdout_logfile=%(ENV_X)s", &["log: {file: \"${X}\"}"]),
-        ("environment=A=\"b\"", &["A: b"]),
         ("environment=NOVALUE", &["NOVALUE"]),
-        ("directory=/srv", &["/srv"]),
         ("directory=%(here)s/x", &["directory of supervisord.conf"]),
-        ("umask=022", &["umask: \"022\""]),
         ("umask=%(ENV_X)s", &["not converted: umask"]),
         ("umask=rwx", &["not converted: umask"]),
     ];
@@ -95,10 +82,7 @@ fn other_sections_of_supervisord_are_converted_or_named() {
         nodaemon=true silent=true minfds=1024 minprocs=200 nocleanup=true \
         childlogdir=/tmp user=www strip_ansi=true identifier=x";
     let rows: &[(&str, &[&str])] = &[
-        ("umask=027", &["umask: \"027\""]),
-        ("directory=/srv", &["working_dir: /srv"]),
         ("directory=%(here)s", &["directory of supervisord.conf"]),
-        ("environment=A=b", &["A: b"]),
         ("environment=NOVALUE", &["NOVALUE"]),
         ("[group:g]\nprograms=app", &["[group:g]"]),
         ("[eventlistener:e]\ncommand=/bin/e", &["[eventlistener:e]"]),
@@ -127,7 +111,6 @@ fn keys_of_a_compose_service_are_converted_or_named() {
         security_opt shm_size stdin_open storage_opt sysctls tmpfs tty ulimits use_api_socket userns_mode uts volumes \
         volumes_from madeup";
     let rows: &[(&str, &[&str])] = &[
-        ("ulimits: {nofile: 65535}", &["ulimits: {nofile: 65535}"]),
         (
             "ulimits: {nofile: {soft: 1, hard: $H}, core: -1}",
             &["{core: \"-1\", nofile: {hard: \"${H}\", soft: 1}}"],
@@ -135,9 +118,6 @@ fn keys_of_a_compose_service_are_converted_or_named() {
         ("ulimits: {nofile: [1]}", &["ulimits: {nofile: [1]}"]),
         ("ulimits: {madeup: 1}", &["ulimits: {madeup: 1}"]),
         ("logging: {driver: none}", &["log: {mode: none}"]),
-        ("entrypoint: [/first]", &["/first"]),
-        ("depends_on: [db]", &["depends_on: {db: {condition: started}}"]),
-        ("depends_on: {db: {condition: service_healthy}}", &["condition: ready"]),
         ("depends_on: {db: {condition: '${C}'}}", &["condition: \"${C}\""]),
         (
             "depends_on: {db: {condition: service_started, restart: true}}",
@@ -148,11 +128,8 @@ fn keys_of_a_compose_service_are_converted_or_named() {
             "depends_on: {db: {condition: service_started, required: false}}",
             &["not converted: depends_on.db.required"],
         ),
-        ("environment: {A: b}", &["A: b"]),
-        ("environment: [A=b]", &["A: b"]),
         ("env_file: a.env", &["a.env"]),
         ("env_file: [{path: a.env, required: false}]", &["{path: a.env, required: \"false\"}"]),
-        ("scale: 3", &["scale: 3"]),
         ("scale: 9999", &["scale: 9999"]),
         ("env_file: [{path: a.env, required: '${R}'}]", &["required: \"${R}\""]),
         ("env_file: [{path: a.env, format: raw}]", &["format: raw (quotes"]),
@@ -162,12 +139,7 @@ fn keys_of_a_compose_service_are_converted_or_named() {
         ("pre_stop: [{command: a}, {command: b}]", &["more than one hook"]),
         ("extends: {service: x}", &["extends"]),
         ("profiles: [debug]", &["profiles: [debug]"]),
-        ("healthcheck: {test: [CMD, probe]}", &["probe"]),
-        ("healthcheck: {test: probe it}", &["probe it"]),
         ("healthcheck: {interval: 7s}", &["healthcheck.test"]),
-        ("healthcheck: {test: x, interval: 7s}", &["timeout: 21s"]),
-        ("healthcheck: {test: x, retries: 5}", &["timeout: 150s"]),
-        ("healthcheck: {test: x, start_period: 7s}", &["timeout: 97s"]),
         ("healthcheck: {test: x, interval: '${I}'}", &["healthcheck.interval"]),
         ("healthcheck: {test: x, timeout: 3s}", &["not converted: healthcheck.timeout"]),
         (
@@ -175,21 +147,13 @@ fn keys_of_a_compose_service_are_converted_or_named() {
             &["not converted: healthcheck.start_interval"],
         ),
         ("healthcheck: {test: x, disable: '${D}'}", &["not converted: healthcheck.disable"]),
-        ("restart: always", &["restart: always"]),
-        ("restart: unless-stopped", &["restart: always"]),
-        ("restart: on-failure", &["restart: on-failure"]),
-        ("restart: on-failure:3", &["restart_max: 3"]),
         ("restart: 'on-failure:${N}'", &["restart_max: \"${N}\""]),
         ("restart: '${R:-always}'", &["restart: ${R:-always}"]),
         ("restart: '${R}'", &["restart: ${R}"]),
         ("restart: sometimes", &["restart: sometimes"]),
-        ("stop_signal: INT", &["stop_signal: INT"]),
-        ("stop_grace_period: 1m30s", &["1m30s"]),
         ("user: www", &["user: www"]),
-        ("working_dir: /srv", &["/srv"]),
         ("working_dir: '${A-/b}'", &["${A:-/b}"]),
         ("working_dir: '${A:+b}'", &["$${A:+b}"]),
-        ("command: [/bin/other]", &["/bin/other"]),
     ];
     none_vanishes(Format::Compose, KEYS, rows, |option| {
         let command = if option.starts_with("command") { "" } else { "    command: [/bin/app]\n" };

@@ -90,15 +90,6 @@ mod tests {
     }
 
     #[test]
-    fn values_continue_on_indented_lines_and_end_before_comments() {
-        let text = "; a comment\n[a]\nx = 1 ; one\ny=2,\n  3;4\n# another\n[b]\nX: 5\t# five\n[a]\nx=1#2\n";
-        let sections = read(text).unwrap();
-        assert_eq!(sections.len(), 2);
-        assert_eq!((sections[0].get("x"), sections[0].get("y")), (Some("1#2"), Some("2,\n3;4")));
-        assert_eq!((sections[1].line, sections[1].get("x")), (7, Some("5")));
-    }
-
-    #[test]
     fn an_indented_bracket_continues_the_value() {
         let sections = read("[a]\nx=sh -c \"\n  [ -f /b ] && c\"\ny=1\n").unwrap();
         assert_eq!(sections.len(), 1);

@@ -15,6 +15,9 @@ mod ini;
 pub mod input;
 mod procfile;
 mod refused;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod same;
 mod supervisord;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]

@@ -193,7 +193,7 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
     for (key, raw) in &section.entries {
         let value = get(key).unwrap_or_default();
         match key.as_str() {
-            "command" => process.set("command", value),
+            "command" => process.set("command", in_one_line(&value)),
             "directory" => process.set("working_dir", value),
             "user" => process.set("user", value),
             "stopsignal" => process.set("stop_signal", value),
@@ -280,6 +280,23 @@ fn log(name: &str, get: impl Fn(&str) -> Option<String>) -> Value {
         log["stderr"] = "stdout".into();
     }
     log
+}
+
+/// Replaces each line break between two words of a command by a blank.
+fn in_one_line(command: &str) -> String {
+    let (mut quote, mut is_escaped) = (None, false);
+    let convert = |c: char| {
+        let is_plain = !std::mem::replace(&mut is_escaped, false);
+        match (c, quote) {
+            ('\n', None) if is_plain => return ' ',
+            ('\\', None | Some('"')) if is_plain => is_escaped = true,
+            ('\'' | '"', None) if is_plain => quote = Some(c),
+            (c, Some(opening)) if is_plain && c == opening => quote = None,
+            _ => {}
+        }
+        c
+    };
+    command.chars().map(convert).collect()
 }
 
 fn is_nowhere(file: &str) -> bool {

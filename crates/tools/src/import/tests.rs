@@ -197,30 +197,6 @@ fn the_first_word_of_a_healthcheck_selects_the_shell() {
     }
 }
 
-/// Compose only marks a service as unhealthy, and the other services keep running.
-#[test]
-fn an_unhealthy_service_does_not_end_independent_services() {
-    let text = "services:
-  db: {entrypoint: db, healthcheck: {test: [CMD, pg_isready]}}
-  app: {entrypoint: app, depends_on: {db: {condition: service_healthy}}, healthcheck: {test: [CMD, ok]}}
-";
-    let meant = r#"  db:
-    command: db
-    readiness: {exec: [pg_isready], interval: 1s, timeout: 90s}
-    on_exit: ignore
-    log: {prefix: db}
-
-  app:
-    command: app
-    depends_on: {db: {condition: ready}}
-    readiness: {exec: [ok], interval: 1s, timeout: 90s}
-    on_exit: ignore
-    required: false
-    log: {prefix: app}
-"#;
-    assert_eq!(processes(Format::Compose, text), meant);
-}
-
 #[test]
 fn a_oneshot_with_a_healthcheck_has_no_readiness() {
     let text = "services:
@@ -234,47 +210,6 @@ fn a_oneshot_with_a_healthcheck_has_no_readiness() {
     assert!(!draft.contains("others wait until it is healthy"), "{draft}");
 }
 
-/// In supervisord, the variables of the section `[supervisord]` override the container's variables.
-/// An option that contains `%(ENV_NAME)s` also gets the overriding value.
-#[test]
-fn programs_get_the_variables_of_the_section_supervisord() {
-    let text = "
-[supervisord]
-environment=PATH=/opt/bin:%(ENV_PATH)s,OPTIONS=-v,QUOTE=\"it's\"
-[program:a]
-command=a %(ENV_OPTIONS)s
-";
-    let meant = r#"  a:
-    command: "a -v"
-    environment: {OPTIONS: "-v", PATH: "/opt/bin:${PATH}", QUOTE: "it's"}
-    restart: on-failure
-    on_exit: ignore
-    log: {prefix: a}
-"#;
-    assert_eq!(processes(Format::Supervisord, text), meant);
-}
-
-/// supervisord 4 reads `environment` before other options, so these can use its variables.
-#[test]
-fn options_of_a_program_can_use_variables_of_the_program() {
-    let text = r#"
-[program:app]
-command=/bin/echo "port=%(ENV_PORT)s" %(ENV_OPTIONS)s %(ENV_OTHER)s
-directory=/srv/%(ENV_PORT)s
-environment=PORT="80%(process_num)d",OPTIONS="-a -b",WHOLE="%(ENV_PORT)s"
-stdout_logfile=/var/log/%(ENV_PORT)s.log
-"#;
-    let meant = r#"  app:
-    command: "/bin/echo \"port=800\" -a -b ${OTHER}"
-    environment: {OPTIONS: "-a -b", PORT: "800", WHOLE: "${PORT}"}
-    working_dir: /srv/800
-    restart: on-failure
-    on_exit: ignore
-    log: {file: /var/log/800.log}
-"#;
-    assert_eq!(processes(Format::Supervisord, text), meant);
-}
-
 /// The formats of the other programs do not expand a `$` without braces. Therefore the draft
 /// escapes it, and `check` does not warn of it.
 #[test]
@@ -285,19 +220,11 @@ fn a_plain_dollar_is_escaped() {
         assert!(problems.is_empty(), "{config}\n{problems:?}");
         config
     };
-    let draft = of(
+    of(
         Format::Supervisord,
         "[program:a]\ncommand=/bin/echo $HOME %(ENV_HOME)s a$ $$HOME $1\ndirectory=/$HOME\nenvironment=A=$HOME\n\
          [program:b]\ncommand=sh -c 'exec echo $HOME'\n",
     );
-    for line in [
-        r#"command: "/bin/echo $$HOME ${HOME} a$$ $$$$HOME $$1""#,
-        r#"environment: {A: "$$HOME"}"#,
-        r#"working_dir: "/$$HOME""#,
-        r#"command: "sh -c 'exec echo $$HOME'""#,
-    ] {
-        assert!(draft.contains(line), "{line}\n{draft}");
-    }
     let draft = of(Format::Procfile, "a: A='$HOME' echo '$HOME'\nb: exec echo $HOME\n");
     for line in [
         r#"command: [sh, "-c", "exec env A='$$HOME' echo '$$HOME'"]"#,
@@ -305,31 +232,6 @@ fn a_plain_dollar_is_escaped() {
     ] {
         assert!(draft.contains(line), "{line}\n{draft}");
     }
-}
-
-#[test]
-fn a_value_of_a_program_wins_over_the_value_of_the_section_supervisord() {
-    let text = "
-[supervisord]
-directory=/all
-umask=077
-environment=A=all,B=all
-[program:a]
-command=a %(ENV_A)s %(ENV_B)s
-directory=/own
-umask=022
-environment=A=own
-";
-    let meant = r#"  a:
-    command: "a own all"
-    environment: {A: own, B: all}
-    working_dir: /own
-    umask: "022"
-    restart: on-failure
-    on_exit: ignore
-    log: {prefix: a}
-"#;
-    assert_eq!(processes(Format::Supervisord, text), meant);
 }
 
 // holds: C761
@@ -502,19 +404,6 @@ fn every_draft_passes_the_check() {
             assert!(imported.text.contains("\nshutdown: {readiness_delay: 5s}\n"));
             assert!(wrong.is_empty(), "{text}\n{}\n{}", imported.text, wrong.join("\n"));
         }
-    }
-}
-
-#[test]
-fn zero_restarts_in_docker_become_no_limit() {
-    for (restart, written) in [
-        ("on-failure:0", &["restart: on-failure"][..]),
-        ("on-failure:3", &["restart: on-failure", "restart_max: 3"]),
-    ] {
-        let text = format!("services: {{a: {{command: x, restart: '{restart}'}}}}");
-        let imported = convert(InputFile::new("F", &text), "F", Format::Compose).unwrap().text;
-        let lines = imported.lines().map(str::trim).filter(|line| line.starts_with("restart"));
-        assert_eq!(lines.collect::<Vec<_>>(), written, "{restart}");
     }
 }
 

@@ -7,7 +7,7 @@ mod rewrite;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{Config, DrainMethod, HeaderValue, Process, Variable};
+use crate::config::{Config, DrainMethod, HeaderValue, Process, Render, Share, Variable};
 use crate::load::key::{self, Shape};
 use crate::load::testing::load_in;
 use crate::load::tests::same::model::{CONTAINER, Maker, Tree};
@@ -37,8 +37,8 @@ fn is_right(text: &str) -> bool {
 /// Everything that a process has, with the variables that it gets at its start.
 fn of_process(process: &Process, config: &Config, container: &Environment) -> String {
     let mut process = process.clone();
-    let variables = at_start::variables(&process, &config.env, container);
-    let variables = variables.map(|all| {
+    let values = at_start::values(&process, &config.env, container, &[]);
+    let variables = values.map(|(all, _)| {
         let name = |variable: Variable| match variable {
             Variable::Set { name, value } => (name, Some(value)),
             Variable::Removed(name) => (name, None),
@@ -48,6 +48,8 @@ fn of_process(process: &Process, config: &Config, container: &Environment) -> St
     });
     process.environment.clear();
     process.scale = None;
+    // It depends on the whole plan.
+    process.share = Share::default();
     process.depends_on.sort_by(|a, b| a.process.cmp(&b.process));
     let mut headers = Vec::new();
     if let Some(DrainMethod::Http(http)) = process.drain.as_ref().map(|drain| &drain.method) {
@@ -322,7 +324,7 @@ processes:
         let [a, b, c] = &loaded.config.processes[..] else { panic!() };
         assert_eq!(a.command[1..], [&value, &value, &value, ends, "container", "env"], "{value:?}");
         let variables = |process: &Process| {
-            let all = at_start::variables(process, &loaded.config.env, &container).unwrap();
+            let all = at_start::values(process, &loaded.config.env, &container, &[]).unwrap().0;
             let set = |variable: Variable| match variable {
                 Variable::Set { name, value } => (name, value),
                 other => panic!("{other:?}"),
@@ -338,6 +340,10 @@ processes:
             [plain(&of_file), more.map(|(name, value)| set(name, value)).to_vec()].concat();
         assert_eq!(variables(b), [of_file.clone(), plain(&["L", "P"])].concat(), "{content}");
         assert_eq!(variables(c), of_file, "{content}");
-        assert_eq!(at_start::render(&from, &container).unwrap().text, value);
+        let template = Render { from: from.clone(), to: "/to".into(), mode: 0o600 };
+        let (_, templates) =
+            at_start::values(&loaded.config.processes[0], &[], &container, &[template]).unwrap();
+        let rendered = at_start::render(&templates[0], Share::default(), &container);
+        assert_eq!(rendered.unwrap().text, value);
     }
 }
