@@ -121,6 +121,12 @@ impl EventLoop {
         self.start_next()?;
         step.end();
         loop {
+            let step = Step::begin();
+            if self.stop_is_pending() {
+                self.take_pending(clock::now())?;
+            }
+            step.end();
+            // The signal may have been all that was missing, and nothing may wake the next turn.
             if let Some(code) = self.exit {
                 return Ok(code);
             }
@@ -156,11 +162,6 @@ impl EventLoop {
     async fn turn(&mut self) -> io::Result<()> {
         panic_hook::wait_if_failing();
         self.executor.begin_turn();
-        let step = Step::begin();
-        if self.stop_is_pending() {
-            self.take_pending(clock::now())?;
-        }
-        step.end();
         // The branches are not `biased`, because a flood of signals must not keep the other
         // branches from running.
         let step = tokio::select! {
