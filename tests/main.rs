@@ -30,6 +30,8 @@ mod operate;
 mod config;
 // Environments that are poor, hostile or overloaded.
 mod host;
+// Random schedules of starts, faults and stops, against what drainit promises.
+mod schedules;
 // Tests in containers.
 mod docker;
 // The examples with real servers, and the files of other supervisors.

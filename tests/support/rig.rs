@@ -155,8 +155,7 @@ impl Rig {
 
     /// Replaces `DIR` and `CHILD` in a text.
     pub(crate) fn fill(&self, text: &str) -> String {
-        text.replace("CHILD", &self.child.display().to_string())
-            .replace("DIR", &self.dir.path().display().to_string())
+        filled(text, &self.dir, &self.child)
     }
 
     /// Records the events of programs that run in the directory of the test. They may run as any
@@ -231,6 +230,12 @@ impl Rig {
         }
         Running::new(child, recorder, self.dir, self.is_init, self.drainit)
     }
+}
+
+/// Replaces `DIR` and `CHILD` in a text.
+pub(crate) fn filled(text: &str, dir: &TempDir, child: &Path) -> String {
+    text.replace("CHILD", &child.display().to_string())
+        .replace("DIR", &dir.path().display().to_string())
 }
 
 /// Creates a full pipe. Nothing reads the pipe while the returned reader is held.

@@ -181,6 +181,20 @@ impl Running {
         }
     }
 
+    /// As [`Self::wait`], but without a panic at the timeout or the end of drainit.
+    pub(crate) fn try_wait(
+        &self,
+        within: Duration,
+        find: impl Fn(&Record) -> Option<()>,
+    ) -> Result<(), Record> {
+        self.recorder.wait(within, find)
+    }
+
+    /// Replaces `DIR` and `CHILD` as [`Rig::fill`](super::rig::Rig::fill) does.
+    pub(crate) fn fill(&self, text: &str) -> String {
+        super::rig::filled(text, &self.dir, &super::child())
+    }
+
     /// Polls until a condition holds, and returns the time at which it held.
     #[track_caller]
     pub(crate) fn wait_until(&self, what: &str, is_so: impl Fn() -> bool) -> Duration {
@@ -243,17 +257,20 @@ impl Running {
     /// Waits until drainit runs, and returns its PID. Returns `None` if drainit has ended, or at
     /// the timeout.
     fn find_pid(&self) -> Option<Pid> {
-        let top = self.child.id();
         let until = Instant::now() + LONG;
         while Instant::now() < until && self.recorder.lock().ended.is_none() {
-            let children = format!("/proc/{top}/task/{top}/children");
-            let children = fs::read_to_string(children).unwrap_or_default();
-            let candidate =
-                if self.is_init { children.trim().parse().ok() } else { Some(top.cast_signed()) };
-            if let Some(pid) = candidate
-                && fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == self.drainit)
-            {
-                return Some(Pid::from_raw(pid));
+            // A wrapper may stay above drainit, like the `unshare` of a namespace.
+            let mut pid = self.child.id().cast_signed();
+            loop {
+                let exe = fs::read_link(format!("/proc/{pid}/exe"));
+                if exe.is_ok_and(|exe| exe == self.drainit) {
+                    return Some(Pid::from_raw(pid));
+                }
+                let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+                match children.unwrap_or_default().trim().parse() {
+                    Ok(child) => pid = child,
+                    Err(_) => break,
+                }
             }
             thread::sleep(Duration::from_micros(200));
         }

@@ -15,6 +15,9 @@
 //! | `await=PATH` | waits until PATH exists |
 //! | `touch=PATH` | creates a file |
 //! | `unix=PATH` `tcp=ADDRESS` | listens |
+//! | `share=PATH` | as `unix`, or records `in use`; records `lost` if the socket is gone at its end |
+//! | `audit=TEXT` | records TEXT with the time of its fork and what it should not have inherited |
+//! | `show=PATH` | records the content of a file |
 //! | `allow=PATH` | is a Python Executor; it allows each request whose path does not contain `refused` |
 //! | `http=ADDRESS,N[,STATUS]` | answers N requests with STATUS (503), all others with 200 |
 //! | `notify=TEXT` | sends TEXT to `NOTIFY_SOCKET` |
@@ -109,6 +112,10 @@ fn run(me: &Me, given: &report::Given, step: &str) {
         "tcp" => servers::tcp(rest),
         "allow" => servers::allow(rest),
         "http" => servers::http(rest),
+        "share" if !servers::share(rest) => return me.note("in use"),
+        "share" => {}
+        "audit" => return me.note(&format!("audit {rest} {}", given.audit())),
+        "show" => return me.note(&format!("shows {}", std::fs::read_to_string(rest).unwrap())),
         "notify" => servers::notify(rest),
         "swamp" => servers::swamp(rest),
         "forge" => servers::forge(rest),
@@ -172,6 +179,7 @@ impl Me {
 
     /// Records the end of this process, and exits.
     fn end(&self, code: i32) -> ! {
+        servers::lost().inspect(|path| self.note(&format!("lost {path}")));
         self.note(&format!("exit {code}"));
         exit(code)
     }

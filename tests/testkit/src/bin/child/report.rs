@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use nix::unistd::{getegid, geteuid, getgroups, getpgrp, getppid, getsid};
+use nix::unistd::{getegid, geteuid, getgroups, getpgrp, getpid, getppid, getsid};
 use serde_json::{Value, json};
 use testkit::event::now;
 
@@ -17,6 +17,25 @@ impl Given {
     /// Reads the values at the start; the command line begins with the name of the process.
     pub(crate) fn at_start(args: &[String]) -> Self {
         Self { descriptors: descriptors(), args: args.iter().skip(1).cloned().collect() }
+    }
+
+    /// Everything that a supervisor can get wrong: descriptors beside the standard ones, blocked and ignored
+    /// signals (without SIGPIPE, which Rust ignores), and a shared process group. The first word is
+    /// the time of the fork in ticks of 10 ms.
+    pub(crate) fn audit(&self) -> String {
+        let stat = fs::read_to_string("/proc/self/stat").unwrap();
+        let since = stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap().to_owned();
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let set = |name| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            u64::from_str_radix(line.trim(), 16).unwrap() & !(1 << 12)
+        };
+        let mut found = Vec::new();
+        found.extend(self.descriptors.range(3..).map(|(number, to)| format!("{number}={to}")));
+        found.extend((set("SigBlk:") != 0).then(|| format!("blocked {:x}", set("SigBlk:"))));
+        found.extend((set("SigIgn:") != 0).then(|| format!("ignored {:x}", set("SigIgn:"))));
+        found.extend((getpgrp() != getpid()).then(|| format!("group {}", getpgrp())));
+        format!("{since} {}", found.join(" "))
     }
 
     /// Writes the report atomically.

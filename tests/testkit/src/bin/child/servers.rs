@@ -1,15 +1,36 @@
 //! The servers and messages by which a process shows a probe that it is ready.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::sync::OnceLock;
 use std::thread;
 
 /// Accepts connections, and closes them at once.
 pub(crate) fn unix(path: &str) {
     let listener = UnixListener::bind(path).unwrap();
     thread::spawn(move || listener.incoming().for_each(drop));
+}
+
+/// The socket that this process has bound in [`share`], with its inode.
+static SHARED: OnceLock<(String, u64)> = OnceLock::new();
+
+/// As [`unix`], unless the path is in use already. Returns whether it was free.
+pub(crate) fn share(path: &str) -> bool {
+    let Ok(listener) = UnixListener::bind(path) else { return false };
+    SHARED.set((path.to_owned(), fs::metadata(path).unwrap().ino())).unwrap();
+    thread::spawn(move || listener.incoming().for_each(drop));
+    true
+}
+
+/// The path of the shared socket of this process, if it no longer leads to the socket.
+pub(crate) fn lost() -> Option<&'static str> {
+    let (path, inode) = SHARED.get()?;
+    let is_there = fs::metadata(path).is_ok_and(|found| found.ino() == *inode);
+    (!is_there).then_some(path)
 }
 
 /// Accepts connections, and closes them at once.

@@ -3,6 +3,7 @@
 //!
 //! - `on=TERM:ignore`
 //! - `on=TERM:exit:CODE:MS`: exits with CODE after MS milliseconds
+//! - `on=TERM:linger:MS`: exits with 3 after at most MS milliseconds; each process takes another time
 //! - `on=TERM:say:TEXT`: writes TEXT to stdout without a newline, and exits with 0
 //! - `on=TERM:print:TEXT`: writes a line to stdout, and continues
 //! - `on=TERM:touch:PATH`: creates a file
@@ -11,7 +12,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, raise};
 use signal_hook::iterator::Signals;
@@ -28,6 +32,9 @@ const HANDLED: [Signal; 6] = [
     Signal::SIGTERM,
 ];
 
+/// Whether a signal has arrived. It may not have been handled yet.
+static ASKED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
 /// Installs the handlers, then records `handling`.
 pub(crate) fn install(me: &Me, handlers: &[String]) {
     let handlers: BTreeMap<Signal, String> = handlers
@@ -38,6 +45,9 @@ pub(crate) fn install(me: &Me, handlers: &[String]) {
         })
         .collect();
     let mut signals = Signals::new(HANDLED.map(|signal| signal as i32)).unwrap();
+    for signal in HANDLED {
+        signal_hook::flag::register(signal as i32, Arc::clone(&ASKED)).unwrap();
+    }
     let me = me.clone();
     me.note("handling");
     thread::spawn(move || {
@@ -58,6 +68,11 @@ fn act(me: &Me, signal: Signal, act: &str) {
         "exit" => {
             thread::sleep(milliseconds(second));
             me.end(first.parse().unwrap());
+        }
+        "linger" => {
+            let most: u64 = first.parse().unwrap();
+            thread::sleep(Duration::from_millis(u64::from(std::process::id()) * 7919 % most));
+            me.end(3);
         }
         "say" => {
             talk::stdout(first.as_bytes());
@@ -91,8 +106,12 @@ fn others_alive(me: &Me) -> String {
     names.join("+")
 }
 
-/// Ends this process with a signal that it does not handle.
+/// Ends this process with a signal that it does not handle, or stops it, unless somebody may have
+/// continued it already.
 pub(crate) fn die(me: &Me, signal: &str) {
+    if signal == "STOP" && ASKED.load(Ordering::SeqCst) {
+        return;
+    }
     me.note(&format!("die {signal}"));
     raise(format!("SIG{signal}").parse().unwrap()).unwrap();
 }

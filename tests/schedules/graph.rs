@@ -1,0 +1,284 @@
+//! Random graphs of processes that misbehave, and random schedules of requests and faults.
+
+use std::fmt::Write;
+
+use super::random::Random;
+
+/// The `stop_grace_period` of every process, in milliseconds.
+pub(crate) const PATIENT: u64 = 1000;
+
+/// A process of a config, named `pN`. Its other members are `pN-rest`, in its process group, and
+/// `pN-daemon`. Its hooks are `pN-pre_start`, `pN-pre_stop` and `pN-post_stop`.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) name: String,
+    /// The indices of the processes on which it depends.
+    pub(crate) needs: Vec<usize>,
+    /// Counts the changes of its definition.
+    pub(crate) generation: u64,
+    steps: Vec<String>,
+    keys: String,
+    pub(crate) is_watched: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Graph {
+    pub(crate) processes: Vec<Process>,
+    /// Whether the grace period is too short for everything.
+    pub(crate) is_hasty: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Act {
+    /// `drainit start`, `stop` or `restart` of a process; the schedule does not wait for its end.
+    Request(&'static str, usize),
+    /// Kills a process from outside.
+    Kill(usize),
+    /// Changes some definitions, and runs `drainit reload`.
+    Reload(Vec<usize>),
+    /// Writes the watched file of a process.
+    Write(usize, char),
+}
+
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    /// How many processes have started when the schedule begins.
+    pub(crate) starts: usize,
+    /// What happens, each after a pause in milliseconds.
+    pub(crate) acts: Vec<(u64, Act)>,
+    /// Whether the schedule then waits until everything has settled.
+    pub(crate) settles: bool,
+    /// The pause before SIGTERM, in milliseconds.
+    pub(crate) pause: u64,
+    /// The pause between SIGTERM and a second stop signal.
+    pub(crate) hurry: Option<u64>,
+}
+
+/// A peculiarity of a process. A graph has some of these, and then many processes have them, so that
+/// rare combinations meet.
+#[derive(Clone, Copy)]
+enum Trait {
+    Slow,
+    Rest,
+    Daemon,
+    Serves,
+    Overlaps,
+    Hook,
+    IsStopped,
+    Ends,
+    Watched,
+    Lingers,
+    Ignores,
+    OtherSignal,
+}
+
+const REPLACED: u64 =
+    1 << Trait::Rest as u8 | 1 << Trait::Overlaps as u8 | 1 << Trait::Lingers as u8;
+
+/// Chooses the traits of processes.
+struct Traits<'a> {
+    random: &'a mut Random,
+    of_graph: u64,
+}
+
+impl Traits<'_> {
+    fn has(&mut self, one: Trait) -> bool {
+        self.of_graph >> (one as u8) & 1 == 1 && !self.random.one_in(4)
+    }
+
+    fn process(&mut self, number: usize) -> Process {
+        let name = format!("p{number}");
+        let signal = match self.has(Trait::OtherSignal) {
+            true => ["INT", "USR1"][self.random.below(2) as usize],
+            false => "TERM",
+        };
+        let path = format!("DIR/{name}.sock");
+        let mut steps = Vec::new();
+        let mut keys = format!("stop_signal: {signal}, sockets: ['{path}'], ");
+        let is_watched = self.has(Trait::Watched);
+        if is_watched {
+            steps.push(format!("show=DIR/{name}.watched"));
+            keys += &format!("watch: [{{path: 'DIR/{name}.watched', action: restart}}], ");
+        }
+        let reaction = self.reaction(signal);
+        if self.has(Trait::Slow) {
+            steps.push(format!("sleep={}", self.random.below(400)));
+        }
+        let rest_serves = !self.random.one_in(3);
+        if self.has(Trait::Rest) {
+            let served = if rest_serves { format!("share={path},") } else { String::new() };
+            steps.push(format!("spawn={name}-rest,{served}{}", self.member(signal)));
+        }
+        if self.has(Trait::Daemon) {
+            steps.push(format!("daemon={name}-daemon,{}", self.member("TERM")));
+        }
+        if !rest_serves && self.has(Trait::Serves) {
+            steps.push(format!("share={path}"));
+        }
+        let serves = steps.iter().any(|step| step.contains("share="));
+        match self.random.below(3) {
+            0 => {
+                steps.push("notify=READY=1".to_owned());
+                keys += "readiness: {notify: true}, ";
+            }
+            1 if serves => keys += &format!("readiness: {{unix: '{path}'}}, "),
+            _ => {}
+        }
+        if !keys.contains("unix:") && self.has(Trait::Overlaps) {
+            keys += "update: start-first, ";
+        }
+        if self.has(Trait::Hook) {
+            let hook = ["pre_start", "pre_stop", "post_stop"][self.random.below(3) as usize];
+            keys += &format!("hooks: {{{hook}: [CHILD, {name}-{hook}, 'audit=0', 'exit=0']}}, ");
+        }
+        steps.push("lines=3,word".to_owned());
+        if self.has(Trait::Ends) {
+            steps.push(format!("sleep={}", self.random.below(1200)));
+            steps.push(format!("exit={}", self.random.below(3)));
+            keys += ["", "restart: always, ", "restart: on-failure:1, ", "on_exit: ignore, "]
+                [self.random.below(4) as usize];
+        } else if reaction == at_once(signal) && self.has(Trait::IsStopped) {
+            steps.push("die=STOP".to_owned());
+        }
+        steps.push(reaction);
+        let needs = (0..number).filter(|_| self.random.one_in(3)).collect();
+        Process { name, needs, generation: 0, steps, keys, is_watched }
+    }
+
+    /// The reaction of a process that is asked to stop.
+    fn reaction(&mut self, signal: &str) -> String {
+        match (self.has(Trait::Lingers), self.has(Trait::Ignores)) {
+            (_, true) if self.random.one_in(2) => format!("on={signal}:ignore"),
+            (true, _) if !self.random.one_in(3) => format!("on={signal}:linger:{}", PATIENT / 2),
+            _ => at_once(signal),
+        }
+    }
+
+    /// The steps of another member, which may be stopped by SIGSTOP.
+    fn member(&mut self, signal: &str) -> String {
+        let reaction = self.reaction(signal);
+        let is_stopped = reaction == at_once(signal) && self.has(Trait::IsStopped);
+        reaction + if is_stopped { ",die=STOP" } else { "" }
+    }
+}
+
+fn at_once(signal: &str) -> String {
+    format!("on={signal}:exit:0:0")
+}
+
+impl Process {
+    /// Whether a process or a member of it may ignore its stop signal.
+    pub(crate) fn is_stubborn(&self) -> bool {
+        self.steps.iter().any(|step| step.contains(":ignore"))
+    }
+
+    /// Whether a new instance starts beside the old one.
+    pub(crate) fn overlaps(&self) -> bool {
+        self.keys.contains("start-first")
+    }
+
+    /// Whether the process ends without being asked to.
+    pub(crate) fn ends(&self) -> bool {
+        self.steps.iter().any(|step| step.starts_with("exit="))
+    }
+}
+
+impl Graph {
+    pub(crate) fn random(random: &mut Random) -> Self {
+        let is_crowd = random.one_in(20);
+        let (of_graph, most) = match random.below(3) {
+            _ if is_crowd => (0, 0),
+            0 => (random.below(1 << 16) | random.below(1 << 16), 6),
+            // Few processes, which are replaced, and whose sockets are served by others.
+            1 => (REPLACED | random.below(1 << 16) & random.below(1 << 16), 2),
+            _ => (random.below(1 << 16), 4),
+        };
+        let count = if is_crowd { 100 + random.below(100) } else { 1 + random.below(most) };
+        let mut traits = Traits { random, of_graph };
+        let mut processes: Vec<_> =
+            (0..count as usize).map(|number| traits.process(number)).collect();
+        if is_crowd {
+            // More start at the same time than drainit lets start.
+            processes.iter_mut().for_each(|process| process.needs.retain(|need| need % 64 == 1));
+        }
+        Self { processes, is_hasty: random.one_in(8) }
+    }
+
+    /// The names of a process and of everything that depends on it.
+    pub(crate) fn dependents(&self, of: usize) -> Vec<&str> {
+        let mut found = vec![of];
+        for (number, process) in self.processes.iter().enumerate().skip(of + 1) {
+            if process.needs.iter().any(|need| found.contains(need)) {
+                found.push(number);
+            }
+        }
+        found[1..].iter().map(|number| &*self.processes[*number].name).collect()
+    }
+
+    pub(crate) fn config(&self) -> String {
+        let grace = if self.is_hasty { "1500ms" } else { "12s" };
+        let mut config = format!(
+            "logging: {{format: json}}\nshutdown: {{grace_period: {grace}, reserve: 500ms}}\nprocesses:\n"
+        );
+        for Process { name, needs, generation, steps, keys, .. } in &self.processes {
+            let steps: String = steps.iter().map(|step| format!(", '{step}'")).collect();
+            let needs: Vec<_> = needs.iter().map(|need| format!("p{need}")).collect();
+            let _ = writeln!(
+                config,
+                "  {name}: {{command: [CHILD, {name}, 'audit={generation}'{steps}], {keys}\
+                 depends_on: [{}], stop_grace_period: {PATIENT}ms}}",
+                needs.join(", ")
+            );
+        }
+        config
+    }
+}
+
+impl Schedule {
+    pub(crate) fn random(random: &mut Random, graph: &Graph) -> Self {
+        let count = graph.processes.len();
+        let any = |random: &mut Random| random.below(count as u64) as usize;
+        let mut acts = Vec::new();
+        for _ in 0..random.below(5) {
+            let process = any(random);
+            let act = match random.below(8) {
+                0 => Act::Kill(process),
+                1 => Act::Reload((0..count).filter(|_| random.one_in(3)).collect()),
+                2 => Act::Request("stop", process),
+                3 => Act::Request("start", process),
+                _ => Act::Request("restart", process),
+            };
+            acts.push((random.below(500), act));
+        }
+        for (process, _) in graph.processes.iter().enumerate().filter(|(_, it)| it.is_watched) {
+            // The last write brings the old content back.
+            for content in [['A', 'B', 'C'][random.below(3) as usize], 'B', 'A'] {
+                acts.push((random.below(700), Act::Write(process, content)));
+                if random.one_in(2) {
+                    acts.push((random.below(300), Act::Request("restart", process)));
+                }
+            }
+        }
+        let is_early = random.one_in(if count > 64 { 1 } else { 4 });
+        if is_early {
+            acts.clear();
+        }
+        // The shutdown often begins while a process is being replaced.
+        let overlap = (0..count).filter(|process| graph.processes[*process].overlaps());
+        let replaced = overlap.max_by_key(|process| graph.processes[*process].steps.len());
+        let replaced = replaced.filter(|_| !is_early && !random.one_in(4));
+        acts.extend(replaced.map(|process| (0, Act::Request("restart", process))));
+        let most = if random.one_in(2) && replaced.is_none() { 30 } else { 300 };
+        Self {
+            starts: if is_early {
+                1 + random.below(6).min(count as u64 - 1) as usize
+            } else {
+                count
+            },
+            settles: !is_early && replaced.is_none() && random.one_in(2),
+            acts,
+            pause: random.below(if is_early { 30 } else { most }),
+            hurry: random.one_in(8).then(|| random.below(600)),
+        }
+    }
+}

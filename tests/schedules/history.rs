@@ -1,0 +1,271 @@
+//! Holds what the processes have recorded of a run against what drainit promises, and against what
+//! drainit itself has logged.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use testkit::event::{Event, now};
+
+use super::graph::{Graph, PATIENT, Process};
+use crate::support::Ended;
+use crate::support::record::Record;
+
+/// The precision of the time at which a process was forked.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The longest time between two steps of drainit on a busy machine.
+const MOMENT: Duration = Duration::from_millis(100);
+
+/// The events that a process has recorded.
+#[derive(Debug, Default)]
+struct Life<'a> {
+    name: &'a str,
+    events: Vec<&'a Event>,
+}
+
+impl<'a> Life<'a> {
+    fn event(&self, what: &str) -> Option<&'a Event> {
+        self.events.iter().find(|event| event.what.starts_with(what)).copied()
+    }
+
+    /// The code with which the process says that it ends.
+    fn exit(&self) -> Option<u64> {
+        self.event("exit ")?.what["exit ".len()..].parse().ok()
+    }
+
+    /// Whether the process was killed: it could handle signals, and has not ended by itself.
+    fn is_killed(&self) -> bool {
+        self.event("handling").is_some() && self.exit().is_none()
+    }
+
+    /// The process of the config, or `None` for another member and for a hook.
+    fn process<'b>(&self, graph: &'b Graph) -> Option<&'b Process> {
+        graph.processes.iter().find(|process| process.name == self.name)
+    }
+}
+
+/// An event that drainit has logged.
+struct Logged {
+    at: Duration,
+    event: String,
+    /// The name and the pid of the process.
+    of: Option<(String, i32)>,
+    fields: Value,
+}
+
+impl Logged {
+    fn is(&self, name: &str, pid: i32) -> bool {
+        self.of.as_ref().is_some_and(|of| *of == (name.to_owned(), pid))
+    }
+}
+
+/// The events of drainit's log, on the clock of the record.
+fn logged(record: &Record) -> Vec<Logged> {
+    let (wall, here) = (SystemTime::now(), now());
+    let values = record.lines.iter().filter_map(|line| serde_json::from_str(&line.text).ok());
+    let event = |fields: Value| {
+        let at = humantime::parse_rfc3339(fields["time"].as_str()?).unwrap();
+        let at = here - wall.duration_since(at).unwrap_or_default();
+        let of = fields["name"].as_str().map(str::to_owned);
+        let of = of.zip(fields["pid"].as_i64().map(|pid| pid as i32));
+        Some(Logged { at, event: fields["event"].as_str()?.to_owned(), of, fields })
+    };
+    values.filter_map(event).collect()
+}
+
+/// A run that is over.
+pub(crate) struct Run<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) ended: &'a Ended,
+    /// The indices of the processes that were killed from outside.
+    pub(crate) killed: Vec<usize>,
+    pub(crate) is_hurried: bool,
+    /// The name, the pid and the generation of the processes that ran at the end of the schedule.
+    pub(crate) shown: Vec<(String, i32, u64)>,
+}
+
+/// Returns everything that must not have happened in a run.
+pub(crate) fn faults(run: &Run) -> Vec<String> {
+    let Run { graph, ended, .. } = run;
+    let record = &ended.record;
+    let log = logged(record);
+    let mut lives: BTreeMap<i32, Life> = BTreeMap::new();
+    for event in &record.events {
+        let life = lives.entry(event.pid).or_default();
+        life.name = &event.name;
+        life.events.push(event);
+    }
+    let mut faults = Vec::new();
+    let Some(shutdown) = log.iter().find(|logged| logged.event == "shutdown") else {
+        return vec!["drainit ended without a shutdown".to_owned()];
+    };
+    let t0 = shutdown.at;
+    for (pid, life) in &lives {
+        let fault = |why: String| format!("{} (pid {pid}) {why}", life.name);
+        let process = life.process(graph);
+        // drainit kills a process whose exec is not over at T0. It may have begun in this moment.
+        let given_up =
+            !log.iter().any(|logged| logged.is(life.name, *pid)) && life.events[0].at + MOMENT > t0;
+        faults.extend(starts_well(life, t0).map(fault));
+        faults.extend(stops_well(run, life).filter(|_| !given_up).map(fault));
+        faults.extend(life.event("lost").map(|_| fault("lost its socket while it served".into())));
+        let shares = process.is_none_or(Process::overlaps);
+        let in_use = life.event("in use").filter(|_| !shares);
+        faults.extend(in_use.map(|_| fault("found an old socket".into())));
+        let Some(_) = process else { continue };
+        let of_it = |what: &[&str]| {
+            let is_it =
+                |logged: &&Logged| logged.is(life.name, *pid) && what.contains(&&*logged.event);
+            log.iter().filter(is_it).collect::<Vec<_>>()
+        };
+        if life.event("handling").is_some() && of_it(&["started"]).len() != 1 && !given_up {
+            faults.push(fault("started, and the log does not say so once".into()));
+        }
+        // An instance that has not taken over yet is stopped at once.
+        let count = |event: &str| {
+            let is_it = |it: &&Logged| it.event == event && it.fields["name"] == life.name;
+            log.iter().filter(is_it).count()
+        };
+        let asked = of_it(&["stopping"]).into_iter().find(|asked| asked.at >= t0);
+        // The stop that belongs to a restart continues.
+        let is_over =
+            |it: &&Logged| it.event.starts_with("request_") && it.fields["name"] == life.name;
+        let last = log.iter().filter(|it| it.at < t0).rfind(is_over);
+        let asked = asked.filter(|_| last.is_none_or(|last| last.event != "request_began"));
+        let asked = asked.filter(|_| count("replacing") == count("takes_over"));
+        faults.extend(asked.and_then(|_| outlives(life, graph)).map(fault));
+        let ends = of_it(&["ended", "stopped"]);
+        if let Some(code) = life.exit() {
+            let said: Vec<_> = ends.iter().map(|end| end.fields["exit_code"].as_u64()).collect();
+            if said != [Some(code)] {
+                faults.push(fault(format!("exited with {code}, and the log says {said:?}")));
+            }
+        }
+        let kills = of_it(&["killed"]).into_iter().filter(|_| !graph.is_hasty);
+        for after in kills.filter_map(|kill| kill.fields["seconds"].as_f64()) {
+            if after * 1e3 + 5.0 < PATIENT as f64 {
+                faults.push(fault(format!("was killed after {after} s of its time")));
+            }
+        }
+    }
+    let named = log.iter().filter(|logged| logged.event == "started");
+    for (name, pid) in named.filter_map(|logged| logged.of.as_ref()) {
+        if lives.get(pid).is_some_and(|life| life.name != name) {
+            faults.push(format!("the log gives the pid {pid} to {name}"));
+        }
+    }
+    for (name, pid, generation) in &run.shown {
+        let wanted = format!("audit {generation} ");
+        match lives.get(pid) {
+            Some(life) if life.name == name && life.event(&wanted).is_some() => {}
+            Some(life) if life.event("audit").is_none() => {}
+            _ => {
+                faults.push(format!("the status shows {name} as pid {pid} of change {generation}"))
+            }
+        }
+    }
+    faults.extend(ends_well(run, &lives, &log, t0));
+    faults
+}
+
+/// The time of the start, and what the process got at its start.
+fn starts_well(life: &Life, t0: Duration) -> impl Iterator<Item = String> {
+    let audit = life.event("audit").map(|event| event.what.splitn(4, ' ').skip(2));
+    let mut words = audit.into_iter().flatten();
+    let ticks: u32 = words.next().map_or(0, |ticks| ticks.parse().unwrap());
+    let late = (TICK * ticks).saturating_sub(t0 + TICK);
+    let is_start = !life.name.ends_with("-pre_stop") && !life.name.ends_with("-post_stop");
+    let late = (is_start && !late.is_zero()).then(|| format!("was started {late:?} after T0"));
+    let inherited = words.next().filter(|inherited| !inherited.is_empty());
+    late.into_iter().chain(inherited.map(|what| format!("has inherited {what}")))
+}
+
+/// How the process was asked to stop.
+fn stops_well(run: &Run, life: &Life) -> impl Iterator<Item = String> {
+    let Run { graph, killed, .. } = run;
+    let asked: Vec<_> = life.events.iter().filter(|event| event.what.starts_with("got ")).collect();
+    let twice = (asked.len() > 1).then(|| format!("was asked to stop {} times", asked.len()));
+    let base = life.name.split('-').next();
+    let of = graph.processes.iter().position(|process| Some(&*process.name) == base).unwrap();
+    let is_hook = life.name.contains("-p");
+    let is_ours = !is_hook && !killed.contains(&of) && life.is_killed();
+    // The group of a process that ignores its signal is killed with it.
+    let is_ours = is_ours && !(life.name.ends_with("-rest") && graph.processes[of].is_stubborn());
+    let unasked = (is_ours && !graph.is_hasty && asked.is_empty())
+        .then(|| "was killed without a signal".to_owned());
+    let patient = is_ours && !run.is_hurried && !graph.is_hasty;
+    let patient = patient && !graph.processes[of].is_stubborn();
+    let early = patient.then(|| "was killed, although it obeys".to_owned());
+    [twice, unasked, early].into_iter().flatten()
+}
+
+/// The first dependent, or other member of a dependent's group, that was alive when the process was
+/// asked to stop.
+fn outlives(life: &Life, graph: &Graph) -> Option<String> {
+    let (_, alive) = life.event("got ")?.what.split_once("alive:")?;
+    let of = graph.processes.iter().position(|process| process.name == life.name)?;
+    let dependents = graph.dependents(of);
+    let first = alive.split('+').find(|name| dependents.contains(&name.trim_end_matches("-rest")));
+    first.map(|name| format!("was asked to stop before {name} had ended"))
+}
+
+/// The rest after the end, and the exit code.
+fn ends_well(run: &Run, lives: &BTreeMap<i32, Life>, log: &[Logged], t0: Duration) -> Vec<String> {
+    let Run { graph, ended, .. } = run;
+    let mut faults = Vec::new();
+    let left = ended.record.lines.iter().filter(|line| line.text.starts_with("left: "));
+    faults.extend(left.map(|line| line.text.clone()));
+    for Process { name, .. } in &graph.processes {
+        if ended.path(&format!("{name}.sock")).exists() {
+            faults.push(format!("the socket of {name} is left"));
+        }
+    }
+    let text = |record: &Record, name: &str| {
+        let of_it = format!("\"process\":\"{name}\"");
+        let lines = record.lines.iter().filter(|line| line.text.contains(&of_it));
+        lines.filter(|line| line.text.contains("\"word ")).count()
+    };
+    for Process { name, .. } in &graph.processes {
+        let (wrote, said) = (3 * ended.record.count(name, "lines"), text(&ended.record, name));
+        if said < wrote {
+            faults.push(format!("{said} of {wrote} lines of {name} came out"));
+        }
+    }
+    let Some(exit) = log.iter().find(|logged| logged.event == "exit") else {
+        faults.push("drainit has logged no exit".to_owned());
+        return faults;
+    };
+    let took = exit.at.saturating_sub(t0);
+    if took > Duration::from_millis(if graph.is_hasty { 2500 } else { 13_000 }) {
+        faults.push(format!("the shutdown took {took:?}"));
+    }
+    let shutdown = log.iter().find(|logged| logged.event == "shutdown").unwrap();
+    let cause = shutdown.fields["cause"].as_str().unwrap_or_default();
+    let is_asked = cause.ends_with(" received");
+    let is_late = |life: &&Life| life.event("got ").is_some_and(|event| event.at > t0);
+    let is_hook = |life: &&Life| life.name.contains("-p");
+    let killed = lives.values().filter(|life| life.is_killed() && !is_hook(life));
+    let (before, after): (Vec<_>, Vec<_>) = killed.partition(|life| !is_late(life));
+    let expected = match (is_asked, after.is_empty(), before.is_empty()) {
+        (true, true, true) => vec![0],
+        (true, false, _) if run.killed.is_empty() => vec![137],
+        (true, ..) => vec![0, 137],
+        (false, ..) => {
+            let own = lives.values().filter(|life| life.process(graph).is_some());
+            let own = own.filter_map(Life::exit).map(|code| code as i32);
+            let killed = run.killed.iter().map(|_| 137);
+            let unready = cause.contains("ready").then_some(1);
+            own.chain(killed).chain(unready).chain([0]).collect()
+        }
+    };
+    let names: Vec<_> = after.iter().map(|life| life.name).collect();
+    if !expected.contains(&ended.code) {
+        let code = ended.code;
+        faults.push(format!("the code is {code}, not {expected:?}; killed after T0: {names:?}"));
+    }
+    if exit.fields["exit_code"].as_i64() != Some(ended.code.into()) {
+        faults.push(format!("drainit exits with {}, and logs another code", ended.code));
+    }
+    faults
+}

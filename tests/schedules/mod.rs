@@ -1,0 +1,190 @@
+//! Plays random schedules of starts, faults, requests and stop signals against the real binary, and
+//! checks what the processes have recorded. `DRAINIT_SCHEDULE=SEED` plays one schedule.
+
+mod graph;
+mod history;
+#[allow(dead_code)] // the tests of the library need more of it
+#[path = "../../src/testing/random.rs"]
+mod random;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use self::graph::{Act, Graph, Schedule};
+use self::history::Run;
+use self::random::Random;
+use crate::support::{Duration, LONG, Rig, Running, Signal, in_parallel, ms};
+
+/// Plays so many schedules, and so many of them at the same time: most of them wait.
+const SCHEDULES: u64 = 400;
+const AT_ONCE: u64 = 24;
+
+/// Runs drainit, and names the processes that drainit has left behind.
+const OUTLIVE: &str = r#""$@"; code=$?; for at in /proc/[0-9]*; do
+    [ $at = /proc/1 ] || { read -r name <$at/comm && [ $name = child ] && echo "left: $at"; }
+done 2>/dev/null; exit $code"#;
+
+// holds: S290
+#[test]
+fn random_schedules_keep_every_promise() {
+    let one = std::env::var("DRAINIT_SCHEDULE").ok().map(|seed| seed.parse().unwrap());
+    let count = std::env::var("DRAINIT_SCHEDULES").map_or(SCHEDULES, |it| it.parse().unwrap());
+    let next = AtomicU64::new(one.unwrap_or(1));
+    let end = one.map_or(count, |one| one);
+    let failed = Mutex::new(Vec::new());
+    in_parallel(0..AT_ONCE, |_| {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed > end {
+                return;
+            }
+            if let Err((faults, history)) = play(seed) {
+                let path = format!("{}/schedule-{seed}", env!("CARGO_TARGET_TMPDIR"));
+                fs::write(path, format!("{faults:#?}\n{history}")).unwrap();
+                failed.lock().unwrap().push((seed, (faults, history)));
+            }
+        }
+    });
+    let mut failed = failed.into_inner().unwrap();
+    failed.sort_by_key(|(_, (faults, history))| (faults.len(), history.len()));
+    let seeds: Vec<_> = failed.iter().map(|(seed, (faults, _))| (seed, &faults[0])).collect();
+    if let Some((seed, (faults, history))) = failed.first() {
+        panic!("DRAINIT_SCHEDULE={seed}: {faults:#?}\n{history}\nall failed: {seeds:#?}");
+    }
+}
+
+/// Plays one schedule. If it fails, returns the faults and the history.
+fn play(seed: u64) -> Result<(), (Vec<String>, String)> {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut graph = Graph::random(&mut random);
+    let schedule = Schedule::random(&mut random, &graph);
+    let Some(rig) = Rig::new() else { return Ok(()) };
+    // Every second drainit is not PID 1, so that what it leaves behind can be seen.
+    let rig = if random.one_in(2) { rig.wrapper(&["sh", "-c", OUTLIVE, "sh"]) } else { rig };
+    for process in graph.processes.iter().filter(|process| process.is_watched) {
+        rig.write(&format!("{}.watched", process.name), "A");
+    }
+    let config = graph.config();
+    let running = rig.start(&config);
+    let is_over = |running: &Running| running.record().ended.is_some();
+    let wait = |pause: u64| thread::sleep(ms(pause));
+    let _ = running.try_wait(LONG, |record| {
+        let starts = record.events.iter().filter(|event| event.what == "start");
+        (starts.count() >= schedule.starts || record.line("\"event\":\"shutdown\"").is_some())
+            .then_some(())
+    });
+    let (mut commands, mut killed) = (Vec::new(), Vec::new());
+    let mut faults = Vec::new();
+    for (pause, act) in &schedule.acts {
+        wait(*pause);
+        match act {
+            Act::Request(request, process) => {
+                let name = &graph.processes[*process].name;
+                let mut command = running.exec_as(None, &[request, name]);
+                let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+                commands.push(command.spawn().unwrap());
+            }
+            Act::Kill(process) => {
+                killed.push(*process);
+                running.exec(&["kill", &graph.processes[*process].name]);
+            }
+            Act::Reload(which) => {
+                which.iter().for_each(|process| graph.processes[*process].generation += 1);
+                fs::write(running.path("drainit.yaml"), running.fill(&graph.config())).unwrap();
+                if running.exec(&["reload"]).code != 0 {
+                    which.iter().for_each(|process| graph.processes[*process].generation -= 1);
+                }
+            }
+            Act::Write(process, content) => {
+                let path = running.path(&format!("{}.watched", graph.processes[*process].name));
+                fs::write(path, content.to_string()).unwrap();
+            }
+        }
+    }
+    let mut shown = Vec::new();
+    if schedule.settles {
+        commands.iter_mut().for_each(|command| drop(command.wait()));
+        faults.extend(settle(&graph, &running).err());
+        for (name, pid) in running_now(&running) {
+            let of = graph.processes.iter().find(|it| it.name == name).unwrap();
+            shown.push((name, pid, of.generation));
+        }
+    }
+    wait(schedule.pause);
+    let signal = |signal| {
+        if !is_over(&running) {
+            let _ = kill(running.pid(), signal);
+        }
+    };
+    signal(Signal::SIGTERM);
+    if let Some(pause) = schedule.hurry {
+        wait(pause);
+        signal(Signal::SIGINT);
+    }
+    if running.try_wait(LONG, |record| record.ended.map(drop)).is_err() {
+        let what = format!("does not end; its threads are {}", threads(running.pid()));
+        return Err((vec![what], format!("{config}\n{schedule:?}\n{}", running.record())));
+    }
+    let ended = running.wait_exit(LONG);
+    commands.iter_mut().for_each(|command| drop(command.wait()));
+    let is_hurried = schedule.hurry.is_some();
+    faults.extend(history::faults(&Run {
+        graph: &graph,
+        ended: &ended,
+        killed,
+        is_hurried,
+        shown,
+    }));
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err((faults, format!("{config}\n{schedule:?}\n{}", ended.record)))
+}
+
+/// Waits until each running process with a watched file has read the file's content.
+fn settle(graph: &Graph, running: &Running) -> Result<(), String> {
+    for process in graph.processes.iter().filter(|process| process.is_watched && !process.ends()) {
+        let path = running.path(&format!("{}.watched", process.name));
+        let wanted = format!("shows {}", fs::read_to_string(path).unwrap());
+        let has_read = |record: &crate::support::record::Record| {
+            let mut events = record.events.iter().rev().filter(|event| event.name == process.name);
+            let last = events.find(|event| event.what.starts_with("shows "));
+            last.is_none_or(|event| event.what == wanted).then_some(())
+        };
+        if running.try_wait(Duration::from_secs(8), has_read).is_err()
+            && running_now(running).iter().any(|(name, _)| *name == process.name)
+        {
+            return Err(format!("{} has not read the content of its file", process.name));
+        }
+    }
+    Ok(())
+}
+
+/// The names and pids of the processes that `drainit status` shows.
+fn running_now(running: &Running) -> Vec<(String, i32)> {
+    let said = running.exec(&["status", "--format", "json"]);
+    let status: Value = serde_json::from_str(&said.stdout).unwrap_or_default();
+    let processes = status["processes"].as_array().into_iter().flatten();
+    let shown = processes.filter_map(|process| {
+        Some((process["name"].as_str()?.to_owned(), i32::try_from(process["pid"].as_i64()?).ok()?))
+    });
+    shown.collect()
+}
+
+/// Where the threads of a process wait in the kernel.
+fn threads(pid: Pid) -> String {
+    let all = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let one = |task: fs::DirEntry| {
+        format!("{} in {}", read(task.path().join("comm")), read(task.path().join("syscall")))
+    };
+    all.map(one).collect::<Vec<_>>().join(", ")
+}
