@@ -99,14 +99,13 @@ pub(crate) enum Look {
     Changed,
     /// The metadata has been the same for a second, or this is the first look.
     Quiet(Content),
-    /// The look that a caller has requested is over. Dropping this sender tells the caller, who
-    /// waits with the receiver.
+    /// The look that a caller has requested is over.
     Answer(Asked),
 }
 
 /// A sender that is dropped when the requested look is over or cannot begin. The receiver notices
-/// the drop.
-pub(crate) type Asked = mpsc::Sender<()>;
+/// the drop. `None` if a start, which is about to read the file, requests the look.
+pub(crate) type Asked = Option<mpsc::Sender<()>>;
 
 /// A path at which a thread looks until this value is dropped.
 pub(crate) struct Followed {
@@ -416,7 +415,7 @@ mod tests {
         assert!(matches!(looks.recv().await, Some(Look::Quiet(_))));
         for content in ["one", "two"] {
             fs::write(&path, content).unwrap();
-            asks.send(mpsc::channel(1).0).unwrap();
+            asks.send(None).unwrap();
             assert!(matches!(looks.recv().await, Some(Look::Changed)), "{content}");
             assert!(matches!(looks.recv().await, Some(Look::Answer(_))), "{content}");
         }

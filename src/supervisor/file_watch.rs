@@ -61,6 +61,15 @@ enum State {
     /// The file has changed, and a start or a reload has read it since. Nobody knows which content
     /// was read.
     Read,
+    /// A start reads the file, and a look shows whether the file had changed before.
+    Reading,
+}
+
+impl State {
+    /// Whether no change is known that has not been reported.
+    fn is_quiet(self) -> bool {
+        matches!(self, Self::Quiet | Self::Reading)
+    }
 }
 
 /// A report about a watched file.
@@ -147,7 +156,7 @@ impl FileWatches {
             if task.shared.state.get() != State::Changed && which(watched) {
                 // This fails if there is no thread, or if the thread hangs. In these cases, nobody
                 // looks at the file.
-                let _ = task.shared.asks.borrow().try_send(asked.clone());
+                let _ = task.shared.asks.borrow().try_send(Some(asked.clone()));
             }
         }
         drop(asked);
@@ -159,8 +168,16 @@ impl FileWatches {
     /// Records that a start or a reload now reads the files for which `which` is true.
     pub(crate) fn mark_read(&self, which: impl Fn(&Watched) -> bool) {
         for (watched, task) in &self.tasks {
-            if task.shared.state.get() == State::Changed && which(watched) {
-                task.shared.state.set(State::Read);
+            let Task { shared, .. } = task;
+            match shared.state.get() {
+                _ if !which(watched) => {}
+                State::Changed => shared.state.set(State::Read),
+                State::Quiet if watched.1.action != WatchAction::Reload => {
+                    if shared.asks.borrow().try_send(None).is_ok() {
+                        shared.state.set(State::Reading);
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -189,7 +206,11 @@ impl FileWatch {
             };
             (self.is_asked, self.hangs) = (false, false);
             let (before, seen) = match look {
-                Some(Look::Changed) => (self.becomes(State::Changed), Seen::Changed),
+                Some(Look::Changed) => {
+                    let is_reading = self.shared.state.get() == State::Reading;
+                    let now = if is_reading { State::Read } else { State::Changed };
+                    (self.becomes(now), Seen::Changed)
+                }
                 Some(Look::Quiet(content)) => {
                     let before = self.becomes(State::Quiet);
                     // If a reload has read the file since its change, the new content is not
@@ -200,7 +221,10 @@ impl FileWatch {
                 // The changes that the look has found have arrived before this answer. Dropping the
                 // answer shows the caller that the look is over.
                 Some(Look::Answer(answer)) => {
-                    drop(answer);
+                    let is_reading = self.shared.state.get() == State::Reading;
+                    if is_reading && answer.is_none() {
+                        self.shared.state.set(State::Quiet);
+                    }
                     continue;
                 }
                 None => {
@@ -215,8 +239,8 @@ impl FileWatch {
             let unseen = match seen {
                 // The last look has not reported this change, because the file could not be read or
                 // no thread could be started to read it.
-                Seen::Quiet { is_new: true } if before == State::Quiet => Some(Seen::Changed),
-                Seen::Quiet { is_new: false } if before == State::Quiet => continue,
+                Seen::Quiet { is_new: true } if before.is_quiet() => Some(Seen::Changed),
+                Seen::Quiet { is_new: false } if before.is_quiet() => continue,
                 _ => None,
             };
             for seen in unseen.into_iter().chain([seen]) {
@@ -233,7 +257,8 @@ impl FileWatch {
     /// warns once that the file is not being read.
     fn ask(&mut self) {
         if !self.is_asked {
-            self.is_asked = self.shared.asks.borrow().try_send(mpsc::channel(1).0).is_ok();
+            let asked = Some(mpsc::channel(1).0);
+            self.is_asked = self.shared.asks.borrow().try_send(asked).is_ok();
         } else if !self.hangs {
             self.hangs(SILENCE);
         }

@@ -32,6 +32,28 @@ pub(crate) fn swap(volume: &Path, version: &str, content: &str) {
     }
 }
 
+// holds: C800
+#[test]
+fn content_that_changed_and_changed_back_during_a_start_is_replaced() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("file", "A");
+    let drainit = rig.start_ready(
+        "processes:
+          app:
+            command: [CHILD, app, show=DIR/file, 'on=TERM:exit:0:100']
+            watch: [{path: DIR/file, action: restart}]",
+    );
+    drainit.wait_for_event("app", "shows A");
+    let mut restart = drainit.exec_as(None, &["restart", "app"]).spawn().unwrap();
+    drainit.wait_for_event("app", "got SIGTERM");
+    fs::write(drainit.path("file"), "B").unwrap();
+    drainit.wait_for_event("app", "shows B");
+    fs::write(drainit.path("file"), "A").unwrap();
+    drainit.wait_for_events("app", "shows A", 2);
+    assert!(restart.wait().unwrap().success());
+    drainit.stop().assert_code(0);
+}
+
 // holds: C293, C295, C296, C298, C307
 #[test]
 fn every_kind_of_change_restarts_once() {
