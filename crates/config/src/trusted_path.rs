@@ -648,4 +648,129 @@ mod tests {
             )
         );
     }
+
+    /// A process of another user, with its groups.
+    #[derive(Clone, Copy, Debug)]
+    struct Actor {
+        user: u32,
+        groups: [u32; 2],
+    }
+
+    impl Actor {
+        fn owns(self, stat: &FileStat) -> bool {
+            self.user == stat.st_uid
+        }
+
+        /// Whether the actor may do this with a file. The owner may change the permissions.
+        fn may(self, bits: u32, stat: &FileStat) -> bool {
+            let for_group = self.groups.contains(&stat.st_gid) && stat.st_mode & bits << 3 != 0;
+            self.owns(stat) || for_group || stat.st_mode & bits != 0
+        }
+
+        /// Whether the actor could make a name in a directory lead elsewhere.
+        fn could_exchange(self, directory: &FileStat, entry: &FileStat) -> bool {
+            let is_sticky = directory.st_mode & 0o1000 != 0;
+            self.may(2, directory) && (!is_sticky || self.owns(directory) || self.owns(entry))
+        }
+    }
+
+    // holds: C801
+    #[test]
+    fn random_trees_agree_with_a_model_of_who_could_exchange_a_name() {
+        if !geteuid().is_root() {
+            return; // only root can give a file to another user
+        }
+        const SHARED: u32 = 20_000;
+        // Nobody knows who is in a group, so each user may be.
+        let actors: Vec<_> = [OTHER, 10_002, 10_003]
+            .into_iter()
+            .flat_map(|user| [user, SHARED, 0].map(|other| Actor { user, groups: [user, other] }))
+            .collect();
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut below = |bound: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % bound
+        };
+        for number in 0..400 {
+            let dir = TempDir::new();
+            let (mut at, mut path) = (dir.root().to_owned(), dir.root().to_owned());
+            // The directory and the entry of each step, and whether the entry is a link.
+            let mut steps = Vec::new();
+            let stat = |path: &Path| fstatat(AT_FDCWD, path, AtFlags::AT_SYMLINK_NOFOLLOW).unwrap();
+            let depth = 1 + below(3);
+            for level in 0..=depth {
+                let entry = at.join("entry");
+                match level == depth {
+                    true => fs::write(&entry, "content").unwrap(),
+                    false => fs::create_dir(&entry).unwrap(),
+                }
+                let modes: &[u32] = match level == depth {
+                    true => &[0o600, 0o640, 0o644],
+                    false => &[0o700, 0o755, 0o755, 0o775, 0o777, 0o1777, 0o1777, 0o1775, 0o750],
+                };
+                let mut give = |path: &Path| {
+                    let owner = [0, 0, OTHER, 10_002][below(4) as usize];
+                    let group = if owner == 0 { [0, SHARED][below(2) as usize] } else { owner };
+                    lchown(path, Some(owner), Some(group)).unwrap();
+                };
+                give(&entry);
+                let link = at.join("link");
+                symlink("entry", &link).unwrap();
+                give(&link);
+                let mode = modes[below(modes.len() as u64) as usize];
+                fs::set_permissions(&entry, fs::Permissions::from_mode(mode)).unwrap();
+                let is_link = below(4) == 0;
+                if is_link {
+                    steps.push((stat(&at), stat(&link), true));
+                }
+                steps.push((stat(&at), stat(&entry), false));
+                path.push(if is_link { "link" } else { "entry" });
+                at = entry;
+            }
+            let shown: Vec<_> = steps
+                .iter()
+                .map(|(_, entry, _)| {
+                    format!("{}:{} {:o}", entry.st_uid, entry.st_gid, entry.st_mode)
+                })
+                .collect();
+            let found = content(&path);
+            let case = format!("{number}: {} {shown:?}: {found:?}", path.display());
+            let is_foreign = |(_, entry, is_link): &(FileStat, FileStat, bool)| {
+                *is_link && !is_trusted(entry.st_uid)
+            };
+            let is_trap = |actor: &Actor| {
+                let mut could = false;
+                steps.iter().enumerate().any(|(place, (directory, entry, is_link))| {
+                    let is_last = place + 1 == steps.len();
+                    // Whoever may only write to the last directory may replace the file anyway.
+                    could |= actor.could_exchange(directory, entry)
+                        && (!is_last || actor.owns(directory) || actor.owns(entry));
+                    could && !is_link && !actor.may(if is_last { 4 } else { 1 }, entry)
+                })
+            };
+            let trap = actors.iter().find(|actor| is_trap(actor));
+            if steps.iter().any(is_foreign) || trap.is_some() {
+                let refused = found.as_ref().is_err_and(|it| ForeignName::of(it).is_some());
+                assert!(refused, "{trap:?} could choose the file: {case}");
+            }
+            let could = |steps: &[(FileStat, FileStat, bool)]| {
+                let could_one = |(directory, entry, _): &(FileStat, FileStat, bool)| {
+                    actors.iter().any(|actor| actor.could_exchange(directory, entry))
+                };
+                steps.iter().any(could_one)
+            };
+            if !could(&steps) && !steps.iter().any(is_foreign) {
+                assert!(found.is_ok(), "nobody could exchange a name: {case}");
+            }
+            if let Ok(place) = Place::of(&path) {
+                // `of` does not follow the last link.
+                let is_link = path.ends_with("link");
+                let before = &steps[..steps.len() - 1 - usize::from(is_link)];
+                let keeps = place.address() == path;
+                assert_eq!(keeps, !could(before), "the address is {:?}: {case}", place.address());
+            }
+        }
+    }
 }
