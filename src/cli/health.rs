@@ -55,7 +55,7 @@ pub struct HealthArgs {
 pub(super) fn health(args: &HealthArgs) -> u8 {
     block_on(async {
         let (line, code) = match args.wait {
-            None => ask(args, args.timeout).await,
+            None => ask(args, args.timeout).await.unwrap_or_else(|failed| failed),
             Some(longest) => ask_until_ready(args, longest).await,
         };
         if code == exit_code::CONFIG {
@@ -67,13 +67,10 @@ pub(super) fn health(args: &HealthArgs) -> u8 {
     })
 }
 
-/// Sends one request. The address is found anew each time, because a drainit that is not PID 1 may
+/// Sends one request. The error is that of a request without an answer. The address is found anew each time, because a drainit that is not PID 1 may
 /// begin only now.
-async fn ask(args: &HealthArgs, timeout: Duration) -> (String, u8) {
-    let (found, path) = match target(args, timeout).await {
-        Ok(found) => found,
-        Err(refusal) => return refusal,
-    };
+async fn ask(args: &HealthArgs, timeout: Duration) -> Result<(String, u8), (String, u8)> {
+    let (found, path) = target(args, timeout).await?;
     let address = found.address.clone();
     let from = if args.url.is_some() { Answerer::Anybody } else { Answerer::Drainit };
     let answer = request((&address, from), Method::GET, &path, timeout, MAX_ANSWER).await;
@@ -83,13 +80,19 @@ async fn ask(args: &HealthArgs, timeout: Duration) -> (String, u8) {
 }
 
 /// Repeats the request until the answer is good. While drainit is starting, a request may get no
-/// answer. Such a request is repeated, too.
+/// answer. Such a request is repeated, too. If there was too little time for the last answer, the
+/// reason is that of the answer before it.
 async fn ask_until_ready(args: &HealthArgs, longest: Duration) -> (String, u8) {
     let until = Instant::now() + longest;
     let mut pause = SHORTEST_PAUSE;
+    let mut known = None;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let (line, code) = ask(args, args.timeout.min(left.max(SHORTEST_PAUSE))).await;
+        let answer = ask(args, args.timeout.min(left.max(SHORTEST_PAUSE))).await;
+        let (line, code) = match (answer, known.take()) {
+            (Err(_), Some(known)) if left < args.timeout => known,
+            (Ok(said) | Err(said), _) => said,
+        };
         let left = until.saturating_duration_since(Instant::now());
         if matches!(code, exit_code::OK | exit_code::CONFIG) {
             return (line, code);
@@ -97,6 +100,7 @@ async fn ask_until_ready(args: &HealthArgs, longest: Duration) -> (String, u8) {
         if left.is_zero() {
             return (format!("{line} (after {})", human(longest)), code);
         }
+        known = Some((line, code));
         sleep(pause.min(left)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
@@ -116,16 +120,20 @@ async fn target(args: &HealthArgs, within: Duration) -> Result<(Found, String), 
 }
 
 /// The line to print, and the exit code.
-fn judge(answer: Result<Response, RequestError>, target: &HttpTarget, doubt: &str) -> (String, u8) {
+fn judge(
+    answer: Result<Response, RequestError>,
+    target: &HttpTarget,
+    doubt: &str,
+) -> Result<(String, u8), (String, u8)> {
     match answer {
         Ok(response) => {
             let healthy = response.status.is_success();
             let code = if healthy { exit_code::OK } else { exit_code::NOT_READY };
-            (control_address::first_line(&response), code)
+            Ok((control_address::first_line(&response), code))
         }
         Err(error) => {
             let line = format!("{target}: {error}{doubt}");
-            (harmless(&line).into_owned(), exit_code::NOT_READY)
+            Err((harmless(&line).into_owned(), exit_code::NOT_READY))
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Tests `drainit health`, which exec probes and Docker's HEALTHCHECK run.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -194,4 +196,19 @@ fn a_wait_ends_with_the_reason() {
         .assert(1, "not ready: a (starting")
         .assert(1, "(after 300ms)");
     drainit.exec(&["health", "--wait", "0"]).assert(2, "longer than 0");
+}
+
+// holds: C802
+#[test]
+fn a_wait_keeps_the_reason_when_the_last_answer_is_late() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", server.local_addr().unwrap());
+    let asking = thread::spawn(move || health(&["--url", &url, "--wait", "500ms"]));
+    let mut first = server.accept().unwrap().0;
+    assert!(first.read(&mut [0; 4096]).unwrap() > 0);
+    let answer = "HTTP/1.1 503 Unavailable\r\nContent-Length: 12\r\n\r\nnot ready: a";
+    first.write_all(answer.as_bytes()).unwrap();
+    // Nobody answers the second question, which waits in the queue of the listener.
+    let (code, said) = asking.join().unwrap();
+    assert_eq!((code, said.as_str()), (1, "not ready: a (after 500ms)\n"));
 }
