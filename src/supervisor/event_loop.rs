@@ -124,6 +124,9 @@ impl EventLoop {
             let step = Step::begin();
             if self.stop_is_pending() {
                 self.take_pending(clock::now())?;
+                if self.has_ended {
+                    self.executor.wake_loop();
+                }
             }
             step.end();
             // The signal may have been all that was missing, and nothing may wake the next turn.

@@ -149,7 +149,7 @@ impl Traits<'_> {
     fn reaction(&mut self, signal: &str) -> String {
         match (self.has(Trait::Lingers), self.has(Trait::Ignores)) {
             (_, true) if self.random.one_in(2) => format!("on={signal}:ignore"),
-            (true, _) if !self.random.one_in(3) => format!("on={signal}:linger:{}", PATIENT / 2),
+            (true, _) if !self.random.one_in(3) => format!("on={signal}:linger:{}", PATIENT / 3),
             _ => at_once(signal),
         }
     }

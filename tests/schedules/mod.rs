@@ -21,7 +21,7 @@ use serde_json::Value;
 use self::graph::{Act, Graph, Schedule};
 use self::history::Run;
 use self::random::Random;
-use crate::support::{Duration, LONG, Rig, Running, Signal, in_parallel, ms};
+use crate::support::{Duration, LONG, Rig, Running, Signal, in_parallel, leave_socket, ms};
 
 /// Plays so many schedules, and so many of them at the same time: most of them wait.
 const SCHEDULES: u64 = 400;
@@ -71,6 +71,10 @@ fn play(seed: u64) -> Result<(), (Vec<String>, String)> {
     let rig = if random.one_in(2) { rig.wrapper(&["sh", "-c", OUTLIVE, "sh"]) } else { rig };
     for process in graph.processes.iter().filter(|process| process.is_watched) {
         rig.write(&format!("{}.watched", process.name), "A");
+    }
+    // A container that was killed has left sockets behind.
+    for process in graph.processes.iter().filter(|_| random.one_in(4)) {
+        leave_socket(rig.path(&format!("{}.sock", process.name)));
     }
     let config = graph.config();
     let running = rig.start(&config);
