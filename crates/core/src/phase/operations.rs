@@ -584,9 +584,13 @@ impl Operations {
     fn follow(&mut self, state: &mut State) {
         let spec = Rc::clone(&state.spec);
         for (on, met) in core::mem::take(&mut state.met) {
-            let followers = spec.processes[on.index()].followers.iter();
-            for (process, _) in followers.filter(|(_, condition)| *condition == met) {
-                self.followers.entry(*process).or_insert(on);
+            for (process, condition) in &spec.processes[on.index()].followers {
+                // In a reload, a dependent may still have its old condition, which a new instance
+                // of another `type` never meets.
+                let new = self.reload.as_ref().and_then(|reload| reload.condition(*process, on));
+                if *condition == met || new == Some(met) {
+                    self.followers.entry(*process).or_insert(on);
+                }
             }
         }
         if self.followers.is_empty() {

@@ -24,7 +24,7 @@ use crate::prelude::*;
 use crate::slots::Placed;
 use crate::spec::{ConfigIndex, Spec};
 use crate::state::{Lifecycle, Role, State};
-use crate::types::ProcessId;
+use crate::types::{ProcessId, StartCondition};
 
 /// A reload that is not answered yet. The `new` config has its own ids.
 #[derive(Clone, Debug)]
@@ -111,6 +111,15 @@ impl Reload {
         self.slots[process.0] = Some(slot);
         let place = self.new.order.len() - self.pending.len() - 1;
         state.connect(slot, place, &self.new, process, &self.slots);
+    }
+
+    /// The condition under which an unchanged process follows a dependency in the new config. The
+    /// dependency has its new definition already.
+    pub(super) fn condition(&self, process: ProcessId, on: ProcessId) -> Option<StartCondition> {
+        let on = self.slots.iter().position(|slot| *slot == Some(on))?;
+        let same = self.plan.iter().position(|placed| *placed == Placed::Same(process))?;
+        let mut followers = self.new.processes[on].followers.iter();
+        followers.find(|(id, _)| id.index() == same).map(|(_, condition)| *condition)
     }
 
     /// Records that a process follows a dependency: the process in slot `old` gets a new instance

@@ -1298,6 +1298,28 @@ fn a_start_does_not_repeat_a_completed_oneshot() {
     assert_eq!(play.at(100, ask(ROUTER, Request::Start)), [Action::Spawn(ROUTER)]);
 }
 
+// holds: C655
+#[test]
+fn a_dependent_follows_a_oneshot_that_a_reload_makes_into_a_service() {
+    let config = |oneshot, condition| {
+        let mut spec = plain();
+        let engine = &mut spec.processes[ENGINE.index()];
+        (engine.oneshot, engine.followers) = (oneshot, vec![(ROUTER, condition)]);
+        spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, condition)];
+        spec
+    };
+    let task = config(true, StartCondition::Completed);
+    let mut play = Play { machine: Machine::new(Rc::new(task), Time(Duration::ZERO)) };
+    play.at(0, Event::Start);
+    play.at(0, Event::Spawned(ENGINE));
+    assert_eq!(play.at(10, exited(ENGINE)), [Action::Spawn(ROUTER)]);
+    play.at(10, Event::Spawned(ROUTER));
+    let service = config(false, StartCondition::Ready);
+    let actions = play.reload(20, &service, &[Placed::Changed(ENGINE), Placed::Same(ROUTER)]);
+    assert!(actions.contains(&Action::Spawn(NEW)), "{actions:?}");
+    assert!(play.at(30, Event::Spawned(NEW)).contains(&stop(ROUTER)));
+}
+
 // holds: C710
 #[test]
 fn the_late_answer_of_only_if_does_not_start_a_newer_start() {

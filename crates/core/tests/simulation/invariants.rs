@@ -1671,7 +1671,11 @@ impl<'a> Checker<'a> {
             return;
         }
         let on = self.slots.process(process);
-        for slot in self.slots.all().filter(|slot| self.slots.follows(*slot, on, met)) {
+        let follows = |slot: &ProcessId| {
+            self.slots.follows(*slot, on, met)
+                || self.reload.is_some() && self.slots.will_follow(*slot, on, met)
+        };
+        for slot in self.slots.all().filter(follows) {
             let place = slot.index();
             let is_early = self.at[place].stops_early
                 || matches!(self.roles[place], Role::Leaving | Role::Retired);

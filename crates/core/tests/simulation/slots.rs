@@ -59,6 +59,13 @@ impl Slots {
         self.slots[slot.index()].follows.contains(&(on, met))
     }
 
+    /// Whether the instance of this slot follows the process `on`, and the newest config names this
+    /// condition for it.
+    pub(crate) fn will_follow(&self, slot: ProcessId, on: usize, met: StartCondition) -> bool {
+        let mut new = self.config.iter().filter(|of| of.process == self.process(slot));
+        self.follows_any(slot, on) && new.any(|of| of.follows.contains(&(on, met)))
+    }
+
     /// Whether the instance of this slot follows the process `on` under any condition.
     pub(crate) fn follows_any(&self, slot: ProcessId, on: usize) -> bool {
         self.slots[slot.index()].follows.iter().any(|(process, _)| *process == on)
