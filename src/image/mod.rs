@@ -28,6 +28,7 @@ use crate::config::{
 use crate::load::at_start;
 use crate::load::bootstrap;
 use crate::load::check::image::{At, Finding};
+use crate::load::script;
 use crate::load::{Environment, Severity};
 use crate::os::spawn::diagnose::{Attempt, foresee, wrong_with_dir};
 use crate::os::spawn::which::which;
@@ -59,7 +60,7 @@ pub(crate) fn check(
         checker.socket((None, "control.socket"), "control.socket", socket);
     }
     for hook in hooks_of(&config.hooks) {
-        checker.command((None, "hooks"), &hook, Severity::Error);
+        checker.call((None, "hooks"), &hook, Severity::Error);
     }
     for (index, process) in config.processes.iter().enumerate() {
         checker.process(index, process);
@@ -163,16 +164,16 @@ impl<'a> Checker<'a> {
         let of_program = if brings { Severity::Warning } else { severity };
         self.command(at("command"), &process.command, of_program);
         for hook in hooks_of(&process.hooks) {
-            self.command(at("hooks"), &hook, severity);
+            self.call(at("hooks"), &hook, severity);
         }
         for (key, probe) in process.probes() {
             if let Probe::Exec(command) = probe {
-                self.command(at(key), command, of_program);
+                self.call(at(key), command, of_program);
             }
         }
         match process.drain.as_ref().map(|drain| &drain.method) {
             Some(DrainMethod::Exec(exec)) => {
-                self.command(at("drain"), &exec.command, of_program);
+                self.call(at("drain"), &exec.command, of_program);
             }
             Some(DrainMethod::Http(http)) => {
                 for header in &http.headers {
@@ -449,6 +450,20 @@ impl<'a> Checker<'a> {
             self.add((Some(index), "working_dir"), severity, wrong);
         }
         wrong.is_some()
+    }
+
+    /// Checks the command of a hook, probe or drain. If it is a shell with a script, checks the
+    /// programs that the script runs for certain, too.
+    fn call(&mut self, at: At, command: &[String], severity: Severity) {
+        self.command(at, command, severity);
+        let place = script::place(command.iter().map(String::as_str));
+        if let (Some(first), Some(place)) = (command.first(), place)
+            && script::is_shell(first)
+        {
+            for program in script::programs(&command[place]) {
+                self.command(at, &[program.to_owned()], severity);
+            }
+        }
     }
 
     fn command(&mut self, at: At, command: &[String], severity: Severity) {

@@ -109,6 +109,10 @@ E the readiness probe of `a` cannot run: `DIR/none` does not exist
 E the liveness check of `a` cannot run: `DIR/none` does not exist
 E `a` cannot be drained: `DIR/drain` does not exist
 
+# A shell's script names the programs.
+command: [good], hooks: {pre_stop: [/bin/sh, -ec, 'good; far -s']}, readiness: {exec: [/bin/sh, -c, 'if far; then good; fi']}
+E a hook of `a` cannot run: `far` is in none of the directories of PATH (DIR/bin); install it in the image, or give its full path
+
 # A process that is not started needs nothing.
 command: [DIR/none], only_if: {path_exists: DIR/none}
 

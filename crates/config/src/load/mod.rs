@@ -24,6 +24,7 @@ pub mod moment;
 pub(crate) mod overlay;
 pub(crate) mod places;
 pub(crate) mod read;
+pub mod script;
 pub(crate) mod shell_split;
 pub mod source;
 pub mod span;

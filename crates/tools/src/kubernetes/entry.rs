@@ -4,6 +4,7 @@ use crate::kubernetes::manifest::{Container, Word, base, words};
 use crate::kubernetes::{Context, Severity};
 use crate::load::args;
 use crate::load::args::ArgsError;
+use crate::load::script::{is_shell, place};
 
 /// The characters that end a command in a shell's script.
 pub(super) const JOINS: [char; 4] = [';', '\n', '&', '|'];
@@ -46,16 +47,9 @@ pub(super) fn names_drainit(container: &Container) -> bool {
         || hook.iter().any(|word| word.text.split_whitespace().any(|word| base(word) == "drainit"))
 }
 
-pub(super) fn is_shell(program: &str) -> bool {
-    matches!(base(program), "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh")
-}
-
-/// The script in the command line of a shell: the word after `-c`. Other flags may be combined with
-/// `c`, as in `-ec`.
+/// The script in the command line of a shell.
 pub(super) fn script(command: &[Word]) -> Option<&Word> {
-    let is_flag =
-        |word: &str| word.starts_with('-') && !word.starts_with("--") && word.ends_with('c');
-    command.iter().skip_while(|word| !is_flag(&word.text)).nth(1)
+    place(command.iter().map(|word| &*word.text)).map(|place| &command[place])
 }
 
 /// Finds drainit in a script. After `exec drainit …` drainit replaces the shell; without `exec` the

@@ -22,6 +22,8 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         None => (Shutdown::default().grace_period, key(&pod, NAME).unwrap_or(ctx.container.span)),
     };
     if given <= Shutdown::default().reserve {
+        // All problems are to be shown at once, also those of a longer grace period.
+        unknown_hook(ctx, before);
         return too_short(ctx, given, span);
     }
     if ctx.is_partial {
@@ -85,16 +87,16 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         };
         ctx.add(Severity::Warning, span, message).help(help);
     }
-    let slack = given.saturating_sub(window);
-    if let (Some(span), true, true) =
-        (before.span, before.is_unknown, slack <= Shutdown::default().reserve)
-    {
-        ctx.add(
-            Severity::Warning,
-            span,
-            "the grace period includes the time of this hook, which is not known here",
-        )
-        .help("remove it if drainit does the same; else add its time to `shutdown.reserve`");
+    if given.saturating_sub(window) <= Shutdown::default().reserve {
+        unknown_hook(ctx, before);
+    }
+}
+
+fn unknown_hook(ctx: &mut Context<'_>, before: &PreStop) {
+    if let (Some(span), true) = (before.span, before.is_unknown) {
+        let message = "the grace period includes the time of this hook, which is not known here";
+        ctx.add(Severity::Warning, span, message)
+            .help("remove it if drainit does the same; else add its time to `shutdown.reserve`");
     }
 }
 

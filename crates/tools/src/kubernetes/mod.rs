@@ -17,7 +17,6 @@ mod grace;
 mod manifest;
 mod pre_stop;
 mod probes;
-mod script;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -32,6 +31,7 @@ use crate::kubernetes::manifest::{Container, Word, Workload};
 use crate::load::check::image::{FindProgram, ImageLookup};
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::{Problem, Problems};
+use crate::load::script::{self, is_shell};
 use crate::load::source::{MANIFEST, Source};
 use crate::load::span::Span;
 use crate::load::{Diagnostic, Environment, Loaded, Severity, directory, yaml};
@@ -221,7 +221,7 @@ impl Context<'_> {
     fn must_run(&mut self, what: &str, command: &[Word], help: &str) {
         let Some(first) = command.first() else { return };
         let mut programs = vec![Word { text: first.text.clone(), span: first.span }];
-        if let Some(script) = entry::script(command).filter(|_| entry::is_shell(&first.text)) {
+        if let Some(script) = entry::script(command).filter(|_| is_shell(&first.text)) {
             let word = |program: &str| Word { text: program.to_owned(), span: script.span };
             programs.extend(script::programs(&script.text).into_iter().map(word));
         }

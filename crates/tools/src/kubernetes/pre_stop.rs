@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use crate::config::ControlSocket;
-use crate::kubernetes::entry::{JOINS, is_shell, script};
+use crate::kubernetes::entry::{JOINS, script};
 use crate::kubernetes::manifest::{Word, base, key, seconds, text, words};
 use crate::kubernetes::{Context, Severity};
+use crate::load::script::is_shell;
 use crate::load::span::Span;
 use crate::load::values;
 use crate::load::yaml::node::{Node, get};

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use crate::config::{Address, ControlSocket, DrainMethod};
-use crate::kubernetes::entry::{JOINS, is_shell, script};
+use crate::kubernetes::entry::{JOINS, script};
 use crate::kubernetes::manifest::{Word, base, items, seconds, text, words};
 use crate::kubernetes::pre_stop::other_socket;
 use crate::kubernetes::{Context, Severity};
+use crate::load::script::is_shell;
 use crate::load::span::Span;
 use crate::load::yaml::node::{Node, get};
 use crate::types::human;

@@ -867,6 +867,18 @@ fn the_options_of_exec_are_checked_like_a_config() {
     }
 }
 
+#[test]
+fn hook_of_unknown_time_is_reported_beside_a_grace_period_that_is_too_short() {
+    let hook =
+        "          lifecycle: {preStop: {exec: {command: [/bin/quit]}}}\n          image: x\n";
+    let manifest = with(MANIFEST, "          image: gateway\n", hook);
+    let short = with(&manifest, "GracePeriodSeconds: 45", "GracePeriodSeconds: 0");
+    let found = lines(&check(CONFIG, &short, None, &[]));
+    for said in ["nothing is stopped in order", "time of this hook"] {
+        assert!(found.iter().any(|line| line.contains(said)), "{found:#?}");
+    }
+}
+
 // holds: C769
 #[test]
 fn a_program_that_is_not_in_the_image_is_reported() {

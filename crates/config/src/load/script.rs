@@ -1,4 +1,4 @@
-//! Finds the programs that a shell's script runs for certain.
+//! Finds the script of a shell, and the programs that the script runs for certain.
 
 /// Behind these words, only the shell knows which commands run, or which programs they mean.
 const STOPS: &[&str] = &[
@@ -8,15 +8,29 @@ const STOPS: &[&str] = &[
 
 /// Words that are commands of the shell itself, and keep the meaning of the commands behind them.
 const BUILTINS: &[&str] = &[
-    ":", "[", "[[", "bg", "builtin", "cd", "command", "declare", "disown", "echo", "export",
-    "false", "fg", "hash", "jobs", "kill", "let", "local", "printf", "pwd", "read", "readonly",
-    "set", "shift", "shopt", "test", "time", "times", "true", "type", "typeset", "ulimit", "umask",
-    "unalias", "unset", "wait",
+    ":", "[", "[[", "bg", "builtin", "cd", "command", "declare", "disown", "echo", "enable",
+    "export", "false", "fg", "getopts", "hash", "jobs", "kill", "let", "local", "mapfile", "popd",
+    "printf", "pushd", "pwd", "read", "readonly", "set", "shift", "shopt", "test", "time", "times",
+    "true", "type", "typeset", "ulimit", "umask", "unalias", "unset", "wait",
 ];
+
+pub fn is_shell(program: &str) -> bool {
+    let name = program.rsplit('/').next().unwrap_or(program);
+    matches!(name, "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh")
+}
+
+/// The place of the script in the command line of a shell: behind `-c`. Other flags may be combined
+/// with `c`, as in `-ec`.
+pub fn place<'a>(command: impl IntoIterator<Item = &'a str>) -> Option<usize> {
+    let is_flag =
+        |word: &str| word.starts_with('-') && !word.starts_with("--") && word.ends_with('c');
+    let words = command.into_iter().enumerate();
+    words.skip_while(|(_, word)| !is_flag(word)).nth(1).map(|(place, _)| place)
+}
 
 /// The programs of a script, in its order. A command counts only if it runs whatever the commands
 /// before it do, if no other command runs in its place, and if its first word is plain.
-pub(super) fn programs(script: &str) -> Vec<&str> {
+pub fn programs(script: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut is_certain = true;
     for (command, end) in commands(script) {
