@@ -18,7 +18,7 @@ use crate::os::on_thread::wait_for;
 use crate::types::{End, Time};
 
 /// The longest wait for the count. The kernel's own file system answers at once, but a FUSE file
-/// system (lxcfs) may hang.
+/// system (lxcfs) may hang. It delays the event loop only once: the file is then not read again.
 const LONGEST: Duration = Duration::from_millis(100);
 
 /// The file with the kernel's count of OOM kills, and the number of these kills that need no

@@ -166,7 +166,7 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
     let over = status_board.machine.borrow().state().grace_end.unwrap_or_else(clock::now);
     let reserve = event_loop.executor.config().shutdown.reserve;
     let within = move || Budget::at_the_end(reserve, clock::now(), over);
-    event_loop.executor.last_lines(within()).await;
+    event_loop.executor.last_lines(&within).await;
     event_loop.executor.finish_files(within());
     event_loop.executor.report(clock::now(), code, &within);
     // Errors are ignored, because a log line about them would have no reader either.

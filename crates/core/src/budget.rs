@@ -157,10 +157,12 @@ impl Budget {
         MIN_CLOSING.min(deadline.since(now) / 4)
     }
 
-    /// The time for which the dependencies of a killed process wait for its end. It is limited,
+    /// The time for which the dependencies of a killed process wait for its end. On a tenth of a
+    /// core, a process with much memory needs longer than [`AFTER_KILL`] to end. The time is limited,
     /// because the process may survive SIGKILL and its dependencies need time to stop, too.
     pub fn after_kill(now: Time, deadline: Time) -> Duration {
-        AFTER_KILL.min(deadline.since(now) / 4)
+        let left = deadline.since(now);
+        (left / 8).max(AFTER_KILL).min(left / 4)
     }
 
     /// The time that is left for a final wait before the end of the grace period (`over`).

@@ -170,7 +170,8 @@ pub struct DrainSpec {
 
 impl Spec {
     /// The wait after the deadline for a process that survives SIGKILL. It is half of the reserve,
-    /// but at least [`AFTER_KILL`] and at most 500 ms.
+    /// but at least [`AFTER_KILL`] and at most 500 ms: the rest is for the output, and an end that comes
+    /// later is only not reported, because the end of PID 1 ends every process.
     pub fn after_deadline(&self) -> Duration {
         (self.reserve / 2).clamp(AFTER_KILL, LONGEST_AFTER_KILL)
     }

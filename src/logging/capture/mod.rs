@@ -153,9 +153,10 @@ impl OutputCapture {
     }
 
     /// Reads the pipes until they are empty, and queues the incomplete last line of each stream.
-    /// Called when drainit exits, so lines without room are dropped and counted.
-    pub fn finish(&self) {
-        self.read_while(|_| true);
+    /// Called when drainit exits, so lines without room are dropped and counted. Reads only while
+    /// `has_time` holds, because surviving processes may write without end.
+    pub fn finish(&self, has_time: impl Fn() -> bool) {
+        self.read_while(|_| has_time());
         for side in &self.sides {
             self.queue_lines(side, None, &mut Vec::new());
         }

@@ -84,7 +84,7 @@ fn last_line_does_not_wait_for_grandchild() {
         let mut grandchild = ends.stdout.try_clone().unwrap();
         ends.stdout.write_all(b"last").unwrap();
         drop(ends);
-        log.finish();
+        log.finish(|| true);
         let bounded = tokio::time::timeout(Duration::from_millis(20), log.finished()).await;
         assert!(bounded.is_err(), "the grandchild still has the pipe");
         grandchild.write_all(b"later\n").unwrap();
@@ -92,6 +92,19 @@ fn last_line_does_not_wait_for_grandchild() {
         log.finished().await;
     });
     assert_eq!(rig.texts().0, "[p] last\n[p] later\n");
+}
+
+#[test]
+fn finish_reads_nothing_once_its_time_is_over() {
+    let rig = Rig::new();
+    run(async {
+        let (log, mut ends) = rig.open(Form::Plain);
+        ends.stdout.write_all(b"line\n").unwrap();
+        log.finish(|| false);
+        assert_eq!(log.last_lines(), [""; 0]);
+        log.finish(|| true);
+        assert_eq!(log.last_lines(), ["line"]);
+    });
 }
 
 /// Writes `count` numbered lines from a thread, which blocks as a process would.
@@ -172,7 +185,7 @@ fn task_of_ended_process_does_not_wait_for_room() {
         ends.stdout.write_all(b"last\n").unwrap();
         drop(ends);
         yield_now().await;
-        log.finish();
+        log.finish(|| true);
         while Rc::strong_count(&log) > 1 {
             yield_now().await;
         }

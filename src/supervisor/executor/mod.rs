@@ -35,6 +35,7 @@ use crate::logging::capture::OutputCapture;
 use crate::logging::file::LogFiles;
 use crate::logging::format::stamp;
 use crate::os::Pid;
+use crate::os::clock;
 use crate::os::descendants::Stat;
 use crate::os::kill::{kill_child, kill_group};
 use crate::os::on_thread;
@@ -583,17 +584,19 @@ impl Executor {
         self.files.finish(within);
     }
 
-    /// Reads the last lines from all pipes.
-    pub(crate) async fn last_lines(&mut self, within: Duration) {
+    /// Reads the last lines from all pipes. Takes at most `within` to wait for the ends of the
+    /// pipes, and then at most `within` to read what is in the pipes that have not ended.
+    pub(crate) async fn last_lines(&mut self, within: &dyn Fn() -> Duration) {
         let logs = std::mem::take(&mut self.open_logs);
         let all = async {
             for log in &logs {
                 log.finished().await;
             }
         };
-        let _ = timeout(within, all).await;
+        let _ = timeout(within(), all).await;
+        let until = clock::now() + within();
         for log in logs {
-            log.finish();
+            log.finish(|| clock::now() < until);
         }
     }
 

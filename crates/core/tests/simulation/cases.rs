@@ -409,6 +409,20 @@ fn scans_repeat_until_no_descendant_is_left() {
     assert_eq!(end, [Action::Note(Note::LeftoversRemain), Action::Exit(137)]);
 }
 
+// holds: S64
+#[test]
+fn dependencies_wait_longer_for_a_killed_process_while_much_time_is_left() {
+    for (window, holds) in [(29_000, 3000), (11_000, 750)] {
+        let spec = gateway();
+        let processes = undrained(spec.processes.clone());
+        let mut play = Play::up(Spec { processes, window: MS(window), ..spec });
+        play.at(0, TERM);
+        assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
+        assert_eq!(play.at(5000 + holds - 1, Event::Tick), []);
+        assert_eq!(play.at(5000 + holds, Event::Tick), [stop(ENGINE)]);
+    }
+}
+
 // holds: S66
 #[test]
 fn a_long_scan_leaves_time_to_reap() {

@@ -2672,7 +2672,7 @@ fn failed_start(cause: Cause) -> Option<ProcessId> {
 /// How long the core waits for the end of a process after SIGKILL, if `left` is left until the
 /// deadline.
 fn wait_after_kill(left: Duration) -> Duration {
-    Duration::from_millis(200).min(left / 4)
+    (left / 8).max(Duration::from_millis(200)).min(left / 4)
 }
 
 /// The time that the budget plans for a hook; zero without a hook.
