@@ -172,10 +172,11 @@ impl FileWatches {
             match shared.state.get() {
                 _ if !which(watched) => {}
                 State::Changed => shared.state.set(State::Read),
-                State::Quiet if watched.1.action != WatchAction::Reload => {
-                    if shared.asks.borrow().try_send(None).is_ok() {
-                        shared.state.set(State::Reading);
-                    }
+                State::Quiet
+                    if watched.1.action != WatchAction::Reload
+                        && shared.asks.borrow().try_send(None).is_ok() =>
+                {
+                    shared.state.set(State::Reading);
                 }
                 _ => {}
             }

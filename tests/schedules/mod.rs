@@ -4,7 +4,7 @@
 mod graph;
 mod history;
 #[allow(dead_code)] // the tests of the library need more of it
-#[path = "../../src/testing/random.rs"]
+#[path = "../../crates/config/src/testing/random.rs"]
 mod random;
 
 use std::fs;
