@@ -31,6 +31,12 @@ impl Random {
         of[self.index(of.len())].clone()
     }
 
+    /// A part of a text that has `¦` between its parts.
+    pub fn part<'t>(&mut self, of: &'t str) -> &'t str {
+        let parts: Vec<_> = of.split('¦').collect();
+        self.pick(&parts)
+    }
+
     pub fn shuffle<T>(&mut self, of: &mut [T]) {
         (1..of.len()).for_each(|last| of.swap(last, self.index(last + 1)));
     }

@@ -78,26 +78,8 @@ fn pick<'t>(random: &mut Random, texts: &[&'t str]) -> &'t str {
 }
 
 /// Words of a command in a supervisord.conf.
-const WORDS: [&str; 18] = [
-    "-x",
-    "'a b'",
-    "\"c  d\"",
-    "e\\ f",
-    "it\\'s",
-    "a\"b c\"d",
-    "$HOME",
-    "a$",
-    "$$H$1",
-    "100%%",
-    "%(ENV_X)s",
-    "'%(ENV_Y)s'",
-    "\"q\\\"q\\n\"",
-    "k=v",
-    "*",
-    "${Y}",
-    "%(program_name)s",
-    "%(ENV_A)s",
-];
+const WORDS: &str = "-x¦'a b'¦\"c  d\"¦e\\ f¦it\\'s¦a\"b c\"d¦$HOME¦a$¦$$H$1¦100%%¦%(ENV_X)s¦'%(ENV_Y)s'¦\
+    \"q\\\"q\\n\"¦k=v¦*¦${Y}¦%(program_name)s¦%(ENV_A)s";
 /// Values of variables there; `A` is a variable of `[supervisord]`.
 const VALUES: [&str; 7] =
     ["one", "\"t w o\"", "'it is'", "\"it's\"", "%(ENV_Y)s", "\"$Y!\"", "/a/b.c"];
@@ -140,7 +122,7 @@ fn supervisord_conf(random: &mut Random) -> String {
         }
     }
     for program in ["web", "job"] {
-        let words: Vec<_> = (0..random.below(4)).map(|_| pick(random, &WORDS)).collect();
+        let words: Vec<_> = (0..random.below(4)).map(|_| random.part(WORDS)).collect();
         let command = format!("/bin/prog {}", words.join(pick(random, &[" ", "  ", "\n  "])));
         text += &format!("[program:{program}]\n{}", option(random, "command", command.trim()));
         for (name, values) in OPTIONS {
@@ -221,20 +203,7 @@ fn supervisord_and_the_draft_agree() {
 }
 
 /// Parts of a command or a value in a Compose file.
-const PARTS: [&str; 12] = [
-    "-x",
-    "'a b'",
-    "\"c  d\"",
-    "e\\ f",
-    "$X",
-    "${Y}",
-    "\"$X\"",
-    "$$HOME",
-    "${N:-d e}",
-    "${N-q}",
-    "'${Y:-z}'",
-    "k=v",
-];
+const PARTS: &str = "-x¦'a b'¦\"c  d\"¦e\\ f¦$X¦${Y}¦\"$X\"¦$$HOME¦${N:-d e}¦${N-q}¦'${Y:-z}'¦k=v";
 /// The keys of a service, each with its values.
 const KEYS: [(&str, &[&str]); 9] = [
     ("stop_signal", &["INT", "SIGQUIT", "USR1"]),
@@ -267,7 +236,7 @@ fn service(random: &mut Random) -> String {
         if place == 0 && random.one_in(2) {
             continue;
         }
-        let words: Vec<_> = (0..=random.below(3)).map(|_| pick(random, &PARTS)).collect();
+        let words: Vec<_> = (0..=random.below(3)).map(|_| random.part(PARTS)).collect();
         let quoted: Vec<_> = words.iter().map(|word| json!(word).to_string()).collect();
         let value = match random.one_in(2) {
             true => format!("[{}]", quoted.join(", ")),
@@ -278,7 +247,7 @@ fn service(random: &mut Random) -> String {
     let variables = ["A", "B", "C"].into_iter().filter(|_| random.one_in(2)).collect::<Vec<_>>();
     let variables: Vec<_> = variables
         .into_iter()
-        .map(|name| (name, if random.one_in(6) { "" } else { pick(random, &PARTS) }))
+        .map(|name| (name, if random.one_in(6) { "" } else { random.part(PARTS) }))
         .collect();
     let list = variables.iter().map(|(name, value)| json!(format!("{name}={value}")).to_string());
     let map = variables.iter().map(|(name, value)| format!("{name}: {}", json!(value)));

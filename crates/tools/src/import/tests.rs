@@ -3,6 +3,7 @@
 use crate::import::input::InputFile;
 use crate::import::{Format, convert, import};
 use crate::load::testing;
+use drainit_config::testing::random::Random;
 use drainit_config::testing::temp_dir::TempDir;
 use serde_json::{Value, json};
 
@@ -306,73 +307,20 @@ fn every_draft_passes_the_check() {
         process_name directory environment stdout_logfile stderr_logfile redirect_stderr command";
     const COMPOSE: &str = "command entrypoint depends_on environment env_file scale profiles healthcheck restart stop_signal \
         stop_grace_period user working_dir ulimits logging pre_stop";
-    let texts = [
-        "",
-        "0",
-        "1",
-        "-1",
-        "007",
-        "true",
-        "no",
-        "maybe",
-        "TERM",
-        "TERM KILL",
-        "SIGRTMIN+99",
-        "10s",
-        "1h 5x",
-        "1e9",
-        "99999999999999999999",
-        "a b",
-        "'a",
-        "\"a",
-        "a\\",
-        "$A",
-        "${A",
-        "$$",
-        "%",
-        "%(x",
-        "A=b",
-        "=b",
-        "A=\"b,C",
-        "a:",
-        ":b",
-        "1:2:3",
-        "/a/b",
-        "..",
-        "~",
-        "é",
-        "\t",
-        "NONE",
-        "AUTO",
-        "none",
-        "always",
-        "on-failure:x",
-        "unless-stopped",
-        "0,256",
-        "*",
-        "&x",
-        "!reset",
-        "#",
-        "[",
-        "x-a",
-        "db",
-        "app",
-    ];
-    let mut state = 1_u64;
-    let mut next = |below: usize| {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % below
-    };
+    let texts = "¦0¦1¦-1¦007¦true¦no¦maybe¦TERM¦TERM KILL¦SIGRTMIN+99¦10s¦1h 5x¦1e9¦\
+        99999999999999999999¦a b¦'a¦\"a¦a\\¦$A¦${A¦$$¦%¦%(x¦A=b¦=b¦A=\"b,C¦a:¦:b¦1:2:3¦/a/b¦\
+        ..¦~¦é¦\t¦NONE¦AUTO¦none¦always¦on-failure:x¦unless-stopped¦0,256¦*¦&x¦!reset¦#¦[¦x-a¦\
+        db¦app";
+    let mut random = Random(1);
     for _ in 0..300 {
         let mut conf = String::from("[supervisord]\n[program:app]\ncommand=app\n");
         let mut service = serde_json::Map::new();
-        for _ in 0..=next(4) {
+        for _ in 0..=random.below(4) {
             let options: Vec<_> = SUPERVISORD.split_whitespace().collect();
-            conf += &format!("{}={}\n", options[next(options.len())], texts[next(texts.len())]);
+            conf += &format!("{}={}\n", random.pick(&options), random.part(texts));
             let keys: Vec<_> = COMPOSE.split_whitespace().collect();
-            let key = keys[next(keys.len())];
-            let mut text = || Value::from(texts[next(texts.len())]);
+            let key = random.pick(&keys);
+            let mut text = || Value::from(random.part(texts));
             let value = match (key, text().as_str().map_or(0, str::len) % 3) {
                 (_, 0) => text(),
                 ("healthcheck", _) => {

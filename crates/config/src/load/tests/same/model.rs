@@ -105,30 +105,8 @@ fn scalar(text: &str, random: &mut Random) -> String {
 pub(super) const CONTAINER: [(&str, &str); 2] = [("SET", "set value"), ("EMPTY", "")];
 /// Names of variables, one of which the container has.
 const NAMES: [&str; 5] = ["A", "B", "TOKEN", "SET", "Z"];
-const TEXTS: [&str; 22] = [
-    "a",
-    "b-c",
-    "/d/e",
-    "two words",
-    " blanks \t ",
-    "end ",
-    "it's",
-    "\"q\"",
-    "x #y",
-    "é\u{a0}",
-    "$$HOME$$",
-    "{a: b}",
-    "*a",
-    "null",
-    "no",
-    "007",
-    "1.50",
-    "back\\slash\\n",
-    "${A:-d}",
-    "${TOKEN:-none}",
-    "-${SET}-",
-    "${EMPTY:-e${B:-f}}",
-];
+const TEXTS: &str = "a¦b-c¦/d/e¦two words¦ blanks \t ¦end ¦it's¦\"q\"¦x #y¦é\u{a0}¦$$HOME$$¦{a: b}¦*a¦\
+    null¦no¦007¦1.50¦back\\slash\\n¦${A:-d}¦${TOKEN:-none}¦-${SET}-¦${EMPTY:-e${B:-f}}";
 /// Texts with the same meaning, for durations, signals and truth.
 pub(super) const EQUAL: [&[&str]; 11] = [
     &["0", "0s", "0ms"],
@@ -150,13 +128,15 @@ pub(super) struct Maker<'d> {
     pub(super) dir: &'d TempDir,
     made: u32,
     processes: Vec<String>,
+    /// The processes on which the process that gets a key may depend.
+    before: Vec<String>,
 }
 
 impl<'d> Maker<'d> {
     pub(super) fn new(seed: u64, dir: &'d TempDir) -> Self {
         dir.write("0.env", b"TOKEN=one\nA=\"${TOKEN}\"\n");
         dir.write("1.env", b"B=${TOKEN:-none}\nZ=${A:-none}-${SCALE_INDEX:-0}\n");
-        Self { random: Random(seed), dir, made: 0, processes: Vec::new() }
+        Self { random: Random(seed), dir, made: 0, processes: Vec::new(), before: Vec::new() }
     }
 
     /// A config that `is_right`, with about `keys` random keys.
@@ -184,15 +164,18 @@ impl<'d> Maker<'d> {
             true => (root, None),
             false => (of_process.unwrap_or(root), Some(self.random.pick(&self.processes))),
         };
-        // Most rules concern values that are more than a text.
-        let is_rich = self.random.one_in(2);
-        let is_wanted = |key: &&Key| {
-            let has_rules = key.keys.is_some() || key.merge != Merge::ByKind;
-            let is_rich = !is_rich || has_rules || key.name == "scale";
-            is_rich && !["processes", "command"].contains(&key.name)
+        // Most rules concern values that are more than a text, and relations between processes.
+        let kind = self.random.below(if name.is_some() { 4 } else { 2 });
+        let is_wanted = |key: &&Key| match kind {
+            _ if ["processes", "command"].contains(&key.name) => false,
+            0 => true,
+            1 | 2 => key.keys.is_some() || key.merge != Merge::ByKind,
+            _ => ["depends_on", "scale"].contains(&key.name),
         };
         let keys_of: Vec<_> = keys.all().filter(is_wanted).collect();
         let key = keys_of[self.random.index(keys_of.len())];
+        let is_before = |other: &&String| name.as_ref() != Some(*other);
+        self.before = self.processes.iter().take_while(is_before).cloned().collect();
         let value = self.value(keys, key.name, &key.shape);
         match (name, config) {
             (None, config) => config.set(key.name, value),
@@ -213,15 +196,15 @@ impl<'d> Maker<'d> {
             return Tree::text(self.dir.path(&name).to_string_lossy());
         }
         let text = match shape {
-            Shape::Text => self.random.pick(&TEXTS).to_owned(),
+            Shape::Text => self.random.part(TEXTS).to_owned(),
             Shape::Filled("command") => "prog -a 'b c'".to_owned(),
             Shape::Filled(noun) if noun.starts_with("path") => self.path(),
-            Shape::Filled("name") => self.random.pick(&self.processes.clone()),
+            Shape::Filled("name") => self.name(),
             Shape::Filled("`NAME=VALUE`") => {
-                let (name, value) = (self.random.pick(&NAMES), self.random.pick(&TEXTS));
+                let (name, value) = (self.random.pick(&NAMES), self.random.part(TEXTS));
                 if self.random.one_in(4) { name.to_owned() } else { format!("{name}={value}") }
             }
-            Shape::Filled(_) => self.random.pick(&TEXTS[..5]).trim().to_owned(),
+            Shape::Filled(_) => self.random.part("a¦b-c¦/d/e¦two words").to_owned(),
             Shape::Duration => self.random.pick(&EQUAL[..6])[0].to_owned(),
             Shape::PositiveDuration => self.random.pick(&EQUAL[1..6])[0].to_owned(),
             Shape::Signal(_) => self.random.pick(&EQUAL[6..9])[0].to_owned(),
@@ -259,14 +242,24 @@ impl<'d> Maker<'d> {
                 let names = NAMES.into_iter().map(str::to_owned).collect();
                 return self.map(names, keys, key, of);
             }
-            Shape::Processes(of) => return self.map(self.processes.clone(), keys, key, of),
+            Shape::Processes(of) => {
+                let names = vec![self.name(), self.name()];
+                return self.map(names, keys, key, of);
+            }
             Shape::Table(keys) | Shape::Named(_, keys) => return self.table(keys),
         };
         Tree::Text(text)
     }
 
+    /// The name of a process that comes before, or any name.
+    fn name(&mut self) -> String {
+        let names = if self.before.is_empty() { &self.processes } else { &self.before };
+        self.random.pick(names)
+    }
+
     fn map(&mut self, mut names: Vec<String>, keys: &Keys, key: &str, of: &Shape) -> Tree {
         self.random.shuffle(&mut names);
+        names.dedup();
         names.truncate(1 + self.random.index(3));
         Tree::Map(names.into_iter().map(|name| (name, self.value(keys, key, of))).collect())
     }
