@@ -95,7 +95,7 @@ fn last_line_does_not_wait_for_grandchild() {
 }
 
 #[test]
-fn finish_reads_nothing_after_its_limit() {
+fn finish_reads_nothing_after_the_limit() {
     let rig = Rig::new();
     run(async {
         let (log, mut ends) = rig.open(Form::Plain);
