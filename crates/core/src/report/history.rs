@@ -12,7 +12,8 @@ use crate::report::state::ProcessState;
 use crate::types::{End, EndKind, ProcessId, Signal, Time};
 
 /// A count that is at most this old at the end of a drain is reported as the count at the end. This
-/// limit is longer than the time from a poll to the stop signal that follows the poll.
+/// limit is longer than the time from a poll to the stop signal that follows the poll. On a slow
+/// machine that time may be longer: the report then shows the count with its age.
 const FRESH: Duration = Duration::from_millis(50);
 
 /// The reason why a check of a process fails; `None` after a success. The task that makes the check
