@@ -24,7 +24,7 @@ use self::random::Random;
 use crate::support::{Duration, LONG, Rig, Running, Signal, in_parallel, leave_socket, ms};
 
 /// Plays so many schedules, and so many of them at the same time: most of them wait.
-const SCHEDULES: u64 = 400;
+const SCHEDULES: u64 = 300;
 const AT_ONCE: u64 = 24;
 
 /// Runs drainit, and names the processes that drainit has left behind.
