@@ -31,7 +31,7 @@ static: $(if $(CROSS),cross) ## target/static/drainit: one file that runs in an 
 
 envoy: target/envoy/$(ENVOY_VERSION)/envoy ## target/envoy/ENVOY_VERSION/envoy, a real Envoy (1.40.0)
 
-demo: build envoy python ## replaces a gateway under traffic without a failed request
+demo: build envoy python ## replaces a gateway under traffic without a failed request; CLUSTERS=10000: a large Envoy
 	$(CARGO) build --release --locked --example demo
 	@target/release/examples/demo $(MODE)
 
@@ -161,7 +161,7 @@ faults: static bench-peers fault-tools $(ENVOY_TESTED:%=target/envoy/%/envoy) ##
 	$(CARGO) build --locked --quiet --package drainit --package testkit
 	@python3 -B tests/faults/main.py $(if $(ROW),"$(ROW)")
 
-bench-scale: static python target/bench-tools/bench-child ## measures graphs of up to 5,000 processes, by shape: time to start and stop, and memory
+bench-scale: static python target/bench-tools/bench-child ## measures graphs of up to 1,000 processes, by shape: time to start and stop, and memory
 	@python3 -B benches/peers/shapes.py
 
 bench: static envoy python bench-peers ## measures drainit and its peers, and writes docs/benchmarks.md; QUICK=1 is rough, ROWS="graph logs" selects rows

@@ -1,7 +1,12 @@
 #!/bin/sh
 # Creates the directory for the sockets, which no other user can enter, expands the variables in the config of Envoy and
 # writes it there: prepare.sh [CONFIG]
+#
+# CLUSTERS adds so many clusters that no request uses: the statistics of a large Envoy take long.
 set -eu
 mkdir -p -m 700 "${GATEWAY_RUN_DIR:?}"
 python3 -c 'import os, sys; sys.stdout.write(os.path.expandvars(sys.stdin.read()))' \
     < "${1:-$(dirname "$0")/envoy.yaml}" > "$GATEWAY_RUN_DIR/envoy.yaml"
+for number in $(seq "${CLUSTERS:-0}"); do
+    echo "    - {name: idle-$number, type: STATIC}"
+done >> "$GATEWAY_RUN_DIR/envoy.yaml"
