@@ -770,7 +770,7 @@ impl World {
                     && (self.slow < 100 || self.sees);
                 // The calls, the list of the listeners and a first sample come before the end, and
                 // with `exit_at` or requests the kernel's count may not show it.
-                let seen = SEEN + MS(self.slow) * 36;
+                let seen = SEEN + MS(self.slow) * 40;
                 let is_busy = self.left() > self.terms.exit_at
                     || !self.envoy.connections.is_empty() && self.slow > 0
                     || self.now.since(self.busy_at) < seen
