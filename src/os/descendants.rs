@@ -68,17 +68,18 @@ pub(super) fn find(is_over: &dyn Fn() -> bool) -> io::Result<Vec<Descendant>> {
 }
 
 /// Returns the living ones of the `most` newest children of drainit's main thread for whose pid
-/// `wanted` returns true, the newest first. The main thread also inherits all orphans (`find_new_reaper` in exit.c). Returns
-/// nothing if the kernel does not list children (`CONFIG_PROC_CHILDREN`).
+/// `wanted` returns true, the newest first. Calls `wanted` just before each read. The main thread
+/// also inherits all orphans (`find_new_reaper` in exit.c). Returns nothing if the kernel does not
+/// list children (`CONFIG_PROC_CHILDREN`).
 pub(crate) fn living_children(
     most: usize,
     wanted: impl Fn(Pid) -> bool,
 ) -> impl Iterator<Item = Stat> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
-    let pids = list.rsplit(' ').flat_map(str::parse).filter(|pid| wanted(*pid));
-    let pids: Vec<Pid> = pids.take(most).collect();
-    pids.into_iter().filter_map(Stat::read).filter(|stat| stat.is_alive)
+    let pids: Vec<Pid> = list.rsplit(' ').flat_map(str::parse).collect();
+    let wanted = pids.into_iter().filter(move |pid| wanted(*pid)).take(most);
+    wanted.filter_map(Stat::read).filter(|stat| stat.is_alive)
 }
 
 /// The children of drainit's main thread that `/proc` lists but does not show, because it is

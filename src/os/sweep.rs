@@ -93,14 +93,20 @@ impl Sweep {
         // If the parent of a process ends during the scan, the process becomes a child of drainit,
         // and the scan may have missed it. Reading the list of children again is cheap.
         for _ in 0..MAX_PASSES {
-            let is_new = |pid| self.seen.range((pid, 0)..=(pid, u64::MAX)).next().is_none();
-            let children = living_children(usize::MAX, is_new).take_while(|_| !is_over());
-            let children = children.map(|stat| stat.process).collect();
+            let children = self.new_children(is_over);
             if !self.signal_new(children, &mut hit, is_over) {
                 break;
             }
         }
         Swept::Signalled(hit)
+    }
+
+    /// The living children that are new to this sweep. Also between zombies, no child is read once
+    /// `is_over` returns true.
+    fn new_children(&self, is_over: &dyn Fn() -> bool) -> Vec<Descendant> {
+        let is_seen = |pid| self.seen.range((pid, 0)..=(pid, u64::MAX)).next().is_some();
+        let children = living_children(usize::MAX, |pid| !is_over() && !is_seen(pid));
+        children.map(|stat| stat.process).collect()
     }
 
     /// Signals the processes that are new to this sweep. Returns whether there was such a process,
@@ -197,6 +203,7 @@ mod tests {
     use crate::os::reap::{Reaped, reap_next};
     use crate::testing::isolated::{in_own_pid_namespace, in_own_process};
     use crate::types::End;
+    use std::cell::Cell;
     use std::io::{BufRead, BufReader};
     use std::os::unix::process::CommandExt;
     use std::process::{Command, Stdio};
@@ -244,6 +251,32 @@ mod tests {
                 thread::yield_now();
             }
             assert_eq!(descendants().unwrap(), []);
+        });
+    }
+
+    #[test]
+    fn scan_that_is_over_reads_no_further_zombies() {
+        in_own_process("os::sweep::tests::scan_that_is_over_reads_no_further_zombies", || {
+            nix::sys::prctl::set_child_subreaper(true).unwrap();
+            let script = ["-c", "sleep 60 & sleep 60 & sleep 60 &"];
+            Command::new("sh").args(script).status().unwrap();
+            let orphans = || living_children(usize::MAX, |_| true).map(|one| one.process.pid);
+            while orphans().count() < 3 {
+                thread::yield_now();
+            }
+            let looks = Cell::new(0);
+            let is_over = || looks.replace(looks.get() + 1) > 0;
+            assert!(living_children(usize::MAX, |_| !is_over()).next().is_some());
+            assert_eq!(looks.get(), 1, "the limit is looked at before each read, not before all");
+            for orphan in orphans().collect::<Vec<_>>() {
+                kill(orphan, Signal::KILL).unwrap();
+                while crate::os::reap::is_living_child(orphan) {
+                    thread::yield_now();
+                }
+            }
+            looks.set(0);
+            assert_eq!(Sweep::new(Signal::KILL).new_children(&is_over), []);
+            assert_eq!(looks.get(), 3, "zombies hide the limit");
         });
     }
 
