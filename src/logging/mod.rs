@@ -6,6 +6,10 @@
 //! they are dropped and counted, and a later line reports that.
 
 pub mod capture;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#[allow(clippy::cast_possible_truncation)]
+mod conservation;
 pub mod file;
 pub mod format;
 pub mod last_lines;
