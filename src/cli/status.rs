@@ -170,6 +170,12 @@ fn memory(pid: Pid) -> Option<u64> {
     Some(kibibytes.trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
 }
 
+/// The head line and the table of a status, without a limit of the width.
+#[cfg(test)]
+pub(crate) fn table(status: &Value) -> String {
+    text(status, WIDTH)
+}
+
 const HEAD: [&str; 8] = ["NAME", "STATE", "PID", "SINCE", "RESTARTS", "CPU", "MEMORY", "NOTE"];
 /// The columns that are aligned to the right, because they contain numbers.
 const RIGHT: [bool; 8] = [false, false, true, true, true, true, true, false];

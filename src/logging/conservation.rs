@@ -29,7 +29,7 @@ use crate::testing::random::Random;
 use crate::testing::temp_dir::TempDir;
 use crate::types::{Stream, harmless};
 
-const TRIALS: u64 = 120;
+const TRIALS: u64 = 100;
 /// The trials mostly wait, so some are played at the same time.
 const THREADS: u64 = 4;
 /// Far longer than a trial takes.
@@ -195,9 +195,8 @@ fn pieces(mut line: &[u8]) -> Vec<Vec<u8>> {
 }
 
 impl Written {
-    fn new(random: &mut Random, process: usize, stream: Stream, most: u64, blanks: bool) -> Self {
+    fn new(random: &mut Random, process: usize, stream: Stream, size: u64, blanks: bool) -> Self {
         let (mut bytes, mut lines) = (Vec::new(), Vec::new());
-        let size = if random.one_in(4) { 0 } else { random.below(most) };
         while (bytes.len() as u64) < size {
             let is_blank = blanks && random.one_in(10);
             let id = format!("{process} {stream} {} ", lines.len());
@@ -257,6 +256,7 @@ struct Trial {
     /// waits only briefly for a reader, because the shutdown has begun.
     may_lose: bool,
     has_faults: bool,
+    is_much: bool,
 }
 
 impl Trial {
@@ -348,20 +348,26 @@ fn play(seed: u64) {
     for _ in 0..4 {
         random.below(2);
     }
-    // At times, the processes together write more than drainit queues at most.
-    let is_much = random.one_in(20);
-    let most = if is_much { 1_500_000 } else { [2000, 20_000, 90_000][random.below(3) as usize] };
-    let format = if random.one_in(3) { LogFormat::Json } else { LogFormat::Text };
+    // At times, the processes write much more than drainit queues, and nobody reads for a while.
+    let is_much = random.one_in(16);
+    let most = [2000, 20_000, 90_000][random.below(3) as usize];
+    let is_json = !is_much && random.one_in(3);
+    let format = if is_json { LogFormat::Json } else { LogFormat::Text };
     let has_prefix = random.one_in(2);
     let blanks = has_prefix || format == LogFormat::Json;
     let mut written = Vec::new();
-    for process in 0..1 + random.below(4) as usize {
+    for process in 0..if is_much { 4 } else { 1 + random.below(4) as usize } {
         for stream in [Stream::Stdout, Stream::Stderr] {
-            written.push(Written::new(random, process, stream, most, blanks));
+            let size = match stream {
+                Stream::Stdout if is_much => 500_000,
+                _ if random.one_in(4) => 0,
+                _ => random.below(most),
+            };
+            written.push(Written::new(random, process, stream, size, blanks));
         }
     }
     let mut faults = Faults::default();
-    if random.one_in(2) {
+    if !is_much && random.one_in(2) {
         let mut odds =
             |of: [u64; 3]| if random.one_in(2) { of[random.below(3) as usize] } else { 0 };
         faults = Faults {
@@ -372,7 +378,7 @@ fn play(seed: u64) {
             closes: odds([30, 300, 3000]),
         };
     }
-    let is_file = random.one_in(4);
+    let is_file = !is_much && random.one_in(4);
     let (output, target) = if is_file {
         let dir = TempDir::new();
         (Output::file(LogFile::open(&dir.path("app.log")).unwrap()), Target::File(dir))
@@ -397,6 +403,7 @@ fn play(seed: u64) {
         target,
         may_lose: has_faults,
         has_faults,
+        is_much,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let all = async { tokio::time::timeout(LONG, trial.run(random)).await };
@@ -430,7 +437,7 @@ impl Trial {
             // A process with a pattern does not wait for room until a line has matched.
             let lines = &pair[0].lines;
             let place = random.below(1 + lines.len() as u64) as usize;
-            let wanted = random.one_in(5).then_some(place);
+            let wanted = (!self.is_much && random.one_in(5)).then_some(place);
             let pattern = wanted.map(|at| format!("^{} {} {at} ", pair[0].process, Stream::Stdout));
             self.may_lose |= pattern.is_some();
             let pattern = pattern.map(|pattern| Regex::new(&pattern).unwrap());
@@ -444,9 +451,10 @@ impl Trial {
             logs.push((log, wanted));
         }
         let shutdown = random.one_in(2).then(|| random.below(40));
-        let patience = if random.one_in(2) { Duration::from_millis(3) } else { LONG };
+        let is_brief = !self.is_much && random.one_in(2);
+        let patience = if is_brief { Duration::from_millis(3) } else { LONG };
         self.may_lose |= shutdown.is_some() && patience < LONG;
-        let goes_on = random.below(60);
+        let goes_on = if self.is_much { 59 } else { random.below(60) };
         let mut rotated = 0;
         for step in 0..60 {
             if shutdown == Some(step) {
@@ -454,6 +462,10 @@ impl Trial {
             }
             match &self.target {
                 Target::Readers(readers) if step == goes_on => {
+                    if self.is_much {
+                        // In this time, all processes come to wait for the reader.
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
                     readers.iter().for_each(Reader::go_on);
                 }
                 Target::File(dir) if random.one_in(10) => {

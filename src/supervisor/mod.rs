@@ -8,6 +8,10 @@ pub(crate) mod file_watch;
 pub(crate) mod launch;
 pub(crate) mod liveness;
 pub(crate) mod message;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+mod one_history;
 pub(crate) mod preparation;
 pub(crate) mod readiness;
 pub mod reload;

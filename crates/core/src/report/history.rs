@@ -47,6 +47,8 @@ pub struct History {
     /// Whether the process stays down after a failure or after `restart_max` restarts. This holds
     /// even if its last exit code was a success code.
     pub(super) gave_up: bool,
+    /// Whether the last instance has ended without being asked to.
+    pub(super) ended_by_itself: bool,
     /// The end of the last instance, and its time; `None` if no instance has ended yet, or if the
     /// next instance has started.
     pub(super) end: Option<(Time, End)>,

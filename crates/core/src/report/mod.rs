@@ -216,6 +216,7 @@ impl Journal {
                 let history = self.noted(process);
                 (history.end, history.asked, history.why_ended) = (None, None, None);
                 (history.is_skipped, history.gave_up) = (false, false);
+                history.ended_by_itself = false;
                 // While two instances run, a name tells them apart. An instance keeps this name after
                 // the other instance is gone, and the next instance begins without such a name.
                 history.instance = None;
@@ -232,10 +233,12 @@ impl Journal {
                 self.tally(process).start = Some(after);
             }
             Note::Completed { process, after } => {
-                self.of_mut(process).ready.get_or_insert(now);
+                let (history, end) = (self.of_mut(process), End::Code(0));
+                history.ready.get_or_insert(now);
+                (history.end, history.last_end) = (Some((now, end)), Some(end));
                 let tally = self.tally(process);
                 tally.start = Some(after);
-                tally.ended(End::Code(0), false);
+                tally.ended(end, false);
             }
             Note::AllReady => {
                 self.all_ready.get_or_insert(now);
@@ -258,7 +261,8 @@ impl Journal {
                 // If drainit gives up the process, the report keeps this note. The note explains
                 // much of what follows, and the log may have been rotated.
                 let gave_up = next == AfterEnd::GivesUp;
-                self.of_mut(process).gave_up = gave_up;
+                let history = self.of_mut(process);
+                (history.gave_up, history.ended_by_itself) = (gave_up, true);
                 return gave_up;
             }
             Note::Stopped { process, end, took, killed, handed_over } => {

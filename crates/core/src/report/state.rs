@@ -109,7 +109,7 @@ impl ProcessState {
                 (None, _) => Self::Done,
                 _ if succeeded => Self::Done,
                 // The stop signal has ended the process.
-                (_, Self::Stopping | Self::Done) => Self::Done,
+                (_, Self::Stopping | Self::Done) if !past.ended_by_itself => Self::Done,
                 _ => Self::Failed,
             },
         }
