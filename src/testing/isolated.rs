@@ -30,8 +30,13 @@ fn again(name: &str, mut command: Command, body: impl FnOnce()) {
         return body();
     }
     let output = run_alone(name, command.env(MARK, name).process_group(0));
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    let (stdout, stderr) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    // The assertion that has failed there is the first line of the message here.
+    let failed = stderr.split_once("panicked at ").map_or("", |(_, at)| {
+        at.split("\nstack backtrace:").next().unwrap_or(at).split("\nnote: ").next().unwrap_or(at)
+    });
+    assert!(output.status.success(), "{failed}\n\nall of its output:\n{stdout}{stderr}");
     assert!(stdout.contains("1 passed"), "there is no test `{name}`: {stdout}");
 }
 

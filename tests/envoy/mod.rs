@@ -1,5 +1,6 @@
 //! Tests the behaviour with a real Envoy, above all that no request fails in a rollout.
 
+mod control_plane;
 mod crash_paths;
 mod direction;
 mod drain_end;

@@ -1,9 +1,6 @@
 //! Tests that every kind of probe delays the dependents and reports why it fails.
 
-use testkit::envoy::TESTED;
-
-use crate::support::http::{free_address, get_unix};
-use crate::support::real_envoy::{RealEnvoy, add_control_plane};
+use crate::support::http::free_address;
 use crate::support::said;
 use crate::support::{LONG, Rig, in_parallel};
 
@@ -72,36 +69,6 @@ fn a_timeout_says_why_the_last_attempt_failed() {
         let config = config.replace("ADDRESS", &address);
         let reason = reason.replace("ADDRESS", &address);
         rig.run(&config).assert_code(1).assert_line(&format!("a: not ready after 3s.*{reason}"));
-    });
-}
-
-const BY_ENVOY: &str = "envoy: 'unix:DIR/admin.sock'";
-
-// holds: C213, C223
-#[test]
-fn an_envoy_without_a_control_plane_is_not_ready() {
-    in_parallel(TESTED, |version| {
-        let envoy = RealEnvoy {
-            version,
-            readiness: BY_ENVOY,
-            // The control plane does not run. After 100 ms, Envoy no longer waits for it, and its
-            // own `/ready` is 200.
-            change: |config| {
-                add_control_plane(config, "cds", ([127, 0, 0, 1], 1).into(), "0.1s");
-            },
-            ..RealEnvoy::default()
-        };
-        let Some((drainit, _)) = envoy.launch() else { return };
-        let get = |socket: &str, path: &str| get_unix(&drainit.path(socket), path);
-        drainit
-            .wait_until("Envoy to be live", || matches!(get("admin.sock", "/ready"), Ok((200, _))));
-        drainit.wait_until("the reason", || {
-            get("control.sock", "/status").is_ok_and(|(_, status)| {
-                status.contains("xDS is not connected (") && !status.contains("Envoy is")
-            })
-        });
-        let (code, why) = get("control.sock", "/readyz").unwrap();
-        assert!(code == 503 && why.contains("xDS is not connected ("), "{code} {why}");
     });
 }
 

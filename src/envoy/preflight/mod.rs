@@ -222,13 +222,16 @@ mod tests {
         for behaviour in
             [CloseAtOnce, CloseHalfWay, NotHttp, EndlessHead, Answer(500, ""), Oversized]
         {
+            let server = Server::tcp(&[behaviour, Answer(404, "")]);
+            let findings = verify(&target(&server.address), PATIENCE).await;
+            assert!(
+                findings[0].contains("answered 404"),
+                "{behaviour:?} is not retried: {findings:?}"
+            );
             let server = Server::tcp(&[behaviour]);
-            let begin = Instant::now();
             let findings = verify(&target(&server.address), SHORT).await;
-            assert!(begin.elapsed() < SHORT * 4, "{behaviour:?}");
             assert!(findings[0].contains("its admin at http://127.0.0.1:"), "{findings:?}");
             assert_eq!(findings.len(), 1);
-            assert!(server.connections() > 1, "{behaviour:?}: tried once only");
         }
         let findings = verify(&target(&Server::tcp_refusing()), SHORT).await;
         assert!(findings[0].contains("connection refused"), "{findings:?}");
