@@ -250,37 +250,6 @@ mod tests {
         status
     }
 
-    // holds: C98
-    #[test]
-    fn counts_and_drains_have_metrics() {
-        let text = render(&measured());
-        for line in [
-            "drainit_phase{phase=\"draining\"} 1",
-            "drainit_phase{phase=\"running\"} 0",
-            "drainit_phase_seconds{phase=\"starting\"} 2",
-            "drainit_dropped_log_lines_total{stream=\"stdout\"} 7",
-            "drainit_reaped_orphans_total 9",
-            "drainit_process_last_exit_code{process=\"router\"} 137",
-            "drainit_process_ends_total{process=\"router\",reason=\"killed\"} 2",
-            "drainit_process_ends_total{process=\"migrate\",reason=\"oom_killed\"} 0",
-            "drainit_process_probe_failures_total{process=\"router\",probe=\"readiness\"} 4",
-            "drainit_process_probe_failures_total{process=\"router\",probe=\"liveness\"} 1",
-            "drainit_process_start_duration_seconds{process=\"router\"} 0.25",
-            "drainit_process_drains_total{process=\"router\",reason=\"quiet\"} 1",
-            "drainit_process_drains_total{process=\"router\",reason=\"deadline\"} 0",
-            "drainit_drain_connections_active{process=\"router\"} 3",
-            "drainit_drain_requests_active{process=\"router\"} 1",
-            "drainit_drain_duration_seconds{process=\"router\"} 1.5",
-            "drainit_drain_left_seconds{process=\"router\"} 8",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
-        }
-        // If a value is unknown, its metric has no sample, because 0 would be wrong.
-        for absent in ["last_exit_code{process=\"migrate\"}", "drains_total{process=\"migrate\""] {
-            assert!(!text.contains(absent), "{text}");
-        }
-    }
-
     #[test]
     fn each_epoch_of_a_process_has_a_sample() {
         let mut status = measured();

@@ -178,7 +178,6 @@ impl Drop for Output {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
-    use std::fs::File;
     use std::io::{PipeReader, Read, pipe};
 
     use std::thread;
@@ -241,22 +240,6 @@ mod tests {
     }
 
     #[test]
-    fn room_returns_after_reader_has_read() {
-        let (output, stdout, _stderr) = output();
-        block_on(async {
-            let lines = fill(&output).await;
-            assert!(!has_room(&output).await);
-            let reader = thread::spawn(move || text(stdout));
-            output.room(Stream::Stdout).await;
-            output.push_process(Stream::Stdout, b"last\n");
-            drop(output);
-            let text = reader.join().unwrap();
-            assert!(text.ends_with("\nlast\n"));
-            assert_eq!(text.lines().count(), lines + 1);
-        });
-    }
-
-    #[test]
     fn patient_flush_waits_for_slow_reader_and_runs_other_tasks() {
         let (output, mut stdout, _stderr) = output();
         // This is far more than a pipe holds, and the reader is slow, so the thread of the output
@@ -306,18 +289,6 @@ mod tests {
         let mut line = [0; 5];
         stderr.read_exact(&mut line).unwrap();
         assert_eq!(&line, b"fine\n");
-    }
-
-    #[test]
-    fn write_is_retried_after_full_disk() {
-        let (_reader, stderr) = pipe().unwrap();
-        let full = File::options().write(true).open("/dev/full").unwrap();
-        let output = Output::new(full, stderr);
-        for number in 1..=3 {
-            output.push(Stream::Stdout, b"one\n");
-            assert!(output.flush(LONG));
-            assert_eq!(output.dropped(Stream::Stdout), number);
-        }
     }
 
     #[test]

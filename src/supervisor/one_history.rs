@@ -30,7 +30,7 @@ use crate::supervisor::status::StatusBoard;
 use crate::testing::random::Random;
 use crate::types::{End, EndKind, ProcessId, Signal, Time, human, seconds as in_seconds};
 
-const HISTORIES: u64 = 150;
+const HISTORIES: u64 = 300;
 /// After this many steps the container is stopped.
 const STEPS: u64 = 120;
 const GRACE_PERIOD: Duration = Duration::from_secs(40);
@@ -708,7 +708,8 @@ impl Play {
     /// Checks that the status, the metrics and the table say what the record says.
     fn check(&mut self) {
         let now = self.now;
-        let status = self.board.status(now);
+        let mut status = self.board.status(now);
+        status.dropped_lines = vec![("/log/\"a\"".to_owned(), self.record.orphans)];
         assert_eq!(self.record.unreported, [], "an end is in no event of the log");
         let (phase, since) = self.record.phase_since;
         if let Some(phase) = phase {
@@ -785,13 +786,15 @@ impl Play {
             let name = phase.name();
             add(format!("phase{{phase=\"{name}\"}}"), truth(shown["phase"] == name));
             let lasted = record.phases.iter().find(|(known, _)| *known == phase);
-            if let Some((_, lasted)) = lasted.filter(|_| true) {
-                add(format!("phase_seconds{{phase=\"{name}\"}}"), lasted.as_secs_f64());
-            } else if shown["phase"] == name {
-                add(format!("phase_seconds{{phase=\"{name}\"}}"), 0.0);
+            let lasted = lasted.map(|(_, lasted)| lasted.as_secs_f64());
+            if let Some(lasted) = lasted.or((shown["phase"] == name).then_some(0.0)) {
+                add(format!("phase_seconds{{phase=\"{name}\"}}"), lasted);
             }
         }
-        add("reaped_orphans_total".to_owned(), record.orphans as f64);
+        let orphans = record.orphans as f64;
+        add("reaped_orphans_total".to_owned(), orphans);
+        // The supervisor counts dropped lines apart from the history.
+        add("dropped_log_lines_total{stream=\"/log/\\\"a\\\"\"}".to_owned(), orphans);
         let machine = self.board.machine.borrow();
         for (name, current) in &record.current {
             let (slot, counts) = (&record.slots[current], &record.of[name]);
@@ -895,7 +898,7 @@ impl Play {
             }
             if let Some(Note::Ended { next, .. } | Note::Failed { next, .. }) = slot.verdict
                 && matches!(next, AfterEnd::GivesUp | AfterEnd::StaysDown)
-                && known_down(machine.state().life(*id))
+                && machine.state().life(*id) == Lifecycle::Done
             {
                 assert_eq!(state, ProcessState::Failed, "{name} has failed");
             }
@@ -1062,11 +1065,6 @@ impl Play {
             }
         }
     }
-}
-
-/// Whether a process with this lifecycle stays down.
-fn known_down(life: Lifecycle) -> bool {
-    life == Lifecycle::Done
 }
 
 /// Reads an age such as `2m5s`: its seconds, and those of its last unit.

@@ -227,7 +227,6 @@ impl StatusBoard {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::core::action::Action;
     use crate::core::event::Event;
     use crate::load::testing::load;
     use crate::types::{End, Signal};
@@ -265,25 +264,5 @@ mod tests {
         let stopping = (Stopping, false);
         let all = [(Starting, false), (Running, true), (Draining, false), (Drained, false)];
         assert_eq!(seen, [&all[..], &[stopping; 3]].concat());
-    }
-
-    #[test]
-    fn a_shutdown_is_shown_until_drainit_has_ended() {
-        let (now, a) = (Time(Duration::from_secs(1000)), ProcessId(0));
-        let board = board("processes: {a: {command: [a]}}", now);
-        let handle = |event| {
-            let actions = board.machine.borrow_mut().handle(now, event);
-            board.update(now, &board.machine.borrow());
-            actions
-        };
-        handle(Event::Start);
-        handle(Event::Spawned(a));
-        assert!(board.status(now).shutdown.is_none());
-        handle(Event::Signal(Signal::TERM));
-        handle(Event::Exited { process: a, end: End::Code(0), remains: false });
-        assert!(board.status(now).shutdown.is_some());
-        let actions = handle(Event::NothingLeft);
-        assert!(matches!(actions.last(), Some(Action::Exit(0))), "{actions:?}");
-        assert!(board.status(now).shutdown.is_some());
     }
 }

@@ -370,7 +370,6 @@ impl Dialogue {
             None => Looks::Off,
         };
         let was_low = self.low_since.is_some();
-        let was_replaced = self.replaces(now);
         let before = core::mem::replace(&mut self.accepted_total, accepted);
         let is_new = before.is_none() || before != accepted;
         if is_new {
@@ -404,7 +403,7 @@ impl Dialogue {
             }
             (Some(_), _) if was_low && !is_low => self.outputs.push(Output::Unknown),
             // The drain ends with `min` if the last sample has shown quiet.
-            (Some(_), _) if is_new && was_replaced && now < self.terms.min_until => {
+            (Some(_), _) if is_new && self.is_slow(now) && now < self.terms.min_until => {
                 self.outputs.push(Output::Unknown);
             }
             // Connections that come and go must not cause constant polls.

@@ -761,7 +761,9 @@ impl World {
                     && self.looked_at.is_some_and(|at| self.now.since(at) < MS(1000))
                     && self.left() > self.terms.exit_at;
                 if let (Some(asked), true) = (self.closing_asked, is_counted && !self.hides) {
-                    let is_fresh = self.reported.is_some_and(|(taken, _)| taken >= asked);
+                    // An Envoy that has never been live counts as one without traffic.
+                    let is_fresh = self.reported.is_some_and(|(taken, _)| taken >= asked)
+                        || self.last == Sample::NOTHING.traffic();
                     // holds: S277
                     self.check(is_fresh, "the connections at the end are unknown");
                 }
