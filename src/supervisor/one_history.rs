@@ -82,12 +82,14 @@ struct Counts {
     drained_by: BTreeMap<ProcessId, Time>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct DrainRecord {
     began: Time,
     over: Option<(Time, DrainEnd)>,
     connections: Option<u64>,
     requests: Option<u64>,
+    first: Option<Traffic>,
+    last: Option<Traffic>,
 }
 
 /// The history as an observer outside drainit would write it down.
@@ -134,6 +136,8 @@ struct Play {
     now: Time,
     record: Record,
     next_pid: i32,
+    /// The connections that the Envoys have accepted.
+    served: u64,
     spawning: Vec<ProcessId>,
     hooks: Vec<HookId>,
     checks: Vec<(ProcessId, u32)>,
@@ -224,6 +228,7 @@ impl Play {
             now,
             record,
             next_pid: 100,
+            served: 0,
             spawning: Vec::new(),
             hooks: Vec::new(),
             checks: Vec::new(),
@@ -513,11 +518,12 @@ impl Play {
             return;
         }
         let random = &mut self.random;
+        self.served += random.below(5);
         let traffic = Traffic {
             connections: (!random.one_in(5)).then(|| random.below(9)),
             requests: (!random.one_in(5)).then(|| random.below(9)),
-            accepted: Some(20),
-            received: Some(30),
+            accepted: Some(self.served),
+            received: Some(2 * self.served + 9),
         };
         let is_known = !random.one_in(5);
         match is_known {
@@ -527,6 +533,10 @@ impl Play {
         if let Some(drain) = &mut self.record.slot(process).drain {
             drain.connections = traffic.connections.filter(|_| is_known);
             drain.requests = traffic.requests.filter(|_| is_known);
+            if is_known {
+                drain.first = drain.first.or(Some(traffic).filter(|_| moment == Moment::Start));
+                drain.last = Some(traffic);
+            }
         }
     }
 
@@ -671,8 +681,7 @@ impl Play {
                 record.shutdown = Some((now, now + window, cause, false));
             }
             Note::DrainBegan { process, longest, .. } => {
-                let drain =
-                    DrainRecord { began: now, over: None, connections: None, requests: None };
+                let drain = DrainRecord { began: now, ..DrainRecord::default() };
                 record.slot(process).drain = Some(drain);
                 let counts = record.counts(process);
                 counts.drained = Some(process);
@@ -1062,6 +1071,20 @@ impl Play {
                     (span(t0, drain.began), over),
                     "the drain of {name}"
                 );
+                let first = drain.first.unwrap_or_default();
+                let last = drain.last.unwrap_or_default();
+                let more = |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?));
+                let answered = |one: Traffic| more(one.requests, one.received);
+                let counted = first.connections.or(last.connections).is_some();
+                let connections = counted.then(|| {
+                    (first.connections, last.connections, more(first.accepted, last.accepted))
+                });
+                let requests = last.requests.filter(|_| counted);
+                let requests = requests.map(|cut| (more(answered(first), answered(last)), cut));
+                let of = shown.connections.map(|one| (one.start, one.end, one.new));
+                assert_eq!(of, connections, "the connections of {name} in {text}");
+                let of = shown.requests.map(|one| (one.completed, one.cut));
+                assert_eq!(of, requests, "the requests of {name} in {text}");
             }
         }
     }
