@@ -65,12 +65,37 @@ pub(super) fn gateway() -> Spec {
 /// A core whose events a test sends by hand, with times in milliseconds.
 pub(super) struct Play {
     pub(super) machine: Machine,
+    story: String,
+}
+
+/// A case that fails shows all of its events, with what the core did. The name of the case is the
+/// promise.
+impl Drop for Play {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let case = std::thread::current();
+            eprintln!("broken: {}\n{}", case.name().unwrap_or_default(), self.story);
+        }
+    }
 }
 
 impl Play {
+    fn new(spec: Spec) -> Self {
+        let machine = Machine::new(Rc::new(spec), Time(Duration::ZERO));
+        Self { machine, story: String::new() }
+    }
+
+    /// Sends an event, and returns all of the core's actions.
+    fn all(&mut self, millis: u64, event: Event) -> Vec<Action> {
+        let actions = self.machine.handle(Time(MS(millis)), event);
+        self.story.push_str(&format!("{millis:>8} ms {event:?}\n"));
+        actions.iter().for_each(|one| self.story.push_str(&format!("            {one:?}\n")));
+        actions
+    }
+
     /// Starts the engine and the router at 0 ms.
     pub(super) fn up(spec: Spec) -> Self {
-        let mut play = Self { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+        let mut play = Self::new(spec);
         assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
         assert_eq!(play.at(0, Event::Spawned(ENGINE)), [Action::Spawn(ROUTER)]);
         play.at(0, Event::Spawned(ROUTER));
@@ -79,14 +104,14 @@ impl Play {
 
     /// Sends an event, and returns the core's actions without the notes.
     pub(super) fn at(&mut self, millis: u64, event: Event) -> Vec<Action> {
-        let mut actions = self.machine.handle(Time(MS(millis)), event);
+        let mut actions = self.all(millis, event);
         actions.retain(|action| !matches!(action, Action::Note(_)));
         actions
     }
 
     pub(super) fn notes(&mut self, millis: u64, event: Event) -> Vec<Note> {
         let note = |action| if let Action::Note(note) = action { Some(note) } else { None };
-        self.machine.handle(Time(MS(millis)), event).into_iter().filter_map(note).collect()
+        self.all(millis, event).into_iter().filter_map(note).collect()
     }
 
     /// Begins a reload, and returns the core's first actions, without notes and without new
@@ -291,8 +316,7 @@ fn the_core_agrees_with_the_examples_of_the_page() {
         [(28_000, 15_000, [10_000, 10_000, 10_000]), (8000, 5000, [1000, 2000, 3000])]
     {
         let up = |accepted| {
-            let mut play =
-                Play { machine: Machine::new(Rc::new(example(window)), Time(Duration::ZERO)) };
+            let mut play = Play::new(example(window));
             play.at(0, Event::Start);
             for id in [python, engine, router] {
                 play.at(0, Event::Spawned(id));
@@ -334,7 +358,7 @@ fn completed_oneshots_take_nothing_of_the_time_of_their_dependents() {
         })
         .collect();
     spec.order = (0..4).map(ProcessId).collect();
-    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    let mut play = Play::new(spec);
     play.at(0, Event::Start);
     for id in 0..3 {
         play.at(0, Event::Spawned(ProcessId(id)));
@@ -455,7 +479,7 @@ fn a_dependency_that_has_ended_for_good_fulfils_every_condition() {
         // The engine ends before it is ready.
         engine.readiness_timeout = Some(MS(3000));
         spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, condition)];
-        let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+        let mut play = Play::new(spec);
         play.at(0, Event::Start);
         let mut started = play.at(0, Event::Spawned(ENGINE));
         let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
@@ -615,7 +639,7 @@ fn more_time_to_stop_beside_a_drain_leaves_the_later_stops_their_time() {
     spec.processes.push(other);
     spec.processes[ENGINE.index()].dependents.push(NEW);
     spec.order.push(NEW);
-    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    let mut play = Play::new(spec);
     play.at(0, Event::Start);
     for process in [ENGINE, ROUTER, NEW] {
         play.at(0, Event::Spawned(process));
@@ -902,7 +926,7 @@ fn a_process_that_starts_although_a_stop_was_requested_is_drained() {
     let mut spec = Spec { processes: undrained(gateway().processes), ..gateway() };
     spec.processes[ENGINE.index()].drain = gateway().processes[ROUTER.index()].drain;
     spec.processes[ENGINE.index()].readiness_timeout = Some(MS(3000));
-    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    let mut play = Play::new(spec);
     for event in [Event::Start, Event::Spawned(ENGINE), Event::Ready(ENGINE)] {
         play.at(0, event);
     }
@@ -931,7 +955,7 @@ fn a_requested_restart_waits_for_the_requested_restart_of_a_dependency() {
         spec.processes = undrained(spec.processes);
         spec.processes[ENGINE.index()].readiness_timeout = Some(MS(3000));
         spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, condition)];
-        let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+        let mut play = Play::new(spec);
         for event in
             [Event::Start, Event::Spawned(ENGINE), Event::Ready(ENGINE), Event::Spawned(ROUTER)]
         {
@@ -992,7 +1016,7 @@ fn slow_task(keys: impl Fn(&mut ProcessSpec)) -> Play {
     engine.stop = Wait::new(Some(MS(200)));
     keys(engine);
     spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, StartCondition::Completed)];
-    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    let mut play = Play::new(spec);
     assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
     assert_eq!(play.at(0, Event::Spawned(ENGINE)), []);
     assert_eq!(play.at(999, Event::Tick), []);
@@ -1045,7 +1069,7 @@ fn the_container_continues_without_a_process_that_may_be_missing() {
         engine.restart = Restart { policy: restart, delay: MS(100), max: None };
         spec
     };
-    let play = |spec: Spec| Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    let play = |spec: Spec| Play::new(spec);
     let failed = |why, next| Note::Failed { process: ENGINE, why, next };
     let spawn_failed = Event::SpawnFailed { process: ENGINE, exit_code: 127 };
 
@@ -1121,7 +1145,7 @@ pub(super) fn followers(of: &[&[u16]], slow: &[u16]) -> Play {
         }
     }
     let all = spec.order.clone();
-    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    let mut play = Play::new(spec);
     play.at(0, Event::Start);
     for id in all {
         play.at(0, Event::Spawned(id));
@@ -1167,7 +1191,7 @@ fn a_failed_start_fails_a_request_for_a_dependent_of_a_dependent() {
         spec.processes[on.index()].dependents = dependents.to_vec();
     }
     spec.processes[APP.index()].readiness_timeout = Some(MS(3000));
-    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    let mut play = Play::new(spec);
     play.at(0, Event::Start);
     play.at(0, Event::Spawned(APP));
     let spawn_failed = Event::SpawnFailed { process: ENGINE, exit_code: 127 };
@@ -1302,7 +1326,7 @@ fn a_start_does_not_repeat_a_completed_oneshot() {
     let mut spec = plain();
     spec.processes[ENGINE.index()].oneshot = true;
     spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, StartCondition::Completed)];
-    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    let mut play = Play::new(spec);
     play.at(0, Event::Start);
     play.at(0, Event::Spawned(ENGINE));
     assert_eq!(play.at(10, exited(ENGINE)), [Action::Spawn(ROUTER)]);
@@ -1339,7 +1363,7 @@ fn a_dependent_follows_a_oneshot_that_a_reload_makes_into_a_service() {
 fn the_late_answer_of_only_if_does_not_start_a_newer_start() {
     let mut spec = plain();
     spec.processes[ENGINE.index()].conditional = true;
-    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    let mut play = Play::new(spec);
     let check = |check| Action::CheckCondition { process: ENGINE, check };
     let answer = |check, holds| Event::Condition { process: ENGINE, check, holds };
     assert_eq!(play.at(0, Event::Start), [check(1)]);
@@ -1396,7 +1420,7 @@ fn a_failed_hook_before_a_restart_is_a_failed_start() {
     router.liveness_retries = Some(1);
     router.hooks.pre_start = Some(Wait::new(None));
     router.restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: Some(2) };
-    let mut play = Play { machine: Machine::new(Rc::new(spec), Time(Duration::ZERO)) };
+    let mut play = Play::new(spec);
     let id = hook(Some(ROUTER), Stage::PreStart);
     for event in [Event::Start, Event::Spawned(ENGINE)] {
         play.at(0, event);
