@@ -1347,7 +1347,8 @@ fn a_dependent_follows_a_oneshot_that_a_reload_makes_into_a_service() {
         spec
     };
     let task = config(true, StartCondition::Completed);
-    let mut play = Play { machine: Machine::new(Rc::new(task), Time(Duration::ZERO)) };
+    let mut play =
+        Play { machine: Machine::new(Rc::new(task), Time(Duration::ZERO)), story: String::new() };
     play.at(0, Event::Start);
     play.at(0, Event::Spawned(ENGINE));
     assert_eq!(play.at(10, exited(ENGINE)), [Action::Spawn(ROUTER)]);
