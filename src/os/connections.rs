@@ -6,15 +6,21 @@
 //! connections belong to a listener of UDP (HTTP/3), or to a transparent one, whose connections
 //! keep the address that the client has asked for.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
 };
+
+use crate::core::connections::answers::Connection;
+use crate::os::Pid;
+use crate::os::descendants::sockets_of;
 
 /// `SOCK_DIAG_BY_FAMILY` of linux/sock_diag.h.
 const BY_FAMILY: u16 = 20;
@@ -25,25 +31,97 @@ const ESTABLISHED: u8 = 1;
 const FIN_WAIT1: u8 = 4;
 const FIN_WAIT2: u8 = 5;
 const CLOSE_WAIT: u8 = 8;
+const OPEN: [u8; 4] = [ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT];
 const LISTEN: u8 = 10;
 /// `INET_DIAG_SOCKOPT` of linux/inet_diag.h (Linux 5.10), and its bit `transparent`.
 const SOCKOPT: u16 = 22;
 const TRANSPARENT: u8 = 0x20;
+/// `INET_DIAG_INFO`: a `struct tcp_info` of linux/tcp.h. The request asks for it by a bit.
+const INFO: u16 = 2;
 /// The sizes of `struct nlmsghdr`, `struct inet_diag_req_v2` and `struct inet_diag_msg`.
 const HEADER: usize = 16;
 const REQUEST: usize = 56;
 const MESSAGE: usize = 72;
-/// The offset of `idiag_inode` in `struct inet_diag_msg`.
+/// The offsets of `idiag_cookie`, `idiag_rqueue`, `idiag_wqueue` and `idiag_inode` in
+/// `struct inet_diag_msg`.
+const COOKIE: usize = 44;
+const UNREAD: usize = 56;
+const UNSENT: usize = 60;
 const INODE: usize = 68;
 
 /// A socket of the network namespace.
 struct Socket {
     local: SocketAddr,
+    inode: u32,
     /// Whether the server holds the connection, or has not accepted it yet. The server holds a
     /// connection that it has closed for writing only.
     is_open: bool,
     /// Whether the socket is transparent; `None` if the kernel does not say so.
     is_transparent: Option<bool>,
+    /// What was received and sent, if this was asked for.
+    connection: Option<Connection>,
+}
+
+/// The listening sockets of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Listeners {
+    own: Vec<SocketAddr>,
+    /// Those of other processes.
+    others: Vec<SocketAddr>,
+}
+
+impl Listeners {
+    /// Finds the sockets on which a process or one of its descendants listens; only those with one
+    /// of the `ports`, if there are any. Call this on a thread of its own.
+    ///
+    /// # Errors
+    /// Says why they cannot be found.
+    pub(crate) fn of(pid: Pid, ports: &[u16]) -> Result<Self, String> {
+        let all = sockets(&[LISTEN], 0).map_err(|error| unlisted(&error))?;
+        let wanted = |socket: &&Socket| ports.is_empty() || ports.contains(&socket.local.port());
+        let inodes = sockets_of(pid);
+        let found: BTreeSet<u32> = inodes.as_ref().map(Clone::clone).unwrap_or_default();
+        let is_own = |socket: &&Socket| found.contains(&socket.inode);
+        let mut own: Vec<_> = all.iter().filter(wanted).filter(is_own).collect();
+        if own.is_empty() {
+            own = all.iter().filter(wanted).filter(|_| !ports.is_empty()).collect();
+        }
+        match inodes {
+            _ if !own.is_empty() => {}
+            Err(error) if ports.is_empty() => {
+                return Err(format!(
+                    "its ports cannot be found, so write them as `ports`: {error}"
+                ));
+            }
+            _ if ports.is_empty() => return Err("it listens on no TCP port".to_owned()),
+            _ => return Err("nobody listens on its `ports`".to_owned()),
+        }
+        let is_other = |socket: &&Socket| !own.iter().any(|own| own.inode == socket.inode);
+        let others = all.iter().filter(is_other).map(|socket| socket.local).collect();
+        Ok(Self { own: own.iter().map(|socket| socket.local).collect(), others })
+    }
+
+    /// The open connections to these sockets.
+    ///
+    /// # Errors
+    /// Says why the kernel does not list them.
+    pub(crate) fn connections(&self) -> Result<Vec<Connection>, String> {
+        let has =
+            |all: &[SocketAddr], local, is: fn(_, _) -> _| all.iter().any(|it| is(local, *it));
+        let sockets = sockets(&OPEN, 1 << (INFO - 1)).map_err(|error| unlisted(&error))?;
+        let is_counted = |socket: &Socket| {
+            let local = socket.local;
+            let is_own = has(&self.own, local, is_exactly) || !has(&self.others, local, is_exactly);
+            socket.is_open && is_own && has(&self.own, local, is_at)
+        };
+        let of_kernel = |socket: Socket| socket.connection.ok_or("this kernel is too old");
+        let counted = sockets.into_iter().filter(is_counted).map(of_kernel);
+        counted.collect::<Result<_, _>>().map_err(str::to_owned)
+    }
+}
+
+fn unlisted(error: &io::Error) -> String {
+    format!("the kernel does not list them: {error}")
 }
 
 /// Whether the kernel's count includes every connection to these addresses: a listening socket
@@ -52,7 +130,7 @@ struct Socket {
 /// # Errors
 /// Fails if the kernel does not list its sockets, as in gVisor.
 pub(crate) fn are_visible(addresses: &[SocketAddr]) -> io::Result<bool> {
-    let listening = sockets(&[LISTEN])?;
+    let listening = sockets(&[LISTEN], 0)?;
     Ok(addresses.iter().all(|address| {
         let mut at = listening.iter().filter(|socket| is_at(socket.local, *address));
         let has_own = listening.iter().any(|socket| is_exactly(socket.local, *address));
@@ -65,7 +143,7 @@ pub(crate) fn are_visible(addresses: &[SocketAddr]) -> io::Result<bool> {
 /// # Errors
 /// As for [`are_visible`].
 pub(crate) fn count(addresses: &[SocketAddr]) -> io::Result<u64> {
-    let sockets = sockets(&[ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT])?;
+    let sockets = sockets(&OPEN, 0)?;
     let is_counted = |socket: &&Socket| {
         socket.is_open && addresses.iter().any(|address| is_at(socket.local, *address))
     };
@@ -95,8 +173,9 @@ fn is_exactly(local: SocketAddr, listener: SocketAddr) -> bool {
     local == SocketAddr::new(listener.ip().to_canonical(), listener.port())
 }
 
-/// All TCP sockets in one of these states.
-fn sockets(states: &[u8]) -> io::Result<Vec<Socket>> {
+/// All TCP sockets in one of these states, with the attributes that the bits of `extensions` ask
+/// for.
+fn sockets(states: &[u8], extensions: u8) -> io::Result<Vec<Socket>> {
     let netlink = socket(
         AddressFamily::Netlink,
         SockType::Raw,
@@ -106,7 +185,7 @@ fn sockets(states: &[u8]) -> io::Result<Vec<Socket>> {
     let mut found = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
     for family in [libc::AF_INET, libc::AF_INET6] {
-        let request = request(family, states);
+        let request = request(family, states, extensions);
         sendto(netlink.as_raw_fd(), &request, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
         loop {
             let length = receive(netlink.as_raw_fd(), &mut buffer)?;
@@ -127,14 +206,14 @@ fn receive(netlink: i32, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-fn request(family: i32, states: &[u8]) -> Vec<u8> {
+fn request(family: i32, states: &[u8], extensions: u8) -> Vec<u8> {
     let length = (HEADER + REQUEST) as u32;
     let mut request = Vec::with_capacity(HEADER + REQUEST);
     request.extend(length.to_ne_bytes());
     request.extend(BY_FAMILY.to_ne_bytes());
     request.extend(DUMP.to_ne_bytes());
     request.resize(HEADER, 0);
-    request.extend([family as u8, libc::IPPROTO_TCP as u8, 0, 0]);
+    request.extend([family as u8, libc::IPPROTO_TCP as u8, extensions, 0]);
     let states: u32 = states.iter().map(|state| 1 << state).sum();
     request.extend(states.to_ne_bytes());
     request.resize(HEADER + REQUEST, 0);
@@ -164,7 +243,8 @@ fn read(mut part: &[u8], found: &mut Vec<Socket>) -> io::Result<bool> {
 fn parse(message: &[u8]) -> Option<Socket> {
     let [family, state] = *message.get(..2)? else { return None };
     // A connection that the server has closed, and that still has data to send, has no inode.
-    let is_held = u32_at(message, INODE)? != 0;
+    let inode = u32_at(message, INODE)?;
+    let is_held = inode != 0;
     let is_open = is_held || ![FIN_WAIT1, FIN_WAIT2].contains(&state);
     let port = u16::from_be_bytes(message.get(4..6)?.try_into().ok()?);
     let address = message.get(8..24)?;
@@ -174,14 +254,36 @@ fn parse(message: &[u8]) -> Option<Socket> {
         IpAddr::from(<[u8; 16]>::try_from(address).ok()?).to_canonical()
     };
     let mut rest = message.get(MESSAGE..)?;
-    let mut is_transparent = None;
+    let (mut is_transparent, mut connection) = (None, None);
     while let (Some(length), Some(kind)) = (u16_at(rest, 0), u16_at(rest, 2)) {
         if kind == SOCKOPT {
             is_transparent = rest.get(4).map(|flags| flags & TRANSPARENT != 0);
+        } else if kind == INFO {
+            connection = rest.get(4..usize::from(length)).and_then(|info| moved(message, info));
         }
         rest = rest.get(aligned(usize::from(length.max(4)))..).unwrap_or_default();
     }
-    Some(Socket { is_open, local: SocketAddr::new(ip, port), is_transparent })
+    let local = SocketAddr::new(ip, port);
+    Some(Socket { local, inode, is_open, is_transparent, connection })
+}
+
+/// Reads a `struct tcp_info`; `None` before Linux 4.6.
+fn moved(message: &[u8], info: &[u8]) -> Option<Connection> {
+    let state = *message.get(1)?;
+    let ago = |at| u32_at(info, at).map(|millis| Duration::from_millis(millis.into()));
+    let unsent = u32_at(message, UNSENT)?;
+    Some(Connection {
+        cookie: u64_at(message, COOKIE)?,
+        is_unread: u32_at(message, UNREAD)? != 0 || u32_at(message, INODE)? == 0,
+        is_sending: unsent != 0,
+        can_send: state == ESTABLISHED || state == CLOSE_WAIT,
+        written: u64_at(info, 120)?.wrapping_add(unsent.into()),
+        received: u64_at(info, 128)?,
+        segments: u32_at(info, 152)?,
+        segments_sent: u32_at(info, 156)?,
+        sent_ago: ago(44)?,
+        received_ago: ago(52)?,
+    })
 }
 
 /// Netlink aligns messages and attributes to four bytes.
@@ -197,9 +299,14 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::panic, clippy::unwrap_used)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -247,6 +354,51 @@ mod tests {
         assert_eq!(count(&[address]).unwrap(), 0);
         // Other tests accept connections, too.
         assert!(accepted().unwrap() > before);
+    }
+
+    // holds: S301
+    #[test]
+    fn bytes_and_segments_of_own_connections_are_seen_from_the_connect_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let own = Listeners::of(std::process::id().cast_signed(), &[address.port()]).unwrap();
+        assert_eq!(own.own, [address]);
+        let look = || match own.connections().unwrap()[..] {
+            [connection] => connection,
+            ref found => panic!("{found:?}"),
+        };
+        let mut client = TcpStream::connect(address).unwrap();
+        let waiting = look();
+        assert!(waiting.is_unread && waiting.can_send, "{waiting:?}");
+        let (mut server, _) = listener.accept().unwrap();
+        let fresh = look();
+        assert_eq!((fresh.cookie, fresh.received, fresh.is_unread), (waiting.cookie, 0, false));
+        client.write_all(b"question").unwrap();
+        assert!(look().is_unread);
+        server.read_exact(&mut [0; 8]).unwrap();
+        let asked = look();
+        assert_eq!((asked.received, asked.segments, asked.is_unread), (8, 1, false), "{asked:?}");
+        server.write_all(b"answer").unwrap();
+        client.read_exact(&mut [0; 6]).unwrap();
+        let answered = look();
+        assert_eq!(answered.written, asked.written + 6);
+        assert_eq!((answered.segments, answered.segments_sent), (1, 1), "{answered:?}");
+        server.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(!look().can_send);
+    }
+
+    // holds: S302
+    #[test]
+    fn connections_to_another_listener_on_the_same_port_do_not_count() {
+        let own = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = own.local_addr().unwrap().port();
+        let foreign = SocketAddr::new("127.0.0.9".parse().unwrap(), port);
+        let listeners = |others| Listeners { own: vec![own.local_addr().unwrap()], others };
+        let _client = TcpStream::connect(foreign).unwrap();
+        let count = |others| listeners(others).connections().unwrap().len();
+        assert_eq!(count(vec![]), 1);
+        assert_eq!(count(vec![foreign]), 0);
+        assert_eq!(count(vec!["127.0.0.8:1".parse().unwrap()]), 1);
     }
 
     #[test]

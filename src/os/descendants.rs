@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
 
-use nix::unistd::getsid;
+use nix::unistd::{Gid, Uid, getsid, setfsgid, setfsuid};
 
 use crate::os::Pid;
 use crate::os::reap::is_living_child;
@@ -112,6 +112,42 @@ pub(crate) fn members_of(leaders: &BTreeSet<Pid>) -> io::Result<BTreeMap<Pid, Ve
         living.extend(Some(stat.process).filter(|_| stat.is_alive).filter(is_own));
     }
     Ok(groups)
+}
+
+/// The inodes of the sockets that a process and its descendants have open. Leaves out descendants
+/// whose descriptors drainit may not see. Call this on a thread of its own: it reads all of `/proc`.
+///
+/// # Errors
+/// As for [`find`]; also fails if drainit may not see the descriptors of the process itself.
+pub(crate) fn sockets_of(leader: Pid) -> io::Result<BTreeSet<u32>> {
+    let mut found = BTreeSet::new();
+    open_sockets(leader, &mut found)?;
+    for stat in processes()? {
+        let pid = stat.process.pid;
+        if stat.is_alive && pid != leader && kin(pid, leader) == Kin::Own {
+            let _ = open_sockets(pid, &mut found);
+        }
+    }
+    Ok(found)
+}
+
+/// Without the capability to trace, only a thread with the ids of a process may see its descriptors.
+fn open_sockets(pid: Pid, found: &mut BTreeSet<u32>) -> io::Result<()> {
+    let effective = |name| status_field(pid, name)?.split_ascii_whitespace().nth(1)?.parse().ok();
+    let id = effective("Uid:").zip(effective("Gid:")).ok_or(io::ErrorKind::NotFound)?;
+    // These two calls concern only this thread.
+    let group = setfsgid(Gid::from_raw(id.1));
+    let user = setfsuid(Uid::from_raw(id.0));
+    let read = fs::read_dir(format!("/proc/{pid}/fd")).map(|files| {
+        let targets = files.flatten().flat_map(|file| fs::read_link(file.path()));
+        found.extend(targets.filter_map(|target| {
+            let inode = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+            inode.parse::<u32>().ok()
+        }));
+    });
+    setfsuid(user);
+    setfsgid(group);
+    read
 }
 
 /// Lists the processes in `/proc`, and leaves out processes that end during the read.

@@ -32,6 +32,7 @@ extern crate alloc;
 pub mod action;
 pub mod budget;
 pub mod cause;
+pub mod connections;
 pub mod drain;
 pub mod envoy;
 pub(crate) mod epochs;

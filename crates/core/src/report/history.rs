@@ -158,6 +158,8 @@ pub enum Moment {
     Meanwhile,
     /// During the drain or after it, when the listeners are closed and no connection can be added.
     Closed,
+    /// At the end of the drain or after it, right before the stop.
+    Last,
 }
 
 /// A drain, and its traffic.
@@ -211,11 +213,12 @@ impl Drain {
             Moment::Start | Moment::Meanwhile => is_quiet && age <= FRESH,
             // When the listeners are closed, a count of 0 connections cannot rise again.
             Moment::Closed => age <= FRESH || traffic.connections == Some(0),
+            Moment::Last => age <= FRESH,
         };
         (!is_last).then_some(age)
     }
 
-    /// The counts of this drain; `None` if nothing was counted. Only an Envoy can be polled.
+    /// The counts of this drain; `None` if nothing was counted.
     pub(super) fn counts(&self) -> Option<Counts> {
         let (seen, last, moment) = self.last?;
         let first = self.first.unwrap_or_default();

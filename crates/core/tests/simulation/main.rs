@@ -14,6 +14,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+mod answers;
 mod cases;
 mod count;
 mod dialogue;

@@ -1,0 +1,187 @@
+//! Which connections owe an answer, as far as the kernel can tell. This module is pure: looks at
+//! the connections go in, and their number comes out.
+//!
+//! ```text
+//!              received                    sent, after one segment
+//!  Answered ─────────────▶ Owes ──────────────────────────────────▶ Answered
+//!     │                      │ sent, after several segments            ▲
+//!     │ sent unasked         ▼                                         │
+//!     └─────────────────▶ Unknown ─────────────────────────────────────┘
+//!                            nothing has moved for `idle`
+//! ```
+//!
+//! A connection on which the server has received later than it has sent owes an answer. If it has
+//! sent later, or in the same tick of the kernel's clock, this proves little: a second request may
+//! have come before the answer to the first (HTTP/2, pipelining), or the answer may come in parts.
+//! Therefore a connection is answered only if one segment has come since it last was answered, and
+//! the server has sent since. Every other connection is unknown, and counts as busy, until nothing
+//! has moved on it for `idle`.
+
+use alloc::collections::BTreeMap;
+use core::time::Duration;
+
+/// A connection, as one look at the kernel's list shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// The number that the kernel has given this socket, and gives to no other.
+    pub cookie: u64,
+    /// Whether the server has not accepted the connection yet, or has not read all of its bytes.
+    pub is_unread: bool,
+    /// Whether the client has not acknowledged all bytes yet.
+    pub is_sending: bool,
+    /// Whether the server can still send.
+    pub can_send: bool,
+    /// The bytes that the server has received.
+    pub received: u64,
+    /// The bytes that the server has written.
+    pub written: u64,
+    /// The number of segments with data that have come. A segment can come twice.
+    pub segments: u32,
+    /// The number of segments with data that the server has sent.
+    pub segments_sent: u32,
+    /// The time since the server has last received data, in ticks of some milliseconds. If none
+    /// has come, since the connection was accepted.
+    pub received_ago: Duration,
+    /// The time since the server has last sent data, in the same ticks.
+    pub sent_ago: Duration,
+}
+
+impl Connection {
+    /// Whether the last data that moved came from the client.
+    fn is_asking(&self) -> bool {
+        self.received_ago < self.sent_ago
+    }
+
+    /// Whether the last data that moved came from the server.
+    fn is_answering(&self) -> bool {
+        self.sent_ago < self.received_ago
+    }
+
+    /// Whether nothing has moved for `idle`.
+    fn is_idle(&self, idle: Duration) -> bool {
+        self.received_ago.min(self.sent_ago) >= idle
+    }
+}
+
+/// What the looks so far prove about a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Belief {
+    /// Every request has its answer. `segments` is [`Connection::segments`] of this time.
+    /// `is_proved` is false if the only reason is that nothing has moved for `idle`.
+    Answered {
+        segments: u32,
+        is_proved: bool,
+    },
+    /// A request has come. `is_one` says that one segment at most has come since the connection
+    /// was answered.
+    Owes {
+        segments: u32,
+        is_one: bool,
+    },
+    Unknown,
+}
+
+/// The connections of a process, as the looks so far show them.
+#[derive(Debug)]
+pub struct Answers {
+    idle: Duration,
+    connections: BTreeMap<u64, (Connection, Belief)>,
+    /// Whether there was a look, so that each connection that is new has come since.
+    has_looked: bool,
+    /// The number of times that a look has shown a new connection or a new request.
+    asked: u64,
+}
+
+/// The numbers of one look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Open connections.
+    pub open: u64,
+    /// Connections that may owe an answer.
+    pub owing: u64,
+    /// A number that grows whenever a look shows a new connection or newly received bytes.
+    pub asked: u64,
+}
+
+impl Answers {
+    /// `idle` is the time after which a connection whose state is unknown counts as answered.
+    pub fn new(idle: Duration) -> Self {
+        Self { idle, connections: BTreeMap::new(), has_looked: false, asked: 0 }
+    }
+
+    /// Handles a look at all open connections.
+    pub fn looked(&mut self, seen: &[Connection]) -> Counts {
+        let mut before = core::mem::take(&mut self.connections);
+        for now in seen {
+            let known = before.remove(&now.cookie);
+            let is_new = known.is_none_or(|(last, _)| last.received != now.received);
+            self.asked += u64::from(is_new);
+            let belief = self.believe(known, now);
+            let mut kept = *now;
+            if let (Belief::Owes { .. }, Some((last, _))) = (belief, known) {
+                // An answer can take longer than from one look to the next.
+                kept.written = last.written;
+            }
+            self.connections.insert(now.cookie, (kept, belief));
+        }
+        self.has_looked = true;
+        let may_owe = |(now, belief): &&(Connection, Belief)| {
+            let is_owed = !matches!(belief, Belief::Answered { .. });
+            now.is_unread || now.is_sending || now.can_send && is_owed
+        };
+        Counts {
+            open: seen.len() as u64,
+            owing: self.connections.values().filter(may_owe).count() as u64,
+            asked: self.asked,
+        }
+    }
+
+    fn believe(&self, known: Option<(Connection, Belief)>, now: &Connection) -> Belief {
+        let answered = |is_proved| Belief::Answered { segments: now.segments, is_proved };
+        // Nobody has asked anything yet.
+        if now.received == 0 {
+            return Belief::Answered { segments: 0, is_proved: true };
+        }
+        let (last, belief) = match known {
+            Some(known) => known,
+            // All of this connection is known.
+            None if self.has_looked || now.segments <= 1 => {
+                (Connection::default(), Belief::Answered { segments: 0, is_proved: true })
+            }
+            None if now.is_asking() => {
+                let is_one = now.segments <= now.segments_sent.saturating_add(1);
+                let segments = now.segments.wrapping_sub(1);
+                return Belief::Owes { segments, is_one };
+            }
+            None => (*now, Belief::Unknown),
+        };
+        let has_received = last.received != now.received;
+        let has_sent = last.written != now.written;
+        let is_under_way = now.is_asking() || now.is_sending;
+        let is_one_since = |segments: u32| now.segments.wrapping_sub(segments) <= 1;
+        match belief {
+            Belief::Answered { .. } if !has_received && !has_sent => belief,
+            Belief::Answered { .. } if !has_received => Belief::Unknown,
+            Belief::Answered { segments, .. } if !has_sent || is_under_way => {
+                Belief::Owes { segments, is_one: is_one_since(segments) }
+            }
+            // A server that has answered sends only after the request, even in the same tick.
+            Belief::Answered { segments, is_proved }
+                if is_one_since(segments) && (is_proved || now.is_answering()) =>
+            {
+                answered(true)
+            }
+            Belief::Answered { .. } => Belief::Unknown,
+            Belief::Owes { segments, is_one } if !has_sent || is_under_way => {
+                Belief::Owes { segments, is_one: is_one && is_one_since(segments) }
+            }
+            Belief::Owes { segments, is_one } if is_one && is_one_since(segments) => answered(true),
+            Belief::Owes { .. } => Belief::Unknown,
+            Belief::Unknown if now.is_asking() => {
+                Belief::Owes { segments: now.segments, is_one: false }
+            }
+            Belief::Unknown if now.is_idle(self.idle) => answered(false),
+            Belief::Unknown => Belief::Unknown,
+        }
+    }
+}

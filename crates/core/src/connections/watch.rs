@@ -1,0 +1,160 @@
+//! The looks at the connections of a process that is drained. This module is pure: answers of the
+//! kernel, commands and the time go in; questions and reports come out, as from the
+//! [`Dialogue`](crate::envoy::dialogue::Dialogue) with an Envoy. That machine has calls, listeners
+//! and statistics of a second source; nothing of this is here.
+
+use core::time::Duration;
+
+use crate::connections::answers::{Answers, Connection};
+use crate::envoy::dialogue::Output;
+use crate::event::{Load, Unit};
+use crate::prelude::*;
+use crate::report::history::{Moment, Traffic};
+use crate::types::Time;
+
+/// The pause between two looks once the drain can be over. Two looks that show nothing, with
+/// [`QUIET`](crate::drain::progress::QUIET) between them, end it.
+const OFTEN: Duration = Duration::from_millis(25);
+/// The pause before. A longer one would show several requests at once, whose order is unknown.
+const SELDOM: Duration = Duration::from_millis(100);
+/// The looks are often from this time before the earliest end of the drain.
+const LEAD: Duration = Duration::from_millis(400);
+/// A pause is at least this many times as long as the last look took, so that looks cost at most a
+/// tenth of a core.
+const FACTOR: u32 = 10;
+/// The longest pause: on a busy machine a look takes long, but costs little.
+const LONGEST: Duration = Duration::from_millis(500);
+
+/// The terms of a drain.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// The drain cannot be over before this time.
+    pub min_until: Time,
+    /// Whether the drain waits for answers (`Unit::Requests`) or for the end of the connections.
+    pub unit: Unit,
+    /// The time after which a connection whose state is unknown counts as answered.
+    pub idle: Duration,
+}
+
+/// The next look.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    At(Time),
+    Asked { began: Time },
+}
+
+/// The looks of one drain.
+#[derive(Debug)]
+pub struct Watch {
+    terms: Terms,
+    answers: Answers,
+    next: Next,
+    /// Whether [`Output::Answered`] was reported.
+    is_answered: bool,
+    is_failing: bool,
+    /// The time since which a last look is wanted: [`Self::close`].
+    closing: Option<Time>,
+    /// Whether the drain is over, so that only [`Self::close`] looks again.
+    is_over: bool,
+}
+
+impl Watch {
+    /// Begins the drain.
+    pub fn begin(now: Time, terms: Terms) -> (Self, Vec<Output>) {
+        let mut watch = Self {
+            terms,
+            answers: Answers::new(terms.idle),
+            next: Next::At(now),
+            is_answered: false,
+            is_failing: false,
+            closing: None,
+            is_over: false,
+        };
+        let outputs = watch.tick(now);
+        (watch, outputs)
+    }
+
+    /// The time at which [`tick`](Self::tick) is due.
+    pub fn wakes_at(&self) -> Option<Time> {
+        match self.next {
+            Next::At(at) if !self.is_over => Some(at),
+            _ => None,
+        }
+    }
+
+    /// Looks at the connections, if a look is due.
+    pub fn tick(&mut self, now: Time) -> Vec<Output> {
+        match self.next {
+            Next::At(at) if self.closing.is_some() || at <= now && !self.is_over => {
+                self.next = Next::Asked { began: now };
+                vec![Output::Look]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Handles the open connections that a look has shown, or the reason why it has shown none.
+    pub fn looked(&mut self, now: Time, seen: Result<&[Connection], &str>) -> Vec<Output> {
+        let Next::Asked { began } = self.next else { return Vec::new() };
+        let mut outputs = Vec::new();
+        let is_first = !self.is_answered;
+        if !core::mem::replace(&mut self.is_answered, true) {
+            outputs.push(Output::Answered { accepted: true });
+        }
+        let is_failing = seen.is_err();
+        match seen {
+            Ok(seen) => outputs.push(self.sampled(began, seen, is_first)),
+            Err(why) => {
+                if !self.is_failing {
+                    let line = format!("its connections are unknown: {why}");
+                    outputs.push(Output::Warn(line));
+                }
+                outputs.push(Output::Unknown);
+            }
+        }
+        self.is_failing = is_failing;
+        // A look that began before the last one was wanted does not show what came since.
+        if self.closing.is_some_and(|since| since <= began) {
+            self.closing = None;
+            outputs.push(Output::ListenersClosed);
+        }
+        self.next = Next::At(now + self.pause(now, began));
+        outputs.extend(self.tick(now));
+        outputs
+    }
+
+    /// Looks once more, and reports [`Output::ListenersClosed`] in any case. Nobody can ask an
+    /// unknown server to close its listeners.
+    pub fn close(&mut self, now: Time) -> Vec<Output> {
+        self.closing.get_or_insert(now);
+        self.tick(now)
+    }
+
+    /// Ends the drain, but not a look that [`Self::close`] has begun.
+    pub fn end(&mut self) {
+        self.is_over = true;
+    }
+
+    fn sampled(&mut self, began: Time, seen: &[Connection], is_first: bool) -> Output {
+        let counts = self.answers.looked(seen);
+        let active = match self.terms.unit {
+            Unit::Connections => counts.open,
+            Unit::Requests => counts.owing,
+        };
+        let load = Load { unit: self.terms.unit, active: Some(active), total: Some(counts.asked) };
+        let (connections, requests) = (Some(counts.open), Some(counts.owing));
+        let traffic = Traffic { connections, requests, ..Traffic::default() };
+        let moment = match self.closing {
+            Some(_) => Moment::Last,
+            None if is_first => Moment::Start,
+            None => Moment::Meanwhile,
+        };
+        Output::Sampled { began, load, traffic, moment }
+    }
+
+    fn pause(&self, now: Time, began: Time) -> Duration {
+        let early = self.terms.min_until.since(now).saturating_sub(LEAD);
+        let least = if self.is_failing { LONGEST } else { OFTEN.max(SELDOM.min(early)) };
+        least.max((now.since(began) * FACTOR).min(LONGEST))
+    }
+}
