@@ -86,19 +86,17 @@ impl Listeners {
         if own.is_empty() {
             own = all.iter().filter(wanted).filter(|_| !ports.is_empty()).collect();
         }
-        match inodes {
-            _ if !own.is_empty() => {}
-            Err(error) if ports.is_empty() => {
-                return Err(format!(
-                    "its ports cannot be found, so write them as `ports`: {error}"
-                ));
-            }
-            _ if ports.is_empty() => return Err("it listens on no TCP port".to_owned()),
-            _ => return Err("nobody listens on its `ports`".to_owned()),
+        if let (Err(error), true) = (inodes, own.is_empty()) {
+            return Err(format!("its ports cannot be found, so write them as `ports`: {error}"));
         }
         let is_other = |socket: &&Socket| !own.iter().any(|own| own.inode == socket.inode);
         let others = all.iter().filter(is_other).map(|socket| socket.local).collect();
         Ok(Self { own: own.iter().map(|socket| socket.local).collect(), others })
+    }
+
+    /// Whether the process listens at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.own.is_empty()
     }
 
     /// The open connections to these sockets.
@@ -106,6 +104,9 @@ impl Listeners {
     /// # Errors
     /// Says why the kernel does not list them.
     pub(crate) fn connections(&self) -> Result<Vec<Connection>, String> {
+        if self.is_empty() {
+            return Err("nobody listens on its TCP ports".to_owned());
+        }
         let has =
             |all: &[SocketAddr], local, is: fn(_, _) -> _| all.iter().any(|it| is(local, *it));
         let sockets = sockets(&OPEN, 1 << (INFO - 1)).map_err(|error| unlisted(&error))?;

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::config::{Direction, DrainUntil, EnvoyDrain as Keys};
 use crate::core::envoy::attempts::Failure;
 use crate::core::envoy::dialogue::{Answer, Ask, Dialogue, Look, Output, Terms};
-use crate::core::event::{Event, Load, Unit};
+use crate::core::event::Unit;
 use crate::envoy::admin;
 use crate::envoy::listeners::Uncounted;
 use crate::http::{Client, RequestError};
@@ -115,32 +115,11 @@ impl EnvoyDrain {
     }
 
     fn carry_out(self: &Rc<Self>, outputs: Vec<Output>) {
-        let process = self.target.instance.process;
-        let sampled = |load| {
-            self.target.instance.send(Event::DrainSample { process, load });
-        };
         for output in outputs {
             match output {
                 Output::Ask(ask) => self.ask(ask),
                 Output::Look => self.look(),
-                Output::Sampled { began, load, traffic, moment } => {
-                    let mut journal = self.target.status_board.journal.borrow_mut();
-                    journal.traffic(began, process, traffic, moment);
-                    sampled(load);
-                }
-                Output::Unknown => {
-                    self.target.status_board.journal.borrow_mut().traffic_unknown(process);
-                    sampled(Load::default());
-                }
-                Output::Answered { accepted } => self.target.answered(accepted),
-                Output::NothingToDrain => {
-                    self.target.instance.send(Event::NothingToDrain(process));
-                }
-                Output::ListenersClosed => {
-                    self.target.instance.send(Event::ListenersClosed(process));
-                }
-                Output::Warn(what) => self.target.warn(&what),
-                Output::Log(what) => tracing::warn!("{}: {what}", self.target.name),
+                report => self.target.report(report),
             }
         }
     }

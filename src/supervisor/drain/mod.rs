@@ -1,5 +1,7 @@
-//! Begins and ends the drain of a process, whatever its method. The Envoy drain is in [`envoy`].
+//! Begins and ends the drain of a process, whatever its method. The drain of an Envoy is in [`envoy`],
+//! and that of a server whose connections the kernel counts in [`connections`].
 
+pub(crate) mod connections;
 pub(crate) mod envoy;
 pub(crate) mod target;
 
@@ -16,6 +18,7 @@ use crate::load::at_start;
 use crate::local_task::LocalTask;
 use crate::os::on_thread::on_thread;
 use crate::os::spawn::SpawnRequest;
+use crate::supervisor::drain::connections::CountedDrain;
 use crate::supervisor::drain::envoy::EnvoyDrain;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::launch::StartError;
@@ -34,6 +37,7 @@ const UNTIL_PAUSE: Duration = Duration::from_millis(500);
 /// A drain under way.
 pub(crate) enum RunningDrain {
     Envoy(Rc<EnvoyDrain>),
+    Counted(CountedDrain),
     /// The task that sends a request or runs a command.
     Task(LocalTask),
     /// The process got a signal, and reports the end of the drain itself.
@@ -58,6 +62,7 @@ impl RunningDrain {
         let share = target.share();
         match &drain.method {
             DrainMethod::Envoy(keys) => Self::Envoy(EnvoyDrain::begin(target, keys)),
+            DrainMethod::Connections(keys) => Self::Counted(CountedDrain::begin(target, keys)),
             DrainMethod::Http(http) => {
                 let (http, longest) = (http.clone(), target.longest);
                 // The value of a header field can be in a file on a file system that hangs. The
@@ -97,10 +102,11 @@ impl RunningDrain {
         }
     }
 
-    /// Closes the listeners of an Envoy.
+    /// Closes the listeners of an Envoy, and counts what is left.
     pub(crate) fn close(&self) {
         match self {
             Self::Envoy(drain) => drain.close(),
+            Self::Counted(drain) => drain.close(),
             Self::Task(_) | Self::Signalled => {}
         }
     }
@@ -109,6 +115,7 @@ impl RunningDrain {
     pub(crate) fn end(&self) {
         match self {
             Self::Envoy(drain) => drain.end(),
+            Self::Counted(drain) => drain.end(),
             Self::Task(task) => task.end(),
             Self::Signalled => {}
         }

@@ -5,7 +5,8 @@ use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::core::event::Event;
+use crate::core::envoy::dialogue::Output;
+use crate::core::event::{Event, Load};
 use crate::os::Pid;
 use crate::os::kill::kill_child;
 use crate::os::on_thread::Share;
@@ -48,6 +49,33 @@ impl DrainTarget {
                 self.answered(false);
             }
         }
+    }
+
+    /// Passes on what a dialogue reports.
+    pub(super) fn report(&self, output: Output) {
+        let process = self.instance.process;
+        let mut journal = self.status_board.journal.borrow_mut();
+        let event = match output {
+            Output::Ask(_) | Output::Look => return,
+            Output::Sampled { began, load, traffic, moment } => {
+                journal.traffic(began, process, traffic, moment);
+                Event::DrainSample { process, load }
+            }
+            Output::Unknown => {
+                journal.traffic_unknown(process);
+                Event::DrainSample { process, load: Load::default() }
+            }
+            Output::Answered { accepted } => Event::DrainAnswered { process, accepted },
+            Output::NothingToDrain => Event::NothingToDrain(process),
+            Output::ListenersClosed => Event::ListenersClosed(process),
+            Output::Warn(what) => {
+                drop(journal);
+                return self.warn(&what);
+            }
+            Output::Log(what) => return tracing::warn!("{}: {what}", self.name),
+        };
+        drop(journal);
+        self.instance.send(event);
     }
 
     pub(super) fn signal(&self, signal: Signal) {

@@ -7,10 +7,11 @@ use std::time::Duration;
 use crate::config::only_if;
 use crate::config::{Address, HttpTarget};
 use crate::load::diagnostics::diagnostic::quote;
-use crate::load::forms::{Catchable, HttpStatus, Listener};
+use crate::load::forms::{Catchable, HttpStatus, Listener, Port, Positive, leaf};
 use crate::load::key::{At, Form, Later, List, Shape, Table};
 use crate::load::read::command::{Command, Verbatim};
 use crate::load::read::reader::{Fields, Reader};
+use crate::load::values::Invalid;
 use crate::load::yaml::node::{Kind, Node};
 use crate::types::{Signal, human};
 
@@ -90,6 +91,9 @@ pub enum DrainMethod {
     /// Drained by a signal, until the process sends `DRAINED=1` to `NOTIFY_SOCKET`, or has ended.
     /// <!-- C365 --> Example: `notify: {signal: USR1}`
     Notify(SignalDrain),
+    /// Serves on, until the kernel shows that no answer is owed, whatever the server is.
+    /// <!-- C810 --> Example: `connections: {ports: [8080]}`
+    Connections(ConnectionsDrain),
 }
 
 /// The keys that every method has.
@@ -103,7 +107,7 @@ pub struct DrainTimes {
     /// if the process is drained sooner or the drain fails, but not once the process has ended.
     /// <!-- C638 --> A `min` longer than `time` is cut to `time`, with a warning of `check`.
     /// <!-- C639 --> Example: `min: 8s`
-    #[key(default = "5s for `envoy`, else 0s")]
+    #[key(default = "5s for `envoy` and `connections`, else 0s")]
     pub min: Option<Duration>,
 }
 
@@ -306,6 +310,57 @@ pub struct SignalDrain {
     pub times: DrainTimes,
 }
 
+/// `drain.connections`: the kernel counts the connections of the process.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[table(default)]
+pub struct ConnectionsDrain {
+    /// The ports whose connections count. <!-- C811 --> Write them if drainit cannot see the
+    /// descriptors of the process. Example: `ports: [8080]`
+    #[key(form = List<Port>, default = "those on which the process or a descendant listens")]
+    pub ports: Vec<u16>,
+    /// The drain is over when no connection owes an answer, or when none is open.
+    /// <!-- C812 --> Example: `until: connections`
+    #[key(default = "answers")]
+    pub until: CountUntil,
+    /// With `answers`: a connection of which the kernel cannot tell whether it owes an answer
+    /// counts until nothing has moved on it for this time. <!-- C813 --> Example: `idle: 10s`
+    #[key(form = Positive, default = "5s")]
+    pub idle: Duration,
+    /// The drain is over when at most this number is left. <!-- C814 --> Example: `exit_at: 2`
+    #[key(default = "0")]
+    pub exit_at: u32,
+    #[key(flatten, value = DrainTimes::default())]
+    pub times: DrainTimes,
+}
+
+/// `until:` of a drain whose connections the kernel counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum CountUntil {
+    /// No connection owes an answer.
+    #[default]
+    Answers,
+    /// No connection is open.
+    Connections,
+}
+
+/// `drain: connections`: the whole drain with its defaults.
+pub(crate) struct OnlyConnections;
+
+leaf! {
+    OnlyConnections => Drain: Shape::Word(&["connections"]), |text| match text {
+        "connections" => Ok(Drain::by_kernel()),
+        _ => Err(Invalid::new("no drain", "write `connections`, or a mapping")),
+    };
+}
+
+impl Drain {
+    fn by_kernel() -> Self {
+        let method = DrainMethod::Connections(ConnectionsDrain::default());
+        let (min, time) = (method.default_min(), method.times().time);
+        Self { method, time, min }
+    }
+}
+
 impl DrainMethod {
     /// The drain of an Envoy at this admin address, with the defaults of all other keys.
     pub fn envoy(admin: Address) -> Self {
@@ -327,16 +382,17 @@ impl DrainMethod {
             Self::Http(http) => &http.times,
             Self::Exec(exec) => &exec.times,
             Self::Signal(signal) | Self::Notify(signal) => &signal.times,
+            Self::Connections(connections) => &connections.times,
         }
     }
 
-    /// The default of `min`. An Envoy needs such a time: it may have no connections left while load
-    /// balancers still send new ones, because they learn late that the endpoint was removed. With
-    /// every other method the default is 0, because the process itself reports the end of its
-    /// drain.
+    /// The default of `min`. If drainit counts, it needs such a time: the process may have no
+    /// connections left while load balancers still send new ones, because they learn late that the
+    /// endpoint was removed. With every other method the default is 0, because the process itself
+    /// reports the end of its drain.
     pub const fn default_min(&self) -> Duration {
         match self {
-            Self::Envoy(_) => Duration::from_secs(5),
+            Self::Envoy(_) | Self::Connections(_) => Duration::from_secs(5),
             Self::Http(_) | Self::Exec(_) | Self::Signal(_) | Self::Notify(_) => Duration::ZERO,
         }
     }

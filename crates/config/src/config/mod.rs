@@ -29,8 +29,8 @@ use std::sync::Arc;
 
 pub use address::{Address, HttpTarget};
 pub use drain::{
-    Direction, Drain, DrainMethod, DrainTimes, DrainUntil, EnvoyDrain, ExecDrain, Header,
-    HeaderValue, HttpDrain, HttpMethod, SignalDrain,
+    ConnectionsDrain, CountUntil, Direction, Drain, DrainMethod, DrainTimes, DrainUntil,
+    EnvoyDrain, ExecDrain, Header, HeaderValue, HttpDrain, HttpMethod, SignalDrain,
 };
 pub use envoy_flags::EnvoyFlags;
 pub use hooks::{Hook, Hooks};

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::drain::DrainKeys;
+use crate::config::drain::{DrainKeys, OnlyConnections};
 use crate::config::liveness::LivenessKeys;
 use crate::config::log::LogKeys;
 use crate::config::only_if::AtStart;
@@ -172,7 +172,7 @@ pub struct Process {
     pub hooks: Hooks,
     /// How it is drained before it is stopped. Example: `drain: {envoy: {admin: "http://127.0.0.1:9901"}}`
     // The value is also `None` if `time` is 0, or if `only_if` does not hold.
-    #[key(form = DrainKeys, default = "none")]
+    #[key(form = Either<OnlyConnections, DrainKeys>, default = "none")]
     pub drain: Option<Drain>,
     /// Where its output goes. Example: `log: {prefix: app}`
     #[key(form = LogKeys, default = "inherit", value = Log::default(), merge = Replace)]

@@ -102,6 +102,7 @@ fn waits(hooks: &Hooks) -> HookWaits {
 fn drain(drain: &Drain) -> DrainSpec {
     let (closes, exit_at) = match &drain.method {
         DrainMethod::Envoy(envoy) => (true, envoy.exit_at.into()),
+        DrainMethod::Connections(connections) => (true, connections.exit_at.into()),
         _ => (false, 0),
     };
     let signal = match &drain.method {

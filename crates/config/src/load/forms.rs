@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{
-    Address, Arguments, ControlSocket, Direction, DrainUntil, HttpMethod, HttpTarget, LogFormat,
-    Moment, ProcessKind,
+    Address, Arguments, ControlSocket, CountUntil, Direction, DrainUntil, HttpMethod, HttpTarget,
+    LogFormat, Moment, ProcessKind,
 };
 use crate::load::key::{At, Form, Shape};
 use crate::load::read::reader::Reader;
@@ -77,6 +77,7 @@ words! {
         "ignore" => Ignore,
     }
     StartCondition { "started" => Started, "ready" => Ready, "completed" => Completed }
+    CountUntil { "answers" => Answers, "connections" => Connections }
     DrainUntil { "connections" => Connections, "requests" => Requests }
     Direction { "all" => All, "inbound" => Inbound }
     HttpMethod { "POST" => Post, "PUT" => Put, "GET" => Get, "DELETE" => Delete }
@@ -97,6 +98,8 @@ pub(crate) struct Catchable;
 pub(crate) struct StopSignal;
 /// A status of HTTP that ends a request.
 pub(crate) struct HttpStatus;
+/// A port of TCP.
+pub(crate) struct Port;
 /// The path of a Unix socket.
 pub(crate) struct SocketPath;
 /// `HOST:PORT` to connect to.
@@ -116,6 +119,7 @@ leaf! {
     u32 => u32: Shape::Count, values::number;
     AtLeastOne => u32: Shape::Count, values::positive_number;
     HttpStatus => u16: Shape::Number("status from 200 to 599", "^[2-5][0-9][0-9]$"), values::http_status;
+    Port => u16: Shape::Number("port", "^[0-9]{1,5}$"), values::port;
     u8 => u8: Shape::Count, values::exit_code;
     Name => String: Shape::Filled("name"), |text: &str| Ok(text.to_owned());
     Listener => String: Shape::Filled("listener"), values::listener;

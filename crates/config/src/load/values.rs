@@ -240,6 +240,11 @@ pub(crate) fn http_status(text: &str) -> Result<u16, Invalid> {
     status.ok_or_else(|| Invalid::new("not a status", "write a number from 200 to 599"))
 }
 
+pub(crate) fn port(text: &str) -> Result<u16, Invalid> {
+    let port = text.trim().parse().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| Invalid::new("not a port", "write a number from 1 to 65535"))
+}
+
 /// Parses the value of `control.socket`: a path, or `off`.
 pub(crate) fn control_socket(text: &str) -> Result<ControlSocket, Invalid> {
     match text {

@@ -1,7 +1,7 @@
 //! The looks at the connections of a process that is drained. This module is pure: answers of the
-//! kernel, commands and the time go in; questions and reports come out, as from the
-//! [`Dialogue`](crate::envoy::dialogue::Dialogue) with an Envoy. That machine has calls, listeners
-//! and statistics of a second source; nothing of this is here.
+//! kernel, commands and the time go in; reports come out, as from the
+//! [`Dialogue`](crate::envoy::dialogue::Dialogue) with an Envoy. Almost all of that machine is about
+//! an admin: its calls, their attempts, its listeners and statistics, and answers that hang.
 
 use core::time::Duration;
 
@@ -36,19 +36,13 @@ pub struct Terms {
     pub idle: Duration,
 }
 
-/// The next look.
-#[derive(Clone, Copy, Debug)]
-enum Next {
-    At(Time),
-    Asked { began: Time },
-}
-
-/// The looks of one drain.
+/// The looks of one drain. The supervisor makes them one after the other.
 #[derive(Debug)]
 pub struct Watch {
     terms: Terms,
     answers: Answers,
-    next: Next,
+    /// The time of the next look.
+    next: Time,
     /// Whether [`Output::Answered`] was reported.
     is_answered: bool,
     is_failing: bool,
@@ -60,77 +54,62 @@ pub struct Watch {
 
 impl Watch {
     /// Begins the drain.
-    pub fn begin(now: Time, terms: Terms) -> (Self, Vec<Output>) {
-        let mut watch = Self {
+    pub fn new(terms: Terms) -> Self {
+        Self {
             terms,
             answers: Answers::new(terms.idle),
-            next: Next::At(now),
+            next: Time::default(),
             is_answered: false,
             is_failing: false,
             closing: None,
             is_over: false,
-        };
-        let outputs = watch.tick(now);
-        (watch, outputs)
-    }
-
-    /// The time at which [`tick`](Self::tick) is due.
-    pub fn wakes_at(&self) -> Option<Time> {
-        match self.next {
-            Next::At(at) if !self.is_over => Some(at),
-            _ => None,
         }
     }
 
-    /// Looks at the connections, if a look is due.
-    pub fn tick(&mut self, now: Time) -> Vec<Output> {
-        match self.next {
-            Next::At(at) if self.closing.is_some() || at <= now && !self.is_over => {
-                self.next = Next::Asked { began: now };
-                vec![Output::Look]
-            }
-            _ => Vec::new(),
-        }
+    /// The time at which the next look is due; `None` if none is.
+    pub fn looks_at(&self) -> Option<Time> {
+        self.closing.or(Some(self.next).filter(|_| !self.is_over))
     }
 
     /// Handles the open connections that a look has shown, or the reason why it has shown none.
-    pub fn looked(&mut self, now: Time, seen: Result<&[Connection], &str>) -> Vec<Output> {
-        let Next::Asked { began } = self.next else { return Vec::new() };
+    pub fn looked(
+        &mut self,
+        began: Time,
+        now: Time,
+        seen: Result<&[Connection], String>,
+    ) -> Vec<Output> {
         let mut outputs = Vec::new();
-        let is_first = !self.is_answered;
-        if !core::mem::replace(&mut self.is_answered, true) {
+        let is_first = !core::mem::replace(&mut self.is_answered, true);
+        if is_first {
             outputs.push(Output::Answered { accepted: true });
         }
-        let is_failing = seen.is_err();
+        let was_failing = core::mem::replace(&mut self.is_failing, seen.is_err());
         match seen {
             Ok(seen) => outputs.push(self.sampled(began, seen, is_first)),
             Err(why) => {
-                if !self.is_failing {
+                if !was_failing {
                     let line = format!("its connections are unknown: {why}");
                     outputs.push(Output::Warn(line));
                 }
                 outputs.push(Output::Unknown);
             }
         }
-        self.is_failing = is_failing;
         // A look that began before the last one was wanted does not show what came since.
         if self.closing.is_some_and(|since| since <= began) {
             self.closing = None;
             outputs.push(Output::ListenersClosed);
         }
-        self.next = Next::At(now + self.pause(now, began));
-        outputs.extend(self.tick(now));
+        self.next = now + self.pause(now, began);
         outputs
     }
 
     /// Looks once more, and reports [`Output::ListenersClosed`] in any case. Nobody can ask an
     /// unknown server to close its listeners.
-    pub fn close(&mut self, now: Time) -> Vec<Output> {
+    pub fn close(&mut self, now: Time) {
         self.closing.get_or_insert(now);
-        self.tick(now)
     }
 
-    /// Ends the drain, but not a look that [`Self::close`] has begun.
+    /// Ends the drain, but not a look that [`Self::close`] wants.
     pub fn end(&mut self) {
         self.is_over = true;
     }

@@ -1,0 +1,100 @@
+//! Carries out the looks at the connections of a process that is drained.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::config::{ConnectionsDrain as Keys, CountUntil};
+use crate::core::connections::answers::Connection;
+use crate::core::connections::watch::{Terms, Watch};
+use crate::core::event::Unit;
+use crate::local_task::LocalTask;
+use crate::os::clock;
+use crate::os::connections::Listeners;
+use crate::os::on_thread::on_thread;
+use crate::supervisor::drain::target::DrainTarget;
+use crate::types::Time;
+
+/// The drain of a process whose connections the kernel counts.
+pub(crate) struct CountedDrain {
+    shared: Rc<Shared>,
+    _looks: LocalTask,
+}
+
+struct Shared {
+    target: DrainTarget,
+    ports: Vec<u16>,
+    watch: RefCell<Watch>,
+    /// Wakes the task, because the next look may be due earlier.
+    changed: Notify,
+}
+
+impl CountedDrain {
+    /// Begins the drain.
+    pub(crate) fn begin(target: DrainTarget, keys: &Keys) -> Self {
+        let terms = Terms {
+            min_until: clock::now() + target.min,
+            unit: match keys.until {
+                CountUntil::Answers => Unit::Requests,
+                CountUntil::Connections => Unit::Connections,
+            },
+            idle: keys.idle,
+        };
+        let share = target.share();
+        let shared = Rc::new(Shared {
+            target,
+            ports: keys.ports.clone(),
+            watch: RefCell::new(Watch::new(terms)),
+            changed: Notify::new(),
+        });
+        Self { _looks: LocalTask::of(share, Shared::look(Rc::clone(&shared))), shared }
+    }
+
+    /// Looks once more.
+    pub(crate) fn close(&self) {
+        self.shared.watch.borrow_mut().close(clock::now());
+        self.shared.changed.notify_one();
+    }
+
+    /// Ends the drain, but lets a last look finish.
+    pub(crate) fn end(&self) {
+        self.shared.watch.borrow_mut().end();
+    }
+}
+
+impl Shared {
+    /// Looks whenever a look is due.
+    async fn look(shared: Rc<Self>) {
+        let mut listeners = None;
+        loop {
+            let at = shared.watch.borrow().looks_at().unwrap_or(Time::NEVER);
+            let pause = at.since(clock::now());
+            if !pause.is_zero() && timeout(pause, shared.changed.notified()).await.is_ok() {
+                continue;
+            }
+            let began = clock::now();
+            let (pid, ports) = (shared.target.pid, shared.ports.clone());
+            let known = listeners.clone();
+            let look = move || {
+                // A server that drains may have closed its listeners, so the first ones count.
+                let listeners = known.map_or_else(|| Listeners::of(pid, &ports), Ok)?;
+                let seen = listeners.connections();
+                Ok((Some(listeners).filter(|found| !found.is_empty()), seen))
+            };
+            let looked = on_thread(Duration::MAX, look).await;
+            let looked = looked.unwrap_or_else(|why| Err(why.to_string()));
+            let seen: Result<Vec<Connection>, String> = looked.and_then(|(found, seen)| {
+                listeners = found;
+                seen
+            });
+            let seen = seen.as_deref().map_err(String::clone);
+            let outputs = shared.watch.borrow_mut().looked(began, clock::now(), seen);
+            for output in outputs {
+                shared.target.report(output);
+            }
+        }
+    }
+}
