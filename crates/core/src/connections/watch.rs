@@ -94,12 +94,14 @@ impl Watch {
                 outputs.push(Output::Unknown);
             }
         }
+        self.next = now + self.pause(now, began);
         // A look that began before the last one was wanted does not show what came since.
         if self.closing.is_some_and(|since| since <= began) {
             self.closing = None;
             outputs.push(Output::ListenersClosed);
+            // The drain is over if one more look shows nothing.
+            self.next = now;
         }
-        self.next = now + self.pause(now, began);
         outputs
     }
 

@@ -10,12 +10,12 @@ use crate::tests::number;
 use drainit_core::connections::answers::{Answers, Connection};
 
 const TICK: u64 = 4;
-const IDLE: u64 = 1500;
+pub(super) const IDLE: u64 = 1500;
 const END: u64 = 12_000;
 
 /// How the client asks, and how the server answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// One request after the other, each in one segment, answered at once or later.
     Plain,
     /// The same, with a pause after each answer, on a connection that is new.
@@ -32,7 +32,7 @@ enum Kind {
 
 /// A request whose answer is not complete.
 #[derive(Clone, Debug)]
-struct Request {
+pub(super) struct Request {
     /// The times at which the parts of the answer are sent.
     parts: VecDeque<u64>,
     /// Whether another request came in the same segment.
@@ -49,17 +49,20 @@ struct Request {
     is_hidden: bool,
 }
 
-struct Model {
+pub(super) struct Model {
     rng: Rng,
-    kind: Kind,
-    now: u64,
+    pub(super) kind: Kind,
+    pub(super) now: u64,
     connection: Connection,
     received_at: u64,
     sent_at: u64,
     /// The segments of the request that comes, and whether another request ends with the last.
     coming: VecDeque<u64>,
+    pub(super) opens_at: u64,
     asks_at: u64,
-    requests: Vec<Request>,
+    /// From this time on, the client asks nothing more.
+    pub(super) quits_at: u64,
+    pub(super) requests: Vec<Request>,
     /// The tick of the last end of an answer, and whether the documents name its request.
     ended: Option<(u64, bool)>,
     /// Whether several requests were under way at the first look.
@@ -67,7 +70,7 @@ struct Model {
 }
 
 impl Model {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let all = [
             Kind::Plain,
@@ -87,7 +90,9 @@ impl Model {
             received_at: begins,
             sent_at: begins,
             coming: VecDeque::new(),
+            opens_at: begins,
             asks_at: begins,
+            quits_at: u64::MAX,
             requests: Vec::new(),
             ended: None,
             was_mixed: false,
@@ -95,7 +100,7 @@ impl Model {
     }
 
     /// A time in which a server or a client thinks: none, less than a tick, or up to `most`.
-    fn think(&mut self, most: u64) -> u64 {
+    pub(super) fn think(&mut self, most: u64) -> u64 {
         match self.rng.below(4) {
             0 => 0,
             1 => self.rng.below(TICK),
@@ -133,6 +138,20 @@ impl Model {
         });
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        self.now >= self.opens_at
+    }
+
+    /// Notes that a look comes now, perhaps the first.
+    pub(super) fn note_look(&mut self, is_first: bool) {
+        self.was_mixed |= is_first && self.requests.len() > 1;
+        for request in &mut self.requests {
+            if std::mem::take(&mut request.has_sent) {
+                request.seen += 1;
+            }
+        }
+    }
+
     fn note_idle(&mut self) {
         let moved = self.received_at.max(self.sent_at);
         let is_asking = self.received_at / TICK > self.sent_at / TICK;
@@ -142,7 +161,7 @@ impl Model {
     }
 
     /// Everything that happens in this millisecond, the answers before or after the requests.
-    fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         let is_first = self.rng.once_in(2);
         if is_first {
             self.answer();
@@ -168,7 +187,7 @@ impl Model {
             Kind::Multiplexed => 4,
         };
         let may_ask = self.requests.len() < most && self.coming.is_empty();
-        if !may_ask || self.now < self.asks_at {
+        if !may_ask || self.now < self.asks_at || self.now >= self.quits_at {
             return;
         }
         let pause = self.think(3000);
@@ -217,7 +236,7 @@ impl Model {
         }
     }
 
-    fn seen(&self) -> Connection {
+    pub(super) fn seen(&self) -> Connection {
         let ago = |at: u64| MS((self.now / TICK - at / TICK) * TICK);
         Connection {
             received_ago: ago(self.received_at),
@@ -227,7 +246,7 @@ impl Model {
     }
 
     /// Whether the documents name this case, in which the count may be too low.
-    fn is_documented(&self) -> bool {
+    pub(super) fn is_documented(&self) -> bool {
         // No look has seen two parts of the answer one after the other.
         let is_first_part = |request: &Request| {
             self.kind == Kind::Streams
@@ -252,20 +271,12 @@ fn play(seed: u64) -> (Kind, u32, u32) {
     let begins = if model.kind == Kind::Calm { 0 } else { model.rng.below(6000) };
     let mut looks_at = begins;
     let (mut looks, mut owed, mut vain) = (0, 0, 0);
-    let opens = model.asks_at;
     while model.now < END {
         model.step();
         if model.now >= looks_at {
             looks_at = model.now + [25, 100, 300][model.rng.below(3) as usize];
-            for request in &mut model.requests {
-                if std::mem::take(&mut request.has_sent) {
-                    request.seen += 1;
-                }
-            }
-            if looks == 0 {
-                model.was_mixed = model.requests.len() > 1;
-            }
-            let seen = if model.now < opens { vec![] } else { vec![model.seen()] };
+            model.note_look(looks == 0);
+            let seen = if model.is_open() { vec![model.seen()] } else { vec![] };
             let counts = answers.looked(&seen);
             let owes = !model.requests.is_empty();
             assert!(

@@ -26,6 +26,7 @@ pub(crate) mod scenario;
 mod search;
 mod slots;
 mod tests;
+mod watch;
 mod world;
 
 use std::rc::Rc;

@@ -1,0 +1,171 @@
+//! Tests the drain that counts connections in the kernel, with real servers that do nothing for it.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::thread;
+
+use crate::support::client::{Client, RequestResult};
+use crate::support::example::is_installed;
+use crate::support::http::free_address;
+use crate::support::{Duration, LONG, Rig, Running, in_parallel, ms, now, said};
+
+/// An app that answers `GET /N` after N milliseconds, for uvicorn (`app:asgi`), gunicorn
+/// (`app:wsgi`), or alone.
+const APP: &str = r#"
+import asyncio, http.server, sys, time
+def wsgi(environ, start):
+    time.sleep(int(environ["PATH_INFO"][1:]) / 1000)
+    start("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+async def asgi(scope, receive, send):
+    await asyncio.sleep(int(scope["path"][1:]) / 1000)
+    head = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+    await send(head)
+    await send({"type": "http.response.body", "body": b"ok"})
+class App(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        time.sleep(int(self.path[1:]) / 1000)
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+    def log_message(self, *_): pass
+if __name__ == "__main__":
+    http.server.ThreadingHTTPServer.request_queue_size = 128
+    http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), App).serve_forever()
+"#;
+
+const NODE: &str = r#"
+require("http").createServer((request, response) => setTimeout(() => {
+  response.setHeader("Content-Length", 2);
+  response.end("ok");
+}, Number(request.url.slice(1)))).listen(Number(process.argv[2]), "127.0.0.1");
+"#;
+
+const NGINX: &str = "
+daemon off; worker_processes 2; pid DIR/nginx.pid; error_log stderr; events {}
+http {
+    access_log off; client_body_temp_path DIR/b; proxy_temp_path DIR/p;
+    fastcgi_temp_path DIR/f; uwsgi_temp_path DIR/u; scgi_temp_path DIR/s;
+    server { listen 127.0.0.1:PORT; location / { proxy_pass http://127.0.0.1:BEHIND; } }
+}
+";
+
+const HAPROXY: &str = "
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+frontend web
+    bind 127.0.0.1:PORT
+    default_backend app
+backend app
+    server app 127.0.0.1:BEHIND
+";
+
+/// A server: its program, and its command.
+#[derive(Clone, Copy, Debug)]
+struct Server {
+    program: &'static str,
+    command: &'static str,
+    /// Whether the app is behind it.
+    is_proxy: bool,
+}
+
+const fn server(program: &'static str, command: &'static str, is_proxy: bool) -> Server {
+    Server { program, command, is_proxy }
+}
+
+const SERVERS: [Server; 6] = [
+    server("python3", "python3, DIR/app.py, PORT", false),
+    server("uvicorn", "uvicorn, --app-dir, DIR, --port, PORT, 'app:asgi'", false),
+    server(
+        "gunicorn",
+        "gunicorn, --chdir, DIR, -k, gthread, -w, 2, --threads, 32, --keep-alive, 75, -b, '127.0.0.1:PORT', 'app:wsgi'",
+        false,
+    ),
+    server("node", "node, DIR/server.js, PORT", false),
+    server("nginx", "nginx, -e, stderr, -p, DIR, -c, DIR/nginx.conf", true),
+    server("haproxy", "haproxy, -db, -f, DIR/haproxy.cfg", true),
+];
+
+impl Server {
+    /// Starts the server with this drain, and waits until it is ready.
+    fn start(self, drain: &str) -> Option<(Running, SocketAddr)> {
+        if !is_installed(self.program) {
+            return None;
+        }
+        let rig = Rig::new()?;
+        let (address, behind) = (free_address(), free_address());
+        let fill = |text: &str| {
+            let text = text.replace("PORT", &address.port().to_string());
+            text.replace("BEHIND", &behind.port().to_string())
+        };
+        rig.write("app.py", APP);
+        rig.write("server.js", NODE);
+        rig.write("nginx.conf", rig.fill(&fill(NGINX)));
+        rig.write("haproxy.cfg", fill(HAPROXY));
+        let mut config = "shutdown: {grace_period: 40s}\nprocesses:\n".to_owned();
+        if self.is_proxy {
+            config.push_str(&fill(
+                "  app: {command: [python3, DIR/app.py, BEHIND], readiness: {tcp: '127.0.0.1:BEHIND'}}\n",
+            ));
+        }
+        let _ = write!(
+            config,
+            "  web: {{command: [{}], readiness: {{tcp: '{address}', timeout: 60s}}, \
+             drain: {drain}, depends_on: [{}]}}\n",
+            fill(self.command),
+            if self.is_proxy { "app" } else { "" },
+        );
+        let drainit = rig.start(&config);
+        drainit.wait("readiness", LONG * 4, |record| record.line(said::ALL_READY).map(drop));
+        Some((drainit, address))
+    }
+}
+
+/// Makes connections that have had an answer and stay open.
+fn idle(address: SocketAddr, count: usize) -> Vec<Client> {
+    let mut clients: Vec<_> = (0..count).map(|_| Client::new(address)).collect();
+    for client in &mut clients {
+        let went = client.request(0).went;
+        assert_eq!(went, RequestResult::Answered { closes: false });
+    }
+    clients
+}
+
+// holds: C810, S303
+#[test]
+fn any_server_is_drained_until_its_last_answer_and_not_longer() {
+    in_parallel(SERVERS, |server| {
+        let Some((drainit, address)) =
+            server.start("{connections: {min: 1s, time: 30s, idle: 2s}}")
+        else {
+            return;
+        };
+        let _idle = idle(address, 8);
+        let slow: Vec<_> = [3000, 6000]
+            .map(|millis| {
+                let mut client = Client::new(address);
+                client.request(0);
+                thread::spawn(move || client.request(millis))
+            })
+            .into_iter()
+            .collect();
+        drainit.wait_until("in flight", || true);
+        thread::sleep(ms(500));
+        let t0 = now();
+        let ended = drainit.stop();
+        let over: Vec<_> = slow.into_iter().map(|slow| slow.join().unwrap()).collect();
+        let answered = |went| matches!(went, RequestResult::Answered { .. });
+        assert!(over.iter().all(|it| answered(it.went)), "{server:?} {over:?} {}", ended.record);
+        let line = ended.record.line("web: drain over after .*: no request in flight").unwrap();
+        let last = over.iter().map(|request| request.over).max().unwrap();
+        assert!(last > t0 + ms(4000), "{server:?}");
+        let late = line.at.saturating_sub(last);
+        assert!(late < Duration::from_millis(1500), "{server:?} {late:?} {}", ended.record);
+        ended.assert_line("drain web: .*connections 10 at the start.*; requests 0 cut");
+    });
+}
