@@ -139,3 +139,29 @@ impl Watch {
         least.max((now.since(began) * FACTOR).min(LONGEST))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(millis: u64) -> Time {
+        Time(Duration::from_millis(millis))
+    }
+
+    // holds: S304
+    #[test]
+    fn a_last_look_begins_after_it_was_wanted() {
+        let terms = Terms { min_until: at(0), unit: Unit::Requests, idle: Duration::from_secs(5) };
+        let mut watch = Watch::new(terms);
+        let is_closed = |outputs: Vec<Output>| {
+            outputs.iter().any(|output| matches!(output, Output::ListenersClosed))
+        };
+        assert_eq!(watch.looks_at(), Some(at(0)));
+        watch.close(at(5));
+        watch.end();
+        assert!(!is_closed(watch.looked(at(0), at(10), Ok(&[]))));
+        assert!(watch.looks_at() <= Some(at(10)));
+        assert!(is_closed(watch.looked(at(10), at(20), Err("it fails".to_owned()))));
+        assert_eq!(watch.looks_at(), None);
+    }
+}

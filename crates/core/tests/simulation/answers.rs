@@ -225,7 +225,7 @@ impl Model {
                 true => {
                     let request = self.requests.remove(index);
                     let is_in_parts = self.kind == Kind::Streams && request.seen <= 1;
-                    let is_named = is_in_parts || request.is_documented();
+                    let is_named = is_in_parts || request.is_joined || request.is_hidden;
                     self.ended = Some((now / TICK, is_named));
                     let pause = if self.kind == Kind::Calm { 310 } else { self.rng.below(2) };
                     self.asks_at = self.asks_at.max(now + pause);
