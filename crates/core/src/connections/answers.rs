@@ -72,11 +72,11 @@ enum Belief {
         segments: u32,
         is_proved: bool,
     },
-    /// A request has come. `is_one` says that one segment at most has come since the connection
-    /// was answered.
+    /// A request has come. `segments` is [`Connection::segments`] of the time before. `is_plain`
+    /// is false if several requests may have been under way then.
     Owes {
         segments: u32,
-        is_one: bool,
+        is_plain: bool,
     },
     Unknown,
 }
@@ -149,9 +149,8 @@ impl Answers {
                 (Connection::default(), Belief::Answered { segments: 0, is_proved: true })
             }
             None if now.is_asking() => {
-                let is_one = now.segments <= now.segments_sent.saturating_add(1);
-                let segments = now.segments.wrapping_sub(1);
-                return Belief::Owes { segments, is_one };
+                let is_plain = now.segments <= now.segments_sent.saturating_add(1);
+                return Belief::Owes { segments: now.segments.wrapping_sub(1), is_plain };
             }
             None => (*now, Belief::Unknown),
         };
@@ -163,7 +162,7 @@ impl Answers {
             Belief::Answered { .. } if !has_received && !has_sent => belief,
             Belief::Answered { .. } if !has_received => Belief::Unknown,
             Belief::Answered { segments, .. } if !has_sent || is_under_way => {
-                Belief::Owes { segments, is_one: is_one_since(segments) }
+                Belief::Owes { segments, is_plain: true }
             }
             // A server that has answered sends only after the request, even in the same tick.
             Belief::Answered { segments, is_proved }
@@ -172,13 +171,11 @@ impl Answers {
                 answered(true)
             }
             Belief::Answered { .. } => Belief::Unknown,
-            Belief::Owes { segments, is_one } if !has_sent || is_under_way => {
-                Belief::Owes { segments, is_one: is_one && is_one_since(segments) }
-            }
-            Belief::Owes { segments, is_one } if is_one && is_one_since(segments) => answered(true),
+            Belief::Owes { .. } if !has_sent || is_under_way => belief,
+            Belief::Owes { segments, is_plain: true } if is_one_since(segments) => answered(true),
             Belief::Owes { .. } => Belief::Unknown,
             Belief::Unknown if now.is_asking() => {
-                Belief::Owes { segments: now.segments, is_one: false }
+                Belief::Owes { segments: now.segments, is_plain: false }
             }
             Belief::Unknown if now.is_idle(self.idle) => answered(false),
             Belief::Unknown => Belief::Unknown,
