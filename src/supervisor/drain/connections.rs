@@ -12,6 +12,7 @@ use crate::core::connections::answers::Connection;
 use crate::core::connections::watch::{Terms, Watch};
 use crate::core::event::Unit;
 use crate::local_task::LocalTask;
+use crate::os::Pid;
 use crate::os::clock;
 use crate::os::connections::Listeners;
 use crate::os::on_thread::on_thread;
@@ -96,5 +97,29 @@ impl Shared {
                 shared.target.report(output);
             }
         }
+    }
+}
+
+/// Finds out whether the kernel lists the connections of a process, and warns if it does not. The
+/// process may not listen yet.
+pub(crate) fn check(
+    name: String,
+    pid: Pid,
+    keys: &Keys,
+) -> impl Future<Output = Vec<String>> + use<> {
+    let ports = keys.ports.clone();
+    async move {
+        let look = move || {
+            let listeners = Listeners::of(pid, &ports)?;
+            let seen = (!listeners.is_empty()).then(|| listeners.connections());
+            seen.transpose().map(drop)
+        };
+        let looked = on_thread(Duration::MAX, look).await;
+        let warning = looked.unwrap_or_else(|why| Err(why.to_string())).err().map(|why| {
+            let line = format!("its drain will last until `time`: {why}");
+            tracing::warn!("{name}: {line}");
+            line
+        });
+        warning.into_iter().collect()
     }
 }

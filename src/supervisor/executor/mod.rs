@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process};
+use crate::config::{Config, Drain, DrainMethod, Hook, LogFile, LogFormat, LogMode, Process};
 use crate::core::cause::{Cause, Failure};
 use crate::core::event::Event;
 use crate::core::spec::{ConfigIndex, HookId, Source};
@@ -47,8 +47,8 @@ use crate::os::sweep::signal_left_group;
 use crate::os::termination_log;
 use crate::report::event;
 use crate::supervisor::children::{Ended, Rest};
-use crate::supervisor::drain::RunningDrain;
 use crate::supervisor::drain::target::DrainTarget;
+use crate::supervisor::drain::{self, RunningDrain};
 use crate::supervisor::executor::epochs::Epoch;
 use crate::supervisor::executor::groups::{LeftGroup, Search};
 use crate::supervisor::executor::hooks::RunningHook;
@@ -559,11 +559,19 @@ impl Executor {
     fn verify(&mut self, process: ProcessId) {
         let window = self.config.shutdown.window();
         let (board, definition) = (Rc::clone(&self.status_board), self.process(process));
-        let check = preflight::check(&definition, window).map(|check| async move {
-            board.history(process).drain_warnings = Some(check.await.into());
-        });
-        self.instances[process.index()].preflight =
-            check.map(|check| LocalTask::of(Share::Probes(process), check));
+        let share = Share::Probes(process);
+        let says = move |warnings: Vec<String>| {
+            board.history(process).drain_warnings = Some(warnings.into());
+        };
+        let check = match (&definition.drain, self.pid(process)) {
+            (Some(Drain { method: DrainMethod::Connections(keys), .. }), Some(pid)) => {
+                let check = drain::connections::check(definition.name.clone(), pid, keys);
+                Some(LocalTask::of(share, async move { says(check.await) }))
+            }
+            _ => preflight::check(&definition, window)
+                .map(|check| LocalTask::of(share, async move { says(check.await) })),
+        };
+        self.instances[process.index()].preflight = check;
     }
 
     /// The launcher for a process, or for the container's hooks. The output of a process goes to

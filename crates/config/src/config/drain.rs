@@ -91,7 +91,7 @@ pub enum DrainMethod {
     /// Drained by a signal, until the process sends `DRAINED=1` to `NOTIFY_SOCKET`, or has ended.
     /// <!-- C365 --> Example: `notify: {signal: USR1}`
     Notify(SignalDrain),
-    /// Serves on, until the kernel shows that no answer is owed, whatever the server is.
+    /// Nobody is asked: the process serves until the kernel shows that no connection owes an answer.
     /// <!-- C810 --> Example: `connections: {ports: [8080]}`
     Connections(ConnectionsDrain),
 }
@@ -314,16 +314,15 @@ pub struct SignalDrain {
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[table(default)]
 pub struct ConnectionsDrain {
-    /// The ports whose connections count. <!-- C811 --> Write them if drainit cannot see the
-    /// descriptors of the process. Example: `ports: [8080]`
-    #[key(form = List<Port>, default = "those on which the process or a descendant listens")]
+    /// The ports whose connections count. <!-- C811 --> Example: `ports: [8080]`
+    #[key(form = List<Port>, default = "all on which the process or a descendant listens")]
     pub ports: Vec<u16>,
-    /// The drain is over when no connection owes an answer, or when none is open.
+    /// The drain is over when no connection owes an answer, or no connection is open.
     /// <!-- C812 --> Example: `until: connections`
     #[key(default = "answers")]
     pub until: CountUntil,
-    /// With `answers`: a connection of which the kernel cannot tell whether it owes an answer
-    /// counts until nothing has moved on it for this time. <!-- C813 --> Example: `idle: 10s`
+    /// A connection of which the kernel cannot tell whether it owes an answer counts until nothing
+    /// has moved on it for this time. <!-- C813 --> Example: `idle: 10s`
     #[key(form = Positive, default = "5s")]
     pub idle: Duration,
     /// The drain is over when at most this number is left. <!-- C814 --> Example: `exit_at: 2`

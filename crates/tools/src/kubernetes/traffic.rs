@@ -61,7 +61,7 @@ fn undrained(ctx: &mut Context<'_>) {
         ctx.container.name
     );
     ctx.add(Severity::Warning, ctx.container.span, message).help(
-        "write `shutdown: {readiness_delay: 5s}` in the config, or a `drain` for each server; `readiness_delay: 0s` if no \
+        "write `shutdown: {readiness_delay: 5s}` in the config, or `drain: connections` for each server; `readiness_delay: 0s` if no \
          requests arrive from outside",
     );
 }

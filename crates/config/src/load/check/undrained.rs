@@ -60,7 +60,7 @@ pub(crate) fn check(
             false => "",
         };
         problems.warning(place.at(key), message).help(format!(
-            "write `shutdown: {{readiness_delay: {}}}`{otherwise}{room}, or a `drain` for each server; `readiness_delay: 0s` \
+            "write `shutdown: {{readiness_delay: {}}}`{otherwise}{room}, or `drain: connections` for each server; `readiness_delay: 0s` \
              if no requests arrive from outside",
             human(delay.max(Duration::from_secs(1)))
         ));

@@ -165,7 +165,7 @@ fn the_help_names_the_remedy() {
         ("drain: {command: [x]}", "write it inside `exec`: `exec: {command: …}`"),
         (
             "drain: {time: 3s}",
-            "write it inside one of `envoy`, `http`, `exec`, `signal` and `notify`",
+            "write it inside one of `envoy`, `http`, `exec`, `signal`, `notify` and `connections`",
         ),
         ("pre_start: [x]", "write it inside `hooks`: `hooks: {pre_start: …}`"),
         ("interval: 5s\n    readiness: {unix: /a}", "write it inside `readiness`"),

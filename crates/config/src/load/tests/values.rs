@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::config::{
-    Direction, DrainMethod, DrainUntil, EnvoyDrain, Header, HeaderValue, HttpDrain, HttpMethod,
-    LogMode, Process, ProcessKind, RestartPolicy, SignalDrain, StartCondition,
+    CountUntil, Direction, DrainMethod, DrainUntil, EnvoyDrain, Header, HeaderValue, HttpDrain,
+    HttpMethod, LogMode, Process, ProcessKind, RestartPolicy, SignalDrain, StartCondition,
 };
 use crate::load::key::Table;
 use crate::load::testing::{checked, load, variables};
@@ -241,6 +241,40 @@ fn header_fields_are_checked_and_no_value_is_shown() {
         let problems = read(headers).unwrap_err();
         assert!(problems.len() == 1 && problems[0].message.starts_with(expected), "{problems:?}");
         assert!(!problems[0].to_string().contains("s3cret"), "{}", problems[0]);
+    }
+}
+
+// holds: C810, C811, C812, C813, C814, C815
+#[test]
+fn a_drain_by_counts_has_a_short_form() {
+    let drain = |text: &str| process(&format!("drain: {text}")).drain.unwrap();
+    let keys = |text: &str| match drain(text).method {
+        DrainMethod::Connections(keys) => keys,
+        other => panic!("{other:?}"),
+    };
+    let seconds = Duration::from_secs;
+    let short = drain("connections");
+    assert_eq!((short.time, short.min), (seconds(15), seconds(5)));
+    assert_eq!(short, drain("{connections: {}}"));
+    assert_eq!(
+        (keys("connections").until, keys("connections").idle),
+        (CountUntil::Answers, seconds(5))
+    );
+    let whole = keys(
+        "{connections: {ports: [80, '8080'], until: connections, exit_at: 2, idle: 1s, min: 0}}",
+    );
+    assert_eq!((whole.ports, whole.until), (vec![80, 8080], CountUntil::Connections));
+    assert_eq!((whole.exit_at, whole.idle, whole.times.min), (2, seconds(1), Some(seconds(0))));
+    for (text, why) in [
+        ("envoy", "no drain"),
+        ("{connections: {ports: [0]}}", "not a port"),
+        ("{connections: {ports: [65536]}}", "not a port"),
+        ("{connections: {idle: 0}}", "idle"),
+        ("{connections: {until: requests}}", "until"),
+        ("{connections: {}, signal: {signal: USR1}}", "`signal` or `connections`, not both"),
+    ] {
+        let found = lines(&checked(&process_with(&format!("drain: {text}")), &[])).join(" ");
+        assert!(found.contains(why), "{text}: {found}");
     }
 }
 
