@@ -97,7 +97,10 @@ impl Server {
         if !is_installed(self.program) {
             return None;
         }
-        let rig = Rig::new()?;
+        self.start_in(Rig::new()?, drain)
+    }
+
+    fn start_in(self, rig: Rig, drain: &str) -> Option<(Running, SocketAddr)> {
         let (address, behind) = (free_address(), free_address());
         let fill = |text: &str| {
             let text = text.replace("PORT", &address.port().to_string());
@@ -146,16 +149,12 @@ fn any_server_is_drained_until_its_last_answer_and_not_longer() {
             return;
         };
         let _idle = idle(address, 8);
-        let slow: Vec<_> = [3000, 6000]
-            .map(|millis| {
-                let mut client = Client::new(address);
-                client.request(0);
-                thread::spawn(move || client.request(millis))
-            })
-            .into_iter()
-            .collect();
-        drainit.wait_until("in flight", || true);
-        thread::sleep(ms(500));
+        let slow = [3000, 6000].map(|millis| {
+            let mut client = Client::new(address);
+            client.request(0);
+            client.send(millis).unwrap();
+            thread::spawn(move || client.receive())
+        });
         let t0 = now();
         let ended = drainit.stop();
         let over: Vec<_> = slow.into_iter().map(|slow| slow.join().unwrap()).collect();
@@ -163,9 +162,74 @@ fn any_server_is_drained_until_its_last_answer_and_not_longer() {
         assert!(over.iter().all(|it| answered(it.went)), "{server:?} {over:?} {}", ended.record);
         let line = ended.record.line("web: drain over after .*: no request in flight").unwrap();
         let last = over.iter().map(|request| request.over).max().unwrap();
-        assert!(last > t0 + ms(4000), "{server:?}");
+        assert!(last > t0 + ms(5000), "{server:?}");
         let late = line.at.saturating_sub(last);
         assert!(late < Duration::from_millis(1500), "{server:?} {late:?} {}", ended.record);
         ended.assert_line("drain web: .*connections 10 at the start.*; requests 0 cut");
     });
+}
+
+const PYTHON: Server = SERVERS[0];
+
+/// A request is in flight while drainit stops. Asserts that it is answered, and how the drain ended.
+#[track_caller]
+fn answers_one(drainit: Running, address: SocketAddr, why: &str) {
+    let mut client = Client::new(address);
+    client.request(0);
+    client.send(2000).unwrap();
+    let slow = thread::spawn(move || client.receive());
+    let ended = drainit.stop();
+    let went = slow.join().unwrap().went;
+    assert_eq!(went, RequestResult::Answered { closes: false }, "{}", ended.record);
+    ended.assert_line(&format!("web: drain over after .*: {why}"));
+}
+
+// holds: C811
+#[test]
+fn listeners_of_another_user_are_found_without_the_capability_to_trace() {
+    let drain = "{connections: {min: 0, time: 8s, idle: 1s}}, user: '65534:65534'";
+    let Some(rig) = Rig::new() else { return };
+    let rig = rig.readable_by_everybody().wrapper(&["setpriv", "--bounding-set", "-sys_ptrace"]);
+    let Some((drainit, address)) = PYTHON.start_in(rig, drain) else { return };
+    answers_one(drainit, address, "no request in flight");
+}
+
+#[test]
+fn connections_are_counted_without_privileges() {
+    let Some(rig) = Rig::new() else { return };
+    let drain = "{connections: {min: 0, time: 8s, idle: 1s}}";
+    let rig = rig.without_privileges();
+    let Some((drainit, address)) = PYTHON.start_in(rig, drain) else { return };
+    answers_one(drainit, address, "no request in flight");
+}
+
+// holds: S305
+#[test]
+fn connections_that_are_unknown_are_waited_for_until_time() {
+    let Some(rig) = Rig::new() else { return };
+    let config =
+        "processes: {web: {command: [CHILD, web], drain: {connections: {min: 0, time: 2s}}}}";
+    let drainit = rig.start_ready(config);
+    let ended = drainit.stop();
+    ended
+        .assert_stopped_within(ms(2000)..ms(6000))
+        .assert_line("web: its connections are unknown: nobody listens on its TCP ports")
+        .assert_line("drain web: .*connections unknown");
+}
+
+// holds: C812
+#[test]
+fn open_connections_are_waited_for_if_the_config_says_so() {
+    let drain = "{connections: {until: connections, min: 0, time: 20s}}";
+    let Some((drainit, address)) = PYTHON.start(drain) else { return };
+    let clients = idle(address, 3);
+    let closing = thread::spawn(move || {
+        thread::sleep(ms(1500));
+        drop(clients);
+        now()
+    });
+    let ended = drainit.stop();
+    let closed = closing.join().unwrap();
+    let over = ended.record.line("web: drain over after .*: no connection left").unwrap().at;
+    assert!(over >= closed && over < closed + ms(3000), "{over:?} {closed:?}\n{}", ended.record);
 }

@@ -41,10 +41,26 @@ impl Client {
 
     /// Sends a request that the server answers after this many milliseconds.
     pub(crate) fn request(&mut self, answer_after: u64) -> Request {
-        let went = match self.connected() {
-            Ok(stream) => exchange(stream, answer_after).unwrap_or(RequestResult::Cut),
-            Err(_) => RequestResult::Refused,
-        };
+        match self.send(answer_after) {
+            Ok(()) => self.receive(),
+            Err(went) => Request { over: now(), went },
+        }
+    }
+
+    /// Sends a request, and does not wait for the answer.
+    pub(crate) fn send(&mut self, answer_after: u64) -> Result<(), RequestResult> {
+        let stream = self.connected().map_err(|_| RequestResult::Refused)?;
+        let sent = write!(stream, "GET /{answer_after} HTTP/1.1\r\nHost: gateway\r\n\r\n");
+        sent.map_err(|_| {
+            self.stream = None;
+            RequestResult::Cut
+        })
+    }
+
+    /// Waits for the answer to the request that was sent.
+    pub(crate) fn receive(&mut self) -> Request {
+        let answer = self.stream.as_mut().map(answer);
+        let went = answer.and_then(Result::ok).unwrap_or(RequestResult::Cut);
         if went != (RequestResult::Answered { closes: false }) {
             self.stream = None;
         }
@@ -69,8 +85,7 @@ impl Client {
     }
 }
 
-fn exchange(stream: &mut TcpStream, answer_after: u64) -> io::Result<RequestResult> {
-    write!(stream, "GET /{answer_after} HTTP/1.1\r\nHost: gateway\r\n\r\n")?;
+fn answer(stream: &mut TcpStream) -> io::Result<RequestResult> {
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\nok") {
         let mut part = [0; 1024];
