@@ -138,12 +138,17 @@ fn open_sockets(pid: Pid, found: &mut BTreeSet<u32>) -> io::Result<()> {
     // These two calls concern only this thread.
     let group = setfsgid(Gid::from_raw(id.1));
     let user = setfsuid(Uid::from_raw(id.0));
-    let read = fs::read_dir(format!("/proc/{pid}/fd")).map(|files| {
-        let targets = files.flatten().flat_map(|file| fs::read_link(file.path()));
-        found.extend(targets.filter_map(|target| {
-            let inode = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
-            inode.parse::<u32>().ok()
-        }));
+    let read = fs::read_dir(format!("/proc/{pid}/fd")).and_then(|files| {
+        for file in files.flatten() {
+            let target = match fs::read_link(file.path()) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+                target => target.unwrap_or_default(),
+            };
+            let inode =
+                target.to_str().and_then(|it| it.strip_prefix("socket:[")?.strip_suffix(']'));
+            found.extend(inode.and_then(|inode| inode.parse::<u32>().ok()));
+        }
+        Ok(())
     });
     setfsuid(user);
     setfsgid(group);
