@@ -7,7 +7,7 @@ use std::thread;
 use crate::support::client::{Client, RequestResult};
 use crate::support::example::is_installed;
 use crate::support::http::free_address;
-use crate::support::{Duration, LONG, Rig, Running, in_parallel, ms, now, said};
+use crate::support::{Duration, Ended, LONG, Rig, Running, in_parallel, ms, now, said};
 
 /// An app that answers `GET /N` after N milliseconds, for uvicorn (`app:asgi`), gunicorn
 /// (`app:wsgi`), or alone.
@@ -173,7 +173,7 @@ const PYTHON: Server = SERVERS[0];
 
 /// A request is in flight while drainit stops. Asserts that it is answered, and how the drain ended.
 #[track_caller]
-fn answers_one(drainit: Running, address: SocketAddr, why: &str) {
+fn answers_one(drainit: Running, address: SocketAddr, why: &str) -> Ended {
     let mut client = Client::new(address);
     client.request(0);
     client.send(2000).unwrap();
@@ -182,6 +182,7 @@ fn answers_one(drainit: Running, address: SocketAddr, why: &str) {
     let went = slow.join().unwrap().went;
     assert_eq!(went, RequestResult::Answered { closes: false }, "{}", ended.record);
     ended.assert_line(&format!("web: drain over after .*: {why}"));
+    ended
 }
 
 // holds: C811
@@ -215,6 +216,16 @@ fn connections_that_are_unknown_are_waited_for_until_time() {
         .assert_stopped_within(ms(2000)..ms(6000))
         .assert_line("web: its connections are unknown: nobody listens on its TCP ports")
         .assert_line("drain web: .*connections unknown");
+}
+
+// holds: C816
+#[test]
+fn the_count_ends_a_drain_that_a_command_begins() {
+    let drain =
+        "{exec: {command: [touch, DIR/draining], min: 0, time: 8s, connections: {idle: 1s}}}";
+    let Some((drainit, address)) = PYTHON.start(drain) else { return };
+    let ended = answers_one(drainit, address, "no request in flight");
+    assert!(ended.path("draining").exists());
 }
 
 // holds: C812

@@ -5,8 +5,9 @@
 //! ```
 //!
 //! The drain of an Envoy is over when samples show no traffic. drainit then makes the Envoy refuse
-//! new connections, and polls it once more. The drain of any other process is over when the process
-//! reports so. Every drain is over at `until`, at the latest.
+//! new connections, and polls it once more. If the kernel counts the connections of a process,
+//! drainit only counts once more. The drain of any other process is over when the process reports
+//! so. Every drain is over at `until`, at the latest.
 //!
 //! A drained Envoy may have to wait for the drains of other processes, and clients can send new
 //! requests on its open connections in that time. drainit therefore counts the Envoy's connections
@@ -180,18 +181,20 @@ impl State {
     }
 
     /// Whether the process would cut traffic if it ended now. Once its drain has begun, this is
-    /// true only for an Envoy: any other process may end to show that it is drained.
+    /// true only for a process that is counted and got no signal: any other process may end to show
+    /// that it is drained.
     pub(crate) fn is_undrained(&self, process: ProcessId) -> bool {
         let serves = matches!(self.life(process), Lifecycle::Ready { .. });
         if !serves || !self.is_current(process) {
             return false;
         }
+        let may_end = self.process(process).drain.is_some_and(|drain| drain.signal.is_some());
         match &self[process].drain {
             Progress::NotDue => {
                 self.process(process).drain.is_some_and(|drain| !drain.time.is_zero())
             }
-            Progress::Active(active) => active.closes,
-            Progress::FinalCount(count) => count.is_noted,
+            Progress::Active(active) => active.closes && !may_end,
+            Progress::FinalCount(count) => count.is_noted && !may_end,
             _ => false,
         }
     }

@@ -7,15 +7,17 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::config::{ConnectionsDrain as Keys, CountUntil};
+use crate::config::{CountUntil, Counting};
 use crate::core::connections::answers::Connection;
 use crate::core::connections::watch::{Terms, Watch};
+use crate::core::envoy::dialogue::Output;
 use crate::core::event::Unit;
 use crate::local_task::LocalTask;
 use crate::os::Pid;
 use crate::os::clock;
 use crate::os::connections::Listeners;
 use crate::os::on_thread::on_thread;
+use crate::supervisor::drain::Ask;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::types::Time;
 
@@ -26,32 +28,36 @@ pub(crate) struct CountedDrain {
 }
 
 struct Shared {
-    target: DrainTarget,
+    target: Rc<DrainTarget>,
     ports: Vec<u16>,
     watch: RefCell<Watch>,
     /// Wakes the task, because the next look may be due earlier.
     changed: Notify,
+    /// The task that asks the process to drain.
+    asked: RefCell<Option<LocalTask>>,
 }
 
 impl CountedDrain {
-    /// Begins the drain.
-    pub(crate) fn begin(target: DrainTarget, keys: &Keys) -> Self {
+    /// Begins the drain. A process that is asked to drain may close its listeners, so `ask` follows
+    /// the first look.
+    pub(super) fn begin(target: Rc<DrainTarget>, counting: &Counting, ask: Option<Ask>) -> Self {
         let terms = Terms {
             min_until: clock::now() + target.min,
-            unit: match keys.until {
+            unit: match counting.until {
                 CountUntil::Answers => Unit::Requests,
                 CountUntil::Connections => Unit::Connections,
             },
-            idle: keys.idle,
+            idle: counting.idle,
         };
         let share = target.share();
         let shared = Rc::new(Shared {
             target,
-            ports: keys.ports.clone(),
+            ports: counting.ports.clone(),
             watch: RefCell::new(Watch::new(terms)),
             changed: Notify::new(),
+            asked: RefCell::default(),
         });
-        Self { _looks: LocalTask::of(share, Shared::look(Rc::clone(&shared))), shared }
+        Self { _looks: LocalTask::of(share, Shared::look(Rc::clone(&shared), ask)), shared }
     }
 
     /// Looks once more.
@@ -63,13 +69,14 @@ impl CountedDrain {
     /// Ends the drain, but lets a last look finish.
     pub(crate) fn end(&self) {
         self.shared.watch.borrow_mut().end();
+        self.shared.asked.take();
     }
 }
 
 impl Shared {
     /// Looks whenever a look is due.
-    async fn look(shared: Rc<Self>) {
-        let mut listeners = None;
+    async fn look(shared: Rc<Self>, mut ask: Option<Ask>) {
+        let (mut listeners, is_asked) = (None, ask.is_some());
         loop {
             let at = shared.watch.borrow().looks_at().unwrap_or(Time::NEVER);
             let pause = at.since(clock::now());
@@ -93,8 +100,13 @@ impl Shared {
             });
             let seen = seen.as_deref().map_err(String::clone);
             let outputs = shared.watch.borrow_mut().looked(began, clock::now(), seen);
-            for output in outputs {
+            // A process that is asked to drain answers itself.
+            let is_said = |output: &Output| is_asked && matches!(output, Output::Answered { .. });
+            for output in outputs.into_iter().filter(|output| !is_said(output)) {
                 shared.target.report(output);
+            }
+            if let Some(ask) = ask.take() {
+                shared.asked.replace(ask());
             }
         }
     }
@@ -105,9 +117,9 @@ impl Shared {
 pub(crate) fn check(
     name: String,
     pid: Pid,
-    keys: &Keys,
+    counting: &Counting,
 ) -> impl Future<Output = Vec<String>> + use<> {
-    let ports = keys.ports.clone();
+    let ports = counting.ports.clone();
     async move {
         let look = move || {
             let listeners = Listeners::of(pid, &ports)?;

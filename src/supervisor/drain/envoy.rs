@@ -22,7 +22,7 @@ use crate::types::Time;
 
 /// The drain of one Envoy.
 pub(crate) struct EnvoyDrain {
-    target: DrainTarget,
+    target: Rc<DrainTarget>,
     keys: Keys,
     dialogue: RefCell<Dialogue>,
     /// The task that carries out the last request to the admin.
@@ -42,7 +42,7 @@ pub(crate) struct EnvoyDrain {
 
 impl EnvoyDrain {
     /// Begins the drain.
-    pub(crate) fn begin(target: DrainTarget, keys: &Keys) -> Rc<Self> {
+    pub(crate) fn begin(target: Rc<DrainTarget>, keys: &Keys) -> Rc<Self> {
         let unit = match keys.until {
             DrainUntil::Connections => Unit::Connections,
             DrainUntil::Requests => Unit::Requests,

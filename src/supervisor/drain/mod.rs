@@ -38,11 +38,13 @@ const UNTIL_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) enum RunningDrain {
     Envoy(Rc<EnvoyDrain>),
     Counted(CountedDrain),
-    /// The task that sends a request or runs a command.
-    Task(LocalTask),
-    /// The process got a signal, and reports the end of the drain itself.
-    Signalled,
+    /// The process was asked to drain. The task sends a request or runs a command; without a task,
+    /// it got a signal.
+    Asked(Option<LocalTask>),
 }
+
+/// Asks the process to drain.
+type Ask = Box<dyn FnOnce() -> Option<LocalTask>>;
 
 /// A task waits for its answer this much longer than its drain can last. The core ends a drain when
 /// the time of the drain is over. Even if drainit runs late, the core has to end the drain before
@@ -58,11 +60,14 @@ impl RunningDrain {
         children: &SharedChildren,
         command: impl FnOnce(&[String]) -> Result<SpawnRequest, StartError>,
     ) -> Self {
+        let target =
+            Rc::new(DrainTarget { is_counted: drain.method.counting().is_some(), ..target });
+        let asked = Rc::clone(&target);
         let limit = target.longest + AFTER_THE_END;
         let share = target.share();
-        match &drain.method {
-            DrainMethod::Envoy(keys) => Self::Envoy(EnvoyDrain::begin(target, keys)),
-            DrainMethod::Connections(keys) => Self::Counted(CountedDrain::begin(target, keys)),
+        let ask: Option<Ask> = match &drain.method {
+            DrainMethod::Envoy(keys) => return Self::Envoy(EnvoyDrain::begin(target, keys)),
+            DrainMethod::Connections(_) => None,
             DrainMethod::Http(http) => {
                 let (http, longest) = (http.clone(), target.longest);
                 // The value of a header field can be in a file on a file system that hangs. The
@@ -71,27 +76,36 @@ impl RunningDrain {
                 let reading = RETRY.min(longest / 2);
                 let at_most = if http.until.is_some() { longest } else { RETRY.min(longest) };
                 let retrying = at_most.min(longest.saturating_sub(RETRY_PAUSE));
-                Self::Task(LocalTask::of(share, async move {
+                let task = async move {
                     let result = send_request(&http, reading, retrying, limit).await;
-                    target.ended(result, "its drain request");
-                }))
+                    asked.ended(result, "its drain request");
+                };
+                Some(Box::new(move || Some(LocalTask::of(share, task))))
             }
             DrainMethod::Exec(exec) => {
                 let (request, children) = (command(&exec.command), Rc::clone(children));
-                Self::Task(LocalTask::of(share, async move {
+                let task = async move {
                     let result = match request {
                         Ok(request) => run_command::run(request, children, Rest::Lives, limit)
                             .await
                             .map_err(|failure| failure.why),
                         Err(error) => Err(error.to_string()),
                     };
-                    target.ended(result, "its drain");
-                }))
+                    asked.ended(result, "its drain");
+                };
+                Some(Box::new(move || Some(LocalTask::of(share, task))))
             }
             DrainMethod::Signal(signal) | DrainMethod::Notify(signal) => {
-                target.signal(signal.signal);
-                Self::Signalled
+                let signal = signal.signal;
+                Some(Box::new(move || {
+                    asked.signal(signal);
+                    None
+                }))
             }
+        };
+        match (drain.method.counting(), ask) {
+            (Some(counting), ask) => Self::Counted(CountedDrain::begin(target, counting, ask)),
+            (None, ask) => Self::Asked(ask.and_then(|ask| ask())),
         }
     }
 
@@ -107,7 +121,7 @@ impl RunningDrain {
         match self {
             Self::Envoy(drain) => drain.close(),
             Self::Counted(drain) => drain.close(),
-            Self::Task(_) | Self::Signalled => {}
+            Self::Asked(_) => {}
         }
     }
 
@@ -116,8 +130,7 @@ impl RunningDrain {
         match self {
             Self::Envoy(drain) => drain.end(),
             Self::Counted(drain) => drain.end(),
-            Self::Task(task) => task.end(),
-            Self::Signalled => {}
+            Self::Asked(task) => task.iter().for_each(LocalTask::end),
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct DrainTarget {
     pub(crate) longest: Duration,
     /// Whether the health check of the process is to succeed until the drain makes it fail.
     pub(crate) stays_ready: bool,
+    /// Whether a count ends the drain, and not the request or command that begins it.
+    pub(crate) is_counted: bool,
     pub(crate) name: String,
     pub(crate) pid: Pid,
     pub(crate) status_board: Rc<StatusBoard>,
@@ -43,6 +45,7 @@ impl DrainTarget {
     /// Reports the end of the request or command that drains the process.
     pub(super) fn ended<E: Display>(&self, result: Result<(), E>, what: &str) {
         match result {
+            Ok(()) if self.is_counted => self.answered(true),
             Ok(()) => self.instance.send(Event::Drained(self.instance.process)),
             Err(error) => {
                 self.warn(&format!("{what}: {error}"));

@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::config::{Config, Drain, DrainMethod, Hook, LogFile, LogFormat, LogMode, Process};
+use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process};
 use crate::core::cause::{Cause, Failure};
 use crate::core::event::Event;
 use crate::core::spec::{ConfigIndex, HookId, Source};
@@ -521,6 +521,7 @@ impl Executor {
             min,
             longest,
             stays_ready: self.stays_ready,
+            is_counted: false,
             name: process_config.name.clone(),
             pid,
             status_board: Rc::clone(&self.status_board),
@@ -563,9 +564,10 @@ impl Executor {
         let says = move |warnings: Vec<String>| {
             board.history(process).drain_warnings = Some(warnings.into());
         };
-        let check = match (&definition.drain, self.pid(process)) {
-            (Some(Drain { method: DrainMethod::Connections(keys), .. }), Some(pid)) => {
-                let check = drain::connections::check(definition.name.clone(), pid, keys);
+        let counting = definition.drain.as_ref().and_then(|drain| drain.method.counting());
+        let check = match (counting, self.pid(process)) {
+            (Some(counting), Some(pid)) => {
+                let check = drain::connections::check(definition.name.clone(), pid, counting);
                 Some(LocalTask::of(share, async move { says(check.await) }))
             }
             _ => preflight::check(&definition, window)

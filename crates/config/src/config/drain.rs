@@ -107,7 +107,7 @@ pub struct DrainTimes {
     /// if the process is drained sooner or the drain fails, but not once the process has ended.
     /// <!-- C638 --> A `min` longer than `time` is cut to `time`, with a warning of `check`.
     /// <!-- C639 --> Example: `min: 8s`
-    #[key(default = "5s for `envoy` and `connections`, else 0s")]
+    #[key(default = "5s with `envoy` or `connections`, else 0s")]
     pub min: Option<Duration>,
 }
 
@@ -187,6 +187,10 @@ pub struct HttpDrain {
     /// of. <!-- C735 --> Example: `until: 204`
     #[key(form = HttpStatus, default = "none")]
     pub until: Option<u16>,
+    /// The kernel says when the drain is over, as with [`connections`](#connections).
+    /// <!-- C816 --> Example: `connections: {}`
+    #[key(default = "none")]
+    pub connections: Option<Counting>,
     #[key(flatten)]
     pub times: DrainTimes,
 }
@@ -294,6 +298,10 @@ pub struct ExecDrain {
     /// `command: [touch, /run/nginx/draining]`
     #[key(form = Command, required = "add it: `command: [/app/drain]`", merge = Replace)]
     pub command: Vec<String>,
+    /// The kernel says when the drain is over, as with [`connections`](#connections).
+    /// <!-- C816 --> Example: `connections: {}`
+    #[key(default = "none")]
+    pub connections: Option<Counting>,
     #[key(flatten)]
     pub times: DrainTimes,
 }
@@ -306,6 +314,10 @@ pub struct SignalDrain {
     /// <!-- C397 --> Example: `signal: USR1`
     #[key(form = Catchable, required = "add it: `signal: USR1`")]
     pub signal: Signal,
+    /// The kernel says when the drain is over, as with [`connections`](#connections).
+    /// <!-- C816 --> Example: `connections: {}`
+    #[key(default = "none")]
+    pub connections: Option<Counting>,
     #[key(flatten)]
     pub times: DrainTimes,
 }
@@ -314,6 +326,16 @@ pub struct SignalDrain {
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[table(default)]
 pub struct ConnectionsDrain {
+    #[key(flatten, value = Counting::default())]
+    pub counting: Counting,
+    #[key(flatten, value = DrainTimes::default())]
+    pub times: DrainTimes,
+}
+
+/// The connections that the kernel counts, and the count that ends a drain.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[table(default, shared = "counting")]
+pub struct Counting {
     /// The ports whose connections count. <!-- C811 --> Example: `ports: [8080]`
     #[key(form = List<Port>, default = "all on which the process or a descendant listens")]
     pub ports: Vec<u16>,
@@ -328,8 +350,6 @@ pub struct ConnectionsDrain {
     /// The drain is over when at most this number is left. <!-- C814 --> Example: `exit_at: 2`
     #[key(default = "0")]
     pub exit_at: u32,
-    #[key(flatten, value = DrainTimes::default())]
-    pub times: DrainTimes,
 }
 
 /// `until:` of a drain whose connections the kernel counts.
@@ -385,15 +405,24 @@ impl DrainMethod {
         }
     }
 
+    /// What the kernel counts, if the count ends the drain.
+    pub fn counting(&self) -> Option<&Counting> {
+        match self {
+            Self::Envoy(_) => None,
+            Self::Http(http) => http.connections.as_ref(),
+            Self::Exec(exec) => exec.connections.as_ref(),
+            Self::Signal(signal) | Self::Notify(signal) => signal.connections.as_ref(),
+            Self::Connections(connections) => Some(&connections.counting),
+        }
+    }
+
     /// The default of `min`. If drainit counts, it needs such a time: the process may have no
     /// connections left while load balancers still send new ones, because they learn late that the
     /// endpoint was removed. With every other method the default is 0, because the process itself
     /// reports the end of its drain.
-    pub const fn default_min(&self) -> Duration {
-        match self {
-            Self::Envoy(_) | Self::Connections(_) => Duration::from_secs(5),
-            Self::Http(_) | Self::Exec(_) | Self::Signal(_) | Self::Notify(_) => Duration::ZERO,
-        }
+    pub fn default_min(&self) -> Duration {
+        let is_counted = matches!(self, Self::Envoy(_)) || self.counting().is_some();
+        if is_counted { Duration::from_secs(5) } else { Duration::ZERO }
     }
 }
 

@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 pub use address::{Address, HttpTarget};
 pub use drain::{
-    ConnectionsDrain, CountUntil, Direction, Drain, DrainMethod, DrainTimes, DrainUntil,
+    ConnectionsDrain, CountUntil, Counting, Direction, Drain, DrainMethod, DrainTimes, DrainUntil,
     EnvoyDrain, ExecDrain, Header, HeaderValue, HttpDrain, HttpMethod, SignalDrain,
 };
 pub use envoy_flags::EnvoyFlags;

@@ -100,11 +100,11 @@ fn waits(hooks: &Hooks) -> HookWaits {
 }
 
 fn drain(drain: &Drain) -> DrainSpec {
-    let (closes, exit_at) = match &drain.method {
-        DrainMethod::Envoy(envoy) => (true, envoy.exit_at.into()),
-        DrainMethod::Connections(connections) => (true, connections.exit_at.into()),
-        _ => (false, 0),
+    let exit_at = match (&drain.method, drain.method.counting()) {
+        (DrainMethod::Envoy(envoy), _) => Some(envoy.exit_at),
+        (_, counting) => counting.map(|counting| counting.exit_at),
     };
+    let (closes, exit_at) = (exit_at.is_some(), exit_at.unwrap_or_default().into());
     let signal = match &drain.method {
         DrainMethod::Signal(it) | DrainMethod::Notify(it) => Some(it.signal),
         _ => None,

@@ -198,6 +198,9 @@ fn an_end_before_the_drain_is_reported() {
     let mut spec = gateway();
     spec.processes[ROUTER.index()].drain.as_mut().unwrap().closes = false;
     assert!(!is_passed(spec.clone(), &[term], exited(ROUTER)), "the end may answer the drain");
+    let mut counted = gateway();
+    counted.processes[ROUTER.index()].drain.as_mut().unwrap().signal = Some(Signal::QUIT);
+    assert!(!is_passed(counted, &[term], exited(ROUTER)), "the end may answer the signal");
     spec.readiness_delay = MS(5000);
     assert!(is_passed(spec, &[term], exited(ROUTER)), "the drain has not begun");
 }

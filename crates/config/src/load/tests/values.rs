@@ -257,14 +257,26 @@ fn a_drain_by_counts_has_a_short_form() {
     assert_eq!((short.time, short.min), (seconds(15), seconds(5)));
     assert_eq!(short, drain("{connections: {}}"));
     assert_eq!(
-        (keys("connections").until, keys("connections").idle),
+        (keys("connections").counting.until, keys("connections").counting.idle),
         (CountUntil::Answers, seconds(5))
     );
     let whole = keys(
         "{connections: {ports: [80, '8080'], until: connections, exit_at: 2, idle: 1s, min: 0}}",
     );
-    assert_eq!((whole.ports, whole.until), (vec![80, 8080], CountUntil::Connections));
-    assert_eq!((whole.exit_at, whole.idle, whole.times.min), (2, seconds(1), Some(seconds(0))));
+    assert_eq!(whole.times.min, Some(seconds(0)));
+    let counting = whole.counting;
+    assert_eq!((counting.ports, counting.until), (vec![80, 8080], CountUntil::Connections));
+    assert_eq!((counting.exit_at, counting.idle), (2, seconds(1)));
+    // holds: C816
+    for method in [
+        "signal: {signal: QUIT, ",
+        "exec: {command: [a], ",
+        "http: {url: 'http://127.0.0.1/', until: 200, ",
+    ] {
+        let beside = drain(&format!("{{{method}connections: {{exit_at: 3}}}}}}"));
+        assert_eq!(beside.method.counting().map(|it| it.exit_at), Some(3), "{method}");
+        assert_eq!(beside.min, seconds(5), "{method}");
+    }
     for (text, why) in [
         ("envoy", "no drain"),
         ("{connections: {ports: [0]}}", "not a port"),
