@@ -8,6 +8,6 @@ async def app(scope, receive, send):
         return
     text = scope["path"].strip("/")
     await asyncio.sleep(int(text) / 1000 if text.isdigit() else 0.1)
-    headers = [(b"content-length", b"6")]
+    headers = [(b"content-length", b"2")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": b"hello\n"})
+    await send({"type": "http.response.body", "body": b"ok"})

@@ -139,6 +139,15 @@ fn idle(address: SocketAddr, count: usize) -> Vec<Client> {
     clients
 }
 
+/// A client that has had an answer. The kernel's clock ticks at least once in 10 ms, and a request in
+/// the tick of the answer before cannot be told from one that is answered.
+fn in_next_tick(address: SocketAddr) -> Client {
+    let mut client = Client::new(address);
+    client.request(0);
+    thread::sleep(ms(30));
+    client
+}
+
 // holds: C810, S303
 #[test]
 fn any_server_is_drained_until_its_last_answer_and_not_longer() {
@@ -150,8 +159,7 @@ fn any_server_is_drained_until_its_last_answer_and_not_longer() {
         };
         let _idle = idle(address, 8);
         let slow = [3000, 6000].map(|millis| {
-            let mut client = Client::new(address);
-            client.request(0);
+            let mut client = in_next_tick(address);
             client.send(millis).unwrap();
             thread::spawn(move || client.receive())
         });
@@ -174,8 +182,7 @@ const PYTHON: Server = SERVERS[0];
 /// A request is in flight while drainit stops. Asserts that it is answered, and how the drain ended.
 #[track_caller]
 fn answers_one(drainit: Running, address: SocketAddr, why: &str) -> Ended {
-    let mut client = Client::new(address);
-    client.request(0);
+    let mut client = in_next_tick(address);
     client.send(2000).unwrap();
     let slow = thread::spawn(move || client.receive());
     let ended = drainit.stop();

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
 
 use serde_json::Value;
 use testkit::envoy::checkout;
 
+use crate::support::client::{Client, RequestResult};
 use crate::support::example::{Example, Rolled, is_installed, roll};
 use crate::support::http::{free_address, get};
 use crate::support::said;
@@ -18,6 +20,7 @@ const GUNICORN: Example = Example::new("gunicorn", "GUNICORN_");
 const PHP_FPM: Example = Example::new("php-fpm", "PHP_");
 const CLASSIC: Example = Example::new("nginx-gunicorn-worker", "NGINX_");
 const AXUM: Example = Example::new("axum", "");
+const UVICORN: Example = Example::new("uvicorn", "UVICORN_");
 
 /// Asserts that nothing was lost, that the processes stopped in this order, and that the drain
 /// ended for this reason. The drain must last for at least the 5 s that each example leaves to the
@@ -71,6 +74,26 @@ fn gunicorn_loses_nothing() {
 #[test]
 fn axum_loses_nothing() {
     loses_nothing(&AXUM, &[], "", "complete", &["server"]);
+}
+
+// holds: C815
+#[test]
+fn uvicorn_answers_what_it_has_begun() {
+    if !is_installed("uvicorn") {
+        return;
+    }
+    let Some(pod) = UVICORN.start("") else { return };
+    let mut client = Client::new(pod.address);
+    client.send(7000).unwrap();
+    let slow = thread::spawn(move || client.receive().went);
+    pod.running.signal(Signal::SIGTERM);
+    let ended = pod.running.wait_exit(LONG * 2);
+    let went = slow.join().unwrap();
+    assert_eq!(went, RequestResult::Answered { closes: false }, "{}", ended.record);
+    let counts = "no request in flight; connections 1 at the start, .*; requests 0 cut";
+    ended
+        .assert_code(0)
+        .assert_line(&format!(r"^\[drainit\].*  drain uvicorn: [78][.0-9]*s, {counts}$"));
 }
 
 /// Returns an overlay with the name of the php-fpm program, or `None` if php-fpm or nginx is

@@ -50,8 +50,8 @@ impl Client {
     /// Sends a request, and does not wait for the answer.
     pub(crate) fn send(&mut self, answer_after: u64) -> Result<(), RequestResult> {
         let stream = self.connected().map_err(|_| RequestResult::Refused)?;
-        let sent = write!(stream, "GET /{answer_after} HTTP/1.1\r\nHost: gateway\r\n\r\n");
-        sent.map_err(|_| {
+        let request = format!("GET /{answer_after} HTTP/1.1\r\nHost: gateway\r\n\r\n");
+        stream.write_all(request.as_bytes()).map_err(|_| {
             self.stream = None;
             RequestResult::Cut
         })

@@ -47,9 +47,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Whether the last data that moved came from the client.
+    /// Whether the last data that moved came from the client. A request can come in the tick in
+    /// which its connection began.
     fn is_asking(&self) -> bool {
-        self.received_ago < self.sent_ago
+        self.received > 0 && (self.segments_sent == 0 || self.received_ago < self.sent_ago)
     }
 
     /// Whether the last data that moved came from the server.

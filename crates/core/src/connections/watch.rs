@@ -48,6 +48,8 @@ pub struct Watch {
     is_failing: bool,
     /// The time since which a last look is wanted: [`Self::close`].
     closing: Option<Time>,
+    /// Whether a last look was ever wanted.
+    was_closed: bool,
     /// Whether the drain is over, so that only [`Self::close`] looks again.
     is_over: bool,
 }
@@ -62,6 +64,7 @@ impl Watch {
             is_answered: false,
             is_failing: false,
             closing: None,
+            was_closed: false,
             is_over: false,
         }
     }
@@ -109,6 +112,7 @@ impl Watch {
     /// unknown server to close its listeners.
     pub fn close(&mut self, now: Time) {
         self.closing.get_or_insert(now);
+        self.was_closed = true;
     }
 
     /// Ends the drain, but not a look that [`Self::close`] wants.
@@ -125,10 +129,10 @@ impl Watch {
         let load = Load { unit: self.terms.unit, active: Some(active), total: Some(counts.asked) };
         let (connections, requests) = (Some(counts.open), Some(counts.owing));
         let traffic = Traffic { connections, requests, ..Traffic::default() };
-        let moment = match self.closing {
-            Some(_) => Moment::Last,
-            None if is_first => Moment::Start,
-            None => Moment::Meanwhile,
+        let moment = match is_first {
+            true => Moment::Start,
+            false if self.was_closed => Moment::Last,
+            false => Moment::Meanwhile,
         };
         Output::Sampled { began, load, traffic, moment }
     }

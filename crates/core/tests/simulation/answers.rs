@@ -154,7 +154,8 @@ impl Model {
 
     fn note_idle(&mut self) {
         let moved = self.received_at.max(self.sent_at);
-        let is_asking = self.received_at / TICK > self.sent_at / TICK;
+        let has_sent = self.connection.segments_sent > 0;
+        let is_asking = !has_sent || self.received_at / TICK > self.sent_at / TICK;
         if self.now.saturating_sub(moved) >= IDLE - TICK && !is_asking {
             self.requests.iter_mut().for_each(|request| request.was_idle = true);
         }
