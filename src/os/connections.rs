@@ -58,7 +58,7 @@ struct Socket {
     is_open: bool,
     /// Whether the socket is transparent; `None` if the kernel does not say so.
     is_transparent: Option<bool>,
-    /// What was received and sent, if this was asked for.
+    /// The bytes and times of the connection, if they were asked for.
     connection: Option<Connection>,
 }
 

@@ -116,10 +116,10 @@ impl Server {
                 "  app: {command: [python3, DIR/app.py, BEHIND], readiness: {tcp: '127.0.0.1:BEHIND'}}\n",
             ));
         }
-        let _ = write!(
+        let _ = writeln!(
             config,
             "  web: {{command: [{}], readiness: {{tcp: '{address}', timeout: 60s}}, \
-             drain: {drain}, depends_on: [{}]}}\n",
+             drain: {drain}, depends_on: [{}]}}",
             fill(self.command),
             if self.is_proxy { "app" } else { "" },
         );
@@ -140,7 +140,7 @@ fn idle(address: SocketAddr, count: usize) -> Vec<Client> {
 }
 
 /// A client that has had an answer. The kernel's clock ticks at least once in 10 ms, and a request in
-/// the tick of the answer before cannot be told from one that is answered.
+/// the tick of the answer before looks like one that is answered.
 fn in_next_tick(address: SocketAddr) -> Client {
     let mut client = Client::new(address);
     client.request(0);
@@ -150,7 +150,7 @@ fn in_next_tick(address: SocketAddr) -> Client {
 
 // holds: C810, S303
 #[test]
-fn any_server_is_drained_until_its_last_answer_and_not_longer() {
+fn any_server_is_drained_until_the_last_answer_and_not_longer() {
     in_parallel(SERVERS, |server| {
         let Some((drainit, address)) =
             server.start("{connections: {min: 1s, time: 30s, idle: 2s}}")

@@ -78,7 +78,7 @@ fn axum_loses_nothing() {
 
 // holds: C815
 #[test]
-fn uvicorn_answers_what_it_has_begun() {
+fn uvicorn_answers_a_slow_request() {
     if !is_installed("uvicorn") {
         return;
     }

@@ -405,7 +405,7 @@ impl DrainMethod {
         }
     }
 
-    /// What the kernel counts, if the count ends the drain.
+    /// The connections that the kernel counts, if the count ends the drain.
     pub fn counting(&self) -> Option<&Counting> {
         match self {
             Self::Envoy(_) => None,

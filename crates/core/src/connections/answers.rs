@@ -64,7 +64,7 @@ impl Connection {
     }
 }
 
-/// What the looks so far prove about a connection.
+/// The state of a connection, as far as the looks prove it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Belief {
     /// Every request has its answer. `segments` is [`Connection::segments`] of this time.

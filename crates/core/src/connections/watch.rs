@@ -154,7 +154,7 @@ mod tests {
 
     // holds: S304
     #[test]
-    fn a_last_look_begins_after_it_was_wanted() {
+    fn a_last_look_begins_after_the_wish_for_this_look() {
         let terms = Terms { min_until: at(0), unit: Unit::Requests, idle: Duration::from_secs(5) };
         let mut watch = Watch::new(terms);
         let is_closed = |outputs: Vec<Output>| {

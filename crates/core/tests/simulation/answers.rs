@@ -18,7 +18,7 @@ const END: u64 = 12_000;
 pub(super) enum Kind {
     /// One request after the other, each in one segment, answered at once or later.
     Plain,
-    /// The same, with a pause after each answer, on a connection that is new.
+    /// As `Plain`, with a pause after each answer, on a connection that is new.
     Calm,
     /// Requests of several segments.
     Uploads,
