@@ -187,8 +187,8 @@ pub struct HttpDrain {
     /// of. <!-- C735 --> Example: `until: 204`
     #[key(form = HttpStatus, default = "none")]
     pub until: Option<u16>,
-    /// The kernel says when the drain is over, as with [`connections`](#connections).
-    /// <!-- C816 --> Example: `connections: {}`
+    /// The kernel says when the drain is over, as with [`connections`](#connections). Example:
+    /// `connections: {}`
     #[key(default = "none")]
     pub connections: Option<Counting>,
     #[key(flatten)]
@@ -298,8 +298,8 @@ pub struct ExecDrain {
     /// `command: [touch, /run/nginx/draining]`
     #[key(form = Command, required = "add it: `command: [/app/drain]`", merge = Replace)]
     pub command: Vec<String>,
-    /// The kernel says when the drain is over, as with [`connections`](#connections).
-    /// <!-- C816 --> Example: `connections: {}`
+    /// The kernel says when the drain is over, as with [`connections`](#connections). Example:
+    /// `connections: {}`
     #[key(default = "none")]
     pub connections: Option<Counting>,
     #[key(flatten)]
@@ -314,8 +314,8 @@ pub struct SignalDrain {
     /// <!-- C397 --> Example: `signal: USR1`
     #[key(form = Catchable, required = "add it: `signal: USR1`")]
     pub signal: Signal,
-    /// The kernel says when the drain is over, as with [`connections`](#connections).
-    /// <!-- C816 --> Example: `connections: {}`
+    /// The kernel says when the drain is over, as with [`connections`](#connections). Example:
+    /// `connections: {}`
     #[key(default = "none")]
     pub connections: Option<Counting>,
     #[key(flatten)]
