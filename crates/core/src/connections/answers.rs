@@ -114,6 +114,10 @@ impl Answers {
     pub fn looked(&mut self, seen: &[Connection]) -> Counts {
         let mut before = core::mem::take(&mut self.connections);
         for now in seen {
+            // The kernel lists a connection twice if others end meanwhile.
+            if self.connections.contains_key(&now.cookie) {
+                continue;
+            }
             let known = before.remove(&now.cookie);
             let is_new = known.is_none_or(|(last, _)| last.received != now.received);
             self.asked += u64::from(is_new);
@@ -131,7 +135,7 @@ impl Answers {
             now.is_unread || now.is_sending || now.can_send && is_owed
         };
         Counts {
-            open: seen.len() as u64,
+            open: self.connections.len() as u64,
             owing: self.connections.values().filter(may_owe).count() as u64,
             asked: self.asked,
         }
@@ -181,5 +185,36 @@ impl Answers {
             Belief::Unknown if now.is_idle(self.idle) => answered(false),
             Belief::Unknown => Belief::Unknown,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_counts_once_and_owes_until_its_answer() {
+        let idle = Duration::from_secs(5);
+        let ago = Duration::from_millis;
+        let fresh = Connection { cookie: 1, can_send: true, ..Connection::default() };
+        let asked = Connection { received: 9, segments: 1, ..fresh };
+        let sending = Connection { written: 5, segments_sent: 1, is_sending: true, ..asked };
+        let answered =
+            Connection { written: 9, is_sending: false, received_ago: ago(4), ..sending };
+        let mut answers = Answers::new(idle);
+        let mut count = |seen: &[Connection]| {
+            let Counts { open, owing, .. } = answers.looked(seen);
+            (open, owing)
+        };
+        assert_eq!(count(&[fresh]), (1, 0));
+        assert_eq!(count(&[asked, asked]), (1, 1));
+        assert_eq!(count(&[sending]), (1, 1));
+        assert_eq!(count(&[Connection { can_send: false, ..sending }]), (1, 1));
+        assert_eq!(count(&[answered, answered]), (1, 0));
+        assert_eq!(count(&[Connection { is_unread: true, ..answered }]), (1, 1));
+        // A server that has closed its side owes nothing, whatever comes.
+        let more = Connection { received: 20, segments: 2, ..answered };
+        assert_eq!(count(&[Connection { can_send: false, ..more }]), (1, 0));
+        assert_eq!(count(&[]), (0, 0));
     }
 }
