@@ -210,10 +210,15 @@ mod tests {
         assert_eq!(count(&[asked, asked]), (1, 1));
         assert_eq!(count(&[sending]), (1, 1));
         assert_eq!(count(&[Connection { can_send: false, ..sending }]), (1, 1));
+        assert_eq!(count(&[answered]), (1, 0));
+        let (received_ago, sent_ago) = (ago(0), ago(8));
+        let again = Connection { received: 18, segments: 2, received_ago, sent_ago, ..answered };
+        assert_eq!(count(&[again]), (1, 1));
+        let answered = Connection { written: 20, received_ago: ago(8), sent_ago: ago(4), ..again };
         assert_eq!(count(&[answered, answered]), (1, 0));
         assert_eq!(count(&[Connection { is_unread: true, ..answered }]), (1, 1));
         // A server that has closed its side owes nothing, whatever comes.
-        let more = Connection { received: 20, segments: 2, ..answered };
+        let more = Connection { received: 20, segments: 3, ..answered };
         assert_eq!(count(&[Connection { can_send: false, ..more }]), (1, 0));
         assert_eq!(count(&[]), (0, 0));
     }
