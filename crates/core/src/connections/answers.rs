@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_counts_once_and_owes_until_its_answer() {
+    fn a_connection_counts_once_and_owes_until_the_answer() {
         let idle = Duration::from_secs(5);
         let ago = Duration::from_millis;
         let fresh = Connection { cookie: 1, can_send: true, ..Connection::default() };
