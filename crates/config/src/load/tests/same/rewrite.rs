@@ -202,7 +202,9 @@ fn replace_number(tree: &mut Tree, number: &str) {
 /// The default of a key, if this mapping has no such key and the reference gives a value for it.
 fn default(key: &Key, entries: &[(String, Tree)]) -> Option<Tree> {
     const IN_WORDS: &str = "none|unset|required|inherit|drainit's|no limit|the kernel's limit|\
-                            the name of the process|that of `failure`|5s for `envoy`, else 0s";
+                            the name of the process|that of `failure`|\
+                            5s with `envoy` or `connections`, else 0s|\
+                            all on which the process or a descendant listens";
     let has = |name: &str, value: &str| {
         entries.iter().any(|(key, tree)| key == name && format!("{tree:?}").contains(value))
     };
