@@ -196,11 +196,11 @@ mod tests {
             ("worker", "ready", Some(9)),
         ]);
         let shown = lines(&before, &after, |name| name == "worker", Duration::from_millis(1234));
-        let expected = "old: removed in 1.234s\n\
-            api: ended in 1.234s, stopped\n\
-            db: started in 1.234s, pid 12, ready\n\
-            new: started in 1.234s, pid 13, ready\n\
-            web: replaced in 1.234s, pid 8 is now 14, ready\n\
+        let expected = "old: removed in 1.23s\n\
+            api: ended in 1.23s, stopped\n\
+            db: started in 1.23s, pid 12, ready\n\
+            new: started in 1.23s, pid 13, ready\n\
+            web: replaced in 1.23s, pid 8 is now 14, ready\n\
             worker: ready, as before\n";
         assert_eq!(shown, expected);
         let waits = waits(&processes(&[("a", "ready", None), ("b", "draining", None)]), PAUSE);

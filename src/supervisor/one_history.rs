@@ -783,7 +783,6 @@ impl Play {
         };
         let truth = |holds: bool| f64::from(u8::from(holds));
         let arch = std::env::consts::ARCH;
-        add(format!("info{{version=\"{version}\"}}"), 1.0);
         add(format!("build_info{{version=\"{version}\",arch=\"{arch}\"}}"), 1.0);
         add("ready".to_owned(), truth(shown["ready"] == true));
         let stop = record.shutdown.as_ref().filter(|(.., is_held)| !is_held);
