@@ -207,11 +207,16 @@ pub(crate) fn kin(pid: Pid, leader: Pid) -> Kin {
 }
 
 fn kin_by_session(pid: Pid, leader: Pid) -> Kin {
-    match getsid(Some(nix::unistd::Pid::from_raw(pid))) {
-        Ok(session) if session.as_raw() == leader => Kin::Own,
-        Ok(_) => Kin::Stranger,
-        Err(_) => Kin::Gone,
+    match session_of(pid) {
+        Some(session) if session == leader => Kin::Own,
+        Some(_) => Kin::Stranger,
+        None => Kin::Gone,
     }
+}
+
+/// The session of a process or zombie; `None` if the process does not exist.
+pub(crate) fn session_of(pid: Pid) -> Option<Pid> {
+    Some(getsid(Some(nix::unistd::Pid::from_raw(pid))).ok()?.as_raw())
 }
 
 /// The user id that a process has now; `None` if the process has ended, or without a `/proc` of
@@ -265,7 +270,7 @@ pub(crate) struct Stat {
     pub(crate) session: Pid,
     /// The processor time that the process has used, in ticks.
     pub(crate) used: u64,
-    is_alive: bool,
+    pub(crate) is_alive: bool,
 }
 
 impl Stat {

@@ -9,6 +9,7 @@ pub(crate) mod connections;
 #[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]
 pub mod descendants;
 pub(crate) mod fingerprint;
+pub(crate) mod handle;
 #[allow(
     clippy::disallowed_methods,
     reason = "binding returns at once, except on a file system that hangs"

@@ -23,7 +23,7 @@ use nix::{cmsg_space, libc};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
-use crate::os::Peer;
+use crate::os::{Peer, Pid};
 use crate::types::{ProcessId, harmless};
 
 /// The longest datagram that is accepted, in bytes. systemd has the same limit.
@@ -51,10 +51,12 @@ pub struct NotifyMessage {
     pub extend: Option<Duration>,
     /// `STATUS=…`, one line for people, without control characters.
     pub status: Option<String>,
+    /// `MAINPID=…`
+    pub main: Option<Pid>,
 }
 
 impl NotifyMessage {
-    /// Parses a datagram. Unknown assignments (`MAINPID`, `ERRNO`, …) and assignments that are not
+    /// Parses a datagram. Unknown assignments (`ERRNO`, `BUSERROR`, …) and assignments that are not
     /// UTF-8 are ignored.
     pub(crate) fn parse(datagram: &[u8]) -> Self {
         let mut message = Self::default();
@@ -69,6 +71,7 @@ impl NotifyMessage {
                     let Some((name, Ok(value))) = split(line) else { continue };
                     match name {
                         b"STATUS" => message.status = Some(harmless(value).into_owned()),
+                        b"MAINPID" => message.main = value.trim().parse().ok().or(message.main),
                         b"EXTEND_TIMEOUT_USEC" => {
                             let usec = value.trim().parse().ok();
                             message.extend = usec.map(Duration::from_micros).or(message.extend);
@@ -90,6 +93,7 @@ impl NotifyMessage {
         self.trigger |= later.trigger;
         self.extend = later.extend.or(self.extend);
         self.status = later.status.or_else(|| self.status.take());
+        self.main = later.main.or(self.main);
     }
 }
 
@@ -110,6 +114,7 @@ impl fmt::Display for NotifyMessage {
             (self.trigger, "WATCHDOG=trigger"),
             (self.extend.is_some(), "EXTEND_TIMEOUT_USEC="),
             (self.status.is_some(), "STATUS="),
+            (self.main.is_some(), "MAINPID="),
         ];
         let set: Vec<_> = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, it)| *it).collect();
         f.write_str(&set.join(" "))
@@ -263,7 +268,7 @@ mod tests {
         let socket = listener();
         assert!(socket.env_value().starts_with("@drainit/"), "{}", socket.env_value());
         send(&socket, b"");
-        send(&socket, b"MAINPID=1\nWATCHDOG=0\nWATCHDOG_USEC=5000000\nEXTEND_TIMEOUT_USEC=soon");
+        send(&socket, b"MAINPID=none\nWATCHDOG=0\nWATCHDOG_USEC=5000000\nEXTEND_TIMEOUT_USEC=soon");
         send(&socket, b"READY=0\nSTATUS=\xff\xfe\nREADY");
         send(&socket, b"STATUS=warming up");
         send(&socket, b"MAINPID=7\nREADY=1\nSTATUS=serving\n");
@@ -278,6 +283,7 @@ mod tests {
             Some(NotifyMessage {
                 ready: true,
                 status: status("serving"),
+                main: Some(7),
                 ..NotifyMessage::default()
             })
         );
@@ -358,6 +364,6 @@ mod tests {
             looks.set(looks.get() + 1);
             sender.pid == own
         });
-        assert_eq!((taken.to_string().as_str(), looks.get()), ("READY=1 STATUS=", 1));
+        assert_eq!((taken.to_string().as_str(), looks.get()), ("READY=1 STATUS= MAINPID=", 1));
     }
 }

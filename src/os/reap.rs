@@ -94,7 +94,7 @@ pub(crate) fn is_living_child(pid: Pid) -> bool {
 
 /// Whether `id` includes a child that is not reaped. `EINVAL` also means yes: a real-time signal,
 /// which nix does not know, has ended the child.
-fn exists(id: Id<'_>) -> bool {
+pub(super) fn exists(id: Id<'_>) -> bool {
     look(id) != Err(Errno::ECHILD)
 }
 

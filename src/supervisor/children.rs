@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+use crate::local_task::LocalTask;
+use crate::os::handle::Handle;
+use crate::os::kill::kill_child;
 use crate::os::reap::{Reaped, has_children, reap_next};
 use crate::os::spawn::{Exec, FailedExec, SpawnError, SpawnRequest};
 use crate::os::{Pid, clock};
 use crate::supervisor::message::Role;
-use crate::types::End;
+use crate::types::{End, Signal};
 
 /// The most processor time for reaping in a row, and for reading the last output of the reaped
 /// children. waitid(2) searches all children for one that has ended, and thousands of them may be
@@ -34,6 +37,16 @@ struct Child {
     /// Whether there was no other child, not even an orphan, when this child started, and drainit
     /// has started none since.
     is_only: bool,
+    /// Set for a main process that drainit has not started. Such a process becomes a child of
+    /// drainit when its parent ends.
+    adopted: Option<Adopted>,
+}
+
+#[derive(Debug)]
+struct Adopted {
+    handle: Handle,
+    /// The task that waits for the end of the process, which the kernel reports only to its parent.
+    _watch: LocalTask,
 }
 
 impl Child {
@@ -82,12 +95,40 @@ impl Children {
     pub(crate) fn start(&mut self, request: SpawnRequest, role: Role) -> Result<Pid, SpawnError> {
         let is_only = !has_children();
         let (pid, exec) = request.start()?;
+        self.insert(pid, Child { role, exec: Some(Ok(exec)), is_only, adopted: None });
+        Ok(pid)
+    }
+
+    fn insert(&mut self, pid: Pid, child: Child) {
         if let (1, Some(mut other)) = (self.children.len(), self.children.first_entry()) {
             other.get_mut().is_only = false;
         }
-        let before = self.children.insert(pid, Child { role, exec: Some(Ok(exec)), is_only });
-        debug_assert!(before.is_none(), "pid {pid} belongs to a child that is not reaped");
-        Ok(pid)
+        let before = self.children.insert(pid, child);
+        let is_free = before.is_none_or(|before| before.adopted.is_some());
+        debug_assert!(is_free, "pid {pid} belongs to a child that is not reaped");
+    }
+
+    /// Adds a main process that drainit has not started. `watch` waits for its end.
+    pub(crate) fn adopt(&mut self, pid: Pid, handle: Handle, watch: LocalTask, role: Role) {
+        let adopted = Some(Adopted { handle, _watch: watch });
+        self.insert(pid, Child { role, exec: None, is_only: false, adopted });
+    }
+
+    /// Forgets an adopted process that has ended, unless drainit has to reap it. Returns whether it
+    /// was forgotten.
+    pub(crate) fn forget(&mut self, pid: Pid) -> bool {
+        let has_gone = |adopted: &Adopted| !adopted.handle.is_there();
+        let adopted = self.children.get(&pid).and_then(|child| child.adopted.as_ref());
+        adopted.is_some_and(has_gone) && self.children.remove(&pid).is_some()
+    }
+
+    /// Sends a signal to a child that is not reaped yet, or to an adopted process. Returns `false`
+    /// if the process does not exist.
+    pub(crate) fn signal(&self, pid: Pid, signal: Signal) -> io::Result<bool> {
+        match self.children.get(&pid).and_then(|child| child.adopted.as_ref()) {
+            Some(adopted) => adopted.handle.signal(signal),
+            None => kill_child(pid, signal),
+        }
     }
 
     /// Returns a future that waits until the exec of a child that was just started is over. The
@@ -141,9 +182,11 @@ impl Children {
         self.children.iter().map(|(pid, child)| (*pid, &child.role))
     }
 
-    /// The role of a child that is not reaped yet.
+    /// The role of a child that is not reaped yet, or of an adopted process that has not ended.
     pub(crate) fn role(&self, pid: Pid) -> Option<&Role> {
-        self.children.get(&pid).map(|child| &child.role)
+        let is_there =
+            |child: &&Child| child.adopted.as_ref().is_none_or(|one| one.handle.is_there());
+        self.children.get(&pid).filter(is_there).map(|child| &child.role)
     }
 }
 

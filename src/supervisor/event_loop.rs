@@ -390,6 +390,7 @@ impl EventLoop {
         // id of an empty group from now on. They are checked after the reaping, so that members
         // that ended together with their leader are gone.
         let gone = self.executor.groups_gone();
+        self.executor.settle_mains(&ended);
         let remains: Vec<_> = ended.iter().map(|one| self.executor.leaves_group(one)).collect();
         for one in &ended {
             if let Some(begun) = self.executor.begun_unseen(one) {

@@ -10,6 +10,7 @@ use crate::config::Watch;
 use crate::core::event::{Event, Request};
 use crate::core::spec::HookId;
 use crate::os::Pid;
+use crate::os::handle::Handle;
 use crate::os::spawn::{FailedExec, SpawnError};
 use crate::os::sweep::Scanned;
 use crate::supervisor::children::Children;
@@ -107,6 +108,20 @@ pub(crate) enum Message {
         event: Event,
         /// The place of the message in the queue of a sender whose queue is bounded.
         place: Option<OwnedSemaphorePermit>,
+    },
+    /// The process with this handle becomes the main one of an instance. The message is ignored if
+    /// the instance is not the current one.
+    TakesOver {
+        process: ProcessId,
+        instance: u32,
+        pid: Pid,
+        handle: Handle,
+        place: Option<OwnedSemaphorePermit>,
+    },
+    /// A main process that drainit has not started has ended.
+    MainEnded {
+        process: ProcessId,
+        pid: Pid,
     },
     /// A hook has ended. The message is ignored if the hook was aborted or has begun again.
     HookOver {

@@ -38,7 +38,6 @@ use crate::core::event::{Event, Request};
 use crate::core::machine::Machine;
 use crate::graph::Graph;
 use crate::logging::Output;
-use crate::os::kill::kill_child;
 use crate::os::signal::fd::Signals;
 use crate::os::{clock, on_thread, panic_hook, stale_socket, termination_log};
 use crate::supervisor::event_loop::{EventLoop, let_others_run};
@@ -245,7 +244,8 @@ impl SupervisorHandle for Handle {
         // The pid still belongs to the process. The status board forgets a pid when it is reaped,
         // and reaping runs on this thread, so the pid cannot be reaped between the next two lines.
         let pid = self.status_board.history(process).pid;
-        match pid.map(|pid| kill_child(pid, signal)).transpose()? {
+        let children = self.status_board.children.borrow();
+        match pid.map(|pid| children.signal(pid, signal)).transpose()? {
             Some(true) => {
                 if signal == Signal::KILL {
                     self.status_board.history(process).is_killed = true;

@@ -17,6 +17,7 @@ use crate::report::history::History;
 use crate::report::messages::Names;
 use crate::report::state::{ContainerPhase, ProcessState};
 use crate::report::{Journal, messages};
+use crate::supervisor::message::SharedChildren;
 use crate::supervisor::requests::Requests;
 use crate::supervisor::slots::{Definition, Slots};
 use crate::types::{ProcessId, Time};
@@ -28,6 +29,7 @@ pub(crate) struct StatusBoard {
     pub(crate) journal: RefCell<Journal>,
     pub(crate) slots: RefCell<Slots>,
     pub(crate) requests: Requests,
+    pub(crate) children: SharedChildren,
     pid_namespace: Option<u64>,
     /// The shutdown. It stays set after the machine has decided to exit, while drainit writes its
     /// last lines.
@@ -42,6 +44,7 @@ impl StatusBoard {
             machine: RefCell::new(machine),
             slots: RefCell::new(Slots::new(definitions)),
             requests: Requests::default(),
+            children: SharedChildren::default(),
             pid_namespace: private_socket::namespace().ok(),
             shutdown: Cell::default(),
         })

@@ -3,6 +3,7 @@
 mod args;
 mod hooks;
 mod listen;
+mod main_process;
 mod notify;
 mod order;
 mod process_options;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use crate::core::envoy::dialogue::Output;
 use crate::core::event::{Event, Load};
 use crate::os::Pid;
-use crate::os::kill::kill_child;
 use crate::os::on_thread::Share;
 use crate::supervisor::message::InstanceSender;
 use crate::supervisor::status::StatusBoard;
@@ -82,7 +81,7 @@ impl DrainTarget {
     }
 
     pub(super) fn signal(&self, signal: Signal) {
-        let accepted = match kill_child(self.pid, signal) {
+        let accepted = match self.status_board.children.borrow().signal(self.pid, signal) {
             Ok(_) => true,
             Err(error) => {
                 self.warn(&format!("cannot be asked to drain by {signal}: {error}"));

@@ -67,15 +67,19 @@ impl Executor {
             return false;
         }
         let completes = self.status_board.machine.borrow().state().completes(process, ended.end);
-        let remains = !completes && left_group(ended.pid) != Group::Gone;
-        if remains {
-            let (soon, search) = (clock::now() + SCAN_PAUSE, &mut self.search);
-            search.at = if self.groups.is_empty() { soon } else { search.at.min(soon) };
-            search.pause = SCAN_PAUSE;
-            self.groups.push(LeftGroup { process, leader: ended.pid, is_lost: false });
-            self.scan_groups();
+        let leaders = BTreeSet::from([ended.pid, self.instances[process.index()].leader]);
+        let remains = |leader: &Pid| !completes && left_group(*leader) != Group::Gone;
+        let left: Vec<_> = leaders.into_iter().filter(remains).collect();
+        if left.is_empty() {
+            return false;
         }
-        remains
+        let (soon, search) = (clock::now() + SCAN_PAUSE, &mut self.search);
+        search.at = if self.groups.is_empty() { soon } else { search.at.min(soon) };
+        search.pause = SCAN_PAUSE;
+        let left = left.into_iter().map(|leader| LeftGroup { process, leader, is_lost: false });
+        self.groups.extend(left);
+        self.scan_groups();
+        true
     }
 
     pub(crate) fn stop_group(&self, process: ProcessId, signal: Signal) {
@@ -160,11 +164,15 @@ impl Executor {
         if self.groups.is_empty() {
             (self.group_scan, self.search.running) = (None, None);
         }
-        let gone: Vec<_> = gone.into_iter().map(|left| left.process).collect();
+        // A process may have left two groups.
+        let mut gone: BTreeSet<_> = gone.into_iter().map(|left| left.process).collect();
+        for left in &self.groups {
+            gone.remove(&left.process);
+        }
         for process in &gone {
             self.remove_sockets(*process);
         }
-        gone
+        gone.into_iter().collect()
     }
 
     /// Reports the members that drainit may not signal. drainit no longer waits for them.

@@ -6,6 +6,7 @@ mod epochs;
 pub(crate) mod groups;
 mod hooks;
 mod leftovers;
+mod main_process;
 mod notes;
 pub(crate) mod reload;
 mod start;
@@ -37,10 +38,11 @@ use crate::logging::format::stamp;
 use crate::os::Pid;
 use crate::os::clock;
 use crate::os::descendants::Stat;
-use crate::os::kill::{kill_child, kill_group};
+use crate::os::kill::kill_group;
 use crate::os::on_thread;
 use crate::os::on_thread::Share;
 use crate::os::oom::OomKills;
+use crate::os::reap::is_child;
 use crate::os::replace_file::replace_within;
 use crate::os::stale_socket::Removal;
 use crate::os::sweep::signal_left_group;
@@ -130,7 +132,14 @@ struct Instance {
     is_rendered: bool,
     /// The exec that is under way.
     launching: Option<Launching>,
+    /// The main process, whose end is the end of the instance.
     pid: Option<Pid>,
+    /// The former main processes that were still running at the last look.
+    former: Vec<Pid>,
+    /// The leader of the session and of the process group in which the instance runs.
+    leader: Pid,
+    /// The last signal with which the instance was asked to end.
+    asked: Option<Signal>,
     /// The pid of the last instance that ended, and whether drainit had no other child while that
     /// instance ran.
     gone: Option<(Pid, bool)>,
@@ -180,8 +189,8 @@ impl Executor {
             output,
             files: LogFiles::default(),
             sender,
+            children: Rc::clone(&status_board.children),
             status_board,
-            children: SharedChildren::default(),
             is_alone,
             oom_kills: OomKills::from_now_on(),
             stays_ready: false,
@@ -228,6 +237,17 @@ impl Executor {
             Message::OfInstance { process, instance, event, place } => {
                 drop(place);
                 self.is_current(process, instance).then_some(event)
+            }
+            Message::TakesOver { process, instance, pid, handle, place } => {
+                drop(place);
+                if self.is_current(process, instance) {
+                    self.take_main(process, pid, handle);
+                }
+                None
+            }
+            Message::MainEnded { process, pid } => {
+                self.main_ended(process, pid);
+                None
             }
             Message::Swept(signal, swept) => self.swept(signal, *swept),
             Message::HookOver { hook, task, event } => self.hook_over(hook, task, event),
@@ -377,10 +397,7 @@ impl Executor {
 
     /// The pid of a process; `None` before its start and after it is reaped.
     fn pid(&self, process: ProcessId) -> Option<Pid> {
-        let is_its_own = |role: &Role| matches!(role, Role::Process(of) if *of == process);
-        self.instances[process.index()]
-            .pid
-            .filter(|pid| self.children.borrow().role(*pid).is_some_and(is_its_own))
+        self.instances[process.index()].pid.filter(|pid| self.is_there(process, *pid))
     }
 
     /// Reads the last messages of processes that have ended, which may still be in a socket. Sends
@@ -434,7 +451,7 @@ impl Executor {
                 None
             }
             // The slot no longer has this instance, because the instance survived SIGKILL until
-            // now, or because its start was given up.
+            // now, or because its start was given up. Or this is a former main process.
             Some(Role::Process(process)) if self.instances[process.index()].pid != Some(pid) => {
                 None
             }
@@ -445,7 +462,7 @@ impl Executor {
                 }
                 self.epoch_ended(process);
                 let current = &mut self.instances[process.index()];
-                current.pid = None;
+                (current.pid, current.leader) = (None, 0);
                 current.gone = Some((pid, was_only));
                 current.end_probes();
                 current.listener = None;
@@ -458,18 +475,16 @@ impl Executor {
         }
     }
 
-    pub(crate) fn signal(&self, process: ProcessId, signal: Signal) {
-        if let Some(pid) = self.pid(process)
-            && let Err(error) = kill_child(pid, signal)
-        {
-            tracing::warn!("{}: cannot send {signal}: {error}", self.process(process).name);
-        }
-    }
-
-    pub(crate) fn kill(&self, process: ProcessId) {
-        let pid = self.pid(process);
-        let killed = pid.into_iter().map(|leader| kill_group(leader, Signal::KILL));
-        let left = self.groups_of(process).map(|leader| signal_left_group(leader, Signal::KILL));
+    pub(crate) fn kill(&mut self, process: ProcessId) {
+        let mains: Vec<_> = self.mains(process).collect();
+        let current = &mut self.instances[process.index()];
+        current.asked = Some(Signal::KILL);
+        let led = mains.iter().filter(|pid| is_child(**pid));
+        let killed = led.map(|leader| kill_group(*leader, Signal::KILL));
+        let leader =
+            Some(current.leader).filter(|leader| !mains.is_empty() && !mains.contains(leader));
+        let left = self.groups_of(process).chain(leader);
+        let left = left.map(|leader| signal_left_group(leader, Signal::KILL));
         for killed in killed.chain(left) {
             if let Err(error) = killed {
                 let name = &self.process(process).name;
@@ -477,8 +492,8 @@ impl Executor {
             }
         }
         // The process may have left the group in which it was started.
-        if let Some(pid) = pid {
-            let _ = kill_child(pid, Signal::KILL);
+        for pid in mains {
+            let _ = self.children.borrow().signal(pid, Signal::KILL);
         }
     }
 
@@ -505,9 +520,14 @@ impl Executor {
 
     /// Asks a process to end.
     pub(crate) fn stop(&mut self, process: ProcessId, signal: Signal) {
-        self.instances[process.index()].end_probes();
-        for signal in with_cont(signal) {
-            self.signal(process, signal);
+        let current = &mut self.instances[process.index()];
+        current.end_probes();
+        current.asked = Some(signal);
+        // A former main process that lives is the parent of the main one, or serves beside it.
+        for pid in self.mains(process) {
+            for signal in with_cont(signal) {
+                self.signal_one(process, pid, signal);
+            }
         }
     }
 

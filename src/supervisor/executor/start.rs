@@ -1,5 +1,6 @@
 //! Starts one instance of a process, with its pipes, its notify socket and its readiness probe.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
@@ -392,6 +393,7 @@ impl Executor {
         let current = &mut self.instances[process.index()];
         current.number += 1;
         (current.pid, current.spawned) = (Some(pid), spawned);
+        (current.leader, current.former, current.asked) = (pid, Vec::new(), None);
         current.epoch = epoch;
         current.is_ready = false;
         current.log.clone_from(&log);
@@ -409,7 +411,8 @@ impl Executor {
             let sender = NotifySender {
                 name: wanted.name.clone(),
                 current: instance.clone(),
-                pid,
+                main: Cell::new(pid),
+                session: Cell::new(pid),
                 tells_readiness: wanted.tells_readiness(),
                 tells_drained: wanted.tells_drained(),
                 user,

@@ -6,10 +6,12 @@
 
 use std::cell::Cell;
 use std::future::pending;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::unistd::geteuid;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
@@ -18,11 +20,12 @@ use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::os::Peer;
 use crate::os::Pid;
-use crate::os::descendants::{Kin, describe, kin, user_of};
+use crate::os::descendants::{Kin, Stat, describe, kin, user_of};
+use crate::os::handle::Handle;
 use crate::os::notify_socket::{NotifyMessage, NotifySocket};
 
 use crate::supervisor::liveness::PAUSED;
-use crate::supervisor::message::InstanceSender;
+use crate::supervisor::message::{InstanceSender, Message};
 use crate::supervisor::readiness::probe::Reason;
 use crate::types::human;
 
@@ -48,7 +51,9 @@ struct Source {
 pub(crate) struct NotifySender {
     pub(crate) name: String,
     pub(crate) current: InstanceSender,
-    pub(crate) pid: Pid,
+    pub(crate) main: Cell<Pid>,
+    /// The session of the main process.
+    pub(crate) session: Cell<Pid>,
     /// Whether `READY=1` makes the process ready.
     pub(crate) tells_readiness: bool,
     /// Whether `DRAINED=1` ends the drain of the process.
@@ -116,6 +121,16 @@ impl Listener {
     pub(crate) fn take_all(&self) {
         let accepts = |sender, message: &NotifyMessage| self.source.accepts(sender, message);
         self.source.take(self.source.socket.take_all(accepts), None);
+    }
+
+    /// Sets the main process and the leader of its session.
+    pub(crate) fn set_main(&self, main: Pid, session: Pid) {
+        self.source.instance.main.set(main);
+        self.source.instance.session.set(session);
+    }
+
+    pub(crate) fn warn(&self, what: &str) {
+        self.source.warn(what);
     }
 
     /// From now on, the process must send `WATCHDOG=1` at least once per `limit`.
@@ -204,8 +219,40 @@ impl Source {
         if let Some(by) = message.extend {
             self.report(Event::TimeoutExtended { process, by }, place.take());
         }
+        if let Some(pid) = message.main {
+            self.take_main(pid, place.take());
+        }
         if message.trigger {
             self.unhealthy("it sent WATCHDOG=trigger".to_owned(), place.take());
+        }
+    }
+
+    /// Reports that a process becomes the main one, if that process belongs to the instance. The
+    /// kernel reports the end of the new main process to its parent, which therefore has to be
+    /// drainit or the main process so far.
+    fn take_main(&self, pid: Pid, place: Option<OwnedSemaphorePermit>) {
+        let NotifySender { main, session, current, .. } = &self.instance;
+        let found = Handle::open(pid).and_then(|handle| {
+            // The handle was opened first, so these are facts about the process that it refers to.
+            let stat = Stat::read(pid).filter(|stat| stat.is_alive);
+            let stat = stat.ok_or(io::Error::from(Errno::ESRCH))?;
+            let parents = [std::process::id().cast_signed(), main.get()];
+            let is_kin = kin(pid, session.get()) == Kin::Own && parents.contains(&stat.parent);
+            let uid = user_of(pid).unwrap_or(u32::MAX);
+            match (is_kin, self.has_process_user(Peer { pid, uid })) {
+                (true, true) => Ok(handle),
+                (false, _) => Err(io::Error::other(
+                    "it is neither a child of the main process nor an orphan in its session",
+                )),
+                (true, false) => Err(io::Error::other(format!("it has user {uid}"))),
+            }
+        });
+        match found {
+            Ok(handle) => {
+                let InstanceSender { process, instance, ref sender } = *current;
+                let _ = sender.send(Message::TakesOver { process, instance, pid, handle, place });
+            }
+            Err(why) => self.warn(&format!("MAINPID={pid} is ignored: {why}")),
         }
     }
 
@@ -222,17 +269,17 @@ impl Source {
     /// process has changed to, as under `gosu`. Root and drainit's own user are accepted, because
     /// they could trace the process anyway.
     fn has_process_user(&self, sender: Peer) -> bool {
-        let NotifySender { pid, user, .. } = &self.instance;
-        sender.pid == *pid
+        let NotifySender { main, user, .. } = &self.instance;
+        sender.pid == main.get()
             || [Some(0), Some(geteuid().as_raw()), *user].contains(&Some(sender.uid))
-            || user_of(*pid) == Some(sender.uid)
+            || user_of(main.get()) == Some(sender.uid)
     }
 
     /// Whether the sender of a message is the process, or belongs to the process. Warns about the
     /// first message from any other sender.
     fn accepts(&self, sender: Peer, message: &NotifyMessage) -> bool {
         let instance = &self.instance;
-        let kin = || kin(sender.pid, instance.pid);
+        let kin = || kin(sender.pid, instance.session.get());
         let Peer { pid, uid } = sender;
         let why = match self.has_process_user(sender).then(kin) {
             Some(Kin::Own) => return true,
@@ -256,17 +303,18 @@ impl Source {
                  the process itself"
             ),
         };
-        let line = format!(
-            "{}: {message} is ignored: it comes from pid {}, {why}",
-            instance.name,
-            describe(pid)
-        );
-        if self.has_warned.replace(true) {
-            tracing::debug!("{line}");
-        } else {
-            tracing::warn!("{line}");
-        }
+        self.warn(&format!("{message} is ignored: it comes from pid {}, {why}", describe(pid)));
         false
+    }
+
+    /// Warns about a message that is ignored. Later ones are only debugged.
+    fn warn(&self, what: &str) {
+        let name = &self.instance.name;
+        if self.has_warned.replace(true) {
+            tracing::debug!("{name}: {what}");
+        } else {
+            tracing::warn!("{name}: {what}");
+        }
     }
 }
 

@@ -148,10 +148,17 @@ impl Journal {
 
     /// Records the start of an instance, and forgets why checks of the earlier instance failed.
     pub fn spawned(&mut self, slot: ProcessId, pid: i32, epoch: Option<u32>) {
+        self.has_main(slot, pid);
         let history = self.of_mut(slot);
-        (history.pid, history.last_pid, history.epoch) = (Some(pid), Some(pid), epoch);
+        history.epoch = epoch;
         (history.failure, history.unhealthy) = Default::default();
         (history.message, history.drain_warnings) = (None, None);
+    }
+
+    /// Records the main process of an instance.
+    pub fn has_main(&mut self, slot: ProcessId, pid: i32) {
+        let history = self.of_mut(slot);
+        (history.pid, history.last_pid) = (Some(pid), Some(pid));
         history.is_killed = false;
     }
 

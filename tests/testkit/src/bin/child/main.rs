@@ -20,7 +20,7 @@
 //! | `show=PATH` | records the content of a file |
 //! | `allow=PATH` | is a Python Executor; it allows each request whose path does not contain `refused` |
 //! | `http=ADDRESS,N[,STATUS]` | answers N requests with STATUS (503), all others with 200 |
-//! | `notify=TEXT` | sends TEXT to `NOTIFY_SOCKET` |
+//! | `notify=TEXT` | sends TEXT to `NOTIFY_SOCKET`; `OWN` in TEXT stands for its PID |
 //! | `swamp=TEXT` | as `notify`, again and again without an end |
 //! | `forge=TEXT` | sends TEXT to every notify socket of its drainit in /proc/net/unix; waits for a socket |
 //! | `rename=HEX` | sets its name (comm), given in hexadecimal |

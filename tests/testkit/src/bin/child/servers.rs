@@ -105,6 +105,7 @@ pub(crate) fn notify(text: &str) {
         Some(name) => SocketAddr::from_abstract_name(name).unwrap(),
         None => SocketAddr::from_pathname(name).unwrap(),
     };
+    let text = text.replace("OWN", &std::process::id().to_string());
     UnixDatagram::unbound().unwrap().send_to_addr(text.as_bytes(), &address).unwrap();
 }
 

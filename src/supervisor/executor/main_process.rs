@@ -1,0 +1,142 @@
+//! The main process of an instance, which another process may become (`MAINPID=`).
+
+use std::io;
+
+use crate::local_task::LocalTask;
+use crate::os::Pid;
+use crate::os::descendants::session_of;
+use crate::os::handle::Handle;
+use crate::supervisor::children::Ended;
+use crate::supervisor::executor::{Executor, with_cont};
+use crate::supervisor::message::{Message, Role};
+use crate::types::{ProcessId, Signal};
+
+/// The most former main processes of an instance that live at the same time.
+const MOST_FORMER: usize = 8;
+
+impl Executor {
+    /// Makes a process the main one of the current instance.
+    pub(super) fn take_main(&mut self, process: ProcessId, pid: Pid, handle: Handle) {
+        let current = &self.instances[process.index()];
+        let mut former: Vec<_> = current.former.iter().copied().chain(current.pid).collect();
+        former.retain(|former| self.is_there(process, *former));
+        if current.pid == Some(pid) {
+            return;
+        }
+        if !former.contains(&pid)
+            && let Err(why) = self.adopt_main(process, pid, handle, former.len())
+        {
+            let line = format!("MAINPID={pid} is ignored: {why}");
+            current.listener.iter().for_each(|listener| listener.warn(&line));
+            return;
+        }
+        former.retain(|former| *former != pid);
+        self.set_main(process, pid, former);
+        // The former main process may have ended already, and its group was counted as left.
+        self.groups.retain(|left| left.process != process);
+        if let Some(signal) = self.instances[process.index()].asked {
+            for signal in with_cont(signal) {
+                self.signal_one(process, pid, signal);
+            }
+        }
+    }
+
+    fn adopt_main(
+        &self,
+        process: ProcessId,
+        pid: Pid,
+        handle: Handle,
+        former: usize,
+    ) -> io::Result<()> {
+        if former >= MOST_FORMER {
+            return Err(io::Error::other("too many former main processes are still running"));
+        }
+        let (ended, sender) = (handle.ended()?, self.sender.clone());
+        let watch = LocalTask::begin(async move {
+            ended.await;
+            let _ = sender.send(Message::MainEnded { process, pid });
+        });
+        self.children.borrow_mut().adopt(pid, handle, watch, Role::Process(process));
+        Ok(())
+    }
+
+    /// Handles the end of a main process that drainit has not started. If the parent of the process
+    /// lives, drainit gets no exit code, and the former main process is the main one again.
+    pub(super) fn main_ended(&mut self, process: ProcessId, pid: Pid) {
+        let is_forgotten = self.children.borrow_mut().forget(pid);
+        if is_forgotten {
+            self.drop_main(process, pid, |_| false);
+        }
+    }
+
+    /// Called for children that were reaped, before anything else looks at them. Afterwards, the
+    /// end of a child is the end of its instance only if the child is the main process.
+    pub(crate) fn settle_mains(&mut self, ended: &[Ended]) {
+        for one in ended {
+            let Some(Role::Process(process)) = one.role else { continue };
+            let current = &self.instances[process.index()];
+            // If both have ended, the end of the main process counts.
+            let main = current.pid.filter(|main| *main != one.pid);
+            let is_reaped = |pid| main == Some(pid) && ended.iter().any(|one| one.pid == pid);
+            self.drop_main(process, one.pid, is_reaped);
+        }
+    }
+
+    /// Forgets a former main process that has ended. If it was the main one, or if the main one has
+    /// ended, too, the latest former one is the main one again. Without another one, this process
+    /// is the main one.
+    fn drop_main(&mut self, process: ProcessId, gone: Pid, is_reaped: impl Fn(Pid) -> bool) {
+        let current = &self.instances[process.index()];
+        let is_ours = current.pid == Some(gone) || current.former.contains(&gone);
+        if !is_ours || current.former.is_empty() {
+            return;
+        }
+        let mut mains: Vec<_> = current.former.iter().copied().chain(current.pid).collect();
+        mains.retain(|pid| *pid != gone && (is_reaped(*pid) || self.is_there(process, *pid)));
+        let main = mains.pop().unwrap_or(gone);
+        self.set_main(process, main, mains);
+    }
+
+    fn set_main(&mut self, process: ProcessId, main: Pid, former: Vec<Pid>) {
+        let name = &self.process(process).name;
+        let current = &mut self.instances[process.index()];
+        // The group and the session keep their number while they have a member.
+        if !former.contains(&current.leader) && main != current.leader {
+            current.leader = session_of(main).unwrap_or(main);
+        }
+        if current.pid.replace(main) != Some(main) {
+            tracing::info!("{name}: its main process is now {main}");
+            self.status_board.journal.borrow_mut().has_main(process, main);
+        } else {
+            tracing::debug!("{name}: a former main process has ended");
+        }
+        if let Some(listener) = &current.listener {
+            listener.set_main(main, current.leader);
+        }
+        current.former = former;
+    }
+
+    /// The main process of an instance and the former ones, as far as they are not reaped.
+    pub(super) fn mains(&self, process: ProcessId) -> impl Iterator<Item = Pid> {
+        let current = &self.instances[process.index()];
+        let mains = current.former.iter().copied().chain(current.pid);
+        mains.filter(move |pid| self.is_there(process, *pid))
+    }
+
+    /// Whether a pid belongs to this process, and is not reaped.
+    pub(super) fn is_there(&self, process: ProcessId, pid: Pid) -> bool {
+        let is_its_own = |role: &Role| matches!(role, Role::Process(of) if *of == process);
+        self.children.borrow().role(pid).is_some_and(is_its_own)
+    }
+
+    /// Sends a signal to the main process.
+    pub(crate) fn signal(&self, process: ProcessId, signal: Signal) {
+        self.pid(process).into_iter().for_each(|pid| self.signal_one(process, pid, signal));
+    }
+
+    pub(super) fn signal_one(&self, process: ProcessId, pid: Pid, signal: Signal) {
+        if let Err(error) = self.children.borrow().signal(pid, signal) {
+            tracing::warn!("{}: cannot send {signal}: {error}", self.process(process).name);
+        }
+    }
+}

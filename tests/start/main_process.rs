@@ -1,0 +1,225 @@
+//! Tests that another process becomes the main one of its instance (`MAINPID=`).
+
+use crate::support::example::is_installed;
+use crate::support::said;
+use crate::support::{LONG, Rig, Signal};
+
+const IS_NOW: &str = r"a: its main process is now \d+";
+
+/// A process `a` that runs these steps after its child `b` is the main one. `b` runs its steps, too.
+fn config(a: &str, b: &str) -> String {
+    format!(
+        "
+        shutdown: {{grace_period: 8s, reserve: 1s}}
+        processes:
+          a:
+            command: [CHILD, a, 'spawn=b,{b}notify=MAINPID=OWN,notify=READY=1,touch=DIR/b', await=DIR/b, {a}]
+            readiness: {{notify: true}}
+            forward_signals: [USR1]
+            drain: {{signal: {{signal: USR2, time: 50ms}}}}
+        "
+    )
+}
+
+// holds: C840, S325
+#[test]
+fn end_of_former_main_process_is_not_the_end() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(&config("exit=0", "on=USR1:print:forwarded,on=HUP:print:got,"));
+    drainit.wait_for_line(IS_NOW);
+    drainit.wait_for_line(&said::ready("a"));
+    let main = drainit.wait_for_event("b", "start").pid;
+    drainit.wait_for_event("a", "exit");
+    drainit.wait_until("one child", || drainit.children().len() == 1);
+    assert_eq!(drainit.state("a"), ("ready".to_owned(), Some(main.into())));
+    drainit.exec(&["kill", "-s", "HUP", "a"]).assert(0, "");
+    drainit.wait_for_line("got");
+    drainit.signal(Signal::SIGUSR1);
+    drainit.wait_for_line("forwarded");
+    let ended = drainit.stop();
+    ended.assert_code(0).assert_order(&["b got SIGUSR2", "b got SIGTERM"]);
+    ended.assert_no_line("ignored").assert_no_event("a", "got SIGUSR2");
+}
+
+// holds: C841
+#[test]
+fn end_of_main_process_ends_instance() {
+    for rig in Rig::both() {
+        let ended = rig.run(
+            &config("touch=DIR/a,exit=0", "")
+                .replace("touch=DIR/b", "touch=DIR/b,await=DIR/a,sleep=50,exit=7"),
+        );
+        ended.assert_code(7).assert_line("a: exited with code 7 without being asked");
+    }
+}
+
+// holds: C842
+#[test]
+fn former_main_process_replaces_lost_main_process() {
+    for rig in Rig::both() {
+        let config = config("await=DIR/a, exit=3", "")
+            .replace("touch=DIR/b", "touch=DIR/b,await=DIR/c,exit=7");
+        let drainit = rig.start(&config);
+        drainit.wait_for_line(&said::ready("a"));
+        let first = drainit.wait_for_event("a", "start").pid;
+        let second = drainit.wait_for_event("b", "start").pid;
+        drainit.wait_for_line(&format!("a: its main process is now {second}"));
+        drainit.touch("c");
+        drainit.wait_for_line(&format!("a: its main process is now {first}"));
+        drainit.touch("a");
+        drainit.wait_exit(LONG).assert_code(3);
+    }
+}
+
+/// The parent reaps the new main process, and ends at once.
+#[test]
+fn end_of_parent_after_main_process_ends_instance() {
+    for rig in Rig::both() {
+        let drainit = rig.start(
+            "
+            processes:
+              a:
+                command: [sh, -c, 'CHILD b notify=MAINPID=OWN notify=READY=1 await=DIR/b exit=7; exit 3']
+                readiness: {notify: true}
+            ",
+        );
+        drainit.wait_for_line(IS_NOW);
+        drainit.touch("b");
+        drainit.wait_exit(LONG).assert_code(3).assert_line("a: exited with code 3");
+    }
+}
+
+// holds: S326
+#[test]
+fn stop_signal_goes_to_all_main_processes() {
+    for rig in Rig::both() {
+        let drainit = rig.start(&config("", ""));
+        drainit.wait_for_line(IS_NOW);
+        drainit.wait_for_line(&said::ready("a"));
+        let ended = drainit.stop();
+        ended.assert_code(0).assert_no_line("ended by SIGKILL");
+        for name in ["a", "b"] {
+            ended.assert_order(&[&format!("{name} got SIGTERM")]);
+        }
+    }
+}
+
+// holds: S326
+#[test]
+fn late_main_process_gets_stop_signal() {
+    for rig in Rig::both() {
+        let config = config("exit=0", "await=DIR/term,")
+            .replace("[CHILD, a, ", "[CHILD, a, 'on=TERM:touch:DIR/term', 'notify=READY=1', ")
+            .replace("spawn=b,", "spawn=b,on=TERM:touch:DIR/done,")
+            .replace("touch=DIR/b", "touch=DIR/b,await=DIR/done,exit=0");
+        let drainit = rig.start(&config);
+        drainit.wait_for_line(&said::ready("a"));
+        drainit.wait_for_event("b", "handling");
+        drainit
+            .stop()
+            .assert_code(0)
+            .assert_line(IS_NOW)
+            .assert_no_line("ended by SIGKILL")
+            .event("b", "got SIGTERM");
+    }
+}
+
+// holds: S327
+#[test]
+fn deadline_kills_main_process_in_another_session() {
+    for rig in Rig::both() {
+        let drainit = rig.start(
+            "
+            shutdown: {grace_period: 4s, reserve: 1s}
+            processes:
+              a:
+                command:
+                  - sh
+                  - -c
+                  - 'setsid CHILD b on=TERM:ignore spawn=c,on=TERM:ignore notify=MAINPID=OWN notify=READY=1 &
+                     exec CHILD a await=DIR/go exit=0'
+                readiness: {notify: true}
+                stop_grace_period: 200ms
+            ",
+        );
+        drainit.wait_for_line(&said::ready("a"));
+        drainit.touch("go");
+        drainit.wait_for_event("a", "exit");
+        drainit.wait_until("one child", || drainit.children().len() == 1);
+        drainit
+            .stop()
+            .assert_code(137)
+            .assert_line("a: was ended by SIGKILL")
+            .assert_no_line("left over")
+            .assert_nothing_left();
+    }
+}
+
+// holds: C843
+#[test]
+fn main_process_has_to_belong_to_instance() {
+    for (pid, why) in [
+        ("1", "Invalid argument|neither a child"),
+        ("-1", "Invalid argument"),
+        ("2147483647", "No such process"),
+        ("$$PPID", "Invalid argument|neither a child"),
+        ("`cat DIR/pid`", "neither a child of the main process nor an orphan in its session"),
+    ] {
+        for rig in Rig::both() {
+            let drainit = rig.start(&format!(
+                "
+                processes:
+                  b: {{command: [sh, -c, 'echo $$$$ >DIR/pid.new; mv DIR/pid.new DIR/pid; exec CHILD b']}}
+                  a:
+                    command:
+                      - sh
+                      - -c
+                      - 'until test -e DIR/pid; do sleep 0.01; done;
+                         exec CHILD a notify=MAINPID={pid} notify=MAINPID={pid} notify=READY=1'
+                    readiness: {{notify: true}}
+                "
+            ));
+            drainit.wait_for_line(&said::ready("a"));
+            drainit.wait_for_line(&format!("warning: a: MAINPID=.* is ignored: .*({why})"));
+            let ended = drainit.stop();
+            ended.assert_code(0).assert_no_line("its main process");
+            assert_eq!(ended.record.lines_with("is ignored"), 1);
+        }
+    }
+}
+
+const GUNICORN: &str = r#"
+import os, signal
+from gunicorn.systemd import sd_notify
+
+bind = "unix:DIR/app.sock"
+wsgi_app = "app:app"
+chdir = "DIR"
+
+def when_ready(server):
+    sd_notify(f"MAINPID={os.getpid()}", server.log)
+    if server.master_pid:
+        os.kill(server.master_pid, signal.SIGTERM)
+"#;
+
+// holds: C844
+#[test]
+fn gunicorn_hands_over_to_successor() {
+    let Some(rig) = Rig::new().filter(|_| is_installed("gunicorn")) else { return };
+    rig.write("gunicorn.conf.py", rig.fill(GUNICORN));
+    rig.write("app.py", "def app(request, start):\n    start('200 OK', [])\n    return []\n");
+    let drainit = rig.start(
+        "
+        processes:
+          a: {command: [gunicorn, -c, DIR/gunicorn.conf.py], readiness: {notify: true}}
+        ",
+    );
+    drainit.wait_for_line(&said::ready("a"));
+    let first = drainit.state("a").1;
+    drainit.exec(&["kill", "-s", "USR2", "a"]).assert(0, "");
+    drainit.wait_for_line(IS_NOW);
+    drainit.wait_until("one child", || drainit.children().len() == 1);
+    let (state, second) = drainit.state("a");
+    assert!(state == "ready" && second != first, "{state} {second:?}");
+    drainit.stop().assert_code(0).assert_line("a: exited with code 0").assert_nothing_left();
+}
