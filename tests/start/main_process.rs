@@ -1,6 +1,7 @@
 //! Tests that another process becomes the main one of its instance (`MAINPID=`).
 
 use crate::support::example::is_installed;
+use crate::support::namespace::is_root_for;
 use crate::support::said;
 use crate::support::{LONG, Rig, Signal};
 
@@ -56,22 +57,30 @@ fn end_of_main_process_ends_instance() {
 // holds: C842
 #[test]
 fn former_main_process_replaces_lost_main_process() {
-    for rig in Rig::both() {
-        let config = config("await=DIR/a, exit=3", "")
-            .replace("touch=DIR/b", "touch=DIR/b,await=DIR/c,exit=7");
-        let drainit = rig.start(&config);
-        drainit.wait_for_line(&said::ready("a"));
-        let first = drainit.wait_for_event("a", "start").pid;
-        let second = drainit.wait_for_event("b", "start").pid;
-        drainit.wait_for_line(&format!("a: its main process is now {second}"));
-        drainit.touch("c");
-        drainit.wait_for_line(&format!("a: its main process is now {first}"));
-        drainit.touch("a");
-        drainit.wait_exit(LONG).assert_code(3);
+    let b = "CHILD b notify=MAINPID=OWN notify=READY=1 await=DIR/b exit=7 &";
+    for b in [b.to_owned(), format!("({b});")] {
+        for rig in Rig::both() {
+            let drainit = rig.start(&format!(
+                "
+                processes:
+                  a:
+                    command: [sh, -c, '{b} exec CHILD a await=DIR/a exit=3']
+                    readiness: {{notify: true}}
+                "
+            ));
+            drainit.wait_for_line(&said::ready("a"));
+            let first = drainit.wait_for_event("a", "start").pid;
+            let second = drainit.wait_for_event("b", "start").pid;
+            drainit.wait_for_line(&format!("a: its main process is now {second}"));
+            drainit.touch("b");
+            drainit.wait_for_line(&format!("a: its main process is now {first}"));
+            drainit.touch("a");
+            drainit.wait_exit(LONG).assert_code(3);
+        }
     }
 }
 
-/// The parent reaps the new main process, and ends at once.
+/// The parent reaps the main process, and ends before drainit sees either end.
 #[test]
 fn end_of_parent_after_main_process_ends_instance() {
     for rig in Rig::both() {
@@ -84,7 +93,10 @@ fn end_of_parent_after_main_process_ends_instance() {
             ",
         );
         drainit.wait_for_line(IS_NOW);
+        drainit.signal(Signal::SIGSTOP);
         drainit.touch("b");
+        drainit.wait_until("a zombie", || drainit.children_in_state('Z') == 1);
+        drainit.signal(Signal::SIGCONT);
         drainit.wait_exit(LONG).assert_code(3).assert_line("a: exited with code 3");
     }
 }
@@ -136,16 +148,18 @@ fn deadline_kills_main_process_in_another_session() {
                 command:
                   - sh
                   - -c
-                  - 'setsid CHILD b on=TERM:ignore spawn=c,on=TERM:ignore notify=MAINPID=OWN notify=READY=1 &
+                  - 'setsid CHILD b on=TERM:ignore spawn=c,on=TERM:ignore notify=MAINPID=OWN await=DIR/b notify=READY=1 &
                      exec CHILD a await=DIR/go exit=0'
                 readiness: {notify: true}
                 stop_grace_period: 200ms
             ",
         );
-        drainit.wait_for_line(&said::ready("a"));
+        drainit.wait_for_line(IS_NOW);
         drainit.touch("go");
         drainit.wait_for_event("a", "exit");
         drainit.wait_until("one child", || drainit.children().len() == 1);
+        drainit.touch("b");
+        drainit.wait_for_line(&said::ready("a"));
         drainit
             .stop()
             .assert_code(137)
@@ -164,6 +178,7 @@ fn main_process_has_to_belong_to_instance() {
         ("2147483647", "No such process"),
         ("$$PPID", "Invalid argument|neither a child"),
         ("`cat DIR/pid`", "neither a child of the main process nor an orphan in its session"),
+        ("`cat DIR/deep`", "neither a child of the main process nor an orphan in its session"),
     ] {
         for rig in Rig::both() {
             let drainit = rig.start(&format!(
@@ -174,7 +189,8 @@ fn main_process_has_to_belong_to_instance() {
                     command:
                       - sh
                       - -c
-                      - 'until test -e DIR/pid; do sleep 0.01; done;
+                      - 'sh -c \"sleep 60 & echo \\$! >DIR/deep.new; mv DIR/deep.new DIR/deep; wait\" &
+                         until test -e DIR/pid -a -e DIR/deep; do sleep 0.01; done;
                          exec CHILD a notify=MAINPID={pid} notify=MAINPID={pid} notify=READY=1'
                     readiness: {{notify: true}}
                 "
@@ -186,6 +202,28 @@ fn main_process_has_to_belong_to_instance() {
             assert_eq!(ended.record.lines_with("is ignored"), 1);
         }
     }
+}
+
+// holds: C843
+#[test]
+fn main_process_has_to_have_accepted_user() {
+    let Some(rig) = Rig::new().filter(|_| is_root_for("another user")) else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command:
+              - sh
+              - -c
+              - 'setpriv --reuid 10002 --clear-groups sleep 60 &
+                 until test $(stat -c %u /proc/$!) = 10002; do sleep 0.01; done;
+                 exec CHILD a notify=MAINPID=$! notify=READY=1'
+            readiness: {notify: true}
+        ",
+    );
+    drainit.wait_for_line(&said::ready("a"));
+    let ended = drainit.stop();
+    ended.assert_code(0).assert_line("a: MAINPID=.* is ignored: it has user 10002");
 }
 
 const GUNICORN: &str = r#"
