@@ -259,3 +259,16 @@ fn times_include_the_sleep_of_the_machine() {
     let ended = Rig::not_init().wrapper(&ahead).run(config);
     ended.assert_code(0).assert_line("b: still alive after ([5-9][0-9][0-9]ms|[1-9](\\.[0-9]+)?s)");
 }
+
+// holds: S329
+#[test]
+fn end_right_after_stop_signal_is_seen_at_once() {
+    for _ in 0..20 {
+        let Some(rig) = Rig::new() else { return };
+        let drainit = rig.start(
+            "processes: {a: {command: [sh, -c, 'sleep 60 & exec CHILD a notify=READY=1'], readiness: {notify: true}}}",
+        );
+        drainit.wait_for_line(&said::ready("a"));
+        drainit.stop().assert_code(0);
+    }
+}
