@@ -3,7 +3,7 @@
 use crate::support::example::is_installed;
 use crate::support::namespace::is_root_for;
 use crate::support::said;
-use crate::support::{LONG, Rig, Signal};
+use crate::support::{LONG, Rig, Running, Signal};
 
 const IS_NOW: &str = r"a: its main process is now \d+";
 
@@ -22,16 +22,26 @@ fn config(a: &str, b: &str) -> String {
     )
 }
 
+/// Waits until drainit has reaped the former main process, and has the main one as its only child.
+fn end_former(drainit: &Running, end: impl FnOnce()) {
+    let former = drainit.children();
+    end();
+    drainit.wait_until("handed over", || {
+        let children = drainit.children();
+        children.len() == 1 && children != former
+    });
+}
+
 // holds: C840, S325
 #[test]
 fn end_of_former_main_process_is_not_the_end() {
     let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(&config("exit=0", "on=USR1:print:forwarded,on=HUP:print:got,"));
+    let drainit =
+        rig.start(&config("await=DIR/go, exit=0", "on=USR1:print:forwarded,on=HUP:print:got,"));
     drainit.wait_for_line(IS_NOW);
     drainit.wait_for_line(&said::ready("a"));
     let main = drainit.wait_for_event("b", "start").pid;
-    drainit.wait_for_event("a", "exit");
-    drainit.wait_until("one child", || drainit.children().len() == 1);
+    end_former(&drainit, || drainit.touch("go"));
     assert_eq!(drainit.state("a"), ("ready".to_owned(), Some(main.into())));
     drainit.exec(&["kill", "-s", "HUP", "a"]).assert(0, "");
     drainit.wait_for_line("got");
@@ -155,9 +165,7 @@ fn deadline_kills_main_process_in_another_session() {
             ",
         );
         drainit.wait_for_line(IS_NOW);
-        drainit.touch("go");
-        drainit.wait_for_event("a", "exit");
-        drainit.wait_until("one child", || drainit.children().len() == 1);
+        end_former(&drainit, || drainit.touch("go"));
         drainit.touch("b");
         drainit.wait_for_line(&said::ready("a"));
         drainit
@@ -254,9 +262,10 @@ fn gunicorn_hands_over_to_successor() {
     );
     drainit.wait_for_line(&said::ready("a"));
     let first = drainit.state("a").1;
-    drainit.exec(&["kill", "-s", "USR2", "a"]).assert(0, "");
-    drainit.wait_for_line(IS_NOW);
-    drainit.wait_until("one child", || drainit.children().len() == 1);
+    end_former(&drainit, || {
+        drainit.exec(&["kill", "-s", "USR2", "a"]).assert(0, "");
+    });
+    drainit.wait_for_lines("Booting worker", 2);
     let (state, second) = drainit.state("a");
     assert!(state == "ready" && second != first, "{state} {second:?}");
     drainit.stop().assert_code(0).assert_line("a: exited with code 0").assert_nothing_left();

@@ -101,8 +101,9 @@ impl Executor {
         let name = &self.process(process).name;
         let current = &mut self.instances[process.index()];
         // The group and the session keep their number while they have a member.
+        let session = session_of(main).unwrap_or(current.leader);
         if !former.contains(&current.leader) && main != current.leader {
-            current.leader = session_of(main).unwrap_or(main);
+            current.leader = session;
         }
         if current.pid.replace(main) != Some(main) {
             tracing::info!("{name}: its main process is now {main}");
@@ -111,7 +112,7 @@ impl Executor {
             tracing::debug!("{name}: a former main process has ended");
         }
         if let Some(listener) = &current.listener {
-            listener.set_main(main, current.leader);
+            listener.set_main(main, [current.leader, session]);
         }
         current.former = former;
     }

@@ -412,7 +412,7 @@ impl Executor {
                 name: wanted.name.clone(),
                 current: instance.clone(),
                 main: Cell::new(pid),
-                session: Cell::new(pid),
+                sessions: Cell::new([pid; 2]),
                 tells_readiness: wanted.tells_readiness(),
                 tells_drained: wanted.tells_drained(),
                 user,

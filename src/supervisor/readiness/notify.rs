@@ -52,8 +52,8 @@ pub(crate) struct NotifySender {
     pub(crate) name: String,
     pub(crate) current: InstanceSender,
     pub(crate) main: Cell<Pid>,
-    /// The session of the main process.
-    pub(crate) session: Cell<Pid>,
+    /// The sessions of the instance and of its main process.
+    pub(crate) sessions: Cell<[Pid; 2]>,
     /// Whether `READY=1` makes the process ready.
     pub(crate) tells_readiness: bool,
     /// Whether `DRAINED=1` ends the drain of the process.
@@ -123,10 +123,10 @@ impl Listener {
         self.source.take(self.source.socket.take_all(accepts), None);
     }
 
-    /// Sets the main process and the leader of its session.
-    pub(crate) fn set_main(&self, main: Pid, session: Pid) {
+    /// Sets the main process, and the sessions of the instance and of this process.
+    pub(crate) fn set_main(&self, main: Pid, sessions: [Pid; 2]) {
         self.source.instance.main.set(main);
-        self.source.instance.session.set(session);
+        self.source.instance.sessions.set(sessions);
     }
 
     pub(crate) fn warn(&self, what: &str) {
@@ -231,13 +231,13 @@ impl Source {
     /// kernel reports the end of the new main process to its parent, which therefore has to be
     /// drainit or the main process so far.
     fn take_main(&self, pid: Pid, place: Option<OwnedSemaphorePermit>) {
-        let NotifySender { main, session, current, .. } = &self.instance;
+        let NotifySender { main, current, .. } = &self.instance;
         let found = Handle::open(pid).and_then(|handle| {
             // The handle was opened first, so these are facts about the process that it refers to.
             let stat = Stat::read(pid).filter(|stat| stat.is_alive);
             let stat = stat.ok_or(io::Error::from(Errno::ESRCH))?;
             let parents = [std::process::id().cast_signed(), main.get()];
-            let is_kin = kin(pid, session.get()) == Kin::Own && parents.contains(&stat.parent);
+            let is_kin = self.kin(pid) == Kin::Own && parents.contains(&stat.parent);
             let uid = user_of(pid).unwrap_or(u32::MAX);
             match (is_kin, self.has_process_user(Peer { pid, uid })) {
                 (true, true) => Ok(handle),
@@ -275,11 +275,21 @@ impl Source {
             || user_of(main.get()) == Some(sender.uid)
     }
 
+    /// Whether a process belongs to the instance. The former main process may have ended already,
+    /// and the main one may have a session of its own.
+    fn kin(&self, pid: Pid) -> Kin {
+        let [of_instance, of_main] = self.instance.sessions.get();
+        match kin(pid, of_instance) {
+            Kin::Stranger if of_main != of_instance => kin(pid, of_main),
+            found => found,
+        }
+    }
+
     /// Whether the sender of a message is the process, or belongs to the process. Warns about the
     /// first message from any other sender.
     fn accepts(&self, sender: Peer, message: &NotifyMessage) -> bool {
         let instance = &self.instance;
-        let kin = || kin(sender.pid, instance.session.get());
+        let kin = || self.kin(sender.pid);
         let Peer { pid, uid } = sender;
         let why = match self.has_process_user(sender).then(kin) {
             Some(Kin::Own) => return true,
