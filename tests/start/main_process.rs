@@ -165,8 +165,15 @@ fn deadline_kills_main_process_in_another_session() {
             ",
         );
         drainit.wait_for_line(IS_NOW);
-        end_former(&drainit, || drainit.touch("go"));
-        drainit.touch("b");
+        // The next message of `b` arrives before drainit sees the end of `a`.
+        end_former(&drainit, || {
+            drainit.signal(Signal::SIGSTOP);
+            drainit.touch("go");
+            drainit.wait_until("a zombie", || drainit.children_in_state('Z') == 1);
+            drainit.touch("b");
+            drainit.wait_for_events("b", "notify", 2);
+            drainit.signal(Signal::SIGCONT);
+        });
         drainit.wait_for_line(&said::ready("a"));
         drainit
             .stop()
