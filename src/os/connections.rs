@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -65,9 +65,9 @@ struct Socket {
 /// The listening sockets of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Listeners {
-    own: Vec<SocketAddr>,
+    own: BTreeSet<SocketAddr>,
     /// Those of other processes.
-    others: Vec<SocketAddr>,
+    others: BTreeSet<SocketAddr>,
 }
 
 impl Listeners {
@@ -89,7 +89,8 @@ impl Listeners {
         if let (Err(error), true) = (inodes, own.is_empty()) {
             return Err(format!("its ports cannot be found, so write them as `ports`: {error}"));
         }
-        let is_other = |socket: &&Socket| !own.iter().any(|own| own.inode == socket.inode);
+        let own_inodes: BTreeSet<_> = own.iter().map(|socket| socket.inode).collect();
+        let is_other = |socket: &&Socket| !own_inodes.contains(&socket.inode);
         let others = all.iter().filter(is_other).map(|socket| socket.local).collect();
         Ok(Self { own: own.iter().map(|socket| socket.local).collect(), others })
     }
@@ -107,17 +108,21 @@ impl Listeners {
         if self.is_empty() {
             return Err("nobody listens on its TCP ports".to_owned());
         }
-        let has =
-            |all: &[SocketAddr], local, is: fn(_, _) -> _| all.iter().any(|it| is(local, *it));
         let sockets = sockets(&OPEN, 1 << (INFO - 1)).map_err(|error| unlisted(&error))?;
-        let is_counted = |socket: &Socket| {
-            let local = socket.local;
-            let is_own = has(&self.own, local, is_exactly) || !has(&self.others, local, is_exactly);
-            socket.is_open && is_own && has(&self.own, local, is_at)
-        };
+        let is_counted = |socket: &Socket| socket.is_open && self.has(socket.local);
         let of_kernel = |socket: Socket| socket.connection.ok_or("this kernel is too old");
         let counted = sockets.into_iter().filter(is_counted).map(of_kernel);
         counted.collect::<Result<_, _>>().map_err(str::to_owned)
+    }
+
+    /// Whether a connection with this local address belongs to these sockets. There can be thousands
+    /// of both.
+    fn has(&self, local: SocketAddr) -> bool {
+        let is_at_any = |ip: IpAddr| self.own.contains(&SocketAddr::new(ip, local.port()));
+        // A listener on `::` also takes connections over IPv4.
+        let is_at_unspecified = is_at_any(Ipv6Addr::UNSPECIFIED.into())
+            || local.is_ipv4() && is_at_any(Ipv4Addr::UNSPECIFIED.into());
+        self.own.contains(&local) || !self.others.contains(&local) && is_at_unspecified
     }
 }
 
@@ -309,6 +314,7 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
+    use std::time::Instant;
 
     use super::*;
 
@@ -363,7 +369,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let own = Listeners::of(std::process::id().cast_signed(), &[address.port()]).unwrap();
-        assert_eq!(own.own, [address]);
+        assert_eq!(own.own, [address].into());
         let look = || match own.connections().unwrap()[..] {
             [connection] => connection,
             ref found => panic!("{found:?}"),
@@ -394,12 +400,32 @@ mod tests {
         let own = TcpListener::bind("0.0.0.0:0").unwrap();
         let port = own.local_addr().unwrap().port();
         let foreign = SocketAddr::new("127.0.0.9".parse().unwrap(), port);
-        let listeners = |others| Listeners { own: vec![own.local_addr().unwrap()], others };
+        let count = |others: &[SocketAddr]| {
+            let (own, others) = ([own.local_addr().unwrap()].into(), others.iter().copied());
+            Listeners { own, others: others.collect() }.connections().unwrap().len()
+        };
         let _client = TcpStream::connect(foreign).unwrap();
-        let count = |others| listeners(others).connections().unwrap().len();
-        assert_eq!(count(vec![]), 1);
-        assert_eq!(count(vec![foreign]), 0);
-        assert_eq!(count(vec!["127.0.0.8:1".parse().unwrap()]), 1);
+        assert_eq!(count(&[]), 1);
+        assert_eq!(count(&[foreign]), 0);
+        assert_eq!(count(&["127.0.0.8:1".parse().unwrap()]), 1);
+        // A listener of IPv4 has no connections over IPv6.
+        let other = TcpListener::bind(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port)).unwrap();
+        let _client = TcpStream::connect(other.local_addr().unwrap()).unwrap();
+        assert_eq!(count(&[foreign]), 0);
+    }
+
+    #[test]
+    fn hundreds_of_connections_to_many_listeners_take_less_than_a_second() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = |_| (TcpStream::connect(address).unwrap(), listener.accept().unwrap());
+        let pairs: Vec<_> = (0..300).map(connect).collect();
+        let many = (0..200_000).map(|at: u32| SocketAddr::new(Ipv4Addr::from(at).into(), 9));
+        let own = many.chain([address]).collect();
+        let listeners = Listeners { own, others: [].into() };
+        let began = Instant::now();
+        assert_eq!(listeners.connections().unwrap().len(), pairs.len());
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     }
 
     #[test]
