@@ -1,7 +1,8 @@
 //! `drainit install`: copies the running drainit to a path, so that an init container or an image
 //! mount brings it into a pod whose image is not rebuilt.
 
-use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::{fs, io};
 
@@ -26,9 +27,10 @@ pub struct InstallArgs {
     force: bool,
 }
 
-/// Copies this program. A file with the same content is left alone.
+/// Copies this program. A file with the same content and mode is left alone.
 pub(super) fn install(args: &InstallArgs) -> u8 {
-    let path = if args.path.is_dir() { args.path.join(NAME) } else { args.path.clone() };
+    let is_directory = args.path.is_dir() || args.path.as_os_str().as_bytes().ends_with(b"/");
+    let path = if is_directory { args.path.join(NAME) } else { args.path.clone() };
     let shown = path.display();
     let said = match copy(&path, args.force) {
         Ok(true) => format!("drainit {} is installed as {shown}", env!("CARGO_PKG_VERSION")),
@@ -45,13 +47,16 @@ fn copy(path: &std::path::Path, force: bool) -> io::Result<bool> {
     let own = fs::read("/proc/self/exe").map_err(|error| {
         io::Error::new(error.kind(), format!("cannot read this program: {error}"))
     })?;
-    match fs::read(path) {
-        Ok(found) if found == own => return Ok(false),
-        Ok(_) if !force => {
-            return Err(io::Error::other("another file is there; --force replaces it"));
+    // Anything but a file is left to `replace`, which refuses it: a read of a pipe could hang.
+    if let Some(file) = fs::metadata(path).ok().filter(fs::Metadata::is_file) {
+        match fs::read(path) {
+            Ok(found) if found != own && !force => {
+                return Err(io::Error::other("another file is there; --force replaces it"));
+            }
+            Ok(found) if found == own && file.mode() & 0o7777 == MODE => return Ok(false),
+            Err(error) if !force => return Err(error),
+            _ => {}
         }
-        Err(error) if error.kind() != ErrorKind::NotFound && !force => return Err(error),
-        _ => {}
     }
     replace_file::replace(path, &own, MODE, None)?;
     Ok(true)

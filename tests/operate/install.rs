@@ -25,6 +25,19 @@ fn the_copy_is_a_whole_drainit_and_nothing_else_is_replaced() {
     install(Rig::not_init(), &[&path, "--force"]).assert_code(0);
     install(Rig::not_init(), &[&path]).assert_code(0).assert_line("is this drainit already");
 
+    for mode in [0o600, 0o4755] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        install(Rig::not_init(), &[&path]).assert_code(0);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o755);
+    }
+
+    let pipe = directory.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let pipe = [pipe.to_str().unwrap()];
+    install(Rig::not_init(), &pipe).assert_code(1).assert_line("left alone");
+    fs::remove_file(pipe[0]).unwrap();
+    let missing = directory.path("none/").display().to_string();
+    install(Rig::not_init(), &[&missing]).assert_code(1).assert_line("directory does not exist");
     let missing = directory.path("none/drainit").display().to_string();
     install(Rig::not_init(), &[&missing]).assert_code(1).assert_line("directory does not exist");
     install(Rig::not_init(), &["/dev/null", "--force"]).assert_code(1).assert_line("left alone");
