@@ -28,8 +28,8 @@ struct Process {
     pid: Option<u64>,
     /// The message of the status, such as the reason why it waits.
     message: Option<String>,
-    /// Whether it has been drained.
-    is_drained: bool,
+    /// How long its drain took, and why the drain is over.
+    drained: Option<(Duration, String)>,
 }
 
 /// The processes at one moment, by their names. A process that is being replaced has its first
@@ -51,7 +51,7 @@ pub(super) async fn tell<T>(
     let took = began.elapsed();
     if let (Some(before), Some(after)) = (before, look(found).await) {
         let lines = lines(&before, &after, is_named, took);
-        print(if lines.is_empty() { "nothing has changed\n" } else { &lines }.as_bytes());
+        print(if lines.is_empty() { "no process has changed\n" } else { &lines }.as_bytes());
     }
     Ok(answer)
 }
@@ -64,15 +64,20 @@ pub(super) async fn tell_drained(
     found: &Found,
     request: impl Future<Output = Result<(), String>>,
 ) -> Result<(), String> {
-    let began = Instant::now();
     waiting(found, request).await?;
-    let took = began.elapsed();
     if let Some(after) = look(found).await {
-        let line = |(name, _): (&String, &Process)| format!("{name}: drained in {}\n", short(took));
-        let drained = after.iter().filter(|(_, process)| process.is_drained);
-        print(drained.map(line).collect::<String>().as_bytes());
+        print(drains(&after).as_bytes());
     }
     Ok(())
+}
+
+/// One line for each drain that is over, with the words of the log.
+fn drains(after: &Processes) -> String {
+    let line = |(name, process): (&String, &Process)| {
+        let (took, why) = process.drained.as_ref()?;
+        Some(format!("{name}: drain over after {}: {why}\n", short(*took)))
+    };
+    after.iter().filter_map(line).collect()
 }
 
 fn short(took: Duration) -> String {
@@ -121,12 +126,13 @@ async fn look(found: &Found) -> Option<Processes> {
     let text = |value: &Value| value.as_str().map(|text| harmless(text).into_owned());
     let mut processes = Processes::new();
     for process in status["processes"].as_array()? {
-        let state = text(&process["state"])?;
+        let drain = &process["drain"];
+        let took = drain["seconds"].as_f64().and_then(|it| Duration::try_from_secs_f64(it).ok());
         let one = Process {
             pid: process["pid"].as_u64(),
             message: text(&process["message"]),
-            is_drained: process["drain"].is_object() && state != "draining",
-            state,
+            drained: took.zip(text(&drain["over"])),
+            state: text(&process["state"])?,
         };
         processes.entry(text(&process["name"])?).or_insert(one);
     }
@@ -170,7 +176,7 @@ mod tests {
     fn processes(all: &[(&str, &str, Option<u64>)]) -> Processes {
         let one = |(name, state, pid): &(&str, &str, Option<u64>)| {
             let (state, message) = ((*state).to_owned(), None);
-            let process = Process { state, pid: *pid, message, is_drained: false };
+            let process = Process { state, pid: *pid, message, drained: None };
             ((*name).to_owned(), process)
         };
         all.iter().map(one).collect()
@@ -205,5 +211,15 @@ mod tests {
         assert_eq!(shown, expected);
         let waits = waits(&processes(&[("a", "ready", None), ("b", "draining", None)]), PAUSE);
         assert_eq!(waits, "1s: b is draining");
+    }
+
+    // holds: C845
+    #[test]
+    fn each_drain_has_its_own_time_and_reason() {
+        let mut after = processes(&[("a", "ready", Some(7)), ("b", "ready", Some(8))]);
+        let why = "its time is over, 2 connections still open".to_owned();
+        after.get_mut("b").unwrap().drained = Some((Duration::from_millis(6010), why));
+        let expected = "b: drain over after 6.01s: its time is over, 2 connections still open\n";
+        assert_eq!(drains(&after), expected);
     }
 }

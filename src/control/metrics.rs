@@ -130,7 +130,7 @@ fn drains(text: &mut Metrics, status: &Status) {
     let warnings = status.current().filter_map(|process| {
         Some((process.name.as_str(), count(process.drain_warnings.as_ref()?.len() as u64)))
     });
-    let help = "Reasons why the drain of a healthy Envoy will not work as it should.";
+    let help = "Reasons why the drain of a ready process will not work as it should.";
     text.processes(WARNINGS, "gauge", help, warnings);
     const OVER: &str = "drainit_process_drains_total";
     text.family(OVER, "counter", "Completed drains, by reason.");
@@ -141,7 +141,9 @@ fn drains(text: &mut Metrics, status: &Status) {
         }
     }
     let last = || {
-        status.current().filter_map(|process| Some((process.name.as_str(), process.last_drain?)))
+        status
+            .current()
+            .filter_map(|process| Some((process.name.as_str(), process.last_drain.as_ref()?)))
     };
     const CONNECTIONS: &str = "drainit_drain_connections_active";
     let connections =
@@ -239,6 +241,7 @@ mod tests {
             connections: Some(3),
             requests: Some(1),
             elapsed: Duration::from_millis(1500),
+            over: None,
             left: Duration::from_secs(8),
         });
         let tally = &mut router.tally;

@@ -176,8 +176,8 @@ impl Serialize for Part {
     }
 }
 
-/// The traffic of a process that is being drained. Unknown counts are absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+/// The drain of a process, and its traffic. Unknown counts are absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DrainStatus {
     /// The open connections of clients.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -186,8 +186,11 @@ pub struct DrainStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
     /// The time since the drain began, or the whole duration of a drain that is over.
-    #[serde(skip)]
+    #[serde(rename = "seconds", serialize_with = "serialize_seconds")]
     pub elapsed: Duration,
+    /// The reason why the drain is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over: Option<String>,
     /// The time that the drain can still take; zero once this time is over.
     #[serde(skip)]
     pub left: Duration,
@@ -338,7 +341,10 @@ mod tests {
         let json = serde_json::to_value(&status).unwrap();
         assert_eq!(json["processes"][0]["last_exit"], "exited with code 7");
         assert_eq!(json["processes"][0].get("pid"), Some(&serde_json::Value::Null));
-        assert_eq!(json["processes"][0]["drain"], serde_json::json!({"connections": 3}));
+        assert_eq!(
+            json["processes"][0]["drain"],
+            serde_json::json!({"connections": 3, "seconds": 0.0})
+        );
         status.shutdown = Some(ShutdownStatus {
             cause: "SIGTERM".to_owned(),
             elapsed: Duration::from_millis(500),

@@ -159,6 +159,7 @@ impl StatusBoard {
                 connections: drain.traffic().connections,
                 requests: drain.traffic().requests,
                 elapsed: drain.elapsed(now),
+                over: drain.over(),
                 left: drained_by.max().map_or(Duration::ZERO, |until| until.since(now)),
             });
             let is_own = last.is_some_and(|(drained, _)| drained == slot);
@@ -180,7 +181,7 @@ impl StatusBoard {
                     .chain(slots.dropped(slot))
                     .collect(),
                 drain_warnings: history.drain_warnings.clone(),
-                drain: drain.filter(|_| is_own && history.pid.is_some()),
+                drain: drain.clone().filter(|_| is_own && history.pid.is_some()),
                 restarts: world[slot].restarts,
                 probe_failures: world[slot].probe_failures,
                 since: now.since(history.since),

@@ -8,6 +8,7 @@ use crate::event::Load;
 use crate::note::DrainEnd;
 use crate::prelude::*;
 use crate::report::data::{ConnectionData, RequestData};
+use crate::report::messages;
 use crate::report::state::ProcessState;
 use crate::types::{End, EndKind, ProcessId, Signal, Time};
 
@@ -201,6 +202,11 @@ impl Drain {
     /// The time that the drain has taken so far. If the drain is over, this is its whole duration.
     pub fn elapsed(&self, now: Time) -> Duration {
         self.over.map_or_else(|| now.since(self.began), |(_, _, took, _)| took)
+    }
+
+    /// Describes why the drain is over; `None` if it is not.
+    pub fn over(&self) -> Option<String> {
+        self.over.map(|(_, why, _, last)| messages::drain_end(why, last))
     }
 
     /// The age of a count at the end of the drain; `None` if the count is still right at the end.
