@@ -14,10 +14,13 @@ use tokio::time::{Instant, timeout};
 use crate::cli::ask::{LIMIT, ask};
 use crate::cli::control_address::Found;
 use crate::cli::print;
+use crate::os::sys::terminal_width;
 use crate::types::{harmless, human};
 
 /// The pause between two looks at what a request waits for.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The width of a terminal that does not tell its own.
+const WIDTH: usize = 80;
 /// Moves the cursor to the start of the line, and clears the line.
 const CLEAR: &str = "\r\u{1b}[K";
 
@@ -101,22 +104,27 @@ async fn waiting<T>(found: &Found, request: impl Future<Output = T>) -> T {
             return answer;
         }
         if let Some(now) = look(found).await {
-            show(&waits(&now, began.elapsed()));
+            show(&waits(&now, began.elapsed(), terminal_width().unwrap_or(WIDTH)));
         }
     }
 }
 
-/// The processes that are on their way from one state to another.
-fn waits(now: &Processes, since: Duration) -> String {
+/// The processes that are on their way from one state to another. The line is shorter than `width`,
+/// because a terminal clears only the last row of a longer one.
+fn waits(now: &Processes, since: Duration, width: usize) -> String {
     let on_the_way = ["waiting", "starting", "draining", "stopping", "restarting"];
     let moving = now.iter().filter(|(_, process)| on_the_way.contains(&&*process.state));
     let texts: Vec<_> =
         moving.map(|(name, process)| format!("{name} is {}", process.state)).collect();
     let seconds = since.as_secs();
-    match texts.is_empty() {
+    let mut line = match texts.is_empty() {
         true => format!("{seconds}s …"),
         false => format!("{seconds}s: {}", texts.join(", ")),
+    };
+    if line.chars().count() >= width {
+        line = line.chars().take(width.saturating_sub(2)).chain(['…']).collect();
     }
+    line
 }
 
 /// Asks for the status of every process; `None` if there is none.
@@ -209,16 +217,18 @@ mod tests {
             web: replaced in 1.23s, pid 8 is now 14, ready\n\
             worker: ready, as before\n";
         assert_eq!(shown, expected);
-        let waits = waits(&processes(&[("a", "ready", None), ("b", "draining", None)]), PAUSE);
-        assert_eq!(waits, "1s: b is draining");
+        let now = processes(&[("a", "ready", None), ("b", "draining", None)]);
+        assert_eq!(waits(&now, PAUSE, 18), "1s: b is draining");
+        assert_eq!(waits(&now, PAUSE, 17), "1s: b is draini…");
     }
 
     // holds: C845
     #[test]
-    fn each_drain_has_its_own_time_and_reason() {
+    fn each_drain_shows_time_and_reason() {
         let mut after = processes(&[("a", "ready", Some(7)), ("b", "ready", Some(8))]);
         let why = "its time is over, 2 connections still open".to_owned();
-        after.get_mut("b").unwrap().drained = Some((Duration::from_millis(6010), why));
+        let drained = Some((Duration::from_millis(6010), why));
+        after.entry("b".to_owned()).and_modify(|process| process.drained = drained);
         let expected = "b: drain over after 6.01s: its time is over, 2 connections still open\n";
         assert_eq!(drains(&after), expected);
     }

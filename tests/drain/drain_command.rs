@@ -50,10 +50,11 @@ fn drain(drainit: &Running, args: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn assert_drains(drainit: &Running, args: &[&str]) {
+fn assert_drains(drainit: &Running, args: &[&str]) -> String {
     let output = drain(drainit, args);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!((output.status.code(), said.as_str()), (Some(0), ""), "{}", drainit.record());
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn status(drainit: &Running) -> Value {
@@ -69,7 +70,7 @@ fn assert_all_alive(drainit: &Running) {
     }
 }
 
-// holds: C111, C112, C113, C120, C122, C124
+// holds: C111, C112, C113, C120, C122, C124, C845
 #[test]
 fn drain_waits_for_all_stops_nothing_and_sigterm_continues_from_there() {
     let admin = Admin::tcp(2);
@@ -82,7 +83,9 @@ fn drain_waits_for_all_stops_nothing_and_sigterm_continues_from_there() {
         thread::sleep(ms(400));
         assert!(!waiting.is_finished(), "clients are still there");
         admin.set_connections(0);
-        waiting.join().unwrap();
+        let said = waiting.join().unwrap();
+        assert!(said.starts_with("router: drain over after "), "{said}");
+        assert!(said.ends_with("s: no connection left\n"), "{said}");
     });
     assert_eq!(status(&drainit)["phase"], "drained");
     assert_eq!(status(&drainit)["processes"][1]["state"], "ready", "{}", status(&drainit));
