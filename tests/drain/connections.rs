@@ -225,6 +225,18 @@ fn connections_that_are_unknown_are_waited_for_until_time() {
         .assert_line("drain web: .*connections unknown");
 }
 
+// holds: S331
+#[test]
+fn ready_processes_without_the_port_are_named_before_the_shutdown() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start_ready(
+        "processes: {web: {command: [CHILD, web, print=up], readiness: {log: ^up$}, \
+         drain: {connections: {ports: [9], min: 0, time: 1s}}}}",
+    );
+    drainit.wait_for_line("web: its drain will last until `time`: nobody listens on its TCP ports");
+    drainit.stop().assert_code(0);
+}
+
 // holds: C816
 #[test]
 fn the_count_ends_a_drain_that_a_command_begins() {

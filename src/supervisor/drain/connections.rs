@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::config::{CountUntil, Counting};
+use crate::config::{CountUntil, Counting, Process};
 use crate::core::connections::answers::Connection;
 use crate::core::connections::watch::{Terms, Watch};
 use crate::core::envoy::dialogue::Output;
@@ -112,18 +112,20 @@ impl Shared {
     }
 }
 
-/// Finds out whether the kernel lists the connections of a process, and warns if it does not. The
-/// process may not listen yet.
+/// Finds out whether the kernel lists the connections of a process, and warns if it does not. A
+/// process without `readiness` may not listen yet.
 pub(crate) fn check(
-    name: String,
+    process: &Process,
     pid: Pid,
     counting: &Counting,
 ) -> impl Future<Output = Vec<String>> + use<> {
-    let ports = counting.ports.clone();
+    let (ports, name) = (counting.ports.clone(), process.name.clone());
+    let may_listen_later = process.readiness.is_none();
     async move {
         let look = move || {
             let listeners = Listeners::of(pid, &ports)?;
-            let seen = (!listeners.is_empty()).then(|| listeners.connections());
+            let is_early = may_listen_later && listeners.is_empty();
+            let seen = (!is_early).then(|| listeners.connections());
             seen.transpose().map(drop)
         };
         let looked = on_thread(Duration::MAX, look).await;

@@ -587,7 +587,7 @@ impl Executor {
         let counting = definition.drain.as_ref().and_then(|drain| drain.method.counting());
         let check = match (counting, self.pid(process)) {
             (Some(counting), Some(pid)) => {
-                let check = drain::connections::check(definition.name.clone(), pid, counting);
+                let check = drain::connections::check(&definition, pid, counting);
                 Some(LocalTask::of(share, async move { says(check.await) }))
             }
             _ => preflight::check(&definition, window)
