@@ -6,7 +6,7 @@ import kit
 from table import US, Row
 
 # The budget of `make budget`. docs/performance.md explains its growth.
-LIMIT = 3.85
+LIMIT = 4.25
 
 
 def size(*programs):
