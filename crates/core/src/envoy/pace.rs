@@ -80,7 +80,8 @@ impl Pace {
         let early = self.until_due(now);
         if !early.is_zero() {
             self.shown = Shown::Traffic;
-            return SELDOM.max(rest).min(early);
+            // Nothing can end the drain yet, so half as many polls are enough.
+            return SELDOM.max(rest * 2).min(early);
         }
         let before = self.shown;
         self.shown = match active {
@@ -147,7 +148,7 @@ mod tests {
         // After `min` a small Envoy is polled as often as is useful.
         let (asked, part) = polls(0, 1000, 1, |_| 3);
         assert!(asked.len() > 25 && part < 0.04, "{part}, {asked:?}");
-        for (min, took, pause) in [(0, 20, 660), (60_000, 20, 660), (0, 1, 33), (60_000, 1, 250)] {
+        for (min, took, pause) in [(0, 20, 660), (60_000, 20, 1320), (0, 1, 33), (60_000, 1, 250)] {
             let after = Pace::new(Time(ms(min))).after_answer(Time(ms(0)), ms(took), Some(3), true);
             assert_eq!(after, ms(pause), "{min} {took}");
         }
