@@ -182,7 +182,6 @@ pub struct Process {
 impl Process {
     pub(crate) fn settled(mut self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
         self.name.clone_from(&reader.process);
-        self.share = reader.shares.get(&self.name).copied().unwrap_or_default();
         let problems = &mut *reader.problems;
         match self.kind {
             ProcessKind::Oneshot => {

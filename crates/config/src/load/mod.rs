@@ -39,6 +39,7 @@ pub mod yaml;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 pub use crate::load::diagnostics::diagnostic::{Diagnostic, Severity};
 pub use crate::load::environment::Environment;
@@ -202,18 +203,24 @@ fn finish(
     let Some(root) = merge_roots(&mut problems, roots) else { return Err(problems.finish()) };
     let before = problems.clone();
     let (mut config, mut reader) = read_root(&mut problems, &root, environment, HashMap::new());
-    let uses_share = reader.variables.uses_share.get() || reads_at_start(&config);
+    let uses_share = reader.variables.uses_share.get();
     let (mut times_known, mut places) =
         (reader.durations_known, std::mem::take(&mut reader.places));
-    if uses_share
+    if (uses_share || reads_at_start(&config))
         && let Ok(graph) = config.graph()
         && times_known
         && !problems.has_errors()
     {
         let shares = Plan::new(&config, &graph).shares();
-        problems = before;
-        (config, reader) = read_root(&mut problems, &root, environment, shares);
-        (times_known, places) = (reader.durations_known, reader.places);
+        if uses_share {
+            problems = before;
+            (config, reader) = read_root(&mut problems, &root, environment, shares.clone());
+            (times_known, places) = (reader.durations_known, reader.places);
+        }
+        for process in &mut config.processes {
+            let process = Arc::make_mut(process);
+            process.share = shares.get(&process.name).copied().unwrap_or_default();
+        }
     }
     let mut says_how_traffic_leaves = false;
     let graph = match config.graph() {
