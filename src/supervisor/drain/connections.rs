@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::config::{CountUntil, Counting, Process};
-use crate::core::connections::answers::Connection;
+use crate::core::connections::answers::Answers;
 use crate::core::connections::watch::{Terms, Watch};
 use crate::core::envoy::dialogue::Output;
 use crate::core::event::Unit;
@@ -47,8 +48,8 @@ impl CountedDrain {
                 CountUntil::Answers => Unit::Requests,
                 CountUntil::Connections => Unit::Connections,
             },
-            idle: counting.idle,
         };
+        let answers = Answers::new(counting.idle);
         let share = target.share();
         let shared = Rc::new(Shared {
             target,
@@ -57,7 +58,8 @@ impl CountedDrain {
             changed: Notify::new(),
             asked: RefCell::default(),
         });
-        Self { _looks: LocalTask::of(share, Shared::look(Rc::clone(&shared), ask)), shared }
+        let looks = Shared::look(Rc::clone(&shared), answers, ask);
+        Self { _looks: LocalTask::of(share, looks), shared }
     }
 
     /// Looks once more.
@@ -75,8 +77,9 @@ impl CountedDrain {
 
 impl Shared {
     /// Looks whenever a look is due.
-    async fn look(shared: Rc<Self>, mut ask: Option<Ask>) {
+    async fn look(shared: Rc<Self>, answers: Answers, mut ask: Option<Ask>) {
         let (mut listeners, is_asked) = (None, ask.is_some());
+        let answers = Arc::new(Mutex::new(answers));
         loop {
             let at = shared.watch.borrow().looks_at().unwrap_or(Time::NEVER);
             let pause = at.since(clock::now());
@@ -85,20 +88,21 @@ impl Shared {
             }
             let began = clock::now();
             let (pid, ports) = (shared.target.pid, shared.ports.clone());
-            let known = listeners.clone();
+            let (known, answers) = (listeners.clone(), Arc::clone(&answers));
             let look = move || {
                 // A server that drains may have closed its listeners, so the first ones count.
                 let listeners = known.map_or_else(|| Listeners::of(pid, &ports), Ok)?;
                 let seen = listeners.connections();
+                let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+                let seen = seen.map(|seen| answers.looked(&seen));
                 Ok((Some(listeners).filter(|found| !found.is_empty()), seen))
             };
             let looked = on_thread(Duration::MAX, look).await;
             let looked = looked.unwrap_or_else(|why| Err(why.to_string()));
-            let seen: Result<Vec<Connection>, String> = looked.and_then(|(found, seen)| {
+            let seen = looked.and_then(|(found, seen)| {
                 listeners = found;
                 seen
             });
-            let seen = seen.as_deref().map_err(String::clone);
             let outputs = shared.watch.borrow_mut().looked(began, clock::now(), seen);
             // A process that is asked to drain answers itself.
             let is_said = |output: &Output| is_asked && matches!(output, Output::Answered { .. });

@@ -94,7 +94,7 @@ pub struct Answers {
 }
 
 /// The numbers of one look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Open connections.
     pub open: u64,

@@ -5,7 +5,7 @@
 
 use core::time::Duration;
 
-use crate::connections::answers::{Answers, Connection};
+use crate::connections::answers::Counts;
 use crate::envoy::dialogue::Output;
 use crate::event::{Load, Unit};
 use crate::prelude::*;
@@ -32,15 +32,12 @@ pub struct Terms {
     pub min_until: Time,
     /// Whether the drain waits for answers (`Unit::Requests`) or for the end of the connections.
     pub unit: Unit,
-    /// The time after which a connection whose state is unknown counts as answered.
-    pub idle: Duration,
 }
 
 /// The looks of one drain. The supervisor makes them one after the other.
 #[derive(Debug)]
 pub struct Watch {
     terms: Terms,
-    answers: Answers,
     /// The time of the next look.
     next: Time,
     /// Whether [`Output::Answered`] was reported.
@@ -59,7 +56,6 @@ impl Watch {
     pub fn new(terms: Terms) -> Self {
         Self {
             terms,
-            answers: Answers::new(terms.idle),
             next: Time::default(),
             is_answered: false,
             is_failing: false,
@@ -74,13 +70,8 @@ impl Watch {
         self.closing.or(Some(self.next).filter(|_| !self.is_over))
     }
 
-    /// Handles the open connections that a look has shown, or the reason why it has shown none.
-    pub fn looked(
-        &mut self,
-        began: Time,
-        now: Time,
-        seen: Result<&[Connection], String>,
-    ) -> Vec<Output> {
+    /// Handles the numbers that a look has shown, or the reason why it has shown none.
+    pub fn looked(&mut self, began: Time, now: Time, seen: Result<Counts, String>) -> Vec<Output> {
         let mut outputs = Vec::new();
         let is_first = !core::mem::replace(&mut self.is_answered, true);
         if is_first {
@@ -88,7 +79,7 @@ impl Watch {
         }
         let was_failing = core::mem::replace(&mut self.is_failing, seen.is_err());
         match seen {
-            Ok(seen) => outputs.push(self.sampled(began, seen, is_first)),
+            Ok(counts) => outputs.push(self.sampled(began, counts, is_first)),
             Err(why) => {
                 if !was_failing {
                     let line = format!("its connections are unknown: {why}");
@@ -120,8 +111,7 @@ impl Watch {
         self.is_over = true;
     }
 
-    fn sampled(&mut self, began: Time, seen: &[Connection], is_first: bool) -> Output {
-        let counts = self.answers.looked(seen);
+    fn sampled(&self, began: Time, counts: Counts, is_first: bool) -> Output {
         let active = match self.terms.unit {
             Unit::Connections => counts.open,
             Unit::Requests => counts.owing,
@@ -155,7 +145,7 @@ mod tests {
     // holds: S304
     #[test]
     fn a_last_look_begins_after_the_wish_for_this_look() {
-        let terms = Terms { min_until: at(0), unit: Unit::Requests, idle: Duration::from_secs(5) };
+        let terms = Terms { min_until: at(0), unit: Unit::Requests };
         let mut watch = Watch::new(terms);
         let is_closed = |outputs: Vec<Output>| {
             outputs.iter().any(|output| matches!(output, Output::ListenersClosed))
@@ -163,7 +153,7 @@ mod tests {
         assert_eq!(watch.looks_at(), Some(at(0)));
         watch.close(at(5));
         watch.end();
-        assert!(!is_closed(watch.looked(at(0), at(10), Ok(&[]))));
+        assert!(!is_closed(watch.looked(at(0), at(10), Ok(Counts::default()))));
         assert!(watch.looks_at() <= Some(at(10)));
         assert!(is_closed(watch.looked(at(10), at(20), Err("it fails".to_owned()))));
         assert_eq!(watch.looks_at(), None);

@@ -6,7 +6,7 @@ use crate::cases::{MS, Play, ROUTER, gateway, stop};
 use crate::scenario::Rng;
 use crate::tests::number;
 use crate::*;
-use drainit_core::connections::answers::Connection;
+use drainit_core::connections::answers::{Answers, Connection};
 use drainit_core::connections::watch::{Terms, Watch};
 use drainit_core::envoy::dialogue::Output;
 use drainit_core::event::Unit;
@@ -28,6 +28,7 @@ struct Look {
 struct World {
     play: Play,
     watch: Watch,
+    answers: Answers,
     models: Vec<Model>,
     last: Option<Look>,
     stopped_at: Option<u64>,
@@ -56,7 +57,10 @@ impl World {
     }
 
     fn looked(&mut self, now: u64, look: Look, fails: bool) {
-        let seen = if fails { Err("refused".to_owned()) } else { Ok(&look.seen[..]) };
+        let seen = match fails {
+            true => Err("refused".to_owned()),
+            false => Ok(self.answers.looked(&look.seen)),
+        };
         let outputs = self.watch.looked(Time(MS(look.began)), Time(MS(now)), seen);
         self.last = Some(look);
         for output in outputs {
@@ -84,7 +88,7 @@ fn play(seed: u64) {
     let [until, longest] = [MS(min), MS(time)];
     spec.processes[ROUTER.index()].drain =
         Some(DrainSpec { time: longest, min: until, closes: true, exit_at: 0, signal: None });
-    let terms = Terms { min_until: Time(until), unit: Unit::Requests, idle: MS(IDLE) };
+    let terms = Terms { min_until: Time(until), unit: Unit::Requests };
     let quits = rng.below(3000);
     let models = (0..8).map(|index| {
         let mut model = Model::new(seed * 8 + index);
@@ -95,7 +99,8 @@ fn play(seed: u64) {
     });
     let models = models.collect();
     let (play, watch) = (Play::up(spec), Watch::new(terms));
-    let mut world = World { play, watch, models, last: None, stopped_at: None };
+    let answers = Answers::new(MS(IDLE));
+    let mut world = World { play, watch, answers, models, last: None, stopped_at: None };
     world.act(0, Event::Signal(Signal::TERM));
     let mut look: Option<Look> = None;
     let mut busy_at = 0;
