@@ -78,13 +78,9 @@ pub(super) async fn tell_drained(
 fn drains(after: &Processes) -> String {
     let line = |(name, process): (&String, &Process)| {
         let (took, why) = process.drained.as_ref()?;
-        Some(format!("{name}: drain over after {}: {why}\n", short(*took)))
+        Some(format!("{name}: drain over after {}: {why}\n", human(*took)))
     };
     after.iter().filter_map(line).collect()
-}
-
-fn short(took: Duration) -> String {
-    human(Duration::from_millis(took.as_millis() as u64)).to_string()
 }
 
 /// Waits for the request. In a terminal, shows meanwhile what it waits for.
@@ -154,7 +150,7 @@ fn lines(
     is_named: impl Fn(&str) -> bool,
     took: Duration,
 ) -> String {
-    let took = short(took);
+    let took = human(took);
     let gone = before.keys().filter(|name| !after.contains_key(*name));
     let gone = gone.map(|name| format!("{name}: removed in {took}\n"));
     let line = |(name, now): (&String, &Process)| {

@@ -149,11 +149,11 @@ pub(crate) fn are_visible(addresses: &[SocketAddr]) -> io::Result<bool> {
 /// # Errors
 /// As for [`are_visible`].
 pub(crate) fn count(addresses: &[SocketAddr]) -> io::Result<u64> {
-    let sockets = sockets(&OPEN, 0)?;
-    let is_counted = |socket: &&Socket| {
-        socket.is_open && addresses.iter().any(|address| is_at(socket.local, *address))
-    };
-    Ok(sockets.iter().filter(is_counted).count() as u64)
+    let canonical = |at: &SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
+    let own = addresses.iter().map(canonical).collect();
+    let listeners = Listeners { own, others: BTreeSet::new() };
+    let is_counted = |socket: &&Socket| socket.is_open && listeners.has(socket.local);
+    Ok(sockets(&OPEN, 0)?.iter().filter(is_counted).count() as u64)
 }
 
 /// The number of TCP connections that the programs of this network namespace have accepted so far,
