@@ -36,9 +36,6 @@ const CLOSING_SEEN: Duration = Duration::from_secs(2);
 /// A pause between two looks at the kernel's count is at least this many times as long as the last
 /// look took, so that they cost drainit at most a tenth of a core with any number of connections.
 const LOOK_FACTOR: u32 = 10;
-/// Two polls that the kernel's count prompts are at least this many times as far apart as the last
-/// answer took.
-const PROMPT_FACTOR: u32 = 10;
 /// The longest of these pauses: on a busy machine a look takes long, but costs little.
 const LONGEST_REST: Duration = Duration::from_millis(500);
 /// An Envoy whose answers take longer is slow: the kernel's count replaces its answers, because two
@@ -245,6 +242,9 @@ pub struct Dialogue {
     closing: Closing,
     /// Whether Envoy has confirmed that its listeners are closed.
     is_closed: bool,
+    /// Whether a count after the drain shows traffic. The core then asks for the next count at once,
+    /// and Envoy needs a rest before it.
+    is_open_again: bool,
     /// Whether the drain is over, so that later samples no longer belong to it.
     is_over: bool,
     outputs: Vec<Output>,
@@ -288,6 +288,7 @@ impl Dialogue {
             is_answered: false,
             closing: Closing::No,
             is_closed: false,
+            is_open_again: false,
             is_over: false,
             outputs: Vec::new(),
         };
@@ -309,7 +310,8 @@ impl Dialogue {
             Looks::Waits { at } if !self.is_over => Some(at),
             _ => None,
         };
-        question.into_iter().chain(look).chain(self.overdue_at()).min()
+        let recount = self.rested_at().filter(|_| self.asked.is_none());
+        question.into_iter().chain(look).chain(recount).chain(self.overdue_at()).min()
     }
 
     /// Asks the question that is due, and says if an answer is overdue.
@@ -333,7 +335,7 @@ impl Dialogue {
                 }
             }
             (Ask::Sample { is_whole }, Answer::Sample(sample)) => match self.closing {
-                Closing::Sample { .. } => self.counted(asked, is_whole, sample.ok()),
+                Closing::Sample { .. } => self.counted(now, asked, is_whole, sample.ok()),
                 _ => self.sampled(now, asked, is_whole, sample),
             },
             (Ask::Listeners, Answer::Listeners(listed)) => self.listed(now, listed),
@@ -410,7 +412,7 @@ impl Dialogue {
             _ if is_low
                 && !self.pace.is_early(now)
                 && Some(self.prompted_at) < self.low_since
-                && now.since(self.prompted_at) >= self.took * PROMPT_FACTOR =>
+                && self.pace.may_hurry(now) =>
             {
                 (self.is_poll_due, self.prompted_at) = (true, now);
             }
@@ -458,6 +460,7 @@ impl Dialogue {
     /// call has an answer or an error yet, warns of that.
     pub fn end(&mut self, now: Time) -> Vec<Output> {
         self.polls = Polls::Over;
+        self.is_open_again = false;
         let calls = self.calls.take();
         if !core::mem::replace(&mut self.is_over, true) {
             let outcomes: Vec<_> = calls.iter().flat_map(Attempts::outcomes).cloned().collect();
@@ -503,7 +506,11 @@ impl Dialogue {
     fn due(&mut self, now: Time) -> Option<Ask> {
         match self.closing {
             Closing::Call => return Some(Ask::Call(self.closing_call())),
-            Closing::Sample { is_whole } => return Some(Ask::Sample { is_whole }),
+            Closing::Sample { is_whole } => {
+                let is_due = core::mem::take(&mut self.is_poll_due)
+                    || self.rested_at().is_none_or(|at| at <= now);
+                return is_due.then_some(Ask::Sample { is_whole });
+            }
             Closing::Look(_) => return None,
             Closing::No if self.is_over => return None,
             Closing::No => {}
@@ -546,6 +553,13 @@ impl Dialogue {
     /// Whether the counters come soon enough to be asked for only because the report has them.
     fn affords_counters(&self) -> bool {
         self.whole_took.is_some_and(|took| took <= OVERDUE)
+    }
+
+    /// The time at which the next count of traffic that is open again is due, unless the kernel's
+    /// count prompts it; `None` if no such count is wanted.
+    fn rested_at(&self) -> Option<Time> {
+        let is_wanted = self.is_open_again && matches!(self.closing, Closing::Sample { .. });
+        is_wanted.then(|| self.pace.rested_at())
     }
 
     /// The time at which the answer to a poll is overdue, so that the traffic is unknown; `None` if
@@ -717,10 +731,14 @@ impl Dialogue {
     }
 
     /// Handles the answer to the last sample. The gauges come first: the counters may be too late.
-    fn counted(&mut self, asked: Asked, is_whole: bool, sample: Option<Sample>) {
+    fn counted(&mut self, now: Time, asked: Asked, is_whole: bool, sample: Option<Sample>) {
         let is_drain = !matches!(self.polls, Polls::Over);
         let is_more = sample.is_some() && !is_whole && is_drain && self.affords_counters();
         if let Some(sample) = sample {
+            self.pace.count(now, now.since(asked.began));
+            let active = sample.load(self.terms.unit).active;
+            let is_open = active.is_some_and(|active| active > self.terms.exit_at);
+            self.is_open_again = is_open && !is_drain;
             self.record(asked, sample);
         }
         match is_more {
@@ -732,9 +750,9 @@ impl Dialogue {
     fn end_closing(&mut self) {
         self.closing = Closing::No;
         self.outputs.push(Output::ListenersClosed);
-        // A connection may have been accepted just before the closing. The next poll shows it to
-        // the core.
-        self.is_poll_due = true;
+        // A connection may have been accepted just before the closing. The next poll of a drain
+        // shows it to the core.
+        self.is_poll_due = !matches!(self.polls, Polls::Over);
     }
 
     fn record(&mut self, asked: Asked, sample: Sample) {

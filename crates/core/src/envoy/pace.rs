@@ -17,6 +17,9 @@ const FACTOR: u32 = 33;
 /// The pause after the first whole answer that shows no traffic. A second whole answer then has to
 /// confirm that nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
+/// Polls that may show the end of the drain follow one another without a rest until Envoy has this
+/// many answers to recover from: two that show quiet and the one before them.
+const HURRIED: u32 = 3;
 /// A drain can end with `min` only if two polls have shown quiet before then. At least this much
 /// time is kept for their answers; an Envoy that answers slowly gets more.
 const SPARE: Duration = Duration::from_millis(20);
@@ -29,6 +32,9 @@ pub(crate) struct Pace {
     shown: Shown,
     /// The longest time that an answer has taken.
     slowest: Duration,
+    /// The work of the polls from which Envoy had not recovered at [`Self::answered_at`].
+    debt: Duration,
+    answered_at: Time,
     /// The number of consecutive polls without an answer.
     failures: u32,
 }
@@ -46,7 +52,14 @@ enum Shown {
 
 impl Pace {
     pub(crate) fn new(min_until: Time) -> Self {
-        Self { min_until, shown: Shown::Traffic, slowest: Duration::ZERO, failures: 0 }
+        Self {
+            min_until,
+            shown: Shown::Traffic,
+            slowest: Duration::ZERO,
+            debt: Duration::ZERO,
+            answered_at: Time::default(),
+            failures: 0,
+        }
     }
 
     /// Whether the drain cannot end within the time that two more answers need.
@@ -57,6 +70,28 @@ impl Pace {
     /// Whether the last answer has shown no traffic, so that the next answer needs the counters.
     pub(crate) fn shows_nothing(&self) -> bool {
         self.shown > Shown::Traffic
+    }
+
+    /// Whether a poll may follow without a rest. Polls of connections that come and go all the time
+    /// may not, so they cost no more than others.
+    pub(crate) fn may_hurry(&self, now: Time) -> bool {
+        self.debt(now) <= self.slowest * HURRIED
+    }
+
+    fn debt(&self, now: Time) -> Duration {
+        self.debt.saturating_sub(now.since(self.answered_at) / (FACTOR + 1))
+    }
+
+    /// The time at which Envoy has recovered from all answers.
+    pub(crate) fn rested_at(&self) -> Time {
+        self.answered_at + self.debt * (FACTOR + 1)
+    }
+
+    /// Adds the work of an answer that took `took`.
+    pub(crate) fn count(&mut self, now: Time, took: Duration) {
+        self.slowest = self.slowest.max(took);
+        self.debt = self.debt(now) + took;
+        self.answered_at = now;
     }
 
     fn until_due(&self, now: Time) -> Duration {
@@ -75,7 +110,7 @@ impl Pace {
         is_whole: bool,
     ) -> Duration {
         self.failures = 0;
-        self.slowest = self.slowest.max(took);
+        self.count(now, took);
         let rest = took * FACTOR;
         let early = self.until_due(now);
         if !early.is_zero() {
@@ -89,9 +124,9 @@ impl Pace {
             Some(0) => Shown::Nothing,
             _ => Shown::Traffic,
         };
-        // `CONFIRM` follows only the first of several answers that show no traffic. Otherwise
-        // connections that come and go would cause constant polls.
+        // A hurried poll follows only the first of several answers that show no traffic.
         match self.shown {
+            _ if !self.may_hurry(now) => OFTEN.max(rest),
             Shown::Nothing if before == Shown::Traffic => Duration::ZERO,
             Shown::NothingNew if before < Shown::NothingNew => CONFIRM,
             _ => OFTEN.max(rest),
@@ -180,13 +215,19 @@ mod tests {
     }
 
     #[test]
-    fn connections_that_come_and_go_at_most_double_the_cost() {
-        let flapping = std::cell::Cell::new(0);
-        let (_, part) = polls(0, 60_000, 60, |_| {
-            flapping.set(1 - flapping.get());
-            flapping.get()
-        });
-        assert!(part < 0.065, "{part}");
+    fn connections_that_come_and_go_cost_no_more_than_others() {
+        for took in [1, 20, 60, 250] {
+            let flapping = std::cell::Cell::new(0);
+            let (asked, part) = polls(0, 3_000_000, took, |_| {
+                flapping.set(1 - flapping.get());
+                flapping.get()
+            });
+            assert!(part < 0.0301, "{took} ms: {part}");
+            assert!(
+                asked[2] - asked[1] < 250 + took,
+                "the first end is confirmed at once: {asked:?}"
+            );
+        }
     }
 
     // holds: S32

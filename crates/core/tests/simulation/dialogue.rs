@@ -75,6 +75,7 @@ struct Envoy {
 #[derive(Clone, Debug)]
 struct Asked {
     ask: Ask,
+    since: Time,
     answer: Option<Answer>,
     /// The moment that the answer describes.
     taken: Time,
@@ -127,6 +128,10 @@ struct World {
     last: Traffic,
     /// Whether the next epoch has replaced Envoy since the beginning of the drain.
     is_replaced: bool,
+    /// The time at which this drain began, and the time that Envoy has spent on counts since.
+    polled: (Time, Duration),
+    /// The longest of these counts.
+    longest_poll: Duration,
     /// From this time on, every question to the admin interface fails.
     lost_at: Time,
     live_at: Time,
@@ -214,6 +219,8 @@ impl World {
             longest_pause: rng.one_of([400, 3000]),
             longest_request: rng.one_of([5, 50, 2000, 20_000]),
             taken: Vec::new(),
+            polled: (start, Duration::ZERO),
+            longest_poll: Duration::ZERO,
             reported: None,
             reported_at: start,
             closed_at: None,
@@ -476,7 +483,7 @@ impl World {
 
     fn answer(&mut self, key: u64) {
         let Some((_, asked)) = self.asked.take_if(|(now, _)| *now == key) else { return };
-        let Asked { ask, answer: Some(answer), taken } = asked else { return };
+        let Asked { ask, since, answer: Some(answer), taken } = asked else { return };
         let is_closing = self.is_closing(ask);
         match (&answer, ask) {
             (Answer::Call(Ok(())), Ask::Call(call)) => {
@@ -487,7 +494,10 @@ impl World {
                     self.closed_at = Some(taken);
                 }
             }
-            (Answer::Sample(Ok(sample)), _) => self.taken.push((taken, sample.traffic())),
+            (Answer::Sample(Ok(sample)), _) => {
+                self.taken.push((taken, sample.traffic()));
+                self.check_cost(self.now.since(since));
+            }
             (Answer::State { is_unused: Some(_) }, _) => self.was_unused_at = taken,
             _ => {}
         }
@@ -498,6 +508,17 @@ impl World {
             }
         }
         self.with(|dialogue, now| dialogue.answered(now, answer));
+    }
+
+    /// Checks that the counts cost Envoy 3 % of its time, apart from those that come at once: the
+    /// first, one when `min` is over, those after the closing and those that confirm the end.
+    fn check_cost(&mut self, took: Duration) {
+        let (began, spent) = self.polled;
+        self.polled.1 = spent + took;
+        self.longest_poll = self.longest_poll.max(took);
+        let most = self.now.since(began) / 33 + self.longest_poll * 10;
+        // holds: S32
+        self.check(spent + took <= most, "the counts cost Envoy too much");
     }
 
     fn is_closing(&self, ask: Ask) -> bool {
@@ -609,7 +630,7 @@ impl World {
         }
         self.sequence += 1;
         let key = self.sequence;
-        self.asked = Some((key, Asked { ask, answer: None, taken: self.now }));
+        self.asked = Some((key, Asked { ask, since: self.now, answer: None, taken: self.now }));
         let is_late = self.late > 0 && self.rng.once_in(self.late);
         let takes = if is_late { self.rng.millis(900) } else { self.rng.millis(6) } + MS(self.slow);
         let answers = takes + self.rng.millis(if is_late { 300 } else { 6 });
@@ -645,6 +666,7 @@ impl World {
                 self.answers.clear();
                 self.warnings.clear();
                 self.taken.clear();
+                (self.polled, self.longest_poll) = ((self.now, Duration::ZERO), Duration::ZERO);
                 self.looked_at = None;
                 (self.reported, self.closed_at, self.is_replaced) = (None, None, false);
                 self.until = self.now + longest;
