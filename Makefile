@@ -97,8 +97,8 @@ miri: ## runs the tests of some readers of outside input under Miri, with a nigh
 	$(CARGO) +nightly miri test --locked --lib --target-dir target/miri -- compat:: envoy::stats
 	$(CARGO) +nightly miri test --locked --lib --target-dir target/miri --package drainit-tools -- import::ini import::shell_words
 
-sanitize: ## runs the tests of src/os, which has the unsafe code, under AddressSanitizer and LeakSanitizer
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address $(CARGO) test --locked --lib --target $(GNU) --target-dir target/sanitize os::
+sanitize: ## runs the tests of crates/os, which has the unsafe code, under AddressSanitizer and LeakSanitizer
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address $(CARGO) test --locked --lib --target $(GNU) --target-dir target/sanitize --package drainit-os
 
 lint: ## checks the style of docs and comments, format, clippy, and the licences, bans and sources of the dependencies
 	@! grep -rnE --exclude-dir=.git --exclude-dir=target '^(<{7}|>{7}) ' . || { echo "a merge is not finished" >&2; exit 1; }

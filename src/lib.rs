@@ -3,8 +3,8 @@
 //! A module imports only from modules to its right:
 //!
 //! ```text
-//! cli ─▶ compat, exec ─▶ supervisor ─▶ control, envoy, logging, report ─▶ http, os, plan, core
-//!  └───▶ image, tools ─▶ load ─▶ plan ─▶ config ─▶ core, graph ─▶ types
+//! cli ─▶ compat, exec ─▶ supervisor ─▶ control, envoy, logging, report ─▶ http, plan, core
+//!  └───▶ image, tools ─▶ load ─▶ plan ─▶ config ─▶ os ─▶ core, graph ─▶ types
 //! ```
 //!
 //! - `core`, with `graph` and `types`, is a crate of its own that performs no I/O. It decides: it
@@ -15,7 +15,7 @@
 //! - `supervisor` is `drainit run`: it carries out the decisions of the core.
 //! - `exec` is `drainit exec`: one process without a config, so that it starts fast.
 //! - `report` contains the tests of the core's report that need a config.
-//! - `os` holds the kernel primitives and the only `unsafe` code.
+//! - `os` is also a crate of its own: the kernel primitives, and the only `unsafe` code.
 //! - `local_task` is a task on the event loop's thread that ends when it is dropped.
 //! - `image` checks a config against the file system of its image.
 //! - `compat` reads the command lines of tini and dumb-init.
@@ -24,6 +24,7 @@
 //! [`cli::main`] and [`Allocator`] are public, and `types` is public for the integration tests.
 //! With the feature `fuzzing`, the functions that are fuzzed are public, too.
 
+#![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test may wait"))]
 
 #[allow(clippy::disallowed_methods, reason = "runs before the loop, or not in PID 1")]
@@ -41,16 +42,17 @@ mod http;
 mod image;
 mod local_task;
 mod logging;
-mod os;
 mod report;
 mod supervisor;
 #[cfg(test)]
 mod testing;
 
-pub(crate) use drainit_config::{config, load, plan, trusted_path};
+pub(crate) use drainit_config::{config, load, plan};
 pub(crate) use drainit_core as core;
 pub(crate) use drainit_core::graph;
 #[doc(hidden)]
 pub use drainit_core::types;
+pub(crate) use drainit_os as os;
+pub(crate) use drainit_os::trusted_path;
 
 pub use crate::os::sys::allocator::Allocator;

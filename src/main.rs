@@ -1,5 +1,7 @@
 //! The binary. Its code is in the library.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 #[global_allocator]

@@ -13,6 +13,7 @@ if [[ -n ${FILES:-} ]]; then
     case ${files[0]} in
     crates/core/*) package=drainit-core tests=(${TESTS:+-- $TESTS}) ;;
     crates/config/*) package=drainit-config ;;
+    crates/os/*) package=drainit-os ;;
     *) package=drainit ;;
     esac
     mutants --package "$package" "${files[@]/#/--file=}" "$@" "${tests[@]}"

@@ -217,7 +217,7 @@ mod tests {
             let mut children = Children::default();
             let nobody = children.start(request("/does/not/exist"), Role::Process(NOBODY)).unwrap();
             let pid = children.start(request("true"), Role::Process(ROUTER)).unwrap();
-            let orphan = request("true").spawn().unwrap();
+            let (orphan, _exec) = request("true").start().unwrap();
             assert_eq!(process(children.role(pid)), Some(ROUTER));
             let mut ended = Vec::new();
             loop {
@@ -278,7 +278,7 @@ mod tests {
         in_own_process(name, || {
             let mut children = Children::default();
             for _ in 0..3 {
-                let pid = request("true").spawn().unwrap();
+                let (pid, _exec) = request("true").start().unwrap();
                 while crate::os::reap::is_living_child(pid) {
                     std::thread::yield_now();
                 }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::Weak;
 
 use crate::config::{LogFile as WantedLog, LogMode, Process};
-use crate::load::check::own_address::is_same;
 use crate::logging::file::LogFile;
+use crate::os::same_path::is_same;
 use crate::os::spawn::open_directory;
 use crate::os::stale_socket;
 use crate::supervisor::executor::LONGEST_START;

@@ -1,6 +1,7 @@
 //! The config of drainit. `load` reads the config from YAML, and reports all errors at once. `plan`
 //! computes how the container starts, and how long its shutdown may take.
 
+#![forbid(unsafe_code)]
 #![allow(
     clippy::disallowed_methods,
     reason = "a config is read before the loop, and then on a thread of `os`"
@@ -12,7 +13,6 @@ pub mod load;
 pub mod plan;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-pub mod trusted_path;
 
 pub(crate) use drainit_core as core;
 pub(crate) use drainit_core::{graph, types};

@@ -24,6 +24,7 @@
 //! Only the modules of the phases import each other in a cycle. All phases share [`state`]: the
 //! lifecycle of each process, and the actions of the current step.
 
+#![forbid(unsafe_code)]
 #![cfg_attr(not(test), no_std)]
 #![allow(missing_docs, reason = "only drainit uses this crate, and most names say it all")]
 

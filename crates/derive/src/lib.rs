@@ -28,6 +28,8 @@
 //! - `flatten`: the keys of the field's table belong to this mapping.
 //! - `skip`: the field is not a key. `uncompared`: `differing` ignores the key.
 
+#![forbid(unsafe_code)]
+
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
 use quote::quote;

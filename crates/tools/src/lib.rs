@@ -4,6 +4,7 @@
 //! - `kubernetes` is `check --pod`.
 //! - `drawing` draws a plan, or the report of a shutdown.
 
+#![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "never runs in PID 1")]
 #![allow(missing_docs)]
 

@@ -32,17 +32,19 @@ pub use drain::{
     ConnectionsDrain, CountUntil, Counting, Direction, Drain, DrainMethod, DrainTimes, DrainUntil,
     EnvoyDrain, ExecDrain, Header, HeaderValue, HttpDrain, HttpMethod, SignalDrain,
 };
+pub use drainit_os::spawn::User;
+pub use drainit_os::spawn::limits::{Limit, Ulimit};
 pub use envoy_flags::EnvoyFlags;
 pub use hooks::{Hook, Hooks};
 pub use listen::ListenSocket;
 pub use liveness::Liveness;
 pub use log::{Log, LogFile, LogMode};
 pub use only_if::{OnlyIf, Paths};
-pub use process::{Account, ArgRoute, Dependency, Process, ProcessKind, User};
+pub use process::{Account, ArgRoute, Dependency, Process, ProcessKind};
 pub use readiness::{Pattern, Probe, Readiness};
 pub use render::Render;
 pub use shutdown::Shutdown;
-pub use ulimit::{Limit, RESOURCES, Ulimit};
+pub use ulimit::RESOURCES;
 pub(crate) use values::Moment;
 pub use values::{Share, ValueFile, Variable};
 pub use watch::Watch;

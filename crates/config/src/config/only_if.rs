@@ -7,7 +7,7 @@ use crate::load::key::{At, Form, OneOrMore, Shape, Table};
 use crate::load::read::command::Verbatim;
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::yaml::node::Node;
-use crate::trusted_path::{ForeignName, exists};
+use drainit_os::trusted_path::{ForeignName, exists};
 
 /// The part of an `only_if:` that is left after the config was read. The comparisons of values are
 /// evaluated by then. drainit checks the paths when the process starts.

@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use drainit_os::spawn::User;
+
 use crate::config::drain::{DrainKeys, OnlyConnections};
 use crate::config::liveness::LivenessKeys;
 use crate::config::log::LogKeys;
@@ -441,13 +443,4 @@ impl Account {
             Self::Found { user, .. } => Some(user),
         }
     }
-}
-
-/// The user and groups of a process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    pub uid: u32,
-    pub gid: u32,
-    /// The supplementary groups of the user.
-    pub groups: Vec<u32>,
 }

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::load::check::own_address::is_same;
 use crate::load::forms::{Permissions, leaf};
 use crate::load::key::{Shape, Table};
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::values::{self, Invalid};
+use drainit_os::same_path::is_same;
 
 /// One entry of `render:`: a template that is written to a file before each start.
 #[derive(Clone, Debug, PartialEq, Eq, Table)]

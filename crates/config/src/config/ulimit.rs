@@ -1,5 +1,6 @@
 //! `ulimits:`: the resource limits of a process, in Compose's form.
 
+use drainit_os::spawn::limits::{Limit, Ulimit};
 use nix::sys::resource::Resource;
 
 use crate::load::forms::leaf;
@@ -7,26 +8,6 @@ use crate::load::key::{At, Either, Form, Key, Keys, Merge, Shape, Table};
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::values::Invalid;
 use crate::load::yaml::node::Node;
-
-/// One entry of `ulimits:`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ulimit {
-    pub resource: Resource,
-    /// The limit that the kernel enforces.
-    pub soft: Limit,
-    /// The highest soft limit that the process may set by itself.
-    pub hard: Limit,
-}
-
-/// A soft or a hard limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// A number in the unit of the resource (setrlimit(2)).
-    Number(u64),
-    Unlimited,
-    /// The hard limit that drainit itself has for this resource.
-    Max,
-}
 
 /// Declares each resource with its key in a config and the meaning of the key.
 macro_rules! resources {
@@ -79,14 +60,6 @@ resources! {
     stack RLIMIT_STACK;
 }
 
-impl Ulimit {
-    /// The name of the resource in a config.
-    pub fn name(&self) -> &'static str {
-        let resource = RESOURCES.iter().find(|(_, resource)| *resource == self.resource);
-        resource.map_or("", |(name, _)| name)
-    }
-}
-
 /// The value of `ulimits:`: a mapping of resources to their limits.
 pub(crate) struct Ulimits;
 
@@ -97,8 +70,8 @@ impl Form for Ulimits {
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<Ulimit>> {
         let fields = reader.table(node, at, KEYS)?;
         let read = RESOURCES.iter().filter_map(|(name, resource)| {
-            let (soft, hard) = reader.key::<Both>(&fields, name)?;
-            Some(Ulimit { resource: *resource, soft, hard })
+            let Pair { soft, hard } = reader.key::<Both>(&fields, name)?;
+            Some(Ulimit { resource: *resource, name, soft, hard })
         });
         Some(read.collect())
     }
@@ -107,14 +80,19 @@ impl Form for Ulimits {
 /// The limits of one resource: one value for the soft and the hard limit, or a mapping with both.
 type Both = Either<Limit, LimitKeys>;
 
-impl From<Limit> for (Limit, Limit) {
+struct Pair {
+    soft: Limit,
+    hard: Limit,
+}
+
+impl From<Limit> for Pair {
     fn from(both: Limit) -> Self {
-        (both, both)
+        Self { soft: both, hard: both }
     }
 }
 
 #[derive(Table)]
-#[table(settle = (Limit, Limit))]
+#[table(settle = Pair)]
 struct LimitKeys {
     /// The limit that the kernel enforces.
     #[key(required = "write both, such as `{soft: 1024, hard: max}`")]
@@ -125,7 +103,7 @@ struct LimitKeys {
 }
 
 impl LimitKeys {
-    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<(Limit, Limit)> {
+    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Pair> {
         let is_above = match (self.soft, self.hard) {
             (Limit::Number(soft), Limit::Number(hard)) => soft > hard,
             (Limit::Unlimited, Limit::Number(_)) => true,
@@ -136,7 +114,7 @@ impl LimitKeys {
             let problem = reader.problems.error(fields.key("soft"), message);
             problem.help("make `soft` smaller, or `hard` larger");
         }
-        Some((self.soft, self.hard))
+        Some(Pair { soft: self.soft, hard: self.hard })
     }
 }
 

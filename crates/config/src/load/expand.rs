@@ -7,7 +7,7 @@
 
 use crate::config::Share;
 use crate::load::environment::{Origin, Variables};
-use crate::load::limits;
+use drainit_os::limits;
 
 /// The kernel's limit for one argument or variable (`MAX_ARG_STRLEN`, 32 pages).
 pub const LONGEST: usize = 128 * 1024;

@@ -19,7 +19,6 @@ pub mod environment;
 pub mod expand;
 pub(crate) mod forms;
 pub mod key;
-pub mod limits;
 pub mod moment;
 pub(crate) mod overlay;
 pub(crate) mod places;

@@ -16,7 +16,7 @@ use nix::sys::stat::Mode;
 
 use crate::load::directory;
 use crate::load::source::{Limits, Source, Unreadable};
-use crate::trusted_path::Place;
+use drainit_os::trusted_path::Place;
 
 /// How long drainit tries again. Files that change for longer are not being replaced: something
 /// writes to them all the time.

@@ -15,7 +15,7 @@ use nix::sys::stat::Mode;
 use crate::load::expand::LONGEST;
 use crate::load::moment::Identity;
 use crate::load::span::Span;
-use crate::trusted_path::{ForeignName, Place, after_lease};
+use drainit_os::trusted_path::{ForeignName, Place, after_lease};
 
 /// The rules for reading a file, which depend on its use.
 pub struct Limits {

@@ -2,4 +2,5 @@
 
 pub mod random;
 pub mod rust_source;
-pub mod temp_dir;
+
+pub use drainit_os::testing::temp_dir;

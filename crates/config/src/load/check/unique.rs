@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Address, Config, Process};
-use crate::load::check::own_address::normal;
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::places::Places;
+use drainit_os::same_path::normal;
 
 /// A value that only one process may have.
 #[derive(PartialEq, Eq, Hash)]

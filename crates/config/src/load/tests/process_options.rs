@@ -48,24 +48,24 @@ fn a_umask_is_octal() {
 // holds: C324, C325, C326
 #[test]
 fn ulimits_have_the_form_of_compose() {
-    let both = |resource, limit| Ulimit { resource, soft: limit, hard: limit };
+    let both = |resource, name, limit| Ulimit { resource, name, soft: limit, hard: limit };
     let number = Limit::Number;
     assert_eq!(
         process("ulimits: {nproc: 65535, nofile: max, core: -1, memlock: unlimited}").ulimits,
         [
-            both(Resource::RLIMIT_CORE, Limit::Unlimited),
-            both(Resource::RLIMIT_MEMLOCK, Limit::Unlimited),
-            both(Resource::RLIMIT_NOFILE, Limit::Max),
-            both(Resource::RLIMIT_NPROC, number(65535)),
+            both(Resource::RLIMIT_CORE, "core", Limit::Unlimited),
+            both(Resource::RLIMIT_MEMLOCK, "memlock", Limit::Unlimited),
+            both(Resource::RLIMIT_NOFILE, "nofile", Limit::Max),
+            both(Resource::RLIMIT_NPROC, "nproc", number(65535)),
         ]
     );
     let (soft, hard) = (number(512), Limit::Max);
-    let nofile = Ulimit { resource: Resource::RLIMIT_NOFILE, soft, hard };
+    let nofile = Ulimit { resource: Resource::RLIMIT_NOFILE, name: "nofile", soft, hard };
     assert_eq!(process("ulimits: {nofile: {soft: \"${N}\", hard: max}}").ulimits, [nofile]);
     for (name, resource) in RESOURCES {
         assert_eq!(
             process(&format!("ulimits: {{{name}: 1}}")).ulimits,
-            [both(*resource, number(1))]
+            [both(*resource, name, number(1))]
         );
     }
     assert_eq!(process("ulimits: {}").ulimits, []);

@@ -1,0 +1,147 @@
+//! Prepares drainit's own process: makes it a subreaper, and sets close-on-exec on the descriptors
+//! that it has inherited, so that its children do not get them.
+//!
+//! Descriptors 0, 1 and 2 are already open: before `main`, Rust opens `/dev/null` for each of them
+//! that is closed.
+
+use std::fs::DirEntry;
+use std::io;
+use std::os::fd::RawFd;
+
+use crate::sys;
+pub use crate::sys::set_parent_death_signal;
+
+/// The first descriptor after standard input, output and error.
+const FIRST_INHERITED: RawFd = 3;
+
+/// The descriptors of every process are below this number, unless somebody has raised
+/// `fs.nr_open`. The kernel looks at that many numbers in less than 0.1 s.
+const MOST_DESCRIPTORS: RawFd = 1 << 20;
+
+/// Prepares drainit's own process, except for its signals. Call this once, before drainit has a
+/// child.
+///
+/// # Errors
+/// Fails if drainit cannot become a subreaper, because it would lose orphans.
+pub fn prepare() -> io::Result<()> {
+    keep_descriptors_from_children(0);
+    become_subreaper()
+}
+
+/// Makes orphaned descendants children of drainit.
+///
+/// # Errors
+/// Fails if the kernel does not support subreapers (before Linux 3.4).
+pub fn become_subreaper() -> io::Result<()> {
+    if std::process::id() != 1 {
+        // PID 1 inherits orphans anyway. Any other process would lose its orphans to the nearest
+        // init above.
+        nix::sys::prctl::set_child_subreaper(true)?;
+    }
+    Ok(())
+}
+
+pub fn is_subreaper() -> bool {
+    nix::sys::prctl::get_child_subreaper().unwrap_or(false)
+}
+
+/// Sets close-on-exec on the descriptors that drainit has inherited. Leaves out the first `but` of
+/// them, which the child is to get. drainit opens its own descriptors close-on-exec anyway.
+pub fn keep_descriptors_from_children(but: u16) {
+    let first = FIRST_INHERITED + RawFd::from(but);
+    if sys::close_on_exec_from(first.unsigned_abs()).is_ok() {
+        return;
+    }
+    // The call has failed: ENOSYS and EINVAL mean an old kernel, EPERM an old seccomp profile.
+    keep_each_from_children(first, "/proc/self/fd");
+}
+
+/// Sets close-on-exec on every open descriptor from `first` on, with one system call for each.
+/// `listing` is the directory that lists the descriptors.
+fn keep_each_from_children(first: RawFd, listing: &str) {
+    // The only possible error is that the descriptor is not open.
+    let keep = |fd| drop(sys::close_on_exec(fd));
+    match std::fs::read_dir(listing) {
+        Ok(entries) => {
+            let name = |entry: DirEntry| entry.file_name().to_str()?.parse().ok();
+            entries.flatten().filter_map(name).filter(|fd| *fd >= first).for_each(keep);
+        }
+        // Without `/proc`, nothing lists the descriptors.
+        Err(_) => (first..MOST_DESCRIPTORS).for_each(keep),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    use crate::signal::fd::Signals;
+    use crate::spawn::SpawnRequest;
+    use crate::testing::isolated::in_own_process;
+    use nix::fcntl::{FcntlArg, fcntl};
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::{AsRawFd, IntoRawFd};
+
+    // holds: C150
+    #[test]
+    fn an_old_kernel_marks_each_descriptor() {
+        in_own_process("boot::tests::an_old_kernel_marks_each_descriptor", || {
+            for listing in ["/proc/self/fd", "/no/proc"] {
+                let file = File::open("/").unwrap();
+                let [below, first] = [(); 2].map(|()| nix::unistd::dup(&file).unwrap());
+                keep_each_from_children(first.as_raw_fd(), listing);
+                let is_kept = |fd| fcntl(fd, FcntlArg::F_GETFD).unwrap() == 1;
+                assert!(!is_kept(&below) && is_kept(&first), "{listing}");
+            }
+        });
+    }
+
+    /// Spawns a command and returns its output.
+    fn output_of(command: &[&str]) -> String {
+        let (mut read, write) = io::pipe().unwrap();
+        let mut request = SpawnRequest::new(command.iter().map(Into::into).collect());
+        request.stdout = Some(write.into());
+        request.spawn().unwrap();
+        let mut output = String::new();
+        read.read_to_string(&mut output).unwrap();
+        output
+    }
+
+    // holds: C150
+    #[test]
+    fn children_inherit_no_descriptors_or_ignored_signals() {
+        in_own_process("boot::tests::children_inherit_no_descriptors_or_ignored_signals", || {
+            use nix::sys::signal::{SigSet, Signal};
+            // A careless parent leaves an open descriptor, ignored signals and a signal mask.
+            let leaked = nix::unistd::dup(File::open("/etc/passwd").unwrap()).unwrap();
+            let leaked = leaked.into_raw_fd();
+            for ignored in [Signal::SIGHUP, Signal::SIGTSTP, Signal::SIGTTOU] {
+                sys::ignore(ignored as i32).unwrap();
+            }
+            SigSet::from(Signal::SIGUSR2).thread_block().unwrap();
+            let before = output_of(&["ls", "/proc/self/fd"]);
+            assert!(before.lines().any(|fd| fd == leaked.to_string()), "{before}");
+
+            prepare().unwrap();
+            let mut signals = Signals::install().unwrap();
+            let after = output_of(&["ls", "/proc/self/fd"]);
+            assert!(!after.lines().any(|fd| fd == leaked.to_string()), "{after}");
+            let status = output_of(&["cat", "/proc/self/status"]);
+            let mask = |name: &str| {
+                let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+                u64::from_str_radix(line.trim(), 16).unwrap()
+            };
+            let bit = |signal: Signal| 1_u64 << (signal as i32 - 1);
+            assert_eq!(mask("SigIgn:"), 0, "{status}");
+            assert_eq!(mask("SigCgt:"), 0, "{status}");
+            assert_eq!(mask("SigBlk:"), bit(Signal::SIGUSR2), "{status}");
+            // drainit itself receives a signal that its parent had blocked.
+            nix::sys::signal::raise(Signal::SIGUSR2).unwrap();
+            let received = std::iter::from_fn(|| signals.wait().ok()).flatten();
+            let mut received = received.map(|one| one.signal);
+            assert!(received.any(|signal| signal == drainit_core::types::Signal::USR2));
+        });
+    }
+}

@@ -1,0 +1,336 @@
+//! Finds the descendants of drainit in `/proc`, among them daemons that left their process group.
+//!
+//! The search leaves out the processes of other containers in a shared PID namespace, and the
+//! processes that `docker exec` starts (their parent is 0).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::io;
+
+use nix::unistd::{Gid, Uid, getsid, setfsgid, setfsuid};
+
+use crate::Pid;
+use crate::reap::is_living_child;
+use drainit_core::types::harmless;
+
+/// [`kin`] walks from parent to parent at most this many times. It begins a new walk if a process
+/// on its way ends.
+const MAX_WALKS: usize = 16;
+/// The most parents that a walk follows.
+const MAX_DEPTH: usize = 256;
+/// At most this many processes are named in a message.
+const MAX_LISTED: usize = 10;
+/// The event loop's thread reads `/proc` for at most this many processes at a time.
+pub const MOST_READ: usize = 256;
+
+/// A living process below drainit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descendant {
+    pub pid: Pid,
+    pub group: Pid,
+    /// The `comm` of the process (at most 15 bytes), which the process can set itself. Control
+    /// characters are replaced. The name is empty without `/proc`.
+    pub name: String,
+    /// The start time of the process, in ticks since boot; 0 without `/proc`. The start time and
+    /// the pid together identify a process.
+    pub started: u64,
+}
+
+impl Descendant {
+    /// Whether the pid still belongs to the process that was found.
+    pub(super) fn is_same(&self) -> bool {
+        Stat::read(self.pid).is_some_and(|now| now.process.started == self.started)
+    }
+}
+
+/// Finds all living descendants of drainit. The scan ends early if `is_over` returns true. It may
+/// take seconds, because `/proc` may list tens of thousands of processes.
+///
+/// # Errors
+/// Fails if there is no `/proc`, or if it shows another PID namespace.
+pub(super) fn find(is_over: &dyn Fn() -> bool) -> io::Result<Vec<Descendant>> {
+    let own = std::process::id().cast_signed();
+    let mut by_parent: HashMap<Pid, Vec<Stat>> = HashMap::new();
+    for stat in processes()?.take_while(|_| !is_over()) {
+        by_parent.entry(stat.parent).or_default().push(stat);
+    }
+    let mut found = Vec::new();
+    let mut parents = vec![own];
+    while let Some(parent) = parents.pop() {
+        for stat in by_parent.remove(&parent).unwrap_or_default() {
+            parents.push(stat.process.pid);
+            if stat.is_alive {
+                found.push(stat.process);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the living ones of the `most` newest children of drainit's main thread for whose pid
+/// `wanted` returns true, the newest first. Calls `wanted` just before each read. The main thread
+/// also inherits all orphans (`find_new_reaper` in exit.c). Returns nothing if the kernel does not
+/// list children (`CONFIG_PROC_CHILDREN`).
+pub fn living_children(most: usize, wanted: impl Fn(Pid) -> bool) -> impl Iterator<Item = Stat> {
+    let own = std::process::id();
+    let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
+    let pids: Vec<Pid> = list.rsplit(' ').flat_map(str::parse).collect();
+    let wanted = pids.into_iter().filter(move |pid| wanted(*pid)).take(most);
+    wanted.filter_map(Stat::read).filter(|stat| stat.is_alive)
+}
+
+/// The children of drainit's main thread that `/proc` lists but does not show, because it is
+/// mounted with `hidepid`.
+pub fn hidden_children() -> Vec<Pid> {
+    let own = std::process::id();
+    let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
+    let pids = list.split_ascii_whitespace().flat_map(str::parse);
+    pids.filter(|pid| Stat::read(*pid).is_none() && is_living_child(*pid)).collect()
+}
+
+/// The living members of a process group that descend from drainit. Empty without a `/proc` of
+/// drainit's PID namespace.
+pub(super) fn own_members(leader: Pid) -> Vec<Descendant> {
+    let members = members_of(&BTreeSet::from([leader])).unwrap_or_default();
+    members.into_values().flatten().collect()
+}
+
+/// The living members of each of these process groups that descend from drainit. A group without an entry has no members at
+/// all, and a group without such members has only zombies and strangers. Like [`find`], this may take seconds.
+///
+/// # Errors
+/// As for [`find`].
+pub fn members_of(leaders: &BTreeSet<Pid>) -> io::Result<BTreeMap<Pid, Vec<Descendant>>> {
+    let own = std::process::id().cast_signed();
+    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for stat in processes()?.filter(|stat| leaders.contains(&stat.process.group)) {
+        let living = groups.entry(stat.process.group).or_default();
+        let is_own = |member: &Descendant| kin(member.pid, own) == Kin::Own;
+        living.extend(Some(stat.process).filter(|_| stat.is_alive).filter(is_own));
+    }
+    Ok(groups)
+}
+
+/// The inodes of the sockets that a process and its descendants have open. Leaves out descendants
+/// whose descriptors drainit may not see. Call this on a thread of its own: it reads all of `/proc`.
+///
+/// # Errors
+/// As for [`find`]; also fails if drainit may not see the descriptors of the process itself.
+pub(crate) fn sockets_of(leader: Pid) -> io::Result<BTreeSet<u32>> {
+    let mut found = BTreeSet::new();
+    open_sockets(leader, &mut found)?;
+    for stat in processes()? {
+        let pid = stat.process.pid;
+        if stat.is_alive && pid != leader && kin(pid, leader) == Kin::Own {
+            let _ = open_sockets(pid, &mut found);
+        }
+    }
+    Ok(found)
+}
+
+/// Without the capability to trace, only a thread with the ids of a process may see its descriptors.
+fn open_sockets(pid: Pid, found: &mut BTreeSet<u32>) -> io::Result<()> {
+    let effective = |name| status_field(pid, name)?.split_ascii_whitespace().nth(1)?.parse().ok();
+    let id = effective("Uid:").zip(effective("Gid:")).ok_or(io::ErrorKind::NotFound)?;
+    // These two calls concern only this thread.
+    let group = setfsgid(Gid::from_raw(id.1));
+    let user = setfsuid(Uid::from_raw(id.0));
+    let read = fs::read_dir(format!("/proc/{pid}/fd")).and_then(|files| {
+        for file in files.flatten() {
+            let target = match fs::read_link(file.path()) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+                target => target.unwrap_or_default(),
+            };
+            let inode =
+                target.to_str().and_then(|it| it.strip_prefix("socket:[")?.strip_suffix(']'));
+            found.extend(inode.and_then(|inode| inode.parse::<u32>().ok()));
+        }
+        Ok(())
+    });
+    setfsuid(user);
+    setfsgid(group);
+    read
+}
+
+/// Lists the processes in `/proc`, and leaves out processes that end during the read.
+fn processes() -> io::Result<impl Iterator<Item = Stat>> {
+    if !is_proc_ours() {
+        let message = "there is no /proc of our PID namespace";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+    }
+    let names = fs::read_dir("/proc")?.flatten().map(|entry| entry.file_name());
+    Ok(names.filter_map(|name| Stat::read(name.to_str()?.parse().ok()?)))
+}
+
+/// Whether a process belongs to a child of drainit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kin {
+    /// The process is the child itself, a descendant of the child, or in the child's session.
+    Own,
+    Stranger,
+    /// The process has ended, so drainit cannot find out whether the process belonged to the child.
+    Gone,
+}
+
+/// Finds out whether `pid` belongs to the child `leader`, which leads a session. Walks from parent
+/// to parent. An orphan that drainit has inherited is recognized by its session, because no process
+/// can join an existing session. Without a `/proc` of drainit's PID namespace, the session alone
+/// decides.
+pub fn kin(pid: Pid, leader: Pid) -> Kin {
+    let own = std::process::id().cast_signed();
+    if pid == leader {
+        return Kin::Own;
+    }
+    if !is_proc_ours() {
+        return kin_by_session(pid, leader);
+    }
+    'again: for _ in 0..MAX_WALKS {
+        let (mut next, mut is_in_session) = (pid, false);
+        for _ in 0..MAX_DEPTH {
+            if next == leader || next == own {
+                return if next == leader || is_in_session { Kin::Own } else { Kin::Stranger };
+            }
+            if next <= 1 {
+                return Kin::Stranger;
+            }
+            // Either the process itself or one of its ancestors has ended. If it was an ancestor,
+            // its child has another parent now, so another walk can succeed.
+            let Some(stat) = Stat::read(next) else { continue 'again };
+            is_in_session |= stat.session == leader;
+            next = stat.parent;
+        }
+    }
+    kin_by_session(pid, leader)
+}
+
+fn kin_by_session(pid: Pid, leader: Pid) -> Kin {
+    match session_of(pid) {
+        Some(session) if session == leader => Kin::Own,
+        Some(_) => Kin::Stranger,
+        None => Kin::Gone,
+    }
+}
+
+/// The session of a process or zombie; `None` if the process does not exist.
+pub fn session_of(pid: Pid) -> Option<Pid> {
+    Some(getsid(Some(nix::unistd::Pid::from_raw(pid))).ok()?.as_raw())
+}
+
+/// The user id that a process has now; `None` if the process has ended, or without a `/proc` of
+/// drainit's PID namespace.
+pub fn user_of(pid: Pid) -> Option<u32> {
+    let users = status_field(pid, "Uid:").filter(|_| is_proc_ours())?;
+    users.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// A field of `/proc/PID/status`, which need not be UTF-8: the name of the program may have any
+/// bytes.
+pub fn status_field(pid: Pid, name: &str) -> Option<String> {
+    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
+    Some(status.lines().find_map(|line| line.strip_prefix(name))?.trim().to_owned())
+}
+
+/// The pid and the name of a process for a message; the pid alone if the name is unknown.
+pub fn describe(pid: Pid) -> String {
+    let name = Stat::read(pid).map(|stat| stat.process.name).unwrap_or_default();
+    list(&[Descendant { pid, group: pid, name, started: 0 }])
+}
+
+/// Whether `/proc` shows drainit's PID namespace.
+pub(super) fn is_proc_ours() -> bool {
+    let own = std::process::id().to_string();
+    fs::read_link("/proc/self").is_ok_and(|target| target.to_str() == Some(own.as_str()))
+}
+
+/// Names processes in one line, at most [`MAX_LISTED`] of them.
+pub fn list(processes: &[Descendant]) -> String {
+    let mut sorted: Vec<_> = processes.iter().collect();
+    sorted.sort_by_key(|process| process.pid);
+    let name = |process: &&Descendant| match process.name.as_str() {
+        "" => process.pid.to_string(),
+        name => format!("{} ({name})", process.pid),
+    };
+    let list: Vec<_> = sorted.iter().take(MAX_LISTED).map(name).collect();
+    let more = match processes.len().saturating_sub(MAX_LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more}", list.join(", "))
+}
+
+/// The fields of `/proc/PID/stat` that drainit uses.
+#[derive(Debug)]
+pub struct Stat {
+    pub process: Descendant,
+    pub parent: Pid,
+    pub session: Pid,
+    /// The processor time that the process has used, in ticks.
+    pub used: u64,
+    pub is_alive: bool,
+}
+
+impl Stat {
+    pub fn read(pid: Pid) -> Option<Self> {
+        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// Parses `PID (NAME) STATE PPID …`. The name may contain blanks and parentheses; the last `)`
+    /// ends the name.
+    pub fn parse(stat: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(stat);
+        let (pid, rest) = text.split_once(" (")?;
+        let (name, rest) = rest.rsplit_once(") ")?;
+        // proc(5) counts the fields from 1. `rest` begins with field 3, the state.
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3).copied();
+        let number = |at: usize| field(at)?.parse::<u64>().ok();
+        let threads = number(20)?;
+        let is_dead = matches!(field(3)?, "Z" | "X");
+        Some(Self {
+            process: Descendant {
+                pid: pid.parse().ok()?,
+                group: field(5)?.parse().ok()?,
+                name: harmless(name).into_owned(),
+                started: number(22)?,
+            },
+            parent: field(4)?.parse().ok()?,
+            session: field(6)?.parse().ok()?,
+            used: number(14)?.saturating_add(number(15)?),
+            // A process also looks like a zombie if its main thread has ended before its other
+            // threads.
+            is_alive: !is_dead || threads > 1,
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_decides_where_there_is_no_proc() {
+        let (own, session) = (std::process::id().cast_signed(), getsid(None).unwrap().as_raw());
+        assert_eq!(kin_by_session(own, session), Kin::Own);
+        assert_eq!(kin_by_session(own, session + 1), Kin::Stranger);
+        // No process has so large a pid (proc(5), `pid_max`).
+        assert_eq!(kin_by_session(Pid::MAX, session), Kin::Gone);
+    }
+
+    #[test]
+    fn a_name_may_contain_blanks_and_parentheses() {
+        let line = b"42 (a) b (c) R 7 1 1 0 -1 0 0 0 0 0 150 50 0 0 20 0 3 0 9000 0\n";
+        let stat = Stat::parse(line).unwrap();
+        let process = Descendant { pid: 42, group: 1, name: "a) b (c".to_owned(), started: 9000 };
+        assert_eq!((stat.process, stat.parent, stat.is_alive), (process, 7, true));
+        assert_eq!(stat.used, 200);
+        let zombie = b"42 (x) Z 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 9000 0\n";
+        assert!(!Stat::parse(zombie).unwrap().is_alive);
+        let leader = b"42 (x) Z 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 2 0 9000 0\n";
+        assert!(Stat::parse(leader).unwrap().is_alive);
+        for broken in [&b""[..], b"42", b"42 (x) R 7", b"x (x) R"] {
+            assert!(Stat::parse(broken).is_none());
+        }
+    }
+}

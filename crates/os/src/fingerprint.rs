@@ -1,0 +1,503 @@
+//! The fingerprint of a file's content, or of the files in a directory. It shows whether the
+//! content has changed.
+//!
+//! Each path has a thread of its own, because a file system may hang. The thread looks at its path
+//! once a second, and also on request. It compares the metadata, and reports a change at once. It
+//! reads the content only after the metadata has been the same for a second: somebody who replaces
+//! several files, or writes one file in pieces, has finished by then.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, SFlag};
+use tokio::sync::mpsc;
+
+use crate::signal::mask;
+use crate::trusted_path::{ForeignName, Place, is};
+use drainit_core::types::human;
+
+/// A larger file is compared by its size, time and inode, and its content is not read.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// drainit reads at most this many bytes of the files in a directory, in the order of the file
+/// names. For the files after that, drainit compares only the size, time and inode.
+const LARGEST_TOTAL: u64 = 64 * 1024 * 1024;
+
+/// The longest time for one look at the path. Longer looks would put a permanent load on the file
+/// system.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// A directory with more names is not read, because that takes much memory and time.
+const MOST_NAMES: usize = 10_000;
+
+/// The number of the names `.` and `..`, which every directory has.
+const DOTS: usize = 2;
+
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The number of requested looks that may wait while the thread hangs.
+const MOST_ASKED: usize = 16;
+
+/// The stack size of the thread, in bytes.
+const STACK: usize = 64 * 1024;
+
+/// The size of a read, in bytes.
+const CHUNK: usize = 16 * 1024;
+
+/// A hash of the content of a file or a directory. drainit treats contents with equal hashes as
+/// equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint(u64);
+
+/// The content of a path, as far as it can be read.
+#[derive(Debug)]
+pub struct Content {
+    /// The fingerprint; `None` if the path does not exist, or if drainit cannot read it.
+    pub fingerprint: Option<Fingerprint>,
+    /// The path that cannot be read, and the error. In a directory, this is the first unreadable
+    /// file.
+    pub unreadable: Option<(PathBuf, io::Error)>,
+}
+
+/// The limits of one look, and the first file that it could not read.
+struct Limits {
+    until: Instant,
+    /// The bytes that may still be read.
+    left: u64,
+    unreadable: Option<(PathBuf, io::Error)>,
+}
+
+impl Limits {
+    fn new(longest: Duration, bytes: u64) -> Self {
+        Self { until: Instant::now() + longest, left: bytes, unreadable: None }
+    }
+
+    fn check_time(&self) -> io::Result<()> {
+        if Instant::now() < self.until {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("reading it takes longer than {}", human(LONGEST))))
+    }
+}
+
+/// A report of the thread.
+#[derive(Debug)]
+pub enum Look {
+    /// The metadata has changed since the previous look.
+    Changed,
+    /// The metadata has been the same for a second, or this is the first look.
+    Quiet(Content),
+    /// The look that a caller has requested is over.
+    Answer(Asked),
+}
+
+/// A sender that is dropped when the requested look is over or cannot begin. The receiver notices
+/// the drop. `None` if a start, which is about to read the file, requests the look.
+pub type Asked = Option<mpsc::Sender<()>>;
+
+/// A path at which a thread looks until this value is dropped.
+pub struct Followed {
+    pub looks: mpsc::UnboundedReceiver<Look>,
+    pub asks: SyncSender<Asked>,
+}
+
+/// Starts a thread that looks at `path`. The thread sends the content at once, and again whenever
+/// the content may have changed.
+pub fn follow(path: PathBuf) -> Followed {
+    let (sender, looks) = mpsc::unbounded_channel();
+    let (asks, asked) = sync_channel(MOST_ASKED);
+    let follow = move || {
+        mask::block_here();
+        // The metadata is read before the content, so that the next look finds a change that
+        // happens in between.
+        let mut known = metadata(&path);
+        let mut since = Instant::now();
+        let mut read = None;
+        let mut is_first = true;
+        loop {
+            if is_first || read.as_ref() != Some(&known) && since.elapsed() >= PAUSE {
+                let content = of(&path);
+                // `None` makes the next look read an unreadable file again: it may become readable
+                // without a change of its metadata.
+                read = content.unreadable.is_none().then(|| known.clone());
+                let _ = sender.send(Look::Quiet(content));
+                is_first = false;
+            }
+            let answer = match asked.recv_timeout(PAUSE) {
+                Ok(answer) => Some(answer),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let now = metadata(&path);
+            if now != known {
+                (known, since) = (now, Instant::now());
+                let _ = sender.send(Look::Changed);
+            }
+            if let Some(answer) = answer {
+                let _ = sender.send(Look::Answer(answer));
+            }
+        }
+    };
+    // If the thread cannot start, the receiver sees that the sender is gone.
+    let _ = thread::Builder::new().name("watch".to_owned()).stack_size(STACK).spawn(follow);
+    Followed { looks, asks }
+}
+
+/// A fingerprint of the metadata: if this is unchanged, the content is unchanged.
+fn metadata(path: &Path) -> Result<Option<Fingerprint>, String> {
+    let mut limits = Limits::new(LONGEST, LARGEST_TOTAL);
+    fingerprint(path, add_metadata, &mut limits).map_err(|error| error.to_string())
+}
+
+fn of(path: &Path) -> Content {
+    within(path, Limits::new(LONGEST, LARGEST_TOTAL))
+}
+
+fn within(path: &Path, mut limits: Limits) -> Content {
+    let read = fingerprint(path, add_content, &mut limits);
+    match read {
+        Ok(fingerprint) => Content { fingerprint, unreadable: limits.unreadable },
+        Err(error) => Content { fingerprint: None, unreadable: Some((path.to_owned(), error)) },
+    }
+}
+
+/// Computes a fingerprint. Files in subdirectories do not count. If drainit is not allowed to read
+/// a file, only the file's name counts, so that drainit still sees changes of the other files.
+fn fingerprint(
+    path: &Path,
+    add: fn(&Place, &mut DefaultHasher, &mut Limits) -> io::Result<()>,
+    limits: &mut Limits,
+) -> io::Result<Option<Fingerprint>> {
+    let Some(place) = there(Place::behind(path))? else { return Ok(None) };
+    let Some(about) = there(place.stat())? else { return Ok(None) };
+    let mut hasher = DefaultHasher::new();
+    if is(&about, SFlag::S_IFDIR) {
+        let mut files = BTreeSet::new();
+        let directory = place.open(OFlag::O_DIRECTORY, Mode::empty());
+        let Some(directory) = there(directory)? else { return Ok(None) };
+        let mut entries = Dir::from_fd(directory.try_clone()?.into())?;
+        for (number, entry) in entries.iter().enumerate() {
+            let entry = entry?;
+            limits.check_time()?;
+            if number >= MOST_NAMES + DOTS {
+                let why =
+                    format!("the directory has more than {MOST_NAMES} names; watch one with fewer");
+                return Err(io::Error::other(why));
+            }
+            let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
+            // Links are followed, as by a process that reads the file. A link to nowhere does not
+            // count as a file.
+            let place = Place::below(&directory, &name);
+            let is_file = match there(place.and_then(|place| place.stat())) {
+                Ok(about) => about.is_some_and(|about| is(&about, SFlag::S_IFREG)),
+                Err(error) => is_denied(&error).then_some(true).ok_or(error)?,
+            };
+            if is_file {
+                files.insert(name);
+            }
+        }
+        for name in files {
+            name.hash(&mut hasher);
+            let place = Place::below(&directory, &name);
+            match place.and_then(|place| add(&place, &mut hasher, limits)) {
+                Err(error) if is_denied(&error) => {
+                    UNREADABLE.hash(&mut hasher);
+                    limits.unreadable.get_or_insert_with(|| (path.join(name), error));
+                }
+                result => drop(there(result)?),
+            }
+        }
+    } else {
+        if there(add(&place, &mut hasher, limits))?.is_none() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Fingerprint(hasher.finish())))
+}
+
+/// This is hashed in place of the content of a file that drainit may not read.
+const UNREADABLE: &str = "unreadable";
+
+/// Whether the error lasts until somebody changes the file or its permissions. Returns `false` for
+/// a failure of the file system or of drainit itself, because such a failure may be over at the
+/// next look.
+fn is_denied(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EACCES | Errno::EPERM | Errno::ELOOP))
+        || ForeignName::of(error).is_some()
+}
+
+/// Adds to a fingerprint the metadata that changes when a file changes.
+fn add_metadata(place: &Place, hasher: &mut DefaultHasher, limits: &mut Limits) -> io::Result<()> {
+    limits.check_time()?;
+    let about = place.stat()?;
+    (about.st_ino, about.st_size).hash(hasher);
+    (about.st_mtime, about.st_mtime_nsec, about.st_ctime, about.st_ctime_nsec).hash(hasher);
+    Ok(())
+}
+
+/// Adds the content of a file to a fingerprint.
+fn add_content(place: &Place, hasher: &mut DefaultHasher, limits: &mut Limits) -> io::Result<()> {
+    // Without O_NONBLOCK, the open of a FIFO would wait for a writer.
+    let file = place.open(OFlag::O_NONBLOCK, Mode::empty())?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(io::Error::other("it is neither a regular file nor a directory"));
+    }
+    about.len().hash(hasher);
+    let largest = LARGEST.min(limits.left);
+    if about.len() > largest {
+        (about.ino(), about.mtime(), about.mtime_nsec()).hash(hasher);
+        return Ok(());
+    }
+    let mut chunk = vec![0; CHUNK];
+    // The read has a limit, because some files of `/proc` report a size of 0 and never end.
+    let mut file = file.take(largest);
+    loop {
+        limits.check_time()?;
+        match file.read(&mut chunk)? {
+            0 => break,
+            count => hasher.write(chunk.get(..count).unwrap_or_default()),
+        }
+    }
+    limits.left -= largest - file.limit();
+    Ok(())
+}
+
+/// Turns the error for a missing path into `None`.
+fn there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::testing::temp_dir::TempDir;
+
+    /// The fingerprint of a path that can be read completely.
+    fn of(path: &Path) -> Option<Fingerprint> {
+        let Content { fingerprint, unreadable, .. } = super::of(path);
+        assert!(unreadable.is_none(), "{unreadable:?}");
+        fingerprint
+    }
+
+    // holds: C297, C300
+    #[test]
+    fn fingerprint_depends_on_content_alone() {
+        let dir = TempDir::new();
+        let path = dir.path("file");
+        assert_eq!(of(&path), None);
+        fs::write(&path, "one").unwrap();
+        let one = of(&path);
+        assert!(one.is_some());
+        let again = dir.path("again");
+        fs::write(&again, "one").unwrap();
+        assert_eq!(of(&again), one, "the path does not count");
+        fs::write(&path, "two").unwrap();
+        assert_ne!(of(&path), one);
+        let large = File::create(&path).unwrap();
+        large.set_len(LARGEST + 1).unwrap();
+        let before = of(&path);
+        large.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        assert_ne!(of(&path), before, "its time counts");
+        assert!(super::of(Path::new("/dev/zero")).unreadable.is_some());
+    }
+
+    // holds: C293, C298, C299
+    #[test]
+    fn fingerprint_of_directory_covers_names_and_files() {
+        let dir = TempDir::new();
+        let base = dir.path("etc");
+        fs::create_dir(&base).unwrap();
+        let empty = of(&base);
+        fs::create_dir(base.join("deeper")).unwrap();
+        fs::write(base.join("deeper/file"), "x").unwrap();
+        symlink("nowhere", base.join("link")).unwrap();
+        assert_eq!(of(&base), empty, "only one level counts");
+        fs::write(base.join("nowhere"), "x").unwrap();
+        let two = of(&base);
+        assert_ne!(two, empty);
+        fs::remove_file(base.join("link")).unwrap();
+        assert_ne!(of(&base), two, "each name counts");
+        fs::rename(base.join("nowhere"), base.join("name")).unwrap();
+        fs::rename(base.join("name"), base.join("nowhere")).unwrap();
+        symlink("nowhere", base.join("link")).unwrap();
+        assert_eq!(of(&base), two);
+    }
+
+    // holds: C295, C307
+    #[test]
+    fn every_kind_of_change_shows_in_the_metadata() {
+        let dir = TempDir::new();
+        let base = dir.root();
+        // The kubelet mounts a ConfigMap like this.
+        fs::create_dir(base.join("..1")).unwrap();
+        fs::write(base.join("..1/file"), "1").unwrap();
+        symlink("..1", base.join("..data")).unwrap();
+        symlink("..data/file", base.join("file")).unwrap();
+        let (file, path) = (base.join("file"), base.join("..2/file"));
+        let steps: [(&str, bool, &dyn Fn()); 7] = [
+            ("not in use yet", false, &|| {
+                fs::create_dir(base.join("..2")).unwrap();
+                fs::write(&path, "1").unwrap();
+            }),
+            ("swap", true, &|| {
+                symlink("..2", base.join("..data_tmp")).unwrap();
+                fs::rename(base.join("..data_tmp"), base.join("..data")).unwrap();
+            }),
+            ("in place", true, &|| fs::write(&path, "three").unwrap()),
+            ("rename", true, &|| {
+                fs::write(base.join("..2/new"), "3").unwrap();
+                fs::rename(base.join("..2/new"), &path).unwrap();
+            }),
+            ("gone", true, &|| fs::remove_file(&path).unwrap()),
+            ("back", true, &|| fs::write(&path, "5").unwrap()),
+            ("read", false, &|| drop(fs::read(&path).unwrap())),
+        ];
+        for (name, is_change, step) in steps {
+            let before = (metadata(&file), metadata(base));
+            step();
+            let after = (metadata(&file), metadata(base));
+            assert_eq!(
+                (before.0 != after.0, before.1 != after.1),
+                (is_change, is_change),
+                "{name}"
+            );
+        }
+    }
+
+    // holds: C295, C308
+    #[tokio::test]
+    async fn a_change_is_read_after_a_quiet_second() {
+        let dir = TempDir::new();
+        let path = dir.path("file");
+        let Followed { mut looks, asks } = follow(path.clone());
+        let Some(Look::Quiet(first)) = looks.recv().await else { panic!("no content") };
+        fs::write(&path, "new").unwrap();
+        let began = Instant::now();
+        assert!(matches!(looks.recv().await, Some(Look::Changed)));
+        let Some(Look::Quiet(second)) = looks.recv().await else { panic!("no content") };
+        assert!(first.fingerprint.is_none() && second.fingerprint == of(&path), "{second:?}");
+        assert!(began.elapsed() >= PAUSE, "{:?}", began.elapsed());
+        drop(asks);
+        assert!(looks.recv().await.is_none(), "the thread ends");
+    }
+
+    #[tokio::test]
+    async fn requested_look_reports_change_before_answer() {
+        let dir = TempDir::new();
+        let path = dir.path("file");
+        let Followed { mut looks, asks } = follow(path.clone());
+        assert!(matches!(looks.recv().await, Some(Look::Quiet(_))));
+        for content in ["one", "two"] {
+            fs::write(&path, content).unwrap();
+            asks.send(None).unwrap();
+            assert!(matches!(looks.recv().await, Some(Look::Changed)), "{content}");
+            assert!(matches!(looks.recv().await, Some(Look::Answer(_))), "{content}");
+        }
+    }
+
+    #[test]
+    fn directory_with_too_many_names_is_an_error() {
+        let dir = TempDir::new();
+        let base = dir.path("etc");
+        fs::create_dir(&base).unwrap();
+        for number in 0..=MOST_NAMES {
+            symlink("nowhere", base.join(number.to_string())).unwrap();
+        }
+        let (path, error) = super::of(&base).unreadable.unwrap();
+        assert!(path == base && error.to_string().contains("more than 10000 names"), "{error}");
+        fs::remove_file(base.join("0")).unwrap();
+        assert!(of(&base).is_some());
+    }
+
+    #[test]
+    fn reading_of_directory_is_bounded() {
+        let dir = TempDir::new();
+        let base = dir.path("etc");
+        fs::create_dir(&base).unwrap();
+        for name in ["a", "b", "c", "d"] {
+            fs::write(base.join(name), "12345").unwrap();
+        }
+        let look = || within(&base, Limits::new(LONGEST, 12));
+        let before = look();
+        assert_eq!(look().fingerprint, before.fingerprint, "nothing has changed");
+        fs::write(base.join("b"), "other").unwrap();
+        let content = look().fingerprint;
+        assert_ne!(content, before.fingerprint, "the content is read");
+        for (name, is_read) in [("b", true), ("d", false)] {
+            let file = File::options().write(true).open(base.join(name)).unwrap();
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+            assert_eq!(look().fingerprint == content, is_read, "{name}: whether its time counts");
+        }
+        nix::unistd::mkfifo(&dir.path("fifo"), Mode::S_IRWXU).unwrap();
+        assert!(super::of(&dir.path("fifo")).unreadable.is_some(), "the FIFO has no writer");
+        assert_eq!(of(&base), of(&base));
+        // This file never ends, and reports a size of 0.
+        let endless = within(Path::new("/proc/self/pagemap"), Limits::new(LONGEST, 100_000));
+        assert!(endless.fingerprint.is_some() && endless.unreadable.is_none(), "{endless:?}");
+    }
+
+    #[test]
+    fn slow_look_is_an_error() {
+        let dir = TempDir::new();
+        fs::write(dir.path("a"), "1").unwrap();
+        for path in [dir.root(), &dir.path("a")] {
+            let late = within(path, Limits::new(Duration::ZERO, LARGEST_TOTAL));
+            let (at, error) = late.unreadable.unwrap();
+            assert!(late.fingerprint.is_none() && at == path, "{at:?}");
+            assert_eq!(error.to_string(), "reading it takes longer than 10s");
+        }
+    }
+
+    // holds: C504
+    #[test]
+    fn unreadable_file_hides_no_change_of_neighbours() {
+        let dir = TempDir::new();
+        let base = dir.path("tls");
+        fs::create_dir(&base).unwrap();
+        fs::write(base.join("tls.crt"), "one").unwrap();
+        // The test may run as root, who may read every file. Even root cannot follow a loop of
+        // links.
+        symlink("old.key", base.join("old.key")).unwrap();
+        let one = super::of(&base);
+        let (path, error) = one.unreadable.unwrap();
+        assert_eq!((path, error.raw_os_error()), (base.join("old.key"), Some(Errno::ELOOP as i32)));
+        assert!(one.fingerprint.is_some());
+        assert_eq!(super::of(&base).fingerprint, one.fingerprint);
+        fs::write(base.join("tls.crt"), "two").unwrap();
+        let two = super::of(&base).fingerprint;
+        assert_ne!(two, one.fingerprint);
+        fs::remove_file(base.join("old.key")).unwrap();
+        assert_ne!(of(&base), two, "a removed file counts");
+        // Reading the first byte of this file fails with EIO, like a fault of a file system. Such a
+        // fault may be over at the next look, so the whole directory counts as unreadable.
+        symlink("/proc/self/mem", base.join("tls.key")).unwrap();
+        let (path, _) = super::of(&base).unreadable.unwrap();
+        assert_eq!(path, base);
+    }
+}

@@ -1,0 +1,134 @@
+//! Listening sockets, for drainit itself and for its processes. drainit keeps the sockets of a
+//! process open while the process restarts. Until the process accepts connections again, new
+//! connections wait in the kernel's queue and are not refused.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
+};
+use nix::sys::stat::{Mode, fchmod};
+
+use crate::same_path::is_same;
+use crate::stale_socket;
+use crate::stale_socket::SocketFile;
+use crate::trusted_path::Place;
+
+/// The longest wait for the removal of an older socket at the same path.
+const REMOVAL: Duration = Duration::from_secs(1);
+
+/// A listening socket. Dropping it closes drainit's descriptor, and removes the file of a Unix
+/// socket.
+#[derive(Debug)]
+pub struct HeldSocket {
+    descriptor: OwnedFd,
+    file: Option<SocketFile>,
+    /// The permissions (for a Unix socket only) and the length of the queue, as they were last set.
+    given: Mutex<(u32, Option<u32>)>,
+}
+
+impl HeldSocket {
+    /// Listens on a TCP address. Without `backlog`, the queue is as long as the kernel allows.
+    pub fn tcp(address: SocketAddr, backlog: Option<u32>) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        // `bind` has called listen(2) already. This second listen(2) only changes the backlog.
+        listen(&listener, queue(backlog))?;
+        let given = Mutex::new((0, backlog));
+        Ok(Self { descriptor: listener.into(), file: None, given })
+    }
+
+    /// Listens on a Unix socket with these permissions. Replaces a socket at the path if no process
+    /// listens on it. Blocks for as long as the file system hangs.
+    pub fn unix(path: &Path, mode: u32, backlog: Option<u32>) -> io::Result<Self> {
+        stale_socket::wait_for_removals(REMOVAL, |removed| is_same(removed, path));
+        if stale_socket::is_listening(path)? {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, stale_socket::IN_USE));
+        }
+        stale_socket::remove(path, None)?;
+        let place = Place::of(path)?;
+        let descriptor =
+            socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        // The mode is set before the socket has a name: Linux makes the file with the mode of the
+        // descriptor, less the umask. drainit does not change the umask, because the umask also
+        // applies to its other threads and their children.
+        fchmod(&descriptor, Mode::from_bits_truncate(mode))?;
+        bind(descriptor.as_raw_fd(), &UnixAddr::new(&place.address())?)?;
+        let file = SocketFile::new(path);
+        file.set_mode(mode)?;
+        let given = Mutex::new((mode, backlog));
+        let held = Self { descriptor, file: Some(file), given };
+        listen(&held.descriptor, queue(backlog))?;
+        Ok(held)
+    }
+}
+
+impl HeldSocket {
+    /// The descriptor, and the owner of the file of a Unix socket.
+    pub fn into_parts(self) -> (OwnedFd, Option<SocketFile>) {
+        (self.descriptor, self.file)
+    }
+
+    /// Whether clients can find the socket: the file of a Unix socket may have been removed.
+    pub fn has_address(&self) -> bool {
+        self.file.as_ref().is_none_or(SocketFile::is_there)
+    }
+
+    /// Whether the socket has other permissions or another queue length than these.
+    pub fn differs(&self, mode: u32, backlog: Option<u32>) -> bool {
+        let (given_mode, given_backlog) = *self.given();
+        self.file.is_some() && given_mode != mode || given_backlog != backlog
+    }
+
+    /// Changes the permissions of a Unix socket, and the length of the queue.
+    pub fn adapt(&self, mode: u32, backlog: Option<u32>) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            file.set_mode(mode)?;
+        }
+        listen(&self.descriptor, queue(backlog))?;
+        *self.given() = (mode, backlog);
+        Ok(())
+    }
+
+    fn given(&self) -> MutexGuard<'_, (u32, Option<u32>)> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsFd for HeldSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// The length of the queue. The kernel limits it to `net.core.somaxconn` (listen(2)).
+fn queue(backlog: Option<u32>) -> Backlog {
+    let wanted = backlog.and_then(|backlog| i32::try_from(backlog).ok());
+    wanted.and_then(|wanted| Backlog::new(wanted).ok()).unwrap_or(Backlog::MAXALLOWABLE)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::testing::temp_dir::TempDir;
+
+    #[test]
+    fn permissions_and_queue_are_compared() {
+        let dir = TempDir::new();
+        let tcp = HeldSocket::tcp("127.0.0.1:0".parse().unwrap(), Some(5)).unwrap();
+        let unix = HeldSocket::unix(&dir.path("socket"), 0o600, Some(5)).unwrap();
+        assert!(!tcp.differs(0, Some(5)) && !unix.differs(0o600, Some(5)));
+        // A TCP socket has no permissions.
+        assert!(!tcp.differs(0o600, Some(5)) && unix.differs(0o640, Some(5)));
+        for held in [tcp, unix] {
+            assert!(held.differs(0o600, None));
+            held.adapt(0o640, None).unwrap();
+            assert!(!held.differs(0o640, None));
+        }
+    }
+}

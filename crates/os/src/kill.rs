@@ -1,0 +1,134 @@
+//! Sends signals to processes and process groups by pid.
+//!
+//! Signalling a child by its pid is safe: the kernel does not reuse the pid before
+//! [`crate::reap`] has reaped the child.
+
+use std::io;
+
+use nix::errno::Errno;
+use nix::unistd::{Pid as NixPid, getpgid};
+
+use crate::reap::{has_child_in_group, is_child};
+use crate::{Pid, errno, sys};
+use drainit_core::types::Signal;
+
+/// Sends a signal to one process. Returns `false` if the process does not exist.
+///
+/// # Errors
+/// Fails with `EPERM` if the process belongs to another user, and with `EINVAL` if the number is
+/// not a pid.
+pub fn kill(pid: Pid, signal: Signal) -> io::Result<bool> {
+    send(only_one(pid)?, signal)
+}
+
+/// As [`kill`], for a child that drainit has not reaped. Debug builds check that the pid is such a
+/// child.
+///
+/// # Errors
+/// As for [`kill`].
+pub fn kill_child(pid: Pid, signal: Signal) -> io::Result<bool> {
+    debug_assert!(is_child(pid), "{signal} to pid {pid}, which is reaped or no child");
+    kill(pid, signal)
+}
+
+/// Sends a signal to every member of the process group that `leader` leads. Returns `false` if the
+/// group does not exist.
+///
+/// The caller must know that the leader or a child in the group is not reaped. Otherwise the kernel
+/// may have reused the number; [`crate::sweep::signal_left_group`] is for such a group.
+///
+/// # Errors
+/// Fails as [`kill`] does. `EPERM` means that drainit could not signal any member.
+pub fn kill_group(leader: Pid, signal: Signal) -> io::Result<bool> {
+    send(-only_one(leader)?, signal)
+}
+
+/// As [`kill_group`]. The leader or another member must be a child that is not reaped. Debug builds
+/// check this.
+///
+/// # Errors
+/// As for [`kill_group`].
+pub fn kill_group_of_child(leader: Pid, signal: Signal) -> io::Result<bool> {
+    let is_ours = || is_child(leader) || has_child_in_group(leader);
+    debug_assert!(is_ours(), "{signal} to group {leader}, which has no child");
+    match kill_group(leader, signal) {
+        // The child makes its group just before its exec, so the group may not exist yet.
+        Ok(false) if is_child(leader) => kill(leader, signal),
+        sent => sent,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    Gone,
+    /// The group has a zombie or a member that drainit may signal.
+    Lives,
+    /// drainit may not signal any member (EPERM).
+    Refuses,
+}
+
+/// Probes a process group without sending a signal.
+pub fn group(leader: Pid) -> Group {
+    let Ok(leader) = only_one(leader) else { return Group::Gone };
+    match nix::sys::signal::killpg(NixPid::from_raw(leader), None) {
+        Err(Errno::ESRCH) => Group::Gone,
+        Err(Errno::EPERM) => Group::Refuses,
+        _ => Group::Lives,
+    }
+}
+
+/// As [`group`], for a group whose leader is reaped. While the group exists, the kernel gives its
+/// number to no process. If a process has the number, the group is gone, and the number may belong
+/// to a group of somebody else.
+pub fn left_group(leader: Pid) -> Group {
+    if group_of(leader).is_none() { group(leader) } else { Group::Gone }
+}
+
+/// Refuses 1, the pid of init. Also refuses 0 and negative numbers, with which the kernel signals a
+/// group or all processes.
+pub(super) fn only_one(pid: Pid) -> io::Result<Pid> {
+    if pid > 1 { Ok(pid) } else { Err(Errno::EINVAL.into()) }
+}
+
+/// The process group of a process or zombie; `None` if the process does not exist.
+pub fn group_of(pid: Pid) -> Option<Pid> {
+    let pid = NixPid::from_raw(only_one(pid).ok()?);
+    Some(getpgid(Some(pid)).ok()?.as_raw())
+}
+
+fn send(target: i32, signal: Signal) -> io::Result<bool> {
+    match sys::kill(target, signal) {
+        Ok(()) => Ok(true),
+        Err(error) if errno(&error) == Errno::ESRCH => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::panic::catch_unwind;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn the_kernels_wildcards_are_refused() {
+        for pid in [i32::MIN, -1, 0, 1] {
+            assert!(kill(pid, Signal::CONT).is_err(), "{pid}");
+            assert!(kill_group(pid, Signal::CONT).is_err(), "{pid}");
+        }
+    }
+
+    #[test]
+    #[cfg_attr(not(debug_assertions), ignore = "checked in debug builds")]
+    fn debug_build_panics_on_signal_to_reaped_process() {
+        let mut child = Command::new("true").process_group(0).spawn().unwrap();
+        let pid = child.id().cast_signed();
+        child.wait().unwrap();
+        for send in [kill_child, kill_group_of_child] {
+            assert!(catch_unwind(|| send(pid, Signal::CONT)).is_err());
+        }
+    }
+}

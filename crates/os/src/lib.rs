@@ -1,0 +1,102 @@
+//! The kernel: signals, processes, descriptors, clocks, and the paths that a config names. The only
+//! code with `unsafe` is in `sys`. All other crates forbid it.
+
+#![allow(missing_docs, reason = "only drainit uses this crate, and most names say it all")]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test may wait"))]
+
+#[allow(clippy::disallowed_methods, reason = "runs before the loop")]
+pub mod boot;
+pub mod clock;
+#[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]
+pub mod connections;
+#[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]
+pub mod descendants;
+pub mod fingerprint;
+pub mod handle;
+#[allow(
+    clippy::disallowed_methods,
+    reason = "binding returns at once, except on a file system that hangs"
+)]
+pub mod held_sockets;
+pub mod kill;
+#[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]
+pub mod limits;
+pub mod notify_socket;
+pub mod on_thread;
+#[allow(clippy::disallowed_methods, reason = "/proc and /sys answer without a wait")]
+pub mod oom;
+#[allow(clippy::disallowed_methods, reason = "drainit is about to exit")]
+pub mod panic_hook;
+#[allow(clippy::disallowed_methods, reason = "an abstract socket has no file")]
+pub mod private_socket;
+pub mod reap;
+#[allow(clippy::disallowed_methods, reason = "callers have a thread")]
+pub mod replace_file;
+pub mod same_path;
+pub mod service_manager;
+pub mod signal;
+#[allow(
+    clippy::disallowed_methods,
+    reason = "reads /proc and programs that could not be executed; callers have a thread"
+)]
+pub mod spawn;
+pub mod stale_socket;
+pub mod stdio;
+pub mod sweep;
+pub mod sys;
+#[allow(clippy::disallowed_methods, reason = "opens a terminal, not a file")]
+pub mod terminal;
+pub mod termination_log;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[allow(clippy::disallowed_methods, reason = "callers have a thread, or run before the loop")]
+pub mod trusted_path;
+
+use std::io;
+
+use nix::errno::Errno;
+
+use crate::on_thread::Unanswered;
+
+/// Whether the error means that drainit itself lacked a descriptor, a thread or memory.
+pub fn is_own_lack(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Unanswered>());
+    inner == Some(&Unanswered::NoThread)
+        || matches!(errno(error), Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS)
+}
+
+/// The kernel's number of an error; [`Errno::UnknownErrno`] if the error does not come from the
+/// kernel.
+pub fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(0))
+}
+
+/// A process id, with the kernel's type.
+pub type Pid = i32;
+
+/// Another process, as the kernel identifies it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The pid; 0 for a process outside drainit's PID namespace, such as the container runtime.
+    pub pid: Pid,
+    /// The real user id of a process. For a process that has connected to a socket: its effective
+    /// user id when it connected.
+    pub uid: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_lack_is_not_a_fault_of_another() {
+        for (errno, is_own) in
+            [(Errno::EMFILE, true), (Errno::ENOMEM, true), (Errno::ECONNREFUSED, false)]
+        {
+            assert_eq!(is_own_lack(&errno.into()), is_own, "{errno}");
+        }
+        for (why, is_own) in [(Unanswered::NoThread, true), (Unanswered::Hangs, false)] {
+            assert_eq!(is_own_lack(&io::Error::other(why)), is_own, "{why}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The memory and the processors of the container, as `${memory_bytes}`, `${memory_mib}` and
+//! `${cpus}`: the lowest limit of the container's cgroups (v1 or v2), or the value of the machine
+//! if there is no limit.
+
+use std::fs::read_to_string;
+use std::path::{Path, PathBuf};
+
+/// The names by which a config uses these values.
+pub const NAMES: [&str; 3] = ["memory_bytes", "memory_mib", "cpus"];
+
+/// The value with this name; `None` if the name is not in [`NAMES`], or if the kernel does not
+/// report the value.
+pub fn value(name: &str) -> Option<u64> {
+    let root = Path::new("/");
+    match name {
+        "memory_bytes" => memory(root),
+        "memory_mib" => Some(memory(root)? >> 20),
+        "cpus" => cpus(root),
+        _ => None,
+    }
+}
+
+/// The memory in bytes. A cgroup without a limit has the text `max` (v2), or a number that is
+/// larger than the machine's memory (v1).
+fn memory(root: &Path) -> Option<u64> {
+    let machine = read_to_string(root.join("proc/meminfo")).ok()?;
+    let total = machine.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let total: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    let limits = cgroups(root, "memory").into_iter().flat_map(|cgroup| {
+        ["memory.max", "memory.limit_in_bytes"].map(|file| number(&cgroup.join(file), 0))
+    });
+    limits.flatten().chain([total * 1024]).min()
+}
+
+/// The number of processors on which drainit may run. If the quota of its cgroups is lower, that
+/// quota counts, rounded up and at least 1.
+fn cpus(root: &Path) -> Option<u64> {
+    let status = read_to_string(root.join("proc/self/status")).ok()?;
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed:"))?;
+    let allowed = allowed.chars().filter_map(|digit| digit.to_digit(16));
+    let allowed = allowed.map(|digit| u64::from(digit.count_ones())).sum();
+    let granted = cgroups(root, "cpu").into_iter().filter_map(|cgroup| {
+        let v2 = cgroup.join("cpu.max");
+        let quota = number(&v2, 0).or_else(|| number(&cgroup.join("cpu.cfs_quota_us"), 0))?;
+        let period = number(&v2, 1).or_else(|| number(&cgroup.join("cpu.cfs_period_us"), 0))?;
+        Some(quota.div_ceil(period.max(1)))
+    });
+    granted.chain([allowed]).min().map(|cpus| cpus.max(1))
+}
+
+/// The directories of drainit's own cgroup and of the cgroups above it. Only directories that are
+/// visible in the container are returned.
+pub fn cgroups(root: &Path, controller: &str) -> Vec<PathBuf> {
+    let own = read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+    let mut out = Vec::new();
+    for line in own.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let mounted = match controllers {
+            "" => root.join("sys/fs/cgroup"),
+            _ if controllers.split(',').any(|it| it == controller) => {
+                root.join("sys/fs/cgroup").join(controller)
+            }
+            _ => continue,
+        };
+        let below = Path::new(path.trim_start_matches('/')).ancestors();
+        out.extend(below.map(|path| mounted.join(path)));
+    }
+    out
+}
+
+/// The number at a place among the words of a file. `None` for `max` and for -1, which mean that
+/// there is no limit.
+fn number(file: &Path, place: usize) -> Option<u64> {
+    read_to_string(file).ok()?.split_whitespace().nth(place)?.parse().ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::testing::temp_dir::TempDir;
+
+    // holds: C677, C678
+    #[test]
+    fn the_lowest_limit_counts() {
+        let machine = [
+            ("proc/meminfo", "MemTotal:       2097152 kB\nMemFree: 1 kB\n"),
+            ("proc/self/status", "Name:\tx\nCpus_allowed:\tff,ffffffff\n"),
+        ];
+        let v2 = ("proc/self/cgroup", "0::/a/b\n");
+        let v1 = ("proc/self/cgroup", "7:memory:/docker/x\n3:cpu,cpuacct:/docker/x\n");
+        let none: &[(&str, &str)] = &[];
+        let cases = [
+            (none, 2 << 30, 40),
+            (
+                &[v2, ("sys/fs/cgroup/memory.max", "max"), ("sys/fs/cgroup/cpu.max", "max 100000")],
+                2 << 30,
+                40,
+            ),
+            (
+                &[
+                    v2,
+                    ("sys/fs/cgroup/a/memory.max", "1000"),
+                    ("sys/fs/cgroup/a/b/cpu.max", "150000 100000"),
+                ],
+                1000,
+                2,
+            ),
+            (
+                &[
+                    v1,
+                    ("sys/fs/cgroup/memory/memory.limit_in_bytes", "2000"),
+                    ("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "10000"),
+                    ("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000"),
+                ],
+                2000,
+                1,
+            ),
+            (
+                &[
+                    v1,
+                    ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712"),
+                    ("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1"),
+                    ("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000"),
+                ],
+                2 << 30,
+                40,
+            ),
+        ];
+        for (files, bytes, processors) in cases {
+            let root = TempDir::new();
+            for (path, text) in machine.iter().chain(files) {
+                std::fs::create_dir_all(root.path(path).parent().unwrap()).unwrap();
+                std::fs::write(root.path(path), text).unwrap();
+            }
+            assert_eq!(memory(&root.path("")), Some(bytes), "{files:?}");
+            assert_eq!(cpus(&root.path("")), Some(processors), "{files:?}");
+        }
+        assert!(NAMES.iter().all(|name| value(name).is_some_and(|value| value > 0)));
+    }
+}

@@ -1,0 +1,251 @@
+//! Replaces a file as a whole: a reader sees either the old content or the new content, never a
+//! part of it. The new content is never readable with wider permissions than those of the finished
+//! file.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Permissions};
+use std::io;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, SFlag, fstatat};
+use nix::unistd::{UnlinkatFlags, getegid, geteuid, unlinkat};
+
+use crate::on_thread::wait_for;
+use crate::spawn::User;
+use crate::trusted_path::{Place, is};
+
+/// As [`replace`], on a thread of its own: a hanging file system must not delay the exit.
+///
+/// # Errors
+/// Returns the errors of [`replace`], and `TimedOut` if the work takes longer than `within`.
+pub fn replace_within(
+    within: Duration,
+    path: PathBuf,
+    content: String,
+    mode: u32,
+) -> io::Result<()> {
+    wait_for(within, move || replace(&path, content.as_bytes(), mode, None))
+}
+
+/// Writes `content` to a temporary file in the directory of `path`, and renames the temporary file
+/// to `path`. The file belongs to `user`, or without `user` to drainit's own user. Does not call
+/// fsync(2), because the file need not survive a crash of the machine.
+///
+/// # Errors
+/// Fails if `path` is something other than a regular file, if its directory is missing or refuses
+/// the file, if the path leads through a symbolic link of another user, or if drainit may not give
+/// the file to `user`. In each case, `path` is unchanged.
+pub fn replace(path: &Path, content: &[u8], mode: u32, user: Option<&User>) -> io::Result<()> {
+    if path.file_name().is_none() {
+        return Err(io::Error::other("it does not end with the name of a file"));
+    }
+    let place = Place::of(path)
+        .map_err(|error| explained(error, Errno::ENOENT, "its directory does not exist"))?;
+    let (directory, name) = place.parts();
+    // Root may rename a file over a device such as /dev/null, and then everything on the machine
+    // that uses the device would fail. `fstatat` follows links, because /dev/stdout is a link to a
+    // device or a pipe.
+    let found = fstatat(directory, name, AtFlags::empty());
+    if found.is_ok_and(|found| !is(&found, SFlag::S_IFREG)) {
+        return Err(io::Error::other("it exists and is not a regular file, so it is left alone"));
+    }
+    let unfinished = unfinished(name);
+    // A drainit that was killed may have left an unfinished file.
+    let _ = unlinkat(directory, &*unfinished, UnlinkatFlags::NoRemoveDir);
+    let written = write(directory, &unfinished, content, mode, user).and_then(|()| {
+        let renamed = renameat(directory, &*unfinished, directory, name);
+        let remedy = "it is a mount point, which cannot be replaced; mount its directory instead";
+        renamed.map_err(|errno| explained(errno.into(), Errno::EBUSY, remedy))
+    });
+    if written.is_err() {
+        let _ = unlinkat(directory, &*unfinished, UnlinkatFlags::NoRemoveDir);
+    }
+    written
+}
+
+/// Whether both paths lead to the same file, also through links.
+pub fn is_one_file(a: &Path, b: &Path) -> bool {
+    let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
+    identity(a).is_some_and(|a| identity(b) == Some(a))
+}
+
+/// Replaces the message of `error` if its number is `errno`.
+fn explained(error: io::Error, errno: Errno, message: &str) -> io::Error {
+    if error.raw_os_error() == Some(errno as i32) { io::Error::other(message) } else { error }
+}
+
+fn unfinished(name: &OsStr) -> OsString {
+    let mut unfinished = OsString::from(".");
+    unfinished.push(name);
+    unfinished.push(".drainit");
+    unfinished
+}
+
+fn write(
+    directory: &OwnedFd,
+    name: &OsStr,
+    content: &[u8],
+    mode: u32,
+    user: Option<&User>,
+) -> io::Result<()> {
+    // `O_EXCL` makes a new file, so no link is followed.
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let created = openat(directory, name, flags, Mode::S_IWUSR)?;
+    let mut file = File::from(created);
+    if let Some(user) = user
+        && (user.uid, user.gid) != (geteuid().as_raw(), getegid().as_raw())
+    {
+        fchown(&file, Some(user.uid), Some(user.gid))?;
+    }
+    // Changing the owner clears the set-user-ID bits, so the mode is set after the owner.
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(content)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::testing::temp_dir::TempDir;
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    // holds: S140, C283, C284, C631
+    #[test]
+    fn replaced_file_has_new_content_and_permissions() {
+        let dir = TempDir::new();
+        let path = dir.write("a.conf", b"old");
+        dir.write(".a.conf.drainit", b"left by one that was killed");
+        replace_within(LONG, path.clone(), "new".to_owned(), 0o640).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+        assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn paths_to_the_same_file_are_recognised() {
+        let dir = TempDir::new();
+        let (a, b) = (dir.write("a", b""), dir.write("b", b""));
+        symlink("a", dir.path("link")).unwrap();
+        assert!(is_one_file(&a, &a) && is_one_file(&dir.path("link"), &a));
+        assert!(!is_one_file(&a, &b) && !is_one_file(&dir.path("none"), &dir.path("none")));
+    }
+
+    #[test]
+    fn the_mode_is_set_before_the_content_is_written() {
+        let dir = TempDir::new();
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC).unwrap();
+        let flags =
+            AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_MOVED_TO;
+        inotify.add_watch(dir.root(), flags).unwrap();
+        replace(&dir.path("a.conf"), b"new", 0o640, None).unwrap();
+        let events: Vec<_> =
+            inotify.read_events().unwrap().into_iter().map(|event| event.mask).collect();
+        assert_eq!(
+            events,
+            [AddWatchFlags::IN_ATTRIB, AddWatchFlags::IN_MODIFY, AddWatchFlags::IN_MOVED_TO]
+        );
+    }
+
+    // holds: C607
+    #[test]
+    fn open_reader_keeps_old_content() {
+        let dir = TempDir::new();
+        let path = dir.write("a.json", b"old");
+        let old = File::open(&path).unwrap();
+        replace(&path, b"new", 0o600, None).unwrap();
+        assert_eq!(std::io::read_to_string(old).unwrap(), "old");
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+
+    // holds: C292
+    #[test]
+    fn link_is_replaced_and_target_kept() {
+        let dir = TempDir::new();
+        let target = dir.write("target", b"kept");
+        symlink(&target, dir.path("link")).unwrap();
+        replace(&dir.path("link"), b"new", 0o600, None).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"kept");
+        assert_eq!(fs::read(dir.path("link")).unwrap(), b"new");
+    }
+
+    // holds: C86, C283, C607, C630
+    #[test]
+    fn only_regular_files_are_replaced() {
+        let dir = TempDir::new();
+        let fifo = dir.path("fifo");
+        nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(dir.path("socket")).unwrap();
+        // The link `device` is like /dev/stdout, which can be a link to a device.
+        symlink("/dev/null", dir.path("device")).unwrap();
+        for name in ["fifo", "socket", "device"] {
+            let error = replace(&dir.path(name), b"new", 0o600, None).unwrap_err().to_string();
+            assert!(error.contains("not a regular file"), "{name}: {error}");
+            let found = fs::symlink_metadata(dir.path(name)).unwrap();
+            assert!(!found.is_file(), "{name} was replaced");
+        }
+        assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 3);
+    }
+
+    // holds: S140, C283, C607, C608
+    #[test]
+    fn failure_changes_nothing() {
+        let dir = TempDir::new();
+        fs::create_dir(dir.path("directory")).unwrap();
+        assert!(replace(&dir.path("directory"), b"new", 0o600, None).is_err());
+        let missing = replace_within(LONG, dir.path("none/a"), "new".to_owned(), 0o600);
+        assert_eq!(missing.unwrap_err().to_string(), "its directory does not exist");
+        assert!(replace(Path::new("/"), b"new", 0o600, None).is_err());
+        assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 1);
+    }
+
+    // holds: S141
+    #[test]
+    fn hanging_file_system_is_not_waited_for() {
+        let (answer, hangs) = mpsc::channel::<()>();
+        let waited =
+            wait_for(Duration::from_millis(10), move || hangs.recv().map_err(io::Error::other));
+        assert_eq!(waited.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        answer.send(()).unwrap();
+    }
+
+    // holds: C284
+    #[test]
+    fn file_belongs_to_given_user() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let dir = TempDir::new();
+        let user = User { uid: 65534, gid: 65533, groups: Vec::new() };
+        replace(&dir.path("a"), b"new", 0o600, Some(&user)).unwrap();
+        let found = fs::metadata(dir.path("a")).unwrap();
+        assert_eq!((found.uid(), found.gid()), (65534, 65533));
+    }
+
+    // holds: C292
+    #[test]
+    fn links_of_other_users_are_not_followed() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let dir = TempDir::new();
+        fs::create_dir(dir.path("victim")).unwrap();
+        symlink("victim", dir.path("link")).unwrap();
+        std::os::unix::fs::lchown(dir.path("link"), Some(65534), Some(65534)).unwrap();
+        assert!(replace(&dir.path("link/a"), b"new", 0o600, None).is_err());
+        assert_eq!(fs::read_dir(dir.path("victim")).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,4 @@
+//! Helpers for tests.
+
+pub mod isolated;
+pub mod temp_dir;

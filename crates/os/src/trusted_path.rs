@@ -1,0 +1,770 @@
+//! Resolves a path of the config, so that no user whom drainit does not trust decides what drainit
+//! reads, writes or removes.
+//!
+//! drainit often runs as root, and a process of another user often owns a directory on the path.
+//! That process could put a symbolic link there, or exchange two directories. Therefore drainit
+//! walks along a path part by part. It follows a link only if the link belongs to root or to
+//! drainit's own user. Root's links are needed for `/var/run`, and for `..data` in the volume of a
+//! ConfigMap. A drainit of root also notes who could exchange a name on the path ([`Changer`]), and
+//! uses behind that name only what these users could use themselves. A drainit of another user has
+//! processes of its own user only, so it has nothing to give away.
+//!
+//! Every call of this module looks at a file system, and may have to wait for it.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::unistd::geteuid;
+
+/// The kernel follows at most this many symbolic links in one path (path_resolution(7)).
+const MAX_LINKS: u32 = 40;
+
+/// The flags for opening a name only to look at it. A link is not followed.
+const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// A name in a directory. The directory is held open, so that nobody can exchange a part of the
+/// path that leads to it.
+#[derive(Debug)]
+pub struct Place {
+    directory: OwnedFd,
+    name: OsString,
+    path: PathBuf,
+    /// Whether only root and drainit's own user could make `path` lead to another directory.
+    is_fixed: bool,
+    /// Those who could make the name lead to another file, as far as this counts for its use.
+    changers: Changers,
+}
+
+/// The error for a path that another user could change.
+#[derive(Debug)]
+pub enum ForeignName {
+    /// A symbolic link that belongs to another user.
+    Link {
+        /// The path of the link.
+        link: PathBuf,
+        /// The user id of its owner.
+        owner: u32,
+    },
+    /// Something that drainit may use, but not a user who could exchange a name on the path.
+    Exchanged {
+        /// The directory in which this user could exchange a name.
+        directory: PathBuf,
+        /// Who could exchange the name.
+        by: Changer,
+        /// The use that this user may not make, and the path of the object.
+        refused: (&'static str, PathBuf),
+    },
+}
+
+impl ForeignName {
+    /// If an error was caused by a name of another user, returns that name.
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    /// Says in a message why drainit refuses the path.
+    pub fn why(&self) -> String {
+        match self {
+            Self::Link { link, owner } => format!(
+                "the symbolic link `{}` belongs to user {owner}, and only those of root and of \
+                 drainit's own user ({}) are followed",
+                link.display(),
+                geteuid()
+            ),
+            Self::Exchanged { directory, by, refused: (what, path) } => format!(
+                "{by} could exchange names in `{}`, and so let drainit use `{}`, which {by} may \
+                 not {what}",
+                directory.display(),
+                path.display()
+            ),
+        }
+    }
+
+    /// Says in a message how to correct the path.
+    pub fn mend(&self) -> String {
+        match self {
+            Self::Link { link, .. } => {
+                format!("write the path without the link, or `chown -h 0 {}`", link.display())
+            }
+            Self::Exchanged { by: Changer { user: Some(_), .. }, .. } => {
+                "write a path on which only root can exchange names".to_owned()
+            }
+            Self::Exchanged { directory, .. } => {
+                format!("`chmod +t {}`, or write another path", directory.display())
+            }
+        }
+    }
+}
+
+/// Users who could exchange a name on a path: one user, a group, or everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changer {
+    user: Option<u32>,
+    /// The group, or the group that the user most likely is in.
+    group: Option<u32>,
+}
+
+impl Changer {
+    /// Those who could exchange `entry` in `directory` (rename(2)), except for root and drainit's
+    /// own user.
+    fn all(directory: &FileStat, entry: &FileStat) -> impl Iterator<Item = Self> {
+        let mode = Mode::from_bits_truncate(directory.st_mode);
+        let of = |stat: &FileStat| {
+            let one = Self { user: Some(stat.st_uid), group: Some(stat.st_gid) };
+            (!is_trusted(stat.st_uid)).then_some(one)
+        };
+        let others = mode.intersects(Mode::S_IWGRP | Mode::S_IWOTH);
+        let is_sticky = mode.contains(Mode::S_ISVTX);
+        let open = others && !is_sticky;
+        let group = Self { user: None, group: Some(directory.st_gid) };
+        let everybody = Self { user: None, group: None };
+        [
+            of(directory),
+            of(entry).filter(|_| others && is_sticky),
+            (open && mode.contains(Mode::S_IWGRP)).then_some(group),
+            (open && mode.contains(Mode::S_IWOTH)).then_some(everybody),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// Whether all these users have the permissions `bits` (as for others) for a file.
+    fn may(self, bits: Mode, stat: &FileStat) -> bool {
+        let mode = Mode::from_bits_truncate(stat.st_mode);
+        let for_group = Mode::from_bits_truncate(bits.bits() << 3);
+        self.user == Some(stat.st_uid)
+            || mode.contains(bits)
+            || self.group == Some(stat.st_gid) && mode.contains(for_group)
+    }
+}
+
+impl fmt::Display for Changer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.user, self.group) {
+            (Some(user), _) => write!(f, "user {user}"),
+            (None, Some(group)) => write!(f, "the group {group}"),
+            (None, None) => f.write_str("everybody"),
+        }
+    }
+}
+
+/// The users who could exchange a name on a path, each with the directory of the name.
+type Changers = Vec<(Changer, PathBuf)>;
+
+/// Fails if one of these users may not do with a file what drainit does. Only root has more rights
+/// than its processes.
+fn judge(
+    changers: &Changers,
+    (what, bits): (&'static str, Mode),
+    stat: &FileStat,
+    path: &Path,
+) -> io::Result<()> {
+    let refused = changers.iter().find(|(changer, _)| !changer.may(bits, stat));
+    match refused.filter(|_| geteuid().is_root()) {
+        None => Ok(()),
+        Some((by, directory)) => Err(io::Error::other(ForeignName::Exchanged {
+            directory: directory.clone(),
+            by: *by,
+            refused: (what, path.to_owned()),
+        })),
+    }
+}
+
+const READ: (&str, Mode) = ("read", Mode::S_IROTH);
+const WRITE: (&str, Mode) = ("write to", Mode::S_IWOTH);
+const ENTER: (&str, Mode) = ("enter", Mode::S_IXOTH);
+
+impl fmt::Display for ForeignName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.why(), self.mend())
+    }
+}
+
+impl std::error::Error for ForeignName {}
+
+impl Place {
+    /// Finds the place of a file to make, replace or remove. If the last part of the path is a
+    /// link, the place is the link itself.
+    ///
+    /// # Errors
+    /// Fails like open(2) if the directory cannot be opened, and with [`ForeignName`] if a link
+    /// belongs to another user, or if a user who could exchange the directory may not write to it.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        Walk::from(AT_FDCWD, path, true)?.end_of(false)
+    }
+
+    /// Finds a file to read, or a socket to connect to. If the last part of the path is a link,
+    /// follows it like the links before it.
+    ///
+    /// # Errors
+    /// Fails like open(2) if the directory cannot be opened, with `ENOENT` if the file does not
+    /// exist, and with [`ForeignName`] if a link belongs to another user.
+    pub fn behind(path: &Path) -> io::Result<Self> {
+        Walk::from(AT_FDCWD, path, true)?.end_of(true)
+    }
+
+    /// Like [`Self::behind`], but for a name in a directory that is open already.
+    ///
+    /// # Errors
+    /// Fails as [`Self::behind`] does.
+    pub fn below(directory: impl AsFd, name: &OsStr) -> io::Result<Self> {
+        Walk::from(directory, Path::new(name), false)?.end_of(true)
+    }
+
+    /// Opens the file. Fails with `ELOOP` if the name is a link.
+    ///
+    /// # Errors
+    /// Fails as open(2) and [`after_lease`] do, and with [`ForeignName`] if a user who could
+    /// exchange a name on the path may not open the file in this way.
+    pub fn open(&self, flags: OFlag, mode: Mode) -> io::Result<File> {
+        // A file of somebody else must not be emptied before it is judged.
+        let empties = flags.contains(OFlag::O_TRUNC) && !self.changers.is_empty();
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let given = if empties { flags - OFlag::O_TRUNC } else { flags };
+        let open = || Ok(File::from(openat(&self.directory, &*self.name, given, mode)?));
+        let file = after_lease(open)?;
+        if self.changers.is_empty() {
+            return Ok(file);
+        }
+        let found = fstat(&file)?;
+        let (is_path, access) = (flags.contains(OFlag::O_PATH), flags & OFlag::O_ACCMODE);
+        let uses = [
+            (READ, !is_path && access != OFlag::O_WRONLY),
+            (WRITE, !is_path && access != OFlag::O_RDONLY),
+            (ENTER, is(&found, SFlag::S_IFDIR)),
+        ];
+        for (what, _) in uses.into_iter().filter(|(_, is_used)| *is_used) {
+            judge(&self.changers, what, &found, &self.path)?;
+        }
+        if empties {
+            file.set_len(0)?;
+        }
+        Ok(file)
+    }
+
+    /// Returns the status of the file. If the name is a link, returns the status of the link.
+    ///
+    /// # Errors
+    /// Fails as stat(2) does.
+    pub fn stat(&self) -> io::Result<FileStat> {
+        Ok(fstatat(&self.directory, &*self.name, AtFlags::AT_SYMLINK_NOFOLLOW)?)
+    }
+
+    /// The open directory, and the name in it.
+    pub fn parts(&self) -> (&OwnedFd, &OsStr) {
+        (&self.directory, &self.name)
+    }
+
+    /// A path for bind(2), which accepts no descriptor of a directory. If nobody else could make
+    /// `path` lead elsewhere, returns `path`, so that getsockname(2) reports it. Otherwise returns
+    /// a path by the directory's descriptor, which is valid as long as this value lives.
+    pub fn address(&self) -> PathBuf {
+        let by_descriptor = by_descriptor(&self.directory).filter(|_| !self.is_fixed);
+        by_descriptor.map_or_else(|| self.path.clone(), |directory| directory.join(&self.name))
+    }
+}
+
+/// A Unix socket to connect to. It stays the same file even if another file takes its path.
+#[derive(Debug)]
+pub struct Peer {
+    /// The path for connect(2). It is valid as long as this value lives.
+    pub address: PathBuf,
+    _file: File,
+}
+
+impl Peer {
+    /// Finds the Unix socket at `path`.
+    ///
+    /// # Errors
+    /// Fails as [`Place::behind`] does.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        let file = Place::behind(path)?.open(OFlag::O_PATH, Mode::empty())?;
+        Ok(Self { address: by_descriptor(&file).unwrap_or_else(|| path.to_owned()), _file: file })
+    }
+}
+
+/// The path that leads to an open file by its descriptor. `None` if /proc is not mounted.
+fn by_descriptor(file: &impl AsRawFd) -> Option<PathBuf> {
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    path.symlink_metadata().is_ok().then_some(path)
+}
+
+/// How long drainit waits for another process to give up its lease on a file. The kernel itself
+/// ends the lease after 45 s (`/proc/sys/fs/lease-break-time`).
+const LEASE_PATIENCE: Duration = Duration::from_secs(5);
+const LEASE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Opens a file by calling `open`. While another process holds a lease on the file (`F_SETLEASE` in
+/// fcntl(2)), an open with `O_NONBLOCK` fails, and the kernel asks that process to give the lease
+/// up. Therefore this function tries again.
+///
+/// # Errors
+/// Fails as `open` does, and with [`io::ErrorKind::ResourceBusy`] if the lease is not given up.
+pub fn after_lease(open: impl Fn() -> io::Result<File>) -> io::Result<File> {
+    let until = Instant::now() + LEASE_PATIENCE;
+    loop {
+        match open() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            opened => return opened,
+        }
+        if Instant::now() > until {
+            let why = "another process holds a lease on it, and /proc/locks has its pid";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+        }
+        std::thread::sleep(LEASE_PAUSE);
+    }
+}
+
+/// Whether a file, directory or other entry exists at a path. Also returns `false` if drainit may
+/// not look at the path (EACCES).
+///
+/// # Errors
+/// Fails with [`ForeignName`] if a name belongs to another user: nobody knows what is behind it.
+pub fn exists(path: &Path) -> Result<bool, ForeignName> {
+    match Place::behind(path).and_then(|place| place.stat()) {
+        Ok(_) => Ok(true),
+        Err(error) => error.downcast().map_or(Ok(false), Err),
+    }
+}
+
+/// Whether `stat` is the status of a file of this kind.
+pub fn is(stat: &FileStat, kind: SFlag) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
+}
+
+/// A walk along a path, which ends at a [`Place`].
+struct Walk {
+    at: OwnedFd,
+    /// The path of the directory `at`, without links. It is for messages.
+    walked: PathBuf,
+    path: PathBuf,
+    /// The parts of the path that the walk has not reached yet, in reverse order.
+    todo: Vec<OsString>,
+    links: u32,
+    is_fixed: bool,
+    changers: Changers,
+}
+
+impl Walk {
+    fn from(start: impl AsFd, path: &Path, is_fixed: bool) -> io::Result<Self> {
+        let begin = if path.is_absolute() { "/" } else { "." };
+        let at = openat(start, begin, LOOK, Mode::empty())?;
+        let (walked, path) = (PathBuf::new(), path.to_owned());
+        let todo = steps(&path);
+        Ok(Self { at, walked, path, todo, links: 0, is_fixed, changers: Vec::new() })
+    }
+
+    /// Walks to the end of the path. If `follows` is set, also follows a link at the end.
+    fn end_of(mut self, follows: bool) -> io::Result<Place> {
+        while let Some(step) = self.todo.pop() {
+            let is_name = self.todo.is_empty()
+                && matches!(Path::new(&step).components().next(), Some(Component::Normal(_)));
+            if is_name && !follows {
+                let directory = fstat(&self.at)?;
+                // A directory of root that lets others write, such as an `emptyDir`, often has
+                // directories of root in it to which drainit writes.
+                self.changers.retain(|(changer, _)| changer.user.is_some());
+                judge(&self.changers, WRITE, &directory, &self.walked)?;
+                // Whoever could exchange the directory may change every name in it.
+                self.changers.clear();
+                return Ok(self.end(step));
+            }
+            let Some((next, stat)) = self.step(&step)? else { continue };
+            if is_name {
+                // In a directory of root that lets others write, such as an `emptyDir`, they
+                // may replace the file anyway, so drainit uses the file that it finds.
+                let (known, is_fixed) = (self.changers.clone(), self.is_fixed);
+                self.note(&stat)?;
+                let is_known = |changer| known.iter().any(|(known, _)| *known == changer);
+                self.changers.retain(|(it, _)| it.user.is_some() || is_known(*it));
+                self.is_fixed = is_fixed;
+                return Ok(self.end(step));
+            }
+            self.enter((next, stat), &step)?;
+        }
+        // The path is `/`, or ends with `.` or `..`, so the walk has entered the directory that
+        // the path names. In there, the name of the directory is `.`.
+        Ok(self.end(OsString::from(".")))
+    }
+
+    fn end(self, name: OsString) -> Place {
+        let Self { at, path, is_fixed, changers, .. } = self;
+        Place { directory: at, name, path, is_fixed, changers }
+    }
+
+    /// Opens the next part of the path, and returns its file and status. If the part is a link,
+    /// returns `None`, and the walk continues with the parts of the link.
+    fn step(&mut self, step: &OsStr) -> io::Result<Option<(OwnedFd, FileStat)>> {
+        let next = openat(&self.at, step, LOOK, Mode::empty())?;
+        let stat = fstat(&next)?;
+        if !is(&stat, SFlag::S_IFLNK) {
+            return Ok(Some((next, stat)));
+        }
+        if !is_trusted(stat.st_uid) {
+            let link = ForeignName::Link { link: self.walked.join(step), owner: stat.st_uid };
+            return Err(io::Error::other(link));
+        }
+        self.links += 1;
+        if self.links > MAX_LINKS {
+            return Err(Errno::ELOOP.into());
+        }
+        self.todo.extend(steps(Path::new(&readlinkat(&next, "")?)));
+        self.note(&stat)?;
+        Ok(None)
+    }
+
+    /// Enters a directory, so that the walk continues in it.
+    fn enter(&mut self, (next, stat): (OwnedFd, FileStat), step: &OsStr) -> io::Result<()> {
+        // Nobody can exchange `/` or `..`.
+        if step != "/" && step != ".." {
+            self.note(&stat)?;
+        }
+        self.walked.push(step);
+        judge(&self.changers, ENTER, &stat, &self.walked)?;
+        self.at = next;
+        Ok(())
+    }
+
+    /// Notes who could exchange this entry of the directory `at`.
+    fn note(&mut self, entry: &FileStat) -> io::Result<()> {
+        let directory = fstat(&self.at)?;
+        for changer in Changer::all(&directory, entry) {
+            self.is_fixed = false;
+            self.changers.retain(|(known, _)| *known != changer);
+            self.changers.push((changer, self.walked.clone()));
+        }
+        Ok(())
+    }
+}
+
+fn is_trusted(user: u32) -> bool {
+    user == 0 || user == geteuid().as_raw()
+}
+
+/// The parts of a path in reverse order. An absolute path has `/` as its first part.
+fn steps(path: &Path) -> Vec<OsString> {
+    let parts = path.components().filter(|part| *part != Component::CurDir);
+    let mut steps: Vec<_> = parts.map(|part| part.as_os_str().to_owned()).collect();
+    steps.reverse();
+    steps
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+    use std::io::Read as _;
+    use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+    use crate::testing::temp_dir::TempDir;
+
+    const OTHER: u32 = 10_001;
+
+    fn content(path: &Path) -> io::Result<String> {
+        let mut text = String::new();
+        Place::behind(path)?.open(OFlag::O_RDONLY, Mode::empty())?.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    #[test]
+    fn links_of_root_and_of_the_own_user_are_followed() {
+        let dir = TempDir::new();
+        let at = |name: &str| dir.root().join(name);
+        // Kubernetes mounts the volume of a ConfigMap in this form.
+        fs::create_dir(at("..2026")).unwrap();
+        fs::write(at("..2026/key"), "value").unwrap();
+        symlink("..2026", at("..data")).unwrap();
+        symlink("..data/key", at("key")).unwrap();
+        symlink(at("key"), at("absolute")).unwrap();
+        for name in ["key", "absolute", "..data/../absolute", "./..data/./key"] {
+            assert_eq!(content(&at(name)).unwrap(), "value", "{name}");
+        }
+        for directory in ["", "/..data", "/..data/..", "/..data/."] {
+            let path = PathBuf::from(format!("{}{directory}", dir.root().display()));
+            let stat = Place::behind(&path).unwrap().stat().unwrap();
+            assert!(is(&stat, SFlag::S_IFDIR), "{directory}");
+        }
+        assert!(is(&Place::behind(Path::new("/")).unwrap().stat().unwrap(), SFlag::S_IFDIR));
+        symlink("loop", at("loop")).unwrap();
+        for (name, errno) in
+            [("loop", Errno::ELOOP), ("key/x", Errno::ENOTDIR), ("no", Errno::ENOENT)]
+        {
+            let error = content(&at(name)).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(errno as i32), "{name}");
+        }
+        // `of` does not follow the last link.
+        assert!(is(&Place::of(&at("key")).unwrap().stat().unwrap(), SFlag::S_IFLNK));
+        assert!(Place::of(&at("key")).unwrap().open(OFlag::O_RDONLY, Mode::empty()).is_err());
+    }
+
+    #[test]
+    fn a_link_of_another_user_is_refused_and_named() {
+        if !geteuid().is_root() {
+            return; // only root can give a file to another user
+        }
+        let dir = TempDir::new();
+        let at = |name: &str| dir.root().join(name);
+        fs::create_dir(at("real")).unwrap();
+        fs::write(at("real/secret"), "secret").unwrap();
+        symlink("real", at("theirs")).unwrap();
+        symlink("real/secret", at("theirs-too")).unwrap();
+        symlink("theirs", at("ours")).unwrap();
+        for link in ["theirs", "theirs-too"] {
+            lchown(at(link), Some(OTHER), None).unwrap();
+        }
+        for (path, link) in [
+            ("theirs/secret", "theirs"),
+            ("ours/secret", "theirs"),
+            ("theirs-too", "theirs-too"),
+            ("theirs/none", "theirs"),
+        ] {
+            let refused = content(&at(path)).unwrap_err().to_string();
+            let link = format!("`{}` belongs to user {OTHER}", at(link).display());
+            assert!(refused.contains(&link), "{path}: {refused}");
+        }
+        assert!(Place::of(&at("theirs/secret")).is_err() && Place::of(&at("theirs-too")).is_ok());
+        lchown(at("theirs"), Some(0), None).unwrap();
+        assert_eq!(content(&at("ours/secret")).unwrap(), "secret");
+    }
+
+    #[test]
+    fn a_directory_that_is_swapped_later_does_not_matter() {
+        let dir = TempDir::new();
+        let at = |name: &str| dir.root().join(name);
+        fs::create_dir(at("was")).unwrap();
+        fs::create_dir(at("other")).unwrap();
+        let place = Place::of(&at("was/file")).unwrap();
+        fs::rename(at("was"), at("moved")).unwrap();
+        symlink("other", at("was")).unwrap();
+        place.open(OFlag::O_WRONLY | OFlag::O_CREAT, Mode::S_IRWXU).unwrap();
+        assert!(at("moved/file").exists() && !at("other/file").exists());
+    }
+
+    #[test]
+    fn the_address_is_the_path_only_where_nobody_else_can_swap_a_part() {
+        let dir = TempDir::new();
+        let at = |name: &str| dir.root().join(name);
+        fs::create_dir(at("a")).unwrap();
+        fs::create_dir(at("a/b")).unwrap();
+        fs::set_permissions(at("a/b"), fs::Permissions::from_mode(0o777)).unwrap();
+        let mode =
+            |bits: u32| fs::set_permissions(at("a"), fs::Permissions::from_mode(bits)).unwrap();
+        for (bits, keeps) in [(0o755, true), (0o777, false), (0o775, false), (0o1777, true)] {
+            mode(bits);
+            let place = Place::of(&at("a/b/s")).unwrap();
+            assert_eq!(place.address() == at("a/b/s"), keeps, "{bits:o}");
+            // Another user may write to the last directory, but cannot exchange that directory.
+            assert_eq!(Place::of(&at("a/s")).unwrap().address(), at("a/s"), "{bits:o}");
+            let listener = UnixListener::bind(place.address()).unwrap();
+            let peer = Peer::at(&at("a/b/s")).unwrap();
+            drop(UnixStream::connect(&peer.address).unwrap());
+            drop(listener);
+            fs::remove_file(at("a/b/s")).unwrap();
+        }
+    }
+
+    // holds: C723
+    #[test]
+    fn a_name_that_another_user_can_exchange_leads_only_to_what_that_user_may_use() {
+        if !geteuid().is_root() {
+            return; // only root can give a directory to another user
+        }
+        let dir = TempDir::new();
+        let at = |name: &str| dir.root().join(name);
+        let set = |name: &str, bits: u32| {
+            fs::set_permissions(at(name), fs::Permissions::from_mode(bits)).unwrap();
+        };
+        for directory in ["d", "d/pub", "d/private"] {
+            fs::create_dir(at(directory)).unwrap();
+            for (file, bits) in [("open", 0o644), ("closed", 0o600), ("theirs", 0o600)] {
+                let file = format!("{directory}/{file}");
+                fs::write(at(&file), "content").unwrap();
+                set(&file, bits);
+            }
+            lchown(at(directory).join("theirs"), Some(OTHER), None).unwrap();
+        }
+        set("d/pub", 0o755);
+        set("d/private", 0o700);
+        // The files that drainit reads, and the directories in which it makes files.
+        let all = "d/open d/closed d/theirs d/pub/open d/pub/closed d/pub/theirs \
+                   d/private/open d/private/closed d/private/theirs";
+        for (owner, bits, read, made) in [
+            (0, 0o755, all, "d d/pub d/private"),
+            (0, 0o1777, all, "d d/pub d/private"),
+            // An `emptyDir`: everybody may replace a file in it, so drainit reads what is there.
+            (0, 0o777, "d/open d/closed d/theirs d/pub/open", "d d/pub"),
+            (0, 0o775, "d/open d/closed d/theirs d/pub/open d/pub/closed", "d d/pub"),
+            (OTHER, 0o755, "d/open d/theirs d/pub/open d/pub/theirs", "d"),
+            (OTHER, 0o1777, "d/open d/theirs d/pub/open d/pub/theirs", "d"),
+        ] {
+            // The group of the files is that of root, and may read the closed files of the fourth
+            // row.
+            set("d/pub/closed", if bits == 0o775 { 0o640 } else { 0o600 });
+            set("d/pub", if bits == 0o775 { 0o775 } else { 0o755 });
+            set("d", bits);
+            lchown(at("d"), Some(owner), None).unwrap();
+            for file in all.split_whitespace() {
+                let (found, expected) = (content(&at(file)), read.split(' ').any(|it| it == file));
+                let case = format!("{owner} {bits:o} {file}: {found:?}");
+                assert_eq!(found.is_ok(), expected || read == all, "{case}");
+                let flags = OFlag::O_WRONLY | OFlag::O_TRUNC;
+                if let Err(refused) = found {
+                    assert!(ForeignName::of(&refused).is_some(), "{case}");
+                    let place = Place::behind(&at(file));
+                    assert!(place.and_then(|it| it.open(flags, Mode::empty())).is_err(), "{case}");
+                    assert_eq!(fs::read_to_string(at(file)).unwrap(), "content", "{case}");
+                }
+            }
+            for directory in ["d", "d/pub", "d/private"] {
+                let place = Place::of(&at(directory).join("new"));
+                let expected = made.split(' ').any(|it| it == directory);
+                assert_eq!(place.is_ok(), expected, "{owner} {bits:o} {directory}: {place:?}");
+            }
+        }
+        lchown(at("d"), Some(OTHER), None).unwrap();
+        let refused = content(&at("d/private/open")).unwrap_err().to_string();
+        let d = at("d").display().to_string();
+        assert_eq!(
+            refused,
+            format!(
+                "user {OTHER} could exchange names in `{d}`, and so let drainit use `{d}/private`, \
+                 which user {OTHER} may not enter; write a path on which only root can exchange names"
+            )
+        );
+    }
+
+    /// A process of another user, with its groups.
+    #[derive(Clone, Copy, Debug)]
+    struct Actor {
+        user: u32,
+        groups: [u32; 2],
+    }
+
+    impl Actor {
+        fn owns(self, stat: &FileStat) -> bool {
+            self.user == stat.st_uid
+        }
+
+        /// Whether the actor may do this with a file. The owner may change the permissions.
+        fn may(self, bits: u32, stat: &FileStat) -> bool {
+            let for_group = self.groups.contains(&stat.st_gid) && stat.st_mode & bits << 3 != 0;
+            self.owns(stat) || for_group || stat.st_mode & bits != 0
+        }
+
+        /// Whether the actor could make a name in a directory lead elsewhere.
+        fn could_exchange(self, directory: &FileStat, entry: &FileStat) -> bool {
+            let is_sticky = directory.st_mode & 0o1000 != 0;
+            self.may(2, directory) && (!is_sticky || self.owns(directory) || self.owns(entry))
+        }
+    }
+
+    // holds: C801
+    #[test]
+    fn random_trees_agree_with_a_model_of_who_could_exchange_a_name() {
+        if !geteuid().is_root() {
+            return; // only root can give a file to another user
+        }
+        const SHARED: u32 = 20_000;
+        // Nobody knows who is in a group, so each user may be.
+        let actors: Vec<_> = [OTHER, 10_002, 10_003]
+            .into_iter()
+            .flat_map(|user| [user, SHARED, 0].map(|other| Actor { user, groups: [user, other] }))
+            .collect();
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut below = |bound: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % bound
+        };
+        for number in 0..400 {
+            let dir = TempDir::new();
+            let (mut at, mut path) = (dir.root().to_owned(), dir.root().to_owned());
+            // The directory and the entry of each step, and whether the entry is a link.
+            let mut steps = Vec::new();
+            let stat = |path: &Path| fstatat(AT_FDCWD, path, AtFlags::AT_SYMLINK_NOFOLLOW).unwrap();
+            let depth = 1 + below(3);
+            for level in 0..=depth {
+                let entry = at.join("entry");
+                match level == depth {
+                    true => fs::write(&entry, "content").unwrap(),
+                    false => fs::create_dir(&entry).unwrap(),
+                }
+                let modes: &[u32] = match level == depth {
+                    true => &[0o600, 0o640, 0o644],
+                    false => &[0o700, 0o755, 0o755, 0o775, 0o777, 0o1777, 0o1777, 0o1775, 0o750],
+                };
+                let mut give = |path: &Path| {
+                    let owner = [0, 0, OTHER, 10_002][below(4) as usize];
+                    let group = if owner == 0 { [0, SHARED][below(2) as usize] } else { owner };
+                    lchown(path, Some(owner), Some(group)).unwrap();
+                };
+                give(&entry);
+                let link = at.join("link");
+                symlink("entry", &link).unwrap();
+                give(&link);
+                let mode = modes[below(modes.len() as u64) as usize];
+                fs::set_permissions(&entry, fs::Permissions::from_mode(mode)).unwrap();
+                let is_link = below(4) == 0;
+                if is_link {
+                    steps.push((stat(&at), stat(&link), true));
+                }
+                steps.push((stat(&at), stat(&entry), false));
+                path.push(if is_link { "link" } else { "entry" });
+                at = entry;
+            }
+            let shown: Vec<_> = steps
+                .iter()
+                .map(|(_, entry, _)| {
+                    format!("{}:{} {:o}", entry.st_uid, entry.st_gid, entry.st_mode)
+                })
+                .collect();
+            let found = content(&path);
+            let case = format!("{number}: {} {shown:?}: {found:?}", path.display());
+            let is_foreign = |(_, entry, is_link): &(FileStat, FileStat, bool)| {
+                *is_link && !is_trusted(entry.st_uid)
+            };
+            let is_trap = |actor: &Actor| {
+                let mut could = false;
+                steps.iter().enumerate().any(|(place, (directory, entry, is_link))| {
+                    let is_last = place + 1 == steps.len();
+                    // Whoever may only write to the last directory may replace the file anyway.
+                    could |= actor.could_exchange(directory, entry)
+                        && (!is_last || actor.owns(directory) || actor.owns(entry));
+                    could && !is_link && !actor.may(if is_last { 4 } else { 1 }, entry)
+                })
+            };
+            let trap = actors.iter().find(|actor| is_trap(actor));
+            if steps.iter().any(is_foreign) || trap.is_some() {
+                let refused = found.as_ref().is_err_and(|it| ForeignName::of(it).is_some());
+                assert!(refused, "{trap:?} could choose the file: {case}");
+            }
+            let could = |steps: &[(FileStat, FileStat, bool)]| {
+                let could_one = |(directory, entry, _): &(FileStat, FileStat, bool)| {
+                    actors.iter().any(|actor| actor.could_exchange(directory, entry))
+                };
+                steps.iter().any(could_one)
+            };
+            if !could(&steps) && !steps.iter().any(is_foreign) {
+                assert!(found.is_ok(), "nobody could exchange a name: {case}");
+            }
+            if let Ok(place) = Place::of(&path) {
+                // `of` does not follow the last link.
+                let is_link = path.ends_with("link");
+                let before = &steps[..steps.len() - 1 - usize::from(is_link)];
+                let keeps = place.address() == path;
+                assert_eq!(keeps, !could(before), "the address is {:?}: {case}", place.address());
+            }
+        }
+    }
+}
