@@ -5,7 +5,7 @@ from pathlib import Path
 import kit
 from table import US, Row
 
-# The budget of `make budget`. docs/performance.md explains its growth.
+# The budget of `make budget`. docs/dev/performance.md explains its growth.
 LIMIT = 4.25
 
 

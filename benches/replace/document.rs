@@ -1,4 +1,4 @@
-//! The results in `docs/replace.md`.
+//! The results in `docs/dev/replace.md`.
 
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};

@@ -4,7 +4,7 @@
 //!
 //!     bench-replace [--quick] [--seconds SECONDS] [PART OF A CELL'S NAME]
 //!
-//! Prints the table. The full run also writes `docs/replace.md` and `docs/replace.svg`. The exit
+//! Prints the table. The full run also writes `docs/dev/replace.md` and `docs/dev/replace.svg`. The exit
 //! code is 1 if drainit lost a request in a way that promises to lose none.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
@@ -107,9 +107,9 @@ fn bench() -> io::Result<bool> {
     if !is_quick && part.is_none() {
         let text = document::markdown(&results, &missing, took);
         write_page("replace.md", "make bench-replace", &[("results", text)]);
-        let picture = checkout().join("docs/replace.svg");
+        let picture = checkout().join("docs/dev/replace.svg");
         fs::write(picture, picture::svg(&results))?;
-        println!("written: docs/replace.md, docs/replace.svg");
+        println!("written: docs/dev/replace.md, docs/dev/replace.svg");
     }
     Ok(lost == 0)
 }

@@ -18,7 +18,7 @@ use testkit::gateway::children;
 
 use crate::protocol::Protocol;
 
-/// The time that the server takes to start. docs/replace.md shows this figure and the next two.
+/// The time that the server takes to start. docs/dev/replace.md shows this figure and the next two.
 const START_MILLISECONDS: u32 = 300;
 /// The values of Envoy's `--drain-time-s` and `--parent-shutdown-time-s` in a hot restart. They are
 /// long enough for a client that sends once a second, and for the sessions of the clients.

@@ -1,4 +1,4 @@
-//! The results in `docs/rollout.md`.
+//! The results in `docs/dev/rollout.md`.
 
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};

@@ -2,7 +2,7 @@
 //! request without an answer. `make bench-rollout` runs all rows, and `make bench-rollout QUICK=1`
 //! a few of them in a minute.
 //!
-//! Prints the table. The full run also writes `docs/rollout.md` and `docs/rollout.svg`. The exit
+//! Prints the table. The full run also writes `docs/dev/rollout.md` and `docs/dev/rollout.svg`. The exit
 //! code is 1 if namespaces are not permitted, or if drainit lost a request although the protocol
 //! lets a server announce the end of a connection.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
@@ -67,9 +67,9 @@ fn bench() -> io::Result<bool> {
     if argument.is_none() {
         let text = document::markdown(&rows, &results, begin.elapsed());
         write_page("rollout.md", "make bench-rollout", &[("results", text)]);
-        let picture = checkout().join("docs/rollout.svg");
+        let picture = checkout().join("docs/dev/rollout.svg");
         fs::write(picture, picture::svg(&rows, &results))?;
-        println!("written: docs/rollout.md, docs/rollout.svg");
+        println!("written: docs/dev/rollout.md, docs/dev/rollout.svg");
     }
     let broken = |result: &&schedule::Result| {
         result.mode == pod::Mode::Drainit

@@ -111,7 +111,7 @@ impl Drop for Pod {
     }
 }
 
-/// Makes the changes for Podman that docs/podman.md names, and sets names and ports that nothing
+/// Makes the changes for Podman that docs/platforms.md names, and sets names and ports that nothing
 /// else uses.
 fn adapt(manifest: &str, name: &str, image: &str, outside: SocketAddr) -> String {
     let port = format!("containerPort: 8080, hostIP: 127.0.0.1, hostPort: {}", outside.port());

@@ -81,7 +81,7 @@ fn replace_all(drainit: &Running, address: SocketAddr, plan: Plan, names: &[&str
             (0..TIMES).for_each(|_| replace(drainit, name));
         }
     });
-    #[allow(clippy::print_stdout)] // docs/replacing.md has its figures
+    #[allow(clippy::print_stdout)] // docs/config/update.md has its figures
     {
         println!("{report}");
     }
