@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Counts the Rust lines of each room, without blank lines and comments: production, and tests.
+"""Counts the Rust lines of each room, without blank lines and comments: production, and tests. Counts the words of the
+docs: those for users, and those for developers.
 
 A test is what is compiled for tests or for fuzzing only, in a file or as a file of its own, and
 everything below tests/, benches/ and examples/. Usage: tests/size.py [DIRECTORY]
@@ -45,6 +46,19 @@ def files():
             yield path
 
 
+def books():
+    """The pages for users, which are those of the summary without the changes, and the pages of docs/dev."""
+    summary = (ROOT / "docs/SUMMARY.md").read_text()
+    pages = [(ROOT / "docs" / link).resolve() for link in re.findall(r"\]\(([^)]+)\)", summary)]
+    developers = [page for page in pages if ROOT / "docs/dev" in page.parents]
+    others = {*developers, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"}
+    return [page for page in pages if page not in others], developers
+
+
+def words(pages):
+    return sum(len(page.read_text().split()) for page in pages)
+
+
 def main():
     parts = {path: split(code(path.read_text())) for path in files()}
     test_files = set()
@@ -62,12 +76,11 @@ def main():
         production[room] += 0 if is_test else len(code_lines)
         tests[room] += len(test_lines) + (len(code_lines) if is_test else 0)
         types[room] += 0 if is_test else sum(1 for line in code_lines if TYPE.match(line))
-    words = sum(len(path.read_text().split()) for path in (ROOT / "docs").rglob("*.md"))
     print(f"{'room':<24}{'production':>11}{'tests':>8}{'types':>7}")
     rows = [(room, production[room], tests[room], types[room]) for room in sorted(production)]
     for room, *numbers in [*rows, ("all", *map(sum, list(zip(*rows))[1:]))]:
         print(f"{room:<24}{numbers[0]:>11}{numbers[1]:>8}{numbers[2]:>7}")
-    print(f"words of docs: {words}")
+    print("words of the users' book: {}, of docs/dev: {}".format(*map(words, books())))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use regex_lite::Regex;
+
 use crate::support::Rig;
 
 pub(crate) fn root() -> &'static Path {
@@ -89,6 +91,30 @@ fn every_link_leads_somewhere() {
     assert!(broken.is_empty(), "broken links:\n{}", broken.join("\n"));
 }
 
+/// A source names a page, also in a message of the program, as `docs/PAGE` or `docs/PAGE#HEADING`.
+#[test]
+fn every_page_that_a_source_names_exists() {
+    let name = Regex::new(r"docs/[a-z0-9/_-]+\.(md|svg|json)(#[a-z0-9-]+)?").unwrap();
+    let mut broken = Vec::new();
+    let mut seen = 0;
+    for source in
+        sources(&["src", "crates", "tests", "benches", "examples", "packaging", ".github"])
+    {
+        let text = fs::read_to_string(&source).unwrap_or_default();
+        for found in name.find_iter(&text) {
+            seen += 1;
+            let (path, heading) = found.as_str().split_once('#').unwrap_or((found.as_str(), ""));
+            let page = fs::read_to_string(root().join(path)).unwrap_or_default();
+            let has = |id: &str| anchors(&split(&page).0).iter().any(|anchor| anchor == id);
+            if page.is_empty() || !(heading.is_empty() || has(heading)) {
+                broken.push(format!("{}: {}", source.display(), found.as_str()));
+            }
+        }
+    }
+    assert!(seen > 40, "only {seen} names of pages were found");
+    assert!(broken.is_empty(), "no such page or heading:\n{}", broken.join("\n"));
+}
+
 #[test]
 fn the_summary_lists_every_page() {
     let summary = fs::read_to_string(root().join("docs/SUMMARY.md")).unwrap();
@@ -141,7 +167,7 @@ fn every_promise_is_held_by_a_test() {
         }
     }
     let mut marks = BTreeSet::new();
-    for source in sources() {
+    for source in sources(&["src", "crates", "tests"]) {
         let text = fs::read_to_string(&source).unwrap();
         let holds = text.lines().filter_map(|line| {
             line.trim_start().trim_start_matches(['/', '#']).strip_prefix(" holds: ")
@@ -161,20 +187,18 @@ fn is_promise(name: &str) -> bool {
     !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Every file of the program and of its tests in Rust or Python.
-fn sources() -> Vec<PathBuf> {
-    let mut directories = ["src", "crates", "tests"].map(|name| root().join(name)).to_vec();
+/// Every text file of these directories in a language that the project writes.
+fn sources(directories: &[&str]) -> Vec<PathBuf> {
+    let mut directories: Vec<_> = directories.iter().map(|name| root().join(name)).collect();
     directories.retain(|directory| directory.is_dir());
     let mut sources = Vec::new();
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
+            let kinds = ["rs", "py", "sh", "yaml", "yml", "md"];
             if path.is_dir() {
                 directories.push(path);
-            } else if path
-                .extension()
-                .is_some_and(|extension| extension == "rs" || extension == "py")
-            {
+            } else if path.extension().is_some_and(|kind| kinds.iter().any(|it| kind == *it)) {
                 sources.push(path);
             }
         }
