@@ -4,7 +4,7 @@
 //! statistics of the old epoch as long as the old epoch lives. The new epoch ends the old epoch
 //! after `--parent-shutdown-time-s`, or at once when somebody asks the new epoch to end. If the old
 //! epoch ends earlier, Envoy aborts the new epoch 10 to 15 s later, together with any third epoch.
-//! [`states`] has these rules as a table, and `docs/hot-restart.md` has the table with the
+//! [`states`] has these rules as a table, and `docs/dev/hot-restart.md` has the table with the
 //! measurements.
 
 pub(crate) mod states;

@@ -2,7 +2,7 @@
 //!
 //! [`Machine::handle`](machine::Machine::handle) takes the time and one [`Event`](event::Event),
 //! and returns [`Action`](action::Action)s. A simulation can therefore test the promises of
-//! `docs/shutdown.md` without sleeping.
+//! `docs/reference/shutdown.md` without sleeping.
 //!
 //! The crate is `no_std`, so it cannot name a file, a clock, a thread or the environment. Its
 //! modules import each other in this direction:

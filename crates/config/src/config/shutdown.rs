@@ -27,7 +27,7 @@ pub struct Shutdown {
     #[key(default = "0s")]
     pub readiness_delay: Duration,
     /// How long `/readyz`, and Envoy's own health check, stay good after the stop signal: [first
-    /// the drain, then unready](shutdown.md#ready-during-the-drain). <!-- C84 --> `unready_delay`
+    /// the drain, then unready](reference/shutdown.md#ready-during-the-drain). <!-- C84 --> `unready_delay`
     /// cannot be combined with `readiness_delay`. <!-- C606 --> Example: `unready_delay: 10s`
     #[key(default = "0s")]
     pub unready_delay: Duration,

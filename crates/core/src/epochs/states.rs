@@ -58,7 +58,7 @@ pub(crate) enum Event {
 }
 
 impl EpochState {
-    /// Returns the state after an event, as in the table of `docs/hot-restart.md`. An event that
+    /// Returns the state after an event, as in the table of `docs/dev/hot-restart.md`. An event that
     /// the table does not have for a state changes nothing.
     fn after(self, event: Event) -> Self {
         match (self, event) {

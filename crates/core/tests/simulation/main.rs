@@ -1,7 +1,7 @@
 //! A simulation plays the core against random processes, faults and timing, without sleeping.
 //!
 //! A seed determines a [`Scenario`]. [`run`] plays it in simulated time, and [`Checker`] compares
-//! every step with the promises of `docs/shutdown.md`. There are two modes:
+//! every step with the promises of `docs/reference/shutdown.md`. There are two modes:
 //!
 //! - *Safety* ([`Scenario::new`]): faults may happen at any time, and every promise holds at every
 //!   step.
