@@ -120,7 +120,55 @@ fn unknown_counts_are_left_out() {
     };
     let connections = "connections 90 at the start, 73 at the end";
     assert_eq!(count(None), connections);
-    assert_eq!(count(Some(3)), format!("{connections}; requests 3 cut"));
+    let requests = "requests 5 at the start, 3 cut";
+    assert_eq!(count(Some(3)), format!("{connections}; {requests}"));
+}
+
+// holds: S361, S362
+#[test]
+fn counts_at_a_stop_are_exact_only_if_a_signal_ends_the_process_at_once() {
+    let web = ProcessId(0);
+    let at = |millis| Time(Duration::from_millis(millis));
+    let of = |seen: &[(u64, u64, u64)], end: End| {
+        let mut report = Noted::of(&["web"]);
+        report.has_main(web, 7);
+        let (cause, limit) = (Cause::Signal(Signal::TERM), Duration::from_secs(5));
+        report.note(at(0), &Note::ShutdownBegan { cause, window: limit });
+        let traffic = |connections, requests| Traffic {
+            connections: Some(connections),
+            requests: Some(requests),
+            ..Traffic::default()
+        };
+        let count = |report: &mut Noted, &(millis, connections, requests): &(u64, u64, u64)| {
+            report.stop_traffic(at(millis), web, 7, traffic(connections, requests));
+            // A look at an earlier instance.
+            report.stop_traffic(at(millis), web, 6, traffic(99, 99));
+        };
+        seen.iter().filter(|seen| seen.0 < 1000).for_each(|seen| count(&mut report, seen));
+        report.note(at(1000), &Note::Stopping { process: web, signal: Signal::TERM, limit });
+        seen.iter().filter(|seen| seen.0 >= 1000).for_each(|seen| count(&mut report, seen));
+        let (took, killed) = (Some(Duration::from_millis(80)), false);
+        report
+            .note(at(1080), &Note::Stopped { process: web, end, took, killed, handed_over: false });
+        let text = report.text(at(1080), 0);
+        let line = text.lines().find(|line| line.contains("stop web")).unwrap().to_owned();
+        line.split_once("; ").map_or(String::new(), |(_, counts)| counts.to_owned())
+    };
+    let term = End::Signal(Signal::TERM);
+    let exact = "connections 9 at the start, 8 cut at the end; requests 4 at the start, 3 cut";
+    assert_eq!(of(&[(500, 5, 5), (990, 9, 4), (1050, 8, 3)], term), exact);
+    assert_eq!(
+        of(&[(500, 5, 5), (1001, 9, 4), (1050, 8, 3)], End::Code(0)),
+        "connections 9 at the start, 8 when last seen 30ms before the end; \
+         requests 4 at the start, 3 in flight when last seen"
+    );
+    assert_eq!(
+        of(&[(500, 9, 4)], term),
+        "connections 9 at the start, 9 when last seen 580ms before the end; \
+         requests 4 at the start, 4 in flight when last seen"
+    );
+    assert_eq!(of(&[(1001, 0, 0)], term), "");
+    assert_eq!(of(&[], term), "");
 }
 
 /// Runs a shutdown of this config, and returns its report as data.
@@ -454,7 +502,7 @@ processes:
     let unknown = serde_json::Value::Null;
     let none_at_start = [
         serde_json::json!({"start": unknown, "end": 2, "new": unknown}),
-        serde_json::json!({"completed": unknown, "cut": 1}),
+        serde_json::json!({"start": unknown, "completed": unknown, "cut": 1}),
     ];
     assert_eq!(of(None, Some(seen(2, 130, 1))), none_at_start);
     let none_at_end =

@@ -20,6 +20,7 @@ pub(crate) mod run_command;
 pub(crate) mod slots;
 pub(crate) mod sockets;
 pub(crate) mod status;
+pub(crate) mod stop_counts;
 
 use std::io;
 use std::rc::Rc;

@@ -173,8 +173,86 @@ fn any_server_is_drained_until_the_last_answer_and_not_longer() {
         assert!(last > t0 + ms(5000), "{server:?}");
         let late = line.at.saturating_sub(last);
         assert!(late < Duration::from_millis(1500), "{server:?} {late:?} {}", ended.record);
-        ended.assert_line("drain web: .*connections 10 at the start.*; requests 0 cut");
+        ended.assert_line(
+            "drain web: .*connections 10 at the start.*; requests [0-9]+ at the start, 0 cut",
+        );
+        // The drain has counted, so the stop does not.
+        ended.assert_no_line("stop web: .*connections");
     });
+}
+
+/// Starts the server without a drain, and asks 3 clients of 8 for an answer that takes 5 s. Waits
+/// until drainit has found the listener.
+fn asked(rig: Rig, config: &str) -> Option<(Running, Vec<Client>)> {
+    let address = free_address();
+    rig.write("app.py", APP);
+    let config = config.replace("PORT", &address.port().to_string());
+    let drainit = rig.start(&config);
+    drainit.wait("readiness", LONG * 4, |record| record.line(said::ALL_READY).map(drop));
+    let mut clients = idle(address, 8);
+    thread::sleep(ms(1500));
+    for client in &mut clients[..3] {
+        client.send(5000).unwrap();
+    }
+    thread::sleep(ms(100));
+    Some((drainit, clients))
+}
+
+// holds: S361, S363
+#[test]
+fn the_report_says_what_the_stop_of_a_server_without_drain_has_cut() {
+    let Some(rig) = Rig::new() else { return };
+    let config = "
+shutdown: {report: DIR/report.json, grace_period: 20s}
+processes:
+  web:
+    command: [python3, DIR/app.py, PORT]
+    hooks: {pre_stop: [sleep, '0.3']}
+    readiness: {tcp: '127.0.0.1:PORT'}";
+    let Some((drainit, _clients)) = asked(rig, config) else { return };
+    let ended = drainit.stop();
+    ended.assert_line(
+        "stop web: .*ended by SIGTERM; connections 8 at the start, 8 (cut at|when last seen .* before) the \
+         end; requests 3 at the start, 3 (cut|in flight when last seen)",
+    );
+    let report = std::fs::read_to_string(ended.path("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let stop = &report["processes"][0]["stop"];
+    assert_eq!(stop["connections"], serde_json::json!({"start": 8, "end": 8, "new": null}));
+    let requests = serde_json::json!({"start": 3, "completed": null, "cut": 3});
+    assert_eq!(stop["requests"], requests);
+}
+
+// holds: S362
+#[test]
+fn a_count_before_an_exit_with_a_code_is_reported_with_an_age() {
+    let Some(rig) = Rig::new() else { return };
+    // The server answers two of the three requests after SIGTERM, and exits.
+    rig.write(
+        "graceful.py",
+        "import os, signal, sys, threading, time\n\
+         def stop(*_): threading.Timer(1.5, os._exit, [0]).start()\n\
+         signal.signal(signal.SIGTERM, stop)\n\
+         exec(open(sys.argv[1]).read().replace('__main__', '__none__'))\n\
+         count = 0\n\
+         def sleep(seconds):\n\
+         \x20   global count\n\
+         \x20   count += seconds > 1\n\
+         \x20   real(0.8 if 0 < count < 3 else seconds)\n\
+         real, time.sleep = time.sleep, sleep\n\
+         http.server.ThreadingHTTPServer.daemon_threads = True\n\
+         http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[2])), App).serve_forever()\n",
+    );
+    let config = "
+processes:
+  web:
+    command: [python3, DIR/graceful.py, DIR/app.py, PORT]
+    readiness: {tcp: '127.0.0.1:PORT'}";
+    let Some((drainit, _clients)) = asked(rig, config) else { return };
+    drainit.stop().assert_line(
+        "stop web: .*exited with code 0; connections 8 at the start, 8 when last seen .* before \
+         the end; requests 3 at the start, 1 in flight when last seen",
+    );
 }
 
 const PYTHON: Server = SERVERS[0];

@@ -6,7 +6,7 @@
 //! connections belong to a listener of UDP (HTTP/3), or to a transparent one, whose connections
 //! keep the address that the client has asked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -19,7 +19,7 @@ use nix::sys::socket::{
 };
 
 use crate::Pid;
-use crate::descendants::sockets_of;
+use crate::descendants::{sockets_of, sockets_of_each};
 use drainit_core::connections::answers::Connection;
 
 /// `SOCK_DIAG_BY_FAMILY` of linux/sock_diag.h.
@@ -95,6 +95,27 @@ impl Listeners {
         Ok(Self { own: own.iter().map(|socket| socket.local).collect(), others })
     }
 
+    /// Finds the sockets on which each of these processes listens, with its descendants. A process
+    /// that does not listen, or whose sockets drainit may not see, is missing. Call this on a thread
+    /// of its own.
+    ///
+    /// # Errors
+    /// Says why they cannot be found.
+    pub fn of_each(pids: &BTreeSet<Pid>) -> Result<BTreeMap<Pid, Self>, String> {
+        let all = sockets(&[LISTEN], 0).map_err(|error| unlisted(&error))?;
+        if all.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let found = sockets_of_each(pids).map_err(|error| error.to_string())?;
+        let listeners = found.into_iter().map(|(pid, inodes)| {
+            let (own, others): (Vec<_>, _) =
+                all.iter().partition(|socket| inodes.contains(&socket.inode));
+            let locals = |sockets: Vec<&Socket>| sockets.iter().map(|it| it.local).collect();
+            (pid, Self { own: locals(own), others: locals(others) })
+        });
+        Ok(listeners.filter(|(_, listeners)| !listeners.is_empty()).collect())
+    }
+
     /// Whether the process listens at all.
     pub fn is_empty(&self) -> bool {
         self.own.is_empty()
@@ -108,11 +129,7 @@ impl Listeners {
         if self.is_empty() {
             return Err("nobody listens on its TCP ports".to_owned());
         }
-        let sockets = sockets(&OPEN, 1 << (INFO - 1)).map_err(|error| unlisted(&error))?;
-        let is_counted = |socket: &Socket| socket.is_open && self.has(socket.local);
-        let of_kernel = |socket: Socket| socket.connection.ok_or("this kernel is too old");
-        let counted = sockets.into_iter().filter(is_counted).map(of_kernel);
-        counted.collect::<Result<_, _>>().map_err(str::to_owned)
+        Open::now()?.of(self)
     }
 
     /// Whether a connection with this local address belongs to these sockets. There can be thousands
@@ -123,6 +140,30 @@ impl Listeners {
         let is_at_unspecified = is_at_any(Ipv6Addr::UNSPECIFIED.into())
             || local.is_ipv4() && is_at_any(Ipv4Addr::UNSPECIFIED.into());
         self.own.contains(&local) || !self.others.contains(&local) && is_at_unspecified
+    }
+}
+
+/// The open connections of the network namespace.
+pub struct Open(Vec<Socket>);
+
+impl Open {
+    /// Looks at all open connections.
+    ///
+    /// # Errors
+    /// Says why the kernel does not list them.
+    pub fn now() -> Result<Self, String> {
+        sockets(&OPEN, 1 << (INFO - 1)).map(Self).map_err(|error| unlisted(&error))
+    }
+
+    /// Those to these sockets.
+    ///
+    /// # Errors
+    /// Says why the kernel does not tell enough of them.
+    pub fn of(&self, listeners: &Listeners) -> Result<Vec<Connection>, String> {
+        let is_counted = |socket: &&Socket| socket.is_open && listeners.has(socket.local);
+        let of_kernel = |socket: &Socket| socket.connection.ok_or("this kernel is too old");
+        let counted = self.0.iter().filter(is_counted).map(of_kernel);
+        counted.collect::<Result<_, _>>().map_err(str::to_owned)
     }
 }
 

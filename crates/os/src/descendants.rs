@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
+use std::iter::successors;
 
 use nix::unistd::{Gid, Uid, getsid, setfsgid, setfsuid};
 
@@ -116,7 +117,7 @@ pub fn members_of(leaders: &BTreeSet<Pid>) -> io::Result<BTreeMap<Pid, Vec<Desce
 ///
 /// # Errors
 /// As for [`find`]; also fails if drainit may not see the descriptors of the process itself.
-pub(crate) fn sockets_of(leader: Pid) -> io::Result<BTreeSet<u32>> {
+pub fn sockets_of(leader: Pid) -> io::Result<BTreeSet<u32>> {
     let mut found = BTreeSet::new();
     open_sockets(leader, &mut found)?;
     for stat in processes()? {
@@ -126,6 +127,31 @@ pub(crate) fn sockets_of(leader: Pid) -> io::Result<BTreeSet<u32>> {
         }
     }
     Ok(found)
+}
+
+/// As [`sockets_of`], for several processes at once. A socket of two of them belongs to the nearer
+/// one. Leaves out what drainit may not see.
+///
+/// # Errors
+/// As for [`find`].
+pub fn sockets_of_each(leaders: &BTreeSet<Pid>) -> io::Result<BTreeMap<Pid, BTreeSet<u32>>> {
+    let stats: BTreeMap<_, _> = processes()?.map(|stat| (stat.process.pid, stat)).collect();
+    let mut found: BTreeMap<Pid, BTreeSet<u32>> = BTreeMap::new();
+    for (pid, stat) in stats.iter().filter(|(_, stat)| stat.is_alive) {
+        let parents = successors(Some(*pid), |pid| Some(stats.get(pid)?.parent)).take(MAX_DEPTH);
+        let leader = parents.chain([stat.session]).find(|pid| leaders.contains(pid));
+        if let Some(leader) = leader {
+            let _ = open_sockets(*pid, found.entry(leader).or_default());
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a process is ending, so that the kernel may have closed some of its sockets.
+pub fn is_ending(pid: Pid) -> bool {
+    /// `PF_EXITING` of linux/sched.h.
+    const EXITING: u64 = 4;
+    Stat::read(pid).is_none_or(|stat| !stat.is_alive || stat.flags & EXITING != 0)
 }
 
 /// Without the capability to trace, only a thread with the ids of a process may see its descriptors.
@@ -265,6 +291,8 @@ pub struct Stat {
     pub process: Descendant,
     pub parent: Pid,
     pub session: Pid,
+    /// The `PF_` flags of linux/sched.h.
+    flags: u64,
     /// The processor time that the process has used, in ticks.
     pub used: u64,
     pub is_alive: bool,
@@ -296,6 +324,7 @@ impl Stat {
             },
             parent: field(4)?.parse().ok()?,
             session: field(6)?.parse().ok()?,
+            flags: number(9)?,
             used: number(14)?.saturating_add(number(15)?),
             // A process also looks like a zombie if its main thread has ended before its other
             // threads.

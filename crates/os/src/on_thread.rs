@@ -58,6 +58,8 @@ pub enum Share {
     Probes(ProcessId),
     /// The drain and the hooks of a stop, of a process or of the container.
     Stop(Option<ProcessId>),
+    /// The counts of the connections of processes that are stopped.
+    Counts,
     /// The removal of the sockets of a process, or of drainit's own sockets.
     Sockets(Option<ProcessId>),
 }

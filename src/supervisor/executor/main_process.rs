@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::config::{Drain, DrainMethod};
 use crate::local_task::LocalTask;
 use crate::os::Pid;
 use crate::os::descendants::session_of;
@@ -115,6 +116,19 @@ impl Executor {
             listener.set_main(main, [current.leader, session]);
         }
         current.former = former;
+        self.count_at_stop(process, main);
+    }
+
+    /// Prepares the count of the connections that the stop of an instance cuts, unless its drain
+    /// counts them.
+    pub(super) fn count_at_stop(&self, process: ProcessId, main: Pid) {
+        let drain = &self.process(process).drain;
+        let is_counted = |drain: &Drain| {
+            matches!(drain.method, DrainMethod::Envoy(_)) || drain.method.counting().is_some()
+        };
+        if !drain.as_ref().is_some_and(is_counted) {
+            self.stop_counts.started(process, main);
+        }
     }
 
     /// The main process of an instance and the former ones, as far as they are not reaped.

@@ -67,6 +67,7 @@ use crate::supervisor::readiness::notify::Listener;
 use crate::supervisor::reload::Reloads;
 use crate::supervisor::slots::Definition;
 use crate::supervisor::status::StatusBoard;
+use crate::supervisor::stop_counts::StopCounts;
 use crate::types::{End, ProcessId, Signal, Time, harmless};
 
 /// While fewer logs than this are open, drainit does not look for ended logs to drop.
@@ -87,6 +88,7 @@ pub(crate) struct Executor {
     files: LogFiles,
     sender: MessageSender,
     status_board: Rc<StatusBoard>,
+    stop_counts: Rc<StopCounts>,
     children: SharedChildren,
     /// Whether all configs so far, from the start of drainit on, have had the same single process.
     is_alone: Rc<Cell<bool>>,
@@ -190,6 +192,7 @@ impl Executor {
             files: LogFiles::default(),
             sender,
             children: Rc::clone(&status_board.children),
+            stop_counts: StopCounts::new(Rc::clone(&status_board)),
             status_board,
             is_alone,
             oom_kills: OomKills::from_now_on(),
@@ -466,6 +469,7 @@ impl Executor {
                 current.gone = Some((pid, was_only));
                 current.end_probes();
                 current.listener = None;
+                self.stop_counts.ended(process);
                 self.status_board.journal.borrow_mut().reaped(process);
                 if self.process(process).hooks.post_stop.is_none() {
                     self.forget_values(process);
@@ -523,6 +527,7 @@ impl Executor {
         let current = &mut self.instances[process.index()];
         current.end_probes();
         current.asked = Some(signal);
+        self.stop_counts.stopping();
         // A former main process that lives is the parent of the main one, or serves beside it.
         for pid in self.mains(process) {
             for signal in with_cont(signal) {
@@ -639,6 +644,7 @@ impl Executor {
     /// Writes the report of the shutdown as the last line of the log. If the config asks for JSON,
     /// makes the report as JSON, too. Writing a file takes at most `within`.
     pub(crate) fn report(&self, now: Time, code: u8, within: &dyn Fn() -> Duration) {
+        self.stop_counts.record();
         let (file, format) = (&self.config.shutdown.report, self.config.logging.format);
         let is_json = format == LogFormat::Json;
         let wall = SystemTime::now();

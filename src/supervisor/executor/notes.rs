@@ -27,6 +27,7 @@ impl Executor {
                 self.verify(process);
             }
             Note::ShutdownBegan { .. } => {
+                self.stop_counts.shutdown_began();
                 let patience = Budget::patience(&self.status_board.machine.borrow().state().spec);
                 self.output.stop_waiting(patience);
                 self.files.stop_waiting(patience);

@@ -390,6 +390,7 @@ impl Executor {
             self.forget_values(process);
         }
         let wanted = self.with_values(process);
+        self.count_at_stop(process, pid);
         let current = &mut self.instances[process.index()];
         current.number += 1;
         (current.pid, current.spawned) = (Some(pid), spawned);

@@ -100,6 +100,8 @@ pub struct Counts {
     pub open: u64,
     /// Connections that may owe an answer.
     pub owing: u64,
+    /// Connections that owe an answer. Those that only may owe one do not count.
+    pub unanswered: u64,
     /// A number that grows whenever a look shows a new connection or newly received bytes.
     pub asked: u64,
 }
@@ -134,9 +136,13 @@ impl Answers {
             let is_owed = !matches!(belief, Belief::Answered { .. });
             now.is_unread || now.is_sending || now.can_send && is_owed
         };
+        let owes = |(now, belief): &&(Connection, Belief)| {
+            now.is_unread || now.can_send && matches!(belief, Belief::Owes { .. })
+        };
         Counts {
             open: self.connections.len() as u64,
             owing: self.connections.values().filter(may_owe).count() as u64,
+            unanswered: self.connections.values().filter(owes).count() as u64,
             asked: self.asked,
         }
     }
@@ -221,5 +227,29 @@ mod tests {
         let more = Connection { received: 20, segments: 3, ..answered };
         assert_eq!(count(&[Connection { can_send: false, ..more }]), (1, 0));
         assert_eq!(count(&[]), (0, 0));
+    }
+
+    // holds: S360
+    #[test]
+    fn only_a_proved_request_counts_as_unanswered() {
+        let ago = Duration::from_millis;
+        let open = Connection { cookie: 1, can_send: true, ..Connection::default() };
+        // The connection has had answers before the first look.
+        let used = Connection { received: 90, segments: 9, written: 900, segments_sent: 9, ..open };
+        let (old, new) = (ago(2000), ago(500));
+        for (connection, unanswered) in [
+            (Connection { received_ago: new, sent_ago: old, ..used }, 1),
+            // The last answer came in the tick of its request, or later.
+            (Connection { received_ago: new, sent_ago: new, ..used }, 0),
+            (Connection { received_ago: old, sent_ago: new, ..used }, 0),
+            // The client has not acknowledged the answer yet; the kernel still sends it.
+            (Connection { received_ago: old, sent_ago: new, is_sending: true, ..used }, 0),
+            (Connection { received_ago: old, sent_ago: new, is_unread: true, ..used }, 1),
+            (Connection { received_ago: new, sent_ago: old, can_send: false, ..used }, 0),
+        ] {
+            let counts = Answers::new(Duration::MAX).looked(&[connection]);
+            assert_eq!(counts.unanswered, unanswered, "{connection:?}");
+            assert!(counts.unanswered <= counts.owing || !connection.can_send, "{counts:?}");
+        }
     }
 }

@@ -128,6 +128,8 @@ pub struct ConnectionData {
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RequestData {
+    /// The number of requests in flight at the start; null if it is unknown.
+    pub start: Option<u64>,
     /// The number of completed requests; null if it is unknown.
     pub completed: Option<u64>,
     pub cut: u64,
@@ -142,6 +144,12 @@ pub struct StopData {
     /// The granted time from the stop signal to SIGKILL.
     pub limit: Option<f64>,
     pub killed: bool,
+    /// The counts from the stop signal to the end; null if nothing was counted, or if the drain was
+    /// counted.
+    pub connections: Option<ConnectionData>,
+    pub requests: Option<RequestData>,
+    /// As in [`DrainData`].
+    pub counted_before_end: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -258,12 +266,18 @@ impl Journal {
             ready: history.ready.map(since_start),
             ready_within: state.process(id).readiness_timeout.map(seconds),
             restarts: state[id].restarts,
-            stop: history.stop.map(|stop| StopData {
-                begins: asked.map(|(at, ..)| between(t0, at)),
-                ends: stop.ends.map(|at| between(t0, at)),
-                signal: asked.map(|(_, signal, _)| signal.to_string()),
-                limit: asked.map(|(.., limit)| seconds(limit)),
-                killed: stop.killed,
+            stop: history.stop.map(|stop| {
+                let counts = history.cut();
+                StopData {
+                    begins: asked.map(|(at, ..)| between(t0, at)),
+                    ends: stop.ends.map(|at| between(t0, at)),
+                    signal: asked.map(|(_, signal, _)| signal.to_string()),
+                    limit: asked.map(|(.., limit)| seconds(limit)),
+                    killed: stop.killed,
+                    connections: counts.map(|(connections, ..)| connections),
+                    requests: counts.and_then(|(_, requests, _)| requests),
+                    counted_before_end: counts.and_then(|(.., age)| age).map(seconds),
+                }
             }),
             end,
             drain: drain.map(|drain| drain.data(t0)),

@@ -72,6 +72,8 @@ pub struct History {
     pub(super) asked: Option<(Time, Signal, Duration)>,
     /// The stop of the process; `None` until it is stopped in a shutdown.
     pub(super) stop: Option<Stop>,
+    /// The counts of connections since T0, if the drain of the process counts none.
+    pub(super) served: Option<Served>,
     /// The last drain that has begun.
     pub drain: Option<Box<Drain>>,
 }
@@ -106,6 +108,42 @@ pub struct Stop {
     pub(super) killed: bool,
     /// Whether this was an epoch from which a newer epoch had taken over.
     pub(super) handed_over: bool,
+}
+
+/// The traffic of a process whose drain counts none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Served {
+    /// The first count at the stop signal or after it. Before there is one, the last count.
+    pub(super) first: (Time, Traffic),
+    /// The last count before the end, and its time.
+    pub(super) last: (Time, Traffic),
+}
+
+impl History {
+    /// Records a count that began at this time, and was over before the end.
+    pub(super) fn serves(&mut self, began: Time, traffic: Traffic) {
+        let seen = (began, traffic);
+        let is_early = |first: Time| {
+            self.asked.is_none_or(|(asked, ..)| first < asked && asked.since(first) > FRESH)
+        };
+        let known = self.served.map(|served| served.first);
+        let first = known.filter(|(first, _)| !is_early(*first)).unwrap_or(seen);
+        self.served = Some(Served { first, last: seen });
+    }
+
+    /// The counts of the stop; `None` if nothing was counted.
+    pub(super) fn cut(&self) -> Option<Counts> {
+        let Served { first: (_, first), last: (seen, last) } = self.served?;
+        let connections =
+            ConnectionData { start: first.connections, end: last.connections, new: None };
+        let cut = last.requests;
+        let requests = cut.map(|cut| RequestData { start: first.requests, completed: None, cut });
+        // A process that a signal ends answers nothing after the signal. Any other process may have
+        // answered since the count.
+        let age = self.end.map(|(at, _)| at.since(seen)).unwrap_or_default();
+        let is_last = matches!(self.end, Some((_, End::Signal(_)))) && age <= FRESH;
+        Some((connections, requests, (!is_last).then_some(age)))
+    }
 }
 
 /// The counts of a process, over all of its instances.
@@ -236,9 +274,9 @@ impl Drain {
             end: last.connections,
             new: newer(first.accepted, last.accepted),
         };
-        let requests = last
-            .requests
-            .map(|cut| RequestData { completed: newer(ended(first), ended(last)), cut });
+        let completed = newer(ended(first), ended(last));
+        let start = first.requests;
+        let requests = last.requests.map(|cut| RequestData { start, completed, cut });
         Some((connections, requests, self.age(seen, last, moment)))
     }
 }

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::event::Unit;
 use crate::prelude::*;
-use crate::report::history::{Drain, History, Stop};
+use crate::report::history::{Counts, Drain, History, Stop};
 use crate::report::{Journal, messages};
 use crate::types::{ProcessId, Time, human};
 
@@ -55,40 +55,45 @@ impl Drain {
     fn text(&self) -> String {
         let Some((_, why, took, last)) = self.over else { return "not over".to_owned() };
         let mut text = format!("{}, {}", human(took), messages::drain_end(why, last));
-        let Some((connections, requests, age)) = self.counts() else {
+        let Some(counts) = self.counts() else {
             let is_unknown = self.counted || self.last.is_some();
             text.push_str(if is_unknown { "; connections unknown" } else { "" });
             return text;
         };
-        let count = |count: Option<u64>| {
-            count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
-        };
-        // If the last poll was made before the end of the drain, nobody knows what happened between
-        // the poll and the end.
-        let (at, cut) = match age {
-            // Connections do not hold such a drain, so this line says that the stop cuts them.
-            None if last.unit == Unit::Requests && connections.end > Some(0) => {
-                ("cut at the end".to_owned(), "cut")
-            }
-            None => ("at the end".to_owned(), "cut"),
-            Some(age) => (
-                format!("when last seen {} before the end", human(age)),
-                "in flight when last seen",
-            ),
-        };
-        let (start, end) = (count(connections.start), count(connections.end));
-        let _ = write!(text, "; connections {start} at the start, {end} {at}");
-        if let Some(accepted) = connections.new {
-            let _ = write!(text, ", {accepted} new");
-        }
-        if let Some(requests) = requests {
-            let completed = requests.completed;
-            let completed = completed.map(|count| format!("{count} completed, "));
-            let completed = completed.unwrap_or_default();
-            let _ = write!(text, "; requests {completed}{} {cut}", requests.cut);
-        }
-        text
+        text + &described(counts, last.unit)
     }
+}
+
+/// Describes counts, as the last part of a sentence.
+fn described((connections, requests, age): Counts, unit: Unit) -> String {
+    let count =
+        |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
+    // If the last poll was made before the end of the drain, nobody knows what happened between
+    // the poll and the end.
+    let (at, cut) = match age {
+        // Connections do not hold such a drain, so this line says that the stop cuts them.
+        None if unit == Unit::Requests && connections.end > Some(0) => {
+            ("cut at the end".to_owned(), "cut")
+        }
+        None => ("at the end".to_owned(), "cut"),
+        Some(age) => {
+            (format!("when last seen {} before the end", human(age)), "in flight when last seen")
+        }
+    };
+    let (start, end) = (count(connections.start), count(connections.end));
+    let mut text = format!("; connections {start} at the start, {end} {at}");
+    if let Some(accepted) = connections.new {
+        let _ = write!(text, ", {accepted} new");
+    }
+    if let Some(requests) = requests {
+        let before = match (requests.completed, requests.start) {
+            (Some(completed), _) => format!("{completed} completed, "),
+            (None, Some(start)) => format!("{start} at the start, "),
+            (None, None) => String::new(),
+        };
+        let _ = write!(text, "; requests {before}{} {cut}", requests.cut);
+    }
+    text
 }
 
 impl Stop {
@@ -108,6 +113,10 @@ impl Stop {
         }
         if self.killed {
             text.push_str(" (killed)");
+        }
+        let is_seen = |(connections, ..): &Counts| connections.start.max(connections.end) > Some(0);
+        if let Some(counts) = of.cut().filter(is_seen) {
+            text.push_str(&described(counts, Unit::Requests));
         }
         text
     }
