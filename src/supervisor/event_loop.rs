@@ -392,6 +392,7 @@ impl EventLoop {
         let gone = self.executor.groups_gone();
         self.executor.settle_mains(&ended);
         let remains: Vec<_> = ended.iter().map(|one| self.executor.leaves_group(one)).collect();
+        self.executor.kill_left_by_probes(&ended);
         for one in &ended {
             if let Some(begun) = self.executor.begun_unseen(one) {
                 self.step(begun)?;

@@ -22,6 +22,7 @@ use crate::logging::Output;
 use crate::logging::capture::{OutputCapture, forms, give_to};
 use crate::logging::split::Form;
 use crate::os::held_sockets::HeldSocket;
+use crate::os::probe_mark;
 use crate::os::replace_file;
 use crate::os::spawn;
 use crate::os::spawn::{SpawnError, SpawnRequest};
@@ -355,6 +356,8 @@ fn environment(
             }
         }
     }
+    // Only the command of a probe has it, so that no service is taken for what a probe has left.
+    env.retain(|(name, _)| name != probe_mark::VARIABLE);
     env
 }
 

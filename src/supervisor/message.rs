@@ -62,13 +62,16 @@ pub(crate) enum Role {
     },
 }
 
-/// What happens to the members of a command's process group that outlive the command.
+/// What happens to the processes that outlive the command which started them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
     /// They live on: a hook may start a daemon.
     Lives,
-    /// They are killed: a probe runs again and again, and each time could leave one behind.
+    /// The members of the command's process group are killed.
     Killed,
+    /// As [`Self::Killed`], and the command is the run with this number of a probe's command, which
+    /// could leave a process behind each time ([`crate::os::probe_mark`]).
+    Marked(u64),
 }
 
 /// A process or a hook that is to be started.

@@ -116,16 +116,16 @@ pub(crate) async fn run(
 
 /// Like [`run`], but if the command fails, `explain` makes the failure from the reason and the end
 /// of the command's output. `request` makes the command, which writes its output to the given pipe.
-/// What is left of the command's group is killed at its end.
 pub(crate) async fn run_captured(
     request: impl FnOnce(PipeWriter) -> io::Result<SpawnRequest>,
     children: SharedChildren,
+    rest: Rest,
     limit: Duration,
     explain: impl FnOnce(Failure, &str) -> Failure,
 ) -> Result<(), Failure> {
     let (reader, writer) = pipe()?;
     let mut reader = PipeReader::from_owned_fd(reader.into())?;
-    let mut run = pin!(run(request(writer)?, children, Rest::Killed, limit));
+    let mut run = pin!(run(request(writer)?, children, rest, limit));
     let (mut output, mut chunk) = (Vec::new(), [0; 4096]);
     let mut keep = |chunk: &[u8]| {
         output.extend(chunk);

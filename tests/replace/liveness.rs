@@ -77,6 +77,52 @@ fn a_probe_leaves_no_process_behind() {
     assert!(lines().lines().all(|left| left == "0"), "{}", lines());
 }
 
+// holds: C850, C851
+#[test]
+fn probes_leave_at_most_the_daemon_of_the_latest_run() {
+    let Some(rig) = Rig::new() else { return };
+    // The pipe tells when the daemon has left the group of the probe.
+    let leave = |seconds| format!("setsid -f sh -c 'echo; exec sleep {seconds} >&-' | read x\n");
+    let count = "for left in 4321 4322 4323; do pgrep -xfc \"sleep $left\"; done";
+    let probe = format!("cd ${{0%/*}}\necho $({count}) >>left\n{}exit 0\n", leave(4321));
+    rig.write("probe", probe);
+    rig.write("once", format!("echo exit 0 >$0\n{}exit 0\n", leave(4322)));
+    // The probe of `a` leaves a process each time, and the one of `b` only the first time. The
+    // services have daemons in sessions of their own, too.
+    let drainit = rig.start(
+        r"
+        processes:
+          a:
+            command:
+              - sh
+              - -c
+              - 'echo [$$DRAINIT_PROBE] >DIR/mark; setsid sleep 4323 & setsid sleep 4323 & wait'
+            environment: {DRAINIT_PROBE: a/0}
+            liveness:
+              exec: [sh, DIR/probe]
+              interval: 20ms
+          b:
+            command: [sh, -c, '(setsid sleep 4323 &); exec sleep 4324']
+            liveness:
+              exec: [sh, DIR/once]
+              interval: 20ms
+        ",
+    );
+    let text = |name| fs::read_to_string(drainit.path(name)).unwrap_or_default();
+    drainit.wait_until("probed", || text("left").lines().count() > 30);
+    let lines = text("left");
+    let lines: Vec<_> = lines.lines().map(|line| line.split_once(' ').unwrap()).collect();
+    // A run may begin before drainit has looked at what the two runs before have left.
+    let most = lines.iter().map(|(left, _)| left.parse::<u32>().unwrap()).max();
+    assert!(most.is_some_and(|most| (1..=4).contains(&most)), "{lines:?}");
+    assert_eq!(lines.last().unwrap().1, "1 3", "{lines:?}");
+    assert_eq!(text("mark"), "[]\n");
+    let ended = drainit.stop();
+    let warning = "the command of its probe leaves processes behind";
+    ended.assert_line(&format!(r"warning: a: {warning} .* of earlier runs: \d+ \(sleep\)"));
+    assert_eq!(ended.record.lines_with(warning), 1, "{}", ended.record);
+}
+
 // holds: C232, C241, C243, C244, C245, C258
 #[test]
 fn missing_watchdog_messages_end_the_container_if_nothing_restarts_the_process() {

@@ -156,13 +156,8 @@ pub fn is_ending(pid: Pid) -> bool {
 
 /// Without the capability to trace, only a thread with the ids of a process may see its descriptors.
 fn open_sockets(pid: Pid, found: &mut BTreeSet<u32>) -> io::Result<()> {
-    let effective = |name| status_field(pid, name)?.split_ascii_whitespace().nth(1)?.parse().ok();
-    let id = effective("Uid:").zip(effective("Gid:")).ok_or(io::ErrorKind::NotFound)?;
-    // These two calls concern only this thread.
-    let group = setfsgid(Gid::from_raw(id.1));
-    let user = setfsuid(Uid::from_raw(id.0));
-    let read = fs::read_dir(format!("/proc/{pid}/fd")).and_then(|files| {
-        for file in files.flatten() {
+    as_owner(pid, || {
+        for file in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
             let target = match fs::read_link(file.path()) {
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
                 target => target.unwrap_or_default(),
@@ -172,10 +167,21 @@ fn open_sockets(pid: Pid, found: &mut BTreeSet<u32>) -> io::Result<()> {
             found.extend(inode.and_then(|inode| inode.parse::<u32>().ok()));
         }
         Ok(())
-    });
+    })?
+}
+
+/// Calls `read` while this thread has the ids of the process. Without the capability to trace, only
+/// such a thread may see the descriptors and the environment of a process.
+pub(super) fn as_owner<T>(pid: Pid, read: impl FnOnce() -> T) -> io::Result<T> {
+    let effective = |name| status_field(pid, name)?.split_ascii_whitespace().nth(1)?.parse().ok();
+    let id = effective("Uid:").zip(effective("Gid:")).ok_or(io::ErrorKind::NotFound)?;
+    // These two calls concern only this thread.
+    let group = setfsgid(Gid::from_raw(id.1));
+    let user = setfsuid(Uid::from_raw(id.0));
+    let read = read();
     setfsuid(user);
     setfsgid(group);
-    read
+    Ok(read)
 }
 
 /// Lists the processes in `/proc`, and leaves out processes that end during the read.

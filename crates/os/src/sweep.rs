@@ -171,7 +171,7 @@ fn signal_everything(signal: Signal) -> io::Result<()> {
 /// Signals the process that was found; returns `false` if that process has ended. The parent of the
 /// process may reap it at any time, and the kernel may then reuse the pid. drainit therefore opens
 /// a pidfd before it checks the process: the pidfd keeps referring to the process that was checked.
-fn send(process: &Descendant, signal: Signal) -> io::Result<bool> {
+pub(super) fn send(process: &Descendant, signal: Signal) -> io::Result<bool> {
     let handle = sys::pidfd_open(process.pid);
     if !process.is_same() {
         return Ok(false);

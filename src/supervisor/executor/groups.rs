@@ -14,7 +14,7 @@ use crate::os::on_thread::{self, Share};
 use crate::os::sweep::signal_left_group;
 use crate::supervisor::children::Ended;
 use crate::supervisor::executor::Executor;
-use crate::supervisor::message::{Message, Rest, Role};
+use crate::supervisor::message::{Message, Role};
 use crate::types::{ProcessId, Signal, Time};
 
 /// The pause between two scans of the groups. The scans are needed because a member of a group can
@@ -52,14 +52,8 @@ pub(super) struct Search {
 
 impl Executor {
     /// Whether the process group of a process that has ended has other members. If so, drainit
-    /// signals the group from now on. Returns `false` for a oneshot that has completed. Kills what
-    /// the command of a probe leaves behind.
+    /// signals the group from now on. Returns `false` for a oneshot that has completed.
     pub(crate) fn leaves_group(&mut self, ended: &Ended) -> bool {
-        if let (Some(Role::Command { rest: Rest::Killed, .. }), None) = (&ended.role, &ended.failed)
-        {
-            // Usually there is no such group.
-            let _ = signal_left_group(ended.pid, Signal::KILL);
-        }
         let Some(Role::Process(process)) = ended.role else { return false };
         // A start that was given up, or whose program never ran, has left no group.
         let current = [self.instances[process.index()].pid, self.launching(process)];

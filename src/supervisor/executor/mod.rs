@@ -5,6 +5,7 @@ pub(crate) mod background;
 mod epochs;
 pub(crate) mod groups;
 mod hooks;
+mod left_by_probes;
 mod leftovers;
 mod main_process;
 mod notes;
@@ -54,6 +55,7 @@ use crate::supervisor::drain::{self, RunningDrain};
 use crate::supervisor::executor::epochs::Epoch;
 use crate::supervisor::executor::groups::{LeftGroup, Search};
 use crate::supervisor::executor::hooks::RunningHook;
+use crate::supervisor::executor::left_by_probes::Reported;
 use crate::supervisor::executor::leftovers::FinalSweep;
 pub(crate) use crate::supervisor::executor::start::LONGEST_START;
 use crate::supervisor::executor::start::Launching;
@@ -120,6 +122,8 @@ pub(crate) struct Executor {
     group_scan: Option<LocalTask>,
     /// The newest living orphans, for all ends that are reaped together.
     orphans: OnceCell<Vec<Stat>>,
+    /// The processes whose probes have been reported because of what they leave behind.
+    reported: Reported,
 }
 
 /// The running instance of a process, or its last instance.
@@ -211,6 +215,7 @@ impl Executor {
             search: Search::default(),
             orphans: OnceCell::new(),
             group_scan: None,
+            reported: Reported::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::io::{self, PipeWriter};
 use std::time::Duration;
 
 use crate::os::spawn::SpawnRequest;
-use crate::supervisor::message::SharedChildren;
+use crate::supervisor::message::{Rest, SharedChildren};
 use crate::supervisor::run_command::{Failure, LONGEST, run_captured};
 use crate::types::harmless;
 
@@ -22,7 +22,8 @@ pub(super) async fn validate(
     children: SharedChildren,
 ) -> Result<(), String> {
     let explain = |failure, output: &str| reason(output).map_or(failure, Failure::from);
-    run_captured(request, children, LIMIT, explain).await.map_err(|failure| failure.why)
+    let checked = run_captured(request, children, Rest::Killed, LIMIT, explain).await;
+    checked.map_err(|failure| failure.why)
 }
 
 /// The last critical line with its continuation lines, without Envoy's prefix. If the output has no

@@ -15,8 +15,9 @@ use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::logging::capture::OutputCapture;
 use crate::os::on_thread::Share;
+use crate::os::probe_mark::mark;
 use crate::supervisor::launch;
-use crate::supervisor::message::{InstanceSender, SharedChildren};
+use crate::supervisor::message::{InstanceSender, Rest, SharedChildren};
 use crate::supervisor::readiness::probe::{
     Reason, RunningCommand, ask_epoch, wait_epoch, wait_ready,
 };
@@ -85,9 +86,15 @@ pub(crate) fn commands_of(
     limit: Duration,
 ) -> impl Fn(&[String]) -> RunningCommand {
     move |command| {
+        let (number, variable) = mark(&process.name);
         let request = launch::probe(command, &process, &base);
-        let request = |pipe| launch::into_pipe(request?, pipe);
-        Box::pin(run_captured(request, Rc::clone(&children), limit, with_last_line))
+        let request = move |pipe| {
+            let mut request = launch::into_pipe(request?, pipe)?;
+            request.env.get_or_insert_default().push(variable);
+            Ok(request)
+        };
+        let rest = Rest::Marked(number);
+        Box::pin(run_captured(request, Rc::clone(&children), rest, limit, with_last_line))
     }
 }
 

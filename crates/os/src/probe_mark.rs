@@ -1,0 +1,68 @@
+//! Finds the processes that the commands of probes have left behind, also those in a session of
+//! their own, by a variable that each command gets and that its children inherit.
+//!
+//! Only an orphan counts: a child of drainit that drainit has not started. A process that a service
+//! has started for the command is therefore left out, as long as the service lives.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::descendants::{Descendant, MOST_READ, as_owner, living_children};
+use crate::sweep::send;
+use drainit_core::types::Signal;
+
+/// The variable of a probe's command. Its value is the name of the process, a slash, and the number
+/// of the run.
+pub const VARIABLE: &str = "DRAINIT_PROBE";
+/// The most bytes that are read of the environment of a process.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// The number of the next run of a command.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// Returns the number of a new run of a command, and the variable for it.
+pub fn mark(process: &str) -> (u64, (OsString, OsString)) {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    (number, (VARIABLE.into(), format!("{process}/{number}").into()))
+}
+
+/// Kills the orphans of all runs up to `last` that are over, except those of the latest run that
+/// has left some, because a single daemon that a command has started may be there for the service.
+/// Returns the killed ones by the names of their processes. `under_way` has the runs that are not
+/// over. Looks only at the newest orphans.
+pub fn kill_left(last: u64, under_way: &BTreeSet<u64>) -> BTreeMap<String, Vec<Descendant>> {
+    let mut left: BTreeMap<String, BTreeMap<u64, Vec<Descendant>>> = BTreeMap::new();
+    for orphan in living_children(MOST_READ, |_| true) {
+        let process = orphan.process;
+        let Some((name, run)) = mark_of(&process) else { continue };
+        if run <= last && !under_way.contains(&run) {
+            left.entry(name).or_default().entry(run).or_default().push(process);
+        }
+    }
+    let of_earlier = |mut runs: BTreeMap<u64, Vec<Descendant>>| {
+        runs.pop_last();
+        let killed = runs.into_values().flatten();
+        killed.filter(|one| send(one, Signal::KILL).unwrap_or(false)).collect::<Vec<_>>()
+    };
+    let killed = left.into_iter().map(|(name, runs)| (name, of_earlier(runs)));
+    killed.filter(|(_, killed)| !killed.is_empty()).collect()
+}
+
+/// The name and the number in the mark of a process.
+fn mark_of(process: &Descendant) -> Option<(String, u64)> {
+    let mut environment = Vec::new();
+    let read = || -> io::Result<usize> {
+        let file = File::open(format!("/proc/{}/environ", process.pid))?;
+        file.take(MOST_BYTES).read_to_end(&mut environment)
+    };
+    as_owner(process.pid, read).ok()?.ok()?;
+    let is_it = |word: &[u8]| {
+        word.strip_prefix(VARIABLE.as_bytes())?.strip_prefix(b"=").map(<[u8]>::to_vec)
+    };
+    let value = environment.split(|byte| *byte == 0).find_map(is_it)?;
+    let (name, number) = std::str::from_utf8(&value).ok()?.rsplit_once('/')?;
+    Some((name.to_owned(), number.parse().ok()?))
+}

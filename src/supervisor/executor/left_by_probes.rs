@@ -1,0 +1,62 @@
+//! Ends what the commands of probes leave behind: the rest of a command's process group at once, and
+//! processes outside the group once a later run of the command has left some.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use tokio::task::spawn_local;
+
+use crate::os::descendants::list;
+use crate::os::on_thread::{self, Share};
+use crate::os::probe_mark::kill_left;
+use crate::os::sweep::signal_left_group;
+use crate::supervisor::children::Ended;
+use crate::supervisor::executor::Executor;
+use crate::supervisor::message::{Rest, Role};
+use crate::types::Signal;
+
+/// The processes whose probes have been reported.
+pub(super) type Reported = Rc<RefCell<BTreeSet<String>>>;
+
+impl Executor {
+    /// Kills what the commands of probes, which are among these children, have left behind.
+    pub(crate) fn kill_left_by_probes(&self, ended: &[Ended]) {
+        let mut last = None;
+        for one in ended.iter().filter(|one| one.failed.is_none()) {
+            let Some(Role::Command { rest, .. }) = one.role else { continue };
+            if rest == Rest::Lives {
+                continue;
+            }
+            // Usually there is no such group.
+            let _ = signal_left_group(one.pid, Signal::KILL);
+            if let Rest::Marked(run) = rest {
+                last = last.max(Some(run));
+            }
+        }
+        let Some(last) = last else { return };
+        let run_of = |role: &Role| match role {
+            Role::Command { rest: Rest::Marked(run), .. } => Some(*run),
+            _ => None,
+        };
+        let under_way = self.children.borrow().all().filter_map(|(_, role)| run_of(role)).collect();
+        // Without a thread, the next run of a probe looks again.
+        let look = on_thread::begin(Share::Container, move || kill_left(last, &under_way));
+        let Ok(killed) = look else { return };
+        let reported = Rc::clone(&self.reported);
+        spawn_local(async move {
+            for (name, killed) in killed.await.unwrap_or_default() {
+                let line = format!(
+                    "{name}: the command of its probe leaves processes behind outside its process \
+                     group; killed those of earlier runs: {}",
+                    list(&killed)
+                );
+                if reported.borrow_mut().insert(name) {
+                    tracing::warn!("{line}; let the command wait for them, or end them itself");
+                } else {
+                    tracing::debug!("{line}");
+                }
+            }
+        });
+    }
+}
