@@ -229,7 +229,7 @@ impl<'a> Checker<'a> {
         }
         if let Some(other) = bootstrap::other_admin(&path, admin) {
             let path = path.display();
-            let what = format!("its admin is {admin} here, and in `{path}` {other}");
+            let what = format!("its admin is `{admin}` here, and in `{path}` {other}");
             self.add((Some(index), "drain"), severity, &what);
         }
         if let Some(line) = bootstrap::rejects_statistics(&path) {

@@ -382,7 +382,7 @@ fn admin_is_compared_with_envoy_config() {
         found(&dir, &format!("processes: {{a: {{command: [{command}], {drain}}}}}"), &[])
     };
     let file = "good, -c, DIR/envoy.yaml";
-    let wrong = "E `a` cannot be drained: its admin is http://127.0.0.1:9901 here, and in `DIR/envoy.yaml` it is at port 9902";
+    let wrong = "E `a` cannot be drained: its admin is `http://127.0.0.1:9901` here, and in `DIR/envoy.yaml` it is at port 9902";
     assert_eq!(with(file, "http://127.0.0.1:9901"), [wrong]);
     assert_eq!(with(file, "http://127.0.0.1:9902"), [""; 0]);
     dir.file("none.yaml", 0o644, "static_resources: {}");

@@ -136,6 +136,21 @@ processes:
     ended.assert_code(0).assert_line("not looked at: `no-such-program`");
 }
 
+// holds: C852
+#[test]
+fn check_in_the_image_shows_no_short_value_of_a_variable() {
+    let rig = Rig::not_init().env("P", "жщ");
+    let process = "{command: ['/none/${P}'], working_dir: '/${P}/a', env_file: [{path: '${P}', read: start}]}";
+    let hook = "{command: [sh], hooks: {pre_start: ['/x${P}y', b]}}";
+    rig.write("drainit.yaml", format!("processes: {{a: {process}, b: {hook}}}"));
+    let ended = rig.run_with(&["check", "--image", "-c", "DIR/drainit.yaml"]);
+    ended
+        .assert_code(78)
+        .assert_line(r"`a` cannot be started: .*`/\$\{P\}/a`")
+        .assert_line(r"a hook of `b` cannot run: `/x\$\{P\}y` does not exist")
+        .assert_no_line("жщ");
+}
+
 // holds: C30
 #[test]
 fn check_recognizes_the_image() {

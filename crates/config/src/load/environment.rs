@@ -74,6 +74,13 @@ pub(crate) enum Origin {
     Scale,
 }
 
+impl Origin {
+    /// Whether no message may contain the value. It may be secret, and is not in the config.
+    pub(crate) fn is_hidden(self) -> bool {
+        matches!(self, Self::Container | Self::File)
+    }
+}
+
 /// The variables that `${…}` can use, from three sources. If several sources have a variable, the
 /// container counts first, then the `env_file` that is being read, and then `env:`.
 #[derive(Debug)]

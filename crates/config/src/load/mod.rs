@@ -236,7 +236,7 @@ fn finish(
         Err(errors) => {
             errors
                 .into_iter()
-                .for_each(|error| graph_error(&mut problems, &config, &places, &error));
+                .for_each(|error| graph_error(&mut problems, &config, &places, error));
             if times_known {
                 check::each_min(&mut problems, &config, &places);
             }
@@ -287,13 +287,19 @@ fn reads_at_start(config: &Config) -> bool {
     })
 }
 
-fn graph_error(problems: &mut Problems, config: &Config, places: &Places, error: &GraphError) {
+fn graph_error(problems: &mut Problems, config: &Config, places: &Places, mut error: GraphError) {
     let at = |process: usize, dependency: usize| {
         let on = &config.processes[process].depends_on[dependency];
         places.processes[process].dependency(&on.process)
     };
-    let (span, help) = match error {
+    let (span, help) = match &mut error {
         GraphError::Unknown { process, dependency, unknown, suggestion, .. } => {
+            let span = at(*process, *dependency);
+            let items = places.processes[*process].find("depends_on").map(Node::items);
+            let mut items = items.unwrap_or_default().iter();
+            if items.len() > 0 && items.all(|item| item.scalar() != Some(unknown)) {
+                *unknown = problems.shown(unknown);
+            }
             let help = match suggestion {
                 _ if unknown.starts_with("x-") => {
                     "give it another name: keys that begin with `x-` are left alone".to_owned()
@@ -301,7 +307,7 @@ fn graph_error(problems: &mut Problems, config: &Config, places: &Places, error:
                 Some(name) => format!("did you mean `{name}`?"),
                 None => "add it under `processes:`, or remove it here".to_owned(),
             };
-            (at(*process, *dependency), help)
+            (span, help)
         }
         GraphError::Itself { process, dependency, .. } => {
             (at(*process, *dependency), "remove it here".to_owned())

@@ -10,7 +10,10 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     for (_, process, place) in places.running(config) {
         let name = &process.name;
         for (key, probe) in process.probes() {
-            if let Some(socket) = process.listen.iter().find(|socket| answers(probe, socket)) {
+            let mut sockets = process.listen.iter().enumerate();
+            if let Some((number, socket)) = sockets.find(|(_, socket)| answers(probe, socket)) {
+                let node = place.find(&format!("listen.{number}"));
+                let socket = problems.written(node, &socket.to_string());
                 let message = format!(
                     "`{key}` of `{name}` always succeeds: drainit itself listens on {socket} for \
                      the process"

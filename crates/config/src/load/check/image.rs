@@ -50,6 +50,7 @@ pub(crate) fn check(
     lookup: ImageLookup<'_>,
 ) {
     let mut of_entries = BTreeSet::new();
+    let names = config.processes.iter().map(|process| process.name.as_str()).collect();
     for finding in (lookup.find)(config, environment, lookup.mounts) {
         let (process, key) = finding.at;
         let span = match process {
@@ -63,9 +64,10 @@ pub(crate) fn check(
         {
             continue;
         }
+        let message = problems.shown_in_quotes(&finding.message, &names);
         let problem = match finding.severity {
-            Severity::Error => problems.error(span, finding.message),
-            Severity::Warning => problems.warning(span, finding.message),
+            Severity::Error => problems.error(span, message),
+            Severity::Warning => problems.warning(span, message),
         };
         problem.help(finding.help);
     }

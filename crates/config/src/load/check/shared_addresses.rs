@@ -8,7 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::config::{Address, Config, DrainMethod, Probe, Process, Update};
 use crate::load::check::place_of_drain;
 use crate::load::diagnostics::problems::Problems;
-use crate::load::places::Places;
+use crate::load::places::{Entry, Places};
+use crate::load::yaml::node::Node;
 
 /// Replaces `0.0.0.0` by `127.0.0.1`, and `::` by `::1`: a connection to an unspecified address
 /// goes to the loopback address.
@@ -42,6 +43,18 @@ fn asked(process: &Process) -> Option<(Address, Option<&str>)> {
     Some((local(probe.address()?), path))
 }
 
+/// The value that has the address of the readiness probe.
+fn probe_of<'p>(process: &Process, place: &'p Entry) -> Option<&'p Node> {
+    let key = match &process.readiness.as_ref()?.probe {
+        Probe::Unix(_) => "unix",
+        Probe::Tcp(_) => "tcp",
+        Probe::Http(_) => "http",
+        Probe::Envoy(_) => "envoy",
+        _ => return None,
+    };
+    place.find(&format!("readiness.{key}"))
+}
+
 pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     readiness(problems, config, places);
     instances(problems, config, places);
@@ -53,7 +66,8 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
 fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
     for (index, other, (address, _)) in sharing(config, places, asked) {
         let parts = &places.processes[index];
-        let (name, at) = (&config.processes[index].name, text(&address));
+        let name = &config.processes[index].name;
+        let at = problems.written(probe_of(&config.processes[index], parts), &text(&address));
         let of_other = &config.processes[other].name;
         let message = format!(
             "`readiness` of `{name}` probes {at}, like that of `{of_other}`: it is ready as soon as the other answers"
@@ -81,7 +95,7 @@ fn instances(problems: &mut Problems, config: &Config, places: &Places) {
             let message = format!(
                 "`readiness` of `{name}` probes {}, where its old instance answers, too: with \
                  `update: start-first` a new instance that does not work would take over",
-                text(&address)
+                problems.written(probe_of(process, parts), &text(&address))
             );
             problems.error_in_check(span, message).help(
                 "use `notify` or `log`, which only the new instance can answer, or `update: \
@@ -108,7 +122,7 @@ fn admins(problems: &mut Problems, config: &Config, places: &Places) {
             "`{}` and `{}` have the same `admin`, {}: one of them is never drained",
             config.processes[other].name,
             config.processes[index].name,
-            text(&what)
+            problems.written(parts.find("drain.envoy.admin"), &text(&what))
         );
         problems.error_in_check(span, message).help("give each Envoy its own admin address");
     }

@@ -8,6 +8,7 @@ use crate::config::{Address, Config, Process};
 use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::places::Places;
+use crate::load::yaml::node::Node;
 use drainit_os::same_path::normal;
 
 /// A value that only one process may have.
@@ -47,19 +48,24 @@ fn claims(process: &Process) -> Vec<(Claim<'_>, String)> {
     claims
 }
 
+/// A path of the config for a message.
+fn path(problems: &Problems, node: Option<&Node>, path: &Path) -> String {
+    quote(&problems.written(node, &path.to_string_lossy()))
+}
+
 pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     let mut owners: HashMap<Claim<'_>, usize> = HashMap::new();
-    let path = |path: &Path| quote(&path.to_string_lossy());
     let own = config.control.socket.path().map(normal);
     for (index, (process, place)) in config.processes.iter().zip(&places.processes).enumerate() {
         for (claim, key) in claims(process) {
+            let node = place.find(&key);
             if let Claim::Socket(socket) = &claim
                 && Some(socket) == own.as_ref()
             {
                 let message = format!(
                     "`sockets` of `{}` contains drainit's own `control.socket` {}, which would be removed",
                     process.name,
-                    path(socket)
+                    path(problems, node, socket)
                 );
                 let problem = problems.error(place.at(&key), message);
                 problem.help("remove it, or give one of them another path");
@@ -73,19 +79,20 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
                 Claim::Prefix(_) | Claim::Rest if is_copy => continue,
                 Claim::Socket(_) if first == index => continue,
                 Claim::Prefix(prefix) => (
-                    format!("has the prefix {}", quote(prefix)),
+                    format!("has the prefix {}", quote(&problems.written(node, prefix))),
                     "give each process a prefix of its own",
                 ),
                 Claim::Rest => ("has `rest`".to_owned(), "set `rest: true` at one process only"),
                 Claim::Socket(socket) => (
-                    format!("has the socket {}", path(socket)),
+                    format!("has the socket {}", path(problems, node, socket)),
                     "list it only at the process that listens on it: each start removes the socket",
                 ),
-                Claim::Listens(address) => {
-                    (format!("listens on {address}"), "give each socket an address of its own")
-                }
+                Claim::Listens(address) => (
+                    format!("listens on {}", problems.written(node, address)),
+                    "give each socket an address of its own",
+                ),
                 Claim::Rendered(file) => {
-                    (format!("writes {}", path(file)), "give each its own file")
+                    (format!("writes {}", path(problems, node, file)), "give each its own file")
                 }
             };
             let message = format!("process `{}` already {has}", config.processes[first].name);
@@ -103,8 +110,10 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
                 && let Some(first) = owners.get(&Claim::Socket(normal(path)))
             {
                 let name = &config.processes[*first].name;
+                let key = format!("listen.{number}");
+                let socket = problems.written(place.find(&key), &socket.to_string());
                 let message = format!("`sockets` of `{name}` would remove {socket} at each start");
-                let span = place.at(&format!("listen.{number}"));
+                let span = place.at(&key);
                 problems.error(span, message).help("remove it from `sockets`: drainit makes it");
             }
         }

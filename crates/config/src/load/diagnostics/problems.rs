@@ -1,17 +1,18 @@
 //! Collects the problems that are found while a config is loaded, and sorts them by file and line.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use crate::load::diagnostics::diagnostic::{Diagnostic, Severity, excerpt, quote};
 use crate::load::moment::Reads;
 use crate::load::source::{Source, Unreadable};
 use crate::load::span::Span;
+use crate::load::yaml::node::Node;
 use crate::types::harmless;
 
-/// A shorter value of a variable may be a part of any word of a message.
-const LEAST_HIDDEN: usize = 8;
+/// A shorter value of a variable may be a part of any word of a message. A message that has values
+/// of the config in it therefore gets them from [`Problems::written`] or [`Problems::shown`].
+const LEAST_SOUGHT: usize = 8;
 /// At most this many problems are shown, because more would not help to correct the file.
 const SHOWN: usize = 50;
 /// At most this many problems are kept in memory; drainit only counts the others.
@@ -25,6 +26,8 @@ pub struct Problems {
     sources: Vec<Source>,
     /// The values of the environment that the config uses, each with the name of its variable.
     hidden: BTreeMap<String, String>,
+    /// The texts of the config in which such values are inserted, each with the text in the file.
+    expanded: BTreeMap<String, String>,
     list: Vec<Problem>,
     more: usize,
     errors: bool,
@@ -94,9 +97,58 @@ impl Problems {
 
     /// Lets no message show the value of a variable, which may be secret: `${NAME}` takes its place.
     pub(crate) fn hide(&mut self, value: &str, name: &str) {
-        if value.len() >= LEAST_HIDDEN && !self.hidden.contains_key(value) {
+        if !self.hidden.contains_key(value) {
             self.hidden.insert(value.to_owned(), name.to_owned());
         }
+    }
+
+    /// Records a text with a hidden value in it, and this text as the file has it.
+    pub(crate) fn hide_in(&mut self, expanded: &str, raw: &str) {
+        if !self.expanded.contains_key(expanded) {
+            self.expanded.insert(expanded.to_owned(), raw.to_owned());
+        }
+    }
+
+    /// A value of the config for a message, as its file has it if the file has a variable in it.
+    pub(crate) fn written(&self, node: Option<&Node>, value: &str) -> String {
+        match node.map(|node| node.scalar()) {
+            Some(Some(raw)) if raw.contains("${") => raw.to_owned(),
+            Some(Some(_)) => value.to_owned(),
+            _ => self.shown(value),
+        }
+    }
+
+    /// As [`Self::written`], for a value whose node is not known: `${NAME}` takes the place of each
+    /// hidden value in it.
+    pub(crate) fn shown(&self, value: &str) -> String {
+        if let Some(raw) = self.expanded.get(value) {
+            return raw.clone();
+        }
+        let (mut out, mut rest) = (String::new(), value);
+        while let Some(next) = rest.chars().next() {
+            let here = self.hidden.iter().filter(|(value, _)| rest.starts_with(value.as_str()));
+            let skipped = match here.max_by_key(|(value, _)| value.len()) {
+                Some((value, name)) => {
+                    out += &format!("${{{name}}}");
+                    value.len()
+                }
+                None => {
+                    out.push(next);
+                    next.len_utf8()
+                }
+            };
+            rest = rest.get(skipped..).unwrap_or_default();
+        }
+        out
+    }
+
+    /// As [`Self::shown`], for each text in backquotes, except names of processes.
+    pub(crate) fn shown_in_quotes(&self, message: &str, names: &BTreeSet<&str>) -> String {
+        let show = |(number, part): (usize, &str)| match number % 2 == 1 && !names.contains(part) {
+            true => self.shown(part),
+            false => part.to_owned(),
+        };
+        message.split('`').enumerate().map(show).collect::<Vec<_>>().join("`")
     }
 
     /// Forgets all problems that have been found so far.
@@ -241,7 +293,8 @@ impl Problems {
             true => text.replace(value, &format!("${{{name}}}")),
             false => text,
         };
-        self.hidden.iter().rev().fold(text.to_owned(), replace)
+        let long = self.hidden.iter().filter(|(value, _)| value.len() >= LEAST_SOUGHT);
+        long.rev().fold(text.to_owned(), replace)
     }
 }
 

@@ -60,7 +60,8 @@ fn command(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<Stri
         && word.contains(char::is_whitespace)
         && !Path::new(word).exists()
     {
-        let message = format!("`{what}` is one word, {}: a program of that name", quote(word));
+        let word = quote(&reader.problems.written(node.items().first().map(Rc::as_ref), word));
+        let message = format!("`{what}` is one word, {word}: a program of that name");
         let problem = reader.problems.warning(node.span, message);
         problem.help("write `[PROGRAM, ARGUMENT, …]`");
     }
@@ -168,7 +169,8 @@ fn file(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
     let source = match reader.problems.reads.read(&path, &ARGUMENT) {
         Ok(source) => source,
         Err(why) => {
-            let message = format!("`file` {} {}", quote(&path.to_string_lossy()), why.message);
+            let path = reader.problems.written(Some(node), &path.to_string_lossy());
+            let message = format!("`file` {} {}", quote(&path), why.message);
             let help = "check the path: a relative one starts at the directory of this config; with \
                         `only_if: {path_exists: PATH}` the file may be missing";
             reader.problems.error(node.span, message).help(why.help_or(|| help.to_owned()));

@@ -110,8 +110,8 @@ pub(crate) fn resolve(
             let kind = names.first().and_then(|name| kinds.get(name));
             let condition = match (kind, written, one.condition) {
                 (Some(ProcessKind::Service), Some(at), StartCondition::Completed) => {
-                    let message =
-                        format!("{} is a service, which never completes", quote(&one.process));
+                    let process = quote(&reader.problems.shown(&one.process));
+                    let message = format!("{process} is a service, which never completes");
                     let help = "wait for `ready`, or set its `type: oneshot`";
                     reader.problems.error(at, message).help(help);
                     one.condition
@@ -144,7 +144,8 @@ fn expand(
     };
     let span = reader.places.processes[index].dependency(on);
     if names.contains(name) {
-        let message = format!("process {} depends on itself", quote(on));
+        let on = quote(&reader.problems.shown(on));
+        let message = format!("process {on} depends on itself");
         reader.problems.error(span, message).help("remove it here");
     } else if scaling.take(reader, names.len() as u64, span) {
         return names;

@@ -196,8 +196,8 @@ impl EnvFileKeys {
             }
             Err(why) if why.is_missing && !required => {}
             Err(why) => {
-                let message =
-                    format!("`env_file` {} {}", quote(&path.to_string_lossy()), why.message);
+                let path = reader.problems.written(fields.get("path"), &path.to_string_lossy());
+                let message = format!("`env_file` {} {}", quote(&path), why.message);
                 let help = || {
                     "check the path: a relative one starts at the directory of this config; a file that is written \
                      later needs `{path: PATH, read: start}`, one that may be missing `required: false`"
@@ -235,9 +235,9 @@ fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Vari
 fn variable_name(reader: &mut Reader<'_>, name: &str, span: Span) -> bool {
     let right = !name.is_empty() && !name.contains(['=', '\0']);
     if !right {
-        let problem = reader
-            .problems
-            .error(span, format!("{} cannot be the name of a variable", quote(name)));
+        let shown = quote(&reader.problems.shown(name));
+        let problem =
+            reader.problems.error(span, format!("{shown} cannot be the name of a variable"));
         problem.help("write a name that is not empty and has no `=`");
     }
     right

@@ -310,6 +310,10 @@ impl<'a> Reader<'a> {
             return None;
         }
         self.charge(node.span, expanded.text.len())?;
+        let is_hidden = |(_, origin): &(_, Origin)| origin.is_hidden();
+        if expanded.used.iter().any(is_hidden) {
+            self.problems.hide_in(&expanded.text, raw);
+        }
         let is_changed = raw.contains('$') && expanded.text != *raw;
         let raw = is_changed.then(|| raw.clone());
         Some(Text { text: expanded.text, span: node.span, raw, used: expanded.used })
@@ -335,8 +339,8 @@ impl<'a> Reader<'a> {
             self.unset(name, span);
         }
         for (name, _) in &expanded.used {
-            if let Some((value, Origin::Container | Origin::File)) =
-                self.variables.get_non_empty(name)
+            if let Some((value, origin)) = self.variables.get_non_empty(name)
+                && origin.is_hidden()
             {
                 self.problems.hide(value, name);
             }

@@ -2,6 +2,7 @@
 
 use crate::load::tests::{lines, problems, problems_in, process_with};
 use crate::load::{Diagnostic, Environment, load};
+use crate::testing::random::Random;
 use crate::testing::temp_dir::TempDir;
 
 /// Returns the only problem of a process with these keys: its column, its message and its help
@@ -115,6 +116,81 @@ fn no_problem_shows_the_value_of_a_variable() {
             assert!(!one.to_string().contains("geheim"), "{keys}: {one}");
         }
     }
+}
+
+// holds: C732, C852
+#[test]
+fn no_problem_shows_a_short_value_of_a_variable() {
+    let letters: Vec<char> = "жщюфбгдзилцшэя".chars().collect();
+    let mut random = Random(49);
+    let mut check = |text: &str| {
+        for _ in 0..20 {
+            let value: String = (0..=random.below(19)).map(|_| random.pick(&letters)).collect();
+            let found = problems_in(text, &[("P", &value)]);
+            assert!(!found.is_empty(), "{text}");
+            for one in found {
+                assert!(!one.to_string().contains(&value), "{text}{value}\n{one}");
+            }
+        }
+    };
+    for keys in [
+        "stop_signal: '${P}'",
+        "restart: '${P}'",
+        "user: ':${P}'",
+        "readiness: {http: '${P}'}",
+        "readiness: {log: '(${P}'}",
+        "sockets: ['/${P}/a']¦listen: ['unix:/${P}/a']",
+        "listen: ['unix:/${P}']¦readiness: {unix: '/${P}'}",
+        "readiness: {unix: '/${P}'}¦update: start-first",
+        "depends_on: ['${P}']",
+        "depends_on: ['x${P}', x]",
+        "env_file: '/none/${P}'",
+        "env_file: [{path: '/none/${P}', required: true}]",
+        "environment: ['=${P}']",
+        "working_dir: '${N:?${P}}'",
+        "hooks: {pre_stop: ['a ${P}']}",
+        "hooks: {pre_stop: [{join: [{file: '/${P}'}]}]}",
+    ] {
+        check(&process_with(&keys.replace('¦', "\n    ")));
+    }
+    // Two processes have the same value, each written in its own way.
+    for (one, other) in [
+        ("args: {prefix: '--${P}.'}", "args: {prefix: '--${P}.'}"),
+        ("sockets: ['/${P}/a']", "sockets: ['/b/../${P}/./a']"),
+        ("listen: ['unix:/${P}']", "listen: [{address: 'unix:/${P}', name: a}]"),
+        ("render: [{from: /a, to: '/${P}'}]", "render: [{from: /a, to: '/${P}'}]"),
+        ("readiness: {unix: '/${P}'}", "readiness: {unix: '/${P}'}"),
+        ("drain: {envoy: {admin: 'unix:/${P}'}}", "drain: {envoy: {admin: 'unix:/${P}'}}"),
+        (
+            "update: hot-restart¦command: [a, --base-id, '${P}']¦\
+             drain: {envoy: {admin: 'unix:/a'}}¦readiness: {envoy: 'unix:/a'}",
+            "update: hot-restart¦command: ['a', \"--base-id=${P}\"]¦\
+             drain: {envoy: {admin: 'unix:/b'}}¦readiness: {envoy: 'unix:/b'}",
+        ),
+    ] {
+        let entry = |name: &str, keys: &str| {
+            let command = if keys.contains("command") { "" } else { "    command: [a]\n" };
+            format!("  {name}:\n{command}    {}\n", keys.replace('¦', "\n    "))
+        };
+        check(&format!("processes:\n{}{}", entry("a", one), entry("b", other)));
+    }
+}
+
+// holds: C852
+#[test]
+fn a_problem_shows_an_address_as_the_file_has_it() {
+    let message = |probe: &str, port: &str| {
+        let keys = format!("environment: {{A: '${{P}}'}}\n    readiness: {{tcp: '{probe}'}}");
+        let other = format!("  b:\n    command: [b]\n    readiness: {{tcp: '{probe}'}}\n");
+        let found = problems_in(&(process_with(&keys) + &other), &[("P", port)]);
+        found[0].message.clone()
+    };
+    for port in ["9", "47", "4711", "47119"] {
+        let message = message("127.0.0.1:${P}", port);
+        assert!(message.contains("probes 127.0.0.1:${P}, like"), "{message}");
+    }
+    let message = message("127.0.0.1:80", "80");
+    assert!(message.contains("probes 127.0.0.1:80, like"), "{message}");
 }
 
 // holds: C152
