@@ -84,9 +84,11 @@ impl State {
     }
 
     /// Kills a process, or the rest of its process group. `asked` is the time at which the process
-    /// was asked to end.
+    /// was asked to end, if it has not ended.
     pub(crate) fn kill(&mut self, process: ProcessId, asked: Option<Time>, deadline: Time) {
         self.act(Action::Kill(process));
+        let rest_asked = self[process].asked.filter(|_| self.life(process).has_rest());
+        let asked = asked.or(rest_asked);
         self.note(Note::Killed { process, after: asked.map(|asked| self.now.since(asked)) });
         let holds_until = self.after_kill(deadline);
         let life = match self.life(process).has_rest() {

@@ -775,6 +775,21 @@ fn a_stop_lasts_until_the_process_group_is_gone() {
     }
 }
 
+// holds: S340
+#[test]
+fn a_kill_of_the_rest_of_a_group_says_for_how_long_it_was_asked() {
+    for is_asked in [true, false] {
+        let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+        if is_asked {
+            play.at(0, TERM);
+        }
+        play.at(10, Event::Exited { process: ROUTER, end: End::Code(0), remains: true });
+        let (at, after) = if is_asked { (10000, MS(10000)) } else { (5010, MS(5000)) };
+        let notes = play.notes(at, Event::Tick);
+        assert!(notes.contains(&Note::Killed { process: ROUTER, after: Some(after) }), "{notes:?}");
+    }
+}
+
 #[test]
 fn a_restart_waits_for_the_rest_of_the_group() {
     let mut spec = gateway();
