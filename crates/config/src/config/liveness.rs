@@ -74,7 +74,7 @@ enum Check {
 }
 
 impl LivenessKeys {
-    fn settled(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<Liveness> {
+    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Liveness> {
         let Self { check, interval, timeout, retries, start_period } = self;
         let probe = match check {
             Check::Unix(path) => Probe::Unix(path),
@@ -82,7 +82,18 @@ impl LivenessKeys {
             Check::Http(target) => Probe::Http(target),
             Check::Envoy(admin) => Probe::Envoy(admin),
             Check::Exec(command) => Probe::Exec(command),
-            Check::Notify(within) => return Some(Liveness::Notify(within)),
+            Check::Notify(within) => {
+                for key in ["interval", "timeout", "retries", "start_period"] {
+                    if fields.get(key).is_some() {
+                        let message = format!("`{key}` has no effect on `notify`");
+                        reader.problems.error_in_check(fields.key(key), message).help(
+                            "remove it; the time of `notify` is the longest pause between two \
+                             messages, and one that is missing is enough",
+                        );
+                    }
+                }
+                return Some(Liveness::Notify(within));
+            }
         };
         Some(Liveness::Probe { probe, interval, timeout, retries, start_period })
     }

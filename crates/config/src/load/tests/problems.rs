@@ -193,6 +193,17 @@ fn a_problem_shows_an_address_as_the_file_has_it() {
     assert!(message.contains("probes 127.0.0.1:80, like"), "{message}");
 }
 
+// holds: C853
+#[test]
+fn keys_without_effect_on_a_watchdog_are_reported() {
+    let keys = "liveness: {notify: 30s, interval: 1s, timeout: 1s, retries: 2, start_period: 9s}";
+    let found = lines(&problems(&process_with(keys)));
+    let keys = [(29, "interval"), (43, "timeout"), (56, "retries"), (68, "start_period")];
+    let expected = keys.map(|(at, key)| format!("4:{at} `{key}` has no effect on `notify`"));
+    assert_eq!(found, expected);
+    assert!(problems(&process_with("liveness: {notify: 30s}")).is_empty());
+}
+
 // holds: C152
 #[test]
 fn keys_that_a_oneshot_cannot_have_are_reported_once() {
