@@ -175,7 +175,7 @@ fn named(node: &Rc<Node>, entry: fn(&str, Span) -> (Key, Node)) -> Rc<Node> {
 }
 
 fn entry_of_name(text: &str, span: Span) -> (Key, Node) {
-    (Key { text: text.into(), span }, Node::new(span, Kind::Null))
+    (Key { text: text.into(), span, is_item: true }, Node::new(span, Kind::Null))
 }
 
 fn entry_of_pair(text: &str, span: Span) -> (Key, Node) {
@@ -183,7 +183,7 @@ fn entry_of_pair(text: &str, span: Span) -> (Key, Node) {
         Some((name, value)) => (name, Kind::Scalar { text: value.to_owned(), quoted: true }),
         None => (text, Kind::Null),
     };
-    (Key { text: name.into(), span }, Node::new(span, kind))
+    (Key { text: name.into(), span, is_item: true }, Node::new(span, kind))
 }
 
 /// Converts a single value or a mapping to a list with this one item.
@@ -201,7 +201,7 @@ fn listed(node: &Rc<Node>) -> Rc<Node> {
 fn in_full(node: &Rc<Node>, key: &str) -> Rc<Node> {
     match node.kind {
         Kind::Scalar { .. } | Kind::Sequence(_) => {
-            let key = Key { text: key.into(), span: node.span };
+            let key = Key { text: key.into(), span: node.span, is_item: false };
             Rc::new(Node::new(node.span, Kind::Mapping(vec![(key, Rc::clone(node))])))
         }
         _ => Rc::clone(node),

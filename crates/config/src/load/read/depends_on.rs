@@ -62,13 +62,26 @@ impl Form for DependsOn {
         match &node.kind {
             Kind::Mapping(_) => {
                 let at = At::ROOT.inner(at.key);
+                let mut places = HashMap::new();
                 let entries = reader.entries(node, &at)?.into_iter();
                 for (key, node) in entries.filter(|(key, _)| !key.text.starts_with("x-")) {
+                    let kind = Kind::Scalar { text: key.text.to_string(), quoted: true };
+                    let name = match key.is_item {
+                        true => Verbatim::read(reader, &at, &Node::new(key.span, kind)),
+                        false => Some(key.text.to_string()),
+                    };
                     let terms = match node.kind {
                         Kind::Null => None,
                         _ => Terms::read(reader, &at.inner(&key.text), node),
                     };
-                    wanted.push(dependency(key.text.to_string(), terms.unwrap_or_default()));
+                    let Some(name) = name else { continue };
+                    let place = *places.entry(name.clone()).or_insert(wanted.len());
+                    match wanted.get_mut(place) {
+                        // An item names a process that another item or a key names, too.
+                        Some(_) if terms.is_none() => {}
+                        Some(same) => *same = dependency(name, terms.unwrap_or_default()),
+                        None => wanted.push(dependency(name, terms.unwrap_or_default())),
+                    }
                 }
             }
             Kind::Sequence(items) => {

@@ -62,6 +62,15 @@ fn environment(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Variables {
     match &node.kind {
         Kind::Mapping(entries) => {
             for (key, node) in entries {
+                if key.is_item && key.text.contains("${") {
+                    let text = match node.scalar() {
+                        Some(value) => format!("{}={value}", key.text),
+                        None => key.text.to_string(),
+                    };
+                    let kind = Kind::Scalar { text, quoted: true };
+                    out.extend(item(reader, &Node::new(key.span, kind)));
+                    continue;
+                }
                 if !variable_name(reader, &key.text, key.span) {
                     continue;
                 }
@@ -69,7 +78,7 @@ fn environment(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Variables {
                     _ if node.tag == Some(Tag::Reset) => {
                         out.push(Variable::Removed(key.text.to_string()));
                     }
-                    Kind::Null => pass_on(reader, &key.text, &mut out),
+                    Kind::Null => out.extend(pass_on(reader, &key.text)),
                     Kind::Mapping(_) => {
                         let file = FromFileKeys::read(reader, &at.inner(&key.text), node);
                         out.extend(
@@ -89,21 +98,7 @@ fn environment(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Variables {
             }
         }
         Kind::Sequence(items) => {
-            for item in items {
-                let Some(text) = reader.text(item, "environment") else { continue };
-                let (name, value) = match text.text.split_once('=') {
-                    Some((name, value)) => (name, Some(value)),
-                    None => (text.text.as_str(), None),
-                };
-                reader.check_dollars(item, "environment", Some(value.unwrap_or_default()));
-                if !variable_name(reader, name, item.span) {
-                    continue;
-                }
-                match value {
-                    Some(value) => out.push(set(name, value.to_owned())),
-                    None => pass_on(reader, name, &mut out),
-                }
-            }
+            out.extend(items.iter().filter_map(|one| item(reader, one)));
         }
         Kind::Null | Kind::Scalar { .. } => {
             let problem = reader
@@ -115,10 +110,22 @@ fn environment(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Variables {
     out
 }
 
-fn pass_on(reader: &Reader<'_>, name: &str, out: &mut Variables) {
-    if let Some(value) = reader.variables.container().get(name) {
-        out.push(set(name, value.to_owned()));
+/// Reads an item of a list: `NAME=VALUE`, or the name of a variable of the container.
+fn item(reader: &mut Reader<'_>, node: &Node) -> Option<Variable> {
+    let text = reader.text(node, "environment")?;
+    let (name, value) = match text.text.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (text.text.as_str(), None),
+    };
+    reader.check_dollars(node, "environment", Some(value.unwrap_or_default()));
+    if !variable_name(reader, name, node.span) {
+        return None;
     }
+    value.map_or_else(|| pass_on(reader, name), |value| Some(set(name, value.to_owned())))
+}
+
+fn pass_on(reader: &Reader<'_>, name: &str) -> Option<Variable> {
+    Some(set(name, reader.variables.container().get(name)?.to_owned()))
 }
 
 fn set(name: &str, value: String) -> Variable {

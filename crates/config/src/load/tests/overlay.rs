@@ -1,5 +1,6 @@
 //! Tests how several files are merged.
 
+use crate::config::StartCondition;
 use crate::load::Diagnostic;
 use crate::load::testing::{load, variables};
 use std::time::Duration;
@@ -47,6 +48,34 @@ fn a_reset_of_a_misspelled_key_is_refused() {
     let known = "shutdown: !reset {grace_period: x}\nhooks: {pre_stop: !reset }";
     let over = [known, "processes: {task: {user: !reset , hooks: !reset , depends_on: !reset }}"];
     assert!(load(&[BASE, over[0], over[1], over[1]], &[]).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn variables_in_lists_are_expanded_beside_a_second_file() {
+    let base = "
+processes:
+  a: {command: [a]}
+  b: {command: [b]}
+  c: {command: [c]}
+  d:
+    command: [d]
+    depends_on: ['${A}', '${NO:-b}']
+    environment: ['${N}=1', '${PAIR}', '${NAME}', 'D=4']
+";
+    let environment = [("A", "a"), ("N", "X"), ("PAIR", "Y=2"), ("NAME", "Z"), ("Z", "3")];
+    let over = "{d: {depends_on: [c, '${A}'], environment: {E: '5'}}}";
+    let started = "{d: {depends_on: {a: {condition: started}}, environment: ['E=5']}}";
+    for (over, names, condition) in [
+        (over, &["a", "b", "c"][..], StartCondition::Ready),
+        (started, &["a", "b"], StartCondition::Started),
+    ] {
+        let loaded = load(&[base, &format!("processes: {over}")], &environment).unwrap();
+        assert_eq!(loaded.warnings, []);
+        let process = &loaded.config.processes[3];
+        let found: Vec<_> = process.depends_on.iter().map(|one| one.process.as_str()).collect();
+        assert_eq!((&found[..], process.depends_on[0].condition), (names, condition));
+        assert_eq!(variables(process), ["X=1", "Y=2", "Z=3", "D=4", "E=5"]);
+    }
 }
 
 // holds: C520

@@ -317,7 +317,7 @@ impl Builder<'_> {
                             Pending::Merge(span)
                         }
                         Kind::Scalar { text, .. } => {
-                            Pending::Value(Key { text: text.as_str().into(), span })
+                            Pending::Value(Key { text: text.as_str().into(), span, is_item: false })
                         }
                         _ => {
                             let what = node.kind_name();

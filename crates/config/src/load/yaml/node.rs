@@ -11,6 +11,9 @@ use crate::load::span::Span;
 pub struct Key {
     pub text: Rc<str>,
     pub span: Span,
+    /// Whether the key was an item of a list, which the merge of two files has made a mapping of.
+    /// Unlike a key, an item may have variables in it.
+    pub is_item: bool,
 }
 
 /// Compose's tags, which say how the value of a later file changes the value of an earlier file.
