@@ -150,6 +150,8 @@ impl StatusBoard {
         let world = machine.state();
         let (phase, ready) = ContainerPhase::of(&machine);
         let (journal, slots) = (self.journal.borrow(), self.slots.borrow());
+        let cause = self.shutdown.get().map(|shutdown| shutdown.cause);
+        let is_held = cause == Some(Cause::DrainRequested);
         let rows = self.rows(world).into_iter().map(|(slot, part)| {
             let (history, spec) = (journal.of(slot), world.process(slot));
             let last = journal.last_drain(slot);
@@ -162,7 +164,10 @@ impl StatusBoard {
                 over: drain.over(),
                 left: drained_by.max().map_or(Duration::ZERO, |until| until.since(now)),
             });
-            let is_own = last.is_some_and(|(drained, _)| drained == slot);
+            // `drainit drain` also tells of a process that has ended while it was drained.
+            let is_told = last.is_some_and(|(drained, drain)| {
+                drained == slot && (history.pid.is_some() || is_held && !drain.is_past)
+            });
             ProcessStatus {
                 slot,
                 rank: world.rank(slot),
@@ -181,7 +186,7 @@ impl StatusBoard {
                     .chain(slots.dropped(slot))
                     .collect(),
                 drain_warnings: history.drain_warnings.clone(),
-                drain: drain.clone().filter(|_| is_own && history.pid.is_some()),
+                drain: drain.clone().filter(|_| is_told),
                 restarts: world[slot].restarts,
                 probe_failures: world[slot].probe_failures,
                 since: now.since(history.since),

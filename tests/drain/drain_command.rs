@@ -107,6 +107,33 @@ fn drain_waits_for_all_stops_nothing_and_sigterm_continues_from_there() {
     assert_eq!(admin.posts(), ONCE);
 }
 
+// holds: C845
+#[test]
+fn a_process_that_ends_while_it_is_drained_has_its_line() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start_ready(
+        "
+        control: {socket: DIR/control.sock}
+        processes:
+          engine: {command: [CHILD, engine]}
+          early:
+            command: [CHILD, early, 'on=USR1:exit:0', 'on=TERM:exit:0']
+            drain: {signal: {signal: USR1, time: 8s}}
+          router:
+            command: [CHILD, router, 'on=USR1:exit:0:300']
+            on_exit: ignore
+            drain: {signal: {signal: USR1, time: 8s}}
+        ",
+    );
+    // The drain of a stop before the request is not part of the request.
+    drainit.exec(&["stop", "early"]).assert(0, "");
+    let said = assert_drains(&drainit, &["--socket", "DIR/control.sock"]);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.starts_with("router: drain over after "), "{said}");
+    assert!(said.ends_with("the process has ended\n"), "{said}");
+    drainit.stop();
+}
+
 // holds: C99, C125
 #[test]
 fn a_request_before_readiness_is_refused() {

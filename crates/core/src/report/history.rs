@@ -222,8 +222,8 @@ pub struct Drain {
     /// ended.
     pub(super) end: Option<Time>,
     pub(super) is_stopped: bool,
-    /// Whether the drain was over before the shutdown began.
-    pub(super) is_past: bool,
+    /// Whether the drain was over before the shutdown, or the requested drain, began.
+    pub is_past: bool,
 }
 
 /// The counts of a drain, and the age of the last count at the end of the drain. The age is `None`
