@@ -195,7 +195,7 @@ fn reported(config: &str, events: impl Fn(&mut Played)) -> (data::ShutdownReport
     let Played { report, machine, now, .. } = played;
     let stamp = |at: Time| format!("at {}", human(at.since(start)));
     let text = report.text(now, code);
-    (report.data(now, code, machine.state(), stamp).unwrap(), text)
+    (report.data(now, code, machine.state(), ProcessId::index, stamp).unwrap(), text)
 }
 
 /// The core, with the parts of the supervisor that matter for the report.
@@ -351,7 +351,7 @@ fn causes_have_a_kind_and_a_process() {
     ] {
         let mut report = Noted::of(&["app"]);
         report.note(at, &Note::ShutdownBegan { cause, window: Duration::from_secs(9) });
-        let data = report.data(at, 0, &report.state, |_| String::new()).unwrap();
+        let data = report.data(at, 0, &report.state, ProcessId::index, |_| String::new()).unwrap();
         let found = data.cause;
         assert_eq!((&*found.kind, found.process.as_deref()), (kind, process), "{cause:?}");
         assert_eq!(found.text, messages::why(cause, &report.names));

@@ -1002,7 +1002,7 @@ impl Play {
         let (machine, journal) = (board.machine.borrow(), board.journal.borrow());
         let exit = self.exit.unwrap();
         let stamp = |at: Time| format!("{:?}", at.0);
-        let report = journal.data(now, exit, machine.state(), stamp).unwrap();
+        let report = journal.data(now, exit, machine.state(), ProcessId::index, stamp).unwrap();
         let text = journal.text(now, exit);
         let (t0, deadline, cause, _) = record.shutdown.clone().unwrap();
         assert_eq!((report.exit_code, &report.cause.text), (exit, &cause), "{text}");

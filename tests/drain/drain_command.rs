@@ -109,7 +109,7 @@ fn drain_waits_for_all_stops_nothing_and_sigterm_continues_from_there() {
 
 // holds: C845
 #[test]
-fn a_process_that_ends_while_it_is_drained_has_its_line() {
+fn a_process_that_ends_during_the_drain_has_a_line() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start_ready(
         "

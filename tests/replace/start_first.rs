@@ -58,6 +58,25 @@ fn a_signal_drains_the_old_instance() {
     }
 }
 
+// holds: S153
+#[test]
+fn the_report_has_the_order_of_the_config_after_a_replacement() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start_ready(
+        "
+        shutdown: {report: DIR/report.json}
+        processes:
+          app: {command: [CHILD, app, print=up], update: start-first, readiness: {log: ^up$}}
+          base: {command: [CHILD, base]}
+        ",
+    );
+    drainit.exec(&["restart", "app"]).assert(0, "");
+    let report = drainit.stop().report("report.json");
+    let names: Vec<_> =
+        report["processes"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, ["app", "base"]);
+}
+
 // holds: C180, C332
 #[test]
 fn restarts_under_load_lose_no_request_and_refuse_no_connection() {

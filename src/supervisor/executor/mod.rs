@@ -656,7 +656,10 @@ impl Executor {
         let at = |time: Time| stamp(wall.checked_sub(now.since(time)).unwrap_or(wall));
         let (report, machine) =
             (self.status_board.journal.borrow(), self.status_board.machine.borrow());
-        let data = (is_json || file.is_some()).then(|| report.data(now, code, machine.state(), at));
+        let slots = self.status_board.slots.borrow();
+        let place = |slot| slots.place(slot);
+        let data =
+            (is_json || file.is_some()).then(|| report.data(now, code, machine.state(), place, at));
         let json = data.flatten().map(|data| data.json());
         if let (Some(file), Some(json)) = (file, &json)
             && let Err(error) =

@@ -184,12 +184,14 @@ impl ShutdownReport {
 }
 
 impl Journal {
-    /// The report as data; `None` if there was no shutdown. `stamp` writes a time as RFC 3339.
+    /// The report as data; `None` if there was no shutdown. `place` gives the position of the
+    /// process of a slot in the config; `stamp` writes a time as RFC 3339.
     pub fn data(
         &self,
         now: Time,
         exit_code: u8,
         state: &State,
+        place: impl Fn(ProcessId) -> usize,
         stamp: impl Fn(Time) -> String,
     ) -> Option<ShutdownReport> {
         let (t0, cause, window) = self.shutdown?;
@@ -201,9 +203,10 @@ impl Journal {
             begins: between(t0, *begins),
             ends: between(t0, ends),
         });
-        // The slots that are in use, in file order: `order` has no retired slots.
+        // The slots that are in use, in file order, and the current slot of a process before its
+        // other one: `order` has no retired slots.
         let mut in_use = spec.order.clone();
-        in_use.sort_unstable();
+        in_use.sort_unstable_by_key(|id| (place(*id), !state.is_current(*id), *id));
         Some(ShutdownReport {
             version: VERSION,
             drainit: env!("CARGO_PKG_VERSION").into(),

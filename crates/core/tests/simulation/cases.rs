@@ -777,7 +777,7 @@ fn a_stop_lasts_until_the_process_group_is_gone() {
 
 // holds: S340
 #[test]
-fn a_kill_of_the_rest_of_a_group_says_for_how_long_it_was_asked() {
+fn a_kill_of_the_rest_of_a_group_has_the_time_since_the_stop_signal() {
     for is_asked in [true, false] {
         let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
         if is_asked {

@@ -207,7 +207,8 @@ pub(crate) fn watch(
     checker.holds_report(run.killed);
     // The report is checked in one of eight runs only, which is enough and saves time.
     if scenario.seed.is_multiple_of(8) {
-        let report = journal.data(run.end, exit_code, machine.state(), |_| String::new());
+        let report =
+            journal.data(run.end, exit_code, machine.state(), ProcessId::index, |_| String::new());
         checker.holds_steps(&report);
     }
     // After the exit, no event may cause an action.

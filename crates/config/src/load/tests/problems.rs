@@ -178,7 +178,7 @@ fn no_problem_shows_a_short_value_of_a_variable() {
 
 // holds: C852
 #[test]
-fn a_problem_shows_an_address_as_the_file_has_it() {
+fn a_problem_shows_an_address_as_written_in_the_file() {
     let message = |probe: &str, port: &str| {
         let keys = format!("environment: {{A: '${{P}}'}}\n    readiness: {{tcp: '{probe}'}}");
         let other = format!("  b:\n    command: [b]\n    readiness: {{tcp: '{probe}'}}\n");
