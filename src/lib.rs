@@ -47,7 +47,7 @@ mod supervisor;
 #[cfg(test)]
 mod testing;
 
-pub(crate) use drainit_config::{config, load, plan};
+pub(crate) use drainit_config::{config, exec_options, load, plan};
 pub(crate) use drainit_core as core;
 pub(crate) use drainit_core::graph;
 #[doc(hidden)]

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::config::Address;
+use crate::config::{Address, Direction, DrainUntil, EnvoyDrain};
 use crate::exec;
 use crate::exec::options::ExecOptions;
 use crate::exec::rewrite::Rewrite;
 use crate::exec::with_drain;
-use crate::exec::with_drain::{DRAIN_VARIABLES, DrainOptions};
+use crate::exec::with_drain::DrainOptions;
+use crate::exec_options::{GRACE_PERIOD, OPTIONS};
 use crate::load::values;
 use crate::load::values::Invalid;
 use crate::types::{Signal, exit_code};
@@ -29,7 +30,7 @@ const DRAIN: &str = "Drain before the stop";
         With a drain, its stdin is /dev/null, shutdown and exit codes are those of `drainit run`, and the default grace period is 30s. \
         The stop signal is sent when the command is drained or --drain-time is over:\n\
         \n  drainit exec --drain-envoy http://127.0.0.1:9901 --drain-time 15s -- envoy -c /etc/envoy.yaml\n\
-        \nDRAINIT_DRAIN_ENVOY, DRAINIT_DRAIN_TIME and DRAINIT_DRAIN_MIN are these options as variables. An option overrides its variable."
+        \nEach option of the drain is also a variable: --drain-time is DRAINIT_DRAIN_TIME. An option overrides its variable."
 )]
 pub struct ExecArgs {
     /// Send signals to the whole process group of the command
@@ -71,6 +72,26 @@ pub struct ExecArgs {
     /// --drain-time]
     #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = DRAIN)]
     drain_min: Option<Duration>,
+    /// Also make every response close its connection [default: true, but false with
+    /// --drain-direction inbound]
+    #[arg(long, value_name = "BOOL", value_parser = values::boolean, help_heading = DRAIN)]
+    drain_fail_healthcheck: Option<bool>,
+    /// What ends the drain: no `connections`, or no `requests` [default: connections]
+    #[arg(long, value_name = "WHAT", value_parser = values::drain_until, help_heading = DRAIN)]
+    drain_until: Option<DrainUntil>,
+    /// The drain is over when at most this number is left [default: 0]
+    #[arg(long, value_name = "NUMBER", value_parser = values::number, help_heading = DRAIN)]
+    drain_exit_at: Option<u32>,
+    /// The listeners to drain: `all`, or those that are `inbound` [default: all]
+    #[arg(long, value_name = "WHICH", value_parser = values::direction, help_heading = DRAIN)]
+    drain_direction: Option<Direction>,
+    /// A listener whose connections do not count, such as `prometheus`. May be repeated, or a list
+    /// with commas
+    #[arg(long = "drain-ignore-listeners", value_name = "NAME", value_delimiter = ',', value_parser = values::listener, help_heading = DRAIN)]
+    drain_ignore_listeners: Vec<String>,
+    /// Envoy must be ready within this time [default: the command is ready at once]
+    #[arg(long, value_name = "DURATION", value_parser = values::positive_duration, help_heading = DRAIN)]
+    readiness: Option<Duration>,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -88,7 +109,8 @@ pub(super) fn exec_plainly(args: &[OsString]) -> Option<u8> {
         (first, _) if first.as_encoded_bytes().starts_with(b"-") => return None,
         _ => rest,
     };
-    let has_drain = DRAIN_VARIABLES.iter().any(|name| variable(name).is_some());
+    let has_drain =
+        OPTIONS.iter().any(|it| it.key != GRACE_PERIOD && variable(it.variable).is_some());
     let is_plain = verb == "exec" && !command.is_empty() && !has_drain;
     is_plain.then(|| exec::run(&ExecOptions::new(command.to_vec())))
 }
@@ -103,8 +125,8 @@ pub(super) fn exec(args: ExecArgs) -> u8 {
 }
 
 /// Converts the arguments to options. The error says why they contradict each other.
-pub(super) fn checked(args: ExecArgs) -> Result<(ExecOptions, Option<DrainOptions>), String> {
-    let drain = drain(&args)?;
+pub(super) fn checked(mut args: ExecArgs) -> Result<(ExecOptions, Option<DrainOptions>), String> {
+    let drain = drain(&mut args)?;
     let mut options = ExecOptions::new(args.command);
     if !args.stop_signals.is_empty() {
         options.stop_signals = args.stop_signals;
@@ -123,31 +145,68 @@ pub(super) fn checked(args: ExecArgs) -> Result<(ExecOptions, Option<DrainOption
 }
 
 /// Reads the options of the drain, and for each missing option its variable.
-fn drain(args: &ExecArgs) -> Result<Option<DrainOptions>, String> {
-    let [of_admin, of_time, of_min] = DRAIN_VARIABLES;
-    let admin = given(args.drain_envoy.as_ref(), of_admin, values::server)?;
-    let time = given(args.drain_time.as_ref(), of_time, values::duration)?;
-    let min = given(args.drain_min.as_ref(), of_min, values::duration)?;
+fn drain(args: &mut ExecArgs) -> Result<Option<DrainOptions>, String> {
+    let written = args.written_with_a_drain();
+    let admin = given(args.drain_envoy.take(), "--drain-envoy", values::server)?;
+    let time = given(args.drain_time, "--drain-time", values::duration)?;
+    let min = given(args.drain_min, "--drain-min", values::duration)?;
+    let fails = args.drain_fail_healthcheck;
+    let fails = given(fails, "--drain-fail-healthcheck", values::boolean)?;
+    let until = given(args.drain_until, "--drain-until", values::drain_until)?;
+    let exit_at = given(args.drain_exit_at, "--drain-exit-at", values::number)?;
+    let direction = given(args.drain_direction, "--drain-direction", values::direction)?;
+    let ignored = Some(std::mem::take(&mut args.drain_ignore_listeners));
+    let ignored = ignored.filter(|names| !names.is_empty());
+    let ignored = given(ignored, "--drain-ignore-listeners", values::listeners)?;
+    let readiness = given(args.readiness, "--readiness", values::positive_duration)?;
     let Some(admin) = admin else {
-        // Without an admin, the variables for the times have no effect and cause no error: an image
-        // may set them for all its commands, and drain only one of these commands.
-        return match args.drain_time.or(args.drain_min) {
+        // Without an admin, the variables have no effect and cause no error: an image may set them
+        // for all its commands, and drain only one of these commands.
+        return match written {
             None => Ok(None),
-            Some(_) => Err("--drain-time and --drain-min need --drain-envoy ADMIN".to_owned()),
+            Some(option) => Err(format!("{option} needs --drain-envoy ADMIN")),
         };
     };
-    Ok(Some(DrainOptions { admin, time, min }))
+    args.grace_period = given(args.grace_period, "--grace-period", values::positive_duration)?;
+    let at = EnvoyDrain::at(admin);
+    let envoy = EnvoyDrain {
+        fail_healthcheck: fails.unwrap_or(direction != Some(Direction::Inbound)),
+        until: until.unwrap_or_default(),
+        exit_at: exit_at.unwrap_or_default(),
+        direction,
+        ignore_listeners: ignored.unwrap_or_default(),
+        ..at
+    };
+    Ok(Some(DrainOptions { envoy, time, min, readiness }))
+}
+
+impl ExecArgs {
+    /// The first option that has no meaning without a drain.
+    fn written_with_a_drain(&self) -> Option<&'static str> {
+        let written = [
+            ("--drain-time", self.drain_time.is_some()),
+            ("--drain-min", self.drain_min.is_some()),
+            ("--drain-fail-healthcheck", self.drain_fail_healthcheck.is_some()),
+            ("--drain-until", self.drain_until.is_some()),
+            ("--drain-exit-at", self.drain_exit_at.is_some()),
+            ("--drain-direction", self.drain_direction.is_some()),
+            ("--drain-ignore-listeners", !self.drain_ignore_listeners.is_empty()),
+            ("--readiness", self.readiness.is_some()),
+        ];
+        written.into_iter().find_map(|(option, is_written)| is_written.then_some(option))
+    }
 }
 
 /// The value of an option, or else of its variable.
-fn given<T: Clone>(
-    option: Option<&T>,
-    name: &str,
+fn given<T>(
+    value: Option<T>,
+    option: &str,
     read: fn(&str) -> Result<T, Invalid>,
 ) -> Result<Option<T>, String> {
-    match (option, variable(name)) {
-        (Some(value), _) => Ok(Some(value.clone())),
-        (None, Some(text)) => {
+    let name = OPTIONS.iter().find(|it| it.option == option).map(|it| it.variable);
+    match (value, name.and_then(|name| Some((name, variable(name)?)))) {
+        (Some(value), _) => Ok(Some(value)),
+        (None, Some((name, text))) => {
             read(&text.to_string_lossy()).map(Some).map_err(|why| format!("{name}: {why}"))
         }
         (None, None) => Ok(None),
@@ -157,4 +216,71 @@ fn given<T: Clone>(
 /// A variable of the environment. An empty variable counts as unset.
 fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ExecArgs,
+    }
+
+    fn parsed(options: &str) -> ExecArgs {
+        let words = ["exec"].into_iter().chain(options.split_whitespace()).chain(["--", "envoy"]);
+        Line::try_parse_from(words).unwrap().args
+    }
+
+    fn drained(options: &str) -> EnvoyDrain {
+        let options = format!("--drain-envoy unix:/a {options}");
+        checked(parsed(&options)).unwrap().1.unwrap().envoy
+    }
+
+    // holds: C880
+    #[test]
+    fn every_option_of_the_drain_sets_its_key() {
+        let of = EnvoyDrain::at(Address::Unix("/a".into()));
+        assert_eq!(drained(""), of);
+        let listeners = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let names = "--drain-ignore-listeners a,b --drain-ignore-listeners c";
+        let cases = [
+            ("--drain-until requests", EnvoyDrain { until: DrainUntil::Requests, ..of.clone() }),
+            ("--drain-exit-at 2", EnvoyDrain { exit_at: 2, ..of.clone() }),
+            (
+                "--drain-fail-healthcheck false",
+                EnvoyDrain { fail_healthcheck: false, ..of.clone() },
+            ),
+            (names, EnvoyDrain { ignore_listeners: listeners(&["a", "b", "c"]), ..of.clone() }),
+        ];
+        for (options, expected) in cases {
+            assert_eq!(drained(options), expected, "{options}");
+        }
+        let inbound = drained("--drain-direction inbound");
+        assert_eq!(
+            (inbound.direction, inbound.fail_healthcheck),
+            (Some(Direction::Inbound), false)
+        );
+        assert!(
+            drained("--drain-direction inbound --drain-fail-healthcheck true").fail_healthcheck
+        );
+        // Each option of the table exists, and without a drain it is refused.
+        for it in OPTIONS.into_iter().filter(|it| !["admin", GRACE_PERIOD].contains(&it.key)) {
+            let value = match it.key {
+                "until" => "requests",
+                "direction" => "all",
+                "fail_healthcheck" => "true",
+                _ => "1",
+            };
+            let why = checked(parsed(&format!("{} {value}", it.option))).unwrap_err();
+            assert_eq!(why, format!("{} needs --drain-envoy ADMIN", it.option));
+            // The names of options and variables follow one rule.
+            let name = it.option.trim_start_matches('-').to_uppercase().replace('-', "_");
+            assert_eq!(it.variable, format!("DRAINIT_{name}"));
+        }
+    }
 }

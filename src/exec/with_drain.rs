@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{
-    Address, Config, Drain, DrainMethod, DrainTimes, LogFormat, Process, Shutdown, Variable,
+    Config, Drain, DrainMethod, DrainTimes, EnvoyDrain, LogFormat, Process, Readiness, Shutdown,
+    Variable,
 };
+use crate::control::listen::Listeners;
 use crate::core::spec::Wait;
 use crate::exec::options::ExecOptions;
 use crate::exec::rewrite::Rewrites;
 use crate::exec::{fail, tell};
+use crate::exec_options::OPTIONS;
 use crate::graph::Graph;
 use crate::load::Environment;
 use crate::logging::Output;
@@ -30,18 +33,16 @@ const SLACK: Duration = Duration::from_secs(1);
 /// The options of `exec` for the drain of an Envoy.
 #[derive(Clone, Debug)]
 pub struct DrainOptions {
-    pub admin: Address,
+    /// The keys of `drain.envoy`, without its times.
+    pub envoy: EnvoyDrain,
     /// The longest drain; `None` means the default of a config. Zero turns the drain off.
     pub time: Option<Duration>,
     /// The shortest drain; `None` means the default of a config, or a shorter time if the default
     /// does not fit into the longest drain or into the window.
     pub min: Option<Duration>,
+    /// How long Envoy may take to get ready; `None` means that the command is ready at once.
+    pub readiness: Option<Duration>,
 }
-
-/// The variables for the admin, the longest drain and the shortest drain. Only the outermost `exec`
-/// uses these variables, because its command does not get them.
-pub const DRAIN_VARIABLES: [&str; 3] =
-    ["DRAINIT_DRAIN_ENVOY", "DRAINIT_DRAIN_TIME", "DRAINIT_DRAIN_MIN"];
 
 /// The names of the options and variables in messages.
 const TIME: &str = "--drain-time (DRAINIT_DRAIN_TIME)";
@@ -81,6 +82,8 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
     });
     let level = if options.verbose { level.max(tracing::Level::DEBUG) } else { level };
     subscriber::install(Arc::clone(&output), level);
+    // The command runs all the same if nobody can reach drainit.
+    let listeners = Listeners::bind(&config.control).ok();
     if let Some(warning) = cut_short(&config.shutdown, drain) {
         tracing::warn!("{warning}");
     }
@@ -92,7 +95,7 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
         output,
         signals,
         began,
-        listeners: None,
+        listeners,
         sockets: vec![Vec::new()],
         successes: options.remap_exit.clone(),
     };
@@ -140,7 +143,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         signals: options.stop_signals.clone(),
         report: None,
     };
-    let method = DrainMethod::envoy(drain.admin.clone());
+    let method = DrainMethod::Envoy(drain.envoy.clone());
     let room = shutdown.window();
     let time = drain.time.unwrap_or(DrainTimes::default().time);
     let min = drain.min.unwrap_or(method.default_min().min(room).min(time));
@@ -170,7 +173,10 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         stop_grace_period: Some(room.saturating_sub(time).saturating_sub(SLACK))
             .filter(|rest| *rest > Wait::DEFAULT.limit),
         forward_signals: (1..=64).filter_map(Signal::from_number).filter(is_forwarded).collect(),
-        environment: DRAIN_VARIABLES.map(|name| Variable::Removed(name.to_owned())).into(),
+        environment: OPTIONS.map(|it| Variable::Removed(it.variable.to_owned())).into(),
+        readiness: drain
+            .readiness
+            .map(|timeout| Readiness::of_envoy(drain.envoy.admin.clone(), timeout)),
         drain: (!time.is_zero()).then_some(Drain { method, time, min }),
         ..Process::new(name, command)
     };
@@ -196,6 +202,7 @@ fn cut_short(shutdown: &Shutdown, drain: &DrainOptions) -> Option<String> {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::config::Address;
     use crate::exec::rewrite::Rewrite;
 
     fn seconds(seconds: u64) -> Duration {
@@ -210,11 +217,8 @@ mod tests {
     }
 
     fn drain(time: Option<u64>, min: Option<u64>) -> DrainOptions {
-        DrainOptions {
-            admin: Address::Unix("/run/admin.sock".into()),
-            time: time.map(seconds),
-            min: min.map(seconds),
-        }
+        let envoy = EnvoyDrain::at(Address::Unix("/run/admin.sock".into()));
+        DrainOptions { envoy, time: time.map(seconds), min: min.map(seconds), readiness: None }
     }
 
     // holds: C420, C422

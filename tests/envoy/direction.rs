@@ -120,3 +120,42 @@ fn the_requests_of_a_listener_that_is_ignored_count() {
     });
     ended.assert_code(0).assert_line("drain over after [^;]*no request in flight");
 }
+
+// holds: C880, C881
+#[test]
+fn exec_drains_a_lone_envoy_as_a_config_does() {
+    let envoy =
+        RealEnvoy { flags: "--drain-strategy immediate", change: sidecar, ..RealEnvoy::default() };
+    let options = ["--drain-direction", "inbound", "--readiness", "20s"];
+    let variables = [
+        ("DRAINIT_DRAIN_TIME", "9s"),
+        ("DRAINIT_DRAIN_MIN", "1s"),
+        ("DRAINIT_DRAIN_EXIT_AT", "1"),
+        ("DRAINIT_GRACE_PERIOD", "25s"),
+    ];
+    let Some((drainit, address)) = envoy.start_alone(&options, &variables) else { return };
+    drainit.wait_for_line("envoy: ready after");
+    let (mut inbound, mut egress) = (Client::new(address), Client::new(egress_of(address)));
+    assert_eq!((inbound.request(0).went, egress.request(0).went), (STAYS, STAYS));
+    let asked = drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line("draining for");
+    assert_eq!(egress.request(500).went, STAYS);
+    // One inbound connection stays open, as `--drain-exit-at` allows.
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(0).assert_took(asked, ms(1000)..ms(8000));
+    ended.assert_line("connections 1 at the start");
+}
+
+// holds: C880
+#[test]
+fn exec_ignores_the_listeners_that_its_variable_names() {
+    let envoy = RealEnvoy { change: add_egress, ..RealEnvoy::default() };
+    let variables = [("DRAINIT_DRAIN_IGNORE_LISTENERS", "egress"), ("DRAINIT_READINESS", "20s")];
+    let options = ["--drain-time", "9s", "--drain-min", "1s"];
+    let Some((drainit, address)) = envoy.start_alone(&options, &variables) else { return };
+    let mut scraper = Client::new(egress_of(address));
+    assert_eq!(scraper.request(0).went, STAYS);
+    let ended = drainit.stop();
+    ended.assert_code(0).assert_stopped_within(ms(1000)..ms(8000));
+    ended.assert_line(said::NO_CONNECTION_LEFT);
+}

@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::exec::options::{assert_refused, exec};
 use crate::support::said;
-use crate::support::{Admin, LONG, Rig, Signal, ms};
+use crate::support::{Admin, LONG, Rig, Said, Signal, ms};
 
 /// An Envoy that nobody can reach.
 const NOBODY: [&str; 2] = ["--drain-envoy", "unix:/nobody"];
@@ -101,6 +101,15 @@ fn variables_are_options_that_the_command_line_overrides() {
     }
     let refused = exec(variables("ever"), &[], &["CHILD", "a"]).wait_exit(LONG);
     refused.assert_code(2).assert_no_event("a", "start").assert_line("DRAINIT_DRAIN_TIME: ");
+    for (name, value) in [
+        ("DRAINIT_DRAIN_EXIT_AT", "few"),
+        ("DRAINIT_READINESS", "0"),
+        ("DRAINIT_GRACE_PERIOD", "long"),
+    ] {
+        let rig = variables("8s").env(name, value);
+        let refused = exec(rig, &[], &["CHILD", "a"]).wait_exit(LONG);
+        refused.assert_code(2).assert_no_event("a", "start").assert_line(&format!("{name}: "));
+    }
     let refused = exec(variables("500ms"), &[], &["CHILD", "a"]).wait_exit(LONG);
     refused
         .assert_code(2)
@@ -113,6 +122,24 @@ fn variables_are_options_that_the_command_line_overrides() {
         let refused = exec(rig("ever"), options, &["CHILD", "a", "exit=3"]).wait_exit(LONG);
         refused.assert_code(2).assert_no_event("a", "start").assert_line("DRAINIT_DRAIN_TIME: ");
     }
+}
+
+// holds: C881, C882, C884
+#[test]
+fn with_readiness_the_envoy_must_become_ready_and_health_waits() {
+    let Some(rig) = Rig::new() else { return };
+    let options = [&NOBODY[..], &["--readiness", "4s"]].concat();
+    let drainit = exec(rig, &options, &["sh", "-c", "exec sleep 60"]);
+    drainit.wait_for_line("sh: started");
+    let said = drainit.exec_as(None, &["health"]).env_remove("DRAINIT_CONFIG").output();
+    Said::of(said.unwrap()).assert(1, "not ready: sh");
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_code(1).assert_line("not ready after 4s");
+    // The command does not get the variables of the drain.
+    let Some(rig) = Rig::new() else { return };
+    let rig = rig.env("DRAINIT_READINESS", "600ms").env("DRAINIT_GRACE_PERIOD", "9s");
+    let ended = exec(rig, &NOBODY, &["sh", "-c", "env; exec sleep 60"]).wait_exit(LONG);
+    ended.assert_code(1).assert_line("not ready after 600ms").assert_no_line("DRAINIT_");
 }
 
 #[test]
@@ -137,8 +164,9 @@ fn conflicting_options_are_refused_and_nothing_is_started() {
         assert_refused(&[&NOBODY[..], wrong].concat(), message);
     }
     for (options, message) in [
-        (&["--drain-time", "5s"][..], "need --drain-envoy ADMIN"),
-        (&["--drain-min", "5s"], "need --drain-envoy ADMIN"),
+        (&["--drain-time", "5s"][..], "--drain-time needs --drain-envoy ADMIN"),
+        (&["--readiness", "5s"], "--readiness needs --drain-envoy ADMIN"),
+        (&["--drain-until", "never"], "not a known value"),
         (&["--drain-envoy", "envoy"], "not a URL"),
     ] {
         assert_refused(options, message);

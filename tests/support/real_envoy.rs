@@ -68,8 +68,47 @@ impl RealEnvoy {
         Some((drainit, address))
     }
 
+    /// Starts Envoy with `drainit exec` and these options and variables in place of a config.
+    pub(crate) fn start_alone(
+        &self,
+        options: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Option<(Running, SocketAddr)> {
+        let (rig, address, command) = self.prepare()?;
+        let admin = rig.fill("unix:DIR/admin.sock");
+        let rig = variables.iter().fold(rig, |rig, (name, value)| rig.env(name, value));
+        let words = [&["exec", "--drain-envoy", &admin], options, &["--"]].concat();
+        let words: Vec<_> = words.into_iter().chain(command.iter().map(String::as_str)).collect();
+        let drainit = rig.env("DRAINIT_LOG_LEVEL", "debug").start_with(&words);
+        drainit.wait_for_line(said::ALL_READY);
+        Some((drainit, address))
+    }
+
     /// Starts Envoy like [`Self::start`], but does not wait until it is ready.
     pub(crate) fn launch(&self) -> Option<(Running, SocketAddr)> {
+        let (rig, address, command) = self.prepare()?;
+        let drainit = rig.env("DRAINIT_LOG_LEVEL", "debug").start(&format!(
+            "
+shutdown: {{{}}}
+control: {{socket: DIR/control.sock}}
+processes:
+  router:
+    command: {}
+    readiness: {{{}, interval: 20ms}}
+    drain: {{envoy: {{admin: 'unix:DIR/admin.sock', {}}}}}
+{}
+",
+            self.shutdown,
+            json!(command),
+            self.readiness,
+            self.drain,
+            self.keys
+        ));
+        Some((drainit, address))
+    }
+
+    /// Writes the config of Envoy. Returns also the address for clients, and Envoy's command.
+    fn prepare(&self) -> Option<(Rig, SocketAddr, Vec<String>)> {
         let rig = Rig::new()?;
         let address = testkit::gateway::free_address().unwrap();
         let mut config = config(&rig.fill("DIR/admin.sock"), address, upstream());
@@ -90,24 +129,7 @@ impl RealEnvoy {
             false => command.push("--disable-hot-restart".to_owned()),
         }
         command.extend(self.flags.split(' ').map(str::to_owned));
-        let drainit = rig.env("DRAINIT_LOG_LEVEL", "debug").start(&format!(
-            "
-shutdown: {{{}}}
-control: {{socket: DIR/control.sock}}
-processes:
-  router:
-    command: {}
-    readiness: {{{}, interval: 20ms}}
-    drain: {{envoy: {{admin: 'unix:DIR/admin.sock', {}}}}}
-{}
-",
-            self.shutdown,
-            json!(command),
-            self.readiness,
-            self.drain,
-            self.keys
-        ));
-        Some((drainit, address))
+        Some((rig, address, command))
     }
 }
 

@@ -9,6 +9,7 @@
 #![allow(missing_docs, reason = "only drainit uses this crate, and most names say it all")]
 
 pub mod config;
+pub mod exec_options;
 pub mod load;
 pub mod plan;
 #[cfg(any(test, feature = "testing"))]

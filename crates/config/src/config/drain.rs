@@ -155,6 +155,19 @@ pub struct EnvoyDrain {
 }
 
 impl EnvoyDrain {
+    /// The drain of an Envoy at this admin address, with the defaults of all other keys.
+    pub fn at(admin: Address) -> Self {
+        Self {
+            admin,
+            fail_healthcheck: true,
+            until: DrainUntil::Connections,
+            exit_at: 0,
+            direction: None,
+            ignore_listeners: Vec::new(),
+            times: DrainTimes::default(),
+        }
+    }
+
     fn settled(mut self, _: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
         if fields.get("fail_healthcheck").is_none() {
             // A failed health check would also close the connections of egress listeners, so it is
@@ -381,19 +394,6 @@ impl Drain {
 }
 
 impl DrainMethod {
-    /// The drain of an Envoy at this admin address, with the defaults of all other keys.
-    pub fn envoy(admin: Address) -> Self {
-        Self::Envoy(EnvoyDrain {
-            admin,
-            fail_healthcheck: true,
-            until: DrainUntil::Connections,
-            exit_at: 0,
-            direction: None,
-            ignore_listeners: Vec::new(),
-            times: DrainTimes::default(),
-        })
-    }
-
     /// The times as the config has them: a missing `min` is `None`.
     pub(crate) fn times(&self) -> &DrainTimes {
         match self {

@@ -27,6 +27,13 @@ pub struct Readiness {
     pub timeout: Duration,
 }
 
+impl Readiness {
+    /// The readiness of an Envoy with its admin at this address.
+    pub fn of_envoy(admin: Address, timeout: Duration) -> Self {
+        Self { probe: Probe::Envoy(admin), interval: Duration::from_millis(100), timeout }
+    }
+}
+
 /// The condition that makes a process ready.
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[table(one = "probe")]

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::config::{Address, ControlSocket, HttpTarget};
+use crate::config::{Address, ControlSocket, Direction, DrainUntil, HttpTarget};
+use crate::load::key::Leaf;
 use crate::types::Signal;
 use crate::types::suggest::{list, nearest};
 
@@ -81,7 +82,7 @@ pub fn positive_duration(text: &str) -> Result<Duration, Invalid> {
 }
 
 /// Parses `true` or `false`.
-pub(crate) fn boolean(text: &str) -> Result<bool, Invalid> {
+pub fn boolean(text: &str) -> Result<bool, Invalid> {
     match text {
         "true" | "True" | "TRUE" => Ok(true),
         "false" | "False" | "FALSE" => Ok(false),
@@ -106,7 +107,8 @@ pub(crate) fn positive_number(text: &str) -> Result<u32, Invalid> {
     }
 }
 
-pub(crate) fn number(text: &str) -> Result<u32, Invalid> {
+/// Parses a whole number from 0 up.
+pub fn number(text: &str) -> Result<u32, Invalid> {
     let text = text.trim();
     text.parse().map_err(|error: ParseIntError| match error.kind() {
         IntErrorKind::PosOverflow => {
@@ -158,9 +160,19 @@ pub(crate) fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Inva
     Err(Invalid::new("not a known value", help))
 }
 
+/// Parses `until` of an Envoy's drain.
+pub fn drain_until(text: &str) -> Result<DrainUntil, Invalid> {
+    DrainUntil::parse(text)
+}
+
+/// Parses `direction` of an Envoy's drain.
+pub fn direction(text: &str) -> Result<Direction, Invalid> {
+    Direction::parse(text)
+}
+
 /// Parses the text that identifies a listener of an Envoy: the name, the address or the
 /// `stat_prefix` of the listener.
-pub(crate) fn listener(text: &str) -> Result<String, Invalid> {
+pub fn listener(text: &str) -> Result<String, Invalid> {
     match text.trim() {
         "" => Err(Invalid::new(
             "the name is missing",
@@ -168,6 +180,11 @@ pub(crate) fn listener(text: &str) -> Result<String, Invalid> {
         )),
         name => Ok(name.to_owned()),
     }
+}
+
+/// Parses listeners of an Envoy, with commas between them.
+pub fn listeners(text: &str) -> Result<Vec<String>, Invalid> {
+    text.split(',').map(listener).collect()
 }
 
 /// Parses a signal that drainit itself can catch, so that it can act on the signal or forward it.

@@ -1,25 +1,22 @@
 //! Reads the options of `drainit exec` in the command of a container, as a config of one Envoy.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
+
+use drainit_config::exec_options::{ExecOption, GRACE_PERIOD, LISTENERS, OPTIONS, READINESS};
 
 use crate::kubernetes::entry::{Entry, entry};
 use crate::kubernetes::env;
 use crate::kubernetes::env::PodEnv;
 use crate::kubernetes::manifest::{Container, Word, base};
 use crate::load::diagnostics::problems::Problems;
+use crate::load::span::Span;
 use crate::load::{Diagnostic, Loaded, load_text_to_check};
 
 /// The options with a value that have no counterpart here.
 const OTHERS: [&str; 7] =
     ["-r", "--rewrite", "-e", "--remap-exit", "-p", "--parent-death-signal", "--stop-signal"];
-
-/// The options of the drain with the keys of a config and the variables that stand for them.
-const KEYS: [(&str, &str, &str); 4] = [
-    ("--drain-envoy", "admin", "DRAINIT_DRAIN_ENVOY"),
-    ("--drain-time", "time", "DRAINIT_DRAIN_TIME"),
-    ("--drain-min", "min", "DRAINIT_DRAIN_MIN"),
-    ("--grace-period", "grace_period", ""),
-];
 
 /// The config that `drainit exec` makes from its options. Returns `None` if the container does not
 /// run `drainit exec`, and `Ok(None)` if there is nothing to check: no drain, a value that is not
@@ -38,40 +35,63 @@ pub(super) fn read(
     };
     let (exec, words) = words.split_first().filter(|(exec, _)| exec.text == "exec")?;
     // The words of a script are not known.
-    let Some(options) = options(problems, words, env) else { return Some(Ok(None)) };
-    let mut drain = options;
-    let grace_period = drain.remove("grace_period").unwrap_or_else(|| "30s".into());
-    if !drain.contains_key("admin") {
-        return Some(Ok(None));
+    let Some(mut drain) = options(problems, words, env) else { return Some(Ok(None)) };
+    let names: Vec<_> = drain.iter().map(|(key, (name, span, _))| (*key, *name, *span)).collect();
+    let mut take = |key: &str| drain.remove(key).map(|(.., value)| value);
+    let grace_period = take(GRACE_PERIOD).unwrap_or_else(|| "30s".into());
+    let readiness = take(READINESS);
+    let drain: Map<_, _> =
+        drain.into_iter().map(|(key, (.., value))| (key.to_owned(), value)).collect();
+    let Some(admin) = drain.get("admin").cloned() else { return Some(Ok(None)) };
+    let mut process = json!({"command": ["envoy"], "drain": {"envoy": drain}});
+    if let Some(timeout) = readiness {
+        process["readiness"] = json!({"envoy": admin, "timeout": timeout});
     }
     let config = json!({
         "shutdown": {"grace_period": grace_period},
-        "processes": {"command": {"command": ["envoy"], "drain": {"envoy": drain}}},
+        "processes": {"command": process},
     });
     let (wrong, loaded) = match load_text_to_check(&config.to_string(), &env.environment()) {
         Ok(mut loaded) => (std::mem::take(&mut loaded.warnings), Some(loaded)),
         Err(wrong) => (wrong, None),
     };
     for wrong in wrong {
+        // The message names the key, and the user has written an option or a variable.
+        let key = |it: &&(&str, &str, Span)| {
+            let key = it.0.rsplit('.').next().unwrap_or(it.0);
+            wrong.message.starts_with(&format!("`{key}` is "))
+        };
+        let (message, span) = match names.iter().find(key) {
+            Some((_, name, span)) => {
+                let (_, rest) = wrong.message.split_once(" is ").unwrap_or_default();
+                (format!("`{name}` is {rest}"), *span)
+            }
+            None => (wrong.message.clone(), exec.span),
+        };
         // `drainit exec` refuses a `min` that is longer than `time`.
         let problem = match wrong.is_error() || wrong.message.starts_with("`min` is cut") {
-            true => {
-                problems.error(exec.span, format!("drainit would not start: {}", wrong.message))
-            }
-            false => problems.warning(exec.span, wrong.message),
+            true => problems.error(span, format!("drainit would not start: {message}")),
+            false => problems.warning(span, message),
         };
         problem.help(wrong.help.unwrap_or_else(|| "correct the option".to_owned()));
     }
     Some(Ok(loaded))
 }
 
-/// The values of the options in [`KEYS`], by their keys. `None` if a value is not known here.
-fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Map<String, Value>> {
-    let mut found = Map::new();
-    for (_, key, variable) in KEYS {
-        match env.get(variable) {
+/// A value, with its place and with the name of the option or variable that has it.
+type Given = (&'static str, Span, Value);
+
+/// The values of [`OPTIONS`], by their keys. `None` if a value is not known here.
+fn options(
+    problems: &mut Problems,
+    words: &[Word],
+    env: &PodEnv,
+) -> Option<BTreeMap<&'static str, Given>> {
+    let mut found: BTreeMap<_, Given> = BTreeMap::new();
+    for it in OPTIONS {
+        match env.get(it.variable) {
             env::Value::Known(word) if !word.text.is_empty() => {
-                found.insert(key.to_owned(), escaped(&word.text));
+                found.insert(it.key, (it.variable, word.span, value_of(it, &word.text)));
             }
             env::Value::Unknown(_) => return None,
             _ => {}
@@ -87,7 +107,7 @@ fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Map<
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (&*text, None),
         };
-        let Some((_, key, _)) = KEYS.iter().find(|(option, ..)| *option == name) else {
+        let Some(it) = OPTIONS.into_iter().find(|it| it.option == name) else {
             let is_known = OTHERS.contains(&name) || is_flag(name);
             if OTHERS.contains(&name) && value.is_none() {
                 rest.next();
@@ -103,7 +123,16 @@ fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Map<
             Some(value) => value,
             None => env.substitute(&rest.next()?.text)?,
         };
-        found.insert((*key).to_owned(), escaped(&value));
+        let value = value_of(it, &value);
+        // The names of a repeated option are one list. An option overrides its variable.
+        match (found.get_mut(it.key), value) {
+            (Some((name, _, Value::Array(names))), Value::Array(more)) if *name == it.option => {
+                names.extend(more);
+            }
+            (_, value) => {
+                found.insert(it.key, (it.option, word.span, value));
+            }
+        }
     }
     Some(found)
 }
@@ -112,6 +141,13 @@ fn is_flag(text: &str) -> bool {
     const FLAGS: [&str; 4] = ["--group", "--subreaper", "--no-subreaper", "--verbose"];
     let is_short = |flags: &str| flags.chars().all(|flag| "gsv".contains(flag));
     FLAGS.contains(&text) || text.strip_prefix('-').is_some_and(is_short)
+}
+
+fn value_of(it: ExecOption, text: &str) -> Value {
+    match it.key {
+        LISTENERS => text.split(',').map(escaped).collect(),
+        _ => escaped(text),
+    }
 }
 
 /// `drainit exec` does not expand variables.

@@ -55,7 +55,9 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         };
         let help = match (before.sleeps.is_zero(), before.stays.is_zero()) {
             (true, _) if ctx.is_exec => {
-                format!("write `{NAME}: {needed}`, or a shorter `--grace-period`")
+                format!(
+                    "write `{NAME}: {needed}`, or a shorter `--grace-period` (`DRAINIT_GRACE_PERIOD`)"
+                )
             }
             (true, _) => {
                 format!("write `{NAME}: {needed}`, or a shorter `grace_period` in the config")
@@ -73,12 +75,17 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         ctx.add(Severity::Error, span, message)
             .help(format!("{help}; `drainit plan` shows what takes how long"));
     } else if !is_reported && grace != given && needed != given.as_secs() {
-        let what = if ctx.is_exec { "`--grace-period`" } else { "the config's `grace_period`" };
+        let what = if ctx.is_exec {
+            "the grace period of `drainit exec`"
+        } else {
+            "the config's `grace_period`"
+        };
         let message =
             format!("{what} is {}, and {NAME} is {}{by_default}", human(grace), human(given));
         let help = match ctx.is_exec {
             true => {
-                format!("write `--grace-period {}s`", given.saturating_sub(before.stays).as_secs())
+                let time = given.saturating_sub(before.stays).as_secs();
+                format!("write `--grace-period {time}s`, or `DRAINIT_GRACE_PERIOD: {time}s`")
             }
             false => format!(
                 "write `grace_period: ${{TERMINATION_GRACE_PERIOD_SECONDS:-30}}` in the config, and pass that variable with the \

@@ -851,19 +851,90 @@ fn the_options_of_exec_are_checked_like_a_config() {
         ("--grace-period, 45s, {A}, --, envoy, --grace-period, 1s", &[]),
         ("-v, --grace-period=$(TERMINATION_GRACE_PERIOD_SECONDS), {A}, envoy", &[]),
         ("-gv, --, envoy", &[]),
-        ("{A}, --, envoy", &["7:38 W `--grace-period` is 30s"]),
+        ("{A}, --, envoy", &["7:38 W grace period of `drainit exec` is 30s"]),
         ("--grace-period, 60s, {A}, --, envoy", &["7:38 E deadline is 58s"]),
-        ("--grace-period, 45s, {A}, --drain-min, 44s, envoy", &["11:30 E would not start, 44s"]),
-        ("--grace-period, 45s, {A}, --drain-time, soon, envoy", &["11:30 E would not start, soon"]),
+        (
+            "--grace-period, 45s, {A}, --drain-min, 44s, envoy",
+            &["11:97 E would not start: `--drain-min` is cut from 44s"],
+        ),
+        (
+            "--grace-period, 45s, {A}, --drain-time, soon, envoy",
+            &["11:97 E would not start: `--drain-time` is `soon`"],
+        ),
         (
             "--grace-period, 45s, {A}, --drain-tiem, 5s, --, envoy",
             &["11:97 E no option `--drain-tiem`"],
         ),
     ];
-    for (options, expected) in rows {
+    let more = "--grace-period, 45s, {A}, --drain-until, requests, --drain-exit-at=2, --drain-fail-healthcheck, 'false', \
+        --drain-ignore-listeners, 'a,b', --drain-ignore-listeners=c, --readiness, 20s, --, envoy";
+    let more: &[(&str, &[&str])] = &[
+        (more, &[]),
+        (
+            "--grace-period, 45s, {A}, --drain-until, ever, envoy",
+            &["11:97 E would not start: `--drain-until` is `ever`"],
+        ),
+        (
+            "--grace-period, 45s, {A}, --readiness, 0s, envoy",
+            &["11:97 E would not start: `--readiness` is"],
+        ),
+    ];
+    for (options, expected) in rows.iter().chain(more) {
         let command = format!("[drainit, exec, {}]", options.replace("{A}", admin));
         let found = lines(&check("", &with(&manifest, "[drainit, run]", &command), None, &[]));
         assert!(are_these(&found, expected), "{command}\n{found:#?}");
+    }
+}
+
+// holds: C883
+#[test]
+fn variables_of_exec_are_checked_like_its_options() {
+    let manifest = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: envoy}
+spec:
+  terminationGracePeriodSeconds: 60
+  initContainers:
+    - {name: drainit, image: drainit, args: [install, /drainit/], volumeMounts: [{name: d, mountPath: /drainit}]}
+  containers:
+    - name: envoy
+      image: envoy
+      command: [/drainit/drainit, exec, --]
+      args: [envoy, -c, /etc/envoy.yaml]
+      env:
+        - {name: DRAINIT_DRAIN_ENVOY, value: 'http://127.0.0.1:9901'}
+        - {name: DRAINIT_GRACE_PERIOD, value: '60'}
+        - {name: DRAINIT_DRAIN_IGNORE_LISTENERS, value: 'prometheus,health'}
+        - {name: DRAINIT_READINESS, value: '30s'}
+      readinessProbe: {exec: {command: [/drainit/drainit, health]}, periodSeconds: 1, failureThreshold: 1}
+      livenessProbe: {exec: {command: [/drainit/drainit, health, --live]}}
+      ports: [{containerPort: 8080}]
+";
+    let found = |from: &str, to: &str| lines(&check("", &with(manifest, from, to), None, &[]));
+    assert_eq!(found("kind", "kind"), [""; 0]);
+    let cases: &[(&str, &str, &[&str])] = &[
+        ("value: '60'", "value: '90'", &["5:34 E deadline is 1m 28s"]),
+        ("value: '60'", "value: '40'", &["5:34 W grace period of `drainit exec` is 40s"]),
+        (
+            "value: '30s'",
+            "value: soon",
+            &["17:44 E would not start: `DRAINIT_READINESS` is `soon`"],
+        ),
+        (
+            "[/drainit/drainit, health, --live]",
+            "[/drainit/drainit, health]",
+            &["19:22 E `/readyz` is 503"],
+        ),
+        (
+            "      ports",
+            "      lifecycle: {preStop: {sleep: {seconds: 5}}}\n      ports",
+            &["20:46 W added to drainit's own drain"],
+        ),
+    ];
+    for (from, to, expected) in cases {
+        let found = found(from, to);
+        assert!(are_these(&found, expected), "{from}\n{found:#?}");
     }
 }
 
