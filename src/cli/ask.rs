@@ -94,10 +94,10 @@ pub(super) fn answer_of(
         )),
         Ok(answer) if answer.status == StatusCode::CONFLICT => Err(refusal(&answer.body)),
         Ok(answer) => Err(control_address::first_line(&answer)),
-        Err(error) => {
-            let why = why_unreachable(&error, found);
-            Err(format!("drainit cannot be reached at {address}: {error}{why}"))
-        }
+        Err(error) => match (nobody(&error, found), why_unreachable(&error, found)) {
+            (Some(nobody), _) => Err(nobody),
+            (None, why) => Err(format!("drainit cannot be reached at {address}: {error}{why}")),
+        },
     }
 }
 
@@ -114,6 +114,16 @@ fn refusal(body: &[u8]) -> String {
     reason.to_owned()
 }
 
+/// The whole reason if no drainit has a private socket here.
+pub(super) fn nobody(error: &RequestError, found: &Found) -> Option<String> {
+    match &found.address {
+        Address::Unix(path) if is_unreachable(error) && private_socket::is_abstract(path) => {
+            Some(format!("no drainit runs here{}", found.doubt))
+        }
+        _ => None,
+    }
+}
+
 /// The reason why nothing listens at the address. The text is empty if the error shows that
 /// something does listen there.
 pub(super) fn why_unreachable(error: &RequestError, found: &Found) -> String {
@@ -121,10 +131,6 @@ pub(super) fn why_unreachable(error: &RequestError, found: &Found) -> String {
         return String::new();
     }
     let who = match &found.address {
-        Address::Unix(path) if private_socket::is_abstract(path) => {
-            "; neither PID 1 nor exactly one other process of this PID and network namespace is a \
-             drainit with a private socket: name the socket with --socket"
-        }
         Address::Unix(_) => "; drainit is not running, or has another `control.socket`",
         Address::Tcp(_) => "",
     };

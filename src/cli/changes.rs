@@ -100,7 +100,7 @@ async fn waiting<T>(found: &Found, request: impl Future<Output = T>) -> T {
             return answer;
         }
         if let Some(now) = look(found).await {
-            show(&waits(&now, began.elapsed(), terminal_width().unwrap_or(WIDTH)));
+            show(&waits(&now, began.elapsed(), terminal_width(true).unwrap_or(WIDTH)));
         }
     }
 }

@@ -113,16 +113,18 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     };
     // Errors are ignored, because the reader may have closed the pipe. The exit code still shows
     // the result.
-    let _ = write(&problems, &fine);
-    if !problems.iter().any(Diagnostic::is_error) {
-        let _ = list_unchecked(&unchecked.into_inner(), is_image.get());
+    let unchecked = unchecked.into_inner();
+    let elsewhere = !unchecked.is_empty() && !is_image.get();
+    let _ = write(&problems, &fine, elsewhere);
+    if !problems.iter().any(Diagnostic::is_error) && is_image.get() {
+        let _ = list_unchecked(&unchecked);
     }
     let failed = problems.iter().any(|problem| args.strict || problem.is_error());
     if failed { exit_code::CONFIG } else { exit_code::OK }
 }
 
-/// Writes one line with the paths and programs that could not be checked here.
-fn list_unchecked(unchecked: &BTreeSet<String>, is_image: bool) -> io::Result<()> {
+/// Writes one line with the paths and programs of the image that could not be checked in the image.
+fn list_unchecked(unchecked: &BTreeSet<String>) -> io::Result<()> {
     const SHOWN: usize = 8;
     if unchecked.is_empty() {
         return Ok(());
@@ -131,17 +133,12 @@ fn list_unchecked(unchecked: &BTreeSet<String>, is_image: bool) -> io::Result<()
     if let Some(more) = unchecked.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         names.push(format!("{more} more"));
     }
-    let why = match is_image {
-        true => "volumes are mounted there",
-        false => {
-            "this is not the image: `docker run --rm --entrypoint drainit IMAGE check` looks at \
-             them in the image, and `--image` looks at them here"
-        }
-    };
-    writeln!(io::stderr(), "not looked at: {} ({why})", names.join(", "))
+    writeln!(io::stderr(), "not looked at: {} (volumes are mounted there)", names.join(", "))
 }
 
-fn write(problems: &[Diagnostic], fine: &str) -> io::Result<()> {
+/// Writes the problems, and what was checked. `elsewhere` says that files of the image were not
+/// looked at, because this is not the image.
+fn write(problems: &[Diagnostic], fine: &str, elsewhere: bool) -> io::Result<()> {
     let mut out = io::stderr().lock();
     for problem in problems {
         writeln!(out, "{problem}")?;
@@ -149,8 +146,9 @@ fn write(problems: &[Diagnostic], fine: &str) -> io::Result<()> {
     let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let warnings_text = plural(warnings, "warning", "warnings");
+    let rest = if elsewhere { " (without the files of the image: see `--image`)" } else { "" };
     match (errors, warnings) {
-        (0, 0) => writeln!(io::stdout(), "ok: {fine}"),
+        (0, 0) => writeln!(io::stdout(), "ok: {fine}{rest}"),
         (0, _) => writeln!(out, "{warnings_text}"),
         _ => writeln!(out, "{}, {warnings_text}", plural(errors, "error", "errors")),
     }

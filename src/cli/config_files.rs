@@ -18,10 +18,13 @@ const DEFAULT: &str = "/etc/drainit.yaml";
 /// a file in the working directory never replaces the config of an image.
 const LOCAL: &str = "drainit.yaml";
 
+/// The file that `-` stands for.
+const STDIN: &str = "/dev/stdin";
+
 /// `-c FILE`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ConfigFiles {
-    /// Config file, or a directory of *.yaml and *.yml files; may be repeated, a later one overlays
+    /// Config file, a directory of *.yaml and *.yml files, or - for stdin; may be repeated, a later one overlays
     /// the earlier [default: $DRAINIT_CONFIG, then /etc/drainit.yaml, then ./drainit.yaml]
     #[arg(short, long = "config", value_name = "FILE")]
     config: Vec<PathBuf>,
@@ -31,7 +34,10 @@ impl ConfigFiles {
     /// The files to read, at least one.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
         if !self.config.is_empty() {
-            return self.config.clone();
+            let named = self.config.iter();
+            return named
+                .map(|path| if path == Path::new("-") { STDIN.into() } else { path.clone() })
+                .collect();
         }
         vec![
             variable().map_or_else(|| unnamed(Path::new(DEFAULT), Path::new(LOCAL)), PathBuf::from),

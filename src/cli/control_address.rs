@@ -103,7 +103,7 @@ fn address_in(
     choose: impl Fn(&Control) -> Result<Address, String>,
 ) -> Result<Found, String> {
     let Some(found) = found else {
-        let doubt = "; there is no config here that could name its socket: use -c FILE or --socket";
+        let doubt = "; if its socket has a path, name it with --socket";
         return Ok(Found { address: choose(&Control::default())?, doubt: doubt.to_owned() });
     };
     let names: Vec<_> = found.unset.iter().map(|name| format!("`{name}`")).collect();

@@ -1,11 +1,12 @@
 //! `drainit exec`: its options.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-use crate::config::{Address, Direction, DrainUntil, EnvoyDrain};
+use crate::config::{Address, Direction, EnvoyDrain};
 use crate::exec;
 use crate::exec::options::ExecOptions;
 use crate::exec::rewrite::Rewrite;
@@ -63,35 +64,35 @@ pub struct ExecArgs {
     #[arg(short, long)]
     verbose: bool,
     /// Drain an Envoy with its admin at ADMIN: http://127.0.0.1:9901 or unix:/path
-    #[arg(long, value_name = "ADMIN", value_parser = values::server, help_heading = DRAIN)]
-    drain_envoy: Option<Address>,
+    #[arg(long, value_name = "ADMIN", help_heading = DRAIN)]
+    drain_envoy: Option<String>,
     /// Longest drain; 0 turns the drain off [default: 15s]
-    #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = DRAIN)]
-    drain_time: Option<Duration>,
+    #[arg(long, value_name = "DURATION", help_heading = DRAIN)]
+    drain_time: Option<String>,
     /// Shortest drain, while clients learn that this instance goes away [default: 5s, at most
     /// --drain-time]
-    #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = DRAIN)]
-    drain_min: Option<Duration>,
+    #[arg(long, value_name = "DURATION", help_heading = DRAIN)]
+    drain_min: Option<String>,
     /// Also make every response close its connection [default: true, but false with
     /// --drain-direction inbound]
-    #[arg(long, value_name = "BOOL", value_parser = values::boolean, help_heading = DRAIN)]
-    drain_fail_healthcheck: Option<bool>,
+    #[arg(long, value_name = "BOOL", help_heading = DRAIN)]
+    drain_fail_healthcheck: Option<String>,
     /// What ends the drain: no `connections`, or no `requests` [default: connections]
-    #[arg(long, value_name = "WHAT", value_parser = values::drain_until, help_heading = DRAIN)]
-    drain_until: Option<DrainUntil>,
+    #[arg(long, value_name = "WHAT", help_heading = DRAIN)]
+    drain_until: Option<String>,
     /// The drain is over when at most this number is left [default: 0]
-    #[arg(long, value_name = "NUMBER", value_parser = values::number, help_heading = DRAIN)]
-    drain_exit_at: Option<u32>,
+    #[arg(long, value_name = "NUMBER", help_heading = DRAIN)]
+    drain_exit_at: Option<String>,
     /// The listeners to drain: `all`, or those that are `inbound` [default: all]
-    #[arg(long, value_name = "WHICH", value_parser = values::direction, help_heading = DRAIN)]
-    drain_direction: Option<Direction>,
+    #[arg(long, value_name = "WHICH", help_heading = DRAIN)]
+    drain_direction: Option<String>,
     /// A listener whose connections do not count, such as `prometheus`. May be repeated, or a list
     /// with commas
-    #[arg(long = "drain-ignore-listeners", value_name = "NAME", value_delimiter = ',', value_parser = values::listener, help_heading = DRAIN)]
+    #[arg(long, value_name = "NAME", help_heading = DRAIN)]
     drain_ignore_listeners: Vec<String>,
     /// Envoy must be ready within this time [default: the command is ready at once]
-    #[arg(long, value_name = "DURATION", value_parser = values::positive_duration, help_heading = DRAIN)]
-    readiness: Option<Duration>,
+    #[arg(long, value_name = "DURATION", help_heading = DRAIN)]
+    readiness: Option<String>,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -144,72 +145,63 @@ pub(super) fn checked(mut args: ExecArgs) -> Result<(ExecOptions, Option<DrainOp
     Ok((options, drain))
 }
 
-/// Reads the options of the drain, and for each missing option its variable.
+/// Reads the options of the drain, and for each missing option its variable. clap leaves them as
+/// texts, because a parser of its own for each type would be larger than all else here.
 fn drain(args: &mut ExecArgs) -> Result<Option<DrainOptions>, String> {
-    let written = args.written_with_a_drain();
-    let admin = given(args.drain_envoy.take(), "--drain-envoy", values::server)?;
-    let time = given(args.drain_time, "--drain-time", values::duration)?;
-    let min = given(args.drain_min, "--drain-min", values::duration)?;
-    let fails = args.drain_fail_healthcheck;
-    let fails = given(fails, "--drain-fail-healthcheck", values::boolean)?;
-    let until = given(args.drain_until, "--drain-until", values::drain_until)?;
-    let exit_at = given(args.drain_exit_at, "--drain-exit-at", values::number)?;
-    let direction = given(args.drain_direction, "--drain-direction", values::direction)?;
-    let ignored = Some(std::mem::take(&mut args.drain_ignore_listeners));
-    let ignored = ignored.filter(|names| !names.is_empty());
-    let ignored = given(ignored, "--drain-ignore-listeners", values::listeners)?;
-    let readiness = given(args.readiness, "--readiness", values::positive_duration)?;
-    let Some(admin) = admin else {
+    let ignored = &args.drain_ignore_listeners;
+    let ignored = (!ignored.is_empty()).then(|| ignored.join(","));
+    let needs_drain = [
+        ("--drain-time", &args.drain_time),
+        ("--drain-min", &args.drain_min),
+        ("--drain-fail-healthcheck", &args.drain_fail_healthcheck),
+        ("--drain-until", &args.drain_until),
+        ("--drain-exit-at", &args.drain_exit_at),
+        ("--drain-direction", &args.drain_direction),
+        ("--drain-ignore-listeners", &ignored),
+        ("--readiness", &args.readiness),
+    ];
+    let admin = given(("--drain-envoy", &args.drain_envoy), values::server)?;
+    let [time, min, fails, until, exit_at, direction, listeners, readiness] = needs_drain;
+    let drain = DrainOptions {
+        time: given(time, values::duration)?,
+        min: given(min, values::duration)?,
+        readiness: given(readiness, values::positive_duration)?,
+        envoy: EnvoyDrain::at(admin.clone().unwrap_or(Address::Unix(PathBuf::new()))),
+    };
+    let direction = given(direction, values::direction)?;
+    let envoy = EnvoyDrain {
+        fail_healthcheck: given(fails, values::boolean)?
+            .unwrap_or(direction != Some(Direction::Inbound)),
+        until: given(until, values::drain_until)?.unwrap_or_default(),
+        exit_at: given(exit_at, values::number)?.unwrap_or_default(),
+        ignore_listeners: given(listeners, values::listeners)?.unwrap_or_default(),
+        direction,
+        ..drain.envoy
+    };
+    if admin.is_none() {
         // Without an admin, the variables have no effect and cause no error: an image may set them
         // for all its commands, and drain only one of these commands.
-        return match written {
+        return match needs_drain.iter().find(|(_, value)| value.is_some()) {
             None => Ok(None),
-            Some(option) => Err(format!("{option} needs --drain-envoy ADMIN")),
+            Some((option, _)) => Err(format!("{option} needs --drain-envoy ADMIN")),
         };
-    };
-    args.grace_period = given(args.grace_period, "--grace-period", values::positive_duration)?;
-    let at = EnvoyDrain::at(admin);
-    let envoy = EnvoyDrain {
-        fail_healthcheck: fails.unwrap_or(direction != Some(Direction::Inbound)),
-        until: until.unwrap_or_default(),
-        exit_at: exit_at.unwrap_or_default(),
-        direction,
-        ignore_listeners: ignored.unwrap_or_default(),
-        ..at
-    };
-    Ok(Some(DrainOptions { envoy, time, min, readiness }))
-}
-
-impl ExecArgs {
-    /// The first option that has no meaning without a drain.
-    fn written_with_a_drain(&self) -> Option<&'static str> {
-        let written = [
-            ("--drain-time", self.drain_time.is_some()),
-            ("--drain-min", self.drain_min.is_some()),
-            ("--drain-fail-healthcheck", self.drain_fail_healthcheck.is_some()),
-            ("--drain-until", self.drain_until.is_some()),
-            ("--drain-exit-at", self.drain_exit_at.is_some()),
-            ("--drain-direction", self.drain_direction.is_some()),
-            ("--drain-ignore-listeners", !self.drain_ignore_listeners.is_empty()),
-            ("--readiness", self.readiness.is_some()),
-        ];
-        written.into_iter().find_map(|(option, is_written)| is_written.then_some(option))
     }
+    if args.grace_period.is_none() {
+        args.grace_period = given(("--grace-period", &None), values::positive_duration)?;
+    }
+    Ok(Some(DrainOptions { envoy, ..drain }))
 }
 
 /// The value of an option, or else of its variable.
 fn given<T>(
-    value: Option<T>,
-    option: &str,
+    (option, text): (&str, &Option<String>),
     read: fn(&str) -> Result<T, Invalid>,
 ) -> Result<Option<T>, String> {
     let name = OPTIONS.iter().find(|it| it.option == option).map(|it| it.variable);
-    match (value, name.and_then(|name| Some((name, variable(name)?)))) {
-        (Some(value), _) => Ok(Some(value)),
-        (None, Some((name, text))) => {
-            read(&text.to_string_lossy()).map(Some).map_err(|why| format!("{name}: {why}"))
-        }
-        (None, None) => Ok(None),
+    let of_variable = || Some((name?, variable(name?)?.to_string_lossy().into_owned()));
+    match text.clone().map(|text| (option, text)).or_else(of_variable) {
+        Some((name, text)) => read(&text).map(Some).map_err(|why| format!("{name}: {why}")),
+        None => Ok(None),
     }
 }
 
@@ -224,6 +216,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::config::DrainUntil;
 
     #[derive(Parser)]
     struct Line {

@@ -1,16 +1,81 @@
 //! Suggests a remedy for a command line that drainit has probably read differently than the user
 //! meant it.
 
-use crate::load::Diagnostic;
+use std::ffi::OsString;
+
+use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::load::Diagnostic;
+use crate::types::Signal;
+use crate::types::suggest::nearest;
+
+/// Words of other programs in place of a subcommand, and what to use here.
+const ELSEWHERE: [(&str, &str); 16] = [
+    ("config", "use `drainit check` or `drainit plan`"),
+    ("down", "use `drainit stop '*'`, or stop the container"),
+    ("events", "use `drainit status --watch`; the log has the events"),
+    ("log", LOGS),
+    ("logs", LOGS),
+    ("lint", "use `drainit check`"),
+    ("list", "use `drainit status`"),
+    ("ls", "use `drainit status`"),
+    ("ps", "use `drainit status`"),
+    ("signal", "use `drainit kill -s SIGNAL NAME`"),
+    ("test", "use `drainit check`"),
+    ("top", "use `drainit status --watch`"),
+    ("up", "use `drainit run`"),
+    ("update", "use `drainit reload`"),
+    ("validate", "use `drainit check`"),
+    ("wait", "use `drainit health --wait 60s`"),
+];
+const LOGS: &str = "drainit keeps no logs: use `docker logs` or `kubectl logs`; `drainit status NAME` has the last lines of \
+    a process that failed";
+
+/// Rewrites `kill -9` and `kill -HUP`, as kill(1) has them, to `kill -s 9`.
+pub(super) fn with_signal(args: Vec<OsString>) -> Vec<OsString> {
+    if args.get(1).is_none_or(|verb| verb != "kill") {
+        return args;
+    }
+    let rewritten = args.into_iter().flat_map(|arg| {
+        let name = arg.to_str().and_then(|arg| arg.strip_prefix('-'));
+        match name.filter(|name| Signal::parse(name).is_some()).map(str::to_owned) {
+            Some(name) => vec![OsString::from("-s"), name.into()],
+            None => vec![arg],
+        }
+    });
+    rewritten.collect()
+}
 
 /// The remedy for a command line that clap refuses, or for which clap prints its help or the
 /// version.
-pub(super) fn remedy_for(error: &clap::Error) -> Option<String> {
-    match (error.kind(), error.get(ContextKind::InvalidArg)) {
-        (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) => unnamed_config(word),
+pub(super) fn remedy_for(error: &clap::Error, drainit: &Command, verb: &str) -> Option<String> {
+    let of = |kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word),
+        _ => None,
+    };
+    match (error.kind(), of(ContextKind::InvalidSubcommand), of(ContextKind::InvalidArg)) {
+        (ErrorKind::InvalidSubcommand, Some(word), _) => other_command(word, drainit),
+        (ErrorKind::UnknownArgument, _, Some(word)) => unnamed_config(word)
+            .or_else(|| other_option(word, drainit, verb))
+            .or_else(open_entrypoint),
         _ => open_entrypoint(),
     }
+}
+
+fn other_command(word: &str, drainit: &Command) -> Option<String> {
+    if let Some((_, remedy)) = ELSEWHERE.iter().find(|(name, _)| *name == word) {
+        return Some((*remedy).to_owned());
+    }
+    let names = drainit.get_subcommands().map(Command::get_name);
+    Some(format!("did you mean `drainit {}`?", nearest(word, names)?))
+}
+
+fn other_option(word: &str, drainit: &Command, verb: &str) -> Option<String> {
+    let word = word.strip_prefix("--")?;
+    let command = drainit.find_subcommand(verb)?;
+    let names = command.get_arguments().filter_map(clap::Arg::get_long);
+    Some(format!("did you mean `--{}`?", nearest(word, names)?))
 }
 
 /// The remedy for an argument that looks like a config file, which needs `-c` and a blank before

@@ -16,18 +16,20 @@ pub mod reload;
 pub mod run;
 pub mod status;
 mod tools;
+mod width;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::tools::Tool;
 use crate::compat;
 use crate::os::on_thread::wait_for;
 use crate::os::signal::mask;
+use crate::os::sys;
 use crate::types::{exit_code, harmless};
 
 /// The time limit for parsing the command line.
@@ -79,7 +81,7 @@ pub fn main() -> ExitCode {
     mask::hold();
     let args: Vec<_> = std::env::args_os().collect();
     let code = compat::run(&args).or_else(|| crate::cli::exec::exec_plainly(&args));
-    ExitCode::from(code.unwrap_or_else(|| carry_out(args)))
+    ExitCode::from(code.unwrap_or_else(|| carry_out(misread::with_signal(args))))
 }
 
 /// Parses the command line on a thread of its own. The parser needs 70 KiB of stack, which the main
@@ -93,14 +95,15 @@ fn parsed(args: Vec<OsString>) -> Result<Cli, clap::Error> {
 }
 
 fn carry_out(args: Vec<OsString>) -> u8 {
+    let verb = args.get(1).and_then(|verb| verb.to_str()).unwrap_or_default().to_owned();
     let command = match parsed(args) {
         Ok(cli) => cli.command,
         Err(error) => {
             mask::release();
-            // Errors are ignored, because the stream may have no reader.
-            let _ = error.print();
-            let remedy = misread::remedy_for(&error);
+            show(&error);
+            let remedy = misread::remedy_for(&error, &Cli::command(), &verb);
             if let Some(remedy) = &remedy {
+                // Errors are ignored, because the stream may have no reader.
                 let _ = writeln!(io::stderr(), "[drainit] {}", harmless(remedy));
             }
             // A remedy means that PID 1 has printed its help in place of a start, so the start has
@@ -119,7 +122,7 @@ fn carry_out(args: Vec<OsString>) -> u8 {
         Command::Plan(args) => crate::cli::plan::plan(&args),
         Command::Drain(args) => crate::cli::drain::drain(&args),
         Command::Health(args) => crate::cli::health::health(&args),
-        Command::Status(args) => crate::cli::status::status(&args),
+        Command::Status(args) => crate::cli::status::status(args),
         Command::Stop(args) => crate::cli::operate::operate("stop", &args),
         Command::Start(args) => crate::cli::operate::operate("start", &args),
         Command::Restart(args) => crate::cli::operate::operate("restart", &args),
@@ -128,6 +131,17 @@ fn carry_out(args: Vec<OsString>) -> u8 {
         Command::Install(args) => crate::cli::install::install(&args),
         Command::Tool(tool) => tools::run(tool),
     }
+}
+
+/// Prints the help, or why the command line is wrong, within the width of the terminal.
+fn show(error: &clap::Error) {
+    let width = sys::terminal_width(error.use_stderr()).unwrap_or(width::WHOLE);
+    let text = width::wrap_help(&error.render().to_string(), width);
+    // Errors are ignored, because the stream may have no reader.
+    let _ = match error.use_stderr() {
+        true => io::stderr().write_all(text.as_bytes()),
+        false => io::stdout().write_all(text.as_bytes()),
+    };
 }
 
 /// Parses a command line, and checks it without running it.

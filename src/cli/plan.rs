@@ -7,9 +7,11 @@ use clap::{Args, ValueEnum};
 use drainit_tools::drawing;
 
 use crate::cli::control_address::Whom;
+use crate::cli::width::{WHOLE, wrap};
 use crate::cli::{fail, print, reload};
 use crate::load;
 use crate::load::{Environment, Loaded};
+use crate::os::sys;
 use crate::plan::{Plan, json, text};
 use crate::types::exit_code;
 
@@ -22,8 +24,11 @@ pub struct PlanArgs {
     #[arg(long)]
     reload: bool,
     /// Output format
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(short = 'o', long, alias = "output", value_enum, default_value_t)]
     format: Format,
+    /// The same as `--format json`
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -39,8 +44,9 @@ enum Format {
 
 /// Prints the plan, and the problems of the config on stderr.
 pub(super) fn plan(args: &PlanArgs) -> u8 {
+    let format = if args.json { Format::Json } else { args.format };
     if args.reload {
-        return match args.format {
+        return match format {
             Format::Text => reload::plan(&args.whom),
             Format::Json | Format::Svg => fail("--reload is shown as text only", exit_code::USAGE),
         };
@@ -62,8 +68,12 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
         let _ = writeln!(io::stderr(), "{problem}");
     }
     let Some(plan) = plan else { return exit_code::CONFIG };
-    let shown = match args.format {
-        Format::Text => text::text(&plan),
+    let width = sys::terminal_width(false);
+    let shown = match format {
+        Format::Text => {
+            let text = text::text_within(&plan, width.unwrap_or(text::COLUMNS));
+            text.lines().map(|line| wrap(line, width.unwrap_or(WHOLE), 4) + "\n").collect()
+        }
         Format::Json => json::json(&plan),
         Format::Svg => drawing::plan::svg(&plan),
     };

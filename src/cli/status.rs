@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::cli::ask::{LIMIT, MAX_ANSWER, answer_of, is_cut_off, is_unreachable, query, run};
 use crate::cli::control_address::{Found, Whom};
 use crate::cli::print;
+use crate::cli::width::{WHOLE, wrap};
 use crate::http::{Answerer, request};
 use crate::os::descendants::{Stat, status_field};
 use crate::os::{Pid, private_socket, sys};
@@ -26,8 +27,6 @@ use crate::types::{escape_json, harmless, human};
 
 /// The pause between two requests of `--watch`.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The width of a table that does not go to a terminal: such a table is not cut.
-const WIDTH: usize = usize::MAX;
 /// The unit of times in `/proc/PID/stat`, in milliseconds. `USER_HZ` is 100 on every architecture
 /// that drainit runs on.
 const TICK: u64 = 10;
@@ -36,6 +35,7 @@ const TICK: u64 = 10;
 enum Format {
     Text,
     Json,
+    Name,
 }
 
 /// Options of `status`.
@@ -44,18 +44,25 @@ pub struct StatusArgs {
     #[command(flatten)]
     whom: Whom,
     /// Show the status again every second until drainit has ended
-    #[arg(long)]
+    #[arg(short, long)]
     watch: bool,
-    /// A table, or one JSON object
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    /// A table, one JSON object, or the names of the processes
+    #[arg(short = 'o', long, alias = "output", value_name = "FORMAT", default_value = "text")]
     format: Format,
+    /// The same as `--format json`
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
     /// Show these processes only
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
 
 /// Returns 0 if drainit answers, in whatever state it is.
-pub(super) fn status(args: &StatusArgs) -> u8 {
+pub(super) fn status(mut args: StatusArgs) -> u8 {
+    if args.json {
+        args.format = Format::Json;
+    }
+    let args = &args;
     run(&args.whom, async |found: Found| {
         let mut meter = Meter::default();
         let text = show(args, &found, &mut meter, false).await?.unwrap_or_default();
@@ -108,8 +115,35 @@ async fn show(
     meter.measure(&mut status);
     Ok(Some(match args.format {
         Format::Json => format!("{}\n", escape_json(&status.to_string())),
-        Format::Text => text(&status, sys::terminal_width().unwrap_or(WIDTH)),
+        Format::Name => names(&status),
+        Format::Text => {
+            let (columns, rows) = sys::terminal_size(false).unwrap_or((WHOLE, 0));
+            let shown = text(&status, columns);
+            if args.watch && rows > 0 { top(&shown, rows) } else { shown }
+        }
     }))
+}
+
+/// The names of the processes, one a line. A process that is being replaced has one line.
+fn names(status: &Value) -> String {
+    let processes = status["processes"].as_array().into_iter().flatten();
+    let mut names: Vec<_> = processes.filter_map(|process| process["name"].as_str()).collect();
+    names.dedup();
+    names.iter().flat_map(|name| [&*harmless(name), "\n"].map(str::to_owned)).collect()
+}
+
+/// As many lines as the terminal has rows, so that the head stays visible.
+fn top(text: &str, rows: usize) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    // The cursor stands in the row below the last line.
+    let room = rows.saturating_sub(1);
+    if lines.len() <= room {
+        return text.to_owned();
+    }
+    let shown = room.saturating_sub(1);
+    let more = lines.len() - shown;
+    let line = format!("… {more} more lines; name processes to see them");
+    lines[..shown].iter().copied().chain([&*line]).flat_map(|line| [line, "\n"]).collect()
 }
 
 fn show_text(text: &str, screen: bool) {
@@ -173,7 +207,7 @@ fn memory(pid: Pid) -> Option<u64> {
 /// The head line and the table of a status, without a limit of the width.
 #[cfg(test)]
 pub(crate) fn table(status: &Value) -> String {
-    text(status, WIDTH)
+    text(status, WHOLE)
 }
 
 const HEAD: [&str; 8] = ["NAME", "STATE", "PID", "SINCE", "RESTARTS", "CPU", "MEMORY", "NOTE"];
@@ -183,12 +217,15 @@ const RIGHT: [bool; 8] = [false, false, true, true, true, true, true, false];
 /// terminal.
 const SHORTEST_NAME: usize = 12;
 
-/// The head line, and the table.
+/// The indentation of a note that does not fit behind its process.
+const INDENT: usize = 6;
+
+/// The head line, and the table. Only names of processes are cut to the width.
 fn text(status: &Value, width: usize) -> String {
-    let mut out = cut(&head_line(status), width);
+    let mut out = wrap(&head_line(status), width, 2);
     out.push('\n');
     if let Some(line) = start_line(status) {
-        out.push_str(&cut(&line, width));
+        out.push_str(&wrap(&line, width, 2));
         out.push('\n');
     }
     let none = Vec::new();
@@ -202,21 +239,26 @@ fn text(status: &Value, width: usize) -> String {
         }
     }
     let fixed: usize = widths[1..7].iter().map(|width| width + 2).sum();
-    // The column NOTE needs some room, too.
-    widths[0] = widths[0].min(width.saturating_sub(fixed + 12).max(SHORTEST_NAME));
+    widths[0] = widths[0].min(width.saturating_sub(fixed).max(SHORTEST_NAME));
+    let room = width.saturating_sub(widths[0] + 2 + fixed);
     for row in &rows {
         let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
+        for (column, cell) in row[..7].iter().enumerate() {
             let (cell, width) = (cut(cell, widths[column]), widths[column]);
             // Writing to a string cannot fail.
-            let _ = match (column + 1 == HEAD.len(), RIGHT[column]) {
-                (true, _) => write!(line, "{cell}"),
-                (_, true) => write!(line, "{cell:>width$}  "),
-                _ => write!(line, "{cell:<width$}  "),
+            let _ = match RIGHT[column] {
+                true => write!(line, "{cell:>width$}  "),
+                false => write!(line, "{cell:<width$}  "),
             };
         }
-        out.push_str(cut(line.trim_end(), width).trim_end());
-        out.push('\n');
+        let note = &row[7];
+        if note.chars().count() > room {
+            out.extend([line.trim_end(), "\n"]);
+            line = format!("{:INDENT$}{note}", "");
+        } else {
+            line.push_str(note);
+        }
+        out.extend([wrap(line.trim_end(), width, INDENT).as_str(), "\n"]);
     }
     for process in processes {
         let Some(lines) = process["last_lines"].as_array() else { continue };
@@ -271,11 +313,17 @@ fn start_line(status: &Value) -> Option<String> {
 
 fn row(process: &Value) -> [String; 8] {
     let word = |key: &str| process[key].as_str().map(|text| harmless(text).into_owned());
-    let state = word("state").unwrap_or_default();
+    let mut state = word("state").unwrap_or_default();
+    if state == "ready" && process["drain"]["over"].is_string() {
+        // It runs until a stop signal comes, but it takes no traffic any more.
+        "drained".clone_into(&mut state);
+    }
     let number = |key: &str| process[key].as_u64().map(|number| number.to_string());
     let epoch = process["epoch"].as_u64().map(|epoch| format!("epoch {epoch}"));
     let message = word("message");
-    let last = word("last_exit").filter(|last| message.as_ref() != Some(last));
+    // A stop that somebody asked for is no news.
+    let last = word("last_exit").filter(|_| process["last_exit_asked"] != true);
+    let last = last.filter(|last| message.as_ref() != Some(last));
     let last = last.map(|last| format!("last exit: {last}"));
     let warnings = process["warnings"].as_array().into_iter().flatten();
     let warnings = warnings.filter_map(|text| Some(harmless(text.as_str()?).into_owned()));
@@ -349,18 +397,22 @@ mod tests {
         status["processes"][0]["warnings"] =
             json!(["it cannot be drained", "7 lines dropped\u{1b}"]);
         let note = "it cannot be drained; 7 lines dropped␛; last exit: exited with code 7";
-        assert!(text(&status, WIDTH).contains(note));
+        assert!(text(&status, WHOLE).contains(note));
     }
 
+    // holds: C888
     #[test]
-    fn table_fits_the_terminal() {
+    fn table_fits_the_terminal_and_no_note_is_cut() {
         for width in [80, 100, 200, 60] {
             let text = text(&example(), width);
             assert!(text.lines().all(|line| line.chars().count() <= width), "{width}:\n{text}");
             assert!(!text.contains('\u{1b}'));
-            assert_eq!(text.lines().count(), 5);
+            let words: Vec<_> = text.split_whitespace().collect();
+            let words = words.join(" ");
+            assert!(words.contains("connection refused ␛[31m and more of that"), "{text}");
+            assert!(words.contains("last exit: exited with code 7"), "{text}");
         }
-        let whole = text(&example(), WIDTH);
+        let whole = text(&example(), WHOLE);
         assert!(!whole.contains('…') && whole.contains("and more of that"), "{whole}");
         let text = text(&example(), 200);
         let lines: Vec<_> = text.lines().collect();
@@ -372,6 +424,35 @@ mod tests {
             "policy-engine ready 17 2m5s 2 0.2% 12M last exit: exited with code 7"
         );
         assert_eq!(columns(4), "migrate done - 1h1m 0 - - exited with code 0");
+    }
+
+    // holds: C888
+    #[test]
+    fn the_head_stays_when_the_terminal_has_too_few_rows() {
+        let text = text(&example(), 200);
+        let shown = top(&text, 5);
+        let lines: Vec<_> = shown.lines().collect();
+        assert!(lines.len() == 4 && lines[0].starts_with("running, not ready"), "{shown}");
+        assert_eq!(lines[3], "… 2 more lines; name processes to see them");
+        assert_eq!(top(&text, 6), text);
+    }
+
+    // holds: C889
+    #[test]
+    fn a_process_that_is_drained_is_not_called_ready() {
+        let mut status = example();
+        status["processes"][0]["drain"] = json!({"seconds": 3.0});
+        assert_eq!(row(&status["processes"][0])[1], "ready");
+        status["processes"][0]["drain"] = json!({"seconds": 3.0, "over": "no connection left"});
+        assert_eq!(row(&status["processes"][0])[1], "drained");
+    }
+
+    // holds: C890
+    #[test]
+    fn a_stop_that_was_asked_for_is_no_last_exit() {
+        let mut status = example();
+        status["processes"][0]["last_exit_asked"] = true.into();
+        assert!(!text(&status, WHOLE).contains("last exit"));
     }
 
     #[test]

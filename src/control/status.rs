@@ -111,6 +111,9 @@ pub struct ProcessStatus {
     /// How the process ended the last time, even if it runs again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
+    /// Whether somebody had asked for this end, and the process ended in time.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub last_exit_asked: bool,
     /// The last lines of the process's last failed instance. Only operators who name the process
     /// get them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -245,6 +248,9 @@ impl Status {
             .iter()
             .filter(|process| process.is_missed)
             .map(|process| match &process.message {
+                Some(message) if process.state == ProcessState::Waiting => {
+                    format!("{} ({message})", process.name)
+                }
                 Some(message) => format!("{} ({}: {message})", process.name, process.state.name()),
                 None => format!("{} ({})", process.name, process.state.name()),
             })
@@ -280,6 +286,7 @@ pub(crate) fn example() -> Status {
         started: None,
         first_ready: None,
         last_exit: None,
+        last_exit_asked: false,
         drain: None,
         tally: Tally::default(),
         last_drain: None,

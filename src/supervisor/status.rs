@@ -178,6 +178,7 @@ impl StatusBoard {
                 epoch: history.epoch,
                 ready: history.state == ProcessState::Ready,
                 last_exit: history.last_end.map(|end| end.to_string()),
+                last_exit_asked: history.is_last_asked,
                 last_lines: Vec::new(),
                 warnings: history
                     .drain_warnings
@@ -192,7 +193,10 @@ impl StatusBoard {
                 since: now.since(history.since),
                 is_missed: part == Part::Current
                     && (machine.waits_for(slot) || spec.required && !history.state.is_settled()),
-                message: history.why(),
+                message: history.why().or_else(|| {
+                    let on: Vec<_> = world.missing(slot).map(|id| journal.names.of(id)).collect();
+                    (!on.is_empty()).then(|| format!("waiting for {}", on.join(", ")))
+                }),
                 started: history.started.map(|at| at.since(journal.began)),
                 first_ready: history.ready.map(|at| at.since(journal.began)),
                 tally: journal.counted(slot),

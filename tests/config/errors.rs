@@ -5,7 +5,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::support::{Ended, LONG, Rig, Stream, ms};
+use std::process::Stdio;
+
+use crate::support::{Ended, LONG, Rig, Said, Stream, ms};
 
 /// A config with three problems and a warning, each on its own line.
 const WRONG: &str = r#"
@@ -133,7 +135,9 @@ processes:
     let rig = Rig::not_init();
     rig.write("drainit.yaml", "processes: {a: {command: [no-such-program]}}");
     let ended = rig.run_with(&["check", "--strict", "-c", "DIR/drainit.yaml"]);
-    ended.assert_code(0).assert_line("not looked at: `no-such-program`");
+    ended
+        .assert_code(0)
+        .assert_line(r"^ok: 1 process \(without the files of the image: see `--image`\)$");
 }
 
 // holds: C852
@@ -175,7 +179,9 @@ fn check_recognizes_the_image() {
     link(&bare.path("bin/drainit"));
     let path = bare.fill("PATH=DIR/bin");
     let ended = bare.wrapper(&["env", &path]).run_with(&check);
-    ended.assert_code(0).assert_line("not looked at: `no-such-program`");
+    ended
+        .assert_code(0)
+        .assert_line(r"^ok: 1 process \(without the files of the image: see `--image`\)$");
 
     // drainit is the child of an init. Here the init is drainit, too, under the name tini.
     let Some(child) = rig() else { return };
@@ -207,7 +213,9 @@ fn check_recognizes_the_image() {
         let ended = rig.run_with(&["check", "-c", config]);
         match is_image {
             true => ended.assert_code(78).assert_line(MISSING),
-            false => ended.assert_code(0).assert_line("not looked at: `no-such-program`"),
+            false => ended
+                .assert_code(0)
+                .assert_line(r"^ok: 1 process \(without the files of the image: see `--image`\)$"),
         };
     }
 }
@@ -286,4 +294,55 @@ fn content_that_is_not_a_config_is_refused_quickly() {
     let rig = Rig::not_init();
     fs::copy("/proc/self/exe", rig.path("binary")).unwrap();
     refuses_quickly(rig, "DIR/binary", "binary");
+}
+
+// holds: C893
+#[test]
+fn a_word_of_another_program_gets_a_suggestion() {
+    for (words, says) in [
+        (&["statuss"][..], "did you mean `drainit status`"),
+        (&["ps"], "use `drainit status`"),
+        (&["logs", "web"], "`drainit status NAME` has the last lines"),
+        (&["up"], "use `drainit run`"),
+        (&["validate"], "use `drainit check`"),
+        (&["status", "--formt", "json"], "did you mean `--format`"),
+        (&["check", "my.yaml"], "write `-c my.yaml`"),
+    ] {
+        let ended = Rig::not_init().run_with(words);
+        ended.assert_code(2).assert_line(says);
+    }
+}
+
+// holds: C887
+#[test]
+fn help_fits_the_width_of_the_terminal() {
+    for command in ["exec", "status", "check"] {
+        let script = format!("stty cols 72; {} {command} --help", env!("CARGO_BIN_EXE_drainit"));
+        let mut output = std::process::Command::new("script");
+        output.args(["-qec", &script, "/dev/null"]);
+        let text = String::from_utf8(output.stdin(Stdio::null()).output().unwrap().stdout).unwrap();
+        assert!(text.contains("Usage: ") && text.lines().count() > 10, "{text}");
+        assert!(text.lines().all(|line| line.trim_end().chars().count() <= 72), "{text}");
+    }
+}
+
+// holds: C894
+#[test]
+fn check_and_plan_read_a_config_from_stdin() {
+    let rig = Rig::not_init();
+    rig.write("drainit.yaml", "processes: {a: {comand: [b]}}");
+    rig.write("right.yaml", "processes: {a: {command: [b]}}");
+    for (command, code, says) in [
+        ("cat DIR/drainit.yaml | $D check -c -", 78, "--> /dev/stdin:1:17"),
+        ("$D check --image=false -c - <DIR/right.yaml", 0, "ok: 1 process"),
+        ("cat DIR/right.yaml | $D plan -c - --json", 0, "after_signal"),
+    ] {
+        let script = format!("D={}; {}", env!("CARGO_BIN_EXE_drainit"), rig.fill(command));
+        let said =
+            Said::of(std::process::Command::new("sh").args(["-c", &script]).output().unwrap());
+        assert!(
+            said.code == code && (said.stdout.clone() + &said.stderr).contains(says),
+            "{said:?}"
+        );
+    }
 }

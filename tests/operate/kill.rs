@@ -3,6 +3,7 @@
 use crate::support::said;
 use crate::support::{LONG, Rig, Signal};
 
+// holds: C895
 #[test]
 fn a_signal_goes_to_the_process_alone() {
     let Some(rig) = Rig::new() else { return };
@@ -17,6 +18,11 @@ fn a_signal_goes_to_the_process_alone() {
     drainit.wait_for_start(&["a", "b"]);
     drainit.exec(&["kill", "-s", "HUP", "a"]).assert(0, "");
     drainit.wait_for_line("reloaded");
+    // As kill(1) and docker write it.
+    for words in [&["kill", "-HUP", "a"][..], &["kill", "-1", "a"], &["kill", "a", "-SIGHUP"]] {
+        drainit.exec(words).assert(0, "SIGHUP");
+    }
+    drainit.wait_for_lines("reloaded", 4);
     drainit.wait_for_line(r"a: SIGHUP sent, requested by pid \d+ \(uid 0\)");
     drainit.exec(&["kill", "-s", "1", "task"]).assert(1, "task is not running: it is done");
     drainit.exec(&["kill", "-s", "NONE", "a"]).assert(2, "write a name such as `TERM`");

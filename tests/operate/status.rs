@@ -26,7 +26,7 @@ fn private(drainit: &Running) -> SocketAddr {
     SocketAddr::from_abstract_name(format!("drainit/{inode}/1")).unwrap()
 }
 
-// holds: C89
+// holds: C89, C895
 #[test]
 fn status_shows_every_process_without_a_control_section() {
     let Some(rig) = Rig::new() else { return };
@@ -70,6 +70,10 @@ fn status_shows_every_process_without_a_control_section() {
     );
     assert!(a["pid"].as_i64() > Some(1) && a["memory_bytes"].as_u64() > Some(10_000), "{a}");
 
+    for words in [&["status", "-o", "json"][..], &["status", "--json"]] {
+        drainit.exec(words).assert(0, "{\"phase\":");
+    }
+    drainit.exec(&["status", "-o", "name", "f*", "a"]).assert(0, "a\nfails\n");
     let said = drainit.exec(&["status", "waits", "a"]);
     assert_eq!((said.code, said.stdout.lines().count()), (0, 4), "{said:?}");
     drainit
@@ -148,7 +152,7 @@ fn a_name_taken_by_another_process_is_a_warning_and_is_not_trusted() {
         "a process of another PID namespace has this name, so the answer may not be drainit's",
     );
     drop(taking.join().unwrap());
-    drainit.exec(&["status"]).assert(1, "connection refused; neither PID 1 nor exactly one other");
+    drainit.exec(&["status"]).assert(1, "no drainit runs here");
     drainit.stop().assert_code(0);
 }
 
@@ -238,4 +242,39 @@ fn without_a_drainit_as_pid_1_the_only_drainit_is_asked() {
     let _listener = UnixListener::bind_addr(&address).unwrap();
     let said = drainit.exec(&["status", "--socket", &format!("@{forged}")]);
     said.assert(1, &format!("pid {pid} has this name, so the answer may not be drainit's"));
+}
+
+// holds: C889, C890, C891
+#[test]
+fn the_note_says_what_a_process_waits_for_and_nothing_about_a_normal_stop() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          db: {command: [CHILD, db, await=DIR/go, touch=DIR/db], readiness: {file: DIR/db}}
+          cache: {command: [CHILD, cache]}
+          web:
+            command: [CHILD, web]
+            depends_on: [db, cache]
+            drain: {exec: {command: ['true']}}
+        ",
+    );
+    drainit.wait_for_start(&["db", "cache"]);
+    let row = |name: &str| {
+        let said = drainit.exec(&["status"]).stdout;
+        let row = said.lines().find(|line| line.starts_with(name)).unwrap();
+        row.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    drainit.wait_until("note", || row("web")[7..] == ["waiting", "for", "db"]);
+    drainit.exec(&["health"]).assert(1, ", web (waiting for db)\n");
+    drainit.touch("go");
+    drainit.wait_for_line(said::ALL_READY);
+    // A restart by hand is no news, also if the process ends by the signal.
+    drainit.exec(&["restart", "cache"]).assert(0, "replaced");
+    assert_eq!((row("cache")[1].as_str(), row("cache").len()), ("ready", 7));
+    assert_eq!(json(&drainit)["processes"][1]["last_exit_asked"], true);
+    drainit.exec(&["drain"]).assert(0, "web: drain over");
+    assert!(drainit.exec(&["status"]).stdout.starts_with("drained (drain requested)"));
+    assert_eq!(row("web")[1], "drained");
+    drainit.stop().assert_code(0);
 }

@@ -14,6 +14,38 @@ fn the_schema_is_that_of_the_docs() {
     assert!(printed.text(Stream::Stdout) == committed, "write it anew with `make schema`");
 }
 
+// holds: C892
+#[test]
+fn completion_offers_names_of_processes_and_signals() {
+    let script =
+        |shell: &str| Rig::not_init().run_with(&["completions", shell]).text(Stream::Stdout);
+    let rig = Rig::not_init();
+    rig.write("bash", script("bash"));
+    rig.write_program(
+        "drainit",
+        "#!/bin/sh\n[ \"$*\" = 'status -o name' ] && printf 'web\\nweb-2\\ndb\\n'\n",
+    );
+    // The shell calls the function with the command, the word and the word before.
+    let complete = |words: &str, word: &str, before: &str| {
+        let script = format!(
+            ". DIR/bash; PATH=DIR:$PATH; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _drainit_names drainit '{word}' '{before}'; echo \"<${{COMPREPLY[*]}}>\""
+        );
+        let output = std::process::Command::new("bash").args(["-c", &rig.fill(&script)]).output();
+        String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(complete("drainit restart w", "w", "restart"), "<web web-2>");
+    assert_eq!(complete("drainit stop web d", "d", "web"), "<db>");
+    assert_eq!(complete("drainit kill -s US", "US", "-s"), "<USR1 USR2>");
+    assert!(complete("drainit restart --so", "--so", "restart").contains("--socket"));
+    assert!(complete("drainit resta", "resta", "drainit").contains("restart"));
+    let zsh = script("zsh");
+    assert_eq!(zsh.matches(":_drainit_names'").count(), 5, "{zsh}");
+    assert!(zsh.contains(":SIGNAL:(HUP INT ") && zsh.contains("\n_drainit_names() {"), "{zsh}");
+    let fish = script("fish");
+    assert!(fish.contains("using_subcommand restart\" -f -a \"(drainit status -o name"), "{fish}");
+}
+
 #[test]
 fn the_manual_has_every_command_and_option() {
     let page = Rig::not_init().run_with(&["man"]);

@@ -37,6 +37,14 @@ impl State {
         self.waiting_dependents(process).filter(waits).collect()
     }
 
+    /// The dependencies whose condition a waiting process still waits for.
+    pub fn missing(&self, process: ProcessId) -> impl Iterator<Item = ProcessId> {
+        let is_waiting = self.life(process) == Lifecycle::Waiting;
+        let needs = self.process(process).dependencies.iter().filter(move |_| is_waiting);
+        let missing = needs.filter(|(on, condition)| self.reached(*on) < Some(*condition));
+        missing.map(|(on, _)| *on)
+    }
+
     /// Starts a process. If the process has an `only_if`, this is evaluated first.
     pub(crate) fn begin(&mut self, process: ProcessId) {
         if self.process(process).conditional {

@@ -4,6 +4,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Command};
 use clap_complete::Shell;
 
+use crate::types::Signal;
+
 /// The shells that people use in containers and at work.
 const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 
@@ -15,9 +17,71 @@ pub struct CompletionsArgs {
     shell: Shell,
 }
 
+/// The commands that take names of processes.
+const NAMING: [&str; 5] = ["kill", "restart", "start", "status", "stop"];
+
+/// Calls the generated function, and then completes names of processes and signals.
+const BASH: &str = r#"
+_drainit_names() {
+    _drainit "$@"
+    case "${COMP_WORDS[1]}" in
+        COMMANDS) ;;
+        *) return ;;
+    esac
+    if [[ $3 == -s || $3 == --signal ]]; then
+        COMPREPLY=( $(compgen -W "SIGNALS" -- "$2") )
+    elif [[ $2 != -* && $3 != -* ]]; then
+        COMPREPLY=( $(compgen -W "$("$1" status -o name 2>/dev/null)" -- "$2") )
+    fi
+}
+complete -F _drainit_names -o bashdefault -o default drainit
+"#;
+
+const ZSH: &str = r#"
+_drainit_names() {
+    local -a names
+    names=(${(f)"$(drainit status -o name 2>/dev/null)"})
+    compadd -a names
+}
+"#;
+
 /// Makes the script that completes `command` in a shell.
 pub(super) fn script(args: &CompletionsArgs, mut command: Command) -> String {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "drainit", &mut script);
-    String::from_utf8_lossy(&script).into_owned()
+    let script = String::from_utf8_lossy(&script).into_owned();
+    let signals: Vec<_> = Signal::names().collect();
+    let signals = signals.join(" ");
+    match args.shell {
+        Shell::Bash => {
+            let names = BASH.replace("COMMANDS", &NAMING.join("|")).replace("SIGNALS", &signals);
+            script + &names
+        }
+        Shell::Zsh => zsh(&script, &signals),
+        _ => script + &fish(&signals),
+    }
+}
+
+fn zsh(script: &str, signals: &str) -> String {
+    let lines = script.lines().map(|line| match line.strip_prefix("'*::names -- ") {
+        Some(rest) => format!("'*::names -- {}", rest.replace(":_default'", ":_drainit_names'")),
+        None => line.replace(":SIGNAL:_default'", &format!(":SIGNAL:({signals})'")),
+    });
+    let mut parts: Vec<_> = lines.collect();
+    // The last lines of the script call its function, so the new function stands before them.
+    let end = parts.iter().rposition(|line| line.starts_with("if [ \"$funcstack")).unwrap_or(0);
+    parts.insert(end, ZSH.to_owned());
+    parts.join("\n") + "\n"
+}
+
+fn fish(signals: &str) -> String {
+    let names = |verb: &&str| {
+        format!(
+            "complete -c drainit -n \"__fish_drainit_using_subcommand {verb}\" -f -a \"(drainit status -o name 2>/dev/null)\"\n"
+        )
+    };
+    let names: String = NAMING.iter().map(names).collect();
+    format!(
+        "{names}complete -c drainit -n \"__fish_drainit_using_subcommand kill\" -s s -l signal -x -a \"{signals}\"\n"
+    )
 }

@@ -70,7 +70,7 @@ Shutdown after a stop signal
         "  Critical path (#): readiness_delay 2s + drain router 15s + close router 1.38s +",
         "    stop router 3.13s + post_stop router 500ms + stop engine 5s + stop executor 1s",
         "",
-        "Shutdown after a process ends unasked, where a drain waits at most `min`",
+        "Shutdown after a process ends unexpectedly, where a drain waits at most `min`",
         "",
     ] {
         assert_eq!(lines.next(), Some(expected), "{shown}");

@@ -1,4 +1,4 @@
-//! The plan as text for a terminal of 100 columns.
+//! The plan as text for a terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -9,22 +9,31 @@ use crate::plan::timeline::{Step, StepKind, Timeline};
 use crate::plan::{InOneshot, Plan, Start};
 use crate::types::human;
 
-pub(crate) const COLUMNS: usize = 100;
+/// The width of the text if nothing else is known.
+pub const COLUMNS: usize = 100;
+/// The shortest width for which the text has room.
+const NARROWEST: usize = 60;
 /// The labels in front of the bars are at most this wide.
 pub const LABEL: usize = 36;
 /// How wide the times in front of the bars are, such as `12.75s of 15s`.
 pub(crate) const TIMES: usize = 16;
 
 pub fn text(plan: &Plan<'_>) -> String {
+    text_within(plan, COLUMNS)
+}
+
+/// The text for a terminal of so many columns.
+pub fn text_within(plan: &Plan<'_>, columns: usize) -> String {
+    let columns = columns.max(NARROWEST);
     let mut out = String::from("Start\n\n");
-    start(&mut out, plan);
+    start(&mut out, plan, columns);
     let (window, grace) = (human(plan.window()), human(plan.grace_period));
     let reserve = human(plan.reserve);
     for (asked, what, timeline, in_oneshot) in [
         (true, "Shutdown after a stop signal", &plan.after_signal, &plan.signal_in_oneshot),
         (
             false,
-            "Shutdown after a process ends unasked, where a drain waits at most `min`",
+            "Shutdown after a process ends unexpectedly, where a drain waits at most `min`",
             &plan.after_end,
             &plan.end_in_oneshot,
         ),
@@ -41,17 +50,17 @@ pub fn text(plan: &Plan<'_>) -> String {
                 writeln!(out, "  Once every oneshot is complete, as drawn here, at most {total}.");
         }
         out.push('\n');
-        bars(&mut out, plan, timeline, asked);
-        below(&mut out, plan, timeline, asked);
+        bars(&mut out, plan, timeline, asked, columns);
+        below(&mut out, plan, timeline, asked, columns);
         if let Some(InOneshot { name, timeline }) = in_oneshot {
             let title = format!("While {name} runs, up to {}:", human(timeline.total));
-            paragraph(&mut out, &title, " +", path(plan, timeline));
+            paragraph(&mut out, &title, " +", path(plan, timeline), columns);
         }
     }
     out
 }
 
-fn start(out: &mut String, plan: &Plan<'_>) {
+fn start(out: &mut String, plan: &Plan<'_>, columns: usize) {
     let mut rows = Vec::with_capacity(plan.start.len() + 1);
     if let Some(limit) = plan.pre_start {
         let within = format!("within {}", human(limit));
@@ -65,14 +74,15 @@ fn start(out: &mut String, plan: &Plan<'_>) {
     let widest = |widths: &mut dyn Iterator<Item = usize>, most: usize| {
         widths.filter(|width| *width <= most).max().unwrap_or_default()
     };
-    let first = widest(&mut rows.iter().map(|(name, ..)| name.chars().count()), LABEL);
-    let second = widest(&mut rows.iter().map(|(_, begins, _)| begins.chars().count()), COLUMNS / 2);
+    let first =
+        widest(&mut rows.iter().map(|(name, ..)| name.chars().count()), LABEL.min(columns / 3));
+    let second = widest(&mut rows.iter().map(|(_, begins, _)| begins.chars().count()), columns / 2);
     let mut line = String::new();
     for (name, begins, ready) in rows {
         line.clear();
         let _ = write!(line, "  {name:first$}  {begins:second$}  {ready}");
         let shown = line.trim_end();
-        if shown.chars().count() <= COLUMNS {
+        if shown.chars().count() <= columns {
             out.extend([shown, "\n"]);
             continue;
         }
@@ -136,14 +146,15 @@ fn ready(start: &Start<'_>) -> Cow<'static, str> {
     }
 }
 
-fn bars(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
+fn bars(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool, columns: usize) {
+    let most = LABEL.min(columns / 3);
     let shown: Vec<_> =
         timeline.steps.iter().enumerate().filter(|(_, step)| is_shown(step)).collect();
     let reserve = "reserve".to_owned();
-    let labels: Vec<_> = shown.iter().map(|(_, step)| cut_to(&plan.label(step), LABEL)).collect();
+    let labels: Vec<_> = shown.iter().map(|(_, step)| cut_to(&plan.label(step), most)).collect();
     let label =
         labels.iter().chain([&reserve]).map(|l| l.chars().count()).max().unwrap_or_default();
-    let width = COLUMNS - 2 - label - 2 - TIMES - 2;
+    let width = columns - 2 - label - 2 - TIMES - 2;
     let whole = plan.grace_period.max(timeline.total);
     let column = |at: Duration| {
         let share = at.as_secs_f64() / whole.as_secs_f64().max(f64::MIN_POSITIVE);
@@ -184,12 +195,12 @@ pub fn is_shown(step: &Step) -> bool {
     !step.takes().is_zero() || matches!(step.kind, StepKind::Drain | StepKind::Stop)
 }
 
-fn below(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool) {
-    paragraph(out, "Critical path (#):", " +", path(plan, timeline));
+fn below(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool, columns: usize) {
+    paragraph(out, "Critical path (#):", " +", path(plan, timeline), columns);
     let cuts = plan.cuts(timeline, asked).map(|(step, wish)| {
         format!("{} gets {} of {}", plan.label(step), human(step.takes()), human(wish))
     });
-    paragraph(out, "Cut, because the waits do not fit:", ",", cuts);
+    paragraph(out, "Cut, because the waits do not fit:", ",", cuts, columns);
 }
 
 fn path(plan: &Plan<'_>, timeline: &Timeline) -> impl Iterator<Item = String> {
@@ -204,6 +215,7 @@ pub(crate) fn paragraph(
     title: &str,
     separator: &str,
     items: impl Iterator<Item = String>,
+    columns: usize,
 ) {
     let mut line = format!("\n  {title}");
     let mut items = items.peekable();
@@ -214,7 +226,7 @@ pub(crate) fn paragraph(
         if items.peek().is_some() {
             item.push_str(separator);
         }
-        if line.trim_start_matches('\n').chars().count() + 1 + item.chars().count() > COLUMNS {
+        if line.trim_start_matches('\n').chars().count() + 1 + item.chars().count() > columns {
             let _ = writeln!(out, "{line}");
             line = "   ".to_owned();
         }

@@ -55,6 +55,8 @@ pub struct History {
     pub(super) end: Option<(Time, End)>,
     /// The end of the last instance that has ended. It is kept while the next instance runs.
     pub last_end: Option<End>,
+    /// Whether somebody had asked for the last end, and the process ended in time.
+    pub is_last_asked: bool,
     /// The reason why the process is down; `None` if drainit knows no reason, or if the process has
     /// started again.
     pub message: Option<String>,

@@ -96,7 +96,7 @@ impl Journal {
         let mut history = History { since: now, ..History::default() };
         if let Some(from) = from.map(|from| self.of(from)) {
             (history.started, history.ready) = (from.started, from.ready);
-            history.last_end = from.last_end;
+            (history.last_end, history.is_last_asked) = (from.last_end, from.is_last_asked);
         }
         match self.slots.get_mut(slot.index()) {
             Some(known) => *known = history,
@@ -243,6 +243,7 @@ impl Journal {
                 let (history, end) = (self.of_mut(process), End::Code(0));
                 history.ready.get_or_insert(now);
                 (history.end, history.last_end) = (Some((now, end)), Some(end));
+                history.is_last_asked = false;
                 let tally = self.tally(process);
                 tally.start = Some(after);
                 tally.ended(end, false);
@@ -257,6 +258,8 @@ impl Journal {
             Note::Failed { process, why, next } => {
                 let history = self.noted(process);
                 history.gave_up = matches!(next, AfterEnd::StaysDown | AfterEnd::GivesUp);
+                // drainit itself has asked for the end, because of the failure.
+                history.is_last_asked = false;
                 // If the spawn has failed, the supervisor has already set a message that says more.
                 if !matches!(why, Failure::Spawn { .. }) {
                     history.message = Some(messages::failure(why));
@@ -273,8 +276,11 @@ impl Journal {
                 return gave_up;
             }
             Note::Stopped { process, end, took, killed, handed_over } => {
+                // A process that is stopped because it failed has a reason of its own.
+                let is_asked = took.is_some() && !killed && self.of(process).why_ended.is_none();
                 self.ended(now, process, end, killed);
-                self.of_mut(process).gave_up = false;
+                let history = self.of_mut(process);
+                (history.gave_up, history.is_last_asked) = (false, is_asked);
                 if self.steps.is_shutdown {
                     self.mark_stopped(now, process);
                     let stop = self.stop(process);
@@ -366,6 +372,7 @@ impl Journal {
     fn ended(&mut self, now: Time, process: ProcessId, end: End, killed: bool) {
         let history = self.noted(process);
         (history.end, history.last_end) = (Some((now, end)), Some(end));
+        history.is_last_asked = false;
         let why = history.why_ended.take();
         history.message = Some(why.unwrap_or_else(|| end.to_string()));
         self.tally(process).ended(end, killed);

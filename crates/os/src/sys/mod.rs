@@ -106,13 +106,20 @@ pub(crate) fn stop_ignoring(signal: i32) -> io::Result<bool> {
     Ok(true)
 }
 
-/// The number of columns of the terminal on standard output, if there is one.
-pub fn terminal_width() -> Option<usize> {
+/// The width of the terminal on stderr, or else on stdout; `None` if it is not a terminal.
+pub fn terminal_width(is_stderr: bool) -> Option<usize> {
+    Some(terminal_size(is_stderr)?.0)
+}
+
+/// The columns and rows of the terminal on stderr, or else on stdout; `None` if it is not a
+/// terminal.
+pub fn terminal_size(is_stderr: bool) -> Option<(usize, usize)> {
+    let stream = if is_stderr { libc::STDERR_FILENO } else { libc::STDOUT_FILENO };
     // SAFETY: all zeroes is a valid winsize.
     let mut size: libc::winsize = unsafe { std::mem::zeroed() };
     // SAFETY: `size` is valid and writable for the duration of the call.
-    let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
-    (result == 0 && size.ws_col > 0).then(|| size.ws_col.into())
+    let result = unsafe { libc::ioctl(stream, libc::TIOCGWINSZ, &raw mut size) };
+    (result == 0 && size.ws_col > 0).then(|| (size.ws_col.into(), size.ws_row.into()))
 }
 
 /// Sends a signal to the calling thread only.
@@ -328,10 +335,10 @@ mod tests {
                 let size = Winsize { ws_row: 30, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
                 let pty = openpty(&size, None).unwrap();
                 dup2_stdout(&pty.slave).unwrap();
-                terminal_width()
+                terminal_width(false)
             });
             dup2_stdout(&stdout).unwrap();
-            assert_eq!((widths, terminal_width()), ([None, Some(100)], None));
+            assert_eq!((widths, terminal_width(false)), ([None, Some(100)], None));
         });
     }
 }
