@@ -61,11 +61,17 @@ fn manifests_of_the_examples_pass_the_check() {
         if !name.ends_with(".yaml") || name.ends_with("drainit.yaml") {
             continue;
         }
-        let config = if name == "sidecar.yaml" { "sidecar.drainit.yaml" } else { "drainit.yaml" };
+        let config = match name {
+            "sidecar.yaml" => "sidecar.drainit.yaml",
+            "image-volume.yaml" => "envoy.drainit.yaml",
+            // `drainit exec` needs no config.
+            "init-container.yaml" => "none.yaml",
+            _ => "drainit.yaml",
+        };
         assert_ends(&check(config, &path, "", &["--strict"]), 0, "ok: Deployment ");
         seen += 1;
     }
-    assert_eq!(seen, 3);
+    assert_eq!(seen, 5);
     let output = check("drainit.yaml", Path::new("-"), &rendered(), &["--strict"]);
     assert_ends(&output, 0, "ok: Deployment gateway, container gateway");
     // This pod drains for minutes.
@@ -73,6 +79,21 @@ fn manifests_of_the_examples_pass_the_check() {
     let (config, pod) = (streams.join("drainit.yaml"), streams.join("deployment.yaml"));
     let says = "container streams (stops within 14m 17s; a repeated SIGTERM shortens no drain)";
     assert_ends(&check(config.to_str().unwrap(), &pod, "", &["--strict"]), 0, says);
+}
+
+// holds: C883
+#[test]
+fn a_wrong_variable_of_exec_fails_the_check_of_a_manifest() {
+    let pod = fs::read_to_string(examples().join("init-container.yaml")).unwrap();
+    for (from, to, says) in [
+        ("\"60\"", "soon", "error: drainit would not start: `DRAINIT_READINESS` is `soon`"),
+        ("health, --live", "health", "error: this liveness probe would kill the container"),
+        ("value: \"45\"", "value: \"60\"", "error: drainit's deadline is 58s"),
+    ] {
+        let wrong = pod.replace(from, to);
+        assert_ne!(pod, wrong);
+        assert_ends(&check("none.yaml", Path::new("-"), &wrong, &[]), 78, says);
+    }
 }
 
 // holds: C791

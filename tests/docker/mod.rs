@@ -5,6 +5,7 @@ mod api_gateway;
 mod compose;
 mod hardened;
 mod matrix;
+mod no_build;
 mod podman;
 mod postgresql;
 mod rehearse;

@@ -1,0 +1,58 @@
+//! Runs the untouched image of an Envoy under a drainit that comes from a volume: the image has
+//! neither a shell nor drainit, and there is no config.
+
+use testkit::docker::{Container, docker, run};
+
+use crate::docker::{Client, PORT};
+use crate::support::docker_images::{envoy_image, images};
+use crate::support::said;
+
+/// A volume that is removed at the end.
+struct Volume(String);
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        docker(&["volume", "rm", "--force", &self.0]);
+    }
+}
+
+// holds: C885, C886
+#[test]
+fn drainit_from_a_volume_drains_an_envoy_whose_image_stays_as_it_is() {
+    let Some(images) = images() else { return };
+    let volume = Volume(docker(&["volume", "create"]));
+    let mounted = format!("--volume={}:/drainit", volume.0);
+    // As an init container does, and once more, as in a pod that starts again.
+    for says in ["is installed as /drainit/drainit", "is this drainit already"] {
+        let installed = run(&images.drainit, &[&mounted, "--read-only"], &["install", "/drainit/"]);
+        assert_eq!(installed.code, 0, "{}", installed.output);
+        assert!(installed.output.contains(says), "{}", installed.output);
+    }
+    let publish = format!("--publish=127.0.0.1::{PORT}");
+    let options = [
+        &format!("{mounted}:ro"),
+        &publish,
+        "--entrypoint=/drainit/drainit",
+        "--user=65532:65532",
+        "--read-only",
+        "--cap-drop=ALL",
+        "--security-opt=no-new-privileges",
+        "--env=DRAINIT_DRAIN_ENVOY=http://127.0.0.1:9901",
+        "--env=DRAINIT_DRAIN_TIME=8",
+        "--env=DRAINIT_READINESS=30",
+        "--env=DRAINIT_GRACE_PERIOD=20",
+    ];
+    let envoy = ["exec", "--", "envoy", "-c", "/etc/envoy/envoy.yaml", "--disable-hot-restart"];
+    let container = Container::start(&envoy_image(), &options, &envoy);
+    container.await_line(&said::ready("envoy"));
+    let probe = container.exec(&["/drainit/drainit", "health"]);
+    assert_eq!((probe.code, probe.output.trim()), (0, "ready"));
+    let mut client = Client::connect(container.address(PORT));
+    assert!(!client.get().closes);
+    container.stop(20);
+    let logs = container.logs();
+    assert_eq!(container.exit_code(), 0, "{logs}");
+    for part in ["exit code 0: SIGTERM received", "drain envoy: ", "connections 1 at the start"] {
+        assert!(logs.contains(part), "no {part:?} in the report:\n{logs}");
+    }
+}
