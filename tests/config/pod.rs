@@ -96,6 +96,15 @@ fn a_wrong_variable_of_exec_fails_the_check_of_a_manifest() {
     }
 }
 
+// holds: C900
+#[test]
+fn the_manifest_of_the_walkthrough_passes_the_strict_check() {
+    let walkthrough = examples().with_file_name("walkthrough");
+    let (config, pod) = (walkthrough.join("drainit.yaml"), walkthrough.join("gateway.yaml"));
+    let output = check(config.to_str().unwrap(), &pod, "", &["--strict"]);
+    assert_ends(&output, 0, "ok: Deployment gateway, container gateway");
+}
+
 // holds: C791
 #[test]
 fn variables_of_the_image_come_from_files_and_options() {

@@ -125,7 +125,7 @@ fn adapt(manifest: &str, name: &str, image: &str, outside: SocketAddr) -> String
         }
     }
     for (from, to) in [
-        ("registry.example.com/gateway:1", image),
+        ("gateway:1", image),
         ("replicas: 2", "replicas: 1"),
         ("{name: run, ", &format!("{{name: {name}-pod-0, ")),
         ("- name: run\n", &format!("- name: {name}-pod-0\n")),

@@ -24,28 +24,37 @@ fn kubernetes_validate_accepts_every_manifest() {
     let dir = TempDir::new();
     dir.write("chart.yaml", rendered());
     let mut manifests = vec![dir.join("chart.yaml")];
-    for entry in fs::read_dir(checkout().join("examples/kubernetes")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_file() && fs::read_to_string(&path).unwrap().contains("\napiVersion: ") {
-            manifests.push(path);
+    for folder in ["kubernetes", "walkthrough"] {
+        for entry in fs::read_dir(checkout().join("examples").join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() && fs::read_to_string(&path).unwrap().contains("\napiVersion: ") {
+                manifests.push(path);
+            }
         }
     }
-    assert_eq!(manifests.len(), 6, "{manifests:?}");
+    assert_eq!(manifests.len(), 7, "{manifests:?}");
     for page in pages() {
         let (_, blocks) = split(&fs::read_to_string(&page).unwrap());
-        for (_, block) in blocks.iter().filter(|(_, block)| block.contains("apiVersion: ")) {
+        // The tool does not know the kinds of other projects, whose version is an alpha here.
+        let is_known = |block: &str| block.contains("apiVersion: ") && !block.contains("/v1alpha1");
+        for (_, block) in blocks.iter().filter(|(_, block)| is_known(block)) {
             let name = format!("{}.yaml", manifests.len());
             dir.write(&name, block);
             manifests.push(dir.join(&name));
         }
     }
+    let objects = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().filter(|line| line.starts_with("apiVersion: ")).count()
+    };
     for version in VERSIONS {
         let is_new = |path: &PathBuf| fs::read_to_string(path).unwrap().contains(NEWER);
         let manifests: Vec<_> =
             manifests.iter().filter(|it| version.is_empty() || !is_new(it)).cloned().collect();
+        let all: usize = manifests.iter().map(objects).sum();
         let output = validate(&tool, version, &manifests);
         assert!(output.status.success(), "{version:?}: {}", text(&output));
-        assert_eq!(text(&output).matches(" passed ").count(), manifests.len(), "{}", text(&output));
+        assert_eq!(text(&output).matches(" passed ").count(), all, "{}", text(&output));
     }
 }
 

@@ -36,22 +36,32 @@ rm "$context.yaml"
 sed 's/10000/8080/; s,socket_address: {address: 0.0.0.0\, port_value: 9901},pipe: {path: /run/gateway/admin.sock\, mode: 384},' \
     tests/fixtures/docker-envoy.yaml >"$context.envoy.yaml"
 mv "$context.envoy.yaml" target/kubernetes/envoy.yaml
-image registry.example.com/gateway:1 drainit-rollout-drainit target/kubernetes/envoy.yaml examples/kubernetes/drainit.yaml <<'END'
+image gateway:1 drainit-rollout-drainit target/kubernetes/envoy.yaml examples/kubernetes/drainit.yaml <<'END'
 COPY envoy.yaml /etc/envoy/envoy.yaml
 COPY drainit.yaml /etc/drainit.yaml
 ENV PATH=/usr/local/bin:/usr/bin
 END
 # The two images of sidecar.yaml.
-image registry.example.com/envoy-with-drainit:1 drainit-rollout-drainit tests/kubernetes/sidecar/{drainit,envoy}.yaml <<'END'
+image envoy-with-drainit:1 drainit-rollout-drainit tests/kubernetes/sidecar/{drainit,envoy}.yaml <<'END'
 COPY drainit.yaml /etc/drainit.yaml
 COPY envoy.yaml /etc/envoy/envoy.yaml
 ENV PATH=/usr/local/bin:/usr/bin
 END
-image registry.example.com/app:1 drainit-rollout-base tests/kubernetes/sidecar/app.py <<'END'
+image app:1 drainit-rollout-base tests/kubernetes/sidecar/app.py <<'END'
 COPY app.py /app.py
 ENTRYPOINT ["python3", "/app.py"]
 END
-docker save drainit-kubernetes-{pause,bash,drainit}:1 registry.example.com/{gateway,envoy-with-drainit,app}:1 \
+# The two images of the walkthrough: drainit alone, and an Envoy that knows nothing of it.
+image drainit:1 scratch target/static/drainit <<'END'
+COPY drainit /drainit
+ENTRYPOINT ["/drainit"]
+END
+image envoyproxy/envoy:distroless-v1.40-latest drainit-rollout-gateway README.md <<'END'
+ENTRYPOINT []
+ENV PATH=/usr/local/bin:/usr/bin
+END
+docker save drainit-kubernetes-{pause,bash,drainit}:1 {gateway,envoy-with-drainit,app,drainit}:1 \
+    envoyproxy/envoy:distroless-v1.40-latest \
     >target/kubernetes/images.tar
 tests/kubernetes/node.sh run ctr -a /run/node-containerd/containerd.sock -n k8s.io images import \
     --snapshotter overlayfs target/kubernetes/images.tar >/dev/null

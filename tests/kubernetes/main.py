@@ -83,6 +83,18 @@ def manifests():
 
 
 @test
+def walkthrough():
+    """The pods of examples/walkthrough, into which an init container copies drainit."""
+    folder = TOP / "examples/walkthrough"
+    files = [f"--from-file={folder / name}" for name in ("drainit.yaml", "envoy.yaml")]
+    kubectl("create", "configmap", "gateway", *files)
+    kubectl("apply", "-f", "-", data=(folder / "gateway.yaml").read_text().split("\n---\n")[0])
+    lost = rolled("walkthrough", times=2, delay=0)
+    kubectl("delete", "configmap", "gateway")
+    expect(lost == 0, "the walkthrough lost requests")
+
+
+@test
 def http2():
     lost = rolled("drainit, HTTP/2", gateway("drainit"), load=Http2)
     expect(lost == 0, "drainit lost streams in a rollout")
