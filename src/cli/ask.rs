@@ -118,7 +118,10 @@ fn refusal(body: &[u8]) -> String {
 pub(super) fn nobody(error: &RequestError, found: &Found) -> Option<String> {
     match &found.address {
         Address::Unix(path) if is_unreachable(error) && private_socket::is_abstract(path) => {
-            Some(format!("no drainit runs here{}", found.doubt))
+            Some(match private_socket::are_several() {
+                true => "several drainits run here: name the socket with --socket".to_owned(),
+                false => format!("no drainit runs here{}", found.doubt),
+            })
         }
         _ => None,
     }

@@ -78,13 +78,22 @@ pub fn find() -> io::Result<PathBuf> {
     if is_drainit(&init) {
         return Ok(init);
     }
-    // Everybody can take a name, so the names of strangers must not count.
-    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    let mut others = names_in(namespace()?, &table).into_iter().filter(|name| is_drainit(name));
-    match (others.next(), others.next()) {
-        (Some(only), None) => Ok(only),
+    match &*all()? {
+        [only] => Ok(only.clone()),
         _ => Ok(init),
     }
+}
+
+/// Whether several drainits run in this PID namespace.
+pub fn are_several() -> bool {
+    all().is_ok_and(|all| all.len() > 1)
+}
+
+/// The sockets of the drainits in this PID namespace.
+fn all() -> io::Result<Vec<PathBuf>> {
+    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    // Everybody can take a name, so the names of strangers must not count.
+    Ok(names_in(namespace()?, &table).into_iter().filter(|name| is_drainit(name)).collect())
 }
 
 /// The names in `/proc/net/unix` of the drainits of this PID namespace, as they say. The table also
