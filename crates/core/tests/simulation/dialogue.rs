@@ -784,7 +784,9 @@ impl World {
                     && self.left() > self.terms.exit_at;
                 if let (Some(asked), true) = (self.closing_asked, is_counted && !self.hides) {
                     // An Envoy that has never been live counts as one without traffic.
+                    // After a replacement, the last count may be that of the Envoy before.
                     let is_fresh = self.reported.is_some_and(|(taken, _)| taken >= asked)
+                        || self.is_replaced && self.reported_at >= asked
                         || self.last == Sample::NOTHING.traffic();
                     // holds: S277
                     self.check(is_fresh, "the connections at the end are unknown");
