@@ -105,7 +105,7 @@ impl<'a> Reload<'a> {
             let by_new = process.depends_on.iter().filter(is_later);
             let mut on = by_old.chain(by_new);
             let on = on.find(|on| on.restart && anew.contains(on.process.as_str()));
-            let (is_anew, what, why) = match &known[id.index()] {
+            let (is_anew, mut what, mut why) = match &known[id.index()] {
                 known if needed.contains_key(id) && !spec.left_out => {
                     let why = match known {
                         Some(Known { keys, .. }) if !keys.is_empty() => differ(keys) + "; ",
@@ -155,6 +155,20 @@ impl<'a> Reload<'a> {
                     None => (false, "continues".to_owned(), differ(keys)),
                 },
             };
+            // A process that starts in its own step also follows a dependency that is replaced after
+            // all steps, unless it has ended by then.
+            let is_last = |name: &str| later.get(name) == Some(&usize::MAX);
+            let follows = |on: &&Dependency| on.restart && is_last(&on.process);
+            if let Some(on) = process.depends_on.iter().find(follows)
+                && is_anew
+                && !is_last(name)
+                && !spec.oneshot
+            {
+                let again = if what == "started" { "replaced" } else { "again" };
+                what = format!("{what}, then {again}");
+                why = format!("{why}; follows {} (`restart: true`)", on.process);
+                later.insert(name, usize::MAX);
+            }
             anew.extend(is_anew.then_some(name));
             steps.push(Step { name, what, why });
         }

@@ -13,17 +13,15 @@ use crate::core::spec::Source;
 use crate::core::state::Lifecycle;
 use crate::load::Loaded;
 use crate::load::testing::load;
+use crate::testing::random::Random;
 use crate::types::{End, Time};
 
-/// Random numbers that are the same on every machine (xorshift).
-struct Random(u64);
+/// The generator of the configs.
+struct Configs(Random);
 
-impl Random {
+impl Configs {
     fn once_in(&mut self, bound: u64) -> bool {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.is_multiple_of(bound)
+        self.0.one_in(bound)
     }
 
     /// Processes that each depend on earlier ones, each with the keys that a reload compares.
@@ -191,19 +189,39 @@ fn life(lifecycle: Lifecycle) -> Life {
     }
 }
 
-// holds: C793
+/// A new and a changed process depend on one that follows a dependency, which is rare at random.
+const FOLLOWS_AGAIN: [&str; 2] = [
+    "
+processes:
+  base: {command: [x, old], on_exit: ignore}
+  web: {command: [x], on_exit: ignore, depends_on: {base: {condition: started, restart: true}}}
+  changed: {command: [x, old], on_exit: ignore, depends_on: {web: {condition: started, restart: true}}}
+",
+    "
+processes:
+  base: {command: [x, new], on_exit: ignore}
+  web: {command: [x], on_exit: ignore, depends_on: {base: {condition: started, restart: true}}}
+  changed: {command: [x, new], on_exit: ignore, depends_on: {web: {condition: started, restart: true}}}
+  added: {command: [x], on_exit: ignore, depends_on: {web: {condition: started, restart: true}}}
+",
+];
+
+// holds: C793, C854
 #[test]
 fn the_core_does_what_the_plan_of_a_reload_says() {
-    let random = &mut Random(0x5EED);
+    let random = &mut Configs(Random(0x5EED));
     let mut kinds: BTreeMap<String, u32> = BTreeMap::new();
-    for _ in 0..400 {
+    for run in 0..400 {
         let entries = random.config();
-        let texts = [text(&entries), text(&random.changed(&entries))];
+        let texts = match run {
+            0 => FOLLOWS_AGAIN.map(str::to_owned),
+            _ => [text(&entries), text(&random.changed(&entries))],
+        };
         let [Ok(old), Ok(new)] = texts.each_ref().map(|text| load(&[text], &[])) else { continue };
         let mut world = World::new(&old);
         for (slot, name) in world.names.clone() {
             let is_running = life(world.machine.state().life(slot)) == Life::Runs;
-            if random.once_in(5) && world.names[&slot] == name {
+            if run > 0 && random.once_in(5) && world.names[&slot] == name {
                 let event = match random.once_in(2) && is_running {
                     true => Event::Exited { process: slot, end: End::Code(0), remains: false },
                     false => Event::Requested { process: slot, request: Request::Stop },
@@ -248,12 +266,17 @@ fn the_core_does_what_the_plan_of_a_reload_says() {
             *kinds.entry(what.to_owned()).or_default() += 1;
             let expected = match what {
                 "started" => (1, 0),
+                "started, then replaced" => (2, 1),
+                again if again.ends_with(", then again") => (2, 2),
                 "stopped" => (0, u32::from(ran)),
                 "untouched" | "continues" | "left out" | "stays stopped" => (0, 0),
                 _ => (1, 1),
             };
             assert_eq!(did(name), expected, "{name}: {what}\n{told}");
         }
+    }
+    for rare in ["started, then replaced", "replaced, stop-first, then again"] {
+        assert!(kinds.remove(rare).is_some(), "{rare}: {kinds:?}");
     }
     assert!(kinds.len() >= 8 && kinds.values().all(|count| *count > 5), "{kinds:?}");
 }
