@@ -235,6 +235,32 @@ fn a_new_instance_that_fails_leaves_the_old_definition() {
     drainit.stop().assert_code(0).assert_no_line(&said::without_effect("USR1"));
 }
 
+// holds: C855
+#[test]
+fn a_share_of_the_deadline_reaches_a_template_at_the_next_start() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("share", "${stop_seconds}");
+    let drainit = rig.start_ready(
+        "
+        shutdown: {grace_period: 6s}
+        processes:
+          a: {command: [CHILD, a], render: [{from: DIR/share, to: DIR/out}]}
+          b: {command: [CHILD, b, '${stop_seconds}']}
+        ",
+    );
+    let before = ["a", "b"].map(|name| pid(&drainit, name));
+    let share = || fs::read_to_string(drainit.path("out")).unwrap();
+    assert_eq!(share(), "4");
+    edit(&drainit, "grace_period: 6s", "grace_period: 8s");
+    drainit.exec(&["reload"]).assert(0, "");
+    // The value in a command is a value of the config, and a template is not.
+    let after = ["a", "b"].map(|name| pid(&drainit, name));
+    assert_eq!((after[0], share().as_str()), (before[0], "4"));
+    assert_ne!(after[1], before[1]);
+    drainit.exec(&["restart", "a"]).assert(0, "");
+    assert_eq!(share(), "6");
+}
+
 #[test]
 fn new_values_of_the_container_apply_at_once() {
     let text = "
