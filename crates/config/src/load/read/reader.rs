@@ -11,11 +11,13 @@ use crate::load::environment::{Origin, Variables};
 use crate::load::expand::{Expanded, expand, shell_variables};
 use crate::load::key::{self, At, Form, Keys, Merge};
 use crate::load::places::Places;
+use crate::load::read::scale;
 use crate::load::source::Source;
 use crate::load::span::Span;
 use crate::load::values::Invalid;
 use crate::load::yaml::node::{Key, Kind, Node};
 use crate::types::suggest::{list, nearest};
+use drainit_os::limits;
 
 /// All values of a config together may have this many bytes of text, after variables are expanded.
 const MOST_TEXT: usize = 32 * 1024 * 1024;
@@ -360,9 +362,14 @@ impl<'a> Reader<'a> {
     /// Warns that a variable is not set.
     pub(crate) fn unset(&mut self, name: &str, span: Span) {
         let of_shell = self.hint_for_shell(&format!("`$${{{name}}}`"));
+        let own = limits::NAMES.iter().chain(&Share::NAMES).chain([&scale::VARIABLE]).copied();
+        let meant = match nearest(name, own) {
+            Some(own) => format!("did you mean `${{{own}}}`? Otherwise "),
+            None => String::new(),
+        };
         let problem = self.problems.warning(span, format!("`{name}` is not set and becomes empty"));
         problem.shared().help(format!(
-            "set it, or write `${{{name}:-DEFAULT}}`; `${{{name}:-}}` if it may be empty, \
+            "{meant}set it, or write `${{{name}:-DEFAULT}}`; `${{{name}:-}}` if it may be empty, \
              `${{{name}:?WHY}}` if it must be set{of_shell}"
         ));
     }

@@ -53,6 +53,26 @@ fn processes_learn_the_shares_that_the_plan_shows() {
     }
 }
 
+// holds: C856
+#[test]
+fn names_of_drainit_with_a_typing_error_are_suggested() {
+    for (name, own) in [
+        ("stop_second", Some("stop_seconds")),
+        ("drain_millis", None),
+        ("STOP_MS", Some("stop_ms")),
+        ("memory_mb", Some("memory_mib")),
+        ("SCALE_INDX", Some("SCALE_INDEX")),
+        ("PORT", None),
+    ] {
+        let found = problems(&format!("processes: {{a: {{command: [a, '${{{name}}}']}}}}"));
+        let help = found[0].help.clone().unwrap();
+        let expected = own.map_or("set it, or write".to_owned(), |own| {
+            format!("did you mean `${{{own}}}`? Otherwise set it, or write")
+        });
+        assert!(help.starts_with(&expected), "{help}");
+    }
+}
+
 // holds: C806
 #[test]
 fn no_other_value_than_of_a_process_knows_a_share() {
