@@ -12,7 +12,7 @@ pub(crate) mod unique;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, Process, ProcessKind};
+use crate::config::{Config, DrainMethod, Process, ProcessKind};
 use crate::core::budget::Budget;
 use crate::graph::Graph;
 use crate::load::diagnostics::problems::Problems;
@@ -37,10 +37,35 @@ pub(crate) fn check(
         times(problems, config, graph, places, true);
     }
     drains_without_order(problems, config, graph, places);
+    idle_beyond_time(problems, config, places);
     autostart(problems, config, places);
     reload_signal(problems, config, places);
     held_sockets::check(problems, config, places);
     hot_restart::check(problems, config, places);
+}
+
+/// Warns of an `idle` that is longer than the drain can last.
+fn idle_beyond_time(problems: &mut Problems, config: &Config, places: &Places) {
+    for (_, process, place) in places.running(config) {
+        let Some(drain) = &process.drain else { continue };
+        let Some(counting) = drain.method.counting() else { continue };
+        let key = match &drain.method {
+            DrainMethod::Connections(_) => "idle",
+            _ => "connections.idle",
+        };
+        let is_written = place.find(&format!("drain.{}.{key}", drain.method.key())).is_some();
+        let (idle, time) = (counting.idle, drain.time);
+        if is_written && idle > time && !time.is_zero() {
+            let (idle, time) = (human(idle), human(time));
+            let message = format!(
+                "`idle` of `{}` is {idle}, but its drain is over after {time} (`time`): every \
+                 unknown connection counts until then",
+                process.name
+            );
+            let span = place_of_drain(process, place, key);
+            problems.warning(span, message).help("write a shorter `idle`, or a longer `time`");
+        }
+    }
 }
 
 /// Refuses a process that starts by itself but depends on a process with `autostart: false`.

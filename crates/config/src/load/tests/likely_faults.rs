@@ -1,6 +1,7 @@
 //! Tests configs that are valid but unlikely to work. `check` reports an error for them, and `run`
 //! a warning.
 
+use crate::load::tests::{lines, problems, process_with};
 use crate::load::{Diagnostic, testing};
 
 /// Returns the problems that `check` finds, with `E` or `W` before each. Fails if `run` does not
@@ -75,6 +76,30 @@ fn variables_that_only_a_shell_would_expand_are_reported() {
     let text = "processes:\n  a:\n    command: [app, '--url=http://$HOST/']\n";
     let place = testing::checked(text, &[]).first().map(|d| (d.line, d.column));
     assert_eq!(place, Some((3, 34)));
+}
+
+// holds: C857
+#[test]
+fn an_idle_beyond_the_time_of_the_drain_is_reported() {
+    let report = |drain: &str| {
+        let keys = format!("depends_on: []\n    drain: {drain}");
+        lines(&problems(&process_with(&keys)))
+    };
+    let warning = |column: usize| {
+        vec![format!(
+            "5:{column} `idle` of `a` is 20s, but its drain is over after 10s (`time`): every \
+             unknown connection counts until then"
+        )]
+    };
+    for (drain, expected) in [
+        ("{connections: {idle: 20s, time: 10s}}", warning(33)),
+        ("{signal: {signal: USR1, connections: {idle: 20s}, time: 10s}}", warning(56)),
+        ("{connections: {idle: 10s, time: 10s}}", Vec::new()),
+        ("{connections: {time: 3s, min: 1s}}", Vec::new()),
+        ("{connections: {idle: 20s, time: 0}}", Vec::new()),
+    ] {
+        assert_eq!(report(drain), expected, "{drain}");
+    }
 }
 
 // holds: C337, C338
