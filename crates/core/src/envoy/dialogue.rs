@@ -225,6 +225,9 @@ pub struct Dialogue {
     /// The totals of the last whole sample, while they are still right: since then the kernel has
     /// shown no open and no new connection.
     totals: Traffic,
+    /// Whether the kernel has shown a new connection since the last whole sample. The report then
+    /// needs another sample for its totals.
+    needs_totals: bool,
     /// The time since which the kernel's count is low enough for the end of the drain.
     low_since: Option<Time>,
     /// Whether the Envoy has counted since then, too, and nothing speaks against the kernel. The
@@ -280,6 +283,7 @@ impl Dialogue {
             new_at: Time::default(),
             is_calm: false,
             totals: Traffic::default(),
+            needs_totals: false,
             low_since: None,
             is_confirmed: false,
             prompted_at: Time::default(),
@@ -381,6 +385,7 @@ impl Dialogue {
         if is_new || open != Some(0) {
             self.totals = Traffic::default();
         }
+        self.needs_totals |= is_new;
         self.is_calm = now.since(self.new_at) >= QUIET;
         self.low_since = is_low.then(|| self.low_since.unwrap_or(now));
         self.is_confirmed &= is_low;
@@ -583,7 +588,8 @@ impl Dialogue {
     /// Whether the kernel's count replaces the polls, because it shows that the drain can end.
     fn is_replaced(&self) -> bool {
         let is_calm = self.is_calm && !matches!(self.looks, Looks::Off);
-        self.is_confirmed && is_calm && self.answers_late()
+        let lacks_totals = self.needs_totals && self.affords_counters();
+        self.is_confirmed && is_calm && self.answers_late() && !lacks_totals
     }
 
     /// Whether the kernel's count shows the traffic in place of a poll.
@@ -652,6 +658,7 @@ impl Dialogue {
         self.took = took;
         if is_whole {
             self.whole_took = Some(took);
+            self.needs_totals = self.new_at > asked.began;
         }
         let active = sample.load(self.terms.unit).active;
         let left = active.map(|active| active.saturating_sub(self.terms.exit_at));
