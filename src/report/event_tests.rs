@@ -43,7 +43,7 @@ fn all() -> Vec<Note> {
         Note::Replacing { process, old: process, overlaps: true },
         Note::TakesOver { process, old: process },
         Note::HandedOver { process, to: process, limit: SECOND },
-        Note::EpochDoomed { process, within: SECOND },
+        Note::Doomed { process, within: SECOND },
         Note::RolledBack {
             process,
             old: process,

@@ -480,7 +480,7 @@ impl EventLoop {
             Action::AbortSpawn(process) => {
                 self.queue.push_back(self.executor.abort_spawn(process));
             }
-            Action::AskEpoch(process) => self.executor.ask_epoch(process),
+            Action::ProbeOnce(process) => self.executor.ask_epoch(process),
             Action::WatchLiveness(process) => self.executor.watch_liveness(process),
             Action::Signal { process, signal } => self.executor.signal(process, signal),
             Action::Stop { process, signal } => self.executor.stop(process, signal),

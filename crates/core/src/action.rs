@@ -25,9 +25,9 @@ pub enum Action {
     /// Give up a start that is not answered yet. Answer at once, with `Event::Spawned` if the
     /// program already runs, and with `Event::SpawnFailed` otherwise.
     AbortSpawn(ProcessId),
-    /// Probe a new Envoy epoch once more, at once. Its time to become ready is over, but it may
+    /// Probe a new instance of a hot restart once more, at once. Its time to become ready is over, but it may
     /// have taken over since its last probe. Answer with `Event::Ready` or `Event::NotLive`.
-    AskEpoch(ProcessId),
+    ProbeOnce(ProcessId),
     /// Begin the liveness check of a process that is ready. Answer with `Event::LivenessProbed`s or
     /// `Event::Unhealthy`.
     WatchLiveness(ProcessId),

@@ -23,6 +23,7 @@ use crate::budget;
 use crate::budget::Budget;
 use crate::drain::progress::{Active, Closing, FinalCount, Progress, QUIET};
 use crate::event::{Event, Load};
+use crate::family;
 use crate::note::{DrainEnd, Note};
 use crate::spec::DrainSpec;
 use crate::state::{Lifecycle, State};
@@ -37,7 +38,7 @@ const NOTED_EVERY: Duration = Duration::from_secs(60);
 impl State {
     /// Begins the drain of a process. If `full`, the drain gets all of `time`, as far as the
     /// deadline allows. The drain lasts at least for `hold`, because load balancers send new
-    /// connections for that long. An old epoch drains by itself and sends no answers, so drainit
+    /// connections for that long. An instance from which a newer one has taken over drains by itself and sends no answers, so drainit
     /// only waits for it.
     pub(crate) fn begin_drain(
         &mut self,
@@ -50,7 +51,7 @@ impl State {
             Some(drain) => {
                 let wish = budget::drain_wish(drain, full).max(hold);
                 let mut drain = DrainSpec { min: drain.min.max(hold), ..drain };
-                if self.is_handed_over(process) {
+                if family::tie(self, process).is_handed_over() {
                     drain = DrainSpec { closes: false, signal: None, ..drain };
                 }
                 Active::begin(self, process, drain, wish, deadline)
@@ -273,7 +274,7 @@ impl Active {
             return Progress::Over;
         }
         state.note(Note::DrainBegan { process, longest, min, counted: drain.closes });
-        if !state.is_handed_over(process) {
+        if !family::tie(state, process).is_handed_over() {
             state.act(Action::Drain { process, min, longest });
         }
         state[process].drain_signalled = drain.signal.map(|_| now);

@@ -29,8 +29,8 @@ pub enum Event {
     },
     /// The readiness probe of the running instance succeeded.
     Ready(ProcessId),
-    /// The answer to `Action::AskEpoch`: the epoch has not taken over, or it did not confirm that
-    /// it has.
+    /// The answer to `Action::ProbeOnce`: the instance has not taken over, or it did not confirm
+    /// that it has.
     NotLive(ProcessId),
     Exited {
         process: ProcessId,

@@ -139,7 +139,7 @@ impl Machine {
         state.touched.clear();
         state.arrived.clear();
         state.met.clear();
-        state.epochs.expire(state.timers_at);
+        state.family.expire(state.timers_at);
     }
 
     /// Handles liveness probes, and processes that ask for more time. These events have the same

@@ -94,16 +94,16 @@ pub enum Note {
         process: ProcessId,
         old: ProcessId,
     },
-    /// A newer epoch of an Envoy ends this epoch; drainit only waits for this end.
+    /// A newer instance of an Envoy ends this instance; drainit only waits for this end.
     HandedOver {
         process: ProcessId,
-        /// The newer epoch.
+        /// The newer instance.
         to: ProcessId,
         /// The time until SIGKILL.
         limit: Duration,
     },
-    /// The older epoch has ended too early, so Envoy will abort this epoch, too.
-    EpochDoomed {
+    /// The older instance has ended too early, so Envoy will abort this instance, too.
+    Doomed {
         process: ProcessId,
         within: Duration,
     },
@@ -213,7 +213,7 @@ pub enum Note {
         took: Option<Duration>,
         /// Whether drainit had sent SIGKILL.
         killed: bool,
-        /// Whether a newer epoch has ended this epoch.
+        /// Whether a newer instance had taken over, and was to end this one.
         handed_over: bool,
     },
     /// The deadline has come and a process is still alive.
@@ -251,9 +251,9 @@ pub enum RequestError {
     /// The running instance has ended, or has failed its liveness check, before the new instance
     /// had taken over from it.
     OldFailed(ProcessId),
-    /// The older epoch has ended too early, so Envoy will abort this epoch within `left`, and with
-    /// it any epoch that starts beside it.
-    EpochDoomed { process: ProcessId, left: Duration },
+    /// The older instance has ended too early, so Envoy will abort this instance within `left`, and
+    /// with it any instance that starts beside it.
+    Doomed { process: ProcessId, left: Duration },
 }
 
 /// The consequence after a process has ended by itself or has failed.

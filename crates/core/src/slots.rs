@@ -7,6 +7,7 @@
 use alloc::rc::Rc;
 
 use crate::action::Action;
+use crate::family;
 use crate::spec::{ConfigIndex, ProcessSpec, Source, Spec};
 use crate::state::{Lifecycle, Role, Slot, State};
 use crate::types::{ProcessId, StartCondition};
@@ -32,6 +33,11 @@ impl State {
     /// Whether requests, `/readyz` and restarts refer to this slot.
     pub fn is_current(&self, slot: ProcessId) -> bool {
         self.role(slot) == Role::Current
+    }
+
+    /// Whether this instance was started to replace another one, and has not taken over from it.
+    pub(crate) fn has_not_taken_over(&self, slot: ProcessId) -> bool {
+        family::is_pending(self, slot) || matches!(self.role(slot), Role::New { .. })
     }
 
     /// Makes a slot for another instance of the process in slot `old`, with the same dependencies
@@ -206,7 +212,7 @@ impl State {
             self[other].is_copy = false;
         }
         self.missing.remove(&slot);
-        self.epochs.forget(slot);
+        self.family.forget(slot);
         self.disconnect(slot);
         let spec = Rc::make_mut(&mut self.spec);
         for dependent in core::mem::take(&mut spec.processes[slot.index()].dependents) {

@@ -17,9 +17,9 @@ const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
 /// a process that forks and ends all the time.
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
-/// A newer Envoy epoch takes over, and ends the older epoch `--parent-shutdown-time-s` later.
-/// drainit waits this much longer for the end of the older epoch. The margin is longer than 5 s,
-/// because the newer epoch reads the older epoch's statistics every 5 s.
+/// In a hot restart, the new Envoy takes over, and ends the old one `--parent-shutdown-time-s`
+/// later. drainit waits this much longer for the end of the old Envoy. The margin is longer than
+/// 5 s, because the new Envoy reads the statistics of the old one every 5 s.
 pub const HANDOVER_MARGIN: Duration = Duration::from_secs(10);
 
 /// The container and its processes.
@@ -130,10 +130,10 @@ pub struct ProcessSpec {
     pub liveness_retries: Option<u32>,
     /// The way in which a new instance replaces the running one.
     pub update: Update,
-    /// With `hot-restart`, the time that this epoch gets to end the older epoch:
+    /// With `hot-restart`, the time that a new instance gets to end the old one:
     /// `--parent-shutdown-time-s` plus [`HANDOVER_MARGIN`].
     pub handover: Option<Duration>,
-    /// The base ID of an Envoy with `hot-restart`, by which its epochs find each other.
+    /// The base ID of an Envoy with `hot-restart`, by which its instances find each other.
     pub base_id: Option<String>,
     pub restart: Restart,
     pub on_exit: OnExit,

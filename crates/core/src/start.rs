@@ -1,13 +1,20 @@
 //! The start of one process: its dependencies, `only_if`, its `pre_start` hook, the spawn, and its
 //! readiness.
 
+use core::time::Duration;
+
 use crate::action::Action;
 use crate::drain::progress::Progress;
+use crate::family;
 use crate::note::Note;
 use crate::prelude::*;
 use crate::spec::Stage;
 use crate::state::{Lifecycle, State};
 use crate::types::{ProcessId, StartCondition, Time};
+
+/// The longest wait for the last probe of an instance that is not ready in time. A probe takes at
+/// most 1 s.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
 
 impl State {
     /// Starts a waiting process if its dependencies have met their conditions.
@@ -76,9 +83,45 @@ impl State {
         if self.process(process).hooks.pre_start.is_none() {
             self.forget_changes(process);
         }
-        self.epoch_started(process);
+        self[process].overdue = None;
+        family::starts(self, process);
         self.set(process, Lifecycle::Spawning);
         self.act(Action::Spawn(process));
+    }
+
+    /// Starts a process again after its pause. `anew` says whether `only_if` is evaluated first. The
+    /// start may have to wait until the other instance of the process is gone.
+    pub(crate) fn start_again(&mut self, process: ProcessId, anew: bool) {
+        if family::delays_start(self, process) {
+            self.set(process, Lifecycle::Backoff { until: Time::NEVER, anew });
+        } else if anew {
+            self.begin(process);
+        } else {
+            self.spawn(process);
+        }
+    }
+
+    /// Probes an instance once more after its readiness timeout, if it may have taken over since
+    /// its last probe: killing it would then leave no instance that listens. Returns whether the
+    /// core waits for the answer.
+    pub(crate) fn probe_once(&mut self, process: ProcessId) -> bool {
+        let Lifecycle::Starting { ready_by, .. } = self.life(process) else { return false };
+        if !family::is_pending(self, process) || self[process].overdue.is_some() {
+            return false;
+        }
+        self[process].overdue = Some(ready_by);
+        self.act(Action::ProbeOnce(process));
+        self.set_timer(process, self.now + LAST_ANSWER);
+        true
+    }
+
+    /// Handles a last probe that did not show that the instance has taken over.
+    pub(crate) fn not_live(&mut self, process: ProcessId) {
+        if matches!(self.life(process), Lifecycle::Starting { .. })
+            && self[process].overdue.is_some()
+        {
+            self.set_timer(process, self.now);
+        }
     }
 
     /// Forgets the changes of watched files, because the start that begins now reads the new
@@ -120,7 +163,7 @@ impl State {
     /// Records that the program of an instance runs now.
     pub(crate) fn begin_life(&mut self, process: ProcessId) {
         self.note(Note::Started(process));
-        self.epochs.spawned(process, self.now);
+        self.family.spawned(process, self.now);
         self[process].has_run = true;
         (self[process].drain_signalled, self[process].asked) = (None, None);
     }
@@ -138,7 +181,7 @@ impl State {
         self.set(process, Lifecycle::Ready { since });
         let has_drain = self.process(process).drain.is_some();
         self[process].drain = if has_drain { Progress::NotDue } else { Progress::Over };
-        self.epoch_is_live(process);
+        family::serves(self, process);
         if self.process(process).liveness_retries.is_some() {
             self.probe_succeeded(process);
             self.act(Action::WatchLiveness(process));

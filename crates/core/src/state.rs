@@ -9,7 +9,8 @@ use core::time::Duration;
 use crate::action::Action;
 use crate::budget::Budget;
 use crate::drain::progress::Progress;
-use crate::epochs::states::Epochs;
+use crate::family::states::Family;
+use crate::family::{self, Tie};
 use crate::note::Note;
 use crate::prelude::*;
 use crate::spec::{HookId, ProcessSpec, Spec, Stage};
@@ -207,6 +208,9 @@ pub struct Slot {
     /// `post_stop` is due when the process ends for good, and until then a restart does not run
     /// `pre_start` again.
     pub(super) has_run: bool,
+    /// The time at which the readiness timeout was over, once the instance is being probed for the
+    /// last time; otherwise `None`.
+    pub(super) overdue: Option<Time>,
     /// The pause before the process is started again, once the rest of its process group is gone;
     /// `None` if it is not started again.
     pub(super) restart_after: Option<Duration>,
@@ -265,7 +269,7 @@ pub struct State {
     /// The time of the current step.
     pub now: Time,
     pub(super) slots: Vec<Slot>,
-    pub(crate) epochs: Epochs,
+    pub(crate) family: Family,
     /// Processes whose lifecycle was set in this step. A process can be in the list more than once.
     pub touched: Vec<ProcessId>,
     /// Processes for which drainit holds sockets.
@@ -319,7 +323,7 @@ impl State {
             budget: Budget::new(&spec, |_| false),
             now,
             slots,
-            epochs: Epochs::default(),
+            family: Family::default(),
             touched: Vec::new(),
             held_sockets: spec.ids().filter(|id| spec.processes[id.index()].listens).collect(),
             arrived: Vec::new(),
@@ -549,11 +553,11 @@ impl State {
     /// the later stops can spare.
     pub fn extend_timeout(&mut self, id: ProcessId, by: Duration, deadline: Option<Time>) {
         let (before, longest) = match self.life(id) {
-            // An epoch that is being probed for the last time gets no more time.
-            Lifecycle::Starting { ready_by, .. } if self.overdue(id).is_none() => {
+            // An instance that is being probed for the last time gets no more time.
+            Lifecycle::Starting { ready_by, .. } if self[id].overdue.is_none() => {
                 (ready_by, Duration::MAX)
             }
-            Lifecycle::Stopping { kill_at, .. } if !self.needs_kill(id) => {
+            Lifecycle::Stopping { kill_at, .. } if family::tie(self, id) != Tie::KillOnly => {
                 let left = deadline.map_or(Duration::MAX, |at| at.since(self.now));
                 (kill_at, self.budget.longest_stop(self.process(id), left))
             }
@@ -590,10 +594,9 @@ impl State {
         self.note(Note::HookTimedOut(HookId { process, stage }));
     }
 
-    /// The time at which the first timer is due, either of a process or of an epoch that Envoy may
-    /// abort.
+    /// The time at which the first timer is due, either of a process or of its family.
     pub(crate) fn wakes_at(&self) -> Option<Time> {
-        let aborts = self.epochs.doomed().map(|(_, until)| until);
-        self.timers.first().map(|(time, _)| *time).into_iter().chain(aborts).min()
+        let of_family = self.family.doomed().map(|(_, until)| until);
+        self.timers.first().map(|(time, _)| *time).into_iter().chain(of_family).min()
     }
 }

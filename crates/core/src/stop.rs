@@ -8,6 +8,7 @@ use crate::action::Action;
 use crate::budget::Budget;
 use crate::drain::progress::Progress;
 use crate::event::Event;
+use crate::family::{self, Tie};
 use crate::note::{DrainEnd, Note};
 use crate::spec::{HookId, Stage};
 use crate::state::{Lifecycle, State};
@@ -36,10 +37,10 @@ impl State {
     }
 
     pub(crate) fn ask_to_end(&mut self, process: ProcessId, deadline: Time) {
-        if !self.hold_epoch(process) {
+        if !family::holds(self, process) {
             let limit = self.budget.stop(self.process(process), deadline.since(self.now));
             self.signal_stop(process, limit);
-            self.pass_stop_on(process, deadline);
+            family::passes_on(self, process, deadline);
         }
         self.kill_if_due(process, deadline);
     }
@@ -60,7 +61,8 @@ impl State {
     /// Sends the stop signal. SIGKILL follows after `limit`.
     pub(crate) fn signal_stop(&mut self, process: ProcessId, limit: Duration) {
         let signal = self.stop_signal(process);
-        let limit = if self.needs_kill(process) { limit.min(LONGEST_END) } else { limit };
+        let is_kill = family::tie(self, process) == Tie::KillOnly;
+        let limit = if is_kill { limit.min(LONGEST_END) } else { limit };
         self.act(Action::Stop { process, signal });
         self.note(Note::Stopping { process, signal, limit });
         let (since, kill_at) = (self.now, self.now + limit);
@@ -68,9 +70,12 @@ impl State {
     }
 
     /// The signal that stops this process: its stop signal, or SIGKILL if the stop signal would
-    /// also end another epoch.
+    /// also end another instance.
     fn stop_signal(&self, process: ProcessId) -> Signal {
-        if self.needs_kill(process) { Signal::KILL } else { self.process(process).stop_signal }
+        match family::tie(self, process) {
+            Tie::KillOnly => Signal::KILL,
+            _ => self.process(process).stop_signal,
+        }
     }
 
     /// Kills all `pre_stop` hooks, and asks their processes to end.
@@ -137,17 +142,20 @@ impl State {
     pub(crate) fn rest_gone(&mut self, process: ProcessId) {
         let took = self[process].asked.map(|asked| self.now.since(asked));
         self.note(Note::GroupGone { process, took });
-        // If the main process of an old epoch ended first, the rest of its process group may have
+        // If the main process of an old instance ended first, the rest of its process group may have
         // been draining until now. This drain ends here.
         self.end_drain(process, DrainEnd::ProcessGone);
     }
 
-    /// The time in which the rest of a process group has to end. If an older epoch waits for the end
-    /// of the rest, this is at most half of the time to the deadline.
+    /// The time in which the rest of a process group has to end. If an older instance waits for the
+    /// end of the rest, this is at most half of the time to the deadline.
     fn rest_limit(&self, process: ProcessId, deadline: Time) -> Duration {
         let limit = self.budget.stop(self.process(process), deadline.since(self.now));
-        let waits = self.older(process).is_some_and(|older| self.is_handed_over(older));
-        if waits { limit.min(deadline.since(self.now) / 2) } else { limit }
+        if family::is_awaited(self, process) {
+            limit.min(deadline.since(self.now) / 2)
+        } else {
+            limit
+        }
     }
 
     /// Shortens the waits that began before the shutdown, or during a drain that was requested
@@ -156,10 +164,13 @@ impl State {
         let left = deadline.since(self.now);
         for id in self.spec.ids() {
             let limit = match self.life(id) {
-                // An old epoch that waits for the newer one needs no shorter limit. The newer epoch
-                // ends it in time, or is itself gone early enough for drainit to end the old epoch.
+                // An instance that waits for a newer one needs no shorter limit. The newer one ends
+                // it in time, or is itself gone early enough for drainit to end the older one.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
-                    if self.waits_for_newer(id) =>
+                    if !matches!(
+                        family::tie(self, id),
+                        Tie::None | Tie::KillOnly | Tie::Passed
+                    ) =>
                 {
                     continue;
                 }
@@ -209,10 +220,10 @@ impl State {
                     self.time_out_hook(Some(process), Stage::PreStop);
                     self.ask_to_end(process, deadline);
                 }
-                // No newer epoch will end these processes, and they have not received a stop signal
-                // yet. `settle_epochs` sends it, so SIGKILL is not due now.
+                // No newer instance will end this one, and it has not received a stop signal yet.
+                // `family::settle` sends it, so SIGKILL is not due now.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
-                    if self.is_left_to_drainit(process) => {}
+                    if family::tie(self, process) == Tie::LeftToDrainit => {}
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. } => {
                     self.kill_if_due(process, deadline);
                 }
@@ -233,7 +244,8 @@ impl State {
 
     /// Handles the end of a process that is being stopped, or of any process in a shutdown.
     fn exited(&mut self, id: ProcessId, end: End, remains: bool, deadline: Time) {
-        let is_left_to_newer = self.is_left_to_newer(id);
+        let tie = family::tie(self, id);
+        let is_left_to_newer = tie.is_handed_over() || tie == Tie::Passed;
         let in_hook = matches!(self.life(id), Lifecycle::PreStop { .. });
         if in_hook {
             self.abort_hook(Some(id), Stage::PreStop);
@@ -252,7 +264,7 @@ impl State {
         let end = if killed { end.plainly() } else { end };
         let handed_over = is_left_to_newer && !killed;
         self.note(Note::Stopped { process: id, end, took, killed, handed_over });
-        let held_until = self.epoch_ended(id, remains);
+        let held_until = family::ended(self, id, remains);
         self.end_drain(id, DrainEnd::ProcessGone);
         if !remains {
             self.after_end(id, deadline);

@@ -1,5 +1,5 @@
 //! The epochs of an Envoy that is replaced by hot restart: their numbers, the reasons against a
-//! further hot restart, and the check of the config before it. `core/epochs.rs` decides in which
+//! further hot restart, and the check of the config before it. `core/family.rs` decides in which
 //! order the epochs end.
 
 use std::rc::Rc;

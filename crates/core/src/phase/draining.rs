@@ -16,6 +16,7 @@ use crate::action::Action;
 use crate::cause::Cause;
 use crate::drain::progress::Progress;
 use crate::event::Event;
+use crate::family;
 use crate::note::{DrainEnd, Hurry, Note};
 use crate::phase::stopping::Stopping;
 use crate::phase::{Phase, Shutdown};
@@ -99,7 +100,7 @@ impl Draining {
         let delay = state.budget.before_drains(delay, shutdown.deadline.since(state.now));
         let delay_until = was_ready.then(|| state.now + delay);
         // Only a ready process can have traffic. A drain that began before the shutdown continues,
-        // even if it is the drain of an old epoch.
+        // even if it is the drain of an old instance.
         let mut drained = Vec::new();
         for process in Rc::clone(&state.spec).order.iter().rev().copied() {
             let has_begun = matches!(state[process].drain, Progress::Active(_));
@@ -292,15 +293,13 @@ impl Draining {
         }
         let deadline = self.deadline(state);
         state.expire(deadline);
-        state.settle_epochs(false, deadline);
+        family::settle(state, false, deadline);
         if state.touched.iter().any(|id| state.life(*id).is_down()) {
             state.plan_budget();
         }
-        for process in state.epochs_without_successor() {
-            if state.wait_for_drains_only(process) {
-                self.begin_drain(state, process);
-                self.drained.push(process);
-            }
+        for (process, ()) in family::left_to_drain(state, |_, _| Some(())) {
+            self.begin_drain(state, process);
+            self.drained.push(process);
         }
         for &process in &self.new_instances {
             if let Lifecycle::Starting { .. } = state.life(process) {

@@ -26,6 +26,7 @@ use crate::action::Action;
 use crate::cause::Failure;
 use crate::drain::progress::Progress;
 use crate::event::Request;
+use crate::family;
 use crate::note::{Note, RequestError};
 use crate::phase::reload::Reload;
 use crate::prelude::*;
@@ -213,7 +214,7 @@ impl Operations {
         if self.goals.contains_key(&process) || state[process].beside.is_some() {
             return Err(RequestError::Busy(process));
         }
-        if let Some(why) = state.doomed(process) {
+        if let Some((_, why)) = family::doomed(state).into_iter().find(|(id, _)| *id == process) {
             return Err(why);
         }
         Ok(vec![self.replace_or_restart(state, process, Goal::Again)])
@@ -307,7 +308,7 @@ impl Operations {
                     state.act(Action::Signal { process, signal });
                 }
                 (Lifecycle::Ready { .. }, WatchAction::Restart)
-                    if is_free && state.doomed(process).is_none() =>
+                    if is_free && !family::is_doomed(state, process) =>
                 {
                     state.note(note);
                     let members = vec![self.replace_or_restart(state, process, Goal::Again)];
@@ -564,11 +565,10 @@ impl Operations {
         }
     }
 
-    /// Fails each restart that has started an epoch which Envoy will abort. Fails the reload, too,
-    /// if it has started such an epoch.
+    /// Fails each restart that has started an instance which Envoy will abort. Fails the reload,
+    /// too, if it has started such an instance.
     fn fail_doomed(&mut self, state: &mut State) {
-        for (process, until) in state.epochs.doomed().collect::<Vec<_>>() {
-            let why = RequestError::EpochDoomed { process, left: until.since(state.now) };
+        for (process, why) in family::doomed(state) {
             self.fail(state, |asked| {
                 let is_hit = (asked.process, asked.request) == (process, Request::Restart);
                 is_hit.then_some(why)
@@ -613,7 +613,7 @@ impl Operations {
         for &process in &spec.order {
             let has_to_wait = waits[process.index()]
                 || state[process].beside.is_some()
-                || state.doomed(process).is_some();
+                || family::is_doomed(state, process);
             if !has_to_wait && let Some(on) = followers.remove(&process) {
                 state.note(Note::Follows { process, on });
                 let is_asked = self.reload.is_some() || self.goals.contains_key(&process);
@@ -648,8 +648,8 @@ impl Operations {
         let deadline = state.no_deadline();
         if let Lifecycle::Ready { .. } = state.life(process) {
             let waits = above && goal == Goal::Down;
-            if state.is_handed_over(process) {
-                // The old epoch drains by itself and sends no answers, so there is no drain to wait
+            if family::tie(state, process).is_handed_over() {
+                // The old instance drains by itself and sends no answers, so there is no drain to wait
                 // for.
                 state[process].drain = Progress::Over;
             } else if matches!(state[process].drain, Progress::NotDue) && !waits {

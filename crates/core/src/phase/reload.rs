@@ -18,6 +18,7 @@ use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 
 use crate::action::Action;
+use crate::family;
 use crate::note::{Note, RequestError};
 use crate::phase::operations::{Goal, Operations, is_down, is_gone};
 use crate::prelude::*;
@@ -85,7 +86,7 @@ impl Reload {
         }
         let next = *self.pending.front()?;
         if let Placed::Changed(old) = self.plan[next.0]
-            && state.doomed(old).is_some()
+            && family::is_doomed(state, old)
         {
             return None;
         }
@@ -318,7 +319,7 @@ impl Operations {
     /// Answers the reload if no work is left. Returns whether the reload was answered.
     pub(super) fn answer_reload(&mut self, state: &mut State) -> bool {
         let is_over = self.reload.as_ref().is_some_and(|reload| {
-            let waits = |id: &ProcessId| state.doomed(*id).is_some() && !reload.has_followed(*id);
+            let waits = |id: &ProcessId| family::is_doomed(state, *id) && !reload.has_followed(*id);
             reload.left() == 0
                 && !reload.followed.iter().flatten().any(|slot| self.is_moving(state, *slot))
                 && !self.followers.keys().any(waits)

@@ -13,6 +13,7 @@ use core::time::Duration;
 
 use crate::cause::Failure;
 use crate::event::Request;
+use crate::family;
 use crate::note::{Note, RequestError};
 use crate::phase::operations::{Goal, Operations};
 use crate::state::{Lifecycle, Role, State};
@@ -89,9 +90,9 @@ impl Operations {
         self.bring_down(state, old, Goal::Retired);
     }
 
-    /// Rolls back a new epoch if its old epoch no longer serves: the new epoch could not take over,
-    /// and Envoy would abort it some seconds later. The `restart` of the process decides whether
-    /// the old epoch starts again.
+    /// Rolls back a new instance of a hot restart if the old one no longer serves: the new Envoy
+    /// could not take over, and would abort some seconds later. The `restart` of the process
+    /// decides whether the old instance starts again.
     pub(crate) fn old_failed(&mut self, state: &mut State, old: ProcessId) {
         if let Some(new) = state[old].beside
             && matches!(state.role(new), Role::New { .. })
@@ -102,21 +103,18 @@ impl Operations {
         }
     }
 
-    /// Begins the drain of each old epoch whose newer epoch has ended, either for good or while a
-    /// request or a failed liveness check was draining it. Until then, the drain of the newer epoch
-    /// counted the connections of both epochs.
-    pub(crate) fn drain_old_epochs(&self, state: &mut State) {
-        for old in state.epochs_without_successor() {
-            let Some(newer) = state.newer(old) else { continue };
-            let full = match self.goals.get(&newer) {
-                Some(Goal::Down) => true,
-                Some(Goal::Judged { why: Failure::Unhealthy, .. }) => false,
-                None if state.has_given_up(newer) => true,
-                _ => continue,
-            };
-            if state.wait_for_drains_only(old) {
-                state.begin_drain(old, full, Duration::ZERO, state.no_deadline());
-            }
+    /// Begins the drain of each old instance whose newer instance has ended, either for good or
+    /// while a request or a failed liveness check was draining it. Until then, the drain of the
+    /// newer instance counted the connections of both.
+    pub(crate) fn drain_old(&self, state: &mut State) {
+        let is_full = |state: &State, newer: Option<ProcessId>| match self.goals.get(&newer?) {
+            Some(Goal::Down) => Some(true),
+            Some(Goal::Judged { why: Failure::Unhealthy, .. }) => Some(false),
+            None if family::has_given_up(state, newer?) => Some(true),
+            _ => None,
+        };
+        for (old, full) in family::left_to_drain(state, is_full) {
+            state.begin_drain(old, full, Duration::ZERO, state.no_deadline());
         }
     }
 

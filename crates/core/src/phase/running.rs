@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use crate::cause::{Cause, Failure};
 use crate::event::Event;
+use crate::family;
 use crate::note::{AfterEnd, Note, RequestError};
 use crate::phase::draining::Draining;
 use crate::phase::operations::{Goal, Judged, Operations};
@@ -201,7 +202,7 @@ impl Running {
             Event::NotLive(process) => state.not_live(process),
             Event::Exited { process, end, remains } => {
                 if !self.operations.stops(process) {
-                    state.epoch_ended(process, remains);
+                    family::ended(state, process, remains);
                     self.operations.old_failed(state, process);
                 }
                 let completes = state.completes(process, end);
@@ -287,8 +288,8 @@ impl Running {
     /// Handles expired timers.
     fn tick(&mut self, state: &mut State) -> Step {
         state.expire(state.no_deadline());
-        self.operations.drain_old_epochs(state);
-        state.settle_epochs(true, state.no_deadline());
+        self.operations.drain_old(state);
+        family::settle(state, true, state.no_deadline());
         if self.hook_until.take_if(|until| state.is_past(*until)).is_some() {
             state.time_out_hook(None, Stage::PreStart);
             return Err(Cause::HookFailed);
@@ -299,9 +300,9 @@ impl Running {
                     state.time_out_hook(Some(process), Stage::PreStart);
                     self.hook_failed(state, process)?;
                 }
-                Lifecycle::Starting { .. } if state.ask_epoch(process) => {}
+                Lifecycle::Starting { .. } if state.probe_once(process) => {}
                 Lifecycle::Starting { since, ready_by } => {
-                    let after = state.overdue(process).unwrap_or(ready_by).since(since);
+                    let after = state[process].overdue.unwrap_or(ready_by).since(since);
                     let spec = state.process(process);
                     let may_continue = spec.oneshot || spec.may_be_missing();
                     let why = match spec.oneshot {

@@ -4,6 +4,7 @@ use alloc::collections::BinaryHeap;
 use alloc::rc::Rc;
 
 use crate::event::Event;
+use crate::family;
 use crate::note::{Hurry, Note};
 use crate::phase::finishing::Finishing;
 use crate::phase::{Phase, Shutdown};
@@ -84,7 +85,7 @@ impl Stopping {
             self.give_up_at = self.give_up_at.max(state.now + AFTER_KILL);
         }
         state.expire(self.deadline(state));
-        state.settle_epochs(true, self.deadline(state));
+        family::settle(state, true, self.deadline(state));
         // A process that ends before its dependents takes nothing from their time.
         let is_early = |id: &ProcessId| state.life(*id).is_down() && self.holders[id.index()] > 0;
         if state.touched.iter().any(is_early) {

@@ -75,7 +75,7 @@ pub struct StartData {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessData {
     pub name: String,
-    /// The epoch or PID of the last instance, if another instance ran beside it.
+    /// The label of the last instance, if another instance ran beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
     /// The time at which the process was first started; null if it was never started.

@@ -26,7 +26,7 @@ pub struct Entry {
     pub level: Level,
     /// The instance, if the note is about a single instance of its process.
     pub instance: Option<ProcessId>,
-    /// The epoch or PID of this instance, if the process has another instance at the same time.
+    /// The label of this instance, if the process has another instance at the same time.
     pub(super) beside: Option<String>,
     /// The sentence, without the name of the process.
     text: String,

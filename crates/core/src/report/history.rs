@@ -36,7 +36,7 @@ pub struct History {
     pub(super) last_pid: Option<i32>,
     /// The epoch of the last start of an Envoy with `hot-restart`.
     pub epoch: Option<u32>,
-    /// The epoch or PID of the instance, if another instance ran beside it.
+    /// The label of the instance, if another instance ran beside it.
     pub instance: Option<String>,
     /// Whether drainit has sent SIGKILL to the instance because an operator asked for it.
     pub is_killed: bool,
@@ -108,7 +108,7 @@ pub struct Stop {
     /// Whether the process itself was asked to end.
     pub(super) was_asked: bool,
     pub(super) killed: bool,
-    /// Whether this was an epoch from which a newer epoch had taken over.
+    /// Whether a newer instance had taken over from this one, and was to end it.
     pub(super) handed_over: bool,
 }
 
@@ -145,6 +145,12 @@ impl History {
         let age = self.end.map(|(at, _)| at.since(seen)).unwrap_or_default();
         let is_last = matches!(self.end, Some((_, End::Signal(_)))) && age <= FRESH;
         Some((connections, requests, (!is_last).then_some(age)))
+    }
+
+    /// The epoch or PID that tells the last instance from the other instance of its process.
+    pub(super) fn label(&self) -> Option<String> {
+        let epoch = self.epoch.map(|epoch| format!("epoch {epoch}"));
+        epoch.or_else(|| Some(format!("PID {}", self.last_pid?)))
     }
 }
 

@@ -84,7 +84,7 @@ pub fn request_error(why: RequestError, names: &Names) -> String {
             "the running instance of {} failed before the new one had taken over from it",
             name(process)
         ),
-        RequestError::EpochDoomed { process, left } => format!(
+        RequestError::Doomed { process, left } => format!(
             "the parent epoch of {} exited early: Envoy will abort the newer epoch within {}, and \
              any epoch that starts until then",
             name(process),
@@ -150,7 +150,7 @@ pub fn stopped(end: End, took: Option<Duration>, killed: bool) -> String {
     }
 }
 
-/// Describes the end of an old epoch. The text does not say whether the newer epoch has ended it,
+/// Describes the end of an old instance. The text does not say whether the newer one has ended it,
 /// because nobody can tell.
 pub fn after_handover(end: End) -> String {
     format!("{end}, after the new instance had taken over")

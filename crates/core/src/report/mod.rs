@@ -406,15 +406,11 @@ impl Journal {
         }
     }
 
-    /// The epoch or PID of an instance, if its process has another instance at the same time.
+    /// The label of an instance, if its process has another instance at the same time.
     fn beside(&self, slot: ProcessId, state: &State) -> Option<String> {
-        let name = |slot| {
-            let History { epoch, last_pid, .. } = self.of(slot);
-            let epoch = epoch.map(|epoch| format!("epoch {epoch}"));
-            epoch.or_else(|| Some(format!("PID {}", (*last_pid)?)))
-        };
-        let is_there = |other| state.role(other) != Role::Retired && name(other).is_some();
-        self.others(slot).any(is_there).then(|| name(slot))?
+        let label = |slot| self.of(slot).label();
+        let is_there = |other| state.role(other) != Role::Retired && label(other).is_some();
+        self.others(slot).any(is_there).then(|| label(slot))?
     }
 
     /// The slots that the process with this name has or had.

@@ -2034,7 +2034,7 @@ impl<'a> Checker<'a> {
             RequestError::Superseded(_) if self.is_current(process) => {
                 self.at[process.index()].alone = false;
             }
-            RequestError::Busy(_) | RequestError::Reloading | RequestError::EpochDoomed { .. } => {
+            RequestError::Busy(_) | RequestError::Reloading | RequestError::Doomed { .. } => {
                 // The request was refused at once, so it has changed nothing.
                 if let Some(before) = self.before.take() {
                     for (seen, before) in self.at.iter_mut().zip(before) {
@@ -2225,7 +2225,7 @@ impl<'a> Checker<'a> {
                 self.at[place].stops_early |= !self.unready;
                 self.at[place].asked = Some((now, limit));
             }
-            Note::EpochDoomed { process, .. } => {
+            Note::Doomed { process, .. } => {
                 self.hold(procs[process.index()].aborts, "doomed, but Envoy does not abort it");
                 self.at[process.index()].doomed = true;
             }

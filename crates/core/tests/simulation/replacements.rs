@@ -177,7 +177,7 @@ fn a_requested_overlap_begins_once_the_requested_restart_of_a_dependency_is_over
 }
 
 fn why_doomed(left: u64) -> RequestError {
-    RequestError::EpochDoomed { process: NEW, left: MS(left) }
+    RequestError::Doomed { process: NEW, left: MS(left) }
 }
 
 /// A web process follows an app, and the app follows an engine. A reload has begun to replace the
@@ -289,7 +289,7 @@ fn a_doomed_epoch_that_has_not_taken_over_runs_no_pre_stop_hook() {
     play.at(2000, killed(NEW));
     assert_eq!(play.at(3000, Event::Tick), [Action::Spawn(NEW)]);
     play.at(3000, Event::Spawned(NEW));
-    let doomed = Note::EpochDoomed { process: NEW, within: MS(15_000) };
+    let doomed = Note::Doomed { process: NEW, within: MS(15_000) };
     assert_eq!(play.notes(3100, killed(ROUTER)).last(), Some(&doomed));
     let stopped = play.at(3200, Event::Requested { process: NEW, request: Request::Stop });
     assert_eq!(stopped, [Action::Stop { process: NEW, signal: Signal::KILL }]);
@@ -370,7 +370,7 @@ fn a_drain_lasts_for_min_if_a_dependency_ends_before_the_new_instance_serves() {
 #[test]
 fn the_last_probe_of_an_epoch_grants_no_more_time() {
     let mut play = epochs();
-    assert_eq!(play.at(2000, Event::Tick), [Action::AskEpoch(NEW)]);
+    assert_eq!(play.at(2000, Event::Tick), [Action::ProbeOnce(NEW)]);
     play.at(2005, Event::TimeoutExtended { process: NEW, by: MS(60_000) });
     let (after, process) = (MS(1000), NEW);
     let given_up = Note::Overdue { process, why: Failure::NotReady { after }, after };

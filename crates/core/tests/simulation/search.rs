@@ -396,7 +396,7 @@ impl<'a> World<'a> {
         match *action {
             Action::Spawn(process) => self.at_once.push_back(Answer::Spawn(process)),
             Action::Sweep(_) => self.at_once.push_back(Answer::Sweep),
-            Action::AskEpoch(process) => {
+            Action::ProbeOnce(process) => {
                 self.asked.insert(Asked::BeLive(process));
             }
             Action::Stop { process, signal } if signal != Signal::KILL => {

@@ -506,7 +506,7 @@ impl<'a> World<'a> {
                 let probed = Happening::Probed { process: process.0, instance, since: now };
                 self.push(now + PROBES, probed);
             }
-            Action::AskEpoch(process) => {
+            Action::ProbeOnce(process) => {
                 let instance = self.procs[process.index()].instance;
                 let answer = Happening::LastAnswer { process: process.0, instance };
                 self.push(now + Duration::from_millis(1), answer);

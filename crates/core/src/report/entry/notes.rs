@@ -123,7 +123,7 @@ impl Journal {
                 let text = "drains by itself until the new epoch ends it; SIGKILL after";
                 one(id, "handed_over", &format!("{text} {}", human(limit))).at_most(limit)
             }
-            Note::EpochDoomed { process: id, within } => {
+            Note::Doomed { process: id, within } => {
                 let why = "its parent epoch exited early";
                 let text = format!("Envoy will abort within {}: {why}", human(within));
                 one(id, "epoch_doomed", &text).at(Warning).at_most(within)

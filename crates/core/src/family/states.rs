@@ -1,5 +1,5 @@
 //! The states of the epochs of an Envoy, and the table of their transitions.
-//! [`epochs`](crate::epochs) explains the rules.
+//! [`family`](crate::family) explains the rules.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
@@ -93,9 +93,6 @@ impl EpochState {
 pub(crate) struct Epoch {
     pub(crate) state: EpochState,
     pub(crate) started: Time,
-    /// The time at which its readiness timeout was over; `None` if the timeout is not over. After
-    /// the timeout, the epoch is probed for the last time.
-    pub(crate) overdue: Option<Time>,
     /// How long an older epoch may live beside this epoch before drainit ends the older epoch.
     pub(crate) handover: Duration,
     /// Whether this epoch needs no drain of its own any more: either that drain has begun, or a
@@ -105,13 +102,13 @@ pub(crate) struct Epoch {
 
 /// The epochs of all Envoys that are hot-restarted.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Epochs {
+pub(crate) struct Family {
     pub(crate) all: BTreeMap<ProcessId, Epoch>,
     /// Processes whose start waits for the end of the other epoch.
     pub(crate) delayed_starts: BTreeSet<ProcessId>,
 }
 
-impl Epochs {
+impl Family {
     /// The state of an epoch. A process that is not an epoch is `Free`.
     pub(crate) fn state(&self, process: ProcessId) -> EpochState {
         self.all.get(&process).map_or(EpochState::Free, |epoch| epoch.state)
