@@ -24,6 +24,7 @@ use crate::os::clock;
 use crate::os::clock::Timer;
 use crate::os::panic_hook;
 use crate::os::reap::REAP_AT_ONCE;
+use crate::os::service_manager;
 use crate::os::signal::fd::{SignalStream, Signals};
 use crate::os::signal::mask::only;
 use crate::os::signal::{ReceivedSignal, Sender};
@@ -481,6 +482,14 @@ impl EventLoop {
                 self.queue.push_back(self.executor.abort_spawn(process));
             }
             Action::ProbeOnce(process) => self.executor.ask_epoch(process),
+            Action::Serves(process) => self.executor.serves(process),
+            Action::EndLiveness(process) => self.executor.end_liveness(process),
+            Action::TellReady => service_manager::ready(),
+            Action::LimitOutput(patience) => self.executor.limit_output(patience),
+            Action::Answer { process, request, outcome } => {
+                self.executor.answer(process, request, outcome);
+            }
+            Action::AnswerReload(outcome) => self.executor.answer_reload(outcome),
             Action::WatchLiveness(process) => self.executor.watch_liveness(process),
             Action::Signal { process, signal } => self.executor.signal(process, signal),
             Action::Stop { process, signal } => self.executor.stop(process, signal),
@@ -495,11 +504,7 @@ impl EventLoop {
             Action::CloseListeners(process) => self.executor.close_listeners(process),
             Action::EndDrain(process) => self.executor.end_drain(process),
             Action::Sweep(signal) => self.queue.extend(self.executor.sweep(signal)),
-            Action::Note(note) => {
-                let now = clock::now();
-                let detail = self.executor.follow(&note);
-                self.executor.write(now, &note, detail.as_deref());
-            }
+            Action::Note(note) => self.executor.write(clock::now(), &note),
             Action::Exit(code) => self.exit = Some(code),
         }
     }

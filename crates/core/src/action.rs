@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use crate::note::Note;
+use crate::event::Request;
+use crate::note::{Note, RequestError};
 use crate::spec::{ConfigIndex, HookId, Source};
 use crate::types::{ProcessId, Signal};
 
@@ -28,9 +29,15 @@ pub enum Action {
     /// Probe a new instance of a hot restart once more, at once. Its time to become ready is over, but it may
     /// have taken over since its last probe. Answer with `Event::Ready` or `Event::NotLive`.
     ProbeOnce(ProcessId),
+    /// The process serves from now on: check whether its drain will work.
+    Serves(ProcessId),
     /// Begin the liveness check of a process that is ready. Answer with `Event::LivenessProbed`s or
     /// `Event::Unhealthy`.
     WatchLiveness(ProcessId),
+    /// End the liveness check of a process that will be restarted because of it.
+    EndLiveness(ProcessId),
+    /// Tell the service manager above drainit that every process is ready.
+    TellReady,
     /// Send a signal to the process.
     Signal { process: ProcessId, signal: Signal },
     /// Ask the process to end. Send the signal together with SIGCONT, because a process that is
@@ -45,6 +52,8 @@ pub enum Action {
     /// Send SIGKILL to the process group of a hook that takes too long. Do not report the end of
     /// the hook.
     AbortHook(HookId),
+    /// From now on, let output that nobody reads hold up a process for at most this long.
+    LimitOutput(Duration),
     /// End all readiness and liveness probes, because the shutdown has begun. `/readyz` stays good
     /// until [`Action::Unready`]. If a drain begins before `Unready`, the health check of its Envoy
     /// also stays good until `Unready`.
@@ -75,7 +84,11 @@ pub enum Action {
     /// Find the leftovers, and send this signal to those that have not received it yet. Answer with
     /// `Event::Swept`, and once more with `Event::NothingLeft` as soon as nothing is left.
     Sweep(Signal),
-    /// Report the note in the log or the shutdown report.
+    /// Answer all clients that have given this request.
+    Answer { process: ProcessId, request: Request, outcome: Result<(), RequestError> },
+    /// Answer all clients that have requested the reload, which is over.
+    AnswerReload(Result<(), RequestError>),
+    /// Report the note in the log or the shutdown report. This causes no other work.
     Note(Note),
     /// Write the report, flush the log, exit.
     Exit(u8),

@@ -67,8 +67,7 @@ pub enum Event {
     NothingToDrain(ProcessId),
     /// A drain without a stop was requested (`POST /drain`).
     DrainRequested,
-    /// An operator's request for one process. Exactly one `Note::RequestDone` or
-    /// `Note::RequestFailed` answers it before drainit exits. Equal requests that are not answered
+    /// An operator's request for one process. Exactly one `Action::Answer` answers it before drainit exits. Equal requests that are not answered
     /// yet share one answer.
     Requested {
         process: ProcessId,

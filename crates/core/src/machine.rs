@@ -5,7 +5,7 @@ use alloc::rc::Rc;
 use crate::action::Action;
 use crate::cause::Cause;
 use crate::event::{Event, Request};
-use crate::note::{Note, RequestError};
+use crate::note::RequestError;
 use crate::phase::running::Running;
 use crate::phase::{Phase, Shutdown};
 use crate::prelude::*;
@@ -57,7 +57,7 @@ impl Machine {
             (event, self.phase.shutdown())
         {
             let why = shutdown.cause.refusal();
-            state.note(Note::RequestFailed { process, request, why });
+            state.answer(process, request, Err(why));
         }
         self.phase = match core::mem::replace(&mut self.phase, Phase::Done) {
             Phase::Running(running) => running.handle(state, event),
@@ -81,7 +81,7 @@ impl Machine {
     /// Replaces the config while the container runs, and returns the first actions. `new` is the
     /// spec of the new config, with its own ids; `plan` says to which slot each of its processes
     /// belongs. Running processes that `plan` does not name are removed. Exactly one
-    /// `Note::ReloadDone` or `Note::ReloadFailed` answers the reload before drainit exits.
+    /// [`Action::AnswerReload`] answers the reload before drainit exits.
     ///
     /// # Errors
     /// The reload is refused, and nothing changes, in three cases: the container has not been ready
@@ -123,7 +123,7 @@ impl Machine {
     ///
     /// # Errors
     /// The reason why the request is refused. This refuses only a request that equals an unanswered
-    /// one. A note answers, and may refuse, each request that this lets pass.
+    /// one. [`Action::Answer`] answers, and may refuse, each request that this lets pass.
     pub fn may_request(&self, process: ProcessId, request: Request) -> Result<(), RequestError> {
         let why = match &self.phase {
             Phase::Running(running) => running.operations.refuses(&self.state, process, request),

@@ -162,6 +162,9 @@ impl State {
 
     /// Records that the program of an instance runs now.
     pub(crate) fn begin_life(&mut self, process: ProcessId) {
+        if self.process(process).readiness_timeout.is_none() {
+            self.act(Action::Serves(process));
+        }
         self.note(Note::Started(process));
         self.family.spawned(process, self.now);
         self[process].has_run = true;
@@ -188,6 +191,7 @@ impl State {
         }
         self.meet(process, StartCondition::Ready);
         if self.process(process).readiness_timeout.is_some() {
+            self.act(Action::Serves(process));
             self.note(Note::Ready { process, after: self.now.since(since) });
         }
     }

@@ -9,9 +9,10 @@ use core::time::Duration;
 use crate::action::Action;
 use crate::budget::Budget;
 use crate::drain::progress::Progress;
+use crate::event::Request;
 use crate::family::states::Family;
 use crate::family::{self, Tie};
-use crate::note::Note;
+use crate::note::{Note, RequestError};
 use crate::prelude::*;
 use crate::spec::{HookId, ProcessSpec, Spec, Stage};
 use crate::types::{End, ProcessId, StartCondition, Time};
@@ -526,6 +527,29 @@ impl State {
 
     pub fn note(&mut self, note: Note) {
         self.act(Action::Note(note));
+    }
+
+    /// Answers a request, and notes the outcome.
+    pub(crate) fn answer(
+        &mut self,
+        process: ProcessId,
+        request: Request,
+        outcome: Result<(), RequestError>,
+    ) {
+        self.act(Action::Answer { process, request, outcome });
+        self.note(match outcome {
+            Ok(()) => Note::RequestDone { process, request },
+            Err(why) => Note::RequestFailed { process, request, why },
+        });
+    }
+
+    /// Answers a reload, and notes the outcome.
+    pub(crate) fn answer_reload(&mut self, outcome: Result<(), RequestError>) {
+        self.act(Action::AnswerReload(outcome));
+        self.note(match outcome {
+            Ok(()) => Note::ReloadDone,
+            Err(why) => Note::ReloadFailed { why },
+        });
     }
 
     /// Counts a failed liveness probe. Returns whether so many probes have failed in a row that the

@@ -47,8 +47,7 @@ impl EventLoop {
             && !self.is_over()
         {
             let note = Note::FileChanged { process, watch: watch_place, action: watch.action };
-            let detail = self.executor.follow(&note);
-            self.executor.write(clock::now(), &note, detail.as_deref());
+            self.executor.write(clock::now(), &note);
             self.executor.reloads.want(None);
         }
     }

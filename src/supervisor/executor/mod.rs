@@ -27,7 +27,8 @@ use tokio::time::timeout;
 
 use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process};
 use crate::core::cause::{Cause, Failure};
-use crate::core::event::Event;
+use crate::core::event::{Event, Request};
+use crate::core::note::RequestError;
 use crate::core::spec::{ConfigIndex, HookId, Source};
 use crate::envoy::preflight;
 use crate::local_task::LocalTask;
@@ -586,8 +587,9 @@ impl Executor {
         }
     }
 
-    /// Begins to check whether the drain of a serving process will work.
-    fn verify(&mut self, process: ProcessId) {
+    /// Records that a process serves from now on. Begins to check whether its drain will work.
+    pub(crate) fn serves(&mut self, process: ProcessId) {
+        self.epoch_took_over(process);
         let window = self.config.shutdown.window();
         let (board, definition) = (Rc::clone(&self.status_board), self.process(process));
         let share = Share::Probes(process);
@@ -604,6 +606,28 @@ impl Executor {
                 .map(|check| LocalTask::of(share, async move { says(check.await) })),
         };
         self.instances[process.index()].preflight = check;
+    }
+
+    pub(crate) fn end_liveness(&mut self, process: ProcessId) {
+        self.instances[process.index()].liveness = None;
+    }
+
+    /// From now on, output that nobody reads holds up a process for at most `patience`.
+    pub(crate) fn limit_output(&mut self, patience: Duration) {
+        self.stop_counts.shutdown_began();
+        self.output.stop_waiting(patience);
+        self.files.stop_waiting(patience);
+    }
+
+    /// Answers all clients that have given this request.
+    pub(crate) fn answer(
+        &self,
+        process: ProcessId,
+        request: Request,
+        outcome: Result<(), RequestError>,
+    ) {
+        let outcome = outcome.map_err(|why| self.status_board.failure(why));
+        self.status_board.requests.answer(&self.process(process).name, request, &outcome);
     }
 
     /// The launcher for a process, or for the container's hooks. The output of a process goes to

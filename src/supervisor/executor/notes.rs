@@ -1,10 +1,8 @@
-//! Performs the actions that a note of the core requires, and writes the line of the note.
+//! Writes the line of a note of the core, with the details that only the supervisor knows.
 
 use crate::config::{LogFormat, Watch};
-use crate::core::budget::Budget;
 use crate::core::cause::Failure;
 use crate::core::note::{AfterEnd, Note, RequestError};
-use crate::os::service_manager;
 use crate::report::entry::Level;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch::shown;
@@ -15,38 +13,21 @@ const SLOW_RESTART: &str = "set `required: false` and `on_exit: ignore` if the c
                             without it, or a longer `readiness.timeout`";
 
 impl Executor {
-    /// Performs the actions that a note of the core requires. This happens before the line of the
-    /// note is written. Returns details for this line: those that only the supervisor knows.
-    pub(crate) fn follow(&mut self, note: &Note) -> Option<String> {
+    /// The details for the line of a note that only the supervisor knows. Keeps some of them for
+    /// the status.
+    fn detail(&self, note: &Note) -> Option<String> {
         match *note {
-            Note::Started(process) if self.process(process).readiness.is_none() => {
-                self.verify(process);
-            }
-            Note::Ready { process, .. } => {
-                self.epoch_took_over(process);
-                self.verify(process);
-            }
-            Note::ShutdownBegan { .. } => {
-                self.stop_counts.shutdown_began();
-                let patience = Budget::patience(&self.status_board.machine.borrow().state().spec);
-                self.output.stop_waiting(patience);
-                self.files.stop_waiting(patience);
-            }
-            Note::AllReady => service_manager::ready(),
-            Note::Unhealthy(process) => {
-                self.instances[process.index()].liveness = None;
-            }
             Note::FileChanged { process, watch, .. } => {
                 let process = self.process(process);
-                return process.watch.get(watch).map(|Watch { path, .. }| shown(path));
+                process.watch.get(watch).map(|Watch { path, .. }| shown(path))
             }
             Note::Overdue { process, why, .. } => {
                 let is_start = matches!(why, Failure::NotReady { .. });
                 let is_missed = is_start && self.failure_ends_container(process);
                 let remedy = is_missed.then(|| SLOW_RESTART.to_owned());
-                return join([remedy, self.failed(process)]);
+                join([remedy, self.failed(process)])
             }
-            Note::Completed { process, .. } => return self.in_background(process),
+            Note::Completed { process, .. } => self.in_background(process),
             Note::Ended { process, end, next } => {
                 let (is_success, is_oneshot) = {
                     let machine = self.status_board.machine.borrow();
@@ -61,24 +42,13 @@ impl Executor {
                 }
                 let is_last = matches!(next, AfterEnd::Shutdown | AfterEnd::Exhausted);
                 let lines = if is_last || !is_success { self.failed(process) } else { None };
-                return join([left, lines.filter(|_| is_last)]);
+                join([left, lines.filter(|_| is_last)])
             }
-            Note::RequestDone { process, request } => {
-                let name = &self.process(process).name;
-                self.status_board.requests.answer(name, request, &Ok(()));
+            Note::RequestFailed { why: RequestError::Ended { process, .. }, .. } => {
+                self.failed(process)
             }
-            Note::RequestFailed { process, request, why } => {
-                let (name, failure) = (&self.process(process).name, self.status_board.failure(why));
-                self.status_board.requests.answer(name, request, &Err(failure));
-                if let RequestError::Ended { process, .. } = why {
-                    return self.failed(process);
-                }
-            }
-            Note::ReloadDone => self.reloaded(Ok(())),
-            Note::ReloadFailed { why } => self.reloaded(Err(self.status_board.failure(why))),
-            _ => {}
+            _ => None,
         }
-        None
     }
 
     /// Keeps the last lines of an instance that failed, and returns them as text.
@@ -92,10 +62,11 @@ impl Executor {
     }
 
     /// Adds a note to the journal, and writes its line.
-    pub(crate) fn write(&self, now: Time, note: &Note, detail: Option<&str>) {
+    pub(crate) fn write(&self, now: Time, note: &Note) {
+        let detail = self.detail(note);
         let machine = self.status_board.machine.borrow();
         let mut journal = self.status_board.journal.borrow_mut();
-        let entry = journal.note(now, note, machine.state(), detail);
+        let entry = journal.note(now, note, machine.state(), detail.as_deref());
         drop(journal);
         let is_json = self.output.format() == LogFormat::Json;
         let members = is_json.then(|| entry.event.members());

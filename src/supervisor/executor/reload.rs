@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::task::spawn_local;
 
 use crate::config::{Config, LogMode, Process, Watch, WatchAction};
+use crate::core::note::RequestError;
 use crate::core::slots::Placed;
 use crate::core::state::State;
 use crate::supervisor::executor::Executor;
@@ -62,7 +63,8 @@ impl Executor {
     }
 
     /// Ends a reload. Every slot has either its old or its new definition now.
-    pub(super) fn reloaded(&mut self, outcome: Result<(), String>) {
+    pub(crate) fn answer_reload(&mut self, outcome: Result<(), RequestError>) {
+        let outcome = outcome.map_err(|why| self.status_board.failure(why));
         self.loading.clear();
         let (mut watched, mut differ) = (Vec::new(), Vec::new());
         for (_, definition) in self.definitions(self.status_board.machine.borrow().state()) {

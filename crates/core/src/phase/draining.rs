@@ -13,6 +13,7 @@ use alloc::rc::Rc;
 use core::time::Duration;
 
 use crate::action::Action;
+use crate::budget::Budget;
 use crate::cause::Cause;
 use crate::drain::progress::Progress;
 use crate::event::Event;
@@ -64,6 +65,7 @@ impl Draining {
         if held {
             state.note(Note::DrainRequested);
         } else {
+            state.act(Action::LimitOutput(Budget::patience(&state.spec)));
             state.note(Note::ShutdownBegan { cause: shutdown.cause, window: state.spec.window });
         }
         // `/readyz` may stay good only if a process can serve meanwhile and no drain is under way.
@@ -225,6 +227,7 @@ impl Draining {
             self.shutdown.deadline = state.now + window;
         }
         let window = self.shutdown.deadline.since(state.now);
+        state.act(Action::LimitOutput(Budget::patience(&state.spec)));
         state.note(Note::ShutdownBegan { cause, window });
         state.killed = false;
         state.fit_waits(self.shutdown.deadline);

@@ -147,7 +147,7 @@ impl Operations {
         };
         match members {
             Ok(members) => self.requests.push(Asked { process, request, members }),
-            Err(why) => state.note(Note::RequestFailed { process, request, why }),
+            Err(why) => state.answer(process, request, Err(why)),
         }
     }
 
@@ -391,6 +391,7 @@ impl Operations {
         if let Lifecycle::Ready { since } = state.life(process)
             && !self.goals.contains_key(&process)
         {
+            state.act(Action::EndLiveness(process));
             state.note(Note::Unhealthy(process));
             self.old_failed(state, process);
             let why = Failure::Unhealthy;
@@ -474,7 +475,7 @@ impl Operations {
             let failed = why(asked);
             if let Some(why) = failed {
                 let Asked { process, request, .. } = *asked;
-                state.note(Note::RequestFailed { process, request, why });
+                state.answer(process, request, Err(why));
             }
             failed.is_none()
         });
@@ -763,7 +764,7 @@ impl Operations {
                 }
             };
             if is_done {
-                state.note(Note::RequestDone { process, request });
+                state.answer(process, request, Ok(()));
             }
             !is_done
         });

@@ -325,10 +325,7 @@ impl Operations {
                 && !self.followers.keys().any(waits)
         });
         if let Some(reload) = self.reload.take_if(|_| is_over) {
-            state.note(match reload.failed {
-                None => Note::ReloadDone,
-                Some(why) => Note::ReloadFailed { why },
-            });
+            state.answer_reload(reload.failed.map_or(Ok(()), Err));
         }
         is_over
     }
@@ -336,7 +333,7 @@ impl Operations {
     /// Fails the reload, because a shutdown or a drain without a stop has begun.
     pub(super) fn abandon_reload(&mut self, state: &mut State, why: RequestError) {
         if self.reload.take().is_some() {
-            state.note(Note::ReloadFailed { why });
+            state.answer_reload(Err(why));
         }
     }
 }

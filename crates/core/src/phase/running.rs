@@ -4,6 +4,7 @@
 use alloc::rc::Rc;
 use core::time::Duration;
 
+use crate::action::Action;
 use crate::cause::{Cause, Failure};
 use crate::event::Event;
 use crate::family;
@@ -356,6 +357,7 @@ impl Running {
         }
         if !self.all_ready && self.is_settled(state) {
             self.all_ready = true;
+            state.act(Action::TellReady);
             state.note(Note::AllReady);
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Cases: fixed events with the actions that must follow. Each case tests one promise.
 
+use crate::invariants::is_told;
 use crate::replacements::{NEW, restart};
 use crate::*;
 use drainit_core::budget::Budget;
@@ -102,10 +103,11 @@ impl Play {
         play
     }
 
-    /// Sends an event, and returns the core's actions without the notes.
+    /// Sends an event, and returns the core's actions without the notes, and without the actions of
+    /// which notes tell.
     pub(super) fn at(&mut self, millis: u64, event: Event) -> Vec<Action> {
         let mut actions = self.all(millis, event);
-        actions.retain(|action| !matches!(action, Action::Note(_)));
+        actions.retain(|action| !matches!(action, Action::Note(_)) && !is_told(action));
         actions
     }
 
@@ -119,6 +121,7 @@ impl Play {
     pub(super) fn reload(&mut self, millis: u64, new: &Spec, plan: &[Placed]) -> Vec<Action> {
         let mut actions = self.machine.reload(Time(MS(millis)), new, plan).unwrap();
         actions.retain(|one| !matches!(one, Action::Note(_) | Action::Redefine { .. }));
+        actions.retain(|one| !is_told(one));
         actions
     }
 

@@ -39,6 +39,8 @@ pub(crate) struct Checker<'a> {
     /// Slots whose start drainit aborted (`Action::AbortSpawn`) before the start was answered.
     aborted: BTreeSet<ProcessId>,
     /// The first breach of a promise.
+    /// The last action, if it belongs to a note, which has to follow at once.
+    work: Option<Action>,
     broken: Cell<Option<&'static str>>,
     /// Whether the shutdown, or a drain without a stop, has begun, so that no process may start any
     /// more.
@@ -245,6 +247,7 @@ impl<'a> Checker<'a> {
             roles: vec![Role::Current; count],
             starts: 0,
             aborted: BTreeSet::new(),
+            work: None,
             broken: Cell::new(None),
             unready: false,
             unready_since: None,
@@ -1022,6 +1025,7 @@ impl<'a> Checker<'a> {
 
     pub(crate) fn action(&mut self, now: Time, action: &Action, procs: &[Proc]) {
         self.hold(self.exit.is_none(), "the core acts after the exit");
+        self.holds_work(action);
         self.holds_timeouts(now, procs);
         match *action {
             Action::Adopt { slot, from } => self.adopt(slot, from, procs),
@@ -1303,6 +1307,38 @@ impl<'a> Checker<'a> {
             Action::Exit(code) => self.exits(now, code, procs),
             _ => {}
         }
+    }
+
+    /// Some notes tell of work, such as the answer to a client. The action for this work comes just
+    /// before the note, and never without it.
+    fn holds_work(&mut self, action: &Action) {
+        let work = self.work.take();
+        let told = match *action {
+            Action::Note(Note::Started(process))
+                if self.of(process).readiness_timeout.is_none() =>
+            {
+                Some(Action::Serves(process))
+            }
+            Action::Note(Note::Ready { process, .. }) => Some(Action::Serves(process)),
+            Action::Note(Note::Unhealthy(process)) => Some(Action::EndLiveness(process)),
+            Action::Note(Note::AllReady) => Some(Action::TellReady),
+            Action::Note(Note::ShutdownBegan { .. }) => {
+                let is_limit = |work: &Action| matches!(work, Action::LimitOutput(_));
+                self.hold(work.as_ref().is_some_and(is_limit), "output holds up the shutdown");
+                return;
+            }
+            Action::Note(Note::RequestDone { process, request }) => {
+                Some(Action::Answer { process, request, outcome: Ok(()) })
+            }
+            Action::Note(Note::RequestFailed { process, request, why }) => {
+                Some(Action::Answer { process, request, outcome: Err(why) })
+            }
+            Action::Note(Note::ReloadDone) => Some(Action::AnswerReload(Ok(()))),
+            Action::Note(Note::ReloadFailed { why }) => Some(Action::AnswerReload(Err(why))),
+            _ => None,
+        };
+        self.hold(work == told, "a note and its work differ");
+        self.work = is_told(action).then(|| action.clone());
     }
 
     /// Records the processes for which the core keeps time.
@@ -2692,4 +2728,17 @@ fn least_stop(process: &ProcessSpec) -> Duration {
 
 fn fraction(part: Duration, whole: Duration) -> f64 {
     if whole.is_zero() { 0.0 } else { part.as_secs_f64() / whole.as_secs_f64() }
+}
+
+/// Whether a note tells of this action.
+pub(crate) fn is_told(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Serves(_)
+            | Action::EndLiveness(_)
+            | Action::TellReady
+            | Action::LimitOutput(_)
+            | Action::Answer { .. }
+            | Action::AnswerReload(_)
+    )
 }

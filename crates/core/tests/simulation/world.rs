@@ -632,6 +632,12 @@ impl<'a> World<'a> {
             | Action::ReleaseSockets(_)
             | Action::StayReady
             | Action::Unready
+            | Action::Serves(_)
+            | Action::EndLiveness(_)
+            | Action::TellReady
+            | Action::LimitOutput(_)
+            | Action::Answer { .. }
+            | Action::AnswerReload(_)
             | Action::Note(_)
             | Action::Exit(_) => {}
         }
