@@ -293,7 +293,7 @@ impl Connection {
     }
 }
 
-async fn connect_unix(path: &Path, from: Answerer) -> Result<UnixStream, RequestError> {
+pub(crate) async fn connect_unix(path: &Path, from: Answerer) -> Result<UnixStream, RequestError> {
     let is_abstract = private_socket::is_abstract(path);
     let connected = if is_abstract {
         connect_among_others(path).await

@@ -37,6 +37,7 @@ mod exec;
 #[doc(hidden)]
 #[allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 pub mod fuzzing;
+mod grpc;
 mod http;
 #[allow(clippy::disallowed_methods, reason = "used by `check`, and by `run` before the loop")]
 mod image;

@@ -12,6 +12,7 @@
 
 mod executor;
 mod ext_proc;
+mod health;
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -89,6 +90,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
     Server::builder()
         .add_service(service)
+        .add_service(health::Health)
         .serve_with_incoming_shutdown(connections, async {
             let _ = stop.await;
             println!("policy engine stops: it waits for Envoy's streams");

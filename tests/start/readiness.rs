@@ -1,5 +1,6 @@
 //! Tests that every kind of probe delays the dependents and reports why it fails.
 
+use crate::support::example::is_installed;
 use crate::support::http::free_address;
 use crate::support::said;
 use crate::support::{LONG, Rig, in_parallel};
@@ -39,6 +40,79 @@ fn every_kind_of_probe_holds_back_the_dependents() {
             .assert_line(&said::ready("a"))
             .assert_stopped_in_order(&["b", "a"]);
     });
+}
+
+/// A gRPC server that answers as the file DIR/health says, and `SERVING` without this file.
+const FAKE_GRPC: &str = r#"
+import os, socket, sys
+def frame(kind, flags, stream, payload):
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+def field(name, value):
+    return b"\x40" + bytes([len(name)]) + name + bytes([len(value)]) + value
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    client = server.accept()[0]
+    asked = b""
+    while b"drainit/" not in asked and (more := client.recv(4096)):
+        asked += more
+    try: health = open(sys.argv[2], "rb").read().strip()
+    except OSError: health = b"\x08\x01"
+    if health == b"garbage":
+        client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    elif health == b"unimplemented":
+        client.sendall(frame(4, 0, 0, b"") + frame(1, 5, 1, b"\x88" + field(b"grpc-status", b"12")))
+    elif health != b"hang":
+        client.sendall(
+            frame(4, 0, 0, b"") + frame(1, 4, 1, b"\x88")
+            + frame(0, 0, 1, bytes([0, 0, 0, 0, len(health)]) + health)
+            + frame(1, 5, 1, field(b"grpc-status", b"0")))
+    try:
+        while client.recv(4096): pass
+    except ConnectionError: pass
+    client.close()
+"#;
+
+// holds: C870, C871, C872
+#[test]
+fn a_grpc_server_is_ready_and_alive_only_while_the_health_is_serving() {
+    if !is_installed("python3") {
+        return;
+    }
+    let Some(rig) = Rig::new() else { return };
+    rig.write("fake.py", FAKE_GRPC);
+    rig.write("health", "\x08\x02");
+    let config = "
+        processes:
+          a:
+            command: [python3, DIR/fake.py, 'PORT', DIR/health]
+            readiness: {grpc: {address: '127.0.0.1:PORT', service: a}, timeout: 30s}
+            liveness: {grpc: '127.0.0.1:PORT', interval: 50ms, timeout: 500ms, retries: 2}
+            restart: on-failure
+            restart_delay: 10ms
+          b: {command: [CHILD, b], depends_on: {a: {condition: ready}}}
+        ";
+    let port = free_address().port().to_string();
+    let drainit = rig.start(&config.replace("PORT", &port));
+    drainit.wait_for_line("a: started");
+    let write = |health: &str| std::fs::write(drainit.path("health"), health).unwrap();
+    let says = |why: &str| {
+        let message = drainit.processes(&["a"])[0]["message"].clone();
+        message.as_str().is_some_and(|message| message.contains(why))
+    };
+    let reason = |why: &str| drainit.wait_until(why, || says(why));
+    reason("its health is NOT_SERVING");
+    write("unimplemented");
+    reason("has no health service (UNIMPLEMENTED)");
+    write("garbage");
+    reason("answered something that is not HTTP/2");
+    write("\x08\x01");
+    drainit.wait_for_start(&["b"]);
+    write("\x08\x02");
+    drainit.wait_for_line(r"warning: a: liveness probe failed \(1 of 2\): .*: its health is NOT");
+    write("hang");
+    drainit
+        .wait_for_line("warning: a: failed its liveness check; stopping it: .*: no answer within");
+    drainit.stop().assert_code(0);
 }
 
 // holds: C221

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Address, HttpTarget, Probe};
 use crate::envoy::ready::{check_epoch, check_ready};
+use crate::grpc::{self, GrpcError};
 use crate::http::{RequestError, describe_io, status};
 use crate::os::is_own_lack;
 use crate::os::on_thread::{on_thread, peer_at};
@@ -58,7 +59,12 @@ pub(crate) async fn wait_ready(
         })
     };
     match probe {
-        Probe::Unix(_) | Probe::File(_) | Probe::Tcp(_) | Probe::Http(_) | Probe::Envoy(_) => {
+        Probe::Unix(_)
+        | Probe::File(_)
+        | Probe::Tcp(_)
+        | Probe::Http(_)
+        | Probe::Grpc(_)
+        | Probe::Envoy(_) => {
             wait_retrying(interval, try_once).await;
         }
         Probe::Exec(_) => {
@@ -120,6 +126,7 @@ pub(crate) async fn attempt(
             at(address, connect.and_then(|stream| Ok(refuse_own_connection(&stream)?)))
         }
         Probe::Http(target) => at(target, get(target, limit).await),
+        Probe::Grpc(target) => at(target, grpc::check(target, limit).await.map_err(of_grpc)),
         Probe::Envoy(admin) => at(admin, check_ready(admin, limit).await.map_err(Failure::from)),
         Probe::Exec(command) => run(command).await,
         Probe::Log(_) | Probe::Notify => pending().await,
@@ -154,6 +161,14 @@ async fn bounded<T>(
 pub(crate) fn of_request(error: &RequestError) -> Failure {
     let is_own = matches!(error, RequestError::Io(error) if is_own_lack(error));
     Failure { why: error.to_string(), is_own }
+}
+
+/// As [`of_request`].
+fn of_grpc(error: GrpcError) -> Failure {
+    match error {
+        GrpcError::Request(error) => of_request(&error),
+        _ => error.to_string().into(),
+    }
 }
 
 async fn connect_unix(path: &Path, limit: Duration) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Address, HttpTarget, Probe};
+use crate::config::{Address, GrpcTarget, HttpTarget, Probe};
 use crate::load::forms::{AtLeastOne, Positive, SocketPath, Tcp};
 use crate::load::key::Table;
 use crate::load::read::command::Command;
@@ -61,6 +61,9 @@ enum Check {
     /// Alive while a `GET` is answered with a status from 200 to 399.
     /// Example: `http: "http://127.0.0.1:8080/healthz"`
     Http(HttpTarget),
+    /// Alive while a gRPC server answers `SERVING` to `grpc.health.v1.Health/Check`. <!-- C872 -->
+    /// Example: `grpc: {address: "127.0.0.1:9003", service: liveness}`
+    Grpc(GrpcTarget),
     /// Alive while the admin of this Envoy answers, with any status: an Envoy that has lost its
     /// control plane still serves. <!-- C231 --> Example: `envoy: "http://127.0.0.1:9901"`
     Envoy(Address),
@@ -80,6 +83,7 @@ impl LivenessKeys {
             Check::Unix(path) => Probe::Unix(path),
             Check::Tcp(address) => Probe::Tcp(address),
             Check::Http(target) => Probe::Http(target),
+            Check::Grpc(target) => Probe::Grpc(target),
             Check::Envoy(admin) => Probe::Envoy(admin),
             Check::Exec(command) => Probe::Exec(command),
             Check::Notify(within) => {

@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use address::{Address, HttpTarget};
+pub use address::{Address, GrpcTarget, HttpTarget};
 pub use drain::{
     ConnectionsDrain, CountUntil, Counting, Direction, Drain, DrainMethod, DrainTimes, DrainUntil,
     EnvoyDrain, ExecDrain, Header, HeaderValue, HttpDrain, HttpMethod, SignalDrain,

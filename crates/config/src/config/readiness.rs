@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use regex_lite::Regex;
 
-use crate::config::{Address, HttpTarget};
+use crate::config::{Address, GrpcTarget, HttpTarget};
 use crate::load::forms::{Positive, SocketPath, Tcp, True, leaf};
 use crate::load::key::{Shape, Table};
 use crate::load::read::command::Command;
@@ -48,6 +48,9 @@ pub enum Probe {
     /// Ready when a `GET` is answered with a status from 200 to 399. <!-- C212 -->
     /// Example: `http: "http://127.0.0.1:9901/ready"`
     Http(HttpTarget),
+    /// Ready when a gRPC server answers `SERVING` to `grpc.health.v1.Health/Check`. <!-- C870 --> A
+    /// server without this service is not ready. <!-- C871 --> Example: `grpc: 127.0.0.1:9003`
+    Grpc(GrpcTarget),
     /// The admin of an Envoy, `http://HOST:PORT` or `unix:/SOCKET`: ready when Envoy is live, has a
     /// listener, and its control plane has answered. <!-- C213 --> Example:
     /// `envoy: "http://127.0.0.1:9901"`
@@ -103,6 +106,7 @@ impl Probe {
             Self::Unix(path) | Self::File(path) => Some(Address::Unix(path.clone())),
             Self::Tcp(address) => Some(Address::Tcp(*address)),
             Self::Http(target) => Some(target.address.clone()),
+            Self::Grpc(target) => Some(target.address.clone()),
             Self::Envoy(admin) => Some(admin.clone()),
             Self::Exec(_) | Self::Log(_) | Self::Notify => None,
         }

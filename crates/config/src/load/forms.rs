@@ -104,6 +104,8 @@ pub(crate) struct Port;
 pub(crate) struct SocketPath;
 /// `HOST:PORT` to connect to.
 pub(crate) struct Tcp;
+/// `HOST:PORT` or `unix:/SOCKET` of a gRPC server.
+pub(crate) struct GrpcServer;
 /// The name of something, or the user of a process.
 pub(crate) struct Name;
 /// A listener of an Envoy: its name, address or `stat_prefix`.
@@ -130,6 +132,7 @@ leaf! {
     StopSignal => Signal: Shape::Signal(values::stop_signal), values::stop_signal;
     SocketAddr => SocketAddr: Shape::HostPort, values::listen;
     Tcp => SocketAddr: Shape::HostPort, values::tcp;
+    GrpcServer => Address: Shape::Either(&[Shape::HostPort, Shape::Url]), values::grpc;
     HttpTarget => HttpTarget: Shape::Url, values::http;
     Address => Address: Shape::Url, values::server;
     Duration => Duration: Shape::Duration, values::duration;

@@ -392,6 +392,14 @@ pub fn server(text: &str) -> Result<Address, Invalid> {
     }
 }
 
+/// Parses the address of a gRPC server: `host:port`, or what [`server`] takes.
+pub(crate) fn grpc(text: &str) -> Result<Address, Invalid> {
+    match text.contains("://") || text.starts_with("unix:") {
+        true => server(text),
+        false => tcp(text).map(Address::Tcp),
+    }
+}
+
 /// The path of the socket in a `unix:` address. `unix:///path` means `unix:/path`.
 fn unix(text: &str) -> Result<PathBuf, Invalid> {
     let text = match text.strip_prefix("//") {
@@ -497,6 +505,12 @@ mod tests {
         }
         assert_eq!(server("http://127.0.0.1:9901/").unwrap(), tcp("127.0.0.1:9901"));
         assert!(server("http://127.0.0.1:9901/stats").is_err());
+        assert_eq!(grpc("localhost:9003").unwrap(), tcp("127.0.0.1:9003"));
+        assert_eq!(grpc("http://127.0.0.1:9003").unwrap(), tcp("127.0.0.1:9003"));
+        assert_eq!(grpc("unix:/run/a.sock").unwrap(), Address::Unix("/run/a.sock".into()));
+        for text in ["9003", "127.0.0.1:0", "https://127.0.0.1:9003", "dns:///a:9003"] {
+            assert!(grpc(text).is_err(), "{text}");
+        }
         assert!(server("unix:/a.sock:/x").is_err());
         // The help text must not show an address with a URL path, which would be refused.
         assert!(!server("127.0.0.1:9901").unwrap_err().help.contains("ready"));

@@ -27,6 +27,8 @@ struct Probe {
     target: Option<(Target, u16, Span)>,
     /// The path that an HTTP probe requests, without the query. `None` for other probes.
     path: Option<Word>,
+    /// Whether the probe asks for the health of gRPC.
+    is_grpc: bool,
     /// Whether the probe sets `host`, and so connects to another address than that of the pod.
     has_host: bool,
     /// The path of drainit's endpoint that the probe's command requests; `None` if this is not
@@ -101,7 +103,7 @@ pub(super) fn check(ctx: &mut Context<'_>) {
 fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> Probe {
     let period = seconds(node, &["periodSeconds"]).map_or(PERIOD, |(period, _)| period);
     let threshold = text(node, &["failureThreshold"]).and_then(|word| word.text.parse().ok());
-    let ports = ["httpGet", "tcpSocket"].into_iter();
+    let ports = ["httpGet", "tcpSocket", "grpc"].into_iter();
     let port = ports.filter_map(|how| text(node, &[how, "port"])).next();
     let path = get(node, &["httpGet"]).map(|get| {
         let otherwise = Word { text: "/".to_owned(), span: get.span };
@@ -117,6 +119,7 @@ fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> Probe {
             Some((owner(ctx, number), number, port.span))
         }),
         path,
+        is_grpc: get(node, &["grpc"]).is_some(),
         has_host: ["httpGet", "tcpSocket"].iter().any(|how| text(node, &[how, "host"]).is_some()),
         command_endpoint: command_endpoint(ctx, node),
         is_constant: constant(node),
@@ -201,6 +204,12 @@ fn answered(ctx: &mut Context<'_>, probe: &Probe, path: Option<&str>) {
         ctx.add(Severity::Error, span, message).help(format!(
             "write `control: {{listen: 0.0.0.0:{port}}}` in the config; it accepts no drain"
         ));
+    }
+    if probe.is_grpc && target != Target::Other {
+        let message =
+            format!("a `grpc` probe gets no answer from port {port}, which speaks HTTP/1");
+        let help = how_to_probe(ctx, path.unwrap_or("/readyz"));
+        ctx.add(Severity::Error, span, message).help(help);
     }
     if target != Target::Control && matches!(probe.path(), "/livez" | "/readyz") {
         let message = format!("drainit does not answer `{}` at port {port}", probe.path());
@@ -296,6 +305,7 @@ fn readiness(ctx: &mut Context<'_>, probe: &Probe) {
         return;
     }
     let why = match (probe.target(), probe.path.as_ref().map(|path| path.text.as_str())) {
+        (Some(_), None) if probe.is_grpc => return,
         (Some(_), None) => "connections are accepted until the end".to_owned(),
         (Some(Target::Admin { fails: false }), Some("/ready")) => {
             "with `fail_healthcheck: false` Envoy's `/ready` stays 200".to_owned()

@@ -295,6 +295,12 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             "tcpSocket: {port: 8080}",
             &["18:27 W does not show the drain"],
         ),
+        ("httpGet: {path: /readyz, port: 9902}", "grpc: {port: 8080}", &[]),
+        (
+            "httpGet: {path: /readyz, port: 9902}",
+            "grpc: {port: 9902}",
+            &["18:41 E `grpc` probe gets no answer"],
+        ),
         (
             "livenessProbe: {httpGet: {path: /livez, port: control}}",
             "livenessProbe: {exec: {command: [drainit, health]}, periodSeconds: 5}",

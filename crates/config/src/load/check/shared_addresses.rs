@@ -33,11 +33,12 @@ fn text(address: &Address) -> String {
     }
 }
 
-/// The address that the readiness probe of a process asks, and the path if it is an HTTP probe.
+/// The address that the readiness probe of a process asks, and the path or the service.
 fn asked(process: &Process) -> Option<(Address, Option<&str>)> {
     let probe = &process.readiness.as_ref()?.probe;
     let path = match probe {
         Probe::Http(target) => Some(&*target.path),
+        Probe::Grpc(target) => Some(&*target.service),
         _ => None,
     };
     Some((local(probe.address()?), path))
@@ -62,7 +63,7 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
 }
 
 /// Reports two processes whose readiness probes ask the same address. Two HTTP probes with
-/// different paths are fine, because one server may answer for several processes.
+/// different paths, or two gRPC probes with different services, are fine, because one server may answer for several processes.
 fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
     for (index, other, (address, _)) in sharing(config, places, asked) {
         let parts = &places.processes[index];

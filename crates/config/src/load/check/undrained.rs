@@ -86,6 +86,7 @@ fn listens(process: &Process) -> Option<&'static str> {
     match probe {
         _ if process.kind == ProcessKind::Oneshot => None,
         Some(Probe::Tcp(_) | Probe::Http(_) | Probe::Envoy(_)) => Some("readiness"),
+        Some(Probe::Grpc(target)) if is_tcp(&target.address) => Some("readiness"),
         _ => process.listen.iter().any(|it| is_tcp(&it.address)).then_some("listen"),
     }
 }

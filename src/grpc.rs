@@ -1,0 +1,622 @@
+//! Asks a gRPC server for its health: one call of `grpc.health.v1.Health/Check`, over HTTP/2 without
+//! TLS, as the kubelet's probe makes it.
+//!
+//! The client knows only what one call on a connection of its own needs. It forbids the server a
+//! dynamic table of header fields, so that every block of fields can be read alone, and compares the
+//! name `grpc-status` with its only two encodings instead of decoding Huffman codes. It never
+//! enlarges the window of 64 KiB, so an answer cannot be longer. docs/dev/decisions/0011 has the reasons.
+
+use std::fmt::{self, Display};
+use std::io;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::config::{Address, GrpcTarget};
+use crate::http::{Answerer, RequestError, connect_unix};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// `SETTINGS_HEADER_TABLE_SIZE` and `SETTINGS_ENABLE_PUSH`, both 0.
+const SETTINGS_VALUES: [u8; 12] = [0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0];
+/// The types of frames (RFC 9113, section 6).
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PUSH_PROMISE: u8 = 5;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+/// Their flags. `ACK` and `END_STREAM` are the same bit.
+const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const PADDED: u8 = 8;
+const PRIORITY: u8 = 0x20;
+/// The stream of the call.
+const CALL: u32 = 1;
+/// The most bytes of a frame, of a block of fields, and of a message.
+const MAX_FRAME: usize = 16 * 1024;
+/// The most bytes that a server may send before its answer is complete.
+const MAX_TOTAL: usize = 256 * 1024;
+
+/// `grpc-status`, plain and with the Huffman code of RFC 7541, which has one encoding for each text.
+const GRPC_STATUS: [&[u8]; 2] = [b"grpc-status", &[0x9a, 0xca, 0xc8, 0xb2, 0x12, 0x34, 0xda, 0x8f]];
+/// The status of a call that succeeded, of a service that is not known, and of a method that is
+/// not.
+const OK: u16 = 0;
+const NOT_FOUND: u16 = 5;
+const UNIMPLEMENTED: u16 = 12;
+/// The `ServingStatus` of a server that serves.
+const SERVING: u64 = 1;
+
+/// The reason why a server is not healthy. A message shows this text after the name of the server.
+#[derive(Debug, Error)]
+pub(crate) enum GrpcError {
+    /// The connect failed, the connection broke, or there was no answer in time.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The answer breaks a rule of HTTP/2.
+    #[error("answered something that is not HTTP/2 ({0})")]
+    NotHttp2(&'static str),
+    /// The answer breaks a rule of gRPC.
+    #[error("answered something that is not gRPC ({0})")]
+    NotGrpc(&'static str),
+    /// The server has closed the stream of the call.
+    #[error("refused the call (HTTP/2 error {0})")]
+    Refused(u32),
+    /// The status of HTTP is not 200.
+    #[error("answered HTTP status {0}")]
+    Http(u16),
+    /// The status of gRPC is not `OK`.
+    #[error("{}", Status(.0, .1))]
+    Status(u16, String),
+    /// The health is not `SERVING`.
+    #[error("its health is {}", Health(*.0))]
+    Health(u64),
+}
+
+/// Describes a status of gRPC, for a call with this name of a service.
+struct Status<'a>(&'a u16, &'a str);
+
+impl Display for Status<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self.0 {
+            UNIMPLEMENTED => f.write_str(
+                "has no health service (UNIMPLEMENTED): add grpc.health.v1.Health to the server, \
+                 or probe with `tcp`",
+            ),
+            NOT_FOUND => write!(f, "does not know the health of the service `{}`", self.1),
+            status => write!(f, "answered gRPC status {status}"),
+        }
+    }
+}
+
+/// Names a `ServingStatus`.
+struct Health(u64);
+
+impl Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("UNKNOWN"),
+            2 => f.write_str("NOT_SERVING"),
+            3 => f.write_str("SERVICE_UNKNOWN"),
+            other => write!(f, "the unknown value {other}"),
+        }
+    }
+}
+
+/// Asks the server once, for at most `limit`.
+///
+/// # Errors
+/// Fails unless the server answers `SERVING`.
+pub(crate) async fn check(target: &GrpcTarget, limit: Duration) -> Result<(), GrpcError> {
+    let asked = async {
+        match &target.address {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address).await.map_err(RequestError::Io)?;
+                ask(stream, &address.to_string(), &target.service).await
+            }
+            Address::Unix(path) => {
+                let stream = connect_unix(path, Answerer::Anybody).await?;
+                ask(stream, "localhost", &target.service).await
+            }
+        }
+    };
+    timeout(limit, asked).await.unwrap_or(Err(RequestError::Timeout(limit).into()))
+}
+
+async fn ask(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    authority: &str,
+    service: &str,
+) -> Result<(), GrpcError> {
+    stream.write_all(&call(authority, service)).await.map_err(failed)?;
+    let (mut answer, mut total) = (Answer::default(), 0);
+    while !answer.is_over {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.map_err(failed)?;
+        let [a, b, c, kind, flags, stream_id @ ..] = head;
+        let length = u32::from_be_bytes([0, a, b, c]) as usize;
+        total += head.len() + length;
+        if !answer.has_settings && kind != SETTINGS || length > MAX_FRAME {
+            return Err(GrpcError::NotHttp2("not a frame that can come here"));
+        }
+        if total > MAX_TOTAL {
+            return Err(RequestError::TooLarge(MAX_TOTAL).into());
+        }
+        let mut payload = vec![0; length];
+        stream.read_exact(&mut payload).await.map_err(failed)?;
+        let id = u32::from_be_bytes(stream_id) & !(1 << 31);
+        if let Some(reply) = answer.take(kind, flags, id, &payload)? {
+            stream.write_all(&reply).await.map_err(failed)?;
+        }
+    }
+    answer.health(service)
+}
+
+fn failed(error: io::Error) -> GrpcError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => RequestError::Incomplete,
+        _ => RequestError::Io(error),
+    }
+    .into()
+}
+
+/// All bytes of a call.
+fn call(authority: &str, service: &str) -> Vec<u8> {
+    // The fields of RFC 7541, appendix A: `:method: POST`, `:scheme: http`, and the names of
+    // `:path`, `:authority`, `content-type` and `user-agent`.
+    let mut fields = vec![0x80 | 3, 0x80 | 6];
+    for (index, value) in [
+        (4, "/grpc.health.v1.Health/Check"),
+        (1, authority),
+        (31, "application/grpc"),
+        (58, concat!("drainit/", env!("CARGO_PKG_VERSION"))),
+    ] {
+        integer(&mut fields, 4, index);
+        text(&mut fields, value);
+    }
+    fields.push(0);
+    text(&mut fields, "te");
+    text(&mut fields, "trailers");
+    let mut message = Vec::new();
+    if !service.is_empty() {
+        // The field 1, which is text.
+        message.push(1 << 3 | 2);
+        varint(&mut message, service.len());
+        message.extend(service.as_bytes());
+    }
+    let mut body = vec![0];
+    body.extend((message.len() as u32).to_be_bytes());
+    body.extend(message);
+    let frames = [
+        frame(SETTINGS, 0, 0, &SETTINGS_VALUES),
+        frame(HEADERS, END_HEADERS, CALL, &fields),
+        frame(DATA, END_STREAM, CALL, &body),
+    ];
+    [PREFACE.to_vec(), frames.concat()].concat()
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let [_, length @ ..] = (payload.len() as u32).to_be_bytes();
+    let mut frame = length.to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// Writes an integer of RFC 7541 whose first byte has this many bits for it.
+fn integer(to: &mut Vec<u8>, bits: u32, value: usize) {
+    let most = (1 << bits) - 1;
+    to.push(value.min(most) as u8);
+    if value >= most {
+        varint(to, value - most);
+    }
+}
+
+fn varint(to: &mut Vec<u8>, mut value: usize) {
+    while value >= 128 {
+        to.push(value as u8 | 128);
+        value >>= 7;
+    }
+    to.push(value as u8);
+}
+
+fn text(to: &mut Vec<u8>, text: &str) {
+    integer(to, 7, text.len());
+    to.extend(text.as_bytes());
+}
+
+/// The answer of the server so far.
+#[derive(Debug, Default)]
+struct Answer {
+    has_settings: bool,
+    /// Whether the server has ended the call.
+    is_over: bool,
+    /// The block of fields that is not complete, and whether it ends the call.
+    block: Option<(Vec<u8>, bool)>,
+    http_status: Option<u16>,
+    grpc_status: Option<u16>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// Handles a frame. Returns a frame that the server has to get.
+    fn take(
+        &mut self,
+        kind: u8,
+        flags: u8,
+        stream: u32,
+        payload: &[u8],
+    ) -> Result<Option<Vec<u8>>, GrpcError> {
+        let broken = GrpcError::NotHttp2("a frame is malformed");
+        if self.block.is_some() && (kind, stream) != (CONTINUATION, CALL) {
+            return Err(GrpcError::NotHttp2("a block of fields is interrupted"));
+        }
+        let number =
+            |at: usize| Some(u32::from_be_bytes(payload.get(at..at + 4)?.try_into().ok()?));
+        match (kind, stream) {
+            (SETTINGS, 0) => {
+                self.has_settings = true;
+                return Ok((flags & ACK == 0).then(|| frame(SETTINGS, ACK, 0, &[])));
+            }
+            (PING, 0) if flags & ACK == 0 => return Ok(Some(frame(PING, ACK, 0, payload))),
+            (GOAWAY, 0) => {
+                let last = number(0).ok_or(broken)?;
+                if last & !(1 << 31) < CALL {
+                    return Err(GrpcError::Refused(number(4).unwrap_or_default()));
+                }
+            }
+            (HEADERS, CALL) => {
+                let fields = unpadded(flags, payload).ok_or(broken)?;
+                let skipped = if flags & PRIORITY == 0 { 0 } else { 5 };
+                let fields = fields.get(skipped..).unwrap_or_default().to_vec();
+                self.block = Some((fields, flags & END_STREAM != 0));
+                self.fields(flags)?;
+            }
+            (CONTINUATION, CALL) => {
+                let (block, _) = self.block.as_mut().ok_or(broken)?;
+                block.extend(payload);
+                self.fields(flags)?;
+            }
+            (DATA, CALL) => {
+                self.body.extend(unpadded(flags, payload).ok_or(broken)?);
+                self.is_over = flags & END_STREAM != 0;
+            }
+            (RST_STREAM, CALL) => return Err(GrpcError::Refused(number(0).unwrap_or_default())),
+            (PUSH_PROMISE, _) => return Err(broken),
+            // Other frames do not change the call, such as WINDOW_UPDATE.
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// Reads the block of fields, if this frame completes it.
+    fn fields(&mut self, flags: u8) -> Result<(), GrpcError> {
+        let broken = || GrpcError::NotHttp2("a block of fields is malformed");
+        if flags & END_HEADERS == 0 {
+            let is_long = self.block.as_ref().is_some_and(|(block, _)| block.len() > MAX_FRAME);
+            return if is_long { Err(broken()) } else { Ok(()) };
+        }
+        let Some((block, ends)) = self.block.take() else { return Ok(()) };
+        let mut rest = &block[..];
+        while !rest.is_empty() {
+            match field(&mut rest).ok_or_else(broken)? {
+                Field::HttpStatus(status) => self.http_status = Some(status),
+                Field::GrpcStatus(status) => self.grpc_status = Some(status),
+                Field::Other => {}
+            }
+        }
+        self.is_over = ends;
+        Ok(())
+    }
+
+    /// Judges the complete answer.
+    fn health(&self, service: &str) -> Result<(), GrpcError> {
+        match (self.http_status, self.grpc_status) {
+            (Some(200), Some(OK)) => {}
+            (Some(200), Some(status)) => return Err(GrpcError::Status(status, service.to_owned())),
+            (Some(200), None) => return Err(GrpcError::NotGrpc("it has no grpc-status")),
+            (Some(status), _) => return Err(GrpcError::Http(status)),
+            (None, _) => return Err(GrpcError::NotGrpc("it has no status")),
+        }
+        let [0, a, b, c, d, message @ ..] = &self.body[..] else {
+            return Err(GrpcError::NotGrpc("it has no plain message"));
+        };
+        if message.len() != u32::from_be_bytes([*a, *b, *c, *d]) as usize {
+            return Err(GrpcError::NotGrpc("it has not one message"));
+        }
+        match serving_status(message).ok_or(GrpcError::NotGrpc("its message is malformed"))? {
+            SERVING => Ok(()),
+            other => Err(GrpcError::Health(other)),
+        }
+    }
+}
+
+/// The payload of a frame without its padding.
+fn unpadded(flags: u8, payload: &[u8]) -> Option<&[u8]> {
+    if flags & PADDED == 0 {
+        return Some(payload);
+    }
+    let (padding, rest) = payload.split_first()?;
+    rest.get(..rest.len().checked_sub(usize::from(*padding))?)
+}
+
+/// A field of an answer, as far as it matters.
+#[derive(Debug, PartialEq, Eq)]
+enum Field {
+    HttpStatus(u16),
+    GrpcStatus(u16),
+    Other,
+}
+
+/// Takes the next field of a block (RFC 7541, section 6).
+fn field(rest: &mut &[u8]) -> Option<Field> {
+    let first = *rest.first()?;
+    let bits = match first {
+        0x80.. => {
+            let index = take_integer(rest, 7)?;
+            let status = match index {
+                8 => 200,
+                9 => 204,
+                10 => 206,
+                11 => 304,
+                12 => 400,
+                13 => 404,
+                14 => 500,
+                0 => return None,
+                _ => return Some(Field::Other),
+            };
+            return Some(Field::HttpStatus(status));
+        }
+        0x40.. => 6,
+        0x20.. => {
+            take_integer(rest, 5)?;
+            return Some(Field::Other);
+        }
+        _ => 4,
+    };
+    let index = take_integer(rest, bits)?;
+    let is_grpc_status = match index {
+        0 => GRPC_STATUS[usize::from(is_huffman(rest))] == take_text(rest)?,
+        _ => false,
+    };
+    let (is_coded, value) = (is_huffman(rest), take_text(rest)?);
+    Some(match index {
+        0 if is_grpc_status => Field::GrpcStatus(decimal(is_coded, value)?),
+        8..=14 => Field::HttpStatus(decimal(is_coded, value)?),
+        _ => Field::Other,
+    })
+}
+
+/// Takes an integer whose first byte has this many bits for it.
+fn take_integer(rest: &mut &[u8], bits: u32) -> Option<usize> {
+    let most = (1 << bits) - 1;
+    let (first, mut after) = rest.split_first()?;
+    let mut value = usize::from(*first) & most;
+    if value == most {
+        value += take_varint(&mut after).and_then(|more| usize::try_from(more).ok())?;
+    }
+    *rest = after;
+    Some(value)
+}
+
+/// Takes a number of up to 28 bits, seven bits a byte. A longer one is not of use here.
+fn take_varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in [0, 7, 14, 21] {
+        let (byte, after) = rest.split_first()?;
+        *rest = after;
+        value |= u64::from(byte & 127) << shift;
+        if byte & 128 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+fn is_huffman(rest: &[u8]) -> bool {
+    rest.first().is_some_and(|first| first & 0x80 != 0)
+}
+
+fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = take_integer(rest, 7)?;
+    let (text, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    Some(text)
+}
+
+/// Reads a number of up to three digits.
+fn decimal(is_coded: bool, text: &[u8]) -> Option<u16> {
+    match is_coded {
+        true => (0..1000).find(|number| huffman(*number) == text),
+        false => str::from_utf8(text).ok()?.parse().ok(),
+    }
+}
+
+/// A number with the Huffman code of RFC 7541: `0` to `2` have five bits, `3` to `9` have six, and
+/// ones fill the last byte.
+fn huffman(number: u16) -> Vec<u8> {
+    let (mut code, mut length) = (0_u32, 0);
+    for digit in number.to_string().bytes().map(|digit| u32::from(digit - b'0')) {
+        let (bits, width) = if digit < 3 { (digit, 5) } else { (digit + 0b01_0110, 6) };
+        (code, length) = (code << width | bits, length + width);
+    }
+    while length % 8 != 0 {
+        (code, length) = (code << 1 | 1, length + 1);
+    }
+    let [.., a, b, c] = code.to_be_bytes();
+    [a, b, c].into_iter().skip(3 - length / 8).collect()
+}
+
+/// Reads a `HealthCheckResponse`: its field 1 is the `ServingStatus`; unset, it is 0.
+fn serving_status(mut rest: &[u8]) -> Option<u64> {
+    let mut status = 0;
+    while !rest.is_empty() {
+        let key = take_varint(&mut rest)?;
+        let skipped = match key & 7 {
+            0 => {
+                let value = take_varint(&mut rest)?;
+                if key >> 3 == 1 {
+                    status = value;
+                }
+                0
+            }
+            1 => 8,
+            2 => usize::try_from(take_varint(&mut rest)?).ok()?,
+            5 => 4,
+            _ => return None,
+        };
+        rest = rest.get(skipped..)?;
+    }
+    Some(status)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::duplex;
+
+    use super::*;
+
+    /// Asks a server that answers with these bytes, and returns the reason of a failure.
+    async fn asked(answer: &[u8], service: &str) -> Result<(), String> {
+        let (client, mut server) = duplex(1024 * 1024);
+        server.write_all(answer).await.unwrap();
+        server.shutdown().await.unwrap();
+        let asked = ask(client, "a", service).await.map_err(|error| error.to_string());
+        let mut question = Vec::new();
+        server.read_to_end(&mut question).await.unwrap();
+        assert!(question.starts_with(&call("a", service)));
+        asked
+    }
+
+    fn plain(name: &str, value: &str) -> Vec<u8> {
+        let mut field = vec![0x40];
+        text(&mut field, name);
+        text(&mut field, value);
+        field
+    }
+
+    /// The frames of an answer with this message and these trailers.
+    fn answer(message: &[u8], trailers: &[u8]) -> Vec<u8> {
+        let mut body = vec![0, 0, 0, 0, message.len() as u8];
+        body.extend(message);
+        [
+            frame(SETTINGS, 0, 0, &[]),
+            // A change of the table's size, `:status: 200`, and a field that does not matter.
+            frame(HEADERS, END_HEADERS, CALL, &[&[0x20, 0x88], &plain("a", "b")[..]].concat()),
+            frame(DATA, 0, CALL, &body),
+            frame(HEADERS, END_HEADERS | END_STREAM, CALL, trailers),
+        ]
+        .concat()
+    }
+
+    const SERVES: [u8; 2] = [8, 1];
+
+    // holds: C870
+    #[tokio::test]
+    async fn only_an_answer_of_serving_is_healthy() {
+        let ok = plain("grpc-status", "0");
+        let coded = [&[0, 0x88][..], GRPC_STATUS[1], &[0x81, 0x07]].concat();
+        assert_eq!(asked(&answer(&SERVES, &ok), "").await, Ok(()));
+        assert_eq!(asked(&answer(&SERVES, &coded), "").await, Ok(()));
+        // Unknown fields, before and after.
+        let more = [&[0x12, 1, 9, 0x1d, 1, 2, 3, 4][..], &SERVES, &[0x20, 5]].concat();
+        assert_eq!(asked(&answer(&more, &ok), "").await, Ok(()));
+        for (message, trailers, why) in [
+            (&[][..], &ok, "its health is UNKNOWN"),
+            (&[8, 2], &ok, "its health is NOT_SERVING"),
+            (&[8, 3], &ok, "its health is SERVICE_UNKNOWN"),
+            (&[8, 9], &ok, "its health is the unknown value 9"),
+            (&[8], &ok, "answered something that is not gRPC (its message is malformed)"),
+            (&SERVES, &plain("grpc-status", "14"), "answered gRPC status 14"),
+            (
+                &SERVES,
+                &plain("a", "0"),
+                "answered something that is not gRPC (it has no grpc-status)",
+            ),
+        ] {
+            assert_eq!(asked(&answer(message, trailers), "").await, Err(why.to_owned()));
+        }
+    }
+
+    // holds: C871
+    #[tokio::test]
+    async fn a_server_without_the_health_service_is_not_healthy() {
+        let only_trailers = |status: &str| {
+            let fields = [vec![0x88], plain("grpc-status", status)].concat();
+            let (head, tail) = fields.split_at(3);
+            let padded = [&[2, 0, 0, 0, 0, 0][..], head, &[0, 0]].concat();
+            [
+                frame(SETTINGS, 0, 0, &[]),
+                frame(SETTINGS, ACK, 0, &[]),
+                frame(PING, 0, 0, &[7; 8]),
+                frame(8, 0, 0, &[0, 0, 1, 0]),
+                // The fields come in two frames, the first one with padding and a priority.
+                frame(HEADERS, END_STREAM | PADDED | PRIORITY, CALL, &padded),
+                frame(CONTINUATION, END_HEADERS, CALL, tail),
+            ]
+            .concat()
+        };
+        let why = asked(&only_trailers("12"), "").await.unwrap_err();
+        assert!(why.starts_with("has no health service (UNIMPLEMENTED): "), "{why}");
+        let why = asked(&only_trailers("5"), "policy").await;
+        assert_eq!(why, Err("does not know the health of the service `policy`".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn malformed_answers_are_errors() {
+        let settings = frame(SETTINGS, 0, 0, &[]);
+        let after = |more: Vec<u8>| [settings.clone(), more].concat();
+        let fields = |fields: &[u8]| after(frame(HEADERS, END_HEADERS | END_STREAM, CALL, fields));
+        let interrupted = [frame(HEADERS, 0, CALL, &[0x88]), frame(DATA, 0, CALL, &[])].concat();
+        for (bytes, why) in [
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "is not HTTP/2"),
+            (settings.clone(), "closed the connection"),
+            (settings[..5].to_vec(), "closed the connection"),
+            (after(frame(DATA, PADDED, CALL, &[9, 0])), "a frame is malformed"),
+            (after(frame(GOAWAY, 0, 0, &[0; 8])), "refused the call (HTTP/2 error 0)"),
+            (after(frame(RST_STREAM, 0, CALL, &[0, 0, 0, 7])), "refused the call (HTTP/2 error 7)"),
+            (after(frame(PUSH_PROMISE, 0, CALL, &[])), "a frame is malformed"),
+            (after(frame(CONTINUATION, 0, CALL, &[])), "a frame is malformed"),
+            (after(interrupted), "is interrupted"),
+            (after(vec![0xff; 9]), "not a frame that can come here"),
+            (fields(&[0x80]), "a block of fields is malformed"),
+            (fields(&[0x40, 0x8a, 1]), "a block of fields is malformed"),
+            (fields(&[0x0f, 0xff, 0xff, 0xff, 0xff, 0xff, 1]), "a block of fields is malformed"),
+            (fields(&[0x8d]), "answered HTTP status 404"),
+            (fields(&[0x48, 3, b'5', b'0', b'3']), "answered HTTP status 503"),
+            (fields(&[0x48, 0x82, 0x6c, 0x0f]), "block of fields is malformed"),
+            (fields(&[]), "it has no status"),
+        ] {
+            let said = asked(&bytes, "").await.unwrap_err();
+            assert!(said.contains(why), "{bytes:?}: {said}");
+        }
+        // A frame of every length and kind is read, or refused, without a panic.
+        for kind in 0..=255 {
+            for flags in [0, END_STREAM | END_HEADERS, PADDED, PRIORITY | END_HEADERS, 0xff] {
+                for payload in [&[][..], &[0], &[0xff; 4], &[0x88, 0x40, 1, 1], &[1; 40]] {
+                    let _ = asked(&after(frame(kind, flags, CALL, payload)), "").await;
+                    let _ = asked(&after(frame(kind, flags, 0, payload)), "").await;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_have_the_codes_of_rfc_7541() {
+        // RFC 7541, C.6.1 has `:status: 302`, and C.4.1 has none of the other digits.
+        assert_eq!(huffman(302), [0x64, 0x02]);
+        assert_eq!(huffman(307), [0x64, 0x0e, 0xff]);
+        assert_eq!(huffman(12), [0x08, 0xbf]);
+        assert!((0..1000).all(|number| decimal(true, &huffman(number)) == Some(number)));
+        assert_eq!(decimal(true, &[0x64, 0x03]), None);
+        assert_eq!([decimal(false, b"1x"), decimal(false, b"")], [None, None]);
+    }
+}
