@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 
 use serde_json::Value;
-use testkit::envoy::checkout;
+use testkit::envoy::{self, checkout};
 
 use crate::support::client::{Client, RequestResult};
 use crate::support::example::{Example, Rolled, is_installed, roll};
@@ -20,6 +20,8 @@ const GUNICORN: Example = Example::new("gunicorn", "GUNICORN_");
 const PHP_FPM: Example = Example::new("php-fpm", "PHP_");
 const CLASSIC: Example = Example::new("nginx-gunicorn-worker", "NGINX_");
 const AXUM: Example = Example::new("axum", "");
+const AXUM_ENVOY: Example = Example::new("axum-envoy", "AXUM_");
+const TWO_APPS: Example = Example::new("nginx-two-apps", "NGINX_");
 const UVICORN: Example = Example::new("uvicorn", "UVICORN_");
 
 /// Asserts that nothing was lost, that the processes stopped in this order, and that the drain
@@ -74,6 +76,21 @@ fn gunicorn_loses_nothing() {
 #[test]
 fn axum_loses_nothing() {
     loses_nothing(&AXUM, &[], "", "complete", &["server"]);
+}
+
+// holds: S364
+#[test]
+fn a_server_that_only_stops_gracefully_loses_nothing_behind_envoy() {
+    let envoy = envoy::binary(envoy::DEFAULT).unwrap();
+    let overlay = format!("env: {{ENVOY: '{}'}}", envoy.display());
+    loses_nothing(&AXUM_ENVOY, &[], &overlay, "no connection left; .*", &["router", "server"]);
+}
+
+// holds: S365
+#[test]
+fn nginx_before_two_apps_loses_nothing() {
+    let why = "no request in flight; .*";
+    loses_nothing(&TWO_APPS, &["nginx"], "", why, &["nginx", "app"]);
 }
 
 // holds: C815

@@ -7,9 +7,10 @@ use std::thread;
 
 use testkit::envoy::{self, checkout};
 
+use crate::support::example::{Example, is_installed};
 use crate::support::http::free_address;
 use crate::support::said;
-use crate::support::{LONG, Rig, Signal};
+use crate::support::{LONG, Rig, Signal, ms};
 
 /// Opens a stream, and returns a thread that reads the stream to its end.
 fn open(address: SocketAddr, seconds: u32) -> thread::JoinHandle<String> {
@@ -58,4 +59,62 @@ fn streams_that_are_open_at_the_stop_end_whole() {
     ended
         .assert_line("requests 8 completed, 0 cut")
         .assert_no_line(r"\[drainit\].*(warning|killed)");
+}
+
+// holds: S366
+#[test]
+fn streams_of_uvicorn_that_are_open_at_the_stop_end_whole() {
+    if !is_installed("uvicorn") {
+        return;
+    }
+    let overlay = "env: {LLM_LONGEST_SECONDS: 20}";
+    let Some(pod) = Example::new("llm", "LLM_").start(overlay) else { return };
+    let streams: Vec<_> = (3..9).map(|seconds| open(pod.address, seconds)).collect();
+    pod.running.signal(Signal::SIGTERM);
+    for stream in streams {
+        let text = stream.join().unwrap();
+        assert!(text.contains("data: [DONE]"), "{text}");
+    }
+    let ended = pod.running.wait_exit(LONG);
+    let counts = "connections 6 at the start, .*; requests 6 at the start, 0 cut";
+    ended.assert_code(0).assert_line(&format!("drain server: .*no request in flight; {counts}"));
+    ended.assert_no_line(r"\[drainit\].*(warning|killed)");
+}
+
+/// Sends a call to the MCP server, and returns a thread that reads the answer.
+fn call(address: SocketAddr, seconds: u32) -> thread::JoinHandle<String> {
+    let call = format!(
+        r#"{{"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+            "params": {{"name": "wait", "arguments": {{"seconds": {seconds}}}}}}}"#
+    );
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!("POST /mcp HTTP/1.1\r\nhost: a\r\ncontent-length: {}", call.len());
+    write!(stream, "{head}\r\nconnection: close\r\n\r\n{call}").unwrap();
+    thread::spawn(move || {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    })
+}
+
+// holds: S367
+#[test]
+fn calls_of_an_mcp_server_are_answered_and_open_event_streams_do_not_hold_the_stop() {
+    if !is_installed("python3") {
+        return;
+    }
+    let Some(pod) = Example::new("mcp", "MCP_").start("") else { return };
+    let mut events = TcpStream::connect(pod.address).unwrap();
+    events.write_all(b"GET /mcp HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    let mut ping = [0; 1024];
+    assert!(events.read(&mut ping).unwrap() > 0);
+    let calls = [call(pod.address, 8), call(pod.address, 9)];
+    let t0 = pod.running.signal(Signal::SIGTERM);
+    for call in calls {
+        let answer = call.join().unwrap();
+        assert!(answer.contains("waited"), "{answer}");
+    }
+    let ended = pod.running.wait_exit(LONG);
+    ended.assert_code(0).assert_took(t0, ms(9000)..ms(16_000));
+    ended.assert_line("drain mcp: .*no request in flight; connections 3 at the start, 1 cut");
 }

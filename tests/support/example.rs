@@ -65,6 +65,7 @@ impl Example {
             .env(&variable("RUN_DIR"), "DIR")
             .env("TERMINATION_GRACE_PERIOD_SECONDS", "30")
             .env("APP_PORT", &free_address().unwrap().port().to_string())
+            .env("ADMIN_PORT", &free_address().unwrap().port().to_string())
             .env("SERVER", &server.display().to_string());
         rig.write("overlay.yaml", format!("x-nothing: 0\n{overlay}\n"));
         let base = format!("examples/{}/drainit.yaml", self.name);
