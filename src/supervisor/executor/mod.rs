@@ -612,7 +612,8 @@ impl Executor {
         self.instances[process.index()].liveness = None;
     }
 
-    /// From now on, output that nobody reads holds up a process for at most `patience`.
+    /// The shutdown has begun: output that nobody reads holds up a process for at most `patience`, and
+    /// the connections of stops are counted.
     pub(crate) fn limit_output(&mut self, patience: Duration) {
         self.stop_counts.shutdown_began();
         self.output.stop_waiting(patience);
