@@ -118,6 +118,9 @@ fn unclaimed(config: &Config, arg: &str) -> ArgsError {
     let option = arg.strip_prefix(start).unwrap_or_default();
     let suggestion = match nearest(start, prefixes()) {
         Some(prefix) => format!("; did you mean `{prefix}{option}`?"),
+        None if !arg.starts_with('-') => format!(
+            "; to run it in place of the processes, write `docker run --entrypoint {arg} IMAGE`, or `arguments: exec` in the config"
+        ),
         None => String::new(),
     };
     ArgsError::Unclaimed { arg: arg.to_owned(), known, suggestion }

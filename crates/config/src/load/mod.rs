@@ -50,6 +50,7 @@ use crate::load::diagnostics::diagnostic::quote;
 use crate::load::diagnostics::problems::Problems;
 use crate::load::environment::Variables;
 use crate::load::places::Places;
+use crate::load::read::neighbours::foreign;
 use crate::load::read::reader::Reader;
 use crate::load::source::{CONFIG, Source};
 use crate::load::span::Span;
@@ -170,7 +171,13 @@ fn path_help(path: &Path, environment: &Environment) -> String {
 /// Parses a file of the config. An empty file is an error.
 pub fn parse_source(problems: &mut Problems, source: Source) -> Option<Rc<Node>> {
     let name = quote(&source.path.to_string_lossy());
+    let foreign = foreign(&source.text);
     let file = problems.add_source(source);
+    if let Some((line, what, help)) = foreign {
+        let message = format!("{name} is {what}, and not a config of drainit");
+        problems.error(Span::new(file, line, 1, 1), message).help(help);
+        return None;
+    }
     let root = yaml::parse(problems, file)?;
     if matches!(root.kind, Kind::Null) {
         let problem = problems.error(Span::whole(file), format!("{name} is empty"));

@@ -15,6 +15,8 @@ use crate::types::harmless;
 const LEAST_SOUGHT: usize = 8;
 /// At most this many problems are shown, because more would not help to correct the file.
 const SHOWN: usize = 50;
+/// The beginning of a list of keys in a help text, without its first letter, which may be a capital.
+const KNOWN_KEYS: &str = "nown keys: ";
 /// At most this many problems are kept in memory; drainit only counts the others.
 const KEPT: usize = 1000;
 
@@ -200,6 +202,7 @@ impl Problems {
         self.list.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message)));
         self.list.dedup_by(|a, b| key(a) == key(b) && a.message == b.message);
         self.join_shared();
+        self.list_keys_once();
         let found = self.list.len();
         if found > SHOWN {
             // If there are too many problems, warnings are dropped first, so that no warning takes
@@ -262,6 +265,23 @@ impl Problems {
             problem.help = Some(format!("{help} (also in {what} {})", lines.join(", ")));
         }
         self.list = kept;
+    }
+
+    /// Leaves a list of known keys out of a help text if an earlier one has the same list.
+    fn list_keys_once(&mut self) {
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        for problem in &mut self.list {
+            let Some(help) = &mut problem.help else { continue };
+            let Some(at) = help.find(KNOWN_KEYS) else { continue };
+            let list = help.split_off(at);
+            match seen.get(&list) {
+                Some(line) => help.push_str(&format!("nown keys: see line {line}")),
+                None => {
+                    help.push_str(&list);
+                    seen.insert(list, problem.span.line());
+                }
+            }
+        }
     }
 
     fn locate(&self, problem: &Problem) -> Diagnostic {

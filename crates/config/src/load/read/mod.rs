@@ -4,6 +4,7 @@
 pub(crate) mod command;
 pub(crate) mod depends_on;
 pub(crate) mod environment;
+pub(crate) mod neighbours;
 pub(crate) mod processes;
 pub(crate) mod reader;
 pub(crate) mod root;

@@ -11,6 +11,7 @@ use crate::load::environment::{Origin, Variables};
 use crate::load::expand::{Expanded, expand, shell_variables};
 use crate::load::key::{self, At, Form, Keys, Merge};
 use crate::load::places::Places;
+use crate::load::read::neighbours;
 use crate::load::read::scale;
 use crate::load::source::Source;
 use crate::load::span::Span;
@@ -148,6 +149,12 @@ impl<'a> Reader<'a> {
         }
         let entries = self.mapping(node, at, |what| {
             let keys = list(known.names());
+            let is_list = matches!(node.kind, Kind::Sequence(_));
+            if is_list && known.has("prefix") && known.has("refuse") {
+                return "write the arguments of the program into `command`; `args` says which arguments of the container \
+                        it gets: `args: {prefix: \"--web.\"}`"
+                    .to_owned();
+            }
             if let Some(whole) = as_mapping(node, known) {
                 return format!("did you mean `{whole}`? Known keys: {keys}");
             }
@@ -172,10 +179,9 @@ impl<'a> Reader<'a> {
                 what => format!("in `{what}`"),
             };
             let message = format!("unknown key {} {place}", quote(name));
+            let remedy = neighbours::remedy(name, known);
             let help = match (other_word(name, known), &outer(name, entries, known)[..]) {
-                _ if name == "services" && known.has("processes") => {
-                    "is it a Compose file? `drainit import FILE` makes a config of it".to_owned()
-                }
+                _ if remedy.is_some() => remedy.unwrap_or_default().to_owned(),
                 (Some(word), _) => format!("did you mean `{word}`?"),
                 (None, [outer]) => format!("write it inside `{outer}`: `{outer}: {{{name}: …}}`"),
                 (None, []) => match nearest(name, known.names()) {

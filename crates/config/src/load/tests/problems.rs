@@ -539,12 +539,67 @@ processes:
     assert!(found[0].message.contains("process `a` already has the socket"), "{found:#?}");
 }
 
+// holds: C897
+#[test]
+fn the_list_of_known_keys_is_printed_once() {
+    let found =
+        problems("processes:\n  a: {command: [b], foo: 1}\n  c: {command: [b], bar: 1, baz: 2}\n");
+    let helps: Vec<_> = found.iter().filter_map(|problem| problem.help.as_deref()).collect();
+    assert!(helps[0].starts_with("known keys: `command`, "), "{helps:?}");
+    assert_eq!(helps[1..], ["known keys: see line 2"; 2]);
+    // Typography in quotes belongs to the text.
+    assert_eq!(problems("processes: {a: {command: [b, '“c”', \"d\u{a0}e\", f”]}}"), []);
+}
+
+// holds: C896
 #[test]
 fn mistakes_from_other_programs_have_a_helpful_message() {
     for (text, help) in [
         (
             "services: {a: {image: x}}",
             "is it a Compose file? `drainit import FILE` makes a config of it",
+        ),
+        (
+            "processes: {a: {command: [b], autorestart: true}}",
+            "write `restart: always`, `on-failure` or `no`",
+        ),
+        (
+            "processes: {a: {command: [b], readinessProbe: {httpGet: {path: /}}}}",
+            "write `readiness: {http: \"http://127.0.0.1:PORT/PATH\"}`, `{tcp: …}` or `{exec: […]}`",
+        ),
+        (
+            "processes: {a: {command: [b], readiness: {httpGet: {path: /}}}}",
+            "write `http: \"http://127.0.0.1:PORT/PATH\"`",
+        ),
+        ("processes: {a: {command: [b], resources: {}}}", "`ulimits` are the process's own"),
+        ("processes: {a: {command: [b], ports: ['80:80']}}", "belong to the container: remove it"),
+        ("processes: {a: {command: [b], volumes: [a]}}", "`render:` and `env_file:` read files"),
+        (
+            "processes: {a: {command: [b], image: x}}",
+            "every process runs in the container of drainit",
+        ),
+        ("processes: {a: {command: [b], lifecycle: {}}}", "instead of a sleep, write `drain:`"),
+        (
+            "processes: {a: {command: [b], livenessProbe: {}}}",
+            "write `liveness: {http: \"http://127.0.0.1:PORT/PATH\", interval: 10s, retries: 3}`",
+        ),
+        (
+            "processes: {a: {command: [b], terminationGracePeriodSeconds: 3}}",
+            "`stop_grace_period` is for this process",
+        ),
+        (
+            "processes: {a: {command: [b], args: [c, d]}}",
+            "which arguments of the container it gets: `args: {prefix: \"--web.\"}`",
+        ),
+        ("[program:a]\ncommand=b\n", "`drainit import FILE` makes a config of it"),
+        ("a = 1\n", "write YAML; `env_file: [FILE]` reads a file of variables"),
+        (
+            "processes: {a: {command: [“sleep”]}}",
+            "if it belongs to the text, put the whole text into such quotes",
+        ),
+        (
+            "processes: {a: {command: [sleep, 5\u{a0}]}}",
+            "write an ordinary space; if it belongs to the text, put the text into quotes",
         ),
         (
             "processes: {a: {command: [sh, -c, 'for i in 1 2; do echo ${i}; done']}}",

@@ -177,6 +177,9 @@ impl Builder<'_> {
                 let quoted = is_text || style != ScalarStyle::Plain;
                 let null = !quoted && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
                 let text = text.into_owned();
+                if !quoted && self.form == Form::Config {
+                    self.typography(&text, span);
+                }
                 let kind = if null { Kind::Null } else { Kind::Scalar { text, quoted } };
                 self.complete(Node { span, kind, tag, extent: Extent::ONE }, anchor, span)
             }
@@ -207,6 +210,28 @@ impl Builder<'_> {
             // Other events need no action: the start and the end of the file, and events of parser
             // options that are off.
             _ => Ok(()),
+        }
+    }
+
+    /// Reports what an editor or a web page has put in place of quotes and blanks. In YAML, these
+    /// characters are ordinary letters.
+    fn typography(&mut self, text: &str, span: Span) {
+        const QUOTES: [char; 7] = ['“', '”', '„', '‘', '’', '«', '»'];
+        const SPACES: [char; 3] = ['\u{a0}', '\u{2007}', '\u{202f}'];
+        // Most texts are ASCII.
+        if text.is_ascii() {
+            return;
+        }
+        if text.starts_with(QUOTES) {
+            let message = format!("{} begins with a typographic quote", quote(text));
+            let help =
+                "write `\"` or `'`; if it belongs to the text, put the whole text into such quotes";
+            self.problems.error(span, message).help(help);
+        } else if text.contains(SPACES) {
+            let message = format!("{} has a no-break space", quote(text));
+            let help =
+                "write an ordinary space; if it belongs to the text, put the text into quotes";
+            self.problems.error(span, message).help(help);
         }
     }
 
