@@ -77,7 +77,7 @@ pub struct ExecArgs {
     /// --drain-direction inbound]
     #[arg(long, value_name = "BOOL", help_heading = DRAIN)]
     drain_fail_healthcheck: Option<String>,
-    /// What ends the drain: no `connections`, or no `requests` [default: connections]
+    /// The end of the drain: no `connections`, or no `requests` [default: connections]
     #[arg(long, value_name = "WHAT", help_heading = DRAIN)]
     drain_until: Option<String>,
     /// The drain is over when at most this number is left [default: 0]
@@ -236,7 +236,7 @@ mod tests {
 
     // holds: C880
     #[test]
-    fn every_option_of_the_drain_sets_its_key() {
+    fn every_option_of_the_drain_sets_a_key() {
         let of = EnvoyDrain::at(Address::Unix("/a".into()));
         assert_eq!(drained(""), of);
         let listeners = |names: &[&str]| names.iter().map(ToString::to_string).collect();

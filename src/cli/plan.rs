@@ -26,7 +26,7 @@ pub struct PlanArgs {
     /// Output format
     #[arg(short = 'o', long, alias = "output", value_enum, default_value_t)]
     format: Format,
-    /// The same as `--format json`
+    /// Short for `--format json`
     #[arg(long, conflicts_with = "format")]
     json: bool,
 }

@@ -49,7 +49,7 @@ pub struct StatusArgs {
     /// A table, one JSON object, or the names of the processes
     #[arg(short = 'o', long, alias = "output", value_name = "FORMAT", default_value = "text")]
     format: Format,
-    /// The same as `--format json`
+    /// Short for `--format json`
     #[arg(long, conflicts_with = "format")]
     json: bool,
     /// Show these processes only
@@ -321,7 +321,7 @@ fn row(process: &Value) -> [String; 8] {
     let number = |key: &str| process[key].as_u64().map(|number| number.to_string());
     let epoch = process["epoch"].as_u64().map(|epoch| format!("epoch {epoch}"));
     let message = word("message");
-    // A stop that somebody asked for is no news.
+    // Nobody looks for the reason of a stop that somebody asked for.
     let last = word("last_exit").filter(|_| process["last_exit_asked"] != true);
     let last = last.filter(|last| message.as_ref() != Some(last));
     let last = last.map(|last| format!("last exit: {last}"));

@@ -339,12 +339,8 @@ fn environment(
 ) -> Vec<(OsString, OsString)> {
     let mut env = base.to_vec();
     if let Some(process) = process {
-        if let Some(Account::Found { name, home, .. }) = &process.user {
-            // A name that the container gives belongs to drainit's own user.
-            env.retain(|(other, _)| !OF_USER.iter().any(|name| other == name));
-            env.push(("HOME".into(), home.into()));
-            let names = OF_USER.iter().zip(name.iter().cycle());
-            env.extend(names.map(|(variable, name)| (variable.into(), name.into())));
+        if let Some(user) = &process.user {
+            name_user(&mut env, user);
         }
         for variable in &process.environment {
             match variable {
@@ -359,6 +355,23 @@ fn environment(
     // Only the command of a probe has it, so that no service is taken for what a probe has left.
     env.retain(|(name, _)| name != probe_mark::VARIABLE);
     env
+}
+
+/// Sets the variables that name a user. A name that the container gives belongs to drainit's own
+/// user.
+fn name_user(env: &mut Vec<(OsString, OsString)>, user: &Account) {
+    if let Account::Found { name, home, .. } = user {
+        env.retain(|(other, _)| !OF_USER.iter().any(|name| other == name));
+        env.push(("HOME".into(), home.into()));
+        let names = OF_USER.iter().zip(name.iter().cycle());
+        env.extend(names.map(|(variable, name)| (variable.into(), name.into())));
+    }
+}
+
+/// Lets a hook run as another user than its process.
+pub(crate) fn run_as(request: &mut SpawnRequest, user: &Account) {
+    request.user = user.found().cloned();
+    name_user(request.env.get_or_insert_default(), user);
 }
 
 /// Refuses the first start of a process while another program listens on one of its `sockets`. That

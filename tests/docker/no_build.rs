@@ -18,13 +18,14 @@ impl Drop for Volume {
 
 // holds: C885, C886
 #[test]
-fn drainit_from_a_volume_drains_an_envoy_whose_image_stays_as_it_is() {
+fn drainit_from_a_volume_drains_the_envoy_of_an_untouched_image() {
     let Some(images) = images() else { return };
     let volume = Volume(docker(&["volume", "create"]));
-    let mounted = format!("--volume={}:/drainit", volume.0);
+    let mounted = format!("--volume={}:/opt/drainit", volume.0);
     // As an init container does, and once more, as in a pod that starts again.
-    for says in ["is installed as /drainit/drainit", "is this drainit already"] {
-        let installed = run(&images.drainit, &[&mounted, "--read-only"], &["install", "/drainit/"]);
+    for says in ["is installed as /opt/drainit/drainit", "is this drainit already"] {
+        let installed =
+            run(&images.drainit, &[&mounted, "--read-only"], &["install", "/opt/drainit/"]);
         assert_eq!(installed.code, 0, "{}", installed.output);
         assert!(installed.output.contains(says), "{}", installed.output);
     }
@@ -32,7 +33,7 @@ fn drainit_from_a_volume_drains_an_envoy_whose_image_stays_as_it_is() {
     let options = [
         &format!("{mounted}:ro"),
         &publish,
-        "--entrypoint=/drainit/drainit",
+        "--entrypoint=/opt/drainit/drainit",
         "--user=65532:65532",
         "--read-only",
         "--cap-drop=ALL",
@@ -45,7 +46,7 @@ fn drainit_from_a_volume_drains_an_envoy_whose_image_stays_as_it_is() {
     let envoy = ["exec", "--", "envoy", "-c", "/etc/envoy/envoy.yaml", "--disable-hot-restart"];
     let container = Container::start(&envoy_image(), &options, &envoy);
     container.await_line(&said::ready("envoy"));
-    let probe = container.exec(&["/drainit/drainit", "health"]);
+    let probe = container.exec(&["/opt/drainit/drainit", "health"]);
     assert_eq!((probe.code, probe.output.trim()), (0, "ready"));
     let mut client = Client::connect(container.address(PORT));
     assert!(!client.get().closes);

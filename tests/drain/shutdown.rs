@@ -272,3 +272,34 @@ fn end_right_after_stop_signal_is_seen_at_once() {
         drainit.stop().assert_code(0);
     }
 }
+
+// holds: S371
+#[test]
+fn a_process_that_had_failed_by_itself_was_not_asked_to_stop() {
+    let Some(rig) = Rig::new() else { return };
+    let config =
+        "processes: {a: {command: [CHILD, a, await=DIR/go, exit=3]}, b: {command: [CHILD, b]}}";
+    let drainit = rig.start_ready(config);
+    drainit.wait_for_start(&["a", "b"]);
+    // While drainit is suspended, `a` fails, and after it the stop signal comes.
+    drainit.signal(Signal::SIGSTOP);
+    drainit.touch("go");
+    drainit.wait_for_event("a", "exit 3");
+    drainit.wait_until("zombie", || drainit.children_in_state('Z') == 1);
+    drainit.signal(Signal::SIGTERM);
+    drainit.signal(Signal::SIGCONT);
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_line("Z a: exited with code 3 by itself, before the stop signal$");
+    ended.assert_line("stop a: .*exited with code 3 by itself").assert_no_line("Z a: .*after it");
+    ended.assert_line("Z b: exited with code 0, .* after it was asked to stop$");
+}
+
+// holds: S372
+#[test]
+fn a_drain_with_two_equal_times_has_a_short_line() {
+    let Some(rig) = Rig::new() else { return };
+    let drain = "{exec: {command: ['true'], time: 300ms, min: 300ms}}";
+    let config = format!("processes: {{b: {{command: [CHILD, b], drain: {drain}}}}}");
+    let drainit = rig.start_ready(&config);
+    drainit.stop().assert_code(0).assert_line("Z b: draining for 300ms$");
+}

@@ -148,7 +148,7 @@ fn exec_drains_a_lone_envoy_as_a_config_does() {
 
 // holds: C880
 #[test]
-fn exec_ignores_the_listeners_that_its_variable_names() {
+fn exec_ignores_the_listeners_of_the_variable() {
     let envoy = RealEnvoy { change: add_egress, ..RealEnvoy::default() };
     let variables = [("DRAINIT_DRAIN_IGNORE_LISTENERS", "egress"), ("DRAINIT_READINESS", "20s")];
     let options = ["--drain-time", "9s", "--drain-min", "1s"];

@@ -269,7 +269,7 @@ fn the_note_says_what_a_process_waits_for_and_nothing_about_a_normal_stop() {
     drainit.exec(&["health"]).assert(1, ", web (waiting for db)\n");
     drainit.touch("go");
     drainit.wait_for_line(said::ALL_READY);
-    // A restart by hand is no news, also if the process ends by the signal.
+    // Nobody needs a note about a restart by hand.
     drainit.exec(&["restart", "cache"]).assert(0, "replaced");
     assert_eq!((row("cache")[1].as_str(), row("cache").len()), ("ready", 7));
     assert_eq!(json(&drainit)["processes"][1]["last_exit_asked"], true);

@@ -113,3 +113,14 @@ fn pid_1_says_that_an_entrypoint_without_dashes_takes_options_of_the_processes()
     let ended = rig.args(&["--", "--help"]).run(CONFIG);
     ended.assert_code(2).assert_no_line("ENTRYPOINT");
 }
+
+// holds: C899
+#[test]
+fn a_command_in_place_of_arguments_gets_the_two_ways_to_run() {
+    let rig = Rig::not_init();
+    rig.write("drainit.yaml", "processes: {a: {command: [CHILD, a]}}");
+    let ended = rig.run_with(&["run", "-c", "DIR/drainit.yaml", "--", "sh"]);
+    ended
+        .assert_code(2)
+        .assert_line("`docker run --entrypoint sh IMAGE`, or `arguments: exec` in the config$");
+}

@@ -99,6 +99,45 @@ fn a_pre_start_that_takes_too_long_is_killed_with_the_group() {
     }
 }
 
+// holds: C898
+#[test]
+fn a_hook_runs_as_another_user_and_a_failure_names_the_user() {
+    let Some(rig) = Rig::new() else { return };
+    let config = "
+        hooks: {pre_start: {command: [sh, -c, 'echo all: $(id -u) $HOME; exit 0'], user: nobody}}
+        processes:
+          a:
+            command: [sh, -c, 'echo a: $(id -u); exec sleep 60']
+            user: '65533'
+            log: {prefix: a}
+            hooks:
+              pre_start: {command: [sh, -c, 'echo pre: $(id -u) $USER'], user: root}
+              post_stop: {command: [sh, -c, 'exit 4'], user: '65532:65532'}
+        ";
+    let drainit = rig.start_ready(config);
+    let nobody = std::fs::read_to_string("/etc/passwd").unwrap();
+    let nobody: Vec<_> =
+        nobody.lines().find(|line| line.starts_with("nobody:")).unwrap().split(':').collect();
+    drainit.wait_for_line(&format!("^all: {} {}$", nobody[2], nobody[5]));
+    drainit.wait_for_line("pre: 0 root$");
+    drainit.wait_for_line("a: 65533$");
+    let ended = drainit.stop();
+    ended.assert_line("a: post_stop hook: exited with code 4; it ran as 65532:65532$");
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.run(
+        "
+        hooks: {pre_start: {command: ['false'], user: nobody-of-this-name}}
+        processes: {a: {command: [CHILD, a]}}
+        ",
+    );
+    ended
+        .assert_code(1)
+        .assert_line("pre_start hook: cannot be started: `user` is `nobody-of-this-name`");
+    let Some(rig) = Rig::new() else { return };
+    rig.run("{hooks: {pre_start: ['false']}, processes: {a: {command: [CHILD, a]}}}")
+        .assert_line("pre_start hook: exited with code 1; it ran as uid 0$");
+}
+
 // holds: S71, C147, C657
 #[test]
 fn hooks_at_the_end_that_fail_or_hang_change_nothing() {

@@ -242,11 +242,13 @@ fn control_characters_in_names_and_last_lines_are_escaped() {
           b:
             command: [CHILD, b, "print=one\e[2Jtwo", await=DIR/end, exit=3]
             depends_on: [a]
-            log: {prefix: b}
+            log: {file: DIR/b.log}
         "#,
     );
     drainit.wait_for_event("c", "touch");
-    drainit.wait_for_line("two");
+    drainit.wait_until("line", || {
+        std::fs::read_to_string(drainit.path("b.log")).is_ok_and(|text| text.contains("two"))
+    });
     drainit.touch("end");
     let ended = drainit.wait_exit(LONG);
     ended

@@ -21,7 +21,7 @@ fn a_failed_start_ends_the_others_in_order_and_gives_the_exit_code() {
             command: [CHILD, broken, 'lines=15,out', 'elines=15,err', exit=3]
             depends_on: [side]
             readiness: {unix: DIR/broken.sock}
-            log: {prefix: brk}
+            log: {file: DIR/brk.log}
           never: {command: [CHILD, never], depends_on: [broken]}
         ",
     );
@@ -31,13 +31,18 @@ fn a_failed_start_ends_the_others_in_order_and_gives_the_exit_code() {
         .assert_line(r"^\[drainit\].*broken exited with code 3 before it was ready")
         .assert_stopped_in_order(&["side", "base"])
         .assert_no_event("never", "start");
-    // drainit's own log repeats the last 20 lines of the process, but not the older ones.
+    // The lines are in a file, so drainit's own log has the last 20 of them.
     let is_repeated =
         |line: &str| ended.record.line(&format!(r"^\[drainit\] .* {line}$")).is_some();
     assert!(is_repeated("out 14") && is_repeated("err 14"), "{}", ended.record);
     let number = |line: &&str| is_repeated(line);
     let all: Vec<String> = (0..15).flat_map(|n| [format!("out {n}"), format!("err {n}")]).collect();
     assert_eq!(all.iter().map(String::as_str).filter(number).count(), 20, "{}", ended.record);
+    // Lines that stand right above are not repeated.
+    let Some(rig) = Rig::new() else { return };
+    let ended =
+        rig.run("processes: {a: {command: [CHILD, a, 'lines=3,out', exit=3], log: {prefix: a}}}");
+    ended.assert_line(r"^\[a\] out 2").assert_no_line(r"^\[drainit\].*out 2|last lines");
 }
 
 /// A program that blocks SIGTERM, sends SIGTERM to itself and executes the command, so that SIGTERM

@@ -146,6 +146,29 @@ fn a_timeout_says_why_the_last_attempt_failed() {
     });
 }
 
+// holds: S370
+#[test]
+fn a_slow_process_says_after_5_s_why_and_who_waits() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          db: {command: [CHILD, db, await=DIR/go, touch=DIR/db], readiness: {file: DIR/db, timeout: 60s}}
+          quick: {command: [CHILD, quick], readiness: {file: DIR/quick, timeout: 9s}, required: false, on_exit: ignore}
+          web: {command: [CHILD, web], depends_on: [db]}
+          api: {command: [CHILD, api], depends_on: [db]}
+        ",
+    );
+    let line = drainit.wait_for_line("Z db: not ready after 5s: .*; web, api wait for it$");
+    let started = drainit.record().event("db", "start").unwrap().at;
+    assert!(line.at - started >= std::time::Duration::from_secs(5));
+    drainit.touch("go");
+    drainit.wait_for_start(&["web", "api"]);
+    // A line that would only be repeated a moment later is left out.
+    let ended = drainit.stop();
+    ended.assert_code(0).assert_no_line("quick: not ready after 5s");
+}
+
 #[test]
 fn a_restart_that_is_not_ready_in_time_names_the_pattern_and_the_keys() {
     let Some(rig) = Rig::new() else { return };

@@ -35,7 +35,7 @@ impl State {
 
     /// The direct dependents of `process` that have not been started yet, because `process` has not
     /// met their condition.
-    pub(crate) fn waiting_for(&self, process: ProcessId) -> Vec<ProcessId> {
+    pub fn waiting_for(&self, process: ProcessId) -> Vec<ProcessId> {
         let reached = self.reached(process);
         let waits = |id: &ProcessId| {
             let mut needs = self.process(*id).dependencies.iter();

@@ -94,6 +94,17 @@ pub fn stopped_by(child: Pid) -> io::Result<Option<Signal>> {
     }
 }
 
+/// Whether this child has ended and is not reaped yet.
+pub(crate) fn has_ended(child: Pid) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    only_one(child).is_ok_and(|child| {
+        matches!(
+            waitid(Id::Pid(NixPid::from_raw(child)), flags),
+            Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..))
+        )
+    })
+}
+
 /// Whether a child that is not reaped is in this process group. While there is such a child, the
 /// kernel does not reuse the number of the group, so the group may be signalled even if its leader
 /// is reaped.

@@ -3,26 +3,36 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use nix::unistd::geteuid;
+
 use crate::config::Hook;
 use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
+use crate::load::at_start;
 use crate::local_task::LocalTask;
 use crate::os::Pid;
 use crate::os::kill::kill_group_of_child;
-use crate::os::on_thread::Share;
+use crate::os::on_thread::{Share, on_thread};
 use crate::report::messages;
-use crate::supervisor::executor::Executor;
+use crate::supervisor::executor::{Executor, LONGEST_START};
+use crate::supervisor::launch;
 use crate::supervisor::launch::StartError;
 use crate::supervisor::message::{Message, Rest, Role, Start};
 use crate::supervisor::preparation::{Files, Preparation};
 use crate::supervisor::run_command;
-use crate::types::{ProcessId, Signal};
+use crate::types::{ProcessId, Signal, harmless};
 
 /// A hook that is under way, or the check of an Envoy's config in its place.
 pub(super) struct RunningHook {
     task: LocalTask,
     /// The pid of the command, once it has started.
     pid: Rc<Cell<Option<Pid>>>,
+}
+
+/// Reports a hook whose user is not known.
+fn refused(hook: HookId, name: &str, why: &str) -> Event {
+    tracing::error!("{name}: cannot be started: {}", harmless(why));
+    Event::HookEnded { hook, success: false }
 }
 
 /// Whose threads a hook takes.
@@ -99,6 +109,9 @@ impl Executor {
             Stage::PreStop => hooks.pre_stop.as_ref(),
             Stage::PostStop => hooks.post_stop.as_ref(),
         };
+        let own_user = hook.and_then(|hook| hook.user.clone());
+        let user = own_user.as_ref().or_else(|| process?.user.as_ref());
+        let user = user.map_or_else(|| format!("uid {}", geteuid()), |user| user.name());
         let request = hook.map(|hook| self.launcher(process).hook(hook, process));
         if let (Some(process), Stage::PostStop) = (id.process, id.stage) {
             self.forget_values(process);
@@ -115,10 +128,18 @@ impl Executor {
         let (name, status_board) = (self.hook_name(id), Rc::clone(&self.status_board));
         let pid = Rc::new(Cell::new(None));
         let started = Rc::clone(&pid);
-        let end = run_command::end_of(request, Rc::clone(&self.children), Rest::Lives, move |is| {
-            pid.set(Some(is))
-        });
+        let children = Rc::clone(&self.children);
         self.run_as_hook(id, started, async move {
+            if let Some(wanted) = own_user {
+                match on_thread(LONGEST_START, move || at_start::account(&wanted)).await {
+                    Ok(Ok(found)) => launch::run_as(&mut request, &found),
+                    Ok(Err(why)) => return refused(id, &name, &why),
+                    Err(why) => return refused(id, &name, &why.to_string()),
+                }
+            }
+            let end = run_command::end_of(request, children, Rest::Lives, move |is| {
+                pid.set(Some(is));
+            });
             let end = end.await;
             // The last lines of the hook come before the line about its end.
             if let Some(log) = log {
@@ -127,7 +148,7 @@ impl Executor {
             let success = end.as_ref().is_ok_and(|end| end.is_success());
             match end {
                 Ok(end) if !success => {
-                    let line = format!("{name}: {end}");
+                    let line = format!("{name}: {end}; it ran as {user}");
                     tracing::warn!("{line}");
                     status_board.remark(&line);
                 }

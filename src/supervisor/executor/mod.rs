@@ -43,7 +43,7 @@ use crate::os::kill::kill_group;
 use crate::os::on_thread;
 use crate::os::on_thread::Share;
 use crate::os::oom::OomKills;
-use crate::os::reap::is_child;
+use crate::os::reap::{has_ended, is_child};
 use crate::os::replace_file::replace_within;
 use crate::os::same_path::is_same;
 use crate::os::stale_socket::Removal;
@@ -534,6 +534,10 @@ impl Executor {
         current.end_probes();
         current.asked = Some(signal);
         self.stop_counts.stopping();
+        // The kernel accepts a signal to a child that has ended and is not reaped.
+        if self.pid(process).is_some_and(has_ended) {
+            self.status_board.history(process).ended_first = true;
+        }
         // A former main process that lives is the parent of the main one, or serves beside it.
         for pid in self.mains(process) {
             for signal in with_cont(signal) {
@@ -565,7 +569,7 @@ impl Executor {
             false => drain.clone(),
         };
         let running = RunningDrain::begin(drain, target, &children, |command| {
-            let hook = Hook { command: command.to_vec(), timeout: None };
+            let hook = Hook { command: command.to_vec(), timeout: None, user: None };
             let launcher = self.launcher(Some(process_config));
             let (request, log) = launcher.hook(&hook, Some(process_config))?;
             self.keep_open(log.as_ref());

@@ -1,6 +1,6 @@
 //! Writes the line of a note of the core, with the details that only the supervisor knows.
 
-use crate::config::{LogFormat, Watch};
+use crate::config::{LogFormat, LogMode, Watch};
 use crate::core::cause::Failure;
 use crate::core::note::{AfterEnd, Note, RequestError};
 use crate::report::entry::Level;
@@ -42,7 +42,9 @@ impl Executor {
                 }
                 let is_last = matches!(next, AfterEnd::Shutdown | AfterEnd::Exhausted);
                 let lines = if is_last || !is_success { self.failed(process) } else { None };
-                join([left, lines.filter(|_| is_last)])
+                // In the container's output, the lines stand right above.
+                let is_elsewhere = matches!(self.process(process).log.mode, LogMode::File(_));
+                join([left, lines.filter(|_| is_last && is_elsewhere)])
             }
             Note::RequestFailed { why: RequestError::Ended { process, .. }, .. } => {
                 self.failed(process)

@@ -36,7 +36,8 @@ use crate::supervisor::readiness::notify::{Listener, NotifySender};
 use crate::supervisor::readiness::probe::FIRST_LIMIT;
 use crate::supervisor::readiness::{ReadinessTarget, commands_of};
 use crate::supervisor::run_command::diagnosed;
-use crate::types::{ProcessId, Signal, Time, exit_code, harmless};
+use crate::supervisor::status::StatusBoard;
+use crate::types::{ProcessId, Signal, Time, exit_code, harmless, human};
 
 /// The largest number of processes that are started at the same time. It is limited, because each
 /// start takes memory and descriptors.
@@ -434,6 +435,7 @@ impl Executor {
                     log,
                     failures: journal.readiness_failures(process),
                 },
+                late(Rc::clone(&self.status_board), process),
                 Rc::clone(&self.base),
                 Rc::clone(&self.children),
                 instance,
@@ -486,5 +488,26 @@ impl Executor {
             }
             None => {}
         }
+    }
+}
+
+/// Says why a process is not ready yet, and which processes wait for it.
+fn late(board: Rc<StatusBoard>, process: ProcessId) -> impl Fn(Duration) {
+    move |after| {
+        let (machine, journal) = (board.machine.borrow(), board.journal.borrow());
+        let why = journal.of(process).failure.borrow().clone();
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        let waiting = machine.state().waiting_for(process);
+        let names: Vec<_> = waiting.iter().map(|id| journal.names.of(*id)).collect();
+        let waits = match names.len() {
+            0 => String::new(),
+            1 => format!("; {} waits for it", names[0]),
+            _ => format!("; {} wait for it", names.join(", ")),
+        };
+        tracing::info!(
+            "{}: not ready after {}{why}{waits}",
+            journal.names.of(process),
+            human(after)
+        );
     }
 }

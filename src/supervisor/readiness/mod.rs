@@ -6,6 +6,7 @@ pub(crate) mod probe;
 
 use std::cell::Cell;
 use std::ffi::OsString;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,9 +40,14 @@ pub(crate) struct ReadinessTarget {
     pub(crate) failures: Rc<Cell<u64>>,
 }
 
-/// Begins to probe. Reports readiness once, and keeps the last failure in `failure`.
+/// A process that is not ready after this time has a line in the log that says why.
+const LONG: Duration = Duration::from_secs(5);
+
+/// Begins to probe. Reports readiness once, and keeps the last failure in `failure`. Calls `is_late`
+/// if the process is not ready after [`LONG`].
 pub(crate) fn watch(
     target: ReadinessTarget,
+    is_late: impl Fn(Duration) + 'static,
     base: Rc<[(OsString, OsString)]>,
     children: SharedChildren,
     instance: InstanceSender,
@@ -49,15 +55,26 @@ pub(crate) fn watch(
 ) -> LocalTask {
     LocalTask::of(Share::Probes(instance.process), async move {
         let ReadinessTarget { process, readiness, epoch, log, failures } = target;
-        match (epoch, &readiness.probe, log) {
-            (Some(epoch), ..) => {
-                wait_epoch(&epoch, readiness.interval, &failure, &failures).await;
+        // A line that comes right before that of the failure would only repeat it.
+        let says_so = readiness.timeout > LONG * 2;
+        let ready = async {
+            match (epoch, &readiness.probe, log) {
+                (Some(epoch), ..) => {
+                    wait_epoch(&epoch, readiness.interval, &failure, &failures).await;
+                }
+                (None, Probe::Log(_), Some(log)) => log.matched().await,
+                (None, probe, _) => {
+                    let run = commands_of(process, base, children, EXEC_LIMIT);
+                    wait_ready(probe, readiness.interval, &failure, &failures, &run).await;
+                }
             }
-            (None, Probe::Log(_), Some(log)) => log.matched().await,
-            (None, probe, _) => {
-                let run = commands_of(process, base, children, EXEC_LIMIT);
-                wait_ready(probe, readiness.interval, &failure, &failures, &run).await;
+        };
+        let mut ready = pin!(ready);
+        if tokio::time::timeout(LONG, &mut ready).await.is_err() {
+            if says_so {
+                is_late(LONG);
             }
+            ready.await;
         }
         instance.send(Event::Ready(instance.process));
     })

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::Account;
 use crate::load::forms::Positive;
 use crate::load::key::Table;
 use crate::load::read::command::Command;
@@ -63,4 +64,6 @@ pub struct Hook {
     /// The time after which it is killed. Unset: up to 10 s of the time that is left.
     #[key(form = Positive)]
     pub timeout: Option<Duration>,
+    /// The user that it runs as. Unset: that of the process, or drainit's.
+    pub user: Option<Account>,
 }

@@ -436,6 +436,15 @@ pub enum Account {
 }
 
 impl Account {
+    /// The name of the user, or the number without a name. Before the look-up, the text of the
+    /// config.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Written(text) => text.clone(),
+            Self::Found { user, name, .. } => name.clone().unwrap_or_else(|| user.uid.to_string()),
+        }
+    }
+
     /// The user that was found; `None` before the look-up.
     pub fn found(&self) -> Option<&User> {
         match self {

@@ -57,6 +57,8 @@ pub struct History {
     pub last_end: Option<End>,
     /// Whether somebody had asked for the last end, and the process ended in time.
     pub is_last_asked: bool,
+    /// Whether the instance had ended by itself when its stop signal was sent.
+    pub ended_first: bool,
     /// The reason why the process is down; `None` if drainit knows no reason, or if the process has
     /// started again.
     pub message: Option<String>,

@@ -150,6 +150,11 @@ pub fn stopped(end: End, took: Option<Duration>, killed: bool) -> String {
     }
 }
 
+/// Describes the end of a process that had ended before its stop signal was sent.
+pub fn ended_first(end: End) -> String {
+    format!("{end} by itself, before the stop signal")
+}
+
 /// Describes the end of an old instance. The text does not say whether the newer one has ended it,
 /// because nobody can tell.
 pub fn after_handover(end: End) -> String {

@@ -223,7 +223,7 @@ impl Journal {
                 let history = self.noted(process);
                 (history.end, history.asked, history.why_ended) = (None, None, None);
                 (history.is_skipped, history.gave_up) = (false, false);
-                history.ended_by_itself = false;
+                (history.ended_by_itself, history.ended_first) = (false, false);
                 // While two instances run, a name tells them apart. An instance keeps this name after
                 // the other instance is gone, and the next instance begins without such a name.
                 history.instance = None;
@@ -277,7 +277,10 @@ impl Journal {
             }
             Note::Stopped { process, end, took, killed, handed_over } => {
                 // A process that is stopped because it failed has a reason of its own.
-                let is_asked = took.is_some() && !killed && self.of(process).why_ended.is_none();
+                let is_asked = took.is_some()
+                    && !killed
+                    && self.of(process).why_ended.is_none()
+                    && !self.of(process).ended_first;
                 self.ended(now, process, end, killed);
                 let history = self.of_mut(process);
                 (history.gave_up, history.is_last_asked) = (false, is_asked);

@@ -99,6 +99,7 @@ fn described((connections, requests, age): Counts, unit: Unit) -> String {
 impl Stop {
     fn text(&self, of: &History) -> String {
         let mut text = match of.end {
+            Some((_, end)) if of.ended_first => messages::ended_first(end),
             Some((_, end)) if self.was_asked || self.killed => end.to_string(),
             Some((_, end)) if self.handed_over => messages::after_handover(end),
             Some((_, end)) => format!("{end} without being asked to"),

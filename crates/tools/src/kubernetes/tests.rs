@@ -894,7 +894,7 @@ fn the_options_of_exec_are_checked_like_a_config() {
 
 // holds: C883
 #[test]
-fn variables_of_exec_are_checked_like_its_options() {
+fn variables_of_exec_are_checked_like_options() {
     let manifest = "\
 apiVersion: v1
 kind: Pod

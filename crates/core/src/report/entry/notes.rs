@@ -7,8 +7,8 @@ use crate::prelude::*;
 use crate::report::Journal;
 use crate::report::entry::{Entry, Level};
 use crate::report::messages::{
-    after_asked, after_handover, drain_end, failure, hook_name, request_error, still_open, stopped,
-    why,
+    after_asked, after_handover, drain_end, ended_first, failure, hook_name, request_error,
+    still_open, stopped, why,
 };
 use crate::types::{End, ProcessId, Signal, WatchAction, human};
 
@@ -183,8 +183,16 @@ impl Journal {
                 entry.with(|event| event.reason = Some(hurry.name()))
             }
             Note::DrainBegan { process: id, longest, min, .. } => {
-                let text =
-                    format!("draining for at least {} and at most {}", human(min), human(longest));
+                let text = match min == longest {
+                    true => format!("draining for {}", human(min)),
+                    false => {
+                        format!(
+                            "draining for at least {} and at most {}",
+                            human(min),
+                            human(longest)
+                        )
+                    }
+                };
                 one(id, "draining", &text)
                     .at_most(longest)
                     .with(|event| event.min_seconds = Some(min))
@@ -239,6 +247,7 @@ impl Journal {
             Note::Stopped { process: id, end, took, killed, handed_over } => {
                 let text = match handed_over {
                     true => after_handover(end),
+                    false if self.of(id).ended_first => ended_first(end),
                     false => stopped(end, took, killed),
                 };
                 one(id, "stopped", &text).end(end, killed).with(|event| event.seconds = took)
