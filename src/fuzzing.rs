@@ -117,7 +117,7 @@ fn plan(loaded: Result<Loaded, Vec<Diagnostic>>) {
     shown(&loaded.warnings);
     let plan = Plan::new(&loaded.config, &loaded.graph);
     let _ = crate::plan::text::text(&plan);
-    let _ = drainit_tools::drawing::plan::svg(&plan);
+    let _ = drainit_tools::drawing::plan::svg(&plan, "fuzz.yaml");
     serde_json::from_str::<serde_json::Value>(&crate::plan::json::json(&plan)).expect("JSON");
 }
 

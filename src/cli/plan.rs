@@ -13,7 +13,7 @@ use crate::load;
 use crate::load::{Environment, Loaded};
 use crate::os::sys;
 use crate::plan::{Plan, json, text};
-use crate::types::exit_code;
+use crate::types::{exit_code, harmless};
 
 /// Options of `plan`.
 #[derive(Debug, Args)]
@@ -75,7 +75,11 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
             text.lines().map(|line| wrap(line, width.unwrap_or(WHOLE), 4) + "\n").collect()
         }
         Format::Json => json::json(&plan),
-        Format::Svg => drawing::plan::svg(&plan),
+        Format::Svg => {
+            let paths = args.whom.files.paths();
+            let names: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
+            drawing::plan::svg(&plan, &harmless(&names.join(", ")))
+        }
     };
     print((shown.trim_end().to_owned() + "\n").as_bytes());
     exit_code::OK

@@ -45,3 +45,40 @@ fn rules_and_dashboard_name_metrics_of_drainit_only() {
         assert!(source.contains(&format!("\"{name}\"")), "no metric {name}");
     }
 }
+
+// holds: S375
+#[test]
+fn the_dashboard_names_every_state_of_a_process() {
+    let source = fs::read_to_string(checkout().join("src/control/status.rs")).unwrap();
+    let states = Regex::new(r#""(waiting starting [a-z ]+)""#).unwrap();
+    let states: Vec<_> =
+        states.captures(&source).unwrap()[1].split(' ').map(str::to_owned).collect();
+    assert_eq!(states.len(), 10);
+    let text = fs::read_to_string(examples().join("dashboard.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut panels = dashboard["panels"].as_array().unwrap().iter();
+    let panel = panels.find(|panel| panel["title"] == "State of each process").unwrap();
+    let query = panel["targets"][0]["expr"].as_str().unwrap();
+    let shown = &panel["fieldConfig"]["defaults"]["mappings"][0]["options"];
+    let number = Regex::new(r#"(\d+) \* drainit_process_state\{[^}]*state="([a-z]+)"\}"#).unwrap();
+    let mut of_query: Vec<_> =
+        number.captures_iter(query).map(|it| (it[2].to_owned(), it[1].to_owned())).collect();
+    for (state, number) in &of_query {
+        assert_eq!(shown[number]["text"], state.as_str(), "{number}");
+        assert!(number != "0" && shown[number]["color"].is_string(), "{state}");
+    }
+    // The draining and the stopping have the colours of the drawings.
+    let colour = |state: &str| {
+        let (_, number) = of_query.iter().find(|(name, _)| name == state).unwrap();
+        shown[number]["color"].as_str().unwrap().to_owned()
+    };
+    let drawing = fs::read_to_string(checkout().join("docs/plan.svg")).unwrap();
+    for (state, class) in [("draining", "drain"), ("stopping", "stop")] {
+        assert!(drawing.contains(&format!(".{class} {{ fill: {} }}", colour(state))), "{state}");
+    }
+    let mut expected = states;
+    expected.sort();
+    of_query.sort();
+    let names: Vec<_> = of_query.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, expected);
+}

@@ -95,7 +95,7 @@ pub fn stopped_by(child: Pid) -> io::Result<Option<Signal>> {
 }
 
 /// Whether this child has ended and is not reaped yet.
-pub(crate) fn has_ended(child: Pid) -> bool {
+pub fn has_ended(child: Pid) -> bool {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     only_one(child).is_ok_and(|child| {
         matches!(

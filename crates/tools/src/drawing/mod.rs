@@ -15,30 +15,69 @@ use std::fmt::Write as _;
 
 use crate::plan::text::{LABEL, cut_to};
 
-const WIDTH: f64 = 880.0;
+const WIDTH: f64 = 920.0;
+const MARGIN: f64 = 16.0;
+/// The width of the labels, and of the times behind them.
+const LABELS: f64 = 200.0;
+const TIMES: f64 = 100.0;
+const GAP: f64 = 12.0;
 /// The x coordinate at which the bars begin.
-const LEFT: f64 = 300.0;
+const LEFT: f64 = MARGIN + LABELS + GAP + TIMES + GAP;
 /// The width of a bar that takes the whole time.
-const BARS: f64 = WIDTH - LEFT - 10.0;
+const BARS: f64 = WIDTH - MARGIN - LEFT;
 const ROW: f64 = 22.0;
-/// The height of a chart's title together with the line of text below it.
-const HEAD: f64 = 56.0;
-/// How many characters of the small font fit into a line.
-const LINE: usize = 165;
+/// The height of a chart's title.
+const HEAD: f64 = 24.0;
+/// The height of a line of small text.
+const LINE: f64 = 16.0;
+const FONT: f64 = 13.0;
+const SMALL: f64 = 11.0;
+/// The width of a letter of a wide font, as a share of the font's size.
+const WIDEST: f64 = 0.68;
 /// How many characters fit into a title.
-const TITLE: usize = 100;
+const TITLE: usize = 90;
+/// How many characters of the small font fit into a line.
+const CHARACTERS: usize = 115;
+/// The distances of the ticks of a time axis, in seconds.
+const TICKS: [f64; 16] = [
+    0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
+    14400.0,
+];
 
-/// The steps of one shutdown on a time axis. Times are in seconds since T0.
+/// The colours, for light and for dark pages. Amber is a drain, blue a stop; only a process that was
+/// killed is red. docs/shutdown.svg has the same colours.
+const STYLE: &str = "\
+.page { fill: #ffffff }
+text { fill: #24292f }
+.small { fill: #57606a }
+.drain { fill: #d29922 }
+.stop { fill: #3b82c4 }
+.wait { fill: #8c959f }
+.start { fill: #2da44e }
+.killed { fill: #cf222e }
+.reserve { fill: #8c959f; fill-opacity: .18 }
+.aside { fill-opacity: .5 }
+.planned { fill-opacity: .25 }
+.short { stroke: #cf222e; stroke-width: 1.5; stroke-dasharray: 4 2 }
+.axis { stroke: #8c959f; stroke-opacity: .35 }
+@media (prefers-color-scheme: dark) {
+  .page { fill: #0d1117 }
+  text { fill: #e6edf3 }
+  .small { fill: #9198a1 }
+}
+";
+
+/// The steps of a start or of a shutdown on a time axis, in seconds.
 #[derive(Clone, Debug, PartialEq)]
 struct Chart {
     title: String,
-    /// The line below the title.
+    /// The text below the title.
     text: String,
     /// The moments at which the time axis begins and ends.
     span: (f64, f64),
     /// The moments at which the reserve begins and ends: the deadline, and the end of the grace
-    /// period.
-    reserve: (f64, f64),
+    /// period. A start has none.
+    reserve: Option<(f64, f64)>,
     rows: Vec<Row>,
 }
 
@@ -54,90 +93,250 @@ struct Row {
 struct Bar {
     from: f64,
     to: f64,
+    kind: Kind,
     look: Look,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The kind of a step, which decides the colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Start,
+    Drain,
+    Stop,
+    /// A delay or a hook.
+    Wait,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Look {
-    Good,
+    Plain,
     /// A step of a plan that is not on the critical path, so it does not make the shutdown longer.
     Aside,
-    /// In a plan: a step that gets less time than it needs. In a report: a step that took longer
-    /// than planned.
-    Short,
-    Killed,
     /// The time that was planned for a step. It is drawn behind the time that the step really took.
     Planned,
-    Reserve,
+    /// A step of a plan that gets less time than it needs.
+    Cut,
+    /// A step of a report that took longer than planned.
+    Late,
+    Killed,
+}
+
+impl Kind {
+    /// The class of a bar, and its name in the legend.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Start => ("start", "start"),
+            Self::Drain => ("drain", "drain"),
+            Self::Stop => ("stop", "stop"),
+            Self::Wait => ("wait", "delay or hook"),
+        }
+    }
 }
 
 impl Look {
-    /// The colour of a bar, its opacity, and its distance from the edges of its row.
-    fn style(self) -> (&'static str, &'static str, f64) {
+    /// The class beside that of the kind, and the name in the legend.
+    fn names(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Good => ("#1f9d72", "1", 5.0),
-            Self::Aside => ("#9aa3ad", "1", 5.0),
-            Self::Short => ("#e07b39", "1", 5.0),
-            Self::Killed => ("#d64550", "1", 5.0),
-            Self::Planned => ("#9aa3ad", ".4", 3.0),
-            Self::Reserve => ("#d64550", ".15", 0.0),
+            Self::Plain => None,
+            Self::Aside => Some(("aside", "not on the critical path")),
+            Self::Planned => Some(("planned", "planned at most")),
+            Self::Cut => Some(("short", "cut: gets less than declared")),
+            Self::Late => Some(("short", "longer than planned")),
+            Self::Killed => Some(("killed", "killed")),
+        }
+    }
+
+    /// The classes of a bar of this kind.
+    fn of(self, kind: Kind) -> String {
+        match (self, self.names()) {
+            (Self::Killed, _) => "killed".to_owned(),
+            (_, Some((class, _))) => format!("{} {class}", kind.names().0),
+            (_, None) => kind.names().0.to_owned(),
         }
     }
 }
 
 /// Draws an image with the charts one below the other. It can be read on light and on dark pages.
 fn svg(title: &str, charts: &[Chart]) -> String {
-    let (mut body, mut top) = (String::new(), 0.0);
-    for chart in charts {
+    let (mut body, mut top) = (String::new(), MARGIN);
+    for chart in charts.iter().filter(|chart| !chart.rows.is_empty() || chart.reserve.is_some()) {
         top = draw(&mut body, chart, top) + ROW;
     }
+    legend(&mut body, charts, top);
+    let height = top + LINE + MARGIN;
+    let title = escaped(title, TITLE);
     format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {top}\" width=\"{WIDTH}\" height=\"{top}\" \
-         font-family=\"ui-sans-serif, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif\" font-size=\"13\" \
-         fill=\"#737b85\">\n<title>{title}</title>\n{body}</svg>\n"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
+         font-family=\"system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif\" font-size=\"{FONT}\" \
+         role=\"img\">\n<title>{title}</title>\n<style>\n{STYLE}</style>\n\
+         <rect class=\"page\" width=\"{WIDTH}\" height=\"{height}\"/>\n{body}</svg>\n"
     )
 }
 
 /// Draws a chart whose upper edge is at `top`, and returns the position of its lower edge.
 fn draw(out: &mut String, chart: &Chart, top: f64) -> f64 {
-    let (title, text) = (escaped(&chart.title, TITLE), escaped(&chart.text, LINE));
-    let (title_y, text_y) = (top + 18.0, top + 38.0);
     let _ = writeln!(
         out,
-        "<text y=\"{title_y}\" font-size=\"16\" font-weight=\"600\">{title}</text>\n\
-         <text y=\"{text_y}\" font-size=\"11\">{text}</text>"
+        "<text x=\"{MARGIN}\" y=\"{}\" font-size=\"16\" font-weight=\"600\"{}>{}</text>",
+        top + 16.0,
+        fitted(&chart.title, 16.0, WIDTH - 2.0 * MARGIN, TITLE),
+        escaped(&chart.title, TITLE)
     );
     let mut y = top + HEAD;
-    let (from, to) = chart.reserve;
-    let height = chart.rows.iter().map(|_| ROW).sum();
-    bar(out, chart, Bar { from, to, look: Look::Reserve }, (y, height));
+    for line in lines(&chart.text) {
+        let text = Text {
+            x: MARGIN,
+            y: y + 12.0,
+            room: WIDTH - 2.0 * MARGIN,
+            class: " class=\"small\"",
+            anchor: "",
+        };
+        text.write(out, &line, SMALL, CHARACTERS);
+        y += LINE;
+    }
+    y += LINE;
+    let height: f64 = chart.rows.iter().map(|_| ROW).sum();
+    axis(out, chart, (y, height));
+    if let Some((from, to)) = chart.reserve {
+        rect(out, chart, (from, to), "reserve", (y, height));
+    }
     for row in &chart.rows {
-        let (line, right) = (y + 15.0, LEFT - 10.0);
-        let (label, times) = (escaped(&row.label, LABEL), &row.times);
-        let _ = writeln!(
-            out,
-            "<text y=\"{line}\">{label}</text>\n\
-             <text x=\"{right}\" y=\"{line}\" text-anchor=\"end\">{times}</text>"
-        );
-        for of_row in &row.bars {
-            bar(out, chart, *of_row, (y, ROW));
+        let line = y + 15.0;
+        let label = Text { x: MARGIN, y: line, room: LABELS, class: "", anchor: "" };
+        label.write(out, &row.label, FONT, LABEL);
+        let times = Text { x: LEFT - GAP, room: TIMES, anchor: " text-anchor=\"end\"", ..label };
+        times.write(out, &row.times, FONT, LABEL);
+        for bar in &row.bars {
+            let edge = if bar.look == Look::Planned { 3.0 } else { 5.0 };
+            let place = (y + edge, ROW - 2.0 * edge);
+            rect(out, chart, (bar.from, bar.to), &bar.look.of(bar.kind), place);
         }
         y += ROW;
     }
     y
 }
 
-fn bar(out: &mut String, chart: &Chart, bar: Bar, (y, height): (f64, f64)) {
+/// The x coordinate of a moment.
+fn x(chart: &Chart, at: f64) -> f64 {
     let (first, last) = chart.span;
-    let x = |at: f64| BARS * ((at - first) / (last - first)).clamp(0.0, 1.0);
-    let (left, width) = (LEFT + x(bar.from), (x(bar.to) - x(bar.from)).max(1.5));
-    let (colour, opacity, edge) = bar.look.style();
-    let (y, height) = (y + edge, height - 2.0 * edge);
+    LEFT + BARS * ((at - first) / (last - first)).clamp(0.0, 1.0)
+}
+
+/// Draws the ticks of the time axis, with their times above the rows.
+fn axis(out: &mut String, chart: &Chart, (top, height): (f64, f64)) {
+    let (first, last) = chart.span;
+    let fits = |tick: &f64| (last - first) / tick <= 8.0;
+    let Some(tick) = TICKS.into_iter().find(fits) else { return };
+    let mut at = (first / tick).ceil() * tick;
+    while at <= last {
+        let (x, text, bottom) = (x(chart, at), top - 4.0, top + height);
+        let time = crate::types::human(std::time::Duration::from_secs_f64(at.abs()));
+        let time = match at {
+            at if at < 0.0 => format!("-{time}"),
+            0.0 => "0s".to_owned(),
+            _ => time,
+        };
+        let _ = writeln!(
+            out,
+            "<line class=\"axis\" x1=\"{x:.1}\" y1=\"{top}\" x2=\"{x:.1}\" y2=\"{bottom}\"/>\n\
+             <text class=\"small\" x=\"{x:.1}\" y=\"{text}\" font-size=\"{SMALL}\" text-anchor=\"middle\">{time}</text>"
+        );
+        at += tick;
+    }
+}
+
+fn rect(
+    out: &mut String,
+    chart: &Chart,
+    (from, to): (f64, f64),
+    class: &str,
+    (y, height): (f64, f64),
+) {
+    let left = x(chart, from);
+    let width = (x(chart, to) - left).max(1.5);
     let _ = writeln!(
         out,
-        "<rect x=\"{left:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"{height}\" rx=\"2\" \
-         fill=\"{colour}\" fill-opacity=\"{opacity}\"/>"
+        "<rect class=\"{class}\" x=\"{left:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"{height}\" rx=\"2\"/>"
     );
+}
+
+/// Names the colours that the charts have.
+fn legend(out: &mut String, charts: &[Chart], top: f64) {
+    let bars = charts.iter().flat_map(|chart| &chart.rows).flat_map(|row| &row.bars);
+    let (mut kinds, mut looks): (Vec<_>, Vec<_>) = bars.map(|bar| (bar.kind, bar.look)).unzip();
+    kinds.sort_unstable();
+    kinds.dedup();
+    looks.sort_unstable();
+    looks.dedup();
+    let kinds = kinds.iter().map(|kind| (kind.names().0.to_owned(), kind.names().1));
+    let looks = looks.iter().filter_map(|look| Some((look.of(Kind::Stop), look.names()?.1)));
+    let reserve = charts.iter().any(|chart| chart.reserve.is_some());
+    let reserve = reserve.then(|| ("reserve".to_owned(), "reserve after the deadline"));
+    let mut x = MARGIN;
+    for (class, name) in kinds.chain(looks).chain(reserve) {
+        let (y, room) = (top + 2.0, length(name, SMALL));
+        let _ = writeln!(
+            out,
+            "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y}\" width=\"12\" height=\"12\" rx=\"2\"/>"
+        );
+        let text = Text { x: x + 17.0, y: top + 12.0, room, class: " class=\"small\"", anchor: "" };
+        text.write(out, name, SMALL, CHARACTERS);
+        x += 17.0 + room + 10.0;
+    }
+}
+
+/// A place for a text.
+#[derive(Clone, Copy)]
+struct Text {
+    x: f64,
+    y: f64,
+    /// The width that the text may have.
+    room: f64,
+    class: &'static str,
+    anchor: &'static str,
+}
+
+impl Text {
+    fn write(&self, out: &mut String, text: &str, size: f64, most: usize) {
+        let Self { x, y, room, class, anchor } = *self;
+        let (fitted, text) = (fitted(text, size, room, most), escaped(text, most));
+        let small = if size < FONT { format!(" font-size=\"{size}\"") } else { String::new() };
+        let _ = writeln!(
+            out,
+            "<text{class} x=\"{x:.1}\" y=\"{y}\"{small}{anchor}{fitted}>{text}</text>"
+        );
+    }
+}
+
+/// The width of a text in a wide font.
+#[allow(clippy::cast_precision_loss, reason = "a text is short")]
+fn length(text: &str, size: f64) -> f64 {
+    text.chars().count() as f64 * size * WIDEST
+}
+
+/// Squeezes a text that might not fit: the fonts of the reader are not known.
+fn fitted(text: &str, size: f64, room: f64, most: usize) -> String {
+    match length(&cut_to(text, most), size) > room {
+        true => format!(" textLength=\"{room:.0}\" lengthAdjust=\"spacingAndGlyphs\""),
+        false => String::new(),
+    }
+}
+
+/// Breaks a text into lines of the small font.
+fn lines(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= CHARACTERS => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    // A text is two sentences; more than some lines come from a hostile report.
+    lines.truncate(4);
+    lines
 }
 
 /// Cuts a text to at most `most` characters, and escapes it for SVG.

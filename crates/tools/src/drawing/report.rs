@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::drawing::{Bar, Chart, Look, Row};
+use crate::drawing::{Bar, Chart, Kind, Look, Row};
 use crate::report::data::{ShutdownReport, StepData};
 use crate::types::{harmless, human};
 
@@ -12,7 +12,37 @@ const TOLERANCE: f64 = 0.1;
 
 /// Draws the real times of the shutdown over the planned times.
 pub fn svg(report: &ShutdownReport) -> String {
-    crate::drawing::svg("A shutdown, and its plan", &[shutdown(report)])
+    crate::drawing::svg("A shutdown, and its plan", &[start(report), shutdown(report)])
+}
+
+/// The start of the container, with the processes in file order.
+fn start(report: &ShutdownReport) -> Chart {
+    let rows = report.processes.iter().filter_map(|process| {
+        let (started, ready) = (process.started?, process.ready);
+        let bar = Bar {
+            from: started,
+            to: ready.unwrap_or(started).max(started),
+            kind: Kind::Start,
+            look: Look::Plain,
+        };
+        Some(Row {
+            label: harmless(&process.name).into_owned(),
+            times: ready.map_or_else(|| "not ready".to_owned(), |ready| time(ready - started)),
+            bars: vec![bar],
+        })
+    });
+    let rows: Vec<_> = rows.collect();
+    let last = rows.iter().flat_map(|row| &row.bars).fold(0.01, |last: f64, bar| last.max(bar.to));
+    Chart {
+        title: match report.start.ready {
+            Some(ready) => format!("Started in {}", time(ready)),
+            None => "Never ready".to_owned(),
+        },
+        text: format!("from {}, drainit {}", harmless(&report.started), harmless(&report.drainit)),
+        span: (0.0, last),
+        reserve: None,
+        rows,
+    }
 }
 
 fn shutdown(report: &ShutdownReport) -> Chart {
@@ -26,14 +56,15 @@ fn shutdown(report: &ShutdownReport) -> Chart {
     Chart {
         title: summary(report),
         text: format!(
-            "T0 {}, drainit {}; light: planned at most; solid: what happened, orange if late, red if killed; \
-             red area: the reserve of {} after the deadline",
+            "T0 {}, drainit {}; the deadline is at {}: grace_period {} less reserve {}",
             harmless(&report.t0),
             harmless(&report.drainit),
+            time(report.deadline),
+            time(report.grace_period),
             time(report.grace_period - report.deadline)
         ),
         span: (first, last),
-        reserve: (report.deadline, report.grace_period),
+        reserve: Some((report.deadline, report.grace_period)),
         rows,
     }
 }
@@ -59,10 +90,15 @@ fn row(report: &ShutdownReport, step: &StepData) -> Row {
     let (took, most) = (real.map(takes).map(time), planned.map(takes).map(time));
     let look = match (is_killed, is_late) {
         (true, _) => Look::Killed,
-        (false, true) => Look::Short,
-        (false, false) => Look::Good,
+        (false, true) => Look::Late,
+        (false, false) => Look::Plain,
     };
-    let bar = |look| move |(from, to)| Bar { from, to, look };
+    let kind = match &*step.step {
+        "drain" | "close" | "count" => Kind::Drain,
+        "stop" | "leftovers" => Kind::Stop,
+        _ => Kind::Wait,
+    };
+    let bar = |look| move |(from, to)| Bar { from, to, kind, look };
     Row {
         label: harmless(&step.name).into_owned(),
         times: match (took, most) {

@@ -23,7 +23,7 @@ processes:
 
 fn drawn_plan(config: &str) -> String {
     let loaded = load(&[config], &[]).unwrap();
-    plan::svg(&Plan::new(&loaded.config, &loaded.graph))
+    plan::svg(&Plan::new(&loaded.config, &loaded.graph), "gateway.yaml")
 }
 
 fn gateway() -> ShutdownReport {
@@ -37,22 +37,52 @@ fn changed(pointer: &str, value: Value) -> String {
     json.to_string()
 }
 
-/// The number of opaque bars that have this colour.
-fn bars(picture: &str, colour: &str) -> usize {
-    picture.matches(&format!("fill=\"{colour}\" fill-opacity=\"1\"/>")).count()
+/// The number of bars with these classes, without the legend.
+fn bars(picture: &str, class: &str) -> usize {
+    let of_class = format!("<rect class=\"{class}\" ");
+    let is_bar = |line: &&str| line.starts_with(&of_class) && !line.contains("width=\"12\"");
+    picture.lines().filter(is_bar).count()
 }
 
-// holds: S105
+// holds: S105, S373
 #[test]
 fn the_drawing_of_a_plan_has_a_bar_for_each_step() {
     let picture = drawn_plan(CONFIG);
-    // The colours are those of the steps that are cut, of the other steps on the critical path, and
-    // of the steps that are not on it.
-    let counts = ["#e07b39", "#1f9d72", "#9aa3ad"].map(|colour| bars(&picture, colour));
-    assert_eq!(counts, [1, 9, 2], "{picture}");
-    // The `readiness_delay` takes 2 s of 20 s, so its bar takes a tenth of the 570 pixels.
-    assert!(picture.contains("<rect x=\"300.0\" y=\"61\" width=\"57.0\" "), "{picture}");
+    // Each shutdown has a drain, which the first one cuts, and its close.
+    let counts = ["drain", "drain short", "stop", "stop aside", "wait", "start", "reserve"];
+    let counts = counts.map(|class| bars(&picture, class));
+    assert_eq!(counts, [3, 1, 4, 2, 2, 3, 2], "{picture}");
+    // The `readiness_delay` takes 2 s of 20 s.
+    let tenth = format!("width=\"{:.1}\"", crate::drawing::BARS / 10.0);
+    let delay = picture.lines().find(|line| line.starts_with("<rect class=\"wait\"")).unwrap();
+    assert!(delay.contains("x=\"340.0\"") && delay.contains(&tenth), "{delay}");
     assert!(picture.contains(" of 15s</text>"), "{picture}");
+    // The axis, the legend and the name.
+    for text in
+        [">10s</text>", ">cut: gets less than declared<", ">drain<", ">Start of gateway.yaml<"]
+    {
+        assert!(picture.contains(text), "{text}: {picture}");
+    }
+    assert!(!picture.contains(">killed<") && picture.contains("prefers-color-scheme: dark"));
+}
+
+// holds: S373
+#[test]
+fn texts_fit_with_any_font_and_colours_are_those_of_the_docs() {
+    let long = "a-process-with-a-name-as-long-as-any";
+    let picture = drawn_plan(&format!("processes: {{{long}: {{command: [a]}}}}"));
+    let label = picture.lines().find(|line| line.contains(&format!(">{long}<"))).unwrap();
+    assert!(label.contains("textLength=\"200\""), "{label}");
+    let docs =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/shutdown.svg"));
+    let docs = docs.unwrap();
+    for colour in [".drain", ".stop"] {
+        let of = |text: &str, class: &str| {
+            let line = text.lines().find(|line| line.starts_with(class)).unwrap().to_owned();
+            line.split_once('#').unwrap().1[..6].to_owned()
+        };
+        assert_eq!(of(&picture, &format!("{colour} ")), of(&docs, &format!("{colour}s ")));
+    }
 }
 
 #[test]
@@ -78,16 +108,42 @@ fn the_drawing_of_a_report_has_real_times_over_planned_times() {
         ">2.5s of 4s<",
         ">stop engine<",
         ">199ms of 500ms<",
-        ">T0 at 5s, drainit 0.1.0; light: planned at most; ",
+        ">T0 at 5s, drainit 0.1.0; the deadline is at 10s: grace_period 12s less reserve 2s<",
+        ">Started in 1.21s<",
+        ">planned at most<",
     ] {
         assert!(picture.contains(text), "{text}: {picture}");
     }
-    let counts = ["#d64550", "#e07b39", "#1f9d72", "#9aa3ad"].map(|colour| bars(&picture, colour));
-    assert_eq!(counts, [1, 0, 5, 0], "{picture}");
-    assert_eq!(picture.matches("fill-opacity=\".4\"").count(), 6, "{picture}");
+    // A normal stop is not red.
+    let counts =
+        ["killed", "stop", "stop short", "drain", "wait"].map(|class| bars(&picture, class));
+    assert_eq!(counts, [1, 1, 0, 1, 3], "{picture}");
+    let planned = ["drain", "stop", "wait"].map(|kind| bars(&picture, &format!("{kind} planned")));
+    assert_eq!(planned.iter().sum::<usize>(), 6, "{picture}");
     // At most 1 s was planned for the step, but it took 2 s.
     let late = serde_json::from_str(&changed("/steps/1/planned/ends", 2.0.into())).unwrap();
-    assert_eq!(bars(&report::svg(&late), "#e07b39"), 1);
+    assert_eq!(bars(&report::svg(&late), "drain short"), 1);
+}
+
+// holds: S374
+#[test]
+fn the_pictures_of_the_docs_are_drawn_by_this_code() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let name = "examples/gateway/drainit.yaml";
+    let config = std::fs::read_to_string(format!("{root}/{name}")).unwrap();
+    let loaded = load(&[&config], &[]).unwrap();
+    let plan = plan::svg(&Plan::new(&loaded.config, &loaded.graph), name);
+    for (file, drawn) in [("plan.svg", plan), ("report.svg", report::svg(&gateway()))] {
+        let file = format!("{root}/docs/{file}");
+        if std::env::var_os("DRAINIT_WRITE_REFERENCE").is_some() {
+            std::fs::write(&file, &drawn).unwrap();
+        }
+        let shown = std::fs::read_to_string(&file).unwrap();
+        assert!(
+            shown == drawn,
+            "{file} is old: `DRAINIT_WRITE_REFERENCE=1 cargo test -p drainit-tools` draws it"
+        );
+    }
 }
 
 #[test]
