@@ -16,4 +16,6 @@ fn wrong_files_are_reported() {
     let ended = Rig::not_init().run_with(&["import", "DIR/nosuch"]);
     ended.assert_code(78).assert_line("nosuch` does not exist");
     Rig::not_init().run_with(&["import"]).assert_code(2);
+    let ended = Rig::not_init().run_with(&["import", "a.yaml", "b.yaml"]);
+    ended.assert_code(2).assert_line("import the output of `docker compose -f A -f B config`");
 }

@@ -47,8 +47,8 @@ fn start(plan: &Plan<'_>, name: &str) -> Chart {
     };
     let starts = plan.start.iter().filter(|start| !start.left_out && start.stays_down.is_none());
     let rows = starts.map(|start| {
-        let needs = start.process.depends_on.iter().map(|on| ready_by(&on.process));
-        let begins = needs.fold(Some(at_first), |all, one| Some(all?.max(one?)));
+        let mut needs = start.process.depends_on.iter().map(|on| ready_by(&on.process));
+        let begins = needs.try_fold(at_first, |all, one| Some(all.max(one?)));
         let bar = begins.zip(start.ready_by).map(|(begins, by)| Bar {
             from: begins.as_secs_f64(),
             to: by.max(begins).as_secs_f64(),

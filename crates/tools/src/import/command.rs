@@ -11,26 +11,35 @@ use crate::{Refused, Shown};
 /// Options of `import`.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// A Procfile, a Compose file or a supervisord.conf
-    file: PathBuf,
-    /// Format of the file [default: known by its name]
+    /// A Procfile, a Compose file or a supervisord.conf; several become one config
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Format of the files [default: known by their names]
     #[arg(long, value_enum)]
     format: Option<Format>,
 }
 
 /// Converts the file. Returns the config, and a note about the next step.
 pub(crate) fn run(args: &ImportArgs) -> Result<Shown, Refused> {
-    // If the file is missing, the format does not matter, because reading the file reports that.
-    let of_missing = || (!args.file.exists()).then_some(Format::Procfile);
-    let format = args.format.or_else(|| Format::of(&args.file)).or_else(of_missing);
-    let Some(format) = format else {
-        let why = format!(
-            "error: the name of {} does not tell its format\n  = help: add --format procfile, compose or supervisord",
-            args.file.display()
-        );
-        return Err(Refused { why, code: exit_code::USAGE });
-    };
-    match import(&args.file, format) {
+    let mut files = Vec::with_capacity(args.files.len());
+    for file in &args.files {
+        // If the file is missing, the format does not matter, because reading the file reports
+        // that.
+        let of_missing = || (!file.exists()).then_some(Format::Procfile);
+        let Some(format) = args.format.or_else(|| Format::of(file)).or_else(of_missing) else {
+            let why = format!(
+                "error: the name of {} does not tell its format\n  = help: add --format procfile, compose or supervisord",
+                file.display()
+            );
+            return Err(Refused { why, code: exit_code::USAGE });
+        };
+        files.push((file.clone(), format));
+    }
+    if files.iter().filter(|(_, format)| *format == Format::Compose).count() > 1 {
+        let why = "error: several Compose files overlay each other\n  = help: import the output of `docker compose -f A -f B config`";
+        return Err(Refused { why: why.to_owned(), code: exit_code::USAGE });
+    }
+    match import(&files) {
         Ok(imported) => {
             let comments = match imported.notes {
                 1 => "1 comment".to_owned(),

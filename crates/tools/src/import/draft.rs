@@ -66,6 +66,27 @@ impl Process {
         self.notes.push(note.into());
     }
 
+    /// Adds a comment that comes before all others.
+    pub(super) fn hint(&mut self, note: &str) {
+        self.notes.insert(0, note.to_owned());
+    }
+
+    /// The text of a key; `None` if it is missing, or no text.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.entries.get(key)?.as_str()
+    }
+
+    /// The command in one line, as a person reads it.
+    pub(super) fn command_line(&self) -> String {
+        match self.entries.get("command") {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Array(words)) => {
+                words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
+            }
+            _ => String::new(),
+        }
+    }
+
     /// Adds an option of the imported file that has no counterpart in a config. The last comment of
     /// the process lists these options.
     pub(super) fn lose(&mut self, option: impl Into<String>) {
@@ -142,6 +163,15 @@ impl Process {
 }
 
 impl Draft {
+    /// Adds the draft of another file. Comments that both have are kept once.
+    pub(super) fn join(&mut self, other: Self) {
+        let new = other.notes.into_iter().filter(|note| !self.notes.contains(note));
+        let new: Vec<_> = new.collect();
+        self.notes.extend(new);
+        self.env.extend(other.env);
+        self.processes.extend(other.processes);
+    }
+
     /// The number of comments in the draft.
     pub(super) fn notes(&self) -> usize {
         let of = |process: &Process| process.notes.len() + usize::from(!process.lost.is_empty());

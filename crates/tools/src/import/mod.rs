@@ -11,6 +11,7 @@ mod draft;
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod every_option;
 mod glob;
+mod hints;
 mod ini;
 pub mod input;
 mod procfile;
@@ -23,10 +24,11 @@ mod supervisord;
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use regex_lite::Regex;
 
+use crate::import::draft::Draft;
 use crate::import::input::InputFile;
 use crate::load::Diagnostic;
 
@@ -73,20 +75,36 @@ pub struct Imported {
     pub notes: usize,
 }
 
+/// Converts files to one draft.
+///
 /// # Errors
 ///
-/// Says why the file cannot be parsed.
-pub fn import(path: &Path, format: Format) -> Result<Imported, Vec<Diagnostic>> {
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    convert(InputFile::read(path)?, &name, format)
+/// Says why a file cannot be parsed.
+pub fn import(files: &[(PathBuf, Format)]) -> Result<Imported, Vec<Diagnostic>> {
+    let mut whole = Draft::default();
+    let mut names = Vec::new();
+    for (path, format) in files {
+        whole.join(draft(InputFile::read(path)?, *format)?);
+        names.push(path.file_name().unwrap_or(path.as_os_str()).to_string_lossy());
+    }
+    whole.fix_names();
+    finish(whole, &names.join(", "))
 }
 
 pub fn convert(file: InputFile, name: &str, format: Format) -> Result<Imported, Vec<Diagnostic>> {
-    let mut draft = match format {
+    finish(draft(file, format)?, name)
+}
+
+fn draft(file: InputFile, format: Format) -> Result<Draft, Vec<Diagnostic>> {
+    match format {
         Format::Procfile => crate::import::procfile::read(file),
         Format::Compose => crate::import::compose::read(file),
         Format::Supervisord => crate::import::supervisord::read(file),
-    }?;
+    }
+}
+
+fn finish(mut draft: Draft, name: &str) -> Result<Imported, Vec<Diagnostic>> {
+    crate::import::hints::add(&mut draft);
     crate::import::refused::comment_out(&mut draft);
     Ok(Imported { text: draft.to_yaml(name), notes: draft.notes() })
 }

@@ -1,5 +1,6 @@
 //! Reads a supervisord.conf.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -22,9 +23,6 @@ const CONTAINER: &str =
     "AUTO syslog /dev/stdout /dev/stderr /dev/fd/1 /dev/fd/2 /proc/self/fd/1 /proc/self/fd/2";
 const PRIORITIES: &str = "supervisord starts by priority, without waiting, and stops in reverse: add `depends_on` where one \
                           needs another, and a `readiness` to what is needed.";
-const SUPERVISORCTL: &str = "there is no supervisord that supervisorctl could ask: write `drainit start`, or make this a `type: oneshot` \
-                             that what it starts depends on, without `autostart`";
-
 /// Matches a placeholder such as `%(NAME)s` or `%(NAME)02d`.
 static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| pattern(r"%(?:%|\(([^)]*)\)[^sd]*[sd])"));
 /// Matches one `NAME=VALUE` of a text such as `A="b",C=d`.
@@ -127,6 +125,17 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
             others.join(", ")
         ));
     }
+    let programs = sections.iter().filter(|section| section.name.contains("program:"));
+    let options = programs.flat_map(|section| &section.entries);
+    let sizes = options.filter(|(key, value)| is_log_size(key) && value != "0");
+    let sizes: BTreeSet<_> = sizes.map(|(key, value)| format!("{key}={value}")).collect();
+    if !sizes.is_empty() {
+        let sizes: Vec<_> = sizes.into_iter().collect();
+        draft.notes.push(format!(
+            "Not converted: {}. drainit does not rotate log files.",
+            sizes.join(", ")
+        ));
+    }
     draft.notes.push(PRIORITIES.to_owned());
     if draft.processes.iter().any(|process| process.has("on_exit")) {
         draft.notes.push(crate::import::ON_EXIT.to_owned());
@@ -221,6 +230,7 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
             | "numprocs_start"
             | "startsecs"
                 if value == "0" => {}
+            key if is_log_size(key) => {}
             "autostart" if truth(Some(&value)) == Some(false) => process.set("autostart", false),
             "autostart" | "killasgroup" if truth(Some(&value)) == Some(true) => {}
             "stopasgroup" if truth(Some(&value)) == Some(false) => {}
@@ -231,9 +241,6 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
         if raw.contains("%(here)s") {
             process
                 .note(format!("{key}: `%(here)s`, the directory of supervisord.conf, is `.` here"));
-        }
-        if key == "command" && raw.contains("supervisorctl") {
-            process.note(SUPERVISORCTL);
         }
     }
     let restart = match truth(section.get("autorestart")) {
@@ -297,6 +304,12 @@ fn in_one_line(command: &str) -> String {
         c
     };
     command.chars().map(convert).collect()
+}
+
+/// Whether an option limits the size or the number of log files. One comment on the whole draft
+/// mentions them all.
+fn is_log_size(key: &str) -> bool {
+    key.ends_with("_logfile_maxbytes") || key.ends_with("_logfile_backups")
 }
 
 fn is_nowhere(file: &str) -> bool {

@@ -1,11 +1,12 @@
 //! Tests how whole files are converted, and that every resulting config loads without errors.
 
 use crate::import::input::InputFile;
-use crate::import::{Format, convert, import};
+use crate::import::{Format, convert};
 use crate::load::testing;
 use drainit_config::testing::random::Random;
 use drainit_config::testing::temp_dir::TempDir;
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// Converts a file, and loads the resulting config. Returns the part of its text after
 /// `processes:`.
@@ -18,6 +19,13 @@ fn processes(format: Format, text: &str) -> String {
     }
     let (_, processes) = config.split_once("processes:\n").unwrap();
     processes.to_owned()
+}
+
+fn import(
+    path: &Path,
+    format: Format,
+) -> Result<crate::import::Imported, Vec<crate::load::Diagnostic>> {
+    crate::import::import(&[(path.to_owned(), format)])
 }
 
 #[track_caller]
@@ -160,6 +168,7 @@ command=quit.sh
     stop_grace_period: 5s
     log: {prefix: nginx}
 
+  # php-fpm cuts its requests at SIGTERM: `stop_signal: QUIT` lets it finish them
   # not converted: priority=10
   php:
     command: "/usr/sbin/php-fpm -p 100% -w ${SCALE_INDEX}"
@@ -443,4 +452,60 @@ fn a_format_is_found_by_file_name() {
     ] {
         assert_eq!(Format::of(name.as_ref()), format, "{name}");
     }
+}
+
+// holds: S376
+#[test]
+fn programs_with_another_stop_signal_and_words_of_supervisord_have_a_hint() {
+    let hints = |command: &str, more: &str| {
+        let text = format!("[program:a]\ncommand={command}\n{more}\n");
+        let config =
+            convert(InputFile::new("FILE", &text), "FILE", Format::Supervisord).unwrap().text;
+        let (_, processes) = config.split_once("processes:\n").unwrap();
+        let notes =
+            processes.lines().filter_map(|line| line.strip_prefix("  # ").map(str::to_owned));
+        notes.collect::<Vec<_>>()
+    };
+    for (command, more, expected) in [
+        ("nginx -g 'daemon off;'", "", Some("`stop_signal: QUIT`")),
+        ("nginx -g 'daemon off;'", "stopsignal=QUIT", None),
+        ("/usr/sbin/php-fpm8.2 -F", "", Some("`stop_signal: QUIT`")),
+        ("sh -c 'prepare && exec postgres -D /data'", "", Some("`stop_signal: INT`")),
+        ("apache2ctl -D FOREGROUND", "", Some("`stop_signal: WINCH`")),
+        ("tail -F /var/log/nginx.log /etc/nginx", "", None),
+        ("sh -c 'kill $(cat /run/supervisord.pid)'", "", Some("write `kill 1`")),
+        ("/usr/bin/pidproxy /run/a.pid a", "", Some("pidproxy passes signals")),
+        ("supervisorctl start b", "", Some("`drainit start`")),
+        // The sizes of log files are one comment on the whole draft.
+        (
+            "app",
+            "stdout_logfile_maxbytes=50MB\nstdout_logfile_backups=9\nstderr_logfile_maxbytes=1MB",
+            None,
+        ),
+    ] {
+        let found = hints(command, more);
+        assert_eq!(found.len(), usize::from(expected.is_some()), "{command}: {found:?}");
+        assert!(expected.is_none_or(|words| found[0].contains(words)), "{found:?}");
+    }
+}
+
+// holds: S377
+#[test]
+fn files_become_a_single_config() {
+    let dir = TempDir::new();
+    dir.write("a.conf", b"[program:web]\ncommand=nginx\nstdout_logfile_maxbytes=1MB\n");
+    dir.write("b.conf", b"[program:web]\ncommand=app\n[program:db]\ncommand=db\n");
+    dir.write("Procfile", b"worker: work\n");
+    let files = ["a.conf", "b.conf", "Procfile"].map(|name| {
+        let path = dir.path(name);
+        let format = Format::of(&path).unwrap();
+        (path, format)
+    });
+    let config = crate::import::import(&files).unwrap().text;
+    testing::load(&[&config], &[]).unwrap();
+    assert!(config.starts_with("# Made from a.conf, b.conf, Procfile by"), "{config}");
+    for name in ["  web:\n", "  # renamed from `web`\n  web-2:\n", "  db:\n", "  worker:\n"] {
+        assert!(config.contains(name), "{name}: {config}");
+    }
+    assert_eq!(config.matches("# supervisord starts by priority").count(), 1, "{config}");
 }

@@ -1,0 +1,79 @@
+//! Comments on commands that need another word in a config, although every key of them was
+//! converted.
+
+use std::sync::LazyLock;
+
+use regex_lite::Regex;
+
+use crate::import::draft::{Draft, Process};
+use crate::import::pattern;
+
+/// Programs that end gracefully at another signal than SIGTERM, this signal, and the reason. The
+/// draft keeps the signal of the original.
+const SIGNALS: [(&str, &str, &str); 4] = [
+    (
+        "nginx",
+        "QUIT",
+        "nginx cuts its requests at SIGTERM: `stop_signal: QUIT` lets it finish them",
+    ),
+    (
+        "php-fpm",
+        "QUIT",
+        "php-fpm cuts its requests at SIGTERM: `stop_signal: QUIT` lets it finish them",
+    ),
+    (
+        "postgres",
+        "INT",
+        "postgres waits at SIGTERM until the last client has left: `stop_signal: INT` ends the connections and stops cleanly",
+    ),
+    (
+        "apache",
+        "WINCH",
+        "Apache cuts its requests at SIGTERM: `stop_signal: WINCH` lets it finish them",
+    ),
+];
+const SUPERVISORCTL: &str = "there is no supervisord that supervisorctl could ask: write `drainit start`, or make this a `type: oneshot` \
+                             that what it starts depends on, without `autostart`";
+const PID: &str = "this stops supervisord, and here drainit is PID 1: write `kill 1`, or leave it out: without `on_exit: ignore` the \
+                   end of a process ends the container";
+const PIDPROXY: &str = "pidproxy passes signals to the process of a PID file: start the program in the foreground without it; \
+                        if it must fork, it can send `MAINPID=`";
+
+/// The program of a command: its first word, or the first word that a shell runs.
+static PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?:^|[;&|(]|\bexec\s|\bdo\s|\bthen\s|-c\s)\s*(?:\S*/)?(nginx|php-fpm|postgres|apache2|httpd|apache)(?:[0-9.]*|-foreground|ctl)(?:\s|$)",
+    )
+});
+
+/// Adds the comments.
+pub(super) fn add(draft: &mut Draft) {
+    for process in &mut draft.processes {
+        let command = process.command_line();
+        for note in of(&command, process) {
+            process.hint(note);
+        }
+    }
+}
+
+fn of(command: &str, process: &Process) -> Vec<&'static str> {
+    let mut notes = Vec::new();
+    if let Some(found) = PROGRAM.captures(command) {
+        let name = if found[1].starts_with(['a', 'h']) { "apache" } else { &found[1] };
+        let signal = process.text("stop_signal").unwrap_or_default();
+        let signal = signal.trim_start_matches("SIG");
+        let hint =
+            SIGNALS.iter().find(|(program, better, _)| *program == name && signal != *better);
+        notes.extend(hint.map(|(.., note)| *note));
+    }
+    if command.contains("supervisorctl") {
+        notes.push(SUPERVISORCTL);
+    }
+    if command.contains("supervisord.pid") || command.contains("kill supervisord") {
+        notes.push(PID);
+    }
+    if command.split_whitespace().next().is_some_and(|word| word.ends_with("pidproxy")) {
+        notes.push(PIDPROXY);
+    }
+    notes
+}
