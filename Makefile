@@ -35,6 +35,10 @@ demo: build envoy python ## replaces a gateway under traffic without a failed re
 	$(CARGO) build --release --locked --example demo
 	@target/release/examples/demo $(MODE)
 
+record: build envoy python ## records `make demo` in a terminal, and writes docs/demo.svg
+	$(CARGO) build --release --locked --example demo
+	@python3 -B docs/record.py docs/demo.svg "make demo" target/release/examples/demo drainit
+
 rollout: static envoy rollout-tools ## replaces two gateway containers under load, with bash entrypoints and with drainit, and the parts of one
 	$(CARGO) build --locked --quiet --example policy-engine
 	@$(CARGO) run --locked --quiet --example rollout -- $(MODES)
@@ -129,7 +133,7 @@ docs: ## target/book/html/index.html, a site of the docs
 	@rm -rf target/book && mkdir -p target/book/src
 	@cp -r README.md CHANGELOG.md CONTRIBUTING.md LICENSE Dockerfile.example docs examples target/book/src
 	@sed 's#](\.\./#](#; t; s#](#](docs/#' docs/SUMMARY.md >target/book/src/SUMMARY.md
-	@cp docs/book.toml docs/site.css target/book && cd target/book/src/docs && rm book.toml site.css SUMMARY.md
+	@cp docs/book.toml docs/site.css target/book && cd target/book/src/docs && rm book.toml site.css SUMMARY.md record.py
 	@PATH="$$PATH:$$PWD/target/mdbook/bin" mdbook build target/book
 MDBOOK_VERSION = 0.5.4
 

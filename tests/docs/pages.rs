@@ -117,16 +117,55 @@ fn every_page_that_a_source_names_exists() {
 
 #[test]
 fn the_summary_lists_every_page() {
-    let summary = fs::read_to_string(root().join("docs/SUMMARY.md")).unwrap();
-    let listed: Vec<_> = links(&summary)
-        .iter()
-        .map(|link| root().join("docs").join(link).canonicalize().unwrap())
-        .collect();
+    let listed = listed(None);
     let summary = root().join("docs/SUMMARY.md");
     for page in pages().into_iter().filter(|page| *page != summary) {
         let page = page.canonicalize().unwrap();
         assert!(listed.contains(&page), "docs/SUMMARY.md does not list {}", page.display());
     }
+}
+
+/// The number of words that a reader of the pages sees: no comments, and no signs of tables.
+fn words(pages: &[PathBuf]) -> usize {
+    let comment = Regex::new("(?s)<!--.*?-->").unwrap();
+    let count = |page: &PathBuf| {
+        let text = fs::read_to_string(page).unwrap();
+        let text = comment.replace_all(&text, "");
+        let is_word = |word: &&str| word.contains(char::is_alphanumeric);
+        text.split_whitespace().filter(is_word).count()
+    };
+    pages.iter().map(count).sum()
+}
+
+/// The pages that the summary lists below a heading, or all of them.
+fn listed(part: Option<&str>) -> Vec<PathBuf> {
+    let summary = fs::read_to_string(root().join("docs/SUMMARY.md")).unwrap();
+    let text = match part {
+        None => summary.as_str(),
+        Some(part) => {
+            let (_, rest) = summary.split_once(&format!("# {part}\n")).unwrap();
+            rest.split("\n# ").next().unwrap()
+        }
+    };
+    links(text).iter().map(|link| root().join("docs").join(link).canonicalize().unwrap()).collect()
+}
+
+#[test]
+fn a_first_rollout_needs_half_an_hour_of_reading() {
+    let mut pages = listed(Some("Before a first rollout"));
+    assert_eq!(pages.len(), 5, "{pages:?}");
+    pages.push(root().join("README.md"));
+    let words = words(&pages);
+    assert!(words <= 6_000, "{words} words before a first rollout");
+}
+
+#[test]
+fn the_book_of_users_is_short() {
+    let developers = ["docs/dev", "CONTRIBUTING.md", "CHANGELOG.md"].map(|path| root().join(path));
+    let mut pages = listed(None);
+    pages.retain(|page| !developers.iter().any(|path| page.starts_with(path)));
+    let words = words(&pages);
+    assert!(words <= 32_000, "{words} words in the users' book");
 }
 
 // holds: C334
