@@ -4,3 +4,4 @@
 mod manifests;
 mod pages;
 mod prometheus;
+mod recipes;

@@ -1,0 +1,58 @@
+//! Tests the recipes: each patch is short, and what it makes of the manifest of its project passes
+//! `drainit check --strict --pod`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use testkit::envoy::checkout;
+
+use crate::support::python_tool;
+use crate::support::temp_dir::TempDir;
+
+/// The patches of docs/recipes.md with their names.
+fn patches() -> Vec<(String, String)> {
+    let page = fs::read_to_string(checkout().join("docs/recipes.md")).unwrap();
+    let parts = page.split("<!-- patch: ").skip(1);
+    let patch = |part: &str| {
+        let (name, rest) = part.split_once(" -->").unwrap();
+        let (_, code) = rest.split_once("```yaml\n").unwrap();
+        (name.to_owned(), code.split_once("```").unwrap().0.to_owned())
+    };
+    parts.map(patch).collect()
+}
+
+/// Applies a patch to `tests/fixtures/recipes/NAME.yaml`. The tool has the YAML library.
+fn patched(tool: &Path, name: &str, patch: &Path) -> Vec<u8> {
+    let output = Command::new("python3")
+        .arg(checkout().join("tests/docs/patch.py"))
+        .arg(checkout().join(format!("tests/fixtures/recipes/{name}.yaml")))
+        .arg(patch)
+        .env("PYTHONPATH", tool)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+// holds: C901
+#[test]
+fn every_patched_manifest_passes_the_strict_check() {
+    let Some(tool) = python_tool("kubernetes-validate") else { return };
+    let dir = TempDir::new();
+    let patches = patches();
+    assert_eq!(patches.len(), 4, "{patches:?}");
+    for (name, patch) in patches {
+        assert!(patch.lines().count() < 40, "the patch of {name} is long");
+        dir.write("patch.yaml", &patch);
+        dir.write("manifest.yaml", patched(&tool, &name, &dir.join("patch.yaml")));
+        let output = Command::new(env!("CARGO_BIN_EXE_drainit"))
+            .args(["check", "--strict", "--pod"])
+            .arg(dir.join("manifest.yaml"))
+            .env_clear()
+            .output()
+            .unwrap();
+        let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+        assert!(output.status.success() && said[0].contains("ok: "), "{name}: {said:?}");
+    }
+}
