@@ -13,13 +13,13 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
 
 use crate::core::connections::answers::{Answers, Counts};
+use crate::core::traffic::Traffic;
 use crate::local_task::LocalTask;
 use crate::os::Pid;
 use crate::os::clock;
 use crate::os::connections::{Listeners, Open};
 use crate::os::descendants::is_ending;
 use crate::os::on_thread::{self, Share, on_thread};
-use crate::report::history::Traffic;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Time};
 

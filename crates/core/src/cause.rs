@@ -2,7 +2,6 @@
 
 use core::time::Duration;
 
-use crate::note::RequestError;
 use crate::types::{End, ProcessId, Signal, exit_code};
 
 /// The reason why the container stops.
@@ -57,12 +56,6 @@ impl Cause {
     /// Whether the shutdown was requested from outside, by a signal or by `POST /drain`.
     pub fn is_asked(self) -> bool {
         matches!(self, Self::Signal(_) | Self::DrainRequested)
-    }
-
-    /// The error for a request during the drain or the shutdown that has this cause.
-    pub(crate) fn refusal(self) -> RequestError {
-        let is_held = self == Self::DrainRequested;
-        if is_held { RequestError::Drained } else { RequestError::ShuttingDown }
     }
 
     /// The exit code of the container. `killed` says whether SIGKILL had to end a process, which

@@ -39,6 +39,7 @@ pub mod envoy;
 pub mod event;
 pub(crate) mod family;
 pub mod graph;
+mod longest;
 pub mod machine;
 pub mod note;
 pub mod phase;
@@ -50,6 +51,7 @@ pub mod start;
 pub mod state;
 pub mod stop;
 pub mod timeline;
+pub mod traffic;
 pub mod types;
 
 /// The names that every `std` crate has without `use`.

@@ -1,11 +1,13 @@
 //! The state machine, which handles every event.
 
 use alloc::rc::Rc;
+use core::time::Duration;
 
 use crate::action::Action;
 use crate::cause::Cause;
 use crate::event::{Event, Request};
-use crate::note::RequestError;
+use crate::family::{self, Tie};
+use crate::note::{Note, RequestError};
 use crate::phase::running::Running;
 use crate::phase::{Phase, Shutdown};
 use crate::prelude::*;
@@ -13,6 +15,9 @@ use crate::slots::Placed;
 use crate::spec::Spec;
 use crate::state::{Lifecycle, State};
 use crate::types::{ProcessId, Signal, Time};
+
+/// The shortest time between two notes that the same process asks for more time.
+const EXTENSION_NOTES: Duration = Duration::from_secs(1);
 
 /// The state machine of one container. The diagram in [`core`](super) shows its phases.
 #[derive(Clone, Debug)]
@@ -56,7 +61,7 @@ impl Machine {
         if let (Event::Requested { process, request }, Some(shutdown)) =
             (event, self.phase.shutdown())
         {
-            let why = shutdown.cause.refusal();
+            let why = RequestError::in_shutdown(shutdown.cause);
             state.answer(process, request, Err(why));
         }
         self.phase = match core::mem::replace(&mut self.phase, Phase::Done) {
@@ -111,7 +116,7 @@ impl Machine {
     pub fn may_reload(&self) -> Result<(), RequestError> {
         match (&self.phase, self.phase.shutdown()) {
             (Phase::Running(running), _) => running.may_reload(&self.state),
-            (_, Some(shutdown)) => Err(shutdown.cause.refusal()),
+            (_, Some(shutdown)) => Err(RequestError::in_shutdown(shutdown.cause)),
             (_, None) => Err(RequestError::ShuttingDown),
         }
     }
@@ -165,7 +170,7 @@ impl Machine {
                 // A drain that was requested without a stop has no deadline yet.
                 let is_stop = |shutdown: &&Shutdown| shutdown.cause != Cause::DrainRequested;
                 let stop = self.phase.shutdown().filter(is_stop);
-                state.extend_timeout(process, by, stop.map(|stop| stop.deadline));
+                extend_timeout(state, process, by, stop.map(|stop| stop.deadline));
             }
             _ => {}
         }
@@ -211,5 +216,34 @@ fn forward(state: &mut State, signal: Signal) {
         if state.life(process).is_alive() {
             state.act(Action::Signal { process, signal });
         }
+    }
+}
+
+/// Extends the time that a process has to become ready or to end, so that it is over `by` from
+/// now. Does nothing if the time is already over. In a shutdown, the process gets no more than
+/// the later stops can spare.
+fn extend_timeout(state: &mut State, id: ProcessId, by: Duration, deadline: Option<Time>) {
+    let (before, longest) = match state.life(id) {
+        // An instance that is being probed for the last time gets no more time.
+        Lifecycle::Starting { ready_by, .. } if state[id].overdue.is_none() => {
+            (ready_by, Duration::MAX)
+        }
+        Lifecycle::Stopping { kill_at, .. } if family::tie(state, id) != Tie::KillOnly => {
+            let left = deadline.map_or(Duration::MAX, |at| at.since(state.now));
+            (kill_at, state.budget.longest_stop(state.process(id), left))
+        }
+        _ => return,
+    };
+    let granted = by.min(longest);
+    let longer = state.now + granted;
+    // If this event is handled late, the old limit may be over. It is not extended then.
+    if granted.is_zero() || state.is_past(before) || longer <= before {
+        return;
+    }
+    state.set_timer(id, longer);
+    let noted = state[id].extension_noted;
+    if noted.is_none_or(|at| state.now.since(at) >= EXTENSION_NOTES) {
+        state[id].extension_noted = Some(state.now);
+        state.note(Note::TimeoutExtended { process: id, limit: longer.since(state.now) });
     }
 }

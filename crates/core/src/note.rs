@@ -256,6 +256,13 @@ pub enum RequestError {
     Doomed { process: ProcessId, left: Duration },
 }
 
+impl RequestError {
+    /// The error for a request during the drain or the shutdown that has this cause.
+    pub(crate) fn in_shutdown(cause: Cause) -> Self {
+        if cause == Cause::DrainRequested { Self::Drained } else { Self::ShuttingDown }
+    }
+}
+
 /// The consequence after a process has ended by itself or has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterEnd {

@@ -11,7 +11,6 @@ use crate::budget::Budget;
 use crate::drain::progress::Progress;
 use crate::event::Request;
 use crate::family::states::Family;
-use crate::family::{self, Tie};
 use crate::note::{Note, RequestError};
 use crate::prelude::*;
 use crate::spec::{HookId, ProcessSpec, Spec, Stage};
@@ -20,9 +19,6 @@ use crate::types::{End, ProcessId, StartCondition, Time};
 /// A time that is longer than any wait, and short enough that adding it to a time does not
 /// overflow.
 const NO_DEADLINE: Duration = Duration::from_secs(u32::MAX as u64);
-
-/// The shortest time between two notes that the same process asks for more time.
-const EXTENSION_NOTES: Duration = Duration::from_secs(1);
 
 /// The lifecycle of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -227,7 +223,7 @@ pub struct Slot {
     /// The number of consecutive failures of the liveness check since the process became ready.
     pub(super) failures_in_a_row: u32,
     /// The time at which a note last said that the process asks for more time.
-    extension_noted: Option<Time>,
+    pub(super) extension_noted: Option<Time>,
     /// Whether the process is down without a failure, because it has completed or is left out.
     pub(super) went_well: bool,
     /// The drain of the running instance.
@@ -570,35 +566,6 @@ impl State {
     /// answered a probe.
     pub fn probe_succeeded(&mut self, id: ProcessId) {
         self[id].failures_in_a_row = 0;
-    }
-
-    /// Extends the time that a process has to become ready or to end, so that it is over `by` from
-    /// now. Does nothing if the time is already over. In a shutdown, the process gets no more than
-    /// the later stops can spare.
-    pub fn extend_timeout(&mut self, id: ProcessId, by: Duration, deadline: Option<Time>) {
-        let (before, longest) = match self.life(id) {
-            // An instance that is being probed for the last time gets no more time.
-            Lifecycle::Starting { ready_by, .. } if self[id].overdue.is_none() => {
-                (ready_by, Duration::MAX)
-            }
-            Lifecycle::Stopping { kill_at, .. } if family::tie(self, id) != Tie::KillOnly => {
-                let left = deadline.map_or(Duration::MAX, |at| at.since(self.now));
-                (kill_at, self.budget.longest_stop(self.process(id), left))
-            }
-            _ => return,
-        };
-        let granted = by.min(longest);
-        let longer = self.now + granted;
-        // If this event is handled late, the old limit may be over. It is not extended then.
-        if granted.is_zero() || self.is_past(before) || longer <= before {
-            return;
-        }
-        self.set_timer(id, longer);
-        let noted = self[id].extension_noted;
-        if noted.is_none_or(|at| self.now.since(at) >= EXTENSION_NOTES) {
-            self[id].extension_noted = Some(self.now);
-            self.note(Note::TimeoutExtended { process: id, limit: longer.since(self.now) });
-        }
     }
 
     /// Starts a hook, and returns the time at which its limit is over.

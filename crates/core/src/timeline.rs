@@ -1,10 +1,5 @@
-//! The steps of a shutdown, either of a real shutdown or of the longest possible one.
-//!
-//! To find the longest shutdown, this module plays it with the core: every process becomes ready at
-//! once, and every hook, drain and stop takes all of its time. The journal records the steps, as in
-//! a real shutdown.
-
-mod play;
+//! The steps of a shutdown, either of a real shutdown or of the [longest](crate::longest) possible
+//! one.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::cmp::Reverse;
@@ -14,7 +9,6 @@ use drainit_derive::Named;
 
 use crate::prelude::*;
 use crate::spec::Spec;
-use crate::timeline::play::Play;
 use crate::types::{ProcessId, Time};
 
 /// The kind of a step.
@@ -88,25 +82,6 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// The longest shutdown when every process is ready and every oneshot is complete. If `asked`,
-    /// a stop signal is the cause. Otherwise the end of a process is the cause, and drains wait for
-    /// `min` only.
-    pub fn worst(spec: &Spec, asked: bool) -> Self {
-        Play::of(spec, None, asked)
-    }
-
-    /// The longest shutdown that begins while a oneshot runs, and this oneshot; `None` if no
-    /// process is a oneshot. All processes that do not wait for the oneshot run, too.
-    pub fn worst_in_oneshot(spec: &Spec, asked: bool) -> Option<(ProcessId, Self)> {
-        let runs = |id: &ProcessId| {
-            let process = &spec.processes[id.index()];
-            process.oneshot && !process.left_out
-        };
-        let each = spec.ids().filter(runs);
-        let each = each.map(|id| (id, Play::of(spec, Some(id), asked)));
-        each.reduce(|a, b| if b.1.total > a.1.total { b } else { a })
-    }
-
     /// Whether the step at this index determines the time of the exit.
     pub fn is_critical(&self, place: usize) -> bool {
         // Each step comes after those that it waits for, so `critical` is sorted.
@@ -126,7 +101,7 @@ impl Timeline {
     }
 
     /// Orders the steps. `total` is the time from T0 to the exit.
-    fn new(spec: &Spec, mut steps: Vec<Step>, total: Duration) -> Self {
+    pub(crate) fn new(spec: &Spec, mut steps: Vec<Step>, total: Duration) -> Self {
         let mut rank = vec![0; spec.processes.len()];
         for (place, id) in spec.order.iter().enumerate() {
             rank[id.index()] = place;

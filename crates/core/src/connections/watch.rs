@@ -9,7 +9,7 @@ use crate::connections::answers::Counts;
 use crate::envoy::dialogue::Output;
 use crate::event::{Load, Unit};
 use crate::prelude::*;
-use crate::report::history::{Moment, Traffic};
+use crate::traffic::{Moment, Traffic};
 use crate::types::Time;
 
 /// The pause between two looks once the drain can be over. Two looks that show nothing, with

@@ -25,7 +25,7 @@ use crate::envoy::pace::{OFTEN, Pace, SELDOM};
 use crate::envoy::sample::Sample;
 use crate::event::{Load, Unit};
 use crate::prelude::*;
-use crate::report::history::{Moment, Traffic};
+use crate::traffic::{Moment, Traffic};
 use crate::types::{Time, human};
 
 /// The remedy for a drain of inbound listeners that closes no connections.

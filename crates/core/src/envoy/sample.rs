@@ -1,7 +1,7 @@
 //! The numbers that a drain needs from the statistics of an Envoy.
 
 use crate::event::{Load, Unit};
-use crate::report::history::Traffic;
+use crate::traffic::Traffic;
 
 /// The sums over all listeners and connection managers that serve clients. `None` means that a
 /// statistic is missing and therefore unknown, never that it is zero.

@@ -65,7 +65,7 @@ impl Running {
                 if self.hook_until.is_some() {
                     state.abort_hook(None, Stage::PreStart);
                 }
-                self.operations.abandon(state, cause.refusal());
+                self.operations.abandon(state, RequestError::in_shutdown(cause));
                 let shutdown = Shutdown {
                     cause,
                     t0: state.now,

@@ -10,6 +10,7 @@ use crate::prelude::*;
 use crate::report::data::{ConnectionData, RequestData};
 use crate::report::messages;
 use crate::report::state::ProcessState;
+use crate::traffic::{Moment, Traffic};
 use crate::types::{End, EndKind, ProcessId, Signal, Time};
 
 /// A count that is at most this old at the end of a drain is reported as the count at the end. This
@@ -183,32 +184,6 @@ impl Tally {
         self.last_exit_code = Some(end.exit_code());
         self.ends[EndKind::of(end, killed) as usize] += 1;
     }
-}
-
-/// The traffic of a drained process. An unknown number is `None`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Open connections.
-    pub connections: Option<u64>,
-    /// Connections that were accepted since the start of the process.
-    pub accepted: Option<u64>,
-    /// Requests in flight.
-    pub requests: Option<u64>,
-    /// Requests that were received since the start of the process.
-    pub received: Option<u64>,
-}
-
-/// The moment at which a [`Traffic`] was counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// Before the drain.
-    Start,
-    /// During the drain, or after it.
-    Meanwhile,
-    /// During the drain or after it, when the listeners are closed and no connection can be added.
-    Closed,
-    /// At the end of the drain or after it, right before the stop.
-    Last,
 }
 
 /// A drain, and its traffic.

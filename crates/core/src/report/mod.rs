@@ -27,12 +27,13 @@ use crate::note::{AfterEnd, Note};
 use crate::phase::Phase;
 use crate::prelude::*;
 use crate::report::entry::Entry;
-use crate::report::history::{Drain, History, Moment, Stop, Tally, Traffic};
+use crate::report::history::{Drain, History, Stop, Tally};
 use crate::report::messages::Names;
 use crate::report::state::{ContainerPhase, ProcessState};
 use crate::report::steps::Steps;
 use crate::state::{Role, State};
 use crate::timeline::{Step, StepKind};
+use crate::traffic::{Moment, Traffic};
 use crate::types::{End, ProcessId, Time, harmless, human};
 
 #[derive(Debug)]

@@ -22,8 +22,8 @@ use drainit_core::envoy::attempts::LIMIT;
 use drainit_core::envoy::dialogue::{Answer, Ask, Dialogue, Look, Output, Terms};
 use drainit_core::envoy::sample::Sample;
 use drainit_core::event::{Load, Unit};
-use drainit_core::report::history::Traffic;
 use drainit_core::spec::DrainSpec;
+use drainit_core::traffic::Traffic;
 
 /// If the admin interface works, it closes the listeners and counts what is left within this time.
 const CALL: Duration = Duration::from_millis(600);

@@ -1,4 +1,6 @@
-//! Plays the longest shutdown with the core.
+//! Finds the longest shutdown, by playing it with the core: every process becomes ready at once, and
+//! every hook, drain and stop takes all of its time. The journal records the steps, as in a real
+//! shutdown.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::rc::Rc;
@@ -16,8 +18,29 @@ use crate::types::{
     End, OnExit, ProcessId, RestartPolicy, Signal, StartCondition, Time, Update, exit_code,
 };
 
+impl Timeline {
+    /// The longest shutdown when every process is ready and every oneshot is complete. If `asked`,
+    /// a stop signal is the cause. Otherwise the end of a process is the cause, and drains wait for
+    /// `min` only.
+    pub fn worst(spec: &Spec, asked: bool) -> Self {
+        Play::of(spec, None, asked)
+    }
+
+    /// The longest shutdown that begins while a oneshot runs, and this oneshot; `None` if no
+    /// process is a oneshot. All processes that do not wait for the oneshot run, too.
+    pub fn worst_in_oneshot(spec: &Spec, asked: bool) -> Option<(ProcessId, Self)> {
+        let runs = |id: &ProcessId| {
+            let process = &spec.processes[id.index()];
+            process.oneshot && !process.left_out
+        };
+        let each = spec.ids().filter(runs);
+        let each = each.map(|id| (id, Play::of(spec, Some(id), asked)));
+        each.reduce(|a, b| if b.1.total > a.1.total { b } else { a })
+    }
+}
+
 /// A shutdown in which every wait takes all of its time.
-pub(super) struct Play {
+struct Play {
     spec: Rc<Spec>,
     machine: Machine,
     journal: Journal,
@@ -34,7 +57,7 @@ pub(super) struct Play {
 impl Play {
     /// Plays a shutdown. `running` is a oneshot that is not complete at T0. `asked` has the same
     /// meaning as for [`Timeline::worst`].
-    pub(super) fn of(spec: &Spec, running: Option<ProcessId>, asked: bool) -> Timeline {
+    fn of(spec: &Spec, running: Option<ProcessId>, asked: bool) -> Timeline {
         // While a oneshot runs, some of its dependencies may not be complete, either: those that
         // the oneshot needs only with the condition `started`.
         let mut running = BTreeSet::from_iter(running);
