@@ -104,9 +104,10 @@ miri: ## runs the tests of some readers of outside input under Miri, with a nigh
 sanitize: ## runs the tests of crates/os, which has the unsafe code, under AddressSanitizer and LeakSanitizer
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address $(CARGO) test --locked --lib --target $(GNU) --target-dir target/sanitize --package drainit-os
 
-lint: ## checks the style of docs and comments, format, clippy, and the licences, bans and sources of the dependencies
+lint: ## checks the style of docs and comments, the imports between rooms, format, clippy, and the licences, bans and sources of the dependencies
 	@! grep -rnE --exclude-dir=.git --exclude-dir=target '^(<{7}|>{7}) ' . || { echo "a merge is not finished" >&2; exit 1; }
 	@python3 -B tests/style.py README.md CONTRIBUTING.md CHANGELOG.md Dockerfile.example docs examples src crates tests benches
+	@python3 -B tests/rooms.py
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \

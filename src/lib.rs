@@ -1,11 +1,6 @@
 //! drainit: the init that drains before it stops.
 //!
-//! A module imports only from modules to its right:
-//!
-//! ```text
-//! cli ─▶ compat, exec ─▶ supervisor ─▶ control, envoy, logging, report ─▶ http, plan, core
-//!  └───▶ image, tools ─▶ load ─▶ plan ─▶ config ─▶ os ─▶ core, graph ─▶ types
-//! ```
+//! `docs/dev/architecture.md` draws which module may import which.
 //!
 //! - `core`, with `graph` and `types`, is a crate of its own that performs no I/O. It decides: it
 //!   is a state machine without a clock, system calls or async. Its tests run it against random
@@ -54,6 +49,5 @@ pub(crate) use drainit_core::graph;
 #[doc(hidden)]
 pub use drainit_core::types;
 pub(crate) use drainit_os as os;
-pub(crate) use drainit_os::trusted_path;
 
 pub use crate::os::sys::allocator::Allocator;

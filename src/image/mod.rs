@@ -33,7 +33,7 @@ use crate::load::{Environment, Severity};
 use crate::os::spawn::diagnose::{Attempt, foresee, wrong_with_dir};
 use crate::os::spawn::which::which;
 use crate::os::spawn::{SpawnError, cannot_change_user};
-use crate::trusted_path::{ForeignName, Place, is};
+use crate::os::trusted_path::{ForeignName, Place, is};
 use crate::types::human;
 
 #[derive(Debug, Default)]

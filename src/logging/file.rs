@@ -23,7 +23,7 @@ use nix::unistd::write;
 use crate::config::LogFormat;
 use crate::logging::Output;
 use crate::logging::writer::Sink;
-use crate::trusted_path::Place;
+use crate::os::trusted_path::Place;
 use crate::types::harmless;
 
 /// Read and write for drainit's user, read for drainit's group.

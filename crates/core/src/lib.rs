@@ -5,11 +5,13 @@
 //! `docs/reference/shutdown.md` without sleeping.
 //!
 //! The crate is `no_std`, so it cannot name a file, a clock, a thread or the environment. Its
-//! modules import each other in this direction:
+//! modules import only modules to their right, which `make lint` checks:
 //!
 //! ```text
-//! timeline, report ─▶ machine ─▶ phase ─▶ drain, restart ─▶ state ─▶ budget ─▶ spec ─▶ types
-//!                                 all of them ─▶ event, action, note, cause    graph ─▶ types
+//! longest → report → machine → phase → restart, slots, start, stop → drain → family → state
+//! report → timeline, traffic     connections → envoy → drain, traffic     graph → types
+//! state → drain::progress, family::states, action, budget → note → cause, event → spec → types
+//! timeline → spec                traffic → types
 //! ```
 //!
 //! ```text
@@ -21,8 +23,8 @@
 //! ```
 //!
 //! Each phase is a type that the next phase consumes, so no phase can return to an earlier one.
-//! Only the modules of the phases import each other in a cycle. All phases share [`state`]: the
-//! lifecycle of each process, and the actions of the current step.
+//! Only inside `phase` and inside `report` do files import each other in a cycle. All phases share
+//! [`state`]: the lifecycle of each process, and the actions of the current step.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), no_std)]

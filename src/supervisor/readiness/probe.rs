@@ -21,9 +21,9 @@ use crate::grpc::{self, GrpcError};
 use crate::http::{RequestError, describe_io, status};
 use crate::os::is_own_lack;
 use crate::os::on_thread::{on_thread, peer_at};
+use crate::os::trusted_path::Place;
 pub(crate) use crate::report::history::Reason;
 use crate::supervisor::run_command::Failure;
-use crate::trusted_path::Place;
 use crate::types::{harmless, human};
 
 /// The limit of a single attempt at first. A later attempt may take as long as drainit has already

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Checks that each room of the code imports only what its page permits: the parts of drainit as docs/dev/architecture.md
+draws them, and the modules of the core as crates/core/src/lib.rs draws them.
+
+In a drawing, `a → b, c` means that a may import b and c, and all that these may import. `a + b` may import each other.
+"""
+
+import collections
+import pathlib
+import re
+import sys
+
+import size
+
+CORE = pathlib.Path("crates/core/src")
+CRATES = {"drainit_core": "core", "drainit_config": "config", "drainit_os": "os", "drainit_tools": "tools"}
+# Crates with several parts. All other crates are one part.
+PARTS_OF = {"core": {"graph", "types"}, "config": {"config", "exec_options", "load", "plan"}}
+# Names that belong to no room: the derive macros, and files that only join modules.
+FREE = {"drainit_derive", "prelude", "lib", "main", "testing"}
+
+
+def drawing(page):
+    """The rooms that each room may import, by the first drawing with arrows of a page."""
+    text = re.sub(r"(?m)^//! ?", "", pathlib.Path(page).read_text())
+    block = next(it for it in re.findall(r"(?s)```text\n(.*?)```", text) if "→" in it and "│" not in it)
+    direct = collections.defaultdict(set)
+    for line in re.split(r"\n|   +", block.strip()):
+        groups = [[group.split(" + ") for group in part.split(", ")] for part in line.strip().split(" → ")]
+        for left, right in zip(groups, [*groups[1:], []]):
+            for circle in left:
+                for room in circle:
+                    direct[room] |= set(circle) | {name for it in right for name in it}
+    known = set()
+    while known != (known := {(room, to) for room in direct for to in reach(direct, room)}):
+        pass
+    return set(direct), known
+
+
+def reach(direct, room):
+    """The room, and all that it may import."""
+    seen, ahead = {room}, [room]
+    while ahead:
+        new = direct[ahead.pop()] - seen
+        seen |= new
+        ahead += new
+    return seen
+
+
+def imports(code):
+    """The paths that the code names, each as a list of names from `crate` or the name of a crate on."""
+    text = re.sub(r"use (\w+)::\{([^;]*)\};", spread, "\n".join(code))
+    for path in re.findall(r"\b((?:crate|drainit_\w+)(?:::\w+)+)", text):
+        yield path.split("::")
+
+
+def spread(match):
+    names = re.sub(r"::\{[^{}]*\}", "", match[2]).split(",")
+    return "".join(f"use {match[1]}::{name.strip()};\n" for name in names if name.strip())
+
+
+def room_of_core(rooms, names):
+    return "::".join(names[:2]) if "::".join(names[:2]) in rooms else names[0]
+
+
+def room_of_part(crate, names):
+    """The part to which a module of a crate belongs; `crate` is empty for src/."""
+    return names[0] if not crate or names[0] in PARTS_OF.get(crate, ()) else crate
+
+
+def broken():
+    parts, may_import = drawing("docs/dev/architecture.md")
+    modules, may_use = drawing(CORE / "lib.rs")
+    for path, code in production():
+        crate = path.parts[1] if path.parts[0] == "crates" else ""
+        own = [*path.with_suffix("").parts[3 if crate else 1 :]]
+        own = own[:-1] if own[-1] == "mod" else own
+        if crate == "derive" or own[0] in FREE:
+            continue
+        for base, *names in imports(code):
+            if base in FREE or names[0] in FREE:
+                continue
+            if base == "crate" and crate == "core":
+                pair = room_of_core(modules, own), room_of_core(modules, names)
+                yield from wrong(path, pair, modules, may_use, "crates/core/src/lib.rs")
+            of = CRATES.get(base, crate)
+            to = CRATES.get(f"drainit_{names[0]}", "") if base == "crate" and crate == "config" else ""
+            pair = room_of_part(crate, own), to or room_of_part(of, names)
+            yield from wrong(path, pair, parts, may_import, "docs/dev/architecture.md")
+
+
+def wrong(path, pair, rooms, permitted, page):
+    for room in pair:
+        if room not in rooms:
+            yield f"{path}: {page} does not draw `{room}`"
+    if rooms.issuperset(pair) and pair not in permitted:
+        yield f"{path}: `{pair[0]}` imports `{pair[1]}`, which {page} does not permit"
+
+
+def production():
+    """Each file that is not a test, with its code."""
+    files = {path: size.split(size.code(path.read_text())) for root in ("src", "crates") for path in pathlib.Path(root).rglob("*.rs")}
+    tests = set()
+    for path, (_, _, declared) in files.items():
+        folder = path.parent if path.stem in ("mod", "lib", "main") else path.with_suffix("")
+        tests |= {folder / f"{name}.rs" for name in declared} | {folder / name for name in declared}
+    for path, (code, _, _) in files.items():
+        if path not in tests and not any(parent in tests or parent.name == "tests" for parent in path.parents):
+            yield path, code
+
+
+sys.exit("\n".join(sorted(set(broken()))) or 0)
