@@ -485,7 +485,7 @@ impl EventLoop {
             Action::Serves(process) => self.executor.serves(process),
             Action::EndLiveness(process) => self.executor.end_liveness(process),
             Action::TellReady => service_manager::ready(),
-            Action::LimitOutput(patience) => self.executor.limit_output(patience),
+            Action::ShutdownBegins { patience } => self.executor.shutdown_begins(patience),
             Action::Answer { process, request, outcome } => {
                 self.executor.answer(process, request, outcome);
             }

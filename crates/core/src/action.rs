@@ -52,8 +52,9 @@ pub enum Action {
     /// Send SIGKILL to the process group of a hook that takes too long. Do not report the end of
     /// the hook.
     AbortHook(HookId),
-    /// From now on, let output that nobody reads hold up a process for at most this long.
-    LimitOutput(Duration),
+    /// A shutdown begins: count the connections of the processes that stop, and let output that
+    /// nobody reads hold up a process for at most `patience` from now on.
+    ShutdownBegins { patience: Duration },
     /// End all readiness and liveness probes, because the shutdown has begun. `/readyz` stays good
     /// until [`Action::Unready`]. If a drain begins before `Unready`, the health check of its Envoy
     /// also stays good until `Unready`.

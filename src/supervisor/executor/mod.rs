@@ -616,9 +616,9 @@ impl Executor {
         self.instances[process.index()].liveness = None;
     }
 
-    /// The shutdown has begun: output that nobody reads holds up a process for at most `patience`, and
-    /// the connections of stops are counted.
-    pub(crate) fn limit_output(&mut self, patience: Duration) {
+    /// Counts the connections of stops from now on. Output that nobody reads holds up a process for
+    /// at most `patience`.
+    pub(crate) fn shutdown_begins(&mut self, patience: Duration) {
         self.stop_counts.shutdown_began();
         self.output.stop_waiting(patience);
         self.files.stop_waiting(patience);

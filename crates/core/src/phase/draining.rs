@@ -65,7 +65,7 @@ impl Draining {
         if held {
             state.note(Note::DrainRequested);
         } else {
-            state.act(Action::LimitOutput(Budget::patience(&state.spec)));
+            state.act(Action::ShutdownBegins { patience: Budget::patience(&state.spec) });
             state.note(Note::ShutdownBegan { cause: shutdown.cause, window: state.spec.window });
         }
         // `/readyz` may stay good only if a process can serve meanwhile and no drain is under way.
@@ -227,7 +227,7 @@ impl Draining {
             self.shutdown.deadline = state.now + window;
         }
         let window = self.shutdown.deadline.since(state.now);
-        state.act(Action::LimitOutput(Budget::patience(&state.spec)));
+        state.act(Action::ShutdownBegins { patience: Budget::patience(&state.spec) });
         state.note(Note::ShutdownBegan { cause, window });
         state.killed = false;
         state.fit_waits(self.shutdown.deadline);

@@ -1323,7 +1323,7 @@ impl<'a> Checker<'a> {
             Action::Note(Note::Unhealthy(process)) => Some(Action::EndLiveness(process)),
             Action::Note(Note::AllReady) => Some(Action::TellReady),
             Action::Note(Note::ShutdownBegan { .. }) => {
-                let is_limit = |work: &Action| matches!(work, Action::LimitOutput(_));
+                let is_limit = |work: &Action| matches!(work, Action::ShutdownBegins { .. });
                 self.hold(work.as_ref().is_some_and(is_limit), "output holds up the shutdown");
                 return;
             }
@@ -2737,7 +2737,7 @@ pub(crate) fn is_told(action: &Action) -> bool {
         Action::Serves(_)
             | Action::EndLiveness(_)
             | Action::TellReady
-            | Action::LimitOutput(_)
+            | Action::ShutdownBegins { .. }
             | Action::Answer { .. }
             | Action::AnswerReload(_)
     )

@@ -635,7 +635,7 @@ impl<'a> World<'a> {
             | Action::Serves(_)
             | Action::EndLiveness(_)
             | Action::TellReady
-            | Action::LimitOutput(_)
+            | Action::ShutdownBegins { .. }
             | Action::Answer { .. }
             | Action::AnswerReload(_)
             | Action::Note(_)
