@@ -95,3 +95,23 @@ fn notes(text: &mut String, rows: &[Row], results: &[Result]) {
         }
     }
 }
+
+/// Returns the losses of the servers that are not an Envoy as Markdown.
+pub(crate) fn servers(rows: &[Row], results: &[Result]) -> String {
+    let mut text = "| server | traffic |".to_owned();
+    for mode in Mode::OF_SERVER {
+        let _ = write!(text, " {} |", mode.name());
+    }
+    text.push_str(" seconds |\n|---|---|--:|--:|--:|--:|\n");
+    for (place, row) in rows.iter().enumerate().filter(|(_, row)| row.server.is_some()) {
+        let _ = write!(text, "| {} | {} |", row.envoy, row.name);
+        let of_row = || results.iter().filter(|result| result.row == place);
+        for result in of_row() {
+            let _ = write!(text, " {} |", result.outcome.lost());
+        }
+
+        let stop = of_row().next_back().map(|result| result.outcome.stop.as_secs_f64());
+        let _ = writeln!(text, " {:.1} |", stop.unwrap_or_default());
+    }
+    text
+}

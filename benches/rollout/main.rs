@@ -63,10 +63,17 @@ fn bench() -> io::Result<bool> {
     let begin = Instant::now();
     let results = schedule::run(&rows)?;
     println!("{}", table::text(&rows, &results));
+    if rows.iter().any(|row| row.server.is_some()) {
+        println!("{}", document::servers(&rows, &results));
+    }
     println!("{} rollouts in {} s", results.len(), begin.elapsed().as_secs());
     if argument.is_none() {
         let text = document::markdown(&rows, &results, begin.elapsed());
-        write_page("rollout.md", "make bench-rollout", &[("results", text)]);
+        write_page(
+            "rollout.md",
+            "make bench-rollout",
+            &[("results", text), ("servers", document::servers(&rows, &results))],
+        );
         let picture = checkout().join("docs/dev/rollout.svg");
         fs::write(picture, picture::svg(&rows, &results))?;
         println!("written: docs/dev/rollout.md, docs/dev/rollout.svg");

@@ -12,7 +12,7 @@ fn column(rows: &[Row], results: &[Result], mode: Mode) -> Column {
         Mode::Plain => ("SIGTERM", "Envoy gets it at once", "#d64550"),
         Mode::Recipe => ("the usual script", "drain_listeners, sleep 15", "#e07b39"),
         Mode::RecipeWithDrainTime => ("the same, tuned", "and --drain-time-s 15", "#c9a227"),
-        Mode::Drainit => ("drainit", "stock flags", "#1f9d72"),
+        _ => ("drainit", "stock flags", "#1f9d72"),
     };
     let below = [what.to_owned(), seconds(rows, results, mode)];
     Column { name, below, colour, is_drainit: mode == Mode::Drainit }

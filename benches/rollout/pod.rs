@@ -1,4 +1,5 @@
-//! A pod: one Envoy in its own network namespace, and the process that handles SIGTERM for it.
+//! A pod: one Envoy, or another server, in its own network namespace, and the process that handles
+//! SIGTERM for it.
 
 use std::fmt::Write;
 use std::fs;
@@ -34,7 +35,7 @@ const ADMIN: &str = "9901";
 pub(crate) const DRAIN_SECONDS: &str = "15";
 
 /// The way in which a pod handles SIGTERM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Mode {
     /// Envoy receives SIGTERM directly.
     Plain,
@@ -44,12 +45,18 @@ pub(crate) enum Mode {
     RecipeWithDrainTime,
     /// drainit drains and stops Envoy.
     Drainit,
+    /// drainit drains another server by its graceful stop signal.
+    Signal,
+    /// drainit drains another server until the kernel shows that no answer is owed.
+    Connections,
 }
 
 impl Mode {
-    /// All modes, in the order of the table.
+    /// All modes of an Envoy, in the order of the table.
     pub(crate) const ALL: [Self; 4] =
         [Self::Plain, Self::Recipe, Self::RecipeWithDrainTime, Self::Drainit];
+    /// All modes of another server.
+    pub(crate) const OF_SERVER: [Self; 3] = [Self::Plain, Self::Signal, Self::Connections];
 
     /// Returns the name of the mode in the table.
     pub(crate) fn name(self) -> &'static str {
@@ -58,7 +65,48 @@ impl Mode {
             Self::Recipe => "recipe",
             Self::RecipeWithDrainTime => "recipe+time",
             Self::Drainit => "drainit",
+            Self::Signal => "signal",
+            Self::Connections => "connections",
         }
+    }
+}
+
+/// A server that is not an Envoy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Server {
+    Nginx,
+    Node,
+    Uvicorn,
+}
+
+impl Server {
+    pub(crate) const ALL: [Self; 3] = [Self::Nginx, Self::Node, Self::Uvicorn];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Node => "Node",
+            Self::Uvicorn => "uvicorn",
+        }
+    }
+
+    /// The signal on which the server finishes its requests.
+    pub(crate) fn graceful(self) -> &'static str {
+        if self == Self::Nginx { "QUIT" } else { "TERM" }
+    }
+
+    /// The command of the server, whose files are in this directory.
+    fn command(self, directory: &Path) -> Vec<String> {
+        let directory = directory.display();
+        let command = match self {
+            Self::Nginx => format!("nginx -e stderr -p {directory} -c {directory}/nginx.conf"),
+            Self::Node => format!("node {directory}/server.js"),
+            Self::Uvicorn => format!(
+                "uvicorn --app-dir {directory} --host 0.0.0.0 --port 8080 --no-access-log \
+                 --timeout-keep-alive 75 app:app"
+            ),
+        };
+        command.split(' ').map(str::to_owned).collect()
     }
 }
 
@@ -80,15 +128,20 @@ impl Pod {
         fs::create_dir_all(&directory)?;
         let quota = row.size.processors.map(|share| Quota::new(number, share)).transpose()?;
         let network = Network::new(quota)?;
-        let config = directory.join("envoy.yaml");
-        fs::write(&config, envoy_config(upstream, row.size)?)?;
-        let mut child =
-            command(mode, &network, &envoy::binary(row.envoy)?, row.drain_time, &config)
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .map_err(|error| io::Error::other(format!("cannot start {mode:?}: {error}")))?;
+        let mut command = match row.server {
+            Some(server) => server_command(mode, &network, server, &directory, upstream)?,
+            None => {
+                let config = directory.join("envoy.yaml");
+                fs::write(&config, envoy_config(upstream, row.size)?)?;
+                command(mode, &network, &envoy::binary(row.envoy)?, row.drain_time, &config)
+            }
+        };
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| io::Error::other(format!("cannot start {mode:?}: {error}")))?;
         let lines = Arc::default();
         if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
             collect(stdout, &lines);
@@ -108,6 +161,11 @@ impl Pod {
     pub(crate) fn terminate(&self) -> io::Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX));
         Ok(kill(pid, Signal::SIGTERM)?)
+    }
+
+    /// Sends SIGKILL to the pod.
+    pub(crate) fn kill(&mut self) -> io::Result<()> {
+        self.child.kill()
     }
 
     /// Waits until the pod has ended.
@@ -215,4 +273,37 @@ fn command(
         command.args(["--drain-time-s", seconds]);
     }
     command
+}
+
+fn server_command(
+    mode: Mode,
+    network: &Network,
+    server: Server,
+    directory: &Path,
+    upstream: &Upstream,
+) -> io::Result<Command> {
+    for name in ["app.py", "server.js", "nginx.conf"] {
+        let text = fs::read_to_string(files().join("servers").join(name))?;
+        fs::write(directory.join(name), text.replace("UPSTREAM", &upstream.http.to_string()))?;
+    }
+    let words = server.command(directory);
+    let drain = match mode {
+        Mode::Signal => format!("{{signal: {{signal: {}, time: 15s}}}}", server.graceful()),
+        Mode::Connections => "{connections: {time: 15s, min: 5s}}".to_owned(),
+        _ => {
+            let mut command = network.command(Path::new(&words[0]));
+            command.args(&words[1..]);
+            return Ok(command);
+        }
+    };
+    let config = format!(
+        "shutdown: {{grace_period: 30s}}\nprocesses:\n  server:\n    command: {words:?}\n    \
+         readiness: {{tcp: '127.0.0.1:8080'}}\n    drain: {drain}\n    stop_signal: {}\n",
+        server.graceful()
+    );
+    let path = directory.join("drainit.yaml");
+    fs::write(&path, config)?;
+    let mut command = network.command(&envoy::checkout().join("target/release/drainit"));
+    command.arg("run").arg("-c").arg(path);
+    Ok(command)
 }

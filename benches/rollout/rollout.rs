@@ -21,6 +21,8 @@ use crate::wrk::Wrk;
 
 /// The time after which a stop is abandoned. It is longer than any grace period used here.
 const LONGEST_STOP: Duration = Duration::from_secs(60);
+/// The grace period of a server that is not an Envoy.
+const GRACE: Duration = Duration::from_secs(30);
 /// At the end, the bench waits this long for outstanding answers of the new pod.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
@@ -99,6 +101,10 @@ async fn run(row: &Row, mode: Mode) -> io::Result<Outcome> {
         service.move_to(new.address()).await
     };
     let gone = async {
+        // The kubelet kills a server that has not ended within its grace period.
+        if row.server.is_some() && timeout(GRACE, old.gone()).await.is_err() {
+            old.kill()?;
+        }
         let gone = timeout(LONGEST_STOP, old.gone()).await;
         gone.unwrap_or_else(|_| Err(io::Error::other("the old pod does not stop")))?;
         io::Result::Ok(asked.elapsed())

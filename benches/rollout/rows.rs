@@ -1,4 +1,4 @@
-//! The rows of the table. Each is measured once for every [`Mode`](crate::pod::Mode).
+//! The rows of the table. Each is measured once for each of its [`Mode`]s.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use testkit::envoy;
 use testkit::load::IdleClose;
 
 use crate::client::{Kind, Pace, Protocol, Requests};
+use crate::pod::{Mode, Server};
 use crate::session::{Sessions, Transport};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -24,6 +25,8 @@ pub(crate) struct Row {
     pub(crate) name: String,
     /// The version of Envoy.
     pub(crate) envoy: &'static str,
+    /// The server in place of an Envoy.
+    pub(crate) server: Option<Server>,
     pub(crate) traffic: Traffic,
     /// The time from SIGTERM until new connections go to the new pod.
     pub(crate) learn: Duration,
@@ -72,13 +75,22 @@ pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
 impl Row {
     /// Returns the version of Envoy and the traffic.
     pub(crate) fn title(&self) -> String {
-        format!("Envoy {}: {}", self.envoy, self.name)
+        match self.server {
+            Some(server) => format!("{}: {}", server.name(), self.name),
+            None => format!("Envoy {}: {}", self.envoy, self.name),
+        }
+    }
+
+    /// The ways in which the pod of this row is stopped.
+    pub(crate) fn modes(&self) -> &'static [Mode] {
+        if self.server.is_some() { &Mode::OF_SERVER } else { &Mode::ALL }
     }
 
     fn new(name: &str, traffic: Traffic) -> Self {
         Self {
             name: name.to_owned(),
             envoy: envoy::DEFAULT,
+            server: None,
             traffic,
             learn: USUAL_LEARN,
             before: MARGIN,
@@ -120,6 +132,7 @@ pub(crate) fn all() -> Vec<Row> {
     }
     rows.extend(special());
     rows.extend(sizes());
+    rows.extend(servers());
     rows
 }
 
@@ -211,4 +224,31 @@ fn sizes() -> Vec<Row> {
         row("1,000 clusters, 0.1 cores", Size { processors: Some(0.1), ..clusters(1000) }),
         row("3,000 clusters, busy cores", Size { loops: 2, ..clusters(3000) }),
     ]
+}
+
+/// Returns the rows of servers that are not an Envoy.
+fn servers() -> Vec<Row> {
+    let usual = Requests::default();
+    let fresh = Requests { clients: 20, is_fresh: true, ..usual };
+    let long = Requests { clients: 20, pace: Pace::AtOnce, ..fresh };
+    let traffic = [
+        ("a new connection every 50 ms", fresh),
+        (
+            "requests of 4 s, each on a new connection",
+            Requests { kind: Kind::Slow(4 * SECOND), ..long },
+        ),
+        (
+            "requests of 9 s, each on a new connection",
+            Requests { kind: Kind::Slow(9 * SECOND), ..long },
+        ),
+        ("keep-alive, 1 request/s", usual),
+    ];
+    let rows = Server::ALL.into_iter().flat_map(|server| {
+        traffic.map(|(name, requests)| Row {
+            envoy: server.name(),
+            server: Some(server),
+            ..Row::new(name, Traffic::Requests(requests))
+        })
+    });
+    rows.collect()
 }

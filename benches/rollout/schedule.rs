@@ -28,9 +28,10 @@ pub(crate) struct Result {
 pub(crate) fn run(rows: &[Row]) -> io::Result<Vec<Result>> {
     let jobs = |alone| {
         let rows = rows.iter().enumerate().filter(move |(_, row)| row.alone == alone);
-        rows.flat_map(|(row, _)| Mode::ALL.map(|mode| (row, mode))).collect::<VecDeque<_>>()
+        rows.flat_map(|(at, row)| row.modes().iter().map(move |mode| (at, *mode)))
+            .collect::<VecDeque<_>>()
     };
-    let total = rows.len() * Mode::ALL.len();
+    let total = rows.iter().map(|row| row.modes().len()).sum();
     let done = Mutex::new(Vec::with_capacity(total));
     for (jobs, at_once) in [(jobs(false), AT_ONCE), (jobs(true), 1)] {
         let jobs = Mutex::new(jobs);
@@ -55,8 +56,7 @@ pub(crate) fn run(rows: &[Row]) -> io::Result<Vec<Result>> {
     }
     let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut results = done.into_iter().collect::<io::Result<Vec<_>>>()?;
-    results
-        .sort_by_key(|result| (result.row, Mode::ALL.iter().position(|mode| *mode == result.mode)));
+    results.sort_by_key(|result| (result.row, result.mode));
     Ok(results)
 }
 

@@ -17,7 +17,8 @@ pub(crate) fn text(rows: &[Row], results: &[Result]) -> String {
         let row = &rows[*row];
         if row.envoy != envoy {
             envoy = row.envoy;
-            let _ = writeln!(text, "\nEnvoy {envoy}");
+            let name = row.server.map_or("Envoy ", |_| "");
+            let _ = writeln!(text, "\n{name}{envoy}");
         }
         let _ = write!(
             text,
