@@ -64,6 +64,8 @@ struct Watched {
     process: ProcessId,
     pid: Pid,
     listeners: Listeners,
+    /// Whether drainit holds its listeners, too, so that they outlive the process.
+    is_held: bool,
     answers: Answers,
 }
 
@@ -79,13 +81,14 @@ impl Looks {
         let mut watched = locked(&self.watched);
         let Ok(open) = open else { return watched.clear() };
         watched.retain_mut(|it| {
-            // The kernel may have closed some of its connections before the look.
-            let is_known = !is_ending(it.pid);
+            let is_ending = is_ending(it.pid);
+            // The kernel may have closed some connections of an ending process before the look.
+            let is_known = !is_ending || !it.is_held && it.listeners.remain();
             if let (true, Ok(connections)) = (is_known, open.of(&it.listeners)) {
                 let counts = it.answers.looked(&connections);
                 locked(&self.seen).push((began, it.process, it.pid, counts));
             }
-            is_known
+            !is_ending
         });
     }
 }
@@ -155,7 +158,8 @@ impl StopCounts {
         let instances = take(&mut *self.instances.borrow_mut());
         let watched = instances.into_iter().filter_map(|(process, (pid, listeners))| {
             let answers = Answers::new(Duration::MAX);
-            Some(Watched { process, pid, listeners: listeners?, answers })
+            let is_held = !self.board.slots.borrow().of(process).process.listen.is_empty();
+            Some(Watched { process, pid, listeners: listeners?, is_held, answers })
         });
         let watched: Vec<_> = watched.collect();
         self.search.take();
@@ -182,7 +186,7 @@ impl StopCounts {
             return;
         }
         let looks = Arc::clone(&self.looks);
-        let look = on_thread::begin(Share::Counts, move || looks.look()).ok();
+        let look = on_thread::begin_at_once(move || looks.look()).ok();
         self.is_looking.set(look.is_some());
         self.under_way.replace(look);
         self.changed.notify_one();

@@ -116,6 +116,15 @@ impl Listeners {
         Ok(listeners.filter(|(_, listeners)| !listeners.is_empty()).collect())
     }
 
+    /// Whether somebody still listens at each of these addresses. The kernel closes the descriptors
+    /// of an ending process in their order, and a listener is older than its connections.
+    pub fn remain(&self) -> bool {
+        let is_there =
+            |all: &[Socket], own: &SocketAddr| all.iter().any(|socket| socket.local == *own);
+        let all = sockets(&[LISTEN], 0);
+        all.is_ok_and(|all| self.own.iter().all(|own| is_there(&all, own)))
+    }
+
     /// Whether the process listens at all.
     pub fn is_empty(&self) -> bool {
         self.own.is_empty()
@@ -411,6 +420,10 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let own = Listeners::of(std::process::id().cast_signed(), &[address.port()]).unwrap();
         assert_eq!(own.own, [address].into());
+        let pid = std::process::id().cast_signed();
+        let each = Listeners::of_each(&[pid].into()).unwrap();
+        assert!(each[&pid].own.contains(&address), "{each:?}");
+        assert!(own.remain());
         let look = || match own.connections().unwrap()[..] {
             [connection] => connection,
             ref found => panic!("{found:?}"),
@@ -433,6 +446,8 @@ mod tests {
         assert_eq!((answered.segments, answered.segments_sent), (1, 1), "{answered:?}");
         server.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(!look().can_send);
+        drop(listener);
+        assert!(!own.remain());
     }
 
     // holds: S302

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc;
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{RecvTimeoutError, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -135,6 +135,31 @@ fn spawn_or_reserve(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let reserve = RESERVE.lock().unwrap_or_else(PoisonError::into_inner);
     let (Some(reserve), Some(job)) = (&*reserve, take(&kept)) else { return Err(refused) };
     reserve.try_send(job).map_err(|_| refused)
+}
+
+/// Gives the work to the thread that is kept ready, which saves the time to start a thread. If this
+/// thread has no room, or there is none, starts a thread.
+fn reserve_or_spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let mut job = Box::new(work) as Job;
+    if let Some(reserve) = &*RESERVE.lock().unwrap_or_else(PoisonError::into_inner) {
+        match reserve.try_send(job) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => job = back,
+        }
+    }
+    spawn(job)
+}
+
+/// As [`begin`], for work that is due at once and cannot hang.
+///
+/// # Errors
+/// As for [`begin`].
+pub fn begin_at_once<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<oneshot::Receiver<T>, Unanswered> {
+    let (sender, receiver) = oneshot::channel();
+    let begun = reserve_or_spawn(move || drop(sender.send(work())));
+    begun.map(|()| receiver).map_err(|_| Unanswered::NoThread)
 }
 
 fn begin_with<T: Send + 'static>(
