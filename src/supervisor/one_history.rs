@@ -90,6 +90,8 @@ struct DrainRecord {
     requests: Option<u64>,
     first: Option<Traffic>,
     last: Option<Traffic>,
+    /// Whether the drain was over before a drain without a stop was requested.
+    is_past: bool,
 }
 
 /// The history as an observer outside drainit would write it down.
@@ -672,6 +674,9 @@ impl Play {
             Note::DrainRequested => {
                 record.elapsed_from = Some(now);
                 record.shutdown = Some((now, now, "drain requested".to_owned(), true));
+                for drain in record.slots.values_mut().filter_map(|slot| slot.drain.as_mut()) {
+                    drain.is_past = drain.over.is_some();
+                }
             }
             Note::ShutdownBegan { window, .. } => {
                 let cause = event["cause"].as_str().unwrap().to_owned();
@@ -943,10 +948,14 @@ impl Play {
             assert_eq!(row["last_exit"].as_str(), last.as_deref(), "the last end of {name}");
             let warnings = slot.warnings.as_ref().map_or(Value::Null, |all| json!(**all));
             assert_eq!(row["warnings"], warnings, "the warnings of {name}");
-            let is_last = record.of[name].drained == Some(*id) && slot.pid.is_some();
-            let drain = slot.drain.as_ref().filter(|_| is_last);
+            let (is_last, runs) = (record.of[name].drained == Some(*id), slot.pid.is_some());
+            let is_held = record.shutdown.as_ref().is_some_and(|(.., is_held)| *is_held);
+            let is_told = |one: &&DrainRecord| is_last && (runs || is_held && !one.is_past);
+            let drain = slot.drain.as_ref().filter(is_told);
             let of = |key: &str| row["drain"][key].as_u64();
             assert_eq!(row["drain"].is_object(), drain.is_some(), "whether {name} has a drain");
+            // A process that has ended has no connections any more.
+            let drain = drain.filter(|_| runs);
             assert_eq!(
                 of("connections"),
                 drain.and_then(|drain| drain.connections),

@@ -187,7 +187,10 @@ impl StatusBoard {
                     .chain(slots.dropped(slot))
                     .collect(),
                 drain_warnings: history.drain_warnings.clone(),
-                drain: drain.clone().filter(|_| is_told),
+                drain: drain.clone().filter(|_| is_told).map(|drain| match history.pid {
+                    Some(_) => drain,
+                    None => DrainStatus { connections: None, requests: None, ..drain },
+                }),
                 restarts: world[slot].restarts,
                 probe_failures: world[slot].probe_failures,
                 since: now.since(history.since),
