@@ -51,6 +51,7 @@ fn probe_of<'p>(process: &Process, place: &'p Entry) -> Option<&'p Node> {
         Probe::Tcp(_) => "tcp",
         Probe::Http(_) => "http",
         Probe::Envoy(_) => "envoy",
+        Probe::Grpc(_) => "grpc",
         _ => return None,
     };
     place.find(&format!("readiness.{key}"))

@@ -179,18 +179,20 @@ fn no_problem_shows_a_short_value_of_a_variable() {
 // holds: C852
 #[test]
 fn a_problem_shows_an_address_as_written_in_the_file() {
-    let message = |probe: &str, port: &str| {
-        let keys = format!("environment: {{A: '${{P}}'}}\n    readiness: {{tcp: '{probe}'}}");
-        let other = format!("  b:\n    command: [b]\n    readiness: {{tcp: '{probe}'}}\n");
+    let message = |kind: &str, probe: &str, port: &str| {
+        let keys = format!("environment: {{A: '${{P}}'}}\n    readiness: {{{kind}: '{probe}'}}");
+        let other = format!("  b:\n    command: [b]\n    readiness: {{{kind}: '{probe}'}}\n");
         let found = problems_in(&(process_with(&keys) + &other), &[("P", port)]);
         found[0].message.clone()
     };
-    for port in ["9", "47", "4711", "47119"] {
-        let message = message("127.0.0.1:${P}", port);
-        assert!(message.contains("probes 127.0.0.1:${P}, like"), "{message}");
+    for kind in ["tcp", "grpc"] {
+        for port in ["9", "47", "4711", "47119"] {
+            let message = message(kind, "127.0.0.1:${P}", port);
+            assert!(message.contains("probes 127.0.0.1:${P}, like"), "{message}");
+        }
+        let message = message(kind, "127.0.0.1:80", "80");
+        assert!(message.contains("probes 127.0.0.1:80, like"), "{message}");
     }
-    let message = message("127.0.0.1:80", "80");
-    assert!(message.contains("probes 127.0.0.1:80, like"), "{message}");
 }
 
 // holds: C853
