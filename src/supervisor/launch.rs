@@ -29,6 +29,7 @@ use crate::os::spawn::{SpawnError, SpawnRequest};
 use crate::os::stale_socket;
 use crate::os::sys::allocator::wipe_from_now_on;
 use crate::supervisor::executor::LONGEST_START;
+use crate::types::suggest::is_meant;
 use crate::types::{Stream, exit_code, harmless, human};
 
 /// The reason why a process or hook was not started.
@@ -341,6 +342,18 @@ fn environment(
     if let Some(process) = process {
         if let Some(user) = &process.user {
             name_user(&mut env, user);
+        }
+        // A pattern removes only what the process would inherit, wherever it stands.
+        for variable in &process.environment {
+            if let Variable::Removed(pattern) = variable
+                && pattern.contains('*')
+            {
+                env.retain(|(other, _)| {
+                    let is_of_user = OF_USER.iter().chain(&["HOME"]).any(|name| other == name);
+                    let is_meant = other.to_str().is_some_and(|name| is_meant(pattern, name));
+                    !is_meant || process.user.is_some() && is_of_user
+                });
+            }
         }
         for variable in &process.environment {
             match variable {

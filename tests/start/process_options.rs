@@ -280,3 +280,45 @@ fn may_raise_limits() -> bool {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
     u64::from_str_radix(effective.trim(), 16).unwrap() >> 24 & 1 == 1
 }
+
+// holds: S378
+#[test]
+fn a_user_that_is_not_required_counts_only_for_root() {
+    let config = "processes: {a: {command: [sh, -c, 'echo id: $(id -u)'], user: {name: '65531:65531', required: false}}}";
+    let Some(rig) = Rig::new() else { return };
+    rig.readable_by_everybody().run(config).assert_code(0).assert_line("^id: 65531$");
+    let Some(rig) = Rig::new() else { return };
+    rig.without_privileges().run(config).assert_code(0).assert_line("^id: 65534$");
+    // A user that is required cannot be had without privileges.
+    let Some(rig) = Rig::new() else { return };
+    let required = config.replace(", required: false", "");
+    rig.without_privileges().run(&required).assert_code(126).assert_no_line("^id: ");
+}
+
+// holds: S379
+#[test]
+fn a_process_can_begin_with_a_clean_environment() {
+    let rig =
+        Rig::not_init().env("KEEP", "1").env("AWS_KEY", "2").env("AWS_ID", "3").env("PROXY", "");
+    let ended = rig.run(
+        "
+        processes:
+          some:
+            command: [/usr/bin/env]
+            environment: {'AWS_*': !reset, AWS_ID: '7', PROXY: {value: '${PROXY}', required: false}}
+            log: {prefix: some}
+          none:
+            command: [/usr/bin/env]
+            user: '0'
+            environment: {ONLY: this, '*': !reset}
+            log: {prefix: none}
+            on_exit: ignore
+            depends_on: {some: {condition: started}}
+        ",
+    );
+    ended.assert_code(0).assert_line(r"^\[some\] KEEP=1$").assert_line(r"^\[some\] AWS_ID=7$");
+    ended.assert_no_line("AWS_KEY").assert_no_line("PROXY");
+    let mut none = ended.lines_of(Stream::Stdout, "none");
+    none.sort();
+    assert_eq!(none, ["HOME=/root", "LOGNAME=root", "ONLY=this", "USER=root"]);
+}

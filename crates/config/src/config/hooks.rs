@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Account;
+use crate::config::process::RunAs;
 use crate::load::forms::Positive;
 use crate::load::key::Table;
 use crate::load::read::command::Command;
@@ -65,5 +66,6 @@ pub struct Hook {
     #[key(form = Positive)]
     pub timeout: Option<Duration>,
     /// The user that it runs as. Unset: that of the process, or drainit's.
+    #[key(form = RunAs)]
     pub user: Option<Account>,
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use drainit_os::spawn::User;
+use nix::unistd::geteuid;
 
 use crate::config::drain::{DrainKeys, OnlyConnections};
 use crate::config::liveness::LivenessKeys;
@@ -17,13 +18,14 @@ use crate::config::{
 };
 use crate::load::accounts;
 use crate::load::forms::{Positive, Signals, SocketPath, StopSignal, Umask, leaf};
-use crate::load::key::{Either, Leaf, List, Shape, Table};
+use crate::load::key::{At, Either, Form, Leaf, List, Shape, Table};
 use crate::load::read::command::Command;
 use crate::load::read::depends_on::DependsOn;
 use crate::load::read::environment::{EnvFiles, Environment};
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::read::scale;
 use crate::load::values::{self, Invalid};
+use crate::load::yaml::node::{Kind, Node};
 use crate::types::{ExitPolicy, OnExit, RestartPolicy, Signal, StartCondition, Update, exit_code};
 
 /// One entry of `processes:`.
@@ -134,7 +136,7 @@ pub struct Process {
     #[key(default = "drainit's")]
     pub working_dir: Option<PathBuf>,
     /// The user that it runs as. <!-- C165 --> Example: `user: "10001:10001"`
-    #[key(default = "drainit's")]
+    #[key(form = RunAs, default = "drainit's")]
     pub user: Option<Account>,
     /// The permissions, in octal, that new files of the process and its hooks do not get.
     /// <!-- C166 --> Example: `umask: "027"`
@@ -296,6 +298,41 @@ fn policy(text: &str) -> Result<(RestartPolicy, Option<u32>), Invalid> {
 
 leaf! {
     Account => Account: Shape::Filled("text"), accounts::written;
+}
+
+/// A user, or `{name: USER, required: false}`.
+pub(crate) struct RunAs;
+
+impl Form for RunAs {
+    type Out = Account;
+    const SHAPE: Shape = Shape::Either(&[Account::SHAPE, RunAsKeys::SHAPE]);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Account> {
+        match node.kind {
+            Kind::Mapping(_) => RunAsKeys::read(reader, at, node)?,
+            _ => Account::read(reader, at, node),
+        }
+    }
+}
+
+#[derive(Table)]
+#[table(settle = Option<Account>, shared = "user")]
+struct RunAsKeys {
+    /// The user.
+    #[key(required = "write `{name: USER, required: false}`")]
+    name: Account,
+    /// Whether drainit must be able to become this user.
+    #[key(default = "true")]
+    required: bool,
+}
+
+impl RunAsKeys {
+    /// Returns `Some(None)`, for drainit's own user, if drainit is not root and need not change the
+    /// user.
+    fn settled(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<Option<Account>> {
+        let Self { name, required } = self;
+        Some(Some(name).filter(|_| required || geteuid().is_root()))
+    }
 }
 
 impl Process {

@@ -199,7 +199,7 @@ mod tests {
             route(&none, &["x".to_owned()])
                 .unwrap_err()
                 .to_string()
-                .ends_with("no process has `args`")
+                .contains("; no process has `args`; to run it in place of the processes, ")
         );
     }
 

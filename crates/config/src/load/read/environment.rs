@@ -75,18 +75,30 @@ fn environment(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Variables {
                     continue;
                 }
                 match node.kind {
+                    // `A_*: !reset` removes all variables that begin with `A_`.
+                    _ if key.text.contains('*')
+                        && !(node.tag == Some(Tag::Reset) && key.text.ends_with('*')) =>
+                    {
+                        by_pattern(
+                            reader,
+                            &at.inner(&key.text),
+                            (&key.text, key.span),
+                            node,
+                            &mut out,
+                        );
+                    }
                     _ if node.tag == Some(Tag::Reset) => {
                         out.push(Variable::Removed(key.text.to_string()));
                     }
                     Kind::Null => out.extend(pass_on(reader, &key.text)),
                     Kind::Mapping(_) => {
-                        let file = FromFileKeys::read(reader, &at.inner(&key.text), node);
-                        out.extend(
-                            file.map(|file| Variable::FromFile {
-                                name: key.text.to_string(),
-                                file,
-                            }),
-                        );
+                        let name = key.text.to_string();
+                        match FromFileKeys::read(reader, &at.inner(&key.text), node) {
+                            Some(From::File(file)) => out.push(Variable::FromFile { name, file }),
+                            Some(From::Text(text)) => out.push(set(&name, text)),
+                            Some(From::Nowhere) => out.push(Variable::Removed(name)),
+                            None => {}
+                        }
                     }
                     _ => {
                         if let Some(value) = reader.text(node, &key.text) {
@@ -128,17 +140,64 @@ fn pass_on(reader: &Reader<'_>, name: &str) -> Option<Variable> {
     Some(set(name, reader.variables.container().get(name)?.to_owned()))
 }
 
+/// Reads `"A_*": {file: "A_*_FILE"}`: one variable for each variable of the container that the
+/// pattern of the files matches.
+fn by_pattern(
+    reader: &mut Reader<'_>,
+    at: &At<'_>,
+    (name, span): (&str, Span),
+    node: &Node,
+    out: &mut Variables,
+) {
+    let found = match &node.kind {
+        Kind::Mapping(_) => FromFileKeys::read(reader, at, node),
+        _ => None,
+    };
+    let text = node.find("file").and_then(|file| file.scalar()).unwrap_or_default();
+    let (Some(From::File(file)), Some((start, end)), Some((before, after))) =
+        (found, text.split_once('*'), name.split_once('*'))
+    else {
+        let message =
+            format!("{} stands for several variables, and this is one value", quote(name));
+        let help = format!(
+            "write `{name}: !reset`, or `{name}: {{file: \"{name}_FILE\"}}` for all files that such variables name"
+        );
+        reader.problems.error(span, message).help(help);
+        return;
+    };
+    let container = reader.variables.container();
+    for (other, path) in container.iter().filter(|(_, path)| !path.is_empty()) {
+        let part = other.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
+        if let Some(part) = part.filter(|part| !part.is_empty()) {
+            let file = ValueFile { path: path.into(), required: file.required };
+            out.push(Variable::FromFile { name: format!("{before}{part}{after}"), file });
+        }
+    }
+}
+
 fn set(name: &str, value: String) -> Variable {
     Variable::Set { name: name.to_owned(), value }
 }
 
-/// A variable of `environment` whose value is in a file.
+/// Where the value of a variable comes from.
+enum From {
+    File(ValueFile),
+    Text(String),
+    /// The text is empty, and the variable may be missing.
+    Nowhere,
+}
+
+/// A variable of `environment` whose value is in a file, or which may be missing.
 #[derive(Table)]
-#[table(settle = ValueFile)]
+#[table(settle = From)]
 struct FromFileKeys {
     /// The file with the value. <!-- C277 --> Example: `file: /run/secrets/token`
-    #[key(form = MaybePath, required = "write `{file: PATH}`, or the value itself without braces")]
-    file: PathBuf,
+    #[key(form = MaybePath, default = "none")]
+    file: Option<PathBuf>,
+    /// The value itself, in place of `file`. With `required: false`, the process does not get a
+    /// variable with an empty value. <!-- S379 --> Example: `value: "${PROXY:-}"`
+    #[key(default = "none")]
+    value: Option<String>,
     /// `false`: if the file is missing or the path is empty, drainit ignores this entry, so the
     /// container's own value counts. <!-- C278 --> Example: `required: false`
     #[key(default = "true")]
@@ -154,11 +213,26 @@ leaf! {
 
 impl FromFileKeys {
     /// Returns `None` if the path is empty. If the file is required, that is an error.
-    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<ValueFile> {
-        let Self { file, required } = self;
+    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<From> {
+        let Self { file, value, required } = self;
         let span = fields.value("file");
+        let file = match (file, value, fields.has_unknown) {
+            (Some(file), None, _) => file,
+            (None, Some(text), _) if text.is_empty() && !required => return Some(From::Nowhere),
+            (None, Some(text), _) => return Some(From::Text(text)),
+            (None, None, true) => return None,
+            _ => {
+                let message = format!("`{}` needs one of `file` and `value`", fields.at);
+                reader
+                    .problems
+                    .error(fields.span, message)
+                    .help("write `{file: PATH}`, or the value itself without braces");
+                return None;
+            }
+        };
         if !file.as_os_str().is_empty() {
-            return Some(ValueFile { path: reader.resolve_path(span, &file), required });
+            let path = reader.resolve_path(span, &file);
+            return Some(From::File(ValueFile { path, required }));
         }
         if required {
             reader

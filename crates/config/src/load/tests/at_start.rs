@@ -127,7 +127,14 @@ fn wrong_forms_are_reported() {
         ("env_file: [{path: /a, read: late}]", "4:33 `read` is `late`"),
         ("env_file: [{path: /a, read: start, required: maybe}]", "4:50 `required` is `maybe`"),
         ("env_file: [{path: /none.env}]", "4:23 `env_file` `/none.env` does not exist"),
-        ("environment: {A: {required: false}}", "4:22 `processes.a.environment.A` has no `file`"),
+        (
+            "environment: {A: {required: false}}",
+            "4:22 `processes.a.environment.A` needs one of `file` and `value`",
+        ),
+        ("environment: {A: {file: /a, value: b}}", "4:22 `processes.a.environment.A` needs one of"),
+        ("environment: {'A_*': b}", "4:19 `A_*` stands for several variables"),
+        ("environment: {'A_*': {file: /a}}", "4:19 `A_*` stands for several variables"),
+        ("environment: {'A_*_B': !reset}", "4:19 `A_*_B` stands for several variables"),
         ("environment: {A: {file: ''}}", "4:29 `file` is empty: an empty path"),
         ("render: [{from: /a}]", "4:14 `processes.a.render` has no `to`"),
         ("render: [{from: /a, to: /b/}]", "4:29 `to` is `/b/`: not the path of a file"),
@@ -164,6 +171,25 @@ fn the_file_conventions_of_images_work() {
     // PW.
     assert_eq!(of(&[("PW", "old")]).unwrap(), [""; 0]);
     assert_eq!(of(&[("PW_FILE", "/none")]).unwrap(), [""; 0]);
+}
+
+// holds: S379
+#[test]
+fn a_pattern_stands_for_all_files_that_variables_name_and_a_value_may_be_missing() {
+    let keys = "environment: {'PG_*': {file: 'PG_*_FILE'}, '*': {file: 'FILE__*', required: false}, \
+                A: {value: '${OLD:-}', required: false}, B: {value: '${OLD:-}'}, C: {value: '${NEW}', required: false}, \
+                'AWS_*': !reset}";
+    let container = [
+        ("PG_PASSWORD_FILE", "/p"),
+        ("PG_USER_FILE", ""),
+        ("PG__FILE", "/x"),
+        ("FILE__SMTP", "/s"),
+        ("NEW", "n"),
+    ];
+    let loaded = load(&[&process_with(keys)], &container).unwrap();
+    let found = variables(&loaded.config.processes[0]);
+    // `PG__FILE` has no name between the two parts.
+    assert_eq!(found, ["PG_PASSWORD from /p", "SMTP from /s?", "!A", "B=", "C=n", "!AWS_*"]);
 }
 
 // holds: C272, C273, C275

@@ -193,7 +193,8 @@ fn each_value_is_read_into_the_field_of_the_key() {
                     || has_notify
                     || keys.name.ends_with("Drain")
                     || ["only_if", "watch"].contains(&&**name)
-                    || ["EnvFileKeys", "FromFileKeys", "OnlyIfKeys", "Terms"].contains(&keys.name)
+                    || ["EnvFileKeys", "FromFileKeys", "OnlyIfKeys", "RunAsKeys", "Terms"]
+                        .contains(&keys.name)
                     || ["scale", "min", "time", "restart", "path"].contains(&&**name);
                 if let (Some(shown), false) = (shown(&key.shape, value), is_hidden) {
                     let forms = [format!("{name}: {shown}"), format!("{name}: Some({shown})")];
