@@ -22,8 +22,8 @@ use nix::sys::stat::{FileStat, SFlag};
 use nix::unistd::AccessFlags;
 
 use crate::config::{
-    Account, Address, Config, DrainMethod, DrainUntil, EnvoyDrain, HeaderValue, LogFile, LogMode,
-    OnlyIf, Probe, Process, ProcessKind, Render, User, Variable,
+    Account, Address, Config, DrainMethod, DrainUntil, EnvoyDrain, HeaderValue, LogMode, OnlyIf,
+    Probe, Process, ProcessKind, Render, User, Variable,
 };
 use crate::load::at_start;
 use crate::load::bootstrap;
@@ -311,7 +311,13 @@ impl<'a> Checker<'a> {
 
     /// Checks that the log file can be opened or created.
     fn log_file(&mut self, index: usize, process: &Process, severity: Severity) {
-        let LogMode::File(LogFile { path, .. }) = &process.log.mode else { return };
+        let LogMode::File(file) = &process.log.mode else { return };
+        for path in file.paths() {
+            self.one_log_file(index, path, severity);
+        }
+    }
+
+    fn one_log_file(&mut self, index: usize, path: &Path, severity: Severity) {
         // drainit does not follow a symbolic link to a log file, so this check does not follow it
         // either.
         let found = Place::of(path).and_then(|place| place.stat()).ok().filter(|_| self.is_image);

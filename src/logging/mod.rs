@@ -42,6 +42,8 @@ pub struct Output {
     stdout: Arc<StreamWriter>,
     stderr: Arc<StreamWriter>,
     json: Arc<AtomicBool>,
+    /// Whether other values have the same writers, so that the end of this one does not end them.
+    is_shared: bool,
 }
 
 impl Output {
@@ -62,6 +64,7 @@ impl Output {
             stdout: StreamWriter::new(Stream::Stdout, Box::new(stdout), Arc::clone(&json)),
             stderr: StreamWriter::new(Stream::Stderr, Box::new(stderr), Arc::clone(&json)),
             json,
+            is_shared: false,
         })
     }
 
@@ -69,7 +72,20 @@ impl Output {
     pub(crate) fn file(file: LogFile) -> Arc<Self> {
         let json = Arc::new(AtomicBool::new(false));
         let writer = StreamWriter::new(Stream::Stdout, Box::new(file), Arc::clone(&json));
-        Arc::new(Self { stdout: Arc::clone(&writer), stderr: writer, json })
+        Arc::new(Self { stdout: Arc::clone(&writer), stderr: writer, json, is_shared: false })
+    }
+
+    /// Writes each stream to the file of one of these two.
+    pub(crate) fn two_files(stdout: &Self, stderr: &Self) -> Arc<Self> {
+        let json = Arc::clone(&stdout.json);
+        let (stdout, stderr) = (Arc::clone(&stdout.stdout), Arc::clone(&stderr.stderr));
+        Arc::new(Self { stdout, stderr, json, is_shared: true })
+    }
+
+    /// Whether something is written to the same file.
+    pub(crate) fn shares_with(&self, other: &Self) -> bool {
+        let own = [&self.stdout, &self.stderr];
+        own.iter().any(|one| Arc::ptr_eq(one, &other.stdout) || Arc::ptr_eq(one, &other.stderr))
     }
 
     /// The format of drainit's own lines; text until it is set.
@@ -171,7 +187,9 @@ impl Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        self.close();
+        if !self.is_shared {
+            self.close();
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Weak;
 
-use crate::config::{LogFile as WantedLog, LogMode, Process};
+use crate::config::{LogMode, Process};
 use crate::logging::file::LogFile;
 use crate::os::same_path::is_same;
 use crate::os::spawn::open_directory;
@@ -44,7 +44,7 @@ pub(crate) struct Preparation {
 pub(crate) struct Files {
     pub(crate) with_values: Option<Process>,
     pub(crate) directory: Option<File>,
-    pub(crate) log: Option<LogFile>,
+    pub(crate) logs: Vec<LogFile>,
 }
 
 impl Preparation {
@@ -81,14 +81,14 @@ impl Preparation {
         if let Some(base) = self.renders {
             launch::render(wanted, &templates, &base)?;
         }
-        let log = match &process.log.mode {
-            LogMode::File(WantedLog { path, .. }) if self.opens_log => {
+        let mut logs = Vec::new();
+        if let (LogMode::File(wanted), true) = (&process.log.mode, self.opens_log) {
+            for path in wanted.paths() {
                 let no_file = |error| StartError::LogFile { path: path.clone(), error };
-                Some(LogFile::open(path).map_err(no_file)?)
+                logs.push(LogFile::open(path).map_err(no_file)?);
             }
-            _ => None,
-        };
+        }
         let directory = process.working_dir.as_deref().map(open_directory).transpose()?;
-        Ok(Files { with_values, directory, log })
+        Ok(Files { with_values, directory, logs })
     }
 }

@@ -42,20 +42,20 @@ struct Slot {
     /// The position of the process in the config file.
     place: usize,
     /// The log file of the process, if it has one.
-    log_file: Option<LogTarget>,
+    log_files: Vec<LogTarget>,
 }
 
 type LogTarget = (PathBuf, Arc<Output>);
 
 impl Slots {
     pub(crate) fn new(definitions: Vec<Definition>) -> Self {
-        let slot = |(place, definition)| Slot { definition, place, log_file: None };
+        let slot = |(place, definition)| Slot { definition, place, log_files: Vec::new() };
         Self { slots: definitions.into_iter().enumerate().map(slot).collect() }
     }
 
     /// Gives a definition to a slot. The slot exists already, or is the next new slot.
     pub(crate) fn put(&mut self, slot: ProcessId, definition: Definition, place: usize) {
-        let new = Slot { definition, place, log_file: None };
+        let new = Slot { definition, place, log_files: Vec::new() };
         match self.slots.get_mut(slot.index()) {
             Some(known) => *known = new,
             None => self.slots.push(new),
@@ -92,21 +92,21 @@ impl Slots {
         self.slots[slot.index()].definition.sockets.clear();
     }
 
-    pub(crate) fn set_log_file(&mut self, slot: ProcessId, file: Option<LogTarget>) {
-        self.slots[slot.index()].log_file = file;
+    pub(crate) fn set_log_files(&mut self, slot: ProcessId, files: Vec<LogTarget>) {
+        self.slots[slot.index()].log_files = files;
     }
 
     /// A warning if lines for the log file of a slot were dropped; `None` otherwise.
     pub(crate) fn dropped(&self, slot: ProcessId) -> Option<String> {
-        let (_, file) = self.slots[slot.index()].log_file.as_ref()?;
-        let dropped = file.dropped(Stream::Stdout);
+        let files = self.slots[slot.index()].log_files.iter();
+        let dropped = files.map(|(_, file)| file.dropped(Stream::Stdout)).sum::<u64>();
         let lines = if dropped == 1 { "line" } else { "lines" };
         (dropped > 0).then(|| format!("{dropped} {lines} of its log file dropped"))
     }
 
     /// For each log file: the number of lines that were dropped instead of written to it.
     pub(crate) fn dropped_lines(&self) -> BTreeMap<PathBuf, u64> {
-        let files = self.slots.iter().filter_map(|slot| slot.log_file.as_ref());
+        let files = self.slots.iter().flat_map(|slot| &slot.log_files);
         files.map(|(path, output)| (path.clone(), output.dropped(Stream::Stdout))).collect()
     }
 

@@ -16,7 +16,7 @@ impl Drop for Volume {
     }
 }
 
-// holds: C885, C886
+// holds: C885
 #[test]
 fn drainit_from_a_volume_drains_the_envoy_of_an_untouched_image() {
     let Some(images) = images() else { return };

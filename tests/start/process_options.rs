@@ -307,13 +307,13 @@ fn a_process_can_begin_with_a_clean_environment() {
             command: [/usr/bin/env]
             environment: {'AWS_*': !reset, AWS_ID: '7', PROXY: {value: '${PROXY}', required: false}}
             log: {prefix: some}
+            on_exit: ignore
           none:
             command: [/usr/bin/env]
             user: '0'
             environment: {ONLY: this, '*': !reset}
             log: {prefix: none}
             on_exit: ignore
-            depends_on: {some: {condition: started}}
         ",
     );
     ended.assert_code(0).assert_line(r"^\[some\] KEEP=1$").assert_line(r"^\[some\] AWS_ID=7$");
@@ -321,4 +321,34 @@ fn a_process_can_begin_with_a_clean_environment() {
     let mut none = ended.lines_of(Stream::Stdout, "none");
     none.sort();
     assert_eq!(none, ["HOME=/root", "LOGNAME=root", "ONLY=this", "USER=root"]);
+}
+
+// holds: C886
+#[test]
+fn stderr_can_have_a_file_of_its_own() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start_ready(
+        "
+        control: {socket: DIR/control.sock}
+        processes:
+          a:
+            command: [CHILD, a, 'lines=3,out', 'elines=2,err', await=DIR/go, 'elines=1,late']
+            log: {file: DIR/out.log, stderr: {file: DIR/err.log}, prefix: p}
+          b: {command: [CHILD, b, 'elines=1,of-b'], log: {file: DIR/err.log}}
+        ",
+    );
+    let text = |name: &str| std::fs::read_to_string(drainit.path(name)).unwrap_or_default();
+    drainit.wait_until("lines", || text("err.log").lines().count() >= 3);
+    drainit.wait_until("lines", || text("out.log").lines().count() == 3);
+    // A restart of one process leaves the file of the other.
+    drainit.exec(&["restart", "b"]).assert(0, "replaced");
+    drainit.touch("go");
+    drainit.wait_until("late", || text("err.log").contains("[p] late 0"));
+    assert_eq!(text("out.log"), "[p] out 0\n[p] out 1\n[p] out 2\n");
+    let errors = text("err.log");
+    assert!(
+        errors.contains("[p] err 0\n[p] err 1\n") && errors.matches("of-b 0").count() == 2,
+        "{errors}"
+    );
+    drainit.stop().assert_code(0).assert_no_line("out 0|err 0");
 }

@@ -207,7 +207,7 @@ impl OutputCapture {
 
     /// Whether the captured lines go to this output.
     pub(crate) fn writes_to(&self, output: &Arc<Output>) -> bool {
-        Arc::ptr_eq(&self.output, output)
+        self.output.shares_with(output)
     }
 
     /// Resolves when a line has matched the pattern.

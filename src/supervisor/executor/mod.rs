@@ -642,10 +642,16 @@ impl Executor {
         let output = match process.map(|process| &process.log.mode) {
             // The file was opened with the other files of the start. If a reload has dropped the
             // file since, drainit does not open it again here, because this thread opens no files.
-            Some(LogMode::File(LogFile { path, .. })) => self.files.get(path),
+            Some(LogMode::File(LogFile { path, stderr: None, .. })) => {
+                self.files.get(path).map(Arc::clone)
+            }
+            Some(LogMode::File(LogFile { path, stderr: Some(stderr), .. })) => {
+                let files = self.files.get(path).zip(self.files.get(stderr));
+                files.map(|(stdout, stderr)| Output::two_files(stdout, stderr))
+            }
             _ => None,
         };
-        Launcher { base, output: Arc::clone(output.unwrap_or(&self.output)), format }
+        Launcher { base, output: output.unwrap_or_else(|| Arc::clone(&self.output)), format }
     }
 
     /// Writes the queued lines to the log files, for at most `within`.

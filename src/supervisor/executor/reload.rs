@@ -83,9 +83,9 @@ impl Executor {
         let wanted: BTreeSet<_> = {
             let machine = self.status_board.machine.borrow();
             let definitions = self.definitions(machine.state());
-            let each = definitions.filter_map(|(_, one)| match &one.process.log.mode {
-                LogMode::File(file) => Some(file.path.clone()),
-                _ => None,
+            let each = definitions.flat_map(|(_, one)| match &one.process.log.mode {
+                LogMode::File(file) => file.paths().cloned().collect(),
+                _ => Vec::new(),
             });
             each.collect()
         };

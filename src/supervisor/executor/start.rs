@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fs::File;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -134,7 +135,7 @@ impl Executor {
 
     /// Whether drainit still has to open the log file of a process.
     pub(super) fn opens_log(&self, process: ProcessId) -> bool {
-        matches!(&self.process(process).log.mode, LogMode::File(file) if self.files.get(&file.path).is_none())
+        matches!(&self.process(process).log.mode, LogMode::File(file) if file.paths().any(|path| self.files.get(path).is_none()))
     }
 
     /// Gathers the files of a start or a hook. Continues at once if there are no files to gather.
@@ -204,7 +205,7 @@ impl Executor {
 
     /// Keeps the values and the log file of a start, and returns the working directory.
     pub(super) fn take_files(&mut self, process: ProcessId, files: Files) -> Option<File> {
-        if let Some(log) = files.log {
+        for log in files.logs {
             self.files.add(log, self.config.logging.format);
         }
         self.instances[process.index()].with_values = files.with_values.map(Arc::new);
@@ -360,11 +361,14 @@ impl Executor {
         };
         let (mut request, log) = launcher.process(&wanted, handed)?;
         request.directory = directory;
-        let file = match &wanted.log.mode {
-            LogMode::File(file) => Some((file.path.clone(), launcher.output)),
-            _ => None,
+        let files = match &wanted.log.mode {
+            LogMode::File(file) => {
+                let open = |path: &PathBuf| Some((path.clone(), Arc::clone(self.files.get(path)?)));
+                file.paths().filter_map(open).collect()
+            }
+            _ => Vec::new(),
         };
-        self.status_board.slots.borrow_mut().set_log_file(process, file);
+        self.status_board.slots.borrow_mut().set_log_files(process, files);
         let spawned = clock::now();
         self.started_in_turn += 1;
         let pid = self.children.borrow_mut().start(request, Role::Process(process))?;

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use crate::load::forms::{leaf, words};
-use crate::load::key::{Shape, Table};
+use crate::load::key::{At, Form, Shape, Table};
 use crate::load::read::reader::{Fields, Reader};
 use crate::load::read::scale;
 use crate::load::values::{self, Invalid};
+use crate::load::yaml::node::{Kind, Node};
 
 /// Where the output of a process goes, as `log:` defines it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -36,6 +37,15 @@ pub struct LogFile {
     pub path: PathBuf,
     /// The text in brackets that drainit writes before each line, if there is one.
     pub prefix: Option<String>,
+    /// The file of stderr, if it has a file of its own.
+    pub stderr: Option<PathBuf>,
+}
+
+impl LogFile {
+    /// The files of both streams.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        [Some(&self.path), self.stderr.as_ref()].into_iter().flatten()
+    }
 }
 
 /// The keys of `log:`.
@@ -53,8 +63,10 @@ pub(crate) struct LogKeys {
     /// `file`.
     #[key(form = Prefix)]
     prefix: Option<String>,
-    /// `stdout`: its stderr goes where its stdout goes.
-    stderr: Option<Stderr>,
+    /// `stdout`: its stderr goes where its stdout goes. `{file: PATH}`, beside `file`: its stderr is
+    /// appended to a file of its own. <!-- C886 -->
+    #[key(form = StderrForm)]
+    stderr: Option<StderrTo>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,6 +79,36 @@ enum Mode {
 #[derive(Clone, Copy)]
 enum Stderr {
     Stdout,
+}
+
+enum StderrTo {
+    Stdout,
+    File(PathBuf),
+}
+
+/// `stdout`, or `{file: PATH}`.
+struct StderrForm;
+
+impl Form for StderrForm {
+    type Out = StderrTo;
+    const SHAPE: Shape = Shape::Either(&[Stderr::SHAPE, StderrKeys::SHAPE]);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<StderrTo> {
+        match node.kind {
+            Kind::Mapping(_) => {
+                StderrKeys::read(reader, at, node).map(|StderrKeys { file }| StderrTo::File(file))
+            }
+            _ => Stderr::read(reader, at, node).map(|Stderr::Stdout| StderrTo::Stdout),
+        }
+    }
+}
+
+#[derive(Table)]
+#[table(shared = "stderr")]
+struct StderrKeys {
+    /// The file that stderr is appended to.
+    #[key(form = FilePath, required = "write `{file: PATH}`")]
+    file: PathBuf,
 }
 
 words! {
@@ -120,8 +162,23 @@ impl LogKeys {
                 None => prefix,
             }
         });
+        let (stderr_to_stdout, stderr) = match stderr {
+            None => (false, None),
+            Some(StderrTo::Stdout) => (true, None),
+            Some(StderrTo::File(path)) => (false, Some(path)),
+        };
+        if stderr.is_some() && (file.is_none() || stderr == file) {
+            let message = match file {
+                None => "a file of stderr needs a `file` for stdout, too",
+                Some(_) => "both streams have the same file",
+            };
+            let problem = reader.problems.error(fields.key("stderr"), message);
+            problem.help(
+                "write `{file: PATH, stderr: {file: OTHER}}`, or `stderr: stdout` for one file",
+            );
+        }
         let mode = match (mode, file) {
-            (_, Some(path)) => LogMode::File(LogFile { path, prefix }),
+            (_, Some(path)) => LogMode::File(LogFile { path, prefix, stderr }),
             (Some(Mode::None), None) => LogMode::None,
             (Some(Mode::Inherit), None) => LogMode::Inherit,
             (None, None) if is_redirection => LogMode::Inherit,
@@ -129,7 +186,7 @@ impl LogKeys {
                 LogMode::Prefix(prefix.unwrap_or_else(|| reader.process.clone()))
             }
         };
-        Some(Log { mode, stderr_to_stdout: stderr.is_some() })
+        Some(Log { mode, stderr_to_stdout })
     }
 }
 

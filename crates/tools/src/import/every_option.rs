@@ -61,7 +61,7 @@ fn options_of_a_program_of_supervisord_are_converted_or_named() {
         ("startretries=%(ENV_X)s\nautorestart=false", &["startretries=%(ENV_X)s"]),
         ("stopsignal=%(ENV_X)s", &["stop_signal: \"${X}\""]),
         ("stopwaitsecs=%(ENV_X)s", &["stop_grace_period: \"${X}s\""]),
-        ("stdout_logfile=/a.log\nstderr_logfile=/b.log", &["stderr_logfile=/b.log"]),
+        ("stdout_logfile=/a.log\nstderr_logfile=/b.log", &["stderr: {file: /b.log}"]),
         ("stdout_logfile=NONE\nstderr_logfile=/dev/null", &["log: {mode: none}"]),
         ("stdout_logfile=NONE\nredirect_stderr=true", &["log: {mode: none}"]),
         ("stdout_logfile=%(ENV_X)s", &["log: {file: \"${X}\"}"]),

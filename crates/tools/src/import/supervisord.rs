@@ -234,7 +234,7 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
             "autostart" if truth(Some(&value)) == Some(false) => process.set("autostart", false),
             "autostart" | "killasgroup" if truth(Some(&value)) == Some(true) => {}
             "stopasgroup" if truth(Some(&value)) == Some(false) => {}
-            "stderr_logfile" if log["file"] == value => {}
+            "stderr_logfile" if log["file"] == value || log["stderr"]["file"] == value => {}
             "stderr_logfile" if CONTAINER.split(' ').any(|name| name == value) => {}
             _ => process.lose(format!("{key}={raw}")),
         }
@@ -268,8 +268,7 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
     process
 }
 
-/// Makes the key `log` of a process. supervisord can write each stream to a file of its own, but in
-/// a config both streams of a process have the same destination.
+/// Makes the key `log` of a process. stderr has a file of its own only if stdout has one, too.
 fn log(name: &str, get: impl Fn(&str) -> Option<String>) -> Value {
     let stdout = get("stdout_logfile").unwrap_or_else(|| "AUTO".to_owned());
     let is_joined = truth(get("redirect_stderr").as_deref()) == Some(true);
@@ -283,8 +282,14 @@ fn log(name: &str, get: impl Fn(&str) -> Option<String>) -> Value {
     } else {
         json!({ "file": stdout })
     };
-    if is_joined {
-        log["stderr"] = "stdout".into();
+    let stderr = get("stderr_logfile").filter(|file| {
+        let is_elsewhere = is_nowhere(file) || CONTAINER.split(' ').any(|name| name == file);
+        !is_elsewhere && log["file"].is_string() && log["file"] != file.as_str()
+    });
+    match (is_joined, stderr) {
+        (true, _) => log["stderr"] = "stdout".into(),
+        (false, Some(file)) => log["stderr"] = json!({ "file": file }),
+        (false, None) => {}
     }
     log
 }

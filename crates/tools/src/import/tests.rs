@@ -509,3 +509,14 @@ fn files_become_a_single_config() {
     }
     assert_eq!(config.matches("# supervisord starts by priority").count(), 1, "{config}");
 }
+
+// holds: C886
+#[test]
+fn two_log_files_of_supervisord_stay_two() {
+    let text = "[program:a]\ncommand=b\nstdout_logfile=/o\nstderr_logfile=/e\n";
+    let config = processes(Format::Supervisord, text);
+    assert!(
+        config.contains("log: {file: /o, stderr: {file: /e}}") && !config.contains("not converted"),
+        "{config}"
+    );
+}

@@ -95,10 +95,12 @@ fn wrong_ulimits_are_refused() {
 fn every_form_of_log_is_read() {
     let file = |prefix: Option<&str>| {
         let path = PathBuf::from("/var/log/a.log");
-        LogMode::File(LogFile { path, prefix: prefix.map(str::to_owned) })
+        LogMode::File(LogFile { path, prefix: prefix.map(str::to_owned), stderr: None })
     };
     let prefix = |prefix: &str| LogMode::Prefix(prefix.to_owned());
+    let apart = LogFile { path: "/a".into(), prefix: None, stderr: Some("/b".into()) };
     for (text, log, stderr_to_stdout) in [
+        ("{file: /a, stderr: {file: /b}}", LogMode::File(apart), false),
         ("{mode: none}", LogMode::None, false),
         ("{file: /var/log/a.log}", file(None), false),
         ("{file: /var/log/a.log, prefix: x}", file(Some("x")), false),
@@ -117,6 +119,8 @@ fn every_form_of_log_is_read() {
         );
     }
     refused(&[
+        ("log: {stderr: {file: /a}}", 11, "a file of stderr needs a `file` for stdout, too"),
+        ("log: {file: /a, stderr: {file: /a}}", 21, "both streams have the same file"),
         ("log: {mode: none, file: /a}", 23, "output goes to a `file` or by a `mode`, not both"),
         ("log: {mode: none, prefix: a}", 23, "with `mode: none` there are no lines to prefix"),
         ("log: {file: ''}", 17, "`file` is empty: an empty path"),
