@@ -6,10 +6,12 @@ pub(crate) mod probe;
 
 use std::cell::Cell;
 use std::ffi::OsString;
-use std::pin::pin;
+use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::sleep;
 
 use crate::config::{Address, Probe, Process, Readiness};
 use crate::core::event::Event;
@@ -69,12 +71,17 @@ pub(crate) fn watch(
                 }
             }
         };
-        let mut ready = pin!(ready);
-        if tokio::time::timeout(LONG, &mut ready).await.is_err() {
+        let late = async {
+            sleep(LONG).await;
             if says_so {
                 is_late(LONG);
             }
-            ready.await;
+            pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            () = ready => {}
+            () = late => {}
         }
         instance.send(Event::Ready(instance.process));
     })

@@ -98,7 +98,7 @@ struct Bar {
 }
 
 /// The kind of a step, which decides the colour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Start,
     Drain,
@@ -107,7 +107,7 @@ enum Kind {
     Wait,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     Plain,
     /// A step of a plan that is not on the critical path, so it does not make the shutdown longer.
@@ -122,6 +122,8 @@ enum Look {
 }
 
 impl Kind {
+    const ALL: [Self; 4] = [Self::Start, Self::Drain, Self::Stop, Self::Wait];
+
     /// The class of a bar, and its name in the legend.
     fn names(self) -> (&'static str, &'static str) {
         match self {
@@ -134,6 +136,9 @@ impl Kind {
 }
 
 impl Look {
+    const ALL: [Self; 6] =
+        [Self::Plain, Self::Aside, Self::Planned, Self::Cut, Self::Late, Self::Killed];
+
     /// The class beside that of the kind, and the name in the legend.
     fn names(self) -> Option<(&'static str, &'static str)> {
         match self {
@@ -262,14 +267,14 @@ fn rect(
 
 /// Names the colours that the charts have.
 fn legend(out: &mut String, charts: &[Chart], top: f64) {
-    let bars = charts.iter().flat_map(|chart| &chart.rows).flat_map(|row| &row.bars);
-    let (mut kinds, mut looks): (Vec<_>, Vec<_>) = bars.map(|bar| (bar.kind, bar.look)).unzip();
-    kinds.sort_unstable();
-    kinds.dedup();
-    looks.sort_unstable();
-    looks.dedup();
-    let kinds = kinds.iter().map(|kind| (kind.names().0.to_owned(), kind.names().1));
-    let looks = looks.iter().filter_map(|look| Some((look.of(Kind::Stop), look.names()?.1)));
+    let has = |is_so: &dyn Fn(&Bar) -> bool| {
+        let mut bars = charts.iter().flat_map(|chart| &chart.rows).flat_map(|row| &row.bars);
+        bars.any(is_so)
+    };
+    let kinds = Kind::ALL.into_iter().filter(|kind| has(&|bar| bar.kind == *kind));
+    let kinds = kinds.map(|kind| (kind.names().0.to_owned(), kind.names().1));
+    let looks = Look::ALL.into_iter().filter(|look| has(&|bar| bar.look == *look));
+    let looks = looks.filter_map(|look| Some((look.of(Kind::Stop), look.names()?.1)));
     let reserve = charts.iter().any(|chart| chart.reserve.is_some());
     let reserve = reserve.then(|| ("reserve".to_owned(), "reserve after the deadline"));
     let mut x = MARGIN;

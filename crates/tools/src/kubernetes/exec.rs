@@ -1,7 +1,5 @@
 //! Reads the options of `drainit exec` in the command of a container, as a config of one Envoy.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 
 use drainit_config::exec_options::{ExecOption, GRACE_PERIOD, LISTENERS, OPTIONS, READINESS};
@@ -36,12 +34,14 @@ pub(super) fn read(
     let (exec, words) = words.split_first().filter(|(exec, _)| exec.text == "exec")?;
     // The words of a script are not known.
     let Some(mut drain) = options(problems, words, env) else { return Some(Ok(None)) };
-    let names: Vec<_> = drain.iter().map(|(key, (name, span, _))| (*key, *name, *span)).collect();
-    let mut take = |key: &str| drain.remove(key).map(|(.., value)| value);
+    let names: Vec<_> = drain.iter().map(|it| (it.key, it.name, it.span)).collect();
+    let mut take = |key: &str| {
+        let place = drain.iter().position(|it| it.key == key)?;
+        Some(drain.swap_remove(place).value)
+    };
     let grace_period = take(GRACE_PERIOD).unwrap_or_else(|| "30s".into());
     let readiness = take(READINESS);
-    let drain: Map<_, _> =
-        drain.into_iter().map(|(key, (.., value))| (key.to_owned(), value)).collect();
+    let drain: Map<_, _> = drain.into_iter().map(|it| (it.key.to_owned(), it.value)).collect();
     let Some(admin) = drain.get("admin").cloned() else { return Some(Ok(None)) };
     let mut process = json!({"command": ["envoy"], "drain": {"envoy": drain}});
     if let Some(timeout) = readiness {
@@ -78,20 +78,22 @@ pub(super) fn read(
     Some(Ok(loaded))
 }
 
-/// A value, with its place and with the name of the option or variable that has it.
-type Given = (&'static str, Span, Value);
+/// The value of a key, with its place and with the name of the option or variable that has it.
+struct Given {
+    key: &'static str,
+    name: &'static str,
+    span: Span,
+    value: Value,
+}
 
 /// The values of [`OPTIONS`], by their keys. `None` if a value is not known here.
-fn options(
-    problems: &mut Problems,
-    words: &[Word],
-    env: &PodEnv,
-) -> Option<BTreeMap<&'static str, Given>> {
-    let mut found: BTreeMap<_, Given> = BTreeMap::new();
+fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Vec<Given>> {
+    let mut found: Vec<Given> = Vec::new();
     for it in OPTIONS {
         match env.get(it.variable) {
             env::Value::Known(word) if !word.text.is_empty() => {
-                found.insert(it.key, (it.variable, word.span, value_of(it, &word.text)));
+                let value = value_of(it, &word.text);
+                found.push(Given { key: it.key, name: it.variable, span: word.span, value });
             }
             env::Value::Unknown(_) => return None,
             _ => {}
@@ -125,12 +127,19 @@ fn options(
         };
         let value = value_of(it, &value);
         // The names of a repeated option are one list. An option overrides its variable.
-        match (found.get_mut(it.key), value) {
-            (Some((name, _, Value::Array(names))), Value::Array(more)) if *name == it.option => {
+        let before = found.iter_mut().find(|before| before.key == it.key);
+        match (before, value) {
+            (Some(Given { name, value: Value::Array(names), .. }), Value::Array(more))
+                if *name == it.option =>
+            {
                 names.extend(more);
             }
-            (_, value) => {
-                found.insert(it.key, (it.option, word.span, value));
+            (before, value) => {
+                let new = Given { key: it.key, name: it.option, span: word.span, value };
+                match before {
+                    Some(before) => *before = new,
+                    None => found.push(new),
+                }
             }
         }
     }
