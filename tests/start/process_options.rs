@@ -325,7 +325,7 @@ fn a_process_can_begin_with_a_clean_environment() {
 
 // holds: C886
 #[test]
-fn stderr_can_have_a_file_of_its_own() {
+fn stderr_can_have_a_file_that_stdout_does_not_share() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start_ready(
         "
