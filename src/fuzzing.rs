@@ -46,7 +46,7 @@ use drainit_tools::import::input::InputFile;
 pub type Target = fn(&[u8]);
 
 /// The targets, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 18] = [
     ("accounts", accounts),
     ("args", args),
     ("compat", compat),
@@ -56,6 +56,7 @@ pub const TARGETS: [(&str, Target); 17] = [
     ("envoy", envoy),
     ("exec", exec),
     ("expand", expand),
+    ("grpc", grpc),
     ("http", http),
     ("import", import),
     ("logs", logs),
@@ -318,6 +319,19 @@ fn poll(input: &[u8], future: impl Future) -> bool {
     let mut context = Context::from_waker(Waker::noop());
     // The future may read a single byte in each poll, and may need another poll between two reads.
     (0..100 + 2 * input.len()).any(|_| future.as_mut().poll(&mut context).is_ready())
+}
+
+/// Reads the answer of a gRPC server. The first byte selects the size of a read.
+fn grpc(bytes: &[u8]) {
+    let Some((at_once, bytes)) = bytes.split_first() else { return };
+    let asks = async {
+        let stream = Client::new(bytes, *at_once, false);
+        match crate::grpc::ask(stream, "localhost", "").await {
+            Ok(()) => assert!(bytes.windows(2).any(|part| part == [8, 1]), "nothing serves"),
+            Err(error) => drop(error.to_string()),
+        }
+    };
+    assert!(poll(bytes, asks), "the answer does not end");
 }
 
 /// Reads the answers of Envoy's admin. The text behind the separator is the answer of `/listeners`.

@@ -129,7 +129,8 @@ pub(crate) async fn check(target: &GrpcTarget, limit: Duration) -> Result<(), Gr
     timeout(limit, asked).await.unwrap_or(Err(RequestError::Timeout(limit).into()))
 }
 
-async fn ask(
+/// As [`check`], over this connection and without a limit.
+pub(crate) async fn ask(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     authority: &str,
     service: &str,
@@ -568,6 +569,34 @@ mod tests {
         assert!(why.starts_with("has no health service (UNIMPLEMENTED): "), "{why}");
         let why = asked(&only_trailers("5"), "policy").await;
         assert_eq!(why, Err("does not know the health of the service `policy`".to_owned()));
+    }
+
+    /// The answers of gRPC core (Python), grpc-go, tonic and nghttp2 (Node), as they came.
+    // holds: C870, C871
+    #[tokio::test]
+    async fn answers_of_real_servers_are_understood() {
+        let packed = include_bytes!("../tests/fuzz/corpus/grpc");
+        let (mut rest, mut count) = (&packed[..], 0);
+        while let Some(line) = rest.iter().position(|byte| *byte == b'\n') {
+            let head = str::from_utf8(&rest[..line]).unwrap();
+            let (name, length) = head.split_once(' ').unwrap();
+            let (bytes, after) = rest[line + 1..].split_at(length.parse().unwrap());
+            let (server, kind) = name.split_once('-').unwrap();
+            let expected = match kind {
+                "serving" => "",
+                "not-serving" => "its health is NOT_SERVING",
+                "unknown-service" => "does not know the health of the service `other`",
+                "without" => "has no health service (UNIMPLEMENTED)",
+                _ => "answered HTTP status 404",
+            };
+            let service = if kind == "unknown-service" { "other" } else { "" };
+            // The first byte is for the fuzzing.
+            let said = asked(&bytes[1..], service).await.err().unwrap_or_default();
+            let is_right = said.starts_with(expected) && said.is_empty() == expected.is_empty();
+            assert!(is_right, "{server}, {kind}: {said}");
+            (rest, count) = (&after[1..], count + 1);
+        }
+        assert_eq!(count, 12);
     }
 
     #[tokio::test]
