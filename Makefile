@@ -102,7 +102,10 @@ miri: ## runs the tests of some readers of outside input under Miri, with a nigh
 	$(CARGO) +nightly miri test --locked --lib --target-dir target/miri --package drainit-tools -- import::ini import::shell_words
 
 sanitize: ## runs the tests of crates/os, which has the unsafe code, under AddressSanitizer and LeakSanitizer
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address $(CARGO) test --locked --lib --target $(GNU) --target-dir target/sanitize --package drainit-os
+	ASAN_OPTIONS=allocator_may_return_null=1 RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
+		$(CARGO) test --locked --lib --target $(GNU) --target-dir target/sanitize --package drainit-os -- $(addprefix --skip ,$(UNSANITIZED))
+# LeakSanitizer starts a thread that traces the process, which fails at a limit on tasks and after a change of the user.
+UNSANITIZED = a_stop_has_a_thread_at_the_limit_on_tasks a_user_is_changed_completely
 
 lint: ## checks the style of docs and comments, the imports between rooms, format, clippy, and the licences, bans and sources of the dependencies
 	@! grep -rnE --exclude-dir=.git --exclude-dir=target '^(<{7}|>{7}) ' . || { echo "a merge is not finished" >&2; exit 1; }
