@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::config::{Address, Direction, EnvoyDrain};
 use crate::exec;
@@ -63,39 +63,100 @@ pub struct ExecArgs {
     /// Log signals, starts and exits to stderr
     #[arg(short, long)]
     verbose: bool,
-    /// Drain an Envoy with its admin at ADMIN: http://127.0.0.1:9901 or unix:/path
-    #[arg(long, value_name = "ADMIN", help_heading = DRAIN)]
-    drain_envoy: Option<String>,
-    /// Longest drain; 0 turns the drain off [default: 15s]
-    #[arg(long, value_name = "DURATION", help_heading = DRAIN)]
-    drain_time: Option<String>,
-    /// Shortest drain, while clients learn that this instance goes away [default: 5s, at most
-    /// --drain-time]
-    #[arg(long, value_name = "DURATION", help_heading = DRAIN)]
-    drain_min: Option<String>,
-    /// Also make every response close its connection [default: true, but false with
-    /// --drain-direction inbound]
-    #[arg(long, value_name = "BOOL", help_heading = DRAIN)]
-    drain_fail_healthcheck: Option<String>,
-    /// The end of the drain: no `connections`, or no `requests` [default: connections]
-    #[arg(long, value_name = "WHAT", help_heading = DRAIN)]
-    drain_until: Option<String>,
-    /// The drain is over when at most this number is left [default: 0]
-    #[arg(long, value_name = "NUMBER", help_heading = DRAIN)]
-    drain_exit_at: Option<String>,
-    /// The listeners to drain: `all`, or those that are `inbound` [default: all]
-    #[arg(long, value_name = "WHICH", help_heading = DRAIN)]
-    drain_direction: Option<String>,
-    /// A listener whose connections do not count, such as `prometheus`. May be repeated, or a list
-    /// with commas
-    #[arg(long, value_name = "NAME", help_heading = DRAIN)]
-    drain_ignore_listeners: Vec<String>,
-    /// Envoy must be ready within this time [default: the command is ready at once]
-    #[arg(long, value_name = "DURATION", help_heading = DRAIN)]
-    readiness: Option<String>,
+    #[command(flatten)]
+    drain: DrainArgs,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
+}
+
+/// The options that have a meaning only with a drain: the name, the name of the value, and the help.
+/// The parser of a derive for each of them would be larger than all that they do.
+const OF_THE_DRAIN: [(&str, &str, &str); 9] = [
+    (
+        "--drain-envoy",
+        "ADMIN",
+        "Drain an Envoy with its admin at ADMIN: http://127.0.0.1:9901 or unix:/path",
+    ),
+    ("--drain-time", "DURATION", "Longest drain; 0 turns the drain off [default: 15s]"),
+    (
+        "--drain-min",
+        "DURATION",
+        "Shortest drain, while clients learn that this instance goes away [default: 5s, at most --drain-time]",
+    ),
+    (
+        "--drain-fail-healthcheck",
+        "BOOL",
+        "Also make every response close its connection [default: true, but false with --drain-direction inbound]",
+    ),
+    (
+        "--drain-until",
+        "WHAT",
+        "The end of the drain: no `connections`, or no `requests` [default: connections]",
+    ),
+    (
+        "--drain-exit-at",
+        "NUMBER",
+        "The drain is over when at most this number is left [default: 0]",
+    ),
+    (
+        "--drain-direction",
+        "WHICH",
+        "The listeners to drain: `all`, or those that are `inbound` [default: all]",
+    ),
+    (
+        "--drain-ignore-listeners",
+        "NAME",
+        "A listener whose connections do not count, such as `prometheus`. May be repeated, or a list with commas",
+    ),
+    (
+        "--readiness",
+        "DURATION",
+        "Envoy must be ready within this time [default: the command is ready at once]",
+    ),
+];
+
+/// The values of [`OF_THE_DRAIN`] on the command line.
+#[derive(Debug, Default)]
+struct DrainArgs([Option<String>; OF_THE_DRAIN.len()]);
+
+impl DrainArgs {
+    fn text(&self, option: &str) -> Option<String> {
+        let place = OF_THE_DRAIN.iter().position(|(name, ..)| *name == option)?;
+        self.0[place].clone()
+    }
+}
+
+impl Args for DrainArgs {
+    fn augment_args(mut command: Command) -> Command {
+        for (option, value, help) in OF_THE_DRAIN {
+            let name = &option[2..];
+            let arg = Arg::new(name).long(name).value_name(value).help(help).help_heading(DRAIN);
+            let is_list = option == "--drain-ignore-listeners";
+            let action = if is_list { ArgAction::Append } else { ArgAction::Set };
+            command = command.arg(arg.action(action));
+        }
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for DrainArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let text = |(option, ..): (&str, &str, &str)| {
+            let values = matches.get_many::<String>(&option[2..])?;
+            Some(values.map(String::as_str).collect::<Vec<_>>().join(","))
+        };
+        Ok(Self(OF_THE_DRAIN.map(text)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// Runs `drainit exec [--] CMD` without options and without a drain; `None` for any other command
@@ -145,61 +206,51 @@ pub(super) fn checked(mut args: ExecArgs) -> Result<(ExecOptions, Option<DrainOp
     Ok((options, drain))
 }
 
-/// Reads the options of the drain, and for each missing option its variable. clap leaves them as
-/// texts, because a parser of its own for each type would be larger than all else here.
+/// Reads the options of the drain, and for each missing option its variable.
 fn drain(args: &mut ExecArgs) -> Result<Option<DrainOptions>, String> {
-    let ignored = &args.drain_ignore_listeners;
-    let ignored = (!ignored.is_empty()).then(|| ignored.join(","));
-    let needs_drain = [
-        ("--drain-time", &args.drain_time),
-        ("--drain-min", &args.drain_min),
-        ("--drain-fail-healthcheck", &args.drain_fail_healthcheck),
-        ("--drain-until", &args.drain_until),
-        ("--drain-exit-at", &args.drain_exit_at),
-        ("--drain-direction", &args.drain_direction),
-        ("--drain-ignore-listeners", &ignored),
-        ("--readiness", &args.readiness),
-    ];
-    let admin = given(("--drain-envoy", &args.drain_envoy), values::server)?;
-    let [time, min, fails, until, exit_at, direction, listeners, readiness] = needs_drain;
+    let of = &args.drain;
+    let admin = given(of, "--drain-envoy", values::server)?;
     let drain = DrainOptions {
-        time: given(time, values::duration)?,
-        min: given(min, values::duration)?,
-        readiness: given(readiness, values::positive_duration)?,
+        time: given(of, "--drain-time", values::duration)?,
+        min: given(of, "--drain-min", values::duration)?,
+        readiness: given(of, "--readiness", values::positive_duration)?,
         envoy: EnvoyDrain::at(admin.clone().unwrap_or(Address::Unix(PathBuf::new()))),
     };
-    let direction = given(direction, values::direction)?;
+    let direction = given(of, "--drain-direction", values::direction)?;
     let envoy = EnvoyDrain {
-        fail_healthcheck: given(fails, values::boolean)?
+        fail_healthcheck: given(of, "--drain-fail-healthcheck", values::boolean)?
             .unwrap_or(direction != Some(Direction::Inbound)),
-        until: given(until, values::drain_until)?.unwrap_or_default(),
-        exit_at: given(exit_at, values::number)?.unwrap_or_default(),
-        ignore_listeners: given(listeners, values::listeners)?.unwrap_or_default(),
+        until: given(of, "--drain-until", values::drain_until)?.unwrap_or_default(),
+        exit_at: given(of, "--drain-exit-at", values::number)?.unwrap_or_default(),
+        ignore_listeners: given(of, "--drain-ignore-listeners", values::listeners)?
+            .unwrap_or_default(),
         direction,
         ..drain.envoy
     };
     if admin.is_none() {
         // Without an admin, the variables have no effect and cause no error: an image may set them
         // for all its commands, and drain only one of these commands.
-        return match needs_drain.iter().find(|(_, value)| value.is_some()) {
+        let written = OF_THE_DRAIN.iter().find(|(option, ..)| of.text(option).is_some());
+        return match written {
             None => Ok(None),
-            Some((option, _)) => Err(format!("{option} needs --drain-envoy ADMIN")),
+            Some((option, ..)) => Err(format!("{option} needs --drain-envoy ADMIN")),
         };
     }
     if args.grace_period.is_none() {
-        args.grace_period = given(("--grace-period", &None), values::positive_duration)?;
+        args.grace_period = given(of, "--grace-period", values::positive_duration)?;
     }
     Ok(Some(DrainOptions { envoy, ..drain }))
 }
 
 /// The value of an option, or else of its variable.
 fn given<T>(
-    (option, text): (&str, &Option<String>),
+    args: &DrainArgs,
+    option: &str,
     read: fn(&str) -> Result<T, Invalid>,
 ) -> Result<Option<T>, String> {
     let name = OPTIONS.iter().find(|it| it.option == option).map(|it| it.variable);
     let of_variable = || Some((name?, variable(name?)?.to_string_lossy().into_owned()));
-    match text.clone().map(|text| (option, text)).or_else(of_variable) {
+    match args.text(option).map(|text| (option, text)).or_else(of_variable) {
         Some((name, text)) => read(&text).map(Some).map_err(|why| format!("{name}: {why}")),
         None => Ok(None),
     }

@@ -23,6 +23,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::tools::Tool;
@@ -96,12 +97,23 @@ fn parsed(args: Vec<OsString>) -> Result<Cli, clap::Error> {
 
 fn carry_out(args: Vec<OsString>) -> u8 {
     let verb = args.get(1).and_then(|verb| verb.to_str()).unwrap_or_default().to_owned();
+    let words = args.len();
     let command = match parsed(args) {
         Ok(cli) => cli.command,
         Err(error) => {
             mask::release();
-            show(&error);
-            let remedy = misread::remedy_for(&error, &Cli::command(), &verb);
+            let drainit = Cli::command();
+            let is_of_all = !error.use_stderr()
+                || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+            let is_of_all = is_of_all && error.kind() != ErrorKind::DisplayVersion;
+            match is_of_all
+                && !drainit.get_subcommands().any(|one| one.get_name() == verb)
+                && words < 3
+            {
+                true => print_help(&grouped(&drainit), error.use_stderr()),
+                false => print_help(&error.render().to_string(), error.use_stderr()),
+            }
+            let remedy = misread::remedy_for(&error, &drainit, &verb);
             if let Some(remedy) = &remedy {
                 // Errors are ignored, because the stream may have no reader.
                 let _ = writeln!(io::stderr(), "[drainit] {}", harmless(remedy));
@@ -133,12 +145,48 @@ fn carry_out(args: Vec<OsString>) -> u8 {
     }
 }
 
+/// The subcommands by what they are for, and examples.
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("In a container", &["run", "exec"]),
+    (
+        "To operate a running container",
+        &["status", "stop", "start", "restart", "reload", "kill", "drain", "health"],
+    ),
+    ("Before and after a run", &["check", "plan", "import", "report"]),
+    ("To install it", &["install", "schema", "completions", "man", "help"]),
+];
+const EXAMPLES: &str = "\
+Examples:
+  drainit check -c drainit.yaml --pod pod.yaml
+  drainit run -c drainit.yaml
+  docker exec CONTAINER drainit status
+  kubectl exec POD -- drainit restart web
+";
+
+/// The help of the program, with the subcommands in groups.
+fn grouped(drainit: &clap::Command) -> String {
+    let about = drainit.get_about().map(ToString::to_string).unwrap_or_default();
+    let mut text = format!("{about}\n\nUsage: drainit <COMMAND>\n\n");
+    for (title, names) in GROUPS {
+        text.push_str(&format!("{title}:\n"));
+        for name in names {
+            let about = drainit.find_subcommand(name).and_then(clap::Command::get_about);
+            let about =
+                about.map_or_else(|| "Print the help of a command".to_owned(), ToString::to_string);
+            text.push_str(&format!("  {name:<11}  {about}\n"));
+        }
+        text.push('\n');
+    }
+    text.push_str("`drainit COMMAND --help` lists the options of a command.\n\n");
+    text + EXAMPLES
+}
+
 /// Prints the help, or why the command line is wrong, within the width of the terminal.
-fn show(error: &clap::Error) {
-    let width = sys::terminal_width(error.use_stderr()).unwrap_or(width::WHOLE);
-    let text = width::wrap_help(&error.render().to_string(), width);
+fn print_help(text: &str, is_error: bool) {
+    let width = sys::terminal_width(is_error).unwrap_or(width::WHOLE);
+    let text = width::wrap_help(text, width);
     // Errors are ignored, because the stream may have no reader.
-    let _ = match error.use_stderr() {
+    let _ = match is_error {
         true => io::stderr().write_all(text.as_bytes()),
         false => io::stdout().write_all(text.as_bytes()),
     };
