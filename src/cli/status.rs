@@ -403,13 +403,17 @@ mod tests {
     // holds: C888
     #[test]
     fn table_fits_the_terminal_and_no_note_is_cut() {
+        let mut status = example();
+        let long = "a reason of many words, none of which may be cut ".repeat(5);
+        status["processes"][0]["message"] = long.trim().into();
         for width in [80, 100, 200, 60] {
-            let text = text(&example(), width);
+            let text = text(&status, width);
             assert!(text.lines().all(|line| line.chars().count() <= width), "{width}:\n{text}");
             assert!(!text.contains('\u{1b}'));
             let words: Vec<_> = text.split_whitespace().collect();
             let words = words.join(" ");
             assert!(words.contains("connection refused ␛[31m and more of that"), "{text}");
+            assert!(words.contains(long.trim()), "{text}");
             assert!(words.contains("last exit: exited with code 7"), "{text}");
         }
         let whole = text(&example(), WHOLE);
