@@ -54,7 +54,7 @@ fn template_is_of_the_same_moment_as_secrets() {
     let keys = format!("env_file: [{{path: {}, read: start}}]", secret.display());
     let process = process(&keys);
     let render = [Render { from: path.join("template"), to: "/to".into(), mode: 0o600 }];
-    let starts = AtomicU32::new(0);
+    let (starts, swaps) = (AtomicU32::new(0), AtomicU32::new(0));
     let all = 400;
     let mut mixtures = 0;
     std::thread::scope(|scope| {
@@ -68,9 +68,14 @@ fn template_is_of_the_same_moment_as_secrets() {
                 (0..swap % 50 * 20).for_each(|_| std::hint::spin_loop());
                 symlink(if swap % 2 == 1 { "2" } else { "1" }, dir.path("new")).unwrap();
                 fs::rename(dir.path("new"), &path).unwrap();
+                swaps.store(swap, Ordering::Relaxed);
             }
         });
-        for _ in 0..all {
+        for start in 0..all {
+            // Several swaps that came late would all be during the same start.
+            while swaps.load(Ordering::Relaxed) < u32::saturating_sub(start, 1) / 2 {
+                std::thread::yield_now();
+            }
             let read = at_start::values(&process, &[], &Environment::default(), &render);
             starts.fetch_add(1, Ordering::Relaxed);
             let is_whole = read.is_ok_and(|(variables, templates)| match &variables[0] {
