@@ -58,9 +58,9 @@ impl ConfigFiles {
         is_any.then(|| control::find(&paths, &Environment::from_process()))
     }
 
-    /// Whether the config is the default file.
+    /// Whether the config is the default file, and that file exists.
     pub(super) fn is_default(&self) -> bool {
-        self.paths() == [PathBuf::from(DEFAULT)]
+        self.paths() == [PathBuf::from(DEFAULT)] && Path::new(DEFAULT).exists()
     }
 }
 

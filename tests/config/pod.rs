@@ -138,3 +138,16 @@ fn errors_fail_the_check_and_warnings_only_with_strict() {
     assert_ends(&output, 78, "error: no container is named `other`");
     assert_ends(&check("drainit.yaml", &examples(), "", &[]), 78, "is a directory");
 }
+
+#[test]
+fn a_program_that_the_image_lacks_hides_no_mistake_of_the_pod() {
+    let dir = TempDir::new();
+    let config = "{shutdown: {grace_period: 30s}, processes: {web: {command: [/app/server]}}}";
+    dir.write("drainit.yaml", config);
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {terminationGracePeriodSeconds: 20, \
+               containers: [{name: web, image: web, command: [drainit, run]}]}}";
+    let config = dir.join("drainit.yaml");
+    let output = check(config.to_str().unwrap(), Path::new("-"), pod, &["--image"]);
+    assert_ends(&output, 78, "`/app/server` does not exist");
+    assert_ends(&output, 78, "error: drainit's deadline is 28s after the stop signal");
+}

@@ -22,16 +22,13 @@ pub const LONGEST: Duration = Duration::from_millis(200);
 /// exit.
 pub fn write(text: &str, limit: Duration) {
     let text = text.to_owned();
-    let write = move || {
-        write_to(Path::new(PATH), &text);
-        Ok(())
-    };
+    let write = move || write_to(Path::new(PATH), &text);
     if let Err(error) = wait_for(limit, write) {
         tracing::warn!("{PATH} is not written: {error}");
     }
 }
 
-fn write_to(path: &Path, text: &str) {
+fn write_to(path: &Path, text: &str) -> io::Result<()> {
     let text = harmless_lines(text);
     let mut end = text.len().min(MAX);
     while !text.is_char_boundary(end) {
@@ -41,11 +38,11 @@ fn write_to(path: &Path, text: &str) {
     let flags = OFlag::O_WRONLY | OFlag::O_TRUNC | OFlag::O_NONBLOCK;
     let opened = Place::behind(path).and_then(|place| place.open(flags, Mode::empty()));
     let written = opened.and_then(|mut file| file.write_all(&text.as_bytes()[..end]));
-    if let Err(error) = written
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::debug!("{}: {error}", path.display());
-    }
+    // Outside Kubernetes there is no such file.
+    written.or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })
 }
 
 #[cfg(test)]
@@ -62,10 +59,10 @@ mod tests {
         let dir = TempDir::new();
         let (file, link) = (dir.write("file", b"kept"), dir.path("termination-log"));
         std::os::unix::fs::symlink("file", &link).unwrap();
-        write_to(&link, "followed");
+        write_to(&link, "followed").unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "followed");
         std::os::unix::fs::lchown(&link, Some(10_001), None).unwrap();
-        write_to(&link, "stopped in");
+        write_to(&link, "stopped in").unwrap_err();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "followed");
     }
 
@@ -74,13 +71,13 @@ mod tests {
     fn long_text_is_cut_and_missing_file_is_not_made() {
         let dir = TempDir::new();
         let path = dir.path("termination-log");
-        write_to(&path, "stopped in");
+        write_to(&path, "stopped in").unwrap();
         assert!(!path.exists());
         std::fs::write(&path, "x".repeat(9000)).unwrap();
-        write_to(&path, "stopped in");
+        write_to(&path, "stopped in").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "stopped in");
         // A character is not cut in half.
-        write_to(&path, &format!("{}…", "x".repeat(MAX - 1)));
+        write_to(&path, &format!("{}…", "x".repeat(MAX - 1))).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "x".repeat(MAX - 1));
     }
 }

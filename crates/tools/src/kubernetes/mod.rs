@@ -83,7 +83,12 @@ pub fn check(
     let texts: Vec<_> = texts.iter().map(|text| text.as_str()).collect();
     let load = |environment: &Environment, mounts: &[PathBuf], is_held_back| {
         let lookup = ImageLookup { mounts, is_held_back, ..lookup };
-        crate::load::load_to_check(configs, environment, lookup)
+        crate::load::load_to_check(configs, environment, lookup).or_else(|found| {
+            // A program that the image lacks does not hide what the pod does to the config.
+            let lookup = ImageLookup { find: &|_, _, _| Vec::new(), ..lookup };
+            let loaded = crate::load::load_to_check(configs, environment, lookup);
+            loaded.map(|loaded| Loaded { warnings: found.clone(), ..loaded }).map_err(|_| found)
+        })
     };
     let control =
         |environment: &Environment| crate::load::control::find(configs, environment).control.ok();
