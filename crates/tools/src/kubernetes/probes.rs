@@ -211,6 +211,13 @@ fn answered(ctx: &mut Context<'_>, probe: &Probe, path: Option<&str>) {
         let help = how_to_probe(ctx, path.unwrap_or("/readyz"));
         ctx.add(Severity::Error, span, message).help(help);
     }
+    let known = ["", "/livez", "/readyz", "/status", "/metrics"];
+    let asked = probe.path().split('?').next().unwrap_or_default();
+    if target == Target::Control && !known.contains(&asked) {
+        let message = format!("drainit answers `{}` with 404", probe.path());
+        let help = how_to_probe(ctx, path.unwrap_or("/readyz"));
+        ctx.add(Severity::Error, span, message).help(help);
+    }
     if target != Target::Control && matches!(probe.path(), "/livez" | "/readyz") {
         let message = format!("drainit does not answer `{}` at port {port}", probe.path());
         let help = how_to_probe(ctx, path.unwrap_or(probe.path()));

@@ -273,6 +273,7 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         ),
         (live, "{path: /livez, port: 9903}", &["17:57 W does not answer `/livez`"]),
         (ready, "{path: /readyz, port: 9901}", &["18:59 W does not answer `/readyz`"]),
+        (ready, "{path: /readyz/, port: 9902}", &["18:60 E `/readyz/` with 404"]),
         (
             "livenessProbe: {httpGet: {path: /livez, port: control}}",
             "livenessProbe: {exec: {command: [curl, 'localhost:9902/readyz']}, failureThreshold: 1}",
