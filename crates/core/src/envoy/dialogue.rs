@@ -417,7 +417,7 @@ impl Dialogue {
             _ if is_low
                 && !self.pace.is_early(now)
                 && Some(self.prompted_at) < self.low_since
-                && self.pace.may_hurry(now) =>
+                && self.pace.may_hurry(now, self.may_be_calm()) =>
             {
                 (self.is_poll_due, self.prompted_at) = (true, now);
             }
@@ -575,6 +575,11 @@ impl Dialogue {
         (!is_noted).then(|| asked.began + OVERDUE.max(self.took * 10))
     }
 
+    /// Whether no new connection has come for [`QUIET`], as far as the kernel shows.
+    fn may_be_calm(&self) -> bool {
+        self.is_calm || matches!(self.looks, Looks::Off) || self.accepted_total.is_none()
+    }
+
     /// Whether the answers of this Envoy come too late to show the present.
     fn answers_late(&self) -> bool {
         self.is_failing || self.took > SLOW
@@ -662,7 +667,7 @@ impl Dialogue {
         }
         let active = sample.load(self.terms.unit).active;
         let left = active.map(|active| active.saturating_sub(self.terms.exit_at));
-        let pause = self.pace.after_answer(now, took, left, is_whole);
+        let pause = self.pace.after_answer(now, took, left, is_whole, self.may_be_calm());
         self.is_confirmed =
             left == Some(0) && self.low_since.is_some_and(|since| since <= asked.began);
         self.polls = if is_first && sample.has_accepted_none() {

@@ -18,8 +18,8 @@ const FACTOR: u32 = 33;
 /// confirm that nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
 /// Polls that may show the end of the drain follow one another without a rest until Envoy has this
-/// many answers to recover from: two that show quiet and the one before them.
-const HURRIED: u32 = 3;
+/// many answers to recover from: two that show quiet, and two before them.
+const HURRIED: u32 = 4;
 /// A drain can end with `min` only if two polls have shown quiet before then. At least this much
 /// time is kept for their answers; an Envoy that answers slowly gets more.
 const SPARE: Duration = Duration::from_millis(20);
@@ -73,9 +73,10 @@ impl Pace {
     }
 
     /// Whether a poll may follow without a rest. Polls of connections that come and go all the time
-    /// may not, so they cost no more than others.
-    pub(crate) fn may_hurry(&self, now: Time) -> bool {
-        self.debt(now) <= self.slowest * HURRIED
+    /// may not, so they cost no more than others. While connections come, as the kernel shows, the
+    /// hurried polls are kept for the end of the drain.
+    pub(crate) fn may_hurry(&self, now: Time, is_calm: bool) -> bool {
+        self.debt(now) <= self.slowest * if is_calm { HURRIED } else { 1 }
     }
 
     fn debt(&self, now: Time) -> Duration {
@@ -108,6 +109,7 @@ impl Pace {
         took: Duration,
         active: Option<u64>,
         is_whole: bool,
+        is_calm: bool,
     ) -> Duration {
         self.failures = 0;
         self.count(now, took);
@@ -126,7 +128,7 @@ impl Pace {
         };
         // A hurried poll follows only the first of several answers that show no traffic.
         match self.shown {
-            _ if !self.may_hurry(now) => OFTEN.max(rest),
+            _ if !self.may_hurry(now, is_calm) => OFTEN.max(rest),
             Shown::Nothing if before == Shown::Traffic => Duration::ZERO,
             Shown::NothingNew if before < Shown::NothingNew => CONFIRM,
             _ => OFTEN.max(rest),
@@ -160,7 +162,7 @@ mod tests {
         while now < end {
             asked.push(now);
             now += took;
-            let pause = pace.after_answer(Time(ms(now)), ms(took), Some(active(now)), true);
+            let pause = pace.after_answer(Time(ms(now)), ms(took), Some(active(now)), true, true);
             now += u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         }
         let works = u64::try_from(asked.len()).unwrap_or(u64::MAX) * took;
@@ -184,7 +186,8 @@ mod tests {
         let (asked, part) = polls(0, 1000, 1, |_| 3);
         assert!(asked.len() > 25 && part < 0.04, "{part}, {asked:?}");
         for (min, took, pause) in [(0, 20, 660), (60_000, 20, 1320), (0, 1, 33), (60_000, 1, 250)] {
-            let after = Pace::new(Time(ms(min))).after_answer(Time(ms(0)), ms(took), Some(3), true);
+            let after =
+                Pace::new(Time(ms(min))).after_answer(Time(ms(0)), ms(took), Some(3), true, true);
             assert_eq!(after, ms(pause), "{min} {took}");
         }
     }
@@ -238,7 +241,7 @@ mod tests {
         assert_eq!(hangs, [250, 500, 1000, 2000, 4000, 8000, 16_000, 16_000]);
         let mut pace = Pace::new(Time(ms(0)));
         assert!((0..8).all(|_| pace.after_failure(ms(0)) == SELDOM), "refused at once");
-        pace.after_answer(Time(ms(0)), ms(1), Some(0), true);
+        pace.after_answer(Time(ms(0)), ms(1), Some(0), true, true);
         assert_eq!(pace.after_failure(ms(500)), SELDOM);
     }
 
@@ -247,7 +250,7 @@ mod tests {
     fn gauges_that_show_nothing_are_followed_by_whole_answers_at_once() {
         let mut pace = Pace::new(Time(ms(0)));
         let pauses = [(Some(3), false), (Some(0), false), (Some(0), true), (Some(0), true)]
-            .map(|(active, whole)| pace.after_answer(Time(ms(0)), ms(100), active, whole));
+            .map(|(active, whole)| pace.after_answer(Time(ms(0)), ms(100), active, whole, true));
         assert_eq!(pauses, [ms(3300), ms(0), CONFIRM, ms(3300)]);
     }
 }
