@@ -328,13 +328,15 @@ fn moved(message: &[u8], info: &[u8]) -> Option<Connection> {
     let state = *message.get(1)?;
     let ago = |at| u32_at(info, at).map(|millis| Duration::from_millis(millis.into()));
     let unsent = u32_at(message, UNSENT)?;
+    // The kernel counts the end of the client's stream as a byte (`tcp_rcv_nxt_update`).
+    let end = u32::from(state == CLOSE_WAIT);
     Some(Connection {
         cookie: u64_at(message, COOKIE)?,
-        is_unread: u32_at(message, UNREAD)? != 0 || u32_at(message, INODE)? == 0,
+        is_unread: u32_at(message, UNREAD)? > end || u32_at(message, INODE)? == 0,
         is_sending: unsent != 0,
         can_send: state == ESTABLISHED || state == CLOSE_WAIT,
         written: u64_at(info, 120)?.wrapping_add(unsent.into()),
-        received: u64_at(info, 128)?,
+        received: u64_at(info, 128)?.saturating_sub(end.into()),
         segments: u32_at(info, 152)?,
         segments_sent: u32_at(info, 156)?,
         sent_ago: ago(44)?,
@@ -444,8 +446,12 @@ mod tests {
         let answered = look();
         assert_eq!(answered.written, asked.written + 6);
         assert_eq!((answered.segments, answered.segments_sent), (1, 1), "{answered:?}");
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let ended = look();
+        assert!(ended.can_send && !ended.is_unread, "{ended:?}");
+        assert_eq!((ended.received, ended.segments), (8, 1), "the end is no byte of a request");
         server.shutdown(std::net::Shutdown::Write).unwrap();
-        assert!(!look().can_send);
+        assert!(own.connections().unwrap().iter().all(|one| !one.can_send));
         drop(listener);
         assert!(!own.remain());
     }
