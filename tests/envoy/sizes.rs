@@ -74,11 +74,12 @@ fn a_large_envoy_is_not_drained_while_short_connections_come() {
         connects.collect::<Vec<_>>()
     });
     sleep(ms(500));
-    let ended = drainit.stop();
+    let ended = drainit.stop_within(LONG * 2);
     let accepted = clients.join().unwrap();
     assert!(accepted.iter().all(|accepted| *accepted), "{accepted:?}\n{}", ended.record);
     ended
         .assert_code(0)
-        .assert_stopped_within(ms(5500)..Duration::from_secs(20))
+        // Connections to other programs, such as other tests, delay what the kernel can show.
+        .assert_stopped_within(ms(5500)..LONG * 2)
         .assert_line("drain router: .*no connection left; .* 0 at the end");
 }

@@ -230,8 +230,14 @@ impl Running {
     /// Sends SIGTERM, and waits for the end.
     #[track_caller]
     pub(crate) fn stop(self) -> Ended {
+        self.stop_within(LONG)
+    }
+
+    /// As [`Self::stop`], with another limit for the end.
+    #[track_caller]
+    pub(crate) fn stop_within(self, within: Duration) -> Ended {
         let asked = self.signal(Signal::SIGTERM);
-        Ended { asked, ..self.wait_exit(LONG) }
+        Ended { asked, ..self.wait_exit(within) }
     }
 
     /// Waits until drainit has ended and all of its output has been read.
