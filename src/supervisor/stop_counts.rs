@@ -50,8 +50,8 @@ pub(crate) struct StopCounts {
     task: RefCell<Option<LocalTask>>,
 }
 
-/// The data that the thread of a look shares with the event loop. The event loop takes only locks that are
-/// held briefly.
+/// The data that the thread of a look shares with the event loop. The event loop takes only locks
+/// that are held briefly.
 #[derive(Default)]
 struct Looks {
     /// The instances that have not ended. After T0, only the thread of a look takes this lock.

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::Pid;
 use crate::descendants::{Descendant, MOST_READ, as_owner, living_children};
 use crate::sweep::send;
 use drainit_core::types::Signal;
@@ -32,10 +33,14 @@ pub fn mark(process: &str) -> (u64, (OsString, OsString)) {
 /// Kills the orphans of all runs up to `last` that are over, except those of the latest run that
 /// has left some, because a single daemon that a command has started may be there for the service.
 /// Returns the killed ones by the names of their processes. `under_way` has the runs that are not
-/// over. Looks only at the newest orphans.
-pub fn kill_left(last: u64, under_way: &BTreeSet<u64>) -> BTreeMap<String, Vec<Descendant>> {
+/// over, and `started` the children that drainit has started. Looks only at the newest orphans.
+pub fn kill_left(
+    last: u64,
+    under_way: &BTreeSet<u64>,
+    started: &BTreeSet<Pid>,
+) -> BTreeMap<String, Vec<Descendant>> {
     let mut left: BTreeMap<String, BTreeMap<u64, Vec<Descendant>>> = BTreeMap::new();
-    for orphan in living_children(MOST_READ, |_| true) {
+    for orphan in living_children(MOST_READ, |pid| !started.contains(&pid)) {
         let process = orphan.process;
         let Some((name, run)) = mark_of(&process) else { continue };
         if run <= last && !under_way.contains(&run) {

@@ -39,9 +39,12 @@ impl Executor {
             Role::Command { rest: Rest::Marked(run), .. } => Some(*run),
             _ => None,
         };
-        let under_way = self.children.borrow().all().filter_map(|(_, role)| run_of(role)).collect();
+        let children = self.children.borrow();
+        let under_way = children.all().filter_map(|(_, role)| run_of(role)).collect();
+        let started = children.all().map(|(pid, _)| pid).collect();
         // Without a thread, the next run of a probe looks again.
-        let look = on_thread::begin(Share::Container, move || kill_left(last, &under_way));
+        let look =
+            on_thread::begin(Share::Container, move || kill_left(last, &under_way, &started));
         let Ok(killed) = look else { return };
         let reported = Rc::clone(&self.reported);
         spawn_local(async move {
