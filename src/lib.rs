@@ -9,7 +9,8 @@
 //!   reports all problems at once, and the worst-case timeline of the shutdown.
 //! - `supervisor` is `drainit run`: it carries out the decisions of the core.
 //! - `exec` is `drainit exec`: one process without a config, so that it starts fast.
-//! - `report` contains the tests of the core's report that need a config.
+//! - `journal`, a crate too, records what happens, and has the words for it. `report` has those of
+//!   its tests that need a config.
 //! - `os` is also a crate of its own: the kernel primitives, and the only `unsafe` code.
 //! - `local_task` is a task on the event loop's thread that ends when it is dropped.
 //! - `image` checks a config against the file system of its image.
@@ -38,6 +39,8 @@ mod http;
 mod image;
 mod local_task;
 mod logging;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod report;
 mod supervisor;
 #[cfg(test)]
@@ -48,6 +51,7 @@ pub(crate) use drainit_core as core;
 pub(crate) use drainit_core::graph;
 #[doc(hidden)]
 pub use drainit_core::types;
+pub(crate) use drainit_journal as journal;
 pub(crate) use drainit_os as os;
 
 pub use crate::os::sys::allocator::Allocator;

@@ -13,7 +13,7 @@ import sys
 import size
 
 CORE = pathlib.Path("crates/core/src")
-CRATES = {"drainit_core": "core", "drainit_config": "config", "drainit_os": "os", "drainit_tools": "tools"}
+CRATES = {"drainit_core": "core", "drainit_config": "config", "drainit_journal": "journal", "drainit_os": "os", "drainit_tools": "tools"}
 # Crates with several parts. All other crates are one part.
 PARTS_OF = {"core": {"graph", "types"}, "config": {"config", "exec_options", "load", "plan"}}
 # Names that belong to no room: the derive macros, and files that only join modules.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use crate::control::status::{Part, Status};
 use crate::core::note::DrainEnd;
-use crate::report::state::{ContainerPhase, ProcessState};
+use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::types::EndKind;
 
 pub(crate) fn render(status: &Status) -> String {

@@ -43,7 +43,7 @@ use crate::control::operate::Answered;
 use crate::control::status::Status;
 use crate::control::turns::{Snapshot, Turns};
 use crate::core::event::Request as Operation;
-use crate::report::state::ContainerPhase;
+use crate::journal::state::ContainerPhase;
 use crate::types::{ProcessId, Signal, escape_json};
 
 const LIMITS: Limits = Limits { head: Duration::from_secs(1), whole: Duration::from_secs(5) };

@@ -11,8 +11,8 @@ use crate::control::connections::{Caller, Stage};
 use crate::control::status::{ProcessStatus, Status};
 use crate::control::{Outcome, SupervisorHandle, TEXT, refuse, response, status};
 use crate::core::event::Request;
+use crate::journal::state::ProcessState;
 use crate::os::Peer;
-use crate::report::state::ProcessState;
 use crate::types::Signal;
 use crate::types::suggest::{list, nearest};
 

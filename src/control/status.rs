@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::report::history::Tally;
-use crate::report::state::{ContainerPhase, ProcessState};
+use crate::journal::history::Tally;
+use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::types::suggest::is_meant;
 use crate::types::{ProcessId, serialize_seconds, serialize_some_seconds};
 

@@ -11,7 +11,7 @@ use crate::core::cause::{Cause, Failure};
 use crate::core::event::{Load, Request, Unit};
 use crate::core::note::{AfterEnd, DrainEnd, Hurry, Note, RequestError};
 use crate::core::spec::{HookId, Stage};
-use crate::report::event::exit;
+use crate::journal::event::exit;
 use crate::report::testing::Noted;
 use crate::types::{End, ProcessId, Signal, Time, WatchAction};
 

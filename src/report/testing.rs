@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use crate::core::note::Note;
 use crate::core::state::State;
+use crate::journal::Journal;
+use crate::journal::entry::Entry;
+use crate::journal::messages::Names;
 use crate::load::testing::load;
-use crate::report::Journal;
-use crate::report::entry::Entry;
-use crate::report::messages::Names;
 use crate::types::Time;
 
 pub(super) struct Noted {

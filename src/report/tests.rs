@@ -12,10 +12,10 @@ use crate::core::note::{DrainEnd, Note};
 use crate::core::phase::Phase;
 use crate::core::spec::{HookId, Stage};
 use crate::core::traffic::{Moment, Traffic};
+use crate::journal::messages::Names;
+use crate::journal::*;
 use crate::load::testing::load;
-use crate::report::messages::Names;
 use crate::report::testing::Noted;
-use crate::report::*;
 use crate::types::{End, ProcessId, Signal, Time, human};
 
 /// Reports a drain with these polls, and returns the counts in the report. The times of the polls
@@ -460,7 +460,7 @@ fn words_of_the_data_are_documented() {
     let page = include_str!("../../docs/json.md");
     let arm = regex_lite::Regex::new(r#"=> \(?"([a-z_]+)""#).unwrap();
     let words = arm
-        .captures_iter(include_str!("../../crates/core/src/report/data.rs"))
+        .captures_iter(include_str!("../../crates/journal/src/data.rs"))
         .map(|found| found[1].to_owned());
     let words: Vec<_> = words.chain(DrainEnd::ALL.map(|why| why.name().to_owned())).collect();
     assert!(words.len() > 14, "{words:?}");

@@ -21,10 +21,10 @@ use crate::core::phase::Phase;
 use crate::core::spec::{HookId, Source, Stage};
 use crate::core::state::{Lifecycle, Role};
 use crate::core::traffic::{Moment, Traffic};
+use crate::journal::data::ShutdownReport;
+use crate::journal::entry::Level;
+use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::load::testing::load;
-use crate::report::data::ShutdownReport;
-use crate::report::entry::Level;
-use crate::report::state::{ContainerPhase, ProcessState};
 use crate::supervisor::slots::Definition;
 use crate::supervisor::status::StatusBoard;
 use crate::testing::random::Random;
@@ -511,7 +511,7 @@ impl Play {
     /// Counts the traffic of an Envoy that drains, or fails to.
     fn counted(
         &mut self,
-        journal: &mut crate::report::Journal,
+        journal: &mut crate::journal::Journal,
         process: ProcessId,
         moment: Moment,
     ) {

@@ -8,10 +8,9 @@
 //! modules import only modules to their right, which `make lint` checks:
 //!
 //! ```text
-//! longest → report → machine → phase → restart, slots, start, stop → drain → family → state
-//! report → timeline, traffic     connections → envoy → drain, traffic     graph → types
+//! machine → phase → restart, slots, start, stop → drain → family → state
+//! connections → envoy → drain, traffic     graph, traffic → types
 //! state → drain::progress, family::states, action, budget → note → cause, event → spec → types
-//! timeline → spec                traffic → types
 //! ```
 //!
 //! ```text
@@ -23,7 +22,7 @@
 //! ```
 //!
 //! Each phase is a type that the next phase consumes, so no phase can return to an earlier one.
-//! Only inside `phase` and inside `report` do files import each other in a cycle. All phases share
+//! Only inside `phase` do files import each other in a cycle. All phases share
 //! [`state`]: the lifecycle of each process, and the actions of the current step.
 
 #![forbid(unsafe_code)]
@@ -41,25 +40,21 @@ pub mod envoy;
 pub mod event;
 pub(crate) mod family;
 pub mod graph;
-mod longest;
 pub mod machine;
 pub mod note;
 pub mod phase;
-pub mod report;
 pub mod restart;
 pub mod slots;
 pub mod spec;
 pub mod start;
 pub mod state;
 pub mod stop;
-pub mod timeline;
 pub mod traffic;
 pub mod types;
 
 /// The names that every `std` crate has without `use`.
 mod prelude {
     pub(crate) use alloc::borrow::ToOwned;
-    pub(crate) use alloc::boxed::Box;
     pub(crate) use alloc::string::{String, ToString};
     pub(crate) use alloc::vec::Vec;
     pub(crate) use alloc::{format, vec};

@@ -1,4 +1,4 @@
-//! The notes: the core's decisions that users should see. `report::entry::notes` has the texts.
+//! The notes: the core's decisions that users should see. The journal has their texts.
 
 use core::time::Duration;
 

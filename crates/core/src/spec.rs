@@ -223,7 +223,7 @@ impl ProcessSpec {
     }
 
     /// Turns this definition into the definition of a free slot.
-    pub(crate) fn retire(&mut self) {
+    pub fn retire(&mut self) {
         self.leave_out();
         self.dependencies.clear();
         self.dependents.clear();

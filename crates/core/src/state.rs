@@ -210,7 +210,7 @@ pub struct Slot {
     pub(super) overdue: Option<Time>,
     /// The pause before the process is started again, once the rest of its process group is gone;
     /// `None` if it is not started again.
-    pub(super) restart_after: Option<Duration>,
+    pub restart_after: Option<Duration>,
     /// The position of the slot in [`Spec::order`].
     pub(super) rank: u16,
     /// The number of restarts since the start of the container.

@@ -23,7 +23,8 @@ mod schema_tests;
 
 use clap::{Command, Subcommand};
 pub(crate) use drainit_config::{config, load, plan};
-pub(crate) use drainit_core::{graph, report, types};
+pub(crate) use drainit_core::{graph, types};
+pub(crate) use drainit_journal as journal;
 
 /// The commands.
 #[derive(Debug, Subcommand)]

@@ -3,7 +3,7 @@
 use crate::config::{LogFormat, LogMode, Watch};
 use crate::core::cause::Failure;
 use crate::core::note::{AfterEnd, Note, RequestError};
-use crate::report::entry::Level;
+use crate::journal::entry::Level;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch::shown;
 use crate::types::{ProcessId, Time};

@@ -19,10 +19,10 @@ use crate::config::{Address, HttpTarget, Probe};
 use crate::envoy::ready::{check_epoch, check_ready};
 use crate::grpc::{self, GrpcError};
 use crate::http::{RequestError, describe_io, status};
+pub(crate) use crate::journal::history::Reason;
 use crate::os::is_own_lack;
 use crate::os::on_thread::{on_thread, peer_at};
 use crate::os::trusted_path::Place;
-pub(crate) use crate::report::history::Reason;
 use crate::supervisor::run_command::Failure;
 use crate::types::{harmless, human};
 

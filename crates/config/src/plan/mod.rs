@@ -14,7 +14,7 @@ pub mod text;
 use std::collections::HashMap;
 use std::time::Duration;
 
-pub use drainit_core::timeline;
+pub use drainit_journal::timeline;
 
 use crate::config::{Config, OnlyIf, Process, Share, StartCondition};
 use crate::core::budget;

@@ -171,7 +171,7 @@ impl Draining {
     }
 
     /// Whether the drains of a shutdown wait for load balancers to see that `/readyz` answers 503.
-    pub(crate) fn delays(&self) -> bool {
+    pub fn delays(&self) -> bool {
         self.delay_until.is_some() && !self.held
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::scenario::Scenario;
 use drainit_core::budget::drain_wish;
 use drainit_core::spec::{DrainSpec, ProcessSpec, Spec, Wait};
-use drainit_core::timeline::{Step, StepKind, Timeline};
 use drainit_core::types::{StartCondition, Time};
+use drainit_journal::timeline::{Step, StepKind, Timeline};
 
 /// The random graph of a seed, changed so that every process becomes ready.
 fn startable(seed: u64) -> Spec {

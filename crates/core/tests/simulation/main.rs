@@ -40,15 +40,15 @@ use drainit_core::cause::Cause;
 use drainit_core::event::{Event, Request};
 use drainit_core::machine::Machine;
 use drainit_core::note::{DrainEnd, Note, RequestError};
-use drainit_core::report::Journal;
-use drainit_core::report::data::ShutdownReport;
-use drainit_core::report::messages::Names;
 use drainit_core::slots::Placed;
 use drainit_core::spec::{ConfigIndex, HookId, HookWaits, ProcessSpec, Source, Spec, Stage, Wait};
 use drainit_core::state::Role;
 use drainit_core::types::{
     End, ExitPolicy, OnExit, ProcessId, Signal, StartCondition, Time, Update, WatchAction,
 };
+use drainit_journal::Journal;
+use drainit_journal::data::ShutdownReport;
+use drainit_journal::messages::Names;
 
 /// A limit for times in a scenario: no scenario takes this long.
 const FOREVER: Duration = Duration::from_secs(3600);

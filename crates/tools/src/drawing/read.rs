@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::report::data::{ShutdownReport, VERSION};
+use crate::journal::data::{ShutdownReport, VERSION};
 use crate::types::harmless;
 
 /// A line of a log that contains this text may have a report: the key of the report in JSON.

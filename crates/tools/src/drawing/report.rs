@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::drawing::{Bar, Chart, Kind, Look, Row};
-use crate::report::data::{ShutdownReport, StepData};
+use crate::journal::data::{ShutdownReport, StepData};
 use crate::types::{harmless, human};
 
 /// A step counts as late if it took longer than planned by more than this, in seconds. The plan

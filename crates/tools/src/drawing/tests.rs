@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use crate::drawing::{plan, read, report};
+use crate::journal::data::ShutdownReport;
 use crate::load::testing::load;
 use crate::plan::Plan;
-use crate::report::data::ShutdownReport;
 
 /// The report of a gateway whose engine ignores its stop signal.
 const REPORT: &str = include_str!("report.json");

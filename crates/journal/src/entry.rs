@@ -5,12 +5,12 @@ mod notes;
 
 use core::time::Duration;
 
-use crate::event::{Load, Request, Unit};
-use crate::note::AfterEnd;
+use crate::event::Event;
+use crate::history::Reason;
 use crate::prelude::*;
-use crate::report::event::Event;
-use crate::report::history::Reason;
-use crate::types::{End, EndKind, ProcessId, Signal, human};
+use drainit_core::event::{Load, Request, Unit};
+use drainit_core::note::AfterEnd;
+use drainit_core::types::{End, EndKind, ProcessId, Signal, human};
 
 /// The severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,11 +3,11 @@
 use core::fmt::Write as _;
 use core::time::Duration;
 
-use crate::event::Unit;
+use crate::history::{Counts, Drain, History, Stop};
 use crate::prelude::*;
-use crate::report::history::{Counts, Drain, History, Stop};
-use crate::report::{Journal, messages};
-use crate::types::{ProcessId, Time, human};
+use crate::{Journal, messages};
+use drainit_core::event::Unit;
+use drainit_core::types::{ProcessId, Time, human};
 
 impl Journal {
     /// The report: the first line is a summary, and each further line is a step or a remark.

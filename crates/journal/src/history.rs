@@ -4,14 +4,14 @@ use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
 
-use crate::event::Load;
-use crate::note::DrainEnd;
+use crate::data::{ConnectionData, RequestData};
+use crate::messages;
 use crate::prelude::*;
-use crate::report::data::{ConnectionData, RequestData};
-use crate::report::messages;
-use crate::report::state::ProcessState;
-use crate::traffic::{Moment, Traffic};
-use crate::types::{End, EndKind, ProcessId, Signal, Time};
+use crate::state::ProcessState;
+use drainit_core::event::Load;
+use drainit_core::note::DrainEnd;
+use drainit_core::traffic::{Moment, Traffic};
+use drainit_core::types::{End, EndKind, ProcessId, Signal, Time};
 
 /// A count that is at most this old at the end of a drain is reported as the count at the end. This
 /// limit is longer than the time from a poll to the stop signal that follows the poll. On a slow

@@ -1,16 +1,16 @@
 //! The wording of each [`Note`], for the person who reads the log at 3 a.m.
 
-use crate::cause::{Cause, Failure};
-use crate::event::Request;
-use crate::note::{DrainEnd, Hurry, Note, RequestError};
-use crate::prelude::*;
-use crate::report::Journal;
-use crate::report::entry::{Entry, Level};
-use crate::report::messages::{
+use crate::Journal;
+use crate::entry::{Entry, Level};
+use crate::messages::{
     after_asked, after_handover, drain_end, ended_first, failure, hook_name, request_error,
     still_open, stopped, why,
 };
-use crate::types::{End, ProcessId, Signal, WatchAction, human};
+use crate::prelude::*;
+use drainit_core::cause::{Cause, Failure};
+use drainit_core::event::Request;
+use drainit_core::note::{DrainEnd, Hurry, Note, RequestError};
+use drainit_core::types::{End, ProcessId, Signal, WatchAction, human};
 
 impl Journal {
     /// Returns the text and the event of a note; every note has both. `detail` has the same meaning

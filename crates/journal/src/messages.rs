@@ -2,12 +2,12 @@
 
 use core::time::Duration;
 
-use crate::cause::{Cause, Failure};
-use crate::event::{Load, Unit};
-use crate::note::{DrainEnd, RequestError};
 use crate::prelude::*;
-use crate::spec::HookId;
-use crate::types::{End, ProcessId, human};
+use drainit_core::cause::{Cause, Failure};
+use drainit_core::event::{Load, Unit};
+use drainit_core::note::{DrainEnd, RequestError};
+use drainit_core::spec::HookId;
+use drainit_core::types::{End, ProcessId, human};
 
 /// The names of the processes. The index is the [`ProcessId`].
 #[derive(Clone, Debug)]

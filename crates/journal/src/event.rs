@@ -9,7 +9,7 @@ use core::time::Duration;
 use serde::Serialize;
 
 use crate::prelude::*;
-use crate::types::{escape_json, serialize_some_seconds};
+use drainit_core::types::{escape_json, serialize_some_seconds};
 
 /// One event. Fields without a value are not written.
 #[derive(Clone, Debug, Default, Serialize)]

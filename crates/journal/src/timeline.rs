@@ -8,8 +8,8 @@ use core::time::Duration;
 use drainit_derive::Named;
 
 use crate::prelude::*;
-use crate::spec::Spec;
-use crate::types::{ProcessId, Time};
+use drainit_core::spec::Spec;
+use drainit_core::types::{ProcessId, Time};
 
 /// The kind of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Named)]

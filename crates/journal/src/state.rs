@@ -4,10 +4,10 @@
 use drainit_derive::Named;
 use serde::Serialize;
 
-use crate::machine::Machine;
-use crate::phase::Phase;
-use crate::report::history::History;
-use crate::state::Lifecycle;
+use crate::history::History;
+use drainit_core::machine::Machine;
+use drainit_core::phase::Phase;
+use drainit_core::state::Lifecycle;
 
 /// The phase of the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Named, Serialize)]

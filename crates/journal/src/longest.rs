@@ -5,16 +5,16 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::rc::Rc;
 
-use crate::action::Action;
-use crate::event::Event;
-use crate::machine::Machine;
-use crate::note::Note;
+use crate::Journal;
+use crate::messages::Names;
 use crate::prelude::*;
-use crate::report::Journal;
-use crate::report::messages::Names;
-use crate::spec::{ProcessSpec, Spec, Stage};
 use crate::timeline::{Step, StepKind, Timeline};
-use crate::types::{
+use drainit_core::action::Action;
+use drainit_core::event::Event;
+use drainit_core::machine::Machine;
+use drainit_core::note::Note;
+use drainit_core::spec::{ProcessSpec, Spec, Stage};
+use drainit_core::types::{
     End, OnExit, ProcessId, RestartPolicy, Signal, StartCondition, Time, Update, exit_code,
 };
 

@@ -1,47 +1,34 @@
-//! The journal: everything that has happened to each process since the start, and the steps of the
-//! shutdown.
-//!
-//! The supervisor gives the journal each [`Note`] of the core, each sample of traffic and other
-//! events, with their times. The status, the metrics, the report of the start and the report of the
-//! shutdown read the journal.
-
-pub mod data;
-pub mod entry;
-pub mod event;
-pub mod history;
-pub mod messages;
-pub mod state;
-mod steps;
-mod text;
+//! Records what happens: to each process, and in the shutdown.
 
 use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
 use core::cell::Cell;
 use core::time::Duration;
 
-use crate::action::Action;
-use crate::cause::{Cause, Failure};
-use crate::event::Event;
-use crate::machine::Machine;
-use crate::note::{AfterEnd, Note};
-use crate::phase::Phase;
+use crate::entry::Entry;
+use crate::history::{Drain, History, Stop, Tally};
+use crate::messages;
+use crate::messages::Names;
 use crate::prelude::*;
-use crate::report::entry::Entry;
-use crate::report::history::{Drain, History, Stop, Tally};
-use crate::report::messages::Names;
-use crate::report::state::{ContainerPhase, ProcessState};
-use crate::report::steps::Steps;
-use crate::state::{Role, State};
+use crate::state::{ContainerPhase, ProcessState};
+use crate::steps::Steps;
 use crate::timeline::{Step, StepKind};
-use crate::traffic::{Moment, Traffic};
-use crate::types::{End, ProcessId, Time, harmless, human};
+use drainit_core::action::Action;
+use drainit_core::cause::{Cause, Failure};
+use drainit_core::event::Event;
+use drainit_core::machine::Machine;
+use drainit_core::note::{AfterEnd, Note};
+use drainit_core::phase::Phase;
+use drainit_core::state::{Role, State};
+use drainit_core::traffic::{Moment, Traffic};
+use drainit_core::types::{End, ProcessId, Time, harmless, human};
 
 #[derive(Debug)]
 pub struct Journal {
     /// The time at which drainit began.
     pub began: Time,
     pub names: Names,
-    slots: Vec<History>,
+    pub(crate) slots: Vec<History>,
     /// The counts of each process. The key is the name of the process.
     tallies: BTreeMap<String, Tally>,
     /// The slots whose history a note has changed since the last call of [`Self::update`].
@@ -56,14 +43,14 @@ pub struct Journal {
     /// drainit has reaped.
     pub orphans: u64,
     /// T0, the cause of the shutdown, and the time until the deadline.
-    shutdown: Option<(Time, Cause, Duration)>,
-    draining_since: Option<Time>,
+    pub(crate) shutdown: Option<(Time, Cause, Duration)>,
+    pub(crate) draining_since: Option<Time>,
     /// Whether a drain was requested before the shutdown.
     drain_requested: bool,
-    steps: Steps,
+    pub(crate) steps: Steps,
     /// The number of drains and stops so far. The next one gets the next place in the report.
     places: usize,
-    remarks: Vec<String>,
+    pub(crate) remarks: Vec<String>,
 }
 
 impl Journal {
@@ -429,7 +416,7 @@ impl Journal {
     }
 
     /// The name of a process, with its instance if two instances ran at the same time.
-    fn name_of(&self, slot: ProcessId) -> String {
+    pub(crate) fn name_of(&self, slot: ProcessId) -> String {
         match &self.of(slot).instance {
             Some(instance) => format!("{} ({instance})", self.names.of(slot)),
             None => self.names.of(slot).to_owned(),
@@ -500,7 +487,7 @@ impl Journal {
 
     /// The line of the log for `AllReady`: `everything is ready after 3.2s; router took longest:
     /// 1.7s`.
-    fn start_line(&self) -> String {
+    pub(crate) fn start_line(&self) -> String {
         let took = human(self.start_took().unwrap_or_default());
         let times = self.tallies.iter().filter_map(|(name, of)| Some((of.start?, name)));
         let slowest =

@@ -7,13 +7,13 @@ use alloc::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cause::{Cause, Failure};
+use crate::history::Drain;
 use crate::prelude::*;
-use crate::report::history::Drain;
-use crate::report::{Journal, messages};
-use crate::state::State;
 use crate::timeline::{Key, Step, StepKind, Timeline, part};
-use crate::types::{End, ProcessId, Time, escape_json, harmless, seconds};
+use crate::{Journal, messages};
+use drainit_core::cause::{Cause, Failure};
+use drainit_core::state::State;
+use drainit_core::types::{End, ProcessId, Time, escape_json, harmless, seconds};
 
 /// The version of the format. It grows when a field is removed or changes its meaning, but not when
 /// a field is added.

@@ -5,13 +5,13 @@
 
 use alloc::collections::BTreeMap;
 
-use crate::action::Action;
-use crate::event::Event;
-use crate::phase::Phase;
 use crate::prelude::*;
-use crate::spec::{HookId, Stage};
 use crate::timeline::{Key, Step, StepKind};
-use crate::types::{ProcessId, Time};
+use drainit_core::action::Action;
+use drainit_core::event::Event;
+use drainit_core::phase::Phase;
+use drainit_core::spec::{HookId, Stage};
+use drainit_core::types::{ProcessId, Time};
 
 #[derive(Debug, Default)]
 pub(crate) struct Steps {

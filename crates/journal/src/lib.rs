@@ -1,0 +1,35 @@
+//! The journal: everything that has happened to each process since the start, and the steps of the
+//! shutdown, with the words for the log, the status and the report.
+//!
+//! The supervisor gives the [`Journal`] each [`Note`](drainit_core::note::Note) of the core, each
+//! sample of traffic and other events, with their times. The status, the metrics, the report of the
+//! start and the report of the shutdown read the journal. The core does not know it.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), no_std)]
+#![allow(missing_docs, reason = "only drainit uses this crate, and most names say it all")]
+
+extern crate alloc;
+
+pub mod data;
+pub mod entry;
+pub mod event;
+pub mod history;
+mod journal;
+mod longest;
+pub mod messages;
+pub mod state;
+mod steps;
+mod text;
+pub mod timeline;
+
+pub use crate::journal::Journal;
+
+/// The names that every `std` crate has without `use`.
+mod prelude {
+    pub(crate) use alloc::borrow::ToOwned;
+    pub(crate) use alloc::boxed::Box;
+    pub(crate) use alloc::string::{String, ToString};
+    pub(crate) use alloc::vec::Vec;
+    pub(crate) use alloc::{format, vec};
+}
