@@ -20,17 +20,17 @@ use hyper::Method;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
+use crate::check::image::FindProgram;
 use crate::config::{Account, Address, User};
 use crate::control::connections::Caller;
 use crate::control::testing::{CountingSupervisor, converse};
 use crate::envoy::listeners::{List, Uncounted};
 use crate::envoy::ready::XdsStats;
 use crate::fuzzing::stream::Client;
-use crate::load::accounts::Accounts;
-use crate::load::check::image::FindProgram;
-use crate::load::diagnostics::problems::Problems;
-use crate::load::environment::Variables;
-use crate::load::source::Source;
+use crate::keys::Accounts;
+use crate::language::diagnostics::problems::Problems;
+use crate::language::environment::Variables;
+use crate::language::source::Source;
 use crate::load::{Diagnostic, Environment, Loaded, testing};
 use crate::logging::split::{Form, LONGEST_LINE, Splitter};
 use crate::os::Peer;
@@ -140,13 +140,13 @@ fn expand(bytes: &[u8]) {
     let mut variables = Variables::new(&environment);
     variables.set_default("D", "${A}");
     variables.set_number(Some("7".to_owned()));
-    let expanded = crate::load::expand::expand(&text, &variables);
+    let expanded = crate::language::expand::expand(&text, &variables);
     if let Ok(expanded) = &expanded {
-        assert!(expanded.text.len() <= crate::load::expand::LONGEST.max(text.len()));
+        assert!(expanded.text.len() <= crate::language::expand::LONGEST.max(text.len()));
         assert!(expanded.unset.iter().all(|(_, at)| text[*at..].starts_with('$')));
     }
-    let _ = crate::load::expand::check_syntax(&text);
-    crate::load::expand::names(&text);
+    let _ = crate::language::expand::check_syntax(&text);
+    crate::language::expand::names(&text);
 }
 
 /// Reads an `env_file` as at the start of a process, and checks that no message shows a value.
@@ -431,7 +431,7 @@ fn logs(bytes: &[u8]) {
 
 /// The text of a file, if [`Source`] accepts it.
 fn text(bytes: &[u8]) -> Option<String> {
-    crate::load::source::text(bytes.to_vec()).ok()
+    crate::language::source::text(bytes.to_vec()).ok()
 }
 
 fn environment(token: &str) -> Environment {

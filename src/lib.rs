@@ -46,7 +46,8 @@ mod supervisor;
 #[cfg(test)]
 mod testing;
 
-pub(crate) use drainit_config::{config, exec_options, load, plan};
+pub(crate) use drainit_config::keys as config;
+pub(crate) use drainit_config::{check, exec_options, keys, language, load, plan};
 pub(crate) use drainit_core as core;
 pub(crate) use drainit_core::graph;
 #[doc(hidden)]

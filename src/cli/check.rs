@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use clap::Args;
 use drainit_tools::kubernetes;
 
+use crate::check::image::ImageLookup;
 use crate::cli::config_files::ConfigFiles;
 use crate::config::Config;
 use crate::load::at_start;
-use crate::load::check::image::ImageLookup;
 use crate::load::{Diagnostic, Environment, Severity};
 use crate::types::exit_code;
 use crate::{image, load};

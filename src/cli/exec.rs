@@ -13,8 +13,8 @@ use crate::exec::rewrite::Rewrite;
 use crate::exec::with_drain;
 use crate::exec::with_drain::DrainOptions;
 use crate::exec_options::{GRACE_PERIOD, OPTIONS};
-use crate::load::values;
-use crate::load::values::Invalid;
+use crate::keys::values;
+use crate::language::invalid::Invalid;
 use crate::types::{Signal, exit_code};
 
 const DRAIN: &str = "Drain before the stop";

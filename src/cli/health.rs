@@ -16,7 +16,7 @@ use crate::cli::control_address;
 use crate::cli::control_address::{Found, Whom};
 use crate::config::HttpTarget;
 use crate::http::{Answerer, RequestError, Response, request};
-use crate::load::values;
+use crate::keys::values;
 use crate::types::{exit_code, harmless, human};
 
 /// The largest answer, in bytes. An answer names every process that is not ready.

@@ -8,7 +8,7 @@ use hyper::Method;
 use crate::cli::ask::{LIMIT, ask, query, run};
 use crate::cli::control_address::{Found, Whom};
 use crate::cli::{changes, print};
-use crate::load::values;
+use crate::keys::values;
 use crate::types::Signal;
 use crate::types::suggest::is_meant;
 

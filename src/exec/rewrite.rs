@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::load::values;
+use crate::keys::values;
 use crate::types::Signal;
 
 /// The rules of `--rewrite`. Signals without a rule are forwarded unchanged.

@@ -21,14 +21,14 @@ use std::time::Duration;
 use nix::sys::stat::{FileStat, SFlag};
 use nix::unistd::AccessFlags;
 
+use crate::check::bootstrap;
+use crate::check::image::{At, Finding};
 use crate::config::{
     Account, Address, Config, DrainMethod, DrainUntil, EnvoyDrain, HeaderValue, LogMode, OnlyIf,
     Probe, Process, ProcessKind, Render, User, Variable,
 };
+use crate::language::script;
 use crate::load::at_start;
-use crate::load::bootstrap;
-use crate::load::check::image::{At, Finding};
-use crate::load::script;
 use crate::load::{Environment, Severity};
 use crate::os::spawn::diagnose::{Attempt, foresee, wrong_with_dir};
 use crate::os::spawn::which::which;

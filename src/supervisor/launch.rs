@@ -15,9 +15,9 @@ use crate::config::{
     Account, Config, Hook, Liveness, LogFormat, LogMode, Probe, Process, Render, User, Variable,
 };
 use crate::http::describe_io;
+use crate::language::source::Source;
 use crate::load::Environment;
 use crate::load::at_start;
-use crate::load::source::Source;
 use crate::logging::Output;
 use crate::logging::capture::{OutputCapture, forms, give_to};
 use crate::logging::split::Form;

@@ -1,5 +1,13 @@
-//! The config of drainit. `load` reads the config from YAML, and reports all errors at once. `plan`
-//! computes how the container starts, and how long its shutdown may take.
+//! The config of drainit, in parts of which each imports only those behind it:
+//!
+//! - `load` reads a config from files, or reports all errors at once.
+//! - `check` judges a whole config.
+//! - `plan` computes how the container starts, how long its shutdown may take, and what a reload does.
+//! - `keys` has the type and the reader of each key.
+//! - `language` has what a config is made of: files, the tree of YAML, `${…}`, and problems with their
+//!   places.
+//!
+//! `make lint` checks the direction of the imports.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -8,8 +16,10 @@
 )]
 #![allow(missing_docs, reason = "only drainit uses this crate, and most names say it all")]
 
-pub mod config;
+pub mod check;
 pub mod exec_options;
+pub mod keys;
+pub mod language;
 pub mod load;
 pub mod plan;
 #[cfg(any(test, feature = "testing"))]

@@ -139,8 +139,8 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
     let more = more(name, &options, &keys);
     Ok(quote! {
         const _: () = {
-            use crate::load::key::{At, Form, Key, Keys, Leaf, Merge, Shape, Table};
-            use crate::load::read::reader::{Fields, Reader};
+            use crate::keys::key::{At, Form, Key, Keys, Leaf, Merge, Shape, Table};
+            use crate::keys::reader::{Fields, Reader};
 
             impl Table for #name {
                 const KEYS: &'static Keys = &Keys {
@@ -163,7 +163,7 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
                 fn read(
                     reader: &mut Reader<'_>,
                     at: &At<'_>,
-                    node: &crate::load::yaml::node::Node,
+                    node: &crate::language::yaml::node::Node,
                 ) -> Option<Self::Out> {
                     let fields = reader.table(node, at, <Self as Table>::KEYS)?;
                     let read = <Self as Table>::read_keys(reader, &fields)?;
@@ -308,7 +308,7 @@ fn key(ident: Ident, ty: Option<&Type>, attributes: &[Attribute]) -> Result<Key>
     let (own, absent) = match ty.map(|ty| (ty, generic(ty))) {
         Some((_, Some(("Option", inner)))) => (inner.clone(), Some(quote!(None))),
         Some((_, Some(("Vec", inner)))) => {
-            (syn::parse_quote!(crate::load::key::List<#inner>), Some(quote!(Vec::new())))
+            (syn::parse_quote!(crate::keys::key::List<#inner>), Some(quote!(Vec::new())))
         }
         Some((ty, _)) => (ty.clone(), None),
         None => (unit, None),

@@ -22,7 +22,8 @@ mod schema;
 mod schema_tests;
 
 use clap::{Command, Subcommand};
-pub(crate) use drainit_config::{config, load, plan};
+pub(crate) use drainit_config::keys as config;
+pub(crate) use drainit_config::{check, keys, language, load, plan};
 pub(crate) use drainit_core::{graph, types};
 pub(crate) use drainit_journal as journal;
 

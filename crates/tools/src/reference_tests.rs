@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::load::key::{Key, Keys, Shape};
+use crate::keys::key::{Key, Keys, Shape};
 use crate::schema_tests::{root, tables};
 
 /// The sets of keys that the reference does not list in a table, because a page explains these keys

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::load::key::{self, Key, Keys, Shape};
+use crate::keys::key::{self, Key, Keys, Shape};
 use crate::types::Signal;
 
 /// Matches text that contains a variable. Only `check` knows the value of the variable.

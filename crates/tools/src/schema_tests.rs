@@ -8,12 +8,12 @@ use std::{fs, io};
 
 use serde_json::{Map, Number, Value, json};
 
-use crate::load::diagnostics::problems::Problems;
-use crate::load::key::{Keys, Shape, root as keys_of_root};
+use crate::keys::key::{Keys, Shape, root as keys_of_root};
+use crate::language::diagnostics::problems::Problems;
+use crate::language::source::Source;
+use crate::language::yaml::node::{Kind, Node};
 use crate::load::parse_source;
-use crate::load::source::Source;
 use crate::load::testing::checked;
-use crate::load::yaml::node::{Kind, Node};
 use crate::schema::schema;
 use drainit_config::testing::rust_source::string_literals;
 
@@ -158,7 +158,7 @@ fn corpus() -> Vec<String> {
         let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
         corpus.extend(blocks.filter(|block| block.contains("processes:")).map(str::to_owned));
     }
-    for path in files(&root.join("crates/config/src/load"), "rs") {
+    for path in files(&root.join("crates/config/src"), "rs") {
         for literal in string_literals(&fs::read_to_string(path).unwrap()) {
             let literal = literal.text;
             let is_config =

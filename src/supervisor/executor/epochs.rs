@@ -5,10 +5,10 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::check::bootstrap;
 use crate::config::{Address, DrainMethod, EnvoyFlags, Process};
 use crate::core::event::Event;
 use crate::core::spec::HookId;
-use crate::load::bootstrap;
 use crate::os::on_thread::on_thread;
 use crate::supervisor::executor::validation::validate;
 use crate::supervisor::executor::{Executor, LONGEST_START};

@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use crate::config::{ArgRoute, Arguments, Config};
+use crate::keys::{ArgRoute, Arguments, Config};
 use crate::types::suggest::{list, nearest};
 
 #[derive(Debug, Error, PartialEq, Eq)]

@@ -6,15 +6,15 @@
 
 use std::path::Path;
 
-use crate::config::{Account, Header, HeaderValue, Process, Render, Share, ValueFile, Variable};
-use crate::load::accounts::Accounts;
-use crate::load::diagnostics::diagnostic::quote;
-use crate::load::env_file;
-use crate::load::environment::{Environment, Variables};
-use crate::load::expand::{LONGEST, Malformed, expand_up_to};
-use crate::load::moment::{Reads, of_one_moment};
-use crate::load::read::scale;
-use crate::load::source::{AT_START, NO_VARIABLE, Source, Unreadable, VARIABLE};
+use crate::keys::Accounts;
+use crate::keys::scale;
+use crate::keys::{Account, Header, HeaderValue, Process, Render, Share, ValueFile, Variable};
+use crate::language::diagnostics::diagnostic::quote;
+use crate::language::env_file;
+use crate::language::environment::{Environment, Variables};
+use crate::language::expand::{LONGEST, Malformed, expand_up_to};
+use crate::language::moment::{Reads, of_one_moment};
+use crate::language::source::{AT_START, NO_VARIABLE, Source, Unreadable, VARIABLE};
 
 /// All variables of a process together may have this many bytes: the kernel accepts at most 6 MiB
 /// of arguments and variables (execve(2)).
@@ -241,7 +241,7 @@ pub fn render(
 pub fn expand_template(
     source: &Source,
     variables: &Variables<'_>,
-) -> Result<crate::load::expand::Expanded, Malformed> {
+) -> Result<crate::language::expand::Expanded, Malformed> {
     let help = "is this the right template?";
     expand_up_to(&source.text, variables, (MOST_RENDERED, help))
 }

@@ -6,10 +6,10 @@
 
 use std::path::PathBuf;
 
-use crate::config::Control;
-use crate::load::environment::{Environment, Variables};
-use crate::load::read::reader::Reader;
-use crate::load::read::root;
+use crate::keys::Control;
+use crate::keys::config;
+use crate::keys::reader::Reader;
+use crate::language::environment::{Environment, Variables};
 use crate::load::{Diagnostic, Problems, merge_roots, read_roots};
 
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(crate) fn found(
     problems.clear();
     // No key of `control` names a user, so the reader never looks up an account.
     let mut reader = Reader::new(&mut problems, Variables::new(environment));
-    let (control, unset) = root::control_alone(&mut reader, &root);
+    let (control, unset) = config::control_alone(&mut reader, &root);
     let failed = problems.has_errors();
     Found { control: if failed { Err(problems.finish()) } else { Ok(control) }, unset }
 }
@@ -52,7 +52,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::ControlSocket;
+    use crate::keys::ControlSocket;
     use crate::load::testing;
 
     fn find(texts: &[&str], variables: &[(&str, &str)]) -> Found {

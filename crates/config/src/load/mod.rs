@@ -1,60 +1,42 @@
-//! Reads YAML into a [`Config`](crate::config::Config), or reports every problem at once, each with
+//! Reads YAML into a [`Config`](crate::keys::Config), or reports every problem at once, each with
 //! its place.
 //!
 //! ```text
-//! source ──▶ yaml ──▶ overlay ──▶ read (expand, values) ──▶ graph ──▶ check
+//! source ──▶ yaml ──▶ overlay ──▶ keys (expand, values) ──▶ graph ──▶ check
 //!  text      Node      Node        Config                    Graph
 //! ```
 
-pub mod accounts;
 pub mod args;
 pub mod at_start;
-pub mod bootstrap;
-pub mod check;
 pub mod control;
-pub mod diagnostics;
-pub mod directory;
-pub(crate) mod env_file;
-pub mod environment;
-pub mod expand;
-pub(crate) mod forms;
-pub mod key;
-pub mod moment;
-pub(crate) mod overlay;
-pub(crate) mod places;
-pub(crate) mod read;
-pub mod script;
-pub(crate) mod shell_split;
-pub mod source;
-pub mod span;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
-pub mod values;
-pub mod yaml;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use crate::load::diagnostics::diagnostic::{Diagnostic, Severity};
-pub use crate::load::environment::Environment;
+pub use crate::language::diagnostics::diagnostic::{Diagnostic, Severity};
+pub use crate::language::environment::Environment;
 
-use crate::config::{Config, Share, Variable};
+use crate::check::{self, image::ImageLookup};
 use crate::graph::{Graph, GraphError};
-use crate::load::check::image::ImageLookup;
-use crate::load::diagnostics::diagnostic::quote;
-use crate::load::diagnostics::problems::Problems;
-use crate::load::environment::Variables;
-use crate::load::places::Places;
-use crate::load::read::neighbours::foreign;
-use crate::load::read::reader::Reader;
-use crate::load::source::{CONFIG, Source};
-use crate::load::span::Span;
-use crate::load::yaml::node::{Kind, Node};
+use crate::keys::neighbours::foreign;
+use crate::keys::reader::Reader;
+use crate::keys::{self, Config, Share, Variable, overlay};
+use crate::language::diagnostics::diagnostic::quote;
+use crate::language::diagnostics::problems::Problems;
+use crate::language::environment::Variables;
+use crate::language::moment::{Reads, of_one_moment};
+use crate::language::places::Places;
+use crate::language::source::{CONFIG, Source};
+use crate::language::span::Span;
+use crate::language::yaml::node::{Kind, Node};
+use crate::language::{expand, yaml};
 use crate::plan::Plan;
 
 /// A config without errors, which drainit can run.
@@ -103,7 +85,7 @@ pub fn load_text_to_check(
     text: &str,
     environment: &Environment,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    let mut problems = Problems::of(&moment::Reads::default(), true);
+    let mut problems = Problems::of(&Reads::default(), true);
     let roots = vec![parse_source(&mut problems, Source::new("0.yaml", text.to_owned()))];
     finish(problems, roots, environment, None)
 }
@@ -118,7 +100,7 @@ fn read(
     environment: &Environment,
     lookup: Option<ImageLookup<'_>>,
 ) -> Result<Loaded, Vec<Diagnostic>> {
-    let read = moment::of_one_moment(|reads| {
+    let read = of_one_moment(|reads| {
         let mut problems = Problems::of(reads, lookup.is_some());
         let roots = read_roots(&mut problems, paths, environment);
         finish(problems, roots, environment, lookup)
@@ -283,7 +265,7 @@ fn read_root<'a>(
 ) -> (Config, Reader<'a>) {
     let mut reader = Reader::new(problems, Variables::new(environment));
     (reader.places, reader.shares) = (Places::new(root), shares);
-    (read::root::config(&mut reader, root), reader)
+    (keys::config::read(&mut reader, root), reader)
 }
 
 /// Whether a process reads values at its start that can use its share of the deadline.

@@ -1,11 +1,11 @@
 //! Helpers for tests that load configs.
 #![allow(clippy::unwrap_used)]
 
-use crate::config::{Config, Process, ValueFile, Variable};
-use crate::load::check::image::ImageLookup;
-use crate::load::diagnostics::problems::Problems;
-use crate::load::moment::Reads;
-use crate::load::source::Source;
+use crate::check::image::ImageLookup;
+use crate::keys::{Config, Process, ValueFile, Variable};
+use crate::language::diagnostics::problems::Problems;
+use crate::language::moment::Reads;
+use crate::language::source::Source;
 use crate::load::{Diagnostic, Environment, Loaded, Roots};
 
 /// Loads one config, and panics if it has errors.

@@ -1,7 +1,7 @@
 //! Compares two configs for a reload: which keys of each process and of the container have changed.
 //! Returns only the names of keys, because values may be secret.
 
-use crate::config::{Config, Process};
+use crate::keys::{Config, Process};
 
 /// The definition of a process in the old or the new config.
 #[derive(Clone, Copy, Debug)]

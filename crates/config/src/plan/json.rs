@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::load::forms::Word;
+use crate::keys::forms::Word;
 use crate::plan::timeline::{Step, Timeline};
 use crate::plan::{InOneshot, Plan, Start};
 use crate::types::{escape_json, seconds};

@@ -16,10 +16,10 @@ use std::time::Duration;
 
 pub use drainit_journal::timeline;
 
-use crate::config::{Config, OnlyIf, Process, Share, StartCondition};
 use crate::core::budget;
 use crate::core::spec::{HookWaits, Spec};
 use crate::graph::Graph;
+use crate::keys::{Config, OnlyIf, Process, Share, StartCondition};
 use crate::plan::timeline::{Step, StepKind, Timeline};
 
 #[derive(Clone, Debug)]

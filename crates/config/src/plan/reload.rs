@@ -8,10 +8,10 @@ mod oracle;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
-use crate::config::{Config, Dependency, Update};
 use crate::core::slots::Placed;
 use crate::core::spec::{ProcessSpec, Spec};
-use crate::load::forms::Word;
+use crate::keys::forms::Word;
+use crate::keys::{Config, Dependency, Update};
 use crate::plan::changes;
 use crate::plan::changes::Definition;
 use crate::types::ProcessId;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::config::{ProcessKind, Readiness, StartCondition};
+use crate::keys::{ProcessKind, Readiness, StartCondition};
 use crate::plan::timeline::{Step, StepKind, Timeline};
 use crate::plan::{InOneshot, Plan, Start};
 use crate::types::human;

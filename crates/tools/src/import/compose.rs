@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use crate::import::draft::{Draft, Process, number};
 use crate::import::input::InputFile;
 use crate::import::pattern;
+use crate::keys::values::duration;
+use crate::language::yaml::node::{Kind, Node, get};
 use crate::load::Diagnostic;
-use crate::load::values::duration;
-use crate::load::yaml::node::{Kind, Node, get};
 
 const VARIABLES: &str = "Variables are those of the container, not of the host; no .env is read. A set but empty one counts \
                          as unset, and `${A:+b}` is plain text here: replace it by a value.";

@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::load::diagnostics::diagnostic::Diagnostic;
-use crate::load::diagnostics::problems::Problems;
-use crate::load::source::Source;
-use crate::load::span::Span;
-use crate::load::yaml;
-use crate::load::yaml::node::Node;
+use crate::language::diagnostics::diagnostic::Diagnostic;
+use crate::language::diagnostics::problems::Problems;
+use crate::language::source::Source;
+use crate::language::span::Span;
+use crate::language::yaml;
+use crate::language::yaml::node::Node;
 
 #[derive(Debug)]
 pub struct InputFile {

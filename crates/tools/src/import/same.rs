@@ -8,9 +8,9 @@ use std::process::{Command, Output};
 use crate::config::{LogMode, Process, Variable};
 use crate::import::input::InputFile;
 use crate::import::{Format, convert};
+use crate::keys::values::{duration, signal};
+use crate::language::yaml::node::{Node, get};
 use crate::load::testing;
-use crate::load::values::{duration, signal};
-use crate::load::yaml::node::{Node, get};
 use drainit_config::testing::random::Random;
 use drainit_config::testing::temp_dir::TempDir;
 use serde_json::{Value, json};
@@ -301,7 +301,7 @@ fn compose_and_the_draft_agree() {
             section.split("image: x").next().map(|_| section[..section.len().min(700)].to_owned())
         };
         let variables = value("environment").map(|node| node.entries()).unwrap_or_default();
-        let variable = |(key, value): &(crate::load::yaml::node::Key, std::rc::Rc<Node>)| {
+        let variable = |(key, value): &(crate::language::yaml::node::Key, std::rc::Rc<Node>)| {
             (key.text.to_string(), value.scalar().unwrap().replace("$$", "$"))
         };
         let probe = process.readiness.as_ref().map(|readiness| format!("{:?}", readiness.probe));

@@ -11,8 +11,8 @@ use crate::import::draft::{Draft, Process, literal, number};
 use crate::import::ini::Section;
 use crate::import::input::InputFile;
 use crate::import::{glob, ini, pattern};
+use crate::keys::values;
 use crate::load::Diagnostic;
-use crate::load::values;
 
 /// drainit makes at most this many processes from one entry with `scale`.
 const MOST_COPIES: u32 = 1000;

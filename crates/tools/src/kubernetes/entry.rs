@@ -2,9 +2,9 @@
 
 use crate::kubernetes::manifest::{Container, Word, base, words};
 use crate::kubernetes::{Context, Severity};
+use crate::language::script::{is_shell, place};
 use crate::load::args;
 use crate::load::args::ArgsError;
-use crate::load::script::{is_shell, place};
 
 /// The characters that end a command in a shell's script.
 pub(super) const JOINS: [char; 4] = [';', '\n', '&', '|'];

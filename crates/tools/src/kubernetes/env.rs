@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::kubernetes::manifest::{Container, Word, items, key, text};
-use crate::load::environment::Environment;
-use crate::load::span::Span;
+use crate::language::environment::Environment;
+use crate::language::span::Span;
 
 #[derive(Debug, Default)]
 pub(super) struct PodEnv {

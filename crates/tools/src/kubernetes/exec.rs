@@ -8,8 +8,8 @@ use crate::kubernetes::entry::{Entry, entry};
 use crate::kubernetes::env;
 use crate::kubernetes::env::PodEnv;
 use crate::kubernetes::manifest::{Container, Word, base};
-use crate::load::diagnostics::problems::Problems;
-use crate::load::span::Span;
+use crate::language::diagnostics::problems::Problems;
+use crate::language::span::Span;
 use crate::load::{Diagnostic, Loaded, load_text_to_check};
 
 /// The options with a value that have no counterpart here.

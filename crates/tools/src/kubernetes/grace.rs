@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use crate::config::Shutdown;
+use crate::keys::values;
 use crate::kubernetes::env::Value;
 use crate::kubernetes::manifest::{Word, key, seconds};
 use crate::kubernetes::pre_stop::{PreStop, sidecar};
 use crate::kubernetes::{Context, Severity};
-use crate::load::span::Span;
-use crate::load::values;
+use crate::language::span::Span;
 use crate::types::human;
 
 const NAME: &str = "terminationGracePeriodSeconds";

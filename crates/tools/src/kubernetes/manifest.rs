@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::load::span::Span;
-use crate::load::yaml::node::{Kind, Node, get};
+use crate::language::span::Span;
+use crate::language::yaml::node::{Kind, Node, get};
 
 #[derive(Clone, Debug)]
 pub(super) struct Workload {

@@ -24,17 +24,18 @@ mod traffic;
 
 use std::path::{Path, PathBuf};
 
+use crate::check::image::{FindProgram, ImageLookup};
 use crate::config::{Config, Control};
 use crate::graph::Graph;
 use crate::kubernetes::env::PodEnv;
 use crate::kubernetes::manifest::{Container, Word, Workload};
-use crate::load::check::image::{FindProgram, ImageLookup};
-use crate::load::diagnostics::diagnostic::quote;
-use crate::load::diagnostics::problems::{Problem, Problems};
-use crate::load::script::{self, is_shell};
-use crate::load::source::{MANIFEST, Source};
-use crate::load::span::Span;
-use crate::load::{Diagnostic, Environment, Loaded, Severity, directory, yaml};
+use crate::language::diagnostics::diagnostic::quote;
+use crate::language::diagnostics::problems::{Problem, Problems};
+use crate::language::script::{self, is_shell};
+use crate::language::source::{MANIFEST, Source};
+use crate::language::span::Span;
+use crate::language::{directory, yaml};
+use crate::load::{Diagnostic, Environment, Loaded, Severity};
 use crate::plan::Plan;
 use crate::types::human;
 use crate::types::suggest::list;

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use crate::config::ControlSocket;
+use crate::keys::values;
 use crate::kubernetes::entry::{JOINS, script};
 use crate::kubernetes::manifest::{Word, base, key, seconds, text, words};
 use crate::kubernetes::{Context, Severity};
-use crate::load::script::is_shell;
-use crate::load::span::Span;
-use crate::load::values;
-use crate::load::yaml::node::{Node, get};
+use crate::language::script::is_shell;
+use crate::language::span::Span;
+use crate::language::yaml::node::{Node, get};
 use crate::types::{Signal, human};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

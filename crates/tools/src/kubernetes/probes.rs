@@ -8,9 +8,9 @@ use crate::kubernetes::entry::{JOINS, script};
 use crate::kubernetes::manifest::{Word, base, items, seconds, text, words};
 use crate::kubernetes::pre_stop::other_socket;
 use crate::kubernetes::{Context, Severity};
-use crate::load::script::is_shell;
-use crate::load::span::Span;
-use crate::load::yaml::node::{Node, get};
+use crate::language::script::is_shell;
+use crate::language::span::Span;
+use crate::language::yaml::node::{Node, get};
 use crate::types::human;
 
 /// The kubelet's defaults for the period and the failure threshold of a probe.

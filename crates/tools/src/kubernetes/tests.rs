@@ -1,10 +1,10 @@
 //! Tests `check --pod`: a correct manifest has no problems, and each mistake is reported at its
 //! place.
 
+use crate::check::image::{FindProgram, ImageLookup};
 use crate::kubernetes::{PodCheck, check_manifest};
-use crate::load::check::image::{FindProgram, ImageLookup};
-use crate::load::diagnostics::problems::Problems;
-use crate::load::source::Source;
+use crate::language::diagnostics::problems::Problems;
+use crate::language::source::Source;
 use crate::load::{Diagnostic, Environment, testing};
 use drainit_config::testing::temp_dir::TempDir;
 use std::path::PathBuf;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{lines, problems, problems_in, process_with};
-use crate::config::{Process, Render, Share, Variable};
+use crate::keys::{Process, Render, Share, Variable};
 use crate::load::at_start;
 use crate::load::at_start::Rendered;
 use crate::load::testing::{config, load, variables};

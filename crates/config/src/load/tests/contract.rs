@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::{
+use crate::keys::{
     Account, Address, DrainMethod, EnvoyDrain, LogFormat, LogMode, OnExit, Probe, ProcessKind,
     RestartPolicy, StartCondition,
 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::{Config, Drain, DrainMethod, Hook, Process};
+use crate::keys::{Config, Drain, DrainMethod, Hook, Process};
 use crate::load::testing::load;
 use crate::plan::Plan;
 use crate::plan::timeline::StepKind;

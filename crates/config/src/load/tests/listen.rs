@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{Address, ListenSocket};
+use crate::keys::{Address, ListenSocket};
 use crate::load::testing::config;
 use crate::load::tests::{problems, process_with};
 

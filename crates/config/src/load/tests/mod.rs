@@ -23,7 +23,7 @@ mod tree;
 mod values;
 mod watch;
 
-use crate::config::Process;
+use crate::keys::Process;
 use crate::load::Diagnostic;
 use crate::load::testing::load;
 

@@ -4,7 +4,7 @@ use std::os::unix::fs::{lchown, symlink};
 
 use nix::unistd::geteuid;
 
-use crate::config::{DrainMethod, EnvoyDrain, OnlyIf, Paths, Process};
+use crate::keys::{DrainMethod, EnvoyDrain, OnlyIf, Paths, Process};
 use crate::load::testing::load;
 use crate::load::tests::{process_in, process_with};
 use crate::testing::temp_dir::TempDir;

@@ -1,6 +1,6 @@
 //! Tests how several files are merged.
 
-use crate::config::StartCondition;
+use crate::keys::StartCondition;
 use crate::load::Diagnostic;
 use crate::load::testing::{load, variables};
 use std::time::Duration;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::sys::resource::Resource;
 
-use crate::config::{Limit, LogFile, LogMode, Process, RESOURCES, Ulimit};
+use crate::keys::{Limit, LogFile, LogMode, Process, RESOURCES, Ulimit};
 use crate::load::testing::load;
 use crate::load::tests::{lines, problems, process_in, process_with};
 
@@ -220,7 +220,7 @@ processes:
 // holds: C689, C690, C624
 #[test]
 fn on_exit_is_a_word_or_a_mapping_by_kind_of_end() {
-    use crate::config::{ExitPolicy, OnExit};
+    use crate::keys::{ExitPolicy, OnExit};
     let [ignore, shutdown] = [ExitPolicy::Ignore, ExitPolicy::Shutdown];
     for (text, success, failure, signal) in [
         ("ignore", ignore, ignore, ignore),

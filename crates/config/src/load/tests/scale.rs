@@ -1,12 +1,12 @@
 //! Tests `scale`, which makes several processes from one entry.
 
 use super::{lines, problems};
-use crate::config::Config;
-use crate::load::diagnostics::problems::Problems;
-use crate::load::environment::Variables;
-use crate::load::read::reader::Reader;
-use crate::load::read::scale::Scaling;
-use crate::load::source::Source;
+use crate::keys::Config;
+use crate::keys::reader::Reader;
+use crate::keys::scale::Scaling;
+use crate::language::diagnostics::problems::Problems;
+use crate::language::environment::Variables;
+use crate::language::source::Source;
 use crate::load::testing::load;
 use crate::load::{Environment, yaml};
 

@@ -1,7 +1,7 @@
 //! Tests `${stop_seconds}` and its kin: a process's share of the deadline.
 
 use super::{lines, problems};
-use crate::config::Process;
+use crate::keys::Process;
 use crate::load::testing::{load, variables};
 use crate::load::{Environment, at_start};
 use crate::plan::Plan;

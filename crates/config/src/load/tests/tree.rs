@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use crate::load::diagnostics::problems::Problems;
-use crate::load::source::Source;
+use crate::language::diagnostics::problems::Problems;
+use crate::language::source::Source;
+use crate::language::yaml;
 use crate::load::testing::config;
 use crate::load::tests::{lines, problems};
-use crate::load::yaml;
 
 #[test]
 fn a_key_is_text_and_may_have_an_anchor() {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::config::{
+use crate::keys::key::Table;
+use crate::keys::{
     CountUntil, Direction, DrainMethod, DrainUntil, EnvoyDrain, Header, HeaderValue, HttpDrain,
     HttpMethod, LogMode, Process, ProcessKind, RestartPolicy, SignalDrain, StartCondition,
 };
-use crate::load::key::Table;
 use crate::load::testing::{checked, load, variables};
 use crate::load::tests::{lines, process_in, process_with};
 use crate::types::Signal;

@@ -7,12 +7,12 @@ mod rewrite;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{Config, DrainMethod, HeaderValue, Process, Render, Share, Variable};
-use crate::load::key::{self, Shape};
+use crate::keys::key::{self, Shape};
+use crate::keys::values::duration;
+use crate::keys::{Config, DrainMethod, HeaderValue, Process, Render, Share, Variable};
 use crate::load::testing::load_in;
 use crate::load::tests::same::model::{CONTAINER, Maker, Tree};
 use crate::load::tests::same::rewrite::{Way, Written, each_table};
-use crate::load::values::duration;
 use crate::load::{Environment, Loaded, at_start};
 use crate::plan::Plan;
 use crate::plan::changes::{self, Definition};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::load::key::{self, Key, Keys, Merge, Shape};
+use crate::keys::key::{self, Key, Keys, Merge, Shape};
 use crate::testing::random::Random;
 use crate::testing::temp_dir::TempDir;
 

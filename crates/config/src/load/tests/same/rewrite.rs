@@ -1,6 +1,6 @@
 //! Writes a config in another way that means the same, by the rules of docs/config/.
 
-use crate::load::key::{self, Key, Keys, Shape};
+use crate::keys::key::{self, Key, Keys, Shape};
 use crate::load::tests::same::model::{EQUAL, Maker, Tree};
 
 /// Ways to write a config in another way.

@@ -1,0 +1,36 @@
+//! Refuses a probe of a socket that drainit itself holds for the process (`listen`): such a probe
+//! would succeed even if the process does not run.
+
+use crate::check::own_address::reaches;
+use crate::check::running;
+use crate::keys::{Config, ListenSocket, Probe};
+use crate::language::diagnostics::problems::Problems;
+use crate::language::places::Places;
+
+pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
+    for (_, process, place) in running(config, places) {
+        let name = &process.name;
+        for (key, probe) in process.probes() {
+            let mut sockets = process.listen.iter().enumerate();
+            if let Some((number, socket)) = sockets.find(|(_, socket)| answers(probe, socket)) {
+                let node = place.find(&format!("listen.{number}"));
+                let socket = problems.written(node, &socket.to_string());
+                let message = format!(
+                    "`{key}` of `{name}` always succeeds: drainit itself listens on {socket} for \
+                     the process"
+                );
+                let help =
+                    "use `http`, `exec`, `log` or `notify`, which only the process can answer";
+                problems.error(place.at(key), message).help(help);
+            }
+        }
+    }
+}
+
+/// Whether the probe only connects to this socket, or looks for its file, and needs no answer. Such
+/// a probe succeeds without the process.
+fn answers(probe: &Probe, socket: &ListenSocket) -> bool {
+    let needs_no_answer = matches!(probe, Probe::Tcp(_) | Probe::Unix(_) | Probe::File(_));
+    let asked = probe.address().filter(|_| needs_no_answer);
+    asked.is_some_and(|asked| reaches(&asked, &socket.address))
+}

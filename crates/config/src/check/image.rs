@@ -1,0 +1,73 @@
+//! Reports what `check` has found in the file system of the image. [`crate::image`] searches the
+//! image.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::keys::Config;
+use crate::language::diagnostics::diagnostic::Severity;
+use crate::language::diagnostics::problems::Problems;
+use crate::language::environment::Environment;
+use crate::language::places::Places;
+
+/// Searches the image for the files that a config names. The paths are the mount points of volumes;
+/// the search skips every file below them.
+pub(crate) type Find<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;
+
+/// Searches the image for a program that a pod names, and returns why it cannot run.
+pub type FindProgram<'a> = &'a dyn Fn(&str, &Environment, &[PathBuf]) -> Option<String>;
+
+/// The knowledge of `check` about the image and the pod that run the config.
+#[derive(Clone, Copy)]
+pub struct ImageLookup<'a> {
+    pub find: Find<'a>,
+    pub find_program: FindProgram<'a>,
+    /// Whether the pod has a `preStop` hook, during which the processes still serve.
+    pub is_held_back: bool,
+    /// The mount points of volumes. Their content in the container may differ from the image, so
+    /// the search skips them.
+    pub mounts: &'a [PathBuf],
+}
+
+/// Where a finding is in the config: the index of the process, or `None` for the container, and the
+/// path of the key.
+pub type At = (Option<usize>, &'static str);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub at: At,
+    pub severity: Severity,
+    pub message: String,
+    pub help: String,
+}
+
+pub(crate) fn check(
+    problems: &mut Problems,
+    config: &Config,
+    environment: &Environment,
+    places: &Places,
+    lookup: ImageLookup<'_>,
+) {
+    let mut of_entries = BTreeSet::new();
+    let names = config.processes.iter().map(|process| process.name.as_str()).collect();
+    for finding in (lookup.find)(config, environment, lookup.mounts) {
+        let (process, key) = finding.at;
+        let span = match process {
+            Some(index) => places.processes[index].at(key),
+            None => places.at(key),
+        };
+        // If all copies of an entry with `scale` have the same fault, it is reported once.
+        if let Some(index) = process
+            && let fault = finding.message.replacen(&config.processes[index].name, "", 1)
+            && !of_entries.insert((span, fault))
+        {
+            continue;
+        }
+        let message = problems.shown_in_quotes(&finding.message, &names);
+        let problem = match finding.severity {
+            Severity::Error => problems.error(span, message),
+            Severity::Warning => problems.warning(span, message),
+        };
+        problem.help(finding.help);
+    }
+}

@@ -1,0 +1,316 @@
+//! Checks that need the whole config: whether the steps of the shutdown fit into its time, and
+//! whether the order of the processes makes sense.
+
+pub mod bootstrap;
+pub(crate) mod held_sockets;
+pub(crate) mod hot_restart;
+pub mod image;
+pub mod own_address;
+pub(crate) mod shared_addresses;
+pub(crate) mod undrained;
+pub(crate) mod unique;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::budget::Budget;
+use crate::graph::Graph;
+use crate::keys::{Config, DrainMethod, Process, ProcessKind};
+use crate::language::diagnostics::problems::Problems;
+use crate::language::places::{Entry, Places};
+use crate::language::span::Span;
+use crate::plan::Plan;
+use crate::plan::timeline::{Step, StepKind, Timeline};
+use crate::types::suggest::list;
+use crate::types::{ProcessId, human};
+
+/// Checks times and order. If the default `min` of a drain does not fit into the shutdown, shortens
+/// this `min`.
+pub(crate) fn check(
+    problems: &mut Problems,
+    config: &mut Config,
+    graph: &Graph,
+    places: &Places,
+    with_times: bool,
+) {
+    if with_times {
+        shrink_default_minima(problems, config, graph, places);
+        times(problems, config, graph, places, true);
+    }
+    drains_without_order(problems, config, graph, places);
+    idle_beyond_time(problems, config, places);
+    autostart(problems, config, places);
+    reload_signal(problems, config, places);
+    held_sockets::check(problems, config, places);
+    hot_restart::check(problems, config, places);
+}
+
+/// The processes that can start in this environment, each with its index and its entry.
+fn running<'a>(
+    config: &'a Config,
+    places: &'a Places,
+) -> impl Iterator<Item = (usize, &'a Process, &'a Entry)> {
+    let processes = config.processes.iter().zip(&places.processes).enumerate();
+    let processes = processes.map(|(index, (process, entry))| (index, &**process, entry));
+    processes.filter(|(_, process, _)| !process.is_left_out())
+}
+
+/// Warns of an `idle` that is longer than the drain can last.
+fn idle_beyond_time(problems: &mut Problems, config: &Config, places: &Places) {
+    for (_, process, place) in running(config, places) {
+        let Some(drain) = &process.drain else { continue };
+        let Some(counting) = drain.method.counting() else { continue };
+        let key = match &drain.method {
+            DrainMethod::Connections(_) => "idle",
+            _ => "connections.idle",
+        };
+        let is_written = place.find(&format!("drain.{}.{key}", drain.method.key())).is_some();
+        let (idle, time) = (counting.idle, drain.time);
+        if is_written && idle > time && !time.is_zero() {
+            let (idle, time) = (human(idle), human(time));
+            let message = format!(
+                "`idle` of `{}` is {idle}, but its drain is over after {time} (`time`): every \
+                 unknown connection counts until then",
+                process.name
+            );
+            let span = place_of_drain(process, place, key);
+            problems.warning(span, message).help("write a shorter `idle`, or a longer `time`");
+        }
+    }
+}
+
+/// Refuses a process that starts by itself but depends on a process with `autostart: false`.
+fn autostart(problems: &mut Problems, config: &Config, places: &Places) {
+    let by_request: Vec<_> = config.processes.iter().filter(|it| !it.autostart).collect();
+    for (index, process) in config.processes.iter().enumerate() {
+        if !process.autostart || places.is_further_copy(index) {
+            continue;
+        }
+        let is_held = |name: &str| by_request.iter().any(|it| it.name == name);
+        for on in process.depends_on.iter().filter(|on| is_held(&on.process)) {
+            let (name, on) = (&process.name, &on.process);
+            let message = format!(
+                "`{name}` starts by itself, but needs `{on}`, which has `autostart: false`"
+            );
+            let span = places.processes[index].dependency(on);
+            problems
+                .error(span, message)
+                .help("write `autostart: false` here too, or remove it there");
+        }
+    }
+}
+
+/// Refuses a `reload_signal` that is also a stop signal, or that is also forwarded to a process.
+fn reload_signal(problems: &mut Problems, config: &Config, places: &Places) {
+    let Some(signal) = config.reload_signal else { return };
+    let span = places.at("reload_signal");
+    if config.shutdown.signals.contains(&signal) {
+        let message = format!("`reload_signal` is {signal}, which stops the container");
+        let help = "write another signal such as `HUP`, or remove it from `shutdown.signals`";
+        problems.error(span, message).help(help);
+    }
+    let mut processes = config.processes.iter();
+    if let Some(process) = processes.find(|process| process.forward_signals.contains(&signal)) {
+        let name = &process.name;
+        let message = format!("`reload_signal` is {signal}, which is forwarded to `{name}`");
+        let help = "write another signal, or remove it from `forward_signals`";
+        problems.error(span, message).help(help);
+    }
+}
+
+/// Checks a config whose dependencies give no valid order. It checks only whether each explicit
+/// `min` alone fits into the shutdown.
+pub(crate) fn each_min(problems: &mut Problems, config: &Config, places: &Places) {
+    times(problems, config, &Graph::edgeless(config.processes.len()), places, false);
+}
+
+/// The `min` of each process if the config sets it. Zero if the `min` is a default, or if the
+/// process is not drained.
+fn written_minima(config: &Config) -> Vec<Duration> {
+    let written = |process: &Arc<Process>| match &process.drain {
+        Some(drain) if drain.method.times().min.is_some() && !process.is_left_out() => drain.min,
+        _ => Duration::ZERO,
+    };
+    config.processes.iter().map(written).collect()
+}
+
+/// The place of a key in the mapping of a process's drain.
+fn place_of_drain(process: &Process, place: &Entry, key: &str) -> Span {
+    let method = process.drain.as_ref().map_or("", |drain| drain.method.key());
+    place.at(&format!("drain.{method}.{key}"))
+}
+
+/// Warns if the longest shutdown gives a wait less than the time that the config sets, and refuses a
+/// `min` of the config that a drain does not get. Without `with_waits`, checks only the `min`s.
+fn times(
+    problems: &mut Problems,
+    config: &Config,
+    graph: &Graph,
+    places: &Places,
+    with_waits: bool,
+) {
+    let written = written_minima(config);
+    // A config that is refused anyway is planned only for the sake of its `min`s.
+    let with_waits = with_waits && !problems.has_errors();
+    if !with_waits && written.iter().all(Duration::is_zero) {
+        return;
+    }
+    let plan = Plan::with(config, graph, problems.is_check());
+    let min = |step: &Step| match (step.kind, step.process) {
+        (StepKind::Drain, Some(id)) => written.get(id.index()).copied().unwrap_or_default(),
+        _ => Duration::ZERO,
+    };
+    // The text says how long a step takes, and how long it would take without a deadline.
+    let gets = |step: &Step, wish: Duration| {
+        format!("{} gets {} of {}", plan.label(step), human(step.takes()), human(wish))
+    };
+    let why = |timeline: &Timeline| {
+        let path = timeline.critical_steps();
+        let path = path.map(|step| format!("{} {}", plan.label(step), human(step.takes())));
+        let path = path.collect::<Vec<_>>().join(" + ");
+        format!("the longest shutdown is {path}, and {WINDOW} is {}", human(plan.window()))
+    };
+    for (timeline, _) in plan.timelines() {
+        if let Some(step) = timeline.steps.iter().find(|step| step.takes() < min(step)) {
+            let (gets, why) = (gets(step, min(step)), why(timeline));
+            let message = format!("`min` does not fit into the shutdown: {gets}; {why}");
+            problems
+                .error(place_of_step(config, places, step, "min"), message)
+                .help("make `min` shorter, or `shutdown.grace_period` (and the pod's) longer");
+            return;
+        }
+    }
+    for (timeline, asked) in plan.timelines().filter(|_| with_waits) {
+        let cuts: Vec<_> = plan.cuts(timeline, asked).collect();
+        // The first of several equally long waits is reported. `max_by_key` returns the last, so
+        // the order is reversed.
+        let Some((longest, _)) = cuts.iter().rev().max_by_key(|(_, wish)| wish) else { continue };
+        let gets: Vec<_> = cuts.iter().map(|(step, wish)| gets(step, *wish)).collect();
+        let (gets, why) = (gets.join(", "), why(timeline));
+        let message = format!("the declared waits do not fit into the shutdown: {gets}; {why}");
+        problems.warning(place_of_step(config, places, longest, "time"), message).help(
+            "shorten one of them, or make `shutdown.grace_period` (and the pod's) longer: \
+             otherwise drainit cuts them short, as `drainit plan` shows",
+        );
+        return;
+    }
+}
+
+/// The place of the key that sets the time of a step. `of_drain` names this key for a drain: `time`
+/// or `min`.
+fn place_of_step(config: &Config, places: &Places, step: &Step, of_drain: &str) -> Span {
+    let key = match step.kind {
+        StepKind::PreStop => "hooks.pre_stop.timeout",
+        StepKind::PostStop => "hooks.post_stop.timeout",
+        StepKind::Stop => "stop_grace_period",
+        _ => "shutdown.readiness_delay",
+    };
+    match step.process.map(ProcessId::index) {
+        Some(id) if step.kind == StepKind::Drain => {
+            place_of_drain(&config.processes[id], &places.processes[id], of_drain)
+        }
+        Some(id) => places.processes[id].at(key),
+        None => places.at(key),
+    }
+}
+
+/// For each process: its own time in `of`, plus the largest sum of the times in `of` along a path
+/// through its dependencies.
+fn below(graph: &Graph, of: &[Duration]) -> Vec<Duration> {
+    let mut sums = vec![Duration::ZERO; of.len()];
+    for id in &graph.order {
+        let below = graph.dependencies[id.index()].iter().map(|(on, _)| sums[on.index()]).max();
+        sums[id.index()] = of[id.index()].saturating_add(below.unwrap_or_default());
+    }
+    sums
+}
+
+/// Shortens each default `min` to the time that the `min`s of other processes on the same path
+/// leave free. Dependents are drained first, so their `min`s are shortened last.
+fn shrink_default_minima(
+    problems: &mut Problems,
+    config: &mut Config,
+    graph: &Graph,
+    places: &Places,
+) {
+    let spec = config.spec(graph);
+    let room = Budget::new(&spec, |_| false).room_for_drains(&spec);
+    let of = written_minima(config);
+    let below = below(graph, &of);
+    let mut above = vec![Duration::ZERO; of.len()];
+    for id in graph.order.iter().rev() {
+        let index = id.index();
+        let process = Arc::make_mut(&mut config.processes[index]);
+        let mut taken = above[index];
+        let span = place_of_drain(process, &places.processes[index], "min");
+        // A process that never starts is not drained, and takes no time.
+        let is_left_out = process.is_left_out();
+        if let Some(drain) = process.drain.as_mut().filter(|_| !is_left_out) {
+            // The sum in `below` includes this process, but only with the `min` that the config
+            // sets: 0 if this `min` is a default.
+            let left = room.saturating_sub(above[index]).saturating_sub(below[index]);
+            if drain.method.times().min.is_none() && drain.min > left {
+                let (from, to) = (human(drain.min), human(left));
+                let message = format!(
+                    "`min` of `{}` is cut from {from} to {to} to fit into the shutdown",
+                    process.name
+                );
+                let problem = problems.warning(span, message);
+                problem.help(format!("write an explicit `min`, or a longer `shutdown.grace_period`: {WINDOW} is available"));
+                drain.min = left;
+            }
+            taken = taken.saturating_add(drain.min);
+        }
+        for (dependency, _) in &graph.dependencies[index] {
+            let above = &mut above[dependency.index()];
+            *above = (*above).max(taken);
+        }
+    }
+}
+
+const WINDOW: &str = "`grace_period` minus `reserve`";
+
+/// Warns of a drained process if no `depends_on` delays the stop of the other processes until it
+/// has stopped: they would stop while it drains. A process with an empty `depends_on` gets no
+/// warning, because the empty list says that the process does not need the others.
+fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
+    let mut checked = 0;
+    for (index, process, place) in running(config, places) {
+        let is_meant = process.drain.is_some() && place.find("depends_on").is_none();
+        if !is_meant || places.is_further_copy(index) || checked == 50 {
+            continue;
+        }
+        let span = place_of_drain(process, place, "");
+        checked += 1; // at most 50, because each search goes through the whole graph
+        let mut waits = vec![false; config.processes.len()];
+        waits[index] = true;
+        let mut todo = vec![index];
+        while let Some(index) = todo.pop() {
+            for dependent in &graph.dependents[index] {
+                if !std::mem::replace(&mut waits[dependent.index()], true) {
+                    todo.push(dependent.index());
+                }
+            }
+        }
+        let others = config.processes.iter().zip(&places.processes).zip(&waits);
+        let others = others.filter(|((other, of_other), waits)| {
+            !**waits && other.kind == ProcessKind::Service && !of_other.is_same(place)
+        });
+        let others: Vec<_> = others.map(|((other, _), _)| other.name.as_str()).collect();
+        if others.is_empty() {
+            continue;
+        }
+        let named = match others.len() {
+            1..=3 => list(others.iter().copied()),
+            more => format!("{} and {} more", list(others.iter().take(2).copied()), more - 2),
+        };
+        let message = format!(
+            "`{}` is drained, but has no `depends_on`: other processes are stopped at the same time",
+            process.name
+        );
+        let problem = problems.warning(span, message);
+        problem.help(format!(
+            "write `depends_on` with the processes that its last requests need, `[]` for none; the others are {named}"
+        ));
+    }
+}

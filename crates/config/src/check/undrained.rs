@@ -1,0 +1,93 @@
+//! Warns of a server that is stopped at once. Requests arrive for a second or more after the stop
+//! signal, until load balancers have removed the endpoint, and such a server loses them.
+
+use std::time::Duration;
+
+use crate::check::running;
+use crate::graph::Graph;
+use crate::keys::{Address, Config, Probe, Process, ProcessKind};
+use crate::language::diagnostics::problems::Problems;
+use crate::language::places::{Entry, Places};
+use crate::plan::Plan;
+use crate::types::{ProcessId, human};
+
+/// The time for which requests still arrive, behind most load balancers.
+const ARRIVE: Duration = Duration::from_secs(5);
+
+/// Warns of each process that listens, if nothing takes its traffic away. `is_held_back` says
+/// whether a `preStop` hook of the pod delays the stop signal. Returns whether the config, or a
+/// warning, says how the traffic leaves.
+pub(crate) fn check(
+    problems: &mut Problems,
+    config: &Config,
+    graph: &Graph,
+    places: &Places,
+    is_held_back: bool,
+) -> bool {
+    let is_written = |path: &str| places.find(path).is_some();
+    if is_held_back || is_written("shutdown.readiness_delay") || is_written("hooks.pre_stop") {
+        return true;
+    }
+    let is_answered =
+        |place: &Entry| place.find("drain").is_some() || place.find("hooks.pre_stop").is_some();
+    let mut is_said = places.processes.iter().any(is_answered);
+    // A process behind a drained one is stopped only when that one has gone.
+    let mut is_behind = vec![false; config.processes.len()];
+    for id in graph.order.iter().rev() {
+        let index = id.index();
+        let is_fine = is_behind[index] || is_answered(&places.processes[index]);
+        for (dependency, _) in &graph.dependencies[index] {
+            is_behind[ProcessId::index(*dependency)] |= is_fine;
+        }
+    }
+    let mut delay = None;
+    for (index, process, place) in running(config, places) {
+        let Some(key) = listens(process) else { continue };
+        if is_behind[index] || is_answered(place) || places.is_further_copy(index) {
+            continue;
+        }
+        is_said = true;
+        let delay = *delay.get_or_insert_with(|| fitting_delay(config, graph));
+        let message = format!(
+            "`{}` is stopped at once, and loses the requests that arrive before its endpoint is removed: it has no `drain`",
+            process.name
+        );
+        let otherwise = match is_written("shutdown.unready_delay") {
+            true => ", which excludes `unready_delay`",
+            false => "",
+        };
+        let room = match delay < ARRIVE {
+            true => " and a longer `grace_period`",
+            false => "",
+        };
+        problems.warning(place.at(key), message).help(format!(
+            "write `shutdown: {{readiness_delay: {}}}`{otherwise}{room}, or `drain: connections` for each server; `readiness_delay: 0s` \
+             if no requests arrive from outside",
+            human(delay.max(Duration::from_secs(1)))
+        ));
+    }
+    is_said
+}
+
+/// The longest delay in whole seconds, up to [`ARRIVE`], that takes no time from other waits.
+fn fitting_delay(config: &Config, graph: &Graph) -> Duration {
+    let fits = |delay: &Duration| {
+        let mut config = config.clone();
+        config.shutdown.readiness_delay = *delay;
+        let plan = Plan::with(&config, graph, false);
+        plan.cuts(&plan.after_signal, true).next().is_none()
+    };
+    (1..=ARRIVE.as_secs()).rev().map(Duration::from_secs).find(fits).unwrap_or_default()
+}
+
+/// The key that shows that a process serves TCP connections.
+fn listens(process: &Process) -> Option<&'static str> {
+    let is_tcp = |address: &Address| matches!(address, Address::Tcp(_));
+    let probe = process.readiness.as_ref().map(|readiness| &readiness.probe);
+    match probe {
+        _ if process.kind == ProcessKind::Oneshot => None,
+        Some(Probe::Tcp(_) | Probe::Http(_) | Probe::Envoy(_)) => Some("readiness"),
+        Some(Probe::Grpc(target)) if is_tcp(&target.address) => Some("readiness"),
+        _ => process.listen.iter().any(|it| is_tcp(&it.address)).then_some("listen"),
+    }
+}

@@ -1,0 +1,122 @@
+//! Refuses values that two processes share but only one may have: an argument prefix, a socket, an
+//! address to listen on, a rendered file.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use crate::check::running;
+use crate::keys::{Address, Config, Process};
+use crate::language::diagnostics::diagnostic::quote;
+use crate::language::diagnostics::problems::Problems;
+use crate::language::places::Places;
+use crate::language::yaml::node::Node;
+use drainit_os::same_path::normal;
+
+/// A value that only one process may have.
+#[derive(PartialEq, Eq, Hash)]
+enum Claim<'c> {
+    Prefix(&'c str),
+    Rest,
+    Socket(PathBuf),
+    Listens(String),
+    Rendered(PathBuf),
+}
+
+/// The values of a process that no other process may have, each with the path of its key.
+fn claims(process: &Process) -> Vec<(Claim<'_>, String)> {
+    let mut claims = Vec::new();
+    if let Some(route) = &process.args {
+        let prefix = route.prefix.iter().map(|prefix| Claim::Prefix(prefix));
+        claims.extend(prefix.map(|prefix| (prefix, "args.prefix".to_owned())));
+        claims.extend(route.rest.then(|| (Claim::Rest, "args.rest".to_owned())));
+    }
+    for (number, path) in process.sockets.iter().enumerate() {
+        claims.push((Claim::Socket(normal(path)), format!("sockets.{number}")));
+    }
+    for (number, render) in process.render.iter().enumerate() {
+        claims.push((Claim::Rendered(normal(&render.to)), format!("render.{number}.to")));
+    }
+    // A process that never starts does not listen.
+    if !process.is_left_out() {
+        for (number, socket) in process.listen.iter().enumerate() {
+            let address = match &socket.address {
+                Address::Unix(path) => format!("unix:{}", normal(path).display()),
+                Address::Tcp(address) => format!("tcp://{address}"),
+            };
+            claims.push((Claim::Listens(address), format!("listen.{number}")));
+        }
+    }
+    claims
+}
+
+/// A path of the config for a message.
+fn path(problems: &Problems, node: Option<&Node>, path: &Path) -> String {
+    quote(&problems.written(node, &path.to_string_lossy()))
+}
+
+pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
+    let mut owners: HashMap<Claim<'_>, usize> = HashMap::new();
+    let own = config.control.socket.path().map(normal);
+    for (index, (process, place)) in config.processes.iter().zip(&places.processes).enumerate() {
+        for (claim, key) in claims(process) {
+            let node = place.find(&key);
+            if let Claim::Socket(socket) = &claim
+                && Some(socket) == own.as_ref()
+            {
+                let message = format!(
+                    "`sockets` of `{}` contains drainit's own `control.socket` {}, which would be removed",
+                    process.name,
+                    path(problems, node, socket)
+                );
+                let problem = problems.error(place.at(&key), message);
+                problem.help("remove it, or give one of them another path");
+            }
+            let Some(&first) = owners.get(&claim) else {
+                owners.insert(claim, index);
+                continue;
+            };
+            let is_copy = first != index && places.processes[first].is_same(place);
+            let (has, help) = match &claim {
+                Claim::Prefix(_) | Claim::Rest if is_copy => continue,
+                Claim::Socket(_) if first == index => continue,
+                Claim::Prefix(prefix) => (
+                    format!("has the prefix {}", quote(&problems.written(node, prefix))),
+                    "give each process a prefix of its own",
+                ),
+                Claim::Rest => ("has `rest`".to_owned(), "set `rest: true` at one process only"),
+                Claim::Socket(socket) => (
+                    format!("has the socket {}", path(problems, node, socket)),
+                    "list it only at the process that listens on it: each start removes the socket",
+                ),
+                Claim::Listens(address) => (
+                    format!("listens on {}", problems.written(node, address)),
+                    "give each socket an address of its own",
+                ),
+                Claim::Rendered(file) => {
+                    (format!("writes {}", path(problems, node, file)), "give each its own file")
+                }
+            };
+            let message = format!("process `{}` already {has}", config.processes[first].name);
+            problems.error(place.at(&key), message).help(match is_copy {
+                true => "give each copy its own, with `${SCALE_INDEX}` in the path",
+                false => help,
+            });
+        }
+    }
+    for (_, process, place) in running(config, places) {
+        for (number, socket) in process.listen.iter().enumerate() {
+            // drainit removes the `sockets` of a process before each start, and also when it skips a
+            // start because `only_if` does not hold.
+            if let Address::Unix(path) = &socket.address
+                && let Some(first) = owners.get(&Claim::Socket(normal(path)))
+            {
+                let name = &config.processes[*first].name;
+                let key = format!("listen.{number}");
+                let socket = problems.written(place.find(&key), &socket.to_string());
+                let message = format!("`sockets` of `{name}` would remove {socket} at each start");
+                let span = place.at(&key);
+                problems.error(span, message).help("remove it from `sockets`: drainit makes it");
+            }
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! `user:` of a process. drainit looks its users and groups up in `/etc/passwd` and `/etc/group`, as
+//! Docker does.
+//!
+//! drainit parses the files itself, because the C library's lookup may load plugins (NSS), which a
+//! static PID 1 must not do.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use drainit_os::spawn::User;
+use nix::unistd::geteuid;
+
+use crate::keys::forms::leaf;
+use crate::keys::key::{At, Form, Shape, Table};
+use crate::keys::reader::{Fields, Reader};
+use crate::language::invalid::Invalid;
+use crate::language::yaml::node::{Kind, Node};
+use crate::types::suggest::nearest;
+
+/// drainit reads at most this many bytes of each file.
+const LARGEST: u64 = 4 * 1024 * 1024;
+
+/// The users and groups of the image. Each of the two files is read when it is first needed.
+#[derive(Debug)]
+pub struct Accounts {
+    passwd: AccountFile,
+    group: AccountFile,
+}
+
+#[derive(Debug)]
+struct AccountFile {
+    path: PathBuf,
+    /// The word that messages use for an entry of the file.
+    kind: &'static str,
+    parse: fn(&str) -> Vec<Entry>,
+    entries: Option<Vec<Entry>>,
+}
+
+/// A line of `/etc/passwd` or `/etc/group`.
+#[derive(Clone, Debug, Default)]
+struct Entry {
+    name: String,
+    id: u32,
+    /// For a user, the number of the user's group. For a group, the names of its members.
+    more: String,
+    /// The home directory of a user.
+    home: String,
+}
+
+/// The value of `user`. It is looked up whenever the process starts, because a hook or another
+/// process may change `/etc/passwd` before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// As the config has it.
+    Written(String),
+    Found {
+        user: User,
+        /// `None` if `/etc/passwd` does not have the user.
+        name: Option<String>,
+        home: String,
+    },
+}
+
+impl Account {
+    /// The name of the user, or the number without a name. Before the look-up, the text of the
+    /// config.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Written(text) => text.clone(),
+            Self::Found { user, name, .. } => name.clone().unwrap_or_else(|| user.uid.to_string()),
+        }
+    }
+
+    /// The user that was found; `None` before the look-up.
+    pub fn found(&self) -> Option<&User> {
+        match self {
+            Self::Written(_) => None,
+            Self::Found { user, .. } => Some(user),
+        }
+    }
+}
+
+leaf! {
+    Account => Account: Shape::Filled("text"), written;
+}
+
+/// A user, or `{name: USER, required: false}`.
+pub(crate) struct RunAs;
+
+impl Form for RunAs {
+    type Out = Account;
+    const SHAPE: Shape = Shape::Either(&[Account::SHAPE, RunAsKeys::SHAPE]);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Account> {
+        match node.kind {
+            Kind::Mapping(_) => RunAsKeys::read(reader, at, node)?,
+            _ => Account::read(reader, at, node),
+        }
+    }
+}
+
+#[derive(Table)]
+#[table(settle = Option<Account>, shared = "user")]
+struct RunAsKeys {
+    /// The user.
+    #[key(required = "write `{name: USER, required: false}`")]
+    name: Account,
+    /// Whether drainit must be able to become this user.
+    #[key(default = "true")]
+    required: bool,
+}
+
+impl RunAsKeys {
+    /// Returns `Some(None)`, for drainit's own user, if drainit is not root and need not change the
+    /// user.
+    fn settled(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<Option<Account>> {
+        let Self { name, required } = self;
+        Some(Some(name).filter(|_| required || geteuid().is_root()))
+    }
+}
+
+/// Parses the value of `user`. The users and groups that it names are looked up later.
+pub(crate) fn written(text: &str) -> Result<Account, Invalid> {
+    let (user, group) = parts(text)?;
+    // No program makes an account with such a name, so this is a number out of range.
+    let is_bad = |part: &&str| part.parse::<i128>().is_ok() && id(part).is_none();
+    match [Some(user), group].into_iter().flatten().find(is_bad) {
+        Some(part) => Err(Invalid::new(
+            format!("not a user: no number is {part}"),
+            format!("write a number from 0 to {}", u32::MAX - 1),
+        )),
+        None => Ok(Account::Written(text.to_owned())),
+    }
+}
+
+/// The user and the group of `UID`, `UID:GID`, `NAME` or `NAME:GROUP`.
+fn parts(text: &str) -> Result<(&str, Option<&str>), Invalid> {
+    let (user, group) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    if user.is_empty() || group == Some("") {
+        return Err(Invalid::new("not a user", "write `UID`, `UID:GID`, `NAME` or `NAME:GROUP`"));
+    }
+    Ok((user, group))
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self::new("/etc/passwd", "/etc/group")
+    }
+}
+
+impl Accounts {
+    fn new(passwd: impl Into<PathBuf>, group: impl Into<PathBuf>) -> Self {
+        let (passwd, group) = (passwd.into(), group.into());
+        Self {
+            passwd: AccountFile { path: passwd, kind: "user", parse: users, entries: None },
+            group: AccountFile { path: group, kind: "group", parse: groups, entries: None },
+        }
+    }
+
+    /// Parses two texts as if they were the two files, for fuzzing.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn of(passwd: &str, group: &str) -> Self {
+        let mut accounts = Self::new("passwd", "group");
+        accounts.passwd.entries = Some(users(passwd));
+        accounts.group.entries = Some(groups(group));
+        accounts
+    }
+
+    /// Resolves `UID`, `UID:GID`, `NAME` or `NAME:GROUP`. A number is accepted even if the files do
+    /// not have it. If `text` names no group and `/etc/passwd` has the user, the process gets the
+    /// user's group, and all groups that have the user as a member.
+    ///
+    /// # Errors
+    /// Fails if the files do not have a name.
+    pub fn find(&mut self, text: &str) -> Result<Account, Invalid> {
+        let (user, group) = parts(text)?;
+        let account = self.passwd.find(user)?;
+        let user = match group {
+            Some(group) => {
+                User { uid: account.id, gid: self.group.find(group)?.id, groups: Vec::new() }
+            }
+            None => self.with_groups(&account),
+        };
+        let Entry { name, home, .. } = account;
+        let home = if home.is_empty() { "/".to_owned() } else { home };
+        Ok(Account::Found { user, name: Some(name).filter(|name| !name.is_empty()), home })
+    }
+
+    fn with_groups(&mut self, account: &Entry) -> User {
+        let gid = id(&account.more).unwrap_or_default();
+        let is_member = |group: &&Entry| {
+            let mut members = group.more.split(',');
+            group.id != gid && members.any(|member| member.trim() == account.name)
+        };
+        let mut further = Vec::new();
+        if !account.name.is_empty() {
+            let all = self.group.entries().iter();
+            further.extend(all.filter(is_member).map(|group| group.id));
+        }
+        further.sort_unstable();
+        further.dedup();
+        User { uid: account.id, gid, groups: further }
+    }
+}
+
+impl AccountFile {
+    fn entries(&mut self) -> &[Entry] {
+        self.entries.get_or_insert_with(|| {
+            let mut bytes = Vec::new();
+            // A missing file counts as empty: an image from scratch has neither file.
+            if let Ok(file) = std::fs::File::open(&self.path) {
+                let _ = file.take(LARGEST).read_to_end(&mut bytes);
+            }
+            (self.parse)(&String::from_utf8_lossy(&bytes))
+        })
+    }
+
+    /// The entry with this name or number. If no entry has the number, returns an entry with an
+    /// empty name.
+    fn find(&mut self, text: &str) -> Result<Entry, Invalid> {
+        let (path, kind, number) = (self.path.clone(), self.kind, id(text));
+        let entries = self.entries();
+        // Search the names first: a name may consist of digits, and takes precedence over a number.
+        let by_name = entries.iter().find(|entry| entry.name == text);
+        let found = by_name.or_else(|| entries.iter().find(|entry| Some(entry.id) == number));
+        let unnamed = |id| Entry { id, ..Entry::default() };
+        if let Some(found) = found.cloned().or(number.map(unnamed)) {
+            return Ok(found);
+        }
+        let known = nearest(text, entries.iter().map(|entry| &*entry.name));
+        let path = path.display();
+        let help = match known {
+            Some(known) => format!("did you mean `{known}`? A number needs no entry there"),
+            None => format!("add it to {path}, or write its number"),
+        };
+        Err(Invalid::new(format!("not a {kind} in {path}"), help))
+    }
+}
+
+fn users(text: &str) -> Vec<Entry> {
+    let entries = groups(text).into_iter();
+    entries.filter(|user| id(&user.more).is_some()).collect()
+}
+
+fn groups(text: &str) -> Vec<Entry> {
+    let entry = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
+        let id = id(fields.nth(1)?)?;
+        let more = fields.next().unwrap_or_default().to_owned();
+        Some(Entry { name, id, more, home: fields.nth(1).unwrap_or_default().to_owned() })
+    };
+    text.lines().filter_map(entry).collect()
+}
+
+/// Parses a number of a user or group. The highest number is refused: the kernel reads it as "keep
+/// the current number", so the process would keep drainit's user, which may be root.
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id != u32::MAX)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::testing::temp_dir::TempDir;
+
+    // holds: C320, C321, C322
+    #[test]
+    fn users_are_looked_up_as_in_docker() {
+        let dir = TempDir::new();
+        let passwd = dir.write(
+            "passwd",
+            b"# x\nroot:x:0:0::/:/bin/sh\nenvoy:x:101:102::/srv/e:/bin/sh\nbad:x:y:z\n77:x:9:9::/:\n",
+        );
+        let group = dir.write(
+            "group",
+            b"root:x:0:\nenvoy:x:102:envoy\ntls:x:200:root,envoy\nlog:x:150:envoy\n",
+        );
+        let mut accounts = Accounts::new(passwd, group);
+        for (text, uid, gid, groups, name, home) in [
+            ("0", 0, 0, &[200][..], "root", "/"),
+            ("10001", 10001, 0, &[], "", "/"),
+            ("10001:10001", 10001, 10001, &[], "", "/"),
+            ("10001:tls", 10001, 200, &[], "", "/"),
+            ("101", 101, 102, &[150, 200], "envoy", "/srv/e"),
+            ("envoy", 101, 102, &[150, 200], "envoy", "/srv/e"),
+            ("envoy:tls", 101, 200, &[], "envoy", "/srv/e"),
+            ("envoy:7", 101, 7, &[], "envoy", "/srv/e"),
+            ("77", 9, 9, &[], "77", "/"),
+        ] {
+            let user = User { uid, gid, groups: groups.to_vec() };
+            let name = Some(name.to_owned()).filter(|name| !name.is_empty());
+            let wanted = Account::Found { user, name, home: home.to_owned() };
+            assert_eq!(accounts.find(text).unwrap(), wanted, "{text}");
+            assert_eq!(written(text).unwrap(), Account::Written(text.to_owned()));
+        }
+        assert!(accounts.find("evnoy").unwrap_err().help.starts_with("did you mean `envoy`?"));
+        assert!(accounts.find("nobody").unwrap_err().why.starts_with("not a user in "));
+        assert!(accounts.find("envoy:web").unwrap_err().why.starts_with("not a group in "));
+        for text in ["", ":", "a:", ":b", "4294967295", "-1", "1:4294967296"] {
+            assert!(accounts.find(text).is_err(), "{text}");
+            assert!(written(text).is_err(), "{text}");
+        }
+    }
+
+    // holds: C321
+    #[test]
+    fn numbers_work_in_an_image_without_accounts() {
+        let mut accounts = Accounts::new("/nonexistent/passwd", "/nonexistent/group");
+        let found = accounts.find("5:6").unwrap();
+        assert_eq!(found.found(), Some(&User { uid: 5, gid: 6, groups: vec![] }));
+        assert!(accounts.find("root").is_err());
+    }
+}

@@ -1,0 +1,372 @@
+//! `env:` of the config, and `environment:` and `env_file:` of a process: the variables, and the files
+//! from which drainit reads their values.
+
+use std::path::PathBuf;
+
+use crate::keys::forms::leaf;
+use crate::keys::key::{At, Form, OneOrMore, Shape, Table};
+use crate::keys::reader::{Fields, Reader};
+use crate::language::diagnostics::diagnostic::quote;
+use crate::language::env_file;
+use crate::language::invalid::Invalid;
+use crate::language::source::{ENV_FILE, Source};
+use crate::language::span::Span;
+use crate::language::yaml::node::{Kind, Node, Tag};
+
+/// An entry of `environment`, or an `env_file`. If two of them set the same variable, the later one
+/// counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Variable {
+    Set {
+        name: String,
+        value: String,
+    },
+    /// The process does not get this variable, even if the container has it.
+    Removed(String),
+    /// `environment: {NAME: {file: …}}`: the content of a file. drainit reads it at each start of
+    /// the process.
+    FromFile {
+        name: String,
+        file: ValueFile,
+    },
+    /// An `env_file` with `read: start`: drainit reads it at each start of the process.
+    EnvFile(ValueFile),
+}
+
+impl Variable {
+    /// The file that drainit must read at each start of the process; `None` for other values.
+    pub fn file(&self) -> Option<&ValueFile> {
+        match self {
+            Self::FromFile { file, .. } | Self::EnvFile(file) => Some(file),
+            Self::Set { .. } | Self::Removed(_) => None,
+        }
+    }
+}
+
+/// A file that has the value of a variable, or several variables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueFile {
+    pub path: PathBuf,
+    /// Whether a missing file prevents the start of the process.
+    pub required: bool,
+}
+
+/// `read:` of an `env_file`: when drainit reads the file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Moment {
+    /// drainit reads the file together with the config.
+    Config,
+    /// drainit reads the file at each start of the process.
+    Start,
+}
+
+type Variables = Vec<Variable>;
+
+/// Reads `env:`, the defaults of variables. A value can use the variables before it. The result
+/// does not contain variables that the container's environment sets.
+pub(crate) struct Env;
+
+impl Form for Env {
+    type Out = Vec<(String, String)>;
+    const SHAPE: Shape = Shape::Map(&Shape::Text);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Self::Out> {
+        let mut exported = Vec::new();
+        for (key, node) in reader.entries(node, at).unwrap_or_default() {
+            if matches!(node.kind, Kind::Null) || !variable_name(reader, &key.text, key.span) {
+                continue;
+            }
+            let Some(value) = reader.text(node, &key.text) else { continue };
+            reader.check_dollars(node, "env", Some(&value.text));
+            reader.variables.set_default(&key.text, &value.text);
+            if reader.variables.container().get_non_empty(&key.text).is_none() {
+                exported.push((key.text.to_string(), value.text));
+            }
+        }
+        Some(exported)
+    }
+}
+
+/// Reads a mapping of names to values, or a list of `NAME=VALUE`. A name alone means that the
+/// process gets the container's variable. In a mapping, `NAME: !reset` means that the process does
+/// not get the variable.
+pub(crate) struct Environment;
+
+impl Form for Environment {
+    type Out = Variables;
+    const SHAPE: Shape = Shape::Either(&[
+        Shape::List(&Shape::Filled("`NAME=VALUE`")),
+        Shape::Map(&Shape::Either(&[Shape::Text, FromFileKeys::SHAPE])),
+    ]);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Variables> {
+        Some(reader.with_share(|reader| environment(reader, at, node)))
+    }
+}
+
+fn environment(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Variables {
+    let mut out = Vec::new();
+    match &node.kind {
+        Kind::Mapping(entries) => {
+            for (key, node) in entries {
+                if key.is_item && key.text.contains("${") {
+                    let text = match node.scalar() {
+                        Some(value) => format!("{}={value}", key.text),
+                        None => key.text.to_string(),
+                    };
+                    let kind = Kind::Scalar { text, quoted: true };
+                    out.extend(item(reader, &Node::new(key.span, kind)));
+                    continue;
+                }
+                if !variable_name(reader, &key.text, key.span) {
+                    continue;
+                }
+                match node.kind {
+                    // `A_*: !reset` removes all variables that begin with `A_`.
+                    _ if key.text.contains('*')
+                        && !(node.tag == Some(Tag::Reset) && key.text.ends_with('*')) =>
+                    {
+                        by_pattern(
+                            reader,
+                            &at.inner(&key.text),
+                            (&key.text, key.span),
+                            node,
+                            &mut out,
+                        );
+                    }
+                    _ if node.tag == Some(Tag::Reset) => {
+                        out.push(Variable::Removed(key.text.to_string()));
+                    }
+                    Kind::Null => out.extend(pass_on(reader, &key.text)),
+                    Kind::Mapping(_) => {
+                        let name = key.text.to_string();
+                        match FromFileKeys::read(reader, &at.inner(&key.text), node) {
+                            Some(From::File(file)) => out.push(Variable::FromFile { name, file }),
+                            Some(From::Text(text)) => out.push(set(&name, text)),
+                            Some(From::Nowhere) => out.push(Variable::Removed(name)),
+                            None => {}
+                        }
+                    }
+                    _ => {
+                        if let Some(value) = reader.text(node, &key.text) {
+                            reader.check_dollars(node, "environment", Some(&value.text));
+                            out.push(set(&key.text, value.text));
+                        }
+                    }
+                }
+            }
+        }
+        Kind::Sequence(items) => {
+            out.extend(items.iter().filter_map(|one| item(reader, one)));
+        }
+        Kind::Null | Kind::Scalar { .. } => {
+            let problem = reader
+                .problems
+                .error(node.span, "`environment` must be a mapping, or a list of `NAME=VALUE`");
+            problem.help("write `{NAME: VALUE}`");
+        }
+    }
+    out
+}
+
+/// Reads an item of a list: `NAME=VALUE`, or the name of a variable of the container.
+fn item(reader: &mut Reader<'_>, node: &Node) -> Option<Variable> {
+    let text = reader.text(node, "environment")?;
+    let (name, value) = match text.text.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (text.text.as_str(), None),
+    };
+    reader.check_dollars(node, "environment", Some(value.unwrap_or_default()));
+    if !variable_name(reader, name, node.span) {
+        return None;
+    }
+    value.map_or_else(|| pass_on(reader, name), |value| Some(set(name, value.to_owned())))
+}
+
+fn pass_on(reader: &Reader<'_>, name: &str) -> Option<Variable> {
+    Some(set(name, reader.variables.container().get(name)?.to_owned()))
+}
+
+/// Reads `"A_*": {file: "A_*_FILE"}`: one variable for each variable of the container that the
+/// pattern of the files matches.
+fn by_pattern(
+    reader: &mut Reader<'_>,
+    at: &At<'_>,
+    (name, span): (&str, Span),
+    node: &Node,
+    out: &mut Variables,
+) {
+    let found = match &node.kind {
+        Kind::Mapping(_) => FromFileKeys::read(reader, at, node),
+        _ => None,
+    };
+    let text = node.find("file").and_then(|file| file.scalar()).unwrap_or_default();
+    let (Some(From::File(file)), Some((start, end)), Some((before, after))) =
+        (found, text.split_once('*'), name.split_once('*'))
+    else {
+        let message =
+            format!("{} stands for several variables, and this is one value", quote(name));
+        let help = format!(
+            "write `{name}: !reset`, or `{name}: {{file: \"{name}_FILE\"}}` for all files that such variables name"
+        );
+        reader.problems.error(span, message).help(help);
+        return;
+    };
+    let container = reader.variables.container();
+    for (other, path) in container.iter().filter(|(_, path)| !path.is_empty()) {
+        let part = other.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
+        if let Some(part) = part.filter(|part| !part.is_empty()) {
+            let file = ValueFile { path: path.into(), required: file.required };
+            out.push(Variable::FromFile { name: format!("{before}{part}{after}"), file });
+        }
+    }
+}
+
+fn set(name: &str, value: String) -> Variable {
+    Variable::Set { name: name.to_owned(), value }
+}
+
+/// Where the value of a variable comes from.
+enum From {
+    File(ValueFile),
+    Text(String),
+    /// The text is empty, and the variable may be missing.
+    Nowhere,
+}
+
+/// A variable of `environment` whose value is in a file, or which may be missing.
+#[derive(Table)]
+#[table(settle = From)]
+struct FromFileKeys {
+    /// The file with the value. <!-- C277 --> Example: `file: /run/secrets/token`
+    #[key(form = MaybePath, default = "none")]
+    file: Option<PathBuf>,
+    /// The value itself, in place of `file`. With `required: false`, the process does not get a
+    /// variable with an empty value. <!-- S379 --> Example: `value: "${PROXY:-}"`
+    #[key(default = "none")]
+    value: Option<String>,
+    /// `false`: if the file is missing or the path is empty, drainit ignores this entry, so the
+    /// container's own value counts. <!-- C278 --> Example: `required: false`
+    #[key(default = "true")]
+    required: bool,
+}
+
+/// A path that may be empty, because a variable may give it.
+struct MaybePath;
+
+leaf! {
+    MaybePath => PathBuf: Shape::Text, |text: &str| Ok::<_, Invalid>(PathBuf::from(text));
+}
+
+impl FromFileKeys {
+    /// Returns `None` if the path is empty. If the file is required, that is an error.
+    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<From> {
+        let Self { file, value, required } = self;
+        let span = fields.value("file");
+        let file = match (file, value, fields.has_unknown) {
+            (Some(file), None, _) => file,
+            (None, Some(text), _) if text.is_empty() && !required => return Some(From::Nowhere),
+            (None, Some(text), _) => return Some(From::Text(text)),
+            (None, None, true) => return None,
+            _ => {
+                let message = format!("`{}` needs one of `file` and `value`", fields.at);
+                reader
+                    .problems
+                    .error(fields.span, message)
+                    .help("write `{file: PATH}`, or the value itself without braces");
+                return None;
+            }
+        };
+        if !file.as_os_str().is_empty() {
+            let path = reader.resolve_path(span, &file);
+            return Some(From::File(ValueFile { path, required }));
+        }
+        if required {
+            reader
+                .problems
+                .error(span, "`file` is empty: an empty path")
+                .help("write the path, and `required: false` beside it if the file may be missing");
+        }
+        None
+    }
+}
+
+/// One file, or a list of files. A relative path is resolved from the directory of the config.
+pub(crate) type EnvFiles = OneOrMore<EnvFileKeys>;
+
+#[derive(Table)]
+#[table(settle = Variables, short = "path")]
+pub(crate) struct EnvFileKeys {
+    /// The file. <!-- C265 --> Example: `path: /run/app.env`
+    #[key(required = "write `{path: PATH}`")]
+    path: PathBuf,
+    /// Whether it is an error if the file is missing. <!-- C266 --> Example: `required: false`
+    #[key(default = "true")]
+    required: bool,
+    /// When the file is read: together with the config, or whenever the process starts.
+    /// <!-- C267 --> Example: `read: start`
+    #[key(default = "config")]
+    read: Option<Moment>,
+}
+
+impl EnvFileKeys {
+    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Variables> {
+        let Self { path, required, read } = self;
+        let span = fields.value("path");
+        let path = reader.resolve_path(span, &path);
+        if fields.get("read").is_some() && read? == Moment::Start {
+            return Some(vec![Variable::EnvFile(ValueFile { path, required })]);
+        }
+        let mut out = Vec::new();
+        match reader.problems.reads.read(&path, &ENV_FILE) {
+            Ok(source) => {
+                reader.with_share(|reader| read_file(reader, source, span, &mut out));
+            }
+            Err(why) if why.is_missing && !required => {}
+            Err(why) => {
+                let path = reader.problems.written(fields.get("path"), &path.to_string_lossy());
+                let message = format!("`env_file` {} {}", quote(&path), why.message);
+                let help = || {
+                    "check the path: a relative one starts at the directory of this config; a file that is written \
+                     later needs `{path: PATH, read: start}`, one that may be missing `required: false`"
+                        .to_owned()
+                };
+                reader.problems.error(span, message).help(why.help_or(help));
+            }
+        }
+        reader.variables.end_of_file();
+        Some(out)
+    }
+}
+
+fn read_file(reader: &mut Reader<'_>, source: Source, span: Span, out: &mut Variables) {
+    let Some((file, text)) = reader.add_file(span, source) else { return };
+    for entry in env_file::parse(&text) {
+        let at = Span::new(file, entry.line, 1, 1);
+        let (name, value) = match entry.variable(&mut reader.variables) {
+            Ok(Some(variable)) => variable,
+            Ok(None) => continue,
+            Err(bad) => {
+                reader.problems.error(at, bad.why).help(bad.help);
+                continue;
+            }
+        };
+        if reader.charge(span, name.len() + value.len()).is_none() {
+            return;
+        }
+        reader.variables.set_in_file(name, &value);
+        out.push(set(name, value));
+    }
+}
+
+/// Checks whether a variable can have this name, and reports the name if not.
+fn variable_name(reader: &mut Reader<'_>, name: &str, span: Span) -> bool {
+    let right = !name.is_empty() && !name.contains(['=', '\0']);
+    if !right {
+        let shown = quote(&reader.problems.shown(name));
+        let problem =
+            reader.problems.error(span, format!("{shown} cannot be the name of a variable"));
+        problem.help("write a name that is not empty and has no `=`");
+    }
+    right
+}

@@ -1,0 +1,142 @@
+//! Finds the flags in an Envoy's command line that decide whether and how it can be hot-restarted.
+
+use std::time::Duration;
+
+use crate::language::shell_split::{split, without_shell};
+
+/// Envoy's default for `--parent-shutdown-time-s`.
+const PARENT_SHUTDOWN: Duration = Duration::from_secs(900);
+/// Envoy's default for `--drain-time-s`.
+const DRAIN_TIME: Duration = Duration::from_secs(600);
+
+/// The flags that Envoy documents for a hot restart. drainit also finds them if the command is `sh
+/// -c "…"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvoyFlags {
+    /// The value of `--base-id`, as the command line has it.
+    pub base_id: Option<String>,
+    /// The flag that makes a hot restart impossible: `--disable-hot-restart` or
+    /// `--use-dynamic-base-id`. `None` if the command has neither.
+    pub excluded_by: Option<&'static str>,
+    /// Whether `--restart-epoch` is an argument of the command itself, and not part of a shell's
+    /// text.
+    pub has_restart_epoch: bool,
+    /// The value of `--parent-shutdown-time-s`: how long the old epoch lives after the new epoch
+    /// has become live.
+    pub parent_shutdown: Duration,
+    /// The value of `--drain-time-s`: the old epoch closes its connections one after the other within
+    /// this time. Zero with `--drain-strategy immediate`.
+    pub drain: Duration,
+    /// The value of `--concurrency`, as the command line has it.
+    pub workers: Option<String>,
+    /// The file that `-c` or `--config-path` names. `None` if `--config-yaml` overrides parts of the
+    /// file.
+    pub config: Option<String>,
+    /// Whether the flags are arguments of the command itself, and not part of a shell's text. Only
+    /// then can drainit add a flag at the end of the command.
+    pub is_direct: bool,
+}
+
+impl EnvoyFlags {
+    pub fn of(command: &[String]) -> Self {
+        let words: Vec<&str> = command.iter().flat_map(|word| word.split_whitespace()).collect();
+        let direct: Vec<&str> = command.iter().map(String::as_str).collect();
+        let value_of = |flag: &str| value(&direct, flag).or_else(|| value(&words, flag));
+        // The value of `-c` is the path of Envoy's config, or the script of a shell. A script with
+        // operators is ignored, because it may write the config itself.
+        let script = value(&direct, "-c").filter(|text| without_shell(text).is_ok());
+        let script = script.and_then(|text| split(text).ok()).unwrap_or_default();
+        let script: Vec<&str> = script.iter().map(String::as_str).collect();
+        let seconds = |flag: &str| value_of(flag)?.parse().ok().map(Duration::from_secs);
+        let is_immediate = value_of("--drain-strategy") == Some("immediate");
+        Self {
+            base_id: value_of("--base-id").map(str::to_owned),
+            excluded_by: ["--disable-hot-restart", "--use-dynamic-base-id"]
+                .into_iter()
+                .find(|flag| words.contains(flag)),
+            has_restart_epoch: direct
+                .iter()
+                .any(|word| word.split('=').next() == Some("--restart-epoch")),
+            parent_shutdown: seconds("--parent-shutdown-time-s").unwrap_or(PARENT_SHUTDOWN),
+            drain: match is_immediate {
+                true => Duration::ZERO,
+                false => seconds("--drain-time-s").unwrap_or(DRAIN_TIME),
+            },
+            workers: value_of("--concurrency").map(str::to_owned),
+            config: config(&script).or_else(|| config(&direct)).map(str::to_owned),
+            is_direct: value(&direct, "--base-id").is_some(),
+        }
+    }
+}
+
+fn config<'a>(words: &[&'a str]) -> Option<&'a str> {
+    let path = value(words, "-c").or_else(|| value(words, "--config-path"));
+    path.filter(|_| value(words, "--config-yaml").is_none())
+}
+
+/// The value of a flag in the form `--flag VALUE`. Envoy does not know the form `--flag=VALUE`.
+fn value<'a>(words: &[&'a str], flag: &str) -> Option<&'a str> {
+    let index = words.iter().position(|word| *word == flag)?;
+    words.get(index + 1).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(command: &[&str]) -> EnvoyFlags {
+        EnvoyFlags::of(&command.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_envoy() {
+        assert_eq!(
+            of(&["envoy", "-c", "envoy.yaml"]),
+            EnvoyFlags {
+                base_id: None,
+                excluded_by: None,
+                has_restart_epoch: false,
+                parent_shutdown: Duration::from_secs(900),
+                drain: Duration::from_secs(600),
+                workers: None,
+                config: Some("envoy.yaml".to_owned()),
+                is_direct: false,
+            }
+        );
+    }
+
+    #[test]
+    fn values_are_read_after_their_flags() {
+        let flags = of(&[
+            "envoy",
+            "--base-id",
+            "7",
+            "--parent-shutdown-time-s",
+            "20",
+            "--drain-time-s",
+            "9",
+        ]);
+        assert_eq!(flags.base_id.as_deref(), Some("7"));
+        assert_eq!(flags.parent_shutdown, Duration::from_secs(20));
+        assert_eq!(flags.drain, Duration::from_secs(9));
+        assert!(flags.is_direct && !flags.has_restart_epoch);
+        let flags = of(&["envoy", "--drain-strategy", "immediate", "--restart-epoch", "0"]);
+        assert_eq!(flags.drain, Duration::ZERO);
+        assert!(flags.has_restart_epoch);
+        assert!(of(&["envoy", "--restart-epoch=1"]).has_restart_epoch);
+        // A longer flag that begins like this flag is another flag.
+        assert_eq!(of(&["envoy", "--base-id-path", "/run/id"]).base_id, None);
+    }
+
+    #[test]
+    fn flags_in_a_shell_command_are_found() {
+        let flags = of(&[
+            "sh",
+            "-c",
+            "exec envoy --base-id 1 --disable-hot-restart --restart-epoch $RESTART_EPOCH",
+        ]);
+        assert_eq!(flags.base_id.as_deref(), Some("1"));
+        assert_eq!(flags.excluded_by, Some("--disable-hot-restart"));
+        assert!(!flags.is_direct && !flags.has_restart_epoch);
+    }
+}

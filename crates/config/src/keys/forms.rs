@@ -1,0 +1,160 @@
+//! The forms of single values. Each form has a shape, for the schema, and a parser.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::keys::environment::Moment;
+use crate::keys::key::{At, Form, Shape};
+use crate::keys::reader::Reader;
+use crate::keys::values;
+use crate::keys::{
+    Address, Arguments, ControlSocket, CountUntil, Direction, DrainUntil, HttpMethod, HttpTarget,
+    LogFormat, ProcessKind,
+};
+use crate::language::yaml::node::Node;
+use crate::types::{ExitPolicy, RestartPolicy, Signal, StartCondition, Update};
+
+/// Declares forms of single values: for each form its type, its shape and its parser.
+macro_rules! leaf {
+    ($($form:ty => $out:ty: $shape:expr, $parse:expr;)*) => {$(
+        impl $crate::keys::key::Form for $form {
+            type Out = $out;
+            const SHAPE: $crate::keys::key::Shape = $shape;
+
+            fn read(
+                reader: &mut $crate::keys::reader::Reader<'_>,
+                at: &$crate::keys::key::At<'_>,
+                node: &$crate::language::yaml::node::Node,
+            ) -> Option<$out> {
+                let value = reader.typed(node, at.key, <Self as $crate::keys::key::Leaf>::parse);
+                use $crate::keys::key::Shape as Known;
+                if let Known::Duration | Known::PositiveDuration = Self::SHAPE {
+                    reader.durations_known &= value.is_some();
+                }
+                value
+            }
+        }
+
+        impl $crate::keys::key::Leaf for $form {
+            fn parse(text: &str) -> Result<$out, $crate::language::invalid::Invalid> {
+                $parse(text)
+            }
+        }
+    )*};
+}
+pub(crate) use leaf;
+
+/// A value that is one of several words.
+pub(crate) trait Word {
+    /// The word that a config has for the value.
+    fn word(self) -> &'static str;
+}
+
+/// Declares the words that a config has for the variants of enums.
+macro_rules! words {
+    ($($of:ident { $($word:literal => $variant:ident),* $(,)? })*) => {$(
+        leaf! {
+            $of => $of: $crate::keys::key::Shape::Word(&[$($word),*]),
+                |text| $crate::keys::values::choice(text, &[$(($word, $of::$variant)),*]);
+        }
+
+        impl $crate::keys::forms::Word for $of {
+            fn word(self) -> &'static str {
+                match self { $($of::$variant => $word),* }
+            }
+        }
+    )*};
+}
+pub(crate) use words;
+
+words! {
+    ProcessKind { "service" => Service, "oneshot" => Oneshot }
+    Update { "stop-first" => StopFirst, "start-first" => StartFirst, "hot-restart" => HotRestart }
+    RestartPolicy { "no" => No, "on-failure" => OnFailure, "always" => Always }
+    ExitPolicy {
+        "shutdown" => Shutdown,
+        "failure-shutdown" => FailureShutdown,
+        "ignore" => Ignore,
+    }
+    StartCondition { "started" => Started, "ready" => Ready, "completed" => Completed }
+    CountUntil { "answers" => Answers, "connections" => Connections }
+    DrainUntil { "connections" => Connections, "requests" => Requests }
+    Direction { "all" => All, "inbound" => Inbound }
+    HttpMethod { "POST" => Post, "PUT" => Put, "GET" => Get, "DELETE" => Delete }
+    LogFormat { "text" => Text, "json" => Json }
+    Arguments { "refuse" => Refuse, "exec" => Exec }
+    Moment { "config" => Config, "start" => Start }
+}
+
+/// A duration longer than 0.
+pub(crate) struct Positive;
+/// A number of at least 1.
+pub(crate) struct AtLeastOne;
+/// The value `true` and no other.
+pub(crate) struct True;
+/// A signal that drainit itself can catch.
+pub(crate) struct Catchable;
+/// A signal that can end a process.
+pub(crate) struct StopSignal;
+/// A status of HTTP that ends a request.
+pub(crate) struct HttpStatus;
+/// A port of TCP.
+pub(crate) struct Port;
+/// The path of a Unix socket.
+pub(crate) struct SocketPath;
+/// `HOST:PORT` to connect to.
+pub(crate) struct Tcp;
+/// `HOST:PORT` or `unix:/SOCKET` of a gRPC server.
+pub(crate) struct GrpcServer;
+/// The name of something, or the user of a process.
+pub(crate) struct Name;
+/// A listener of an Envoy: its name, address or `stat_prefix`.
+pub(crate) struct Listener;
+pub(crate) struct Umask;
+/// Permissions in the form of chmod(1).
+pub(crate) struct Permissions;
+
+leaf! {
+    String => String: Shape::Text, |text: &str| Ok(text.to_owned());
+    bool => bool: Shape::Bool, values::boolean;
+    True => bool: Shape::True, values::only_true;
+    u32 => u32: Shape::Count, values::number;
+    AtLeastOne => u32: Shape::Count, values::positive_number;
+    HttpStatus => u16: Shape::Number("status from 200 to 599", "^[2-5][0-9][0-9]$"), values::http_status;
+    Port => u16: Shape::Number("port", "^[0-9]{1,5}$"), values::port;
+    u8 => u8: Shape::Count, values::exit_code;
+    Name => String: Shape::Filled("name"), |text: &str| Ok(text.to_owned());
+    Listener => String: Shape::Filled("listener"), values::listener;
+    PathBuf => PathBuf: Shape::Filled("path"), values::path;
+    SocketPath => PathBuf: Shape::Filled("path"), values::socket_path;
+    ControlSocket => ControlSocket: Shape::Filled("path or `off`"), values::control_socket;
+    Catchable => Signal: Shape::Signal(values::catchable_signal), values::catchable_signal;
+    StopSignal => Signal: Shape::Signal(values::stop_signal), values::stop_signal;
+    SocketAddr => SocketAddr: Shape::HostPort, values::listen;
+    Tcp => SocketAddr: Shape::HostPort, values::tcp;
+    GrpcServer => Address: Shape::Either(&[Shape::HostPort, Shape::Url]), values::grpc;
+    HttpTarget => HttpTarget: Shape::Url, values::http;
+    Address => Address: Shape::Url, values::server;
+    Duration => Duration: Shape::Duration, values::duration;
+    Positive => Duration: Shape::PositiveDuration, values::positive_duration;
+    Umask => u32: Shape::Number("octal number from `000` to `777`", "^(0o)?0*[0-7]{1,3}$"), values::umask;
+    Permissions => u32: Shape::Number("three octal digits", "^0?[0-7]{3}$"), values::permissions;
+}
+
+/// A list of signals without duplicates.
+pub(crate) struct Signals;
+
+impl Form for Signals {
+    type Out = Vec<Signal>;
+    const SHAPE: Shape = Shape::List(&Catchable::SHAPE);
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<Signal>> {
+        let mut signals = Vec::new();
+        for item in reader.items(node, at.key)? {
+            let signal = Catchable::read(reader, at, item);
+            signals.extend(signal.filter(|signal| !signals.contains(signal)));
+        }
+        Some(signals)
+    }
+}

@@ -1,0 +1,71 @@
+//! `hooks:` of the container or of a process.
+
+use std::time::Duration;
+
+use crate::keys::Account;
+use crate::keys::account::RunAs;
+use crate::keys::command::Command;
+use crate::keys::forms::Positive;
+use crate::keys::key::Table;
+use crate::keys::reader::{Fields, Reader};
+
+/// `hooks:` of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Table)]
+pub struct Hooks {
+    /// Runs before the first start and before each start
+    /// [by request](operating.md#stop-start-restart), when the conditions of `depends_on` hold and
+    /// [`render`](#render) has written its files. <!-- C357 --> If it fails at the first start, the
+    /// container stops with code 1. <!-- C637 --> Example: `pre_start: [mkdir, -p, /run/gw]`
+    #[key(default = "none")]
+    pub pre_start: Option<Hook>,
+    /// Runs before the `stop_signal`, when the dependents have ended, but not for a new instance that
+    /// never became ready. <!-- C358 --> It is killed when its process ends. <!-- C510 --> Example:
+    /// `pre_stop: [/app/flush]`
+    #[key(default = "none")]
+    pub pre_stop: Option<Hook>,
+    /// Runs when the process was stopped or has ended for good, before its dependencies are
+    /// stopped. If [`update`](#update) runs two instances of the same definition, the hook runs
+    /// once, after the last has ended, but not for a new instance that never became ready.
+    /// <!-- C359 --> Example: `post_stop: {command: [rm, -f, /run/app.pid], timeout: 1s}`
+    #[key(default = "none")]
+    pub post_stop: Option<Hook>,
+}
+
+/// `hooks:` of the container.
+#[derive(Table)]
+#[table(settle = Hooks)]
+pub(crate) struct ContainerHooks {
+    /// Runs before any process is started. <!-- C142 --> If it fails, nothing is started and the
+    /// exit code is 1. <!-- C614 --> Example: `pre_start: [sh, /prepare.sh]`
+    #[key(default = "none")]
+    pre_start: Option<Hook>,
+    /// Runs at the beginning of the shutdown, at the same time as `readiness_delay`. <!-- C143 -->
+    /// The drains begin when both are over. <!-- C615 --> Example: `pre_stop: [/app/deregister]`
+    #[key(default = "none")]
+    pre_stop: Option<Hook>,
+    /// Runs last, when everything has ended. <!-- C144 --> Example: `post_stop: [rm, -rf, /run/gw]`
+    #[key(default = "none")]
+    post_stop: Option<Hook>,
+}
+
+impl ContainerHooks {
+    fn settled(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<Hooks> {
+        let Self { pre_start, pre_stop, post_stop } = self;
+        Some(Hooks { pre_start, pre_stop, post_stop })
+    }
+}
+
+/// One command of `hooks:`.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[table(short = "command", shared = "hook")]
+pub struct Hook {
+    /// The program and its arguments.
+    #[key(form = Command, required = "add `command: [PROGRAM, …]`", merge = Replace)]
+    pub command: Vec<String>,
+    /// The time after which it is killed. Unset: up to 10 s of the time that is left.
+    #[key(form = Positive)]
+    pub timeout: Option<Duration>,
+    /// The user that it runs as. Unset: that of the process, or drainit's.
+    #[key(form = RunAs)]
+    pub user: Option<Account>,
+}

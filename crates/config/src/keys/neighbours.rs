@@ -1,0 +1,189 @@
+//! Words and files of other programs in a config: what to write in their place.
+
+use crate::keys::key::Keys;
+
+/// Keys of Kubernetes, Compose, supervisord and systemd that mean something else than one key of a
+/// process here, and what to write.
+const OF_A_PROCESS: &[(&[&str], &str)] = &[
+    (&["autorestart", "restartPolicy", "Restart"], "write `restart: always`, `on-failure` or `no`"),
+    (
+        &["readinessProbe", "startupProbe"],
+        "write `readiness: {http: \"http://127.0.0.1:PORT/PATH\"}`, `{tcp: …}` or `{exec: […]}`",
+    ),
+    (
+        &["livenessProbe"],
+        "write `liveness: {http: \"http://127.0.0.1:PORT/PATH\", interval: 10s, retries: 3}`",
+    ),
+    (&["httpGet"], "write `readiness: {http: \"http://127.0.0.1:PORT/PATH\"}`"),
+    (
+        &["lifecycle", "preStop", "postStart"],
+        "write `hooks: {pre_stop: {command: […]}}`; instead of a sleep, write `drain:`",
+    ),
+    (
+        &["terminationGracePeriodSeconds"],
+        "it is for the whole container: write `shutdown: {grace_period: …}` at the top; `stop_grace_period` is for this process",
+    ),
+    (&["stopwaitsecs", "TimeoutStopSec"], "write `stop_grace_period: 10s`"),
+    (&["stopsignal", "KillSignal"], "write `stop_signal: TERM`"),
+    (
+        &["startsecs", "startretries"],
+        "write `readiness:`, which says when the process runs well, and `restart_max:`",
+    ),
+    (&["numprocs", "replicas", "deploy"], "write `scale: N` for N copies"),
+    (&["priority"], "write `depends_on: [NAME]`: it decides the order"),
+    (
+        &["resources", "mem_limit", "memswap_limit", "cpus", "cpu_count", "cpuset"],
+        "limits belong to the container: remove it; `ulimits` are the process's own",
+    ),
+    (
+        &[
+            "ports",
+            "expose",
+            "networks",
+            "network_mode",
+            "hostname",
+            "extra_hosts",
+            "dns",
+            "containerPort",
+        ],
+        "ports and networks belong to the container: remove it",
+    ),
+    (
+        &["volumes", "volumeMounts", "tmpfs", "secrets", "configs"],
+        "mounts belong to the container: remove it; `render:` and `env_file:` read files",
+    ),
+    (
+        &[
+            "image",
+            "imagePullPolicy",
+            "build",
+            "container_name",
+            "pull_policy",
+            "platform",
+            "labels",
+            "annotations",
+        ],
+        "it belongs to the container: remove it; every process runs in the container of drainit",
+    ),
+    (
+        &["securityContext", "privileged", "cap_add", "cap_drop", "security_opt", "read_only"],
+        "rights belong to the container: remove it; `user:` is the process's own",
+    ),
+    (
+        &["stdout_logfile", "stderr_logfile", "redirect_stderr", "logging"],
+        "the output goes to the container's log: remove it; `log: {file: …}` writes a file",
+    ),
+    (&["valueFrom", "envFrom"], "write `environment: {NAME: \"${NAME}\"}`, or `env_file:`"),
+    (&["ExecStart"], "write `command: [PROGRAM, ARGUMENT]`"),
+];
+
+/// Keys of Kubernetes inside a probe.
+const OF_A_PROBE: &[(&[&str], &str)] = &[
+    (&["httpGet"], "write `http: \"http://127.0.0.1:PORT/PATH\"`"),
+    (&["tcpSocket"], "write `tcp: 127.0.0.1:PORT`"),
+    (&["periodSeconds"], "write `interval:`"),
+    (&["timeoutSeconds"], "write `timeout:`"),
+    (
+        &["failureThreshold"],
+        "write `retries:` in `liveness`; `readiness` has `timeout:` for the whole start",
+    ),
+    (&["initialDelaySeconds"], "write `start_period:` in `liveness`; `readiness` needs no delay"),
+];
+
+const AT_THE_TOP: &[(&[&str], &str)] = &[
+    (&["services"], "is it a Compose file? `drainit import FILE` makes a config of it"),
+    (
+        &["apiVersion", "kind", "spec"],
+        "is it a Kubernetes manifest? `drainit check --pod FILE` reads it",
+    ),
+    (
+        &["terminationGracePeriodSeconds", "stop_grace_period"],
+        "write `shutdown: {grace_period: 30s}`",
+    ),
+];
+
+/// The remedy for an unknown key; `None` if it is not a word of another program.
+pub(super) fn remedy(name: &str, known: &Keys) -> Option<&'static str> {
+    let table = match () {
+        () if known.has("processes") => AT_THE_TOP,
+        () if known.has("depends_on") && known.has("command") => OF_A_PROCESS,
+        () if known.has("tcp") && known.has("interval") => OF_A_PROBE,
+        () => return None,
+    };
+    let row = table.iter().find(|(names, _)| names.contains(&name));
+    row.map(|(_, help)| *help)
+}
+
+/// Says that a text is the config of another program, and what to do, if its first line that is not
+/// empty shows that.
+pub(crate) fn foreign(text: &str) -> Option<(usize, &'static str, &'static str)> {
+    const IMPORT: &str = "`drainit import FILE` makes a config of it";
+    let is_blank = |line: &str| line.trim().is_empty() || line.starts_with(['#', ';']);
+    let (place, line) = text.lines().enumerate().find(|(_, line)| !is_blank(line))?;
+    let line = line.trim();
+    let section = line.strip_prefix('[').and_then(|line| line.split_once(']'));
+    let section = section.filter(|(_, rest)| rest.trim_start().is_empty() || is_blank(rest.trim()));
+    let is_of = |names: &[&str], section: &str| names.iter().any(|name| section.starts_with(name));
+    const SUPERVISORD: [&str; 8] = [
+        "program:",
+        "supervisor",
+        "unix_http_server",
+        "inet_http_server",
+        "rpcinterface:",
+        "group:",
+        "include",
+        "eventlistener:",
+    ];
+    const SYSTEMD: [&str; 3] = ["Unit", "Service", "Install"];
+    let is_setting = |line: &str| {
+        line.split_once('=').is_some_and(|(key, _)| {
+            let is_key = |c: char| c.is_ascii_alphanumeric() || "_-. \"".contains(c);
+            !key.trim().is_empty() && key.chars().all(is_key)
+        })
+    };
+    let has_settings =
+        || text.lines().skip(place + 1).find(|line| !is_blank(line)).is_some_and(is_setting);
+    let (what, help) = match section {
+        Some((section, _)) if is_of(&SUPERVISORD, section) => ("a supervisord.conf", IMPORT),
+        Some((section, _)) if is_of(&SYSTEMD, section) => {
+            ("a unit of systemd", "write YAML: `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`")
+        }
+        // The first line alone would be a list in YAML, too.
+        Some((section, _)) if !section.contains([',', '{', '"']) && has_settings() => {
+            ("TOML or an INI file", "write YAML; `drainit import FILE` reads a supervisord.conf")
+        }
+        None if is_setting(line) => (
+            "TOML or a file of variables",
+            "write YAML; `env_file: [FILE]` reads a file of variables",
+        ),
+        _ => return None,
+    };
+    Some((place + 1, what, help))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // holds: C896
+    #[test]
+    fn files_of_other_programs_are_recognized_by_their_first_line() {
+        for (text, expected) in [
+            ("; comment\n\n[supervisord]\nnodaemon=true\n", Some((3, "a supervisord.conf"))),
+            ("[program:web]\ncommand=x\n", Some((1, "a supervisord.conf"))),
+            ("[Unit]\nDescription=x\n", Some((1, "a unit of systemd"))),
+            ("[processes.web]\ncommand = [\"a\"]\n", Some((1, "TOML or an INI file"))),
+            ("title = \"x\"\n", Some((1, "TOML or a file of variables"))),
+            ("processes:\n  a: {command: [x, A=b]}\n", None),
+            ("env: {A: b=c}\n", None),
+            ("x-a: &a [b]\n", None),
+            ("{\"processes\": {}}\n", None),
+            ("[a, b]\n", None),
+            ("--- # x = y\nprocesses: {}\n", None),
+            ("", None),
+        ] {
+            let found = foreign(text).map(|(line, what, _)| (line, what));
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! `shutdown:`: the time for the shutdown, and the signals that begin it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::keys::forms::Signals;
+use crate::keys::key::Table;
+use crate::keys::reader::{Fields, Reader};
+use crate::types::{Signal, human};
+
+/// `shutdown:`.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[table(settle = Self, default)]
+pub struct Shutdown {
+    /// The time from the stop signal until the container is killed from outside. <!-- C81 --> The
+    /// whole shutdown is fitted into it. <!-- C602 --> Example: `grace_period: 60s`
+    #[key(default = "30s")]
+    pub grace_period: Duration,
+    /// The part of `grace_period` that is kept free at the end, for SIGKILL, the last lines and the
+    /// report. <!-- C82 --> Must be shorter than `grace_period`. <!-- C603 --> With less than 1 s,
+    /// drainit may exit up to 1 s after the grace period if a process survives SIGKILL or the output
+    /// is not read. <!-- C604 --> Example: `reserve: 1s`
+    #[key(default = "2s")]
+    pub reserve: Duration,
+    /// How long `/readyz` answers 503 before the drain begins. <!-- C83 --> Skipped if `/readyz`
+    /// has never answered 200, or no process is left. <!-- C605 --> Example: `readiness_delay: 3s`
+    #[key(default = "0s")]
+    pub readiness_delay: Duration,
+    /// How long `/readyz`, and Envoy's own health check, stay good after the stop signal: [first
+    /// the drain, then unready](reference/shutdown.md#ready-during-the-drain). <!-- C84 --> `unready_delay`
+    /// cannot be combined with `readiness_delay`. <!-- C606 --> Example: `unready_delay: 10s`
+    #[key(default = "0s")]
+    pub unready_delay: Duration,
+    /// The signals that stop the container. <!-- C85 --> Example: `signals: [TERM]`
+    #[key(form = Signals, default = "[TERM, INT, QUIT]", value = vec![Signal::TERM, Signal::INT, Signal::QUIT])]
+    pub signals: Vec<Signal>,
+    /// The file that [the report](json.md#report) is written to at the end, as JSON. <!-- C86 -->
+    /// It is a regular file, which is replaced atomically, so its directory must exist and be
+    /// writable; a failure is a warning. <!-- C607 --> Example: `report: /var/log/gw/report.json`
+    #[key(default = "none")]
+    pub report: Option<PathBuf>,
+}
+
+impl Shutdown {
+    /// The time from T0 to the deadline.
+    pub fn window(&self) -> Duration {
+        self.grace_period.saturating_sub(self.reserve)
+    }
+}
+
+impl Shutdown {
+    fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
+        let Self { grace_period, reserve, readiness_delay, unready_delay, .. } = self;
+        let problems = &mut *reader.problems;
+        if !readiness_delay.is_zero() && !unready_delay.is_zero() {
+            let message = "`readiness_delay` and `unready_delay` exclude each other: the first \
+                           waits unready before the drain, the second stays ready during the drain";
+            problems.error(fields.value("unready_delay"), message).help("keep one of them");
+        }
+        if reserve >= grace_period && reader.durations_known {
+            let written = fields.get("reserve").or(fields.get("grace_period"));
+            let (reserve, grace) = (human(reserve), human(grace_period));
+            let message =
+                format!("`reserve` ({reserve}) is not shorter than `grace_period` ({grace})");
+            problems
+                .error(written.map_or(fields.span, |node| node.span), message)
+                .help("make `reserve` shorter, or `grace_period` longer");
+            reader.durations_known = false;
+        }
+        let window = self.window();
+        if unready_delay >= window && !unready_delay.is_zero() && reader.durations_known {
+            let (delay, window) = (human(unready_delay), human(window));
+            let message = format!(
+                "`unready_delay` ({delay}) leaves nothing of the {window} until the deadline"
+            );
+            let problem = problems.error(fields.value("unready_delay"), message);
+            problem.help("make it shorter, or `grace_period` (and the pod's) longer");
+        }
+        if let Some(node) = fields.get("signals").filter(|node| node.is_empty_list()) {
+            let problem =
+                problems.error(node.span, "without `signals` the container cannot be stopped");
+            problem.help("write `[TERM, INT, QUIT]`, or remove the key");
+        }
+        Some(self)
+    }
+}

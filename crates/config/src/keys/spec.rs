@@ -1,0 +1,113 @@
+//! Makes two things from a config for the core: the graph of dependencies, and the [`Spec`] with
+//! all facts that the core decides from.
+
+use crate::core::spec::{DrainSpec, HANDOVER_MARGIN, HookWaits, ProcessSpec, Spec, Wait};
+use crate::graph::{Graph, GraphError, Node};
+use crate::keys::{
+    Config, Drain, DrainMethod, Hook, Hooks, Liveness, Process, ProcessKind, Restart,
+};
+
+impl Config {
+    /// Makes the graph of dependencies.
+    ///
+    /// # Errors
+    /// Returns an error for each dependency that is not a process, for each process that depends on
+    /// itself, and for the cycles.
+    pub fn graph(&self) -> Result<Graph, Vec<GraphError>> {
+        let nodes: Vec<Node<'_>> = self.processes.iter().map(|process| node(process)).collect();
+        Graph::build(&nodes)
+    }
+
+    /// Makes the part of the config that the core needs.
+    pub fn spec(&self, graph: &Graph) -> Spec {
+        let edges = graph.dependencies.iter().zip(&graph.dependents);
+        let processes = self
+            .processes
+            .iter()
+            .zip(edges)
+            .map(|(process, (dependencies, dependents))| ProcessSpec {
+                dependencies: dependencies.clone(),
+                dependents: dependents.clone(),
+                followers: Vec::new(),
+                left_out: false,
+                autostart: process.autostart,
+                oneshot: process.kind == ProcessKind::Oneshot,
+                success_codes: process.success_codes.clone(),
+                timeout: process.timeout,
+                conditional: process.only_if.is_some(),
+                readiness_timeout: process.readiness.as_ref().map(|readiness| readiness.timeout),
+                liveness_retries: process.liveness.as_ref().map(Liveness::retries),
+                update: process.update,
+                handover: process.hot_restart().map(|of| of.parent_shutdown + HANDOVER_MARGIN),
+                base_id: process.hot_restart().and_then(|flags| flags.base_id),
+                restart: Restart {
+                    policy: process.restart,
+                    delay: process.restart_delay,
+                    max: process.restart_max,
+                },
+                on_exit: process.on_exit,
+                required: process.required && process.autostart,
+                stop_signal: process.stop_signal,
+                stop: Wait::new(process.stop_grace_period),
+                hooks: HookWaits {
+                    pre_start: (process.is_validated().then_some(Wait::DEFAULT))
+                        .or(waits(&process.hooks).pre_start),
+                    ..waits(&process.hooks)
+                },
+                drain: process.drain.as_ref().map(drain),
+                listens: !process.listen.is_empty() && !process.is_left_out(),
+                forward_signals: process.forward_signals.clone(),
+                watch: process.watch.iter().map(|watch| watch.action).collect(),
+            })
+            .collect();
+        let mut spec = Spec {
+            window: self.shutdown.window(),
+            reserve: self.shutdown.reserve,
+            readiness_delay: self.shutdown.readiness_delay,
+            unready_delay: self.shutdown.unready_delay,
+            stop_signals: self.shutdown.signals.clone(),
+            hooks: waits(&self.hooks),
+            processes,
+            order: graph.order.clone(),
+        };
+        for (id, written) in spec.ids().zip(&self.processes) {
+            let needs = graph.dependencies[id.index()].iter().zip(&written.depends_on);
+            for ((on, condition), _) in needs.filter(|(_, written)| written.restart) {
+                spec.processes[on.index()].followers.push((id, *condition));
+            }
+        }
+        for (process, written) in spec.processes.iter_mut().zip(&self.processes) {
+            if written.is_left_out() {
+                process.leave_out();
+            }
+        }
+        spec
+    }
+}
+
+fn node(process: &Process) -> Node<'_> {
+    let needs = process.depends_on.iter().map(|on| (on.process.as_str(), on.condition));
+    Node { name: &process.name, needs: needs.collect() }
+}
+
+fn waits(hooks: &Hooks) -> HookWaits {
+    let wait = |hook: &Option<Hook>| hook.as_ref().map(|hook| Wait::new(hook.timeout));
+    HookWaits {
+        pre_start: wait(&hooks.pre_start),
+        pre_stop: wait(&hooks.pre_stop),
+        post_stop: wait(&hooks.post_stop),
+    }
+}
+
+fn drain(drain: &Drain) -> DrainSpec {
+    let exit_at = match (&drain.method, drain.method.counting()) {
+        (DrainMethod::Envoy(envoy), _) => Some(envoy.exit_at),
+        (_, counting) => counting.map(|counting| counting.exit_at),
+    };
+    let (closes, exit_at) = (exit_at.is_some(), exit_at.unwrap_or_default().into());
+    let signal = match &drain.method {
+        DrainMethod::Signal(it) | DrainMethod::Notify(it) => Some(it.signal),
+        _ => None,
+    };
+    DrainSpec { time: drain.time, min: drain.min, closes, exit_at, signal }
+}

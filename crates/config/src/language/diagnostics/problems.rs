@@ -1,0 +1,374 @@
+//! Collects the problems that are found while a config is loaded, and sorts them by file and line.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+use crate::language::diagnostics::diagnostic::{Diagnostic, Severity, excerpt, quote};
+use crate::language::moment::Reads;
+use crate::language::source::{Source, Unreadable};
+use crate::language::span::Span;
+use crate::language::yaml::node::Node;
+use crate::types::harmless;
+
+/// A shorter value of a variable may be a part of any word of a message. A message that has values
+/// of the config in it therefore gets them from [`Problems::written`] or [`Problems::shown`].
+const LEAST_SOUGHT: usize = 8;
+/// At most this many problems are shown, because more would not help to correct the file.
+const SHOWN: usize = 50;
+/// The beginning of a list of keys in a help text, without its first letter, which may be a capital.
+const KNOWN_KEYS: &str = "nown keys: ";
+/// At most this many problems are kept in memory; drainit only counts the others.
+const KEPT: usize = 1000;
+
+/// The problems that have been found so far, and the files that have them.
+#[derive(Clone, Debug, Default)]
+pub struct Problems {
+    /// The files that were read from the file system.
+    pub(crate) reads: Reads,
+    sources: Vec<Source>,
+    /// The values of the environment that the config uses, each with the name of its variable.
+    hidden: BTreeMap<String, String>,
+    /// The texts of the config in which such values are inserted, each with the text in the file.
+    expanded: BTreeMap<String, String>,
+    list: Vec<Problem>,
+    more: usize,
+    errors: bool,
+    overflow: Problem,
+    /// Whether `drainit check` reads the config. It treats some problems as errors that are only
+    /// warnings for `drainit run`.
+    is_check: bool,
+}
+
+/// A problem, before the text of its line is looked up.
+#[derive(Clone, Debug, Default)]
+pub struct Problem {
+    severity: Severity,
+    span: Span,
+    message: String,
+    help: Option<String>,
+    /// Whether problems with the same message at other places are shown with the first.
+    is_shared: bool,
+}
+
+impl Problem {
+    /// Shows this problem together with those of the same message at other places.
+    pub(crate) fn shared(&mut self) -> &mut Self {
+        self.is_shared = true;
+        self
+    }
+
+    pub fn help(&mut self, help: impl Into<String>) {
+        self.help = Some(help.into());
+    }
+}
+
+impl Problems {
+    /// An empty list. For `drainit check`, probable mistakes ([`Self::error_in_check`]) count as
+    /// errors.
+    pub(crate) fn of(reads: &Reads, is_check: bool) -> Self {
+        Self { reads: reads.clone(), is_check, ..Self::default() }
+    }
+
+    /// Adds a file, and returns the number by which a [`Span`] names this file.
+    pub fn add_source(&mut self, source: Source) -> usize {
+        self.sources.push(source);
+        self.sources.len() - 1
+    }
+
+    pub fn source(&self, file: usize) -> Option<&Source> {
+        self.sources.get(file)
+    }
+
+    pub fn error(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
+        self.errors = true;
+        self.push(Severity::Error, span, message.into())
+    }
+
+    /// Adds an error about a file that cannot be read. `why` has the reason, and may have a help
+    /// text; otherwise `help` gives one.
+    pub fn unreadable(&mut self, path: &Path, why: Unreadable, help: impl FnOnce() -> String) {
+        let file = self.add_source(Source::unread(path));
+        let span = Span::new(file, why.line, why.line.min(1), 0);
+        let message = format!("{} {}", quote(&path.to_string_lossy()), why.message);
+        self.error(span, message).help(why.help_or(help));
+    }
+
+    pub fn warning(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
+        self.push(Severity::Warning, span, message.into())
+    }
+
+    /// Lets no message show the value of a variable, which may be secret: `${NAME}` takes its place.
+    pub(crate) fn hide(&mut self, value: &str, name: &str) {
+        if !self.hidden.contains_key(value) {
+            self.hidden.insert(value.to_owned(), name.to_owned());
+        }
+    }
+
+    /// Records a text with a hidden value in it, and this text as the file has it.
+    pub(crate) fn hide_in(&mut self, expanded: &str, raw: &str) {
+        if !self.expanded.contains_key(expanded) {
+            self.expanded.insert(expanded.to_owned(), raw.to_owned());
+        }
+    }
+
+    /// A value of the config for a message, as its file has it if the file has a variable in it.
+    pub(crate) fn written(&self, node: Option<&Node>, value: &str) -> String {
+        match node.map(|node| node.scalar()) {
+            Some(Some(raw)) if raw.contains("${") => raw.to_owned(),
+            Some(Some(_)) => value.to_owned(),
+            _ => self.shown(value),
+        }
+    }
+
+    /// As [`Self::written`], for a value whose node is not known: `${NAME}` takes the place of each
+    /// hidden value in it.
+    pub(crate) fn shown(&self, value: &str) -> String {
+        if let Some(raw) = self.expanded.get(value) {
+            return raw.clone();
+        }
+        let (mut out, mut rest) = (String::new(), value);
+        while let Some(next) = rest.chars().next() {
+            let here = self.hidden.iter().filter(|(value, _)| rest.starts_with(value.as_str()));
+            let skipped = match here.max_by_key(|(value, _)| value.len()) {
+                Some((value, name)) => {
+                    out += &format!("${{{name}}}");
+                    value.len()
+                }
+                None => {
+                    out.push(next);
+                    next.len_utf8()
+                }
+            };
+            rest = rest.get(skipped..).unwrap_or_default();
+        }
+        out
+    }
+
+    /// As [`Self::shown`], for each text in backquotes, except names of processes.
+    pub(crate) fn shown_in_quotes(&self, message: &str, names: &BTreeSet<&str>) -> String {
+        let show = |(number, part): (usize, &str)| match number % 2 == 1 && !names.contains(part) {
+            true => self.shown(part),
+            false => part.to_owned(),
+        };
+        message.split('`').enumerate().map(show).collect::<Vec<_>>().join("`")
+    }
+
+    /// Forgets all problems that have been found so far.
+    pub(crate) fn clear(&mut self) {
+        (self.list, self.more, self.errors) = (Vec::new(), 0, false);
+    }
+
+    /// Adds a mistake that is only probable. For `check` it is an error. For `run` it is a warning,
+    /// because it may be intended.
+    pub(crate) fn error_in_check(
+        &mut self,
+        span: Span,
+        message: impl Into<String>,
+    ) -> &mut Problem {
+        match self.is_check {
+            true => self.error(span, message),
+            false => self.warning(span, message),
+        }
+    }
+
+    /// Whether `drainit check` reads the config. If so, more is checked than for `drainit run`.
+    pub(crate) fn is_check(&self) -> bool {
+        self.is_check
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.errors
+    }
+
+    /// Whether further problems are only counted and not kept. If so, the caller can skip
+    /// suggestions that take long to compute.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= KEPT
+    }
+
+    fn push(&mut self, severity: Severity, span: Span, message: String) -> &mut Problem {
+        if self.is_full() {
+            self.more += 1;
+            return &mut self.overflow;
+        }
+        self.list.push(Problem { severity, span, message, help: None, is_shared: false });
+        let last = self.list.len() - 1;
+        &mut self.list[last]
+    }
+
+    /// Returns all problems in the order of files and lines, without duplicates.
+    pub fn finish(mut self) -> Vec<Diagnostic> {
+        let key = |p: &Problem| (p.span, p.severity);
+        self.list.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message)));
+        self.list.dedup_by(|a, b| key(a) == key(b) && a.message == b.message);
+        self.join_shared();
+        self.list_keys_once();
+        let found = self.list.len();
+        if found > SHOWN {
+            // If there are too many problems, warnings are dropped first, so that no warning takes
+            // the place of an error.
+            let mut kept = self.list.iter().filter(|p| p.severity == Severity::Error).count();
+            self.list.retain(|p| {
+                kept += usize::from(p.severity == Severity::Warning);
+                p.severity == Severity::Error || kept <= SHOWN
+            });
+            self.list.truncate(SHOWN);
+            self.more += found - self.list.len();
+        }
+        let mut out: Vec<_> = self.list.iter().map(|p| self.locate(p)).collect();
+        if self.more > 0 {
+            let severity = if self.errors { Severity::Error } else { Severity::Warning };
+            let message = format!("and {} more", self.more);
+            let span = Span::whole(self.list.last().map_or(0, |p| p.span.file()));
+            out.push(self.locate(&Problem { severity, span, message, ..Problem::default() }));
+        }
+        out
+    }
+
+    /// Keeps the first of the shared problems with the same message, and adds the lines of the
+    /// others to its help.
+    fn join_shared(&mut self) {
+        const NAMED: usize = 5;
+        let mut first: HashMap<String, usize> = HashMap::new();
+        let mut others: Vec<Vec<Span>> = Vec::new();
+        let mut kept: Vec<Problem> = Vec::with_capacity(self.list.len());
+        for problem in std::mem::take(&mut self.list) {
+            if problem.is_shared {
+                let place = *first.entry(problem.message.clone()).or_insert(kept.len());
+                if place < kept.len() {
+                    others[place].push(problem.span);
+                    continue;
+                }
+            }
+            kept.push(problem);
+            others.push(Vec::new());
+        }
+        for (problem, others) in kept.iter_mut().zip(others) {
+            let own = problem.span;
+            let name = |at: Span| match self.sources.get(at.file()) {
+                Some(source) if at.file() != own.file() => {
+                    format!("{}:{}", source.path.display(), at.line())
+                }
+                _ => at.line().to_string(),
+            };
+            let is_own = |at: &Span| (at.file(), at.line()) == (own.file(), own.line());
+            let mut lines: Vec<_> = others.into_iter().filter(|at| !is_own(at)).map(name).collect();
+            lines.dedup();
+            if lines.is_empty() {
+                continue;
+            }
+            let more = lines.len().saturating_sub(NAMED);
+            lines.truncate(NAMED);
+            lines.extend((more > 0).then(|| format!("{more} more")));
+            let what = if lines.len() == 1 { "line" } else { "lines" };
+            let help = problem.help.take().unwrap_or_default();
+            problem.help = Some(format!("{help} (also in {what} {})", lines.join(", ")));
+        }
+        self.list = kept;
+    }
+
+    /// Leaves a list of known keys out of a help text if an earlier one has the same list.
+    fn list_keys_once(&mut self) {
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        for problem in &mut self.list {
+            let Some(help) = &mut problem.help else { continue };
+            let Some(at) = help.find(KNOWN_KEYS) else { continue };
+            let list = help.split_off(at);
+            match seen.get(&list) {
+                Some(line) => help.push_str(&format!("nown keys: see line {line}")),
+                None => {
+                    help.push_str(&list);
+                    seen.insert(list, problem.span.line());
+                }
+            }
+        }
+    }
+
+    fn locate(&self, problem: &Problem) -> Diagnostic {
+        let span = problem.span;
+        let source = self.sources.get(span.file());
+        let line = source.and_then(|s| s.line(span.line())).unwrap_or_default();
+        let (source_line, offset) = excerpt(line, span.column());
+        let room = source_line.chars().count().saturating_sub(offset);
+        Diagnostic {
+            severity: problem.severity,
+            // A message may quote any text of a file, so characters that a terminal would interpret
+            // are replaced.
+            message: harmless(&self.without_values(&problem.message)).into_owned(),
+            file: source.map(|s| s.path.clone()).unwrap_or_default(),
+            line: span.line(),
+            column: span.column(),
+            source_line,
+            offset,
+            len: span.len().min(room).max(1),
+            help: problem
+                .help
+                .as_deref()
+                .map(|help| harmless(&self.without_values(help)).into_owned()),
+        }
+    }
+
+    fn without_values(&self, text: &str) -> String {
+        let replace = |text: String, (value, name): (&String, &String)| match text.contains(value) {
+            true => text.replace(value, &format!("${{{name}}}")),
+            false => text,
+        };
+        let long = self.hidden.iter().filter(|(value, _)| value.len() >= LEAST_SOUGHT);
+        long.rev().fold(text.to_owned(), replace)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn at(line: usize) -> Span {
+        Span::new(0, line, 1, 1)
+    }
+
+    #[test]
+    fn problems_are_sorted_without_duplicates() {
+        let mut problems = Problems::default();
+        problems.error(at(3), "c");
+        problems.warning(at(1), "a").help("fix");
+        problems.error(at(3), "c");
+        problems.error(at(2), "b");
+        let out = problems.finish();
+        let messages: Vec<_> = out.iter().map(|d| d.message.as_str()).collect();
+        assert_eq!(messages, ["a", "b", "c"]);
+        assert_eq!(out[0].help.as_deref(), Some("fix"));
+    }
+
+    // holds: C766
+    #[test]
+    fn a_shared_problem_is_shown_once_with_the_lines_of_the_others() {
+        let mut problems = Problems::default();
+        for line in [9, 2, 2, 4, 4, 5, 6, 7, 8] {
+            problems.warning(at(line), "same").shared().help("fix");
+            problems.warning(at(line), format!("own {line}")).shared();
+        }
+        let out = problems.finish();
+        assert_eq!(out.iter().filter(|it| it.message == "same").count(), 1);
+        assert_eq!(out.len(), 8);
+        let same = out.iter().find(|it| it.message == "same").unwrap();
+        let help = "fix (also in lines 4, 5, 6, 7, 8, 1 more)";
+        assert_eq!((same.line, same.help.as_deref()), (2, Some(help)));
+    }
+
+    // holds: C13
+    #[test]
+    fn many_problems_are_cut_and_counted_and_warnings_are_dropped_first() {
+        let mut problems = Problems::default();
+        for line in 1..=200 {
+            problems.warning(at(line), "w");
+        }
+        for line in 300..2000 {
+            problems.error(at(line), "e");
+        }
+        let out = problems.finish();
+        assert_eq!(out.len(), SHOWN + 1);
+        assert!(out.iter().all(Diagnostic::is_error));
+        assert_eq!(out[SHOWN].message, "and 1850 more");
+    }
+}

@@ -1,0 +1,266 @@
+//! Parses an `env_file` as Compose does: `NAME=VALUE`, comments, quotes, and a leading `export`.
+
+use crate::language::environment::Variables;
+use crate::language::expand::{check_syntax, expand};
+use crate::language::invalid::Invalid;
+
+/// A line of the file that sets a variable or passes a variable on.
+pub(crate) struct Entry<'t> {
+    /// The number of the line, from 1.
+    pub(crate) line: usize,
+    content: Result<(&'t str, Value), Invalid>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Value {
+    /// A `NAME` without `=`: the process gets the container's variable of this name.
+    PassedOn,
+    /// Text in single quotes, in which no variables are expanded.
+    Literal(String),
+    /// Text in which variables are expanded.
+    Template(String),
+}
+
+/// The entries of a file. A value in quotes may have several lines.
+pub(crate) fn parse(text: &str) -> impl Iterator<Item = Entry<'_>> {
+    let (mut rest, mut line) = (text, 1);
+    std::iter::from_fn(move || {
+        loop {
+            let start = rest.trim_start();
+            line += line_ends(&rest[..rest.len() - start.len()]);
+            rest = start;
+            match start.chars().next()? {
+                '#' => rest = after_line(start),
+                _ => break,
+            }
+        }
+        let (content, after) = entry(rest);
+        let found = Entry { line, content };
+        line += line_ends(&rest[..rest.len() - after.len()]);
+        rest = after;
+        Some(found)
+    })
+}
+
+fn line_ends(text: &str) -> usize {
+    text.bytes().filter(|byte| *byte == b'\n').count()
+}
+
+/// The text from the end of the first line on.
+fn after_line(text: &str) -> &str {
+    &text[text.find('\n').unwrap_or(text.len())..]
+}
+
+type Content<'t> = Result<(&'t str, Value), Invalid>;
+
+/// Reads the entry at the start of `text`, and returns it with the text behind it.
+fn entry(text: &str) -> (Content<'_>, &str) {
+    let after = after_line(text);
+    let line = &text[..text.len() - after.len()];
+    let start = match line.strip_prefix("export") {
+        Some(rest) if rest.starts_with([' ', '\t']) => line.len() - rest.trim_start().len(),
+        _ => 0,
+    };
+    let line = &line[start..];
+    let Some(separator) = line.find(['=', ':']) else {
+        let name = without_comment(line);
+        return (checked(name).map(|()| (name, Value::PassedOn)), after);
+    };
+    let name = line[..separator].trim_end();
+    if let Err(bad) = checked(name) {
+        return (Err(bad), after);
+    }
+    let value = line[separator + 1..].trim_start();
+    let quote = match value.chars().next() {
+        Some(quote @ ('\'' | '"')) => quote,
+        _ => return (Ok((name, Value::Template(without_comment(value).to_owned()))), after),
+    };
+    let inside = start + separator + 1 + (line.len() - separator - 1 - value.len()) + 1;
+    let quoted = match quote {
+        '"' => double_quoted(&text[inside..]).map(|(text, rest)| (Value::Template(text), rest)),
+        _ => single_quoted(&text[inside..]).map(|(text, rest)| (Value::Literal(text), rest)),
+    };
+    match quoted {
+        Err(bad) => (Err(bad), after),
+        Ok((value, rest)) => {
+            let after = after_line(rest);
+            let last = &rest[..rest.len() - after.len()];
+            (nothing_more(last).map(|()| (name, value)), after)
+        }
+    }
+}
+
+/// Checks the name of a variable.
+fn checked(name: &str) -> Result<(), Invalid> {
+    if name.is_empty() || name.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')) {
+        // The message must not quote the line, which may contain a secret.
+        return Err(Invalid::new(
+            "this line of an `env_file` has no name before its `=`",
+            "write `NAME=VALUE`",
+        ));
+    }
+    Ok(())
+}
+
+impl<'t> Entry<'t> {
+    /// The name and the value, in which variables are expanded. `None` for a `NAME` without `=` if
+    /// the container does not have this variable. An error never quotes a value, because values may
+    /// be secrets.
+    pub(crate) fn variable(
+        self,
+        variables: &mut Variables<'_>,
+    ) -> Result<Option<(&'t str, String)>, Invalid> {
+        let (name, value) = self.content?;
+        let value = match value {
+            Value::PassedOn => variables.container().get(name).map(str::to_owned),
+            Value::Literal(value) => Some(value),
+            Value::Template(template) => {
+                variables.is_secret = true;
+                let value = expanded(&template, variables);
+                variables.is_secret = false;
+                Some(value?)
+            }
+        };
+        Ok(value.map(|value| (name, value)))
+    }
+}
+
+fn expanded(template: &str, variables: &Variables<'_>) -> Result<String, Invalid> {
+    match expand(template, variables) {
+        Ok(expanded) => Ok(expanded.text),
+        Err(_) if check_syntax(template).is_err() => Err(Invalid::new(
+            "a `${` without the name of a variable",
+            "write `${VAR}`, `${VAR:-default}` or `${VAR:?message}`; put a value that holds `${` \
+             itself into single quotes",
+        )),
+        Err(malformed) => Err(Invalid::new(malformed.message, malformed.help)),
+    }
+}
+
+/// Removes a comment, which begins with a `#` at the start of the text or after a blank.
+fn without_comment(text: &str) -> &str {
+    let comment = text
+        .match_indices('#')
+        .map(|(at, _)| at)
+        .find(|&at| text[..at].trim_end().len() < at || at == 0);
+    comment.map_or(text, |at| &text[..at]).trim_end()
+}
+
+/// Reads a value to its closing quote. Only the quote can have a backslash before it.
+fn single_quoted(text: &str) -> Result<(String, &str), Invalid> {
+    let mut out = String::new();
+    let mut chars = text.chars();
+    loop {
+        match chars.next().ok_or_else(unclosed)? {
+            '\'' => return Ok((out, chars.as_str())),
+            '\\' => match chars.next().ok_or_else(unclosed)? {
+                '\'' => out.push('\''),
+                c => out.extend(['\\', c]),
+            },
+            c => out.push(c),
+        }
+    }
+}
+
+/// Reads a value to its closing quote, and replaces the escapes that Compose knows.
+fn double_quoted(text: &str) -> Result<(String, &str), Invalid> {
+    let mut out = String::new();
+    let mut chars = text.chars();
+    loop {
+        match chars.next().ok_or_else(unclosed)? {
+            '"' => return Ok((out, chars.as_str())),
+            '\\' => match chars.next().ok_or_else(unclosed)? {
+                'a' => out.push('\u{7}'),
+                'b' => out.push('\u{8}'),
+                'f' => out.push('\u{c}'),
+                'n' => out.push('\n'),
+                'r' => out.push('\r'),
+                't' => out.push('\t'),
+                'v' => out.push('\u{b}'),
+                '$' => out.push_str("$$"),
+                c @ ('\\' | '"') => out.push(c),
+                '0' => match octal(chars.as_str()) {
+                    Some(c) => {
+                        out.push(c);
+                        chars.nth(2);
+                    }
+                    None => out.push_str("\\0"),
+                },
+                c => out.extend(['\\', c]),
+            },
+            c => out.push(c),
+        }
+    }
+}
+
+/// The character of three octal digits; `None` for a NUL, which no variable can have.
+fn octal(text: &str) -> Option<char> {
+    let digits = text.get(..3).filter(|digits| digits.bytes().all(|c| c.is_ascii_digit()))?;
+    u8::from_str_radix(digits, 8).ok().filter(|code| *code > 0).map(char::from)
+}
+
+fn nothing_more(rest: &str) -> Result<(), Invalid> {
+    match without_comment(rest).is_empty() {
+        true => Ok(()),
+        false => {
+            Err(Invalid::new("text follows the closing quote", "put the whole value into quotes"))
+        }
+    }
+}
+
+fn unclosed() -> Invalid {
+    Invalid::new(
+        "a quote is not closed",
+        "close it; a quote inside of the value needs a `\\` before it",
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    // holds: C263, C264
+    #[test]
+    fn lines_are_read_as_by_compose() {
+        let template = |text: &str| Value::Template(text.to_owned());
+        for (line, name, value) in [
+            ("A=1", "A", template("1")),
+            ("  A = b c  ", "A", template("b c")),
+            ("export A=1 # why", "A", template("1")),
+            ("A=1#2", "A", template("1#2")),
+            ("A=", "A", template("")),
+            ("A=#", "A", template("")),
+            ("A", "A", Value::PassedOn),
+            ("A # why", "A", Value::PassedOn),
+            ("A='${B} # x' # y", "A", Value::Literal("${B} # x".to_owned())),
+            (r#"A="a\n\"${B}\" \$ \\ \d" # y"#, "A", template("a\n\"${B}\" $$ \\ \\d")),
+            ("exported=1", "exported", template("1")),
+            ("A==b", "A", template("=b")),
+            ("A: b=c", "A", template("b=c")),
+            (r"A='it\'s' # y", "A", Value::Literal("it's".to_owned())),
+            (r"A='\n\\'", "A", Value::Literal(r"\n\\".to_owned())),
+            (
+                r#"A="\0101\a\b\f\v\09\0777\0000""#,
+                "A",
+                template("A\u{7}\u{8}\u{c}\u{b}\\09\\0777\\0000"),
+            ),
+            ("A='-----\n# x\nB=1\n'\t# y\n#z", "A", Value::Literal("-----\n# x\nB=1\n".to_owned())),
+            ("export A=\"a\n\n${B}\"\n", "A", template("a\n\n${B}")),
+        ] {
+            let found: Vec<_> = parse(line).map(|entry| entry.content.unwrap()).collect();
+            assert_eq!(found, [(name, value)], "{line}");
+        }
+        for line in ["=1", "a b=1", "A='x", "A=\"x", "A=\"x\\", "A='x'y", "\"A\"=1", "export =1"] {
+            assert!(parse(line).next().unwrap().content.is_err(), "{line}");
+        }
+    }
+
+    // holds: C263
+    #[test]
+    fn entries_have_line_numbers() {
+        let lines: Vec<_> =
+            parse("# a\n\nA=1\r\n  # b\nB=2\nC='\n\n'\nD='\nE=1").map(|entry| entry.line).collect();
+        assert_eq!(lines, [3, 5, 6, 9, 10]);
+    }
+}

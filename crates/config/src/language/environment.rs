@@ -1,0 +1,204 @@
+//! The variables that `${…}` in a config can use.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::time::Duration;
+
+/// The variables that configure drainit itself.
+const OWN: [&str; 4] =
+    ["DRAINIT_CONFIG", "DRAINIT_LOG_FORMAT", "DRAINIT_LOG_LEVEL", "DRAINIT_PROFILES"];
+
+/// The variable that has the number of a copy, which `scale` makes.
+pub(crate) const SCALE_INDEX: &str = "SCALE_INDEX";
+
+/// A snapshot of the container's environment. It leaves out variables that are not UTF-8. It keeps
+/// those in [`OWN`], so that drainit reports a wrong value and not a missing value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    pub fn from_process() -> Self {
+        let text = |(name, value): (OsString, OsString)| {
+            let name = name.into_string().ok()?;
+            match value.into_string() {
+                Err(value) if OWN.contains(&&*name) => {
+                    Some((name, value.to_string_lossy().into_owned()))
+                }
+                value => Some((name, value.ok()?)),
+            }
+        };
+        std::env::vars_os().filter_map(text).collect()
+    }
+
+    /// The variables with their values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// The enabled profiles: the elements of `DRAINIT_PROFILES`, which have commas between them.
+    pub(crate) fn profiles(&self) -> impl Iterator<Item = &str> {
+        let list = self.get("DRAINIT_PROFILES").unwrap_or_default();
+        list.split(',').map(str::trim).filter(|profile| !profile.is_empty())
+    }
+
+    /// The value of a variable. Returns `None` if the variable is unset or empty, because an empty
+    /// variable counts as unset.
+    pub fn get_non_empty(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|value| !value.is_empty())
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
+    fn from_iter<T: IntoIterator<Item = (K, V)>>(variables: T) -> Self {
+        let mut environment = Self::default();
+        for (name, value) in variables {
+            environment.0.insert(name.into(), value.into());
+        }
+        environment
+    }
+}
+
+/// Where the value of a variable comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Container,
+    /// The mapping `env:` of the config.
+    Env,
+    /// An earlier line of the `env_file` that is being read.
+    File,
+    /// drainit itself: `scale` sets `SCALE_INDEX` to the number of a copy.
+    Scale,
+}
+
+impl Origin {
+    /// Whether no message may contain the value. It may be secret, and is not in the config.
+    pub(crate) fn is_hidden(self) -> bool {
+        matches!(self, Self::Container | Self::File)
+    }
+}
+
+/// The part of the deadline that the plan gives a process at least, for the process's own limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// From the stop signal to SIGKILL.
+    pub stop: Duration,
+    /// From the begin of the drain to its end; 0 without a drain.
+    pub drain: Duration,
+}
+
+impl Share {
+    /// The names by which a config uses the numbers.
+    pub(crate) const NAMES: [&str; 4] = ["stop_seconds", "stop_ms", "drain_seconds", "drain_ms"];
+
+    /// The number with this name, rounded down; `None` if the name is not in [`Self::NAMES`].
+    pub(crate) fn number(self, name: &str) -> Option<u128> {
+        match name {
+            "stop_seconds" => Some(self.stop.as_secs().into()),
+            "stop_ms" => Some(self.stop.as_millis()),
+            "drain_seconds" => Some(self.drain.as_secs().into()),
+            "drain_ms" => Some(self.drain.as_millis()),
+            _ => None,
+        }
+    }
+}
+
+/// The variables that `${…}` can use, from three sources. If several sources have a variable, the
+/// container counts first, then the `env_file` that is being read, and then `env:`.
+#[derive(Debug)]
+pub struct Variables<'a> {
+    container: &'a Environment,
+    env: BTreeMap<String, String>,
+    file: BTreeMap<String, String>,
+    /// While a process of an entry with `scale` is read: the number of this copy.
+    number: Option<String>,
+    /// The share of the deadline that the process being read or started has; `None` outside the
+    /// values that can use it.
+    share: Option<Share>,
+    /// Whether a value has used the share.
+    pub(crate) uses_share: Cell<bool>,
+    /// Whether no message may contain the text being read, because it is the value of a variable.
+    pub(crate) is_secret: bool,
+}
+
+impl<'a> Variables<'a> {
+    pub fn new(container: &'a Environment) -> Self {
+        let (env, file) = (BTreeMap::new(), BTreeMap::new());
+        Self {
+            container,
+            env,
+            file,
+            number: None,
+            share: None,
+            uses_share: Cell::new(false),
+            is_secret: false,
+        }
+    }
+
+    pub(crate) fn container(&self) -> &'a Environment {
+        self.container
+    }
+
+    /// Adds a variable of `env:`, which counts if no other source has it.
+    pub fn set_default(&mut self, name: &str, value: &str) {
+        self.env.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Adds a variable from the `env_file` that is being read.
+    pub(crate) fn set_in_file(&mut self, name: &str, value: &str) {
+        self.file.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Forgets the variables of the `env_file`, which has been read to its end.
+    pub(crate) fn end_of_file(&mut self) {
+        self.file.clear();
+    }
+
+    /// Sets the number of the copy that is being read; `None` for an entry without `scale`.
+    pub fn set_number(&mut self, number: Option<String>) {
+        self.number = number;
+    }
+
+    /// The number of the copy that is being read; `None` for an entry without `scale`.
+    pub(crate) fn number(&self) -> Option<&str> {
+        self.number.as_deref()
+    }
+
+    /// Sets the share of the deadline that values can use, and returns the one before.
+    pub(crate) fn set_share(&mut self, share: Option<Share>) -> Option<Share> {
+        std::mem::replace(&mut self.share, share)
+    }
+
+    /// A number of the share with this name; `None` if values here cannot use the share.
+    pub(crate) fn share(&self, name: &str) -> Option<u128> {
+        self.uses_share.set(true);
+        self.share.and_then(|share| share.number(name))
+    }
+
+    /// The value of a variable and its source; `None` if the variable is unset or empty.
+    pub(crate) fn get_non_empty(&self, name: &str) -> Option<(&str, Origin)> {
+        if let Some(number) = self.number.as_deref().filter(|_| name == SCALE_INDEX) {
+            return Some((number, Origin::Scale));
+        }
+        let container = self.container.get_non_empty(name).map(|value| (value, Origin::Container));
+        let file = || non_empty(&self.file, name).map(|value| (value, Origin::File));
+        let env = || non_empty(&self.env, name).map(|value| (value, Origin::Env));
+        container.or_else(file).or_else(env)
+    }
+
+    /// Whether any source sets the variable, even to an empty value.
+    pub(crate) fn is_defined(&self, name: &str) -> bool {
+        self.get_non_empty(name).is_some()
+            || self.container.get(name).is_some()
+            || self.file.contains_key(name)
+            || self.env.contains_key(name)
+    }
+}
+
+fn non_empty<'m>(map: &'m BTreeMap<String, String>, name: &str) -> Option<&'m str> {
+    map.get(name).map(String::as_str).filter(|value| !value.is_empty())
+}

@@ -1,0 +1,412 @@
+//! Parses YAML text into [`Node`]s. No other file uses the YAML crate.
+//!
+//! The time and memory for a hostile file are limited by its length. granit-parser looks ahead for
+//! a limited distance. Other scanners keep a flow collection in memory for as long as it could be a
+//! key, which needs 700 MB for a file of 4 MB. This code reads the parser's events one by one,
+//! without recursion. It limits how deeply values are nested and how many there are; a value that
+//! aliases repeat counts each time.
+
+pub(crate) mod errors;
+pub mod node;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+pub(crate) use granit_parser::ErrorKind as Complaint;
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Tag as YamlTag};
+
+use crate::language::diagnostics::diagnostic::quote;
+use crate::language::diagnostics::problems::Problems;
+use crate::language::span::Span;
+use crate::language::yaml::node::{Extent, Key, Kind, Node, Tag};
+
+/// Values may be nested at most this deeply. No config needs more, and the limit keeps the stack of
+/// recursive functions over the tree small.
+const DEEPEST: u16 = 64;
+/// A file may have at most this many values. A config of 5,000 processes has about 200,000.
+const MOST_VALUES: u32 = 400_000;
+
+/// Parses a file with one document. Returns `None` after an error. An empty file is a null value.
+pub fn parse(problems: &mut Problems, file: usize) -> Option<Rc<Node>> {
+    let empty = || Rc::new(Node::new(Span::whole(file), Kind::Null));
+    Some(documents(problems, file, Form::Config)?.pop().unwrap_or_else(empty))
+}
+
+/// Parses all documents of a Kubernetes manifest. Returns `None` after an error.
+pub fn parse_manifest(problems: &mut Problems, file: usize) -> Option<Vec<Rc<Node>>> {
+    documents(problems, file, Form::Manifest)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// One document; unknown tags are errors.
+    Config,
+    /// Any number of documents; unknown tags are ignored.
+    Manifest,
+}
+
+fn documents(problems: &mut Problems, file: usize, form: Form) -> Option<Vec<Rc<Node>>> {
+    // The parser needs the text while the builder changes `problems`, which owns the text.
+    // Therefore the parser and `problems` share the text.
+    let text = Rc::clone(&problems.source(file)?.text);
+    let mut builder = Builder {
+        problems,
+        file,
+        stack: Vec::new(),
+        anchors: HashMap::new(),
+        roots: Vec::new(),
+        documents: 0,
+        form,
+    };
+    let mut parser = Parser::new_from_str(&text);
+    while let Some(event) = parser.next_event() {
+        let proceed = match event {
+            Ok((event, span)) => builder.event(event, span),
+            Err(error) => {
+                builder.syntax_error(&error);
+                Err(Fatal)
+            }
+        };
+        if proceed.is_err() {
+            return None;
+        }
+    }
+    Some(builder.roots)
+}
+
+/// An error after which the rest of the file cannot be parsed. It is already in `problems`.
+struct Fatal;
+
+/// A mapping or a list whose end the parser has not reached yet.
+struct Frame {
+    span: Span,
+    anchor: usize,
+    tag: Option<Tag>,
+    extent: Extent,
+    content: Content,
+}
+
+enum Content {
+    Sequence(Vec<Rc<Node>>),
+    /// The entries in file order, including entries with the same key. `merged` has the value of
+    /// each `<<` key, with the place of the key.
+    Mapping {
+        entries: Entries,
+        merged: Vec<(Span, Rc<Node>)>,
+        pending: Pending,
+    },
+}
+
+impl Content {
+    /// The help text for the error if the next node must not have a tag (`!reset` or `!override`),
+    /// because it is a key or an item of a list. `None` if the node may have the tag.
+    fn refuses_tags(&self) -> Option<&'static str> {
+        match self {
+            Self::Mapping { pending: Pending::Key, .. } => {
+                Some("write the tag after the key: `KEY: !reset`")
+            }
+            Self::Mapping { .. } => None,
+            Self::Sequence(_) => Some(
+                "write `!override` before the whole list, whose items have no names; in \
+                 `environment` write the mapping `{NAME: !reset}`",
+            ),
+        }
+    }
+}
+
+/// YAML's merge key: its value is a mapping whose entries are added to the mapping that has the
+/// key.
+const MERGE: &str = "<<";
+
+type Entries = Vec<(Key, Rc<Node>)>;
+
+/// How the next node of a mapping is used.
+enum Pending {
+    Key,
+    Value(Key),
+    /// The node is the value of a `<<` key at this place.
+    Merge(Span),
+    /// The node is the value of a key that was refused, and is dropped.
+    Refused,
+}
+
+struct Builder<'a> {
+    problems: &'a mut Problems,
+    file: usize,
+    stack: Vec<Frame>,
+    anchors: HashMap<usize, Rc<Node>>,
+    roots: Vec<Rc<Node>>,
+    documents: usize,
+    form: Form,
+}
+
+impl Builder<'_> {
+    fn span(&self, span: granit_parser::Span) -> Span {
+        let one_line = span.start.line() == span.end.line();
+        let len = if one_line { span.end.index().saturating_sub(span.start.index()) } else { 1 };
+        Span::new(self.file, span.start.line(), span.start.col() + 1, len.max(1))
+    }
+
+    fn syntax_error(&mut self, error: &ScanError) {
+        let mark = error.marker();
+        let source = self.problems.source(self.file);
+        let line = source.and_then(|s| s.line(mark.line())).unwrap_or_default();
+        let (message, help) = errors::explain(error.kind(), line);
+        let span = Span::new(self.file, mark.line().max(1), mark.col() + 1, 1);
+        self.problems.error(span, message).help(help);
+    }
+
+    fn event(&mut self, event: Event<'_>, span: granit_parser::Span) -> Result<(), Fatal> {
+        // The tag comes before the value, so the two have different places.
+        let tag_span = span.tag_start.map(|start| granit_parser::Span::new(start, span.start));
+        let tag_span = self.span(tag_span.unwrap_or(span));
+        let span = self.span(span);
+        match event {
+            Event::DocumentStart(..) => {
+                self.documents += 1;
+                self.anchors.clear();
+                if self.documents > 1 && self.form == Form::Config {
+                    let problem = self.problems.error(span, "a second document begins here");
+                    problem.help("remove the `---`; pass several files with several -c");
+                    return Err(Fatal);
+                }
+                Ok(())
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let (tag, is_text) = self.tag(tag.as_deref(), tag_span);
+                let quoted = is_text || style != ScalarStyle::Plain;
+                let null = !quoted && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+                let text = text.into_owned();
+                if !quoted && self.form == Form::Config {
+                    self.typography(&text, span);
+                }
+                let kind = if null { Kind::Null } else { Kind::Scalar { text, quoted } };
+                self.complete(Node { span, kind, tag, extent: Extent::ONE }, anchor, span)
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                let (tag, _) = self.tag(tag.as_deref(), tag_span);
+                self.open(anchor, tag, span, Content::Sequence(Vec::new()))
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                let (entries, merged) = (Vec::new(), Vec::new());
+                let content = Content::Mapping { entries, merged, pending: Pending::Key };
+                let (tag, _) = self.tag(tag.as_deref(), tag_span);
+                self.open(anchor, tag, span, content)
+            }
+            Event::SequenceEnd | Event::MappingEnd => match self.stack.pop() {
+                Some(frame) => self.close(frame),
+                None => Ok(()),
+            },
+            Event::Alias(id) => match self.anchors.get(&id) {
+                Some(node) => {
+                    let node = Rc::clone(node);
+                    self.attach(node, span)
+                }
+                None => {
+                    self.problems.error(span, "this alias is inside its own anchor");
+                    Err(Fatal)
+                }
+            },
+            // Other events need no action: the start and the end of the file, and events of parser
+            // options that are off.
+            _ => Ok(()),
+        }
+    }
+
+    /// Reports what an editor or a web page has put in place of quotes and blanks. In YAML, these
+    /// characters are ordinary letters.
+    fn typography(&mut self, text: &str, span: Span) {
+        const QUOTES: [char; 7] = ['“', '”', '„', '‘', '’', '«', '»'];
+        const SPACES: [char; 3] = ['\u{a0}', '\u{2007}', '\u{202f}'];
+        // Most texts are ASCII.
+        if text.is_ascii() {
+            return;
+        }
+        if text.starts_with(QUOTES) {
+            let message = format!("{} begins with a typographic quote", quote(text));
+            let help =
+                "write `\"` or `'`; if it belongs to the text, put the whole text into such quotes";
+            self.problems.error(span, message).help(help);
+        } else if text.contains(SPACES) {
+            let message = format!("{} has a no-break space", quote(text));
+            let help =
+                "write an ordinary space; if it belongs to the text, put the text into quotes";
+            self.problems.error(span, message).help(help);
+        }
+    }
+
+    fn open(
+        &mut self,
+        anchor: usize,
+        tag: Option<Tag>,
+        span: Span,
+        content: Content,
+    ) -> Result<(), Fatal> {
+        if self.stack.len() >= usize::from(DEEPEST) {
+            return Err(self.too_deep(span));
+        }
+        self.stack.push(Frame { span, anchor, tag, extent: Extent::ONE, content });
+        Ok(())
+    }
+
+    fn close(&mut self, frame: Frame) -> Result<(), Fatal> {
+        let Frame { span, anchor, tag, mut extent, content } = frame;
+        let kind = match content {
+            Content::Sequence(items) => Kind::Sequence(items),
+            Content::Mapping { mut entries, merged, .. } => {
+                let mut first = HashMap::with_capacity(entries.len());
+                entries.retain(|(key, _)| {
+                    let first = *first.entry(Rc::clone(&key.text)).or_insert(key.span);
+                    self.is_first(key.span, &key.text, first)
+                });
+                for source in self.merge_sources(&merged) {
+                    extent.depth = extent.depth.max(source.extent.depth);
+                    for (key, node) in source.entries() {
+                        if !first.contains_key(&key.text) {
+                            first.insert(Rc::clone(&key.text), key.span);
+                            extent.add(node.extent);
+                            self.bound(extent, span)?;
+                            entries.push((key.clone(), Rc::clone(node)));
+                        }
+                    }
+                }
+                Kind::Mapping(entries)
+            }
+        };
+        self.complete(Node { span, kind, tag, extent }, anchor, span)
+    }
+
+    /// Returns whether the key at `at` is the first key with this name in its mapping, which
+    /// is at `first`. If it is not the first key, reports an error.
+    fn is_first(&mut self, at: Span, key: &str, first: Span) -> bool {
+        if at != first {
+            let problem = self.problems.error(at, format!("duplicate key {}", quote(key)));
+            problem.help(format!("remove one of them: it is already set on line {}", first.line()));
+        }
+        at == first
+    }
+
+    /// The mappings that the value of `<<` names. If several of them have the same key, the first
+    /// mapping counts.
+    fn merge_sources(&mut self, merged: &[(Span, Rc<Node>)]) -> Vec<Rc<Node>> {
+        let Some((first, node)) = merged.first() else { return Vec::new() };
+        for (span, _) in merged {
+            self.is_first(*span, MERGE, *first);
+        }
+        let sources = match &node.kind {
+            Kind::Sequence(items) => items.clone(),
+            _ => vec![Rc::clone(node)],
+        };
+        for source in &sources {
+            if !matches!(source.kind, Kind::Mapping(_)) {
+                let what = source.kind_name();
+                let problem = self
+                    .problems
+                    .error(source.span, format!("`<<` merges mappings only, not {what}"));
+                problem.help("write `<<: *ANCHOR`, or a list of such aliases");
+            }
+        }
+        sources
+    }
+
+    fn complete(&mut self, node: Node, anchor: usize, span: Span) -> Result<(), Fatal> {
+        let node = Rc::new(node);
+        if anchor != 0 {
+            self.anchors.insert(anchor, Rc::clone(&node));
+        }
+        self.attach(node, span)
+    }
+
+    /// Adds a node to the mapping or list that is open. `span` is the place of the node. For an
+    /// alias, it is the place of the alias.
+    fn attach(&mut self, node: Rc<Node>, span: Span) -> Result<(), Fatal> {
+        let Some(frame) = self.stack.last_mut() else {
+            self.roots.push(node);
+            return Ok(());
+        };
+        // Keys do not count towards the limit of values, because an alias cannot repeat a key
+        // alone.
+        let is_key = matches!(&frame.content, Content::Mapping { pending: Pending::Key, .. });
+        frame.extent.add(if is_key { Extent { size: 0, ..node.extent } } else { node.extent });
+        let extent = frame.extent;
+        if let (Some(tag), Some(help)) = (node.tag, frame.content.refuses_tags()) {
+            let message = format!("`{}` has no meaning here", tag.name());
+            self.problems.error(span, message).help(help);
+        }
+        match &mut frame.content {
+            Content::Sequence(items) => items.push(node),
+            Content::Mapping { entries, merged, pending } => {
+                *pending = match std::mem::replace(pending, Pending::Key) {
+                    Pending::Key => match &node.kind {
+                        Kind::Scalar { text, quoted: false } if text == MERGE => {
+                            Pending::Merge(span)
+                        }
+                        Kind::Scalar { text, .. } => {
+                            Pending::Value(Key { text: text.as_str().into(), span, is_item: false })
+                        }
+                        _ => {
+                            let what = node.kind_name();
+                            let message = format!("a key must be text, not {what}");
+                            let problem = self.problems.error(span, message);
+                            problem.help("put text that begins with `{` or `[` into quotes");
+                            Pending::Refused
+                        }
+                    },
+                    Pending::Merge(at) => {
+                        merged.push((at, node));
+                        Pending::Key
+                    }
+                    Pending::Refused => Pending::Key,
+                    Pending::Value(key) => {
+                        entries.push((key, node));
+                        Pending::Key
+                    }
+                };
+            }
+        }
+        self.bound(extent, span)
+    }
+
+    fn bound(&mut self, extent: Extent, span: Span) -> Result<(), Fatal> {
+        if extent.depth > DEEPEST {
+            return Err(self.too_deep(span));
+        }
+        if extent.size > MOST_VALUES {
+            let message = format!("more than {MOST_VALUES} values, counting what aliases repeat");
+            self.problems.error(span, message).help("is this an alias bomb, or the wrong file?");
+            return Err(Fatal);
+        }
+        Ok(())
+    }
+
+    fn too_deep(&mut self, span: Span) -> Fatal {
+        let message = format!("nested more than {DEEPEST} levels deep");
+        self.problems
+            .error(span, message)
+            .help("no key of a config is that deep: is this the right file?");
+        Fatal
+    }
+
+    /// Returns the overlay tag, if `tag` is one, and whether `tag` is `!!str`, which makes plain
+    /// text a string.
+    fn tag(&mut self, tag: Option<&YamlTag>, span: Span) -> (Option<Tag>, bool) {
+        let Some(tag) = tag else { return (None, false) };
+        match (tag.handle(), tag.suffix()) {
+            ("!", "reset") => (Some(Tag::Reset), false),
+            ("!", "override") => (Some(Tag::Override), false),
+            ("tag:yaml.org,2002:", "str") => (None, true),
+            ("tag:yaml.org,2002:", "int" | "float" | "bool" | "null" | "seq" | "map") => {
+                (None, false)
+            }
+            _ if self.form == Form::Manifest => (None, false),
+            _ => {
+                let name = quote(&tag.to_string());
+                let problem = self.problems.error(span, format!("unknown tag {name}"));
+                problem.help(
+                    "known tags are `!reset` and `!override`, in a file that overlays another",
+                );
+                (None, false)
+            }
+        }
+    }
+}
