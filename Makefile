@@ -141,6 +141,10 @@ docs: ## target/book/html/index.html, a site of the docs
 	@PATH="$$PATH:$$PWD/target/mdbook/bin" mdbook build target/book
 MDBOOK_VERSION = 0.5.4
 
+facts: python $(ENVOY_TESTED:%=target/envoy/%/envoy) ## measures what each version of Envoy does (7 minutes), and writes docs/dev/envoy-facts.md; ROW="drain_timeout" selects rows, and prints them
+	@$(call need,unshare,util-linux)
+	@python3 -B benches/facts/main.py $(if $(ROW),"$(ROW)")
+
 bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## measures rollouts under all kinds of traffic; QUICK=1 takes a minute, ROW="drain time" selects rows by name
 	@$(CARGO) run --release --locked --quiet --package benches --bin bench-rollout -- $(if $(QUICK),--quick,$(if $(ROW),"$(ROW)"))
 

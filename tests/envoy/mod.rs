@@ -5,6 +5,7 @@ mod crash_paths;
 mod direction;
 mod drain_end;
 mod epochs;
+mod facts;
 mod new_connections;
 mod preflight;
 mod report_counts;

@@ -1,0 +1,337 @@
+"""What a call of the admin or a signal does."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import time
+
+from kit import Connection, Http1, Http2
+from table import after, measures, until, yes
+
+BEGIN = "What begins a drain"
+COUNTS = "What the statistics and the state say"
+ENDS = "What ends Envoy, and what its signals do"
+
+
+async def closing_answers(envoy, listener="http", count=20):
+    """How many of some connections are closed with their next answer."""
+    clients = [await Http1.open(envoy, listener) for _ in range(count)]
+    closed = [await client.request() for client in clients]
+    for client in clients:
+        client.close()
+    return f"{sum(closed)} of {count}"
+
+
+@measures(
+    BEGIN,
+    "`POST /drain_listeners?graceful` with `--drain-time-s 2`: new connections are refused",
+    "`POST /drain_listeners?graceful&skip_exit` with `--drain-time-s 2`: new connections are refused within 5 s",
+    "`POST /drain_listeners?graceful` after that: status; new connections are refused within 5 s",
+    cheap=True,
+)
+async def graceful(start):
+    async with start("--drain-time-s", "2") as plain, start("--drain-time-s", "2") as skipping:
+        await plain.post("/drain_listeners?graceful")
+        await skipping.post("/drain_listeners?graceful&skip_exit")
+        refused = await until(lambda: refuses(plain), 6)
+        await asyncio.sleep(5 - min(refused, 5))
+        stays = await skipping.accepts()
+        status = await skipping.post("/drain_listeners?graceful")
+        await asyncio.sleep(5)
+        return after(refused), yes(not stays), f"{status}; {yes(not await skipping.accepts())}"
+
+
+async def refuses(envoy):
+    return not await envoy.accepts()
+
+
+@measures(
+    BEGIN,
+    "`POST /drain_listeners`: new connections are refused",
+    "`POST /drain_listeners`: requests on open connections are answered",
+    "`POST /drain_listeners`, `--drain-strategy immediate`: these answers close their connection",
+    "`POST /drain_listeners?skip_exit`, without `graceful`: status",
+    "`GET /drain_listeners`, `GET /healthcheck/fail`: status",
+    cheap=True,
+)
+async def plain(start):
+    async with start("--drain-strategy", "immediate") as envoy:
+        gets = [(await envoy.admin(path))[0] for path in ("/drain_listeners", "/healthcheck/fail")]
+        skip = await envoy.post("/drain_listeners?skip_exit")
+    async with start("--drain-strategy", "immediate") as envoy:
+        client = await Http1.open(envoy)
+        await client.request()
+        await envoy.post("/drain_listeners")
+        refused = await until(lambda: refuses(envoy), 5)
+        await asyncio.sleep(1)
+        closes = await client.request()
+        return after(refused), yes(client.status == 200), yes(closes), str(skip), ", ".join(map(str, gets))
+
+
+@measures(
+    BEGIN,
+    "`POST /healthcheck/fail`: answers of HTTP/1.1 that close their connection",
+    "`POST /healthcheck/fail`: answers of a listener with `drain_type: MODIFY_ONLY` that close their connection",
+    "`POST /healthcheck/fail`: HTTP/2 connections that get GOAWAY with their next answer",
+    "`POST /healthcheck/fail`: `/ready`, and the state in `/server_info`",
+    "`POST /drain_listeners?graceful` alone: `/ready`, and the state",
+    cheap=True,
+)
+async def fail(start):
+    async with start("--drain-time-s", "1000000") as envoy:
+        clients = [await Http2.open(envoy) for _ in range(20)]
+        tasks = []
+        for client in clients:
+            await client.begin()
+            client.ask()
+            tasks.append(asyncio.create_task(client.watch()))
+        await until(lambda: all(client.done for client in clients), 5)
+        await envoy.post("/drain_listeners?graceful&skip_exit")
+        before = f"{(await envoy.admin('/ready'))[0]}, {await envoy.state()}"
+        await envoy.post("/healthcheck/fail")
+        http1 = await closing_answers(envoy), await closing_answers(envoy, "modify-only")
+        for client in clients:
+            client.ask()
+        await until(lambda: all(client.how for client in clients), 3)
+        http2 = f"{sum(client.how == 'GOAWAY' for client in clients)} of 20"
+        state = f"{(await envoy.admin('/ready'))[0]}, {await envoy.state()}"
+        for task in tasks:
+            task.cancel()
+        return *http1, http2, state, before
+
+
+@measures(
+    BEGIN,
+    *(
+        f"`?inboundonly`, `--drain-strategy immediate`: answers of a listener {which} that close their connection"
+        for which in ("with `traffic_direction: INBOUND`", "with `OUTBOUND`", "without `traffic_direction`")
+    ),
+    cheap=True,
+)
+async def inbound(start):
+    async with start("--drain-strategy", "immediate") as envoy:
+        await envoy.post("/drain_listeners?inboundonly&graceful&skip_exit")
+        return tuple([await closing_answers(envoy, listener) for listener in ("inbound", "outbound", "http")])
+
+
+def share(*flags, title):
+    @measures(BEGIN, f"{title}, drained by `?inboundonly` without `/healthcheck/fail`, ten answers in 3 s: connections closed")
+    async def experiment(start):
+        async with start(*flags) as envoy:
+            clients = [await Http1.open(envoy, "inbound") for _ in range(50)]
+            for client in clients:
+                await client.request()
+            await envoy.post("/drain_listeners?inboundonly&graceful&skip_exit")
+            for _ in range(10):
+                await asyncio.gather(*(client.request() for client in clients if client.asked is None))
+                await asyncio.sleep(0.3)
+            return f"{sum(client.asked is not None for client in clients)} of 50"
+
+
+share(title="no flag (`--drain-time-s 600`, `--drain-strategy gradual`)")
+share("--drain-time-s", "4", title="`--drain-time-s 4`")
+share("--drain-strategy", "immediate", title="`--drain-strategy immediate`")
+
+
+@measures(BEGIN, "no flag, `POST /drain_listeners?graceful` alone: answers that close their connection, 15 s later")
+async def gradual(start):
+    async with start() as envoy:
+        await envoy.drain(fail=False)
+        await asyncio.sleep(14)
+        clients = [await Http1.open(envoy) for _ in range(50)]
+        end, counts = time.monotonic() + 2, [0, 0]
+
+        async def ask(client):
+            while time.monotonic() < end:
+                counts[await client.request()] += 1
+                if client.asked:
+                    client = await Http1.open(envoy)
+
+        await asyncio.gather(*map(ask, clients))
+        return f"{100 * counts[True] / sum(counts):.0f} %"
+
+
+@measures(
+    BEGIN,
+    "a client that stays after `Connection: close`: Envoy closes the connection",
+    "a client that sends `Connection: close` and waits: Envoy closes the connection",
+    "an HTTP/2 client that stays after GOAWAY: Envoy closes the connection",
+)
+async def rude(start):
+    async with start() as envoy:
+        kept, told = await Http1.open(envoy), await Http1.open(envoy)
+        http2 = await Http2.open(envoy)
+        await http2.begin()
+        tasks = [asyncio.create_task(http2.watch())]
+        await envoy.drain()
+        times = []
+        for client, more in ((kept, ""), (told, "connection: close\r\n")):
+            await client.request(more=more)
+            tasks.append(asyncio.create_task(client.watch()))
+            times.append(time.monotonic())
+        http2.ask()
+        await until(lambda: http2.how, 5)
+        await until(lambda: all(one.ended for one in (kept, told, http2)), 20)
+        for task in tasks:
+            task.cancel()
+        ends = [one.ended - began for one, began in zip((kept, told), times) if one.ended]
+        return *[after(end) for end in ends], after(http2.ended - http2.asked) if http2.ended else "not within 20 s"
+
+
+@measures(
+    COUNTS,
+    "`/stats?usedonly` lists `downstream_cx_active` of a listener that has had no client",
+    "`/stats?usedonly` lists `downstream_cx_active` of a listener whose first client has left",
+    "`/stats?filter=…&type=Gauges` lists counters",
+    "the admin's own connections count in `listener.admin.downstream_cx_active`",
+    "a connection that has sent nothing yet, where a listener filter inspects it, counts in `downstream_cx_active`, `downstream_pre_cx_active`",
+    "a connection that sends nothing, where a listener filter inspects it: Envoy closes it",
+)
+async def statistics(start):
+    async with start() as envoy:
+        name = f"listener.127.0.0.1_{envoy.port['http']}.downstream_cx_active"
+
+        async def lists(path, what):
+            return what in (await envoy.admin(path))[1]
+
+        before = await lists("/stats?usedonly", name)
+        await envoy.accepts()
+        await asyncio.sleep(0.5)
+        left = await lists("/stats?usedonly", name)
+        counters = await lists("/stats?filter=downstream_cx&type=Gauges", "downstream_cx_total")
+        own = await lists("/stats?filter=listener.admin", "listener.admin.downstream_cx_active: 1")
+        silent = await Connection.open(envoy, "inspected")
+        watching, began = asyncio.create_task(silent.watch()), time.monotonic()
+        await asyncio.sleep(0.5)
+        prefix = f"listener.127.0.0.1_{envoy.port['inspected']}."
+        counts = (await envoy.admin(f"/stats?filter={prefix}downstream_(pre_)?cx_active"))[1]
+        found = dict(line.split(": ") for line in counts.splitlines())
+        both = [found[prefix + one] for one in ("downstream_cx_active", "downstream_pre_cx_active")]
+        await until(lambda: silent.ended, 20)
+        watching.cancel()
+        closed = after(silent.ended - began) if silent.ended else "not within 20 s"
+        return *map(yes, (before, left, counters, own)), ", ".join(both), closed
+
+
+@measures(
+    COUNTS,
+    "`admin.allow_paths` with `exact: /drain_listeners`: status of `/drain_listeners`, `/drain_listeners?graceful`, `/ready`",
+    cheap=True,
+)
+async def allowed(start):
+    def change(config):
+        config["admin"]["allow_paths"] = [{"exact": "/drain_listeners"}, {"exact": "/server_info"}]
+
+    async with start(change=change) as envoy:
+        if envoy.ended.done():
+            return "the config is refused"
+        paths = ("/drain_listeners", "/drain_listeners?graceful", "/ready")
+        return ", ".join([str((await envoy.admin(path, "POST" if "drain" in path else "GET"))[0]) for path in paths])
+
+
+@measures(COUNTS, "while the admin lists the statistics of 3,000 clusters, `/ready` waits for its end")
+async def one_at_a_time(start):
+    def change(config):
+        clusters = config["static_resources"]["clusters"]
+        config["static_resources"]["clusters"] += [{**clusters[0], "name": f"c{number}"} for number in range(3000)]
+
+    async with start(change=change) as envoy:
+        began = time.monotonic()
+        listing = asyncio.create_task(envoy.admin("/stats?format=json"))
+        await asyncio.sleep(0.03)
+        await envoy.admin("/ready")
+        ready = time.monotonic() - began
+        await listing
+        return yes(ready > (time.monotonic() - began) / 2)
+
+
+@measures(
+    COUNTS,
+    "no control plane answers: `/ready` is 200 when `initial_fetch_timeout` is over",
+    "no control plane answers: `control_plane.connected_state`",
+)
+async def control_plane(start):
+    def change(config):
+        typed = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        http2 = {typed.split("/")[1]: {"@type": typed, "explicit_http_config": {"http2_protocol_options": {}}}}
+        http2 = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": list(http2.values())[0]}
+        xds = {**config["static_resources"]["clusters"][0], "name": "xds", "typed_extension_protocol_options": http2}
+        xds["load_assignment"] = json.loads(json.dumps(xds["load_assignment"]))
+        endpoint = xds["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+        endpoint["address"]["socket_address"]["port_value"] = 1
+        config["static_resources"]["clusters"].append(xds)
+        config["node"] = {"id": "facts", "cluster": "facts"}
+        grpc = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]}
+        source = {"api_config_source": grpc, "initial_fetch_timeout": "2s", "resource_api_version": "V3"}
+        config["dynamic_resources"] = {"lds_config": source}
+
+    async with start(change=change) as envoy:
+        ready = (await envoy.admin("/ready"))[0]
+        state = (await envoy.admin("/stats?filter=control_plane.connected_state"))[1].rpartition(": ")[2].strip()
+        return yes(ready == 200), state
+
+
+@measures(COUNTS, "a route without `timeout`: a request that takes longer gets 504")
+async def route_timeout(start):
+    async with start(timeout=None) as envoy:
+        client, began = await Http1.open(envoy), time.monotonic()
+        await client.request("/sleep/20")
+        return after(time.monotonic() - began) if client.status == 504 else f"no: {client.status}"
+
+
+def ending(title, how):
+    rows = (f"{title}: exit code", f"{title}: Envoy is gone", f"{title}: a request in flight")
+
+    @measures(ENDS, *rows, cheap=True)
+    async def experiment(start):
+        async with start() as envoy:
+            client = await Http1.open(envoy)
+            answer = asyncio.create_task(client.request("/sleep/4"))
+            await asyncio.sleep(0.5)
+            began = time.monotonic()
+            await how(envoy)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(asyncio.shield(envoy.ended), 8)
+            gone = time.monotonic() - began
+            try:
+                await answer
+                outcome = "is answered"
+            except (OSError, asyncio.IncompleteReadError):
+                outcome = "is cut"
+            if not envoy.ended.done():
+                return "none", "not within 8 s", outcome
+            return str(envoy.process.returncode), after(gone), outcome
+
+
+async def quit_call(envoy):
+    await envoy.post("/quitquitquit")
+
+
+async def term(envoy):
+    envoy.signal()
+
+
+async def interrupt(envoy):
+    envoy.signal(signal.SIGINT)
+
+
+async def hang_up(envoy):
+    envoy.signal(signal.SIGHUP)
+
+
+ending("`POST /quitquitquit`", quit_call)
+ending("SIGTERM", term)
+ending("SIGINT", interrupt)
+ending("SIGHUP", hang_up)
+
+
+@measures(ENDS, "SIGUSR1: the access log is opened again", cheap=True)
+async def reopen(start):
+    async with start() as envoy:
+        log = envoy.place / "access.log"
+        await envoy.accepts()
+        await until(log.exists, 5)
+        log.rename(envoy.place / "old.log")
+        envoy.signal(signal.SIGUSR1)
+        return yes(await until(log.exists, 5) < 5)

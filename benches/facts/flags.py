@@ -1,0 +1,259 @@
+"""What a flag changes."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+from kit import Http1, tested
+from table import after, measures, until, yes
+
+FLAGS = "What a flag changes"
+HOT = "Hot restarts"
+
+
+async def fate(start, *flags, **options):
+    """Whether an Envoy with these flags starts."""
+    async with start(*flags, **options) as envoy:
+        if not envoy.ended.done():
+            return "it starts"
+        return f"exit code {envoy.process.returncode}"
+
+
+@measures(
+    FLAGS,
+    "`--concurrency 0`: workers",
+    "`--concurrency 1 --concurrency 1`",
+    "`--drain-time-s=5`, with `=`",
+    cheap=True,
+)
+async def concurrency(start):
+    async with start("--concurrency", "0") as envoy:
+        return await workers(envoy), await fate(start, "--concurrency", "1", "--concurrency", "1"), await fate(start, "--drain-time-s=5")
+
+
+async def workers(envoy):
+    return (await envoy.admin("/stats?filter=^server.concurrency$"))[1].split(": ")[1].strip()
+
+
+@measures(FLAGS, "no `--concurrency`, a limit of one processor on a machine with two: workers")
+async def in_a_cgroup(start):
+    old, new = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
+    group = (old if old.exists() else new) / f"drainit-facts-{base_id()}"
+    try:
+        group.mkdir()
+        limit = ("cpu.cfs_quota_us", "100000") if old.exists() else ("cpu.max", "100000 100000")
+        (group / limit[0]).write_text(limit[1])
+    except OSError:
+        return "not measured: no cgroup here"
+    within = ["sh", "-c", f"echo $$ >{group}/cgroup.procs && exec \"$@\"", "sh"]
+    try:
+        async with start(within=within, has_workers=False) as envoy:
+            return await workers(envoy)
+    finally:
+        await until(lambda: not (group / "cgroup.procs").read_text(), 5)
+        group.rmdir()
+
+
+def updating(drain_time):
+    rows = (
+        f"`--drain-time-s {drain_time}`, an update of a listener: its old connections in use that are closed within 5 s",
+        f"`--drain-time-s {drain_time}`, an update of a listener: its old connections without a request that are closed within 5 s",
+    )
+
+    @measures(FLAGS, *rows)
+    async def experiment(start):
+        async with start("--drain-time-s", str(drain_time), dynamic=True) as envoy:
+            await until(envoy.accepts, 5)
+            used = [await Http1.open(envoy) for _ in range(20)]
+            idle = [await Http1.open(envoy) for _ in range(20)]
+            for client in (*used, *idle):
+                await client.request()
+            tasks = [asyncio.create_task(client.keep_asking(0.3)) for client in used]
+            tasks += [asyncio.create_task(client.watch()) for client in idle]
+            envoy.write_listeners("another")
+            await asyncio.sleep(5)
+            for task in tasks:
+                task.cancel()
+            counts = [sum(client.asked is not None for client in clients) for clients in (used, idle)]
+            return tuple(f"{count} of 20" for count in counts)
+
+
+updating(600)
+updating(3)
+
+
+def base_id():
+    """A number that no other Envoy here has."""
+    base_id.last += 7
+    return str(base_id.last)
+
+
+base_id.last = 20_000 + os.getpid() % 10_000
+
+
+def chain(start, *flags):
+    """Makes the epochs of one hot restart."""
+    base, first = base_id(), []
+
+    def epoch(number, *more):
+        made = start("--base-id", base, "--restart-epoch", str(number), *flags, *more, hot=first[0] if first else None)
+        first.append(made)
+        return made
+
+    return epoch
+
+
+async def gone(envoy, limit=20):
+    """When an Envoy ended, as a cell says it."""
+    took = await until(envoy.ended.done, limit)
+    return after(took) if envoy.ended.done() else f"not within {limit} s"
+
+
+@measures(
+    HOT,
+    "`--restart-epoch 1`: new connections that fail while it takes over",
+    "`/server_info` answers with the number of the new Envoy",
+    "the old Envoy's connections are answered by the old Envoy, and close (`--drain-strategy immediate`)",
+    "`--parent-shutdown-time-s 4`: the old Envoy has ended, with code",
+    "a connection that is still open in the old Envoy is cut",
+    "SIGTERM to the new Envoy while the old one drains: both have ended",
+)
+async def hand_over(start):
+    epoch = chain(start, "--drain-strategy", "immediate", "--parent-shutdown-time-s", "4")
+    async with epoch(0) as old:
+        clients = [await Http1.open(old) for _ in range(20)]
+        idle = await Http1.open(old)
+        for client in (*clients, idle):
+            await client.request()
+        failed, over = 0, False
+
+        async def ask():
+            nonlocal failed
+            while not over:
+                failed += not await old.accepts()
+                await asyncio.sleep(0.01)
+
+        asking = asyncio.create_task(ask())
+        watching = asyncio.create_task(idle.watch())
+        async with epoch(1) as new:
+            began = time.monotonic()
+            state = await new.state()
+            closed = sum([await client.request() for client in clients])
+            await until(old.ended.done, 12)
+            ended = time.monotonic() - began
+            over = True
+            await asking
+            await until(lambda: idle.ended, 2)
+            watching.cancel()
+            async with epoch(2) as newest:
+                newest.signal()
+                both = await until(lambda: new.ended.done() and newest.ended.done(), 10)
+            code = old.process.returncode
+            cells = str(failed), yes(state == "LIVE"), f"{closed} of 20", f"{after(ended)}, {code}"
+            return *cells, yes(idle.ended), after(both)
+
+
+@measures(
+    HOT,
+    "SIGKILL to the new Envoy: the old one lives on",
+    "SIGKILL to the new Envoy: the old one accepts connections",
+    "SIGKILL to the old Envoy: the new one aborts",
+    "epoch 0 while an epoch 0 lives",
+    "epoch 1 where no epoch 0 has ever been",
+    "epoch 1 after an epoch 0 was killed",
+    "epoch 1 after an epoch 0 was killed, `--skip-hot-restart-on-no-parent`",
+    "a third epoch: the first one ends",
+)
+async def faults(start):
+    long = ("--parent-shutdown-time-s", "60")
+    killed = chain(start, *long)
+    async with killed(0) as old, killed(1) as new:
+        new.signal(signal.SIGKILL)
+        await new.ended
+        await asyncio.sleep(3)
+        lives, accepts = not old.ended.done(), await old.accepts()
+    orphaned = chain(start, *long)
+    async with orphaned(0) as old, orphaned(1) as new:
+        old.signal(signal.SIGKILL)
+        aborts = await gone(new, 25)
+        code = new.process.returncode
+    double = ("--base-id", base_id(), "--restart-epoch", "0")
+    async with start(*double):
+        again = await fate(start, *double)
+    alone = await fate(start, "--base-id", base_id(), "--restart-epoch", "1")
+    after_death = []
+    for more in ([], ["--skip-hot-restart-on-no-parent"]):
+        base = ("--base-id", base_id(), "--restart-epoch")
+        async with start(*base, "0") as dead:
+            dead.signal(signal.SIGKILL)
+            await dead.ended
+        after_death.append(await fate(start, *base, "1", *more))
+    third = chain(start, *long)
+    async with third(0) as first, third(1), third(2):
+        ends = await gone(first, 10)
+    return yes(lives), yes(accepts), f"{aborts}, {code}", again, alone, *after_death, ends
+
+
+@measures(HOT, "epoch 1 of this version takes over from an epoch 0 of each other version")
+async def versions(start):
+    failed = []
+    for version in tested():
+        chain = ("--base-id", base_id(), "--restart-epoch")
+        async with start(*chain, "0", version=version) as old:
+            async with start(*chain, "1", hot=old) as new:
+                if await new.state() != "LIVE":
+                    failed.append(version)
+    return "yes" if not failed else f"not from {', '.join(failed)}"
+
+
+@measures(
+    HOT,
+    "SIGKILL to a new Envoy that has read its bootstrap, and is not live: the admin of the old one answers",
+    "SIGKILL to a new Envoy that is not live: the old one accepts connections",
+    "SIGKILL to a new Envoy that is not live: a further hot restart of the old one",
+)
+async def not_live(start):
+    def waits(config):
+        """It waits for a control plane that never answers."""
+        address = {"socket_address": {"address": "127.0.0.1", "port_value": 1}}
+        endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+        xds = {**config["static_resources"]["clusters"][0], "name": "xds"}
+        xds["load_assignment"] = {"cluster_name": "xds", "endpoints": endpoints}
+        config["static_resources"]["clusters"].append(xds)
+        config["node"] = {"id": "facts", "cluster": "facts"}
+        grpc = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]}
+        source = {"api_config_source": grpc, "initial_fetch_timeout": "0s", "resource_api_version": "V3"}
+        config["dynamic_resources"] = {"lds_config": source}
+
+    base = ("--base-id", base_id(), "--restart-epoch")
+    async with start(*base, "0") as old:
+        new = start(*base, "1", hot=old, change=waits)
+        starting = asyncio.create_task(new.start())
+        # The admin that answers is the new one's as soon as it names the new number.
+        await until(lambda: new.answers(), 20)
+        starting.cancel()
+        new.signal(signal.SIGKILL)
+        await new.ended
+        try:
+            await old.admin("/ready", limit=3)
+            answers = True
+        except (OSError, TimeoutError, IndexError):
+            answers = False
+        accepts = await old.accepts()
+        again = await fate(start, *base, "1", hot=old)
+        await new.__aexit__()
+        return yes(answers), yes(accepts), again
+
+
+SHM = "mount -t tmpfs -o {} && exec \"$@\""
+
+
+@measures(HOT, *(f"`/dev/shm` {what}" for what in ("is read-only", "is full", "has 64 KiB")))
+async def shared_memory(start):
+    cells = []
+    for options in ("ro none /dev/shm", "size=64k none /dev/shm && ! cat /dev/zero >/dev/shm/full 2>&-", "size=64k none /dev/shm"):
+        within = ["unshare", "--mount", "sh", "-c", SHM.format(options), "sh"]
+        cells.append(await fate(start, "--base-id", base_id(), "--restart-epoch", "0", within=within))
+    return tuple(cells)

@@ -1,0 +1,25 @@
+//! The statements of the page of facts about Envoy, measured again as far as that takes only seconds.
+
+use std::fs;
+use std::process::Command;
+
+use testkit::envoy::{TESTED, binary, checkout};
+
+use crate::support::namespace::skip_unless;
+
+// holds: S441
+#[test]
+fn the_cheap_rows_of_the_facts_are_as_the_page_says() {
+    let page = fs::read_to_string(checkout().join("docs/dev/envoy-facts.md")).unwrap();
+    assert!(page.contains(&format!("| | {} |", TESTED.join(" | "))), "a version has no column");
+    let versions = [TESTED[0], TESTED[TESTED.len() - 1]];
+    let are_there = versions.iter().try_for_each(|version| binary(version).map(drop));
+    if !skip_unless(are_there.map_err(|error| error.to_string())) {
+        return;
+    }
+    let mut facts = Command::new("python3");
+    facts.arg("-B").arg(checkout().join("benches/facts/main.py"));
+    let output = facts.args(["--check", "--versions", &versions.join(",")]).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+}
