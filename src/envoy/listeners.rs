@@ -21,6 +21,8 @@ use crate::http::{Client, RequestError};
 const MAX_DUMP: usize = 8 * 1024 * 1024;
 /// The largest list of listeners, in bytes.
 const MAX_LIST: usize = 1024 * 1024;
+/// The `drain_timeout` of a connection manager that does not set it.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The address of an internal listener, whose connections come from Envoy itself, begins so.
 pub(crate) const INTERNAL: &str = "envoy://";
@@ -32,7 +34,7 @@ pub(crate) const LISTENERS: &str = "/listeners";
 const DUMPS: [&str; 2] = [
     "/config_dump?resource=static_listeners&mask=listener.name,listener.address,\
 listener.stat_prefix,listener.traffic_direction,listener.filter_chains,\
-listener.default_filter_chain",
+listener.default_filter_chain,listener.internal_listener",
     "/config_dump?resource=dynamic_listeners&mask=active_state.listener",
 ];
 
@@ -60,6 +62,9 @@ pub(crate) struct Listener {
     pub(crate) managers: Vec<String>,
     /// Whether it has a TCP proxy.
     pub(crate) is_tcp: bool,
+    /// The longest `drain_timeout` of its connection managers; `None` if it has no manager, or no
+    /// clients.
+    pub(crate) drain_timeout: Option<Duration>,
 }
 
 impl Uncounted {
@@ -189,22 +194,34 @@ pub(crate) fn parse(dump: &Value, list: &List) -> Vec<Listener> {
             find_filters(".HttpConnectionManager", chains, &mut managers);
             find_filters(".TcpProxy", chains, &mut proxies);
         }
-        let is_tcp = !proxies.is_empty() && listener["internal_listener"].is_null();
+        let is_internal = !listener["internal_listener"].is_null();
+        let clients = managers.iter().filter(|_| !is_internal);
+        let drain_timeout = clients.map(|manager| drain_timeout(manager)).max();
+        let prefix = |manager: &&Value| manager["stat_prefix"].as_str().map(statistic);
+        let managers = managers.iter().filter_map(prefix).collect();
+        let is_tcp = !proxies.is_empty() && !is_internal;
         let is_inbound = listener["traffic_direction"] == "INBOUND";
-        Listener { name, is_inbound, statistics, managers, is_tcp }
+        Listener { name, is_inbound, statistics, managers, is_tcp, drain_timeout }
     };
     configs.iter().filter(|config| !config.is_null()).map(listener).collect()
 }
 
-/// Collects the `stat_prefix` of every filter of a kind below a part of a listener.
-fn find_filters(kind: &str, part: &Value, found: &mut Vec<String>) {
+/// The time that a connection manager gives its clients after GOAWAY.
+fn drain_timeout(manager: &Value) -> Duration {
+    let text = manager["drain_timeout"].as_str().and_then(|text| text.strip_suffix('s'));
+    let seconds = text.and_then(|text| text.parse().ok());
+    let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    time.unwrap_or(DRAIN_TIMEOUT)
+}
+
+/// Collects every filter of a kind below a part of a listener.
+fn find_filters<'dump>(kind: &str, part: &'dump Value, found: &mut Vec<&'dump Value>) {
     match part {
         Value::Array(items) => items.iter().for_each(|item| find_filters(kind, item, found)),
         Value::Object(fields) => {
             let of = fields.get("@type").and_then(Value::as_str).unwrap_or_default();
             if of.ends_with(kind) {
-                let prefix = fields.get("stat_prefix").and_then(Value::as_str);
-                found.extend(prefix.map(statistic));
+                found.push(part);
             } else {
                 fields.values().for_each(|field| find_filters(kind, field, found));
             }

@@ -16,6 +16,9 @@ const MAX_ANSWER: usize = 1024 * 1024;
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct ServerInfo {
     pub(crate) state: String,
+    /// As `46b0…/1.40.0/Clean/RELEASE/BoringSSL`.
+    #[serde(default)]
+    version: String,
     #[serde(default)]
     pub(crate) command_line_options: EnvoyOptions,
 }
@@ -41,6 +44,14 @@ impl ServerInfo {
         let body = answer.and_then(Response::into_ok_body)?;
         serde_json::from_slice(&body)
             .map_err(|error| RequestError::Malformed(format!("not Envoy's state: {error}")))
+    }
+
+    /// Whether this version closes idle connections and WebSockets when its drain time is almost
+    /// over, as Envoy does since 1.40 (docs/dev/envoy-facts.md).
+    pub(crate) fn closes_idle(&self) -> bool {
+        let mut numbers = self.version.split('/').nth(1).unwrap_or_default().split('.');
+        let mut number = || numbers.next().and_then(|number| number.parse().ok()).unwrap_or(0);
+        (number(), number()) >= (1, 40)
     }
 
     /// Whether Envoy is not live yet (`PRE_INITIALIZING` or `INITIALIZING`). The workers of such an
@@ -74,6 +85,22 @@ mod tests {
             );
             let info: ServerInfo = serde_json::from_str(&text).unwrap();
             assert_eq!((info.is_initializing(), info.is_unused()), (is_initializing, is_unused));
+        }
+    }
+
+    #[test]
+    fn envoys_since_1_40_close_idle_connections() {
+        for (version, closes) in [
+            ("a1/1.40.0/Clean/RELEASE/BoringSSL", true),
+            ("a1/1.41.0-dev/Modified/RELEASE/BoringSSL", true),
+            ("a1/2.0.0/Clean/RELEASE/BoringSSL", true),
+            ("a1/1.39.3/Clean/RELEASE/BoringSSL", false),
+            ("1.40.0", false),
+            ("", false),
+        ] {
+            let text = format!(r#"{{"state":"LIVE","version":"{version}"}}"#);
+            let info: ServerInfo = serde_json::from_str(&text).unwrap();
+            assert_eq!(info.closes_idle(), closes, "{version}");
         }
     }
 }

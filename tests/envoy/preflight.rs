@@ -95,7 +95,7 @@ fn a_listener_that_ignores_the_drain_is_reported_during_the_drain() {
     });
 }
 
-// holds: C785
+// holds: C785, S440
 #[test]
 fn a_healthy_envoy_gets_no_warning_even_without_a_listener() {
     in_parallel(TESTED, |version| {
@@ -117,9 +117,12 @@ fn a_healthy_envoy_gets_no_warning_even_without_a_listener() {
             },
             ..whole.clone()
         };
-        for envoy in [whole, empty, internal] {
+        for (has_clients, envoy) in [(true, whole), (false, empty), (false, internal)] {
             let Some((drainit, _)) = envoy.start() else { return };
             drainit.wait_for_line("nothing speaks against its drain");
+            let advice = "router: its --drain-time-s of 600 leaves idle connections and WebSockets";
+            let is_advised = drainit.record().line(advice).is_some();
+            assert_eq!(is_advised, has_clients && version >= "1.40", "{}", drainit.record());
             let record = drainit.record();
             let took = r"^\[drainit\] [^ ]*Z router: Envoy lists its statistics in [0-9.]+m?s$";
             assert!(record.line(took).is_some(), "{record}");

@@ -17,14 +17,16 @@ pub(super) const STATS: &str = "/stats?filter=…";
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) options: Option<EnvoyOptions>,
+    /// Whether this version closes idle connections and WebSockets late in its drain.
+    pub(super) closes_idle: bool,
     /// The paths that the drain needs, but that Envoy's admin interface is configured to refuse.
     pub(super) refused: Vec<&'static str>,
     /// A sample, and the time that its answer took.
     pub(super) sample: Option<(Sample, Duration)>,
     /// Whether Envoy has a listener for clients.
     pub(super) serves: Option<bool>,
-    /// All listeners, for a drain of the inbound listeners only or one that counts requests. Other
-    /// drains do not need this list.
+    /// All listeners, for a drain of the inbound listeners only, one that counts requests, and an
+    /// Envoy that [closes idle connections](Self::closes_idle). Other drains do not need this list.
     pub(super) listeners: Option<Vec<Listener>>,
     /// The names of the listeners that a drain which counts requests ignores, as statistics have
     /// them.
@@ -35,6 +37,10 @@ pub(super) struct Facts {
     /// `not_there` lists these names.
     pub(super) counted: Vec<String>,
 }
+
+/// The time that Envoy needs to close idle connections once its drain time is over (0.0 to 1.0 s),
+/// and as much again for a busy machine.
+const LATE_CLOSE: Duration = Duration::from_secs(2);
 
 /// The finding that the admin has not answered like an Envoy admin for `patience`.
 pub(super) fn unusable(admin: &Address, error: &RequestError, patience: Duration) -> String {
@@ -49,13 +55,17 @@ pub(super) fn unusable(admin: &Address, error: &RequestError, patience: Duration
 }
 
 impl Facts {
+    /// The time of Envoy's own drain; `None` if it is unknown.
+    fn drain_time(&self) -> Option<Duration> {
+        let seconds: f64 = self.options.as_ref()?.drain_time.strip_suffix('s')?.parse().ok()?;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+
     /// The time over which Envoy spreads its drain; `None` if the drain is immediate, or if the
     /// time is unknown.
     fn gradual(&self) -> Option<Duration> {
-        let options =
-            self.options.as_ref().filter(|options| options.drain_strategy != "Immediate")?;
-        let seconds: f64 = options.drain_time.strip_suffix('s')?.parse().ok()?;
-        Duration::try_from_secs_f64(seconds).ok()
+        let options = self.options.as_ref()?;
+        self.drain_time().filter(|_| options.drain_strategy != "Immediate")
     }
 
     /// Returns one sentence for each finding.
@@ -99,6 +109,40 @@ impl Facts {
             target.wait.as_secs_f64() / time.as_secs_f64() * 100.0,
             human(target.wait),
             target.wait.as_secs()
+        ))
+    }
+
+    /// The `--drain-time-s` with which Envoy closes idle connections and WebSockets before the drain
+    /// is over; `None` if Envoy has such a value already, or cannot close them.
+    ///
+    /// Such a value is longer than three times `drain_timeout`, and a little shorter than the
+    /// drain.
+    pub(super) fn advice(&self, target: &PreflightTarget) -> Option<String> {
+        let time = self.drain_time().filter(|_| self.closes_idle)?;
+        let is_drained =
+            |listener: &&Listener| target.direction == Direction::All || listener.is_inbound;
+        let listeners = self.listeners.iter().flatten().filter(is_drained);
+        let timeout = listeners.filter_map(|listener| listener.drain_timeout).max()?;
+        let shortest = (timeout * 3).as_secs() + 1;
+        let best = target.wait.saturating_sub(LATE_CLOSE).as_secs();
+        if time > timeout * 3 && time + LATE_CLOSE <= target.wait {
+            return None;
+        }
+        let remedy = if best >= shortest {
+            format!("{best} closes them")
+        } else {
+            let wait = Duration::from_secs(shortest) + LATE_CLOSE;
+            format!(
+                "as `drain_timeout` is {}, {shortest} closes them in a drain with `time: {}`",
+                human(timeout),
+                human(wait)
+            )
+        };
+        Some(format!(
+            "its --drain-time-s of {} leaves idle connections and WebSockets open for the {} of its \
+             drain; {remedy}",
+            time.as_secs(),
+            human(target.wait)
         ))
     }
 
@@ -268,6 +312,45 @@ mod tests {
         // With `skip_exit` the listeners stay open after Envoy's drain time, so this time may be
         // shorter than `min`.
         assert!(findings[0].contains("a --drain-time-s of 15 or less"), "{findings:?}");
+    }
+
+    // holds: S440
+    #[test]
+    fn the_best_drain_time_is_named() {
+        let listener = |is_inbound, seconds| Listener {
+            is_inbound,
+            drain_timeout: Some(Duration::from_secs(seconds)),
+            ..Listener::default()
+        };
+        let said = |time: &str, wait, direction| {
+            let wait = Duration::from_secs(wait);
+            let facts = Facts {
+                options: options(time, "Gradual"),
+                closes_idle: true,
+                listeners: Some(vec![listener(true, 5), listener(false, 10), Listener::default()]),
+                ..healthy()
+            };
+            facts.advice(&PreflightTarget { wait, direction, ..target(true) }).unwrap_or_default()
+        };
+        let (all, inbound) = (Direction::All, Direction::Inbound);
+        for (time, wait, direction, part) in [
+            ("600s", 40, all, "of 600 leaves idle connections and WebSockets open for the 40s of"),
+            ("600s", 40, all, "; 38 closes them"),
+            ("38s", 40, all, ""),
+            ("31s", 40, all, ""),
+            ("30s", 40, all, "; 38 closes them"),
+            ("39s", 40, all, "; 38 closes them"),
+            ("600s", 32, all, "`drain_timeout` is 10s, 31 closes them in a drain with `time: 33s`"),
+            ("600s", 18, inbound, "; 16 closes them"),
+            ("600s", 15, inbound, "is 5s, 16 closes them in a drain with `time: 18s`"),
+        ] {
+            let said = said(time, wait, direction);
+            assert!(said.contains(part) && said.is_empty() == part.is_empty(), "{time}: {said}");
+        }
+        // Nothing is known of the listeners, or this version closes nothing.
+        assert_eq!(Facts { closes_idle: true, ..healthy() }.advice(&target(true)), None);
+        let listeners = Some(vec![listener(true, 5)]);
+        assert_eq!(Facts { listeners, ..healthy() }.advice(&target(true)), None);
     }
 
     #[test]

@@ -85,7 +85,10 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
     let mut client = Client::new(target.admin.clone());
     let mut facts = Facts::default();
     match until_initialized(&mut client, patience).await {
-        Ok(server) => facts.options = Some(server.command_line_options),
+        Ok(server) => {
+            facts.closes_idle = server.closes_idle();
+            facts.options = Some(server.command_line_options);
+        }
         // The admin refuses this path, but the paths of the drain may still be allowed.
         Err(RequestError::Status(StatusCode::FORBIDDEN)) => {}
         Err(error) => {
@@ -118,7 +121,7 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
     facts.serves = list.as_deref().map(serves_clients);
     let list = List::new(list.as_deref().unwrap_or_default());
     let is_inbound = target.direction == Direction::Inbound;
-    if is_inbound || target.until == DrainUntil::Requests {
+    if is_inbound || target.until == DrainUntil::Requests || facts.closes_idle {
         match dump(&mut client, &list, patience).await {
             Ok(listeners) => facts.listeners = Some(listeners),
             Err(RequestError::Status(StatusCode::FORBIDDEN)) if is_inbound => {
@@ -136,6 +139,9 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
             statistics_of(word, &list).iter().any(|name| facts.counted.contains(name))
         };
         facts.not_there = target.ignored.iter().filter(|word| !is_there(word)).cloned().collect();
+    }
+    if let Some(advice) = facts.advice(target) {
+        tracing::info!("{}: {advice}", target.name);
     }
     facts.findings(target)
 }
