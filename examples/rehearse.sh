@@ -1,32 +1,91 @@
 #!/bin/sh
-# Stops a container under load, and fails if a request fails. For the CI of an image:
+# Stops a container under load, as Kubernetes does, and says what that costs. For the CI of an image:
 #
-#   examples/rehearse.sh IMAGE PORT [PATH]
+#   examples/rehearse.sh IMAGE PORT [PATH]                    an image, with Docker
+#   examples/rehearse.sh --command PORT [PATH] -- COMMAND…    a program of this machine, as PID 1 of a namespace
 #
-# needs Docker and wrk (Debian: `apt install wrk`). DOCKER_OPTIONS has further options of `docker run`.
+# It needs wrk (Debian: `apt install wrk`). Variables, with their defaults:
 #
-# 50 clients keep their connections and send requests for 6 s. After 3 s the container is stopped. An image that drains
-# serves for `min` (5 s) more, answers every request, and tells each client to close. The load ends within these
-# 5 s, because there is no second container here that would take the load over. The last lines are for you to read: the report of
-# drainit says how long the drain took and whether a request was cut.
+#   GRACE=30           terminationGracePeriodSeconds: after this time comes SIGKILL
+#   MAX_FAILED=0       the rehearsal fails above this number of failed requests,
+#   MAX_SECONDS=GRACE  and if the stop takes longer than this
+#   CLIENTS=50         clients, which keep their connections unless they are asked to close them
+#   AFTER=3            the traffic goes on so many seconds after SIGTERM, as until each node knows that the pod leaves
+#   PRE_STOP=          the command of a preStop hook, such as `drainit drain`; images only
+#   DOCKER_OPTIONS=    further options of `docker run`
+#
+# No second container takes the load over, so AFTER has to be shorter than `min` of a drain (5 s).
 set -eu
-image=$1 port=$2 path=${3:-/}
-container=$(docker run --detach --stop-timeout 30 --env TERMINATION_GRACE_PERIOD_SECONDS=30 \
-    --publish "127.0.0.1::$port" ${DOCKER_OPTIONS:-} "$image")
-trap 'docker rm --force "$container" >/dev/null' EXIT
-address=$(docker port "$container" "$port/tcp")
-for _ in $(seq 60); do
-    wrk --threads 1 --connections 1 --duration 1s "http://$address$path" | grep -q '^  [1-9].*requests in' && break
-done
+grace=${GRACE:-30} most=${MAX_FAILED:-0} longest=${MAX_SECONDS:-${GRACE:-30}} after=${AFTER:-3}
+case $1 in
+--command) image='' port=$2 path=/ && shift 2 && case $1 in --) ;; *) path=$1 && shift ;; esac && shift ;;
+*) image=$1 port=$2 path=${3:-/} ;;
+esac
+work=$(mktemp -d)
 
-load=$(mktemp)
-wrk --threads 1 --connections 50 --duration 6s "http://$address$path" >"$load" &
-sleep 3
-docker stop --time 30 "$container" >/dev/null
-wait $!
-docker logs --tail 5 "$container"
-if grep -E 'Socket errors|Non-2xx|^  0 requests' "$load"; then
-    echo "requests failed while the container was stopped" >&2
+if [ "$image" ]; then
+    container=$(docker run --detach --stop-timeout "$grace" --env "TERMINATION_GRACE_PERIOD_SECONDS=$grace" \
+        --publish "127.0.0.1::$port" ${DOCKER_OPTIONS:-} "$image")
+    trap 'docker rm --force "$container" >/dev/null; rm -r "$work"' EXIT
+    address=$(docker port "$container" "$port/tcp" 2>/dev/null) || {
+        docker logs --tail 5 "$container" >&2
+        echo "rehearsal failed: the container has ended, or does not publish port $port" >&2
+        exit 1
+    }
+else
+    user=--map-root-user
+    [ "$(id -u)" != 0 ] || user=
+    TERMINATION_GRACE_PERIOD_SECONDS=$grace unshare $user --pid --fork --mount-proc --kill-child -- "$@" \
+        >"$work/log" 2>&1 &
+    outer=$!
+    trap 'kill -KILL "$outer" 2>/dev/null || true; rm -r "$work"' EXIT
+    address=127.0.0.1:$port
+fi
+
+stop() {
+    if [ "$image" ]; then
+        [ -z "${PRE_STOP:-}" ] || docker exec "$container" $PRE_STOP
+        docker stop --time "$grace" "$container" >/dev/null
+        docker logs "$container" >"$work/log" 2>&1
+        code=$(docker inspect --format '{{.State.ExitCode}}' "$container")
+    else
+        init=$(cat "/proc/$outer/task/$outer/children")
+        kill -TERM $init
+        (sleep "$grace" && kill -KILL $init) >/dev/null 2>&1 &
+        killer=$!
+        code=0 && wait "$outer" 2>/dev/null || code=$?
+        kill "$killer" 2>/dev/null || code=137
+    fi
+}
+
+answers() { wrk --threads 1 --connections 1 --duration 1s "http://$address$path" 2>/dev/null | grep -q '^  [1-9].*requests in'; }
+for second in $(seq 60); do ! answers || break && sleep 1; done
+if [ "$second" = 60 ]; then
+    [ -z "$image" ] || docker logs "$container" >"$work/log" 2>&1
+    tail -n 5 "$work/log" >&2
+    echo "rehearsal failed: no answer for 60 s at http://$address$path" >&2
     exit 1
 fi
-grep 'requests in' "$load"
+wrk --threads 1 --connections "${CLIENTS:-50}" --duration $((3 + after))s "http://$address$path" >"$work/load" &
+load=$!
+sleep 3
+began=$(date +%s%3N)
+stop
+took=$(($(date +%s%3N) - began))
+wait "$load"
+
+# The numbers of wrk. A connection that ends without an announcement is a read or a write error.
+count() { sed -n "s/.*$1.*/\\1/p" "$work/load" | grep . || echo 0; }
+cut=$(($(count 'read \([0-9]*\)') + $(count 'write \([0-9]*\)')))
+failed=$((cut + $(count 'connect \([0-9]*\)') + $(count 'timeout \([0-9]*\)') + $(count 'Non-2xx or 3xx responses: \([0-9]*\)')))
+answered=$(count ' \([0-9]*\) requests in')
+echo "requests: $answered answered, $failed failed; connections: $cut cut"
+echo "time to stop: $((took / 1000)).$(printf %03d $((took % 1000))) s of $grace s, exit code $code"
+sed -n '/stopped in /,$p' "$work/log" | grep . || { echo "no report of drainit; the last lines of the log:" && tail -n 5 "$work/log"; }
+
+verdict=0
+fail() { echo "rehearsal failed: $1" >&2 && verdict=1; }
+[ "$failed" -le "$most" ] || fail "$failed requests failed while the container was stopped, of at most $most"
+[ "$took" -le $((longest * 1000)) ] || fail "the stop took longer than $longest s"
+[ "$code" != 137 ] || fail "something had to be killed"
+exit "$verdict"

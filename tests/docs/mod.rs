@@ -5,3 +5,4 @@ mod manifests;
 mod pages;
 mod prometheus;
 mod recipes;
+mod workflow;
