@@ -81,6 +81,28 @@ fn manifests_of_the_examples_pass_the_check() {
     assert_ends(&check(config.to_str().unwrap(), &pod, "", &["--strict"]), 0, says);
 }
 
+// holds: C960
+#[test]
+fn the_chart_with_the_snippets_passes_as_helm_renders_the_chart() {
+    let rendered = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/library-chart.yaml");
+    assert_ends(&check("none.yaml", &rendered, "", &["--strict"]), 0, "ok: Deployment envoy");
+    let dir = TempDir::new();
+    let run = |program: &str, words: &[&str]| {
+        let output = Command::new(program).args(words).current_dir(dir.join(".")).output().ok()?;
+        assert!(output.status.success(), "{program} {words:?}: {output:?}");
+        Some(String::from_utf8(output.stdout).unwrap())
+    };
+    run("cp", &["-r", examples().to_str().unwrap(), "."]);
+    // Few machines have Helm.
+    if run("helm", &["dependency", "build", "kubernetes/envoy-chart"]).is_some() {
+        let text = run("helm", &["template", "kubernetes/envoy-chart"]).unwrap();
+        let is_kept =
+            |line: &&str| !line.is_empty() && *line != "---" && !line.starts_with("# Sou");
+        let lines: Vec<_> = text.lines().filter(is_kept).collect();
+        assert_eq!(lines.join("\n"), fs::read_to_string(rendered).unwrap().trim_end());
+    }
+}
+
 // holds: C883
 #[test]
 fn a_wrong_variable_of_exec_fails_the_check_of_a_manifest() {

@@ -23,7 +23,8 @@ fn kubernetes_validate_accepts_every_manifest() {
     let Some(tool) = python_tool("kubernetes-validate") else { return };
     let dir = TempDir::new();
     dir.write("chart.yaml", rendered());
-    let mut manifests = vec![dir.join("chart.yaml")];
+    let library = checkout().join("tests/fixtures/library-chart.yaml");
+    let mut manifests = vec![dir.join("chart.yaml"), library];
     for folder in ["kubernetes", "walkthrough"] {
         for entry in fs::read_dir(checkout().join("examples").join(folder)).unwrap() {
             let path = entry.unwrap().path();
@@ -32,7 +33,7 @@ fn kubernetes_validate_accepts_every_manifest() {
             }
         }
     }
-    assert_eq!(manifests.len(), 7, "{manifests:?}");
+    assert_eq!(manifests.len(), 8, "{manifests:?}");
     for page in pages() {
         let (_, blocks) = split(&fs::read_to_string(&page).unwrap());
         // The tool does not know the kinds of other projects, whose version is an alpha here.

@@ -95,6 +95,35 @@ def walkthrough():
 
 
 @test
+def untouched():
+    """An Envoy whose image stays as it is: init-container.yaml, the library chart, and the first in the node's network.
+
+    A node has room for one pod in its own network, so there new connections are refused while the pod is replaced.
+    """
+    envoy = TOP / "examples/walkthrough/envoy.yaml"
+    kubectl("create", "configmap", "envoy", f"--from-file={envoy}")
+    init = TOP / "examples/kubernetes/init-container.yaml"
+    lost = {}
+    for name, file in (("init container", init), ("library chart", TOP / "tests/fixtures/library-chart.yaml")):
+        kubectl("apply", "-f", str(file))
+        lost[name] = rolled(name, times=2, app="envoy", delay=0)
+    host = json.loads(kubectl("create", "--dry-run=client", "-o", "json", "-f", str(init)))
+    host["spec"].update({"replicas": 1, "strategy": {"rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}})
+    host["spec"]["template"]["spec"]["hostNetwork"] = True
+    begin(host, app="envoy")
+    load, logs = Load(delay=0), Logs("envoy", "envoy")
+    roll(1, "envoy")
+    counts = load.end()
+    refused = counts.pop("refused", 0)
+    lost["hostNetwork"] = row("hostNetwork", counts, f"{refused} refused; ")
+    clean("envoy")
+    kubectl("delete", "configmap", "envoy")
+    for pod, text in logs.texts().items():
+        expect(re.search(r"drain envoy: .*, 0 cut", text), f"{pod} has cut a request, or has no report:\n{text}")
+    expect(not any(lost.values()), f"requests were lost: {lost}")
+
+
+@test
 def http2():
     lost = rolled("drainit, HTTP/2", gateway("drainit"), load=Http2)
     expect(lost == 0, "drainit lost streams in a rollout")
