@@ -69,8 +69,11 @@ fn line<'a>(
             .filter(|result| result.mode == mode)
             .map(|result| result.outcome.lost())
             .sum();
+        let of_mode = results.clone().filter(|result| result.mode == mode);
+        let closed: u64 = of_mode.map(|result| result.outcome.closed).sum();
         let bold = if mode == Mode::Drainit { "**" } else { "" };
-        let _ = write!(text, " {bold}{lost}{bold} |");
+        let closed = if closed > 0 { format!(" ({closed} closed)") } else { String::new() };
+        let _ = write!(text, " {bold}{lost}{bold}{closed} |");
     }
     let ours = results.filter(|result| result.mode == Mode::Drainit);
     let seconds = ours.map(|result| result.outcome.stop.as_secs_f64()).fold(0.0, f64::max);

@@ -26,6 +26,9 @@ const GRACE: Duration = Duration::from_secs(30);
 /// At the end, the bench waits this long for outstanding answers of the new pod.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// A session that ends so long before its pod was closed by Envoy, not cut by the stop.
+const BEFORE_THE_STOP: Duration = Duration::from_millis(500);
+
 /// A measurement is valid only if the clients reach at least this share of their rate.
 const ENOUGH: f64 = 0.9;
 
@@ -34,8 +37,10 @@ const ENOUGH: f64 = 0.9;
 pub(crate) struct Outcome {
     /// Requests (or sessions) that ended well.
     pub(crate) served: u64,
-    /// Requests that were sent and received no complete answer.
+    /// Requests that were sent and received no complete answer, and sessions that the stop cut.
     pub(crate) failed: u64,
+    /// Sessions that Envoy itself closed in its drain, before the pod had ended.
+    pub(crate) closed: u64,
     /// Requests that found no listener.
     pub(crate) refused: u64,
     /// The share of the due requests that the machine managed to send; `None` if the clients have
@@ -124,6 +129,14 @@ async fn run(row: &Row, mode: Mode) -> io::Result<Outcome> {
     let lines = old.lines().into_iter().filter(|(at, _)| *at >= asked);
     let lines = lines.map(|(at, line)| (at - asked, line)).collect();
     let mut outcome = outcome(&report, asked_at, due, stop, lines);
+    if matches!(row.traffic, Traffic::Sessions(_)) {
+        let drain = 0.0..stop.saturating_sub(BEFORE_THE_STOP).as_secs_f64();
+        let is_closed = |(at, failure): &&(f64, Failure)| {
+            drain.contains(at) && matches!(failure, Failure::Reset | Failure::EndOfFile)
+        };
+        outcome.closed = outcome.losses.iter().filter(is_closed).count() as u64;
+        outcome.failed -= outcome.closed;
+    }
     if let Some(wrk) = wrk {
         let counts = wrk.finish()?;
         (outcome.served, outcome.failed) = (counts.served, counts.failed);
@@ -177,6 +190,7 @@ fn outcome(
         served: report.total.ok,
         share: due.filter(|due| *due > 0.0).map(|due| f64::from(sent) / due),
         failed: report.total.failed - refused,
+        closed: 0,
         refused,
         stop,
         lines,

@@ -30,6 +30,9 @@ pub(crate) fn text(rows: &[Row], results: &[Result]) -> String {
             outcome.refused,
             outcome.stop.as_secs_f64()
         );
+        if outcome.closed > 0 {
+            let _ = write!(text, "  {} closed by Envoy before the stop", outcome.closed);
+        }
         if let Some(share) = outcome.too_slow() {
             let _ = write!(text, "  only {:.0} % of the rate: machine too busy", share * 100.0);
         }
