@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::io::Write as _;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use hyper::{Method, StatusCode};
 
 use crate::cli::control_address;
 use crate::cli::control_address::{Found, Whom, for_operator};
-use crate::cli::fail;
+use crate::cli::{fail, say};
 use crate::config::Address;
 use crate::http::{Answerer, RequestError, Response, request};
 use crate::os::private_socket;
@@ -108,8 +107,7 @@ fn refusal(body: &[u8]) -> String {
     let text = text.trim_end();
     let (problems, reason) = text.rsplit_once('\n').unwrap_or(("", text));
     if !problems.is_empty() {
-        // Errors are ignored, because stderr may have no reader.
-        let _ = writeln!(io::stderr(), "{}", harmless_lines(problems));
+        say(&format!("{}\n", harmless_lines(problems)));
     }
     reason.to_owned()
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{self, IsTerminal, Write};
+use std::ops::Range;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -28,11 +29,20 @@ const CLEAR: &str = "\r\u{1b}[K";
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Process {
     state: String,
+    /// Since when it has been in this state.
+    since: Option<Instant>,
     pid: Option<u64>,
     /// The message of the status, such as the reason why it waits.
     message: Option<String>,
     /// How long its drain took, and why the drain is over.
     drained: Option<(Duration, String)>,
+}
+
+impl Process {
+    /// Whether nothing has changed but the time.
+    fn is_as(&self, now: &Self) -> bool {
+        Self { since: now.since, ..self.clone() } == *now
+    }
 }
 
 /// The processes at one moment, by their names. A process that is being replaced has its first
@@ -51,34 +61,36 @@ pub(super) async fn tell<T>(
 ) -> Result<T, String> {
     let (began, before) = (Instant::now(), look(found).await);
     let answer = waiting(found, request).await?;
-    let took = began.elapsed();
     if let (Some(before), Some(after)) = (before, look(found).await) {
-        let lines = lines(&before, &after, is_named, took);
+        let lines = lines(&before, &after, is_named, began..Instant::now());
         print(if lines.is_empty() { "no process has changed\n" } else { &lines }.as_bytes());
     }
     Ok(answer)
 }
 
-/// Makes the request of a drain, and prints what is drained then.
+/// Makes the request of a drain, and prints what is drained then, or `otherwise` if nothing is.
 ///
 /// # Errors
 /// Fails as the request does.
 pub(super) async fn tell_drained(
     found: &Found,
+    otherwise: &str,
     request: impl Future<Output = Result<(), String>>,
 ) -> Result<(), String> {
     waiting(found, request).await?;
     if let Some(after) = look(found).await {
-        print(drains(&after).as_bytes());
+        let lines = drains(&after);
+        print(if lines.is_empty() { otherwise } else { &lines }.as_bytes());
     }
     Ok(())
 }
 
-/// One line for each drain that is over, with the words of the log.
+/// One line for each drain, with the words of the log.
 fn drains(after: &Processes) -> String {
-    let line = |(name, process): (&String, &Process)| {
-        let (took, why) = process.drained.as_ref()?;
-        Some(format!("{name}: drain over after {}: {why}\n", human(*took)))
+    let line = |(name, process): (&String, &Process)| match &process.drained {
+        Some((took, why)) => Some(format!("{name}: drain over after {}: {why}\n", human(*took))),
+        None if process.state == "draining" => Some(format!("{name}: draining\n")),
+        None => None,
     };
     after.iter().filter_map(line).collect()
 }
@@ -90,37 +102,51 @@ async fn waiting<T>(found: &Found, request: impl Future<Output = T>) -> T {
         return request.await;
     }
     let began = Instant::now();
-    // Errors are ignored, because stderr may have no reader.
-    let show = |text: &str| {
-        drop(write!(io::stderr(), "{CLEAR}{text}").and_then(|()| io::stderr().flush()))
-    };
     loop {
         if let Ok(answer) = timeout(PAUSE, &mut request).await {
-            show("");
+            clear();
             return answer;
         }
         if let Some(now) = look(found).await {
-            show(&waits(&now, began.elapsed(), terminal_width(true).unwrap_or(WIDTH)));
+            progress(began, &waits(&now));
         }
     }
 }
 
-/// The processes that are on their way from one state to another. The line is shorter than `width`,
-/// because a terminal clears only the last row of a longer one.
-fn waits(now: &Processes, since: Duration, width: usize) -> String {
+/// Shows in a terminal, in place of the last such line, what a command waits for since `began`; not
+/// in the first second.
+pub(super) fn progress(began: Instant, what: &str) {
+    if began.elapsed() >= PAUSE && io::stderr().is_terminal() {
+        let line = format!("{}s: {what}", began.elapsed().as_secs());
+        let line = shorter(line, terminal_width(true).unwrap_or(WIDTH));
+        // Errors are ignored, because stderr may have no reader.
+        let _ = write!(io::stderr(), "{CLEAR}{line}").and_then(|()| io::stderr().flush());
+    }
+}
+
+/// Removes the line of [`progress`].
+pub(super) fn clear() {
+    if io::stderr().is_terminal() {
+        // Errors are ignored, because stderr may have no reader.
+        let _ = write!(io::stderr(), "{CLEAR}").and_then(|()| io::stderr().flush());
+    }
+}
+
+/// Cuts a line to less than `width`, because a terminal clears only the last row of a longer one.
+fn shorter(line: String, width: usize) -> String {
+    if line.chars().count() < width {
+        return line;
+    }
+    line.chars().take(width.saturating_sub(2)).chain(['…']).collect()
+}
+
+/// The processes that are on their way from one state to another.
+fn waits(now: &Processes) -> String {
     let on_the_way = ["waiting", "starting", "draining", "stopping", "restarting"];
     let moving = now.iter().filter(|(_, process)| on_the_way.contains(&&*process.state));
     let texts: Vec<_> =
         moving.map(|(name, process)| format!("{name} is {}", process.state)).collect();
-    let seconds = since.as_secs();
-    let mut line = match texts.is_empty() {
-        true => format!("{seconds}s …"),
-        false => format!("{seconds}s: {}", texts.join(", ")),
-    };
-    if line.chars().count() >= width {
-        line = line.chars().take(width.saturating_sub(2)).chain(['…']).collect();
-    }
-    line
+    if texts.is_empty() { "…".to_owned() } else { texts.join(", ") }
 }
 
 /// Asks for the status of every process; `None` if there is none.
@@ -128,14 +154,17 @@ async fn look(found: &Found) -> Option<Processes> {
     let body = ask(found, Method::GET, "/v1/status", LIMIT).await.ok()?;
     let status: Value = serde_json::from_slice(&body).ok()?;
     let text = |value: &Value| value.as_str().map(|text| harmless(text).into_owned());
-    let mut processes = Processes::new();
+    let (now, mut processes) = (Instant::now(), Processes::new());
     for process in status["processes"].as_array()? {
         let drain = &process["drain"];
-        let took = drain["seconds"].as_f64().and_then(|it| Duration::try_from_secs_f64(it).ok());
+        let seconds = |value: &Value| Duration::try_from_secs_f64(value.as_f64()?).ok();
+        let asked = process["last_exit_asked"] == true && process["pid"].is_null();
         let one = Process {
             pid: process["pid"].as_u64(),
-            message: text(&process["message"]),
-            drained: took.zip(text(&drain["over"])),
+            since: seconds(&process["since_seconds"]).and_then(|since| now.checked_sub(since)),
+            // Nobody wants to know how a process has ended that somebody has stopped.
+            message: text(&process["message"]).filter(|_| !asked),
+            drained: seconds(&drain["seconds"]).zip(text(&drain["over"])),
             state: text(&process["state"])?,
         };
         processes.entry(text(&process["name"])?).or_insert(one);
@@ -148,25 +177,27 @@ fn lines(
     before: &Processes,
     after: &Processes,
     is_named: impl Fn(&str) -> bool,
-    took: Duration,
+    request: Range<Instant>,
 ) -> String {
-    let took = human(took);
+    let after_start = |at: Instant| format!(" after {}", human(at - request.start));
     let gone = before.keys().filter(|name| !after.contains_key(*name));
-    let gone = gone.map(|name| format!("{name}: removed in {took}\n"));
+    let gone = gone.map(|name| format!("{name}: removed{}\n", after_start(request.end)));
     let line = |(name, now): (&String, &Process)| {
-        let message = now.message.as_ref().map(|message| format!("; {message}"));
-        let state = format!("{}{}", now.state, message.unwrap_or_default());
+        let message =
+            now.message.as_ref().map(|message| format!("; {message}")).unwrap_or_default();
+        let state = format!("{}{message}", now.state);
+        let since = now.since.filter(|since| *since > request.start);
+        let took = since.map(after_start).unwrap_or_default();
         let what = match (before.get(name), now.pid) {
-            (Some(then), _) if then == now && is_named(name) => format!("{state}, as before"),
-            (Some(then), _) if then == now => return None,
+            (Some(then), _) if then.is_as(now) && is_named(name) => format!("{state}, as before"),
+            (Some(then), _) if then.is_as(now) => return None,
             (Some(Process { pid: Some(then), .. }), Some(pid)) if *then != pid => {
-                format!("replaced in {took}, pid {then} is now {pid}, {state}")
+                format!("replaced{took}, pid {then} is now {pid}, {state}")
             }
             (Some(Process { pid: None, .. }) | None, Some(pid)) => {
-                format!("started in {took}, pid {pid}, {state}")
+                format!("started{took}, pid {pid}, {state}")
             }
-            (Some(Process { pid: Some(_), .. }), None) => format!("ended in {took}, {state}"),
-            _ => state,
+            _ => format!("{}{took}{message}", now.state),
         };
         Some(format!("{name}: {what}\n"))
     };
@@ -180,7 +211,7 @@ mod tests {
     fn processes(all: &[(&str, &str, Option<u64>)]) -> Processes {
         let one = |(name, state, pid): &(&str, &str, Option<u64>)| {
             let (state, message) = ((*state).to_owned(), None);
-            let process = Process { state, pid: *pid, message, drained: None };
+            let process = Process { state, since: None, pid: *pid, message, drained: None };
             ((*name).to_owned(), process)
         };
         all.iter().map(one).collect()
@@ -197,25 +228,35 @@ mod tests {
             ("web", "ready", Some(8)),
             ("worker", "ready", Some(9)),
         ]);
-        let after = processes(&[
+        let mut after = processes(&[
             ("api", "stopped", None),
             ("db", "ready", Some(12)),
-            ("new", "ready", Some(13)),
+            ("new", "failed", None),
             ("same", "ready", Some(4)),
             ("web", "ready", Some(14)),
             ("worker", "ready", Some(9)),
         ]);
-        let shown = lines(&before, &after, |name| name == "worker", Duration::from_millis(1234));
-        let expected = "old: removed in 1.23s\n\
-            api: ended in 1.23s, stopped\n\
-            db: started in 1.23s, pid 12, ready\n\
-            new: started in 1.23s, pid 13, ready\n\
-            web: replaced in 1.23s, pid 8 is now 14, ready\n\
+        let began = Instant::now();
+        let moment = |ms| Some(began + Duration::from_millis(ms));
+        for (name, ms) in [("api", 40), ("db", 1234), ("new", 5), ("web", 70)] {
+            after.entry(name.to_owned()).and_modify(|process| process.since = moment(ms));
+        }
+        after.entry("new".to_owned()).and_modify(|it| it.message = Some("why".to_owned()));
+        let request = began..began + Duration::from_millis(1300);
+        let shown = lines(&before, &after, |name| name == "worker", request);
+        let expected = "old: removed after 1.3s\n\
+            api: stopped after 40ms\n\
+            db: started after 1.23s, pid 12, ready\n\
+            new: failed after 5ms; why\n\
+            web: replaced after 70ms, pid 8 is now 14, ready\n\
             worker: ready, as before\n";
         assert_eq!(shown, expected);
-        let now = processes(&[("a", "ready", None), ("b", "draining", None)]);
-        assert_eq!(waits(&now, PAUSE, 18), "1s: b is draining");
-        assert_eq!(waits(&now, PAUSE, 17), "1s: b is draini…");
+        assert_eq!(
+            waits(&processes(&[("a", "ready", None), ("b", "draining", None)])),
+            "b is draining"
+        );
+        assert_eq!(shorter("b is draining".to_owned(), 14), "b is draining");
+        assert_eq!(shorter("b is draining".to_owned(), 13), "b is draini…");
     }
 
     // holds: C845
@@ -227,5 +268,7 @@ mod tests {
         after.entry("b".to_owned()).and_modify(|process| process.drained = drained);
         let expected = "b: drain over after 6.01s: its time is over, 2 connections still open\n";
         assert_eq!(drains(&after), expected);
+        let now = processes(&[("a", "ready", Some(7)), ("b", "draining", Some(8))]);
+        assert_eq!(drains(&now), "b: draining\n");
     }
 }

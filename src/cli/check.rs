@@ -10,6 +10,7 @@ use drainit_tools::kubernetes;
 
 use crate::check::image::ImageLookup;
 use crate::cli::config_files::ConfigFiles;
+use crate::cli::{fail, say};
 use crate::config::Config;
 use crate::load::at_start;
 use crate::load::{Diagnostic, Environment, Severity};
@@ -65,7 +66,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     let (paths, here) = (args.files.paths(), Environment::from_process());
     let env = match given(args, &here) {
         Ok(env) => env,
-        Err(why) => return super::fail(&why, exit_code::CONFIG),
+        Err(why) => return fail(&why, exit_code::CONFIG),
     };
     let of = |all: [&Environment; 2]| -> Environment {
         all.into_iter().flat_map(Environment::iter).collect()
@@ -111,46 +112,44 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             Err(problems) => (problems, String::new()),
         },
     };
-    // Errors are ignored, because the reader may have closed the pipe. The exit code still shows
-    // the result.
     let unchecked = unchecked.into_inner();
     let elsewhere = !unchecked.is_empty() && !is_image.get();
-    let _ = write(&problems, &fine, elsewhere);
+    write(&problems, &fine, elsewhere);
     if !problems.iter().any(Diagnostic::is_error) && is_image.get() {
-        let _ = list_unchecked(&unchecked);
+        list_unchecked(&unchecked);
     }
     let failed = problems.iter().any(|problem| args.strict || problem.is_error());
     if failed { exit_code::CONFIG } else { exit_code::OK }
 }
 
 /// Writes one line with the paths and programs of the image that could not be checked in the image.
-fn list_unchecked(unchecked: &BTreeSet<String>) -> io::Result<()> {
+fn list_unchecked(unchecked: &BTreeSet<String>) {
     const SHOWN: usize = 8;
     if unchecked.is_empty() {
-        return Ok(());
+        return;
     }
     let mut names: Vec<_> = unchecked.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
     if let Some(more) = unchecked.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         names.push(format!("{more} more"));
     }
-    writeln!(io::stderr(), "not looked at: {} (volumes are mounted there)", names.join(", "))
+    say(&format!("not looked at: {} (volumes are mounted there)\n", names.join(", ")));
 }
 
 /// Writes the problems, and what was checked. `elsewhere` says that files of the image were not
 /// looked at, because this is not the image.
-fn write(problems: &[Diagnostic], fine: &str, elsewhere: bool) -> io::Result<()> {
-    let mut out = io::stderr().lock();
+fn write(problems: &[Diagnostic], fine: &str, elsewhere: bool) {
     for problem in problems {
-        writeln!(out, "{problem}")?;
+        say(&format!("{problem}\n"));
     }
     let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let warnings_text = plural(warnings, "warning", "warnings");
     let rest = if elsewhere { " (without the files of the image: see `--image`)" } else { "" };
     match (errors, warnings) {
-        (0, 0) => writeln!(io::stdout(), "ok: {fine}{rest}"),
-        (0, _) => writeln!(out, "{warnings_text}"),
-        _ => writeln!(out, "{}, {warnings_text}", plural(errors, "error", "errors")),
+        // An error is ignored, because stdout may have no reader. The exit code shows the result.
+        (0, 0) => drop(writeln!(io::stdout(), "ok: {fine}{rest}")),
+        (0, _) => say(&format!("{warnings_text}\n")),
+        _ => say(&format!("{}, {warnings_text}\n", plural(errors, "error", "errors"))),
     }
 }
 

@@ -45,7 +45,11 @@ pub(super) fn drain(args: &DrainArgs) -> u8 {
             begin(&found).await?;
             if args.no_wait { Ok(()) } else { wait(&found.address).await }
         };
-        changes::tell_drained(&found, request).await
+        let otherwise = match args.no_wait {
+            true => "the drain has begun\n",
+            false => "no process has a drain\n",
+        };
+        changes::tell_drained(&found, otherwise, request).await
     })
 }
 

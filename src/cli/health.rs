@@ -12,6 +12,7 @@ use hyper::Method;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::ask::{block_on, why_unreachable};
+use crate::cli::changes;
 use crate::cli::control_address;
 use crate::cli::control_address::{Found, Whom};
 use crate::config::HttpTarget;
@@ -56,7 +57,11 @@ pub(super) fn health(args: &HealthArgs) -> u8 {
     block_on(async {
         let (line, code) = match args.wait {
             None => ask(args, args.timeout).await.unwrap_or_else(|failed| failed),
-            Some(longest) => ask_until_ready(args, longest).await,
+            Some(longest) => {
+                let answer = ask_until_ready(args, longest).await;
+                changes::clear();
+                answer
+            }
         };
         if code == exit_code::CONFIG {
             return crate::cli::fail(&line, code);
@@ -83,7 +88,8 @@ async fn ask(args: &HealthArgs, timeout: Duration) -> Result<(String, u8), (Stri
 /// answer. Such a request is repeated, too. If there was too little time for the last answer, the
 /// reason is that of the answer before it.
 async fn ask_until_ready(args: &HealthArgs, longest: Duration) -> (String, u8) {
-    let until = Instant::now() + longest;
+    let began = Instant::now();
+    let until = began + longest;
     let mut pause = SHORTEST_PAUSE;
     let mut known = None;
     loop {
@@ -100,6 +106,7 @@ async fn ask_until_ready(args: &HealthArgs, longest: Duration) -> (String, u8) {
         if left.is_zero() {
             return (format!("{line} (after {})", human(longest)), code);
         }
+        changes::progress(began, &line);
         known = Some((line, code));
         sleep(pause.min(left)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);

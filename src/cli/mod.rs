@@ -28,10 +28,11 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::tools::Tool;
 use crate::compat;
+use crate::logging::colour;
 use crate::os::on_thread::wait_for;
 use crate::os::signal::mask;
 use crate::os::sys;
-use crate::types::{exit_code, harmless};
+use crate::types::{Stream, exit_code, harmless};
 
 /// The time limit for parsing the command line.
 const LONGEST_PARSE: Duration = Duration::from_secs(10);
@@ -115,8 +116,7 @@ fn carry_out(args: Vec<OsString>) -> u8 {
             }
             let remedy = misread::remedy_for(&error, &drainit, &verb);
             if let Some(remedy) = &remedy {
-                // Errors are ignored, because the stream may have no reader.
-                let _ = writeln!(io::stderr(), "[drainit] {}", harmless(remedy));
+                say(&format!("[drainit] {}\n", harmless(remedy)));
             }
             // A remedy means that PID 1 has printed its help in place of a start, so the start has
             // failed.
@@ -185,11 +185,11 @@ fn grouped(drainit: &clap::Command) -> String {
 fn print_help(text: &str, is_error: bool) {
     let width = sys::terminal_width(is_error).unwrap_or(width::WHOLE);
     let text = width::wrap_help(text, width);
-    // Errors are ignored, because the stream may have no reader.
-    let _ = match is_error {
-        true => io::stderr().write_all(text.as_bytes()),
-        false => io::stdout().write_all(text.as_bytes()),
-    };
+    match is_error {
+        true => say(&text),
+        // Errors are ignored, because stdout may have no reader.
+        false => drop(io::stdout().write_all(text.as_bytes())),
+    }
 }
 
 /// Parses a command line, and checks it without running it.
@@ -217,7 +217,12 @@ fn print(text: &[u8]) {
 
 /// Prints an error, and returns the exit code.
 fn fail(message: &str, code: u8) -> u8 {
-    // Errors are ignored, because stderr may have no reader.
-    let _ = writeln!(io::stderr(), "[drainit] error: {}", harmless(message));
+    say(&format!("[drainit] error: {}\n", harmless(message)));
     code
+}
+
+/// Writes to stderr, with its errors and warnings in colour.
+fn say(text: &str) {
+    // Errors are ignored, because stderr may have no reader.
+    let _ = io::stderr().write_all(colour::on(Stream::Stderr, text).as_bytes());
 }

@@ -1,6 +1,5 @@
 //! `drainit plan`: shows the start order and the longest shutdown of a config.
 
-use std::io::{self, Write};
 use std::mem::ManuallyDrop;
 
 use clap::{Args, ValueEnum};
@@ -8,7 +7,7 @@ use drainit_tools::drawing;
 
 use crate::cli::control_address::Whom;
 use crate::cli::width::{WHOLE, wrap};
-use crate::cli::{fail, print, reload};
+use crate::cli::{fail, print, reload, say};
 use crate::load;
 use crate::load::{Environment, Loaded};
 use crate::os::sys;
@@ -63,9 +62,8 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
         }
         Err(problems) => (problems, None),
     };
-    // Errors are ignored, because the reader may have closed the pipe.
     for problem in problems {
-        let _ = writeln!(io::stderr(), "{problem}");
+        say(&format!("{problem}\n"));
     }
     let Some(plan) = plan else { return exit_code::CONFIG };
     let width = sys::terminal_width(false);

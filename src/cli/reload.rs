@@ -1,13 +1,12 @@
 //! `drainit reload`, and `drainit plan --reload`.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use hyper::Method;
 
 use crate::cli::ask::{ask, run};
 use crate::cli::control_address::{Found, Whom};
-use crate::cli::{changes, print};
+use crate::cli::{changes, print, say};
 use crate::types::harmless_lines;
 
 /// The time limit of a request for the plan of a reload. drainit itself gives up reading the files
@@ -21,8 +20,7 @@ pub(super) fn reload(whom: &Whom) -> u8 {
         // There is no limit here, because drainit itself limits drains, stops and starts.
         let request = ask(&found, Method::POST, "/v1/reload", Duration::MAX);
         let warnings = changes::tell(&found, |_| false, request).await?;
-        // Errors are ignored, because stderr may have no reader.
-        let _ = io::stderr().write_all(shown(&warnings).as_bytes());
+        say(&shown(&warnings));
         Ok(())
     })
 }

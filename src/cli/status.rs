@@ -19,11 +19,12 @@ use crate::cli::control_address::{Found, Whom};
 use crate::cli::print;
 use crate::cli::width::{WHOLE, wrap};
 use crate::http::{Answerer, request};
+use crate::logging::colour;
 use crate::os::descendants::{Stat, status_field};
 use crate::os::{Pid, private_socket, sys};
 use crate::plan::text::cut_to as cut;
 use crate::types::suggest::is_meant;
-use crate::types::{escape_json, harmless, human};
+use crate::types::{Stream, escape_json, harmless, human};
 
 /// The pause between two requests of `--watch`.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -118,7 +119,7 @@ async fn show(
         Format::Name => names(&status),
         Format::Text => {
             let (columns, rows) = sys::terminal_size(false).unwrap_or((WHOLE, 0));
-            let shown = text(&status, columns);
+            let shown = text(&status, columns, colour::is_shown(Stream::Stdout));
             if args.watch && rows > 0 { top(&shown, rows) } else { shown }
         }
     }))
@@ -207,7 +208,7 @@ fn memory(pid: Pid) -> Option<u64> {
 /// The head line and the table of a status, without a limit of the width.
 #[cfg(test)]
 pub(crate) fn table(status: &Value) -> String {
-    text(status, WHOLE)
+    text(status, WHOLE, false)
 }
 
 const HEAD: [&str; 8] = ["NAME", "STATE", "PID", "SINCE", "RESTARTS", "CPU", "MEMORY", "NOTE"];
@@ -221,7 +222,7 @@ const SHORTEST_NAME: usize = 12;
 const INDENT: usize = 6;
 
 /// The head line, and the table. Only names of processes are cut to the width.
-fn text(status: &Value, width: usize) -> String {
+fn text(status: &Value, width: usize, in_colour: bool) -> String {
     let mut out = wrap(&head_line(status), width, 2);
     out.push('\n');
     if let Some(line) = start_line(status) {
@@ -242,8 +243,12 @@ fn text(status: &Value, width: usize) -> String {
     widths[0] = widths[0].min(width.saturating_sub(fixed).max(SHORTEST_NAME));
     let room = width.saturating_sub(widths[0] + 2 + fixed);
     for row in &rows {
-        let mut line = String::new();
+        let (mut line, state) = (String::new(), &row[1]);
+        let mut place = 0..0;
         for (column, cell) in row[..7].iter().enumerate() {
+            if column == 1 {
+                place = line.len()..line.len() + state.len();
+            }
             let (cell, width) = (cut(cell, widths[column]), widths[column]);
             // Writing to a string cannot fail.
             let _ = match RIGHT[column] {
@@ -253,12 +258,19 @@ fn text(status: &Value, width: usize) -> String {
         }
         let note = &row[7];
         if note.chars().count() > room {
-            out.extend([line.trim_end(), "\n"]);
-            line = format!("{:INDENT$}{note}", "");
+            line.truncate(line.trim_end().len());
+            let below = wrap(&format!("{:INDENT$}{note}", ""), width, INDENT);
+            line.extend(["\n", &below]);
         } else {
             line.push_str(note);
+            line = wrap(line.trim_end(), width, INDENT);
         }
-        out.extend([wrap(line.trim_end(), width, INDENT).as_str(), "\n"]);
+        if let Some(colour) = colour_of(state).filter(|_| in_colour)
+            && line.get(place.clone()) == Some(state)
+        {
+            line.replace_range(place, &format!("{colour}{state}{}", colour::RESET));
+        }
+        out.extend([line.as_str(), "\n"]);
     }
     for process in processes {
         let Some(lines) = process["last_lines"].as_array() else { continue };
@@ -268,6 +280,15 @@ fn text(status: &Value, width: usize) -> String {
         }
     }
     out
+}
+
+fn colour_of(state: &str) -> Option<&'static str> {
+    match state {
+        "ready" | "done" => Some(colour::GREEN),
+        "waiting" | "starting" | "restarting" | "draining" | "stopping" => Some(colour::YELLOW),
+        "failed" => Some(colour::RED),
+        _ => None,
+    }
 }
 
 /// The container in one line, with the progress of a shutdown.
@@ -320,10 +341,10 @@ fn row(process: &Value) -> [String; 8] {
     }
     let number = |key: &str| process[key].as_u64().map(|number| number.to_string());
     let epoch = process["epoch"].as_u64().map(|epoch| format!("epoch {epoch}"));
-    let message = word("message");
     // Nobody looks for the reason of a stop that somebody asked for.
-    let last = word("last_exit").filter(|_| process["last_exit_asked"] != true);
-    let last = last.filter(|last| message.as_ref() != Some(last));
+    let (asked, last) = (process["last_exit_asked"] == true, word("last_exit"));
+    let message = word("message").filter(|message| !asked || last.as_ref() != Some(message));
+    let last = last.filter(|last| !asked && message.as_ref() != Some(last));
     let last = last.map(|last| format!("last exit: {last}"));
     let warnings = process["warnings"].as_array().into_iter().flatten();
     let warnings = warnings.filter_map(|text| Some(harmless(text.as_str()?).into_owned()));
@@ -397,7 +418,7 @@ mod tests {
         status["processes"][0]["warnings"] =
             json!(["it cannot be drained", "7 lines dropped\u{1b}"]);
         let note = "it cannot be drained; 7 lines dropped␛; last exit: exited with code 7";
-        assert!(text(&status, WHOLE).contains(note));
+        assert!(text(&status, WHOLE, false).contains(note));
     }
 
     // holds: C888
@@ -407,7 +428,7 @@ mod tests {
         let long = "a reason of many words, none of which may be cut ".repeat(5);
         status["processes"][0]["message"] = long.trim().into();
         for width in [80, 100, 200, 60] {
-            let text = text(&status, width);
+            let text = text(&status, width, false);
             assert!(text.lines().all(|line| line.chars().count() <= width), "{width}:\n{text}");
             assert!(!text.contains('\u{1b}'));
             let words: Vec<_> = text.split_whitespace().collect();
@@ -416,9 +437,9 @@ mod tests {
             assert!(words.contains(long.trim()), "{text}");
             assert!(words.contains("last exit: exited with code 7"), "{text}");
         }
-        let whole = text(&example(), WHOLE);
+        let whole = text(&example(), WHOLE, false);
         assert!(!whole.contains('…') && whole.contains("and more of that"), "{whole}");
-        let text = text(&example(), 200);
+        let text = text(&example(), 200, false);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "running, not ready, up 1h2m (drainit 0.1.0, pid 1)");
         let columns = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>().join(" ");
@@ -433,7 +454,7 @@ mod tests {
     // holds: C888
     #[test]
     fn the_head_stays_when_the_terminal_has_too_few_rows() {
-        let text = text(&example(), 200);
+        let text = text(&example(), 200, false);
         let shown = top(&text, 5);
         let lines: Vec<_> = shown.lines().collect();
         assert!(lines.len() == 4 && lines[0].starts_with("running, not ready"), "{shown}");
@@ -456,13 +477,13 @@ mod tests {
     fn a_stop_that_was_asked_for_is_no_last_exit() {
         let mut status = example();
         status["processes"][0]["last_exit_asked"] = true.into();
-        assert!(!text(&status, WHOLE).contains("last exit"));
+        assert!(!text(&status, WHOLE, false).contains("last exit"));
     }
 
     #[test]
     fn unknown_answers_are_shown() {
         for status in [json!({}), json!([]), json!({"processes": [{}, 5]}), Value::Null] {
-            assert!(text(&status, 80).contains("NAME"));
+            assert!(text(&status, 80, false).contains("NAME"));
         }
     }
 

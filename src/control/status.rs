@@ -145,8 +145,7 @@ impl ProcessStatus {
 /// The part that an instance has while its process is being replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Part {
-    /// The current instance: the part of every instance that neither replaces another instance nor
-    /// was replaced.
+    /// The current instance. It neither replaces another instance nor was replaced.
     #[default]
     Current,
     /// The instance starts, and replaces the current instance when it is ready.
@@ -248,6 +247,9 @@ impl Status {
             .iter()
             .filter(|process| process.is_missed)
             .map(|process| match &process.message {
+                _ if process.state == ProcessState::Stopped => {
+                    format!("{} (stopped by hand)", process.name)
+                }
                 Some(message) if process.state == ProcessState::Waiting => {
                     format!("{} ({message})", process.name)
                 }

@@ -17,6 +17,7 @@ use std::io;
 
 use crate::exec::event_loop::{CommandLoop, Jobs, Step};
 use crate::exec::options::ExecOptions;
+use crate::logging::colour;
 use crate::os::oom::OomKills;
 use crate::os::reap::Reaped;
 use crate::os::signal::mask;
@@ -105,7 +106,8 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
 
 /// Writes one of drainit's own lines to stderr.
 pub(crate) fn tell(message: &str) {
-    say(Stream::Stderr, &format!("[drainit] {}\n", harmless(message)));
+    let line = format!("[drainit] {}\n", harmless(message));
+    say(Stream::Stderr, &colour::on(Stream::Stderr, &line));
 }
 
 /// Writes an error, and returns the exit code.

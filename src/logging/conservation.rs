@@ -390,7 +390,8 @@ fn play(seed: u64) {
             StreamWriter::new(stream, Box::new(reader), Arc::clone(&json))
         };
         let (stdout, stderr) = (writer(Stream::Stdout), writer(Stream::Stderr));
-        (Arc::new(Output { stdout, stderr, json, is_shared: false }), Target::Readers(readers))
+        let output = Output { stdout, stderr, json, is_shared: false, in_colour: false };
+        (Arc::new(output), Target::Readers(readers))
     };
     output.set_format(format);
     let has_faults = faults.full > 0 || faults.closes > 0;

@@ -6,6 +6,7 @@
 //! they are dropped and counted, and a later line reports that.
 
 pub mod capture;
+pub(crate) mod colour;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 #[allow(clippy::cast_possible_truncation)]
@@ -44,13 +45,19 @@ pub struct Output {
     json: Arc<AtomicBool>,
     /// Whether other values have the same writers, so that the end of this one does not end them.
     is_shared: bool,
+    /// Whether stderr is a terminal that shows colour.
+    in_colour: bool,
 }
 
 impl Output {
     /// Writes to descriptors 1 and 2. Never changes their flags, which are shared with other
     /// processes.
     pub fn stdio() -> Arc<Self> {
-        Self::new(io::stdout(), io::stderr())
+        let mut output = Self::new(io::stdout(), io::stderr());
+        if let Some(output) = Arc::get_mut(&mut output) {
+            output.in_colour = colour::is_shown(Stream::Stderr);
+        }
+        output
     }
 
     /// Writes to any two descriptors, and drops their owners after everything was written.
@@ -65,6 +72,7 @@ impl Output {
             stderr: StreamWriter::new(Stream::Stderr, Box::new(stderr), Arc::clone(&json)),
             json,
             is_shared: false,
+            in_colour: false,
         })
     }
 
@@ -72,14 +80,15 @@ impl Output {
     pub(crate) fn file(file: LogFile) -> Arc<Self> {
         let json = Arc::new(AtomicBool::new(false));
         let writer = StreamWriter::new(Stream::Stdout, Box::new(file), Arc::clone(&json));
-        Arc::new(Self { stdout: Arc::clone(&writer), stderr: writer, json, is_shared: false })
+        let (stdout, stderr) = (Arc::clone(&writer), writer);
+        Arc::new(Self { stdout, stderr, json, is_shared: false, in_colour: false })
     }
 
     /// Writes each stream to the file of one of these two.
     pub(crate) fn two_files(stdout: &Self, stderr: &Self) -> Arc<Self> {
         let json = Arc::clone(&stdout.json);
         let (stdout, stderr) = (Arc::clone(&stdout.stdout), Arc::clone(&stderr.stderr));
-        Arc::new(Self { stdout, stderr, json, is_shared: true })
+        Arc::new(Self { stdout, stderr, json, is_shared: true, in_colour: false })
     }
 
     /// Whether something is written to the same file.
@@ -101,7 +110,12 @@ impl Output {
     /// Queues whole, formatted lines of drainit itself. Drops and counts them if too many lines are
     /// waiting. Never blocks.
     pub fn push(&self, stream: Stream, lines: &[u8]) {
-        self.writer(stream).push(Source::Own, lines);
+        if self.in_colour {
+            let painted = colour::labels(&String::from_utf8_lossy(lines));
+            self.writer(stream).push(Source::Own, painted.as_bytes());
+        } else {
+            self.writer(stream).push(Source::Own, lines);
+        }
     }
 
     /// Queues whole, formatted lines of a process. Never blocks: the caller awaits [`Output::room`]
@@ -138,7 +152,7 @@ impl Output {
         stdout && stderr
     }
 
-    /// As [`Output::flush`], but gives up when the reader has made no progress for `patience`, or
+    /// Like [`Output::flush`], but gives up when the reader has made no progress for `patience`, or
     /// after `longest`. Blocks the thread for at most [`FLUSH_SLICE`] at a time, so that other
     /// tasks of the thread run in between.
     pub async fn flush_patiently(&self, patience: Duration, longest: Duration) -> bool {

@@ -326,6 +326,24 @@ fn help_fits_the_width_of_the_terminal() {
     }
 }
 
+// holds: C970
+#[test]
+fn only_a_terminal_without_no_color_shows_colour() {
+    let command = format!("{} check -c none.yaml", env!("CARGO_BIN_EXE_drainit"));
+    for (how, is_painted) in [
+        (format!("TERM=xterm {command}"), true),
+        (format!("TERM=xterm NO_COLOR=1 {command}"), false),
+        (format!("TERM=dumb {command}"), false),
+        (format!("{{ TERM=xterm {command}; }} 2>&1 | cat"), false),
+    ] {
+        let mut output = std::process::Command::new("script");
+        output.args(["-qec", &how, "/dev/null"]).stdin(Stdio::null()).env_remove("NO_COLOR");
+        let text = String::from_utf8(output.output().unwrap().stdout).unwrap();
+        let painted = "\u{1b}[31merror:\u{1b}[0m ";
+        assert!(text.contains("error:") && text.contains(painted) == is_painted, "{how}: {text:?}");
+    }
+}
+
 // holds: C894
 #[test]
 fn check_and_plan_read_a_config_from_stdin() {

@@ -30,7 +30,7 @@ fn a_stop_takes_the_dependents_first_and_a_start_the_dependencies() {
     drainit.exec(&["stop"]).assert(2, "NAME");
     let said = drainit.exec(&["stop", "store"]);
     said.assert(0, "");
-    for line in ["app: ended in ", "store: ended in "] {
+    for line in ["app: stopped after ", "store: stopped after "] {
         assert!(said.stdout.contains(line), "{}", said.stdout);
     }
     drainit.wait_for_line(r"stop of store requested by pid \d+ \(uid 0\)");
@@ -44,7 +44,7 @@ fn a_stop_takes_the_dependents_first_and_a_start_the_dependencies() {
     drainit.exec(&["health"]).assert(1, "store (stopped");
     drainit.exec(&["stop", "store"]).assert(0, "");
     let said = drainit.exec(&["start", "app"]);
-    assert!(said.stdout.contains("store: started in ") && said.stdout.contains("pid "));
+    assert!(said.stdout.contains("store: started after ") && said.stdout.contains("pid "));
     for name in ["store", "app"] {
         assert_eq!(drainit.state(name).0, "ready");
         drainit.wait_for_events(name, "handling", 2);
