@@ -6,6 +6,7 @@ mod health;
 mod install;
 mod kill;
 mod metrics;
+mod newcomer;
 mod output;
 mod private_socket;
 mod report;
