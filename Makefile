@@ -21,7 +21,8 @@ MODE ?= drainit
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
 
-build: ## target/release/drainit
+build: ## target/release/drainit, in two minutes on two cores
+	@test -x target/release/drainit || echo "the first build takes about two minutes on two cores"
 	$(CARGO) build --release --locked
 
 static: $(if $(CROSS),cross) ## target/static/drainit: one file that runs in an empty image; ARCH=aarch64: target/static/aarch64/drainit
