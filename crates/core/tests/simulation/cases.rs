@@ -305,7 +305,7 @@ fn example(window: u64) -> Spec {
     spec
 }
 
-// holds: S78, S79, S82, S83, S84, S85, S86, S87, C621
+// holds: S78, S79, C621
 #[test]
 fn the_core_agrees_with_the_examples_of_the_page() {
     let [python, engine, router] = [0, 1, 2].map(ProcessId);

@@ -68,7 +68,7 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-// holds: S2, S82, C81, C82, C85, C92, C602
+// holds: S2, C81, C82, C85, C92, C602
 #[test]
 fn values_outside_of_processes_are_read() {
     let loaded = load(&[EXAMPLE], &[]).unwrap();
