@@ -129,7 +129,7 @@ pub(crate) async fn check(target: &GrpcTarget, limit: Duration) -> Result<(), Gr
     timeout(limit, asked).await.unwrap_or(Err(RequestError::Timeout(limit).into()))
 }
 
-/// As [`check`], over this connection and without a limit.
+/// Like [`check`], over this connection and without a limit.
 pub(crate) async fn ask(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     authority: &str,

@@ -163,7 +163,7 @@ pub async fn status(
     send(address, build(address, method, path)?, limit).await
 }
 
-/// As [`status`], for a request that is already built.
+/// Like [`status`], for a request that is already built.
 pub(crate) async fn send(
     address: &Address,
     request: Request<Empty<Bytes>>,

@@ -60,7 +60,7 @@ impl LogFiles {
         Arc::clone(output)
     }
 
-    /// As [`Output::stop_waiting`], for all files.
+    /// Like [`Output::stop_waiting`], for all files.
     pub(crate) fn stop_waiting(&self, patience: Duration) {
         self.0.values().for_each(|output| output.stop_waiting(patience));
     }

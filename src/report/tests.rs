@@ -177,7 +177,7 @@ fn played(config: &str, events: impl Fn(&mut Played)) -> data::ShutdownReport {
     reported(config, events).0
 }
 
-/// As [`played`], and also returns the report as text.
+/// Like [`played`], and also returns the report as text.
 #[track_caller]
 fn reported(config: &str, events: impl Fn(&mut Played)) -> (data::ShutdownReport, String) {
     let loaded = load(&[config], &[]).unwrap();

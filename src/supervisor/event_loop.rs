@@ -430,7 +430,7 @@ impl EventLoop {
         self.step_at(clock::now(), event)
     }
 
-    /// As [`Self::step`], but the event has the time `at`. If the last step was later, the event
+    /// Like [`Self::step`], but the event has the time `at`. If the last step was later, the event
     /// has the time of that step.
     fn step_at(&mut self, at: Time, event: Event) -> io::Result<()> {
         let mut now = at.max(self.status_board.machine.borrow().state().now);

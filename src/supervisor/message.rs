@@ -36,7 +36,7 @@ impl InstanceSender {
         self.send_with(event, None);
     }
 
-    /// As [`Self::send`]. The event loop drops `place` once it has handled the event.
+    /// Like [`Self::send`]. The event loop drops `place` once it has handled the event.
     pub(crate) fn send_with(&self, event: Event, place: Option<OwnedSemaphorePermit>) {
         let Self { process, instance, .. } = *self;
         // This fails only if the event loop has ended.
@@ -69,7 +69,7 @@ pub(crate) enum Rest {
     Lives,
     /// The members of the command's process group are killed.
     Killed,
-    /// As [`Self::Killed`], and the command is the run with this number of a probe's command, which
+    /// Like [`Self::Killed`], and the command is the run with this number of a probe's command, which
     /// could leave a process behind each time ([`crate::os::probe_mark`]).
     Marked(u64),
 }

@@ -210,7 +210,7 @@ fn outlives(life: &Life, graph: &Graph) -> Option<String> {
     first.map(|name| format!("was asked to stop before {name} had ended"))
 }
 
-/// The rest after the end, and the exit code.
+/// Checks the exit code, and that nothing is left after the end.
 fn ends_well(run: &Run, lives: &BTreeMap<i32, Life>, log: &[Logged], t0: Duration) -> Vec<String> {
     let Run { graph, ended, .. } = run;
     let mut faults = Vec::new();

@@ -181,7 +181,7 @@ impl Running {
         }
     }
 
-    /// As [`Self::wait`], but without a panic at the timeout or the end of drainit.
+    /// Like [`Self::wait`], but without a panic at the timeout or the end of drainit.
     pub(crate) fn try_wait(
         &self,
         within: Duration,
@@ -233,7 +233,7 @@ impl Running {
         self.stop_within(LONG)
     }
 
-    /// As [`Self::stop`], with another limit for the end.
+    /// Like [`Self::stop`], with another limit for the end.
     #[track_caller]
     pub(crate) fn stop_within(self, within: Duration) -> Ended {
         let asked = self.signal(Signal::SIGTERM);

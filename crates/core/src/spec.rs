@@ -158,8 +158,8 @@ pub struct DrainSpec {
     pub time: Duration,
     /// The shortest wait.
     pub min: Duration,
-    /// Whether drainit counts the connections of the process: an Envoy's, which it also makes refuse
-    /// new ones, or those that the kernel lists.
+    /// Whether drainit counts the connections of the process, by an Envoy's statistics or by the
+    /// kernel's list. It also makes an Envoy refuse new connections.
     pub closes: bool,
     /// The number of open connections, or of requests in flight, at which the drain is over.
     pub exit_at: u64,

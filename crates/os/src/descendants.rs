@@ -129,7 +129,7 @@ pub fn sockets_of(leader: Pid) -> io::Result<BTreeSet<u32>> {
     Ok(found)
 }
 
-/// As [`sockets_of`], for several processes at once. A socket of two of them belongs to the nearer
+/// Like [`sockets_of`], for several processes at once. A socket of two of them belongs to the nearer
 /// one. Leaves out what drainit may not see.
 ///
 /// # Errors

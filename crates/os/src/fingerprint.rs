@@ -104,7 +104,7 @@ pub enum Look {
 }
 
 /// A sender that is dropped when the requested look is over or cannot begin. The receiver notices
-/// the drop. `None` if a start, which is about to read the file, requests the look.
+/// the drop. `None` for a look before a start, which reads the file anyway.
 pub type Asked = Option<mpsc::Sender<()>>;
 
 /// A path at which a thread looks until this value is dropped.

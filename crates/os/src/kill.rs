@@ -21,7 +21,7 @@ pub fn kill(pid: Pid, signal: Signal) -> io::Result<bool> {
     send(only_one(pid)?, signal)
 }
 
-/// As [`kill`], for a child that drainit has not reaped. Debug builds check that the pid is such a
+/// Like [`kill`], for a child that drainit has not reaped. Debug builds check that the pid is such a
 /// child.
 ///
 /// # Errors
@@ -43,7 +43,7 @@ pub fn kill_group(leader: Pid, signal: Signal) -> io::Result<bool> {
     send(-only_one(leader)?, signal)
 }
 
-/// As [`kill_group`]. The leader or another member must be a child that is not reaped. Debug builds
+/// Like [`kill_group`]. The leader or another member must be a child that is not reaped. Debug builds
 /// check this.
 ///
 /// # Errors
@@ -77,7 +77,7 @@ pub fn group(leader: Pid) -> Group {
     }
 }
 
-/// As [`group`], for a group whose leader is reaped. While the group exists, the kernel gives its
+/// Like [`group`], for a group whose leader is reaped. While the group exists, the kernel gives its
 /// number to no process. If a process has the number, the group is gone, and the number may belong
 /// to a group of somebody else.
 pub fn left_group(leader: Pid) -> Group {

@@ -122,7 +122,7 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name("files".to_owned()).spawn(run).map(drop)
 }
 
-/// As [`spawn`]. If no thread can be started, gives the work to the thread that is kept ready.
+/// Like [`spawn`]. If no thread can be started, gives the work to the thread that is kept ready.
 fn spawn_or_reserve(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let kept = Arc::new(Mutex::new(Some(Box::new(work) as Job)));
     let take =
@@ -150,7 +150,7 @@ fn reserve_or_spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     spawn(job)
 }
 
-/// As [`begin`], for work that is due at once and cannot hang.
+/// Like [`begin`], for work that is due at once and cannot hang.
 ///
 /// # Errors
 /// As for [`begin`].
@@ -205,7 +205,7 @@ pub async fn on_thread<T: Send + 'static>(
     timeout(limit, done).await.unwrap_or(Err(Unanswered::Late(limit)))
 }
 
-/// As [`Peer::at`], on a thread of its own and with a time limit.
+/// Like [`Peer::at`], on a thread of its own and with a time limit.
 ///
 /// # Errors
 /// As for [`Peer::at`]; also fails if the file system does not answer.
@@ -225,7 +225,7 @@ pub fn wait_for<T: Send + 'static>(
     wait_unless(within, || false, work)
 }
 
-/// As [`wait_for`], but gives up early if a stop signal has arrived.
+/// Like [`wait_for`], but gives up early if a stop signal has arrived.
 ///
 /// # Errors
 /// As for [`wait_for`], and `Interrupted` after a stop signal.

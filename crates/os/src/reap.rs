@@ -40,7 +40,7 @@ pub fn kernel_time() -> Duration {
     KERNEL_TIME.get()
 }
 
-/// As [`sys::wait_any`]. Adds to [`kernel_time`].
+/// Like [`sys::wait_any`]. Adds to [`kernel_time`].
 fn wait_any() -> io::Result<Option<(Pid, ExitStatus)>> {
     if !cfg!(debug_assertions) {
         return sys::wait_any();

@@ -20,7 +20,7 @@ use crate::on_thread::wait_for;
 use crate::spawn::User;
 use crate::trusted_path::{Place, is};
 
-/// As [`replace`], on a thread of its own: a hanging file system must not delay the exit.
+/// Like [`replace`], on a thread of its own: a hanging file system must not delay the exit.
 ///
 /// # Errors
 /// Returns the errors of [`replace`], and `TimedOut` if the work takes longer than `within`.

@@ -69,7 +69,7 @@ pub(super) fn connect_now(address: &UnixAddr) -> Result<OwnedFd, Errno> {
     Ok(fd)
 }
 
-/// As [`is_listening`], but takes an address.
+/// Like [`is_listening`], but takes an address.
 fn has_listener(address: &UnixAddr) -> Result<bool, Errno> {
     match connect_now(address) {
         Ok(_) | Err(Errno::EAGAIN) => Ok(true),

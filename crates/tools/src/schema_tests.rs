@@ -164,8 +164,7 @@ fn corpus() -> Vec<String> {
             let is_config =
                 keys_of_root().names().any(|name| literal.contains(&format!("{name}:")));
             corpus.extend(is_config.then_some(literal.clone()));
-            // Many tests insert such a text into the config of a process, so the text is also tried
-            // in that place.
+            // Many tests insert such a text into the config of a process, so this test does, too.
             corpus.push(format!("processes:\n  a:\n    command: [a]\n    {literal}\n"));
         }
     }

@@ -104,7 +104,7 @@ impl Shared {
                 seen
             });
             let outputs = shared.watch.borrow_mut().looked(began, clock::now(), seen);
-            // A process that is asked to drain answers itself.
+            // A process that was asked to drain says itself when it is drained.
             let is_said = |output: &Output| is_asked && matches!(output, Output::Answered { .. });
             for output in outputs.into_iter().filter(|output| !is_said(output)) {
                 shared.target.report(output);

@@ -71,7 +71,7 @@ impl Executor {
     }
 }
 
-/// As [`Executor::in_background`], for the command of `exec`, which had this pid and has ended.
+/// Like [`Executor::in_background`], for the command of `exec`, which had this pid and has ended.
 /// Counts only processes that have begun a session of their own, because the other processes of the
 /// command's group may be about to end. With daemon(3), the command ends before its child begins a
 /// session. While a child of drainit is still in the group, this function therefore looks again, at

@@ -20,7 +20,7 @@ use crate::types::Signal;
 pub(super) type Reported = Rc<RefCell<BTreeSet<String>>>;
 
 impl Executor {
-    /// Kills what the commands of probes, which are among these children, have left behind.
+    /// Kills what commands of probes have left behind, for those of these children that ran one.
     pub(crate) fn kill_left_by_probes(&self, ended: &[Ended]) {
         let mut last = None;
         for one in ended.iter().filter(|one| one.failed.is_none()) {

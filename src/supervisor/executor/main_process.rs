@@ -33,7 +33,8 @@ impl Executor {
         }
         former.retain(|former| *former != pid);
         self.set_main(process, pid, former);
-        // The former main process may have ended already, and its group was counted as left.
+        // The former main process may have ended already. Its group then no
+        // longer counts as left behind.
         self.groups.retain(|left| left.process != process);
         if let Some(signal) = self.instances[process.index()].asked {
             for signal in with_cont(signal) {

@@ -163,7 +163,7 @@ pub(crate) fn of_request(error: &RequestError) -> Failure {
     Failure { why: error.to_string(), is_own }
 }
 
-/// As [`of_request`].
+/// Like [`of_request`].
 fn of_grpc(error: GrpcError) -> Failure {
     match error {
         GrpcError::Request(error) => of_request(&error),

@@ -31,7 +31,7 @@ pub(crate) fn check(
     let is_answered =
         |place: &Entry| place.find("drain").is_some() || place.find("hooks.pre_stop").is_some();
     let mut is_said = places.processes.iter().any(is_answered);
-    // A process behind a drained one is stopped only when that one has gone.
+    // A process on which a drained one depends is stopped only when the drained one has gone.
     let mut is_behind = vec![false; config.processes.len()];
     for id in graph.order.iter().rev() {
         let index = id.index();

@@ -17,7 +17,7 @@ use crate::types::Time;
 const OFTEN: Duration = Duration::from_millis(25);
 /// The pause before. A longer one would show several requests at once, whose order is unknown.
 const SELDOM: Duration = Duration::from_millis(100);
-/// The looks are often from this time before the earliest end of the drain.
+/// How long before the earliest end of the drain the looks become frequent.
 const LEAD: Duration = Duration::from_millis(400);
 /// A pause is at least this many times as long as the last look took, so that looks cost at most a
 /// tenth of a core.

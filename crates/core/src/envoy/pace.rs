@@ -32,7 +32,7 @@ pub(crate) struct Pace {
     shown: Shown,
     /// The longest time that an answer has taken.
     slowest: Duration,
-    /// The work of the polls from which Envoy had not recovered at [`Self::answered_at`].
+    /// How long Envoy still had to rest at [`Self::answered_at`], for the work of the polls until then.
     debt: Duration,
     answered_at: Time,
     /// The number of consecutive polls without an answer.

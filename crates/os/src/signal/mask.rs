@@ -111,7 +111,7 @@ impl BlockedSignals {
         Self::wait_for(only(signal), Some(Duration::ZERO))
     }
 
-    /// As [`Self::wait`], but does not take SIGCHLD, which stays pending.
+    /// Like [`Self::wait`], but does not take SIGCHLD, which stays pending.
     pub fn wait_but_for_children(&self, timeout: Duration) -> io::Result<Option<ReceivedSignal>> {
         Self::wait_for(ALL & !only(Signal::CHLD), Some(timeout))
     }

@@ -328,8 +328,8 @@ fn become_user(user: &NewUser) -> Result<(), i32> {
         let uid = uid.as_raw() as usize;
         call(libc::SYS_setresuid, [uid, uid, uid, 0, 0])?;
     }
-    // The kernel itself takes capabilities away only from a root that becomes another user, and not
-    // if the securebits forbid that. Ambient capabilities end with the permitted ones.
+    // The kernel takes capabilities away only when root becomes another user, and only if the
+    // securebits permit that. Without permitted capabilities, there are no ambient ones.
     let (header, none) = (CAPABILITY_HEADER.as_ptr().addr(), NO_CAPABILITIES.as_ptr().addr());
     call(libc::SYS_capset, [header, none, 0, 0, 0]).map(drop)
 }

@@ -120,7 +120,7 @@ impl Problems {
         }
     }
 
-    /// As [`Self::written`], for a value whose node is not known: `${NAME}` takes the place of each
+    /// Like [`Self::written`], for a value whose node is not known: `${NAME}` takes the place of each
     /// hidden value in it.
     pub(crate) fn shown(&self, value: &str) -> String {
         if let Some(raw) = self.expanded.get(value) {
@@ -144,7 +144,7 @@ impl Problems {
         out
     }
 
-    /// As [`Self::shown`], for each text in backquotes, except names of processes.
+    /// Like [`Self::shown`], for each text in backquotes, except names of processes.
     pub(crate) fn shown_in_quotes(&self, message: &str, names: &BTreeSet<&str>) -> String {
         let show = |(number, part): (usize, &str)| match number % 2 == 1 && !names.contains(part) {
             true => self.shown(part),

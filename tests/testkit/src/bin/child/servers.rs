@@ -18,7 +18,7 @@ pub(crate) fn unix(path: &str) {
 /// The socket that this process has bound in [`share`], with its inode.
 static SHARED: OnceLock<(String, u64)> = OnceLock::new();
 
-/// As [`unix`], unless the path is in use already. Returns whether it was free.
+/// Like [`unix`], unless the path is in use already. Returns whether it was free.
 pub(crate) fn share(path: &str) -> bool {
     let Ok(listener) = UnixListener::bind(path) else { return false };
     SHARED.set((path.to_owned(), fs::metadata(path).unwrap().ino())).unwrap();
@@ -109,7 +109,7 @@ pub(crate) fn notify(text: &str) {
     UnixDatagram::unbound().unwrap().send_to_addr(text.as_bytes(), &address).unwrap();
 }
 
-/// As [`notify`], without an end.
+/// Like [`notify`], without an end.
 pub(crate) fn swamp(text: &str) {
     loop {
         notify(text);

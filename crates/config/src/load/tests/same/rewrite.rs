@@ -274,7 +274,7 @@ fn keys_of(shape: &Shape) -> Option<&'static Keys> {
 struct Place {
     /// Whether no earlier file has the value.
     is_first: bool,
-    /// Whether no other file has the value, so that no item of a list is compared with another.
+    /// Whether only one file has the value. Then overlays do not compare the items of a list.
     is_alone: bool,
 }
 
