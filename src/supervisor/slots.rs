@@ -62,8 +62,8 @@ impl Slots {
         }
     }
 
-    /// Changes the definition of a slot. An instance in the slot keeps running, because the caller
-    /// has found that the change does not require a new one.
+    /// Changes the definition of a slot. If an instance runs in the slot, it continues, because the
+    /// change requires no new one.
     pub(crate) fn redefine(&mut self, slot: ProcessId, definition: Definition) {
         self.slots[slot.index()].definition = definition;
     }

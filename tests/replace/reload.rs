@@ -368,7 +368,7 @@ fn a_stop_wins_and_a_second_reload_waits() {
     // No other request may begin during a reload.
     drainit.exec(&["restart", "other"]).assert(1, "");
     drainit.exec(&["plan", "--reload"]).assert(1, "a reload or another request is under way");
-    assert_eq!(drainit.state("slow").0, "waiting");
+    assert_eq!(drainit.state("slow").0, "stopping");
     edit(&drainit, "print=two", "print=three");
     let mut second = reload();
     drainit.wait_for_lines("reload requested", 2);

@@ -10,12 +10,13 @@ use crate::types::{ProcessId, Signal};
 /// An instruction to the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Prepare a slot for a new instance with the definition that `from` names. The slot is either
-    /// a retired slot or a new slot after the last one. Both slots of a process share the sockets
+    /// Prepare a slot for a new process, or for a new instance beside the running one, with the
+    /// definition that `from` names. The slot is either a retired slot or a new slot after the last
+    /// one. Both slots of a process share the sockets
     /// that drainit holds for the process.
     Adopt { slot: ProcessId, from: Source },
-    /// Give the process its definition from the new config. A running instance continues, because
-    /// the change requires no new instance.
+    /// Give the process its definition from the new config. Either the process is down and starts
+    /// with this definition, or its instance continues, because the change requires no new one.
     Redefine { slot: ProcessId, config: ConfigIndex },
     /// Evaluate `only_if`, and answer with `Event::Condition` and the same `check`. A hanging file
     /// system can delay the answer, even until the core no longer waits for it.

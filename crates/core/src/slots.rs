@@ -1,4 +1,5 @@
-//! Slots: a process has one slot, and a second one while a new instance replaces the running one.
+//! Slots: a process has one slot, and a second one while a new instance starts beside the running
+//! one.
 //!
 //! A [`ProcessId`] is a slot. Both slots of a process have its name, and the dependents of the
 //! process depend on both. A slot whose instance is gone for good is *retired*: it has no
@@ -134,6 +135,21 @@ impl State {
             on.dependents.retain(|id| *id != slot);
             on.followers.retain(|(id, _)| *id != slot);
         }
+    }
+
+    /// Gives a process that is down another definition. [`Self::connect`] then gives it the
+    /// dependencies of this definition.
+    pub(crate) fn redefine(&mut self, slot: ProcessId, new: &ProcessSpec) {
+        self.take_over_settings(slot, new);
+        let of = &mut Rc::make_mut(&mut self.spec).processes[slot.index()];
+        let old = core::mem::replace(of, new.clone());
+        (of.dependencies, of.dependents) = (old.dependencies, old.dependents);
+        of.followers = old.followers;
+        let slot_state = &mut self[slot];
+        (slot_state.restarts_in_a_row, slot_state.failures_in_a_row) = (0, 0);
+        slot_state.went_well = false;
+        self.held_sockets.retain(|held| *held != slot);
+        self.held_sockets.extend(new.listens.then_some(slot));
     }
 
     /// Takes over the settings of the container from a new config.

@@ -309,8 +309,13 @@ impl Executor {
         }
     }
 
-    pub(crate) fn redefine(&self, slot: ProcessId, config: ConfigIndex) {
+    /// Gives a process its definition in the new config.
+    pub(crate) fn redefine(&mut self, slot: ProcessId, config: ConfigIndex) {
         self.status_board.slots.borrow_mut().redefine(slot, self.loading[config.0].clone());
+        let instance = &mut self.instances[slot.index()];
+        if instance.pid.is_none() {
+            (instance.with_values, instance.is_rendered) = (None, false);
+        }
     }
 
     /// Removes the `sockets` of a process, except those that an instance in another slot may use. A

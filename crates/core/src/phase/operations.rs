@@ -57,6 +57,9 @@ pub(super) enum Goal {
     Retired,
     /// Stop the process, then start it again.
     Again,
+    /// Stop the process, and give it its definition in the new config. Then start it, unless it
+    /// `stays_down`.
+    Redefined { stays_down: bool },
     /// Stop the process because it follows a dependency, then start it again. If the start fails,
     /// the container may end, as after a failure.
     Following,
@@ -679,6 +682,7 @@ impl Operations {
                     state.set(process, Lifecycle::Stopped { failed: goal == Goal::Failed });
                 }
                 Goal::Retired => self.retire(state, process),
+                Goal::Redefined { stays_down } => self.redefine(state, process, stays_down),
                 Goal::Following => state.begin(process),
                 Goal::Judged { since, why } => return Some(Judged { process, since, why }),
                 Goal::Again | Goal::Up { .. } => {}
@@ -695,16 +699,8 @@ impl Operations {
             if let Some(reload) = &mut self.reload {
                 reload.unkillable(process);
             }
-            if goal == Goal::Again {
+            if let Goal::Again | Goal::Redefined { .. } = goal {
                 self.goals.insert(process, Goal::Failed);
-            }
-            // The new instance cannot start either, because it waits for the end of the old one.
-            if let Some(new) = state[process].beside.filter(|new| Self::waits_for_old(state, *new))
-            {
-                self.bring_down(state, new, Goal::Failed);
-                // The loop over all processes may already have passed the new slot, so it is moved
-                // here.
-                return self.move_down(state, new, false);
             }
         }
         None
@@ -726,7 +722,7 @@ impl Operations {
 
     /// Takes the steps that bring a process up, as far as they are due.
     fn move_up(&mut self, state: &mut State, process: ProcessId, begun: bool) {
-        if Self::waits_for_old(state, process) || !begun && Self::is_copy_beside(state, process) {
+        if !begun && Self::is_copy_beside(state, process) {
             return;
         }
         if !begun && is_gone(state.life(process)) {

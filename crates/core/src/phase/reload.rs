@@ -2,7 +2,9 @@
 //! other.
 //!
 //! There is one step for each process of the new config. The step adds the process, replaces it, or
-//! only changes its dependencies. Dependencies come before dependents, so the dependencies of the
+//! only changes its dependencies. A process that is replaced is stopped, gets its new definition
+//! when it is down, and is started. Only a new instance that starts beside the old one has a slot of
+//! its own. Dependencies come before dependents, so the dependencies of the
 //! process already match the new config when its step begins. A process that is missing from the
 //! new config is removed in a step of its own, once its dependents are replaced or removed.
 //! Unchanged dependents do not delay this, because they do not depend on the process in the new
@@ -38,6 +40,8 @@ pub(super) struct Reload {
     pending: VecDeque<ConfigIndex>,
     /// The slots of processes that are not in the new config and not removed yet.
     gone: Vec<ProcessId>,
+    /// The process of the new config that the current step adds or replaces.
+    step: ConfigIndex,
     /// The slots that the current step starts or stops.
     under_way: Vec<ProcessId>,
     /// For each process that has followed a dependency, its old slot and the slot of its new
@@ -91,19 +95,25 @@ impl Reload {
             return None;
         }
         self.pending.pop_front();
+        self.step = next;
         Some(Step::Place(next))
     }
 
-    /// Gives a process of the new config a slot; `None` if there are too many slots.
-    fn place(&mut self, state: &mut State, process: ConfigIndex) -> Option<ProcessId> {
-        let role = match self.plan[process.0] {
-            Placed::Same(old) | Placed::Changed(old) => Role::New { old },
-            Placed::New => Role::Current,
-        };
-        let slot = state.adopt_new(&self.new, process, role)?;
-        self.connect(state, process, slot);
+    /// Gives a new process, or the new instance of a process, a slot of its own. Fails the reload
+    /// if there are too many slots.
+    fn place(&mut self, state: &mut State, role: Role) -> Option<ProcessId> {
+        let slot = state.adopt_new(&self.new, self.step, role);
+        match slot {
+            Some(slot) => self.placed(state, slot),
+            None => self.failed = Some(RequestError::Reloading),
+        }
+        slot
+    }
+
+    /// Records the slot of the process of the current step.
+    fn placed(&mut self, state: &mut State, slot: ProcessId) {
+        self.connect(state, self.step, slot);
         state.reorder();
-        Some(slot)
     }
 
     /// Connects a slot to the dependencies that its process has in the new config. These
@@ -201,6 +211,7 @@ impl Operations {
             slots: vec![None; plan.len()],
             pending: new.order.iter().copied().map(ConfigIndex::of).collect(),
             gone,
+            step: ConfigIndex(0),
             under_way: Vec::new(),
             followed: Vec::new(),
             has_removed: false,
@@ -238,17 +249,19 @@ impl Operations {
                 }
                 Some(Step::Place(process)) => {
                     reload.removing = None;
-                    match (reload.place(state, process), reload.plan[process.0]) {
-                        (Some(new), Placed::Changed(old)) => self.replace(state, new, old),
-                        (Some(new), _) => self.add(state, new),
-                        (None, _) => reload.failed = Some(RequestError::Reloading),
+                    match reload.plan[process.0] {
+                        Placed::Same(old) | Placed::Changed(old) => self.replace(state, old),
+                        Placed::New => self.add(state),
                     }
                 }
             }
         }
     }
 
-    fn add(&mut self, state: &mut State, new: ProcessId) {
+    fn add(&mut self, state: &mut State) {
+        let Some(new) = self.reload.as_mut().and_then(|one| one.place(state, Role::Current)) else {
+            return;
+        };
         state.note(Note::Adding(new));
         if state.process(new).autostart {
             self.bring_up(state, new);
@@ -257,25 +270,46 @@ impl Operations {
         }
     }
 
-    fn replace(&mut self, state: &mut State, new: ProcessId, old: ProcessId) {
+    /// Replaces a process whose definition has changed. If its `update` allows it, the new instance
+    /// starts beside the old one. Otherwise the process is stopped, gets the new definition when it
+    /// is down, and is started.
+    fn replace(&mut self, state: &mut State, old: ProcessId) {
+        let stops = self.stops(old);
+        let Some(reload) = &mut self.reload else { return };
+        let new = reload.step.definition(&reload.new);
         let life = state.life(old);
-        let serves = matches!(life, Lifecycle::Ready { .. });
-        let may_overlap = state.process(new).overlaps(state.process(old));
-        let overlaps = may_overlap && serves && !self.stops(old);
-        state.note(Note::Replacing { process: new, old, overlaps });
-        self.replacements.push(new);
+        let serves = matches!(life, Lifecycle::Ready { .. }) && !stops;
+        if serves && new.overlaps(state.process(old)) {
+            let Some(new) = reload.place(state, Role::New { old }) else { return };
+            state.note(Note::Replacing { process: new, old, overlaps: true });
+            self.replacements.push(new);
+            self.add_to_step(old);
+            return self.bring_up(state, new);
+        }
+        let stays_down =
+            life == Lifecycle::Stopped { failed: false } || !new.autostart && is_gone(life);
+        state.note(Note::Replacing { process: old, old, overlaps: false });
+        state.missing.remove(&old);
+        state.forget_changes(old);
+        if is_gone(life) && !stays_down && !state[old].went_well {
+            // The process has ended for good, and counted as having met conditions.
+            state.reach(old, None);
+        }
         self.add_to_step(old);
-        let stays_down = life == Lifecycle::Stopped { failed: false }
-            || !state.process(new).autostart && is_gone(life);
-        if !overlaps {
-            self.swap(state, new, old);
+        self.bring_down(state, old, Goal::Redefined { stays_down });
+    }
+
+    /// Gives a process that is down its definition in the new config.
+    pub(super) fn redefine(&mut self, state: &mut State, process: ProcessId, stays_down: bool) {
+        if let Some(reload) = &mut self.reload {
+            state.redefine(process, reload.step.definition(&reload.new));
+            state.act(Action::Redefine { slot: process, config: reload.step });
+            reload.placed(state, process);
         }
         if stays_down {
-            state.reach(new, state.reached(old));
-            state.set(new, Lifecycle::Stopped { failed: false });
-            self.add_to_step(new);
+            state.set(process, Lifecycle::Stopped { failed: false });
         } else {
-            self.bring_up(state, new);
+            self.bring_up(state, process);
         }
     }
 

@@ -49,12 +49,6 @@ impl Operations {
         process
     }
 
-    /// Whether the old instance has to be gone before an instance starts in this slot.
-    pub(super) fn waits_for_old(state: &State, slot: ProcessId) -> bool {
-        let is_leaving = |old| state.role(old) == Role::Leaving;
-        state.life(slot) == Lifecycle::Waiting && state[slot].beside.is_some_and(is_leaving)
-    }
-
     /// Whether this slot is for a new instance beside one that serves, with the same definition.
     /// [`Self::begin_again`] starts the new instance.
     pub(super) fn is_copy_beside(state: &State, slot: ProcessId) -> bool {

@@ -343,9 +343,7 @@ impl Running {
         let spec = Rc::clone(&state.spec);
         if core::mem::replace(&mut self.has_scanned, true) {
             for process in dependents_of_arrived(state) {
-                if !Operations::waits_for_old(state, process) {
-                    state.begin_if_possible(process);
-                }
+                state.begin_if_possible(process);
             }
         } else {
             for &process in &spec.order {

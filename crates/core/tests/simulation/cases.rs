@@ -1376,8 +1376,8 @@ fn a_dependent_follows_a_oneshot_that_a_reload_makes_into_a_service() {
     play.at(10, Event::Spawned(ROUTER));
     let service = config(false, StartCondition::Ready);
     let actions = play.reload(20, &service, &[Placed::Changed(ENGINE), Placed::Same(ROUTER)]);
-    assert!(actions.contains(&Action::Spawn(NEW)), "{actions:?}");
-    assert!(play.at(30, Event::Spawned(NEW)).contains(&stop(ROUTER)));
+    assert!(actions.contains(&Action::Spawn(ENGINE)), "{actions:?}");
+    assert!(play.at(30, Event::Spawned(ENGINE)).contains(&stop(ROUTER)));
 }
 
 // holds: C710
@@ -1408,15 +1408,14 @@ fn a_process_that_ends_long_after_sigkill_is_not_restarted() {
     assert!(play.notes(10_000, Event::Tick).contains(&unkillable));
     assert_eq!(play.at(19_000, exited(ROUTER)), []);
     assert_eq!(play.machine.state().life(ROUTER), Lifecycle::Stopped { failed: true });
-    // The reload replaces a process that survives SIGKILL. The new instance does not start.
+    // A reload does not start a process whose old instance survives SIGKILL.
     let mut play = Play::up(plain());
     play.reload(0, &plain(), &[Placed::Same(ENGINE), Placed::Changed(ROUTER)]);
     assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
     let why = RequestError::Unkillable(ROUTER);
     assert_eq!(play.notes(10_000, Event::Tick), [Note::ReloadFailed { why }]);
-    assert_eq!(play.machine.state().life(NEW), Lifecycle::Stopped { failed: true });
-    assert_eq!(play.at(9000, exited(ROUTER)), []);
-    assert_eq!(play.machine.state().life(NEW), Lifecycle::Stopped { failed: true });
+    assert_eq!(play.at(19_000, exited(ROUTER)), []);
+    assert_eq!(play.machine.state().life(ROUTER), Lifecycle::Stopped { failed: true });
 }
 
 // holds: S201

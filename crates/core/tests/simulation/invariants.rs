@@ -109,8 +109,8 @@ pub(crate) struct Checker<'a> {
     /// For each process and kind of request: the value of `starts` when the newest such request
     /// came, and whether the process was alive when drainit began the first such request.
     began: BTreeMap<(usize, Request), (u32, bool)>,
-    /// Slots that start once the instance that they replace is gone.
-    successors: BTreeSet<ProcessId>,
+    /// Slots that get a new definition once their instance is gone.
+    redefined: BTreeSet<ProcessId>,
     /// Processes whose last run has completed, or whose last start was skipped.
     went_well: BTreeSet<usize>,
     /// The changed files of each slot, each with whether it is quiet (no longer being written). An
@@ -285,7 +285,7 @@ impl<'a> Checker<'a> {
             hooks: BTreeSet::new(),
             asked_for: BTreeSet::new(),
             began: BTreeMap::new(),
-            successors: BTreeSet::new(),
+            redefined: BTreeSet::new(),
             went_well: BTreeSet::new(),
             changed: BTreeMap::new(),
             down: (0..scenario.behaviours.len())
@@ -616,7 +616,11 @@ impl<'a> Checker<'a> {
             Source::Config(ConfigIndex(index)) => {
                 let placed = self.reload.as_ref().map(|reload| reload.plan[index]);
                 match placed {
-                    Some(Placed::Changed(old)) => Role::New { old },
+                    Some(Placed::Changed(old)) => {
+                        // holds: C330, C656
+                        self.hold(self.at[old.index()].serves, "an overlap while nothing serves");
+                        Role::New { old }
+                    }
                     Some(Placed::New) => Role::Current,
                     _ => return self.fail("a new slot for an unchanged process"),
                 }
@@ -634,12 +638,20 @@ impl<'a> Checker<'a> {
         if slot.index() == self.roles.len() {
             self.add_slot();
         }
+        self.begin_anew(slot);
+        self.roles[slot.index()] = role;
+        if let Source::Config(ConfigIndex(index)) = from {
+            self.step(slot, index);
+        }
+    }
+
+    /// Forgets all instances that this slot has had.
+    fn begin_anew(&mut self, slot: ProcessId) {
         let place = slot.index();
         self.is_over(slot);
         self.has_run.remove(&slot);
         self.forget(slot);
-        self.successors.remove(&slot);
-        self.roles[place] = role;
+        self.redefined.remove(&slot);
         self.at[place].serves = false;
         self.at[place].gone = false;
         self.at[place].released = false;
@@ -647,9 +659,6 @@ impl<'a> Checker<'a> {
         self.at[place].probe_failures = None;
         self.at[place].ready_by = None;
         self.at[place].complete_by = None;
-        if let Source::Config(_) = from {
-            self.step(slot);
-        }
     }
 
     fn add_slot(&mut self) {
@@ -658,26 +667,30 @@ impl<'a> Checker<'a> {
     }
 
     /// Checks the begin of a replacement. If the two instances overlap, nothing happens to the
-    /// running instance yet.
+    /// running instance yet. Otherwise the process keeps its slot.
     fn replacing(&mut self, new: ProcessId, old: ProcessId, overlaps: bool, procs: &[Proc]) {
-        self.hold(self.roles[new.index()] == Role::New { old }, "a replacement in another slot");
         if !overlaps {
-            self.slots.take_over(new);
-            self.roles[new.index()] = Role::Current;
-            self.successors.insert(new);
-            // If a request has stopped the process, the new instance may stay down, and the step of
-            // the reload is over at once.
-            if self.at[old.index()].by_request {
-                self.at[new.index()].by_request = true;
-                self.stepped(new);
+            self.hold(new == old, "another slot without an overlap");
+            self.retire(procs);
+            let Some(index) = self.slots.in_config(old) else {
+                return self.fail("a process is replaced that the config does not have");
+            };
+            self.step(old, index);
+            self.redefined.insert(old);
+            self.at[old.index()].alone = true;
+            self.at[old.index()].behind = false;
+            self.at[old.index()].follows = false;
+            // If a request has stopped the process, it may stay down, and the step of the reload is
+            // over at once.
+            let is_down = !procs[old.index()].alive && !procs[old.index()].group;
+            let autostart = self.slots.definition(index).autostart;
+            let was_started = self.at[old.index()].started_as > 0;
+            if is_down && (self.at[old.index()].by_request || !autostart || !was_started) {
+                self.stepped(old);
             }
-            let was_down = !procs[old.index()].alive && !procs[old.index()].group;
-            if was_down && (!self.of(new).autostart || self.at[old.index()].started_as == 0) {
-                self.stepped(new);
-            }
-            self.leave(old);
             return;
         }
+        self.hold(self.roles[new.index()] == Role::New { old }, "a replacement in another slot");
         let (new_spec, old_spec) = (self.of(new), self.of(old));
         let takes_over =
             new_spec.update != Update::HotRestart || new_spec.base_id == old_spec.base_id;
@@ -712,21 +725,22 @@ impl<'a> Checker<'a> {
 
     /// Checks that the step of the reload for this process may begin: all its dependencies match
     /// the new config already.
-    fn step(&mut self, slot: ProcessId) {
+    fn step(&mut self, slot: ProcessId, index: usize) {
         self.holds_one_step();
         let process = self.slots.process(slot);
         let Some(reload) = &mut self.reload else { return };
         reload.begun.insert(process);
         reload.removing = None;
         let left = reload.left.clone();
-        let mut needs = self.of(slot).dependencies.iter();
+        let mut needs = self.slots.definition(index).dependencies.iter();
         let is_due = needs.all(|(on, _)| !left.contains(&on.index()));
         self.hold(is_due, "a process is replaced before its dependencies");
         // The step may also start dependencies of the process, even if a request had stopped them.
-        let others: Vec<_> = self.slots.all().filter(|id| *id != slot).collect();
-        for other in others {
-            if self.above(other).contains(&slot) {
-                self.down[self.slots.process(other)] = false;
+        let mut below = vec![index];
+        while let Some(index) = below.pop() {
+            for (on, _) in &self.slots.definition(index).dependencies {
+                self.down[on.index()] = false;
+                below.extend(self.slots.index_of(on.index()));
             }
         }
     }
@@ -839,7 +853,6 @@ impl<'a> Checker<'a> {
     /// Records that drainit stops the old instance in this slot, even if other processes still need
     /// this instance. A drain may come before the stop.
     fn leave(&mut self, slot: ProcessId) {
-        self.successors.remove(&slot);
         let place = slot.index();
         self.roles[place] = Role::Leaving;
         self.at[place].alone = true;
@@ -967,8 +980,8 @@ impl<'a> Checker<'a> {
             "not ready although every process serves",
         );
         let lives = |slot: ProcessId| procs[slot.index()].alive;
-        let mut waiting = self.successors.iter().filter(|slot| self.of(**slot).required);
-        let waits = waiting.any(|slot| self.slots_of(self.slots.process(*slot)).any(lives));
+        let mut waiting = self.redefined.iter().filter(|slot| self.of(**slot).required);
+        let waits = waiting.any(|slot| lives(*slot));
         self.hold(
             !waits || !running.is_ready(machine.state()),
             "ready while a required process is down",
@@ -1030,8 +1043,15 @@ impl<'a> Checker<'a> {
         match *action {
             Action::Adopt { slot, from } => self.adopt(slot, from, procs),
             Action::Redefine { slot, config } => {
-                let placed = self.reload.as_ref().map(|reload| reload.plan[config.0]);
-                self.hold(placed == Some(Placed::Same(slot)), "a process has the wrong definition");
+                match self.reload.as_ref().map(|reload| reload.plan[config.0]) {
+                    Some(Placed::Same(of)) if of == slot => {}
+                    Some(Placed::Changed(of)) if of == slot => {
+                        let proc = procs[slot.index()];
+                        self.hold(!proc.alive && !proc.group, "a running process is redefined");
+                        self.begin_anew(slot);
+                    }
+                    _ => self.fail("a process has the wrong definition"),
+                }
                 self.slots.redefine(slot, config);
             }
             Action::CheckCondition { process, check } => {
@@ -1092,7 +1112,6 @@ impl<'a> Checker<'a> {
                     self.hold(!ends, "a start beside an epoch that is about to end");
                     self.hold(!proc.aborts, "a start beside an epoch that Envoy aborts");
                 }
-                self.successors.remove(&process);
                 self.went_well.remove(&self.slots.process(process));
                 if self.of(process).hooks.pre_start.is_none() {
                     self.changed.retain(|(of, _), _| *of != process);
@@ -2195,7 +2214,6 @@ impl<'a> Checker<'a> {
                 self.at[process.index()].stuck = false;
                 self.was_skipped[self.slots.process(process)] = true;
                 self.went_well.insert(self.slots.process(process));
-                self.successors.remove(&process);
                 self.stepped(process);
             }
             Note::TakesOver { process, old } => self.took_over(process, old, procs),

@@ -172,6 +172,21 @@ impl Slots {
         }
     }
 
+    /// The index of the process of this slot in the newest config.
+    pub(crate) fn in_config(&self, slot: ProcessId) -> Option<usize> {
+        self.index_of(self.process(slot))
+    }
+
+    /// The index of a process in the newest config.
+    pub(crate) fn index_of(&self, process: usize) -> Option<usize> {
+        self.config.iter().position(|of| of.process == process)
+    }
+
+    /// A definition in the newest config.
+    pub(crate) fn definition(&self, index: usize) -> &ProcessSpec {
+        &self.config[index].spec
+    }
+
     /// Gives a slot the definition of its process in the newest config.
     pub(crate) fn redefine(&mut self, slot: ProcessId, config: ConfigIndex) {
         self.slots[slot.index()] = self.config[config.0].clone();

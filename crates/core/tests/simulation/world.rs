@@ -622,9 +622,6 @@ impl<'a> World<'a> {
             }
             Action::AbortHook(hook) => self.dropped.extend(self.hook_ends.remove(&hook)),
             Action::Note(Note::TakesOver { process, .. }) => self.slots.take_over(process),
-            Action::Note(Note::Replacing { process, overlaps: false, .. }) => {
-                self.slots.take_over(process);
-            }
             Action::Note(Note::Removing(process)) => self.slots.remove(process),
             Action::Redefine { slot, config } => self.slots.redefine(slot, config),
             Action::Adopt { .. }
