@@ -1,10 +1,9 @@
 //! The steps of a reload: who requests it, when it begins, and what the core gets.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
 
-use crate::config::{Config, Process, Watch, WatchAction};
+use crate::config::{Config, Watch, WatchAction};
 use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::core::note::{Note, RequestError};
@@ -13,16 +12,14 @@ use crate::core::state::Lifecycle;
 use crate::journal::event;
 use crate::load::Loaded;
 use crate::os::clock;
-use crate::os::same_path::normal;
 use crate::plan::changes;
+use crate::plan::refused;
 use crate::plan::reload::{Life, Reload, Running};
 use crate::supervisor::event_loop::EventLoop;
 use crate::supervisor::file_watch::Watched;
 use crate::supervisor::message::TextReply;
 use crate::supervisor::reload::{Candidate, Read, text};
 use crate::supervisor::slots::Definition;
-use crate::types::harmless;
-use crate::types::suggest::list;
 
 impl EventLoop {
     /// Handles a reload request of an operator, who gets an answer at once if a reload is not
@@ -128,14 +125,8 @@ impl EventLoop {
         tracing::error!(members, "reload failed, nothing was changed:{lines}{why}");
     }
 
-    /// Compares a config with the running processes.
-    fn with_plan<T>(
-        &self,
-        config: &Config,
-        spec: &Spec,
-        args: &[Vec<String>],
-        with: impl FnOnce(&Reload<'_>) -> T,
-    ) -> T {
+    /// Calls `with` with the processes as they are now.
+    fn with_running<T>(&self, with: impl FnOnce(&[Running<'_>]) -> T) -> T {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();
         let definitions: Vec<_> = self.executor.definitions(state).collect();
@@ -150,79 +141,26 @@ impl EventLoop {
                 _ => Life::Runs,
             },
         });
-        let running: Vec<_> = running.collect();
-        with(&Reload::new(self.executor.config(), &running, config, spec, args))
+        with(&running.collect::<Vec<_>>())
+    }
+
+    /// Compares a config with the running processes.
+    fn with_plan<T>(
+        &self,
+        config: &Config,
+        spec: &Spec,
+        args: &[Vec<String>],
+        with: impl FnOnce(&Reload<'_>) -> T,
+    ) -> T {
+        let old = self.executor.config();
+        self.with_running(|running| with(&Reload::new(old, running, config, spec, args)))
     }
 
     /// Refuses a config that cannot be applied at this moment.
     fn check_possible(&self, loaded: &Loaded) -> Result<(), String> {
         self.may_reload().map_err(|why| self.status_board.failure(why))?;
-        self.refuse_fixed(&loaded.config)?;
-        self.refuse_moved(&loaded.config)
-    }
-
-    fn refuse_fixed(&self, config: &Config) -> Result<(), String> {
-        let keys = changes::fixed(self.executor.config(), config);
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let differ = if keys.len() == 1 { "differs" } else { "differ" };
-        let keys = list(keys.iter().copied());
-        Err(format!("{keys} {differ}, which only a restart of the container can change"))
-    }
-
-    /// Refuses to move a `sockets` path from a running process to another process. The other
-    /// process would have to start after the end of the first, and two processes that exchange
-    /// their paths cannot both wait for each other. A new process may take over the path of a
-    /// process that the reload removes, because the new process waits for that removal. A process
-    /// that was stopped by hand stays down and needs no path, unless another process depends on it.
-    fn refuse_moved(&self, config: &Config) -> Result<(), String> {
-        let wanted = &config.processes;
-        if wanted.iter().all(|process| process.sockets.is_empty()) {
-            return Ok(());
-        }
-        let stays: BTreeSet<_> = wanted.iter().map(|process| process.name.as_str()).collect();
-        let machine = self.status_board.machine.borrow();
-        let state = machine.state();
-        let mut stopped = BTreeSet::new();
-        let mut known = BTreeSet::new();
-        let mut owners = BTreeMap::new();
-        for (slot, Definition { process, .. }) in self.executor.definitions(state) {
-            match state.life(slot) {
-                Lifecycle::Done | Lifecycle::Stopped { failed: true } => {}
-                Lifecycle::Stopped { failed: false } => {
-                    stopped.insert(process.name.clone());
-                }
-                _ => {
-                    let paths = process.sockets.iter();
-                    owners.extend(paths.map(|path| (normal(path), process.name.clone())));
-                }
-            }
-            known.insert(process.name.clone());
-        }
-        let needs = |process: &Process, name: &str| {
-            process.depends_on.iter().any(|dependency| dependency.process == name)
-        };
-        let stays_down = |name: &String| {
-            let mut others = wanted.iter().filter(|other| !stopped.contains(&other.name));
-            stopped.contains(name) && !others.any(|other| needs(other, name))
-        };
-        for process in wanted.iter().filter(|process| !stays_down(&process.name)) {
-            for path in &process.sockets {
-                let Some(owner) = owners.get(&normal(path)) else { continue };
-                let waits = !known.contains(&process.name) && !stays.contains(owner.as_str());
-                if *owner != process.name && !waits {
-                    let path = path.to_string_lossy();
-                    return Err(format!(
-                        "{}: `sockets`: {owner} is running and has {}; `drainit stop` that \
-                         process, reload, and `drainit start` it and its dependents",
-                        process.name,
-                        harmless(&path)
-                    ));
-                }
-            }
-        }
-        Ok(())
+        let old = self.executor.config();
+        self.with_running(|running| refused::check(old, running, &loaded.config))
     }
 
     /// Gives a config to the core. If this fails, nothing is changed.

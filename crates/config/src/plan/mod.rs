@@ -5,6 +5,7 @@
 
 pub mod changes;
 pub mod json;
+pub mod refused;
 pub mod reload;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

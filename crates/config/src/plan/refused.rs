@@ -1,0 +1,74 @@
+//! The reasons why a reload is refused although the new config has no error.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use drainit_os::same_path::normal;
+
+use crate::keys::{Config, Process};
+use crate::plan::changes;
+use crate::plan::reload::{Life, Running};
+use crate::types::harmless;
+use crate::types::suggest::list;
+
+/// Whether the processes that run can be brought to the config `new`, which follows `old`.
+///
+/// # Errors
+/// The reason why not, as a sentence for the operator.
+pub fn check(old: &Config, running: &[Running<'_>], new: &Config) -> Result<(), String> {
+    let keys = changes::fixed(old, new);
+    if !keys.is_empty() {
+        let differ = if keys.len() == 1 { "differs" } else { "differ" };
+        let keys = list(keys.iter().copied());
+        return Err(format!("{keys} {differ}, which only a restart of the container can change"));
+    }
+    match moved(running, &new.processes) {
+        None => Ok(()),
+        Some((process, path, owner)) => Err(format!(
+            "{}: `sockets`: {owner} is running and has {}; `drainit stop` that process, reload, \
+             and `drainit start` it and its dependents",
+            process.name,
+            harmless(&path.to_string_lossy())
+        )),
+    }
+}
+
+/// A `sockets` path that would move from a running process to another process, with both. The other
+/// process would have to start after the end of the first, and two processes that exchange their
+/// paths cannot both wait for each other. A new process may take over the path of a process that
+/// the reload removes, because the new process waits for that removal. A process that was stopped
+/// by hand stays down and needs no path, unless another process depends on it.
+fn moved<'a>(
+    running: &[Running<'a>],
+    wanted: &'a [impl AsRef<Process>],
+) -> Option<(&'a Process, &'a Path, &'a str)> {
+    let wanted: Vec<&Process> = wanted.iter().map(AsRef::as_ref).collect();
+    let mut owners: BTreeMap<PathBuf, &str> = BTreeMap::new();
+    let (mut known, mut stopped) = (BTreeSet::new(), BTreeSet::new());
+    for Running { definition, life, .. } in running {
+        let process = definition.process;
+        known.insert(process.name.as_str());
+        match life {
+            Life::Over | Life::Failed => {}
+            Life::Stopped => drop(stopped.insert(process.name.as_str())),
+            Life::Runs => {
+                let paths = process.sockets.iter().map(|path| normal(path));
+                owners.extend(paths.map(|path| (path, process.name.as_str())));
+            }
+        }
+    }
+    let stays: BTreeSet<_> = wanted.iter().map(|process| process.name.as_str()).collect();
+    let stays_down = |name: &str| {
+        let mut others = wanted.iter().filter(|other| !stopped.contains(other.name.as_str()));
+        stopped.contains(name)
+            && !others.any(|other| other.depends_on.iter().any(|need| need.process == name))
+    };
+    let starts = wanted.iter().filter(|process| !stays_down(&process.name));
+    let mut paths =
+        starts.flat_map(|process| process.sockets.iter().map(move |path| (*process, path)));
+    paths.find_map(|(process, path)| {
+        let owner = *owners.get(&normal(path))?;
+        let waits = !known.contains(process.name.as_str()) && !stays.contains(owner);
+        (owner != process.name && !waits).then_some((process, path.as_path(), owner))
+    })
+}
