@@ -1,0 +1,68 @@
+//! The table of `drainit status`.
+
+use super::*;
+
+impl Play {
+    /// Checks that the table has the values of the status.
+    pub(super) fn check_table(&self, shown: &Value) {
+        let text = table(shown);
+        let mut lines = text.lines();
+        let head = lines.next().unwrap();
+        assert!(head.starts_with(shown["phase"].as_str().unwrap()), "{head}");
+        let is_ready = head.contains(", ready,");
+        assert!(shown["shutdown"].is_object() || is_ready == (shown["ready"] == true), "{head}");
+        let processes = shown["processes"].as_array().unwrap();
+        for (key, word) in [("connections", " connection"), ("requests", " request")] {
+            let counts: Vec<_> =
+                processes.iter().filter_map(|one| one["drain"][key].as_u64()).collect();
+            let sum: u64 = counts.iter().sum();
+            let shown = head.contains(&format!(", {sum}{word}"));
+            assert_eq!(shown, !counts.is_empty(), "the {key} in {head}");
+        }
+        let mut lines = lines.skip_while(|line| !line.starts_with("NAME"));
+        let columns = "NAME STATE PID SINCE RESTARTS CPU MEMORY NOTE";
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(words(lines.next().unwrap()), columns);
+        for (process, line) in processes.iter().zip(lines.by_ref()) {
+            let text = words(line);
+            let mut cells = text.split(' ');
+            let mut cell = || cells.next().unwrap().to_owned();
+            assert_eq!(process["name"], cell(), "{line}");
+            let is_drained = process["state"] == "ready" && process["drain"]["over"].is_string();
+            let state = if is_drained { &json!("drained") } else { &process["state"] };
+            assert_eq!(*state, cell(), "{line}");
+            let pid = process["pid"].as_i64().map_or("-".to_owned(), |pid| pid.to_string());
+            assert_eq!(cell(), pid, "{line}");
+            let (age, unit) = seconds(&cell());
+            let since = process["since_seconds"].as_f64().unwrap();
+            assert!((age..age + unit).contains(&since), "{since} s in {line}");
+            assert_eq!(cell(), process["restarts"].to_string(), "{line}");
+            let is_news = process["last_exit_asked"] != true;
+            for text in ["message", "last_exit"].iter().take(1 + usize::from(is_news)) {
+                let text = process[text].as_str().unwrap_or_default();
+                assert!(line.contains(text), "{text} is not in {line}");
+            }
+        }
+        assert_eq!(lines.next(), None, "{text}");
+    }
+}
+
+/// Reads an age such as `2m5s`: its seconds, and those of its last unit.
+fn seconds(age: &str) -> (f64, f64) {
+    let (mut all, mut number, mut last) = (0.0, 0.0, 0.0);
+    for letter in age.chars() {
+        let unit = match letter {
+            's' => 1.0,
+            'm' => 60.0,
+            'h' => 3600.0,
+            'd' => 86_400.0,
+            digit => {
+                number = number * 10.0 + f64::from(digit.to_digit(10).unwrap());
+                continue;
+            }
+        };
+        all += number * unit;
+        (number, last) = (0.0, unit);
+    }
+    (all, last)
+}

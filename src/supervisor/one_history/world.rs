@@ -1,0 +1,198 @@
+//! The world of a history: changes its processes as events and actions do, in the record, and gives
+//! the journal what the executor would give it.
+
+use super::*;
+
+impl Play {
+    /// Tells the journal what the executor would tell it, and the record what has happened.
+    pub(super) fn happens(&mut self, event: Event) {
+        let now = self.now;
+        let board = Rc::clone(&self.board);
+        let mut journal = board.journal.borrow_mut();
+        let record = &mut self.record;
+        record.failed_start = None;
+        match event {
+            Event::Spawned(process) => {
+                self.next_pid += 1;
+                self.spawning.retain(|one| *one != process);
+                journal.spawned(process, self.next_pid, None);
+                let has_shutdown = record.shutdown.is_some();
+                let slot = record.slot(process);
+                (slot.pid, slot.last_pid) = (Some(self.next_pid), Some(self.next_pid));
+                (slot.spawned, slot.killed, slot.asked) = (now, false, None);
+                slot.is_deaf = self.random.one_in(4);
+                (slot.end, slot.verdict, slot.warnings) = (None, None, None);
+                slot.first_start.get_or_insert(now);
+                let spec = self.board.machine.borrow().state().process(process).clone();
+                let is_ready = spec.readiness_timeout.is_none() && !spec.oneshot;
+                // A start that could not be given up in time does not become ready.
+                let serves = is_ready && !has_shutdown && !std::mem::take(&mut slot.is_given_up);
+                slot.state =
+                    Some(if serves { ProcessState::Ready } else { ProcessState::Starting });
+                if is_ready {
+                    slot.first_ready.get_or_insert(now);
+                }
+                if spec.readiness_timeout.is_some() {
+                    let failed = self.random.below(3);
+                    let counter = journal.readiness_failures(process);
+                    counter.set(counter.get() + failed);
+                    let counts = record.counts(process);
+                    counts.readiness_failures =
+                        Some(counts.readiness_failures.unwrap_or(0) + failed);
+                }
+                let counts = record.counts(process);
+                (counts.start, counts.drained) = (None, None);
+            }
+            Event::SpawnFailed { process, exit_code } => {
+                record.failed_start = Some((process, exit_code));
+                self.spawning.retain(|one| *one != process);
+                journal.of_mut(process).message = Some("no such file".to_owned());
+                record.slot(process).last_pid = None;
+            }
+            Event::Ready(process) => {
+                let slot = record.slot(process);
+                slot.state = Some(ProcessState::Ready);
+                if self.random.one_in(2) {
+                    let warnings: Rc<[String]> = vec!["it cannot be drained".to_owned()].into();
+                    journal.of_mut(process).drain_warnings = Some(Rc::clone(&warnings));
+                    record.slot(process).warnings = Some(warnings);
+                }
+            }
+            Event::Exited { process, end, remains } => {
+                journal.reaped(process);
+                self.drains.remove(&process);
+                self.closing.retain(|one| *one != process);
+                self.groups.extend(remains.then_some(process));
+                let slot = record.slot(process);
+                let pid = slot.pid.take().unwrap();
+                (slot.state, slot.warnings, slot.last_end) = (None, None, Some(end));
+                slot.end = Some((now, end));
+                let (killed, code) = (slot.killed, end.exit_code());
+                let kind = match end {
+                    _ if killed => 3,
+                    End::Code(0) => 0,
+                    End::Code(_) => 1,
+                    End::Signal(_) => 2,
+                    End::OutOfMemory(_) => 4,
+                };
+                let reason = ["completed", "error", "signal", "killed", "oom_killed"][kind];
+                record.unreported.push((process, Some(pid), code, reason));
+                let counts = record.counts(process);
+                counts.ends[kind] += 1;
+                counts.last_code = Some(code);
+            }
+            Event::LivenessProbed { process, is_alive: false } => {
+                record.counts(process).liveness_failures += 1;
+            }
+            Event::DrainAnswered { process, .. } => {
+                self.drains.insert(process, true);
+                self.counted(&mut journal, process, Moment::Start);
+            }
+            Event::DrainSample { process, .. } => {
+                self.counted(&mut journal, process, Moment::Meanwhile);
+            }
+            Event::Drained(process) => drop(self.drains.remove(&process)),
+            Event::ListenersClosed(process) => self.closing.retain(|one| *one != process),
+            Event::GroupGone(process) => self.groups.retain(|one| *one != process),
+            Event::HookEnded { hook, .. } => self.hooks.retain(|one| *one != hook),
+            Event::Condition { process, check, .. } => {
+                self.checks.retain(|one| *one != (process, check));
+            }
+            Event::Swept(_) => self.sweeping = Some(true),
+            Event::NothingLeft => self.sweeping = None,
+            Event::Tick if self.random.one_in(9) => {
+                journal.orphans += 1;
+                record.orphans += 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts the traffic of an Envoy that drains, or fails to.
+    pub(super) fn counted(&mut self, journal: &mut Journal, process: ProcessId, moment: Moment) {
+        if !self.board.machine.borrow().state().process(process).drain.is_some_and(|one| one.closes)
+        {
+            return;
+        }
+        let random = &mut self.random;
+        self.served += random.below(5);
+        let traffic = Traffic {
+            connections: (!random.one_in(5)).then(|| random.below(9)),
+            requests: (!random.one_in(5)).then(|| random.below(9)),
+            accepted: Some(self.served),
+            received: Some(2 * self.served + 9),
+        };
+        let is_known = !random.one_in(5);
+        match is_known {
+            true => journal.traffic(self.now, process, traffic, moment),
+            false => journal.traffic_unknown(process),
+        }
+        if let Some(drain) = &mut self.record.slot(process).drain {
+            drain.connections = traffic.connections.filter(|_| is_known);
+            drain.requests = traffic.requests.filter(|_| is_known);
+            if is_known {
+                drain.first = drain.first.or(Some(traffic).filter(|_| moment == Moment::Start));
+                drain.last = Some(traffic);
+            }
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, action: Action) {
+        let record = &mut self.record;
+        match action {
+            Action::Adopt { slot, from: Source::Copy(from) } => {
+                let slots = self.board.slots.borrow();
+                let (definition, place) = (slots.of(from).clone(), slots.place(from));
+                drop(slots);
+                self.board.adopt(self.now, slot, definition, place, Some(from));
+                let old = &record.slots[&from];
+                let new = Slot {
+                    name: old.name.clone(),
+                    first_start: old.first_start,
+                    first_ready: old.first_ready,
+                    last_end: old.last_end,
+                    ..Slot::default()
+                };
+                record.slots.insert(slot, new);
+                self.groups.retain(|one| *one != slot);
+            }
+            Action::CheckCondition { process, check } => self.checks.push((process, check)),
+            Action::Spawn(process) => self.spawning.push(process),
+            Action::AbortSpawn(process) => {
+                let is_late = self.random.one_in(2);
+                record.slot(process).is_given_up = is_late;
+                self.at_once.push_back(match is_late {
+                    true => Event::Spawned(process),
+                    false => Event::SpawnFailed { process, exit_code: 1 },
+                });
+            }
+            Action::Stop { process, signal } => {
+                let slot = record.slot(process);
+                slot.killed |= signal == Signal::KILL;
+                slot.asked.get_or_insert((self.now, signal));
+                slot.state = Some(ProcessState::Stopping);
+            }
+            Action::Kill(process) => {
+                let is_stop = record.shutdown.as_ref().is_some_and(|(.., held)| !held);
+                let slot = record.slot(process);
+                slot.killed |= slot.pid.is_some();
+                slot.killed_in_shutdown |= is_stop;
+                slot.state = slot.pid.map(|_| ProcessState::Stopping);
+            }
+            Action::RunHook(hook) => {
+                self.hooks.push(hook);
+                if let HookId { process: Some(process), stage: Stage::PreStop } = hook {
+                    record.slot(process).state = Some(ProcessState::Stopping);
+                }
+            }
+            Action::AbortHook(hook) => self.hooks.retain(|one| *one != hook),
+            Action::Drain { process, .. } => drop(self.drains.insert(process, false)),
+            Action::CloseListeners(process) => self.closing.push(process),
+            Action::EndDrain(process) => drop(self.drains.remove(&process)),
+            Action::Sweep(_) => self.sweeping = Some(false),
+            Action::Exit(code) => self.exit = Some(code),
+            Action::Note(note) => self.note(note),
+            _ => {}
+        }
+    }
+}
