@@ -185,17 +185,19 @@ fn ctrl_z_stops_drainit_run_and_a_process_can_have_the_signal() {
     terminal.resize(30, 100);
     terminal.type_in(CTRL_Z);
     terminal.wait_for("Stopped");
-    terminal.wait_for_prompt();
+    // `a` may write after the prompt.
+    terminal.wait_for_foreground("bash");
     terminal.type_in("bg\n");
     terminal.wait_for_count("heard", 1);
+    // drainit runs again once it has answered.
+    terminal.type_in("kill -HUP %1\n");
+    terminal.wait_for("SIGHUP has no effect");
     // A SIGTSTP that a process sends does not suspend drainit. drainit forwards it to `a`, whose
     // `forward_signals` has it.
     terminal.type_in("kill -TSTP %1\n");
     terminal.wait_for_count("heard", 2);
     terminal.type_in("jobs\n");
     terminal.wait_for("Running");
-    terminal.type_in("kill -HUP %1\n");
-    terminal.wait_for("SIGHUP has no effect");
     terminal.type_in("kill -TERM %1\n");
     terminal.wait_for("stopped in");
     assert_eq!(terminal.count("no effect"), 1, "{}", terminal.screen());

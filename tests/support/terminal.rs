@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::tcgetpgrp;
+use nix::unistd::{Pid, tcgetpgrp};
 
 use super::namespace::UNSHARE;
 use super::{LONG, ms};
@@ -23,7 +23,7 @@ pub(crate) struct Terminal {
     keyboard: File,
     screen: Arc<Mutex<String>>,
     /// The slave side, which is held open so that the terminal outlives its session.
-    slave: OwnedFd,
+    _slave: OwnedFd,
     path: PathBuf,
     session: Child,
 }
@@ -68,7 +68,7 @@ impl Terminal {
                 onto.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
             }
         });
-        Self { keyboard, screen, slave: pty.slave, path, session }
+        Self { keyboard, screen, _slave: pty.slave, path, session }
     }
 
     /// Types keys.
@@ -164,11 +164,16 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if matches!(self.session.try_wait(), Ok(None)) {
-            // End the foreground process, too, and not only the session leader or PID 1.
-            if let Ok(group) = tcgetpgrp(self.slave.as_fd())
-                && group.as_raw() > 1
-            {
-                let _ = kill(group, Signal::SIGKILL);
+            // A stopped job outlives its shell, so everything in the session ends.
+            let session = self.session.id().to_string();
+            for at in fs::read_dir("/proc").into_iter().flatten().flatten() {
+                let stat = fs::read_to_string(at.path().join("stat")).unwrap_or_default();
+                let of = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(3));
+                if of == Some(&session)
+                    && let Ok(pid) = at.file_name().to_string_lossy().parse()
+                {
+                    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                }
             }
             let _ = self.session.kill();
             let _ = self.session.wait();
