@@ -169,6 +169,37 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
     faults
 }
 
+/// Returns everything that must not have happened in a run, although calls of the kernel have
+/// failed.
+pub(crate) fn faults_beside_errors(run: &Run) -> Vec<String> {
+    let Run { graph, ended, .. } = run;
+    let log = logged(&ended.record);
+    let at = |event: &str| log.iter().find(|logged| logged.event == event).map(|it| it.at);
+    let own = ended.record.events.iter().filter(|event| event.what.starts_with("exit "));
+    let own = own.filter_map(|event| event.what["exit ".len()..].parse().ok());
+    let mut faults = Vec::new();
+    let codes: Vec<i32> = own.chain([0, 1, 70, 78, 126, 127, 137]).collect();
+    if !codes.contains(&ended.code) {
+        faults.push(format!("the code is {}", ended.code));
+    }
+    // A process that drainit cannot find in /proc stays, and drainit says so.
+    if at("leftovers_remain").is_none() {
+        let lines = ended.record.lines.iter().filter(|line| line.text.starts_with("left: "));
+        faults.extend(lines.map(|line| line.text.clone()));
+    }
+    let Some(t0) = at("shutdown") else { return faults };
+    for event in ended.record.events.iter().filter(|event| event.what.starts_with("audit ")) {
+        let life = Life { name: &event.name, events: vec![event] };
+        faults.extend(starts_well(&life, t0).map(|why| format!("{} {why}", life.name)));
+    }
+    // Each look at a process that cannot be read takes time, also of a busy machine.
+    let longest = Duration::from_secs(if graph.is_hasty { 5 } else { 16 });
+    if at("exit").is_none_or(|exit| exit.saturating_sub(t0) > longest) {
+        faults.push("the shutdown lasted longer than its grace period".to_owned());
+    }
+    faults
+}
+
 /// The time of the start, and what the process got at its start.
 fn starts_well(life: &Life, t0: Duration) -> impl Iterator<Item = String> {
     let audit = life.event("audit").map(|event| event.what.splitn(4, ' ').skip(2));

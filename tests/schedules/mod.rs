@@ -1,5 +1,6 @@
 //! Plays random schedules of starts, faults, requests and stop signals against the real binary, and
-//! checks what the processes have recorded. `DRAINIT_SCHEDULE=SEED` plays one schedule.
+//! checks what the processes have recorded. Some are played while calls of the kernel fail
+//! (`errors.c`). `DRAINIT_SCHEDULE=SEED` plays one schedule.
 
 mod graph;
 mod history;
@@ -9,7 +10,7 @@ mod random;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -25,6 +26,7 @@ use crate::support::{Duration, LONG, Rig, Running, Signal, in_parallel, leave_so
 
 /// Plays so many schedules, and so many of them at the same time: most of them wait.
 const SCHEDULES: u64 = 300;
+const WITH_ERRORS: u64 = 100;
 const AT_ONCE: u64 = 24;
 
 /// Runs drainit, and names the processes that drainit has left behind.
@@ -35,8 +37,23 @@ done 2>/dev/null; exit $code"#;
 // holds: S290
 #[test]
 fn random_schedules_keep_every_promise() {
+    play_all(SCHEDULES, |seed| play(seed, None));
+}
+
+// holds: S390, S391
+#[test]
+fn errors_of_any_call_hold_no_shutdown_up() {
+    let library = format!("{}/errors.so", env!("CARGO_TARGET_TMPDIR"));
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/schedules/errors.c");
+    let words = ["-shared", "-fPIC", "-fno-builtin", "-O1", "-o", &library, source];
+    assert!(Command::new("cc").args(words).status().unwrap().success(), "cannot build {source}");
+    play_all(WITH_ERRORS, |seed| play(seed, Some(&library)));
+}
+
+/// Plays the schedules of many seeds, and reports the shortest one that fails.
+fn play_all(count: u64, play: impl Fn(u64) -> Result<(), (Vec<String>, String)> + Sync) {
     let one = std::env::var("DRAINIT_SCHEDULE").ok().map(|seed| seed.parse().unwrap());
-    let count = std::env::var("DRAINIT_SCHEDULES").map_or(SCHEDULES, |it| it.parse().unwrap());
+    let count = std::env::var("DRAINIT_SCHEDULES").map_or(count, |it| it.parse().unwrap());
     let next = AtomicU64::new(one.unwrap_or(1));
     let end = one.map_or(count, |one| one);
     let failed = Mutex::new(Vec::new());
@@ -61,14 +78,19 @@ fn random_schedules_keep_every_promise() {
     }
 }
 
-/// Plays one schedule. If it fails, returns the faults and the history.
-fn play(seed: u64) -> Result<(), (Vec<String>, String)> {
+/// Plays one schedule, with errors of the kernel if there is a library that makes them. If it fails,
+/// returns the faults and the history.
+fn play(seed: u64, errors: Option<&str>) -> Result<(), (Vec<String>, String)> {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let mut graph = Graph::random(&mut random);
     let schedule = Schedule::random(&mut random, &graph);
     let Some(rig) = Rig::new() else { return Ok(()) };
     // Every second drainit is not PID 1, so that what it leaves behind can be seen.
     let rig = if random.one_in(2) { rig.wrapper(&["sh", "-c", OUTLIVE, "sh"]) } else { rig };
+    let rig = match errors {
+        Some(library) => rig.env("LD_PRELOAD", library).env("ERRORS", &seed.to_string()),
+        None => rig,
+    };
     for process in graph.processes.iter().filter(|process| process.is_watched) {
         rig.write(&format!("{}.watched", process.name), "A");
     }
@@ -89,6 +111,9 @@ fn play(seed: u64) -> Result<(), (Vec<String>, String)> {
     let mut faults = Vec::new();
     for (pause, act) in &schedule.acts {
         wait(*pause);
+        if is_over(&running) {
+            break;
+        }
         match act {
             Act::Request(request, process) => {
                 let name = &graph.processes[*process].name;
@@ -114,7 +139,7 @@ fn play(seed: u64) -> Result<(), (Vec<String>, String)> {
         }
     }
     let mut shown = Vec::new();
-    if schedule.settles {
+    if schedule.settles && errors.is_none() {
         commands.iter_mut().for_each(|command| drop(command.wait()));
         faults.extend(settle(&graph, &running).err());
         for (name, pid) in running_now(&running) {
@@ -140,13 +165,11 @@ fn play(seed: u64) -> Result<(), (Vec<String>, String)> {
     let ended = running.wait_exit(LONG);
     commands.iter_mut().for_each(|command| drop(command.wait()));
     let is_hurried = schedule.hurry.is_some();
-    faults.extend(history::faults(&Run {
-        graph: &graph,
-        ended: &ended,
-        killed,
-        is_hurried,
-        shown,
-    }));
+    let run = Run { graph: &graph, ended: &ended, killed, is_hurried, shown };
+    faults.extend(match errors {
+        Some(_) => history::faults_beside_errors(&run),
+        None => history::faults(&run),
+    });
     if faults.is_empty() {
         return Ok(());
     }

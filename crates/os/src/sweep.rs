@@ -109,8 +109,9 @@ impl Sweep {
         children.map(|stat| stat.process).collect()
     }
 
-    /// Signals the processes that are new to this sweep. Returns whether there was such a process,
-    /// and the scan is not over.
+    /// Signals the processes that are new to this sweep. Returns whether a process has got the
+    /// signal, and the scan is not over. A process that cannot be read now is tried again by the
+    /// next scan.
     fn signal_new(
         &mut self,
         found: Vec<Descendant>,
@@ -122,14 +123,16 @@ impl Sweep {
             if is_over() {
                 return false;
             }
-            if self.seen.insert((process.pid, process.started)) {
-                is_new = true;
-                match send(&process, self.signal) {
-                    Ok(true) => hit.push(process),
-                    Ok(false) => {}
-                    Err(_) => self.refused.push(process),
-                }
+            let key = (process.pid, process.started);
+            if self.seen.contains(&key) {
+                continue;
             }
+            match send(&process, self.signal) {
+                Ok(true) => hit.push(process),
+                Ok(false) => continue,
+                Err(_) => self.refused.push(process),
+            }
+            is_new |= self.seen.insert(key);
         }
         is_new
     }
@@ -203,6 +206,7 @@ mod tests {
     use crate::reap::{Reaped, reap_next};
     use crate::testing::isolated::{in_own_pid_namespace, in_own_process};
     use drainit_core::types::End;
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
     use std::cell::Cell;
     use std::io::{BufRead, BufReader};
     use std::os::unix::process::CommandExt;
@@ -290,6 +294,22 @@ mod tests {
             assert!(!send(&found[0], Signal::KILL).unwrap());
             found[0].started -= 1;
             assert!(send(&found[0], Signal::KILL).unwrap());
+            assert!(!child.wait().unwrap().success());
+        });
+    }
+
+    // holds: S391
+    #[test]
+    fn a_process_that_could_not_be_read_is_tried_again() {
+        in_own_process("sweep::tests::a_process_that_could_not_be_read_is_tried_again", || {
+            let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+            let found = descendants().unwrap();
+            let (mut sweep, mut hit) = (Sweep::new(Signal::KILL), Vec::new());
+            let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+            setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
+            assert!(!sweep.signal_new(found.clone(), &mut hit, &|| false));
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+            assert!(sweep.signal_new(found, &mut hit, &|| false));
             assert!(!child.wait().unwrap().success());
         });
     }
