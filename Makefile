@@ -123,11 +123,8 @@ simulate: ## plays ten million schedules of random graphs with the core, in simu
 search: ## visits every state of small worlds of up to three processes, breadth first; STATES=… at most of each
 	DRAINIT_SEARCH_STATES=$(or $(STATES),1000000000) $(CARGO) test --locked --profile simulate --package drainit-core search:: -- --nocapture
 
-mutants: ## changes what decides in every small way, and names the changes that no test notices: two hours of processor time; FILES=crates/core/src/stop.rs is one file
-	@command -v cargo-mutants >/dev/null || test -x target/mutants/bin/cargo-mutants || \
-	    $(CARGO) install --quiet --locked --root target/mutants cargo-mutants@$(MUTANTS_VERSION)
-	@PATH="$$PATH:$$PWD/target/mutants/bin" tests/mutants.sh
-MUTANTS_VERSION = 27.1.0
+mutants: ## changes the code in small ways, and names the changes that no test notices: a sample of each room; FILES="src/envoy crates/core/src/stop.rs" is all of these
+	@python3 -B tests/mutants.py $(FILES)
 
 size: ## counts the lines of each room: production and tests
 	@python3 -B tests/size.py

@@ -1,0 +1,418 @@
+#!/usr/bin/env python3
+"""Changes the code in small ways, and names the changes that no test notices: mutants.py [--sample N] [FILE…]
+
+All changes are built at once, in a copy of the tree: a function with changes has a body for each, and a switch in front
+of them reads from a mapped file which of them is in effect. The same file tells which functions a test has called, so a
+change is tried only with tests that call its function, in batches, until one fails. Each batch runs in a PID namespace,
+because a changed drainit may signal every process.
+
+Without files, each room of drainit gives SAMPLE changes, always the same ones.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import itertools
+import json
+import mmap
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOMS = {
+    "config: load": ["crates/config/src/load"],
+    "config: config, plan": ["crates/config/src/config", "crates/config/src/plan", "crates/config/src/exec_options.rs"],
+    "os": ["crates/os/src"],
+    "journal": ["crates/journal/src"],
+    "supervisor": ["src/supervisor"],
+    "control": ["src/control"],
+    "logging": ["src/logging"],
+    "envoy": ["src/envoy"],
+    "exec, compat": ["src/exec", "src/compat"],
+    "http, grpc, image": ["src/http.rs", "src/grpc.rs", "src/image"],
+    "cli": ["src/cli"],
+    "tools": ["crates/tools/src"],
+}
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TREE = ROOT / "target/mutants/tree"
+# Tests of containers need images of drainit, and the fault matrix and the large Envoys need a whole machine.
+SKIPPED = re.compile(r"^(docker|fault_matrix|packaging|examples::|docs::|envoy::(rollout|sizes))")
+# The dependencies are the same for every build of the whole workspace with a test.
+BUILD = ["cargo", "build", "--offline", "--workspace", "--lib", "--test", "simulation"]
+MOST = 1 << 16  # changes
+THREADS = 8
+MEMORY = 8 << 30
+
+SWITCH = """
+//! Says which change is in effect, and records which functions were called.
+#![no_std]
+extern crate std;
+use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering::Relaxed};
+static MAP: AtomicPtr<AtomicU8> = AtomicPtr::new(core::ptr::null_mut());
+unsafe extern "C" {
+    fn mmap(at: *mut u8, size: usize, rights: i32, flags: i32, fd: i32, offset: i64) -> *mut AtomicU8;
+}
+fn map() -> *mut AtomicU8 {
+    use std::os::fd::AsRawFd;
+    let file = std::env::var_os("MUTANTS_MAP")
+        .and_then(|path| std::fs::File::options().read(true).write(true).open(path).ok());
+    let (flags, fd) = file.as_ref().map_or((0x22, -1), |file| (1, file.as_raw_fd()));
+    let map = unsafe { mmap(core::ptr::null_mut(), 2 * MOST, 3, flags, fd, 0) };
+    MAP.store(map, Relaxed);
+    map
+}
+const MOST: usize = 1 << 16;
+pub fn on(change: usize) -> bool {
+    let mut at = MAP.load(Relaxed);
+    if at.is_null() {
+        at = map();
+    }
+    unsafe {
+        (*at.add(MOST + change)).store(1, Relaxed);
+        (*at.add(change)).load(Relaxed) != 0
+    }
+}
+"""
+
+TOKEN = re.compile(r"""//[^\n]*|/\*.*?\*/|\br(#*)".*?"\1|"(?:\\.|[^"\\])*"|'(?:\\.[^']*|[^\\'])'""", re.S)
+# Files that hold tests only.
+TESTS = re.compile(r"tests?(\.rs|/)|testing|_tests|fuzzing|oracle|simulation|conservation|one_history|/same|fits|scale|advice")
+# Other results of a function, by the first word of the type.
+VALUES = {"": [""], "bool": ["true", "false"], "Option": ["None"], "Result": ["Ok(Default::default())"], "u8": ["0", "1"]}
+# The small changes: a pattern, whose group is replaced.
+CHANGES = {
+    r" (==) ": ["!="], r" (!=) ": ["=="], r" (&&) ": ["||"], r" (\|\|) ": ["&&"],
+    r" (<) ": ["<=", ">"], r" (<=) ": ["<"], r" (>) ": [">=", "<"], r" (>=) ": [">"],
+    r" (\+) ": ["-"], r" (-) ": ["+"], r" (\*) ": ["+"], r" (/) ": ["*"], r" (\+=) ": ["-="],
+    r"[\s(](!)[a-z(]": [""],
+    r"(?<![\w.])(\d+)(?![\w.])": [r"(\1 + 1)"],
+    r"\.(min)\(": ["max"], r"\.(max)\(": ["min"], r"\.(any)\(": ["all"], r"\.(all)\(": ["any"],
+    # A statement, or an arm, of one line is left out.
+    r"(?<=[;{}]\n)( +(?! |let |return|use |break|continue|fn |//)[^\n{}]*;)$": [""],
+    r"(?<=[,{}]\n)( +[^\n=]* => [^\n{}]*,)$": [""],
+}
+
+
+def put(path, content):
+    """Writes a file, unless it has this content: what is newer is compiled again."""
+    content = content if isinstance(content, bytes) else content.encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_bytes() != content:
+        path.write_bytes(content)
+
+
+def copy_tree(changed):
+    """Copies the sources, but for those that are changed, and gives each crate the switch."""
+    (TREE / "target").mkdir(parents=True, exist_ok=True)
+    files = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, text=True,
+                           check=True, capture_output=True).stdout.split("\0")
+    for name in filter(None, files):
+        source, copy = ROOT / name, TREE / name
+        if source.is_file() and name not in changed:
+            text = source.read_bytes()
+            if name.endswith("Cargo.toml"):
+                text = text.replace(b"[lints]\nworkspace = true", b"[lints.rust]\nwarnings = 'allow'").replace(
+                    b"\n[dependencies]", f'\n[dependencies]\nmutants = {{ path = "{TREE.parent}/switch" }}'.encode())
+            if name == "Cargo.toml":
+                crates = ["", "-config", "-core", "-derive", "-journal", "-os", "-tools"]
+                text += "".join(f"\n[profile.dev.package.drainit{crate}]\ndebug = false\n" for crate in crates).encode()
+            if name.endswith(".rs"):
+                variable = b'"MUTANTS_MAP"'
+                text = text.replace(b".env_clear()", b".env_clear().env(%s, std::env::var_os(%s).unwrap_or_default())" %
+                                    (variable, variable))
+            put(copy, text)
+            shutil.copymode(source, copy)
+    for name in ["envoy", "kubernetes-validate"]:
+        if not (TREE / "target" / name).exists():
+            (TREE / "target" / name).symlink_to(ROOT / "target" / name)
+    switch = TREE.parent / "switch"
+    put(switch / "Cargo.toml", '[package]\nname = "mutants"\nedition = "2024"\n[workspace]\n')
+    put(switch / "src/lib.rs", SWITCH)
+
+
+class File:
+    """A file of the tree, whose functions get a body for each change."""
+
+    def __init__(self, path):
+        self.path, self.text = path, (ROOT / path).read_text()
+        # Comments and literals are blank here, and so are the modules of tests.
+        self.code = TOKEN.sub(lambda token: re.sub(r"\S", " ", token[0]), self.text)
+        for test in re.finditer(r"^#\[cfg\((?:test|.*testing).*\n(?:#.*\n)*[^;\n]*\{\n(?s:.*?)^\}", self.code, re.M):
+            self.code = self.code[:test.start()] + " " * len(test[0]) + self.code[test.end():]
+
+    def functions(self):
+        """The name, the result type and the body of each function."""
+        for function in re.finditer(r"^( *)(?:pub(?:\([\w:]+\))? |async )*fn (\w+)", self.code, re.M):
+            end = self.code.find(f"\n{function[1]}}}\n", function.end())
+            head = re.compile(r"[^{;]*?(?:-> ([^{;]*?))?(?:\s*where[^{;]*)?\s*\{").match(self.code, function.end())
+            if head and end > head.end():
+                yield function[2], head[1] or "", head.end() - 1, end + len(function[1]) + 2
+
+    def is_whole(self, change):
+        """Whether the body is one block, which that of a function of one line is not."""
+        depth = itertools.accumulate({"{": 1, "}": -1}.get(one, 0) for one in self.code[slice(*change["body"])])
+        return 0 not in list(depth)[:-1]
+
+    def changes(self):
+        """The small changes of every function."""
+        for name, result, first, last in self.functions():
+            found = [(first, last, f"{{ {value} }}") for value in VALUES.get(re.sub(r"\W.*", "", result), ["Default::default()"])]
+            for pattern, replacements in CHANGES.items():
+                for match in re.finditer(pattern, self.code[first:last], re.M):
+                    start, stop = match.span(1)
+                    found += [(first + start, first + stop, match.expand(by)) for by in replacements]
+            for start, stop, by in found:
+                line = self.text.count("\n", 0, start) + 1
+                what = "its result" if start == first else self.text[start:stop].strip()[:60].split("\n")[0]
+                column = start - self.text.rfind("\n", 0, start)
+                yield {"file": self.path, "name": f"{self.path}:{line}:{column} {name}: `{what}` becomes `{by}`",
+                       "body": (first, last), "span": (start, stop), "by": by}
+
+    def write(self, changes):
+        """Writes the file with these changes. Sets the lines of each, and those of its function."""
+        bodies = collections.defaultdict(list)
+        for change in changes:
+            bodies[change["body"]].append(change)
+        text, at = "", 0
+        for (first, last), inside in sorted(bodies.items()):
+            if first < at:  # a function inside of another one
+                for change in inside:
+                    change["nested"] = True
+                continue
+            text += self.text[at:first] + "{\n"
+            begin = text.count("\n") + 1
+            for change in inside:
+                start, stop = change["span"]
+                line = text.count("\n") + 1
+                body = self.text[first:start] + change["by"] + self.text[stop:last]
+                text += f"if mutants::on({change['id']}) {body} else\n"
+                change["lines"] = (line, text.count("\n"))
+            text += self.text[first:last] + "\n}"
+            at = last
+            for change in inside:
+                change["function_lines"] = (begin, text.count("\n") + 1)
+        put(TREE / self.path, text + self.text[at:])
+
+
+def listed(names):
+    """The files of a room, and all changes of them."""
+    paths = [path for name in names for path in ([ROOT / name] if name.endswith(".rs") else (ROOT / name).rglob("*.rs"))]
+    paths = sorted(str(path.relative_to(ROOT)) for path in paths)
+    files = {name: File(name) for name in paths if not TESTS.search(name)}
+    return [change for file in files.values() for change in file.changes()], files
+
+
+def compiled(changes, sources):
+    """Builds the tree with all changes that compile, and returns these changes."""
+    while True:
+        by_file = collections.defaultdict(list)
+        for change in changes:
+            by_file[change["file"]].append(change)
+        for name, source in sources.items():
+            source.write(by_file[name])
+        changes = [change for change in changes if not change.pop("nested", False)]
+        check = subprocess.run([*BUILD, "--keep-going", "--message-format=json"], cwd=TREE, text=True, capture_output=True)
+        if check.returncode == 0:
+            return changes
+        wrong = set()
+        for line in check.stdout.splitlines():
+            message = json.loads(line).get("message")
+            if not message or message["level"] != "error":
+                continue
+            found, candidates = set(), set()
+            for span in message["spans"]:
+                for change in changes:
+                    if change["file"] == span["file_name"]:
+                        in_it = lambda lines: lines[0] <= span["line_start"] <= lines[1]
+                        if span["is_primary"] and in_it(change["lines"]):
+                            found.add(change["id"])
+                        if in_it(change["function_lines"]):
+                            candidates.add(change["id"])
+            if not found and not candidates and message["spans"]:
+                sys.exit(message["rendered"])
+            wrong |= found or candidates
+        if not wrong:
+            sys.exit(check.stderr)
+        print(f"{len(wrong)} changes do not compile", time.strftime("%H:%M:%S"), file=sys.stderr)
+        changes = [change for change in changes if change["id"] not in wrong]
+
+
+def binaries():
+    """The test binaries with the directories of their packages."""
+    subprocess.run([*BUILD, "--test", "main", "--bin", "child", "--quiet"], cwd=TREE, check=True)
+    words = ["cargo", "test", *BUILD[2:], "--test", "main", "--no-run", "--message-format=json"]
+    out = subprocess.run(words, cwd=TREE, text=True, check=True, stdout=subprocess.PIPE).stdout
+    for line in out.splitlines():
+        message = json.loads(line)
+        if message.get("executable") and message.get("profile", {}).get("test"):
+            yield message["executable"], os.path.dirname(message["manifest_path"])
+
+
+class Map:
+    """The file that tells a process which changes are in effect, and what it has called."""
+
+    def __init__(self, changes=()):
+        self.file = tempfile.NamedTemporaryFile(dir=TREE / "target", prefix="map-")
+        os.fchmod(self.file.fileno(), 0o666)
+        self.file.truncate(2 * MOST)
+        self.map = mmap.mmap(self.file.fileno(), 2 * MOST)
+        for change in changes:
+            self.map[change] = 1
+
+    def called(self):
+        return [place for place, byte in enumerate(self.map[MOST:]) if byte]
+
+
+def run(binary, tests, mapped, limit, threads=THREADS):
+    """Runs some tests of a binary. Returns those that fail, or all of them where the process itself ends or hangs."""
+    program, directory = binary
+    words = ["prlimit", f"--as={MEMORY}", "unshare", "--pid", "--fork", "--mount-proc", "--kill-child",
+             "sh", "-c", 'mount -t tmpfs tmpfs /tmp && "$@"; exit $?', "sh", program, f"--test-threads={threads}", "--exact", *tests]
+    environment = os.environ | {"MUTANTS_MAP": mapped.file.name, "DRAINIT_SIM_RUNS": "300", "DRAINIT_SCHEDULES": "60",
+                                "CARGO_MANIFEST_DIR": directory, "RUST_BACKTRACE": "0"}
+    with tempfile.TemporaryFile("w+") as out:
+        child = subprocess.Popen(words, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=out,
+                                 stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            code = child.wait(limit)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+            code = None
+        if code == 0:
+            return []
+        out.seek(0)
+        said = out.read()
+    return sorted(set(re.findall(r"^    ([\w:]+)$", said, re.M)) & set(tests)) or tests
+
+
+class Test:
+    """A test, the time that it takes, and the changes whose functions it calls; `None` if it fails."""
+
+    def __init__(self, binary, name, known):
+        self.binary, self.name = binary, name
+        self.seconds, self.called = known.get(name, (None, None))
+
+    def is_alone(self):
+        return "/main-" not in self.binary[0]
+
+    def trace(self):
+        if self.seconds is None:
+            mapped, began = Map(), time.monotonic()
+            failed = run(self.binary, [self.name], mapped, 240, 1)
+            self.seconds, self.called = time.monotonic() - began, None if failed else mapped.called()
+
+
+def traced(jobs):
+    """All tests. They are traced once for each build."""
+    tests = []
+    for binary in binaries():
+        program, directory = binary
+        file = pathlib.Path(program + ".trace")
+        is_known = file.exists() and file.stat().st_mtime > os.stat(program).st_mtime
+        known = json.loads(file.read_text()) if is_known else {}
+        out = subprocess.run([program, "--list", "--format=terse"], cwd=directory, text=True, capture_output=True).stdout
+        names = [name for name in re.findall(r"^([\w:]+): test$", out, re.M) if not SKIPPED.match(name)]
+        own = [Test(binary, name, known) for name in names]
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(Test.trace, own))
+        put(file, json.dumps({test.name: (test.seconds, test.called) for test in own}))
+        print(f"{len(own)} tests of {program} traced", time.strftime("%H:%M:%S"), file=sys.stderr)
+        tests += own
+    print("left out, because they fail here:", *(test.name for test in tests if test.called is None), file=sys.stderr)
+    return [test for test in tests if test.called]
+
+
+def failing(changes, tests, whole):
+    """The tests that fail with these changes: those of the first batch with such a test, or all of them. The tests that
+    wait are the last ones, and such a test has failed only if it fails again, alone."""
+    found = []
+    for binary in dict.fromkeys(test.binary for test in sorted(tests, key=lambda test: -test.is_alone())):
+        rest = sorted((test for test in tests if test.binary == binary), key=lambda test: test.seconds)
+        most = 1
+        while rest and (whole or not found):
+            batch, seconds = [], 0
+            while rest and seconds + rest[0].seconds <= most or rest and not batch:
+                batch.append(rest[0])
+                seconds += rest.pop(0).seconds
+            most *= 4
+            failed = run(binary, [test.name for test in batch], Map(changes), 20 + 3 * seconds)
+            if not batch[0].is_alone():
+                failed = [name for name in failed[:3] if run(binary, [name], Map(changes), 60, 1)]
+            found += failed
+    return found
+
+
+def tried(change, tests, options):
+    """Tries a change with the tests that call its function; the slowest of those that wait are left to a group."""
+    reached = [test for test in tests if change["id"] in test.called]
+    change["reached"] = [test.name for test in reached]
+    if not options.whole:
+        waiting = sorted((test for test in reached if not test.is_alone()), key=lambda test: test.seconds)[options.most:]
+        reached = [test for test in reached if test not in waiting]
+    change["failed"] = failing([change["id"]], reached, options.whole)
+    return change
+
+
+def tried_together(changes, tests):
+    """Tries changes that have survived, all at once, with the tests that were left."""
+    of_group = {test.name: test for test in tests if not test.is_alone() and any(c["id"] in test.called for c in changes)}
+    for name in failing([change["id"] for change in changes], list(of_group.values()), True):
+        for change in changes:
+            if not change["failed"] and change["id"] in of_group[name].called:
+                change["failed"] = failing([change["id"]], [of_group[name]], True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sample", type=int, default=int(os.environ.get("SAMPLE") or 0))
+    parser.add_argument("--whole", action="store_true", help="run every test with every change")
+    parser.add_argument("--jobs", type=int, default=3)
+    parser.add_argument("--most", type=int, default=20, help="tests that wait, for each change")
+    parser.add_argument("files", nargs="*")
+    options = parser.parse_args()
+    rooms = {" ".join(options.files): options.files} if options.files else ROOMS
+    sample = options.sample or (10**9 if options.files else 55)
+    cache = TREE.parent / "refused.json"
+    refused = set(json.loads(cache.read_text())) if cache.exists() else set()
+    chosen, sources = [], {}
+    for room, files in rooms.items():
+        changes, more = listed(files)
+        changes.sort(key=lambda change: (change["file"], change["span"], change["by"]))
+        random.Random(1).shuffle(changes)
+        sources |= more
+        chosen += [{**change, "room": room} for change in changes[:sample]]
+    for number, change in enumerate(chosen):
+        change["id"] = number
+    copy_tree(sources)
+    names = {change["name"] for change in chosen}
+    chosen = [change for change in chosen if change["name"] not in refused and sources[change["file"]].is_whole(change)]
+    chosen = compiled(chosen, sources)
+    put(cache, json.dumps(sorted(refused | names - {change["name"] for change in chosen})))
+    tests = traced(2 * options.jobs)
+    print(f"{len(chosen)} changes, {len(tests)} tests", file=sys.stderr)
+    random.Random(1).shuffle(chosen)
+    with open(TREE.parent / "results.jsonl", "w") as out, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        for change in pool.map(lambda change: tried(change, tests, options), chosen):
+            print(json.dumps(change), file=out, flush=True)
+        survivors = [change for change in chosen if not change["failed"]]
+        groups = [survivors[at::1 + len(survivors) // 10] for at in range(1 + len(survivors) // 10)]
+        list(pool.map(lambda group: tried_together(group, tests), groups))
+    for room in rooms:
+        of_room = [change for change in chosen if change["room"] == room]
+        held = sum(1 for change in of_room if change["failed"])
+        print(f"{room}: {held} of {len(of_room)} are noticed ({100 * held // max(1, len(of_room))} %)")
+        for change in of_room:
+            if not change["failed"]:
+                print(f"  {change['name']} ({len(change['reached'])} tests call it)")
+
+
+if __name__ == "__main__":
+    main()
