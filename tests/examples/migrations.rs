@@ -10,8 +10,9 @@ use testkit::envoy::checkout;
 
 use crate::support::example::is_installed;
 use crate::support::http::free_address;
-use crate::support::namespace::skip_unless;
+use crate::support::namespace::{is_root_for, skip_unless};
 use crate::support::rig::NOBODY;
+use crate::support::temp_dir::TempDir;
 use crate::support::{Ended, LONG, Rig, Running, Signal, Stream, in_parallel};
 
 /// The supervisor of the processes.
@@ -254,4 +255,42 @@ fn a_large_compose_file_runs_after_the_import() {
     assert_eq!(ended.report("web.json")["cwd"], "/tmp");
     let variables = user_and_variables(&ended, "worker.json", &["QUEUE", "FROM_FILE", "STAGE"]).1;
     assert_eq!(variables, ["high low", "yes", "test"]);
+}
+
+/// nginx under supervisord is stopped under load, and so is what `drainit import` makes of its file.
+#[test]
+fn an_imported_nginx_loses_no_request_where_supervisord_loses_some() {
+    if !["supervisord", "wrk", "nginx"].into_iter().all(is_installed) || !is_root_for("nginx") {
+        return;
+    }
+    let (dir, address) = (TempDir::new(), free_address());
+    let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let temp = temp.map(|kind| format!("{kind}_temp_path {};", dir.join(kind).display())).concat();
+    let server = format!("server {{ listen {address}; location / {{ return 200 ok; }} }}");
+    let nginx = format!("events {{}} http {{ access_log off; {temp} {server} }}");
+    dir.write("nginx.conf", format!("pid {}; {nginx}", dir.join("pid").display()));
+    let command = format!("nginx -c {} -g 'daemon off;'", dir.join("nginx.conf").display());
+    let head = "[supervisord]\nnodaemon=true\nuser=root\nlogfile=/dev/null\nlogfile_maxbytes=0";
+    let pid = dir.join("supervisord.pid");
+    let program = format!("[program:nginx]\ncommand={command}\nstopsignal=QUIT");
+    dir.write("s.conf", format!("{head}\npidfile={}\n{program}\n", pid.display()));
+    let [conf, draft] = ["s.conf", "drainit.yaml"].map(|name| dir.join(name));
+    let drainit = env!("CARGO_BIN_EXE_drainit");
+    dir.write(
+        "drainit.yaml",
+        Command::new(drainit).arg("import").arg(&conf).output().unwrap().stdout,
+    );
+    for (words, fails) in [
+        (["supervisord", "-n", "-c", conf.to_str().unwrap()], true),
+        ([drainit, "run", "-c", draft.to_str().unwrap()], false),
+    ] {
+        let port = address.port().to_string();
+        let mut script = Command::new(checkout().join("examples/rehearse.sh"));
+        script.args(["--command", &port, "--"]).args(words).env("CLIENTS", "20");
+        let ended = script.output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+        assert_eq!(ended.status.success(), !fails, "{said} {ended:?}");
+        assert_eq!(said.contains(" answered, 0 failed; connections: 0 cut\n"), !fails, "{said}");
+        assert!(said.contains(" s of 30 s, exit code 0\n") && !said.contains("left"), "{said}");
+    }
 }
