@@ -16,7 +16,8 @@
 #
 # No second container takes the load over, so AFTER has to be shorter than `min` of a drain (5 s).
 set -eu
-[ "$#" -ge 2 ] || { sed -n '2,/^set/{s/^# \{0,1\}//p}' "$0" >&2 && exit 2; }
+least=2 && [ "${1:-}" != --command ] || least=4
+[ "$#" -ge "$least" ] || { sed -n '2,/^set/{s/^# \{0,1\}//p}' "$0" >&2 && exit 2; }
 command -v wrk >/dev/null || { echo "wrk is needed: apt install wrk" >&2 && exit 2; }
 grace=${GRACE:-30} most=${MAX_FAILED:-0} longest=${MAX_SECONDS:-${GRACE:-30}} after=${AFTER:-3}
 case $1 in
