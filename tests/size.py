@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Counts the Rust lines of each room, without blank lines and comments: production, and tests. Counts the words of the
-docs: those for users, and those for developers.
+"""Counts the Rust lines of each room, without blank lines and comments: production, and tests. Counts the types, the
+names that several types have, and the words of the docs: those for users, and those for developers.
 
 A test is what is compiled for tests or for fuzzing only, in a file or as a file of its own, and
 everything below tests/, benches/ and examples/. Usage: tests/size.py [DIRECTORY]
@@ -68,7 +68,7 @@ def main():
         folder = path.parent if path.stem in ("mod", "lib", "main") else path.with_suffix("")
         for module in modules:
             test_files |= {folder / f"{module}.rs", folder / module / "mod.rs", folder / module}
-    production, tests, types = collections.Counter(), collections.Counter(), collections.Counter()
+    production, tests, types, names = (collections.Counter() for _ in range(4))
     for path, (code_lines, test_lines, _) in parts.items():
         place = path.relative_to(ROOT)
         is_test = bool({"tests", "benches", "examples", "fuzz"} & set(place.parts))
@@ -77,11 +77,15 @@ def main():
         room = "/".join(room.split("/")[: 3 if room.startswith("crates") else 1]) or place.stem
         production[room] += 0 if is_test else len(code_lines)
         tests[room] += len(test_lines) + (len(code_lines) if is_test else 0)
-        types[room] += 0 if is_test else sum(1 for line in code_lines if TYPE.match(line))
+        declared = [] if is_test else [found[1] for line in code_lines if (found := TYPE.match(line))]
+        types[room] += len(declared)
+        names.update(declared)
     print(f"{'room':<24}{'production':>11}{'tests':>8}{'types':>7}")
     rows = [(room, production[room], tests[room], types[room]) for room in sorted(production)]
     for room, *numbers in [*rows, ("all", *map(sum, list(zip(*rows))[1:]))]:
         print(f"{room:<24}{numbers[0]:>11}{numbers[1]:>8}{numbers[2]:>7}")
+    several = [count for count in names.values() if count > 1]
+    print(f"{len(several)} names of types stand for {sum(several)} types")
     print("words of the users' book: {}, of docs/dev: {}".format(*map(words, books())))
 
 

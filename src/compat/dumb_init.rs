@@ -11,7 +11,7 @@ use crate::exec::options::ExecOptions;
 use crate::os::kill::{Group, kill_group, left_group};
 use crate::os::reap::Reaped;
 use crate::os::signal::mask::{BlockedSignals, FIRST_31};
-use crate::os::spawn::single::{ChildSetup, Place, start_like_execvp};
+use crate::os::spawn::single::{ChildPlace, ChildSetup, start_like_execvp};
 use crate::os::stdio::say;
 use crate::os::terminal::Terminal;
 use crate::types::{Signal, Stream};
@@ -125,7 +125,7 @@ impl DumbInit {
     fn supervise(&self) -> io::Result<u8> {
         let options = &self.options;
         let signals = BlockedSignals::block()?;
-        let place = if options.group { self.give_terminal_up(&signals)? } else { Place::Same };
+        let place = if options.group { self.give_terminal_up(&signals)? } else { ChildPlace::Same };
         // The child starts without blocked signals. It ignores only real-time signals that drainit
         // already ignores.
         let setup =
@@ -141,12 +141,12 @@ impl DumbInit {
         };
         self.debug(&format!("Child spawned with PID {child}."));
         match place {
-            Place::Session => {
+            ChildPlace::Session => {
                 let error = io::Error::from_raw_os_error(libc::ENOTTY);
                 self.debug(&failed("attach to controlling tty", &error));
                 self.debug("setsid complete.");
             }
-            Place::SessionWithTerminal => self.debug("setsid complete."),
+            ChildPlace::SessionWithTerminal => self.debug("setsid complete."),
             _ => {}
         }
         // drainit leaves its working directory, because it must not keep a file system from being
@@ -172,7 +172,7 @@ impl DumbInit {
     }
 
     /// Gives up drainit's terminal, so that the session of the child can take the terminal.
-    fn give_terminal_up(&self, signals: &BlockedSignals) -> io::Result<Place> {
+    fn give_terminal_up(&self, signals: &BlockedSignals) -> io::Result<ChildPlace> {
         match Terminal::detach() {
             Ok(()) if Terminal::is_without_shell() => {
                 self.debug(
@@ -192,7 +192,7 @@ impl DumbInit {
             Err(error) => self.debug(&failed("detach from controlling tty", &error)),
         }
         let has_terminal = io::IsTerminal::is_terminal(&io::stdin());
-        Ok(if has_terminal { Place::SessionWithTerminal } else { Place::Session })
+        Ok(if has_terminal { ChildPlace::SessionWithTerminal } else { ChildPlace::Session })
     }
 
     fn say(&self, step: Step) {

@@ -17,7 +17,7 @@ use crate::os::boot;
 use crate::os::reap::{Reaped, reap_next};
 use crate::os::signal;
 use crate::os::signal::mask::{BlockedSignals, only};
-use crate::os::spawn::single::{ChildSetup, Place, start_like_execvp};
+use crate::os::spawn::single::{ChildPlace, ChildSetup, start_like_execvp};
 use crate::os::stdio::say;
 use crate::os::terminal::Terminal;
 use crate::types::{Signal, Stream};
@@ -144,7 +144,8 @@ impl Tini {
         if std::process::id() != 1 && !boot::is_subreaper() {
             self.log(Level::Warn, NO_REAPER);
         }
-        let place = if Terminal::find().is_lent() { Place::Foreground } else { Place::Group };
+        let place =
+            if Terminal::find().is_lent() { ChildPlace::Foreground } else { ChildPlace::Group };
         let setup = ChildSetup {
             mask: signals.given(),
             // Rust's runtime ignores SIGPIPE for drainit, so the child gets the default back. Other

@@ -23,7 +23,7 @@ use crate::os::reap::Reaped;
 use crate::os::signal::mask;
 use crate::os::signal::mask::BlockedSignals;
 use crate::os::spawn::SpawnError;
-use crate::os::spawn::single::{ChildSetup, Place, start};
+use crate::os::spawn::single::{ChildPlace, ChildSetup, start};
 use crate::os::stdio::say;
 use crate::os::terminal::Terminal;
 use crate::os::{Pid, boot, panic_hook};
@@ -70,7 +70,7 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
     let setup = ChildSetup {
         mask: signals.given(),
         defaults: mask::ALL,
-        place: if terminal.is_lent() { Place::Foreground } else { Place::Group },
+        place: if terminal.is_lent() { ChildPlace::Foreground } else { ChildPlace::Group },
         // SIGKILL ends drainit before drainit can stop the command, so the kernel has to kill the
         // command, too.
         dies_with_us: options.parent_death_signal == Some(Signal::KILL),

@@ -45,27 +45,45 @@ pub fn table(input: TokenStream) -> TokenStream {
     expand(&input).unwrap_or_else(|error| error.to_compile_error()).into()
 }
 
-/// Gives an enum without values the constant `ALL` with its variants, and the function `name`,
-/// which returns the name of a variant in snake case, for JSON and metrics.
-#[proc_macro_derive(Named)]
+/// Gives an enum without values the constants `ALL`, which has its variants, and `NAMES`, which has
+/// their names, and the function `name`. The names are in snake case, for JSON and metrics. With
+/// `#[named(kebab)]` or `#[named(upper)]` they are in kebab case or in capitals, for a config.
+#[proc_macro_derive(Named, attributes(named))]
 pub fn named(input: TokenStream) -> TokenStream {
-    let DeriveInput { ident, data, .. } = parse_macro_input!(input as DeriveInput);
+    let input = parse_macro_input!(input as DeriveInput);
+    names(&input).unwrap_or_else(|error| error.to_compile_error()).into()
+}
+
+fn names(input: &DeriveInput) -> Result<Tokens> {
+    let DeriveInput { ident, attrs, data, .. } = input;
     let Data::Enum(data) = data else {
-        return Error::new_spanned(ident, "only an enum has names").to_compile_error().into();
+        return Err(Error::new_spanned(ident, "only an enum has names"));
     };
+    let mut written: fn(String) -> String = |snake| snake;
+    for attribute in attrs.iter().filter(|attribute| attribute.path().is_ident("named")) {
+        attribute.parse_nested_meta(|meta| {
+            written = match meta.path.require_ident()?.to_string().as_str() {
+                "kebab" => |snake| snake.replace('_', "-"),
+                "upper" => |snake| snake.to_ascii_uppercase(),
+                _ => return Err(meta.error("no form of a name")),
+            };
+            Ok(())
+        })?;
+    }
     let variants: Vec<_> = data.variants.iter().map(|variant| &variant.ident).collect();
-    let names = variants.iter().map(|variant| snake_case(&variant.to_string()));
+    let names: Vec<_> =
+        variants.iter().map(|variant| written(snake_case(&variant.to_string()))).collect();
     let count = variants.len();
-    quote! {
+    Ok(quote! {
         impl #ident {
             pub const ALL: [Self; #count] = [#(Self::#variants),*];
+            pub const NAMES: [&'static str; #count] = [#(#names),*];
 
             pub fn name(self) -> &'static str {
                 match self { #(Self::#variants => #names),* }
             }
         }
-    }
-    .into()
+    })
 }
 
 /// `#[table(…)]`

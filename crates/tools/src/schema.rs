@@ -35,7 +35,7 @@ struct Schema {
 /// shape accepts is collected here. This is possible because each keyword of JSON Schema concerns
 /// only one type of values.
 #[derive(Default)]
-struct Accepted {
+struct AcceptedText {
     types: BTreeSet<&'static str>,
     /// Regular expressions; accepted text must match one of them. If there are none, any text is
     /// accepted.
@@ -84,12 +84,12 @@ impl Schema {
     }
 
     fn value(&mut self, shape: &Shape, may_be_empty: bool) -> Value {
-        let mut accepted = Accepted::default();
+        let mut accepted = AcceptedText::default();
         self.accept(shape, &mut accepted);
         accepted.into_schema(may_be_empty)
     }
 
-    fn accept(&mut self, shape: &Shape, accepted: &mut Accepted) {
+    fn accept(&mut self, shape: &Shape, accepted: &mut AcceptedText) {
         match shape {
             Shape::Text => accepted.types(&["string", "number", "boolean"]),
             Shape::Filled(_) => {
@@ -183,7 +183,7 @@ impl Schema {
     }
 }
 
-impl Accepted {
+impl AcceptedText {
     fn types(&mut self, types: &[&'static str]) {
         self.types.extend(types);
     }

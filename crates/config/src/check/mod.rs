@@ -17,7 +17,7 @@ use crate::core::budget::Budget;
 use crate::graph::Graph;
 use crate::keys::{Config, DrainMethod, Process, ProcessKind};
 use crate::language::diagnostics::problems::Problems;
-use crate::language::places::{Entry, Places};
+use crate::language::places::{EntryPlace, Places};
 use crate::language::span::Span;
 use crate::plan::Plan;
 use crate::plan::timeline::{Step, StepKind, Timeline};
@@ -49,7 +49,7 @@ pub(crate) fn check(
 fn running<'a>(
     config: &'a Config,
     places: &'a Places,
-) -> impl Iterator<Item = (usize, &'a Process, &'a Entry)> {
+) -> impl Iterator<Item = (usize, &'a Process, &'a EntryPlace)> {
     let processes = config.processes.iter().zip(&places.processes).enumerate();
     let processes = processes.map(|(index, (process, entry))| (index, &**process, entry));
     processes.filter(|(_, process, _)| !process.is_left_out())
@@ -135,7 +135,7 @@ fn written_minima(config: &Config) -> Vec<Duration> {
 }
 
 /// The place of a key in the mapping of a process's drain.
-fn place_of_drain(process: &Process, place: &Entry, key: &str) -> Span {
+fn place_of_drain(process: &Process, place: &EntryPlace, key: &str) -> Span {
     let method = process.drain.as_ref().map_or("", |drain| drain.method.key());
     place.at(&format!("drain.{method}.{key}"))
 }

@@ -9,7 +9,7 @@ use crate::check::place_of_drain;
 use crate::check::running;
 use crate::keys::{Address, Config, DrainMethod, Probe, Process, Update};
 use crate::language::diagnostics::problems::Problems;
-use crate::language::places::{Entry, Places};
+use crate::language::places::{EntryPlace, Places};
 use crate::language::yaml::node::Node;
 
 /// Replaces `0.0.0.0` by `127.0.0.1`, and `::` by `::1`: a connection to an unspecified address
@@ -46,7 +46,7 @@ fn asked(process: &Process) -> Option<(Address, Option<&str>)> {
 }
 
 /// The value that has the address of the readiness probe.
-fn probe_of<'p>(process: &Process, place: &'p Entry) -> Option<&'p Node> {
+fn probe_of<'p>(process: &Process, place: &'p EntryPlace) -> Option<&'p Node> {
     let key = match &process.readiness.as_ref()?.probe {
         Probe::Unix(_) => "unix",
         Probe::Tcp(_) => "tcp",

@@ -7,7 +7,7 @@ use crate::check::running;
 use crate::graph::Graph;
 use crate::keys::{Address, Config, Probe, Process, ProcessKind};
 use crate::language::diagnostics::problems::Problems;
-use crate::language::places::{Entry, Places};
+use crate::language::places::{EntryPlace, Places};
 use crate::plan::Plan;
 use crate::types::{ProcessId, human};
 
@@ -28,8 +28,9 @@ pub(crate) fn check(
     if is_held_back || is_written("shutdown.readiness_delay") || is_written("hooks.pre_stop") {
         return true;
     }
-    let is_answered =
-        |place: &Entry| place.find("drain").is_some() || place.find("hooks.pre_stop").is_some();
+    let is_answered = |place: &EntryPlace| {
+        place.find("drain").is_some() || place.find("hooks.pre_stop").is_some()
+    };
     let mut is_said = places.processes.iter().any(is_answered);
     // A process on which a drained one depends is stopped only when the drained one has gone.
     let mut is_behind = vec![false; config.processes.len()];

@@ -32,13 +32,13 @@ struct AccountFile {
     path: PathBuf,
     /// The word that messages use for an entry of the file.
     kind: &'static str,
-    parse: fn(&str) -> Vec<Entry>,
-    entries: Option<Vec<Entry>>,
+    parse: fn(&str) -> Vec<Record>,
+    entries: Option<Vec<Record>>,
 }
 
 /// A line of `/etc/passwd` or `/etc/group`.
 #[derive(Clone, Debug, Default)]
-struct Entry {
+struct Record {
     name: String,
     id: u32,
     /// For a user, the number of the user's group. For a group, the names of its members.
@@ -184,14 +184,14 @@ impl Accounts {
             }
             None => self.with_groups(&account),
         };
-        let Entry { name, home, .. } = account;
+        let Record { name, home, .. } = account;
         let home = if home.is_empty() { "/".to_owned() } else { home };
         Ok(Account::Found { user, name: Some(name).filter(|name| !name.is_empty()), home })
     }
 
-    fn with_groups(&mut self, account: &Entry) -> User {
+    fn with_groups(&mut self, account: &Record) -> User {
         let gid = id(&account.more).unwrap_or_default();
-        let is_member = |group: &&Entry| {
+        let is_member = |group: &&Record| {
             let mut members = group.more.split(',');
             group.id != gid && members.any(|member| member.trim() == account.name)
         };
@@ -207,7 +207,7 @@ impl Accounts {
 }
 
 impl AccountFile {
-    fn entries(&mut self) -> &[Entry] {
+    fn entries(&mut self) -> &[Record] {
         self.entries.get_or_insert_with(|| {
             let mut bytes = Vec::new();
             // A missing file counts as empty: an image from scratch has neither file.
@@ -220,13 +220,13 @@ impl AccountFile {
 
     /// The entry with this name or number. If no entry has the number, returns an entry with an
     /// empty name.
-    fn find(&mut self, text: &str) -> Result<Entry, Invalid> {
+    fn find(&mut self, text: &str) -> Result<Record, Invalid> {
         let (path, kind, number) = (self.path.clone(), self.kind, id(text));
         let entries = self.entries();
         // Search the names first: a name may consist of digits, and takes precedence over a number.
         let by_name = entries.iter().find(|entry| entry.name == text);
         let found = by_name.or_else(|| entries.iter().find(|entry| Some(entry.id) == number));
-        let unnamed = |id| Entry { id, ..Entry::default() };
+        let unnamed = |id| Record { id, ..Record::default() };
         if let Some(found) = found.cloned().or(number.map(unnamed)) {
             return Ok(found);
         }
@@ -240,18 +240,18 @@ impl AccountFile {
     }
 }
 
-fn users(text: &str) -> Vec<Entry> {
+fn users(text: &str) -> Vec<Record> {
     let entries = groups(text).into_iter();
     entries.filter(|user| id(&user.more).is_some()).collect()
 }
 
-fn groups(text: &str) -> Vec<Entry> {
+fn groups(text: &str) -> Vec<Record> {
     let entry = |line: &str| {
         let mut fields = line.split(':');
         let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
         let id = id(fields.nth(1)?)?;
         let more = fields.next().unwrap_or_default().to_owned();
-        Some(Entry { name, id, more, home: fields.nth(1).unwrap_or_default().to_owned() })
+        Some(Record { name, id, more, home: fields.nth(1).unwrap_or_default().to_owned() })
     };
     text.lines().filter_map(entry).collect()
 }

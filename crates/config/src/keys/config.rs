@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use drainit_derive::Named;
+
 use crate::keys::environment::Env;
 use crate::keys::forms::Catchable;
 use crate::keys::hooks::ContainerHooks;
@@ -58,7 +60,7 @@ pub struct Config {
 }
 
 /// `arguments:`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Named)]
 pub enum Arguments {
     #[default]
     Refuse,
@@ -111,7 +113,7 @@ pub struct Logging {
 }
 
 /// The format of a line of output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Named)]
 pub enum LogFormat {
     /// `[prefix] line`
     #[default]

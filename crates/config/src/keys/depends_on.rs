@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::keys::command::Verbatim;
-use crate::keys::forms::{Name, Word, leaf};
+use crate::keys::forms::{Name, leaf};
 use crate::keys::key::{At, Form, Leaf, Shape, Table};
 use crate::keys::reader::Reader;
 use crate::keys::scale::Scaling;
@@ -50,7 +50,7 @@ fn condition(text: &str) -> Result<StartCondition, Invalid> {
         "service_completed_successfully" => StartCondition::Completed,
         _ => return StartCondition::parse(text),
     };
-    Err(Invalid::new("its name in Compose", format!("write `{}`", ours.word())))
+    Err(Invalid::new("its name in Compose", format!("write `{}`", ours.name())))
 }
 
 /// Reads the dependencies of a process, without duplicates. If the config gives no condition,

@@ -4,8 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use drainit_derive::Named;
+
 use crate::keys::command::{Command, Verbatim};
-use crate::keys::forms::{Catchable, HttpStatus, Listener, Port, Positive, leaf};
+use crate::keys::forms::{Catchable, HttpStatus, ListenerName, Port, Positive, leaf};
 use crate::keys::key::{At, Form, Later, List, Shape, Table};
 use crate::keys::only_if;
 use crate::keys::reader::{Fields, Reader};
@@ -148,7 +150,7 @@ pub struct EnvoyDrain {
     /// hold the drain until `time` is over. <!-- C386 --> A listener is named by its `stat_prefix`,
     /// or if it has none, by its address or name. <!-- C643 --> Requests to these listeners count.
     /// <!-- C644 --> Example: `ignore_listeners: [prometheus]`
-    #[key(form = List<Listener>, default = "none")]
+    #[key(form = List<ListenerName>, default = "none")]
     pub ignore_listeners: Vec<String>,
     #[key(flatten)]
     pub times: DrainTimes,
@@ -366,7 +368,7 @@ pub struct Counting {
 }
 
 /// `until:` of a drain whose connections the kernel counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Named)]
 pub enum CountUntil {
     /// No connection owes an answer.
     #[default]
@@ -469,7 +471,7 @@ impl AdminKeys {
 }
 
 /// `until:` of an Envoy's drain: what ends the drain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Named)]
 pub enum DrainUntil {
     /// No client is connected.
     #[default]
@@ -479,7 +481,7 @@ pub enum DrainUntil {
 }
 
 /// `direction:` of an Envoy's drain: which listeners are drained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Named)]
 pub enum Direction {
     #[default]
     All,
@@ -488,7 +490,8 @@ pub enum Direction {
 }
 
 /// The method of the request of `drain.http`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Named)]
+#[named(upper)]
 pub enum HttpMethod {
     #[default]
     Post,

@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use drainit_derive::Named;
+
 use crate::keys::forms::leaf;
 use crate::keys::key::{At, Form, OneOrMore, Shape, Table};
 use crate::keys::reader::{Fields, Reader};
@@ -52,7 +54,7 @@ pub struct ValueFile {
 }
 
 /// `read:` of an `env_file`: when drainit reads the file.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Named)]
 pub(crate) enum Moment {
     /// drainit reads the file together with the config.
     Config,

@@ -45,46 +45,20 @@ macro_rules! leaf {
 }
 pub(crate) use leaf;
 
-/// A value that is one of several words.
-pub(crate) trait Word {
-    /// The word that a config has for the value.
-    fn word(self) -> &'static str;
-}
-
-/// Declares the words that a config has for the variants of enums.
+/// Reads enums that derive `Named`: the value in a config is the name of a variant.
 macro_rules! words {
-    ($($of:ident { $($word:literal => $variant:ident),* $(,)? })*) => {$(
+    ($($of:ident)*) => {
         leaf! {
-            $of => $of: $crate::keys::key::Shape::Word(&[$($word),*]),
-                |text| $crate::keys::values::choice(text, &[$(($word, $of::$variant)),*]);
+            $($of => $of: $crate::keys::key::Shape::Word(&$of::NAMES),
+                |text| $crate::keys::values::choice(text, &$of::ALL, $of::name);)*
         }
-
-        impl $crate::keys::forms::Word for $of {
-            fn word(self) -> &'static str {
-                match self { $($of::$variant => $word),* }
-            }
-        }
-    )*};
+    };
 }
 pub(crate) use words;
 
 words! {
-    ProcessKind { "service" => Service, "oneshot" => Oneshot }
-    Update { "stop-first" => StopFirst, "start-first" => StartFirst, "hot-restart" => HotRestart }
-    RestartPolicy { "no" => No, "on-failure" => OnFailure, "always" => Always }
-    ExitPolicy {
-        "shutdown" => Shutdown,
-        "failure-shutdown" => FailureShutdown,
-        "ignore" => Ignore,
-    }
-    StartCondition { "started" => Started, "ready" => Ready, "completed" => Completed }
-    CountUntil { "answers" => Answers, "connections" => Connections }
-    DrainUntil { "connections" => Connections, "requests" => Requests }
-    Direction { "all" => All, "inbound" => Inbound }
-    HttpMethod { "POST" => Post, "PUT" => Put, "GET" => Get, "DELETE" => Delete }
-    LogFormat { "text" => Text, "json" => Json }
-    Arguments { "refuse" => Refuse, "exec" => Exec }
-    Moment { "config" => Config, "start" => Start }
+    ProcessKind Update RestartPolicy ExitPolicy StartCondition CountUntil DrainUntil Direction
+    HttpMethod LogFormat Arguments Moment
 }
 
 /// A duration longer than 0.
@@ -110,7 +84,7 @@ pub(crate) struct GrpcServer;
 /// The name of something, or the user of a process.
 pub(crate) struct Name;
 /// A listener of an Envoy: its name, address or `stat_prefix`.
-pub(crate) struct Listener;
+pub(crate) struct ListenerName;
 pub(crate) struct Umask;
 /// Permissions in the form of chmod(1).
 pub(crate) struct Permissions;
@@ -125,7 +99,7 @@ leaf! {
     Port => u16: Shape::Number("port", "^[0-9]{1,5}$"), values::port;
     u8 => u8: Shape::Count, values::exit_code;
     Name => String: Shape::Filled("name"), |text: &str| Ok(text.to_owned());
-    Listener => String: Shape::Filled("listener"), values::listener;
+    ListenerName => String: Shape::Filled("listener"), values::listener;
     PathBuf => PathBuf: Shape::Filled("path"), values::path;
     SocketPath => PathBuf: Shape::Filled("path"), values::socket_path;
     ControlSocket => ControlSocket: Shape::Filled("path or `off`"), values::control_socket;
@@ -143,9 +117,9 @@ leaf! {
 }
 
 /// A list of signals without duplicates.
-pub(crate) struct Signals;
+pub(crate) struct SignalList;
 
-impl Form for Signals {
+impl Form for SignalList {
     type Out = Vec<Signal>;
     const SHAPE: Shape = Shape::List(&Catchable::SHAPE);
 

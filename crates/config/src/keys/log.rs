@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use drainit_derive::Named;
+
 use crate::keys::forms::{leaf, words};
 use crate::keys::key::{At, Form, Shape, Table};
 use crate::keys::reader::{Fields, Reader};
@@ -71,14 +73,14 @@ pub(crate) struct LogKeys {
     stderr: Option<StderrTo>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Named)]
 enum Mode {
     Inherit,
     Prefix,
     None,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Named)]
 enum Stderr {
     Stdout,
 }
@@ -114,8 +116,7 @@ struct StderrKeys {
 }
 
 words! {
-    Mode { "inherit" => Inherit, "prefix" => Prefix, "none" => None }
-    Stderr { "stdout" => Stdout }
+    Mode Stderr
 }
 
 /// The path of a log file. Configs for supervisord often have `/dev/stdout` here, which drainit

@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use crate::keys::key::{self, Keys, Merge};
 use crate::language::span::Span;
-use crate::language::yaml::node::{Key, Kind, Node, Tag};
+use crate::language::yaml::node::{Kind, Node, NodeKey, Tag};
 
 /// How the values at one place of a config are merged, as the tables of keys say.
 #[derive(Clone, Copy)]
@@ -98,12 +98,12 @@ fn by_kind(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Option<Rc<Node>> {
     Some(Rc::new(Node::new(over.span, kind)))
 }
 
-type Entries = [(Key, Rc<Node>)];
+type Entries = [(NodeKey, Rc<Node>)];
 
-fn mappings(spot: Spot, base: &Entries, over: &Entries) -> Vec<(Key, Rc<Node>)> {
+fn mappings(spot: Spot, base: &Entries, over: &Entries) -> Vec<(NodeKey, Rc<Node>)> {
     let keys = spot.keys.filter(|_| spot.merge == Merge::ByKind);
     let exclusive: Vec<_> = keys.into_iter().flat_map(Keys::exclusive).collect();
-    let is_exclusive = |key: &Key| exclusive.iter().any(|row| row.name == &*key.text);
+    let is_exclusive = |key: &NodeKey| exclusive.iter().any(|row| row.name == &*key.text);
     let later: HashMap<&str, &Rc<Node>> =
         over.iter().map(|(key, node)| (&*key.text, node)).collect();
     let earlier: HashSet<&str> = base.iter().map(|(key, _)| &*key.text).collect();
@@ -158,9 +158,9 @@ fn lists(rule: Merge, base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
 
 /// Converts a list of names to a mapping. Leaves any other value unchanged, which the reader then
 /// refuses.
-fn named(node: &Rc<Node>, entry: fn(&str, Span) -> (Key, Node)) -> Rc<Node> {
+fn named(node: &Rc<Node>, entry: fn(&str, Span) -> (NodeKey, Node)) -> Rc<Node> {
     let Kind::Sequence(items) = &node.kind else { return Rc::clone(node) };
-    let mut entries: Vec<(Key, Rc<Node>)> = Vec::with_capacity(items.len());
+    let mut entries: Vec<(NodeKey, Rc<Node>)> = Vec::with_capacity(items.len());
     let mut places = HashMap::new();
     for item in items {
         let Some(text) = item.scalar() else { return Rc::clone(node) };
@@ -174,16 +174,16 @@ fn named(node: &Rc<Node>, entry: fn(&str, Span) -> (Key, Node)) -> Rc<Node> {
     Rc::new(Node::new(node.span, Kind::Mapping(entries)))
 }
 
-fn entry_of_name(text: &str, span: Span) -> (Key, Node) {
-    (Key { text: text.into(), span, is_item: true }, Node::new(span, Kind::Null))
+fn entry_of_name(text: &str, span: Span) -> (NodeKey, Node) {
+    (NodeKey { text: text.into(), span, is_item: true }, Node::new(span, Kind::Null))
 }
 
-fn entry_of_pair(text: &str, span: Span) -> (Key, Node) {
+fn entry_of_pair(text: &str, span: Span) -> (NodeKey, Node) {
     let (name, kind) = match text.split_once('=') {
         Some((name, value)) => (name, Kind::Scalar { text: value.to_owned(), quoted: true }),
         None => (text, Kind::Null),
     };
-    (Key { text: name.into(), span, is_item: true }, Node::new(span, kind))
+    (NodeKey { text: name.into(), span, is_item: true }, Node::new(span, kind))
 }
 
 /// Converts a single value or a mapping to a list with this one item.
@@ -201,7 +201,7 @@ fn listed(node: &Rc<Node>) -> Rc<Node> {
 fn in_full(node: &Rc<Node>, key: &str) -> Rc<Node> {
     match node.kind {
         Kind::Scalar { .. } | Kind::Sequence(_) => {
-            let key = Key { text: key.into(), span: node.span, is_item: false };
+            let key = NodeKey { text: key.into(), span: node.span, is_item: false };
             Rc::new(Node::new(node.span, Kind::Mapping(vec![(key, Rc::clone(node))])))
         }
         _ => Rc::clone(node),

@@ -4,12 +4,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use drainit_derive::Named;
+
 use crate::keys::account::RunAs;
 use crate::keys::command::Command;
 use crate::keys::depends_on::{Dependency, DependsOn};
 use crate::keys::drain::{DrainKeys, OnlyConnections};
 use crate::keys::environment::{EnvFiles, Environment};
-use crate::keys::forms::{Positive, Signals, SocketPath, StopSignal, Umask, leaf};
+use crate::keys::forms::{Positive, SignalList, SocketPath, StopSignal, Umask, leaf};
 use crate::keys::key::{Either, Leaf, List, Shape, Table};
 use crate::keys::liveness::LivenessKeys;
 use crate::keys::log::LogKeys;
@@ -167,7 +169,7 @@ pub struct Process {
     pub on_exit: OnExit,
     /// The signals that drainit passes on to the process. <!-- C172 --> It does not pass on those
     /// of `shutdown.signals`. <!-- C625 --> Example: `forward_signals: [USR1, HUP]`
-    #[key(form = Signals, default = "none")]
+    #[key(form = SignalList, default = "none")]
     pub forward_signals: Vec<Signal>,
     /// Commands at its start and end. Example: `hooks: {pre_start: [/app/migrate]}`
     pub hooks: Hooks,
@@ -354,7 +356,7 @@ impl Process {
 }
 
 /// `type:` of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Named)]
 pub enum ProcessKind {
     /// Runs until it is stopped.
     #[default]

@@ -8,7 +8,7 @@ use crate::keys::reader::{Fields, Reader};
 use crate::keys::{Process, log};
 use crate::keys::{depends_on, scale};
 use crate::language::diagnostics::diagnostic::quote;
-use crate::language::places::Entry;
+use crate::language::places::EntryPlace;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Kind, Node};
 
@@ -36,7 +36,7 @@ impl Form for Processes {
                     Some(_) => scale::name_of(&key.text, number),
                     None => key.text.to_string(),
                 };
-                let entry = Entry { name: key.span, node: Rc::clone(node) };
+                let entry = EntryPlace { name: key.span, node: Rc::clone(node) };
                 let process = process(reader, &at.inner(&key.text), &entry);
                 if scale == Some(0) {
                     let route = process.args.map(|route| (key.text.to_string(), route));
@@ -68,7 +68,7 @@ fn name(reader: &mut Reader<'_>, name: &str, span: Span) {
     }
 }
 
-fn process(reader: &mut Reader<'_>, at: &At<'_>, entry: &Entry) -> Process {
+fn process(reader: &mut Reader<'_>, at: &At<'_>, entry: &EntryPlace) -> Process {
     let empty = Fields::empty(*at, entry.name);
     // An entry without a value is read like an empty mapping, so the error says that `command` is
     // missing.

@@ -15,7 +15,7 @@ use crate::language::invalid::Invalid;
 use crate::language::places::Places;
 use crate::language::source::Source;
 use crate::language::span::Span;
-use crate::language::yaml::node::{Key, Kind, Node};
+use crate::language::yaml::node::{Kind, Node, NodeKey};
 use crate::types::suggest::{list, nearest};
 use drainit_os::limits;
 
@@ -52,7 +52,7 @@ pub(crate) struct Fields<'n> {
     /// Whether the mapping has an unknown key. If so, a missing key is not reported, because the
     /// unknown key may be a typing error for it.
     pub(crate) has_unknown: bool,
-    entries: &'n [(Key, Rc<Node>)],
+    entries: &'n [(NodeKey, Rc<Node>)],
     /// If the config has the short form of the mapping: the key for which the value stands, and the
     /// value.
     short: Option<(&'static str, &'n Node)>,
@@ -70,7 +70,7 @@ impl<'n> Fields<'n> {
     }
 
     /// The keys and values, in file order.
-    pub(crate) fn entries(&self) -> &'n [(Key, Rc<Node>)] {
+    pub(crate) fn entries(&self) -> &'n [(NodeKey, Rc<Node>)] {
         self.entries
     }
 
@@ -102,7 +102,7 @@ impl<'n> Fields<'n> {
 }
 
 /// The text of a single value, in which variables are expanded.
-pub(crate) struct Text {
+pub(crate) struct ReadText {
     pub(crate) text: String,
     pub(crate) span: Span,
     /// The text as the config has it, if a variable was expanded in it.
@@ -224,7 +224,7 @@ impl<'a> Reader<'a> {
         &mut self,
         node: &'n Node,
         what: &At<'_>,
-    ) -> Option<Vec<&'n (Key, Rc<Node>)>> {
+    ) -> Option<Vec<&'n (NodeKey, Rc<Node>)>> {
         let help = |_: &str| "write `NAME: …` lines, indented under it".to_owned();
         let entries = self.mapping(node, what, help)?.iter();
         let (resets, entries): (Vec<_>, Vec<_>) = entries.partition(|(_, node)| node.is_reset());
@@ -251,7 +251,7 @@ impl<'a> Reader<'a> {
         node: &'n Node,
         what: &dyn Display,
         help: impl FnOnce(&str) -> String,
-    ) -> Option<&'n [(Key, Rc<Node>)]> {
+    ) -> Option<&'n [(NodeKey, Rc<Node>)]> {
         if let Kind::Mapping(entries) = &node.kind {
             return Some(entries);
         }
@@ -301,7 +301,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a single value, and expands its variables.
-    pub(crate) fn text(&mut self, node: &Node, what: &str) -> Option<Text> {
+    pub(crate) fn text(&mut self, node: &Node, what: &str) -> Option<ReadText> {
         let Kind::Scalar { text: raw, .. } = &node.kind else {
             let message = format!("`{what}` must be a single value, not {}", node.kind_name());
             let problem = self.problems.error(node.span, message);
@@ -323,7 +323,7 @@ impl<'a> Reader<'a> {
         }
         let is_changed = raw.contains('$') && expanded.text != *raw;
         let raw = is_changed.then(|| raw.clone());
-        Some(Text { text: expanded.text, span: node.span, raw, used: expanded.used })
+        Some(ReadText { text: expanded.text, span: node.span, raw, used: expanded.used })
     }
 
     /// Expands the variables of a text. `place` says where in its file a byte of the text is.
@@ -453,7 +453,7 @@ impl<'a> Reader<'a> {
 
     /// Reports a value that a parser has refused. Shows the text as the config has it, and where
     /// the values of its variables come from. Such a value may be secret.
-    pub(crate) fn refuse(&mut self, text: &Text, what: &str, bad: Invalid) {
+    pub(crate) fn refuse(&mut self, text: &ReadText, what: &str, bad: Invalid) {
         let Invalid { mut why, mut help } = bad;
         let value = match &text.raw {
             Some(raw) if !text.used.is_empty() => quote(raw),
@@ -557,7 +557,7 @@ fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
 
 /// Finds where a misplaced key `name` belongs: in one of the keys in `known` whose mapping can have
 /// `name`. If the config has such a key (`entries`), returns only the first one that it has.
-fn outer(name: &str, entries: &[(Key, Rc<Node>)], known: &Keys) -> Vec<&'static str> {
+fn outer(name: &str, entries: &[(NodeKey, Rc<Node>)], known: &Keys) -> Vec<&'static str> {
     let is_written = |key: &str| entries.iter().any(|(written, _)| *written.text == *key);
     let has_entries = |key: &key::Key| matches!(key.merge, Merge::Entries | Merge::Names);
     let outer = known.all().filter(|key| !has_entries(key));

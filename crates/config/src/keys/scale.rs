@@ -13,7 +13,7 @@ use crate::language::diagnostics::diagnostic::quote;
 use crate::language::environment::SCALE_INDEX;
 use crate::language::invalid::Invalid;
 use crate::language::span::Span;
-use crate::language::yaml::node::{Key, Node};
+use crate::language::yaml::node::{Node, NodeKey};
 
 /// One entry may make at most this many processes.
 const MOST_OF_ONE: u32 = 1000;
@@ -122,7 +122,7 @@ pub(crate) fn number_of(process: &Process) -> Option<String> {
 }
 
 /// Reports each entry that has the same name as a copy of another entry.
-pub(crate) fn check_names(reader: &mut Reader<'_>, keys: &[&Key], scaling: &Scaling) {
+pub(crate) fn check_names(reader: &mut Reader<'_>, keys: &[&NodeKey], scaling: &Scaling) {
     let copies: HashSet<&str> = scaling.groups.values().flatten().map(String::as_str).collect();
     for key in keys.iter().filter(|key| copies.contains(&*key.text)) {
         let message = format!("{} is the name of a copy, which `scale` makes", quote(&key.text));

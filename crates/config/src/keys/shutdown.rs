@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::keys::forms::Signals;
+use crate::keys::forms::SignalList;
 use crate::keys::key::Table;
 use crate::keys::reader::{Fields, Reader};
 use crate::types::{Signal, human};
@@ -32,7 +32,7 @@ pub struct Shutdown {
     #[key(default = "0s")]
     pub unready_delay: Duration,
     /// The signals that stop the container. <!-- C85 --> Example: `signals: [TERM]`
-    #[key(form = Signals, default = "[TERM, INT, QUIT]", value = vec![Signal::TERM, Signal::INT, Signal::QUIT])]
+    #[key(form = SignalList, default = "[TERM, INT, QUIT]", value = vec![Signal::TERM, Signal::INT, Signal::QUIT])]
     pub signals: Vec<Signal>,
     /// The file that [the report](json.md#report) is written to at the end, as JSON. <!-- C86 -->
     /// It is a regular file, which is replaced atomically, so its directory must exist and be

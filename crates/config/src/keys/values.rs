@@ -132,11 +132,15 @@ fn octal(text: &str) -> Option<u32> {
     (bits <= 0o777 && !text.starts_with('+')).then_some(bits)
 }
 
-pub(crate) fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Invalid> {
-    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+pub(crate) fn choice<T: Copy>(
+    text: &str,
+    all: &[T],
+    name: fn(T) -> &'static str,
+) -> Result<T, Invalid> {
+    if let Some(value) = all.iter().find(|value| name(**value) == text) {
         return Ok(*value);
     }
-    let names = || words.iter().map(|(word, _)| *word);
+    let names = || all.iter().map(|value| name(*value));
     let help = match nearest(text, names()) {
         Some(word) => format!("did you mean `{word}`?"),
         None => format!("write one of {}", list(names())),

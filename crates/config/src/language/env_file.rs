@@ -5,14 +5,14 @@ use crate::language::expand::{check_syntax, expand};
 use crate::language::invalid::Invalid;
 
 /// A line of the file that sets a variable or passes a variable on.
-pub(crate) struct Entry<'t> {
+pub(crate) struct Assignment<'t> {
     /// The number of the line, from 1.
     pub(crate) line: usize,
-    content: Result<(&'t str, Value), Invalid>,
+    content: Result<(&'t str, Assigned), Invalid>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Value {
+enum Assigned {
     /// A `NAME` without `=`: the process gets the container's variable of this name.
     PassedOn,
     /// Text in single quotes, in which no variables are expanded.
@@ -22,7 +22,7 @@ enum Value {
 }
 
 /// The entries of a file. A value in quotes may have several lines.
-pub(crate) fn parse(text: &str) -> impl Iterator<Item = Entry<'_>> {
+pub(crate) fn parse(text: &str) -> impl Iterator<Item = Assignment<'_>> {
     let (mut rest, mut line) = (text, 1);
     std::iter::from_fn(move || {
         loop {
@@ -35,7 +35,7 @@ pub(crate) fn parse(text: &str) -> impl Iterator<Item = Entry<'_>> {
             }
         }
         let (content, after) = entry(rest);
-        let found = Entry { line, content };
+        let found = Assignment { line, content };
         line += line_ends(&rest[..rest.len() - after.len()]);
         rest = after;
         Some(found)
@@ -51,7 +51,7 @@ fn after_line(text: &str) -> &str {
     &text[text.find('\n').unwrap_or(text.len())..]
 }
 
-type Content<'t> = Result<(&'t str, Value), Invalid>;
+type Content<'t> = Result<(&'t str, Assigned), Invalid>;
 
 /// Reads the entry at the start of `text`, and returns it with the text behind it.
 fn entry(text: &str) -> (Content<'_>, &str) {
@@ -64,7 +64,7 @@ fn entry(text: &str) -> (Content<'_>, &str) {
     let line = &line[start..];
     let Some(separator) = line.find(['=', ':']) else {
         let name = without_comment(line);
-        return (checked(name).map(|()| (name, Value::PassedOn)), after);
+        return (checked(name).map(|()| (name, Assigned::PassedOn)), after);
     };
     let name = line[..separator].trim_end();
     if let Err(bad) = checked(name) {
@@ -73,12 +73,12 @@ fn entry(text: &str) -> (Content<'_>, &str) {
     let value = line[separator + 1..].trim_start();
     let quote = match value.chars().next() {
         Some(quote @ ('\'' | '"')) => quote,
-        _ => return (Ok((name, Value::Template(without_comment(value).to_owned()))), after),
+        _ => return (Ok((name, Assigned::Template(without_comment(value).to_owned()))), after),
     };
     let inside = start + separator + 1 + (line.len() - separator - 1 - value.len()) + 1;
     let quoted = match quote {
-        '"' => double_quoted(&text[inside..]).map(|(text, rest)| (Value::Template(text), rest)),
-        _ => single_quoted(&text[inside..]).map(|(text, rest)| (Value::Literal(text), rest)),
+        '"' => double_quoted(&text[inside..]).map(|(text, rest)| (Assigned::Template(text), rest)),
+        _ => single_quoted(&text[inside..]).map(|(text, rest)| (Assigned::Literal(text), rest)),
     };
     match quoted {
         Err(bad) => (Err(bad), after),
@@ -102,7 +102,7 @@ fn checked(name: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-impl<'t> Entry<'t> {
+impl<'t> Assignment<'t> {
     /// The name and the value, in which variables are expanded. `None` for a `NAME` without `=` if
     /// the container does not have this variable. An error never quotes a value, because values may
     /// be secrets.
@@ -112,9 +112,9 @@ impl<'t> Entry<'t> {
     ) -> Result<Option<(&'t str, String)>, Invalid> {
         let (name, value) = self.content?;
         let value = match value {
-            Value::PassedOn => variables.container().get(name).map(str::to_owned),
-            Value::Literal(value) => Some(value),
-            Value::Template(template) => {
+            Assigned::PassedOn => variables.container().get(name).map(str::to_owned),
+            Assigned::Literal(value) => Some(value),
+            Assigned::Template(template) => {
                 variables.is_secret = true;
                 let value = expanded(&template, variables);
                 variables.is_secret = false;
@@ -223,7 +223,7 @@ mod tests {
     // holds: C263, C264
     #[test]
     fn lines_are_read_as_by_compose() {
-        let template = |text: &str| Value::Template(text.to_owned());
+        let template = |text: &str| Assigned::Template(text.to_owned());
         for (line, name, value) in [
             ("A=1", "A", template("1")),
             ("  A = b c  ", "A", template("b c")),
@@ -231,21 +231,25 @@ mod tests {
             ("A=1#2", "A", template("1#2")),
             ("A=", "A", template("")),
             ("A=#", "A", template("")),
-            ("A", "A", Value::PassedOn),
-            ("A # why", "A", Value::PassedOn),
-            ("A='${B} # x' # y", "A", Value::Literal("${B} # x".to_owned())),
+            ("A", "A", Assigned::PassedOn),
+            ("A # why", "A", Assigned::PassedOn),
+            ("A='${B} # x' # y", "A", Assigned::Literal("${B} # x".to_owned())),
             (r#"A="a\n\"${B}\" \$ \\ \d" # y"#, "A", template("a\n\"${B}\" $$ \\ \\d")),
             ("exported=1", "exported", template("1")),
             ("A==b", "A", template("=b")),
             ("A: b=c", "A", template("b=c")),
-            (r"A='it\'s' # y", "A", Value::Literal("it's".to_owned())),
-            (r"A='\n\\'", "A", Value::Literal(r"\n\\".to_owned())),
+            (r"A='it\'s' # y", "A", Assigned::Literal("it's".to_owned())),
+            (r"A='\n\\'", "A", Assigned::Literal(r"\n\\".to_owned())),
             (
                 r#"A="\0101\a\b\f\v\09\0777\0000""#,
                 "A",
                 template("A\u{7}\u{8}\u{c}\u{b}\\09\\0777\\0000"),
             ),
-            ("A='-----\n# x\nB=1\n'\t# y\n#z", "A", Value::Literal("-----\n# x\nB=1\n".to_owned())),
+            (
+                "A='-----\n# x\nB=1\n'\t# y\n#z",
+                "A",
+                Assigned::Literal("-----\n# x\nB=1\n".to_owned()),
+            ),
             ("export A=\"a\n\n${B}\"\n", "A", template("a\n\n${B}")),
         ] {
             let found: Vec<_> = parse(line).map(|entry| entry.content.unwrap()).collect();

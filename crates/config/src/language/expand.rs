@@ -14,7 +14,7 @@ pub const LONGEST: usize = 128 * 1024;
 const DEEPEST: usize = 8;
 
 #[derive(Debug, PartialEq, Eq)]
-enum Part<'t> {
+enum Piece<'t> {
     Text(&'t str),
     Variable {
         name: &'t str,
@@ -28,8 +28,8 @@ enum Part<'t> {
 #[derive(Debug, PartialEq, Eq)]
 enum Otherwise<'t> {
     Empty,
-    Default(Vec<Part<'t>>),
-    Message(Vec<Part<'t>>),
+    Default(Vec<Piece<'t>>),
+    Message(Vec<Piece<'t>>),
     /// For a limit of the container: this percentage of the limit.
     Share(u64),
 }
@@ -83,9 +83,9 @@ pub fn check_syntax(text: &str) -> Result<(), Malformed> {
 
 /// The variables that `text` uses, including the variables in defaults.
 pub fn names(text: &str) -> Vec<String> {
-    fn collect(parts: &[Part<'_>], out: &mut Vec<String>) {
+    fn collect(parts: &[Piece<'_>], out: &mut Vec<String>) {
         for part in parts {
-            let Part::Variable { name, otherwise, .. } = part else { continue };
+            let Piece::Variable { name, otherwise, .. } = part else { continue };
             out.push((*name).to_owned());
             if let Otherwise::Default(parts) | Otherwise::Message(parts) = otherwise {
                 collect(parts, out);
@@ -117,18 +117,18 @@ pub(crate) fn shell_variables(text: &str) -> Vec<(&str, usize)> {
 }
 
 fn put(
-    parts: &[Part<'_>],
+    parts: &[Piece<'_>],
     variables: &Variables<'_>,
     limit: (usize, &str),
     out: &mut Expanded,
 ) -> Result<(), Malformed> {
     for part in parts {
         let (name, at, otherwise) = match part {
-            Part::Text(text) => {
+            Piece::Text(text) => {
                 out.text.push_str(text);
                 continue;
             }
-            Part::Variable { name, at, otherwise } => (*name, *at, otherwise),
+            Piece::Variable { name, at, otherwise } => (*name, *at, otherwise),
         };
         let percent = match otherwise {
             Otherwise::Share(percent) => *percent,
@@ -210,12 +210,12 @@ impl<'t> Scanner<'t> {
     }
 
     /// Scans to the end of the text. Inside a default, scans to the `}` that ends the default.
-    fn parts(&mut self) -> Result<Vec<Part<'t>>, Malformed> {
+    fn parts(&mut self) -> Result<Vec<Piece<'t>>, Malformed> {
         let mut parts = Vec::new();
         let mut start = self.at;
-        let flush = |parts: &mut Vec<Part<'t>>, text: &'t str| {
+        let flush = |parts: &mut Vec<Piece<'t>>, text: &'t str| {
             if !text.is_empty() {
-                parts.push(Part::Text(text));
+                parts.push(Piece::Text(text));
             }
         };
         loop {
@@ -240,7 +240,7 @@ impl<'t> Scanner<'t> {
     }
 
     /// Scans a variable from `${` to its `}`.
-    fn variable(&mut self) -> Result<Part<'t>, Malformed> {
+    fn variable(&mut self) -> Result<Piece<'t>, Malformed> {
         let at = self.at;
         let wrong = |message: String, help: &str| Malformed { message, help: help.to_owned(), at };
         self.at += 2;
@@ -283,7 +283,7 @@ impl<'t> Scanner<'t> {
         };
         if self.rest().starts_with('}') {
             self.at += 1;
-            return Ok(Part::Variable { name, at, otherwise });
+            return Ok(Piece::Variable { name, at, otherwise });
         }
         let operator: String =
             self.rest().chars().take(2).take_while(|c| !c.is_control() && *c != '}').collect();
@@ -295,7 +295,7 @@ impl<'t> Scanner<'t> {
         Err(wrong(format!("`{operator}` after `${{{name}` is not supported"), help))
     }
 
-    fn nested(&mut self, at: usize) -> Result<Vec<Part<'t>>, Malformed> {
+    fn nested(&mut self, at: usize) -> Result<Vec<Piece<'t>>, Malformed> {
         if self.depth == DEEPEST {
             return Err(Malformed {
                 message: format!("defaults within defaults, more than {DEEPEST} deep"),

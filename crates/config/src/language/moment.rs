@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// The files that were read together. A clone refers to the same files.
 #[derive(Clone, Debug, Default)]
 pub struct Reads {
-    files: Rc<RefCell<Vec<Seen>>>,
+    files: Rc<RefCell<Vec<SeenFile>>>,
     directories: Rc<RefCell<Vec<(PathBuf, Listing)>>>,
     has_pipe: Rc<Cell<bool>>,
 }
@@ -35,7 +35,7 @@ pub struct Reads {
 type Listing = Option<Result<Vec<PathBuf>, Unreadable>>;
 
 #[derive(Debug)]
-struct Seen {
+struct SeenFile {
     path: PathBuf,
     is_of_config: bool,
     /// `None` if the file did not exist.
@@ -75,7 +75,7 @@ impl Reads {
             Err(_) => return read,
         };
         let (path, is_of_config) = (path.to_owned(), limits.is_of_config());
-        self.files.borrow_mut().push(Seen { path, is_of_config, found });
+        self.files.borrow_mut().push(SeenFile { path, is_of_config, found });
         read
     }
 
@@ -94,7 +94,7 @@ impl Reads {
             return Some(path.clone());
         }
         let files = self.files.borrow();
-        let changed = |seen: &&Seen| {
+        let changed = |seen: &&SeenFile| {
             let now = look(&seen.path, seen.is_of_config).as_ref().map(Identity::from).ok();
             now != seen.found.as_ref().map(|(identity, _)| *identity)
         };
@@ -105,8 +105,8 @@ impl Reads {
     /// a new inode or time for a file that has not changed.
     fn has_content_of(&self, earlier: &Self) -> bool {
         let (new, old) = (self.files.borrow(), earlier.files.borrow());
-        let content = |seen: &Seen| seen.found.as_ref().map(|(_, text)| Rc::clone(text));
-        let is_same = |(a, b): (&Seen, &Seen)| a.path == b.path && content(a) == content(b);
+        let content = |seen: &SeenFile| seen.found.as_ref().map(|(_, text)| Rc::clone(text));
+        let is_same = |(a, b): (&SeenFile, &SeenFile)| a.path == b.path && content(a) == content(b);
         new.len() == old.len() && new.iter().zip(old.iter()).all(is_same)
     }
 }

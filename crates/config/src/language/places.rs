@@ -10,7 +10,7 @@ use crate::language::yaml::node::Node;
 pub(crate) struct Places {
     root: Option<Rc<Node>>,
     /// For each process of the config, in the same order: the entry from which it was read.
-    pub(crate) processes: Vec<Entry>,
+    pub(crate) processes: Vec<EntryPlace>,
 }
 
 impl Places {
@@ -39,13 +39,13 @@ impl Places {
 /// The entry of `processes` from which a process was read. All copies from an entry with `scale`
 /// share it.
 #[derive(Clone)]
-pub(crate) struct Entry {
+pub(crate) struct EntryPlace {
     /// The place of the entry's name.
     pub(crate) name: Span,
     pub(crate) node: Rc<Node>,
 }
 
-impl Entry {
+impl EntryPlace {
     /// Whether both are the same entry. If so, their processes are copies from an entry with
     /// `scale`.
     pub(crate) fn is_same(&self, other: &Self) -> bool {

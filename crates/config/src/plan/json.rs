@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use crate::keys::forms::Word;
 use crate::plan::timeline::{Step, Timeline};
 use crate::plan::{InOneshot, Plan, Start};
 use crate::types::{escape_json, seconds};
@@ -27,11 +26,11 @@ pub fn json(plan: &Plan<'_>) -> String {
 fn process(start: &Start<'_>) -> Value {
     let Start { process, .. } = start;
     let needs = process.depends_on.iter();
-    let needs = needs.map(|on| json!({"process": on.process, "condition": on.condition.word()}));
+    let needs = needs.map(|on| json!({"process": on.process, "condition": on.condition.name()}));
     let readiness = process.readiness.as_ref();
     json!({
         "name": process.name,
-        "type": process.kind.word(),
+        "type": process.kind.name(),
         "waits_for": needs.collect::<Vec<_>>(),
         "only_if_path_exists": start.only_if(),
         "left_out": start.left_out,

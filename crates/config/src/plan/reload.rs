@@ -10,7 +10,6 @@ use std::fmt::Write as _;
 
 use crate::core::slots::Placed;
 use crate::core::spec::{ProcessSpec, Spec};
-use crate::keys::forms::Word;
 use crate::keys::{Config, Dependency, Update};
 use crate::plan::changes;
 use crate::plan::changes::Definition;
@@ -48,7 +47,7 @@ pub struct Reload<'a> {
     pub placed: Vec<Placed>,
     /// First the steps of the processes that the reload removes, dependents first; then the steps
     /// of the other processes, dependencies first.
-    steps: Vec<Step<'a>>,
+    steps: Vec<ReloadStep<'a>>,
     /// The names of the processes that keep running as they are.
     untouched: Vec<&'a str>,
     /// The changed keys of the container whose new values the reload takes over.
@@ -56,7 +55,7 @@ pub struct Reload<'a> {
 }
 
 #[derive(Debug)]
-struct Step<'a> {
+struct ReloadStep<'a> {
     name: &'a str,
     /// How the reload treats the process, such as "replaced, stop-first".
     what: String,
@@ -96,7 +95,7 @@ impl<'a> Reload<'a> {
         for (at, id) in spec.order.iter().enumerate() {
             let (process, spec) = (&new.processes[id.index()], &spec.processes[id.index()]);
             let name = process.name.as_str();
-            let replaced = |update: Update| format!("replaced, {}", update.word());
+            let replaced = |update: Update| format!("replaced, {}", update.name());
             // A process follows by its old definition a dependency that starts in an earlier step,
             // and by its new definition a dependency that starts in a later step.
             let old = known[id.index()].as_ref().map(|known| known.one.definition.process);
@@ -170,7 +169,7 @@ impl<'a> Reload<'a> {
                 later.insert(name, usize::MAX);
             }
             anew.extend(is_anew.then_some(name));
-            steps.push(Step { name, what, why });
+            steps.push(ReloadStep { name, what, why });
         }
         let place = |known: &Option<Known<'_, '_>>| match known {
             Some(Known { one, is_replaced: true, .. }) => Placed::Changed(one.slot),
@@ -184,7 +183,8 @@ impl<'a> Reload<'a> {
     /// The steps as text for a terminal, with a line for each process.
     pub fn text(&self) -> String {
         let mut out = String::new();
-        let width = |of: &dyn Fn(&Step<'_>) -> usize| self.steps.iter().map(of).max().unwrap_or(0);
+        let width =
+            |of: &dyn Fn(&ReloadStep<'_>) -> usize| self.steps.iter().map(of).max().unwrap_or(0);
         let (name, what) = (width(&|step| step.name.chars().count()), width(&|it| it.what.len()));
         for step in &self.steps {
             let _ = writeln!(out, "{:name$}  {:what$}  {}", step.name, step.what, step.why);
@@ -284,11 +284,11 @@ fn found<'r, 'a>(
 }
 
 /// The steps for the processes that the new config does not have, dependents first.
-fn removed<'a>(running: &[Running<'a>], new: &Config) -> impl Iterator<Item = Step<'a>> {
+fn removed<'a>(running: &[Running<'a>], new: &Config) -> impl Iterator<Item = ReloadStep<'a>> {
     let stays: HashSet<_> = new.processes.iter().map(|process| &*process.name).collect();
     let names = running.iter().rev().map(|one| &*one.definition.process.name);
     let why = "not in the config any more";
-    names.filter(move |name| !stays.contains(name)).map(move |name| Step {
+    names.filter(move |name| !stays.contains(name)).map(move |name| ReloadStep {
         name,
         what: "stopped".to_owned(),
         why: why.to_owned(),

@@ -2,12 +2,13 @@
 //! config.
 
 use core::time::Duration;
+use drainit_derive::Named;
 
 use crate::types::{End, Signal};
 
 /// The key `condition:` of a dependency. The default is `completed` for a oneshot and `ready` for a
 /// service. A process that meets a condition has met those before it, too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Named)]
 pub enum StartCondition {
     Started,
     Ready,
@@ -16,7 +17,8 @@ pub enum StartCondition {
 }
 
 /// The key `update:`: the way in which a new instance replaces a running one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Named)]
+#[named(kebab)]
 pub enum Update {
     /// The old instance is drained and stopped, then the new instance starts.
     #[default]
@@ -48,7 +50,8 @@ pub struct Restart {
 }
 
 /// The key `restart:`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Named)]
+#[named(kebab)]
 pub enum RestartPolicy {
     #[default]
     No,
@@ -95,7 +98,8 @@ impl From<ExitPolicy> for OnExit {
 }
 
 /// A value of the key `on_exit:`, which says what the end of a process does to the container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Named)]
+#[named(kebab)]
 pub enum ExitPolicy {
     /// The container stops with the code of the process.
     #[default]

@@ -34,7 +34,7 @@ pub use crate::spawn::error::SpawnError;
 use crate::spawn::limits::Ulimit;
 use crate::spawn::which::{candidates, which};
 use crate::sys;
-use crate::sys::{ChildPlan, ChildSetup, PendingExec, Place};
+use crate::sys::{ChildPlace, ChildPlan, ChildSetup, PendingExec};
 use crate::trusted_path;
 
 /// The user and groups of a process.
@@ -95,7 +95,7 @@ impl SpawnRequest {
             defaults: mask::ALL,
             // The process gets a session of its own, because a process can join every group of its
             // session, even a group of another user.
-            place: Place::Session,
+            place: ChildPlace::Session,
             dies_with_us: false,
             listens: !self.sockets.is_empty(),
         };

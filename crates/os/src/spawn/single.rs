@@ -6,7 +6,7 @@ use std::io;
 
 use crate::Pid;
 use crate::spawn::{Exec, SpawnError, SpawnRequest};
-pub use crate::sys::{ChildSetup, Place};
+pub use crate::sys::{ChildPlace, ChildSetup};
 
 /// Starts the command. The result of its exec is known later, at the latest when the child ends.
 ///

@@ -48,7 +48,7 @@ pub struct ChildSetup {
     /// The signals that get their default disposition. All other signals keep drainit's
     /// disposition.
     pub defaults: SignalSet,
-    pub place: Place,
+    pub place: ChildPlace,
     /// Whether the kernel kills the child when drainit dies.
     pub dies_with_us: bool,
     /// Whether the child gets the descriptors of a socket activation, with its own pid in
@@ -58,7 +58,7 @@ pub struct ChildSetup {
 
 /// The process group and session of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ChildPlace {
     /// The group and session of drainit.
     Same,
     /// The child leads a group.
@@ -160,7 +160,7 @@ pub(crate) fn start(
         ForkResult::Child => run(&mut child),
         ForkResult::Parent { child } => child,
     };
-    if matches!(place, Place::Group | Place::Foreground) {
+    if matches!(place, ChildPlace::Group | ChildPlace::Foreground) {
         // The child makes the same call, because either of the two may come first. An error is
         // ignored, because the child may have ended.
         let _ = nix::unistd::setpgid(pid, Pid::from_raw(0));
@@ -243,18 +243,20 @@ impl Child {
     fn set_up(&self) -> Result<(), i32> {
         let setup = &self.plan.setup;
         match setup.place {
-            Place::Same => 0,
-            Place::Group | Place::Foreground => call(libc::SYS_setpgid, [0; 5])?,
-            Place::Session | Place::SessionWithTerminal => call(libc::SYS_setsid, [0; 5])?,
+            ChildPlace::Same => 0,
+            ChildPlace::Group | ChildPlace::Foreground => call(libc::SYS_setpgid, [0; 5])?,
+            ChildPlace::Session | ChildPlace::SessionWithTerminal => {
+                call(libc::SYS_setsid, [0; 5])?
+            }
         };
         // Errors are ignored, because the child can run without the terminal. All signals, also
         // SIGTTOU, are still blocked.
         let stdin = argument(libc::STDIN_FILENO);
-        if setup.place == Place::Foreground {
+        if setup.place == ChildPlace::Foreground {
             let group: i32 = call(libc::SYS_getpid, [0; 5])?.try_into().unwrap_or(0);
             let group = (&raw const group).addr();
             let _ = call(libc::SYS_ioctl, [stdin, libc::TIOCSPGRP as usize, group, 0, 0]);
-        } else if setup.place == Place::SessionWithTerminal {
+        } else if setup.place == ChildPlace::SessionWithTerminal {
             let _ = call(libc::SYS_ioctl, [stdin, libc::TIOCSCTTY as usize, 0, 0, 0]);
         }
         if setup.dies_with_us {

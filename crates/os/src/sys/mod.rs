@@ -21,7 +21,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 pub(crate) use crate::sys::child::{ChildLimit, ChildPlan, NewUser, PendingExec, start};
-pub use crate::sys::child::{ChildSetup, Place};
+pub use crate::sys::child::{ChildPlace, ChildSetup};
 use drainit_core::types::Signal;
 
 /// Converts a result of -1 into the error in `errno`.

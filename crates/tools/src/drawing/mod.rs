@@ -93,13 +93,13 @@ struct Row {
 struct Bar {
     from: f64,
     to: f64,
-    kind: Kind,
-    look: Look,
+    kind: BarKind,
+    look: BarLook,
 }
 
 /// The kind of a step, which decides the colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum BarKind {
     Start,
     Drain,
     Stop,
@@ -108,7 +108,7 @@ enum Kind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
+enum BarLook {
     Plain,
     /// A step of a plan that is not on the critical path, so it does not make the shutdown longer.
     Aside,
@@ -121,7 +121,7 @@ enum Look {
     Killed,
 }
 
-impl Kind {
+impl BarKind {
     const ALL: [Self; 4] = [Self::Start, Self::Drain, Self::Stop, Self::Wait];
 
     /// The class of a bar, and its name in the legend.
@@ -135,7 +135,7 @@ impl Kind {
     }
 }
 
-impl Look {
+impl BarLook {
     const ALL: [Self; 6] =
         [Self::Plain, Self::Aside, Self::Planned, Self::Cut, Self::Late, Self::Killed];
 
@@ -152,7 +152,7 @@ impl Look {
     }
 
     /// The classes of a bar of this kind.
-    fn of(self, kind: Kind) -> String {
+    fn of(self, kind: BarKind) -> String {
         match (self, self.names()) {
             (Self::Killed, _) => "killed".to_owned(),
             (_, Some((class, _))) => format!("{} {class}", kind.names().0),
@@ -189,7 +189,7 @@ fn draw(out: &mut String, chart: &Chart, top: f64) -> f64 {
     );
     let mut y = top + HEAD;
     for line in lines(&chart.text) {
-        let text = Text {
+        let text = Label {
             x: MARGIN,
             y: y + 12.0,
             room: WIDTH - 2.0 * MARGIN,
@@ -207,12 +207,12 @@ fn draw(out: &mut String, chart: &Chart, top: f64) -> f64 {
     }
     for row in &chart.rows {
         let line = y + 15.0;
-        let label = Text { x: MARGIN, y: line, room: LABELS, class: "", anchor: "" };
+        let label = Label { x: MARGIN, y: line, room: LABELS, class: "", anchor: "" };
         label.write(out, &row.label, FONT, LABEL);
-        let times = Text { x: LEFT - GAP, room: TIMES, anchor: " text-anchor=\"end\"", ..label };
+        let times = Label { x: LEFT - GAP, room: TIMES, anchor: " text-anchor=\"end\"", ..label };
         times.write(out, &row.times, FONT, LABEL);
         for bar in &row.bars {
-            let edge = if bar.look == Look::Planned { 3.0 } else { 5.0 };
+            let edge = if bar.look == BarLook::Planned { 3.0 } else { 5.0 };
             let place = (y + edge, ROW - 2.0 * edge);
             rect(out, chart, (bar.from, bar.to), &bar.look.of(bar.kind), place);
         }
@@ -271,10 +271,10 @@ fn legend(out: &mut String, charts: &[Chart], top: f64) {
         let mut bars = charts.iter().flat_map(|chart| &chart.rows).flat_map(|row| &row.bars);
         bars.any(is_so)
     };
-    let kinds = Kind::ALL.into_iter().filter(|kind| has(&|bar| bar.kind == *kind));
+    let kinds = BarKind::ALL.into_iter().filter(|kind| has(&|bar| bar.kind == *kind));
     let kinds = kinds.map(|kind| (kind.names().0.to_owned(), kind.names().1));
-    let looks = Look::ALL.into_iter().filter(|look| has(&|bar| bar.look == *look));
-    let looks = looks.filter_map(|look| Some((look.of(Kind::Stop), look.names()?.1)));
+    let looks = BarLook::ALL.into_iter().filter(|look| has(&|bar| bar.look == *look));
+    let looks = looks.filter_map(|look| Some((look.of(BarKind::Stop), look.names()?.1)));
     let reserve = charts.iter().any(|chart| chart.reserve.is_some());
     let reserve = reserve.then(|| ("reserve".to_owned(), "reserve after the deadline"));
     let mut x = MARGIN;
@@ -284,7 +284,8 @@ fn legend(out: &mut String, charts: &[Chart], top: f64) {
             out,
             "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y}\" width=\"12\" height=\"12\" rx=\"2\"/>"
         );
-        let text = Text { x: x + 17.0, y: top + 12.0, room, class: " class=\"small\"", anchor: "" };
+        let text =
+            Label { x: x + 17.0, y: top + 12.0, room, class: " class=\"small\"", anchor: "" };
         text.write(out, name, SMALL, CHARACTERS);
         x += 17.0 + room + 10.0;
     }
@@ -292,7 +293,7 @@ fn legend(out: &mut String, charts: &[Chart], top: f64) {
 
 /// A place for a text.
 #[derive(Clone, Copy)]
-struct Text {
+struct Label {
     x: f64,
     y: f64,
     /// The width that the text may have.
@@ -301,7 +302,7 @@ struct Text {
     anchor: &'static str,
 }
 
-impl Text {
+impl Label {
     fn write(&self, out: &mut String, text: &str, size: f64, most: usize) {
         let Self { x, y, room, class, anchor } = *self;
         let (fitted, text) = (fitted(text, size, room, most), escaped(text, most));

@@ -1,6 +1,6 @@
 //! The charts of a plan.
 
-use crate::drawing::{Bar, Chart, Kind, Look, Row};
+use crate::drawing::{Bar, BarKind, BarLook, Chart, Row};
 use crate::plan::text::is_shown;
 use crate::plan::timeline::{StepKind, Timeline};
 use crate::plan::{InOneshot, Plan};
@@ -52,8 +52,8 @@ fn start(plan: &Plan<'_>, name: &str) -> Chart {
         let bar = begins.zip(start.ready_by).map(|(begins, by)| Bar {
             from: begins.as_secs_f64(),
             to: by.max(begins).as_secs_f64(),
-            kind: Kind::Start,
-            look: Look::Plain,
+            kind: BarKind::Start,
+            look: BarLook::Plain,
         });
         Row {
             label: start.process.name.clone(),
@@ -66,7 +66,12 @@ fn start(plan: &Plan<'_>, name: &str) -> Chart {
     let hook = plan.pre_start.map(|limit| Row {
         label: "pre_start".to_owned(),
         times: format!("by {}", human(limit)),
-        bars: vec![Bar { from: 0.0, to: limit.as_secs_f64(), kind: Kind::Wait, look: Look::Plain }],
+        bars: vec![Bar {
+            from: 0.0,
+            to: limit.as_secs_f64(),
+            kind: BarKind::Wait,
+            look: BarLook::Plain,
+        }],
     });
     let last = plan.start.iter().filter_map(|start| start.ready_by).max().unwrap_or_default();
     Chart {
@@ -83,11 +88,11 @@ fn start(plan: &Plan<'_>, name: &str) -> Chart {
 }
 
 /// The kind of a step, for its colour.
-fn kind(step: StepKind) -> Kind {
+fn kind(step: StepKind) -> BarKind {
     match step {
-        StepKind::Drain | StepKind::Close | StepKind::Count => Kind::Drain,
-        StepKind::Stop | StepKind::Leftovers => Kind::Stop,
-        StepKind::ReadinessDelay | StepKind::PreStop | StepKind::PostStop => Kind::Wait,
+        StepKind::Drain | StepKind::Close | StepKind::Count => BarKind::Drain,
+        StepKind::Stop | StepKind::Leftovers => BarKind::Stop,
+        StepKind::ReadinessDelay | StepKind::PreStop | StepKind::PostStop => BarKind::Wait,
     }
 }
 
@@ -99,9 +104,9 @@ fn chart(plan: &Plan<'_>, timeline: &Timeline, asked: bool, title: String, text:
         let (wish, declared) = plan.wish(step, asked);
         let is_cut = declared && step.takes() < wish;
         let look = match (is_cut, timeline.is_critical(place)) {
-            (true, _) => Look::Cut,
-            (false, true) => Look::Plain,
-            (false, false) => Look::Aside,
+            (true, _) => BarLook::Cut,
+            (false, true) => BarLook::Plain,
+            (false, false) => BarLook::Aside,
         };
         Row {
             label: plan.label(step),

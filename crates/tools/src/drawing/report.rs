@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::drawing::{Bar, Chart, Kind, Look, Row};
+use crate::drawing::{Bar, BarKind, BarLook, Chart, Row};
 use crate::journal::data::{ShutdownReport, StepData};
 use crate::types::{harmless, human};
 
@@ -22,8 +22,8 @@ fn start(report: &ShutdownReport) -> Chart {
         let bar = Bar {
             from: started,
             to: ready.unwrap_or(started).max(started),
-            kind: Kind::Start,
-            look: Look::Plain,
+            kind: BarKind::Start,
+            look: BarLook::Plain,
         };
         Some(Row {
             label: harmless(&process.name).into_owned(),
@@ -89,14 +89,14 @@ fn row(report: &ShutdownReport, step: &StepData) -> Row {
     let is_late = real.map(takes).unwrap_or_default() > planned.map_or(f64::MAX, takes) + TOLERANCE;
     let (took, most) = (real.map(takes).map(time), planned.map(takes).map(time));
     let look = match (is_killed, is_late) {
-        (true, _) => Look::Killed,
-        (false, true) => Look::Late,
-        (false, false) => Look::Plain,
+        (true, _) => BarLook::Killed,
+        (false, true) => BarLook::Late,
+        (false, false) => BarLook::Plain,
     };
     let kind = match &*step.step {
-        "drain" | "close" | "count" => Kind::Drain,
-        "stop" | "leftovers" => Kind::Stop,
-        _ => Kind::Wait,
+        "drain" | "close" | "count" => BarKind::Drain,
+        "stop" | "leftovers" => BarKind::Stop,
+        _ => BarKind::Wait,
     };
     let bar = |look| move |(from, to)| Bar { from, to, kind, look };
     Row {
@@ -107,7 +107,7 @@ fn row(report: &ShutdownReport, step: &StepData) -> Row {
             (None, Some(most)) => format!("- of {most}"),
             (None, None) => "-".to_owned(),
         },
-        bars: planned.map(bar(Look::Planned)).into_iter().chain(real.map(bar(look))).collect(),
+        bars: planned.map(bar(BarLook::Planned)).into_iter().chain(real.map(bar(look))).collect(),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use regex_lite::{Captures, Regex};
 use serde_json::{Value, json};
 
-use crate::import::draft::{Draft, Process, number};
+use crate::import::draft::{Draft, DraftedProcess, number};
 use crate::import::input::InputFile;
 use crate::import::pattern;
 use crate::keys::values::duration;
@@ -93,8 +93,8 @@ fn relate(draft: &mut Draft) {
     }
 }
 
-fn process(name: &str, service: &Node) -> Process {
-    let mut process = Process::new(name);
+fn process(name: &str, service: &Node) -> DraftedProcess {
+    let mut process = DraftedProcess::new(name);
     command(&mut process, service);
     let is_silent = get(service, &["logging", "driver"]).and_then(|it| it.scalar()) == Some("none");
     for (key, node) in service.entries() {
@@ -129,7 +129,7 @@ fn process(name: &str, service: &Node) -> Process {
 
 /// Sets the command from a list or a string. If it is a string, drainit splits it as Compose does:
 /// after the variables are expanded.
-fn command(process: &mut Process, service: &Node) {
+fn command(process: &mut DraftedProcess, service: &Node) {
     let image = text(service, "image").unwrap_or("its Dockerfile");
     let entrypoint = get(service, &["entrypoint"]).filter(|it| !matches!(it.kind, Kind::Null));
     let parts: Vec<_> = entrypoint.into_iter().chain(get(service, &["command"])).collect();
@@ -163,7 +163,7 @@ fn command(process: &mut Process, service: &Node) {
 
 /// Reads `environment:`, which is a mapping or a list. A name without a value needs no entry in the
 /// config, because every process inherits the container's variables.
-fn environment(process: &mut Process, node: &Node) {
+fn environment(process: &mut DraftedProcess, node: &Node) {
     let entries = node.entries().iter();
     let of_mapping = entries.filter_map(|(key, value)| Some((&*key.text, value.scalar()?)));
     let of_list = texts(node).filter_map(|item| item.split_once('='));
@@ -172,7 +172,7 @@ fn environment(process: &mut Process, node: &Node) {
 }
 
 /// Reads `env_file:`. drainit has no `format: raw`, with which no quote or variable has a meaning.
-fn env_file(process: &mut Process, node: &Node) {
+fn env_file(process: &mut DraftedProcess, node: &Node) {
     let mut files = value(node);
     for file in files.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
         if let Some(format) = file.remove("format") {
@@ -185,7 +185,7 @@ fn env_file(process: &mut Process, node: &Node) {
 }
 
 /// Reads `pre_stop:`, a list of hooks. A config has one hook, which runs as its process does.
-fn pre_stop(process: &mut Process, node: &Node) {
+fn pre_stop(process: &mut DraftedProcess, node: &Node) {
     let [hook] = node.items() else { return process.lose("pre_stop: more than one hook") };
     match get(hook, &["command"]) {
         Some(command) => process.set("hooks", json!({ "pre_stop": value(command) })),
@@ -197,7 +197,7 @@ fn pre_stop(process: &mut Process, node: &Node) {
 }
 
 /// Reads `depends_on:`, which is a list of names, or a mapping of names to conditions.
-fn depends_on(process: &mut Process, node: &Node) {
+fn depends_on(process: &mut DraftedProcess, node: &Node) {
     texts(node).for_each(|name| process.need(name, json!({"condition": "started"})));
     for (name, need) in node.entries() {
         let condition = match text(need, "condition") {
@@ -218,7 +218,7 @@ fn depends_on(process: &mut Process, node: &Node) {
     }
 }
 
-fn restart(process: &mut Process, written: &str) {
+fn restart(process: &mut DraftedProcess, written: &str) {
     let (policy, max) = written.split_once(':').unwrap_or((written, "0"));
     match policy {
         "no" | "false" => return,
@@ -235,7 +235,7 @@ fn restart(process: &mut Process, written: &str) {
 
 /// Converts `healthcheck:` to `readiness`. drainit stops probing when the process is ready, unlike
 /// Compose.
-fn readiness(process: &mut Process, check: &Node) {
+fn readiness(process: &mut DraftedProcess, check: &Node) {
     let test = get(check, &["test"]);
     let is_text = test.is_some_and(|node| node.scalar().is_some());
     let kind = is_text.then_some("CMD-SHELL");

@@ -21,13 +21,13 @@ pub(super) struct Draft {
     pub(super) notes: Vec<String>,
     pub(super) env: Map<String, Value>,
     /// The processes in file order.
-    pub(super) processes: Vec<Process>,
+    pub(super) processes: Vec<DraftedProcess>,
 }
 
 /// A process of the draft. In its texts, each `$` is already escaped by [`literal`] or belongs to a
 /// converted variable.
 #[derive(Debug, Default)]
-pub(super) struct Process {
+pub(super) struct DraftedProcess {
     pub(super) name: String,
     notes: Vec<String>,
     /// Options of the imported file that have no counterpart in a config.
@@ -57,7 +57,7 @@ pub(super) fn number(text: &str) -> Value {
     text.parse::<u32>().map_or_else(|_| text.into(), Value::from)
 }
 
-impl Process {
+impl DraftedProcess {
     pub(super) fn new(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }
     }
@@ -174,7 +174,8 @@ impl Draft {
 
     /// The number of comments in the draft.
     pub(super) fn notes(&self) -> usize {
-        let of = |process: &Process| process.notes.len() + usize::from(!process.lost.is_empty());
+        let of =
+            |process: &DraftedProcess| process.notes.len() + usize::from(!process.lost.is_empty());
         self.notes.len() + self.processes.iter().map(of).sum::<usize>()
     }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex_lite::Regex;
 
-use crate::import::draft::{Draft, Process};
+use crate::import::draft::{Draft, DraftedProcess};
 use crate::import::pattern;
 
 /// Programs that end gracefully at another signal than SIGTERM, this signal, and the reason. The
@@ -56,7 +56,7 @@ pub(super) fn add(draft: &mut Draft) {
     }
 }
 
-fn of(command: &str, process: &Process) -> Vec<&'static str> {
+fn of(command: &str, process: &DraftedProcess) -> Vec<&'static str> {
     let mut notes = Vec::new();
     if let Some(found) = PROGRAM.captures(command) {
         let name = if found[1].starts_with(['a', 'h']) { "apache" } else { &found[1] };

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex_lite::Regex;
 use serde_json::{Value, json};
 
-use crate::import::draft::{Draft, Process, literal};
+use crate::import::draft::{Draft, DraftedProcess, literal};
 use crate::import::input::InputFile;
 use crate::import::pattern;
 use crate::load::Diagnostic;
@@ -38,7 +38,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         let Some(found) = entry.captures(line) else {
             return Err(file.fail(index + 1, "not a line of a Procfile", HELP));
         };
-        let mut process = Process::new(&found[1]);
+        let mut process = DraftedProcess::new(&found[1]);
         set_command(&mut process, &found[2]);
         // Foreman gives each process a PORT by its place in the file. Here the first process that
         // is not `release` gets none, so that it has the container's PORT.
@@ -71,7 +71,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
 /// Sets the command. Uses no shell if a shell would not change the command. If a shell is needed,
 /// it replaces itself by the program with `exec` if possible, because a shell does not forward
 /// signals.
-fn set_command(process: &mut Process, command: &str) {
+fn set_command(process: &mut DraftedProcess, command: &str) {
     let program = command.strip_prefix("exec ").unwrap_or(command).trim_start();
     let script = if PLAIN.is_match(program) {
         let words: Vec<Value> = program.split_whitespace().map(Value::from).collect();

@@ -301,9 +301,10 @@ fn compose_and_the_draft_agree() {
             section.split("image: x").next().map(|_| section[..section.len().min(700)].to_owned())
         };
         let variables = value("environment").map(|node| node.entries()).unwrap_or_default();
-        let variable = |(key, value): &(crate::language::yaml::node::Key, std::rc::Rc<Node>)| {
-            (key.text.to_string(), value.scalar().unwrap().replace("$$", "$"))
-        };
+        let variable =
+            |(key, value): &(crate::language::yaml::node::NodeKey, std::rc::Rc<Node>)| {
+                (key.text.to_string(), value.scalar().unwrap().replace("$$", "$"))
+            };
         let probe = process.readiness.as_ref().map(|readiness| format!("{:?}", readiness.probe));
         let test = words(value("healthcheck.test"));
         let test = match &test.first().map(String::as_str) {

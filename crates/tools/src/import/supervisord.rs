@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use regex_lite::{Captures, Regex};
 use serde_json::{Value, json};
 
-use crate::import::draft::{Draft, Process, literal, number};
+use crate::import::draft::{Draft, DraftedProcess, literal, number};
 use crate::import::ini::Section;
 use crate::import::input::InputFile;
 use crate::import::{glob, ini, pattern};
@@ -175,7 +175,7 @@ fn listener(section: &Section) -> (Listens, Option<String>) {
     (listens, Some(format!("[{name}] {note}. If it does something else, add `on_exit: ignore`.")))
 }
 
-fn process(section: &Section, program: &str, whole: &Section, listens: Listens) -> Process {
+fn process(section: &Section, program: &str, whole: &Section, listens: Listens) -> DraftedProcess {
     let mut section = section.clone();
     for key in ["directory", "umask"] {
         if let (None, Some(inherited)) = (section.get(key), whole.get(key)) {
@@ -186,8 +186,8 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
     let copies = copies.filter(|copies| (1..=MOST_COPIES).contains(copies));
     let is_scaled = copies.is_some_and(|copies| copies > 1);
     let number_of_copy = if is_scaled { "${SCALE_INDEX}" } else { "0" };
-    let mut names = Names { program, number: number_of_copy, variables: Vec::new() };
-    let mut process = Process::new(program);
+    let mut names = Expansions { program, number: number_of_copy, variables: Vec::new() };
+    let mut process = DraftedProcess::new(program);
     for text in [whole, &section].map(|section| section.get("environment")) {
         let (variables, odd) = names.variables(text.unwrap_or_default());
         names.variables.extend(variables);
@@ -332,7 +332,7 @@ fn truth(value: Option<&str>) -> Option<bool> {
 }
 
 /// The values that placeholders stand for.
-struct Names<'a> {
+struct Expansions<'a> {
     program: &'a str,
     /// The number of the process, for a program with several processes.
     number: &'a str,
@@ -341,7 +341,7 @@ struct Names<'a> {
     variables: Vec<(String, String)>,
 }
 
-impl Names<'_> {
+impl Expansions<'_> {
     /// Replaces each placeholder `%(…)s` by its value, or by `${…}` if only the container's
     /// environment has the value.
     fn expand(&self, text: &str) -> String {

@@ -11,7 +11,7 @@ pub(super) const JOINS: [char; 4] = [';', '\n', '&', '|'];
 
 /// The program that the container starts, if the manifest shows it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum EntryPoint {
     /// The program is the image's `ENTRYPOINT`, with these arguments.
     Image(Vec<Word>),
     /// drainit with these arguments.
@@ -22,25 +22,25 @@ pub(super) enum Entry {
     Other(Word),
 }
 
-pub(super) fn entry(container: &Container) -> Entry {
+pub(super) fn entry(container: &Container) -> EntryPoint {
     let (command, args) = (words(&container.node, &["command"]), words(&container.node, &["args"]));
-    let Some(program) = command.first().cloned() else { return Entry::Image(args) };
+    let Some(program) = command.first().cloned() else { return EntryPoint::Image(args) };
     let all: Vec<_> = command.into_iter().chain(args).collect();
     if is_shell(&program.text) {
-        return script(&all).map_or(Entry::Other(program), of_script);
+        return script(&all).map_or(EntryPoint::Other(program), of_script);
     }
     match all.iter().position(|word| base(&word.text) == "drainit") {
-        Some(place) => Entry::Drainit(all[place + 1..].to_vec()),
-        None => Entry::Other(program),
+        Some(place) => EntryPoint::Drainit(all[place + 1..].to_vec()),
+        None => EntryPoint::Other(program),
     }
 }
 
 /// Whether the manifest shows that the container starts drainit.
 pub(super) fn names_drainit(container: &Container) -> bool {
     let shown = match entry(container) {
-        Entry::Drainit(_) | Entry::ShellChild(_) => true,
-        Entry::Image(args) => args.first().is_some_and(|word| base(&word.text) == "drainit"),
-        Entry::Other(_) => false,
+        EntryPoint::Drainit(_) | EntryPoint::ShellChild(_) => true,
+        EntryPoint::Image(args) => args.first().is_some_and(|word| base(&word.text) == "drainit"),
+        EntryPoint::Other(_) => false,
     };
     let hook = words(&container.node, &["lifecycle", "preStop", "exec", "command"]);
     shown
@@ -54,7 +54,7 @@ pub(super) fn script(command: &[Word]) -> Option<&Word> {
 
 /// Finds drainit in a script. After `exec drainit …` drainit replaces the shell; without `exec` the
 /// shell stays as drainit's parent.
-fn of_script(script: &Word) -> Entry {
+fn of_script(script: &Word) -> EntryPoint {
     let text = script.text.replace("\\\n", " ");
     // `drainit` counts only before a subcommand, because a script may also have this word in
     // another command, such as one that copies the binary.
@@ -65,35 +65,35 @@ fn of_script(script: &Word) -> Entry {
         // Other programs, such as `env` and `su-exec`, may stand between `exec` and `drainit`. They
         // also replace themselves by the program that they start.
         if !words[..place].contains(&"exec") {
-            return Entry::ShellChild(script.clone());
+            return EntryPoint::ShellChild(script.clone());
         }
         // The shell expands the arguments after the subcommand, so the manifest does not show their
         // values.
         let subcommand = Word { text: words[place + 1].to_owned(), span: script.span };
-        return Entry::Drainit(vec![subcommand]);
+        return EntryPoint::Drainit(vec![subcommand]);
     }
-    Entry::Other(script.clone())
+    EntryPoint::Other(script.clone())
 }
 
 pub(super) fn check(ctx: &mut Context<'_>) {
     let span = ctx.container.span;
     let arguments = match entry(ctx.container) {
-        Entry::ShellChild(script) => {
+        EntryPoint::ShellChild(script) => {
             ctx.add(Severity::Error, script.span, "the shell gets the signals, and drainit, its child, does not")
                 .help("write `command: [drainit, run, --]`, or `exec drainit run` as the last command of the script");
             return;
         }
-        Entry::Other(word) => {
+        EntryPoint::Other(word) => {
             let message = format!("the command of `{}` does not run drainit", ctx.container.name);
             ctx.add(Severity::Warning, word.span, message).help(
                 "write `command: [drainit, run, --]`, or remove it: it replaces the image's ENTRYPOINT",
             );
             return;
         }
-        Entry::Drainit(words) => words,
+        EntryPoint::Drainit(words) => words,
         // The manifest does not show whether the image's ENTRYPOINT is `drainit` or `drainit run`,
         // so the arguments may or may not begin with `run`.
-        Entry::Image(words) => {
+        EntryPoint::Image(words) => {
             let words = match words.first() {
                 Some(word) if base(&word.text) == "drainit" => words[1..].to_vec(),
                 _ => words,

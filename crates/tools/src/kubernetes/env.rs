@@ -17,7 +17,7 @@ pub(super) struct PodEnv {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Value<'a> {
+pub(super) enum PodValue<'a> {
     Known(&'a Word),
     /// The variable is set, but its value is not known here.
     Unknown(Span),
@@ -67,18 +67,18 @@ impl PodEnv {
         all.map(|(name, word)| (name.clone(), word.text.clone())).collect()
     }
 
-    pub(super) fn get(&self, name: &str) -> Value<'_> {
+    pub(super) fn get(&self, name: &str) -> PodValue<'_> {
         match (self.of_manifest(name), self.image.get(name)) {
-            (Value::Missing, Some(word)) => Value::Known(word),
+            (PodValue::Missing, Some(word)) => PodValue::Known(word),
             (value, _) => value,
         }
     }
 
-    fn of_manifest(&self, name: &str) -> Value<'_> {
+    fn of_manifest(&self, name: &str) -> PodValue<'_> {
         match (self.known.get(name), self.unknown.get(name)) {
-            (Some(word), _) => Value::Known(word),
-            (None, Some(span)) => Value::Unknown(*span),
-            (None, None) => Value::Missing,
+            (Some(word), _) => PodValue::Known(word),
+            (None, Some(span)) => PodValue::Unknown(*span),
+            (None, None) => PodValue::Missing,
         }
     }
 
@@ -101,11 +101,11 @@ impl PodEnv {
             }
             let name = rest.strip_prefix('(').and_then(|rest| rest.split_once(')'));
             match name.map(|(name, more)| (self.of_manifest(name), more)) {
-                Some((Value::Known(word), more)) => {
+                Some((PodValue::Known(word), more)) => {
                     out.push_str(&word.text);
                     rest = more;
                 }
-                Some((Value::Unknown(_), _)) => return None,
+                Some((PodValue::Unknown(_), _)) => return None,
                 _ => out.push('$'),
             }
         }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use drainit_config::exec_options::{ExecOption, GRACE_PERIOD, LISTENERS, OPTIONS, READINESS};
 
-use crate::kubernetes::entry::{Entry, entry};
+use crate::kubernetes::entry::{EntryPoint, entry};
 use crate::kubernetes::env;
 use crate::kubernetes::env::PodEnv;
 use crate::kubernetes::manifest::{Container, Word, base};
@@ -25,8 +25,10 @@ pub(super) fn read(
     env: &PodEnv,
 ) -> Option<Result<Option<Loaded>, Vec<Diagnostic>>> {
     let words = match entry(container) {
-        Entry::Drainit(words) => words,
-        Entry::Image(words) if words.first().is_some_and(|word| base(&word.text) == "drainit") => {
+        EntryPoint::Drainit(words) => words,
+        EntryPoint::Image(words)
+            if words.first().is_some_and(|word| base(&word.text) == "drainit") =>
+        {
             words[1..].to_vec()
         }
         _ => return None,
@@ -91,11 +93,11 @@ fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Vec<
     let mut found: Vec<Given> = Vec::new();
     for it in OPTIONS {
         match env.get(it.variable) {
-            env::Value::Known(word) if !word.text.is_empty() => {
+            env::PodValue::Known(word) if !word.text.is_empty() => {
                 let value = value_of(it, &word.text);
                 found.push(Given { key: it.key, name: it.variable, span: word.span, value });
             }
-            env::Value::Unknown(_) => return None,
+            env::PodValue::Unknown(_) => return None,
             _ => {}
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::Shutdown;
 use crate::keys::values;
-use crate::kubernetes::env::Value;
+use crate::kubernetes::env::PodValue;
 use crate::kubernetes::manifest::{Word, key, seconds};
 use crate::kubernetes::pre_stop::{PreStop, sidecar};
 use crate::kubernetes::{Context, Severity};
@@ -153,15 +153,16 @@ fn variable(
     // set counts.
     let names = ctx.loaded.grace_variables.clone();
     let is_set = |word: &Word| !word.text.is_empty();
-    let known =
-        names.iter().find(|name| matches!(ctx.env.get(name), Value::Known(word) if is_set(word)));
+    let known = names
+        .iter()
+        .find(|name| matches!(ctx.env.get(name), PodValue::Known(word) if is_set(word)));
     let name = known.unwrap_or(&first);
     // If a `preStop` hook sleeps, this much of the pod's time is left for drainit. It is rounded
     // down, and the pod's time up, so that the one fits into the other.
     let left = given.saturating_sub(before.stays).as_secs();
     let raised = rounded_up(ctx.plan.grace_period.saturating_add(before.stays));
     let (message, span, help) = match ctx.env.get(name) {
-        Value::Known(word) if is_set(word) => {
+        PodValue::Known(word) if is_set(word) => {
             let span = word.span;
             // The value of `grace_period` may contain other text beside the variable. The caller
             // then compares the whole value.
@@ -186,9 +187,9 @@ fn variable(
             (message, span, help)
         }
         // This variable is reported elsewhere, because its value is unknown.
-        Value::Unknown(_) => return true,
+        PodValue::Unknown(_) => return true,
         // In a config, an empty variable counts as unset, so both are reported as missing.
-        Value::Missing | Value::Known(_) => {
+        PodValue::Missing | PodValue::Known(_) => {
             let message = format!(
                 "`{}` has no `{name}`, which the config's `grace_period` uses: a container cannot read {NAME}",
                 ctx.container.name

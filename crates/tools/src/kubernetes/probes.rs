@@ -18,13 +18,13 @@ const PERIOD: Duration = Duration::from_secs(10);
 const THRESHOLD: u32 = 3;
 
 /// One probe of the container.
-struct Probe {
+struct PodProbe {
     span: Span,
     /// The time from the first failed attempt until the kubelet considers the probe failed.
     fails_after: Duration,
     /// Who owns the port to which the probe connects, and the port with its place in the manifest.
     /// `None` for a probe without a port, or with an unknown port.
-    target: Option<(Target, u16, Span)>,
+    target: Option<(ProbedServer, u16, Span)>,
     /// The path that an HTTP probe requests, without the query. `None` for other probes.
     path: Option<Word>,
     /// Whether the probe asks for the health of gRPC.
@@ -38,20 +38,20 @@ struct Probe {
     is_constant: Option<Span>,
 }
 
-impl Probe {
+impl PodProbe {
     fn path(&self) -> &str {
         self.path.as_ref().map(|path| path.text.as_str()).unwrap_or_default()
     }
 
     /// Who owns the port to which the probe connects.
-    fn target(&self) -> Option<Target> {
+    fn target(&self) -> Option<ProbedServer> {
         self.target.map(|(target, ..)| target)
     }
 }
 
 /// Who owns a port.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Target {
+enum ProbedServer {
     Control,
     /// The admin interface of an Envoy. `fails` says whether its health check fails during the
     /// drain.
@@ -100,7 +100,7 @@ pub(super) fn check(ctx: &mut Context<'_>) {
     }
 }
 
-fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> Probe {
+fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> PodProbe {
     let period = seconds(node, &["periodSeconds"]).map_or(PERIOD, |(period, _)| period);
     let threshold = text(node, &["failureThreshold"]).and_then(|word| word.text.parse().ok());
     let ports = ["httpGet", "tcpSocket", "grpc"].into_iter();
@@ -111,7 +111,7 @@ fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> Probe {
         let path = word.text.split(['?', '#']).next().unwrap_or_default().to_owned();
         Word { text: path, ..word }
     });
-    Probe {
+    PodProbe {
         span: node.span,
         fails_after: period.saturating_mul(threshold.unwrap_or(THRESHOLD)),
         target: port.and_then(|port| {
@@ -174,10 +174,10 @@ pub(super) fn number(container: &Node, port: &str) -> Option<u16> {
     number.as_ref().map_or(port, |number| &number.text).parse().ok()
 }
 
-fn owner(ctx: &Context<'_>, port: u16) -> Target {
+fn owner(ctx: &Context<'_>, port: u16) -> ProbedServer {
     let config = &ctx.loaded.config;
     if config.control.listen.is_some_and(|listen| listen.port() == port) {
-        return Target::Control;
+        return ProbedServer::Control;
     }
     let drains = config.processes.iter().filter_map(|process| process.drain.as_ref());
     let mut admins = drains.filter_map(|drain| match &drain.method {
@@ -186,15 +186,15 @@ fn owner(ctx: &Context<'_>, port: u16) -> Target {
     });
     let is_at = |admin: &Address| matches!(admin, Address::Tcp(address) if address.port() == port);
     let admin = admins.find(|(admin, _)| is_at(admin));
-    admin.map_or(Target::Other, |(_, fails)| Target::Admin { fails })
+    admin.map_or(ProbedServer::Other, |(_, fails)| ProbedServer::Admin { fails })
 }
 
 /// Checks that the kubelet can reach drainit's address, and that a probe for a path of drainit goes
 /// to drainit's port.
-fn answered(ctx: &mut Context<'_>, probe: &Probe, path: Option<&str>) {
+fn answered(ctx: &mut Context<'_>, probe: &PodProbe, path: Option<&str>) {
     let Some((target, port, span)) = probe.target else { return };
     let listen = ctx.loaded.config.control.listen;
-    if let (Target::Control, Some(listen)) = (target, listen)
+    if let (ProbedServer::Control, Some(listen)) = (target, listen)
         && listen.ip().is_loopback()
         && !probe.has_host
     {
@@ -205,7 +205,7 @@ fn answered(ctx: &mut Context<'_>, probe: &Probe, path: Option<&str>) {
             "write `control: {{listen: 0.0.0.0:{port}}}` in the config; it accepts no drain"
         ));
     }
-    if probe.is_grpc && target != Target::Other {
+    if probe.is_grpc && target != ProbedServer::Other {
         let message =
             format!("a `grpc` probe gets no answer from port {port}, which speaks HTTP/1");
         let help = how_to_probe(ctx, path.unwrap_or("/readyz"));
@@ -213,12 +213,12 @@ fn answered(ctx: &mut Context<'_>, probe: &Probe, path: Option<&str>) {
     }
     let known = ["", "/livez", "/readyz", "/status", "/metrics"];
     let asked = probe.path().split('?').next().unwrap_or_default();
-    if target == Target::Control && !known.contains(&asked) {
+    if target == ProbedServer::Control && !known.contains(&asked) {
         let message = format!("drainit answers `{}` with 404", probe.path());
         let help = how_to_probe(ctx, path.unwrap_or("/readyz"));
         ctx.add(Severity::Error, span, message).help(help);
     }
-    if target != Target::Control && matches!(probe.path(), "/livez" | "/readyz") {
+    if target != ProbedServer::Control && matches!(probe.path(), "/livez" | "/readyz") {
         let message = format!("drainit does not answer `{}` at port {port}", probe.path());
         let help = how_to_probe(ctx, path.unwrap_or(probe.path()));
         ctx.add(Severity::Warning, span, message).help(help);
@@ -227,22 +227,22 @@ fn answered(ctx: &mut Context<'_>, probe: &Probe, path: Option<&str>) {
 
 /// Reports a liveness probe that fails while the container drains. The kubelet would then kill the
 /// container.
-fn liveness(ctx: &mut Context<'_>, probe: &Probe, has_startup: bool) {
+fn liveness(ctx: &mut Context<'_>, probe: &PodProbe, has_startup: bool) {
     let whole = ctx.plan.longest();
     let after_signal = &ctx.plan.after_signal;
     let after_drain = whole.saturating_sub(after_signal.drained_at());
     let asks_ready = match probe.target() {
-        Some(target) => target == Target::Control && probe.path() == "/readyz",
+        Some(target) => target == ProbedServer::Control && probe.path() == "/readyz",
         None => probe.command_endpoint == Some("/readyz"),
     };
     let (severity, why, lasts) = match probe.target() {
         _ if asks_ready => {
             (Severity::Error, "`/readyz` is 503 from the beginning of the shutdown", whole)
         }
-        Some(Target::Admin { fails: true }) if probe.path() == "/ready" => {
+        Some(ProbedServer::Admin { fails: true }) if probe.path() == "/ready" => {
             (Severity::Error, "Envoy's `/ready` turns 503 when the drain begins", whole)
         }
-        Some(Target::Other) if closes(ctx) => {
+        Some(ProbedServer::Other) if closes(ctx) => {
             let why =
                 "if this is a listener of the drained Envoy, it is closed at the end of the drain";
             (Severity::Warning, why, after_drain)
@@ -254,7 +254,7 @@ fn liveness(ctx: &mut Context<'_>, probe: &Probe, has_startup: bool) {
         // A probe of readiness also fails as long as the processes start.
         let asks = match probe.target() {
             _ if asks_ready => "`/readyz`",
-            Some(Target::Admin { .. }) => "Envoy's `/ready`",
+            Some(ProbedServer::Admin { .. }) => "Envoy's `/ready`",
             _ => return,
         };
         let (severity, when) = match has_startup {
@@ -289,7 +289,7 @@ fn closes(ctx: &Context<'_>) -> bool {
 /// Warns of a readiness probe that is too slow for a shutdown that begins because a process has
 /// ended. In such a shutdown each drain lasts only for its `min`, and the probe would fail only
 /// after that.
-fn notices(ctx: &mut Context<'_>, probe: &Probe) {
+fn notices(ctx: &mut Context<'_>, probe: &PodProbe) {
     let drains = ctx.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref());
     let Some(min) = drains.map(|drain| drain.min).max() else { return };
     if probe.fails_after <= min {
@@ -307,17 +307,17 @@ fn notices(ctx: &mut Context<'_>, probe: &Probe) {
 
 /// Warns of a readiness probe that still succeeds while the container drains. Gives no warning if the
 /// probe asks a process's listener or runs an unknown command, because such a probe may fail.
-fn readiness(ctx: &mut Context<'_>, probe: &Probe) {
+fn readiness(ctx: &mut Context<'_>, probe: &PodProbe) {
     if !ctx.takes_traffic_away {
         return;
     }
     let why = match (probe.target(), probe.path.as_ref().map(|path| path.text.as_str())) {
         (Some(_), None) if probe.is_grpc => return,
         (Some(_), None) => "connections are accepted until the end".to_owned(),
-        (Some(Target::Admin { fails: false }), Some("/ready")) => {
+        (Some(ProbedServer::Admin { fails: false }), Some("/ready")) => {
             "with `fail_healthcheck: false` Envoy's `/ready` stays 200".to_owned()
         }
-        (Some(Target::Control), Some("/livez")) => "`/livez` stays 200".to_owned(),
+        (Some(ProbedServer::Control), Some("/livez")) => "`/livez` stays 200".to_owned(),
         (None, _) if probe.command_endpoint == Some("/livez") => "`/livez` stays 200".to_owned(),
         _ => return,
     };

@@ -18,7 +18,7 @@ use granit_parser::{Event, Parser, ScalarStyle, ScanError, Tag as YamlTag};
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::diagnostics::problems::Problems;
 use crate::language::span::Span;
-use crate::language::yaml::node::{Extent, Key, Kind, Node, Tag};
+use crate::language::yaml::node::{Extent, Kind, Node, NodeKey, Tag};
 
 /// Values may be nested at most this deeply. No config needs more, and the limit keeps the stack of
 /// recursive functions over the tree small.
@@ -29,23 +29,23 @@ const MOST_VALUES: u32 = 400_000;
 /// Parses a file with one document. Returns `None` after an error. An empty file is a null value.
 pub fn parse(problems: &mut Problems, file: usize) -> Option<Rc<Node>> {
     let empty = || Rc::new(Node::new(Span::whole(file), Kind::Null));
-    Some(documents(problems, file, Form::Config)?.pop().unwrap_or_else(empty))
+    Some(documents(problems, file, Documents::Config)?.pop().unwrap_or_else(empty))
 }
 
 /// Parses all documents of a Kubernetes manifest. Returns `None` after an error.
 pub fn parse_manifest(problems: &mut Problems, file: usize) -> Option<Vec<Rc<Node>>> {
-    documents(problems, file, Form::Manifest)
+    documents(problems, file, Documents::Manifest)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum Documents {
     /// One document; unknown tags are errors.
     Config,
     /// Any number of documents; unknown tags are ignored.
     Manifest,
 }
 
-fn documents(problems: &mut Problems, file: usize, form: Form) -> Option<Vec<Rc<Node>>> {
+fn documents(problems: &mut Problems, file: usize, form: Documents) -> Option<Vec<Rc<Node>>> {
     // The parser needs the text while the builder changes `problems`, which owns the text.
     // Therefore the parser and `problems` share the text.
     let text = Rc::clone(&problems.source(file)?.text);
@@ -118,12 +118,12 @@ impl Content {
 /// key.
 const MERGE: &str = "<<";
 
-type Entries = Vec<(Key, Rc<Node>)>;
+type Entries = Vec<(NodeKey, Rc<Node>)>;
 
 /// How the next node of a mapping is used.
 enum Pending {
     Key,
-    Value(Key),
+    Value(NodeKey),
     /// The node is the value of a `<<` key at this place.
     Merge(Span),
     /// The node is the value of a key that was refused, and is dropped.
@@ -137,7 +137,7 @@ struct Builder<'a> {
     anchors: HashMap<usize, Rc<Node>>,
     roots: Vec<Rc<Node>>,
     documents: usize,
-    form: Form,
+    form: Documents,
 }
 
 impl Builder<'_> {
@@ -165,7 +165,7 @@ impl Builder<'_> {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 self.anchors.clear();
-                if self.documents > 1 && self.form == Form::Config {
+                if self.documents > 1 && self.form == Documents::Config {
                     let problem = self.problems.error(span, "a second document begins here");
                     problem.help("remove the `---`; pass several files with several -c");
                     return Err(Fatal);
@@ -177,7 +177,7 @@ impl Builder<'_> {
                 let quoted = is_text || style != ScalarStyle::Plain;
                 let null = !quoted && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
                 let text = text.into_owned();
-                if !quoted && self.form == Form::Config {
+                if !quoted && self.form == Documents::Config {
                     self.typography(&text, span);
                 }
                 let kind = if null { Kind::Null } else { Kind::Scalar { text, quoted } };
@@ -341,9 +341,11 @@ impl Builder<'_> {
                         Kind::Scalar { text, quoted: false } if text == MERGE => {
                             Pending::Merge(span)
                         }
-                        Kind::Scalar { text, .. } => {
-                            Pending::Value(Key { text: text.as_str().into(), span, is_item: false })
-                        }
+                        Kind::Scalar { text, .. } => Pending::Value(NodeKey {
+                            text: text.as_str().into(),
+                            span,
+                            is_item: false,
+                        }),
                         _ => {
                             let what = node.kind_name();
                             let message = format!("a key must be text, not {what}");
@@ -398,7 +400,7 @@ impl Builder<'_> {
             ("tag:yaml.org,2002:", "int" | "float" | "bool" | "null" | "seq" | "map") => {
                 (None, false)
             }
-            _ if self.form == Form::Manifest => (None, false),
+            _ if self.form == Documents::Manifest => (None, false),
             _ => {
                 let name = quote(&tag.to_string());
                 let problem = self.problems.error(span, format!("unknown tag {name}"));

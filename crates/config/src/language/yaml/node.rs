@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::language::span::Span;
 
 #[derive(Clone, Debug)]
-pub struct Key {
+pub struct NodeKey {
     pub text: Rc<str>,
     pub span: Span,
     /// Whether the key was an item of a list, which the merge of two files has made a mapping of.
@@ -73,7 +73,7 @@ pub enum Kind {
     },
     Sequence(Vec<Rc<Node>>),
     /// The entries are in file order, and no key occurs twice.
-    Mapping(Vec<(Key, Rc<Node>)>),
+    Mapping(Vec<(NodeKey, Rc<Node>)>),
 }
 
 impl Node {
@@ -105,7 +105,7 @@ impl Node {
     }
 
     /// The entries of a mapping; empty for anything else.
-    pub fn entries(&self) -> &[(Key, Rc<Self>)] {
+    pub fn entries(&self) -> &[(NodeKey, Rc<Self>)] {
         if let Kind::Mapping(entries) = &self.kind { entries } else { &[] }
     }
 
