@@ -267,14 +267,4 @@ mod tests {
                 .is_none()
         );
     }
-
-    // holds: C422
-    #[test]
-    fn times_have_the_defaults_of_a_config() {
-        for (min, expected) in [(None, 5), (Some(8), 8)] {
-            let config = config(&options(None, &[]), &drain(None, min)).unwrap();
-            let drain = config.processes[0].drain.as_ref().unwrap();
-            assert_eq!((drain.time, drain.min), (seconds(15), seconds(expected)));
-        }
-    }
 }

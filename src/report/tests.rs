@@ -511,37 +511,6 @@ processes:
     assert_eq!(of(None, None), [unknown.clone(), unknown]);
 }
 
-/// The engine never becomes ready, so the router is not started. The engine survives SIGKILL.
-fn stuck() -> data::ShutdownReport {
-    let config = "
-processes:
-  engine: {command: [a], readiness: {unix: /run/x.sock, timeout: 60s}}
-  router: {command: [a], depends_on: [engine]}
-";
-    played(config, |app| {
-        app.at(0, Event::Start);
-        for millis in [5000, 5100, 5200] {
-            app.at(millis, Event::Signal(Signal::INT));
-        }
-        app.at(40_000, Event::Tick);
-    })
-}
-
-// holds: S214, S216
-#[test]
-fn missing_events_have_no_time() {
-    let report = serde_json::to_value(stuck()).unwrap();
-    let null = serde_json::Value::Null;
-    let [engine, router] = [0, 1].map(|place| &report["processes"][place]);
-    assert_eq!((&engine["ready"], &engine["end"]), (&null, &null), "{report:#}");
-    assert_eq!((&engine["stop"]["begins"], &engine["stop"]["ends"]), (&0.0.into(), &null));
-    let stop = report["steps"].as_array().unwrap().iter().find(|step| step["step"] == "stop");
-    assert_eq!((&stop.unwrap()["begins"], &stop.unwrap()["ends"]), (&0.0.into(), &null));
-    for key in ["started", "ready", "ready_within", "end", "drain", "stop"] {
-        assert_eq!(router[key], null, "{key}: {report:#}");
-    }
-}
-
 #[test]
 fn journal_does_not_grow_over_time() {
     let mut report = Noted::of(&["a", "b"]);

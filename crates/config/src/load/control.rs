@@ -116,20 +116,6 @@ processes: {a: {command: [a, '${MUST:?set it}'], user: nobody-at-all, comand: x,
     }
 
     #[test]
-    fn later_files_overlay_earlier_files() {
-        let base = format!("control: {{socket: /a.sock, listen: '127.0.0.1:1'}}{REST}");
-        let control = find(&[&base, "control: {socket: /b.sock}"], &[]).control.unwrap();
-        assert_eq!(control.socket.path(), Some(Path::new("/b.sock")));
-        assert!(control.listen.is_some());
-        let control = find(&[&base, "control: {socket: !reset }"], &[]).control.unwrap();
-        assert!(control.socket == ControlSocket::Private && control.listen.is_some());
-        assert_eq!(
-            socket(&[&base, "env: {DIR: /x}\ncontrol: {socket: '${DIR}/c.sock'}"], &[]),
-            PathBuf::from("/x/c.sock")
-        );
-    }
-
-    #[test]
     fn errors_in_control_are_reported() {
         for text in [
             "control: {socket: ''}",

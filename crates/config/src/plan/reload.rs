@@ -389,17 +389,6 @@ from now on, the container has the new `shutdown`
     }
 
     #[test]
-    fn a_reload_without_changes_says_so() {
-        assert_eq!(text(OLD, OLD, life), "nothing has changed\n");
-        let other = OLD.replace("[web]", "[web, -v]");
-        assert_eq!(
-            text(OLD, &other, life),
-            "web  replaced, start-first  `command` differs\n\
-             not touched: base, engine, router, task, manual, old, older\n"
-        );
-    }
-
-    #[test]
     fn failed_processes_are_tried_again() {
         let config = "processes: {a: {command: [a]}, b: {command: [b], depends_on: [a]}}";
         let failed = |name: &str| if name == "b" { Life::Failed } else { Life::Runs };
@@ -434,43 +423,5 @@ from now on, the container has the new `shutdown`
             "e  replaced, hot-restart  `command` differs\n"
         );
         assert_eq!(shown(&hot, &plain), "e  continues  `update` differs\n");
-    }
-
-    #[test]
-    fn a_follower_of_a_process_that_stays_down_is_not_touched() {
-        let old =
-            "processes: {a: {command: [a]}, b: {command: [b], depends_on: {a: {restart: true}}}}";
-        let new = old.replace("[a]", "[a, b]");
-        let stopped = |name: &str| if name == "a" { Life::Stopped } else { Life::Runs };
-        assert_eq!(
-            text(old, &new, stopped),
-            "a  stays stopped  `command` differs; it waits for a request\nnot touched: b\n"
-        );
-    }
-
-    // holds: C687
-    #[test]
-    fn a_process_with_autostart_false_is_not_started() {
-        let old = "processes: {a: {command: [a]}, b: {command: [b], autostart: false}, \
-                   c: {command: [c], type: oneshot}, d: {command: [d]}, e: {command: [e]}}";
-        let new = "processes: {a: {command: [a], autostart: false}, \
-                   b: {command: [b, -v], autostart: false}, \
-                   c: {command: [c, -v], type: oneshot, autostart: false}, \
-                   d: {command: [d, -v], autostart: false}, e: {command: [e]}, \
-                   f: {command: [f], autostart: false}}";
-        let life = |name: &str| match name {
-            "b" => Life::Stopped,
-            "c" => Life::Over,
-            _ => Life::Runs,
-        };
-        assert_eq!(
-            text(old, new, life),
-            "a  continues             `autostart` differs\n\
-             b  stays stopped         `command` differs; it waits for a request\n\
-             c  stays stopped         `command` and `autostart` differ\n\
-             d  replaced, stop-first  `command` and `autostart` differ\n\
-             f  stays stopped         new; has `autostart: false`\n\
-             not touched: e\n"
-        );
     }
 }

@@ -34,7 +34,7 @@ fn plan(text: &str, environment: &[(&str, &str)]) -> Plan<'static> {
     Plan::new(&loaded.config, &loaded.graph)
 }
 
-// holds: S94
+// holds: S94, C149
 #[test]
 fn the_text_fits_on_a_terminal() {
     let shown = text::text(&plan(GATEWAY, &[]));
@@ -194,7 +194,7 @@ fn differences(at: &str, value: &Value, expected: &Value) -> Vec<String> {
     inner.into_iter().flat_map(|(at, one, other)| differences(&at, one, other)).collect()
 }
 
-// holds: S97, S99, S100, S101, S102, S103, S104
+// holds: S97, S99, S100, S101, S102, S103, S104, C195
 #[test]
 fn the_json_has_every_word_of_the_start_and_every_step() {
     let value: Value = serde_json::from_str(&json::json(&plan(WHOLE, &[]))).unwrap();

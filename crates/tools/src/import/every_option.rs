@@ -37,6 +37,7 @@ fn none_vanishes(
     assert!(lost.is_empty(), "{}", lost.join("\n"));
 }
 
+// holds: C886
 /// The options at http://supervisord.org/configuration.html#program-x-section-values. Each is tried
 /// with a value that is not its default, and with a variable.
 #[test]
@@ -115,6 +116,7 @@ fn keys_of_a_compose_service_are_converted_or_named() {
             "ulimits: {nofile: {soft: 1, hard: $H}, core: -1}",
             &["{core: \"-1\", nofile: {hard: \"${H}\", soft: 1}}"],
         ),
+        ("image: x", &["insert the ENTRYPOINT of x", "ENTRYPOINT and CMD of x"]),
         ("ulimits: {nofile: [1]}", &["ulimits: {nofile: [1]}"]),
         ("ulimits: {madeup: 1}", &["ulimits: {madeup: 1}"]),
         ("logging: {driver: none}", &["log: {mode: none}"]),

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::keys::{
-    Account, Address, DrainMethod, EnvoyDrain, LogFormat, LogMode, OnExit, Probe, ProcessKind,
-    RestartPolicy, StartCondition,
+    Account, Address, DrainMethod, EnvoyDrain, LogFormat, LogMode, Probe, StartCondition,
 };
 use crate::load::testing::{load, variables};
 use crate::types::{ProcessId, Signal};
@@ -103,11 +102,6 @@ fn values_of_processes_are_read() {
     assert!(matches!(&readiness.probe, Probe::Unix(path) if *path == socket));
     assert_eq!((readiness.interval, readiness.timeout), (Duration::from_millis(100), seconds(15)));
     assert_eq!(python.log.mode, LogMode::Prefix("pye".to_owned()));
-    // The example does not set these keys, so they have their defaults.
-    assert_eq!((python.kind, python.on_exit), (ProcessKind::Service, OnExit::SHUTDOWN));
-    assert_eq!((python.stop_signal, python.stop_grace_period), (Signal::TERM, None));
-    assert_eq!((python.restart, python.restart_max), (RestartPolicy::No, None));
-    assert!(python.working_dir.is_none() && python.user.is_none() && python.drain.is_none());
 
     assert_eq!(router.depends_on[0].process, "policy-engine");
     assert_eq!(router.depends_on[0].condition, StartCondition::Ready);

@@ -131,12 +131,6 @@ fn a_removed_variable_is_not_inherited_from_the_container() {
     assert_eq!(over(&[reset, later]), ["LEVEL=debug", "KEEP=1", "HOST=h"]);
     assert_eq!(over(&["environment: {LEVEL: }"]), ["LEVEL=c", "KEEP=1"]);
     assert_eq!(over(&["environment: !override {HOST: !reset }"]), ["!HOST"]);
-    // A `!reset` of the whole `environment` removes it, with every `!reset` of a variable in
-    // earlier files.
-    let none: &[&str] = &[];
-    assert_eq!(over(&["environment: !reset"]), none);
-    assert_eq!(over(&[reset, "environment: !reset"]), none);
-    assert_eq!(over(&["environment: !reset", "environment: {A: '1'}"]), ["A=1"]);
     // If the first file has a value with `!reset`, the value is dropped, so a later file's value is
     // not merged with it.
     let base =

@@ -99,25 +99,18 @@ fn problems_in_a_file_have_a_place() {
 #[test]
 fn a_file_that_cannot_be_an_argument_is_refused() {
     let dir = TempDir::new();
-    dir.write("binary", b"\x7fELF\0");
-    dir.write("latin", b"\xe4");
     let large = dir.write("large", b"");
     std::fs::File::options().write(true).open(&large).unwrap().set_len(10 << 20).unwrap();
     dir.write("long", "x".repeat(128 * 1024).as_bytes());
     dir.write("longest", format!("{}\n", "x".repeat(128 * 1024 - 1)).as_bytes());
     dir.write("half", "x".repeat(64 * 1024).as_bytes());
     nix::unistd::mkfifo(&dir.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    std::fs::create_dir(dir.path("directory")).unwrap();
     for (elements, message) in [
         ("{join: [{file: none}]}", "none` does not exist"),
-        ("{join: [{file: directory}]}", "directory` is a directory"),
-        ("{join: [{file: binary}]}", "binary` has a NUL byte at byte 4"),
-        ("{join: [{file: latin}]}", "latin` is not UTF-8 at byte 0"),
         ("{join: [{file: large}]}", "large` is larger than 128 KiB"),
         ("{join: [{file: long}]}", "the result of `join` has 131072 bytes"),
         ("{join: [{file: pipe}]}", "pipe` is a pipe"),
         ("{join: [{file: half}, {file: half}]}", "the result of `join` has 131073 bytes"),
-        ("{join: [{file: ''}]}", "`file` is empty: an empty path"),
     ] {
         let errors = load_in(&dir, elements).unwrap_err();
         assert_eq!(errors.len(), 1, "{errors:?}");

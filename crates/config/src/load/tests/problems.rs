@@ -15,7 +15,7 @@ fn only(keys: &str) -> (usize, String, String) {
     (found[0].column, found[0].message.clone(), found[0].help.clone().unwrap_or_default())
 }
 
-// holds: C6, C73, C170, C624
+// holds: C6, C73, C153, C154, C170, C265, C277, C325, C524, C617, C624, C655
 #[test]
 fn every_fault_of_a_process_has_a_message_and_a_place() {
     for (keys, column, message) in [
@@ -34,38 +34,27 @@ fn every_fault_of_a_process_has_a_message_and_a_place() {
         ("depends_on: [b]", 18, "process `a` depends on `b`, which does not exist"),
         ("depends_on: [a]", 18, "process `a` depends on itself"),
         ("readiness: {}", 16, "`processes.a.readiness` has no probe"),
-        ("readiness: {timeout: 5}", 16, "`processes.a.readiness` has no probe"),
         ("readiness: {unix: /a, tcp: 1.2.3.4:5}", 27, "can have `unix` or `tcp`"),
         ("readiness: {unix: /a, interval: 0}", 37, "must be longer than 0"),
         ("liveness: {}", 15, "`processes.a.liveness` has no check"),
         ("liveness: {tcp: '1.2.3.4:5', http: 'http://1.2.3.4/'}", 34, "not both"),
         ("liveness: {notify: true}", 24, "`notify` is `true`: not a duration"),
         ("liveness: {tcp: '1.2.3.4:5', retries: 0}", 43, "`retries` is `0`: 0 is too few"),
-        ("liveness: {tcp: '1.2.3.4:5', interval: 0}", 44, "must be longer than 0"),
         ("readiness: {notify: false}", 25, "`notify` is `false`: `true` is the only value"),
         ("readiness: {log: '('}", 22, "not a regular expression: found open group"),
-        ("readiness: {http: 'https://127.0.0.1/'}", 23, "drainit has no TLS"),
         ("readiness: {exec: []}", 23, "`exec` does not name a program"),
         ("drain: {envoy: {time: 5s}}", 20, "`processes.a.drain.envoy` has no `admin`"),
-        ("drain: {envoy: {admin: 'http://127.0.0.1:1/x'}}", 28, "drainit adds the paths itself"),
-        ("stop_signal: TREM", 18, "`stop_signal` is `TREM`: not a signal"),
         ("stop_signal: STOP", 18, "it only suspends a process"),
         ("forward_signals: [CHLD]", 23, "the exit of every child sends"),
-        ("forward_signals: [STOP]", 23, "no process can catch"),
-        ("forward_signals: [65]", 23, "not a signal"),
         ("forward_signals: [USR1, KILL]", 29, "no process can catch"),
-        ("stop_grace_period: -1", 24, "`stop_grace_period` is `-1`: a negative duration"),
-        ("user: 4294967295", 11, "`user` is `4294967295`: not a user: no number is 4294967295"),
         ("restart: sometimes", 14, "`restart` is `sometimes`: not a known value"),
         ("restart: unless-stopped", 14, "not needed here"),
         ("restart: 'on-failure:x'", 14, "`restart` is `on-failure:x`: not a whole number"),
-        ("restart_max: 4294967296", 18, "`restart_max` is `4294967296`: too large"),
         (
             "drain: {envoy: {admin: 'unix:/a', ignore_listeners: [a, '']}}",
             61,
             "the name is missing",
         ),
-        ("drain: {envoy: {admin: 'unix:/a', exit_at: 99999999999999999999}}", 48, "too large"),
         ("drain: {http: {url: 'unix:/a', until: 99}}", 43, "`until` is `99`: not a status"),
         ("required: false", 5, "its exit stops the container"),
         ("required: false\n    on_exit: failure-shutdown", 5, "its exit stops the container"),
@@ -75,6 +64,44 @@ fn every_fault_of_a_process_has_a_message_and_a_place() {
         ("environment: ['=x']", 19, "`` cannot be the name of a variable"),
         ("working_dir: \"/a\\0\"", 18, "`working_dir` has a NUL character"),
         ("env_file: none.env", 15, "`env_file` `none.env` does not exist"),
+        ("env_file: [{read: start}]", 16, "`processes.a.env_file` has no `path`"),
+        ("env_file: [{path: '', read: start}]", 23, "`path` is empty: an empty path"),
+        ("env_file: [{path: /a, read: late}]", 33, "`read` is `late`"),
+        ("env_file: [{path: /a, read: start, required: maybe}]", 50, "`required` is `maybe`"),
+        ("environment: {A: {required: false}}", 22, "needs one of `file` and `value`"),
+        ("environment: {'A_*': {file: /a}}", 19, "`A_*` stands for several variables"),
+        ("environment: {'A_*_B': !reset}", 19, "`A_*_B` stands for several variables"),
+        ("environment: {A: {file: ''}}", 29, "`file` is empty: an empty path"),
+        ("render: [{from: /a}]", 14, "`processes.a.render` has no `to`"),
+        ("render: [{from: /a, to: /b/}]", 29, "`to` is `/b/`: not the path of a file"),
+        ("render: [{from: /a, to: /b, mode: '0999'}]", 39, "`mode` is `0999`"),
+        ("render: [{from: /a, to: /b, mode: '64'}]", 39, "`mode` is `64`"),
+        ("render: [{from: /b/../a, to: //./a}]", 34, "`from` and `to` are the same file"),
+        ("render: [{from: /a, to: /b}, {from: /c, to: /b}]", 49, "`a` already writes"),
+        ("watch: [{path: /a}]", 13, "`processes.a.watch` has no `action`"),
+        ("watch: [{action: HUP}]", 13, "`processes.a.watch` has no `path`"),
+        ("watch: [{path: /a, action: start}]", 32, "`action` is `start`: neither `restart`"),
+        ("umask: '028'", 12, "`umask` is `028`: not an octal number from 000 to 777"),
+        ("umask: '1777'", 12, "`umask` is `1777`: not an octal number"),
+        ("umask: '+27'", 12, "`umask` is `+27`: not an octal number"),
+        ("umask: ''", 12, "`umask` is empty: not an octal number"),
+        ("ulimits: {nofile: -2}", 23, "`nofile` is `-2`: not a limit"),
+        ("ulimits: {nofile: {soft: 5}}", 23, "`processes.a.ulimits.nofile` has no `hard`"),
+        ("ulimits: {nofile: {soft: 5, hard: 4}}", 24, "the soft limit of `processes.a.ulimits"),
+        ("ulimits: {core: {soft: -1, hard: 4}}", 22, "is above the hard limit"),
+        ("log: {stderr: {file: /a}}", 11, "a file of stderr needs a `file` for stdout, too"),
+        ("log: {file: /a, stderr: {file: /a}}", 21, "both streams have the same file"),
+        ("log: {mode: none, file: /a}", 23, "output goes to a `file` or by a `mode`, not both"),
+        ("log: {mode: none, prefix: a}", 23, "with `mode: none` there are no lines to prefix"),
+        ("log: {file: /dev/stdout}", 17, "`file` is `/dev/stdout`: drainit's own output"),
+        ("log: {file: /dev/null}", 17, "`file` is `/dev/null`: not a file"),
+        ("log: {mode: none}\n    readiness: {log: x}", 5, "`readiness: {log: …}` needs the"),
+        ("success_codes: []", 20, "`success_codes` is empty"),
+        ("success_codes: [0, 256]", 24, "`success_codes` is `256`: not an exit code"),
+        ("timeout: 5s", 5, "only a oneshot has a `timeout`"),
+        ("timeout: 0", 14, "`timeout` is `0`: must be longer than 0"),
+        ("depends_on: {b: {restart: maybe}}\n  b: {command: [b]}", 31, "neither true nor false"),
+        ("depends_on: {b: {restarts: true}}\n  b: {command: [b]}", 22, "unknown key `restarts`"),
         ("<<: 5", 9, "`<<` merges mappings only, not a single value"),
         ("working_dir: !secret /x", 18, "unknown tag `!secret`"),
         ("[a, b]: c", 5, "a key must be text, not a list"),
@@ -87,58 +114,32 @@ fn every_fault_of_a_process_has_a_message_and_a_place() {
     }
 }
 
-// holds: C732
-#[test]
-fn no_problem_shows_the_value_of_a_variable() {
-    let value = "geheim-1:geheim-2/geheim-3";
-    for keys in [
-        "user: ':${P}'",
-        "stop_signal: '${P}'",
-        "stop_grace_period: '${P}'",
-        "restart: 'on-failure:${P}'",
-        "depends_on: ['${P}']",
-        "env_file: '/none/${P}'",
-        "readiness: {http: '${P}'}",
-        "readiness: {tcp: '${P}'}",
-        "readiness: {log: '(${P}'}",
-        "listen: ['${P}']",
-        "working_dir: '${N:?${P}}'",
-        "listen: ['unix:/${P}']\n  b: {command: [b], listen: ['unix:/${P}']}",
-        "command: [{file: '/${P}'}]",
-        "ulimits: {nofile: '${P}'}",
-    ] {
-        let text = process_with(keys);
-        let text =
-            if keys.starts_with("command") { text.replacen("command: [a]", "", 1) } else { text };
-        let found = problems_in(&text, &[("P", value)]);
-        assert!(!found.is_empty(), "{keys}");
-        for one in found {
-            assert!(!one.to_string().contains("geheim"), "{keys}: {one}");
-        }
-    }
-}
-
 // holds: C732, C852
 #[test]
-fn no_problem_shows_a_short_value_of_a_variable() {
+fn no_problem_shows_the_value_of_a_variable() {
     let letters: Vec<char> = "жщюфбгдзилцшэя".chars().collect();
     let mut random = Random(49);
     let mut check = |text: &str| {
-        for _ in 0..20 {
-            let value: String = (0..=random.below(19)).map(|_| random.pick(&letters)).collect();
+        let value = |_| (0..=random.below(19)).map(|_| random.pick(&letters)).collect();
+        for value in (0..20).map(value).chain(["geheim:geheim/geheim".to_owned()]) {
             let found = problems_in(text, &[("P", &value)]);
             assert!(!found.is_empty(), "{text}");
+            let part = value.split(':').next().unwrap();
             for one in found {
-                assert!(!one.to_string().contains(&value), "{text}{value}\n{one}");
+                assert!(!one.to_string().contains(part), "{text}{value}\n{one}");
             }
         }
     };
     for keys in [
         "stop_signal: '${P}'",
+        "stop_grace_period: '${P}'",
+        "restart: 'on-failure:${P}'",
         "restart: '${P}'",
         "user: ':${P}'",
         "readiness: {http: '${P}'}",
+        "readiness: {tcp: '${P}'}",
         "readiness: {log: '(${P}'}",
+        "ulimits: {nofile: '${P}'}",
         "sockets: ['/${P}/a']¦listen: ['unix:/${P}/a']",
         "listen: ['unix:/${P}']¦readiness: {unix: '/${P}'}",
         "readiness: {unix: '/${P}'}¦update: start-first",
@@ -244,14 +245,9 @@ fn the_help_names_the_remedy() {
     for (keys, help) in [
         ("comand: [b]", "did you mean `command`?"),
         ("healthcheck: {}", "did you mean `readiness`?"),
-        ("depends-on: [b]", "did you mean `depends_on`?"),
         ("stop_signal: SIGTREM", "did you mean `TERM`?"),
         ("only_if: {valeu: x, is: y}", "did you mean `value`?"),
-        ("only_if: {value: x, isnot: y}", "did you mean `is_not`?"),
-        ("drain: {exce: [x], envoy: {admin: 'unix:/a'}}", "did you mean `exec`?"),
         ("drain: {time: 5s, exec: [x]}", "write it inside `exec`: `exec: {time: …}`"),
-        ("drain: {envoy: {admin: 'unix:/a'}, min: 5s}", "write it inside `envoy`"),
-        ("drain: {command: [x]}", "write it inside `exec`: `exec: {command: …}`"),
         (
             "drain: {time: 3s}",
             "write it inside one of `envoy`, `http`, `exec`, `signal`, `notify` and `connections`",
@@ -261,7 +257,6 @@ fn the_help_names_the_remedy() {
         ("interval: 5s", "write it inside one of `readiness` and `liveness`"),
         ("condition: healthy", "known keys: `command`"),
         ("drain: {exec: [x], envoy: {admin: 'unix:/a'}}", "keep one of them"),
-        ("restart: onfailure", "did you mean `on-failure`?"),
         ("restart: unless-stopped", "write `always`"),
         ("restart: maybe", "write one of `no`, `on-failure` and `always`"),
         ("readiness: {tcp: ':80'}", "write `127.0.0.1:PORT`, or `0.0.0.0:PORT`"),
@@ -271,7 +266,6 @@ fn the_help_names_the_remedy() {
         ),
         ("args: --app.", "did you mean `{prefix: --app.}`? Known keys: `prefix`"),
         ("log: none", "did you mean `{mode: none}`? Known keys: `mode`"),
-        ("log: app", "did you mean `{prefix: app}`?"),
         ("readiness: http://localhost:80/x", "did you mean `{http: \"http:"),
     ] {
         assert!(only(keys).2.starts_with(help), "{keys}: {}", only(keys).2);
@@ -283,10 +277,7 @@ fn the_help_names_the_remedy() {
 fn a_process_needs_a_command() {
     for (text, message) in [
         ("processes: {a: {}}", "1:13 process `a` has no `command`"),
-        ("processes: {a: }", "1:13 process `a` has no `command`"),
         ("processes: {a: {command: }}", "1:13 process `a` has no `command`"),
-        ("processes: {a: {command: []}}", "1:26 `command` does not name a program"),
-        ("processes: {a: {command: ''}}", "1:26 `command` does not name a program"),
         ("processes: {a: {command: ['']}}", "1:26 `command` does not name a program"),
         ("processes: {a: {command: [sleep 10]}}", "1:26 `command` is one word"),
         ("processes: {a: {command: [a, null]}}", "1:30 `command` must be a single value"),
@@ -532,10 +523,6 @@ processes:
     }
     // Two processes list the same socket, by different paths.
     let found = problems(
-        "processes:\n  a: {command: [x], sockets: [/run/s]}\n  b: {command: [x], sockets: [/var/run/./s]}\n",
-    );
-    assert_eq!(found.len(), 1, "{found:#?}");
-    let found = problems(
         "processes:\n  a: {command: [x], sockets: [/var/run/./s]}\n  b: {command: [x], sockets: [/run/s]}\n",
     );
     assert!(found[0].message.contains("process `a` already has the socket"), "{found:#?}");
@@ -566,30 +553,6 @@ fn mistakes_from_other_programs_have_a_helpful_message() {
             "write `restart: always`, `on-failure` or `no`",
         ),
         (
-            "processes: {a: {command: [b], readinessProbe: {httpGet: {path: /}}}}",
-            "write `readiness: {http: \"http://127.0.0.1:PORT/PATH\"}`, `{tcp: …}` or `{exec: […]}`",
-        ),
-        (
-            "processes: {a: {command: [b], readiness: {httpGet: {path: /}}}}",
-            "write `http: \"http://127.0.0.1:PORT/PATH\"`",
-        ),
-        ("processes: {a: {command: [b], resources: {}}}", "`ulimits` are the process's own"),
-        ("processes: {a: {command: [b], ports: ['80:80']}}", "belong to the container: remove it"),
-        ("processes: {a: {command: [b], volumes: [a]}}", "`render:` and `env_file:` read files"),
-        (
-            "processes: {a: {command: [b], image: x}}",
-            "every process runs in the container of drainit",
-        ),
-        ("processes: {a: {command: [b], lifecycle: {}}}", "instead of a sleep, write `drain:`"),
-        (
-            "processes: {a: {command: [b], livenessProbe: {}}}",
-            "write `liveness: {http: \"http://127.0.0.1:PORT/PATH\", interval: 10s, retries: 3}`",
-        ),
-        (
-            "processes: {a: {command: [b], terminationGracePeriodSeconds: 3}}",
-            "`stop_grace_period` is for this process",
-        ),
-        (
             "processes: {a: {command: [b], args: [c, d]}}",
             "which arguments of the container it gets: `args: {prefix: \"--web.\"}`",
         ),
@@ -609,10 +572,6 @@ fn mistakes_from_other_programs_have_a_helpful_message() {
         ),
         (
             "processes: {a: {command: [sh, -c, 'echo ${f%.c}']}}",
-            "`$${` in place of `${` if the shell is to expand it",
-        ),
-        (
-            "processes: {a: {command: [sh, -c, 'echo ${1}']}}",
             "`$${` in place of `${` if the shell is to expand it",
         ),
     ] {

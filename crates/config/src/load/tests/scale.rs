@@ -45,14 +45,6 @@ fn dependents_do_not_wait_for_a_scale_of_zero() {
     assert!(!found[0].is_error());
 }
 
-// holds: C314
-#[test]
-fn the_number_wins_over_a_variable_of_the_container() {
-    let config = scaled(WORKERS, &[("N", "1"), ("SCALE_INDEX", "9")]);
-    assert_eq!(config.processes[1].command[1], "--port=801");
-    assert_eq!(config.processes[2].command[1], "9");
-}
-
 // holds: C163, C313, C316
 #[test]
 fn wrong_scales_are_reported() {

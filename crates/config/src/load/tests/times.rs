@@ -53,11 +53,6 @@ fn a_default_min_is_cut_to_fit() {
         lines(&loaded.warnings)[0],
         "4:64 `min` of `engine` is cut from 1s to 0ms to fit into the shutdown"
     );
-    // Only a default `min` is shortened, and not a `min` that the config sets.
-    let text = chain("0", "time: 1s, min: 1s", "time: 6s", "grace_period: 6s, reserve: 1s");
-    let loaded = load(&[&text], &[]).unwrap();
-    let min = |index: usize| loaded.config.processes[index].drain.as_ref().unwrap().min;
-    assert_eq!((min(1), min(2)), (Duration::from_secs(1), Duration::from_millis(2250)));
 }
 
 #[test]
@@ -106,10 +101,6 @@ processes:
         ]
     );
     assert!(found[0].help.as_ref().unwrap().ends_with("the others are `engine`"));
-    // The other copies of the drained process do not count as other processes.
-    let copies = text.replace("{envoy: {admin: 'unix:/b'}}", "{exec: [b]}, scale: 3");
-    assert_eq!(lines(&problems(&copies)).len(), 1);
-    assert!(problems(&copies)[0].help.as_ref().unwrap().ends_with("the others are `engine`"));
     let alone = "processes: {a: {command: [a], scale: 3, drain: {exec: [b]}}}";
     assert_eq!(problems(alone), []);
     // An empty `depends_on` says that the process needs no other process, so there is no warning.
@@ -118,9 +109,6 @@ processes:
         let needs_none = text.replace("router: {", &format!("router: {{depends_on: {none}, "));
         assert_eq!(problems(&needs_none), []);
     }
-    // If all other processes depend on the drained process, they stop before it, so there is no
-    // warning.
-    assert_eq!(problems(&text.replace("engine: {", "engine: {depends_on: [router], ")), []);
 }
 
 // holds: C82, C603

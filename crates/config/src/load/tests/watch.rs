@@ -1,24 +1,7 @@
 //! Tests `watch:` of a process.
 
-use crate::load::tests::{lines, problems, process_with};
+use crate::load::tests::{lines, problems};
 use crate::testing::temp_dir::TempDir;
-
-#[test]
-fn wrong_values_are_reported() {
-    for (keys, expected) in [
-        ("watch: [{path: /a}]", "4:13 `processes.a.watch` has no `action`"),
-        ("watch: [{action: HUP}]", "4:13 `processes.a.watch` has no `path`"),
-        ("watch: [{path: '', action: HUP}]", "4:20 `path` is empty: an empty path"),
-        ("watch: [{path: /a, action: start}]", "4:32 `action` is `start`: neither `restart`"),
-        (
-            "type: oneshot\n    watch: [{path: /a, action: HUP}]",
-            "5:5 a oneshot cannot have `watch`",
-        ),
-    ] {
-        let found = lines(&problems(&process_with(keys)));
-        assert!(found.len() == 1 && found[0].starts_with(expected), "{keys}: {found:?}");
-    }
-}
 
 // holds: C309
 #[test]

@@ -206,7 +206,7 @@ processes:
 ",
 ];
 
-// holds: C793, C854
+// holds: C196, C655, C687, C793, C854
 #[test]
 fn the_core_does_what_the_plan_of_a_reload_says() {
     let random = &mut Configs(Random(0x5EED));

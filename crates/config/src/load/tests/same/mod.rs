@@ -97,7 +97,7 @@ fn for_each_config(
     assert!(keys > 1000, "{keys}");
 }
 
-// holds: C33, C47, C48, C70, C163, C312, C314, C315, C317, C450, C454, C455, C456, C457, C458
+// holds: C12, C33, C47, C48, C70, C163, C312, C314, C315, C317, C450, C454, C455, C456, C457, C458
 // holds: C459, C460, C461, C462, C463, C464, C465, C466, C467, C760
 #[test]
 fn another_way_to_write_a_config_means_the_same() {
@@ -283,7 +283,7 @@ fn in_env_file(value: &str) -> Vec<String> {
     all
 }
 
-// holds: C38, C45, C60, C259, C260, C263, C264, C272, C275
+// holds: C38, C39, C42, C45, C60, C259, C260, C263, C264, C272, C275
 #[test]
 fn a_value_is_the_same_from_every_source() {
     let dir = TempDir::new();
