@@ -12,27 +12,23 @@
 mod bars;
 mod cell;
 mod client;
-#[cfg(test)]
-mod client_tests;
 mod document;
 mod http1;
 mod http2;
+#[path = "../jobs.rs"]
+mod jobs;
 mod mode;
 mod picture;
 mod protocol;
-mod table;
 mod tcp;
 mod websocket;
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use std::{env, fs, io, thread};
+use std::{env, fs, io};
 
 use testkit::envoy::checkout;
-use testkit::load::lock;
 use testkit::measured::write_page;
 
 use crate::cell::{Cell, Outcome, Plan, measure};
@@ -97,21 +93,16 @@ fn bench() -> io::Result<bool> {
     let results = run(&cells, plan, &directory);
     let _ = fs::remove_dir_all(&directory);
     let results = results?;
-    println!("{}", table::text(&results));
-    let promised = || results.iter().filter(|result| result.cell.mode.is_clean());
-    let sent: u64 = promised().map(|result| result.outcome.requests()).sum();
-    let lost: u64 = promised().map(|result| result.outcome.lost()).sum();
-    let took = begin.elapsed();
-    println!("{} cells in {} s", results.len(), took.as_secs());
-    println!("where drainit promises to lose nothing: {sent} requests, {lost} lost");
+    let text = document::markdown(&results, &missing, begin.elapsed());
+    println!("{text}");
     if !is_quick && part.is_none() {
-        let text = document::markdown(&results, &missing, took);
         write_page("replace.md", "make bench-replace", &[("results", text)]);
         let picture = checkout().join("docs/dev/replace.svg");
         fs::write(picture, picture::svg(&results))?;
         println!("written: docs/dev/replace.md, docs/dev/replace.svg");
     }
-    Ok(lost == 0)
+    let mut promised = results.iter().filter(|result| result.cell.mode.is_clean());
+    Ok(promised.all(|result| result.outcome.lost() == 0))
 }
 
 fn name(cell: Cell) -> String {
@@ -138,46 +129,30 @@ fn cells(is_quick: bool) -> impl Iterator<Item = Cell> {
 
 /// Measures the cells and reports progress on stderr. The results are in the order of the cells.
 fn run(cells: &[Cell], plan: Plan, directory: &Path) -> io::Result<Vec<Result>> {
-    let done = Mutex::new(Vec::with_capacity(cells.len()));
-    let is_alone = |cell: &Cell| cell.pace == Pace::FullSpeed;
-    for (alone, at_once) in [(false, AT_ONCE), (true, 1)] {
-        let numbered = cells.iter().enumerate().filter(|(_, cell)| is_alone(cell) == alone);
-        let queue = Mutex::new(numbered.collect::<VecDeque<_>>());
-        thread::scope(|scope| {
-            for _ in 0..at_once {
-                scope.spawn(|| {
-                    loop {
-                        // This statement releases the lock at its end.
-                        let next = lock(&queue).pop_front();
-                        let Some((number, cell)) = next else { return };
-                        let outcome = measure(*cell, plan, &directory.join(number.to_string()));
-                        if outcome.is_err() {
-                            lock(&queue).clear();
-                        }
-                        let mut done = lock(&done);
-                        done.push(outcome.map(|outcome| (number, outcome)));
-                        if let Some(Ok((_, outcome))) = done.last() {
-                            let (name, counts) = (name(*cell), &outcome.counts);
-                            eprintln!(
-                                "{:>4}/{} {name}: {} requests, {} failed, {} refused, slowest {:.2?}",
-                                done.len(),
-                                cells.len(),
-                                outcome.requests(),
-                                counts.failed,
-                                counts.refused,
-                                counts.slowest
-                            );
-                            for (failure, (count, at)) in &counts.losses {
-                                eprintln!("          {count} times {failure}, first after {at:.2?}");
-                            }
-                        }
-                    }
-                });
-            }
-        });
-    }
-    let done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let mut done = done.into_iter().collect::<io::Result<Vec<_>>>()?;
+    let queue = |alone| {
+        let is_alone = move |cell: &Cell| (cell.pace == Pace::FullSpeed) == alone;
+        cells.iter().enumerate().filter(|(_, cell)| is_alone(cell)).collect()
+    };
+    let work = |(number, cell): (usize, &Cell)| {
+        let outcome = measure(*cell, plan, &directory.join(number.to_string()))?;
+        Ok((number, Result { cell: *cell, outcome }))
+    };
+    let tell = |done, (_, Result { cell, outcome }): &(usize, Result)| {
+        let (name, counts) = (name(*cell), &outcome.counts);
+        eprintln!(
+            "{done:>4}/{} {name}: {} requests, {} failed, {} refused, {} repeated, slowest {:.2?}",
+            cells.len(),
+            outcome.requests(),
+            counts.failed,
+            counts.refused,
+            counts.repeated,
+            counts.slowest
+        );
+        for (failure, (count, at)) in &counts.losses {
+            eprintln!("          {count} times {failure}, first after {at:.2?}");
+        }
+    };
+    let mut done = jobs::run([(queue(false), AT_ONCE), (queue(true), 1)], work, tell)?;
     done.sort_by_key(|(number, _)| *number);
-    Ok(done.into_iter().map(|(number, outcome)| Result { cell: cells[number], outcome }).collect())
+    Ok(done.into_iter().map(|(_, result)| result).collect())
 }

@@ -61,8 +61,9 @@ fn line<'a>(
     name: &str,
     results: impl Iterator<Item = &'a Result> + Clone,
 ) {
-    let is_slow = results.clone().any(|result| result.outcome.too_slow().is_some());
-    let _ = write!(text, "| {envoy} | {name}{} |", if is_slow { " †" } else { "" });
+    let share = results.clone().filter_map(|result| result.outcome.too_slow()).reduce(f64::min);
+    let slow = share.map(|share| format!(" † {:.0} %", share * 100.0));
+    let _ = write!(text, "| {envoy} | {name}{} |", slow.unwrap_or_default());
     for mode in Mode::ALL {
         let lost: u64 = results
             .clone()
@@ -85,7 +86,7 @@ fn line<'a>(
 fn notes(text: &mut String, rows: &[Row], results: &[Result]) {
     if results.iter().any(|result| result.outcome.too_slow().is_some()) {
         text.push_str(
-            "\n† The machine was too busy for this rate: the table below says by how much.\n",
+            "\n† The machine was too busy, and the clients reached only this share of their rate.\n",
         );
     }
     text.push_str("\n\\* In these rows Envoy cannot announce the close early enough. drainit waits for the whole `time`; its report shows how many connections were then still open:\n");

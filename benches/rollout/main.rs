@@ -12,6 +12,8 @@ mod bars;
 mod client;
 mod document;
 mod http2;
+#[path = "../jobs.rs"]
+mod jobs;
 mod node;
 mod picture;
 mod pod;
@@ -19,7 +21,6 @@ mod rollout;
 mod rows;
 mod schedule;
 mod session;
-mod table;
 mod upstream;
 mod wrk;
 
@@ -62,18 +63,11 @@ fn bench() -> io::Result<bool> {
     };
     let begin = Instant::now();
     let results = schedule::run(&rows)?;
-    println!("{}", table::text(&rows, &results));
-    if rows.iter().any(|row| row.server.is_some()) {
-        println!("{}", document::servers(&rows, &results));
-    }
-    println!("{} rollouts in {} s", results.len(), begin.elapsed().as_secs());
+    let text = document::markdown(&rows, &results, begin.elapsed());
+    let servers = document::servers(&rows, &results);
+    println!("{text}\n{servers}");
     if argument.is_none() {
-        let text = document::markdown(&rows, &results, begin.elapsed());
-        write_page(
-            "rollout.md",
-            "make bench-rollout",
-            &[("results", text), ("servers", document::servers(&rows, &results))],
-        );
+        write_page("rollout.md", "make bench-rollout", &[("results", text), ("servers", servers)]);
         let picture = checkout().join("docs/dev/rollout.svg");
         fs::write(picture, picture::svg(&rows, &results))?;
         println!("written: docs/dev/rollout.md, docs/dev/rollout.svg");

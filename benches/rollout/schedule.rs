@@ -1,11 +1,9 @@
 //! Schedules the rollouts: four light ones run at a time, each on its own thread; a rollout that
 //! needs the whole machine runs alone.
 
-use std::collections::VecDeque;
 use std::io;
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
+use crate::jobs;
 use crate::pod::Mode;
 use crate::rollout::{Outcome, roll_out};
 use crate::rows::Row;
@@ -26,48 +24,20 @@ pub(crate) struct Result {
 /// Runs all rollouts and reports progress on stderr. The results are in the order of the rows and
 /// modes.
 pub(crate) fn run(rows: &[Row]) -> io::Result<Vec<Result>> {
-    let jobs = |alone| {
+    let queue = |alone| {
         let rows = rows.iter().enumerate().filter(move |(_, row)| row.alone == alone);
-        rows.flat_map(|(at, row)| row.modes().iter().map(move |mode| (at, *mode)))
-            .collect::<VecDeque<_>>()
+        rows.flat_map(|(at, row)| row.modes().iter().map(move |mode| (at, *mode))).collect()
     };
-    let total = rows.iter().map(|row| row.modes().len()).sum();
-    let done = Mutex::new(Vec::with_capacity(total));
-    for (jobs, at_once) in [(jobs(false), AT_ONCE), (jobs(true), 1)] {
-        let jobs = Mutex::new(jobs);
-        thread::scope(|scope| {
-            for _ in 0..at_once {
-                scope.spawn(|| {
-                    loop {
-                        // This statement releases the lock at its end.
-                        let job = lock(&jobs).pop_front();
-                        let Some((row, mode)) = job else { return };
-                        let outcome = roll_out(&rows[row], mode);
-                        let mut done = lock(&done);
-                        done.push(outcome.map(|outcome| Result { row, mode, outcome }));
-                        tell(done.len(), total, &rows[row], done.last());
-                        if done.last().is_some_and(std::result::Result::is_err) {
-                            lock(&jobs).clear();
-                        }
-                    }
-                });
-            }
-        });
-    }
-    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut results = done.into_iter().collect::<io::Result<Vec<_>>>()?;
-    results.sort_by_key(|result| (result.row, result.mode));
-    Ok(results)
-}
-
-fn tell(number: usize, total: usize, row: &Row, result: Option<&io::Result<Result>>) {
-    if let Some(Ok(Result { mode, outcome, .. })) = result {
-        let (title, mode) = (row.title(), mode.name());
+    let total: usize = rows.iter().map(|row| row.modes().len()).sum();
+    let work = |(row, mode): (usize, Mode)| {
+        roll_out(&rows[row], mode).map(|outcome| Result { row, mode, outcome })
+    };
+    let tell = |number, Result { row, mode, outcome }: &Result| {
+        let (title, mode) = (rows[*row].title(), mode.name());
         let Outcome { failed, refused, .. } = outcome;
         eprintln!("{number:>4}/{total} {title}, {mode}: {failed} failed, {refused} refused");
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    };
+    let mut results = jobs::run([(queue(false), AT_ONCE), (queue(true), 1)], work, tell)?;
+    results.sort_by_key(|result| (result.row, result.mode));
+    Ok(results)
 }

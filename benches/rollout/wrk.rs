@@ -105,18 +105,3 @@ fn parse(text: &str, refused: u64) -> Option<Counts> {
         refused,
     })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_output_of_wrk_is_read() {
-        let all_well = "  49881 requests in 1.00s, 1.92MB read\nRequests/sec:  49885.50\n";
-        assert_eq!(parse(all_well, 0), Some(Counts { served: 49881, ..Counts::default() }));
-        let errors = "  100 requests in 1.00s, 1.92MB read\n  \
-            Socket errors: connect 1, read 50, write 4, timeout 3\n  Non-2xx or 3xx responses: 2\n";
-        assert_eq!(parse(errors, 40), Some(Counts { served: 95, failed: 20, refused: 40 }));
-        assert_eq!(parse("unable to connect to 10.96.0.1:8080 Connection refused", 0), None);
-    }
-}

@@ -1,0 +1,42 @@
+//! Runs the measurements of a bench: some at the same time, and those that need the whole machine
+//! alone.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use testkit::load::lock;
+
+/// Runs all jobs: first those of the first queue, so many at the same time, and then the others one
+/// by one. Calls `tell` with each result and the number of results so far. After an error, no
+/// further job begins.
+pub(crate) fn run<J: Send, R: Send>(
+    queues: [(VecDeque<J>, usize); 2],
+    work: impl Fn(J) -> io::Result<R> + Sync,
+    tell: impl Fn(usize, &R) + Sync,
+) -> io::Result<Vec<R>> {
+    let done = Mutex::new(Vec::new());
+    for (jobs, at_once) in queues {
+        let jobs = Mutex::new(jobs);
+        thread::scope(|scope| {
+            for _ in 0..at_once {
+                scope.spawn(|| {
+                    loop {
+                        // This statement releases the lock at its end.
+                        let job = lock(&jobs).pop_front();
+                        let Some(job) = job else { return };
+                        let result = work(job);
+                        let mut done = lock(&done);
+                        match &result {
+                            Ok(result) => tell(done.len() + 1, result),
+                            Err(_) => lock(&jobs).clear(),
+                        }
+                        done.push(result);
+                    }
+                });
+            }
+        });
+    }
+    done.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect()
+}
