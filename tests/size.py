@@ -47,12 +47,16 @@ def files():
 
 
 def books():
-    """The pages for users, which are those of the summary without the changes, and the pages of docs/dev."""
+    """The pages for users, which are those of the summary without the changes, those before a first rollout, and the
+    pages of docs/dev."""
     summary = (ROOT / "docs/SUMMARY.md").read_text()
-    pages = [(ROOT / "docs" / link).resolve() for link in re.findall(r"\]\(([^)]+)\)", summary)]
+    links = lambda text: [(ROOT / "docs" / link).resolve() for link in re.findall(r"\]\(([^)]+)\)", text)]
+    first = summary.split("# Before a first rollout\n")[1].split("\n# ")[0]
+    pages = links(summary)
     developers = [page for page in pages if ROOT / "docs/dev" in page.parents]
     others = {*developers, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"}
-    return [page for page in pages if page not in others], developers
+    users = [page for page in pages if page not in others]
+    return users, [ROOT / "README.md", *links(first)], developers
 
 
 def words(pages):
@@ -86,7 +90,7 @@ def main():
         print(f"{room:<24}{numbers[0]:>11}{numbers[1]:>8}{numbers[2]:>7}")
     several = [count for count in names.values() if count > 1]
     print(f"{len(several)} names of types stand for {sum(several)} types")
-    print("words of the users' book: {}, of docs/dev: {}".format(*map(words, books())))
+    print("words of the users' book: {}, before a first rollout: {}, of docs/dev: {}".format(*map(words, books())))
 
 
 if __name__ == "__main__":

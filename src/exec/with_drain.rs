@@ -221,7 +221,7 @@ mod tests {
         DrainOptions { envoy, time: time.map(seconds), min: min.map(seconds), readiness: None }
     }
 
-    // holds: C420, C422
+    // holds: C418, C420, C422
     #[test]
     fn options_become_a_config() {
         let mut options = options(Some(60), &[]);

@@ -1,6 +1,5 @@
 //! Commands that read a config or a manifest and start nothing.
 
 mod errors;
-mod import;
 mod plan;
 pub(crate) mod pod;

@@ -8,7 +8,8 @@ use std::time::Instant;
 use testkit::docker::{Container, LABEL};
 use testkit::envoy::checkout;
 
-use super::{Client, PORT};
+use super::PORT;
+use crate::support::client::Client;
 use crate::support::docker_images::images;
 use crate::support::namespace::skip_unless;
 use crate::support::said;
@@ -33,11 +34,11 @@ fn compose_waits_for_health_and_stops_the_gateway_first() {
     let began = Instant::now();
     thread::scope(|scope| {
         // The connection stays open, so that the drain has something to wait for.
-        let mut client = Client::connect(gateway.address(PORT));
+        let mut client = Client::new(gateway.address(PORT));
         client.get();
         scope.spawn(|| project.compose(&["stop"]));
         gateway.await_line(&said::draining("envoy"));
-        while !client.get().closes {
+        while !client.get().1 {
             sleep(ms(20));
         }
     });

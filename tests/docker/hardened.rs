@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use testkit::docker::{Container, Process};
 
-use super::{Client, GREETING, PORT};
+use super::{GREETING, PORT};
+use crate::support::client::Client;
 use crate::support::docker_images::images;
 use crate::support::said;
 use crate::support::temp_dir::TempDir;
@@ -62,14 +63,14 @@ fn a_gateway_without_rights_is_reloaded_and_drained() {
     let container = Container::start(&images.gateway, &options, &[]);
     container.await_line(said::ALL_READY);
     let address = container.address(PORT);
-    let mut old = Client::connect(address);
+    let mut old = Client::new(address);
     old.get();
 
     dir.write("drainit.yaml", config("2"));
     thread::scope(|scope| {
         let reload = scope.spawn(|| container.exec(&["/usr/local/bin/drainit", "reload"]));
         // The old epoch answers its client, and asks the client to close the connection.
-        while !old.get().closes {
+        while !old.get().1 {
             assert!(!reload.is_finished(), "not replaced: {}", container.logs());
             sleep(ms(20));
         }
@@ -80,17 +81,17 @@ fn a_gateway_without_rights_is_reloaded_and_drained() {
     let [_, envoy] = &processes[..] else { panic!("not drainit and Envoy: {processes:?}") };
     assert!(envoy.command.ends_with("--restart-epoch 1"), "{envoy:?}");
     processes.iter().for_each(assert_has_no_rights);
-    let mut client = Client::connect(address);
-    assert!(!client.get().closes, "{}", container.logs());
+    let mut client = Client::new(address);
+    assert!(!client.get().1, "{}", container.logs());
 
     let began = Instant::now();
     thread::scope(|scope| {
         scope.spawn(|| container.stop(20));
         container.await_line(&said::draining("router"));
         // The drain waits for the connection of the first client, so it also serves a new one.
-        let other = Client::connect(address).get();
-        assert_eq!(other.body, GREETING, "{}", container.logs());
-        while !client.get().closes {
+        let other = Client::new(address).get();
+        assert_eq!(other.0, GREETING, "{}", container.logs());
+        while !client.get().1 {
             sleep(ms(20));
         }
         drop(client);

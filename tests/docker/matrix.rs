@@ -53,46 +53,6 @@ fn an_end_by_the_oom_killer_is_reported() {
 }
 
 #[test]
-fn an_operator_needs_nothing_but_the_container() {
-    const OPTIONS: [&str; 4] =
-        ["--user=10001:10001", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"];
-    let Some(image) = child_image() else { return };
-    let dir = TempDir::new();
-    dir.write("drainit.yaml", CONFIG);
-    let config = mount(&dir.join("drainit.yaml"), "/etc/drainit.yaml");
-    let run = Container::start(image, &[&OPTIONS[..], &[&config]].concat(), &["run"]);
-    let waited = run.exec(&["/drainit", "health", "--wait", "20s"]);
-    assert_eq!((waited.code, waited.output.as_str()), (0, "ready\n"));
-    let asked = |arguments: &[&str], says: &str| {
-        let asked = run.exec(&[&["/drainit"], arguments].concat());
-        assert_eq!(asked.code, 0, "{arguments:?}: {}", asked.output);
-        assert!(asked.output.contains(says), "{arguments:?}: {}", asked.output);
-    };
-    asked(&["status"], "running, ready, up ");
-    asked(&["status", "--format", "json", "app"], "\"state\":\"ready\"");
-    asked(&["kill", "-s", "HUP", "app"], "");
-    run.await_line("hung up");
-    asked(&["restart", "app"], "");
-    asked(&["stop", "base"], "");
-    asked(&["status", "app"], "stopped");
-    asked(&["start", "app"], "");
-    // The root user of the container may send requests, and another user may not.
-    let as_user = |user: &str| {
-        let command = ["exec", "--user", user, run.id(), "/drainit", "status"];
-        let output = std::process::Command::new("docker").args(command).output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-    };
-    assert_eq!(as_user("0").0, Some(0), "{}", as_user("0").1);
-    let (code, said) = as_user("10002");
-    assert!(
-        code == Some(1) && said.contains("user 10002 may not send requests"),
-        "{code:?} {said}"
-    );
-    run.stop(30);
-    assert_eq!(run.exit_code(), 0, "{}", run.logs());
-}
-
-#[test]
 fn the_start_mentions_the_default_timeout_of_docker_stop() {
     let Some(image) = child_image() else { return };
     let dir = TempDir::new();

@@ -13,20 +13,19 @@ mod static_signals;
 mod systemd;
 mod throttled;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Instant;
 
 use testkit::docker::{Container, files, mount, run};
 use testkit::envoy::checkout;
 
+use crate::support::client::Client;
 use crate::support::docker_gateway::gateway_images;
 use crate::support::docker_images::images;
 use crate::support::http::get;
 use crate::support::said;
-use crate::support::temp_dir::TempDir;
-use crate::support::{Duration, LONG, ms};
+use crate::support::{Duration, ms};
 
 /// The port of tests/fixtures/docker-envoy.yaml.
 const PORT: u16 = 10000;
@@ -52,8 +51,8 @@ fn docker_stop_drains_envoy_and_ends_with_0() {
     assert_eq!(admin, [(Ipv4Addr::LOCALHOST, 9901)]);
 
     let address = container.address(PORT);
-    let mut client = Client::connect(address);
-    assert_eq!(client.get(), Answer { body: GREETING.to_owned(), closes: false });
+    let mut client = Client::new(address);
+    assert_eq!(client.get(), (GREETING.to_owned(), false));
     let began = Instant::now();
     thread::scope(|scope| {
         scope.spawn(|| container.stop(12));
@@ -63,7 +62,7 @@ fn docker_stop_drains_envoy_and_ends_with_0() {
         // which is Envoy's default, it would be one answer in a thousand.
         let asks_to_close = (0..50).any(|_| {
             thread::sleep(ms(20));
-            client.get().closes
+            client.get().1
         });
         assert!(asks_to_close, "no answer asked the client to close its connection");
         assert_eq!(get(address, "/").unwrap(), (200, GREETING.to_owned()));
@@ -97,24 +96,6 @@ fn the_image_has_no_shell() {
 }
 
 #[test]
-fn the_container_ends_with_the_code_of_a_crashed_process() {
-    let Some(images) = images() else { return };
-    let dir = TempDir::new();
-    // Any program that fails will do. This one is drainit's own `check`.
-    dir.write(
-        "crash.yaml",
-        "processes: {worker: {command: [drainit, check, -c, /missing.yaml], depends_on: [envoy]}}\n",
-    );
-    let overlay = mount(&dir.join("crash.yaml"), "/etc/crash.yaml");
-    let options = [&overlay, "--env=ENVOY_DRAIN_SECONDS=1", "--entrypoint=/usr/local/bin/drainit"];
-    let args = ["run", "-c", "/etc/drainit.yaml", "-c", "/etc/crash.yaml", "--"];
-    let finished = run(&images.gateway, &options, &args);
-    assert_eq!(finished.code, 78, "{}", finished.output);
-    assert!(finished.output.contains("worker: exited with code 78"), "{}", finished.output);
-    assert!(finished.output.contains("drain envoy: "), "not drained:\n{}", finished.output);
-}
-
-#[test]
 fn an_empty_image_is_enough() {
     let Some(images) = images() else { return };
     let version = run(&images.drainit, &["--read-only"], &["--version"]);
@@ -125,47 +106,4 @@ fn an_empty_image_is_enough() {
     assert_eq!(check.code, 0, "{}", check.output);
     let missing = run(&images.drainit, &["--read-only"], &["check", "-c", "/drainit.yaml"]);
     assert_eq!(missing.code, 78, "{}", missing.output);
-}
-
-/// A client that keeps its connection.
-struct Client(BufReader<TcpStream>);
-
-#[derive(Debug, PartialEq, Eq)]
-struct Answer {
-    body: String,
-    /// Whether the answer has `connection: close`.
-    closes: bool,
-}
-
-impl Client {
-    #[track_caller]
-    fn connect(address: SocketAddr) -> Self {
-        Self::new(TcpStream::connect(address).unwrap())
-    }
-
-    fn new(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(LONG)).unwrap();
-        Self(BufReader::new(stream))
-    }
-
-    /// Sends one request, and asserts that it gets a whole answer with 200.
-    #[track_caller]
-    fn get(&mut self) -> Answer {
-        self.0.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
-        let head: Vec<String> = self
-            .0
-            .by_ref()
-            .lines()
-            .map(Result::unwrap)
-            .take_while(|line| !line.is_empty())
-            .collect();
-        assert_eq!(head.first().map(String::as_str), Some("HTTP/1.1 200 OK"), "{head:?}");
-        let length = head.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-        let mut body = vec![0; length.parse().unwrap()];
-        self.0.read_exact(&mut body).unwrap();
-        Answer {
-            body: String::from_utf8(body).unwrap(),
-            closes: head.iter().any(|line| line == "connection: close"),
-        }
-    }
 }

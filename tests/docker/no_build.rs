@@ -3,7 +3,8 @@
 
 use testkit::docker::{Container, docker, run};
 
-use crate::docker::{Client, PORT};
+use crate::docker::PORT;
+use crate::support::client::Client;
 use crate::support::docker_images::{envoy_image, images};
 use crate::support::said;
 
@@ -48,8 +49,8 @@ fn drainit_from_a_volume_drains_the_envoy_of_an_untouched_image() {
     container.await_line(&said::ready("envoy"));
     let probe = container.exec(&["/opt/drainit/drainit", "health"]);
     assert_eq!((probe.code, probe.output.trim()), (0, "ready"));
-    let mut client = Client::connect(container.address(PORT));
-    assert!(!client.get().closes);
+    let mut client = Client::new(container.address(PORT));
+    assert!(!client.get().1);
     container.stop(20);
     let logs = container.logs();
     assert_eq!(container.exit_code(), 0, "{logs}");

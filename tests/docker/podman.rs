@@ -1,7 +1,7 @@
 //! The Pod manifests of the examples, run by `podman kube play`.
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::thread::{self, sleep};
 use std::time::Instant;
@@ -10,8 +10,9 @@ use nix::unistd::Uid;
 use testkit::docker::{Container, LABEL, docker, succeed};
 use testkit::envoy::checkout;
 
-use super::{Answer, Client, GREETING};
+use super::GREETING;
 use crate::config::pod::rendered;
+use crate::support::client::Client;
 use crate::support::docker_gateway::{examples, gateway_images};
 use crate::support::http::free_address;
 use crate::support::namespace::skip_unless;
@@ -35,7 +36,7 @@ fn podman_drains_the_pods_of_the_manifests() {
     in_parallel(cases, |(name, manifest)| {
         let pod = Pod::play(&image, name, &manifest);
         let mut client = pod.connect();
-        assert_eq!(client.get(), Answer { body: GREETING.to_owned(), closes: false });
+        assert_eq!(client.get(), (GREETING.to_owned(), false));
         let began = Instant::now();
         let took = thread::scope(|scope| {
             let stopping = scope.spawn(|| {
@@ -45,11 +46,11 @@ fn podman_drains_the_pods_of_the_manifests() {
                 began.elapsed()
             });
             // `podman logs --follow` ends at once while a container is being stopped.
-            while !client.get().closes {
+            while !client.get().1 {
                 sleep(ms(20));
             }
             let other = pod.connect().get();
-            assert_eq!(other.body, GREETING, "nobody is served during the drain");
+            assert_eq!(other.0, GREETING, "nobody is served during the drain");
             stopping.join().unwrap()
         });
         let logs = pod.container.logs();
@@ -99,7 +100,7 @@ impl Pod {
 
     #[track_caller]
     fn connect(&self) -> Client {
-        Client::new(TcpStream::connect(self.outside).unwrap())
+        Client::new(self.outside)
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use testkit::docker::{Container, Finished};
 
-use super::{Client, GREETING, PORT};
+use super::{GREETING, PORT};
+use crate::support::client::Client;
 use crate::support::docker_images::systemd_image;
 use crate::support::http::get;
 use crate::support::{LONG, ms};
@@ -27,11 +28,11 @@ fn systemctl_stop_drains_the_gateway_and_a_wrong_config_is_not_restarted() {
     assert_eq!(get(address, "/").unwrap(), (200, GREETING.to_owned()), "started, and not ready");
     succeeds(&systemd, &["systemctl", "reload", "gateway"]);
 
-    let mut client = Client::connect(address);
+    let mut client = Client::new(address);
     client.get();
     thread::scope(|scope| {
         scope.spawn(|| succeeds(&systemd, &["systemctl", "stop", "gateway"]));
-        while !client.get().closes {
+        while !client.get().1 {
             sleep(ms(20));
         }
         assert_eq!(get(address, "/").unwrap(), (200, GREETING.to_owned()), "nobody is served");

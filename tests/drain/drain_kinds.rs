@@ -95,25 +95,48 @@ fn the_header_fields_are_sent_and_no_value_is_shown() {
     assert_eq!(admin.seen().len(), 1);
 }
 
-// holds: C362, C372, C392
+// holds: C362, C363, C372, C392, C638
 #[test]
-fn a_refused_request_is_repeated_for_2_s_and_then_only_min_is_held() {
+fn a_drain_that_is_not_accepted_is_reported_and_only_min_is_held() {
     let refuses = Admin::tcp(0).answer("/drain", &[Answer::Status(503)]);
-    let drain = format!("http: {{url: 'http://{}/drain', time: 8s, min: 3s}}", refuses.address());
-    let Some(drainit) = start(&drain, "") else { return };
-    let ended = stop(drainit, "it did not accept the drain, so drainit only waited for `min`");
-    assert_asked(&ended, ended.asked, ms(3000)..LATE);
-    ended
-        .assert_line(r"^\[drainit\].* warning: app: its drain request: answered 503")
-        .assert_line(r"^\[drainit\][^a-z]*  app: its drain request: answered 503");
+    let (refuses_at, nobody_at) = (refuses.address(), free_address());
+    for (drain, least, reason) in [
+        (
+            &*format!("http: {{url: 'http://{refuses_at}/drain', time: 8s, min: 3s}}"),
+            3000,
+            "its drain request: answered 503",
+        ),
+        // The drain is shorter than the retries.
+        (
+            &*format!("http: {{url: 'http://{nobody_at}/drain', time: 300ms}}"),
+            0,
+            "its drain request: connection refused",
+        ),
+        (
+            "exec: {command: [CHILD, drainer, exit=3], time: 8s, min: 700ms}",
+            700,
+            "its drain: its command exited with code 3",
+        ),
+        (
+            "exec: {command: [/no/drainer], time: 8s, min: 700ms}",
+            700,
+            "its drain: `/no/drainer` does not exist",
+        ),
+    ] {
+        let Some(drainit) = start(drain, "") else { return };
+        let ended = stop(drainit, "it did not accept the drain.*");
+        assert_asked(&ended, ended.asked, ms(least)..LATE);
+        ended
+            .assert_line(&format!(r"^\[drainit\].* warning: app: {reason}"))
+            .assert_line(&format!(r"^\[drainit\][^a-z]*  app: {reason}"));
+    }
     assert!((2..25).contains(&refuses.posts().len()), "{:?}", refuses.posts());
 
     let hesitates =
         Admin::tcp(0).answer("/drain", &[Answer::Status(503), Answer::Close, Answer::Ok]);
     let drain = format!("http: {{url: 'http://{}/drain', time: 8s}}", hesitates.address());
     let Some(drainit) = start(&drain, "") else { return };
-    let ended = stop(drainit, "complete");
-    ended.assert_no_line("warning");
+    stop(drainit, "complete").assert_no_line("warning");
     assert_eq!(hesitates.posts().len(), 3);
 }
 
@@ -133,38 +156,6 @@ fn a_request_is_repeated_until_the_answer_says_that_the_drain_is_over() {
     let Some(drainit) = start(&drain, "") else { return };
     let ended = stop(drainit, "its time is over");
     assert_asked(&ended, ended.asked, ms(2000)..LATE);
-}
-
-#[test]
-fn the_error_of_a_request_is_reported_even_if_the_drain_is_shorter_than_the_retries() {
-    // Nobody listens at the address.
-    let url = format!("http://{}/drain", free_address());
-    for time in ["50ms", "300ms", "1900ms"] {
-        let Some(drainit) = start(&format!("http: {{url: '{url}', time: {time}}}"), "") else {
-            return;
-        };
-        let ended = stop(drainit, "it did not accept the drain.*");
-        ended
-            .assert_line(r"^\[drainit\].* warning: app: its drain request: connection refused")
-            .assert_line(r"^\[drainit\][^a-z]*  app: its drain request: connection refused");
-    }
-}
-
-// holds: C363, C372, C638
-#[test]
-fn a_command_that_fails_is_reported_and_min_is_held() {
-    for (command, reason) in [
-        ("[CHILD, drainer, exit=3]", "its command exited with code 3"),
-        ("[/no/drainer]", "`/no/drainer` does not exist"),
-    ] {
-        let drain = format!("exec: {{command: {command}, time: 8s, min: 700ms}}");
-        let Some(drainit) = start(&drain, "") else { return };
-        let ended = stop(drainit, "it did not accept the drain, so drainit only waited for `min`");
-        assert_asked(&ended, ended.asked, ms(700)..LATE);
-        ended
-            .assert_line(&format!(r"^\[drainit\].* warning: app: its drain: {reason}"))
-            .assert_line(&format!(r"^\[drainit\][^a-z]*  app: its drain: {reason}"));
-    }
 }
 
 // holds: C396

@@ -25,24 +25,6 @@ fn start(config: &str, names: &[&str]) -> Option<Running> {
     Some(drainit)
 }
 
-// holds: S128
-#[test]
-fn a_process_that_ignores_term_is_killed_and_the_rest_still_stops_in_order() {
-    let config = GRAPH.replace(
-        "policy, 'on=TERM:exit:0:60', touch=DIR/policy]",
-        "policy, 'on=TERM:ignore', touch=DIR/policy]\n    stop_grace_period: 300ms",
-    );
-    let Some(drainit) = start(&config, &["router"]) else { return };
-    drainit
-        .stop()
-        .assert_code(137)
-        .assert_stopped_within(ms(300)..ms(8000))
-        .assert_stopped_in_order(&["router", "policy", "python"])
-        .assert_line("policy: still alive after [0-9.]+m?s; sending SIGKILL to its process group")
-        .assert_line("policy: was ended by SIGKILL")
-        .assert_line("python: exited with code 0");
-}
-
 // holds: S106, S107, S200, S234
 #[test]
 fn a_second_signal_keeps_the_order_and_a_third_kills() {
@@ -77,27 +59,6 @@ fn children_of_a_completed_oneshot_are_leftovers() {
         "member got SIGTERM",
         "member exit",
     ]);
-}
-
-// holds: S61
-#[test]
-fn leftovers_of_a_stopped_oneshot_end_before_the_dependencies() {
-    let config = "
-        processes:
-          db: {command: [CHILD, db]}
-          task:
-            type: oneshot
-            command: [CHILD, task, 'spawn=worker,on=TERM:exit:0:300', 'on=TERM:exit:0']
-            depends_on: {db: {condition: started}}
-        ";
-    let Some(drainit) = start(config, &["db", "worker"]) else { return };
-    drainit
-        .stop()
-        .assert_code(0)
-        .assert_line(
-            "task: other processes of its process group are still alive; asking them to end",
-        )
-        .assert_order(&["task exit", "worker exit", "db got SIGTERM"]);
 }
 
 // holds: S65, S241
@@ -170,48 +131,6 @@ fn processes_that_proc_hides_are_signalled_and_named() {
     ended
         .assert_code(137)
         .assert_line(r"left over: \d+ \(hidden by the hidepid of /proc\); sending SIGTERM");
-}
-
-// holds: S55, C161, C162
-#[test]
-fn members_die_with_a_killed_group() {
-    let config = "
-        processes:
-          a:
-            command: [CHILD, a, 'on=TERM:ignore', 'spawn=member,on=TERM:ignore']
-            stop_grace_period: 200ms
-        ";
-    let Some(drainit) = start(config, &["a", "member"]) else { return };
-    drainit
-        .stop()
-        .assert_code(137)
-        .assert_line("a: still alive after [0-9.]+m?s; sending SIGKILL to its process group")
-        .assert_no_event("member", "got SIGTERM");
-}
-
-// holds: S59, S240
-#[test]
-fn members_that_outlive_a_process_get_the_same_signal() {
-    let config = "
-        processes:
-          db: {command: [CHILD, db]}
-          a:
-            command: [CHILD, a, 'on=USR1:exit:0', 'spawn=member,on=USR1:exit:0:300']
-            stop_signal: USR1
-            depends_on: [db]
-        ";
-    let Some(drainit) = start(config, &["a", "member"]) else { return };
-    let ended = drainit.stop();
-    // The time of the stop includes the 300 ms of the member.
-    let took = r"([3-9]\d\dms|\d+(\.\d+)?s)";
-    ended.assert_line(&format!("a: its process group is gone, {took} after it was asked to stop"));
-    ended.assert_line(&format!("  stop a: {took}, exited with code 0$"));
-    ended.assert_code(0).assert_no_line("was killed").assert_order(&[
-        "a exit 0",
-        "member got SIGUSR1",
-        "member exit 0",
-        "db got SIGTERM",
-    ]);
 }
 
 // holds: S58, S171

@@ -145,17 +145,3 @@ fn exec_drains_a_lone_envoy_as_a_config_does() {
     ended.assert_code(0).assert_took(asked, ms(1000)..ms(8000));
     ended.assert_line("connections 1 at the start");
 }
-
-// holds: C880
-#[test]
-fn exec_ignores_the_listeners_of_the_variable() {
-    let envoy = RealEnvoy { change: add_egress, ..RealEnvoy::default() };
-    let variables = [("DRAINIT_DRAIN_IGNORE_LISTENERS", "egress"), ("DRAINIT_READINESS", "20s")];
-    let options = ["--drain-time", "9s", "--drain-min", "1s"];
-    let Some((drainit, address)) = envoy.start_alone(&options, &variables) else { return };
-    let mut scraper = Client::new(egress_of(address));
-    assert_eq!(scraper.request(0).went, STAYS);
-    let ended = drainit.stop();
-    ended.assert_code(0).assert_stopped_within(ms(1000)..ms(8000));
-    ended.assert_line(said::NO_CONNECTION_LEFT);
-}

@@ -96,24 +96,6 @@ fn idle_connections_hold_a_drain_unless_only_requests_count() {
     }
 }
 
-// holds: C790
-#[test]
-fn a_tcp_proxy_beside_a_drain_that_counts_requests_is_named() {
-    let with_proxy: fn(&mut Value) = |config| {
-        let kind = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
-        let listeners = config["static_resources"]["listeners"].as_array_mut().unwrap();
-        let proxy = json!({"@type": kind, "stat_prefix": "db", "cluster": "upstream"});
-        let filters = json!([{"filters": [{"name": "tcp", "typed_config": proxy}]}]);
-        let address = json!({"pipe": {"path": "@db"}});
-        listeners.push(json!({"name": "db", "address": address, "filter_chains": filters}));
-    };
-    let drain = "time: 2s, min: 1s, until: requests";
-    let envoy = RealEnvoy { drain, change: with_proxy, ..RealEnvoy::default() };
-    let Some((drainit, _)) = envoy.start() else { return };
-    drainit.wait_for_line("router: its drain cuts TCP connections: .* \\(db\\)");
-    drainit.stop().assert_code(0);
-}
-
 pub(super) fn has_request(drainit: &Running) -> bool {
     let mut admin = UnixStream::connect(drainit.path("admin.sock")).unwrap();
     admin.write_all(b"GET /stats?filter=gateway.downstream_rq_active HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();

@@ -3,19 +3,18 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
 
 use serde_json::Value;
 use testkit::envoy;
+use testkit::load::{IdleClose, Plan};
 
 use crate::support::client::{Client, Request, RequestResult};
+use crate::support::example;
 use crate::support::http::{free_address, get};
 use crate::support::real_envoy::RealEnvoy;
 use crate::support::said;
-use crate::support::{LONG, Rig, Running, Signal, in_parallel, ms};
+use crate::support::{LONG, Running, Signal, in_parallel, ms};
 
 const BASE: &str = "examples/gateway/drainit.yaml";
 const OVERLAY: &str = "examples/gateway/hot-restart.yaml";
@@ -53,51 +52,14 @@ impl Drop for SharedMemory {
     }
 }
 
-/// Clients that send one request after the other until they are asked to end.
-struct Load {
-    is_over: Arc<AtomicBool>,
-    clients: Vec<JoinHandle<(u64, Vec<RequestResult>)>>,
-}
-
-impl Load {
-    /// Starts `count` clients, whose requests take `answer_after` milliseconds.
-    fn start(address: SocketAddr, count: usize, answer_after: u64) -> Self {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let clients = (0..count).map(|_| {
-            let is_over = Arc::clone(&is_over);
-            thread::spawn(move || {
-                let (mut client, mut answered, mut failed) = (Client::new(address), 0, Vec::new());
-                while !is_over.load(Ordering::Relaxed) {
-                    match client.request(answer_after).went {
-                        RequestResult::Answered { .. } => answered += 1,
-                        other => failed.push(other),
-                    }
-                    thread::sleep(ms(20));
-                }
-                (answered, failed)
-            })
-        });
-        let clients = clients.collect();
-        Self { is_over, clients }
-    }
-
-    /// Ends the clients. Returns the number of answers and the failed requests.
-    fn finish(self) -> (u64, Vec<RequestResult>) {
-        self.is_over.store(true, Ordering::Relaxed);
-        let mut all = (0, Vec::new());
-        for client in self.clients {
-            let (answered, failed) = client.join().unwrap();
-            all.0 += answered;
-            all.1.extend(failed);
-        }
-        all
-    }
-
-    #[track_caller]
-    fn assert_all_answered(self) {
-        let (answered, failed) = self.finish();
-        assert!(answered > 0 && failed.is_empty(), "{failed:?}");
-    }
+/// Runs `then` under load, and asserts that every request was answered, and more than `least`.
+#[track_caller]
+fn under_load(drainit: &Running, address: SocketAddr, least: u64, then: impl FnOnce()) {
+    let (clients, rate, length) = (10, 50.0, LONG * 6);
+    let plan = Plan { clients, rate, length, idle_close: IdleClose::Noticed };
+    let report = example::under_load(address, plan, then);
+    assert_eq!(report.total.failed, 0, "{report}\n{}", drainit.record());
+    assert!(report.total.ok > least, "{report}");
 }
 
 /// Asserts that this epoch is ready, and that there is no other epoch.
@@ -132,20 +94,16 @@ fn taken_over(
 fn replaced_under_load(version: &'static str, times: usize) {
     let envoy = RealEnvoy { version, ..quick() };
     let Some((drainit, address, _memory)) = start(&envoy) else { return };
-    let (short, long) = (Load::start(address, 10, 0), Load::start(address, 4, 800));
-    for epoch in 1..=times {
-        drainit.exec(&["restart", "router"]).assert(0, "");
-        // The old epoch is gone when the command returns.
-        assert_alone(&drainit, epoch);
-    }
-    let ((answered, mut failed), (answered_late, failed_late)) = (short.finish(), long.finish());
-    failed.extend(failed_late);
-    assert!(
-        failed.is_empty(),
-        "{failed:?} of {answered} and {answered_late}\n{}",
-        drainit.record()
-    );
-    assert!(answered > 100 * times as u64 && answered_late > 0, "{answered} {answered_late}");
+    under_load(&drainit, address, 100 * times as u64, || {
+        for epoch in 1..=times {
+            // Its client learns that the old epoch closes the connection with the late answer.
+            let late = thread::spawn(move || Client::new(address).request(800).went);
+            drainit.exec(&["restart", "router"]).assert(0, "");
+            // The old epoch is gone when the command returns.
+            assert_alone(&drainit, epoch);
+            assert!(matches!(late.join().unwrap(), RequestResult::Answered { .. }));
+        }
+    });
     let ended = drainit.stop();
     ended.assert_code(0).assert_nothing_left();
     ended.assert_no_line("killed").assert_line(&format!("router: started, epoch {times}"));
@@ -166,22 +124,22 @@ fn a_wrong_config_is_refused_before_anything_is_started() {
         right.replace("\"upstream\",\"timeout\"", "\"nowhere\",\"timeout\""),
     )
     .unwrap();
-    let load = Load::start(address, 4, 0);
-    drainit.exec(&["restart", "router"]).assert(1, "unknown cluster 'nowhere'");
-    assert_alone(&drainit, 0);
-    // The new config has the admin at another address.
-    let mut config: Value = serde_json::from_str(&right).unwrap();
-    let other = drainit.path("other.sock");
-    config["admin"]["address"]["pipe"]["path"] = other.to_string_lossy().into();
-    fs::write(drainit.path("envoy.json"), config.to_string()).unwrap();
-    let said = drainit.exec(&["restart", "router"]);
-    said.assert(1, "other.sock: change `readiness` and `drain`, too");
-    assert_eq!(drainit.processes(&["router"]).len(), 1);
-    // The refused configs do not prevent the next restart.
-    fs::write(drainit.path("envoy.json"), right).unwrap();
-    drainit.exec(&["restart", "router"]).assert(0, "");
-    assert_eq!(drainit.processes(&["router"])[0]["epoch"], 1);
-    load.assert_all_answered();
+    under_load(&drainit, address, 0, || {
+        drainit.exec(&["restart", "router"]).assert(1, "unknown cluster 'nowhere'");
+        assert_alone(&drainit, 0);
+        // The new config has the admin at another address.
+        let mut config: Value = serde_json::from_str(&right).unwrap();
+        let other = drainit.path("other.sock");
+        config["admin"]["address"]["pipe"]["path"] = other.to_string_lossy().into();
+        fs::write(drainit.path("envoy.json"), config.to_string()).unwrap();
+        let said = drainit.exec(&["restart", "router"]);
+        said.assert(1, "other.sock: change `readiness` and `drain`, too");
+        assert_eq!(drainit.processes(&["router"]).len(), 1);
+        // The refused configs do not prevent the next restart.
+        fs::write(drainit.path("envoy.json"), right).unwrap();
+        drainit.exec(&["restart", "router"]).assert(0, "");
+        assert_eq!(drainit.processes(&["router"])[0]["epoch"], 1);
+    });
     drainit.stop().assert_code(0).assert_line("router: Envoy's check of its config failed: ");
 }
 
@@ -197,34 +155,16 @@ fn a_new_epoch_that_cannot_serve_is_rolled_back_and_the_old_epoch_keeps_running(
     second["address"]["socket_address"]["port_value"] = taken.local_addr().unwrap().port().into();
     config["static_resources"]["listeners"].as_array_mut().unwrap().push(second);
     fs::write(drainit.path("envoy.json"), config.to_string()).unwrap();
-    let load = Load::start(address, 4, 0);
-    drainit.exec(&["restart", "router"]).assert(1, "before it was ready");
-    assert_alone(&drainit, 0);
-    // Envoy permits only one attempt, so the next restart fails although the port is free now.
-    drop(taken);
-    drainit.exec(&["restart", "router"]).assert(1, "Envoy permits no further hot restart");
-    load.assert_all_answered();
+    under_load(&drainit, address, 0, || {
+        drainit.exec(&["restart", "router"]).assert(1, "before it was ready");
+        assert_alone(&drainit, 0);
+        // Envoy permits only one attempt, so the next restart fails although the port is free now.
+        drop(taken);
+        drainit.exec(&["restart", "router"]).assert(1, "Envoy permits no further hot restart");
+    });
     drainit.exec(&["stop", "router"]).assert(0, "");
     drainit.exec(&["start", "router"]).assert(0, "");
     drainit.exec(&["restart", "router"]).assert(0, "");
-    drainit.stop().assert_code(0).assert_nothing_left();
-}
-
-// holds: C474
-#[test]
-fn a_new_epoch_that_is_live_has_taken_over_whatever_readiness_says() {
-    let readiness = "exec: [test, '!', -e, DIR/fails], timeout: 8s";
-    let Some((drainit, address, _memory)) = start(&RealEnvoy { readiness, ..quick() }) else {
-        return;
-    };
-    drainit.wait_until("an answer of Envoy", || {
-        matches!(Client::new(address).request(0).went, RequestResult::Answered { .. })
-    });
-    fs::write(drainit.path("fails"), "").unwrap();
-    let load = Load::start(address, 4, 0);
-    drainit.exec(&["restart", "router"]).assert(0, "");
-    assert_alone(&drainit, 1);
-    load.assert_all_answered();
     drainit.stop().assert_code(0).assert_nothing_left();
 }
 
@@ -253,59 +193,6 @@ fn a_stop_drains_both_epochs() {
     ended.assert_no_line("killed").assert_no_line("signal 6|SIGABRT|ABRT");
     ended.assert_line(r"router \(epoch 0\): drains by itself until the new epoch ends it");
     ended.assert_line(r"^\S+   stop router \(epoch 1\): |  stop router \(epoch 1\): ");
-}
-
-#[test]
-fn a_new_epoch_does_not_take_over_in_a_drain() {
-    let drain = "time: 8s, min: 6s";
-    let envoy = RealEnvoy { drain, later: Some("sleep 1"), ..slow() };
-    let Some((drainit, address, _memory)) = start(&envoy) else { return };
-    let mut restart = begin_restart(&drainit);
-    drainit.wait_for_line("router: started, epoch 1");
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_for_line(r"router \(epoch 1\): sending SIGKILL");
-    // Once an answer has asked the client to close, every later answer must do so too. The client
-    // sends requests for longer than the new epoch would take to start, but not for as long as
-    // `min`, so that the drain cannot end meanwhile.
-    let (until, mut closed) = (Instant::now() + ms(3000), 0);
-    let mut client = Client::new(address);
-    while Instant::now() < until {
-        match client.request(0).went {
-            RequestResult::Answered { closes: true } => closed += 1,
-            RequestResult::Answered { closes: false } if closed == 0 => {}
-            other => panic!("{other:?} after {closed} answers that close\n{}", drainit.record()),
-        }
-        thread::sleep(ms(20));
-    }
-    assert!(closed > 0, "no answer asked the client to close in 3 s");
-    let ended = drainit.wait_exit(LONG);
-    assert!(!restart.wait().unwrap().success());
-    ended.assert_code(0).assert_nothing_left().assert_no_line("takes over");
-}
-
-#[test]
-fn a_crash_of_the_old_epoch_ends_the_new_epoch_and_restarts_envoy() {
-    let envoy = RealEnvoy {
-        keys: "    update: hot-restart\n    restart: always\n    restart_delay: 10ms",
-        later: Some("exec sleep 1000"),
-        ..slow()
-    };
-    let Some((drainit, address, _memory)) = start(&envoy) else { return };
-    let mut restart = begin_restart(&drainit);
-    drainit.wait_for_line("router: started, epoch 1");
-    let old = drainit.processes(&["router"]).into_iter().find(|epoch| epoch["epoch"] == 0).unwrap();
-    drainit.exec(&["kill", "-s", "KILL", "router"]).assert(0, "");
-    drainit.wait_until("another epoch 0 alone", || {
-        let now = drainit.processes(&["router"]);
-        now.len() == 1
-            && (&now[0]["epoch"], &now[0]["state"]) == (&0.into(), &"ready".into())
-            && now[0]["pid"] != old["pid"]
-    });
-    assert!(!restart.wait().unwrap().success());
-    assert!(matches!(Client::new(address).request(0).went, RequestResult::Answered { .. }));
-    let ended = drainit.stop();
-    ended.assert_code(0).assert_nothing_left();
-    ended.assert_line("the running instance of router failed before the new one had taken over");
 }
 
 // holds: C330
@@ -353,20 +240,16 @@ fn a_new_epoch_without_the_old_epoch_is_not_replaced_and_a_stop_kills_at_once() 
 
 #[test]
 fn the_example_replaces_envoy_when_the_config_changes() {
-    let Some(rig) = Rig::new() else { return };
+    let Some(rig) = example::rig() else { return };
     let address = free_address();
     let _memory = SharedMemory(address.port());
-    let drainit = rig
-        .cwd(envoy::checkout())
-        .env("ENVOY", &envoy::binary(envoy::DEFAULT).unwrap().display().to_string())
+    let rig = rig
         .env("GATEWAY_ADDRESS", &address.ip().to_string())
         .env("GATEWAY_PORT", &address.port().to_string())
         .env("GATEWAY_BASE_ID", &address.port().to_string())
         .env("GATEWAY_RUN_DIR", "DIR")
-        .env("ROUTER_OLD_SECONDS", "2")
-        .env("TERMINATION_GRACE_PERIOD_SECONDS", "30")
-        .start_with(&["run", "-c", BASE, "-c", OVERLAY]);
-    drainit.wait_for_line(said::ALL_READY);
+        .env("ROUTER_OLD_SECONDS", "2");
+    let drainit = example::run(rig, &[BASE, OVERLAY]);
     let config = drainit.path("envoy.yaml");
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, format!("{text}\n# Changed.\n")).unwrap();

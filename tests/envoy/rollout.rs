@@ -91,9 +91,3 @@ fn no_request_fails_with_any_version_of_envoy() {
         in_parallel(versions, |version| assert_no_loss(version));
     }
 }
-
-#[test]
-fn without_a_drain_about_every_client_loses_a_request() {
-    let outcome = restart(Runner::Plain, envoy::DEFAULT, Vec::new());
-    assert!(outcome.report.total.failed >= 90, "{}", outcome.report);
-}

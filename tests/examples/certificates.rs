@@ -10,14 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
 use testkit::envoy;
-use testkit::envoy::checkout;
 use testkit::load::{IdleClose, Load, Plan, Service};
 
-use crate::support::example::is_installed;
+use crate::support::example::{self, is_installed};
 use crate::support::http::free_address;
 use crate::support::namespace::skip_unless;
-use crate::support::said;
-use crate::support::{LONG, Over, Rig, Signal, ms};
+use crate::support::{LONG, Over, Signal, ms};
 
 /// Writes a certificate with this name as a version of a Secret, and swaps it in as the kubelet
 /// does.
@@ -62,24 +60,18 @@ fn rotates(configs: &[&str], prefix: &str, change: &str, keeps: bool) {
         return;
     }
     let (plain, tls) = (free_address(), free_address());
-    let Some(rig) = Rig::new() else { return };
+    let Some(rig) = example::rig() else { return };
     let rig = rig
-        .cwd(checkout())
         .env(&format!("{prefix}ADDRESS"), &plain.ip().to_string())
         .env(&format!("{prefix}PORT"), &plain.port().to_string())
         .env(&format!("{prefix}TLS_PORT"), &tls.port().to_string())
         .env(&format!("{prefix}RUN_DIR"), "DIR/run")
         .env("ENVOY_BASE_ID", &plain.port().to_string())
-        .env("ENVOY", &format!("target/envoy/{}/envoy", envoy::DEFAULT))
-        .env("TLS_DIR", "DIR/secret")
-        .env("APP_PORT", &free_address().port().to_string());
+        .env("TLS_DIR", "DIR/secret");
     let secret = rig.path("secret");
     fs::create_dir(&secret).unwrap();
     rotate(&secret, "one");
-    let mut command = vec!["run"];
-    command.extend(configs.iter().flat_map(|config| ["-c", config]));
-    let drainit = rig.start_with(&command);
-    drainit.wait_for_line(said::ALL_READY);
+    let drainit = example::run(rig, configs);
     assert_eq!(served(tls).as_deref(), Some("one"));
 
     let (is_over, handshakes) = (AtomicBool::new(false), AtomicU32::new(0));

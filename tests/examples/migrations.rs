@@ -60,14 +60,6 @@ fn start_supervisord(rig: Rig, file: &str) -> Running {
     rig.drainit(&python).start_with(&["/usr/bin/supervisord", "-c", &config])
 }
 
-/// Kills a child in the namespace of its supervisor.
-fn kill_child(running: &Running, name: &str) {
-    let pid = running.wait_for_event(name, "handling").pid.to_string();
-    let namespace = running.pid().to_string();
-    let kill = ["--target", &namespace, "--pid", "--", "kill", "-KILL", &pid];
-    assert!(Command::new("nsenter").args(kill).status().unwrap().success());
-}
-
 fn stop(running: Running) -> Ended {
     running.signal(Signal::SIGTERM);
     running.wait_exit(LONG * 2)
@@ -151,110 +143,6 @@ fn a_bash_entrypoint_behaves_alike_after_the_conversion() {
         let (uid, variables) = user_and_variables(&ended, "dns.json", &["UPSTREAM"]);
         assert_eq!((uid, variables), (u64::from(NOBODY), vec!["9.9.9.9".to_owned()]), "{by:?}");
     });
-}
-
-/// The reason why the processes of a Procfile stop: a signal, or the end of one process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Asked,
-    /// This process ends by itself with this code once the file exists.
-    Of(&'static str, &'static str, i32),
-}
-
-/// The Procfile has a release step, a port, variables and a pipe. Whichever process ends, with
-/// whatever code, the others are stopped too.
-#[test]
-fn a_procfile_with_a_release_runs_after_the_import() {
-    let ends = [End::Asked, End::Of("worker", "fail", 3), End::Of("clock", "done", 0)];
-    in_parallel(ends, |end| {
-        let Some(rig) = rig(&["Procfile"]) else { return };
-        // The draft's port is 5000, which another test may use.
-        let port = free_address().port().to_string();
-        let running = start_imported(rig.env("PORT", &port), &["Procfile"]);
-        for name in ["web", "worker", "clock"] {
-            running.wait_for_event(name, "report");
-        }
-        running.wait_for_line(r"log\b.* lines$");
-        running.wait_for_event("web", "tcp");
-        let all = ["web", "worker", "clock", "log"];
-        for name in all {
-            running.wait_for_line(&format!(r"{name}\b.* started"));
-        }
-        let (ended, code) = match end {
-            End::Asked => (stop(running), 0),
-            End::Of(_, file, code) => {
-                running.touch(file);
-                (running.wait_exit(LONG * 2), code)
-            }
-        };
-        ended.assert_code(code);
-        for name in all {
-            ended.assert_order(&["release exit 0", &format!("{name} start")]);
-        }
-        // All processes get the signal at once. `log` is the child of a shell, which does not delay
-        // the signal, because drainit sends it to the shell's whole process group.
-        for name in all {
-            match end {
-                End::Of(first, ..) if name == first => ended.assert_no_event(name, "got "),
-                End::Of(first, ..) => {
-                    ended.assert_order(&[&format!("{first} exit"), &format!("{name} got SIGTERM")])
-                }
-                End::Asked => ended.assert_order(&[&format!("{name} got SIGTERM")]),
-            };
-        }
-        let worker = if end == End::Of("worker", "fail", 3) { "exit 3" } else { "exit 0" };
-        ended.event("worker", worker);
-        let of = |report: &str, name: &str| user_and_variables(&ended, report, &[name]).1;
-        assert_eq!(of("worker.json", "QUEUE"), ["high low"]);
-        assert_eq!(of("web.json", "PORT"), [port]);
-        assert_eq!(ended.report("clock.json")["cwd"], "/tmp");
-    });
-}
-
-/// Tests the draft of a large Compose file: the order of the starts and stops, what is restarted,
-/// signals, users, variables and output.
-#[test]
-fn a_large_compose_file_runs_after_the_import() {
-    let Some(rig) = rig(&["compose.yaml"]) else { return };
-    rig.write("worker.env", "FROM_FILE=yes\nQUEUE=low\n");
-    rig.write("password", "secret\n");
-    let rig = rig.env("NAME", "market").env("STAGE", "test").env("DRAINIT_PROFILES", "debug");
-    let running = start_imported(rig, &["compose.yaml"]);
-    running.wait_for_event("web", "report");
-    running.wait_for_event("mailer", "exit 4");
-    running.wait_for_events("worker", "handling", 2);
-    kill_child(&running, "cache");
-    kill_child(&running, "worker");
-    running.wait_for_events("cache", "handling", 2);
-    running.wait_for_events("worker", "handling", 3);
-    // `web` depends on `cache` with `restart: true`, so drainit restarts it after a crash of
-    // `cache`, too.
-    running.wait_for_events("web", "handling", 2);
-    let ended = stop(running);
-    ended.assert_code(0).assert_order(&["db unix", "migrate start", "migrate exit 0", "web start"]);
-    // A killed `cache` (unless-stopped) and `worker` (on-failure, two of them) are started again.
-    let times = [("db", 1), ("cache", 2), ("migrate", 1), ("web", 2), ("worker", 3), ("mailer", 1)];
-    for (name, times) in times {
-        assert_eq!(ended.record.count(name, "handling"), times, "{name}:\n{}", ended.record);
-    }
-    // Dependents stop first, each by its own signal.
-    let db = ended.event("db", "got SIGINT").at;
-    for name in ["web", "worker"] {
-        ended.event(name, "got SIGTERM");
-        let ends = ended.record.events.iter().filter(|event| event.name == name);
-        let last = ends.filter(|event| event.what == "exit 0").map(|event| event.at).max();
-        assert!(last.unwrap() <= db, "{name} ended after the stop of db:\n{}", ended.record);
-    }
-    ended.event("cache", "got SIGTERM");
-    for (name, text) in [("web", "$HOME"), ("cache", "with space"), ("mailer", "oops")] {
-        ended.assert_line(&format!(r"^\[{name}(-\d+)?\] .*{}$", text.replace('$', r"\$")));
-    }
-    let (uid, variables) = user_and_variables(&ended, "web.json", &["URL", "STAGE", "PRICE"]);
-    assert_eq!(uid, u64::from(NOBODY));
-    assert_eq!(variables, ["postgres://db/market", "test", "5 $"]);
-    assert_eq!(ended.report("web.json")["cwd"], "/tmp");
-    let variables = user_and_variables(&ended, "worker.json", &["QUEUE", "FROM_FILE", "STAGE"]).1;
-    assert_eq!(variables, ["high low", "yes", "test"]);
 }
 
 /// nginx under supervisord is stopped under load, and so is what `drainit import` makes of its file.

@@ -2,16 +2,14 @@
 //! under load, while the old and the new instance overlap.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Command;
 
-use testkit::envoy::{self, checkout};
+use testkit::envoy::checkout;
 use testkit::load::{Failure, IdleClose, Plan, Report};
 
-use crate::support::example::{is_installed, under_load};
+use crate::support::example::{self, is_installed, under_load};
 use crate::support::http::{free_address, get};
-use crate::support::said;
-use crate::support::{LONG, Rig, Running, Signal, ms};
+use crate::support::{LONG, Running, Signal, ms};
 
 /// The server of examples/go, once it is built.
 const GO_SERVER: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/go-server");
@@ -25,23 +23,14 @@ const WITH_PAUSES: Plan = Plan { clients: 20, rate: 3.0, ..BUSY };
 
 /// Starts a config with overlays, from the root of the checkout.
 fn start(configs: &[&str], address: SocketAddr) -> Option<Running> {
-    let programs = Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("examples");
-    let rig = Rig::new()?
-        .cwd(checkout())
+    let rig = example::rig()?
         .env("GATEWAY_RUN_DIR", "DIR")
         .env("GATEWAY_ADDRESS", &address.ip().to_string())
         .env("GATEWAY_PORT", &address.port().to_string())
-        .env("ENVOY", &envoy::binary(envoy::DEFAULT).unwrap().display().to_string())
-        .env("POLICY_ENGINE", &programs.join("policy-engine").display().to_string())
-        .env("SERVER", &programs.join("axum_server").display().to_string())
         .env("GO_SERVER", GO_SERVER)
         .env("ADDRESS", &address.ip().to_string())
-        .env("PORT", &address.port().to_string())
-        .env("TERMINATION_GRACE_PERIOD_SECONDS", "30");
-    let args = configs.iter().flat_map(|config| ["-c", config]);
-    let drainit = rig.start_with(&["run"].into_iter().chain(args).collect::<Vec<_>>());
-    drainit.wait_for_line(said::ALL_READY);
-    Some(drainit)
+        .env("PORT", &address.port().to_string());
+    Some(example::run(rig, configs))
 }
 
 /// Replaces a process, and asserts that the old instance was stopped only when the new instance was

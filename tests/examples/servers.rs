@@ -4,15 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::thread;
 
-use serde_json::Value;
-use testkit::envoy::{self, checkout};
-
 use crate::support::client::{Client, RequestResult};
-use crate::support::example::{Example, Rolled, is_installed, roll};
+use crate::support::example::{self, Example, Rolled, is_installed, roll};
 use crate::support::http::{free_address, get};
-use crate::support::said;
 use crate::support::temp_dir::TempDir;
-use crate::support::{LONG, Rig, Running, Signal, in_parallel, ms};
+use crate::support::{LONG, Running, Signal, in_parallel, ms};
+use serde_json::Value;
 
 const NGINX: Example = Example::new("nginx", "NGINX_");
 const HAPROXY: Example = Example::new("haproxy", "HAPROXY_");
@@ -81,9 +78,7 @@ fn axum_loses_nothing() {
 // holds: S364
 #[test]
 fn a_server_that_only_stops_gracefully_loses_nothing_behind_envoy() {
-    let envoy = envoy::binary(envoy::DEFAULT).unwrap();
-    let overlay = format!("env: {{ENVOY: '{}'}}", envoy.display());
-    loses_nothing(&AXUM_ENVOY, &[], &overlay, "no connection left; .*", &["router", "server"]);
+    loses_nothing(&AXUM_ENVOY, &[], "", "no connection left; .*", &["router", "server"]);
 }
 
 // holds: S365
@@ -181,17 +176,10 @@ fn count(directory: &Path) -> usize {
 }
 
 /// Starts a worker in its own pod on this queue.
-fn worker(queue: &TempDir, control: &str, overlay: &str) -> Option<Running> {
-    let rig = Rig::new()?
-        .cwd(checkout())
-        .env("TERMINATION_GRACE_PERIOD_SECONDS", "30")
-        .env("QUEUE", &queue.path().display().to_string())
-        .env("CONTROL", control);
-    rig.write("overlay.yaml", overlay);
-    let base = "examples/queue-worker/drainit.yaml";
-    let drainit = rig.start_with(&["run", "-c", base, "-c", "DIR/overlay.yaml"]);
-    drainit.wait_for_line(said::ALL_READY);
-    Some(drainit)
+fn worker(queue: &TempDir, control: &str) -> Option<Running> {
+    let queue = queue.path().display().to_string();
+    let rig = example::rig()?.env("QUEUE", &queue).env("CONTROL", control);
+    Some(example::run(rig, &["examples/queue-worker/drainit.yaml"]))
 }
 
 fn fill(queue: &TempDir, items: usize) {
@@ -208,7 +196,7 @@ fn a_queue_worker_loses_no_item() {
     let (todo, done) = (queue.join("todo"), queue.join("done"));
     fill(&queue, 60);
     let control = free_address();
-    let Some(old) = worker(&queue, &control.to_string(), "{}") else { return };
+    let Some(old) = worker(&queue, &control.to_string()) else { return };
     old.wait_until("in the middle of a batch", || count(&done) >= 3);
     let t0 = old.signal(Signal::SIGTERM);
     old.wait_until("seen in /status", || {
@@ -217,7 +205,7 @@ fn a_queue_worker_loses_no_item() {
         message.starts_with("it says: ") && message.ends_with(" of 20 items left")
     });
     // A second worker takes the remaining items.
-    let Some(new) = worker(&queue, &free_address().to_string(), "{}") else { return };
+    let Some(new) = worker(&queue, &free_address().to_string()) else { return };
     let ended = old.wait_exit(LONG);
     ended
         .assert_code(0)

@@ -53,35 +53,6 @@ fn the_report_has_the_remapped_exit_code() {
         .assert_code(127);
 }
 
-// holds: C418
-#[test]
-fn drain_time_bounds_the_drain_and_zero_disables_the_drain() {
-    let admin = Admin::tcp(3);
-    let url = format!("http://{}", admin.address());
-    // If the drain is off, `--drain-min` has no effect.
-    for (times, range) in [
-        (&["--drain-time", "800ms"][..], ms(800)..ms(8000)),
-        (&["--drain-time", "0", "--drain-min", "3s"], ms(0)..ms(2500)),
-    ] {
-        for rig in Rig::both() {
-            let calls = admin.posts().len();
-            let options = [&["--drain-envoy", &url][..], times].concat();
-            let drainit = exec(rig, &options, &["CHILD", "a"]);
-            drainit.wait_for_start(&["a"]);
-            drainit.wait_for_line(said::ALL_READY);
-            let ended = drainit.stop();
-            let asked = ended.assert_code(0).event("a", "got SIGTERM").at - ended.asked;
-            assert!(range.contains(&asked), "{options:?}: {asked:?}\n{}", ended.record);
-            if range.start.is_zero() {
-                ended.assert_no_line("drain child");
-                assert_eq!(admin.posts().len(), calls);
-            } else {
-                ended.assert_line("drain child: [^;]*its time is over");
-            }
-        }
-    }
-}
-
 // holds: C408, C421
 #[test]
 fn variables_are_options_that_the_command_line_overrides() {
@@ -142,13 +113,6 @@ fn with_readiness_the_envoy_must_become_ready_and_health_waits() {
     ended.assert_code(1).assert_line("not ready after 600ms").assert_no_line("DRAINIT_");
 }
 
-#[test]
-fn a_command_that_ends_by_itself_is_not_drained() {
-    let Some(rig) = Rig::new() else { return };
-    let ended = exec(rig, &NOBODY, &["CHILD", "a", "exit=3"]).wait_exit(LONG);
-    ended.assert_code(3).assert_took(ended.event("a", "exit").at, ms(0)..ms(3000));
-}
-
 // holds: C423, C427
 #[test]
 fn conflicting_options_are_refused_and_nothing_is_started() {
@@ -171,23 +135,6 @@ fn conflicting_options_are_refused_and_nothing_is_started() {
     ] {
         assert_refused(options, message);
     }
-}
-
-// holds: C646
-#[test]
-fn the_format_of_the_log_is_that_of_the_environment() {
-    let rig = Rig::not_init().env("DRAINIT_LOG_FORMAT", "json");
-    let drainit = exec(rig, &NOBODY, &["CHILD", "a", "print=of the command"]);
-    drainit.wait_for_line(said::ALL_READY);
-    drainit.wait_for_line(r#""process":"child","stream":"stdout","message":"of the command""#);
-    drainit.signal(Signal::SIGTERM);
-    drainit.signal_again(Signal::SIGINT);
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_line(r#"^\{.*"process":"drainit".*"report":\{"#).assert_no_line(r"^\[drainit\]");
-
-    let rig = Rig::not_init().env("DRAINIT_LOG_FORMAT", "xml");
-    let ended = exec(rig, &NOBODY, &["CHILD", "a"]).wait_exit(LONG);
-    ended.assert_code(78).assert_no_event("a", "start").assert_line("neither `text` nor `json`");
 }
 
 // holds: C650

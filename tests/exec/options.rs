@@ -23,42 +23,6 @@ pub(crate) fn assert_refused(options: &[&str], message: &str) {
 }
 
 #[test]
-fn remapped_codes_become_0() {
-    for (code, expected) in [("0", 0), ("5", 0), ("143", 0), ("6", 6), ("255", 255)] {
-        let step = format!("exit={code}");
-        let options = ["-e", "5", "--remap-exit", "143"];
-        exec(Rig::not_init(), &options, &["CHILD", "a", &step])
-            .wait_exit(LONG)
-            .assert_code(expected);
-    }
-    let options = ["-e", "143", "-e", "127"];
-    exec(Rig::not_init(), &options, &["CHILD", "a", "die=TERM"]).wait_exit(LONG).assert_code(0);
-    // The command never started, so there is no exit code to remap.
-    exec(Rig::not_init(), &options, &["no-such-program"]).wait_exit(LONG).assert_code(127);
-}
-
-#[test]
-fn a_command_that_has_left_the_group_is_killed_as_well() {
-    let script = "setpgrp(0, getpgrp(getppid())); $SIG{TERM} = 'IGNORE'; $| = 1; print qq(ready\\n); sleep 60";
-    let options = ["--grace-period", "300ms"];
-    let drainit = exec(Rig::not_init(), &options, &["perl", "-e", script]);
-    drainit.wait_for_line("ready");
-    drainit.stop().assert_code(137).assert_no_line("survived SIGKILL");
-}
-
-#[test]
-fn a_command_and_group_that_do_not_stop_are_killed_after_the_grace_period() {
-    let Some(rig) = Rig::new() else { return };
-    let command = ["CHILD", "a", "spawn=b,on=TERM:ignore", "on=TERM:ignore"];
-    let drainit = exec(rig, &["--grace-period", "400ms"], &command);
-    drainit.wait_for_start(&["a", "b"]);
-    let ended = drainit.stop();
-    ended.assert_code(137).assert_stopped_within(ms(400)..ms(3000));
-    ended.assert_line(r"^\[drainit\] warning: the grace period of 400ms is over");
-    ended.assert_order(&["a got SIGTERM"]).assert_no_event("b", "got");
-}
-
-#[test]
 fn leftovers_of_a_command_get_sigterm_and_after_the_time_sigkill() {
     for rig in Rig::both() {
         // The leftover process ends after SIGTERM, so drainit does not wait for the whole grace
@@ -187,16 +151,6 @@ fn a_program_that_puts_itself_into_the_background_is_reported() {
             false => ended.assert_no_line("still running"),
         };
     }
-}
-
-#[test]
-fn a_daemon_with_a_late_session_is_reported() {
-    // As daemon(3), with a pause before the session begins.
-    let daemon =
-        "import os, time; os.fork() and os._exit(0); time.sleep(.02); os.setsid(); time.sleep(5)";
-    let Some(rig) = Rig::new() else { return };
-    let ended = exec(rig, &[], &["python3", "-c", daemon]).wait_exit(LONG);
-    ended.assert_code(0).assert_line("still running: .*python3");
 }
 
 #[test]

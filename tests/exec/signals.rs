@@ -98,35 +98,6 @@ fn signals_are_rewritten_and_dropped() {
     }
 }
 
-/// Returns the value of a line of `/proc/PID/status` as a set of signals.
-#[track_caller]
-fn set_of(text: &str, name: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
-}
-
-#[test]
-fn a_command_starts_with_default_signals_and_descriptors() {
-    let careless = |rig: Rig| {
-        let ignores = "trap '' HUP INT TERM CHLD PIPE TSTP TTIN TTOU USR1 42; exec \"$@\" 7</etc/passwd 250<&7";
-        rig.wrapper(&["env", "--block-signal=USR2,40", "bash", "-c", ignores, "bash"])
-    };
-    for rig in Rig::both().map(careless) {
-        let command = ["exec", "--", "CHILD", "a", "report=DIR/report", "print=x", "exit=3"];
-        let ended = rig.run_with(&command);
-        ended.assert_code(3);
-        let fds = ended.report("report")["fds"].as_object().unwrap().clone();
-        let numbers: Vec<_> = fds.keys().map(String::as_str).collect();
-        assert_eq!(numbers, ["0", "1", "2"], "{fds:?}");
-    }
-    for rig in Rig::both().map(careless) {
-        let ended = rig.run_with(&["exec", "--", "cat", "/proc/self/status"]);
-        let status = ended.assert_code(0).text(crate::support::Stream::Stdout);
-        assert_eq!(set_of(&status, "SigIgn"), 0, "{status}");
-        assert_eq!(set_of(&status, "SigBlk"), 1 << 11 | 1 << 39, "{status}");
-    }
-}
-
 #[test]
 fn a_group_gets_every_signal() {
     for (options, hears) in [(&["-g"][..], true), (&[], false)] {

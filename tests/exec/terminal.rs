@@ -160,19 +160,6 @@ fn below_a_shell_drainit_is_a_job_like_others() {
 }
 
 #[test]
-fn below_a_script_ctrl_z_has_no_effect() {
-    let mut terminal = Terminal::session(&["sh", "-c", "\"$0\" exec cat; echo code=$?.", DRAINIT]);
-    terminal.wait_for_foreground("cat");
-    terminal.type_in(CTRL_Z);
-    std::thread::sleep(ms(100));
-    terminal.type_in("still here\n");
-    terminal.wait_for_count("still here", 2);
-    terminal.type_in(CTRL_D);
-    terminal.wait_for("code=0.");
-    assert_eq!(terminal.wait_exit(), 0, "{}", terminal.screen());
-}
-
-#[test]
 fn ctrl_z_stops_drainit_run_and_a_process_can_have_the_signal() {
     let dir = TempDir::new();
     let script = "trap 'echo heard' TSTP; while :; do sleep 0.05; done";

@@ -27,6 +27,7 @@ def connect(run, count, send):
     return kept
 
 
+# holds: C103
 @row("1,500 connections to the control socket that say nothing, and stay", "SIGTERM still ends the container in time with 0",
      ("drainit", "supervisord", "Horust"),
      alone=True)

@@ -90,6 +90,7 @@ def everybody(run):
     run.end(0).ended_well("a")
 
 
+# holds: C620
 @row("the process is stopped (SIGSTOP)", "the process is continued (SIGCONT) and ends by itself, code 0")
 def stopped(run):
     run.start(run.service("a", "on=TERM:exit:0:100")).wait("a")

@@ -15,9 +15,8 @@ tested("the admin hangs, answers garbage or resets, from the start", "bounded, a
        "drain::admin_faults::an_admin_that_fails_is_bounded_and_reported")
 tested("the admin hangs, answers garbage or resets, during the drain", "bounded, and reported",
        "drain::admin_faults::an_admin_that_fails_is_bounded_and_reported")
-tested("the statistics hang or are garbage during the drain", "bounded, and reported",
-       "drain::admin_faults::statistics_that_fail_during_the_drain_are_bounded_and_reported")
-tested("the last count fails", "bounded, and reported", "drain::admin_faults::a_failing_last_count_is_bounded_and_reported")
+tested("the statistics or the last count hang or are garbage", "bounded, and reported",
+       "simulation::dialogue::every_promise_of_the_dialogue_holds_with_any_admin")
 tested("there is no admin", "bounded, and reported",
        "drain::admin_faults::an_admin_that_never_existed_is_bounded_and_reported")
 # The fake admin of these tests is as strict as Envoy's admin.
@@ -81,7 +80,7 @@ _, tested = group("Output")
 
 # Supervisor#1201, #1326, #553
 tested("a process writes to stdout and stderr", "each line gets the prefix and stays on its stream",
-       "operate::output::lines_get_their_prefix_and_keep_their_stream")
+       "operate::output::each_form_of_log_leads_the_lines_where_the_config_says")
 # Supervisor#1624
 tested("the log is read by a machine (`format: json`)", "each line is one object with the name of its process",
        "operate::output::json_has_an_object_per_line")
@@ -114,7 +113,7 @@ tested("commands that are to run before and after a process, and last of all", "
 tested("a stop hook hangs or fails", "nothing is held up beyond its time",
        "start::hooks::hooks_at_the_end_that_fail_or_hang_change_nothing")
 tested("a start hook hangs", "killed with its group, the start has failed",
-       "start::hooks::a_pre_start_that_takes_too_long_is_killed_with_the_group")
+       "start::hooks::a_pre_start_that_fails_is_a_failed_start")
 tested("a value or an `env_file` is missing", "a failed start, which names it",
        "start::values_at_start::a_missing_value_is_a_failed_start")
 tested("a config that is empty, or only a comment", "refused soon, 78",
@@ -129,8 +128,6 @@ tested("a config that never ends (a FIFO without a writer, `/dev/zero`)", "refus
        "config::errors::paths_that_are_not_config_files_are_refused_quickly")
 tested("an alias bomb in the config", "refused at once",
        "config::errors::content_that_is_not_a_config_is_refused_quickly")
-tested("500 silent connections to the control port", "no client waits",
-       "operate::control::five_hundred_idle_connections_do_not_block_other_clients")
 tested("no descriptor is left for the control port", "it waits and does not spin",
        "operate::control::without_a_descriptor_the_listeners_wait_and_do_not_spin")
 tested("the control port is in use", "refused before anything starts",

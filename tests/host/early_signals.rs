@@ -2,12 +2,9 @@
 //! config.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::FileTypeExt;
 use std::thread;
 
-use nix::sys::stat::Mode;
-use nix::unistd::{Pid, mkfifo};
+use nix::unistd::Pid;
 
 use crate::support::{Duration, LONG, Rig, Running, Signal};
 
@@ -73,35 +70,4 @@ fn a_signal_ends_a_command_that_does_not_supervise() {
     drainit.wait_until("waiting", waits);
     let ended = drainit.stop();
     assert!(ended.record.to_string().contains("signal: 15"), "{}", ended.record);
-}
-
-/// Makes a pipe with a writer for the config, so that drainit waits for its content.
-fn config_in_a_pipe(rig: &Rig) -> fs::File {
-    let path = rig.path("pipe");
-    mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
-    fs::File::options().read(true).write(true).open(path).unwrap()
-}
-
-/// Returns whether drainit has opened a pipe with a name.
-pub(crate) fn reads_a_pipe(drainit: &Running) -> bool {
-    let is_pipe = |fd: fs::DirEntry| {
-        let is_named = fs::read_link(fd.path()).is_ok_and(|target| target.is_absolute());
-        is_named && fs::metadata(fd.path()).is_ok_and(|fd| fd.file_type().is_fifo())
-    };
-    fs::read_dir(format!("/proc/{}/fd", drainit.pid())).unwrap().flatten().any(is_pipe)
-}
-
-#[test]
-fn a_signal_while_drainit_reads_the_config_is_handled() {
-    let Some(rig) = Rig::new() else { return };
-    let mut pipe = config_in_a_pipe(&rig);
-    let drainit = rig.start_with(&["run", "-c", "DIR/pipe"]);
-    drainit.wait_until("the config opened", || reads_a_pipe(&drainit));
-    assert_eq!(blocked(drainit.pid()), FULL);
-    drainit.signal(Signal::SIGTERM);
-    drainit.signal(Signal::SIGINT);
-    pipe.write_all(b"processes: {a: {command: [sleep, '60']}}\n").unwrap();
-    drop(pipe);
-    // Both signals are pending at the same time, so either may come first.
-    drainit.wait_exit(LONG).assert_code(0).assert_line("stopping: SIG(TERM|INT) received");
 }

@@ -6,18 +6,6 @@ use std::process::Command;
 use crate::support::namespace::is_root_for;
 use crate::support::{Duration, LONG, Rig, Running, Signal};
 
-#[test]
-fn a_change_of_user_without_privileges_fails_and_is_reported() {
-    if !is_root_for("another user") {
-        return;
-    }
-    let Some(rig) = Rig::new() else { return };
-    rig.without_privileges()
-        .run("processes: {a: {command: [CHILD, a], user: '10001:10001'}}")
-        .assert_code(126)
-        .assert_line("a: .*10001");
-}
-
 // holds: S124, S204
 #[test]
 fn all_processes_are_stopped_if_drainit_cannot_continue() {

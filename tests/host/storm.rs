@@ -21,25 +21,6 @@ fn most_zombies_until(drainit: &Running, what: &str, has_happened: impl Fn() -> 
     most
 }
 
-#[test]
-fn orphans_are_reaped_as_fast_as_the_kernel_makes_orphans() {
-    let Some(init) = Rig::new() else { return };
-    let run = init.start("processes: {a: {command: [CHILD, a, torrent=5000, touch=DIR/over]}}");
-    survives(run);
-    let exec = ["exec", "--", "CHILD", "a", "torrent=5000", "touch=DIR/over"];
-    survives(Rig::not_init().start_with(&exec));
-}
-
-#[track_caller]
-fn survives(drainit: Running) {
-    let over = drainit.path("over");
-    let most = most_zombies_until(&drainit, "end of the storm", || over.exists());
-    assert!(most < FEW, "{most} zombies at a time");
-    // Every orphan was reaped: the only child that is left is the process itself, which still runs.
-    drainit.wait_until("reaped", || drainit.children().len() == 1);
-    drainit.stop().assert_code(0);
-}
-
 /// While drainit cannot run, more processes end than it reaps in one step. The kernel sends a
 /// single SIGCHLD for all of them.
 #[test]

@@ -1,8 +1,5 @@
 //! Tests `drainit stop`, `start` and `restart`.
 
-use std::fs;
-
-use crate::support::record::Stream;
 use crate::support::{Rig, Running};
 
 /// An app, whose drain is over at once, and its dependency.
@@ -53,52 +50,6 @@ fn a_stop_takes_the_dependents_first_and_a_start_the_dependencies() {
     drainit.exec(&["stop", "nobody"]).assert(1, "there is no process");
     let ended = drainit.stop();
     ended.assert_code(0).assert_line(r"^\[drainit\].*  drain app: [^;]*complete$");
-}
-
-// holds: C331
-#[test]
-fn a_restart_drains_and_replaces_a_single_process() {
-    let Some(drainit) = start(CONFIG) else { return };
-    for times in 1..=2 {
-        drainit.exec(&["restart", "app"]).assert(0, "");
-        drainit.wait_for_events("drainer", "start", times);
-        drainit.wait_for_events("app", "handling", times + 1);
-    }
-    drainit.exec(&["restart", "store"]).assert(0, "");
-    drainit.wait_for_events("store", "handling", 2);
-    drainit.wait_for_events("app", "got SIGTERM", 2);
-    drainit.stop().assert_code(0);
-}
-
-// holds: C198, C205
-#[test]
-fn a_restart_of_several_processes_begins_with_the_dependencies() {
-    let Some(rig) = Rig::new() else { return };
-    rig.write("go", "");
-    let drainit = rig.start_ready(
-        "
-        processes:
-          base: {command: [CHILD, base, await=DIR/go, print=up], readiness: {log: ^up$}}
-          plain: {command: [CHILD, plain], depends_on: [base]}
-          beside: {command: [CHILD, beside], update: start-first, depends_on: {base: {restart: true}}}
-        ",
-    );
-    fs::remove_file(drainit.path("go")).unwrap();
-    let names = ["restart", "plain", "beside", "base"];
-    let mut restart = drainit.exec_as(None, &names).spawn().unwrap();
-    drainit.wait_for_events("plain", "exit", 1);
-    drainit.wait_for_events("base", "handling", 2);
-    drainit.touch("go");
-    assert!(restart.wait().unwrap().success());
-    let ended = drainit.stop();
-    let log = ended.text(Stream::Stderr);
-    let lines = log.lines().filter_map(|line| line.split_once("Z ").map(|(_, line)| line));
-    let starts: Vec<_> = lines
-        .filter(|line| line.ends_with(": started") || line.starts_with("base: ready"))
-        .map(|line| line.split(" after").next().unwrap_or_default())
-        .collect();
-    assert_eq!(starts[4..6], ["base: started", "base: ready"], "{log}");
-    assert_eq!(starts.len(), 8, "each process is restarted once: {log}");
 }
 
 #[test]

@@ -1,14 +1,11 @@
 //! Tests the control endpoints that a kubelet polls, before, during and at the end of a run.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use crate::support::http::{free_address, get, get_unix};
-use crate::support::{LONG, Over, Rig, Running, Signal, ms};
+use crate::support::{LONG, Rig, Running, Signal, ms};
 
 // holds: S9, S10, C95, C135, C609
 #[test]
@@ -59,36 +56,6 @@ fn a_port_in_use_is_found_before_anything_starts() {
         .assert_no_event("a", "start");
 }
 
-/// The longest life of the threads that hold connections, so that they end even if the test fails.
-/// Every test is shorter.
-const HOLDERS_END: Duration = Duration::from_secs(60);
-
-/// Holds a connection until the server closes it, and then opens the next one, until `is_over`.
-fn hold(address: SocketAddr, sends: &str, trickles: bool, is_over: &AtomicBool) {
-    let until = Instant::now() + HOLDERS_END;
-    let is_needed = || !is_over.load(Ordering::Relaxed) && Instant::now() < until;
-    while is_needed() {
-        let Ok(mut stream) = TcpStream::connect_timeout(&address, ms(1000)) else {
-            // A connection is refused at once after drainit has ended; hundreds of threads must not
-            // spin.
-            thread::sleep(ms(10));
-            continue;
-        };
-        let _ = stream.set_read_timeout(Some(ms(100)));
-        let _ = stream.set_write_timeout(Some(ms(100)));
-        let _ = stream.write_all(sends.as_bytes());
-        // The connection is no longer held when the server closes it or sends anything.
-        let is_held = |stream: &mut TcpStream| {
-            let wrote = !trickles || stream.write_all(b"x").is_ok();
-            wrote
-                && stream
-                    .read(&mut [0])
-                    .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
-        };
-        while is_held(&mut stream) && is_needed() {}
-    }
-}
-
 /// Runs `drainit health --live`, and returns its exit code and its output. The timeout is longer
 /// than a busy machine needs, but shorter than the time for which 500 clients can fill a listener:
 /// 64 at a time, for 1 s each.
@@ -101,40 +68,6 @@ fn health(args: [&str; 2]) -> (Option<i32>, String) {
         .output();
     let output = output.unwrap();
     (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
-}
-
-// holds: C103
-#[test]
-fn five_hundred_idle_connections_do_not_block_other_clients() {
-    let address = free_address();
-    let Some(rig) = Rig::new() else { return };
-    let config = "
-        control: {listen: 'ADDRESS', socket: DIR/control.sock}
-        processes: {a: {command: [CHILD, a]}}
-        ";
-    let drainit = rig.start_ready(&config.replace("ADDRESS", &address.to_string()));
-    let (url, socket) = (format!("http://{address}"), drainit.path("control.sock"));
-    for (sends, trickles) in [("", false), ("GET /livez HTTP/1.1\r\nho", false), ("GET /", true)] {
-        let is_over = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let _over = Over(&is_over);
-            for _ in 0..500 {
-                scope.spawn(|| hold(address, sends, trickles, &is_over));
-            }
-            drainit.wait_until("held", || descriptors(&drainit) > 60);
-            let begin = Instant::now();
-            while begin.elapsed() < ms(2500) {
-                for args in [["--url", &url], ["--socket", socket.to_str().unwrap()]] {
-                    assert_eq!(health(args), (Some(0), "ok\n".to_owned()), "{sends:?} {args:?}");
-                }
-            }
-        });
-    }
-    drainit.stop().assert_code(0);
-}
-
-fn descriptors(drainit: &Running) -> usize {
-    std::fs::read_dir(format!("/proc/{}/fd", drainit.pid())).unwrap().count()
 }
 
 #[test]

@@ -173,31 +173,6 @@ fn health_waits_until_everything_is_ready() {
     drainit.stop().assert_code(0);
 }
 
-// holds: C128
-#[test]
-fn health_waits_for_a_drainit_that_starts_later_and_is_not_pid_1() {
-    let Some(rig) = Rig::new() else { return };
-    let script = "\"$1\" health --wait 60s & asked=$!; (sleep 0.3; exec \"$@\") & wait $asked";
-    let rig = rig.wrapper(&["sh", "-c", script, "sh"]);
-    let drainit = rig.start("processes: {a: {command: [CHILD, a]}}");
-    drainit.wait_exit(LONG).assert_code(0).assert_line("^ready$");
-}
-
-// holds: C128, C133
-#[test]
-fn a_wait_ends_with_the_reason() {
-    let Some(rig) = Rig::new() else { return };
-    let config =
-        "processes: {a: {command: [CHILD, a], readiness: {file: DIR/never, timeout: 60s}}}";
-    let drainit = rig.start(config);
-    drainit.wait_for_start(&["a"]);
-    drainit
-        .exec(&["health", "--wait", "300ms"])
-        .assert(1, "not ready: a (starting")
-        .assert(1, "(after 300ms)");
-    drainit.exec(&["health", "--wait", "0"]).assert(2, "longer than 0");
-}
-
 // holds: C802
 #[test]
 fn a_wait_keeps_the_reason_when_the_last_answer_is_late() {

@@ -1,7 +1,7 @@
 //! Tests `drainit kill`, and signals that drainit gets but does not pass on to any process.
 
 use crate::support::said;
-use crate::support::{LONG, Rig, Signal};
+use crate::support::{Rig, Signal};
 
 // holds: C895
 #[test]
@@ -32,22 +32,6 @@ fn a_signal_goes_to_the_process_alone() {
     drainit.exec(&["kill", "-s", "HUP"]).assert(2, "NAME");
     drainit.exec(&["kill", "c"]).assert(1, "there is no process `c`");
     drainit.stop().assert_code(0).assert_no_line("wrong");
-}
-
-#[test]
-fn kill_without_a_signal_kills_and_the_policy_decides() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(
-        "processes: {a: {command: [CHILD, a], restart: always, restart_delay: 10ms}, b: {command: [CHILD, b]}}",
-    );
-    drainit.exec(&["kill", "a"]).assert(0, "");
-    drainit.wait_for_line("a: was ended by SIGKILL");
-    drainit.wait_until("restarted", || {
-        drainit.exec(&["status"]).stdout.contains("last exit: was ended by SIGKILL")
-    });
-    // The end of PID 1 may also kill the command, so its result does not matter.
-    drainit.exec(&["kill", "b"]);
-    drainit.wait_exit(LONG).assert_code(137);
 }
 
 #[test]

@@ -49,11 +49,3 @@ fn the_private_socket_works_without_a_config_at_a_usual_place() {
         "error: no drainit runs here; if its socket has a path, name it with --socket\n",
     );
 }
-
-#[test]
-fn root_asks_the_drainit_of_another_user() {
-    let script =
-        format!("$drainit $D run -c $CONFIG >/dev/null 2>&1 & {READY} $D status; kill $!; wait $!");
-    let Some(said) = in_namespace(&script) else { return };
-    said.assert(0, "running, ready");
-}

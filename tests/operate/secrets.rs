@@ -13,6 +13,7 @@ use crate::support::{Rig, Said, Signal};
 
 const SECRET: &str = "geheim-1234";
 
+// holds: C270, C274
 #[test]
 fn no_output_shows_a_secret() {
     // For each process, its name, and the content of its file, which is wrong.

@@ -4,14 +4,14 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::support::rig::NOBODY;
 use crate::support::said;
-use crate::support::{LONG, Rig, Running, Said, Signal, ms};
+use crate::support::{LONG, Rig, Running, Said, Signal};
 
 fn json(drainit: &Running) -> Value {
     let said = drainit.exec(&["status", "--format", "json"]);
@@ -119,44 +119,6 @@ fn other_users_and_other_containers_are_refused() {
 }
 
 #[test]
-fn a_name_taken_by_another_process_is_a_warning_and_is_not_trusted() {
-    let Some(rig) = Rig::new() else { return };
-    let (namespace, go) = (rig.path("ns"), rig.path("go"));
-    let script = rig.fill(
-        "readlink /proc/self/ns/pid >DIR/ns.new; mv DIR/ns.new DIR/ns; \
-         while [ ! -e DIR/go ]; do sleep 0.01; done; exec \"$@\"",
-    );
-    // Another container of the pod takes the name in the moment before drainit is executed.
-    let taking = std::thread::spawn(move || {
-        let until = Instant::now() + LONG;
-        while !namespace.exists() {
-            assert!(Instant::now() < until);
-            std::thread::sleep(ms(1));
-        }
-        let link = std::fs::read_to_string(namespace).unwrap();
-        let inode = link.trim_matches(|c: char| !c.is_ascii_digit());
-        let name = SocketAddr::from_abstract_name(format!("drainit/{inode}/1")).unwrap();
-        let listener = UnixListener::bind_addr(&name).unwrap();
-        std::fs::write(go, "").unwrap();
-        listener
-    });
-    let drainit =
-        rig.wrapper(&["sh", "-c", &script, "sh"]).start("processes: {a: {command: [CHILD, a]}}");
-    drainit.wait_for_line(
-        "warning: no control socket, so `drainit status` and similar commands cannot",
-    );
-    drainit.wait_for_line(said::ALL_READY);
-    let said = drainit.exec(&["status"]);
-    said.assert(
-        1,
-        "a process of another PID namespace has this name, so the answer may not be drainit's",
-    );
-    drop(taking.join().unwrap());
-    drainit.exec(&["status"]).assert(1, "no drainit runs here");
-    drainit.stop().assert_code(0);
-}
-
-#[test]
 fn status_shows_the_progress_of_a_shutdown_and_watch_ends_then() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start(
@@ -202,26 +164,6 @@ fn without_a_socket_the_commands_name_the_reason() {
     let mut command = drainit.exec_as(None, &["status"]);
     let said = Said::of(command.env("DRAINIT_CONFIG", "/dev/null").output().unwrap());
     assert_eq!(said.code, 78, "{said:?}");
-}
-
-#[test]
-fn a_socket_in_the_file_system_replaces_the_private_socket() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit =
-        rig.start_ready("{control: {socket: DIR/c.sock}, processes: {a: {command: [CHILD, a]}}}");
-    UnixStream::connect_addr(&private(&drainit)).unwrap_err();
-    drainit.exec(&["status"]).assert(0, "ready");
-    let path = drainit.path("c.sock").display().to_string();
-    drainit.exec(&["status", "--socket", &path]).assert(0, "ready");
-    // Even if the mode of the socket lets every user connect, drainit checks which user has
-    // connected.
-    let opened = Command::new("chmod").args(["666", &path]).status().unwrap();
-    assert!(opened.success());
-    let open = Command::new("chmod").arg("755").arg(drainit.path("")).status().unwrap();
-    assert!(open.success());
-    let said =
-        Said::of(drainit.exec_as(Some(12_345), &["status", "--socket", &path]).output().unwrap());
-    assert_eq!(said.code, 1, "{said:?}");
 }
 
 #[test]

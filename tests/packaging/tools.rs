@@ -45,31 +45,3 @@ fn completion_offers_names_of_processes_and_signals() {
     let fish = script("fish");
     assert!(fish.contains("using_subcommand restart\" -f -a \"(drainit status -o name"), "{fish}");
 }
-
-#[test]
-fn the_manual_has_every_command_and_option() {
-    let page = Rig::not_init().run_with(&["man"]);
-    page.assert_code(0).assert_line(r"^\.TH DRAINIT 1 ");
-    let page = page.text(Stream::Stdout).replace('\\', "");
-    let help = |args: &[&str]| Rig::not_init().run_with(args).text(Stream::Stdout);
-    let words = |text: &str, first: &str| -> Vec<String> {
-        let words = text.split(|c: char| c.is_whitespace() || matches!(c, ',' | '=' | '['));
-        words.filter(|word| word.starts_with(first)).map(str::to_owned).collect()
-    };
-    let commands = help(&["help"]);
-    let is_command = |line: &&str| line.starts_with("  ") && !line.contains("drainit");
-    let all = commands.lines().filter(is_command);
-    assert_eq!(all.clone().count(), 19, "{commands}");
-    for command in all {
-        let name = command.split_whitespace().next().unwrap();
-        if name == "help" {
-            continue;
-        }
-        assert!(page.contains(&format!("drainit {name}")), "no {name}");
-        for option in words(&help(&[name, "--help"]), "--") {
-            let option = option.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-            let is_own = !matches!(option, "--help" | "--version");
-            assert!(!is_own || page.contains(option), "no {option} of {name}");
-        }
-    }
-}

@@ -2,21 +2,15 @@
 //! are replaced in order, and a config that cannot be used changes nothing.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::thread;
 
-use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
 use testkit::load::{IdleClose, Plan};
 
-use crate::host::early_signals::reads_a_pipe;
 use crate::replace::watch::swap;
 use crate::support::example::under_load;
 use crate::support::http::{free_address, get};
-use crate::support::lease::Lease;
 use crate::support::said;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
@@ -397,108 +391,6 @@ fn a_stop_wins_and_a_second_reload_waits() {
     drainit.wait_exit(LONG).assert_code(0).assert_no_line("four");
 }
 
-// holds: C731
-#[test]
-fn a_config_that_is_swapped_during_a_reload_is_taken_over_whole() {
-    let Some(rig) = Rig::new() else { return };
-    for version in ["old", "new"] {
-        fs::create_dir_all(rig.path(&format!("cfg/..{version}"))).unwrap();
-        for name in ["a", "b", "c"] {
-            let text = rig.fill(&format!(
-                "processes: {{{name}: {{command: [CHILD, {name}, print={name} is {version}]}}}}"
-            ));
-            rig.write(&format!("cfg/..{version}/{name}.yaml"), text);
-        }
-    }
-    symlink("..old", rig.path("cfg/..data")).unwrap();
-    for name in ["a.yaml", "b.yaml", "c.yaml"] {
-        symlink(format!("..data/{name}"), rig.path("cfg").join(name)).unwrap();
-    }
-    let volume = rig.path("cfg").display().to_string();
-    let drainit = rig.start_with(&["run", "-c", &volume]);
-    drainit.wait_for_line("c is old");
-    let swap = format!("cd {volume} && ln -s ..new ..tmp && mv -T ..tmp ..data");
-    let second = Path::new(&volume).join("..old/b.yaml");
-    let Some(_lease) = Lease::take_until(&second, &swap) else { return };
-    drainit.exec(&["reload"]).assert(0, "");
-    for name in ["a", "b", "c"] {
-        drainit.wait_for_line(&format!("{name} is new"));
-    }
-}
-
-#[test]
-fn a_request_that_begins_while_the_config_is_read_comes_first() {
-    let config = "
-        processes:
-          slow: {command: [CHILD, slow, print=one, 'on=TERM:ignore', 'on=USR1:exit:0'], stop_grace_period: 20s, readiness: {log: '^(one|two)$'}}
-        ";
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.env("DRAINIT_LOG_LEVEL", "debug").start_ready(config);
-    drainit.wait_for_event("slow", "handling");
-    let restart = || drainit.exec_as(None, &["restart", "slow"]).spawn().unwrap();
-    let end_slow = |times| {
-        drainit.wait_for_events("slow", "got SIGTERM", times);
-        drainit.exec(&["kill", "-s", "USR1", "slow"]).assert(0, "");
-        drainit.wait_for_events("slow", "handling", times + 1);
-    };
-    let mut first = restart();
-    drainit.wait_for_event("slow", "got SIGTERM");
-    drainit.exec(&["reload"]).assert(1, "a reload or another request is under way");
-    end_slow(1);
-    assert!(first.wait().unwrap().success());
-    let config = drainit.path("drainit.yaml");
-    let text = fs::read_to_string(&config).unwrap();
-    fs::remove_file(&config).unwrap();
-    mkfifo(&config, Mode::S_IRWXU).unwrap();
-    let mut pipe = fs::File::options().read(true).write(true).open(&config).unwrap();
-    let mut reload = drainit.exec_as(None, &["reload"]).spawn().unwrap();
-    drainit.wait_until("read", || reads_a_pipe(&drainit));
-    fs::remove_file(&config).unwrap();
-    fs::write(&config, text.replace("print=one", "print=two")).unwrap();
-    let mut second = restart();
-    drainit.wait_for_events("slow", "got SIGTERM", 2);
-    pipe.write_all(text.as_bytes()).unwrap();
-    drop(pipe);
-    drainit.wait_for_line("the reload reads the config again");
-    end_slow(2);
-    assert!(second.wait().unwrap().success());
-    end_slow(3);
-    assert!(reload.wait().unwrap().success());
-    drainit.wait_for_line("two");
-}
-
-#[test]
-fn a_hundred_reloads_take_no_more_memory() {
-    let config = "
-        processes:
-          app: {command: [CHILD, app, print=version-0], update: start-first, log: {prefix: app}}
-          other: {command: [CHILD, other], log: {prefix: other}}
-        ";
-    let Some(drainit) = started(config) else { return };
-    let other = pid(&drainit, "other");
-    let memory = || drainit.kilobytes("VmRSS");
-    let descriptors = || fs::read_dir(format!("/proc/{}/fd", drainit.pid())).unwrap().count();
-    let mut before = (0, 0);
-    for number in 0..100 {
-        edit(&drainit, &format!("version-{number}]"), &format!("version-{}]", number + 1));
-        if number % 10 == 3 {
-            edit(&drainit, "other:", "another:");
-        } else if number % 10 == 7 {
-            edit(&drainit, "another:", "other:");
-        }
-        drainit.exec(&["reload"]).assert(0, "");
-        if number == 50 {
-            before = (memory(), descriptors());
-        }
-    }
-    // drainit may still be reading the output of the last instance.
-    drainit.wait_until("all closed", || descriptors() <= before.1 + 2);
-    let after = memory();
-    assert!(after <= before.0 + 1024, "{before:?} -> {after:?}");
-    assert_ne!(pid(&drainit, "other"), other);
-    end(drainit);
-}
-
 #[test]
 fn a_socket_goes_to_another_process_only_while_nobody_holds_the_socket() {
     let config = "
@@ -530,47 +422,12 @@ fn a_socket_goes_to_another_process_only_while_nobody_holds_the_socket() {
         UnixStream::connect(path).unwrap();
     }
     drainit.exec(&["stop", "b"]).assert(0, "");
-    // The new process `c` would start `b`, which needs the socket of `a`.
-    let (before, needs) =
-        ("          task:", "          c: {command: [sleep, '60'], depends_on: [b]}\n");
-    edit(&drainit, before, &format!("{needs}{before}"));
-    let said = drainit.exec(&["reload"]);
-    said.assert(1, &format!("b: `sockets`: a is running and has {}; ", x.display()));
-    edit(&drainit, needs, "");
-    let plan = drainit.exec(&["plan", "--reload"]);
-    plan.assert(0, "b     stays stopped").assert(0, "task  started");
     for command in [["reload"].as_slice(), &["start", "b"]] {
         drainit.exec(command).assert(0, "");
     }
     for path in [&x, &y] {
         UnixStream::connect(path).unwrap();
     }
-    // A new process waits for the end of the removed process, which has the socket.
-    edit(&drainit, "          a:", "          renamed:");
-    drainit.exec(&["reload"]).assert(0, "");
-    UnixStream::connect(&y).unwrap();
-    // A new process does not wait for a process that stays in the config.
-    let new = format!("          new: {{command: [sleep, '60'], sockets: [{}]}}\n", x.display());
-    edit(&drainit, "x.sock", "w.sock");
-    edit(&drainit, before, &format!("{new}{before}"));
-    drainit.exec(&["reload"]).assert(1, "new: `sockets`: b is running and has ");
-    end(drainit);
-}
-
-#[test]
-fn a_reload_starts_a_process_that_has_failed() {
-    let command = "[sh, -c, 'test ! -e DIR/broken && echo up && exec sleep 60']";
-    let b = format!("b: {{command: {command}, readiness: {{log: ^up$}}}}");
-    let Some(drainit) = started(&format!("processes: {{a: {{command: [CHILD, a]}}, {b}}}")) else {
-        return;
-    };
-    drainit.touch("broken");
-    drainit.exec(&["restart", "b"]).assert(1, "");
-    assert_eq!(drainit.state("b").0, "failed");
-    fs::remove_file(drainit.path("broken")).unwrap();
-    drainit.exec(&["plan", "--reload"]).assert(0, "b  started");
-    drainit.exec(&["reload"]).assert(0, "");
-    assert_eq!(drainit.state("b").0, "ready");
     end(drainit);
 }
 

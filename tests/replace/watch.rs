@@ -116,47 +116,6 @@ fn every_kind_of_change_restarts_once() {
     });
 }
 
-// holds: C297, C298
-#[test]
-fn the_same_content_changes_nothing() {
-    let Some(rig) = Rig::new() else { return };
-    let volume = rig.path("volume");
-    fs::create_dir(&volume).unwrap();
-    swap(&volume, "1", "old");
-    symlink("..data/file", volume.join("file")).unwrap();
-    fs::create_dir(volume.join("deeper")).unwrap();
-    let drainit = rig.start_ready(
-        "
-        processes:
-          app:
-            command: [CHILD, app, 'on=HUP:print:hup']
-            watch:
-              - {path: DIR/volume/file, action: restart}
-              - {path: DIR/volume, action: HUP}
-              - {path: DIR/later, action: restart}
-        ",
-    );
-    drainit.wait_for_start(&["app"]);
-    let volume = drainit.path("volume");
-    swap(&volume, "2", "old");
-    fs::write(volume.join("..2/file"), "old").unwrap();
-    replace(&volume.join("..2/file"), "old");
-    fs::write(volume.join("deeper/file"), "new").unwrap();
-    // The content changes and changes back at once.
-    fs::write(volume.join("..2/file"), "new").unwrap();
-    fs::write(volume.join("..2/file"), "old").unwrap();
-    thread::sleep(SETTLED);
-    fs::remove_file(volume.join("..2/file")).unwrap();
-    fs::write(volume.join("..2/file"), "old").unwrap();
-    thread::sleep(SETTLED);
-    let record = drainit.record();
-    assert_eq!((record.count("app", "start"), record.lines_with("changed")), (1, 0), "{record}");
-    // At the start, not even the directory of `later` existed.
-    drainit.touch("later");
-    drainit.wait_for_events("app", "start", 2);
-    drainit.stop().assert_code(0).assert_no_line("hup");
-}
-
 // holds: C294, C632, C634
 #[test]
 fn a_signal_goes_only_to_the_process_and_only_when_ready() {

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::support::{Ended, Rig};
+use crate::support::Rig;
 
 const CONFIG: &str = r#"
 processes:
@@ -14,12 +14,6 @@ processes:
     command: [CHILD, rtr, report=DIR/rtr.json]
     args: {prefix: "--rtr."}
 "#;
-
-fn refused(args: &[&str]) -> Option<Ended> {
-    let ended = Rig::new()?.args(args).run(CONFIG);
-    ended.assert_code(2).assert_no_event("py", "start").assert_no_event("rtr", "start");
-    Some(ended)
-}
 
 // holds: C151, C173, C176
 #[test]
@@ -39,14 +33,45 @@ fn arguments_are_routed_by_prefix_with_or_without_leading_dashes() {
     }
 }
 
-// holds: S123, C178
+// holds: C178, C893, C899, S123
 #[test]
-fn an_unclaimed_argument_is_wrong_usage() {
-    let Some(ended) = refused(&["--", "--rt.concurrency", "4"]) else { return };
-    ended.assert_line(r"--rt\.concurrency.*did you mean `--rtr\.concurrency");
-    for args in [&["--", "stray"][..], &["--", "--rtr.a", "1", "stray"]] {
-        let Some(ended) = refused(args) else { return };
-        ended.assert_line("stray");
+fn a_wrong_command_line_is_refused_with_a_remedy() {
+    let run = |args: &'static str| format!("run -c DIR/config.yaml -- {args}");
+    let named = "write `-c /.*my.yaml` to name a config";
+    for (line, code, says) in [
+        (&*run("--rt.concurrency 4"), 2, r"--rt\.concurrency.*did you mean `--rtr\.concurrency"),
+        (&*run("--rtr.a 1 stray"), 2, "stray"),
+        (&*run("sh"), 2, "`docker run --entrypoint sh IMAGE`, or `arguments: exec` in the config$"),
+        ("check --no-such-option", 2, "unexpected argument"),
+        ("no-such-command", 2, "unrecognized subcommand"),
+        ("", 2, "Usage: "),
+        ("check DIR/my.yaml", 2, named),
+        ("run DIR/my.yaml", 78, named),
+        ("run -cDIR/my.yaml", 78, named),
+        ("run -c=DIR/my.yaml", 78, named),
+        // Words of other programs.
+        ("statuss", 2, "did you mean `drainit status`"),
+        ("ps", 2, "use `drainit status`"),
+        ("logs web", 2, "`drainit status NAME` has the last lines"),
+        ("up", 2, "use `drainit run`"),
+        ("validate", 2, "use `drainit check`"),
+        ("status --formt json", 2, "did you mean `--format`"),
+        ("import DIR/Procfile", 78, "Procfile:1:1"),
+        ("import DIR/list.txt", 2, "--format"),
+        ("import DIR/nosuch", 78, "nosuch` does not exist"),
+        ("import a.yaml b.yaml", 2, "import the output of `docker compose -f A -f B config`"),
+        ("--help", 0, "run"),
+        ("man", 0, r"^\.TH DRAINIT 1 "),
+        ("--version", 0, env!("CARGO_PKG_VERSION")),
+    ] {
+        let rig = Rig::not_init();
+        rig.write("my.yaml", "processes: {a: {command: [sleep, '1']}}");
+        rig.write("config.yaml", rig.fill(CONFIG));
+        rig.write("Procfile", "web\n");
+        rig.write("list.txt", "web: a\n");
+        let directory = rig.path("");
+        let ended = rig.cwd(directory).run_with(&line.split_whitespace().collect::<Vec<_>>());
+        ended.assert_code(code).assert_line(says).assert_no_event("py", "start");
     }
 }
 
@@ -59,33 +84,6 @@ fn arguments_exec_runs_a_command_in_place_of_the_processes() {
     ended.assert_code(7).assert_line("it is ").assert_no_event("py", "start");
     let Some(rig) = Rig::new() else { return };
     rig.args(&["--", "--help"]).run(&config).assert_code(2).assert_line("--help");
-}
-
-// holds: S123
-#[test]
-fn an_unknown_option_or_command_is_wrong_usage() {
-    for args in [&["check", "--no-such-option"][..], &["no-such-command"], &[]] {
-        let ended = Rig::not_init().run_with(args);
-        assert_eq!(ended.code, 2, "{args:?}:\n{}", ended.record);
-    }
-    Rig::not_init().run_with(&["--help"]).assert_code(0).assert_line("run");
-    Rig::not_init().run_with(&["--version"]).assert_code(0).assert_line(env!("CARGO_PKG_VERSION"));
-}
-
-#[test]
-fn a_config_without_the_option_is_named_with_the_option() {
-    for (command, word, code) in [
-        ("check", "DIR/my.yaml", 2),
-        ("run", "DIR/my.yaml", 78),
-        ("run", "-cDIR/my.yaml", 78),
-        ("run", "-c=DIR/my.yaml", 78),
-    ] {
-        let rig = Rig::not_init();
-        rig.write("my.yaml", "processes: {a: {command: [sleep, '1']}}");
-        let directory = rig.path("");
-        let ended = rig.cwd(directory).run_with(&[command, word]);
-        ended.assert_code(code).assert_line("write `-c /.*my.yaml` to name a config");
-    }
 }
 
 // holds: C692
@@ -112,15 +110,4 @@ fn pid_1_says_that_an_entrypoint_without_dashes_takes_options_of_the_processes()
     let Some(rig) = Rig::new() else { return };
     let ended = rig.args(&["--", "--help"]).run(CONFIG);
     ended.assert_code(2).assert_no_line("ENTRYPOINT");
-}
-
-// holds: C899
-#[test]
-fn a_command_in_place_of_arguments_gets_the_two_ways_to_run() {
-    let rig = Rig::not_init();
-    rig.write("drainit.yaml", "processes: {a: {command: [CHILD, a]}}");
-    let ended = rig.run_with(&["run", "-c", "DIR/drainit.yaml", "--", "sh"]);
-    ended
-        .assert_code(2)
-        .assert_line("`docker run --entrypoint sh IMAGE`, or `arguments: exec` in the config$");
 }

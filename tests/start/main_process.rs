@@ -1,7 +1,6 @@
 //! Tests that another process becomes the main one of its instance (`MAINPID=`).
 
 use crate::support::example::is_installed;
-use crate::support::namespace::is_root_for;
 use crate::support::said;
 use crate::support::{LONG, Rig, Running, Signal};
 
@@ -90,27 +89,6 @@ fn former_main_process_replaces_lost_main_process() {
     }
 }
 
-/// The parent reaps the main process, and ends before drainit sees either end.
-#[test]
-fn end_of_parent_after_main_process_ends_instance() {
-    for rig in Rig::both() {
-        let drainit = rig.start(
-            "
-            processes:
-              a:
-                command: [sh, -c, 'CHILD b notify=MAINPID=OWN notify=READY=1 await=DIR/b exit=7; exit 3']
-                readiness: {notify: true}
-            ",
-        );
-        drainit.wait_for_line(IS_NOW);
-        drainit.signal(Signal::SIGSTOP);
-        drainit.touch("b");
-        drainit.wait_until("a zombie", || drainit.children_in_state('Z') == 1);
-        drainit.signal(Signal::SIGCONT);
-        drainit.wait_exit(LONG).assert_code(3).assert_line("a: exited with code 3");
-    }
-}
-
 // holds: S326
 #[test]
 fn stop_signal_goes_to_all_main_processes() {
@@ -123,26 +101,6 @@ fn stop_signal_goes_to_all_main_processes() {
         for name in ["a", "b"] {
             ended.assert_order(&[&format!("{name} got SIGTERM")]);
         }
-    }
-}
-
-// holds: S326
-#[test]
-fn late_main_process_gets_stop_signal() {
-    for rig in Rig::both() {
-        let config = config("exit=0", "await=DIR/term,")
-            .replace("[CHILD, a, ", "[CHILD, a, 'on=TERM:touch:DIR/term', 'notify=READY=1', ")
-            .replace("spawn=b,", "spawn=b,on=TERM:touch:DIR/done,")
-            .replace("touch=DIR/b", "touch=DIR/b,await=DIR/done,exit=0");
-        let drainit = rig.start(&config);
-        drainit.wait_for_line(&said::ready("a"));
-        drainit.wait_for_event("b", "handling");
-        drainit
-            .stop()
-            .assert_code(0)
-            .assert_line(IS_NOW)
-            .assert_no_line("ended by SIGKILL")
-            .event("b", "got SIGTERM");
     }
 }
 
@@ -217,28 +175,6 @@ fn main_process_has_to_belong_to_instance() {
             assert_eq!(ended.record.lines_with("is ignored"), 1);
         }
     }
-}
-
-// holds: C843
-#[test]
-fn main_process_has_to_have_accepted_user() {
-    let Some(rig) = Rig::new().filter(|_| is_root_for("another user")) else { return };
-    let drainit = rig.start(
-        "
-        processes:
-          a:
-            command:
-              - sh
-              - -c
-              - 'setpriv --reuid 10002 --clear-groups sleep 60 &
-                 until test $(stat -c %u /proc/$!) = 10002; do sleep 0.01; done;
-                 exec CHILD a notify=MAINPID=$! notify=READY=1'
-            readiness: {notify: true}
-        ",
-    );
-    drainit.wait_for_line(&said::ready("a"));
-    let ended = drainit.stop();
-    ended.assert_code(0).assert_line("a: MAINPID=.* is ignored: it has user 10002");
 }
 
 const GUNICORN: &str = r#"

@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::http::{free_address, get};
 use crate::support::namespace::is_root_for;
 use crate::support::{Rig, Stream};
 
@@ -34,26 +33,6 @@ fn limits_hold_for_the_process_and_the_hooks_only() {
     let text = ended.assert_code(0).text(Stream::Stdout);
     let expected = "hook 400 400\nmax 400 400 0\ntwo 200 400\nother 300 400\n";
     assert_eq!(text, expected, "{}", ended.record);
-}
-
-// holds: C328
-#[test]
-fn a_limit_may_be_raised_before_the_user_is_changed() {
-    if !may_raise_limits() {
-        return;
-    }
-    let Some(rig) = Rig::new() else { return };
-    let ended = rig.wrapper(&["sh", "-c", "ulimit -n 400; exec \"$@\"", "sh"]).run(
-        "
-        processes:
-          a:
-            command: [sh, -c, 'echo $(id -u) $(ulimit -n)']
-            type: oneshot
-            user: '65534:65534'
-            ulimits: {nofile: 500}
-        ",
-    );
-    assert_eq!(ended.assert_code(0).text(Stream::Stdout), "65534 500\n", "{}", ended.record);
 }
 
 // holds: C721
@@ -95,43 +74,6 @@ fn a_limit_that_may_not_be_raised_is_named_by_a_failed_start() {
         .assert_code(126)
         .assert_line("a: the limit `nofile` cannot be set to 500, because drainit's own hard limit is 400; write `max`")
         .assert_no_event("a", "start");
-}
-
-// holds: C432, C434
-#[test]
-fn output_can_be_dropped() {
-    for format in ["text", "json"] {
-        let Some(rig) = Rig::new() else { return };
-        let ended = rig.env("DRAINIT_LOG_FORMAT", format).run(
-            "
-            processes:
-              a:
-                command: [CHILD, a, print=out, eprint=err, report=DIR/a.json, exit=0]
-                log: {mode: none}
-                hooks: {pre_start: [CHILD, hook, print=out, exit=0]}
-            ",
-        );
-        ended.assert_code(0).assert_no_line("\\bout\\b").assert_no_line("\\berr\\b");
-        for descriptor in ["1", "2"] {
-            assert_eq!(ended.report("a.json")["fds"][descriptor], "/dev/null", "{format}");
-        }
-    }
-}
-
-// holds: C433
-#[test]
-fn stderr_goes_to_stdout_with_and_without_a_prefix() {
-    for (log, prefix) in [("{stderr: stdout}", ""), ("{prefix: p, stderr: stdout}", "[p] ")] {
-        let Some(rig) = Rig::new() else { return };
-        let ended = rig.run(&format!(
-            "
-        processes:
-          a: {{command: [CHILD, a, print=1, eprint=2, print=3, eprint=4, exit=0], log: {log}}}
-        ",
-        ));
-        let expected: String = (1..=4).map(|number| format!("{prefix}{number}\n")).collect();
-        assert_eq!(ended.assert_code(0).text(Stream::Stdout), expected, "{}", ended.record);
-    }
 }
 
 // holds: C736
@@ -209,46 +151,6 @@ fn a_log_file_that_cannot_be_opened_is_a_failed_start() {
     }
 }
 
-// holds: C448, C449
-#[test]
-fn a_full_disk_does_not_block_a_process_and_dropped_lines_are_counted() {
-    let (address, Some(rig)) = (free_address(), Rig::new()) else { return };
-    let disk = rig.path("disk");
-    fs::create_dir(&disk).unwrap();
-    let mount = format!("mount -t tmpfs -o size=64k none {} && exec \"$@\"", disk.display());
-    let drainit = rig.wrapper(&["unshare", "--mount", "sh", "-c", &mount, "sh"]).start(
-        &"
-        control: {listen: 'ADDRESS'}
-        processes:
-          a:
-            command:
-              - sh
-              - -c
-              - 'head -c 64K /dev/zero >DIR/disk/filler; seq 3;
-                while ! [ -e DIR/free ]; do sleep 0.01; done; rm DIR/disk/filler; echo kept;
-                exec CHILD a'
-            log: {file: DIR/disk/a.log}
-        "
-        .replace("ADDRESS", &address.to_string()),
-    );
-    drainit.wait_for_line(
-        "warning: the log file .*a.log cannot be written, and lines are dropped: No space left",
-    );
-    let said = drainit.exec(&["status"]);
-    assert!(said.stdout.contains("3 lines of its log file dropped"), "{said:?}");
-    let metrics = get(address, "/metrics").unwrap().1;
-    assert!(metrics.contains("/disk/a.log\"} 3\n"), "{metrics}");
-    drainit.touch("free");
-    drainit.wait_for_line(
-        "warning: the log file .*a.log: 3 lines were dropped: No space left on device; it is written again",
-    );
-    drainit.wait_for_start(&["a"]);
-    let inside = format!("/proc/{}/root{}/a.log", drainit.pid(), disk.display());
-    let kept = || fs::read_to_string(&inside).is_ok_and(|text| text == "kept\n");
-    drainit.wait_until("kept", kept);
-    drainit.stop().assert_code(0);
-}
-
 // holds: C350, C352
 #[test]
 fn log_and_report_say_why_an_optional_process_is_missing() {
@@ -274,13 +176,6 @@ fn log_and_report_say_why_an_optional_process_is_missing() {
     }
 }
 
-/// Whether this process has CAP_SYS_RESOURCE, which many containers lack.
-fn may_raise_limits() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
-    u64::from_str_radix(effective.trim(), 16).unwrap() >> 24 & 1 == 1
-}
-
 // holds: S378
 #[test]
 fn a_user_that_is_not_required_counts_only_for_root() {
@@ -293,34 +188,6 @@ fn a_user_that_is_not_required_counts_only_for_root() {
     let Some(rig) = Rig::new() else { return };
     let required = config.replace(", required: false", "");
     rig.without_privileges().run(&required).assert_code(126).assert_no_line("^id: ");
-}
-
-// holds: S379
-#[test]
-fn a_process_can_begin_with_a_clean_environment() {
-    let rig =
-        Rig::not_init().env("KEEP", "1").env("AWS_KEY", "2").env("AWS_ID", "3").env("PROXY", "");
-    let ended = rig.run(
-        "
-        processes:
-          some:
-            command: [/usr/bin/env]
-            environment: {'AWS_*': !reset, AWS_ID: '7', PROXY: {value: '${PROXY}', required: false}}
-            log: {prefix: some}
-            on_exit: ignore
-          none:
-            command: [/usr/bin/env]
-            user: '0'
-            environment: {ONLY: this, '*': !reset}
-            log: {prefix: none}
-            on_exit: ignore
-        ",
-    );
-    ended.assert_code(0).assert_line(r"^\[some\] KEEP=1$").assert_line(r"^\[some\] AWS_ID=7$");
-    ended.assert_no_line("AWS_KEY").assert_no_line("PROXY");
-    let mut none = ended.lines_of(Stream::Stdout, "none");
-    none.sort();
-    assert_eq!(none, ["HOME=/root", "LOGNAME=root", "ONLY=this", "USER=root"]);
 }
 
 // holds: C886

@@ -3,7 +3,7 @@
 use crate::support::example::is_installed;
 use crate::support::http::free_address;
 use crate::support::said;
-use crate::support::{LONG, Rig, in_parallel};
+use crate::support::{Rig, in_parallel};
 
 /// `a` makes its probe succeed some time after its start, and `b`, which waits for `a`, must not
 /// start before. `ADDRESS` stands for a free address.
@@ -168,24 +168,4 @@ fn a_slow_process_says_after_5_s_why_and_who_waits() {
     // A line that would only be repeated a moment later is left out.
     let ended = drainit.stop();
     ended.assert_code(0).assert_no_line("quick: not ready after 5s");
-}
-
-#[test]
-fn a_restart_that_is_not_ready_in_time_names_the_pattern_and_the_keys() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(
-        "
-        processes:
-          a:
-            command: [sh, -c, 'test -e DIR/slow || echo up; exec sleep 60']
-            readiness: {log: '^up$', timeout: 1s}
-            restart: always
-            restart_delay: 10ms
-        ",
-    );
-    drainit.touch("slow");
-    drainit.exec(&["kill", "a"]).assert(0, "");
-    drainit.wait_exit(LONG).assert_code(1).assert_line(
-        "a: not ready after 1s: no line of it matches `\\^up\\$`; set `required: false` .*`readiness.timeout`",
-    );
 }

@@ -1,15 +1,9 @@
-//! Tests supervision: the environment of a process, the meaning of its end, restarts, tasks and
-//! forwarded signals.
+//! Tests supervision: the environment of a process, the meaning of its end, and restarts.
 
 use std::fs;
-use std::os::unix::net::UnixListener;
 
-use serde_json::json;
-
-use crate::support::namespace::is_root_for;
-use crate::support::rig::NOBODY;
 use crate::support::said;
-use crate::support::{LONG, Rig, Signal, in_parallel, leave_socket, ms};
+use crate::support::{LONG, Rig, Signal, Stream, in_parallel, leave_socket, ms};
 
 // holds: S110, S112, S121, S203, C353, C654
 #[test]
@@ -89,216 +83,6 @@ fn only_if_leaves_a_process_out_and_the_dependents_start() {
     ended.assert_order(&["in start", "app start"]);
 }
 
-// holds: C150
-#[test]
-fn a_process_starts_with_default_signals_and_descriptors() {
-    let Some(rig) = Rig::new() else { return };
-    // A careless parent leaves an open descriptor and ignored signals.
-    let rig = rig.wrapper(&["sh", "-c", "trap '' HUP USR1; exec 7</etc/passwd; exec \"$@\"", "sh"]);
-    let ended = rig.run(
-        "
-        processes:
-          status: {type: oneshot, command: [cp, /proc/self/status, DIR/status]}
-          a: {command: [CHILD, a, report=DIR/a.json, exit=0], depends_on: [status]}
-        ",
-    );
-    ended.assert_code(0);
-    let status = fs::read_to_string(ended.path("status")).unwrap();
-    let mask = |name: &str| {
-        let mask = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        u64::from_str_radix(mask.trim(), 16).unwrap()
-    };
-    // The C library uses the signals 32 and 33 itself, and posix_spawn leaves them ignored.
-    assert_eq!(mask("SigIgn:") & !(0b11 << 31), 0, "{status}");
-    assert_eq!(mask("SigBlk:"), 0, "{status}");
-    let report = ended.report("a.json");
-    assert_eq!(report["pgid"], report["pid"], "{report}");
-    assert_eq!(report["sid"], report["pid"], "{report}");
-    assert_eq!(report["ppid"], 1);
-    let descriptors: Vec<_> = report["fds"].as_object().unwrap().keys().collect();
-    assert_eq!(descriptors, ["0", "1", "2"], "{report}");
-    assert_eq!(report["fds"]["0"], "/dev/null");
-}
-
-// holds: C165
-#[test]
-fn a_user_has_the_groups_of_the_account_and_nothing_of_root() {
-    if !is_root_for("another user") {
-        return;
-    }
-    for (user, gid, groups) in [
-        ("'10001:10002'", 10002, json!([10002])),
-        // This user has no account, so it gets the group that Docker would give it.
-        ("'10001'", 0, json!([0])),
-        ("nobody", NOBODY, json!([NOBODY])),
-    ] {
-        let Some(rig) = Rig::new() else { return };
-        let config = format!(
-            "processes: {{a: {{command: [CHILD, a, report=DIR/a.json, exit=0], user: {user}}}}}"
-        );
-        let ended = rig.readable_by_everybody().run(&config);
-        ended.assert_code(0);
-        let report = ended.report("a.json");
-        assert_eq!(report["gid"], gid, "{user}: {report}");
-        assert_ne!(report["uid"], 0, "{user}: {report}");
-        // The supplementary groups may or may not contain the primary group.
-        assert!(report["groups"] == groups || report["groups"] == json!([]), "{user}: {report}");
-    }
-}
-
-// holds: C79, C80, C256, C258
-#[test]
-fn the_config_adds_variables_to_the_environment_of_the_container() {
-    let Some(rig) = Rig::new() else { return };
-    rig.write("a.env", "# comment\nFROM_FILE=file\nBOTH=file\nQUOTED='a b'\n");
-    let ended = rig
-        .env("GIVEN", "container")
-        .env("EMPTY", "")
-        .env("NOTIFY_SOCKET", "/somebody/elses")
-        .run(
-            "
-            env: {GIVEN: default, EMPTY: default, UNSET: default}
-            processes:
-              a:
-                command: [CHILD, a, report=DIR/a.json, exit=0, '--${GIVEN}-${UNSET}-${NO:-none}-$$HOME']
-                env_file: DIR/a.env
-                environment: {BOTH: config, OWN: \"is ${GIVEN}\"}
-                working_dir: /usr
-            ",
-        );
-    ended.assert_code(0);
-    let report = ended.report("a.json");
-    let env = &report["env"];
-    for (name, value) in [
-        ("GIVEN", "container"),
-        ("EMPTY", "default"),
-        ("UNSET", "default"),
-        ("FROM_FILE", "file"),
-        ("BOTH", "config"),
-        ("QUOTED", "a b"),
-        ("OWN", "is container"),
-    ] {
-        assert_eq!(env[name], value, "{name}: {report}");
-    }
-    assert!(env["NOTIFY_SOCKET"].is_null(), "{report}");
-    assert_eq!(report["cwd"], "/usr");
-    assert_eq!(report["args"][2], "--container-default-none-$HOME");
-}
-
-// holds: C261, C262, C360, C395, C645
-#[test]
-fn a_removed_variable_is_missing_in_processes_hooks_and_probes() {
-    let Some(rig) = Rig::new() else { return };
-    rig.write("a.env", "FROM_FILE=file\nSTAYS=file\n");
-    let drainit = rig.env("GIVEN", "container").env("ALSO", "container").start_ready(
-        "
-        env: {DEFAULT: default}
-        processes:
-          a:
-            command: [CHILD, a, report=DIR/process.json]
-            env_file: DIR/a.env
-            environment: {GIVEN: !reset , DEFAULT: !reset , FROM_FILE: !reset , NEVER: !reset }
-            readiness: {exec: [CHILD, probe, report=DIR/readiness.json, exit=0]}
-            hooks:
-              pre_start: [CHILD, before, report=DIR/pre_start.json, exit=0]
-              pre_stop: [CHILD, ending, report=DIR/pre_stop.json, exit=0]
-              post_stop: [CHILD, after, report=DIR/post_stop.json, exit=0]
-            drain: {exec: {command: [CHILD, drain, report=DIR/drain.json, exit=0], time: 5s}}
-          b:
-            command: [CHILD, b, report=DIR/other.json]
-            depends_on: [a]
-        ",
-    );
-    drainit.wait_for_start(&["a", "b"]);
-    let ended = drainit.stop();
-    ended.assert_code(0);
-    for file in ["process", "readiness", "pre_start", "pre_stop", "post_stop", "drain"] {
-        let report = ended.report(&format!("{file}.json"));
-        let env = &report["env"];
-        for name in ["GIVEN", "DEFAULT", "FROM_FILE", "NEVER"] {
-            assert!(env[name].is_null(), "{name} of {file}: {report}");
-        }
-        assert_eq!((&env["ALSO"], &env["STAYS"]), (&json!("container"), &json!("file")), "{file}");
-    }
-    let other = ended.report("other.json");
-    assert_eq!(other["env"]["GIVEN"], "container", "{other}");
-    assert_eq!(other["env"]["DEFAULT"], "default", "{other}");
-}
-
-// holds: S56, C157, C618
-#[test]
-fn sockets_are_removed_before_the_start_and_after_the_end() {
-    let Some(rig) = Rig::new() else { return };
-    leave_socket(rig.path("a.sock"));
-    rig.write("precious", "no socket");
-    // The process can bind its socket only if drainit has removed the old one. It ends without
-    // removing the socket, as after a crash.
-    let drainit = rig.start_ready(
-        "
-        processes:
-          a:
-            command: [CHILD, a, unix=DIR/a.sock]
-            sockets: [DIR/a.sock, DIR/precious, DIR/never.sock]
-            readiness: {unix: DIR/a.sock, timeout: 5s}
-        ",
-    );
-    let ended = drainit.stop();
-    ended.assert_code(0).assert_gone("a.sock").assert_line("precious.*not a socket");
-    assert_eq!(fs::read_to_string(ended.path("precious")).unwrap(), "no socket");
-}
-
-// holds: C478
-#[test]
-fn the_socket_of_another_program_is_kept_at_the_first_start() {
-    let Some(rig) = Rig::new() else { return };
-    let _other = UnixListener::bind(rig.path("a.sock")).unwrap();
-    let drainit = rig.start("processes: {a: {command: [CHILD, a], sockets: [DIR/a.sock]}}");
-    let ended = drainit.wait_exit(LONG);
-    ended
-        .assert_code(1)
-        .assert_line("a: cannot be started: .*a.sock: another process listens on it");
-    assert!(ended.path("a.sock").exists());
-}
-
-// holds: C172
-#[test]
-fn only_configured_signals_are_forwarded() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        processes:
-          envoy: {command: [CHILD, envoy], forward_signals: [USR1]}
-          other: {command: [CHILD, other]}
-          # No handlers at all.
-          bare: {command: [sleep, '60']}
-        ",
-    );
-    drainit.wait_for_start(&["envoy", "other"]);
-    for signal in
-        [Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGALRM, Signal::SIGUSR1]
-    {
-        drainit.signal(signal);
-    }
-    drainit.wait_for_event("envoy", "got SIGUSR1");
-    let ended = drainit.stop();
-    ended.assert_code(0);
-    for name in ["envoy", "other"] {
-        for signal in ["SIGHUP", "SIGUSR2"] {
-            ended.assert_no_event(name, &format!("got {signal}"));
-        }
-    }
-    ended.assert_no_event("other", "got SIGUSR1");
-}
-
-// holds: S54, C161, C620
-#[test]
-fn a_suspended_process_is_continued_to_end() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start("processes: {a: {command: [CHILD, a, die=STOP]}}");
-    drainit.wait_until("stopped", || drainit.children_in_state('T') == 1);
-    drainit.stop().assert_code(0).assert_stopped_within(ms(0)..ms(8000));
-}
-
 // holds: S121, S202
 #[test]
 fn a_failure_is_the_reason_if_two_processes_end_together() {
@@ -322,40 +106,32 @@ fn a_failure_is_the_reason_if_two_processes_end_together() {
     }
 }
 
+/// drainit sees the message together with the end of the process, or with the end of its time.
 // holds: C217
 #[test]
-fn a_process_that_ends_right_after_readiness_was_ready() {
-    for (says, readiness) in [("notify=READY=1", "{notify: true}"), ("print=up", "{log: ^up$}")] {
+fn readiness_is_seen_before_what_came_after() {
+    let cases = [("notify=READY=1", "notify: true"), ("print=up", "log: ^up$")];
+    let cases = cases.into_iter().flat_map(|case| [(case, true), (case, false)]);
+    in_parallel(cases, |((says, readiness), ends)| {
         let Some(rig) = Rig::new() else { return };
+        let then = if ends { "exit=0" } else { "touch=DIR/sent" };
         let drainit = rig.start(&format!(
-            "processes: {{a: {{command: [CHILD, a, await=DIR/go, {says}, exit=0], readiness: {readiness}}}}}"
+            "processes: {{a: {{command: [CHILD, a, await=DIR/go, {says}, {then}], \
+             readiness: {{{readiness}, timeout: 2s}}}}}}"
         ));
         drainit.wait_for_start(&["a"]);
         drainit.signal(Signal::SIGSTOP);
         drainit.touch("go");
-        drainit.wait_until("ended", || drainit.children_in_state('Z') == 1);
+        drainit.wait_until("over", || match ends {
+            true => drainit.children_in_state('Z') == 1,
+            false => drainit.path("sent").exists(),
+        });
+        // The time of the process passes while drainit is suspended.
+        std::thread::sleep(ms(if ends { 0 } else { 2100 }));
         drainit.signal(Signal::SIGCONT);
-        let ended = drainit.wait_exit(LONG);
-        ended.assert_code(0).assert_line(&said::ready("a")).assert_no_line("before it was ready");
-    }
-}
-
-#[test]
-fn readiness_during_a_pause_of_drainit_counts_even_after_the_limit() {
-    in_parallel([("notify=READY=1", "notify: true"), ("print=up", "log: ^up$")], |(says, kind)| {
-        let Some(rig) = Rig::new() else { return };
-        let command = format!("[CHILD, a, await=DIR/go, {says}, touch=DIR/sent]");
-        let drainit = rig.start(&format!(
-            "processes: {{a: {{command: {command}, readiness: {{{kind}, timeout: 2s}}}}}}"
-        ));
-        drainit.wait_for_start(&["a"]);
-        drainit.signal(Signal::SIGSTOP);
-        drainit.touch("go");
-        drainit.wait_until("sent", || drainit.path("sent").exists());
-        std::thread::sleep(ms(2100));
-        drainit.signal(Signal::SIGCONT);
-        drainit.wait_for_line(said::ALL_READY);
-        drainit.stop().assert_code(0).assert_no_line("not ready after");
+        drainit.wait_for_line(&said::ready("a"));
+        let ended = if ends { drainit.wait_exit(LONG) } else { drainit.stop() };
+        ended.assert_code(0).assert_no_line("before it was ready|not ready after");
     });
 }
 
@@ -395,42 +171,60 @@ fn an_orphan_of_another_process_is_not_attributed_to_the_process_that_ends() {
         .assert_no_line("that it started are still running");
 }
 
+// holds: C80, C146, C261, C262
 #[test]
-fn a_daemon_of_a_oneshot_or_a_hook_is_not_attributed_to_the_process_that_ends() {
-    let waits = "[sh, -c, 'while [ ! -e DIR/end ]; do sleep 0.1; done']";
-    for (agent, app, hook, survivors) in [
-        // The daemon starts another daemon while the process runs.
-        ("daemon=b,await=DIR/go,daemon=c", waits, "exit=0", 2),
-        // The daemon ends while the process runs, and leaves two children behind. The daemon and
-        // its children run the same program.
-        (
-            "exit=0",
-            "[CHILD, app, await=DIR/end, exit=0]",
-            "daemon=b,await=DIR/go,spawn=c,spawn=d,exit=0",
-            2,
-        ),
-    ] {
-        let Some(rig) = Rig::new() else { return };
-        let drainit = rig.start(&format!(
-            "
-            processes:
-              agent: {{type: oneshot, command: [CHILD, agent, '{agent}', exit=0]}}
-              app:
-                command: {app}
-                depends_on: [agent]
-                hooks: {{pre_start: {{command: [CHILD, hook, '{hook}', exit=0]}}}}
-            "
-        ));
-        drainit.wait_for_line("app: started");
-        drainit.touch("go");
-        drainit.wait_until("left", || drainit.children().len() == survivors + 1);
-        drainit.touch("end");
-        let hint = "agent: completed after .*; processes that it started are still running: ";
-        let ended = drainit.wait_exit(LONG);
-        ended.assert_code(0).assert_line("app: exited with code 0 without being asked to$");
-        match agent {
-            "exit=0" => ended.assert_no_line(hint),
-            _ => ended.assert_line(hint),
-        };
+fn the_environment_of_the_config_reaches_processes_hooks_and_probes() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("a.env", "FROM_FILE=file\nSTAYS=file\n");
+    let rig = rig.env("GIVEN", "container").env("ALSO", "container").env("NOTIFY_SOCKET", "/other");
+    let drainit = rig.start_ready(
+        "
+        env: {DEFAULT: default, ALSO: default}
+        hooks: {pre_stop: [CHILD, all, report=DIR/container.json, exit=0]}
+        processes:
+          a:
+            command: [CHILD, a, report=DIR/process.json, '--${ALSO}-${DEFAULT}-$$HOME']
+            env_file: DIR/a.env
+            environment: {GIVEN: !reset , DEFAULT: !reset , FROM_FILE: !reset , OWN: 'is ${ALSO}'}
+            readiness: {exec: [CHILD, probe, report=DIR/readiness.json, exit=0]}
+            hooks:
+              pre_start: [CHILD, before, report=DIR/pre_start.json, exit=0]
+              post_stop: [CHILD, after, report=DIR/post_stop.json, exit=0]
+            drain: {exec: {command: [CHILD, drain, report=DIR/drain.json, exit=0], time: 5s}}
+          b: {command: [CHILD, b, report=DIR/other.json], depends_on: [a]}
+          none:
+            command: [/usr/bin/env]
+            user: '0'
+            environment: {ONLY: this, '*': !reset }
+            log: {prefix: none}
+            on_exit: ignore
+        ",
+    );
+    drainit.wait_for_start(&["a", "b"]);
+    let ended = drainit.stop();
+    let env = |file: &str, name: &str| {
+        let value = ended.report(&format!("{file}.json"))["env"][name].clone();
+        value.as_str().map(str::to_owned)
+    };
+    for file in ["process", "readiness", "pre_start", "post_stop", "drain"] {
+        for (name, value) in [
+            ("GIVEN", None),
+            ("DEFAULT", None),
+            ("FROM_FILE", None),
+            ("NOTIFY_SOCKET", None),
+            ("ALSO", Some("container")),
+            ("STAYS", Some("file")),
+            ("OWN", Some("is container")),
+        ] {
+            assert_eq!(env(file, name).as_deref(), value, "{name} of {file}");
+        }
     }
+    for file in ["other", "container"] {
+        let found = ["GIVEN", "DEFAULT", "OWN"].map(|name| env(file, name));
+        assert_eq!(found, [Some("container".into()), Some("default".into()), None], "{file}");
+    }
+    assert_eq!(ended.report("process.json")["args"][1], "--container-default-$HOME");
+    let mut none = ended.assert_code(0).lines_of(Stream::Stdout, "none");
+    none.sort();
+    assert_eq!(none, ["HOME=/root", "LOGNAME=root", "ONLY=this", "USER=root"]);
 }

@@ -4,7 +4,6 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-use crate::support::http::get_unix;
 use crate::support::namespace::is_root_for;
 use crate::support::{Ended, Rig};
 
@@ -45,57 +44,6 @@ fn a_process_gets_variables_that_a_oneshot_has_written() {
 }
 
 const SECRET: &str = "geheim-1234";
-
-// holds: C270, C274
-#[test]
-fn a_secret_is_in_the_environment_of_a_single_process() {
-    let Some(rig) = Rig::new() else { return };
-    rig.write("token", format!("{SECRET}\n"));
-    fs::set_permissions(rig.path("token"), fs::Permissions::from_mode(0o600)).unwrap();
-    let config = rig.fill(
-        "
-        control: {socket: DIR/control.sock}
-        hooks: {pre_start: [CHILD, first, report=DIR/first.json, exit=0]}
-        processes:
-          app:
-            command: [CHILD, app, report=DIR/app.json]
-            environment:
-              TOKEN: {file: DIR/token}
-              PASSWORD: {file: '${PASSWORD_FILE}'}
-              KEY: {file: '${KEY_FILE:-}', required: false}
-            hooks: {pre_start: [CHILD, before, report=DIR/before.json, exit=0]}
-            readiness: {exec: [CHILD, probe, report=DIR/probe.json, exit=0]}
-            liveness: {exec: [CHILD, alive, report=DIR/alive.json, exit=0], interval: 10ms}
-            drain: {exec: [CHILD, drained, report=DIR/drained.json, exit=0]}
-          other: {command: [CHILD, other, report=DIR/other.json], depends_on: [app]}
-        ",
-    );
-    rig.write("drainit.yaml", &config);
-    let at = rig.path("drainit.yaml").display().to_string();
-    let rig = rig.env("DRAINIT_LOG_LEVEL", "debug").env("KEY", "own");
-    let drainit = rig.env("PASSWORD_FILE", "DIR/token").start_with(&["run", "-c", &at]);
-    drainit.wait_for_event("other", "report");
-    drainit.wait_for_event("alive", "exit");
-    let own = fs::read(format!("/proc/{}/environ", drainit.pid())).unwrap();
-    assert!(!String::from_utf8_lossy(&own).contains(SECRET));
-    let (_, status) = get_unix(&drainit.path("control.sock"), "/status").unwrap();
-    assert!(status.contains("app") && !status.contains(SECRET), "{status}");
-    let ended = drainit.stop();
-    ended.assert_code(0).assert_no_line(SECRET);
-    for report in ["app.json", "before.json", "probe.json", "alive.json", "drained.json"] {
-        assert_eq!(variable(&ended, report, "TOKEN").as_deref(), Some(SECRET), "{report}");
-        assert_eq!(variable(&ended, report, "PASSWORD").as_deref(), Some(SECRET), "{report}");
-        assert_eq!(variable(&ended, report, "KEY").as_deref(), Some("own"), "{report}");
-    }
-    for report in ["other.json", "first.json"] {
-        assert!(!ended.report(report).to_string().contains(SECRET), "{report}");
-    }
-    for command in ["check", "plan"] {
-        let rig = Rig::not_init().env("PASSWORD_FILE", &ended.path("token").display().to_string());
-        let path = ended.path("drainit.yaml").display().to_string();
-        rig.run_with(&[command, "-c", &path]).assert_no_line(SECRET);
-    }
-}
 
 // holds: C269, C270, C281
 #[test]
@@ -163,7 +111,7 @@ fn a_missing_value_is_a_failed_start() {
     }
 }
 
-// holds: C320, C257, C730
+// holds: C165, C257, C320, C730
 #[test]
 fn a_user_is_looked_up_when_the_process_starts() {
     if !is_root_for("another user") {

@@ -59,12 +59,21 @@ impl Client {
 
     /// Waits for the answer to the request that was sent.
     pub(crate) fn receive(&mut self) -> Request {
-        let answer = self.stream.as_mut().map(answer);
-        let went = answer.and_then(Result::ok).unwrap_or(RequestResult::Cut);
+        let answer = self.stream.as_mut().map(answer).and_then(Result::ok).flatten();
+        let went =
+            answer.map_or(RequestResult::Cut, |(_, closes)| RequestResult::Answered { closes });
         if went != (RequestResult::Answered { closes: false }) {
             self.stream = None;
         }
         Request { over: now(), went }
+    }
+
+    /// Sends a request that must be answered. Returns the body of the answer, and whether the server
+    /// closes the connection.
+    #[track_caller]
+    pub(crate) fn get(&mut self) -> (String, bool) {
+        self.send(0).unwrap();
+        answer(self.stream.as_mut().unwrap()).unwrap().expect("the connection was cut")
     }
 
     /// Checks whether the server has closed the kept connection.
@@ -85,16 +94,24 @@ impl Client {
     }
 }
 
-fn answer(stream: &mut TcpStream) -> io::Result<RequestResult> {
+/// Reads an answer, which must be 200. Returns its body and whether the server closes the connection,
+/// or `None` if the connection has ended before.
+fn answer(stream: &mut TcpStream) -> io::Result<Option<(String, bool)>> {
     let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\nok") {
+    loop {
+        let text = String::from_utf8_lossy(&answer);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let head = head.to_ascii_lowercase();
+            assert!(head.starts_with("http/1.1 200 "), "{head}");
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if length.is_some_and(|length| length.parse() == Ok(body.len())) {
+                return Ok(Some((body.to_owned(), head.contains("connection: close"))));
+            }
+        }
         let mut part = [0; 1024];
         match stream.read(&mut part)? {
-            0 => return Ok(RequestResult::Cut),
+            0 => return Ok(None),
             length => answer.extend_from_slice(&part[..length]),
         }
     }
-    let head = String::from_utf8_lossy(&answer).to_ascii_lowercase();
-    assert!(head.starts_with("http/1.1 200 "), "{head}");
-    Ok(RequestResult::Answered { closes: head.contains("connection: close") })
 }

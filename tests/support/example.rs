@@ -5,16 +5,15 @@ use crate::support::said;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
-use testkit::envoy::checkout;
+use testkit::clients::Clients;
+use testkit::envoy::{self, checkout};
 use testkit::gateway::free_address;
 use testkit::load::{IdleClose, Load, Plan, Report, Service};
 use tokio::time::{Instant, sleep};
 
 use super::namespace::skip_unless;
-use super::{Duration, Ended, LONG, Over, Rig, Running, Signal, ms};
+use super::{Duration, Ended, LONG, Rig, Running, Signal, ms};
 
 /// The time under load before the restart begins.
 const BEFORE: Duration = ms(1000);
@@ -55,24 +54,36 @@ impl Example {
     /// ready. Returns `None` if PID namespaces are not permitted; the test is then skipped.
     pub(crate) fn start(&self, overlay: &str) -> Option<Pod> {
         let address = free_address().unwrap();
-        let server =
-            Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("examples/axum_server");
         let variable = |name: &str| format!("{}{name}", self.prefix);
-        let rig = Rig::new()?
-            .cwd(checkout())
+        let rig = rig()?
             .env(&variable("ADDRESS"), &address.ip().to_string())
             .env(&variable("PORT"), &address.port().to_string())
-            .env(&variable("RUN_DIR"), "DIR")
-            .env("TERMINATION_GRACE_PERIOD_SECONDS", "30")
-            .env("APP_PORT", &free_address().unwrap().port().to_string())
-            .env("ADMIN_PORT", &free_address().unwrap().port().to_string())
-            .env("SERVER", &server.display().to_string());
+            .env(&variable("RUN_DIR"), "DIR");
         rig.write("overlay.yaml", format!("x-nothing: 0\n{overlay}\n"));
         let base = format!("examples/{}/drainit.yaml", self.name);
-        let running = rig.start_with(&["run", "-c", &base, "-c", "DIR/overlay.yaml"]);
-        running.wait_for_line(said::ALL_READY);
-        Some(Pod { running, address })
+        Some(Pod { running: run(rig, &[&base, "DIR/overlay.yaml"]), address })
     }
+}
+
+/// A rig in the checkout, with what any example may need: programs, free ports and a grace period.
+pub(crate) fn rig() -> Option<Rig> {
+    let programs = Path::new(env!("CARGO_BIN_EXE_drainit")).with_file_name("examples");
+    let program = |name: &str| programs.join(name).display().to_string();
+    let port = || free_address().unwrap().port().to_string();
+    let envoy = envoy::binary(envoy::DEFAULT).unwrap_or_default().display().to_string();
+    let rig = Rig::new()?.cwd(checkout()).env("ENVOY", &envoy);
+    let rig =
+        rig.env("SERVER", &program("axum_server")).env("POLICY_ENGINE", &program("policy-engine"));
+    let rig = rig.env("APP_PORT", &port()).env("ADMIN_PORT", &port());
+    Some(rig.env("TERMINATION_GRACE_PERIOD_SECONDS", "30"))
+}
+
+/// Runs these configs, and waits until everything is ready.
+pub(crate) fn run(rig: Rig, configs: &[&str]) -> Running {
+    let options = configs.iter().flat_map(|config| ["-c", config]);
+    let running = rig.start_with(&["run"].into_iter().chain(options).collect::<Vec<_>>());
+    running.wait_for_line(said::ALL_READY);
+    running
 }
 
 /// Checks whether a server is installed. If it is not, reports that the running test is skipped,
@@ -87,24 +98,9 @@ pub(crate) fn is_installed(program: &str) -> bool {
 
 /// Runs `then` while clients send requests to an address, and returns the report of the clients.
 pub(crate) fn under_load(address: SocketAddr, plan: Plan, then: impl FnOnce()) -> Report {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let is_over = &AtomicBool::new(false);
-    thread::scope(|scope| {
-        let over = Over(is_over);
-        let load = scope.spawn(move || {
-            runtime.block_on(async {
-                let load = Load::start(&Service::new(&[address]), plan);
-                while !is_over.load(Ordering::Relaxed) {
-                    sleep(ms(20)).await;
-                }
-                load.end_after(Duration::ZERO);
-                load.finish().await
-            })
-        });
-        then();
-        drop(over);
-        load.join().unwrap()
-    })
+    let clients = Clients::start(address, plan);
+    then();
+    clients.stop()
 }
 
 #[derive(Debug)]

@@ -24,16 +24,8 @@ pub(crate) enum Answer {
     Late(u64),
     /// Answers with this status.
     Status(u16),
-    /// Sends nothing and keeps the connection open.
-    Hang,
-    /// Sends one byte per second.
-    Trickle,
     /// Sends an endless body.
     Endless,
-    /// Announces a body of 1 GB in its Content-Length.
-    Gigabyte,
-    /// Closes the connection after half of the body.
-    HalfWay,
     /// Closes the connection without an answer.
     Close,
 }
@@ -108,11 +100,6 @@ impl Admin {
     pub(crate) fn answer(self, path: &str, answers: &[Answer]) -> Self {
         self.lock().answers.insert(path.to_owned(), answers.to_vec());
         self
-    }
-
-    /// Sets the answer to all further polls of the statistics.
-    pub(crate) fn answer_polls(&self, answer: Answer) {
-        self.lock().answers.insert("/stats".to_owned(), vec![answer]);
     }
 
     /// Sets the answer to every request.
@@ -237,26 +224,7 @@ impl Admin {
                 Answer::Status(status) => {
                     writer.write_all(response(status, "no\n").as_bytes()).ok()?;
                 }
-                Answer::Hang => {}
                 Answer::Close => return None,
-                Answer::Trickle => {
-                    for byte in response(200, body).bytes() {
-                        writer.write_all(&[byte]).ok()?;
-                        thread::sleep(Duration::from_secs(1));
-                    }
-                }
-                Answer::HalfWay => {
-                    let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf";
-                    writer.write_all(head.as_bytes()).ok()?;
-                    return None;
-                }
-                Answer::Gigabyte => {
-                    let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n";
-                    writer.write_all(head.as_bytes()).ok()?;
-                    for _ in 0..1000 {
-                        writer.write_all(&vec![b'x'; 1_000_000]).ok()?;
-                    }
-                }
                 Answer::Endless => {
                     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
                     writer.write_all(head.as_bytes()).ok()?;

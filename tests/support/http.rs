@@ -32,13 +32,6 @@ pub(crate) fn get_unix(socket: &Path, path: &str) -> io::Result<(u16, String)> {
     exchange(stream, "GET", path)
 }
 
-/// Sends a `POST` through a Unix socket.
-pub(crate) fn post_unix(socket: &Path, path: &str) -> io::Result<(u16, String)> {
-    let stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(LONG))?;
-    exchange(stream, "POST", path)
-}
-
 fn exchange(mut stream: impl Read + Write, method: &str, path: &str) -> io::Result<(u16, String)> {
     let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes())?;

@@ -190,7 +190,7 @@ pub(crate) fn add_control_plane(config: &mut Value, api: &str, at: SocketAddr, w
     });
 }
 
-/// Starts a server that answers `GET /MILLISECONDS` after that time. It runs until the test program
+/// Starts a server that answers `GET /MILLISECONDS` after that time, and `GET /` at once. It runs until the test program
 /// ends.
 fn upstream() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -204,9 +204,8 @@ fn upstream() -> SocketAddr {
                     let first = lines.next()?.ok()?;
                     while !lines.next()?.ok()?.is_empty() {}
                     let path = first.split(' ').nth(1)?;
-                    thread::sleep(Duration::from_millis(
-                        path.trim_start_matches('/').parse().ok()?,
-                    ));
+                    let millis = path.trim_start_matches('/').parse().unwrap_or_default();
+                    thread::sleep(Duration::from_millis(millis));
                     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").ok()?;
                 }
             });

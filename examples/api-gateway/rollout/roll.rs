@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use testkit::clients::{Clients, answers};
+use testkit::clients::{Clients, USUAL, answers};
 use testkit::docker::{Container, LABEL, docker, mount};
 use testkit::envoy::checkout;
 use testkit::load::Report;
@@ -35,7 +35,7 @@ pub(crate) fn roll(images: &Images, mode: Mode) -> Outcome {
     for (slot, gateway) in (1..).zip(&old) {
         balancer.add(slot, gateway.ip);
     }
-    let clients = Clients::start(balancer.address());
+    let clients = Clients::start(balancer.address(), USUAL);
     sleep(PAUSE);
     let mut stops = Vec::new();
     let mut new = Vec::new();
@@ -66,7 +66,7 @@ pub(crate) fn replace_parts(images: &Images) -> Report {
     let options = [&*overlay, "--entrypoint=/usr/local/bin/drainit"];
     let args = ["run", "-c", "/etc/drainit.yaml", "-c", "/etc/replace.yaml", "--"];
     let gateway = Gateway::start_with(images, Mode::Drainit, &network.0, &options, &args);
-    let clients = Clients::start((gateway.ip, 8080).into());
+    let clients = Clients::start((gateway.ip, 8080).into(), USUAL);
     for part in ["python-executor", "policy-engine"].into_iter().cycle().take(2 * TIMES) {
         sleep(LEARN);
         let done = gateway.container.exec(&["/usr/local/bin/drainit", "restart", part]);

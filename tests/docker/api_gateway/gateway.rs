@@ -46,12 +46,6 @@ impl Setup {
         Some(Self { images, out, sockets: TempDir::new() })
     }
 
-    /// Mounts this text as the bootstrap config of Envoy.
-    pub(super) fn bootstrap(&self, text: &str) -> String {
-        self.out.write("envoy.yaml", text);
-        format!("--volume={}:/etc/envoy/envoy.yaml:ro", self.out.join("envoy.yaml").display())
-    }
-
     pub(super) fn start(self, options: &[&str], args: &[&str]) -> Gateway {
         let image = &self.images.production;
         self.start_image(image, options, args)

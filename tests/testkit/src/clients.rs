@@ -2,16 +2,21 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
 use super::load::{IdleClose, Load, Plan, Report, Service};
 
-/// The limit of the load, which is longer than any rollout.
-const LONGEST: Duration = Duration::from_secs(600);
+/// 100 keep-alive clients, 1 request/s each, for longer than any rollout.
+pub const USUAL: Plan = Plan {
+    clients: 100,
+    rate: 1.0,
+    length: Duration::from_secs(600),
+    idle_close: IdleClose::Unnoticed,
+};
 
-/// 100 keep-alive clients, 1 request/s each.
+/// Running clients, which end when this value is dropped.
 #[derive(Debug)]
 pub struct Clients {
     stop: Sender<()>,
@@ -20,9 +25,9 @@ pub struct Clients {
 
 impl Clients {
     /// Starts the load on this address.
-    pub fn start(address: SocketAddr) -> Self {
+    pub fn start(address: SocketAddr, plan: Plan) -> Self {
         let (stop, stopped) = channel();
-        Self { stop, thread: thread::spawn(move || load(address, &stopped)) }
+        Self { stop, thread: thread::spawn(move || load(address, plan, &stopped)) }
     }
 
     /// Ends the load.
@@ -32,13 +37,11 @@ impl Clients {
     }
 }
 
-fn load(address: SocketAddr, stopped: &Receiver<()>) -> Report {
+fn load(address: SocketAddr, plan: Plan, stopped: &Receiver<()>) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let idle_close = IdleClose::Unnoticed;
-        let plan = Plan { clients: 100, rate: 1.0, length: LONGEST, idle_close };
         let load = Load::start(&Service::new(&[address]), plan);
-        while stopped.try_recv().is_err() {
+        while stopped.try_recv() == Err(TryRecvError::Empty) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         load.end_after(Duration::ZERO);

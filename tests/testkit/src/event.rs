@@ -47,20 +47,3 @@ impl fmt::Display for Event {
 pub fn now() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_survives_writing_and_reading() {
-        let event = Event {
-            at: Duration::from_nanos(123_456_789_012),
-            name: "router".to_owned(),
-            pid: 7,
-            what: "got SIGTERM alive:policy+python".to_owned(),
-        };
-        assert_eq!(Event::parse(&event.to_string()), Some(event));
-        assert_eq!(Event::parse("half a li"), None);
-    }
-}

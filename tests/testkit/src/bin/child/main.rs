@@ -18,12 +18,10 @@
 //! | `share=PATH` | as `unix`, or records `in use`; records `lost` if the socket is gone at its end |
 //! | `audit=TEXT` | records TEXT with the time of its fork and what it should not have inherited |
 //! | `show=PATH` | records the content of a file |
-//! | `allow=PATH` | is a Python Executor; it allows each request whose path does not contain `refused` |
 //! | `http=ADDRESS,N[,STATUS]` | answers N requests with STATUS (503), all others with 200 |
 //! | `notify=TEXT` | sends TEXT to `NOTIFY_SOCKET`; `OWN` in TEXT stands for its PID |
 //! | `swamp=TEXT` | as `notify`, again and again without an end |
 //! | `forge=TEXT` | sends TEXT to every notify socket of its drainit in /proc/net/unix; waits for a socket |
-//! | `rename=HEX` | sets its name (comm), given in hexadecimal |
 //! | `report=PATH` | writes its arguments, environment, ids and descriptors as JSON |
 //! | `spawn=NAME,STEP,…` | starts a child in the same process group |
 //! | `daemon=NAME,STEP,…` | starts a grandchild in its own session, which becomes an orphan |
@@ -110,7 +108,6 @@ fn run(me: &Me, given: &report::Given, step: &str) {
         "touch" => drop(File::create(rest).unwrap()),
         "unix" => servers::unix(rest),
         "tcp" => servers::tcp(rest),
-        "allow" => servers::allow(rest),
         "http" => servers::http(rest),
         "share" if !servers::share(rest) => return me.note("in use"),
         "share" => {}
@@ -119,7 +116,6 @@ fn run(me: &Me, given: &report::Given, step: &str) {
         "notify" => servers::notify(rest),
         "swamp" => servers::swamp(rest),
         "forge" => servers::forge(rest),
-        "rename" => rename(rest),
         "report" => given.write(rest),
         "spawn" => orphans::spawn(rest),
         "daemon" => orphans::daemon(rest),
@@ -147,13 +143,6 @@ fn hog(mebibytes: usize) {
     for _ in 0..mebibytes {
         std::mem::forget(std::hint::black_box(vec![1_u8; 1 << 20]));
     }
-}
-
-fn rename(hex: &str) {
-    let digits = hex.as_bytes().chunks(2).map(|two| str::from_utf8(two).unwrap());
-    let name: Vec<u8> = digits.map(|two| u8::from_str_radix(two, 16).unwrap()).collect();
-    // The name of the process is that of its main thread, see proc(5).
-    std::fs::write("/proc/self/comm", name).unwrap();
 }
 
 fn milliseconds(text: &str) -> Duration {

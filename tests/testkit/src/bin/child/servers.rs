@@ -1,11 +1,11 @@
 //! The servers and messages by which a process shows a probe that it is ready.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::sync::OnceLock;
 use std::thread;
 
@@ -60,42 +60,6 @@ pub(crate) fn http(what: &str) {
             let _ = stream.write_all(answer.as_bytes());
         }
     });
-}
-
-/// Allows every request that a Policy Engine asks about, unless the question contains `refused`.
-/// Connections are kept alive.
-pub(crate) fn allow(path: &str) {
-    let listener = UnixListener::bind(path).unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            thread::spawn(move || decide(stream));
-        }
-    });
-}
-
-/// Answers requests until the client closes the connection.
-fn decide(mut stream: UnixStream) -> Option<()> {
-    let mut from = BufReader::new(stream.try_clone().ok()?);
-    loop {
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            from.read_line(&mut line).ok().filter(|read| *read > 0)?;
-            match line.trim().split_once(':') {
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                    length = value.trim().parse().ok()?;
-                }
-                None if line.trim().is_empty() => break,
-                _ => {}
-            }
-        }
-        let mut question = vec![0; length];
-        from.read_exact(&mut question).ok()?;
-        let refused = String::from_utf8_lossy(&question).contains("refused");
-        let body = format!("{{\"allow\": {}}}", !refused);
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        stream.write_all(answer.as_bytes()).ok()?;
-    }
 }
 
 /// Sends a message to the socket of sd_notify(3). A name that begins with `@` is abstract.

@@ -7,7 +7,6 @@
 //! - `on=TERM:say:TEXT`: writes TEXT to stdout without a newline, and exits with 0
 //! - `on=TERM:print:TEXT`: writes a line to stdout, and continues
 //! - `on=TERM:touch:PATH`: creates a file
-//! - `on=TERM:storm:N`: leaves N orphans, and exits with 0
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +19,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, raise};
 use signal_hook::iterator::Signals;
 
-use super::{Me, milliseconds, orphans, talk};
+use super::{Me, milliseconds, talk};
 use testkit::event::{Event, LOG_VARIABLE};
 
 const HANDLED: [Signal; 6] = [
@@ -80,10 +79,6 @@ fn act(me: &Me, signal: Signal, act: &str) {
         }
         "print" => talk::stdout(format!("{first}\n").as_bytes()),
         "touch" => drop(fs::File::create(first).unwrap()),
-        "storm" => {
-            orphans::storm(first.parse().unwrap());
-            me.end(0);
-        }
         "" if matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT) => me.end(0),
         _ => {}
     }
