@@ -74,16 +74,18 @@ impl Mode {
 /// A server that is not an Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Server {
+    Go,
     Nginx,
     Node,
     Uvicorn,
 }
 
 impl Server {
-    pub(crate) const ALL: [Self; 3] = [Self::Nginx, Self::Node, Self::Uvicorn];
+    pub(crate) const ALL: [Self; 4] = [Self::Nginx, Self::Node, Self::Go, Self::Uvicorn];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Go => "Go",
             Self::Nginx => "nginx",
             Self::Node => "Node",
             Self::Uvicorn => "uvicorn",
@@ -99,6 +101,7 @@ impl Server {
     fn command(self, directory: &Path) -> Vec<String> {
         let directory = directory.display();
         let command = match self {
+            Self::Go => format!("{directory}/go-server"),
             Self::Nginx => format!("nginx -e stderr -p {directory} -c {directory}/nginx.conf"),
             Self::Node => format!("node {directory}/server.js"),
             Self::Uvicorn => format!(
@@ -287,6 +290,13 @@ fn server_command(
         fs::write(directory.join(name), text.replace("UPSTREAM", &upstream.http.to_string()))?;
     }
     let words = server.command(directory);
+    if server == Server::Go {
+        let source = files().join("servers/server.go");
+        let built = Command::new("go").args(["build", "-o", &words[0]]).arg(source).status()?;
+        if !built.success() {
+            return Err(io::Error::other("`go build` has failed"));
+        }
+    }
     let drain = match mode {
         Mode::Signal => format!("{{signal: {{signal: {}, time: 15s}}}}", server.graceful()),
         Mode::Connections => "{connections: {time: 15s, min: 5s}}".to_owned(),

@@ -154,6 +154,9 @@ fn drains(text: &mut Metrics, status: &Status) {
     let requests = last().filter_map(|(process, drain)| Some((process, count(drain.requests?))));
     let help = "Requests in flight in a drained process, as last counted.";
     text.processes(REQUESTS, "gauge", help, requests);
+    const CUT: &str = "drainit_drain_requests_cut";
+    let cut = last().filter_map(|(process, drain)| Some((process, count(drain.cut?))));
+    text.processes(CUT, "gauge", "Requests that the stop after the last drain has cut.", cut);
     const ELAPSED: &str = "drainit_drain_duration_seconds";
     let elapsed = last().map(|(process, drain)| (process, drain.elapsed.as_secs_f64()));
     let help = "Time since the drain began, or the whole time of a completed drain.";
@@ -240,6 +243,7 @@ mod tests {
         router.last_drain = Some(DrainStatus {
             connections: Some(3),
             requests: Some(1),
+            cut: Some(1),
             elapsed: Duration::from_millis(1500),
             over: None,
             left: Duration::from_secs(8),

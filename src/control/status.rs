@@ -187,6 +187,9 @@ pub struct DrainStatus {
     /// The requests in flight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
+    /// The requests that the stop after the drain has cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut: Option<u64>,
     /// The time since the drain began, or the whole duration of a drain that is over.
     #[serde(rename = "seconds", serialize_with = "serialize_seconds")]
     pub elapsed: Duration,

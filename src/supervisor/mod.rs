@@ -37,6 +37,7 @@ use crate::control::{Outcome, SupervisorHandle, serve};
 use crate::core::budget::Budget;
 use crate::core::event::{Event, Request};
 use crate::core::machine::Machine;
+use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::logging::Output;
 use crate::os::signal::fd::Signals;
@@ -134,7 +135,7 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
             "no thread can be kept ready for the stop: {error}; raise the pids limit of the container"
         );
     }
-    let spec = Rc::new(config.spec(&graph));
+    let spec = Rc::new(Spec { counts_stops: true, ..config.spec(&graph) });
     let definitions = Definition::of(&config, args, sockets);
     let status_board = StatusBoard::new(definitions, Machine::new(spec, began));
     let config = Rc::new(config);

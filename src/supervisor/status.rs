@@ -159,7 +159,8 @@ impl StatusBoard {
                 journal.others(slot).chain([slot]).filter_map(|id| world.drained_by(id));
             let drain = last.map(|(_, drain)| DrainStatus {
                 connections: drain.traffic().connections,
-                requests: drain.traffic().requests,
+                requests: drain.requests(),
+                cut: drain.cut(),
                 elapsed: drain.elapsed(now),
                 over: drain.over(),
                 left: drained_by.max().map_or(Duration::ZERO, |until| until.since(now)),

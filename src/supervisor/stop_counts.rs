@@ -1,31 +1,30 @@
 //! Counts the connections of processes whose drain counts none, from T0 to their end, so that the
-//! report of the shutdown says what their stop has cut. Nothing waits for these counts: if a process
-//! has ended before the kernel has listed its connections, the report has no count.
+//! report of the shutdown says what their stop has cut. The first stop signal waits for the first
+//! look, for the short time that the core allows; nothing waits for later ones.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::mem::take;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
+use crate::config::Counting;
 use crate::core::connections::answers::{Answers, Counts};
-use crate::core::traffic::Traffic;
+use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::os::Pid;
 use crate::os::clock;
 use crate::os::connections::{Listeners, Open};
 use crate::os::descendants::is_ending;
-use crate::os::on_thread::{self, Share, on_thread};
+use crate::os::on_thread;
+use crate::supervisor::message::{Message, MessageSender};
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Time};
 
-/// drainit looks for the listeners of new instances after each of these pauses, until each has one.
-const TRIES: [Duration; 3] =
-    [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(100)];
 /// The pause between two looks at the connections while a process is being stopped.
 const OFTEN: Duration = Duration::from_millis(50);
 /// The pause before, and the longest pause.
@@ -36,10 +35,8 @@ const FACTOR: u32 = 10;
 /// The counts of all processes. One look serves all of them.
 pub(crate) struct StopCounts {
     board: Rc<StatusBoard>,
-    /// The instances that run, with their listeners once they are found. Empty from T0 on.
-    instances: RefCell<BTreeMap<ProcessId, (Pid, Option<Listeners>)>>,
-    search: RefCell<Option<LocalTask>>,
-    is_before_first_try: Cell<bool>,
+    /// The main processes of the instances that run. Empty from T0 on.
+    instances: RefCell<BTreeMap<ProcessId, Pid>>,
     looks: Arc<Looks>,
     /// The look that has begun last.
     under_way: RefCell<Option<oneshot::Receiver<()>>>,
@@ -63,6 +60,7 @@ struct Looks {
 struct Watched {
     process: ProcessId,
     pid: Pid,
+    /// Empty before the first look.
     listeners: Listeners,
     /// Whether drainit holds its listeners, too, so that they outlive the process.
     is_held: bool,
@@ -76,9 +74,20 @@ fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Looks {
     /// Looks at the connections once.
     fn look(&self) {
-        let began = clock::now();
-        let open = Open::now();
         let mut watched = locked(&self.watched);
+        if watched.iter().any(|it| it.listeners.is_empty()) {
+            let pids = watched.iter().map(|it| it.pid).collect();
+            let mut found = Listeners::of_each(&pids).unwrap_or_default();
+            watched.retain_mut(|it| {
+                it.listeners = found.remove(&it.pid).unwrap_or_default();
+                !it.listeners.is_empty()
+            });
+        }
+        if watched.is_empty() {
+            return;
+        }
+        let began = clock::now();
+        let open = Open::now(watched.iter().map(|it| &it.listeners));
         let Ok(open) = open else { return watched.clear() };
         watched.retain_mut(|it| {
             let is_ending = is_ending(it.pid);
@@ -98,8 +107,6 @@ impl StopCounts {
         Rc::new(Self {
             board,
             instances: RefCell::default(),
-            search: RefCell::default(),
-            is_before_first_try: Cell::default(),
             looks: Arc::default(),
             under_way: RefCell::default(),
             is_looking: Cell::default(),
@@ -109,43 +116,9 @@ impl StopCounts {
         })
     }
 
-    /// Looks for the listeners of a new instance, or of a new main process, a while later.
-    pub(crate) fn started(self: &Rc<Self>, process: ProcessId, pid: Pid) {
-        self.instances.borrow_mut().insert(process, (pid, None));
-        if self.is_before_first_try.replace(true) {
-            return;
-        }
-        let counts = Rc::downgrade(self);
-        self.search.replace(Some(LocalTask::of(Share::Counts, async move {
-            for pause in TRIES {
-                sleep(pause).await;
-                let Some(pids) = counts.upgrade().map(|counts| counts.unknown()) else { return };
-                if pids.is_empty() {
-                    return;
-                }
-                let found = on_thread(Duration::MAX, move || Listeners::of_each(&pids)).await;
-                let Some(counts) = counts.upgrade() else { return };
-                if let Ok(Ok(found)) = found {
-                    counts.found(found);
-                }
-            }
-        })));
-    }
-
-    /// The instances whose listeners are not found yet.
-    fn unknown(&self) -> BTreeSet<Pid> {
-        self.is_before_first_try.set(false);
-        let instances = self.instances.borrow();
-        let unknown = instances.values().filter(|(_, listeners)| listeners.is_none());
-        unknown.map(|(pid, _)| *pid).collect()
-    }
-
-    fn found(&self, mut found: BTreeMap<Pid, Listeners>) {
-        for (pid, listeners) in self.instances.borrow_mut().values_mut() {
-            if let Some(new) = found.remove(pid) {
-                *listeners = Some(new);
-            }
-        }
+    /// Handles the start of an instance, or its new main process.
+    pub(crate) fn started(&self, process: ProcessId, pid: Pid) {
+        self.instances.borrow_mut().insert(process, pid);
     }
 
     /// Forgets an instance that has ended.
@@ -153,23 +126,19 @@ impl StopCounts {
         self.instances.borrow_mut().remove(&process);
     }
 
-    /// Begins to count, at T0.
-    pub(crate) fn shutdown_began(self: &Rc<Self>) {
+    /// Begins to count, at T0. Sends [`Event::Counted`] after the first look.
+    pub(crate) fn shutdown_began(self: &Rc<Self>, sender: MessageSender) {
         let instances = take(&mut *self.instances.borrow_mut());
-        let watched = instances.into_iter().filter_map(|(process, (pid, listeners))| {
-            let answers = Answers::new(Duration::MAX);
+        let idle = Counting::default().idle;
+        let watched = instances.into_iter().map(|(process, pid)| {
             let is_held = !self.board.slots.borrow().of(process).process.listen.is_empty();
-            Some(Watched { process, pid, listeners: listeners?, is_held, answers })
+            let (listeners, answers) = (Listeners::default(), Answers::new(idle));
+            Watched { process, pid, listeners, is_held, answers }
         });
-        let watched: Vec<_> = watched.collect();
-        self.search.take();
-        if watched.is_empty() {
-            return;
-        }
-        *locked(&self.looks.watched) = watched;
+        *locked(&self.looks.watched) = watched.collect();
         self.look();
         let counts = Rc::clone(self);
-        self.task.replace(Some(LocalTask::begin(async move { counts.watch().await })));
+        self.task.replace(Some(LocalTask::begin(async move { counts.watch(sender).await })));
     }
 
     /// Looks once more. Call this right before a stop signal.
@@ -193,10 +162,12 @@ impl StopCounts {
     }
 
     /// Looks again and again, until all instances have ended.
-    async fn watch(&self) {
-        let mut pause = Duration::MAX;
-        loop {
+    async fn watch(&self, sender: MessageSender) {
+        let mut pause = Duration::ZERO;
+        let mut sender = Some(sender);
+        while self.task.borrow().is_some() {
             let Some(look) = self.under_way.take() else {
+                self.counted(&mut sender);
                 if timeout(pause, self.changed.notified()).await.is_err() {
                     self.look();
                 }
@@ -206,12 +177,21 @@ impl StopCounts {
             let _ = look.await;
             self.is_looking.set(false);
             let is_any = self.record();
+            self.counted(&mut sender);
             let took = clock::now().since(began);
-            pause = match (is_any, self.is_stopping.get()) {
-                (true, true) => OFTEN.max((took * FACTOR).min(SELDOM)),
-                (true, false) => SELDOM,
-                (false, _) => Duration::MAX,
-            };
+            let is_stopping = self.is_stopping.get();
+            pause = if is_stopping { OFTEN.max((took * FACTOR).min(SELDOM)) } else { SELDOM };
+            if !is_any {
+                self.task.take();
+            }
+        }
+    }
+
+    /// Says that the first look is over, or could not begin.
+    fn counted(&self, sender: &mut Option<MessageSender>) {
+        if let Some(sender) = sender.take() {
+            // This fails only if the event loop has ended.
+            let _ = sender.send(Message::Event(Event::Counted));
         }
     }
 
@@ -220,9 +200,7 @@ impl StopCounts {
         let seen = take(&mut *locked(&self.looks.seen));
         let mut journal = self.board.journal.borrow_mut();
         for (began, process, pid, counts) in &seen {
-            let (connections, requests) = (Some(counts.open), Some(counts.unanswered));
-            let traffic = Traffic { connections, requests, ..Traffic::default() };
-            journal.stop_traffic(*began, *process, *pid, traffic);
+            journal.stop_traffic(*began, *process, *pid, counts.traffic());
         }
         !seen.is_empty()
     }

@@ -112,6 +112,8 @@ pub enum Event {
         process: ProcessId,
         load: Load,
     },
+    /// The answer to `Action::ShutdownBegins`: the connections are counted that the stops cut.
+    Counted,
     /// `Action::CloseListeners` was answered or given up.
     ListenersClosed(ProcessId),
     /// `Action::Sweep` was carried out, and has signalled this number of leftovers. Other events may

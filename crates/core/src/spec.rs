@@ -33,6 +33,9 @@ pub struct Spec {
     pub readiness_delay: Duration,
     /// How long `/readyz` may still answer 200 after T0. No drain ends in this time.
     pub unready_delay: Duration,
+    /// Whether the stop of a process that no drain has counted waits for a count of its
+    /// connections.
+    pub counts_stops: bool,
     pub stop_signals: Vec<Signal>,
     /// The times of the container's hooks.
     pub hooks: HookWaits,

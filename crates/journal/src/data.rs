@@ -133,6 +133,10 @@ pub struct RequestData {
     /// The number of completed requests; null if it is unknown.
     pub completed: Option<u64>,
     pub cut: u64,
+    /// The number of further requests that may have been cut: the kernel cannot tell. Absent if the
+    /// process itself has counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsure: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

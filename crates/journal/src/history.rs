@@ -141,8 +141,7 @@ impl History {
         let Served { first: (_, first), last: (seen, last) } = self.served?;
         let connections =
             ConnectionData { start: first.connections, end: last.connections, new: None };
-        let cut = last.requests;
-        let requests = cut.map(|cut| RequestData { start: first.requests, completed: None, cut });
+        let requests = RequestData::of(first.requests, None, last);
         // A process that a signal ends answers nothing after the signal. Any other process may have
         // answered since the count.
         let age = self.end.map(|(at, _)| at.since(seen)).unwrap_or_default();
@@ -211,6 +210,12 @@ pub struct Drain {
     pub is_past: bool,
 }
 
+impl RequestData {
+    fn of(start: Option<u64>, completed: Option<u64>, last: Traffic) -> Option<Self> {
+        Some(Self { start, completed, cut: last.requests?, unsure: last.unsure })
+    }
+}
+
 /// The counts of a drain, and the age of the last count at the end of the drain. The age is `None`
 /// if the count is still right at the end.
 pub(super) type Counts = (ConnectionData, Option<RequestData>, Option<Duration>);
@@ -220,6 +225,19 @@ impl Drain {
     pub fn traffic(&self) -> Traffic {
         let last = self.last.filter(|_| !self.is_unknown);
         last.map(|(_, traffic, _)| traffic).unwrap_or_default()
+    }
+
+    /// The requests that may have been in flight at the last poll.
+    pub fn requests(&self) -> Option<u64> {
+        let traffic = self.traffic();
+        Some(traffic.requests? + traffic.unsure.unwrap_or_default())
+    }
+
+    /// The requests that the stop after the drain has cut; `None` if it is unknown, or if there was
+    /// no stop yet.
+    pub fn cut(&self) -> Option<u64> {
+        let (_, requests, _) = self.counts().filter(|_| self.is_stopped)?;
+        Some(requests?.cut)
     }
 
     /// The time that the drain has taken so far. If the drain is over, this is its whole duration.
@@ -260,8 +278,7 @@ impl Drain {
             new: newer(first.accepted, last.accepted),
         };
         let completed = newer(ended(first), ended(last));
-        let start = first.requests;
-        let requests = last.requests.map(|cut| RequestData { start, completed, cut });
+        let requests = RequestData::of(first.requests, completed, last);
         Some((connections, requests, self.age(seen, last, moment)))
     }
 }

@@ -70,9 +70,11 @@ fn described((connections, requests, age): Counts, unit: Unit) -> String {
         |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
     // If the last poll was made before the end of the drain, nobody knows what happened between
     // the poll and the end.
+    let is_of_kernel = requests.is_some_and(|requests| requests.unsure.is_some());
     let (at, cut) = match age {
-        // Connections do not hold such a drain, so this line says that the stop cuts them.
-        None if unit == Unit::Requests && connections.end > Some(0) => {
+        // This line says that the stop cuts the connections: they do not hold the drain, or nobody
+        // asks the clients to leave.
+        None if (unit == Unit::Requests || is_of_kernel) && connections.end > Some(0) => {
             ("cut at the end".to_owned(), "cut")
         }
         None => ("at the end".to_owned(), "cut"),
@@ -92,6 +94,9 @@ fn described((connections, requests, age): Counts, unit: Unit) -> String {
             (None, None) => String::new(),
         };
         let _ = write!(text, "; requests {before}{} {cut}", requests.cut);
+        if let Some(unsure) = requests.unsure.filter(|unsure| *unsure > 0) {
+            let _ = write!(text, ", perhaps {unsure} more");
+        }
     }
     text
 }

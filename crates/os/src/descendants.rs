@@ -112,21 +112,30 @@ pub fn members_of(leaders: &BTreeSet<Pid>) -> io::Result<BTreeMap<Pid, Vec<Desce
     Ok(groups)
 }
 
-/// The inodes of the sockets that a process and its descendants have open. Leaves out descendants
-/// whose descriptors drainit may not see. Call this on a thread of its own: it reads all of `/proc`.
-///
-/// # Errors
-/// As for [`find`]; also fails if drainit may not see the descriptors of the process itself.
-pub fn sockets_of(leader: Pid) -> io::Result<BTreeSet<u32>> {
+/// The inodes of the sockets that a process and its descendants have open, and why drainit may not
+/// see the descriptors of some of them. Call this on a thread of its own: it reads all of `/proc`.
+pub fn sockets_of(leader: Pid) -> (BTreeSet<u32>, Option<io::Error>) {
     let mut found = BTreeSet::new();
-    open_sockets(leader, &mut found)?;
-    for stat in processes()? {
-        let pid = stat.process.pid;
-        if stat.is_alive && pid != leader && kin(pid, leader) == Kin::Own {
-            let _ = open_sockets(pid, &mut found);
+    let mut hidden = open_sockets(leader, &mut found).err();
+    match processes() {
+        Ok(stats) => {
+            let others = stats.filter(|stat| stat.is_alive && stat.process.pid != leader);
+            for stat in others.filter(|stat| kin(stat.process.pid, leader) == Kin::Own) {
+                let result = open_sockets(stat.process.pid, &mut found);
+                let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+                hidden = hidden.or(result.err().filter(is_denied));
+            }
         }
+        Err(error) => hidden = Some(error),
     }
-    Ok(found)
+    (found, hidden)
+}
+
+/// The inodes of the sockets that drainit itself has open.
+pub fn own_sockets() -> BTreeSet<u32> {
+    let mut found = BTreeSet::new();
+    let _ = open_sockets(std::process::id().cast_signed(), &mut found);
+    found
 }
 
 /// Like [`sockets_of`], for several processes at once. A socket of two of them belongs to the nearer

@@ -37,6 +37,7 @@ pub mod replace_file;
 pub mod same_path;
 pub mod service_manager;
 pub mod signal;
+mod sock_diag;
 #[allow(
     clippy::disallowed_methods,
     reason = "reads /proc and programs that could not be executed; callers have a thread"

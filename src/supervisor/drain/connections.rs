@@ -8,10 +8,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::config::{CountUntil, Counting, Process};
+use crate::config::{CountUntil, Counting, DrainMethod, Process};
 use crate::core::connections::answers::Answers;
 use crate::core::connections::watch::{Terms, Watch};
-use crate::core::envoy::dialogue::Output;
 use crate::core::event::Unit;
 use crate::local_task::LocalTask;
 use crate::os::Pid;
@@ -30,31 +29,40 @@ pub(crate) struct CountedDrain {
 
 struct Shared {
     target: Rc<DrainTarget>,
+    watch: Rc<RefCell<Watch>>,
     ports: Vec<u16>,
-    watch: RefCell<Watch>,
     /// Wakes the task, because the next look may be due earlier.
     changed: Notify,
     /// The task that asks the process to drain.
     asked: RefCell<Option<LocalTask>>,
 }
 
+/// The looks of a drain that lasts at least for `min`. `is_asked` says that the process is also asked
+/// to drain.
+pub(super) fn watch(counting: &Counting, min: Duration, is_asked: bool) -> Rc<RefCell<Watch>> {
+    let unit = match counting.until {
+        CountUntil::Answers => Unit::Requests,
+        CountUntil::Connections => Unit::Connections,
+    };
+    let (min_until, exit_at) = (clock::now() + min, counting.exit_at.into());
+    Rc::new(RefCell::new(Watch::new(Terms { min_until, unit, exit_at, is_asked })))
+}
+
 impl CountedDrain {
     /// Begins the drain. A process that is asked to drain may close its listeners, so `ask` follows
     /// the first look.
-    pub(super) fn begin(target: Rc<DrainTarget>, counting: &Counting, ask: Option<Ask>) -> Self {
-        let terms = Terms {
-            min_until: clock::now() + target.min,
-            unit: match counting.until {
-                CountUntil::Answers => Unit::Requests,
-                CountUntil::Connections => Unit::Connections,
-            },
-        };
+    pub(super) fn begin(
+        target: Rc<DrainTarget>,
+        watch: Rc<RefCell<Watch>>,
+        counting: &Counting,
+        ask: Option<Ask>,
+    ) -> Self {
         let answers = Answers::new(counting.idle);
         let share = target.share();
         let shared = Rc::new(Shared {
             target,
+            watch,
             ports: counting.ports.clone(),
-            watch: RefCell::new(Watch::new(terms)),
             changed: Notify::new(),
             asked: RefCell::default(),
         });
@@ -78,7 +86,7 @@ impl CountedDrain {
 impl Shared {
     /// Looks whenever a look is due.
     async fn look(shared: Rc<Self>, answers: Answers, mut ask: Option<Ask>) {
-        let (mut listeners, is_asked) = (None, ask.is_some());
+        let mut listeners = None;
         let answers = Arc::new(Mutex::new(answers));
         loop {
             let at = shared.watch.borrow().looks_at().unwrap_or(Time::NEVER);
@@ -104,11 +112,7 @@ impl Shared {
                 seen
             });
             let outputs = shared.watch.borrow_mut().looked(began, clock::now(), seen);
-            // A process that was asked to drain says itself when it is drained.
-            let is_said = |output: &Output| is_asked && matches!(output, Output::Answered { .. });
-            for output in outputs.into_iter().filter(|output| !is_said(output)) {
-                shared.target.report(output);
-            }
+            outputs.into_iter().for_each(|output| shared.target.report(output));
             if let Some(ask) = ask.take() {
                 shared.asked.replace(ask());
             }
@@ -125,6 +129,11 @@ pub(crate) fn check(
 ) -> impl Future<Output = Vec<String>> + use<> {
     let (ports, name) = (counting.ports.clone(), process.name.clone());
     let may_listen_later = process.readiness.is_none();
+    let drain = process.drain.as_ref().map(|drain| &drain.method);
+    let outcome = match drain {
+        Some(DrainMethod::Connections(_)) => "its drain will last until `time`",
+        _ => "its connections do not end its drain",
+    };
     async move {
         let look = move || {
             let listeners = Listeners::of(pid, &ports)?;
@@ -134,7 +143,7 @@ pub(crate) fn check(
         };
         let looked = on_thread(Duration::MAX, look).await;
         let warning = looked.unwrap_or_else(|why| Err(why.to_string())).err().map(|why| {
-            let line = format!("its drain will last until `time`: {why}");
+            let line = format!("{outcome}: {why}");
             tracing::warn!("{name}: {line}");
             line
         });

@@ -60,8 +60,10 @@ impl RunningDrain {
         children: &SharedChildren,
         command: impl FnOnce(&[String]) -> Result<SpawnRequest, StartError>,
     ) -> Self {
-        let target =
-            Rc::new(DrainTarget { is_counted: drain.method.counting().is_some(), ..target });
+        let is_asked = !matches!(drain.method, DrainMethod::Connections(_));
+        let counting = drain.method.counting();
+        let watch = counting.map(|it| connections::watch(it, target.min, is_asked));
+        let target = Rc::new(DrainTarget { watch: watch.clone(), ..target });
         let asked = Rc::clone(&target);
         let limit = target.longest + AFTER_THE_END;
         let share = target.share();
@@ -103,8 +105,10 @@ impl RunningDrain {
                 }))
             }
         };
-        match (drain.method.counting(), ask) {
-            (Some(counting), ask) => Self::Counted(CountedDrain::begin(target, counting, ask)),
+        match (counting.zip(watch), ask) {
+            (Some((counting, watch)), ask) => {
+                Self::Counted(CountedDrain::begin(target, watch, counting, ask))
+            }
             (None, ask) => Self::Asked(ask.and_then(|ask| ask())),
         }
     }

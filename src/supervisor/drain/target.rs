@@ -1,10 +1,12 @@
 //! The process that is being drained, and the reports of its drain to the core, the log and the
 //! shutdown report.
 
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::core::connections::watch::{Asked, Watch};
 use crate::core::envoy::dialogue::Output;
 use crate::core::event::{Event, Load};
 use crate::os::Pid;
@@ -21,8 +23,9 @@ pub(crate) struct DrainTarget {
     pub(crate) longest: Duration,
     /// Whether the health check of the process is to succeed until the drain makes it fail.
     pub(crate) stays_ready: bool,
-    /// Whether a count ends the drain, and not the request or command that begins it.
-    pub(crate) is_counted: bool,
+    /// The looks at the connections, if their count ends the drain, and not the request or command
+    /// that begins it.
+    pub(crate) watch: Option<Rc<RefCell<Watch>>>,
     pub(crate) name: String,
     pub(crate) pid: Pid,
     pub(crate) status_board: Rc<StatusBoard>,
@@ -44,11 +47,10 @@ impl DrainTarget {
     /// Reports the end of the request or command that drains the process.
     pub(super) fn ended<E: Display>(&self, result: Result<(), E>, what: &str) {
         match result {
-            Ok(()) if self.is_counted => self.answered(true),
-            Ok(()) => self.instance.send(Event::Drained(self.instance.process)),
+            Ok(()) => self.asked(Asked::Drained),
             Err(error) => {
                 self.warn(&format!("{what}: {error}"));
-                self.answered(false);
+                self.asked(Asked::Failed);
             }
         }
     }
@@ -68,6 +70,7 @@ impl DrainTarget {
                 Event::DrainSample { process, load: Load::default() }
             }
             Output::Answered { accepted } => Event::DrainAnswered { process, accepted },
+            Output::Drained => Event::Drained(process),
             Output::NothingToDrain => Event::NothingToDrain(process),
             Output::ListenersClosed => Event::ListenersClosed(process),
             Output::Warn(what) => {
@@ -81,18 +84,23 @@ impl DrainTarget {
     }
 
     pub(super) fn signal(&self, signal: Signal) {
-        let accepted = match self.status_board.children.borrow().signal(self.pid, signal) {
-            Ok(_) => true,
+        let signalled = self.status_board.children.borrow().signal(self.pid, signal);
+        self.asked(match signalled {
+            Ok(_) => Asked::Accepted,
             Err(error) => {
                 self.warn(&format!("cannot be asked to drain by {signal}: {error}"));
-                false
+                Asked::Failed
             }
-        };
-        self.answered(accepted);
+        });
     }
 
-    /// Reports whether the process has accepted the request to drain.
-    pub(super) fn answered(&self, accepted: bool) {
-        self.instance.send(Event::DrainAnswered { process: self.instance.process, accepted });
+    /// Handles the outcome of asking the process to drain.
+    fn asked(&self, asked: Asked) {
+        let outputs = match &self.watch {
+            Some(watch) => watch.borrow_mut().asked(asked),
+            None if asked == Asked::Drained => vec![Output::Drained],
+            None => vec![Output::Answered { accepted: asked == Asked::Accepted }],
+        };
+        outputs.into_iter().for_each(|output| self.report(output));
     }
 }

@@ -561,7 +561,7 @@ impl Executor {
             min,
             longest,
             stays_ready: self.stays_ready,
-            is_counted: false,
+            watch: None,
             name: process_config.name.clone(),
             pid,
             status_board: Rc::clone(&self.status_board),
@@ -624,7 +624,7 @@ impl Executor {
     /// Counts the connections of stops from now on. Output that nobody reads holds up a process for
     /// at most `patience`.
     pub(crate) fn shutdown_begins(&mut self, patience: Duration) {
-        self.stop_counts.shutdown_began();
+        self.stop_counts.shutdown_began(self.sender.clone());
         self.output.stop_waiting(patience);
         self.files.stop_waiting(patience);
     }

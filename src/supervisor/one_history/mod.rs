@@ -288,6 +288,9 @@ impl Play {
                 self.record.drain(name).is_some(),
                 "the time left for the drain of {name}"
             );
+            let cut = samples.remove(&format!("drainit_drain_requests_cut{{process=\"{name}\"}}"));
+            let last = self.record.drain(name).and_then(|drain| drain.last?.requests);
+            assert!(cut.is_none() || cut == last.map(|last| last as f64), "{cut:?} cut in {name}");
             let until = counts.drained_by.values().map(|until| until.since(now).as_secs_f64());
             let most = until.fold(0.0, f64::max);
             assert!(

@@ -121,6 +121,7 @@ impl Play {
             requests: (!random.one_in(5)).then(|| random.below(9)),
             accepted: Some(self.served),
             received: Some(2 * self.served + 9),
+            unsure: None,
         };
         let is_known = !random.one_in(5);
         match is_known {

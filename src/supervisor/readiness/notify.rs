@@ -232,7 +232,13 @@ impl Source {
     /// drainit or the main process so far.
     fn take_main(&self, pid: Pid, place: Option<OwnedSemaphorePermit>) {
         let NotifySender { main, current, .. } = &self.instance;
-        let found = Handle::open(pid).and_then(|handle| {
+        let own = std::process::id().cast_signed();
+        let valid = match pid {
+            ..1 => Err(io::Error::other("it is not a PID")),
+            pid if pid == own => Err(io::Error::other("it is drainit")),
+            pid => Handle::open(pid),
+        };
+        let found = valid.and_then(|handle| {
             // The handle was opened first, so these are facts about the process that it refers to.
             let stat = Stat::read(pid).filter(|stat| stat.is_alive);
             let stat = stat.ok_or(io::Error::from(Errno::ESRCH))?;

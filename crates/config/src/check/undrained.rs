@@ -11,6 +11,24 @@ use crate::language::places::{EntryPlace, Places};
 use crate::plan::Plan;
 use crate::types::{ProcessId, human};
 
+/// Programs that always serve TCP connections. `python -m NAME` is one of them, too.
+const SERVERS: [&str; 14] = [
+    "apache2",
+    "caddy",
+    "daphne",
+    "granian",
+    "gunicorn",
+    "haproxy",
+    "httpd",
+    "hypercorn",
+    "nginx",
+    "php-fpm",
+    "puma",
+    "traefik",
+    "unicorn",
+    "uvicorn",
+];
+
 /// The time for which requests still arrive, behind most load balancers.
 const ARRIVE: Duration = Duration::from_secs(5);
 
@@ -62,8 +80,8 @@ pub(crate) fn check(
             false => "",
         };
         problems.warning(place.at(key), message).help(format!(
-            "write `shutdown: {{readiness_delay: {}}}`{otherwise}{room}, or `drain: connections` for each server; `readiness_delay: 0s` \
-             if no requests arrive from outside",
+            "write `drain: connections` for it, or for all servers `shutdown: {{readiness_delay: {}}}`{otherwise}{room}; \
+             `readiness_delay: 0s` if no requests arrive from outside",
             human(delay.max(Duration::from_secs(1)))
         ));
     }
@@ -89,6 +107,17 @@ fn listens(process: &Process) -> Option<&'static str> {
         _ if process.kind == ProcessKind::Oneshot => None,
         Some(Probe::Tcp(_) | Probe::Http(_) | Probe::Envoy(_)) => Some("readiness"),
         Some(Probe::Grpc(target)) if is_tcp(&target.address) => Some("readiness"),
-        _ => process.listen.iter().any(|it| is_tcp(&it.address)).then_some("listen"),
+        _ if process.listen.iter().any(|it| is_tcp(&it.address)) => Some("listen"),
+        _ => is_server(&process.command).then_some("command"),
     }
+}
+
+fn is_server(command: &[String]) -> bool {
+    let mut words = command.iter().map(String::as_str);
+    let program = words.next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+    let program = match words.next() {
+        Some("-m") if program.starts_with("python") => words.next().unwrap_or_default(),
+        _ => program,
+    };
+    SERVERS.contains(&program)
 }

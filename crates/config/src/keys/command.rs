@@ -23,7 +23,7 @@ impl Form for Command {
     const SHAPE: Shape = Shape::Either(&[Shape::Filled("command"), Shape::List(&Element::SHAPE)]);
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<String>> {
-        reader.with_share(|reader| command(reader, at, node))
+        reader.with_share(node.span, |reader| command(reader, at, node))
     }
 }
 

@@ -358,8 +358,8 @@ pub struct Counting {
     /// <!-- C812 --> Example: `until: connections`
     #[key(default = "answers")]
     pub until: CountUntil,
-    /// A connection of which the kernel cannot tell whether it owes an answer counts until nothing
-    /// has moved on it for this time. <!-- C813 --> Example: `idle: 10s`
+    /// The longest pause within an answer: a connection that the server has used last counts until
+    /// nothing has moved on it for this time. <!-- C813 --> Example: `idle: 10s`
     #[key(form = Positive, default = "5s")]
     pub idle: Duration,
     /// The drain is over when at most this number is left. <!-- C814 --> Example: `exit_at: 2`

@@ -102,7 +102,7 @@ impl Form for Environment {
     ]);
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Variables> {
-        Some(reader.with_share(|reader| environment(reader, at, node)))
+        Some(reader.with_share(node.span, |reader| environment(reader, at, node)))
     }
 }
 
@@ -322,7 +322,7 @@ impl EnvFileKeys {
         let mut out = Vec::new();
         match reader.problems.reads.read(&path, &ENV_FILE) {
             Ok(source) => {
-                reader.with_share(|reader| read_file(reader, source, span, &mut out));
+                reader.with_share(span, |reader| read_file(reader, source, span, &mut out));
             }
             Err(why) if why.is_missing && !required => {}
             Err(why) => {

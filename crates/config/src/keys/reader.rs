@@ -16,6 +16,7 @@ use crate::language::places::Places;
 use crate::language::source::Source;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Kind, Node, NodeKey};
+use crate::types::human;
 use crate::types::suggest::{list, nearest};
 use drainit_os::limits;
 
@@ -126,12 +127,19 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a value that can use the share of the deadline of the process being read.
-    pub(crate) fn with_share<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+    pub(crate) fn with_share<T>(&mut self, at: Span, read: impl FnOnce(&mut Self) -> T) -> T {
         let share = || self.shares.get(&self.process).copied().unwrap_or_default();
         let share = (!self.process.is_empty()).then(share);
         let before = self.variables.set_share(share);
         let out = read(self);
         self.variables.set_share(before);
+        let is_zero = self.variables.is_share_zero.take();
+        if is_zero && let Some(share) = self.shares.get(&self.process) {
+            let (process, stop) = (&self.process, human(share.stop));
+            let message = format!("`${{stop_seconds}}` is 0 for `{process}`: its stop gets {stop}");
+            let help = "raise `shutdown.grace_period`, or use `${stop_ms}`";
+            self.problems.warning(at, message).help(help);
+        }
         out
     }
 

@@ -121,6 +121,8 @@ pub struct Variables<'a> {
     share: Option<Share>,
     /// Whether a value has used the share.
     pub(crate) uses_share: Cell<bool>,
+    /// Whether a value has used `${stop_seconds}`, which was 0.
+    pub(crate) is_share_zero: Cell<bool>,
     /// Whether no message may contain the text being read, because it is the value of a variable.
     pub(crate) is_secret: bool,
 }
@@ -135,6 +137,7 @@ impl<'a> Variables<'a> {
             number: None,
             share: None,
             uses_share: Cell::new(false),
+            is_share_zero: Cell::new(false),
             is_secret: false,
         }
     }
@@ -176,7 +179,11 @@ impl<'a> Variables<'a> {
     /// A number of the share with this name; `None` if values here cannot use the share.
     pub(crate) fn share(&self, name: &str) -> Option<u128> {
         self.uses_share.set(true);
-        self.share.and_then(|share| share.number(name))
+        let number = self.share.and_then(|share| share.number(name));
+        if name == "stop_seconds" && number == Some(0) {
+            self.is_share_zero.set(true);
+        }
+        number
     }
 
     /// The value of a variable and its source; `None` if the variable is unset or empty.

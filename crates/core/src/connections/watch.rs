@@ -6,22 +6,26 @@
 use core::time::Duration;
 
 use crate::connections::answers::Counts;
+use crate::drain::progress::QUIET;
 use crate::envoy::dialogue::Output;
 use crate::event::{Load, Unit};
 use crate::prelude::*;
-use crate::traffic::{Moment, Traffic};
+use crate::traffic::Moment;
 use crate::types::Time;
 
 /// The pause between two looks once the drain can be over. Two looks that show nothing, with
-/// [`QUIET`](crate::drain::progress::QUIET) between them, end it.
+/// [`QUIET`] between them, end it.
 const OFTEN: Duration = Duration::from_millis(25);
-/// The pause before. A longer one would show several requests at once, whose order is unknown.
+/// The pause before.
 const SELDOM: Duration = Duration::from_millis(100);
 /// How long before the earliest end of the drain the looks become frequent.
 const LEAD: Duration = Duration::from_millis(400);
 /// A pause is at least this many times as long as the last look took, so that looks cost at most a
 /// tenth of a core.
 const FACTOR: u32 = 10;
+/// As [`FACTOR`], once the drain can be over. With 10,000 connections, a look takes some 15 ms, and
+/// must not come much later than the last answer.
+const LAST_FACTOR: u32 = 4;
 /// The longest pause: on a busy machine a look takes long, but costs little.
 const LONGEST: Duration = Duration::from_millis(500);
 
@@ -32,6 +36,19 @@ pub struct Terms {
     pub min_until: Time,
     /// Whether the drain waits for answers (`Unit::Requests`) or for the end of the connections.
     pub unit: Unit,
+    /// The number of open connections, or of answers, at which the drain is over.
+    pub exit_at: u64,
+    /// Whether the process is also asked to drain, so that [`Watch::asked`] follows.
+    pub is_asked: bool,
+}
+
+/// The outcome of the request, signal or command that asks a process to drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Failed,
+    Accepted,
+    /// The process says that it is drained.
+    Drained,
 }
 
 /// The looks of one drain. The supervisor makes them one after the other.
@@ -40,9 +57,14 @@ pub struct Watch {
     terms: Terms,
     /// The time of the next look.
     next: Time,
+    has_looked: bool,
     /// Whether [`Output::Answered`] was reported.
     is_answered: bool,
     is_failing: bool,
+    asked: Option<Asked>,
+    /// The time since which the looks show that the drain can be over, and the last
+    /// [`Counts::asked`].
+    low: Option<(Time, u64)>,
     /// The time since which a last look is wanted: [`Self::close`].
     closing: Option<Time>,
     /// Whether a last look was ever wanted.
@@ -57,8 +79,11 @@ impl Watch {
         Self {
             terms,
             next: Time::default(),
+            has_looked: false,
             is_answered: false,
             is_failing: false,
+            asked: None,
+            low: None,
             closing: None,
             was_closed: false,
             is_over: false,
@@ -73,28 +98,41 @@ impl Watch {
     /// Handles the numbers that a look has shown, or the reason why it has shown none.
     pub fn looked(&mut self, began: Time, now: Time, seen: Result<Counts, String>) -> Vec<Output> {
         let mut outputs = Vec::new();
-        let is_first = !core::mem::replace(&mut self.is_answered, true);
-        if is_first {
-            outputs.push(Output::Answered { accepted: true });
-        }
+        let is_first = !core::mem::replace(&mut self.has_looked, true);
         let was_failing = core::mem::replace(&mut self.is_failing, seen.is_err());
-        match seen {
-            Ok(counts) => outputs.push(self.sampled(began, counts, is_first)),
+        self.next = now + self.pause(now, began);
+        let sampled = match seen {
+            Ok(counts) => {
+                self.answer(true, &mut outputs);
+                self.note_low(now, counts);
+                self.sampled(began, counts, is_first)
+            }
             Err(why) => {
                 if !was_failing {
                     let line = format!("its connections are unknown: {why}");
                     outputs.push(Output::Warn(line));
                 }
-                outputs.push(Output::Unknown);
+                self.without_counts(&mut outputs);
+                Output::Unknown
             }
-        }
-        self.next = now + self.pause(now, began);
+        };
+        outputs.push(sampled.clone());
         // A look that began before the last one was wanted does not show what came since.
-        if self.closing.is_some_and(|since| since <= began) {
-            self.closing = None;
+        if self.closing.take_if(|since| *since <= began).is_some() {
             outputs.push(Output::ListenersClosed);
-            // The drain is over if one more look shows nothing.
-            self.next = now;
+            // This look shows all that another one, after the closing, would show.
+            outputs.extend(Some(sampled).filter(|_| !self.is_over));
+        }
+        outputs
+    }
+
+    /// Handles the outcome of asking the process to drain. It counts only if there are no counts:
+    /// then the drain is over as any other drain of its kind.
+    pub fn asked(&mut self, asked: Asked) -> Vec<Output> {
+        self.asked = Some(asked);
+        let mut outputs = Vec::new();
+        if self.is_failing {
+            self.without_counts(&mut outputs);
         }
         outputs
     }
@@ -111,26 +149,56 @@ impl Watch {
         self.is_over = true;
     }
 
-    fn sampled(&self, began: Time, counts: Counts, is_first: bool) -> Output {
-        let active = match self.terms.unit {
+    fn answer(&mut self, accepted: bool, outputs: &mut Vec<Output>) {
+        if !core::mem::replace(&mut self.is_answered, true) {
+            outputs.push(Output::Answered { accepted });
+        }
+    }
+
+    fn without_counts(&mut self, outputs: &mut Vec<Output>) {
+        if self.asked.is_some() || !self.terms.is_asked {
+            self.answer(self.asked != Some(Asked::Failed), outputs);
+        }
+        if self.asked.take_if(|asked| *asked == Asked::Drained).is_some() {
+            outputs.push(Output::Drained);
+        }
+    }
+
+    /// Lets a look come when the drain can be over.
+    fn note_low(&mut self, now: Time, counts: Counts) {
+        let known = self.low.filter(|(_, asked)| *asked == counts.asked);
+        let is_low = self.active(counts) <= self.terms.exit_at;
+        self.low = is_low.then(|| known.unwrap_or((now, counts.asked)));
+        if let Some((since, _)) = self.low
+            && now < since + QUIET
+        {
+            self.next = self.next.min(since + QUIET);
+        }
+    }
+
+    fn active(&self, counts: Counts) -> u64 {
+        match self.terms.unit {
             Unit::Connections => counts.open,
-            Unit::Requests => counts.owing,
-        };
-        let load = Load { unit: self.terms.unit, active: Some(active), total: Some(counts.asked) };
-        let (connections, requests) = (Some(counts.open), Some(counts.owing));
-        let traffic = Traffic { connections, requests, ..Traffic::default() };
+            Unit::Requests => counts.busy(),
+        }
+    }
+
+    fn sampled(&self, began: Time, counts: Counts, is_first: bool) -> Output {
+        let (unit, active) = (self.terms.unit, self.active(counts));
+        let load = Load { unit, active: Some(active), total: Some(counts.asked) };
         let moment = match is_first {
             true => Moment::Start,
             false if self.was_closed => Moment::Last,
             false => Moment::Meanwhile,
         };
-        Output::Sampled { began, load, traffic, moment }
+        Output::Sampled { began, load, traffic: counts.traffic(), moment }
     }
 
     fn pause(&self, now: Time, began: Time) -> Duration {
         let early = self.terms.min_until.since(now).saturating_sub(LEAD);
+        let factor = if early.is_zero() { LAST_FACTOR } else { FACTOR };
         let least = if self.is_failing { LONGEST } else { OFTEN.max(SELDOM.min(early)) };
-        least.max((now.since(began) * FACTOR).min(LONGEST))
+        least.max((now.since(began) * factor).min(LONGEST))
     }
 }
 
@@ -145,7 +213,7 @@ mod tests {
     // holds: S304
     #[test]
     fn a_last_look_begins_after_the_wish_for_this_look() {
-        let terms = Terms { min_until: at(0), unit: Unit::Requests };
+        let terms = Terms { min_until: at(0), unit: Unit::Requests, exit_at: 0, is_asked: false };
         let mut watch = Watch::new(terms);
         let is_closed = |outputs: Vec<Output>| {
             outputs.iter().any(|output| matches!(output, Output::ListenersClosed))

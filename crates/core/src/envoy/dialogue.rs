@@ -121,6 +121,8 @@ pub enum Output {
     Answered { accepted: bool },
     /// This Envoy has never accepted a connection.
     NothingToDrain,
+    /// The process has reported that it is drained.
+    Drained,
     /// The closing of the listeners was answered or given up.
     ListenersClosed,
     /// A warning for the log and the report.

@@ -70,6 +70,7 @@ impl Sample {
             accepted: self.accepted_total,
             requests: self.requests_left(),
             received: self.requests_total,
+            unsure: None,
         }
     }
 }

@@ -42,6 +42,9 @@ pub struct Draining {
     /// The time until which `/readyz` stays good; `None` if `/readyz` does not answer 200.
     unready_at: Option<Time>,
     hook_until: Option<Time>,
+    /// The time until which the stops wait for the count of what they cut. A process that does not
+    /// handle its stop signal has ended before the kernel can list its connections.
+    counted_until: Option<Time>,
     /// The processes with a drain, dependents first.
     drained: Vec<ProcessId>,
     /// New instances that have not taken over. They are stopped as soon as they run.
@@ -123,11 +126,13 @@ impl Draining {
             delay_until,
             unready_at,
             hook_until: None,
+            counted_until: None,
             drained,
             new_instances: state.spec.ids().filter(|id| state.has_not_taken_over(*id)).collect(),
             only_min: vec![false; state.spec.processes.len()],
         };
         if !held {
+            draining.wait_for_counts(state);
             draining.run_pre_stop(state);
         }
         draining.advance(state)
@@ -153,6 +158,7 @@ impl Draining {
             Event::HookEnded { hook: HookId { process: None, stage: Stage::PreStop }, .. } => {
                 self.hook_until = None;
             }
+            Event::Counted => self.counted_until = None,
             _ => {}
         }
         self.advance(state)
@@ -167,7 +173,8 @@ impl Draining {
     /// The time at which the next timer is due.
     pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
         let drains = self.progress(state).filter_map(|progress| progress.wakes_at(state.now));
-        drains.chain(self.delay_until).chain(self.unready_at).chain(self.hook_until).min()
+        let timers = [self.delay_until, self.unready_at, self.hook_until, self.counted_until];
+        drains.chain(timers.into_iter().flatten()).min()
     }
 
     /// Whether the drains of a shutdown wait for load balancers to see that `/readyz` answers 503.
@@ -196,10 +203,23 @@ impl Draining {
         self.progress(state).all(Progress::is_drained)
             && self.delay_until.is_none()
             && self.hook_until.is_none()
+            && self.counted_until.is_none()
     }
 
     fn progress<'a>(&'a self, state: &'a State) -> impl Iterator<Item = &'a Progress> {
         self.drained.iter().map(|id| &state[*id].drain)
+    }
+
+    /// Lets the stops wait for a count, if a process serves whose drain counts nothing.
+    fn wait_for_counts(&mut self, state: &State) {
+        let serves = |id| {
+            let is_counted = state.process(id).drain.is_some_and(|drain| drain.closes);
+            matches!(state.life(id), Lifecycle::Ready { .. }) && !is_counted
+        };
+        if state.spec.counts_stops && state.spec.ids().any(serves) {
+            let limit = Budget::counting(state.now, self.shutdown.deadline);
+            self.counted_until = Some(state.now + limit);
+        }
     }
 
     fn run_pre_stop(&mut self, state: &mut State) {
@@ -236,6 +256,7 @@ impl Draining {
                 state.drain_only_min(process);
             }
         }
+        self.wait_for_counts(state);
         self.run_pre_stop(state);
     }
 
@@ -290,6 +311,9 @@ impl Draining {
         if self.hook_until.is_some_and(|until| state.is_past(until)) {
             self.hook_until = None;
             state.time_out_hook(None, Stage::PreStop);
+        }
+        if state.is_done() || self.counted_until.is_some_and(|until| state.is_past(until)) {
+            self.counted_until = None;
         }
         if state.is_done() || self.unready_at.is_some_and(|at| at <= state.now) {
             self.turn_unready(state);

@@ -56,6 +56,7 @@ pub(super) fn gateway() -> Spec {
         reserve: MS(2000),
         readiness_delay: Duration::ZERO,
         unready_delay: Duration::ZERO,
+        counts_stops: false,
         stop_signals: vec![Signal::TERM, Signal::INT],
         hooks: HookWaits::default(),
         processes: vec![process(&[], &[ROUTER]), router],

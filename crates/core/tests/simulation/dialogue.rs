@@ -579,6 +579,7 @@ impl World {
                     let process = ROUTER;
                     self.at_once.push_back(Event::DrainAnswered { process, accepted });
                 }
+                Output::Drained => self.at_once.push_back(Event::Drained(ROUTER)),
                 Output::NothingToDrain => self.at_once.push_back(Event::NothingToDrain(ROUTER)),
                 Output::ListenersClosed => {
                     self.closing_asked = None;

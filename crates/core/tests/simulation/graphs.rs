@@ -89,6 +89,7 @@ fn graph(seed: u64, rng: &mut Rng, odds: &Odds) -> Spec {
         reserve: rng.millis(3000),
         readiness_delay,
         unready_delay: if readiness_delay.is_zero() { unready_delay(seed) } else { Duration::ZERO },
+        counts_stops: seed.is_multiple_of(3),
         stop_signals: vec![Signal::TERM, Signal::INT],
         hooks: hooks(rng, odds),
         order: (0..count).map(ProcessId).collect(),

@@ -18,6 +18,8 @@ use drainit_core::state::Role;
 
 /// The least time of a shutdown, even if a drain without a stop has used up the window.
 const LEAST: Duration = Duration::from_secs(1);
+/// The stops wait at most this long for the count of the connections that they cut.
+const COUNTS: Duration = Duration::from_millis(250);
 
 /// The parts of a run's history that the checks need.
 #[derive(Clone, Debug)]
@@ -52,6 +54,8 @@ pub(crate) struct Checker<'a> {
     was_good: bool,
     /// When `Action::StayReady` came, if `/readyz` has not turned 503 since.
     stays_ready: Option<Time>,
+    /// The time until which stops wait for the count of the connections that they cut.
+    counted_until: Option<Time>,
     /// The number of processes that had ended by the time `unready` was set.
     ended_before: usize,
     /// Processes that were alive or being started when `unready` was set. A process that ends before
@@ -253,6 +257,7 @@ impl<'a> Checker<'a> {
             unready_since: None,
             was_good: false,
             stays_ready: None,
+            counted_until: None,
             ended_before: 0,
             planned: BTreeSet::new(),
             count_ends: 0,
@@ -455,6 +460,7 @@ impl<'a> Checker<'a> {
             Event::DrainAnswered { process, accepted } => {
                 self.at[process.index()].accepted = Some(accepted)
             }
+            Event::Counted => self.counted_until = None,
             Event::NothingToDrain(process) => self.at[process.index()].not_live = true,
             Event::DrainSample { process, load } => {
                 self.at[process.index()].last_active = load.active
@@ -1184,6 +1190,15 @@ impl<'a> Checker<'a> {
                 let is_early = self.at[process.index()].stops_early;
                 // holds: S19
                 self.hold(self.stays_ready.is_none() || is_early, "a stop while `/readyz` is good");
+                let is_served =
+                    self.at[process.index()].was_serving && self.of(process).drain.is_none();
+                let waits = self.counted_until.is_some_and(|until| now < until);
+                let is_hurried = self.stop_signals >= 2;
+                // holds: S435
+                self.hold(
+                    !is_served || !waits || is_early || is_hurried,
+                    "a stop before its count",
+                );
                 self.hold(procs[process.index()].alive, "a stop signal to a process that is gone");
                 self.hold(!self.at[process.index()].signalled, "two stop signals to a process");
                 self.at[process.index()].signalled = true;
@@ -2155,6 +2170,8 @@ impl<'a> Checker<'a> {
     fn note(&mut self, now: Time, note: Note, procs: &[Proc]) {
         match note {
             Note::ShutdownBegan { cause, window } => {
+                let counts = self.scenario.spec.counts_stops;
+                self.counted_until = counts.then(|| now + (window / 4).min(COUNTS));
                 self.hold(self.deadline.is_none(), "two shutdowns");
                 // holds: S2
                 self.hold(window <= self.window, "a shutdown has more time than its window");

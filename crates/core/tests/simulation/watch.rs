@@ -1,20 +1,20 @@
 //! Plays the looks of a drain, and the core, against models of servers whose connections the kernel
 //! lists. A look takes time, and may fail.
 
-use crate::answers::{IDLE, Kind, Model};
+use crate::answers::{IDLE, Model};
 use crate::cases::{MS, Play, ROUTER, gateway, stop};
 use crate::scenario::Rng;
 use crate::tests::number;
 use crate::*;
 use drainit_core::connections::answers::{Answers, Connection};
-use drainit_core::connections::watch::{Terms, Watch};
+use drainit_core::connections::watch::{Asked, Terms, Watch};
 use drainit_core::envoy::dialogue::Output;
 use drainit_core::event::Unit;
 use drainit_core::spec::DrainSpec;
 
-/// The drain may be over this long after the last answer. The quiet time and a look before and after
-/// it take 300 ms; an answer that a look has shown in the making begins the quiet time again.
-const SEEN: u64 = 1000;
+/// The drain may be over this long after the last answer is known: after [`QUIET`](drainit_core::drain::progress::QUIET),
+/// a pause, and four looks.
+const SEEN: u64 = 250;
 
 /// A look under way: its begin and end, and what it shows.
 struct Look {
@@ -48,8 +48,6 @@ impl World {
 
     fn look(&mut self, began: u64, took: u64) -> Look {
         let owes = |model: &Model| !model.requests.is_empty() && !model.is_documented();
-        let is_first = self.last.is_none();
-        self.models.iter_mut().for_each(|model| model.note_look(is_first));
         let owes = self.models.iter().any(owes);
         let seen = (1..).zip(&self.models).filter(|(_, model)| model.is_open());
         let seen = seen.map(|(cookie, model)| Connection { cookie, ..model.seen() }).collect();
@@ -63,12 +61,17 @@ impl World {
         };
         let outputs = self.watch.looked(Time(MS(look.began)), Time(MS(now)), seen);
         self.last = Some(look);
+        self.report(now, outputs);
+    }
+
+    fn report(&mut self, now: u64, outputs: Vec<Output>) {
         for output in outputs {
             let process = ROUTER;
             let event = match output {
                 Output::Answered { accepted } => Event::DrainAnswered { process, accepted },
                 Output::Sampled { load, .. } => Event::DrainSample { process, load },
                 Output::Unknown => Event::DrainSample { process, load: Default::default() },
+                Output::Drained => Event::Drained(process),
                 Output::ListenersClosed => Event::ListenersClosed(process),
                 _ => continue,
             };
@@ -83,18 +86,18 @@ fn play(seed: u64) {
     let time = min.max(rng.one_of([4000, 12_000]));
     let took = rng.one_of([0, 1, 5, 30]);
     let fails = rng.once_in(10);
-    let is_calm = rng.once_in(2);
+    let outcome = [Asked::Failed, Asked::Accepted, Asked::Drained][rng.below(3) as usize];
+    let asked = rng.once_in(2).then(|| (rng.below(time), outcome));
     let mut spec = gateway();
     let [until, longest] = [MS(min), MS(time)];
     spec.processes[ROUTER.index()].drain =
         Some(DrainSpec { time: longest, min: until, closes: true, exit_at: 0, signal: None });
-    let terms = Terms { min_until: Time(until), unit: Unit::Requests };
+    let (unit, is_asked) = (Unit::Requests, asked.is_some());
+    let terms = Terms { min_until: Time(until), unit, exit_at: 0, is_asked };
     let quits = rng.below(3000);
     let models = (0..8).map(|index| {
         let mut model = Model::new(seed * 8 + index);
-        if is_calm {
-            (model.kind, model.quits_at) = (Kind::Calm, quits);
-        }
+        model.quits_at = quits;
         model
     });
     let models = models.collect();
@@ -103,15 +106,23 @@ fn play(seed: u64) {
     let mut world = World { play, watch, answers, models, last: None, stopped_at: None };
     world.act(0, Event::Signal(Signal::TERM));
     let mut look: Option<Look> = None;
-    let mut busy_at = 0;
+    let mut known_at = 0;
     for now in 0..time + 3000 {
         for model in &mut world.models {
             model.now = now;
             model.step();
         }
-        let is_busy = |model: &Model| !model.requests.is_empty() || model.opens_at == now;
-        if world.models.iter().any(is_busy) {
-            busy_at = now;
+        for model in &world.models {
+            let moved_at = Some(model.moved_at()).filter(|_| now >= model.opens_at);
+            let still_at = moved_at.map_or(0, |at| if model.is_open() { at + IDLE } else { at });
+            let is_busy = !model.requests.is_empty() || now == model.opens_at;
+            known_at = known_at.max(if is_busy { now } else { still_at });
+        }
+        if let Some((at, outcome)) = asked
+            && at == now
+        {
+            let outputs = world.watch.asked(outcome);
+            world.report(now, outputs);
         }
         if world.play.machine.next_wakeup().is_some_and(|at| at <= Time(MS(now))) {
             world.act(now, Event::Tick);
@@ -125,18 +136,20 @@ fn play(seed: u64) {
         let Some(stopped) = world.stopped_at else { continue };
         let last = world.last.unwrap();
         // holds: S304
-        assert!(stopped >= time || !last.owes, "seed {seed}: stopped while an answer is owed");
+        let is_cut = !fails && stopped < time && last.owes;
+        assert!(!is_cut, "seed {seed}: stopped while an answer is owed");
         assert!(stopped >= min, "seed {seed}: stopped before `min`");
-        // holds: S305
-        assert!(!fails || stopped >= time, "seed {seed}: unknown is not zero");
-        let is_seen = stopped <= min.max(busy_at) + SEEN + took * 12;
+        // holds: S305, S433
+        let without_counts = match asked {
+            Some((at, Asked::Failed | Asked::Drained)) => at.max(min),
+            _ => time,
+        };
         // holds: S303
-        // Slow looks show several requests at once, and a drain that has just begun does not know
-        // what was under way, so the answers are unknown.
-        let is_known = is_calm && !fails && took < 30 && min > 0;
+        let ends = if fails { without_counts } else { known_at.max(min) };
+        let range = if fails { ends.min(time)..=ends + took } else { min..=ends + SEEN + took * 9 };
         assert!(
-            !is_known || is_seen,
-            "seed {seed}: {stopped}, busy until {busy_at}, a look takes {took}"
+            range.contains(&stopped) || stopped == time,
+            "seed {seed}: stopped at {stopped}, not in {range:?}, a look takes {took}, {asked:?}"
         );
         return;
     }

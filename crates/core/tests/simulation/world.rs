@@ -624,6 +624,10 @@ impl<'a> World<'a> {
             Action::Note(Note::TakesOver { process, .. }) => self.slots.take_over(process),
             Action::Note(Note::Removing(process)) => self.slots.remove(process),
             Action::Redefine { slot, config } => self.slots.redefine(slot, config),
+            Action::ShutdownBegins { .. } => {
+                let after = self.slowness.millis(500);
+                self.deliver(self.now + after, Event::Counted);
+            }
             Action::Adopt { .. }
             | Action::Signal { .. }
             | Action::ReleaseSockets(_)
@@ -632,7 +636,6 @@ impl<'a> World<'a> {
             | Action::Serves(_)
             | Action::EndLiveness(_)
             | Action::TellReady
-            | Action::ShutdownBegins { .. }
             | Action::Answer { .. }
             | Action::AnswerReload(_)
             | Action::Note(_)

@@ -88,6 +88,9 @@ fn no_other_value_than_of_a_process_knows_a_share() {
             "{found:?}"
         );
     }
+    let text = "shutdown: {grace_period: 2s, reserve: 1500ms}\nprocesses: {a: {command: [a, '${stop_seconds}']}}";
+    let found = lines(&load(&[text], &[]).unwrap().warnings);
+    assert_eq!(found, ["2:26 `${stop_seconds}` is 0 for `a`: its stop gets 500ms"]);
     let text = "processes: {a: {command: [a, '${stop_seconds}']}}";
     let loaded = load(&[text], &[("stop_seconds", "mine")]).unwrap();
     assert_eq!(loaded.config.processes[0].command[1], "mine", "the container counts first");

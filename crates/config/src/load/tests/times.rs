@@ -152,15 +152,18 @@ fn an_unready_delay_must_fit_and_excludes_a_readiness_delay() {
 // holds: C765
 #[test]
 fn a_server_without_a_drain_is_reported_with_the_line_to_add() {
-    const SERVERS: [(&str, &str); 5] = [
+    const SERVERS: [(&str, &str); 7] = [
         ("tcp", "readiness: {tcp: '127.0.0.1:80'}"),
         ("http", "readiness: {http: 'http://127.0.0.1:80/'}"),
         ("envoy", "readiness: {envoy: 'http://127.0.0.1:9901'}"),
         ("listens", "listen: ['tcp://0.0.0.0:80'], readiness: {notify: true}"),
+        ("known", "command: [/usr/sbin/nginx, -g, daemon off;]"),
+        ("module", "command: [python3, -m, uvicorn, 'app:app']"),
         ("scaled", "scale: 2, readiness: {tcp: '127.0.0.1:80${SCALE_INDEX}'}"),
     ];
     let config = |shutdown: &str, server: &str, more: &str| {
-        format!("shutdown: {{{shutdown}}}\nprocesses:\n  a: {{command: [a], {server}}}\n{more}")
+        let command = if server.starts_with("command") { "" } else { "command: [a], " };
+        format!("shutdown: {{{shutdown}}}\nprocesses:\n  a: {{{command}{server}}}\n{more}")
     };
     let found = |text: &str| lines(&checked(text, &[]));
     for (kind, server) in SERVERS {

@@ -1,0 +1,256 @@
+//! The kernel's list of TCP sockets, over `NETLINK_SOCK_DIAG`. It needs no privilege. The kernel walks
+//! its whole table, but tells only of the ports that were asked for.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
+};
+
+use drainit_core::connections::answers::Connection;
+
+/// `SOCK_DIAG_BY_FAMILY` of linux/sock_diag.h.
+const BY_FAMILY: u16 = 20;
+/// `NLM_F_REQUEST | NLM_F_DUMP`.
+const DUMP: u16 = 0x301;
+/// The states of include/net/tcp_states.h in which a server may still have to answer.
+const ESTABLISHED: u8 = 1;
+const FIN_WAIT1: u8 = 4;
+const FIN_WAIT2: u8 = 5;
+const CLOSE_WAIT: u8 = 8;
+pub(crate) const OPEN: [u8; 4] = [ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT];
+pub(crate) const LISTEN: u8 = 10;
+/// `INET_DIAG_SOCKOPT` of linux/inet_diag.h (Linux 5.10), and its bit `transparent`.
+const SOCKOPT: u16 = 22;
+const TRANSPARENT: u8 = 0x20;
+/// `INET_DIAG_INFO`: a `struct tcp_info` of linux/tcp.h. The request asks for it by a bit.
+pub(crate) const INFO: u16 = 2;
+/// `INET_DIAG_REQ_BYTECODE`: a program that decides which sockets the kernel lists, and its
+/// operations (`struct inet_diag_bc_op`).
+const BYTECODE: u16 = 1;
+const JUMP: u8 = 1;
+const PORT_AT_LEAST: u8 = 2;
+const PORT_AT_MOST: u8 = 3;
+/// The bytes of the program for one port. A jump is 16 bits long, so all sockets are listed if there
+/// are more ports than this.
+const PER_PORT: usize = 20;
+const MOST_PORTS: usize = 1000;
+/// The sizes of `struct nlmsghdr`, `struct inet_diag_req_v2` and `struct inet_diag_msg`.
+const HEADER: usize = 16;
+const REQUEST: usize = 56;
+const MESSAGE: usize = 72;
+/// The offsets of `idiag_cookie`, `idiag_rqueue`, `idiag_wqueue` and `idiag_inode` in
+/// `struct inet_diag_msg`.
+const COOKIE: usize = 44;
+const UNREAD: usize = 56;
+const UNSENT: usize = 60;
+const INODE: usize = 68;
+
+/// The sockets to list.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    /// Those with these local ports; all if it is empty.
+    pub ports: BTreeSet<u16>,
+    /// Those of these address families; of both if it is empty.
+    pub families: BTreeSet<i32>,
+}
+
+/// A socket of the network namespace.
+pub(crate) struct Socket {
+    pub family: i32,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// The inode; 0 if no process has the socket open, such as a connection that is not accepted.
+    pub inode: u32,
+    /// Whether the server holds the connection, or has not accepted it yet. The server holds a
+    /// connection that it has closed for writing only.
+    pub is_open: bool,
+    /// Whether the socket is transparent; `None` if the kernel does not say so.
+    pub is_transparent: Option<bool>,
+    /// The bytes and times of the connection, if they were asked for.
+    pub connection: Option<Connection>,
+}
+
+/// The wanted TCP sockets in one of these states, with the attributes that the bits of `extensions`
+/// ask for.
+pub(crate) fn sockets(states: &[u8], extensions: u8, wanted: &Wanted) -> io::Result<Vec<Socket>> {
+    let netlink = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkSockDiag,
+    )?;
+    let mut found = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    let is_wanted = |family: &i32| wanted.families.is_empty() || wanted.families.contains(family);
+    for family in [libc::AF_INET, libc::AF_INET6].into_iter().filter(is_wanted) {
+        let request = request(family, states, extensions, &wanted.ports);
+        sendto(netlink.as_raw_fd(), &request, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+        loop {
+            let length = receive(netlink.as_raw_fd(), &mut buffer)?;
+            if read(&buffer[..length], &mut found)? {
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn receive(netlink: i32, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match recv(netlink, buffer, MsgFlags::empty()) {
+            Err(Errno::EINTR) => {}
+            received => return Ok(received?),
+        }
+    }
+}
+
+fn request(family: i32, states: &[u8], extensions: u8, ports: &BTreeSet<u16>) -> Vec<u8> {
+    let program = program(ports);
+    let mut request = Vec::new();
+    request.extend(((HEADER + REQUEST + program.len()) as u32).to_ne_bytes());
+    request.extend(BY_FAMILY.to_ne_bytes());
+    request.extend(DUMP.to_ne_bytes());
+    request.resize(HEADER, 0);
+    request.extend([family as u8, libc::IPPROTO_TCP as u8, extensions, 0]);
+    let states: u32 = states.iter().map(|state| 1 << state).sum();
+    request.extend(states.to_ne_bytes());
+    request.resize(HEADER + REQUEST, 0);
+    request.extend(program);
+    request
+}
+
+/// The attribute with a program that accepts the sockets with these local ports. Empty if it accepts
+/// all sockets.
+fn program(ports: &BTreeSet<u16>) -> Vec<u8> {
+    if ports.is_empty() || ports.len() > MOST_PORTS {
+        return Vec::new();
+    }
+    // The last port needs no jump to the end.
+    let end = ports.len() * PER_PORT - 4;
+    let mut program = Vec::with_capacity(4 + end);
+    program.extend((4 + end as u16).to_ne_bytes());
+    program.extend(BYTECODE.to_ne_bytes());
+    // After an operation that holds, the next one is `yes` bytes later, otherwise `no` bytes. The
+    // program accepts a socket if this leads exactly to its end, and refuses it if this leads
+    // further.
+    let mut operation = |code: u8, yes: u8, no: u16| {
+        program.extend([code, yes]);
+        program.extend(no.to_ne_bytes());
+    };
+    for (port, left) in ports.iter().zip((0..ports.len()).rev()) {
+        for (code, no) in [(PORT_AT_LEAST, PER_PORT), (PORT_AT_MOST, PER_PORT - 8)] {
+            operation(code, 8, no as u16);
+            operation(0, 0, *port);
+        }
+        if left > 0 {
+            operation(JUMP, 4, (left * PER_PORT) as u16);
+        }
+    }
+    program
+}
+
+/// Reads the messages of a part of the answer. Returns whether it was the last part.
+fn read(mut part: &[u8], found: &mut Vec<Socket>) -> io::Result<bool> {
+    let malformed = || io::Error::from(io::ErrorKind::InvalidData);
+    while !part.is_empty() {
+        let length = u32_at(part, 0).ok_or_else(malformed)? as usize;
+        let message = part.get(..length).filter(|_| length >= HEADER).ok_or_else(malformed)?;
+        match u16_at(message, 4).map(i32::from) {
+            Some(libc::NLMSG_DONE) => return Ok(true),
+            Some(libc::NLMSG_ERROR) => {
+                let code = u32_at(message, HEADER).unwrap_or_default() as i32;
+                return Err(io::Error::from_raw_os_error(code.wrapping_neg()));
+            }
+            _ => found.push(parse(&message[HEADER..]).ok_or_else(malformed)?),
+        }
+        part = part.get(aligned(length)..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+/// Reads a `struct inet_diag_msg` and its attributes.
+fn parse(message: &[u8]) -> Option<Socket> {
+    let [family, state] = *message.get(..2)? else { return None };
+    // A connection that the server has closed, and that still has data to send, has no inode.
+    let inode = u32_at(message, INODE)?;
+    let is_held = inode != 0;
+    let is_open = is_held || ![FIN_WAIT1, FIN_WAIT2].contains(&state);
+    let family = i32::from(family);
+    let end = |port: usize, ip: usize| {
+        let port = u16::from_be_bytes(message.get(port..port + 2)?.try_into().ok()?);
+        let address = message.get(ip..ip + 16)?;
+        let ip = if family == libc::AF_INET {
+            IpAddr::from(<[u8; 4]>::try_from(address.get(..4)?).ok()?)
+        } else {
+            IpAddr::from(<[u8; 16]>::try_from(address).ok()?).to_canonical()
+        };
+        Some(SocketAddr::new(ip, port))
+    };
+    let mut rest = message.get(MESSAGE..)?;
+    let (mut is_transparent, mut connection) = (None, None);
+    while let (Some(length), Some(kind)) = (u16_at(rest, 0), u16_at(rest, 2)) {
+        if kind == SOCKOPT {
+            is_transparent = rest.get(4).map(|flags| flags & TRANSPARENT != 0);
+        } else if kind == INFO {
+            connection = rest.get(4..usize::from(length)).and_then(|info| moved(message, info));
+        }
+        rest = rest.get(aligned(usize::from(length.max(4)))..).unwrap_or_default();
+    }
+    let (local, remote) = (end(4, 8)?, end(6, 24)?);
+    Some(Socket { family, local, remote, inode, is_open, is_transparent, connection })
+}
+
+/// Reads a `struct tcp_info`; `None` before Linux 4.6.
+fn moved(message: &[u8], info: &[u8]) -> Option<Connection> {
+    let state = *message.get(1)?;
+    let ago = |at| u32_at(info, at).map(|millis| Duration::from_millis(millis.into()));
+    let unsent = u32_at(message, UNSENT)?;
+    // The kernel counts the end of the client's stream as a byte (`tcp_rcv_nxt_update`).
+    let end = u32::from(state == CLOSE_WAIT);
+    Some(Connection {
+        cookie: u64_at(message, COOKIE)?,
+        is_unread: u32_at(message, UNREAD)? > end || u32_at(message, INODE)? == 0,
+        is_sending: unsent != 0,
+        can_send: state == ESTABLISHED || state == CLOSE_WAIT,
+        received: u64_at(info, 128)?.saturating_sub(end.into()),
+        has_sent: u32_at(info, 156)? > 0 || unsent > 0,
+        is_ours: false,
+        sent_ago: ago(44)?,
+        received_ago: ago(52)?,
+    })
+}
+
+/// Netlink aligns messages and attributes to four bytes.
+fn aligned(length: usize) -> usize {
+    length.next_multiple_of(4)
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn malformed_answers_are_errors() {
+        for part in [&[1][..], &[0; 16], &[255; 20]] {
+            assert!(read(part, &mut Vec::new()).is_err(), "{part:?}");
+        }
+    }
+}
