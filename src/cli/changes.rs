@@ -113,8 +113,8 @@ async fn waiting<T>(found: &Found, request: impl Future<Output = T>) -> T {
     }
 }
 
-/// Shows in a terminal, in place of the last such line, what a command waits for since `began`; not
-/// in the first second.
+/// In a terminal, replaces the last progress line by what the command waits for. Shows nothing
+/// until a second after `began`.
 pub(super) fn progress(began: Instant, what: &str) {
     if began.elapsed() >= PAUSE && io::stderr().is_terminal() {
         let line = format!("{}s: {what}", began.elapsed().as_secs());

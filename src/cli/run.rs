@@ -31,7 +31,7 @@ use crate::supervisor::{Setup, sockets};
 use crate::types::{Signal, Stream, Time, exit_code, harmless, harmless_lines, human};
 
 /// The time that a slow reader gets to read the error if drainit exits without starting anything.
-/// There is no deadline yet. The error waits only for a reader that has left a whole pipe unread.
+/// This costs time only if the pipe is full and nobody reads it.
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// Options of `run`.

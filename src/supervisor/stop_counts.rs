@@ -25,9 +25,10 @@ use crate::supervisor::message::{Message, MessageSender};
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Time};
 
-/// The pause between two looks at the connections while a process is being stopped.
+/// The shortest pause between two looks at the connections while a process is being stopped.
 const OFTEN: Duration = Duration::from_millis(50);
-/// The pause before, and the longest pause.
+/// The pause between two looks while no process is being stopped, and the longest pause while one
+/// is.
 const SELDOM: Duration = Duration::from_millis(500);
 /// A pause is at least this many times as long as the last look took.
 const FACTOR: u32 = 10;

@@ -80,7 +80,7 @@ pub(crate) fn is_awaited(state: &State, process: ProcessId) -> bool {
     older_of(state, process).is_some_and(|older| tie(state, older).is_handed_over())
 }
 
-/// The instances that Envoy is about to abort, each with the error for a request.
+/// The instances that Envoy is about to abort, each with the error that a request about it gets.
 pub(crate) fn doomed(state: &State) -> Vec<(ProcessId, RequestError)> {
     let error = |(process, until): (ProcessId, Time)| {
         (process, RequestError::Doomed { process, left: until.since(state.now) })

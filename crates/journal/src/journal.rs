@@ -335,7 +335,8 @@ impl Journal {
             }
             Note::GroupGone { process, took } => {
                 // If the group got SIGKILL with the process, no note has said that the group
-                // remains. A shutdown that has begun since has forgotten the step.
+                // remains. If a shutdown has begun since, the recorded steps were cleared, so the
+                // step is begun again here.
                 let began = self.of(process).asked.map_or(now, |(at, ..)| at);
                 self.steps.remains(began, process);
                 self.steps.end(now, Some((StepKind::Stop, Some(process))));

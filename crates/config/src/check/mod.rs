@@ -225,8 +225,8 @@ fn below(graph: &Graph, of: &[Duration]) -> Vec<Duration> {
     sums
 }
 
-/// Shortens each default `min` to the time that the `min`s of other processes on the same path
-/// leave free. Dependents are drained first, so their `min`s are shortened last.
+/// Shortens default `min`s so that the `min`s along each chain of dependencies fit into the
+/// shutdown. Dependents take their `min` first; a dependency gets what they leave.
 fn shrink_default_minima(
     problems: &mut Problems,
     config: &mut Config,
