@@ -133,8 +133,7 @@ impl Facts {
         } else {
             let wait = Duration::from_secs(shortest) + LATE_CLOSE;
             format!(
-                "as `drain_timeout` is {}, {shortest} closes them in a drain with `time: {}`",
-                human(timeout),
+                "to close them in time, set `time: {}` and run Envoy with `--drain-time-s {shortest}`",
                 human(wait)
             )
         };
@@ -340,9 +339,9 @@ mod tests {
             ("31s", 40, all, ""),
             ("30s", 40, all, "; 38 closes them"),
             ("39s", 40, all, "; 38 closes them"),
-            ("600s", 32, all, "`drain_timeout` is 10s, 31 closes them in a drain with `time: 33s`"),
+            ("600s", 32, all, "set `time: 33s` and run Envoy with `--drain-time-s 31`"),
             ("600s", 18, inbound, "; 16 closes them"),
-            ("600s", 15, inbound, "is 5s, 16 closes them in a drain with `time: 18s`"),
+            ("600s", 15, inbound, "set `time: 18s` and run Envoy with `--drain-time-s 16`"),
         ] {
             let said = said(time, wait, direction);
             assert!(said.contains(part) && said.is_empty() == part.is_empty(), "{time}: {said}");
