@@ -289,9 +289,12 @@ fn report_data_compares_processes_and_steps_with_the_plan() {
         text,
         "stopped in 6s of 10s, exit code 137: SIGTERM received\n  \
          before the drain: 1s\n  \
+         readiness_delay: 1s\n  \
          drain router: 2.5s, complete\n  \
+         pre_stop router: 200ms\n  \
          stop router: 100ms, exited with code 0\n  \
          stop engine: 2s, was ended by SIGKILL (killed)\n  \
+         post_stop of the container: 199ms\n  \
          killed: 1 of 2"
     );
 }

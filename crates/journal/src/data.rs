@@ -371,7 +371,7 @@ fn clean(text: &str) -> String {
 }
 
 /// The name of a step as people read it, in the report and in the plan.
-fn label(kind: StepKind, process: Option<&str>) -> String {
+pub(crate) fn label(kind: StepKind, process: Option<&str>) -> String {
     match (kind, process) {
         (StepKind::ReadinessDelay, _) => "readiness_delay".to_owned(),
         (StepKind::Leftovers, _) => "leftover processes".to_owned(),

@@ -3,11 +3,16 @@
 use core::fmt::Write as _;
 use core::time::Duration;
 
+use crate::data::label;
 use crate::history::{Counts, Drain, History, Stop};
 use crate::prelude::*;
+use crate::timeline::{Step, StepKind, part};
 use crate::{Journal, messages};
 use drainit_core::event::Unit;
 use drainit_core::types::{ProcessId, Time, human};
+
+/// Shorter waits get no line.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 impl Journal {
     /// The report: the first line is a summary, and each further line is a step or a remark.
@@ -19,9 +24,7 @@ impl Journal {
             human(window),
             messages::why(cause, &self.names)
         );
-        if let Some(since) =
-            self.draining_since.filter(|since| since.since(t0) >= Duration::from_millis(1))
-        {
+        if let Some(since) = self.draining_since.filter(|since| since.since(t0) >= SHORTEST) {
             let _ = write!(text, "\n  before the drain: {}", human(since.since(t0)));
         }
         let slots = || (0..).map(ProcessId).zip(&self.slots);
@@ -37,17 +40,43 @@ impl Journal {
         let mut stops: Vec<_> = stops.collect();
         drains.sort_unstable();
         stops.sort_unstable();
-        for (_, line) in drains.iter().chain(&stops) {
+        let others = |kind: StepKind, place: u8| {
+            let is_one = |step: &Step| step.kind == kind && part(step.key()) == place;
+            let mut steps: Vec<_> = self.all_steps().filter(is_one).collect();
+            steps.sort_by_key(|step| (step.begins, step.key()));
+            let lines = steps.into_iter().filter_map(|step| self.line_of(t0, step));
+            lines.collect::<Vec<_>>()
+        };
+        let lines = others(StepKind::ReadinessDelay, 0).into_iter();
+        let lines = lines.chain(others(StepKind::PreStop, 0));
+        let lines = lines.chain(drains.into_iter().map(|(_, line)| line));
+        let lines = lines.chain(others(StepKind::PreStop, 3));
+        let count = stops.len();
+        let lines = lines.chain(stops.into_iter().map(|(_, line)| line));
+        let lines = lines.chain(others(StepKind::PostStop, 3));
+        for line in lines.chain(others(StepKind::PostStop, 5)) {
             let _ = write!(text, "\n  {line}");
         }
         let killed = self.killed();
         if killed > 0 {
-            let _ = write!(text, "\n  killed: {killed} of {}", stops.len());
+            let _ = write!(text, "\n  killed: {killed} of {count}");
         }
         for remark in &self.remarks {
             let _ = write!(text, "\n  {remark}");
         }
         text
+    }
+
+    /// The line of a step other than a drain and a stop; `None` if the step took no time to speak
+    /// of, or was over at `t0`.
+    fn line_of(&self, t0: Time, step: Step) -> Option<String> {
+        let name = step.process.map(|process| self.name_of(process));
+        let took = match step.ends {
+            Some(ends) if ends < t0 || ends.since(step.begins) < SHORTEST => return None,
+            Some(ends) => human(ends.since(step.begins)).to_string(),
+            None => "not over".to_owned(),
+        };
+        Some(format!("{}: {took}", label(step.kind, name.as_deref())))
     }
 }
 
