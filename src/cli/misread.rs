@@ -11,7 +11,7 @@ use crate::types::Signal;
 use crate::types::suggest::nearest;
 
 /// Words of other programs in place of a subcommand, and what to use here.
-const ELSEWHERE: [(&str, &str); 16] = [
+const ELSEWHERE: [(&str, &str); 17] = [
     ("config", "use `drainit check` or `drainit plan`"),
     ("down", "use `drainit stop '*'`, or stop the container"),
     ("events", "use `drainit status --watch`; the log has the events"),
@@ -24,6 +24,7 @@ const ELSEWHERE: [(&str, &str); 16] = [
     ("signal", "use `drainit kill -s SIGNAL NAME`"),
     ("test", "use `drainit check`"),
     ("top", "use `drainit status --watch`"),
+    ("undrain", "a drain is for good: only a restart of the container undoes it"),
     ("up", "use `drainit run`"),
     ("update", "use `drainit reload`"),
     ("validate", "use `drainit check`"),

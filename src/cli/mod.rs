@@ -55,7 +55,7 @@ enum Command {
     Check(crate::cli::check::CheckArgs),
     /// Show the start order, and the longest shutdown against the grace period
     Plan(crate::cli::plan::PlanArgs),
-    /// Drain the running container, without stopping it
+    /// Drain the running container, without stopping it; only a restart of the container undoes it
     Drain(crate::cli::drain::DrainArgs),
     /// Check whether the running container is healthy, for an exec probe or a HEALTHCHECK
     Health(crate::cli::health::HealthArgs),

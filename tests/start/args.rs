@@ -52,6 +52,7 @@ fn a_wrong_command_line_is_refused_with_a_remedy() {
         // Words of other programs.
         ("statuss", 2, "did you mean `drainit status`"),
         ("ps", 2, "use `drainit status`"),
+        ("undrain", 2, "only a restart of the container undoes it"),
         ("logs web", 2, "`drainit status NAME` has the last lines"),
         ("up", 2, "use `drainit run`"),
         ("validate", 2, "use `drainit check`"),
