@@ -10,7 +10,7 @@ use clap::Args;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::ask::{MAX_ANSWER, is_cut_off, is_unreachable, run, why_unreachable};
+use crate::cli::ask::{MAX_ANSWER, is_cut_off, is_unreachable, nobody, run, why_unreachable};
 use crate::cli::changes;
 use crate::cli::control_address;
 use crate::cli::control_address::{Found, Whom};
@@ -68,6 +68,9 @@ async fn begin(found: &Found) -> Result<(), String> {
             Err(error) => error,
         };
         if !is_transient(&error) || Instant::now() >= until {
+            if let Some(nobody) = nobody(&error, found) {
+                return Err(nobody);
+            }
             let why = why_unreachable(&error, found);
             return Err(format!("drainit cannot be reached at {address} to drain: {error}{why}"));
         }

@@ -11,7 +11,7 @@ use clap::Args;
 use hyper::Method;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::ask::{block_on, why_unreachable};
+use crate::cli::ask::{block_on, nobody, why_unreachable};
 use crate::cli::changes;
 use crate::cli::control_address;
 use crate::cli::control_address::{Found, Whom};
@@ -79,6 +79,9 @@ async fn ask(args: &HealthArgs, timeout: Duration) -> Result<(String, u8), (Stri
     let address = found.address.clone();
     let from = if args.url.is_some() { Answerer::Anybody } else { Answerer::Drainit };
     let answer = request((&address, from), Method::GET, &path, timeout, MAX_ANSWER).await;
+    if let Some(nobody) = answer.as_ref().err().and_then(|error| nobody(error, &found)) {
+        return Err((nobody, exit_code::NOT_READY));
+    }
     let doubt =
         answer.as_ref().err().map(|error| why_unreachable(error, &found)).unwrap_or_default();
     judge(answer, &HttpTarget { address, path }, &doubt)
