@@ -2,10 +2,13 @@
 //! are replaced in order, and a config that cannot be used changes nothing.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::io::Write;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use testkit::load::{IdleClose, Plan};
 
 use crate::replace::watch::swap;
@@ -445,4 +448,54 @@ fn a_held_socket_gets_new_permissions_and_a_lost_file_again() {
         fs::remove_file(&socket).unwrap();
     }
     end(drainit);
+}
+
+#[test]
+fn a_request_that_begins_while_the_config_is_read_comes_first() {
+    let config = "
+        processes:
+          slow: {command: [CHILD, slow, print=one, 'on=TERM:ignore', 'on=USR1:exit:0'], stop_grace_period: 20s, readiness: {log: '^(one|two)$'}}
+        ";
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.env("DRAINIT_LOG_LEVEL", "debug").start_ready(config);
+    drainit.wait_for_event("slow", "handling");
+    let restart = || drainit.exec_as(None, &["restart", "slow"]).spawn().unwrap();
+    let end_slow = |times| {
+        drainit.wait_for_events("slow", "got SIGTERM", times);
+        drainit.exec(&["kill", "-s", "USR1", "slow"]).assert(0, "");
+        drainit.wait_for_events("slow", "handling", times + 1);
+    };
+    let mut first = restart();
+    drainit.wait_for_event("slow", "got SIGTERM");
+    drainit.exec(&["reload"]).assert(1, "a reload or another request is under way");
+    end_slow(1);
+    assert!(first.wait().unwrap().success());
+    let config = drainit.path("drainit.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::remove_file(&config).unwrap();
+    mkfifo(&config, Mode::S_IRWXU).unwrap();
+    let mut pipe = fs::File::options().read(true).write(true).open(&config).unwrap();
+    let mut reload = drainit.exec_as(None, &["reload"]).spawn().unwrap();
+    drainit.wait_until("read", || reads_a_pipe(&drainit));
+    fs::remove_file(&config).unwrap();
+    fs::write(&config, text.replace("print=one", "print=two")).unwrap();
+    let mut second = restart();
+    drainit.wait_for_events("slow", "got SIGTERM", 2);
+    pipe.write_all(text.as_bytes()).unwrap();
+    drop(pipe);
+    drainit.wait_for_line("the reload reads the config again");
+    end_slow(2);
+    assert!(second.wait().unwrap().success());
+    end_slow(3);
+    assert!(reload.wait().unwrap().success());
+    drainit.wait_for_line("two");
+}
+
+/// Whether drainit has opened a pipe with a name.
+fn reads_a_pipe(drainit: &Running) -> bool {
+    let is_pipe = |fd: fs::DirEntry| {
+        let is_named = fs::read_link(fd.path()).is_ok_and(|target| target.is_absolute());
+        is_named && fs::metadata(fd.path()).is_ok_and(|fd| fd.file_type().is_fifo())
+    };
+    fs::read_dir(format!("/proc/{}/fd", drainit.pid())).unwrap().flatten().any(is_pipe)
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use crate::support::http::{free_address, get};
 use crate::support::namespace::is_root_for;
 use crate::support::{Rig, Stream};
 
@@ -218,4 +219,71 @@ fn stderr_can_have_a_file_that_stdout_does_not_share() {
         "{errors}"
     );
     drainit.stop().assert_code(0).assert_no_line("out 0|err 0");
+}
+
+// holds: C328
+#[test]
+fn a_limit_may_be_raised_before_the_user_is_changed() {
+    if !may_raise_limits() {
+        return;
+    }
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.wrapper(&["sh", "-c", "ulimit -n 400; exec \"$@\"", "sh"]).run(
+        "
+        processes:
+          a:
+            command: [sh, -c, 'echo $(id -u) $(ulimit -n)']
+            type: oneshot
+            user: '65534:65534'
+            ulimits: {nofile: 500}
+        ",
+    );
+    assert_eq!(ended.assert_code(0).text(Stream::Stdout), "65534 500\n", "{}", ended.record);
+}
+
+// holds: C448, C449
+#[test]
+fn a_full_disk_does_not_block_a_process_and_dropped_lines_are_counted() {
+    let (address, Some(rig)) = (free_address(), Rig::new()) else { return };
+    let disk = rig.path("disk");
+    fs::create_dir(&disk).unwrap();
+    let mount = format!("mount -t tmpfs -o size=64k none {} && exec \"$@\"", disk.display());
+    let drainit = rig.wrapper(&["unshare", "--mount", "sh", "-c", &mount, "sh"]).start(
+        &"
+        control: {listen: 'ADDRESS'}
+        processes:
+          a:
+            command:
+              - sh
+              - -c
+              - 'head -c 64K /dev/zero >DIR/disk/filler; seq 3;
+                while ! [ -e DIR/free ]; do sleep 0.01; done; rm DIR/disk/filler; echo kept;
+                exec CHILD a'
+            log: {file: DIR/disk/a.log}
+        "
+        .replace("ADDRESS", &address.to_string()),
+    );
+    drainit.wait_for_line(
+        "warning: the log file .*a.log cannot be written, and lines are dropped: No space left",
+    );
+    let said = drainit.exec(&["status"]);
+    assert!(said.stdout.contains("3 lines of its log file dropped"), "{said:?}");
+    let metrics = get(address, "/metrics").unwrap().1;
+    assert!(metrics.contains("/disk/a.log\"} 3\n"), "{metrics}");
+    drainit.touch("free");
+    drainit.wait_for_line(
+        "warning: the log file .*a.log: 3 lines were dropped: No space left on device; it is written again",
+    );
+    drainit.wait_for_start(&["a"]);
+    let inside = format!("/proc/{}/root{}/a.log", drainit.pid(), disk.display());
+    let kept = || fs::read_to_string(&inside).is_ok_and(|text| text == "kept\n");
+    drainit.wait_until("kept", kept);
+    drainit.stop().assert_code(0);
+}
+
+/// Whether this process has CAP_SYS_RESOURCE, which many containers lack.
+fn may_raise_limits() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    u64::from_str_radix(effective.trim(), 16).unwrap() >> 24 & 1 == 1
 }
