@@ -118,6 +118,14 @@ pub(super) fn remedy(name: &str, known: &Keys) -> Option<&'static str> {
 /// empty shows that.
 pub(crate) fn foreign(text: &str) -> Option<(usize, &'static str, &'static str)> {
     const IMPORT: &str = "`drainit import FILE` makes a config of it";
+    let program = text.strip_prefix("#!").and_then(|text| text.lines().next());
+    if program.is_some_and(|it| it.split(' ').any(|word| word.trim_end().ends_with("sh"))) {
+        return Some((
+            1,
+            "a shell script",
+            "docs/migrating.md#a-bash-entrypoint translates it to YAML",
+        ));
+    }
     let is_blank = |line: &str| line.trim().is_empty() || line.starts_with(['#', ';']);
     let (place, line) = text.lines().enumerate().find(|(_, line)| !is_blank(line))?;
     let line = line.trim();
@@ -173,6 +181,8 @@ mod tests {
             ("[program:web]\ncommand=x\n", Some((1, "a supervisord.conf"))),
             ("[Unit]\nDescription=x\n", Some((1, "a unit of systemd"))),
             ("[processes.web]\ncommand = [\"a\"]\n", Some((1, "TOML or an INI file"))),
+            ("#!/bin/bash\nA=b\n", Some((1, "a shell script"))),
+            ("#!/usr/bin/env -S drainit run -c\nprocesses: {}\n", None),
             ("title = \"x\"\n", Some((1, "TOML or a file of variables"))),
             ("processes:\n  a: {command: [x, A=b]}\n", None),
             ("env: {A: b=c}\n", None),

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &ImportArgs) -> Result<Shown, Refused> {
         let of_missing = || (!file.exists()).then_some(Format::Procfile);
         let Some(format) = args.format.or_else(|| Format::of(file)).or_else(of_missing) else {
             let why = format!(
-                "error: the name of {} does not tell its format\n  = help: add --format procfile, compose or supervisord",
+                "error: the name of {} does not tell its format\n  = help: add --format procfile, compose or supervisord; docs/migrating.md#a-bash-entrypoint translates a shell script",
                 file.display()
             );
             return Err(Refused { why, code: exit_code::USAGE });
