@@ -68,6 +68,8 @@ enum Command {
     /// Restart processes, each as its `update` says
     Restart(crate::cli::operate::OperateArgs),
     /// Read the config again, and replace the processes that differ
+    ///
+    /// -c only finds the running drainit, which reads the files again that it was started with.
     Reload(crate::cli::control_address::Whom),
     /// Send a signal to processes
     Kill(crate::cli::operate::KillArgs),

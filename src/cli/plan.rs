@@ -14,12 +14,16 @@ use crate::os::sys;
 use crate::plan::{Plan, json, text};
 use crate::types::{exit_code, harmless};
 
+const OF_THE_RUNNING: &str =
+    "-c only finds the running drainit; the plan is of the files that it was started with";
+
 /// Options of `plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
     #[command(flatten)]
     whom: Whom,
-    /// Show what `drainit reload` of the running container would change
+    /// Show what `drainit reload` of the running container would change. -c only finds the running
+    /// drainit; the plan is of the files that it was started with
     #[arg(long)]
     reload: bool,
     /// Output format
@@ -45,6 +49,9 @@ enum Format {
 pub(super) fn plan(args: &PlanArgs) -> u8 {
     let format = if args.json { Format::Json } else { args.format };
     if args.reload {
+        if !args.whom.files.named().is_empty() {
+            say(&format!("[drainit] {OF_THE_RUNNING}\n"));
+        }
         return match format {
             Format::Text => reload::plan(&args.whom),
             Format::Json | Format::Svg => fail("--reload is shown as text only", exit_code::USAGE),
