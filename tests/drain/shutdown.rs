@@ -208,8 +208,11 @@ fn a_process_that_had_failed_by_itself_was_not_asked_to_stop() {
     drainit.signal(Signal::SIGTERM);
     drainit.signal(Signal::SIGCONT);
     let ended = drainit.wait_exit(LONG);
-    ended.assert_line("Z a: exited with code 3 by itself, before the stop signal$");
-    ended.assert_line("stop a: .*exited with code 3 by itself").assert_no_line("Z a: .*after it");
+    ended.assert_line(
+        "Z a: exited with code 3(, without being asked to| by itself, before the stop signal)$",
+    );
+    ended.assert_line("stop a: .*exited with code 3 (without being asked to|by itself)");
+    ended.assert_no_line("Z a: .*after it");
     ended.assert_line("Z b: exited with code 0, .* after it was asked to stop$");
 }
 
