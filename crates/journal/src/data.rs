@@ -371,9 +371,10 @@ fn clean(text: &str) -> String {
 }
 
 /// The name of a step as people read it, in the report and in the plan.
-pub(crate) fn label(kind: StepKind, process: Option<&str>) -> String {
+pub fn label(kind: StepKind, process: Option<&str>) -> String {
     match (kind, process) {
         (StepKind::ReadinessDelay, _) => "readiness_delay".to_owned(),
+        (StepKind::Count, None) => "count of connections".to_owned(),
         (StepKind::Leftovers, _) => "leftover processes".to_owned(),
         (kind, Some(name)) => format!("{} {name}", kind.name()),
         (kind, None) => format!("{} of the container", kind.name()),

@@ -9,7 +9,7 @@ use crate::prelude::*;
 use crate::timeline::{Key, Step, StepKind};
 use drainit_core::action::Action;
 use drainit_core::event::Event;
-use drainit_core::phase::Phase;
+use drainit_core::phase::{Draining, Phase};
 use drainit_core::spec::{HookId, Stage};
 use drainit_core::types::{ProcessId, Time};
 
@@ -37,10 +37,19 @@ impl Steps {
 
     /// Records the phase in which the core is after an event.
     pub(crate) fn phase(&mut self, now: Time, phase: &Phase) {
-        let delay = (StepKind::ReadinessDelay, None);
-        match phase {
-            Phase::Draining(draining) if draining.delays() => self.begin(now, delay),
-            _ => self.end(now, Some(delay)),
+        let draining = match phase {
+            Phase::Draining(draining) => Some(draining),
+            _ => None,
+        };
+        let waits = [
+            (StepKind::ReadinessDelay, draining.is_some_and(Draining::delays)),
+            (StepKind::Count, draining.is_some_and(Draining::counts)),
+        ];
+        for (kind, is_waiting) in waits {
+            match is_waiting {
+                true => self.begin(now, (kind, None)),
+                false => self.end(now, Some((kind, None))),
+            }
         }
         let place = match phase {
             Phase::Running(_) | Phase::Done => return,

@@ -168,12 +168,7 @@ impl<'c> Plan<'c> {
     /// The name of a step: `drain router`, `stop router`, `readiness_delay`.
     pub fn label(&self, step: &Step) -> String {
         let name = step.process.and_then(|id| self.names.get(id.index()));
-        match (step.kind, name) {
-            (StepKind::ReadinessDelay, _) => "readiness_delay".to_owned(),
-            (StepKind::Leftovers, _) => "leftover processes".to_owned(),
-            (kind, Some(name)) => [kind.name(), " ", name].concat(),
-            (kind, None) => format!("{} of the container", kind.name()),
-        }
+        drainit_journal::data::label(step.kind, name.map(AsRef::as_ref))
     }
 
     /// The time that a step would take if there were no deadline, and whether the config sets this

@@ -182,6 +182,11 @@ impl Draining {
         self.delay_until.is_some() && !self.held
     }
 
+    /// Whether the stops wait for a count of what is open.
+    pub fn counts(&self) -> bool {
+        self.counted_until.is_some()
+    }
+
     /// Whether `/readyz` still answers 200.
     pub fn stays_ready(&self) -> bool {
         self.unready_at.is_some()

@@ -8,7 +8,7 @@ mod replace;
 pub mod running;
 pub mod stopping;
 
-use self::draining::Draining;
+pub use self::draining::Draining;
 use self::finishing::Finishing;
 use self::running::Running;
 use self::stopping::Stopping;
