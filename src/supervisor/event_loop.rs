@@ -47,7 +47,7 @@ const LATE: Duration = Duration::from_millis(50);
 const TURNS: usize = 16;
 
 /// The most messages of one turn. Between two turns drainit looks at signals and timers.
-const MESSAGES: usize = 64;
+const MESSAGES: usize = 16;
 
 /// Signals that a terminal or its shell sends. If there is a terminal, drainit does not warn that
 /// such a signal has no effect, because nobody expects an effect. Without a terminal, such a signal
@@ -61,6 +61,46 @@ pub(crate) async fn let_others_run() {
     }
 }
 
+/// The messages that are not handled yet.
+struct Inbox {
+    receiver: UnboundedReceiver<Message>,
+    /// The messages that came before those of `receiver`.
+    waiting: VecDeque<Message>,
+}
+
+impl Inbox {
+    /// Waits for the next message. No message is lost if the caller stops waiting.
+    async fn next(&mut self) -> Option<Message> {
+        match self.waiting.pop_front() {
+            Some(message) => Some(message),
+            None => self.receiver.recv().await,
+        }
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        self.waiting.pop_front().or_else(|| self.receiver.try_recv().ok())
+    }
+
+    /// Takes the messages of these processes. The others keep their order.
+    fn take_of(&mut self, processes: &[ProcessId]) -> VecDeque<Message> {
+        if processes.is_empty() {
+            return VecDeque::new();
+        }
+        while let Ok(message) = self.receiver.try_recv() {
+            self.waiting.push_back(message);
+        }
+        let all = std::mem::take(&mut self.waiting).into_iter();
+        let is_of = |of: ProcessId| processes.contains(&of);
+        let (taken, left) = all.partition(|message| message.process().is_some_and(is_of));
+        self.waiting = left;
+        taken
+    }
+
+    fn len(&self) -> usize {
+        self.waiting.len() + self.receiver.len()
+    }
+}
+
 pub(crate) struct EventLoop {
     pub(crate) executor: Executor,
     status_board: Rc<StatusBoard>,
@@ -69,7 +109,7 @@ pub(crate) struct EventLoop {
     timer: Timer,
     /// The time at which the timer fires; `None` if the timer is not set.
     wakes_at: Option<Time>,
-    receiver: UnboundedReceiver<Message>,
+    inbox: Inbox,
     reload_signal: Option<Signal>,
     /// The events that the actions of the current step have caused. They are handled in this step,
     /// too.
@@ -94,7 +134,7 @@ impl EventLoop {
             stop_signals: 0,
             timer: Timer::new()?,
             wakes_at: None,
-            receiver,
+            inbox: Inbox { receiver, waiting: VecDeque::new() },
             reload_signal: None,
             queue: VecDeque::new(),
             // A program that ran in this process and then executed drainit may have left children
@@ -179,11 +219,12 @@ impl EventLoop {
             }
             fired = self.timer.fired() => {
                 fired?;
-                let step = self.catch_up().await?;
+                self.catch_up().await?;
+                let step = Step::begin();
                 self.step(Event::Tick)?;
                 step
             }
-            Some(message) = self.receiver.recv() => {
+            Some(message) = self.inbox.next() => {
                 let step = Step::begin();
                 self.messages_of_turn(message)?;
                 step
@@ -207,26 +248,25 @@ impl EventLoop {
 
     /// Called when a limit is due, before it takes effect. Handles signals, ended children and, if
     /// drainit itself did not run for a while, the messages of processes.
-    async fn catch_up(&mut self) -> io::Result<Step> {
+    async fn catch_up(&mut self) -> io::Result<()> {
         let step = Step::begin();
         self.take_pending(clock::now())?;
         self.reap()?;
-        if self.wakes_at.is_none_or(|due| clock::now().since(due) < LATE) {
-            return Ok(step);
-        }
         step.end();
-        let_others_run().await;
-        let step = Step::begin();
-        self.messages()?;
-        self.reap()?;
-        Ok(step)
-    }
-
-    /// Handles the messages that are waiting.
-    fn messages(&mut self) -> io::Result<()> {
-        while let Ok(message) = self.receiver.try_recv() {
-            self.message(message)?;
+        if self.wakes_at.is_none_or(|due| clock::now().since(due) < LATE) {
+            return Ok(());
         }
+        let_others_run().await;
+        for _ in 0..self.inbox.len() {
+            let step = Step::begin();
+            if let Some(message) = self.inbox.take() {
+                self.message(message)?;
+            }
+            step.end();
+        }
+        let step = Step::begin();
+        self.reap()?;
+        step.end();
         Ok(())
     }
 
@@ -239,7 +279,7 @@ impl EventLoop {
             if is_due || is_full || self.has_ended || self.exit.is_some() {
                 break;
             }
-            let Ok(message) = self.receiver.try_recv() else { break };
+            let Some(message) = self.inbox.take() else { break };
             self.message(message)?;
         }
         Ok(())
@@ -399,10 +439,10 @@ impl EventLoop {
                 self.step(begun)?;
             }
         }
-        let has_messages = self.executor.last_messages(&ended);
         // The messages of a process are handled before its end.
-        if has_messages {
-            self.messages()?;
+        let processes = self.executor.last_messages(&ended);
+        for message in self.inbox.take_of(&processes) {
+            self.message(message)?;
         }
         for one in &ended {
             if let Some(Role::Process(process)) = one.role {

@@ -174,5 +174,19 @@ pub(crate) enum Message {
     Wake,
 }
 
+impl Message {
+    /// The process whose instance this message is about.
+    pub(crate) fn process(&self) -> Option<ProcessId> {
+        match self {
+            Self::ExecOver { process, .. }
+            | Self::ExecFailed { process, .. }
+            | Self::OfInstance { process, .. }
+            | Self::TakesOver { process, .. }
+            | Self::MainEnded { process, .. } => Some(*process),
+            _ => None,
+        }
+    }
+}
+
 /// The children, shared with the tasks of hooks, `exec` probes and drains.
 pub(crate) type SharedChildren = Rc<RefCell<Children>>;

@@ -7,10 +7,9 @@ use std::time::Duration;
 use crate::os::clock::thread_cpu;
 use crate::os::reap;
 
-/// The most processor time of a step in a debug build. The goal is 20 ms. Some steps at the end of
-/// shutdowns with 100 and more processes take up to 43 ms of a debug build; the reason is not known
-/// yet.
-const LONGEST: Duration = Duration::from_millis(80);
+/// The most processor time of a step in a debug build. The longest steps are a shutdown that begins
+/// with hundreds of processes, and the end of [`REAP_AT_ONCE`](reap::REAP_AT_ONCE) processes.
+const LONGEST: Duration = Duration::from_millis(20);
 
 /// A step that is under way, with the processor time that the thread had used before.
 pub(super) struct Step(Duration);

@@ -415,16 +415,16 @@ impl Executor {
     }
 
     /// Reads the last messages of processes that have ended, which may still be in a socket. Sends
-    /// the resulting events to the event loop, and returns whether there can be such events.
-    pub(crate) fn last_messages(&self, ended: &[Ended]) -> bool {
-        let mut is_any = false;
+    /// the resulting events to the event loop, and returns the processes.
+    pub(crate) fn last_messages(&self, ended: &[Ended]) -> Vec<ProcessId> {
+        let mut processes = Vec::new();
         for one in ended {
             let Some(Role::Process(process)) = one.role else { continue };
             let current = &self.instances[process.index()];
             if current.pid != Some(one.pid) {
                 continue;
             }
-            is_any = true;
+            processes.push(process);
             let has_matched = current.log.as_ref().is_some_and(|log| log.has_matched());
             if has_matched && current.readiness.is_some() {
                 self.instance_sender(process).send(Event::Ready(process));
@@ -433,7 +433,7 @@ impl Executor {
                 listener.take_all();
             }
         }
-        is_any
+        processes
     }
 
     /// Handles the end of a child. `remains` says whether its process group has other members.
