@@ -51,8 +51,8 @@ fn config(random: &mut Random) -> String {
     text
 }
 
-/// The times of a shutdown by simple sums along the longest chain of dependencies, with 1 s for
-/// each undeclared wait.
+/// The times of a shutdown by simple sums along the longest chain of dependencies, with the same
+/// time for each undeclared wait.
 struct Sums {
     /// Everything with every drain's `time`.
     whole: Duration,
@@ -66,16 +66,16 @@ struct Sums {
 }
 
 impl Sums {
-    fn of(config: &Config) -> Self {
+    fn of(config: &Config, undeclared: Duration) -> Self {
         let second = Duration::from_secs(1);
         let hook = |hook: &Option<Hook>| {
-            hook.as_ref().map_or(Duration::ZERO, |it| it.timeout.unwrap_or(second))
+            hook.as_ref().map_or(Duration::ZERO, |it| it.timeout.unwrap_or(undeclared))
         };
         let closes = |process: &Process| match process.drain.as_ref().map(|drain| &drain.method) {
             Some(DrainMethod::Envoy(_)) => CLOSING,
             _ => Duration::ZERO,
         };
-        let stop = |process: &Process| process.stop_grace_period.unwrap_or(second);
+        let stop = |process: &Process| process.stop_grace_period.unwrap_or(undeclared);
         // Before the drains, and at the same time as the first of them.
         let before = config.shutdown.readiness_delay.max(hook(&config.hooks.pre_stop));
         let beside = config.shutdown.unready_delay;
@@ -142,7 +142,8 @@ fn check_accepts_exactly_the_configs_whose_plan_cuts_nothing() {
         let (text, grace) = (config(random), 8 + random.below(24));
         let mut written = load(&[&text], &[("GRACE", "1h")]).unwrap().config;
         written.shutdown.grace_period = Duration::from_secs(grace);
-        let sums = Sums::of(&written);
+        // An undeclared wait has 1 s for itself, and takes 10 s if so much is left.
+        let [sums, most] = [1, 10].map(|wait| Sums::of(&written, Duration::from_secs(wait)));
         let loaded = match load(&[&text], &[("GRACE", &grace.to_string())]) {
             Ok(loaded) => loaded,
             Err(problems) => {
@@ -174,6 +175,22 @@ fn check_accepts_exactly_the_configs_whose_plan_cuts_nothing() {
         }
         let shown = || format!("{}\n{grace} s\n{text}", crate::plan::text::text(&plan));
         assert_eq!(is_warned, cuts > 0, "{}", shown());
+        // An Envoy that does not close its listeners takes an eighth of what is left.
+        let closing = plan.window() / 8 * u32::try_from(text.matches("envoy").count()).unwrap();
+        let most = most.whole + closing;
+        // Leftovers come before a hook of the container, and take its time if it declares none.
+        let is_hook_short =
+            written.hooks.post_stop.as_ref().is_some_and(|hook| hook.timeout.is_none());
+        let least = match most <= plan.window() && !is_hook_short {
+            true => most - closing,
+            false => sums.whole.min(plan.window()),
+        };
+        // The delay is over earlier where something runs before the drains.
+        let least = least.saturating_sub(CLOSING + written.shutdown.unready_delay);
+        // After a SIGKILL, a hook of the container has a part of `reserve`.
+        let most = most.min(written.shutdown.grace_period);
+        let says = plan.longest();
+        assert!(least <= says && says <= most, "{least:?} {says:?} {most:?} {}", shown());
         if sums.whole <= plan.window() {
             fitting += 1;
             assert_eq!(cuts, 0, "{}", shown());
