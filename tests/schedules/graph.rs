@@ -215,10 +215,15 @@ impl Graph {
         found[1..].iter().map(|number| &*self.processes[*number].name).collect()
     }
 
+    /// The grace period in milliseconds.
+    pub(crate) fn grace_period(&self) -> u64 {
+        if self.is_hasty { 1500 } else { 12_000 }
+    }
+
     pub(crate) fn config(&self) -> String {
-        let grace = if self.is_hasty { "1500ms" } else { "12s" };
+        let grace = self.grace_period();
         let mut config = format!(
-            "logging: {{format: json}}\nshutdown: {{grace_period: {grace}, reserve: 500ms}}\nprocesses:\n"
+            "logging: {{format: json}}\nshutdown: {{grace_period: {grace}ms, reserve: 500ms}}\nprocesses:\n"
         );
         for Process { name, needs, generation, steps, keys, .. } in &self.processes {
             let steps: String = steps.iter().map(|step| format!(", '{step}'")).collect();

@@ -12,22 +12,26 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serde_json::Value;
 
 use self::graph::{Act, Graph, Schedule};
-use self::history::Run;
+use self::history::{MOMENT, Run};
 use self::random::Random;
-use crate::support::{Duration, LONG, Rig, Running, Signal, in_parallel, leave_socket, ms};
+use crate::support::{Duration, LONG, Over, Rig, Running, Signal, in_parallel, leave_socket, ms};
 
 /// Plays so many schedules, and so many of them at the same time: most of them wait.
 const SCHEDULES: u64 = 300;
 const WITH_ERRORS: u64 = 100;
 const AT_ONCE: u64 = 24;
+
+/// How often a schedule is played on a machine that is too busy.
+const TRIES: u64 = 5;
 
 /// Runs drainit, and names the processes that drainit has left behind.
 const OUTLIVE: &str = r#""$@"; code=$?; for at in /proc/[0-9]*; do
@@ -56,25 +60,49 @@ fn play_all(count: u64, play: impl Fn(u64) -> Result<(), (Vec<String>, String)> 
     let count = std::env::var("DRAINIT_SCHEDULES").map_or(count, |it| it.parse().unwrap());
     let next = AtomicU64::new(one.unwrap_or(1));
     let end = one.map_or(count, |one| one);
-    let failed = Mutex::new(Vec::new());
-    in_parallel(0..AT_ONCE, |_| {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed > end {
-                return;
-            }
-            if let Err((faults, history)) = play(seed) {
-                let path = format!("{}/schedule-{seed}", env!("CARGO_TARGET_TMPDIR"));
-                fs::write(path, format!("{faults:#?}\n{history}")).unwrap();
-                failed.lock().unwrap().push((seed, (faults, history)));
+    let (failed, stalls, over) =
+        (Mutex::new(Vec::new()), AtomicU64::new(0), AtomicBool::new(false));
+    // A failure proves nothing if the machine let everything wait meanwhile.
+    let play_again = |seed| {
+        for _ in 1..TRIES {
+            let (before, result) = (stalls.load(Ordering::Relaxed), play(seed));
+            if result.is_ok() || stalls.load(Ordering::Relaxed) == before {
+                return result;
             }
         }
+        play(seed)
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| count_stalls(&over, &stalls));
+        let _over = Over(&over);
+        in_parallel(0..AT_ONCE, |_| {
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed > end {
+                    return;
+                }
+                if let Err((faults, history)) = play_again(seed) {
+                    let path = format!("{}/schedule-{seed}", env!("CARGO_TARGET_TMPDIR"));
+                    fs::write(path, format!("{faults:#?}\n{history}")).unwrap();
+                    failed.lock().unwrap().push((seed, (faults, history)));
+                }
+            }
+        });
     });
     let mut failed = failed.into_inner().unwrap();
     failed.sort_by_key(|(_, (faults, history))| (faults.len(), history.len()));
     let seeds: Vec<_> = failed.iter().map(|(seed, (faults, _))| (seed, &faults[0])).collect();
     if let Some((seed, (faults, history))) = failed.first() {
         panic!("DRAINIT_SCHEDULE={seed}: {faults:#?}\n{history}\nall failed: {seeds:#?}");
+    }
+}
+
+/// Counts how often the machine lets this process wait for longer than the checks allow for.
+fn count_stalls(over: &AtomicBool, stalls: &AtomicU64) {
+    while !over.load(Ordering::Relaxed) {
+        let before = Instant::now();
+        thread::sleep(MOMENT / 10);
+        stalls.fetch_add((before.elapsed() > MOMENT).into(), Ordering::Relaxed);
     }
 }
 
