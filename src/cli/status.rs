@@ -53,7 +53,7 @@ pub struct StatusArgs {
     /// Short for `--format json`
     #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// Show these processes only
+    /// The processes to show; `app-*` means all whose names begin with `app-` [default: all]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
@@ -231,8 +231,9 @@ fn text(status: &Value, width: usize, in_colour: bool) -> String {
     }
     let none = Vec::new();
     let processes = status["processes"].as_array().unwrap_or(&none);
+    let is_drained = status["phase"] == "drained";
     let mut rows = vec![HEAD.map(str::to_owned)];
-    rows.extend(processes.iter().map(row));
+    rows.extend(processes.iter().map(|process| row(process, is_drained)));
     let mut widths = [0; HEAD.len()];
     for row in &rows {
         for (column, cell) in row.iter().enumerate() {
@@ -274,7 +275,7 @@ fn text(status: &Value, width: usize, in_colour: bool) -> String {
     }
     for process in processes {
         let Some(lines) = process["last_lines"].as_array() else { continue };
-        let _ = writeln!(out, "{} has failed; its last lines were:", row(process)[0]);
+        let _ = writeln!(out, "{} has failed; its last lines were:", row(process, false)[0]);
         for line in lines.iter().filter_map(Value::as_str) {
             let _ = writeln!(out, "  {}", harmless(line));
         }
@@ -306,6 +307,10 @@ fn head_line(status: &Value) -> String {
         if let Some(left) = seconds(&shutdown["deadline_in_seconds"]) {
             let _ = write!(line, ", {left} left");
         }
+        let steps = shutdown["waits_for"].as_array().into_iter().flatten();
+        for step in steps.filter_map(Value::as_str) {
+            let _ = write!(line, ", waiting for {}", harmless(step));
+        }
     } else {
         let ready = if status["ready"] == true { "ready" } else { "not ready" };
         let up = seconds(&status["uptime_seconds"]).unwrap_or_default();
@@ -332,13 +337,16 @@ fn start_line(status: &Value) -> Option<String> {
     Some(format!("started in {}", human(Duration::try_from_secs_f64(took).ok()?)))
 }
 
-fn row(process: &Value) -> [String; 8] {
+/// The cells of a process. `is_drained` says that the container is drained and not stopped.
+fn row(process: &Value, is_drained: bool) -> [String; 8] {
     let word = |key: &str| process[key].as_str().map(|text| harmless(text).into_owned());
     let mut state = word("state").unwrap_or_default();
     if state == "ready" && process["drain"]["over"].is_string() {
         // It runs until a stop signal comes, but it takes no traffic any more.
         "drained".clone_into(&mut state);
     }
+    let has_none = is_drained && state == "ready" && process["drain"].is_null();
+    let has_none = has_none.then(|| "has no drain, and runs on".to_owned());
     let number = |key: &str| process[key].as_u64().map(|number| number.to_string());
     let epoch = process["epoch"].as_u64().map(|epoch| format!("epoch {epoch}"));
     // Nobody looks for the reason of a stop that somebody asked for.
@@ -348,7 +356,8 @@ fn row(process: &Value) -> [String; 8] {
     let last = last.map(|last| format!("last exit: {last}"));
     let warnings = process["warnings"].as_array().into_iter().flatten();
     let warnings = warnings.filter_map(|text| Some(harmless(text.as_str()?).into_owned()));
-    let note: Vec<_> = [epoch, message].into_iter().flatten().chain(warnings).chain(last).collect();
+    let note: Vec<_> =
+        [epoch, has_none, message].into_iter().flatten().chain(warnings).chain(last).collect();
     [
         word("name").unwrap_or_default(),
         state,
@@ -467,9 +476,12 @@ mod tests {
     fn a_process_that_is_drained_is_not_called_ready() {
         let mut status = example();
         status["processes"][0]["drain"] = json!({"seconds": 3.0});
-        assert_eq!(row(&status["processes"][0])[1], "ready");
+        assert_eq!(row(&status["processes"][0], true)[1], "ready");
         status["processes"][0]["drain"] = json!({"seconds": 3.0, "over": "no connection left"});
-        assert_eq!(row(&status["processes"][0])[1], "drained");
+        assert_eq!(row(&status["processes"][0], true)[1], "drained");
+        status["processes"][0]["drain"] = Value::Null;
+        status["phase"] = "drained".into();
+        assert!(text(&status, WHOLE, false).contains("has no drain, and runs on; last exit"));
     }
 
     // holds: C890

@@ -287,6 +287,7 @@ mod tests {
         let mut status = measured();
         status.shutdown = Some(ShutdownStatus {
             cause: "SIGTERM".to_owned(),
+            waits_for: Vec::new(),
             elapsed: Duration::from_secs(1),
             deadline_in: Some(Duration::from_secs(26)),
             is_held: false,

@@ -225,6 +225,9 @@ pub struct ShutdownStatus {
         skip_serializing_if = "Option::is_none"
     )]
     pub deadline_in: Option<Duration>,
+    /// The steps of the container that are under way, such as its `pre_stop` hook.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<String>,
     /// Whether this is a requested drain, which stops nothing.
     #[serde(skip)]
     pub is_held: bool,
@@ -359,6 +362,7 @@ mod tests {
         );
         status.shutdown = Some(ShutdownStatus {
             cause: "SIGTERM".to_owned(),
+            waits_for: Vec::new(),
             elapsed: Duration::from_millis(500),
             deadline_in: Some(Duration::from_millis(27_500)),
             is_held: false,
@@ -402,6 +406,7 @@ mod tests {
         );
         status.shutdown = Some(ShutdownStatus {
             cause: "SIGTERM".to_owned(),
+            waits_for: Vec::new(),
             elapsed: Duration::ZERO,
             deadline_in: Some(Duration::from_secs(28)),
             is_held: false,

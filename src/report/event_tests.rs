@@ -57,6 +57,7 @@ fn all() -> Vec<Note> {
         Note::TimeoutExtended { process, limit: SECOND },
         Note::Unhealthy(process),
         Note::ShutdownBegan { cause: Cause::Signal(signal), window: SECOND },
+        Note::Delayed(SECOND),
         Note::GroupRemains(process),
         Note::GroupGone { process, took: None },
         Note::Hurried(Hurry::CutWaits),

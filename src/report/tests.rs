@@ -288,7 +288,6 @@ fn report_data_compares_processes_and_steps_with_the_plan() {
     assert_eq!(
         text,
         "stopped in 6s of 10s, exit code 137: SIGTERM received\n  \
-         before the drain: 1s\n  \
          readiness_delay: 1s\n  \
          drain router: 2.5s, complete\n  \
          pre_stop router: 200ms\n  \

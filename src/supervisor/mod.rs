@@ -249,9 +249,8 @@ impl SupervisorHandle for Handle {
         let children = self.status_board.children.borrow();
         match pid.map(|pid| children.signal(pid, signal)).transpose()? {
             Some(true) => {
-                if signal == Signal::KILL {
-                    self.status_board.history(process).is_killed = true;
-                }
+                let sent = &mut self.status_board.history(process).sent;
+                *sent = sent.filter(|sent| *sent == Signal::KILL).or(Some(signal));
                 Ok(())
             }
             Some(false) | None => Err(io::Error::other("it has ended")),

@@ -10,8 +10,9 @@ use crate::control::status::{
 use crate::core::cause::{Cause, Failure};
 use crate::core::machine::Machine;
 use crate::core::note::RequestError;
-use crate::core::phase;
-use crate::core::state::{Role, State};
+use crate::core::phase::{self, Phase};
+use crate::core::spec::Stage;
+use crate::core::state::{Lifecycle, Role, State};
 use crate::journal::history::History;
 use crate::journal::messages::Names;
 use crate::journal::state::{ContainerPhase, ProcessState};
@@ -197,10 +198,16 @@ impl StatusBoard {
                 since: now.since(history.since),
                 is_missed: part == Part::Current
                     && (machine.waits_for(slot) || spec.required && !history.state.is_settled()),
-                message: history.why().or_else(|| {
-                    let on: Vec<_> = world.missing(slot).map(|id| journal.names.of(id)).collect();
-                    (!on.is_empty()).then(|| format!("waiting for {}", on.join(", ")))
-                }),
+                message: {
+                    let waits_for = match (world.life(slot), &slots.of(slot).process) {
+                        (Lifecycle::PreStart { .. }, process) if process.is_validated() => {
+                            Some("Envoy checks its config".to_owned())
+                        }
+                        _ => waits_for(&machine, slot, &journal.names),
+                    };
+                    let said: Vec<_> = history.why().into_iter().chain(waits_for).collect();
+                    (!said.is_empty()).then(|| said.join("; "))
+                },
                 started: history.started.map(|at| at.since(journal.began)),
                 first_ready: history.ready.map(|at| at.since(journal.began)),
                 tally: journal.counted(slot),
@@ -219,6 +226,7 @@ impl StatusBoard {
                 cause: messages::why(shutdown.cause, &journal.names),
                 elapsed: now.since(shutdown.t0),
                 deadline_in: has_deadline.then(|| shutdown.deadline.since(now)),
+                waits_for: journal.waits_for(),
                 is_held,
             }
         });
@@ -238,6 +246,23 @@ impl StatusBoard {
             reaped_orphans: journal.orphans,
         }
     }
+}
+
+/// Says which hook of a process runs, or what the process waits for before its start.
+fn waits_for(machine: &Machine, slot: ProcessId, names: &Names) -> Option<String> {
+    let stage = match (machine.state().life(slot), machine.phase()) {
+        (Lifecycle::PreStart { .. }, _) => Stage::PreStart,
+        (Lifecycle::PreStop { .. }, _) => Stage::PreStop,
+        (Lifecycle::PostStop { .. }, _) => Stage::PostStop,
+        (Lifecycle::Waiting, Phase::Running(running)) if running.runs_hook() => {
+            return Some("waiting for the container's pre_start hook".to_owned());
+        }
+        _ => {
+            let on: Vec<_> = machine.state().missing(slot).map(|id| names.of(id)).collect();
+            return (!on.is_empty()).then(|| format!("waiting for {}", on.join(", ")));
+        }
+    };
+    Some(format!("its {} hook is running", stage.name()))
 }
 
 #[cfg(test)]

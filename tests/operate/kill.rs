@@ -1,7 +1,7 @@
 //! Tests `drainit kill`, and signals that drainit gets but does not pass on to any process.
 
 use crate::support::said;
-use crate::support::{Rig, Signal};
+use crate::support::{LONG, Rig, Signal};
 
 // holds: C895
 #[test]
@@ -31,7 +31,12 @@ fn a_signal_goes_to_the_process_alone() {
     drainit.exec(&["kill", "-s", "NONE", "a"]).assert(2, "write a name such as `TERM`");
     drainit.exec(&["kill", "-s", "HUP"]).assert(2, "NAME");
     drainit.exec(&["kill", "c"]).assert(1, "there is no process `c`");
-    drainit.stop().assert_code(0).assert_no_line("wrong");
+    drainit.exec(&["kill", "-9", "a"]).assert(0, "SIGKILL");
+    drainit
+        .wait_exit(LONG)
+        .assert_code(137)
+        .assert_line("a: was ended by SIGKILL after SIGKILL was requested")
+        .assert_no_line("wrong");
 }
 
 #[test]

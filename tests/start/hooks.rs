@@ -1,7 +1,9 @@
 //! Tests hooks: the time at which they run, and the effect of their failure.
 
+use std::process::Stdio;
+
 use crate::support::namespace::is_root_for;
-use crate::support::{Rig, ms};
+use crate::support::{LONG, Rig, Signal, ms};
 
 // holds: S54, S71, C142, C143, C144, C357, C358
 #[test]
@@ -146,6 +148,48 @@ fn hooks_at_the_end_that_fail_or_hang_change_nothing() {
             "after-a start",
             "last exit",
         ]);
+}
+
+// holds: S490
+#[test]
+fn status_and_log_name_the_hook_or_delay_that_somebody_waits_for() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        shutdown: {readiness_delay: 20s}
+        hooks:
+          pre_start: [CHILD, first, await=DIR/first, exit=0]
+          pre_stop: [CHILD, leaving]
+        processes:
+          a:
+            command: [CHILD, a]
+            hooks:
+              pre_start: [CHILD, before, await=DIR/before, exit=0]
+              pre_stop: [CHILD, ending, await=DIR/ending, exit=0]
+              post_stop: [CHILD, after, await=DIR/after, exit=0]
+          b: {command: [CHILD, b]}
+        ",
+    );
+    let says = |note: &str| {
+        drainit.wait_until(note, || drainit.exec(&["status"]).stdout.contains(note));
+    };
+    says("waiting for the container's pre_start hook");
+    drainit.touch("first");
+    says("its pre_start hook is running");
+    drainit.wait_for_line("a: pre_start hook: still running after 5s");
+    drainit.touch("before");
+    drainit.wait_for_start(&["a", "b"]);
+    let stop = drainit.exec_as(None, &["stop", "a"]).stdout(Stdio::piped()).spawn().unwrap();
+    says("its pre_stop hook is running");
+    drainit.touch("ending");
+    says("its post_stop hook is running");
+    drainit.touch("after");
+    assert!(stop.wait_with_output().unwrap().status.success());
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line("all processes serve for 20s: readiness_delay");
+    says("left, waiting for readiness_delay, waiting for pre_stop of the container (drainit");
+    drainit.signal(Signal::SIGINT);
+    drainit.wait_exit(LONG).assert_code(0);
 }
 
 /// A process that ends when its `pre_stop` hook has begun. The hook does not end by itself.

@@ -146,6 +146,8 @@ pub enum Note {
         /// The time until the deadline.
         window: Duration,
     },
+    /// The readiness delay begins: before the drains and stops, all processes serve for this time.
+    Delayed(Duration),
     /// A process has ended. Other members of its process group are alive and were asked to end.
     GroupRemains(ProcessId),
     /// All members of the process group have ended, after [`Note::GroupRemains`].

@@ -39,8 +39,9 @@ pub struct History {
     pub epoch: Option<u32>,
     /// The label of the instance, if another instance ran beside it.
     pub instance: Option<String>,
-    /// Whether drainit has sent SIGKILL to the instance because an operator asked for it.
-    pub is_killed: bool,
+    /// The signal that drainit has sent to the instance because an operator asked for it: the last
+    /// one, or SIGKILL.
+    pub sent: Option<Signal>,
     pub state: ProcessState,
     /// The time at which the process entered this state.
     pub since: Time,
@@ -125,6 +126,18 @@ pub(super) struct Served {
 }
 
 impl History {
+    /// The words after an end that neither drainit nor, as far as it knows, an operator asked for.
+    pub(crate) fn unasked(&self, end: End) -> String {
+        let ends = |signal: &Signal| {
+            end == End::Signal(*signal)
+                || [Signal::TERM, Signal::INT, Signal::QUIT].contains(signal)
+        };
+        match self.sent.filter(ends) {
+            Some(signal) => format!(" after {signal} was requested"),
+            None => " without being asked to".to_owned(),
+        }
+    }
+
     /// Records a count that began at this time, and was over before the end.
     pub(super) fn serves(&mut self, began: Time, traffic: Traffic) {
         let seen = (began, traffic);

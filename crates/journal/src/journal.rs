@@ -5,6 +5,7 @@ use alloc::rc::Rc;
 use core::cell::Cell;
 use core::time::Duration;
 
+use crate::data::label;
 use crate::entry::Entry;
 use crate::history::{Drain, History, Stop, Tally};
 use crate::messages;
@@ -44,7 +45,6 @@ pub struct Journal {
     pub orphans: u64,
     /// T0, the cause of the shutdown, and the time until the deadline.
     pub(crate) shutdown: Option<(Time, Cause, Duration)>,
-    pub(crate) draining_since: Option<Time>,
     /// Whether a drain was requested before the shutdown.
     drain_requested: bool,
     pub(crate) steps: Steps,
@@ -70,7 +70,6 @@ impl Journal {
             phases: Vec::new(),
             orphans: 0,
             shutdown: None,
-            draining_since: None,
             drain_requested: false,
             steps: Steps::default(),
             places: 0,
@@ -147,14 +146,13 @@ impl Journal {
     pub fn has_main(&mut self, slot: ProcessId, pid: i32) {
         let history = self.of_mut(slot);
         (history.pid, history.last_pid) = (Some(pid), Some(pid));
-        history.is_killed = false;
+        history.sent = None;
     }
 
     /// Records the end of an instance.
     pub fn reaped(&mut self, slot: ProcessId) {
         let history = self.of_mut(slot);
         (history.pid, history.drain_warnings) = (None, None);
-        history.is_killed = false;
     }
 
     /// Records an event that the core has handled, and the phase after this event.
@@ -175,6 +173,12 @@ impl Journal {
     /// The steps of the shutdown. The steps that are not over come last.
     pub(crate) fn all_steps(&self) -> impl Iterator<Item = Step> {
         self.steps.all()
+    }
+
+    /// The steps of the container that are under way, as people read them.
+    pub fn waits_for(&self) -> Vec<String> {
+        let open = self.all_steps().filter(|step| step.ends.is_none() && step.process.is_none());
+        open.map(|step| label(step.kind, None)).collect()
     }
 
     /// Records a note of the core, and returns its text. `detail` is a fact that only the
@@ -289,7 +293,6 @@ impl Journal {
                 self.shutdown = Some((now, cause, window));
             }
             Note::DrainBegan { process, counted, min, longest } => {
-                self.draining_since.get_or_insert(now);
                 self.places += 1;
                 let known = self.of(process).drain.as_ref().filter(|drain| !drain.is_past);
                 let place = known.map_or(self.places, |drain| drain.place);
@@ -391,7 +394,6 @@ impl Journal {
     /// over does not belong to the shutdown; a drain that is under way does.
     fn begin_shutdown(&mut self) {
         if self.steps.begin_shutdown() {
-            self.draining_since = None;
             for drain in self.slots.iter_mut().filter_map(|history| history.drain.as_mut()) {
                 drain.is_past = drain.over.is_some();
             }

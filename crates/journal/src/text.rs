@@ -24,9 +24,6 @@ impl Journal {
             human(window),
             messages::why(cause, &self.names)
         );
-        if let Some(since) = self.draining_since.filter(|since| since.since(t0) >= SHORTEST) {
-            let _ = write!(text, "\n  before the drain: {}", human(since.since(t0)));
-        }
         let slots = || (0..).map(ProcessId).zip(&self.slots);
         let drains = slots().filter_map(|(slot, of)| {
             let drain = of.drain.as_ref().filter(|drain| !drain.is_past)?;
@@ -136,7 +133,7 @@ impl Stop {
             Some((_, end)) if of.ended_first => messages::ended_first(end),
             Some((_, end)) if self.was_asked || self.killed => end.to_string(),
             Some((_, end)) if self.handed_over => messages::after_handover(end),
-            Some((_, end)) => format!("{end} without being asked to"),
+            Some((_, end)) => format!("{end}{}", of.unasked(end)),
             None => "not seen to end".to_owned(),
         };
         match self.took {

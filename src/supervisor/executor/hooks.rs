@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use nix::unistd::geteuid;
+use tokio::time::timeout;
 
 use crate::config::Hook;
 use crate::core::event::Event;
@@ -19,8 +20,9 @@ use crate::supervisor::launch;
 use crate::supervisor::launch::StartError;
 use crate::supervisor::message::{Message, Rest, Role, Start};
 use crate::supervisor::preparation::{Files, Preparation};
+use crate::supervisor::readiness;
 use crate::supervisor::run_command;
-use crate::types::{ProcessId, Signal, harmless};
+use crate::types::{ProcessId, Signal, harmless, human};
 
 /// A hook that is under way, or the check of an Envoy's config in its place.
 pub(super) struct RunningHook {
@@ -140,7 +142,14 @@ impl Executor {
             let end = run_command::end_of(request, children, Rest::Lives, move |is| {
                 pid.set(Some(is));
             });
-            let end = end.await;
+            let mut end = std::pin::pin!(end);
+            let end = match timeout(readiness::LONG, &mut end).await {
+                Ok(end) => end,
+                Err(_) => {
+                    tracing::info!("{name}: still running after {}", human(readiness::LONG));
+                    end.await
+                }
+            };
             // The last lines of the hook come before the line about its end.
             if let Some(log) = log {
                 log.pump();

@@ -441,7 +441,7 @@ impl Executor {
         let Ended { pid, end, role, failed, was_only } = ended;
         let is_ours = matches!(&role, Some(Role::Process(process))
             if self.instances[process.index()].pid == Some(pid)
-                && self.status_board.history(*process).is_killed);
+                && self.status_board.history(*process).sent == Some(Signal::KILL));
         let is_unexplained = end == End::Signal(Signal::KILL) && !is_ours;
         let by_oom = is_unexplained.then(|| self.oom_kills.explain_one()).flatten();
         let (is_oom, end) = (by_oom.is_some(), by_oom.unwrap_or(end));

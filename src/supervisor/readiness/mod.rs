@@ -42,8 +42,9 @@ pub(crate) struct ReadinessTarget {
     pub(crate) failures: Rc<Cell<u64>>,
 }
 
-/// A process that is not ready after this time has a line in the log that says why.
-const LONG: Duration = Duration::from_secs(5);
+/// A process that is not ready after this time has a line in the log that says why. A hook that
+/// still runs has one, too.
+pub(crate) const LONG: Duration = Duration::from_secs(5);
 
 /// Begins to probe. Reports readiness once, and keeps the last failure in `failure`. Calls `is_late`
 /// if the process is not ready after [`LONG`].

@@ -104,6 +104,9 @@ impl Draining {
         let delay = Wait::new(Some(state.spec.readiness_delay));
         let delay = state.budget.before_drains(delay, shutdown.deadline.since(state.now));
         let delay_until = was_ready.then(|| state.now + delay);
+        if was_ready && !delay.is_zero() && !state.is_done() {
+            state.note(Note::Delayed(delay));
+        }
         // Only a ready process can have traffic. A drain that began before the shutdown continues,
         // even if it is the drain of an old instance.
         let mut drained = Vec::new();

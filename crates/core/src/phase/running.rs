@@ -97,6 +97,11 @@ impl Running {
         self.all_ready && self.is_settled(state)
     }
 
+    /// Whether the `pre_start` hook of the container runs.
+    pub fn runs_hook(&self) -> bool {
+        self.hook_until.is_some()
+    }
+
     /// Whether no process keeps the container from being ready.
     fn is_settled(&self, state: &State) -> bool {
         let operations = &self.operations;

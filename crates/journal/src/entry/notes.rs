@@ -46,7 +46,7 @@ impl Journal {
             }
             Note::Ended { process: id, end, next } => one(id, "ended", &end.to_string())
                 .end(end, false)
-                .then(next, " without being asked to")
+                .then(next, &self.of(id).unasked(end))
                 .mend(end)
                 .and(detail),
             Note::Overdue { process: id, why: Failure::NotReady { .. }, after } => {
@@ -168,6 +168,10 @@ impl Journal {
                     matches!(cause, Cause::HookFailed | Cause::Failed { why: Failure::Hook, .. });
                 let level = if is_failure { Error } else { Level::Info };
                 plain("shutdown", &text).at(level).cause(why).at_most(window)
+            }
+            Note::Delayed(delay) => {
+                let text = format!("all processes serve for {}: readiness_delay", human(delay));
+                plain("readiness_delay", &text).at_most(delay)
             }
             Note::GroupRemains(id) => {
                 let text =
