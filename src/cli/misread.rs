@@ -56,7 +56,6 @@ pub(super) fn remedy_for(error: &clap::Error, drainit: &Command, verb: &str) -> 
         _ => None,
     };
     match (error.kind(), of(ContextKind::InvalidSubcommand), of(ContextKind::InvalidArg)) {
-        (ErrorKind::InvalidSubcommand, Some(word), _) => other_command(word, drainit),
         (ErrorKind::UnknownArgument, _, Some(word)) => unnamed_config(word)
             .or_else(|| other_option(word, drainit, verb))
             .or_else(open_entrypoint),
@@ -64,12 +63,19 @@ pub(super) fn remedy_for(error: &clap::Error, drainit: &Command, verb: &str) -> 
     }
 }
 
-fn other_command(word: &str, drainit: &Command) -> Option<String> {
-    if let Some((_, remedy)) = ELSEWHERE.iter().find(|(name, _)| *name == word) {
-        return Some((*remedy).to_owned());
-    }
-    let names = drainit.get_subcommands().map(Command::get_name);
-    Some(format!("did you mean `drainit {}`?", nearest(word, names)?))
+/// The whole message for a subcommand that does not exist; `None` for any other error.
+pub(super) fn unknown_command(error: &clap::Error, drainit: &Command) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    let elsewhere = ELSEWHERE.iter().find(|(name, _)| name == word);
+    let names = || drainit.get_subcommands().map(Command::get_name);
+    let remedy = match (elsewhere, nearest(word, names())) {
+        (Some((_, remedy)), _) => (*remedy).to_owned(),
+        (None, Some(near)) => format!("did you mean `drainit {near}`?"),
+        (None, None) => "`drainit --help` lists the commands".to_owned(),
+    };
+    Some(format!("drainit has no command `{word}`: {remedy}"))
 }
 
 fn other_option(word: &str, drainit: &Command, verb: &str) -> Option<String> {

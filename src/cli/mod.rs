@@ -69,7 +69,8 @@ enum Command {
     Restart(crate::cli::operate::OperateArgs),
     /// Read the config again, and replace the processes that differ
     ///
-    /// -c only finds the running drainit, which reads the files again that it was started with.
+    /// The running drainit reads the files again that it was started with; `-c` only finds its
+    /// socket.
     Reload(crate::cli::control_address::Whom),
     /// Send a signal to processes
     Kill(crate::cli::operate::KillArgs),
@@ -106,6 +107,9 @@ fn carry_out(args: Vec<OsString>) -> u8 {
         Err(error) => {
             mask::release();
             let drainit = Cli::command();
+            if let Some(unknown) = misread::unknown_command(&error, &drainit) {
+                return fail(&unknown, exit_code::USAGE);
+            }
             let is_of_all = !error.use_stderr()
                 || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
             let is_of_all = is_of_all && error.kind() != ErrorKind::DisplayVersion;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::import::input::is_stdin;
 use crate::import::{Format, import};
 use crate::types::exit_code;
 use crate::{Refused, Shown};
@@ -11,7 +12,8 @@ use crate::{Refused, Shown};
 /// Options of `import`.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// A Procfile, a Compose file or a supervisord.conf; several become one config
+    /// A Procfile, a Compose file or a supervisord.conf; several become one config. `-` reads
+    /// standard input, and needs --format
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Format of the files [default: known by their names]
@@ -25,11 +27,13 @@ pub(crate) fn run(args: &ImportArgs) -> Result<Shown, Refused> {
     for file in &args.files {
         // If the file is missing, the format does not matter, because reading the file reports
         // that.
-        let of_missing = || (!file.exists()).then_some(Format::Procfile);
+        let is_missing = !is_stdin(file) && !file.exists();
+        let of_missing = || is_missing.then_some(Format::Procfile);
         let Some(format) = args.format.or_else(|| Format::of(file)).or_else(of_missing) else {
+            let name = file.display().to_string();
+            let name = if name == "-" { "standard input" } else { &name };
             let why = format!(
-                "error: the name of {} does not tell its format\n  = help: add --format procfile, compose or supervisord; docs/migrating.md#a-bash-entrypoint translates a shell script",
-                file.display()
+                "error: the name of {name} does not tell its format\n  = help: add --format procfile, compose or supervisord; docs/migrating.md#a-bash-entrypoint translates a shell script"
             );
             return Err(Refused { why, code: exit_code::USAGE });
         };

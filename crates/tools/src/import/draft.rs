@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 use crate::import::pattern;
 use crate::types::{escape_json, harmless};
 
-/// A list or a mapping is written on one line if the line has at most this many characters.
-/// Otherwise each of its items gets a line.
-const WIDTH: usize = 110;
+/// A line of the draft has at most this many characters if it can be broken: a comment at a blank,
+/// a list or a mapping between its items.
+const WIDTH: usize = 100;
 
 #[derive(Debug, Default)]
 pub(super) struct Draft {
@@ -36,11 +36,14 @@ pub(super) struct DraftedProcess {
 }
 
 /// A server that is stopped at once loses the requests that still arrive. The other formats have no
-/// word for that, so each draft has this.
-const TRAFFIC: &str = "
-# Requests still arrive for some seconds after the stop signal, and the processes serve them for so long. Better: a
-# `drain` for each server, see docs/servers.md. Write 0s if nothing sends requests to this container.
-shutdown: {readiness_delay: 5s}
+/// word for that, and none for the time after which the container is killed, so each draft has this.
+const SHUTDOWN: &str = "
+shutdown:
+  # The time until the container is killed. Give the container this variable: see docs/shutdown.md.
+  grace_period: ${TERMINATION_GRACE_PERIOD_SECONDS:-30}
+  # Requests arrive for some seconds after the stop signal, so all processes serve that long. Better
+  # is a `drain` for each server: see docs/servers.md. Write 0s if nothing sends requests.
+  readiness_delay: 5s
 ";
 
 /// The keys of a process in the order in which the draft writes them.
@@ -197,12 +200,15 @@ impl Draft {
     }
 
     pub(super) fn to_yaml(&self, from: &str) -> String {
-        let mut out = format!(
-            "# Made from {} by `drainit import`. Comments name what was not converted or needs a review.\n",
-            harmless(from)
+        let mut out = String::new();
+        let made = format!("Made from {from} by `drainit import`.");
+        comments(
+            &mut out,
+            0,
+            &[made, "Comments name what was not converted or needs a review.".into()],
         );
         comments(&mut out, 0, &self.notes);
-        out.push_str(TRAFFIC);
+        out.push_str(SHUTDOWN);
         if !self.env.is_empty() {
             out.push_str("\nenv:\n");
             for (name, value) in &self.env {
@@ -230,10 +236,23 @@ fn valid_name(name: &str) -> String {
     name.strip_prefix("x-").map(|rest| format!("x_{rest}")).unwrap_or(name)
 }
 
+/// Writes each comment. The later lines of a long one are indented further.
 fn comments(out: &mut String, indent: usize, notes: &[String]) {
     for note in notes {
+        let mut start = "# ";
+        let mut line = String::new();
         // Control characters are replaced, because YAML forbids them even in comments.
-        let _ = writeln!(out, "{:indent$}# {}", "", harmless(note));
+        for word in harmless(note).split(' ') {
+            if !line.is_empty() && indent + start.len() + line.len() + 1 + word.len() > WIDTH {
+                let _ = writeln!(out, "{:indent$}{start}{line}", "");
+                (start, line) = ("#   ", String::new());
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        let _ = writeln!(out, "{:indent$}{start}{line}", "");
     }
 }
 

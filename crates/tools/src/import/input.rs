@@ -11,6 +11,11 @@ use crate::language::span::Span;
 use crate::language::yaml;
 use crate::language::yaml::node::Node;
 
+/// Whether the path stands for standard input.
+pub(super) fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
 #[derive(Debug)]
 pub struct InputFile {
     problems: Problems,
@@ -25,7 +30,7 @@ impl InputFile {
     pub(crate) fn read(path: &Path) -> Result<Self, Vec<Diagnostic>> {
         let directory = path.parent().map(Path::to_owned);
         let mut problems = Problems::default();
-        match Source::read(path) {
+        match if is_stdin(path) { Source::read_stdin() } else { Source::read(path) } {
             Ok(source) => Ok(Self { file: problems.add_source(source), problems, directory }),
             Err(bad) => {
                 problems.unreadable(path, bad, || "check the path".to_owned());

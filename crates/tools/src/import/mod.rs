@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use regex_lite::Regex;
 
 use crate::import::draft::Draft;
-use crate::import::input::InputFile;
+use crate::import::input::{InputFile, is_stdin};
 use crate::load::Diagnostic;
 
 /// Compiles a regular expression that is part of this program, and therefore always valid.
@@ -85,7 +85,10 @@ pub fn import(files: &[(PathBuf, Format)]) -> Result<Imported, Vec<Diagnostic>> 
     let mut names = Vec::new();
     for (path, format) in files {
         whole.join(draft(InputFile::read(path)?, *format)?);
-        names.push(path.file_name().unwrap_or(path.as_os_str()).to_string_lossy());
+        names.push(match is_stdin(path) {
+            true => "standard input".into(),
+            false => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy(),
+        });
     }
     whole.fix_names();
     finish(whole, &names.join(", "))
