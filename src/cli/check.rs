@@ -144,7 +144,7 @@ fn write(problems: &[Diagnostic], fine: &str, elsewhere: bool) {
     let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let warnings_text = plural(warnings, "warning", "warnings");
-    let rest = if elsewhere { " (without the files of the image: see `--image`)" } else { "" };
+    let rest = if elsewhere { "; files of the image were not checked (see `--image`)" } else { "" };
     match (errors, warnings) {
         // An error is ignored, because stdout may have no reader. The exit code shows the result.
         (0, 0) => drop(writeln!(io::stdout(), "ok: {fine}{rest}")),

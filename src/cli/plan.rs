@@ -14,16 +14,16 @@ use crate::os::sys;
 use crate::plan::{Plan, json, text};
 use crate::types::{exit_code, harmless};
 
-const OF_THE_RUNNING: &str =
-    "-c only finds the running drainit; the plan is of the files that it was started with";
+const OF_THE_RUNNING: &str = "`-c` only finds the socket of the running drainit; the plan compares \
+    the files that this drainit was started with";
 
 /// Options of `plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
     #[command(flatten)]
     whom: Whom,
-    /// Show what `drainit reload` of the running container would change. -c only finds the running
-    /// drainit; the plan is of the files that it was started with
+    /// Show what `drainit reload` would change in the running container. The running drainit reads
+    /// the files again that it was started with; `-c` only finds its socket
     #[arg(long)]
     reload: bool,
     /// Output format

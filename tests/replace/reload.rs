@@ -96,7 +96,7 @@ fn changed_processes_are_replaced_and_the_rest_keeps_running() {
     assert!(!plan.stderr.contains("-c only"), "{plan:?}");
     let file = drainit.path("drainit.yaml").display().to_string();
     let named = drainit.exec(&["plan", "--reload", "-c", &file]);
-    named.assert(0, "-c only finds the running");
+    named.assert(0, "`-c` only finds the socket of the running drainit");
     plan.assert(0, "");
     let lines: Vec<_> = plan.stdout.lines().map(|line| line.split("  ").next().unwrap()).collect();
     assert_eq!(lines, ["older", "old", "app", "added", "not touched: base, user"], "{plan:?}");

@@ -297,9 +297,7 @@ fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph,
             !**waits && other.kind == ProcessKind::Service && !of_other.is_same(place)
         });
         let others: Vec<_> = others.map(|((other, _), _)| other.name.as_str()).collect();
-        if others.is_empty() {
-            continue;
-        }
+        let Some(first) = others.first() else { continue };
         let named = match others.len() {
             1..=3 => list(others.iter().copied()),
             more => format!("{} and {} more", list(others.iter().take(2).copied()), more - 2),
@@ -310,7 +308,7 @@ fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph,
         );
         let problem = problems.warning(span, message);
         problem.help(format!(
-            "write `depends_on` with the processes that its last requests need, `[]` for none; the others are {named}"
+            "name what its last requests need, such as `depends_on: [{first}]`, or write `depends_on: []` if they need nothing; the other processes are {named}"
         ));
     }
 }

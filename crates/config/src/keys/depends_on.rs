@@ -106,7 +106,11 @@ impl Form for DependsOn {
             Kind::Null | Kind::Scalar { .. } => {
                 let problem =
                     reader.problems.error(node.span, "`depends_on` must be a list or a mapping");
-                problem.help("put the name into brackets: `[NAME]`");
+                let name = if let Kind::Scalar { text, .. } = &node.kind { text } else { "" };
+                problem.help(match name {
+                    "" => "write `depends_on: [NAME]`".to_owned(),
+                    name => format!("write `depends_on: [{name}]`"),
+                });
             }
         }
         Some(wanted)

@@ -48,7 +48,14 @@ fn content(args: &ReportArgs) -> Result<String, String> {
             read(&mut file)
         })
     };
-    read.map_err(|error| error.to_string())?;
+    read.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            "does not exist; name the file of `shutdown.report`, or `-` for standard input"
+                .to_owned()
+        }
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    })?;
     if content.len() as u64 > MAX_INPUT {
         let most = MAX_INPUT / (1024 * 1024);
         return Err(format!(

@@ -86,17 +86,19 @@ fn row(report: &ShutdownReport, step: &StepData) -> Row {
     let real = step.begins.map(|begins| (begins, step.ends.unwrap_or(report.took).max(begins)));
     let planned = step.planned.map(|planned| (planned.begins, planned.ends.max(planned.begins)));
     let takes = |(begins, ends): (f64, f64)| ends - begins;
-    let is_late = real.map(takes).unwrap_or_default() > planned.map_or(f64::MAX, takes) + TOLERANCE;
     let (took, most) = (real.map(takes).map(time), planned.map(takes).map(time));
-    let look = match (is_killed, is_late) {
-        (true, _) => BarLook::Killed,
-        (false, true) => BarLook::Late,
-        (false, false) => BarLook::Plain,
-    };
     let kind = match &*step.step {
         "drain" | "close" | "count" => BarKind::Drain,
         "stop" | "leftovers" => BarKind::Stop,
         _ => BarKind::Wait,
+    };
+    // The plan has the time that is kept for a hook, which may take longer if nothing needs the time.
+    let is_late = kind != BarKind::Wait
+        && real.map(takes).unwrap_or_default() > planned.map_or(f64::MAX, takes) + TOLERANCE;
+    let look = match (is_killed, is_late) {
+        (true, _) => BarLook::Killed,
+        (false, true) => BarLook::Late,
+        (false, false) => BarLook::Plain,
     };
     let bar = |look| move |(from, to)| Bar { from, to, kind, look };
     Row {

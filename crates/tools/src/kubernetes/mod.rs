@@ -163,7 +163,7 @@ pub fn check_manifest(
         let drains = loaded.config.processes.iter().any(|process| process.drain.is_some());
         if let Some(container) = containers.last_mut().filter(|_| drains) {
             let total = human(plan.longest());
-            *container += &format!(" (stops within {total}; a repeated SIGTERM shortens no drain)");
+            *container += &format!(", stops within {total}");
         }
         let accepts = |name: &str, seconds: u64| {
             let seconds = seconds.to_string();

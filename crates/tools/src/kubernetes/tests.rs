@@ -472,8 +472,7 @@ fn the_container_is_found_by_command_or_by_name() {
     let both = format!("{MANIFEST}---\n{}", with(MANIFEST, "gateway", "second"));
     let config = with(CONFIG, "time: 15s", "time: 99s");
     let checked = check(&config, &both, None, &[]);
-    let plan = "(stops within 43s; a repeated SIGTERM shortens no drain)";
-    let of = |name| format!("Deployment {name}, container gateway {plan}");
+    let of = |name| format!("Deployment {name}, container gateway, stops within 43s");
     assert_eq!(checked.containers, [of("gateway"), of("second")]);
     assert_eq!(checked.diagnostics.len(), 1, "{:?}", lines(&checked));
 }

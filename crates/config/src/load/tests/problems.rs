@@ -246,6 +246,7 @@ fn the_help_names_the_remedy() {
         ("comand: [b]", "did you mean `command`?"),
         ("healthcheck: {}", "did you mean `readiness`?"),
         ("stop_signal: SIGTREM", "did you mean `TERM`?"),
+        ("depends_on: b", "write `depends_on: [b]`"),
         ("only_if: {valeu: x, is: y}", "did you mean `value`?"),
         ("drain: {time: 5s, exec: [x]}", "write it inside `exec`: `exec: {time: …}`"),
         (

@@ -100,11 +100,17 @@ processes:
             "5:41 `router` is drained, but has no `depends_on`: other processes are stopped at the same time"
         ]
     );
-    assert!(found[0].help.as_ref().unwrap().ends_with("the others are `engine`"));
+    assert!(found[0].help.as_ref().unwrap().ends_with("the other processes are `engine`"));
     let alone = "processes: {a: {command: [a], scale: 3, drain: {exec: [b]}}}";
     assert_eq!(problems(alone), []);
     // An empty `depends_on` says that the process needs no other process, so there is no warning.
-    assert!(found[0].help.as_ref().unwrap().contains("`[]` for none"));
+    assert!(
+        found[0]
+            .help
+            .as_ref()
+            .unwrap()
+            .contains("`depends_on: [engine]`, or write `depends_on: []`")
+    );
     for none in ["[]", "{}"] {
         let needs_none = text.replace("router: {", &format!("router: {{depends_on: {none}, "));
         assert_eq!(problems(&needs_none), []);
