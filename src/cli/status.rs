@@ -321,7 +321,9 @@ fn head_line(status: &Value) -> String {
     {
         let none = Vec::new();
         let processes = status["processes"].as_array().unwrap_or(&none);
-        let counts = processes.iter().filter_map(|process| process["drain"][key].as_u64());
+        let counts = processes.iter().filter_map(|process| {
+            process["drain"][key].as_u64().or_else(|| process["stop"][key].as_u64())
+        });
         // Without a known count, the line has no sum: 0 would be wrong.
         if let Some(sum) = counts.reduce(|a, b| a + b) {
             let _ = write!(line, ", {sum} {}", if sum == 1 { one } else { many });

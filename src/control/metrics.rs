@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::control::status::{Part, Status};
+use crate::control::status::{Part, ProcessStatus, Status, TrafficStatus};
 use crate::core::note::DrainEnd;
 use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::types::EndKind;
@@ -145,18 +145,25 @@ fn drains(text: &mut Metrics, status: &Status) {
             .current()
             .filter_map(|process| Some((process.name.as_str(), process.last_drain.as_ref()?)))
     };
+    let traffic = |of: fn(&TrafficStatus) -> Option<u64>| {
+        let number = move |process: &ProcessStatus| {
+            let drained = process.last_drain.as_ref().and_then(|drain| of(&drain.traffic));
+            drained.or_else(|| of(process.stop.as_ref()?))
+        };
+        let current = status.current();
+        current.filter_map(move |process| Some((process.name.as_str(), count(number(process)?))))
+    };
     const CONNECTIONS: &str = "drainit_drain_connections_active";
-    let connections =
-        last().filter_map(|(process, drain)| Some((process, count(drain.connections?))));
-    let help = "Open connections of a drained process, as last counted.";
-    text.processes(CONNECTIONS, "gauge", help, connections);
+    let help = "Open connections of a drained or stopped process, as last counted.";
+    text.processes(CONNECTIONS, "gauge", help, traffic(|it| it.connections));
     const REQUESTS: &str = "drainit_drain_requests_active";
-    let requests = last().filter_map(|(process, drain)| Some((process, count(drain.requests?))));
-    let help = "Requests in flight in a drained process, as last counted.";
-    text.processes(REQUESTS, "gauge", help, requests);
+    let help = "Requests that may be in flight in such a process, as last counted.";
+    text.processes(REQUESTS, "gauge", help, traffic(|it| it.requests));
+    const UNSURE: &str = "drainit_drain_requests_unsure";
+    let help = "Those of which the kernel cannot tell whether they are in flight.";
+    text.processes(UNSURE, "gauge", help, traffic(|it| it.unsure));
     const CUT: &str = "drainit_drain_requests_cut";
-    let cut = last().filter_map(|(process, drain)| Some((process, count(drain.cut?))));
-    text.processes(CUT, "gauge", "Requests that the stop after the last drain has cut.", cut);
+    text.processes(CUT, "gauge", "Requests that the stop has cut.", traffic(|it| it.cut));
     const ELAPSED: &str = "drainit_drain_duration_seconds";
     let elapsed = last().map(|(process, drain)| (process, drain.elapsed.as_secs_f64()));
     let help = "Time since the drain began, or the whole time of a completed drain.";
@@ -229,7 +236,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::control::status::{DrainStatus, ProcessStatus, ShutdownStatus, example};
+    use crate::control::status::{DrainStatus, ShutdownStatus, example};
 
     /// [`example`] with a value for every metric.
     fn measured() -> Status {
@@ -241,9 +248,12 @@ mod tests {
         let router = &mut status.processes[1];
         (router.has_drain, router.has_liveness, router.probe_failures) = (true, true, 1);
         router.last_drain = Some(DrainStatus {
-            connections: Some(3),
-            requests: Some(1),
-            cut: Some(1),
+            traffic: TrafficStatus {
+                connections: Some(3),
+                requests: Some(1),
+                unsure: Some(0),
+                cut: Some(1),
+            },
             elapsed: Duration::from_millis(1500),
             over: None,
             left: Duration::from_secs(8),
@@ -279,6 +289,24 @@ mod tests {
         assert_eq!(epochs(&status), ["role=\"current\"} 2", "role=\"old\"} 1"]);
         status.processes[router + 1].pid = None;
         assert_eq!(epochs(&status), ["role=\"current\"} 2"], "the old epoch has ended");
+    }
+
+    // holds: S470
+    #[test]
+    fn counts_of_a_stop_stand_in_where_the_drain_has_none() {
+        let mut status = measured();
+        let traffic = |requests| TrafficStatus { requests, cut: Some(2), ..Default::default() };
+        status.processes[1].stop = Some(traffic(Some(9)));
+        status.processes[0].stop = Some(traffic(Some(4)));
+        status.processes[0].last_drain = Some(DrainStatus::default());
+        let text = render(&status);
+        for line in [
+            "active{process=\"policy-engine\"} 4",
+            "active{process=\"router\"} 1",
+            "cut{process=\"policy-engine\"} 2",
+        ] {
+            assert!(text.contains(&format!("drainit_drain_requests_{line}\n")), "{line}: {text}");
+        }
     }
 
     // holds: C98, C104

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::core::traffic::Traffic;
 use crate::journal::history::Tally;
 use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::types::suggest::is_meant;
@@ -121,6 +122,9 @@ pub struct ProcessStatus {
     /// The last count of the process's traffic, if the process is being drained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
+    /// The last count of the process's traffic in a shutdown, if no drain counts it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<TrafficStatus>,
     /// The counts of the process, over all of its instances.
     #[serde(skip)]
     pub tally: Tally,
@@ -178,18 +182,43 @@ impl Serialize for Part {
     }
 }
 
-/// The drain of a process, and its traffic. Unknown counts are absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct DrainStatus {
+/// The traffic of a process that is drained or stopped. Unknown counts are absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TrafficStatus {
     /// The open connections of clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<u64>,
-    /// The requests in flight.
+    /// The requests that may be in flight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
-    /// The requests that the stop after the drain has cut.
+    /// Those of `requests` of which the kernel cannot tell whether they are in flight. Absent if the
+    /// process itself has counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsure: Option<u64>,
+    /// The requests that the stop has cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cut: Option<u64>,
+}
+
+impl TrafficStatus {
+    pub fn new(last: Traffic, cut: Option<u64>) -> Self {
+        let (connections, unsure) = (last.connections, last.unsure);
+        let requests = last.requests.map(|known| known + unsure.unwrap_or_default());
+        Self { connections, requests, unsure, cut }
+    }
+
+    /// A process that has ended has no connections any more.
+    #[must_use]
+    pub fn after_end(self) -> Self {
+        Self { connections: None, requests: None, ..self }
+    }
+}
+
+/// The drain of a process, and its traffic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DrainStatus {
+    #[serde(flatten)]
+    pub traffic: TrafficStatus,
     /// The time since the drain began, or the whole duration of a drain that is over.
     #[serde(rename = "seconds", serialize_with = "serialize_seconds")]
     pub elapsed: Duration,
@@ -296,6 +325,7 @@ pub(crate) fn example() -> Status {
         last_exit: None,
         last_exit_asked: false,
         drain: None,
+        stop: None,
         tally: Tally::default(),
         last_drain: None,
         has_drain: false,
@@ -351,7 +381,8 @@ mod tests {
         assert_eq!(json["startup"], serde_json::json!({"seconds": 1.21}));
         status.processes[0].last_exit = Some("exited with code 7".to_owned());
         status.processes[0].pid = None;
-        let drain = DrainStatus { connections: Some(3), ..DrainStatus::default() };
+        let traffic = TrafficStatus { connections: Some(3), ..TrafficStatus::default() };
+        let drain = DrainStatus { traffic, ..DrainStatus::default() };
         status.processes[0].drain = Some(drain);
         let json = serde_json::to_value(&status).unwrap();
         assert_eq!(json["processes"][0]["last_exit"], "exited with code 7");

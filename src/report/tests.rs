@@ -157,17 +157,17 @@ fn counts_at_a_stop_are_exact_only_if_a_signal_ends_the_process_at_once() {
         line.split_once("; ").map_or(String::new(), |(_, counts)| counts.to_owned())
     };
     let term = End::Signal(Signal::TERM);
-    let exact = "connections 9 at the start, 8 cut at the end; requests 4 at the start, 3 cut, perhaps 2 more";
+    let exact = "connections 9 at the start, 8 cut at the end; requests 4 at the start (perhaps 2 more), 3 cut (perhaps 2 more)";
     assert_eq!(of(&[(500, 5, 5), (990, 9, 4), (1050, 8, 3)], term), exact);
     assert_eq!(
         of(&[(500, 5, 5), (1001, 9, 4), (1050, 8, 3)], End::Code(0)),
         "connections 9 at the start, 8 when last seen 30ms before the end; \
-         requests 4 at the start, 3 in flight when last seen, perhaps 2 more"
+         requests 4 at the start (perhaps 2 more), 3 in flight when last seen (perhaps 2 more)"
     );
     assert_eq!(
         of(&[(500, 9, 4)], term),
         "connections 9 at the start, 9 when last seen 580ms before the end; \
-         requests 4 at the start, 4 in flight when last seen, perhaps 2 more"
+         requests 4 at the start (perhaps 2 more), 4 in flight when last seen (perhaps 2 more)"
     );
     assert_eq!(of(&[(1001, 0, 0)], term), "");
     assert_eq!(of(&[], term), "");

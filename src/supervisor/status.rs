@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::control::status::{
-    DrainStatus, Part, ProcessStatus, ShutdownStatus, StartupStatus, Status,
+    DrainStatus, Part, ProcessStatus, ShutdownStatus, StartupStatus, Status, TrafficStatus,
 };
 use crate::core::cause::{Cause, Failure};
 use crate::core::machine::Machine;
@@ -159,9 +159,7 @@ impl StatusBoard {
             let drained_by =
                 journal.others(slot).chain([slot]).filter_map(|id| world.drained_by(id));
             let drain = last.map(|(_, drain)| DrainStatus {
-                connections: drain.traffic().connections,
-                requests: drain.requests(),
-                cut: drain.cut(),
+                traffic: TrafficStatus::new(drain.traffic(), drain.cut()),
                 elapsed: drain.elapsed(now),
                 over: drain.over(),
                 left: drained_by.max().map_or(Duration::ZERO, |until| until.since(now)),
@@ -191,7 +189,11 @@ impl StatusBoard {
                 drain_warnings: history.drain_warnings.clone(),
                 drain: drain.clone().filter(|_| is_told).map(|drain| match history.pid {
                     Some(_) => drain,
-                    None => DrainStatus { connections: None, requests: None, ..drain },
+                    None => DrainStatus { traffic: drain.traffic.after_end(), ..drain },
+                }),
+                stop: history.stop_traffic().map(|(last, cut)| {
+                    let stop = TrafficStatus::new(last, cut);
+                    if history.pid.is_some() { stop } else { stop.after_end() }
                 }),
                 restarts: world[slot].restarts,
                 probe_failures: world[slot].probe_failures,

@@ -154,12 +154,19 @@ impl History {
         let Served { first: (_, first), last: (seen, last) } = self.served?;
         let connections =
             ConnectionData { start: first.connections, end: last.connections, new: None };
-        let requests = RequestData::of(first.requests, None, last);
+        let requests = RequestData::of(first, None, last);
         // A process that a signal ends answers nothing after the signal. Any other process may have
         // answered since the count.
         let age = self.end.map(|(at, _)| at.since(seen)).unwrap_or_default();
         let is_last = matches!(self.end, Some((_, End::Signal(_)))) && age <= FRESH;
         Some((connections, requests, (!is_last).then_some(age)))
+    }
+
+    /// The last count of the stop, and once the process has ended, the requests that its stop has
+    /// cut; `None` if nothing was counted.
+    pub fn stop_traffic(&self) -> Option<(Traffic, Option<u64>)> {
+        let (_, last) = self.served?.last;
+        Some((last, last.requests.filter(|_| self.end.is_some())))
     }
 
     /// The epoch or PID that tells the last instance from the other instance of its process.
@@ -224,8 +231,9 @@ pub struct Drain {
 }
 
 impl RequestData {
-    fn of(start: Option<u64>, completed: Option<u64>, last: Traffic) -> Option<Self> {
-        Some(Self { start, completed, cut: last.requests?, unsure: last.unsure })
+    fn of(first: Traffic, completed: Option<u64>, last: Traffic) -> Option<Self> {
+        let (start, start_unsure) = (first.requests, first.unsure);
+        Some(Self { start, start_unsure, completed, cut: last.requests?, unsure: last.unsure })
     }
 }
 
@@ -238,12 +246,6 @@ impl Drain {
     pub fn traffic(&self) -> Traffic {
         let last = self.last.filter(|_| !self.is_unknown);
         last.map(|(_, traffic, _)| traffic).unwrap_or_default()
-    }
-
-    /// The requests that may have been in flight at the last poll.
-    pub fn requests(&self) -> Option<u64> {
-        let traffic = self.traffic();
-        Some(traffic.requests? + traffic.unsure.unwrap_or_default())
     }
 
     /// The requests that the stop after the drain has cut; `None` if it is unknown, or if there was
@@ -291,7 +293,7 @@ impl Drain {
             new: newer(first.accepted, last.accepted),
         };
         let completed = newer(ended(first), ended(last));
-        let requests = RequestData::of(first.requests, completed, last);
+        let requests = RequestData::of(first, completed, last);
         Some((connections, requests, self.age(seen, last, moment)))
     }
 }

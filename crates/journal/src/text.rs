@@ -116,15 +116,21 @@ fn described((connections, requests, age): Counts, unit: Unit) -> String {
     if let Some(requests) = requests {
         let before = match (requests.completed, requests.start) {
             (Some(completed), _) => format!("{completed} completed, "),
-            (None, Some(start)) => format!("{start} at the start, "),
+            (None, Some(start)) => {
+                format!("{start} at the start{}, ", perhaps(requests.start_unsure))
+            }
             (None, None) => String::new(),
         };
-        let _ = write!(text, "; requests {before}{} {cut}", requests.cut);
-        if let Some(unsure) = requests.unsure.filter(|unsure| *unsure > 0) {
-            let _ = write!(text, ", perhaps {unsure} more");
-        }
+        let after = perhaps(requests.unsure);
+        let _ = write!(text, "; requests {before}{} {cut}{after}", requests.cut);
     }
     text
+}
+
+/// Names the requests of which the kernel cannot tell whether they are in flight.
+fn perhaps(unsure: Option<u64>) -> String {
+    let some = unsure.filter(|unsure| *unsure > 0);
+    some.map(|unsure| format!(" (perhaps {unsure} more)")).unwrap_or_default()
 }
 
 impl Stop {
