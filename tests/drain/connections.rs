@@ -317,6 +317,26 @@ fn connections_are_counted_without_privileges() {
     answers_one(drainit, address, "no request in flight");
 }
 
+// holds: S471
+#[test]
+fn without_a_view_of_the_descriptors_every_listener_on_the_ports_counts() {
+    // As a program with file capabilities, this one hides its descriptors from its own user.
+    let hiding = "import ctypes; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\n";
+    let start = |drain| {
+        let rig = Rig::new()?.without_privileges();
+        let hides = Server { command: "python3, DIR/hides.py, PORT", ..PYTHON };
+        rig.write("hides.py", format!("{hiding}{APP}"));
+        hides.start_in(rig, drain)
+    };
+    let drain = "{connections: {ports: [PORT], min: 0, time: 8s, idle: 1s}}";
+    let Some((drainit, address)) = start(drain) else { return };
+    drainit.wait_for_line("web: connections to other processes on its ports hold its drain, too");
+    answers_one(drainit, address, "no request in flight");
+    let Some((drainit, _)) = start("{connections: {min: 0, time: 1s}}") else { return };
+    drainit.wait_for_line("web: its drain will last until `time`: .* so write them as `ports`");
+    drainit.stop().assert_line("drain web: .*connections unknown");
+}
+
 // holds: S305
 #[test]
 fn connections_that_are_unknown_are_waited_for_until_time() {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use nix::sys::socket::{SockaddrStorage, getsockname};
 
 use crate::Pid;
-use crate::descendants::{own_sockets, sockets_of, sockets_of_each};
+use crate::descendants::{Sockets, own_sockets, sockets_of_each};
 use crate::sock_diag::{INFO, LISTEN, OPEN, Socket, Wanted, sockets};
 use drainit_core::connections::answers::Connection;
 
@@ -30,6 +30,9 @@ pub struct Listeners {
     /// (`SO_REUSEPORT`), or through the same one, which drainit holds. Then the connections count
     /// that the process has open, and those that nobody has accepted yet.
     shared_by: Option<Pid>,
+    /// Why drainit may not see all descriptors of the process, so that it cannot tell the
+    /// connections of the process from those of others at the same addresses.
+    hidden: Option<String>,
 }
 
 /// The listening sockets of all processes.
@@ -72,6 +75,7 @@ impl Listening {
             all: Arc::clone(&self.all),
             families: wanted.iter().map(|socket| socket.family).collect(),
             shared_by: wanted.iter().any(is_shared).then_some(pid),
+            hidden: None,
         }
     }
 }
@@ -84,17 +88,28 @@ impl Listeners {
     /// Says why they cannot be found.
     pub fn of(pid: Pid, ports: &[u16]) -> Result<Self, String> {
         let listening = Listening::now()?;
-        let (found, hidden) = sockets_of(pid);
-        let own = listening.of(pid, found.into_iter(), ports);
-        match hidden {
+        let found = sockets_of_each(&[pid].into()).map(|mut each| each.remove(&pid));
+        let found = found
+            .unwrap_or_else(|error| Some(Sockets { hidden: Some(error), ..Sockets::default() }));
+        let Sockets { inodes, hidden } = found.unwrap_or_default();
+        let hidden = hidden.map(|error| error.to_string());
+        let own = listening.of(pid, inodes.into_iter(), ports);
+        match &hidden {
+            None => Ok(own),
             Some(error) if own.is_empty() && ports.is_empty() => {
                 Err(format!("its ports cannot be found, so write them as `ports`: {error}"))
             }
-            Some(_) if own.is_empty() => {
-                Ok(listening.of(pid, listening.by_inode.keys().copied(), ports))
+            Some(_) if ports.is_empty() => Ok(Self { shared_by: None, hidden, ..own }),
+            Some(_) => {
+                let all = listening.of(pid, listening.by_inode.keys().copied(), ports);
+                Ok(Self { shared_by: None, hidden, ..all })
             }
-            _ => Ok(own),
         }
+    }
+
+    /// Why connections to other processes at the same addresses count, too.
+    pub fn hidden(&self) -> Option<&str> {
+        self.hidden.as_deref()
     }
 
     /// Finds the sockets on which each of these processes listens, with its descendants. A process
@@ -110,7 +125,7 @@ impl Listeners {
         }
         let found = sockets_of_each(pids).map_err(|error| error.to_string())?;
         let of_each =
-            |(pid, inodes): (Pid, BTreeSet<u32>)| (pid, listening.of(pid, inodes.into_iter(), &[]));
+            |(pid, it): (Pid, Sockets)| (pid, listening.of(pid, it.inodes.into_iter(), &[]));
         Ok(found.into_iter().map(of_each).filter(|(_, own)| !own.is_empty()).collect())
     }
 
@@ -157,6 +172,8 @@ pub struct Open {
     sockets: BTreeMap<(u16, IpAddr), Vec<Socket>>,
     /// The addresses of drainit's own connections.
     ours: BTreeSet<SocketAddr>,
+    /// The sockets of the processes that share a listener.
+    held: BTreeMap<Pid, Sockets>,
 }
 
 impl Open {
@@ -165,8 +182,9 @@ impl Open {
     /// # Errors
     /// Says why the kernel does not list them.
     pub fn now<'a>(listeners: impl IntoIterator<Item = &'a Listeners>) -> Result<Self, String> {
-        let mut wanted = Wanted::default();
+        let (mut wanted, mut sharing) = (Wanted::default(), BTreeSet::new());
         for it in listeners {
+            sharing.extend(it.shared_by);
             wanted.ports.extend(it.ports());
             wanted.families.extend(&it.families);
         }
@@ -177,7 +195,9 @@ impl Open {
             open.entry((socket.local.port(), socket.local.ip())).or_default().push(socket);
         }
         ours.extend(own_addresses());
-        Ok(Self { sockets: open, ours })
+        // A connection that is accepted after the look above counts, because it had no inode then.
+        let held = if sharing.is_empty() { Ok(BTreeMap::new()) } else { sockets_of_each(&sharing) };
+        Ok(Self { sockets: open, ours, held: held.map_err(|error| error.to_string())? })
     }
 
     /// Those to these sockets.
@@ -185,9 +205,12 @@ impl Open {
     /// # Errors
     /// Says why the kernel does not tell enough of them.
     pub fn of(&self, listeners: &Listeners) -> Result<Vec<Connection>, String> {
-        let held = listeners.shared_by.map(|pid| sockets_of(pid).0);
+        let is_held = |pid: Pid, socket: &Socket| {
+            let of_pid = self.held.get(&pid);
+            of_pid.is_some_and(|it| it.hidden.is_some() || it.inodes.contains(&socket.inode))
+        };
         let is_counted = |socket: &&Socket| {
-            socket.inode == 0 || held.as_ref().is_none_or(|held| held.contains(&socket.inode))
+            socket.inode == 0 || listeners.shared_by.is_none_or(|pid| is_held(pid, socket))
         };
         let of_kernel = |socket: &Socket| {
             let is_ours = self.ours.contains(&socket.remote);

@@ -112,25 +112,6 @@ pub fn members_of(leaders: &BTreeSet<Pid>) -> io::Result<BTreeMap<Pid, Vec<Desce
     Ok(groups)
 }
 
-/// The inodes of the sockets that a process and its descendants have open, and why drainit may not
-/// see the descriptors of some of them. Call this on a thread of its own: it reads all of `/proc`.
-pub fn sockets_of(leader: Pid) -> (BTreeSet<u32>, Option<io::Error>) {
-    let mut found = BTreeSet::new();
-    let mut hidden = open_sockets(leader, &mut found).err();
-    match processes() {
-        Ok(stats) => {
-            let others = stats.filter(|stat| stat.is_alive && stat.process.pid != leader);
-            for stat in others.filter(|stat| kin(stat.process.pid, leader) == Kin::Own) {
-                let result = open_sockets(stat.process.pid, &mut found);
-                let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-                hidden = hidden.or(result.err().filter(is_denied));
-            }
-        }
-        Err(error) => hidden = Some(error),
-    }
-    (found, hidden)
-}
-
 /// The inodes of the sockets that drainit itself has open.
 pub fn own_sockets() -> BTreeSet<u32> {
     let mut found = BTreeSet::new();
@@ -138,19 +119,32 @@ pub fn own_sockets() -> BTreeSet<u32> {
     found
 }
 
-/// Like [`sockets_of`], for several processes at once. A socket of two of them belongs to the nearer
-/// one. Leaves out what drainit may not see.
+/// The sockets that a process and its descendants have open.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    pub inodes: BTreeSet<u32>,
+    /// Why drainit may not see the descriptors of some of these processes.
+    pub hidden: Option<io::Error>,
+}
+
+/// The sockets of each of these processes that is there. A descendant of two of them belongs to the
+/// nearer one. Call this on a thread of its own: it reads all of `/proc`.
 ///
 /// # Errors
 /// As for [`find`].
-pub fn sockets_of_each(leaders: &BTreeSet<Pid>) -> io::Result<BTreeMap<Pid, BTreeSet<u32>>> {
+pub fn sockets_of_each(leaders: &BTreeSet<Pid>) -> io::Result<BTreeMap<Pid, Sockets>> {
     let stats: BTreeMap<_, _> = processes()?.map(|stat| (stat.process.pid, stat)).collect();
-    let mut found: BTreeMap<Pid, BTreeSet<u32>> = BTreeMap::new();
-    for (pid, stat) in stats.iter().filter(|(_, stat)| stat.is_alive) {
-        let parents = successors(Some(*pid), |pid| Some(stats.get(pid)?.parent)).take(MAX_DEPTH);
-        let leader = parents.chain([stat.session]).find(|pid| leaders.contains(pid));
+    let mut found: BTreeMap<Pid, Sockets> = BTreeMap::new();
+    for (pid, _) in stats.iter().filter(|(_, stat)| stat.is_alive) {
+        let parents = || successors(Some(*pid), |pid| Some(stats.get(pid)?.parent)).take(MAX_DEPTH);
+        // As in `kin`, an orphan is recognized by its session.
+        let sessions = parents().filter_map(|pid| Some(stats.get(&pid)?.session));
+        let leader = parents().chain(sessions).find(|pid| leaders.contains(pid));
         if let Some(leader) = leader {
-            let _ = open_sockets(*pid, found.entry(leader).or_default());
+            let of_leader = found.entry(leader).or_default();
+            let result = open_sockets(*pid, &mut of_leader.inodes);
+            let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+            of_leader.hidden = of_leader.hidden.take().or(result.err().filter(is_denied));
         }
     }
     Ok(found)

@@ -139,14 +139,20 @@ pub(crate) fn check(
             let listeners = Listeners::of(pid, &ports)?;
             let is_early = may_listen_later && listeners.is_empty();
             let seen = (!is_early).then(|| listeners.connections());
-            seen.transpose().map(drop)
+            seen.transpose()?;
+            Ok(listeners.hidden().map(str::to_owned))
         };
         let looked = on_thread(Duration::MAX, look).await;
-        let warning = looked.unwrap_or_else(|why| Err(why.to_string())).err().map(|why| {
-            let line = format!("{outcome}: {why}");
-            tracing::warn!("{name}: {line}");
-            line
-        });
+        let warning = match looked.unwrap_or_else(|why| Err(why.to_string())) {
+            Err(why) => Some(format!("{outcome}: {why}")),
+            Ok(hidden) => hidden.map(|why| {
+                format!(
+                    "connections to other processes on its ports hold its drain, too, because \
+                     drainit may not see its descriptors: {why}"
+                )
+            }),
+        };
+        warning.iter().for_each(|line| tracing::warn!("{name}: {line}"));
         warning.into_iter().collect()
     }
 }
