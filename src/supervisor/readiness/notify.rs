@@ -236,6 +236,7 @@ impl Source {
         let valid = match pid {
             ..1 => Err(io::Error::other("it is not a PID")),
             pid if pid == own => Err(io::Error::other("it is drainit")),
+            1 => Err(io::Error::other("it is the init process of this PID namespace")),
             pid => Handle::open(pid),
         };
         let found = valid.and_then(|handle| {
