@@ -34,6 +34,17 @@ fn kubernetes_validate_accepts_every_manifest() {
         }
     }
     assert_eq!(manifests.len(), 8, "{manifests:?}");
+    for path in &manifests {
+        let text = fs::read_to_string(path).unwrap();
+        for config in text.split(" run, -c, ").skip(1) {
+            let (directory, _) = config.split([',', ']']).next().unwrap().rsplit_once('/').unwrap();
+            let mounted = format!("mountPath: {directory}");
+            let is_mounted = text.lines().any(|line| {
+                line.contains(&format!("{mounted},")) || line.contains(&format!("{mounted}}}"))
+            });
+            assert!(is_mounted, "{path:?} mounts no volume at {directory}");
+        }
+    }
     for page in pages() {
         let (_, blocks) = split(&fs::read_to_string(&page).unwrap());
         // The tool does not know the kinds of other projects, whose version is an alpha here.
