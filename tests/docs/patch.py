@@ -11,12 +11,13 @@ import yaml
 
 def merged(old, new):
     if isinstance(new, dict):
-        if new.get("$patch") == "replace":
+        if "$patch" in new:  # replace or delete: nothing of the old mapping is left
             return {key: value for key, value in new.items() if key != "$patch"}
+        assert None not in new.values(), f"kubectl apply leaves out what is null: {new}"
         result = dict(old) if isinstance(old, dict) else {}
         for key, value in new.items():
             result[key] = merged(result.get(key), value)
-        return {key: value for key, value in result.items() if value is not None}
+        return result
     key = merge_key(new)
     if key is None:
         return new

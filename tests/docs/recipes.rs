@@ -37,6 +37,24 @@ fn patched(tool: &Path, name: &str, patch: &Path) -> Vec<u8> {
 
 // holds: C901
 #[test]
+fn the_patch_of_istio_shows_every_statistic_that_a_drain_needs() {
+    let page = fs::read_to_string(checkout().join("docs/envoy.md")).unwrap();
+    let (_, needed) = page.split_once("A `stats_config` must include ").unwrap();
+    let (needed, _) = needed.split_once("\n\n").unwrap();
+    let patches = patches();
+    let (_, patch) = patches.iter().find(|(name, _)| name == "istio").unwrap();
+    let names: Vec<_> = needed.split('`').filter(|name| name.starts_with("downstream_")).collect();
+    assert_eq!(names.len(), 7, "{needed}");
+    for name in names {
+        assert!(
+            patch.contains(&format!("{name},")) || patch.contains(&format!("{name}]")),
+            "{name}"
+        );
+    }
+}
+
+// holds: C901
+#[test]
 fn every_patched_manifest_passes_the_strict_check() {
     let Some(tool) = python_tool("kubernetes-validate") else { return };
     let dir = TempDir::new();
