@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import time
 
-from kit import Connection, Http1, Http2
+from kit import TYPED, Connection, Http1, Http2, free_ports
 from table import after, measures, until, yes
 
 BEGIN = "What begins a drain"
@@ -53,20 +54,25 @@ async def refuses(envoy):
     "`POST /drain_listeners`, `--drain-strategy immediate`: these answers close their connection",
     "`POST /drain_listeners?skip_exit`, without `graceful`: status",
     "`GET /drain_listeners`, `GET /healthcheck/fail`: status",
+    "`GET /drain_listeners`: Envoy logs an error",
+    "`GET /drain_listeners` with `--component-log-level admin:critical`: Envoy logs an error",
     cheap=True,
 )
 async def plain(start):
     async with start("--drain-strategy", "immediate") as envoy:
         gets = [(await envoy.admin(path))[0] for path in ("/drain_listeners", "/healthcheck/fail")]
         skip = await envoy.post("/drain_listeners?skip_exit")
-    async with start("--drain-strategy", "immediate") as envoy:
+        logs = [yes("[error][admin]" in envoy.said())]
+    async with start("--drain-strategy", "immediate", "--component-log-level", "admin:critical") as envoy:
+        await envoy.admin("/drain_listeners")
+        logs.append(yes("[error][admin]" in envoy.said()))
         client = await Http1.open(envoy)
         await client.request()
         await envoy.post("/drain_listeners")
         refused = await until(lambda: refuses(envoy), 5)
         await asyncio.sleep(1)
         closes = await client.request()
-        return after(refused), yes(client.status == 200), yes(closes), str(skip), ", ".join(map(str, gets))
+        return after(refused), yes(client.status == 200), yes(closes), str(skip), ", ".join(map(str, gets)), *logs
 
 
 @measures(
@@ -217,17 +223,80 @@ async def statistics(start):
 @measures(
     COUNTS,
     "`admin.allow_paths` with `exact: /drain_listeners`: status of `/drain_listeners`, `/drain_listeners?graceful`, `/ready`",
+    "`admin.allow_paths` with `prefix: /drain_listeners`: status of `/drain_listeners?graceful&skip_exit`",
     cheap=True,
 )
 async def allowed(start):
+    def allow(kind):
+        def change(config):
+            config["admin"]["allow_paths"] = [{kind: "/drain_listeners"}, {"exact": "/server_info"}]
+
+        return change
+
+    async with start(change=allow("exact")) as envoy, start(change=allow("prefix")) as other:
+        if envoy.ended.done():
+            return ("the config is refused",) * 2
+        paths = ("/drain_listeners", "/drain_listeners?graceful", "/ready")
+        exact = [str((await envoy.admin(path, "POST" if "drain" in path else "GET"))[0]) for path in paths]
+        return ", ".join(exact), str(await other.post("/drain_listeners?graceful&skip_exit"))
+
+
+def active(stats, name):
+    """The sum of a statistic over all listeners or connection managers."""
+    return sum(int(line.rpartition(": ")[2]) for line in stats.splitlines() if f".{name}: " in line)
+
+
+@measures(COUNTS, "a session of the UDP proxy counts in `downstream_cx_active`", cheap=True)
+async def udp(start):
     def change(config):
-        config["admin"]["allow_paths"] = [{"exact": "/drain_listeners"}, {"exact": "/server_info"}]
+        kind = TYPED + "filters.udp.udp_proxy.v3."
+        route = {"name": "route", "typed_config": {"@type": kind + "Route", "cluster": "tcp"}}
+        proxy = {"@type": kind + "UdpProxyConfig", "stat_prefix": "udp", "matcher": {"on_no_match": {"action": route}}}
+        address = {"socket_address": {"protocol": "UDP", "address": "127.0.0.1", "port_value": port}}
+        filters = [{"name": "udp", "typed_config": proxy}]
+        listener = {"name": "udp", "address": address, "udp_listener_config": {}, "listener_filters": filters}
+        config["static_resources"]["listeners"].append(listener)
+
+    [port] = free_ports(1)
+    async with start(change=change) as envoy:
+        with socket.socket(type=socket.SOCK_DGRAM) as client:
+            client.sendto(b"x", ("127.0.0.1", port))
+
+            async def has_session():
+                return active((await envoy.admin("/stats"))[1], "downstream_sess_active") == 1
+
+            await until(has_session, 5)
+            stats = (await envoy.admin("/stats?filter=^listener.127"))[1]
+        return yes(active(stats, "downstream_cx_active") > 0)
+
+
+@measures(COUNTS, "a request that passes an internal listener: `downstream_rq_active` of all connection managers", cheap=True)
+async def internal(start):
+    def change(config):
+        static = config["static_resources"]
+        outer = next(listener for listener in static["listeners"] if listener["name"] == "http")
+        inner = {"name": "inner", "internal_listener": {}, "filter_chains": outer["filter_chains"]}
+        outer["filter_chains"] = json.loads(json.dumps(outer["filter_chains"]).replace('"cluster": "http"', '"cluster": "inner"'))
+        raw = {"name": "raw", "typed_config": {"@type": TYPED + "transport_sockets.raw_buffer.v3.RawBuffer"}}
+        kind = TYPED + "transport_sockets.internal_upstream.v3.InternalUpstreamTransport"
+        endpoint = {"endpoint": {"address": {"envoy_internal_address": {"server_listener_name": "inner"}}}}
+        cluster = {
+            "name": "inner",
+            "transport_socket": {"name": "internal", "typed_config": {"@type": kind, "transport_socket": raw}},
+            "load_assignment": {"cluster_name": "inner", "endpoints": [{"lb_endpoints": [endpoint]}]},
+        }
+        static["listeners"].append(inner)
+        static["clusters"].append(cluster)
+        extension = {"@type": TYPED + "bootstrap.internal_listener.v3.InternalListener"}
+        config["bootstrap_extensions"] = [{"name": "internal", "typed_config": extension}]
 
     async with start(change=change) as envoy:
-        if envoy.ended.done():
-            return "the config is refused"
-        paths = ("/drain_listeners", "/drain_listeners?graceful", "/ready")
-        return ", ".join([str((await envoy.admin(path, "POST" if "drain" in path else "GET"))[0]) for path in paths])
+        client = await Http1.open(envoy)
+        answer = asyncio.create_task(client.request("/sleep/2"))
+        await asyncio.sleep(1)
+        count = active((await envoy.admin("/stats?filter=^http.all"))[1], "downstream_rq_active")
+        await answer
+        return str(count)
 
 
 @measures(COUNTS, "while the admin lists the statistics of 3,000 clusters, `/ready` waits for its end")
