@@ -245,6 +245,11 @@ fn add_metadata(place: &Place, hasher: &mut DefaultHasher, limits: &mut Limits) 
     let about = place.stat()?;
     (about.st_ino, about.st_size).hash(hasher);
     (about.st_mtime, about.st_mtime_nsec, about.st_ctime, about.st_ctime_nsec).hash(hasher);
+    // The kernel's own files, as those of a cgroup, keep their size of 0 and their times.
+    if about.st_size == 0 && is(&about, SFlag::S_IFREG) {
+        let until = limits.until;
+        add_content(place, hasher, &mut Limits { until, left: CHUNK as u64, unreadable: None })?;
+    }
     Ok(())
 }
 
@@ -460,6 +465,19 @@ mod tests {
         // This file never ends, and reports a size of 0.
         let endless = within(Path::new("/proc/self/pagemap"), Limits::new(LONGEST, 100_000));
         assert!(endless.fingerprint.is_some() && endless.unreadable.is_none(), "{endless:?}");
+    }
+
+    // holds: C1001
+    #[test]
+    fn change_of_a_file_of_the_kernel_is_seen() {
+        let path = Path::new("/proc/thread-self/comm");
+        let look = || metadata(path).unwrap();
+        fs::write(path, "before").unwrap();
+        let before = look();
+        assert_eq!(look(), before);
+        let mut file = File::options().write(true).open(path).unwrap();
+        std::io::Write::write_all(&mut file, b"after").unwrap();
+        assert_ne!(look(), before);
     }
 
     #[test]
