@@ -51,14 +51,17 @@ image app:1 drainit-rollout-base tests/kubernetes/sidecar/app.py <<'END'
 COPY app.py /app.py
 ENTRYPOINT ["python3", "/app.py"]
 END
-# The two images of the walkthrough: drainit alone, and an Envoy that knows nothing of it.
+# The two images of the walkthrough: drainit alone, and an Envoy that knows nothing of it, without a shell.
 image drainit:1 scratch target/static/drainit <<'END'
 COPY drainit /drainit
 ENTRYPOINT ["/drainit"]
 END
-image envoyproxy/envoy:distroless-v1.40-latest drainit-rollout-gateway README.md <<'END'
-ENTRYPOINT []
-ENV PATH=/usr/local/bin:/usr/bin
+envoy=target/envoy/$(sed -n 's/^ENVOY_VERSION ?= //p' Makefile)/envoy
+mapfile -t libraries < <(ldd "$envoy" | grep -o '/[^ ]*')
+image envoyproxy/envoy:distroless-v1.40-latest scratch "$envoy" "${libraries[@]}" <<'END'
+COPY envoy /usr/local/bin/
+COPY lib* /lib/
+COPY ld-* /lib64/
 END
 docker save drainit-kubernetes-{pause,bash,drainit}:1 {gateway,envoy-with-drainit,app,drainit}:1 \
     envoyproxy/envoy:distroless-v1.40-latest \
