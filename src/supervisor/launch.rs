@@ -99,24 +99,25 @@ pub(crate) fn with_values(
     env: Option<&[(String, String)]>,
     renders: bool,
 ) -> Result<(Option<Process>, Vec<Source>), StartError> {
-    let reads = process.environment.iter().any(|one| one.file().is_some());
     let renders = if renders { &process.render[..] } else { &[] };
-    let env = env.filter(|_| reads || !renders.is_empty());
+    let env = env.filter(|_| process.has_values_at_start() || !renders.is_empty());
     if env.is_none() && !needs_user(process) {
         return Ok((None, Vec::new()));
     }
     let user = process.user.as_ref().map(at_start::account).transpose();
-    let mut with_values =
-        Process { user: user.map_err(StartError::Unprepared)?, ..process.clone() };
+    let mut with_values = process.clone();
     let mut templates = Vec::new();
     if let Some(env) = env {
-        if reads {
+        if process.environment.iter().any(|one| one.file().is_some()) {
             wipe_from_now_on();
         }
+        let with_limits = at_start::with_limits(process).map_err(StartError::Unprepared)?;
+        with_values = with_limits.unwrap_or(with_values);
         (with_values.environment, templates) =
-            at_start::values(process, env, &Environment::from_process(), renders)
+            at_start::values(&with_values, env, &Environment::from_process(), renders)
                 .map_err(StartError::Unprepared)?;
     }
+    with_values.user = user.map_err(StartError::Unprepared)?;
     Ok((Some(with_values), templates))
 }
 

@@ -50,9 +50,8 @@ pub(crate) struct Files {
 impl Preparation {
     /// Whether the preparation has to use the file system.
     pub(crate) fn is_needed(&self, process: &Process) -> bool {
-        let reads = process.environment.iter().any(|variable| variable.file().is_some());
         self.uses_sockets && !process.sockets.is_empty()
-            || self.values.is_some() && reads
+            || self.values.is_some() && process.has_values_at_start()
             || launch::needs_user(process)
             || self.renders.is_some()
             || self.opens_log

@@ -4,7 +4,7 @@
 
 use std::thread;
 
-use testkit::docker::{Container, mount};
+use testkit::docker::{Container, docker, mount};
 
 use crate::support::docker_images::child_image;
 use crate::support::said;
@@ -50,6 +50,33 @@ fn an_end_by_the_oom_killer_is_reported() {
         assert!(run.output.contains(part), "no {part:?} in:\n{}", run.output);
     }
     assert!(exec.output.contains(&format!("the command {guess}")), "{}", exec.output);
+}
+
+// holds: C1000
+#[test]
+fn a_restart_takes_the_new_memory_limit() {
+    let Some(image) = child_image() else { return };
+    let dir = TempDir::new();
+    dir.write(
+        "drainit.yaml",
+        "x-app: &app {command: [/child, app, 'print=${memory_mib:50%} of ${memory_mib}']}\n\
+         processes:\n  \
+           app: {<<: *app, log: {prefix: app}}\n  \
+           watching: {<<: *app, log: {prefix: watching}, watch: [{path: /sys/fs/cgroup/memory.max, action: restart}, \
+         {path: /sys/fs/cgroup/memory/memory.limit_in_bytes, action: restart}]}",
+    );
+    let config = mount(&dir.join("drainit.yaml"), "/etc/drainit.yaml");
+    let limits = |mib: u32| [format!("--memory={mib}m"), format!("--memory-swap={mib}m")];
+    let [memory, swap] = limits(64);
+    let container = Container::start(image, &[&memory, &swap, &config], &["run"]);
+    container.await_line("[app] 32 of 64");
+    container.await_line("[watching] 32 of 64");
+    let [memory, swap] = limits(128);
+    docker(&["update", &memory, &swap, container.id()]);
+    let restarted = container.exec(&["/drainit", "restart", "app"]);
+    assert_eq!(restarted.code, 0, "{}", restarted.output);
+    container.await_line("[app] 64 of 128");
+    container.await_line("[watching] 64 of 128");
 }
 
 #[test]

@@ -37,6 +37,10 @@ pub struct Process {
     /// Its share of the deadline, by the plan of the whole config.
     #[key(skip)]
     pub share: Share,
+    /// The command and the variables with marks in place of the container's limits, which each
+    /// start puts in; `None` if they use no limit.
+    #[key(skip)]
+    pub marked: Option<(Vec<String>, Vec<Variable>)>,
     /// The program and its arguments. <!-- C151 --> Example: `command: [/app/server, --port, "8080"]`
     // The list is never empty.
     #[key(form = Command, default = "required", merge = Replace)]
@@ -310,6 +314,11 @@ impl Process {
     /// The flags in the command of an Envoy with `update: hot-restart`; `None` for other processes.
     pub fn hot_restart(&self) -> Option<EnvoyFlags> {
         (self.update == Update::HotRestart).then(|| EnvoyFlags::of(&self.command))
+    }
+
+    /// Whether a start reads values: limits of the container, or files with variables.
+    pub fn has_values_at_start(&self) -> bool {
+        self.marked.is_some() || self.environment.iter().any(|one| one.file().is_some())
     }
 
     /// Whether drainit runs commands with the environment of the process during or after its run:

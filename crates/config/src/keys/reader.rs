@@ -319,7 +319,7 @@ impl<'a> Reader<'a> {
             return None;
         };
         let expanded = self.expand(raw, |reader, at| reader.inside(node.span, raw, at))?;
-        if expanded.text.contains('\0') {
+        if expanded.text.contains('\0') && !self.variables.marks_limits {
             let problem = self.problems.error(node.span, format!("`{what}` has a NUL character"));
             problem.help("remove it: the kernel accepts no text with a NUL");
             return None;

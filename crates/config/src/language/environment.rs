@@ -123,6 +123,10 @@ pub struct Variables<'a> {
     pub(crate) uses_share: Cell<bool>,
     /// Whether a value has used `${stop_seconds}`, which was 0.
     pub(crate) is_share_zero: Cell<bool>,
+    /// Whether a value that is read again at each start has used a limit of the container.
+    pub(crate) uses_limits: Cell<bool>,
+    /// Whether such a value gets a mark in place of the limit.
+    pub(crate) marks_limits: bool,
     /// Whether no message may contain the text being read, because it is the value of a variable.
     pub(crate) is_secret: bool,
 }
@@ -138,6 +142,8 @@ impl<'a> Variables<'a> {
             share: None,
             uses_share: Cell::new(false),
             is_share_zero: Cell::new(false),
+            uses_limits: Cell::new(false),
+            marks_limits: false,
             is_secret: false,
         }
     }
@@ -174,6 +180,14 @@ impl<'a> Variables<'a> {
     /// Sets the share of the deadline that values can use, and returns the one before.
     pub(crate) fn set_share(&mut self, share: Option<Share>) -> Option<Share> {
         std::mem::replace(&mut self.share, share)
+    }
+
+    /// Whether the text being read gets a mark in place of a limit.
+    pub(crate) fn marks_limit(&self) -> bool {
+        if self.share.is_some() {
+            self.uses_limits.set(true);
+        }
+        self.share.is_some() && self.marks_limits
     }
 
     /// A number of the share with this name; `None` if values here cannot use the share.

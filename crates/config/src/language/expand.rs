@@ -97,6 +97,25 @@ pub fn names(text: &str) -> Vec<String> {
     out
 }
 
+/// Stands before and after the name of a limit and its percentage. No value of a config has it.
+const MARK: char = '\0';
+
+/// A percentage of a limit of the container as it is now.
+fn limit_now(name: &str, percent: u64) -> Result<String, String> {
+    let limit = limits::value(name);
+    let limit = limit.ok_or_else(|| format!("`{name}` of the container is not known"))?;
+    Ok((limit * percent / 100).to_string())
+}
+
+/// Replaces each mark of a limit with the limit.
+pub(crate) fn put_limits(marked: &str) -> Result<String, String> {
+    let part = |(place, part): (usize, &str)| match part.split_once(':') {
+        Some((name, percent)) if place % 2 == 1 => limit_now(name, percent.parse().unwrap_or(100)),
+        _ => Ok(part.to_owned()),
+    };
+    marked.split(MARK).enumerate().map(part).collect()
+}
+
 /// Finds each `$NAME` without braces, with the position of its `$` in bytes. drainit does not
 /// expand such a variable; only a shell would.
 pub(crate) fn shell_variables(text: &str) -> Vec<(&str, usize)> {
@@ -136,12 +155,16 @@ fn put(
         };
         match (variables.get_non_empty(name), otherwise) {
             (None, _) | (_, Otherwise::Share(_)) if limits::NAMES.contains(&name) => {
-                let limit = limits::value(name).ok_or_else(|| Malformed {
-                    message: format!("`{name}` of the container is not known"),
+                if variables.marks_limit() {
+                    out.text.push_str(&format!("{MARK}{name}:{percent}{MARK}"));
+                    continue;
+                }
+                let limit = limit_now(name, percent).map_err(|message| Malformed {
+                    message,
                     help: "mount /proc, which shows it, or write a number".to_owned(),
                     at,
                 })?;
-                out.text.push_str(&(limit * percent / 100).to_string());
+                out.text.push_str(&limit);
             }
             (None, _) if Share::NAMES.contains(&name) => {
                 let number = variables.share(name).ok_or_else(|| Malformed {

@@ -12,7 +12,7 @@ use crate::keys::{Account, Header, HeaderValue, Process, Render, Share, ValueFil
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::env_file;
 use crate::language::environment::{Environment, Variables};
-use crate::language::expand::{LONGEST, Malformed, expand_up_to};
+use crate::language::expand::{LONGEST, Malformed, expand_up_to, put_limits};
 use crate::language::moment::{Reads, of_one_moment};
 use crate::language::source::{AT_START, NO_VARIABLE, Source, Unreadable, VARIABLE};
 
@@ -46,6 +46,24 @@ pub fn values(
         let all = templates.iter().map(|render| template(render, reads)).collect::<Result<_, _>>();
         Ok((variables, all?))
     })
+}
+
+/// The command and the variables of a process with the limits that the container has now; `None` if
+/// they use no limit.
+///
+/// # Errors
+/// Says which limit is not known.
+pub fn with_limits(process: &Process) -> Result<Option<Process>, String> {
+    let Some((command, environment)) = &process.marked else { return Ok(None) };
+    let command = command.iter().map(|word| put_limits(word)).collect::<Result<_, _>>()?;
+    let variable = |variable: &Variable| match variable {
+        Variable::Set { name, value } => {
+            Ok(Variable::Set { name: name.clone(), value: put_limits(value)? })
+        }
+        other => Ok(other.clone()),
+    };
+    let environment = environment.iter().map(variable).collect::<Result<_, String>>()?;
+    Ok(Some(Process { command, environment, ..process.clone() }))
 }
 
 /// Calls `read` until all files that it reads are of one moment: a password belongs to the user's

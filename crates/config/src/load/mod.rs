@@ -190,8 +190,11 @@ fn finish(
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let Some(root) = merge_roots(&mut problems, roots) else { return Err(problems.finish()) };
     let before = problems.clone();
-    let (mut config, mut reader) = read_root(&mut problems, &root, environment, HashMap::new());
+    let variables = || Variables::new(environment);
+    let (mut config, mut reader) = read_root(&mut problems, &root, variables(), HashMap::new());
     let uses_share = reader.variables.uses_share.get();
+    let uses_limits = reader.variables.uses_limits.get();
+    let mut shares = HashMap::new();
     let (mut times_known, mut places) =
         (reader.durations_known, std::mem::take(&mut reader.places));
     if (uses_share || reads_at_start(&config))
@@ -199,16 +202,22 @@ fn finish(
         && times_known
         && !problems.has_errors()
     {
-        let shares = Plan::new(&config, &graph).shares();
+        shares = Plan::new(&config, &graph).shares();
         if uses_share {
             problems = before;
-            (config, reader) = read_root(&mut problems, &root, environment, shares.clone());
+            (config, reader) = read_root(&mut problems, &root, variables(), shares.clone());
             (times_known, places) = (reader.durations_known, reader.places);
         }
         for process in &mut config.processes {
             let process = Arc::make_mut(process);
             process.share = shares.get(&process.name).copied().unwrap_or_default();
         }
+    }
+    if uses_limits && !problems.has_errors() {
+        let mut marking = variables();
+        marking.marks_limits = true;
+        let marked = read_root(&mut problems.clone(), &root, marking, shares).0;
+        mark_limits(&mut config, marked);
     }
     let mut says_how_traffic_leaves = false;
     let graph = match config.graph() {
@@ -260,12 +269,24 @@ fn finish(
 fn read_root<'a>(
     problems: &'a mut Problems,
     root: &Rc<Node>,
-    environment: &'a Environment,
+    variables: Variables<'a>,
     shares: HashMap<String, Share>,
 ) -> (Config, Reader<'a>) {
-    let mut reader = Reader::new(problems, Variables::new(environment));
+    let mut reader = Reader::new(problems, variables);
     (reader.places, reader.shares) = (Places::new(root), shares);
     (keys::config::read(&mut reader, root), reader)
+}
+
+/// Adds the marks of limits to the processes of a config.
+fn mark_limits(config: &mut Config, marked: Config) {
+    for (process, marked) in config.processes.iter_mut().zip(marked.processes) {
+        let is_marked =
+            (&process.command, &process.environment) != (&marked.command, &marked.environment);
+        if is_marked {
+            let marked = (marked.command.clone(), marked.environment.clone());
+            Arc::make_mut(process).marked = Some(marked);
+        }
+    }
 }
 
 /// Whether a process reads values at its start that can use its share of the deadline.

@@ -88,6 +88,40 @@ fn template_is_of_the_same_moment_as_secrets() {
     assert_eq!(mixtures, 0);
 }
 
+// holds: C1000
+#[test]
+fn limits_are_put_in_at_each_start() {
+    let dir = TempDir::new();
+    let file = dir.write("part", b"b=${memory_bytes:50%}\n").display().to_string();
+    let env_file = dir.write("env", b"E=${cpus} ${HOST}\n").display().to_string();
+    let text = format!(
+        "processes:\n  \
+           a:\n    \
+             command: [a, '${{memory_bytes:90%}},${{cpus}}', {{join: [{{text: '${{stop_ms}}', only_if: {{value: '${{cpus}}', is_not: '0'}}}}, {{file: {file}}}]}}]\n    \
+             env_file: {env_file}\n    \
+             environment: {{M: '${{memory_mib}}', T: 't'}}\n  \
+           b: {{command: 'b --m=${{memory_mib}} ${{HOST}}', scale: 1}}\n  \
+           c: {{command: [c, '${{HOST}}', {{join: [{{text: x, only_if: {{value: '${{cpus}}', is: '0'}}}}]}}], scale: '${{cpus}}'}}\n"
+    );
+    let config = load(&[&text], &[("HOST", "h")]).unwrap().config;
+    let [a, b, c] = &config.processes[..3] else { panic!("{config:?}") };
+    let (command, environment) = a.marked.as_ref().unwrap();
+    let stop = a.share.stop.as_millis();
+    assert_eq!(
+        command[1..],
+        ["\0memory_bytes:90\0,\0cpus:100\0", &format!("{stop}\nb=\0memory_bytes:50\0")]
+    );
+    let process = Process { environment: environment.clone(), ..Process::default() };
+    assert_eq!(variables(&process), ["E=\0cpus:100\0 h", "M=\0memory_mib:100\0", "T=t"]);
+    assert_eq!(b.marked.as_ref().unwrap().0, ["b", "--m=\0memory_mib:100\0", "h"]);
+    for process in [a, b] {
+        let started = at_start::with_limits(process).unwrap().unwrap();
+        assert_eq!(started.command, process.command);
+        assert_eq!(variables(&started), variables(process));
+    }
+    assert!(at_start::with_limits(c).unwrap().is_none());
+}
+
 // holds: C265, C266, C267, C277
 #[test]
 fn every_form_of_env_file_and_secret_is_read() {
