@@ -413,10 +413,18 @@ fn play(seed: u64) {
     match &trial.target {
         Target::Readers(readers) => {
             for stream in [Stream::Stdout, Stream::Stderr] {
-                let read = readers[stream as usize].0.0.lock().unwrap();
+                let mut read = readers[stream as usize].0.0.lock().unwrap();
                 let reported = read.reported.unwrap_or_default();
                 trial.check(&[stream], &read.got, Some(reported));
                 assert!(read.bad_slices == 0 || faults.short > 0, "a write cuts lines");
+                read.faults = Faults::default();
+                drop(read);
+                trial.output.push(stream, b"last\n");
+                assert!(trial.output.flush(LONG), "the last line is not written");
+                let read = readers[stream as usize].0.0.lock().unwrap();
+                // A report about dropped lines may follow the line.
+                let has_last = read.got.windows(5).any(|end| end == b"last\n");
+                assert_eq!(has_last, !read.is_closed, "a full disk has room again");
             }
         }
         Target::File(dir) => {
