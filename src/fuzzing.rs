@@ -42,7 +42,7 @@ use crate::plan::reload::{Life, Reload, Running};
 use crate::types::Stream;
 use drainit_tools::import::input::InputFile;
 
-/// A function that reads the bytes. It panics if drainit does something wrong.
+/// A fuzz target: it reads the bytes, and panics if drainit does something wrong.
 pub type Target = fn(&[u8]);
 
 /// The targets, by the name of their corpus.
@@ -161,8 +161,8 @@ fn env_file(bytes: &[u8]) {
         read.err().into_iter().chain(rendered.err().map(|bad| bad.message)).collect::<Vec<_>>()
     };
     for message in messages(SECRET) {
-        // The file may contain the text of the secret by chance, and a message may quote the file.
-        // Such a message does not change if the secret is another one, so it leaks nothing.
+        // A message may quote the file, which may contain the text of the secret by chance. Such a
+        // message leaks nothing: it stays the same with another secret.
         let is_shown = message.contains(SECRET) && !messages("another").contains(&message);
         assert!(!is_shown, "{message}");
         assert!(!message.contains('\n'), "{message}");

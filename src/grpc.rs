@@ -1,10 +1,11 @@
 //! Asks a gRPC server for its health: one call of `grpc.health.v1.Health/Check`, over HTTP/2 without
 //! TLS, as the kubelet's probe makes it.
 //!
-//! The client knows only what one call on a connection of its own needs. It forbids the server a
-//! dynamic table of header fields, so that every block of fields can be read alone, and compares the
-//! name `grpc-status` with its only two encodings instead of decoding Huffman codes. It never
-//! enlarges the window of 64 KiB, so an answer cannot be longer. docs/dev/decisions/0011 has the reasons.
+//! The client implements only what one call on a connection of its own needs. It does not allow the
+//! server a dynamic table of header fields, so that every block of fields can be read alone. It
+//! decodes no Huffman codes: it compares the name `grpc-status` with its only two encodings. It
+//! never enlarges the window of 64 KiB, so an answer cannot be longer. docs/dev/decisions/0011 has
+//! the reasons.
 
 use std::fmt::{self, Display};
 use std::io;
@@ -30,7 +31,7 @@ const PUSH_PROMISE: u8 = 5;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
-/// Their flags. `ACK` and `END_STREAM` are the same bit.
+/// The flags of frames. `ACK` and `END_STREAM` are the same bit.
 const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -627,7 +628,7 @@ mod tests {
             let said = asked(&bytes, "").await.unwrap_err();
             assert!(said.contains(why), "{bytes:?}: {said}");
         }
-        // A frame of every length and kind is read, or refused, without a panic.
+        // Each frame, of any length and kind, is read or refused without a panic.
         for kind in 0..=255 {
             for flags in [0, END_STREAM | END_HEADERS, PADDED, PRIORITY | END_HEADERS, 0xff] {
                 for payload in [&[][..], &[0], &[0xff; 4], &[0x88, 0x40, 1, 1], &[1; 40]] {

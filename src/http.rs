@@ -79,8 +79,8 @@ pub enum RequestError {
     /// The body does not have the expected format.
     #[error("answered something else than asked for ({})", harmless(.0))]
     Malformed(String),
-    /// The server is not the process whose pid is in the abstract name, or not the drainit that
-    /// was to be asked.
+    /// The server is not the process whose pid is in the abstract name, or it is another drainit
+    /// than the one to ask.
     #[error("{0}")]
     Untrusted(String),
     /// The path is not valid in a request.

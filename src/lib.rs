@@ -9,8 +9,8 @@
 //!   reports all problems at once, and the worst-case timeline of the shutdown.
 //! - `supervisor` is `drainit run`: it carries out the decisions of the core.
 //! - `exec` is `drainit exec`: one process without a config, so that it starts fast.
-//! - `journal`, a crate too, records what happens, and has the words for it. `report` has those of
-//!   its tests that need a config.
+//! - `journal`, a crate too, records what happens, and has the words for it. `report` has the tests
+//!   of `journal` that need a config.
 //! - `os` is also a crate of its own: the kernel primitives, and the only `unsafe` code.
 //! - `local_task` is a task on the event loop's thread that ends when it is dropped.
 //! - `image` checks a config against the file system of its image.

@@ -1,4 +1,4 @@
-//! Tests of the journal that need a config.
+//! The tests of the journal that need a config.
 
 mod event_tests;
 mod startup_tests;

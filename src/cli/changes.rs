@@ -49,8 +49,8 @@ impl Process {
 /// entry.
 type Processes = BTreeMap<String, Process>;
 
-/// Makes a request, and prints what it has changed. `named` are the processes of the request, which
-/// have a line also if nothing has changed; without any, the request is for all.
+/// Makes a request, and prints what it has changed. `named` are the processes that the request
+/// names: each has a line even if it has not changed. A request without names is for all processes.
 ///
 /// # Errors
 /// Fails as the request does. A status that cannot be read only leaves the lines out.
@@ -68,7 +68,8 @@ pub(super) async fn tell<T>(
     Ok(answer)
 }
 
-/// Makes the request of a drain, and prints what is drained then, or `otherwise` if nothing is.
+/// Makes the request of a drain, and then prints what is drained, or `otherwise` if nothing is
+/// drained.
 ///
 /// # Errors
 /// Fails as the request does.
@@ -132,7 +133,8 @@ pub(super) fn clear() {
     }
 }
 
-/// Cuts a line to less than `width`, because a terminal clears only the last row of a longer one.
+/// Cuts a line so that it is shorter than `width`, because a terminal would clear only the last row
+/// of a longer line.
 fn shorter(line: String, width: usize) -> String {
     if line.chars().count() < width {
         return line;
@@ -162,7 +164,7 @@ async fn look(found: &Found) -> Option<Processes> {
         let one = Process {
             pid: process["pid"].as_u64(),
             since: seconds(&process["since_seconds"]).and_then(|since| now.checked_sub(since)),
-            // Nobody wants to know how a process has ended that somebody has stopped.
+            // If somebody has stopped the process, nobody wants to know how it has ended.
             message: text(&process["message"]).filter(|_| !asked),
             drained: seconds(&drain["seconds"]).zip(text(&drain["over"])),
             state: text(&process["state"])?,
@@ -172,7 +174,7 @@ async fn look(found: &Found) -> Option<Processes> {
     Some(processes)
 }
 
-/// One line for each process that is another one than before, or that the request has named.
+/// One line for each process that has changed since `before`, or that the request has named.
 fn lines(
     before: &Processes,
     after: &Processes,

@@ -47,7 +47,8 @@ fn copy(path: &std::path::Path, force: bool) -> io::Result<bool> {
     let own = fs::read("/proc/self/exe").map_err(|error| {
         io::Error::new(error.kind(), format!("cannot read this program: {error}"))
     })?;
-    // Anything but a file is left to `replace`, which refuses it: a read of a pipe could hang.
+    // If the target is not a file, `replace` refuses it. Nothing is read from it here, because
+    // reading a pipe could hang.
     if let Some(file) = fs::metadata(path).ok().filter(fs::Metadata::is_file) {
         match fs::read(path) {
             Ok(found) if found != own && !force => {

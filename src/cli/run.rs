@@ -154,7 +154,7 @@ fn open<T: Send + 'static>(
         .map_err(|error| (format!("{what}: {error}"), exit_code::CONFIG))
 }
 
-/// Whether a signal is pending that stops drainit by default.
+/// Whether one of the default stop signals is pending.
 fn is_stopped() -> bool {
     let stops = [Signal::TERM, Signal::INT, Signal::QUIT];
     stops.iter().any(|signal| sys::pending_signals() & only(*signal) != 0)
@@ -177,8 +177,8 @@ fn warn_of_early_kill(loaded: &Loaded, environment: &Environment) {
         Some(name) => {
             format!("pass `--stop-timeout {seconds} -e {name}={seconds}`, or `-e {name}=10`")
         }
-        // The config sets the grace period, perhaps to match Docker's stop timeout, so this is no
-        // warning.
+        // The config sets the grace period, perhaps to match Docker's stop timeout, so this line is
+        // not a warning.
         None if loaded.has_grace_period => {
             tracing::info!(
                 "the shutdown is planned for {planned}: without `--stop-timeout {seconds}`, \

@@ -1,4 +1,4 @@
-//! Fits text into the width of a terminal: no word of it is cut.
+//! Fits text into the width of a terminal without cutting a word.
 
 /// The width of a line that does not go to a terminal: such a line is not wrapped.
 pub(super) const WHOLE: usize = usize::MAX;

@@ -205,8 +205,8 @@ pub(crate) async fn accept(
                     converse(&server, stream, caller, limits, &leave.0).await;
                 });
                 open.push(Open { task, stage: progress });
-                // Lets the task of the connection run before the next accept. A request that came
-                // with the connection is then answered, however many connections wait to be
+                // Lets the task of the connection run before the next accept, so that a request
+                // which came with the connection is answered, however many connections wait to be
                 // accepted.
                 yield_now().await;
             }

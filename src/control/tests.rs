@@ -124,7 +124,7 @@ async fn many_clients_take_a_bounded_share_of_the_thread() {
             assert_eq!(answer.unwrap().status.as_u16(), 200);
         }
         let asked = rig.asked.get();
-        // The requests that have waited share a snapshot.
+        // The requests that have waited get the same snapshot.
         assert!(asked <= CLIENTS / 4, "{asked} snapshots");
         // The pauses between the snapshots leave three quarters of the time to others.
         assert!(began.elapsed() >= took * (4 * asked - 3), "{:?}", began.elapsed());

@@ -16,9 +16,9 @@ use tokio::time::{Instant, sleep_until};
 use crate::control::status::Status;
 use crate::os::clock::thread_cpu;
 
-/// After work, the thread is left to others for this many times as long.
+/// After work, the thread does other work for this many times as long.
 const OTHERS: u32 = 3;
-/// Shorter waits are added up, because the runtime's timer has this resolution.
+/// The resolution of the runtime's timer. Waits that are shorter are added up.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// The status at one moment, with the bodies that were made of it.

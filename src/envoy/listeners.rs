@@ -24,7 +24,7 @@ const MAX_LIST: usize = 1024 * 1024;
 /// The `drain_timeout` of a connection manager that does not set it.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The address of an internal listener, whose connections come from Envoy itself, begins so.
+/// The beginning of the address of an internal listener, whose connections come from Envoy itself.
 pub(crate) const INTERNAL: &str = "envoy://";
 /// The path that lists every listener with its addresses.
 pub(crate) const LISTENERS: &str = "/listeners";
@@ -98,8 +98,8 @@ impl Uncounted {
         (uncounted, Ok(()))
     }
 
-    /// The addresses of the listeners that count; `None` if one of them is a Unix socket, or if two
-    /// have the same address, because one of these is of UDP.
+    /// The addresses of the listeners that count. `None` if one of them is a Unix socket. Also
+    /// `None` if two have the same address, because one of the two then uses UDP.
     fn counted_in(&self, list: &List) -> Option<Vec<SocketAddr>> {
         let mut counted = BTreeSet::new();
         for line in &list.0 {

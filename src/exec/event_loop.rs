@@ -187,8 +187,9 @@ impl<'a> CommandLoop<'a> {
             // has since brought drainit into the foreground, but not the command.
             kill_group_of_child(self.child, Signal::CONT)?;
         } else if Terminal::is_without_shell() {
-            // No shell could continue the command, so drainit continues it after Ctrl-Z. Without
-            // drainit, the command would be PID 1, and Ctrl-Z would not have suspended it.
+            // drainit is PID 1, so no shell could continue the command after Ctrl-Z, and drainit
+            // continues it. Without drainit, the command would be PID 1, and Ctrl-Z would not have
+            // suspended it.
             if !is_intended && by == Signal::TSTP {
                 kill_group_of_child(self.child, Signal::CONT)?;
             }

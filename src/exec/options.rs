@@ -42,7 +42,8 @@ impl ExecOptions {
         }
     }
 
-    /// The options of tini and dumb-init, which just forward every signal but SIGCHLD.
+    /// The options of tini and dumb-init, which forward every signal but SIGCHLD and do nothing
+    /// else.
     pub fn forwarding_all() -> Self {
         let mut options = Self::new(Vec::new());
         options.stop_signals.clear();

@@ -46,7 +46,7 @@ struct Run<'a> {
     command_end: Option<End>,
     /// The signal that was forwarded last.
     forwarded: Option<Signal>,
-    /// Stop signals that must be forwarded by the given time.
+    /// Stop signals that must be forwarded, each with the time by which that must happen.
     owed: Vec<(Signal, Time)>,
     first_stop: Option<Time>,
     stop_signals_after_end: u32,

@@ -111,7 +111,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         ("--group", options.group),
         ("--rewrite", options.rewrites != Rewrites::default()),
         ("--no-subreaper", !options.subreaper),
-        // SIGKILL would leave no time for the drain.
+        // If SIGKILL stopped the container, nothing could be drained.
         ("--parent-death-signal KILL", options.parent_death_signal == Some(Signal::KILL)),
     ] {
         if is_set {

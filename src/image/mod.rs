@@ -1,8 +1,8 @@
 //! `check` in the image: looks for the programs, directories and users of a config in the file
 //! system.
 //!
-//! It runs no program. It finds failures that a start would certainly have, but does not show
-//! whether a program works.
+//! The check runs no program. It finds failures that a start would certainly have, but does not
+//! show whether a program works.
 
 pub(crate) mod detect;
 #[cfg(test)]
@@ -386,7 +386,7 @@ impl<'a> Checker<'a> {
         self.is_image && !self.mounts.iter().any(|mount| path.starts_with(mount))
     }
 
-    /// Whether a path can be checked. Records the path as unchecked if not.
+    /// Whether a path can be checked. If not, records the path as unchecked.
     fn can_check(&mut self, path: &Path) -> bool {
         let can_check = self.is_here(path);
         if !can_check {

@@ -11,7 +11,8 @@ pub(crate) const GREEN: &str = "\u{1b}[32m";
 pub(crate) const YELLOW: &str = "\u{1b}[33m";
 pub(crate) const RESET: &str = "\u{1b}[0m";
 
-/// Whether a stream shows colour: it is a terminal that can, and the user has not set `NO_COLOR`.
+/// Whether a stream shows colour: it is a terminal that has colours, and the user has not set
+/// `NO_COLOR`.
 pub(crate) fn is_shown(stream: Stream) -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_terminal = match stream {
@@ -27,7 +28,7 @@ pub(crate) fn on(stream: Stream, text: &str) -> Cow<'_, str> {
     if is_shown(stream) { labels(text).into() } else { text.into() }
 }
 
-/// [`on`] a stream that shows colour.
+/// As [`on`] does for a stream that shows colour.
 pub(crate) fn labels(text: &str) -> String {
     text.split_inclusive('\n').map(labelled).collect()
 }

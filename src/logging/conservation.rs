@@ -1,5 +1,6 @@
-//! Plays random output of processes against faulty readers, and counts: each line that went in has
-//! come out once, whole and in order, or was counted as lost, and each lost line was reported once.
+//! Writes random output of processes to faulty readers, and counts the lines. Each line that went
+//! in must come out once, whole and in order, or be counted as lost. Each lost line must be
+//! reported once.
 //!
 //! A test that fails prints the seed. `DRAINIT_LOG_SEED=42` plays seed 42 alone.
 
@@ -30,9 +31,9 @@ use crate::testing::temp_dir::TempDir;
 use crate::types::{Stream, harmless};
 
 const TRIALS: u64 = 120;
-/// The trials mostly wait, so some are played at the same time.
+/// How many trials run at the same time, because a trial mostly waits.
 const THREADS: u64 = 4;
-/// Far longer than a trial takes.
+/// A time limit that is far longer than a trial.
 const LONG: Duration = Duration::from_secs(30);
 
 /// A reader of the output that reads slowly, pauses, fails and goes away.
@@ -43,12 +44,13 @@ struct Read {
     random: Random,
     got: Vec<u8>,
     faults: Faults,
-    /// The bytes of `got` at which the reader pauses, until [`Reader::go_on`].
+    /// The lengths of `got` at which the reader pauses until [`Reader::go_on`] is called.
     pauses_at: usize,
     is_closed: bool,
     /// The number that [`Sink::report_dropped`] has reported, if the reader takes such reports.
     reported: Option<u64>,
-    /// Writes that are neither whole lines of at most 4 KiB nor one longer line.
+    /// The number of wrong writes: a write must be whole lines of at most 4 KiB together, or one
+    /// longer line.
     bad_slices: usize,
 }
 
@@ -97,7 +99,7 @@ impl Sink for Reader {
         let (is_busy, closes) = (happens(again), happens(closes));
         read.is_closed |= closes;
         if read.is_closed || is_full {
-            // A line that a failure has cut is lost. As a log file does, the reader keeps it apart
+            // A line that a failed write has cut is lost. Like a log file, the reader separates it
             // from the next line.
             let whole = read.got.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
             read.got.truncate(whole);
@@ -145,7 +147,8 @@ struct Written {
     lines: Vec<Vec<u8>>,
 }
 
-/// Draws the bytes of a line: mostly a few, sometimes more than one write or one line may have.
+/// Makes the bytes of a random line: mostly a few, sometimes more than one write or one line may
+/// have.
 fn line(random: &mut Random, id: &str) -> Vec<u8> {
     const PARTS: [&[u8]; 8] = [
         b"text ",
@@ -223,7 +226,7 @@ fn write_in_pieces(mut end: PipeWriter, bytes: Vec<u8>, mut random: Random) {
     });
 }
 
-/// A line of the output for a comparison: without the time, which nobody can foretell.
+/// A line of the output without its time, for a comparison.
 fn key(form: LogFormat, line: &[u8]) -> Vec<u8> {
     if form == LogFormat::Text {
         return line.to_vec();
@@ -285,7 +288,7 @@ impl Trial {
         }
     }
 
-    /// Checks one descriptor, or the log file: what came out of it, and the counters.
+    /// Checks what came out of one descriptor or of the log file, and the counters.
     fn check(&self, streams: &[Stream], got: &[u8], reported: Option<u64>) {
         let writer = self.output.writer(streams[0]);
         let sources = self.written.iter().filter(|one| streams.contains(&one.stream));
@@ -472,7 +475,8 @@ impl Trial {
             match &self.target {
                 Target::Readers(readers) if step == goes_on => {
                     if self.is_much {
-                        // In this time, all processes come to wait for the reader.
+                        // The time in which all processes reach the point at which they wait for
+                        // the reader.
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                     readers.iter().for_each(Reader::go_on);

@@ -71,7 +71,7 @@ pub(crate) trait Sink: Send + Sync {
         is_transient(errno)
     }
 
-    /// Whether the sink holds something, such as an open file, that it needs only for writes.
+    /// Whether the sink holds something that only writes need, such as an open file.
     fn holds(&self) -> bool {
         false
     }

@@ -136,7 +136,7 @@ fn events_and_fields_are_documented() {
         known.extend(value.as_object().unwrap().keys().cloned());
     }
     // The events in [`all`] lack two members that exist: `pid` of `started`, and `requests` of
-    // `drained`, which it has only if the drain counts requests.
+    // `drained`, which exists only if the drain counts requests.
     known.extend(["pid", "requests"].map(str::to_owned));
     assert_eq!(documented("events.md"), known);
 }

@@ -143,7 +143,7 @@ fn counts_at_a_stop_are_exact_only_if_a_signal_ends_the_process_at_once() {
         };
         let count = |report: &mut Noted, &(millis, connections, requests): &(u64, u64, u64)| {
             report.stop_traffic(at(millis), web, 7, traffic(connections, requests));
-            // A look at an earlier instance.
+            // This count belongs to an earlier instance.
             report.stop_traffic(at(millis), web, 6, traffic(99, 99));
         };
         seen.iter().filter(|seen| seen.0 < 1000).for_each(|seen| count(&mut report, seen));

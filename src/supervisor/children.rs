@@ -37,8 +37,8 @@ struct Child {
     /// Whether there was no other child, not even an orphan, when this child started, and drainit
     /// has started none since.
     is_only: bool,
-    /// Set for a main process that drainit has not started. Such a process becomes a child of
-    /// drainit when its parent ends.
+    /// Whether this is a main process that drainit has not started. Such a process becomes a child
+    /// of drainit when its parent ends.
     adopted: Option<Adopted>,
 }
 

@@ -49,9 +49,9 @@ const TURNS: usize = 16;
 /// The most messages of one turn. Between two turns drainit looks at signals and timers.
 const MESSAGES: usize = 16;
 
-/// Signals that a terminal or its shell sends. If there is a terminal, drainit does not warn that
-/// such a signal has no effect, because nobody expects an effect. Without a terminal, such a signal
-/// may be the image's STOPSIGNAL, for example SIGWINCH.
+/// Signals that a terminal or its shell sends. If there is a terminal, nobody expects an effect of
+/// such a signal, so drainit does not warn that it has none. Without a terminal, such a signal may
+/// be the image's STOPSIGNAL, for example SIGWINCH.
 const OF_A_TERMINAL: [Signal; 4] = [Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::WINCH];
 
 /// Lets local tasks do the work that they can do without waiting.
@@ -170,7 +170,8 @@ impl EventLoop {
                 }
             }
             step.end();
-            // The signal may have been all that was missing, and nothing may wake the next turn.
+            // Perhaps the core has only waited for this signal. Then nothing else would wake the
+            // next turn.
             if let Some(code) = self.exit {
                 return Ok(code);
             }

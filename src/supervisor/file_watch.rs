@@ -58,15 +58,15 @@ enum State {
     Quiet,
     /// The file has changed, and its new content is not known yet.
     Changed,
-    /// The file has changed, and a start or a reload has read it since. Nobody knows which content
-    /// was read.
+    /// The file has changed, and a start or a reload has read it since. It is not known which
+    /// content was read.
     Read,
-    /// A start reads the file, and a look shows whether the file had changed before.
+    /// A start is reading the file. A look then shows whether the file had changed before.
     Reading,
 }
 
 impl State {
-    /// Whether no change is known that has not been reported.
+    /// Whether every known change has been reported.
     fn is_quiet(self) -> bool {
         matches!(self, Self::Quiet | Self::Reading)
     }
@@ -215,7 +215,7 @@ impl FileWatch {
                 Some(Look::Quiet(content)) => {
                     let before = self.becomes(State::Quiet);
                     // If a reload has read the file since its change, the new content is not
-                    // reported again. A later change is reported as another change.
+                    // reported again, but a later change is.
                     let is_read = before == State::Read && self.watch.action == WatchAction::Reload;
                     (before, Seen::Quiet { is_new: self.is_new(content) && !is_read })
                 }

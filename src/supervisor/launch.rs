@@ -344,7 +344,8 @@ fn environment(
         if let Some(user) = &process.user {
             name_user(&mut env, user);
         }
-        // A pattern removes only what the process would inherit, wherever it stands.
+        // A pattern removes only variables that the process would inherit, so its place in the list
+        // does not matter.
         for variable in &process.environment {
             if let Variable::Removed(pattern) = variable
                 && pattern.contains('*')
@@ -366,7 +367,8 @@ fn environment(
             }
         }
     }
-    // Only the command of a probe has it, so that no service is taken for what a probe has left.
+    // Only the command of a probe has this variable, so that drainit does not mistake a service for
+    // a process that a probe has left.
     env.retain(|(name, _)| name != probe_mark::VARIABLE);
     env
 }

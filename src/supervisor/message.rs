@@ -69,8 +69,8 @@ pub(crate) enum Rest {
     Lives,
     /// The members of the command's process group are killed.
     Killed,
-    /// Like [`Self::Killed`], and the command is the run with this number of a probe's command, which
-    /// could leave a process behind each time ([`crate::os::probe_mark`]).
+    /// Like [`Self::Killed`], for the command of a probe, which may leave a process behind at each
+    /// run ([`crate::os::probe_mark`]). The number is that of the run.
     Marked(u64),
 }
 

@@ -174,7 +174,8 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
     event_loop.executor.last_lines(&within).await;
     event_loop.executor.finish_files(within());
     event_loop.executor.report(clock::now(), code, &within);
-    // Errors are ignored, because a log line about them would have no reader either.
+    // Errors are ignored: they mean that nobody reads the output, so nobody would read a line about
+    // them either.
     let longest = Budget::left_at_the_end(clock::now(), over);
     let _ = output.flush_patiently(within(), longest).await;
     Ok((code, within))

@@ -26,7 +26,7 @@ pub(crate) struct Preparation {
     /// Whether the program of the process can create its `sockets`. If so, any removal of old
     /// sockets at these paths has to be over first.
     pub(crate) uses_sockets: bool,
-    /// Those paths in the `sockets` of the process at which old sockets are to be removed.
+    /// The paths in the `sockets` of the process at which old sockets must be removed.
     pub(crate) stale: Vec<PathBuf>,
     /// The `env` of the config; `None` if the values of the process are not to be read.
     pub(crate) values: Option<Vec<(String, String)>>,

@@ -67,8 +67,9 @@ fn open_one(
     let (mode, backlog) = (wanted.mode, wanted.backlog);
     let known = held.into_iter().flatten().find(|(address, _)| *address == wanted.address);
     if let Some((_, socket)) = known
-        // A held socket is kept, unless it differs from its definition and has also lost its file:
-        // then its process is replaced anyway, so a new socket is opened.
+        // drainit keeps a socket that it already holds. There is one exception: if the socket
+        // differs from its definition and has also lost its file, its process is replaced anyway,
+        // so drainit opens a new socket.
         && (!socket.differs(mode, backlog) || socket.has_address())
     {
         return Ok(Arc::clone(socket));

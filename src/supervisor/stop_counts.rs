@@ -1,6 +1,6 @@
 //! Counts the connections of processes whose drain counts none, from T0 to their end, so that the
 //! report of the shutdown says what their stop has cut. The first stop signal waits for the first
-//! look, for the short time that the core allows; nothing waits for later ones.
+//! look, but only for the short time that the core allows. Nothing waits for later looks.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -27,8 +27,8 @@ use crate::types::{ProcessId, Time};
 
 /// The shortest pause between two looks at the connections while a process is being stopped.
 const OFTEN: Duration = Duration::from_millis(50);
-/// The pause between two looks while no process is being stopped, and the longest pause while one
-/// is.
+/// The pause between two looks while no process is being stopped. While a process is being stopped,
+/// this is the longest pause.
 const SELDOM: Duration = Duration::from_millis(500);
 /// A pause is at least this many times as long as the last look took.
 const FACTOR: u32 = 10;
@@ -61,9 +61,9 @@ struct Looks {
 struct Watched {
     process: ProcessId,
     pid: Pid,
-    /// Empty before the first look.
+    /// The listeners of the process. Empty before the first look.
     listeners: Listeners,
-    /// Whether drainit holds its listeners, too, so that they outlive the process.
+    /// Whether drainit also holds the listeners of the process, so that they outlive it.
     is_held: bool,
     answers: Answers,
 }
@@ -188,7 +188,7 @@ impl StopCounts {
         }
     }
 
-    /// Says that the first look is over, or could not begin.
+    /// Tells the core that the first look is over, or could not begin.
     fn counted(&self, sender: &mut Option<MessageSender>) {
         if let Some(sender) = sender.take() {
             // This fails only if the event loop has ended.

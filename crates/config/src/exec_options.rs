@@ -1,8 +1,8 @@
 //! The options of `drainit exec` that stand for keys of a config. `exec` reads them to run the
 //! command, and `check --pod` to check a manifest.
 
-/// An option, the variable that stands for it, and the key of a config: of `drain.envoy`, or one of
-/// the keys below.
+/// An option, the variable that can replace it, and the key of a config that it sets: a key of
+/// `drain.envoy`, or one of the keys below.
 #[derive(Clone, Copy, Debug)]
 pub struct ExecOption {
     pub option: &'static str,
@@ -21,7 +21,7 @@ const fn of(option: &'static str, variable: &'static str, key: &'static str) -> 
     ExecOption { option, variable, key }
 }
 
-/// All of them. Only the outermost `exec` uses the variables, because its command does not get
+/// All options. Only the outermost `exec` uses the variables, because its command does not get
 /// them.
 pub const OPTIONS: [ExecOption; 10] = [
     of("--drain-envoy", "DRAINIT_DRAIN_ENVOY", "admin"),

@@ -1,4 +1,4 @@
-//! The config of drainit, in parts of which each imports only those behind it:
+//! The config of drainit. Each of its parts imports only the parts that follow in this list:
 //!
 //! - `load` reads a config from files, or reports all errors at once.
 //! - `check` judges a whole config.

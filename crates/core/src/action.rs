@@ -69,7 +69,7 @@ pub enum Action {
     /// `Event::Drained` when its drain is complete.
     Drain {
         process: ProcessId,
-        /// The shortest wait from now: no sample ends the drain earlier.
+        /// The shortest wait from now: before it is over, no sample ends the drain.
         min: Duration,
         /// The longest wait from now, as granted by the budget.
         longest: Duration,

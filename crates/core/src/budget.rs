@@ -144,7 +144,8 @@ impl Budget {
     /// The limit for a drained process to close its listeners, and to count what is left: the time
     /// that later drains and the stops do not need, at most an eighth of the time left, but at
     /// least [`MIN_CLOSING`] if that is less than a quarter of the time left. Without a deadline,
-    /// the limit is that of a shutdown, but at least [`MIN_CLOSING`] even if the window is shorter.
+    /// the limit is as in a shutdown, but at least [`MIN_CLOSING`], even if the window is shorter
+    /// than that.
     pub fn closing(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let left = deadline.since(now).min(spec.window.max(MIN_CLOSING * 4));
         let later = heaviest(&spec.processes[id.index()], &self.times_path);
@@ -152,7 +153,8 @@ impl Budget {
         free.min(left / 8).max(MIN_CLOSING).min(left / 4)
     }
 
-    /// The limit for counting once more, after the drain, what is open before the stop.
+    /// The limit for the last count after the drain, which shows what is open right before the
+    /// stop.
     pub fn counting(now: Time, deadline: Time) -> Duration {
         MIN_CLOSING.min(deadline.since(now) / 4)
     }
@@ -196,8 +198,8 @@ impl Budget {
         longest.min(left.saturating_sub(self.last))
     }
 
-    /// The time that the config leaves for the `min` of each chain of drains: the delay before the
-    /// drains gets its time, and the stops keep their minimum times.
+    /// The time that the config leaves for the `min`s along each chain of drains. The delay before
+    /// the drains gets its time, and the stops keep their minimum times.
     pub fn room_for_drains(&self, spec: &Spec) -> Duration {
         let before = spec.readiness_delay.max(need(spec.hooks.pre_stop));
         let others = before.saturating_add(self.stop_least).saturating_add(self.closings);
@@ -266,8 +268,8 @@ fn closes(drain: DrainSpec) -> Duration {
     if drain.closes { MIN_CLOSING } else { Duration::ZERO }
 }
 
-/// The time that `of` returns for the drain of a process, and the limit for closing its listeners;
-/// zero without a drain.
+/// The sum of the time that `of` returns for the drain of a process and of the limit for closing
+/// its listeners; zero without a drain.
 fn drained(process: &ProcessSpec, of: fn(DrainSpec) -> Duration) -> Duration {
     process.drain.map_or(Duration::ZERO, |drain| of(drain).saturating_add(closes(drain)))
 }

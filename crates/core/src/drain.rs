@@ -181,9 +181,9 @@ impl State {
         }
     }
 
-    /// Whether the process would cut traffic if it ended now. Once its drain has begun, this is
-    /// true only for a process that is counted and got no signal: any other process may end to show
-    /// that it is drained.
+    /// Whether the process would cut traffic if it ended now. Once the drain has begun, this is
+    /// false for two kinds of processes, which may end to show that they are drained: those that
+    /// are not counted, and those that got a signal.
     pub(crate) fn is_undrained(&self, process: ProcessId) -> bool {
         let serves = matches!(self.life(process), Lifecycle::Ready { .. });
         if !serves || !self.is_current(process) {
@@ -349,8 +349,8 @@ impl Active {
             Closing::NotYet | Closing::Closed if state.is_past(self.until) => {
                 // drainit asks Envoy to close its listeners even if they are closed already,
                 // because the answer comes with a last sample of the traffic. drainit does not ask
-                // an Envoy that has not accepted the drain, because such an Envoy would not answer,
-                // either. At the deadline no time is left to ask.
+                // an Envoy that has not accepted the drain: it would not answer this call either.
+                // At the deadline no time is left to ask.
                 let closes = self.closes && self.accepted == Some(true) && !state.is_past(deadline);
                 if closes {
                     self.close(state, process, self.at_end, deadline);

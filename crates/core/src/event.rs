@@ -29,7 +29,7 @@ pub enum Event {
     },
     /// The readiness probe of the running instance succeeded.
     Ready(ProcessId),
-    /// The answer to `Action::ProbeOnce`: the instance has not taken over, or it did not confirm
+    /// The answer to `Action::ProbeOnce`: the instance has not taken over, or has not confirmed
     /// that it has.
     NotLive(ProcessId),
     Exited {
@@ -112,7 +112,7 @@ pub enum Event {
         process: ProcessId,
         load: Load,
     },
-    /// The answer to `Action::ShutdownBegins`: the connections are counted that the stops cut.
+    /// The answer to `Action::ShutdownBegins`: the connections that the stops will cut are counted.
     Counted,
     /// `Action::CloseListeners` was answered or given up.
     ListenersClosed(ProcessId),

@@ -1,8 +1,9 @@
 //! The family of an Envoy that is hot-restarted: the order in which its epochs may end.
 //!
 //! For all other modules, an epoch is an instance like any other. They report to this module what
-//! happens to an instance, and ask one question: which [`Tie`] it has to another instance. Only the
-//! last test of the start and the drain of an old instance ask for more.
+//! happens to an instance, and ask it one question: which [`Tie`] does an instance have to another
+//! one? Only two other places ask for more: the last probe of a start, and the drain of an old
+//! instance.
 //!
 //! A new epoch takes over the sockets and the admin interface of the old epoch. It reads the
 //! statistics of the old epoch as long as the old epoch lives. The new epoch ends the old epoch
@@ -35,8 +36,8 @@ pub(crate) enum Tie {
     KillOnly,
     /// A newer instance ends this one, which drains by itself and gets no signal.
     LeftToNewer,
-    /// This instance drains by itself, too, but no newer instance will end it. It gets its stop
-    /// signal from [`settle`].
+    /// As with `HandedOver`, this instance drains by itself, but no newer instance will end it.
+    /// [`settle`] sends its stop signal.
     LeftToDrainit,
     /// A newer instance was asked to end, and has asked this one to end in turn.
     Passed,
@@ -68,14 +69,14 @@ pub(crate) fn tie(state: &State, process: ProcessId) -> Tie {
     }
 }
 
-/// Whether this instance was started beside an older one, can take over from it at any moment, and
-/// is not known to have done so.
+/// Whether this instance was started beside an older one and can take over from it at any moment.
+/// drainit does not know yet whether it has.
 pub(crate) fn is_pending(state: &State, process: ProcessId) -> bool {
     let state = state.family.state(process);
     matches!(state, EpochState::Pending | EpochState::Doomed { was_live: false, .. })
 }
 
-/// Whether an older instance, from which this one has taken over, waits for the end of this one.
+/// Whether this instance has taken over from an older one that waits for its end.
 pub(crate) fn is_awaited(state: &State, process: ProcessId) -> bool {
     older_of(state, process).is_some_and(|older| tie(state, older).is_handed_over())
 }
@@ -136,8 +137,8 @@ fn renew_handover(state: &mut State, newer: ProcessId, more: Duration) {
     }
 }
 
-/// Begins the stop of this instance without a stop signal, if a newer one will end it or must be
-/// gone before it. Returns whether it has begun the stop.
+/// If a newer instance will end this one, or must be gone before it, begins the stop of this one
+/// without a stop signal. Returns whether the stop has begun.
 pub(crate) fn holds(state: &mut State, process: ProcessId) -> bool {
     let is_there = |newer: &ProcessId| lives(state, *newer) || pauses(state, *newer);
     let newer = newer_of(state, process).filter(is_there);
@@ -163,8 +164,8 @@ pub(crate) fn holds(state: &mut State, process: ProcessId) -> bool {
 pub(crate) fn passes_on(state: &mut State, process: ProcessId, deadline: Time) {
     let older = older_of(state, process).filter(|older| tie(state, *older).is_handed_over());
     let Some(older) = older.filter(|_| tie(state, process) != Tie::KillOnly) else { return };
-    // The limit counts from now, not from the hand-over. Otherwise `fit_waits` would take the older
-    // epoch for a process that has asked for more time.
+    // The limit counts from now, not from the hand-over. Otherwise `fit_waits` would treat the
+    // older epoch like a process that has asked for more time.
     let since = state.now;
     let kill_at = since + state.budget.stop(state.process(older), deadline.since(since));
     let life = match state.life(older) {
@@ -217,7 +218,7 @@ pub(crate) fn ended(state: &mut State, process: ProcessId, remains: bool) -> Opt
 }
 
 /// Stops the instances that no newer one will end, and starts those that have waited for the end of
-/// another one. `may_stop` is false while a drain needs the old instances alive.
+/// another one. `may_stop` is false while a drain still needs the old instances.
 pub(crate) fn settle(state: &mut State, may_stop: bool, deadline: Time) {
     for process in held(state) {
         if may_stop {
@@ -251,8 +252,8 @@ fn stop_held(state: &mut State, process: ProcessId, deadline: Time) {
     state.kill_if_due(process, deadline);
 }
 
-/// Lets each old instance, or the rest of its process group, run until the drains are over, if the
-/// newer instance does not serve and `wants` says so. Returns the instances whose own drain has to
+/// If the newer instance does not serve, and `wants` says so, the old instance, or the rest of its
+/// process group, runs until the drains are over. Returns the instances whose own drain has to
 /// begin, each with the answer of `wants`.
 ///
 /// `wants` gets the newer instance, if there is one.
@@ -277,8 +278,8 @@ pub(crate) fn left_to_drain<T>(
     begun
 }
 
-/// Whether a start has to wait until the other instance is gone, because it is about to end. If so,
-/// [`settle`] calls [`State::start_again`] then.
+/// Whether a start has to wait, because the other instance is about to end. If so, [`settle`] calls
+/// [`State::start_again`] when that instance is gone.
 pub(crate) fn delays_start(state: &mut State, process: ProcessId) -> bool {
     let is_delayed = other_is_ending(state, process);
     if is_delayed {
@@ -362,7 +363,7 @@ fn needs_older(state: &State, process: ProcessId) -> bool {
     needs && state.now < *started + handover.saturating_sub(HANDOVER_MARGIN)
 }
 
-/// Whether the process or a member of its group exists and is not known to survive SIGKILL.
+/// Whether the process or a member of its group exists. Those that survive SIGKILL do not count.
 fn lives(state: &State, process: ProcessId) -> bool {
     let life = state.life(process);
     let exists = life.is_alive() || life.has_rest() || life == Lifecycle::Spawning;

@@ -52,7 +52,7 @@ pub mod stop;
 pub mod traffic;
 pub mod types;
 
-/// The names that every `std` crate has without `use`.
+/// The names that a crate with `std` has without `use`.
 mod prelude {
     pub(crate) use alloc::borrow::ToOwned;
     pub(crate) use alloc::string::{String, ToString};

@@ -168,7 +168,7 @@ pub enum Note {
         /// Whether drainit polls the traffic during the drain.
         counted: bool,
     },
-    /// The drain of a process that drainit polls has taken another minute.
+    /// The drain of a process whose traffic drainit polls has taken another minute.
     StillDraining {
         process: ProcessId,
         load: Load,

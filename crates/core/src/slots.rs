@@ -205,8 +205,8 @@ impl State {
         self.forget_changes(old);
     }
 
-    /// Copies the conditions that the old instance has met. Copies none if the process has failed
-    /// for good: it then counts as having met conditions that it has not met.
+    /// Copies the conditions that the old instance has met. If the process has failed for good,
+    /// copies none, because such a process counts as having met conditions that it has not met.
     fn inherit_conditions(&mut self, slot: ProcessId, old: ProcessId) {
         let is_down = matches!(self.life(old), Lifecycle::Stopped { .. } | Lifecycle::Done);
         if !is_down || self[old].went_well {

@@ -33,8 +33,8 @@ pub struct Spec {
     pub readiness_delay: Duration,
     /// How long `/readyz` may still answer 200 after T0. No drain ends in this time.
     pub unready_delay: Duration,
-    /// Whether the stop of a process that no drain has counted waits for a count of its
-    /// connections.
+    /// Whether the stops wait for a count of the connections of processes that no drain has
+    /// counted.
     pub counts_stops: bool,
     pub stop_signals: Vec<Signal>,
     /// The times of the container's hooks.
@@ -173,8 +173,9 @@ pub struct DrainSpec {
 
 impl Spec {
     /// The wait after the deadline for a process that survives SIGKILL. It is half of the reserve,
-    /// but at least [`AFTER_KILL`] and at most 500 ms: the rest is for the output, and an end that comes
-    /// later is only not reported, because the end of PID 1 ends every process.
+    /// but at least [`AFTER_KILL`] and at most 500 ms. The rest of the reserve is for the output.
+    /// If the process ends later, this end is only missing in the report: the end of PID 1 ends
+    /// every process.
     pub fn after_deadline(&self) -> Duration {
         (self.reserve / 2).clamp(AFTER_KILL, LONGEST_AFTER_KILL)
     }

@@ -149,8 +149,8 @@ impl Lifecycle {
         matches!(self, Self::Done | Self::Stopped { .. }) || self.survives_kill()
     }
 
-    /// Whether a shutdown that begins now has nothing to stop: the process has ended, or its start
-    /// has not begun.
+    /// Whether a shutdown would have nothing to stop here: the process has ended, or its start has
+    /// not begun.
     pub(crate) fn is_down(self) -> bool {
         self.releases_dependencies()
             || matches!(
@@ -194,7 +194,7 @@ pub struct Slot {
     pub(super) role: Role,
     /// The other slot of the same process, if it has two.
     pub(super) beside: Option<ProcessId>,
-    /// Whether the slot has the same definition as the slot beside it.
+    /// Whether the slot has the same definition as the other slot of the process.
     pub(super) is_copy: bool,
     life: Lifecycle,
     /// The last of the conditions that the process has met at least once; it has met the earlier

@@ -9,7 +9,7 @@ pub struct Traffic {
     pub accepted: Option<u64>,
     /// Requests in flight.
     pub requests: Option<u64>,
-    /// Further requests that may be in flight: the kernel cannot tell.
+    /// Further requests of which the kernel cannot tell whether they are in flight.
     pub unsure: Option<u64>,
     /// Requests that were received since the start of the process.
     pub received: Option<u64>,

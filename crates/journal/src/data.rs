@@ -130,14 +130,14 @@ pub struct ConnectionData {
 pub struct RequestData {
     /// The number of requests in flight at the start; null if it is unknown.
     pub start: Option<u64>,
-    /// The number of further requests that may have been in flight at the start: the kernel cannot
-    /// tell. Absent if the process itself has counted.
+    /// The number of further requests at the start of which the kernel cannot tell whether they
+    /// were in flight. Absent if the process itself has counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_unsure: Option<u64>,
     /// The number of completed requests; null if it is unknown.
     pub completed: Option<u64>,
     pub cut: u64,
-    /// As `start_unsure`, of the requests that may have been cut.
+    /// Like `start_unsure`, for the requests that may have been cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsure: Option<u64>,
 }
@@ -151,8 +151,8 @@ pub struct StopData {
     /// The granted time from the stop signal to SIGKILL.
     pub limit: Option<f64>,
     pub killed: bool,
-    /// The counts from the stop signal to the end; null if nothing was counted, or if the drain was
-    /// counted.
+    /// The counts from the stop signal to the end; null if nothing was counted, or if the drain has
+    /// the counts.
     pub connections: Option<ConnectionData>,
     pub requests: Option<RequestData>,
     /// As in [`DrainData`].
@@ -210,8 +210,8 @@ impl Journal {
             begins: between(t0, *begins),
             ends: between(t0, ends),
         });
-        // The slots that are in use, in file order, and the current slot of a process before its
-        // other one: `order` has no retired slots.
+        // The slots that are in use, in file order. The current slot of a process comes before its
+        // other slot. `order` has no retired slots.
         let mut in_use = spec.order.clone();
         in_use.sort_unstable_by_key(|id| (place(*id), !state.is_current(*id), *id));
         Some(ShutdownReport {

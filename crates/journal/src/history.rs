@@ -155,15 +155,15 @@ impl History {
         let connections =
             ConnectionData { start: first.connections, end: last.connections, new: None };
         let requests = RequestData::of(first, None, last);
-        // A process that a signal ends answers nothing after the signal. Any other process may have
-        // answered since the count.
+        // If a signal ended the process, it has answered nothing after the signal. Any other
+        // process may have answered since the count.
         let age = self.end.map(|(at, _)| at.since(seen)).unwrap_or_default();
         let is_last = matches!(self.end, Some((_, End::Signal(_)))) && age <= FRESH;
         Some((connections, requests, (!is_last).then_some(age)))
     }
 
-    /// The last count of the stop, and once the process has ended, the requests that its stop has
-    /// cut; `None` if nothing was counted.
+    /// The last count of the stop. Once the process has ended, also the requests that its stop has
+    /// cut. `None` if nothing was counted.
     pub fn stop_traffic(&self) -> Option<(Traffic, Option<u64>)> {
         let (_, last) = self.served?.last;
         Some((last, last.requests.filter(|_| self.end.is_some())))

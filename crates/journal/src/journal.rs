@@ -268,7 +268,8 @@ impl Journal {
                 return gave_up;
             }
             Note::Stopped { process, end, took, killed, handed_over } => {
-                // A process that is stopped because it failed has a reason of its own.
+                // If the process is stopped because it has failed, the failure is the reason
+                // already.
                 let is_asked = took.is_some()
                     && !killed
                     && self.of(process).why_ended.is_none()

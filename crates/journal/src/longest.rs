@@ -58,8 +58,8 @@ impl Play {
     /// Plays a shutdown. `running` is a oneshot that is not complete at T0. `asked` has the same
     /// meaning as for [`Timeline::worst`].
     fn of(spec: &Spec, running: Option<ProcessId>, asked: bool) -> Timeline {
-        // While a oneshot runs, some of its dependencies may not be complete, either: those that
-        // the oneshot needs only with the condition `started`.
+        // While a oneshot runs, some of its dependencies may not be complete either: it needs those
+        // only with the condition `started`.
         let mut running = BTreeSet::from_iter(running);
         for id in spec.order.iter().rev() {
             if running.contains(id) {

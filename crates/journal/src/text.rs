@@ -64,8 +64,8 @@ impl Journal {
         text
     }
 
-    /// The line of a step other than a drain and a stop; `None` if the step took no time to speak
-    /// of, or was over at `t0`.
+    /// The line of a step other than a drain and a stop; `None` if the step took less than
+    /// [`SHORTEST`], or was over at `t0`.
     fn line_of(&self, t0: Time, step: Step) -> Option<String> {
         let name = step.process.map(|process| self.name_of(process));
         let took = match step.ends {
@@ -98,8 +98,8 @@ fn described((connections, requests, age): Counts, unit: Unit) -> String {
     // the poll and the end.
     let is_of_kernel = requests.is_some_and(|requests| requests.unsure.is_some());
     let (at, cut) = match age {
-        // This line says that the stop cuts the connections: they do not hold the drain, or nobody
-        // asks the clients to leave.
+        // The line says that the stop cuts the connections. They have not delayed the stop, because
+        // the drain waits for requests only, or because nobody asks the clients to leave.
         None if (unit == Unit::Requests || is_of_kernel) && connections.end > Some(0) => {
             ("cut at the end".to_owned(), "cut")
         }

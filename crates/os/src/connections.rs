@@ -23,12 +23,13 @@ use drainit_core::connections::answers::Connection;
 #[derive(Clone, Debug, Default)]
 pub struct Listeners {
     own: BTreeSet<SocketAddr>,
-    /// Those of all processes.
+    /// The listening sockets of all processes.
     all: Arc<BTreeSet<SocketAddr>>,
     families: BTreeSet<i32>,
-    /// The process, if others accept connections at the same addresses, too: through another socket
-    /// (`SO_REUSEPORT`), or through the same one, which drainit holds. Then the connections count
-    /// that the process has open, and those that nobody has accepted yet.
+    /// The process, if other processes accept connections at the same addresses, too: through
+    /// another socket (`SO_REUSEPORT`), or through the same socket, which drainit holds. In this
+    /// case, only two kinds of connections count: those that the process has open, and those that
+    /// nobody has accepted yet.
     shared_by: Option<Pid>,
     /// Why drainit may not see all descriptors of the process, so that it cannot tell the
     /// connections of the process from those of others at the same addresses.
@@ -40,7 +41,7 @@ struct Listening {
     all: Arc<BTreeSet<SocketAddr>>,
     by_inode: BTreeMap<u32, Socket>,
     by_address: BTreeMap<SocketAddr, BTreeSet<u32>>,
-    /// Those that drainit holds.
+    /// The sockets that drainit holds.
     held: BTreeSet<u32>,
 }
 
@@ -59,7 +60,7 @@ impl Listening {
         Ok(Self { all, by_inode, by_address, held })
     }
 
-    /// Those of the process that has these sockets open.
+    /// The listening sockets of the process that has these sockets open.
     fn of(&self, pid: Pid, inodes: impl Iterator<Item = u32>, ports: &[u16]) -> Listeners {
         let own: BTreeMap<u32, &Socket> =
             inodes.filter_map(|inode| Some((inode, self.by_inode.get(&inode)?))).collect();
@@ -136,7 +137,7 @@ impl Listeners {
         listening.is_ok_and(|listening| self.own.is_subset(&listening.all))
     }
 
-    /// Whether the process listens at all.
+    /// Whether the process listens at any address.
     pub fn is_empty(&self) -> bool {
         self.own.is_empty()
     }
@@ -200,7 +201,7 @@ impl Open {
         Ok(Self { sockets: open, ours, held: held.map_err(|error| error.to_string())? })
     }
 
-    /// Those to these sockets.
+    /// The connections to these sockets.
     ///
     /// # Errors
     /// Says why the kernel does not tell enough of them.
@@ -405,7 +406,7 @@ mod tests {
         assert_eq!(count(&[]), 1);
         assert_eq!(count(&[foreign]), 0);
         assert_eq!(count(&["127.0.0.8:1".parse().unwrap()]), 1);
-        // A listener of IPv4 has no connections over IPv6.
+        // A listener on an IPv4 address gets no connections over IPv6.
         let other = TcpListener::bind(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port)).unwrap();
         let _client = TcpStream::connect(other.local_addr().unwrap()).unwrap();
         assert_eq!(count(&[foreign]), 0);

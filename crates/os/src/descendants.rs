@@ -68,10 +68,10 @@ pub(super) fn find(is_over: &dyn Fn() -> bool) -> io::Result<Vec<Descendant>> {
     Ok(found)
 }
 
-/// Returns the living ones of the `most` newest children of drainit's main thread for whose pid
-/// `wanted` returns true, the newest first. Calls `wanted` just before each read. The main thread
-/// also inherits all orphans (`find_new_reaper` in exit.c). Returns nothing if the kernel does not
-/// list children (`CONFIG_PROC_CHILDREN`).
+/// Looks at the `most` newest children of drainit's main thread for whose pid `wanted` returns
+/// true. Returns those of them that live, the newest first. Calls `wanted` just before each read.
+/// The main thread also inherits all orphans (`find_new_reaper` in exit.c). Returns nothing if the
+/// kernel does not list children (`CONFIG_PROC_CHILDREN`).
 pub fn living_children(most: usize, wanted: impl Fn(Pid) -> bool) -> impl Iterator<Item = Stat> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
@@ -96,8 +96,9 @@ pub(super) fn own_members(leader: Pid) -> Vec<Descendant> {
     members.into_values().flatten().collect()
 }
 
-/// The living members of each of these process groups that descend from drainit. A group without an entry has no members at
-/// all, and a group without such members has only zombies and strangers. Like [`find`], this may take seconds.
+/// For each of these process groups, its living members that descend from drainit. A group that has
+/// no members at all has no entry. If the entry of a group is empty, its members are zombies or do
+/// not descend from drainit. Like [`find`], this may take seconds.
 ///
 /// # Errors
 /// As for [`find`].
@@ -127,8 +128,8 @@ pub struct Sockets {
     pub hidden: Option<io::Error>,
 }
 
-/// The sockets of each of these processes that is there. A descendant of two of them belongs to the
-/// nearer one. Call this on a thread of its own: it reads all of `/proc`.
+/// The sockets of each of these processes that exists. A descendant of two of the processes belongs
+/// to the nearer one. Call this on a thread of its own, because it reads all of `/proc`.
 ///
 /// # Errors
 /// As for [`find`].

@@ -245,7 +245,7 @@ fn add_metadata(place: &Place, hasher: &mut DefaultHasher, limits: &mut Limits) 
     let about = place.stat()?;
     (about.st_ino, about.st_size).hash(hasher);
     (about.st_mtime, about.st_mtime_nsec, about.st_ctime, about.st_ctime_nsec).hash(hasher);
-    // The kernel's own files, as those of a cgroup, keep their size of 0 and their times.
+    // The kernel's own files, such as those of a cgroup, always have the size 0 and the same times.
     if about.st_size == 0 && is(&about, SFlag::S_IFREG) {
         let until = limits.until;
         add_content(place, hasher, &mut Limits { until, left: CHUNK as u64, unreadable: None })?;

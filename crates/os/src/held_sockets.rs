@@ -68,7 +68,7 @@ impl HeldSocket {
 }
 
 impl HeldSocket {
-    /// The descriptor, and the owner of the file of a Unix socket.
+    /// The descriptor. For a Unix socket, also the value that owns its file.
     pub fn into_parts(self) -> (OwnedFd, Option<SocketFile>) {
         (self.descriptor, self.file)
     }

@@ -63,7 +63,7 @@ pub enum Group {
     Gone,
     /// The group has a zombie or a member that drainit may signal.
     Lives,
-    /// drainit may not signal any member (EPERM).
+    /// drainit is not permitted to signal any member (EPERM).
     Refuses,
 }
 

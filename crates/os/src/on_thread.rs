@@ -23,8 +23,8 @@ use crate::signal::mask;
 use crate::trusted_path::Peer;
 use drainit_core::types::{ProcessId, human};
 
-/// The threads of one share. With two, one call that hangs does not delay the next call, which may
-/// be for another file system.
+/// The number of threads of one share. With two threads, one call that hangs does not delay the
+/// next call, which may concern another file system.
 const OF_ONE: usize = 2;
 /// The threads that remove drainit's own sockets, one for each socket.
 const OF_OWN_SOCKETS: usize = 256;
@@ -71,7 +71,7 @@ tokio::task_local! {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads of each share that work does not occupy.
+/// The number of free threads of each share.
 static FREE: Mutex<BTreeMap<Share, Arc<Semaphore>>> = Mutex::new(BTreeMap::new());
 
 /// At most this many jobs wait for the thread that is kept ready.
@@ -310,7 +310,8 @@ mod tests {
             share.scope(on_thread(Duration::from_millis(20), hang))
         };
         let [ill, well] = [900, 901].map(|slot| Share::Probes(ProcessId(slot)));
-        // With a limit for all processes together, so much work would use up all threads.
+        // If there were one limit for all processes together, so much work would use up all
+        // threads.
         for _ in 0..300 {
             let late = Unanswered::Late(Duration::from_millis(20));
             assert_eq!(hang(ill).await, Err(late));

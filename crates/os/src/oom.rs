@@ -27,8 +27,8 @@ const LONGEST: Duration = Duration::from_millis(100);
 pub struct OomKills {
     file: Option<PathBuf>,
     explained: u64,
-    /// The time at which every kill of the count was explained, as the last look has shown. A
-    /// kill that the count shows later may have happened at any time since.
+    /// The time of the last look after which every kill of the count was explained. A kill that the
+    /// count shows later may have happened at any time since then.
     clean_at: Time,
     has_warned: bool,
     /// The count at the last look; `None` before the next look.

@@ -73,9 +73,9 @@ pub(super) fn out_of_memory(size: usize) {
     sys::exit_now(exit_code::SOFTWARE);
 }
 
-/// Returns whether this thread is to handle a failure now; `false` if this thread already handles
-/// one. If another thread handles a failure, this thread waits here for ever, because its own exit
-/// or abort would also end the other thread.
+/// Returns whether this thread must handle a failure now; `false` if it already handles one. If
+/// another thread handles a failure, this thread waits here for ever, because its own exit or abort
+/// would also end the other thread.
 fn begin() -> bool {
     let own = gettid().as_raw();
     let first = FAILING.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed);

@@ -30,10 +30,10 @@ pub fn mark(process: &str) -> (u64, (OsString, OsString)) {
     (number, (VARIABLE.into(), format!("{process}/{number}").into()))
 }
 
-/// Kills the orphans of all runs up to `last` that are over, except those of the latest run that
-/// has left some, because a single daemon that a command has started may be there for the service.
-/// Returns the killed ones by the names of their processes. `under_way` has the runs that are not
-/// over, and `started` the children that drainit has started. Looks only at the newest orphans.
+/// Kills the orphans of all runs up to `last` that are over. Spares the orphans of the latest run
+/// that has left some: a command may start a single daemon that the service needs. Returns the
+/// killed orphans by the names of their processes. `under_way` has the runs that are not over, and
+/// `started` the children that drainit has started. Looks only at the newest orphans.
 pub fn kill_left(
     last: u64,
     under_way: &BTreeSet<u64>,

@@ -54,9 +54,9 @@ const INODE: usize = 68;
 /// The sockets to list.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
-    /// Those with these local ports; all if it is empty.
+    /// Lists the sockets with these local ports; all sockets if this is empty.
     pub ports: BTreeSet<u16>,
-    /// Those of these address families; of both if it is empty.
+    /// Lists the sockets of these address families; of both families if this is empty.
     pub families: BTreeSet<i32>,
 }
 

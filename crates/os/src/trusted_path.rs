@@ -53,7 +53,7 @@ pub enum ForeignName {
         /// The user id of its owner.
         owner: u32,
     },
-    /// Something that drainit may use, but not a user who could exchange a name on the path.
+    /// drainit may use the object, but a user who could exchange a name on the path may not.
     Exchanged {
         /// The directory in which this user could exchange a name.
         directory: PathBuf,
@@ -577,8 +577,7 @@ mod tests {
             (OTHER, 0o755, "d/open d/theirs d/pub/open d/pub/theirs", "d"),
             (OTHER, 0o1777, "d/open d/theirs d/pub/open d/pub/theirs", "d"),
         ] {
-            // The group of the files is that of root, and may read the closed files of the fourth
-            // row.
+            // The files belong to root's group, which may read the closed files of the fourth row.
             set("d/pub/closed", if bits == 0o775 { 0o640 } else { 0o600 });
             set("d/pub", if bits == 0o775 { 0o775 } else { 0o755 });
             set("d", bits);
@@ -645,7 +644,7 @@ mod tests {
             return; // only root can give a file to another user
         }
         const SHARED: u32 = 20_000;
-        // Nobody knows who is in a group, so each user may be.
+        // Nobody knows who is in a group, so any user may be in it.
         let actors: Vec<_> = [OTHER, 10_002, 10_003]
             .into_iter()
             .flat_map(|user| [user, SHARED, 0].map(|other| Actor { user, groups: [user, other] }))
@@ -708,7 +707,7 @@ mod tests {
                 let mut could = false;
                 steps.iter().enumerate().any(|(place, (directory, entry, is_link))| {
                     let is_last = place + 1 == steps.len();
-                    // Whoever may only write to the last directory may replace the file anyway.
+                    // A user who may write only to the last directory may replace the file anyway.
                     could |= actor.could_exchange(directory, entry)
                         && (!is_last || actor.owns(directory) || actor.owns(entry));
                     could && !is_link && !actor.may(if is_last { 4 } else { 1 }, entry)

@@ -46,7 +46,7 @@ pub enum Tool {
 #[derive(Debug, Default)]
 pub struct Shown {
     pub text: String,
-    /// The note, which is printed to stderr after the text.
+    /// A note for stderr, which is printed after the text.
     pub note: String,
 }
 

@@ -25,8 +25,9 @@ pub(super) struct Facts {
     pub(super) sample: Option<(Sample, Duration)>,
     /// Whether Envoy has a listener for clients.
     pub(super) serves: Option<bool>,
-    /// All listeners, for a drain of the inbound listeners only, one that counts requests, and an
-    /// Envoy that [closes idle connections](Self::closes_idle). Other drains do not need this list.
+    /// All listeners. Only three kinds of drains need this list: a drain of the inbound listeners
+    /// only, a drain that counts requests, and that of an Envoy that [closes idle
+    /// connections](Self::closes_idle).
     pub(super) listeners: Option<Vec<Listener>>,
     /// The names of the listeners that a drain which counts requests ignores, as statistics have
     /// them.
@@ -346,7 +347,7 @@ mod tests {
             let said = said(time, wait, direction);
             assert!(said.contains(part) && said.is_empty() == part.is_empty(), "{time}: {said}");
         }
-        // Nothing is known of the listeners, or this version closes nothing.
+        // Either the listeners are not known, or this version of Envoy closes no idle connections.
         assert_eq!(Facts { closes_idle: true, ..healthy() }.advice(&target(true)), None);
         let listeners = Some(vec![listener(true, 5)]);
         assert_eq!(Facts { listeners, ..healthy() }.advice(&target(true)), None);

@@ -98,7 +98,8 @@ impl Shared {
             let (pid, ports) = (shared.target.pid, shared.ports.clone());
             let (known, answers) = (listeners.clone(), Arc::clone(&answers));
             let look = move || {
-                // A server that drains may have closed its listeners, so the first ones count.
+                // A server that drains may have closed its listeners since, so the listeners of the
+                // first look count.
                 let listeners = known.map_or_else(|| Listeners::of(pid, &ports), Ok)?;
                 let seen = listeners.connections();
                 let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -31,15 +31,16 @@ use crate::supervisor::run_command;
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// The pause before the request is repeated because of `until`: short beside a drain of seconds.
+/// The pause before the request is repeated because of `until`. It is short compared with a drain
+/// of seconds.
 const UNTIL_PAUSE: Duration = Duration::from_millis(500);
 
 /// A drain under way.
 pub(crate) enum RunningDrain {
     Envoy(Rc<EnvoyDrain>),
     Counted(CountedDrain),
-    /// The process was asked to drain. The task sends a request or runs a command; without a task,
-    /// it got a signal.
+    /// The process was asked to drain. The task sends a request or runs a command. Without a task,
+    /// the process got a signal.
     Asked(Option<LocalTask>),
 }
 

@@ -23,8 +23,8 @@ pub(crate) struct DrainTarget {
     pub(crate) longest: Duration,
     /// Whether the health check of the process is to succeed until the drain makes it fail.
     pub(crate) stays_ready: bool,
-    /// The looks at the connections, if their count ends the drain, and not the request or command
-    /// that begins it.
+    /// The looks at the connections, if the count of the connections ends the drain. `None` if the
+    /// request or command that begins the drain also ends it.
     pub(crate) watch: Option<Rc<RefCell<Watch>>>,
     pub(crate) name: String,
     pub(crate) pid: Pid,

@@ -29,7 +29,8 @@ impl Step {
         Self(used())
     }
 
-    /// Ends a step, also where other tasks of the thread run before the turn continues.
+    /// Ends a step. A step also ends at each point at which other tasks of the thread run before
+    /// the turn continues.
     pub(super) fn end(self) {
         let took = used().saturating_sub(self.0);
         debug_assert!(took <= LONGEST, "a step of the event loop took {took:?} of its thread");

@@ -206,7 +206,7 @@ mod tests {
     fn new_epoch_follows_newest_living_epoch() {
         assert_eq!(next([].into_iter()), 0);
         assert_eq!(next([0].into_iter()), 1);
-        // The newest epoch has crashed while the epoch before it drains.
+        // The newest epoch has crashed, and the epoch before it is draining.
         assert_eq!(next([3].into_iter()), 4);
         assert_eq!(next([3, 4].into_iter()), 5);
     }

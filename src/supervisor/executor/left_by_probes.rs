@@ -20,7 +20,8 @@ use crate::types::Signal;
 pub(super) type Reported = Rc<RefCell<BTreeSet<String>>>;
 
 impl Executor {
-    /// Kills what commands of probes have left behind, for those of these children that ran one.
+    /// For each of these children that was the command of a probe, kills what the command has left
+    /// behind.
     pub(crate) fn kill_left_by_probes(&self, ended: &[Ended]) {
         let mut last = None;
         for one in ended.iter().filter(|one| one.failed.is_none()) {

@@ -16,7 +16,7 @@ use crate::types::{ProcessId, Signal};
 const MOST_FORMER: usize = 8;
 
 impl Executor {
-    /// Makes a process the main one of the current instance.
+    /// Makes a process the main process of the current instance.
     pub(super) fn take_main(&mut self, process: ProcessId, pid: Pid, handle: Handle) {
         let current = &self.instances[process.index()];
         let mut former: Vec<_> = current.former.iter().copied().chain(current.pid).collect();
@@ -84,9 +84,9 @@ impl Executor {
         }
     }
 
-    /// Forgets a former main process that has ended. If it was the main one, or if the main one has
-    /// ended, too, the latest former one is the main one again. Without another one, this process
-    /// is the main one.
+    /// Forgets a former main process that has ended. If the main process has ended, too, or is this
+    /// process, the latest former main process becomes the main one again. If there is none, this
+    /// process stays the main one.
     fn drop_main(&mut self, process: ProcessId, gone: Pid, is_reaped: impl Fn(Pid) -> bool) {
         let current = &self.instances[process.index()];
         let is_ours = current.pid == Some(gone) || current.former.contains(&gone);
@@ -132,7 +132,7 @@ impl Executor {
         }
     }
 
-    /// The main process of an instance and the former ones, as far as they are not reaped.
+    /// The main process of an instance and the former ones, without those that are reaped.
     pub(super) fn mains(&self, process: ProcessId) -> impl Iterator<Item = Pid> {
         let current = &self.instances[process.index()];
         let mains = current.former.iter().copied().chain(current.pid);

@@ -111,7 +111,7 @@ pub(crate) struct Executor {
     hooks: BTreeMap<HookId, RunningHook>,
     /// The task that sends the message of the latest call of [`Executor::after_look`].
     last_look: Option<JoinHandle<()>>,
-    /// The captures of output whose pipes may still hold some.
+    /// The captures whose pipes may still contain output.
     open_logs: Vec<Rc<OutputCapture>>,
     /// When `open_logs` has this length, drainit drops the ended logs from it.
     max_open_logs: usize,
@@ -543,7 +543,8 @@ impl Executor {
         if self.pid(process).is_some_and(has_ended) {
             self.status_board.history(process).ended_first = true;
         }
-        // A former main process that lives is the parent of the main one, or serves beside it.
+        // A former main process that is still alive is the parent of the main process, or serves
+        // beside it.
         for pid in self.mains(process) {
             for signal in with_cont(signal) {
                 self.signal_one(process, pid, signal);

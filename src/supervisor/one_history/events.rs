@@ -25,7 +25,7 @@ impl Play {
         }
     }
 
-    /// All events that can come now. Those that come more often are listed more often.
+    /// All events that can come now. An event that is to come more often is listed more than once.
     pub(super) fn events(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         let machine = self.board.machine.borrow();

@@ -1,6 +1,6 @@
-//! Plays random histories with the core, and tells each of them in every way that drainit has: the
-//! status, its table, the metrics, the events of the log, and the report. All of them must say what
-//! an independent record of the history says.
+//! Plays random histories with the core, and shows each history in every way that drainit has: the
+//! status, its table, the metrics, the events of the log, and the report. All of these must agree
+//! with an independent record of the history.
 //!
 //! A test that fails prints the seed. `DRAINIT_HISTORY_SEED=42` plays seed 42 alone.
 
@@ -44,7 +44,7 @@ const HISTORIES: u64 = 300;
 /// After this many steps the container is stopped.
 const STEPS: u64 = 120;
 const GRACE_PERIOD: Duration = Duration::from_secs(40);
-/// No history has more steps.
+/// The most steps of a history.
 const MOST_STEPS: u64 = 5000;
 
 /// The record of a slot.
@@ -112,7 +112,7 @@ struct Record {
     current: BTreeMap<String, ProcessId>,
     began: Time,
     all_ready: Option<Time>,
-    /// T0, the deadline, the cause and whether it is a drain without a stop.
+    /// T0, the deadline, the cause, and whether this is a drain without a stop.
     shutdown: Option<(Time, Time, String, bool)>,
     /// The begin of the grace period that the shutdown, or the drain without a stop, has.
     elapsed_from: Option<Time>,

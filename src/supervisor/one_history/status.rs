@@ -67,7 +67,7 @@ impl Play {
                 ("restarts", json!(counts.restarts)),
                 ("probe_failures", json!(counts.liveness_failures)),
             ];
-            // The instance that takes over counts from then on.
+            // From its takeover on, the new instance counts.
             let count = if role == Role::Current { known.len() } else { known.len() - 2 };
             for (key, known) in &known[..count] {
                 assert_eq!(row[key], *known, "`{key}` of {name} in {row}");

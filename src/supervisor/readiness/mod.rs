@@ -58,7 +58,8 @@ pub(crate) fn watch(
 ) -> LocalTask {
     LocalTask::of(Share::Probes(instance.process), async move {
         let ReadinessTarget { process, readiness, epoch, log, failures } = target;
-        // A line that comes right before that of the failure would only repeat it.
+        // If the start fails soon after this time, a line here would only repeat the line of the
+        // failure.
         let says_so = readiness.timeout > LONG * 2;
         let ready = async {
             match (epoch, &readiness.probe, log) {

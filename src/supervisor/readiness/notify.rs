@@ -240,7 +240,8 @@ impl Source {
             pid => Handle::open(pid),
         };
         let found = valid.and_then(|handle| {
-            // The handle was opened first, so these are facts about the process that it refers to.
+            // The handle was opened before these facts were read, so they are facts about the
+            // process of the handle.
             let stat = Stat::read(pid).filter(|stat| stat.is_alive);
             let stat = stat.ok_or(io::Error::from(Errno::ESRCH))?;
             let parents = [std::process::id().cast_signed(), main.get()];
@@ -324,7 +325,8 @@ impl Source {
         false
     }
 
-    /// Warns about a message that is ignored. Later ones are only debugged.
+    /// Warns about a message that is ignored. Further messages are only logged at the level
+    /// `debug`.
     fn warn(&self, what: &str) {
         let name = &self.instance.name;
         if self.has_warned.replace(true) {

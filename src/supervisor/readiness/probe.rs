@@ -26,9 +26,9 @@ use crate::os::trusted_path::Place;
 use crate::supervisor::run_command::Failure;
 use crate::types::{harmless, human};
 
-/// The limit of a single attempt at first. A later attempt may take as long as drainit has already
-/// waited, so that a server which needs seconds for an answer is found ready, and one that has lost
-/// a request is asked again.
+/// The limit of the first attempts. A later attempt may take as long as drainit has already waited.
+/// So drainit finds a server ready that needs seconds for an answer, and asks a server again that
+/// has lost a request.
 pub(crate) const FIRST_LIMIT: Duration = Duration::from_secs(1);
 /// The first pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -43,7 +43,7 @@ pub(crate) type RunningCommand = Pin<Box<dyn Future<Output = Result<(), Failure>
 /// Returns when the probe succeeds, and adds failed attempts to `failures`. There is no time limit;
 /// the caller drops the future instead.
 ///
-/// Other code handles `log` and `notify`; for these, this function never returns.
+/// For `log` and `notify`, which other code handles, this function never returns.
 pub(crate) async fn wait_ready(
     probe: &Probe,
     interval: Duration,
@@ -163,7 +163,7 @@ pub(crate) fn of_request(error: &RequestError) -> Failure {
     Failure { why: error.to_string(), is_own }
 }
 
-/// Like [`of_request`].
+/// Like [`of_request`], for an error of a gRPC request.
 fn of_grpc(error: GrpcError) -> Failure {
     match error {
         GrpcError::Request(error) => of_request(&error),

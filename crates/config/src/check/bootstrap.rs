@@ -53,7 +53,7 @@ pub fn other_admin(path: &Path, expected: &Address) -> Option<String> {
 pub struct Longest {
     pub time: Duration,
     pub key: &'static str,
-    /// The line of the file that sets this time, from 1.
+    /// The number of the line that sets this time, from 1.
     pub line: usize,
 }
 

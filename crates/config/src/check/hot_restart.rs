@@ -85,7 +85,7 @@ fn faults(process: &Process, flags: &EnvoyFlags) -> Vec<(&'static str, String, &
         ),
     ];
     let found = faults.into_iter().filter(|(is_so, ..)| *is_so);
-    // The others concern only an Envoy.
+    // The other checks concern only an Envoy.
     let found = found.take(if is_envoy { usize::MAX } else { 1 });
     found.map(|(_, key, message, help)| (key, message, help)).collect()
 }

@@ -150,7 +150,7 @@ fn times(
     with_waits: bool,
 ) {
     let written = written_minima(config);
-    // A config that is refused anyway is planned only for the sake of its `min`s.
+    // A config that is refused anyway has a plan only because its `min`s are checked.
     let with_waits = with_waits && !problems.has_errors();
     if !with_waits && written.iter().all(Duration::is_zero) {
         return;
@@ -270,9 +270,9 @@ fn shrink_default_minima(
 
 const WINDOW: &str = "`grace_period` minus `reserve`";
 
-/// Warns of a drained process if no `depends_on` delays the stop of the other processes until it
-/// has stopped: they would stop while it drains. A process with an empty `depends_on` gets no
-/// warning, because the empty list says that the process does not need the others.
+/// Warns of a drained process without a `depends_on`: the other processes would stop while it
+/// drains. A process with an empty `depends_on` gets no warning, because the empty list says that
+/// the process does not need the others.
 fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
     let mut checked = 0;
     for (index, process, place) in running(config, places) {

@@ -50,7 +50,8 @@ pub(crate) fn check(
         place.find("drain").is_some() || place.find("hooks.pre_stop").is_some()
     };
     let mut is_said = places.processes.iter().any(is_answered);
-    // A process on which a drained one depends is stopped only when the drained one has gone.
+    // If a drained process depends on this process, drainit stops this process only when the
+    // drained one has ended.
     let mut is_behind = vec![false; config.processes.len()];
     for id in graph.order.iter().rev() {
         let index = id.index();
@@ -88,7 +89,7 @@ pub(crate) fn check(
     is_said
 }
 
-/// The longest delay in whole seconds, up to [`ARRIVE`], that takes no time from other waits.
+/// The longest delay in whole seconds, up to [`ARRIVE`], that shortens no other wait.
 fn fitting_delay(config: &Config, graph: &Graph) -> Duration {
     let fits = |delay: &Duration| {
         let mut config = config.clone();

@@ -62,8 +62,8 @@ pub enum Account {
 }
 
 impl Account {
-    /// The name of the user, or the number without a name. Before the look-up, the text of the
-    /// config.
+    /// The name of the user, or the number if the user has no name. Before the look-up, the text of
+    /// the config.
     pub fn name(&self) -> String {
         match self {
             Self::Written(text) => text.clone(),

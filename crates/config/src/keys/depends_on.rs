@@ -87,7 +87,8 @@ impl Form for DependsOn {
                     let Some(name) = name else { continue };
                     let place = *places.entry(name.clone()).or_insert(wanted.len());
                     match wanted.get_mut(place) {
-                        // An item names a process that another item or a key names, too.
+                        // An item without conditions repeats the name of another item or of a key:
+                        // the other one counts.
                         Some(_) if terms.is_none() => {}
                         Some(same) => *same = dependency(name, terms.unwrap_or_default()),
                         None => wanted.push(dependency(name, terms.unwrap_or_default())),

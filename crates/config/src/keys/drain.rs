@@ -197,9 +197,9 @@ pub struct HttpDrain {
     /// `headers: {authorization: {file: /run/secrets/token}}`
     #[key(form = Headers, default = "none")]
     pub headers: Vec<Header>,
-    /// The request is repeated until the answer has this status, for a process that answers before
-    /// it is drained. <!-- C734 --> Unset: the first 2xx answer ends the drain, which `check` warns
-    /// of. <!-- C735 --> Example: `until: 204`
+    /// drainit repeats the request until the answer has this status. Use it for a process that
+    /// answers before it is drained. <!-- C734 --> Unset: the first 2xx answer ends the drain,
+    /// which `check` warns of. <!-- C735 --> Example: `until: 204`
     #[key(form = HttpStatus, default = "none")]
     pub until: Option<u16>,
     /// The kernel says when the drain is over, as with [`connections`](#connections). Example:
@@ -253,7 +253,7 @@ impl fmt::Debug for Header {
     }
 }
 
-/// The form of the header fields of a request: a mapping of names to values.
+/// Reads the header fields of a request from a mapping of names to values.
 struct Headers;
 
 /// The value of a header field, if a file contains it.
@@ -358,8 +358,8 @@ pub struct Counting {
     /// <!-- C812 --> Example: `until: connections`
     #[key(default = "answers")]
     pub until: CountUntil,
-    /// The longest pause within an answer: a connection that the server has used last counts until
-    /// nothing has moved on it for this time. <!-- C813 --> Example: `idle: 10s`
+    /// The longest pause within an answer: a connection on which the server has sent last counts
+    /// until nothing has moved there for this time. <!-- C813 --> Example: `idle: 10s`
     #[key(form = Positive, default = "5s")]
     pub idle: Duration,
     /// The drain is over when at most this number is left. <!-- C814 --> Example: `exit_at: 2`
@@ -418,9 +418,9 @@ impl DrainMethod {
         }
     }
 
-    /// The default of `min`. If drainit counts, it needs such a time: the process may have no
-    /// connections left while load balancers still send new ones, because they learn late that the
-    /// endpoint was removed. With every other method the default is 0, because the process itself
+    /// The default of `min`. If drainit counts, a drain needs a shortest time: the process may have
+    /// no connections left while load balancers, which learn late that the endpoint was removed,
+    /// still send new ones. With every other method the default is 0, because the process itself
     /// reports the end of its drain.
     pub fn default_min(&self) -> Duration {
         let is_counted = matches!(self, Self::Envoy(_)) || self.counting().is_some();

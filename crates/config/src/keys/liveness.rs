@@ -36,7 +36,7 @@ pub(crate) struct LivenessKeys {
     /// The pause before each probe. <!-- C235 --> Example: `interval: 5s`
     #[key(form = Positive, default = "10s")]
     interval: Duration,
-    /// The limit of one probe. <!-- C236 --> A command is killed after it. <!-- C629 -->
+    /// The limit of one probe. <!-- C236 --> A command that takes longer is killed. <!-- C629 -->
     /// Example: `timeout: 3s`
     #[key(form = Positive, default = "1s")]
     timeout: Duration,

@@ -34,11 +34,11 @@ pub struct Process {
     // The key of the process in the file, with `-1` and so on if the entry has `scale`.
     #[key(skip)]
     pub name: String,
-    /// Its share of the deadline, by the plan of the whole config.
+    /// The share of the deadline that the plan of the whole config gives this process.
     #[key(skip)]
     pub share: Share,
-    /// The command and the variables with marks in place of the container's limits, which each
-    /// start puts in; `None` if they use no limit.
+    /// The command and the variables, with marks in place of the container's limits. Each start
+    /// replaces the marks. `None` if they use no limit.
     #[key(skip)]
     pub marked: Option<(Vec<String>, Vec<Variable>)>,
     /// The program and its arguments. <!-- C151 --> Example: `command: [/app/server, --port, "8080"]`

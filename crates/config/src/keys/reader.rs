@@ -60,7 +60,7 @@ pub(crate) struct Fields<'n> {
 }
 
 impl<'n> Fields<'n> {
-    /// The fields of a mapping that the config does not have.
+    /// The fields for a mapping that is missing in the config.
     pub(crate) fn empty(at: At<'n>, span: Span) -> Self {
         Self { at, span, has_unknown: false, entries: &[], short: None }
     }

@@ -56,7 +56,9 @@ pub enum Probe {
     /// `envoy: "http://127.0.0.1:9901"`
     Envoy(Address),
     /// Ready when the command exits with 0; it runs as the process does, and is killed after 10 s.
-    /// <!-- C214 --> Processes that it leaves in its group are killed, <!-- C733 --> and others that it leaves once a later run leaves some, too. <!-- C850 --> drainit drops its output, but reports the last line if the command fails.
+    /// <!-- C214 --> drainit kills processes that the command leaves in its group; <!-- C733 -->
+    /// it kills other processes that the command leaves behind when a later run leaves some, too.
+    /// <!-- C850 --> drainit drops the output, but reports the last line if the command fails.
     /// <!-- C693 --> Example: `exec: [pg_isready]`
     #[key(form = Command, merge = Replace)]
     Exec(Vec<String>),

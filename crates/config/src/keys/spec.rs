@@ -65,7 +65,7 @@ impl Config {
             reserve: self.shutdown.reserve,
             readiness_delay: self.shutdown.readiness_delay,
             unready_delay: self.shutdown.unready_delay,
-            // The supervisor counts; a plan does not.
+            // The supervisor counts connections before the stops; a plan does not.
             counts_stops: false,
             stop_signals: self.shutdown.signals.clone(),
             hooks: waits(&self.hooks),

@@ -116,16 +116,16 @@ pub struct Variables<'a> {
     file: BTreeMap<String, String>,
     /// While a process of an entry with `scale` is read: the number of this copy.
     number: Option<String>,
-    /// The share of the deadline that the process being read or started has; `None` outside the
-    /// values that can use it.
+    /// The share of the deadline of the process that is being read or started; `None` while a value
+    /// is read that cannot use the share.
     share: Option<Share>,
     /// Whether a value has used the share.
     pub(crate) uses_share: Cell<bool>,
     /// Whether a value has used `${stop_seconds}`, which was 0.
     pub(crate) is_share_zero: Cell<bool>,
-    /// Whether a value that is read again at each start has used a limit of the container.
+    /// Whether a limit of the container was used by a value that is read again at each start.
     pub(crate) uses_limits: Cell<bool>,
-    /// Whether such a value gets a mark in place of the limit.
+    /// Whether a value that is read again at each start gets a mark in place of the limit.
     pub(crate) marks_limits: bool,
     /// Whether no message may contain the text being read, because it is the value of a variable.
     pub(crate) is_secret: bool,
@@ -177,7 +177,7 @@ impl<'a> Variables<'a> {
         self.number.as_deref()
     }
 
-    /// Sets the share of the deadline that values can use, and returns the one before.
+    /// Sets the share of the deadline that values can use, and returns the earlier share.
     pub(crate) fn set_share(&mut self, share: Option<Share>) -> Option<Share> {
         std::mem::replace(&mut self.share, share)
     }

@@ -97,10 +97,11 @@ pub fn names(text: &str) -> Vec<String> {
     out
 }
 
-/// Stands before and after the name of a limit and its percentage. No value of a config has it.
+/// The character before and after the name and the percentage of a limit in a mark. No value of a
+/// config contains this character.
 const MARK: char = '\0';
 
-/// A percentage of a limit of the container as it is now.
+/// A percentage of the limit that the container has now.
 fn limit_now(name: &str, percent: u64) -> Result<String, String> {
     let limit = limits::value(name);
     let limit = limit.ok_or_else(|| format!("`{name}` of the container is not known"))?;

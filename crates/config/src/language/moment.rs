@@ -18,8 +18,8 @@ use crate::language::directory;
 use crate::language::source::{Limits, Source, Unreadable};
 use drainit_os::trusted_path::Place;
 
-/// How long drainit tries again. Files that change for longer are not being replaced: something
-/// writes to them all the time.
+/// How long drainit keeps trying. If files change for a longer time, nobody is replacing them: a
+/// program writes to them all the time.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -86,7 +86,7 @@ impl Reads {
         listing
     }
 
-    /// The first directory or file that is not as it was when it was read.
+    /// The first directory or file that has changed since it was read.
     fn changed(&self) -> Option<PathBuf> {
         let directories = self.directories.borrow();
         let other = directories.iter().find(|(path, listing)| directory::files(path) != *listing);
@@ -151,7 +151,7 @@ mod tests {
     use crate::language::source::AT_START;
     use crate::testing::temp_dir::TempDir;
 
-    /// Reads `a` and `b`, and calls `between` after `a` of each attempt.
+    /// Reads `a` and `b`. In each attempt, calls `between` when `a` was read.
     fn both(dir: &TempDir, mut between: impl FnMut(u32)) -> Result<[String; 2], String> {
         let mut attempt = 0;
         let read = |reads: &Reads| {

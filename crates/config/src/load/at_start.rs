@@ -24,8 +24,8 @@ const MOST_RENDERED: usize = 4 * 1024 * 1024;
 /// For one template, at most this many unset variables are reported.
 const MAX_UNSET: usize = 10;
 
-/// Returns the variables of a process, of which it reads those that are in files, and the templates
-/// of these files. All files are of one moment.
+/// Returns the variables and the templates of a process, and reads the files that they name. All
+/// files are of one moment.
 ///
 /// # Errors
 /// Says why a file cannot be read.
@@ -66,8 +66,8 @@ pub fn with_limits(process: &Process) -> Result<Option<Process>, String> {
     Ok(Some(Process { command, environment, ..process.clone() }))
 }
 
-/// Calls `read` until all files that it reads are of one moment: a password belongs to the user's
-/// name beside it.
+/// Calls `read` until all files that it reads are of one moment: for example, a password must
+/// belong to the user name in the file beside it.
 fn together<T>(read: impl FnMut(&Reads) -> Result<T, String>) -> Result<T, String> {
     of_one_moment(read).unwrap_or_else(|(path, why)| Err(unreadable("", &path, why, "")))
 }

@@ -24,7 +24,7 @@ pub fn load_in(texts: &[&str], environment: &Environment) -> Result<Loaded, Vec<
     crate::load::finish(problems, roots, environment, None)
 }
 
-/// Like [`load_in`], but as `check --pod` does it. `is_held_back` says whether the pod has a
+/// Like [`load_in`], but loads as `check --pod` does. `is_held_back` says whether the pod has a
 /// `preStop` hook.
 pub fn load_of_pod(
     text: &str,

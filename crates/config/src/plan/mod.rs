@@ -122,7 +122,8 @@ impl<'c> Plan<'c> {
         without_leftovers(in_oneshot.unwrap_or(&self.after_signal))
     }
 
-    /// All shutdowns of the plan, each with the `asked` of [`Timeline::worst`].
+    /// All shutdowns of the plan, each with the value for the parameter `asked` of
+    /// [`Timeline::worst`].
     pub(crate) fn timelines(&self) -> impl Iterator<Item = (&Timeline, bool)> {
         let signal = self.signal_in_oneshot.as_ref().map(|it| (&it.timeline, true));
         let end = self.end_in_oneshot.as_ref().map(|it| (&it.timeline, false));

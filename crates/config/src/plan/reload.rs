@@ -96,8 +96,8 @@ impl<'a> Reload<'a> {
             let (process, spec) = (&new.processes[id.index()], &spec.processes[id.index()]);
             let name = process.name.as_str();
             let replaced = |update: Update| format!("replaced, {}", update.name());
-            // A process follows by its old definition a dependency that starts in an earlier step,
-            // and by its new definition a dependency that starts in a later step.
+            // If a dependency starts in an earlier step, the old definition of a process decides
+            // whether the process follows; for a later step, the new definition decides.
             let old = known[id.index()].as_ref().map(|known| known.one.definition.process);
             let is_later = |on: &&Dependency| later.get(on.process.as_str()) > Some(&at);
             let by_old = old.iter().flat_map(|old| &old.depends_on).filter(|on| !is_later(on));

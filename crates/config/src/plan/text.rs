@@ -15,7 +15,7 @@ pub const COLUMNS: usize = 100;
 const NARROWEST: usize = 60;
 /// The labels in front of the bars are at most this wide.
 pub const LABEL: usize = 36;
-/// How wide the times in front of the bars are, such as `12.75s of 15s`.
+/// The width of the times in front of the bars, such as `12.75s of 15s`.
 pub(crate) const TIMES: usize = 16;
 
 pub fn text(plan: &Plan<'_>) -> String {

@@ -1,5 +1,5 @@
-//! Which connections owe an answer, as far as the kernel can tell. This module is pure: looks at
-//! the connections go in, and their number comes out.
+//! Finds the connections that owe an answer, as far as the kernel can tell. This module is pure:
+//! looks at the connections go in, and the number of such connections comes out.
 //!
 //! A connection on which the server has received later than it has sent owes an answer. If the
 //! server has sent later, or in the same tick of the kernel's clock, nothing proves that the answer
@@ -7,9 +7,9 @@
 //! (pipelining, HTTP/2). Such a connection is unknown, and counts as busy, until nothing has moved
 //! on it for `idle`.
 //!
-//! The kernel has no better witness. A request that follows shows that the answer before it is
-//! complete, but then owes an answer itself. Segments and bytes say how much has moved, and not
-//! how much is missing: the first part of a stream looks like a short answer.
+//! The kernel has no better evidence. A later request shows that the answer before it is complete,
+//! but then this request needs an answer. Segments and bytes say how much has moved, and not how
+//! much is missing: the first part of a stream looks like a short answer.
 
 use alloc::collections::BTreeMap;
 use core::time::Duration;
@@ -33,8 +33,8 @@ pub struct Connection {
     pub received: u64,
     /// Whether the server has sent data.
     pub has_sent: bool,
-    /// The time since the server has last received data, in ticks of some milliseconds. If none
-    /// has come, since the connection was accepted.
+    /// The time since the server has last received data, in ticks of some milliseconds. If the
+    /// server has received none, the time since the connection was accepted.
     pub received_ago: Duration,
     /// The time since the server has last sent data, in the same ticks.
     pub sent_ago: Duration,
@@ -51,7 +51,7 @@ enum Answer {
 
 impl Connection {
     fn answer(&self, idle: Duration) -> Answer {
-        // A request can come in the tick in which its connection began.
+        // A request can arrive in the tick in which its connection began.
         let is_asking = self.received > 0 && (!self.has_sent || self.received_ago < self.sent_ago);
         let was_used = self.received > 0 || self.has_sent;
         let is_moving = was_used && self.received_ago.min(self.sent_ago) < idle;
@@ -89,7 +89,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// The connections that owe an answer, as far as the kernel can tell, and those that may.
+    /// The number of connections that owe an answer or may owe one, as far as the kernel can tell.
     pub fn busy(&self) -> u64 {
         self.owing + self.unknown
     }
@@ -115,7 +115,7 @@ impl Answers {
             // drainit closes its connections, perhaps before the server does.
             let is_ours = now.is_ours || last.is_some_and(|last| last.is_ours);
             let kept = Connection { is_ours, ..*now };
-            // The kernel lists a connection twice if others end meanwhile.
+            // The kernel may list a connection twice if other connections end during the listing.
             if self.connections.insert(now.cookie, kept).is_some() || is_ours {
                 continue;
             }
@@ -156,7 +156,7 @@ mod tests {
             (Connection { received_ago: old, sent_ago: still, is_sending: true, ..used }, 1, 0),
             (Connection { received_ago: still, sent_ago: still, is_sending: true, ..used }, 0, 1),
             (Connection { received_ago: still, sent_ago: still, is_unread: true, ..used }, 1, 0),
-            // A server that has closed its side owes nothing, whatever comes.
+            // A server that has closed its side owes nothing, whatever it receives.
             (Connection { received_ago: new, sent_ago: old, can_send: false, ..used }, 0, 0),
             (Connection { can_send: false, is_sending: true, ..used }, 0, 1),
         ] {

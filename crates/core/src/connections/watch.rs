@@ -1,7 +1,8 @@
 //! The looks at the connections of a process that is drained. This module is pure: answers of the
 //! kernel, commands and the time go in; reports come out, as from the
-//! [`Dialogue`](crate::envoy::dialogue::Dialogue) with an Envoy. Almost all of that machine is about
-//! an admin: its calls, their attempts, its listeners and statistics, and answers that hang.
+//! [`Dialogue`](crate::envoy::dialogue::Dialogue) with an Envoy. The two share no more than the
+//! reports, because almost all of the dialogue is about an admin: its calls, their attempts, its
+//! listeners and statistics, and answers that hang.
 
 use core::time::Duration;
 
@@ -14,17 +15,17 @@ use crate::traffic::Moment;
 use crate::types::Time;
 
 /// The pause between two looks once the drain can be over. Two looks that show nothing, with
-/// [`QUIET`] between them, end it.
+/// [`QUIET`] between them, end the drain.
 const OFTEN: Duration = Duration::from_millis(25);
-/// The pause before.
+/// The pause between two looks before the drain can be over.
 const SELDOM: Duration = Duration::from_millis(100);
 /// How long before the earliest end of the drain the looks become frequent.
 const LEAD: Duration = Duration::from_millis(400);
 /// A pause is at least this many times as long as the last look took, so that looks cost at most a
 /// tenth of a core.
 const FACTOR: u32 = 10;
-/// As [`FACTOR`], once the drain can be over. With 10,000 connections, a look takes some 15 ms, and
-/// must not come much later than the last answer.
+/// Like [`FACTOR`], once the drain can be over. With 10,000 connections a look takes some 15 ms,
+/// and the next look must come soon after the last answer.
 const LAST_FACTOR: u32 = 4;
 /// The longest pause: on a busy machine a look takes long, but costs little.
 const LONGEST: Duration = Duration::from_millis(500);
@@ -65,11 +66,11 @@ pub struct Watch {
     /// The time since which the looks show that the drain can be over, and the last
     /// [`Counts::asked`].
     low: Option<(Time, u64)>,
-    /// The time since which a last look is wanted: [`Self::close`].
+    /// The time at which [`Self::close`] has asked for a last look.
     closing: Option<Time>,
     /// Whether a last look was ever wanted.
     was_closed: bool,
-    /// Whether the drain is over, so that only [`Self::close`] looks again.
+    /// Whether the drain is over, so that only [`Self::close`] causes another look.
     is_over: bool,
 }
 
@@ -117,10 +118,11 @@ impl Watch {
             }
         };
         outputs.push(sampled.clone());
-        // A look that began before the last one was wanted does not show what came since.
+        // A look that began before the last look was asked for does not show what has come since
+        // then.
         if self.closing.take_if(|since| *since <= began).is_some() {
             outputs.push(Output::ListenersClosed);
-            // This look shows all that another one, after the closing, would show.
+            // A look after the closing would show no more than this look.
             outputs.extend(Some(sampled).filter(|_| !self.is_over));
         }
         outputs
@@ -164,7 +166,7 @@ impl Watch {
         }
     }
 
-    /// Lets a look come when the drain can be over.
+    /// Makes a look come at the time at which the drain can be over.
     fn note_low(&mut self, now: Time, counts: Counts) {
         let known = self.low.filter(|(_, asked)| *asked == counts.asked);
         let is_low = self.active(counts) <= self.terms.exit_at;

@@ -22,7 +22,7 @@ pub(crate) enum Progress {
     /// are counted once more before the stop.
     Drained {
         at: Time,
-        /// The end of the time that the drain was granted.
+        /// The time at which the granted time of the drain ends.
         until: Time,
         /// Whether the final count is done, so that the stop waits only for other processes.
         is_counted: bool,

@@ -7,9 +7,10 @@
 //!  closing                         drain_listeners, then a last sample
 //! ```
 //!
-//! The admin answers one question at a time, on the thread that also makes the drain begin, and an
+//! The admin answers one question at a time, on the thread that also makes the drain begin. An
 //! answer of a large or throttled Envoy takes seconds. Therefore the calls come first, there is
-//! never a second question, and no question has a time limit: it is given up when the drain is.
+//! never a second question before an answer, and no question has a time limit: drainit gives up a
+//! question only when it ends the drain.
 //!
 //! Beside the questions, the kernel counts the connections, which costs the Envoy nothing. The
 //! count says when a poll is worth its cost, and replaces the polls of an Envoy that answers
@@ -220,28 +221,27 @@ pub struct Dialogue {
     looks: Looks,
     /// [`Look::accepted`] of the last look.
     accepted_total: Option<u64>,
-    /// The time of the last look that could not rule out a new connection.
+    /// The time of the last look after which a new connection was possible.
     new_at: Time,
     /// Whether no new connection has come for [`QUIET`], as the kernel shows.
     is_calm: bool,
-    /// The totals of the last whole sample, while they are still right: since then the kernel has
-    /// shown no open and no new connection.
+    /// The totals of the last whole sample, as long as they are still right: the kernel has shown
+    /// no open and no new connection since that sample.
     totals: Traffic,
     /// Whether the kernel has shown a new connection since the last whole sample. The report then
     /// needs another sample for its totals.
     needs_totals: bool,
     /// The time since which the kernel's count is low enough for the end of the drain.
     low_since: Option<Time>,
-    /// Whether the Envoy has counted since then, too, and nothing speaks against the kernel. The
-    /// kernel does not see connections of listeners that the list does not have, such as those that
-    /// LDS has removed.
+    /// Whether the Envoy's own count since then agrees with the kernel's. The kernel's count lacks
+    /// connections of listeners that are not in the list, such as those that LDS has removed.
     is_confirmed: bool,
     /// The time of the last poll that was due because the kernel's count became low.
     prompted_at: Time,
     /// The last total that is known ([`Load::total`]).
     total: Option<u64>,
     accepted: Accepted,
-    /// Whether [`Output::Answered`] was reported to the core.
+    /// Whether the core has got [`Output::Answered`].
     is_answered: bool,
     /// The work that [`Dialogue::close`] has begun. It ends with [`Output::ListenersClosed`].
     closing: Closing,
@@ -381,7 +381,7 @@ impl Dialogue {
         let before = core::mem::replace(&mut self.accepted_total, accepted);
         let is_new = before.is_none() || before != accepted;
         if is_new {
-            // Since the first look began, the kernel has shown each new connection.
+            // From the beginning of the first look on, the kernel shows each new connection.
             self.new_at = if before.is_none() && accepted.is_some() { began } else { now };
         }
         if is_new || open != Some(0) {
@@ -449,7 +449,7 @@ impl Dialogue {
         // If a closing is under way, it will report [`Output::ListenersClosed`] for this request,
         // too.
         if self.closing == Closing::No {
-            // Behind a question without an answer, the call would not have one either.
+            // While a question is not answered, the call would not be answered either.
             let hangs = self.is_failing && self.asked.is_some();
             let counts = self.is_closed || hangs && self.low_since.is_some();
             self.closing = if counts { self.last_count(now) } else { Closing::Call };
@@ -562,8 +562,8 @@ impl Dialogue {
         self.whole_took.is_some_and(|took| took <= OVERDUE)
     }
 
-    /// The time at which the next count of traffic that is open again is due, unless the kernel's
-    /// count prompts it; `None` if no such count is wanted.
+    /// The time at which traffic that is open again is counted next, unless the kernel's count
+    /// causes an earlier count; `None` if no such count is wanted.
     fn rested_at(&self) -> Option<Time> {
         let is_wanted = self.is_open_again && matches!(self.closing, Closing::Sample { .. });
         is_wanted.then(|| self.pace.rested_at())
@@ -587,7 +587,7 @@ impl Dialogue {
         self.is_failing || self.took > SLOW
     }
 
-    /// Whether the answers of this Envoy come too late, or the one that is awaited does.
+    /// Whether the answers of this Envoy come too late, or the awaited answer is already too late.
     fn is_slow(&self, now: Time) -> bool {
         self.answers_late() || self.asked.is_some_and(|asked| now.since(asked.began) > SLOW)
     }

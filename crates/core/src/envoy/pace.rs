@@ -17,8 +17,8 @@ const FACTOR: u32 = 33;
 /// The pause after the first whole answer that shows no traffic. A second whole answer then has to
 /// confirm that nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
-/// Polls that may show the end of the drain follow one another without a rest until Envoy has this
-/// many answers to recover from: two that show quiet, and two before them.
+/// Polls that may show the end of the drain follow one another without a rest, until Envoy owes a
+/// rest for this many answers: two that show quiet, and two before them.
 const HURRIED: u32 = 4;
 /// A drain can end with `min` only if two polls have shown quiet before then. At least this much
 /// time is kept for their answers; an Envoy that answers slowly gets more.
@@ -72,9 +72,9 @@ impl Pace {
         self.shown > Shown::Traffic
     }
 
-    /// Whether a poll may follow without a rest. Polls of connections that come and go all the time
-    /// may not, so they cost no more than others. While connections come, as the kernel shows, the
-    /// hurried polls are kept for the end of the drain.
+    /// Whether a poll may follow without a rest. If connections come and go all the time, polls may
+    /// not, so that they cost no more than other polls. While the kernel shows new connections, the
+    /// polls without a rest are kept for the end of the drain.
     pub(crate) fn may_hurry(&self, now: Time, is_calm: bool) -> bool {
         self.debt(now) <= self.slowest * if is_calm { HURRIED } else { 1 }
     }

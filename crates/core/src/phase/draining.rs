@@ -42,8 +42,9 @@ pub struct Draining {
     /// The time until which `/readyz` stays good; `None` if `/readyz` does not answer 200.
     unready_at: Option<Time>,
     hook_until: Option<Time>,
-    /// The time until which the stops wait for the count of what they cut. A process that does not
-    /// handle its stop signal has ended before the kernel can list its connections.
+    /// The time until which the stops wait for the count of the connections that they cut. Without
+    /// this wait, a process that does not handle its stop signal would end before the kernel can
+    /// list its connections.
     counted_until: Option<Time>,
     /// The processes with a drain, dependents first.
     drained: Vec<ProcessId>,
@@ -218,7 +219,8 @@ impl Draining {
         self.drained.iter().map(|id| &state[*id].drain)
     }
 
-    /// Lets the stops wait for a count, if a process serves whose drain counts nothing.
+    /// Lets the stops wait for a count, if a ready process has no drain that counts its
+    /// connections.
     fn wait_for_counts(&mut self, state: &State) {
         let serves = |id| {
             let is_counted = state.process(id).drain.is_some_and(|drain| drain.closes);

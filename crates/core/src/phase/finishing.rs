@@ -124,8 +124,8 @@ impl Finishing {
             let took = state.now.since(*began);
             *again = Some(state.now + took.max(SWEEP_PAUSE));
             if *signal == Signal::KILL {
-                // Nothing waits for these ends. On a slow machine a process that still ends is only
-                // named as alive, and ends with PID 1 at the latest.
+                // Nothing waits for these ends. On a slow machine, the report may name a process as
+                // alive that is about to end. It ends with PID 1 at the latest.
                 *until = (*until).min(state.now + AFTER_KILL);
             }
         }

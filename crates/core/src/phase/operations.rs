@@ -318,7 +318,7 @@ impl Operations {
                     self.requests.push(Asked { process, request, members });
                     restarts = true;
                 }
-                // The last start has failed, and the new content may make the next one succeed.
+                // The last start has failed, but with the new content the next start may succeed.
                 (Lifecycle::Stopped { failed: true }, WatchAction::Restart)
                     if is_free && self.may_start_alone(state, process) =>
                 {
@@ -381,7 +381,7 @@ impl Operations {
         })
     }
 
-    /// Whether a start of this process would start no other process.
+    /// Whether this process can start without the start of another process.
     fn may_start_alone(&self, state: &State, process: ProcessId) -> bool {
         let mut needs = state.process(process).dependencies.iter();
         needs.all(|(on, _)| {

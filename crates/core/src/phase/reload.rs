@@ -292,7 +292,7 @@ impl Operations {
         state.missing.remove(&old);
         state.forget_changes(old);
         if is_gone(life) && !stays_down && !state[old].went_well {
-            // The process has ended for good, and counted as having met conditions.
+            // The process has ended for good, so until now it counted as having met all conditions.
             state.reach(old, None);
         }
         self.add_to_step(old);

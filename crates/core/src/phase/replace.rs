@@ -30,8 +30,8 @@ impl Operations {
         goal: Goal,
     ) -> ProcessId {
         let spec = state.process(process);
-        // If the old instance does not serve, it is stopped first, because an overlap would help
-        // nobody.
+        // If the old instance does not serve, it is stopped first, because nobody needs it until
+        // the new instance is ready.
         let serves = matches!(state.life(process), Lifecycle::Ready { .. });
         let overlaps = spec.overlaps(spec) && serves;
         if overlaps
@@ -85,8 +85,8 @@ impl Operations {
     }
 
     /// Rolls back a new instance of a hot restart if the old one no longer serves: the new Envoy
-    /// could not take over, and would abort some seconds later. The `restart` of the process
-    /// decides whether the old instance starts again.
+    /// could not take over from it, and would abort some seconds later. The `restart` of the
+    /// process decides whether the old instance starts again.
     pub(crate) fn old_failed(&mut self, state: &mut State, old: ProcessId) {
         if let Some(new) = state[old].beside
             && matches!(state.role(new), Role::New { .. })

@@ -7,7 +7,7 @@ use drainit_derive::Named;
 use crate::types::{End, Signal};
 
 /// The key `condition:` of a dependency. The default is `completed` for a oneshot and `ready` for a
-/// service. A process that meets a condition has met those before it, too.
+/// service. A process that meets a condition has also met the conditions before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Named)]
 pub enum StartCondition {
     Started,
@@ -69,7 +69,7 @@ pub struct OnExit {
     /// The policy if the process exited with another code, or if a start or a liveness check
     /// failed.
     pub failure: ExitPolicy,
-    /// The policy if a signal ended the process, whoever sent the signal.
+    /// The policy if any signal ended the process.
     pub signal: ExitPolicy,
 }
 

@@ -1,6 +1,6 @@
-//! Plays the count of connections that owe an answer against a model of a server that knows which
-//! it owes. One client asks in one of several ways, the kernel's clock ticks every 4 ms, and the
-//! looks come at random times.
+//! Tests the count of connections that owe an answer with a model of a server, which knows the
+//! answers that it owes. One client sends requests in one of several ways, the kernel's clock ticks
+//! every 4 ms, and the looks come at random times.
 
 use std::collections::VecDeque;
 
@@ -16,7 +16,7 @@ const END: u64 = 12_000;
 /// How the client asks, and how the server answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// One request after the other, each in one segment, answered at once or later.
+    /// One request after the other, each in one segment. The answer comes at once or later.
     Plain,
     /// A request, after whose answer the server closes the connection.
     Closes,
@@ -41,11 +41,12 @@ pub(super) struct Model {
     connection: Connection,
     received_at: u64,
     sent_at: u64,
-    /// The segments of the request that comes, and whether another request ends with the last.
+    /// The segments of the request that is arriving, and whether another request ends with the last
+    /// segment.
     coming: VecDeque<u64>,
     pub(super) opens_at: u64,
     asks_at: u64,
-    /// From this time on, the client asks nothing more.
+    /// From this time on, the client sends no further request.
     pub(super) quits_at: u64,
     pub(super) requests: Vec<Request>,
     is_closed: bool,
@@ -80,7 +81,7 @@ impl Model {
         }
     }
 
-    /// A time in which a server or a client thinks: none, less than a tick, or up to `most`.
+    /// A random pause of a server or a client: none, less than a tick, or up to `most`.
     pub(super) fn think(&mut self, most: u64) -> u64 {
         match self.rng.below(4) {
             0 => 0,
@@ -118,7 +119,8 @@ impl Model {
         self.received_at.max(self.sent_at)
     }
 
-    /// Everything that happens in this millisecond, the answers before or after the requests.
+    /// Plays everything that happens in this millisecond: the answers, and before or after them the
+    /// requests.
     pub(super) fn step(&mut self) {
         let is_first = self.rng.once_in(2);
         if is_first {
@@ -198,15 +200,15 @@ impl Model {
         }
     }
 
-    /// Whether this is the case that the documents name, in which the count may be too low: nothing
-    /// has moved for `idle`, and the client was not the last that sent.
+    /// Whether this is the documented case in which the count may be too low: nothing has moved for
+    /// `idle`, and the client was not the last to send.
     pub(super) fn is_documented(&self) -> bool {
         let has_asked = !self.connection.has_sent || self.received_at / TICK > self.sent_at / TICK;
         self.now.saturating_sub(self.moved_at()) >= IDLE - TICK && !has_asked
     }
 }
 
-/// Plays one connection, and returns the number of looks that show an answer that is owed.
+/// Plays one connection, and returns the number of looks that have shown that an answer is owed.
 fn play(seed: u64) -> u32 {
     let mut model = Model::new(seed);
     let mut answers = Answers::new(MS(IDLE));

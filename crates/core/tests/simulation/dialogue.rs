@@ -107,7 +107,8 @@ struct World {
     warnings: Vec<String>,
     instance: u32,
     runs: bool,
-    /// One in `wrong` answers of the admin interface is wrong. If `wrong` is 0, no answer is wrong.
+    /// One answer in `wrong` answers of the admin interface is wrong, on average. If `wrong` is 0,
+    /// no answer is wrong.
     wrong: u64,
     late: u64,
     /// The admin interface needs this many milliseconds for each answer.
@@ -118,7 +119,8 @@ struct World {
     hides: bool,
     /// The connections that Envoy and others have accepted.
     opened: u64,
-    /// Others accept a connection before one in `others` looks. If `others` is 0, they accept none.
+    /// How often other programs accept a connection between two looks: once in `others` looks, on
+    /// average. If `others` is 0, they accept none.
     others: u64,
     /// The times at which Envoy has accepted a connection.
     accepted_at: Vec<Time>,
@@ -351,7 +353,8 @@ impl World {
             Thing::Takes(key) => self.take(key),
             Thing::Answers(key) => self.answer(key),
             Thing::Looks => {
-                // The Envoy has this connection on a listener that the kernel is not asked for.
+                // This connection belongs to a listener of the Envoy that is missing in the
+                // questions to the kernel.
                 let is_hidden = |key: &u64| self.hides && key.is_multiple_of(2);
                 let seen = self.envoy.connections.keys().filter(|key| !is_hidden(key));
                 let open = seen.count() as u64;
@@ -540,7 +543,7 @@ impl World {
                     self.push(after, Thing::Looks);
                 }
                 Output::Sampled { load, traffic, .. } => {
-                    // A total may be missing, or of the epoch before.
+                    // A total may be missing, or may be that of the epoch before.
                     let is_of = |taken: &Traffic| {
                         let Traffic { connections, requests, .. } = traffic;
                         if self.is_replaced {
@@ -764,7 +767,8 @@ impl World {
                     left <= self.terms.exit_at,
                     "the drain is over while counted traffic is in flight",
                 );
-                // One whole answer to spare, with nothing wrong and no new client.
+                // There was time for one more whole answer than needed, with nothing wrong and no
+                // new client.
                 let came = self.accepted_at.last().map_or(Duration::MAX, |at| self.now.since(*at));
                 let is_plain = self.wrong + self.late + self.others + self.terms.exit_at == 0
                     && self.lost_at == Time::NEVER
@@ -795,8 +799,9 @@ impl World {
                 let is_healthy = self.wrong + self.late == 0
                     && self.lost_at == Time::NEVER
                     && (self.slow < 100 || self.sees);
-                // The calls, the list of the listeners and a first sample come before the end, and
-                // with `exit_at` or requests the kernel's count may not show it.
+                // The calls, the list of the listeners and a first sample come before the end of
+                // the drain. With `exit_at`, or if requests count, the kernel's count may not show
+                // this end.
                 let seen = SEEN + MS(self.slow) * 40;
                 let is_busy = self.left() > self.terms.exit_at
                     || !self.envoy.connections.is_empty() && self.slow > 0

@@ -49,8 +49,8 @@ impl Scenario {
         give_time(&mut spec);
         scenario.spec = Rc::new(spec);
         scenario.stopped_before_start = false;
-        // Keep at most one other signal. It comes before the time of faults is over, and may begin
-        // the shutdown.
+        // Keeps at most one other signal, which comes before the time of faults is over and may
+        // begin the shutdown.
         scenario.signals.truncate(usize::from(rng.once_in(8)));
         scenario.signals.retain(|(at, _)| *at < faults_end);
         scenario.drain_requested = scenario.drain_requested.filter(|at| *at < stop);
@@ -61,8 +61,8 @@ impl Scenario {
     }
 }
 
-/// Gives each stop some time. drainit kills a process that has no time to stop, even if the process
-/// would obey.
+/// Gives each stop some time: drainit kills a process that has no time to stop, even if the process
+/// would obey its stop signal.
 fn give_time(spec: &mut Spec) {
     for process in &mut spec.processes {
         let declared = process.stop.is_declared().then_some(process.stop.limit);

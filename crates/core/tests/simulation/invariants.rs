@@ -129,7 +129,7 @@ pub(crate) struct Checker<'a> {
     before: Option<Vec<(bool, bool)>>,
 }
 
-/// The history of a slot. In these comments, "it" is the instance of the slot.
+/// The history of a slot. In the comments below, "it" is the instance of the slot.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     started_as: u32,
@@ -1542,7 +1542,7 @@ impl<'a> Checker<'a> {
         if self.has_reloaded {
             return;
         }
-        // A process may be down, so only those that are being drained count for sure.
+        // Another process may be down, so only processes that are being drained certainly count.
         let running = |id: &ProcessId| self.at[id.index()].draining;
         let min = |id, of: &ProcessSpec| {
             self.kept(id, of.drain.map_or(Duration::ZERO, |drain| drain.min))
@@ -2426,7 +2426,7 @@ impl<'a> Checker<'a> {
                 self.at[process.index()].drain = Some((now, longest));
                 self.at[process.index()].drained_early = !self.unready;
                 if self.is_taken_over(process) {
-                    // The old epoch has drained by itself before drainit began this drain. The
+                    // Before drainit began this drain, the old epoch has drained by itself. The
                     // limit for the end of the old epoch counts from the end of this drain.
                     self.at[process.index()].drained_early = true;
                     self.at[process.index()].draining = true;

@@ -103,7 +103,7 @@ pub(super) struct Odds {
 }
 
 impl Odds {
-    /// Practically never.
+    /// Odds so small that the fault practically never happens.
     const NEVER: u64 = 1_000_000;
 
     pub(super) fn new(rng: &mut Rng) -> Self {

@@ -21,7 +21,8 @@ struct Look {
     began: u64,
     ends: u64,
     seen: Vec<Connection>,
-    /// Whether an answer is owed, other than in the cases that the documents name.
+    /// Whether an answer is owed, apart from the documented cases in which the count may be too
+    /// low.
     owes: bool,
 }
 

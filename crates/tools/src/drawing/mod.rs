@@ -340,7 +340,7 @@ fn lines(text: &str) -> Vec<String> {
             _ => lines.push(word.to_owned()),
         }
     }
-    // A text is two sentences; more than some lines come from a hostile report.
+    // A real text has two sentences. Only a hostile report can have more lines than this.
     lines.truncate(4);
     lines
 }

@@ -92,7 +92,8 @@ fn row(report: &ShutdownReport, step: &StepData) -> Row {
         "stop" | "leftovers" => BarKind::Stop,
         _ => BarKind::Wait,
     };
-    // The plan has the time that is kept for a hook, which may take longer if nothing needs the time.
+    // For a hook, the plan shows the time that is kept free. The hook may take longer if nothing
+    // else needs the time, so it is never late.
     let is_late = kind != BarKind::Wait
         && real.map(takes).unwrap_or_default() > planned.map_or(f64::MAX, takes) + TOLERANCE;
     let look = match (is_killed, is_late) {

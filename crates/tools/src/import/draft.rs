@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use crate::import::pattern;
 use crate::types::{escape_json, harmless};
 
-/// A line of the draft has at most this many characters if it can be broken: a comment at a blank,
-/// a list or a mapping between its items.
+/// The longest line of the draft. A comment is broken at a blank, and a list or a mapping between
+/// its items; a line without such a place may be longer.
 const WIDTH: usize = 100;
 
 #[derive(Debug, Default)]
@@ -35,8 +35,8 @@ pub(super) struct DraftedProcess {
     entries: BTreeMap<&'static str, Value>,
 }
 
-/// A server that is stopped at once loses the requests that still arrive. The other formats have no
-/// word for that, and none for the time after which the container is killed, so each draft has this.
+/// The part that each draft has, because the other formats do not say when the container is killed,
+/// or how long requests still arrive after the stop signal.
 const SHUTDOWN: &str = "
 shutdown:
   # The time until the container is killed. Give the container this variable: see docs/shutdown.md.

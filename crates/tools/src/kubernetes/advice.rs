@@ -51,7 +51,7 @@ impl Pod {
         with(&config, "stop_grace_period: 5s", &format!("stop_grace_period: {}", self.stop))
     }
 
-    /// Whether the hook and then the whole shutdown take place before the kubelet kills.
+    /// Whether the hook and then the whole shutdown end before the kubelet kills the pod.
     fn fits(&self) -> bool {
         let variable =
             self.variable.iter().map(|value| ("TERMINATION_GRACE_PERIOD_SECONDS", &**value));

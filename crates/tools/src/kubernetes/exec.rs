@@ -58,7 +58,7 @@ pub(super) fn read(
         Err(wrong) => (wrong, None),
     };
     for wrong in wrong {
-        // The message names the key, and the user has written an option or a variable.
+        // The message names the key of a config, but the user has written an option or a variable.
         let key = |it: &&(&str, &str, Span)| {
             let key = it.0.rsplit('.').next().unwrap_or(it.0);
             wrong.message.starts_with(&format!("`{key}` is "))

@@ -22,7 +22,7 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         None => (Shutdown::default().grace_period, key(&pod, NAME).unwrap_or(ctx.container.span)),
     };
     if given <= Shutdown::default().reserve {
-        // All problems are to be shown at once, also those of a longer grace period.
+        // All problems are shown at once, also those that appear only with a longer grace period.
         unknown_hook(ctx, before);
         return too_short(ctx, given, span);
     }
@@ -107,7 +107,7 @@ fn unknown_hook(ctx: &mut Context<'_>, before: &PreStop) {
     }
 }
 
-/// The number of whole seconds that is at least as long.
+/// Rounds up to whole seconds.
 fn rounded_up(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
@@ -157,8 +157,8 @@ fn variable(
         .iter()
         .find(|name| matches!(ctx.env.get(name), PodValue::Known(word) if is_set(word)));
     let name = known.unwrap_or(&first);
-    // If a `preStop` hook sleeps, this much of the pod's time is left for drainit. It is rounded
-    // down, and the pod's time up, so that the one fits into the other.
+    // The time that is left for drainit if a `preStop` hook sleeps. It is rounded down, and the
+    // pod's time is rounded up, so that drainit's time fits into the pod's.
     let left = given.saturating_sub(before.stays).as_secs();
     let raised = rounded_up(ctx.plan.grace_period.saturating_add(before.stays));
     let (message, span, help) = match ctx.env.get(name) {

@@ -85,7 +85,8 @@ pub fn check(
     let load = |environment: &Environment, mounts: &[PathBuf], is_held_back| {
         let lookup = ImageLookup { mounts, is_held_back, ..lookup };
         crate::load::load_to_check(configs, environment, lookup).or_else(|found| {
-            // A program that the image lacks does not hide what the pod does to the config.
+            // If the image lacks a program, the problems that the pod causes in the config are
+            // still reported.
             let lookup = ImageLookup { find: &|_, _, _| Vec::new(), ..lookup };
             let loaded = crate::load::load_to_check(configs, environment, lookup);
             loaded.map(|loaded| Loaded { warnings: found.clone(), ..loaded }).map_err(|_| found)

@@ -23,7 +23,7 @@ pub(super) struct PreStop {
     pub(super) drains: bool,
     /// Whether the hook runs another command, whose time is not known.
     pub(super) is_unknown: bool,
-    /// How much of `sleeps` stays if the user does what this check says.
+    /// How much of `sleeps` is left when the user has followed the advice of this check.
     pub(super) stays: Duration,
 }
 

@@ -50,8 +50,8 @@ fn is_served(ctx: &Context<'_>) -> bool {
     ports.chain(of_services).any(|port: u16| Some(port) != control)
 }
 
-/// Warns of a pod with a port that is stopped at once. A process with a probe or a socket that shows
-/// that it listens has such a warning at its place in the config.
+/// Warns of a pod that serves at a port and is stopped at once. If a probe or a socket in the
+/// config shows that a process listens, the warning is at that process instead.
 fn undrained(ctx: &mut Context<'_>) {
     if ctx.loaded.says_how_traffic_leaves || !is_served(ctx) {
         return;

@@ -10,8 +10,8 @@ use crate::language::span::Span;
 use crate::language::yaml::node::Node;
 use crate::types::harmless;
 
-/// A shorter value of a variable may be a part of any word of a message. A message that has values
-/// of the config in it therefore gets them from [`Problems::written`] or [`Problems::shown`].
+/// A shorter value of a variable may occur by chance within any word of a message. Therefore a
+/// message gets values of the config from [`Problems::written`] or [`Problems::shown`].
 const LEAST_SOUGHT: usize = 8;
 /// At most this many problems are shown, because more would not help to correct the file.
 const SHOWN: usize = 50;
@@ -144,7 +144,7 @@ impl Problems {
         out
     }
 
-    /// Like [`Self::shown`], for each text in backquotes, except names of processes.
+    /// Like [`Self::shown`], for each text in backquotes that is not the name of a process.
     pub(crate) fn shown_in_quotes(&self, message: &str, names: &BTreeSet<&str>) -> String {
         let show = |(number, part): (usize, &str)| match number % 2 == 1 && !names.contains(part) {
             true => self.shown(part),

@@ -120,7 +120,7 @@ const MERGE: &str = "<<";
 
 type Entries = Vec<(NodeKey, Rc<Node>)>;
 
-/// How the next node of a mapping is used.
+/// The use of the next node of a mapping.
 enum Pending {
     Key,
     Value(NodeKey),

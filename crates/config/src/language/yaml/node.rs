@@ -11,8 +11,8 @@ use crate::language::span::Span;
 pub struct NodeKey {
     pub text: Rc<str>,
     pub span: Span,
-    /// Whether the key was an item of a list, which the merge of two files has made a mapping of.
-    /// Unlike a key, an item may have variables in it.
+    /// Whether the key was an item of a list that became a mapping when two files were merged.
+    /// Unlike a key, an item may contain variables.
     pub is_item: bool,
 }
 

@@ -64,7 +64,8 @@ fn template_is_of_the_same_moment_as_secrets() {
                 while starts.load(Ordering::Relaxed) < swap * 2 {
                     std::thread::yield_now();
                 }
-                // The next start is at another place of its work each time.
+                // Waits for another time in each round, so that the swaps meet the starts at
+                // different moments.
                 (0..swap % 50 * 20).for_each(|_| std::hint::spin_loop());
                 symlink(if swap % 2 == 1 { "2" } else { "1" }, dir.path("new")).unwrap();
                 fs::rename(dir.path("new"), &path).unwrap();

@@ -10,7 +10,7 @@ use crate::plan::timeline::StepKind;
 use crate::testing::random::Random;
 use crate::types::Time;
 
-/// In one of two cases, a key with a time in milliseconds.
+/// Either nothing, or a key with a time in milliseconds.
 fn key(random: &mut Random, key: &str, bound: u64) -> String {
     match random.one_in(2) {
         true => String::new(),
@@ -60,8 +60,8 @@ struct Sums {
     least: Duration,
     /// The part of the time until the deadline that is kept for stops.
     kept: Duration,
-    /// Everything with every drain's `min`, with the delay that is left beside the later waits or
-    /// in proportion to them, and with the time that is kept for stops.
+    /// As `least`, but with only the kept time for the stops. The delay gets what the later waits
+    /// leave, or its share in proportion to them, whichever is longer.
     shrunk: Duration,
 }
 
@@ -76,7 +76,7 @@ impl Sums {
             _ => Duration::ZERO,
         };
         let stop = |process: &Process| process.stop_grace_period.unwrap_or(undeclared);
-        // Before the drains, and at the same time as the first of them.
+        // `before` comes before the drains; `beside` runs at the same time as the first of them.
         let before = config.shutdown.readiness_delay.max(hook(&config.hooks.pre_stop));
         let beside = config.shutdown.unready_delay;
         let drains = |beside: Duration, of: fn(&Drain) -> Duration| {
@@ -92,7 +92,8 @@ impl Sums {
         let stops = stops + hook(&config.hooks.post_stop) + CLOSING;
         let window = config.shutdown.window();
         let kept = longest(config, &|process| stop(process).min(second)).min(window / 4);
-        // Without its own time, the first of the drains that a delay runs beside.
+        // The time after a drain beside which the delay runs: the rest of the chain of the drain,
+        // without its own `min`.
         let rest = config.processes.iter().zip(chains(config, &|process| {
             process.drain.as_ref().map_or(Duration::ZERO, min) + closes(process)
         }));
@@ -130,7 +131,8 @@ fn longest(config: &Config, own: &dyn Fn(&Process) -> Duration) -> Duration {
     chains(config, own).into_iter().max().unwrap_or_default()
 }
 
-/// The time to close the listeners of an Envoy, or to count what is left there, that is always kept.
+/// The time that is always kept for closing the listeners of an Envoy, or for counting what is left
+/// there.
 const CLOSING: Duration = Duration::from_millis(250);
 
 // holds: S75, S79, S80, S81, S89, S90, C88, C373, C657
@@ -142,7 +144,7 @@ fn check_accepts_exactly_the_configs_whose_plan_cuts_nothing() {
         let (text, grace) = (config(random), 8 + random.below(24));
         let mut written = load(&[&text], &[("GRACE", "1h")]).unwrap().config;
         written.shutdown.grace_period = Duration::from_secs(grace);
-        // An undeclared wait has 1 s for itself, and takes 10 s if so much is left.
+        // An undeclared wait gets at least 1 s, and up to 10 s if so much is left.
         let [sums, most] = [1, 10].map(|wait| Sums::of(&written, Duration::from_secs(wait)));
         let loaded = match load(&[&text], &[("GRACE", &grace.to_string())]) {
             Ok(loaded) => loaded,
@@ -185,7 +187,7 @@ fn check_accepts_exactly_the_configs_whose_plan_cuts_nothing() {
             true => most - closing,
             false => sums.whole.min(plan.window()),
         };
-        // The delay is over earlier where something runs before the drains.
+        // The delay ends earlier if a hook or another delay runs before the drains.
         let least = least.saturating_sub(CLOSING + written.shutdown.unready_delay);
         // After a SIGKILL, a hook of the container has a part of `reserve`.
         let most = most.min(written.shutdown.grace_period);

@@ -44,7 +44,7 @@ fn a_reset_of_a_misspelled_key_is_refused() {
         refused(&[BASE, over, over]);
         refused(&[over]);
     }
-    // A `!reset` makes a known key absent. No earlier file needs to have the key.
+    // A `!reset` makes a known key absent, even if no earlier file has the key.
     let known = "shutdown: !reset {grace_period: x}\nhooks: {pre_stop: !reset }";
     let over = [known, "processes: {task: {user: !reset , hooks: !reset , depends_on: !reset }}"];
     assert!(load(&[BASE, over[0], over[1], over[1]], &[]).unwrap().warnings.is_empty());

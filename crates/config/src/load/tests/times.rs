@@ -197,7 +197,7 @@ fn a_server_without_a_drain_is_reported_with_the_line_to_add() {
         config("", server, "hooks: {pre_stop: [sleep, '5']}\n"),
         config("", "readiness: {unix: /run/a.sock}, listen: ['unix:/run/b.sock']", ""),
         config("", &format!("{server}, only_if: {{value: '', is: x}}"), ""),
-        // A server behind a drained one runs until that one has gone.
+        // A server on which a drained process depends runs until the drained process has ended.
         config(
             "",
             server,

@@ -24,7 +24,8 @@ impl Configs {
         self.0.one_in(bound)
     }
 
-    /// Processes that each depend on earlier ones, each with the keys that a reload compares.
+    /// Random processes, each of which depends on earlier ones and has the keys that a reload
+    /// compares.
     fn config(&mut self) -> Vec<Entry> {
         let ids: Vec<_> = (0..6).filter(|_| !self.once_in(6)).collect();
         ids.into_iter().map(|id| self.entry(id)).collect()
@@ -61,10 +62,10 @@ impl Configs {
 #[derive(Clone)]
 struct Entry {
     id: usize,
-    /// Other processes, each with its `restart`.
+    /// The processes on which it depends, each with the key `restart` of the dependency.
     needs: Vec<(usize, bool)>,
-    /// Whether it starts by request, has another command, is a oneshot, is replaced start-first,
-    /// and is left out.
+    /// Whether the process starts only by request, has another command, is a oneshot, has
+    /// `update: start-first`, and is left out.
     flags: [bool; 5],
 }
 
@@ -75,7 +76,7 @@ fn text(entries: &[Entry]) -> String {
     {
         let needs = needs.iter().filter_map(|(on, restart)| {
             let on = has(*on)?;
-            // The check refuses a process that starts by itself and needs one that does not.
+            // `check` refuses a process that starts by itself if it needs a process that does not.
             (!on.flags[0] || *by_request)
                 .then(|| format!("p{}: {{condition: started, restart: {restart}}}", on.id))
         });
@@ -189,7 +190,8 @@ fn life(lifecycle: Lifecycle) -> Life {
     }
 }
 
-/// A new and a changed process depend on one that follows a dependency, which is rare at random.
+/// Both a new and a changed process depend on a process that follows a dependency. Random configs
+/// seldom have this.
 const FOLLOWS_AGAIN: [&str; 2] = [
     "
 processes:

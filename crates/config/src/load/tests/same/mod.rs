@@ -20,9 +20,9 @@ use crate::plan::reload::{Life, Reload, Running};
 use crate::testing::random::Random;
 use crate::testing::temp_dir::TempDir;
 
-/// Stands for the container where the other names are those of processes.
+/// The name under which a list of processes also has the container.
 const CONTAINER_LINE: &str = "the container";
-/// The keys that a config gets at most.
+/// A random config has at most this many keys.
 const KEYS: usize = 12;
 
 fn container(more: &[(String, String)]) -> Environment {
@@ -48,7 +48,7 @@ fn of_process(process: &Process, config: &Config, container: &Environment) -> St
     });
     process.environment.clear();
     process.scale = None;
-    // It depends on the whole plan.
+    // The share depends on the plan of the whole config, so it is not compared.
     process.share = Share::default();
     process.depends_on.sort_by(|a, b| a.process.cmp(&b.process));
     let mut headers = Vec::new();
@@ -62,7 +62,7 @@ fn of_process(process: &Process, config: &Config, container: &Environment) -> St
     format!("{process:?} {headers:?} {variables:?}")
 }
 
-/// Everything that a config means: a line for each process, and one for the container.
+/// All values of a config: a line for each process, and a line for the container.
 fn meaning(loaded: &Loaded, container: &Environment) -> BTreeMap<String, String> {
     let config = &loaded.config;
     let line =
@@ -143,7 +143,8 @@ fn another_way_to_write_a_config_means_the_same() {
     });
 }
 
-/// The plan of a reload, and the changed keys of the container that a reload cannot take over.
+/// The plan of the reload from one config to the other, and the changed keys of the container that
+/// the reload cannot take over.
 fn reload(old: &Loaded, new: &Loaded) -> (String, Vec<&'static str>) {
     let specs = [old, new].map(|loaded| loaded.config.spec(&loaded.graph));
     let slots = specs[0].ids().zip(&old.config.processes).zip(&specs[0].processes);
@@ -160,7 +161,8 @@ fn reload(old: &Loaded, new: &Loaded) -> (String, Vec<&'static str>) {
     (reload.text(), changes::fixed(&old.config, &new.config))
 }
 
-/// A value as Rust shows it, if the shape of its key says how.
+/// The text that Rust's `Debug` has for a value of this shape; `None` if the shape does not
+/// determine the text.
 fn shown(shape: &Shape, value: &Tree) -> Option<String> {
     let Tree::Text(text) = value else { return None };
     match shape {
@@ -188,7 +190,7 @@ fn each_value_is_read_into_the_field_of_the_key() {
             let has_notify = entries.iter().any(|(name, _)| name == "notify");
             for (name, value) in entries {
                 let key = keys.all().find(|key| key.name == name).unwrap();
-                // Other keys decide whether these values show.
+                // Whether these values appear depends on other keys.
                 let is_hidden = key.exclusive
                     || has_notify
                     || keys.name.ends_with("Drain")
@@ -235,7 +237,7 @@ fn a_reload_names_exactly_the_keys_with_other_values() {
                     // A variable can be overridden both before and after the change.
                     let is_right = keys.is_empty() == is_same || keys == ["environment"];
                     assert!(is_right, "{} {keys:?} without {key} of\n{text}", new.name);
-                    // These keys have a part in the value of another.
+                    // The values of these keys are parts of the value of another key.
                     let more: &[&str] = match key.as_str() {
                         "env_file" => &["environment"],
                         "profiles" => &["only_if"],
@@ -268,7 +270,7 @@ fn processes_do_not_depend_on_neighbours() {
     });
 }
 
-/// The value of a line of an `env_file`, in each kind of quotes that can hold it.
+/// The value for a line of an `env_file`, in each kind of quotes in which the value can be written.
 fn in_env_file(value: &str) -> Vec<String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "\\'\"=:{}é,".contains(c);
     let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$");
@@ -302,7 +304,7 @@ fn a_value_is_the_same_from_every_source() {
             names.push(format!("F{place}"));
             content += &format!("export F{place}={line}\n");
         }
-        // The container comes before the file, and the file before `env`.
+        // The container's variable overrides that of the file, which overrides `env`.
         content += "C=file\nD=${C}\nG=file\nH=${G}\n";
         let env_file = dir.write("env", content.as_bytes()).display().to_string();
         let (template, value_text) =

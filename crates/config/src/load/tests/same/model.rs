@@ -1,4 +1,5 @@
-//! Random configs, made from the tables of keys: a new key is in them without a change here.
+//! Makes random configs from the tables of keys, so that they contain a new key without a change
+//! here.
 
 use std::fmt::Write as _;
 
@@ -31,7 +32,7 @@ impl Tree {
         self.entries().iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
-    /// The part of an item of a list that makes two items the same one for an overlay.
+    /// The part of a list's item by which an overlay recognizes that two items are the same.
     fn name(&self) -> String {
         match self {
             Self::Text(text) => text.split('=').next().unwrap_or_default().to_owned(),
@@ -107,7 +108,7 @@ pub(super) const CONTAINER: [(&str, &str); 2] = [("SET", "set value"), ("EMPTY",
 const NAMES: [&str; 5] = ["A", "B", "TOKEN", "SET", "Z"];
 const TEXTS: &str = "a¦b-c¦/d/e¦two words¦ blanks \t ¦end ¦it's¦\"q\"¦x #y¦é\u{a0}¦$$HOME$$¦{a: b}¦*a¦\
     null¦no¦007¦1.50¦back\\slash\\n¦${A:-d}¦${TOKEN:-none}¦-${SET}-¦${EMPTY:-e${B:-f}}";
-/// Texts with the same meaning, for durations, signals and truth.
+/// Groups of texts with the same meaning: durations, signals, and `true` or `false`.
 pub(super) const EQUAL: [&[&str]; 11] = [
     &["0", "0s", "0ms"],
     &["1ms", "0.001", "1000us"],
@@ -164,7 +165,8 @@ impl<'d> Maker<'d> {
             true => (root, None),
             false => (of_process.unwrap_or(root), Some(self.random.pick(&self.processes))),
         };
-        // Most rules concern values that are more than a text, and relations between processes.
+        // Keys with other values than a text are set more often, because most rules concern such
+        // values, and relations between processes.
         let kind = self.random.below(if name.is_some() { 4 } else { 2 });
         let is_wanted = |key: &&Key| match kind {
             _ if ["processes", "command"].contains(&key.name) => false,
@@ -251,7 +253,7 @@ impl<'d> Maker<'d> {
         Tree::Text(text)
     }
 
-    /// The name of a process that comes before, or any name.
+    /// The name of an earlier process, or any name.
     fn name(&mut self) -> String {
         let names = if self.before.is_empty() { &self.processes } else { &self.before };
         self.random.pick(names)
@@ -282,7 +284,8 @@ impl<'d> Maker<'d> {
         Tree::Map(entries)
     }
 
-    /// A path that no other key has, and in half of the cases no other copy of the process.
+    /// A path that no other key has. In half of the cases, other copies of the process do not have
+    /// it either.
     fn path(&mut self) -> String {
         let copy = if self.random.one_in(2) { "-${SCALE_INDEX:-0}" } else { "" };
         format!("/t/{}{copy}", self.unique())

@@ -12,8 +12,7 @@ pub(super) enum Way {
     Copies,
     /// Keys with the defaults that the reference gives for them.
     Defaults,
-    /// Files that are read at the start of a process in place of with the config, or the other
-    /// way round.
+    /// `read: start` in place of `read: config` for a file, or the other way round.
     Moments,
     /// The short form of a value in place of its full form, or the other way round.
     Forms,
@@ -117,8 +116,8 @@ pub(super) fn each_table(
     }
 }
 
-/// Puts an entry for each copy in place of each entry with `scale`, unless it reads a file, which
-/// may use the number of the copy, or has `args`, which only copies may share.
+/// Replaces each entry with `scale` by an entry for each copy. Leaves an entry unchanged if it
+/// reads a file, which may use the number of the copy, or has `args`, which only copies may share.
 fn write_copies(processes: &Tree) -> Tree {
     let names = |name: &str| -> Vec<String> {
         let process = processes.get(name);
@@ -166,7 +165,8 @@ fn write_copies(processes: &Tree) -> Tree {
     Tree::Map(out)
 }
 
-/// Writes the number of a copy where the copy gets it.
+/// Replaces `${SCALE_INDEX}` by the number of a copy, and adds the number where drainit would add
+/// it.
 fn write_number(process: &mut Tree, number: &str) {
     let variable = ("SCALE_INDEX".to_owned(), Tree::text(number));
     match process.get("environment").cloned() {
@@ -212,7 +212,7 @@ fn default(key: &Key, entries: &[(String, Tree)]) -> Option<Tree> {
         "update" => has("type", "oneshot"),
         "mode" => has("address", "tcp:"),
         "fail_healthcheck" => has("direction", "inbound"),
-        // `check --pod` asks for a decision.
+        // `check --pod` asks to write a `direction`, so writing its default makes a difference.
         "direction" => true,
         _ => false,
     };
@@ -269,7 +269,7 @@ fn keys_of(shape: &Shape) -> Option<&'static Keys> {
     }
 }
 
-/// Where a value is among several files.
+/// How the files of a config share a value.
 #[derive(Clone, Copy)]
 struct Place {
     /// Whether no earlier file has the value.
@@ -281,7 +281,7 @@ struct Place {
 /// Writes a value in another form.
 fn other_form(tree: &mut Tree, name: &str, shape: &Shape, mut at: Place, maker: &mut Maker<'_>) {
     if let Tree::Tagged(_, value) = tree {
-        // It hides every earlier value.
+        // This form hides every earlier value.
         return other_form(value, name, shape, Place { is_first: true, ..at }, maker);
     }
     if let Shape::Either(shapes) = shape {
@@ -400,7 +400,8 @@ fn use_variables(tree: &mut Tree, variables: &mut Vec<(String, String)>, maker: 
             items.iter_mut().for_each(|item| use_variables(item, variables, maker));
         }
         Tree::Map(entries) => {
-            // An overlay makes keys of the names in these lists, and keys have no variables.
+            // An overlay turns the names in these lists into keys, and drainit expands no variables
+            // in keys.
             let has_names = |(key, value): &&mut (String, Tree)| {
                 ["depends_on", "environment"].contains(&&**key) && matches!(value, Tree::List(_))
             };
@@ -512,7 +513,7 @@ impl Split<'_, '_> {
         (Some(Tree::List(base)), Some(Tree::List([&*known, over].concat())))
     }
 
-    /// Whether the later value of two replaces the earlier one unless it is a mapping.
+    /// Whether a later value replaces the earlier value, unless the value is a mapping.
     fn is_short(shape: &Shape) -> bool {
         keys_of(shape).is_some_and(|keys| keys.short.is_some())
     }
