@@ -75,7 +75,7 @@ pub(super) fn unknown_command(error: &clap::Error, drainit: &Command) -> Option<
         (None, Some(near)) => format!("did you mean `drainit {near}`?"),
         (None, None) => "`drainit --help` lists the commands".to_owned(),
     };
-    Some(format!("drainit has no command `{word}`: {remedy}"))
+    Some(format!("drainit has no command `{word}`; {remedy}"))
 }
 
 fn other_option(word: &str, drainit: &Command, verb: &str) -> Option<String> {

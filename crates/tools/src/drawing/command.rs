@@ -50,8 +50,7 @@ fn content(args: &ReportArgs) -> Result<String, String> {
     };
     read.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
-            "does not exist; name the file of `shutdown.report`, or `-` for standard input"
-                .to_owned()
+            "no such file; name the file of `shutdown.report`, or `-` for standard input".to_owned()
         }
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         _ => error.to_string(),

@@ -16,14 +16,14 @@ use crate::keys::values::duration;
 use crate::language::yaml::node::{Kind, Node, get};
 use crate::load::Diagnostic;
 
-const VARIABLES: &str = "Variables are those of the container, not of the host; no .env is read. A set but empty one counts \
-                         as unset, and `${A:+b}` is plain text here: replace it by a value.";
+const VARIABLES: &str = "The variables are those of the container, not of the host, and no .env is read. A variable that is set but \
+                         empty counts as unset. `${A:+b}` is plain text here: replace it by a value.";
 const NAMES: &str = "Compose services reach each other by name. In one container all of them are at 127.0.0.1, so no two can \
                      have the same port: use that address, or define the names \
                      (`docker run --add-host NAME:127.0.0.1`, in a pod `hostAliases`).";
-const HEALTH: &str = "A healthcheck is a `readiness` here: it is probed each second until it is ready, not after that, and \
-                      each probe is killed after 10s. What is not ready in time is stopped and the others run on, unless \
-                      one of them waits for it: then the container ends. Compose only marks it unhealthy.";
+const HEALTH: &str = "A healthcheck becomes a `readiness`: drainit probes each second until the process is ready, and not after \
+                      that; it kills each probe after 10s. A process that is not ready in time is stopped. The others run on, but if \
+                      one of them waits for it, the container ends. Compose only marks it unhealthy.";
 
 /// Matches a variable up to its default or message, or the whole variable if it has neither.
 static VARIABLE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\$(\$|\{\w*(?::?[-?]|\})|\{|\w+)"));
@@ -209,7 +209,9 @@ fn depends_on(process: &mut DraftedProcess, node: &Node) {
         let mut terms = json!({ "condition": condition });
         if let Some(restart) = text(need, "restart").filter(|restart| *restart != "false") {
             terms["restart"] = interpolate(restart).into();
-            process.note("depends_on: `restart` follows a crash, too; in Compose only a command");
+            process.note(
+                "depends_on: `restart` also follows a crash; in Compose it follows only a command",
+            );
         }
         if text(need, "required").is_some_and(|required| required != "true") {
             process.lose(format!("depends_on.{}.required", name.text));

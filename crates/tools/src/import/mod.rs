@@ -63,9 +63,9 @@ impl Format {
 }
 
 /// The comment in the draft if the other program keeps running when one of its processes exits.
-const ON_EXIT: &str = "`on_exit: ignore` keeps the original behaviour: the other processes run on. Without it the exit of \
-                       a process stops the container, which is usually better: the container is restarted. Even with it, the container stops if a command cannot be executed at \
-                       the start of the container, unless the process has `required: false`.";
+const ON_EXIT: &str = "`on_exit: ignore` keeps the original behaviour: when a process exits, the others run on. Without this key the \
+                       exit stops the container, so that it is restarted, which is usually better. Even with the key, the container stops \
+                       if a command cannot be executed at its start, unless the process has `required: false`.";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {

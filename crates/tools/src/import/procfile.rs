@@ -16,9 +16,9 @@ const PORT: usize = 5000;
 /// Before a deployment, Heroku runs the process of this name alone.
 const RELEASE: &str = "release";
 const HELP: &str = "write `NAME: COMMAND`, like `web: gunicorn app`";
-const NOTE: &str = "A Procfile has no order: all processes start and stop at once. Add `depends_on` where one needs another. \
-                    No .env is read: add it as `env_file` where it is needed. PORT is numbered as by Foreman; the container's \
-                    PORT counts for the first process but `release` only.";
+const NOTE: &str = "A Procfile has no order: all processes start and stop at once. Add `depends_on` to a process that needs another. \
+                    No .env is read: add it as `env_file` to a process that needs it. PORT has Foreman's numbers, but the first process \
+                    that is not `release` gets the container's PORT if there is one.";
 
 /// Matches words that no shell changes, so that the command needs no shell.
 static PLAIN: LazyLock<Regex> =

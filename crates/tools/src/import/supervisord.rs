@@ -21,8 +21,8 @@ const START_RETRIES: u32 = 3;
 /// Values for a log file that mean the log of the container.
 const CONTAINER: &str =
     "AUTO syslog /dev/stdout /dev/stderr /dev/fd/1 /dev/fd/2 /proc/self/fd/1 /proc/self/fd/2";
-const PRIORITIES: &str = "supervisord starts by priority, without waiting, and stops in reverse: add `depends_on` where one \
-                          needs another, and a `readiness` to what is needed.";
+const PRIORITIES: &str = "supervisord starts programs by priority, without waiting, and stops them in reverse order. Add `depends_on` to a \
+                          process that needs another, and `readiness` to the process that is needed.";
 /// Matches a placeholder such as `%(NAME)s` or `%(NAME)02d`.
 static PLACEHOLDER: LazyLock<Regex> = LazyLock::new(|| pattern(r"%(?:%|\(([^)]*)\)[^sd]*[sd])"));
 /// Matches one `NAME=VALUE` of a text such as `A="b",C=d`.

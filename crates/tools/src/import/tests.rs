@@ -343,5 +343,5 @@ fn files_become_a_single_config() {
     for name in ["  web:\n", "  # renamed from `web`\n  web-2:\n", "  db:\n", "  worker:\n"] {
         assert!(config.contains(name), "{name}: {config}");
     }
-    assert_eq!(config.matches("# supervisord starts by priority").count(), 1, "{config}");
+    assert_eq!(config.matches("# supervisord starts programs by priority").count(), 1, "{config}");
 }
