@@ -24,9 +24,9 @@ pub struct Hooks {
     #[key(default = "none")]
     pub pre_stop: Option<Hook>,
     /// Runs when the process was stopped or has ended for good, before its dependencies are
-    /// stopped. If [`update`](#update) runs two instances of the same definition, the hook runs
-    /// once, after the last has ended, but not for a new instance that never became ready.
-    /// <!-- C359 --> Example: `post_stop: {command: [rm, -f, /run/app.pid], timeout: 1s}`
+    /// stopped. If [`update`](#update) runs an old and a new instance of the same definition, the
+    /// hook runs once, when both have ended. It does not run for a new instance that never became
+    /// ready. <!-- C359 --> Example: `post_stop: {command: [rm, -f, /run/app.pid], timeout: 1s}`
     #[key(default = "none")]
     pub post_stop: Option<Hook>,
 }

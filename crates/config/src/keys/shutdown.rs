@@ -26,9 +26,10 @@ pub struct Shutdown {
     /// has never answered 200, or no process is left. <!-- C605 --> Example: `readiness_delay: 3s`
     #[key(default = "0s")]
     pub readiness_delay: Duration,
-    /// How long `/readyz`, and Envoy's own health check, stay good after the stop signal: [first
-    /// the drain, then unready](reference/shutdown.md#ready-during-the-drain). <!-- C84 --> `unready_delay`
-    /// cannot be combined with `readiness_delay`. <!-- C606 --> Example: `unready_delay: 10s`
+    /// How long `/readyz` and Envoy's own health check still succeed after the stop signal: [first
+    /// the drain, then unready](reference/shutdown.md#ready-during-the-drain). <!-- C84 -->
+    /// `unready_delay` cannot be combined with `readiness_delay`. <!-- C606 --> Example:
+    /// `unready_delay: 10s`
     #[key(default = "0s")]
     pub unready_delay: Duration,
     /// The signals that stop the container. <!-- C85 --> Example: `signals: [TERM]`
