@@ -12,6 +12,7 @@ Without files, each room of drainit gives SAMPLE changes, always the same ones.
 import argparse
 import collections
 import concurrent.futures
+import hashlib
 import itertools
 import json
 import mmap
@@ -24,11 +25,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOMS = {
-    "config: load": ["crates/config/src/load"],
-    "config: config, plan": ["crates/config/src/config", "crates/config/src/plan", "crates/config/src/exec_options.rs"],
+    "config: language, load": ["crates/config/src/language", "crates/config/src/load"],
+    "config: keys": ["crates/config/src/keys"],
+    "config: check, plan": ["crates/config/src/check", "crates/config/src/plan", "crates/config/src/exec_options.rs"],
     "os": ["crates/os/src"],
     "journal": ["crates/journal/src"],
     "supervisor": ["src/supervisor"],
@@ -83,7 +86,7 @@ pub fn on(change: usize) -> bool {
 
 TOKEN = re.compile(r"""//[^\n]*|/\*.*?\*/|\br(#*)".*?"\1|"(?:\\.|[^"\\])*"|'(?:\\.[^']*|[^\\'])'""", re.S)
 # Files that hold tests only.
-TESTS = re.compile(r"tests?(\.rs|/)|testing|_tests|fuzzing|oracle|simulation|conservation|one_history|/same|fits|scale|advice")
+TESTS = re.compile(r"tests?(\.rs|/)|testing|fuzzing|oracle|simulation|conservation|one_history|import/same|/advice")
 # Other results of a function, by the first word of the type.
 VALUES = {"": [""], "bool": ["true", "false"], "Option": ["None"], "Result": ["Ok(Default::default())"], "u8": ["0", "1"]}
 # The small changes: a pattern, whose group is replaced.
@@ -100,12 +103,23 @@ CHANGES = {
 }
 
 
+def say(*words):
+    print(time.strftime("%H:%M:%S"), *words, file=sys.stderr, flush=True)
+
+
 def put(path, content):
     """Writes a file, unless it has this content: what is newer is compiled again."""
     content = content if isinstance(content, bytes) else content.encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() or path.read_bytes() != content:
         path.write_bytes(content)
+
+
+def digest(parts):
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(part + b"\n")
+    return state.hexdigest()[:16]
 
 
 def copy_tree(changed):
@@ -240,7 +254,7 @@ def compiled(changes, sources):
             wrong |= found or candidates
         if not wrong:
             sys.exit(check.stderr)
-        print(f"{len(wrong)} changes do not compile", time.strftime("%H:%M:%S"), file=sys.stderr)
+        say(f"{len(wrong)} changes do not compile")
         changes = [change for change in changes if change["id"] not in wrong]
 
 
@@ -300,41 +314,41 @@ class Test:
         self.binary, self.name = binary, name
         self.seconds, self.called = known.get(name, (None, None))
 
-    def is_alone(self):
-        return "/main-" not in self.binary[0]
+    def waits(self):
+        return "/main-" in self.binary[0]
 
     def trace(self):
-        if self.seconds is None:
+        if self.called is None:
             mapped, began = Map(), time.monotonic()
             failed = run(self.binary, [self.name], mapped, 240, 1)
             self.seconds, self.called = time.monotonic() - began, None if failed else mapped.called()
 
 
-def traced(jobs):
-    """All tests. They are traced once for each build."""
+def traced(jobs, digest):
+    """All tests. Each is traced once for each sample; a test that has failed is traced again."""
     tests = []
     for binary in binaries():
         program, directory = binary
-        file = pathlib.Path(program + ".trace")
-        is_known = file.exists() and file.stat().st_mtime > os.stat(program).st_mtime
-        known = json.loads(file.read_text()) if is_known else {}
+        file = TREE.parent / "traces" / f"{os.path.basename(directory)}-{os.path.basename(program).split('-')[0]}.json"
+        stored = json.loads(file.read_text()) if file.exists() else {}
+        known = stored["tests"] if stored.get("digest") == digest else {}
         out = subprocess.run([program, "--list", "--format=terse"], cwd=directory, text=True, capture_output=True).stdout
         names = [name for name in re.findall(r"^([\w:]+): test$", out, re.M) if not SKIPPED.match(name)]
         own = [Test(binary, name, known) for name in names]
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
             list(pool.map(Test.trace, own))
-        put(file, json.dumps({test.name: (test.seconds, test.called) for test in own}))
-        print(f"{len(own)} tests of {program} traced", time.strftime("%H:%M:%S"), file=sys.stderr)
+        put(file, json.dumps({"digest": digest, "tests": {test.name: (test.seconds, test.called) for test in own}}))
+        say(f"{len(own)} tests of {program} traced")
         tests += own
-    print("left out, because they fail here:", *(test.name for test in tests if test.called is None), file=sys.stderr)
+    say("left out, because they fail here:", *(test.name for test in tests if test.called is None))
     return [test for test in tests if test.called]
 
 
 def failing(changes, tests, whole):
     """The tests that fail with these changes: those of the first batch with such a test, or all of them. The tests that
-    wait are the last ones, and such a test has failed only if it fails again, alone."""
+    wait are the last ones. A test has failed only if it fails again, alone."""
     found = []
-    for binary in dict.fromkeys(test.binary for test in sorted(tests, key=lambda test: -test.is_alone())):
+    for binary in dict.fromkeys(test.binary for test in sorted(tests, key=Test.waits)):
         rest = sorted((test for test in tests if test.binary == binary), key=lambda test: test.seconds)
         most = 1
         while rest and (whole or not found):
@@ -344,9 +358,7 @@ def failing(changes, tests, whole):
                 seconds += rest.pop(0).seconds
             most *= 4
             failed = run(binary, [test.name for test in batch], Map(changes), 20 + 3 * seconds)
-            if not batch[0].is_alone():
-                failed = [name for name in failed[:3] if run(binary, [name], Map(changes), 60, 1)]
-            found += failed
+            found += [name for name in failed[:3] if run(binary, [name], Map(changes), 60, 1)]
     return found
 
 
@@ -355,7 +367,7 @@ def tried(change, tests, options):
     reached = [test for test in tests if change["id"] in test.called]
     change["reached"] = [test.name for test in reached]
     if not options.whole:
-        waiting = sorted((test for test in reached if not test.is_alone()), key=lambda test: test.seconds)[options.most:]
+        waiting = sorted((test for test in reached if test.waits()), key=lambda test: test.seconds)[options.most:]
         reached = [test for test in reached if test not in waiting]
     change["failed"] = failing([change["id"]], reached, options.whole)
     return change
@@ -363,23 +375,40 @@ def tried(change, tests, options):
 
 def tried_together(changes, tests):
     """Tries changes that have survived, all at once, with the tests that were left."""
-    of_group = {test.name: test for test in tests if not test.is_alone() and any(c["id"] in test.called for c in changes)}
+    of_group = {test.name: test for test in tests if test.waits() and any(c["id"] in test.called for c in changes)}
     for name in failing([change["id"] for change in changes], list(of_group.values()), True):
         for change in changes:
             if not change["failed"] and change["id"] in of_group[name].called:
                 change["failed"] = failing([change["id"]], [of_group[name]], True)
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--sample", type=int, default=int(os.environ.get("SAMPLE") or 0))
-    parser.add_argument("--whole", action="store_true", help="run every test with every change")
-    parser.add_argument("--jobs", type=int, default=3)
-    parser.add_argument("--most", type=int, default=20, help="tests that wait, for each change")
-    parser.add_argument("files", nargs="*")
-    options = parser.parse_args()
-    rooms = {" ".join(options.files): options.files} if options.files else ROOMS
-    sample = options.sample or (10**9 if options.files else 55)
+class Results:
+    """The results so far, which a later run continues. What was noticed once is tried again only if its file has
+    changed, and a survivor only if the tests have changed."""
+
+    def __init__(self, sources, tests):
+        self.path, self.lock = TREE.parent / "results.jsonl", threading.Lock()
+        programs = sorted({test.binary[0] for test in tests})
+        self.tests = digest(pathlib.Path(program).read_bytes() for program in programs)
+        self.files = {name: digest([source.text.encode()]) for name, source in sources.items()}
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        self.known = {result["name"]: result for result in map(json.loads, lines)}
+
+    def fill(self, change):
+        known = self.known.get(change["name"], {})
+        if known.get("version") == self.files[change["file"]] and (known["failed"] or known["tests"] == self.tests):
+            change |= {key: known[key] for key in ["reached", "failed"]}
+        return "failed" in change
+
+    def keep(self, change):
+        line = {key: change[key] for key in ["name", "room", "reached", "failed"]}
+        line |= {"version": self.files[change["file"]], "tests": self.tests}
+        with self.lock, open(self.path, "a") as out:
+            print(json.dumps(line), file=out)
+
+
+def chosen_changes(rooms, sample):
+    """The first changes of each room that compile, in a random but fixed order, and the sources."""
     cache = TREE.parent / "refused.json"
     refused = set(json.loads(cache.read_text())) if cache.exists() else set()
     chosen, sources = [], {}
@@ -396,15 +425,33 @@ def main():
     chosen = [change for change in chosen if change["name"] not in refused and sources[change["file"]].is_whole(change)]
     chosen = compiled(chosen, sources)
     put(cache, json.dumps(sorted(refused | names - {change["name"] for change in chosen})))
-    tests = traced(2 * options.jobs)
-    print(f"{len(chosen)} changes, {len(tests)} tests", file=sys.stderr)
-    random.Random(1).shuffle(chosen)
-    with open(TREE.parent / "results.jsonl", "w") as out, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for change in pool.map(lambda change: tried(change, tests, options), chosen):
-            print(json.dumps(change), file=out, flush=True)
-        survivors = [change for change in chosen if not change["failed"]]
+    return chosen, sources
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sample", type=int, default=int(os.environ.get("SAMPLE") or 0))
+    parser.add_argument("--whole", action="store_true", help="run every test with every change")
+    parser.add_argument("--jobs", type=int, default=3)
+    parser.add_argument("--most", type=int, default=20, help="tests that wait, for each change")
+    parser.add_argument("files", nargs="*")
+    options = parser.parse_args()
+    rooms = {" ".join(options.files): options.files} if options.files else ROOMS
+    chosen, sources = chosen_changes(rooms, options.sample or (10**9 if options.files else 55))
+    tests = traced(2 * options.jobs, digest(f"{change['id']} {change['name']}".encode() for change in chosen))
+    results = Results(sources, tests)
+    left = [change for change in chosen if not results.fill(change)]
+    say(f"{len(chosen)} changes, {len(left)} to try, {len(tests)} tests")
+    random.Random(1).shuffle(left)
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        survivors = []
+        for change in pool.map(lambda change: tried(change, tests, options), left):
+            results.keep(change) if change["failed"] else survivors.append(change)
+        say(f"{len(survivors)} changes are tried with the slow tests")
         groups = [survivors[at::1 + len(survivors) // 10] for at in range(1 + len(survivors) // 10)]
-        list(pool.map(lambda group: tried_together(group, tests), groups))
+        for group in pool.map(lambda group: tried_together(group, tests) or group, filter(None, groups)):
+            for change in group:
+                results.keep(change)
     for room in rooms:
         of_room = [change for change in chosen if change["room"] == room]
         held = sum(1 for change in of_room if change["failed"])
