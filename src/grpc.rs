@@ -482,20 +482,35 @@ fn serving_status(mut rest: &[u8]) -> Option<u64> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::convert::Infallible;
+    use std::future::ready;
+
+    use http_body_util::{BodyExt, Full};
+    use hyper::HeaderMap;
+    use hyper::body::{Body, Bytes, Incoming};
+    use hyper::header::HeaderName;
+    use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::io::duplex;
 
     use super::*;
+    use crate::testing::random::Random;
 
     /// Asks a server that answers with these bytes, and returns the reason of a failure.
     async fn asked(answer: &[u8], service: &str) -> Result<(), String> {
+        replies(answer, service).await.0
+    }
+
+    /// Like [`asked`], with what the server got after the call.
+    async fn replies(answer: &[u8], service: &str) -> (Result<(), String>, Vec<u8>) {
         let (client, mut server) = duplex(1024 * 1024);
         server.write_all(answer).await.unwrap();
         server.shutdown().await.unwrap();
         let asked = ask(client, "a", service).await.map_err(|error| error.to_string());
         let mut question = Vec::new();
         server.read_to_end(&mut question).await.unwrap();
-        assert!(question.starts_with(&call("a", service)));
-        asked
+        let replies = question.strip_prefix(&call("a", service)[..]).unwrap();
+        (asked, replies.to_vec())
     }
 
     fn plain(name: &str, value: &str) -> Vec<u8> {
@@ -559,6 +574,7 @@ mod tests {
                 frame(SETTINGS, 0, 0, &[]),
                 frame(SETTINGS, ACK, 0, &[]),
                 frame(PING, 0, 0, &[7; 8]),
+                frame(PING, ACK, 0, &[8; 8]),
                 frame(8, 0, 0, &[0, 0, 1, 0]),
                 // The fields come in two frames, the first one with padding and a priority.
                 frame(HEADERS, END_STREAM | PADDED | PRIORITY, CALL, &padded),
@@ -566,7 +582,10 @@ mod tests {
             ]
             .concat()
         };
-        let why = asked(&only_trailers("12"), "").await.unwrap_err();
+        let (why, replies) = replies(&only_trailers("12"), "").await;
+        let expected = [frame(SETTINGS, ACK, 0, &[]), frame(PING, ACK, 0, &[7; 8])];
+        assert_eq!(replies, expected.concat());
+        let why = why.unwrap_err();
         assert!(why.starts_with("has no health service (UNIMPLEMENTED): "), "{why}");
         let why = asked(&only_trailers("5"), "policy").await;
         assert_eq!(why, Err("does not know the health of the service `policy`".to_owned()));
@@ -598,6 +617,134 @@ mod tests {
             (rest, count) = (&after[1..], count + 1);
         }
         assert_eq!(count, 12);
+    }
+
+    #[derive(prost::Message)]
+    struct Question {
+        #[prost(string, tag = "1")]
+        service: String,
+    }
+
+    /// What a random server answers, and what that means.
+    struct Said {
+        status: u16,
+        grpc_status: Option<u16>,
+        in_trailers: bool,
+        health: Option<u64>,
+        others: usize,
+    }
+
+    impl Said {
+        fn random(random: &mut Random) -> Self {
+            Self {
+                status: random.pick(&[200, 200, 200, 200, 204, 206, 302, 304, 400, 404, 500, 503]),
+                grpc_status: random.pick(&[
+                    Some(0),
+                    Some(0),
+                    Some(0),
+                    Some(12),
+                    Some(14),
+                    Some(123),
+                    None,
+                ]),
+                in_trailers: random.one_in(2),
+                health: random.pick(&[
+                    Some(1),
+                    Some(1),
+                    Some(0),
+                    Some(2),
+                    Some(127),
+                    Some(300),
+                    None,
+                ]),
+                others: random.below(9) as usize,
+            }
+        }
+
+        fn response(&self) -> hyper::Response<impl Body<Data = Bytes, Error = Infallible> + use<>> {
+            let mut fields = HeaderMap::new();
+            fields.extend(
+                self.grpc_status
+                    .map(|it| ("grpc-status".parse::<HeaderName>().unwrap(), it.into())),
+            );
+            let mut body = vec![];
+            if let Some(health) = self.health {
+                let mut message = vec![];
+                prost::encoding::string::encode(9, &"x".repeat(self.others), &mut message);
+                prost::encoding::uint64::encode(1, &health, &mut message);
+                prost::encoding::fixed32::encode(7, &1, &mut message);
+                body = [&[0][..], &(message.len() as u32).to_be_bytes(), &message].concat();
+            }
+            let trailers = self.in_trailers.then(|| Ok(fields.clone()));
+            let mut response =
+                hyper::Response::new(Full::from(body).with_trailers(ready(trailers)));
+            *response.status_mut() = self.status.try_into().unwrap();
+            let headers = response.headers_mut();
+            if !self.in_trailers {
+                headers.extend(fields);
+            }
+            for number in 0..self.others {
+                headers.insert(format!("x-{number}").parse::<HeaderName>().unwrap(), number.into());
+            }
+            response
+        }
+
+        fn means(&self) -> Result<(), String> {
+            let error = match (self.status, self.grpc_status, self.health) {
+                (200, Some(0), Some(1)) => return Ok(()),
+                (200, Some(0), Some(health)) => GrpcError::Health(health),
+                (200, Some(0), None) => GrpcError::NotGrpc("it has no plain message"),
+                (200, Some(status), _) => GrpcError::Status(status, String::new()),
+                (200, None, _) => GrpcError::NotGrpc("it has no grpc-status"),
+                (status, ..) => GrpcError::Http(status),
+            };
+            Err(error.to_string())
+        }
+    }
+
+    // holds: C870
+    #[tokio::test]
+    async fn another_implementation_understands_and_is_understood() {
+        let random = &mut Random(7);
+        for _ in 0..300 {
+            let length = random.pick(&[0, 1, 9, 125, 126, 127, 128, 129, 255, 300]);
+            let (service, authority) = ("s".repeat(length), "a".repeat(length + 1));
+            let said = Said::random(random);
+            let expected = [authority.clone(), service.clone()];
+            let answer = |request: hyper::Request<Incoming>| {
+                let (response, expected) = (said.response(), expected.clone());
+                async move {
+                    let (head, body) = request.into_parts();
+                    let body = body.collect().await.unwrap().to_bytes();
+                    let question = <Question as prost::Message>::decode(&body[5..]).unwrap();
+                    assert_eq!(
+                        body[..5],
+                        [&[0][..], &(body.len() as u32 - 5).to_be_bytes()].concat()
+                    );
+                    assert_eq!(
+                        [head.uri.authority().unwrap().to_string(), question.service],
+                        expected
+                    );
+                    assert_eq!(
+                        (head.method, head.uri.path()),
+                        (hyper::Method::POST, "/grpc.health.v1.Health/Check")
+                    );
+                    let field = |name: &str| head.headers[name].to_str().unwrap().to_owned();
+                    assert_eq!(
+                        [field("content-type"), field("te")],
+                        ["application/grpc", "trailers"]
+                    );
+                    assert_eq!(field("user-agent"), concat!("drainit/", env!("CARGO_PKG_VERSION")));
+                    Ok::<_, Infallible>(response)
+                }
+            };
+            let (client, server) = duplex(1024 * 1024);
+            let serve = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(server), service_fn(answer));
+            let (asked, _) = tokio::join!(ask(client, &authority, &service), serve);
+            let asked = asked.map_err(|error| error.to_string());
+            assert_eq!(asked, said.means());
+        }
     }
 
     #[tokio::test]

@@ -29,28 +29,29 @@ import threading
 import time
 
 ROOMS = {
-    "config: language, load": ["crates/config/src/language", "crates/config/src/load"],
-    "config: keys": ["crates/config/src/keys"],
-    "config: check, plan": ["crates/config/src/check", "crates/config/src/plan", "crates/config/src/exec_options.rs"],
     "os": ["crates/os/src"],
-    "journal": ["crates/journal/src"],
     "supervisor": ["src/supervisor"],
     "control": ["src/control"],
     "logging": ["src/logging"],
     "envoy": ["src/envoy"],
     "exec, compat": ["src/exec", "src/compat"],
     "http, grpc, image": ["src/http.rs", "src/grpc.rs", "src/image"],
+    "journal": ["crates/journal/src"],
+    "config: language, load": ["crates/config/src/language", "crates/config/src/load"],
+    "config: keys": ["crates/config/src/keys"],
+    "config: check, plan": ["crates/config/src/check", "crates/config/src/plan", "crates/config/src/exec_options.rs"],
     "cli": ["src/cli"],
     "tools": ["crates/tools/src"],
 }
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TREE = ROOT / "target/mutants/tree"
+TREE = pathlib.Path(os.environ.get("MUTANTS_TREE") or ROOT / "target/mutants/tree")
 # Tests of containers need images of drainit, and the fault matrix and the large Envoys need a whole machine.
 SKIPPED = re.compile(r"^(docker|fault_matrix|packaging|examples::|docs::|envoy::(rollout|sizes))")
 # The dependencies are the same for every build of the whole workspace with a test.
 BUILD = ["cargo", "build", "--offline", "--workspace", "--lib", "--test", "simulation"]
 MOST = 1 << 16  # changes
 THREADS = 8
+SLOW = 3  # seconds
 MEMORY = 8 << 30
 
 SWITCH = """
@@ -136,7 +137,7 @@ def copy_tree(changed):
                     b"\n[dependencies]", f'\n[dependencies]\nmutants = {{ path = "{TREE.parent}/switch" }}'.encode())
             if name == "Cargo.toml":
                 crates = ["", "-config", "-core", "-derive", "-journal", "-os", "-tools"]
-                text += "".join(f"\n[profile.dev.package.drainit{crate}]\ndebug = false\n" for crate in crates).encode()
+                text += "".join(f"\n[profile.dev.package.drainit{crate}]\ndebug = false\nopt-level = 1\n" for crate in crates).encode()
             if name.endswith(".rs"):
                 variable = b'"MUTANTS_MAP"'
                 text = text.replace(b".env_clear()", b".env_clear().env(%s, std::env::var_os(%s).unwrap_or_default())" %
@@ -337,6 +338,8 @@ def traced(jobs, digest):
         own = [Test(binary, name, known) for name in names]
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
             list(pool.map(Test.trace, own))
+        for test in own:
+            test.trace()  # alone, if it has failed beside others
         put(file, json.dumps({"digest": digest, "tests": {test.name: (test.seconds, test.called) for test in own}}))
         say(f"{len(own)} tests of {program} traced")
         tests += own
@@ -346,8 +349,9 @@ def traced(jobs, digest):
 
 def failing(changes, tests, whole):
     """The tests that fail with these changes: those of the first batch with such a test, or all of them. The tests that
-    wait are the last ones. A test has failed only if it fails again, alone."""
-    found = []
+    wait are the last ones. A test has failed only if it fails again, alone,
+    and passes without the changes."""
+    found, of_name = [], {test.name: test.seconds for test in tests}
     for binary in dict.fromkeys(test.binary for test in sorted(tests, key=Test.waits)):
         rest = sorted((test for test in tests if test.binary == binary), key=lambda test: test.seconds)
         most = 1
@@ -358,28 +362,50 @@ def failing(changes, tests, whole):
                 seconds += rest.pop(0).seconds
             most *= 4
             failed = run(binary, [test.name for test in batch], Map(changes), 20 + 3 * seconds)
-            found += [name for name in failed[:3] if run(binary, [name], Map(changes), 60, 1)]
+            fails = lambda name, changes: run(binary, [name], Map(changes), 20 + 3 * of_name[name], 1)
+            again = (name for name in failed[:3] if fails(name, changes) and not fails(name, []))
+            found += again if whole else itertools.islice(again, 1)
     return found
 
 
 def tried(change, tests, options):
-    """Tries a change with the tests that call its function; the slowest of those that wait are left to a group."""
+    """Tries a change with the tests that call its function; the slow ones are left to a group."""
     reached = [test for test in tests if change["id"] in test.called]
     change["reached"] = [test.name for test in reached]
     if not options.whole:
-        waiting = sorted((test for test in reached if test.waits()), key=lambda test: test.seconds)[options.most:]
-        reached = [test for test in reached if test not in waiting]
+        waiting = sorted((test for test in reached if test.waits()), key=lambda test: test.seconds)[:options.most]
+        reached = [test for test in reached if not test.waits() and test.seconds <= SLOW] + waiting
+    change["tried"] = [test.name for test in reached]
     change["failed"] = failing([change["id"]], reached, options.whole)
-    return change
 
 
 def tried_together(changes, tests):
     """Tries changes that have survived, all at once, with the tests that were left."""
-    of_group = {test.name: test for test in tests if test.waits() and any(c["id"] in test.called for c in changes)}
-    for name in failing([change["id"] for change in changes], list(of_group.values()), True):
+    left = {test.name: test for test in tests if any(test.name in set(c["reached"]) - set(c["tried"]) for c in changes)}
+    for name in failing([change["id"] for change in changes], list(left.values()), True):
         for change in changes:
-            if not change["failed"] and change["id"] in of_group[name].called:
-                change["failed"] = failing([change["id"]], [of_group[name]], True)
+            if not change["failed"] and name in change["reached"]:
+                change["failed"] = failing([change["id"]], [left[name]], True)
+
+
+def try_all(room, changes, tests, results, options, alone_pool, slow_pool):
+    """Tries the changes of a room, first each alone and then the survivors together."""
+    def alone(change):
+        tried(change, tests, options)
+        if change["failed"]:
+            results.keep(change)
+
+    def together(group):
+        tried_together(group, tests)
+        for change in group:
+            results.keep(change)
+
+    list(alone_pool.map(alone, changes))
+    survivors = [change for change in changes if not change["failed"]]
+    say(f"{room}: {len(survivors)} of {len(changes)} changes are tried with the slow tests:",
+        *(f"\n  {change['name']}" for change in survivors))
+    count = -(-len(survivors) // 8)
+    list(slow_pool.map(together, [survivors[at::count] for at in range(count)]))
 
 
 class Results:
@@ -418,7 +444,7 @@ def chosen_changes(rooms, sample):
         random.Random(1).shuffle(changes)
         sources |= more
         chosen += [{**change, "room": room} for change in changes[:sample]]
-    for number, change in enumerate(chosen):
+    for number, change in enumerate(sorted(chosen, key=lambda change: change["name"])):
         change["id"] = number
     copy_tree(sources)
     names = {change["name"] for change in chosen}
@@ -432,26 +458,20 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--sample", type=int, default=int(os.environ.get("SAMPLE") or 0))
     parser.add_argument("--whole", action="store_true", help="run every test with every change")
-    parser.add_argument("--jobs", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=4)
     parser.add_argument("--most", type=int, default=20, help="tests that wait, for each change")
     parser.add_argument("files", nargs="*")
     options = parser.parse_args()
     rooms = {" ".join(options.files): options.files} if options.files else ROOMS
     chosen, sources = chosen_changes(rooms, options.sample or (10**9 if options.files else 55))
-    tests = traced(2 * options.jobs, digest(f"{change['id']} {change['name']}".encode() for change in chosen))
+    tests = traced(2 * options.jobs, digest(sorted(f"{change['id']} {change['name']}".encode() for change in chosen)))
     results = Results(sources, tests)
     left = [change for change in chosen if not results.fill(change)]
     say(f"{len(chosen)} changes, {len(left)} to try, {len(tests)} tests")
-    random.Random(1).shuffle(left)
-    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        survivors = []
-        for change in pool.map(lambda change: tried(change, tests, options), left):
-            results.keep(change) if change["failed"] else survivors.append(change)
-        say(f"{len(survivors)} changes are tried with the slow tests")
-        groups = [survivors[at::1 + len(survivors) // 10] for at in range(1 + len(survivors) // 10)]
-        for group in pool.map(lambda group: tried_together(group, tests) or group, filter(None, groups)):
-            for change in group:
-                results.keep(change)
+    pool = concurrent.futures.ThreadPoolExecutor
+    with pool(options.jobs) as alone, pool(1) as slow, pool(len(rooms)) as all_rooms:
+        of_room = lambda room: [change for change in left if change["room"] == room]
+        list(all_rooms.map(lambda room: try_all(room, of_room(room), tests, results, options, alone, slow), rooms))
     for room in rooms:
         of_room = [change for change in chosen if change["room"] == room]
         held = sum(1 for change in of_room if change["failed"])
