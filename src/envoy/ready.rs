@@ -153,7 +153,7 @@ mod tests {
         r#"{"stats":[{"name":"listener_manager.lds.control_plane.connected_state","value":0}]}"#;
     const SILENT: &str = r#"{"stats":[
         {"name":"control_plane.connected_state","value":1},
-        {"name":"cluster_manager.cds.update_attempt","value":2},
+        {"name":"cluster_manager.cds.update_attempt","value":1},
         {"name":"cluster_manager.cds.update_rejected","value":0},
         {"name":"cluster_manager.cds.update_success","value":0}]}"#;
     const UP: &str = r#"{"stats":[

@@ -297,6 +297,9 @@ mod tests {
         let refused =
             "does not allow /drain_listeners?graceful&skip_exit, /drain_listeners, /stats";
         assert!(findings[0].contains(refused), "{findings:?}");
+        let inbound = PreflightTarget { direction: Direction::Inbound, ..target };
+        let findings = verify(&inbound, SHORT).await;
+        assert!(findings[0].contains(", /config_dump; extend"), "{findings:?}");
     }
 
     /// The answers of an Envoy that serves on one port, and spreads its drain over ten minutes.
@@ -341,6 +344,24 @@ mod tests {
         let ignored = vec!["other".to_owned()];
         let target = PreflightTarget { ignored, ..target(&server.address) };
         assert!(verify(&target, SHORT).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn tcp_connections_are_cut_unless_their_listener_is_ignored() {
+        let proxy = r#"{"configs":[{"listener":{"name":"gateway","filter_chains":[{"filters":[
+            {"typed_config":{"@type":"a.TcpProxy"}}]}]}}]}"#;
+        for (ignored, is_cut) in [(&[][..], true), (&["gateway"], false)] {
+            let [.., listeners, counted] = SERVES;
+            let dumps = [Answer(200, proxy), Answer(200, "{}")];
+            let answers = [&SERVES[..3], &[listeners], &dumps, &[counted]].concat();
+            let server = Server::unix(&answers);
+            let ignored = ignored.iter().map(|&word| word.to_owned()).collect();
+            let until = DrainUntil::Requests;
+            let target = PreflightTarget { ignored, until, ..target(&server.address) };
+            let findings = verify(&target, SHORT).await;
+            let says = |found: &String| found.contains("its drain cuts TCP connections");
+            assert_eq!(findings.iter().any(says), is_cut, "{findings:?}");
+        }
     }
 
     #[test]
