@@ -52,6 +52,7 @@ BUILD = ["cargo", "build", "--offline", "--workspace", "--lib", "--test", "simul
 MOST = 1 << 16  # changes
 THREADS = 8
 SLOW = 3  # seconds
+FIRST = 16  # tests that wait
 MEMORY = 8 << 30
 
 SWITCH = """
@@ -347,65 +348,42 @@ def traced(jobs, digest):
     return [test for test in tests if test.called]
 
 
-def failing(changes, tests, whole):
-    """The tests that fail with these changes: those of the first batch with such a test, or all of them. The tests that
-    wait are the last ones. A test has failed only if it fails again, alone,
-    and passes without the changes."""
-    found, of_name = [], {test.name: test.seconds for test in tests}
-    for binary in dict.fromkeys(test.binary for test in sorted(tests, key=Test.waits)):
-        rest = sorted((test for test in tests if test.binary == binary), key=lambda test: test.seconds)
-        most = 1
-        while rest and (whole or not found):
+def failing(change, tests):
+    """The first test that fails with this change. It has failed only if it fails again, alone, and passes without it."""
+    for binary in dict.fromkeys(test.binary for test in tests):
+        rest = [test for test in tests if test.binary == binary]
+        most = THREADS if rest[0].waits() else 1
+        while rest:
             batch, seconds = [], 0
             while rest and seconds + rest[0].seconds <= most or rest and not batch:
                 batch.append(rest[0])
                 seconds += rest.pop(0).seconds
-            most *= 4
-            failed = run(binary, [test.name for test in batch], Map(changes), 20 + 3 * seconds)
-            fails = lambda name, changes: run(binary, [name], Map(changes), 20 + 3 * of_name[name], 1)
-            again = (name for name in failed[:3] if fails(name, changes) and not fails(name, []))
-            found += again if whole else itertools.islice(again, 1)
-    return found
+            most *= 3
+            failed = run(binary, [test.name for test in batch], Map([change]), 20 + 3 * seconds)
+            limits = {test.name: 20 + 3 * test.seconds for test in batch}
+            fails = lambda name, changes: run(binary, [name], Map(changes), limits[name], 1)
+            for name in failed[:3]:
+                if fails(name, [change]) and not fails(name, []):
+                    return [name]
+    return []
 
 
-def tried(change, tests, options):
-    """Tries a change with the tests that call its function; the slow ones are left to a group."""
+def tried(change, tests, near, is_quick):
+    """Tries a change with the tests that call its function, those first that call much of its file. Quick: with cheap
+    tests, and with the first of those that wait."""
     reached = [test for test in tests if change["id"] in test.called]
     change["reached"] = [test.name for test in reached]
-    if not options.whole:
-        waiting = sorted((test for test in reached if test.waits()), key=lambda test: test.seconds)[:options.most]
-        reached = [test for test in reached if not test.waits() and test.seconds <= SLOW] + waiting
-    change["tried"] = [test.name for test in reached]
-    change["failed"] = failing([change["id"]], reached, options.whole)
+    left = [test for test in reached if test.name not in change.setdefault("tried", [])]
+    nearness = lambda test: test.seconds - 9 * len(near[change["file"]] & set(test.called))
+    left.sort(key=lambda test: (test.waits(), nearness(test) if test.waits() else test.seconds))
+    if is_quick:
+        waiting = [test for test in left if test.waits()][:FIRST]
+        left = [test for test in left if not test.waits() and test.seconds <= SLOW] + waiting
+    change["failed"] = failing(change["id"], left)
+    change["tried"] += [test.name for test in left]
 
 
-def tried_together(changes, tests):
-    """Tries changes that have survived, all at once, with the tests that were left."""
-    left = {test.name: test for test in tests if any(test.name in set(c["reached"]) - set(c["tried"]) for c in changes)}
-    for name in failing([change["id"] for change in changes], list(left.values()), True):
-        for change in changes:
-            if not change["failed"] and name in change["reached"]:
-                change["failed"] = failing([change["id"]], [left[name]], True)
-
-
-def try_all(room, changes, tests, results, options, alone_pool, slow_pool):
-    """Tries the changes of a room, first each alone and then the survivors together."""
-    def alone(change):
-        tried(change, tests, options)
-        if change["failed"]:
-            results.keep(change)
-
-    def together(group):
-        tried_together(group, tests)
-        for change in group:
-            results.keep(change)
-
-    list(alone_pool.map(alone, changes))
-    survivors = [change for change in changes if not change["failed"]]
-    say(f"{room}: {len(survivors)} of {len(changes)} changes are tried with the slow tests:",
-        *(f"\n  {change['name']}" for change in survivors))
-    count = -(-len(survivors) // 8)
-    list(slow_pool.map(together, [survivors[at::count] for at in range(count)]))
+FIELDS = ["reached", "tried", "failed"]
 
 
 class Results:
@@ -423,11 +401,11 @@ class Results:
     def fill(self, change):
         known = self.known.get(change["name"], {})
         if known.get("version") == self.files[change["file"]] and (known["failed"] or known["tests"] == self.tests):
-            change |= {key: known[key] for key in ["reached", "failed"]}
-        return "failed" in change
+            change |= {key: known[key] for key in FIELDS}
+        return change.get("failed") or set(change.get("tried", [])) >= set(change.get("reached", [""]))
 
     def keep(self, change):
-        line = {key: change[key] for key in ["name", "room", "reached", "failed"]}
+        line = {key: change[key] for key in ["name", "room", *FIELDS]}
         line |= {"version": self.files[change["file"]], "tests": self.tests}
         with self.lock, open(self.path, "a") as out:
             print(json.dumps(line), file=out)
@@ -457,9 +435,7 @@ def chosen_changes(rooms, sample):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--sample", type=int, default=int(os.environ.get("SAMPLE") or 0))
-    parser.add_argument("--whole", action="store_true", help="run every test with every change")
     parser.add_argument("--jobs", type=int, default=4)
-    parser.add_argument("--most", type=int, default=20, help="tests that wait, for each change")
     parser.add_argument("files", nargs="*")
     options = parser.parse_args()
     rooms = {" ".join(options.files): options.files} if options.files else ROOMS
@@ -468,10 +444,18 @@ def main():
     results = Results(sources, tests)
     left = [change for change in chosen if not results.fill(change)]
     say(f"{len(chosen)} changes, {len(left)} to try, {len(tests)} tests")
-    pool = concurrent.futures.ThreadPoolExecutor
-    with pool(options.jobs) as alone, pool(1) as slow, pool(len(rooms)) as all_rooms:
-        of_room = lambda room: [change for change in left if change["room"] == room]
-        list(all_rooms.map(lambda room: try_all(room, of_room(room), tests, results, options, alone, slow), rooms))
+    near = {name: {change["id"] for change in chosen if change["file"] == name} for name in sources}
+
+    def one(change, is_quick):
+        if not results.fill(change):
+            tried(change, tests, near, is_quick)
+            results.keep(change)
+
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        for is_quick in [True, False]:
+            list(pool.map(lambda change: one(change, is_quick), left))
+            left = [change for change in left if not change["failed"]]
+            say(f"{len(left)} changes have survived", "the quick tests" if is_quick else "")
     for room in rooms:
         of_room = [change for change in chosen if change["room"] == room]
         held = sum(1 for change in of_room if change["failed"])

@@ -12,7 +12,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Address, Control, ControlSocket};
-use crate::control::testing::CountingSupervisor;
+use crate::control::testing::{CountingSupervisor, Requested};
 use crate::control::*;
 use crate::http;
 use crate::http::{Answerer, request};
@@ -158,20 +158,24 @@ async fn unfinished_request_is_cut_off() {
 
 // holds: C101
 #[tokio::test]
-async fn unread_answer_is_cut_off() {
+async fn unread_answer_is_cut_off_after_the_longer_limit() {
     let limit = Duration::from_millis(200);
-    Rig::run(Limits { head: limit / 2, whole: limit }, async |rig: Rig| {
-        // The answer is longer than the buffers of the kernel between client and server.
-        rig.status.borrow_mut().processes[0].message = Some("x".repeat(10_000_000));
-        let mut lazy = UnixStream::connect(&rig.socket).await.unwrap();
-        lazy.write_all(b"GET /status HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-        sleep(limit * 3).await;
-        let received = drain(&mut lazy).await;
-        assert!((1..5_000_000).contains(&received), "{received}");
-        rig.status.borrow_mut().processes.clear();
-        assert_eq!(rig.ask(Method::GET, "/livez").await.0, 200);
-    })
-    .await;
+    for (whole, expected) in
+        [(limit, 1..5_000_000), (Duration::from_secs(60), 10_000_000..usize::MAX)]
+    {
+        Rig::run(Limits { head: limit / 2, whole }, async |rig: Rig| {
+            // The answer is longer than the buffers of the kernel between client and server.
+            rig.status.borrow_mut().processes[0].message = Some("x".repeat(10_000_000));
+            let mut lazy = UnixStream::connect(&rig.socket).await.unwrap();
+            lazy.write_all(b"GET /status HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+            sleep(limit * 3).await;
+            let received = drain(&mut lazy).await;
+            assert!(expected.contains(&received), "{received}");
+            rig.status.borrow_mut().processes.clear();
+            assert_eq!(rig.ask(Method::GET, "/livez").await.0, 200);
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
@@ -319,6 +323,34 @@ async fn bad_requests_of_operators_are_explained() {
         let has_lines = |place: usize| status["processes"][place].get("last_lines").is_some();
         assert!(!has_lines(0) && !has_lines(1));
         assert!(!rig.ask(Method::GET, "/status?process=migrate").await.1.contains("last_lines"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_a_restart_of_a_pattern_is_one_request() {
+    Rig::run(LIMITS, async |rig: Rig| {
+        rig.status.borrow_mut().processes[1].rank = 1;
+        for (path, expected) in [
+            ("/v1/restart?process=*", &["policy-engine router"][..]),
+            ("/v1/stop?process=*", &["policy-engine", "router", "migrate"]),
+            ("/v1/restart?process=router&process=policy-engine", &["policy-engine", "router"]),
+        ] {
+            let answering = async {
+                while rig.requests.borrow().len() < expected.len() {
+                    sleep(Duration::from_millis(5)).await;
+                }
+                let requests = rig.requests.take().into_iter();
+                let refuse = |(name, _, answer): Requested| {
+                    answer.send(Err("it hangs".to_owned())).unwrap();
+                    name
+                };
+                assert_eq!(requests.map(refuse).collect::<Vec<_>>(), expected);
+            };
+            let (answer, ()) = tokio::join!(ask_socket(&rig, Method::POST, path), answering);
+            // Equal reasons are told once.
+            assert_eq!(answer, (409, "it hangs\n".to_owned()));
+        }
     })
     .await;
 }

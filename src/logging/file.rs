@@ -378,6 +378,15 @@ mod tests {
         opened(path, std::os::fd::OwnedFd::from(writer).into())
     }
 
+    /// What drainit logs meanwhile.
+    fn own_lines(meanwhile: impl FnOnce()) -> String {
+        let (log, log_end) = io::pipe().unwrap();
+        let null = File::options().write(true).open("/dev/null").unwrap();
+        let own = OwnLines::new(Output::new(null, log_end), tracing::Level::INFO);
+        tracing::subscriber::with_default(own, meanwhile);
+        io::read_to_string(log).unwrap()
+    }
+
     // holds: C580
     #[test]
     fn unwanted_file_stays_until_lines_are_written() {
@@ -402,10 +411,7 @@ mod tests {
         let dir = TempDir::new();
         let full = || File::options().write(true).open("/dev/full").unwrap();
         let file = opened(Path::new("/dev/full"), full());
-        let (log, log_end) = io::pipe().unwrap();
-        let null = File::options().write(true).open("/dev/null").unwrap();
-        let own = OwnLines::new(Output::new(null, log_end), tracing::Level::INFO);
-        tracing::subscriber::with_default(own, || {
+        let log = own_lines(|| {
             for fault in 0..2 {
                 file.current().file = Some(full());
                 for _ in 0..2 {
@@ -415,8 +421,24 @@ mod tests {
                 file.write(b"kept\n").unwrap();
             }
         });
-        let log = io::read_to_string(log).unwrap();
         assert_eq!(log.matches("cannot be written, and lines are dropped").count(), 2, "{log}");
+    }
+
+    #[test]
+    fn lines_that_were_dropped_are_reported_when_the_file_is_given_up() {
+        for gives_up in [
+            |files: &mut LogFiles| files.keep(|_, _| false),
+            |files: &mut LogFiles| files.finish(LONG),
+        ] {
+            let (path, full) =
+                (PathBuf::from("/dev/full"), File::options().write(true).open("/dev/full"));
+            let output = Output::file(opened(&path, full.unwrap()));
+            let mut files = LogFiles(BTreeMap::from([(path, Arc::clone(&output))]));
+            output.push_process(Stream::Stdout, b"lost\nlost\n");
+            assert!(output.flush(LONG));
+            let log = own_lines(|| gives_up(&mut files));
+            assert!(log.contains("/dev/full: 2 lines were dropped: No space left"), "{log}");
+        }
     }
 
     // holds: C449

@@ -536,6 +536,23 @@ mod tests {
     }
 
     #[test]
+    fn without_a_thread_a_flush_writes_what_is_read_until_the_deadline() {
+        let (reader, writer) = pipe().unwrap();
+        let queue = StreamWriter::new(Stream::Stdout, Box::new(writer), Arc::default());
+        let lines = "a line\n".repeat(BOUND / 7 + 1);
+        queue.lock().pending.extend_from_slice(lines.as_bytes());
+        queue.lock().process += lines.len();
+        let flush = |within| queue.write_without_thread(&mut queue.lock(), Instant::now() + within);
+        assert!(!flush(Duration::from_millis(20)));
+        assert!((1..BOUND as u64 / 7).contains(&queue.unwritten()));
+        let reading = thread::spawn(move || io::read_to_string(reader).unwrap());
+        assert!(flush(LONG));
+        assert!(queue.has_room());
+        drop(queue);
+        assert!(reading.join().unwrap() == lines);
+    }
+
+    #[test]
     fn only_large_and_empty_buffers_are_freed() {
         let mut full = vec![b'x'; 2 * KEEP];
         free(&mut full);
