@@ -141,11 +141,11 @@ impl Budget {
         longest.min(free.max(min)).min(left.saturating_sub(self.stop_least))
     }
 
-    /// The limit for a drained process to close its listeners, and to count what is left: the time
-    /// that later drains and the stops do not need, at most an eighth of the time left, but at
-    /// least [`MIN_CLOSING`] if that is less than a quarter of the time left. Without a deadline,
-    /// the limit is as in a shutdown, but at least [`MIN_CLOSING`], even if the window is shorter
-    /// than that.
+    /// The limit for a drained process to close its listeners, and to count what is left. It is the
+    /// time that later drains and the stops do not need, but at most an eighth of the time left. It
+    /// is at least [`MIN_CLOSING`], if that is less than a quarter of the time left. Without a
+    /// deadline, the limit is as in a shutdown, but at least [`MIN_CLOSING`], even if the window is
+    /// shorter than that.
     pub fn closing(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let left = deadline.since(now).min(spec.window.max(MIN_CLOSING * 4));
         let later = heaviest(&spec.processes[id.index()], &self.times_path);

@@ -98,9 +98,9 @@ pub enum Event {
     },
     /// A watched file that had changed has not been written to for a while. `is_new` says whether
     /// its content differs from the content before the change. The action of the watch begins as
-    /// soon as the process is ready, no request stops or restarts the process, and no dependency
-    /// that the process follows is about to get a new instance. The action is not needed if a start
-    /// of the process has begun since the change.
+    /// soon as three conditions hold: the process is ready, no request stops or restarts it, and no
+    /// dependency that it follows is about to get a new instance. The action is not needed if a
+    /// start of the process has begun since the change.
     FileQuiet {
         process: ProcessId,
         /// An index into the `watch` of the process.

@@ -127,8 +127,8 @@ impl Machine {
     /// changes.
     ///
     /// # Errors
-    /// The reason why the request is refused. This refuses only a request that equals an unanswered
-    /// one. [`Action::Answer`] answers, and may refuse, each request that this lets pass.
+    /// The reason why the request is refused. This function refuses only a request that equals an
+    /// unanswered one. [`Action::Answer`] answers every other request, and may also refuse it.
     pub fn may_request(&self, process: ProcessId, request: Request) -> Result<(), RequestError> {
         let why = match &self.phase {
             Phase::Running(running) => running.operations.refuses(&self.state, process, request),

@@ -25,7 +25,7 @@ pub mod timeline;
 
 pub use crate::journal::Journal;
 
-/// The names that every `std` crate has without `use`.
+/// The names that a crate with `std` has without `use`.
 mod prelude {
     pub(crate) use alloc::borrow::ToOwned;
     pub(crate) use alloc::boxed::Box;

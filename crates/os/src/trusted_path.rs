@@ -195,7 +195,7 @@ impl Place {
     /// link, the place is the link itself.
     ///
     /// # Errors
-    /// Fails like open(2) if the directory cannot be opened, and with [`ForeignName`] if a link
+    /// Fails like open(2) if the directory cannot be opened. Fails with [`ForeignName`] if a link
     /// belongs to another user, or if a user who could exchange the directory may not write to it.
     pub fn of(path: &Path) -> io::Result<Self> {
         Walk::from(AT_FDCWD, path, true)?.end_of(false)

@@ -83,8 +83,8 @@ pub struct Process {
     /// Unix sockets that are removed before each start, after each end, and when the process is
     /// left out. <!-- C157 --> If another process listens on such a socket before the first start,
     /// that is an error: a second drainit in the container would remove the socket. <!-- C478 -->
-    /// drainit warns of anything that is not a socket, and of a path with a symbolic link of a user
-    /// other than root or drainit's own, and keeps the file. <!-- C618 --> Only one process may
+    /// drainit warns of a file that is not a socket, or whose path has a symbolic link of a user
+    /// other than root or drainit's own, and keeps this file. <!-- C618 --> Only one process may
     /// list a socket, and no process may list `control.socket`, however its path is written:
     /// drainit never removes it for a process. <!-- C619 --> Example: `sockets: [/run/gw/app.sock]`
     #[key(form = List<SocketPath>, default = "none")]

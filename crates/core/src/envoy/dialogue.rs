@@ -35,7 +35,8 @@ const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --d
 /// this time.
 const CLOSING_SEEN: Duration = Duration::from_secs(2);
 /// A pause between two looks at the kernel's count is at least this many times as long as the last
-/// look took, so that they cost drainit at most a tenth of a core with any number of connections.
+/// look took. With any number of connections, the looks then cost drainit at most a tenth of a
+/// core.
 const LOOK_FACTOR: u32 = 10;
 /// The longest of these pauses: on a busy machine a look takes long, but costs little.
 const LONGEST_REST: Duration = Duration::from_millis(500);

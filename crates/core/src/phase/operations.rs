@@ -403,7 +403,7 @@ impl Operations {
         }
     }
 
-    /// Handles the failure of a start. Returns whether a request had begun the start, so that the
+    /// Handles the failure of a start. Returns whether a request had begun the start. If so, the
     /// container does not end.
     pub(crate) fn start_failed(
         &mut self,

@@ -526,8 +526,9 @@ impl<'a> Checker<'a> {
         below.max(hook_need(of.hooks.post_stop)) + self.needed_at_the_end()
     }
 
-    /// The time that the longest path of drains needs for `min` and for the closing of listeners, and
-    /// the time that the final counts, the longest path of stops and the last hook need.
+    /// Two times. The first is what the longest path of drains needs for `min` and for the closing
+    /// of listeners. The second is what the final counts, the longest path of stops and the last
+    /// hook need.
     fn needed_by_drains_and_stops(&self) -> (Duration, Duration) {
         let of = |id: ProcessId| &self.scenario.spec.processes[id.index()];
         let asks = Duration::from_millis(250);

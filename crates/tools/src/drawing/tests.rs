@@ -57,7 +57,7 @@ fn the_drawing_of_a_plan_has_a_bar_for_each_step() {
     let delay = picture.lines().find(|line| line.starts_with("<rect class=\"wait\"")).unwrap();
     assert!(delay.contains("x=\"340.0\"") && delay.contains(&tenth), "{delay}");
     assert!(picture.contains(" of 15s</text>"), "{picture}");
-    // The axis, the legend and the name.
+    // The image has the axis, the legend and the name of the config.
     for text in
         [">10s</text>", ">cut: gets less than declared<", ">drain<", ">Start of gateway.yaml<"]
     {

@@ -266,7 +266,8 @@ impl<'d> Maker<'d> {
         Tree::Map(names.into_iter().map(|name| (name, self.value(keys, key, of))).collect())
     }
 
-    /// A mapping with the required keys, one of those that exclude each other, and some others.
+    /// A mapping with the required keys, one of the keys that exclude each other, and some other
+    /// keys.
     pub(super) fn table(&mut self, keys: &'static Keys) -> Tree {
         let choice: Vec<_> = keys.exclusive().map(|key| key.name).collect();
         let chosen = (!choice.is_empty()).then(|| self.random.pick(&choice));
