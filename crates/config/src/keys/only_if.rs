@@ -52,7 +52,7 @@ impl OnlyIf {
     }
 }
 
-/// A mapping that is met counts even if another one leads through a foreign link.
+/// If one mapping is met, a link of another user in the path of another mapping does not matter.
 fn any_hold(any: &[Paths]) -> Result<bool, ForeignName> {
     let holds: Vec<_> = any.iter().map(Paths::hold).collect();
     if holds.iter().any(|hold| matches!(hold, Ok(true))) {

@@ -85,8 +85,8 @@ pub struct Process {
     /// that is an error: a second drainit in the container would remove the socket. <!-- C478 -->
     /// drainit warns of a file that is not a socket, or whose path has a symbolic link of a user
     /// other than root or drainit's own, and keeps this file. <!-- C618 --> Only one process may
-    /// list a socket, and no process may list `control.socket`, however its path is written:
-    /// drainit never removes it for a process. <!-- C619 --> Example: `sockets: [/run/gw/app.sock]`
+    /// list a socket. No process may list `control.socket`, even by another path: drainit never
+    /// removes this socket for a process. <!-- C619 --> Example: `sockets: [/run/gw/app.sock]`
     #[key(form = List<SocketPath>, default = "none")]
     pub sockets: Vec<PathBuf>,
     /// Sockets that drainit opens, holds over restarts and hands over. <!-- C158 -->
