@@ -373,7 +373,8 @@ def tried(change, tests, near, is_quick):
     tests, and with the first of those that wait."""
     reached = [test for test in tests if change["id"] in test.called]
     change["reached"] = [test.name for test in reached]
-    left = [test for test in reached if test.name not in change.setdefault("tried", [])]
+    change.setdefault("tried", [])
+    left = [test for test in reached if test.name not in change["tried"]]
     nearness = lambda test: test.seconds - 9 * len(near[change["file"]] & set(test.called))
     left.sort(key=lambda test: (test.waits(), nearness(test) if test.waits() else test.seconds))
     if is_quick:
@@ -449,9 +450,8 @@ def main():
     near = {name: {change["id"] for change in chosen if change["file"] == name} for name in sources}
 
     def one(change, is_quick):
-        if not results.fill(change):
-            tried(change, tests, near, is_quick)
-            results.keep(change)
+        tried(change, tests, near, is_quick)
+        results.keep(change)
 
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for is_quick in [True, False]:

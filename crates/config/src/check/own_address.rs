@@ -22,3 +22,22 @@ fn overlaps(a: SocketAddr, b: SocketAddr) -> bool {
     let is_everywhere = a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port() && (is_everywhere || a.ip() == b.ip())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_has_the_ports_of_all_addresses() {
+        for (a, b, expected) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "10.0.0.1:80", false),
+            ("127.0.0.1:80", "0.0.0.0:80", true),
+            ("[::]:80", "127.0.0.1:80", true),
+            ("0.0.0.0:80", "127.0.0.1:81", false),
+        ] {
+            assert_eq!(overlaps(a.parse().unwrap(), b.parse().unwrap()), expected, "{a} {b}");
+        }
+    }
+}

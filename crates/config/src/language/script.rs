@@ -102,6 +102,7 @@ mod tests {
             ("a && b; c || d; e", "a e"),
             ("a || b && c\nd", "d"),
             ("a &>/dev/null # b; c\nd", "a d"),
+            ("a b#c; d", "a d"),
             ("cat <<END\nb\nEND", ""),
             ("$A x; \"b\" c; D=1 e; ./f; a/b; g", "g"),
             ("a; if b; then c; fi; d", "a"),

@@ -42,7 +42,7 @@ fn ulimits_have_the_form_of_compose() {
     assert_eq!(process("ulimits: {nofile: {soft: \"${N}\", hard: max}}").ulimits, [nofile]);
     for (name, resource) in RESOURCES {
         assert_eq!(
-            process(&format!("ulimits: {{{name}: 1}}")).ulimits,
+            process(&format!("ulimits: {{{name}: {{soft: 1, hard: 1}}}}")).ulimits,
             [both(*resource, name, number(1))]
         );
     }

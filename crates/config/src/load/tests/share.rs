@@ -16,7 +16,7 @@ processes:
     command: [app]
     scale: 2
     depends_on: [database]
-    environment: {GRACEFUL: '${stop_seconds}', EXACT: '${stop_ms}', DRAIN: '${drain_seconds}'}
+    environment: {GRACEFUL: '${stop_seconds}', EXACT: '${stop_ms}', DRAIN: '${drain_seconds}', MS: '${drain_ms}'}
     drain: {signal: {signal: USR1, time: 4s}}
   front: {command: 'front ${stop_ms}', depends_on: [app], hooks: {pre_stop: {command: [h, '${stop_seconds}'], timeout: 1s}}}
 ";
@@ -47,6 +47,7 @@ fn processes_learn_the_shares_that_the_plan_shows() {
                 format!("GRACEFUL={}", stop.as_secs()),
                 format!("EXACT={}", stop.as_millis()),
                 format!("DRAIN={}", drain.as_secs()),
+                format!("MS={}", drain.as_millis()),
             ];
             assert!(variables(app).ends_with(&expected), "{:?}", variables(app));
         }
