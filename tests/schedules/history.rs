@@ -128,11 +128,15 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
             log.iter().filter(is_it).count()
         };
         let asked = of_it(&["stopping"]).into_iter().find(|asked| asked.at >= t0);
-        // The stop that belongs to a restart continues.
+        // The stop that belongs to a restart continues, also if the shutdown ends the restart.
         let is_over =
             |it: &&Logged| it.event.starts_with("request_") && it.fields["name"] == life.name;
         let last = log.iter().filter(|it| it.at < t0).rfind(is_over);
-        let asked = asked.filter(|_| last.is_none_or(|last| last.event != "request_began"));
+        let belongs = |last: &Logged| {
+            last.event == "request_began"
+                || last.fields["cause"] == "the container is shutting down"
+        };
+        let asked = asked.filter(|_| !last.is_some_and(belongs));
         let asked = asked.filter(|_| count("replacing") == count("takes_over"));
         faults.extend(asked.and_then(|_| outlives(life, graph)).map(fault));
         let ends = of_it(&["ended", "stopped"]);
