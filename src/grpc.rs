@@ -573,6 +573,7 @@ mod tests {
             [
                 frame(SETTINGS, 0, 0, &[]),
                 frame(SETTINGS, ACK, 0, &[]),
+                frame(SETTINGS, ACK, 0, &[]),
                 frame(PING, 0, 0, &[7; 8]),
                 frame(PING, ACK, 0, &[8; 8]),
                 frame(8, 0, 0, &[0, 0, 1, 0]),

@@ -6,7 +6,8 @@ of them reads from a mapped file which of them is in effect. The same file tells
 change is tried only with tests that call its function, in batches, until one fails. Each batch runs in a PID namespace,
 because a changed drainit may signal every process.
 
-Without files, each room of drainit gives SAMPLE changes, always the same ones.
+Without files, each room of drainit gives SAMPLE changes, always the same ones. `target/mutants` keeps the build, what
+each test calls, and the results, so a run that was stopped goes on; remove it to begin anew.
 """
 
 import argparse
@@ -349,7 +350,7 @@ def traced(jobs, digest):
 
 
 def failing(change, tests):
-    """The first test that fails with this change. It has failed only if it fails again, alone, and passes without it."""
+    """The first test that fails with this change: again, alone, too, and not without the change."""
     for binary in dict.fromkeys(test.binary for test in tests):
         rest = [test for test in tests if test.binary == binary]
         most = THREADS if rest[0].waits() else 1
@@ -403,7 +404,8 @@ class Results:
 
     def fill(self, change):
         known = self.known.get(change["name"], {})
-        if known.get("version") == self.files[change["file"]] and (known["failed"] or known["tests"] == self.tests):
+        is_same = known.get("version") == self.files[change["file"]]
+        if is_same and (known["failed"] or known["tests"] == self.tests):
             change |= {key: known[key] for key in FIELDS}
         return change.get("failed") or set(change.get("tried", [])) >= set(change.get("reached", [""]))
 
@@ -442,7 +444,7 @@ def main():
     parser.add_argument("files", nargs="*")
     options = parser.parse_args()
     rooms = {" ".join(options.files): options.files} if options.files else ROOMS
-    chosen, sources = chosen_changes(rooms, options.sample or (10**9 if options.files else 55))
+    chosen, sources = chosen_changes(rooms, options.sample or (10**9 if options.files else 60))
     tests = traced(2 * options.jobs, digest(sorted(f"{change['id']} {change['name']}".encode() for change in chosen)))
     results = Results(sources, tests)
     left = [change for change in chosen if not results.fill(change)]

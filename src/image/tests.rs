@@ -72,6 +72,9 @@ fn sockets_opened_before_the_start_are_checked() {
 #[test]
 fn failing_starts_are_reported() {
     let dir = image();
+    let hook = "hooks: {pre_start: [DIR/none]}\nprocesses: {a: {command: [good]}}";
+    let said = found(&dir, hook, &[]).concat();
+    assert!(said.contains("hook") && said.ends_with("`DIR/none` does not exist"), "{said}");
     // Each block has the keys of a process, and the expected findings.
     let rows = "
 command: [good]

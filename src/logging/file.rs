@@ -294,11 +294,21 @@ mod tests {
         let moved = dir.root().join("moved");
         fs::rename(&path, &moved).unwrap();
         symlink("/dev/null", &path).unwrap();
-        file.write(b"2\n").unwrap();
-        assert_eq!(fs::read_to_string(&moved).unwrap(), "1\n2\n");
-        fs::remove_file(&path).unwrap();
-        file.write(b"3\n").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "3\n");
+        let log = own_lines(|| {
+            file.write(b"2\n").unwrap();
+            file.write(b"3\n").unwrap();
+        });
+        assert_eq!(log.matches("cannot be opened anew").count(), 1, "{log}");
+        assert_eq!(fs::read_to_string(&moved).unwrap(), "1\n2\n3\n");
+        for (number, line) in ["4\n", "5\n"].into_iter().enumerate() {
+            fs::rename(&path, dir.root().join(line.trim())).unwrap();
+            if number > 0 {
+                // Whoever has moved the file has also created the next one.
+                fs::write(&path, "").unwrap();
+            }
+            file.write(line.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), line);
+        }
     }
 
     // holds: C447

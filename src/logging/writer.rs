@@ -553,6 +553,14 @@ mod tests {
     }
 
     #[test]
+    fn a_pipe_that_nobody_reads_any_more_gets_no_second_write() {
+        let queue = StreamWriter::new(Stream::Stdout, Box::new(pipe().unwrap().1), Arc::default());
+        queue.push(Source::Process, b"lost\n");
+        assert!(queue.flush(Instant::now() + LONG));
+        assert!(queue.lock().dead);
+    }
+
+    #[test]
     fn only_large_and_empty_buffers_are_freed() {
         let mut full = vec![b'x'; 2 * KEEP];
         free(&mut full);
