@@ -262,6 +262,20 @@ mod tests {
     }
 
     #[test]
+    fn a_shutdown_does_not_wait_for_the_reader_of_a_stream() {
+        let ((_stdout, out), (_stderr, err)) = (io::pipe().unwrap(), io::pipe().unwrap());
+        let output = Output::new(out, err);
+        let both = [Stream::Stdout, Stream::Stderr];
+        for stream in both {
+            while output.has_room(stream) {
+                output.push_process(stream, "a line\n".repeat(100_000).as_bytes());
+            }
+        }
+        output.stop_waiting(Duration::ZERO);
+        assert_eq!(both.map(|stream| output.has_room(stream)), [true, true]);
+    }
+
+    #[test]
     fn a_chatty_process_leaves_room_for_own_lines() {
         let (output, stdout, _stderr) = output();
         block_on(fill(&output));
