@@ -387,6 +387,7 @@ mod tests {
     fn limits_of_the_container_are_values() {
         let number = |text: &str| run(text).unwrap().text.parse::<u64>().unwrap();
         let bytes = number("${memory_bytes}");
+        assert_eq!(Some(bytes), limits::value("memory_bytes"));
         assert_eq!(number("${memory_bytes:50%}"), bytes / 2);
         assert_eq!(number("${memory_mib:100%}"), bytes >> 20);
         assert!(number("${cpus:-no default}") >= 1);
