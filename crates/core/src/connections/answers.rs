@@ -86,6 +86,9 @@ pub struct Counts {
     pub unknown: u64,
     /// A number that grows whenever a look shows a new connection or newly received bytes.
     pub asked: u64,
+    /// The time after which no connection is unknown any more, if nothing moves until then. Zero if
+    /// none is unknown, or if this time is not known.
+    pub settles: Duration,
 }
 
 impl Counts {
@@ -122,7 +125,11 @@ impl Answers {
             counts.open += 1;
             let answer = now.answer(self.idle);
             counts.owing += u64::from(answer == Answer::Owed);
-            counts.unknown += u64::from(answer == Answer::Unknown);
+            if answer == Answer::Unknown {
+                counts.unknown += 1;
+                let quiet = now.received_ago.min(now.sent_ago);
+                counts.settles = counts.settles.max(self.idle.saturating_sub(quiet));
+            }
             self.asked += u64::from(last.is_none_or(|last| last.received != now.received));
         }
         counts.asked = self.asked;
@@ -162,7 +169,9 @@ mod tests {
         ] {
             let mut answers = Answers::new(ago(5000));
             let counts = answers.looked(&[connection, connection]);
-            let expected = Counts { open: 1, owing, unknown, asked: 1 };
+            let quiet = connection.received_ago.min(connection.sent_ago);
+            let settles = if unknown > 0 { still.saturating_sub(quiet) } else { ago(0) };
+            let expected = Counts { open: 1, owing, unknown, asked: 1, settles };
             assert_eq!(counts, expected, "{connection:?}");
             assert_eq!(answers.looked(&[connection]).asked, 1, "nothing has come");
             let more = Connection { received: 91, ..connection };

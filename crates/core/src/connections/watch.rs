@@ -27,6 +27,8 @@ const FACTOR: u32 = 10;
 /// Like [`FACTOR`], once the drain can be over. With 10,000 connections a look takes some 15 ms,
 /// and the next look must come soon after the last answer.
 const LAST_FACTOR: u32 = 4;
+/// The kernel's times have ticks of up to this length.
+const TICK: Duration = Duration::from_millis(10);
 /// The longest pause: on a busy machine a look takes long, but costs little.
 const LONGEST: Duration = Duration::from_millis(500);
 
@@ -105,6 +107,7 @@ impl Watch {
         let sampled = match seen {
             Ok(counts) => {
                 self.answer(true, &mut outputs);
+                self.note_settling(began, now, counts);
                 self.note_low(now, counts);
                 self.sampled(began, counts, is_first)
             }
@@ -163,6 +166,16 @@ impl Watch {
         }
         if self.asked.take_if(|asked| *asked == Asked::Drained).is_some() {
             outputs.push(Output::Drained);
+        }
+    }
+
+    /// Makes a look come at the time at which the last unknown connection will have been silent for
+    /// `idle`.
+    fn note_settling(&mut self, began: Time, now: Time, counts: Counts) {
+        let is_close = self.terms.unit == Unit::Requests && counts.owing <= self.terms.exit_at;
+        if is_close && !counts.settles.is_zero() {
+            let least = OFTEN.max(now.since(began));
+            self.next = self.next.min((began + counts.settles + TICK).max(now + least));
         }
     }
 
