@@ -149,8 +149,8 @@ bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## measu
 bench-streams: build envoy ## counts streams of 10 minutes that end whole when their gateway is stopped; SECONDS=30 takes a minute
 	@benches/streams.py target/release/drainit target/envoy/$(ENVOY_VERSION)/envoy $(SECONDS) 2>/dev/null
 
-bench-answers: build ## drains servers with thousands of connections by the kernel's count; CONNECTIONS=10000, SERVERS="asyncio node nginx"
-	@for server in $(or $(SERVERS),asyncio node nginx); do benches/answers.py target/release/drainit $$server $(or $(CONNECTIONS),10000) || exit; done
+bench-answers: build ## drains servers with thousands of connections by the kernel's count; CONNECTIONS=10000, SERVERS="node go"
+	@for server in $(or $(SERVERS),asyncio node uvicorn go nginx haproxy); do benches/answers.py target/release/drainit $$server $(or $(CONNECTIONS),10000) || exit; done
 
 bench-sizes: build envoy ## drains Envoys with up to 10,000 clusters, 1,000 listeners or 10,000 connections, and slow ones; ROW="1,000 clusters" selects one
 	@benches/sizes.py target/release/drainit target/envoy/$(ENVOY_VERSION)/envoy $(if $(ROW),"$(ROW)")
