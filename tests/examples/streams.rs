@@ -70,7 +70,7 @@ fn streams_of_uvicorn_that_are_open_at_the_stop_end_whole() {
         assert!(text.contains("data: [DONE]"), "{text}");
     }
     let ended = pod.running.wait_exit(LONG);
-    let counts = "connections 6 at the start, .*; requests [0-6] at the start, 0 cut";
+    let counts = "connections 6 at the start, .*; requests [0-6] at the start( .perhaps [1-6] more.)?, 0 cut";
     ended.assert_code(0).assert_line(&format!("drain server: .*no request in flight; {counts}"));
     ended.assert_no_line(r"\[drainit\].*(warning|killed)");
 }
