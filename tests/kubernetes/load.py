@@ -66,7 +66,7 @@ async def client(counts, rate, delay, is_fresh):
             is_over = closes or is_fresh
         except Exception as error:
             counts["requests"] += 1
-            counts[name(error)] += 1
+            counts[name(error) if connection else f"no connection: {name(error)}"] += 1
             is_over = True
         if is_over and connection:
             connection[1].close()
