@@ -267,9 +267,14 @@ mod tests {
         let output = Output::new(out, err);
         let both = [Stream::Stdout, Stream::Stderr];
         for stream in both {
-            while output.has_room(stream) {
-                output.push_process(stream, "a line\n".repeat(100_000).as_bytes());
+            let push = || output.push_process(stream, "a line\n".repeat(100_000).as_bytes());
+            push();
+            // The thread takes these lines, and waits for a reader.
+            while !output.has_room(stream) {
+                thread::yield_now();
             }
+            push();
+            assert!(!output.has_room(stream));
         }
         output.stop_waiting(Duration::ZERO);
         assert_eq!(both.map(|stream| output.has_room(stream)), [true, true]);
