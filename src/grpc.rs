@@ -626,7 +626,7 @@ mod tests {
         service: String,
     }
 
-    /// What a random server answers, and what that means.
+    /// The random answer of a server, with its meaning.
     struct Said {
         status: u16,
         grpc_status: Option<u16>,

@@ -7,7 +7,7 @@ change is tried only with tests that call its function, in batches, until one fa
 because a changed drainit may signal every process.
 
 Without files, each room of drainit gives SAMPLE changes, always the same ones. `target/mutants` keeps the build, what
-each test calls, and the results, so a run that was stopped goes on; remove it to begin anew.
+each test calls, and the results, so a later run continues; remove it to begin anew.
 """
 
 import argparse

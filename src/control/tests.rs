@@ -328,7 +328,7 @@ async fn bad_requests_of_operators_are_explained() {
 }
 
 #[tokio::test]
-async fn only_a_restart_of_a_pattern_is_one_request() {
+async fn only_a_restart_of_a_pattern_is_a_single_request() {
     Rig::run(LIMITS, async |rig: Rig| {
         rig.status.borrow_mut().processes[1].rank = 1;
         for (path, expected) in [
@@ -348,7 +348,7 @@ async fn only_a_restart_of_a_pattern_is_one_request() {
                 assert_eq!(requests.map(refuse).collect::<Vec<_>>(), expected);
             };
             let (answer, ()) = tokio::join!(ask_socket(&rig, Method::POST, path), answering);
-            // Equal reasons are told once.
+            // Equal reasons are named once.
             assert_eq!(answer, (409, "it hangs\n".to_owned()));
         }
     })

@@ -388,7 +388,7 @@ mod tests {
         opened(path, std::os::fd::OwnedFd::from(writer).into())
     }
 
-    /// What drainit logs meanwhile.
+    /// Returns the lines that drainit logs meanwhile.
     fn own_lines(meanwhile: impl FnOnce()) -> String {
         let (log, log_end) = io::pipe().unwrap();
         let null = File::options().write(true).open("/dev/null").unwrap();

@@ -593,6 +593,7 @@ fn automatic_processes_cannot_depend_on_autostart_false() {
   other: {command: [a], autostart: false, depends_on: [tool]}
   job: {command: [a], autostart: false}
   web: {command: [a], depends_on: [job, tool], scale: 2}
+  next: {command: [a], depends_on: [web]}
 ",
     );
     assert_eq!(
