@@ -39,7 +39,7 @@ fn patched(tool: &Path, name: &str, patch: &Path) -> Vec<u8> {
 #[test]
 fn the_patch_of_istio_shows_every_statistic_that_a_drain_needs() {
     let page = fs::read_to_string(checkout().join("docs/envoy.md")).unwrap();
-    let (_, needed) = page.split_once("A `stats_config` must include ").unwrap();
+    let (_, needed) = page.split_once("a `stats_config`, it must include ").unwrap();
     let (needed, _) = needed.split_once("\n\n").unwrap();
     let patches = patches();
     let (_, patch) = patches.iter().find(|(name, _)| name == "istio").unwrap();
