@@ -46,8 +46,7 @@ const MAX_TOTAL: usize = 256 * 1024;
 
 /// `grpc-status`, plain and with the Huffman code of RFC 7541, which has one encoding for each text.
 const GRPC_STATUS: [&[u8]; 2] = [b"grpc-status", &[0x9a, 0xca, 0xc8, 0xb2, 0x12, 0x34, 0xda, 0x8f]];
-/// The status of a call that succeeded, of a service that is not known, and of a method that is
-/// not.
+/// The statuses of a call that succeeded, of an unknown service, and of an unknown method.
 const OK: u16 = 0;
 const NOT_FOUND: u16 = 5;
 const UNIMPLEMENTED: u16 = 12;

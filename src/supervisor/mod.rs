@@ -74,8 +74,8 @@ pub struct Setup {
     /// The time at which signals were blocked. If a shutdown was requested before the start, this
     /// time is its T0.
     pub began: Time,
-    /// The listeners of the control endpoints. They are already bound, so that drainit finds a port
-    /// that is in use before anything starts.
+    /// The listeners of the control endpoints. They are already bound, so that a port that is in
+    /// use is reported before anything starts.
     pub listeners: Option<Listeners>,
     /// The sockets of `listen` for each process. They are already bound, too.
     pub(crate) sockets: Vec<Sockets>,

@@ -50,7 +50,7 @@ pub struct Budget {
     times_path: Vec<Duration>,
     /// Like `drain_all`, without any `min`.
     closings: Duration,
-    /// The time before the deadline that the container's `post_stop` hook needs.
+    /// The time that the container's `post_stop` hook needs before the deadline.
     last: Duration,
 }
 

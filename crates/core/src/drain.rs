@@ -38,8 +38,8 @@ const NOTED_EVERY: Duration = Duration::from_secs(60);
 impl State {
     /// Begins the drain of a process. If `full`, the drain gets all of `time`, as far as the
     /// deadline allows. The drain lasts at least for `hold`, because load balancers send new
-    /// connections for that long. If a newer instance has taken over, the old one drains by itself and
-    /// sends no answers, so drainit only waits.
+    /// connections for that long. If a newer instance has taken over, the old one drains by itself
+    /// and cannot be polled, so drainit only waits.
     pub(crate) fn begin_drain(
         &mut self,
         process: ProcessId,

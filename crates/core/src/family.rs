@@ -36,7 +36,7 @@ pub(crate) enum Tie {
     KillOnly,
     /// A newer instance ends this one, which drains by itself and gets no signal.
     LeftToNewer,
-    /// As with `HandedOver`, this instance drains by itself, but no newer instance will end it.
+    /// As with `LeftToNewer`, this instance drains by itself, but no newer instance will end it.
     /// [`settle`] sends its stop signal.
     LeftToDrainit,
     /// A newer instance was asked to end, and has asked this one to end in turn.

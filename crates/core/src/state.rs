@@ -483,7 +483,7 @@ impl State {
         self.timers.iter().take_while(|(time, _)| *time <= self.timers_at).map(|(_, id)| *id)
     }
 
-    /// A deadline for the time before a shutdown. It is so late that it limits no wait.
+    /// The deadline to use while no shutdown has begun. It is so late that it limits no wait.
     pub fn no_deadline(&self) -> Time {
         self.now + NO_DEADLINE
     }

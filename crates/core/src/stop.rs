@@ -164,9 +164,8 @@ impl State {
         let left = deadline.since(self.now);
         for id in self.spec.ids() {
             let limit = match self.life(id) {
-                // An instance that waits for a newer one needs no shorter limit. Either the newer
-                // one ends it in time, or the newer one is gone early enough for drainit to end the
-                // older one.
+                // An instance that waits for a newer one needs no shorter limit. The newer one
+                // either ends it in time, or is gone early enough for drainit to end it.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if !matches!(
                         family::tie(self, id),

@@ -65,7 +65,8 @@ pub(crate) struct Socket {
     pub family: i32,
     pub local: SocketAddr,
     pub remote: SocketAddr,
-    /// The inode; 0 if no process has the socket open, such as a connection that is not accepted.
+    /// The inode; 0 if no process has the socket open, as with a connection that is not accepted
+    /// yet.
     pub inode: u32,
     /// Whether the server holds the connection, or has not accepted it yet. The server holds a
     /// connection that it has closed for writing only.

@@ -32,9 +32,9 @@ pub(super) struct LeftGroup {
     pub(super) process: ProcessId,
     leader: Pid,
     /// Whether the last search has found nothing to wait for: only zombies, or only processes that
-    /// drainit may not signal (EPERM). The group is given up if the next search finds the same. A
-    /// single search may miss a process that a member starts just before its own end, and a refusal
-    /// may come from a member that has ended and is not reaped yet.
+    /// drainit may not signal (EPERM). The group is given up if the next search finds the same. One
+    /// search is not enough: it may miss a process that a member starts just before its own end,
+    /// and the EPERM may be for a member that has ended and is not reaped yet.
     is_lost: bool,
 }
 

@@ -97,8 +97,8 @@ pub fn rejects_statistics(path: &Path) -> Option<usize> {
     (all.scalar() == Some("true")).then(|| all.span.line())
 }
 
-/// The line of the first TCP proxy in a listener that a drain counts, from 1. `None` if there is none,
-/// or if the file cannot be read.
+/// The number of the line, from 1, with the first TCP proxy in a listener whose connections the
+/// drain counts. `None` if there is none, or if the file cannot be read.
 pub fn tcp_proxy(path: &Path, drain: &EnvoyDrain) -> Option<usize> {
     fn line(node: &Node) -> Option<usize> {
         let kind = get(node, &["@type"]).and_then(|kind| kind.scalar());

@@ -81,8 +81,9 @@ pub enum DrainMethod {
     /// Drained by calls to Envoy's admin, until no client is connected. <!-- C361 -->
     /// Example: `envoy: {admin: "unix:/run/envoy-admin.sock"}`
     Envoy(EnvoyDrain),
-    /// Drained by a request, until the head of a 2xx answer arrives, at once or later; drainit then
-    /// closes the connection. <!-- C362 --> Example: `http: {url: "http://127.0.0.1:8080/drain"}`
+    /// Drained by a request, until the head of a 2xx answer arrives, which may be long after the
+    /// request; drainit then closes the connection. <!-- C362 --> Example: `http: {url:
+    /// "http://127.0.0.1:8080/drain"}`
     Http(HttpDrain),
     /// Drained by a command, until it ends with code 0. <!-- C363 -->
     /// Example: `exec: [/app/drain, --wait]`

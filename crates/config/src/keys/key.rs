@@ -175,7 +175,7 @@ pub(crate) trait Form {
 pub(crate) trait Leaf: Form {
     fn parse(text: &str) -> Result<Self::Out, Invalid>;
 
-    /// Parses the default that a key's declaration has as text.
+    /// Parses a default, which the key's declaration gives as text.
     #[allow(clippy::panic, reason = "every default is read by tests")]
     fn given(text: &'static str) -> Self::Out {
         match Self::parse(text) {

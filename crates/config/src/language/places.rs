@@ -1,5 +1,6 @@
-//! Finds the place of a value in the merged files by the path of its keys. The checks of the whole
-//! config use this, because they run after the values were read.
+//! Finds where a value stands in the merged files, by its keys, such as `shutdown.grace_period`.
+//! The checks of the whole config need this, because the values that they check have lost their
+//! places.
 
 use std::rc::Rc;
 

@@ -56,7 +56,8 @@ pub(crate) struct FinalCount {
     /// the next count begins.
     pub(crate) next: Time,
     pub(crate) is_asked: bool,
-    /// The time until which the stop may wait for connections or requests that are open again.
+    /// The time until which the stop may wait for connections or requests that began after the
+    /// drain.
     pub(crate) until: Time,
     /// The sample that belongs to the count under way. Its numbers are unknown until the sample
     /// comes.

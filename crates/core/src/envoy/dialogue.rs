@@ -40,8 +40,8 @@ const CLOSING_SEEN: Duration = Duration::from_secs(2);
 const LOOK_FACTOR: u32 = 10;
 /// The longest of these pauses: on a busy machine a look takes long, but costs little.
 const LONGEST_REST: Duration = Duration::from_millis(500);
-/// An Envoy whose answers take longer is slow: the kernel's count replaces its answers, because two
-/// answers have to fit into [`QUIET`].
+/// If an answer takes longer than this, two answers do not fit into [`QUIET`]. Such an Envoy is
+/// slow, and the kernel's count replaces its answers.
 const SLOW: Duration = Duration::from_millis(QUIET.as_millis() as u64 / 2);
 
 /// The traffic is unknown if an answer takes longer than this, and ten times as long as the last.

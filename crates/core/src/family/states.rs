@@ -49,7 +49,7 @@ pub(crate) enum Event {
     Asked,
     /// The older epoch has ended by itself. This epoch, which was to end it, will abort.
     OlderLost { until: Time },
-    /// Envoy has not aborted this epoch within the time in which it would have done so.
+    /// The time within which Envoy would abort this epoch is over, and the epoch still lives.
     Survived,
     /// The epoch has ended; the rest of its process group may live.
     Ended,

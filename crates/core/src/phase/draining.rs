@@ -273,8 +273,8 @@ impl Draining {
     /// Handles the end of a process. Its dependents are drained for `min` only, because their
     /// requests fail.
     fn exited(&mut self, state: &mut State, event: Event, gone: ProcessId, end: End) {
-        // Whether drainit was already stopping the process, for example at an operator's request,
-        // or another instance has taken over. If so, its end was asked for.
+        // Whether the end was asked for: another instance has taken over, or drainit was already
+        // stopping the process, for example at an operator's request.
         let was_stopped = state.life(gone).is_being_stopped() || !state.is_current(gone);
         let before_ready = state.awaits_ready(gone);
         // Whether the instance has not served anybody yet.

@@ -106,7 +106,7 @@ impl Finishing {
     }
 
     fn kill(shutdown: Shutdown, state: &mut State) -> Phase {
-        // The wait after SIGKILL counts only from the end of the scan that sends it.
+        // A first, late limit: `take_answer` shortens it after the scan that sends SIGKILL.
         let until = shutdown.hard_end(state).max(state.now + AFTER_KILL);
         Phase::Finishing(Self::sweep(shutdown, Signal::KILL, until, state))
     }

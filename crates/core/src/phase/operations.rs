@@ -37,7 +37,7 @@ use crate::types::{ProcessId, RestartPolicy, StartCondition, Time, WatchAction};
 pub(crate) struct Operations {
     pub(super) goals: BTreeMap<ProcessId, Goal>,
     pub(super) requests: Vec<Asked>,
-    /// The slots of new instances, as long as the slots of the old ones are not free.
+    /// The slots of new instances, each until the slot of its old instance is free.
     pub(super) replacements: Vec<ProcessId>,
     pub(super) reload: Option<Reload>,
     /// Running processes that still have to follow a dependency, each with the dependency that has
@@ -181,8 +181,8 @@ impl Operations {
                 return Vec::new();
             }
             if !went_well {
-                // From now on no reload and no watched file starts the process. The stop has to
-                // continue, because dependents or another instance of the process may run.
+                // From now on no reload and no watched file starts the process. There is still
+                // something to stop: dependents or another instance of the process may run.
                 state.set(process, Lifecycle::Stopped { failed: false });
             }
         }

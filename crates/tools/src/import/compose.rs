@@ -184,7 +184,8 @@ fn env_file(process: &mut DraftedProcess, node: &Node) {
     process.set("env_file", files);
 }
 
-/// Reads `pre_stop:`, a list of hooks. A config has one hook, which runs as its process does.
+/// Reads `pre_stop:`, a list of hooks. In drainit's config a process has one such hook, which runs
+/// with the user, directory and environment of the process.
 fn pre_stop(process: &mut DraftedProcess, node: &Node) {
     let [hook] = node.items() else { return process.lose("pre_stop: more than one hook") };
     match get(hook, &["command"]) {
