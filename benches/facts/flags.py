@@ -247,6 +247,23 @@ async def not_live(start):
         return yes(answers), yes(accepts), again
 
 
+@measures(
+    HOT,
+    "epoch 1 with `--use-dynamic-base-id`",
+    "epoch 1 with `--disable-hot-restart`",
+    "epoch 1 in another network namespace than epoch 0",
+    cheap=True,
+)
+async def numbers(start):
+    first = ("--restart-epoch", "1")
+    dynamic = await fate(start, "--use-dynamic-base-id", *first)
+    disabled = await fate(start, "--disable-hot-restart", *first)
+    base = ("--base-id", base_id(), "--restart-epoch")
+    async with start(*base, "0"):
+        elsewhere = await fate(start, *base, "1", within=["unshare", "--net"])
+    return dynamic, disabled, elsewhere
+
+
 SHM = "mount -t tmpfs -o {} && exec \"$@\""
 
 

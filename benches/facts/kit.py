@@ -179,7 +179,8 @@ class Envoy:
         """Starts it, and waits until it is live or has ended."""
         file = self.place / "envoy.json"
         file.write_text(json.dumps(self.config()))
-        flags = [] if self.hot or "--base-id" in self.flags else ["--disable-hot-restart"]
+        is_hot = self.hot or any("base-id" in flag for flag in map(str, self.flags))
+        flags = [] if is_hot or "--disable-hot-restart" in self.flags else ["--disable-hot-restart"]
         if "--concurrency" not in self.flags and self.has_workers:
             flags += ["--concurrency", "2"]
         command = [*self.within, self.binary, "-c", file, "--log-level", "error", *flags, *self.flags]
