@@ -6,13 +6,13 @@
 //!
 //! The drain of an Envoy is over when samples show no traffic. drainit then makes the Envoy refuse
 //! new connections, and polls it once more. If the kernel counts the connections of a process,
-//! drainit only counts once more. The drain of any other process is over when the process reports
-//! so. Every drain is over at `until`, at the latest.
+//! drainit only makes one more count at this point. The drain of any other process is over when the
+//! process reports that it is drained. Every drain is over at `until`, at the latest.
 //!
 //! A drained Envoy may have to wait for the drains of other processes, and clients can send new
 //! requests on its open connections in that time. drainit therefore counts the Envoy's connections
-//! or requests once more before the stop. If too many are open, the stop waits for them, at the
-//! latest until `until`.
+//! or requests once more before the stop. If too many are open, the stop waits for them until
+//! `until` at the latest.
 
 pub mod progress;
 
@@ -91,7 +91,7 @@ impl State {
                 let left = self.budget.drain(spec, wish, Duration::ZERO, left);
                 let until = self.now + left;
                 // If the drain ended in this step, its last sample also serves as the final count,
-                // because nothing can have changed since then.
+                // because nothing can have changed since that sample.
                 let is_counted = is_counted || at == self.now;
                 if is_counted && left.is_zero() {
                     // No time is left to wait for open connections or requests.
@@ -135,7 +135,7 @@ impl State {
         if !is_open || self.is_past(count.until) {
             self.end_final_count(process);
             if !self.is_past(count.until) {
-                // The drains of other processes may still last, and clients may send more requests
+                // Other processes may still be draining, and clients may send more requests
                 // meanwhile, so the traffic of the process may be counted again.
                 let (at, until) = (self.now, count.until);
                 self[process].drain = Progress::Drained { at, until, is_counted: true };
@@ -162,7 +162,7 @@ impl State {
     }
 
     /// Shortens a drain under way to its `min`. If the drain is over, the stop no longer waits for
-    /// connections or requests that are open again.
+    /// connections or requests that have come since then.
     pub(crate) fn drain_only_min(&mut self, process: ProcessId) {
         let now = self.now;
         match &mut self[process].drain {
@@ -182,8 +182,8 @@ impl State {
     }
 
     /// Whether the process would cut traffic if it ended now. Once the drain has begun, this is
-    /// false for two kinds of processes, which may end to show that they are drained: those that
-    /// are not counted, and those that got a signal.
+    /// false for two kinds of processes, which may end to show that they are drained: those whose
+    /// traffic is not counted, and those that a signal has asked to drain.
     pub(crate) fn is_undrained(&self, process: ProcessId) -> bool {
         let serves = matches!(self.life(process), Lifecycle::Ready { .. });
         if !serves || !self.is_current(process) {
@@ -255,7 +255,7 @@ impl State {
 }
 
 impl Active {
-    /// Begins the drain. `wish` is the longest wait, before the deadline limits it.
+    /// Begins the drain. `wish` is the longest wait; the deadline can make it shorter.
     fn begin(
         state: &mut State,
         process: ProcessId,
@@ -349,8 +349,8 @@ impl Active {
             Closing::NotYet | Closing::Closed if state.is_past(self.until) => {
                 // drainit asks Envoy to close its listeners even if they are closed already,
                 // because the answer comes with a last sample of the traffic. drainit does not ask
-                // an Envoy that has not accepted the drain: it would not answer this call either.
-                // At the deadline no time is left to ask.
+                // an Envoy that has not accepted the drain: such an Envoy would not answer this
+                // call either. At the deadline no time is left to ask.
                 let closes = self.closes && self.accepted == Some(true) && !state.is_past(deadline);
                 if closes {
                     self.close(state, process, self.at_end, deadline);

@@ -1,8 +1,8 @@
 //! The family of an Envoy that is hot-restarted: the order in which its epochs may end.
 //!
-//! For all other modules, an epoch is an instance like any other. They report to this module what
-//! happens to an instance, and ask it one question: which [`Tie`] does an instance have to another
-//! one? Only two other places ask for more: the last probe of a start, and the drain of an old
+//! For all other modules, an epoch is an instance like any other. The other modules report to this
+//! module what happens to an instance, and ask one question: which [`Tie`] does an instance have to
+//! another one? Only two places ask for more: the last probe of a start, and the drain of an old
 //! instance.
 //!
 //! A new epoch takes over the sockets and the admin interface of the old epoch. It reads the
@@ -26,8 +26,8 @@ use crate::types::{ProcessId, Time, Update};
 /// The longest time from the end of the older epoch until Envoy aborts the newer epoch.
 const ABORTS_WITHIN: Duration = Duration::from_secs(15);
 
-/// How an instance ends, and whether this ends the other instance of its process, too. Only an
-/// epoch has another tie than [`Tie::None`].
+/// How an instance ends, and whether this ends the other instance of its process, too. An instance
+/// that is not an epoch always has [`Tie::None`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tie {
     /// The stop signal ends this instance only.
@@ -37,7 +37,7 @@ pub(crate) enum Tie {
     /// A newer instance ends this one, which drains by itself and gets no signal.
     LeftToNewer,
     /// As with `LeftToNewer`, this instance drains by itself, but no newer instance will end it.
-    /// [`settle`] sends its stop signal.
+    /// [`settle`] sends the stop signal to it.
     LeftToDrainit,
     /// A newer instance was asked to end, and has asked this one to end in turn.
     Passed,
@@ -70,7 +70,7 @@ pub(crate) fn tie(state: &State, process: ProcessId) -> Tie {
 }
 
 /// Whether this instance was started beside an older one and can take over from it at any moment.
-/// drainit does not know yet whether it has.
+/// drainit does not know yet whether the instance has taken over.
 pub(crate) fn is_pending(state: &State, process: ProcessId) -> bool {
     let state = state.family.state(process);
     matches!(state, EpochState::Pending | EpochState::Doomed { was_live: false, .. })
@@ -81,7 +81,8 @@ pub(crate) fn is_awaited(state: &State, process: ProcessId) -> bool {
     older_of(state, process).is_some_and(|older| tie(state, older).is_handed_over())
 }
 
-/// The instances that Envoy is about to abort, each with the error that a request about it gets.
+/// The instances that Envoy is about to abort, each with the error for a request that needs the
+/// instance.
 pub(crate) fn doomed(state: &State) -> Vec<(ProcessId, RequestError)> {
     let error = |(process, until): (ProcessId, Time)| {
         (process, RequestError::Doomed { process, left: until.since(state.now) })
@@ -103,8 +104,9 @@ pub(crate) fn starts(state: &mut State, process: ProcessId) {
     let other = state[process].beside.filter(|other| state.family.all.contains_key(other));
     let is_beside = other.is_some_and(|other| lives(state, other));
     if let Some(survivor) = other.filter(|_| !is_beside) {
-        // The other epoch has ended, or survives SIGKILL. If drainit learns of its end later, this
-        // must not count as the end of an epoch that is newer than this one.
+        // The other epoch has ended, or survives SIGKILL. If drainit learns later that the other
+        // epoch has ended, that end must not count as the end of an epoch that is newer than this
+        // one.
         state.family.happens(survivor, Event::Live);
     }
     let begins = if is_beside { EpochState::Pending } else { EpochState::Free };
@@ -113,7 +115,8 @@ pub(crate) fn starts(state: &mut State, process: ProcessId) {
     renew_handover(state, process, readiness_timeout);
 }
 
-/// Handles a new instance that has become ready. This shows that an epoch has taken over.
+/// Handles a new instance that has become ready. If the instance is an epoch, its readiness shows
+/// that it has taken over.
 pub(crate) fn serves(state: &mut State, process: ProcessId) {
     if !is_pending(state, process) {
         return;
@@ -137,8 +140,8 @@ fn renew_handover(state: &mut State, newer: ProcessId, more: Duration) {
     }
 }
 
-/// If a newer instance will end this one, or must be gone before it, begins the stop of this one
-/// without a stop signal. Returns whether the stop has begun.
+/// If a newer instance will end this one, or must be gone before this one is asked to end, begins
+/// the stop of this instance without a stop signal. Returns whether the stop has begun.
 pub(crate) fn holds(state: &mut State, process: ProcessId) -> bool {
     let is_there = |newer: &ProcessId| lives(state, *newer) || pauses(state, *newer);
     let newer = newer_of(state, process).filter(is_there);
@@ -252,11 +255,11 @@ fn stop_held(state: &mut State, process: ProcessId, deadline: Time) {
     state.kill_if_due(process, deadline);
 }
 
-/// If the newer instance does not serve, and `wants` says so, the old instance, or the rest of its
-/// process group, runs until the drains are over. Returns the instances whose own drain has to
-/// begin, each with the answer of `wants`.
+/// Finds the old instances whose newer instance does not serve. If `wants` has an answer for an old
+/// instance, the old instance, or the rest of its process group, runs until the drains are over.
+/// Returns the old instances whose own drain has to begin, each with the answer of `wants`.
 ///
-/// `wants` gets the newer instance, if there is one.
+/// The argument of `wants` is the newer instance, if there is one.
 pub(crate) fn left_to_drain<T>(
     state: &mut State,
     wants: impl Fn(&State, Option<ProcessId>) -> Option<T>,
@@ -314,8 +317,8 @@ fn handover_of(state: &State, process: ProcessId) -> Duration {
     newer.map_or(Duration::ZERO, |newer| newer.handover)
 }
 
-/// The held epochs whose stop has begun. The main process of such an epoch may have ended while
-/// other processes of its group still live.
+/// The epochs that are held (`EpochState::is_held`) and whose stop has begun. The main process of
+/// such an epoch may have ended while other processes of its group still live.
 fn held(state: &State) -> Vec<ProcessId> {
     let is_to_end = |process: &ProcessId| {
         let life = state.life(*process);
@@ -347,11 +350,11 @@ fn is_due(state: &State, process: ProcessId, may_stop: bool) -> bool {
     }
 }
 
-/// Whether Envoy aborts this epoch if the older epoch ends now. Envoy does so until this epoch has
-/// ended the older one itself, `--parent-shutdown-time-s` after this epoch has become live. This
-/// function counts that time from the start of this epoch, because after a sleep of the machine
-/// drainit may learn late that the epoch is live. Returns false for a new epoch that has not taken
-/// over from the current epoch: Envoy would abort it, too, but drainit rolls it back.
+/// Whether Envoy aborts this epoch if the older epoch ends now. Envoy does so until this epoch
+/// itself has ended the older one, which happens `--parent-shutdown-time-s` after this epoch has
+/// become live. This function counts that time from the start of this epoch, because after a sleep
+/// of the machine drainit may learn late that the epoch is live. Returns false for a new epoch that
+/// has not taken over from the current epoch: Envoy would abort it, too, but drainit rolls it back.
 fn needs_older(state: &State, process: ProcessId) -> bool {
     let Some(Epoch { handover, started, .. }) = state.family.all.get(&process) else {
         return false;

@@ -22,8 +22,8 @@
 //! ```
 //!
 //! Each phase is a type that the next phase consumes, so no phase can return to an earlier one.
-//! Only inside `phase` do files import each other in a cycle. All phases share
-//! [`state`]: the lifecycle of each process, and the actions of the current step.
+//! Files import each other in a cycle only inside `phase`. All phases share [`state`]: the
+//! lifecycle of each process, and the actions of the current step.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), no_std)]

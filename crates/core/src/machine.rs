@@ -16,7 +16,7 @@ use crate::spec::Spec;
 use crate::state::{Lifecycle, State};
 use crate::types::{ProcessId, Signal, Time};
 
-/// The shortest time between two notes that the same process asks for more time.
+/// The shortest time between two notes which say that the same process asks for more time.
 const EXTENSION_NOTES: Duration = Duration::from_secs(1);
 
 /// The state machine of one container. The diagram in [`core`](super) shows its phases.
@@ -53,7 +53,7 @@ impl Machine {
             forward(state, signal);
         }
         if event == Event::SignalHandled {
-            // The time in which another signal counts as a repetition begins again.
+            // For `ONE_SIGNAL` from now on, another signal counts as a repetition.
             state.last_signal = state.last_signal.map(|_| now);
         }
         let event = self.judge(event);
@@ -84,7 +84,7 @@ impl Machine {
     }
 
     /// Replaces the config while the container runs, and returns the first actions. `new` is the
-    /// spec of the new config, with its own ids; `plan` says to which slot each of its processes
+    /// spec of the new config, with its own ids; `plan` says to which slot each process of `new`
     /// belongs. Running processes that `plan` does not name are removed. Exactly one
     /// [`Action::AnswerReload`] answers the reload before drainit exits.
     ///
@@ -122,13 +122,13 @@ impl Machine {
     }
 
     /// Whether an operator may give this request now. A restart is refused if an earlier restart of
-    /// the process is not answered but has already begun its new instance. The two restarts cannot
-    /// share one answer, because the new instance may have started before the operator's latest
-    /// changes.
+    /// the process is not answered, but has already begun to start the new instance. The two
+    /// restarts cannot share one answer, because the new instance may have started before the
+    /// operator's latest changes.
     ///
     /// # Errors
     /// The reason why the request is refused. This function refuses only a request that equals an
-    /// unanswered one. [`Action::Answer`] answers every other request, and may also refuse it.
+    /// unanswered request. For every other request, [`Action::Answer`] says whether it is refused.
     pub fn may_request(&self, process: ProcessId, request: Request) -> Result<(), RequestError> {
         let why = match &self.phase {
             Phase::Running(running) => running.operations.refuses(&self.state, process, request),
@@ -177,8 +177,8 @@ impl Machine {
         event
     }
 
-    /// The time at which [`Event::Tick`] is due if no other event comes first. It is later than the
-    /// last `now`, except after [`Self::handle_early`].
+    /// The time at which [`Event::Tick`] is due if no other event comes first. This time is later
+    /// than the last `now`, except after [`Self::handle_early`].
     pub fn next_wakeup(&self) -> Option<Time> {
         let of_phase = match &self.phase {
             Phase::Running(running) => running.wakes_at(&self.state),
@@ -219,9 +219,9 @@ fn forward(state: &mut State, signal: Signal) {
     }
 }
 
-/// Extends the time that a process has to become ready or to end, so that it is over `by` from
-/// now. Does nothing if the time is already over. In a shutdown, the process gets no more than
-/// the later stops can spare.
+/// Extends the time in which a process has to become ready or to end: the extended time ends `by`
+/// after now. Does nothing if the time is already over. In a shutdown, the process gets no more
+/// than the later stops can spare.
 fn extend_timeout(state: &mut State, id: ProcessId, by: Duration, deadline: Option<Time>) {
     let (before, longest) = match state.life(id) {
         // An instance that is being probed for the last time gets no more time.
@@ -236,7 +236,7 @@ fn extend_timeout(state: &mut State, id: ProcessId, by: Duration, deadline: Opti
     };
     let granted = by.min(longest);
     let longer = state.now + granted;
-    // If this event is handled late, the old limit may be over. It is not extended then.
+    // This event may be handled late, when the old limit is over. Such a limit is not extended.
     if granted.is_zero() || state.is_past(before) || longer <= before {
         return;
     }

@@ -16,7 +16,7 @@ use crate::prelude::*;
 use crate::spec::{HookId, ProcessSpec, Spec, Stage};
 use crate::types::{End, ProcessId, StartCondition, Time};
 
-/// A time that is longer than any wait, and short enough that adding it to a time does not
+/// A duration that is longer than any wait, but so short that its sum with a time does not
 /// overflow.
 const NO_DEADLINE: Duration = Duration::from_secs(u32::MAX as u64);
 
@@ -50,7 +50,7 @@ pub enum Lifecycle {
     Stopping { since: Time, kill_at: Time },
     /// drainit has sent SIGKILL to the process, which is not reaped yet.
     Killed {
-        /// The time at which the process was asked to end; `None` if it was not.
+        /// The time at which the process was asked to end; `None` if it was not asked.
         asked: Option<Time>,
         /// The time until which the dependencies of the process wait for its end; `None` if they no
         /// longer wait, because the process survives SIGKILL.
@@ -66,8 +66,9 @@ pub enum Lifecycle {
     },
     /// The process is gone. Its `post_stop` hook runs, and is killed at `until`.
     PostStop { until: Time },
-    /// A request has stopped the process, its start by request has failed, or its `autostart` is
-    /// false. The process stays down until a request starts it. This does not end the container.
+    /// The process is down for one of three reasons: a request has stopped it, its start by a
+    /// request has failed, or its `autostart` is false. It stays down until a request starts it.
+    /// The container continues.
     Stopped {
         /// Whether the start of the process by a request has failed.
         failed: bool,
@@ -133,7 +134,8 @@ impl Lifecycle {
         }
     }
 
-    /// The time at which a timer has to wake the core; `None` if it is never due.
+    /// The time at which the timer of this state has to wake the core; `None` if the state has no
+    /// timer, or if the timer is never due.
     fn wakes_at(mut self) -> Option<Time> {
         self.timer().copied().filter(|at| *at != Time::NEVER)
     }
@@ -143,7 +145,7 @@ impl Lifecycle {
         matches!(self, Self::Remains { .. } | Self::RestKilled { .. })
     }
 
-    /// Whether the dependencies need not wait for this process, because it is gone or survives
+    /// Whether the dependencies no longer wait for this process, because it is gone or survives
     /// SIGKILL.
     pub fn releases_dependencies(self) -> bool {
         matches!(self, Self::Done | Self::Stopped { .. }) || self.survives_kill()
@@ -178,8 +180,8 @@ pub enum Role {
     /// Requests, `/readyz` and restarts refer to this slot.
     #[default]
     Current,
-    /// The instance starts beside the slot `old`, and its slot becomes the current one when the
-    /// instance is ready. An instance that does not become ready is rolled back.
+    /// The instance starts beside the instance in the slot `old`. When the new instance is ready,
+    /// its slot becomes the current one. An instance that does not become ready is rolled back.
     New { old: ProcessId },
     /// The instance was replaced, or its process is no longer in the config. It is drained and
     /// stopped, and its end does not count as a failure.
@@ -197,19 +199,20 @@ pub struct Slot {
     /// Whether the slot has the same definition as the other slot of the process.
     pub(super) is_copy: bool,
     life: Lifecycle,
-    /// The last of the conditions that the process has met at least once; it has met the earlier
-    /// ones, too. A restart does not reset this, so dependents keep running. It is `Completed` also
-    /// if dependents may start although the process is missing.
+    /// The last condition, in the order of [`StartCondition`], that the process has met at least
+    /// once. The process has met the conditions before it, too. A restart does not reset this, so
+    /// dependents keep running. If the process is missing and dependents may start without it, this
+    /// is `Completed`.
     reached: Option<StartCondition>,
     /// Whether the `pre_start` hook or an instance has run since `post_stop` was last due. If so,
     /// `post_stop` is due when the process ends for good, and until then a restart does not run
     /// `pre_start` again.
     pub(super) has_run: bool,
-    /// The time at which the readiness timeout was over, once the instance is being probed for the
-    /// last time; otherwise `None`.
+    /// While the instance is being probed for the last time, the time at which its readiness
+    /// timeout was over; otherwise `None`.
     pub(super) overdue: Option<Time>,
-    /// The pause before the process is started again, once the rest of its process group is gone;
-    /// `None` if it is not started again.
+    /// The pause that begins when the rest of the process group is gone. After this pause, the
+    /// process is started again; `None` if it is not started again.
     pub restart_after: Option<Duration>,
     /// The position of the slot in [`Spec::order`].
     pub(super) rank: u16,
@@ -231,8 +234,9 @@ pub struct Slot {
     /// The time of the signal that asked the process to drain, if the process may answer this
     /// signal by ending; otherwise `None`.
     pub(super) drain_signalled: Option<Time>,
-    /// The time at which the instance was asked to end, or the rest of its process group if the
-    /// instance had ended by itself. It is kept after the end of the instance.
+    /// The time at which the instance was asked to end. If the instance had ended by itself, the
+    /// time at which the rest of its process group was asked to end. This time is kept after the
+    /// end of the instance.
     pub(super) asked: Option<Time>,
 }
 
@@ -291,8 +295,8 @@ pub struct State {
     /// Whether [`Event::Start`](crate::event::Event::Start) has come. Before this event, nothing
     /// has run, so a stop needs no hooks of the container.
     pub has_begun: bool,
-    /// The number of evaluations of `only_if` so far, which tells a late answer from the answer
-    /// that a start waits for.
+    /// The number of evaluations of `only_if` so far. By this number, the core recognizes a late
+    /// answer to an earlier evaluation.
     pub(super) checks: u32,
     /// Whether a process was killed since T0.
     pub killed: bool,
@@ -300,8 +304,8 @@ pub struct State {
     pub(super) last_signal: Option<Time>,
     /// The end of the grace period; `None` until drainit exits.
     pub grace_end: Option<Time>,
-    /// The time up to which timers take effect in this step. It is `now`, except in
-    /// [`Machine::handle_early`]: there it is the time of the last step that was not early.
+    /// Timers that are due by this time take effect in this step. This time is `now`, except in
+    /// [`Machine::handle_early`]: there this is the time of the last step that was not early.
     ///
     /// [`Machine::handle_early`]: crate::machine::Machine::handle_early
     pub timers_at: Time,
@@ -384,9 +388,9 @@ impl State {
         is_starting && self.process(id).readiness_timeout.is_some()
     }
 
-    /// Whether this end completes a oneshot. If so, nothing waits for the other members of its
-    /// process group, which are leftovers. If the oneshot has failed or was asked to end, the other
-    /// members have to end, too.
+    /// Whether this end completes a oneshot. If so, the other members of the oneshot's process
+    /// group are leftovers, and nothing waits for them. If the oneshot has failed or was asked to
+    /// end, the other members have to end, too.
     pub fn completes(&self, id: ProcessId, end: End) -> bool {
         let spec = self.process(id);
         let is_asked =
@@ -585,7 +589,7 @@ impl State {
         self.note(Note::HookTimedOut(HookId { process, stage }));
     }
 
-    /// The time at which the first timer is due, either of a process or of its family.
+    /// The time at which the first timer of a process, or of an epoch in `family`, is due.
     pub(crate) fn wakes_at(&self) -> Option<Time> {
         let of_family = self.family.doomed().map(|(_, until)| until);
         self.timers.first().map(|(time, _)| *time).into_iter().chain(of_family).min()

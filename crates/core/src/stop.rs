@@ -88,8 +88,8 @@ impl State {
         }
     }
 
-    /// Kills a process, or the rest of its process group. `asked` is the time at which the process
-    /// was asked to end, if it has not ended.
+    /// Kills a process, or the rest of its process group. If the process still runs and was asked
+    /// to end, `asked` is the time at which it was asked.
     pub(crate) fn kill(&mut self, process: ProcessId, asked: Option<Time>, deadline: Time) {
         self.act(Action::Kill(process));
         let rest_asked = self[process].asked.filter(|_| self.life(process).has_rest());
@@ -118,8 +118,7 @@ impl State {
                 self.abort_hook(Some(process), Stage::PreStart);
                 self.set(process, Lifecycle::Done);
             }
-            // The supervisor answers this action at once, so the lifecycle changes only with this
-            // answer.
+            // The lifecycle changes only with the answer to this action, which comes at once.
             Lifecycle::Spawning => self.act(Action::AbortSpawn(process)),
             life if life.has_rest() => {
                 self[process].restart_after = None;
@@ -142,13 +141,13 @@ impl State {
     pub(crate) fn rest_gone(&mut self, process: ProcessId) {
         let took = self[process].asked.map(|asked| self.now.since(asked));
         self.note(Note::GroupGone { process, took });
-        // If the main process of an old instance ended first, the rest of its process group may have
-        // been draining until now. This drain ends here.
+        // If the main process of an old instance ended first, the rest of its process group may
+        // have been draining until now. This drain is over now.
         self.end_drain(process, DrainEnd::ProcessGone);
     }
 
-    /// The time in which the rest of a process group has to end. If an older instance waits for the
-    /// end of the rest, this is at most half of the time to the deadline.
+    /// The time in which the rest of a process group has to end. If an older instance waits for
+    /// this end, the time is at most half of the time to the deadline.
     fn rest_limit(&self, process: ProcessId, deadline: Time) -> Duration {
         let limit = self.budget.stop(self.process(process), deadline.since(self.now));
         if family::is_awaited(self, process) {
@@ -164,8 +163,9 @@ impl State {
         let left = deadline.since(self.now);
         for id in self.spec.ids() {
             let limit = match self.life(id) {
-                // An instance that waits for a newer one needs no shorter limit. The newer one
-                // either ends it in time, or is gone early enough for drainit to end it.
+                // An older instance that waits for a newer one needs no shorter limit. The newer
+                // one either ends the older one in time, or is gone so early that drainit can end
+                // the older one.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if !matches!(
                         family::tie(self, id),
@@ -220,8 +220,8 @@ impl State {
                     self.time_out_hook(Some(process), Stage::PreStop);
                     self.ask_to_end(process, deadline);
                 }
-                // No newer instance will end this one, and it has not received a stop signal yet.
-                // `family::settle` sends it, so SIGKILL is not due now.
+                // No newer instance will end this one, and drainit has not sent the stop signal
+                // yet. `family::settle` sends this signal, so SIGKILL is not due now.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if family::tie(self, process) == Tie::LeftToDrainit => {}
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. } => {

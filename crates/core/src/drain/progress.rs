@@ -7,10 +7,10 @@ use crate::event::Load;
 use crate::note::DrainEnd;
 use crate::types::Time;
 
-/// A process is quiet if for this time at most `exit_at` connections or requests have been open and
-/// no new one has come. The time is longer than the pause between two samples near the end of a
-/// drain, and longer than the time from a connect to the first request. A sample that is older than
-/// this time says nothing about the present.
+/// A process is quiet if at most `exit_at` connections or requests have been open for this time,
+/// and no new one has come in this time. The time is longer than the pause between two samples near
+/// the end of a drain, and longer than the time from a connect to the first request. A sample that
+/// is older than this time says nothing about the present.
 pub const QUIET: Duration = Duration::from_millis(200);
 
 /// The progress of the drain of one process.

@@ -15,8 +15,8 @@ pub(crate) enum EpochState {
     /// The epoch has not taken over from the older epoch. Only SIGKILL may end it, because SIGTERM
     /// would also end the older epoch.
     Pending,
-    /// A newer epoch has taken over, and ends this epoch in place of drainit. This epoch drains by
-    /// itself.
+    /// A newer epoch has taken over. The newer epoch ends this epoch, so drainit does not. This
+    /// epoch drains by itself.
     HandedOver,
     /// A newer epoch has taken over from this epoch, as in `HandedOver`. Later, another new epoch
     /// has ended before it took over. No epoch will end this epoch now, so drainit sends the stop
@@ -28,7 +28,7 @@ pub(crate) enum EpochState {
     /// newer epoch is killed, and this epoch gets its stop signal when the newer epoch is gone.
     Delayed,
     /// The older epoch has ended too early, so Envoy aborts this epoch by `until`. This epoch
-    /// reacts to no signal but SIGKILL. `was_live` says whether it had taken over before.
+    /// reacts to no signal but SIGKILL. `was_live` says whether this epoch had taken over before.
     Doomed { until: Time, was_live: bool },
 }
 
@@ -47,7 +47,8 @@ pub(crate) enum Event {
     ToEnd,
     /// drainit sends the stop signal to the epoch, because no newer epoch will end it.
     Asked,
-    /// The older epoch has ended by itself. This epoch, which was to end it, will abort.
+    /// The older epoch has ended by itself, before this epoch could end it. Envoy will abort this
+    /// epoch.
     OlderLost { until: Time },
     /// The time within which Envoy would abort this epoch is over, and the epoch still lives.
     Survived,
@@ -58,8 +59,8 @@ pub(crate) enum Event {
 }
 
 impl EpochState {
-    /// Returns the state after an event, as in the table of `docs/dev/hot-restart.md`. An event that
-    /// the table does not have for a state changes nothing.
+    /// Returns the state after an event, as in the table of `docs/dev/hot-restart.md`. If the table
+    /// has no entry for the state and the event, the state does not change.
     fn after(self, event: Event) -> Self {
         match (self, event) {
             (Self::Pending, Event::Live) => Self::Free,
@@ -82,7 +83,7 @@ impl EpochState {
         }
     }
 
-    /// Whether the epoch gets no signal, because a newer epoch ends it, or must be gone before it.
+    /// Whether the epoch gets no signal, because a newer epoch ends it or must be gone first.
     pub(crate) fn is_held(self) -> bool {
         matches!(self, Self::HandedOver | Self::Orphaned | Self::Passed | Self::Delayed)
     }
@@ -96,7 +97,8 @@ pub(crate) struct Epoch {
     /// How long an older epoch may live beside this epoch before drainit ends the older epoch.
     pub(crate) handover: Duration,
     /// Whether this epoch needs no drain of its own any more. Either its own drain has begun, or
-    /// the drain of the newer epoch is over, which has waited for the connections of both epochs.
+    /// the drain of the newer epoch is over. That drain has waited for the connections of both
+    /// epochs.
     pub(crate) is_drained: bool,
 }
 

@@ -4,10 +4,10 @@
 //! `drain` is drained. A dependency is drained after its dependents; independent processes are
 //! drained at the same time.
 //!
-//! A drain without a stop (`POST /drain`) is *held*: when it is over, drainit stops nothing until
-//! there is a reason to stop. The shutdown then continues without draining again. No process starts
-//! or restarts while a drain is held. A drain cannot be undone, so a process that has ended can
-//! only be replaced together with its container.
+//! A drain without a stop (`POST /drain`) is *held*: when the drain is over, drainit stops nothing
+//! until there is a reason to stop. Once there is a reason, the shutdown continues without another
+//! drain. No process starts or restarts while a drain is held. A drain cannot be undone, so a
+//! process that has ended can only be replaced together with its container.
 
 use alloc::rc::Rc;
 use core::time::Duration;
@@ -50,8 +50,8 @@ pub struct Draining {
     drained: Vec<ProcessId>,
     /// New instances that have not taken over. They are stopped as soon as they run.
     new_instances: Vec<ProcessId>,
-    /// For each process, whether one of its dependencies has ended. Such a process cannot answer
-    /// its requests, so its drain waits for `min` only.
+    /// For each process, whether one of its dependencies has ended. Without this dependency, the
+    /// process cannot answer its requests, so its drain waits for `min` only.
     only_min: Vec<bool>,
 }
 
@@ -72,8 +72,8 @@ impl Draining {
             state.act(Action::ShutdownBegins { patience: Budget::patience(&state.spec) });
             state.note(Note::ShutdownBegan { cause: shutdown.cause, window: state.spec.window });
         }
-        // `/readyz` may stay good only if a process can serve meanwhile and no drain is under way.
-        // A drain that a request has begun could end before `/readyz` changes.
+        // `/readyz` may stay good only if a process can serve meanwhile, and if no drain is under
+        // way: a drain that a request has begun could end before `/readyz` changes.
         let serves = |id| {
             matches!(state.life(id), Lifecycle::Ready { .. })
                 && matches!(state[id].drain, Progress::NotDue)
@@ -186,7 +186,7 @@ impl Draining {
         self.delay_until.is_some() && !self.held
     }
 
-    /// Whether the stops wait for a count of what is open.
+    /// Whether the stops wait for a count of the open connections.
     pub fn counts(&self) -> bool {
         self.counted_until.is_some()
     }
@@ -375,7 +375,7 @@ impl Draining {
 
     fn begin_due(&mut self, state: &mut State) {
         let spec = Rc::clone(&state.spec);
-        // While the drain of a dependent is not over, no drain of its dependencies begins.
+        // The drain of a dependency begins only when the drains of all its dependents are over.
         let mut held = vec![false; spec.processes.len()];
         for &process in spec.order.iter().rev() {
             let above = spec.processes[process.index()].dependents.iter();
@@ -403,8 +403,8 @@ impl Draining {
         for process in state.spec.ids() {
             state.end_drain(process, DrainEnd::Hurried);
         }
-        // An operator's request or a failed liveness check may have begun `pre_stop` hooks. They
-        // are cut short, too.
+        // An operator's request or a failed liveness check may have begun `pre_stop` hooks. These
+        // hooks are cut short, too.
         state.cut_pre_stops(self.shutdown.deadline);
         self.turn_unready(state);
         Stopping::enter(self.shutdown, state)

@@ -18,9 +18,9 @@ pub struct Finishing {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Each leftover gets this signal, even if only a later scan finds it. `again` is the time of
-    /// the next scan; it is `None` until the scan that began at `began` is answered. `until` is the
-    /// end of the wait.
+    /// Each leftover gets this signal, even a leftover that only a later scan finds. `again` is the
+    /// time of the next scan; it is `None` until the scan that began at `began` is answered.
+    /// `until` is the end of the wait.
     Sweep { signal: Signal, until: Time, began: Time, again: Option<Time> },
     /// The container's `post_stop` hook runs.
     Hook { until: Time },
@@ -124,8 +124,9 @@ impl Finishing {
             let took = state.now.since(*began);
             *again = Some(state.now + took.max(SWEEP_PAUSE));
             if *signal == Signal::KILL {
-                // Nothing waits for these ends. On a slow machine, the report may name a process as
-                // alive that is about to end. It ends with PID 1 at the latest.
+                // Nothing else waits for the leftovers to end. On a slow machine, the report may
+                // name a process as alive that is about to end. That process ends with PID 1 at the
+                // latest.
                 *until = (*until).min(state.now + AFTER_KILL);
             }
         }

@@ -9,10 +9,11 @@
 //!
 //! A stop replaces the goals of the processes that it stops, and fails the starts that need one of
 //! these processes. A start or a restart is refused while one of the processes that it concerns is
-//! being stopped or restarted. There is one exception: a request to restart a process that is
-//! already being stopped to follow a dependency (see below) is accepted, because its next start
-//! serves this request, too. When the shutdown begins, all requests fail and all goals are dropped.
-//! Stops that are under way continue, and must end before the deadline.
+//! being stopped or restarted. There is one exception. A process that follows a dependency (see
+//! below) is stopped and started again. A request to restart this process during the stop is
+//! accepted, because the next start serves the request, too. When the shutdown begins, all requests
+//! fail and all goals are dropped. Stops that are under way continue, and must end before the
+//! deadline.
 //!
 //! A dependent with `restart: true` follows a dependency: if the dependent runs when a new instance
 //! of the dependency meets the condition, the dependent is restarted. If several of its
@@ -37,7 +38,8 @@ use crate::types::{ProcessId, RestartPolicy, StartCondition, Time, WatchAction};
 pub(crate) struct Operations {
     pub(super) goals: BTreeMap<ProcessId, Goal>,
     pub(super) requests: Vec<Asked>,
-    /// The slots of new instances, each until the slot of its old instance is free.
+    /// The slots of new instances. A slot stays in this list until the slot of the old instance is
+    /// free.
     pub(super) replacements: Vec<ProcessId>,
     pub(super) reload: Option<Reload>,
     /// Running processes that still have to follow a dependency, each with the dependency that has
@@ -50,8 +52,8 @@ pub(crate) struct Operations {
 pub(super) enum Goal {
     /// Stop the process after its dependents. The process stays down until a request starts it.
     Down,
-    /// Stop the process, because its start by request has failed. Its dependents did not start, or
-    /// run without it.
+    /// Stop the process, because its start by request has failed. Its dependents have not started,
+    /// or they run without it.
     Failed,
     /// Stop the instance and free its slot, because the instance was replaced or is rolled back.
     Retired,
@@ -64,7 +66,7 @@ pub(super) enum Goal {
     /// the container may end, as after a failure.
     Following,
     /// Stop the process after a failure. Its `restart` then decides whether it starts again.
-    /// `since` is the time of its start.
+    /// `since` is the time at which the process was started.
     Judged { since: Time, why: Failure },
     /// Start the process. If the start fails, the container does not end. `begun` says whether the
     /// start has begun.
@@ -97,8 +99,8 @@ impl Operations {
         self.goals.get(&process).is_some_and(|goal| !matches!(goal, Goal::Up { .. }))
     }
 
-    /// Whether an operation stops this process, or a request to stop it or one of its dependencies
-    /// is not answered yet.
+    /// Whether an operation stops this process, or there is an unanswered request to stop this
+    /// process or one of its dependencies.
     fn is_busy(&self, state: &State, process: ProcessId) -> bool {
         let mut stops = self.requests.iter().filter(|one| one.request == Request::Stop);
         self.stops(process)
@@ -154,8 +156,8 @@ impl Operations {
         }
     }
 
-    /// The reason why a request is refused, although an equal request is not answered yet and could
-    /// share its answer.
+    /// The reason why a request is refused if an equal request is not answered yet and the two
+    /// cannot share one answer.
     pub(crate) fn refuses(
         &self,
         state: &State,
@@ -435,8 +437,8 @@ impl Operations {
             }
         }
         if is_own && state.is_current(process) {
-            // The old instance of a dependent keeps running: the new one has waited for this
-            // process, and may need it.
+            // The new instance of a dependent has waited for this process, and may need it, so the
+            // old instance keeps running.
             for new in self.replacements.clone() {
                 let needs = state.process(new).dependencies.iter().any(|(on, _)| *on == process);
                 let has_begun = self.goals.get(&new) != Some(&Goal::Up { begun: false });
@@ -521,7 +523,7 @@ impl Operations {
             return judged;
         }
         let spec = Rc::clone(&state.spec);
-        // While a process is not gone, its dependencies are not stopped.
+        // The dependencies of a process are stopped only when the process is gone.
         let mut holds = vec![false; spec.processes.len()];
         for &process in spec.order.iter().rev() {
             let mut above = spec.processes[process.index()].dependents.iter();
@@ -589,8 +591,8 @@ impl Operations {
         let spec = Rc::clone(&state.spec);
         for (on, met) in core::mem::take(&mut state.met) {
             for (process, condition) in &spec.processes[on.index()].followers {
-                // In a reload, a dependent may still have its old condition, which a new instance
-                // of another `type` never meets.
+                // In a reload, a dependent may still have its old condition. If the dependency has
+                // another `type` now, its new instance never meets the old condition.
                 let new = self.reload.as_ref().and_then(|reload| reload.condition(*process, on));
                 if *condition == met || new == Some(met) {
                     self.followers.entry(*process).or_insert(on);
@@ -645,7 +647,7 @@ impl Operations {
         self.followers = followers;
     }
 
-    /// Takes the steps that bring a process down, as far as they are due. `above` says that a
+    /// Takes the steps that bring a process down, as far as they are due. `above` says whether a
     /// direct or indirect dependent is not gone yet.
     fn move_down(&mut self, state: &mut State, process: ProcessId, above: bool) -> Option<Judged> {
         let goal = *self.goals.get(&process)?;
@@ -653,8 +655,8 @@ impl Operations {
         if let Lifecycle::Ready { .. } = state.life(process) {
             let waits = above && goal == Goal::Down;
             if family::tie(state, process).is_handed_over() {
-                // The old instance drains by itself and sends no answers, so there is no drain to wait
-                // for.
+                // The old instance drains by itself and cannot be polled, so drainit waits for no
+                // drain.
                 state[process].drain = Progress::Over;
             } else if matches!(state[process].drain, Progress::NotDue) && !waits {
                 let full = !matches!(goal, Goal::Judged { .. });
@@ -706,8 +708,9 @@ impl Operations {
         None
     }
 
-    /// Starts a process that is down for a restart, or the new instance beside the old one. If its
-    /// dependencies are being restarted, too, the start waits for their new instances.
+    /// Starts a process that is down for a restart, or the new instance beside the old one. If
+    /// dependencies of the process are being restarted, too, the start waits for their new
+    /// instances.
     pub(super) fn begin_again(&mut self, state: &mut State, process: ProcessId) {
         let is_due = match self.goals.get(&process) {
             Some(Goal::Up { begun: false }) => Self::is_copy_beside(state, process),

@@ -3,13 +3,13 @@
 //!
 //! There is one step for each process of the new config. The step adds the process, replaces it, or
 //! only changes its dependencies. A process that is replaced is stopped, gets its new definition
-//! when it is down, and is started. Only a new instance that starts beside the old one has a slot of
-//! its own. Dependencies come before dependents, so the dependencies of the
-//! process already match the new config when its step begins. A process that is missing from the
-//! new config is removed in a step of its own, once its dependents are replaced or removed.
-//! Unchanged dependents do not delay this, because they do not depend on the process in the new
-//! config. A step begins when the previous step is over. After a failure no further step begins,
-//! and the remaining processes stay as they were.
+//! when it is down, and is started. Only a new instance that starts beside the old one has a slot
+//! of its own. Dependencies come before dependents, so when the step of a process begins, its
+//! dependencies already match the new config. A process that is missing from the new config is
+//! removed in a step of its own, once its dependents are replaced or removed. Unchanged dependents
+//! do not delay the removal, because in the new config they do not depend on the process. A step
+//! begins when the previous step is over. After a failure no further step begins, and the remaining
+//! processes stay as they were.
 //!
 //! After the last step, each process with `restart: true` for a replaced dependency is restarted
 //! (it *follows* the dependency). The reload ends when these restarts are complete. A process is
@@ -124,8 +124,8 @@ impl Reload {
         state.connect(slot, place, &self.new, process, &self.slots);
     }
 
-    /// The condition under which an unchanged process follows a dependency in the new config. The
-    /// dependency has its new definition already.
+    /// The condition, from the new config, under which an unchanged process follows a dependency.
+    /// The dependency has its new definition already.
     pub(super) fn condition(&self, process: ProcessId, on: ProcessId) -> Option<StartCondition> {
         let on = self.slots.iter().position(|slot| *slot == Some(on))?;
         let same = self.plan.iter().position(|placed| *placed == Placed::Same(process))?;
@@ -157,7 +157,7 @@ impl Reload {
     }
 
     /// Handles the failure of a start. If the reload has begun this start, the reload fails, and
-    /// this returns all slots that the reload has started.
+    /// the function returns all slots that the reload has started.
     pub(super) fn start_failed(&mut self, process: ProcessId, why: RequestError) -> Vec<ProcessId> {
         let started = [&*self.under_way, self.followed.as_flattened()].concat();
         if !started.contains(&process) {
@@ -313,7 +313,7 @@ impl Operations {
         }
     }
 
-    /// Starts a process of a new config, and its dependencies that are down.
+    /// Starts a process of a new config, and those of its dependencies that are down.
     fn bring_up(&mut self, state: &mut State, slot: ProcessId) {
         state.set(slot, Lifecycle::Waiting);
         self.goals.insert(slot, Goal::Up { begun: true });

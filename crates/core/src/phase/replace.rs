@@ -49,8 +49,8 @@ impl Operations {
         process
     }
 
-    /// Whether this slot is for a new instance beside one that serves, with the same definition.
-    /// [`Self::begin_again`] starts the new instance.
+    /// Whether this slot is for a new instance that starts beside an instance with the same
+    /// definition. [`Self::begin_again`] starts the new instance.
     pub(super) fn is_copy_beside(state: &State, slot: ProcessId) -> bool {
         state[slot].is_copy && matches!(state.role(slot), Role::New { .. })
     }
@@ -84,9 +84,9 @@ impl Operations {
         self.bring_down(state, old, Goal::Retired);
     }
 
-    /// Rolls back a new instance of a hot restart if the old one no longer serves: the new Envoy
-    /// could not take over from it, and would abort some seconds later. The `restart` of the
-    /// process decides whether the old instance starts again.
+    /// If the old instance of a hot restart no longer serves, rolls back the new instance: the new
+    /// Envoy could not take over from the old one, and would abort some seconds later. The
+    /// `restart` of the process decides whether the old instance starts again.
     pub(crate) fn old_failed(&mut self, state: &mut State, old: ProcessId) {
         if let Some(new) = state[old].beside
             && matches!(state.role(new), Role::New { .. })
@@ -97,9 +97,9 @@ impl Operations {
         }
     }
 
-    /// Begins the drain of each old instance whose newer instance has ended, either for good or
-    /// while a request or a failed liveness check was draining it. Until then, the drain of the
-    /// newer instance counted the connections of both.
+    /// Begins the drain of each old instance whose newer instance has ended. The newer instance has
+    /// ended for good, or while it was drained for a request or after a failed liveness check.
+    /// Until its end, its drain counted the connections of both instances.
     pub(crate) fn drain_old(&self, state: &mut State) {
         let is_full = |state: &State, newer: Option<ProcessId>| match self.goals.get(&newer?) {
             Some(Goal::Down) => Some(true),

@@ -26,8 +26,9 @@ pub struct Running {
     hook_until: Option<Time>,
     /// Whether `Note::AllReady` was given.
     all_ready: bool,
-    /// Whether the core has checked once for every process whether it can start. From then on, the
-    /// core checks a process only when one of its dependencies meets another condition.
+    /// Whether the core has already checked every process once to see if the process can start.
+    /// From then on, the core checks a process only when one of its dependencies meets another
+    /// condition.
     has_scanned: bool,
     pub(crate) operations: Operations,
 }
@@ -399,7 +400,7 @@ fn exited(state: &mut State, process: ProcessId, end: End, remains: bool) -> Ste
 }
 
 /// Handles a service that has ended by itself, or a oneshot that has failed. `since` is the time of
-/// its start. `remains` says whether other members of its process group are alive.
+/// the start. `remains` says whether other members of the process group are alive.
 fn ended(
     state: &mut State,
     process: ProcessId,
@@ -425,7 +426,7 @@ fn ended(
     }
     let is_failure = on_exit == ExitPolicy::FailureShutdown;
     let cause = Cause::Ended { process, end, is_success, before_ready, is_failure };
-    // If a shutdown begins now, the `post_stop` hook of the process runs in it.
+    // If a shutdown begins now, the `post_stop` hook of the process runs in the shutdown.
     conclude(state, process, next, cause)?;
     if !remains && !matches!(next, AfterEnd::Restart { .. }) {
         state.after_end(process, state.no_deadline());
@@ -466,7 +467,7 @@ fn consequence(
     next
 }
 
-/// Lets a process stay down, or begins the shutdown with this cause, if `next` says so.
+/// If `next` says so, lets a process stay down, or begins the shutdown with this cause.
 fn conclude(state: &mut State, process: ProcessId, next: AfterEnd, cause: Cause) -> Step {
     match next {
         AfterEnd::Restart { .. } => {}

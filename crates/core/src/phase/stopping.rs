@@ -86,7 +86,7 @@ impl Stopping {
         }
         state.expire(self.deadline(state));
         family::settle(state, true, self.deadline(state));
-        // A process that ends before its dependents does not shorten their time.
+        // If a process ends before its dependents, they get the time that was kept for its stop.
         let is_early = |id: &ProcessId| state.life(*id).is_down() && self.holders[id.index()] > 0;
         if state.touched.iter().any(is_early) {
             state.plan_budget();
