@@ -1,8 +1,9 @@
 //! The fuzz targets: each function passes bytes to code that reads input from outside. This code
 //! must neither panic nor hang.
 //!
-//! `tests/fuzz` runs them under libFuzzer. The tests in `tests.rs` replay its corpus and then
-//! mutate it with a generator of their own, which works with any toolchain.
+//! `tests/fuzz` runs the targets under libFuzzer. The tests in `tests.rs` replay the corpus of
+//! `tests/fuzz`, and then mutate this corpus with a generator of their own, which works with any
+//! toolchain.
 
 mod stream;
 #[cfg(test)]

@@ -407,7 +407,7 @@ fn take_integer(rest: &mut &[u8], bits: u32) -> Option<usize> {
     Some(value)
 }
 
-/// Takes a number of up to 28 bits, seven bits a byte. A longer one is not of use here.
+/// Takes a number of up to 28 bits, seven bits a byte. A longer number is useless here.
 fn take_varint(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in [0, 7, 14, 21] {
@@ -440,8 +440,8 @@ fn decimal(is_coded: bool, text: &[u8]) -> Option<u16> {
     }
 }
 
-/// A number with the Huffman code of RFC 7541: `0` to `2` have five bits, `3` to `9` have six, and
-/// ones fill the last byte.
+/// A number in the Huffman code of RFC 7541: `0` to `2` take five bits each, `3` to `9` take six
+/// bits each, and bits that are 1 fill the last byte.
 fn huffman(number: u16) -> Vec<u8> {
     let (mut code, mut length) = (0_u32, 0);
     for digit in number.to_string().bytes().map(|digit| u32::from(digit - b'0')) {
@@ -455,7 +455,8 @@ fn huffman(number: u16) -> Vec<u8> {
     [a, b, c].into_iter().skip(3 - length / 8).collect()
 }
 
-/// Reads a `HealthCheckResponse`: its field 1 is the `ServingStatus`; unset, it is 0.
+/// Reads a `HealthCheckResponse`: its field 1 is the `ServingStatus`. If the field is missing, the
+/// status is 0.
 fn serving_status(mut rest: &[u8]) -> Option<u64> {
     let mut status = 0;
     while !rest.is_empty() {
@@ -500,7 +501,7 @@ mod tests {
         replies(answer, service).await.0
     }
 
-    /// Like [`asked`], with what the server got after the call.
+    /// Like [`asked`], and also returns the bytes that the server got after the call.
     async fn replies(answer: &[u8], service: &str) -> (Result<(), String>, Vec<u8>) {
         let (client, mut server) = duplex(1024 * 1024);
         server.write_all(answer).await.unwrap();
@@ -542,7 +543,7 @@ mod tests {
         let coded = [&[0, 0x88][..], GRPC_STATUS[1], &[0x81, 0x07]].concat();
         assert_eq!(asked(&answer(&SERVES, &ok), "").await, Ok(()));
         assert_eq!(asked(&answer(&SERVES, &coded), "").await, Ok(()));
-        // Unknown fields, before and after.
+        // Unknown fields, before and after the status.
         let more = [&[0x12, 1, 9, 0x1d, 1, 2, 3, 4][..], &SERVES, &[0x20, 5]].concat();
         assert_eq!(asked(&answer(&more, &ok), "").await, Ok(()));
         for (message, trailers, why) in [

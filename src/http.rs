@@ -303,7 +303,7 @@ pub(crate) async fn connect_unix(path: &Path, from: Answerer) -> Result<UnixStre
     };
     let stream = connected.map_err(RequestError::Io)?;
     // Everybody could take an abstract name, and whoever may change the directory of a path could
-    // put a socket there, so drainit must prove its identity.
+    // put a socket there, so the server must prove that it is the right drainit.
     if is_abstract || from == Answerer::Drainit {
         let server = private_socket::peer(&stream).map_err(RequestError::Io)?;
         private_socket::check_server(path, server).map_err(RequestError::Untrusted)?;
@@ -311,9 +311,8 @@ pub(crate) async fn connect_unix(path: &Path, from: Answerer) -> Result<UnixStre
     Ok(stream)
 }
 
-/// Connects to an abstract name. Everybody can fill the backlog of such a socket, and while it is
-/// full the kernel refuses a connect that does not block. Therefore this function retries for a
-/// while.
+/// Connects to an abstract name. Everybody can fill the backlog of such a socket. While the backlog
+/// is full, the kernel refuses a connect that does not block, so this function retries for a while.
 async fn connect_among_others(path: &Path) -> io::Result<UnixStream> {
     let until = Instant::now() + BACKLOG_PATIENCE;
     loop {

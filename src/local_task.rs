@@ -10,7 +10,8 @@ pub(crate) struct LocalTask(AbortHandle);
 
 impl LocalTask {
     pub(crate) fn begin(work: impl Future<Output = ()> + 'static) -> Self {
-        // The future is boxed, because each function that passes it on would need stack for it.
+        // The future is boxed, because otherwise each function that passes the future on would need
+        // stack for it.
         Self(spawn_local(Box::pin(work)).abort_handle())
     }
 

@@ -112,7 +112,7 @@ fn refusal(body: &[u8]) -> String {
     reason.to_owned()
 }
 
-/// The whole reason if no drainit has a private socket here.
+/// The complete text of the error, if the error means that no drainit has a private socket here.
 pub(super) fn nobody(error: &RequestError, found: &Found) -> Option<String> {
     match &found.address {
         Address::Unix(path) if is_unreachable(error) && private_socket::is_abstract(path) => {

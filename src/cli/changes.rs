@@ -1,5 +1,5 @@
-//! Tells an operator the outcome of a request: one line for each process, from the status before and
-//! after it. In a terminal, a line also says what the request waits for.
+//! Tells an operator the outcome of a request: one line for each process, from the status before
+//! the request and the status after it. In a terminal, a line also says what the request waits for.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -20,7 +20,7 @@ use crate::types::{harmless, human};
 
 /// The pause between two looks at what a request waits for.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The width of a terminal that does not tell its own.
+/// The assumed width of a terminal that does not report its width.
 const WIDTH: usize = 80;
 /// Moves the cursor to the start of the line, and clears the line.
 const CLEAR: &str = "\r\u{1b}[K";
@@ -29,7 +29,7 @@ const CLEAR: &str = "\r\u{1b}[K";
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Process {
     state: String,
-    /// Since when it has been in this state.
+    /// The time since which the process has been in this state.
     since: Option<Instant>,
     pid: Option<u64>,
     /// The message of the status, such as the reason why it waits.
@@ -53,7 +53,7 @@ type Processes = BTreeMap<String, Process>;
 /// names: each has a line even if it has not changed. A request without names is for all processes.
 ///
 /// # Errors
-/// Fails as the request does. A status that cannot be read only leaves the lines out.
+/// Fails as the request does. If the status cannot be read, only the lines are missing.
 pub(super) async fn tell<T>(
     found: &Found,
     is_named: impl Fn(&str) -> bool,
@@ -96,7 +96,7 @@ fn drains(after: &Processes) -> String {
     after.iter().filter_map(line).collect()
 }
 
-/// Waits for the request. In a terminal, shows meanwhile what it waits for.
+/// Waits for the request. In a terminal, shows meanwhile what the request waits for.
 async fn waiting<T>(found: &Found, request: impl Future<Output = T>) -> T {
     let mut request = pin!(request);
     if !io::stderr().is_terminal() {
@@ -151,7 +151,7 @@ fn waits(now: &Processes) -> String {
     if texts.is_empty() { "…".to_owned() } else { texts.join(", ") }
 }
 
-/// Asks for the status of every process; `None` if there is none.
+/// Asks for the status of every process; `None` if the status cannot be read.
 async fn look(found: &Found) -> Option<Processes> {
     let body = ask(found, Method::GET, "/v1/status", LIMIT).await.ok()?;
     let status: Value = serde_json::from_slice(&body).ok()?;

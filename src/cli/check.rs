@@ -47,7 +47,8 @@ pub struct CheckArgs {
     env_file: Vec<PathBuf>,
 }
 
-/// The variables of `--env-file` and `--env`. Later ones win.
+/// The variables of `--env-file` and `--env`. A later variable overrides an earlier one of the same
+/// name.
 fn given(args: &CheckArgs, here: &Environment) -> Result<Environment, String> {
     let mut of_files = Vec::new();
     for path in &args.env_file {

@@ -69,7 +69,7 @@ fn variable() -> Option<OsString> {
     std::env::var_os(VARIABLE).filter(|value| !value.is_empty())
 }
 
-/// The default file, or the local file if only that exists.
+/// The default file, or the local file if only the local file exists.
 fn unnamed(default: &Path, local: &Path) -> PathBuf {
     let chosen =
         if !is_there(default) && local.symlink_metadata().is_ok() { local } else { default };

@@ -70,8 +70,9 @@ pub struct ExecArgs {
     command: Vec<OsString>,
 }
 
-/// The options that have a meaning only with a drain: the name, the name of the value, and the help.
-/// The parser of a derive for each of them would be larger than all that they do.
+/// The options that have a meaning only with a drain: the name, the name of the value, and the
+/// help. Parsers that are derived for these options would be larger than everything that the
+/// options do.
 const OF_THE_DRAIN: [(&str, &str, &str); 9] = [
     (
         "--drain-envoy",

@@ -72,8 +72,8 @@ pub(super) fn health(args: &HealthArgs) -> u8 {
     })
 }
 
-/// Sends one request. The error is that of a request without an answer. The address is found anew each time, because a drainit that is not PID 1 may
-/// begin only now.
+/// Sends one request. If there is no answer, the line and the exit code are in the error. The
+/// address is found anew for each request, because a drainit that is not PID 1 may begin only now.
 async fn ask(args: &HealthArgs, timeout: Duration) -> Result<(String, u8), (String, u8)> {
     let (found, path) = target(args, timeout).await?;
     let address = found.address.clone();
@@ -87,9 +87,9 @@ async fn ask(args: &HealthArgs, timeout: Duration) -> Result<(String, u8), (Stri
     judge(answer, &HttpTarget { address, path }, &doubt)
 }
 
-/// Repeats the request until the answer is good. While drainit is starting, a request may get no
-/// answer. Such a request is repeated, too. If there was too little time for the last answer, the
-/// reason is that of the answer before it.
+/// Repeats the request until the answer is good. A request without an answer is repeated, too,
+/// because drainit may still be starting. If the last request has too little time and gets no
+/// answer, the reason comes from the request before it.
 async fn ask_until_ready(args: &HealthArgs, longest: Duration) -> (String, u8) {
     let began = Instant::now();
     let until = began + longest;

@@ -108,8 +108,8 @@ pub(super) fn foreign_config(problems: &[Diagnostic]) -> Option<String> {
     problems.iter().any(is_foreign).then(open_entrypoint).flatten()
 }
 
-/// The remedy if the entrypoint of a container has no `--`. Then drainit reads the options that
-/// follow the image's name as its own options.
+/// The remedy if the entrypoint of a container has no `--`. Without the `--`, drainit reads the
+/// options that follow the image's name as its own options.
 fn open_entrypoint() -> Option<String> {
     let mut words = std::env::args_os().skip(1);
     let is_run = std::process::id() == 1 && words.next().is_some_and(|word| word == "run");

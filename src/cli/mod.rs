@@ -94,7 +94,7 @@ pub fn main() -> ExitCode {
 fn parsed(args: Vec<OsString>) -> Result<Cli, clap::Error> {
     let own = args.clone();
     let parsed = wait_for(LONGEST_PARSE, move || Ok(Cli::try_parse_from(own)));
-    // The C library unblocks the signals that it reserves when a process starts its first thread.
+    // When a process starts its first thread, the C library unblocks the signals that it reserves.
     mask::hold();
     parsed.unwrap_or_else(|_| Cli::try_parse_from(args))
 }
@@ -208,7 +208,7 @@ pub(crate) fn parse(args: Vec<OsString>) {
     }
 }
 
-/// Prints the requested output. Ends drainit with 0 if the reader has gone, such as `head`, and
+/// Prints the requested output. Ends drainit with 0 if the reader, such as `head`, has gone, and
 /// with 1 if stdout cannot be written.
 fn print(text: &[u8]) {
     let mut stdout = io::stdout();

@@ -344,7 +344,7 @@ fn row(process: &Value, is_drained: bool) -> [String; 8] {
     let word = |key: &str| process[key].as_str().map(|text| harmless(text).into_owned());
     let mut state = word("state").unwrap_or_default();
     if state == "ready" && process["drain"]["over"].is_string() {
-        // It runs until a stop signal comes, but it takes no traffic any more.
+        // The process runs until a stop signal comes, but takes no traffic any more.
         "drained".clone_into(&mut state);
     }
     let has_none = is_drained && state == "ready" && process["drain"].is_null();

@@ -149,8 +149,8 @@ impl DumbInit {
             ChildPlace::SessionWithTerminal => self.debug("setsid complete."),
             _ => {}
         }
-        // drainit leaves its working directory, because it must not keep a file system from being
-        // unmounted.
+        // drainit leaves its working directory, because drainit must not keep a file system from
+        // being unmounted.
         if let Err(error) = env::set_current_dir("/") {
             self.debug(&failed("chdir(\"/\")", &error));
         }

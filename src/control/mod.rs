@@ -220,7 +220,7 @@ fn respond(
     }
 }
 
-/// The status as JSON, which `keep` gets, too.
+/// The status as JSON. `keep` gets this JSON, too.
 fn status(now: &Status, keep: impl FnOnce(&Bytes)) -> Response<Full<Bytes>> {
     match serde_json::to_string(now)
         .map(|json| Bytes::from((escape_json(&json) + "\n").into_owned()))

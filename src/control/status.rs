@@ -191,8 +191,8 @@ pub struct TrafficStatus {
     /// The requests that may be in flight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
-    /// Those of `requests` of which the kernel cannot tell whether they are in flight. Absent if the
-    /// process itself has counted.
+    /// The part of `requests` for which the kernel does not show whether they are in flight. Absent
+    /// if the process itself has counted its requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsure: Option<u64>,
     /// The requests that the stop has cut.

@@ -1,9 +1,9 @@
 //! Limits the share of the event loop's thread that the answers take: clients that ask without a
 //! pause must not delay a stop.
 //!
-//! One answer is made at a time, in the order of the requests. After an answer, the next one waits
-//! for three times the processor time of this answer. Requests that wait meanwhile share one snapshot of
-//! the status, which is taken after all of them have arrived.
+//! One answer is made at a time, in the order of the requests. After an answer, the thread makes no
+//! answer for three times the processor time that this answer took. Requests that wait meanwhile
+//! share one snapshot of the status, which is taken after all of them have arrived.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -32,7 +32,7 @@ pub(crate) struct Snapshot {
 /// The order of the answers, and the last snapshot.
 pub(crate) struct Turns {
     turn: Semaphore,
-    /// The moment until which the thread is left to others.
+    /// The moment until which the thread makes no answer.
     free_at: Cell<Instant>,
     snapshot: RefCell<Option<Rc<Snapshot>>>,
 }

@@ -46,7 +46,8 @@ pub struct Uncounted {
     pub(crate) listeners: BTreeSet<String>,
     /// The names between `http.` and `.downstream_rq_active`.
     pub(crate) managers: BTreeSet<String>,
-    /// The addresses of the listeners that count; empty if not all of them are known to be of TCP.
+    /// The addresses of the listeners that count; empty unless all of these listeners are known to
+    /// use TCP.
     pub(crate) counted: Vec<SocketAddr>,
 }
 

@@ -18,10 +18,10 @@ use crate::http::RequestError;
 /// `^(listener\..*\.downstream_((pre_)?cx_active|cx_total)|http\..*\.downstream_(rq_active|rq_total|cx_drain_close|cx_tx_bytes_buffered))$`.
 pub const STATS_PATH: &str = "/stats?filter=%5E(listener%5C..*%5C.downstream_((pre_)%3Fcx_active%7Ccx_total)%7C\
 http%5C..*%5C.downstream_(rq_active%7Crq_total%7Ccx_drain_close%7Ccx_tx_bytes_buffered))%24&format=json";
-/// The parameter that leaves only the gauges, behind [`STATS_PATH`]. Envoy looks through all its
-/// statistics for an answer, and has ten counters for each gauge: with 10,000 clusters the gauges
-/// take 0.12 s, and everything takes 0.42 s (1.40.0). An Envoy that does not know `type` answers
-/// with everything.
+/// The parameter to add to [`STATS_PATH`] for an answer with only the gauges. Envoy looks through
+/// all its statistics for an answer, and has ten counters for each gauge: with 10,000 clusters the
+/// gauges take 0.12 s, and everything takes 0.42 s (1.40.0). An Envoy that does not know `type`
+/// answers with everything.
 pub(crate) const ONLY_GAUGES: &str = "&type=Gauges";
 
 #[derive(Deserialize)]

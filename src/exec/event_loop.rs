@@ -172,8 +172,8 @@ impl<'a> CommandLoop<'a> {
         }
     }
 
-    /// Suspends drainit when the command is suspended, so that the shell that started drainit sees
-    /// this and takes its terminal back.
+    /// Suspends drainit when the command is suspended, so that the shell that started drainit
+    /// notices the suspension and takes the terminal back.
     fn follow_stop(&mut self) -> io::Result<()> {
         let Jobs::Follow(terminal) = &mut self.jobs else { return Ok(()) };
         if self.machine.has_ended() || (!terminal.is_lent() && std::process::id() == 1) {

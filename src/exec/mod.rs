@@ -79,8 +79,8 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
     let started = start(&options.command, &setup);
     // The command is already starting, so the rest of the preparation does not delay the start.
     panic_hook::keep_memory();
-    // The command already has its working directory. drainit leaves this directory, because it must
-    // not keep a file system from being unmounted.
+    // The command already has its working directory. drainit itself leaves this directory, because
+    // drainit must not keep a file system from being unmounted.
     let _ = std::env::set_current_dir("/");
     let end = started.map_err(ExecError::from).and_then(|(child, exec)| {
         if options.verbose {

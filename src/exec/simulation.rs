@@ -46,7 +46,8 @@ struct Run<'a> {
     command_end: Option<End>,
     /// The signal that was forwarded last.
     forwarded: Option<Signal>,
-    /// Stop signals that must be forwarded, each with the time by which that must happen.
+    /// Stop signals that must be forwarded, each with the time by which drainit must have forwarded
+    /// it.
     owed: Vec<(Signal, Time)>,
     first_stop: Option<Time>,
     stop_signals_after_end: u32,

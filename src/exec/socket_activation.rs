@@ -1,6 +1,6 @@
 //! Socket activation, see sd_listen_fds(3): the parent of drainit (systemd, podman) passes
-//! descriptors from 3 on for the command. `LISTEN_FDS` is their number, `LISTEN_PID` is the pid of
-//! their owner, and `LISTEN_FDNAMES` has their names.
+//! descriptors that are meant for the command, from descriptor 3 on. `LISTEN_FDS` is their number,
+//! `LISTEN_PID` is the pid of their owner, and `LISTEN_FDNAMES` has their names.
 
 /// The number of descriptors for the command; `None` if `LISTEN_PID` is not drainit's pid.
 pub(crate) fn handed_over() -> Option<u16> {

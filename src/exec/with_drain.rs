@@ -27,7 +27,7 @@ use crate::supervisor;
 use crate::supervisor::Setup;
 use crate::types::{Signal, exit_code, harmless, human};
 
-/// The part of the window that is kept free for delays, beside the drain and the stop.
+/// The part of the window that is kept free for delays. The drain and the stop get the rest.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// The options of `exec` for the drain of an Envoy.
@@ -82,7 +82,7 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
     });
     let level = if options.verbose { level.max(tracing::Level::DEBUG) } else { level };
     subscriber::install(Arc::clone(&output), level);
-    // The command runs all the same if nobody can reach drainit.
+    // The command runs even if nobody can reach drainit.
     let listeners = Listeners::bind(&config.control).ok();
     if let Some(warning) = cut_short(&config.shutdown, drain) {
         tracing::warn!("{warning}");
@@ -183,7 +183,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     Ok(Config { shutdown, processes: vec![Arc::new(process)], ..Config::default() })
 }
 
-/// The warning for a `--drain-time` that is longer than the window; `None` if it is not. The
+/// The warning for a `--drain-time` that is longer than the window; `None` for any other. The
 /// default time is shortened without a warning.
 fn cut_short(shutdown: &Shutdown, drain: &DrainOptions) -> Option<String> {
     let (time, room) = (drain.time?, shutdown.window());

@@ -458,8 +458,8 @@ impl<'a> Checker<'a> {
         wrong.is_some()
     }
 
-    /// Checks the command of a hook, probe or drain. If it is a shell with a script, checks the
-    /// programs that the script runs for certain, too.
+    /// Checks the command of a hook, probe or drain. If the command is a shell with a script, also
+    /// checks the programs that the script certainly runs.
     fn call(&mut self, at: At, command: &[String], severity: Severity) {
         self.command(at, command, severity);
         let place = script::place(command.iter().map(String::as_str));

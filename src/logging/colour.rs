@@ -22,13 +22,13 @@ pub(crate) fn is_shown(stream: Stream) -> bool {
     is_terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Paints the words `error:` and `warning:` at the beginning of lines, also behind the prefix and the
-/// time of drainit's own lines, if the stream shows colour.
+/// If the stream shows colour, paints the words `error:` and `warning:` at the beginning of lines,
+/// and behind the prefix and the time of drainit's own lines.
 pub(crate) fn on(stream: Stream, text: &str) -> Cow<'_, str> {
     if is_shown(stream) { labels(text).into() } else { text.into() }
 }
 
-/// As [`on`] does for a stream that shows colour.
+/// Like [`on`] for a stream that shows colour.
 pub(crate) fn labels(text: &str) -> String {
     text.split_inclusive('\n').map(labelled).collect()
 }

@@ -139,7 +139,7 @@ enum Target {
     File(TempDir),
 }
 
-/// The output of a process on one stream: the bytes, and the lines that they are.
+/// The output of a process on one stream: its bytes, and the lines in these bytes.
 struct Written {
     process: usize,
     stream: Stream,
@@ -147,8 +147,8 @@ struct Written {
     lines: Vec<Vec<u8>>,
 }
 
-/// Makes the bytes of a random line: mostly a few, sometimes more than one write or one line may
-/// have.
+/// Makes the bytes of a random line. The line is mostly short, and sometimes longer than one write
+/// or one line may be.
 fn line(random: &mut Random, id: &str) -> Vec<u8> {
     const PARTS: [&[u8]; 8] = [
         b"text ",

@@ -16,7 +16,7 @@ pub(crate) const LAST_LINE_LENGTH: usize = 500;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LastLines(VecDeque<Vec<u8>>);
 
-/// The position in the bytes of one read at which its last [`LAST_LINES`] lines begin.
+/// The position at which the last [`LAST_LINES`] lines of `bytes` begin.
 pub(crate) fn start_of_last_lines(bytes: &[u8]) -> usize {
     memrchr_iter(b'\n', bytes).nth(LAST_LINES).map_or(0, |end| end + 1)
 }

@@ -43,7 +43,8 @@ pub struct Output {
     stdout: Arc<StreamWriter>,
     stderr: Arc<StreamWriter>,
     json: Arc<AtomicBool>,
-    /// Whether other values have the same writers, so that the end of this one does not end them.
+    /// Whether other values have the same writers, so that the end of this value does not end the
+    /// writers.
     is_shared: bool,
     /// Whether stderr is a terminal that shows colour.
     in_colour: bool,
@@ -84,7 +85,7 @@ impl Output {
         Arc::new(Self { stdout, stderr, json, is_shared: false, in_colour: false })
     }
 
-    /// Writes each stream to the file of one of these two.
+    /// Writes stdout to the file of the first value, and stderr to the file of the second value.
     pub(crate) fn two_files(stdout: &Self, stderr: &Self) -> Arc<Self> {
         let json = Arc::clone(&stdout.json);
         let (stdout, stderr) = (Arc::clone(&stdout.stdout), Arc::clone(&stderr.stderr));

@@ -28,9 +28,10 @@ use crate::os::errno;
 use crate::os::signal::mask;
 use crate::types::Stream;
 
-/// The limit of the queued bytes, once for the lines of processes and once for drainit's own lines,
-/// so that a process that writes a lot cannot silence drainit. At the limit, [`StreamWriter::room`]
-/// makes the threads that read from processes wait, and drainit's own lines are dropped.
+/// The limit of the queued bytes. It applies to the lines of processes and to drainit's own lines
+/// separately, so that a process that writes a lot cannot silence drainit. At the limit,
+/// [`StreamWriter::room`] makes the threads that read from processes wait, and drainit's own lines
+/// are dropped.
 pub(crate) const BOUND: usize = 256 * 1024;
 
 /// If this many bytes are queued, lines of processes are dropped. Only lines that do not wait for
@@ -63,7 +64,7 @@ pub(crate) trait Sink: Send + Sync {
     /// Writes as write(2) does.
     fn write(&self, bytes: &[u8]) -> nix::Result<usize>;
 
-    /// Waits at most this long until a write is possible. Returns whether a write is possible now.
+    /// Waits at most `within` until a write is possible. Returns whether a write is possible now.
     fn wait_for_room(&self, within: PollTimeout) -> nix::Result<bool>;
 
     /// Whether a later write may succeed after this error.
@@ -80,8 +81,8 @@ pub(crate) trait Sink: Send + Sync {
     fn let_go(&self) {}
 
     /// Reports dropped lines in the sink's own way, and returns whether the sink has done so; `why`
-    /// is `None` if room was missing. By default the writer reports the dropped lines in a line of
-    /// its own among the other lines.
+    /// is `None` if the lines were dropped for lack of room. If the sink has no way of its own, the
+    /// writer reports the dropped lines in a line among the other lines.
     fn report_dropped(&self, _lines: u64, _why: Option<Errno>) -> bool {
         false
     }

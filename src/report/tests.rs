@@ -84,7 +84,7 @@ fn old_count_is_reported_with_age() {
             73,
             "73 when last seen 100ms before the end, 0 new; requests 22 completed, 3 in flight when last seen",
         ),
-        // The listeners were open at the last poll, so a connection may have come after it.
+        // The listeners were open at the last poll, so a connection may have come after this poll.
         (
             4990,
             Moment::Meanwhile,

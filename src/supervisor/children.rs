@@ -13,9 +13,9 @@ use crate::os::{Pid, clock};
 use crate::supervisor::message::Role;
 use crate::types::{End, Signal};
 
-/// The most processor time for reaping in a row, and for reading the last output of the reaped
-/// children. waitid(2) searches all children for one that has ended, and thousands of them may be
-/// alive.
+/// The most processor time that one call takes to reap children and to read their last output. This
+/// time is limited, because waitid(2) searches all children for one that has ended, and thousands
+/// of children may be alive.
 const MOST_WORK: Duration = Duration::from_millis(5);
 
 /// The children, each with its role.
@@ -35,7 +35,7 @@ struct Child {
     /// succeeded.
     exec: Option<Result<Exec, FailedExec>>,
     /// Whether there was no other child, not even an orphan, when this child started, and drainit
-    /// has started none since.
+    /// has started no other child since.
     is_only: bool,
     /// Whether this is a main process that drainit has not started. Such a process becomes a child
     /// of drainit when its parent ends.
@@ -45,7 +45,8 @@ struct Child {
 #[derive(Debug)]
 struct Adopted {
     handle: Handle,
-    /// The task that waits for the end of the process, which the kernel reports only to its parent.
+    /// The task that waits for the end of the process. The kernel reports this end only to the
+    /// parent of the process.
     _watch: LocalTask,
 }
 
@@ -73,7 +74,7 @@ pub(crate) struct Ended {
     /// The failed exec, if the child has ended because of this failure.
     pub(crate) failed: Option<FailedExec>,
     /// Whether there was no child at all when this child started, and drainit started no other
-    /// child until this child was reaped. An orphan then comes from this child, or from a command
+    /// child until this child was reaped. If so, an orphan comes from this child, or from a command
     /// that entered the container (`docker exec`).
     pub(crate) was_only: bool,
 }

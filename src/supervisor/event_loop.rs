@@ -42,16 +42,16 @@ use crate::types::{ProcessId, Signal, Time};
 /// If drainit handles a limit this much later than the limit was due, drainit was suspended or had
 /// no processor time.
 const LATE: Duration = Duration::from_millis(50);
-/// How many times the event loop yields to the local tasks before a step that depends on their
-/// work. At each yield, the runtime runs only some of the tasks.
+/// How many times the event loop yields to the local tasks before a step that depends on the work
+/// of these tasks. At each yield, the runtime runs only some of the tasks.
 const TURNS: usize = 16;
 
 /// The most messages of one turn. Between two turns drainit looks at signals and timers.
 const MESSAGES: usize = 16;
 
 /// Signals that a terminal or its shell sends. If there is a terminal, nobody expects an effect of
-/// such a signal, so drainit does not warn that it has none. Without a terminal, such a signal may
-/// be the image's STOPSIGNAL, for example SIGWINCH.
+/// such a signal, so drainit does not warn that the signal has no effect. Without a terminal, such
+/// a signal may be the image's STOPSIGNAL, for example SIGWINCH.
 const OF_A_TERMINAL: [Signal; 4] = [Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::WINCH];
 
 /// Lets local tasks do the work that they can do without waiting.
@@ -170,8 +170,7 @@ impl EventLoop {
                 }
             }
             step.end();
-            // Perhaps the core has only waited for this signal. Then nothing else would wake the
-            // next turn.
+            // If the core has waited only for this signal, nothing else would wake the next turn.
             if let Some(code) = self.exit {
                 return Ok(code);
             }
@@ -232,8 +231,8 @@ impl EventLoop {
             }
         };
         // Children are reaped only when needed, because waitid(2) searches all children for one
-        // that has ended. During the sweep they are always reaped, because this also shows that no
-        // child is left.
+        // that has ended. During the sweep they are always reaped, because reaping also shows when
+        // no child is left.
         if std::mem::take(&mut self.has_ended) || self.executor.is_sweeping() {
             self.reap()?;
         }
@@ -247,8 +246,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Called when a limit is due, before it takes effect. Handles signals, ended children and, if
-    /// drainit itself did not run for a while, the messages of processes.
+    /// Called when a limit is due, before the limit takes effect. Handles signals, ended children
+    /// and, if drainit itself did not run for a while, the messages of processes.
     async fn catch_up(&mut self) -> io::Result<()> {
         let step = Step::begin();
         self.take_pending(clock::now())?;
@@ -346,8 +345,8 @@ impl EventLoop {
     }
 
     /// Whether a signal is a stop signal, or is forwarded to a process for whose lifecycle `holds`
-    /// is true. This looks at the definitions in the slots: after a reload that was rolled back,
-    /// the processes do not run with the definitions of the config.
+    /// is true. This function looks at the definitions in the slots: after a reload that was rolled
+    /// back, the processes do not run with the definitions of the config.
     fn has_receiver(&self, signal: Signal, holds: impl Fn(Lifecycle) -> bool) -> bool {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();
@@ -420,8 +419,8 @@ impl EventLoop {
     /// Reaps children that have ended, both known children and orphans.
     fn reap(&mut self) -> io::Result<()> {
         let (mut ended, rest) = self.executor.reap(REAP_AT_ONCE)?;
-        // The order in which they ended is unknown. Failures come first, because they probably
-        // caused the other ends.
+        // The order in which these children ended is unknown. Failures come first, because they
+        // probably caused the other ends.
         ended.sort_by_key(|one| !self.has_failed(one));
         if rest == Rest::More {
             // More children may have ended, although their SIGCHLD was already read. The next turn

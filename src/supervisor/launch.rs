@@ -92,8 +92,8 @@ pub(crate) fn base_environment(config: &Config) -> Vec<(OsString, OsString)> {
 }
 
 /// Reads the values that a process needs at its start, and returns its definition with these
-/// values; `None` if the process needs no such values. Without `env`, only looks its user up. Also
-/// reads the templates of the process if it `renders` them.
+/// values; `None` if the process needs no such values. Without `env`, looks up only the user of the
+/// process. Also reads the templates of the process if it `renders` them.
 pub(crate) fn with_values(
     process: &Process,
     env: Option<&[(String, String)]>,
@@ -373,8 +373,8 @@ fn environment(
     env
 }
 
-/// Sets the variables that name a user. A name that the container gives belongs to drainit's own
-/// user.
+/// Sets the variables that name the user of a process. The values that drainit gets from the
+/// container name drainit's own user.
 fn name_user(env: &mut Vec<(OsString, OsString)>, user: &Account) {
     if let Account::Found { name, home, .. } = user {
         env.retain(|(other, _)| !OF_USER.iter().any(|name| other == name));

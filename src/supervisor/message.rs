@@ -112,8 +112,8 @@ pub(crate) enum Message {
         /// The place of the message in the queue of a sender whose queue is bounded.
         place: Option<OwnedSemaphorePermit>,
     },
-    /// The process with this handle becomes the main one of an instance. The message is ignored if
-    /// the instance is not the current one.
+    /// The process with this handle becomes the main process of an instance. The message is ignored
+    /// if the instance is not the current one.
     TakesOver {
         process: ProcessId,
         instance: u32,

@@ -52,8 +52,9 @@ use crate::supervisor::sockets::Sockets;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
 
-/// If the kernel refuses what drainit needs, drainit waits at most this long for a reader of its
-/// output that reads nothing. No deadline is known then, and all processes have already ended.
+/// The longest wait for a reader of drainit's output that reads nothing, after the kernel has
+/// refused what drainit needs. In this case no deadline is known, and all processes have already
+/// ended.
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// Everything that a run needs. It is made and checked before anything starts.
@@ -106,7 +107,8 @@ fn run_to_the_end(setup: Setup) -> io::Result<u8> {
         // The default of 1,024 takes 12 KiB for as long as the container runs.
         .max_io_events_per_tick(64)
         .build()?;
-    // The future is boxed, because each function that passes it on would need stack for it.
+    // The future is boxed, because otherwise each function that passes the future on would need
+    // stack for it.
     let supervise = Box::pin(supervise(setup));
     let (code, within) = tokio::task::LocalSet::new().block_on(&runtime, supervise)?;
     // The control socket was dropped together with the tasks, so this call waits for the removal of

@@ -24,7 +24,7 @@ pub(crate) struct Preparation {
     /// listens on one of the `sockets` of the process.
     pub(crate) is_first: bool,
     /// Whether the program of the process can create its `sockets`. If so, any removal of old
-    /// sockets at these paths has to be over first.
+    /// sockets at these paths has to be over before the program starts.
     pub(crate) uses_sockets: bool,
     /// The paths in the `sockets` of the process at which old sockets must be removed.
     pub(crate) stale: Vec<PathBuf>,

@@ -63,7 +63,7 @@ impl Slots {
     }
 
     /// Changes the definition of a slot. If an instance runs in the slot, it continues, because the
-    /// change requires no new one.
+    /// change requires no new instance.
     pub(crate) fn redefine(&mut self, slot: ProcessId, definition: Definition) {
         self.slots[slot.index()].definition = definition;
     }

@@ -164,7 +164,7 @@ impl StatusBoard {
                 over: drain.over(),
                 left: drained_by.max().map_or(Duration::ZERO, |until| until.since(now)),
             });
-            // `drainit drain` also tells of a process that has ended while it was drained.
+            // `drainit drain` also lists a process that has ended while it was drained.
             let is_told = last.is_some_and(|(drained, drain)| {
                 drained == slot && (history.pid.is_some() || is_held && !drain.is_past)
             });

@@ -1,6 +1,7 @@
-//! Counts the connections of processes whose drain counts none, from T0 to their end, so that the
-//! report of the shutdown says what their stop has cut. The first stop signal waits for the first
-//! look, but only for the short time that the core allows. Nothing waits for later looks.
+//! Counts the connections of processes whose drain counts none, from T0 to the end of each process,
+//! so that the report of the shutdown says how many connections each stop has cut. The first stop
+//! signal waits for the first look, but only for the short time that the core allows. Nothing waits
+//! for later looks.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ const OFTEN: Duration = Duration::from_millis(50);
 /// The pause between two looks while no process is being stopped. While a process is being stopped,
 /// this is the longest pause.
 const SELDOM: Duration = Duration::from_millis(500);
-/// A pause is at least this many times as long as the last look took.
+/// A pause lasts at least this many times the duration of the look before it.
 const FACTOR: u32 = 10;
 
 /// The counts of all processes. One look serves all of them.

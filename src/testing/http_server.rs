@@ -1,5 +1,6 @@
 //! For tests: an HTTP server with a list of behaviours, most of them faults. Each connection gets
-//! the next behaviour of the list. When the list is over, all connections get its last one.
+//! the next behaviour of the list. After the end of the list, each connection gets the last
+//! behaviour.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::{Arc, Mutex};

@@ -26,11 +26,10 @@ pub(super) struct Facts {
     /// Whether Envoy has a listener for clients.
     pub(super) serves: Option<bool>,
     /// All listeners. Only three kinds of drains need this list: a drain of the inbound listeners
-    /// only, a drain that counts requests, and that of an Envoy that [closes idle
+    /// only, a drain that counts requests, and the drain of an Envoy that [closes idle
     /// connections](Self::closes_idle).
     pub(super) listeners: Option<Vec<Listener>>,
-    /// The names of the listeners that a drain which counts requests ignores, as statistics have
-    /// them.
+    /// The listeners that a drain ignores if it counts requests, by their names in the statistics.
     pub(super) ignored: Vec<String>,
     /// Words of `ignore_listeners` that match no listener.
     pub(super) not_there: Vec<String>,
@@ -146,7 +145,8 @@ impl Facts {
         ))
     }
 
-    /// The finding that a drain until no request is in flight cuts the connections of a TCP proxy.
+    /// The finding that the drain cuts the connections of a TCP proxy, because it waits only for
+    /// requests.
     fn tcp_connections(&self, target: &PreflightTarget) -> Option<String> {
         let is_cut = |listener: &&Listener| {
             let names = [&listener.name].into_iter().chain(&listener.statistics);

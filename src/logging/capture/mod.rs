@@ -107,8 +107,8 @@ pub struct OutputCapture {
 struct Side {
     stream: Stream,
     form: Form,
-    /// The read end; `None` after the end of the pipe. It is closed then because captures of
-    /// earlier instances are kept for a while.
+    /// The read end; `None` after the end of the pipe. The read end is closed at the end of the
+    /// pipe, because a capture is kept for a while after its instance has ended.
     pipe: RefCell<Option<Receiver>>,
     splitter: RefCell<Splitter>,
 }
@@ -190,7 +190,7 @@ impl OutputCapture {
     }
 
     /// Resolves when both pipes have ended. The caller sets a time limit, because a grandchild in
-    /// the background may keep them open.
+    /// the background may keep the pipes open.
     pub async fn finished(&self) {
         self.wait_until(|| self.is_finished()).await;
     }
@@ -351,12 +351,13 @@ impl OutputCapture {
     }
 }
 
-/// Makes a pipe belong to the user of a process: many programs open `/dev/stdout`, and Linux then
-/// checks the permission again. The process itself may become another user, as `gosu` and `setpriv`
-/// do, so everybody may write. Only a process that has the pipe, or may look at such a process, can
-/// open the pipe; only the owner can open it to read, and so take lines away.
+/// Makes a pipe belong to the user of a process: many programs open `/dev/stdout`, and Linux checks
+/// the permission at each open. The process itself may become another user, as with `gosu` and
+/// `setpriv`, so everybody may write. Only a process that has the pipe, or may look at such a
+/// process, can open the pipe. Only the owner of the pipe can open it to read, and so take lines
+/// away.
 pub(crate) fn give_to(user: Option<&User>, pipe: &PipeWriter) {
-    // The result is ignored: without this mode, only such a process fails.
+    // The result is ignored: without this mode, only a process that becomes another user fails.
     let _ = fchmod(pipe, Mode::from_bits_truncate(0o622));
     if let Some(user) = user {
         // The result is ignored: without the privilege to change the owner, the process runs as

@@ -166,8 +166,8 @@ impl EnvoyDrain {
         *self.asks.borrow_mut() = Some(task);
     }
 
-    /// Counts the connections, and gives their number to the dialogue. A connection that comes
-    /// meanwhile is open, or accepted at the next look.
+    /// Counts the connections, and gives their number to the dialogue. A connection that arrives
+    /// during the look counts as open now, or as accepted at the next look.
     fn look(self: &Rc<Self>) {
         let drain = Rc::downgrade(self);
         let addresses = self.uncounted.borrow().counted.clone();

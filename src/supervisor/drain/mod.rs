@@ -121,7 +121,7 @@ impl RunningDrain {
         }
     }
 
-    /// Closes the listeners of an Envoy, and counts what is left.
+    /// Closes the listeners of an Envoy, and counts the connections that are left.
     pub(crate) fn close(&self) {
         match self {
             Self::Envoy(drain) => drain.close(),
@@ -165,8 +165,8 @@ async fn send_request(
     }
     loop {
         let left = limit.saturating_sub(began.elapsed());
-        // A refused request is sent again; an accepted request is not, unless it waits for another
-        // status. The body of the answer does not matter.
+        // A refused request is sent again. An accepted request is sent again only if it waits for
+        // another status. The body of the answer does not matter.
         let error = match (send(&target.address, request.clone(), left).await, http.until) {
             (Ok(status), Some(until)) if status.as_u16() == until => return Ok(()),
             (Ok(_), Some(_)) => {

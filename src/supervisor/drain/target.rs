@@ -32,7 +32,7 @@ pub(crate) struct DrainTarget {
 }
 
 impl DrainTarget {
-    /// Whose threads the drain takes.
+    /// The [`Share`] whose threads the drain uses.
     pub(super) fn share(&self) -> Share {
         Share::Stop(Some(self.instance.process))
     }

@@ -95,7 +95,7 @@ impl EventLoop {
 
     /// Handles the result of reading the config again and opening its sockets.
     pub(super) fn prepared(&mut self, candidate: Result<Candidate, String>) -> io::Result<()> {
-        // A reload is not possible now, because another request has begun since this reload was
+        // If a reload is not possible now, another request has begun since this reload was
         // requested.
         if self.may_reload().is_err() {
             self.executor.reloads.again();

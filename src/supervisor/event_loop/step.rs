@@ -1,6 +1,7 @@
 //! Checks in debug builds that a step of the event loop takes little processor time. Signals and
 //! due limits wait during a step, so a step must do a bounded amount of work, whatever has arrived.
-//! A step that takes longer is a panic, which every integration test sees as exit code 70.
+//! A step that takes more than [`LONGEST`] panics, and every integration test sees the panic as
+//! exit code 70.
 
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ const LONGEST: Duration = Duration::from_millis(20);
 /// A step that is under way, with the processor time that the thread had used before.
 pub(super) struct Step(Duration);
 
-/// The processor time of the thread without that of the kernel for reaping, which drainit cannot
-/// make less.
+/// The processor time of the thread, without the time that the kernel takes for reaping, which
+/// drainit cannot reduce.
 fn used() -> Duration {
     if cfg!(debug_assertions) {
         thread_cpu().saturating_sub(reap::kernel_time())

@@ -37,9 +37,10 @@ impl Executor {
     /// Names the processes that are still running after the process that started them has ended
     /// with success. The text is the end of a sentence, and includes the remedy; `None` if there is
     /// no such process. An orphan with a session of its own may come from any process that is older
-    /// than this session. If drainit had no other child while the ended process ran, this process
-    /// has left the orphan. Otherwise the orphan counts only if its name is in the command of the
-    /// process, and the text says that this is not certain. Looks only at the newest orphans.
+    /// than this session. If drainit had no other child while the ended process ran, the ended
+    /// process has left the orphan. Otherwise the orphan counts only if its name is in the command
+    /// of the ended process, and the text says that this is not certain. Looks only at the newest
+    /// orphans.
     pub(super) fn in_background(&self, process: ProcessId) -> Option<String> {
         let groups: Vec<_> = self.groups_of(process).collect();
         let began = self.instances[process.index()].spawned.0.as_millis() / TICK.as_millis();

@@ -93,8 +93,8 @@ impl Executor {
         self.groups.iter().filter(move |left| left.process == process).map(|left| left.leader)
     }
 
-    /// Drops the groups that are empty, and returns their processes. Begins a search for the
-    /// members of the others if it is due.
+    /// Drops the groups that are empty, and returns their processes. If a search for the members of
+    /// the other groups is due, begins this search.
     pub(crate) fn groups_gone(&mut self) -> Vec<ProcessId> {
         let is_gone = |left: &LeftGroup| left_group(left.leader) == Group::Gone;
         let (gone, left) = std::mem::take(&mut self.groups).into_iter().partition(is_gone);

@@ -37,7 +37,7 @@ fn refused(hook: HookId, name: &str, why: &str) -> Event {
     Event::HookEnded { hook, success: false }
 }
 
-/// Whose threads a hook takes.
+/// The [`Share`] whose threads a hook uses.
 pub(super) fn share_of(hook: HookId) -> Share {
     match (hook.stage, hook.process) {
         (Stage::PreStart, Some(process)) => Share::Start(process),

@@ -1,5 +1,5 @@
-//! Ends what the commands of probes leave behind: the rest of a command's process group at once, and
-//! processes outside the group once a later run of the command has left some.
+//! Ends what the commands of probes leave behind. The rest of a command's process group ends at
+//! once. Processes outside the group end once a later run of the command has left processes, too.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -16,7 +16,8 @@ use crate::supervisor::executor::Executor;
 use crate::supervisor::message::{Rest, Role};
 use crate::types::Signal;
 
-/// The processes whose probes have been reported.
+/// The names of the processes that were already reported because their probes leave processes
+/// behind.
 pub(super) type Reported = Rc<RefCell<BTreeSet<String>>>;
 
 impl Executor {

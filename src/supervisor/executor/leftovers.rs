@@ -21,7 +21,7 @@ use crate::types::Signal;
 /// Stands for the name of a process that `/proc` hides.
 const HIDDEN: &str = "hidden by the hidepid of /proc";
 
-/// The longest scan on the event loop's thread, on which signals wait meanwhile.
+/// The longest scan on the event loop's thread. Signals wait during this scan.
 const LONGEST_HERE: Duration = Duration::from_millis(250);
 
 /// The sweep with one signal.
@@ -35,7 +35,7 @@ pub(super) struct FinalSweep {
     is_new: bool,
     /// Whether no scan has begun yet.
     is_unscanned: bool,
-    /// The scan that runs on a thread. Once its first part is dropped, it signals no process.
+    /// The scan that runs on a thread. Once the first part is dropped, the scan signals no process.
     scan: Option<(Option<Arc<()>>, LocalTask)>,
 }
 
@@ -64,7 +64,7 @@ impl Executor {
 
     /// Begins a scan on a thread, which signals every living descendant that has not got this
     /// signal yet. Scans on this thread if no thread can be started, for example because the
-    /// leftovers have used up the pids limit. Returns an event if it is already known.
+    /// leftovers have used up the pids limit. Returns the event of the scan if it is already known.
     pub(crate) fn sweep(&mut self, signal: Signal) -> Option<Event> {
         if self.sweep.as_ref().is_none_or(|sweep| sweep.signal != signal) {
             self.sweep = Some(FinalSweep::new(signal, self.killed_groups()));
@@ -95,8 +95,9 @@ impl Executor {
         None
     }
 
-    /// Whether there is a sweep whose last scan is answered. If drainit has no children any more, a
-    /// scan cannot find any more processes, so this also ends a scan that is under way.
+    /// Whether there is a sweep whose last scan is over. Call this function when drainit has no
+    /// children any more. A scan then cannot find more processes, so this function also ends a scan
+    /// that is under way.
     pub(crate) fn has_swept(&mut self) -> bool {
         let scan = self.sweep.as_mut().map(|sweep| &mut sweep.scan);
         scan.is_some_and(|scan| scan.as_mut().map(|(wanted, _)| *wanted = None).is_none())
@@ -173,8 +174,8 @@ impl Executor {
     }
 }
 
-/// Signals the children that `/proc` hides, once for each signal. Without this, nobody would see
-/// that they are left over.
+/// Signals the children that `/proc` hides, once for each signal. Otherwise nobody would see that
+/// these children are leftovers.
 fn signal_hidden(hidden: Vec<Pid>, signal: Signal) -> impl Iterator<Item = Descendant> {
     // Nothing is reaped between this check and the signal.
     let hidden: Vec<_> = hidden.into_iter().filter(|pid| is_living_child(*pid)).collect();

@@ -33,8 +33,8 @@ impl Executor {
         }
         former.retain(|former| *former != pid);
         self.set_main(process, pid, former);
-        // The former main process may have ended already. Its group then no
-        // longer counts as left behind.
+        // If the former main process has ended already, its group no longer counts as left behind
+        // from now on.
         self.groups.retain(|left| left.process != process);
         if let Some(signal) = self.instances[process.index()].asked {
             for signal in with_cont(signal) {
@@ -63,7 +63,8 @@ impl Executor {
     }
 
     /// Handles the end of a main process that drainit has not started. If the parent of the process
-    /// lives, drainit gets no exit code, and the former main process is the main one again.
+    /// lives, drainit gets no exit code, and the former main process becomes the main process
+    /// again.
     pub(super) fn main_ended(&mut self, process: ProcessId, pid: Pid) {
         let is_forgotten = self.children.borrow_mut().forget(pid);
         if is_forgotten {
@@ -77,16 +78,17 @@ impl Executor {
         for one in ended {
             let Some(Role::Process(process)) = one.role else { continue };
             let current = &self.instances[process.index()];
-            // If both have ended, the end of the main process counts.
+            // If this child and the main process have both ended, the end of the main process
+            // counts.
             let main = current.pid.filter(|main| *main != one.pid);
             let is_reaped = |pid| main == Some(pid) && ended.iter().any(|one| one.pid == pid);
             self.drop_main(process, one.pid, is_reaped);
         }
     }
 
-    /// Forgets a former main process that has ended. If the main process has ended, too, or is this
-    /// process, the latest former main process becomes the main one again. If there is none, this
-    /// process stays the main one.
+    /// Forgets `gone`, the main process or a former one, which has ended. If no main process is
+    /// left, the latest former main process becomes the main process again. If there is no former
+    /// main process either, `gone` stays the main process.
     fn drop_main(&mut self, process: ProcessId, gone: Pid, is_reaped: impl Fn(Pid) -> bool) {
         let current = &self.instances[process.index()];
         let is_ours = current.pid == Some(gone) || current.former.contains(&gone);
@@ -132,7 +134,8 @@ impl Executor {
         }
     }
 
-    /// The main process of an instance and the former ones, without those that are reaped.
+    /// The main process and the former main processes of an instance, without those that are
+    /// reaped.
     pub(super) fn mains(&self, process: ProcessId) -> impl Iterator<Item = Pid> {
         let current = &self.instances[process.index()];
         let mains = current.former.iter().copied().chain(current.pid);

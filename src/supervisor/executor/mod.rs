@@ -123,7 +123,7 @@ pub(crate) struct Executor {
     group_scan: Option<LocalTask>,
     /// The newest living orphans, for all ends that are reaped together.
     orphans: OnceCell<Vec<Stat>>,
-    /// The processes whose probes have been reported because of what they leave behind.
+    /// The processes that drainit has reported because their probes leave processes behind.
     reported: Reported,
 }
 
@@ -465,8 +465,8 @@ impl Executor {
                 self.explain(process, pid, failed?);
                 None
             }
-            // The slot no longer has this instance, because the instance survived SIGKILL until
-            // now, or because its start was given up. Or this is a former main process.
+            // There are three cases: the instance has survived SIGKILL until now and has lost its
+            // slot, its start was given up, or this child is a former main process.
             Some(Role::Process(process)) if self.instances[process.index()].pid != Some(pid) => {
                 None
             }
@@ -540,7 +540,8 @@ impl Executor {
         current.end_probes();
         current.asked = Some(signal);
         self.stop_counts.stopping();
-        // The kernel accepts a signal to a child that has ended and is not reaped.
+        // This is recorded here, because the signal below succeeds even if the child has ended and
+        // is not reaped.
         if self.pid(process).is_some_and(has_ended) {
             self.status_board.history(process).ended_first = true;
         }
@@ -623,8 +624,8 @@ impl Executor {
         self.instances[process.index()].liveness = None;
     }
 
-    /// Counts the connections of stops from now on. Output that nobody reads holds up a process for
-    /// at most `patience`.
+    /// From now on, counts the connections that stops cut. Output that nobody reads holds up a
+    /// process for at most `patience`.
     pub(crate) fn shutdown_begins(&mut self, patience: Duration) {
         self.stop_counts.shutdown_began(self.sender.clone());
         self.output.stop_waiting(patience);

@@ -13,7 +13,7 @@ const SLOW_RESTART: &str = "set `required: false` and `on_exit: ignore` if the c
                             without it, or a longer `readiness.timeout`";
 
 impl Executor {
-    /// The details for the line of a note that only the supervisor knows. Keeps some of them for
+    /// The details that only the supervisor knows, for the line of a note. Keeps some of them for
     /// the status.
     fn detail(&self, note: &Note) -> Option<String> {
         match *note {

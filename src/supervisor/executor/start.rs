@@ -232,7 +232,7 @@ impl Executor {
     }
 
     /// Takes the next process whose start waits for other starts; `None` if no start can begin now.
-    /// Starts that can begin in the next turn wake the event loop.
+    /// If starts can begin in the next turn, wakes the event loop.
     pub(crate) fn next_start(&mut self) -> Option<ProcessId> {
         if self.may_start() {
             return self.to_start.pop_front();

@@ -42,8 +42,8 @@ pub(crate) struct ReadinessTarget {
     pub(crate) failures: Rc<Cell<u64>>,
 }
 
-/// A process that is not ready after this time has a line in the log that says why. A hook that
-/// still runs has one, too.
+/// If a process is not ready after this time, a line in the log says why. If a hook still runs
+/// after this time, the log has a line about the hook, too.
 pub(crate) const LONG: Duration = Duration::from_secs(5);
 
 /// Begins to probe. Reports readiness once, and keeps the last failure in `failure`. Calls `is_late`

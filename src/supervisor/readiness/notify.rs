@@ -185,11 +185,11 @@ impl Watchdog {
         }
     }
 
-    /// Whether the watchdog expires when the time `alive_by` is over. A pause of the container has
-    /// stopped the process, too. After a long pause, the process gets its whole limit again. After
-    /// a pause that is too short to notice, the process gets a short extra time. Until its next
-    /// message, the process gets each of the two only once, because a process that hangs may also
-    /// leave drainit without processor time.
+    /// Whether the watchdog expires when the time `alive_by` is over. A pause of the container
+    /// stops the process, too. After a long pause, the process therefore gets its whole limit
+    /// again. After a pause that is too short to notice, the process gets a short extra time. Until
+    /// its next message, the process gets each of these times only once, because a process that
+    /// hangs may also leave drainit without processor time.
     fn expires(&mut self, alive_by: Instant, now: Instant) -> bool {
         let is_late = now.duration_since(alive_by) > PAUSED;
         let is_paused = is_late && !self.was_paused;
@@ -204,7 +204,7 @@ impl Watchdog {
 
 impl Source {
     /// Reports to the core what a message of the instance says. The message keeps its `place` until
-    /// the event loop has handled its first event.
+    /// the event loop has handled the first event of the message.
     fn take(&self, message: NotifyMessage, mut place: Option<OwnedSemaphorePermit>) {
         let process = self.instance.current.process;
         if let Some(status) = message.status {
@@ -227,9 +227,9 @@ impl Source {
         }
     }
 
-    /// Reports that a process becomes the main one, if that process belongs to the instance. The
-    /// kernel reports the end of the new main process to its parent, which therefore has to be
-    /// drainit or the main process so far.
+    /// Reports that a process becomes the main process, if that process belongs to the instance.
+    /// Its parent has to be drainit or the main process so far, because the kernel reports the end
+    /// of a process only to the parent.
     fn take_main(&self, pid: Pid, place: Option<OwnedSemaphorePermit>) {
         let NotifySender { main, current, .. } = &self.instance;
         let own = std::process::id().cast_signed();
@@ -283,8 +283,8 @@ impl Source {
             || user_of(main.get()) == Some(sender.uid)
     }
 
-    /// Whether a process belongs to the instance. The former main process may have ended already,
-    /// and the main one may have a session of its own.
+    /// Whether a process belongs to the instance. It may be in the session of the instance or in
+    /// the session of the main process, which may differ.
     fn kin(&self, pid: Pid) -> Kin {
         let [of_instance, of_main] = self.instance.sessions.get();
         match kin(pid, of_instance) {
@@ -301,9 +301,9 @@ impl Source {
         let Peer { pid, uid } = sender;
         let why = match self.has_process_user(sender).then(kin) {
             Some(Kin::Own) => return true,
-            // Only processes in drainit's PID namespace can send here. In this namespace, drainit is
-            // PID 1 and has no other process, so drainit assumes that the sender belonged to this
-            // process.
+            // Only processes in drainit's PID namespace can send here. In this namespace, drainit
+            // is PID 1 and runs only this one process, so drainit assumes that the sender belonged
+            // to the process.
             Some(Kin::Gone) if instance.is_alone.get() && std::process::id() == 1 => return true,
             Some(Kin::Gone) => {
                 "which had ended before drainit could see to which process it belonged; let the \
@@ -325,7 +325,7 @@ impl Source {
         false
     }
 
-    /// Warns about a message that is ignored. Further messages are only logged at the level
+    /// Warns about a message that is ignored. Further ignored messages are logged only at the level
     /// `debug`.
     fn warn(&self, what: &str) {
         let name = &self.instance.name;

@@ -27,14 +27,14 @@ use crate::supervisor::run_command::Failure;
 use crate::types::{harmless, human};
 
 /// The limit of the first attempts. A later attempt may take as long as drainit has already waited.
-/// So drainit finds a server ready that needs seconds for an answer, and asks a server again that
-/// has lost a request.
+/// A server that needs seconds for an answer is therefore found ready, and a server that has lost a
+/// request is asked again.
 pub(crate) const FIRST_LIMIT: Duration = Duration::from_secs(1);
 /// The first pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
-/// Runs the command of an `exec` probe to its end. The error says why the command failed. The
-/// function kills the command after a limit and when its future is dropped, and reaps it.
+/// Runs the command of an `exec` probe to its end, and reaps it. The error says why the command
+/// failed. The command is killed after a limit, and when the future is dropped.
 pub(crate) type RunCommand = dyn Fn(&[String]) -> RunningCommand;
 
 /// A command that a [`RunCommand`] runs.
@@ -157,7 +157,7 @@ async fn bounded<T>(
 }
 
 /// Turns an error of a request into a failure. Marks a failure that is drainit's own, such as a
-/// lack of descriptors, because it says nothing about the server.
+/// lack of descriptors, because such a failure says nothing about the server.
 pub(crate) fn of_request(error: &RequestError) -> Failure {
     let is_own = matches!(error, RequestError::Io(error) if is_own_lack(error));
     Failure { why: error.to_string(), is_own }
