@@ -45,9 +45,10 @@ pub fn table(input: TokenStream) -> TokenStream {
     expand(&input).unwrap_or_else(|error| error.to_compile_error()).into()
 }
 
-/// Gives an enum without values the constants `ALL`, which has its variants, and `NAMES`, which has
-/// their names, and the function `name`. The names are in snake case, for JSON and metrics. With
-/// `#[named(kebab)]` or `#[named(upper)]` they are in kebab case or in capitals, for a config.
+/// Gives an enum whose variants have no values three things: the constant `ALL` with the variants,
+/// the constant `NAMES` with their names, and the function `name`. The names are in snake case, for
+/// JSON and metrics. With `#[named(kebab)]` or `#[named(upper)]` they are in kebab case or in
+/// capitals, for a config.
 #[proc_macro_derive(Named, attributes(named))]
 pub fn named(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
@@ -241,7 +242,7 @@ fn read_all(keys: &[Key]) -> Tokens {
     quote!(#(#reads)* Some(Self { #(#fields),* }))
 }
 
-/// Makes code for a choice of keys, which reads the key that is present.
+/// Makes code for a choice of keys: the code reads the key that is present.
 fn read_one(keys: &[Key], noun: &LitStr) -> Tokens {
     let arms = keys.iter().map(|key| {
         let Key { ident, name, form, holds, .. } = key;

@@ -1,8 +1,8 @@
 //! Prepares drainit's own process: makes it a subreaper, and sets close-on-exec on the descriptors
-//! that it has inherited, so that its children do not get them.
+//! that drainit has inherited, so that children do not get these descriptors.
 //!
-//! Descriptors 0, 1 and 2 are already open: before `main`, Rust opens `/dev/null` for each of them
-//! that is closed.
+//! Descriptors 0, 1 and 2 are already open: if one of them is closed, Rust opens `/dev/null` in its
+//! place before `main`.
 
 use std::fs::DirEntry;
 use std::io;
@@ -22,7 +22,7 @@ const MOST_DESCRIPTORS: RawFd = 1 << 20;
 /// child.
 ///
 /// # Errors
-/// Fails if drainit cannot become a subreaper, because it would lose orphans.
+/// Fails if drainit cannot become a subreaper: it would then lose orphans.
 pub fn prepare() -> io::Result<()> {
     keep_descriptors_from_children(0);
     become_subreaper()

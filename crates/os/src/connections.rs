@@ -2,9 +2,9 @@
 //! needs no privilege, costs the server nothing, and takes well under a millisecond for some
 //! hundred connections.
 //!
-//! The kernel also lists connections that the server has not accepted yet. It cannot tell which
-//! connections belong to a listener of UDP (HTTP/3), or to a transparent one, whose connections
-//! keep the address that the client has asked for.
+//! The kernel also lists connections that the server has not accepted yet. The kernel cannot tell
+//! which connections belong to a UDP listener (HTTP/3), or to a transparent listener. The
+//! connections of a transparent listener keep the address that the client has asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -26,13 +26,14 @@ pub struct Listeners {
     /// The listening sockets of all processes.
     all: Arc<BTreeSet<SocketAddr>>,
     families: BTreeSet<i32>,
-    /// The process, if other processes accept connections at the same addresses, too: through
-    /// another socket (`SO_REUSEPORT`), or through the same socket, which drainit holds. In this
-    /// case, only two kinds of connections count: those that the process has open, and those that
-    /// nobody has accepted yet.
+    /// The pid of the process if other processes also accept connections at the same addresses:
+    /// through another socket (`SO_REUSEPORT`), or through the same socket, which drainit holds. In
+    /// this case, only two kinds of connections count: those that the process has open, and those
+    /// that nobody has accepted yet.
     shared_by: Option<Pid>,
-    /// Why drainit may not see all descriptors of the process, so that it cannot tell the
-    /// connections of the process from those of others at the same addresses.
+    /// Why drainit may not see all descriptors of the process. In this case, drainit cannot
+    /// distinguish the connections of the process from those of other processes at the same
+    /// addresses.
     hidden: Option<String>,
 }
 
@@ -82,11 +83,11 @@ impl Listening {
 }
 
 impl Listeners {
-    /// Finds the sockets on which a process or one of its descendants listens; only those with one
-    /// of the `ports`, if there are any. Call this on a thread of its own.
+    /// Finds the sockets on which a process or one of its descendants listens. If `ports` is not
+    /// empty, finds only the sockets with one of these ports. Call this on a thread of its own.
     ///
     /// # Errors
-    /// Says why they cannot be found.
+    /// Says why the sockets cannot be found.
     pub fn of(pid: Pid, ports: &[u16]) -> Result<Self, String> {
         let listening = Listening::now()?;
         let found = sockets_of_each(&[pid].into()).map(|mut each| each.remove(&pid));
@@ -118,7 +119,7 @@ impl Listeners {
     /// of its own.
     ///
     /// # Errors
-    /// Says why they cannot be found.
+    /// Says why the sockets cannot be found.
     pub fn of_each(pids: &BTreeSet<Pid>) -> Result<BTreeMap<Pid, Self>, String> {
         let listening = Listening::now()?;
         if listening.all.is_empty() {
@@ -130,8 +131,9 @@ impl Listeners {
         Ok(found.into_iter().map(of_each).filter(|(_, own)| !own.is_empty()).collect())
     }
 
-    /// Whether somebody still listens at each of these addresses. The kernel closes the descriptors
-    /// of an ending process in their order, and a listener is older than its connections.
+    /// Whether somebody still listens at each of these addresses. When a process ends, the kernel
+    /// closes its listeners before their connections: it closes the descriptors in their order, and
+    /// a listener is older than its connections.
     pub fn remain(&self) -> bool {
         let listening = Listening::now();
         listening.is_ok_and(|listening| self.own.is_subset(&listening.all))
@@ -153,8 +155,8 @@ impl Listeners {
         Open::now([self])?.of(self)
     }
 
-    /// Whether a connection with this local address belongs to these sockets. There can be thousands
-    /// of both.
+    /// Whether a connection with this local address belongs to these sockets. There can be
+    /// thousands of connections, and thousands of sockets.
     fn has(&self, local: SocketAddr) -> bool {
         let is_at_any = |ip: IpAddr| self.own.contains(&SocketAddr::new(ip, local.port()));
         // A listener on `::` also takes connections over IPv4.
@@ -196,7 +198,8 @@ impl Open {
             open.entry((socket.local.port(), socket.local.ip())).or_default().push(socket);
         }
         ours.extend(own_addresses());
-        // A connection that is accepted after the look above counts, because it had no inode then.
+        // A connection that is accepted after the list above was made counts, because it has no
+        // inode in that list.
         let held = if sharing.is_empty() { Ok(BTreeMap::new()) } else { sockets_of_each(&sharing) };
         Ok(Self { sockets: open, ours, held: held.map_err(|error| error.to_string())? })
     }
@@ -204,7 +207,7 @@ impl Open {
     /// The connections to these sockets.
     ///
     /// # Errors
-    /// Says why the kernel does not tell enough of them.
+    /// Says why the kernel does not report enough about the connections.
     pub fn of(&self, listeners: &Listeners) -> Result<Vec<Connection>, String> {
         let is_held = |pid: Pid, socket: &Socket| {
             let of_pid = self.held.get(&pid);
@@ -245,8 +248,8 @@ fn unlisted(error: &io::Error) -> String {
     format!("the kernel does not list them: {error}")
 }
 
-/// Whether the kernel's count includes every connection to these addresses: a listening socket
-/// has each of them, and none is transparent.
+/// Whether the kernel's count includes every connection to these addresses: each of these addresses
+/// has a listening socket, and none of these sockets is transparent.
 ///
 /// # Errors
 /// Fails if the kernel does not list its sockets, as in gVisor.
@@ -273,8 +276,8 @@ pub fn count(addresses: &[SocketAddr]) -> io::Result<u64> {
 }
 
 /// The number of TCP connections that the programs of this network namespace have accepted so far,
-/// on all their listeners; `None` if the kernel does not say so. It has grown if a connection has
-/// come since the last look, even if that connection is closed again.
+/// on all their listeners; `None` if the kernel does not report the number. The number grows with
+/// each accepted connection, and does not fall when the connection is closed.
 pub fn accepted() -> Option<u64> {
     let counters = fs::read_to_string("/proc/self/net/snmp").ok()?;
     let mut lines = counters.lines().filter_map(|line| line.strip_prefix("Tcp: "));
@@ -289,8 +292,8 @@ fn is_at(local: SocketAddr, listener: SocketAddr) -> bool {
         && (listener.ip().is_unspecified() || local.ip() == listener.ip().to_canonical())
 }
 
-/// Whether a listening socket has this address itself. Another socket on the port of an unspecified
-/// address proves nothing: the listener may be of UDP.
+/// Whether a listening socket has this address itself. If the address is unspecified, a socket with
+/// the same port and another address proves nothing: the listener may use UDP.
 fn is_exactly(local: SocketAddr, listener: SocketAddr) -> bool {
     local == SocketAddr::new(listener.ip().to_canonical(), listener.port())
 }

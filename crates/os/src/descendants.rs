@@ -68,10 +68,10 @@ pub(super) fn find(is_over: &dyn Fn() -> bool) -> io::Result<Vec<Descendant>> {
     Ok(found)
 }
 
-/// Looks at the `most` newest children of drainit's main thread for whose pid `wanted` returns
-/// true. Returns those of them that live, the newest first. Calls `wanted` just before each read.
-/// The main thread also inherits all orphans (`find_new_reaper` in exit.c). Returns nothing if the
-/// kernel does not list children (`CONFIG_PROC_CHILDREN`).
+/// Looks at the newest children of drainit's main thread for whose pids `wanted` returns true, at
+/// most `most` of them. Returns the living ones, the newest first. Calls `wanted` just before each
+/// read. The main thread also inherits all orphans (`find_new_reaper` in exit.c). Returns nothing
+/// if the kernel does not list children (`CONFIG_PROC_CHILDREN`).
 pub fn living_children(most: usize, wanted: impl Fn(Pid) -> bool) -> impl Iterator<Item = Stat> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
@@ -80,7 +80,7 @@ pub fn living_children(most: usize, wanted: impl Fn(Pid) -> bool) -> impl Iterat
     wanted.filter_map(Stat::read).filter(|stat| stat.is_alive)
 }
 
-/// The children of drainit's main thread that `/proc` lists but does not show, because it is
+/// The children of drainit's main thread that `/proc` lists but does not show, because `/proc` is
 /// mounted with `hidepid`.
 pub fn hidden_children() -> Vec<Pid> {
     let own = std::process::id();
@@ -97,8 +97,8 @@ pub(super) fn own_members(leader: Pid) -> Vec<Descendant> {
 }
 
 /// For each of these process groups, its living members that descend from drainit. A group that has
-/// no members at all has no entry. If the entry of a group is empty, its members are zombies or do
-/// not descend from drainit. Like [`find`], this may take seconds.
+/// no members at all has no entry. If the entry of a group is empty, the members of the group are
+/// zombies or do not descend from drainit. Like [`find`], this may take seconds.
 ///
 /// # Errors
 /// As for [`find`].
@@ -158,7 +158,8 @@ pub fn is_ending(pid: Pid) -> bool {
     Stat::read(pid).is_none_or(|stat| !stat.is_alive || stat.flags & EXITING != 0)
 }
 
-/// Without the capability to trace, only a thread with the ids of a process may see its descriptors.
+/// Without the capability to trace, only a thread with the ids of a process may see the descriptors
+/// of that process.
 fn open_sockets(pid: Pid, found: &mut BTreeSet<u32>) -> io::Result<()> {
     as_owner(pid, || {
         for file in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
@@ -229,8 +230,9 @@ pub fn kin(pid: Pid, leader: Pid) -> Kin {
             if next <= 1 {
                 return Kin::Stranger;
             }
-            // Either the process itself or one of its ancestors has ended. If it was an ancestor,
-            // its child has another parent now, so another walk can succeed.
+            // Either the process itself or one of its ancestors has ended. If an ancestor has
+            // ended, the child of that ancestor has another parent now, so another walk can
+            // succeed.
             let Some(stat) = Stat::read(next) else { continue 'again };
             is_in_session |= stat.session == leader;
             next = stat.parent;
@@ -259,8 +261,8 @@ pub fn user_of(pid: Pid) -> Option<u32> {
     users.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// A field of `/proc/PID/status`, which need not be UTF-8: the name of the program may have any
-/// bytes.
+/// A field of `/proc/PID/status`. This file need not be UTF-8, because the name of the program may
+/// have any bytes.
 pub fn status_field(pid: Pid, name: &str) -> Option<String> {
     let status = fs::read(format!("/proc/{pid}/status")).ok()?;
     let status = String::from_utf8_lossy(&status);

@@ -31,14 +31,14 @@ use drainit_core::types::human;
 const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// drainit reads at most this many bytes of the files in a directory, in the order of the file
-/// names. For the files after that, drainit compares only the size, time and inode.
+/// names. For the remaining files, drainit compares only the size, time and inode.
 const LARGEST_TOTAL: u64 = 64 * 1024 * 1024;
 
 /// The longest time for one look at the path. Longer looks would put a permanent load on the file
 /// system.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// A directory with more names is not read, because that takes much memory and time.
+/// A directory with more names is not read, because reading it would take much memory and time.
 const MOST_NAMES: usize = 10_000;
 
 /// The number of the names `.` and `..`, which every directory has.
@@ -120,8 +120,8 @@ pub fn follow(path: PathBuf) -> Followed {
     let (asks, asked) = sync_channel(MOST_ASKED);
     let follow = move || {
         mask::block_here();
-        // The metadata is read before the content, so that the next look finds a change that
-        // happens in between.
+        // The metadata is read before the content, so that the next look finds a change between the
+        // two reads.
         let mut known = metadata(&path);
         let mut since = Instant::now();
         let mut read = None;
@@ -129,8 +129,8 @@ pub fn follow(path: PathBuf) -> Followed {
         loop {
             if is_first || read.as_ref() != Some(&known) && since.elapsed() >= PAUSE {
                 let content = of(&path);
-                // `None` makes the next look read an unreadable file again: it may become readable
-                // without a change of its metadata.
+                // `None` makes the next look read an unreadable file again: the file may become
+                // readable although its metadata has not changed.
                 read = content.unreadable.is_none().then(|| known.clone());
                 let _ = sender.send(Look::Quiet(content));
                 is_first = false;
@@ -155,7 +155,7 @@ pub fn follow(path: PathBuf) -> Followed {
     Followed { looks, asks }
 }
 
-/// A fingerprint of the metadata: if this is unchanged, the content is unchanged.
+/// A fingerprint of the metadata: if the metadata is unchanged, the content is unchanged.
 fn metadata(path: &Path) -> Result<Option<Fingerprint>, String> {
     let mut limits = Limits::new(LONGEST, LARGEST_TOTAL);
     fingerprint(path, add_metadata, &mut limits).map_err(|error| error.to_string())

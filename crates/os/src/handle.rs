@@ -21,8 +21,8 @@ impl Handle {
     /// The process that has the pid now.
     ///
     /// # Errors
-    /// Fails with `ESRCH` without such a process, and if the kernel or a seccomp profile refuses
-    /// pidfds.
+    /// Fails with `ESRCH` if there is no such process. Also fails if the kernel or a seccomp
+    /// profile refuses pidfds.
     pub fn open(pid: Pid) -> io::Result<Self> {
         sys::pidfd_open(only_one(pid)?).map(Self)
     }

@@ -35,7 +35,8 @@ pub fn kill_child(pid: Pid, signal: Signal) -> io::Result<bool> {
 /// group does not exist.
 ///
 /// The caller must know that the leader or a child in the group is not reaped. Otherwise the kernel
-/// may have reused the number; [`crate::sweep::signal_left_group`] is for such a group.
+/// may have reused the number; for a group without such a member, use
+/// [`crate::sweep::signal_left_group`].
 ///
 /// # Errors
 /// Fails as [`kill`] does. `EPERM` means that drainit could not signal any member.
@@ -78,8 +79,8 @@ pub fn group(leader: Pid) -> Group {
 }
 
 /// Like [`group`], for a group whose leader is reaped. While the group exists, the kernel gives its
-/// number to no process. If a process has the number, the group is gone, and the number may belong
-/// to a group of somebody else.
+/// number to no process. If a process has the number as its pid, the group is gone, and the number
+/// may belong to a group of somebody else.
 pub fn left_group(leader: Pid) -> Group {
     if group_of(leader).is_none() { group(leader) } else { Group::Gone }
 }

@@ -1,8 +1,8 @@
 //! Receives the messages of sd_notify(3): one datagram socket for each process, in the abstract
 //! namespace, which needs no file system.
 //!
-//! Abstract names belong to the network namespace, which the containers of a pod share. The name
-//! is therefore random, and the kernel's credentials of the sender are checked.
+//! Abstract names belong to the network namespace, which the containers of a pod share. The name is
+//! therefore random, and drainit checks the credentials of the sender, which come from the kernel.
 
 use std::cell::Cell;
 use std::collections::hash_map::RandomState;
@@ -40,8 +40,8 @@ pub struct NotifyMessage {
     pub ready: bool,
     /// `STOPPING=1`
     pub stopping: bool,
-    /// `DRAINED=1`: the answer to the signal of `drain: {notify: …}`. This is an extension of
-    /// drainit, which systemd ignores.
+    /// `DRAINED=1`: the answer to the signal of `drain: {notify: …}`. systemd does not know this
+    /// extension of drainit, and ignores it.
     pub drained: bool,
     /// `WATCHDOG=1`
     pub alive: bool,
@@ -173,7 +173,8 @@ impl NotifySocket {
     /// Accepts the same messages as [`Self::recv`].
     pub fn take_all(&self, accepts: impl Fn(Peer, &NotifyMessage) -> bool) -> NotifyMessage {
         let mut all = NotifyMessage::default();
-        // In a flood many messages have the same sender, and `accepts` has to read `/proc`.
+        // Keeps the last result of `accepts`, which has to read `/proc`: in a flood, many messages
+        // have the same sender.
         let last = Cell::new(None);
         let accepts = |sender, message: &NotifyMessage| match last.get() {
             Some((known, is_accepted)) if known == sender => is_accepted,

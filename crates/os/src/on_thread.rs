@@ -3,8 +3,8 @@
 //! that has not finished in time; the thread of the work stays until its system call returns.
 //!
 //! Each process has its own few threads for each purpose ([`Share`]). A file system that hangs
-//! therefore delays only the processes that use it. One thread is kept ready for a stop, because at
-//! the limit on tasks no other thread can be started.
+//! therefore delays only the processes that use it. One thread is kept ready for a stop, because no
+//! thread can be started once the limit on tasks is reached.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,7 +26,7 @@ use drainit_core::types::{ProcessId, human};
 /// The number of threads of one share. With two threads, one call that hangs does not delay the
 /// next call, which may concern another file system.
 const OF_ONE: usize = 2;
-/// The threads that remove drainit's own sockets, one for each socket.
+/// The number of threads that remove drainit's own sockets; each removes one socket.
 const OF_OWN_SOCKETS: usize = 256;
 
 /// The time limit for finding a socket in the file system.
@@ -65,7 +65,7 @@ pub enum Share {
 }
 
 tokio::task_local! {
-    /// The share of the current task; [`Share::Container`] in a task without one.
+    /// The share of the current task; [`Share::Container`] in a task without a share.
     static SHARE: Share;
 }
 
@@ -105,7 +105,7 @@ impl Share {
 /// Starts the thread that is kept ready for a stop. Call it before the first process starts.
 ///
 /// # Errors
-/// Fails at the limit on tasks.
+/// Fails if the limit on tasks is reached.
 pub fn keep_reserve() -> io::Result<()> {
     let (sender, jobs) = mpsc::sync_channel::<Job>(MOST_JOBS);
     spawn(move || jobs.into_iter().for_each(|job| job()))?;
@@ -137,8 +137,8 @@ fn spawn_or_reserve(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     reserve.try_send(job).map_err(|_| refused)
 }
 
-/// Gives the work to the thread that is kept ready, which saves the time to start a thread. If this
-/// thread has no room, or there is none, starts a thread.
+/// Gives the work to the thread that is kept ready, which saves the time to start another thread.
+/// If the queue of that thread is full, or if there is no such thread, starts another thread.
 fn reserve_or_spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut job = Box::new(work) as Job;
     if let Some(reserve) = &*RESERVE.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -213,8 +213,8 @@ pub async fn peer_at(path: PathBuf) -> io::Result<Peer> {
     on_thread(LONGEST_WAY, move || Peer::at(&path)).await.map_err(io::Error::other)?
 }
 
-/// Does the work, and blocks until the work is done. drainit calls this before it has started
-/// anything and at its exit, and otherwise only with a short `within`.
+/// Does the work, and blocks until the work is done. drainit calls this function before it has
+/// started anything, and at its exit. At other times, drainit calls it only with a short `within`.
 ///
 /// # Errors
 /// Returns the errors of the work, and `TimedOut` if the work takes longer than `within`.

@@ -18,7 +18,8 @@ use crate::on_thread::wait_for;
 use drainit_core::types::{End, Time};
 
 /// The longest wait for the count. The kernel's own file system answers at once, but a FUSE file
-/// system (lxcfs) may hang. It delays the event loop only once: the file is then not read again.
+/// system (lxcfs) may hang. A file system that hangs delays the event loop only once, because the
+/// file is not read again after a timeout.
 const LONGEST: Duration = Duration::from_millis(100);
 
 /// The file with the kernel's count of OOM kills, and the number of these kills that need no
@@ -86,9 +87,9 @@ impl OomKills {
         self.seen = None;
     }
 
-    /// If the count shows a kill that no earlier call has reported, returns an end that says so,
-    /// with the time within which this kill happened. Each kill explains only one SIGKILL. The
-    /// kernel does not say whom it killed: if the time is long, the victim may have been a process
+    /// If the count shows a kill that no earlier call has reported, returns an end that says so and
+    /// gives the span of time in which this kill happened. Each kill explains only one SIGKILL. The
+    /// kernel does not say whom it killed: if the span is long, the victim may have been a process
     /// that drainit does not reap.
     pub fn explain_one(&mut self) -> Option<End> {
         let seen = self.seen.take().unwrap_or_else(|| self.count());

@@ -57,8 +57,8 @@ pub fn handle_panics() {
     }));
 }
 
-/// Handles a refused allocation. Returns only if this thread already handles a failure; the abort
-/// follows then.
+/// Handles a refused allocation. Returns only if this thread already handles a failure; in this
+/// case, the abort follows.
 pub(super) fn out_of_memory(size: usize) {
     if !begin() {
         return;

@@ -96,9 +96,9 @@ fn all() -> io::Result<Vec<PathBuf>> {
     Ok(names_in(namespace()?, &table).into_iter().filter(|name| is_drainit(name)).collect())
 }
 
-/// The names in `/proc/net/unix` of the drainits of this PID namespace, as they say. The table also
-/// has an entry for each accepted connection, with the name of the listener, so a name can occur
-/// several times.
+/// The names in `/proc/net/unix` that have the form of a drainit's name in this PID namespace. The
+/// table also has an entry for each accepted connection, with the name of the listener, so a name
+/// can occur several times.
 fn names_in(namespace: u64, table: &str) -> BTreeSet<PathBuf> {
     let prefix = format!("@drainit/{namespace}/");
     let names = table.lines().filter_map(|line| line.rsplit_once(' ')?.1.strip_prefix(&*prefix));
@@ -107,8 +107,9 @@ fn names_in(namespace: u64, table: &str) -> BTreeSet<PathBuf> {
 }
 
 /// Whether a drainit that this client trusts listens on an abstract name. Does not wait, even if
-/// the backlog is full. While it is full, nobody knows who listens; then this returns `true` for
-/// PID 1 and `false` for any other process, because a stranger could keep its own backlog full.
+/// the backlog is full. While the backlog is full, nobody knows who listens. In this case, returns
+/// `true` for PID 1 and `false` for any other process, because a stranger could keep its own
+/// backlog full.
 pub fn is_drainit(path: &Path) -> bool {
     let server = || -> Result<Peer, Errno> {
         let name = path.as_os_str().as_encoded_bytes();
@@ -127,8 +128,8 @@ fn pid_in(path: &Path) -> Option<Pid> {
     path.to_string_lossy().rsplit_once('/').and_then(|(_, pid)| pid.parse().ok())
 }
 
-/// Checks for a client that the server is a drainit that the client trusts: if the path is an
-/// abstract name, the server must be the process whose pid is in the name.
+/// Checks, on behalf of a client, that the server is a drainit that the client trusts: if the path
+/// is an abstract name, the server must be the process whose pid is in the name.
 ///
 /// # Errors
 /// Returns a message that says who answers.
@@ -167,8 +168,8 @@ fn check_server_for(
 }
 
 /// Whether a drainit may have started this process. Every drainit is PID 1 or a subreaper, so its
-/// processes stay below it. Therefore only a process that the container runtime or another PID 1
-/// than drainit has started is certainly not below a drainit.
+/// processes stay below it. A process is certainly not below a drainit only if it was started by
+/// the container runtime, or by a PID 1 that is not a drainit.
 fn below_init(pid: Pid) -> bool {
     let parent = Stat::read(pid).map(|stat| stat.parent);
     let program = |pid: &str| fs::metadata(format!("/proc/{pid}/exe")).ok();
@@ -181,8 +182,8 @@ fn below_init(pid: Pid) -> bool {
     !matches!(parent, Some(0 | 1)) || is_drainit() || is_named()
 }
 
-/// Checks for the server that this client may send requests. `is_private` says that the client has
-/// connected to the private socket, to which every process can connect.
+/// Checks, on behalf of the server, that this client may send requests. `is_private` says that the
+/// client has connected to the private socket, to which every process can connect.
 ///
 /// # Errors
 /// Returns a message that says who may send requests.

@@ -1,5 +1,5 @@
-//! Finds the processes that the commands of probes have left behind, also those in a session of
-//! their own, by a variable that each command gets and that its children inherit.
+//! Finds the processes that the commands of probes have left behind, even in a session of their
+//! own. Each command gets a variable, which its children inherit and by which drainit finds them.
 //!
 //! Only an orphan counts: a child of drainit that drainit has not started. A process that a service
 //! has started for the command is therefore left out, as long as the service lives.
@@ -18,7 +18,7 @@ use drainit_core::types::Signal;
 /// The variable of a probe's command. Its value is the name of the process, a slash, and the number
 /// of the run.
 pub const VARIABLE: &str = "DRAINIT_PROBE";
-/// The most bytes that are read of the environment of a process.
+/// At most this many bytes of a process's environment are read.
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The number of the next run of a command.

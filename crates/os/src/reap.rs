@@ -33,9 +33,10 @@ thread_local! {
 }
 
 /// The processor time that the kernel has spent on reaping for this thread, in debug builds. When
-/// the kernel releases a process, it drops what it has cached of `/proc/PID`: a few microseconds
-/// for most processes, up to 55 ms for an Envoy on a busy machine, because a scan of `/proc`
-/// has listed its descriptors and threads (`proc_invalidate_siblings_dcache`, measured on 6.18).
+/// the kernel releases a process, it drops what it has cached of `/proc/PID`. This takes a few
+/// microseconds for most processes. For an Envoy on a busy machine it takes up to 55 ms, because a
+/// scan of `/proc` has listed the Envoy's descriptors and threads
+/// (`proc_invalidate_siblings_dcache`, measured on 6.18).
 pub fn kernel_time() -> Duration {
     KERNEL_TIME.get()
 }

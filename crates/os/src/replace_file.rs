@@ -1,6 +1,5 @@
-//! Replaces a file as a whole: a reader sees either the old content or the new content, never a
-//! part of it. The new content is never readable with wider permissions than those of the finished
-//! file.
+//! Replaces a file as a whole: a reader sees either the whole old content or the whole new content.
+//! The new content is never readable with wider permissions than those of the finished file.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};

@@ -1,6 +1,6 @@
-//! Reports to the service manager above drainit that everything is ready, with sd_notify(3): to
-//! systemd for a unit with `Type=notify`, to Podman with `--sdnotify=container`, or to another
-//! drainit.
+//! Reports with sd_notify(3) to the service manager above drainit that everything is ready. The
+//! service manager is systemd (for a unit with `Type=notify`), Podman (with
+//! `--sdnotify=container`), or another drainit.
 
 use std::ffi::OsStr;
 use std::io;

@@ -1,5 +1,5 @@
-//! The kernel's list of TCP sockets, over `NETLINK_SOCK_DIAG`. It needs no privilege. The kernel walks
-//! its whole table, but tells only of the ports that were asked for.
+//! The kernel's list of TCP sockets, over `NETLINK_SOCK_DIAG`. It needs no privilege. The kernel
+//! walks its whole table, but lists only the sockets with the requested ports.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -36,8 +36,8 @@ const BYTECODE: u16 = 1;
 const JUMP: u8 = 1;
 const PORT_AT_LEAST: u8 = 2;
 const PORT_AT_MOST: u8 = 3;
-/// The bytes of the program for one port. A jump is 16 bits long, so all sockets are listed if there
-/// are more ports than this.
+/// The bytes of the program for one port. A jump is 16 bits long, so all sockets are listed if
+/// there are more ports than [`MOST_PORTS`].
 const PER_PORT: usize = 20;
 const MOST_PORTS: usize = 1000;
 /// The sizes of `struct nlmsghdr`, `struct inet_diag_req_v2` and `struct inet_diag_msg`.
@@ -68,7 +68,7 @@ pub(crate) struct Socket {
     /// The inode; 0 if no process has the socket open, as with a connection that is not accepted
     /// yet.
     pub inode: u32,
-    /// Whether the server holds the connection, or has not accepted it yet. The server holds a
+    /// Whether the server holds the connection, or has not accepted it yet. The server also holds a
     /// connection that it has closed for writing only.
     pub is_open: bool,
     /// Whether the socket is transparent; `None` if the kernel does not say so.
@@ -126,8 +126,8 @@ fn request(family: i32, states: &[u8], extensions: u8, ports: &BTreeSet<u16>) ->
     request
 }
 
-/// The attribute with a program that accepts the sockets with these local ports. Empty if it accepts
-/// all sockets.
+/// The attribute with a program that accepts the sockets with these local ports. Empty if the
+/// program would accept all sockets.
 fn program(ports: &BTreeSet<u16>) -> Vec<u8> {
     if ports.is_empty() || ports.len() > MOST_PORTS {
         return Vec::new();
@@ -137,9 +137,9 @@ fn program(ports: &BTreeSet<u16>) -> Vec<u8> {
     let mut program = Vec::with_capacity(4 + end);
     program.extend((4 + end as u16).to_ne_bytes());
     program.extend(BYTECODE.to_ne_bytes());
-    // After an operation that holds, the next one is `yes` bytes later, otherwise `no` bytes. The
-    // program accepts a socket if this leads exactly to its end, and refuses it if this leads
-    // further.
+    // If an operation holds, the next operation is `yes` bytes later, and otherwise `no` bytes
+    // later. The program accepts a socket if these steps lead exactly to the end of the program,
+    // and refuses the socket if they lead further.
     let mut operation = |code: u8, yes: u8, no: u16| {
         program.extend([code, yes]);
         program.extend(no.to_ne_bytes());
@@ -156,7 +156,7 @@ fn program(ports: &BTreeSet<u16>) -> Vec<u8> {
     program
 }
 
-/// Reads the messages of a part of the answer. Returns whether it was the last part.
+/// Reads the messages in one part of the kernel's answer. Returns whether this part was the last.
 fn read(mut part: &[u8], found: &mut Vec<Socket>) -> io::Result<bool> {
     let malformed = || io::Error::from(io::ErrorKind::InvalidData);
     while !part.is_empty() {

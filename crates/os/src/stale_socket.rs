@@ -1,5 +1,5 @@
-//! Removes a socket that an earlier run of a process has left, or that drainit has made. It removes
-//! only sockets, and follows no symbolic link of another user.
+//! Removes a socket that an earlier run of a process has left, or that drainit has made. This
+//! module removes only sockets, and follows no symbolic link of another user.
 
 use std::fs::{self, Permissions};
 use std::io;

@@ -77,8 +77,8 @@ impl Sweep {
         }
         for pass in 0..MAX_PASSES {
             let Ok(found) = find(is_over) else {
-                // Without `/proc`, drainit cannot list its descendants. As PID 1, drainit signals
-                // the whole PID namespace in their place.
+                // Without `/proc`, drainit cannot list its descendants. If drainit is PID 1, it
+                // signals the whole PID namespace instead.
                 let is_init = std::process::id() == 1 && !is_over();
                 if pass == 0 && is_init && signal_everything(self.signal).is_ok() {
                     self.is_done = true;
@@ -101,16 +101,16 @@ impl Sweep {
         Swept::Signalled(hit)
     }
 
-    /// The living children that are new to this sweep. Also between zombies, no child is read once
-    /// `is_over` returns true.
+    /// The living children that are new to this sweep. Once `is_over` returns true, no further
+    /// child is read, even if all children so far were zombies.
     fn new_children(&self, is_over: &dyn Fn() -> bool) -> Vec<Descendant> {
         let is_seen = |pid| self.seen.range((pid, 0)..=(pid, u64::MAX)).next().is_some();
         let children = living_children(usize::MAX, |pid| !is_over() && !is_seen(pid));
         children.map(|stat| stat.process).collect()
     }
 
-    /// Signals the processes that are new to this sweep. Returns whether a process has got the
-    /// signal, and the scan is not over. A process that cannot be read now is tried again by the
+    /// Signals the processes that are new to this sweep. Returns true if a process has got the
+    /// signal and the scan is not over. A process that cannot be read now is tried again by the
     /// next scan.
     fn signal_new(
         &mut self,
@@ -141,9 +141,9 @@ impl Sweep {
 /// Sends a signal, and then SIGCONT, to the members of a process group whose leader is reaped.
 /// Returns `false` if the group does not exist.
 ///
-/// If the group ends meanwhile, the kernel may give its number to the group of a stranger. A child
-/// that is not reaped keeps the number. Without such a child, each member gets the signal by
-/// itself, if it descends from drainit.
+/// If the group ends meanwhile, the kernel may give its number to the group of a stranger. While
+/// the group has a child that is not reaped, the group keeps its number. Without such a child,
+/// drainit signals each member separately, and only if the member descends from drainit.
 ///
 /// # Errors
 /// Fails as [`kill_group`] does.

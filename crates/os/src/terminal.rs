@@ -21,8 +21,8 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Finds out whether drainit has a terminal to lend. It has one if it is in the foreground of
-    /// the terminal on stdin.
+    /// Finds out whether drainit has a terminal to lend. drainit has one if drainit is in the
+    /// foreground of the terminal on stdin.
     pub fn find() -> Self {
         let mut terminal = Self { own: getpgrp(), lent: false };
         terminal.lent = terminal.is_ours();

@@ -5,9 +5,9 @@
 //! That process could put a symbolic link there, or exchange two directories. Therefore drainit
 //! walks along a path part by part. It follows a link only if the link belongs to root or to
 //! drainit's own user. Root's links are needed for `/var/run`, and for `..data` in the volume of a
-//! ConfigMap. A drainit of root also notes who could exchange a name on the path ([`Changer`]), and
-//! uses behind that name only what these users could use themselves. A drainit of another user has
-//! processes of its own user only, so it has nothing to give away.
+//! ConfigMap. A drainit that runs as root also notes who could exchange a name on the path
+//! ([`Changer`]), and uses behind that name only what these users could use themselves. A drainit
+//! that runs as another user has only processes of that user, so it has nothing to give away.
 //!
 //! Every call of this module looks at a file system, and may have to wait for it.
 
@@ -39,7 +39,8 @@ pub struct Place {
     path: PathBuf,
     /// Whether only root and drainit's own user could make `path` lead to another directory.
     is_fixed: bool,
-    /// Those who could make the name lead to another file, as far as this counts for its use.
+    /// Those who could make the name lead to another file, as far as this matters for the use of
+    /// the file.
     changers: Changers,
 }
 
@@ -136,7 +137,8 @@ impl Changer {
         .flatten()
     }
 
-    /// Whether all these users have the permissions `bits` (as for others) for a file.
+    /// Whether all these users have the permissions `bits` for a file. `bits` are given as the bits
+    /// for others.
     fn may(self, bits: Mode, stat: &FileStat) -> bool {
         let mode = Mode::from_bits_truncate(stat.st_mode);
         let for_group = Mode::from_bits_truncate(bits.bits() << 3);
@@ -159,8 +161,8 @@ impl fmt::Display for Changer {
 /// The users who could exchange a name on a path, each with the directory of the name.
 type Changers = Vec<(Changer, PathBuf)>;
 
-/// Fails if one of these users may not do with a file what drainit does. Only root has more rights
-/// than its processes.
+/// Fails if one of these users may not do with a file what drainit does. Never fails if drainit
+/// does not run as root: such a drainit has no more rights than its processes.
 fn judge(
     changers: &Changers,
     (what, bits): (&'static str, Mode),
@@ -369,8 +371,9 @@ impl Walk {
                 && matches!(Path::new(&step).components().next(), Some(Component::Normal(_)));
             if is_name && !follows {
                 let directory = fstat(&self.at)?;
-                // A directory of root that lets others write, such as an `emptyDir`, often has
-                // directories of root in it to which drainit writes.
+                // A directory of root that lets others write, such as an `emptyDir`, often contains
+                // directories of root to which drainit writes, so groups and everybody do not count
+                // here.
                 self.changers.retain(|(changer, _)| changer.user.is_some());
                 judge(&self.changers, WRITE, &directory, &self.walked)?;
                 // Whoever could exchange the directory may change every name in it.
@@ -379,8 +382,8 @@ impl Walk {
             }
             let Some((next, stat)) = self.step(&step)? else { continue };
             if is_name {
-                // In a directory of root that lets others write, such as an `emptyDir`, they
-                // may replace the file anyway, so drainit uses the file that it finds.
+                // In a directory of root that lets others write, such as an `emptyDir`, these
+                // others may replace the file anyway, so drainit uses the file that it finds.
                 let (known, is_fixed) = (self.changers.clone(), self.is_fixed);
                 self.note(&stat)?;
                 let is_known = |changer| known.iter().any(|(known, _)| *known == changer);

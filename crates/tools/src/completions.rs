@@ -68,7 +68,8 @@ fn zsh(script: &str, signals: &str) -> String {
         None => line.replace(":SIGNAL:_default'", &format!(":SIGNAL:({signals})'")),
     });
     let mut parts: Vec<_> = lines.collect();
-    // The last lines of the script call its function, so the new function stands before them.
+    // The last lines of the script call the generated function, so the new function stands before
+    // these lines.
     let end = parts.iter().rposition(|line| line.starts_with("if [ \"$funcstack")).unwrap_or(0);
     parts.insert(end, ZSH.to_owned());
     parts.join("\n") + "\n"

@@ -41,7 +41,7 @@ const FORM: &[&str] = &[
 ];
 
 /// A Python program. The first line of its input is a schema, and each further line is a value that
-/// it validates.
+/// the program validates.
 const VALIDATE: &str = "
 import json, sys
 from jsonschema import Draft7Validator
@@ -182,7 +182,7 @@ fn corpus() -> Vec<String> {
     corpus
 }
 
-/// Values of every form. For each of them, at least one key accepts it.
+/// Values of every form. Each value is accepted by at least one key.
 const VALUES: &str = "\
     5s | 1m 30s | 0.5 | 0 | -1 | 3 | \"3\" | 5x | TERM | sigterm | RTMIN+3 | 15 | KILL | \
     TREM | true | \"true\" | yes | word | /a | 127.0.0.1:80 | localhost:80 | 80 | \
@@ -193,7 +193,8 @@ const VALUES: &str = "\
 /// A key, and where it is in a config.
 #[derive(Clone)]
 struct KeyPlace {
-    /// The keys that lead to it from the root of the config. `*` stands for an item of a list.
+    /// The keys that lead to this key from the root of the config. `*` stands for an item of a
+    /// list.
     path: Vec<String>,
     shape: &'static Shape,
 }

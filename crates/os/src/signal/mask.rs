@@ -94,8 +94,8 @@ impl BlockedSignals {
         self.given
     }
 
-    /// Waits for a signal and takes it, the lowest number first. Returns `None` after `timeout`, or
-    /// spuriously.
+    /// Waits for a signal and takes it. If several signals are pending, takes the one with the
+    /// lowest number. Returns `None` after `timeout`, or spuriously.
     ///
     /// # Errors
     /// The kernel documents no error.

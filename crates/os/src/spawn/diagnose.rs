@@ -1,6 +1,6 @@
 //! Finds out why a process could not be started, or why its start would fail.
 //!
-//! The kernel has one number for many causes: `ENOENT` means a missing program, a missing
+//! The kernel has one error number for many causes: `ENOENT` can mean a missing program, a missing
 //! interpreter or a missing working directory. drainit examines the file system only after a
 //! failure, so that a successful start costs nothing.
 

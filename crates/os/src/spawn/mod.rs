@@ -84,8 +84,8 @@ impl SpawnRequest {
     }
 
     /// Starts the process as the leader of a new session and process group. The result of its exec
-    /// is known later, and the session and the group exist only from then on. If there is a working
-    /// directory, the caller opens [`Self::directory`] before this call.
+    /// is known later. Until the result is known, the session and the group may not exist yet. If
+    /// there is a working directory, the caller opens [`Self::directory`] before this call.
     ///
     /// # Errors
     /// Fails if no process was created. The error has the cause and its exit code.
@@ -461,9 +461,8 @@ mod tests {
 
     #[test]
     fn each_failure_names_a_cause() {
-        // This runs in a process of its own. Otherwise another test could start a child meanwhile
-        // that inherits a file open for writing, and this test could not execute the file
-        // (ETXTBSY).
+        // This runs in a process of its own. Otherwise a child of another test could inherit a file
+        // that is open for writing, and this test could not execute the file (ETXTBSY).
         in_own_process("spawn::tests::each_failure_names_a_cause", || {
             in_own_process("spawn::tests::each_failure_names_a_cause", || {
                 let dir = TempDir::new();

@@ -1,5 +1,5 @@
-//! Starts the one child of `exec`, `tini` or `dumb-init`, with its signal mask, dispositions, group
-//! and session. The child inherits everything else.
+//! Starts the one child of `exec`, `tini` or `dumb-init`, and sets the child's signal mask,
+//! dispositions, group and session. The child inherits everything else.
 
 use std::ffi::OsString;
 use std::io;

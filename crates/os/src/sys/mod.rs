@@ -106,13 +106,14 @@ pub(crate) fn stop_ignoring(signal: i32) -> io::Result<bool> {
     Ok(true)
 }
 
-/// The width of the terminal on stderr, or else on stdout; `None` if it is not a terminal.
+/// The width of the terminal on stderr, or without `is_stderr` on stdout; `None` if this stream is
+/// not a terminal.
 pub fn terminal_width(is_stderr: bool) -> Option<usize> {
     Some(terminal_size(is_stderr)?.0)
 }
 
-/// The columns and rows of the terminal on stderr, or else on stdout; `None` if it is not a
-/// terminal.
+/// The columns and rows of the terminal on stderr, or without `is_stderr` on stdout; `None` if this
+/// stream is not a terminal.
 pub fn terminal_size(is_stderr: bool) -> Option<(usize, usize)> {
     let stream = if is_stderr { libc::STDERR_FILENO } else { libc::STDOUT_FILENO };
     // SAFETY: all zeroes is a valid winsize.
@@ -133,7 +134,7 @@ pub fn raise(signal: Signal) -> io::Result<()> {
     checked(libc::c_int::try_from(result).unwrap_or(-1)).map(drop)
 }
 
-/// Sends a signal to the calling thread only, with this `si_code` and nothing else in it.
+/// Sends a signal to the calling thread only, with this `si_code` and no other data.
 #[cfg(test)]
 pub(crate) fn raise_with(signal: Signal, code: i32) -> io::Result<()> {
     // SAFETY: all zeroes is a valid siginfo_t.
@@ -205,7 +206,8 @@ pub enum Sender<P> {
 }
 
 /// The sender of a signal with this `si_code`. The kernel lets a process write every negative code
-/// but `SI_TKILL` into a signal for another process, and then also any pid.
+/// except `SI_TKILL` into a signal for another process. With such a code, the process can also
+/// write any pid.
 fn sender<P>(code: i32, process: impl FnOnce() -> P) -> Sender<P> {
     match code {
         libc::SI_USER | libc::SI_TKILL => Sender::Process(process()),

@@ -76,7 +76,7 @@ struct Chart {
     /// The moments at which the time axis begins and ends.
     span: (f64, f64),
     /// The moments at which the reserve begins and ends: the deadline, and the end of the grace
-    /// period. A start has none.
+    /// period. A start has no reserve.
     reserve: Option<(f64, f64)>,
     rows: Vec<Row>,
 }
@@ -139,7 +139,8 @@ impl BarLook {
     const ALL: [Self; 6] =
         [Self::Plain, Self::Aside, Self::Planned, Self::Cut, Self::Late, Self::Killed];
 
-    /// The class beside that of the kind, and the name in the legend.
+    /// A further class of a bar, beside the class of its kind, and the name of this class in the
+    /// legend.
     fn names(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Plain => None,

@@ -6,8 +6,8 @@ use crate::plan::timeline::{StepKind, Timeline};
 use crate::plan::{InOneshot, Plan};
 use crate::types::human;
 
-/// Draws the start, and the longest shutdown after a stop signal and after a process has ended by
-/// itself. `name` is the name of the config.
+/// Draws the start and two shutdowns: the longest after a stop signal, and the longest after a
+/// process has ended by itself. `name` is the name of the config.
 pub fn svg(plan: &Plan<'_>, name: &str) -> String {
     let cases = [
         (true, "Shutdown after a stop signal", &plan.after_signal, &plan.signal_in_oneshot),

@@ -145,7 +145,8 @@ fn command(process: &mut DraftedProcess, service: &Node) {
         [only] if only.scalar().is_some_and(|line| !line.is_empty()) => {
             process.set("command", value(only));
         }
-        // The value of a variable in a string may be several words, so the whole stays a string.
+        // The value of a variable in a string may be several words, so the whole command stays a
+        // string.
         _ if parts.iter().any(|part| part.scalar().is_some_and(|line| line.contains('$'))) => {
             let line = parts.iter().map(|part| match part.scalar() {
                 Some(line) => line.to_owned(),
@@ -171,7 +172,8 @@ fn environment(process: &mut DraftedProcess, node: &Node) {
     process.add_environment(variables.map(|(name, value)| (name.to_owned(), interpolate(value))));
 }
 
-/// Reads `env_file:`. drainit has no `format: raw`, with which no quote or variable has a meaning.
+/// Reads `env_file:`. drainit has no counterpart of Compose's `format: raw`, with which quotes and
+/// variables have no meaning.
 fn env_file(process: &mut DraftedProcess, node: &Node) {
     let mut files = value(node);
     for file in files.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {

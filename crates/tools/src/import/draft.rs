@@ -35,8 +35,8 @@ pub(super) struct DraftedProcess {
     entries: BTreeMap<&'static str, Value>,
 }
 
-/// The part that each draft has, because the other formats do not say when the container is killed,
-/// or how long requests still arrive after the stop signal.
+/// The part of the config that is the same in each draft, because the other formats do not say when
+/// the container is killed, or how long requests still arrive after the stop signal.
 const SHUTDOWN: &str = "
 shutdown:
   # The time until the container is killed. Give the container this variable: see docs/shutdown.md.
@@ -74,7 +74,7 @@ impl DraftedProcess {
         self.notes.insert(0, note.to_owned());
     }
 
-    /// The text of a key; `None` if it is missing, or no text.
+    /// The text of a key; `None` if the key is missing, or if its value is not a text.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         self.entries.get(key)?.as_str()
     }

@@ -1,6 +1,6 @@
 //! Tests that no option is dropped silently: every option that a format documents is in the draft,
-//! as a key or in a comment. For the options that `same.rs` compares with the other program, that
-//! test is enough.
+//! as a key or in a comment. For the options that `same.rs` compares with the other program, the
+//! test in `same.rs` is enough.
 
 use crate::import::input::InputFile;
 use crate::import::{Format, convert};
@@ -10,9 +10,10 @@ fn draft(format: Format, text: &str) -> String {
     imported.unwrap_or_else(|problems| panic!("{text}\n{problems:?}")).text
 }
 
-/// Tests each option alone. Each option has words that stand for it in the draft: the draft must
-/// contain one of them that is not in the draft without the option. `rows` lists the words of each
-/// option. For an option in `named`, the words are the option itself and its name.
+/// Tests each option alone. Each option has words that stand for it. The draft with the option must
+/// contain at least one of these words that the draft without the option does not contain. `rows`
+/// lists the words of each option. For an option in `named`, the words are the option itself and
+/// its name.
 #[track_caller]
 fn none_vanishes(
     format: Format,

@@ -1,4 +1,4 @@
-//! Comments on commands that need another word in a config, although every key of them was
+//! Comments on commands that need an explanation in the draft, although each of their keys was
 //! converted.
 
 use std::sync::LazyLock;
@@ -8,8 +8,8 @@ use regex_lite::Regex;
 use crate::import::draft::{Draft, DraftedProcess};
 use crate::import::pattern;
 
-/// Programs that end gracefully at another signal than SIGTERM, this signal, and the reason. The
-/// draft keeps the signal of the original.
+/// Each program that ends gracefully at another signal than SIGTERM, with that signal and the
+/// reason. The draft keeps the signal of the original.
 const SIGNALS: [(&str, &str, &str); 4] = [
     (
         "nginx",

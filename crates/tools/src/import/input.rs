@@ -39,7 +39,8 @@ impl InputFile {
         }
     }
 
-    /// Reads a further file, which this file includes. The other methods then concern that file.
+    /// Reads a further file, which this file includes. After this call, the other methods concern
+    /// the included file.
     ///
     /// # Errors
     /// As for [`Self::read`].

@@ -27,7 +27,8 @@ pub(super) fn comment_out(draft: &mut Draft) {
 }
 
 /// The keys that a config would refuse, each with the index of its process. If a value contains a
-/// variable, it is refused only if it is wrong both without the variable and with a number.
+/// variable, it is refused only if it is wrong both without the variable and with a number in place
+/// of the variable.
 fn refused(draft: &Draft) -> Vec<(usize, &'static str)> {
     let (text, keys) = in_lines(draft);
     let wrong_in = |environment: &Environment| {
@@ -48,7 +49,8 @@ fn refused(draft: &Draft) -> Vec<(usize, &'static str)> {
     without.into_iter().filter(|line| with.contains(line)).filter_map(key).collect()
 }
 
-/// The processes of the draft with one line for each key, and what each line after the first has.
+/// The processes of the draft with one line for each key, and the key that each line after the
+/// first contains.
 fn in_lines(draft: &Draft) -> (String, Vec<Option<(usize, &'static str)>>) {
     let (mut text, mut keys) = ("processes:\n".to_owned(), Vec::new());
     for (index, process) in draft.processes.iter().enumerate() {
@@ -62,7 +64,7 @@ fn in_lines(draft: &Draft) -> (String, Vec<Option<(usize, &'static str)>>) {
     (text, keys)
 }
 
-/// A value that is right or wrong whatever files this machine has.
+/// Changes a value so that its correctness does not depend on the files of this machine.
 fn anywhere(key: &str, value: &Value) -> Value {
     match (key, value) {
         ("env_file", Value::Array(files)) => {

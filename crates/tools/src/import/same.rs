@@ -41,8 +41,8 @@ for path in sys.argv[1:]:
     } for group in options.process_group_configs for program in group.process_configs]))
 "#;
 
-/// Runs a program with the variables of the container, and returns its output. `None` if it is not
-/// installed; in CI, a missing program is a failure.
+/// Runs a program with the variables of the container, and returns its output. `None` if the
+/// program is not installed; in CI, a missing program is a failure.
 fn output_of(command: &mut Command) -> Option<Output> {
     let output = command.env_clear().envs(VARIABLES).env("PATH", "/usr/bin:/bin").output();
     let output = output.ok().filter(|it| it.status.success() || !it.stderr.is_empty());
@@ -80,7 +80,7 @@ fn pick<'t>(random: &mut Random, texts: &[&'t str]) -> &'t str {
 /// Words of a command in a supervisord.conf.
 const WORDS: &str = "-x¦'a b'¦\"c  d\"¦e\\ f¦it\\'s¦a\"b c\"d¦$HOME¦a$¦$$H$1¦100%%¦%(ENV_X)s¦'%(ENV_Y)s'¦\
     \"q\\\"q\\n\"¦k=v¦*¦${Y}¦%(program_name)s¦%(ENV_A)s";
-/// Values of variables there; `A` is a variable of `[supervisord]`.
+/// Values of variables in a supervisord.conf; `A` is a variable of `[supervisord]`.
 const VALUES: [&str; 7] =
     ["one", "\"t w o\"", "'it is'", "\"it's\"", "%(ENV_Y)s", "\"$Y!\"", "/a/b.c"];
 /// The options of a program, each with its values.

@@ -312,7 +312,7 @@ fn programs_with_another_stop_signal_and_words_of_supervisord_have_a_hint() {
         ("sh -c 'kill $(cat /run/supervisord.pid)'", "", Some("write `kill 1`")),
         ("/usr/bin/pidproxy /run/a.pid a", "", Some("pidproxy passes signals")),
         ("supervisorctl start b", "", Some("`drainit start`")),
-        // The sizes of log files are one comment on the whole draft.
+        // All sizes of log files share one comment on the whole draft.
         (
             "app",
             "stdout_logfile_maxbytes=50MB\nstdout_logfile_backups=9\nstderr_logfile_maxbytes=1MB",

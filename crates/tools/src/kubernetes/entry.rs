@@ -120,8 +120,8 @@ pub(super) fn check(ctx: &mut Context<'_>) {
     }
 }
 
-/// Checks whether drainit would accept the container's arguments: as with `drainit run`, some
-/// process must take each of them.
+/// Checks whether drainit would accept the container's arguments: each argument must belong to some
+/// process, as with `drainit run`.
 fn route(ctx: &mut Context<'_>, words: &[Word]) {
     if ctx.is_partial {
         return;

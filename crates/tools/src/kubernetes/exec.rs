@@ -12,7 +12,7 @@ use crate::language::diagnostics::problems::Problems;
 use crate::language::span::Span;
 use crate::load::{Diagnostic, Loaded, load_text_to_check};
 
-/// The options with a value that have no counterpart here.
+/// The options that take a value and that have no counterpart in a config.
 const OTHERS: [&str; 7] =
     ["-r", "--rewrite", "-e", "--remap-exit", "-p", "--parent-death-signal", "--stop-signal"];
 
@@ -128,7 +128,7 @@ fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Vec<
             None => env.substitute(&rest.next()?.text)?,
         };
         let value = value_of(it, &value);
-        // The names of a repeated option are one list. An option overrides its variable.
+        // If an option is repeated, its names become one list. An option overrides its variable.
         let before = found.iter_mut().find(|before| before.key == it.key);
         match (before, value) {
             (Some(Given { name, value: Value::Array(names), .. }), Value::Array(more))

@@ -164,10 +164,11 @@ fn variable(
     let (message, span, help) = match ctx.env.get(name) {
         PodValue::Known(word) if is_set(word) => {
             let span = word.span;
-            // The value of `grace_period` may contain other text beside the variable. The caller
-            // then compares the whole value.
+            // The value of `grace_period` may contain other text beside the variable. In this case,
+            // the caller compares the whole value.
             let Ok(value) = values::duration(&word.text) else { return false };
-            // The value may be shorter by the time for which a `preStop` hook sleeps.
+            // The value may be shorter than the pod's time, by the time for which a `preStop` hook
+            // sleeps.
             let rest = given.saturating_sub(before.stays);
             if value == given
                 || value <= rest && rest.saturating_sub(value) < Duration::from_secs(1)

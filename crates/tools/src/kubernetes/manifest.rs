@@ -28,7 +28,7 @@ pub(super) struct Workload {
 pub(super) struct Local {
     /// The place of the value.
     pub(super) span: Span,
-    /// Whether it is `externalTrafficPolicy`, which matters to a load balancer.
+    /// Whether the policy is `externalTrafficPolicy`, which matters to a load balancer.
     pub(super) is_external: bool,
 }
 

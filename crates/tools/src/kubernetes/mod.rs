@@ -3,8 +3,9 @@
 //! The config is read with the environment that the manifest gives the container. Its [`Plan`] is
 //! then compared with what the kubelet will do. Sources for the kubelet: `killContainer` in
 //! pkg/kubelet/kuberuntime/kuberuntime_container.go (the grace period includes the time of the
-//! `preStop` hook, and for a sidecar also the time that it then waits for other containers),
-//! `doProbe` in pkg/kubelet/prober/worker.go (liveness probes end when the pod is deleted), and
+//! `preStop` hook, and for a sidecar also the time for which the sidecar waits for other
+//! containers), `doProbe` in pkg/kubelet/prober/worker.go (liveness probes end when the pod is
+//! deleted), and
 //! <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination>.
 
 #[cfg(test)]
@@ -51,9 +52,10 @@ pub struct PodCheck {
 
 /// Reads a manifest (`-` means standard input), and checks the config against each container that
 /// runs drainit. With a `name`, checks only the container of that name. Otherwise checks each
-/// container whose command contains drainit. If there is none, and the manifest has only one
-/// container, checks that container. `here` is the environment of `drainit check` itself: it may
-/// have values of variables that the manifest sets by `valueFrom`. `image` has the variables of the image.
+/// container whose command contains drainit. If no command contains drainit, and the manifest has
+/// only one container, checks that container. `here` is the environment of `drainit check` itself:
+/// it may have values of variables that the manifest sets by `valueFrom`. `image` has the variables
+/// of the image.
 pub fn check(
     configs: &[PathBuf],
     manifest: &Path,
@@ -212,13 +214,15 @@ struct Context<'a> {
     plan: Plan<'a>,
     /// Whether the config has errors. Then only its key `control` is known.
     is_partial: bool,
-    /// Whether the container runs `drainit exec`, so that its options are the config.
+    /// Whether the container runs `drainit exec`. If it does, the options of `drainit exec` are the
+    /// config.
     is_exec: bool,
     /// Whether the shutdown has a drain or a `readiness_delay`, so that clients have time to leave.
     takes_traffic_away: bool,
     /// Whether the config has no further problem if a variable has this number of seconds.
     accepts: &'a dyn Fn(&str, u64) -> bool,
-    /// Says why a program of the image cannot run; `None` if it can, or if this is not the image.
+    /// Says why a program of the image cannot run; `None` if the program can run, or if `check`
+    /// does not run in the image.
     find_program: &'a dyn Fn(&str) -> Option<String>,
 }
 

@@ -1,5 +1,5 @@
 //! Checks the probes of a container. Can drainit answer them? Does the liveness probe kill the
-//! container while it drains? Does the readiness probe show that it drains?
+//! container while the container drains? Does the readiness probe show that the container drains?
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ enum ProbedServer {
     Admin {
         fails: bool,
     },
-    /// Another program: the config does not have this port. It may belong to a listener of an
+    /// Another program: the config does not have this port. The port may belong to a listener of an
     /// Envoy.
     Other,
 }
@@ -251,7 +251,7 @@ fn liveness(ctx: &mut Context<'_>, probe: &PodProbe, has_startup: bool) {
     };
     let help = how_to_probe(ctx, "/livez");
     if probe.fails_after >= lasts {
-        // A probe of readiness also fails as long as the processes start.
+        // A probe of readiness also fails while the processes are starting.
         let asks = match probe.target() {
             _ if asks_ready => "`/readyz`",
             Some(ProbedServer::Admin { .. }) => "Envoy's `/ready`",
@@ -287,8 +287,8 @@ fn closes(ctx: &Context<'_>) -> bool {
 }
 
 /// Warns of a readiness probe that is too slow for a shutdown that begins because a process has
-/// ended. In such a shutdown each drain lasts only for its `min`, and the probe would fail only
-/// after that.
+/// ended. In such a shutdown, each drain lasts only for its `min`, and the probe would fail only
+/// after the drain.
 fn notices(ctx: &mut Context<'_>, probe: &PodProbe) {
     let drains = ctx.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref());
     let Some(min) = drains.map(|drain| drain.min).max() else { return };

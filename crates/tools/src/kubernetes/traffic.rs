@@ -20,7 +20,7 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
 
 /// Warns of a process that stops as soon as it is drained. The nodes still send it new connections
 /// until they learn that the pod is deleted, about a second later. For an Envoy, `min` has a
-/// default, so it serves for that time. The other kinds of drain have no default `min`.
+/// default, so the Envoy serves for that time. The other kinds of drain have no default `min`.
 fn endpoint(ctx: &mut Context<'_>) {
     let config = &ctx.loaded.config;
     let delay = config.shutdown.readiness_delay;
@@ -67,10 +67,10 @@ fn undrained(ctx: &mut Context<'_>) {
 }
 
 /// Warns if a Service with the traffic policy `Local` selects the pod. With
-/// `externalTrafficPolicy`, its load balancer sends requests to a node until the load balancer's own
-/// health check of the node fails. With `internalTrafficPolicy`, the clients on a node have only its
-/// pods. kube-proxy passes the requests on to a terminating pod only while that pod is ready
-/// (KEP-1669).
+/// `externalTrafficPolicy`, its load balancer sends requests to a node until the load balancer's
+/// own health check of the node fails. With `internalTrafficPolicy`, the clients on a node can use
+/// only the pods of that node. kube-proxy passes the requests on to a terminating pod only while
+/// that pod is ready (KEP-1669).
 fn local(ctx: &mut Context<'_>) {
     let shutdown = &ctx.loaded.config.shutdown;
     let Some(local) = ctx.workload.local.filter(|_| shutdown.unready_delay.is_zero()) else {
