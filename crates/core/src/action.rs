@@ -12,8 +12,7 @@ use crate::types::{ProcessId, Signal};
 pub enum Action {
     /// Prepare a slot for a new process, or for a new instance beside the running one, with the
     /// definition that `from` names. The slot is either a retired slot or a new slot after the last
-    /// one. Both slots of a process share the sockets
-    /// that drainit holds for the process.
+    /// one. Both slots of a process share the sockets that drainit holds for the process.
     Adopt { slot: ProcessId, from: Source },
     /// Give the process its definition from the new config. Either the process is down and starts
     /// with this definition, or its instance continues, because the change requires no new one.
@@ -27,8 +26,9 @@ pub enum Action {
     /// Give up a start that is not answered yet. Answer at once, with `Event::Spawned` if the
     /// program already runs, and with `Event::SpawnFailed` otherwise.
     AbortSpawn(ProcessId),
-    /// Probe a new instance of a hot restart once more, at once. Its time to become ready is over, but it may
-    /// have taken over since its last probe. Answer with `Event::Ready` or `Event::NotLive`.
+    /// Probe a new instance of a hot restart once more, at once. The instance's time to become
+    /// ready is over, but it may have taken over since its last probe. Answer with `Event::Ready`
+    /// or `Event::NotLive`.
     ProbeOnce(ProcessId),
     /// The process serves from now on: check whether its drain will work.
     Serves(ProcessId),
@@ -84,7 +84,7 @@ pub enum Action {
     /// another `EndDrain` comes first.
     EndDrain(ProcessId),
     /// Find the leftovers, and send this signal to those that have not received it yet. Answer with
-    /// `Event::Swept`, and once more with `Event::NothingLeft` as soon as nothing is left.
+    /// `Event::Swept`. As soon as nothing is left, also answer with `Event::NothingLeft`.
     Sweep(Signal),
     /// Answer all clients that have given this request.
     Answer { process: ProcessId, request: Request, outcome: Result<(), RequestError> },

@@ -15,8 +15,8 @@ const MIN_STOP: Duration = Duration::from_secs(1);
 /// is shorter (see [`drain_wish`]).
 const MIN_DRAIN: Duration = Duration::from_secs(1);
 
-/// The limit for closing the listeners if the stops need all of the time that is left. An admin that
-/// has time to answer does so within milliseconds.
+/// The limit for closing the listeners if the stops need all of the time that is left. An admin
+/// that has time to answer does so within milliseconds.
 const MIN_CLOSING: Duration = Duration::from_millis(250);
 /// A final wait may be as long as the reserve, or as this time if the reserve is shorter.
 const MIN_FINAL: Duration = Duration::from_millis(500);
@@ -83,7 +83,7 @@ impl Budget {
             .iter()
             .map(|(process, drain)| heaviest(process, &drain_path).saturating_add(closes(*drain)));
         let drain_rest = rest.max();
-        // The drain of an Envoy may end before the drain of another process.
+        // If the drain of an Envoy ends before the drain of another process, a final count follows.
         let is_counted = drains.len() > 1 && drains.iter().any(|(_, drain)| drain.closes);
         let counts = is_counted.then_some(MIN_CLOSING);
         Self {
@@ -106,7 +106,8 @@ impl Budget {
     pub fn before_drains(&self, wait: Wait, left: Duration) -> Duration {
         let after = self.drain_all.saturating_add(self.stop_all);
         let least = share_beside(self.stop_least, Wait { limit: wait.need, ..wait }, after, left);
-        // A hook without a declared time takes more than it needs only if the drains spare it.
+        // A hook without a declared time gets more than its `need` only if the drains leave time
+        // for this.
         let spare = left.saturating_sub(most(&self.times_path).saturating_add(self.stop_all));
         wait.limit.min(least.max(spare))
     }
@@ -127,7 +128,7 @@ impl Budget {
     }
 
     /// The longest wait of a drain that begins now. If time is short, the later stops shrink so
-    /// that the drain gets its `min`, but they keep their minimum times.
+    /// that the drain gets its `min`, but the stops keep their minimum times.
     pub fn drain(
         &self,
         process: &ProcessSpec,
@@ -141,11 +142,11 @@ impl Budget {
         longest.min(free.max(min)).min(left.saturating_sub(self.stop_least))
     }
 
-    /// The limit for a drained process to close its listeners, and to count what is left. It is the
-    /// time that later drains and the stops do not need, but at most an eighth of the time left. It
-    /// is at least [`MIN_CLOSING`], if that is less than a quarter of the time left. Without a
-    /// deadline, the limit is as in a shutdown, but at least [`MIN_CLOSING`], even if the window is
-    /// shorter than that.
+    /// The limit for closing the listeners of a drained process and counting what is still open.
+    /// The limit is the time that later drains and the stops do not need, but at most an eighth of
+    /// the time left. If [`MIN_CLOSING`] is less than a quarter of the time left, the limit is at
+    /// least [`MIN_CLOSING`]. Without a deadline, the limit is as in a shutdown, but at least
+    /// [`MIN_CLOSING`], even if the window is shorter than that.
     pub fn closing(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let left = deadline.since(now).min(spec.window.max(MIN_CLOSING * 4));
         let later = heaviest(&spec.processes[id.index()], &self.times_path);
@@ -160,8 +161,9 @@ impl Budget {
     }
 
     /// The time for which the dependencies of a killed process wait for its end. On a tenth of a
-    /// core, a process with much memory needs longer than [`AFTER_KILL`] to end. The time is limited,
-    /// because the process may survive SIGKILL and its dependencies need time to stop, too.
+    /// core, a process with much memory needs longer than [`AFTER_KILL`] to end. The time is
+    /// limited, because the process may survive SIGKILL and its dependencies need time to stop,
+    /// too.
     pub fn after_kill(now: Time, deadline: Time) -> Duration {
         let left = deadline.since(now);
         (left / 8).max(AFTER_KILL).min(left / 4)
@@ -172,9 +174,9 @@ impl Budget {
         over.since(now).saturating_sub(EXIT_MARGIN).max(EXIT_MARGIN)
     }
 
-    /// The limit of a final wait for something that may hang: an eighth of the time left, at least a
-    /// quarter of the reserve, which is kept for these waits, and at most the reserve, because a
-    /// failed container waits to be started again.
+    /// The limit of a final wait for something that may hang: an eighth of the time left. The limit
+    /// is at least a quarter of the reserve, which is kept for these waits. The limit is at most
+    /// the reserve, because a failed container can be started again only after this wait.
     pub fn at_the_end(reserve: Duration, now: Time, over: Time) -> Duration {
         let left = Self::left_at_the_end(now, over);
         left.min((left / 8).max(reserve / 4).min(reserve.max(MIN_FINAL)))
@@ -190,7 +192,7 @@ impl Budget {
     }
 
     /// The time that leftovers get between SIGTERM and SIGKILL. Nobody knows which process has left
-    /// them, so they get the longest time that a process has to end. The container's `post_stop`
+    /// them, so they get the longest time that any process has to end. The container's `post_stop`
     /// hook keeps its time.
     pub fn leftovers(&self, spec: &Spec, left: Duration) -> Duration {
         let stops = spec.processes.iter().filter(|process| !process.left_out);
@@ -215,7 +217,7 @@ impl Budget {
     /// - [`MIN_STOP`], or its need if that is shorter, provided that all later stops can have their
     ///   minimum times, too.
     pub fn stop(&self, process: &ProcessSpec, left: Duration) -> Duration {
-        // Hooks are shortened before stops, so only the stops count here.
+        // If time is short, hooks are shortened first, so only the stops count here.
         let stops_after = heaviest(process, &self.bare_path);
         let least = Some(least_stop(process))
             .filter(|least| least.saturating_add(heaviest(process, &self.least_path)) <= left);
@@ -224,8 +226,8 @@ impl Budget {
         process.stop.limit.min(self.longest_stop(process, left).max(own))
     }
 
-    /// The longest time for which a process that is being stopped may still run. It leaves the
-    /// later stops what they need.
+    /// The longest time for which a process that is being stopped may still run. This leaves the
+    /// later stops the time that they need.
     pub fn longest_stop(&self, process: &ProcessSpec, left: Duration) -> Duration {
         let after = self.after_stop(process).saturating_add(need(process.hooks.post_stop));
         left.saturating_sub(after)
@@ -295,14 +297,14 @@ fn need(hook: Option<Wait>) -> Duration {
     hook.map_or(Duration::ZERO, |wait| wait.need)
 }
 
-/// Returns the limit if `left` is enough for it and `after`. Otherwise returns the part of `left`
-/// that `after` does not need, but at least the part that [`proportion`] returns.
+/// Returns the limit if `left` is enough for the limit and `after`. Otherwise returns the part of
+/// `left` that `after` does not need, but at least the part that [`proportion`] returns.
 fn share(Wait { limit, need }: Wait, after: Duration, left: Duration) -> Duration {
     limit.min(left.saturating_sub(after).max(proportion(need, after, left)))
 }
 
-/// Like [`share`], for a wait that is not a stop. The wait leaves at least the minimum time of the
-/// later stops, `stops`.
+/// Like [`share`], for a wait that is not a stop. The wait leaves at least `stops`, the minimum
+/// time of the later stops.
 fn share_beside(stops: Duration, wait: Wait, after: Duration, left: Duration) -> Duration {
     share(wait, after, left).min(left.saturating_sub(stops))
 }

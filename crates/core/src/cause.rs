@@ -33,7 +33,7 @@ pub enum Cause {
     AllEnded,
 }
 
-/// How a process has failed other than by ending by itself.
+/// The way in which a process has failed, if it has not ended by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The command of the process could not be executed.

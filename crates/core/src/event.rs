@@ -23,7 +23,7 @@ pub enum Event {
     /// values of the process. No program runs.
     SpawnFailed {
         process: ProcessId,
-        /// The exit code that a shell would report, 126 or 127, or 1 if the start was not even
+        /// The exit code: 126 or 127, as a shell would report, or 1 if the start was not even
         /// attempted.
         exit_code: u8,
     },
@@ -67,8 +67,8 @@ pub enum Event {
     NothingToDrain(ProcessId),
     /// A drain without a stop was requested (`POST /drain`).
     DrainRequested,
-    /// An operator's request for one process. Exactly one `Action::Answer` answers it before drainit exits. Equal requests that are not answered
-    /// yet share one answer.
+    /// An operator's request for one process. Exactly one `Action::Answer` answers this request
+    /// before drainit exits. Equal requests that are not answered yet share one answer.
     Requested {
         process: ProcessId,
         request: Request,
@@ -96,7 +96,7 @@ pub enum Event {
         /// An index into the `watch` of the process.
         watch: usize,
     },
-    /// A watched file that had changed has not been written to for a while. `is_new` says whether
+    /// A watched file has changed, and nobody has written to it for a while. `is_new` says whether
     /// its content differs from the content before the change. The action of the watch begins as
     /// soon as three conditions hold: the process is ready, no request stops or restarts it, and no
     /// dependency that it follows is about to get a new instance. The action is not needed if a
@@ -116,11 +116,11 @@ pub enum Event {
     Counted,
     /// `Action::CloseListeners` was answered or given up.
     ListenersClosed(ProcessId),
-    /// `Action::Sweep` was carried out, and has signalled this number of leftovers. Other events may
-    /// come first, because a scan of thousands of processes takes seconds.
+    /// `Action::Sweep` was carried out, and has signalled this number of leftovers. Other events
+    /// may come first, because a scan of thousands of processes takes seconds.
     Swept(usize),
-    /// drainit has no children any more, so there are no leftovers. This event comes after the answer
-    /// to `Action::Sweep`.
+    /// drainit has no children any more, so there are no leftovers. This event comes after the
+    /// answer to `Action::Sweep`.
     NothingLeft,
     /// A timer has expired. The supervisor sends this event if no other event comes before the time
     /// of the timer.

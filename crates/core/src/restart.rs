@@ -16,8 +16,8 @@ const STABLE_AFTER: Duration = Duration::from_secs(60);
 const MIN_PERIOD: Duration = Duration::from_millis(100);
 
 /// Decides what follows after a process has ended by itself or has failed. `failed` says whether
-/// the end counts as a failure. `in_a_row` is the number of consecutive restarts so far, and `lived`
-/// is the time since the last start.
+/// the end counts as a failure. `in_a_row` is the number of consecutive restarts so far, and
+/// `lived` is the time since the last start.
 pub fn after_end(
     restart: Restart,
     on_exit: ExitPolicy,

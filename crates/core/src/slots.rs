@@ -137,8 +137,8 @@ impl State {
         }
     }
 
-    /// Gives a process that is down another definition. [`Self::connect`] then gives it the
-    /// dependencies of this definition.
+    /// Gives another definition to a process that is down. [`Self::connect`] then gives the process
+    /// the dependencies of this definition.
     pub(crate) fn redefine(&mut self, slot: ProcessId, new: &ProcessSpec) {
         self.take_over_settings(slot, new);
         let of = &mut Rc::make_mut(&mut self.spec).processes[slot.index()];

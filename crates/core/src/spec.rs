@@ -18,8 +18,8 @@ const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
 /// In a hot restart, the new Envoy takes over, and ends the old one `--parent-shutdown-time-s`
-/// later. drainit waits this much longer for the end of the old Envoy. The margin is longer than
-/// 5 s, because the new Envoy reads the statistics of the old one every 5 s.
+/// later. drainit waits this much longer for the end of the old Envoy. The margin is longer than 5
+/// s, because the new Envoy reads the statistics of the old one every 5 s.
 pub const HANDOVER_MARGIN: Duration = Duration::from_secs(10);
 
 /// The container and its processes.
@@ -162,7 +162,7 @@ pub struct DrainSpec {
     /// The shortest wait.
     pub min: Duration,
     /// Whether drainit counts the connections of the process, by an Envoy's statistics or by the
-    /// kernel's list. It also makes an Envoy refuse new connections.
+    /// kernel's list. If so, drainit also makes an Envoy refuse new connections.
     pub closes: bool,
     /// The number of open connections, or of requests in flight, at which the drain is over.
     pub exit_at: u64,
@@ -174,8 +174,8 @@ pub struct DrainSpec {
 impl Spec {
     /// The wait after the deadline for a process that survives SIGKILL. It is half of the reserve,
     /// but at least [`AFTER_KILL`] and at most 500 ms. The rest of the reserve is for the output.
-    /// If the process ends later, this end is only missing in the report: the end of PID 1 ends
-    /// every process.
+    /// If the process ends later, the report does not show this end. The end of PID 1 ends every
+    /// process anyway.
     pub fn after_deadline(&self) -> Duration {
         (self.reserve / 2).clamp(AFTER_KILL, LONGEST_AFTER_KILL)
     }

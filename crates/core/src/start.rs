@@ -44,7 +44,7 @@ impl State {
         self.waiting_dependents(process).filter(waits).collect()
     }
 
-    /// The dependencies whose condition a waiting process still waits for.
+    /// The dependencies that have not met the condition for which a waiting process still waits.
     pub fn missing(&self, process: ProcessId) -> impl Iterator<Item = ProcessId> {
         let is_waiting = self.life(process) == Lifecycle::Waiting;
         let needs = self.process(process).dependencies.iter().filter(move |_| is_waiting);
@@ -89,8 +89,8 @@ impl State {
         self.act(Action::Spawn(process));
     }
 
-    /// Starts a process again after its pause. `anew` says whether `only_if` is evaluated first. The
-    /// start may have to wait until the other instance of the process is gone.
+    /// Starts a process again after its pause. `anew` says whether `only_if` is evaluated first.
+    /// The start may have to wait until the other instance of the process is gone.
     pub(crate) fn start_again(&mut self, process: ProcessId, anew: bool) {
         if family::delays_start(self, process) {
             self.set(process, Lifecycle::Backoff { until: Time::NEVER, anew });

@@ -130,8 +130,8 @@ pub struct ConnectionData {
 pub struct RequestData {
     /// The number of requests in flight at the start; null if it is unknown.
     pub start: Option<u64>,
-    /// The number of further requests at the start of which the kernel cannot tell whether they
-    /// were in flight. Absent if the process itself has counted.
+    /// The number of further requests that may have been in flight at the start: the kernel cannot
+    /// tell. Absent if the process itself has counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_unsure: Option<u64>,
     /// The number of completed requests; null if it is unknown.

@@ -39,8 +39,8 @@ pub struct History {
     pub epoch: Option<u32>,
     /// The label of the instance, if another instance ran beside it.
     pub instance: Option<String>,
-    /// The signal that drainit has sent to the instance because an operator asked for it: the last
-    /// one, or SIGKILL.
+    /// The last signal that drainit has sent to the instance because an operator asked for it. If
+    /// SIGKILL was among these signals, it is SIGKILL.
     pub sent: Option<Signal>,
     pub state: ProcessState,
     /// The time at which the process entered this state.
@@ -119,14 +119,15 @@ pub struct Stop {
 /// The traffic of a process whose drain counts none.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Served {
-    /// The first count at the stop signal or after it. Before there is one, the last count.
+    /// The first count at the stop signal or after it. Until there is such a count, the last count.
     pub(super) first: (Time, Traffic),
     /// The last count before the end, and its time.
     pub(super) last: (Time, Traffic),
 }
 
 impl History {
-    /// The words after an end that neither drainit nor, as far as it knows, an operator asked for.
+    /// The words that follow an end for which nobody asked: neither drainit nor, as far as drainit
+    /// knows, an operator.
     pub(crate) fn unasked(&self, end: End) -> String {
         let ends = |signal: &Signal| {
             end == End::Signal(*signal)
@@ -155,8 +156,8 @@ impl History {
         let connections =
             ConnectionData { start: first.connections, end: last.connections, new: None };
         let requests = RequestData::of(first, None, last);
-        // If a signal ended the process, it has answered nothing after the signal. Any other
-        // process may have answered since the count.
+        // If a signal ended the process, the process has answered nothing after the signal. Any
+        // other process may have answered since the count.
         let age = self.end.map(|(at, _)| at.since(seen)).unwrap_or_default();
         let is_last = matches!(self.end, Some((_, End::Signal(_)))) && age <= FRESH;
         Some((connections, requests, (!is_last).then_some(age)))
@@ -169,7 +170,8 @@ impl History {
         Some((last, last.requests.filter(|_| self.end.is_some())))
     }
 
-    /// The epoch or PID that tells the last instance from the other instance of its process.
+    /// The epoch or PID by which people distinguish the last instance from the other instance of
+    /// its process.
     pub(super) fn label(&self) -> Option<String> {
         let epoch = self.epoch.map(|epoch| format!("epoch {epoch}"));
         epoch.or_else(|| Some(format!("PID {}", self.last_pid?)))

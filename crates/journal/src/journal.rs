@@ -194,8 +194,8 @@ impl Journal {
                 self.of_mut(slot).instance.clone_from(&entry.beside);
             }
         }
-        // Each line is kept only once, because a process may give up many times in the life of a
-        // container.
+        // Each line is kept only once, because drainit may give up a process many times in the life
+        // of a container.
         if is_remark && !self.remarks.contains(&entry.line()) {
             self.remarks.push(entry.line());
         }
@@ -216,8 +216,8 @@ impl Journal {
                 (history.end, history.asked, history.why_ended) = (None, None, None);
                 (history.is_skipped, history.gave_up) = (false, false);
                 (history.ended_by_itself, history.ended_first) = (false, false);
-                // While two instances run, a name tells them apart. An instance keeps this name after
-                // the other instance is gone, and the next instance begins without such a name.
+                // While two instances run, each has a label. An instance keeps its label after the
+                // other instance is gone, and the next instance begins without a label.
                 history.instance = None;
                 history.started.get_or_insert(now);
                 if is_ready {
@@ -268,8 +268,8 @@ impl Journal {
                 return gave_up;
             }
             Note::Stopped { process, end, took, killed, handed_over } => {
-                // If the process is stopped because it has failed, the failure is the reason
-                // already.
+                // A process that is stopped because it has failed does not count as asked: the
+                // failure is the reason for its end.
                 let is_asked = took.is_some()
                     && !killed
                     && self.of(process).why_ended.is_none()
@@ -419,7 +419,7 @@ impl Journal {
         self.slots_of(self.names.of(slot)).filter(move |other| *other != slot)
     }
 
-    /// The name of a process, with its instance if two instances ran at the same time.
+    /// The name of a process, with the label of the instance if two instances ran at the same time.
     pub(crate) fn name_of(&self, slot: ProcessId) -> String {
         match &self.of(slot).instance {
             Some(instance) => format!("{} ({instance})", self.names.of(slot)),

@@ -3,7 +3,7 @@
 //!
 //! The supervisor gives the [`Journal`] each [`Note`](drainit_core::note::Note) of the core, each
 //! sample of traffic and other events, with their times. The status, the metrics, the report of the
-//! start and the report of the shutdown read the journal. The core does not know it.
+//! start and the report of the shutdown read the journal. The core does not know the journal.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), no_std)]

@@ -1,6 +1,6 @@
-//! Finds the longest shutdown, by playing it with the core: every process becomes ready at once, and
-//! every hook, drain and stop takes all of its time. The journal records the steps, as in a real
-//! shutdown.
+//! Finds the longest shutdown, by playing it with the core: every process becomes ready at once,
+//! and every hook, drain and stop takes all of its time. The journal records the steps, as in a
+//! real shutdown.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::rc::Rc;
@@ -58,8 +58,8 @@ impl Play {
     /// Plays a shutdown. `running` is a oneshot that is not complete at T0. `asked` has the same
     /// meaning as for [`Timeline::worst`].
     fn of(spec: &Spec, running: Option<ProcessId>, asked: bool) -> Timeline {
-        // While a oneshot runs, some of its dependencies may not be complete either: it needs those
-        // only with the condition `started`.
+        // While a oneshot runs, a oneshot on which it depends with the condition `started` may not
+        // be complete either.
         let mut running = BTreeSet::from_iter(running);
         for id in spec.order.iter().rev() {
             if running.contains(id) {

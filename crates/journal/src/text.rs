@@ -64,7 +64,7 @@ impl Journal {
         text
     }
 
-    /// The line of a step other than a drain and a stop; `None` if the step took less than
+    /// The line of a step other than a drain or a stop; `None` if the step took less than
     /// [`SHORTEST`], or was over at `t0`.
     fn line_of(&self, t0: Time, step: Step) -> Option<String> {
         let name = step.process.map(|process| self.name_of(process));

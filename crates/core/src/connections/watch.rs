@@ -39,9 +39,9 @@ pub struct Terms {
     pub min_until: Time,
     /// Whether the drain waits for answers (`Unit::Requests`) or for the end of the connections.
     pub unit: Unit,
-    /// The number of open connections, or of answers, at which the drain is over.
+    /// The number of open connections, or of owed answers, at which the drain is over.
     pub exit_at: u64,
-    /// Whether the process is also asked to drain, so that [`Watch::asked`] follows.
+    /// Whether the process is also asked to drain. If so, a call of [`Watch::asked`] follows.
     pub is_asked: bool,
 }
 
@@ -121,18 +121,18 @@ impl Watch {
             }
         };
         outputs.push(sampled.clone());
-        // A look that began before the last look was asked for does not show what has come since
-        // then.
+        // A look that began before `close` asked for the last look does not show what has come
+        // since.
         if self.closing.take_if(|since| *since <= began).is_some() {
             outputs.push(Output::ListenersClosed);
-            // A look after the closing would show no more than this look.
+            // This look also serves as the look after the closing, which would show no more.
             outputs.extend(Some(sampled).filter(|_| !self.is_over));
         }
         outputs
     }
 
-    /// Handles the outcome of asking the process to drain. It counts only if there are no counts:
-    /// then the drain is over as any other drain of its kind.
+    /// Handles the outcome of asking the process to drain. The outcome matters only if there are no
+    /// counts. The drain then ends like a drain of the same kind that is never counted.
     pub fn asked(&mut self, asked: Asked) -> Vec<Output> {
         self.asked = Some(asked);
         let mut outputs = Vec::new();
@@ -169,8 +169,8 @@ impl Watch {
         }
     }
 
-    /// Makes a look come at the time at which the last unknown connection will have been silent for
-    /// `idle`.
+    /// Moves the next look forward to the time at which the last unknown connection will have been
+    /// silent for `idle`.
     fn note_settling(&mut self, began: Time, now: Time, counts: Counts) {
         let is_close = self.terms.unit == Unit::Requests && counts.owing <= self.terms.exit_at;
         if is_close && !counts.settles.is_zero() {
@@ -179,7 +179,7 @@ impl Watch {
         }
     }
 
-    /// Makes a look come at the time at which the drain can be over.
+    /// Moves the next look forward to the time at which the drain can be over.
     fn note_low(&mut self, now: Time, counts: Counts) {
         let known = self.low.filter(|(_, asked)| *asked == counts.asked);
         let is_low = self.active(counts) <= self.terms.exit_at;

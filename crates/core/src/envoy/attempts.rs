@@ -8,7 +8,7 @@ use crate::prelude::*;
 use crate::types::Time;
 
 /// A call is given up this long after it has failed for the first time. A call that is not answered
-/// yet has not failed, so an admin that is slow is never given up.
+/// yet has not failed, so no call is given up because the admin is slow.
 pub const LIMIT: Duration = Duration::from_secs(2);
 /// The first pause between two attempts. Each later pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -59,7 +59,7 @@ pub(super) struct Attempts {
     resumes: Option<Time>,
 }
 
-/// A call, and what became of it so far.
+/// A call, and its outcome so far.
 #[derive(Clone, Debug)]
 struct Made {
     call: Call,
@@ -94,7 +94,7 @@ impl Attempts {
         Self { calls, place: 0, pause: FIRST_PAUSE, resumes: None }
     }
 
-    /// Adds a call to the group. It is made next.
+    /// Adds a call to the group. The new call is made next.
     pub(super) fn add(&mut self, call: Call) {
         if self.resumes.take().is_some() {
             self.place = self.calls.len();

@@ -7,8 +7,8 @@ use crate::envoy::sample::Sample;
 use crate::types::Time;
 
 /// The number of requests that must begin and end without a closed connection before the verdict is
-/// that Envoy closes none. Fewer requests prove nothing: they may have begun before the drain took
-/// effect in every worker thread of Envoy.
+/// that Envoy closes no connection. Fewer requests prove nothing: they may have begun before the
+/// drain took effect in every worker thread of Envoy.
 const REQUESTS: u64 = 20;
 
 /// Watches one drain.

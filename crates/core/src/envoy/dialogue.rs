@@ -8,9 +8,9 @@
 //! ```
 //!
 //! The admin answers one question at a time, on the thread that also makes the drain begin. An
-//! answer of a large or throttled Envoy takes seconds. Therefore the calls come first, there is
-//! never a second question before an answer, and no question has a time limit: drainit gives up a
-//! question only when it ends the drain.
+//! answer of a large or throttled Envoy takes seconds. Therefore the calls come first, no question
+//! is asked before the previous one is answered, and no question has a time limit: drainit gives up
+//! a question only when it ends the drain.
 //!
 //! Beside the questions, the kernel counts the connections, which costs the Envoy nothing. The
 //! count says when a poll is worth its cost, and replaces the polls of an Envoy that answers
@@ -35,16 +35,17 @@ const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --d
 /// this time.
 const CLOSING_SEEN: Duration = Duration::from_secs(2);
 /// A pause between two looks at the kernel's count is at least this many times as long as the last
-/// look took. With any number of connections, the looks then cost drainit at most a tenth of a
-/// core.
+/// look took. The looks therefore cost drainit at most a tenth of a core, with any number of
+/// connections.
 const LOOK_FACTOR: u32 = 10;
-/// The longest of these pauses: on a busy machine a look takes long, but costs little.
+/// The longest pause between two looks: on a busy machine a look takes long, but costs little.
 const LONGEST_REST: Duration = Duration::from_millis(500);
 /// If an answer takes longer than this, two answers do not fit into [`QUIET`]. Such an Envoy is
 /// slow, and the kernel's count replaces its answers.
 const SLOW: Duration = Duration::from_millis(QUIET.as_millis() as u64 / 2);
 
-/// The traffic is unknown if an answer takes longer than this, and ten times as long as the last.
+/// If an answer takes longer than this, and ten times as long as the previous answer, the traffic
+/// is unknown.
 const OVERDUE: Duration = Duration::from_secs(1);
 
 /// The terms of a drain.
@@ -75,7 +76,8 @@ pub enum Ask {
     /// Asks for the listeners. The supervisor keeps the answer: the listeners that the samples have
     /// to ignore, and the addresses at which the kernel counts connections.
     Listeners,
-    /// Asks for the gauges and, if `is_whole`, for the counters, which are many times as many.
+    /// Asks for the gauges. If `is_whole`, also asks for the counters, of which there are many
+    /// more.
     Sample {
         is_whole: bool,
     },
@@ -102,7 +104,7 @@ pub struct Look {
     /// The open connections to the Envoy's listeners.
     pub open: u64,
     /// The connections that all programs of the network namespace have accepted so far; `None` if
-    /// the kernel does not say so. Beside the Envoy's, these are connections to other programs.
+    /// the kernel does not say so. This includes connections to programs other than the Envoy.
     pub accepted: Option<u64>,
 }
 
@@ -183,7 +185,8 @@ enum Looks {
 enum Closing {
     No,
     Call,
-    /// The kernel counts the connections that are left. Looks before this time do not count.
+    /// The kernel counts the connections that are left. A look that began before this time is
+    /// ignored.
     Look(Time),
     /// The Envoy counts the traffic that is left.
     Sample {
@@ -222,7 +225,7 @@ pub struct Dialogue {
     looks: Looks,
     /// [`Look::accepted`] of the last look.
     accepted_total: Option<u64>,
-    /// The time of the last look after which a new connection was possible.
+    /// The latest time at which the last new connection can have come, as far as the looks show.
     new_at: Time,
     /// Whether no new connection has come for [`QUIET`], as the kernel shows.
     is_calm: bool,
@@ -234,8 +237,9 @@ pub struct Dialogue {
     needs_totals: bool,
     /// The time since which the kernel's count is low enough for the end of the drain.
     low_since: Option<Time>,
-    /// Whether the Envoy's own count since then agrees with the kernel's. The kernel's count lacks
-    /// connections of listeners that are not in the list, such as those that LDS has removed.
+    /// Whether a count of the Envoy itself since `low_since` agrees with the kernel's count. The
+    /// kernel's count lacks the connections of listeners that are not in the list, such as
+    /// listeners that LDS has removed.
     is_confirmed: bool,
     /// The time of the last poll that was due because the kernel's count became low.
     prompted_at: Time,
@@ -248,8 +252,8 @@ pub struct Dialogue {
     closing: Closing,
     /// Whether Envoy has confirmed that its listeners are closed.
     is_closed: bool,
-    /// Whether a count after the drain shows traffic. The core then asks for the next count at once,
-    /// and Envoy needs a rest before it.
+    /// Whether a count after the drain shows traffic. The core then asks for the next count at
+    /// once, but Envoy needs a rest before that count.
     is_open_again: bool,
     /// Whether the drain is over, so that later samples no longer belong to it.
     is_over: bool,
@@ -272,8 +276,8 @@ impl Dialogue {
                 CLOSING_SEEN
             } else {
                 // A gradual drain needs more time before it is certain that Envoy closes no
-                // connection. When half of its time is over, the drain has closed a quarter of the
-                // busy connections.
+                // connection. When half of the drain's time is over, Envoy has closed a quarter of
+                // the busy connections.
                 CLOSING_SEEN.max(terms.longest / 2)
             }),
             terms,
@@ -321,7 +325,7 @@ impl Dialogue {
         question.into_iter().chain(look).chain(recount).chain(self.overdue_at()).min()
     }
 
-    /// Asks the question that is due, and says if an answer is overdue.
+    /// Asks the question that is due, and reports an answer that is overdue.
     pub fn tick(&mut self, now: Time) -> Vec<Output> {
         if self.overdue_at().is_some_and(|at| at <= now) {
             self.is_unknown(&format!("no answer for {}", human(OVERDUE.max(self.took * 10))));
@@ -412,7 +416,7 @@ impl Dialogue {
                 self.count(began, open, self.moment());
             }
             (Some(_), _) if was_low && !is_low => self.outputs.push(Output::Unknown),
-            // The drain ends with `min` if the last sample has shown quiet.
+            // Otherwise the drain would end with `min` if the last sample has shown quiet.
             (Some(_), _) if is_new && self.is_slow(now) && now < self.terms.min_until => {
                 self.outputs.push(Output::Unknown);
             }
@@ -444,11 +448,11 @@ impl Dialogue {
     /// Closes the listeners if they are open, and takes a last sample. Reports
     /// [`Output::ListenersClosed`] in any case.
     pub fn close(&mut self, now: Time) -> Vec<Output> {
-        // After `drainit drain`, the drain can be over long before this closing. The last sample is
-        // still a part of this drain.
+        // After `drainit drain`, the drain can be over long before this closing. The last sample
+        // still belongs to this drain.
         self.is_over = false;
-        // If a closing is under way, it will report [`Output::ListenersClosed`] for this request,
-        // too.
+        // If a closing is already under way, its [`Output::ListenersClosed`] also answers this
+        // request.
         if self.closing == Closing::No {
             // While a question is not answered, the call would not be answered either.
             let hangs = self.is_failing && self.asked.is_some();
@@ -465,7 +469,7 @@ impl Dialogue {
 
     /// Ends the drain, but not the work that [`Self::close`] has begun. All other answers that come
     /// later are ignored. Warns of the last error of each call that is still being repeated. If no
-    /// call has an answer or an error yet, warns of that.
+    /// call has an answer or an error yet, the warning says so.
     pub fn end(&mut self, now: Time) -> Vec<Output> {
         self.polls = Polls::Over;
         self.is_open_again = false;
@@ -491,7 +495,7 @@ impl Dialogue {
         self.asked.is_some()
     }
 
-    /// Asks the next question, unless one is not answered yet. Returns what there is to say.
+    /// Asks the next question if every earlier question is answered. Returns all outputs so far.
     fn proceed(&mut self, now: Time) -> Vec<Output> {
         if self.asked.is_none()
             && let Some(ask) = self.due(now)
@@ -551,27 +555,28 @@ impl Dialogue {
         }
     }
 
-    /// Whether the counters of this Envoy take so long that they are asked for only if they can
-    /// show the end of the drain. A busy machine can make one answer late, so a quick answer with
-    /// the gauges, which are at least a fifth of the work, shows that the Envoy is not large.
+    /// Whether the counters of this Envoy take so long that drainit asks for them only if they can
+    /// show the end of the drain. A busy machine can make one answer late. If the gauges, which are
+    /// at least a fifth of the work, then come quickly, the Envoy is not large.
     fn is_large(&self) -> bool {
         self.whole_took.is_some_and(|took| took > SLOW) && self.took * 5 > SLOW
     }
 
-    /// Whether the counters come soon enough to be asked for only because the report has them.
+    /// Whether the counters come so soon that drainit asks for them even if only the report needs
+    /// them.
     fn affords_counters(&self) -> bool {
         self.whole_took.is_some_and(|took| took <= OVERDUE)
     }
 
-    /// The time at which traffic that is open again is counted next, unless the kernel's count
-    /// causes an earlier count; `None` if no such count is wanted.
+    /// If a count after the drain has shown traffic, the time of the next count, unless the
+    /// kernel's count causes an earlier one; `None` if no such count is wanted.
     fn rested_at(&self) -> Option<Time> {
         let is_wanted = self.is_open_again && matches!(self.closing, Closing::Sample { .. });
         is_wanted.then(|| self.pace.rested_at())
     }
 
     /// The time at which the answer to a poll is overdue, so that the traffic is unknown; `None` if
-    /// no answer is awaited, or if it is unknown already.
+    /// no answer is awaited, or if the traffic is already unknown.
     fn overdue_at(&self) -> Option<Time> {
         let asked = self.asked.filter(|asked| matches!(asked.ask, Ask::Sample { .. }))?;
         let is_noted = self.is_failing || self.is_over || self.closing != Closing::No;
@@ -634,7 +639,7 @@ impl Dialogue {
     fn listed(&mut self, now: Time, listed: Result<(), Failure>) {
         match listed {
             Ok(()) => self.looks = Looks::Waits { at: now },
-            // Without the list, the kernel is not asked.
+            // Without the list, drainit does not ask the kernel.
             Err(_) if !self.terms.leaves_out => {}
             Err(Failure { why, .. }) => self.warn(format!(
                 "its admin did not list its listeners, so those that `direction` or \
@@ -722,8 +727,8 @@ impl Dialogue {
     }
 
     /// Reports whether the drain was accepted: `true` as soon as the calls of a group have
-    /// succeeded, `false` once all calls have failed. One of these calls fails the health check,
-    /// and may come later than the others.
+    /// succeeded, `false` once all calls have failed. The call that fails the health check is one
+    /// of these calls, and may come later than the others.
     fn answer(&mut self) {
         let accepted = self.is_accepted();
         if (accepted || !self.stays_ready) && !core::mem::replace(&mut self.is_answered, true) {
@@ -745,7 +750,8 @@ impl Dialogue {
         self.closing = self.last_count(now);
     }
 
-    /// Handles the answer to the last sample. The gauges come first: the counters may be too late.
+    /// Handles the answer to the last sample. The gauges come first, because the counters may come
+    /// too late.
     fn counted(&mut self, now: Time, asked: Asked, is_whole: bool, sample: Option<Sample>) {
         let is_drain = !matches!(self.polls, Polls::Over);
         let is_more = sample.is_some() && !is_whole && is_drain && self.affords_counters();
@@ -766,7 +772,7 @@ impl Dialogue {
         self.closing = Closing::No;
         self.outputs.push(Output::ListenersClosed);
         // A connection may have been accepted just before the closing. The next poll of a drain
-        // shows it to the core.
+        // shows this connection to the core.
         self.is_poll_due = !matches!(self.polls, Polls::Over);
     }
 
@@ -783,7 +789,8 @@ impl Dialogue {
             Unit::Connections => open,
             Unit::Requests => 0,
         };
-        // While the kernel's count replaces the polls, it also shows that no connection has come.
+        // While the kernel's count replaces the polls, it also shows that no new connection has
+        // come.
         let total = Some(self.total.unwrap_or_default());
         let load = Load { unit: self.terms.unit, active: Some(active), total };
         let requests = (open == 0).then_some(0);

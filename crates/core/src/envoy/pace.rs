@@ -17,11 +17,11 @@ const FACTOR: u32 = 33;
 /// The pause after the first whole answer that shows no traffic. A second whole answer then has to
 /// confirm that nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
-/// Polls that may show the end of the drain follow one another without a rest, until Envoy owes a
-/// rest for this many answers: two that show quiet, and two before them.
+/// Polls that may show the end of the drain follow one another without a rest, until Envoy has not
+/// rested for this many answers: two that show quiet, and two before them.
 const HURRIED: u32 = 4;
-/// A drain can end with `min` only if two polls have shown quiet before then. At least this much
-/// time is kept for their answers; an Envoy that answers slowly gets more.
+/// A drain can end with `min` only if two polls have shown quiet before `min` is over. At least
+/// this much time is kept for their answers; an Envoy that answers slowly gets more.
 const SPARE: Duration = Duration::from_millis(20);
 
 /// The pauses of one drain.
@@ -32,7 +32,7 @@ pub(crate) struct Pace {
     shown: Shown,
     /// The longest time that an answer has taken.
     slowest: Duration,
-    /// How long Envoy still had to rest at [`Self::answered_at`], for the work of the polls until then.
+    /// The work of the polls until [`Self::answered_at`] for which Envoy had not rested by then.
     debt: Duration,
     answered_at: Time,
     /// The number of consecutive polls without an answer.
@@ -72,9 +72,9 @@ impl Pace {
         self.shown > Shown::Traffic
     }
 
-    /// Whether a poll may follow without a rest. If connections come and go all the time, polls may
-    /// not, so that they cost no more than other polls. While the kernel shows new connections, the
-    /// polls without a rest are kept for the end of the drain.
+    /// Whether a poll may follow without a rest. If connections come and go all the time, each poll
+    /// has to wait for the rest, so that these polls cost no more than others. While the kernel
+    /// shows new connections, the polls without a rest are kept for the end of the drain.
     pub(crate) fn may_hurry(&self, now: Time, is_calm: bool) -> bool {
         self.debt(now) <= self.slowest * if is_calm { HURRIED } else { 1 }
     }
@@ -126,7 +126,7 @@ impl Pace {
             Some(0) => Shown::Nothing,
             _ => Shown::Traffic,
         };
-        // A hurried poll follows only the first of several answers that show no traffic.
+        // A poll without a rest follows only the first of several answers that show no traffic.
         match self.shown {
             _ if !self.may_hurry(now, is_calm) => OFTEN.max(rest),
             Shown::Nothing if before == Shown::Traffic => Duration::ZERO,

@@ -17,8 +17,8 @@ pub struct Sample {
     pub requests_total: Option<u64>,
     /// Connections that Envoy closed because it drains (`http.*.downstream_cx_drain_close`).
     pub drain_close: Option<u64>,
-    /// Open connections for whose first bytes a listener filter (such as the TLS inspector) still
-    /// waits (`listener.*.downstream_pre_cx_active`).
+    /// Open connections on which a listener filter, such as the TLS inspector, still waits for the
+    /// first bytes (`listener.*.downstream_pre_cx_active`).
     pub in_filters: Option<u64>,
     /// Bytes that Envoy still holds because a client has not read enough yet
     /// (`http.*.downstream_cx_tx_bytes_buffered`). Envoy may already count the request as ended,

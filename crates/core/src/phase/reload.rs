@@ -299,7 +299,7 @@ impl Operations {
         self.bring_down(state, old, Goal::Redefined { stays_down });
     }
 
-    /// Gives a process that is down its definition in the new config.
+    /// Gives its definition in the new config to a process that is down.
     pub(super) fn redefine(&mut self, state: &mut State, process: ProcessId, stays_down: bool) {
         if let Some(reload) = &mut self.reload {
             state.redefine(process, reload.step.definition(&reload.new));

@@ -30,7 +30,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// Makes names equal that differ only in case, or in `-` and `_`.
+/// Returns the same text for names that differ only in case, or in `-` and `_`.
 fn fold(name: &str) -> String {
     name.to_lowercase().replace('-', "_")
 }
