@@ -14,15 +14,15 @@ pub struct ExecOption {
 pub const GRACE_PERIOD: &str = "shutdown.grace_period";
 /// The key `readiness.timeout` of a process whose readiness asks its admin.
 pub const READINESS: &str = "readiness.timeout";
-/// The key whose value is a list. An option has its items with commas between them.
+/// The key whose value is a list. The option for this key has the items with commas between them.
 pub const LISTENERS: &str = "ignore_listeners";
 
 const fn of(option: &'static str, variable: &'static str, key: &'static str) -> ExecOption {
     ExecOption { option, variable, key }
 }
 
-/// All options. Only the outermost `exec` uses the variables, because its command does not get
-/// them.
+/// All options. Only the outermost `exec` uses the variables, because the command of an `exec` does
+/// not get these variables.
 pub const OPTIONS: [ExecOption; 10] = [
     of("--drain-envoy", "DRAINIT_DRAIN_ENVOY", "admin"),
     of("--drain-time", "DRAINIT_DRAIN_TIME", "time"),

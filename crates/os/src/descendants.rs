@@ -14,8 +14,8 @@ use crate::Pid;
 use crate::reap::is_living_child;
 use drainit_core::types::harmless;
 
-/// [`kin`] walks from parent to parent at most this many times. It begins a new walk if a process
-/// on its way ends.
+/// [`kin`] makes at most this many walks from parent to parent. It begins a new walk if a process
+/// on the way ends.
 const MAX_WALKS: usize = 16;
 /// The most parents that a walk follows.
 const MAX_DEPTH: usize = 256;

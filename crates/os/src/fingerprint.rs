@@ -71,7 +71,7 @@ pub struct Content {
     pub unreadable: Option<(PathBuf, io::Error)>,
 }
 
-/// The limits of one look, and the first file that it could not read.
+/// The limits of one look, and the first file that the look could not read.
 struct Limits {
     until: Instant,
     /// The bytes that may still be read.
@@ -104,7 +104,7 @@ pub enum Look {
 }
 
 /// A sender that is dropped when the requested look is over or cannot begin. The receiver notices
-/// the drop. `None` for a look before a start, which reads the file anyway.
+/// the drop. `None` for a look before a start, because the start itself reads the file anyway.
 pub type Asked = Option<mpsc::Sender<()>>;
 
 /// A path at which a thread looks until this value is dropped.

@@ -32,8 +32,8 @@ fn memory(root: &Path) -> Option<u64> {
     limits.flatten().chain([total * 1024]).min()
 }
 
-/// The number of processors on which drainit may run. If the quota of its cgroups is lower, that
-/// quota counts, rounded up and at least 1.
+/// The number of processors on which drainit may run. If the quota of drainit's cgroups is lower
+/// than this number, the quota counts, rounded up and at least 1.
 fn cpus(root: &Path) -> Option<u64> {
     let status = read_to_string(root.join("proc/self/status")).ok()?;
     let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed:"))?;
@@ -69,8 +69,8 @@ pub fn cgroups(root: &Path, controller: &str) -> Vec<PathBuf> {
     out
 }
 
-/// The number at a place among the words of a file. `None` for `max` and for -1, which mean that
-/// there is no limit.
+/// Reads a word of a file as a number; `place` is the index of the word. `None` for `max` and for
+/// -1, which mean that there is no limit.
 fn number(file: &Path, place: usize) -> Option<u64> {
     read_to_string(file).ok()?.split_whitespace().nth(place)?.parse().ok()
 }

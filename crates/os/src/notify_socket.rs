@@ -226,7 +226,7 @@ fn receive(fd: i32) -> io::Result<Option<(Peer, NotifyMessage)>> {
 }
 
 /// The credentials, which come first in the control data. They are parsed by hand, because nix
-/// returns no control data if a part of it, such as the descriptors, did not fit.
+/// returns no control data if a part of the data, such as the descriptors, did not fit.
 fn sender(control: &[u8]) -> Option<Peer> {
     let number = |at| Some(i32::from_ne_bytes(*control.get(at..)?.first_chunk()?));
     let data = size_of::<libc::cmsghdr>();

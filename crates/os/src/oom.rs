@@ -28,11 +28,11 @@ const LONGEST: Duration = Duration::from_millis(100);
 pub struct OomKills {
     file: Option<PathBuf>,
     explained: u64,
-    /// The time of the last look after which every kill of the count was explained. A kill that the
-    /// count shows later may have happened at any time since then.
+    /// The last time at which all kills in the count were explained. A kill that the count shows
+    /// later may have happened at any time since this time.
     clean_at: Time,
     has_warned: bool,
-    /// The count at the last look; `None` before the next look.
+    /// The count, as it was read last; `None` if it must be read again.
     seen: Option<Option<u64>>,
 }
 

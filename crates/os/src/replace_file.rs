@@ -74,7 +74,7 @@ pub fn is_one_file(a: &Path, b: &Path) -> bool {
     identity(a).is_some_and(|a| identity(b) == Some(a))
 }
 
-/// Replaces the message of `error` if its number is `errno`.
+/// Replaces the message of `error` if the number of the error is `errno`.
 fn explained(error: io::Error, errno: Errno, message: &str) -> io::Error {
     if error.raw_os_error() == Some(errno as i32) { io::Error::other(message) } else { error }
 }

@@ -274,7 +274,8 @@ impl Place {
     }
 }
 
-/// A Unix socket to connect to. It stays the same file even if another file takes its path.
+/// A Unix socket to connect to. This value keeps referring to the same socket even if another file
+/// takes the path of the socket.
 #[derive(Debug)]
 pub struct Peer {
     /// The path for connect(2). It is valid as long as this value lives.

@@ -77,7 +77,8 @@ fn faults(process: &Process, flags: &EnvoyFlags) -> Vec<(&'static str, String, &
             "remove it; a script finds the number in `RESTART_EPOCH`",
         ),
         (
-            // If another flag excludes `--base-id`, the help for that flag also says to add it.
+            // If another flag excludes `--base-id`, the help for that flag also says to add
+            // `--base-id`.
             flags.base_id.is_none() && flags.excluded_by.is_none(),
             "command",
             format!("`{name}` has no `--base-id`, by which a new epoch finds the old one"),

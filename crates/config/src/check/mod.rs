@@ -140,7 +140,7 @@ fn place_of_drain(process: &Process, place: &EntryPlace, key: &str) -> Span {
     place.at(&format!("drain.{method}.{key}"))
 }
 
-/// Warns if the longest shutdown gives a wait less than the time that the config sets, and refuses a
+/// Warns if the longest shutdown gives a wait less time than the config sets for it, and refuses a
 /// `min` of the config that a drain does not get. Without `with_waits`, checks only the `min`s.
 fn times(
     problems: &mut Problems,
@@ -150,7 +150,7 @@ fn times(
     with_waits: bool,
 ) {
     let written = written_minima(config);
-    // A config that is refused anyway has a plan only because its `min`s are checked.
+    // If the config is refused anyway, the plan exists only for the check of the `min`s.
     let with_waits = with_waits && !problems.has_errors();
     if !with_waits && written.iter().all(Duration::is_zero) {
         return;
@@ -270,9 +270,9 @@ fn shrink_default_minima(
 
 const WINDOW: &str = "`grace_period` minus `reserve`";
 
-/// Warns of a drained process without a `depends_on`: the other processes would stop while it
-/// drains. A process with an empty `depends_on` gets no warning, because the empty list says that
-/// the process does not need the others.
+/// Warns of a drained process without a `depends_on`: the other processes would stop while this
+/// process drains. A process with an empty `depends_on` gets no warning, because the empty list
+/// says that the process does not need the others.
 fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
     let mut checked = 0;
     for (index, process, place) in running(config, places) {

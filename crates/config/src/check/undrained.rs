@@ -1,5 +1,5 @@
-//! Warns of a server that is stopped at once. Requests arrive for a second or more after the stop
-//! signal, until load balancers have removed the endpoint, and such a server loses them.
+//! Warns of a server that is stopped at once. Such a server loses the requests that still arrive
+//! after the stop signal: it takes a second or more until load balancers have removed the endpoint.
 
 use std::time::Duration;
 

@@ -48,10 +48,10 @@ struct Record {
 }
 
 /// The value of `user`. It is looked up whenever the process starts, because a hook or another
-/// process may change `/etc/passwd` before.
+/// process may change `/etc/passwd` before that start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Account {
-    /// As the config has it.
+    /// The text of the config.
     Written(String),
     Found {
         user: User,
@@ -122,7 +122,8 @@ impl RunAsKeys {
 /// Parses the value of `user`. The users and groups that it names are looked up later.
 pub(crate) fn written(text: &str) -> Result<Account, Invalid> {
     let (user, group) = parts(text)?;
-    // No program makes an account with such a name, so this is a number out of range.
+    // No program makes an account whose name is a number, so the user meant a number, which is out
+    // of range.
     let is_bad = |part: &&str| part.parse::<i128>().is_ok() && id(part).is_none();
     match [Some(user), group].into_iter().flatten().find(is_bad) {
         Some(part) => Err(Invalid::new(

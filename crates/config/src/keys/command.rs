@@ -150,8 +150,9 @@ struct PartKeys {
 }
 
 impl PartKeys {
-    /// Returns `Some(None)` if the condition does not hold. The value is not read then, because the
-    /// file or the variable that it names may be missing; only the keys are checked.
+    /// Returns `Some(None)` if the condition does not hold. In this case, only the keys are
+    /// checked, and the value is not read: the file or the variable that the value names may be
+    /// missing.
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<String>> {
         let (_, node) = reader.one_of(fields, Self::KEYS, "kind")?;
         match (self.only_if, self.text) {

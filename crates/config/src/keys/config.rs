@@ -26,8 +26,8 @@ use crate::types::suggest::nearest;
 #[table(default, differing)]
 pub struct Config {
     /// Defaults of variables, for `${…}` and for every process.
-    // This field comes first, because all other values may use the variables. They are in file
-    // order; variables that the container's environment overrides are left out.
+    // This field comes first, because all other values may use the variables. The variables are in
+    // file order; those that the container's environment overrides are left out.
     #[key(form = Env, merge = Entries)]
     pub env: Vec<(String, String)>,
     /// The time for the shutdown, and the signals that begin it.

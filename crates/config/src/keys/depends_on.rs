@@ -88,7 +88,7 @@ impl Form for DependsOn {
                     let place = *places.entry(name.clone()).or_insert(wanted.len());
                     match wanted.get_mut(place) {
                         // An item without conditions repeats the name of another item or of a key:
-                        // the other one counts.
+                        // that other item or key counts.
                         Some(_) if terms.is_none() => {}
                         Some(same) => *same = dependency(name, terms.unwrap_or_default()),
                         None => wanted.push(dependency(name, terms.unwrap_or_default())),

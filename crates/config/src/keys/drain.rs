@@ -173,8 +173,8 @@ impl EnvoyDrain {
 
     fn settled(mut self, _: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Self> {
         if fields.get("fail_healthcheck").is_none() {
-            // A failed health check would also close the connections of egress listeners, so it is
-            // off by default for `inbound`.
+            // A failed health check would also close the connections of egress listeners, so
+            // `fail_healthcheck` is off by default for `inbound`.
             self.fail_healthcheck = self.direction != Some(Direction::Inbound);
         }
         Some(self)
@@ -419,10 +419,10 @@ impl DrainMethod {
         }
     }
 
-    /// The default of `min`. If drainit counts, a drain needs a shortest time: the process may have
-    /// no connections left while load balancers, which learn late that the endpoint was removed,
-    /// still send new ones. With every other method the default is 0, because the process itself
-    /// reports the end of its drain.
+    /// The default of `min`. If drainit counts connections, a drain needs a shortest time. Load
+    /// balancers learn late that the endpoint was removed: they may still send new connections when
+    /// the process has none left. With every other method the default is 0, because the process
+    /// itself reports the end of its drain.
     pub fn default_min(&self) -> Duration {
         let is_counted = matches!(self, Self::Envoy(_)) || self.counting().is_some();
         if is_counted { Duration::from_secs(5) } else { Duration::ZERO }
@@ -430,7 +430,7 @@ impl DrainMethod {
 }
 
 /// One address, or a list of addresses with conditions. An Envoy has only one admin address: the
-/// first whose condition holds. With a list, a variable can decide which address this is.
+/// first whose condition holds. With a list, a variable can decide which address is the first.
 struct Admin;
 
 impl Form for Admin {

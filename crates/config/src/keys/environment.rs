@@ -253,7 +253,7 @@ struct FromFileKeys {
     required: bool,
 }
 
-/// A path that may be empty, because a variable may give it.
+/// A path that may be empty, because it may come from a variable.
 struct MaybePath;
 
 leaf! {
@@ -261,7 +261,7 @@ leaf! {
 }
 
 impl FromFileKeys {
-    /// Returns `None` if the path is empty. If the file is required, that is an error.
+    /// Returns `None` if the path is empty. If the file is required, an empty path is an error.
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<From> {
         let Self { file, value, required } = self;
         let span = fields.value("file");

@@ -1,4 +1,5 @@
-//! Finds the flags in an Envoy's command line that decide whether and how it can be hot-restarted.
+//! Finds the flags in an Envoy's command line that decide whether and how the Envoy can be
+//! hot-restarted.
 
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ pub struct EnvoyFlags {
     /// file.
     pub config: Option<String>,
     /// Whether the flags are arguments of the command itself, and not part of a shell's text. Only
-    /// then can drainit add a flag at the end of the command.
+    /// in this case can drainit add a flag at the end of the command.
     pub is_direct: bool,
 }
 

@@ -41,7 +41,7 @@ pub struct LogFile {
     pub path: PathBuf,
     /// The text in brackets that drainit writes before each line, if there is one.
     pub prefix: Option<String>,
-    /// The file of stderr, if it has a file of its own.
+    /// The file of stderr, if stderr has a file of its own.
     pub stderr: Option<PathBuf>,
 }
 

@@ -2,8 +2,8 @@
 
 use crate::keys::key::Keys;
 
-/// Keys of Kubernetes, Compose, supervisord and systemd that mean something else than one key of a
-/// process here, and what to write.
+/// Keys of Kubernetes, Compose, supervisord and systemd that do not mean the same as a single key
+/// of a process in drainit, and what to write in their place.
 const OF_A_PROCESS: &[(&[&str], &str)] = &[
     (&["autorestart", "restartPolicy", "Restart"], "write `restart: always`, `on-failure` or `no`"),
     (
@@ -102,7 +102,7 @@ const AT_THE_TOP: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// The remedy for an unknown key; `None` if it is not a word of another program.
+/// The remedy for an unknown key; `None` if the key is not a word of another program.
 pub(super) fn remedy(name: &str, known: &Keys) -> Option<&'static str> {
     let table = match () {
         () if known.has("processes") => AT_THE_TOP,
@@ -114,8 +114,8 @@ pub(super) fn remedy(name: &str, known: &Keys) -> Option<&'static str> {
     row.map(|(_, help)| *help)
 }
 
-/// Says that a text is the config of another program, and what to do, if its first line that is not
-/// empty shows that.
+/// If the first line that is not empty shows that a text is the config of another program, says so,
+/// and says what to do.
 pub(crate) fn foreign(text: &str) -> Option<(usize, &'static str, &'static str)> {
     const IMPORT: &str = "`drainit import FILE` makes a config of it";
     let program = text.strip_prefix("#!").and_then(|text| text.lines().next());
@@ -156,7 +156,7 @@ pub(crate) fn foreign(text: &str) -> Option<(usize, &'static str, &'static str)>
         Some((section, _)) if is_of(&SYSTEMD, section) => {
             ("a unit of systemd", "write YAML: `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`")
         }
-        // The first line alone would be a list in YAML, too.
+        // The first line is not enough: in YAML, this line would be a list.
         Some((section, _)) if !section.contains([',', '{', '"']) && has_settings() => {
             ("TOML or an INI file", "write YAML; `drainit import FILE` reads a supervisord.conf")
         }

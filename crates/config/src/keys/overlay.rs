@@ -3,8 +3,8 @@
 //! `command` replaces the earlier `command`.
 //!
 //! `!reset` removes a key that an earlier file has set. `!override` replaces a value that would
-//! otherwise be merged. If no earlier file has the key, its `!reset` stays in the merged tree: the
-//! reader then checks the key, and treats its value as absent. The `!reset` of a variable of
+//! otherwise be merged. If no earlier file has the key, the `!reset` stays in the merged tree: the
+//! reader then checks the key, and treats the key's value as absent. The `!reset` of a variable of
 //! `environment` always stays, because the process must not get this variable even if the container
 //! has it.
 
@@ -85,8 +85,8 @@ fn merge_at(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
     merged.unwrap_or_else(|| Rc::clone(over))
 }
 
-/// Merges two mappings or two lists. Returns `None` for other values, of which the later one
-/// replaces the earlier.
+/// Merges two mappings or two lists. Returns `None` for other values: the later value then replaces
+/// the earlier value.
 fn by_kind(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Option<Rc<Node>> {
     let kind = match (&base.kind, &over.kind) {
         (Kind::Mapping(base), Kind::Mapping(over)) => Kind::Mapping(mappings(spot, base, over)),
@@ -156,8 +156,8 @@ fn lists(rule: Merge, base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
     merged
 }
 
-/// Converts a list of names to a mapping. Leaves any other value unchanged, which the reader then
-/// refuses.
+/// Converts a list of names to a mapping. Leaves any other value unchanged; the reader then refuses
+/// that value.
 fn named(node: &Rc<Node>, entry: fn(&str, Span) -> (NodeKey, Node)) -> Rc<Node> {
     let Kind::Sequence(items) = &node.kind else { return Rc::clone(node) };
     let mut entries: Vec<(NodeKey, Rc<Node>)> = Vec::with_capacity(items.len());

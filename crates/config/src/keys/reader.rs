@@ -20,7 +20,8 @@ use crate::types::human;
 use crate::types::suggest::{list, nearest};
 use drainit_os::limits;
 
-/// All values of a config together may have this many bytes of text, after variables are expanded.
+/// All values of a config together may have at most this many bytes of text, after variables are
+/// expanded.
 const MOST_TEXT: usize = 32 * 1024 * 1024;
 /// Every file that the config names counts as at least this many bytes of that text, so that a
 /// small config cannot make drainit read very many files.
@@ -270,9 +271,9 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// Returns the key that the config has of a choice, and its value. A choice is a group of keys
-    /// of which only one may be set. Reports an error if the config has none of them, or more than
-    /// one.
+    /// Returns the key of a choice that the config has, and the value of this key. A choice is a
+    /// group of keys of which only one may be set. Reports an error if the config has none of these
+    /// keys, or more than one.
     pub(crate) fn one_of<'n>(
         &mut self,
         fields: &Fields<'n>,
@@ -334,7 +335,8 @@ impl<'a> Reader<'a> {
         Some(ReadText { text: expanded.text, span: node.span, raw, used: expanded.used })
     }
 
-    /// Expands the variables of a text. `place` says where in its file a byte of the text is.
+    /// Expands the variables of a text. `place` says where a byte of the text is in the file of the
+    /// text.
     pub(crate) fn expand(
         &mut self,
         raw: &str,
@@ -418,8 +420,8 @@ impl<'a> Reader<'a> {
 
     /// Reports each `$NAME` in a value, because no shell runs that could expand it. Skips a NAME
     /// that is neither the name of a known variable nor written in capitals. In the value of a
-    /// variable (`of_variable`), a `$` may be intended. There, this is only a warning, and only for
-    /// a known NAME, or if `$NAME` is the whole value.
+    /// variable (`of_variable`), a `$` may be intended. In such a value, a `$NAME` is reported only
+    /// as a warning, and only if NAME is known or if `$NAME` is the whole value.
     pub(crate) fn check_dollars(&mut self, node: &Node, what: &str, of_variable: Option<&str>) {
         node.inner().for_each(|inner| self.check_dollars(inner, what, of_variable));
         let raw = node.scalar().unwrap_or_default();
@@ -459,8 +461,8 @@ impl<'a> Reader<'a> {
         parse(&text.text).map_err(|bad| self.refuse(&text, what, bad)).ok()
     }
 
-    /// Reports a value that a parser has refused. Shows the text as the config has it, and where
-    /// the values of its variables come from. Such a value may be secret.
+    /// Reports a value that a parser has refused. Shows the text as the config has it, because the
+    /// values of its variables may be secret. Also shows where these values come from.
     pub(crate) fn refuse(&mut self, text: &ReadText, what: &str, bad: Invalid) {
         let Invalid { mut why, mut help } = bad;
         let value = match &text.raw {
@@ -512,7 +514,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether a message about a value quotes a part of it, of at least four bytes.
+/// Whether a message about a value quotes a part of the value, of at least four bytes.
 fn shares_text(message: &str, value: &str) -> bool {
     const LEAST: usize = 4;
     message
@@ -564,7 +566,8 @@ fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
 }
 
 /// Finds where a misplaced key `name` belongs: in one of the keys in `known` whose mapping can have
-/// `name`. If the config has such a key (`entries`), returns only the first one that it has.
+/// `name`. If the config (`entries`) has such a key, returns only the first such key that the
+/// config has.
 fn outer(name: &str, entries: &[(NodeKey, Rc<Node>)], known: &Keys) -> Vec<&'static str> {
     let is_written = |key: &str| entries.iter().any(|(written, _)| *written.text == *key);
     let has_entries = |key: &key::Key| matches!(key.merge, Merge::Entries | Merge::Names);

@@ -146,7 +146,7 @@ fn without_comment(text: &str) -> &str {
     comment.map_or(text, |at| &text[..at]).trim_end()
 }
 
-/// Reads a value to its closing quote. Only the quote can have a backslash before it.
+/// Reads a value to its closing quote. In this value, a backslash escapes only the quote.
 fn single_quoted(text: &str) -> Result<(String, &str), Invalid> {
     let mut out = String::new();
     let mut chars = text.chars();
@@ -193,7 +193,7 @@ fn double_quoted(text: &str) -> Result<(String, &str), Invalid> {
     }
 }
 
-/// The character of three octal digits; `None` for a NUL, which no variable can have.
+/// The character whose code is three octal digits; `None` for a NUL, which no variable can have.
 fn octal(text: &str) -> Option<char> {
     let digits = text.get(..3).filter(|digits| digits.bytes().all(|c| c.is_ascii_digit()))?;
     u8::from_str_radix(digits, 8).ok().filter(|code| *code > 0).map(char::from)

@@ -12,8 +12,9 @@ const OWN: [&str; 4] =
 /// The variable that has the number of a copy, which `scale` makes.
 pub(crate) const SCALE_INDEX: &str = "SCALE_INDEX";
 
-/// A snapshot of the container's environment. It leaves out variables that are not UTF-8. It keeps
-/// those in [`OWN`], so that drainit reports a wrong value and not a missing value.
+/// A snapshot of the container's environment. It leaves out variables that are not UTF-8, except
+/// for the variables in [`OWN`]: for these, drainit then reports a wrong value and not a missing
+/// value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<String, String>);
 
@@ -82,12 +83,13 @@ impl Origin {
     }
 }
 
-/// The part of the deadline that the plan gives a process at least, for the process's own limits.
+/// The least part of the deadline that the plan gives a process. The process can use it for its own
+/// limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
     /// From the stop signal to SIGKILL.
     pub stop: Duration,
-    /// From the begin of the drain to its end; 0 without a drain.
+    /// From the beginning of the drain to its end; 0 without a drain.
     pub drain: Duration,
 }
 

@@ -97,8 +97,8 @@ pub fn names(text: &str) -> Vec<String> {
     out
 }
 
-/// The character before and after the name and the percentage of a limit in a mark. No value of a
-/// config contains this character.
+/// A mark consists of the name and the percentage of a limit, with this character before and after
+/// them. No value of a config contains this character.
 const MARK: char = '\0';
 
 /// A percentage of the limit that the container has now.

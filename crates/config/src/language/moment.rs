@@ -1,6 +1,6 @@
-//! Reads several files so that all of them are as they were at one moment. Somebody may replace
-//! them meanwhile, as the kubelet does with the files of a ConfigMap; a mixture of old and new
-//! files is a config that nobody has written.
+//! Reads several files so that all of them are as they were at one moment. Somebody may replace the
+//! files during the read, as the kubelet does with the files of a ConfigMap; a mixture of old and
+//! new files is a config that nobody has written.
 
 use std::cell::{Cell, RefCell};
 use std::fs::Metadata;
@@ -58,7 +58,7 @@ impl From<&Metadata> for Identity {
 }
 
 impl Reads {
-    /// Reads a file by these rules.
+    /// Reads a file by the rules in `limits`.
     ///
     /// # Errors
     /// Fails as [`Source::read_within`] does.

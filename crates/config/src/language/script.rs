@@ -6,7 +6,8 @@ const STOPS: &[&str] = &[
     "source", "trap", "until", "while", "{",
 ];
 
-/// Words that are commands of the shell itself, and keep the meaning of the commands behind them.
+/// Words that are commands of the shell itself, and that do not change the meaning of the commands
+/// behind them.
 const BUILTINS: &[&str] = &[
     ":", "[", "[[", "bg", "builtin", "cd", "command", "declare", "disown", "echo", "enable",
     "export", "false", "fg", "getopts", "hash", "jobs", "kill", "let", "local", "mapfile", "popd",

@@ -114,7 +114,7 @@ impl Unreadable {
         Self { message: message.into(), help: help.into(), line: 0, is_missing: false }
     }
 
-    /// The help text of this error. If it has none, calls `other` for one.
+    /// The help text of this error. If the error has no help text, calls `other` for one.
     pub(crate) fn help_or(self, other: impl FnOnce() -> String) -> String {
         if self.help.is_empty() { other() } else { self.help }
     }
@@ -144,8 +144,8 @@ impl Source {
         Self::read_within(path, &CONFIG)
     }
 
-    /// Reads a file by these rules. May wait for a pipe like [`Self::read`], but not if the config
-    /// names the file.
+    /// Reads a file by the rules in `limits`. May wait for a pipe like [`Self::read`], but not if
+    /// the config names the file.
     pub fn read_within(path: &Path, limits: &Limits) -> Result<Self, Unreadable> {
         let (bytes, identity) = bytes(path, limits)?;
         Ok(Self { secret: limits.is_secret, identity, ..Self::new(path, text(bytes)?) })
@@ -240,7 +240,7 @@ fn bytes(path: &Path, limits: &Limits) -> Result<(Vec<u8>, Option<Identity>), Un
     } else {
         file.take(largest + 1).read_to_end(&mut out).map_err(|error| cannot_read(&error))?;
     }
-    // Pipes and files in /proc do not report their length, so it is checked again here.
+    // Pipes and files in /proc do not report their length, so the length is checked again here.
     if out.len() as u64 > largest {
         return Err(too_large(limits));
     }

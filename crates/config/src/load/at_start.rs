@@ -16,10 +16,10 @@ use crate::language::expand::{LONGEST, Malformed, expand_up_to, put_limits};
 use crate::language::moment::{Reads, of_one_moment};
 use crate::language::source::{AT_START, NO_VARIABLE, Source, Unreadable, VARIABLE};
 
-/// All variables of a process together may have this many bytes: the kernel accepts at most 6 MiB
-/// of arguments and variables (execve(2)).
+/// All variables of a process together may have at most this many bytes: the kernel accepts at most
+/// 6 MiB of arguments and variables (execve(2)).
 const MOST_VARIABLES: usize = 6 * 1024 * 1024;
-/// A rendered file may have this many bytes.
+/// A rendered file may have at most this many bytes.
 const MOST_RENDERED: usize = 4 * 1024 * 1024;
 /// For one template, at most this many unset variables are reported.
 const MAX_UNSET: usize = 10;
@@ -117,7 +117,7 @@ fn variables(
 /// Reads the variables of a container from a file that has the format of an `env_file`.
 ///
 /// # Errors
-/// Says why they cannot be read.
+/// Says why the variables cannot be read.
 pub fn variables_of(path: &Path, container: &Environment) -> Result<Vec<(String, String)>, String> {
     let source = Source::read_within(path, &AT_START)
         .map_err(|why| unreadable("`--env-file`", path, why, "correct the path"))?;

@@ -1,8 +1,8 @@
 //! Reads only the `control` mapping of a config, for commands that ask the running supervisor.
 //!
-//! Such a command ignores errors in the rest of the config, because it often has fewer variables
-//! than the supervisor: `docker exec` does not get the variables that the entrypoint has exported.
-//! The files may also have changed since the supervisor's start.
+//! Such a command ignores errors in the rest of the config, because the command often has fewer
+//! variables than the supervisor: `docker exec` does not get the variables that the entrypoint has
+//! exported. The files may also have changed since the supervisor's start.
 
 use std::path::PathBuf;
 

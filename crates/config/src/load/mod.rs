@@ -48,8 +48,8 @@ pub struct Loaded {
     pub grace_variables: Vec<String>,
     /// Whether a file sets `grace_period`; otherwise it has its default.
     pub has_grace_period: bool,
-    /// Whether the config says how its traffic leaves, for example by a `drain`, or `check` has
-    /// warned of that already. Only `check` sets this field.
+    /// Whether the config says how its traffic leaves, for example by a `drain`. Also true if
+    /// `check` has already warned that the config does not say so. Only `check` sets this field.
     pub says_how_traffic_leaves: bool,
     /// The warnings in file order.
     pub warnings: Vec<Diagnostic>,

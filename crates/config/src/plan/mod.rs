@@ -88,8 +88,9 @@ impl<'c> Plan<'c> {
         Self::with(config, graph, true)
     }
 
-    /// Makes a plan. `in_oneshots` says whether it includes the shutdowns that begin while a oneshot
-    /// still runs: each oneshot of the config then takes as long as the rest of the plan.
+    /// Makes a plan. `in_oneshots` says whether the plan includes the shutdowns that begin while a
+    /// oneshot still runs. Computing them takes as long for each oneshot of the config as the rest
+    /// of the plan takes.
     pub(crate) fn with(config: &'c Config, graph: &Graph, in_oneshots: bool) -> Self {
         let spec = config.spec(graph);
         let (after_signal, after_end) =
@@ -130,8 +131,8 @@ impl<'c> Plan<'c> {
         [(&self.after_signal, true), (&self.after_end, false)].into_iter().chain(signal).chain(end)
     }
 
-    /// The share of the deadline of each process, by its name. The stop is the shortest of all
-    /// shutdowns; the drain is that after a stop signal.
+    /// The share of the deadline of each process, by its name. `stop` is the shortest time that any
+    /// shutdown of the plan gives the stop; `drain` is the time of the drain after a stop signal.
     pub(crate) fn shares(&self) -> HashMap<String, Share> {
         let mut stops = vec![None; self.names.len()];
         let mut drains = vec![Duration::ZERO; self.names.len()];
@@ -214,7 +215,8 @@ impl<'c> Plan<'c> {
     }
 }
 
-/// The duration of a shutdown in which every process ends in its own process group.
+/// The duration of a shutdown that leaves no descendants outside the process groups of its
+/// processes.
 fn without_leftovers(timeline: &Timeline) -> Duration {
     let is_of_leftovers = |step: &&Step| step.kind == StepKind::Leftovers;
     let leftovers = timeline.steps.iter().find(is_of_leftovers).map(Step::takes);

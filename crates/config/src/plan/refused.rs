@@ -11,10 +11,11 @@ use crate::plan::reload::{Life, Running};
 use crate::types::harmless;
 use crate::types::suggest::list;
 
-/// Whether the processes that run can be brought to the config `new`, which follows `old`.
+/// Checks whether a reload can bring the running processes from the config `old` to the config
+/// `new`.
 ///
 /// # Errors
-/// The reason why not, as a sentence for the operator.
+/// Returns the reason why it cannot, as a sentence for the operator.
 pub fn check(old: &Config, running: &[Running<'_>], new: &Config) -> Result<(), String> {
     let keys = changes::fixed(old, new);
     if !keys.is_empty() {
@@ -33,11 +34,12 @@ pub fn check(old: &Config, running: &[Running<'_>], new: &Config) -> Result<(), 
     }
 }
 
-/// A `sockets` path that would move from a running process to another process, with both. The other
-/// process would have to start after the end of the first, and two processes that exchange their
-/// paths cannot both wait for each other. A new process may take over the path of a process that
-/// the reload removes, because the new process waits for that removal. A process that was stopped
-/// by hand stays down and needs no path, unless another process depends on it.
+/// Finds a `sockets` path that would move from a running process to another process. Returns the
+/// other process, the path, and the name of the running process. The other process would have to
+/// start after the end of the first, and two processes that exchange their paths cannot both wait
+/// for each other. A new process may take over the path of a process that the reload removes,
+/// because the new process waits for that removal. A process that was stopped by hand stays down
+/// and needs no path, unless another process depends on it.
 fn moved<'a>(
     running: &[Running<'a>],
     wanted: &'a [impl AsRef<Process>],

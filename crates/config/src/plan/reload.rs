@@ -73,8 +73,8 @@ struct Known<'r, 'a> {
 
 impl<'a> Reload<'a> {
     /// Compares the running config `old` with the config `new`. `spec` and `args` belong to the new
-    /// config; `args` has the container's arguments for each of its processes. In `running`, each
-    /// process comes after its dependencies.
+    /// config; `args` has the container's arguments for each process of the new config. In
+    /// `running`, each process comes after its dependencies.
     pub fn new(
         old: &Config,
         running: &[Running<'a>],
@@ -141,7 +141,7 @@ impl<'a> Reload<'a> {
                 },
                 Some(Known { one, keys, .. }) => match on.filter(|_| one.life == Life::Runs) {
                     Some(on) => {
-                        // A process follows after all other steps.
+                        // A process that follows a dependency is replaced after all other steps.
                         later.insert(name, usize::MAX);
                         let why = format!("follows {} (`restart: true`)", on.process);
                         (true, replaced(process.update), why)
@@ -154,8 +154,8 @@ impl<'a> Reload<'a> {
                     None => (false, "continues".to_owned(), differ(keys)),
                 },
             };
-            // A process that starts in its own step also follows a dependency that is replaced after
-            // all steps, unless it has ended by then.
+            // A process that starts in its own step also follows a dependency that is replaced
+            // after all steps. This does not apply to a oneshot, which has ended by then.
             let is_last = |name: &str| later.get(name) == Some(&usize::MAX);
             let follows = |on: &&Dependency| on.restart && is_last(&on.process);
             if let Some(on) = process.depends_on.iter().find(follows)
@@ -213,8 +213,9 @@ fn differ(keys: &[&'static str]) -> String {
     }
 }
 
-/// The processes that are down and that the reload starts all the same, each with the place in
-/// the order and the name of the process that it starts and that needs them.
+/// The processes that are down and that the reload starts all the same, because a process that the
+/// reload starts needs them. Each comes with the place in the order, and the name, of the process
+/// that needs it.
 fn needed<'a>(
     new: &'a Config,
     spec: &Spec,

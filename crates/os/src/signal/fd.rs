@@ -2,8 +2,8 @@
 //!
 //! PID 1 loses a signal that it neither blocks nor handles. drainit therefore calls
 //! [`Signals::install`], which blocks all signals, before it reads the config and before it starts
-//! a second thread. It calls [`Signals::into_stream`] once there is a runtime. Until then, the
-//! kernel keeps the signals that arrive.
+//! a second thread. drainit calls [`Signals::into_stream`] once there is a runtime. Until this
+//! call, the kernel keeps the signals that arrive.
 //!
 //! Two signals with the same number are merged while the first is unread, as everywhere in Unix.
 //! Real-time signals are not merged.

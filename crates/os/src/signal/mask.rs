@@ -41,7 +41,7 @@ pub fn hold() {
 }
 
 /// Restores the mask that drainit inherited, for a command that is not an init. Signals that have
-/// arrived since [`hold`] take effect.
+/// arrived since [`hold`] take effect now.
 pub fn release() {
     if let (Some(given), None) = (FOUND.get(), GIVEN.get()) {
         let _ = sys::set_mask(*given);

@@ -236,7 +236,7 @@ fn valid_name(name: &str) -> String {
     name.strip_prefix("x-").map(|rest| format!("x_{rest}")).unwrap_or(name)
 }
 
-/// Writes each comment. The later lines of a long one are indented further.
+/// Writes each comment. The later lines of a long comment are indented further.
 fn comments(out: &mut String, indent: usize, notes: &[String]) {
     for note in notes {
         let mut start = "# ";

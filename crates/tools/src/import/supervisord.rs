@@ -144,8 +144,8 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     Ok(draft)
 }
 
-/// Whether an event listener ends supervisord when a program ends, and the comment about it. Only
-/// the name and the command of the listener can show what it does.
+/// Whether an event listener ends supervisord when a program ends, and the comment about the
+/// listener. Only the name and the command of the listener can show what it does.
 fn listener(section: &Section) -> (Listens, Option<String>) {
     static ENDS: LazyLock<Regex> =
         LazyLock::new(|| pattern(r"(?i)kill|stop|quit|exit|shutdown|terminate"));
@@ -312,7 +312,7 @@ fn in_one_line(command: &str) -> String {
 }
 
 /// Whether an option limits the size or the number of log files. One comment on the whole draft
-/// mentions them all.
+/// mentions all such options.
 fn is_log_size(key: &str) -> bool {
     key.ends_with("_logfile_maxbytes") || key.ends_with("_logfile_backups")
 }

@@ -12,7 +12,7 @@ use crate::language::diagnostics::problems::Problems;
 use crate::language::span::Span;
 use crate::load::{Diagnostic, Loaded, load_text_to_check};
 
-/// The options that take a value and that have no counterpart in a config.
+/// The options with a value that are not in [`OPTIONS`].
 const OTHERS: [&str; 7] =
     ["-r", "--rewrite", "-e", "--remap-exit", "-p", "--parent-death-signal", "--stop-signal"];
 

@@ -219,7 +219,8 @@ struct Context<'a> {
     is_exec: bool,
     /// Whether the shutdown has a drain or a `readiness_delay`, so that clients have time to leave.
     takes_traffic_away: bool,
-    /// Whether the config has no further problem if a variable has this number of seconds.
+    /// Whether the config would have no further problem if this variable had this number of
+    /// seconds.
     accepts: &'a dyn Fn(&str, u64) -> bool,
     /// Says why a program of the image cannot run; `None` if the program can run, or if `check`
     /// does not run in the image.

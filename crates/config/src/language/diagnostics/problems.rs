@@ -10,8 +10,9 @@ use crate::language::span::Span;
 use crate::language::yaml::node::Node;
 use crate::types::harmless;
 
-/// A shorter value of a variable may occur by chance within any word of a message. Therefore a
-/// message gets values of the config from [`Problems::written`] or [`Problems::shown`].
+/// In the text of a message, only values of variables with at least this many bytes are searched
+/// for and hidden. A shorter value may occur by chance within any word. Therefore a message gets
+/// values of the config from [`Problems::written`] or [`Problems::shown`].
 const LEAST_SOUGHT: usize = 8;
 /// At most this many problems are shown, because more would not help to correct the file.
 const SHOWN: usize = 50;
@@ -104,14 +105,15 @@ impl Problems {
         }
     }
 
-    /// Records a text with a hidden value in it, and this text as the file has it.
+    /// Records a text with a hidden value in it, and the form that this text has in the file.
     pub(crate) fn hide_in(&mut self, expanded: &str, raw: &str) {
         if !self.expanded.contains_key(expanded) {
             self.expanded.insert(expanded.to_owned(), raw.to_owned());
         }
     }
 
-    /// A value of the config for a message, as its file has it if the file has a variable in it.
+    /// A value of the config, for a message. If the value has a variable in it, returns the text
+    /// that the file has for the value.
     pub(crate) fn written(&self, node: Option<&Node>, value: &str) -> String {
         match node.map(|node| node.scalar()) {
             Some(Some(raw)) if raw.contains("${") => raw.to_owned(),
@@ -267,7 +269,7 @@ impl Problems {
         self.list = kept;
     }
 
-    /// Leaves a list of known keys out of a help text if an earlier one has the same list.
+    /// Leaves a list of known keys out of a help text if an earlier help text has the same list.
     fn list_keys_once(&mut self) {
         let mut seen: HashMap<String, usize> = HashMap::new();
         for problem in &mut self.list {

@@ -213,8 +213,8 @@ impl Builder<'_> {
         }
     }
 
-    /// Reports what an editor or a web page has put in place of quotes and blanks. In YAML, these
-    /// characters are ordinary letters.
+    /// Reports characters that an editor or a web page has put in place of quotes and blanks. In
+    /// YAML, these characters are ordinary letters.
     fn typography(&mut self, text: &str, span: Span) {
         const QUOTES: [char; 7] = ['“', '”', '„', '‘', '’', '«', '»'];
         const SPACES: [char; 3] = ['\u{a0}', '\u{2007}', '\u{202f}'];
@@ -276,8 +276,8 @@ impl Builder<'_> {
         self.complete(Node { span, kind, tag, extent }, anchor, span)
     }
 
-    /// Returns whether the key at `at` is the first key with this name in its mapping, which
-    /// is at `first`. If it is not the first key, reports an error.
+    /// Returns whether the key at `at` is the first key with this name in its mapping. `first` is
+    /// the place of that first key. If the key at `at` is not the first, reports an error.
     fn is_first(&mut self, at: Span, key: &str, first: Span) -> bool {
         if at != first {
             let problem = self.problems.error(at, format!("duplicate key {}", quote(key)));

@@ -141,7 +141,7 @@ impl Node {
     }
 
     /// The place of the value at a path of keys. If there is no such value, the place of the
-    /// nearest value above it. `None` if that is this node itself.
+    /// nearest value above it. `None` if the nearest value above it is this node itself.
     pub(crate) fn at(&self, path: &str) -> Option<Span> {
         let (mut node, mut found) = (self, None);
         for key in path.split('.') {

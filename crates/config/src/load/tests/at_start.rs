@@ -58,13 +58,13 @@ fn template_is_of_the_same_moment_as_secrets() {
     let all = 400;
     let mut mixtures = 0;
     std::thread::scope(|scope| {
-        // Replaces both files at once, as the kubelet does, during each second start.
+        // Replaces both files at once, as the kubelet does, during every other start.
         scope.spawn(|| {
             for swap in 1..all / 2 {
                 while starts.load(Ordering::Relaxed) < swap * 2 {
                     std::thread::yield_now();
                 }
-                // Waits for another time in each round, so that the swaps meet the starts at
+                // Waits for a different time in each round, so that the swaps meet the starts at
                 // different moments.
                 (0..swap % 50 * 20).for_each(|_| std::hint::spin_loop());
                 symlink(if swap % 2 == 1 { "2" } else { "1" }, dir.path("new")).unwrap();
@@ -73,7 +73,8 @@ fn template_is_of_the_same_moment_as_secrets() {
             }
         });
         for start in 0..all {
-            // Several swaps that came late would all be during the same start.
+            // Waits for the swaps before this start. Otherwise several late swaps could all happen
+            // during the same start.
             while swaps.load(Ordering::Relaxed) < u32::saturating_sub(start, 1) / 2 {
                 std::thread::yield_now();
             }

@@ -54,13 +54,13 @@ fn config(random: &mut Random) -> String {
 /// The times of a shutdown by simple sums along the longest chain of dependencies, with the same
 /// time for each undeclared wait.
 struct Sums {
-    /// Everything with every drain's `time`.
+    /// The whole shutdown, if every drain takes its `time`.
     whole: Duration,
-    /// Everything with every drain's `min`.
+    /// The whole shutdown, if every drain takes its `min`.
     least: Duration,
     /// The part of the time until the deadline that is kept for stops.
     kept: Duration,
-    /// As `least`, but with only the kept time for the stops. The delay gets what the later waits
+    /// Like `least`, but the stops get only the kept time. The delay gets what the later waits
     /// leave, or its share in proportion to them, whichever is longer.
     shrunk: Duration,
 }
@@ -92,8 +92,8 @@ impl Sums {
         let stops = stops + hook(&config.hooks.post_stop) + CLOSING;
         let window = config.shutdown.window();
         let kept = longest(config, &|process| stop(process).min(second)).min(window / 4);
-        // The time after a drain beside which the delay runs: the rest of the chain of the drain,
-        // without its own `min`.
+        // The `unready_delay` runs beside a drain. This is the longest time after such a drain: the
+        // rest of the drain's chain, without the drain's own `min`.
         let rest = config.processes.iter().zip(chains(config, &|process| {
             process.drain.as_ref().map_or(Duration::ZERO, min) + closes(process)
         }));
@@ -180,7 +180,8 @@ fn check_accepts_exactly_the_configs_whose_plan_cuts_nothing() {
         // An Envoy that does not close its listeners takes an eighth of what is left.
         let closing = plan.window() / 8 * u32::try_from(text.matches("envoy").count()).unwrap();
         let most = most.whole + closing;
-        // Leftovers come before a hook of the container, and take its time if it declares none.
+        // Leftovers come before a hook of the container, and take the hook's time if the hook
+        // declares no time.
         let is_hook_short =
             written.hooks.post_stop.as_ref().is_some_and(|hook| hook.timeout.is_none());
         let least = match most <= plan.window() && !is_hook_short {

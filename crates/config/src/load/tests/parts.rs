@@ -160,7 +160,7 @@ fn wrong_elements_are_reported() {
     ] {
         assert_eq!(one(element), (message.to_owned(), help.to_owned()), "{element}");
     }
-    // If the condition of a part does not hold, its keys are checked all the same.
+    // If the condition of a part does not hold, the keys of the part are checked all the same.
     let (message, _) = one("{join: [{txet: x, only_if: {value: x, is: y}}]}");
     assert_eq!(message, "unknown key `txet` in `processes.a.command.join`");
     let all_left_out =

@@ -62,7 +62,7 @@ impl Configs {
 #[derive(Clone)]
 struct Entry {
     id: usize,
-    /// The processes on which it depends, each with the key `restart` of the dependency.
+    /// The processes on which the process depends, each with the key `restart` of the dependency.
     needs: Vec<(usize, bool)>,
     /// Whether the process starts only by request, has another command, is a oneshot, has
     /// `update: start-first`, and is left out.
@@ -76,7 +76,8 @@ fn text(entries: &[Entry]) -> String {
     {
         let needs = needs.iter().filter_map(|(on, restart)| {
             let on = has(*on)?;
-            // `check` refuses a process that starts by itself if it needs a process that does not.
+            // `check` refuses a process that starts by itself if it needs a process that does not
+            // start by itself.
             (!on.flags[0] || *by_request)
                 .then(|| format!("p{}: {{condition: started, restart: {restart}}}", on.id))
         });

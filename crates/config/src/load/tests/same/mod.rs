@@ -1,5 +1,5 @@
-//! Tests that need no expectation: random configs, of which each is compared with another way to
-//! write it.
+//! Tests without expected values: each random config is compared with another way to write the same
+//! config.
 
 mod model;
 mod rewrite;
@@ -20,7 +20,7 @@ use crate::plan::reload::{Life, Reload, Running};
 use crate::testing::random::Random;
 use crate::testing::temp_dir::TempDir;
 
-/// The name under which a list of processes also has the container.
+/// The name of the container's line, beside the lines of the processes.
 const CONTAINER_LINE: &str = "the container";
 /// A random config has at most this many keys.
 const KEYS: usize = 12;
@@ -234,7 +234,8 @@ fn a_reload_names_exactly_the_keys_with_other_values() {
                 }) {
                     let keys = new.differing(old);
                     let is_same = before[&new.name] == after[&new.name];
-                    // A variable can be overridden both before and after the change.
+                    // If only `environment` differs, the meaning may be the same: another value can
+                    // override the variable both before and after the change.
                     let is_right = keys.is_empty() == is_same || keys == ["environment"];
                     assert!(is_right, "{} {keys:?} without {key} of\n{text}", new.name);
                     // The values of these keys are parts of the value of another key.

@@ -1,5 +1,5 @@
-//! Makes random configs from the tables of keys, so that they contain a new key without a change
-//! here.
+//! Makes random configs from the tables of keys. Therefore the configs contain a new key without a
+//! change of this file.
 
 use std::fmt::Write as _;
 
@@ -140,7 +140,7 @@ impl<'d> Maker<'d> {
         Self { random: Random(seed), dir, made: 0, processes: Vec::new(), before: Vec::new() }
     }
 
-    /// A config that `is_right`, with about `keys` random keys.
+    /// A config for which `is_right` returns true, with about `keys` random keys.
     pub(super) fn config(&mut self, keys: usize, is_right: impl Fn(&str) -> bool) -> Tree {
         let count = 1 + self.random.below(4);
         self.processes = (0..count).map(|number| format!("p{number}")).collect();
@@ -299,7 +299,7 @@ impl<'d> Maker<'d> {
     }
 }
 
-/// A process without other keys.
+/// A process that has only a command.
 fn command(name: &str) -> Tree {
     Tree::Map(vec![("command".to_owned(), Tree::List(vec![Tree::text(name)]))])
 }

@@ -88,7 +88,7 @@ impl Written {
 
 pub(super) type Entries = Vec<(String, Tree)>;
 
-/// Calls a function with each mapping whose keys are known: first with the inner ones.
+/// Calls a function with each mapping whose keys are known: first with the inner mappings.
 pub(super) fn each_table(
     tree: &mut Tree,
     shape: &Shape,
@@ -242,7 +242,7 @@ fn replaces(name: &str, shape: &Shape) -> bool {
     is_command(shape) || ["only_if", "log", "admin"].contains(&name)
 }
 
-/// The keys of the items of a list with this shape, if they are mappings.
+/// The keys of the items of a list with this shape, if the items are mappings.
 fn keys_of_items(shape: &Shape) -> Option<&'static Keys> {
     match shape {
         Shape::List(of) => keys_of(of),
@@ -260,7 +260,7 @@ fn is_command(shape: &Shape) -> bool {
     matches!(shape, Shape::Either([Shape::Filled("command"), Shape::List(_)]))
 }
 
-/// The keys of a mapping with this shape, and those of its short form.
+/// The keys of a mapping with this shape, also if the shape has a short form.
 fn keys_of(shape: &Shape) -> Option<&'static Keys> {
     match shape {
         Shape::Table(keys) | Shape::Named(_, keys) => Some(keys),
@@ -274,7 +274,8 @@ fn keys_of(shape: &Shape) -> Option<&'static Keys> {
 struct Place {
     /// Whether no earlier file has the value.
     is_first: bool,
-    /// Whether only one file has the value. Then overlays do not compare the items of a list.
+    /// Whether only one file has the value. In this case, overlays do not compare the items of a
+    /// list.
     is_alone: bool,
 }
 
