@@ -12,7 +12,7 @@ use crate::types::{ProcessId, Signal};
 pub enum Action {
     /// Prepare a slot for a new process, or for a new instance beside the running one, with the
     /// definition that `from` names. The slot is either a retired slot or a new slot after the last
-    /// one. Both slots of a process share the sockets that drainit holds for the process.
+    /// slot. Both slots of a process share the sockets that drainit holds for the process.
     Adopt { slot: ProcessId, from: Source },
     /// Give the process its definition from the new config. Either the process is down and starts
     /// with this definition, or its instance continues, because the change requires no new one.
@@ -64,9 +64,9 @@ pub enum Action {
     /// begun.
     Unready,
     /// Drain the process. For an Envoy, answer with `Event::DrainAnswered`, then send
-    /// `Event::DrainSample`s. The samples are rare until [`QUIET`](crate::drain::progress::QUIET)
-    /// before the end of `min`, and frequent afterwards. For any other process, answer with
-    /// `Event::Drained` when its drain is complete.
+    /// `Event::DrainSample`s. The samples are rare at first, and become frequent
+    /// [`QUIET`](crate::drain::progress::QUIET) before the end of `min`. For any other process,
+    /// answer with `Event::Drained` when its drain is complete.
     Drain {
         process: ProcessId,
         /// The shortest wait from now: before it is over, no sample ends the drain.

@@ -258,8 +258,8 @@ fn most(paths: &[Duration]) -> Duration {
     paths.iter().copied().max().unwrap_or_default()
 }
 
-/// The longest wait of a drain, before the deadline limits it. `full` says that the stop was
-/// requested and every dependency is alive: then clients get all of `time`. Otherwise they get
+/// The longest wait of a drain; the deadline can make the wait shorter. If `full`, the stop was
+/// requested and every dependency is alive, so clients get all of `time`. Otherwise clients get
 /// `min`, but at least [`MIN_DRAIN`], so that the request to drain has an effect.
 pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
     if full { drain.time } else { drain.min.max(drain.time.min(MIN_DRAIN)) }

@@ -162,7 +162,7 @@ impl State {
     }
 
     /// Shortens a drain under way to its `min`. If the drain is over, the stop no longer waits for
-    /// connections or requests that have come since then.
+    /// connections or requests that have come since the drain.
     pub(crate) fn drain_only_min(&mut self, process: ProcessId) {
         let now = self.now;
         match &mut self[process].drain {

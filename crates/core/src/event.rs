@@ -133,8 +133,8 @@ pub enum Request {
     /// Stop the process after its dependents. The process stays down until an operator starts it,
     /// and its end does not end the container.
     Stop,
-    /// Start the process, after those of its dependencies that are down. If the process is ready,
-    /// the request is done at once.
+    /// Start those of the process's dependencies that are down, and then the process. If the
+    /// process is ready, the request is done at once.
     Start,
     /// Drain the process, stop it and start it, without touching its dependents. If the process
     /// does not run, this request does what `Start` does.

@@ -76,7 +76,7 @@ pub(crate) fn is_pending(state: &State, process: ProcessId) -> bool {
     matches!(state, EpochState::Pending | EpochState::Doomed { was_live: false, .. })
 }
 
-/// Whether this instance has taken over from an older one that waits for its end.
+/// Whether this instance has taken over from an older one that waits for the end of this instance.
 pub(crate) fn is_awaited(state: &State, process: ProcessId) -> bool {
     older_of(state, process).is_some_and(|older| tie(state, older).is_handed_over())
 }

@@ -35,15 +35,15 @@ impl Machine {
     /// Handles one event, and returns the actions in the order in which the supervisor has to carry
     /// them out.
     ///
-    /// `now` must not be earlier than in the last call. Timers that have expired by `now` take
+    /// `now` must not be earlier than in the previous call. Timers that have expired by `now` take
     /// effect in this step, too.
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.state.timers_at = self.state.timers_at.max(now);
         self.handle_early(now, event)
     }
 
-    /// Handles one event before the timers that have expired since the last step, because the event
-    /// may have happened before they expired. These timers take effect only in a later step.
+    /// Handles one event before the timers that have expired since the previous step, because the
+    /// event may have happened before they expired. These timers take effect only in a later step.
     pub fn handle_early(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.begin_step(now);
         let state = &mut self.state;
@@ -137,7 +137,7 @@ impl Machine {
         why.map_or(Ok(()), Err)
     }
 
-    /// Begins a step, and forgets the results of the last step.
+    /// Begins a step, and forgets the results of the previous step.
     pub fn begin_step(&mut self, now: Time) {
         let state = &mut self.state;
         state.now = now.max(state.now);

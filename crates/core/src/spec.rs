@@ -75,7 +75,7 @@ pub enum Source {
 pub struct Wait {
     /// The longest wait.
     pub limit: Duration,
-    /// The part of `limit` that is reserved for this wait: the waits before it must not use it up.
+    /// The part of `limit` that is reserved for this wait: earlier waits must not use this part up.
     pub need: Duration,
 }
 
@@ -209,7 +209,7 @@ impl ProcessSpec {
         matches!(end, End::Code(code) if self.success_codes.contains(&code))
     }
 
-    /// Whether the container continues without the process even if its start fails.
+    /// Whether the container continues even if the start of the process fails.
     pub fn may_be_missing(&self) -> bool {
         !self.required && self.on_exit.failure == ExitPolicy::Ignore
     }

@@ -40,8 +40,8 @@ pub enum Lifecycle {
     /// The process has ended and will be started again at `until`.
     Backoff {
         until: Time,
-        /// Whether the next start evaluates `only_if` and runs the `pre_start` hook. It is false if
-        /// an instance has just ended by itself.
+        /// Whether the next start evaluates `only_if` and runs the `pre_start` hook. This is false
+        /// if an instance has just ended by itself.
         anew: bool,
     },
     /// The process and its `pre_stop` hook run. The hook is killed at `until`.
@@ -151,8 +151,8 @@ impl Lifecycle {
         matches!(self, Self::Done | Self::Stopped { .. }) || self.survives_kill()
     }
 
-    /// Whether a shutdown would have nothing to stop here: the process has ended, or its start has
-    /// not begun.
+    /// Whether a shutdown has nothing to stop in this state: the process has ended, or its start
+    /// has not begun.
     pub(crate) fn is_down(self) -> bool {
         self.releases_dependencies()
             || matches!(
@@ -200,9 +200,9 @@ pub struct Slot {
     pub(super) is_copy: bool,
     life: Lifecycle,
     /// The last condition, in the order of [`StartCondition`], that the process has met at least
-    /// once. The process has met the conditions before it, too. A restart does not reset this, so
-    /// dependents keep running. If the process is missing and dependents may start without it, this
-    /// is `Completed`.
+    /// once. The process has met the conditions before it, too. A restart does not reset this
+    /// value, so dependents keep running. If the process is missing and dependents may start
+    /// without it, the value is `Completed`.
     reached: Option<StartCondition>,
     /// Whether the `pre_start` hook or an instance has run since `post_stop` was last due. If so,
     /// `post_stop` is due when the process ends for good, and until then a restart does not run
@@ -305,7 +305,7 @@ pub struct State {
     /// The end of the grace period; `None` until drainit exits.
     pub grace_end: Option<Time>,
     /// Timers that are due by this time take effect in this step. This time is `now`, except in
-    /// [`Machine::handle_early`]: there this is the time of the last step that was not early.
+    /// [`Machine::handle_early`], which uses the time of the last step that was not early.
     ///
     /// [`Machine::handle_early`]: crate::machine::Machine::handle_early
     pub timers_at: Time,

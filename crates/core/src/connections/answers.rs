@@ -1,5 +1,5 @@
 //! Finds the connections that owe an answer, as far as the kernel can tell. This module is pure:
-//! looks at the connections go in, and the number of such connections comes out.
+//! the result of each look goes in, and the number of connections that owe an answer comes out.
 //!
 //! A connection on which the server has received later than it has sent owes an answer. If the
 //! server has sent later, or in the same tick of the kernel's clock, nothing proves that the answer
@@ -19,7 +19,7 @@ use crate::traffic::Traffic;
 /// A connection, as one look at the kernel's list shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connection {
-    /// The number that the kernel has given this socket, and gives to no other.
+    /// The number that the kernel has given this socket, and gives to no other socket.
     pub cookie: u64,
     /// Whether the client is drainit, which probes the server, or asks it to drain.
     pub is_ours: bool,

@@ -169,8 +169,8 @@ impl Watch {
         }
     }
 
-    /// Moves the next look forward to the time at which the last unknown connection will have been
-    /// silent for `idle`.
+    /// Makes the next look come no later than the time at which the last unknown connection will
+    /// have been silent for `idle`.
     fn note_settling(&mut self, began: Time, now: Time, counts: Counts) {
         let is_close = self.terms.unit == Unit::Requests && counts.owing <= self.terms.exit_at;
         if is_close && !counts.settles.is_zero() {
@@ -179,7 +179,7 @@ impl Watch {
         }
     }
 
-    /// Moves the next look forward to the time at which the drain can be over.
+    /// Makes the next look come no later than the time at which the drain can be over.
     fn note_low(&mut self, now: Time, counts: Counts) {
         let known = self.low.filter(|(_, asked)| *asked == counts.asked);
         let is_low = self.active(counts) <= self.terms.exit_at;

@@ -111,7 +111,8 @@ pub struct Look {
 /// A question or a report of the dialogue.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// A question to the admin. Only the end of the drain drops a question without an answer.
+    /// A question to the admin. The dialogue drops a question without an answer only at the end of
+    /// the drain.
     Ask(Ask),
     /// A question to the kernel: how many connections to the Envoy's listeners are open?
     Look,
@@ -229,8 +230,8 @@ pub struct Dialogue {
     new_at: Time,
     /// Whether no new connection has come for [`QUIET`], as the kernel shows.
     is_calm: bool,
-    /// The totals of the last whole sample, as long as they are still right: the kernel has shown
-    /// no open and no new connection since that sample.
+    /// The totals of the last whole sample, while they are still right: the kernel has shown no
+    /// open and no new connection since that sample.
     totals: Traffic,
     /// Whether the kernel has shown a new connection since the last whole sample. The report then
     /// needs another sample for its totals.
@@ -469,7 +470,7 @@ impl Dialogue {
 
     /// Ends the drain, but not the work that [`Self::close`] has begun. All other answers that come
     /// later are ignored. Warns of the last error of each call that is still being repeated. If no
-    /// call has an answer or an error yet, the warning says so.
+    /// call has an answer or an error yet, warns that the admin has not answered.
     pub fn end(&mut self, now: Time) -> Vec<Output> {
         self.polls = Polls::Over;
         self.is_open_again = false;

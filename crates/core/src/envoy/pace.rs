@@ -17,8 +17,8 @@ const FACTOR: u32 = 33;
 /// The pause after the first whole answer that shows no traffic. A second whole answer then has to
 /// confirm that nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
-/// Polls that may show the end of the drain follow one another without a rest, until Envoy has not
-/// rested for this many answers: two that show quiet, and two before them.
+/// Polls that may show the end of the drain follow one another without a rest, until Envoy has
+/// missed the rest for this many answers: two that show quiet, and two before them.
 const HURRIED: u32 = 4;
 /// A drain can end with `min` only if two polls have shown quiet before `min` is over. At least
 /// this much time is kept for their answers; an Envoy that answers slowly gets more.

@@ -56,9 +56,9 @@ pub struct Draining {
 }
 
 impl Draining {
-    /// Begins a shutdown (T0). `was_ready` says that `/readyz` has answered 200 before, so load
-    /// balancers must get time to see that it answers 503. `is_ready` says that `/readyz` answers
-    /// 200 now, and may do so for a while longer.
+    /// Begins a shutdown (T0). If `was_ready`, `/readyz` has answered 200 before, so load balancers
+    /// must get time to see that it answers 503. If `is_ready`, `/readyz` answers 200 now, and may
+    /// do so for a while longer.
     pub(crate) fn enter(
         shutdown: Shutdown,
         was_ready: bool,

@@ -33,14 +33,14 @@ use crate::types::{ProcessId, StartCondition};
 #[derive(Clone, Debug)]
 pub(super) struct Reload {
     new: Rc<Spec>,
-    /// For each process of the new config, the slot of the running config to which it belongs. The
-    /// index of `plan` and of `slots` is the [`ConfigIndex`].
+    /// For each process of the new config, the slot to which the process belongs in the running
+    /// config. The index of `plan` and of `slots` is the [`ConfigIndex`].
     plan: Vec<Placed>,
     slots: Vec<Option<ProcessId>>,
     pending: VecDeque<ConfigIndex>,
     /// The slots of processes that are not in the new config and not removed yet.
     gone: Vec<ProcessId>,
-    /// The process of the new config that the current step adds or replaces.
+    /// The process that the current step adds or replaces, as its index in the new config.
     step: ConfigIndex,
     /// The slots that the current step starts or stops.
     under_way: Vec<ProcessId>,
