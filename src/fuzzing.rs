@@ -388,8 +388,8 @@ fn accounts(bytes: &[u8]) {
     }
 }
 
-/// Splits the output of a process, and checks that no byte is lost with any size of reads. The
-/// first byte selects the size of a read, and [`NEXT`] stands for a long part of a line.
+/// Splits the output of a process, and checks that no byte is lost, whatever the size of the reads.
+/// The first byte selects the size of a read, and [`NEXT`] stands for a long part of a line.
 fn logs(bytes: &[u8]) {
     let Some((at_once, bytes)) = bytes.split_first() else { return };
     let mut output = Vec::new();

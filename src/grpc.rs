@@ -1,11 +1,11 @@
-//! Asks a gRPC server for its health: one call of `grpc.health.v1.Health/Check`, over HTTP/2 without
-//! TLS, as the kubelet's probe makes it.
+//! Asks a gRPC server for its health: one call of `grpc.health.v1.Health/Check`, over HTTP/2
+//! without TLS, as the kubelet's probe makes it.
 //!
 //! The client implements only what one call on a connection of its own needs. It does not allow the
-//! server a dynamic table of header fields, so that every block of fields can be read alone. It
-//! decodes no Huffman codes: it compares the name `grpc-status` with its only two encodings. It
-//! never enlarges the window of 64 KiB, so an answer cannot be longer. docs/dev/decisions/0011 has
-//! the reasons.
+//! server a dynamic table of header fields, so that each block of fields can be read without the
+//! blocks before it. The client decodes no Huffman codes: it compares the name `grpc-status` with
+//! its only two encodings. The client never enlarges the window of 64 KiB, so an answer cannot be
+//! longer. docs/dev/decisions/0011 has the reasons.
 
 use std::fmt::{self, Display};
 use std::io;
@@ -211,7 +211,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Writes an integer of RFC 7541 whose first byte has this many bits for it.
+/// Writes an integer in the code of RFC 7541. The first byte has `bits` bits for the integer.
 fn integer(to: &mut Vec<u8>, bits: u32, value: usize) {
     let most = (1 << bits) - 1;
     to.push(value.min(most) as u8);
@@ -291,7 +291,7 @@ impl Answer {
             }
             (RST_STREAM, CALL) => return Err(GrpcError::Refused(number(0).unwrap_or_default())),
             (PUSH_PROMISE, _) => return Err(broken),
-            // Other frames do not change the call, such as WINDOW_UPDATE.
+            // Other frames, such as WINDOW_UPDATE, do not change the call.
             _ => {}
         }
         Ok(None)
@@ -348,7 +348,7 @@ fn unpadded(flags: u8, payload: &[u8]) -> Option<&[u8]> {
     rest.get(..rest.len().checked_sub(usize::from(*padding))?)
 }
 
-/// A field of an answer, as far as it matters.
+/// A field of an answer. `Other` is every field that does not matter.
 #[derive(Debug, PartialEq, Eq)]
 enum Field {
     HttpStatus(u16),
@@ -395,7 +395,7 @@ fn field(rest: &mut &[u8]) -> Option<Field> {
     })
 }
 
-/// Takes an integer whose first byte has this many bits for it.
+/// Takes an integer in the code of RFC 7541. The first byte has `bits` bits for the integer.
 fn take_integer(rest: &mut &[u8], bits: u32) -> Option<usize> {
     let most = (1 << bits) - 1;
     let (first, mut after) = rest.split_first()?;

@@ -32,7 +32,7 @@ struct Process {
     /// The time since which the process has been in this state.
     since: Option<Instant>,
     pid: Option<u64>,
-    /// The message of the status, such as the reason why it waits.
+    /// The message of the status, such as the reason why the process waits.
     message: Option<String>,
     /// How long its drain took, and why the drain is over.
     drained: Option<(Duration, String)>,
@@ -96,7 +96,7 @@ fn drains(after: &Processes) -> String {
     after.iter().filter_map(line).collect()
 }
 
-/// Waits for the request. In a terminal, shows meanwhile what the request waits for.
+/// Waits for the request. In a terminal, shows during the wait what the request waits for.
 async fn waiting<T>(found: &Found, request: impl Future<Output = T>) -> T {
     let mut request = pin!(request);
     if !io::stderr().is_terminal() {

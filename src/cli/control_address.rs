@@ -116,9 +116,9 @@ fn address_in(
     };
     match found.control {
         Ok(control) => Ok(Found { address: choose(&control)?, doubt }),
-        // The config may have changed since the start, or may be missing in a debug container. The
-        // command then uses the private socket of PID 1, which certainly belongs to the intended
-        // drainit.
+        // The config may have changed since the start, or may be missing in a debug container. In
+        // both cases, the command uses the private socket of PID 1, which certainly belongs to the
+        // intended drainit.
         Err(problems) => {
             if let Ok(path) = private_socket::init_socket()
                 && private_socket::is_drainit(&path)

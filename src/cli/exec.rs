@@ -243,7 +243,7 @@ fn drain(args: &mut ExecArgs) -> Result<Option<DrainOptions>, String> {
     Ok(Some(DrainOptions { envoy, ..drain }))
 }
 
-/// The value of an option, or else of its variable.
+/// The value of an option. If the option is missing, the value of its variable.
 fn given<T>(
     args: &DrainArgs,
     option: &str,

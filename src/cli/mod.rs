@@ -151,7 +151,7 @@ fn carry_out(args: Vec<OsString>) -> u8 {
     }
 }
 
-/// The subcommands by what they are for, and examples.
+/// The subcommands, grouped by their purpose, and then examples.
 const GROUPS: [(&str, &[&str]); 4] = [
     ("In a container", &["run", "exec"]),
     (

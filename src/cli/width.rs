@@ -38,8 +38,8 @@ pub(super) fn wrap_help(text: &str, width: usize) -> String {
     wrapped.flat_map(|line| [line, "\n".to_owned()]).collect()
 }
 
-/// The column of the text in a line such as `  -v, --verbose  TEXT`: it follows at least two blanks
-/// behind the first word. Without such blanks, the column of the first word.
+/// The column of the text in a line such as ` -v, --verbose TEXT`: the text follows at least two
+/// blanks behind the first word. Without such blanks, the first word is the text.
 fn column_of_text(line: &str) -> usize {
     let first = line.len() - line.trim_start().len();
     let gap = line[first..].find("  ").map(|at| first + at);

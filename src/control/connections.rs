@@ -2,16 +2,18 @@
 //!
 //! Each listener has its own loop and its own limit on connections, so TCP clients cannot use up
 //! the connections of the private socket. When the limit is reached, drainit does not refuse a new
-//! connection. Instead, it closes the oldest connection that has sent no request, or else the
-//! oldest connection. A real client sends its request immediately and is answered within a
-//! millisecond, so a client that holds an old connection has most likely sent no request.
+//! connection. Instead, drainit closes the oldest connection that has sent no request. If all have
+//! sent a request, drainit closes the oldest connection. A real client sends its request
+//! immediately and is answered within a millisecond, so a client that holds an old connection has
+//! most likely sent no request.
 //!
 //! Every process can connect to the private socket. Clients that are not allowed to send requests
-//! have a low limit of their own, so they cannot use up the connections of other clients. drainit
-//! answers them with the reason of the refusal.
+//! have a low limit of their own, so they cannot use up the connections of other clients. The
+//! answer to such a client gives the reason of the refusal.
 //!
 //! An operation lasts as long as it needs. Up to half of the connections of a listener can wait for
-//! operations. drainit never closes such a connection to make room for another.
+//! operations. drainit never closes a connection that waits for an operation to make room for
+//! another connection.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -147,8 +149,8 @@ impl Stage {
     }
 }
 
-/// Belongs to one connection, and is dropped when the connection ends. If the connection was
-/// waiting for an operation, another connection may wait for one from then on.
+/// Belongs to one connection, and is dropped when the connection ends. If this connection was
+/// waiting for an operation, the drop lets another connection wait for an operation.
 struct Leave(Stage);
 
 impl Drop for Leave {
@@ -228,8 +230,8 @@ struct Open {
     stage: Stage,
 }
 
-/// Closes the oldest connection without a request, or else the oldest connection. Never closes a
-/// connection whose answer waits for an operation.
+/// Closes the oldest connection without a request. If every connection has sent one, closes the
+/// oldest connection. Never closes a connection whose answer waits for an operation.
 fn close_oldest(open: &mut Vec<Open>) {
     let closable = open.iter().enumerate().filter(|(_, it)| !it.stage.is_lasting());
     let oldest = closable.min_by_key(|(_, it)| it.stage.progress.get() != Progress::NoHead);

@@ -27,7 +27,7 @@ impl Listeners {
     /// Binds the configured listeners.
     ///
     /// # Errors
-    /// Fails if any listener cannot be bound. The other listeners are closed then.
+    /// Fails if any listener cannot be bound. In this case, the other listeners are closed.
     pub fn bind(control: &Control) -> Result<Self, String> {
         let tcp = control.listen.map(bind_tcp).transpose()?;
         let (unix, missing) = match &control.socket {
@@ -163,8 +163,8 @@ mod tests {
     fn only_stale_socket_is_replaced() {
         let dir = TempDir::new();
         let path = dir.path("control.sock");
-        // The stale socket is bound, but never listens. If it had listened, it would still listen
-        // while a child of another test holds its descriptor for a moment.
+        // The stale socket is bound, but never listens. A socket that has listened would continue
+        // to listen while a child of another test holds its descriptor for a moment.
         let stale = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
         bind(stale.unwrap().as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
         let living = socket_at(&path).unwrap();

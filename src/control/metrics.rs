@@ -174,7 +174,8 @@ fn drains(text: &mut Metrics, status: &Status) {
     text.processes(LEFT, "gauge", help, left);
 }
 
-/// Prometheus also keeps a sample as an `f64`, which is exact up to 2^53.
+/// Converts a count as Prometheus does: it keeps each sample as an `f64`, which is exact up to
+/// 2^53.
 #[allow(clippy::cast_precision_loss)]
 fn count(number: u64) -> f64 {
     number as f64

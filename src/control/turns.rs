@@ -60,7 +60,7 @@ impl Turns {
         done
     }
 
-    /// The last snapshot if it was taken since `asked`; otherwise a new one of `status`.
+    /// The last snapshot if it was taken since `asked`; otherwise a new snapshot of `status`.
     pub(crate) fn since(&self, asked: Instant, status: impl FnOnce() -> Status) -> Rc<Snapshot> {
         let known = self.snapshot.borrow().clone().filter(|known| known.taken >= asked);
         known.unwrap_or_else(|| {

@@ -1,10 +1,10 @@
-//! Finds the listeners and connection managers of an Envoy that count for a drain, by the names in
+//! Finds out which listeners and connection managers of an Envoy count for a drain, by the names in
 //! their statistics.
 //!
-//! `listener.<name>.…` counts connections; the name is the listener's `stat_prefix`, or else its
-//! address with `_` for `:`. `http.<stat_prefix of the connection manager>.…` counts requests. Only
-//! `/config_dump` contains the traffic direction; `/listeners` contains names and addresses.
-//! Checked with Envoy 1.36.4 to 1.40.0.
+//! `listener.<name>.…` counts connections; the name is the listener's `stat_prefix`. Without a
+//! `stat_prefix`, the name is the listener's address with `_` for `:`. `http.<stat_prefix of the
+//! connection manager>.…` counts requests. Only `/config_dump` contains the traffic direction;
+//! `/listeners` contains names and addresses. Checked with Envoy 1.36.4 to 1.40.0.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -39,7 +39,7 @@ listener.default_filter_chain,listener.internal_listener",
 ];
 
 /// The names of the statistics that a drain ignores, and the addresses that remain. Statistics with
-/// unknown names count: a drain may then take too long, but it does not cut off a client.
+/// unknown names count: they may make a drain too long, but the drain does not cut off a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uncounted {
     /// The names between `listener.` and `.downstream_cx_active`.
@@ -63,8 +63,8 @@ pub(crate) struct Listener {
     pub(crate) managers: Vec<String>,
     /// Whether it has a TCP proxy.
     pub(crate) is_tcp: bool,
-    /// The longest `drain_timeout` of its connection managers; `None` if it has no manager, or no
-    /// clients.
+    /// The longest `drain_timeout` of its connection managers; `None` if it has no manager, or is
+    /// internal: an internal listener has no clients.
     pub(crate) drain_timeout: Option<Duration>,
 }
 
@@ -99,8 +99,8 @@ impl Uncounted {
         (uncounted, Ok(()))
     }
 
-    /// The addresses of the listeners that count. `None` if one of them is a Unix socket. Also
-    /// `None` if two have the same address, because one of the two then uses UDP.
+    /// The addresses of the listeners that count. `None` if one of these listeners is on a Unix
+    /// socket, or if two of them have the same address, because one of the two then uses UDP.
     fn counted_in(&self, list: &List) -> Option<Vec<SocketAddr>> {
         let mut counted = BTreeSet::new();
         for line in &list.0 {

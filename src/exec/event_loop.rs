@@ -42,8 +42,8 @@ pub(crate) enum Jobs<'a> {
     /// drainit lends the command its terminal. When the command is suspended, drainit also suspends
     /// itself until SIGCONT.
     Follow(&'a mut Terminal),
-    /// After drainit has forwarded a signal that suspends a process, such as SIGTSTP, it suspends
-    /// itself, too.
+    /// After drainit has forwarded a signal that suspends a process, such as SIGTSTP, drainit
+    /// suspends itself, too.
     Halt,
     Ignore,
 }
@@ -59,7 +59,7 @@ pub(crate) struct CommandLoop<'a> {
     /// has a member.
     child: Pid,
     /// Whether drainit has forwarded a signal that suspends a process. If the command is suspended
-    /// after such a signal, this is intended.
+    /// after such a signal, the suspension is intended.
     may_stop: bool,
     /// Whether more children may have ended, although their SIGCHLD was already read.
     has_more: bool,

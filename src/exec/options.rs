@@ -42,7 +42,7 @@ impl ExecOptions {
         }
     }
 
-    /// The options of tini and dumb-init, which forward every signal but SIGCHLD and do nothing
+    /// The options of tini and dumb-init, which forward every signal except SIGCHLD and do nothing
     /// else.
     pub fn forwarding_all() -> Self {
         let mut options = Self::new(Vec::new());

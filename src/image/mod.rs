@@ -192,7 +192,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Looks up the user of a process, and checks that drainit can become this user. `None` if
-    /// that cannot be checked, or if there is no such user.
+    /// drainit cannot check this, or if the user does not exist.
     fn user(&mut self, index: usize, process: &Process, severity: Severity) -> Option<User> {
         let wanted = process.user.as_ref()?;
         if let Account::Written(text) = wanted

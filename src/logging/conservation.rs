@@ -31,7 +31,7 @@ use crate::testing::temp_dir::TempDir;
 use crate::types::{Stream, harmless};
 
 const TRIALS: u64 = 120;
-/// How many trials run at the same time, because a trial mostly waits.
+/// The number of trials that run at the same time. A trial mostly waits, so several can run.
 const THREADS: u64 = 4;
 /// A time limit that is far longer than a trial.
 const LONG: Duration = Duration::from_secs(30);
@@ -54,7 +54,7 @@ struct Read {
     bad_slices: usize,
 }
 
-/// How often a write fails, `1 in n`; 0 is never.
+/// How often writes fail: `n` means one write in `n`, and 0 means never.
 #[derive(Clone, Copy, Default)]
 struct Faults {
     short: u64,
@@ -99,8 +99,8 @@ impl Sink for Reader {
         let (is_busy, closes) = (happens(again), happens(closes));
         read.is_closed |= closes;
         if read.is_closed || is_full {
-            // A line that a failed write has cut is lost. Like a log file, the reader separates it
-            // from the next line.
+            // A line that a failed write has cut is lost. Like a log file, the reader separates the
+            // cut line from the next line.
             let whole = read.got.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
             read.got.truncate(whole);
             return Err(if read.is_closed { Errno::EPIPE } else { Errno::ENOSPC });
@@ -442,7 +442,7 @@ fn play(seed: u64) {
 }
 
 impl Trial {
-    /// Lets all processes write to their end.
+    /// Lets all processes write all of their output.
     async fn run(&mut self, random: &mut Random) {
         let mut logs: Vec<(Rc<OutputCapture>, Option<usize>)> = Vec::new();
         for pair in self.written.chunks(2) {

@@ -115,7 +115,7 @@ struct Current {
     is_in_line: bool,
     /// Whether a write has failed in the middle of a line, so that the rest of the line is dropped.
     is_torn: bool,
-    /// Whether drainit has already reported that the file cannot be written or opened again.
+    /// Whether drainit has already reported that the file cannot be written or reopened.
     is_reported: bool,
 }
 
@@ -130,9 +130,9 @@ impl LogFile {
         Ok(Self { path: path.to_owned(), current: Mutex::new(current) })
     }
 
-    /// Opens the path if there is no open file, or if the path no longer leads to the open file.
-    /// While this fails, lines are still written to the open file, if there is one. Returns whether
-    /// the path leads to the open file.
+    /// Opens the path if there is no open file, or if the path no longer leads to the open file. If
+    /// the opening fails, lines are still written to the open file, if there is one. Returns
+    /// whether the path leads to the open file.
     #[allow(clippy::disallowed_methods, reason = "runs on the thread of the output")]
     fn follow(&self, current: &mut Current) -> nix::Result<bool> {
         let found = std::fs::symlink_metadata(&self.path).map(|found| id(&found));
@@ -388,7 +388,7 @@ mod tests {
         opened(path, std::os::fd::OwnedFd::from(writer).into())
     }
 
-    /// Returns the lines that drainit logs meanwhile.
+    /// Returns the lines that drainit logs while `meanwhile` runs.
     fn own_lines(meanwhile: impl FnOnce()) -> String {
         let (log, log_end) = io::pipe().unwrap();
         let null = File::options().write(true).open("/dev/null").unwrap();

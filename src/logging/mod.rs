@@ -92,7 +92,7 @@ impl Output {
         Arc::new(Self { stdout, stderr, json, is_shared: true, in_colour: false })
     }
 
-    /// Whether something is written to the same file.
+    /// Whether a stream of this value and a stream of `other` have the same writer.
     pub(crate) fn shares_with(&self, other: &Self) -> bool {
         let own = [&self.stdout, &self.stderr];
         own.iter().any(|one| Arc::ptr_eq(one, &other.stdout) || Arc::ptr_eq(one, &other.stderr))

@@ -39,7 +39,7 @@ impl Splitter {
         }
     }
 
-    /// Ends the stream: calls `each` with a last line that has no newline.
+    /// Ends the stream. If the last line has no newline, calls `each` with this line.
     pub fn finish(&mut self, mut each: impl FnMut(&[u8])) {
         if !self.partial.is_empty() {
             each(&self.partial);
@@ -98,8 +98,8 @@ impl Form {
             Self::Prefix(prefix) => {
                 // Reserves room for the whole line at once.
                 out.reserve(prefix.len() + line.len() + 1);
-                // Pushes single bytes, because one call of musl's `memcpy` takes as long as a few
-                // dozen bytes.
+                // Pushes single bytes, because one call of musl's `memcpy` takes as long as pushing
+                // a few dozen bytes.
                 for byte in prefix {
                     out.push(*byte);
                 }

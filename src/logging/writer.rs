@@ -35,8 +35,8 @@ use crate::types::Stream;
 pub(crate) const BOUND: usize = 256 * 1024;
 
 /// If this many bytes are queued, lines of processes are dropped. Only lines that do not wait for
-/// room reach this limit: those of a process with a `log` readiness that is not ready yet, and all
-/// lines during a shutdown if nobody reads the output.
+/// room reach this limit: the lines of a process that has a `log` readiness and is not ready yet,
+/// and all lines during a shutdown if nobody reads the output.
 pub(crate) const LIMIT: usize = 1024 * 1024;
 
 /// A buffer of at most this size is kept when it is empty. A larger buffer is freed after [`IDLE`],

@@ -95,8 +95,8 @@ fn old_count_is_reported_with_age() {
         // The listeners were closed at the last poll, so no connection can have come after a count
         // of 0.
         (3000, Moment::Closed, 5000, 0, "0 at the end, 0 new; requests 22 completed, 3 cut"),
-        // The process was stopped long after its drain. In the first case below, it was polled
-        // again just before its stop.
+        // The process was stopped long after its drain. In the first case below, the process was
+        // polled again just before its stop.
         (60_000, Moment::Closed, 60_001, 73, "73 at the end, 0 new; requests 22 completed, 3 cut"),
         (
             4990,

@@ -132,7 +132,7 @@ impl Children {
         }
     }
 
-    /// Returns a future that waits until the exec of a child that was just started is over. The
+    /// Returns a future that waits for the end of the exec of a child that was just started. The
     /// future does not borrow `self`.
     pub(crate) fn exec_over(&self, pid: Pid) -> io::Result<impl Future<Output = ()> + use<>> {
         match self.children.get(&pid).and_then(|child| child.exec.as_ref()) {
@@ -148,8 +148,8 @@ impl Children {
     }
 
     /// Reaps at most `max` children that have ended, calls `each` for each of them, and stops after
-    /// [`MOST_WORK`]. Removes each child from the table at once, because the kernel may give its pid
-    /// to a new process while these ends are handled.
+    /// [`MOST_WORK`]. Removes each child from the table at once, because the kernel may give its
+    /// pid to a new process while the caller handles the end of the child.
     pub(crate) fn reap(
         &mut self,
         max: usize,

@@ -64,7 +64,7 @@ pub(crate) async fn let_others_run() {
 /// The messages that are not handled yet.
 struct Inbox {
     receiver: UnboundedReceiver<Message>,
-    /// The messages that came before those of `receiver`.
+    /// The messages that came before the messages in `receiver`.
     waiting: VecDeque<Message>,
 }
 
@@ -81,7 +81,7 @@ impl Inbox {
         self.waiting.pop_front().or_else(|| self.receiver.try_recv().ok())
     }
 
-    /// Takes the messages of these processes. The others keep their order.
+    /// Takes the messages of these processes. The other messages keep their order.
     fn take_of(&mut self, processes: &[ProcessId]) -> VecDeque<Message> {
         if processes.is_empty() {
             return VecDeque::new();

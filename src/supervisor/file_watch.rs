@@ -37,8 +37,8 @@ struct FileWatch {
     shared: Rc<Shared>,
     /// The content that the process has read, or will read at its start.
     known: Option<Fingerprint>,
-    /// The path that could not be read at the last look, and the reason. drainit reports them once,
-    /// and again only if one of them changes.
+    /// The path that could not be read at the last look, and the reason. drainit reports this pair
+    /// once, and again only if the path or the reason changes.
     error: Option<(PathBuf, String)>,
     /// Whether the thread was asked for a look, and has not answered yet.
     is_asked: bool,
@@ -61,7 +61,8 @@ enum State {
     /// The file has changed, and a start or a reload has read it since. It is not known which
     /// content was read.
     Read,
-    /// A start is reading the file. A look then shows whether the file had changed before.
+    /// A start is reading the file. A look, requested at the same time, shows whether the file had
+    /// changed before the start.
     Reading,
 }
 
@@ -215,7 +216,7 @@ impl FileWatch {
                 Some(Look::Quiet(content)) => {
                     let before = self.becomes(State::Quiet);
                     // If a reload has read the file since its change, the new content is not
-                    // reported again, but a later change is.
+                    // reported again, but a later change is reported.
                     let is_read = before == State::Read && self.watch.action == WatchAction::Reload;
                     (before, Seen::Quiet { is_new: self.is_new(content) && !is_read })
                 }

@@ -373,8 +373,8 @@ fn environment(
     env
 }
 
-/// Sets the variables that name the user of a process. The values that drainit gets from the
-/// container name drainit's own user.
+/// Sets the variables that name the user of a process. Without this, they would name drainit's own
+/// user, as in the container's environment.
 fn name_user(env: &mut Vec<(OsString, OsString)>, user: &Account) {
     if let Account::Found { name, home, .. } = user {
         env.retain(|(other, _)| !OF_USER.iter().any(|name| other == name));

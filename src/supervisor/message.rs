@@ -70,7 +70,7 @@ pub(crate) enum Rest {
     /// The members of the command's process group are killed.
     Killed,
     /// Like [`Self::Killed`], for the command of a probe, which may leave a process behind at each
-    /// run ([`crate::os::probe_mark`]). The number is that of the run.
+    /// run ([`crate::os::probe_mark`]). The number identifies the run.
     Marked(u64),
 }
 

@@ -88,7 +88,7 @@ fn open_one(
     })
 }
 
-/// Returns those sockets of a process that need other permissions or another queue length.
+/// Returns the sockets of a process that need other permissions or another queue length.
 pub(crate) fn differing(process: &Process, sockets: &Sockets) -> Vec<Differing> {
     let all = process.listen.iter().zip(sockets);
     let differ = all.filter(|(wanted, socket)| socket.differs(wanted.mode, wanted.backlog));

@@ -39,7 +39,7 @@ pub(super) struct Facts {
 }
 
 /// The time that Envoy needs to close idle connections once its drain time is over (0.0 to 1.0 s),
-/// and as much again for a busy machine.
+/// and one more second for a busy machine.
 const LATE_CLOSE: Duration = Duration::from_secs(2);
 
 /// The finding that the admin has not answered like an Envoy admin for `patience`.
@@ -112,11 +112,11 @@ impl Facts {
         ))
     }
 
-    /// The `--drain-time-s` with which Envoy closes idle connections and WebSockets before the drain
-    /// is over; `None` if Envoy has such a value already, or cannot close them.
+    /// The `--drain-time-s` with which Envoy closes idle connections and WebSockets before the
+    /// drain is over. This value is longer than three times `drain_timeout`, and a little shorter
+    /// than the drain.
     ///
-    /// Such a value is longer than three times `drain_timeout`, and a little shorter than the
-    /// drain.
+    /// `None` if Envoy has such a value already, or cannot close these connections.
     pub(super) fn advice(&self, target: &PreflightTarget) -> Option<String> {
         let time = self.drain_time().filter(|_| self.closes_idle)?;
         let is_drained =
@@ -145,8 +145,8 @@ impl Facts {
         ))
     }
 
-    /// The finding that the drain cuts the connections of a TCP proxy, because it waits only for
-    /// requests.
+    /// The finding that the drain cuts the connections of a TCP proxy, because the drain waits only
+    /// for requests.
     fn tcp_connections(&self, target: &PreflightTarget) -> Option<String> {
         let is_cut = |listener: &&Listener| {
             let names = [&listener.name].into_iter().chain(&listener.statistics);

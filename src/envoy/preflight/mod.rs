@@ -26,8 +26,8 @@ use crate::envoy::stats::{STATS_PATH, listener_names};
 use crate::http::{Client, RequestError, Response};
 use crate::types::{harmless, human};
 
-/// The time within which the admin must answer and Envoy must be initialized, unless the drain may
-/// take longer. The supervisor does not wait for the answers.
+/// The time within which the admin must answer and Envoy must be initialized. If the drain may take
+/// longer, the time of the drain counts instead. The supervisor does not wait for the answers.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The first pause between attempts. It doubles after each attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

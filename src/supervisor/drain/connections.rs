@@ -31,7 +31,7 @@ struct Shared {
     target: Rc<DrainTarget>,
     watch: Rc<RefCell<Watch>>,
     ports: Vec<u16>,
-    /// Wakes the task, because the next look may be due earlier.
+    /// Wakes the task, because the next look may now be due earlier.
     changed: Notify,
     /// The task that asks the process to drain.
     asked: RefCell<Option<LocalTask>>,

@@ -126,7 +126,7 @@ impl EnvoyDrain {
     }
 
     /// Asks the admin, and gives the answer to the dialogue. There is no limit of time: the end of
-    /// the drain ends the question.
+    /// the drain ends the request.
     fn ask(self: &Rc<Self>, ask: Ask) {
         const LIMIT: Duration = Duration::MAX;
         let drain = Rc::downgrade(self);

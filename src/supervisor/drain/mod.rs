@@ -31,8 +31,8 @@ use crate::supervisor::run_command;
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// The pause before the request is repeated because of `until`. It is short compared with a drain
-/// of seconds.
+/// The pause before the next request if the answer had another status than `until`. The pause is
+/// short compared with a drain of seconds.
 const UNTIL_PAUSE: Duration = Duration::from_millis(500);
 
 /// A drain under way.
@@ -53,8 +53,8 @@ type Ask = Box<dyn FnOnce() -> Option<LocalTask>>;
 const AFTER_THE_END: Duration = Duration::from_secs(60);
 
 impl RunningDrain {
-    /// Begins to drain the process. For an `exec` drain, `command` turns its command into a
-    /// [`SpawnRequest`].
+    /// Begins to drain the process. For an `exec` drain, `command` turns the command of the drain
+    /// into a [`SpawnRequest`].
     pub(crate) fn begin(
         drain: &Drain,
         target: DrainTarget,

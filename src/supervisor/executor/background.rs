@@ -51,7 +51,8 @@ impl Executor {
         });
         // Orphans that are older than this process, or whose session is older, belong to another
         // process. The id of a session is the pid of its first process, so a lower id means an
-        // older session. After the kernel has begun again with low pids, a hint can be missing.
+        // older session. After the kernel has begun to reuse low pids, the text about an orphan can
+        // be missing.
         let is_member = |one: &&Stat| groups.contains(&one.process.group);
         let is_orphan = |one: &&Stat| {
             u128::from(one.process.started) >= began && one.session >= pid && !is_member(one)

@@ -78,7 +78,7 @@ impl Executor {
 
     pub(crate) fn stop_group(&self, process: ProcessId, signal: Signal) {
         for leader in self.groups_of(process) {
-            // EPERM is not reported here. `groups_gone` reports it if it lasts.
+            // EPERM is not reported here. `groups_gone` reports an EPERM that continues.
             if let Err(error) = signal_left_group(leader, signal)
                 && error.kind() != ErrorKind::PermissionDenied
             {

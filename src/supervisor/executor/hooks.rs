@@ -169,8 +169,8 @@ impl Executor {
         None
     }
 
-    /// Runs a task in place of a hook. The task returns the event that ends the hook. If it starts
-    /// a command, it sets `pid`.
+    /// Runs a task in place of a hook. The task returns the event that ends the hook. If the task
+    /// starts a command, the task sets `pid`.
     pub(super) fn run_as_hook(
         &mut self,
         id: HookId,

@@ -30,7 +30,7 @@ impl Executor {
             if rest == Rest::Lives {
                 continue;
             }
-            // Usually there is no such group.
+            // The result is ignored: usually no process is left in the group.
             let _ = signal_left_group(one.pid, Signal::KILL);
             if let Rest::Marked(run) = rest {
                 last = last.max(Some(run));
@@ -44,7 +44,7 @@ impl Executor {
         let children = self.children.borrow();
         let under_way = children.all().filter_map(|(_, role)| run_of(role)).collect();
         let started = children.all().map(|(pid, _)| pid).collect();
-        // Without a thread, the next run of a probe looks again.
+        // If no thread can be started, the next run of a probe looks again.
         let look =
             on_thread::begin(Share::Container, move || kill_left(last, &under_way, &started));
         let Ok(killed) = look else { return };

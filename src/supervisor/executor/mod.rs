@@ -398,7 +398,7 @@ impl Executor {
         self.children.borrow_mut().reap(max, |ended| self.last_output(ended))
     }
 
-    /// Reads the last output of a process that has ended, which may still be in its pipes.
+    /// Reads the last output of a process that has ended. This output may still be in its pipes.
     fn last_output(&self, ended: &Ended) {
         let Some(Role::Process(process)) = ended.role else { return };
         let current = &self.instances[process.index()];
@@ -415,8 +415,8 @@ impl Executor {
         self.instances[process.index()].pid.filter(|pid| self.is_there(process, *pid))
     }
 
-    /// Reads the last messages of processes that have ended, which may still be in a socket. Sends
-    /// the resulting events to the event loop, and returns the processes.
+    /// Reads the last messages of processes that have ended. These messages may still be in a
+    /// socket. Sends the resulting events to the event loop, and returns the processes.
     pub(crate) fn last_messages(&self, ended: &[Ended]) -> Vec<ProcessId> {
         let mut processes = Vec::new();
         for one in ended {
@@ -465,8 +465,8 @@ impl Executor {
                 self.explain(process, pid, failed?);
                 None
             }
-            // There are three cases: the instance has survived SIGKILL until now and has lost its
-            // slot, its start was given up, or this child is a former main process.
+            // Three cases lead here: the instance has survived SIGKILL until now, and has lost its
+            // slot; the start of the instance was given up; or this child is a former main process.
             Some(Role::Process(process)) if self.instances[process.index()].pid != Some(pid) => {
                 None
             }
@@ -731,8 +731,8 @@ impl Executor {
 }
 
 /// Adds SIGCONT to a stop signal, because the process may be stopped by SIGSTOP. SIGCONT discards
-/// pending SIGTSTP, SIGTTIN and SIGTTOU (signal(7)), so it comes before these signals, and after
-/// every other signal.
+/// pending SIGTSTP, SIGTTIN and SIGTTOU (signal(7)), so SIGCONT comes before these three signals,
+/// and after every other signal.
 fn with_cont(signal: Signal) -> [Signal; 2] {
     match signal {
         Signal::TSTP | Signal::TTIN | Signal::TTOU => [Signal::CONT, signal],

@@ -64,7 +64,7 @@ impl Play {
                 let took = record.counts(process).start.map(in_seconds);
                 assert_eq!(event["seconds"].as_f64(), took, "the time of the start in {event}");
             }
-            // A process that is down may count as stopped or left out from then on.
+            // From now on, a process that is down may count as stopped or left out.
             Note::RequestBegan { .. } | Note::Skipped(_) => {
                 record.slots.values_mut().for_each(|slot| slot.verdict = None);
             }

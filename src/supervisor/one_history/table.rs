@@ -50,7 +50,7 @@ impl Play {
     }
 }
 
-/// Reads an age such as `2m5s`: its seconds, and those of its last unit.
+/// Reads an age such as `2m5s`. Returns the age and the length of its last unit, both in seconds.
 fn seconds(age: &str) -> (f64, f64) {
     let (mut all, mut number, mut last) = (0.0, 0.0, 0.0);
     for letter in age.chars() {

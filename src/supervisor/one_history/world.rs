@@ -1,5 +1,5 @@
-//! The world of a history: changes its processes as events and actions do, in the record, and gives
-//! the journal what the executor would give it.
+//! The world of a history: changes the processes in the record as events and actions would change
+//! them, and tells the journal what the executor would tell the journal.
 
 use super::*;
 
@@ -108,7 +108,7 @@ impl Play {
         }
     }
 
-    /// Counts the traffic of an Envoy that drains, or fails to.
+    /// Counts the traffic of an Envoy that drains, or fails to drain.
     pub(super) fn counted(&mut self, journal: &mut Journal, process: ProcessId, moment: Moment) {
         if !self.board.machine.borrow().state().process(process).drain.is_some_and(|one| one.closes)
         {

@@ -188,8 +188,8 @@ impl Watchdog {
     /// Whether the watchdog expires when the time `alive_by` is over. A pause of the container
     /// stops the process, too. After a long pause, the process therefore gets its whole limit
     /// again. After a pause that is too short to notice, the process gets a short extra time. Until
-    /// its next message, the process gets each of these times only once, because a process that
-    /// hangs may also leave drainit without processor time.
+    /// its next message, the process gets the whole limit and the extra time only once each,
+    /// because a process that hangs may also leave drainit without processor time.
     fn expires(&mut self, alive_by: Instant, now: Instant) -> bool {
         let is_late = now.duration_since(alive_by) > PAUSED;
         let is_paused = is_late && !self.was_paused;
@@ -228,8 +228,8 @@ impl Source {
     }
 
     /// Reports that a process becomes the main process, if that process belongs to the instance.
-    /// Its parent has to be drainit or the main process so far, because the kernel reports the end
-    /// of a process only to the parent.
+    /// The kernel reports the end of a process only to its parent, so the parent has to be drainit
+    /// or the main process so far.
     fn take_main(&self, pid: Pid, place: Option<OwnedSemaphorePermit>) {
         let NotifySender { main, current, .. } = &self.instance;
         let own = std::process::id().cast_signed();
@@ -283,8 +283,8 @@ impl Source {
             || user_of(main.get()) == Some(sender.uid)
     }
 
-    /// Whether a process belongs to the instance. It may be in the session of the instance or in
-    /// the session of the main process, which may differ.
+    /// Whether a process belongs to the instance. Two sessions count, because the main process may
+    /// have a session of its own. The former main process may have ended already.
     fn kin(&self, pid: Pid) -> Kin {
         let [of_instance, of_main] = self.instance.sessions.get();
         match kin(pid, of_instance) {
