@@ -187,7 +187,7 @@ pub(super) fn exec(args: ExecArgs) -> u8 {
     }
 }
 
-/// Converts the arguments to options. The error says why they contradict each other.
+/// Converts the arguments to options. The error says why the arguments contradict each other.
 pub(super) fn checked(mut args: ExecArgs) -> Result<(ExecOptions, Option<DrainOptions>), String> {
     let drain = drain(&mut args)?;
     let mut options = ExecOptions::new(args.command);
@@ -313,7 +313,7 @@ mod tests {
         assert!(
             drained("--drain-direction inbound --drain-fail-healthcheck true").fail_healthcheck
         );
-        // Each option of the table exists, and without a drain it is refused.
+        // Each option of the table exists, and is refused without a drain.
         for it in OPTIONS.into_iter().filter(|it| !["admin", GRACE_PERIOD].contains(&it.key)) {
             let value = match it.key {
                 "until" => "requests",

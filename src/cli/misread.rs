@@ -48,7 +48,7 @@ pub(super) fn with_signal(args: Vec<OsString>) -> Vec<OsString> {
     rewritten.collect()
 }
 
-/// The remedy for a command line that clap refuses, or for which clap prints its help or the
+/// The remedy for a command line that clap refuses, or for which clap prints the help or the
 /// version.
 pub(super) fn remedy_for(error: &clap::Error, drainit: &Command, verb: &str) -> Option<String> {
     let of = |kind| match error.get(kind) {

@@ -122,7 +122,7 @@ impl<'a> Machine<'a> {
         std::mem::take(&mut self.actions)
     }
 
-    /// The time at which [`Event::Tick`] is due, if it is.
+    /// The time at which [`Event::Tick`] is due; `None` if no tick is due.
     pub(crate) fn next_wakeup(&self) -> Option<Time> {
         self.deadline
     }

@@ -153,7 +153,7 @@ impl EventLoop {
         self.reload_signal = config.reload_signal;
     }
 
-    /// Runs until the core decides to exit, and returns its exit code.
+    /// Runs until the core decides to exit, and returns the exit code.
     pub(crate) async fn run(&mut self, began: Time) -> io::Result<u8> {
         // Signals that have arrived are handled first, so that nothing starts after a stop signal.
         let step = Step::begin();

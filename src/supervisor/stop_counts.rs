@@ -63,7 +63,8 @@ struct Watched {
     pid: Pid,
     /// The listeners of the process. Empty before the first look.
     listeners: Listeners,
-    /// Whether drainit also holds the listeners of the process, so that they outlive it.
+    /// Whether drainit also holds the listeners of the process, so that the listeners outlive the
+    /// process.
     is_held: bool,
     answers: Answers,
 }

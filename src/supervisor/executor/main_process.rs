@@ -33,8 +33,8 @@ impl Executor {
         }
         former.retain(|former| *former != pid);
         self.set_main(process, pid, former);
-        // If the former main process has ended already, its group no longer counts as left behind
-        // from now on.
+        // From now on, the group of a former main process that has ended no longer counts as left
+        // behind.
         self.groups.retain(|left| left.process != process);
         if let Some(signal) = self.instances[process.index()].asked {
             for signal in with_cont(signal) {

@@ -1,8 +1,9 @@
 //! Receives the messages of one instance of a process on its `NOTIFY_SOCKET`.
 //!
 //! Every process in the network namespace can find the socket in `/proc/net/unix`. A message
-//! therefore counts only under two conditions. Its sender has to have the right user. The sender
-//! also has to be the process itself, a descendant of the process, or a member of its session.
+//! therefore counts only under two conditions. The sender has to have the right user. The sender
+//! also has to be the process itself, a descendant of the process, or a member of the session of
+//! the process.
 
 use std::cell::Cell;
 use std::future::pending;
