@@ -1,10 +1,10 @@
 //! `#[derive(Table)]` declares the keys of a mapping of the config.
 //!
 //! A struct is a mapping. A field is a key with the name of the field. The type of the field says
-//! how the value is read, and its doc comment is the meaning in the reference. An enum with `one`
-//! is a choice of keys, exactly one of which must be present. The derive makes the code that reads
-//! the keys, and the table of keys (`KEYS`). The reader, the overlays, the schema and the reference
-//! use this table.
+//! how the value is read, and the doc comment of the field is the meaning in the reference. An enum
+//! with `one` is a choice of keys, exactly one of which must be present. The derive makes the code
+//! that reads the keys, and the table of keys (`KEYS`). The reader, the overlays, the schema and
+//! the reference use this table.
 //!
 //! `#[table(…)]`
 //! - `settle = T`: `fn settled(self, reader, fields) -> Option<T>` checks and completes the read

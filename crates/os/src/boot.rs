@@ -15,7 +15,7 @@ pub use crate::sys::set_parent_death_signal;
 const FIRST_INHERITED: RawFd = 3;
 
 /// The descriptors of every process are below this number, unless somebody has raised `fs.nr_open`.
-/// One system call for each of these numbers takes less than 0.1 s together.
+/// One system call for each of these numbers takes less than 0.1 s in all.
 const MOST_DESCRIPTORS: RawFd = 1 << 20;
 
 /// Prepares drainit's own process, except for its signals. Call this once, before drainit has a

@@ -198,8 +198,8 @@ impl Open {
             open.entry((socket.local.port(), socket.local.ip())).or_default().push(socket);
         }
         ours.extend(own_addresses());
-        // A connection that is accepted after the list above was made counts, because it has no
-        // inode in that list.
+        // A connection also counts if it is accepted only after the list above was made, because it
+        // has no inode in that list.
         let held = if sharing.is_empty() { Ok(BTreeMap::new()) } else { sockets_of_each(&sharing) };
         Ok(Self { sockets: open, ours, held: held.map_err(|error| error.to_string())? })
     }

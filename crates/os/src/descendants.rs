@@ -48,7 +48,7 @@ impl Descendant {
 /// take seconds, because `/proc` may list tens of thousands of processes.
 ///
 /// # Errors
-/// Fails if there is no `/proc`, or if it shows another PID namespace.
+/// Fails if there is no `/proc`, or if `/proc` shows another PID namespace.
 pub(super) fn find(is_over: &dyn Fn() -> bool) -> io::Result<Vec<Descendant>> {
     let own = std::process::id().cast_signed();
     let mut by_parent: HashMap<Pid, Vec<Stat>> = HashMap::new();

@@ -1,10 +1,10 @@
-//! The fingerprint of a file's content, or of the files in a directory. It shows whether the
-//! content has changed.
+//! The fingerprint of a file's content, or of the files in a directory. The fingerprint shows
+//! whether the content has changed.
 //!
 //! Each path has a thread of its own, because a file system may hang. The thread looks at its path
-//! once a second, and also on request. It compares the metadata, and reports a change at once. It
-//! reads the content only after the metadata has been the same for a second: somebody who replaces
-//! several files, or writes one file in pieces, has finished by then.
+//! once a second, and also on request. The thread compares the metadata, and reports a change at
+//! once. The thread reads the content only after the metadata has been the same for a second:
+//! somebody who replaces several files, or writes one file in pieces, has finished by then.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

@@ -56,7 +56,7 @@ pub enum Share {
     Start(ProcessId),
     /// The probes of a process.
     Probes(ProcessId),
-    /// The drain and the hooks of a stop, of a process or of the container.
+    /// The drain and the hooks when a process (or with `None` the container) is stopped.
     Stop(Option<ProcessId>),
     /// The counts of the connections of processes that are stopped.
     Counts,

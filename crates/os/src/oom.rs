@@ -3,8 +3,8 @@
 //! The kernel does not report who sent a SIGKILL. But the memory cgroup counts OOM kills before the
 //! signal is sent (cgroup v2: `oom_kill` in `memory.events`; v1 since Linux 4.13: `oom_kill` in
 //! `memory.oom_control`). A count that has risen is the best evidence of an OOM kill. If the kernel
-//! kills the whole cgroup at once (`memory.oom.group`, which Kubernetes sets on cgroup v2), it
-//! kills drainit, too.
+//! kills the whole cgroup at once (`memory.oom.group`, which Kubernetes sets on cgroup v2), the
+//! kernel kills drainit, too.
 
 use std::fs;
 use std::io;
@@ -29,7 +29,7 @@ pub struct OomKills {
     file: Option<PathBuf>,
     explained: u64,
     /// The last time at which all kills in the count were explained. A kill that the count shows
-    /// later may have happened at any time since this time.
+    /// later may have happened at any moment after that time.
     clean_at: Time,
     has_warned: bool,
     /// The count, as it was read last; `None` if it must be read again.

@@ -13,9 +13,9 @@ use crate::on_thread;
 use crate::on_thread::Share;
 use drainit_core::types::harmless;
 
-/// Sends `READY=1` if a service manager has passed a `NOTIFY_SOCKET`. This runs on a thread,
-/// because the socket may be on a file system that hangs. A failure is only logged, because the
-/// processes serve anyway.
+/// Sends `READY=1` if a service manager has passed a `NOTIFY_SOCKET`. The work runs on a thread of
+/// its own, because the socket may be on a file system that hangs. A failure is only logged,
+/// because the processes serve anyway.
 pub fn ready() {
     let Some(address) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let begun = on_thread::begin(Share::Container, move || {

@@ -3,7 +3,7 @@
 //!
 //! drainit often runs as root, and a process of another user often owns a directory on the path.
 //! That process could put a symbolic link there, or exchange two directories. Therefore drainit
-//! walks along a path part by part. It follows a link only if the link belongs to root or to
+//! walks along a path part by part. drainit follows a link only if the link belongs to root or to
 //! drainit's own user. Root's links are needed for `/var/run`, and for `..data` in the volume of a
 //! ConfigMap. A drainit that runs as root also notes who could exchange a name on the path
 //! ([`Changer`]), and uses behind that name only what these users could use themselves. A drainit

@@ -1,9 +1,9 @@
 //! `drainit schema`: makes a JSON Schema from the tables of keys. Editors use it to check and
 //! complete a config.
 //!
-//! The schema uses draft 7, which all editors know. An editor applies it to one file, but this file
-//! may only be a part of the config, merged over another file. Therefore the schema requires no
-//! key. It checks only the form of values; `check` checks everything else.
+//! The schema uses draft 7, which all editors know. An editor applies the schema to one file, but
+//! this file may only be a part of the config, merged over another file. Therefore the schema
+//! requires no key. The schema checks only the form of values; `check` checks everything else.
 
 use std::collections::BTreeSet;
 
@@ -73,8 +73,8 @@ impl Schema {
         table
     }
 
-    /// The schema for the value of a key. It also accepts an empty value, which counts as if the
-    /// key were absent.
+    /// The schema for the value of a key. The schema also accepts an empty value, which counts as
+    /// if the key were absent.
     fn property(&mut self, key: &Key) -> Value {
         let mut value = self.value(&key.shape, true);
         if let Value::Object(value) = &mut value {

@@ -104,7 +104,8 @@ fn the_schema_requires_no_key() {
     assert!(!requires_a_key(&schema()));
 }
 
-/// Shows that the reader reads every key: it must report an error if the value has a wrong form.
+/// Shows that the reader reads every key: the reader must report an error if the value has a wrong
+/// form.
 #[test]
 fn every_key_of_the_tables_is_read() {
     for place in places() {

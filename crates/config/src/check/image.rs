@@ -29,7 +29,7 @@ pub struct ImageLookup<'a> {
     pub mounts: &'a [PathBuf],
 }
 
-/// Where a finding is in the config: the index of the process, or `None` for the container, and the
+/// Where a finding is in the config: the index of the process (`None` for the container), and the
 /// path of the key.
 pub type At = (Option<usize>, &'static str);
 

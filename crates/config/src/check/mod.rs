@@ -118,8 +118,8 @@ fn reload_signal(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Checks a config whose dependencies give no valid order. It checks only whether each explicit
-/// `min` alone fits into the shutdown.
+/// Checks a config whose dependencies give no valid order. For such a config, this function checks
+/// only whether each explicit `min` alone fits into the shutdown.
 pub(crate) fn each_min(problems: &mut Problems, config: &Config, places: &Places) {
     times(problems, config, &Graph::edgeless(config.processes.len()), places, false);
 }

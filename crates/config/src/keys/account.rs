@@ -20,7 +20,8 @@ use crate::types::suggest::nearest;
 /// drainit reads at most this many bytes of each file.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
-/// The users and groups of the image. Each of the two files is read when it is first needed.
+/// The users and groups of the image. drainit reads `/etc/passwd` and `/etc/group` when it first
+/// needs them.
 #[derive(Debug)]
 pub struct Accounts {
     passwd: AccountFile,
@@ -47,8 +48,8 @@ struct Record {
     home: String,
 }
 
-/// The value of `user`. It is looked up whenever the process starts, because a hook or another
-/// process may change `/etc/passwd` before that start.
+/// The value of `user`. drainit looks the value up whenever the process starts, because a hook or
+/// another process may change `/etc/passwd` before that start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Account {
     /// The text of the config.
@@ -111,8 +112,8 @@ struct RunAsKeys {
 }
 
 impl RunAsKeys {
-    /// Returns `Some(None)`, for drainit's own user, if drainit is not root and need not change the
-    /// user.
+    /// Returns `Some(None)`, which means drainit's own user, if `required` is false and drainit is
+    /// not root.
     fn settled(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<Option<Account>> {
         let Self { name, required } = self;
         Some(Some(name).filter(|_| required || geteuid().is_root()))

@@ -12,7 +12,7 @@ use crate::keys::key::Table;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpTarget {
     pub address: Address,
-    /// The path and the query of the URL. It begins with `/`.
+    /// The path and the query of the URL, as one text that begins with `/`.
     pub path: String,
 }
 

@@ -81,7 +81,7 @@ pub struct Control {
 }
 
 /// `control.socket`: the Unix socket over which drainit's own commands ask the supervisor. The HTTP
-/// endpoints are on it, too.
+/// endpoints are on this socket, too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ControlSocket {
     /// An abstract socket, which needs no directory. Only drainit's own user, and root in drainit's

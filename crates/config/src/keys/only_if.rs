@@ -10,7 +10,7 @@ use crate::language::yaml::node::Node;
 use drainit_os::trusted_path::{ForeignName, exists};
 
 /// The part of an `only_if:` that is left after the config was read. The comparisons of values are
-/// evaluated by then. drainit checks the paths when the process starts.
+/// already evaluated. drainit checks the paths when the process starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnlyIf {
     /// The condition is met if at least one of these is met when the process starts.

@@ -357,8 +357,8 @@ impl Process {
         self.tells_readiness() || self.tells_drained() || tells_life
     }
 
-    /// Whether drainit itself makes Envoy check its config before each hot restart. It does so if
-    /// the process has no `pre_start` hook, and if drainit can add a flag to the command.
+    /// Whether drainit itself makes Envoy check its config before each hot restart. drainit does so
+    /// if the process has no `pre_start` hook, and if drainit can add a flag to the command.
     pub fn is_validated(&self) -> bool {
         self.hooks.pre_start.is_none() && self.hot_restart().is_some_and(|flags| flags.is_direct)
     }

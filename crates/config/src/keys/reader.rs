@@ -23,7 +23,7 @@ use drainit_os::limits;
 /// All values of a config together may have at most this many bytes of text, after variables are
 /// expanded.
 const MOST_TEXT: usize = 32 * 1024 * 1024;
-/// Every file that the config names counts as at least this many bytes of that text, so that a
+/// Every file that the config names counts as at least this many bytes of [`MOST_TEXT`], so that a
 /// small config cannot make drainit read very many files.
 const LEAST_FILE: usize = 4096;
 
@@ -38,8 +38,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) places: Places,
     /// The `args` of each entry with `scale: 0`, with the name of the entry.
     pub(crate) unused_args: Vec<(String, ArgRoute)>,
-    /// The share of the deadline of each process by its name. It is empty at the first reading,
-    /// because the plan needs the whole config.
+    /// The share of the deadline of each process by its name. The map is empty when the config is
+    /// read for the first time, because the plan needs the whole config.
     pub(crate) shares: HashMap<String, Share>,
     text_left: usize,
     /// Whether the program of the command being read expands `$NAME` itself, as a shell does.

@@ -6,7 +6,7 @@ use thiserror::Error;
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("{why}; {help}")]
 pub struct Invalid {
-    /// The reason, without the value. In the message it follows the value.
+    /// The reason, without the value. In a message, the value comes first, and this reason follows.
     pub why: String,
     pub help: String,
 }

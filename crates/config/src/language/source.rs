@@ -69,7 +69,7 @@ pub(crate) const NO_VARIABLE: &str =
 pub(crate) const AT_START: Limits = Limits { is_of_config: true, ..PLAIN };
 
 /// The rules for a Kubernetes manifest. Even the output of `helm template` for a large chart is
-/// smaller.
+/// smaller than this limit.
 pub const MANIFEST: Limits =
     Limits { largest: 16 * 1024 * 1024, help: "keep only the workload that runs drainit", ..PLAIN };
 
@@ -100,7 +100,8 @@ pub struct Source {
 /// The reason why a file cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// The reason, without the name of the file. In the message it follows this name.
+    /// The reason, without the name of the file. In a message, the name comes first, and this
+    /// reason follows.
     pub message: String,
     pub(crate) help: String,
     /// The line from 1, or 0 for the whole file.
@@ -163,7 +164,7 @@ impl Source {
     }
 
     /// The place of the byte `at` of the text. The place ends at the next `}` of the line, which
-    /// may end a `${…}`. Without a `}`, it ends at the end of the line.
+    /// may end a `${…}`. Without a `}`, the place ends at the end of the line.
     pub(crate) fn place(&self, file: usize, at: usize) -> Span {
         let lines = self.lines();
         let line = lines.partition_point(|start| *start <= at);

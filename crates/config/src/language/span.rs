@@ -10,8 +10,8 @@ pub struct Span {
 }
 
 impl Span {
-    /// Makes a place. It stores the numbers as `u32` to save memory, because every node of a tree
-    /// has a place. No file that drainit accepts has larger numbers.
+    /// Makes a place. The place stores the numbers as `u32` to save memory, because every node of a
+    /// tree has a place. No file that drainit accepts has larger numbers.
     pub fn new(file: usize, line: usize, column: usize, len: usize) -> Self {
         let small = |figure: usize| u32::try_from(figure).unwrap_or(u32::MAX);
         Self { file: small(file), line: small(line), column: small(column), len: small(len) }

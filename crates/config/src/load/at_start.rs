@@ -24,8 +24,8 @@ const MOST_RENDERED: usize = 4 * 1024 * 1024;
 /// For one template, at most this many unset variables are reported.
 const MAX_UNSET: usize = 10;
 
-/// Returns the variables and the templates of a process, and reads the files that they name. All
-/// files are of one moment.
+/// Returns the variables and the templates of a process, and reads the files that they name, so
+/// that all files are as they were at one moment.
 ///
 /// # Errors
 /// Says why a file cannot be read.

@@ -20,7 +20,8 @@ pub struct Found {
     pub unset: Vec<String>,
 }
 
-/// Reads `control` from all files merged. Also reads those entries of `env` that `control` uses.
+/// Merges all files, and reads `control` from them. Also reads those entries of `env` that
+/// `control` uses.
 pub fn find(paths: &[PathBuf], environment: &Environment) -> Found {
     let mut problems = Problems::default();
     let roots = read_roots(&mut problems, paths, environment);

@@ -15,7 +15,7 @@ use crate::types::suggest::list;
 /// `new`.
 ///
 /// # Errors
-/// Returns the reason why it cannot, as a sentence for the operator.
+/// Returns the reason why a reload cannot do this, as a sentence for the operator.
 pub fn check(old: &Config, running: &[Running<'_>], new: &Config) -> Result<(), String> {
     let keys = changes::fixed(old, new);
     if !keys.is_empty() {
@@ -35,11 +35,11 @@ pub fn check(old: &Config, running: &[Running<'_>], new: &Config) -> Result<(), 
 }
 
 /// Finds a `sockets` path that would move from a running process to another process. Returns the
-/// other process, the path, and the name of the running process. The other process would have to
-/// start after the end of the first, and two processes that exchange their paths cannot both wait
-/// for each other. A new process may take over the path of a process that the reload removes,
-/// because the new process waits for that removal. A process that was stopped by hand stays down
-/// and needs no path, unless another process depends on it.
+/// other process, the path, and the name of the running process. A reload refuses such a move: the
+/// other process would have to start after the end of the running process, and two processes that
+/// exchange their paths cannot both wait for each other. A new process may take over the path of a
+/// process that the reload removes, because the new process waits for that removal. A process that
+/// was stopped by hand stays down and needs no path, unless another process depends on it.
 fn moved<'a>(
     running: &[Running<'a>],
     wanted: &'a [impl AsRef<Process>],

@@ -97,7 +97,8 @@ impl<'a> Reload<'a> {
             let name = process.name.as_str();
             let replaced = |update: Update| format!("replaced, {}", update.name());
             // If a dependency starts in an earlier step, the old definition of a process decides
-            // whether the process follows; for a later step, the new definition decides.
+            // whether the process is restarted with the dependency. For a later step, the new
+            // definition decides.
             let old = known[id.index()].as_ref().map(|known| known.one.definition.process);
             let is_later = |on: &&Dependency| later.get(on.process.as_str()) > Some(&at);
             let by_old = old.iter().flat_map(|old| &old.depends_on).filter(|on| !is_later(on));

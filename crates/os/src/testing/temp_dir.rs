@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A new directory in the system's directory for temporary files. It is removed when this value is
-/// dropped. Its path is short enough for a Unix socket in it.
+/// A new directory in the system's directory for temporary files. The directory is removed when
+/// this value is dropped. The path of the directory is short enough for a Unix socket in it.
 pub struct TempDir(PathBuf);
 
 impl TempDir {

@@ -162,7 +162,8 @@ impl BarLook {
     }
 }
 
-/// Draws an image with the charts one below the other. It can be read on light and on dark pages.
+/// Draws an image with the charts one below the other. The image can be read on light and on dark
+/// pages.
 fn svg(title: &str, charts: &[Chart]) -> String {
     let (mut body, mut top) = (String::new(), MARGIN);
     for chart in charts.iter().filter(|chart| !chart.rows.is_empty() || chart.reserve.is_some()) {

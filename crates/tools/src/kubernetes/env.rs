@@ -25,9 +25,9 @@ pub(super) enum PodValue<'a> {
 }
 
 impl PodEnv {
-    /// Reads `env` of a container. `here` is the environment of `drainit check` itself: it may have
-    /// the values of variables that the manifest sets by `valueFrom`. `image` has the variables of
-    /// the image.
+    /// Reads `env` of a container. `here` is the environment of `drainit check` itself, which may
+    /// have the values of variables that the manifest sets by `valueFrom`. `image` has the
+    /// variables of the image.
     pub(super) fn read(container: &Container, here: &Environment, image: &Environment) -> Self {
         let of_image = |(name, text): (&str, &str)| {
             (name.to_owned(), Word { text: text.to_owned(), span: container.span })

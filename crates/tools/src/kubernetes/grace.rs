@@ -149,16 +149,16 @@ fn variable(
     severity: Severity,
 ) -> bool {
     let Some(first) = ctx.loaded.grace_variables.first().cloned() else { return false };
-    // One variable may be in the default of another, as in `${A:-${B}}`. If so, the first that is
-    // set counts.
+    // One variable may be in the default of another, as in `${A:-${B}}`. If so, the first variable
+    // that is set counts.
     let names = ctx.loaded.grace_variables.clone();
     let is_set = |word: &Word| !word.text.is_empty();
     let known = names
         .iter()
         .find(|name| matches!(ctx.env.get(name), PodValue::Known(word) if is_set(word)));
     let name = known.unwrap_or(&first);
-    // The time that is left for drainit if a `preStop` hook sleeps. It is rounded down, and the
-    // pod's time is rounded up, so that drainit's time fits into the pod's.
+    // The time that is left for drainit if a `preStop` hook sleeps. This time is rounded down, and
+    // the pod's time is rounded up, so that drainit's time fits into the pod's.
     let left = given.saturating_sub(before.stays).as_secs();
     let raised = rounded_up(ctx.plan.grace_period.saturating_add(before.stays));
     let (message, span, help) = match ctx.env.get(name) {

@@ -1,11 +1,11 @@
 //! `check --pod`: checks a config against the manifest of the pod in which it will run.
 //!
-//! The config is read with the environment that the manifest gives the container. Its [`Plan`] is
-//! then compared with what the kubelet will do. Sources for the kubelet: `killContainer` in
-//! pkg/kubelet/kuberuntime/kuberuntime_container.go (the grace period includes the time of the
-//! `preStop` hook, and for a sidecar also the time for which the sidecar waits for other
-//! containers), `doProbe` in pkg/kubelet/prober/worker.go (liveness probes end when the pod is
-//! deleted), and
+//! The config is read with the environment that the manifest gives the container. The config's
+//! [`Plan`] is then compared with what the kubelet will do. Sources for the kubelet:
+//! `killContainer` in pkg/kubelet/kuberuntime/kuberuntime_container.go (the grace period includes
+//! the time of the `preStop` hook, and for a sidecar also the time for which the sidecar waits for
+//! other containers), `doProbe` in pkg/kubelet/prober/worker.go (liveness probes end when the pod
+//! is deleted), and
 //! <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination>.
 
 #[cfg(test)]
@@ -53,9 +53,9 @@ pub struct PodCheck {
 /// Reads a manifest (`-` means standard input), and checks the config against each container that
 /// runs drainit. With a `name`, checks only the container of that name. Otherwise checks each
 /// container whose command contains drainit. If no command contains drainit, and the manifest has
-/// only one container, checks that container. `here` is the environment of `drainit check` itself:
-/// it may have values of variables that the manifest sets by `valueFrom`. `image` has the variables
-/// of the image.
+/// only one container, checks that container. `here` is the environment of `drainit check` itself,
+/// which may have values of variables that the manifest sets by `valueFrom`. `image` has the
+/// variables of the image.
 pub fn check(
     configs: &[PathBuf],
     manifest: &Path,
@@ -212,7 +212,7 @@ struct Context<'a> {
     env: PodEnv,
     loaded: &'a Loaded,
     plan: Plan<'a>,
-    /// Whether the config has errors. Then only its key `control` is known.
+    /// Whether the config has errors. If it does, only its key `control` is known.
     is_partial: bool,
     /// Whether the container runs `drainit exec`. If it does, the options of `drainit exec` are the
     /// config.

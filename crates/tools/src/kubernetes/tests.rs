@@ -513,7 +513,7 @@ fn the_config_sees_the_variables_of_the_manifest() {
     let variable = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
     let more = |more: &str| with(MANIFEST, variable, &format!("{variable}            - {more}\n"));
     // The config takes a delay from the variable `DELAY`, and the delays here are too long. If the
-    // check reports a problem, it has read the variable.
+    // check reports a problem, the check has read the variable.
     let reported = |manifest: &str, here: &[(&str, &str)]| {
         lines(&check(CONFIG, manifest, None, here)).len().min(1)
     };

@@ -35,8 +35,8 @@ pub struct Problems {
     more: usize,
     errors: bool,
     overflow: Problem,
-    /// Whether `drainit check` reads the config. It treats some problems as errors that are only
-    /// warnings for `drainit run`.
+    /// Whether `drainit check` reads the config. `drainit check` treats some problems as errors
+    /// that `drainit run` treats as warnings.
     is_check: bool,
 }
 
@@ -47,7 +47,7 @@ pub struct Problem {
     span: Span,
     message: String,
     help: Option<String>,
-    /// Whether problems with the same message at other places are shown with the first.
+    /// Whether this problem is shown together with problems of the same message at other places.
     is_shared: bool,
 }
 

@@ -3,8 +3,8 @@
 //! The time and memory for a hostile file are limited by its length. granit-parser looks ahead for
 //! a limited distance. Other scanners keep a flow collection in memory for as long as it could be a
 //! key, which needs 700 MB for a file of 4 MB. This code reads the parser's events one by one,
-//! without recursion. It limits how deeply values are nested and how many there are; a value that
-//! aliases repeat counts each time.
+//! without recursion. This code also limits how deeply values are nested and how many values there
+//! are; a value that aliases repeat counts each time.
 
 pub(crate) mod errors;
 pub mod node;
@@ -74,7 +74,7 @@ fn documents(problems: &mut Problems, file: usize, form: Documents) -> Option<Ve
     Some(builder.roots)
 }
 
-/// An error after which the rest of the file cannot be parsed. It is already in `problems`.
+/// An error after which the rest of the file cannot be parsed. The error is already in `problems`.
 struct Fatal;
 
 /// A mapping or a list whose end the parser has not reached yet.
@@ -317,8 +317,8 @@ impl Builder<'_> {
         self.attach(node, span)
     }
 
-    /// Adds a node to the mapping or list that is open. `span` is the place of the node. For an
-    /// alias, it is the place of the alias.
+    /// Adds a node to the mapping or list that is open. `span` is the place of the node, or the
+    /// place of the alias if an alias stands for the node.
     fn attach(&mut self, node: Rc<Node>, span: Span) -> Result<(), Fatal> {
         let Some(frame) = self.stack.last_mut() else {
             self.roots.push(node);

@@ -94,7 +94,8 @@ impl Node {
         self.tag == Some(Tag::Reset)
     }
 
-    /// Whether this value counts as if its key were missing: it is empty or has a `!reset`.
+    /// Whether this value counts as if its key were missing, because the value is empty or has a
+    /// `!reset`.
     pub(crate) fn is_absent(&self) -> bool {
         self.is_reset() || matches!(self.kind, Kind::Null)
     }

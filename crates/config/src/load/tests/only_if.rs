@@ -147,8 +147,8 @@ fn the_first_admin_address_whose_condition_holds_is_used() {
     ] {
         assert_eq!(admin(&list, &[]).as_deref(), Ok(expected), "{list}");
     }
-    // If a later file has an address or another list, it replaces the whole list of the earlier
-    // file.
+    // If a later file has an address or another list, this value replaces the whole list of the
+    // earlier file.
     let list = format!("[{off}, {last}]");
     for over in ["unix:/c", "[unix:/c]"] {
         let over = format!("processes: {{a: {{drain: {{envoy: {{admin: '{over}'}}}}}}}}")

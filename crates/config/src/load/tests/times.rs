@@ -77,7 +77,7 @@ fn a_min_above_time_is_cut_and_check_warns() {
         ]
     );
     assert_eq!(lines(&problems(&text)), [""; 0], "only `check` warns");
-    // If a default `min` of 5 s is longer than `time`, it is shortened without a warning.
+    // If a default `min` of 5 s is longer than `time`, this `min` is shortened without a warning.
     let text = chain("0", "time: 3s", "time: 4s, min: 4s", "");
     assert_eq!(checked(&text, &[]), []);
     let drains = config(&text).processes.into_iter().filter_map(|process| process.drain.clone());

@@ -123,7 +123,7 @@ pub(super) const EQUAL: [&[&str]; 11] = [
     &["false", "False", "FALSE"],
 ];
 
-/// Makes values of keys, which have the right form but may break other rules.
+/// Makes values of keys. The values have the right form, but may break other rules.
 pub(super) struct Maker<'d> {
     pub(super) random: Random,
     pub(super) dir: &'d TempDir,

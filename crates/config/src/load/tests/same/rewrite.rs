@@ -166,7 +166,7 @@ fn write_copies(processes: &Tree) -> Tree {
 }
 
 /// Replaces `${SCALE_INDEX}` by the number of a copy, and adds the number where drainit would add
-/// it.
+/// the number.
 fn write_number(process: &mut Tree, number: &str) {
     let variable = ("SCALE_INDEX".to_owned(), Tree::text(number));
     match process.get("environment").cloned() {
