@@ -54,7 +54,7 @@ fn condition(text: &str) -> Result<StartCondition, Invalid> {
 }
 
 /// Reads the dependencies of a process, without duplicates. If the config gives no condition,
-/// [`resolve`] sets it later.
+/// [`resolve`] later sets the default condition.
 pub(crate) struct DependsOn;
 
 impl Form for DependsOn {

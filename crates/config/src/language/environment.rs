@@ -123,7 +123,7 @@ pub struct Variables<'a> {
     share: Option<Share>,
     /// Whether a value has used the share.
     pub(crate) uses_share: Cell<bool>,
-    /// Whether a value has used `${stop_seconds}`, which was 0.
+    /// Whether a value has used `${stop_seconds}` although the number was 0.
     pub(crate) is_share_zero: Cell<bool>,
     /// Whether a limit of the container was used by a value that is read again at each start.
     pub(crate) uses_limits: Cell<bool>,

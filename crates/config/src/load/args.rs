@@ -154,7 +154,7 @@ mod tests {
         );
         let args = ["--b.x", "a.y", "1", "--b.z", "--b.v"].map(str::to_owned);
         assert_eq!(route(&config, &args).unwrap(), [vec!["--y", "1"], vec!["--x", "--z", "--v"]]);
-        // An argument with two dashes is not a value either, even if no process claims it.
+        // An argument with two dashes is never a value, even if no process claims the argument.
         let stray = route(&config, &["a.y", "--stray"].map(str::to_owned));
         assert!(matches!(stray, Err(ArgsError::Unclaimed { .. })), "{stray:?}");
     }

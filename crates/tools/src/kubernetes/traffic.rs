@@ -67,10 +67,10 @@ fn undrained(ctx: &mut Context<'_>) {
 }
 
 /// Warns if a Service with the traffic policy `Local` selects the pod. With
-/// `externalTrafficPolicy`, its load balancer sends requests to a node until the load balancer's
-/// own health check of the node fails. With `internalTrafficPolicy`, the clients on a node can use
-/// only the pods of that node. kube-proxy passes the requests on to a terminating pod only while
-/// that pod is ready (KEP-1669).
+/// `externalTrafficPolicy`, the load balancer of the Service sends requests to a node until the
+/// load balancer's own health check of the node fails. With `internalTrafficPolicy`, the clients on
+/// a node can use only the pods of that node. kube-proxy passes the requests on to a terminating
+/// pod only while that pod is ready (KEP-1669).
 fn local(ctx: &mut Context<'_>) {
     let shutdown = &ctx.loaded.config.shutdown;
     let Some(local) = ctx.workload.local.filter(|_| shutdown.unready_delay.is_zero()) else {
