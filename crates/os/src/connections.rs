@@ -12,7 +12,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 
-use nix::sys::socket::{SockaddrStorage, getsockname};
+use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 
 use crate::Pid;
 use crate::descendants::{Sockets, own_sockets, sockets_of_each};
@@ -173,8 +173,8 @@ impl Listeners {
 /// The open connections of the network namespace, by their local ports and addresses.
 pub struct Open {
     sockets: BTreeMap<(u16, IpAddr), Vec<Socket>>,
-    /// The addresses of drainit's own connections.
-    ours: BTreeSet<SocketAddr>,
+    /// Both addresses of drainit's own connections, its own first.
+    ours: BTreeSet<(SocketAddr, SocketAddr)>,
     /// The sockets of the processes that share a listener.
     held: BTreeMap<Pid, Sockets>,
 }
@@ -191,13 +191,13 @@ impl Open {
             wanted.ports.extend(it.ports());
             wanted.families.extend(&it.families);
         }
-        let mut ours = own_addresses();
+        let mut ours = own_connections();
         let mut open: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let seen = sockets(&OPEN, 1 << (INFO - 1), &wanted).map_err(|error| unlisted(&error))?;
         for socket in seen.into_iter().filter(|socket| socket.is_open) {
             open.entry((socket.local.port(), socket.local.ip())).or_default().push(socket);
         }
-        ours.extend(own_addresses());
+        ours.extend(own_connections());
         // A connection also counts if it is accepted only after the list above was made, because it
         // has no inode in that list.
         let held = if sharing.is_empty() { Ok(BTreeMap::new()) } else { sockets_of_each(&sharing) };
@@ -217,7 +217,7 @@ impl Open {
             socket.inode == 0 || listeners.shared_by.is_none_or(|pid| is_held(pid, socket))
         };
         let of_kernel = |socket: &Socket| {
-            let is_ours = self.ours.contains(&socket.remote);
+            let is_ours = self.ours.contains(&(socket.remote, socket.local));
             let connection = socket.connection.ok_or("this kernel is too old");
             connection.map(|connection| Connection { is_ours, ..connection })
         };
@@ -231,17 +231,20 @@ impl Open {
     }
 }
 
-/// The addresses of drainit's own TCP sockets.
-fn own_addresses() -> BTreeSet<SocketAddr> {
-    let address = |entry: fs::DirEntry| {
-        let fd = entry.file_name().to_str()?.parse().ok()?;
-        let name: SockaddrStorage = getsockname(fd).ok()?;
+/// Both addresses of each of drainit's own TCP connections. The port of drainit alone proves
+/// nothing: the kernel gives it to connections to other servers, too.
+fn own_connections() -> BTreeSet<(SocketAddr, SocketAddr)> {
+    let address = |name: SockaddrStorage| {
         let v4 = name.as_sockaddr_in().map(|it| SocketAddrV4::from(*it).into());
-        let local: SocketAddr =
+        let at: SocketAddr =
             v4.or_else(|| Some(SocketAddrV6::from(*name.as_sockaddr_in6()?).into()))?;
-        Some(SocketAddr::new(local.ip().to_canonical(), local.port()))
+        Some(SocketAddr::new(at.ip().to_canonical(), at.port()))
     };
-    fs::read_dir("/proc/self/fd").into_iter().flatten().flatten().filter_map(address).collect()
+    let both = |entry: fs::DirEntry| {
+        let fd = entry.file_name().to_str()?.parse().ok()?;
+        Some((address(getsockname(fd).ok()?)?, address(getpeername(fd).ok()?)?))
+    };
+    fs::read_dir("/proc/self/fd").into_iter().flatten().flatten().filter_map(both).collect()
 }
 
 fn unlisted(error: &io::Error) -> String {

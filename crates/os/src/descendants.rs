@@ -158,10 +158,10 @@ pub fn is_ending(pid: Pid) -> bool {
     Stat::read(pid).is_none_or(|stat| !stat.is_alive || stat.flags & EXITING != 0)
 }
 
-/// Without the capability to trace, only a thread with the ids of a process may see the descriptors
-/// of that process.
+/// With the capability to trace, drainit itself sees the descriptors, also those of a process that
+/// has changed its user. Without it, only a thread with the ids of the process may see them.
 fn open_sockets(pid: Pid, found: &mut BTreeSet<u32>) -> io::Result<()> {
-    as_owner(pid, || {
+    let mut read = || {
         for file in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
             let target = match fs::read_link(file.path()) {
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
@@ -172,7 +172,11 @@ fn open_sockets(pid: Pid, found: &mut BTreeSet<u32>) -> io::Result<()> {
             found.extend(inode.and_then(|inode| inode.parse::<u32>().ok()));
         }
         Ok(())
-    })?
+    };
+    match read() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => as_owner(pid, read)?,
+        read => read,
+    }
 }
 
 /// Calls `read` while this thread has the ids of the process. Without the capability to trace, only
