@@ -422,6 +422,37 @@ fn the_count_ends_a_drain_that_a_command_begins_even_if_the_command_fails() {
     assert!(ended.path("draining").exists());
 }
 
+// holds: S304
+#[test]
+fn a_request_that_comes_while_a_dependent_stops_is_waited_for() {
+    let Some(rig) = Rig::new() else { return };
+    let address = free_address();
+    rig.write("app.py", APP);
+    let config = "
+        shutdown: {grace_period: 40s}
+        processes:
+          web:
+            command: [python3, DIR/app.py, PORT]
+            readiness: {tcp: '127.0.0.1:PORT'}
+            drain: {connections: {min: 0, time: 20s, idle: 200ms}}
+          slow:
+            command: [sh, -c, 'trap \"sleep 2; exit 0\" TERM; echo up; while :; do sleep 0.1; done']
+            depends_on: [web]
+            readiness: {log: '^up$'}
+        ";
+    let drainit = rig.start(&config.replace("PORT", &address.port().to_string()));
+    drainit.wait_for_line(said::ALL_READY);
+    let mut client = in_next_tick(address);
+    drainit.signal(Signal::SIGTERM);
+    drainit.wait_for_line("slow: sending SIGTERM");
+    client.send(4000).unwrap();
+    let receiving = thread::spawn(move || client.receive());
+    let ended = drainit.wait_exit(LONG);
+    let went = receiving.join().unwrap().went;
+    assert_eq!(went, RequestResult::Answered { closes: false }, "{}", ended.record);
+    ended.assert_line("web: in use again, 1 request still in flight");
+}
+
 // holds: C812
 #[test]
 fn open_connections_are_waited_for_if_the_config_says_so() {

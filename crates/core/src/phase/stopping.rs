@@ -28,6 +28,9 @@ pub struct Stopping {
     holders: Vec<usize>,
     /// For each process, whether its dependencies no longer wait for it.
     released: Vec<bool>,
+    /// The processes whose stop waits for a count: their dependents took long to stop, and clients
+    /// may have sent requests meanwhile.
+    counting: Vec<ProcessId>,
 }
 
 /// The processes to review, dependents first.
@@ -42,12 +45,21 @@ impl Stopping {
             holders[on.index()] += 1;
         }
         let released = vec![false; count];
-        Self { shutdown, killing_all: false, give_up_at, review_all: true, holders, released }
-            .advance(state)
+        Self {
+            shutdown,
+            killing_all: false,
+            give_up_at,
+            review_all: true,
+            holders,
+            released,
+            counting: Vec::new(),
+        }
+        .advance(state)
     }
 
     pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
         state.handle_stop(event, self.deadline(state));
+        state.handle_drain(event);
         if let Event::Signal(signal) = event
             && state.spec.stop_signals.contains(&signal)
         {
@@ -65,8 +77,10 @@ impl Stopping {
     }
 
     /// The time at which the next timer is due, apart from the timers of processes.
-    pub(crate) fn wakes_at(&self) -> Option<Time> {
-        Some(if self.killing_all { self.give_up_at } else { self.shutdown.deadline })
+    pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
+        let end = if self.killing_all { self.give_up_at } else { self.shutdown.deadline };
+        let counts = self.counting.iter().filter_map(|id| state[*id].drain.wakes_at(state.now));
+        counts.chain([end]).min()
     }
 
     /// Handles a second stop signal. Nothing waits for `pre_stop` hooks any longer, but each
@@ -97,11 +111,13 @@ impl Stopping {
         } else {
             state.touched.iter().copied().chain(state.due()).map(ranked).collect()
         };
+        queue.extend(core::mem::take(&mut self.counting).into_iter().map(ranked));
         while let Some(next) = queue.pop() {
             while queue.peek() == Some(&next) {
                 queue.pop();
             }
             if self.killing_all {
+                state.end_final_count(next.1);
                 Self::end_at_once(state, next.1);
             } else {
                 self.review(state, next.1, &mut queue);
@@ -138,7 +154,14 @@ impl Stopping {
         let is_free = self.holders[process.index()] == 0;
         match state.life(process) {
             Lifecycle::Starting { .. } | Lifecycle::Ready { .. } if is_free => {
-                state.begin_stop(process, self.shutdown.signals >= 2, self.shutdown.deadline);
+                let is_hurried = self.shutdown.signals >= 2;
+                if is_hurried {
+                    state.end_final_count(process);
+                } else if !state.step_final_count(process, self.shutdown.deadline) {
+                    self.counting.push(process);
+                    return;
+                }
+                state.begin_stop(process, is_hurried, self.shutdown.deadline);
             }
             life if life.releases_dependencies()
                 && is_free

@@ -54,6 +54,8 @@ pub(crate) struct Checker<'a> {
     was_good: bool,
     /// When `Action::StayReady` came, if `/readyz` has not turned 503 since.
     stays_ready: Option<Time>,
+    /// Whether the shutdown has begun to stop processes.
+    stops_began: bool,
     /// The time until which stops wait for the count of the connections that they cut.
     counted_until: Option<Time>,
     /// The number of processes that had ended by the time `unready` was set.
@@ -149,6 +151,8 @@ struct Seen {
     /// Whether its drain began before the shutdown, or before the drain without a stop.
     drained_early: bool,
     draining: bool,
+    /// Whether it is counted once more between the stops of its dependents and its own.
+    recounted: bool,
     drained: bool,
     /// Whether its drain is finished: the drain was over while it still ran, or drainit skipped the
     /// drain because no time was left.
@@ -257,6 +261,7 @@ impl<'a> Checker<'a> {
             unready_since: None,
             was_good: false,
             stays_ready: None,
+            stops_began: false,
             counted_until: None,
             ended_before: 0,
             planned: BTreeSet::new(),
@@ -1152,6 +1157,7 @@ impl<'a> Checker<'a> {
                         let takes_over = !self.is_new(process) && !self.at[process.index()].pending;
                         self.hold(takes_over, "a `pre_stop` hook of a new instance");
                         self.holds_stop(now, process, procs);
+                        self.stops_began |= self.unready && self.deadline.is_some();
                         self.at[process.index()].stops_early |= !self.unready;
                     }
                     (Some(process), Stage::PostStop) => {
@@ -1208,6 +1214,7 @@ impl<'a> Checker<'a> {
                 self.holds_drained(now, process);
                 if !self.at[process.index()].stops_early {
                     self.holds_stop(now, process, procs);
+                    self.stops_began |= self.unready && self.deadline.is_some();
                     self.at[process.index()].stops_early = !self.unready;
                 }
                 if !was_noted || self.at[process.index()].handed_over {
@@ -1334,6 +1341,7 @@ impl<'a> Checker<'a> {
                 self.at[process.index()].closing =
                     (self.window / 4).max(Duration::from_millis(250));
                 self.at[process.index()].draining = true;
+                self.at[process.index()].recounted = self.stops_began;
             }
             Action::EndDrain(process) => {
                 self.at[process.index()].draining = false;
@@ -1494,6 +1502,8 @@ impl<'a> Checker<'a> {
             let is_asked = self.at[place].asked.is_some()
                 || is_killed
                 || runs(id, Stage::PreStop)
+                // The last of its dependents has taken long to stop, so it is counted once more.
+                || self.at[place].draining && self.at[place].drain_over
                 || self.newer_epoch(expired, id, procs).is_some()
                 // A newer epoch may be a member of this epoch's process group, so drainit waits for
                 // the newer epoch first.
@@ -1998,7 +2008,8 @@ impl<'a> Checker<'a> {
             // holds: C112, C513
             self.hold(self.deadline.is_some(), "a stop during a held drain");
             // holds: S24
-            self.hold(!self.at.iter().any(|seen| seen.draining), "a stop during a drain");
+            let is_draining = |seen: &Seen| seen.draining && !seen.recounted;
+            self.hold(!self.at.iter().any(is_draining), "a stop during a drain");
         }
         for dependent in above {
             let proc = procs[dependent.index()];
