@@ -375,8 +375,8 @@ fn proc(bytes: &[u8]) {
     assert_eq!((stat.used, stat.process.started), (50, 9000));
 }
 
-/// Finds a `user` in `/etc/passwd` and `/etc/group`. The result never contains the number that
-/// means "unchanged".
+/// Finds a `user` in `/etc/passwd` and `/etc/group`. The result never contains the id `u32::MAX`,
+/// with which setresuid(2) changes nothing.
 fn accounts(bytes: &[u8]) {
     let texts: Vec<_> =
         bytes.splitn(3, |byte| *byte == NEXT).map(String::from_utf8_lossy).collect();

@@ -83,8 +83,8 @@ struct Checker<'a> {
     environment: &'a Environment,
     mounts: &'a [PathBuf],
     is_image: bool,
-    /// The number of processes that may create paths which other processes need. There can be
-    /// thousands of processes, so they are counted only once.
+    /// The number of processes that may create paths which other processes need. The number is
+    /// computed only once, because there can be thousands of processes.
     makers: usize,
     result: ImageCheck,
 }

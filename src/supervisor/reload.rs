@@ -33,7 +33,8 @@ pub struct ConfigSource {
     pub arguments: Vec<String>,
 }
 
-/// A config without errors, and the container's arguments that each of its processes gets.
+/// A config without errors, and for each of its processes those arguments of the container that the
+/// process gets.
 pub(crate) type Read = (Loaded, Vec<Vec<String>>);
 
 /// A config that was read for a reload, with its new watches and its sockets.

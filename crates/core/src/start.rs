@@ -171,8 +171,8 @@ impl State {
         (self[process].drain_signalled, self[process].asked) = (None, None);
     }
 
-    /// Records that a new instance has met a condition. If the new instance can still be rolled
-    /// back, no follower restarts for it.
+    /// Records that an instance has met a condition. Dependents with `restart: true` restart only
+    /// once the instance is the current one, and can no longer be rolled back.
     fn meet(&mut self, process: ProcessId, condition: StartCondition) {
         self.reach(process, self.reached(process).max(Some(condition)));
         if self.is_current(process) {

@@ -224,8 +224,8 @@ pub struct Drain {
     /// Whether the poll after `last` has failed.
     pub(super) is_unknown: bool,
     /// The time up to which the age of the last count is measured. At first, this is the end of the
-    /// drain. Later, it is the time at which the process was first asked to end, was killed or
-    /// ended.
+    /// drain. Later, it is the time of whichever came first: the process was asked to end, was
+    /// killed, or ended.
     pub(super) end: Option<Time>,
     pub(super) is_stopped: bool,
     /// Whether the drain was over before the shutdown, or the requested drain, began.

@@ -78,7 +78,8 @@ impl Executor {
 
     pub(crate) fn stop_group(&self, process: ProcessId, signal: Signal) {
         for leader in self.groups_of(process) {
-            // EPERM is not reported here. `groups_gone` reports an EPERM that continues.
+            // EPERM is not reported here. `judge_groups` reports it if two searches in a row find
+            // nothing to wait for.
             if let Err(error) = signal_left_group(leader, signal)
                 && error.kind() != ErrorKind::PermissionDenied
             {

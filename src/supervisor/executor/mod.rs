@@ -261,8 +261,8 @@ impl Executor {
             Message::Swept(signal, swept) => self.swept(signal, *swept),
             Message::HookOver { hook, task, event } => self.hook_over(hook, task, event),
             Message::Request { name, request, reply, .. } => {
-                // If the process no longer exists, the return drops `reply`, and the client notices
-                // that.
+                // If the process no longer exists, `?` returns and drops `reply`. The client
+                // notices the drop.
                 let process = self.status_board.process(&name)?;
                 let may = self.status_board.machine.borrow().may_request(process, request);
                 if let Err(why) = may {

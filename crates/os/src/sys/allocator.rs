@@ -25,8 +25,8 @@ fn wipes() -> bool {
     HAS_SECRETS.load(Ordering::Relaxed)
 }
 
-// SAFETY: each function passes its arguments on to the system's allocator and returns its result,
-// or does the same as the default of `realloc`.
+// SAFETY: each function passes its arguments to the system's allocator and returns the allocator's
+// result, or does what the `realloc` of `GlobalAlloc` does.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller promises what the system's allocator asks for.
