@@ -15,6 +15,8 @@ use crate::load::{Diagnostic, Loaded, load_text_to_check};
 /// The options with a value that are not in [`OPTIONS`].
 const OTHERS: [&str; 7] =
     ["-r", "--rewrite", "-e", "--remap-exit", "-p", "--parent-death-signal", "--stop-signal"];
+/// The options that cannot be used with a drain.
+const REFUSED: [&str; 4] = ["-r", "--rewrite", "--group", "--no-subreaper"];
 
 /// The config that `drainit exec` makes from its options. Returns `None` if the container does not
 /// run `drainit exec`, and `Ok(None)` if there is nothing to check: no drain, a value that is not
@@ -35,7 +37,10 @@ pub(super) fn read(
     };
     let (exec, words) = words.split_first().filter(|(exec, _)| exec.text == "exec")?;
     // The words of a script are not known.
-    let Some(mut drain) = options(problems, words, env) else { return Some(Ok(None)) };
+    let mut refused = Vec::new();
+    let Some(mut drain) = options(problems, words, env, &mut refused) else {
+        return Some(Ok(None));
+    };
     let names: Vec<_> = drain.iter().map(|it| (it.key, it.name, it.span)).collect();
     let mut take = |key: &str| {
         let place = drain.iter().position(|it| it.key == key)?;
@@ -44,7 +49,18 @@ pub(super) fn read(
     let grace_period = take(GRACE_PERIOD).unwrap_or_else(|| "30s".into());
     let readiness = take(READINESS);
     let drain: Map<_, _> = drain.into_iter().map(|it| (it.key.to_owned(), it.value)).collect();
-    let Some(admin) = drain.get("admin").cloned() else { return Some(Ok(None)) };
+    let Some(admin) = drain.get("admin").cloned() else {
+        if let Some((_, name, span)) = names.iter().find(|(key, ..)| drain.contains_key(*key)) {
+            problems
+                .warning(*span, format!("`{name}` has no effect: there is no drain"))
+                .help("name Envoy's admin by `--drain-envoy` or `DRAINIT_DRAIN_ENVOY`");
+        }
+        return Some(Ok(None));
+    };
+    for word in refused {
+        let message = format!("drainit would not start: {} cannot be used with a drain", word.text);
+        problems.error(word.span, message).help("remove it, or the drain");
+    }
     let mut process = json!({"command": ["envoy"], "drain": {"envoy": drain}});
     if let Some(timeout) = readiness {
         process["readiness"] = json!({"envoy": admin, "timeout": timeout});
@@ -88,8 +104,14 @@ struct Given {
     value: Value,
 }
 
-/// The values of [`OPTIONS`], by their keys. `None` if a value is not known here.
-fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Vec<Given>> {
+/// The values of [`OPTIONS`], by their keys. `None` if a value is not known here. Adds the options
+/// that cannot be used with a drain to `refused`.
+fn options<'a>(
+    problems: &mut Problems,
+    words: &'a [Word],
+    env: &PodEnv,
+    refused: &mut Vec<&'a Word>,
+) -> Option<Vec<Given>> {
     let mut found: Vec<Given> = Vec::new();
     for it in OPTIONS {
         match env.get(it.variable) {
@@ -113,6 +135,11 @@ fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Vec<
         };
         let Some(it) = OPTIONS.into_iter().find(|it| it.option == name) else {
             let is_known = OTHERS.contains(&name) || is_flag(name);
+            if REFUSED.contains(&name)
+                || is_flag(name) && !name.starts_with("--") && name.contains('g')
+            {
+                refused.push(word);
+            }
             if OTHERS.contains(&name) && value.is_none() {
                 rest.next();
             } else if !is_known {

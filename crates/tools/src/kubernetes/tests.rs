@@ -751,6 +751,11 @@ fn the_options_of_exec_are_checked_like_a_config() {
             "--grace-period, 45s, {A}, --drain-tiem, 5s, --, envoy",
             &["11:97 E no option `--drain-tiem`"],
         ),
+        (
+            "--grace-period, 45s, {A}, -gv, --, envoy",
+            &["11:97 E would not start: -gv cannot be used with a drain"],
+        ),
+        ("--grace-period, 45s, --drain-time, 9s, envoy", &["11:57 W no effect: there is no drain"]),
     ];
     let more = "--grace-period, 45s, {A}, --drain-until, requests, --drain-exit-at=2, --drain-fail-healthcheck, 'false', \
         --drain-ignore-listeners, 'a,b', --drain-ignore-listeners=c, --readiness, 20s, --, envoy";
