@@ -30,8 +30,10 @@ pub(crate) fn run(args: &ImportArgs) -> Result<Shown, Refused> {
         let is_missing = !is_stdin(file) && !file.exists();
         let of_missing = || is_missing.then_some(Format::Procfile);
         let Some(format) = args.format.or_else(|| Format::of(file)).or_else(of_missing) else {
-            let name = file.display().to_string();
-            let name = if name == "-" { "standard input" } else { &name };
+            let name = match is_stdin(file) {
+                true => "standard input".to_owned(),
+                false => file.display().to_string(),
+            };
             let why = format!(
                 "error: the name of {name} does not tell its format\n  = help: add --format procfile, compose or supervisord; docs/migrating.md#a-bash-entrypoint translates a shell script"
             );
