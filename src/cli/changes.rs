@@ -51,18 +51,21 @@ type Processes = BTreeMap<String, Process>;
 
 /// Makes a request, and prints what it has changed. `named` are the processes that the request
 /// names: each has a line even if it has not changed. A request without names is for all processes.
+/// A request that `starts` processes also names those that are still stopped.
 ///
 /// # Errors
 /// Fails as the request does. If the status cannot be read, only the lines are missing.
 pub(super) async fn tell<T>(
     found: &Found,
     is_named: impl Fn(&str) -> bool,
+    starts: bool,
     request: impl Future<Output = Result<T, String>>,
 ) -> Result<T, String> {
     let (began, before) = (Instant::now(), look(found).await);
     let answer = waiting(found, request).await?;
     if let (Some(before), Some(after)) = (before, look(found).await) {
-        let lines = lines(&before, &after, is_named, began..Instant::now());
+        let mut lines = lines(&before, &after, is_named, began..Instant::now());
+        lines.extend(still_stopped(&after).filter(|_| starts));
         print(if lines.is_empty() { "no process has changed\n" } else { &lines }.as_bytes());
     }
     Ok(answer)
@@ -174,6 +177,13 @@ async fn look(found: &Found) -> Option<Processes> {
     Some(processes)
 }
 
+/// A line with the names of the processes that are stopped; `None` if there are none.
+fn still_stopped(now: &Processes) -> Option<String> {
+    let stopped = now.iter().filter(|(_, process)| process.state == "stopped");
+    let names: Vec<_> = stopped.map(|(name, _)| &**name).collect();
+    (!names.is_empty()).then(|| format!("still stopped: {}\n", names.join(", ")))
+}
+
 /// One line for each process that has changed since `before`, or that the request has named.
 fn lines(
     before: &Processes,
@@ -253,6 +263,8 @@ mod tests {
             web: replaced after 70ms, pid 8 is now 14, ready\n\
             worker: ready, as before\n";
         assert_eq!(shown, expected);
+        assert_eq!(still_stopped(&before).as_deref(), Some("still stopped: db\n"));
+        assert_eq!(still_stopped(&after).as_deref(), Some("still stopped: api\n"));
         assert_eq!(
             waits(&processes(&[("a", "ready", None), ("b", "draining", None)])),
             "b is draining"
