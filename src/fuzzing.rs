@@ -25,7 +25,7 @@ use crate::check::image::FindProgram;
 use crate::config::{Account, Address, User};
 use crate::control::connections::Caller;
 use crate::control::testing::{CountingSupervisor, converse};
-use crate::envoy::listeners::{List, Uncounted};
+use crate::envoy::listeners::{ListenerList, Uncounted};
 use crate::envoy::ready::XdsStats;
 use crate::fuzzing::stream::Client;
 use crate::keys::Accounts;
@@ -33,13 +33,13 @@ use crate::language::diagnostics::problems::Problems;
 use crate::language::environment::Variables;
 use crate::language::source::Source;
 use crate::load::{Diagnostic, Environment, Loaded, testing};
-use crate::logging::split::{Form, LONGEST_LINE, Splitter};
+use crate::logging::split::{LONGEST_LINE, LineForm, Splitter};
 use crate::os::Peer;
 use crate::os::descendants::Stat;
 use crate::os::notify_socket::NotifyMessage;
 use crate::plan::Plan;
-use crate::plan::changes::Definition;
-use crate::plan::reload::{Life, Reload, Running};
+use crate::plan::changes::ProcessDefinition;
+use crate::plan::reload::{Life, ReloadPlan, RunningProcess};
 use crate::types::Stream;
 use drainit_tools::import::input::InputFile;
 
@@ -96,12 +96,12 @@ fn overlay(bytes: &[u8]) {
         let running: Vec<_> = slots
             .zip(lives.iter().cycle())
             .map(|(((slot, process), spec), life)| {
-                let definition = Definition { process, args: &[] };
-                Running { slot, definition, spec, life: *life }
+                let definition = ProcessDefinition { process, args: &[] };
+                RunningProcess { slot, definition, spec, life: *life }
             })
             .collect();
         let args = vec![Vec::new(); new.config.processes.len()];
-        let reload = Reload::new(&old.config, &running, &new.config, &specs[1], &args);
+        let reload = ReloadPlan::new(&old.config, &running, &new.config, &specs[1], &args);
         let _ = reload.text();
     }
     plan(merged);
@@ -303,7 +303,7 @@ fn http(bytes: &[u8]) {
     let exchange = async {
         let address = Address::Unix("/x".into());
         let request = crate::http::build(&address, Method::GET, "/").expect("a valid path");
-        let mut connection = crate::http::Connection::over(stream).await.expect("a handshake");
+        let mut connection = crate::http::HttpConnection::over(stream).await.expect("a handshake");
         match connection.exchange(request, Some(MOST)).await {
             Ok(answer) => assert!(answer.body.len() <= MOST),
             Err(error) => drop(error.to_string()),
@@ -352,7 +352,7 @@ fn envoy(bytes: &[u8]) {
     crate::envoy::preflight::of_server_info(body);
     crate::envoy::preflight::serves_clients(&list);
     if let Ok(dump) = serde_json::from_slice(body) {
-        crate::envoy::listeners::parse(&dump, &List::new(&list));
+        crate::envoy::listeners::parse(&dump, &ListenerList::new(&list));
     }
 }
 
@@ -420,7 +420,7 @@ fn logs(bytes: &[u8]) {
         let unended = usize::from(output.last().is_some_and(|byte| *byte != b'\n'));
         assert_eq!(lines.len(), output.iter().filter(|byte| **byte == b'\n').count() + unended);
     }
-    let form = Form::json("p", Stream::Stdout);
+    let form = LineForm::json("p", Stream::Stdout);
     for line in &lines {
         let mut out = Vec::new();
         form.write("2026-11-20T07:04:12.123Z", line, &mut out);

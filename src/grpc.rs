@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::{Address, GrpcTarget};
-use crate::http::{Answerer, RequestError, connect_unix};
+use crate::http::{Answerer, HttpError, connect_unix};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// `SETTINGS_HEADER_TABLE_SIZE` and `SETTINGS_ENABLE_PUSH`, both 0.
@@ -58,7 +58,7 @@ const SERVING: u64 = 1;
 pub(crate) enum GrpcError {
     /// The connect failed, the connection broke, or there was no answer in time.
     #[error(transparent)]
-    Request(#[from] RequestError),
+    Request(#[from] HttpError),
     /// The answer breaks a rule of HTTP/2.
     #[error("answered something that is not HTTP/2 ({0})")]
     NotHttp2(&'static str),
@@ -72,7 +72,7 @@ pub(crate) enum GrpcError {
     #[error("answered HTTP status {0}")]
     Http(u16),
     /// The status of gRPC is not `OK`.
-    #[error("{}", Status(.0, .1))]
+    #[error("{}", StatusText(.0, .1))]
     Status(u16, String),
     /// The health is not `SERVING`.
     #[error("its health is {}", Health(*.0))]
@@ -80,9 +80,9 @@ pub(crate) enum GrpcError {
 }
 
 /// Describes a status of gRPC, for a call with this name of a service.
-struct Status<'a>(&'a u16, &'a str);
+struct StatusText<'a>(&'a u16, &'a str);
 
-impl Display for Status<'_> {
+impl Display for StatusText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self.0 {
             UNIMPLEMENTED => f.write_str(
@@ -117,7 +117,7 @@ pub(crate) async fn check(target: &GrpcTarget, limit: Duration) -> Result<(), Gr
     let asked = async {
         match &target.address {
             Address::Tcp(address) => {
-                let stream = TcpStream::connect(address).await.map_err(RequestError::Io)?;
+                let stream = TcpStream::connect(address).await.map_err(HttpError::Io)?;
                 ask(stream, &address.to_string(), &target.service).await
             }
             Address::Unix(path) => {
@@ -126,7 +126,7 @@ pub(crate) async fn check(target: &GrpcTarget, limit: Duration) -> Result<(), Gr
             }
         }
     };
-    timeout(limit, asked).await.unwrap_or(Err(RequestError::Timeout(limit).into()))
+    timeout(limit, asked).await.unwrap_or(Err(HttpError::Timeout(limit).into()))
 }
 
 /// Like [`check`], over this connection and without a limit.
@@ -136,7 +136,7 @@ pub(crate) async fn ask(
     service: &str,
 ) -> Result<(), GrpcError> {
     stream.write_all(&call(authority, service)).await.map_err(failed)?;
-    let (mut answer, mut total) = (Answer::default(), 0);
+    let (mut answer, mut total) = (GrpcAnswer::default(), 0);
     while !answer.is_over {
         let mut head = [0; 9];
         stream.read_exact(&mut head).await.map_err(failed)?;
@@ -147,7 +147,7 @@ pub(crate) async fn ask(
             return Err(GrpcError::NotHttp2("not a frame that can come here"));
         }
         if total > MAX_TOTAL {
-            return Err(RequestError::TooLarge(MAX_TOTAL).into());
+            return Err(HttpError::TooLarge(MAX_TOTAL).into());
         }
         let mut payload = vec![0; length];
         stream.read_exact(&mut payload).await.map_err(failed)?;
@@ -161,8 +161,8 @@ pub(crate) async fn ask(
 
 fn failed(error: io::Error) -> GrpcError {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => RequestError::Incomplete,
-        _ => RequestError::Io(error),
+        io::ErrorKind::UnexpectedEof => HttpError::Incomplete,
+        _ => HttpError::Io(error),
     }
     .into()
 }
@@ -235,7 +235,7 @@ fn text(to: &mut Vec<u8>, text: &str) {
 
 /// The answer of the server so far.
 #[derive(Debug, Default)]
-struct Answer {
+struct GrpcAnswer {
     has_settings: bool,
     /// Whether the server has ended the call.
     is_over: bool,
@@ -246,7 +246,7 @@ struct Answer {
     body: Vec<u8>,
 }
 
-impl Answer {
+impl GrpcAnswer {
     /// Handles a frame. Returns a frame that the server has to get.
     fn take(
         &mut self,

@@ -44,12 +44,12 @@ impl Response {
     /// The body of an answer with 200.
     ///
     /// # Errors
-    /// Returns [`RequestError::Status`] for every other status.
-    pub fn into_ok_body(self) -> Result<Vec<u8>, RequestError> {
+    /// Returns [`HttpError::Status`] for every other status.
+    pub fn into_ok_body(self) -> Result<Vec<u8>, HttpError> {
         if self.status == StatusCode::OK {
             Ok(self.body)
         } else {
-            Err(RequestError::Status(self.status))
+            Err(HttpError::Status(self.status))
         }
     }
 }
@@ -57,7 +57,7 @@ impl Response {
 /// The reason why a request has no usable answer. A message shows this text after the name of the
 /// server.
 #[derive(Debug, Error)]
-pub enum RequestError {
+pub enum HttpError {
     /// The connect failed, or the connection broke.
     #[error("{}", describe_io(.0))]
     Io(io::Error),
@@ -88,7 +88,7 @@ pub enum RequestError {
     Path(String),
 }
 
-impl From<hyper::Error> for RequestError {
+impl From<hyper::Error> for HttpError {
     fn from(error: hyper::Error) -> Self {
         if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
             return Self::Incomplete;
@@ -135,17 +135,17 @@ pub enum Answerer {
 ///
 /// # Errors
 /// Fails if there is no complete answer of at most `max_body` bytes within `limit`. Returns
-/// [`RequestError::Untrusted`] if the server is not the one that the caller asks.
+/// [`HttpError::Untrusted`] if the server is not the one that the caller asks.
 pub async fn request(
     (address, from): (&Address, Answerer),
     method: Method,
     path: &str,
     limit: Duration,
     max_body: usize,
-) -> Result<Response, RequestError> {
+) -> Result<Response, HttpError> {
     let request = build(address, method, path)?;
     within(limit, async {
-        Connection::open(address, from).await?.exchange(request, Some(max_body)).await
+        HttpConnection::open(address, from).await?.exchange(request, Some(max_body)).await
     })
     .await
 }
@@ -159,7 +159,7 @@ pub async fn status(
     method: Method,
     path: &str,
     limit: Duration,
-) -> Result<StatusCode, RequestError> {
+) -> Result<StatusCode, HttpError> {
     send(address, build(address, method, path)?, limit).await
 }
 
@@ -168,9 +168,9 @@ pub(crate) async fn send(
     address: &Address,
     request: Request<Empty<Bytes>>,
     limit: Duration,
-) -> Result<StatusCode, RequestError> {
+) -> Result<StatusCode, HttpError> {
     within(limit, async {
-        Ok(Connection::open(address, Answerer::Anybody)
+        Ok(HttpConnection::open(address, Answerer::Anybody)
             .await?
             .exchange(request, None)
             .await?
@@ -182,7 +182,7 @@ pub(crate) async fn send(
 /// A client of one server that keeps its connection.
 pub struct Client {
     address: Address,
-    kept: Option<Connection>,
+    kept: Option<HttpConnection>,
 }
 
 impl Client {
@@ -201,21 +201,21 @@ impl Client {
         path: &str,
         limit: Duration,
         max_body: usize,
-    ) -> Result<Response, RequestError> {
+    ) -> Result<Response, HttpError> {
         let request = build(&self.address, Method::GET, path)?;
         within(limit, async {
             // This call takes the connection out of `kept` until the answer is complete. If the
             // future is dropped before that, the connection with half an answer is closed.
             if let Some(mut kept) = self.kept.take() {
                 match kept.exchange(request.clone(), Some(max_body)).await {
-                    Err(RequestError::Incomplete | RequestError::Io(_)) => {}
+                    Err(HttpError::Incomplete | HttpError::Io(_)) => {}
                     answer => {
                         self.kept = answer.is_ok().then_some(kept);
                         return answer;
                     }
                 }
             }
-            let mut fresh = Connection::open(&self.address, Answerer::Anybody).await?;
+            let mut fresh = HttpConnection::open(&self.address, Answerer::Anybody).await?;
             let answer = fresh.exchange(request, Some(max_body)).await?;
             self.kept = Some(fresh);
             Ok(answer)
@@ -226,16 +226,16 @@ impl Client {
 
 async fn within<T>(
     limit: Duration,
-    exchange: impl Future<Output = Result<T, RequestError>>,
-) -> Result<T, RequestError> {
-    timeout(limit, exchange).await.unwrap_or(Err(RequestError::Timeout(limit)))
+    exchange: impl Future<Output = Result<T, HttpError>>,
+) -> Result<T, HttpError> {
+    timeout(limit, exchange).await.unwrap_or(Err(HttpError::Timeout(limit)))
 }
 
 pub(crate) fn build(
     address: &Address,
     method: Method,
     path: &str,
-) -> Result<Request<Empty<Bytes>>, RequestError> {
+) -> Result<Request<Empty<Bytes>>, HttpError> {
     let host = match address {
         Address::Tcp(address) => address.to_string(),
         Address::Unix(_) => "localhost".to_owned(),
@@ -246,20 +246,20 @@ pub(crate) fn build(
         .header("host", host)
         .header("user-agent", concat!("drainit/", env!("CARGO_PKG_VERSION")))
         .body(Empty::new())
-        .map_err(|_| RequestError::Path(path.to_owned()))
+        .map_err(|_| HttpError::Path(path.to_owned()))
 }
 
 /// A connection, and the task that reads and writes it. Dropping this closes the connection.
-pub(crate) struct Connection {
+pub(crate) struct HttpConnection {
     sender: SendRequest<Empty<Bytes>>,
     _driver: JoinSet<()>,
 }
 
-impl Connection {
-    async fn open(address: &Address, from: Answerer) -> Result<Self, RequestError> {
+impl HttpConnection {
+    async fn open(address: &Address, from: Answerer) -> Result<Self, HttpError> {
         match address {
             Address::Tcp(address) => {
-                Self::over(TcpStream::connect(address).await.map_err(RequestError::Io)?).await
+                Self::over(TcpStream::connect(address).await.map_err(HttpError::Io)?).await
             }
             Address::Unix(path) => Self::over(connect_unix(path, from).await?).await,
         }
@@ -267,7 +267,7 @@ impl Connection {
 
     pub(crate) async fn over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         stream: S,
-    ) -> Result<Self, RequestError> {
+    ) -> Result<Self, HttpError> {
         let (sender, connection) =
             Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await?;
         let mut driver = JoinSet::new();
@@ -281,7 +281,7 @@ impl Connection {
         &mut self,
         request: Request<Empty<Bytes>>,
         max_body: Option<usize>,
-    ) -> Result<Response, RequestError> {
+    ) -> Result<Response, HttpError> {
         self.sender.ready().await?;
         let answer = self.sender.send_request(request).await?;
         let status = answer.status();
@@ -293,20 +293,20 @@ impl Connection {
     }
 }
 
-pub(crate) async fn connect_unix(path: &Path, from: Answerer) -> Result<UnixStream, RequestError> {
+pub(crate) async fn connect_unix(path: &Path, from: Answerer) -> Result<UnixStream, HttpError> {
     let is_abstract = private_socket::is_abstract(path);
     let connected = if is_abstract {
         connect_among_others(path).await
     } else {
-        let peer = peer_at(path.to_owned()).await.map_err(RequestError::Io)?;
+        let peer = peer_at(path.to_owned()).await.map_err(HttpError::Io)?;
         UnixStream::connect(&peer.address).await
     };
-    let stream = connected.map_err(RequestError::Io)?;
+    let stream = connected.map_err(HttpError::Io)?;
     // Everybody could take an abstract name, and whoever may change the directory of a path could
     // put a socket there, so the server must prove that it is the right drainit.
     if is_abstract || from == Answerer::Drainit {
-        let server = private_socket::peer(&stream).map_err(RequestError::Io)?;
-        private_socket::check_server(path, server).map_err(RequestError::Untrusted)?;
+        let server = private_socket::peer(&stream).map_err(HttpError::Io)?;
+        private_socket::check_server(path, server).map_err(HttpError::Untrusted)?;
     }
     Ok(stream)
 }
@@ -325,12 +325,12 @@ async fn connect_among_others(path: &Path) -> io::Result<UnixStream> {
     }
 }
 
-async fn collect(mut body: Incoming, max: usize) -> Result<Vec<u8>, RequestError> {
+async fn collect(mut body: Incoming, max: usize) -> Result<Vec<u8>, HttpError> {
     let mut collected = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         if data.len() > max - collected.len() {
-            return Err(RequestError::TooLarge(max));
+            return Err(HttpError::TooLarge(max));
         }
         collected.extend_from_slice(&data);
     }
@@ -348,7 +348,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_millis(500);
 
-    async fn get(server: &Server) -> Result<Response, RequestError> {
+    async fn get(server: &Server) -> Result<Response, HttpError> {
         request((&server.address, Answerer::Anybody), Method::GET, "/x?y=1", LIMIT, 1000).await
     }
 
@@ -427,7 +427,7 @@ mod tests {
     async fn client_is_usable_after_failed_and_abandoned_calls() {
         let server = Server::tcp(&[Hang, Trickle, Answer(200, "fine")]);
         let mut client = Client::new(server.address.clone());
-        assert!(matches!(client.get("/", LIMIT, 100).await, Err(RequestError::Timeout(_))));
+        assert!(matches!(client.get("/", LIMIT, 100).await, Err(HttpError::Timeout(_))));
         assert!(timeout(LIMIT / 3, client.get("/", LIMIT, 100)).await.is_err());
         assert_eq!(client.get("/", LIMIT, 100).await.unwrap().body, b"fine");
         assert_eq!(server.connections(), 3);

@@ -11,7 +11,7 @@ use crate::cli::control_address;
 use crate::cli::control_address::{Found, Whom, for_operator};
 use crate::cli::{fail, say};
 use crate::config::Address;
-use crate::http::{Answerer, RequestError, Response, request};
+use crate::http::{Answerer, HttpError, Response, request};
 use crate::os::private_socket;
 use crate::types::{exit_code, harmless, harmless_lines};
 
@@ -77,7 +77,7 @@ pub(super) async fn ask(
 
 /// The body of an answer with 200. Without such an answer, the error says what went wrong.
 pub(super) fn answer_of(
-    answer: Result<Response, RequestError>,
+    answer: Result<Response, HttpError>,
     path: &str,
     found: &Found,
 ) -> Result<Vec<u8>, String> {
@@ -113,7 +113,7 @@ fn refusal(body: &[u8]) -> String {
 }
 
 /// The complete text of the error, if the error means that no drainit has a private socket here.
-pub(super) fn nobody(error: &RequestError, found: &Found) -> Option<String> {
+pub(super) fn nobody(error: &HttpError, found: &Found) -> Option<String> {
     match &found.address {
         Address::Unix(path) if is_unreachable(error) && private_socket::is_abstract(path) => {
             Some(match private_socket::are_several() {
@@ -127,7 +127,7 @@ pub(super) fn nobody(error: &RequestError, found: &Found) -> Option<String> {
 
 /// The reason why nothing listens at the address. The text is empty if the error shows that
 /// something does listen there.
-pub(super) fn why_unreachable(error: &RequestError, found: &Found) -> String {
+pub(super) fn why_unreachable(error: &HttpError, found: &Found) -> String {
     if !is_unreachable(error) {
         return String::new();
     }
@@ -139,17 +139,17 @@ pub(super) fn why_unreachable(error: &RequestError, found: &Found) -> String {
 }
 
 /// Whether the error means that nothing listens.
-pub(super) fn is_unreachable(error: &RequestError) -> bool {
+pub(super) fn is_unreachable(error: &HttpError) -> bool {
     use io::ErrorKind::{ConnectionRefused, NotFound};
-    matches!(error, RequestError::Io(error) if matches!(error.kind(), NotFound | ConnectionRefused))
+    matches!(error, HttpError::Io(error) if matches!(error.kind(), NotFound | ConnectionRefused))
 }
 
 /// Whether the connection was closed before an answer arrived, which means that drainit has exited.
-pub(super) fn is_cut_off(error: &RequestError) -> bool {
+pub(super) fn is_cut_off(error: &HttpError) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset};
     match error {
-        RequestError::Incomplete => true,
-        RequestError::Io(error) => matches!(error.kind(), BrokenPipe | ConnectionReset),
+        HttpError::Incomplete => true,
+        HttpError::Io(error) => matches!(error.kind(), BrokenPipe | ConnectionReset),
         _ => false,
     }
 }

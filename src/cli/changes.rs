@@ -27,7 +27,7 @@ const CLEAR: &str = "\r\u{1b}[K";
 
 /// A process at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Process {
+struct ProcessNow {
     state: String,
     /// The time since which the process has been in this state.
     since: Option<Instant>,
@@ -38,7 +38,7 @@ struct Process {
     drained: Option<(Duration, String)>,
 }
 
-impl Process {
+impl ProcessNow {
     /// Whether nothing has changed but the time.
     fn is_as(&self, now: &Self) -> bool {
         Self { since: now.since, ..self.clone() } == *now
@@ -47,7 +47,7 @@ impl Process {
 
 /// The processes at one moment, by their names. A process that is being replaced has its first
 /// entry.
-type Processes = BTreeMap<String, Process>;
+type Processes = BTreeMap<String, ProcessNow>;
 
 /// Makes a request, and prints what it has changed. `named` are the processes that the request
 /// names: each has a line even if it has not changed. A request without names is for all processes.
@@ -91,7 +91,7 @@ pub(super) async fn tell_drained(
 
 /// One line for each drain, with the words of the log.
 fn drains(after: &Processes) -> String {
-    let line = |(name, process): (&String, &Process)| match &process.drained {
+    let line = |(name, process): (&String, &ProcessNow)| match &process.drained {
         Some((took, why)) => Some(format!("{name}: drain over after {}: {why}\n", human(*took))),
         None if process.state == "draining" => Some(format!("{name}: draining\n")),
         None => None,
@@ -164,7 +164,7 @@ async fn look(found: &Found) -> Option<Processes> {
         let drain = &process["drain"];
         let seconds = |value: &Value| Duration::try_from_secs_f64(value.as_f64()?).ok();
         let asked = process["last_exit_asked"] == true && process["pid"].is_null();
-        let one = Process {
+        let one = ProcessNow {
             pid: process["pid"].as_u64(),
             since: seconds(&process["since_seconds"]).and_then(|since| now.checked_sub(since)),
             // If somebody has stopped the process, nobody wants to know how it has ended.
@@ -194,7 +194,7 @@ fn lines(
     let after_start = |at: Instant| format!(" after {}", human(at - request.start));
     let gone = before.keys().filter(|name| !after.contains_key(*name));
     let gone = gone.map(|name| format!("{name}: removed{}\n", after_start(request.end)));
-    let line = |(name, now): (&String, &Process)| {
+    let line = |(name, now): (&String, &ProcessNow)| {
         let message =
             now.message.as_ref().map(|message| format!("; {message}")).unwrap_or_default();
         let state = format!("{}{message}", now.state);
@@ -203,10 +203,10 @@ fn lines(
         let what = match (before.get(name), now.pid) {
             (Some(then), _) if then.is_as(now) && is_named(name) => format!("{state}, as before"),
             (Some(then), _) if then.is_as(now) => return None,
-            (Some(Process { pid: Some(then), .. }), Some(pid)) if *then != pid => {
+            (Some(ProcessNow { pid: Some(then), .. }), Some(pid)) if *then != pid => {
                 format!("replaced{took}, pid {then} is now {pid}, {state}")
             }
-            (Some(Process { pid: None, .. }) | None, Some(pid)) => {
+            (Some(ProcessNow { pid: None, .. }) | None, Some(pid)) => {
                 format!("started{took}, pid {pid}, {state}")
             }
             _ => format!("{}{took}{message}", now.state),
@@ -223,7 +223,7 @@ mod tests {
     fn processes(all: &[(&str, &str, Option<u64>)]) -> Processes {
         let one = |(name, state, pid): &(&str, &str, Option<u64>)| {
             let (state, message) = ((*state).to_owned(), None);
-            let process = Process { state, since: None, pid: *pid, message, drained: None };
+            let process = ProcessNow { state, since: None, pid: *pid, message, drained: None };
             ((*name).to_owned(), process)
         };
         all.iter().map(one).collect()

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::load::Environment;
 use crate::load::control;
-use crate::load::control::Found;
+use crate::load::control::FoundControl;
 
 /// The variable that names the config file if there is no `-c`.
 pub(super) const VARIABLE: &str = "DRAINIT_CONFIG";
@@ -51,7 +51,7 @@ impl ConfigFiles {
 
     /// The control address of the supervisor that runs this config; `None` if no file is named and
     /// no file exists at the usual places.
-    pub(super) fn control(&self) -> Option<Found> {
+    pub(super) fn control(&self) -> Option<FoundControl> {
         let paths = self.paths();
         let is_named = !self.config.is_empty() || variable().is_some();
         let is_any = is_named || paths.iter().any(|path| is_there(path));

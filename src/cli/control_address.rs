@@ -99,7 +99,7 @@ async fn find(
 
 /// The address that a config names; `None` if there is no config.
 fn address_in(
-    found: Option<control::Found>,
+    found: Option<control::FoundControl>,
     choose: impl Fn(&Control) -> Result<Address, String>,
 ) -> Result<Found, String> {
     let Some(found) = found else {

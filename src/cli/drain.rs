@@ -15,7 +15,7 @@ use crate::cli::changes;
 use crate::cli::control_address;
 use crate::cli::control_address::{Found, Whom};
 use crate::config::Address;
-use crate::http::{Answerer, RequestError, Response, request};
+use crate::http::{Answerer, HttpError, Response, request};
 
 /// The time limit of one request.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -103,15 +103,15 @@ async fn wait(address: &Address) -> Result<(), String> {
     }
 }
 
-async fn send(address: &Address, method: Method, path: &str) -> Result<Response, RequestError> {
+async fn send(address: &Address, method: Method, path: &str) -> Result<Response, HttpError> {
     request((address, Answerer::Drainit), method, path, LIMIT, MAX_ANSWER).await
 }
 
 /// Whether the drain is done, and the time until the deadline; `None` if there is no deadline, or
 /// if the deadline has passed.
-async fn status(address: &Address) -> Result<(bool, Option<Duration>), RequestError> {
+async fn status(address: &Address) -> Result<(bool, Option<Duration>), HttpError> {
     let body = send(address, Method::GET, "/status").await.and_then(Response::into_ok_body)?;
-    let malformed = |error: serde_json::Error| RequestError::Malformed(error.to_string());
+    let malformed = |error: serde_json::Error| HttpError::Malformed(error.to_string());
     let status: serde_json::Value = serde_json::from_slice(&body).map_err(malformed)?;
     let is_over = matches!(status["phase"].as_str(), Some("drained" | "stopping"));
     let left = status["shutdown"]["deadline_in_seconds"].as_f64();
@@ -120,11 +120,11 @@ async fn status(address: &Address) -> Result<(bool, Option<Duration>), RequestEr
 }
 
 /// Whether an error is transient: the supervisor is busy, or has closed the connection.
-fn is_transient(error: &RequestError) -> bool {
+fn is_transient(error: &HttpError) -> bool {
     use io::ErrorKind::{ConnectionAborted, TimedOut, WouldBlock};
     match error {
-        RequestError::Timeout(_) => true,
-        RequestError::Io(error)
+        HttpError::Timeout(_) => true,
+        HttpError::Io(error)
             if matches!(error.kind(), ConnectionAborted | TimedOut | WouldBlock) =>
         {
             true

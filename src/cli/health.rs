@@ -16,7 +16,7 @@ use crate::cli::changes;
 use crate::cli::control_address;
 use crate::cli::control_address::{Found, Whom};
 use crate::config::HttpTarget;
-use crate::http::{Answerer, RequestError, Response, request};
+use crate::http::{Answerer, HttpError, Response, request};
 use crate::keys::values;
 use crate::types::{exit_code, harmless, human};
 
@@ -131,7 +131,7 @@ async fn target(args: &HealthArgs, within: Duration) -> Result<(Found, String), 
 
 /// The line to print, and the exit code.
 fn judge(
-    answer: Result<Response, RequestError>,
+    answer: Result<Response, HttpError>,
     target: &HttpTarget,
     doubt: &str,
 ) -> Result<(String, u8), (String, u8)> {

@@ -28,14 +28,14 @@ pub struct PlanArgs {
     reload: bool,
     /// Output format
     #[arg(short = 'o', long, alias = "output", value_enum, default_value_t)]
-    format: Format,
+    format: PlanFormat,
     /// Short for `--format json`
     #[arg(long, conflicts_with = "format")]
     json: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Format {
+enum PlanFormat {
     /// For a terminal
     #[default]
     Text,
@@ -47,14 +47,16 @@ enum Format {
 
 /// Prints the plan, and the problems of the config on stderr.
 pub(super) fn plan(args: &PlanArgs) -> u8 {
-    let format = if args.json { Format::Json } else { args.format };
+    let format = if args.json { PlanFormat::Json } else { args.format };
     if args.reload {
         if !args.whom.files.named().is_empty() {
             say(&format!("[drainit] {OF_THE_RUNNING}\n"));
         }
         return match format {
-            Format::Text => reload::plan(&args.whom),
-            Format::Json | Format::Svg => fail("--reload is shown as text only", exit_code::USAGE),
+            PlanFormat::Text => reload::plan(&args.whom),
+            PlanFormat::Json | PlanFormat::Svg => {
+                fail("--reload is shown as text only", exit_code::USAGE)
+            }
         };
     }
     if args.whom.socket.is_some() {
@@ -75,12 +77,12 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
     let Some(plan) = plan else { return exit_code::CONFIG };
     let width = sys::terminal_width(false);
     let shown = match format {
-        Format::Text => {
+        PlanFormat::Text => {
             let text = text::text_within(&plan, width.unwrap_or(text::COLUMNS));
             text.lines().map(|line| wrap(line, width.unwrap_or(WHOLE), 4) + "\n").collect()
         }
-        Format::Json => json::json(&plan),
-        Format::Svg => {
+        PlanFormat::Json => json::json(&plan),
+        PlanFormat::Svg => {
             let paths = args.whom.files.paths();
             let names: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
             drawing::plan::svg(&plan, &harmless(&names.join(", ")))

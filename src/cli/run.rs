@@ -11,7 +11,7 @@ use tracing::Level;
 use crate::cli::config_files::ConfigFiles;
 use crate::cli::misread;
 use crate::config::LogFormat;
-use crate::control::listen::Listeners;
+use crate::control::listen::ControlListeners;
 use crate::exec;
 use crate::exec::options::ExecOptions;
 use crate::image::detect::is_stopped_by_docker;
@@ -111,7 +111,7 @@ fn start(
         .map_err(|error| (with_remedy(&error.to_string(), &unnamed), exit_code::USAGE))?;
     let wrong = |error: String| (harmless(&error).into_owned(), exit_code::CONFIG);
     let control = loaded.config.control.clone();
-    let listeners = open(LONGEST_OPEN, "`control`", move || Listeners::bind(&control))?;
+    let listeners = open(LONGEST_OPEN, "`control`", move || ControlListeners::bind(&control))?;
     let listeners = listeners.map_err(wrong)?;
     let wanted = sockets::wanted(&loaded.config);
     let sockets = open(LONGEST_OPEN, "`listen`", move || sockets::open(wanted, None))?;

@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const TICK: u64 = 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum StatusFormat {
     Text,
     Json,
     Name,
@@ -49,7 +49,7 @@ pub struct StatusArgs {
     watch: bool,
     /// A table, one JSON object, or the names of the processes
     #[arg(short = 'o', long, alias = "output", value_name = "FORMAT", default_value = "text")]
-    format: Format,
+    format: StatusFormat,
     /// Short for `--format json`
     #[arg(long, conflicts_with = "format")]
     json: bool,
@@ -61,13 +61,13 @@ pub struct StatusArgs {
 /// Returns 0 if drainit answers, in whatever state it is.
 pub(super) fn status(mut args: StatusArgs) -> u8 {
     if args.json {
-        args.format = Format::Json;
+        args.format = StatusFormat::Json;
     }
     let args = &args;
     run(&args.whom, async |found: Found| {
         let mut meter = Meter::default();
         let text = show(args, &found, &mut meter, false).await?.unwrap_or_default();
-        let screen = args.watch && args.format == Format::Text && io::stdout().is_terminal();
+        let screen = args.watch && args.format == StatusFormat::Text && io::stdout().is_terminal();
         show_text(&text, screen);
         if !args.watch {
             return Ok(());
@@ -107,7 +107,7 @@ async fn show(
             let name = process["name"].as_str().unwrap_or_default();
             args.names.iter().any(|pattern| is_meant(pattern, name))
         });
-        if args.format == Format::Text {
+        if args.format == StatusFormat::Text {
             // The duration of the start concerns all processes, and not only the named processes,
             // so it is not shown.
             status["startup"] = Value::Null;
@@ -115,9 +115,9 @@ async fn show(
     }
     meter.measure(&mut status);
     Ok(Some(match args.format {
-        Format::Json => format!("{}\n", escape_json(&status.to_string())),
-        Format::Name => names(&status),
-        Format::Text => {
+        StatusFormat::Json => format!("{}\n", escape_json(&status.to_string())),
+        StatusFormat::Name => names(&status),
+        StatusFormat::Text => {
             let (columns, rows) = sys::terminal_size(false).unwrap_or((WHOLE, 0));
             let shown = text(&status, columns, colour::is_shown(Stream::Stdout));
             if args.watch && rows > 0 { top(&shown, rows) } else { shown }

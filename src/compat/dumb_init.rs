@@ -5,8 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 
 use crate::compat::getopt::{LongName, Options};
-use crate::compat::{Answer, describe, leading_number, shown};
-use crate::exec::event_loop::{CommandLoop, Jobs, Step};
+use crate::compat::{PrintedAnswer, describe, leading_number, shown};
+use crate::exec::event_loop::{CommandLoop, Jobs, Told};
 use crate::exec::options::ExecOptions;
 use crate::os::kill::{Group, kill_group, left_group};
 use crate::os::reap::Reaped;
@@ -48,8 +48,8 @@ pub(super) fn run(called: &OsStr, args: &[OsString]) -> u8 {
 }
 
 /// Reads the options and the command.
-pub(crate) fn parse(called: &str, args: &[OsString]) -> Result<DumbInit, Answer> {
-    let answer = |text, code| Answer { stream: Stream::Stderr, text, code };
+pub(crate) fn parse(called: &str, args: &[OsString]) -> Result<DumbInit, PrintedAnswer> {
+    let answer = |text, code| PrintedAnswer { stream: Stream::Stderr, text, code };
     let mut init = DumbInit { debug: false, options: ExecOptions::forwarding_all() };
     init.options.group = true;
     let mut options = Options::new(LETTERS, &LONG_NAMES, args);
@@ -195,26 +195,26 @@ impl DumbInit {
         Ok(if has_terminal { ChildPlace::SessionWithTerminal } else { ChildPlace::Session })
     }
 
-    fn say(&self, step: Step) {
+    fn say(&self, step: Told) {
         match step {
-            Step::Received(received) => {
+            Told::Received(received) => {
                 self.debug(&format!("Received signal {}.", received.signal.number()));
                 if received.signal != Signal::CHLD {
                     self.translated(received.signal);
                 }
             }
-            Step::Sent(signal, _) => {
+            Told::Sent(signal, _) => {
                 self.debug(&format!("Forwarded signal {} to children.", signal.number()));
             }
-            Step::Halting => self.debug("Suspending self due to TTY signal."),
-            Step::Reaped(Reaped::Child(pid, end)) => {
+            Told::Halting => self.debug("Suspending self due to TTY signal."),
+            Told::Reaped(Reaped::Child(pid, end)) => {
                 let how = match end.signal() {
                     None => format!("exited with exit status {}", end.exit_code()),
                     Some(signal) => format!("was terminated by signal {}", signal.number()),
                 };
                 self.debug(&format!("A child with PID {pid} {how}."));
             }
-            Step::Reaped(_) | Step::EndedUnasked(_) | Step::Decided(_) => {}
+            Told::Reaped(_) | Told::EndedUnasked(_) | Told::Decided(_) => {}
         }
     }
 

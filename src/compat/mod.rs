@@ -31,13 +31,13 @@ pub(crate) fn run(args: &[OsString]) -> Option<u8> {
 
 /// A text that is printed in place of running the command, and the exit code.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct PrintedAnswer {
     stream: Stream,
     text: String,
     code: u8,
 }
 
-impl Answer {
+impl PrintedAnswer {
     fn give(&self) -> u8 {
         say(self.stream, &self.text);
         self.code

@@ -9,8 +9,8 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 
 use crate::compat::getopt::Options;
-use crate::compat::{Answer, describe, leading_number, shown};
-use crate::exec::event_loop::{CommandLoop, Jobs, Step};
+use crate::compat::{PrintedAnswer, describe, leading_number, shown};
+use crate::exec::event_loop::{CommandLoop, Jobs, Told};
 use crate::exec::options::ExecOptions;
 use crate::os::Pid;
 use crate::os::boot;
@@ -31,7 +31,7 @@ const LETTERS: &str = "p:hvwgle:s";
 /// The level of a message, the most severe first. `Fatal` and `Warn` go to standard error, the
 /// other levels go to standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Level {
+enum Verbosity {
     Fatal,
     Warn,
     Info,
@@ -54,15 +54,15 @@ pub(super) fn run(called: &OsStr, name: &str, args: &[OsString]) -> u8 {
     };
     tini.read_environment();
     tini.supervise().unwrap_or_else(|error| {
-        tini.log(Level::Fatal, &describe(&error));
+        tini.log(Verbosity::Fatal, &describe(&error));
         FAILURE
     })
 }
 
 /// Reads the options and the command.
-pub(crate) fn parse(called: &OsStr, name: &str, args: &[OsString]) -> Result<Tini, Answer> {
-    let misused = |text: String| Answer { stream: Stream::Stderr, text, code: FAILURE };
-    let explained = |text: String| Answer { stream: Stream::Stdout, text, code: 0 };
+pub(crate) fn parse(called: &OsStr, name: &str, args: &[OsString]) -> Result<Tini, PrintedAnswer> {
+    let misused = |text: String| PrintedAnswer { stream: Stream::Stderr, text, code: FAILURE };
+    let explained = |text: String| PrintedAnswer { stream: Stream::Stdout, text, code: 0 };
     if let [only] = args
         && only == "--version"
     {
@@ -139,10 +139,10 @@ impl Tini {
         }
         if options.subreaper {
             boot::become_subreaper()?;
-            self.log(Level::Trace, "Registered as child subreaper");
+            self.log(Verbosity::Trace, "Registered as child subreaper");
         }
         if std::process::id() != 1 && !boot::is_subreaper() {
-            self.log(Level::Warn, NO_REAPER);
+            self.log(Verbosity::Warn, NO_REAPER);
         }
         let place =
             if Terminal::find().is_lent() { ChildPlace::Foreground } else { ChildPlace::Group };
@@ -159,7 +159,7 @@ impl Tini {
         let name = shown(options.command.first().map_or(OsStr::new(""), OsString::as_os_str));
         let failed = |error: &io::Error| {
             let text = format!("exec {name} failed: {}", describe(error));
-            self.log(Level::Fatal, &text);
+            self.log(Verbosity::Fatal, &text);
             options.code(match error.raw_os_error() {
                 Some(libc::ENOENT) => 127,
                 Some(libc::EACCES) => 126,
@@ -170,13 +170,13 @@ impl Tini {
             Ok(started) => started,
             Err(error) => return Ok(failed(&error)),
         };
-        self.log(Level::Info, &format!("Spawned child process '{name}' with pid '{child}'"));
+        self.log(Verbosity::Info, &format!("Spawned child process '{name}' with pid '{child}'"));
         let say = |step| self.say(child, step);
         let end = CommandLoop::new(options, &signals, child, Jobs::Ignore, &say).run()?;
         // All children that have ended are reaped before the exit.
         loop {
             let reaped = reap_next()?;
-            say(Step::Reaped(reaped));
+            say(Told::Reaped(reaped));
             if !matches!(reaped, Reaped::Child(..)) {
                 break;
             }
@@ -184,32 +184,32 @@ impl Tini {
         if let Ok(Err(exec)) = exec.outcome() {
             return Ok(failed(&exec.error()));
         }
-        self.log(Level::Trace, "Exiting: child has exited");
+        self.log(Verbosity::Trace, "Exiting: child has exited");
         Ok(options.code(end.exit_code()))
     }
 
-    fn say(&self, child: Pid, step: Step) {
+    fn say(&self, child: Pid, step: Told) {
         match step {
-            Step::Received(received) if received.signal == Signal::CHLD => {
-                self.log(Level::Debug, "Received SIGCHLD");
+            Told::Received(received) if received.signal == Signal::CHLD => {
+                self.log(Verbosity::Debug, "Received SIGCHLD");
             }
-            Step::Sent(signal, sent) => {
+            Told::Sent(signal, sent) => {
                 let text = format!("Passing signal: '{}'", signal::describe(signal));
-                self.log(Level::Debug, &text);
+                self.log(Verbosity::Debug, &text);
                 match sent {
                     Ok(true) => {}
-                    Ok(false) => self.log(Level::Warn, "Child was dead when forwarding signal"),
+                    Ok(false) => self.log(Verbosity::Warn, "Child was dead when forwarding signal"),
                     Err(error) => {
                         let error = describe(&error);
                         let text = format!("Unexpected error when forwarding signal: '{error}'");
-                        self.log(Level::Fatal, &text);
+                        self.log(Verbosity::Fatal, &text);
                     }
                 }
             }
-            Step::Reaped(Reaped::NoneNow) => self.log(Level::Trace, "No child to reap"),
-            Step::Reaped(Reaped::NoChildren) => self.log(Level::Trace, "No child to wait"),
-            Step::Reaped(Reaped::Child(pid, end)) => {
-                self.log(Level::Debug, &format!("Reaped child with pid: '{pid}'"));
+            Told::Reaped(Reaped::NoneNow) => self.log(Verbosity::Trace, "No child to reap"),
+            Told::Reaped(Reaped::NoChildren) => self.log(Verbosity::Trace, "No child to wait"),
+            Told::Reaped(Reaped::Child(pid, end)) => {
+                self.log(Verbosity::Debug, &format!("Reaped child with pid: '{pid}'"));
                 if pid == child {
                     let text = match end.signal() {
                         None => format!("exited normally (with status '{}')", end.exit_code()),
@@ -217,22 +217,22 @@ impl Tini {
                             format!("exited with signal (with signal '{}')", signal::describe(by))
                         }
                     };
-                    self.log(Level::Info, &format!("Main child {text}"));
+                    self.log(Verbosity::Info, &format!("Main child {text}"));
                 } else if self.warn_on_reap {
-                    self.log(Level::Warn, &format!("Reaped zombie process with pid={pid}"));
+                    self.log(Verbosity::Warn, &format!("Reaped zombie process with pid={pid}"));
                 }
             }
-            Step::Received(_) | Step::Halting | Step::EndedUnasked(_) | Step::Decided(_) => {}
+            Told::Received(_) | Told::Halting | Told::EndedUnasked(_) | Told::Decided(_) => {}
         }
     }
 
-    fn log(&self, level: Level, message: &str) {
+    fn log(&self, level: Verbosity, message: &str) {
         let (stream, least, word) = match level {
-            Level::Fatal => (Stream::Stderr, i64::MIN, "FATAL"),
-            Level::Warn => (Stream::Stderr, 1, "WARN "),
-            Level::Info => (Stream::Stdout, 2, "INFO "),
-            Level::Debug => (Stream::Stdout, 3, "DEBUG"),
-            Level::Trace => (Stream::Stdout, 4, "TRACE"),
+            Verbosity::Fatal => (Stream::Stderr, i64::MIN, "FATAL"),
+            Verbosity::Warn => (Stream::Stderr, 1, "WARN "),
+            Verbosity::Info => (Stream::Stdout, 2, "INFO "),
+            Verbosity::Debug => (Stream::Stdout, 3, "DEBUG"),
+            Verbosity::Trace => (Stream::Stdout, 4, "TRACE"),
         };
         if self.verbosity >= least {
             say(stream, &line(word, message));

@@ -81,7 +81,7 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    async fn accept(&self) -> io::Result<(Box<dyn Stream>, Caller)> {
+    async fn accept(&self) -> io::Result<(Box<dyn ConnectionStream>, Caller)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
@@ -98,12 +98,12 @@ impl Listener {
     }
 }
 
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+pub(crate) trait ConnectionStream: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> ConnectionStream for T {}
 
 /// The progress of a connection, which decides how long the connection may last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Progress {
+enum ConnectionProgress {
     #[default]
     NoHead,
     /// The answer is ready, and the client only has to read it.
@@ -114,21 +114,21 @@ enum Progress {
 
 /// The progress of a connection, shared with the loop that accepts connections.
 #[derive(Clone, Default)]
-pub(crate) struct Stage {
-    progress: Rc<Cell<Progress>>,
+pub(crate) struct ConnectionStage {
+    progress: Rc<Cell<ConnectionProgress>>,
     /// The number of connections of this listener whose answer waits for an operation.
     lasting: Rc<Cell<usize>>,
     max_lasting: usize,
 }
 
-impl Stage {
+impl ConnectionStage {
     pub(crate) fn new(max_lasting: usize) -> Self {
         Self { max_lasting, ..Self::default() }
     }
 
     /// Records that the head is complete and the answer is ready.
     pub(crate) fn answer(&self) {
-        self.progress.set(Progress::Answering);
+        self.progress.set(ConnectionProgress::Answering);
     }
 
     /// Records that the head is complete and the answer waits for an operation. Returns `false` if
@@ -140,18 +140,18 @@ impl Stage {
             return false;
         }
         self.lasting.set(lasting + 1);
-        self.progress.set(Progress::Lasting);
+        self.progress.set(ConnectionProgress::Lasting);
         true
     }
 
     fn is_lasting(&self) -> bool {
-        self.progress.get() == Progress::Lasting
+        self.progress.get() == ConnectionProgress::Lasting
     }
 }
 
 /// Belongs to one connection, and is dropped when the connection ends. If this connection was
 /// waiting for an operation, the drop lets another connection wait for an operation.
-struct Leave(Stage);
+struct Leave(ConnectionStage);
 
 impl Drop for Leave {
     fn drop(&mut self) {
@@ -177,8 +177,8 @@ pub(crate) async fn accept(
 ) -> Infallible {
     let mut tasks = JoinSet::new();
     // The open connections, in the order in which they were accepted.
-    let mut open: Vec<Open> = Vec::new();
-    let mut strangers: Vec<Open> = Vec::new();
+    let mut open: Vec<OpenConnection> = Vec::new();
+    let mut strangers: Vec<OpenConnection> = Vec::new();
     let lasting = Rc::new(Cell::new(0));
     let mut has_warned = false;
     loop {
@@ -200,13 +200,16 @@ pub(crate) async fn accept(
                     close_oldest(open);
                 }
                 let server = Rc::clone(&server);
-                let stage = Stage { lasting: Rc::clone(&lasting), ..Stage::new(max / 2) };
+                let stage = ConnectionStage {
+                    lasting: Rc::clone(&lasting),
+                    ..ConnectionStage::new(max / 2)
+                };
                 let progress = stage.clone();
                 let task = tasks.spawn_local(async move {
                     let leave = Leave(stage);
                     converse(&server, stream, caller, limits, &leave.0).await;
                 });
-                open.push(Open { task, stage: progress });
+                open.push(OpenConnection { task, stage: progress });
                 // Lets the task of the connection run before the next accept, so that a request
                 // which came with the connection is answered, however many connections wait to be
                 // accepted.
@@ -225,16 +228,17 @@ pub(crate) async fn accept(
 }
 
 /// An open connection.
-struct Open {
+struct OpenConnection {
     task: AbortHandle,
-    stage: Stage,
+    stage: ConnectionStage,
 }
 
 /// Closes the oldest connection without a request. If every connection has sent one, closes the
 /// oldest connection. Never closes a connection whose answer waits for an operation.
-fn close_oldest(open: &mut Vec<Open>) {
+fn close_oldest(open: &mut Vec<OpenConnection>) {
     let closable = open.iter().enumerate().filter(|(_, it)| !it.stage.is_lasting());
-    let oldest = closable.min_by_key(|(_, it)| it.stage.progress.get() != Progress::NoHead);
+    let oldest =
+        closable.min_by_key(|(_, it)| it.stage.progress.get() != ConnectionProgress::NoHead);
     if let Some((place, _)) = oldest {
         open.remove(place).task.abort();
     }
@@ -242,10 +246,10 @@ fn close_oldest(open: &mut Vec<Open>) {
 
 async fn converse(
     server: &Server,
-    stream: Box<dyn Stream>,
+    stream: Box<dyn ConnectionStream>,
     caller: Caller,
     limits: Limits,
-    stage: &Stage,
+    stage: &ConnectionStage,
 ) {
     let accepted = Instant::now();
     let mut exchange = pin!(server.converse(stream, caller, stage));
@@ -253,8 +257,8 @@ async fn converse(
         return;
     }
     match stage.progress.get() {
-        Progress::NoHead => {}
-        Progress::Answering => drop(timeout_at(accepted + limits.whole, exchange).await),
-        Progress::Lasting => exchange.await,
+        ConnectionProgress::NoHead => {}
+        ConnectionProgress::Answering => drop(timeout_at(accepted + limits.whole, exchange).await),
+        ConnectionProgress::Lasting => exchange.await,
     }
 }

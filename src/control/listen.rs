@@ -16,14 +16,14 @@ const MODE: u32 = 0o600;
 
 /// The listeners of `control:`. Dropping this closes them and removes the socket.
 #[derive(Debug)]
-pub struct Listeners {
+pub struct ControlListeners {
     pub(crate) tcp: Option<TcpListener>,
     pub(crate) unix: Option<BoundSocket>,
     /// The reason why there is no private socket, although the config does not turn it off.
     pub(crate) missing: Option<String>,
 }
 
-impl Listeners {
+impl ControlListeners {
     /// Binds the configured listeners.
     ///
     /// # Errors
@@ -118,18 +118,18 @@ mod tests {
     use crate::os::stale_socket;
     use crate::testing::temp_dir::TempDir;
 
-    fn socket_at(path: &Path) -> Result<Listeners, String> {
+    fn socket_at(path: &Path) -> Result<ControlListeners, String> {
         let socket = ControlSocket::Path(path.to_owned());
-        Listeners::bind(&Control { socket, ..Control::default() })
+        ControlListeners::bind(&Control { socket, ..Control::default() })
     }
 
     // holds: C89
     #[test]
     fn default_is_the_private_socket() {
-        let listeners = Listeners::bind(&Control::default()).unwrap();
+        let listeners = ControlListeners::bind(&Control::default()).unwrap();
         assert!(listeners.tcp.is_none() && listeners.unix.is_some_and(|unix| unix.name.is_none()));
         let off = Control { socket: ControlSocket::Off, ..Control::default() };
-        let listeners = Listeners::bind(&off).unwrap();
+        let listeners = ControlListeners::bind(&off).unwrap();
         assert!(listeners.unix.is_none() && listeners.missing.is_none());
     }
 
@@ -190,7 +190,7 @@ mod tests {
         let address = taken.local_addr().unwrap();
         let socket = ControlSocket::Off;
         let control = Control { listen: Some(address), socket };
-        let error = Listeners::bind(&control).unwrap_err();
+        let error = ControlListeners::bind(&control).unwrap_err();
         assert_eq!(error, format!("control.listen {address}: address in use"));
     }
 }

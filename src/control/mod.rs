@@ -36,9 +36,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::control::connections::{
-    Caller, Limits, Listener, Stage, Stream, accept, max_connections,
+    Caller, ConnectionStage, ConnectionStream, Limits, Listener, accept, max_connections,
 };
-use crate::control::listen::Listeners;
+use crate::control::listen::ControlListeners;
 use crate::control::operate::Answered;
 use crate::control::status::Status;
 use crate::control::turns::{Snapshot, Turns};
@@ -89,18 +89,18 @@ pub trait SupervisorHandle {
 /// # Errors
 /// Fails if the runtime cannot watch the listeners because descriptors ran out.
 pub async fn serve(
-    listeners: Listeners,
+    listeners: ControlListeners,
     supervisor: impl SupervisorHandle + 'static,
 ) -> io::Result<Infallible> {
     serve_within(listeners, supervisor, LIMITS).await
 }
 
 async fn serve_within(
-    listeners: Listeners,
+    listeners: ControlListeners,
     supervisor: impl SupervisorHandle + 'static,
     limits: Limits,
 ) -> io::Result<Infallible> {
-    let Listeners { tcp, unix, missing: _ } = listeners;
+    let ControlListeners { tcp, unix, missing: _ } = listeners;
     let tcp = tcp.map(TcpListener::from_std).transpose()?.map(Listener::Tcp);
     // Dropping `_name` removes the socket.
     let (unix, _name) = unix.map(|bound| (bound.listener, bound.name)).unzip();
@@ -132,7 +132,12 @@ impl Server {
 
     /// Reads one request from the stream and answers it. Advances `stage` when the head is
     /// complete.
-    async fn converse(&self, stream: Box<dyn Stream>, caller: Caller, stage: &Stage) {
+    async fn converse(
+        &self,
+        stream: Box<dyn ConnectionStream>,
+        caller: Caller,
+        stage: &ConnectionStage,
+    ) {
         let answer = |request: Request<Incoming>| {
             stage.answer();
             let (asked, caller) = (Instant::now(), &caller);
@@ -161,7 +166,7 @@ impl Server {
         &self,
         request: &Request<B>,
         caller: &Caller,
-        stage: &Stage,
+        stage: &ConnectionStage,
         asked: Instant,
     ) -> Answered {
         if let Caller::Stranger(reason) = caller {

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Method, Response, StatusCode};
 
-use crate::control::connections::{Caller, Stage};
+use crate::control::connections::{Caller, ConnectionStage};
 use crate::control::status::{ProcessStatus, Status};
 use crate::control::{Outcome, SupervisorHandle, TEXT, refuse, response, status};
 use crate::core::event::Request;
@@ -57,7 +57,7 @@ pub(crate) fn answer<B>(
     request: &hyper::Request<B>,
     path: &str,
     caller: &Caller,
-    stage: &Stage,
+    stage: &ConnectionStage,
     supervisor: &dyn SupervisorHandle,
 ) -> Answered {
     let Caller::Socket(peer) = caller else {
@@ -136,7 +136,7 @@ fn reload(
     method: &Method,
     query: &str,
     peer: Peer,
-    stage: &Stage,
+    stage: &ConnectionStage,
     supervisor: &dyn SupervisorHandle,
 ) -> Answered {
     if !query.is_empty() {

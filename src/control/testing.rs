@@ -83,5 +83,5 @@ pub(crate) async fn converse(
     stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 ) {
     let server = Server::new(supervisor);
-    server.converse(Box::new(stream), caller, &Stage::new(4)).await;
+    server.converse(Box::new(stream), caller, &ConnectionStage::new(4)).await;
 }

@@ -40,7 +40,7 @@ impl Rig {
         let listen = Some("127.0.0.1:0".parse().unwrap());
         let path = ControlSocket::Path(socket.clone());
         let control = Control { listen, socket: path };
-        let listeners = Listeners::bind(&control).unwrap();
+        let listeners = ControlListeners::bind(&control).unwrap();
         let address = listeners.tcp.as_ref().unwrap().local_addr().unwrap();
         let supervisor = CountingSupervisor::new();
         let local = LocalSet::new();
@@ -434,8 +434,10 @@ async fn stranger_gets_only_the_reason() {
     for path in ["/livez", "/status", "/v1/status", "/drain"] {
         let request = Request::get(path).body(()).unwrap();
         let caller = Caller::Stranger("the user 5 may not ask".to_owned());
-        let answer =
-            server.answer(&request, &caller, &Stage::default(), Instant::now()).response().await;
+        let answer = server
+            .answer(&request, &caller, &ConnectionStage::default(), Instant::now())
+            .response()
+            .await;
         assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{path}");
     }
 }

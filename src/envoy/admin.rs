@@ -13,7 +13,7 @@ use crate::core::envoy::sample::Sample;
 use crate::envoy::listeners::Uncounted;
 use crate::envoy::server_info::ServerInfo;
 use crate::envoy::stats::{self, ONLY_GAUGES, STATS_PATH};
-use crate::http::{Answerer, Client, RequestError, request};
+use crate::http::{Answerer, Client, HttpError, request};
 use crate::os::on_thread::on_thread;
 
 /// The largest answer to a call, in bytes. Envoy sends a word or a sentence.
@@ -34,7 +34,7 @@ pub async fn sample(
     uncounted: &Rc<Uncounted>,
     is_whole: bool,
     limit: Duration,
-) -> Result<Sample, RequestError> {
+) -> Result<Sample, HttpError> {
     let path = format!("{STATS_PATH}{}", if is_whole { "" } else { ONLY_GAUGES });
     let body = client.get(&path, limit, MAX_STATS).await?.into_ok_body()?;
     if body.len() <= SMALL {
@@ -48,9 +48,9 @@ pub async fn sample(
 pub(super) async fn beside<T: Send + 'static>(
     limit: Duration,
     read: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, RequestError> {
+) -> Result<T, HttpError> {
     let read = on_thread(limit, read).await;
-    read.map_err(|error| RequestError::Io(io::Error::other(error)))
+    read.map_err(|error| HttpError::Io(io::Error::other(error)))
 }
 
 /// Whether no connection can be open, because Envoy is not live and there is no older epoch. `None`
@@ -63,7 +63,7 @@ pub(crate) async fn is_unused(client: &mut Client, limit: Duration) -> Option<bo
 ///
 /// # Errors
 /// Fails if there is no answer with 200 within the limit.
-pub(crate) async fn post(admin: &Address, call: Call, limit: Duration) -> Result<(), RequestError> {
+pub(crate) async fn post(admin: &Address, call: Call, limit: Duration) -> Result<(), HttpError> {
     let answer =
         request((admin, Answerer::Anybody), Method::POST, call.path(), limit, MAX_REPLY).await?;
     answer.into_ok_body().map(drop)

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::config::Direction;
 use crate::envoy::admin::beside;
-use crate::http::{Client, RequestError};
+use crate::http::{Client, HttpError};
 
 /// The largest dump of listeners, in bytes. A listener with a thousand routes takes about half a
 /// megabyte.
@@ -53,7 +53,7 @@ pub struct Uncounted {
 
 /// A listener of a dump.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Listener {
+pub(crate) struct EnvoyListener {
     /// The name of the listener; empty if the listener has no name.
     pub(crate) name: String,
     pub(crate) is_inbound: bool,
@@ -79,7 +79,7 @@ impl Uncounted {
         direction: Direction,
         ignored: &[String],
         limit: Duration,
-    ) -> (Self, Result<(), RequestError>) {
+    ) -> (Self, Result<(), HttpError>) {
         let listeners = ignored.iter().cloned().collect();
         let mut uncounted = Self { listeners, ..Self::default() };
         let answer = client.get(LISTENERS, limit, MAX_LIST).await;
@@ -87,7 +87,7 @@ impl Uncounted {
             Ok(list) => String::from_utf8_lossy(&list).into_owned(),
             Err(error) => return (uncounted, Err(error)),
         };
-        let list = List::new(&list);
+        let list = ListenerList::new(&list);
         uncounted.listeners = ignored.iter().flat_map(|name| statistics_of(name, &list)).collect();
         if direction == Direction::Inbound {
             match dump(client, &list, limit).await {
@@ -101,7 +101,7 @@ impl Uncounted {
 
     /// The addresses of the listeners that count. `None` if one of these listeners is on a Unix
     /// socket, or if two of them have the same address, because one of the two then uses UDP.
-    fn counted_in(&self, list: &List) -> Option<Vec<SocketAddr>> {
+    fn counted_in(&self, list: &ListenerList) -> Option<Vec<SocketAddr>> {
         let mut counted = BTreeSet::new();
         for line in &list.0 {
             let (_, address) = line.split_once("::")?;
@@ -115,7 +115,7 @@ impl Uncounted {
         Some(counted.into_iter().collect())
     }
 
-    fn only_inbound(&mut self, listeners: &[Listener]) {
+    fn only_inbound(&mut self, listeners: &[EnvoyListener]) {
         let (inbound, others): (Vec<_>, Vec<_>) =
             listeners.iter().partition(|listener| listener.is_inbound);
         let inbound: BTreeSet<_> = inbound.iter().flat_map(|listener| &listener.managers).collect();
@@ -128,9 +128,9 @@ impl Uncounted {
 /// The lines of `/listeners`, sorted, so that a name is found without a look at each line. A line
 /// is `NAME::ADDRESS`.
 #[derive(Clone)]
-pub(crate) struct List(Vec<String>);
+pub(crate) struct ListenerList(Vec<String>);
 
-impl List {
+impl ListenerList {
     /// Takes the answer of `/listeners`.
     pub(crate) fn new(text: &str) -> Self {
         let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
@@ -148,7 +148,7 @@ impl List {
 }
 
 /// The names in statistics that a word of `ignore_listeners` may mean.
-pub(crate) fn statistics_of(word: &str, list: &List) -> Vec<String> {
+pub(crate) fn statistics_of(word: &str, list: &ListenerList) -> Vec<String> {
     [word.to_owned(), statistic(word)].into_iter().chain(list.addresses(word)).collect()
 }
 
@@ -156,24 +156,23 @@ pub(crate) fn statistics_of(word: &str, list: &List) -> Vec<String> {
 /// thread of its own.
 pub(crate) async fn dump(
     client: &mut Client,
-    list: &List,
+    list: &ListenerList,
     limit: Duration,
-) -> Result<Vec<Listener>, RequestError> {
+) -> Result<Vec<EnvoyListener>, HttpError> {
     let mut listeners = Vec::new();
     for path in DUMPS {
         let body = client.get(path, limit, MAX_DUMP).await?.into_ok_body()?;
         let list = list.clone();
         let read = move || serde_json::from_slice(&body).map(|dump| parse(&dump, &list));
         let found = beside(limit, read).await?;
-        listeners
-            .extend(found.map_err(|error| {
-                RequestError::Malformed(format!("not Envoy's config: {error}"))
-            })?);
+        listeners.extend(
+            found.map_err(|error| HttpError::Malformed(format!("not Envoy's config: {error}")))?,
+        );
     }
     Ok(listeners)
 }
 
-pub(crate) fn parse(dump: &Value, list: &List) -> Vec<Listener> {
+pub(crate) fn parse(dump: &Value, list: &ListenerList) -> Vec<EnvoyListener> {
     let configs = dump["configs"].as_array().map(Vec::as_slice).unwrap_or_default();
     let listener = |config: &Value| {
         let listener = match &config["active_state"] {
@@ -202,7 +201,7 @@ pub(crate) fn parse(dump: &Value, list: &List) -> Vec<Listener> {
         let managers = managers.iter().filter_map(prefix).collect();
         let is_tcp = !proxies.is_empty() && !is_internal;
         let is_inbound = listener["traffic_direction"] == "INBOUND";
-        Listener { name, is_inbound, statistics, managers, is_tcp, drain_timeout }
+        EnvoyListener { name, is_inbound, statistics, managers, is_tcp, drain_timeout }
     };
     configs.iter().filter(|config| !config.is_null()).map(listener).collect()
 }
@@ -272,7 +271,10 @@ mod tests {
     fn empty_stat_prefix_is_ignored() {
         let listener = serde_json::json!({"name": "in", "stat_prefix": ""});
         let dump = serde_json::json!({"configs": [{"listener": listener}]});
-        assert_eq!(parse(&dump, &List::new(LIST))[0].statistics, ["0.0.0.0_8080", "[__]_8080"]);
+        assert_eq!(
+            parse(&dump, &ListenerList::new(LIST))[0].statistics,
+            ["0.0.0.0_8080", "[__]_8080"]
+        );
     }
 
     async fn ask(direction: Direction, ignored: &[&str], answers: &[&'static str]) -> Uncounted {
@@ -300,7 +302,7 @@ mod tests {
     #[test]
     fn only_inbound_listeners_count() {
         let mut uncounted = Uncounted::default();
-        let listeners = parse(&serde_json::from_str(&statics()).unwrap(), &List::new(LIST));
+        let listeners = parse(&serde_json::from_str(&statics()).unwrap(), &ListenerList::new(LIST));
         assert_eq!(listeners[0].statistics, ["0.0.0.0_8080", "[__]_8080"]);
         uncounted.only_inbound(&listeners);
         assert!(uncounted.listeners.iter().eq(&["127.0.0.1_9000", "__1_7", "of.prom"]));
@@ -310,7 +312,7 @@ mod tests {
     #[test]
     fn addresses_count_if_all_are_of_tcp() {
         let of = |list: &str, ignored: &str| {
-            let list = List::new(list);
+            let list = ListenerList::new(list);
             let listeners = statistics_of(ignored, &list).into_iter().collect();
             let uncounted = Uncounted { listeners, ..Uncounted::default() };
             let counted = uncounted.counted_in(&list).unwrap_or_default();
@@ -355,7 +357,7 @@ mod tests {
             let stats: Vec<_> = (0..count).map(stat).collect();
             let stats = serde_json::json!({ "stats": stats }).to_string();
             let began = thread_cpu();
-            let list = List::new(&text);
+            let list = ListenerList::new(&text);
             let mut uncounted = Uncounted::default();
             uncounted.only_inbound(&parse(&dump, &list));
             let counted = uncounted.counted_in(&list);

@@ -15,8 +15,8 @@ use crate::envoy::listeners::LISTENERS;
 use crate::envoy::preflight::serves_clients;
 use crate::envoy::server_info::{SERVER_INFO, ServerInfo};
 use crate::envoy::stats;
-use crate::envoy::stats::Stat;
-use crate::http::{Client, RequestError, Response};
+use crate::envoy::stats::Statistic;
+use crate::http::{Client, HttpError, Response};
 use crate::types::{harmless, human};
 
 const READY: &str = "/ready";
@@ -43,7 +43,7 @@ pub(crate) async fn check_ready(admin: &Address, limit: Duration) -> Result<(), 
 ///
 /// # Errors
 /// Says why there is no answer.
-pub(crate) async fn check_alive(admin: &Address, limit: Duration) -> Result<(), RequestError> {
+pub(crate) async fn check_alive(admin: &Address, limit: Duration) -> Result<(), HttpError> {
     crate::http::status(admin, Method::GET, READY, limit).await.map(drop)
 }
 
@@ -85,7 +85,7 @@ async fn can_serve(admin: &Address, limit: Duration) -> Result<(), String> {
         }
         status => return Err(format!("GET {READY} answered {status}")),
     };
-    let of = |path: &'static str| move |error: RequestError| format!("GET {path}: {error}");
+    let of = |path: &'static str| move |error: HttpError| format!("GET {path}: {error}");
     let stats = get(&mut client, XDS_STATS, limit).await.and_then(Response::into_ok_body);
     let stats = stats.and_then(|body| XdsStats::parse(&body)).map_err(of("/stats"));
     match (state, stats.map(|stats| stats.missing())) {
@@ -106,16 +106,16 @@ async fn get(
     client: &mut Client,
     path: &'static str,
     limit: Duration,
-) -> Result<Response, RequestError> {
+) -> Result<Response, HttpError> {
     client.get(path, limit, MAX_ANSWER).await
 }
 
 /// The statistics of the control plane. If a statistic is missing, Envoy has no control plane, or
 /// `stats_config` hides the statistic.
-pub(crate) struct XdsStats(Vec<Stat>);
+pub(crate) struct XdsStats(Vec<Statistic>);
 
 impl XdsStats {
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, RequestError> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, HttpError> {
         stats::parse(body).map(Self)
     }
 
@@ -125,7 +125,7 @@ impl XdsStats {
 
     /// The part of the control plane that has not answered yet; `None` if all parts have.
     pub(crate) fn missing(&self) -> Option<String> {
-        let is_down = |stat: &&Stat| {
+        let is_down = |stat: &&Statistic| {
             stat.name.ends_with("control_plane.connected_state") && stat.value.as_u64() == Some(0)
         };
         if let Some(stat) = self.0.iter().find(is_down) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::http::{Client, RequestError, Response};
+use crate::http::{Client, HttpError, Response};
 
 /// The path of the report.
 pub(crate) const SERVER_INFO: &str = "/server_info";
@@ -39,11 +39,11 @@ impl ServerInfo {
     ///
     /// # Errors
     /// Says why there is no answer, or why the answer is not from an Envoy.
-    pub(crate) async fn ask(client: &mut Client, limit: Duration) -> Result<Self, RequestError> {
+    pub(crate) async fn ask(client: &mut Client, limit: Duration) -> Result<Self, HttpError> {
         let answer = client.get(SERVER_INFO, limit, MAX_ANSWER).await;
         let body = answer.and_then(Response::into_ok_body)?;
         serde_json::from_slice(&body)
-            .map_err(|error| RequestError::Malformed(format!("not Envoy's state: {error}")))
+            .map_err(|error| HttpError::Malformed(format!("not Envoy's state: {error}")))
     }
 
     /// Whether this version closes idle connections and WebSockets when its drain time is almost

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::core::envoy::sample::Sample;
 use crate::envoy::listeners::Uncounted;
-use crate::http::RequestError;
+use crate::http::HttpError;
 
 /// The path of exactly the statistics that [`sample`] reads. The filter is the percent-encoded form
 /// of
@@ -26,13 +26,13 @@ pub(crate) const ONLY_GAUGES: &str = "&type=Gauges";
 
 #[derive(Deserialize)]
 struct Stats {
-    stats: Vec<Stat>,
+    stats: Vec<Statistic>,
 }
 
 /// One statistic. Histograms and text readouts have other fields, but their names do not match the
 /// filter.
 #[derive(Deserialize)]
-pub(super) struct Stat {
+pub(super) struct Statistic {
     #[serde(default)]
     pub(super) name: String,
     #[serde(default)]
@@ -40,24 +40,24 @@ pub(super) struct Stat {
 }
 
 /// Reads an answer of `/stats?format=json`.
-pub(super) fn parse(body: &[u8]) -> Result<Vec<Stat>, RequestError> {
+pub(super) fn parse(body: &[u8]) -> Result<Vec<Statistic>, HttpError> {
     serde_json::from_slice(body)
         .map(|stats: Stats| stats.stats)
-        .map_err(|error| RequestError::Malformed(format!("not Envoy statistics: {error}")))
+        .map_err(|error| HttpError::Malformed(format!("not Envoy statistics: {error}")))
 }
 
 /// Reads an answer of `/stats?format=json`.
 ///
 /// # Errors
-/// Fails with [`RequestError::Malformed`] if any value is not a count: a sum without that value
+/// Fails with [`HttpError::Malformed`] if any value is not a count: a sum without that value
 /// would look like fewer connections.
-pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, RequestError> {
+pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, HttpError> {
     let mut sample = Sample::default();
     let (mut with_active, mut with_filters) = (0_usize, 0_usize);
-    for Stat { name, value } in &parse(body)? {
+    for Statistic { name, value } in &parse(body)? {
         let Some(sum) = sum_for(&mut sample, name, uncounted) else { continue };
         let value = value.as_u64().ok_or_else(|| {
-            RequestError::Malformed(format!("the statistic {name} is not a count: {value}"))
+            HttpError::Malformed(format!("the statistic {name} is not a count: {value}"))
         })?;
         *sum = Some(sum.unwrap_or(0).saturating_add(value));
         with_active += usize::from(name.ends_with(".downstream_cx_active"));
@@ -108,7 +108,7 @@ fn sum_for<'a>(
 /// show them.
 pub(crate) fn listener_names(body: &str) -> Vec<String> {
     let stats = parse(body.as_bytes()).unwrap_or_default();
-    let name = |stat: Stat| {
+    let name = |stat: Statistic| {
         let name = stat.name.strip_prefix("listener.")?.strip_suffix(".downstream_cx_active")?;
         serves_clients(name).then(|| name.to_owned())
     };

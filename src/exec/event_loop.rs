@@ -1,11 +1,11 @@
 //! Carries out the decisions of [`crate::exec::machine`]: reads signals, reaps children, sends
 //! signals, and lends the terminal. It writes no messages itself, because `exec`, tini and
-//! dumb-init each have their own words for a [`Step`].
+//! dumb-init each have their own words for a [`Told`].
 
 use std::io;
 use std::time::Duration;
 
-use crate::exec::machine::{Action, Event, Machine, Message};
+use crate::exec::machine::{ExecAction, ExecEvent, ExecMachine, ExecMessage};
 use crate::exec::options::ExecOptions;
 use crate::os::kill::{kill_child, kill_group_of_child};
 use crate::os::reap::{REAP_AT_ONCE, Reaped, has_child_in_group, reap_next, stopped_by};
@@ -24,7 +24,7 @@ const BATCH: Duration = Duration::from_micros(300);
 const STOPS: [Signal; 4] = [Signal::STOP, Signal::TSTP, Signal::TTIN, Signal::TTOU];
 
 /// An event of the loop that may be reported.
-pub(crate) enum Step {
+pub(crate) enum Told {
     Received(ReceivedSignal),
     /// A signal was sent to the command, or to its group. `false` means that the process did not
     /// exist.
@@ -34,7 +34,7 @@ pub(crate) enum Step {
     Halting,
     /// The command has ended without being asked to.
     EndedUnasked(End),
-    Decided(Message),
+    Decided(ExecMessage),
 }
 
 /// The reaction of drainit when its command is suspended, for example by Ctrl-Z.
@@ -53,8 +53,8 @@ pub(crate) struct CommandLoop<'a> {
     options: &'a ExecOptions,
     signals: &'a BlockedSignals,
     jobs: Jobs<'a>,
-    say: &'a dyn Fn(Step),
-    machine: Machine<'a>,
+    say: &'a dyn Fn(Told),
+    machine: ExecMachine<'a>,
     /// The pid of the command, which is also the number of its process group as long as the group
     /// has a member.
     child: Pid,
@@ -72,14 +72,14 @@ impl<'a> CommandLoop<'a> {
         signals: &'a BlockedSignals,
         child: Pid,
         jobs: Jobs<'a>,
-        say: &'a dyn Fn(Step),
+        say: &'a dyn Fn(Told),
     ) -> Self {
         Self {
             options,
             signals,
             jobs,
             say,
-            machine: Machine::new(options),
+            machine: ExecMachine::new(options),
             child,
             may_stop: false,
             has_more: false,
@@ -101,7 +101,7 @@ impl<'a> CommandLoop<'a> {
             if received.is_some_and(ReceivedSignal::is_about_child) {
                 self.follow_stop()?;
             }
-            if let Some(end) = self.handle(Event::Tick) {
+            if let Some(end) = self.handle(ExecEvent::Tick) {
                 return Ok(end);
             }
         }
@@ -112,17 +112,17 @@ impl<'a> CommandLoop<'a> {
     }
 
     fn receive(&mut self, received: ReceivedSignal) -> io::Result<()> {
-        (self.say)(Step::Received(received));
+        (self.say)(Told::Received(received));
         if received.is_about_child() {
             return Ok(());
         }
         let signal = received.signal;
         // The result is ignored, because a signal alone never makes drainit exit.
-        let _ = self.handle(Event::Signal(signal));
+        let _ = self.handle(ExecEvent::Signal(signal));
         if let Jobs::Halt = self.jobs
             && STOPS.contains(&signal)
         {
-            (self.say)(Step::Halting);
+            (self.say)(Told::Halting);
             self.signals.halt_self()?;
         }
         Ok(())
@@ -130,16 +130,16 @@ impl<'a> CommandLoop<'a> {
 
     /// Passes an event to the machine and carries out its actions. If drainit is to exit, returns
     /// how the command has ended.
-    fn handle(&mut self, event: Event) -> Option<End> {
+    fn handle(&mut self, event: ExecEvent) -> Option<End> {
         let now = clock::now();
         let actions = self.machine.handle(now, event);
         for action in actions {
             match action {
-                Action::Forward(signal) => self.forward(signal),
-                Action::SignalGroup(signal) => self.signal_group(signal),
-                Action::Explain(end) => (self.say)(Step::EndedUnasked(end)),
-                Action::Report(message) => (self.say)(Step::Decided(message)),
-                Action::Exit(end) => return Some(end),
+                ExecAction::Forward(signal) => self.forward(signal),
+                ExecAction::SignalGroup(signal) => self.signal_group(signal),
+                ExecAction::Explain(end) => (self.say)(Told::EndedUnasked(end)),
+                ExecAction::Report(message) => (self.say)(Told::Decided(message)),
+                ExecAction::Exit(end) => return Some(end),
             }
         }
         None
@@ -156,7 +156,7 @@ impl<'a> CommandLoop<'a> {
         } else {
             kill_child(self.child, signal)
         };
-        (self.say)(Step::Sent(signal, sent));
+        (self.say)(Told::Sent(signal, sent));
     }
 
     fn signal_group(&self, signal: Signal) {
@@ -211,14 +211,14 @@ impl<'a> CommandLoop<'a> {
         let mut has_orphans = false;
         for _ in 0..REAP_AT_ONCE {
             let reaped = reap_next()?;
-            (self.say)(Step::Reaped(reaped));
+            (self.say)(Told::Reaped(reaped));
             match reaped {
                 Reaped::Child(pid, end) => {
                     if pid != self.child || self.machine.has_ended() {
                         has_orphans = true;
                     } else {
                         let has_group = self.has_group();
-                        if let Some(end) = self.handle(Event::Ended { end, has_group }) {
+                        if let Some(end) = self.handle(ExecEvent::Ended { end, has_group }) {
                             return Ok(Some(end));
                         }
                     }
@@ -228,12 +228,12 @@ impl<'a> CommandLoop<'a> {
                         self.let_orphans_gather()?;
                     }
                     return Ok(match self.machine.has_ended() {
-                        true => self.handle(Event::Reaped { has_group: self.has_group() }),
+                        true => self.handle(ExecEvent::Reaped { has_group: self.has_group() }),
                         false => None,
                     });
                 }
                 Reaped::NoChildren if self.machine.has_ended() => {
-                    return Ok(self.handle(Event::Reaped { has_group: false }));
+                    return Ok(self.handle(ExecEvent::Reaped { has_group: false }));
                 }
                 Reaped::NoChildren => {
                     return Err(io::Error::other("the command is gone, but was not reaped"));

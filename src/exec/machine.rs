@@ -21,7 +21,7 @@ use crate::types::{End, ONE_SIGNAL, Signal, Time, human};
 const AFTER_KILL: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum ExecEvent {
     Signal(Signal),
     /// The command has ended. `has_group` says that there is a grace period, and that the process
     /// group of the command still has a child of drainit.
@@ -33,25 +33,25 @@ pub(crate) enum Event {
     Reaped {
         has_group: bool,
     },
-    /// The time of [`Machine::next_wakeup`] may have come.
+    /// The time of [`ExecMachine::next_wakeup`] may have come.
     Tick,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
+pub(crate) enum ExecAction {
     /// Sends a signal to the command, which has not been reaped.
     Forward(Signal),
     /// Sends a signal to the process group of the command, if the group still has a member.
     SignalGroup(Signal),
     /// The command has ended without being asked to. Looks for an explanation.
     Explain(End),
-    Report(Message),
+    Report(ExecMessage),
     /// Ends the machine, which waits for nothing more.
     Exit(End),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Message {
+pub(crate) enum ExecMessage {
     Dropped(Signal),
     StoppingLeftover,
     GraceOver(Duration),
@@ -59,14 +59,14 @@ pub(crate) enum Message {
     Unkillable,
 }
 
-impl Message {
+impl ExecMessage {
     /// Whether the message is written only with `--verbose`.
     pub(crate) fn is_verbose(self) -> bool {
         matches!(self, Self::Dropped(_) | Self::StoppingLeftover)
     }
 }
 
-impl fmt::Display for Message {
+impl fmt::Display for ExecMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dropped(signal) => write!(f, "{signal} dropped"),
@@ -84,7 +84,7 @@ impl fmt::Display for Message {
 
 /// Decides what happens with the command, its signals and its leftovers.
 #[derive(Debug)]
-pub(crate) struct Machine<'a> {
+pub(crate) struct ExecMachine<'a> {
     options: &'a ExecOptions,
     /// How the command has ended; `None` while it runs.
     end: Option<End>,
@@ -94,10 +94,10 @@ pub(crate) struct Machine<'a> {
     /// The time of the next step: SIGKILL, or the exit after SIGKILL. `None` if no step is due.
     deadline: Option<Time>,
     is_killed: bool,
-    actions: Vec<Action>,
+    actions: Vec<ExecAction>,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> ExecMachine<'a> {
     pub(crate) fn new(options: &'a ExecOptions) -> Self {
         Self {
             options,
@@ -111,18 +111,18 @@ impl<'a> Machine<'a> {
     }
 
     /// Handles one event, and returns the actions in their order. `now` must not go backwards.
-    pub(crate) fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
+    pub(crate) fn handle(&mut self, now: Time, event: ExecEvent) -> Vec<ExecAction> {
         match event {
-            Event::Signal(signal) if self.options.stops(signal) => self.stop(now, signal),
-            Event::Signal(signal) => self.forward(signal),
-            Event::Ended { end, has_group } => self.ended(now, end, has_group),
-            Event::Reaped { has_group } => self.exit_if_done(has_group),
-            Event::Tick => self.tick(now),
+            ExecEvent::Signal(signal) if self.options.stops(signal) => self.stop(now, signal),
+            ExecEvent::Signal(signal) => self.forward(signal),
+            ExecEvent::Ended { end, has_group } => self.ended(now, end, has_group),
+            ExecEvent::Reaped { has_group } => self.exit_if_done(has_group),
+            ExecEvent::Tick => self.tick(now),
         }
         std::mem::take(&mut self.actions)
     }
 
-    /// The time at which [`Event::Tick`] is due; `None` if no tick is due.
+    /// The time at which [`ExecEvent::Tick`] is due; `None` if no tick is due.
     pub(crate) fn next_wakeup(&self) -> Option<Time> {
         self.deadline
     }
@@ -159,8 +159,8 @@ impl<'a> Machine<'a> {
     fn forward(&mut self, signal: Signal) {
         if self.end.is_none() {
             self.actions.push(match self.options.rewrites.of(signal) {
-                Some(signal) => Action::Forward(signal),
-                None => Action::Report(Message::Dropped(signal)),
+                Some(signal) => ExecAction::Forward(signal),
+                None => ExecAction::Report(ExecMessage::Dropped(signal)),
             });
         }
     }
@@ -168,12 +168,12 @@ impl<'a> Machine<'a> {
     fn ended(&mut self, now: Time, end: End, has_group: bool) {
         self.end = Some(end);
         if !self.is_stopping && !self.is_killed {
-            self.actions.push(Action::Explain(end));
+            self.actions.push(ExecAction::Explain(end));
         }
         if !has_group {
-            self.actions.push(Action::Exit(end));
+            self.actions.push(ExecAction::Exit(end));
         } else if self.is_killed {
-            self.actions.push(Action::SignalGroup(Signal::KILL));
+            self.actions.push(ExecAction::SignalGroup(Signal::KILL));
         } else {
             self.stop_leftover(now);
         }
@@ -181,25 +181,25 @@ impl<'a> Machine<'a> {
 
     fn exit_if_done(&mut self, has_group: bool) {
         if let Some(end) = self.end.filter(|_| !has_group) {
-            self.actions.push(Action::Exit(end));
+            self.actions.push(ExecAction::Exit(end));
         }
     }
 
     fn stop_leftover(&mut self, now: Time) {
         let grace = self.options.grace_period.unwrap_or_default();
         self.deadline.get_or_insert(now + grace);
-        self.actions.push(Action::Report(Message::StoppingLeftover));
-        self.actions.push(Action::SignalGroup(Signal::TERM));
+        self.actions.push(ExecAction::Report(ExecMessage::StoppingLeftover));
+        self.actions.push(ExecAction::SignalGroup(Signal::TERM));
     }
 
     fn kill(&mut self, now: Time) {
         if self.is_killed {
             return;
         }
-        self.actions.push(Action::Report(Message::Killing));
+        self.actions.push(ExecAction::Report(ExecMessage::Killing));
         self.is_killed = true;
         self.deadline = Some(now + AFTER_KILL);
-        self.actions.push(Action::SignalGroup(Signal::KILL));
+        self.actions.push(ExecAction::SignalGroup(Signal::KILL));
     }
 
     fn tick(&mut self, now: Time) {
@@ -207,12 +207,12 @@ impl<'a> Machine<'a> {
             return;
         }
         if self.is_killed {
-            self.actions.push(Action::Report(Message::Unkillable));
-            self.actions.push(Action::Exit(self.end.unwrap_or(End::Signal(Signal::KILL))));
+            self.actions.push(ExecAction::Report(ExecMessage::Unkillable));
+            self.actions.push(ExecAction::Exit(self.end.unwrap_or(End::Signal(Signal::KILL))));
             return;
         }
         if let Some(grace) = self.options.grace_period {
-            self.actions.push(Action::Report(Message::GraceOver(grace)));
+            self.actions.push(ExecAction::Report(ExecMessage::GraceOver(grace)));
         }
         self.kill(now);
     }

@@ -15,7 +15,7 @@ pub mod with_drain;
 use std::fmt::Display;
 use std::io;
 
-use crate::exec::event_loop::{CommandLoop, Jobs, Step};
+use crate::exec::event_loop::{CommandLoop, Jobs, Told};
 use crate::exec::options::ExecOptions;
 use crate::logging::colour;
 use crate::os::oom::OomKills;
@@ -116,26 +116,26 @@ pub(crate) fn fail(error: &dyn Display, code: u8) -> u8 {
     code
 }
 
-fn say_step(options: &ExecOptions, child: Pid, step: Step) {
+fn say_step(options: &ExecOptions, child: Pid, step: Told) {
     match step {
-        Step::Sent(signal, Err(error)) => {
+        Told::Sent(signal, Err(error)) => {
             tell(&format!("warning: {signal} cannot be sent to pid {child}: {error}"));
         }
-        Step::EndedUnasked(End::Signal(Signal::KILL)) => explain_kill(),
-        Step::EndedUnasked(End::Code(exit_code::OK)) => {
+        Told::EndedUnasked(End::Signal(Signal::KILL)) => explain_kill(),
+        Told::EndedUnasked(End::Code(exit_code::OK)) => {
             if let Some(left) = left_by(child, &options.command) {
                 tell(&format!("warning: the command {}; {left}", End::Code(exit_code::OK)));
             }
         }
-        Step::Decided(message) if options.verbose || !message.is_verbose() => {
+        Told::Decided(message) if options.verbose || !message.is_verbose() => {
             tell(&message.to_string());
         }
         _ if !options.verbose => {}
-        Step::Received(received) if received.is_about_child() => {}
-        Step::Received(received) => tell(&received.to_string()),
-        Step::Sent(signal, Ok(_)) => tell(&format!("{signal} sent to pid {child}")),
-        Step::Reaped(Reaped::Child(pid, end)) => tell(&format!("pid {pid}: {end}")),
-        Step::Reaped(_) | Step::Decided(_) | Step::Halting | Step::EndedUnasked(_) => {}
+        Told::Received(received) if received.is_about_child() => {}
+        Told::Received(received) => tell(&received.to_string()),
+        Told::Sent(signal, Ok(_)) => tell(&format!("{signal} sent to pid {child}")),
+        Told::Reaped(Reaped::Child(pid, end)) => tell(&format!("pid {pid}: {end}")),
+        Told::Reaped(_) | Told::Decided(_) | Told::Halting | Told::EndedUnasked(_) => {}
     }
 }
 

@@ -1,9 +1,9 @@
-//! Runs [`Machine`] with random options, commands and signals in simulated time, and checks the
+//! Runs [`ExecMachine`] with random options, commands and signals in simulated time, and checks the
 //! promises of `exec`.
 
 use std::time::Duration;
 
-use crate::exec::machine::{Action, Event, Machine};
+use crate::exec::machine::{ExecAction, ExecEvent, ExecMachine};
 use crate::exec::options::ExecOptions;
 use crate::exec::rewrite::Rewrite;
 use crate::testing::random::Random;
@@ -39,7 +39,7 @@ impl Simulated {
 
 struct Run<'a> {
     options: &'a ExecOptions,
-    machine: Machine<'a>,
+    machine: ExecMachine<'a>,
     now: Time,
     /// The processes. The command comes first.
     processes: Vec<Simulated>,
@@ -64,26 +64,26 @@ impl Run<'_> {
         self.options.grace_period.is_some() && alive.any(|process| process.is_in_group)
     }
 
-    fn handle(&mut self, event: Event) {
+    fn handle(&mut self, event: ExecEvent) {
         let had_ended = self.machine.has_ended();
         let actions = self.machine.handle(self.now, event);
         for (place, action) in actions.iter().enumerate() {
             assert!(self.exit.is_none(), "nothing follows the exit: {actions:?}");
             assert!(!actions[..place].contains(action), "done twice: {actions:?}");
             match *action {
-                Action::Forward(signal) => {
+                ExecAction::Forward(signal) => {
                     assert!(!had_ended, "{signal} to a pid that is reaped");
                     self.owed.retain(|(owed, _)| self.options.rewrites.of(*owed) != Some(signal));
                     self.forwarded = Some(signal);
                     self.processes[0].signal(self.now, signal);
                 }
-                Action::SignalGroup(signal) => {
+                ExecAction::SignalGroup(signal) => {
                     self.signalled(signal);
                     self.signal_where(signal, |process| process.is_in_group);
                 }
-                Action::Explain(_) => self.explained = true,
-                Action::Report(message) => assert!(!message.to_string().is_empty()),
-                Action::Exit(end) => self.exit = Some(end),
+                ExecAction::Explain(_) => self.explained = true,
+                ExecAction::Report(message) => assert!(!message.to_string().is_empty()),
+                ExecAction::Exit(end) => self.exit = Some(end),
             }
         }
     }
@@ -110,7 +110,7 @@ impl Run<'_> {
         if is_dropped || !self.options.stop_signals.contains(&signal) {
             let expected = self.options.rewrites.of(signal).filter(|_| !self.machine.has_ended());
             self.forwarded = None;
-            self.handle(Event::Signal(signal));
+            self.handle(ExecEvent::Signal(signal));
             assert_eq!(self.forwarded, expected, "for {signal}");
             return;
         }
@@ -123,7 +123,7 @@ impl Run<'_> {
             self.owed.push((signal, self.now));
         }
         self.first_stop.get_or_insert(self.now);
-        self.handle(Event::Signal(signal));
+        self.handle(ExecEvent::Signal(signal));
     }
 
     fn check_owed(&mut self) {
@@ -149,12 +149,12 @@ impl Run<'_> {
             if index == 0 {
                 self.command_end = Some(end);
                 let is_asked = self.first_stop.is_some() || self.killed_at.is_some();
-                self.handle(Event::Ended { end, has_group: self.has_group() });
+                self.handle(ExecEvent::Ended { end, has_group: self.has_group() });
                 assert_eq!(self.explained, !is_asked);
             }
         }
         if is_any && self.exit.is_none() {
-            self.handle(Event::Reaped { has_group: self.has_group() });
+            self.handle(ExecEvent::Reaped { has_group: self.has_group() });
         }
         let is_over = self.command_end.is_some() && !self.has_group();
         assert!(!is_over || self.exit.is_some(), "drainit stays");
@@ -232,7 +232,7 @@ fn play(seed: u64) {
     signals.sort_by_key(|(at, _)| *at);
     let mut run = Run {
         options: &options,
-        machine: Machine::new(&options),
+        machine: ExecMachine::new(&options),
         now: Time(Duration::ZERO),
         processes,
         command_end: None,
@@ -269,7 +269,7 @@ fn play(seed: u64) {
         }
         run.reap();
         if run.exit.is_none() {
-            run.handle(Event::Tick);
+            run.handle(ExecEvent::Tick);
             run.check_owed();
         }
         run.check_kill();

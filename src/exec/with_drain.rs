@@ -11,7 +11,7 @@ use crate::config::{
     Config, Drain, DrainMethod, DrainTimes, EnvoyDrain, LogFormat, Process, Readiness, Shutdown,
     Variable,
 };
-use crate::control::listen::Listeners;
+use crate::control::listen::ControlListeners;
 use crate::core::spec::Wait;
 use crate::exec::options::ExecOptions;
 use crate::exec::rewrite::Rewrites;
@@ -83,7 +83,7 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
     let level = if options.verbose { level.max(tracing::Level::DEBUG) } else { level };
     subscriber::install(Arc::clone(&output), level);
     // The command runs even if nobody can reach drainit.
-    let listeners = Listeners::bind(&config.control).ok();
+    let listeners = ControlListeners::bind(&config.control).ok();
     if let Some(warning) = cut_short(&config.shutdown, drain) {
         tracing::warn!("{warning}");
     }

@@ -22,9 +22,9 @@ use tokio::task::LocalSet;
 use crate::config::LogFormat;
 use crate::logging::Output;
 use crate::logging::capture::{OutputCapture, WriteEnds};
-use crate::logging::file::LogFile;
+use crate::logging::file::OpenLogFile;
 use crate::logging::last_lines::{LAST_LINE_LENGTH, LAST_LINES, text};
-use crate::logging::split::{Form, LONGEST_LINE};
+use crate::logging::split::{LONGEST_LINE, LineForm};
 use crate::logging::writer::{Sink, StreamWriter};
 use crate::testing::random::Random;
 use crate::testing::temp_dir::TempDir;
@@ -263,12 +263,12 @@ struct Trial {
 }
 
 impl Trial {
-    fn form(&self, one: &Written) -> Form {
+    fn form(&self, one: &Written) -> LineForm {
         let name = format!("p{}", one.process);
         match (self.format, self.has_prefix) {
-            (LogFormat::Json, _) => Form::json(&name, one.stream),
-            (_, true) => Form::prefix(&format!("{name} {}", one.stream)),
-            (_, false) => Form::Plain,
+            (LogFormat::Json, _) => LineForm::json(&name, one.stream),
+            (_, true) => LineForm::prefix(&format!("{name} {}", one.stream)),
+            (_, false) => LineForm::Plain,
         }
     }
 
@@ -384,7 +384,7 @@ fn play(seed: u64) {
     let is_file = !is_much && random.one_in(4);
     let (output, target) = if is_file {
         let dir = TempDir::new();
-        (Output::file(LogFile::open(&dir.path("app.log")).unwrap()), Target::File(dir))
+        (Output::file(OpenLogFile::open(&dir.path("app.log")).unwrap()), Target::File(dir))
     } else {
         let json = Arc::new(AtomicBool::new(false));
         let readers = [(); 2].map(|()| Reader::new(random, faults, is_much));

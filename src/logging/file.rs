@@ -50,7 +50,7 @@ impl LogFiles {
     }
 
     /// Adds an open file, unless a file with its path is already in use.
-    pub(crate) fn add(&mut self, file: LogFile, format: LogFormat) -> Arc<Output> {
+    pub(crate) fn add(&mut self, file: OpenLogFile, format: LogFormat) -> Arc<Output> {
         let path = file.path.clone();
         let output = self.0.entry(path).or_insert_with(|| {
             let output = Output::file(file);
@@ -102,7 +102,7 @@ fn report_unwritten(path: &Path, output: &Output) {
     }
 }
 
-pub(crate) struct LogFile {
+pub(crate) struct OpenLogFile {
     path: PathBuf,
     current: Mutex<Current>,
 }
@@ -119,7 +119,7 @@ struct Current {
     is_reported: bool,
 }
 
-impl LogFile {
+impl OpenLogFile {
     /// Opens the file. May wait for a file system.
     ///
     /// # Errors
@@ -158,7 +158,7 @@ impl LogFile {
     }
 }
 
-impl Sink for LogFile {
+impl Sink for OpenLogFile {
     fn write(&self, bytes: &[u8]) -> nix::Result<usize> {
         let mut current = self.current();
         let followed = self.follow(&mut current);
@@ -289,7 +289,7 @@ mod tests {
     fn failed_reopening_keeps_open_file() {
         let dir = TempDir::new();
         let path = dir.root().join("app.log");
-        let file = LogFile::open(&path).unwrap();
+        let file = OpenLogFile::open(&path).unwrap();
         file.write(b"1\n").unwrap();
         let moved = dir.root().join("moved");
         fs::rename(&path, &moved).unwrap();
@@ -317,7 +317,7 @@ mod tests {
         let dir = TempDir::new();
         let path = dir.root().join("app.log");
         let mut files = LogFiles::default();
-        let output = files.add(LogFile::open(&path).unwrap(), LogFormat::Text);
+        let output = files.add(OpenLogFile::open(&path).unwrap(), LogFormat::Text);
         let is_open = || {
             fs::read_dir("/proc/self/fd").unwrap().any(|fd| {
                 let target = fd.and_then(|fd| fs::read_link(fd.path()));
@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn only_regular_files_are_opened() {
         let dir = TempDir::new();
-        let error = |path: &Path| LogFile::open(path).err().unwrap().to_string();
+        let error = |path: &Path| OpenLogFile::open(path).err().unwrap().to_string();
         let link = dir.root().join("link");
         symlink("/etc/passwd", &link).unwrap();
         assert!(error(&link).starts_with("it is a symbolic link"), "{}", error(&link));
@@ -368,7 +368,7 @@ mod tests {
     fn line_cut_by_full_disk_is_terminated() {
         let dir = TempDir::new();
         let path = dir.root().join("app.log");
-        let file = LogFile::open(&path).unwrap();
+        let file = OpenLogFile::open(&path).unwrap();
         file.write(b"whole\ncut").unwrap();
         // Acts as if the last write had failed in the middle of the line `cut`.
         file.current.lock().unwrap().is_torn = true;
@@ -379,12 +379,12 @@ mod tests {
     }
 
     /// Makes a log file from a file without a path, or from a device.
-    fn opened(path: &Path, file: File) -> LogFile {
+    fn opened(path: &Path, file: File) -> OpenLogFile {
         let id = id(&file.metadata().unwrap());
-        LogFile { path: path.to_owned(), current: Mutex::new(Current::new((file, id))) }
+        OpenLogFile { path: path.to_owned(), current: Mutex::new(Current::new((file, id))) }
     }
 
-    fn piped(path: &Path, writer: io::PipeWriter) -> LogFile {
+    fn piped(path: &Path, writer: io::PipeWriter) -> OpenLogFile {
         opened(path, std::os::fd::OwnedFd::from(writer).into())
     }
 

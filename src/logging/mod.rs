@@ -28,8 +28,8 @@ use nix::errno::Errno;
 use tokio::time::sleep;
 
 use crate::config::LogFormat;
-use crate::logging::file::LogFile;
-use crate::logging::writer::{Source, StreamWriter};
+use crate::logging::file::OpenLogFile;
+use crate::logging::writer::{LineOrigin, StreamWriter};
 use crate::types::Stream;
 
 /// The longest time for which [`Output::flush_patiently`] blocks its thread without a pause. In
@@ -78,7 +78,7 @@ impl Output {
     }
 
     /// Writes both streams to one file.
-    pub(crate) fn file(file: LogFile) -> Arc<Self> {
+    pub(crate) fn file(file: OpenLogFile) -> Arc<Self> {
         let json = Arc::new(AtomicBool::new(false));
         let writer = StreamWriter::new(Stream::Stdout, Box::new(file), Arc::clone(&json));
         let (stdout, stderr) = (Arc::clone(&writer), writer);
@@ -113,16 +113,16 @@ impl Output {
     pub fn push(&self, stream: Stream, lines: &[u8]) {
         if self.in_colour {
             let painted = colour::labels(&String::from_utf8_lossy(lines));
-            self.writer(stream).push(Source::Own, painted.as_bytes());
+            self.writer(stream).push(LineOrigin::Own, painted.as_bytes());
         } else {
-            self.writer(stream).push(Source::Own, lines);
+            self.writer(stream).push(LineOrigin::Own, lines);
         }
     }
 
     /// Queues whole, formatted lines of a process. Never blocks: the caller awaits [`Output::room`]
     /// first. Without that wait, lines are dropped and counted while 1 MiB of lines is waiting.
     pub fn push_process(&self, stream: Stream, lines: &[u8]) {
-        self.writer(stream).push(Source::Process, lines);
+        self.writer(stream).push(LineOrigin::Process, lines);
     }
 
     /// Resolves when less than 256 KiB of lines of processes are waiting.

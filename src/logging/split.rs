@@ -67,7 +67,7 @@ fn take_pieces<'a>(mut line: &'a [u8], each: &mut impl FnMut(&[u8])) -> &'a [u8]
 
 /// The form of the lines of one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum LineForm {
     /// The line is not changed.
     Plain,
     /// The line gets this prefix.
@@ -76,7 +76,7 @@ pub enum Form {
     Json(Vec<u8>),
 }
 
-impl Form {
+impl LineForm {
     /// `[prefix] line`
     pub fn prefix(prefix: &str) -> Self {
         Self::Prefix(format!("[{prefix}] ").into_bytes())
@@ -134,7 +134,7 @@ pub(crate) fn write_json_string(text: &str, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn written(form: &Form, line: &[u8]) -> String {
+    fn written(form: &LineForm, line: &[u8]) -> String {
         let mut out = Vec::new();
         form.write("2026-11-20T07:04:12.123Z", line, &mut out);
         String::from_utf8(out).unwrap()
@@ -154,9 +154,9 @@ mod tests {
 
     #[test]
     fn lines_are_written_in_every_form() {
-        assert_eq!(written(&Form::Plain, b"x"), "x\n");
-        assert_eq!(written(&Form::prefix("rtr"), b""), "[rtr] \n");
-        let json = written(&Form::json("a\"b", Stream::Stderr), b"tab\t\xff\"\r\xc2\x9b\x7f");
+        assert_eq!(written(&LineForm::Plain, b"x"), "x\n");
+        assert_eq!(written(&LineForm::prefix("rtr"), b""), "[rtr] \n");
+        let json = written(&LineForm::json("a\"b", Stream::Stderr), b"tab\t\xff\"\r\xc2\x9b\x7f");
         assert_eq!(
             json,
             "{\"time\":\"2026-11-20T07:04:12.123Z\",\"process\":\"a\\\"b\",\"stream\":\"stderr\",\

@@ -66,7 +66,7 @@ impl Subscriber for OwnLines {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut message = Message::default();
+        let mut message = LogMessage::default();
         event.record(&mut message);
         message.text.push_str(&message.fields);
         let format = self.output.format();
@@ -98,14 +98,14 @@ impl Subscriber for OwnLines {
 
 /// The message of an event, and its other fields as ` key=value`.
 #[derive(Default)]
-struct Message {
+struct LogMessage {
     text: String,
     fields: String,
     /// The field [`MEMBERS`], if the event has it.
     members: Option<String>,
 }
 
-impl Visit for Message {
+impl Visit for LogMessage {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             self.text.push_str(value);

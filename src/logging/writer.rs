@@ -107,7 +107,7 @@ impl<D: AsFd + Send + Sync> Sink for D {
 
 /// The origin of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum LineOrigin {
     Own,
     Process,
 }
@@ -117,7 +117,7 @@ pub(crate) struct StreamWriter {
     stream: Stream,
     sink: Box<dyn Sink>,
     json: Arc<AtomicBool>,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// Notified when something is pending, or the writer is closing.
     work: Condvar,
     /// Notified when nothing is pending or being written, or the descriptor is broken.
@@ -132,7 +132,7 @@ pub(crate) struct StreamWriter {
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     pending: Vec<u8>,
     /// The number of bytes of drainit's own lines in `pending`.
     own: usize,
@@ -156,7 +156,7 @@ struct State {
     closing: bool,
 }
 
-impl State {
+impl QueueState {
     fn drop_lines(&mut self, bytes: &[u8]) {
         let lines = count_lines(bytes);
         self.dropped += lines;
@@ -185,19 +185,19 @@ impl StreamWriter {
     }
 
     /// Queues whole lines, or drops them. Never blocks.
-    pub(crate) fn push(self: &Arc<Self>, source: Source, lines: &[u8]) {
+    pub(crate) fn push(self: &Arc<Self>, source: LineOrigin, lines: &[u8]) {
         let mut state = self.lock();
         let fits = match source {
-            Source::Own => state.own == 0 || state.own + lines.len() <= BOUND,
-            Source::Process => state.process < LIMIT,
+            LineOrigin::Own => state.own == 0 || state.own + lines.len() <= BOUND,
+            LineOrigin::Process => state.process < LIMIT,
         };
         if state.dead || !fits {
             state.drop_lines(lines);
         } else {
             state.pending.extend_from_slice(lines);
             match source {
-                Source::Own => state.own += lines.len(),
-                Source::Process => state.process += lines.len(),
+                LineOrigin::Own => state.own += lines.len(),
+                LineOrigin::Process => state.process += lines.len(),
             }
         }
         self.start(&mut state);
@@ -265,7 +265,7 @@ impl StreamWriter {
 
     /// Writes the queued lines during a flush if no thread can be started. No write blocks, because
     /// no slice is longer than the room that poll(2) guarantees in a writable pipe.
-    fn write_without_thread(&self, state: &mut State, deadline: Instant) -> bool {
+    fn write_without_thread(&self, state: &mut QueueState, deadline: Instant) -> bool {
         let mut written = 0;
         while let rest @ [_, ..] = &state.pending[written..] {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -311,12 +311,12 @@ impl StreamWriter {
         self.work.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts the thread at the first use. If that fails (a limit on tasks), the next use retries.
-    fn start(self: &Arc<Self>, state: &mut State) {
+    fn start(self: &Arc<Self>, state: &mut QueueState) {
         if state.started || state.dead {
             return;
         }
@@ -393,9 +393,9 @@ impl StreamWriter {
 
     fn wait_for_work<'a>(
         &'a self,
-        state: MutexGuard<'a, State>,
+        state: MutexGuard<'a, QueueState>,
         buffer: &mut Vec<u8>,
-    ) -> MutexGuard<'a, State> {
+    ) -> MutexGuard<'a, QueueState> {
         let is_small = buffer.capacity().max(state.pending.capacity()) <= KEEP;
         if is_small && !self.sink.holds() {
             return self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -475,7 +475,7 @@ impl StreamWriter {
 
     /// Marks the descriptor as broken, drops the queued lines, and wakes all waiting tasks and
     /// threads.
-    fn die(&self, mut state: MutexGuard<'_, State>) {
+    fn die(&self, mut state: MutexGuard<'_, QueueState>) {
         let pending = mem::take(&mut state.pending);
         state.drop_lines(&pending);
         state.dead = true;
@@ -559,7 +559,7 @@ mod tests {
         let queue = StreamWriter::new(Stream::Stdout, Box::new(writer), Arc::default());
         let reading = thread::spawn(move || io::read_to_string(reader).unwrap());
         let line = "x".repeat(2 * BOUND) + "\n";
-        queue.push(Source::Own, line.as_bytes());
+        queue.push(LineOrigin::Own, line.as_bytes());
         assert!(queue.flush(Instant::now() + LONG));
         queue.close();
         drop(queue);
@@ -569,7 +569,7 @@ mod tests {
     #[test]
     fn a_pipe_that_nobody_reads_any_more_gets_no_second_write() {
         let queue = StreamWriter::new(Stream::Stdout, Box::new(pipe().unwrap().1), Arc::default());
-        queue.push(Source::Process, b"lost\n");
+        queue.push(LineOrigin::Process, b"lost\n");
         assert!(queue.flush(Instant::now() + LONG));
         assert!(queue.lock().dead);
     }

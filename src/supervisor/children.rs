@@ -10,7 +10,7 @@ use crate::os::kill::kill_child;
 use crate::os::reap::{Reaped, has_children, reap_next};
 use crate::os::spawn::{Exec, FailedExec, SpawnError, SpawnRequest};
 use crate::os::{Pid, clock};
-use crate::supervisor::message::Role;
+use crate::supervisor::message::ChildRole;
 use crate::types::{End, Signal};
 
 /// The most processor time that one call takes to reap children and to read their last output. This
@@ -25,12 +25,12 @@ const MOST_WORK: Duration = Duration::from_millis(5);
 /// drainit has inherited.
 #[derive(Debug, Default)]
 pub(crate) struct Children {
-    children: BTreeMap<Pid, Child>,
+    children: BTreeMap<Pid, KnownChild>,
 }
 
 #[derive(Debug)]
-struct Child {
-    role: Role,
+struct KnownChild {
+    role: ChildRole,
     /// The exec that is under way, or its failure; `None` once drainit has seen that the exec has
     /// succeeded.
     exec: Option<Result<Exec, FailedExec>>,
@@ -50,7 +50,7 @@ struct Adopted {
     _watch: LocalTask,
 }
 
-impl Child {
+impl KnownChild {
     /// Checks the exec, and returns whether it is over.
     fn settle(&mut self) -> bool {
         if let Some(Ok(exec)) = self.exec.take_if(|exec| exec.is_ok()) {
@@ -70,7 +70,7 @@ pub(crate) struct Ended {
     pub(crate) pid: Pid,
     pub(crate) end: End,
     /// The role of the child; `None` for an orphan.
-    pub(crate) role: Option<Role>,
+    pub(crate) role: Option<ChildRole>,
     /// The failed exec, if the child has ended because of this failure.
     pub(crate) failed: Option<FailedExec>,
     /// Whether there was no child at all when this child started, and drainit started no other
@@ -81,7 +81,7 @@ pub(crate) struct Ended {
 
 /// The state of the remaining children after [`Children::reap`] has reaped some of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rest {
+pub(crate) enum Remaining {
     /// More children may have ended.
     More,
     /// All children run.
@@ -93,14 +93,18 @@ pub(crate) enum Rest {
 impl Children {
     /// Starts a process, and adds it to the table with its role. The exec may still be under way on
     /// return.
-    pub(crate) fn start(&mut self, request: SpawnRequest, role: Role) -> Result<Pid, SpawnError> {
+    pub(crate) fn start(
+        &mut self,
+        request: SpawnRequest,
+        role: ChildRole,
+    ) -> Result<Pid, SpawnError> {
         let is_only = !has_children();
         let (pid, exec) = request.start()?;
-        self.insert(pid, Child { role, exec: Some(Ok(exec)), is_only, adopted: None });
+        self.insert(pid, KnownChild { role, exec: Some(Ok(exec)), is_only, adopted: None });
         Ok(pid)
     }
 
-    fn insert(&mut self, pid: Pid, child: Child) {
+    fn insert(&mut self, pid: Pid, child: KnownChild) {
         if let (1, Some(mut other)) = (self.children.len(), self.children.first_entry()) {
             other.get_mut().is_only = false;
         }
@@ -110,9 +114,9 @@ impl Children {
     }
 
     /// Adds a main process that drainit has not started. `watch` waits for its end.
-    pub(crate) fn adopt(&mut self, pid: Pid, handle: Handle, watch: LocalTask, role: Role) {
+    pub(crate) fn adopt(&mut self, pid: Pid, handle: Handle, watch: LocalTask, role: ChildRole) {
         let adopted = Some(Adopted { handle, _watch: watch });
-        self.insert(pid, Child { role, exec: None, is_only: false, adopted });
+        self.insert(pid, KnownChild { role, exec: None, is_only: false, adopted });
     }
 
     /// Forgets an adopted process that has ended, unless drainit has to reap it. Returns whether it
@@ -154,7 +158,7 @@ impl Children {
         &mut self,
         max: usize,
         each: impl Fn(&Ended),
-    ) -> io::Result<(Vec<Ended>, Rest)> {
+    ) -> io::Result<(Vec<Ended>, Remaining)> {
         let mut ended = Vec::new();
         let end = clock::thread_cpu() + MOST_WORK;
         while ended.len() < max && clock::thread_cpu() < end {
@@ -170,23 +174,23 @@ impl Children {
                     each(&one);
                     ended.push(one);
                 }
-                Reaped::NoneNow => return Ok((ended, Rest::Running)),
-                Reaped::NoChildren => return Ok((ended, Rest::None)),
+                Reaped::NoneNow => return Ok((ended, Remaining::Running)),
+                Reaped::NoChildren => return Ok((ended, Remaining::None)),
             }
         }
-        Ok((ended, Rest::More))
+        Ok((ended, Remaining::More))
     }
 
     /// The children that are not reaped yet, with their roles. These are only children that drainit
     /// has started.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (Pid, &Role)> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Pid, &ChildRole)> {
         self.children.iter().map(|(pid, child)| (*pid, &child.role))
     }
 
     /// The role of a child that is not reaped yet, or of an adopted process that has not ended.
-    pub(crate) fn role(&self, pid: Pid) -> Option<&Role> {
+    pub(crate) fn role(&self, pid: Pid) -> Option<&ChildRole> {
         let is_there =
-            |child: &&Child| child.adopted.as_ref().is_none_or(|one| one.handle.is_there());
+            |child: &&KnownChild| child.adopted.as_ref().is_none_or(|one| one.handle.is_there());
         self.children.get(&pid).filter(is_there).map(|child| &child.role)
     }
 }
@@ -205,10 +209,10 @@ mod tests {
     const ROUTER: ProcessId = ProcessId(0);
     const NOBODY: ProcessId = ProcessId(1);
 
-    fn process(role: Option<&Role>) -> Option<ProcessId> {
+    fn process(role: Option<&ChildRole>) -> Option<ProcessId> {
         match role? {
-            Role::Process(process) => Some(*process),
-            Role::Command { .. } => None,
+            ChildRole::Process(process) => Some(*process),
+            ChildRole::Command { .. } => None,
         }
     }
 
@@ -216,8 +220,9 @@ mod tests {
     fn role_lasts_until_child_is_reaped() {
         in_own_process("supervisor::children::tests::role_lasts_until_child_is_reaped", || {
             let mut children = Children::default();
-            let nobody = children.start(request("/does/not/exist"), Role::Process(NOBODY)).unwrap();
-            let pid = children.start(request("true"), Role::Process(ROUTER)).unwrap();
+            let nobody =
+                children.start(request("/does/not/exist"), ChildRole::Process(NOBODY)).unwrap();
+            let pid = children.start(request("true"), ChildRole::Process(ROUTER)).unwrap();
             let (orphan, _exec) = request("true").start().unwrap();
             assert_eq!(process(children.role(pid)), Some(ROUTER));
             let mut ended = Vec::new();
@@ -228,9 +233,9 @@ mod tests {
                     (process(one.role.as_ref()), one.pid, code)
                 }));
                 match rest {
-                    Rest::None => break,
-                    Rest::More => {}
-                    Rest::Running => std::thread::yield_now(),
+                    Remaining::None => break,
+                    Remaining::More => {}
+                    Remaining::Running => std::thread::yield_now(),
                 }
             }
             ended.sort_unstable();
@@ -250,8 +255,9 @@ mod tests {
             let mut children = Children::default();
             let mut pids: Vec<_> = (0..3)
                 .map(|number| {
-                    let pid =
-                        children.start(request("true"), Role::Process(ProcessId(number))).unwrap();
+                    let pid = children
+                        .start(request("true"), ChildRole::Process(ProcessId(number)))
+                        .unwrap();
                     // Waits until the child has ended. drainit has not reaped the child yet.
                     while crate::os::reap::is_living_child(pid) {
                         std::thread::yield_now();
@@ -260,14 +266,14 @@ mod tests {
                 })
                 .collect();
             let (ended, rest) = children.reap(2, |_| {}).unwrap();
-            assert_eq!((ended.len(), rest), (2, Rest::More));
+            assert_eq!((ended.len(), rest), (2, Remaining::More));
             for one in ended {
                 assert!(children.role(one.pid).is_none());
                 pids.retain(|pid| *pid != one.pid);
             }
             // The third child is not reaped yet, so the table still has its pid.
             assert!(children.children.keys().eq(&pids));
-            assert_eq!(children.reap(2, |_| {}).unwrap().1, Rest::None);
+            assert_eq!(children.reap(2, |_| {}).unwrap().1, Remaining::None);
         });
     }
 
@@ -290,7 +296,7 @@ mod tests {
             };
             for _ in 0..3 {
                 let (ended, rest) = children.reap(3, reads).unwrap();
-                assert_eq!((ended.len(), rest), (1, Rest::More));
+                assert_eq!((ended.len(), rest), (1, Remaining::More));
             }
         });
     }

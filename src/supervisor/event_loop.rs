@@ -31,11 +31,11 @@ use crate::os::signal::{ReceivedSignal, Sender};
 use crate::os::sys;
 use crate::os::sys::SignalSet;
 use crate::os::terminal;
-use crate::supervisor::children::{Ended, Rest};
+use crate::supervisor::children::{Ended, Remaining};
 use crate::supervisor::event_loop::step::Step;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch::Seen;
-use crate::supervisor::message::{Message, Role};
+use crate::supervisor::message::{ChildRole, Message};
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Time};
 
@@ -412,7 +412,7 @@ impl EventLoop {
     /// Whether the ended child is a process that has failed.
     fn has_failed(&self, ended: &Ended) -> bool {
         let machine = self.status_board.machine.borrow();
-        matches!(ended.role, Some(Role::Process(process))
+        matches!(ended.role, Some(ChildRole::Process(process))
             if !machine.state().process(process).is_success(ended.end))
     }
 
@@ -422,7 +422,7 @@ impl EventLoop {
         // The order in which these children ended is unknown. Failures come first, because they
         // probably caused the other ends.
         ended.sort_by_key(|one| !self.has_failed(one));
-        if rest == Rest::More {
+        if rest == Remaining::More {
             // More children may have ended, although their SIGCHLD was already read. The next turn
             // reaps them.
             self.executor.wake_loop();
@@ -445,7 +445,7 @@ impl EventLoop {
             self.message(message)?;
         }
         for one in &ended {
-            if let Some(Role::Process(process)) = one.role {
+            if let Some(ChildRole::Process(process)) = one.role {
                 // drainit looks at the watched files now, before the process is started again,
                 // because the new instance will read the new content.
                 drop(self.executor.look(process));
@@ -459,7 +459,7 @@ impl EventLoop {
         for process in gone {
             self.step(Event::GroupGone(process))?;
         }
-        if rest == Rest::None && self.executor.has_swept() {
+        if rest == Remaining::None && self.executor.has_swept() {
             self.step(Event::NothingLeft)?;
         }
         Ok(())

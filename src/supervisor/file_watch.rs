@@ -17,7 +17,7 @@ use crate::config::{OnlyIf, Process, Watch, WatchAction};
 use crate::http::describe_io;
 use crate::local_task::LocalTask;
 use crate::os::fingerprint;
-use crate::os::fingerprint::{Content, Fingerprint, Followed, Look};
+use crate::os::fingerprint::{Content, Fingerprint, Followed, WatchReport};
 use crate::supervisor::message::{Message, MessageSender};
 use crate::types::{harmless, human};
 
@@ -33,8 +33,8 @@ struct FileWatch {
     /// The name of the process.
     name: String,
     watch: Watch,
-    looks: UnboundedReceiver<Look>,
-    shared: Rc<Shared>,
+    looks: UnboundedReceiver<WatchReport>,
+    shared: Rc<SharedPath>,
     /// The content that the process has read, or will read at its start.
     known: Option<Fingerprint>,
     /// The path that could not be read at the last look, and the reason. drainit reports this pair
@@ -47,14 +47,14 @@ struct FileWatch {
 }
 
 /// The state that the task of a path shares with [`FileWatches`].
-struct Shared {
+struct SharedPath {
     /// The channel on which drainit asks the thread to look at once.
     asks: RefCell<std::sync::mpsc::SyncSender<fingerprint::Asked>>,
-    state: Cell<State>,
+    state: Cell<PathState>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum PathState {
     Quiet,
     /// The file has changed, and its new content is not known yet.
     Changed,
@@ -66,7 +66,7 @@ enum State {
     Reading,
 }
 
-impl State {
+impl PathState {
     /// Whether every known change has been reported.
     fn is_quiet(self) -> bool {
         matches!(self, Self::Quiet | Self::Reading)
@@ -93,7 +93,7 @@ pub(crate) struct FileWatches {
 
 struct Task {
     _task: LocalTask,
-    shared: Rc<Shared>,
+    shared: Rc<SharedPath>,
 }
 
 /// Returns the watched files of a process.
@@ -113,7 +113,8 @@ impl FileWatches {
         let mut watches = Vec::new();
         for (name, watch) in wanted {
             let Followed { looks, asks } = fingerprint::follow(watch.path.clone());
-            let shared = Shared { asks: RefCell::new(asks), state: Cell::new(State::Quiet) };
+            let shared =
+                SharedPath { asks: RefCell::new(asks), state: Cell::new(PathState::Quiet) };
             let shared = Rc::new(shared);
             watches.push(FileWatch {
                 name,
@@ -132,7 +133,7 @@ impl FileWatches {
             // If this first look takes longer or fails, the content stays unknown. In that case,
             // the first look that succeeds reports a change.
             match timeout_at(until, watch.looks.recv()).await {
-                Ok(Some(Look::Quiet(content))) => {
+                Ok(Some(WatchReport::Quiet(content))) => {
                     watch.is_new(content);
                 }
                 Ok(_) => {}
@@ -154,7 +155,7 @@ impl FileWatches {
     ) -> impl Future<Output = ()> + use<> {
         let (asked, mut answers) = mpsc::channel(1);
         for (watched, task) in &self.tasks {
-            if task.shared.state.get() != State::Changed && which(watched) {
+            if task.shared.state.get() != PathState::Changed && which(watched) {
                 // This fails if there is no thread, or if the thread hangs. In these cases, nobody
                 // looks at the file.
                 let _ = task.shared.asks.borrow().try_send(Some(asked.clone()));
@@ -172,12 +173,12 @@ impl FileWatches {
             let Task { shared, .. } = task;
             match shared.state.get() {
                 _ if !which(watched) => {}
-                State::Changed => shared.state.set(State::Read),
-                State::Quiet
+                PathState::Changed => shared.state.set(PathState::Read),
+                PathState::Quiet
                     if watched.1.action != WatchAction::Reload
                         && shared.asks.borrow().try_send(None).is_ok() =>
                 {
-                    shared.state.set(State::Reading);
+                    shared.state.set(PathState::Reading);
                 }
                 _ => {}
             }
@@ -208,24 +209,25 @@ impl FileWatch {
             };
             (self.is_asked, self.hangs) = (false, false);
             let (before, seen) = match look {
-                Some(Look::Changed) => {
-                    let is_reading = self.shared.state.get() == State::Reading;
-                    let now = if is_reading { State::Read } else { State::Changed };
+                Some(WatchReport::Changed) => {
+                    let is_reading = self.shared.state.get() == PathState::Reading;
+                    let now = if is_reading { PathState::Read } else { PathState::Changed };
                     (self.becomes(now), Seen::Changed)
                 }
-                Some(Look::Quiet(content)) => {
-                    let before = self.becomes(State::Quiet);
+                Some(WatchReport::Quiet(content)) => {
+                    let before = self.becomes(PathState::Quiet);
                     // If a reload has read the file since its change, the new content is not
                     // reported again, but a later change is reported.
-                    let is_read = before == State::Read && self.watch.action == WatchAction::Reload;
+                    let is_read =
+                        before == PathState::Read && self.watch.action == WatchAction::Reload;
                     (before, Seen::Quiet { is_new: self.is_new(content) && !is_read })
                 }
                 // The changes that the look has found have arrived before this answer. Dropping the
                 // answer shows the caller that the look is over.
-                Some(Look::Answer(answer)) => {
-                    let is_reading = self.shared.state.get() == State::Reading;
+                Some(WatchReport::Answer(answer)) => {
+                    let is_reading = self.shared.state.get() == PathState::Reading;
                     if is_reading && answer.is_none() {
-                        self.shared.state.set(State::Quiet);
+                        self.shared.state.set(PathState::Quiet);
                     }
                     continue;
                 }
@@ -289,9 +291,9 @@ impl FileWatch {
     }
 
     /// Sets the state, and returns the old state.
-    fn becomes(&mut self, state: State) -> State {
+    fn becomes(&mut self, state: PathState) -> PathState {
         let before = self.shared.state.replace(state);
-        if before == State::Read {
+        if before == PathState::Read {
             self.known = None;
         }
         before

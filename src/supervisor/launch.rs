@@ -20,7 +20,7 @@ use crate::load::Environment;
 use crate::load::at_start;
 use crate::logging::Output;
 use crate::logging::capture::{OutputCapture, forms, give_to};
-use crate::logging::split::Form;
+use crate::logging::split::LineForm;
 use crate::os::held_sockets::HeldSocket;
 use crate::os::probe_mark;
 use crate::os::replace_file;
@@ -234,7 +234,7 @@ impl Launcher {
         let own = || {
             let json = self.format == LogFormat::Json;
             json.then(|| {
-                [Stream::Stdout, Stream::Stderr].map(|stream| Form::json("drainit", stream))
+                [Stream::Stdout, Stream::Stderr].map(|stream| LineForm::json("drainit", stream))
             })
         };
         let forms = process.map_or_else(own, |process| forms(process, self.format));
@@ -248,7 +248,7 @@ impl Launcher {
 fn direct(
     request: &mut SpawnRequest,
     process: Option<&Process>,
-    forms: Option<[Form; 2]>,
+    forms: Option<[LineForm; 2]>,
     output: &Arc<Output>,
     pattern: Option<Regex>,
 ) -> io::Result<Option<Rc<OutputCapture>>> {

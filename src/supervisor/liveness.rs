@@ -12,7 +12,7 @@ use crate::local_task::LocalTask;
 use crate::os::on_thread::Share;
 use crate::supervisor::message::InstanceSender;
 use crate::supervisor::readiness::probe::{Reason, RunCommand, attempt, of_request};
-use crate::supervisor::run_command::Failure;
+use crate::supervisor::run_command::AttemptFailure;
 use crate::types::harmless;
 
 /// If drainit notices the end of a limit this much too late, it assumes that the container was
@@ -22,7 +22,7 @@ pub(crate) const PAUSED: Duration = Duration::from_millis(100);
 
 /// The pauses and the time limit of the probes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
+pub(crate) struct ProbePace {
     pub(crate) start_period: Duration,
     /// The pause before each probe.
     pub(crate) interval: Duration,
@@ -36,7 +36,7 @@ pub(crate) fn watch(
     instance: InstanceSender,
     name: String,
     probe: Probe,
-    pace: Pace,
+    pace: ProbePace,
     failure: Reason,
     run: Rc<RunCommand>,
 ) -> LocalTask {
@@ -55,7 +55,7 @@ pub(crate) fn watch(
             if was_paused {
                 continue;
             }
-            if let Err(Failure { why, is_own: true }) = &result {
+            if let Err(AttemptFailure { why, is_own: true }) = &result {
                 if !std::mem::replace(&mut has_warned, true) {
                     let why = harmless(why);
                     tracing::warn!(
@@ -73,7 +73,11 @@ pub(crate) fn watch(
 }
 
 /// Probes once, for at most `limit`.
-async fn probe_once(probe: &Probe, limit: Duration, run: &RunCommand) -> Result<(), Failure> {
+async fn probe_once(
+    probe: &Probe,
+    limit: Duration,
+    run: &RunCommand,
+) -> Result<(), AttemptFailure> {
     match probe {
         Probe::Envoy(admin) => {
             check_alive(admin, limit).await.map_err(|error| of_request(&error).at(admin))
@@ -97,8 +101,8 @@ mod tests {
 
     /// Probes with a command whose results come from `run`. Returns the first result that counts.
     async fn first_result(
-        pace: Pace,
-        run: impl Fn() -> Result<(), Failure> + 'static,
+        pace: ProbePace,
+        run: impl Fn() -> Result<(), AttemptFailure> + 'static,
     ) -> Option<bool> {
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let run = move |_: &[String]| -> RunningCommand {
@@ -125,7 +129,7 @@ mod tests {
     async fn late_probe_after_a_pause_has_no_result() {
         let (start_period, interval) = (Duration::ZERO, Duration::from_millis(1));
         let timeout = Duration::from_secs(1);
-        let pace = Pace { start_period, interval, timeout };
+        let pace = ProbePace { start_period, interval, timeout };
         let runs = Cell::new(0);
         let result = first_result(pace, move || {
             if runs.replace(runs.get() + 1) > 0 {
@@ -139,7 +143,7 @@ mod tests {
         assert_eq!(result.await, Some(true));
         let failed = first_result(pace, || Err("its command exited with code 1".to_owned().into()));
         assert_eq!(failed.await, Some(false), "a failure in time counts");
-        let short = Pace { timeout: Duration::from_millis(1), ..pace };
+        let short = ProbePace { timeout: Duration::from_millis(1), ..pace };
         let always_late = first_result(short, || {
             thread::sleep(PAUSED * 2);
             Err("its command had not ended".to_owned().into())
@@ -151,10 +155,12 @@ mod tests {
     #[tokio::test]
     async fn probe_without_resources_has_no_result() {
         let moment = Duration::from_millis(1);
-        let pace = Pace { start_period: moment, interval: moment, timeout: Duration::from_secs(9) };
+        let pace =
+            ProbePace { start_period: moment, interval: moment, timeout: Duration::from_secs(9) };
         let runs = Cell::new(0);
         let result = first_result(pace, move || {
-            let no_room = Failure { why: "no room for another process".to_owned(), is_own: true };
+            let no_room =
+                AttemptFailure { why: "no room for another process".to_owned(), is_own: true };
             if runs.replace(runs.get() + 1) < 5 { Err(no_room) } else { Ok(()) }
         });
         assert_eq!(result.await, Some(true));

@@ -52,7 +52,7 @@ pub(crate) type TextReply = tokio::sync::oneshot::Sender<Result<String, String>>
 
 /// The purpose of a child.
 #[derive(Debug)]
-pub(crate) enum Role {
+pub(crate) enum ChildRole {
     Process(ProcessId),
     /// The command of a hook, or of an `exec` probe or drain.
     Command {

@@ -31,7 +31,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
 
 use crate::config::Config;
-use crate::control::listen::Listeners;
+use crate::control::listen::ControlListeners;
 use crate::control::status::Status;
 use crate::control::{Outcome, SupervisorHandle, serve};
 use crate::core::budget::Budget;
@@ -77,7 +77,7 @@ pub struct Setup {
     pub began: Time,
     /// The listeners of the control endpoints. They are already bound, so that a port that is in
     /// use is reported before anything starts.
-    pub listeners: Option<Listeners>,
+    pub listeners: Option<ControlListeners>,
     /// The sockets of `listen` for each process. They are already bound, too.
     pub(crate) sockets: Vec<Sockets>,
     /// The exit codes that count as success. drainit exits with 0 in place of such a code, unless
@@ -142,7 +142,7 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
     let status_board = StatusBoard::new(definitions, Machine::new(spec, began));
     let config = Rc::new(config);
     if let Some(listeners) = listeners {
-        let handle = Handle {
+        let handle = ControlHandle {
             status_board: Rc::clone(&status_board),
             sender: sender.clone(),
             output: Arc::clone(&output),
@@ -184,13 +184,13 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
 }
 
 /// The supervisor, as the control endpoints see it.
-struct Handle {
+struct ControlHandle {
     status_board: Rc<StatusBoard>,
     sender: MessageSender,
     output: Arc<Output>,
 }
 
-impl SupervisorHandle for Handle {
+impl SupervisorHandle for ControlHandle {
     fn status(&self) -> Status {
         let streams = [Stream::Stdout, Stream::Stderr];
         let streams = streams.map(|stream| (stream.name().to_owned(), self.output.dropped(stream)));

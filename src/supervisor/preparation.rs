@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Weak;
 
 use crate::config::{LogMode, Process};
-use crate::logging::file::LogFile;
+use crate::logging::file::OpenLogFile;
 use crate::os::same_path::is_same;
 use crate::os::spawn::open_directory;
 use crate::os::stale_socket;
@@ -44,7 +44,7 @@ pub(crate) struct Preparation {
 pub(crate) struct Files {
     pub(crate) with_values: Option<Process>,
     pub(crate) directory: Option<File>,
-    pub(crate) logs: Vec<LogFile>,
+    pub(crate) logs: Vec<OpenLogFile>,
 }
 
 impl Preparation {
@@ -84,7 +84,7 @@ impl Preparation {
         if let (LogMode::File(wanted), true) = (&process.log.mode, self.opens_log) {
             for path in wanted.paths() {
                 let no_file = |error| StartError::LogFile { path: path.clone(), error };
-                logs.push(LogFile::open(path).map_err(no_file)?);
+                logs.push(OpenLogFile::open(path).map_err(no_file)?);
             }
         }
         let directory = process.working_dir.as_deref().map(open_directory).transpose()?;

@@ -20,7 +20,7 @@ use crate::os::on_thread::on_thread;
 use crate::os::spawn::{FailedExec, SpawnError, SpawnRequest, open_directory};
 use crate::os::{Pid, is_own_lack};
 use crate::supervisor::executor::LONGEST_START;
-use crate::supervisor::message::{Rest, Role, SharedChildren};
+use crate::supervisor::message::{ChildRole, Rest, SharedChildren};
 use crate::types::{End, Signal, harmless, human};
 
 /// The time limit of the search for the cause of a failed exec.
@@ -32,7 +32,7 @@ pub(crate) const LONGEST: usize = 500;
 
 /// The reason why a command or a probe failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub(crate) struct AttemptFailure {
     /// The reason, as text for people.
     pub(crate) why: String,
     /// Whether drainit itself lacked a descriptor, a pid or memory. Such a failure says nothing
@@ -40,26 +40,26 @@ pub(crate) struct Failure {
     pub(crate) is_own: bool,
 }
 
-impl Failure {
+impl AttemptFailure {
     /// Puts the place of the failure before its reason.
     pub(crate) fn at(self, place: &dyn Display) -> Self {
         Self { why: format!("{place}: {}", self.why), ..self }
     }
 }
 
-impl From<String> for Failure {
+impl From<String> for AttemptFailure {
     fn from(why: String) -> Self {
         Self { why, is_own: false }
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for AttemptFailure {
     fn from(error: io::Error) -> Self {
         Self { why: describe_io(&error), is_own: is_own_lack(&error) }
     }
 }
 
-impl From<SpawnError> for Failure {
+impl From<SpawnError> for AttemptFailure {
     fn from(error: SpawnError) -> Self {
         let is_own = match &error {
             SpawnError::TooMany { .. } => true,
@@ -71,12 +71,12 @@ impl From<SpawnError> for Failure {
 }
 
 /// A running command. Dropping this value kills the process group of the command.
-struct Running {
+struct StartedCommand {
     pid: Pid,
     end: Receiver<Result<End, FailedExec>>,
 }
 
-impl Drop for Running {
+impl Drop for StartedCommand {
     fn drop(&mut self) {
         // While the channel is open and empty, the pid is not reaped: the table of children keeps
         // the sender until the child is reaped.
@@ -93,7 +93,7 @@ pub(crate) async fn run(
     children: SharedChildren,
     rest: Rest,
     limit: Duration,
-) -> Result<(), Failure> {
+) -> Result<(), AttemptFailure> {
     let pid = Cell::new(None);
     let started = |started| pid.set(Some(started));
     let mut end = pin!(end_of(request, Rc::clone(&children), rest, started));
@@ -121,8 +121,8 @@ pub(crate) async fn run_captured(
     children: SharedChildren,
     rest: Rest,
     limit: Duration,
-    explain: impl FnOnce(Failure, &str) -> Failure,
-) -> Result<(), Failure> {
+    explain: impl FnOnce(AttemptFailure, &str) -> AttemptFailure,
+) -> Result<(), AttemptFailure> {
     let (reader, writer) = pipe()?;
     let mut reader = PipeReader::from_owned_fd(reader.into())?;
     let mut run = pin!(run(request(writer)?, children, rest, limit));
@@ -170,9 +170,9 @@ pub(crate) async fn end_of(
         request.directory = Some(opened.unwrap_or_else(|why| Err(other(io::Error::other(why))))?);
     }
     let (waiting, end) = oneshot::channel();
-    let pid = children.borrow_mut().start(request, Role::Command { waiting, rest })?;
+    let pid = children.borrow_mut().start(request, ChildRole::Command { waiting, rest })?;
     started(pid);
-    let mut running = Running { pid, end };
+    let mut running = StartedCommand { pid, end };
     match (&mut running.end).await {
         Ok(Ok(end)) => Ok(end),
         Ok(Err(failed)) => Err(diagnosed(failed).await),
@@ -208,10 +208,10 @@ mod tests {
             because(Errno::ENFILE),
             because(Errno::ENOMEM),
         ] {
-            assert!(Failure::from(own).is_own);
+            assert!(AttemptFailure::from(own).is_own);
         }
         for other in [SpawnError::Missing { path: path.clone() }, because(Errno::EIO)] {
-            assert!(!Failure::from(other).is_own);
+            assert!(!AttemptFailure::from(other).is_own);
         }
     }
 }

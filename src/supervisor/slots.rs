@@ -34,10 +34,10 @@ impl Definition {
 
 /// The slots, in the order of their ids. A process has a second slot while it is being replaced.
 pub(crate) struct Slots {
-    slots: Vec<Slot>,
+    slots: Vec<SlotEntry>,
 }
 
-struct Slot {
+struct SlotEntry {
     definition: Definition,
     /// The position of the process in the config file.
     place: usize,
@@ -49,13 +49,13 @@ type LogTarget = (PathBuf, Arc<Output>);
 
 impl Slots {
     pub(crate) fn new(definitions: Vec<Definition>) -> Self {
-        let slot = |(place, definition)| Slot { definition, place, log_files: Vec::new() };
+        let slot = |(place, definition)| SlotEntry { definition, place, log_files: Vec::new() };
         Self { slots: definitions.into_iter().enumerate().map(slot).collect() }
     }
 
     /// Gives a definition to a slot. The slot exists already, or is the next new slot.
     pub(crate) fn put(&mut self, slot: ProcessId, definition: Definition, place: usize) {
-        let new = Slot { definition, place, log_files: Vec::new() };
+        let new = SlotEntry { definition, place, log_files: Vec::new() };
         match self.slots.get_mut(slot.index()) {
             Some(known) => *known = new,
             None => self.slots.push(new),

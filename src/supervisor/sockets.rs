@@ -20,7 +20,7 @@ pub(crate) type Sockets = Vec<Arc<HeldSocket>>;
 pub(crate) type Held = Vec<(Address, Arc<HeldSocket>)>;
 
 /// The sockets that one process is to listen on.
-pub(crate) struct Wanted {
+pub(crate) struct WantedSockets {
     name: String,
     listen: Vec<ListenSocket>,
 }
@@ -35,8 +35,8 @@ pub(crate) struct Differing {
 
 /// The sockets that each process of a config listens on. A process that the config leaves out
 /// (`OnlyIf::Never`) has no sockets.
-pub(crate) fn wanted(config: &Config) -> Vec<Wanted> {
-    let one = |process: &Arc<Process>| Wanted {
+pub(crate) fn wanted(config: &Config) -> Vec<WantedSockets> {
+    let one = |process: &Arc<Process>| WantedSockets {
         name: process.name.clone(),
         listen: match process.only_if {
             Some(OnlyIf::Never) => Vec::new(),
@@ -52,8 +52,11 @@ pub(crate) fn wanted(config: &Config) -> Vec<Wanted> {
 /// # Errors
 /// The error says which socket cannot be opened, and why. The sockets that this call has opened are
 /// closed.
-pub(crate) fn open(wanted: Vec<Wanted>, held: Option<&Held>) -> Result<Vec<Sockets>, String> {
-    let all = |Wanted { name, listen }: Wanted| {
+pub(crate) fn open(
+    wanted: Vec<WantedSockets>,
+    held: Option<&Held>,
+) -> Result<Vec<Sockets>, String> {
+    let all = |WantedSockets { name, listen }: WantedSockets| {
         listen.iter().map(|wanted| open_one(&name, wanted, held)).collect()
     };
     wanted.into_iter().map(all).collect()

@@ -34,7 +34,7 @@ pub(crate) struct StatusBoard {
     pid_namespace: Option<u64>,
     /// The shutdown. It stays set after the machine has decided to exit, while drainit writes its
     /// last lines.
-    shutdown: Cell<Option<phase::Shutdown>>,
+    shutdown: Cell<Option<phase::ShutdownFacts>>,
 }
 
 impl StatusBoard {

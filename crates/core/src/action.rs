@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::event::Request;
 use crate::note::{Note, RequestError};
-use crate::spec::{ConfigIndex, HookId, Source};
+use crate::spec::{ConfigIndex, DefinitionSource, HookId};
 use crate::types::{ProcessId, Signal};
 
 /// An instruction to the supervisor.
@@ -13,7 +13,7 @@ pub enum Action {
     /// Prepare a slot for a new process, or for a new instance beside the running one, with the
     /// definition that `from` names. The slot is either a retired slot or a new slot after the last
     /// slot. Both slots of a process share the sockets that drainit holds for the process.
-    Adopt { slot: ProcessId, from: Source },
+    Adopt { slot: ProcessId, from: DefinitionSource },
     /// Give the process its definition from the new config. Either the process is down and starts
     /// with this definition, or its instance continues, because the change requires no new one.
     Redefine { slot: ProcessId, config: ConfigIndex },

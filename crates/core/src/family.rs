@@ -16,7 +16,7 @@ pub(crate) mod states;
 
 use core::time::Duration;
 
-use crate::family::states::{Epoch, EpochState, Event};
+use crate::family::states::{Epoch, EpochEvent, EpochState};
 use crate::note::{DrainEnd, Note, RequestError};
 use crate::prelude::*;
 use crate::spec::{HANDOVER_MARGIN, Stage};
@@ -107,7 +107,7 @@ pub(crate) fn starts(state: &mut State, process: ProcessId) {
         // The other epoch has ended, or survives SIGKILL. If drainit learns later that the other
         // epoch has ended, that end must not count as the end of an epoch that is newer than this
         // one.
-        state.family.happens(survivor, Event::Live);
+        state.family.happens(survivor, EpochEvent::Live);
     }
     let begins = if is_beside { EpochState::Pending } else { EpochState::Free };
     let epoch = Epoch { state: begins, started: state.now, handover, is_drained: false };
@@ -121,9 +121,9 @@ pub(crate) fn serves(state: &mut State, process: ProcessId) {
     if !is_pending(state, process) {
         return;
     }
-    state.family.happens(process, Event::Live);
+    state.family.happens(process, EpochEvent::Live);
     if let Some(older) = state[process].beside {
-        state.family.happens(older, Event::NewerLive);
+        state.family.happens(older, EpochEvent::NewerLive);
         set_drained(state, older, false);
     }
     renew_handover(state, process, Duration::ZERO);
@@ -146,7 +146,7 @@ pub(crate) fn holds(state: &mut State, process: ProcessId) -> bool {
     let is_there = |newer: &ProcessId| lives(state, *newer) || pauses(state, *newer);
     let newer = newer_of(state, process).filter(is_there);
     match (state.family.state(process), newer) {
-        (EpochState::Free, Some(_)) => state.family.happens(process, Event::ToEnd),
+        (EpochState::Free, Some(_)) => state.family.happens(process, EpochEvent::ToEnd),
         (EpochState::HandedOver | EpochState::Orphaned, _) => {}
         _ => return false,
     }
@@ -182,7 +182,7 @@ pub(crate) fn passes_on(state: &mut State, process: ProcessId, deadline: Time) {
         Lifecycle::Remains { .. } => Lifecycle::Remains { kill_at },
         _ => return,
     };
-    state.family.happens(older, Event::NewerAsked);
+    state.family.happens(older, EpochEvent::NewerAsked);
     state.set(older, life);
     state.kill_if_due(older, deadline);
 }
@@ -198,21 +198,21 @@ pub(crate) fn ended(state: &mut State, process: ProcessId, remains: bool) -> Opt
         && needs_older(state, newer)
     {
         let until = state.now + ABORTS_WITHIN;
-        state.family.happens(newer, Event::OlderLost { until });
+        state.family.happens(newer, EpochEvent::OlderLost { until });
         state.note(Note::Doomed { process: newer, within: ABORTS_WITHIN });
     }
     if let Some(other) = state[process].beside
         && is_pending(state, process)
     {
-        state.family.happens(other, Event::NewerFailed);
+        state.family.happens(other, EpochEvent::NewerFailed);
     } else if let Some(older) = older_of(state, process)
         && state[process].drain.is_drained()
     {
         set_drained(state, older, true);
     }
-    state.family.happens(process, Event::Ended);
+    state.family.happens(process, EpochEvent::Ended);
     if !remains || is_killed {
-        state.family.happens(process, Event::Gone);
+        state.family.happens(process, EpochEvent::Gone);
     }
     state.family.state(process).is_held().then(|| match state.life(process) {
         Lifecycle::Stopping { kill_at, .. } => kill_at,
@@ -246,7 +246,7 @@ fn stop_held(state: &mut State, process: ProcessId, deadline: Time) {
     let is_passed = state.family.state(process) == EpochState::Passed;
     let limit = |kill_at: Time| if is_passed { own.min(kill_at.since(now)) } else { own };
     state.end_drain(process, DrainEnd::TimeOver);
-    state.family.happens(process, Event::Asked);
+    state.family.happens(process, EpochEvent::Asked);
     match state.life(process) {
         Lifecycle::Stopping { kill_at, .. } => state.signal_stop(process, limit(kill_at)),
         Lifecycle::Remains { kill_at } => state.stop_rest(process, now + limit(kill_at)),

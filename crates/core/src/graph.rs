@@ -22,7 +22,7 @@ pub struct Graph {
 
 /// A process and its dependencies.
 #[derive(Clone, Debug)]
-pub struct Node<'a> {
+pub struct GraphNode<'a> {
     pub name: &'a str,
     /// `depends_on`: the name of each process, and its condition.
     pub needs: Vec<(&'a str, StartCondition)>,
@@ -79,7 +79,7 @@ impl Graph {
     ///
     /// # Errors
     /// Returns all unknown names, all processes that depend on themselves, and at most 20 cycles.
-    pub fn build(processes: &[Node<'_>]) -> Result<Self, Vec<GraphError>> {
+    pub fn build(processes: &[GraphNode<'_>]) -> Result<Self, Vec<GraphError>> {
         if processes.len() > usize::from(u16::MAX) {
             return Err(vec![GraphError::TooMany]);
         }
@@ -150,38 +150,38 @@ impl Graph {
 
     /// Reports a cycle for each edge that leads a depth-first search back to its current path.
     /// Every cycle has at least one such edge.
-    fn cycles(&self, processes: &[Node<'_>]) -> Vec<GraphError> {
+    fn cycles(&self, processes: &[GraphNode<'_>]) -> Vec<GraphError> {
         #[derive(Clone, Copy, PartialEq)]
-        enum Seen {
+        enum NodeState {
             Not,
             /// The process is at this index of the path.
             OnPath(usize),
             Done,
         }
-        let mut seen = vec![Seen::Not; self.dependencies.len()];
+        let mut seen = vec![NodeState::Not; self.dependencies.len()];
         let mut errors = Vec::new();
         for start in 0..self.dependencies.len() {
-            if seen[start] != Seen::Not {
+            if seen[start] != NodeState::Not {
                 continue;
             }
             // Each process of the path, and the index of its next dependency.
             let mut path = vec![(start, 0)];
-            seen[start] = Seen::OnPath(0);
+            seen[start] = NodeState::OnPath(0);
             while let Some((process, next)) = path.last_mut() {
                 let Some((dependency, _)) = self.dependencies[*process].get(*next) else {
-                    seen[*process] = Seen::Done;
+                    seen[*process] = NodeState::Done;
                     path.pop();
                     continue;
                 };
                 *next += 1;
                 let dependency = dependency.index();
                 match seen[dependency] {
-                    Seen::Done => {}
-                    Seen::Not => {
-                        seen[dependency] = Seen::OnPath(path.len());
+                    NodeState::Done => {}
+                    NodeState::Not => {
+                        seen[dependency] = NodeState::OnPath(path.len());
                         path.push((dependency, 0));
                     }
-                    Seen::OnPath(place) => {
+                    NodeState::OnPath(place) => {
                         let cycle: Vec<usize> =
                             path[place..].iter().map(|(process, _)| *process).collect();
                         errors.push(cycle_error(processes, &cycle));
@@ -202,7 +202,7 @@ fn all_ids() -> impl Iterator<Item = ProcessId> {
 
 /// Makes the error for a cycle. The path in the error begins with the process that is first in the
 /// file.
-fn cycle_error(processes: &[Node<'_>], cycle: &[usize]) -> GraphError {
+fn cycle_error(processes: &[GraphNode<'_>], cycle: &[usize]) -> GraphError {
     let first = (0..cycle.len()).min_by_key(|&place| cycle[place]).unwrap_or(0);
     let turned = || cycle.iter().cycle().skip(first).copied();
     let names: Vec<_> = turned().take(cycle.len() + 1).map(|p| processes[p].name).collect();
@@ -218,8 +218,8 @@ mod tests {
     use super::*;
     use std::time::{Duration, Instant};
 
-    fn processes<'a>(edges: &[(&'a str, &[&'a str])]) -> Vec<Node<'a>> {
-        let node = |(name, needs): &(&'a str, &[&'a str])| Node {
+    fn processes<'a>(edges: &[(&'a str, &[&'a str])]) -> Vec<GraphNode<'a>> {
+        let node = |(name, needs): &(&'a str, &[&'a str])| GraphNode {
             name,
             needs: needs.iter().map(|need| (*need, StartCondition::Ready)).collect(),
         };
@@ -304,8 +304,8 @@ mod tests {
         assert_eq!(compared[MAX_SUGGESTIONS..], [false]);
     }
 
-    fn named(names: &[String]) -> Vec<Node<'_>> {
-        names.iter().map(|name| Node { name, needs: Vec::new() }).collect()
+    fn named(names: &[String]) -> Vec<GraphNode<'_>> {
+        names.iter().map(|name| GraphNode { name, needs: Vec::new() }).collect()
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::event::{Event, Request};
 use crate::family::{self, Tie};
 use crate::note::{Note, RequestError};
 use crate::phase::running::Running;
-use crate::phase::{Phase, Shutdown};
+use crate::phase::{Phase, ShutdownFacts};
 use crate::prelude::*;
 use crate::slots::Placed;
 use crate::spec::Spec;
@@ -168,7 +168,7 @@ impl Machine {
             }
             Event::TimeoutExtended { process, by } => {
                 // A drain that was requested without a stop has no deadline yet.
-                let is_stop = |shutdown: &&Shutdown| shutdown.cause != Cause::DrainRequested;
+                let is_stop = |shutdown: &&ShutdownFacts| shutdown.cause != Cause::DrainRequested;
                 let stop = self.phase.shutdown().filter(is_stop);
                 extend_timeout(state, process, by, stop.map(|stop| stop.deadline));
             }

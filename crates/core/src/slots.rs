@@ -9,7 +9,7 @@ use alloc::rc::Rc;
 
 use crate::action::Action;
 use crate::family;
-use crate::spec::{ConfigIndex, ProcessSpec, Source, Spec};
+use crate::spec::{ConfigIndex, DefinitionSource, ProcessSpec, Spec};
 use crate::state::{Lifecycle, Role, Slot, State};
 use crate::types::{ProcessId, StartCondition};
 
@@ -59,7 +59,7 @@ impl State {
         self.reach(slot, self.reached(old));
         self.reorder();
         self[slot].is_copy = true;
-        self.act(Action::Adopt { slot, from: Source::Copy(old) });
+        self.act(Action::Adopt { slot, from: DefinitionSource::Copy(old) });
         Some(slot)
     }
 
@@ -80,7 +80,7 @@ impl State {
             self.share_dependents(slot, old);
             self.inherit_conditions(slot, old);
         }
-        self.act(Action::Adopt { slot, from: Source::Config(process) });
+        self.act(Action::Adopt { slot, from: DefinitionSource::Config(process) });
         Some(slot)
     }
 

@@ -63,7 +63,7 @@ impl ConfigIndex {
 
 /// The source of the definition of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum DefinitionSource {
     /// A copy of the definition of this slot.
     Copy(ProcessId),
     /// The definition of this process in the config that is being loaded.

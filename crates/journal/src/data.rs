@@ -7,9 +7,9 @@ use alloc::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::history::Drain;
+use crate::history::DrainHistory;
 use crate::prelude::*;
-use crate::timeline::{Key, Step, StepKind, Timeline, part};
+use crate::timeline::{Key, ShutdownStep, StepKind, Timeline, part};
 use crate::{Journal, messages};
 use drainit_core::cause::{Cause, Failure};
 use drainit_core::state::State;
@@ -297,7 +297,7 @@ impl Journal {
     /// The steps that happened, and the drains for which no time was left, in the order of the
     /// plan. Each step has its real times and the times of the plan.
     fn steps(&self, t0: Time, cause: Cause, state: &State) -> Vec<StepData> {
-        let mut real: BTreeMap<Key, Step> = BTreeMap::new();
+        let mut real: BTreeMap<Key, ShutdownStep> = BTreeMap::new();
         // The report counts the closing of the listeners as part of the drain.
         for step in self.steps.all().filter(|step| step.kind != StepKind::Close) {
             // If a step happened more than once, the last one is kept.
@@ -347,7 +347,7 @@ impl Journal {
     }
 }
 
-impl Drain {
+impl DrainHistory {
     fn data(&self, t0: Time) -> DrainData {
         let counts = self.counts();
         let (why, text) = match self.over {

@@ -1,11 +1,11 @@
-//! The text of a note, as a line of the log and as an [`Event`] for programs. The module `notes`
+//! The text of a note, as a line of the log and as an [`LogEvent`] for programs. The module `notes`
 //! has the wording.
 
 mod notes;
 
 use core::time::Duration;
 
-use crate::event::Event;
+use crate::event::LogEvent;
 use crate::history::Reason;
 use crate::prelude::*;
 use drainit_core::event::{Load, Request, Unit};
@@ -30,14 +30,14 @@ pub struct Entry {
     pub(super) beside: Option<String>,
     /// The sentence, without the name of the process.
     text: String,
-    pub event: Event,
+    pub event: LogEvent,
     /// Whether the text already names the process or the instance.
     is_whole: bool,
 }
 
 impl Entry {
     fn new(event: &'static str, text: impl Into<String>) -> Self {
-        let event = Event { event, ..Event::default() };
+        let event = LogEvent { event, ..LogEvent::default() };
         let (text, level) = (text.into(), Level::Info);
         Self { level, instance: None, beside: None, text, event, is_whole: false }
     }
@@ -47,7 +47,7 @@ impl Entry {
     }
 
     /// Adds fields to the event.
-    fn with(mut self, fields: impl FnOnce(&mut Event)) -> Self {
+    fn with(mut self, fields: impl FnOnce(&mut LogEvent)) -> Self {
         fields(&mut self.event);
         self
     }

@@ -13,7 +13,7 @@ use drainit_core::types::{escape_json, serialize_some_seconds};
 
 /// One event. Fields without a value are not written.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Event {
+pub struct LogEvent {
     pub event: &'static str,
     /// The name of the process. The field is written as `name`, because the field `process` of
     /// every line of drainit is `drainit`.
@@ -69,7 +69,7 @@ pub struct Event {
     pub requests: Option<u64>,
 }
 
-impl Event {
+impl LogEvent {
     /// The members of a JSON object, without its braces.
     pub fn members(&self) -> String {
         // Strings and numbers can always be serialised.
@@ -81,12 +81,12 @@ impl Event {
 
 /// The event of a reload that was refused before the core got it. The event has only the last line
 /// of `why`, because the other lines may hold text of the config.
-pub fn reload_failed(why: &str) -> Event {
+pub fn reload_failed(why: &str) -> LogEvent {
     let cause = why.lines().last().map(str::to_owned);
-    Event { event: "reload_failed", cause, ..Event::default() }
+    LogEvent { event: "reload_failed", cause, ..LogEvent::default() }
 }
 
 /// The last event, which says that drainit exits with this code. `took` is the time since T0.
-pub fn exit(exit_code: u8, took: Option<Duration>) -> Event {
-    Event { event: "exit", exit_code: Some(exit_code), seconds: took, ..Event::default() }
+pub fn exit(exit_code: u8, took: Option<Duration>) -> LogEvent {
+    LogEvent { event: "exit", exit_code: Some(exit_code), seconds: took, ..LogEvent::default() }
 }

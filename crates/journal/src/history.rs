@@ -81,7 +81,7 @@ pub struct History {
     /// The counts of connections since T0, if the drain of the process counts none.
     pub(super) served: Option<Served>,
     /// The last drain that has begun.
-    pub drain: Option<Box<Drain>>,
+    pub drain: Option<Box<DrainHistory>>,
 }
 
 impl History {
@@ -209,7 +209,7 @@ impl Tally {
 
 /// A drain, and its traffic.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Drain {
+pub struct DrainHistory {
     /// The position among all drains and stops, in the order in which they began.
     pub(super) place: usize,
     pub(super) began: Time,
@@ -243,7 +243,7 @@ impl RequestData {
 /// if the count is still right at the end.
 pub(super) type Counts = (ConnectionData, Option<RequestData>, Option<Duration>);
 
-impl Drain {
+impl DrainHistory {
     /// The traffic at the last poll.
     pub fn traffic(&self) -> Traffic {
         let last = self.last.filter(|_| !self.is_unknown);

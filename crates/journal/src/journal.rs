@@ -7,13 +7,13 @@ use core::time::Duration;
 
 use crate::data::label;
 use crate::entry::Entry;
-use crate::history::{Drain, History, Stop, Tally};
+use crate::history::{DrainHistory, History, Stop, Tally};
 use crate::messages;
 use crate::messages::Names;
 use crate::prelude::*;
 use crate::state::{ContainerPhase, ProcessState};
 use crate::steps::Steps;
-use crate::timeline::{Step, StepKind};
+use crate::timeline::{ShutdownStep, StepKind};
 use drainit_core::action::Action;
 use drainit_core::cause::{Cause, Failure};
 use drainit_core::event::Event;
@@ -123,7 +123,7 @@ impl Journal {
     }
 
     /// The last drain of the process of this slot, unless the process has started again since.
-    pub fn last_drain(&self, slot: ProcessId) -> Option<(ProcessId, &Drain)> {
+    pub fn last_drain(&self, slot: ProcessId) -> Option<(ProcessId, &DrainHistory)> {
         let drained = self.tallies.get(self.names.of(slot))?.drained?;
         Some((drained, self.of(drained).drain.as_ref()?))
     }
@@ -171,7 +171,7 @@ impl Journal {
     }
 
     /// The steps of the shutdown. The steps that are not over come last.
-    pub(crate) fn all_steps(&self) -> impl Iterator<Item = Step> {
+    pub(crate) fn all_steps(&self) -> impl Iterator<Item = ShutdownStep> {
         self.steps.all()
     }
 
@@ -297,7 +297,14 @@ impl Journal {
                 self.places += 1;
                 let known = self.of(process).drain.as_ref().filter(|drain| !drain.is_past);
                 let place = known.map_or(self.places, |drain| drain.place);
-                let drain = Drain { place, began: now, min, longest, counted, ..Drain::default() };
+                let drain = DrainHistory {
+                    place,
+                    began: now,
+                    min,
+                    longest,
+                    counted,
+                    ..DrainHistory::default()
+                };
                 let history = self.noted(process);
                 (history.drain, history.is_draining) = (Some(Box::new(drain)), true);
                 self.tally(process).drained = Some(process);

@@ -8,7 +8,7 @@ use alloc::rc::Rc;
 use crate::Journal;
 use crate::messages::Names;
 use crate::prelude::*;
-use crate::timeline::{Step, StepKind, Timeline};
+use crate::timeline::{ShutdownStep, StepKind, Timeline};
 use drainit_core::action::Action;
 use drainit_core::event::Event;
 use drainit_core::machine::Machine;
@@ -51,7 +51,7 @@ struct Play {
     running: BTreeSet<ProcessId>,
     has_begun: bool,
     /// The drains for which no time was left.
-    undrained: Vec<Step>,
+    undrained: Vec<ShutdownStep>,
 }
 
 impl Play {
@@ -164,7 +164,12 @@ impl Play {
                 if let Note::NotDrained(process) = note {
                     let (begins, ends) = (self.now, Some(self.now));
                     let process = Some(process);
-                    self.undrained.push(Step { kind: StepKind::Drain, process, begins, ends });
+                    self.undrained.push(ShutdownStep {
+                        kind: StepKind::Drain,
+                        process,
+                        begins,
+                        ends,
+                    });
                 }
                 self.journal.record(self.now, &note, self.machine.state());
                 return;

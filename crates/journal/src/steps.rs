@@ -6,7 +6,7 @@
 use alloc::collections::BTreeMap;
 
 use crate::prelude::*;
-use crate::timeline::{Key, Step, StepKind};
+use crate::timeline::{Key, ShutdownStep, StepKind};
 use drainit_core::action::Action;
 use drainit_core::event::Event;
 use drainit_core::phase::{Draining, Phase};
@@ -15,8 +15,8 @@ use drainit_core::types::{ProcessId, Time};
 
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
-    over: Vec<Step>,
-    open: BTreeMap<Key, Step>,
+    over: Vec<ShutdownStep>,
+    open: BTreeMap<Key, ShutdownStep>,
     /// The times at which the container began to drain, to stop, and to finish.
     phases: [Option<Time>; 3],
     /// Whether the shutdown, or a requested drain, has begun.
@@ -31,7 +31,7 @@ impl Steps {
     }
 
     /// All steps. The steps that are not over come last.
-    pub(crate) fn all(&self) -> impl Iterator<Item = Step> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = ShutdownStep> {
         self.over.iter().chain(self.open.values()).copied()
     }
 
@@ -117,7 +117,7 @@ impl Steps {
         match self.over.iter().rposition(|step| step.key() == key) {
             Some(place) => {
                 let step = self.over.swap_remove(place);
-                self.open.insert(key, Step { ends: None, ..step });
+                self.open.insert(key, ShutdownStep { ends: None, ..step });
             }
             None => self.begin(began, key),
         }
@@ -125,7 +125,7 @@ impl Steps {
 
     /// Begins a step, unless this step is already under way.
     pub(super) fn begin(&mut self, now: Time, key: Key) {
-        self.open.entry(key).or_insert(Step {
+        self.open.entry(key).or_insert(ShutdownStep {
             kind: key.0,
             process: key.1,
             begins: now,
@@ -138,7 +138,7 @@ impl Steps {
         // Before a shutdown, stops are the only steps that are kept after their end: a stop may
         // continue with the other members of the process group.
         let step = step.filter(|step| self.is_shutdown || step.kind == StepKind::Stop);
-        self.over.extend(step.map(|step| Step { ends: Some(now), ..step }));
+        self.over.extend(step.map(|step| ShutdownStep { ends: Some(now), ..step }));
     }
 }
 

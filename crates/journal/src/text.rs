@@ -4,9 +4,9 @@ use core::fmt::Write as _;
 use core::time::Duration;
 
 use crate::data::label;
-use crate::history::{Counts, Drain, History, Stop};
+use crate::history::{Counts, DrainHistory, History, Stop};
 use crate::prelude::*;
-use crate::timeline::{Step, StepKind, part};
+use crate::timeline::{ShutdownStep, StepKind, part};
 use crate::{Journal, messages};
 use drainit_core::event::Unit;
 use drainit_core::types::{ProcessId, Time, human};
@@ -38,7 +38,7 @@ impl Journal {
         drains.sort_unstable();
         stops.sort_unstable();
         let others = |kind: StepKind, place: u8| {
-            let is_one = |step: &Step| step.kind == kind && part(step.key()) == place;
+            let is_one = |step: &ShutdownStep| step.kind == kind && part(step.key()) == place;
             let mut steps: Vec<_> = self.all_steps().filter(is_one).collect();
             steps.sort_by_key(|step| (step.begins, step.key()));
             let lines = steps.into_iter().filter_map(|step| self.line_of(t0, step));
@@ -66,7 +66,7 @@ impl Journal {
 
     /// The line of a step other than a drain or a stop; `None` if the step took less than
     /// [`SHORTEST`], or was over at `t0`.
-    fn line_of(&self, t0: Time, step: Step) -> Option<String> {
+    fn line_of(&self, t0: Time, step: ShutdownStep) -> Option<String> {
         let name = step.process.map(|process| self.name_of(process));
         let took = match step.ends {
             Some(ends) if ends < t0 || ends.since(step.begins) < SHORTEST => return None,
@@ -77,7 +77,7 @@ impl Journal {
     }
 }
 
-impl Drain {
+impl DrainHistory {
     fn text(&self) -> String {
         let Some((_, why, took, last)) = self.over else { return "not over".to_owned() };
         let mut text = format!("{}, {}", human(took), messages::drain_end(why, last));

@@ -33,7 +33,7 @@ pub enum StepKind {
 
 /// One wait of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct ShutdownStep {
     pub kind: StepKind,
     /// The process of the step; `None` for a step of the container.
     pub process: Option<ProcessId>,
@@ -42,7 +42,7 @@ pub struct Step {
     pub ends: Option<Time>,
 }
 
-impl Step {
+impl ShutdownStep {
     /// The duration of the step; zero if the step is not over.
     pub fn takes(&self) -> Duration {
         self.ends.unwrap_or(self.begins).since(self.begins)
@@ -76,7 +76,7 @@ pub(crate) fn part((kind, process): Key) -> u8 {
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
     /// The steps. Each step comes after the steps that it waits for.
-    pub steps: Vec<Step>,
+    pub steps: Vec<ShutdownStep>,
     /// The indexes of the steps that determine the time of the exit, from the first to the last.
     pub critical: Vec<usize>,
     pub total: Duration,
@@ -90,7 +90,7 @@ impl Timeline {
     }
 
     /// The steps that determine the time of the exit, without those that take no time.
-    pub fn critical_steps(&self) -> impl Iterator<Item = &Step> {
+    pub fn critical_steps(&self) -> impl Iterator<Item = &ShutdownStep> {
         let steps = self.critical.iter().filter_map(|place| self.steps.get(*place));
         steps.filter(|step| !step.takes().is_zero())
     }
@@ -102,12 +102,12 @@ impl Timeline {
     }
 
     /// Orders the steps. `total` is the time from T0 to the exit.
-    pub(crate) fn new(spec: &Spec, mut steps: Vec<Step>, total: Duration) -> Self {
+    pub(crate) fn new(spec: &Spec, mut steps: Vec<ShutdownStep>, total: Duration) -> Self {
         let mut rank = vec![0; spec.processes.len()];
         for (place, id) in spec.order.iter().enumerate() {
             rank[id.index()] = place;
         }
-        let rank = |step: &Step| step.process.map(|id| Reverse(rank[id.index()]));
+        let rank = |step: &ShutdownStep| step.process.map(|id| Reverse(rank[id.index()]));
         steps.sort_by_key(|step| (step.part(), rank(step), step.kind));
         let mut last: BTreeMap<_, usize> = BTreeMap::new();
         for (place, step) in steps.iter().enumerate() {
@@ -125,7 +125,7 @@ impl Timeline {
 /// each process in each part of the shutdown.
 fn before(
     spec: &Spec,
-    steps: &[Step],
+    steps: &[ShutdownStep],
     last: &BTreeMap<(u8, Option<ProcessId>), usize>,
     place: usize,
 ) -> Option<usize> {

@@ -72,14 +72,14 @@ pub struct Content {
 }
 
 /// The limits of one look, and the first file that the look could not read.
-struct Limits {
+struct LookLimits {
     until: Instant,
     /// The bytes that may still be read.
     left: u64,
     unreadable: Option<(PathBuf, io::Error)>,
 }
 
-impl Limits {
+impl LookLimits {
     fn new(longest: Duration, bytes: u64) -> Self {
         Self { until: Instant::now() + longest, left: bytes, unreadable: None }
     }
@@ -94,7 +94,7 @@ impl Limits {
 
 /// A report of the thread.
 #[derive(Debug)]
-pub enum Look {
+pub enum WatchReport {
     /// The metadata has changed since the previous look.
     Changed,
     /// The metadata has been the same for a second, or this is the first look.
@@ -109,7 +109,7 @@ pub type Asked = Option<mpsc::Sender<()>>;
 
 /// A path at which a thread looks until this value is dropped.
 pub struct Followed {
-    pub looks: mpsc::UnboundedReceiver<Look>,
+    pub looks: mpsc::UnboundedReceiver<WatchReport>,
     pub asks: SyncSender<Asked>,
 }
 
@@ -132,7 +132,7 @@ pub fn follow(path: PathBuf) -> Followed {
                 // `None` makes the next look read an unreadable file again: the file may become
                 // readable although its metadata has not changed.
                 read = content.unreadable.is_none().then(|| known.clone());
-                let _ = sender.send(Look::Quiet(content));
+                let _ = sender.send(WatchReport::Quiet(content));
                 is_first = false;
             }
             let answer = match asked.recv_timeout(PAUSE) {
@@ -143,10 +143,10 @@ pub fn follow(path: PathBuf) -> Followed {
             let now = metadata(&path);
             if now != known {
                 (known, since) = (now, Instant::now());
-                let _ = sender.send(Look::Changed);
+                let _ = sender.send(WatchReport::Changed);
             }
             if let Some(answer) = answer {
-                let _ = sender.send(Look::Answer(answer));
+                let _ = sender.send(WatchReport::Answer(answer));
             }
         }
     };
@@ -157,15 +157,15 @@ pub fn follow(path: PathBuf) -> Followed {
 
 /// A fingerprint of the metadata: if the metadata is unchanged, the content is unchanged.
 fn metadata(path: &Path) -> Result<Option<Fingerprint>, String> {
-    let mut limits = Limits::new(LONGEST, LARGEST_TOTAL);
+    let mut limits = LookLimits::new(LONGEST, LARGEST_TOTAL);
     fingerprint(path, add_metadata, &mut limits).map_err(|error| error.to_string())
 }
 
 fn of(path: &Path) -> Content {
-    within(path, Limits::new(LONGEST, LARGEST_TOTAL))
+    within(path, LookLimits::new(LONGEST, LARGEST_TOTAL))
 }
 
-fn within(path: &Path, mut limits: Limits) -> Content {
+fn within(path: &Path, mut limits: LookLimits) -> Content {
     let read = fingerprint(path, add_content, &mut limits);
     match read {
         Ok(fingerprint) => Content { fingerprint, unreadable: limits.unreadable },
@@ -177,8 +177,8 @@ fn within(path: &Path, mut limits: Limits) -> Content {
 /// a file, only the file's name counts, so that drainit still sees changes of the other files.
 fn fingerprint(
     path: &Path,
-    add: fn(&Place, &mut DefaultHasher, &mut Limits) -> io::Result<()>,
-    limits: &mut Limits,
+    add: fn(&Place, &mut DefaultHasher, &mut LookLimits) -> io::Result<()>,
+    limits: &mut LookLimits,
 ) -> io::Result<Option<Fingerprint>> {
     let Some(place) = there(Place::behind(path))? else { return Ok(None) };
     let Some(about) = there(place.stat())? else { return Ok(None) };
@@ -240,7 +240,11 @@ fn is_denied(error: &io::Error) -> bool {
 }
 
 /// Adds to a fingerprint the metadata that changes when a file changes.
-fn add_metadata(place: &Place, hasher: &mut DefaultHasher, limits: &mut Limits) -> io::Result<()> {
+fn add_metadata(
+    place: &Place,
+    hasher: &mut DefaultHasher,
+    limits: &mut LookLimits,
+) -> io::Result<()> {
     limits.check_time()?;
     let about = place.stat()?;
     (about.st_ino, about.st_size).hash(hasher);
@@ -248,13 +252,21 @@ fn add_metadata(place: &Place, hasher: &mut DefaultHasher, limits: &mut Limits) 
     // The kernel's own files, such as those of a cgroup, always have the size 0 and the same times.
     if about.st_size == 0 && is(&about, SFlag::S_IFREG) {
         let until = limits.until;
-        add_content(place, hasher, &mut Limits { until, left: CHUNK as u64, unreadable: None })?;
+        add_content(
+            place,
+            hasher,
+            &mut LookLimits { until, left: CHUNK as u64, unreadable: None },
+        )?;
     }
     Ok(())
 }
 
 /// Adds the content of a file to a fingerprint.
-fn add_content(place: &Place, hasher: &mut DefaultHasher, limits: &mut Limits) -> io::Result<()> {
+fn add_content(
+    place: &Place,
+    hasher: &mut DefaultHasher,
+    limits: &mut LookLimits,
+) -> io::Result<()> {
     // Without O_NONBLOCK, the open of a FIFO would wait for a writer.
     let file = place.open(OFlag::O_NONBLOCK, Mode::empty())?;
     let about = file.metadata()?;
@@ -401,11 +413,11 @@ mod tests {
         let dir = TempDir::new();
         let path = dir.path("file");
         let Followed { mut looks, asks } = follow(path.clone());
-        let Some(Look::Quiet(first)) = looks.recv().await else { panic!("no content") };
+        let Some(WatchReport::Quiet(first)) = looks.recv().await else { panic!("no content") };
         fs::write(&path, "new").unwrap();
         let began = Instant::now();
-        assert!(matches!(looks.recv().await, Some(Look::Changed)));
-        let Some(Look::Quiet(second)) = looks.recv().await else { panic!("no content") };
+        assert!(matches!(looks.recv().await, Some(WatchReport::Changed)));
+        let Some(WatchReport::Quiet(second)) = looks.recv().await else { panic!("no content") };
         assert!(first.fingerprint.is_none() && second.fingerprint == of(&path), "{second:?}");
         assert!(began.elapsed() >= PAUSE, "{:?}", began.elapsed());
         drop(asks);
@@ -417,12 +429,12 @@ mod tests {
         let dir = TempDir::new();
         let path = dir.path("file");
         let Followed { mut looks, asks } = follow(path.clone());
-        assert!(matches!(looks.recv().await, Some(Look::Quiet(_))));
+        assert!(matches!(looks.recv().await, Some(WatchReport::Quiet(_))));
         for content in ["one", "two"] {
             fs::write(&path, content).unwrap();
             asks.send(None).unwrap();
-            assert!(matches!(looks.recv().await, Some(Look::Changed)), "{content}");
-            assert!(matches!(looks.recv().await, Some(Look::Answer(_))), "{content}");
+            assert!(matches!(looks.recv().await, Some(WatchReport::Changed)), "{content}");
+            assert!(matches!(looks.recv().await, Some(WatchReport::Answer(_))), "{content}");
         }
     }
 
@@ -448,7 +460,7 @@ mod tests {
         for name in ["a", "b", "c", "d"] {
             fs::write(base.join(name), "12345").unwrap();
         }
-        let look = || within(&base, Limits::new(LONGEST, 12));
+        let look = || within(&base, LookLimits::new(LONGEST, 12));
         let before = look();
         assert_eq!(look().fingerprint, before.fingerprint, "nothing has changed");
         fs::write(base.join("b"), "other").unwrap();
@@ -463,7 +475,7 @@ mod tests {
         assert!(super::of(&dir.path("fifo")).unreadable.is_some(), "the FIFO has no writer");
         assert_eq!(of(&base), of(&base));
         // This file never ends, and reports a size of 0.
-        let endless = within(Path::new("/proc/self/pagemap"), Limits::new(LONGEST, 100_000));
+        let endless = within(Path::new("/proc/self/pagemap"), LookLimits::new(LONGEST, 100_000));
         assert!(endless.fingerprint.is_some() && endless.unreadable.is_none(), "{endless:?}");
     }
 
@@ -485,7 +497,7 @@ mod tests {
         let dir = TempDir::new();
         fs::write(dir.path("a"), "1").unwrap();
         for path in [dir.root(), &dir.path("a")] {
-            let late = within(path, Limits::new(Duration::ZERO, LARGEST_TOTAL));
+            let late = within(path, LookLimits::new(Duration::ZERO, LARGEST_TOTAL));
             let (at, error) = late.unreadable.unwrap();
             assert!(late.fingerprint.is_none() && at == path, "{at:?}");
             assert_eq!(error.to_string(), "reading it takes longer than 10s");

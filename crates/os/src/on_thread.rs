@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::signal::mask;
-use crate::trusted_path::Peer;
+use crate::trusted_path::PeerSocket;
 use drainit_core::types::{ProcessId, human};
 
 /// The number of threads of one share. With two threads, one call that hangs does not delay the
@@ -205,12 +205,12 @@ pub async fn on_thread<T: Send + 'static>(
     timeout(limit, done).await.unwrap_or(Err(Unanswered::Late(limit)))
 }
 
-/// Like [`Peer::at`], on a thread of its own and with a time limit.
+/// Like [`PeerSocket::at`], on a thread of its own and with a time limit.
 ///
 /// # Errors
-/// As for [`Peer::at`]; also fails if the file system does not answer.
-pub async fn peer_at(path: PathBuf) -> io::Result<Peer> {
-    on_thread(LONGEST_WAY, move || Peer::at(&path)).await.map_err(io::Error::other)?
+/// As for [`PeerSocket::at`]; also fails if the file system does not answer.
+pub async fn peer_at(path: PathBuf) -> io::Result<PeerSocket> {
+    on_thread(LONGEST_WAY, move || PeerSocket::at(&path)).await.map_err(io::Error::other)?
 }
 
 /// Does the work, and blocks until the work is done. drainit calls this function before it has

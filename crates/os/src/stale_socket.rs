@@ -16,7 +16,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::on_thread::Share;
-use crate::trusted_path::{Peer, Place, is};
+use crate::trusted_path::{PeerSocket, Place, is};
 use crate::{errno, on_thread};
 use drainit_core::types::harmless;
 
@@ -57,7 +57,7 @@ fn try_remove(path: &Path, own: Option<&Path>) -> io::Result<()> {
 /// Fails if the kernel refuses the connection for another reason than a missing listener or file.
 pub(crate) fn is_listening(path: &Path) -> io::Result<bool> {
     // If the path cannot be followed, a later bind to the path reports the reason.
-    let Ok(peer) = Peer::at(path) else { return Ok(false) };
+    let Ok(peer) = PeerSocket::at(path) else { return Ok(false) };
     Ok(has_listener(&UnixAddr::new(&peer.address)?)?)
 }
 

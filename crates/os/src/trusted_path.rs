@@ -277,13 +277,13 @@ impl Place {
 /// A Unix socket to connect to. This value keeps referring to the same socket even if another file
 /// takes the path of the socket.
 #[derive(Debug)]
-pub struct Peer {
+pub struct PeerSocket {
     /// The path for connect(2). It is valid as long as this value lives.
     pub address: PathBuf,
     _file: File,
 }
 
-impl Peer {
+impl PeerSocket {
     /// Finds the Unix socket at `path`.
     ///
     /// # Errors
@@ -540,7 +540,7 @@ mod tests {
             // Another user may write to the last directory, but cannot exchange that directory.
             assert_eq!(Place::of(&at("a/s")).unwrap().address(), at("a/s"), "{bits:o}");
             let listener = UnixListener::bind(place.address()).unwrap();
-            let peer = Peer::at(&at("a/b/s")).unwrap();
+            let peer = PeerSocket::at(&at("a/b/s")).unwrap();
             drop(UnixStream::connect(&peer.address).unwrap());
             drop(listener);
             fs::remove_file(at("a/b/s")).unwrap();

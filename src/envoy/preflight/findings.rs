@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use crate::config::{Address, Direction, DrainUntil};
-use crate::envoy::listeners::Listener;
+use crate::envoy::listeners::EnvoyListener;
 use crate::envoy::preflight::{PreflightTarget, Sample};
 use crate::envoy::server_info::EnvoyOptions;
-use crate::http::RequestError;
+use crate::http::HttpError;
 use crate::types::human;
 
 /// The path of the statistics, as a finding shows it.
@@ -28,7 +28,7 @@ pub(super) struct Facts {
     /// All listeners. Only three kinds of drains need this list: a drain of the inbound listeners
     /// only, a drain that counts requests, and the drain of an Envoy that [closes idle
     /// connections](Self::closes_idle).
-    pub(super) listeners: Option<Vec<Listener>>,
+    pub(super) listeners: Option<Vec<EnvoyListener>>,
     /// The listeners that a drain ignores if it counts requests, by their names in the statistics.
     pub(super) ignored: Vec<String>,
     /// Words of `ignore_listeners` that match no listener.
@@ -43,9 +43,9 @@ pub(super) struct Facts {
 const LATE_CLOSE: Duration = Duration::from_secs(2);
 
 /// The finding that the admin has not answered like an Envoy admin for `patience`.
-pub(super) fn unusable(admin: &Address, error: &RequestError, patience: Duration) -> String {
+pub(super) fn unusable(admin: &Address, error: &HttpError, patience: Duration) -> String {
     let what = match error {
-        RequestError::Status(status) if status.is_client_error() => error.to_string(),
+        HttpError::Status(status) if status.is_client_error() => error.to_string(),
         _ => format!("has not answered for {}: {error}", human(patience)),
     };
     format!(
@@ -120,7 +120,7 @@ impl Facts {
     pub(super) fn advice(&self, target: &PreflightTarget) -> Option<String> {
         let time = self.drain_time().filter(|_| self.closes_idle)?;
         let is_drained =
-            |listener: &&Listener| target.direction == Direction::All || listener.is_inbound;
+            |listener: &&EnvoyListener| target.direction == Direction::All || listener.is_inbound;
         let listeners = self.listeners.iter().flatten().filter(is_drained);
         let timeout = listeners.filter_map(|listener| listener.drain_timeout).max()?;
         let shortest = (timeout * 3).as_secs() + 1;
@@ -148,7 +148,7 @@ impl Facts {
     /// The finding that the drain cuts the connections of a TCP proxy, because the drain waits only
     /// for requests.
     fn tcp_connections(&self, target: &PreflightTarget) -> Option<String> {
-        let is_cut = |listener: &&Listener| {
+        let is_cut = |listener: &&EnvoyListener| {
             let names = [&listener.name].into_iter().chain(&listener.statistics);
             let is_drained = target.direction == Direction::All || listener.is_inbound;
             listener.is_tcp && is_drained && !names.into_iter().any(|it| self.ignored.contains(it))
@@ -247,7 +247,7 @@ mod tests {
         for (code, has_answered) in
             [(StatusCode::NOT_FOUND, true), (StatusCode::INTERNAL_SERVER_ERROR, false)]
         {
-            let error = RequestError::Status(code);
+            let error = HttpError::Status(code);
             let admin = Address::Unix("/run/admin.sock".into());
             let said = unusable(&admin, &error, Duration::from_secs(5));
             assert_eq!(!said.contains("has not answered"), has_answered, "{said}");
@@ -317,17 +317,21 @@ mod tests {
     // holds: S440
     #[test]
     fn the_best_drain_time_is_named() {
-        let listener = |is_inbound, seconds| Listener {
+        let listener = |is_inbound, seconds| EnvoyListener {
             is_inbound,
             drain_timeout: Some(Duration::from_secs(seconds)),
-            ..Listener::default()
+            ..EnvoyListener::default()
         };
         let said = |time: &str, wait, direction| {
             let wait = Duration::from_secs(wait);
             let facts = Facts {
                 options: options(time, "Gradual"),
                 closes_idle: true,
-                listeners: Some(vec![listener(true, 5), listener(false, 10), Listener::default()]),
+                listeners: Some(vec![
+                    listener(true, 5),
+                    listener(false, 10),
+                    EnvoyListener::default(),
+                ]),
                 ..healthy()
             };
             facts.advice(&PreflightTarget { wait, direction, ..target(true) }).unwrap_or_default()
@@ -356,10 +360,10 @@ mod tests {
     #[test]
     fn inbound_drain_needs_inbound_listener_and_short_time() {
         let target = PreflightTarget { direction: Direction::Inbound, ..target(false) };
-        let listener = |name: &str, is_inbound| Listener {
+        let listener = |name: &str, is_inbound| EnvoyListener {
             name: name.to_owned(),
             is_inbound,
-            ..Listener::default()
+            ..EnvoyListener::default()
         };
         let with = |time, listeners| Facts {
             options: options(time, "Gradual"),
@@ -388,14 +392,14 @@ mod tests {
     #[test]
     fn tcp_proxy_beside_a_count_of_requests_is_found() {
         let target = PreflightTarget { until: DrainUntil::Requests, ..target(true) };
-        let listener = |name: &str, is_inbound| Listener {
+        let listener = |name: &str, is_inbound| EnvoyListener {
             name: name.to_owned(),
             is_tcp: true,
             is_inbound,
             statistics: vec!["0.0.0.0_5432".to_owned()],
-            ..Listener::default()
+            ..EnvoyListener::default()
         };
-        let web = Listener { name: "web".to_owned(), ..Listener::default() };
+        let web = EnvoyListener { name: "web".to_owned(), ..EnvoyListener::default() };
         let listeners = Some(vec![listener("db", false), web, listener("", true)]);
         let facts = Facts { listeners, sample: None, ..healthy() };
         let found = facts.findings(&target);

@@ -19,11 +19,11 @@ use crate::config::{Address, Direction, DrainMethod, DrainUntil, Process};
 use crate::core::envoy::Call;
 use crate::core::envoy::sample::Sample;
 use crate::envoy::admin::sample;
-use crate::envoy::listeners::{INTERNAL, LISTENERS, List, dump, statistics_of};
+use crate::envoy::listeners::{INTERNAL, LISTENERS, ListenerList, dump, statistics_of};
 use crate::envoy::preflight::findings::{Facts, STATS, unusable};
 use crate::envoy::server_info::ServerInfo;
 use crate::envoy::stats::{STATS_PATH, listener_names};
-use crate::http::{Client, RequestError, Response};
+use crate::http::{Client, HttpError, Response};
 use crate::types::{harmless, human};
 
 /// The time within which the admin must answer and Envoy must be initialized. If the drain may take
@@ -90,7 +90,7 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
             facts.options = Some(server.command_line_options);
         }
         // The admin refuses this path, but the paths of the drain may still be allowed.
-        Err(RequestError::Status(StatusCode::FORBIDDEN)) => {}
+        Err(HttpError::Status(StatusCode::FORBIDDEN)) => {}
         Err(error) => {
             return vec![unusable(&target.admin, &error, patience)];
         }
@@ -114,17 +114,17 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
             tracing::info!("{}: Envoy lists its statistics in {}", target.name, human(took));
             facts.sample = Some((found, took));
         }
-        Err(RequestError::Status(StatusCode::FORBIDDEN)) => facts.refused.push(STATS),
+        Err(HttpError::Status(StatusCode::FORBIDDEN)) => facts.refused.push(STATS),
         Err(_) => {}
     }
     let list = ok_text(&mut client, LISTENERS, patience).await;
     facts.serves = list.as_deref().map(serves_clients);
-    let list = List::new(list.as_deref().unwrap_or_default());
+    let list = ListenerList::new(list.as_deref().unwrap_or_default());
     let is_inbound = target.direction == Direction::Inbound;
     if is_inbound || target.until == DrainUntil::Requests || facts.closes_idle {
         match dump(&mut client, &list, patience).await {
             Ok(listeners) => facts.listeners = Some(listeners),
-            Err(RequestError::Status(StatusCode::FORBIDDEN)) if is_inbound => {
+            Err(HttpError::Status(StatusCode::FORBIDDEN)) if is_inbound => {
                 facts.refused.push("/config_dump");
             }
             Err(_) => {}
@@ -150,7 +150,7 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
 async fn until_initialized(
     client: &mut Client,
     patience: Duration,
-) -> Result<ServerInfo, RequestError> {
+) -> Result<ServerInfo, HttpError> {
     let deadline = Instant::now() + patience;
     let mut pause = FIRST_PAUSE;
     loop {
@@ -158,7 +158,7 @@ async fn until_initialized(
         let result = ServerInfo::ask(client, left).await;
         let is_final = match &result {
             Ok(info) => !info.is_initializing(),
-            Err(RequestError::Status(status)) => status.is_client_error(),
+            Err(HttpError::Status(status)) => status.is_client_error(),
             Err(_) => false,
         };
         if is_final || Instant::now() + pause >= deadline {

@@ -32,7 +32,7 @@ use crate::config::{LogFile, LogFormat, LogMode, Probe, Process, User};
 use crate::logging::Output;
 use crate::logging::format::stamp;
 use crate::logging::last_lines::{LastLines, start_of_last_lines, text};
-use crate::logging::split::{Form, Splitter};
+use crate::logging::split::{LineForm, Splitter};
 use crate::types::Stream;
 
 /// The size of one read: the default capacity of a pipe.
@@ -61,22 +61,22 @@ struct Scratch {
 }
 
 /// The forms of the lines on stdout and stderr, or `None` if drainit does not capture them.
-pub fn forms(process: &Process, format: LogFormat) -> Option<[Form; 2]> {
+pub fn forms(process: &Process, format: LogFormat) -> Option<[LineForm; 2]> {
     match (format, &process.log.mode) {
         (_, LogMode::None) => None,
-        (LogFormat::Json, _) => {
-            Some([Stream::Stdout, Stream::Stderr].map(|stream| Form::json(&process.name, stream)))
-        }
+        (LogFormat::Json, _) => Some(
+            [Stream::Stdout, Stream::Stderr].map(|stream| LineForm::json(&process.name, stream)),
+        ),
         (LogFormat::Text, LogMode::Prefix(prefix)) => {
-            Some([Form::prefix(prefix), Form::prefix(prefix)])
+            Some([LineForm::prefix(prefix), LineForm::prefix(prefix)])
         }
         (LogFormat::Text, LogMode::File(LogFile { prefix: Some(prefix), .. })) => {
-            Some([Form::prefix(prefix), Form::prefix(prefix)])
+            Some([LineForm::prefix(prefix), LineForm::prefix(prefix)])
         }
-        (LogFormat::Text, LogMode::File(_)) => Some([Form::Plain, Form::Plain]),
+        (LogFormat::Text, LogMode::File(_)) => Some([LineForm::Plain, LineForm::Plain]),
         (LogFormat::Text, LogMode::Inherit) => {
             let probe = process.readiness.as_ref().map(|readiness| &readiness.probe);
-            matches!(probe, Some(Probe::Log(_))).then_some([Form::Plain, Form::Plain])
+            matches!(probe, Some(Probe::Log(_))).then_some([LineForm::Plain, LineForm::Plain])
         }
     }
 }
@@ -106,7 +106,7 @@ pub struct OutputCapture {
 /// One of the two pipes.
 struct Side {
     stream: Stream,
-    form: Form,
+    form: LineForm,
     /// The read end; `None` after the end of the pipe. The read end is closed at the end of the
     /// pipe, because a capture is kept for a while after its instance has ended.
     pipe: RefCell<Option<Receiver>>,
@@ -122,7 +122,7 @@ impl OutputCapture {
     /// Fails if too many files are open, or if pipes use too much memory.
     pub fn open(
         output: Arc<Output>,
-        forms: [Form; 2],
+        forms: [LineForm; 2],
         user: Option<&User>,
         pattern: Option<Regex>,
     ) -> io::Result<(Rc<Self>, WriteEnds)> {
@@ -300,8 +300,8 @@ impl OutputCapture {
     /// Queues the lines that `bytes` completes; without `bytes`, queues the incomplete line.
     fn queue_lines(&self, side: &Side, bytes: Option<&[u8]>, lines: &mut Vec<u8>) {
         let time = match side.form {
-            Form::Json(_) => stamp(SystemTime::now()),
-            Form::Plain | Form::Prefix(_) => String::new(),
+            LineForm::Json(_) => stamp(SystemTime::now()),
+            LineForm::Plain | LineForm::Prefix(_) => String::new(),
         };
         let mut last = self.last.borrow_mut();
         let mut pattern = self.pattern.borrow_mut();
@@ -367,7 +367,7 @@ pub(crate) fn give_to(user: Option<&User>, pipe: &PipeWriter) {
 }
 
 impl Side {
-    fn open(stream: Stream, form: Form, user: Option<&User>) -> io::Result<(Self, PipeWriter)> {
+    fn open(stream: Stream, form: LineForm, user: Option<&User>) -> io::Result<(Self, PipeWriter)> {
         let (read_end, write_end) = pipe()?;
         give_to(user, &write_end);
         let pipe = RefCell::new(Some(Receiver::from_owned_fd(OwnedFd::from(read_end))?));

@@ -22,7 +22,7 @@ impl Rig {
         Self { output: Output::new(stdout_end, stderr_end), stdout, stderr }
     }
 
-    fn open(&self, form: Form) -> (Rc<OutputCapture>, WriteEnds) {
+    fn open(&self, form: LineForm) -> (Rc<OutputCapture>, WriteEnds) {
         OutputCapture::open(self.output.clone(), [form.clone(), form], None, None).unwrap()
     }
 
@@ -53,7 +53,7 @@ fn run<F: Future>(future: F) -> F::Output {
 fn pump_reads_last_lines_without_waiting() {
     let rig = Rig::new();
     run(async {
-        let (log, mut ends) = rig.open(Form::prefix("p"));
+        let (log, mut ends) = rig.open(LineForm::prefix("p"));
         for number in 0..100 {
             writeln!(ends.stdout, "line {number}").unwrap();
         }
@@ -80,7 +80,7 @@ fn pump_reads_last_lines_without_waiting() {
 fn last_line_does_not_wait_for_grandchild() {
     let rig = Rig::new();
     run(async {
-        let (log, mut ends) = rig.open(Form::prefix("p"));
+        let (log, mut ends) = rig.open(LineForm::prefix("p"));
         let mut grandchild = ends.stdout.try_clone().unwrap();
         ends.stdout.write_all(b"last").unwrap();
         drop(ends);
@@ -98,7 +98,7 @@ fn last_line_does_not_wait_for_grandchild() {
 fn finish_reads_nothing_after_the_limit() {
     let rig = Rig::new();
     run(async {
-        let (log, mut ends) = rig.open(Form::Plain);
+        let (log, mut ends) = rig.open(LineForm::Plain);
         ends.stdout.write_all(b"line\n").unwrap();
         log.finish(|| false);
         assert_eq!(log.last_lines(), [""; 0]);
@@ -111,7 +111,7 @@ fn finish_reads_nothing_after_the_limit() {
 fn task_of_ended_process_does_not_wait_for_room() {
     let rig = Rig::new();
     run(async {
-        let (log, mut ends) = rig.open(Form::Plain);
+        let (log, mut ends) = rig.open(LineForm::Plain);
         rig.output.push_process(Stream::Stdout, &b"x\n".repeat(400_000));
         // The thread of the output hangs in its write now, so the next lines stay in the queue.
         assert!(!rig.output.flush(Duration::from_millis(50)));
@@ -134,7 +134,7 @@ fn ended_pipe_is_closed() {
         let before = open();
         let captures: Vec<_> = (0..100)
             .map(|number| {
-                let (log, mut ends) = rig.open(Form::Plain);
+                let (log, mut ends) = rig.open(LineForm::Plain);
                 ends.stdout.write_all(b"last\n").unwrap();
                 drop(ends);
                 if number % 2 == 0 {
@@ -159,7 +159,7 @@ fn the_pipes_are_closed_on_exec_and_belong_to_the_user() {
     let rig = Rig::new();
     run(async {
         let user = User { uid: 12_345, gid: 54_321, groups: Vec::new() };
-        let forms = [Form::Plain, Form::Plain];
+        let forms = [LineForm::Plain, LineForm::Plain];
         let (_, ends) = OutputCapture::open(rig.output.clone(), forms, Some(&user), None).unwrap();
         for end in [&ends.stdout, &ends.stderr] {
             assert_eq!(fcntl(end, FcntlArg::F_GETFD).unwrap(), 1, "FD_CLOEXEC");
@@ -184,7 +184,7 @@ fn each_long_read_leaves_a_turn_to_the_event_loop() {
         let open = || {
             // With a pattern, drainit reads even if the output has no room for the lines.
             let (output, pattern) = (rig.output.clone(), Regex::new("never").unwrap());
-            let forms = [Form::Plain, Form::Plain];
+            let forms = [LineForm::Plain, LineForm::Plain];
             let (log, mut ends) = OutputCapture::open(output, forms, None, Some(pattern)).unwrap();
             let size = i32::try_from(READS * CHUNK).unwrap();
             fcntl(&ends.stdout, FcntlArg::F_SETPIPE_SZ(size)).unwrap();

@@ -8,12 +8,12 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::config::{Direction, DrainUntil, EnvoyDrain as Keys};
-use crate::core::envoy::attempts::Failure;
-use crate::core::envoy::dialogue::{Answer, Ask, Dialogue, Look, Output, Terms};
+use crate::core::envoy::attempts::AskFailure;
+use crate::core::envoy::dialogue::{Answer, Ask, Dialogue, EnvoyTerms, Look, Output};
 use crate::core::event::Unit;
 use crate::envoy::admin;
 use crate::envoy::listeners::Uncounted;
-use crate::http::{Client, RequestError};
+use crate::http::{Client, HttpError};
 use crate::local_task::LocalTask;
 use crate::os::on_thread::on_thread;
 use crate::os::{clock, connections};
@@ -21,7 +21,7 @@ use crate::supervisor::drain::target::DrainTarget;
 use crate::types::Time;
 
 /// The drain of one Envoy.
-pub(crate) struct EnvoyDrain {
+pub(crate) struct RunningEnvoyDrain {
     target: Rc<DrainTarget>,
     keys: Keys,
     dialogue: RefCell<Dialogue>,
@@ -41,7 +41,7 @@ pub(crate) struct EnvoyDrain {
     _clock: LocalTask,
 }
 
-impl EnvoyDrain {
+impl RunningEnvoyDrain {
     /// Begins the drain.
     pub(crate) fn begin(target: Rc<DrainTarget>, keys: &Keys) -> Rc<Self> {
         let unit = match keys.until {
@@ -50,7 +50,7 @@ impl EnvoyDrain {
         };
         let direction = keys.direction.unwrap_or_default();
         let now = clock::now();
-        let terms = Terms {
+        let terms = EnvoyTerms {
             min_until: now + target.min,
             longest: target.longest,
             only_inbound: direction == Direction::Inbound,
@@ -196,6 +196,6 @@ async fn visible(uncounted: Uncounted) -> Uncounted {
     Uncounted { counted, ..uncounted }
 }
 
-fn failure(error: RequestError) -> Failure {
-    Failure { why: error.to_string(), is_refusal: matches!(error, RequestError::Status(_)) }
+fn failure(error: HttpError) -> AskFailure {
+    AskFailure { why: error.to_string(), is_refusal: matches!(error, HttpError::Status(_)) }
 }

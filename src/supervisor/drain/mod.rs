@@ -13,13 +13,13 @@ use hyper::header::{HeaderName, HeaderValue};
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Drain, DrainMethod, Header, HttpDrain, HttpMethod};
-use crate::http::{RequestError, build, send};
+use crate::http::{HttpError, build, send};
 use crate::load::at_start;
 use crate::local_task::LocalTask;
 use crate::os::on_thread::on_thread;
 use crate::os::spawn::SpawnRequest;
 use crate::supervisor::drain::connections::CountedDrain;
-use crate::supervisor::drain::envoy::EnvoyDrain;
+use crate::supervisor::drain::envoy::RunningEnvoyDrain;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::launch::StartError;
 use crate::supervisor::message::{Rest, SharedChildren};
@@ -37,7 +37,7 @@ const UNTIL_PAUSE: Duration = Duration::from_millis(500);
 
 /// A drain under way.
 pub(crate) enum RunningDrain {
-    Envoy(Rc<EnvoyDrain>),
+    Envoy(Rc<RunningEnvoyDrain>),
     Counted(CountedDrain),
     /// The process was asked to drain. The task sends a request or runs a command. Without a task,
     /// the process got a signal.
@@ -69,7 +69,7 @@ impl RunningDrain {
         let limit = target.longest + AFTER_THE_END;
         let share = target.share();
         let ask: Option<Ask> = match &drain.method {
-            DrainMethod::Envoy(keys) => return Self::Envoy(EnvoyDrain::begin(target, keys)),
+            DrainMethod::Envoy(keys) => return Self::Envoy(RunningEnvoyDrain::begin(target, keys)),
             DrainMethod::Connections(_) => None,
             DrainMethod::Http(http) => {
                 let (http, longest) = (http.clone(), target.longest);
@@ -174,7 +174,7 @@ async fn send_request(
                 continue;
             }
             (Ok(status), None) if status.is_success() => return Ok(()),
-            (Ok(status), None) => RequestError::Status(status),
+            (Ok(status), None) => HttpError::Status(status),
             (Err(error), _) => error,
         };
         if began.elapsed() + RETRY_PAUSE > retrying {

@@ -14,7 +14,7 @@ use crate::load::Loaded;
 use crate::os::clock;
 use crate::plan::changes;
 use crate::plan::refused;
-use crate::plan::reload::{Life, Reload, Running};
+use crate::plan::reload::{Life, ReloadPlan, RunningProcess};
 use crate::supervisor::event_loop::EventLoop;
 use crate::supervisor::file_watch::Watched;
 use crate::supervisor::message::TextReply;
@@ -126,21 +126,22 @@ impl EventLoop {
     }
 
     /// Calls `with` with the processes as they are now.
-    fn with_running<T>(&self, with: impl FnOnce(&[Running<'_>]) -> T) -> T {
+    fn with_running<T>(&self, with: impl FnOnce(&[RunningProcess<'_>]) -> T) -> T {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();
         let definitions: Vec<_> = self.executor.definitions(state).collect();
-        let running = definitions.iter().map(|(slot, Definition { process, args, .. })| Running {
-            slot: *slot,
-            definition: changes::Definition { process, args },
-            spec: state.process(*slot),
-            life: match state.life(*slot) {
-                Lifecycle::Stopped { failed: false } => Life::Stopped,
-                Lifecycle::Stopped { failed: true } => Life::Failed,
-                Lifecycle::Done => Life::Over,
-                _ => Life::Runs,
-            },
-        });
+        let running =
+            definitions.iter().map(|(slot, Definition { process, args, .. })| RunningProcess {
+                slot: *slot,
+                definition: changes::ProcessDefinition { process, args },
+                spec: state.process(*slot),
+                life: match state.life(*slot) {
+                    Lifecycle::Stopped { failed: false } => Life::Stopped,
+                    Lifecycle::Stopped { failed: true } => Life::Failed,
+                    Lifecycle::Done => Life::Over,
+                    _ => Life::Runs,
+                },
+            });
         with(&running.collect::<Vec<_>>())
     }
 
@@ -150,10 +151,10 @@ impl EventLoop {
         config: &Config,
         spec: &Spec,
         args: &[Vec<String>],
-        with: impl FnOnce(&Reload<'_>) -> T,
+        with: impl FnOnce(&ReloadPlan<'_>) -> T,
     ) -> T {
         let old = self.executor.config();
-        self.with_running(|running| with(&Reload::new(old, running, config, spec, args)))
+        self.with_running(|running| with(&ReloadPlan::new(old, running, config, spec, args)))
     }
 
     /// Refuses a config that cannot be applied at this moment.

@@ -18,7 +18,7 @@ use crate::types::{ProcessId, exit_code, harmless};
 
 /// One epoch, from its start to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Epoch {
+pub(super) struct EnvoyEpoch {
     pub(super) number: u32,
     /// Whether the epoch still has to take over from an older epoch.
     pub(super) is_new: bool,
@@ -34,12 +34,12 @@ fn next(living: impl Iterator<Item = u32>) -> u32 {
 
 impl Executor {
     /// The other living epochs of the process.
-    fn others(&self, process: ProcessId) -> impl Iterator<Item = (ProcessId, Epoch)> {
+    fn others(&self, process: ProcessId) -> impl Iterator<Item = (ProcessId, EnvoyEpoch)> {
         let others = self.other_slots(process).into_iter();
         others.filter_map(|id| Some((id, self.living_epoch(id)?)))
     }
 
-    fn living_epoch(&self, process: ProcessId) -> Option<Epoch> {
+    fn living_epoch(&self, process: ProcessId) -> Option<EnvoyEpoch> {
         let instance = &self.instances[process.index()];
         instance.epoch.filter(|_| instance.pid.is_some())
     }
@@ -57,7 +57,7 @@ impl Executor {
     }
 
     /// The epoch that starts now; `None` if the process has no hot restart.
-    pub(super) fn next_epoch(&self, process: ProcessId) -> Result<Option<Epoch>, StartError> {
+    pub(super) fn next_epoch(&self, process: ProcessId) -> Result<Option<EnvoyEpoch>, StartError> {
         if self.process(process).hot_restart().is_none() {
             return Ok(None);
         }
@@ -69,13 +69,13 @@ impl Executor {
             ));
         }
         let number = next(self.others(process).map(|(_, other)| other.number));
-        Ok(Some(Epoch { number, is_new: number > 0, has_failed_successor: false }))
+        Ok(Some(EnvoyEpoch { number, is_new: number > 0, has_failed_successor: false }))
     }
 
     /// The admin that a new epoch has to take over, and the number of the epoch.
     pub(super) fn admin_to_take_over(
         process: &Process,
-        epoch: Option<Epoch>,
+        epoch: Option<EnvoyEpoch>,
     ) -> Option<(Address, u32)> {
         let epoch = epoch.filter(|epoch| epoch.is_new)?;
         match &process.drain.as_ref()?.method {

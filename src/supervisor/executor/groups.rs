@@ -14,7 +14,7 @@ use crate::os::on_thread::{self, Share};
 use crate::os::sweep::signal_left_group;
 use crate::supervisor::children::Ended;
 use crate::supervisor::executor::Executor;
-use crate::supervisor::message::{Message, Role};
+use crate::supervisor::message::{ChildRole, Message};
 use crate::types::{ProcessId, Signal, Time};
 
 /// The pause between two scans of the groups. The scans are needed because a member of a group can
@@ -54,7 +54,7 @@ impl Executor {
     /// Whether the process group of a process that has ended has other members. If so, drainit
     /// signals the group from now on. Returns `false` for a oneshot that has completed.
     pub(crate) fn leaves_group(&mut self, ended: &Ended) -> bool {
-        let Some(Role::Process(process)) = ended.role else { return false };
+        let Some(ChildRole::Process(process)) = ended.role else { return false };
         // A start that was given up, or whose program never ran, has left no group.
         let current = [self.instances[process.index()].pid, self.launching(process)];
         if ended.failed.is_some() || !current.contains(&Some(ended.pid)) {

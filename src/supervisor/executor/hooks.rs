@@ -18,7 +18,7 @@ use crate::os::on_thread::{Share, on_thread};
 use crate::supervisor::executor::{Executor, LONGEST_START};
 use crate::supervisor::launch;
 use crate::supervisor::launch::StartError;
-use crate::supervisor::message::{Message, Rest, Role, Start};
+use crate::supervisor::message::{ChildRole, Message, Rest, Start};
 use crate::supervisor::preparation::{Files, Preparation};
 use crate::supervisor::readiness;
 use crate::supervisor::run_command;
@@ -198,7 +198,7 @@ impl Executor {
         // The hook is killed now and not when the task is dropped, because a sweep may follow, and
         // the hook is not to get the SIGTERM of the sweep.
         if let Some(pid) = hook.pid.get()
-            && matches!(self.children.borrow().role(pid), Some(Role::Command { .. }))
+            && matches!(self.children.borrow().role(pid), Some(ChildRole::Command { .. }))
         {
             let _ = kill_group_of_child(pid, Signal::KILL);
         }

@@ -13,7 +13,7 @@ use crate::os::probe_mark::kill_left;
 use crate::os::sweep::signal_left_group;
 use crate::supervisor::children::Ended;
 use crate::supervisor::executor::Executor;
-use crate::supervisor::message::{Rest, Role};
+use crate::supervisor::message::{ChildRole, Rest};
 use crate::types::Signal;
 
 /// The names of the processes that were already reported because their probes leave processes
@@ -26,7 +26,7 @@ impl Executor {
     pub(crate) fn kill_left_by_probes(&self, ended: &[Ended]) {
         let mut last = None;
         for one in ended.iter().filter(|one| one.failed.is_none()) {
-            let Some(Role::Command { rest, .. }) = one.role else { continue };
+            let Some(ChildRole::Command { rest, .. }) = one.role else { continue };
             if rest == Rest::Lives {
                 continue;
             }
@@ -37,8 +37,8 @@ impl Executor {
             }
         }
         let Some(last) = last else { return };
-        let run_of = |role: &Role| match role {
-            Role::Command { rest: Rest::Marked(run), .. } => Some(*run),
+        let run_of = |role: &ChildRole| match role {
+            ChildRole::Command { rest: Rest::Marked(run), .. } => Some(*run),
             _ => None,
         };
         let children = self.children.borrow();

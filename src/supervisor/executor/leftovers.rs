@@ -15,7 +15,7 @@ use crate::os::on_thread::{self, Share};
 use crate::os::reap::{has_children, is_living_child};
 use crate::os::sweep::{Scanned, Sweep, Swept};
 use crate::supervisor::executor::Executor;
-use crate::supervisor::message::{Message, Role};
+use crate::supervisor::message::{ChildRole, Message};
 use crate::types::Signal;
 
 /// Stands for the name of a process that `/proc` hides.
@@ -110,11 +110,11 @@ impl Executor {
 
     /// The children that drainit has killed and not reaped yet. Each leads a process group.
     fn killed_groups(&self) -> BTreeSet<Pid> {
-        let is_killed = |pid: Pid, role: &Role| match role {
+        let is_killed = |pid: Pid, role: &ChildRole| match role {
             // The command was killed together with its hook or drain.
-            Role::Command { .. } => true,
+            ChildRole::Command { .. } => true,
             // The start of the process was given up.
-            Role::Process(process) => {
+            ChildRole::Process(process) => {
                 let current = &self.instances[process.index()];
                 ![current.pid, current.launching_pid()].contains(&Some(pid))
             }

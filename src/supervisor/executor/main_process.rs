@@ -9,7 +9,7 @@ use crate::os::descendants::session_of;
 use crate::os::handle::Handle;
 use crate::supervisor::children::Ended;
 use crate::supervisor::executor::{Executor, with_cont};
-use crate::supervisor::message::{Message, Role};
+use crate::supervisor::message::{ChildRole, Message};
 use crate::types::{ProcessId, Signal};
 
 /// The most former main processes of an instance that live at the same time.
@@ -58,7 +58,7 @@ impl Executor {
             ended.await;
             let _ = sender.send(Message::MainEnded { process, pid });
         });
-        self.children.borrow_mut().adopt(pid, handle, watch, Role::Process(process));
+        self.children.borrow_mut().adopt(pid, handle, watch, ChildRole::Process(process));
         Ok(())
     }
 
@@ -76,7 +76,7 @@ impl Executor {
     /// end of a child is the end of its instance only if the child is the main process.
     pub(crate) fn settle_mains(&mut self, ended: &[Ended]) {
         for one in ended {
-            let Some(Role::Process(process)) = one.role else { continue };
+            let Some(ChildRole::Process(process)) = one.role else { continue };
             let current = &self.instances[process.index()];
             // If this child and the main process have both ended, the end of the main process
             // counts.
@@ -144,7 +144,8 @@ impl Executor {
 
     /// Whether a pid belongs to this process, and is not reaped.
     pub(super) fn is_there(&self, process: ProcessId, pid: Pid) -> bool {
-        let is_its_own = |role: &Role| matches!(role, Role::Process(of) if *of == process);
+        let is_its_own =
+            |role: &ChildRole| matches!(role, ChildRole::Process(of) if *of == process);
         self.children.borrow().role(pid).is_some_and(is_its_own)
     }
 

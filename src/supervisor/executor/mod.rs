@@ -29,7 +29,7 @@ use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process};
 use crate::core::cause::{Cause, Failure};
 use crate::core::event::{Event, Request};
 use crate::core::note::RequestError;
-use crate::core::spec::{ConfigIndex, HookId, Source};
+use crate::core::spec::{ConfigIndex, DefinitionSource, HookId};
 use crate::envoy::preflight;
 use crate::journal::event;
 use crate::local_task::LocalTask;
@@ -50,10 +50,10 @@ use crate::os::same_path::is_same;
 use crate::os::stale_socket::Removal;
 use crate::os::sweep::signal_left_group;
 use crate::os::termination_log;
-use crate::supervisor::children::{Ended, Rest};
+use crate::supervisor::children::{Ended, Remaining};
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::drain::{self, RunningDrain};
-use crate::supervisor::executor::epochs::Epoch;
+use crate::supervisor::executor::epochs::EnvoyEpoch;
 use crate::supervisor::executor::groups::{LeftGroup, Search};
 use crate::supervisor::executor::hooks::RunningHook;
 use crate::supervisor::executor::left_by_probes::Reported;
@@ -64,9 +64,9 @@ use crate::supervisor::file_watch::FileWatches;
 use crate::supervisor::launch;
 use crate::supervisor::launch::Launcher;
 use crate::supervisor::message::{
-    InstanceSender, Message, MessageSender, Role, SharedChildren, Start,
+    ChildRole, InstanceSender, Message, MessageSender, SharedChildren, Start,
 };
-use crate::supervisor::readiness::notify::Listener;
+use crate::supervisor::readiness::notify::NotifyListener;
 use crate::supervisor::reload::Reloads;
 use crate::supervisor::slots::Definition;
 use crate::supervisor::status::StatusBoard;
@@ -154,12 +154,12 @@ struct Instance {
     spawned: Time,
     log: Option<Rc<OutputCapture>>,
     readiness: Option<LocalTask>,
-    listener: Option<Listener>,
+    listener: Option<NotifyListener>,
     liveness: Option<LocalTask>,
     drain: Option<RunningDrain>,
     preflight: Option<LocalTask>,
     /// The epoch of the instance, if it is an Envoy with hot restart.
-    epoch: Option<Epoch>,
+    epoch: Option<EnvoyEpoch>,
     /// Whether the readiness of the instance was reported.
     is_ready: bool,
 }
@@ -288,13 +288,15 @@ impl Executor {
     }
 
     /// Prepares a slot for a new instance, and forgets the process that the slot had before.
-    pub(crate) fn adopt(&mut self, now: Time, slot: ProcessId, from: Source) {
+    pub(crate) fn adopt(&mut self, now: Time, slot: ProcessId, from: DefinitionSource) {
         let (definition, place, from) = match from {
-            Source::Copy(from) => {
+            DefinitionSource::Copy(from) => {
                 let slots = self.status_board.slots.borrow();
                 (slots.of(from).clone(), slots.place(from), Some(from))
             }
-            Source::Config(ConfigIndex(place)) => (self.loading[place].clone(), place, None),
+            DefinitionSource::Config(ConfigIndex(place)) => {
+                (self.loading[place].clone(), place, None)
+            }
         };
         self.status_board.adopt(now, slot, definition, place, from);
         // If the slot's earlier process has left a process group, this group has survived SIGKILL.
@@ -392,7 +394,7 @@ impl Executor {
 
     /// Reaps at most `max` children, and reads their last output. From then on, drainit does not
     /// signal their pids.
-    pub(crate) fn reap(&mut self, max: usize) -> io::Result<(Vec<Ended>, Rest)> {
+    pub(crate) fn reap(&mut self, max: usize) -> io::Result<(Vec<Ended>, Remaining)> {
         self.orphans.take();
         self.oom_kills.look_again();
         self.children.borrow_mut().reap(max, |ended| self.last_output(ended))
@@ -400,7 +402,7 @@ impl Executor {
 
     /// Reads the last output of a process that has ended. This output may still be in its pipes.
     fn last_output(&self, ended: &Ended) {
-        let Some(Role::Process(process)) = ended.role else { return };
+        let Some(ChildRole::Process(process)) = ended.role else { return };
         let current = &self.instances[process.index()];
         let launching = current.launching.as_ref().filter(|launching| launching.pid == ended.pid);
         let log = match launching {
@@ -420,7 +422,7 @@ impl Executor {
     pub(crate) fn last_messages(&self, ended: &[Ended]) -> Vec<ProcessId> {
         let mut processes = Vec::new();
         for one in ended {
-            let Some(Role::Process(process)) = one.role else { continue };
+            let Some(ChildRole::Process(process)) = one.role else { continue };
             let current = &self.instances[process.index()];
             if current.pid != Some(one.pid) {
                 continue;
@@ -440,7 +442,7 @@ impl Executor {
     /// Handles the end of a child. `remains` says whether its process group has other members.
     pub(crate) fn ended(&mut self, ended: Ended, remains: bool) -> Option<Event> {
         let Ended { pid, end, role, failed, was_only } = ended;
-        let is_ours = matches!(&role, Some(Role::Process(process))
+        let is_ours = matches!(&role, Some(ChildRole::Process(process))
             if self.instances[process.index()].pid == Some(pid)
                 && self.status_board.history(*process).sent == Some(Signal::KILL));
         let is_unexplained = end == End::Signal(Signal::KILL) && !is_ours;
@@ -456,21 +458,23 @@ impl Executor {
                 }
                 None
             }
-            Some(Role::Command { waiting, .. }) => {
+            Some(ChildRole::Command { waiting, .. }) => {
                 // This fails if the hook, probe or drain was dropped and does not wait any more.
                 let _ = waiting.send(failed.map_or(Ok(end), Err));
                 None
             }
-            Some(Role::Process(process)) if failed.is_some() => {
+            Some(ChildRole::Process(process)) if failed.is_some() => {
                 self.explain(process, pid, failed?);
                 None
             }
             // Three cases lead here: the instance has survived SIGKILL until now, and has lost its
             // slot; the start of the instance was given up; or this child is a former main process.
-            Some(Role::Process(process)) if self.instances[process.index()].pid != Some(pid) => {
+            Some(ChildRole::Process(process))
+                if self.instances[process.index()].pid != Some(pid) =>
+            {
                 None
             }
-            Some(Role::Process(process)) => {
+            Some(ChildRole::Process(process)) => {
                 // The rest of the group may still serve on these sockets.
                 if !remains {
                     self.remove_sockets(process);

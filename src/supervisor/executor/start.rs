@@ -24,16 +24,16 @@ use crate::os::on_thread::{Share, on_thread};
 use crate::os::spawn::{FailedExec, SpawnError};
 use crate::supervisor::children::Ended;
 use crate::supervisor::executor::Executor;
-use crate::supervisor::executor::epochs::Epoch;
+use crate::supervisor::executor::epochs::EnvoyEpoch;
 use crate::supervisor::executor::hooks::share_of;
 use crate::supervisor::launch;
 use crate::supervisor::launch::{Handed, StartError};
 use crate::supervisor::liveness;
-use crate::supervisor::liveness::Pace;
-use crate::supervisor::message::{InstanceSender, Message, Role, Start};
+use crate::supervisor::liveness::ProbePace;
+use crate::supervisor::message::{ChildRole, InstanceSender, Message, Start};
 use crate::supervisor::preparation::{Files, Preparation};
 use crate::supervisor::readiness;
-use crate::supervisor::readiness::notify::{Listener, NotifySender};
+use crate::supervisor::readiness::notify::{NotifyListener, NotifySender};
 use crate::supervisor::readiness::probe::FIRST_LIMIT;
 use crate::supervisor::readiness::{ReadinessTarget, commands_of};
 use crate::supervisor::run_command::diagnosed;
@@ -62,7 +62,7 @@ pub(super) struct Launching {
     /// The definition of the process, with the values that were read at its start.
     wanted: Arc<Process>,
     socket: Option<NotifySocket>,
-    epoch: Option<Epoch>,
+    epoch: Option<EnvoyEpoch>,
     pub(super) log: Option<Rc<OutputCapture>>,
     spawned: Time,
 }
@@ -266,7 +266,8 @@ impl Executor {
     fn give_up(&mut self, process: ProcessId, pid: Pid) {
         self.instances[process.index()].launching = None;
         self.starting.remove(&process);
-        let is_its_own = |role: &Role| matches!(role, Role::Process(of) if *of == process);
+        let is_its_own =
+            |role: &ChildRole| matches!(role, ChildRole::Process(of) if *of == process);
         if self.children.borrow().role(pid).is_some_and(is_its_own) {
             let _ = kill_child(pid, Signal::KILL);
         }
@@ -295,7 +296,7 @@ impl Executor {
 
     /// Returns the event of a process that ended before drainit saw that its exec had succeeded.
     pub(crate) fn begun_unseen(&mut self, ended: &Ended) -> Option<Event> {
-        let Some(Role::Process(process)) = ended.role else { return None };
+        let Some(ChildRole::Process(process)) = ended.role else { return None };
         let is_it = self.launching(process) == Some(ended.pid) && ended.failed.is_none();
         if is_it { self.begun(process) } else { None }
     }
@@ -371,7 +372,7 @@ impl Executor {
         self.status_board.slots.borrow_mut().set_log_files(process, files);
         let spawned = clock::now();
         self.started_in_turn += 1;
-        let pid = self.children.borrow_mut().start(request, Role::Process(process))?;
+        let pid = self.children.borrow_mut().start(request, ChildRole::Process(process))?;
         let launching = Launching { pid, wanted, socket, epoch, log, spawned };
         self.instances[process.index()].launching = Some(launching);
         let exec_over = self.children.borrow().exec_over(pid);
@@ -426,7 +427,7 @@ impl Executor {
                 status: Rc::clone(&failure),
                 unhealthy,
             };
-            Listener::begin(socket, sender)
+            NotifyListener::begin(socket, sender)
         });
         current.readiness = match &wanted.readiness {
             None => None,
@@ -477,8 +478,11 @@ impl Executor {
                 }
             }
             Some(Liveness::Probe { probe, interval, timeout, start_period, .. }) => {
-                let pace =
-                    Pace { start_period: *start_period, interval: *interval, timeout: *timeout };
+                let pace = ProbePace {
+                    start_period: *start_period,
+                    interval: *interval,
+                    timeout: *timeout,
+                };
                 let (base, children) = (Rc::clone(&self.base), Rc::clone(&self.children));
                 let run = commands_of(Arc::clone(&wanted), base, children, *timeout);
                 current.liveness = Some(liveness::watch(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::os::spawn::SpawnRequest;
 use crate::supervisor::message::{Rest, SharedChildren};
-use crate::supervisor::run_command::{Failure, LONGEST, run_captured};
+use crate::supervisor::run_command::{AttemptFailure, LONGEST, run_captured};
 use crate::types::harmless;
 
 /// The time limit of the check. The core aborts the check earlier, as it aborts a hook.
@@ -21,7 +21,7 @@ pub(super) async fn validate(
     request: impl FnOnce(PipeWriter) -> io::Result<SpawnRequest>,
     children: SharedChildren,
 ) -> Result<(), String> {
-    let explain = |failure, output: &str| reason(output).map_or(failure, Failure::from);
+    let explain = |failure, output: &str| reason(output).map_or(failure, AttemptFailure::from);
     let checked = run_captured(request, children, Rest::Killed, LIMIT, explain).await;
     checked.map_err(|failure| failure.why)
 }

@@ -24,7 +24,7 @@ use crate::supervisor::message::{InstanceSender, Rest, SharedChildren};
 use crate::supervisor::readiness::probe::{
     Reason, RunningCommand, ask_epoch, wait_epoch, wait_ready,
 };
-use crate::supervisor::run_command::{Failure, LONGEST, run_captured};
+use crate::supervisor::run_command::{AttemptFailure, LONGEST, run_captured};
 
 /// The limit of one run of an `exec` probe.
 const EXEC_LIMIT: Duration = Duration::from_secs(10);
@@ -125,11 +125,11 @@ pub(crate) fn commands_of(
 }
 
 /// Puts the last line of a command's output behind the reason why the command failed.
-fn with_last_line(failure: Failure, output: &str) -> Failure {
+fn with_last_line(failure: AttemptFailure, output: &str) -> AttemptFailure {
     match output.lines().map(str::trim).rfind(|line| !line.is_empty()) {
         Some(line) => {
             let line: String = line.chars().take(LONGEST).collect();
-            Failure { why: format!("{}: {line}", failure.why), ..failure }
+            AttemptFailure { why: format!("{}: {line}", failure.why), ..failure }
         }
         None => failure,
     }

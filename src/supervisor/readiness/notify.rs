@@ -35,14 +35,14 @@ use crate::types::human;
 const MOST_WAITING: usize = 16;
 
 /// The task that receives the messages of an instance. It ends when this value is dropped.
-pub(crate) struct Listener {
+pub(crate) struct NotifyListener {
     _task: LocalTask,
     watchdog: watch::Sender<Option<Duration>>,
-    source: Rc<Source>,
+    source: Rc<NotifySource>,
 }
 
 /// The socket of an instance, and the receivers of its messages.
-struct Source {
+struct NotifySource {
     socket: NotifySocket,
     instance: NotifySender,
     has_warned: Cell<bool>,
@@ -69,11 +69,11 @@ pub(crate) struct NotifySender {
     pub(crate) unhealthy: Reason,
 }
 
-impl Listener {
+impl NotifyListener {
     pub(crate) fn begin(socket: NotifySocket, instance: NotifySender) -> Self {
         let (watchdog, limit) = watch::channel(None);
         let has_warned = Cell::new(false);
-        let source = Rc::new(Source { socket, instance, has_warned });
+        let source = Rc::new(NotifySource { socket, instance, has_warned });
         let task = LocalTask::begin({
             let source = Rc::clone(&source);
             async move {
@@ -203,7 +203,7 @@ impl Watchdog {
     }
 }
 
-impl Source {
+impl NotifySource {
     /// Reports to the core what a message of the instance says. The message keeps its `place` until
     /// the event loop has handled the first event of the message.
     fn take(&self, message: NotifyMessage, mut place: Option<OwnedSemaphorePermit>) {

@@ -18,12 +18,12 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::config::{Address, HttpTarget, Probe};
 use crate::envoy::ready::{check_epoch, check_ready};
 use crate::grpc::{self, GrpcError};
-use crate::http::{RequestError, describe_io, status};
+use crate::http::{HttpError, describe_io, status};
 pub(crate) use crate::journal::history::Reason;
 use crate::os::is_own_lack;
 use crate::os::on_thread::{on_thread, peer_at};
 use crate::os::trusted_path::Place;
-use crate::supervisor::run_command::Failure;
+use crate::supervisor::run_command::AttemptFailure;
 use crate::types::{harmless, human};
 
 /// The limit of the first attempts. A later attempt may take as long as drainit has already waited.
@@ -38,7 +38,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 pub(crate) type RunCommand = dyn Fn(&[String]) -> RunningCommand;
 
 /// A command that a [`RunCommand`] runs.
-pub(crate) type RunningCommand = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
+pub(crate) type RunningCommand = Pin<Box<dyn Future<Output = Result<(), AttemptFailure>>>>;
 
 /// Returns when the probe succeeds, and adds failed attempts to `failures`. There is no time limit;
 /// the caller drops the future instead.
@@ -109,8 +109,8 @@ pub(crate) async fn attempt(
     probe: &Probe,
     limit: Duration,
     run: &RunCommand,
-) -> Result<(), Failure> {
-    let at = |place: &dyn Display, result: Result<(), Failure>| {
+) -> Result<(), AttemptFailure> {
+    let at = |place: &dyn Display, result: Result<(), AttemptFailure>| {
         result.map_err(|failure| failure.at(place))
     };
     match probe {
@@ -118,7 +118,7 @@ pub(crate) async fn attempt(
         Probe::File(path) => {
             let file = path.clone();
             let found = on_thread(limit, move || exists(&file)).await;
-            let found = found.map_err(|why| Failure::from(io::Error::other(why)));
+            let found = found.map_err(|why| AttemptFailure::from(io::Error::other(why)));
             at(&path.display(), found.and_then(|found| Ok(found?)))
         }
         Probe::Tcp(address) => {
@@ -127,7 +127,9 @@ pub(crate) async fn attempt(
         }
         Probe::Http(target) => at(target, get(target, limit).await),
         Probe::Grpc(target) => at(target, grpc::check(target, limit).await.map_err(of_grpc)),
-        Probe::Envoy(admin) => at(admin, check_ready(admin, limit).await.map_err(Failure::from)),
+        Probe::Envoy(admin) => {
+            at(admin, check_ready(admin, limit).await.map_err(AttemptFailure::from))
+        }
         Probe::Exec(command) => run(command).await,
         Probe::Log(_) | Probe::Notify => pending().await,
     }
@@ -149,29 +151,29 @@ fn pause(waited: Duration, interval: Duration) -> Duration {
 async fn bounded<T>(
     limit: Duration,
     attempt: impl Future<Output = io::Result<T>>,
-) -> Result<T, Failure> {
+) -> Result<T, AttemptFailure> {
     match timeout(limit, attempt).await {
-        Ok(result) => result.map_err(Failure::from),
+        Ok(result) => result.map_err(AttemptFailure::from),
         Err(_) => Err(format!("no answer within {}", human(limit)).into()),
     }
 }
 
 /// Turns an error of a request into a failure. Marks a failure that is drainit's own, such as a
 /// lack of descriptors, because such a failure says nothing about the server.
-pub(crate) fn of_request(error: &RequestError) -> Failure {
-    let is_own = matches!(error, RequestError::Io(error) if is_own_lack(error));
-    Failure { why: error.to_string(), is_own }
+pub(crate) fn of_request(error: &HttpError) -> AttemptFailure {
+    let is_own = matches!(error, HttpError::Io(error) if is_own_lack(error));
+    AttemptFailure { why: error.to_string(), is_own }
 }
 
 /// Like [`of_request`], for an error of a gRPC request.
-fn of_grpc(error: GrpcError) -> Failure {
+fn of_grpc(error: GrpcError) -> AttemptFailure {
     match error {
         GrpcError::Request(error) => of_request(&error),
         _ => error.to_string().into(),
     }
 }
 
-async fn connect_unix(path: &Path, limit: Duration) -> Result<(), Failure> {
+async fn connect_unix(path: &Path, limit: Duration) -> Result<(), AttemptFailure> {
     let peer = bounded(limit, peer_at(path.to_owned())).await?;
     bounded(limit, UnixStream::connect(&peer.address)).await.map(drop)
 }
@@ -191,7 +193,7 @@ fn refuse_own_connection(stream: &TcpStream) -> Result<(), String> {
     }
 }
 
-async fn get(target: &HttpTarget, limit: Duration) -> Result<(), Failure> {
+async fn get(target: &HttpTarget, limit: Duration) -> Result<(), AttemptFailure> {
     match status(&target.address, Method::GET, &target.path, limit).await {
         Ok(status) if status.is_success() || status.is_redirection() => Ok(()),
         Ok(status) => Err(format!("answered {status}").into()),

@@ -20,7 +20,7 @@ use crate::language::diagnostics::problems::Problems;
 use crate::language::places::{EntryPlace, Places};
 use crate::language::span::Span;
 use crate::plan::Plan;
-use crate::plan::timeline::{Step, StepKind, Timeline};
+use crate::plan::timeline::{ShutdownStep, StepKind, Timeline};
 use crate::types::suggest::list;
 use crate::types::{ProcessId, human};
 
@@ -156,12 +156,12 @@ fn times(
         return;
     }
     let plan = Plan::with(config, graph, problems.is_check());
-    let min = |step: &Step| match (step.kind, step.process) {
+    let min = |step: &ShutdownStep| match (step.kind, step.process) {
         (StepKind::Drain, Some(id)) => written.get(id.index()).copied().unwrap_or_default(),
         _ => Duration::ZERO,
     };
     // The text says how long a step takes, and how long it would take without a deadline.
-    let gets = |step: &Step, wish: Duration| {
+    let gets = |step: &ShutdownStep, wish: Duration| {
         format!("{} gets {} of {}", plan.label(step), human(step.takes()), human(wish))
     };
     let why = |timeline: &Timeline| {
@@ -198,7 +198,7 @@ fn times(
 
 /// The place of the key that sets the time of a step. `of_drain` names this key for a drain: `time`
 /// or `min`.
-fn place_of_step(config: &Config, places: &Places, step: &Step, of_drain: &str) -> Span {
+fn place_of_step(config: &Config, places: &Places, step: &ShutdownStep, of_drain: &str) -> Span {
     let key = match step.kind {
         StepKind::PreStop => "hooks.pre_stop.timeout",
         StepKind::PostStop => "hooks.post_stop.timeout",

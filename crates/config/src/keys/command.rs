@@ -16,9 +16,9 @@ use crate::language::span::Span;
 use crate::language::yaml::node::{Kind, Node};
 
 /// A program and its arguments: a list of texts, or one string that drainit splits into words.
-pub(crate) struct Command;
+pub(crate) struct CommandForm;
 
-impl Form for Command {
+impl Form for CommandForm {
     type Out = Vec<String>;
     const SHAPE: Shape = Shape::Either(&[Shape::Filled("command"), Shape::List(&Element::SHAPE)]);
 

@@ -26,7 +26,7 @@ pub struct Dependency {
 /// The keys of one dependency.
 #[derive(Table)]
 #[table(default)]
-struct Terms {
+struct DependencyTerms {
     /// The condition that the dependency must meet; by default `ready`, or `completed` for a
     /// oneshot. Example: `condition: started`
     #[key(form = Condition)]
@@ -60,10 +60,10 @@ pub(crate) struct DependsOn;
 impl Form for DependsOn {
     type Out = Vec<Dependency>;
     const SHAPE: Shape =
-        Shape::Either(&[Shape::List(&Name::SHAPE), Shape::Processes(&Terms::SHAPE)]);
+        Shape::Either(&[Shape::List(&Name::SHAPE), Shape::Processes(&DependencyTerms::SHAPE)]);
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<Dependency>> {
-        let dependency = |process, Terms { condition, restart }| Dependency {
+        let dependency = |process, DependencyTerms { condition, restart }| Dependency {
             process,
             condition: condition.unwrap_or(StartCondition::Ready),
             restart,
@@ -82,7 +82,7 @@ impl Form for DependsOn {
                     };
                     let terms = match node.kind {
                         Kind::Null => None,
-                        _ => Terms::read(reader, &at.inner(&key.text), node),
+                        _ => DependencyTerms::read(reader, &at.inner(&key.text), node),
                     };
                     let Some(name) = name else { continue };
                     let place = *places.entry(name.clone()).or_insert(wanted.len());
@@ -100,7 +100,7 @@ impl Form for DependsOn {
                 for item in items {
                     let Some(name) = Verbatim::read(reader, at, item) else { continue };
                     if seen.insert(name.clone()) {
-                        wanted.push(dependency(name, Terms::default()));
+                        wanted.push(dependency(name, DependencyTerms::default()));
                     }
                 }
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use drainit_derive::Named;
 
-use crate::keys::command::{Command, Verbatim};
+use crate::keys::command::{CommandForm, Verbatim};
 use crate::keys::forms::{Catchable, HttpStatus, ListenerName, Port, Positive, leaf};
 use crate::keys::key::{At, Form, Later, List, Shape, Table};
 use crate::keys::only_if;
@@ -312,7 +312,7 @@ impl Form for Headers {
 pub struct ExecDrain {
     /// The command that drains the process. <!-- C393 --> Example:
     /// `command: [touch, /run/nginx/draining]`
-    #[key(form = Command, required = "add it: `command: [/app/drain]`", merge = Replace)]
+    #[key(form = CommandForm, required = "add it: `command: [/app/drain]`", merge = Replace)]
     pub command: Vec<String>,
     /// The kernel says when the drain is over, as with [`connections`](#connections). Example:
     /// `connections: {}`

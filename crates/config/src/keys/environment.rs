@@ -55,7 +55,7 @@ pub struct ValueFile {
 
 /// `read:` of an `env_file`: when drainit reads the file.
 #[derive(Clone, Copy, Debug, PartialEq, Named)]
-pub(crate) enum Moment {
+pub(crate) enum ReadAt {
     /// drainit reads the file together with the config.
     Config,
     /// drainit reads the file at each start of the process.
@@ -92,9 +92,9 @@ impl Form for Env {
 /// Reads a mapping of names to values, or a list of `NAME=VALUE`. A name alone means that the
 /// process gets the container's variable. In a mapping, `NAME: !reset` means that the process does
 /// not get the variable.
-pub(crate) struct Environment;
+pub(crate) struct EnvironmentForm;
 
-impl Form for Environment {
+impl Form for EnvironmentForm {
     type Out = Variables;
     const SHAPE: Shape = Shape::Either(&[
         Shape::List(&Shape::Filled("`NAME=VALUE`")),
@@ -308,7 +308,7 @@ pub(crate) struct EnvFileKeys {
     /// When the file is read: together with the config, or whenever the process starts.
     /// <!-- C267 --> Example: `read: start`
     #[key(default = "config")]
-    read: Option<Moment>,
+    read: Option<ReadAt>,
 }
 
 impl EnvFileKeys {
@@ -316,7 +316,7 @@ impl EnvFileKeys {
         let Self { path, required, read } = self;
         let span = fields.value("path");
         let path = reader.resolve_path(span, &path);
-        if fields.get("read").is_some() && read? == Moment::Start {
+        if fields.get("read").is_some() && read? == ReadAt::Start {
             return Some(vec![Variable::EnvFile(ValueFile { path, required })]);
         }
         let mut out = Vec::new();

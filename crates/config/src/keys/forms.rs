@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::keys::environment::Moment;
+use crate::keys::environment::ReadAt;
 use crate::keys::key::{At, Form, Shape};
 use crate::keys::reader::Reader;
 use crate::keys::values;
@@ -58,7 +58,7 @@ pub(crate) use words;
 
 words! {
     ProcessKind Update RestartPolicy ExitPolicy StartCondition CountUntil DrainUntil Direction
-    HttpMethod LogFormat Arguments Moment
+    HttpMethod LogFormat Arguments ReadAt
 }
 
 /// A duration longer than 0.

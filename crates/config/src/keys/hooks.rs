@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::keys::Account;
 use crate::keys::account::RunAs;
-use crate::keys::command::Command;
+use crate::keys::command::CommandForm;
 use crate::keys::forms::Positive;
 use crate::keys::key::Table;
 use crate::keys::reader::{Fields, Reader};
@@ -60,7 +60,7 @@ impl ContainerHooks {
 #[table(short = "command", shared = "hook")]
 pub struct Hook {
     /// The program and its arguments.
-    #[key(form = Command, required = "add `command: [PROGRAM, …]`", merge = Replace)]
+    #[key(form = CommandForm, required = "add `command: [PROGRAM, …]`", merge = Replace)]
     pub command: Vec<String>,
     /// The time after which it is killed. Unset: up to 10 s of the time that is left.
     #[key(form = Positive)]

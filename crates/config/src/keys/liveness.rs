@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::keys::command::Command;
+use crate::keys::command::CommandForm;
 use crate::keys::forms::{AtLeastOne, Positive, SocketPath, Tcp};
 use crate::keys::key::Table;
 use crate::keys::reader::{Fields, Reader};
@@ -68,7 +68,7 @@ enum Check {
     /// control plane still serves. <!-- C231 --> Example: `envoy: "http://127.0.0.1:9901"`
     Envoy(Address),
     /// Alive while the command exits with 0. Example: `exec: [/app/check]`
-    #[key(form = Command, merge = Replace)]
+    #[key(form = CommandForm, merge = Replace)]
     Exec(Vec<String>),
     /// Alive while the process sends `WATCHDOG=1` to `NOTIFY_SOCKET` at least this often; [accepted
     /// senders](#notify). <!-- C232 --> Example: `notify: 30s`

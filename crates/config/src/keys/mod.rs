@@ -59,7 +59,7 @@ pub use shutdown::Shutdown;
 pub use ulimit::RESOURCES;
 pub use watch::Watch;
 
-pub use crate::language::environment::Share;
+pub use crate::language::environment::DeadlineShare;
 pub use crate::types::{
     ExitPolicy, OnExit, Restart, RestartPolicy, StartCondition, Update, WatchAction,
 };

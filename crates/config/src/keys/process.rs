@@ -7,10 +7,10 @@ use std::time::Duration;
 use drainit_derive::Named;
 
 use crate::keys::account::RunAs;
-use crate::keys::command::Command;
+use crate::keys::command::CommandForm;
 use crate::keys::depends_on::{Dependency, DependsOn};
 use crate::keys::drain::{DrainKeys, OnlyConnections};
-use crate::keys::environment::{EnvFiles, Environment};
+use crate::keys::environment::{EnvFiles, EnvironmentForm};
 use crate::keys::forms::{Positive, SignalList, SocketPath, StopSignal, Umask, leaf};
 use crate::keys::key::{Either, Leaf, List, Shape, Table};
 use crate::keys::liveness::LivenessKeys;
@@ -21,8 +21,8 @@ use crate::keys::scale;
 use crate::keys::ulimit::Ulimits;
 use crate::keys::values;
 use crate::keys::{
-    Account, Drain, DrainMethod, EnvoyFlags, Hooks, ListenSocket, Liveness, Log, LogMode, OnlyIf,
-    Probe, Readiness, Render, Share, Ulimit, Variable, Watch,
+    Account, DeadlineShare, Drain, DrainMethod, EnvoyFlags, Hooks, ListenSocket, Liveness, Log,
+    LogMode, OnlyIf, Probe, Readiness, Render, Ulimit, Variable, Watch,
 };
 use crate::language::invalid::Invalid;
 use crate::types::{ExitPolicy, OnExit, RestartPolicy, Signal, Update, exit_code};
@@ -36,14 +36,14 @@ pub struct Process {
     pub name: String,
     /// The share of the deadline that the plan of the whole config gives this process.
     #[key(skip)]
-    pub share: Share,
+    pub share: DeadlineShare,
     /// The command and the variables, with marks in place of the container's limits. Each start
     /// replaces the marks. `None` if they use no limit.
     #[key(skip)]
     pub marked: Option<(Vec<String>, Vec<Variable>)>,
     /// The program and its arguments. <!-- C151 --> Example: `command: [/app/server, --port, "8080"]`
     // The list is never empty.
-    #[key(form = Command, default = "required", merge = Replace)]
+    #[key(form = CommandForm, default = "required", merge = Replace)]
     pub command: Vec<String>,
     /// A service runs until it is stopped. A oneshot is a task that must end with code 0; it has no
     /// `readiness`, `liveness`, `drain`, `watch` or `update`. <!-- C152 --> Example: `type: oneshot`
@@ -121,7 +121,7 @@ pub struct Process {
     /// Variables of this process. Example: `environment: {GOMAXPROCS: "2"}`
     // The list has the variables of `env_file`, and then the variables of `environment`. Later
     // entries win.
-    #[key(form = Environment, default = "none", merge = Pairs)]
+    #[key(form = EnvironmentForm, default = "none", merge = Pairs)]
     pub environment: Vec<Variable>,
     /// Templates that are written to files before each start.
     /// Example: `render: [{from: /etc/app.tmpl, to: /run/app.conf}]`

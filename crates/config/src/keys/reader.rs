@@ -9,7 +9,7 @@ use crate::keys::key::{self, At, Form, Keys, Merge};
 use crate::keys::neighbours;
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::diagnostics::problems::Problems;
-use crate::language::environment::{Origin, SCALE_INDEX, Share, Variables};
+use crate::language::environment::{DeadlineShare, Origin, SCALE_INDEX, Variables};
 use crate::language::expand::{Expanded, expand, shell_variables};
 use crate::language::invalid::Invalid;
 use crate::language::places::Places;
@@ -40,7 +40,7 @@ pub(crate) struct Reader<'a> {
     pub(crate) unused_args: Vec<(String, ArgRoute)>,
     /// The share of the deadline of each process by its name. The map is empty when the config is
     /// read for the first time, because the plan needs the whole config.
-    pub(crate) shares: HashMap<String, Share>,
+    pub(crate) shares: HashMap<String, DeadlineShare>,
     text_left: usize,
     /// Whether the program of the command being read expands `$NAME` itself, as a shell does.
     pub(crate) is_for_shell: bool,
@@ -377,7 +377,7 @@ impl<'a> Reader<'a> {
     /// Warns that a variable is not set.
     pub(crate) fn unset(&mut self, name: &str, span: Span) {
         let of_shell = self.hint_for_shell(&format!("`$${{{name}}}`"));
-        let own = limits::NAMES.iter().chain(&Share::NAMES).chain([&SCALE_INDEX]).copied();
+        let own = limits::NAMES.iter().chain(&DeadlineShare::NAMES).chain([&SCALE_INDEX]).copied();
         let meant = match nearest(name, own) {
             Some(own) => format!("did you mean `${{{own}}}`? Otherwise "),
             None => String::new(),

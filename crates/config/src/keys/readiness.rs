@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use regex_lite::Regex;
 
-use crate::keys::command::Command;
+use crate::keys::command::CommandForm;
 use crate::keys::forms::{Positive, SocketPath, Tcp, True, leaf};
 use crate::keys::key::{Shape, Table};
 use crate::keys::{Address, GrpcTarget, HttpTarget};
@@ -60,7 +60,7 @@ pub enum Probe {
     /// it kills other processes that the command leaves behind when a later run leaves some, too.
     /// <!-- C850 --> drainit drops the output, but reports the last line if the command fails.
     /// <!-- C693 --> Example: `exec: [pg_isready]`
-    #[key(form = Command, merge = Replace)]
+    #[key(form = CommandForm, merge = Replace)]
     Exec(Vec<String>),
     /// Ready when this path exists. <!-- C215 --> Example: `file: /run/app.ready`
     File(PathBuf),

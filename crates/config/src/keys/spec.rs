@@ -2,7 +2,7 @@
 //! all facts that the core decides from.
 
 use crate::core::spec::{DrainSpec, HANDOVER_MARGIN, HookWaits, ProcessSpec, Spec, Wait};
-use crate::graph::{Graph, GraphError, Node};
+use crate::graph::{Graph, GraphError, GraphNode};
 use crate::keys::{
     Config, Drain, DrainMethod, Hook, Hooks, Liveness, Process, ProcessKind, Restart,
 };
@@ -14,7 +14,8 @@ impl Config {
     /// Returns an error for each dependency that is not a process, for each process that depends on
     /// itself, and for the cycles.
     pub fn graph(&self) -> Result<Graph, Vec<GraphError>> {
-        let nodes: Vec<Node<'_>> = self.processes.iter().map(|process| node(process)).collect();
+        let nodes: Vec<GraphNode<'_>> =
+            self.processes.iter().map(|process| node(process)).collect();
         Graph::build(&nodes)
     }
 
@@ -87,9 +88,9 @@ impl Config {
     }
 }
 
-fn node(process: &Process) -> Node<'_> {
+fn node(process: &Process) -> GraphNode<'_> {
     let needs = process.depends_on.iter().map(|on| (on.process.as_str(), on.condition));
-    Node { name: &process.name, needs: needs.collect() }
+    GraphNode { name: &process.name, needs: needs.collect() }
 }
 
 fn waits(hooks: &Hooks) -> HookWaits {

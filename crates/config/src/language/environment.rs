@@ -86,14 +86,14 @@ impl Origin {
 /// The least part of the deadline that the plan gives a process. The process can use it for its own
 /// limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Share {
+pub struct DeadlineShare {
     /// From the stop signal to SIGKILL.
     pub stop: Duration,
     /// From the beginning of the drain to its end; 0 without a drain.
     pub drain: Duration,
 }
 
-impl Share {
+impl DeadlineShare {
     /// The names by which a config uses the numbers.
     pub(crate) const NAMES: [&str; 4] = ["stop_seconds", "stop_ms", "drain_seconds", "drain_ms"];
 
@@ -120,7 +120,7 @@ pub struct Variables<'a> {
     number: Option<String>,
     /// The share of the deadline of the process that is being read or started; `None` while a value
     /// is read that cannot use the share.
-    share: Option<Share>,
+    share: Option<DeadlineShare>,
     /// Whether a value has used the share.
     pub(crate) uses_share: Cell<bool>,
     /// Whether a value has used `${stop_seconds}` although the number was 0.
@@ -180,7 +180,7 @@ impl<'a> Variables<'a> {
     }
 
     /// Sets the share of the deadline that values can use, and returns the earlier share.
-    pub(crate) fn set_share(&mut self, share: Option<Share>) -> Option<Share> {
+    pub(crate) fn set_share(&mut self, share: Option<DeadlineShare>) -> Option<DeadlineShare> {
         std::mem::replace(&mut self.share, share)
     }
 

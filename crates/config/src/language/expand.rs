@@ -5,7 +5,7 @@
 //! The result is not parsed as YAML, and not expanded a second time. Therefore the value of a
 //! variable cannot change the structure of a config.
 
-use crate::language::environment::{Origin, Share, Variables};
+use crate::language::environment::{DeadlineShare, Origin, Variables};
 use drainit_os::limits;
 
 /// The kernel's limit for one argument or variable (`MAX_ARG_STRLEN`, 32 pages).
@@ -167,7 +167,7 @@ fn put(
                 })?;
                 out.text.push_str(&limit);
             }
-            (None, _) if Share::NAMES.contains(&name) => {
+            (None, _) if DeadlineShare::NAMES.contains(&name) => {
                 let number = variables.share(name).ok_or_else(|| Malformed {
                     message: format!("`{name}` is not known here"),
                     help: "it is known in a process's commands, `environment`, `env_file` and \

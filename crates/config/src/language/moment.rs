@@ -15,7 +15,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use crate::language::directory;
-use crate::language::source::{Limits, Source, Unreadable};
+use crate::language::source::{FileLimits, Source, Unreadable};
 use drainit_os::trusted_path::Place;
 
 /// How long drainit keeps trying. If files change for a longer time, nobody is replacing them: a
@@ -62,7 +62,7 @@ impl Reads {
     ///
     /// # Errors
     /// Fails as [`Source::read_within`] does.
-    pub fn read(&self, path: &Path, limits: &Limits) -> Result<Source, Unreadable> {
+    pub fn read(&self, path: &Path, limits: &FileLimits) -> Result<Source, Unreadable> {
         let read = Source::read_within(path, limits);
         let found = match &read {
             // The content of a pipe cannot be read again.

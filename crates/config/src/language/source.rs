@@ -18,7 +18,7 @@ use crate::language::span::Span;
 use drainit_os::trusted_path::{ForeignName, Place, after_lease};
 
 /// The rules for reading a file, which depend on its use.
-pub struct Limits {
+pub struct FileLimits {
     /// The most bytes that the file may have; a multiple of 1 KiB.
     largest: u64,
     /// The help text of the error for a larger file.
@@ -30,13 +30,13 @@ pub struct Limits {
     is_secret: bool,
 }
 
-impl Limits {
+impl FileLimits {
     pub(crate) fn is_of_config(&self) -> bool {
         self.is_of_config
     }
 }
 
-const PLAIN: Limits = Limits {
+const PLAIN: FileLimits = FileLimits {
     largest: 4 * 1024 * 1024,
     help: "is this the right file?",
     is_of_config: false,
@@ -44,34 +44,37 @@ const PLAIN: Limits = Limits {
 };
 
 /// The rules for a config. A config of 5,000 processes has about 1 MiB.
-pub(crate) const CONFIG: Limits =
-    Limits { help: "a config is far smaller: is this the right file?", ..PLAIN };
+pub(crate) const CONFIG: FileLimits =
+    FileLimits { help: "a config is far smaller: is this the right file?", ..PLAIN };
 
 /// The rules for an `env_file` that drainit reads together with the config.
-pub(crate) const ENV_FILE: Limits = Limits { is_secret: true, ..AT_START };
+pub(crate) const ENV_FILE: FileLimits = FileLimits { is_secret: true, ..AT_START };
 
 /// The rules for a file whose content becomes an argument of a process.
-pub(crate) const ARGUMENT: Limits = Limits {
+pub(crate) const ARGUMENT: FileLimits = FileLimits {
     largest: LONGEST as u64,
     help: "let the program read the file itself: no argument can be that long",
     ..AT_START
 };
 
 /// The rules for a file whose content becomes a variable of a process.
-pub(crate) const VARIABLE: Limits =
-    Limits { largest: LONGEST as u64, help: NO_VARIABLE, is_secret: true, ..AT_START };
+pub(crate) const VARIABLE: FileLimits =
+    FileLimits { largest: LONGEST as u64, help: NO_VARIABLE, is_secret: true, ..AT_START };
 
 pub(crate) const NO_VARIABLE: &str =
     "let the program read the file itself: no variable can be that long";
 
 /// The rules for an `env_file` or a template that drainit reads whenever a process starts. A pipe
 /// is refused, because drainit must not wait for its writer while other processes run.
-pub(crate) const AT_START: Limits = Limits { is_of_config: true, ..PLAIN };
+pub(crate) const AT_START: FileLimits = FileLimits { is_of_config: true, ..PLAIN };
 
 /// The rules for a Kubernetes manifest. Even the output of `helm template` for a large chart is
 /// smaller than this limit.
-pub const MANIFEST: Limits =
-    Limits { largest: 16 * 1024 * 1024, help: "keep only the workload that runs drainit", ..PLAIN };
+pub const MANIFEST: FileLimits = FileLimits {
+    largest: 16 * 1024 * 1024,
+    help: "keep only the workload that runs drainit",
+    ..PLAIN
+};
 
 /// The room that a buffer has beyond the length of the file, in bytes. With less room,
 /// `read_to_end` reads the end of the file into a second buffer on the stack.
@@ -147,7 +150,7 @@ impl Source {
 
     /// Reads a file by the rules in `limits`. May wait for a pipe like [`Self::read`], but not if
     /// the config names the file.
-    pub fn read_within(path: &Path, limits: &Limits) -> Result<Self, Unreadable> {
+    pub fn read_within(path: &Path, limits: &FileLimits) -> Result<Self, Unreadable> {
         let (bytes, identity) = bytes(path, limits)?;
         Ok(Self { secret: limits.is_secret, identity, ..Self::new(path, text(bytes)?) })
     }
@@ -209,7 +212,7 @@ fn line_starts(bytes: &[u8]) -> Vec<usize> {
     starts
 }
 
-fn bytes(path: &Path, limits: &Limits) -> Result<(Vec<u8>, Option<Identity>), Unreadable> {
+fn bytes(path: &Path, limits: &FileLimits) -> Result<(Vec<u8>, Option<Identity>), Unreadable> {
     // Without O_NONBLOCK, opening a pipe without a writer would block for ever.
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let opened = if limits.is_of_config {
@@ -248,7 +251,7 @@ fn bytes(path: &Path, limits: &Limits) -> Result<(Vec<u8>, Option<Identity>), Un
     Ok((out, (!kind.is_fifo()).then(|| Identity::from(&metadata))))
 }
 
-fn too_large(limits: &Limits) -> Unreadable {
+fn too_large(limits: &FileLimits) -> Unreadable {
     let size = match limits.largest >> 20 {
         0 => format!("{} KiB", limits.largest >> 10),
         mib => format!("{mib} MiB"),

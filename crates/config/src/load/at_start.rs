@@ -8,7 +8,9 @@ use std::path::Path;
 
 use crate::keys::Accounts;
 use crate::keys::scale;
-use crate::keys::{Account, Header, HeaderValue, Process, Render, Share, ValueFile, Variable};
+use crate::keys::{
+    Account, DeadlineShare, Header, HeaderValue, Process, Render, ValueFile, Variable,
+};
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::env_file;
 use crate::language::environment::{Environment, Variables};
@@ -230,7 +232,7 @@ pub struct Rendered {
 /// Says why the template cannot be expanded.
 pub fn render(
     source: &Source,
-    share: Share,
+    share: DeadlineShare,
     environment: &Environment,
 ) -> Result<Rendered, String> {
     let from = &source.path;

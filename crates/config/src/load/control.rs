@@ -13,7 +13,7 @@ use crate::language::environment::{Environment, Variables};
 use crate::load::{Diagnostic, Problems, merge_roots, read_roots};
 
 #[derive(Debug)]
-pub struct Found {
+pub struct FoundControl {
     pub control: Result<Control, Vec<Diagnostic>>,
     /// The variables that `control` uses and that are not set for this command. They may be set for
     /// the supervisor.
@@ -22,7 +22,7 @@ pub struct Found {
 
 /// Merges all files, and reads `control` from them. Also reads those entries of `env` that
 /// `control` uses.
-pub fn find(paths: &[PathBuf], environment: &Environment) -> Found {
+pub fn find(paths: &[PathBuf], environment: &Environment) -> FoundControl {
     let mut problems = Problems::default();
     let roots = read_roots(&mut problems, paths, environment);
     found(problems, roots, environment)
@@ -33,9 +33,9 @@ pub(crate) fn found(
     mut problems: Problems,
     roots: crate::load::Roots,
     environment: &Environment,
-) -> Found {
+) -> FoundControl {
     let Some(root) = merge_roots(&mut problems, roots) else {
-        return Found { control: Err(problems.finish()), unset: Vec::new() };
+        return FoundControl { control: Err(problems.finish()), unset: Vec::new() };
     };
     // The problems so far are in readable files and outside of `control`, so the command ignores
     // them.
@@ -44,7 +44,7 @@ pub(crate) fn found(
     let mut reader = Reader::new(&mut problems, Variables::new(environment));
     let (control, unset) = config::control_alone(&mut reader, &root);
     let failed = problems.has_errors();
-    Found { control: if failed { Err(problems.finish()) } else { Ok(control) }, unset }
+    FoundControl { control: if failed { Err(problems.finish()) } else { Ok(control) }, unset }
 }
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
     use crate::keys::ControlSocket;
     use crate::load::testing;
 
-    fn find(texts: &[&str], variables: &[(&str, &str)]) -> Found {
+    fn find(texts: &[&str], variables: &[(&str, &str)]) -> FoundControl {
         testing::find_control(texts, &variables.iter().copied().collect())
     }
 

@@ -27,7 +27,7 @@ use crate::check::{self, image::ImageLookup};
 use crate::graph::{Graph, GraphError};
 use crate::keys::neighbours::foreign;
 use crate::keys::reader::Reader;
-use crate::keys::{self, Config, Share, Variable, overlay};
+use crate::keys::{self, Config, DeadlineShare, Variable, overlay};
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::diagnostics::problems::Problems;
 use crate::language::environment::Variables;
@@ -270,7 +270,7 @@ fn read_root<'a>(
     problems: &'a mut Problems,
     root: &Rc<Node>,
     variables: Variables<'a>,
-    shares: HashMap<String, Share>,
+    shares: HashMap<String, DeadlineShare>,
 ) -> (Config, Reader<'a>) {
     let mut reader = Reader::new(problems, variables);
     (reader.places, reader.shares) = (Places::new(root), shares);

@@ -76,7 +76,10 @@ pub fn variables(process: &Process) -> Vec<String> {
 
 /// Reads only `control` from several texts, as if they were the files `0.yaml`, `1.yaml`, and so
 /// on.
-pub fn find_control(texts: &[&str], environment: &Environment) -> crate::load::control::Found {
+pub fn find_control(
+    texts: &[&str],
+    environment: &Environment,
+) -> crate::load::control::FoundControl {
     let (problems, roots) = parse(texts);
     crate::load::control::found(problems, roots, environment)
 }

@@ -5,7 +5,7 @@ use crate::keys::{Config, Process};
 
 /// The definition of a process in the old or the new config.
 #[derive(Clone, Copy, Debug)]
-pub struct Definition<'a> {
+pub struct ProcessDefinition<'a> {
     pub process: &'a Process,
     /// The container's arguments that the process gets.
     pub args: &'a [String],
@@ -13,7 +13,7 @@ pub struct Definition<'a> {
 
 /// The names of the keys whose values differ between two definitions of one process, in the order
 /// in which the reference lists the keys.
-pub fn of_process(old: Definition<'_>, new: Definition<'_>) -> Vec<&'static str> {
+pub fn of_process(old: ProcessDefinition<'_>, new: ProcessDefinition<'_>) -> Vec<&'static str> {
     let mut keys = new.process.differing(old.process);
     if new.args != old.args && !keys.contains(&"args") {
         keys.push("args");
@@ -51,7 +51,7 @@ mod tests {
     fn arguments_of_a_process_are_compared() {
         let config = config("processes: {a: {command: [a], args: {prefix: --a.}}}");
         let args = ["--b".to_owned()];
-        let of = |args| Definition { process: process_of(&config), args };
+        let of = |args| ProcessDefinition { process: process_of(&config), args };
         assert_eq!(of_process(of(&args), of(&args)), [""; 0]);
         assert_eq!(of_process(of(&args), of(&[])), ["args"]);
     }

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::plan::timeline::{Step, Timeline};
-use crate::plan::{InOneshot, Plan, Start};
+use crate::plan::timeline::{ShutdownStep, Timeline};
+use crate::plan::{InOneshot, Plan, PlannedStart};
 use crate::types::{escape_json, seconds};
 
 pub fn json(plan: &Plan<'_>) -> String {
@@ -23,8 +23,8 @@ pub fn json(plan: &Plan<'_>) -> String {
     escape_json(&format!("{plan:#}")).into_owned()
 }
 
-fn process(start: &Start<'_>) -> Value {
-    let Start { process, .. } = start;
+fn process(start: &PlannedStart<'_>) -> Value {
+    let PlannedStart { process, .. } = start;
     let needs = process.depends_on.iter();
     let needs = needs.map(|on| json!({"process": on.process, "condition": on.condition.name()}));
     let readiness = process.readiness.as_ref();
@@ -69,7 +69,7 @@ fn case(
 
 /// One step of a shutdown. `process` is null for a step of the container, and only a drain has
 /// `min`.
-fn step(plan: &Plan<'_>, step: &Step, asked: bool, is_critical: bool) -> Value {
+fn step(plan: &Plan<'_>, step: &ShutdownStep, asked: bool, is_critical: bool) -> Value {
     let (wanted, declared) = plan.wish(step, asked);
     let mut value = json!({
         "name": plan.label(step),

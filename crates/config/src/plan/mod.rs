@@ -20,13 +20,13 @@ pub use drainit_journal::timeline;
 use crate::core::budget;
 use crate::core::spec::{HookWaits, Spec};
 use crate::graph::Graph;
-use crate::keys::{Config, OnlyIf, Process, Share, StartCondition};
-use crate::plan::timeline::{Step, StepKind, Timeline};
+use crate::keys::{Config, DeadlineShare, OnlyIf, Process, StartCondition};
+use crate::plan::timeline::{ShutdownStep, StepKind, Timeline};
 
 #[derive(Clone, Debug)]
 pub struct Plan<'c> {
     /// The processes in the order of their start: each comes after the processes that it waits for.
-    pub start: Vec<Start<'c>>,
+    pub start: Vec<PlannedStart<'c>>,
     /// The limit of the container's `pre_start` hook, if there is one.
     pub pre_start: Option<Duration>,
     /// The longest shutdown after a stop signal.
@@ -58,7 +58,7 @@ pub struct InOneshot<'c> {
 /// How a process starts. A service without a readiness probe is ready as soon as it runs. A oneshot
 /// is ready when it has completed.
 #[derive(Clone, Debug)]
-pub struct Start<'c> {
+pub struct PlannedStart<'c> {
     pub process: &'c Process,
     /// Whether the process never starts, because its `only_if` can never be true in this
     /// environment.
@@ -74,7 +74,7 @@ pub struct Start<'c> {
     pub ready_by: Option<Duration>,
 }
 
-impl Start<'_> {
+impl PlannedStart<'_> {
     /// The text of those conditions of `only_if` that drainit checks when the process starts: the
     /// conditions on paths. `None` if there are none.
     pub fn only_if(&self) -> Option<String> {
@@ -133,7 +133,7 @@ impl<'c> Plan<'c> {
 
     /// The share of the deadline of each process, by its name. `stop` is the shortest time that any
     /// shutdown of the plan gives the stop; `drain` is the time of the drain after a stop signal.
-    pub(crate) fn shares(&self) -> HashMap<String, Share> {
+    pub(crate) fn shares(&self) -> HashMap<String, DeadlineShare> {
         let mut stops = vec![None; self.names.len()];
         let mut drains = vec![Duration::ZERO; self.names.len()];
         for (timeline, asked) in self.timelines() {
@@ -150,7 +150,8 @@ impl<'c> Plan<'c> {
             }
         }
         let shares = stops.into_iter().zip(drains);
-        let shares = shares.map(|(stop, drain)| Share { stop: stop.unwrap_or_default(), drain });
+        let shares =
+            shares.map(|(stop, drain)| DeadlineShare { stop: stop.unwrap_or_default(), drain });
         self.names.iter().map(|name| (*name).to_owned()).zip(shares).collect()
     }
 
@@ -168,14 +169,14 @@ impl<'c> Plan<'c> {
     }
 
     /// The name of a step: `drain router`, `stop router`, `readiness_delay`.
-    pub fn label(&self, step: &Step) -> String {
+    pub fn label(&self, step: &ShutdownStep) -> String {
         let name = step.process.and_then(|id| self.names.get(id.index()));
         drainit_journal::data::label(step.kind, name.map(AsRef::as_ref))
     }
 
     /// The time that a step would take if there were no deadline, and whether the config sets this
     /// time. `asked` has the same meaning as for [`Timeline::worst`].
-    pub fn wish(&self, step: &Step, asked: bool) -> (Duration, bool) {
+    pub fn wish(&self, step: &ShutdownStep, asked: bool) -> (Duration, bool) {
         let process = step.process.map(|id| &self.spec.processes[id.index()]);
         let hooks = process.map_or(&self.spec.hooks, |process| &process.hooks);
         let wait = match step.kind {
@@ -196,7 +197,7 @@ impl<'c> Plan<'c> {
     }
 
     /// The `min` of the drain that this step is; `None` for other steps.
-    pub fn min(&self, step: &Step) -> Option<Duration> {
+    pub fn min(&self, step: &ShutdownStep) -> Option<Duration> {
         let process = &self.spec.processes[step.process?.index()];
         (step.kind == StepKind::Drain).then_some(process.drain?.min)
     }
@@ -207,7 +208,7 @@ impl<'c> Plan<'c> {
         &'a self,
         timeline: &'a Timeline,
         asked: bool,
-    ) -> impl Iterator<Item = (&'a Step, Duration)> {
+    ) -> impl Iterator<Item = (&'a ShutdownStep, Duration)> {
         timeline.steps.iter().filter_map(move |step| {
             let (wish, declared) = self.wish(step, asked);
             (declared && step.takes() < wish).then_some((step, wish))
@@ -218,8 +219,8 @@ impl<'c> Plan<'c> {
 /// The duration of a shutdown that leaves no descendants outside the process groups of its
 /// processes.
 fn without_leftovers(timeline: &Timeline) -> Duration {
-    let is_of_leftovers = |step: &&Step| step.kind == StepKind::Leftovers;
-    let leftovers = timeline.steps.iter().find(is_of_leftovers).map(Step::takes);
+    let is_of_leftovers = |step: &&ShutdownStep| step.kind == StepKind::Leftovers;
+    let leftovers = timeline.steps.iter().find(is_of_leftovers).map(ShutdownStep::takes);
     timeline.total.saturating_sub(leftovers.unwrap_or_default())
 }
 
@@ -231,7 +232,7 @@ struct Latest {
     ready: Option<Duration>,
 }
 
-fn start<'c>(config: &'c Config, spec: &Spec) -> Vec<Start<'c>> {
+fn start<'c>(config: &'c Config, spec: &Spec) -> Vec<PlannedStart<'c>> {
     let limit = |hooks: &HookWaits| hooks.pre_start.map(|wait| wait.limit);
     let begin = limit(&spec.hooks).unwrap_or_default();
     let mut latest = vec![Latest::default(); spec.processes.len()];
@@ -260,7 +261,13 @@ fn start<'c>(config: &'c Config, spec: &Spec) -> Vec<Start<'c>> {
             false => Some("by `drainit start`"),
             true => None,
         };
-        out.push(Start { process: written, left_out, stays_down, pre_start, ready_by: ready });
+        out.push(PlannedStart {
+            process: written,
+            left_out,
+            stays_down,
+            pre_start,
+            ready_by: ready,
+        });
     }
     out
 }

@@ -7,7 +7,7 @@ use drainit_os::same_path::normal;
 
 use crate::keys::{Config, Process};
 use crate::plan::changes;
-use crate::plan::reload::{Life, Running};
+use crate::plan::reload::{Life, RunningProcess};
 use crate::types::harmless;
 use crate::types::suggest::list;
 
@@ -16,7 +16,7 @@ use crate::types::suggest::list;
 ///
 /// # Errors
 /// Returns the reason why a reload cannot do this, as a sentence for the operator.
-pub fn check(old: &Config, running: &[Running<'_>], new: &Config) -> Result<(), String> {
+pub fn check(old: &Config, running: &[RunningProcess<'_>], new: &Config) -> Result<(), String> {
     let keys = changes::fixed(old, new);
     if !keys.is_empty() {
         let differ = if keys.len() == 1 { "differs" } else { "differ" };
@@ -41,13 +41,13 @@ pub fn check(old: &Config, running: &[Running<'_>], new: &Config) -> Result<(), 
 /// process that the reload removes, because the new process waits for that removal. A process that
 /// was stopped by hand stays down and needs no path, unless another process depends on it.
 fn moved<'a>(
-    running: &[Running<'a>],
+    running: &[RunningProcess<'a>],
     wanted: &'a [impl AsRef<Process>],
 ) -> Option<(&'a Process, &'a Path, &'a str)> {
     let wanted: Vec<&Process> = wanted.iter().map(AsRef::as_ref).collect();
     let mut owners: BTreeMap<PathBuf, &str> = BTreeMap::new();
     let (mut known, mut stopped) = (BTreeSet::new(), BTreeSet::new());
-    for Running { definition, life, .. } in running {
+    for RunningProcess { definition, life, .. } in running {
         let process = definition.process;
         known.insert(process.name.as_str());
         match life {

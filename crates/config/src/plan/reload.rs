@@ -12,7 +12,7 @@ use crate::core::slots::Placed;
 use crate::core::spec::{ProcessSpec, Spec};
 use crate::keys::{Config, Dependency, Update};
 use crate::plan::changes;
-use crate::plan::changes::Definition;
+use crate::plan::changes::ProcessDefinition;
 use crate::types::ProcessId;
 use crate::types::suggest::list;
 
@@ -22,9 +22,9 @@ const TAKEN_OVER: [&str; 3] = ["autostart", "depends_on", "update"];
 
 /// A process as the running drainit has it.
 #[derive(Clone, Copy, Debug)]
-pub struct Running<'a> {
+pub struct RunningProcess<'a> {
     pub slot: ProcessId,
-    pub definition: Definition<'a>,
+    pub definition: ProcessDefinition<'a>,
     pub spec: &'a ProcessSpec,
     pub life: Life,
 }
@@ -42,7 +42,7 @@ pub enum Life {
 }
 
 #[derive(Debug)]
-pub struct Reload<'a> {
+pub struct ReloadPlan<'a> {
     /// For each process of the new config: whether it is new, unchanged or changed, and its slot.
     pub placed: Vec<Placed>,
     /// First the steps of the processes that the reload removes, dependents first; then the steps
@@ -64,20 +64,20 @@ struct ReloadStep<'a> {
 
 /// A process that is in both the running config and the new config.
 struct Known<'r, 'a> {
-    one: &'r Running<'a>,
+    one: &'r RunningProcess<'a>,
     /// The keys whose values differ between the two configs.
     keys: Vec<&'static str>,
     /// Whether the reload gives the process a new instance.
     is_replaced: bool,
 }
 
-impl<'a> Reload<'a> {
+impl<'a> ReloadPlan<'a> {
     /// Compares the running config `old` with the config `new`. `spec` and `args` belong to the new
     /// config; `args` has the container's arguments for each process of the new config. In
     /// `running`, each process comes after its dependencies.
     pub fn new(
         old: &Config,
-        running: &[Running<'a>],
+        running: &[RunningProcess<'a>],
         new: &'a Config,
         spec: &Spec,
         args: &'a [Vec<String>],
@@ -264,7 +264,7 @@ fn stays_stopped(keys: &[&'static str]) -> (bool, String, String) {
 /// For each process of the new config: the process with the same name in the running drainit, if
 /// there is one.
 fn found<'r, 'a>(
-    running: &'r [Running<'a>],
+    running: &'r [RunningProcess<'a>],
     new: &'a Config,
     spec: &Spec,
     args: &'a [Vec<String>],
@@ -274,7 +274,7 @@ fn found<'r, 'a>(
     let processes = new.processes.iter().zip(args).zip(&spec.processes);
     let known = processes.map(|((process, args), spec)| {
         let one = *by_name.get(process.name.as_str())?;
-        let keys = changes::of_process(one.definition, Definition { process, args });
+        let keys = changes::of_process(one.definition, ProcessDefinition { process, args });
         // If `is_apart`, the new definition has another base ID, so a later hot restart could not
         // take over from the running instance. Therefore the reload replaces that instance now.
         let is_replaced = one.life == Life::Failed
@@ -286,7 +286,10 @@ fn found<'r, 'a>(
 }
 
 /// The steps for the processes that the new config does not have, dependents first.
-fn removed<'a>(running: &[Running<'a>], new: &Config) -> impl Iterator<Item = ReloadStep<'a>> {
+fn removed<'a>(
+    running: &[RunningProcess<'a>],
+    new: &Config,
+) -> impl Iterator<Item = ReloadStep<'a>> {
     let stays: HashSet<_> = new.processes.iter().map(|process| &*process.name).collect();
     let names = running.iter().rev().map(|one| &*one.definition.process.name);
     let why = "not in the config any more";
@@ -314,7 +317,7 @@ mod tests {
         old: &str,
         new: &str,
         life: impl Fn(&str) -> Life,
-        with: impl FnOnce(&Reload<'_>) -> T,
+        with: impl FnOnce(&ReloadPlan<'_>) -> T,
     ) -> T {
         let (old, new) = (loaded(old), loaded(new));
         let specs = [&old, &new].map(|loaded| loaded.config.spec(&loaded.graph));
@@ -323,12 +326,12 @@ mod tests {
         });
         let running: Vec<_> = slots
             .map(|(slot, process, spec)| {
-                let definition = Definition { process, args: &[] };
-                Running { slot, definition, spec, life: life(&process.name) }
+                let definition = ProcessDefinition { process, args: &[] };
+                RunningProcess { slot, definition, spec, life: life(&process.name) }
             })
             .collect();
         let args = vec![Vec::new(); new.config.processes.len()];
-        with(&Reload::new(&old.config, &running, &new.config, &specs[1], &args))
+        with(&ReloadPlan::new(&old.config, &running, &new.config, &specs[1], &args))
     }
 
     fn text(old: &str, new: &str, life: impl Fn(&str) -> Life) -> String {

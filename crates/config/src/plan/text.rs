@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::keys::{ProcessKind, Readiness, StartCondition};
-use crate::plan::timeline::{Step, StepKind, Timeline};
-use crate::plan::{InOneshot, Plan, Start};
+use crate::plan::timeline::{ShutdownStep, StepKind, Timeline};
+use crate::plan::{InOneshot, Plan, PlannedStart};
 use crate::types::human;
 
 /// The width of the text if nothing else is known.
@@ -100,7 +100,7 @@ fn start(out: &mut String, plan: &Plan<'_>, columns: usize) {
     };
 }
 
-fn begins(plan: &Plan<'_>, start: &Start<'_>) -> Cow<'static, str> {
+fn begins(plan: &Plan<'_>, start: &PlannedStart<'_>) -> Cow<'static, str> {
     if let Some(why) = start.stays_down {
         return why.into();
     }
@@ -127,7 +127,7 @@ fn begins(plan: &Plan<'_>, start: &Start<'_>) -> Cow<'static, str> {
     words
 }
 
-fn ready(start: &Start<'_>) -> Cow<'static, str> {
+fn ready(start: &PlannedStart<'_>) -> Cow<'static, str> {
     if start.left_out {
         return "".into();
     }
@@ -191,7 +191,7 @@ fn bars(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool, col
 }
 
 /// Whether the plan shows a step: drains and stops always, other steps only if they take time.
-pub fn is_shown(step: &Step) -> bool {
+pub fn is_shown(step: &ShutdownStep) -> bool {
     !step.takes().is_zero() || matches!(step.kind, StepKind::Drain | StepKind::Stop)
 }
 

@@ -17,7 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The reason why a question has no usable answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct AskFailure {
     pub why: String,
     /// Whether the admin has answered with another status than 200.
     pub is_refusal: bool,
@@ -29,7 +29,7 @@ pub struct CallOutcome {
     /// The number of attempts, which is at least 1.
     pub attempts: u32,
     /// The result of the last attempt.
-    pub result: Result<(), Failure>,
+    pub result: Result<(), AskFailure>,
 }
 
 /// Writes text such as `POST /healthcheck/fail: answered 403 Forbidden (5 attempts)`.
@@ -108,7 +108,7 @@ impl Attempts {
     }
 
     /// Handles the answer to the call under way.
-    pub(super) fn answered(&mut self, now: Time, result: Result<(), Failure>) {
+    pub(super) fn answered(&mut self, now: Time, result: Result<(), AskFailure>) {
         if let Some(made) = self.calls.get_mut(self.place) {
             if result.is_err() {
                 made.deadline.get_or_insert(now + LIMIT);
@@ -168,7 +168,7 @@ mod tests {
                     now = now + took;
                     let attempt = made.iter().filter(|one| **one == call).count();
                     let why = "connection refused".to_owned();
-                    let failure = Failure { why, is_refusal: false };
+                    let failure = AskFailure { why, is_refusal: false };
                     let is_done = is_done(call, u32::try_from(attempt).unwrap_or(u32::MAX));
                     attempts.answered(now, if is_done { Ok(()) } else { Err(failure) });
                 }
@@ -214,7 +214,7 @@ mod tests {
     // holds: S275
     #[test]
     fn a_later_call_has_2_s_as_well() {
-        let refused = || Err(Failure { why: "answered 503".to_owned(), is_refusal: true });
+        let refused = || Err(AskFailure { why: "answered 503".to_owned(), is_refusal: true });
         let mut attempts = Attempts::new(&BOTH[..1]);
         let mut last = [0; 2];
         for millis in 0..5000 {

@@ -20,7 +20,7 @@ use core::time::Duration;
 
 use crate::drain::progress::QUIET;
 use crate::envoy::Call;
-use crate::envoy::attempts::{Attempts, CallOutcome, Failure, Next};
+use crate::envoy::attempts::{AskFailure, Attempts, CallOutcome, Next};
 use crate::envoy::close_watch::ClosingWatch;
 use crate::envoy::pace::{OFTEN, Pace, SELDOM};
 use crate::envoy::sample::Sample;
@@ -50,7 +50,7 @@ const OVERDUE: Duration = Duration::from_secs(1);
 
 /// The terms of a drain.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct EnvoyTerms {
     /// The drain cannot be over before this time.
     pub min_until: Time,
     /// The longest wait that the budget has granted.
@@ -89,13 +89,13 @@ pub enum Ask {
 /// The answer to an [`Ask`] of the same name.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    Listeners(Result<(), Failure>),
-    Sample(Result<Sample, Failure>),
+    Listeners(Result<(), AskFailure>),
+    Sample(Result<Sample, AskFailure>),
     /// Whether this Envoy has never been live; `None` if the answer does not say so.
     State {
         is_unused: Option<bool>,
     },
-    Call(Result<(), Failure>),
+    Call(Result<(), AskFailure>),
 }
 
 /// The kernel's count of connections.
@@ -170,7 +170,7 @@ enum Polls {
 
 /// The next look at the kernel's count.
 #[derive(Clone, Copy, Debug)]
-enum Looks {
+enum NextLook {
     /// The kernel cannot count the connections, or it is not known yet which connections count.
     Off,
     Waits {
@@ -183,7 +183,7 @@ enum Looks {
 
 /// The steps of closing the listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Closing {
+enum ListenerClosing {
     No,
     Call,
     /// The kernel counts the connections that are left. A look that began before this time is
@@ -197,7 +197,7 @@ enum Closing {
 
 /// A question that is not answered yet.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+struct OpenQuestion {
     ask: Ask,
     began: Time,
     moment: Moment,
@@ -206,10 +206,10 @@ struct Asked {
 /// The dialogue of one drain.
 #[derive(Debug)]
 pub struct Dialogue {
-    terms: Terms,
+    terms: EnvoyTerms,
     /// Whether drainit still has to wait before it fails the health check of Envoy.
     stays_ready: bool,
-    asked: Option<Asked>,
+    asked: Option<OpenQuestion>,
     /// The calls that begin the drain, until they have succeeded or were given up.
     calls: Option<Attempts>,
     polls: Polls,
@@ -223,7 +223,7 @@ pub struct Dialogue {
     is_poll_due: bool,
     /// Whether the last poll has failed.
     is_failing: bool,
-    looks: Looks,
+    looks: NextLook,
     /// [`Look::accepted`] of the last look.
     accepted_total: Option<u64>,
     /// The latest time at which the last new connection can have come, as far as the looks show.
@@ -250,7 +250,7 @@ pub struct Dialogue {
     /// Whether the core has got [`Output::Answered`].
     is_answered: bool,
     /// The work that [`Dialogue::close`] has begun. It ends with [`Output::ListenersClosed`].
-    closing: Closing,
+    closing: ListenerClosing,
     /// Whether Envoy has confirmed that its listeners are closed.
     is_closed: bool,
     /// Whether a count after the drain shows traffic. The core then asks for the next count at
@@ -263,7 +263,7 @@ pub struct Dialogue {
 
 impl Dialogue {
     /// Begins the drain.
-    pub fn begin(now: Time, terms: Terms) -> (Self, Vec<Output>) {
+    pub fn begin(now: Time, terms: EnvoyTerms) -> (Self, Vec<Output>) {
         let stays_ready = terms.stays_ready && terms.fail_healthcheck;
         let calls = [Call::of(terms.only_inbound).0, Call::FailHealthcheck];
         let fails = terms.fail_healthcheck && !stays_ready;
@@ -286,7 +286,7 @@ impl Dialogue {
             took: Duration::ZERO,
             is_poll_due: false,
             is_failing: false,
-            looks: Looks::Off,
+            looks: NextLook::Off,
             accepted_total: None,
             new_at: Time::default(),
             is_calm: false,
@@ -298,7 +298,7 @@ impl Dialogue {
             total: None,
             accepted: Accepted::NotYet,
             is_answered: false,
-            closing: Closing::No,
+            closing: ListenerClosing::No,
             is_closed: false,
             is_open_again: false,
             is_over: false,
@@ -316,10 +316,10 @@ impl Dialogue {
             _ => None,
         };
         let poll = poll.filter(|_| calls.is_none() || self.is_answered);
-        let is_free = self.asked.is_none() && self.closing == Closing::No && !self.is_over;
+        let is_free = self.asked.is_none() && self.closing == ListenerClosing::No && !self.is_over;
         let question = calls.into_iter().chain(poll).min().filter(|_| is_free);
         let look = match self.looks {
-            Looks::Waits { at } if !self.is_over => Some(at),
+            NextLook::Waits { at } if !self.is_over => Some(at),
             _ => None,
         };
         let recount = self.rested_at().filter(|_| self.asked.is_none());
@@ -347,13 +347,13 @@ impl Dialogue {
                 }
             }
             (Ask::Sample { is_whole }, Answer::Sample(sample)) => match self.closing {
-                Closing::Sample { .. } => self.counted(now, asked, is_whole, sample.ok()),
+                ListenerClosing::Sample { .. } => self.counted(now, asked, is_whole, sample.ok()),
                 _ => self.sampled(now, asked, is_whole, sample),
             },
             (Ask::Listeners, Answer::Listeners(listed)) => self.listed(now, listed),
             (Ask::State, Answer::State { is_unused: Some(true) }) => {
-                (self.polls, self.looks) = (Polls::Over, Looks::Off);
-                self.record(Asked { moment: Moment::Start, ..asked }, Sample::NOTHING);
+                (self.polls, self.looks) = (Polls::Over, NextLook::Off);
+                self.record(OpenQuestion { moment: Moment::Start, ..asked }, Sample::NOTHING);
                 self.outputs.push(Output::NothingToDrain);
             }
             (Ask::State, Answer::State { .. }) => {
@@ -368,7 +368,7 @@ impl Dialogue {
 
     /// Handles the kernel's count; `None` if the kernel cannot count the connections.
     pub fn looked(&mut self, now: Time, look: Option<Look>) -> Vec<Output> {
-        let Looks::Asked { began } = self.looks else { return Vec::new() };
+        let NextLook::Asked { began } = self.looks else { return Vec::new() };
         let (open, accepted) = (look.map(|look| look.open), look.and_then(|look| look.accepted));
         let is_low = open.is_some_and(|open| match self.terms.unit {
             Unit::Connections => open <= self.terms.exit_at,
@@ -379,9 +379,9 @@ impl Dialogue {
             Some(_) => {
                 let least = if self.pace.is_early(now) { SELDOM } else { OFTEN * 2 };
                 let rest = (now.since(began) * LOOK_FACTOR).min(LONGEST_REST);
-                Looks::Waits { at: now + least.max(rest) }
+                NextLook::Waits { at: now + least.max(rest) }
             }
-            None => Looks::Off,
+            None => NextLook::Off,
         };
         let was_low = self.low_since.is_some();
         let before = core::mem::replace(&mut self.accepted_total, accepted);
@@ -399,20 +399,21 @@ impl Dialogue {
         self.is_confirmed &= is_low;
         let replaces = self.replaces(now);
         // At the end of the drain, the Envoy's own count may come too late for the report.
-        let is_last = matches!(self.closing, Closing::Call | Closing::Sample { .. })
-            && self.is_slow(now)
-            && self.terms.unit == Unit::Connections;
+        let is_last =
+            matches!(self.closing, ListenerClosing::Call | ListenerClosing::Sample { .. })
+                && self.is_slow(now)
+                && self.terms.unit == Unit::Connections;
         match (open, self.closing) {
-            (Some(_), Closing::Look(since)) if began < since => {}
-            (Some(open), Closing::Look(_)) if is_low => {
+            (Some(_), ListenerClosing::Look(since)) if began < since => {}
+            (Some(open), ListenerClosing::Look(_)) if is_low => {
                 self.count(began, open, Moment::Closed);
                 self.end_closing();
             }
-            (Some(open), Closing::Look(_)) if self.terms.unit == Unit::Connections => {
+            (Some(open), ListenerClosing::Look(_)) if self.terms.unit == Unit::Connections => {
                 self.count(began, open, self.moment());
                 self.closing = self.last_sample();
             }
-            (_, Closing::Look(_)) => self.closing = self.last_sample(),
+            (_, ListenerClosing::Look(_)) => self.closing = self.last_sample(),
             (Some(open), _) if is_low && replaces || !is_low && is_last => {
                 self.count(began, open, self.moment());
             }
@@ -454,13 +455,13 @@ impl Dialogue {
         self.is_over = false;
         // If a closing is already under way, its [`Output::ListenersClosed`] also answers this
         // request.
-        if self.closing == Closing::No {
+        if self.closing == ListenerClosing::No {
             // While a question is not answered, the call would not be answered either.
             let hangs = self.is_failing && self.asked.is_some();
             let counts = self.is_closed || hangs && self.low_since.is_some();
-            self.closing = if counts { self.last_count(now) } else { Closing::Call };
+            self.closing = if counts { self.last_count(now) } else { ListenerClosing::Call };
             if self.is_slow(now)
-                && let Looks::Waits { at } = &mut self.looks
+                && let NextLook::Waits { at } = &mut self.looks
             {
                 *at = now;
             }
@@ -484,7 +485,7 @@ impl Dialogue {
         }
         let is_of_closing = |ask| match ask {
             Ask::Call(call) => call == self.closing_call(),
-            Ask::Sample { .. } => matches!(self.closing, Closing::Sample { .. }),
+            Ask::Sample { .. } => matches!(self.closing, ListenerClosing::Sample { .. }),
             Ask::Listeners | Ask::State => false,
         };
         self.asked = self.asked.filter(|asked| is_of_closing(asked.ask));
@@ -501,15 +502,16 @@ impl Dialogue {
         if self.asked.is_none()
             && let Some(ask) = self.due(now)
         {
-            let is_first = matches!((self.polls, self.closing), (Polls::First, Closing::No));
+            let is_first =
+                matches!((self.polls, self.closing), (Polls::First, ListenerClosing::No));
             let moment = if is_first { Moment::Start } else { self.moment() };
-            self.asked = Some(Asked { ask, began: now, moment });
+            self.asked = Some(OpenQuestion { ask, began: now, moment });
             self.outputs.push(Output::Ask(ask));
         }
-        if let Looks::Waits { at } = self.looks
-            && (at <= now && !self.is_over || matches!(self.closing, Closing::Look(_)))
+        if let NextLook::Waits { at } = self.looks
+            && (at <= now && !self.is_over || matches!(self.closing, ListenerClosing::Look(_)))
         {
-            self.looks = Looks::Asked { began: now };
+            self.looks = NextLook::Asked { began: now };
             self.outputs.push(Output::Look);
         }
         core::mem::take(&mut self.outputs)
@@ -518,15 +520,15 @@ impl Dialogue {
     /// The question to ask now.
     fn due(&mut self, now: Time) -> Option<Ask> {
         match self.closing {
-            Closing::Call => return Some(Ask::Call(self.closing_call())),
-            Closing::Sample { is_whole } => {
+            ListenerClosing::Call => return Some(Ask::Call(self.closing_call())),
+            ListenerClosing::Sample { is_whole } => {
                 let is_due = core::mem::take(&mut self.is_poll_due)
                     || self.rested_at().is_none_or(|at| at <= now);
                 return is_due.then_some(Ask::Sample { is_whole });
             }
-            Closing::Look(_) => return None,
-            Closing::No if self.is_over => return None,
-            Closing::No => {}
+            ListenerClosing::Look(_) => return None,
+            ListenerClosing::No if self.is_over => return None,
+            ListenerClosing::No => {}
         }
         match self.calls.as_mut().map(|calls| calls.next(now)) {
             Some(Next::Make(call)) => return Some(Ask::Call(call)),
@@ -572,7 +574,8 @@ impl Dialogue {
     /// If a count after the drain has shown traffic, the time of the next count, unless the
     /// kernel's count causes an earlier one; `None` if no such count is wanted.
     fn rested_at(&self) -> Option<Time> {
-        let is_wanted = self.is_open_again && matches!(self.closing, Closing::Sample { .. });
+        let is_wanted =
+            self.is_open_again && matches!(self.closing, ListenerClosing::Sample { .. });
         is_wanted.then(|| self.pace.rested_at())
     }
 
@@ -580,13 +583,13 @@ impl Dialogue {
     /// no answer is awaited, or if the traffic is already unknown.
     fn overdue_at(&self) -> Option<Time> {
         let asked = self.asked.filter(|asked| matches!(asked.ask, Ask::Sample { .. }))?;
-        let is_noted = self.is_failing || self.is_over || self.closing != Closing::No;
+        let is_noted = self.is_failing || self.is_over || self.closing != ListenerClosing::No;
         (!is_noted).then(|| asked.began + OVERDUE.max(self.took * 10))
     }
 
     /// Whether no new connection has come for [`QUIET`], as far as the kernel shows.
     fn may_be_calm(&self) -> bool {
-        self.is_calm || matches!(self.looks, Looks::Off) || self.accepted_total.is_none()
+        self.is_calm || matches!(self.looks, NextLook::Off) || self.accepted_total.is_none()
     }
 
     /// Whether the answers of this Envoy come too late to show the present.
@@ -601,7 +604,7 @@ impl Dialogue {
 
     /// Whether the kernel's count replaces the polls, because it shows that the drain can end.
     fn is_replaced(&self) -> bool {
-        let is_calm = self.is_calm && !matches!(self.looks, Looks::Off);
+        let is_calm = self.is_calm && !matches!(self.looks, NextLook::Off);
         let lacks_totals = self.needs_totals && self.affords_counters();
         self.is_confirmed && is_calm && self.answers_late() && !lacks_totals
     }
@@ -617,15 +620,17 @@ impl Dialogue {
     }
 
     /// The step that counts what is left after the closing.
-    fn last_count(&self, now: Time) -> Closing {
+    fn last_count(&self, now: Time) -> ListenerClosing {
         match self.looks {
-            Looks::Waits { .. } | Looks::Asked { .. } if self.answers_late() => Closing::Look(now),
+            NextLook::Waits { .. } | NextLook::Asked { .. } if self.answers_late() => {
+                ListenerClosing::Look(now)
+            }
             _ => self.last_sample(),
         }
     }
 
-    fn last_sample(&self) -> Closing {
-        Closing::Sample { is_whole: !self.is_large() }
+    fn last_sample(&self) -> ListenerClosing {
+        ListenerClosing::Sample { is_whole: !self.is_large() }
     }
 
     /// The moment that the report shows for a count that begins now.
@@ -637,12 +642,12 @@ impl Dialogue {
         self.outputs.push(Output::Warn(what.into()));
     }
 
-    fn listed(&mut self, now: Time, listed: Result<(), Failure>) {
+    fn listed(&mut self, now: Time, listed: Result<(), AskFailure>) {
         match listed {
-            Ok(()) => self.looks = Looks::Waits { at: now },
+            Ok(()) => self.looks = NextLook::Waits { at: now },
             // Without the list, drainit does not ask the kernel.
             Err(_) if !self.terms.leaves_out => {}
-            Err(Failure { why, .. }) => self.warn(format!(
+            Err(AskFailure { why, .. }) => self.warn(format!(
                 "its admin did not list its listeners, so those that `direction` or \
                  `ignore_listeners` leave out are counted, too: {why}"
             )),
@@ -654,15 +659,15 @@ impl Dialogue {
     fn sampled(
         &mut self,
         now: Time,
-        asked: Asked,
+        asked: OpenQuestion,
         is_whole: bool,
-        sample: Result<Sample, Failure>,
+        sample: Result<Sample, AskFailure>,
     ) {
         let took = now.since(asked.began);
         let is_first = matches!(self.polls, Polls::First);
         let sample = match sample {
             Ok(sample) => sample,
-            Err(Failure { why, .. }) => {
+            Err(AskFailure { why, .. }) => {
                 self.is_unknown(&why);
                 self.polls = Polls::Waits { at: now + self.pace.after_failure(took) };
                 return;
@@ -737,13 +742,13 @@ impl Dialogue {
         }
     }
 
-    fn closed(&mut self, now: Time, result: Result<(), Failure>) {
+    fn closed(&mut self, now: Time, result: Result<(), AskFailure>) {
         self.is_closed = result.is_ok();
         let call = self.closing_call();
         let outcome = CallOutcome { call, attempts: 1, result };
         match &outcome.result {
             Ok(()) => {}
-            Err(Failure { is_refusal: true, .. }) => self.warn(outcome.to_string()),
+            Err(AskFailure { is_refusal: true, .. }) => self.warn(outcome.to_string()),
             // An Envoy that ends by itself closes its admin interface, so a failed connection to
             // the admin interface is logged, but is not a warning.
             Err(_) => self.outputs.push(Output::Log(outcome.to_string())),
@@ -753,7 +758,7 @@ impl Dialogue {
 
     /// Handles the answer to the last sample. The gauges come first, because the counters may come
     /// too late.
-    fn counted(&mut self, now: Time, asked: Asked, is_whole: bool, sample: Option<Sample>) {
+    fn counted(&mut self, now: Time, asked: OpenQuestion, is_whole: bool, sample: Option<Sample>) {
         let is_drain = !matches!(self.polls, Polls::Over);
         let is_more = sample.is_some() && !is_whole && is_drain && self.affords_counters();
         if let Some(sample) = sample {
@@ -764,20 +769,20 @@ impl Dialogue {
             self.record(asked, sample);
         }
         match is_more {
-            true => self.closing = Closing::Sample { is_whole: true },
+            true => self.closing = ListenerClosing::Sample { is_whole: true },
             false => self.end_closing(),
         }
     }
 
     fn end_closing(&mut self) {
-        self.closing = Closing::No;
+        self.closing = ListenerClosing::No;
         self.outputs.push(Output::ListenersClosed);
         // A connection may have been accepted just before the closing. The next poll of a drain
         // shows this connection to the core.
         self.is_poll_due = !matches!(self.polls, Polls::Over);
     }
 
-    fn record(&mut self, asked: Asked, sample: Sample) {
+    fn record(&mut self, asked: OpenQuestion, sample: Sample) {
         let load = sample.load(self.terms.unit);
         self.total = load.total.or(self.total);
         let (began, traffic, moment) = (asked.began, sample.traffic(), asked.moment);

@@ -29,7 +29,7 @@ const SPARE: Duration = Duration::from_millis(20);
 pub(crate) struct Pace {
     /// The drain cannot be over before this time.
     min_until: Time,
-    shown: Shown,
+    shown: ShownTraffic,
     /// The longest time that an answer has taken.
     slowest: Duration,
     /// The work of the polls until [`Self::answered_at`] for which Envoy had not rested by then.
@@ -41,7 +41,7 @@ pub(crate) struct Pace {
 
 /// The traffic that the last answer has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Shown {
+enum ShownTraffic {
     Traffic,
     /// No gauge shows traffic.
     Nothing,
@@ -54,7 +54,7 @@ impl Pace {
     pub(crate) fn new(min_until: Time) -> Self {
         Self {
             min_until,
-            shown: Shown::Traffic,
+            shown: ShownTraffic::Traffic,
             slowest: Duration::ZERO,
             debt: Duration::ZERO,
             answered_at: Time::default(),
@@ -69,7 +69,7 @@ impl Pace {
 
     /// Whether the last answer has shown no traffic, so that the next answer needs the counters.
     pub(crate) fn shows_nothing(&self) -> bool {
-        self.shown > Shown::Traffic
+        self.shown > ShownTraffic::Traffic
     }
 
     /// Whether a poll may follow without a rest. If connections come and go all the time, each poll
@@ -116,21 +116,21 @@ impl Pace {
         let rest = took * FACTOR;
         let early = self.until_due(now);
         if !early.is_zero() {
-            self.shown = Shown::Traffic;
+            self.shown = ShownTraffic::Traffic;
             // Nothing can end the drain yet, so half as many polls are enough.
             return SELDOM.max(rest * 2).min(early);
         }
         let before = self.shown;
         self.shown = match active {
-            Some(0) if is_whole => Shown::NothingNew,
-            Some(0) => Shown::Nothing,
-            _ => Shown::Traffic,
+            Some(0) if is_whole => ShownTraffic::NothingNew,
+            Some(0) => ShownTraffic::Nothing,
+            _ => ShownTraffic::Traffic,
         };
         // A poll without a rest follows only the first of several answers that show no traffic.
         match self.shown {
             _ if !self.may_hurry(now, is_calm) => OFTEN.max(rest),
-            Shown::Nothing if before == Shown::Traffic => Duration::ZERO,
-            Shown::NothingNew if before < Shown::NothingNew => CONFIRM,
+            ShownTraffic::Nothing if before == ShownTraffic::Traffic => Duration::ZERO,
+            ShownTraffic::NothingNew if before < ShownTraffic::NothingNew => CONFIRM,
             _ => OFTEN.max(rest),
         }
     }
@@ -138,7 +138,7 @@ impl Pace {
     /// The pause after a poll that failed after `took`. The pause grows with the number of
     /// consecutive failures.
     pub(crate) fn after_failure(&mut self, took: Duration) -> Duration {
-        self.shown = Shown::Traffic;
+        self.shown = ShownTraffic::Traffic;
         let patience = SELDOM * (1 << self.failures.min(6));
         self.failures += 1;
         SELDOM.max(patience.min(took * FACTOR))

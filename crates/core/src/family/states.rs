@@ -34,7 +34,7 @@ pub(crate) enum EpochState {
 
 /// An event that changes the state of an epoch.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Event {
+pub(crate) enum EpochEvent {
     /// The epoch has taken over from the older epoch.
     Live,
     /// A newer epoch has taken over from this epoch.
@@ -61,23 +61,29 @@ pub(crate) enum Event {
 impl EpochState {
     /// Returns the state after an event, as in the table of `docs/dev/hot-restart.md`. If the table
     /// has no entry for the state and the event, the state does not change.
-    fn after(self, event: Event) -> Self {
+    fn after(self, event: EpochEvent) -> Self {
         match (self, event) {
-            (Self::Pending, Event::Live) => Self::Free,
-            (Self::Free | Self::HandedOver, Event::NewerLive) => Self::HandedOver,
-            (Self::HandedOver, Event::NewerFailed) => Self::Orphaned,
-            (Self::HandedOver, Event::NewerAsked) => Self::Passed,
-            (Self::Free, Event::ToEnd) => Self::Delayed,
-            (Self::Free, Event::OlderLost { until }) => Self::Doomed { until, was_live: true },
-            (Self::Pending, Event::OlderLost { until }) => Self::Doomed { until, was_live: false },
-            (Self::Doomed { until, .. }, Event::Live) => Self::Doomed { until, was_live: true },
-            (Self::Doomed { was_live, .. }, Event::Survived | Event::Ended) => match was_live {
-                true => Self::Free,
-                false => Self::Pending,
-            },
+            (Self::Pending, EpochEvent::Live) => Self::Free,
+            (Self::Free | Self::HandedOver, EpochEvent::NewerLive) => Self::HandedOver,
+            (Self::HandedOver, EpochEvent::NewerFailed) => Self::Orphaned,
+            (Self::HandedOver, EpochEvent::NewerAsked) => Self::Passed,
+            (Self::Free, EpochEvent::ToEnd) => Self::Delayed,
+            (Self::Free, EpochEvent::OlderLost { until }) => Self::Doomed { until, was_live: true },
+            (Self::Pending, EpochEvent::OlderLost { until }) => {
+                Self::Doomed { until, was_live: false }
+            }
+            (Self::Doomed { until, .. }, EpochEvent::Live) => {
+                Self::Doomed { until, was_live: true }
+            }
+            (Self::Doomed { was_live, .. }, EpochEvent::Survived | EpochEvent::Ended) => {
+                match was_live {
+                    true => Self::Free,
+                    false => Self::Pending,
+                }
+            }
             (
                 Self::HandedOver | Self::Orphaned | Self::Passed | Self::Delayed,
-                Event::Asked | Event::Gone,
+                EpochEvent::Asked | EpochEvent::Gone,
             ) => Self::Free,
             (state, _) => state,
         }
@@ -116,7 +122,7 @@ impl Family {
         self.all.get(&process).map_or(EpochState::Free, |epoch| epoch.state)
     }
 
-    pub(crate) fn happens(&mut self, process: ProcessId, event: Event) {
+    pub(crate) fn happens(&mut self, process: ProcessId, event: EpochEvent) {
         if let Some(epoch) = self.all.get_mut(&process) {
             epoch.state = epoch.state.after(event);
         }
@@ -139,7 +145,7 @@ impl Family {
     pub(crate) fn expire(&mut self, expired: Time) {
         for epoch in self.all.values_mut() {
             if matches!(epoch.state, EpochState::Doomed { until, .. } if until <= expired) {
-                epoch.state = epoch.state.after(Event::Survived);
+                epoch.state = epoch.state.after(EpochEvent::Survived);
             }
         }
     }

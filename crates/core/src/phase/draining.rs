@@ -20,7 +20,7 @@ use crate::event::Event;
 use crate::family;
 use crate::note::{DrainEnd, Hurry, Note};
 use crate::phase::stopping::Stopping;
-use crate::phase::{Phase, Shutdown};
+use crate::phase::{Phase, ShutdownFacts};
 use crate::prelude::*;
 use crate::spec::{HookId, Stage, Wait};
 use crate::state::{Lifecycle, State};
@@ -33,7 +33,7 @@ const LEAST: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 pub struct Draining {
-    pub shutdown: Shutdown,
+    pub shutdown: ShutdownFacts,
     /// Whether this drain was requested without a stop, and there is no reason to stop yet.
     held: bool,
     /// Whether a process has ended by itself while `held` was true.
@@ -60,7 +60,7 @@ impl Draining {
     /// must get time to see that it answers 503. If `is_ready`, `/readyz` answers 200 now, and may
     /// do so for a while longer.
     pub(crate) fn enter(
-        shutdown: Shutdown,
+        shutdown: ShutdownFacts,
         was_ready: bool,
         is_ready: bool,
         state: &mut State,

@@ -5,19 +5,19 @@ use crate::action::Action;
 use crate::budget::Budget;
 use crate::event::Event;
 use crate::note::{Hurry, Note};
-use crate::phase::{Phase, Shutdown};
+use crate::phase::{Phase, ShutdownFacts};
 use crate::spec::{HookId, SWEEP_PAUSE, Stage};
 use crate::state::State;
 use crate::types::{AFTER_KILL, Signal, Time};
 
 #[derive(Clone, Debug)]
 pub struct Finishing {
-    pub shutdown: Shutdown,
-    step: Step,
+    pub shutdown: ShutdownFacts,
+    step: LastWait,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Step {
+enum LastWait {
     /// Each leftover gets this signal, even a leftover that only a later scan finds. `again` is the
     /// time of the next scan; it is `None` until the scan that began at `began` is answered.
     /// `until` is the end of the wait.
@@ -29,7 +29,7 @@ enum Step {
 impl Finishing {
     /// Begins the phase: all processes are gone, or drainit has stopped waiting for them.
     /// `killing_all` says that no time is left for SIGTERM.
-    pub(crate) fn enter(shutdown: Shutdown, killing_all: bool, state: &mut State) -> Phase {
+    pub(crate) fn enter(shutdown: ShutdownFacts, killing_all: bool, state: &mut State) -> Phase {
         if killing_all {
             return Self::kill(shutdown, state);
         }
@@ -40,16 +40,16 @@ impl Finishing {
 
     pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
         match (event, self.step) {
-            (Event::NothingLeft, Step::Sweep { .. }) => {
+            (Event::NothingLeft, LastWait::Sweep { .. }) => {
                 return Self::hook(self.shutdown, state);
             }
-            (Event::Swept(found), Step::Sweep { signal, .. }) => {
+            (Event::Swept(found), LastWait::Sweep { signal, .. }) => {
                 state.killed |= signal == Signal::KILL && found > 0;
                 self.take_answer(state);
             }
             (
                 Event::HookEnded { hook: HookId { process: None, stage: Stage::PostStop }, .. },
-                Step::Hook { .. },
+                LastWait::Hook { .. },
             ) => {
                 return exit(&self.shutdown, state);
             }
@@ -61,10 +61,10 @@ impl Finishing {
                     _ => {}
                 }
                 match step {
-                    Step::Sweep { signal: Signal::TERM, .. } if count > Some(2) => {
+                    LastWait::Sweep { signal: Signal::TERM, .. } if count > Some(2) => {
                         return Self::kill(self.shutdown, state);
                     }
-                    Step::Hook { .. } if count > Some(2) => {
+                    LastWait::Hook { .. } if count > Some(2) => {
                         state.time_out_hook(None, Stage::PostStop);
                         return exit(&self.shutdown, state);
                     }
@@ -79,14 +79,16 @@ impl Finishing {
     /// The time at which the next timer is due.
     pub(crate) fn wakes_at(&self) -> Option<Time> {
         match self.step {
-            Step::Sweep { until, again, .. } => Some(again.map_or(until, |again| until.min(again))),
-            Step::Hook { until } => Some(until),
+            LastWait::Sweep { until, again, .. } => {
+                Some(again.map_or(until, |again| until.min(again)))
+            }
+            LastWait::Hook { until } => Some(until),
         }
     }
 
     fn advance(self, state: &mut State) -> Phase {
         match self.step {
-            Step::Sweep { signal, until, .. } if state.is_past(until) => match signal {
+            LastWait::Sweep { signal, until, .. } if state.is_past(until) => match signal {
                 Signal::KILL => {
                     state.note(Note::LeftoversRemain);
                     state.killed = true;
@@ -94,10 +96,10 @@ impl Finishing {
                 }
                 _ => Self::kill(self.shutdown, state),
             },
-            Step::Sweep { signal, until, again: Some(again), .. } if state.is_past(again) => {
+            LastWait::Sweep { signal, until, again: Some(again), .. } if state.is_past(again) => {
                 Phase::Finishing(Self::sweep(self.shutdown, signal, until, state))
             }
-            Step::Hook { until } if state.is_past(until) => {
+            LastWait::Hook { until } if state.is_past(until) => {
                 state.time_out_hook(None, Stage::PostStop);
                 exit(&self.shutdown, state)
             }
@@ -105,22 +107,22 @@ impl Finishing {
         }
     }
 
-    fn kill(shutdown: Shutdown, state: &mut State) -> Phase {
+    fn kill(shutdown: ShutdownFacts, state: &mut State) -> Phase {
         // A first, late limit: `take_answer` shortens it after the scan that sends SIGKILL.
         let until = shutdown.hard_end(state).max(state.now + AFTER_KILL);
         Phase::Finishing(Self::sweep(shutdown, Signal::KILL, until, state))
     }
 
-    fn sweep(shutdown: Shutdown, signal: Signal, until: Time, state: &mut State) -> Self {
+    fn sweep(shutdown: ShutdownFacts, signal: Signal, until: Time, state: &mut State) -> Self {
         state.act(Action::Sweep(signal));
-        Self { shutdown, step: Step::Sweep { signal, until, began: state.now, again: None } }
+        Self { shutdown, step: LastWait::Sweep { signal, until, began: state.now, again: None } }
     }
 
     /// Handles the end of a scan for leftovers. A scan of thousands of processes takes long. The
     /// pause before the next scan is therefore at least as long as the scan, so that the processes
     /// have time to end.
     fn take_answer(&mut self, state: &State) {
-        if let Step::Sweep { signal, until, began, again: again @ None } = &mut self.step {
+        if let LastWait::Sweep { signal, until, began, again: again @ None } = &mut self.step {
             let took = state.now.since(*began);
             *again = Some(state.now + took.max(SWEEP_PAUSE));
             if *signal == Signal::KILL {
@@ -133,18 +135,18 @@ impl Finishing {
     }
 
     /// Runs the `post_stop` hook of the container in the remaining time and a part of the reserve.
-    fn hook(shutdown: Shutdown, state: &mut State) -> Phase {
+    fn hook(shutdown: ShutdownFacts, state: &mut State) -> Phase {
         match Budget::container_post_stop(&state.spec, state.now, shutdown.deadline) {
             Some(within) if !within.is_zero() && shutdown.signals < 3 && state.has_begun => {
                 let until = state.run_hook(None, Stage::PostStop, within);
-                Phase::Finishing(Self { shutdown, step: Step::Hook { until } })
+                Phase::Finishing(Self { shutdown, step: LastWait::Hook { until } })
             }
             _ => exit(&shutdown, state),
         }
     }
 }
 
-fn exit(shutdown: &Shutdown, state: &mut State) -> Phase {
+fn exit(shutdown: &ShutdownFacts, state: &mut State) -> Phase {
     state.grace_end = Some(shutdown.deadline + state.spec.reserve);
     state.act(Action::Exit(shutdown.cause.exit_code(state.killed)));
     Phase::Done

@@ -28,7 +28,7 @@ pub enum Phase {
 
 /// The facts of a shutdown that all of its phases share.
 #[derive(Clone, Copy, Debug)]
-pub struct Shutdown {
+pub struct ShutdownFacts {
     pub cause: Cause,
     /// The time at which the shutdown began.
     pub t0: Time,
@@ -37,7 +37,7 @@ pub struct Shutdown {
     pub signals: u32,
 }
 
-impl Shutdown {
+impl ShutdownFacts {
     /// Counts a stop signal, and returns the new count. If the signal came within [`ONE_SIGNAL`]
     /// after the last stop signal, it counts as a repetition, and the function returns `None`. For
     /// a SIGTERM that is not the first signal, the function returns 1 and counts nothing, because
@@ -62,7 +62,7 @@ impl Shutdown {
 
 impl Phase {
     /// The facts of the shutdown; `None` before the shutdown and after the exit.
-    pub fn shutdown(&self) -> Option<&Shutdown> {
+    pub fn shutdown(&self) -> Option<&ShutdownFacts> {
         match self {
             Self::Running(_) | Self::Done => None,
             Self::Draining(draining) => Some(&draining.shutdown),

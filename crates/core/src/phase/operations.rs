@@ -37,7 +37,7 @@ use crate::types::{ProcessId, RestartPolicy, StartCondition, Time, WatchAction};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Operations {
     pub(super) goals: BTreeMap<ProcessId, Goal>,
-    pub(super) requests: Vec<Asked>,
+    pub(super) requests: Vec<OpenRequest>,
     /// The slots of new instances. A slot stays in this list until the slot of the old instance is
     /// free.
     pub(super) replacements: Vec<ProcessId>,
@@ -83,7 +83,7 @@ pub(crate) struct Judged {
 
 /// A request that is not answered yet.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct OpenRequest {
     /// The current slot of the process.
     pub(super) process: ProcessId,
     pub(super) request: Request,
@@ -151,7 +151,7 @@ impl Operations {
             Request::Start | Request::Restart => self.start(state, process),
         };
         match members {
-            Ok(members) => self.requests.push(Asked { process, request, members }),
+            Ok(members) => self.requests.push(OpenRequest { process, request, members }),
             Err(why) => state.answer(process, request, Err(why)),
         }
     }
@@ -317,7 +317,7 @@ impl Operations {
                 {
                     state.note(note);
                     let members = vec![self.replace_or_restart(state, process, Goal::Again)];
-                    self.requests.push(Asked { process, request, members });
+                    self.requests.push(OpenRequest { process, request, members });
                     restarts = true;
                 }
                 // The last start has failed, but with the new content the next start may succeed.
@@ -326,7 +326,7 @@ impl Operations {
                 {
                     if let Ok(members) = self.start(state, process) {
                         state.note(note);
-                        self.requests.push(Asked { process, request, members });
+                        self.requests.push(OpenRequest { process, request, members });
                         restarts = true;
                     }
                 }
@@ -474,12 +474,12 @@ impl Operations {
     pub(super) fn fail(
         &mut self,
         state: &mut State,
-        mut why: impl FnMut(&Asked) -> Option<RequestError>,
+        mut why: impl FnMut(&OpenRequest) -> Option<RequestError>,
     ) {
         self.requests.retain(|asked| {
             let failed = why(asked);
             if let Some(why) = failed {
-                let Asked { process, request, .. } = *asked;
+                let OpenRequest { process, request, .. } = *asked;
                 state.answer(process, request, Err(why));
             }
             failed.is_none()
@@ -747,7 +747,7 @@ impl Operations {
     /// Answers the requests whose process has reached its goal.
     fn answer(&mut self, state: &mut State) {
         let is_still = |id: &ProcessId| !self.goals.contains_key(id);
-        self.requests.retain(|Asked { process, request, members }| {
+        self.requests.retain(|OpenRequest { process, request, members }| {
             let (process, request) = (*process, *request);
             let life = state.life(process);
             let is_done = match request {

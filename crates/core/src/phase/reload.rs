@@ -53,7 +53,7 @@ pub(super) struct Reload {
     failed: Option<RequestError>,
 }
 
-enum Step {
+enum NextMove {
     Remove(ProcessId),
     Place(ConfigIndex),
 }
@@ -68,7 +68,7 @@ impl Reload {
 
     /// The next step, if it can begin now. Unchanged processes that come before this step need no
     /// step: they get their new definition at once.
-    fn next(&mut self, state: &mut State) -> Option<Step> {
+    fn next(&mut self, state: &mut State) -> Option<NextMove> {
         if !self.under_way.is_empty() || self.left() == 0 {
             return None;
         }
@@ -86,7 +86,7 @@ impl Reload {
         let stays = |slot: &ProcessId| self.plan.contains(&Placed::Same(*slot));
         let is_free = |slot: &ProcessId| state.process(*slot).dependents.iter().all(stays);
         if let Some(place) = self.gone.iter().position(is_free) {
-            return Some(Step::Remove(self.gone.remove(place)));
+            return Some(NextMove::Remove(self.gone.remove(place)));
         }
         let next = *self.pending.front()?;
         if let Placed::Changed(old) = self.plan[next.0]
@@ -96,7 +96,7 @@ impl Reload {
         }
         self.pending.pop_front();
         self.step = next;
-        Some(Step::Place(next))
+        Some(NextMove::Place(next))
     }
 
     /// Gives a new process, or the new instance of a process, a slot of its own. Fails the reload
@@ -240,14 +240,14 @@ impl Operations {
         while let Some(reload) = &mut self.reload {
             match reload.next(state) {
                 None => return,
-                Some(Step::Remove(slot)) => {
+                Some(NextMove::Remove(slot)) => {
                     (reload.has_removed, reload.removing) = (true, Some(slot));
                     reload.under_way.push(slot);
                     state.note(Note::Removing(slot));
                     state.mark_removed(slot);
                     self.bring_down(state, slot, Goal::Retired);
                 }
-                Some(Step::Place(process)) => {
+                Some(NextMove::Place(process)) => {
                     reload.removing = None;
                     match reload.plan[process.0] {
                         Placed::Same(old) | Placed::Changed(old) => self.replace(state, old),

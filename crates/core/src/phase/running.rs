@@ -11,7 +11,7 @@ use crate::family;
 use crate::note::{AfterEnd, Note, RequestError};
 use crate::phase::draining::Draining;
 use crate::phase::operations::{Goal, Judged, Operations};
-use crate::phase::{Phase, Shutdown};
+use crate::phase::{Phase, ShutdownFacts};
 use crate::prelude::*;
 use crate::restart;
 use crate::slots::Placed;
@@ -67,7 +67,7 @@ impl Running {
                     state.abort_hook(None, Stage::PreStart);
                 }
                 self.operations.abandon(state, RequestError::in_shutdown(cause));
-                let shutdown = Shutdown {
+                let shutdown = ShutdownFacts {
                     cause,
                     t0: state.now,
                     deadline: state.now + state.spec.window,

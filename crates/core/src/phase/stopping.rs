@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::family;
 use crate::note::{Hurry, Note};
 use crate::phase::finishing::Finishing;
-use crate::phase::{Phase, Shutdown};
+use crate::phase::{Phase, ShutdownFacts};
 use crate::prelude::*;
 use crate::spec::Stage;
 use crate::state::{Lifecycle, State};
@@ -15,7 +15,7 @@ use crate::types::{AFTER_KILL, ProcessId, Time};
 
 #[derive(Clone, Debug)]
 pub struct Stopping {
-    pub shutdown: Shutdown,
+    pub shutdown: ShutdownFacts,
     /// Whether all processes are killed at once, in no order. This begins with a third signal or at
     /// the deadline.
     killing_all: bool,
@@ -37,7 +37,7 @@ pub struct Stopping {
 type Queue = BinaryHeap<(u16, ProcessId)>;
 
 impl Stopping {
-    pub(crate) fn enter(shutdown: Shutdown, state: &mut State) -> Phase {
+    pub(crate) fn enter(shutdown: ShutdownFacts, state: &mut State) -> Phase {
         let give_up_at = shutdown.hard_end(state);
         let count = state.spec.processes.len();
         let mut holders = vec![0; count];

@@ -17,9 +17,9 @@ use crate::tests::number;
 use crate::*;
 use drainit_core::drain::progress::QUIET;
 use drainit_core::envoy::Call;
-use drainit_core::envoy::attempts::Failure;
+use drainit_core::envoy::attempts::AskFailure;
 use drainit_core::envoy::attempts::LIMIT;
-use drainit_core::envoy::dialogue::{Answer, Ask, Dialogue, Look, Output, Terms};
+use drainit_core::envoy::dialogue::{Answer, Ask, Dialogue, EnvoyTerms, Look, Output};
 use drainit_core::envoy::sample::Sample;
 use drainit_core::event::{Load, Unit};
 use drainit_core::spec::DrainSpec;
@@ -95,7 +95,7 @@ struct World {
     machine: Machine,
     envoy: Envoy,
     dialogue: Option<Dialogue>,
-    terms: Terms,
+    terms: EnvoyTerms,
     stays_ready: bool,
     /// Whether the next question has to make the Envoy fail its health check.
     must_fail: bool,
@@ -103,7 +103,7 @@ struct World {
     asked: Option<(u64, Asked)>,
     calls: BTreeMap<Call, Attempted>,
     /// The last answer to each call that begins the drain.
-    answers: BTreeMap<Call, Result<(), Failure>>,
+    answers: BTreeMap<Call, Result<(), AskFailure>>,
     warnings: Vec<String>,
     instance: u32,
     runs: bool,
@@ -175,7 +175,7 @@ impl World {
             Some(DrainSpec { time, min, closes: true, exit_at, signal: None });
         let start = Time(MS(1_000_000));
         let unit = if rng.once_in(2) { Unit::Connections } else { Unit::Requests };
-        let terms = Terms {
+        let terms = EnvoyTerms {
             min_until: start,
             longest: time,
             only_inbound: rng.once_in(4),
@@ -440,7 +440,7 @@ impl World {
     fn take(&mut self, key: u64) {
         let wrong = self.wrong > 0 && self.rng.once_in(self.wrong);
         let is_there = self.runs && self.now < self.lost_at;
-        let failure = Failure { why: "answered 503".to_owned(), is_refusal: is_there };
+        let failure = AskFailure { why: "answered 503".to_owned(), is_refusal: is_there };
         let mut sample = self.count();
         if self.wrong > 0 && self.rng.once_in(self.wrong) {
             let of = self.rng.below(3);
@@ -676,7 +676,7 @@ impl World {
                 self.until = self.now + longest;
                 (self.is_answered, self.is_ended) = (false, false);
                 let (min_until, stays_ready) = (self.now + min, self.stays_ready);
-                self.terms = Terms { min_until, longest, stays_ready, ..self.terms };
+                self.terms = EnvoyTerms { min_until, longest, stays_ready, ..self.terms };
                 let (dialogue, outputs) = Dialogue::begin(self.now, self.terms);
                 self.dialogue = Some(dialogue);
                 self.carry_out(outputs);
@@ -700,7 +700,7 @@ impl World {
                     self.asked = asked;
                 }
                 let are_named = self.answers.iter().all(|(call, result)| {
-                    let Err(Failure { why, .. }) = result else { return true };
+                    let Err(AskFailure { why, .. }) = result else { return true };
                     let error = format!("{call}: {why}");
                     self.warnings.iter().any(|warning| warning.starts_with(&error))
                 });

@@ -612,11 +612,11 @@ impl<'a> Checker<'a> {
 
     /// Checks that a replacement may begin: the process has only one slot, and the new slot is
     /// free.
-    fn adopt(&mut self, slot: ProcessId, from: Source, procs: &[Proc]) {
+    fn adopt(&mut self, slot: ProcessId, from: DefinitionSource, procs: &[Proc]) {
         self.hold(!self.unready, "a replacement in a shutdown");
         self.retire(procs);
         let role = match from {
-            Source::Copy(old) => {
+            DefinitionSource::Copy(old) => {
                 self.hold(self.is_current(old), "an instance that was replaced is replaced again");
                 self.hold(!self.is_replaced(old), "two replacements of a process at a time");
                 // holds: C330
@@ -625,7 +625,7 @@ impl<'a> Checker<'a> {
                 self.hold(self.at[old.index()].serves, "an overlap while nothing serves");
                 Role::New { old }
             }
-            Source::Config(ConfigIndex(index)) => {
+            DefinitionSource::Config(ConfigIndex(index)) => {
                 let placed = self.reload.as_ref().map(|reload| reload.plan[index]);
                 match placed {
                     Some(Placed::Changed(old)) => {
@@ -652,7 +652,7 @@ impl<'a> Checker<'a> {
         }
         self.begin_anew(slot);
         self.roles[slot.index()] = role;
-        if let Source::Config(ConfigIndex(index)) = from {
+        if let DefinitionSource::Config(ConfigIndex(index)) = from {
             self.step(slot, index);
         }
     }

@@ -6,7 +6,7 @@ use crate::scenario::Scenario;
 use drainit_core::budget::drain_wish;
 use drainit_core::spec::{DrainSpec, ProcessSpec, Spec, Wait};
 use drainit_core::types::{StartCondition, Time};
-use drainit_journal::timeline::{Step, StepKind, Timeline};
+use drainit_journal::timeline::{ShutdownStep, StepKind, Timeline};
 
 /// The random graph of a seed, changed so that every process becomes ready.
 fn startable(seed: u64) -> Spec {
@@ -40,7 +40,7 @@ fn for_each(check: impl Fn(&Spec, &Timeline, bool)) {
     }
 }
 
-fn ends(step: &Step) -> Time {
+fn ends(step: &ShutdownStep) -> Time {
     step.ends.unwrap()
 }
 
@@ -55,7 +55,7 @@ fn the_critical_path_leads_without_a_gap_from_t0_to_an_end_in_time() {
             ends(step)
         });
         assert_eq!(end, Time(timeline.total), "{}", story());
-        let takes = timeline.critical_steps().map(Step::takes);
+        let takes = timeline.critical_steps().map(ShutdownStep::takes);
         assert_eq!(takes.sum::<Duration>(), timeline.total, "{}", story());
     });
 }
@@ -64,13 +64,13 @@ fn the_critical_path_leads_without_a_gap_from_t0_to_an_end_in_time() {
 #[test]
 fn drains_begin_after_the_delay_and_the_hook() {
     for_each(|spec, timeline, _| {
-        let is_first = |step: &&Step| match step.kind {
+        let is_first = |step: &&ShutdownStep| match step.kind {
             StepKind::ReadinessDelay => true,
             StepKind::PreStop => step.process.is_none(),
             _ => false,
         };
         let steps = timeline.steps.iter().filter(|step| step.kind != StepKind::Count);
-        let (first, others): (Vec<&Step>, Vec<&Step>) = steps.partition(is_first);
+        let (first, others): (Vec<&ShutdownStep>, Vec<&ShutdownStep>) = steps.partition(is_first);
         assert!(first.iter().all(|step| step.begins == Time::default()), "{spec:#?}\n{first:#?}");
         let begun = first.into_iter().map(ends).max().unwrap_or_default();
         assert!(others.iter().all(|step| step.begins >= begun), "{spec:#?}\n{timeline:#?}");

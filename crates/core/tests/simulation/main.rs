@@ -41,7 +41,9 @@ use drainit_core::event::{Event, Request};
 use drainit_core::machine::Machine;
 use drainit_core::note::{DrainEnd, Note, RequestError};
 use drainit_core::slots::Placed;
-use drainit_core::spec::{ConfigIndex, HookId, HookWaits, ProcessSpec, Source, Spec, Stage, Wait};
+use drainit_core::spec::{
+    ConfigIndex, DefinitionSource, HookId, HookWaits, ProcessSpec, Spec, Stage, Wait,
+};
 use drainit_core::state::Role;
 use drainit_core::types::{
     End, ExitPolicy, OnExit, ProcessId, Signal, StartCondition, Time, Update, WatchAction,
@@ -181,7 +183,7 @@ pub(crate) fn watch(
             if let Action::Adopt { slot, from } = action {
                 world.adopt(slot, from);
                 let name = slot.0.to_string();
-                let old = if let Source::Copy(old) = from { Some(old) } else { None };
+                let old = if let DefinitionSource::Copy(old) = from { Some(old) } else { None };
                 journal.adopt(now, slot, name, old);
             }
             journal.action(now, &action);

@@ -35,7 +35,7 @@ pub(super) fn up() -> Play {
 /// old one.
 pub(super) fn beside() -> Play {
     let mut play = up();
-    let from = Source::Copy(ROUTER);
+    let from = DefinitionSource::Copy(ROUTER);
     let begun = play.at(1000, restart(ROUTER));
     assert_eq!(begun, [Action::Adopt { slot: NEW, from }, Action::Spawn(NEW)]);
     play.at(1000, Event::Spawned(NEW));
@@ -66,7 +66,7 @@ fn the_old_instance_is_drained_and_stopped_once_the_new_instance_is_ready() {
     let done = Note::RequestDone { process: NEW, request: Request::Restart };
     assert_eq!(notes.last(), Some(&done));
     // The next new instance gets the slot that the old instance has left.
-    let from = Source::Copy(NEW);
+    let from = DefinitionSource::Copy(NEW);
     let begun = play.at(8000, restart(NEW));
     assert_eq!(begun, [Action::Adopt { slot: ROUTER, from }, Action::Spawn(ROUTER)]);
 }
@@ -139,7 +139,7 @@ fn a_requested_overlap_begins_once_the_requested_restart_of_a_dependency_is_over
         let mut play = Play::up(spec);
         play.at(100, Event::Ready(ROUTER));
         assert_eq!(play.at(1000, restart(ENGINE)), [stop(ENGINE)]);
-        let adopt = Action::Adopt { slot: NEW, from: Source::Copy(ROUTER) };
+        let adopt = Action::Adopt { slot: NEW, from: DefinitionSource::Copy(ROUTER) };
         assert_eq!(play.at(1000, restart(ROUTER)), [adopt]);
         assert_eq!(play.at(1100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
         if !works {

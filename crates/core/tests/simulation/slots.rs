@@ -157,10 +157,10 @@ impl Slots {
     }
 
     /// Gives a definition to a slot that comes into use.
-    pub(crate) fn adopt(&mut self, slot: ProcessId, from: Source) {
+    pub(crate) fn adopt(&mut self, slot: ProcessId, from: DefinitionSource) {
         let new = match from {
-            Source::Copy(old) => self.slots[old.index()].clone(),
-            Source::Config(ConfigIndex(index)) => self.config[index].clone(),
+            DefinitionSource::Copy(old) => self.slots[old.index()].clone(),
+            DefinitionSource::Config(ConfigIndex(index)) => self.config[index].clone(),
         };
         if self.current[new.process].is_none() {
             self.current[new.process] = Some(slot);

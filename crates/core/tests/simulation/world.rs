@@ -276,7 +276,7 @@ impl<'a> World<'a> {
 
     /// Prepares a slot for a new instance. Every second call takes the behaviour from
     /// `Scenario::variants`.
-    pub(super) fn adopt(&mut self, slot: ProcessId, from: Source) {
+    pub(super) fn adopt(&mut self, slot: ProcessId, from: DefinitionSource) {
         self.slots.adopt(slot, from);
         self.replaced += 1;
         let process = self.slots.process(slot);

@@ -83,10 +83,10 @@ struct Frame {
     anchor: usize,
     tag: Option<Tag>,
     extent: Extent,
-    content: Content,
+    content: NodeContent,
 }
 
-enum Content {
+enum NodeContent {
     Sequence(Vec<Rc<Node>>),
     /// The entries in file order, including entries with the same key. `merged` has the value of
     /// each `<<` key, with the place of the key.
@@ -97,7 +97,7 @@ enum Content {
     },
 }
 
-impl Content {
+impl NodeContent {
     /// The help text for the error if the next node must not have a tag (`!reset` or `!override`),
     /// because it is a key or an item of a list. `None` if the node may have the tag.
     fn refuses_tags(&self) -> Option<&'static str> {
@@ -185,11 +185,11 @@ impl Builder<'_> {
             }
             Event::SequenceStart(_, anchor, tag) => {
                 let (tag, _) = self.tag(tag.as_deref(), tag_span);
-                self.open(anchor, tag, span, Content::Sequence(Vec::new()))
+                self.open(anchor, tag, span, NodeContent::Sequence(Vec::new()))
             }
             Event::MappingStart(_, anchor, tag) => {
                 let (entries, merged) = (Vec::new(), Vec::new());
-                let content = Content::Mapping { entries, merged, pending: Pending::Key };
+                let content = NodeContent::Mapping { entries, merged, pending: Pending::Key };
                 let (tag, _) = self.tag(tag.as_deref(), tag_span);
                 self.open(anchor, tag, span, content)
             }
@@ -240,7 +240,7 @@ impl Builder<'_> {
         anchor: usize,
         tag: Option<Tag>,
         span: Span,
-        content: Content,
+        content: NodeContent,
     ) -> Result<(), Fatal> {
         if self.stack.len() >= usize::from(DEEPEST) {
             return Err(self.too_deep(span));
@@ -252,8 +252,8 @@ impl Builder<'_> {
     fn close(&mut self, frame: Frame) -> Result<(), Fatal> {
         let Frame { span, anchor, tag, mut extent, content } = frame;
         let kind = match content {
-            Content::Sequence(items) => Kind::Sequence(items),
-            Content::Mapping { mut entries, merged, .. } => {
+            NodeContent::Sequence(items) => Kind::Sequence(items),
+            NodeContent::Mapping { mut entries, merged, .. } => {
                 let mut first = HashMap::with_capacity(entries.len());
                 entries.retain(|(key, _)| {
                     let first = *first.entry(Rc::clone(&key.text)).or_insert(key.span);
@@ -326,7 +326,7 @@ impl Builder<'_> {
         };
         // Keys do not count towards the limit of values, because an alias cannot repeat a key
         // alone.
-        let is_key = matches!(&frame.content, Content::Mapping { pending: Pending::Key, .. });
+        let is_key = matches!(&frame.content, NodeContent::Mapping { pending: Pending::Key, .. });
         frame.extent.add(if is_key { Extent { size: 0, ..node.extent } } else { node.extent });
         let extent = frame.extent;
         if let (Some(tag), Some(help)) = (node.tag, frame.content.refuses_tags()) {
@@ -334,8 +334,8 @@ impl Builder<'_> {
             self.problems.error(span, message).help(help);
         }
         match &mut frame.content {
-            Content::Sequence(items) => items.push(node),
-            Content::Mapping { entries, merged, pending } => {
+            NodeContent::Sequence(items) => items.push(node),
+            NodeContent::Mapping { entries, merged, pending } => {
                 *pending = match std::mem::replace(pending, Pending::Key) {
                     Pending::Key => match &node.kind {
                         Kind::Scalar { text, quoted: false } if text == MERGE => {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{problems_in, process_with};
-use crate::keys::{Process, Render, Share, Variable};
+use crate::keys::{DeadlineShare, Process, Render, Variable};
 use crate::load::at_start;
 use crate::load::at_start::Rendered;
 use crate::load::testing::{config, load, variables};
@@ -36,7 +36,7 @@ fn render_file(from: impl AsRef<Path>, environment: &Environment) -> Result<Rend
     let (from, to) = (from.as_ref().to_owned(), "/to".into());
     let render = [Render { from, to, mode: 0o600 }];
     let (_, templates) = at_start::values(&process(""), &[], environment, &render)?;
-    let share = Share { stop: Duration::from_millis(7900), ..Share::default() };
+    let share = DeadlineShare { stop: Duration::from_millis(7900), ..DeadlineShare::default() };
     at_start::render(&templates[0], share, environment)
 }
 

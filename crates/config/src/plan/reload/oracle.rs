@@ -9,7 +9,7 @@ use crate::core::action::Action;
 use crate::core::event::{Event, Request};
 use crate::core::machine::Machine;
 use crate::core::note::Note;
-use crate::core::spec::Source;
+use crate::core::spec::DefinitionSource;
 use crate::core::state::Lifecycle;
 use crate::load::Loaded;
 use crate::load::testing::load;
@@ -152,8 +152,10 @@ impl World {
             match action {
                 Action::Adopt { slot, from } => {
                     let name = match from {
-                        Source::Copy(of) => self.names[&of].clone(),
-                        Source::Config(index) => new.config.processes[index.0].name.clone(),
+                        DefinitionSource::Copy(of) => self.names[&of].clone(),
+                        DefinitionSource::Config(index) => {
+                            new.config.processes[index.0].name.clone()
+                        }
                     };
                     self.names.insert(slot, name);
                 }
@@ -246,13 +248,13 @@ fn the_core_does_what_the_plan_of_a_reload_says() {
             .map(|(slot, spec, life)| {
                 let name = &world.names[slot];
                 let process = old.config.processes.iter().find(|it| it.name == *name).unwrap();
-                let definition = Definition { process, args: &[] };
-                Running { slot: *slot, definition, spec, life: *life }
+                let definition = ProcessDefinition { process, args: &[] };
+                RunningProcess { slot: *slot, definition, spec, life: *life }
             })
             .collect();
         let spec = new.config.spec(&new.graph);
         let args = vec![Vec::new(); new.config.processes.len()];
-        let plan = Reload::new(&old.config, &running, &new.config, &spec, &args);
+        let plan = ReloadPlan::new(&old.config, &running, &new.config, &spec, &args);
         world.now += Duration::from_millis(1);
         let actions = world.machine.reload(Time(world.now), &spec, &plan.placed).unwrap();
         let events = world.carry_out(actions, &new);
@@ -262,7 +264,7 @@ fn the_core_does_what_the_plan_of_a_reload_says() {
         let did = |name: &str| world.seen.get(name).copied().unwrap_or_default();
         for process in old.config.processes.iter().chain(&new.config.processes) {
             let name = process.name.as_str();
-            let runs = |one: &Running<'_>| one.life == Life::Runs;
+            let runs = |one: &RunningProcess<'_>| one.life == Life::Runs;
             let ran = running.iter().any(|one| one.definition.process.name == name && runs(one));
             let step = plan.steps.iter().find(|step| step.name == name);
             let what = step.map_or("untouched", |step| step.what.as_str());

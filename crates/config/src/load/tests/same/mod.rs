@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use crate::keys::key::{self, Shape};
 use crate::keys::values::duration;
-use crate::keys::{Config, DrainMethod, HeaderValue, Process, Render, Share, Variable};
+use crate::keys::{Config, DeadlineShare, DrainMethod, HeaderValue, Process, Render, Variable};
 use crate::load::testing::load_in;
 use crate::load::tests::same::model::{CONTAINER, Maker, Tree};
 use crate::load::tests::same::rewrite::{Way, Written, each_table};
 use crate::load::{Environment, Loaded, at_start};
 use crate::plan::Plan;
-use crate::plan::changes::{self, Definition};
-use crate::plan::reload::{Life, Reload, Running};
+use crate::plan::changes::{self, ProcessDefinition};
+use crate::plan::reload::{Life, ReloadPlan, RunningProcess};
 use crate::testing::random::Random;
 use crate::testing::temp_dir::TempDir;
 
@@ -49,7 +49,7 @@ fn of_process(process: &Process, config: &Config, container: &Environment) -> St
     process.environment.clear();
     process.scale = None;
     // The share depends on the plan of the whole config, so it is not compared.
-    process.share = Share::default();
+    process.share = DeadlineShare::default();
     process.depends_on.sort_by(|a, b| a.process.cmp(&b.process));
     let mut headers = Vec::new();
     if let Some(DrainMethod::Http(http)) = process.drain.as_ref().map(|drain| &drain.method) {
@@ -149,15 +149,15 @@ fn reload(old: &Loaded, new: &Loaded) -> (String, Vec<&'static str>) {
     let specs = [old, new].map(|loaded| loaded.config.spec(&loaded.graph));
     let slots = specs[0].ids().zip(&old.config.processes).zip(&specs[0].processes);
     let running: Vec<_> = slots
-        .map(|((slot, process), spec)| Running {
+        .map(|((slot, process), spec)| RunningProcess {
             slot,
-            definition: Definition { process, args: &[] },
+            definition: ProcessDefinition { process, args: &[] },
             spec,
             life: Life::Runs,
         })
         .collect();
     let args = vec![Vec::new(); new.config.processes.len()];
-    let reload = Reload::new(&old.config, &running, &new.config, &specs[1], &args);
+    let reload = ReloadPlan::new(&old.config, &running, &new.config, &specs[1], &args);
     (reload.text(), changes::fixed(&old.config, &new.config))
 }
 
@@ -347,7 +347,7 @@ processes:
         let template = Render { from: from.clone(), to: "/to".into(), mode: 0o600 };
         let (_, templates) =
             at_start::values(&loaded.config.processes[0], &[], &container, &[template]).unwrap();
-        let rendered = at_start::render(&templates[0], Share::default(), &container);
+        let rendered = at_start::render(&templates[0], DeadlineShare::default(), &container);
         assert_eq!(rendered.unwrap().text, value);
     }
 }
