@@ -3,7 +3,7 @@
 //! the first look, but only for the short time that the core allows. Nothing waits for later looks.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,9 +16,8 @@ use crate::config::Counting;
 use crate::core::connections::answers::{Answers, Counts};
 use crate::core::event::Event;
 use crate::local_task::LocalTask;
-use crate::os::Pid;
 use crate::os::clock;
-use crate::os::connections::{Listeners, Open};
+use crate::os::connections::{InstancePids, Listeners, Open};
 use crate::os::descendants::is_ending;
 use crate::os::on_thread;
 use crate::supervisor::message::{Message, MessageSender};
@@ -36,8 +35,8 @@ const FACTOR: u32 = 10;
 /// The counts of all processes. One look serves all of them.
 pub(crate) struct StopCounts {
     board: Rc<StatusBoard>,
-    /// The main processes of the instances that run. Empty from T0 on.
-    instances: RefCell<BTreeMap<ProcessId, Pid>>,
+    /// The processes of the instances that run. Empty from T0 on.
+    instances: RefCell<BTreeMap<ProcessId, InstancePids>>,
     looks: Arc<Looks>,
     /// The look that has begun last.
     under_way: RefCell<Option<oneshot::Receiver<()>>>,
@@ -52,15 +51,16 @@ pub(crate) struct StopCounts {
 /// that are held briefly.
 #[derive(Default)]
 struct Looks {
-    /// The instances that have not ended. After T0, only the thread of a look takes this lock.
-    watched: Mutex<Vec<Watched>>,
+    /// The instances that have not ended, and all listening sockets of the last look. After T0,
+    /// only the thread of a look takes this lock.
+    watched: Mutex<(Vec<Watched>, Arc<BTreeSet<u32>>)>,
     /// The results that the journal has not got yet.
-    seen: Mutex<Vec<(Time, ProcessId, Pid, Counts)>>,
+    seen: Mutex<Vec<(Time, ProcessId, Counts)>>,
 }
 
 struct Watched {
     process: ProcessId,
-    pid: Pid,
+    kin: InstancePids,
     /// The listeners of the process. Empty before the first look.
     listeners: Listeners,
     /// Whether drainit also holds the listeners of the process, so that the listeners outlive the
@@ -76,15 +76,16 @@ fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Looks {
     /// Looks at the connections once.
     fn look(&self) {
-        let mut watched = locked(&self.watched);
-        if watched.iter().any(|it| it.listeners.is_empty()) {
-            let pids = watched.iter().map(|it| it.pid).collect();
-            let mut found = Listeners::of_each(&pids).unwrap_or_default();
-            watched.retain_mut(|it| {
-                it.listeners = found.remove(&it.pid).unwrap_or_default();
-                !it.listeners.is_empty()
-            });
+        let (watched, listening) = &mut *locked(&self.watched);
+        if watched.is_empty() {
+            return;
         }
+        let known = watched.iter().map(|it| (it.process, (&it.kin, &it.listeners))).collect();
+        let mut found = Listeners::of_each(&known, listening).unwrap_or_default();
+        watched.retain_mut(|it| {
+            it.listeners = found.remove(&it.process).unwrap_or(take(&mut it.listeners));
+            !it.listeners.is_empty()
+        });
         if watched.is_empty() {
             return;
         }
@@ -92,12 +93,12 @@ impl Looks {
         let open = Open::now(watched.iter().map(|it| &it.listeners));
         let Ok(open) = open else { return watched.clear() };
         watched.retain_mut(|it| {
-            let is_ending = is_ending(it.pid);
+            let is_ending = it.kin.iter().all(|pid| is_ending(*pid));
             // The kernel may have closed some connections of an ending process before the look.
             let is_known = !is_ending || !it.is_held && it.listeners.remain();
             if let (true, Ok(connections)) = (is_known, open.of(&it.listeners)) {
                 let counts = it.answers.looked(&connections);
-                locked(&self.seen).push((began, it.process, it.pid, counts));
+                locked(&self.seen).push((began, it.process, counts));
             }
             !is_ending
         });
@@ -119,8 +120,8 @@ impl StopCounts {
     }
 
     /// Handles the start of an instance, or its new main process.
-    pub(crate) fn started(&self, process: ProcessId, pid: Pid) {
-        self.instances.borrow_mut().insert(process, pid);
+    pub(crate) fn started(&self, process: ProcessId, kin: InstancePids) {
+        self.instances.borrow_mut().insert(process, kin);
     }
 
     /// Forgets an instance that has ended.
@@ -132,12 +133,12 @@ impl StopCounts {
     pub(crate) fn shutdown_began(self: &Rc<Self>, sender: MessageSender) {
         let instances = take(&mut *self.instances.borrow_mut());
         let idle = Counting::default().idle;
-        let watched = instances.into_iter().map(|(process, pid)| {
+        let watched = instances.into_iter().map(|(process, kin)| {
             let is_held = !self.board.slots.borrow().of(process).process.listen.is_empty();
             let (listeners, answers) = (Listeners::default(), Answers::new(idle));
-            Watched { process, pid, listeners, is_held, answers }
+            Watched { process, kin, listeners, is_held, answers }
         });
-        *locked(&self.looks.watched) = watched.collect();
+        *locked(&self.looks.watched) = (watched.collect(), Arc::default());
         self.look();
         let counts = Rc::clone(self);
         self.task.replace(Some(LocalTask::begin(async move { counts.watch(sender).await })));
@@ -201,8 +202,8 @@ impl StopCounts {
     pub(crate) fn record(&self) -> bool {
         let seen = take(&mut *locked(&self.looks.seen));
         let mut journal = self.board.journal.borrow_mut();
-        for (began, process, pid, counts) in &seen {
-            journal.stop_traffic(*began, *process, *pid, counts.traffic());
+        for (began, process, counts) in &seen {
+            journal.stop_traffic(*began, *process, counts.traffic());
         }
         !seen.is_empty()
     }

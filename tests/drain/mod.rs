@@ -4,5 +4,6 @@ pub(crate) mod admin_faults;
 mod connections;
 mod drain_command;
 mod drain_kinds;
+mod listeners;
 pub(crate) mod run_signals;
 mod shutdown;

@@ -447,11 +447,8 @@ impl Journal {
 
     /// Records a sample of the traffic of an instance in the shutdown. The poll began at `began`,
     /// and was over before the instance ended.
-    pub fn stop_traffic(&mut self, began: Time, process: ProcessId, pid: i32, traffic: Traffic) {
-        let history = self.of_mut(process);
-        if history.last_pid == Some(pid) {
-            history.serves(began, traffic);
-        }
+    pub fn stop_traffic(&mut self, began: Time, process: ProcessId, traffic: Traffic) {
+        self.of_mut(process).serves(began, traffic);
     }
 
     /// Records a poll that has failed.

@@ -19,20 +19,29 @@ use crate::descendants::{Sockets, own_sockets, sockets_of_each};
 use crate::sock_diag::{INFO, LISTEN, OPEN, Socket, Wanted, sockets};
 use drainit_core::connections::answers::Connection;
 
-/// The listening sockets of a process.
+/// The processes of an instance: its main process, its former main processes that still run, and
+/// the leader of their session. The descendants of these processes, and the members of the session,
+/// belong to the instance, too.
+pub type InstancePids = Arc<BTreeSet<Pid>>;
+
+/// The listening sockets of an instance.
 #[derive(Clone, Debug, Default)]
 pub struct Listeners {
+    of: InstancePids,
+    /// The addresses at which the instance listens, or has listened at an earlier look.
     own: BTreeSet<SocketAddr>,
     /// The listening sockets of all processes.
     all: Arc<BTreeSet<SocketAddr>>,
+    /// The inodes of these sockets.
+    inodes: Arc<BTreeSet<u32>>,
     families: BTreeSet<i32>,
-    /// The pid of the process if other processes also accept connections at the same addresses:
-    /// through another socket (`SO_REUSEPORT`), or through the same socket, which drainit holds. In
-    /// this case, only two kinds of connections count: those that the process has open, and those
-    /// that nobody has accepted yet.
-    shared_by: Option<Pid>,
-    /// Why drainit may not see all descriptors of the process. In this case, drainit cannot
-    /// distinguish the connections of the process from those of other processes at the same
+    /// Whether another process also accepts connections at one of these addresses, or has done so
+    /// at an earlier look: through another socket (`SO_REUSEPORT`, or a more specific address), or
+    /// through the same socket, which drainit holds. In this case, only two kinds of connections
+    /// count: those that the instance has open, and those that nobody has accepted yet.
+    is_shared: bool,
+    /// Why drainit may not see all descriptors of the instance. In this case, drainit cannot
+    /// distinguish the connections of the instance from those of other processes at the same
     /// addresses.
     hidden: Option<String>,
 }
@@ -40,8 +49,9 @@ pub struct Listeners {
 /// The listening sockets of all processes.
 struct Listening {
     all: Arc<BTreeSet<SocketAddr>>,
+    inodes: Arc<BTreeSet<u32>>,
     by_inode: BTreeMap<u32, Socket>,
-    by_address: BTreeMap<SocketAddr, BTreeSet<u32>>,
+    by_port: BTreeMap<u16, Vec<(IpAddr, u32)>>,
     /// The sockets that drainit holds.
     held: BTreeSet<u32>,
 }
@@ -49,62 +59,84 @@ struct Listening {
 impl Listening {
     fn now() -> Result<Self, String> {
         let all = sockets(&[LISTEN], 0, &Wanted::default()).map_err(|error| unlisted(&error))?;
-        let mut by_address: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-        for socket in &all {
-            by_address.entry(socket.local).or_default().insert(socket.inode);
+        let mut by_port: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for Socket { local, inode, .. } in &all {
+            by_port.entry(local.port()).or_default().push((local.ip(), *inode));
         }
+        let addresses = all.iter().map(|socket| socket.local).collect();
         let by_inode: BTreeMap<_, _> =
             all.into_iter().map(|socket| (socket.inode, socket)).collect();
         let mut held = own_sockets();
         held.retain(|inode| by_inode.contains_key(inode));
-        let all = Arc::new(by_address.keys().copied().collect());
-        Ok(Self { all, by_inode, by_address, held })
+        let inodes = by_inode.keys().copied().collect();
+        Ok(Self { all: Arc::new(addresses), inodes: Arc::new(inodes), by_inode, by_port, held })
     }
 
-    /// The listening sockets of the process that has these sockets open.
-    fn of(&self, pid: Pid, inodes: impl Iterator<Item = u32>, ports: &[u16]) -> Listeners {
-        let own: BTreeMap<u32, &Socket> =
+    /// The listening sockets of the instance that has these sockets open. `before` has those of an
+    /// earlier look.
+    fn of(
+        &self,
+        of: &InstancePids,
+        inodes: impl Iterator<Item = u32>,
+        ports: &[u16],
+        before: &Listeners,
+    ) -> Listeners {
+        let open: BTreeMap<u32, &Socket> =
             inodes.filter_map(|inode| Some((inode, self.by_inode.get(&inode)?))).collect();
         let is_wanted =
             |socket: &&&Socket| ports.is_empty() || ports.contains(&socket.local.port());
-        let wanted: Vec<_> = own.values().filter(is_wanted).collect();
-        let is_shared = |socket: &&&Socket| {
-            let at = &self.by_address[&socket.local];
-            self.held.contains(&socket.inode) || at.iter().any(|inode| !own.contains_key(inode))
+        let wanted: Vec<_> = open.values().filter(is_wanted).collect();
+        let own = wanted.iter().map(|socket| socket.local).chain(before.own.iter().copied());
+        let own: BTreeSet<_> = own.collect();
+        let is_of_another = |own: &SocketAddr| {
+            self.by_port.get(&own.port()).into_iter().flatten().any(|(ip, inode)| {
+                let is_at = *ip == own.ip() || ip.is_unspecified() || own.ip().is_unspecified();
+                is_at && (self.held.contains(inode) || !open.contains_key(inode))
+            })
         };
+        let families = wanted.iter().map(|socket| socket.family).chain(before.families.clone());
         Listeners {
-            own: wanted.iter().map(|socket| socket.local).collect(),
+            of: Arc::clone(of),
+            is_shared: before.is_shared || own.iter().any(is_of_another),
+            own,
             all: Arc::clone(&self.all),
-            families: wanted.iter().map(|socket| socket.family).collect(),
-            shared_by: wanted.iter().any(is_shared).then_some(pid),
+            inodes: Arc::clone(&self.inodes),
+            families: families.collect(),
             hidden: None,
         }
     }
 }
 
 impl Listeners {
-    /// Finds the sockets on which a process or one of its descendants listens. If `ports` is not
-    /// empty, finds only the sockets with one of these ports. Call this on a thread of its own.
+    /// Finds the sockets on which an instance listens. If `ports` is not empty, finds only the
+    /// sockets with one of these ports. The sockets of the earlier look `self` stay, because their
+    /// connections can outlive them. Reads `/proc` only if somebody has begun to listen since then,
+    /// or the instance has other processes. Call this on a thread of its own.
     ///
     /// # Errors
     /// Says why the sockets cannot be found.
-    pub fn of(pid: Pid, ports: &[u16]) -> Result<Self, String> {
+    pub fn again(&self, of: &InstancePids, ports: &[u16]) -> Result<Self, String> {
         let listening = Listening::now()?;
-        let found = sockets_of_each(&[pid].into()).map(|mut each| each.remove(&pid));
+        if *of == self.of && listening.inodes.is_subset(&self.inodes) {
+            let Listening { all, inodes, .. } = listening;
+            return Ok(Self { all, inodes, ..self.clone() });
+        }
+        let leaders = of.iter().map(|pid| (*pid, ())).collect();
+        let found = sockets_of_each(&leaders).map(|mut each| each.remove(&()));
         let found = found
             .unwrap_or_else(|error| Some(Sockets { hidden: Some(error), ..Sockets::default() }));
         let Sockets { inodes, hidden } = found.unwrap_or_default();
         let hidden = hidden.map(|error| error.to_string());
-        let own = listening.of(pid, inodes.into_iter(), ports);
+        let own = listening.of(of, inodes.into_iter(), ports, self);
         match &hidden {
             None => Ok(own),
             Some(error) if own.is_empty() && ports.is_empty() => {
                 Err(format!("its ports cannot be found, so write them as `ports`: {error}"))
             }
-            Some(_) if ports.is_empty() => Ok(Self { shared_by: None, hidden, ..own }),
+            Some(_) if ports.is_empty() => Ok(Self { is_shared: false, hidden, ..own }),
             Some(_) => {
-                let all = listening.of(pid, listening.by_inode.keys().copied(), ports);
-                Ok(Self { shared_by: None, hidden, ..all })
+                let all = listening.of(of, listening.by_inode.keys().copied(), ports, self);
+                Ok(Self { is_shared: false, hidden, ..all })
             }
         }
     }
@@ -114,29 +146,38 @@ impl Listeners {
         self.hidden.as_deref()
     }
 
-    /// Finds the sockets on which each of these processes listens, with its descendants. A process
-    /// that does not listen, or whose sockets drainit may not see, is missing. Call this on a thread
-    /// of its own.
+    /// Finds the sockets on which each of these instances listens; `before` has those of an earlier
+    /// look. An instance that does not listen, or whose sockets drainit may not see, is missing.
+    /// `seen` has all listening sockets of the earlier look: if no other socket listens now, the
+    /// result is empty. Call this on a thread of its own.
     ///
     /// # Errors
     /// Says why the sockets cannot be found.
-    pub fn of_each(pids: &BTreeSet<Pid>) -> Result<BTreeMap<Pid, Self>, String> {
+    pub fn of_each<K: Copy + Ord>(
+        before: &BTreeMap<K, (&InstancePids, &Self)>,
+        seen: &mut Arc<BTreeSet<u32>>,
+    ) -> Result<BTreeMap<K, Self>, String> {
         let listening = Listening::now()?;
-        if listening.all.is_empty() {
+        let seen = core::mem::replace(seen, Arc::clone(&listening.inodes));
+        if listening.inodes.is_subset(&seen) {
             return Ok(BTreeMap::new());
         }
-        let found = sockets_of_each(pids).map_err(|error| error.to_string())?;
-        let of_each =
-            |(pid, it): (Pid, Sockets)| (pid, listening.of(pid, it.inodes.into_iter(), &[]));
+        let leaders = before.iter().flat_map(|(key, (of, _))| of.iter().map(|pid| (*pid, *key)));
+        let found = sockets_of_each(&leaders.collect()).map_err(|error| error.to_string())?;
+        let of_each = |(key, it): (K, Sockets)| {
+            let (of, known) = before[&key];
+            (key, listening.of(of, it.inodes.into_iter(), &[], known))
+        };
         Ok(found.into_iter().map(of_each).filter(|(_, own)| !own.is_empty()).collect())
     }
 
-    /// Whether somebody still listens at each of these addresses. When a process ends, the kernel
-    /// closes its listeners before their connections: it closes the descriptors in their order, and
-    /// a listener is older than its connections.
+    /// Whether somebody still listens at each of the addresses at which somebody has listened when
+    /// these sockets were found. When a process ends, the kernel closes its listeners before their
+    /// connections: it closes the descriptors in their order, and a listener is older than its
+    /// connections.
     pub fn remain(&self) -> bool {
-        let listening = Listening::now();
-        listening.is_ok_and(|listening| self.own.is_subset(&listening.all))
+        let mut known = self.own.intersection(&self.all);
+        Listening::now().is_ok_and(|now| known.all(|address| now.all.contains(address)))
     }
 
     /// Whether the process listens at any address.
@@ -155,14 +196,19 @@ impl Listeners {
         Open::now([self])?.of(self)
     }
 
-    /// Whether a connection with this local address belongs to these sockets. There can be
-    /// thousands of connections, and thousands of sockets.
+    /// Whether a connection with this local address belongs to these sockets, as far as the address
+    /// tells. There can be thousands of connections, and thousands of sockets.
     fn has(&self, local: SocketAddr) -> bool {
+        self.own.contains(&local) || !self.all.contains(&local) && self.is_at(local)
+    }
+
+    /// Whether these sockets have this address, or an unspecified address that includes it.
+    fn is_at(&self, local: SocketAddr) -> bool {
         let is_at_any = |ip: IpAddr| self.own.contains(&SocketAddr::new(ip, local.port()));
         // A listener on `::` also takes connections over IPv4.
-        let is_at_unspecified = is_at_any(Ipv6Addr::UNSPECIFIED.into())
-            || local.is_ipv4() && is_at_any(Ipv4Addr::UNSPECIFIED.into());
-        self.own.contains(&local) || !self.all.contains(&local) && is_at_unspecified
+        self.own.contains(&local)
+            || is_at_any(Ipv6Addr::UNSPECIFIED.into())
+            || local.is_ipv4() && is_at_any(Ipv4Addr::UNSPECIFIED.into())
     }
 
     fn ports(&self) -> impl Iterator<Item = u16> {
@@ -175,7 +221,7 @@ pub struct Open {
     sockets: BTreeMap<(u16, IpAddr), Vec<Socket>>,
     /// Both addresses of drainit's own connections, its own first.
     ours: BTreeSet<(SocketAddr, SocketAddr)>,
-    /// The sockets of the processes that share a listener.
+    /// The sockets of the instances that share a listener, by their first PID.
     held: BTreeMap<Pid, Sockets>,
 }
 
@@ -185,9 +231,10 @@ impl Open {
     /// # Errors
     /// Says why the kernel does not list them.
     pub fn now<'a>(listeners: impl IntoIterator<Item = &'a Listeners>) -> Result<Self, String> {
-        let (mut wanted, mut sharing) = (Wanted::default(), BTreeSet::new());
+        let (mut wanted, mut sharing) = (Wanted::default(), BTreeMap::new());
         for it in listeners {
-            sharing.extend(it.shared_by);
+            let key = it.of.first().filter(|_| it.is_shared);
+            sharing.extend(key.into_iter().flat_map(|key| it.of.iter().map(|pid| (*pid, *key))));
             wanted.ports.extend(it.ports());
             wanted.families.extend(&it.families);
         }
@@ -209,12 +256,13 @@ impl Open {
     /// # Errors
     /// Says why the kernel does not report enough about the connections.
     pub fn of(&self, listeners: &Listeners) -> Result<Vec<Connection>, String> {
-        let is_held = |pid: Pid, socket: &Socket| {
-            let of_pid = self.held.get(&pid);
-            of_pid.is_some_and(|it| it.hidden.is_some() || it.inodes.contains(&socket.inode))
+        let held = listeners.of.first().and_then(|key| self.held.get(key));
+        let is_held = |socket: &Socket| {
+            held.is_some_and(|it| it.hidden.is_some() || it.inodes.contains(&socket.inode))
         };
-        let is_counted = |socket: &&Socket| {
-            socket.inode == 0 || listeners.shared_by.is_none_or(|pid| is_held(pid, socket))
+        let is_counted = |socket: &&Socket| match listeners.is_shared && socket.inode != 0 {
+            true => listeners.is_at(socket.local) && is_held(socket),
+            false => listeners.has(socket.local),
         };
         let of_kernel = |socket: &Socket| {
             let is_ours = self.ours.contains(&(socket.remote, socket.local));
@@ -225,8 +273,7 @@ impl Open {
         let (first, last) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::from(u128::MAX).into());
         let at_ports =
             ports.iter().flat_map(|port| self.sockets.range((*port, first)..=(*port, last)));
-        let own = at_ports.filter(|((port, ip), _)| listeners.has(SocketAddr::new(*ip, *port)));
-        let counted = own.flat_map(|(_, sockets)| sockets).filter(is_counted).map(of_kernel);
+        let counted = at_ports.flat_map(|(_, sockets)| sockets).filter(is_counted).map(of_kernel);
         counted.collect::<Result<_, _>>().map_err(str::to_owned)
     }
 }
@@ -360,11 +407,11 @@ mod tests {
     fn bytes_and_segments_of_own_connections_are_seen_from_the_connect_on() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let own = Listeners::of(std::process::id().cast_signed(), &[address.port()]).unwrap();
+        let of: InstancePids = Arc::new([std::process::id().cast_signed()].into());
+        let own = Listeners::default().again(&of, &[address.port()]).unwrap();
         assert_eq!(own.own, [address].into());
-        let pid = std::process::id().cast_signed();
-        let each = Listeners::of_each(&[pid].into()).unwrap();
-        assert!(each[&pid].own.contains(&address), "{each:?}");
+        let each = Listeners::of_each(&[(1, (&of, &own))].into(), &mut Arc::default()).unwrap();
+        assert!(each[&1].own.contains(&address), "{each:?}");
         assert!(own.remain());
         let look = || match own.connections().unwrap()[..] {
             [connection] => connection,
@@ -450,10 +497,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let pid = std::process::id().cast_signed();
-        let own = Listeners::of(pid, &[]).unwrap();
-        assert_eq!(own.shared_by, Some(pid), "drainit holds the listener, too");
-        let count = |shared_by| {
-            let own = Listeners { own: [address].into(), shared_by, ..own.clone() };
+        let own = Listeners::default().again(&Arc::new([pid].into()), &[]).unwrap();
+        assert!(own.is_shared, "drainit holds the listener, too");
+        let count = |shared_by: Option<Pid>| {
+            let (of, is_shared) = (Arc::new(shared_by.into_iter().collect()), shared_by.is_some());
+            let own = Listeners { own: [address].into(), of, is_shared, ..own.clone() };
             own.connections().unwrap().len()
         };
         let _accepted = (TcpStream::connect(address).unwrap(), listener.accept().unwrap());

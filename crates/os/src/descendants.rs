@@ -128,21 +128,24 @@ pub struct Sockets {
     pub hidden: Option<io::Error>,
 }
 
-/// The sockets of each of these processes that exists. A descendant of two of the processes belongs
-/// to the nearer one. Call this on a thread of its own, because it reads all of `/proc`.
+/// The sockets of these processes and their descendants, under the key that `leaders` has for each
+/// process or session. A descendant of two of the processes belongs to the nearer one. Call this on a
+/// thread of its own, because it reads all of `/proc`.
 ///
 /// # Errors
 /// As for [`find`].
-pub fn sockets_of_each(leaders: &BTreeSet<Pid>) -> io::Result<BTreeMap<Pid, Sockets>> {
+pub fn sockets_of_each<K: Copy + Ord>(
+    leaders: &BTreeMap<Pid, K>,
+) -> io::Result<BTreeMap<K, Sockets>> {
     let stats: BTreeMap<_, _> = processes()?.map(|stat| (stat.process.pid, stat)).collect();
-    let mut found: BTreeMap<Pid, Sockets> = BTreeMap::new();
+    let mut found: BTreeMap<K, Sockets> = BTreeMap::new();
     for (pid, _) in stats.iter().filter(|(_, stat)| stat.is_alive) {
         let parents = || successors(Some(*pid), |pid| Some(stats.get(pid)?.parent)).take(MAX_DEPTH);
         // As in `kin`, an orphan is recognized by its session.
         let sessions = parents().filter_map(|pid| Some(stats.get(&pid)?.session));
-        let leader = parents().chain(sessions).find(|pid| leaders.contains(pid));
+        let leader = parents().chain(sessions).find_map(|pid| leaders.get(&pid));
         if let Some(leader) = leader {
-            let of_leader = found.entry(leader).or_default();
+            let of_leader = found.entry(*leader).or_default();
             let result = open_sockets(*pid, &mut of_leader.inodes);
             let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
             of_leader.hidden = of_leader.hidden.take().or(result.err().filter(is_denied));

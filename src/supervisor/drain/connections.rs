@@ -1,25 +1,64 @@
 //! Carries out the looks at the connections of a process that is drained.
 
 use std::cell::RefCell;
+use std::mem::replace;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::config::{CountUntil, Counting, DrainMethod, Process};
 use crate::core::connections::answers::Answers;
 use crate::core::connections::watch::{Terms, Watch};
 use crate::core::event::Unit;
 use crate::local_task::LocalTask;
-use crate::os::Pid;
 use crate::os::clock;
-use crate::os::connections::Listeners;
+use crate::os::connections::{InstancePids, Listeners};
 use crate::os::on_thread::on_thread;
 use crate::supervisor::drain::Ask;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::types::Time;
+
+/// The pause after the first look at a ready process that does not listen. Each further pause is
+/// twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// After a pause of this length, drainit warns that nobody listens. A server may say that it is
+/// ready a moment before it listens.
+const LATE: Duration = Duration::from_millis(800);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The processes of an instance, and the sockets on which they listen.
+#[derive(Default)]
+pub(crate) struct Serving {
+    pub(crate) kin: RefCell<InstancePids>,
+    /// The sockets as the last look has found them.
+    listeners: RefCell<Listeners>,
+}
+
+impl Serving {
+    /// Looks again at the sockets on which the instance listens, and gives them to `see` on a
+    /// thread. The instance may have begun to listen elsewhere, as after a reload of its config.
+    async fn look<T: Send + 'static>(
+        &self,
+        ports: &[u16],
+        see: impl FnOnce(&Listeners) -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let (known, kin) = (self.listeners.borrow().clone(), Arc::clone(&self.kin.borrow()));
+        let ports = ports.to_vec();
+        let look = move || {
+            let found = known.again(&kin, &ports)?;
+            let seen = see(&found);
+            Ok((found, seen))
+        };
+        let looked = on_thread(Duration::MAX, look).await;
+        let (found, seen) = looked.unwrap_or_else(|why| Err(why.to_string()))?;
+        self.listeners.replace(found);
+        Ok(seen)
+    }
+}
 
 /// The drain of a process whose connections the kernel counts.
 pub(crate) struct CountedDrain {
@@ -86,7 +125,6 @@ impl CountedDrain {
 impl Shared {
     /// Looks whenever a look is due.
     async fn look(shared: Rc<Self>, answers: Answers, mut ask: Option<Ask>) {
-        let mut listeners = None;
         let answers = Arc::new(Mutex::new(answers));
         loop {
             let at = shared.watch.borrow().looks_at().unwrap_or(Time::NEVER);
@@ -95,23 +133,13 @@ impl Shared {
                 continue;
             }
             let began = clock::now();
-            let (pid, ports) = (shared.target.pid, shared.ports.clone());
-            let (known, answers) = (listeners.clone(), Arc::clone(&answers));
-            let look = move || {
-                // A server that drains may have closed its listeners since, so the listeners of the
-                // first look count.
-                let listeners = known.map_or_else(|| Listeners::of(pid, &ports), Ok)?;
+            let answers = Arc::clone(&answers);
+            let looked = shared.target.serving.look(&shared.ports, move |listeners| {
                 let seen = listeners.connections();
                 let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
-                let seen = seen.map(|seen| answers.looked(&seen));
-                Ok((Some(listeners).filter(|found| !found.is_empty()), seen))
-            };
-            let looked = on_thread(Duration::MAX, look).await;
-            let looked = looked.unwrap_or_else(|why| Err(why.to_string()));
-            let seen = looked.and_then(|(found, seen)| {
-                listeners = found;
-                seen
+                seen.map(|seen| answers.looked(&seen))
             });
+            let seen = looked.await.and_then(|seen| seen);
             let outputs = shared.watch.borrow_mut().looked(began, clock::now(), seen);
             outputs.into_iter().for_each(|output| shared.target.report(output));
             if let Some(ask) = ask.take() {
@@ -121,39 +149,52 @@ impl Shared {
     }
 }
 
-/// Finds out whether the kernel lists the connections of a process, and warns if it does not. A
-/// process without `readiness` may not listen yet.
-pub(crate) fn check(
-    process: &Process,
-    pid: Pid,
-    counting: &Counting,
-) -> impl Future<Output = Vec<String>> + use<> {
-    let (ports, name) = (counting.ports.clone(), process.name.clone());
-    let may_listen_later = process.readiness.is_none();
-    let drain = process.drain.as_ref().map(|drain| &drain.method);
-    let outcome = match drain {
+/// Finds out whether the kernel lists the connections of a process, and warns if it does not. If
+/// nobody listens, looks until somebody does, and then takes the warning back. Nobody knows when a
+/// process without `readiness` should listen, so there is no such warning about it. `says` gets the
+/// warnings that hold now.
+pub(crate) async fn check(
+    process: Arc<Process>,
+    serving: Rc<Serving>,
+    counting: Counting,
+    says: impl Fn(Vec<String>),
+) {
+    let name = &process.name;
+    let outcome = match process.drain.as_ref().map(|drain| &drain.method) {
         Some(DrainMethod::Connections(_)) => "its drain will last until `time`",
         _ => "its connections do not end its drain",
     };
-    async move {
-        let look = move || {
-            let listeners = Listeners::of(pid, &ports)?;
-            let is_early = may_listen_later && listeners.is_empty();
-            let seen = (!is_early).then(|| listeners.connections());
-            seen.transpose()?;
-            Ok(listeners.hidden().map(str::to_owned))
-        };
-        let looked = on_thread(Duration::MAX, look).await;
-        let warning = match looked.unwrap_or_else(|why| Err(why.to_string())) {
-            Err(why) => Some(format!("{outcome}: {why}")),
-            Ok(hidden) => hidden.map(|why| {
-                format!(
-                    "connections to other processes on its ports hold its drain, too, because \
-                     drainit may not see its descriptors: {why}"
-                )
-            }),
-        };
-        warning.iter().for_each(|line| tracing::warn!("{name}: {line}"));
-        warning.into_iter().collect()
+    let (mut pause, mut was_warned) = (FIRST_PAUSE, false);
+    let warning = loop {
+        let looked = serving.look(&counting.ports, |listeners| {
+            let is_empty = listeners.is_empty();
+            let seen = if is_empty { Ok(Vec::new()) } else { listeners.connections() };
+            seen.map(|_| (is_empty, listeners.hidden().map(str::to_owned)))
+        });
+        match looked.await.and_then(|seen| seen) {
+            Err(why) => break Some(format!("{outcome}: {why}")),
+            Ok((false, hidden)) => {
+                break hidden.map(|why| {
+                    format!(
+                        "connections to other processes on its ports hold its drain, too, because \
+                         drainit may not see its descriptors: {why}"
+                    )
+                });
+            }
+            Ok((true, _)) => {}
+        }
+        if process.readiness.is_some() && pause > LATE && !replace(&mut was_warned, true) {
+            let warning = format!("{outcome}: nobody listens on its TCP ports");
+            tracing::warn!("{name}: {warning}");
+            says(vec![warning]);
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    };
+    match &warning {
+        Some(line) => tracing::warn!("{name}: {line}"),
+        None if was_warned => tracing::info!("{name}: listens now, so its connections count"),
+        None => {}
     }
+    says(warning.into_iter().collect());
 }

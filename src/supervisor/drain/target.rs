@@ -11,6 +11,7 @@ use crate::core::envoy::dialogue::Output;
 use crate::core::event::{Event, Load};
 use crate::os::Pid;
 use crate::os::on_thread::Share;
+use crate::supervisor::drain::connections::Serving;
 use crate::supervisor::message::InstanceSender;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{Signal, harmless};
@@ -28,6 +29,7 @@ pub(crate) struct DrainTarget {
     pub(crate) watch: Option<Rc<RefCell<Watch>>>,
     pub(crate) name: String,
     pub(crate) pid: Pid,
+    pub(crate) serving: Rc<Serving>,
     pub(crate) status_board: Rc<StatusBoard>,
 }
 

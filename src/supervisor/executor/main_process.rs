@@ -1,6 +1,7 @@
 //! The main process of an instance, which another process may become (`MAINPID=`).
 
 use std::io;
+use std::sync::Arc;
 
 use crate::config::{Drain, DrainMethod};
 use crate::local_task::LocalTask;
@@ -118,19 +119,22 @@ impl Executor {
         if let Some(listener) = &current.listener {
             listener.set_main(main, [current.leader, session]);
         }
+        let kin = former.iter().copied().chain([main, current.leader]);
+        current.serving.kin.replace(Arc::new(kin.collect()));
         current.former = former;
-        self.count_at_stop(process, main);
+        self.count_at_stop(process);
     }
 
     /// Prepares the count of the connections that the stop of an instance cuts, unless its drain
     /// counts them.
-    pub(super) fn count_at_stop(&self, process: ProcessId, main: Pid) {
+    pub(super) fn count_at_stop(&self, process: ProcessId) {
         let drain = &self.process(process).drain;
         let is_counted = |drain: &Drain| {
             matches!(drain.method, DrainMethod::Envoy(_)) || drain.method.counting().is_some()
         };
         if !drain.as_ref().is_some_and(is_counted) {
-            self.stop_counts.started(process, main);
+            let kin = Arc::clone(&self.instances[process.index()].serving.kin.borrow());
+            self.stop_counts.started(process, kin);
         }
     }
 

@@ -51,6 +51,7 @@ use crate::os::stale_socket::Removal;
 use crate::os::sweep::signal_left_group;
 use crate::os::termination_log;
 use crate::supervisor::children::{Ended, Remaining};
+use crate::supervisor::drain::connections::Serving;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::drain::{self, RunningDrain};
 use crate::supervisor::executor::epochs::EnvoyEpoch;
@@ -145,6 +146,9 @@ struct Instance {
     former: Vec<Pid>,
     /// The leader of the session and of the process group in which the instance runs.
     leader: Pid,
+    /// The main process, the former main processes and the leader, and their listeners. A drain
+    /// shares this value.
+    serving: Rc<Serving>,
     /// The last signal with which the instance was asked to end.
     asked: Option<Signal>,
     /// The pid of the last instance that ended, and whether drainit had no other child while that
@@ -571,6 +575,7 @@ impl Executor {
             watch: None,
             name: process_config.name.clone(),
             pid,
+            serving: Rc::clone(&self.instances[process.index()].serving),
             status_board: Rc::clone(&self.status_board),
         };
         let children = Rc::clone(&self.children);
@@ -613,10 +618,11 @@ impl Executor {
             board.history(process).drain_warnings = Some(warnings.into());
         };
         let counting = definition.drain.as_ref().and_then(|drain| drain.method.counting());
-        let check = match (counting, self.pid(process)) {
-            (Some(counting), Some(pid)) => {
-                let check = drain::connections::check(&definition, pid, counting);
-                Some(LocalTask::of(share, async move { says(check.await) }))
+        let check = match (counting.cloned(), self.pid(process)) {
+            (Some(counting), Some(_)) => {
+                let serving = Rc::clone(&self.instances[process.index()].serving);
+                let check = drain::connections::check(definition, serving, counting, says);
+                Some(LocalTask::of(share, check))
             }
             _ => preflight::check(&definition, window)
                 .map(|check| LocalTask::of(share, async move { says(check.await) })),

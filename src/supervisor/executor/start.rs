@@ -396,11 +396,12 @@ impl Executor {
             self.forget_values(process);
         }
         let wanted = self.with_values(process);
-        self.count_at_stop(process, pid);
         let current = &mut self.instances[process.index()];
         current.number += 1;
         (current.pid, current.spawned) = (Some(pid), spawned);
         (current.leader, current.former, current.asked) = (pid, Vec::new(), None);
+        current.serving = Rc::default();
+        current.serving.kin.replace(Arc::new([pid].into()));
         current.epoch = epoch;
         current.is_ready = false;
         current.log.clone_from(&log);
@@ -447,6 +448,8 @@ impl Executor {
                 failure,
             )),
         };
+        drop(journal);
+        self.count_at_stop(process);
         Some(Event::Spawned(process))
     }
 
