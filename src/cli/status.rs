@@ -322,11 +322,18 @@ fn head_line(status: &Value) -> String {
         let none = Vec::new();
         let processes = status["processes"].as_array().unwrap_or(&none);
         let counts = processes.iter().filter_map(|process| {
-            process["drain"][key].as_u64().or_else(|| process["stop"][key].as_u64())
+            let counted = ["drain", "stop"].map(|step| &process[step]);
+            let counted = counted.into_iter().find(|counted| counted[key].is_u64())?;
+            let unsure = counted["unsure"].as_u64().filter(|_| key == "requests");
+            Some((counted[key].as_u64()?, unsure.unwrap_or_default()))
         });
         // Without a known count, the line has no sum: 0 would be wrong.
-        if let Some(sum) = counts.reduce(|a, b| a + b) {
-            let _ = write!(line, ", {sum} {}", if sum == 1 { one } else { many });
+        if let Some((sum, unsure)) = counts.reduce(|a, b| (a.0 + b.0, a.1 + b.1)) {
+            let known = sum.saturating_sub(unsure);
+            let _ = write!(line, ", {known} {}", if known == 1 { one } else { many });
+            if unsure > 0 {
+                let _ = write!(line, " (perhaps {unsure} more)");
+            }
         }
     }
     let _ = write!(line, " (drainit {}, pid {})", word(&status["version"]), status["pid"]);

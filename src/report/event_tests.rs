@@ -107,12 +107,12 @@ fn events_contain_the_facts_of_their_note() {
             "signal": "SIGKILL", "reason": "killed", "seconds": 1.0,
         })
     );
-    let last = Load { unit: Unit::Requests, active: Some(3), total: None };
+    let last = Load { unit: Unit::Requests, active: Some(3), total: None, unsure: 2 };
     assert_eq!(
         value(&Note::DrainOver { process, why: DrainEnd::TimeOver, took: SECOND, last }),
         json!({
             "event": "drained", "name": "router", "reason": "time_over",
-            "seconds": 1.0, "requests": 3,
+            "seconds": 1.0, "requests": 3, "unsure": 2,
         })
     );
     let members = exit(0, Some(SECOND)).members();
@@ -135,8 +135,8 @@ fn events_and_fields_are_documented() {
         known.insert(value["event"].as_str().unwrap().to_owned());
         known.extend(value.as_object().unwrap().keys().cloned());
     }
-    // The events in [`all`] lack two members that exist: `pid` of `started`, and `requests` of
-    // `drained`, which exists only if the drain counts requests.
-    known.extend(["pid", "requests"].map(str::to_owned));
+    // The events in [`all`] lack three members that exist: `pid` of `started`, and `requests` and
+    // `unsure` of `drained`, which exist only if the drain counts requests.
+    known.extend(["pid", "requests", "unsure"].map(str::to_owned));
     assert_eq!(documented("events.md"), known);
 }

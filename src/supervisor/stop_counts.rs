@@ -203,7 +203,7 @@ impl StopCounts {
         let seen = take(&mut *locked(&self.looks.seen));
         let mut journal = self.board.journal.borrow_mut();
         for (began, process, counts) in &seen {
-            journal.stop_traffic(*began, *process, counts.traffic());
+            journal.stop_traffic(*began, *process, counts.traffic(true));
         }
         !seen.is_empty()
     }

@@ -147,6 +147,8 @@ pub struct Load {
     pub unit: Unit,
     /// Open connections, or requests in flight.
     pub active: Option<u64>,
+    /// The part of `active` of which nobody can tell whether it is in flight.
+    pub unsure: u64,
     /// The number of all connections or requests since the process started.
     pub total: Option<u64>,
 }

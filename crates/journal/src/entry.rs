@@ -83,7 +83,10 @@ impl Entry {
     fn open(self, load: Load) -> Self {
         self.with(|event| match load.unit {
             Unit::Connections => event.connections = load.active,
-            Unit::Requests => event.requests = load.active,
+            Unit::Requests => {
+                event.requests = load.active;
+                event.unsure = Some(load.unsure).filter(|unsure| *unsure > 0);
+            }
         })
     }
 

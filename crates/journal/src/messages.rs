@@ -124,15 +124,25 @@ pub fn drain_end(why: DrainEnd, last: Load) -> String {
 
 /// Describes the connections or requests of a sample, as the last part of a sentence.
 pub(crate) fn still_open(last: Load) -> String {
-    match (last.active, last.unit) {
-        (None, _) => String::new(),
-        (Some(0), Unit::Connections) => ", no connection open".to_owned(),
-        (Some(0), Unit::Requests) => ", no request in flight".to_owned(),
-        (Some(1), Unit::Connections) => ", 1 connection still open".to_owned(),
-        (Some(1), Unit::Requests) => ", 1 request still in flight".to_owned(),
-        (Some(count), Unit::Connections) => format!(", {count} connections still open"),
-        (Some(count), Unit::Requests) => format!(", {count} requests still in flight"),
-    }
+    let Some(active) = last.active else { return String::new() };
+    let (count, before, after) = match active.saturating_sub(last.unsure) {
+        0 if active > 0 => (active, "perhaps ", String::new()),
+        known => (known, "", perhaps(last.unsure)),
+    };
+    let open = match (count, last.unit) {
+        (0, Unit::Connections) => "no connection open".to_owned(),
+        (0, Unit::Requests) => "no request in flight".to_owned(),
+        (1, Unit::Connections) => "1 connection still open".to_owned(),
+        (1, Unit::Requests) => "1 request still in flight".to_owned(),
+        (count, Unit::Connections) => format!("{count} connections still open"),
+        (count, Unit::Requests) => format!("{count} requests still in flight"),
+    };
+    format!(", {before}{open}{after}")
+}
+
+/// Names the requests of which nobody can tell whether they are in flight.
+pub(crate) fn perhaps(unsure: u64) -> String {
+    if unsure > 0 { format!(" (perhaps {unsure} more)") } else { String::new() }
 }
 
 /// Describes a time since the stop signal, as the last part of a sentence.
@@ -177,5 +187,28 @@ fn failed(name: &str, why: Failure) -> String {
     match why {
         Failure::Hook => format!("the pre_start hook of {name} failed"),
         _ => format!("{name} {}", failure(why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // holds: S505
+    #[test]
+    fn unknown_requests_are_called_perhaps() {
+        for (active, unsure, expected) in [
+            (0, 0, ", no request in flight"),
+            (2, 0, ", 2 requests still in flight"),
+            (1, 1, ", perhaps 1 request still in flight"),
+            (3, 3, ", perhaps 3 requests still in flight"),
+            (3, 2, ", 1 request still in flight (perhaps 2 more)"),
+        ] {
+            let active = Some(active);
+            assert_eq!(
+                still_open(Load { unit: Unit::Requests, active, unsure, total: None }),
+                expected
+            );
+        }
     }
 }

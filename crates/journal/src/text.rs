@@ -117,20 +117,15 @@ fn described((connections, requests, age): Counts, unit: Unit) -> String {
         let before = match (requests.completed, requests.start) {
             (Some(completed), _) => format!("{completed} completed, "),
             (None, Some(start)) => {
-                format!("{start} at the start{}, ", perhaps(requests.start_unsure))
+                let perhaps = messages::perhaps(requests.start_unsure.unwrap_or_default());
+                format!("{start} at the start{perhaps}, ")
             }
             (None, None) => String::new(),
         };
-        let after = perhaps(requests.unsure);
+        let after = messages::perhaps(requests.unsure.unwrap_or_default());
         let _ = write!(text, "; requests {before}{} {cut}{after}", requests.cut);
     }
     text
-}
-
-/// Names the requests of which the kernel cannot tell whether they are in flight.
-fn perhaps(unsure: Option<u64>) -> String {
-    let some = unsure.filter(|unsure| *unsure > 0);
-    some.map(|unsure| format!(" (perhaps {unsure} more)")).unwrap_or_default()
 }
 
 impl Stop {

@@ -82,7 +82,7 @@ impl Play {
         for (&process, &answered) in &self.drains {
             let counts = state.process(process).drain.is_some_and(|drain| drain.closes);
             let unit = if random.one_in(2) { Unit::Connections } else { Unit::Requests };
-            let load = Load { unit, active: Some(random.below(4)), total: Some(9) };
+            let load = Load { unit, active: Some(random.below(4)), total: Some(9), unsure: 0 };
             events.extend(match (counts, answered) {
                 (true, true) => [Event::DrainSample { process, load }; 3],
                 (true, false) => [Event::DrainAnswered { process, accepted: !random.one_in(4) }; 3],

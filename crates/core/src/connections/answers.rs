@@ -69,8 +69,9 @@ impl Connection {
 #[derive(Debug)]
 pub struct Answers {
     idle: Duration,
-    /// The connections of the last look.
-    connections: BTreeMap<u64, Connection>,
+    /// The connections of the last look, and whether a look has shown that they owe an answer or
+    /// may owe one.
+    connections: BTreeMap<u64, (Connection, bool)>,
     /// The number of times that a look has shown a new connection or a new request.
     asked: u64,
 }
@@ -84,6 +85,9 @@ pub struct Counts {
     pub owing: u64,
     /// Connections of which the kernel cannot tell whether they owe an answer.
     pub unknown: u64,
+    /// Connections that an earlier look has shown as owing or unknown, and that are open, but count
+    /// as answered because nothing has moved for `idle`.
+    pub silent: u64,
     /// A number that grows whenever a look shows a new connection or newly received bytes.
     pub asked: u64,
     /// The time after which no connection is unknown any more, if nothing moves until then. Zero if
@@ -97,9 +101,12 @@ impl Counts {
         self.owing + self.unknown
     }
 
-    pub fn traffic(&self) -> Traffic {
+    /// The traffic at this look. If `is_last`, the silent connections count as unsure, because a
+    /// stop may cut their answers.
+    pub fn traffic(&self, is_last: bool) -> Traffic {
         let (connections, requests) = (Some(self.open), Some(self.owing));
-        Traffic { connections, requests, unsure: Some(self.unknown), ..Traffic::default() }
+        let unsure = self.unknown + if is_last { self.silent } else { 0 };
+        Traffic { connections, requests, unsure: Some(unsure), ..Traffic::default() }
     }
 }
 
@@ -116,21 +123,24 @@ impl Answers {
         for now in seen {
             let last = before.get(&now.cookie);
             // drainit closes its connections, perhaps before the server does.
-            let is_ours = now.is_ours || last.is_some_and(|last| last.is_ours);
-            let kept = Connection { is_ours, ..*now };
+            let is_ours = now.is_ours || last.is_some_and(|(last, _)| last.is_ours);
+            let answer = now.answer(self.idle);
+            let was_busy = last.is_some_and(|(_, was_busy)| *was_busy);
+            let is_busy = answer != Answer::Nothing;
+            let kept = (Connection { is_ours, ..*now }, was_busy || is_busy);
             // The kernel may list a connection twice if other connections end during the listing.
             if self.connections.insert(now.cookie, kept).is_some() || is_ours {
                 continue;
             }
             counts.open += 1;
-            let answer = now.answer(self.idle);
             counts.owing += u64::from(answer == Answer::Owed);
+            counts.silent += u64::from(was_busy && !is_busy && now.can_send);
             if answer == Answer::Unknown {
                 counts.unknown += 1;
                 let quiet = now.received_ago.min(now.sent_ago);
                 counts.settles = counts.settles.max(self.idle.saturating_sub(quiet));
             }
-            self.asked += u64::from(last.is_none_or(|last| last.received != now.received));
+            self.asked += u64::from(last.is_none_or(|(last, _)| last.received != now.received));
         }
         counts.asked = self.asked;
         counts
@@ -171,13 +181,38 @@ mod tests {
             let counts = answers.looked(&[connection, connection]);
             let quiet = connection.received_ago.min(connection.sent_ago);
             let settles = if unknown > 0 { still.saturating_sub(quiet) } else { ago(0) };
-            let expected = Counts { open: 1, owing, unknown, asked: 1, settles };
+            let expected = Counts { open: 1, owing, unknown, silent: 0, asked: 1, settles };
             assert_eq!(counts, expected, "{connection:?}");
             assert_eq!(answers.looked(&[connection]).asked, 1, "nothing has come");
             let more = Connection { received: 91, ..connection };
             assert_eq!(answers.looked(&[more]).asked, 2, "a request has come");
             assert_eq!(answers.looked(&[]), Counts { asked: 2, ..Counts::default() });
         }
+    }
+
+    // holds: S504
+    #[test]
+    fn connections_that_become_silent_are_perhaps_cut() {
+        let ago = Duration::from_millis;
+        let moved = |millis| Connection {
+            cookie: 1,
+            can_send: true,
+            received: 90,
+            has_sent: true,
+            received_ago: ago(millis),
+            sent_ago: ago(millis),
+            ..Connection::default()
+        };
+        let mut answers = Answers::new(ago(5000));
+        let mut unsure = |connection| {
+            let counts = answers.looked(&[connection]);
+            [false, true].map(|is_last| counts.traffic(is_last).unsure)
+        };
+        assert_eq!(unsure(moved(6000)), [Some(0); 2], "silent since before the drain");
+        assert_eq!(unsure(moved(10)), [Some(1); 2]);
+        assert_eq!(unsure(moved(5010)), [Some(0), Some(1)]);
+        let closed = Connection { can_send: false, ..moved(5010) };
+        assert_eq!(unsure(closed), [Some(0); 2], "the server has closed it");
     }
 
     // holds: S432

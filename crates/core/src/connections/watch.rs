@@ -200,13 +200,15 @@ impl Watch {
 
     fn sampled(&self, began: Time, counts: Counts, is_first: bool) -> Output {
         let (unit, active) = (self.terms.unit, self.active(counts));
-        let load = Load { unit, active: Some(active), total: Some(counts.asked) };
+        let unsure = if unit == Unit::Requests { counts.unknown } else { 0 };
+        let load = Load { unit, active: Some(active), unsure, total: Some(counts.asked) };
         let moment = match is_first {
             true => Moment::Start,
             false if self.was_closed => Moment::Last,
             false => Moment::Meanwhile,
         };
-        Output::Sampled { began, load, traffic: counts.traffic(), moment }
+        let traffic = counts.traffic(moment == Moment::Last);
+        Output::Sampled { began, load, traffic, moment }
     }
 
     fn pause(&self, now: Time, began: Time) -> Duration {

@@ -798,7 +798,7 @@ impl Dialogue {
         // While the kernel's count replaces the polls, it also shows that no new connection has
         // come.
         let total = Some(self.total.unwrap_or_default());
-        let load = Load { unit: self.terms.unit, active: Some(active), total };
+        let load = Load { unit: self.terms.unit, active: Some(active), total, ..Load::default() };
         let requests = (open == 0).then_some(0);
         let traffic = Traffic { connections: Some(open), requests, ..self.totals };
         self.report(began, load, traffic, moment);

@@ -56,10 +56,15 @@ impl Sample {
     /// The traffic in the form that the core gets.
     pub fn load(&self, unit: Unit) -> Load {
         match unit {
-            Unit::Connections => Load { unit, active: self.active, total: self.accepted_total },
-            Unit::Requests => {
-                Load { unit, active: self.requests_left(), total: self.requests_total }
+            Unit::Connections => {
+                Load { unit, active: self.active, total: self.accepted_total, ..Load::default() }
             }
+            Unit::Requests => Load {
+                unit,
+                active: self.requests_left(),
+                total: self.requests_total,
+                ..Load::default()
+            },
         }
     }
 

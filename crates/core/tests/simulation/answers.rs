@@ -213,6 +213,7 @@ fn play(seed: u64) -> u32 {
     let mut model = Model::new(seed);
     let mut answers = Answers::new(MS(IDLE));
     let mut looks_at = model.rng.below(6000);
+    let first = looks_at;
     let mut owed = 0;
     while model.now < END {
         model.step();
@@ -231,6 +232,14 @@ fn play(seed: u64) -> u32 {
                 model.now,
                 model.requests,
                 model.seen(),
+            );
+            // holds: S504
+            let was_seen = model.moved_at() + IDLE > first + TICK;
+            assert!(
+                !owes || is_counted || !was_seen || counts.silent > 0,
+                "seed {seed}, {:?} at {}: an answer is cut and not named, {counts:?}",
+                model.kind,
+                model.now,
             );
             owed += u32::from(owes && is_counted);
         }

@@ -528,7 +528,7 @@ fn a_stop_signal_continues_a_held_drain() {
 fn the_stop_waits_for_new_requests_while_the_drain_time_lasts() {
     let (closed, term) = (Event::ListenersClosed(ROUTER), Event::Signal(Signal::TERM));
     let open = |active| {
-        let load = Load { active: Some(active), total: Some(9), unit: Unit::Requests };
+        let load = Load { active: Some(active), total: Some(9), unit: Unit::Requests, unsure: 0 };
         Event::DrainSample { process: ROUTER, load }
     };
     let again = |play: &mut Play, at| {
