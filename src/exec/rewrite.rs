@@ -1,21 +1,11 @@
 //! Signal rewriting: `--rewrite S:R` forwards signal R when signal S arrives.
 
-use std::str::FromStr;
-
-use crate::keys::values;
+pub use crate::exec_options::Rewrite;
 use crate::types::Signal;
 
 /// The rules of `--rewrite`. Signals without a rule are forwarded unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rewrites(Vec<Rewrite>);
-
-/// One rule `S:R`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rewrite {
-    pub from: Signal,
-    /// The signal to forward; `None` drops the signal that has arrived.
-    pub to: Option<Signal>,
-}
 
 impl Rewrites {
     /// The signal to forward for `signal`, if any.
@@ -38,29 +28,6 @@ impl FromIterator<Rewrite> for Rewrites {
     fn from_iter<T: IntoIterator<Item = Rewrite>>(rewrites: T) -> Self {
         Self(rewrites.into_iter().collect())
     }
-}
-
-/// Parses a rule, such as `TERM:QUIT`, `15:3`, `HUP:0` or `RTMIN+3:TERM`.
-impl FromStr for Rewrite {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let Some((from, to)) = text.split_once(':') else {
-            return Err(
-                "write SIGNAL:SIGNAL, such as `TERM:QUIT`, or `HUP:0` to drop it".to_owned()
-            );
-        };
-        let from = signal(from)?;
-        if from == Signal::KILL || from == Signal::STOP {
-            return Err(format!("{from} never arrives: the kernel acts on it itself"));
-        }
-        let to = if to.trim() == "0" { None } else { Some(signal(to)?) };
-        Ok(Self { from, to })
-    }
-}
-
-fn signal(text: &str) -> Result<Signal, String> {
-    values::signal(text).map_err(|bad| format!("`{text}` is {bad}"))
 }
 
 #[cfg(test)]

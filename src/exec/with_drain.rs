@@ -16,7 +16,7 @@ use crate::core::spec::Wait;
 use crate::exec::options::ExecOptions;
 use crate::exec::rewrite::Rewrites;
 use crate::exec::{fail, tell};
-use crate::exec_options::OPTIONS;
+use crate::exec_options::{OPTIONS, contradicts_a_drain};
 use crate::graph::Graph;
 use crate::load::Environment;
 use crate::logging::Output;
@@ -107,16 +107,18 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
 /// # Errors
 /// Fails if options contradict each other, or if a config cannot express them.
 pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, String> {
-    for (option, is_set) in [
-        ("--group", options.group),
-        ("--rewrite", options.rewrites != Rewrites::default()),
-        ("--no-subreaper", !options.subreaper),
-        // If SIGKILL stopped the container, nothing could be drained.
-        ("--parent-death-signal KILL", options.parent_death_signal == Some(Signal::KILL)),
+    let flag = |is_set: bool| is_set.then(String::new);
+    for (option, value) in [
+        ("--group", flag(options.group)),
+        ("--rewrite", flag(options.rewrites != Rewrites::default())),
+        ("--no-subreaper", flag(!options.subreaper)),
+        ("--parent-death-signal", options.parent_death_signal.map(|signal| signal.to_string())),
     ] {
-        if is_set {
+        if let Some(value) = value.filter(|value| contradicts_a_drain(option, value)) {
+            let option = format!("{option} {value}");
             return Err(format!(
-                "{option} cannot be used with a drain (--drain-envoy, DRAINIT_DRAIN_ENVOY)"
+                "{} cannot be used with a drain (--drain-envoy, DRAINIT_DRAIN_ENVOY)",
+                option.trim_end()
             ));
         }
     }

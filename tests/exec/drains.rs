@@ -116,7 +116,7 @@ fn with_readiness_the_envoy_must_become_ready_and_health_waits() {
 // holds: C423, C427
 #[test]
 fn conflicting_options_are_refused_and_nothing_is_started() {
-    for option in ["--group", "--no-subreaper", "--parent-death-signal=KILL"] {
+    for option in ["--group", "--no-subreaper", "--parent-death-signal=SIGKILL"] {
         let message = format!("{} cannot be used with a drain", option.replace('=', " "));
         assert_refused(&[&NOBODY[..], &[option]].concat(), &message);
     }

@@ -1,5 +1,10 @@
 //! The options of `drainit exec` that stand for keys of a config. `exec` reads them to run the
-//! command, and `check --pod` to check a manifest.
+//! command, and `check --pod` to check a manifest. [`OTHERS`] are the options that stand for no key.
+
+use std::str::FromStr;
+
+use crate::keys::values;
+use crate::types::Signal;
 
 /// An option, the variable that can replace it, and the key of a config that it sets: a key of
 /// `drain.envoy`, or one of the keys below.
@@ -35,3 +40,82 @@ pub const OPTIONS: [ExecOption; 10] = [
     of("--readiness", "DRAINIT_READINESS", READINESS),
     of("--grace-period", "DRAINIT_GRACE_PERIOD", GRACE_PERIOD),
 ];
+
+/// Says why a value is wrong.
+pub type CheckValue = fn(&str) -> Result<(), String>;
+
+/// An option of `exec` that stands for no key of a config.
+#[derive(Clone, Copy, Debug)]
+pub struct OtherOption {
+    /// The letter of the short option, if there is one.
+    pub letter: Option<char>,
+    pub name: &'static str,
+    /// `None` if the option has no value.
+    pub check: Option<CheckValue>,
+}
+
+const fn other(letter: Option<char>, name: &'static str, check: Option<CheckValue>) -> OtherOption {
+    OtherOption { letter, name, check }
+}
+
+/// The options that are not in [`OPTIONS`].
+pub const OTHERS: [OtherOption; 8] = [
+    other(Some('g'), "--group", None),
+    other(Some('r'), "--rewrite", Some(|text| text.parse::<Rewrite>().map(drop))),
+    other(Some('e'), "--remap-exit", Some(|text| exit_code(text).map(drop))),
+    other(Some('p'), "--parent-death-signal", Some(|text| signal(text).map(drop))),
+    other(None, "--stop-signal", Some(|text| catchable(text).map(drop))),
+    other(Some('s'), "--subreaper", None),
+    other(None, "--no-subreaper", None),
+    other(Some('v'), "--verbose", None),
+];
+
+/// Whether an option of [`OTHERS`] cannot be used with a drain if it has this value. The value is
+/// empty for an option without a value.
+pub fn contradicts_a_drain(name: &str, value: &str) -> bool {
+    match name {
+        "--group" | "--rewrite" | "--no-subreaper" => true,
+        // If SIGKILL stopped the container, nothing could be drained.
+        "--parent-death-signal" => values::signal(value).is_ok_and(|it| it == Signal::KILL),
+        _ => false,
+    }
+}
+
+fn exit_code(text: &str) -> Result<u8, String> {
+    text.parse().map_err(|_| format!("`{text}` is not an exit code: write a number from 0 to 255"))
+}
+
+fn signal(text: &str) -> Result<Signal, String> {
+    values::signal(text).map_err(|bad| format!("`{text}` is {bad}"))
+}
+
+fn catchable(text: &str) -> Result<Signal, String> {
+    values::catchable_signal(text).map_err(|bad| format!("`{text}` is {bad}"))
+}
+
+/// One rule `S:R` of `--rewrite`: signal R is forwarded when signal S arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rewrite {
+    pub from: Signal,
+    /// The signal to forward; `None` drops the signal that has arrived.
+    pub to: Option<Signal>,
+}
+
+/// Parses a rule, such as `TERM:QUIT`, `15:3`, `HUP:0` or `RTMIN+3:TERM`.
+impl FromStr for Rewrite {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((from, to)) = text.split_once(':') else {
+            return Err(
+                "write SIGNAL:SIGNAL, such as `TERM:QUIT`, or `HUP:0` to drop it".to_owned()
+            );
+        };
+        let from = signal(from)?;
+        if from == Signal::KILL || from == Signal::STOP {
+            return Err(format!("{from} never arrives: the kernel acts on it itself"));
+        }
+        let to = if to.trim() == "0" { None } else { Some(signal(to)?) };
+        Ok(Self { from, to })
+    }
+}

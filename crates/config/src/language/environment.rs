@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 /// The variables that configure drainit itself.
-const OWN: [&str; 4] =
+pub const OWN: [&str; 4] =
     ["DRAINIT_CONFIG", "DRAINIT_LOG_FORMAT", "DRAINIT_LOG_LEVEL", "DRAINIT_PROFILES"];
 
 /// The variable that has the number of a copy, which `scale` makes.

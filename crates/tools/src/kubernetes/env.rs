@@ -82,6 +82,12 @@ impl PodEnv {
         }
     }
 
+    /// The variables of the manifest, each with the place of its value.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&str, Span)> {
+        let known = self.known.iter().map(|(name, word)| (name.as_str(), word.span));
+        known.chain(self.unknown())
+    }
+
     pub(super) fn unknown(&self) -> impl Iterator<Item = (&str, Span)> {
         self.unknown.iter().map(|(name, span)| (name.as_str(), *span))
     }

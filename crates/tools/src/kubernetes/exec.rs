@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use drainit_config::exec_options::{ExecOption, GRACE_PERIOD, LISTENERS, OPTIONS, READINESS};
+use drainit_config::exec_options::{
+    ExecOption, GRACE_PERIOD, LISTENERS, OPTIONS, OTHERS, OtherOption, READINESS,
+    contradicts_a_drain,
+};
 
 use crate::kubernetes::entry::{EntryPoint, entry};
 use crate::kubernetes::env;
@@ -11,12 +14,6 @@ use crate::kubernetes::manifest::{Container, Word, base};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::span::Span;
 use crate::load::{Diagnostic, Loaded, load_text_to_check};
-
-/// The options with a value that are not in [`OPTIONS`].
-const OTHERS: [&str; 7] =
-    ["-r", "--rewrite", "-e", "--remap-exit", "-p", "--parent-death-signal", "--stop-signal"];
-/// The options that cannot be used with a drain.
-const REFUSED: [&str; 4] = ["-r", "--rewrite", "--group", "--no-subreaper"];
 
 /// The config that `drainit exec` makes from its options. Returns `None` if the container does not
 /// run `drainit exec`, and `Ok(None)` if there is nothing to check: no drain, a value that is not
@@ -37,10 +34,17 @@ pub(super) fn read(
     };
     let (exec, words) = words.split_first().filter(|(exec, _)| exec.text == "exec")?;
     // The words of a script are not known.
-    let mut refused = Vec::new();
-    let Some(mut drain) = options(problems, words, env, &mut refused) else {
+    let Some(Options { mut drain, others, has_command }) = options(problems, words, env) else {
         return Some(Ok(None));
     };
+    for wrong in others.iter().filter_map(Other::wrong) {
+        problems.error(wrong.0, format!("drainit would not start: {}", wrong.1)).help("correct it");
+    }
+    if !has_command && !words.is_empty() {
+        problems
+            .error(exec.span, "drainit would not start: there is no command")
+            .help("write the command and its arguments after `--`");
+    }
     let names: Vec<_> = drain.iter().map(|it| (it.key, it.name, it.span)).collect();
     let mut take = |key: &str| {
         let place = drain.iter().position(|it| it.key == key)?;
@@ -57,9 +61,11 @@ pub(super) fn read(
         }
         return Some(Ok(None));
     };
-    for word in refused {
-        let message = format!("drainit would not start: {} cannot be used with a drain", word.text);
-        problems.error(word.span, message).help("remove it, or the drain");
+    let is_refused = |it: &&Other| contradicts_a_drain(it.option.name, &it.value);
+    for Other { option, span, .. } in others.iter().filter(is_refused) {
+        let message =
+            format!("drainit would not start: `{}` cannot be used with a drain", option.name);
+        problems.error(*span, message).help("remove it, or the drain");
     }
     let mut process = json!({"command": ["envoy"], "drain": {"envoy": drain}});
     if let Some(timeout) = readiness {
@@ -104,20 +110,39 @@ struct Given {
     value: Value,
 }
 
-/// The values of [`OPTIONS`], by their keys. `None` if a value is not known here. Adds the options
-/// that cannot be used with a drain to `refused`.
-fn options<'a>(
-    problems: &mut Problems,
-    words: &'a [Word],
-    env: &PodEnv,
-    refused: &mut Vec<&'a Word>,
-) -> Option<Vec<Given>> {
-    let mut found: Vec<Given> = Vec::new();
+/// An option that stands for no key, with its value and its place. An option without a value has an
+/// empty one.
+struct Other {
+    option: OtherOption,
+    value: String,
+    span: Span,
+}
+
+impl Other {
+    /// The place of a wrong value, and the reason.
+    fn wrong(&self) -> Option<(Span, String)> {
+        let why = self.option.check?(&self.value).err()?;
+        Some((self.span, format!("`{}`: {why}", self.option.name)))
+    }
+}
+
+/// The options and variables of one `drainit exec`.
+#[derive(Default)]
+struct Options {
+    /// The values of [`OPTIONS`].
+    drain: Vec<Given>,
+    others: Vec<Other>,
+    has_command: bool,
+}
+
+/// Reads the variables and the options. `None` if a value is not known here.
+fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Options> {
+    let mut all = Options::default();
     for it in OPTIONS {
         match env.get(it.variable) {
             env::PodValue::Known(word) if !word.text.is_empty() => {
                 let value = value_of(it, &word.text);
-                found.push(Given { key: it.key, name: it.variable, span: word.span, value });
+                all.drain.push(Given { key: it.key, name: it.variable, span: word.span, value });
             }
             env::PodValue::Unknown(_) => return None,
             _ => {}
@@ -126,59 +151,88 @@ fn options<'a>(
     let mut rest = words.iter();
     while let Some(word) = rest.next() {
         let text = env.substitute(&word.text)?;
-        if text == "--" || !text.starts_with('-') {
+        if text == "--" {
+            all.has_command = rest.next().is_some();
             break;
+        }
+        let Some(short) = text.strip_prefix('-').filter(|rest| !rest.is_empty()) else {
+            all.has_command = true;
+            break;
+        };
+        let next = || env.substitute(&rest.next()?.text);
+        if !text.starts_with("--") {
+            all.short(problems, word, short, next)?;
+            continue;
         }
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (&*text, None),
         };
-        let Some(it) = OPTIONS.into_iter().find(|it| it.option == name) else {
-            let is_known = OTHERS.contains(&name) || is_flag(name);
-            if REFUSED.contains(&name)
-                || is_flag(name) && !name.starts_with("--") && name.contains('g')
-            {
-                refused.push(word);
-            }
-            if OTHERS.contains(&name) && value.is_none() {
-                rest.next();
-            } else if !is_known {
-                let message = format!("`drainit exec` has no option `{name}`");
-                problems
-                    .error(word.span, message)
-                    .help("correct it; the command and its arguments come after `--`");
-            }
-            continue;
-        };
-        let value = match value {
-            Some(value) => value,
-            None => env.substitute(&rest.next()?.text)?,
-        };
-        let value = value_of(it, &value);
-        // If an option is repeated, its names become one list. An option overrides its variable.
-        let before = found.iter_mut().find(|before| before.key == it.key);
-        match (before, value) {
-            (Some(Given { name, value: Value::Array(names), .. }), Value::Array(more))
-                if *name == it.option =>
-            {
-                names.extend(more);
-            }
-            (before, value) => {
-                let new = Given { key: it.key, name: it.option, span: word.span, value };
-                match before {
-                    Some(before) => *before = new,
-                    None => found.push(new),
-                }
-            }
+        if let Some(it) = OPTIONS.into_iter().find(|it| it.option == name) {
+            let value = value_of(it, &value.or_else(next)?);
+            all.give(Given { key: it.key, name: it.option, span: word.span, value });
+        } else if let Some(option) = OTHERS.into_iter().find(|it| it.name == name) {
+            let value = match option.check {
+                Some(_) => value.or_else(next)?,
+                None => String::new(),
+            };
+            all.others.push(Other { option, value, span: word.span });
+        } else {
+            no_option(problems, word, name);
         }
     }
-    Some(found)
+    Some(all)
 }
 
-fn is_flag(text: &str) -> bool {
-    const FLAGS: [&str; 4] = ["--group", "--subreaper", "--no-subreaper", "--verbose"];
-    let is_short = |flags: &str| flags.chars().all(|flag| "gsv".contains(flag));
-    FLAGS.contains(&text) || text.strip_prefix('-').is_some_and(is_short)
+impl Options {
+    /// Adds the value of an option. If an option is repeated, its names become one list. An option
+    /// overrides its variable.
+    fn give(&mut self, mut new: Given) {
+        let before = self.drain.iter_mut().find(|before| before.key == new.key);
+        match (before, &mut new.value) {
+            (Some(Given { name, value: Value::Array(names), .. }), Value::Array(more))
+                if *name == new.name =>
+            {
+                names.append(more);
+            }
+            (Some(before), _) => *before = new,
+            (None, _) => self.drain.push(new),
+        }
+    }
+
+    /// Reads short options, such as `-gv`, `-e 143` and `-e143`. Returns `None` if a value is not
+    /// known here.
+    fn short(
+        &mut self,
+        problems: &mut Problems,
+        word: &Word,
+        letters: &str,
+        mut next: impl FnMut() -> Option<String>,
+    ) -> Option<()> {
+        let mut letters = letters.chars();
+        while let Some(letter) = letters.next() {
+            let Some(option) = OTHERS.into_iter().find(|it| it.letter == Some(letter)) else {
+                no_option(problems, word, &format!("-{letter}"));
+                return Some(());
+            };
+            let mut value = String::new();
+            if option.check.is_some() {
+                let attached: String = letters.by_ref().collect();
+                value = match attached.strip_prefix('=').unwrap_or(&attached) {
+                    "" => next()?,
+                    attached => attached.to_owned(),
+                };
+            }
+            self.others.push(Other { option, value, span: word.span });
+        }
+        Some(())
+    }
+}
+
+fn no_option(problems: &mut Problems, word: &Word, name: &str) {
+    problems
+        .error(word.span, format!("`drainit exec` has no option `{name}`"))
+        .help("correct it; the command and its arguments come after `--`");
 }
 
 fn value_of(it: ExecOption, text: &str) -> Value {

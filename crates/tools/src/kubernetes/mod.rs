@@ -11,6 +11,7 @@
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod advice;
+mod binary;
 mod entry;
 mod env;
 mod exec;
@@ -32,6 +33,7 @@ use crate::kubernetes::env::PodEnv;
 use crate::kubernetes::manifest::{Container, Word, Workload};
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::diagnostics::problems::{Problem, Problems};
+use crate::language::environment::OWN;
 use crate::language::script::{self, is_shell};
 use crate::language::source::{MANIFEST, Source};
 use crate::language::span::Span;
@@ -39,7 +41,8 @@ use crate::language::{directory, yaml};
 use crate::load::{Diagnostic, Environment, Loaded, Severity};
 use crate::plan::Plan;
 use crate::types::human;
-use crate::types::suggest::list;
+use crate::types::suggest::{list, nearest};
+use drainit_config::exec_options::OPTIONS;
 
 #[derive(Debug)]
 pub struct PodCheck {
@@ -105,6 +108,20 @@ fn mentions(config: &str, name: &str) -> bool {
     config.contains(&format!("${{{name}}}")) || config.contains(&format!("${{{name}:"))
 }
 
+/// Reports variables that look like drainit's own, but have another name. `uses` says whether the
+/// config uses a variable.
+fn check_names(problems: &mut Problems, env: &PodEnv, uses: impl Fn(&str) -> bool) {
+    let known = || OWN.into_iter().chain(OPTIONS.map(|it| it.variable));
+    let is_wrong = |name: &str| name.starts_with("DRAINIT_") && known().all(|known| known != name);
+    for (name, span) in env.names().filter(|(name, _)| is_wrong(name) && !uses(name)) {
+        let help = match nearest(name, known()) {
+            Some(known) => format!("did you mean `{known}`?"),
+            None => "remove it, or give it a name that does not begin with `DRAINIT_`".to_owned(),
+        };
+        problems.warning(span, format!("drainit reads no variable `{name}`")).help(help);
+    }
+}
+
 /// Like [`check`], but for a manifest that is in memory. `load` reads the config, whose files have
 /// these texts, and `control` reads only its key `control`. `find_program` searches the image.
 pub fn check_manifest(
@@ -125,6 +142,8 @@ pub fn check_manifest(
         let env = PodEnv::read(&container, here, image);
         let exec = exec::read(&mut problems, &container, &env);
         let is_exec = exec.is_some();
+        binary::check(&mut problems, &workload, &container);
+        check_names(&mut problems, &env, uses);
         for (name, span) in env.unknown().filter(|(name, _)| uses(name) && !is_exec) {
             let message = format!(
                 "the config uses `{name}`, whose value is not known here: it counts as unset"

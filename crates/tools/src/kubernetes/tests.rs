@@ -753,7 +753,28 @@ fn the_options_of_exec_are_checked_like_a_config() {
         ),
         (
             "--grace-period, 45s, {A}, -gv, --, envoy",
-            &["11:97 E would not start: -gv cannot be used with a drain"],
+            &["11:97 E would not start: `--group` cannot be used with a drain"],
+        ),
+        (
+            "--grace-period, 45s, {A}, -p, SIGKILL, --, envoy",
+            &["11:97 E would not start: `--parent-death-signal` cannot be used with a drain"],
+        ),
+        ("--grace-period, 45s, {A}, -e143, -vp, TERM, --stop-signal=USR1, envoy", &[]),
+        ("--grace-period, 45s, {A}", &["11:30 E would not start: there is no command"]),
+        (
+            "--grace-period, 45s, {A}, -ve256, --rewrite, 'TERM:', envoy",
+            &[
+                "11:97 E would not start: `--remap-exit`: `256` is not an exit code",
+                "11:105 E would not start: `--rewrite` cannot be used with a drain",
+                "11:105 E would not start: `--rewrite`: `` is not a signal",
+            ],
+        ),
+        (
+            "--grace-period, 45s, {A}, --stop-signal, KILL, -vx, envoy",
+            &[
+                "11:97 E would not start: `--stop-signal`: `KILL` is a signal that no process can catch",
+                "11:118 E no option `-x`",
+            ],
         ),
         ("--grace-period, 45s, --drain-time, 9s, envoy", &["11:57 W no effect: there is no drain"]),
     ];
@@ -822,10 +843,52 @@ spec:
             "      lifecycle: {preStop: {sleep: {seconds: 5}}}\n      ports",
             &["20:46 W added to drainit's own drain"],
         ),
+        (
+            "DRAINIT_READINESS",
+            "DRAINIT_REDINESS",
+            &["17:43 W reads no variable `DRAINIT_REDINESS`"],
+        ),
     ];
     for (from, to, expected) in cases {
         let found = found(from, to);
         assert!(are_these(&found, expected), "{from}\n{found:#?}");
+    }
+}
+
+// holds: S530
+#[test]
+fn a_binary_that_no_init_container_installs_is_reported() {
+    let pod = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: app}
+spec:
+  initContainers:
+    - {name: drainit, image: drainit, args: [install, TO], volumeMounts: [{name: NAME, mountPath: /i}]}
+  containers:
+    - name: app
+      image: app
+      command: [/opt/drainit/drainit, exec, app]
+      volumeMounts: [{name: bin, mountPath: /opt/drainit, subPath: SUB}]
+  volumes: [{name: bin, emptyDir: {}}, {name: other, emptyDir: {}}]
+";
+    let cases: &[(&str, &str, &str, &[&str])] = &[
+        ("/i/drainit", "bin", "", &[]),
+        ("/i", "bin", "", &[]),
+        ("/i/s/drainit", "bin", "s", &[]),
+        ("/i/drainit", "other", "", &["10:17 E nothing installs drainit into the volume `bin`"]),
+        ("/i/drainit", "bin", "s", &["10:17 E installs `/i/drainit` into the volume `bin`"]),
+        ("/i/bin/drainit", "bin", "", &["10:17 E is not there"]),
+        ("/elsewhere/drainit", "bin", "", &[]),
+    ];
+    for (to, name, sub, expected) in cases {
+        let pod = pod.replace("TO", to).replace("NAME", name);
+        let pod = match *sub {
+            "" => pod.replace(", subPath: SUB", ""),
+            sub => pod.replace("SUB", sub),
+        };
+        let found = lines(&check("", &pod, None, &[]));
+        assert!(are_these(&found, expected), "{to} {name} {sub}\n{found:#?}");
     }
 }
 
