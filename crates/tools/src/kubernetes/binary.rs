@@ -51,7 +51,7 @@ pub(super) fn check(problems: &mut Problems, workload: &Workload, container: &Co
         let to = installs_to(init)?;
         Some((in_volume(init, &to.text)?, to))
     });
-    let in_same = installed.filter(|(to, _)| to.volume == wanted.volume).last();
+    let in_same = installed.filter(|(to, _)| to.volume == wanted.volume).next_back();
     if let Some((installed, to)) = in_same {
         // `install` puts the program into a path that is a directory.
         let is_it = installed.path == wanted.path
