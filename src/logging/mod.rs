@@ -85,8 +85,8 @@ impl Output {
         Arc::new(Self { stdout, stderr, json, is_shared: false, in_colour: false })
     }
 
-    /// Writes stdout to the file of the first value, and stderr to the file of the second value.
-    pub(crate) fn two_files(stdout: &Self, stderr: &Self) -> Arc<Self> {
+    /// Writes stdout where the first value writes it, and stderr where the second value writes it.
+    pub(crate) fn split(stdout: &Self, stderr: &Self) -> Arc<Self> {
         let json = Arc::clone(&stdout.json);
         let (stdout, stderr) = (Arc::clone(&stdout.stdout), Arc::clone(&stderr.stderr));
         Arc::new(Self { stdout, stderr, json, is_shared: true, in_colour: false })

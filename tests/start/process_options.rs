@@ -203,6 +203,9 @@ fn stderr_can_have_a_file_that_stdout_does_not_share() {
             command: [CHILD, a, 'lines=3,out', 'elines=2,err', await=DIR/go, 'elines=1,late']
             log: {file: DIR/out.log, stderr: {file: DIR/err.log}, prefix: p}
           b: {command: [CHILD, b, 'elines=1,of-b'], log: {file: DIR/err.log}}
+          c:
+            command: [CHILD, c, 'lines=1,out-of-c', 'elines=1,err-of-c']
+            log: {stderr: {file: DIR/c.log}}
         ",
     );
     let text = |name: &str| std::fs::read_to_string(drainit.path(name)).unwrap_or_default();
@@ -218,7 +221,9 @@ fn stderr_can_have_a_file_that_stdout_does_not_share() {
         errors.contains("[p] err 0\n[p] err 1\n") && errors.matches("of-b 0").count() == 2,
         "{errors}"
     );
-    drainit.stop().assert_code(0).assert_no_line("out 0|err 0");
+    drainit.wait_until("lines of c", || text("c.log") == "err-of-c 0\n");
+    let ended = drainit.stop();
+    ended.assert_code(0).assert_line("^out-of-c 0").assert_no_line("out 0|err 0|err-of-c");
 }
 
 // holds: C328

@@ -660,12 +660,19 @@ impl Executor {
         let output = match process.map(|process| &process.log.mode) {
             // The file was opened with the other files of the start. If a reload has dropped the
             // file since, drainit does not open it again here, because this thread opens no files.
-            Some(LogMode::File(LogFile { path, stderr: None, .. })) => {
-                self.files.get(path).map(Arc::clone)
-            }
-            Some(LogMode::File(LogFile { path, stderr: Some(stderr), .. })) => {
-                let files = self.files.get(path).zip(self.files.get(stderr));
-                files.map(|(stdout, stderr)| Output::two_files(stdout, stderr))
+            // If a reload has dropped a file that was opened for the start, drainit does not open it
+            // again here, because this thread opens no files.
+            Some(LogMode::File(LogFile { path, stderr, .. })) => {
+                let stdout = match path {
+                    Some(path) => self.files.get(path),
+                    None => Some(&self.output),
+                };
+                match stderr {
+                    None => stdout.map(Arc::clone),
+                    Some(stderr) => stdout
+                        .zip(self.files.get(stderr))
+                        .map(|(stdout, stderr)| Output::split(stdout, stderr)),
+                }
             }
             _ => None,
         };

@@ -30,15 +30,17 @@ pub enum LogMode {
     Prefix(String),
     /// The output is dropped.
     None,
-    /// drainit appends the output to a file.
+    /// drainit appends the output to files.
     File(LogFile),
 }
 
-/// The log file of a process. drainit opens and writes the file, so drainit's user needs the
+/// The log files of a process. drainit opens and writes the files, so drainit's user needs the
 /// permission to do so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFile {
-    pub path: PathBuf,
+    /// The file of stdout, and of stderr if stderr has none of its own. `None` if only stderr has a
+    /// file: stdout then goes to drainit's own stdout.
+    pub path: Option<PathBuf>,
     /// The text in brackets that drainit writes before each line, if there is one.
     pub prefix: Option<String>,
     /// The file of stderr, if stderr has a file of its own.
@@ -48,7 +50,7 @@ pub struct LogFile {
 impl LogFile {
     /// The files of both streams.
     pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
-        [Some(&self.path), self.stderr.as_ref()].into_iter().flatten()
+        self.path.iter().chain(&self.stderr)
     }
 }
 
@@ -67,8 +69,8 @@ pub(crate) struct LogKeys {
     /// `file`.
     #[key(form = Prefix)]
     prefix: Option<String>,
-    /// `stdout`: its stderr goes where its stdout goes. `{file: PATH}`, beside `file`: its stderr is
-    /// appended to a file of its own. <!-- C886 -->
+    /// `stdout`: its stderr goes where its stdout goes. `{file: PATH}`: its stderr is appended to a
+    /// file of its own. <!-- C886 -->
     #[key(form = StderrForm)]
     stderr: Option<StderrTo>,
 }
@@ -170,18 +172,25 @@ impl LogKeys {
             Some(StderrTo::Stdout) => (true, None),
             Some(StderrTo::File(path)) => (false, Some(path)),
         };
-        if stderr.is_some() && (file.is_none() || stderr == file) {
-            let message = match file {
-                None => "a file of stderr needs a `file` for stdout, too",
-                Some(_) => "both streams have the same file",
-            };
-            let problem = reader.problems.error(fields.key("stderr"), message);
-            problem.help(
-                "write `{file: PATH, stderr: {file: OTHER}}`, or `stderr: stdout` for one file",
+        let problem = match (&stderr, mode) {
+            (Some(_), _) if stderr == file => Some("both streams have the same file"),
+            (Some(_), Some(Mode::Inherit | Mode::None)) => {
+                Some("a file of stderr goes with `file` or `mode: prefix`")
+            }
+            _ => None,
+        };
+        if let Some(message) = problem {
+            reader.problems.error(fields.key("stderr"), message).help(
+                "write `{stderr: {file: PATH}}`, `{file: PATH, stderr: {file: OTHER}}`, or \
+                 `stderr: stdout` for one file",
             );
         }
         let mode = match (mode, file) {
-            (_, Some(path)) => LogMode::File(LogFile { path, prefix, stderr }),
+            (None | Some(Mode::Prefix), None) if stderr.is_some() => {
+                let name = (mode == Some(Mode::Prefix)).then(|| reader.process.clone());
+                LogMode::File(LogFile { path: None, prefix: prefix.or(name), stderr })
+            }
+            (_, Some(path)) => LogMode::File(LogFile { path: Some(path), prefix, stderr }),
             (Some(Mode::None), None) => LogMode::None,
             (Some(Mode::Inherit), None) => LogMode::Inherit,
             (None, None) if is_redirection => LogMode::Inherit,

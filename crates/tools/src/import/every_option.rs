@@ -47,7 +47,7 @@ fn options_of_a_program_of_supervisord_are_converted_or_named() {
         priority=high autostart=%(ENV_X)s autostart=maybe autorestart=%(ENV_X)s \
         autorestart=maybe startsecs=10 startsecs=%(ENV_X)s exitcodes=%(ENV_X)s \
         stopasgroup=true stopasgroup=%(ENV_X)s killasgroup=false killasgroup=%(ENV_X)s \
-        redirect_stderr=%(ENV_X)s stderr_logfile=/b.log stdout_logfile_maxbytes=1MB \
+        redirect_stderr=%(ENV_X)s stdout_logfile_maxbytes=1MB \
         stdout_logfile_backups=3 stdout_capture_maxbytes=1MB stdout_events_enabled=true \
         stdout_syslog=true stderr_logfile=NONE stderr_logfile_maxbytes=1MB \
         stderr_logfile_backups=3 stderr_capture_maxbytes=1MB stderr_events_enabled=true \
@@ -64,6 +64,7 @@ fn options_of_a_program_of_supervisord_are_converted_or_named() {
         ("stopsignal=%(ENV_X)s", &["stop_signal: \"${X}\""]),
         ("stopwaitsecs=%(ENV_X)s", &["stop_grace_period: \"${X}s\""]),
         ("stdout_logfile=/a.log\nstderr_logfile=/b.log", &["stderr: {file: /b.log}"]),
+        ("stderr_logfile=/b.log", &["stderr: {file: /b.log}"]),
         ("stdout_logfile=NONE\nstderr_logfile=/dev/null", &["log: {mode: none}"]),
         ("stdout_logfile=NONE\nredirect_stderr=true", &["log: {mode: none}"]),
         ("stdout_logfile=%(ENV_X)s", &["log: {file: \"${X}\"}"]),

@@ -284,7 +284,7 @@ fn log(name: &str, get: impl Fn(&str) -> Option<String>) -> Value {
     };
     let stderr = get("stderr_logfile").filter(|file| {
         let is_elsewhere = is_nowhere(file) || CONTAINER.split(' ').any(|name| name == file);
-        !is_elsewhere && log["file"].is_string() && log["file"] != file.as_str()
+        !is_elsewhere && log["file"] != file.as_str()
     });
     match (is_joined, stderr) {
         (true, _) => log["stderr"] = "stdout".into(),

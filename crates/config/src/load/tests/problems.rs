@@ -89,7 +89,7 @@ fn every_fault_of_a_process_has_a_message_and_a_place() {
         ("ulimits: {nofile: {soft: 5}}", 23, "`processes.a.ulimits.nofile` has no `hard`"),
         ("ulimits: {nofile: {soft: 5, hard: 4}}", 24, "the soft limit of `processes.a.ulimits"),
         ("ulimits: {core: {soft: -1, hard: 4}}", 22, "is above the hard limit"),
-        ("log: {stderr: {file: /a}}", 11, "a file of stderr needs a `file` for stdout, too"),
+        ("log: {mode: none, stderr: {file: /a}}", 23, "goes with `file` or `mode: prefix`"),
         ("log: {file: /a, stderr: {file: /a}}", 21, "both streams have the same file"),
         ("log: {mode: none, file: /a}", 23, "output goes to a `file` or by a `mode`, not both"),
         ("log: {mode: none, prefix: a}", 23, "with `mode: none` there are no lines to prefix"),

@@ -53,13 +53,19 @@ fn ulimits_have_the_form_of_compose() {
 #[test]
 fn every_form_of_log_is_read() {
     let file = |prefix: Option<&str>| {
-        let path = PathBuf::from("/var/log/a.log");
+        let path = Some(PathBuf::from("/var/log/a.log"));
         LogMode::File(LogFile { path, prefix: prefix.map(str::to_owned), stderr: None })
     };
     let prefix = |prefix: &str| LogMode::Prefix(prefix.to_owned());
-    let apart = LogFile { path: "/a".into(), prefix: None, stderr: Some("/b".into()) };
+    let apart = |path: Option<&str>, prefix: Option<&str>| {
+        let (path, prefix) = (path.map(PathBuf::from), prefix.map(str::to_owned));
+        LogMode::File(LogFile { path, prefix, stderr: Some("/b".into()) })
+    };
     for (text, log, stderr_to_stdout) in [
-        ("{file: /a, stderr: {file: /b}}", LogMode::File(apart), false),
+        ("{file: /a, stderr: {file: /b}}", apart(Some("/a"), None), false),
+        ("{stderr: {file: /b}}", apart(None, None), false),
+        ("{mode: prefix, stderr: {file: /b}}", apart(None, Some("a")), false),
+        ("{prefix: x, stderr: {file: /b}}", apart(None, Some("x")), false),
         ("{mode: none}", LogMode::None, false),
         ("{file: /var/log/a.log}", file(None), false),
         ("{file: /var/log/a.log, prefix: x}", file(Some("x")), false),
