@@ -157,6 +157,7 @@ fn command(process: &mut DraftedProcess, service: &Node) {
         _ if words.is_empty() => {
             process.note(format!("command: replace it by the ENTRYPOINT and CMD of {image}"));
             process.set("command", json!([process.name]));
+            process.image = Some(image.to_owned());
         }
         _ => process.set("command", words),
     }
@@ -187,14 +188,22 @@ fn env_file(process: &mut DraftedProcess, node: &Node) {
 }
 
 /// Reads `pre_stop:`, a list of hooks. In drainit's config a process has one such hook, which runs
-/// with the user, directory and environment of the process.
+/// with the directory and environment of the process, and as its user unless it has a `user`.
 fn pre_stop(process: &mut DraftedProcess, node: &Node) {
     let [hook] = node.items() else { return process.lose("pre_stop: more than one hook") };
-    match get(hook, &["command"]) {
-        Some(command) => process.set("hooks", json!({ "pre_stop": value(command) })),
-        None => process.lose("pre_stop"),
-    }
-    for (key, _) in hook.entries().iter().filter(|(key, _)| &*key.text != "command") {
+    let Some(command) = get(hook, &["command"]) else { return process.lose("pre_stop") };
+    let user = text(hook, "user").filter(|user| !user.is_empty());
+    process.set(
+        "hooks",
+        match user {
+            Some(user) => {
+                json!({"pre_stop": {"command": value(command), "user": interpolate(user)}})
+            }
+            None => json!({ "pre_stop": value(command) }),
+        },
+    );
+    let is_lost = |key: &str| key != "command" && !(key == "user" && user.is_some());
+    for (key, _) in hook.entries().iter().filter(|(key, _)| is_lost(&key.text)) {
         process.lose(format!("pre_stop.{}", key.text));
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Draft {
 #[derive(Debug, Default)]
 pub(super) struct DraftedProcess {
     pub(super) name: String,
+    /// The image whose program the process runs, if the imported file names no program.
+    pub(super) image: Option<String>,
     notes: Vec<String>,
     /// Options of the imported file that have no counterpart in a config.
     lost: Vec<String>,

@@ -39,12 +39,20 @@ const PID: &str = "this stops supervisord, and here drainit is PID 1: write `kil
 const PIDPROXY: &str = "pidproxy passes signals to the process of a PID file: start the program in the foreground without it; \
                         if it must fork, it can send `MAINPID=`";
 
-/// The program of a command: its first word, or the first word that a shell runs.
+/// Programs that start another program, and the words of theirs that come before it.
+const WRAPPERS: &str = r"(?:(?:\S*/)?(?:docker-entrypoint\.sh|docker-php-entrypoint|tini|dumb-init|env|sudo|nice|stdbuf|python[0-9.]*|pidproxy(?:\.py)?\s+\S+|(?:gosu|su-exec)\s+\S+)\s+(?:-[un]\s+\S+\s+|-(?:[^un\s]\S*|[un]\S+)\s+|\w+=\S*\s+)*)*";
+
+/// The program of a command: its first word, the first word that a shell runs, or the program that
+/// one of the [`WRAPPERS`] starts.
 static PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?:^|[;&|(]|\bexec\s|\bdo\s|\bthen\s|-c\s)\s*(?:\S*/)?(nginx|php-fpm|postgres|apache2|httpd|apache)(?:[0-9.]*|-foreground|ctl)(?:\s|$)",
-    )
+    pattern(&format!(
+        r"(?:^|[;&|(]|\bexec\s|\bdo\s|\bthen\s|-c\s)\s*{WRAPPERS}(?:\S*/)?(nginx|php-fpm|postgres|postmaster|apache2|httpd|apache)(?:[0-9.]*|-foreground|ctl)(?:\s|$)",
+    ))
 });
+
+/// The program of an image, by the name of the image.
+static IMAGE: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?:^|/)(?:(nginx|postgres|httpd)(?:[:@]|$)|(php):[^/]*-fpm)"));
 
 /// Adds the comments.
 pub(super) fn add(draft: &mut Draft) {
@@ -58,8 +66,16 @@ pub(super) fn add(draft: &mut Draft) {
 
 fn of(command: &str, process: &DraftedProcess) -> Vec<&'static str> {
     let mut notes = Vec::new();
-    if let Some(found) = PROGRAM.captures(command) {
-        let name = if found[1].starts_with(['a', 'h']) { "apache" } else { &found[1] };
+    let of_image = || IMAGE.captures(process.image.as_deref()?);
+    let found = PROGRAM.captures(command).or_else(of_image);
+    let program = found.as_ref().and_then(|found| found.get(1).or_else(|| found.get(2)));
+    if let Some(program) = program {
+        let name = match program.as_str() {
+            "apache2" | "httpd" | "apache" => "apache",
+            "postmaster" => "postgres",
+            "php" => "php-fpm",
+            name => name,
+        };
         let signal = process.text("stop_signal").unwrap_or_default();
         let signal = signal.trim_start_matches("SIG");
         let hint =
@@ -72,7 +88,8 @@ fn of(command: &str, process: &DraftedProcess) -> Vec<&'static str> {
     if command.contains("supervisord.pid") || command.contains("kill supervisord") {
         notes.push(PID);
     }
-    if command.split_whitespace().next().is_some_and(|word| word.ends_with("pidproxy")) {
+    let is_pidproxy = |word: &str| word.trim_end_matches(".py").ends_with("pidproxy");
+    if command.split_whitespace().take(2).any(is_pidproxy) {
         notes.push(PIDPROXY);
     }
     notes

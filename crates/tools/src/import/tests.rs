@@ -308,6 +308,13 @@ fn programs_with_another_stop_signal_and_words_of_supervisord_have_a_hint() {
         ("/usr/sbin/php-fpm8.2 -F", "", Some("`stop_signal: QUIT`")),
         ("sh -c 'prepare && exec postgres -D /data'", "", Some("`stop_signal: INT`")),
         ("apache2ctl -D FOREGROUND", "", Some("`stop_signal: WINCH`")),
+        ("/docker-entrypoint.sh nginx -g 'daemon off;'", "", Some("`stop_signal: QUIT`")),
+        ("tini -g -- /usr/sbin/php-fpm -F", "", Some("`stop_signal: QUIT`")),
+        ("gosu postgres postmaster -D /data", "", Some("`stop_signal: INT`")),
+        ("env A=1 sudo -u www -E /usr/sbin/nginx", "", Some("`stop_signal: QUIT`")),
+        ("sudo -u nginx worker", "", None),
+        ("tini -- tail -F /etc/nginx", "", None),
+        ("python3 /usr/bin/pidproxy.py /run/a.pid app", "", Some("pidproxy passes signals")),
         ("tail -F /var/log/nginx.log /etc/nginx", "", None),
         ("sh -c 'kill $(cat /run/supervisord.pid)'", "", Some("write `kill 1`")),
         ("/usr/bin/pidproxy /run/a.pid a", "", Some("pidproxy passes signals")),
@@ -322,6 +329,27 @@ fn programs_with_another_stop_signal_and_words_of_supervisord_have_a_hint() {
         let found = hints(command, more);
         assert_eq!(found.len(), usize::from(expected.is_some()), "{command}: {found:?}");
         assert!(expected.is_none_or(|words| found[0].contains(words)), "{found:?}");
+    }
+}
+
+// holds: S531
+#[test]
+fn an_image_without_a_command_has_a_hint() {
+    for (image, hint) in [
+        ("nginx", "QUIT"),
+        ("docker.io/library/nginx:1.27", "QUIT"),
+        ("php:8.3-fpm-alpine", "QUIT"),
+        ("postgres@sha256:0", "INT"),
+        ("php:8.3-cli", ""),
+        ("nginx-exporter", ""),
+    ] {
+        let hints = |more: &str| {
+            let text = format!("services: {{a: {{image: '{image}'{more}}}}}");
+            let converted = convert(InputFile::new("F", &text), "F", Format::Compose).unwrap();
+            converted.text.matches("stop_signal: ").count()
+        };
+        assert_eq!(hints(""), usize::from(!hint.is_empty()), "{image}");
+        assert_eq!(hints(", command: [app]"), 0, "{image}");
     }
 }
 

@@ -47,11 +47,11 @@ pub(super) fn check(problems: &mut Problems, workload: &Workload, container: &Co
     let Some(program) = command.iter().find(is_path) else { return };
     let Some(wanted) = in_volume(&container.node, &program.text) else { return };
     let inits = || items(&workload.pod, &["initContainers"]).iter();
-    let installed = inits().filter_map(|init| {
+    let mut installed = inits().filter_map(|init| {
         let to = installs_to(init)?;
         Some((in_volume(init, &to.text)?, to))
     });
-    let in_same = installed.filter(|(to, _)| to.volume == wanted.volume).next_back();
+    let in_same = installed.rfind(|(to, _)| to.volume == wanted.volume);
     if let Some((installed, to)) = in_same {
         // `install` puts the program into a path that is a directory.
         let is_it = installed.path == wanted.path
