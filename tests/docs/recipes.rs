@@ -10,7 +10,7 @@ use testkit::envoy::checkout;
 use crate::support::python_tool;
 use crate::support::temp_dir::TempDir;
 
-/// The patches of docs/recipes.md with their names.
+/// The patches of docs/recipes.md, and the one that is a file, with their names.
 fn patches() -> Vec<(String, String)> {
     let page = fs::read_to_string(checkout().join("docs/recipes.md")).unwrap();
     let parts = page.split("<!-- patch: ").skip(1);
@@ -19,7 +19,8 @@ fn patches() -> Vec<(String, String)> {
         let (_, code) = rest.split_once("```yaml\n").unwrap();
         (name.to_owned(), code.split_once("```").unwrap().0.to_owned())
     };
-    parts.map(patch).collect()
+    let file = fs::read_to_string(checkout().join("examples/kubernetes/sidecar-patch.yaml"));
+    parts.map(patch).chain([("sidecar".to_owned(), file.unwrap())]).collect()
 }
 
 /// Applies a patch to `tests/fixtures/recipes/NAME.yaml`. The tool has the YAML library.
@@ -59,7 +60,7 @@ fn every_patched_manifest_passes_the_strict_check() {
     let Some(tool) = python_tool("kubernetes-validate") else { return };
     let dir = TempDir::new();
     let patches = patches();
-    assert_eq!(patches.len(), 4, "{patches:?}");
+    assert_eq!(patches.len(), 5, "{patches:?}");
     for (name, patch) in patches {
         assert!(patch.lines().count() < 40, "the patch of {name} is long");
         // The image of the init container has a file /drainit, over which no volume can be mounted.
