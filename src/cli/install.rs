@@ -58,6 +58,8 @@ fn copy(path: &std::path::Path, force: bool) -> io::Result<bool> {
             Err(error) if !force => return Err(error),
             _ => {}
         }
+    } else if path.is_symlink() && !path.exists() && !force {
+        return Err(io::Error::other("a link to nothing is there; --force replaces it"));
     }
     replace_file::replace(path, &own, MODE, None)?;
     Ok(true)

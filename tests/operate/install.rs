@@ -40,6 +40,10 @@ fn the_copy_is_a_whole_drainit_and_nothing_else_is_replaced() {
     install(Rig::not_init(), &[&missing]).assert_code(1).assert_line("directory does not exist");
     let missing = directory.path("none/drainit").display().to_string();
     install(Rig::not_init(), &[&missing]).assert_code(1).assert_line("directory does not exist");
+    let link = directory.path("link").display().to_string();
+    std::os::unix::fs::symlink("nothing", &link).unwrap();
+    install(Rig::not_init(), &[&link]).assert_code(1).assert_line("link to nothing");
+    fs::remove_file(&link).unwrap();
     install(Rig::not_init(), &["/dev/null", "--force"]).assert_code(1).assert_line("left alone");
     assert_eq!(fs::read_dir(directory.path("")).unwrap().count(), 1, "no unfinished file");
 }
