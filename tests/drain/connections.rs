@@ -467,6 +467,20 @@ fn a_request_that_comes_while_a_dependent_stops_is_waited_for() {
     ended.assert_line("web: in use again, 1 request still in flight");
 }
 
+// holds: S506
+#[test]
+fn a_request_that_comes_long_after_a_requested_drain_is_waited_for() {
+    let drain = "{connections: {min: 0, time: 3s, idle: 1s}}";
+    let Some((drainit, address)) = PYTHON.start(drain) else { return };
+    let began = now();
+    drainit.exec(&["drain"]).assert(0, "no request in flight");
+    drainit.wait_until("later than the time of the drain", || now() > began + ms(3500));
+    let ended = answers_one(drainit, address, "no request in flight");
+    ended.assert_line(
+        "web: in use again, (perhaps )?1 request still in flight; waiting for at most (2[.]9.*|3)s",
+    );
+}
+
 // holds: C812
 #[test]
 fn open_connections_are_waited_for_if_the_config_says_so() {

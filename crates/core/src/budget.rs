@@ -146,10 +146,15 @@ impl Budget {
     /// The limit is the time that later drains and the stops do not need, but at most an eighth of
     /// the time left. If [`MIN_CLOSING`] is less than a quarter of the time left, the limit is at
     /// least [`MIN_CLOSING`]. Without a deadline, the limit is as in a shutdown, but at least
-    /// [`MIN_CLOSING`], even if the window is shorter than that.
+    /// [`MIN_CLOSING`], even if the window is shorter than that. The kernel counts within
+    /// milliseconds, so its limit is [`MIN_CLOSING`].
     pub fn closing(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let left = deadline.since(now).min(spec.window.max(MIN_CLOSING * 4));
-        let later = heaviest(&spec.processes[id.index()], &self.times_path);
+        let process = &spec.processes[id.index()];
+        if process.drain.is_some_and(|drain| drain.by_kernel) {
+            return MIN_CLOSING.min(left / 4);
+        }
+        let later = heaviest(process, &self.times_path);
         let free = left.saturating_sub(later.saturating_add(self.stop_all));
         free.min(left / 8).max(MIN_CLOSING).min(left / 4)
     }

@@ -117,6 +117,19 @@ impl State {
         !matches!(self[process].drain, Progress::FinalCount(_))
     }
 
+    /// Lets a stop long after a drain wait for connections or requests as long as a drain that
+    /// begins now: the process has served since then. If the drain has used up its time, a wait in
+    /// the same grace period would hardly help, because clients do not pause. `is_later` says that
+    /// the stop has a grace period of its own.
+    pub(crate) fn count_anew(&mut self, process: ProcessId, is_later: bool) {
+        let (now, time) = (self.now, self.process(process).drain.map(|drain| drain.time));
+        if let Progress::Drained { at, until, .. } = &mut self[process].drain
+            && (is_later || at < until)
+        {
+            *until = (*until).max(now + time.unwrap_or_default());
+        }
+    }
+
     fn count(&mut self, process: ProcessId, count: FinalCount, deadline: Time) {
         if self.is_past(deadline) {
             return self.end_final_count(process);
@@ -211,14 +224,7 @@ impl State {
 
     /// Handles an event of a drain.
     pub(crate) fn handle_drain(&mut self, event: Event) {
-        let process = match event {
-            Event::DrainAnswered { process, .. }
-            | Event::Drained(process)
-            | Event::DrainSample { process, .. }
-            | Event::NothingToDrain(process)
-            | Event::ListenersClosed(process) => process,
-            _ => return,
-        };
+        let Some(process) = event.drained() else { return };
         let mut active = match self[process].drain {
             Progress::Active(active) => active,
             Progress::FinalCount(mut count) if count.is_asked => {

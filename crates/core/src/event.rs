@@ -127,6 +127,20 @@ pub enum Event {
     Tick,
 }
 
+impl Event {
+    /// The process whose drain this event is about.
+    pub(crate) fn drained(self) -> Option<ProcessId> {
+        match self {
+            Self::DrainAnswered { process, .. }
+            | Self::Drained(process)
+            | Self::DrainSample { process, .. }
+            | Self::NothingToDrain(process)
+            | Self::ListenersClosed(process) => Some(process),
+            _ => None,
+        }
+    }
+}
+
 /// A request of the operator for one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Named)]
 pub enum Request {

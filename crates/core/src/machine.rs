@@ -183,7 +183,7 @@ impl Machine {
         let of_phase = match &self.phase {
             Phase::Running(running) => running.wakes_at(&self.state),
             Phase::Draining(draining) => draining.wakes_at(&self.state),
-            Phase::Stopping(stopping) => stopping.wakes_at(&self.state),
+            Phase::Stopping(stopping) => Some(stopping.wakes_at()),
             Phase::Finishing(finishing) => finishing.wakes_at(),
             Phase::Done => return None,
         };

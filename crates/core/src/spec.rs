@@ -164,6 +164,8 @@ pub struct DrainSpec {
     /// Whether drainit counts the connections of the process, by an Envoy's statistics or by the
     /// kernel's list. If so, drainit also makes an Envoy refuse new connections.
     pub closes: bool,
+    /// Whether the kernel counts the connections, so that nobody has to be asked for the last count.
+    pub by_kernel: bool,
     /// The number of open connections, or of requests in flight, at which the drain is over.
     pub exit_at: u64,
     /// The signal that asks the process to drain, if the process may answer this signal by ending;

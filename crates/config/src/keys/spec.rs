@@ -112,5 +112,6 @@ fn drain(drain: &Drain) -> DrainSpec {
         DrainMethod::Signal(it) | DrainMethod::Notify(it) => Some(it.signal),
         _ => None,
     };
-    DrainSpec { time: drain.time, min: drain.min, closes, exit_at, signal }
+    let by_kernel = drain.method.counting().is_some();
+    DrainSpec { time: drain.time, min: drain.min, closes, by_kernel, exit_at, signal }
 }

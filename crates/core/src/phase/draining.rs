@@ -249,7 +249,8 @@ impl Draining {
         self.held = false;
         self.shutdown.cause = cause;
         let window = state.spec.window;
-        if state.now < self.shutdown.deadline + state.spec.reserve {
+        let is_later = state.now >= self.shutdown.deadline + state.spec.reserve;
+        if !is_later {
             let least = state.now + LEAST.min(window);
             self.shutdown.deadline = self.shutdown.deadline.max(least);
         } else {
@@ -261,8 +262,10 @@ impl Draining {
         state.note(Note::ShutdownBegan { cause, window });
         state.killed = false;
         state.fit_waits(self.shutdown.deadline);
-        if !cause.is_asked() {
-            for process in state.spec.ids() {
+        for process in state.spec.ids() {
+            if cause.is_asked() {
+                state.count_anew(process, is_later);
+            } else {
                 state.drain_only_min(process);
             }
         }

@@ -1,6 +1,6 @@
 //! The third phase: every process is asked to end once all of its dependents are gone.
 
-use alloc::collections::BinaryHeap;
+use alloc::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use alloc::rc::Rc;
 
 use crate::event::Event;
@@ -28,9 +28,11 @@ pub struct Stopping {
     holders: Vec<usize>,
     /// For each process, whether its dependencies no longer wait for it.
     released: Vec<bool>,
-    /// The processes whose stop waits for a count: their dependents took long to stop, and clients
-    /// may have sent requests meanwhile.
-    counting: Vec<ProcessId>,
+    /// The processes whose stop waits for a count, with the time of their next timer: their
+    /// dependents took long to stop, and clients may have sent requests meanwhile.
+    counting: BTreeMap<ProcessId, Time>,
+    /// These timers, in the order of their times.
+    count_timers: BTreeSet<(Time, ProcessId)>,
 }
 
 /// The processes to review, dependents first.
@@ -52,9 +54,10 @@ impl Stopping {
             review_all: true,
             holders,
             released,
-            counting: Vec::new(),
+            counting: BTreeMap::new(),
+            count_timers: BTreeSet::new(),
         }
-        .advance(state)
+        .advance(state, None)
     }
 
     pub(crate) fn handle(mut self, state: &mut State, event: Event) -> Phase {
@@ -73,24 +76,26 @@ impl Stopping {
                 }
             }
         }
-        self.advance(state)
+        self.advance(state, event.drained())
     }
 
     /// The time at which the next timer is due, apart from the timers of processes.
-    pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
+    pub(crate) fn wakes_at(&self) -> Time {
         let end = if self.killing_all { self.give_up_at } else { self.shutdown.deadline };
-        let counts = self.counting.iter().filter_map(|id| state[*id].drain.wakes_at(state.now));
-        counts.chain([end]).min()
+        self.count_timers.first().map_or(end, |(at, _)| end.min(*at))
     }
 
     /// Handles a second stop signal. Nothing waits for `pre_stop` hooks any longer, but each
     /// process keeps its time from the stop signal to SIGKILL.
     fn cut_waits(&mut self, state: &mut State) {
         state.note(Note::Hurried(Hurry::CutWaits));
+        self.review_all = true;
         state.cut_pre_stops(self.shutdown.deadline);
     }
 
-    fn advance(mut self, state: &mut State) -> Phase {
+    /// Handles expired timers, and begins the stops that are due. `drained` is the process whose
+    /// drain the event was about.
+    fn advance(mut self, state: &mut State, drained: Option<ProcessId>) -> Phase {
         if !self.killing_all && state.is_past(self.shutdown.deadline) && !state.is_done() {
             state.note(Note::DeadlinePassed);
             self.kill_all();
@@ -111,7 +116,9 @@ impl Stopping {
         } else {
             state.touched.iter().copied().chain(state.due()).map(ranked).collect()
         };
-        queue.extend(core::mem::take(&mut self.counting).into_iter().map(ranked));
+        queue.extend(drained.filter(|id| self.counting.contains_key(id)).map(ranked));
+        let due = self.count_timers.iter().take_while(|(at, _)| state.is_past(*at));
+        queue.extend(due.map(|(_, id)| ranked(*id)));
         while let Some(next) = queue.pop() {
             while queue.peek() == Some(&next) {
                 queue.pop();
@@ -145,12 +152,17 @@ impl Stopping {
 
     fn kill_all(&mut self) {
         self.killing_all = true;
+        self.counting.clear();
+        self.count_timers.clear();
         self.review_all = true;
     }
 
     /// Begins to stop a process if all of its dependents are gone. If the process itself is gone,
     /// its dependencies no longer wait for it.
     fn review(&mut self, state: &mut State, process: ProcessId, queue: &mut Queue) {
+        if let Some(at) = self.counting.remove(&process) {
+            self.count_timers.remove(&(at, process));
+        }
         let is_free = self.holders[process.index()] == 0;
         match state.life(process) {
             Lifecycle::Starting { .. } | Lifecycle::Ready { .. } if is_free => {
@@ -158,7 +170,9 @@ impl Stopping {
                 if is_hurried {
                     state.end_final_count(process);
                 } else if !state.step_final_count(process, self.shutdown.deadline) {
-                    self.counting.push(process);
+                    let at = state[process].drain.wakes_at(state.now).unwrap_or(state.now);
+                    self.counting.insert(process, at);
+                    self.count_timers.insert((at, process));
                     return;
                 }
                 state.begin_stop(process, is_hurried, self.shutdown.deadline);

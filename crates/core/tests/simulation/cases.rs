@@ -48,8 +48,14 @@ pub(super) fn gateway() -> Spec {
         watch: Vec::new(),
     };
     let mut router = process(&[ENGINE], &[]);
-    let drain =
-        DrainSpec { time: MS(15_000), min: MS(5000), closes: true, exit_at: 0, signal: None };
+    let drain = DrainSpec {
+        time: MS(15_000),
+        min: MS(5000),
+        closes: true,
+        by_kernel: false,
+        exit_at: 0,
+        signal: None,
+    };
     router.drain = Some(drain);
     Spec {
         window: MS(28_000),
@@ -139,7 +145,7 @@ impl Play {
     }
 }
 
-fn load(active: u64, total: u64) -> Load {
+pub(super) fn load(active: u64, total: u64) -> Load {
     Load { active: Some(active), total: Some(total), ..Load::default() }
 }
 
@@ -525,7 +531,7 @@ fn a_stop_signal_continues_a_held_drain() {
 
 // holds: S46, S185, C641
 #[test]
-fn the_stop_waits_for_new_requests_while_the_drain_time_lasts() {
+fn the_stop_waits_for_new_requests_as_long_as_a_drain() {
     let (closed, term) = (Event::ListenersClosed(ROUTER), Event::Signal(Signal::TERM));
     let open = |active| {
         let load = Load { active: Some(active), total: Some(9), unit: Unit::Requests, unsure: 0 };
@@ -535,13 +541,14 @@ fn the_stop_waits_for_new_requests_while_the_drain_time_lasts() {
         assert!(play.at(at, open(1)).is_empty());
         assert_eq!(play.machine.state().drained_by(ROUTER), None, "no open request is known");
         assert!(play.at(at, closed).is_empty(), "the stop waits for the request");
-        assert_eq!(play.machine.state().drained_by(ROUTER), Some(Time(MS(15_000))));
+        assert_eq!(play.machine.state().drained_by(ROUTER), Some(Time(MS(17_750))));
         assert_eq!(play.machine.next_wakeup(), Some(Time(MS(at + 100))));
         // A late second answer to this count does not answer the next count.
         play.at(at + 50, open(0));
         assert!(play.at(at + 50, closed).is_empty());
         assert_eq!(play.at(at + 100, Event::Tick), [Action::CloseListeners(ROUTER)]);
     };
+    // The later steps need the last 10.25 s before the deadline.
     let is_over = [Action::EndDrain(ROUTER), stop(ROUTER)];
     // The stop waits until no request is open.
     let mut play = held(gateway());
@@ -549,22 +556,22 @@ fn the_stop_waits_for_new_requests_while_the_drain_time_lasts() {
     again(&mut play, 6010);
     play.at(6120, open(0));
     assert_eq!(play.at(6120, closed), is_over);
-    // The stop waits until the time of the drain is over. Then drainit counts for the last time.
+    // The stop waits until its time is over. Then drainit counts for the last time.
     let mut play = held(gateway());
-    play.at(14_980, term);
-    play.at(14_990, open(1));
-    assert!(play.notes(14_990, closed).iter().any(|note| matches!(
+    play.at(17_730, term);
+    play.at(17_740, open(1));
+    assert!(play.notes(17_740, closed).iter().any(|note| matches!(
         note,
         Note::OpenAgain { process: ROUTER, longest, .. } if *longest == MS(10)
     )));
-    assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
-    play.at(15_010, open(1));
-    assert_eq!(play.at(15_010, closed), is_over);
-    // If the answer to the last count is lost, the stop waits until the time of the drain is over.
+    assert_eq!(play.at(17_750, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    play.at(17_760, open(1));
+    assert_eq!(play.at(17_760, closed), is_over);
+    // If the answer to the last count is lost, the stop waits until its time is over.
     let mut play = held(gateway());
-    play.at(14_640, term);
-    again(&mut play, 14_650);
-    assert_eq!(play.at(15_000, Event::Tick), is_over);
+    play.at(17_390, term);
+    again(&mut play, 17_400);
+    assert_eq!(play.at(17_750, Event::Tick), is_over);
     // Before each count of the open connections, drainit needs a sample, and the answer that the
     // listeners are closed. If this answer is lost, the next count needs a new sample.
     let mut play = held(gateway());
@@ -671,6 +678,50 @@ fn held(spec: Spec) -> Play {
     play
 }
 
+// holds: S506
+#[test]
+fn a_stop_long_after_a_drain_waits_anew_unless_the_time_of_the_drain_is_used_up() {
+    let (closed, term) = (Event::ListenersClosed(ROUTER), Event::Signal(Signal::TERM));
+    let open = |active| {
+        let load = Load { active: Some(active), total: Some(9), ..Load::default() };
+        Event::DrainSample { process: ROUTER, load }
+    };
+    let is_over = [Action::EndDrain(ROUTER), stop(ROUTER)];
+    let used_up = || {
+        let mut play = Play::up(gateway());
+        play.at(0, Event::DrainRequested);
+        play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
+        play.at(14_990, open(1));
+        play.at(15_000, Event::Tick);
+        assert_eq!(play.at(15_010, closed), [Action::EndDrain(ROUTER)]);
+        play
+    };
+    for (mut play, at, waits) in [
+        (held(gateway()), 16_000, Some(17_750)),
+        (used_up(), 16_000, None),
+        (held(gateway()), 90_000, Some(105_000)),
+        (used_up(), 90_000, Some(105_000)),
+    ] {
+        assert_eq!(play.at(at, term), [Action::CloseListeners(ROUTER)], "{at}");
+        play.at(at + 10, open(1));
+        let actions = play.at(at + 10, closed);
+        let drained_by = play.machine.state().drained_by(ROUTER);
+        assert_eq!(drained_by, waits.map(|at| Time(MS(at))), "{at}");
+        if waits.is_none() {
+            assert_eq!(actions, is_over, "{at}");
+            continue;
+        }
+        assert_eq!(play.at(at + 110, Event::Tick), [Action::CloseListeners(ROUTER)]);
+        play.at(at + 120, open(0));
+        assert_eq!(play.at(at + 120, closed), is_over, "{at}");
+    }
+    // A process that ends by itself lets nothing wait.
+    let mut play = held(gateway());
+    play.at(90_000, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
+    play.at(90_010, open(1));
+    assert_eq!(play.at(90_010, closed), is_over);
+}
+
 // holds: S62, S74, C82, C501
 #[test]
 fn processes_are_reaped_after_a_pause_beyond_the_deadline() {
@@ -702,7 +753,9 @@ fn processes_are_reaped_after_a_pause_beyond_the_deadline() {
 fn drained_by_quit() -> Play {
     let mut spec = gateway();
     let signal = Some(Signal::QUIT);
-    let drain = DrainSpec { time: MS(15_000), min: MS(0), closes: false, exit_at: 0, signal };
+    let by_kernel = false;
+    let drain =
+        DrainSpec { time: MS(15_000), min: MS(0), closes: false, by_kernel, exit_at: 0, signal };
     spec.processes[1].drain = Some(drain);
     let mut play = Play::up(spec);
     play.at(0, Event::DrainRequested);

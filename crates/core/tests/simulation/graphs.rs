@@ -120,7 +120,8 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         // This value is derived from `min` and not drawn, so that the seeds give the same scenarios
         // as before.
         let exit_at = if closes { (min.as_millis() as u64 % 4).saturating_sub(1) } else { 0 };
-        DrainSpec { time, min, closes, exit_at, signal }
+        let by_kernel = closes && exit_at == 1;
+        DrainSpec { time, min, closes, by_kernel, exit_at, signal }
     });
     ProcessSpec {
         dependencies,

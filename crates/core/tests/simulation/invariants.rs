@@ -937,15 +937,21 @@ impl<'a> Checker<'a> {
     }
 
     /// In a shutdown, if the final count has shown open requests, drainit stops the process only
-    /// when the time of its drain is over. The end of any process shortens that time. If the drain
-    /// began before the shutdown, the deadline may shorten it, too.
+    /// when the time of its drain is over; after a drain without a stop, when this time has passed
+    /// since the stop signal. The end of any process shortens that time. If the drain began before
+    /// the shutdown, the deadline may shorten it, too.
     fn holds_open(&self, now: Time, slot: ProcessId) {
         let place = slot.index();
         let Some(((since, longest), times)) = self.at[place].drain.zip(self.of(slot).drain) else {
             return;
         };
+        let held = self.held_at.and(self.t0.zip(self.deadline)).map(|(t0, deadline)| {
+            let (drains, stops) = self.needed_by_drains_and_stops();
+            (t0, times.time.min(deadline.since(t0).saturating_sub(drains + stops)))
+        });
+        // holds: S506
+        let (since, longest) = held.unwrap_or((since, longest));
         let is_shorter = self.at[place].drained_early
-            || self.held_at.is_some()
             || self.count_ends > self.at[place].ended_before_drain
             || self.stop_signals >= 2;
         let is_asked = self.cause.is_some_and(|cause| cause.is_asked());

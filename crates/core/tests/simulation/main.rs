@@ -21,6 +21,7 @@ mod dialogue;
 mod graphs;
 mod invariants;
 mod longest;
+mod many;
 mod replacements;
 pub(crate) mod scenario;
 mod search;

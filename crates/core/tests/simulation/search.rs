@@ -635,6 +635,7 @@ fn spec(count: usize, edges: &[(usize, usize, StartCondition)], shape: Shape) ->
     for process in spec.processes.iter_mut().filter(|process| !process.oneshot) {
         process.readiness_timeout = shape.probes.then_some(Duration::from_secs(2));
         process.drain = shape.drains.then_some(DrainSpec {
+            by_kernel: false,
             time: Duration::from_secs(4),
             min: Duration::from_secs(1),
             closes: true,

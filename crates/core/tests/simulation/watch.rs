@@ -91,8 +91,14 @@ fn play(seed: u64) {
     let asked = rng.once_in(2).then(|| (rng.below(time), outcome));
     let mut spec = gateway();
     let [until, longest] = [MS(min), MS(time)];
-    spec.processes[ROUTER.index()].drain =
-        Some(DrainSpec { time: longest, min: until, closes: true, exit_at: 0, signal: None });
+    spec.processes[ROUTER.index()].drain = Some(DrainSpec {
+        time: longest,
+        min: until,
+        closes: true,
+        by_kernel: true,
+        exit_at: 0,
+        signal: None,
+    });
     let (unit, is_asked) = (Unit::Requests, asked.is_some());
     let terms = Terms { min_until: Time(until), unit, exit_at: 0, is_asked };
     let quits = rng.below(3000);

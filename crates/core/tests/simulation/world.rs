@@ -50,6 +50,8 @@ pub(super) struct World<'a> {
     leftovers: usize,
     /// How many of the next scans miss the leftovers. The world does not answer such a scan.
     missed_scans: u64,
+    /// The time at which the shutdown began.
+    stopped_at: Option<Time>,
     /// For each running hook: the event that ends it.
     hook_ends: BTreeMap<HookId, EventKey>,
     /// Events that the core must not get: the ends of hooks that it has aborted.
@@ -190,6 +192,7 @@ impl<'a> World<'a> {
             replaced: 0,
             leftovers: scenario.leftovers,
             missed_scans: scenario.missed_scans,
+            stopped_at: None,
             hook_ends: BTreeMap::new(),
             dropped: BTreeSet::new(),
             luck: Rng::new(scenario.seed ^ 0x10CC),
@@ -478,7 +481,11 @@ impl<'a> World<'a> {
         // `connections_end`, the other after half of this time.
         let end = behaviour.connections_end;
         let mut active = u64::from(elapsed < end) + u64::from(elapsed < end / 2);
-        if self.scenario.open_again && (end * 3 / 2..end * 2).contains(&elapsed) {
+        // New requests come for a while, some time after the drain, and after a stop signal that
+        // comes long after the drain.
+        let stopped = self.stopped_at.filter(|at| drained_at < *at).map(|at| self.now.since(at));
+        let is_again = (end * 3 / 2..end * 2).contains(&elapsed);
+        if self.scenario.open_again && (is_again || stopped.is_some_and(|since| since < end / 2)) {
             active += 3;
         }
         Load { active: Some(active), total: Some(proc.accepted), ..Load::default() }
@@ -625,6 +632,7 @@ impl<'a> World<'a> {
             Action::Note(Note::Removing(process)) => self.slots.remove(process),
             Action::Redefine { slot, config } => self.slots.redefine(slot, config),
             Action::ShutdownBegins { .. } => {
+                self.stopped_at = Some(now);
                 let after = self.slowness.millis(500);
                 self.deliver(self.now + after, Event::Counted);
             }

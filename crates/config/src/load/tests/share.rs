@@ -54,6 +54,21 @@ fn processes_learn_the_shares_that_the_plan_shows() {
     }
 }
 
+// holds: S507
+#[test]
+fn a_count_by_the_kernel_leaves_time_to_the_stop() {
+    for (drain, close) in [("connections", 250), ("{signal: {signal: USR1, connections: {}}}", 250)]
+    {
+        let config = format!(
+            "shutdown: {{grace_period: 22s}}\n\
+             processes: {{web: {{command: [web, '${{stop_ms}}'], drain: {drain}}}}}"
+        );
+        let loaded = load(&[&config], &[]).unwrap();
+        // The drain takes 15 s of the 20 s.
+        assert_eq!(loaded.config.processes[0].command[1], (5000 - close).to_string());
+    }
+}
+
 // holds: C856
 #[test]
 fn names_of_drainit_with_a_typing_error_are_suggested() {
