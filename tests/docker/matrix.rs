@@ -59,7 +59,9 @@ fn a_restart_takes_the_new_memory_limit() {
     let dir = TempDir::new();
     dir.write(
         "drainit.yaml",
-        "x-app: &app {command: [/child, app, 'print=${memory_mib:50%} of ${memory_mib}']}\n\
+        "env: {LIMIT: '${memory_bytes:90%}'}\n\
+         hooks: {pre_start: [/child, a, 'print=${memory_mib}', exit=0]}\n\
+         x-app: &app {command: [/child, app, 'print=${memory_mib:50%} of ${memory_mib}']}\n\
          processes:\n  \
            app: {<<: *app, log: {prefix: app}}\n  \
            watching: {<<: *app, log: {prefix: watching}, watch: [{path: /sys/fs/cgroup/memory.max, action: restart}, \
@@ -77,6 +79,10 @@ fn a_restart_takes_the_new_memory_limit() {
     assert_eq!(restarted.code, 0, "{}", restarted.output);
     container.await_line("[app] 64 of 128");
     container.await_line("[watching] 64 of 128");
+    // The processes have the new limit already, and `env` keeps the limit of the container's start.
+    let reloaded = container.exec(&["/drainit", "reload"]);
+    assert_eq!(reloaded.code, 0, "{}", reloaded.output);
+    assert!(reloaded.output.contains("no process has changed"), "{}", reloaded.output);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// The names by which a config uses these values.
 pub const NAMES: [&str; 3] = ["memory_bytes", "memory_mib", "cpus"];
@@ -18,6 +19,14 @@ pub fn value(name: &str) -> Option<u64> {
         "cpus" => cpus(root),
         _ => None,
     }
+}
+
+/// The value with this name as it was when this program first asked for it. A reload reads its
+/// config with these values, so that a limit that has changed since is no change of the config.
+pub fn first_value(name: &str) -> Option<u64> {
+    static FIRST: [OnceLock<Option<u64>>; NAMES.len()] = [const { OnceLock::new() }; NAMES.len()];
+    let place = NAMES.iter().position(|known| *known == name)?;
+    *FIRST[place].get_or_init(|| value(name))
 }
 
 /// The memory in bytes. A cgroup without a limit has the text `max` (v2), or a number that is

@@ -101,17 +101,18 @@ pub fn names(text: &str) -> Vec<String> {
 /// them. No value of a config contains this character.
 const MARK: char = '\0';
 
-/// A percentage of the limit that the container has now.
-fn limit_now(name: &str, percent: u64) -> Result<String, String> {
-    let limit = limits::value(name);
+/// A percentage of a limit of the container.
+fn share_of(limit: Option<u64>, name: &str, percent: u64) -> Result<String, String> {
     let limit = limit.ok_or_else(|| format!("`{name}` of the container is not known"))?;
     Ok((limit * percent / 100).to_string())
 }
 
-/// Replaces each mark of a limit with the limit.
+/// Replaces each mark of a limit with the limit that the container has now.
 pub(crate) fn put_limits(marked: &str) -> Result<String, String> {
     let part = |(place, part): (usize, &str)| match part.split_once(':') {
-        Some((name, percent)) if place % 2 == 1 => limit_now(name, percent.parse().unwrap_or(100)),
+        Some((name, percent)) if place % 2 == 1 => {
+            share_of(limits::value(name), name, percent.parse().unwrap_or(100))
+        }
         _ => Ok(part.to_owned()),
     };
     marked.split(MARK).enumerate().map(part).collect()
@@ -160,7 +161,8 @@ fn put(
                     out.text.push_str(&format!("{MARK}{name}:{percent}{MARK}"));
                     continue;
                 }
-                let limit = limit_now(name, percent).map_err(|message| Malformed {
+                let limit = limits::first_value(name);
+                let limit = share_of(limit, name, percent).map_err(|message| Malformed {
                     message,
                     help: "mount /proc, which shows it, or write a number".to_owned(),
                     at,
