@@ -5,7 +5,11 @@ import contextlib
 import json
 import signal
 import socket
+import ssl
+import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 from kit import TYPED, Connection, Http1, Http2, free_ports
 from table import after, measures, until, yes
@@ -339,6 +343,72 @@ async def control_plane(start):
         ready = (await envoy.admin("/ready"))[0]
         state = (await envoy.admin("/stats?filter=control_plane.connected_state"))[1].rpartition(": ")[2].strip()
         return yes(ready == 200), state
+
+
+LISTENER = ("downstream_cx_active", "downstream_pre_cx_active", "downstream_cx_total")
+MANAGER = ("downstream_rq_active", "downstream_rq_total", "downstream_cx_drain_close", "downstream_cx_tx_bytes_buffered")
+
+
+@measures(
+    COUNTS,
+    "`/stats` of each listener: " + ", ".join(f"`{name}`" for name in LISTENER),
+    "`/stats` of each connection manager: " + ", ".join(f"`{name}`" for name in MANAGER),
+    cheap=True,
+)
+async def names(start):
+    async with start() as envoy:
+        stats = [line.partition(": ")[0].rpartition(".") for line in (await envoy.admin("/stats"))[1].splitlines()]
+
+    def has_all(kind, wanted):
+        of = {before: set() for before, _, _ in stats if before.startswith(kind) and before.count(".") < 5 and "worker" not in before}
+        for before, _, name in stats:
+            of.get(before, set()).add(name)
+        return yes(any(set(wanted) <= found for found in of.values()))
+
+    return has_all("listener.127", LISTENER), has_all("http.all", MANAGER)
+
+
+@measures(COUNTS, "a certificate by SDS from a file with `watched_directory` is renewed: new connections get it", cheap=True)
+async def renewed(start):
+    def new(name):
+        (place / name).mkdir()
+        files = ["-keyout", place / name / "tls.key", "-out", place / name / "tls.crt"]
+        words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}", *files]
+        subprocess.run(words, check=True, stderr=subprocess.DEVNULL)
+        # As the kubelet renews a Secret.
+        (place / "new").symlink_to(name)
+        (place / "new").rename(place / "..data")
+
+    def change(config):
+        file = lambda name: {"filename": str(place / "..data" / name)}
+        pair = {"certificate_chain": file("tls.crt"), "private_key": file("tls.key"), "watched_directory": {"path": str(place)}}
+        secret = {"@type": TYPED + "transport_sockets.tls.v3.Secret", "name": "pair", "tls_certificate": pair}
+        config["node"] = {"id": "facts", "cluster": "facts"}
+        (place / "sds.json").write_text(json.dumps({"resources": [secret]}))
+        source = {"path_config_source": {"path": str(place / "sds.json")}, "resource_api_version": "V3"}
+        common = {"tls_certificate_sds_secret_configs": [{"name": "pair", "sds_config": source}]}
+        context = {"@type": TYPED + "transport_sockets.tls.v3.DownstreamTlsContext", "common_tls_context": common}
+        listener = next(one for one in config["static_resources"]["listeners"] if one["name"] == "http")
+        listener["filter_chains"][0]["transport_socket"] = {"name": "tls", "typed_config": context}
+
+    async def certificate(port):
+        # The listener opens when its certificate has come.
+        while True:
+            with contextlib.suppress(OSError):
+                return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port))
+            await asyncio.sleep(0.05)
+
+    with tempfile.TemporaryDirectory(prefix="facts-", dir="/tmp") as directory:
+        place = Path(directory)
+        new("one")
+        async with start(change=change) as envoy:
+            before = await certificate(envoy.port["http"])
+            new("two")
+
+            async def is_other():
+                return await certificate(envoy.port["http"]) != before
+
+            return after(await until(is_other, 9))
 
 
 @measures(COUNTS, "a route without `timeout`: a request that takes longer gets 504")
