@@ -64,7 +64,7 @@ pub struct ExecArgs {
     #[arg(short, long)]
     verbose: bool,
     #[command(flatten)]
-    drain: DrainArgs,
+    drain: DrainFlags,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -119,16 +119,16 @@ const OF_THE_DRAIN: [(&str, &str, &str); 9] = [
 
 /// The values of [`OF_THE_DRAIN`] on the command line.
 #[derive(Debug, Default)]
-struct DrainArgs([Option<String>; OF_THE_DRAIN.len()]);
+struct DrainFlags([Option<String>; OF_THE_DRAIN.len()]);
 
-impl DrainArgs {
+impl DrainFlags {
     fn text(&self, option: &str) -> Option<String> {
         let place = OF_THE_DRAIN.iter().position(|(name, ..)| *name == option)?;
         self.0[place].clone()
     }
 }
 
-impl Args for DrainArgs {
+impl Args for DrainFlags {
     fn augment_args(mut command: Command) -> Command {
         for (option, value, help) in OF_THE_DRAIN {
             let name = &option[2..];
@@ -145,7 +145,7 @@ impl Args for DrainArgs {
     }
 }
 
-impl FromArgMatches for DrainArgs {
+impl FromArgMatches for DrainFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let text = |(option, ..): (&str, &str, &str)| {
             let values = matches.get_many::<String>(&option[2..])?;
@@ -245,7 +245,7 @@ fn drain(args: &mut ExecArgs) -> Result<Option<DrainOptions>, String> {
 
 /// The value of an option. If the option is missing, the value of its variable.
 fn given<T>(
-    args: &DrainArgs,
+    args: &DrainFlags,
     option: &str,
     read: fn(&str) -> Result<T, Invalid>,
 ) -> Result<Option<T>, String> {

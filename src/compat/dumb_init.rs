@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
 
-use crate::compat::getopt::{LongName, Options};
+use crate::compat::getopt::{Getopt, LongName};
 use crate::compat::{PrintedAnswer, describe, leading_number, shown};
 use crate::exec::event_loop::{CommandLoop, Jobs, Told};
 use crate::exec::options::ExecOptions;
@@ -52,7 +52,7 @@ pub(crate) fn parse(called: &str, args: &[OsString]) -> Result<DumbInit, Printed
     let answer = |text, code| PrintedAnswer { stream: Stream::Stderr, text, code };
     let mut init = DumbInit { debug: false, options: ExecOptions::forwarding_all() };
     init.options.group = true;
-    let mut options = Options::new(LETTERS, &LONG_NAMES, args);
+    let mut options = Getopt::new(LETTERS, &LONG_NAMES, args);
     loop {
         let (message, code) = match options.next() {
             Ok(None) => break,

@@ -15,7 +15,7 @@ pub(super) type LongName = (&'static str, char);
 /// The letter of an option, and the argument of the option.
 pub(super) type Given<'a> = (char, Option<&'a OsStr>);
 
-pub(super) struct Options<'a> {
+pub(super) struct Getopt<'a> {
     /// The letters as for `getopt(3)`: a colon follows the letter of an option with an argument.
     letters: &'static str,
     long_names: &'static [LongName],
@@ -26,7 +26,7 @@ pub(super) struct Options<'a> {
     is_ended: bool,
 }
 
-impl<'a> Options<'a> {
+impl<'a> Getopt<'a> {
     pub(super) fn new(
         letters: &'static str,
         long_names: &'static [LongName],
@@ -136,7 +136,7 @@ mod tests {
     /// the message.
     fn read(args: &[&str]) -> Result<(String, Vec<String>), String> {
         let args: Vec<OsString> = args.iter().map(Into::into).collect();
-        let mut options = Options::new("cr:vV", &LONG_NAMES, &args);
+        let mut options = Getopt::new("cr:vV", &LONG_NAMES, &args);
         let mut given = Vec::new();
         while let Some((letter, argument)) = options.next()? {
             given.push(match argument {

@@ -8,7 +8,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
 
-use crate::compat::getopt::Options;
+use crate::compat::getopt::Getopt;
 use crate::compat::{PrintedAnswer, describe, leading_number, shown};
 use crate::exec::event_loop::{CommandLoop, Jobs, Told};
 use crate::exec::options::ExecOptions;
@@ -74,7 +74,7 @@ pub(crate) fn parse(called: &OsStr, name: &str, args: &[OsString]) -> Result<Tin
     for signal in [Signal::TTIN, Signal::TTOU] {
         tini.options.rewrites.set(signal, None);
     }
-    let mut options = Options::new(LETTERS, &[], args);
+    let mut options = Getopt::new(LETTERS, &[], args);
     while let Some((letter, argument)) = options
         .next()
         .map_err(|message| misused(format!("{}: {message}\n{}", shown(called), usage(name))))?

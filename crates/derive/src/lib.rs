@@ -89,7 +89,7 @@ fn names(input: &DeriveInput) -> Result<Tokens> {
 
 /// `#[table(…)]`
 #[derive(Default)]
-struct Options {
+struct TableOptions {
     settle: Option<Type>,
     default: bool,
     differing: bool,
@@ -99,7 +99,7 @@ struct Options {
 }
 
 /// A key: a field of a struct, or a variant of an enum.
-struct Key {
+struct KeyField {
     ident: Ident,
     name: String,
     form: Type,
@@ -119,7 +119,7 @@ struct Key {
 
 fn expand(input: &DeriveInput) -> Result<Tokens> {
     let options = options(&input.attrs)?;
-    let keys: Vec<Key> = match &input.data {
+    let keys: Vec<KeyField> = match &input.data {
         Data::Struct(data) => {
             let key = |field: &syn::Field| {
                 let ident = field.ident.clone();
@@ -135,7 +135,7 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
                     _ => None,
                 };
                 let read = key(variant.ident.clone(), value, &variant.attrs)?;
-                Ok(Key { exclusive: true, ..read })
+                Ok(KeyField { exclusive: true, ..read })
             };
             data.variants.iter().map(key).collect::<Result<_>>()?
         }
@@ -195,8 +195,8 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
     })
 }
 
-fn row(key: &Key) -> Tokens {
-    let Key { name, form, meaning, exclusive, .. } = key;
+fn row(key: &KeyField) -> Tokens {
+    let KeyField { name, form, meaning, exclusive, .. } = key;
     let default = match &key.required {
         Some(_) => quote!(Some("required")),
         None => optional(&key.default),
@@ -208,22 +208,23 @@ fn row(key: &Key) -> Tokens {
     quote!(Key::new(#name, <#form as Form>::SHAPE, #meaning, #default, #merge, #exclusive))
 }
 
-fn shape(options: &Options, keys: &[Key]) -> Tokens {
+fn shape(options: &TableOptions, keys: &[KeyField]) -> Tokens {
     let table = match &options.shared {
         Some(name) => quote!(Shape::Named(#name, <Self as Table>::KEYS)),
         None => quote!(Shape::Table(<Self as Table>::KEYS)),
     };
-    let is_short = |key: &&Key| options.short.as_ref().is_some_and(|it| it.value() == key.name);
+    let is_short =
+        |key: &&KeyField| options.short.as_ref().is_some_and(|it| it.value() == key.name);
     match keys.iter().find(is_short) {
-        Some(Key { form, .. }) => quote!(Shape::Either(&[<#form as Form>::SHAPE, #table])),
+        Some(KeyField { form, .. }) => quote!(Shape::Either(&[<#form as Form>::SHAPE, #table])),
         None => table,
     }
 }
 
 /// Makes code that reads every key, so that an error in one key does not hide an error in another.
-fn read_all(keys: &[Key]) -> Tokens {
+fn read_all(keys: &[KeyField]) -> Tokens {
     let reads = keys.iter().filter(|key| !key.skip).map(|key| {
-        let Key { ident, name, form, .. } = key;
+        let KeyField { ident, name, form, .. } = key;
         let value = match &key.required {
             _ if key.flatten => quote!(<#form as Table>::read_keys(reader, fields)),
             Some(help) => quote!(reader.required::<#form>(fields, #name, #help)),
@@ -232,7 +233,7 @@ fn read_all(keys: &[Key]) -> Tokens {
         quote!(let #ident = #value;)
     });
     let fields = keys.iter().map(|key| {
-        let Key { ident, absent, .. } = key;
+        let KeyField { ident, absent, .. } = key;
         match (key.skip, key.flatten || key.required.is_some()) {
             (true, _) => quote!(#ident: #absent),
             (_, true) => quote!(#ident: #ident?),
@@ -243,9 +244,9 @@ fn read_all(keys: &[Key]) -> Tokens {
 }
 
 /// Makes code for a choice of keys: the code reads the key that is present.
-fn read_one(keys: &[Key], noun: &LitStr) -> Tokens {
+fn read_one(keys: &[KeyField], noun: &LitStr) -> Tokens {
     let arms = keys.iter().map(|key| {
-        let Key { ident, name, form, holds, .. } = key;
+        let KeyField { ident, name, form, holds, .. } = key;
         let make = if *holds { quote!(Self::#ident) } else { quote!(|_| Self::#ident) };
         quote!(#name => <#form as Form>::read(reader, &fields.inner(#name), node).map(#make))
     });
@@ -259,10 +260,11 @@ fn read_one(keys: &[Key], noun: &LitStr) -> Tokens {
 }
 
 /// Makes the functions that only some tables have: `key`, `default` and `differing`.
-fn more(table: &Ident, options: &Options, keys: &[Key]) -> Tokens {
+fn more(table: &Ident, options: &TableOptions, keys: &[KeyField]) -> Tokens {
     let mut out = Tokens::new();
     if options.one.is_some() {
-        let arms = keys.iter().map(|Key { ident, name, .. }| quote!(Self::#ident { .. } => #name));
+        let arms =
+            keys.iter().map(|KeyField { ident, name, .. }| quote!(Self::#ident { .. } => #name));
         out.extend(quote! {
             impl #table {
                 /// The key of this variant.
@@ -274,7 +276,7 @@ fn more(table: &Ident, options: &Options, keys: &[Key]) -> Tokens {
         });
     }
     if options.default {
-        let fields = keys.iter().map(|Key { ident, absent, .. }| quote!(#ident: #absent));
+        let fields = keys.iter().map(|KeyField { ident, absent, .. }| quote!(#ident: #absent));
         out.extend(quote! {
             impl Default for #table {
                 fn default() -> Self {
@@ -286,7 +288,7 @@ fn more(table: &Ident, options: &Options, keys: &[Key]) -> Tokens {
     if options.differing {
         let compared = keys.iter().filter(|key| !key.skip && !key.uncompared);
         let keys = compared.map(
-            |Key { ident, name, .. }| quote!(if self.#ident != other.#ident { keys.push(#name); }),
+            |KeyField { ident, name, .. }| quote!(if self.#ident != other.#ident { keys.push(#name); }),
         );
         out.extend(quote! {
             impl #table {
@@ -302,8 +304,8 @@ fn more(table: &Ident, options: &Options, keys: &[Key]) -> Tokens {
     out
 }
 
-fn options(attributes: &[Attribute]) -> Result<Options> {
-    let mut options = Options::default();
+fn options(attributes: &[Attribute]) -> Result<TableOptions> {
+    let mut options = TableOptions::default();
     for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("table")) {
         attribute.parse_nested_meta(|meta| {
             let name = meta.path.require_ident()?.to_string();
@@ -322,7 +324,7 @@ fn options(attributes: &[Attribute]) -> Result<Options> {
     Ok(options)
 }
 
-fn key(ident: Ident, ty: Option<&Type>, attributes: &[Attribute]) -> Result<Key> {
+fn key(ident: Ident, ty: Option<&Type>, attributes: &[Attribute]) -> Result<KeyField> {
     let unit: Type = syn::parse_quote!(());
     let (own, absent) = match ty.map(|ty| (ty, generic(ty))) {
         Some((_, Some(("Option", inner)))) => (inner.clone(), Some(quote!(None))),
@@ -332,7 +334,7 @@ fn key(ident: Ident, ty: Option<&Type>, attributes: &[Attribute]) -> Result<Key>
         Some((ty, _)) => (ty.clone(), None),
         None => (unit, None),
     };
-    let mut key = Key {
+    let mut key = KeyField {
         name: snake_case(&ident.to_string()),
         ident,
         form: own,

@@ -34,7 +34,7 @@ pub(super) fn read(
     };
     let (exec, words) = words.split_first().filter(|(exec, _)| exec.text == "exec")?;
     // The words of a script are not known.
-    let Some(Options { mut drain, others, has_command }) = options(problems, words, env) else {
+    let Some(ExecGiven { mut drain, others, has_command }) = options(problems, words, env) else {
         return Some(Ok(None));
     };
     for wrong in others.iter().filter_map(Other::wrong) {
@@ -128,7 +128,7 @@ impl Other {
 
 /// The options and variables of one `drainit exec`.
 #[derive(Default)]
-struct Options {
+struct ExecGiven {
     /// The values of [`OPTIONS`].
     drain: Vec<Given>,
     others: Vec<Other>,
@@ -136,8 +136,8 @@ struct Options {
 }
 
 /// Reads the variables and the options. `None` if a value is not known here.
-fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Options> {
-    let mut all = Options::default();
+fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<ExecGiven> {
+    let mut all = ExecGiven::default();
     for it in OPTIONS {
         match env.get(it.variable) {
             env::PodValue::Known(word) if !word.text.is_empty() => {
@@ -184,7 +184,7 @@ fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Opti
     Some(all)
 }
 
-impl Options {
+impl ExecGiven {
     /// Adds the value of an option. If an option is repeated, its names become one list. An option
     /// overrides its variable.
     fn give(&mut self, mut new: Given) {
