@@ -1,8 +1,8 @@
 //! Asks a gRPC server for its health: one call of `grpc.health.v1.Health/Check`, over HTTP/2
 //! without TLS, as the kubelet's probe makes it.
 //!
-//! The client implements only what one call on a connection of its own needs. It does not allow the
-//! server a dynamic table of header fields, so that each block of fields can be read without the
+//! The client implements only what one call on a connection of its own needs. The client does not
+//! allow the server a dynamic table of header fields: each block of fields can be read without the
 //! blocks before it. The client decodes no Huffman codes: it compares the name `grpc-status` with
 //! its only two encodings. The client never enlarges the window of 64 KiB, so an answer cannot be
 //! longer. docs/dev/decisions/0011 has the reasons.
@@ -440,8 +440,8 @@ fn decimal(is_coded: bool, text: &[u8]) -> Option<u16> {
     }
 }
 
-/// A number in the Huffman code of RFC 7541: `0` to `2` take five bits each, `3` to `9` take six
-/// bits each, and bits that are 1 fill the last byte.
+/// A number in the Huffman code of RFC 7541. `0` to `2` take five bits each, and `3` to `9` take
+/// six bits each. Bits that are 1 fill the last byte.
 fn huffman(number: u16) -> Vec<u8> {
     let (mut code, mut length) = (0_u32, 0);
     for digit in number.to_string().bytes().map(|digit| u32::from(digit - b'0')) {

@@ -79,8 +79,7 @@ pub enum HttpError {
     /// The body does not have the expected format.
     #[error("answered something else than asked for ({})", harmless(.0))]
     Malformed(String),
-    /// The server is not the process whose pid is in the abstract name, or it is another drainit
-    /// than the one to ask.
+    /// The server is not the process whose pid is in the abstract name, or it is the wrong drainit.
     #[error("{0}")]
     Untrusted(String),
     /// The path is not valid in a request.
@@ -302,8 +301,8 @@ pub(crate) async fn connect_unix(path: &Path, from: Answerer) -> Result<UnixStre
         UnixStream::connect(&peer.address).await
     };
     let stream = connected.map_err(HttpError::Io)?;
-    // Everybody could take an abstract name, and whoever may change the directory of a path could
-    // put a socket there, so the server must prove that it is the right drainit.
+    // The server must prove that it is the right drainit. Everybody could take an abstract name,
+    // and whoever may change the directory of a path could put a socket there.
     if is_abstract || from == Answerer::Drainit {
         let server = private_socket::peer(&stream).map_err(HttpError::Io)?;
         private_socket::check_server(path, server).map_err(HttpError::Untrusted)?;
@@ -312,7 +311,7 @@ pub(crate) async fn connect_unix(path: &Path, from: Answerer) -> Result<UnixStre
 }
 
 /// Connects to an abstract name. Everybody can fill the backlog of such a socket. While the backlog
-/// is full, the kernel refuses a connect that does not block, so this function retries for a while.
+/// is full, the kernel refuses a connect that does not block: this function retries for a while.
 async fn connect_among_others(path: &Path) -> io::Result<UnixStream> {
     let until = Instant::now() + BACKLOG_PATIENCE;
     loop {

@@ -1,4 +1,4 @@
-//! The binary. Its code is in the library.
+//! The binary. The code of the binary is in the library.
 
 #![forbid(unsafe_code)]
 

@@ -136,8 +136,8 @@ fn list_unchecked(unchecked: &BTreeSet<String>) {
     say(&format!("not looked at: {} (volumes are mounted there)\n", names.join(", ")));
 }
 
-/// Writes the problems, and what was checked. `elsewhere` says that files of the image were not
-/// looked at, because this is not the image.
+/// Writes the problems, and what was checked. `elsewhere` says that drainit did not look at files
+/// of the image, because this is not the image.
 fn write(problems: &[Diagnostic], fine: &str, elsewhere: bool) {
     for problem in problems {
         say(&format!("{problem}\n"));

@@ -1,7 +1,7 @@
 //! `drainit drain`: drains the running supervisor, and waits until the drain is done.
 //!
-//! The command is for a `preStop` hook or an operator. It stops nothing; a later SIGTERM continues
-//! from the drained state.
+//! The command is for a `preStop` hook or an operator. The command stops nothing; a later SIGTERM
+//! continues from the drained state.
 
 use std::io;
 use std::time::Duration;
@@ -79,8 +79,8 @@ async fn begin(found: &Found) -> Result<(), String> {
 }
 
 /// Returns when the accepted drain is done, or when the supervisor has exited. If a request fails
-/// for another reason, the drain may still be running, so polling continues until [`SLACK`] after
-/// the supervisor's deadline.
+/// for another reason, the drain may still be running: polling continues until [`SLACK`] after the
+/// supervisor's deadline.
 async fn wait(address: &Address) -> Result<(), String> {
     let mut until = Instant::now() + UNKNOWN;
     loop {
@@ -107,8 +107,8 @@ async fn send(address: &Address, method: Method, path: &str) -> Result<Response,
     request((address, Answerer::Drainit), method, path, LIMIT, MAX_ANSWER).await
 }
 
-/// Whether the drain is done, and the time until the deadline; `None` if there is no deadline, or
-/// if the deadline has passed.
+/// Whether the drain is done, and the time until the deadline; `None` without a deadline, or after
+/// the deadline.
 async fn status(address: &Address) -> Result<(bool, Option<Duration>), HttpError> {
     let body = send(address, Method::GET, "/status").await.and_then(Response::into_ok_body)?;
     let malformed = |error: serde_json::Error| HttpError::Malformed(error.to_string());

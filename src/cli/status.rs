@@ -108,8 +108,8 @@ async fn show(
             args.names.iter().any(|pattern| is_meant(pattern, name))
         });
         if args.format == StatusFormat::Text {
-            // The duration of the start concerns all processes, and not only the named processes,
-            // so it is not shown.
+            // The duration of the start is not shown: it concerns all processes, and not only the
+            // named processes.
             status["startup"] = Value::Null;
         }
     }

@@ -1,8 +1,8 @@
 //! drainit as tini 0.19: its options, variables, messages and exit codes.
 //!
-//! There are three differences. drainit does not wake up every second. It also forwards signals
-//! that tini leaves to the kernel, such as SIGABRT. And options end at the command, as in builds of
-//! tini with musl, so that `tini ls -l` works.
+//! There are three differences. drainit does not wake up every second. drainit also forwards
+//! signals that tini leaves to the kernel, such as SIGABRT. And options end at the command, as in
+//! builds of tini with musl, so that `tini ls -l` works.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -149,8 +149,8 @@ impl Tini {
         let setup = ChildSetup {
             mask: signals.given(),
             // Rust's runtime ignores SIGPIPE for drainit, so the child gets the default back. Other
-            // ignored signals stay ignored, as `nohup` needs. SIGTSTP is an exception: drainit
-            // itself does not ignore it, so the child does not ignore it either.
+            // ignored signals stay ignored, as `nohup` needs. SIGTSTP is an exception: neither
+            // drainit nor the child ignores SIGTSTP.
             defaults: only(Signal::PIPE),
             place,
             dies_with_us: false,

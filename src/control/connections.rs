@@ -1,15 +1,15 @@
 //! Accepts and answers a bounded number of connections at once, each for a bounded time.
 //!
-//! Each listener has its own loop and its own limit on connections, so TCP clients cannot use up
-//! the connections of the private socket. When the limit is reached, drainit does not refuse a new
-//! connection. Instead, drainit closes the oldest connection that has sent no request. If all have
-//! sent a request, drainit closes the oldest connection. A real client sends its request
-//! immediately and is answered within a millisecond, so a client that holds an old connection has
-//! most likely sent no request.
+//! Each listener has its own loop and its own limit: TCP clients cannot use up the connections of
+//! the private socket. When the limit is reached, drainit does not refuse a new connection.
+//! Instead, drainit closes the oldest connection that has sent no request. If all have sent a
+//! request, drainit closes the oldest connection. A real client sends its request immediately and
+//! is answered within a millisecond. A client with an old connection has therefore most likely sent
+//! no request.
 //!
 //! Every process can connect to the private socket. Clients that are not allowed to send requests
-//! have a low limit of their own, so they cannot use up the connections of other clients. The
-//! answer to such a client gives the reason of the refusal.
+//! have a low limit of their own: they cannot use up the connections of other clients. The answer
+//! to such a client gives the reason of the refusal.
 //!
 //! An operation lasts as long as it needs. Up to half of the connections of a listener can wait for
 //! operations. drainit never closes a connection that waits for an operation to make room for
@@ -161,7 +161,7 @@ impl Drop for Leave {
     }
 }
 
-/// The limit on the connections of one listener. It is low enough not to exhaust drainit's
+/// The limit on the connections of one listener. The limit is low enough not to exhaust drainit's
 /// descriptors.
 pub(crate) fn max_connections() -> usize {
     let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(MAX_CONNECTIONS * SHARE, |(soft, _)| soft);
@@ -210,9 +210,8 @@ pub(crate) async fn accept(
                     converse(&server, stream, caller, limits, &leave.0).await;
                 });
                 open.push(OpenConnection { task, stage: progress });
-                // Lets the task of the connection run before the next accept, so that a request
-                // which came with the connection is answered, however many connections wait to be
-                // accepted.
+                // Lets the task of the connection run before the next accept: a request that came
+                // with the connection is answered, however many connections wait.
                 yield_now().await;
             }
             Err(error) => {

@@ -19,7 +19,7 @@ const MODE: u32 = 0o600;
 pub struct ControlListeners {
     pub(crate) tcp: Option<TcpListener>,
     pub(crate) unix: Option<BoundSocket>,
-    /// The reason why there is no private socket, although the config does not turn it off.
+    /// The reason why there is no private socket, although the config does not turn the socket off.
     pub(crate) missing: Option<String>,
 }
 
@@ -51,7 +51,7 @@ fn why_not(path: &Path, error: &io::Error) -> String {
 
 fn bind_tcp(address: SocketAddr) -> Result<TcpListener, String> {
     let bind = || {
-        // The backlog is as long as the kernel allows: a shorter backlog drops real requests in a
+        // The backlog is as long as the kernel allows. A shorter backlog drops real requests in a
         // burst of connections, and a client retries only after a second.
         let listener = TcpListener::from(HeldSocket::tcp(address, None)?.into_parts().0);
         listener.set_nonblocking(true)?;
@@ -82,8 +82,8 @@ impl BoundSocket {
         })
     }
 
-    /// The private socket, or the reason why there is none. drainit also starts without a private
-    /// socket, because only drainit's own commands need it.
+    /// The private socket, or the reason why there is none. Only drainit's own commands need the
+    /// private socket: drainit also starts without this socket.
     fn bind_privately() -> (Option<Self>, Option<String>) {
         // If there is no `/proc`, somebody has configured the container so, and a warning at every
         // start would only annoy.

@@ -87,8 +87,9 @@ fn processes(text: &mut Metrics, status: &Status) {
     const EPOCH: &str = "drainit_process_epoch";
     if status.current().any(|process| process.epoch.is_some()) {
         text.family(EPOCH, "gauge", "The restart epoch of an Envoy.");
-        // An old or new instance without a pid gets no sample. Such an old instance has ended and
-        // is about to be removed from the status. Such a new instance is not started yet.
+        // An old or new instance without a pid gets no sample. An old instance without a pid has
+        // ended and is about to be removed from the status. A new instance without a pid is not
+        // started yet.
         let shown =
             status.processes.iter().filter(|one| one.part == Part::Current || one.pid.is_some());
         for (process, epoch) in shown.filter_map(|one| Some((one, one.epoch?))) {

@@ -3,9 +3,9 @@
 //!
 //! A connection carries one request. The client has one second to send the head of the request. The
 //! connection is closed after five seconds, unless the request waits for an operation. The number
-//! of connections of a listener is bounded, and so is the share of the thread that the answers take
-//! ([`turns`]). Therefore a slow or greedy client neither slows the supervision nor blocks other
-//! clients.
+//! of connections of a listener is bounded. The share of the thread that the answers take is
+//! bounded, too ([`turns`]). Therefore a slow or greedy client neither slows the supervision nor
+//! blocks other clients.
 
 pub(crate) mod connections;
 pub mod listen;
@@ -143,7 +143,7 @@ impl Server {
             let (asked, caller) = (Instant::now(), &caller);
             async move {
                 let answer = || self.answer(&request, caller, stage, asked);
-                // A liveness probe needs no status, so it does not wait for its turn.
+                // A liveness probe needs no status: the answer does not wait for its turn.
                 let answered = match request.uri().path() {
                     LIVEZ => answer(),
                     _ => self.turns.take(answer).await,
@@ -239,9 +239,8 @@ fn status(now: &Status, keep: impl FnOnce(&Bytes)) -> Response<Full<Bytes>> {
 }
 
 /// Answers 202 if this request begins the drain, or if the drain has already begun. Answers 409 if
-/// not everything is ready yet. Answers 403 over TCP, because the address of a TCP client does not
-/// prove who asks: a mesh, a port-forward and a misconfigured gateway all connect from this
-/// machine.
+/// not everything is ready yet. Answers 403 over TCP: the address of a TCP client does not prove
+/// who asks. A mesh, a port-forward and a misconfigured gateway all connect from this machine.
 fn drain<B>(
     request: &Request<B>,
     caller: &Caller,

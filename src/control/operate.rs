@@ -122,8 +122,8 @@ pub(crate) fn answer<B>(
     let names: Vec<_> = named.into_iter().map(|process| process.name.clone()).collect();
     let Peer { pid, uid } = *peer;
     tracing::info!("{path} of {} requested by pid {pid} (uid {uid})", names.join(", "));
-    // If the request has a pattern, drainit restarts the processes one after the other, so that the
-    // processes that are not being restarted keep serving.
+    // For a request with a pattern, drainit restarts the processes one after the other: the others
+    // keep serving.
     if operation == Request::Restart && query.has_pattern {
         return Answered::Later(vec![supervisor.request(names, operation)]);
     }

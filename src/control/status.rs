@@ -128,8 +128,8 @@ pub struct ProcessStatus {
     /// The counts of the process, over all of its instances.
     #[serde(skip)]
     pub tally: Tally,
-    /// The last drain of the process, in any slot. It is kept until drainit exits or the process is
-    /// started again.
+    /// The last drain of the process, in any slot. The drain is kept until drainit exits or the
+    /// process is started again.
     #[serde(skip)]
     pub last_drain: Option<DrainStatus>,
     #[serde(skip)]
@@ -149,7 +149,7 @@ impl ProcessStatus {
 /// The part that an instance has while its process is being replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Part {
-    /// The current instance. It neither replaces another instance nor was replaced.
+    /// The current instance. This instance neither replaces another instance nor was replaced.
     #[default]
     Current,
     /// The instance starts, and replaces the current instance when it is ready.

@@ -19,7 +19,7 @@ use crate::os::on_thread::on_thread;
 /// The largest answer to a call, in bytes. Envoy sends a word or a sentence.
 const MAX_REPLY: usize = 4096;
 /// The largest answer with statistics, in bytes. A statistic has about 90 bytes, and there are two
-/// for each listener and worker, so this is enough for 1,000 listeners on 64 workers.
+/// for each listener and worker. The limit is enough for 1,000 listeners on 64 workers.
 const MAX_STATS: usize = 16 * 1024 * 1024;
 /// A larger answer is read on a thread of its own, because the event loop must not be held up.
 const SMALL: usize = 64 * 1024;
@@ -53,8 +53,8 @@ pub(super) async fn beside<T: Send + 'static>(
     read.map_err(|error| HttpError::Io(io::Error::other(error)))
 }
 
-/// Whether no connection can be open, because Envoy is not live and there is no older epoch. `None`
-/// if Envoy does not answer within the limit.
+/// Whether no connection can be open: Envoy is not live, and there is no older epoch. `None` if
+/// Envoy does not answer within the limit.
 pub(crate) async fn is_unused(client: &mut Client, limit: Duration) -> Option<bool> {
     ServerInfo::ask(client, limit).await.ok().map(|info| info.is_unused())
 }

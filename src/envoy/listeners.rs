@@ -63,8 +63,8 @@ pub(crate) struct EnvoyListener {
     pub(crate) managers: Vec<String>,
     /// Whether it has a TCP proxy.
     pub(crate) is_tcp: bool,
-    /// The longest `drain_timeout` of its connection managers; `None` if it has no manager, or is
-    /// internal: an internal listener has no clients.
+    /// The longest `drain_timeout` of the listener's connection managers; `None` without a manager,
+    /// and for an internal listener, which has no clients.
     pub(crate) drain_timeout: Option<Duration>,
 }
 
@@ -100,7 +100,7 @@ impl Uncounted {
     }
 
     /// The addresses of the listeners that count. `None` if one of these listeners is on a Unix
-    /// socket, or if two of them have the same address, because one of the two then uses UDP.
+    /// socket. Also `None` if two of them have the same address: one of the two then uses UDP.
     fn counted_in(&self, list: &ListenerList) -> Option<Vec<SocketAddr>> {
         let mut counted = BTreeSet::new();
         for line in &list.0 {
@@ -152,7 +152,7 @@ pub(crate) fn statistics_of(word: &str, list: &ListenerList) -> Vec<String> {
     [word.to_owned(), statistic(word)].into_iter().chain(list.addresses(word)).collect()
 }
 
-/// All listeners, with the details that only the dump contains. A dump is large, so it is read on a
+/// All listeners, with the details that only the dump contains. A dump is large: it is read on a
 /// thread of its own.
 pub(crate) async fn dump(
     client: &mut Client,

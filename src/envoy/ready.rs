@@ -1,9 +1,9 @@
 //! Checks whether an Envoy can serve: it is live, has a listener, and its control plane has
 //! answered.
 //!
-//! `/ready` alone does not show this: after `initial_fetch_timeout` (15 s), Envoy is `LIVE` even if
-//! it has not reached its control plane. And `control_plane.connected_state` is 1 as soon as the
-//! connection is open, even if the server never answers. We saw both with Envoy 1.37.0 and 1.40.0.
+//! `/ready` alone is not enough: after `initial_fetch_timeout` (15 s), Envoy is `LIVE` even without
+//! its control plane. And `control_plane.connected_state` is 1 as soon as the connection is open,
+//! even if the server never answers. We saw both with Envoy 1.37.0 and 1.40.0.
 
 use std::time::Duration;
 

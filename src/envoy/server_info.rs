@@ -60,7 +60,7 @@ impl ServerInfo {
         self.state.ends_with("INITIALIZING")
     }
 
-    /// Whether no connection can be open, because Envoy is not live and there is no older epoch.
+    /// Whether no connection can be open: Envoy is not live, and there is no older epoch.
     pub(crate) fn is_unused(&self) -> bool {
         self.is_initializing() && self.command_line_options.restart_epoch == 0
     }

@@ -18,8 +18,8 @@ use crate::http::HttpError;
 /// `^(listener\..*\.downstream_((pre_)?cx_active|cx_total)|http\..*\.downstream_(rq_active|rq_total|cx_drain_close|cx_tx_bytes_buffered))$`.
 pub const STATS_PATH: &str = "/stats?filter=%5E(listener%5C..*%5C.downstream_((pre_)%3Fcx_active%7Ccx_total)%7C\
 http%5C..*%5C.downstream_(rq_active%7Crq_total%7Ccx_drain_close%7Ccx_tx_bytes_buffered))%24&format=json";
-/// The parameter to add to [`STATS_PATH`] for an answer with only the gauges. Envoy looks through
-/// all its statistics for an answer, and has ten counters for each gauge: with 10,000 clusters the
+/// The parameter to add to [`STATS_PATH`] for an answer with only the gauges. For an answer, Envoy
+/// looks through all its statistics, with ten counters for each gauge. With 10,000 clusters, the
 /// gauges take 0.12 s, and everything takes 0.42 s (1.40.0). An Envoy that does not know `type`
 /// answers with everything.
 pub(crate) const ONLY_GAUGES: &str = "&type=Gauges";
@@ -49,8 +49,8 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<Statistic>, HttpError> {
 /// Reads an answer of `/stats?format=json`.
 ///
 /// # Errors
-/// Fails with [`HttpError::Malformed`] if any value is not a count: a sum without that value
-/// would look like fewer connections.
+/// Fails with [`HttpError::Malformed`] if any value is not a count: a sum without that value would
+/// look like fewer connections.
 pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, HttpError> {
     let mut sample = Sample::default();
     let (mut with_active, mut with_filters) = (0_usize, 0_usize);
@@ -139,10 +139,11 @@ fn is_user_agent_copy(prefix: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// The fixtures come from real Envoys with two workers. They had accepted 6 client connections
-    /// and held 5 of them: two on 127.0.0.1:18080, and one each on `[::1]`, a Unix socket and a
-    /// listener with a `stat_prefix`. They also had 2 or 3 connections on an internal listener, a
-    /// `stat_prefix` with a dot, `user_agent` copies, and an admin that was being polled.
+    /// The fixtures come from real Envoys with two workers. The fixtures have 6 accepted client
+    /// connections. 5 of these are open: two on 127.0.0.1:18080, and one each on `[::1]`, a Unix
+    /// socket and a listener with a `stat_prefix`. The fixtures also have 2 or 3 connections on an
+    /// internal listener, a `stat_prefix` with a dot, `user_agent` copies, and an admin that was
+    /// being polled.
     // holds: S47
     #[test]
     fn statistics_of_real_envoys_are_parsed() {

@@ -1,5 +1,5 @@
 //! Carries out the decisions of [`crate::exec::machine`]: reads signals, reaps children, sends
-//! signals, and lends the terminal. It writes no messages itself, because `exec`, tini and
+//! signals, and lends the terminal. The loop writes no messages itself, because `exec`, tini and
 //! dumb-init each have their own words for a [`Told`].
 
 use std::io;
@@ -166,7 +166,7 @@ impl<'a> CommandLoop<'a> {
             // SIGCONT follows, because a suspended process would not act on the signal.
             let _ = kill_group_of_child(self.child, Signal::CONT);
         }
-        // The command may have left its group, so it also gets the signal itself.
+        // The command may have left its group: it also gets the signal itself.
         if !self.machine.has_ended() {
             let _ = kill_child(self.child, signal);
         }
@@ -189,7 +189,7 @@ impl<'a> CommandLoop<'a> {
         } else if Terminal::is_without_shell() {
             // drainit is PID 1, so no shell could continue the command after Ctrl-Z, and drainit
             // continues it. Without drainit, the command would be PID 1, and Ctrl-Z would not have
-            // suspended it.
+            // suspended the command.
             if !is_intended && by == Signal::TSTP {
                 kill_group_of_child(self.child, Signal::CONT)?;
             }

@@ -38,8 +38,8 @@ enum ExecError {
     System(#[from] io::Error),
 }
 
-/// Runs the command. Returns the exit code for drainit: the code of the command, or 128 plus the
-/// signal that ended it, or 126 or 127 if the command could not be started.
+/// Runs the command. Returns the exit code for drainit: the code of the command, 128 plus the
+/// signal that ended the command, or 126 or 127 if the command could not be started.
 pub fn run(options: &ExecOptions) -> u8 {
     panic_hook::handle_panics();
     match supervise(options) {
@@ -55,8 +55,8 @@ pub fn run(options: &ExecOptions) -> u8 {
 }
 
 fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
-    // The signals have been blocked since `main`, so a signal that arrives before the command runs
-    // is not lost: drainit forwards it later.
+    // The signals have been blocked since `main`. A signal that arrives before the command runs is
+    // not lost: drainit forwards the signal later.
     let signals = BlockedSignals::block()?;
     let handed_over = crate::exec::socket_activation::handed_over();
     boot::keep_descriptors_from_children(handed_over.unwrap_or(0));

@@ -1,5 +1,6 @@
-//! `exec` with a drain. It uses the supervisor of `run` with a config of one process, so that the
-//! drain, the deadline, the second and third stop signal and the report are the same as in `run`.
+//! `exec` with a drain. `exec` with a drain uses the supervisor of `run` with a config of one
+//! process. The drain, the deadline, the second and third stop signal and the report are therefore
+//! those of `run`.
 
 use std::ffi::OsString;
 use std::io;
@@ -37,7 +38,7 @@ pub struct DrainOptions {
     pub envoy: EnvoyDrain,
     /// The longest drain; `None` means the default of a config. Zero turns the drain off.
     pub time: Option<Duration>,
-    /// The shortest drain; `None` means the default of a config, or a shorter time if the default
+    /// The shortest drain. `None` means the default of a config, or a shorter time if the default
     /// does not fit into the longest drain or into the window.
     pub min: Option<Duration>,
     /// How long Envoy may take to get ready; `None` means that the command is ready at once.

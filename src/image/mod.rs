@@ -1,8 +1,8 @@
 //! `check` in the image: looks for the programs, directories and users of a config in the file
 //! system.
 //!
-//! The check runs no program. It finds failures that a start would certainly have, but does not
-//! show whether a program works.
+//! The check runs no program. The check finds failures that a start would certainly have, but does
+//! not show whether a program works.
 
 pub(crate) mod detect;
 #[cfg(test)]
@@ -130,8 +130,8 @@ impl<'a> Checker<'a> {
     fn process(&mut self, index: usize, process: &Process) {
         match &process.only_if {
             Some(OnlyIf::Never) => return,
-            // If `only_if` does not hold here, drainit will not start the process, so the process
-            // is not checked. (At run time, a volume may still provide the path of `only_if`.)
+            // If `only_if` does not hold here, drainit will not start the process: the process is
+            // not checked. (At run time, a volume may still provide the path of `only_if`.)
             Some(only_if) if self.is_image => match only_if.holds() {
                 Ok(true) => {}
                 Ok(false) => return,
@@ -318,7 +318,7 @@ impl<'a> Checker<'a> {
     }
 
     fn one_log_file(&mut self, index: usize, path: &Path, severity: Severity) {
-        // drainit does not follow a symbolic link to a log file, so this check does not follow it
+        // drainit does not follow a symbolic link to a log file. This check does not follow it
         // either.
         let found = Place::of(path).and_then(|place| place.stat()).ok().filter(|_| self.is_image);
         let (what, why) = match found {
@@ -369,9 +369,9 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The severity of a missing path. It is a warning if a hook or a oneshot may create the path
-    /// before the start, such as `pre_start: [mkdir, -p, /run/app]`, or if the container continues
-    /// without the process.
+    /// The severity of a missing path. A missing path is only a warning in two cases. A hook or a
+    /// oneshot may create the path before the start, such as `pre_start: [mkdir, -p, /run/app]`; or
+    /// the container continues without the process.
     fn severity(&self, index: usize) -> Severity {
         let process = &self.config.processes[index];
         let has_maker = self.makers > usize::from(may_make_paths(process));

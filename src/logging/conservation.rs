@@ -255,8 +255,8 @@ struct Trial {
     has_prefix: bool,
     output: Arc<Output>,
     target: Target,
-    /// Whether lines of processes may be lost: a write fails, a process has a pattern, or drainit
-    /// waits only briefly for a reader, because the shutdown has begun.
+    /// Whether lines of processes may be lost. This happens if a write fails, if a process has a
+    /// pattern, or if drainit waits only briefly for a reader after the beginning of the shutdown.
     may_lose: bool,
     has_faults: bool,
     is_much: bool,

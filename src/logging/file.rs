@@ -2,9 +2,9 @@
 //! and never blocks a process.
 //!
 //! Each file has a queue and a thread of its own, like stdout and stderr. Before each write, the
-//! thread checks whether the path still leads to the open file, and it closes a file that is not
-//! written to. Therefore log rotation needs no signal, and a removed file takes no room on the
-//! disk.
+//! thread checks whether the path still leads to the open file. The thread closes a file to which
+//! nothing is written. Therefore log rotation needs no signal, and a removed file takes no room on
+//! the disk.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
@@ -108,7 +108,7 @@ pub(crate) struct OpenLogFile {
 }
 
 struct Current {
-    /// The open file; `None` before the first line, and when no line has come for one second.
+    /// The open file; `None` before the first line, and after one second without a line.
     file: Option<File>,
     id: FileId,
     /// Whether the last byte that was written is not a newline.
@@ -192,8 +192,8 @@ impl Sink for OpenLogFile {
         self.current().file.is_some()
     }
 
-    /// Closes the file. Otherwise a file that was moved or removed would stay open until the next
-    /// line.
+    /// Closes the file. Without this, a file that was moved or removed would stay open until the
+    /// next line.
     fn let_go(&self) {
         self.current().file = None;
     }

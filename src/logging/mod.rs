@@ -1,7 +1,7 @@
 //! drainit's stdout and stderr. A slow or dead reader never blocks drainit.
 //!
 //! Each stream has its own queue and thread ([`StreamWriter`]), started at the first line. Lines of
-//! processes wait for room: a process whose output is not read blocks in its own `write`, as it
+//! processes wait for room. A process whose output is not read blocks in its own `write`, as it
 //! would without drainit, and no line is lost. drainit's own lines never wait. If there is no room,
 //! they are dropped and counted, and a later line reports that.
 
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn patient_flush_waits_for_slow_reader_and_runs_other_tasks() {
         let (output, mut stdout, _stderr) = output();
-        // This is far more than a pipe holds, and the reader is slow, so the thread of the output
+        // The text is far more than a pipe holds. With the slow reader, the thread of the output
         // needs about a second for one buffer.
         output.push_process(Stream::Stdout, &b"a line\n".repeat(30_000));
         let reader = thread::spawn(move || {

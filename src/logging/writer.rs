@@ -28,8 +28,8 @@ use crate::os::errno;
 use crate::os::signal::mask;
 use crate::types::Stream;
 
-/// The limit of the queued bytes. It applies to the lines of processes and to drainit's own lines
-/// separately, so that a process that writes a lot cannot silence drainit. At the limit,
+/// The limit of the queued bytes. The limit applies separately to the lines of processes and to
+/// drainit's own lines: a process that writes a lot cannot silence drainit. At the limit,
 /// [`StreamWriter::room`] makes the threads that read from processes wait, and drainit's own lines
 /// are dropped.
 pub(crate) const BOUND: usize = 256 * 1024;
@@ -40,8 +40,8 @@ pub(crate) const BOUND: usize = 256 * 1024;
 pub(crate) const LIMIT: usize = 1024 * 1024;
 
 /// A buffer of at most this size is kept when it is empty. A larger buffer is freed after [`IDLE`],
-/// and the sink may then close the file that it holds. The buffer is not freed immediately, because
-/// the queue is empty for a moment after each read if the reader is only a little too slow.
+/// and the sink may then close the file that it holds. The buffer is not freed immediately: with a
+/// reader that is only a little too slow, the queue is empty for a moment after each read.
 const KEEP: usize = 4096;
 
 /// The time without lines after which a buffer larger than [`KEEP`] is freed.
@@ -80,9 +80,9 @@ pub(crate) trait Sink: Send + Sync {
     /// Drops the thing that [`Self::holds`] reports. Called when nothing was written for a while.
     fn let_go(&self) {}
 
-    /// Reports dropped lines in the sink's own way, and returns whether the sink has done so; `why`
-    /// is `None` if the lines were dropped for lack of room. If the sink has no way of its own, the
-    /// writer reports the dropped lines in a line among the other lines.
+    /// Reports dropped lines in the sink's own way, and returns whether the sink has reported the
+    /// lines; `why` is `None` if the lines were dropped for lack of room. If the sink has no way of
+    /// its own, the writer reports the dropped lines in a line among the other lines.
     fn report_dropped(&self, _lines: u64, _why: Option<Errno>) -> bool {
         false
     }
@@ -357,7 +357,7 @@ impl StreamWriter {
                 }
             }
         }
-        // The writer may live longer than its thread, so the sink drops what it holds.
+        // The writer may live longer than its thread: the sink drops what it holds.
         self.sink.let_go();
     }
 

@@ -20,9 +20,9 @@ const MOST_WORK: Duration = Duration::from_millis(5);
 
 /// The children, each with its role.
 ///
-/// A start and the entry in this table are one step on one thread, so drainit knows every child
-/// before it can reap the child. A reaped pid that is not in this table belongs to an orphan that
-/// drainit has inherited.
+/// Starting a child and adding it to this table are one step on one thread. Therefore drainit knows
+/// every child before drainit can reap the child. A reaped pid that is not in this table belongs to
+/// an orphan that drainit has inherited.
 #[derive(Debug, Default)]
 pub(crate) struct Children {
     children: BTreeMap<Pid, KnownChild>,
@@ -34,10 +34,10 @@ struct KnownChild {
     /// The exec that is under way, or its failure; `None` once drainit has seen that the exec has
     /// succeeded.
     exec: Option<Result<Exec, FailedExec>>,
-    /// Whether there was no other child, not even an orphan, when this child started, and drainit
-    /// has started no other child since.
+    /// Whether this child was and is the only child: no other child, not even an orphan, existed at
+    /// its start, and drainit has started no other child since.
     is_only: bool,
-    /// Whether this is a main process that drainit has not started. Such a process becomes a child
+    /// Whether this is a main process that drainit has not started. A main process becomes a child
     /// of drainit when its parent ends.
     adopted: Option<Adopted>,
 }
@@ -73,9 +73,9 @@ pub(crate) struct Ended {
     pub(crate) role: Option<ChildRole>,
     /// The failed exec, if the child has ended because of this failure.
     pub(crate) failed: Option<FailedExec>,
-    /// Whether there was no child at all when this child started, and drainit started no other
-    /// child until this child was reaped. If so, an orphan comes from this child, or from a command
-    /// that entered the container (`docker exec`).
+    /// Whether this child was the only child for its whole life: no other child existed at its
+    /// start, and drainit started no other child before this child was reaped. If so, an orphan
+    /// comes from this child, or from a command that entered the container (`docker exec`).
     pub(crate) was_only: bool,
 }
 
@@ -152,8 +152,8 @@ impl Children {
     }
 
     /// Reaps at most `max` children that have ended, calls `each` for each of them, and stops after
-    /// [`MOST_WORK`]. Removes each child from the table at once, because the kernel may give its
-    /// pid to a new process while the caller handles the end of the child.
+    /// [`MOST_WORK`]. Removes each child from the table at once: while the caller handles the end
+    /// of the child, the kernel may give its pid to a new process.
     pub(crate) fn reap(
         &mut self,
         max: usize,
@@ -181,8 +181,8 @@ impl Children {
         Ok((ended, Remaining::More))
     }
 
-    /// The children that are not reaped yet, with their roles. These are only children that drainit
-    /// has started.
+    /// The children that are not reaped yet, with their roles. The table has only children that
+    /// drainit has started.
     pub(crate) fn all(&self) -> impl Iterator<Item = (Pid, &ChildRole)> {
         self.children.iter().map(|(pid, child)| (*pid, &child.role))
     }

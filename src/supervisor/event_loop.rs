@@ -49,9 +49,9 @@ const TURNS: usize = 16;
 /// The most messages of one turn. Between two turns drainit looks at signals and timers.
 const MESSAGES: usize = 16;
 
-/// Signals that a terminal or its shell sends. If there is a terminal, nobody expects an effect of
-/// such a signal, so drainit does not warn that the signal has no effect. Without a terminal, such
-/// a signal may be the image's STOPSIGNAL, for example SIGWINCH.
+/// Signals that a terminal or its shell sends. With a terminal, drainit does not warn that such a
+/// signal has no effect: nobody expects an effect. Without a terminal, such a signal may be the
+/// image's STOPSIGNAL, for example SIGWINCH.
 const OF_A_TERMINAL: [Signal; 4] = [Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::WINCH];
 
 /// Lets local tasks do the work that they can do without waiting.
@@ -111,8 +111,8 @@ pub(crate) struct EventLoop {
     wakes_at: Option<Time>,
     inbox: Inbox,
     reload_signal: Option<Signal>,
-    /// The events that the actions of the current step have caused. They are handled in this step,
-    /// too.
+    /// The events that the actions of the current step have caused. These events are handled in the
+    /// current step, too.
     queue: VecDeque<Event>,
     /// Whether there may be an ended child that is not reaped yet.
     has_ended: bool,
@@ -184,7 +184,7 @@ impl EventLoop {
         self.received(pending, at)
     }
 
-    /// Whether a stop signal is pending that the core does not know yet. This is checked during a
+    /// Whether a stop signal is pending that the core does not know yet. The check happens during a
     /// step, because a step may start thousands of processes.
     fn stop_is_pending(&self) -> bool {
         sys::pending_signals() & self.stop_signals != 0
@@ -206,8 +206,8 @@ impl EventLoop {
     async fn turn(&mut self) -> io::Result<()> {
         panic_hook::wait_if_failing();
         self.executor.begin_turn();
-        // The branches are not `biased`, because a flood of signals must not keep the other
-        // branches from running.
+        // The branches are not `biased`: a flood of signals must leave the other branches time to
+        // run.
         let step = tokio::select! {
             received = self.signals.next() => {
                 let step = Step::begin();
@@ -345,8 +345,8 @@ impl EventLoop {
     }
 
     /// Whether a signal is a stop signal, or is forwarded to a process for whose lifecycle `holds`
-    /// is true. This function looks at the definitions in the slots: after a reload that was rolled
-    /// back, the processes do not run with the definitions of the config.
+    /// is true. This function looks at the definitions in the slots. After a reload that was rolled
+    /// back, the config has other definitions than the processes that run.
     fn has_receiver(&self, signal: Signal, holds: impl Fn(Lifecycle) -> bool) -> bool {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();
@@ -428,8 +428,8 @@ impl EventLoop {
             self.executor.wake_loop();
         }
         // The groups are checked before the core decides anything, because the kernel may reuse the
-        // id of an empty group from now on. They are checked after the reaping, so that members
-        // that ended together with their leader are gone.
+        // id of an empty group from now on. The check comes after the reaping: members that ended
+        // together with their leader are gone by then.
         let gone = self.executor.groups_gone();
         self.executor.settle_mains(&ended);
         let remains: Vec<_> = ended.iter().map(|one| self.executor.leaves_group(one)).collect();

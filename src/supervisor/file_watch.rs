@@ -58,8 +58,8 @@ enum PathState {
     Quiet,
     /// The file has changed, and its new content is not known yet.
     Changed,
-    /// The file has changed, and a start or a reload has read it since. It is not known which
-    /// content was read.
+    /// The file has changed, and a start or a reload has read it since. Which content was read is
+    /// not known.
     Read,
     /// A start is reading the file. A look, requested at the same time, shows whether the file had
     /// changed before the start.
@@ -241,8 +241,8 @@ impl FileWatch {
                 }
             };
             let unseen = match seen {
-                // The last look has not reported this change, because the file could not be read or
-                // no thread could be started to read it.
+                // The last look has not reported this change: the file could not be read, or no
+                // thread could be started to read the file.
                 Seen::Quiet { is_new: true } if before.is_quiet() => Some(Seen::Changed),
                 Seen::Quiet { is_new: false } if before.is_quiet() => continue,
                 _ => None,
@@ -257,8 +257,8 @@ impl FileWatch {
         }
     }
 
-    /// Asks the thread for a look. If the thread has not answered the last request for a look,
-    /// warns once that the file is not being read.
+    /// Asks the thread for a look. Warns once that the file is not being read, if the thread has
+    /// not answered the last request for a look.
     fn ask(&mut self) {
         if !self.is_asked {
             let asked = Some(mpsc::channel(1).0);

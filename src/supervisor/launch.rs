@@ -53,8 +53,8 @@ pub(crate) enum StartError {
 }
 
 impl StartError {
-    /// The exit code for a failed start: 126 or 127, as in a shell. It is 1 if the start was not
-    /// attempted, as after a failed `pre_start`.
+    /// The exit code for a failed start: 126 or 127, as in a shell. The code is 1 if the start was
+    /// not attempted, as after a failed `pre_start`.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Resources(_) | Self::LogFile { .. } | Self::Late => exit_code::CANNOT_EXECUTE,
@@ -152,8 +152,8 @@ pub(crate) fn render(
         for warning in rendered.warnings {
             tracing::warn!("{}: {}", process.name, harmless(&warning));
         }
-        // The check of the config has compared only the two paths. They can still lead to the same
-        // file, because a part of a path may be a symbolic link.
+        // The check of the config has compared only the two paths. Two different paths can still
+        // lead to the same file, because a part of a path may be a symbolic link.
         let written = match replace_file::is_one_file(to, from) {
             true => Err(io::Error::other("it is the template itself; write another path to `to`")),
             false => replace_file::replace(to, rendered.text.as_bytes(), *mode, user_of(process)),
@@ -278,8 +278,8 @@ fn discard_output(request: &mut SpawnRequest) {
     }
 }
 
-/// A request that lets an Envoy check its config with the arguments of its process. Its stdout goes
-/// to /dev/null, and its stderr to `stderr`.
+/// A request that lets an Envoy check its config with the arguments of its process. The stdout of
+/// this request goes to /dev/null, and its stderr to `stderr`.
 pub(crate) fn validation(
     process: &Process,
     args: &[String],
@@ -294,7 +294,7 @@ pub(crate) fn validation(
     Ok(request)
 }
 
-/// A request for an `exec` probe. Its caller decides where the output goes.
+/// A request for an `exec` probe. The caller decides where the output of the probe goes.
 pub(crate) fn probe(
     command: &[String],
     process: &Process,
@@ -403,8 +403,8 @@ pub(crate) fn check_sockets(process: &Process, own: Option<&Path>) -> Result<(),
     }
 }
 
-/// Removes sockets of an earlier instance of a process. It removes only sockets, because a typo in
-/// the config must not delete a file.
+/// Removes sockets of an earlier instance of a process. Only sockets are removed: a typo in the
+/// config must not delete a file.
 pub(crate) fn remove_sockets(name: &str, paths: &[PathBuf], own: Option<&Path>) {
     for path in paths {
         if let Err(error) = stale_socket::remove(path, own) {

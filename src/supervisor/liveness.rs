@@ -48,8 +48,8 @@ pub(crate) fn watch(
             sleep(pace.interval).await;
             let began = Instant::now();
             let result = probe_once(&probe, pace.timeout, &*run).await;
-            // drainit never ignores two late results in a row, because a process that hangs may
-            // itself leave drainit without processor time.
+            // drainit never ignores two late results in a row: a process that hangs may itself be
+            // the reason why drainit has no processor time.
             let is_late = result.is_err() && began.elapsed() > pace.timeout + PAUSED;
             was_paused = is_late && !was_paused;
             if was_paused {

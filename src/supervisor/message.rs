@@ -65,7 +65,7 @@ pub(crate) enum ChildRole {
 /// What happens to the processes that outlive the command which started them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
-    /// They live on: a hook may start a daemon.
+    /// The processes that a hook leaves live on: a hook may start a daemon.
     Lives,
     /// The members of the command's process group are killed.
     Killed,

@@ -57,7 +57,7 @@ use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
 /// ended.
 const FLUSH: Duration = Duration::from_millis(500);
 
-/// Everything that a run needs. It is made and checked before anything starts.
+/// Everything that a run needs. All of this is made and checked before anything starts.
 pub struct Setup {
     /// The checked config.
     pub config: Config,
@@ -75,10 +75,10 @@ pub struct Setup {
     /// The time at which signals were blocked. If a shutdown was requested before the start, this
     /// time is its T0.
     pub began: Time,
-    /// The listeners of the control endpoints. They are already bound, so that a port that is in
+    /// The listeners of the control endpoints. The listeners are already bound: a port that is in
     /// use is reported before anything starts.
     pub listeners: Option<ControlListeners>,
-    /// The sockets of `listen` for each process. They are already bound, too.
+    /// The sockets of `listen` for each process. These sockets are already bound, too.
     pub(crate) sockets: Vec<Sockets>,
     /// The exit codes that count as success. drainit exits with 0 in place of such a code, unless
     /// the code comes from a failed start.
@@ -165,8 +165,8 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
     let mut event_loop =
         EventLoop::new(&config, executor, Rc::clone(&status_board), signals, receiver)?;
     let code = event_loop.run(began).await?;
-    // A client whose request was answered in the last step gets its answer now. Otherwise the
-    // client would assume that its request has failed.
+    // A client whose request was answered in the last step gets its answer now. Without this
+    // answer, the client would assume that its request has failed.
     let_others_run().await;
     let is_started = !event_loop.executor.has_failed_to_start();
     let code = if is_started && successes.contains(&code) { exit_code::OK } else { code };
@@ -176,8 +176,8 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
     event_loop.executor.last_lines(&within).await;
     event_loop.executor.finish_files(within());
     event_loop.executor.report(clock::now(), code, &within);
-    // Errors are ignored: they mean that nobody reads the output, so nobody would read a line about
-    // them either.
+    // Errors are ignored: an error means that nobody reads the output, and then nobody would read a
+    // line about the error.
     let longest = Budget::left_at_the_end(clock::now(), over);
     let _ = output.flush_patiently(within(), longest).await;
     Ok((code, within))
@@ -246,8 +246,8 @@ impl SupervisorHandle for ControlHandle {
     }
 
     fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
-        // The pid still belongs to the process. The status board forgets a pid when it is reaped,
-        // and reaping runs on this thread, so the pid cannot be reaped between the next two lines.
+        // The pid still belongs to the process. The status board forgets a pid when the pid is
+        // reaped. Reaping runs on this thread, and therefore not between the next two lines.
         let pid = self.status_board.history(process).pid;
         let children = self.status_board.children.borrow();
         match pid.map(|pid| children.signal(pid, signal)).transpose()? {

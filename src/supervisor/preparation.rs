@@ -34,7 +34,7 @@ pub(crate) struct Preparation {
     pub(crate) renders: Option<Vec<(OsString, OsString)>>,
     /// Whether the log file of the process is to be opened.
     pub(crate) opens_log: bool,
-    /// A reference to the start or the hook. Once the start or the hook is given up, the thread
+    /// A reference to the start or the hook. After the start or the hook is given up, the thread
     /// removes no socket and gathers no file.
     pub(crate) is_wanted: Weak<()>,
 }

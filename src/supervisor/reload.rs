@@ -1,10 +1,10 @@
-//! `drainit reload`: reads the config again and gives the differences to the core. It reads on a
-//! thread of its own, because a file system may hang.
+//! `drainit reload`: reads the config again and gives the differences to the core. The reading has
+//! a thread of its own, because a file system may hang.
 //!
-//! There is only one reload at a time. A request that arrives during a reload leads to another
-//! reload after this one, because the files may have changed since they were read. If a reload is
-//! not possible, a request that comes from a signal or a watched file waits until a reload is
-//! possible, and an operator's request is refused at once.
+//! There is only one reload at a time. A request during a reload leads to another reload
+//! afterwards: the files may have changed since this reload read them. While a reload is not
+//! possible, a request of a signal or of a watched file waits. An operator's request is refused at
+//! once.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -35,8 +35,8 @@ pub(crate) const LONGEST: usize = 500;
 pub(crate) struct AttemptFailure {
     /// The reason, as text for people.
     pub(crate) why: String,
-    /// Whether drainit itself lacked a descriptor, a pid or memory. Such a failure says nothing
-    /// about the process.
+    /// Whether drainit itself lacked a descriptor, a pid or memory. A failure of this kind says
+    /// nothing about the process.
     pub(crate) is_own: bool,
 }
 
@@ -78,7 +78,7 @@ struct StartedCommand {
 
 impl Drop for StartedCommand {
     fn drop(&mut self) {
-        // While the channel is open and empty, the pid is not reaped: the table of children keeps
+        // An open and empty channel means that the pid is not reaped: the table of children keeps
         // the sender until the child is reaped.
         if matches!(self.end.try_recv(), Err(TryRecvError::Empty)) {
             let _ = kill_group_of_child(self.pid, Signal::KILL);

@@ -1,5 +1,5 @@
-//! The sockets of `listen`. They are opened before anything starts, and at a reload. A thread opens
-//! them, because a file system may hang.
+//! The sockets of `listen`. The sockets are opened before anything starts, and at a reload. A
+//! thread opens them, because a file system may hang.
 
 use std::io;
 use std::sync::Arc;
@@ -70,9 +70,9 @@ fn open_one(
     let (mode, backlog) = (wanted.mode, wanted.backlog);
     let known = held.into_iter().flatten().find(|(address, _)| *address == wanted.address);
     if let Some((_, socket)) = known
-        // drainit keeps a socket that it already holds. There is one exception: if the socket
-        // differs from its definition and has also lost its file, its process is replaced anyway,
-        // so drainit opens a new socket.
+        // drainit keeps a socket that it already holds. There is one exception: the socket differs
+        // from its definition and has also lost its file. Its process is replaced anyway, so
+        // drainit opens a new socket.
         && (!socket.differs(mode, backlog) || socket.has_address())
     {
         return Ok(Arc::clone(socket));

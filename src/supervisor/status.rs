@@ -32,8 +32,8 @@ pub(crate) struct StatusBoard {
     pub(crate) requests: Requests,
     pub(crate) children: SharedChildren,
     pid_namespace: Option<u64>,
-    /// The shutdown. It stays set after the machine has decided to exit, while drainit writes its
-    /// last lines.
+    /// The shutdown. The value stays set after the machine has decided to exit, while drainit
+    /// writes its last lines.
     shutdown: Cell<Option<phase::ShutdownFacts>>,
 }
 
@@ -52,7 +52,7 @@ impl StatusBoard {
     }
 
     /// Prepares a slot for a new instance of a process. `from` is another slot of the process,
-    /// whose history continues here, or `None` if the caller knows of no other slot.
+    /// whose history continues here; `None` if the caller knows of no other slot.
     pub(crate) fn adopt(
         &self,
         now: Time,
@@ -64,7 +64,8 @@ impl StatusBoard {
         let (machine, mut journal) = (self.machine.borrow(), self.journal.borrow_mut());
         let name = definition.process.name.clone();
         let is_in_use = |id: &ProcessId| machine.state().role(*id) != Role::Retired;
-        // If the process has no other slot in use, but had this slot before, its history continues.
+        // The history of this slot continues if the process had this slot before and has no other
+        // slot in use.
         let known = |id: &ProcessId| *id == slot || is_in_use(id);
         let same = journal.slots_of(&name).filter(known).max_by_key(|id| *id != slot);
         journal.adopt(now, slot, name, from.or(same));
@@ -221,8 +222,8 @@ impl StatusBoard {
         let processes = rows.collect();
         let shutdown = self.shutdown.get().map(|shutdown| {
             let is_held = shutdown.cause == Cause::DrainRequested;
-            // A drain that was requested without a stop has no deadline once it is over, because a
-            // later stop gets a grace period of its own.
+            // A drain that was requested without a stop has no deadline after its end: a later stop
+            // gets a grace period of its own.
             let has_deadline = !is_held || phase != ContainerPhase::Drained;
             ShutdownStatus {
                 cause: messages::why(shutdown.cause, &journal.names),

@@ -1,6 +1,7 @@
-//! Counts the connections of processes whose drain counts none, from T0 to the end of each process,
-//! so that the report of the shutdown says what each stop has cut. The first stop signal waits for
-//! the first look, but only for the short time that the core allows. Nothing waits for later looks.
+//! Counts the connections of processes whose drain counts no connections, from T0 to the end of
+//! each process. With these counts, the report of the shutdown says what each stop has cut. The
+//! first stop signal waits for the first look, but only for the short time that the core allows.
+//! Nothing waits for later looks.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};

@@ -38,8 +38,8 @@ pub(super) struct Facts {
     pub(super) counted: Vec<String>,
 }
 
-/// The time that Envoy needs to close idle connections once its drain time is over (0.0 to 1.0 s),
-/// and one more second for a busy machine.
+/// The time that Envoy needs to close idle connections after its drain time (0.0 to 1.0 s), plus
+/// one second for a busy machine.
 const LATE_CLOSE: Duration = Duration::from_secs(2);
 
 /// The finding that the admin has not answered like an Envoy admin for `patience`.
@@ -95,8 +95,8 @@ impl Facts {
 
     fn slowness(&self, target: &PreflightTarget) -> Option<String> {
         let time = self.gradual().filter(|time| *time > target.wait && !target.fail_healthcheck)?;
-        // `fail_healthcheck` would also close the connections of the listeners that are not
-        // inbound, so it is not a remedy for a drain of the inbound listeners.
+        // `fail_healthcheck` does not help a drain of the inbound listeners: it would also close
+        // the connections of all other listeners.
         let at_once = match target.direction {
             Direction::All => "set `fail_healthcheck: true`, or ",
             Direction::Inbound => "",

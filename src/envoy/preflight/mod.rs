@@ -1,5 +1,5 @@
-//! Checks, while an Envoy is healthy, whether its drain will work, and warns if it will not.
-//! Without this check, a mistake in the configuration would show only when a shutdown fails.
+//! Checks, while an Envoy is healthy, whether its drain will work, and warns of each fault. Without
+//! this check, a mistake in the configuration would show only when a shutdown fails.
 //!
 //! Every request is a `GET`. Envoy (1.36.4 to 1.40.0) answers a `GET` of a `POST` call with 405,
 //! and with 403 if `admin.allow_paths` does not match the path with its query. Therefore drainit
@@ -29,7 +29,7 @@ use crate::types::{harmless, human};
 /// The time within which the admin must answer and Envoy must be initialized. If the drain may take
 /// longer, the time of the drain counts instead. The supervisor does not wait for the answers.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The first pause between attempts. It doubles after each attempt.
+/// The first pause between attempts. The pause doubles after each attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -51,7 +51,7 @@ struct PreflightTarget {
     wait: Duration,
 }
 
-/// Finds the faults in the drain of a process; `None` if it has no Envoy drain. `window` is the
+/// Finds the faults in the drain of a process; `None` without an Envoy drain. `window` is the
 /// longest possible shutdown.
 pub(crate) fn check(
     process: &Process,

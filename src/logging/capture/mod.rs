@@ -2,8 +2,8 @@
 //! for their lines.
 //!
 //! drainit captures only processes whose lines it needs: processes with a prefix, a log file or a
-//! `log` readiness, and all processes if the log is in JSON. All other processes write to drainit's
-//! own stdout and stderr.
+//! `log` readiness. If the log is in JSON, drainit captures all processes. All other processes
+//! write to drainit's own stdout and stderr.
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -42,12 +42,12 @@ const CHUNK: usize = 64 * 1024;
 /// unprivileged process can set (pipe(7), `pipe-max-size`).
 const PUMP: usize = 1024 * 1024;
 
-/// After a read of at least this many bytes the task waits for its turn, so that processes that
-/// write much do not block the event loop.
+/// After a read of at least this many bytes, the task waits for its turn: processes that write much
+/// must not block the event loop.
 const LONG_READ: usize = 4096;
 
 thread_local! {
-    /// The buffers of one read. They are empty between reads, so all pipes share them.
+    /// The buffers of one read. The buffers are empty between reads: all pipes share them.
     static SCRATCH: RefCell<Scratch> =
         RefCell::new(Scratch { chunk: vec![0; CHUNK], lines: Vec::new() });
 
@@ -81,8 +81,8 @@ pub fn forms(process: &Process, format: LogFormat) -> Option<[LineForm; 2]> {
     }
 }
 
-/// The write ends of the pipes. The caller drops them after the process has started, because a pipe
-/// does not end while they are open.
+/// The write ends of the pipes. The caller drops these ends after the process has started, because
+/// a pipe does not end while they are open.
 #[derive(Debug)]
 pub struct WriteEnds {
     /// The write end for descriptor 1.
@@ -154,7 +154,7 @@ impl OutputCapture {
 
     /// Reads the pipes until they are empty, and queues the incomplete last line of each stream.
     /// Called when drainit exits, so lines without room are dropped and counted. Reads only while
-    /// `has_time` holds, because surviving processes may write without end.
+    /// `has_time` holds: surviving processes may write without end.
     pub fn finish(&self, has_time: impl Fn() -> bool) {
         self.read_while(|_| has_time());
         for side in &self.sides {
@@ -162,9 +162,9 @@ impl OutputCapture {
         }
     }
 
-    /// Whether lines of this pipe may be read now. While a process has a readiness pattern, drainit
-    /// reads its lines even without room for them, so that a full output does not delay the
-    /// readiness. Lines without room are dropped and counted.
+    /// Whether lines of this pipe may be read now. For a process with a readiness pattern, drainit
+    /// reads lines even without room for them: a full output must not delay the readiness. Lines
+    /// without room are dropped and counted.
     fn takes(&self, side: &Side) -> bool {
         self.pattern.borrow().is_some() || self.output.has_room(side.stream)
     }
@@ -240,8 +240,8 @@ impl OutputCapture {
     /// Reads one pipe as long as there is room for its lines.
     async fn forward(&self, side: &Side) {
         while !side.has_ended() {
-            // Waits for room only when the pipe is readable. Otherwise many silent processes would
-            // all get room, and could then all write at once.
+            // Waits for room only when the pipe is readable. Without this order, many silent
+            // processes would all get room, and could then all write at once.
             let readable = poll_fn(|context| match &*side.pipe.borrow() {
                 Some(pipe) => pipe.poll_read_ready(context),
                 None => Poll::Pending,
@@ -315,8 +315,8 @@ impl OutputCapture {
                 self.matched.set(true);
                 self.changed.notify_waiters();
             }
-            // The lines are queued whenever they fill a chunk: every line gets a prefix, so the
-            // lines of a read with many newlines can be many times larger than the read.
+            // The lines are queued whenever they fill a chunk. Every line gets a prefix: the lines
+            // of a read with many newlines can be many times larger than the read.
             if lines.len() >= CHUNK {
                 self.queue(side.stream, lines);
             }

@@ -150,9 +150,9 @@ impl Shared {
 }
 
 /// Finds out whether the kernel lists the connections of a process, and warns if it does not. If
-/// nobody listens, looks until somebody does, and then takes the warning back. Nobody knows when a
-/// process without `readiness` should listen, so there is no such warning about it. `says` gets the
-/// warnings that hold now.
+/// nobody listens, looks until somebody does, and then takes the warning back. There is no such
+/// warning for a process without `readiness`: nobody knows when this process should listen. `says`
+/// gets the warnings that hold now.
 pub(crate) async fn check(
     process: Arc<Process>,
     serving: Rc<Serving>,

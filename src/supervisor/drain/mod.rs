@@ -48,8 +48,8 @@ pub(crate) enum RunningDrain {
 type Ask = Box<dyn FnOnce() -> Option<LocalTask>>;
 
 /// A task waits for its answer this much longer than its drain can last. The core ends a drain when
-/// the time of the drain is over. Even if drainit runs late, the core has to end the drain before
-/// the task reports that there was no answer.
+/// the time of the drain is over. The task may report only later that there was no answer: even a
+/// late drainit must let the core end the drain first.
 const AFTER_THE_END: Duration = Duration::from_secs(60);
 
 impl RunningDrain {

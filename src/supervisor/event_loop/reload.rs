@@ -22,8 +22,8 @@ use crate::supervisor::reload::{Candidate, Read, text};
 use crate::supervisor::slots::Definition;
 
 impl EventLoop {
-    /// Handles a reload request of an operator, who gets an answer at once if a reload is not
-    /// possible now.
+    /// Handles an operator's reload request. If a reload is not possible now, the operator gets an
+    /// answer at once.
     pub(super) fn reload_requested(&mut self, reply: TextReply) {
         match self.may_reload() {
             Err(why) if !self.executor.reloads.is_under_way() => {

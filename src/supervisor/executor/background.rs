@@ -1,6 +1,7 @@
-//! Detects a program that puts itself into the background: the process that drainit has started
-//! ends with success, but processes that it started keep running. drainit can neither stop these
-//! processes in order nor see their end, so the log says what happened and how to fix it.
+//! Detects a program that puts itself into the background: the process that drainit started ends
+//! with success, but the program's other processes keep running. drainit cannot stop these
+//! processes in order, and does not see their end. Therefore the log says what happened and how to
+//! fix it.
 
 use std::ffi::OsString;
 use std::thread;
@@ -35,12 +36,12 @@ const STILL: &str = "processes that it started are still running";
 
 impl Executor {
     /// Names the processes that are still running after the process that started them has ended
-    /// with success. The text is the end of a sentence, and includes the remedy; `None` if there is
-    /// no such process. An orphan with a session of its own may come from any process that is older
-    /// than this session. If drainit had no other child while the ended process ran, the ended
-    /// process has left the orphan. Otherwise the orphan counts only if its name is in the command
-    /// of the ended process, and the text says that this is not certain. Looks only at the newest
-    /// orphans.
+    /// with success. The text is the end of a sentence with the remedy; `None` without such a
+    /// process. An orphan with a session of its own may come from any process that is older than
+    /// this session. If drainit had no other child while the ended process ran, the ended process
+    /// has left the orphan. If drainit had other children, the orphan counts only if its name is in
+    /// the command of the ended process. The text then says that this is not certain. Looks only at
+    /// the newest orphans.
     pub(super) fn in_background(&self, process: ProcessId) -> Option<String> {
         let groups: Vec<_> = self.groups_of(process).collect();
         let began = self.instances[process.index()].spawned.0.as_millis() / TICK.as_millis();

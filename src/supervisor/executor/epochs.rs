@@ -1,5 +1,5 @@
-//! The epochs of an Envoy that is replaced by hot restart: their numbers, the reasons against a
-//! further hot restart, and the check of the config before it. `core/family.rs` decides in which
+//! The epochs of an Envoy with hot restart: their numbers, the reasons against a further hot
+//! restart, and the check of the config before a hot restart. `core/family.rs` decides in which
 //! order the epochs end.
 
 use std::rc::Rc;
@@ -162,9 +162,9 @@ fn check_admin(wanted: &Process, args: &[String]) -> Result<(), String> {
     ))
 }
 
-/// Refuses a config with another number of workers if Envoy serves HTTP/3. Otherwise the packets of
-/// about half of the old connections would reach the wrong worker, which would reset these
-/// connections (docs/hot-restart.md).
+/// Refuses a config with another number of workers if Envoy serves HTTP/3. With another number of
+/// workers, the packets of about half of the old connections would reach the wrong worker, and this
+/// worker would reset these connections (docs/hot-restart.md).
 fn check_workers(wanted: &Process, args: &[String], old: &[EnvoyFlags]) -> Result<(), String> {
     let new = bootstrap::flags(wanted, args).workers;
     let differs = old.iter().any(|old| old.workers != new);

@@ -17,9 +17,8 @@ use crate::supervisor::executor::Executor;
 use crate::supervisor::message::{ChildRole, Message};
 use crate::types::{ProcessId, Signal, Time};
 
-/// The pause between two scans of the groups. The scans are needed because a member of a group can
-/// be a process that does not descend from drainit, and the kernel does not report the end of such
-/// a process.
+/// The pause between two scans of the groups. The scans are needed, because the kernel does not
+/// report the end of a member that is not a descendant of drainit.
 const SCAN_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two searches of `/proc` for living members of the groups.
 const MAX_SEARCH_PAUSE: Duration = Duration::from_secs(1);
@@ -31,16 +30,16 @@ pub(crate) type Members = BTreeMap<Pid, Vec<Descendant>>;
 pub(super) struct LeftGroup {
     pub(super) process: ProcessId,
     leader: Pid,
-    /// Whether the last search has found nothing to wait for: only zombies, or only processes that
-    /// drainit may not signal (EPERM). The group is given up if the next search finds the same. One
-    /// search is not enough: it may miss a process that a member starts just before its own end,
-    /// and the EPERM may be for a member that has ended and is not reaped yet.
+    /// Whether the last search has found only zombies, or only processes that drainit may not
+    /// signal (EPERM): there is nothing to wait for. The group is given up if the next search finds
+    /// the same. One search is not enough. A search may miss a process that a member starts just
+    /// before its own end, and EPERM may come from a member that has ended and is not reaped yet.
     is_lost: bool,
 }
 
 /// The search of `/proc` for the members of all groups. The kernel counts a zombie as a member of
-/// its group until its parent reaps it, and a parent may never do so. The search runs on a thread,
-/// because it takes seconds if there are tens of thousands of processes.
+/// its group until the zombie's parent reaps it. Some parents never do so. The search runs on a
+/// thread, because it takes seconds if there are tens of thousands of processes.
 #[derive(Default)]
 pub(super) struct Search {
     /// The time of the next search, and the pause after it.
@@ -55,7 +54,7 @@ impl Executor {
     /// signals the group from now on. Returns `false` for a oneshot that has completed.
     pub(crate) fn leaves_group(&mut self, ended: &Ended) -> bool {
         let Some(ChildRole::Process(process)) = ended.role else { return false };
-        // A start that was given up, or whose program never ran, has left no group.
+        // No group is left by a start that was given up, or by a start whose program never ran.
         let current = [self.instances[process.index()].pid, self.launching(process)];
         if ended.failed.is_some() || !current.contains(&Some(ended.pid)) {
             return false;

@@ -195,8 +195,8 @@ impl Executor {
         self.abort_preparation(Start::Hook(id));
         let Some(hook) = self.hooks.remove(&id) else { return };
         hook.task.end();
-        // The hook is killed now and not when the task is dropped, because a sweep may follow, and
-        // the hook is not to get the SIGTERM of the sweep.
+        // Kills the hook now, and not when the task is dropped: a sweep may follow, and the hook
+        // must not get the SIGTERM of the sweep.
         if let Some(pid) = hook.pid.get()
             && matches!(self.children.borrow().role(pid), Some(ChildRole::Command { .. }))
         {

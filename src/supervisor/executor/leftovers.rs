@@ -28,8 +28,8 @@ const LONGEST_HERE: Duration = Duration::from_millis(250);
 pub(super) struct FinalSweep {
     signal: Signal,
     sweep: Arc<Mutex<Sweep>>,
-    /// The process groups that drainit had already killed before the sweep. They may have members
-    /// that are not reaped yet, and that are not leftovers.
+    /// The process groups that drainit had already killed before the sweep. These groups may have
+    /// members that are not reaped yet, and such members are not leftovers.
     killed: BTreeSet<Pid>,
     /// Whether no leftover has been found yet.
     is_new: bool,
@@ -174,8 +174,8 @@ impl Executor {
     }
 }
 
-/// Signals the children that `/proc` hides, once for each signal. Otherwise nobody would see that
-/// these children are leftovers.
+/// Signals the children that `/proc` hides, once for each signal. Without these signals, nobody
+/// would see that these children are leftovers.
 fn signal_hidden(hidden: Vec<Pid>, signal: Signal) -> impl Iterator<Item = Descendant> {
     // Nothing is reaped between this check and the signal.
     let hidden: Vec<_> = hidden.into_iter().filter(|pid| is_living_child(*pid)).collect();

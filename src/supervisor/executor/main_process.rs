@@ -63,9 +63,9 @@ impl Executor {
         Ok(())
     }
 
-    /// Handles the end of a main process that drainit has not started. If the parent of the process
-    /// lives, drainit gets no exit code, and the former main process becomes the main process
-    /// again.
+    /// Handles the end of a main process that drainit has not started. While the parent of the
+    /// process lives, drainit gets no exit code. The former main process then becomes the main
+    /// process again.
     pub(super) fn main_ended(&mut self, process: ProcessId, pid: Pid) {
         let is_forgotten = self.children.borrow_mut().forget(pid);
         if is_forgotten {
@@ -125,8 +125,8 @@ impl Executor {
         self.count_at_stop(process);
     }
 
-    /// Prepares the count of the connections that the stop of an instance cuts, unless its drain
-    /// counts them.
+    /// Prepares the count of the connections that the stop of an instance cuts. A drain that counts
+    /// them makes this count unnecessary.
     pub(super) fn count_at_stop(&self, process: ProcessId) {
         let drain = &self.process(process).drain;
         let is_counted = |drain: &Drain| {

@@ -133,8 +133,8 @@ pub(crate) struct Executor {
 struct Instance {
     /// The number that distinguishes messages of this instance from messages of earlier instances.
     number: u32,
-    /// The definition of the process, with the values that were read at its start; `None` if it has
-    /// no such values.
+    /// The definition of the process, with the values that were read at its start; `None` without
+    /// such values.
     with_values: Option<Arc<Process>>,
     /// Whether the files of `render` are already written for the start that is under way.
     is_rendered: bool,
@@ -239,8 +239,8 @@ impl Executor {
                     let mut history = self.status_board.history(process);
                     if current.readiness.take().is_some() {
                         // With a readiness probe, `failure` is the last failure of this probe,
-                        // which is outdated now. Otherwise `failure` is a `STATUS=` of the process,
-                        // which stays.
+                        // which is outdated now. Without a readiness probe, `failure` is a
+                        // `STATUS=` of the process, which stays.
                         *history.failure.borrow_mut() = None;
                     }
                     history.message = None;
@@ -548,7 +548,7 @@ impl Executor {
         current.end_probes();
         current.asked = Some(signal);
         self.stop_counts.stopping();
-        // This is recorded here, because the signal below succeeds even if the child has ended and
+        // This is recorded before the signal: the signal succeeds even if the child has ended and
         // is not reaped.
         if self.pid(process).is_some_and(has_ended) {
             self.status_board.history(process).ended_first = true;
@@ -658,10 +658,10 @@ impl Executor {
     fn launcher(&self, process: Option<&Process>) -> Launcher {
         let (base, format) = (Rc::clone(&self.base), self.config.logging.format);
         let output = match process.map(|process| &process.log.mode) {
-            // The file was opened with the other files of the start. If a reload has dropped the
-            // file since, drainit does not open it again here, because this thread opens no files.
-            // If a reload has dropped a file that was opened for the start, drainit does not open it
-            // again here, because this thread opens no files.
+            // The file was opened with the other files of the start. This thread opens no files.
+            // Therefore drainit does not reopen a file that a reload has dropped since then. This
+            // thread opens no files. Therefore drainit does not reopen a file that was opened for
+            // the start and that a reload has dropped.
             Some(LogMode::File(LogFile { path, stderr, .. })) => {
                 let stdout = match path {
                     Some(path) => self.files.get(path),
@@ -684,8 +684,8 @@ impl Executor {
         self.files.finish(within);
     }
 
-    /// Reads the last lines from all pipes. Takes at most `within` to wait for the ends of the
-    /// pipes, and then at most `within` to read what is in the pipes that have not ended.
+    /// Reads the last lines from all pipes. Waits at most `within` for the ends of the pipes. Then
+    /// reads, for at most `within`, what the other pipes contain.
     pub(crate) async fn last_lines(&mut self, within: &dyn Fn() -> Duration) {
         let logs = std::mem::take(&mut self.open_logs);
         let all = async {

@@ -82,7 +82,7 @@ impl Executor {
     }
 
     /// Whether a failed restart of the process ends the container: the process was restarted, and
-    /// the container does not continue without it.
+    /// the container does not continue without the process.
     fn failure_ends_container(&self, process: ProcessId) -> bool {
         let machine = self.status_board.machine.borrow();
         let state = machine.state();

@@ -40,8 +40,8 @@ use crate::supervisor::run_command::diagnosed;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Time, exit_code, harmless, human};
 
-/// The largest number of processes that are started at the same time. It is limited, because each
-/// start takes memory and descriptors.
+/// The largest number of processes that are started at the same time. The number is limited,
+/// because each start takes memory and descriptors.
 const MOST_STARTS: usize = 64;
 /// The most processes that are started in a turn of the event loop. A start takes 1 to 3 ms of its
 /// thread in a debug build on a busy machine.
@@ -69,8 +69,7 @@ pub(super) struct Launching {
 
 impl Executor {
     /// Evaluates `only_if`. If this needs the file system, returns `None` and sends the answer
-    /// later. If the process is skipped, removes its old sockets, because nothing will listen on
-    /// them.
+    /// later. If the process is skipped, nothing will listen on its old sockets: removes them.
     pub(crate) fn condition(&mut self, process: ProcessId, check: u32) -> Option<Event> {
         let wanted = self.process(process);
         let paths = match &wanted.only_if {
@@ -286,8 +285,7 @@ impl Executor {
         if self.children.borrow_mut().has_begun(pid) {
             return self.begun(process);
         }
-        // If the exec has failed, there is no event yet, because the reason is known only when the
-        // child ends.
+        // After a failed exec there is no event yet: the reason is known only when the child ends.
         is_late.then(|| {
             self.give_up(process, pid);
             self.spawn_failed(process, &StartError::Late)

@@ -1,5 +1,5 @@
 //! Lets an Envoy check its config before a hot restart. A new epoch with a bad config would do
-//! damage: before it ends, it closes the admin of the old epoch, or makes a further hot restart
+//! damage before its end: it would close the admin of the old epoch, or make a further hot restart
 //! impossible. Envoy's `--mode validate` does neither.
 
 use std::io::{self, PipeWriter};

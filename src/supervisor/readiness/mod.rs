@@ -34,8 +34,8 @@ pub(crate) struct ReadinessTarget {
     pub(crate) process: Arc<Process>,
     pub(crate) readiness: Readiness,
     /// The admin and the epoch of an Envoy that takes over from an older epoch. Such an Envoy is
-    /// ready when it is live, whatever `readiness` says: by then the older epoch has no listeners,
-    /// so nothing else could serve.
+    /// ready when it is live, whatever `readiness` says. By then the older epoch has no listeners,
+    /// and no other Envoy could serve.
     pub(crate) epoch: Option<(Address, u32)>,
     pub(crate) log: Option<Rc<OutputCapture>>,
     /// The counter of failed attempts.

@@ -34,7 +34,7 @@ use crate::types::human;
 /// no further message of the instance, so the senders of a flood wait in the kernel.
 const MOST_WAITING: usize = 16;
 
-/// The task that receives the messages of an instance. It ends when this value is dropped.
+/// The task that receives the messages of an instance. The task ends when this value is dropped.
 pub(crate) struct NotifyListener {
     _task: LocalTask,
     watchdog: watch::Sender<Option<Duration>>,
@@ -189,8 +189,8 @@ impl Watchdog {
     /// Whether the watchdog expires when the time `alive_by` is over. A pause of the container
     /// stops the process, too. After a long pause, the process therefore gets its whole limit
     /// again. After a pause that is too short to notice, the process gets a short extra time. Until
-    /// its next message, the process gets the whole limit and the extra time only once each,
-    /// because a process that hangs may also leave drainit without processor time.
+    /// its next message, the process gets the whole limit and the extra time only once each: a
+    /// process that hangs may itself be the reason why drainit has no processor time.
     fn expires(&mut self, alive_by: Instant, now: Instant) -> bool {
         let is_late = now.duration_since(alive_by) > PAUSED;
         let is_paused = is_late && !self.was_paused;
