@@ -18,7 +18,7 @@ pub enum Action {
     /// with this definition, or its instance continues, because the change requires no new one.
     Redefine { slot: ProcessId, config: ConfigIndex },
     /// Evaluate `only_if`, and answer with `Event::Condition` and the same `check`. A hanging file
-    /// system can delay the answer, even until the core no longer waits for it.
+    /// system can delay the answer until the core no longer waits for the answer.
     CheckCondition { process: ProcessId, check: u32 },
     /// Start the process, and its readiness probe if it has one. Answer with `Event::Spawned` or
     /// `Event::SpawnFailed`. A hanging file system can delay the answer.
@@ -27,8 +27,8 @@ pub enum Action {
     /// program already runs, and with `Event::SpawnFailed` otherwise.
     AbortSpawn(ProcessId),
     /// Probe a new instance of a hot restart once more, at once. The instance's time to become
-    /// ready is over, but it may have taken over since its last probe. Answer with `Event::Ready`
-    /// or `Event::NotLive`.
+    /// ready is over, but the instance may have taken over since its last probe. Answer with
+    /// `Event::Ready` or `Event::NotLive`.
     ProbeOnce(ProcessId),
     /// The process serves from now on: check whether its drain will work.
     Serves(ProcessId),
@@ -53,8 +53,8 @@ pub enum Action {
     /// Send SIGKILL to the process group of a hook that takes too long. Do not report the end of
     /// the hook.
     AbortHook(HookId),
-    /// A shutdown begins: count the connections of the processes that stop, and let output that
-    /// nobody reads hold up a process for at most `patience` from now on.
+    /// A shutdown begins. Count the connections of the processes that stop. From now on, let output
+    /// that nobody reads hold up a process for at most `patience`.
     ShutdownBegins { patience: Duration },
     /// End all readiness and liveness probes, because the shutdown has begun. `/readyz` stays good
     /// until [`Action::Unready`]. If a drain begins before `Unready`, the health check of its Envoy

@@ -127,8 +127,8 @@ impl Budget {
         Some(spec.hooks.post_stop?.limit.min(left))
     }
 
-    /// The longest wait of a drain that begins now. If time is short, the later stops shrink so
-    /// that the drain gets its `min`, but the stops keep their minimum times.
+    /// The longest wait of a drain that begins now. If time is short, the later stops shrink, and
+    /// the drain gets its `min`. The stops keep their minimum times.
     pub fn drain(
         &self,
         process: &ProcessSpec,
@@ -146,8 +146,8 @@ impl Budget {
     /// The limit is the time that later drains and the stops do not need, but at most an eighth of
     /// the time left. If [`MIN_CLOSING`] is less than a quarter of the time left, the limit is at
     /// least [`MIN_CLOSING`]. Without a deadline, the limit is as in a shutdown, but at least
-    /// [`MIN_CLOSING`], even if the window is shorter than that. The kernel counts within
-    /// milliseconds, so its limit is [`MIN_CLOSING`].
+    /// [`MIN_CLOSING`], even with a shorter window. The kernel counts within milliseconds, so its
+    /// limit is [`MIN_CLOSING`].
     pub fn closing(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let left = deadline.since(now).min(spec.window.max(MIN_CLOSING * 4));
         let process = &spec.processes[id.index()];
@@ -181,14 +181,15 @@ impl Budget {
 
     /// The limit of a final wait for something that may hang: an eighth of the time left. The limit
     /// is at least a quarter of the reserve, which is kept for these waits. The limit is at most
-    /// the reserve, because a failed container can be started again only after this wait.
+    /// the reserve: a failed container can be started again only after this wait.
     pub fn at_the_end(reserve: Duration, now: Time, over: Time) -> Duration {
         let left = Self::left_at_the_end(now, over);
         left.min((left / 8).max(reserve / 4).min(reserve.max(MIN_FINAL)))
     }
 
-    /// How long output that nobody reads may hold up a process in a shutdown: as long as a final
-    /// wait, but at most half of the shortest time of a stop, so that the process can still end.
+    /// How long output that nobody reads may hold up a process in a shutdown. The time is as long
+    /// as a final wait, but at most half of the shortest time of a stop: the process must still be
+    /// able to end.
     pub fn patience(spec: &Spec) -> Duration {
         let over = Time(spec.window.saturating_add(spec.reserve));
         let stops = spec.processes.iter().filter(|process| !process.left_out);
@@ -197,8 +198,8 @@ impl Budget {
     }
 
     /// The time that leftovers get between SIGTERM and SIGKILL. Nobody knows which process has left
-    /// them, so they get the longest time that any process has to end. The container's `post_stop`
-    /// hook keeps its time.
+    /// the leftovers: they get the longest time that any process has to end. The container's
+    /// `post_stop` hook keeps its time.
     pub fn leftovers(&self, spec: &Spec, left: Duration) -> Duration {
         let stops = spec.processes.iter().filter(|process| !process.left_out);
         let longest = stops.map(|process| process.stop.limit).max().unwrap_or_default();
@@ -215,12 +216,12 @@ impl Budget {
 
     /// The time from the stop signal to SIGKILL for a process that is asked to stop now.
     ///
-    /// A process gets its declared time if enough time is left. Otherwise it gets the longest of
-    /// these times:
+    /// A process gets its declared time if enough time is left. If the time is short, the process
+    /// gets the longest of these times:
     /// - the time that the later stops and hooks do not need;
     /// - its share of the time left, in proportion to the needs of all stops that are left;
-    /// - [`MIN_STOP`], or its need if that is shorter, provided that all later stops can have their
-    ///   minimum times, too.
+    /// - [`MIN_STOP`], or the process's need if that is shorter, provided that all later stops can
+    ///   have their minimum times, too.
     pub fn stop(&self, process: &ProcessSpec, left: Duration) -> Duration {
         // If time is short, hooks are shortened first, so only the stops count here.
         let stops_after = heaviest(process, &self.bare_path);
@@ -264,8 +265,8 @@ fn most(paths: &[Duration]) -> Duration {
 }
 
 /// The longest wait of a drain; the deadline can make the wait shorter. If `full`, the stop was
-/// requested and every dependency is alive, so clients get all of `time`. Otherwise clients get
-/// `min`, but at least [`MIN_DRAIN`], so that the request to drain has an effect.
+/// requested and every dependency is alive, so clients get all of `time`. In all other cases
+/// clients get `min`, but at least [`MIN_DRAIN`]: the request to drain must have an effect.
 pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
     if full { drain.time } else { drain.min.max(drain.time.min(MIN_DRAIN)) }
 }
@@ -302,8 +303,9 @@ fn need(hook: Option<Wait>) -> Duration {
     hook.map_or(Duration::ZERO, |wait| wait.need)
 }
 
-/// Returns the limit if `left` is enough for the limit and `after`. Otherwise returns the part of
-/// `left` that `after` does not need, but at least the part that [`proportion`] returns.
+/// Returns the limit if `left` is enough for the limit and `after`. If `left` is not enough,
+/// returns the part of `left` that `after` does not need, but at least the part that [`proportion`]
+/// returns.
 fn share(Wait { limit, need }: Wait, after: Duration, left: Duration) -> Duration {
     limit.min(left.saturating_sub(after).max(proportion(need, after, left)))
 }

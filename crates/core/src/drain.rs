@@ -78,11 +78,11 @@ impl State {
         self[process].drain = Progress::Over;
     }
 
-    /// Counts the open connections or requests of a process again just before its stop, because
-    /// clients can send new requests on open connections until then. If more than `exit_at` are
-    /// open, drainit counts again later. A count stays valid for [`QUIET`], so that drainit has
-    /// time for the counts of other processes. Returns false while the stop has to wait for a count
-    /// of this process.
+    /// Counts the open connections or requests of a process again just before its stop. Until then,
+    /// clients can send new requests on open connections. If more than `exit_at` are open, drainit
+    /// counts again later. A count stays valid for [`QUIET`], so that drainit has time for the
+    /// counts of other processes. Returns false while the stop has to wait for a count of this
+    /// process.
     pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) -> bool {
         match self[process].drain {
             Progress::Drained { at, until, is_counted } => {
@@ -90,8 +90,8 @@ impl State {
                 let left = deadline.since(self.now);
                 let left = self.budget.drain(spec, wish, Duration::ZERO, left);
                 let until = self.now + left;
-                // If the drain ended in this step, its last sample also serves as the final count,
-                // because nothing can have changed since that sample.
+                // If the drain ended in this step, its last sample also serves as the final count:
+                // nothing can have changed since that sample.
                 let is_counted = is_counted || at == self.now;
                 if is_counted && left.is_zero() {
                     // No time is left to wait for open connections or requests.
@@ -119,8 +119,8 @@ impl State {
 
     /// Lets a stop long after a drain wait for connections or requests as long as a drain that
     /// begins now: the process has served since then. If the drain has used up its time, a wait in
-    /// the same grace period would hardly help, because clients do not pause. `is_later` says that
-    /// the stop has a grace period of its own.
+    /// the same grace period would hardly help: clients do not pause. `is_later` says that the stop
+    /// has a grace period of its own.
     pub(crate) fn count_anew(&mut self, process: ProcessId, is_later: bool) {
         let (now, time) = (self.now, self.process(process).drain.map(|drain| drain.time));
         if let Progress::Drained { at, until, .. } = &mut self[process].drain
@@ -194,9 +194,9 @@ impl State {
         }
     }
 
-    /// Whether the process would cut traffic if it ended now. Once the drain has begun, this is
-    /// false for two kinds of processes, which may end to show that they are drained: those whose
-    /// traffic is not counted, and those that a signal has asked to drain.
+    /// Whether the process would cut traffic if it ended now. Once the drain has begun, two kinds
+    /// of processes may end to show that they are drained, and this is false for them: processes
+    /// whose traffic is not counted, and processes that a signal has asked to drain.
     pub(crate) fn is_undrained(&self, process: ProcessId) -> bool {
         let serves = matches!(self.life(process), Lifecycle::Ready { .. });
         if !serves || !self.is_current(process) {
@@ -353,10 +353,10 @@ impl Active {
             }
             Closing::Closed if self.quiet_since.is_some() => Some(DrainEnd::Quiet),
             Closing::NotYet | Closing::Closed if state.is_past(self.until) => {
-                // drainit asks Envoy to close its listeners even if they are closed already,
-                // because the answer comes with a last sample of the traffic. drainit does not ask
-                // an Envoy that has not accepted the drain: such an Envoy would not answer this
-                // call either. At the deadline no time is left to ask.
+                // drainit asks Envoy to close its listeners even if they are closed already: the
+                // answer comes with a last sample of the traffic. drainit does not ask an Envoy
+                // that has not accepted the drain: such an Envoy would not answer this call either.
+                // At the deadline no time is left to ask.
                 let closes = self.closes && self.accepted == Some(true) && !state.is_past(deadline);
                 if closes {
                     self.close(state, process, self.at_end, deadline);

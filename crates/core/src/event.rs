@@ -62,8 +62,8 @@ pub enum Event {
     /// The drain of a process is complete. Either the process has said so in a message, or the HTTP
     /// request or the command that drains the process has ended.
     Drained(ProcessId),
-    /// `Action::Drain` found an Envoy that is not live yet, so it has never accepted a connection.
-    /// [`Event::DrainAnswered`] comes before this event.
+    /// `Action::Drain` found an Envoy that is not live yet: this Envoy has never accepted a
+    /// connection. [`Event::DrainAnswered`] comes before this event.
     NothingToDrain(ProcessId),
     /// A drain without a stop was requested (`POST /drain`).
     DrainRequested,
@@ -98,9 +98,9 @@ pub enum Event {
     },
     /// A watched file has changed, and nobody has written to it for a while. `is_new` says whether
     /// its content differs from the content before the change. The action of the watch begins as
-    /// soon as three conditions hold: the process is ready, no request stops or restarts it, and no
-    /// dependency that it follows is about to get a new instance. The action is not needed if a
-    /// start of the process has begun since the change.
+    /// soon as three conditions hold: the process is ready, no request stops or restarts the
+    /// process, and no dependency that the process follows is about to get a new instance. The
+    /// action is not needed if a start of the process has begun since the change.
     FileQuiet {
         process: ProcessId,
         /// An index into the `watch` of the process.

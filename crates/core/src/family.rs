@@ -5,8 +5,8 @@
 //! another one? Only two places ask for more: the last probe of a start, and the drain of an old
 //! instance.
 //!
-//! A new epoch takes over the sockets and the admin interface of the old epoch. It reads the
-//! statistics of the old epoch as long as the old epoch lives. The new epoch ends the old epoch
+//! A new epoch takes over the sockets and the admin interface of the old epoch. The new epoch reads
+//! the statistics of the old epoch as long as the old epoch lives. The new epoch ends the old epoch
 //! after `--parent-shutdown-time-s`, or at once when somebody asks the new epoch to end. If the old
 //! epoch ends earlier, Envoy aborts the new epoch 10 to 15 s later, together with any third epoch.
 //! [`states`] has these rules as a table, and `docs/dev/hot-restart.md` has the table with the
@@ -140,8 +140,8 @@ fn renew_handover(state: &mut State, newer: ProcessId, more: Duration) {
     }
 }
 
-/// If a newer instance will end this one, or must be gone before this one is asked to end, begins
-/// the stop of this instance without a stop signal. Returns whether the stop has begun.
+/// Begins the stop of this instance without a stop signal in two cases: a newer instance will end
+/// this one, or must be gone before this one is asked to end. Returns whether the stop has begun.
 pub(crate) fn holds(state: &mut State, process: ProcessId) -> bool {
     let is_there = |newer: &ProcessId| lives(state, *newer) || pauses(state, *newer);
     let newer = newer_of(state, process).filter(is_there);
@@ -167,8 +167,8 @@ pub(crate) fn holds(state: &mut State, process: ProcessId) -> bool {
 pub(crate) fn passes_on(state: &mut State, process: ProcessId, deadline: Time) {
     let older = older_of(state, process).filter(|older| tie(state, *older).is_handed_over());
     let Some(older) = older.filter(|_| tie(state, process) != Tie::KillOnly) else { return };
-    // The limit counts from now, not from the hand-over. Otherwise `fit_waits` would treat the
-    // older epoch like a process that has asked for more time.
+    // The limit counts from now, not from the hand-over. With a limit from the hand-over,
+    // `fit_waits` would treat the older epoch like a process that has asked for more time.
     let since = state.now;
     let kill_at = since + state.budget.stop(state.process(older), deadline.since(since));
     let life = match state.life(older) {
@@ -189,7 +189,7 @@ pub(crate) fn passes_on(state: &mut State, process: ProcessId, deadline: Time) {
 
 /// Handles the end of an instance. `remains` says whether another member of its process group
 /// lives. If the process was a wrapper, this member may be the Envoy. Returns the time by which the
-/// newer instance has to end the remaining members; `None` if it does not end them.
+/// newer instance has to end the remaining members; `None` if the newer instance does not end them.
 pub(crate) fn ended(state: &mut State, process: ProcessId, remains: bool) -> Option<Time> {
     let is_killed = matches!(state.life(process), Lifecycle::Killed { .. });
     if !remains
@@ -352,9 +352,10 @@ fn is_due(state: &State, process: ProcessId, may_stop: bool) -> bool {
 
 /// Whether Envoy aborts this epoch if the older epoch ends now. Envoy does so until this epoch
 /// itself has ended the older one, which happens `--parent-shutdown-time-s` after this epoch has
-/// become live. This function counts that time from the start of this epoch, because after a sleep
-/// of the machine drainit may learn late that the epoch is live. Returns false for a new epoch that
-/// has not taken over from the current epoch: Envoy would abort it, too, but drainit rolls it back.
+/// become live. This function counts that time from the start of this epoch: after a sleep of the
+/// machine, drainit may learn late that the epoch is live. Returns false for a new epoch that has
+/// not taken over from the current epoch. Envoy would abort this epoch, too, but drainit rolls it
+/// back.
 fn needs_older(state: &State, process: ProcessId) -> bool {
     let Some(Epoch { handover, started, .. }) = state.family.all.get(&process) else {
         return false;
@@ -366,7 +367,7 @@ fn needs_older(state: &State, process: ProcessId) -> bool {
     needs && state.now < *started + handover.saturating_sub(HANDOVER_MARGIN)
 }
 
-/// Whether the process or a member of its group exists. Those that survive SIGKILL do not count.
+/// Whether the process or a member of its group exists. Members that survive SIGKILL do not count.
 fn lives(state: &State, process: ProcessId) -> bool {
     let life = state.life(process);
     let exists = life.is_alive() || life.has_rest() || life == Lifecycle::Spawning;
@@ -397,15 +398,15 @@ pub(crate) fn has_given_up(state: &State, process: ProcessId) -> bool {
     }
 }
 
-/// Whether the older epoch has to wait for the newer epoch: either the newer epoch lives, or it has
-/// ended and the rest of its process group lives. If the time of the older epoch is over
-/// (`is_overdue`), it does not wait for such a rest.
+/// Whether the older epoch has to wait for the newer epoch. This is so while the newer epoch lives,
+/// and after its end while the rest of its process group lives. If the time of the older epoch is
+/// over (`is_overdue`), it does not wait for such a rest.
 fn delays_older(state: &State, newer: ProcessId, is_overdue: bool) -> bool {
     lives(state, newer) && !(is_overdue && state.life(newer).has_rest())
 }
 
-/// Whether the other epoch is about to end. If so, this epoch could neither take over from it nor
-/// hand over to it.
+/// Whether the other epoch is about to end. In this case, this epoch could neither take over from
+/// the other epoch nor hand over to it.
 fn other_is_ending(state: &State, process: ProcessId) -> bool {
     let other = state[process].beside.filter(|other| state.family.all.contains_key(other));
     let Some(other) = other else { return false };

@@ -56,11 +56,11 @@ pub enum GraphError {
     TooMany,
 }
 
-/// The largest number of cycles that are reported. It is limited, because one edge can be part of
-/// very many cycles.
+/// The largest number of cycles that are reported. The number is limited, because one edge can be
+/// part of very many cycles.
 const MAX_CYCLES: usize = 20;
-/// The largest number of unknown names that get a suggestion. It is limited, because each such name
-/// is compared with every known name.
+/// The largest number of unknown names that get a suggestion. The number is limited, because each
+/// such name is compared with every known name.
 const MAX_SUGGESTIONS: usize = 20;
 
 impl Graph {
@@ -74,8 +74,8 @@ impl Graph {
         }
     }
 
-    /// Resolves `depends_on`. This takes O((n + m) log n) for n processes and m dependencies, and
-    /// uses no recursion.
+    /// Resolves `depends_on`. The function takes O((n + m) log n) for n processes and m
+    /// dependencies, and uses no recursion.
     ///
     /// # Errors
     /// Returns all unknown names, all processes that depend on themselves, and at most 20 cycles.
@@ -141,8 +141,8 @@ impl Graph {
                 }
             }
         }
-        // Duplicates in `dependents` are removed only after the loop, because `waiting` counts a
-        // dependency twice if it is listed twice.
+        // Duplicates in `dependents` are removed only after the loop: if a dependency is listed
+        // twice, `waiting` counts it twice.
         dependents.iter_mut().for_each(Vec::dedup);
         let is_complete = order.len() == count;
         (Self { dependencies, dependents, order }, is_complete)

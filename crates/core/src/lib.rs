@@ -4,8 +4,8 @@
 //! and returns [`Action`](action::Action)s. A simulation can therefore test the promises of
 //! `docs/reference/shutdown.md` without sleeping.
 //!
-//! The crate is `no_std`, so it cannot name a file, a clock, a thread or the environment. Its
-//! modules import only modules to their right, which `make lint` checks:
+//! The crate is `no_std`, so it cannot name a file, a clock, a thread or the environment. The
+//! modules of the crate import only modules to their right, which `make lint` checks:
 //!
 //! ```text
 //! machine → phase → restart, slots, start, stop → drain → family → state

@@ -42,8 +42,8 @@ impl Machine {
         self.handle_early(now, event)
     }
 
-    /// Handles one event before the timers that have expired since the previous step, because the
-    /// event may have happened before they expired. These timers take effect only in a later step.
+    /// Handles one event before the timers that have expired since the previous step: the event may
+    /// have happened before they expired. These timers take effect only in a later step.
     pub fn handle_early(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.begin_step(now);
         let state = &mut self.state;
@@ -89,7 +89,7 @@ impl Machine {
     /// [`Action::AnswerReload`] answers the reload before drainit exits.
     ///
     /// # Errors
-    /// The reload is refused, and nothing changes, in three cases: the container has not been ready
+    /// In three cases the reload is refused, and nothing changes: the container has not been ready
     /// yet; a drain or a shutdown has begun; or a request, a replacement or another reload is still
     /// under way.
     pub fn reload(
@@ -198,7 +198,7 @@ impl Machine {
         &self.state
     }
 
-    /// Whether the container is not ready because of this process: the process is not ready yet, a
+    /// Whether the container is not ready because of this process. The process is not ready yet, a
     /// reload has yet to add it, it is about to be started again, or it is being stopped. An
     /// optional process that is being stopped counts only if it is stopped for a restart.
     pub fn waits_for(&self, process: ProcessId) -> bool {
@@ -236,7 +236,8 @@ fn extend_timeout(state: &mut State, id: ProcessId, by: Duration, deadline: Opti
     };
     let granted = by.min(longest);
     let longer = state.now + granted;
-    // This event may be handled late, when the old limit is over. Such a limit is not extended.
+    // This event may be handled late, when the old limit is over. The limit of an event that is
+    // handled late is not extended.
     if granted.is_zero() || state.is_past(before) || longer <= before {
         return;
     }

@@ -85,8 +85,8 @@ pub enum Note {
         /// The slot of the new instance.
         process: ProcessId,
         old: ProcessId,
-        /// Whether the new instance starts beside the old one. Otherwise it starts after the old
-        /// one has ended.
+        /// Whether the new instance starts beside the old one. If not, the new instance starts
+        /// after the old one has ended.
         overlaps: bool,
     },
     /// A new instance is ready, and the old one is drained and stopped.
@@ -107,8 +107,8 @@ pub enum Note {
         process: ProcessId,
         within: Duration,
     },
-    /// A new instance did not get ready, or is no longer wanted. It is stopped, and the old
-    /// instance keeps running.
+    /// A new instance did not get ready, or is no longer wanted. The new instance is stopped, and
+    /// the old instance keeps running.
     RolledBack {
         process: ProcessId,
         old: ProcessId,
@@ -153,8 +153,8 @@ pub enum Note {
     /// All members of the process group have ended, after [`Note::GroupRemains`].
     GroupGone {
         process: ProcessId,
-        /// The time since the process was asked to end, or since the other members were asked, if
-        /// the process had ended by itself; `None` if nobody was asked.
+        /// The time since the process was asked to end; `None` if nobody asked. If the process had
+        /// ended by itself: the time since the other members were asked.
         took: Option<Duration>,
     },
     /// Another stop signal has come.
@@ -253,8 +253,8 @@ pub enum RequestError {
     /// The running instance has ended, or has failed its liveness check, before the new instance
     /// had taken over from it.
     OldFailed(ProcessId),
-    /// The older instance has ended too early, so Envoy will abort this instance within `left`, and
-    /// with it any instance that starts beside it.
+    /// The older instance has ended too early. Within `left`, Envoy will abort this instance, and
+    /// any instance that starts beside it.
     Doomed { process: ProcessId, left: Duration },
 }
 
@@ -288,8 +288,8 @@ pub enum AfterEnd {
 /// The effect of a further stop signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
 pub enum Hurry {
-    /// The signal changes nothing. It is another SIGTERM, or the first signal in a shutdown that
-    /// began with the end of a process.
+    /// The signal changes nothing. The signal is another SIGTERM, or the first signal in a shutdown
+    /// that began with the end of a process.
     Continue,
     /// Drains and `pre_stop` hooks are cut short. Processes are still stopped in the order of the
     /// graph.
@@ -315,6 +315,6 @@ pub enum DrainEnd {
     ProcessGone,
     /// A second stop signal has come.
     Hurried,
-    /// The process is an Envoy that was not live yet, so it has never accepted a connection.
+    /// The process is an Envoy that was not live yet: it has never accepted a connection.
     NotLive,
 }

@@ -3,7 +3,7 @@
 //!
 //! A [`ProcessId`] is a slot. Both slots of a process have its name, and the dependents of the
 //! process depend on both. A slot whose instance is gone for good is *retired*: it has no
-//! dependencies and no dependents, is not shown anywhere, and is reused by the next replacement.
+//! dependencies and no dependents, is shown nowhere, and is reused by the next replacement.
 
 use alloc::rc::Rc;
 
@@ -16,11 +16,11 @@ use crate::types::{ProcessId, StartCondition};
 /// The slot to which a process of a new config belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
-    /// The process has this slot. Its running instance continues, because no changed key requires a
-    /// new instance.
+    /// The process has this slot. The running instance of the process continues, because no changed
+    /// key requires a new instance.
     Same(ProcessId),
-    /// The process has this slot. Its instance is replaced, because a changed key requires a new
-    /// instance.
+    /// The process has this slot. The instance of the process is replaced, because a changed key
+    /// requires a new instance.
     Changed(ProcessId),
     /// No slot has a process of this name.
     New,
@@ -98,9 +98,9 @@ impl State {
         spec.processes[slot.index()].followers = followers;
     }
 
-    /// Gives a slot the dependencies that its process has in a new config, and moves it to `place`
-    /// in the order. `slots` has the slots of the processes that come earlier in the order of the
-    /// new config. Call [`Self::reorder`] afterwards.
+    /// Gives a slot the dependencies that its process has in a new config, and moves the slot to
+    /// `place` in the order. `slots` has the slots of the processes that come earlier in the order
+    /// of the new config. Call [`Self::reorder`] afterwards.
     pub(crate) fn connect(
         &mut self,
         slot: ProcessId,
@@ -205,8 +205,8 @@ impl State {
         self.forget_changes(old);
     }
 
-    /// Copies the conditions that the old instance has met. If the process has failed for good,
-    /// copies none, because such a process counts as having met conditions that it has not met.
+    /// Copies the conditions that the old instance has met. Copies nothing if the process has
+    /// failed for good: such a process counts as having met conditions that it has not met.
     fn inherit_conditions(&mut self, slot: ProcessId, old: ProcessId) {
         let is_down = matches!(self.life(old), Lifecycle::Stopped { .. } | Lifecycle::Done);
         if !is_down || self[old].went_well {

@@ -10,7 +10,7 @@ use crate::types::{
     WatchAction,
 };
 
-/// The longest wait after the deadline for a killed process to end. It is longer than
+/// The longest wait after the deadline for a killed process to end. The wait is longer than
 /// [`AFTER_KILL`], because the kernel needs time to free the memory of a large process.
 const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
 /// The shortest pause between two scans for leftovers. One scan is not enough, because it can miss
@@ -121,8 +121,8 @@ pub struct ProcessSpec {
     /// Whether the process is never started, because its `only_if` can never hold.
     pub left_out: bool,
     /// Whether the process starts with the container, or with the reload that adds the process. If
-    /// not, the process stays down as if a request had stopped it, the container is ready without
-    /// it, and `required` is false.
+    /// not, the process stays down as if a request had stopped it. The container is ready without
+    /// the process, and `required` is false.
     pub autostart: bool,
     /// Whether the process has an `only_if` that is evaluated at each start.
     pub conditional: bool,
@@ -174,10 +174,10 @@ pub struct DrainSpec {
 }
 
 impl Spec {
-    /// The wait after the deadline for a process that survives SIGKILL. It is half of the reserve,
-    /// but at least [`AFTER_KILL`] and at most 500 ms. The rest of the reserve is for the output.
-    /// If the process ends later, the report does not show this end. The end of PID 1 ends every
-    /// process anyway.
+    /// The wait after the deadline for a process that survives SIGKILL. The wait is half of the
+    /// reserve, but at least [`AFTER_KILL`] and at most 500 ms. The rest of the reserve is for the
+    /// output. If the process ends later, the report does not show this end. The end of PID 1 ends
+    /// every process anyway.
     pub fn after_deadline(&self) -> Duration {
         (self.reserve / 2).clamp(AFTER_KILL, LONGEST_AFTER_KILL)
     }
@@ -222,8 +222,8 @@ impl ProcessSpec {
         self.update.overlaps() && !self.oneshot && !self.is_apart(old)
     }
 
-    /// Whether this definition has `hot-restart`, but another base ID than `old`. Its Envoy cannot
-    /// take over from an instance with the `old` definition.
+    /// Whether this definition has `hot-restart`, but another base ID than `old`. The Envoy of this
+    /// definition cannot take over from an instance with the `old` definition.
     pub fn is_apart(&self, old: &Self) -> bool {
         self.update == Update::HotRestart && self.base_id != old.base_id
     }

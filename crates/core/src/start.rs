@@ -33,8 +33,8 @@ impl State {
         above.filter(|id| self.life(*id) == Lifecycle::Waiting)
     }
 
-    /// The direct dependents of `process` that have not been started yet, because `process` has not
-    /// met their condition.
+    /// The direct dependents of `process` that still wait for their first start, because `process`
+    /// has not met their condition.
     pub fn waiting_for(&self, process: ProcessId) -> Vec<ProcessId> {
         let reached = self.reached(process);
         let waits = |id: &ProcessId| {
@@ -101,9 +101,9 @@ impl State {
         }
     }
 
-    /// Probes an instance once more after its readiness timeout, if it may have taken over since
-    /// its last probe: killing it would then leave no instance that listens. Returns whether the
-    /// core waits for the answer.
+    /// Probes an instance once more after its readiness timeout, if the instance may have taken
+    /// over since its last probe. To kill such an instance would leave no instance that listens.
+    /// Returns whether the core waits for the answer.
     pub(crate) fn probe_once(&mut self, process: ProcessId) -> bool {
         let Lifecycle::Starting { ready_by, .. } = self.life(process) else { return false };
         if !family::is_pending(self, process) || self[process].overdue.is_some() {

@@ -40,8 +40,8 @@ pub enum Lifecycle {
     /// The process has ended and will be started again at `until`.
     Backoff {
         until: Time,
-        /// Whether the next start evaluates `only_if` and runs the `pre_start` hook. This is false
-        /// if an instance has just ended by itself.
+        /// Whether the next start evaluates `only_if` and runs the `pre_start` hook. The value is
+        /// false if an instance has just ended by itself.
         anew: bool,
     },
     /// The process and its `pre_stop` hook run. The hook is killed at `until`.
@@ -50,25 +50,25 @@ pub enum Lifecycle {
     Stopping { since: Time, kill_at: Time },
     /// drainit has sent SIGKILL to the process, which is not reaped yet.
     Killed {
-        /// The time at which the process was asked to end; `None` if it was not asked.
+        /// The time at which the process was asked to end; `None` if nobody asked.
         asked: Option<Time>,
         /// The time until which the dependencies of the process wait for its end; `None` if they no
         /// longer wait, because the process survives SIGKILL.
         holds_until: Option<Time>,
     },
-    /// The process has ended, and other members of its process group are alive. They get SIGKILL at
-    /// `kill_at`.
+    /// The process has ended, and other members of its process group are alive. The other members
+    /// get SIGKILL at `kill_at`.
     Remains { kill_at: Time },
     /// drainit has sent SIGKILL to the other members of the process group, which are not gone yet.
     RestKilled {
         /// As in [`Lifecycle::Killed`], but for the other members.
         holds_until: Option<Time>,
     },
-    /// The process is gone. Its `post_stop` hook runs, and is killed at `until`.
+    /// The process is gone. The `post_stop` hook of the process runs, and is killed at `until`.
     PostStop { until: Time },
     /// The process is down for one of three reasons: a request has stopped it, its start by a
-    /// request has failed, or its `autostart` is false. It stays down until a request starts it.
-    /// The container continues.
+    /// request has failed, or its `autostart` is false. The process stays down until a request
+    /// starts it. The container continues.
     Stopped {
         /// Whether the start of the process by a request has failed.
         failed: bool,
@@ -134,8 +134,8 @@ impl Lifecycle {
         }
     }
 
-    /// The time at which the timer of this state has to wake the core; `None` if the state has no
-    /// timer, or if the timer is never due.
+    /// The time at which the timer of this state has to wake the core; `None` without a timer, or
+    /// with a timer that is never due.
     fn wakes_at(mut self) -> Option<Time> {
         self.timer().copied().filter(|at| *at != Time::NEVER)
     }
@@ -183,8 +183,8 @@ pub enum Role {
     /// The instance starts beside the instance in the slot `old`. When the new instance is ready,
     /// its slot becomes the current one. An instance that does not become ready is rolled back.
     New { old: ProcessId },
-    /// The instance was replaced, or its process is no longer in the config. It is drained and
-    /// stopped, and its end does not count as a failure.
+    /// The instance was replaced, or its process is no longer in the config. The instance is
+    /// drained and stopped, and its end does not count as a failure.
     Leaving,
     /// The slot is free: its instance is gone for good.
     Retired,
@@ -204,15 +204,15 @@ pub struct Slot {
     /// value, so dependents keep running. If the process is missing and dependents may start
     /// without it, the value is `Completed`.
     reached: Option<StartCondition>,
-    /// Whether the `pre_start` hook or an instance has run since `post_stop` was last due. If so,
-    /// `post_stop` is due when the process ends for good, and until then a restart does not run
-    /// `pre_start` again.
+    /// Whether the `pre_start` hook or an instance has run since `post_stop` was last due. In this
+    /// case, `post_stop` is due when the process ends for good, and until then a restart does not
+    /// run `pre_start` again.
     pub(super) has_run: bool,
-    /// While the instance is being probed for the last time, the time at which its readiness
-    /// timeout was over; otherwise `None`.
+    /// The time at which the readiness timeout of the instance was over, while the instance is
+    /// being probed for the last time; otherwise `None`.
     pub(super) overdue: Option<Time>,
     /// The pause that begins when the rest of the process group is gone. After this pause, the
-    /// process is started again; `None` if it is not started again.
+    /// process is started again; `None` if the process is not started again.
     pub restart_after: Option<Duration>,
     /// The position of the slot in [`Spec::order`].
     pub(super) rank: u16,
@@ -231,8 +231,8 @@ pub struct Slot {
     pub(super) went_well: bool,
     /// The drain of the running instance.
     pub(crate) drain: Progress,
-    /// The time of the signal that asked the process to drain, if the process may answer this
-    /// signal by ending; otherwise `None`.
+    /// The time of the signal that asked the process to drain; `None` unless the process may answer
+    /// this signal by ending.
     pub(super) drain_signalled: Option<Time>,
     /// The time at which the instance was asked to end. If the instance had ended by itself, the
     /// time at which the rest of its process group was asked to end. This time is kept after the
@@ -293,7 +293,7 @@ pub struct State {
     /// is quiet, so that the action is due.
     pub changed: BTreeMap<(ProcessId, usize), bool>,
     /// Whether [`Event::Start`](crate::event::Event::Start) has come. Before this event, nothing
-    /// has run, so a stop needs no hooks of the container.
+    /// has run: a stop needs no hooks of the container.
     pub has_begun: bool,
     /// The number of evaluations of `only_if` so far. By this number, the core recognizes a late
     /// answer to an earlier evaluation.
@@ -305,7 +305,7 @@ pub struct State {
     /// The end of the grace period; `None` until drainit exits.
     pub grace_end: Option<Time>,
     /// Timers that are due by this time take effect in this step. This time is `now`, except in
-    /// [`Machine::handle_early`], which uses the time of the last step that was not early.
+    /// [`Machine::handle_early`]: there it is the time of the last step that was not early.
     ///
     /// [`Machine::handle_early`]: crate::machine::Machine::handle_early
     pub timers_at: Time,
@@ -404,8 +404,8 @@ impl State {
     }
 
     /// Whether the process continues in its other slot, so that the end of this instance runs no
-    /// `post_stop` hook. There are two cases: the other instance has the same definition, and its
-    /// end will run the hook; or this instance has not taken over from the other instance.
+    /// `post_stop` hook. There are two cases. The other instance has the same definition, and its
+    /// end will run the hook. Or this instance has not taken over from the other instance.
     pub(super) fn continues_beside(&self, id: ProcessId) -> bool {
         let Some(other) = self[id].beside else { return false };
         let life = self.life(other);
@@ -487,7 +487,8 @@ impl State {
         self.timers.iter().take_while(|(time, _)| *time <= self.timers_at).map(|(_, id)| *id)
     }
 
-    /// The deadline to use while no shutdown has begun. It is so late that it limits no wait.
+    /// The deadline to use while no shutdown has begun. This deadline is so late that it limits no
+    /// wait.
     pub fn no_deadline(&self) -> Time {
         self.now + NO_DEADLINE
     }

@@ -1,6 +1,6 @@
 //! The stop of one process: its `pre_stop` hook, the stop signal, SIGKILL, the rest of its process
 //! group, and its `post_stop` hook. A shutdown and the requests of the operator share this code.
-//! They differ only in the deadline and in which processes must be gone first.
+//! The two differ only in the deadline and in which processes must be gone first.
 
 use core::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::spec::{HookId, Stage};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ProcessId, Signal, Time};
 
-/// The longest wait for the end of a killed process outside a shutdown. It is long, because the
-/// kernel takes seconds to free the memory of a large process.
+/// The longest wait for the end of a killed process outside a shutdown. The wait is long, because
+/// the kernel takes seconds to free the memory of a large process.
 const UNHURRIED_AFTER_KILL: Duration = Duration::from_secs(5);
 
 /// The longest wait for the end of a process whose stop signal is SIGKILL.
@@ -104,8 +104,8 @@ impl State {
         self.killed = true;
     }
 
-    /// Cancels the start of a process. If the process does not run, it is not started. If the
-    /// process runs, nothing waits for its readiness any longer.
+    /// Cancels the start of a process. A process that does not run is not started. If the process
+    /// runs, nothing waits for its readiness any longer.
     pub(crate) fn cancel_start(&mut self, process: ProcessId, deadline: Time) {
         match self.life(process) {
             Lifecycle::Waiting
@@ -157,8 +157,8 @@ impl State {
         }
     }
 
-    /// Shortens the waits that began before the shutdown, or during a drain that was requested
-    /// without a stop, so that they end by the deadline.
+    /// Shortens earlier waits to the deadline: waits that began before the shutdown, or during a
+    /// drain that was requested without a stop.
     pub(crate) fn fit_waits(&mut self, deadline: Time) {
         let left = deadline.since(self.now);
         for id in self.spec.ids() {
@@ -294,15 +294,15 @@ impl State {
         self[id].drain_signalled.is_some() && (self.process(id).is_success(end) || is_of_signal)
     }
 
-    /// Runs the `post_stop` hook of a process that has ended for good, if its `pre_start` hook or
-    /// an instance has run since its last `post_stop` hook. If another instance continues the
-    /// process, the hook runs only when that instance ends.
+    /// Runs the `post_stop` hook of a process that has ended for good. Without a `pre_start` hook
+    /// or an instance since the last `post_stop` hook, runs nothing. If another instance continues
+    /// the process, the hook runs only when that instance ends.
     pub fn after_end(&mut self, id: ProcessId, deadline: Time) {
         let has_run = core::mem::take(&mut self[id].has_run);
         let heir = self[id].beside.filter(|_| self.continues_beside(id));
         if let Some(heir) = heir {
-            // One `post_stop` hook runs for both instances. It runs when the other instance is
-            // gone, even if that instance never started.
+            // One `post_stop` hook runs for both instances. The hook runs when the other instance
+            // is gone, even if that instance never started.
             self[heir].has_run |= has_run;
         }
         match self.budget.post_stop(&self.spec, id, deadline.since(self.now)) {

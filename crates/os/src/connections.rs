@@ -36,9 +36,9 @@ pub struct Listeners {
     inodes: Arc<BTreeSet<u32>>,
     families: BTreeSet<i32>,
     /// Whether another process also accepts connections at one of these addresses, or has done so
-    /// at an earlier look: through another socket (`SO_REUSEPORT`, or a more specific address), or
-    /// through the same socket, which drainit holds. In this case, only two kinds of connections
-    /// count: those that the instance has open, and those that nobody has accepted yet.
+    /// at an earlier look. The other process may use another socket (`SO_REUSEPORT`, or a more
+    /// specific address), or the same socket, which drainit holds. In this case, only two kinds of
+    /// connections count: those that the instance has open, and those that nobody has accepted yet.
     is_shared: bool,
     /// Why drainit may not see all descriptors of the instance. In this case, drainit cannot
     /// distinguish the connections of the instance from those of other processes at the same
@@ -109,7 +109,7 @@ impl Listening {
 
 impl Listeners {
     /// Finds the sockets on which an instance listens. If `ports` is not empty, finds only the
-    /// sockets with one of these ports. The sockets of the earlier look `self` stay, because their
+    /// sockets with one of these ports. The sockets of the earlier look `self` stay: their
     /// connections can outlive them. Reads `/proc` only if somebody has begun to listen since then,
     /// or the instance has other processes. Call this on a thread of its own.
     ///
@@ -147,9 +147,9 @@ impl Listeners {
     }
 
     /// Finds the sockets on which each of these instances listens; `before` has those of an earlier
-    /// look. An instance that does not listen, or whose sockets drainit may not see, is missing.
-    /// `seen` has all listening sockets of the earlier look: if no other socket listens now, the
-    /// result is empty. Call this on a thread of its own.
+    /// look. The result does not contain an instance that does not listen, or whose sockets drainit
+    /// may not see. `seen` has all listening sockets of the earlier look: if no other socket
+    /// listens now, the result is empty. Call this on a thread of its own.
     ///
     /// # Errors
     /// Says why the sockets cannot be found.
@@ -173,7 +173,7 @@ impl Listeners {
 
     /// Whether somebody still listens at each of the addresses at which somebody has listened when
     /// these sockets were found. When a process ends, the kernel closes its listeners before their
-    /// connections: it closes the descriptors in their order, and a listener is older than its
+    /// connections. The kernel closes descriptors in their order, and a listener is older than its
     /// connections.
     pub fn remain(&self) -> bool {
         let mut known = self.own.intersection(&self.all);
@@ -245,8 +245,8 @@ impl Open {
             open.entry((socket.local.port(), socket.local.ip())).or_default().push(socket);
         }
         ours.extend(own_connections());
-        // A connection also counts if it is accepted only after the list above was made, because it
-        // has no inode in that list.
+        // A connection that was accepted only after the list above was made also counts: it has no
+        // inode in that list.
         let held = if sharing.is_empty() { Ok(BTreeMap::new()) } else { sockets_of_each(&sharing) };
         Ok(Self { sockets: open, ours, held: held.map_err(|error| error.to_string())? })
     }

@@ -14,8 +14,8 @@ use crate::Pid;
 use crate::reap::is_living_child;
 use drainit_core::types::harmless;
 
-/// [`kin`] makes at most this many walks from parent to parent. It begins a new walk if a process
-/// on the way ends.
+/// [`kin`] makes at most this many walks from parent to parent. [`kin`] begins a new walk if a
+/// process on the way ends.
 const MAX_WALKS: usize = 16;
 /// The most parents that a walk follows.
 const MAX_DEPTH: usize = 256;
@@ -44,8 +44,8 @@ impl Descendant {
     }
 }
 
-/// Finds all living descendants of drainit. The scan ends early if `is_over` returns true. It may
-/// take seconds, because `/proc` may list tens of thousands of processes.
+/// Finds all living descendants of drainit. The scan ends early if `is_over` returns true. The scan
+/// may take seconds, because `/proc` may list tens of thousands of processes.
 ///
 /// # Errors
 /// Fails if there is no `/proc`, or if `/proc` shows another PID namespace.
@@ -129,8 +129,8 @@ pub struct Sockets {
 }
 
 /// The sockets of these processes and their descendants, under the key that `leaders` has for each
-/// process or session. A descendant of two of the processes belongs to the nearer one. Call this on a
-/// thread of its own, because it reads all of `/proc`.
+/// process or session. A descendant of two of the processes belongs to the nearer one. Call this on
+/// a thread of its own: it reads all of `/proc`.
 ///
 /// # Errors
 /// As for [`find`].
@@ -261,7 +261,7 @@ pub fn session_of(pid: Pid) -> Option<Pid> {
     Some(getsid(Some(nix::unistd::Pid::from_raw(pid))).ok()?.as_raw())
 }
 
-/// The user id that a process has now; `None` if the process has ended, or without a `/proc` of
+/// The user id that a process has now; `None` after the end of the process, or without a `/proc` of
 /// drainit's PID namespace.
 pub fn user_of(pid: Pid) -> Option<u32> {
     let users = status_field(pid, "Uid:").filter(|_| is_proc_ours())?;

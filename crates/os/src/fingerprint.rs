@@ -129,8 +129,8 @@ pub fn follow(path: PathBuf) -> Followed {
         loop {
             if is_first || read.as_ref() != Some(&known) && since.elapsed() >= PAUSE {
                 let content = of(&path);
-                // `None` makes the next look read an unreadable file again: the file may become
-                // readable although its metadata has not changed.
+                // `None` makes the next look read an unreadable file again: a file may become
+                // readable without a change of its metadata.
                 read = content.unreadable.is_none().then(|| known.clone());
                 let _ = sender.send(WatchReport::Quiet(content));
                 is_first = false;
@@ -174,7 +174,7 @@ fn within(path: &Path, mut limits: LookLimits) -> Content {
 }
 
 /// Computes a fingerprint. Files in subdirectories do not count. If drainit is not allowed to read
-/// a file, only the file's name counts, so that drainit still sees changes of the other files.
+/// a file, only the file's name counts. drainit then still sees changes of the other files.
 fn fingerprint(
     path: &Path,
     add: fn(&Place, &mut DefaultHasher, &mut LookLimits) -> io::Result<()>,
@@ -227,7 +227,7 @@ fn fingerprint(
     Ok(Some(Fingerprint(hasher.finish())))
 }
 
-/// This is hashed in place of the content of a file that drainit may not read.
+/// The hash uses this text in place of the content of a file that drainit may not read.
 const UNREADABLE: &str = "unreadable";
 
 /// Whether the error lasts until somebody changes the file or its permissions. Returns `false` for
@@ -524,8 +524,9 @@ mod tests {
         assert_ne!(two, one.fingerprint);
         fs::remove_file(base.join("old.key")).unwrap();
         assert_ne!(of(&base), two, "a removed file counts");
-        // Reading the first byte of this file fails with EIO, like a fault of a file system. Such a
-        // fault may be over at the next look, so the whole directory counts as unreadable.
+        // Reading the first byte of this file fails with EIO, like a fault of a file system. A
+        // fault of this kind may be over at the next look: the whole directory counts as
+        // unreadable.
         symlink("/proc/self/mem", base.join("tls.key")).unwrap();
         let (path, _) = super::of(&base).unreadable.unwrap();
         assert_eq!(path, base);

@@ -34,8 +34,8 @@ pub fn kill_child(pid: Pid, signal: Signal) -> io::Result<bool> {
 /// Sends a signal to every member of the process group that `leader` leads. Returns `false` if the
 /// group does not exist.
 ///
-/// The caller must know that the leader or a child in the group is not reaped. Otherwise the kernel
-/// may have reused the number; for a group without such a member, use
+/// The caller must know that the leader or a child in the group is not reaped. Without such a
+/// child, the kernel may have reused the number: for such a group, use
 /// [`crate::sweep::signal_left_group`].
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! The memory and the processors of the container, as `${memory_bytes}`, `${memory_mib}` and
-//! `${cpus}`: the lowest limit of the container's cgroups (v1 or v2), or the value of the machine
-//! if there is no limit.
+//! `${cpus}`. A value is the lowest limit of the container's cgroups (v1 or v2), or the value of
+//! the machine if there is no limit.
 
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ pub fn cgroups(root: &Path, controller: &str) -> Vec<PathBuf> {
 }
 
 /// Reads a word of a file as a number; `place` is the index of the word. `None` for `max` and for
-/// -1, which mean that there is no limit.
+/// -1: both mean that there is no limit.
 fn number(file: &Path, place: usize) -> Option<u64> {
     read_to_string(file).ok()?.split_whitespace().nth(place)?.parse().ok()
 }

@@ -184,7 +184,8 @@ impl NotifySocket {
                 is_accepted
             }
         };
-        // Reads without asking the runtime, which may not know yet that the socket is readable.
+        // Reads without asking the runtime: the runtime may not know yet that the socket is
+        // readable.
         for _ in 0..MAX_WAITING {
             let Ok(received) = receive(self.socket.as_raw_fd()) else { break };
             all.add(accepted(received, &accepts).unwrap_or_default());
@@ -225,7 +226,7 @@ fn receive(fd: i32) -> io::Result<Option<(Peer, NotifyMessage)>> {
     Ok(sender(&control).map(|sender| (sender, NotifyMessage::parse(&buffer[..length]))))
 }
 
-/// The credentials, which come first in the control data. They are parsed by hand, because nix
+/// The credentials, which come first in the control data. The control data is parsed by hand: nix
 /// returns no control data if a part of the data, such as the descriptors, did not fit.
 fn sender(control: &[u8]) -> Option<Peer> {
     let number = |at| Some(i32::from_ne_bytes(*control.get(at..)?.first_chunk()?));

@@ -1,6 +1,6 @@
-//! Uses a separate thread, with a time limit, for work that may hang: a file system or a socket
-//! that does not answer must not keep the event loop from handling signals. drainit gives up work
-//! that has not finished in time; the thread of the work stays until its system call returns.
+//! Work that may hang gets a separate thread and a time limit: a file system or a socket without an
+//! answer must not keep the event loop from handling signals. drainit gives up work that has not
+//! finished in time; the thread of the work stays until its system call returns.
 //!
 //! Each process has its own few threads for each purpose ([`Share`]). A file system that hangs
 //! therefore delays only the processes that use it. One thread is kept ready for a stop, because no
@@ -138,7 +138,7 @@ fn spawn_or_reserve(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 }
 
 /// Gives the work to the thread that is kept ready, which saves the time to start another thread.
-/// If the queue of that thread is full, or if there is no such thread, starts another thread.
+/// If the queue of that thread is full, or there is no such thread, starts another thread.
 fn reserve_or_spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut job = Box::new(work) as Job;
     if let Some(reserve) = &*RESERVE.lock().unwrap_or_else(PoisonError::into_inner) {

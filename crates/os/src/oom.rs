@@ -18,12 +18,12 @@ use crate::on_thread::wait_for;
 use drainit_core::types::{End, Time};
 
 /// The longest wait for the count. The kernel's own file system answers at once, but a FUSE file
-/// system (lxcfs) may hang. A file system that hangs delays the event loop only once, because the
-/// file is not read again after a timeout.
+/// system (lxcfs) may hang. A file system that hangs delays the event loop only once: after a
+/// timeout, the file is not read again.
 const LONGEST: Duration = Duration::from_millis(100);
 
 /// The file with the kernel's count of OOM kills, and the number of these kills that need no
-/// report: earlier calls have reported them, or [`OomKills::from_now_on`] ignores them.
+/// report. Earlier calls have reported such kills, or [`OomKills::from_now_on`] ignores them.
 #[derive(Debug, Default)]
 pub struct OomKills {
     file: Option<PathBuf>,
@@ -62,10 +62,10 @@ impl OomKills {
         Self { clean_at: Time(TICK * ticks), ..found }
     }
 
-    /// Finds the file in drainit's own cgroup. Takes the file in the root cgroup if only the root
-    /// is mounted (Docker with cgroup v1), or if the cgroup's name belongs to another namespace.
-    /// Never takes the file in a cgroup between drainit's own and the root, because such a cgroup
-    /// also counts kills of other containers.
+    /// Finds the file in drainit's own cgroup. Takes the file in the root cgroup in two cases: only
+    /// the root is mounted (Docker with cgroup v1), or the cgroup's name belongs to another
+    /// namespace. Never takes the file in a cgroup between drainit's own and the root, because such
+    /// a cgroup also counts kills of other containers.
     fn find(root: &Path) -> Self {
         let mount = root.join("sys/fs/cgroup");
         let roots = [mount.join("memory"), mount];
@@ -87,9 +87,9 @@ impl OomKills {
         self.seen = None;
     }
 
-    /// If the count shows a kill that no earlier call has reported, returns an end that says so and
-    /// gives the span of time in which this kill happened. Each kill explains only one SIGKILL. The
-    /// kernel does not say whom it killed: if the span is long, the victim may have been a process
+    /// If the count shows a kill that no earlier call has reported, returns an end that names the
+    /// kill and the span of time in which it happened. Each kill explains only one SIGKILL. The
+    /// kernel does not say whom it killed. If the span is long, the victim may have been a process
     /// that drainit does not reap.
     pub fn explain_one(&mut self) -> Option<End> {
         let seen = self.seen.take().unwrap_or_else(|| self.count());

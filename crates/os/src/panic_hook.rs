@@ -22,8 +22,8 @@ const STOP_TIME: Duration = Duration::from_secs(2);
 /// The pause between two scans for living processes.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The bytes that the report and the scans of `/proc` may need when there is no memory left. They
-/// take only address space, because they are never written to.
+/// The bytes that the report and the scans of `/proc` may need when there is no memory left. The
+/// bytes take only address space, because nothing is ever written to them.
 const RESERVE: usize = 1 << 20;
 static RESERVED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
@@ -85,8 +85,8 @@ fn begin() -> bool {
     first.is_ok()
 }
 
-/// Blocks for ever if another thread handles a failure, so that this thread does not restart the
-/// processes that the other thread stops.
+/// Blocks for ever if another thread handles a failure: this thread must not restart the processes
+/// that the other thread stops.
 pub fn wait_if_failing() {
     while FAILING.load(Ordering::Relaxed) != 0 {
         std::thread::park();

@@ -1,10 +1,10 @@
-//! drainit's private control socket: an abstract Unix socket, which needs no directory and no
-//! permission, so that it works in every container.
+//! drainit's private control socket: an abstract Unix socket. It needs no directory and no
+//! permission, and works in every container.
 //!
-//! The name of the socket contains the PID namespace and drainit's pid, because the containers of a
-//! pod, or all containers of a host, can share the namespace of abstract names. A name does not
-//! prove which process listens, and every process that shares the abstract names can connect.
-//! Therefore the client and the server check each other's credentials, which come from the kernel.
+//! The name of the socket contains the PID namespace and drainit's pid: the containers of a pod, or
+//! all containers of a host, can share the namespace of abstract names. A name does not prove which
+//! process listens, and every process that shares the abstract names can connect. Therefore the
+//! client and the server check each other's credentials, which come from the kernel.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -128,7 +128,7 @@ fn pid_in(path: &Path) -> Option<Pid> {
     path.to_string_lossy().rsplit_once('/').and_then(|(_, pid)| pid.parse().ok())
 }
 
-/// Checks, on behalf of a client, that the server is a drainit that the client trusts: if the path
+/// Checks, on behalf of a client, that the server is a drainit that the client trusts. If the path
 /// is an abstract name, the server must be the process whose pid is in the name.
 ///
 /// # Errors
@@ -167,9 +167,9 @@ fn check_server_for(
     ))
 }
 
-/// Whether a drainit may have started this process. Every drainit is PID 1 or a subreaper, so its
-/// processes stay below it. A process is certainly not below a drainit only if it was started by
-/// the container runtime, or by a PID 1 that is not a drainit.
+/// Whether a drainit may have started this process. Every drainit is PID 1 or a subreaper: its
+/// processes stay below it. Only two kinds of processes are certainly not below a drainit: those
+/// that the container runtime has started, and those that a PID 1 other than drainit has started.
 fn below_init(pid: Pid) -> bool {
     let parent = Stat::read(pid).map(|stat| stat.parent);
     let program = |pid: &str| fs::metadata(format!("/proc/{pid}/exe")).ok();

@@ -15,8 +15,8 @@ use crate::descendants::{Descendant, MOST_READ, as_owner, living_children};
 use crate::sweep::send;
 use drainit_core::types::Signal;
 
-/// The variable of a probe's command. Its value is the name of the process, a slash, and the number
-/// of the run.
+/// The variable of a probe's command. The variable's value is the name of the process, a slash, and
+/// the number of the run.
 pub const VARIABLE: &str = "DRAINIT_PROBE";
 /// At most this many bytes of a process's environment are read.
 const MOST_BYTES: u64 = 1 << 20;

@@ -21,7 +21,7 @@ pub const REAP_AT_ONCE: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reaped {
-    /// This child has ended. It may be an orphan that drainit inherited.
+    /// This child has ended. The child may be an orphan that drainit inherited.
     Child(Pid, End),
     /// All children are running.
     NoneNow,
@@ -33,9 +33,9 @@ thread_local! {
 }
 
 /// The processor time that the kernel has spent on reaping for this thread, in debug builds. When
-/// the kernel releases a process, it drops what it has cached of `/proc/PID`. This takes a few
-/// microseconds for most processes. For an Envoy on a busy machine it takes up to 55 ms, because a
-/// scan of `/proc` has listed the Envoy's descriptors and threads
+/// the kernel releases a process, it drops what it has cached of `/proc/PID`. This release takes a
+/// few microseconds for most processes. For an Envoy on a busy machine the release takes up to 55
+/// ms, because a scan of `/proc` has listed the Envoy's descriptors and threads
 /// (`proc_invalidate_siblings_dcache`, measured on 6.18).
 pub fn kernel_time() -> Duration {
     KERNEL_TIME.get()
@@ -107,8 +107,8 @@ pub fn has_ended(child: Pid) -> bool {
 }
 
 /// Whether a child that is not reaped is in this process group. While there is such a child, the
-/// kernel does not reuse the number of the group, so the group may be signalled even if its leader
-/// is reaped.
+/// kernel does not reuse the number of the group: the group may be signalled even if its leader is
+/// reaped.
 pub fn has_child_in_group(leader: Pid) -> bool {
     only_one(leader).is_ok_and(|leader| exists(Id::PGid(NixPid::from_raw(leader))))
 }

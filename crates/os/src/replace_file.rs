@@ -34,12 +34,12 @@ pub fn replace_within(
 
 /// Writes `content` to a temporary file in the directory of `path`, and renames the temporary file
 /// to `path`. The file belongs to `user`, or without `user` to drainit's own user. Does not call
-/// fsync(2), because the file need not survive a crash of the machine.
+/// fsync(2): the file need not survive a crash of the machine.
 ///
 /// # Errors
-/// Fails if `path` is something other than a regular file, if its directory is missing or refuses
-/// the file, if the path leads through a symbolic link of another user, or if drainit may not give
-/// the file to `user`. In each case, `path` is unchanged.
+/// Fails in these cases: `path` is something other than a regular file; its directory is missing or
+/// refuses the file; the path leads through a symbolic link of another user; or drainit may not
+/// give the file to `user`. In each case, `path` is unchanged.
 pub fn replace(path: &Path, content: &[u8], mode: u32, user: Option<&User>) -> io::Result<()> {
     if path.file_name().is_none() {
         return Err(io::Error::other("it does not end with the name of a file"));

@@ -71,7 +71,7 @@ pub(crate) struct Socket {
     /// Whether the server holds the connection, or has not accepted it yet. The server also holds a
     /// connection that it has closed for writing only.
     pub is_open: bool,
-    /// Whether the socket is transparent; `None` if the kernel does not say so.
+    /// Whether the socket is transparent; `None` if the kernel does not say whether.
     pub is_transparent: Option<bool>,
     /// The bytes and times of the connection, if they were asked for.
     pub connection: Option<Connection>,
@@ -138,8 +138,8 @@ fn program(ports: &BTreeSet<u16>) -> Vec<u8> {
     program.extend((4 + end as u16).to_ne_bytes());
     program.extend(BYTECODE.to_ne_bytes());
     // If an operation holds, the next operation is `yes` bytes later, and otherwise `no` bytes
-    // later. The program accepts a socket if these steps lead exactly to the end of the program,
-    // and refuses the socket if they lead further.
+    // later. The program accepts a socket if these steps lead exactly to the end of the program. If
+    // they lead further, the program refuses the socket.
     let mut operation = |code: u8, yes: u8, no: u16| {
         program.extend([code, yes]);
         program.extend(no.to_ne_bytes());

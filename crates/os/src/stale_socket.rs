@@ -24,8 +24,8 @@ use drainit_core::types::harmless;
 /// leads there through links.
 ///
 /// # Errors
-/// Fails if the path leads through a symbolic link of another user, or to something other than a
-/// socket, or to the socket at `own`, or if the kernel refuses.
+/// Fails if the path leads through a symbolic link of another user. Also fails if the path leads to
+/// something other than a socket or to the socket at `own`, or if the kernel refuses.
 pub fn remove(path: &Path, own: Option<&Path>) -> io::Result<()> {
     match try_remove(path, own) {
         // ENOTDIR: a part of the path is a file, so the socket does not exist.

@@ -12,8 +12,9 @@ use crate::reap::has_child_in_group;
 use crate::{Pid, sys};
 use drainit_core::types::Signal;
 
-/// A scan reads the list of processes again if the last read has found new processes, but at most
-/// this many times. Without a limit, a scan of processes that keep forking would never end.
+/// If the last read of the list of processes has found new processes, a scan reads the list again,
+/// but at most this many times. Without a limit, a scan of processes that keep forking would never
+/// end.
 const MAX_PASSES: usize = 16;
 
 /// The processes that a scan has signalled.
@@ -101,8 +102,8 @@ impl Sweep {
         Swept::Signalled(hit)
     }
 
-    /// The living children that are new to this sweep. Once `is_over` returns true, no further
-    /// child is read, even if all children so far were zombies.
+    /// The living children that are new to this sweep. After `is_over` has returned true, no
+    /// further child is read, even if all children so far were zombies.
     fn new_children(&self, is_over: &dyn Fn() -> bool) -> Vec<Descendant> {
         let is_seen = |pid| self.seen.range((pid, 0)..=(pid, u64::MAX)).next().is_some();
         let children = living_children(usize::MAX, |pid| !is_over() && !is_seen(pid));

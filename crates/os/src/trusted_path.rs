@@ -1,4 +1,4 @@
-//! Resolves a path of the config, so that no user whom drainit does not trust decides what drainit
+//! Resolves a path of the config: no user whom drainit does not trust may decide what drainit
 //! reads, writes or removes.
 //!
 //! drainit often runs as root, and a process of another user often owns a directory on the path.
@@ -6,8 +6,9 @@
 //! walks along a path part by part. drainit follows a link only if the link belongs to root or to
 //! drainit's own user. Root's links are needed for `/var/run`, and for `..data` in the volume of a
 //! ConfigMap. A drainit that runs as root also notes who could exchange a name on the path
-//! ([`Changer`]), and uses behind that name only what these users could use themselves. A drainit
-//! that runs as another user has only processes of that user, so it has nothing to give away.
+//! ([`Changer`]). Behind that name, drainit then uses only what these users could use themselves. A
+//! drainit that runs as another user has only processes of that user, so it has nothing to give
+//! away.
 //!
 //! Every call of this module looks at a file system, and may have to wait for it.
 
@@ -224,7 +225,7 @@ impl Place {
     /// Opens the file. Fails with `ELOOP` if the name is a link.
     ///
     /// # Errors
-    /// Fails as open(2) and [`after_lease`] do, and with [`ForeignName`] if a user who could
+    /// Fails as open(2) and [`after_lease`] do. Also fails with [`ForeignName`] if a user who could
     /// exchange a name on the path may not open the file in this way.
     pub fn open(&self, flags: OFlag, mode: Mode) -> io::Result<File> {
         // A file of somebody else must not be emptied before it is judged.
@@ -266,8 +267,9 @@ impl Place {
     }
 
     /// A path for bind(2), which accepts no descriptor of a directory. If nobody else could make
-    /// `path` lead elsewhere, returns `path`, so that getsockname(2) reports it. Otherwise returns
-    /// a path by the directory's descriptor, which is valid as long as this value lives.
+    /// `path` lead elsewhere, returns `path`, so that getsockname(2) reports it. If somebody else
+    /// could, returns a path by the directory's descriptor, which is valid as long as this value
+    /// lives.
     pub fn address(&self) -> PathBuf {
         let by_descriptor = by_descriptor(&self.directory).filter(|_| !self.is_fixed);
         by_descriptor.map_or_else(|| self.path.clone(), |directory| directory.join(&self.name))
@@ -278,7 +280,7 @@ impl Place {
 /// takes the path of the socket.
 #[derive(Debug)]
 pub struct PeerSocket {
-    /// The path for connect(2). It is valid as long as this value lives.
+    /// The path for connect(2). The path is valid as long as this value lives.
     pub address: PathBuf,
     _file: File,
 }
@@ -372,9 +374,9 @@ impl Walk {
                 && matches!(Path::new(&step).components().next(), Some(Component::Normal(_)));
             if is_name && !follows {
                 let directory = fstat(&self.at)?;
-                // A directory of root that lets others write, such as an `emptyDir`, often contains
-                // directories of root to which drainit writes, so groups and everybody do not count
-                // here.
+                // Groups and everybody do not count here: a directory of root that lets others
+                // write, such as an `emptyDir`, often contains directories of root to which drainit
+                // writes.
                 self.changers.retain(|(changer, _)| changer.user.is_some());
                 judge(&self.changers, WRITE, &directory, &self.walked)?;
                 // Whoever could exchange the directory may change every name in it.
@@ -384,7 +386,7 @@ impl Walk {
             let Some((next, stat)) = self.step(&step)? else { continue };
             if is_name {
                 // In a directory of root that lets others write, such as an `emptyDir`, these
-                // others may replace the file anyway, so drainit uses the file that it finds.
+                // others may replace the file anyway: drainit uses the file that it finds.
                 let (known, is_fixed) = (self.changers.clone(), self.is_fixed);
                 self.note(&stat)?;
                 let is_known = |changer| known.iter().any(|(known, _)| *known == changer);

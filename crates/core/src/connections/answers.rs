@@ -3,9 +3,9 @@
 //!
 //! A connection on which the server has received later than it has sent owes an answer. If the
 //! server has sent later, or in the same tick of the kernel's clock, nothing proves that the answer
-//! is complete: a part of it may be missing (a stream), or another request may have come before it
-//! (pipelining, HTTP/2). Such a connection is unknown, and counts as busy, until nothing has moved
-//! on it for `idle`.
+//! is complete. A part of the answer may be missing (a stream), or another request may have come
+//! before this one (pipelining, HTTP/2). A connection of this kind is unknown: it counts as busy
+//! until nothing has moved on it for `idle`.
 //!
 //! The kernel has no better evidence. A later request shows that the answer before it is complete,
 //! but then this request needs an answer. Segments and bytes say how much has moved, and not how
@@ -91,7 +91,7 @@ pub struct Counts {
     /// A number that grows whenever a look shows a new connection or newly received bytes.
     pub asked: u64,
     /// The time after which no connection is unknown any more, if nothing moves until then. Zero if
-    /// none is unknown, or if this time is not known.
+    /// no connection is unknown, or if the time is not known.
     pub settles: Duration,
 }
 

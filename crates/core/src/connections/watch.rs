@@ -1,8 +1,8 @@
 //! The looks at the connections of a process that is drained. This module is pure: answers of the
 //! kernel, commands and the time go in; reports come out, as from the
-//! [`Dialogue`](crate::envoy::dialogue::Dialogue) with an Envoy. The two share no more than the
-//! reports, because almost all of the dialogue is about an admin: its calls, their attempts, its
-//! listeners and statistics, and answers that hang.
+//! [`Dialogue`](crate::envoy::dialogue::Dialogue) with an Envoy. The two share only the reports:
+//! almost all of the dialogue is about an admin (its calls, their attempts, its listeners and
+//! statistics, and answers that hang).
 
 use core::time::Duration;
 

@@ -7,10 +7,10 @@ use crate::event::Load;
 use crate::note::DrainEnd;
 use crate::types::Time;
 
-/// A process is quiet if at most `exit_at` connections or requests have been open for this time,
-/// and no new one has come in this time. The time is longer than the pause between two samples near
-/// the end of a drain, and longer than the time from a connect to the first request. A sample that
-/// is older than this time says nothing about the present.
+/// A process is quiet if for this time at most `exit_at` connections or requests have been open,
+/// and no new one has come. The time is longer than the pause between two samples near the end of a
+/// drain, and longer than the time from a connect to the first request. A sample that is older than
+/// this time says nothing about the present.
 pub const QUIET: Duration = Duration::from_millis(200);
 
 /// The progress of the drain of one process.
@@ -52,15 +52,15 @@ impl Progress {
 /// The final count of open connections or requests, between the drain and the stop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FinalCount {
-    /// If `is_asked`, the time at which the wait for the answer ends. Otherwise, the time at which
-    /// the next count begins.
+    /// If `is_asked`, the time at which the wait for the answer ends. If not, the time at which the
+    /// next count begins.
     pub(crate) next: Time,
     pub(crate) is_asked: bool,
     /// The time until which the stop may wait for connections or requests that began after the
     /// drain.
     pub(crate) until: Time,
-    /// The sample that belongs to the count under way. Its numbers are unknown until the sample
-    /// comes.
+    /// The sample that belongs to the count under way. The sample's numbers are unknown until the
+    /// sample comes.
     pub(crate) load: Load,
     /// Whether a note has said that the stop waits for open connections or requests.
     pub(crate) is_noted: bool,
@@ -110,8 +110,8 @@ pub(crate) enum Closing {
 
 impl Active {
     /// Handles the answer to the request to drain. If the process has not accepted the drain,
-    /// drainit waits for `min` only. A longer wait would not help, because nobody asks the clients
-    /// to leave, and they send new requests.
+    /// drainit waits for `min` only. A longer wait would not help: nobody asks the clients to
+    /// leave, and they send new requests.
     pub(crate) fn answered(&mut self, accepted: bool) {
         if self.accepted.is_none() {
             self.accepted = Some(accepted);
@@ -130,7 +130,7 @@ impl Active {
     pub(crate) fn sampled(&mut self, now: Time, load: Load) {
         let no_new = match (self.last.total, load.total) {
             (Some(before), Some(after)) => before == after,
-            // This is the first sample with a total, so the quiet time counts from here.
+            // The first sample with a total begins the quiet time.
             (None, Some(_)) => true,
             (_, None) => false,
         };

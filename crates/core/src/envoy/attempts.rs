@@ -7,8 +7,8 @@ use crate::envoy::Call;
 use crate::prelude::*;
 use crate::types::Time;
 
-/// A call is given up this long after it has failed for the first time. A call that is not answered
-/// yet has not failed, so no call is given up because the admin is slow.
+/// A call is given up this long after it has failed for the first time. A call without an answer
+/// has not failed: drainit gives up no call because the admin is slow.
 pub const LIMIT: Duration = Duration::from_secs(2);
 /// The first pause between two attempts. Each later pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -64,7 +64,7 @@ pub(super) struct Attempts {
 struct Made {
     call: Call,
     outcome: Option<CallOutcome>,
-    /// The time at which the call is given up; `None` while it has not failed.
+    /// The time at which drainit gives up the call; `None` while the call has not failed.
     deadline: Option<Time>,
 }
 

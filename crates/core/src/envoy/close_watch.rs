@@ -6,9 +6,9 @@ use core::time::Duration;
 use crate::envoy::sample::Sample;
 use crate::types::Time;
 
-/// The number of requests that must begin and end without a closed connection before the verdict is
-/// that Envoy closes no connection. Fewer requests prove nothing: they may have begun before the
-/// drain took effect in every worker thread of Envoy.
+/// If this number of requests begin and end without a closed connection, the verdict is that Envoy
+/// closes no connection. Fewer requests prove nothing: they may have begun before the drain took
+/// effect in every worker thread of Envoy.
 const REQUESTS: u64 = 20;
 
 /// Watches one drain.

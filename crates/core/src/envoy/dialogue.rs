@@ -8,9 +8,9 @@
 //! ```
 //!
 //! The admin answers one question at a time, on the thread that also makes the drain begin. An
-//! answer of a large or throttled Envoy takes seconds. Therefore the calls come first, no question
-//! is asked before the previous one is answered, and no question has a time limit: drainit gives up
-//! a question only when it ends the drain.
+//! answer of a large or throttled Envoy takes seconds. Therefore the calls come first, and drainit
+//! asks no question before the previous one is answered. A question has no time limit: drainit
+//! gives up a question only at the end of the drain.
 //!
 //! Beside the questions, the kernel counts the connections, which costs the Envoy nothing. The
 //! count says when a poll is worth its cost, and replaces the polls of an Envoy that answers
@@ -40,8 +40,8 @@ const CLOSING_SEEN: Duration = Duration::from_secs(2);
 const LOOK_FACTOR: u32 = 10;
 /// The longest pause between two looks: on a busy machine a look takes long, but costs little.
 const LONGEST_REST: Duration = Duration::from_millis(500);
-/// If an answer takes longer than this, two answers do not fit into [`QUIET`]. Such an Envoy is
-/// slow, and the kernel's count replaces its answers.
+/// If an answer takes longer than this, two answers do not fit into [`QUIET`]. An Envoy of this
+/// kind is slow, and the kernel's count replaces its answers.
 const SLOW: Duration = Duration::from_millis(QUIET.as_millis() as u64 / 2);
 
 /// If an answer takes longer than this, and ten times as long as the previous answer, the traffic
@@ -91,7 +91,7 @@ pub enum Ask {
 pub enum Answer {
     Listeners(Result<(), AskFailure>),
     Sample(Result<Sample, AskFailure>),
-    /// Whether this Envoy has never been live; `None` if the answer does not say so.
+    /// Whether this Envoy has never been live; `None` if the answer does not say whether.
     State {
         is_unused: Option<bool>,
     },
@@ -104,7 +104,8 @@ pub struct Look {
     /// The open connections to the Envoy's listeners.
     pub open: u64,
     /// The connections that all programs of the network namespace have accepted so far; `None` if
-    /// the kernel does not say so. This includes connections to programs other than the Envoy.
+    /// the kernel does not report the number. This includes connections to programs other than the
+    /// Envoy.
     pub accepted: Option<u64>,
 }
 
@@ -219,7 +220,7 @@ pub struct Dialogue {
     whole_took: Option<Duration>,
     /// The time that the last answer with statistics took.
     took: Duration,
-    /// Whether the next poll is due at once, although the pause before it is not over.
+    /// Whether the next poll is due at once, before the pause is over.
     is_poll_due: bool,
     /// Whether the last poll has failed.
     is_failing: bool,
@@ -230,8 +231,8 @@ pub struct Dialogue {
     new_at: Time,
     /// Whether no new connection has come for [`QUIET`], as the kernel shows.
     is_calm: bool,
-    /// The totals of the last whole sample, while they are still right: the kernel has shown no
-    /// open and no new connection since that sample.
+    /// The totals of the last whole sample, while they are still right: since that sample, the
+    /// kernel has shown no open and no new connection.
     totals: Traffic,
     /// Whether the kernel has shown a new connection since the last whole sample. The report then
     /// needs another sample for its totals.
@@ -418,7 +419,8 @@ impl Dialogue {
                 self.count(began, open, self.moment());
             }
             (Some(_), _) if was_low && !is_low => self.outputs.push(Output::Unknown),
-            // Otherwise the drain would end with `min` if the last sample has shown quiet.
+            // Without this condition, the drain would end with `min` if the last sample has shown
+            // quiet.
             (Some(_), _) if is_new && self.is_slow(now) && now < self.terms.min_until => {
                 self.outputs.push(Output::Unknown);
             }
@@ -470,8 +472,8 @@ impl Dialogue {
     }
 
     /// Ends the drain, but not the work that [`Self::close`] has begun. All other answers that come
-    /// later are ignored. Warns of the last error of each call that is still being repeated. If no
-    /// call has an answer or an error yet, warns that the admin has not answered.
+    /// later are ignored. Warns of the last error of each call that is still being repeated. Warns
+    /// that the admin has not answered, if no call has an answer or an error yet.
     pub fn end(&mut self, now: Time) -> Vec<Output> {
         self.polls = Polls::Over;
         self.is_open_again = false;
@@ -558,29 +560,29 @@ impl Dialogue {
         }
     }
 
-    /// Whether the counters of this Envoy take so long that drainit asks for them only if they can
-    /// show the end of the drain. A busy machine can make one answer late. If the gauges, which are
-    /// at least a fifth of the work, then come quickly, the Envoy is not large.
+    /// Whether the counters of this Envoy take long. drainit then asks for counters only if they
+    /// can show the end of the drain. A busy machine can make one answer late. If the gauges, which
+    /// are at least a fifth of the work, then come quickly, the Envoy is not large.
     fn is_large(&self) -> bool {
         self.whole_took.is_some_and(|took| took > SLOW) && self.took * 5 > SLOW
     }
 
-    /// Whether the counters come so soon that drainit asks for them even if only the report needs
+    /// Whether the counters come soon. drainit then asks for counters even if only the report needs
     /// them.
     fn affords_counters(&self) -> bool {
         self.whole_took.is_some_and(|took| took <= OVERDUE)
     }
 
-    /// If a count after the drain has shown traffic, the time of the next count, unless the
-    /// kernel's count causes an earlier one; `None` if no such count is wanted.
+    /// The time of the next count, after a count after the drain has shown traffic; `None` if no
+    /// such count is wanted. The kernel's count may cause an earlier one.
     fn rested_at(&self) -> Option<Time> {
         let is_wanted =
             self.is_open_again && matches!(self.closing, ListenerClosing::Sample { .. });
         is_wanted.then(|| self.pace.rested_at())
     }
 
-    /// The time at which the answer to a poll is overdue, so that the traffic is unknown; `None` if
-    /// no answer is awaited, or if the traffic is already unknown.
+    /// The time at which the answer to a poll is overdue: the traffic is then unknown. `None` if
+    /// drainit awaits no answer, or if the traffic is already unknown.
     fn overdue_at(&self) -> Option<Time> {
         let asked = self.asked.filter(|asked| matches!(asked.ask, Ask::Sample { .. }))?;
         let is_noted = self.is_failing || self.is_over || self.closing != ListenerClosing::No;

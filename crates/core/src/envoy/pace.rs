@@ -11,14 +11,14 @@ use crate::types::Time;
 pub(crate) const OFTEN: Duration = Duration::from_millis(25);
 /// The shortest pause while it is too early for the drain to end.
 pub(crate) const SELDOM: Duration = Duration::from_millis(250);
-/// A pause is at least this many times as long as the last answer took, so polls cost any Envoy at
+/// A pause is at least this many times as long as the last answer took: polls cost any Envoy at
 /// most 3 % of a core.
 const FACTOR: u32 = 33;
 /// The pause after the first whole answer that shows no traffic. A second whole answer then has to
 /// confirm that nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
-/// Polls that may show the end of the drain follow one another without a rest, until Envoy has
-/// missed the rest for this many answers: two that show quiet, and two before them.
+/// Polls that may show the end of the drain follow one another without a rest. After this many
+/// answers without a rest, Envoy gets its rest: two that show quiet, and two before them.
 const HURRIED: u32 = 4;
 /// A drain can end with `min` only if two polls have shown quiet before `min` is over. At least
 /// this much time is kept for their answers; an Envoy that answers slowly gets more.
@@ -45,8 +45,8 @@ enum ShownTraffic {
     Traffic,
     /// No gauge shows traffic.
     Nothing,
-    /// No gauge shows traffic, and the answer has the counters, so a second answer like it can show
-    /// that nothing new has come.
+    /// No gauge shows traffic, and the answer has the counters. A second answer like this one can
+    /// show that nothing new has come.
     NothingNew,
 }
 
@@ -126,7 +126,8 @@ impl Pace {
             Some(0) => ShownTraffic::Nothing,
             _ => ShownTraffic::Traffic,
         };
-        // A poll without a rest follows only the first of several answers that show no traffic.
+        // Several answers may show no traffic: a poll without a rest follows only the first of
+        // them.
         match self.shown {
             _ if !self.may_hurry(now, is_calm) => OFTEN.max(rest),
             ShownTraffic::Nothing if before == ShownTraffic::Traffic => Duration::ZERO,

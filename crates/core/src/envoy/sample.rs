@@ -39,15 +39,15 @@ impl Sample {
         unsent: Some(0),
     };
 
-    /// Whether no statistic shows an accepted connection. This is also true if the statistics are
-    /// missing, as for an Envoy without listeners.
+    /// Whether no statistic shows an accepted connection. The value is also true without
+    /// statistics, as for an Envoy without listeners.
     pub fn has_accepted_none(&self) -> bool {
         [self.active, self.accepted_total].iter().all(|count| count.unwrap_or(0) == 0)
     }
 
-    /// Requests whose response has not completely reached the client's socket. It is unknown how
-    /// many responses the unsent bytes belong to, so the bytes count as one request if no request
-    /// is active.
+    /// Requests whose response has not completely reached the client's socket. How many responses
+    /// the unsent bytes belong to is unknown: the bytes count as one request if no request is
+    /// active.
     pub fn requests_left(&self) -> Option<u64> {
         let unsent = self.unsent.is_some_and(|bytes| bytes > 0);
         self.requests_active.map(|active| active.max(unsent.into()))

@@ -59,8 +59,8 @@ pub(crate) enum EpochEvent {
 }
 
 impl EpochState {
-    /// Returns the state after an event, as in the table of `docs/dev/hot-restart.md`. If the table
-    /// has no entry for the state and the event, the state does not change.
+    /// Returns the state after an event, as in the table of `docs/dev/hot-restart.md`. A state and
+    /// an event without an entry in the table do not change the state.
     fn after(self, event: EpochEvent) -> Self {
         match (self, event) {
             (Self::Pending, EpochEvent::Live) => Self::Free,

@@ -4,10 +4,10 @@
 //! `drain` is drained. A dependency is drained after its dependents; independent processes are
 //! drained at the same time.
 //!
-//! A drain without a stop (`POST /drain`) is *held*: when the drain is over, drainit stops nothing
-//! until there is a reason to stop. Once there is a reason, the shutdown continues without another
-//! drain. No process starts or restarts while a drain is held. A drain cannot be undone, so a
-//! process that has ended can only be replaced together with its container.
+//! A drain without a stop (`POST /drain`) is *held*: after the drain, drainit stops nothing until
+//! there is a reason to stop. Once there is a reason, the shutdown continues without another drain.
+//! No process starts or restarts while a drain is held. A drain cannot be undone, so a process that
+//! has ended can only be replaced together with its container.
 
 use alloc::rc::Rc;
 use core::time::Duration;
@@ -48,10 +48,10 @@ pub struct Draining {
     counted_until: Option<Time>,
     /// The processes with a drain, dependents first.
     drained: Vec<ProcessId>,
-    /// New instances that have not taken over. They are stopped as soon as they run.
+    /// New instances that have not taken over. Such instances are stopped as soon as they run.
     new_instances: Vec<ProcessId>,
     /// For each process, whether one of its dependencies has ended. Without this dependency, the
-    /// process cannot answer its requests, so its drain waits for `min` only.
+    /// process cannot answer its requests: its drain waits for `min` only.
     only_min: Vec<bool>,
 }
 
@@ -73,7 +73,7 @@ impl Draining {
             state.note(Note::ShutdownBegan { cause: shutdown.cause, window: state.spec.window });
         }
         // `/readyz` may stay good only if a process can serve meanwhile, and if no drain is under
-        // way: a drain that a request has begun could end before `/readyz` changes.
+        // way. A drain of an earlier request could end before `/readyz` changes.
         let serves = |id| {
             matches!(state.life(id), Lifecycle::Ready { .. })
                 && matches!(state[id].drain, Progress::NotDue)
@@ -241,10 +241,10 @@ impl Draining {
         }
     }
 
-    /// Begins the stop after a drain that was requested without a stop, and does not drain again.
-    /// If the grace period of the drain is not over, the stop gets the rest of it, because the
-    /// kubelet's grace period includes the `preStop` hook that requested the drain. If the grace
-    /// period is over, the stop gets a new one.
+    /// Begins the stop after a requested drain, and does not drain again. The stop gets the rest of
+    /// the drain's grace period, if there is a rest. The reason: the kubelet's grace period
+    /// includes the `preStop` hook that requested the drain. If the grace period is over, the stop
+    /// gets a new one.
     fn stop(&mut self, state: &mut State, cause: Cause) {
         self.held = false;
         self.shutdown.cause = cause;
@@ -273,8 +273,8 @@ impl Draining {
         self.run_pre_stop(state);
     }
 
-    /// Handles the end of a process. Its dependents are drained for `min` only, because their
-    /// requests fail.
+    /// Handles the end of a process. The dependents of the process are drained for `min` only,
+    /// because their requests fail.
     fn exited(&mut self, state: &mut State, event: Event, gone: ProcessId, end: End) {
         // Whether the end was asked for: another instance has taken over, or drainit was already
         // stopping the process, for example at an operator's request.
@@ -292,12 +292,12 @@ impl Draining {
         let spec = state.process(gone);
         let (is_oneshot, is_success) = (spec.oneshot, spec.is_success(end));
         let on_exit = spec.on_exit.of(end, is_success);
-        // While a process is replaced, an instance that ends cuts nobody off if the other instance
-        // runs or the process has no dependents.
+        // While a process is replaced, the end of one instance cuts nobody off in two cases: the
+        // other instance runs, or the process has no dependents.
         let is_covered =
             !state.is_current(gone) && (state.runs_beside(gone) || spec.dependents.is_empty());
         if !was_new && !is_oneshot && on_exit != ExitPolicy::Ignore && !is_covered {
-            // Without the process that is gone, the other processes may not be able to serve, so
+            // Without the process that is gone, the other processes may not be able to serve:
             // `/readyz` answers 503 from now on.
             self.turn_unready(state);
             for id in state.spec.above(gone) {
@@ -306,7 +306,7 @@ impl Draining {
             }
         }
         let is_done = is_oneshot && is_success || state.is_answer(gone, end);
-        // The `restart` of the process does not matter, because nothing restarts during a drain.
+        // The `restart` of the process does not matter: nothing restarts during a drain.
         self.has_unasked_end |= !was_stopped;
         if self.held && !was_stopped && on_exit != ExitPolicy::Ignore && !is_done {
             let is_failure = on_exit == ExitPolicy::FailureShutdown;

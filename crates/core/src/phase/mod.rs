@@ -40,8 +40,8 @@ pub struct ShutdownFacts {
 impl ShutdownFacts {
     /// Counts a stop signal, and returns the new count. If the signal came within [`ONE_SIGNAL`]
     /// after the last stop signal, it counts as a repetition, and the function returns `None`. For
-    /// a SIGTERM that is not the first signal, the function returns 1 and counts nothing, because
-    /// node shutdowns, systemd and wrappers send SIGTERM more than once without a wish to hurry.
+    /// a SIGTERM that is not the first signal, the function returns 1 and counts nothing. Node
+    /// shutdowns, systemd and wrappers send SIGTERM more than once without a wish to hurry.
     pub(crate) fn count_signal(&mut self, state: &mut State, signal: Signal) -> Option<u32> {
         let last = state.last_signal.replace(state.now);
         if last.is_some_and(|last| state.now.since(last) < ONE_SIGNAL) {

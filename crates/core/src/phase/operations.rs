@@ -52,8 +52,8 @@ pub(crate) struct Operations {
 pub(super) enum Goal {
     /// Stop the process after its dependents. The process stays down until a request starts it.
     Down,
-    /// Stop the process, because its start by request has failed. Its dependents have not started,
-    /// or they run without it.
+    /// Stop the process, because its start by request has failed. The dependents of the process
+    /// have not started, or they run without it.
     Failed,
     /// Stop the instance and free its slot, because the instance was replaced or is rolled back.
     Retired,
@@ -65,15 +65,15 @@ pub(super) enum Goal {
     /// Stop the process because it follows a dependency, then start it again. If the start fails,
     /// the container may end, as after a failure.
     Following,
-    /// Stop the process after a failure. Its `restart` then decides whether it starts again.
-    /// `since` is the time at which the process was started.
+    /// Stop the process after a failure. The `restart` of the process then decides whether it
+    /// starts again. `since` is the time at which the process was started.
     Judged { since: Time, why: Failure },
     /// Start the process. If the start fails, the container does not end. `begun` says whether the
     /// start has begun.
     Up { begun: bool },
 }
 
-/// A process that was stopped after a failure. Its `restart` has to decide.
+/// A process that was stopped after a failure. The `restart` of the process has to decide.
 pub(crate) struct Judged {
     pub(crate) process: ProcessId,
     /// The time at which the process was started.
@@ -109,8 +109,9 @@ impl Operations {
             })
     }
 
-    /// Whether the container is not ready because of an operation on this process. This is so if
-    /// the operation stops a required process, or a failed process that will be restarted.
+    /// Whether the container is not ready because of an operation on this process. The container is
+    /// not ready if the operation stops a required process, or a failed process that will be
+    /// restarted.
     pub(crate) fn blocks_readiness(&self, state: &State, process: ProcessId) -> bool {
         let spec = state.process(process);
         let comes_back = matches!(self.goals.get(&process), Some(Goal::Judged { .. }))
@@ -156,7 +157,7 @@ impl Operations {
         }
     }
 
-    /// The reason why a request is refused if an equal request is not answered yet and the two
+    /// The reason why a request is refused: an equal request is not answered yet, and the two
     /// cannot share one answer.
     pub(crate) fn refuses(
         &self,
@@ -292,8 +293,8 @@ impl Operations {
         if due.is_empty() {
             return false;
         }
-        // A process that is about to follow a dependency does not begin an action of its own, so
-        // that it is restarted only once.
+        // A process that is about to follow a dependency begins no action of its own: it is
+        // restarted only once.
         let waits = self.waiting_to_follow(state);
         for (process, watch) in due {
             let Some(&action) = state.process(process).watch.get(watch) else { continue };
@@ -340,8 +341,8 @@ impl Operations {
     }
 
     /// For each slot, whether its process follows a dependency that is about to get a new instance.
-    /// Such a dependency has a goal, is being replaced, or will be restarted because of a changed
-    /// file.
+    /// A dependency is about to get a new instance if it has a goal, is being replaced, or will be
+    /// restarted because of a changed file.
     fn waiting_to_follow(&self, state: &State) -> Vec<bool> {
         let spec = &state.spec;
         let mut waits = vec![false; spec.processes.len()];
@@ -368,9 +369,9 @@ impl Operations {
         is_moved && state.is_current(process) && !state.life(process).survives_kill()
     }
 
-    /// Whether a dependency of this process is about to get a new instance. If the process does not
-    /// follow the dependency, two kinds of new instances do not count: an instance that has met the
-    /// condition, and an instance that starts beside one that serves.
+    /// Whether a dependency of this process is about to get a new instance. Two kinds of new
+    /// instances do not count for a process that does not follow the dependency: an instance that
+    /// has met the condition, and an instance that starts beside one that serves.
     fn needs_another(&self, state: &State, process: ProcessId) -> bool {
         let mut needs = state.process(process).dependencies.iter();
         needs.any(|&(on, condition)| {
@@ -606,8 +607,8 @@ impl Operations {
         // after its dependency anyway.
         let mut followers = core::mem::take(&mut self.followers);
         followers.retain(|id, _| runs(state, *id) && !self.stops(*id));
-        // No process is restarted to follow a dependency before all steps of a reload are done, so
-        // that each process is restarted only once.
+        // A reload first does all its steps. Only then is a process restarted to follow a
+        // dependency: each process is restarted only once.
         if self.reload.as_ref().is_some_and(|reload| reload.left() > 0) {
             self.followers = followers;
             return;

@@ -6,15 +6,15 @@
 //! when it is down, and is started. Only a new instance that starts beside the old one has a slot
 //! of its own. Dependencies come before dependents, so when the step of a process begins, its
 //! dependencies already match the new config. A process that is missing from the new config is
-//! removed in a step of its own, once its dependents are replaced or removed. Unchanged dependents
-//! do not delay the removal, because in the new config they do not depend on the process. A step
-//! begins when the previous step is over. After a failure no further step begins, and the remaining
+//! removed in a step of its own, after its dependents are replaced or removed. Unchanged dependents
+//! do not delay the removal: in the new config they do not depend on the process. A step begins
+//! when the previous step is over. After a failure no further step begins, and the remaining
 //! processes stay as they were.
 //!
 //! After the last step, each process with `restart: true` for a replaced dependency is restarted
-//! (it *follows* the dependency). The reload ends when these restarts are complete. A process is
-//! restarted in this way only once in a reload, so the reload ends even if a dependency ends again
-//! and again.
+//! (it *follows* the dependency). The reload ends when these restarts are complete. In a reload, a
+//! process is restarted in this way only once. The reload therefore ends even if a dependency ends
+//! again and again.
 
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
@@ -66,8 +66,8 @@ impl Reload {
         2 * steps + self.under_way.len()
     }
 
-    /// The next step, if it can begin now. Unchanged processes that come before this step need no
-    /// step: they get their new definition at once.
+    /// The next step, if it can begin now. Unchanged processes before this step need no step: they
+    /// get their new definition at once.
     fn next(&mut self, state: &mut State) -> Option<NextMove> {
         if !self.under_way.is_empty() || self.left() == 0 {
             return None;
@@ -81,8 +81,7 @@ impl Reload {
             self.connect(state, process, slot);
         }
         state.reorder();
-        // An unchanged dependent does not need this process any more, because the new config does
-        // not have the process.
+        // An unchanged dependent no longer needs this process, which the new config does not have.
         let stays = |slot: &ProcessId| self.plan.contains(&Placed::Same(*slot));
         let is_free = |slot: &ProcessId| state.process(*slot).dependents.iter().all(stays);
         if let Some(place) = self.gone.iter().position(is_free) {
@@ -184,7 +183,7 @@ impl Operations {
     /// Whether a reload can begin now.
     pub(crate) fn may_reload(&self, state: &State) -> Result<(), RequestError> {
         // A process that is stopped after a failure or to follow a dependency does not prevent a
-        // reload, because no operator waits for it.
+        // reload: no operator waits for the process.
         let is_settled = |goal: &Goal| matches!(goal, Goal::Judged { .. } | Goal::Following);
         let is_busy = self.reload.is_some()
             || !self.requests.is_empty()
@@ -271,7 +270,7 @@ impl Operations {
     }
 
     /// Replaces a process whose definition has changed. If its `update` allows it, the new instance
-    /// starts beside the old one. Otherwise the process is stopped, gets the new definition when it
+    /// starts beside the old one. If not, the process is stopped, gets the new definition when it
     /// is down, and is started.
     fn replace(&mut self, state: &mut State, old: ProcessId) {
         let stops = self.stops(old);

@@ -21,7 +21,7 @@ use crate::types::{ProcessId, Update};
 
 impl Operations {
     /// Replaces the instance of a running process. If the process's `update` allows it, the new
-    /// instance starts beside the old one. Otherwise the process gets the goal `goal`. Returns the
+    /// instance starts beside the old one. If not, the process gets the goal `goal`. Returns the
     /// slot of the new instance.
     pub(super) fn replace_or_restart(
         &mut self,
@@ -30,8 +30,7 @@ impl Operations {
         goal: Goal,
     ) -> ProcessId {
         let spec = state.process(process);
-        // If the old instance does not serve, it is stopped first, because nobody needs it until
-        // the new instance is ready.
+        // If the old instance does not serve, nobody needs it: it is stopped first.
         let serves = matches!(state.life(process), Lifecycle::Ready { .. });
         let overlaps = spec.overlaps(spec) && serves;
         if overlaps
@@ -84,7 +83,7 @@ impl Operations {
         self.bring_down(state, old, Goal::Retired);
     }
 
-    /// If the old instance of a hot restart no longer serves, rolls back the new instance: the new
+    /// Rolls back the new instance if the old instance of a hot restart no longer serves. The new
     /// Envoy could not take over from the old one, and would abort some seconds later. The
     /// `restart` of the process decides whether the old instance starts again.
     pub(crate) fn old_failed(&mut self, state: &mut State, old: ProcessId) {

@@ -475,7 +475,8 @@ fn conclude(state: &mut State, process: ProcessId, next: AfterEnd, cause: Cause)
             if next != AfterEnd::Nothing && state.process(process).required {
                 state.missing.insert(process);
             }
-            // The container continues without the process, so its dependents no longer wait for it.
+            // The container continues without the process: its dependents no longer wait for the
+            // process.
             state.reach(process, Some(StartCondition::Completed));
         }
         AfterEnd::Shutdown | AfterEnd::Exhausted => return Err(cause),

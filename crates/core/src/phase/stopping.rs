@@ -28,7 +28,7 @@ pub struct Stopping {
     holders: Vec<usize>,
     /// For each process, whether its dependencies no longer wait for it.
     released: Vec<bool>,
-    /// The processes whose stop waits for a count, with the time of their next timer: their
+    /// The processes whose stop waits for a count, with the time of their next timer. Their
     /// dependents took long to stop, and clients may have sent requests meanwhile.
     counting: BTreeMap<ProcessId, Time>,
     /// These timers, in the order of their times.

@@ -23,7 +23,7 @@ pub fn visible(c: char) -> char {
 }
 
 /// Makes untrusted text (the name of a process, a response, a path) a single line without control
-/// characters. Otherwise the text could forge a line of drainit's log.
+/// characters. Without this change, the text could forge a line of drainit's log.
 pub fn harmless(text: &str) -> Cow<'_, str> {
     if text.chars().all(|c| visible(c) == c) {
         return Cow::Borrowed(text);

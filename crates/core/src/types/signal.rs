@@ -4,8 +4,8 @@ use core::fmt;
 use core::time::Duration;
 
 /// Two stop signals that are less than this time apart count as one. Some programs send a signal to
-/// a process and then to its process group, so the process receives the signal twice if the first
-/// one is no longer pending.
+/// a process and then to its process group. If the first signal is no longer pending, the process
+/// receives the signal twice.
 pub const ONE_SIGNAL: Duration = Duration::from_millis(5);
 
 /// The time that the kernel gets to end a process after SIGKILL.
@@ -16,8 +16,8 @@ pub const AFTER_KILL: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(i32);
 
-/// `SIGRTMIN` of glibc. drainit uses this number even if it is linked with another C library,
-/// because users who write `RTMIN+3` (systemd's "halt") mean glibc's number.
+/// `SIGRTMIN` of glibc. drainit uses this number even if it is linked with another C library: users
+/// who write `RTMIN+3` (systemd's "halt") mean glibc's number.
 const RTMIN: i32 = 34;
 const RTMAX: i32 = 64;
 

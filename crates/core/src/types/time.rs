@@ -47,8 +47,8 @@ pub fn human(duration: Duration) -> String {
     humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
 }
 
-/// The duration in seconds, for programs. It is rounded to milliseconds, because more digits would
-/// be meaningless.
+/// The duration in seconds, for programs. The number is rounded to milliseconds, because more
+/// digits would be meaningless.
 pub fn seconds(duration: Duration) -> f64 {
     ((duration.as_nanos() + 500_000) / 1_000_000) as f64 / 1000.0
 }

@@ -30,9 +30,9 @@ static FOUND: OnceLock<SignalSet> = OnceLock::new();
 /// The signal mask that drainit inherited, as [`BlockedSignals::block`] found it.
 static GIVEN: OnceLock<SignalSet> = OnceLock::new();
 
-/// Blocks every signal before the command line is read, because PID 1 loses a signal that it
-/// neither blocks nor handles. Later, an init calls [`BlockedSignals::block`], and any other
-/// command calls [`release`].
+/// Blocks every signal before the command line is read: PID 1 loses a signal that it neither blocks
+/// nor handles. Later, an init calls [`BlockedSignals::block`], and any other command calls
+/// [`release`].
 pub fn hold() {
     // The kernel documents no error.
     if let Ok(given) = sys::set_mask(ALL) {
@@ -138,8 +138,8 @@ impl BlockedSignals {
         Ok(sys::pending_signals() & only(Signal::CONT) != 0)
     }
 
-    /// Suspends drainit with SIGSTOP, even if no shell could continue it. The kernel ignores
-    /// SIGSTOP for PID 1.
+    /// Suspends drainit with SIGSTOP, even without a shell that could continue drainit. The kernel
+    /// ignores SIGSTOP for PID 1.
     ///
     /// # Errors
     /// The kernel documents no error.
@@ -175,7 +175,7 @@ mod tests {
         in_own_process("signal::mask::tests::signal_above_chld_does_not_wait_for_chld", || {
             let blocked = BlockedSignals::block().unwrap();
             // `raise` sends the signals to this thread. After kill(2), another thread of the test
-            // could get them, because the other threads do not block them.
+            // could get the signals: the other threads do not block them.
             for signal in [nix::sys::signal::SIGCHLD, nix::sys::signal::SIGWINCH] {
                 nix::sys::signal::raise(signal).unwrap();
             }

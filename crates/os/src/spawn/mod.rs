@@ -93,8 +93,8 @@ impl SpawnRequest {
         let setup = ChildSetup {
             mask: mask::given().unwrap_or(0),
             defaults: mask::ALL,
-            // The process gets a session of its own, because a process can join every group of its
-            // session, even a group of another user.
+            // The process gets a session of its own: a process can join every group of its session,
+            // even a group of another user.
             place: ChildPlace::Session,
             dies_with_us: false,
             listens: !self.sockets.is_empty(),
@@ -461,8 +461,9 @@ mod tests {
 
     #[test]
     fn each_failure_names_a_cause() {
-        // This runs in a process of its own. Otherwise a child of another test could inherit a file
-        // that is open for writing, and this test could not execute the file (ETXTBSY).
+        // This runs in a process of its own. Without a process of its own, a child of another test
+        // could inherit a file that is open for writing, and this test could not execute the file
+        // (ETXTBSY).
         in_own_process("spawn::tests::each_failure_names_a_cause", || {
             in_own_process("spawn::tests::each_failure_names_a_cause", || {
                 let dir = TempDir::new();

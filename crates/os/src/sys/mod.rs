@@ -1,6 +1,6 @@
-//! The only module with `unsafe`: system calls that neither std nor nix offers, or that they offer
-//! without real-time signals. Each function is memory safe; the caller is responsible for its
-//! effect on other processes.
+//! The only module with `unsafe`: system calls that std and nix do not offer, or offer only without
+//! real-time signals. Each function is memory safe; the caller is responsible for its effect on
+//! other processes.
 
 #![allow(unsafe_code)]
 
@@ -29,8 +29,8 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// `waitpid(-1, WNOHANG)`: a child that has ended, or `None` if all children still run; `ECHILD` if
-/// there is no child. nix's `waitpid` would reap a child that a real-time signal has ended, but
+/// `waitpid(-1, WNOHANG)`: a child that has ended, or `None` if all children still run; `ECHILD`
+/// without a child. nix's `waitpid` would reap a child that a real-time signal has ended, but
 /// return `EINVAL` in place of its pid.
 pub(crate) fn wait_any() -> io::Result<Option<(i32, ExitStatus)>> {
     let mut raw = 0;
