@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from kit import TYPED, Connection, Http1, Http2, free_ports
+from kit import TYPED, Connection, Http1, Http2, cluster, frame, free_ports
 from table import after, measures, until, yes
 
 BEGIN = "What begins a drain"
@@ -319,30 +319,97 @@ async def one_at_a_time(start):
         return yes(ready > (time.monotonic() - began) / 2)
 
 
+def asks(config, port, **source):
+    """Adds a control plane at this port, which Envoy asks for its listeners."""
+    typed = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    http2 = {"@type": f"type.googleapis.com/{typed}", "explicit_http_config": {"http2_protocol_options": {}}}
+    xds = {**cluster("xds", port), "typed_extension_protocol_options": {typed: http2}}
+    config["static_resources"]["clusters"].append(xds)
+    config["node"] = {"id": "facts", "cluster": "facts"}
+    grpc = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]}
+    source = {"api_config_source": grpc, "resource_api_version": "V3", **source}
+    config["dynamic_resources"] = {"lds_config": source}
+
+
+async def connected(envoy):
+    return (await envoy.admin("/stats?filter=control_plane.connected_state"))[1].rpartition(": ")[2].strip()
+
+
 @measures(
     COUNTS,
+    "no control plane answers: `/ready`, before `initial_fetch_timeout` is over",
     "no control plane answers: `/ready` is 200 when `initial_fetch_timeout` is over",
+    "no control plane answers, no `initial_fetch_timeout`: `/ready` is 200",
     "no control plane answers: `control_plane.connected_state`",
 )
 async def control_plane(start):
-    def change(config):
-        typed = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-        http2 = {typed.split("/")[1]: {"@type": typed, "explicit_http_config": {"http2_protocol_options": {}}}}
-        http2 = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": list(http2.values())[0]}
-        xds = {**config["static_resources"]["clusters"][0], "name": "xds", "typed_extension_protocol_options": http2}
-        xds["load_assignment"] = json.loads(json.dumps(xds["load_assignment"]))
-        endpoint = xds["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
-        endpoint["address"]["socket_address"]["port_value"] = 1
-        config["static_resources"]["clusters"].append(xds)
-        config["node"] = {"id": "facts", "cluster": "facts"}
-        grpc = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]}
-        source = {"api_config_source": grpc, "initial_fetch_timeout": "2s", "resource_api_version": "V3"}
-        config["dynamic_resources"] = {"lds_config": source}
+    envoy = start(change=lambda config: asks(config, 1))
+    starting, began = asyncio.create_task(envoy.start()), time.monotonic()
 
-    async with start(change=change) as envoy:
-        ready = (await envoy.admin("/ready"))[0]
-        state = (await envoy.admin("/stats?filter=control_plane.connected_state"))[1].rpartition(": ")[2].strip()
-        return yes(ready == 200), state
+    async def ready():
+        with contextlib.suppress(OSError, TimeoutError, IndexError):
+            return (await envoy.admin("/ready"))[0]
+
+    async with start(change=lambda config: asks(config, 1, initial_fetch_timeout="2s")) as other:
+        is_ready, state = (await other.admin("/ready"))[0] == 200, await connected(other)
+    waiting = str(await ready())
+    await starting
+    took = time.monotonic() - began
+    cell = after(took) if await ready() == 200 else "no"
+    await envoy.__aexit__()
+    return waiting, yes(is_ready), cell, state
+
+
+class ControlPlane:
+    """Answers each question of Envoy with an empty list of listeners, over gRPC."""
+
+    async def __aenter__(self):
+        self.writers = []
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        self.port = self.server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_):
+        self.server.close()
+        for writer in self.writers:
+            writer.transport.abort()
+
+    async def serve(self, reader, writer):
+        self.writers.append(writer)
+        kind, was_asked = b"type.googleapis.com/envoy.config.listener.v3.Listener", set()
+        # The fields of a DiscoveryResponse: `version_info`, `type_url`, `nonce`.
+        message = b"\x0a\x011" + b"\x22" + bytes([len(kind)]) + kind + b"\x2a\x011"
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readexactly(24)
+            writer.write(frame(4, 0, 0))
+            while head := await reader.readexactly(9):
+                payload = await reader.readexactly(int.from_bytes(head[:3], "big"))
+                stream = int.from_bytes(head[5:], "big")
+                if head[3] in (4, 6) and not head[4] & 1:
+                    writer.write(frame(head[3], 1, 0, payload if head[3] == 6 else b""))
+                if head[3] == 0 and payload and stream not in was_asked:
+                    was_asked.add(stream)
+                    writer.write(frame(1, 4, stream, b"\x88\x0f\x10\x10application/grpc"))
+                    writer.write(frame(0, 0, stream, b"\0" + len(message).to_bytes(4, "big") + message))
+
+
+@measures(
+    COUNTS,
+    "a control plane answers: `/ready`, `control_plane.connected_state`",
+    "the control plane has gone: `/ready`, `control_plane.connected_state`; requests are answered",
+    cheap=True,
+)
+async def lost_control_plane(start):
+    async with ControlPlane() as plane, start(change=lambda config: asks(config, plane.port)) as envoy:
+
+        async def says(what):
+            return await connected(envoy) == what
+
+        await until(lambda: says("1"), 5)
+        before = f"{(await envoy.admin('/ready'))[0]}, {await connected(envoy)}"
+        await plane.__aexit__()
+        await until(lambda: says("0"), 5)
+        return before, f"{(await envoy.admin('/ready'))[0]}, {await connected(envoy)}; {yes(await envoy.accepts())}"
 
 
 LISTENER = ("downstream_cx_active", "downstream_pre_cx_active", "downstream_cx_total")
@@ -368,7 +435,12 @@ async def names(start):
     return has_all("listener.127", LISTENER), has_all("http.all", MANAGER)
 
 
-@measures(COUNTS, "a certificate by SDS from a file with `watched_directory` is renewed: new connections get it", cheap=True)
+@measures(
+    COUNTS,
+    "a certificate by SDS from a file with `watched_directory` is renewed: new connections get it",
+    "a certificate in a file that the config names is renewed: new connections get it within 5 s",
+    cheap=True,
+)
 async def renewed(start):
     def new(name):
         (place / name).mkdir()
@@ -381,15 +453,18 @@ async def renewed(start):
 
     def change(config):
         file = lambda name: {"filename": str(place / "..data" / name)}
-        pair = {"certificate_chain": file("tls.crt"), "private_key": file("tls.key"), "watched_directory": {"path": str(place)}}
-        secret = {"@type": TYPED + "transport_sockets.tls.v3.Secret", "name": "pair", "tls_certificate": pair}
+        pair = {"certificate_chain": file("tls.crt"), "private_key": file("tls.key")}
+        watched = {**pair, "watched_directory": {"path": str(place)}}
+        secret = {"@type": TYPED + "transport_sockets.tls.v3.Secret", "name": "pair", "tls_certificate": watched}
         config["node"] = {"id": "facts", "cluster": "facts"}
         (place / "sds.json").write_text(json.dumps({"resources": [secret]}))
         source = {"path_config_source": {"path": str(place / "sds.json")}, "resource_api_version": "V3"}
-        common = {"tls_certificate_sds_secret_configs": [{"name": "pair", "sds_config": source}]}
-        context = {"@type": TYPED + "transport_sockets.tls.v3.DownstreamTlsContext", "common_tls_context": common}
-        listener = next(one for one in config["static_resources"]["listeners"] if one["name"] == "http")
-        listener["filter_chains"][0]["transport_socket"] = {"name": "tls", "typed_config": context}
+        by_sds = {"tls_certificate_sds_secret_configs": [{"name": "pair", "sds_config": source}]}
+        for name, common in (("http", by_sds), ("inbound", {"tls_certificates": [pair]})):
+            context = {"@type": TYPED + "transport_sockets.tls.v3.DownstreamTlsContext", "common_tls_context": common}
+            tls = {"transport_socket": {"name": "tls", "typed_config": context}}
+            listener = next(one for one in config["static_resources"]["listeners"] if one["name"] == name)
+            listener["filter_chains"] = [{**chain, **tls} for chain in listener["filter_chains"]]
 
     async def certificate(port):
         # The listener opens when its certificate has come.
@@ -402,13 +477,15 @@ async def renewed(start):
         place = Path(directory)
         new("one")
         async with start(change=change) as envoy:
-            before = await certificate(envoy.port["http"])
+            before, named = [await certificate(envoy.port[listener]) for listener in ("http", "inbound")]
             new("two")
 
             async def is_other():
                 return await certificate(envoy.port["http"]) != before
 
-            return after(await until(is_other, 9))
+            took = await until(is_other, 9)
+            await asyncio.sleep(5 - took)
+            return after(took), yes(await certificate(envoy.port["inbound"]) != named)
 
 
 @measures(COUNTS, "a route without `timeout`: a request that takes longer gets 504")
@@ -417,6 +494,28 @@ async def route_timeout(start):
         client, began = await Http1.open(envoy), time.monotonic()
         await client.request("/sleep/20")
         return after(time.monotonic() - began) if client.status == 504 else f"no: {client.status}"
+
+
+@measures(COUNTS, "`max_stream_duration: 2s`: a stream of 25 s is cut, and its connection closed", cheap=True)
+async def stream_duration(start):
+    async with start(manager={"common_http_protocol_options": {"max_stream_duration": "2s"}}) as envoy:
+        return await end_of_stream(envoy, "/stream/25")
+
+
+@measures(COUNTS, "no `stream_idle_timeout`: a request without an answer ends", rests=True)
+async def idle_stream(start):
+    async with start() as envoy:
+        return await end_of_stream(envoy, "/sleep/360")
+
+
+async def end_of_stream(envoy, path):
+    client, began = await Http1.open(envoy), time.monotonic()
+    await client.send(path)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(350):
+            while b"\r\n0\r\n\r\n" not in (some := await client.reader.read(65536)) and some and b" 408 " not in some and b" 504 " not in some:
+                pass
+    return after(time.monotonic() - began)
 
 
 def ending(title, how):

@@ -1,6 +1,7 @@
 """What a flag changes."""
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -31,6 +32,25 @@ async def fate(start, *flags, **options):
 async def concurrency(start):
     async with start("--concurrency", "0") as envoy:
         return await workers(envoy), await fate(start, "--concurrency", "1", "--concurrency", "1"), await fate(start, "--drain-time-s=5")
+
+
+@measures(
+    FLAGS,
+    "no flag: `drain_time`, `parent_shutdown_time` in `/server_info`",
+    "`--mode validate`: exit code with a config that Envoy accepts, and refuses",
+    cheap=True,
+)
+async def defaults(start):
+    def spoil(config):
+        config["static_resources"]["listeners"][0]["filter_chains"] = [{"filters": [{"name": "missing"}]}]
+
+    async with start() as envoy:
+        options = json.loads((await envoy.admin("/server_info"))[1])["command_line_options"]
+    codes = []
+    for change in (None, spoil):
+        async with start("--mode", "validate", change=change) as envoy:
+            codes.append(str(await asyncio.wait_for(envoy.ended, 10)))
+    return f"{options['drain_time']}, {options['parent_shutdown_time']}", ", ".join(codes)
 
 
 async def workers(envoy):

@@ -5,11 +5,13 @@ import asyncio
 EXPERIMENTS = []
 
 
-def measures(section, *rows, cheap=False):
+def measures(section, *rows, cheap=False, rests=False):
     """Declares a coroutine `experiment(start)`, where `start(*flags, …)` is an Envoy of one version. It returns a cell
-    for each row. A cheap one takes a few seconds, and `make test` compares it with the page."""
+    for each row. A cheap one takes a few seconds, and `make test` compares it with the page. One that rests waits for
+    minutes, and needs no processor."""
 
     def declare(experiment):
+        experiment.rests = rests
         EXPERIMENTS.append((section, rows, cheap, experiment))
         return experiment
 
