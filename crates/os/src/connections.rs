@@ -35,10 +35,11 @@ pub struct Listeners {
     /// The inodes of these sockets.
     inodes: Arc<BTreeSet<u32>>,
     families: BTreeSet<i32>,
-    /// Whether another process also accepts connections at one of these addresses, or has done so
-    /// at an earlier look. The other process may use another socket (`SO_REUSEPORT`, or a more
-    /// specific address), or the same socket, which drainit holds. In this case, only two kinds of
-    /// connections count: those that the instance has open, and those that nobody has accepted yet.
+    /// Whether another process may have a connection with one of these addresses: it accepts
+    /// connections there, or has done so at an earlier look, or nobody listens there any longer. The
+    /// other process may use another socket (`SO_REUSEPORT`, or a more specific address), or the
+    /// same socket, which drainit holds. In this case, only two kinds of connections count: those
+    /// that the instance has open, and those that nobody has accepted yet.
     is_shared: bool,
     /// Why drainit may not see all descriptors of the instance. In this case, drainit cannot
     /// distinguish the connections of the instance from those of other processes at the same
@@ -97,7 +98,8 @@ impl Listening {
         let families = wanted.iter().map(|socket| socket.family).chain(before.families.clone());
         Listeners {
             of: Arc::clone(of),
-            is_shared: before.is_shared || own.iter().any(is_of_another),
+            is_shared: before.is_shared
+                || own.iter().any(|own| !self.all.contains(own) || is_of_another(own)),
             own,
             all: Arc::clone(&self.all),
             inodes: Arc::clone(&self.inodes),
