@@ -182,7 +182,7 @@ impl Machine {
     pub fn next_wakeup(&self) -> Option<Time> {
         let of_phase = match &self.phase {
             Phase::Running(running) => running.wakes_at(&self.state),
-            Phase::Draining(draining) => draining.wakes_at(&self.state),
+            Phase::Draining(draining) => draining.wakes_at(),
             Phase::Stopping(stopping) => Some(stopping.wakes_at()),
             Phase::Finishing(finishing) => finishing.wakes_at(),
             Phase::Done => return None,

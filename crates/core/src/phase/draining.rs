@@ -53,6 +53,8 @@ pub struct Draining {
     /// For each process, whether one of its dependencies has ended. Without this dependency, the
     /// process cannot answer its requests: its drain waits for `min` only.
     only_min: Vec<bool>,
+    /// The time at which the next timer is due, apart from the timers of processes.
+    wakes_at: Option<Time>,
 }
 
 impl Draining {
@@ -134,6 +136,7 @@ impl Draining {
             drained,
             new_instances: state.spec.ids().filter(|id| state.has_not_taken_over(*id)).collect(),
             only_min: vec![false; state.spec.processes.len()],
+            wakes_at: None,
         };
         if !held {
             draining.wait_for_counts(state);
@@ -146,6 +149,9 @@ impl Draining {
         if let Event::Exited { process, end, .. } = event {
             self.exited(state, event, process, end);
             return self.advance(state);
+        }
+        if let Event::DrainSample { process, .. } = event {
+            return self.sampled(state, process, event);
         }
         state.handle_stop(event, self.deadline(state));
         state.handle_drain(event);
@@ -174,8 +180,32 @@ impl Draining {
         if self.held { state.now + state.spec.window } else { self.shutdown.deadline }
     }
 
-    /// The time at which the next timer is due.
-    pub(crate) fn wakes_at(&self, state: &State) -> Option<Time> {
+    /// Handles a sample. Thousands of processes can be drained at the same time, and each of them
+    /// may be sampled many times a second, so most samples cost no time for the other processes.
+    fn sampled(mut self, state: &mut State, process: ProcessId, event: Event) -> Phase {
+        let is_due = |at: Option<Time>| at.is_some_and(|at| at <= state.now);
+        let is_other_due = is_due(self.wakes_at) || is_due(state.wakes_at());
+        let before = state[process].drain.wakes_at(state.now);
+        state.handle_drain(event);
+        if !is_other_due {
+            state.step_drain(process, self.shutdown.deadline);
+            let at = state[process].drain.wakes_at(state.now);
+            let is_under_way = matches!(state[process].drain, Progress::Active(_));
+            // If the first timer is now later, the others decide which is the first.
+            if is_under_way && (at <= before || before > self.wakes_at) {
+                self.wakes_at = self.wakes_at.into_iter().chain(at).min();
+                return Phase::Draining(self);
+            }
+        }
+        self.advance(state)
+    }
+
+    /// The time at which the next timer is due, apart from the timers of processes.
+    pub(crate) fn wakes_at(&self) -> Option<Time> {
+        self.wakes_at
+    }
+
+    fn earliest(&self, state: &State) -> Option<Time> {
         let drains = self.progress(state).filter_map(|progress| progress.wakes_at(state.now));
         let timers = [self.delay_until, self.unready_at, self.hook_until, self.counted_until];
         drains.chain(timers.into_iter().flatten()).min()
@@ -362,6 +392,7 @@ impl Draining {
             self.turn_unready(state);
             Stopping::enter(self.shutdown, state)
         } else {
+            self.wakes_at = self.earliest(state);
             Phase::Draining(self)
         }
     }
