@@ -53,8 +53,6 @@ struct Listening {
     inodes: Arc<BTreeSet<u32>>,
     by_inode: BTreeMap<u32, Socket>,
     by_port: BTreeMap<u16, Vec<(IpAddr, u32)>>,
-    /// The sockets that drainit holds.
-    held: BTreeSet<u32>,
 }
 
 impl Listening {
@@ -67,18 +65,17 @@ impl Listening {
         let addresses = all.iter().map(|socket| socket.local).collect();
         let by_inode: BTreeMap<_, _> =
             all.into_iter().map(|socket| (socket.inode, socket)).collect();
-        let mut held = own_sockets();
-        held.retain(|inode| by_inode.contains_key(inode));
         let inodes = by_inode.keys().copied().collect();
-        Ok(Self { all: Arc::new(addresses), inodes: Arc::new(inodes), by_inode, by_port, held })
+        Ok(Self { all: Arc::new(addresses), inodes: Arc::new(inodes), by_inode, by_port })
     }
 
-    /// The listening sockets of the instance that has these sockets open. `before` has those of an
-    /// earlier look.
+    /// The listening sockets of the instance that has these sockets open. drainit itself has the
+    /// sockets `held`, and `before` has the listening sockets of an earlier look.
     fn of(
         &self,
         of: &InstancePids,
         inodes: impl Iterator<Item = u32>,
+        held: &BTreeSet<u32>,
         ports: &[u16],
         before: &Listeners,
     ) -> Listeners {
@@ -92,7 +89,7 @@ impl Listening {
         let is_of_another = |own: &SocketAddr| {
             self.by_port.get(&own.port()).into_iter().flatten().any(|(ip, inode)| {
                 let is_at = *ip == own.ip() || ip.is_unspecified() || own.ip().is_unspecified();
-                is_at && (self.held.contains(inode) || !open.contains_key(inode))
+                is_at && (held.contains(inode) || !open.contains_key(inode))
             })
         };
         let families = wanted.iter().map(|socket| socket.family).chain(before.families.clone());
@@ -129,7 +126,8 @@ impl Listeners {
             .unwrap_or_else(|error| Some(Sockets { hidden: Some(error), ..Sockets::default() }));
         let Sockets { inodes, hidden } = found.unwrap_or_default();
         let hidden = hidden.map(|error| error.to_string());
-        let own = listening.of(of, inodes.into_iter(), ports, self);
+        let held = own_sockets();
+        let own = listening.of(of, inodes.into_iter(), &held, ports, self);
         match &hidden {
             None => Ok(own),
             Some(error) if own.is_empty() && ports.is_empty() => {
@@ -137,7 +135,7 @@ impl Listeners {
             }
             Some(_) if ports.is_empty() => Ok(Self { is_shared: false, hidden, ..own }),
             Some(_) => {
-                let all = listening.of(of, listening.by_inode.keys().copied(), ports, self);
+                let all = listening.of(of, listening.by_inode.keys().copied(), &held, ports, self);
                 Ok(Self { is_shared: false, hidden, ..all })
             }
         }
@@ -166,9 +164,10 @@ impl Listeners {
         }
         let leaders = before.iter().flat_map(|(key, (of, _))| of.iter().map(|pid| (*pid, *key)));
         let found = sockets_of_each(&leaders.collect()).map_err(|error| error.to_string())?;
+        let held = own_sockets();
         let of_each = |(key, it): (K, Sockets)| {
             let (of, known) = before[&key];
-            (key, listening.of(of, it.inodes.into_iter(), &[], known))
+            (key, listening.of(of, it.inodes.into_iter(), &held, &[], known))
         };
         Ok(found.into_iter().map(of_each).filter(|(_, own)| !own.is_empty()).collect())
     }
