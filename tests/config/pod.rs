@@ -109,6 +109,62 @@ fn the_chart_with_the_snippets_passes_as_helm_renders_the_chart() {
     }
 }
 
+// holds: S532
+#[test]
+fn the_check_of_a_pod_fails_where_exec_refuses_an_option() {
+    let valued = [
+        ("--rewrite", "TERM:QUIT"),
+        ("--remap-exit", "143"),
+        ("--stop-signal", "USR1"),
+        ("--parent-death-signal", "TERM"),
+        ("--grace-period", "45s"),
+        ("--drain-time", "9s"),
+        ("--drain-ignore-listeners", "a"),
+    ];
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    for (option, good) in valued {
+        for form in ["O G", "O=G", "O G O G", "O nonsense"] {
+            lines.push(words(&form.replace('O', option).replace('G', good)));
+        }
+    }
+    for flag in ["--group", "--subreaper", "--no-subreaper", "--verbose"] {
+        for form in ["F", "F F", "F=yes", "F --grace-period 45s", "--wrong F"] {
+            lines.push(words(&form.replace('F', flag)));
+        }
+    }
+    lines.extend(["-vv", "-vg", "-e3 -e4", "-pTERM -p INT", "-x"].map(words));
+    let mut refused = 0;
+    for line in lines {
+        for drain in [&[][..], &["--drain-envoy".to_owned(), "http://127.0.0.1:9".to_owned()]] {
+            let all = [drain, &line].concat();
+            let exec = Command::new(env!("CARGO_BIN_EXE_drainit"))
+                .arg("exec")
+                .args(&all)
+                .args(["--", "true"])
+                .output()
+                .unwrap();
+            let command = serde_json::json!(
+                [["drainit", "exec"].map(str::to_owned).to_vec(), all, words("-- true")].concat()
+            );
+            let pod = format!(
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  terminationGracePeriodSeconds: 45\n  \
+                 containers:\n    - {{name: a, image: a, command: {command}}}\n"
+            );
+            let output = check("none.yaml", Path::new("-"), &pod, &[]);
+            let is_refused = exec.status.code() == Some(2);
+            refused += u32::from(is_refused);
+            let said = String::from_utf8_lossy(&exec.stderr).into_owned();
+            assert_eq!(
+                output.status.code() == Some(78),
+                is_refused,
+                "{command}: {said} {output:?}"
+            );
+        }
+    }
+    assert!(refused > 30, "{refused}");
+}
+
 // holds: C791
 #[test]
 fn variables_of_the_image_come_from_files_and_options() {

@@ -52,19 +52,25 @@ pub struct OtherOption {
     pub name: &'static str,
     /// `None` if the option has no value.
     pub check: Option<CheckValue>,
+    /// Whether the option may be given more than once.
+    pub repeats: bool,
 }
 
 const fn other(letter: Option<char>, name: &'static str, check: Option<CheckValue>) -> OtherOption {
-    OtherOption { letter, name, check }
+    OtherOption { letter, name, check, repeats: false }
+}
+
+const fn list(letter: Option<char>, name: &'static str, check: CheckValue) -> OtherOption {
+    OtherOption { letter, name, check: Some(check), repeats: true }
 }
 
 /// The options that are not in [`OPTIONS`].
 pub const OTHERS: [OtherOption; 8] = [
     other(Some('g'), "--group", None),
-    other(Some('r'), "--rewrite", Some(|text| text.parse::<Rewrite>().map(drop))),
-    other(Some('e'), "--remap-exit", Some(|text| exit_code(text).map(drop))),
+    list(Some('r'), "--rewrite", |text| text.parse::<Rewrite>().map(drop)),
+    list(Some('e'), "--remap-exit", |text| exit_code(text).map(drop)),
     other(Some('p'), "--parent-death-signal", Some(|text| signal(text).map(drop))),
-    other(None, "--stop-signal", Some(|text| catchable(text).map(drop))),
+    list(None, "--stop-signal", |text| catchable(text).map(drop)),
     other(Some('s'), "--subreaper", None),
     other(None, "--no-subreaper", None),
     other(Some('v'), "--verbose", None),
@@ -79,6 +85,14 @@ pub fn contradicts_a_drain(name: &str, value: &str) -> bool {
         "--parent-death-signal" => values::signal(value).is_ok_and(|it| it == Signal::KILL),
         _ => false,
     }
+}
+
+/// Checks the value of `--grace-period`.
+///
+/// # Errors
+/// Says why the value is wrong.
+pub fn grace_period(text: &str) -> Result<(), String> {
+    values::positive_duration(text).map(drop).map_err(|bad| format!("`{text}` is {bad}"))
 }
 
 fn exit_code(text: &str) -> Result<u8, String> {

@@ -45,8 +45,21 @@ pub(super) fn check(problems: &mut Problems, workload: &Workload, container: &Co
     let command = words(&container.node, &["command"]);
     let is_path = |word: &&Word| word.text.starts_with('/') && base(&word.text) == "drainit";
     let Some(program) = command.iter().find(is_path) else { return };
-    let Some(wanted) = in_volume(&container.node, &program.text) else { return };
     let inits = || items(&workload.pod, &["initContainers"]).iter();
+    let Some(wanted) = in_volume(&container.node, &program.text) else {
+        let is_it = |to: &Word| {
+            let to = to.text.trim_end_matches('/');
+            to == program.text || format!("{to}/drainit") == program.text
+        };
+        if inits().filter_map(|init| installs_to(init)).any(|to| is_it(&to)) {
+            let message = format!(
+                "`{}` is not there: this container does not mount the volume into which the init container installs drainit",
+                program.text
+            );
+            problems.error(program.span, message).help("add the volume to `volumeMounts`");
+        }
+        return;
+    };
     let mut installed = inits().filter_map(|init| {
         let to = installs_to(init)?;
         Some((in_volume(init, &to.text)?, to))

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use drainit_config::exec_options::{
     ExecOption, GRACE_PERIOD, LISTENERS, OPTIONS, OTHERS, OtherOption, READINESS,
-    contradicts_a_drain,
+    contradicts_a_drain, grace_period,
 };
 
 use crate::kubernetes::entry::{EntryPoint, entry};
@@ -14,6 +14,7 @@ use crate::kubernetes::manifest::{Container, Word, base};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::span::Span;
 use crate::load::{Diagnostic, Loaded, load_text_to_check};
+use crate::types::suggest::nearest;
 
 /// The config that `drainit exec` makes from its options. Returns `None` if the container does not
 /// run `drainit exec`, and `Ok(None)` if there is nothing to check: no drain, a value that is not
@@ -40,6 +41,13 @@ pub(super) fn read(
     for wrong in others.iter().filter_map(Other::wrong) {
         problems.error(wrong.0, format!("drainit would not start: {}", wrong.1)).help("correct it");
     }
+    let is_given = |wanted: &str| drain.iter().any(|it| it.name == wanted);
+    let alone = others.iter().find(|it| it.option.name == "--no-subreaper");
+    if let Some(other) = alone.filter(|_| is_given("--grace-period")) {
+        let message =
+            "drainit would not start: `--no-subreaper` cannot be used with `--grace-period`";
+        problems.error(other.span, message.to_owned()).help("remove one of the two");
+    }
     if !has_command && !words.is_empty() {
         problems
             .error(exec.span, "drainit would not start: there is no command")
@@ -50,14 +58,24 @@ pub(super) fn read(
         let place = drain.iter().position(|it| it.key == key)?;
         Some(drain.swap_remove(place).value)
     };
-    let grace_period = take(GRACE_PERIOD).unwrap_or_else(|| "30s".into());
+    let given = take(GRACE_PERIOD);
+    let wrong = given.as_ref().and_then(Value::as_str).and_then(|it| grace_period(it).err());
+    let grace_period = given.unwrap_or_else(|| "30s".into());
     let readiness = take(READINESS);
     let drain: Map<_, _> = drain.into_iter().map(|it| (it.key.to_owned(), it.value)).collect();
     let Some(admin) = drain.get("admin").cloned() else {
+        let place = names.iter().find(|(key, ..)| *key == GRACE_PERIOD);
+        if let Some(((_, name, span), why)) = place.zip(wrong) {
+            let message = format!("drainit would not start: `{name}`: {why}");
+            problems.error(*span, message).help("correct it");
+        }
         if let Some((_, name, span)) = names.iter().find(|(key, ..)| drain.contains_key(*key)) {
-            problems
-                .warning(*span, format!("`{name}` has no effect: there is no drain"))
-                .help("name Envoy's admin by `--drain-envoy` or `DRAINIT_DRAIN_ENVOY`");
+            let found = if name.starts_with('-') {
+                problems.error(*span, format!("drainit would not start: `{name}` needs a drain"))
+            } else {
+                problems.warning(*span, format!("`{name}` has no effect: there is no drain"))
+            };
+            found.help("name Envoy's admin by `--drain-envoy` or `DRAINIT_DRAIN_ENVOY`");
         }
         return Some(Ok(None));
     };
@@ -169,14 +187,22 @@ fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Exec
             None => (&*text, None),
         };
         if let Some(it) = OPTIONS.into_iter().find(|it| it.option == name) {
+            if it.key != LISTENERS && all.drain.iter().any(|before| before.name == it.option) {
+                given_twice(problems, word, name);
+            }
             let value = value_of(it, &value.or_else(next)?);
             all.give(Given { key: it.key, name: it.option, span: word.span, value });
         } else if let Some(option) = OTHERS.into_iter().find(|it| it.name == name) {
-            let value = match option.check {
-                Some(_) => value.or_else(next)?,
-                None => String::new(),
+            let value = match (option.check, value) {
+                (Some(_), value) => value.or_else(next)?,
+                (None, None) => String::new(),
+                (None, Some(_)) => {
+                    let message = format!("drainit would not start: `{name}` has no value");
+                    problems.error(word.span, message).help("remove the `=` and what follows");
+                    continue;
+                }
             };
-            all.others.push(Other { option, value, span: word.span });
+            all.give_other(problems, word, option, value);
         } else {
             no_option(problems, word, name);
         }
@@ -223,16 +249,39 @@ impl ExecGiven {
                     attached => attached.to_owned(),
                 };
             }
-            self.others.push(Other { option, value, span: word.span });
+            self.give_other(problems, word, option, value);
         }
         Some(())
+    }
+
+    fn give_other(
+        &mut self,
+        problems: &mut Problems,
+        word: &Word,
+        option: OtherOption,
+        value: String,
+    ) {
+        if !option.repeats && self.others.iter().any(|before| before.option.name == option.name) {
+            given_twice(problems, word, option.name);
+        }
+        self.others.push(Other { option, value, span: word.span });
     }
 }
 
 fn no_option(problems: &mut Problems, word: &Word, name: &str) {
+    let known = OPTIONS.map(|it| it.option).into_iter().chain(OTHERS.map(|it| it.name));
+    let meant = nearest(name, known).map(|known| format!("did you mean `{known}`? The"));
+    let help = format!(
+        "{} command and its arguments come after `--`",
+        meant.as_deref().unwrap_or("correct it; the")
+    );
+    problems.error(word.span, format!("`drainit exec` has no option `{name}`")).help(help);
+}
+
+fn given_twice(problems: &mut Problems, word: &Word, name: &str) {
     problems
-        .error(word.span, format!("`drainit exec` has no option `{name}`"))
-        .help("correct it; the command and its arguments come after `--`");
+        .error(word.span, format!("drainit would not start: `{name}` is given twice"))
+        .help("remove one of the two");
 }
 
 fn value_of(it: ExecOption, text: &str) -> Value {

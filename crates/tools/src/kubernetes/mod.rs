@@ -114,7 +114,8 @@ fn check_names(problems: &mut Problems, env: &PodEnv, uses: impl Fn(&str) -> boo
     let known = || OWN.into_iter().chain(OPTIONS.map(|it| it.variable));
     let is_wrong = |name: &str| name.starts_with("DRAINIT_") && known().all(|known| known != name);
     for (name, span) in env.names().filter(|(name, _)| is_wrong(name) && !uses(name)) {
-        let help = match nearest(name, known()) {
+        let longer = || known().find(|known| known.starts_with(name));
+        let help = match nearest(name, known()).or_else(longer) {
             Some(known) => format!("did you mean `{known}`?"),
             None => "remove it, or give it a name that does not begin with `DRAINIT_`".to_owned(),
         };

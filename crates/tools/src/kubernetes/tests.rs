@@ -776,7 +776,11 @@ fn the_options_of_exec_are_checked_like_a_config() {
                 "11:118 E no option `-x`",
             ],
         ),
-        ("--grace-period, 45s, --drain-time, 9s, envoy", &["11:57 W no effect: there is no drain"]),
+        (
+            "--grace-period, 45s, --drain-time, 9s, envoy",
+            &["11:57 E would not start: `--drain-time` needs a drain"],
+        ),
+        ("--grace-period, soon, envoy", &["11:36 E would not start: `--grace-period`: `soon` is"]),
     ];
     let more = "--grace-period, 45s, {A}, --drain-until, requests, --drain-exit-at=2, --drain-fail-healthcheck, 'false', \
         --drain-ignore-listeners, 'a,b', --drain-ignore-listeners=c, --readiness, 20s, --, envoy";
@@ -822,6 +826,7 @@ spec:
       readinessProbe: {exec: {command: [/drainit/drainit, health]}, periodSeconds: 1, failureThreshold: 1}
       livenessProbe: {exec: {command: [/drainit/drainit, health, --live]}}
       ports: [{containerPort: 8080}]
+      volumeMounts: [{name: d, mountPath: /drainit}]
 ";
     let found = |from: &str, to: &str| lines(&check("", &with(manifest, from, to), None, &[]));
     assert_eq!(found("kind", "kind"), [""; 0]);
@@ -880,11 +885,16 @@ spec:
         ("/i/drainit", "bin", "s", &["10:17 E installs `/i/drainit` into the volume `bin`"]),
         ("/i/bin/drainit", "bin", "", &["10:17 E is not there"]),
         ("/elsewhere/drainit", "bin", "", &[]),
+        ("/opt/drainit/", "bin", "none", &["10:17 E does not mount the volume"]),
     ];
     for (to, name, sub, expected) in cases {
         let pod = pod.replace("TO", to).replace("NAME", name);
         let pod = match *sub {
             "" => pod.replace(", subPath: SUB", ""),
+            "none" => pod.replace(
+                "      volumeMounts: [{name: bin, mountPath: /opt/drainit, subPath: SUB}]\n",
+                "",
+            ),
             sub => pod.replace("SUB", sub),
         };
         let found = lines(&check("", &pod, None, &[]));
