@@ -89,7 +89,7 @@ fn of(command: &str, process: &DraftedProcess) -> Vec<&'static str> {
         notes.push(PID);
     }
     let is_pidproxy = |word: &str| word.trim_end_matches(".py").ends_with("pidproxy");
-    if command.split_whitespace().take(2).any(is_pidproxy) {
+    if command.split_whitespace().take(3).any(is_pidproxy) {
         notes.push(PIDPROXY);
     }
     notes

@@ -314,6 +314,7 @@ fn programs_with_another_stop_signal_and_words_of_supervisord_have_a_hint() {
         ("env A=1 sudo -u www -E /usr/sbin/nginx", "", Some("`stop_signal: QUIT`")),
         ("sudo -u nginx worker", "", None),
         ("tini -- tail -F /etc/nginx", "", None),
+        ("python3 -u /usr/bin/pidproxy /run/a.pid app", "", Some("pidproxy passes signals")),
         ("python3 /usr/bin/pidproxy.py /run/a.pid app", "", Some("pidproxy passes signals")),
         ("tail -F /var/log/nginx.log /etc/nginx", "", None),
         ("sh -c 'kill $(cat /run/supervisord.pid)'", "", Some("write `kill 1`")),
