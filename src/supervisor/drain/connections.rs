@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::{CountUntil, Counting, DrainMethod, Process};
 use crate::core::connections::answers::Answers;
-use crate::core::connections::watch::{Terms, Watch};
+use crate::core::connections::watch::{ConnectionWatch, Terms};
 use crate::core::event::Unit;
 use crate::local_task::LocalTask;
 use crate::os::clock;
@@ -68,7 +68,7 @@ pub(crate) struct CountedDrain {
 
 struct Shared {
     target: Rc<DrainTarget>,
-    watch: Rc<RefCell<Watch>>,
+    watch: Rc<RefCell<ConnectionWatch>>,
     ports: Vec<u16>,
     /// Wakes the task, because the next look may now be due earlier.
     changed: Notify,
@@ -78,13 +78,17 @@ struct Shared {
 
 /// The looks of a drain that lasts at least for `min`. `is_asked` says that the process is also asked
 /// to drain.
-pub(super) fn watch(counting: &Counting, min: Duration, is_asked: bool) -> Rc<RefCell<Watch>> {
+pub(super) fn watch(
+    counting: &Counting,
+    min: Duration,
+    is_asked: bool,
+) -> Rc<RefCell<ConnectionWatch>> {
     let unit = match counting.until {
         CountUntil::Answers => Unit::Requests,
         CountUntil::Connections => Unit::Connections,
     };
     let (min_until, exit_at) = (clock::now() + min, counting.exit_at.into());
-    Rc::new(RefCell::new(Watch::new(Terms { min_until, unit, exit_at, is_asked })))
+    Rc::new(RefCell::new(ConnectionWatch::new(Terms { min_until, unit, exit_at, is_asked })))
 }
 
 impl CountedDrain {
@@ -92,7 +96,7 @@ impl CountedDrain {
     /// the first look.
     pub(super) fn begin(
         target: Rc<DrainTarget>,
-        watch: Rc<RefCell<Watch>>,
+        watch: Rc<RefCell<ConnectionWatch>>,
         counting: &Counting,
         ask: Option<Ask>,
     ) -> Self {

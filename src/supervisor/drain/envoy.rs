@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::config::{Direction, DrainUntil, EnvoyDrain as Keys};
 use crate::core::envoy::attempts::AskFailure;
-use crate::core::envoy::dialogue::{Answer, Ask, Dialogue, EnvoyTerms, Look, Output};
+use crate::core::envoy::dialogue::{Answer, Ask, Dialogue, DrainOutput, EnvoyTerms, Look};
 use crate::core::event::Unit;
 use crate::envoy::admin;
 use crate::envoy::listeners::Uncounted;
@@ -109,17 +109,17 @@ impl RunningEnvoyDrain {
         }
     }
 
-    fn with(self: &Rc<Self>, step: impl FnOnce(&mut Dialogue, Time) -> Vec<Output>) {
+    fn with(self: &Rc<Self>, step: impl FnOnce(&mut Dialogue, Time) -> Vec<DrainOutput>) {
         let outputs = step(&mut self.dialogue.borrow_mut(), clock::now());
         self.carry_out(outputs);
         self.changed.notify_one();
     }
 
-    fn carry_out(self: &Rc<Self>, outputs: Vec<Output>) {
+    fn carry_out(self: &Rc<Self>, outputs: Vec<DrainOutput>) {
         for output in outputs {
             match output {
-                Output::Ask(ask) => self.ask(ask),
-                Output::Look => self.look(),
+                DrainOutput::Ask(ask) => self.ask(ask),
+                DrainOutput::Look => self.look(),
                 report => self.target.report(report),
             }
         }

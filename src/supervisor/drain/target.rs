@@ -6,8 +6,8 @@ use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::core::connections::watch::{Asked, Watch};
-use crate::core::envoy::dialogue::Output;
+use crate::core::connections::watch::{Asked, ConnectionWatch};
+use crate::core::envoy::dialogue::DrainOutput;
 use crate::core::event::{Event, Load};
 use crate::os::Pid;
 use crate::os::on_thread::Share;
@@ -26,7 +26,7 @@ pub(crate) struct DrainTarget {
     pub(crate) stays_ready: bool,
     /// The looks at the connections, if the count of the connections ends the drain. `None` if the
     /// request or command that begins the drain also ends it.
-    pub(crate) watch: Option<Rc<RefCell<Watch>>>,
+    pub(crate) watch: Option<Rc<RefCell<ConnectionWatch>>>,
     pub(crate) name: String,
     pub(crate) pid: Pid,
     pub(crate) serving: Rc<Serving>,
@@ -58,28 +58,28 @@ impl DrainTarget {
     }
 
     /// Passes on what a dialogue reports.
-    pub(super) fn report(&self, output: Output) {
+    pub(super) fn report(&self, output: DrainOutput) {
         let process = self.instance.process;
         let mut journal = self.status_board.journal.borrow_mut();
         let event = match output {
-            Output::Ask(_) | Output::Look => return,
-            Output::Sampled { began, load, traffic, moment } => {
+            DrainOutput::Ask(_) | DrainOutput::Look => return,
+            DrainOutput::Sampled { began, load, traffic, moment } => {
                 journal.traffic(began, process, traffic, moment);
                 Event::DrainSample { process, load }
             }
-            Output::Unknown => {
+            DrainOutput::Unknown => {
                 journal.traffic_unknown(process);
                 Event::DrainSample { process, load: Load::default() }
             }
-            Output::Answered { accepted } => Event::DrainAnswered { process, accepted },
-            Output::Drained => Event::Drained(process),
-            Output::NothingToDrain => Event::NothingToDrain(process),
-            Output::ListenersClosed => Event::ListenersClosed(process),
-            Output::Warn(what) => {
+            DrainOutput::Answered { accepted } => Event::DrainAnswered { process, accepted },
+            DrainOutput::Drained => Event::Drained(process),
+            DrainOutput::NothingToDrain => Event::NothingToDrain(process),
+            DrainOutput::ListenersClosed => Event::ListenersClosed(process),
+            DrainOutput::Warn(what) => {
                 drop(journal);
                 return self.warn(&what);
             }
-            Output::Log(what) => return tracing::warn!("{}: {what}", self.name),
+            DrainOutput::Log(what) => return tracing::warn!("{}: {what}", self.name),
         };
         drop(journal);
         self.instance.send(event);
@@ -100,8 +100,8 @@ impl DrainTarget {
     fn asked(&self, asked: Asked) {
         let outputs = match &self.watch {
             Some(watch) => watch.borrow_mut().asked(asked),
-            None if asked == Asked::Drained => vec![Output::Drained],
-            None => vec![Output::Answered { accepted: asked == Asked::Accepted }],
+            None if asked == Asked::Drained => vec![DrainOutput::Drained],
+            None => vec![DrainOutput::Answered { accepted: asked == Asked::Accepted }],
         };
         outputs.into_iter().for_each(|output| self.report(output));
     }

@@ -42,7 +42,7 @@ pub struct Connection {
 
 /// Whether a connection owes an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
+enum Debt {
     Nothing,
     /// The kernel cannot tell.
     Unknown,
@@ -50,17 +50,17 @@ enum Answer {
 }
 
 impl Connection {
-    fn answer(&self, idle: Duration) -> Answer {
+    fn answer(&self, idle: Duration) -> Debt {
         // A request can arrive in the tick in which its connection began.
         let is_asking = self.received > 0 && (!self.has_sent || self.received_ago < self.sent_ago);
         let was_used = self.received > 0 || self.has_sent;
         let is_moving = was_used && self.received_ago.min(self.sent_ago) < idle;
         if self.is_unread || self.can_send && is_asking {
-            Answer::Owed
+            Debt::Owed
         } else if self.is_sending || self.can_send && is_moving {
-            Answer::Unknown
+            Debt::Unknown
         } else {
-            Answer::Nothing
+            Debt::Nothing
         }
     }
 }
@@ -126,16 +126,16 @@ impl Answers {
             let is_ours = now.is_ours || last.is_some_and(|(last, _)| last.is_ours);
             let answer = now.answer(self.idle);
             let was_busy = last.is_some_and(|(_, was_busy)| *was_busy);
-            let is_busy = answer != Answer::Nothing;
+            let is_busy = answer != Debt::Nothing;
             let kept = (Connection { is_ours, ..*now }, was_busy || is_busy);
             // The kernel may list a connection twice if other connections end during the listing.
             if self.connections.insert(now.cookie, kept).is_some() || is_ours {
                 continue;
             }
             counts.open += 1;
-            counts.owing += u64::from(answer == Answer::Owed);
+            counts.owing += u64::from(answer == Debt::Owed);
             counts.silent += u64::from(was_busy && !is_busy && now.can_send);
-            if answer == Answer::Unknown {
+            if answer == Debt::Unknown {
                 counts.unknown += 1;
                 let quiet = now.received_ago.min(now.sent_ago);
                 counts.settles = counts.settles.max(self.idle.saturating_sub(quiet));

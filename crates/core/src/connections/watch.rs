@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use crate::connections::answers::Counts;
 use crate::drain::progress::QUIET;
-use crate::envoy::dialogue::Output;
+use crate::envoy::dialogue::DrainOutput;
 use crate::event::{Load, Unit};
 use crate::prelude::*;
 use crate::traffic::Moment;
@@ -41,7 +41,7 @@ pub struct Terms {
     pub unit: Unit,
     /// The number of open connections, or of owed answers, at which the drain is over.
     pub exit_at: u64,
-    /// Whether the process is also asked to drain. If so, a call of [`Watch::asked`] follows.
+    /// Whether the process is also asked to drain. If so, a call of [`ConnectionWatch::asked`] follows.
     pub is_asked: bool,
 }
 
@@ -56,12 +56,12 @@ pub enum Asked {
 
 /// The looks of one drain. The supervisor makes them one after the other.
 #[derive(Debug)]
-pub struct Watch {
+pub struct ConnectionWatch {
     terms: Terms,
     /// The time of the next look.
     next: Time,
     has_looked: bool,
-    /// Whether [`Output::Answered`] was reported.
+    /// Whether [`DrainOutput::Answered`] was reported.
     is_answered: bool,
     is_failing: bool,
     asked: Option<Asked>,
@@ -76,7 +76,7 @@ pub struct Watch {
     is_over: bool,
 }
 
-impl Watch {
+impl ConnectionWatch {
     /// Begins the drain.
     pub fn new(terms: Terms) -> Self {
         Self {
@@ -99,7 +99,12 @@ impl Watch {
     }
 
     /// Handles the numbers that a look has shown, or the reason why it has shown none.
-    pub fn looked(&mut self, began: Time, now: Time, seen: Result<Counts, String>) -> Vec<Output> {
+    pub fn looked(
+        &mut self,
+        began: Time,
+        now: Time,
+        seen: Result<Counts, String>,
+    ) -> Vec<DrainOutput> {
         let mut outputs = Vec::new();
         let is_first = !core::mem::replace(&mut self.has_looked, true);
         let was_failing = core::mem::replace(&mut self.is_failing, seen.is_err());
@@ -114,17 +119,17 @@ impl Watch {
             Err(why) => {
                 if !was_failing {
                     let line = format!("its connections are unknown: {why}");
-                    outputs.push(Output::Warn(line));
+                    outputs.push(DrainOutput::Warn(line));
                 }
                 self.without_counts(&mut outputs);
-                Output::Unknown
+                DrainOutput::Unknown
             }
         };
         outputs.push(sampled.clone());
         // A look that began before `close` asked for the last look does not show what has come
         // since.
         if self.closing.take_if(|since| *since <= began).is_some() {
-            outputs.push(Output::ListenersClosed);
+            outputs.push(DrainOutput::ListenersClosed);
             // This look also serves as the look after the closing, which would show no more.
             outputs.extend(Some(sampled).filter(|_| !self.is_over));
         }
@@ -133,7 +138,7 @@ impl Watch {
 
     /// Handles the outcome of asking the process to drain. The outcome matters only if there are no
     /// counts. The drain then ends like a drain of the same kind that is never counted.
-    pub fn asked(&mut self, asked: Asked) -> Vec<Output> {
+    pub fn asked(&mut self, asked: Asked) -> Vec<DrainOutput> {
         self.asked = Some(asked);
         let mut outputs = Vec::new();
         if self.is_failing {
@@ -142,7 +147,7 @@ impl Watch {
         outputs
     }
 
-    /// Looks once more, and reports [`Output::ListenersClosed`] in any case. Nobody can ask an
+    /// Looks once more, and reports [`DrainOutput::ListenersClosed`] in any case. Nobody can ask an
     /// unknown server to close its listeners.
     pub fn close(&mut self, now: Time) {
         self.closing.get_or_insert(now);
@@ -154,18 +159,18 @@ impl Watch {
         self.is_over = true;
     }
 
-    fn answer(&mut self, accepted: bool, outputs: &mut Vec<Output>) {
+    fn answer(&mut self, accepted: bool, outputs: &mut Vec<DrainOutput>) {
         if !core::mem::replace(&mut self.is_answered, true) {
-            outputs.push(Output::Answered { accepted });
+            outputs.push(DrainOutput::Answered { accepted });
         }
     }
 
-    fn without_counts(&mut self, outputs: &mut Vec<Output>) {
+    fn without_counts(&mut self, outputs: &mut Vec<DrainOutput>) {
         if self.asked.is_some() || !self.terms.is_asked {
             self.answer(self.asked != Some(Asked::Failed), outputs);
         }
         if self.asked.take_if(|asked| *asked == Asked::Drained).is_some() {
-            outputs.push(Output::Drained);
+            outputs.push(DrainOutput::Drained);
         }
     }
 
@@ -198,7 +203,7 @@ impl Watch {
         }
     }
 
-    fn sampled(&self, began: Time, counts: Counts, is_first: bool) -> Output {
+    fn sampled(&self, began: Time, counts: Counts, is_first: bool) -> DrainOutput {
         let (unit, active) = (self.terms.unit, self.active(counts));
         let unsure = if unit == Unit::Requests { counts.unknown } else { 0 };
         let load = Load { unit, active: Some(active), unsure, total: Some(counts.asked) };
@@ -208,7 +213,7 @@ impl Watch {
             false => Moment::Meanwhile,
         };
         let traffic = counts.traffic(moment == Moment::Last);
-        Output::Sampled { began, load, traffic, moment }
+        DrainOutput::Sampled { began, load, traffic, moment }
     }
 
     fn pause(&self, now: Time, began: Time) -> Duration {
@@ -231,9 +236,9 @@ mod tests {
     #[test]
     fn a_last_look_begins_after_the_wish_for_this_look() {
         let terms = Terms { min_until: at(0), unit: Unit::Requests, exit_at: 0, is_asked: false };
-        let mut watch = Watch::new(terms);
-        let is_closed = |outputs: Vec<Output>| {
-            outputs.iter().any(|output| matches!(output, Output::ListenersClosed))
+        let mut watch = ConnectionWatch::new(terms);
+        let is_closed = |outputs: Vec<DrainOutput>| {
+            outputs.iter().any(|output| matches!(output, DrainOutput::ListenersClosed))
         };
         assert_eq!(watch.looks_at(), Some(at(0)));
         watch.close(at(5));

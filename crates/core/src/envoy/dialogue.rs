@@ -111,7 +111,7 @@ pub struct Look {
 
 /// A question or a report of the dialogue.
 #[derive(Clone, Debug)]
-pub enum Output {
+pub enum DrainOutput {
     /// A question to the admin. The dialogue drops a question without an answer only at the end of
     /// the drain.
     Ask(Ask),
@@ -248,9 +248,9 @@ pub struct Dialogue {
     /// The last total that is known ([`Load::total`]).
     total: Option<u64>,
     accepted: Accepted,
-    /// Whether the core has got [`Output::Answered`].
+    /// Whether the core has got [`DrainOutput::Answered`].
     is_answered: bool,
-    /// The work that [`Dialogue::close`] has begun. It ends with [`Output::ListenersClosed`].
+    /// The work that [`Dialogue::close`] has begun. It ends with [`DrainOutput::ListenersClosed`].
     closing: ListenerClosing,
     /// Whether Envoy has confirmed that its listeners are closed.
     is_closed: bool,
@@ -259,12 +259,12 @@ pub struct Dialogue {
     is_open_again: bool,
     /// Whether the drain is over, so that later samples no longer belong to it.
     is_over: bool,
-    outputs: Vec<Output>,
+    outputs: Vec<DrainOutput>,
 }
 
 impl Dialogue {
     /// Begins the drain.
-    pub fn begin(now: Time, terms: EnvoyTerms) -> (Self, Vec<Output>) {
+    pub fn begin(now: Time, terms: EnvoyTerms) -> (Self, Vec<DrainOutput>) {
         let stays_ready = terms.stays_ready && terms.fail_healthcheck;
         let calls = [Call::of(terms.only_inbound).0, Call::FailHealthcheck];
         let fails = terms.fail_healthcheck && !stays_ready;
@@ -328,7 +328,7 @@ impl Dialogue {
     }
 
     /// Asks the question that is due, and reports an answer that is overdue.
-    pub fn tick(&mut self, now: Time) -> Vec<Output> {
+    pub fn tick(&mut self, now: Time) -> Vec<DrainOutput> {
         if self.overdue_at().is_some_and(|at| at <= now) {
             self.is_unknown(&format!("no answer for {}", human(OVERDUE.max(self.took * 10))));
         }
@@ -336,7 +336,7 @@ impl Dialogue {
     }
 
     /// Handles the answer to the question under way, or the failure of this question.
-    pub fn answered(&mut self, now: Time, answer: Answer) -> Vec<Output> {
+    pub fn answered(&mut self, now: Time, answer: Answer) -> Vec<DrainOutput> {
         let Some(asked) = self.asked.take() else { return Vec::new() };
         match (asked.ask, answer) {
             (Ask::Call(call), Answer::Call(result)) if call == self.closing_call() => {
@@ -355,7 +355,7 @@ impl Dialogue {
             (Ask::State, Answer::State { is_unused: Some(true) }) => {
                 (self.polls, self.looks) = (Polls::Over, NextLook::Off);
                 self.record(OpenQuestion { moment: Moment::Start, ..asked }, Sample::NOTHING);
-                self.outputs.push(Output::NothingToDrain);
+                self.outputs.push(DrainOutput::NothingToDrain);
             }
             (Ask::State, Answer::State { .. }) => {
                 if let Polls::State { pause } = self.polls {
@@ -368,7 +368,7 @@ impl Dialogue {
     }
 
     /// Handles the kernel's count; `None` if the kernel cannot count the connections.
-    pub fn looked(&mut self, now: Time, look: Option<Look>) -> Vec<Output> {
+    pub fn looked(&mut self, now: Time, look: Option<Look>) -> Vec<DrainOutput> {
         let NextLook::Asked { began } = self.looks else { return Vec::new() };
         let (open, accepted) = (look.map(|look| look.open), look.and_then(|look| look.accepted));
         let is_low = open.is_some_and(|open| match self.terms.unit {
@@ -418,11 +418,11 @@ impl Dialogue {
             (Some(open), _) if is_low && replaces || !is_low && is_last => {
                 self.count(began, open, self.moment());
             }
-            (Some(_), _) if was_low && !is_low => self.outputs.push(Output::Unknown),
+            (Some(_), _) if was_low && !is_low => self.outputs.push(DrainOutput::Unknown),
             // Without this condition, the drain would end with `min` if the last sample has shown
             // quiet.
             (Some(_), _) if is_new && self.is_slow(now) && now < self.terms.min_until => {
-                self.outputs.push(Output::Unknown);
+                self.outputs.push(DrainOutput::Unknown);
             }
             // Connections that come and go must not cause constant polls.
             _ if is_low
@@ -439,7 +439,7 @@ impl Dialogue {
 
     /// Call this when the container is not ready any more. If drainit had to wait for this, it
     /// fails the health check of Envoy now.
-    pub fn unready(&mut self, now: Time) -> Vec<Output> {
+    pub fn unready(&mut self, now: Time) -> Vec<DrainOutput> {
         if core::mem::take(&mut self.stays_ready) && !self.is_over {
             match &mut self.calls {
                 Some(calls) => calls.add(Call::FailHealthcheck),
@@ -450,12 +450,12 @@ impl Dialogue {
     }
 
     /// Closes the listeners if they are open, and takes a last sample. Reports
-    /// [`Output::ListenersClosed`] in any case.
-    pub fn close(&mut self, now: Time) -> Vec<Output> {
+    /// [`DrainOutput::ListenersClosed`] in any case.
+    pub fn close(&mut self, now: Time) -> Vec<DrainOutput> {
         // After `drainit drain`, the drain can be over long before this closing. The last sample
         // still belongs to this drain.
         self.is_over = false;
-        // If a closing is already under way, its [`Output::ListenersClosed`] also answers this
+        // If a closing is already under way, its [`DrainOutput::ListenersClosed`] also answers this
         // request.
         if self.closing == ListenerClosing::No {
             // While a question is not answered, the call would not be answered either.
@@ -474,7 +474,7 @@ impl Dialogue {
     /// Ends the drain, but not the work that [`Self::close`] has begun. All other answers that come
     /// later are ignored. Warns of the last error of each call that is still being repeated. Warns
     /// that the admin has not answered, if no call has an answer or an error yet.
-    pub fn end(&mut self, now: Time) -> Vec<Output> {
+    pub fn end(&mut self, now: Time) -> Vec<DrainOutput> {
         self.polls = Polls::Over;
         self.is_open_again = false;
         let calls = self.calls.take();
@@ -500,7 +500,7 @@ impl Dialogue {
     }
 
     /// Asks the next question if every earlier question is answered. Returns all outputs so far.
-    fn proceed(&mut self, now: Time) -> Vec<Output> {
+    fn proceed(&mut self, now: Time) -> Vec<DrainOutput> {
         if self.asked.is_none()
             && let Some(ask) = self.due(now)
         {
@@ -508,13 +508,13 @@ impl Dialogue {
                 matches!((self.polls, self.closing), (Polls::First, ListenerClosing::No));
             let moment = if is_first { Moment::Start } else { self.moment() };
             self.asked = Some(OpenQuestion { ask, began: now, moment });
-            self.outputs.push(Output::Ask(ask));
+            self.outputs.push(DrainOutput::Ask(ask));
         }
         if let NextLook::Waits { at } = self.looks
             && (at <= now && !self.is_over || matches!(self.closing, ListenerClosing::Look(_)))
         {
             self.looks = NextLook::Asked { began: now };
-            self.outputs.push(Output::Look);
+            self.outputs.push(DrainOutput::Look);
         }
         core::mem::take(&mut self.outputs)
     }
@@ -641,7 +641,7 @@ impl Dialogue {
     }
 
     fn warn(&mut self, what: impl Into<String>) {
-        self.outputs.push(Output::Warn(what.into()));
+        self.outputs.push(DrainOutput::Warn(what.into()));
     }
 
     fn listed(&mut self, now: Time, listed: Result<(), AskFailure>) {
@@ -711,9 +711,9 @@ impl Dialogue {
     fn is_unknown(&mut self, why: &str) {
         if !core::mem::replace(&mut self.is_failing, true) {
             let line = format!("GET /stats: {why}; its connections are unknown");
-            self.outputs.push(Output::Log(line));
+            self.outputs.push(DrainOutput::Log(line));
         }
-        self.outputs.push(Output::Unknown);
+        self.outputs.push(DrainOutput::Unknown);
     }
 
     /// Remembers what the calls have achieved, and warns of failed calls.
@@ -740,7 +740,7 @@ impl Dialogue {
     fn answer(&mut self) {
         let accepted = self.is_accepted();
         if (accepted || !self.stays_ready) && !core::mem::replace(&mut self.is_answered, true) {
-            self.outputs.push(Output::Answered { accepted });
+            self.outputs.push(DrainOutput::Answered { accepted });
         }
     }
 
@@ -753,7 +753,7 @@ impl Dialogue {
             Err(AskFailure { is_refusal: true, .. }) => self.warn(outcome.to_string()),
             // An Envoy that ends by itself closes its admin interface, so a failed connection to
             // the admin interface is logged, but is not a warning.
-            Err(_) => self.outputs.push(Output::Log(outcome.to_string())),
+            Err(_) => self.outputs.push(DrainOutput::Log(outcome.to_string())),
         }
         self.closing = self.last_count(now);
     }
@@ -778,7 +778,7 @@ impl Dialogue {
 
     fn end_closing(&mut self) {
         self.closing = ListenerClosing::No;
-        self.outputs.push(Output::ListenersClosed);
+        self.outputs.push(DrainOutput::ListenersClosed);
         // A connection may have been accepted just before the closing. The next poll of a drain
         // shows this connection to the core.
         self.is_poll_due = !matches!(self.polls, Polls::Over);
@@ -808,7 +808,7 @@ impl Dialogue {
 
     fn report(&mut self, began: Time, load: Load, traffic: Traffic, moment: Moment) {
         if !self.is_over {
-            self.outputs.push(Output::Sampled { began, load, traffic, moment });
+            self.outputs.push(DrainOutput::Sampled { began, load, traffic, moment });
         }
     }
 

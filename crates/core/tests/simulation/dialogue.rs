@@ -19,7 +19,7 @@ use drainit_core::drain::progress::QUIET;
 use drainit_core::envoy::Call;
 use drainit_core::envoy::attempts::AskFailure;
 use drainit_core::envoy::attempts::LIMIT;
-use drainit_core::envoy::dialogue::{Answer, Ask, Dialogue, EnvoyTerms, Look, Output};
+use drainit_core::envoy::dialogue::{Answer, Ask, Dialogue, DrainOutput, EnvoyTerms, Look};
 use drainit_core::envoy::sample::Sample;
 use drainit_core::event::{Load, Unit};
 use drainit_core::spec::DrainSpec;
@@ -528,21 +528,21 @@ impl World {
         ask == Ask::Call(Call::of(self.terms.only_inbound).1)
     }
 
-    fn with(&mut self, step: impl FnOnce(&mut Dialogue, Time) -> Vec<Output>) {
+    fn with(&mut self, step: impl FnOnce(&mut Dialogue, Time) -> Vec<DrainOutput>) {
         let now = self.now;
         let outputs = self.dialogue.as_mut().map(|dialogue| step(dialogue, now));
         self.carry_out(outputs.unwrap_or_default());
     }
 
-    fn carry_out(&mut self, outputs: Vec<Output>) {
+    fn carry_out(&mut self, outputs: Vec<DrainOutput>) {
         for output in outputs {
             match output {
-                Output::Ask(ask) => self.ask(ask),
-                Output::Look => {
+                DrainOutput::Ask(ask) => self.ask(ask),
+                DrainOutput::Look => {
                     let after = self.rng.millis(4);
                     self.push(after, Thing::Looks);
                 }
-                Output::Sampled { load, traffic, .. } => {
+                DrainOutput::Sampled { load, traffic, .. } => {
                     // A total may be missing, or may be that of the epoch before.
                     let is_of = |taken: &Traffic| {
                         let Traffic { connections, requests, .. } = traffic;
@@ -562,11 +562,11 @@ impl World {
                     self.check(is_counted, "the core gets a sample that was not counted");
                     self.at_once.push_back(Event::DrainSample { process: ROUTER, load });
                 }
-                Output::Unknown => {
+                DrainOutput::Unknown => {
                     let load = Load::default();
                     self.at_once.push_back(Event::DrainSample { process: ROUTER, load });
                 }
-                Output::Answered { accepted } => {
+                DrainOutput::Answered { accepted } => {
                     let begins = |(call, (.., is_done)): (&Call, &Attempted)| {
                         let (_, close) = Call::of(self.terms.only_inbound);
                         *is_done && *call != close
@@ -582,13 +582,15 @@ impl World {
                     let process = ROUTER;
                     self.at_once.push_back(Event::DrainAnswered { process, accepted });
                 }
-                Output::Drained => self.at_once.push_back(Event::Drained(ROUTER)),
-                Output::NothingToDrain => self.at_once.push_back(Event::NothingToDrain(ROUTER)),
-                Output::ListenersClosed => {
+                DrainOutput::Drained => self.at_once.push_back(Event::Drained(ROUTER)),
+                DrainOutput::NothingToDrain => {
+                    self.at_once.push_back(Event::NothingToDrain(ROUTER))
+                }
+                DrainOutput::ListenersClosed => {
                     self.closing_asked = None;
                     self.at_once.push_back(Event::ListenersClosed(ROUTER));
                 }
-                Output::Warn(what) => {
+                DrainOutput::Warn(what) => {
                     // holds: S275
                     let is_early = |(call, (_, failed, is_done)): (&Call, &Attempted)| {
                         let is_named = what.starts_with(&call.to_string()) && !is_done;
@@ -600,7 +602,7 @@ impl World {
                     self.check(!is_early, "a call is given up too early");
                     self.warnings.push(what);
                 }
-                Output::Log(_) => {}
+                DrainOutput::Log(_) => {}
             }
         }
     }

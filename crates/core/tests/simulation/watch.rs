@@ -7,8 +7,8 @@ use crate::scenario::Rng;
 use crate::tests::number;
 use crate::*;
 use drainit_core::connections::answers::{Answers, Connection};
-use drainit_core::connections::watch::{Asked, Terms, Watch};
-use drainit_core::envoy::dialogue::Output;
+use drainit_core::connections::watch::{Asked, ConnectionWatch, Terms};
+use drainit_core::envoy::dialogue::DrainOutput;
 use drainit_core::event::Unit;
 use drainit_core::spec::DrainSpec;
 
@@ -28,7 +28,7 @@ struct Look {
 
 struct World {
     play: Play,
-    watch: Watch,
+    watch: ConnectionWatch,
     answers: Answers,
     models: Vec<Model>,
     last: Option<Look>,
@@ -65,15 +65,15 @@ impl World {
         self.report(now, outputs);
     }
 
-    fn report(&mut self, now: u64, outputs: Vec<Output>) {
+    fn report(&mut self, now: u64, outputs: Vec<DrainOutput>) {
         for output in outputs {
             let process = ROUTER;
             let event = match output {
-                Output::Answered { accepted } => Event::DrainAnswered { process, accepted },
-                Output::Sampled { load, .. } => Event::DrainSample { process, load },
-                Output::Unknown => Event::DrainSample { process, load: Default::default() },
-                Output::Drained => Event::Drained(process),
-                Output::ListenersClosed => Event::ListenersClosed(process),
+                DrainOutput::Answered { accepted } => Event::DrainAnswered { process, accepted },
+                DrainOutput::Sampled { load, .. } => Event::DrainSample { process, load },
+                DrainOutput::Unknown => Event::DrainSample { process, load: Default::default() },
+                DrainOutput::Drained => Event::Drained(process),
+                DrainOutput::ListenersClosed => Event::ListenersClosed(process),
                 _ => continue,
             };
             self.act(now, event);
@@ -108,7 +108,7 @@ fn play(seed: u64) {
         model
     });
     let models = models.collect();
-    let (play, watch) = (Play::up(spec), Watch::new(terms));
+    let (play, watch) = (Play::up(spec), ConnectionWatch::new(terms));
     let answers = Answers::new(MS(IDLE));
     let mut world = World { play, watch, answers, models, last: None, stopped_at: None };
     world.act(0, Event::Signal(Signal::TERM));
