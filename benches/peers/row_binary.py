@@ -6,7 +6,7 @@ import kit
 from table import US, Row
 
 # The budget of `make budget`. docs/dev/performance.md explains its growth.
-LIMIT = 4.5
+LIMIT = 4.6
 
 
 def size(*programs):
