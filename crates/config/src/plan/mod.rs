@@ -17,11 +17,12 @@ use std::time::Duration;
 
 pub use drainit_journal::timeline;
 
-use crate::core::budget;
+use crate::core::budget::{self, Budget};
 use crate::core::spec::{HookWaits, Spec};
 use crate::graph::Graph;
 use crate::keys::{Config, DeadlineShare, OnlyIf, Process, StartCondition};
 use crate::plan::timeline::{ShutdownStep, StepKind, Timeline};
+use crate::types::Time;
 
 #[derive(Clone, Debug)]
 pub struct Plan<'c> {
@@ -99,7 +100,7 @@ impl<'c> Plan<'c> {
             let worst = in_oneshots.then(|| Timeline::worst_in_oneshot(&spec, asked));
             let (id, timeline) = worst.flatten()?;
             let name = &config.processes[id.index()].name;
-            let is_longer = without_leftovers(&timeline) > without_leftovers(other);
+            let is_longer = without_leftovers(&spec, &timeline) > without_leftovers(&spec, other);
             is_longer.then_some(InOneshot { name, timeline })
         };
         Self {
@@ -120,7 +121,7 @@ impl<'c> Plan<'c> {
     /// oneshot still runs.
     pub fn longest(&self) -> Duration {
         let in_oneshot = self.signal_in_oneshot.as_ref().map(|it| &it.timeline);
-        without_leftovers(in_oneshot.unwrap_or(&self.after_signal))
+        without_leftovers(&self.spec, in_oneshot.unwrap_or(&self.after_signal))
     }
 
     /// All shutdowns of the plan, each with the value for the parameter `asked` of
@@ -217,11 +218,13 @@ impl<'c> Plan<'c> {
 }
 
 /// The duration of a shutdown that leaves no descendants outside the process groups of its
-/// processes.
-fn without_leftovers(timeline: &Timeline) -> Duration {
-    let is_of_leftovers = |step: &&ShutdownStep| step.kind == StepKind::Leftovers;
-    let leftovers = timeline.steps.iter().find(is_of_leftovers).map(ShutdownStep::takes);
-    timeline.total.saturating_sub(leftovers.unwrap_or_default())
+/// processes. A hook of the container without a timeout then gets the time of the leftovers.
+fn without_leftovers(spec: &Spec, timeline: &Timeline) -> Duration {
+    let leftovers = timeline.steps.iter().find(|step| step.kind == StepKind::Leftovers);
+    leftovers.map_or(timeline.total, |ShutdownStep { begins, .. }| {
+        let hook = Budget::container_post_stop(spec, *begins, Time(spec.window));
+        begins.0.saturating_add(hook.unwrap_or_default())
+    })
 }
 
 /// The latest times, from the start of drainit, at which a process starts and is ready; `None` if

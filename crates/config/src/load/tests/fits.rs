@@ -180,11 +180,7 @@ fn check_accepts_exactly_the_configs_whose_plan_cuts_nothing() {
         // An Envoy that does not close its listeners takes an eighth of what is left.
         let closing = plan.window() / 8 * u32::try_from(text.matches("envoy").count()).unwrap();
         let most = most.whole + closing;
-        // Leftovers come before a hook of the container, and take the hook's time if the hook
-        // declares no time.
-        let is_hook_short =
-            written.hooks.post_stop.as_ref().is_some_and(|hook| hook.timeout.is_none());
-        let least = match most <= plan.window() && !is_hook_short {
+        let least = match most <= plan.window() {
             true => most - closing,
             false => sums.whole.min(plan.window()),
         };
