@@ -6,8 +6,8 @@ use std::str::FromStr;
 use crate::keys::values;
 use crate::types::Signal;
 
-/// An option, the variable that can replace it, and the key of a config that it sets: a key of
-/// `drain.envoy`, or one of the keys below.
+/// An option, the variable that can replace the option, and the key of a config that the option
+/// sets: a key of `drain.envoy`, or one of the keys below.
 #[derive(Clone, Copy, Debug)]
 pub struct ExecOption {
     pub option: &'static str,

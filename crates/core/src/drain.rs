@@ -194,9 +194,9 @@ impl State {
         }
     }
 
-    /// Whether the process would cut traffic if it ended now. Once the drain has begun, two kinds
-    /// of processes may end to show that they are drained, and this is false for them: processes
-    /// whose traffic is not counted, and processes that a signal has asked to drain.
+    /// Whether the process would cut traffic if it ended now. After the beginning of the drain,
+    /// this is false for processes that may end to show that they are drained. There are two kinds:
+    /// processes whose traffic is not counted, and processes that a signal has asked to drain.
     pub(crate) fn is_undrained(&self, process: ProcessId) -> bool {
         let serves = matches!(self.life(process), Lifecycle::Ready { .. });
         if !serves || !self.is_current(process) {

@@ -236,8 +236,8 @@ fn extend_timeout(state: &mut State, id: ProcessId, by: Duration, deadline: Opti
     };
     let granted = by.min(longest);
     let longer = state.now + granted;
-    // This event may be handled late, when the old limit is over. The limit of an event that is
-    // handled late is not extended.
+    // This event may be handled late, when the old limit is over. A limit that is already over is
+    // not extended.
     if granted.is_zero() || state.is_past(before) || longer <= before {
         return;
     }

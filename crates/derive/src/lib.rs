@@ -20,7 +20,7 @@
 //! - `form = TYPE`: the type that reads the value, in place of the field's type.
 //! - `name = "KEY"`: the key, if it differs from the name of the field.
 //! - `default = "TEXT"`: the default as text in a config. Without the key, an `Option` is `None`
-//!   and a `Vec` is empty, so for these types the text is only for the reference.
+//!   and a `Vec` is empty: for these types the text is only for the reference.
 //! - `value = EXPR`: the default as an expression, if it cannot be parsed from a text.
 //! - `required = "HELP"`: a missing key is an error with this help.
 //! - `merge = RULE`: the `Merge` by which an overlay changes the value.

@@ -15,8 +15,8 @@ use drainit_core::cause::{Cause, Failure};
 use drainit_core::state::State;
 use drainit_core::types::{End, ProcessId, Time, escape_json, harmless, seconds};
 
-/// The version of the format. It grows when a field is removed or changes its meaning, but not when
-/// a field is added.
+/// The version of the format. The version grows when a field is removed or changes its meaning, but
+/// not when a field is added.
 pub const VERSION: u32 = 1;
 
 type Text = Cow<'static, str>;

@@ -32,8 +32,8 @@ pub struct History {
     pub ready: Option<Time>,
     /// The PID of the running instance; `None` once this instance is reaped.
     pub pid: Option<i32>,
-    /// The PID of the last instance, which is kept after the end of the instance; `None` after a
-    /// failed start.
+    /// The PID of the last instance, even after the end of the instance; `None` after a failed
+    /// start.
     pub(super) last_pid: Option<i32>,
     /// The epoch of the last start of an Envoy with `hot-restart`.
     pub epoch: Option<u32>,
@@ -47,15 +47,15 @@ pub struct History {
     pub since: Time,
     pub(super) is_skipped: bool,
     pub(super) is_draining: bool,
-    /// Whether the process stays down after a failure or after `restart_max` restarts. This holds
-    /// even if its last exit code was a success code.
+    /// Whether the process stays down after a failure or after `restart_max` restarts. The value is
+    /// true even if the last exit code of the process was a success code.
     pub(super) gave_up: bool,
     /// Whether the last instance has ended without being asked to.
     pub(super) ended_by_itself: bool,
     /// The end of the last instance, and its time; `None` if no instance has ended yet, or if the
     /// next instance has started.
     pub(super) end: Option<(Time, End)>,
-    /// The end of the last instance that has ended. It is kept while the next instance runs.
+    /// The end of the last instance that has ended. The end is kept while the next instance runs.
     pub last_end: Option<End>,
     /// Whether somebody had asked for the last end, and the process ended in time.
     pub is_last_asked: bool,
@@ -64,8 +64,8 @@ pub struct History {
     /// The reason why the process is down; `None` if drainit knows no reason, or if the process has
     /// started again.
     pub message: Option<String>,
-    /// A reason that explains an end of the process better than the exit code does. It is set
-    /// before the journal records this end.
+    /// A reason that explains an end of the process better than the exit code does. The reason is
+    /// set before the journal records this end.
     pub why_ended: Option<String>,
     /// The reason why the process is not ready yet, or the text of its `STATUS=`.
     pub failure: Reason,
@@ -74,7 +74,7 @@ pub struct History {
     /// The warnings about risks of the process's drain; `None` while the risks are unknown.
     pub drain_warnings: Option<Rc<[String]>>,
     /// The time of the stop signal, the signal, and the time from the signal to SIGKILL; `None` if
-    /// the process was not asked to end.
+    /// nobody asked the process to end.
     pub(super) asked: Option<(Time, Signal, Duration)>,
     /// The stop of the process; `None` until it is stopped in a shutdown.
     pub(super) stop: Option<Stop>,
@@ -85,8 +85,8 @@ pub struct History {
 }
 
 impl History {
-    /// The text that the status shows, depending on the state: why the process is not ready, why
-    /// its last liveness probe failed, how it ended, or its `STATUS=`.
+    /// The text that the status shows. Depending on the state, this is why the process is not
+    /// ready, why its last liveness probe failed, how it ended, or its `STATUS=`.
     pub fn why(&self) -> Option<String> {
         let of = |reason: &Reason| reason.borrow().clone();
         match self.state {
@@ -250,8 +250,8 @@ impl DrainHistory {
         last.map(|(_, traffic, _)| traffic).unwrap_or_default()
     }
 
-    /// The requests that the stop after the drain has cut; `None` if it is unknown, or if there was
-    /// no stop yet.
+    /// The requests that the stop after the drain has cut; `None` if the number is unknown, or if
+    /// there was no stop yet.
     pub fn cut(&self) -> Option<u64> {
         let (_, requests, _) = self.counts().filter(|_| self.is_stopped)?;
         Some(requests?.cut)
@@ -262,7 +262,7 @@ impl DrainHistory {
         self.over.map_or_else(|| now.since(self.began), |(_, _, took, _)| took)
     }
 
-    /// Describes why the drain is over; `None` if it is not.
+    /// Describes why the drain is over; `None` before its end.
     pub fn over(&self) -> Option<String> {
         self.over.map(|(_, why, _, last)| messages::drain_end(why, last))
     }

@@ -459,7 +459,7 @@ impl Journal {
     }
 
     /// Adds a line to the report of the shutdown, about a fact that only the supervisor knows. Does
-    /// nothing until a shutdown, or a drain without a stop, has begun.
+    /// nothing before the beginning of a shutdown or of a drain without a stop.
     pub fn remark(&mut self, remark: &str) {
         if self.steps.is_shutdown {
             self.remarks.push(harmless(remark).into_owned());

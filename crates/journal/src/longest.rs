@@ -1,6 +1,6 @@
-//! Finds the longest shutdown, by playing it with the core: every process becomes ready at once,
-//! and every hook, drain and stop takes all of its time. The journal records the steps, as in a
-//! real shutdown.
+//! Finds the longest shutdown by playing a shutdown with the core: every process becomes ready at
+//! once, and every hook, drain and stop takes all of its time. The journal records the steps, as in
+//! a real shutdown.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::rc::Rc;
@@ -20,7 +20,7 @@ use drainit_core::types::{
 
 impl Timeline {
     /// The longest shutdown when every process is ready and every oneshot is complete. If `asked`,
-    /// a stop signal is the cause. Otherwise the end of a process is the cause, and drains wait for
+    /// a stop signal is the cause. If not, the end of a process is the cause, and drains wait for
     /// `min` only.
     pub fn worst(spec: &Spec, asked: bool) -> Self {
         Play::of(spec, None, asked)
@@ -74,7 +74,7 @@ impl Play {
             process.success_codes = vec![exit_code::OK];
         }
         // This additional process keeps the container alive until T0, and its end can be the cause
-        // of the shutdown. It needs no time to stop.
+        // of the shutdown. The additional process needs no time to stop.
         let cause = ProcessId(u16::try_from(played.processes.len()).unwrap_or(u16::MAX));
         let Some(first) = spec.processes.first() else { return Timeline::default() };
         played.processes.push(cause_of_shutdown(first.clone()));
@@ -180,7 +180,8 @@ impl Play {
     }
 }
 
-/// A process without dependencies that needs no time to stop. Its end stops the container.
+/// A process without dependencies that needs no time to stop. The end of this process stops the
+/// container.
 fn cause_of_shutdown(mut process: ProcessSpec) -> ProcessSpec {
     process.retire();
     (process.left_out, process.conditional, process.oneshot) = (false, false, false);

@@ -64,8 +64,8 @@ pub enum ProcessState {
     Skipped,
     /// The process ended with a success code, or by its stop signal.
     Done,
-    /// An operator has stopped the process, or it has `autostart: false`. It stays down until a
-    /// request starts it.
+    /// An operator has stopped the process, or it has `autostart: false`. The process stays down
+    /// until a request starts it.
     Stopped,
     /// The process has failed: it ended in another way than `Done`, or its start failed.
     Failed,

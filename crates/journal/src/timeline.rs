@@ -20,9 +20,9 @@ pub enum StepKind {
     Drain,
     /// drainit makes a drained process close its listeners.
     Close,
-    /// Before the stop, drainit counts the open connections or requests of a process once more,
-    /// because its drain was over before the drains of other processes. The step of the container
-    /// is the first count of processes whose drain counts nothing.
+    /// Just before the stop, drainit counts the open connections or requests of a process once
+    /// more: its drain was over before the drains of other processes. The step of the container is
+    /// the first count of processes whose drain counts nothing.
     Count,
     /// The time from the stop signal to SIGKILL.
     Stop,

@@ -2,7 +2,7 @@
 //! complete a config.
 //!
 //! The schema uses draft 7, which all editors know. An editor applies the schema to one file, but
-//! this file may only be a part of the config, merged over another file. Therefore the schema
+//! this file may be only a part of the config, merged over another file. Therefore the schema
 //! requires no key. The schema checks only the form of values; `check` checks everything else.
 
 use std::collections::BTreeSet;
@@ -32,8 +32,8 @@ struct Schema {
 }
 
 /// The JSON values that are accepted for a shape. If a value may have several shapes, what each
-/// shape accepts is collected here. This is possible because each keyword of JSON Schema concerns
-/// only one type of values.
+/// shape accepts is collected here. Each keyword of JSON Schema concerns only one type of values:
+/// this makes the collection possible.
 #[derive(Default)]
 struct AcceptedText {
     types: BTreeSet<&'static str>,
@@ -58,8 +58,8 @@ impl Schema {
         table.insert("patternProperties".to_owned(), json!({"^x-": {}}));
         table.insert("additionalProperties".to_owned(), json!(false));
         if keys.exclusive().nth(1).is_some() {
-            // Only one of these keys may be set. This is written as a dependency between the keys,
-            // because an editor then marks the surplus key.
+            // Only one of these keys may be set. The rule is written as a dependency between the
+            // keys, because an editor then marks the surplus key.
             let mut dependencies = Map::new();
             for key in keys.exclusive() {
                 let mut others = Map::new();

@@ -26,10 +26,10 @@ pub fn config_file(process: &Process, args: &[String]) -> Option<PathBuf> {
 }
 
 /// Compares the address of the admin interface in Envoy's config with the `expected` address.
-/// Returns the difference as text, such as "it is at port 9902" or "there is none". If both are TCP
-/// addresses, compares only the ports, because Envoy's config often has `0.0.0.0`, where Envoy
-/// accepts connections to every address of the machine. Returns `None` if the addresses agree. Also
-/// returns `None` if the file cannot be read, because Envoy itself reports such a file.
+/// Returns the difference as text, such as "it is at port 9902" or "there is none". Of two TCP
+/// addresses, compares only the ports: Envoy's config often has `0.0.0.0`, where Envoy accepts
+/// connections to every address of the machine. Returns `None` if the addresses agree. Also returns
+/// `None` if the file cannot be read: Envoy itself reports such a file.
 pub fn other_admin(path: &Path, expected: &Address) -> Option<String> {
     let config = read(path)?;
     if get(&config, &["admin"]).is_none() && !config.entries().is_empty() {
@@ -58,7 +58,7 @@ pub struct Longest {
 }
 
 /// Finds the longest of the times that Envoy's config allows a request. `None` if the file sets no
-/// such time or cannot be read. A time of 0 does not count: Envoy reads it as "no limit", and a
+/// such time or cannot be read. A time of 0 does not count: Envoy reads 0 as "no limit", and a
 /// drain cannot wait without a limit.
 pub fn longest_request(path: &Path) -> Option<Longest> {
     let mut all = Vec::new();
@@ -91,7 +91,7 @@ fn timeouts(node: &Node, all: &mut Vec<Longest>) {
 }
 
 /// The number of the line, from 1, in which Envoy's config turns off all statistics. `None` if the
-/// config does not turn them off.
+/// config does not turn the statistics off.
 pub fn rejects_statistics(path: &Path) -> Option<usize> {
     let config = read(path)?;
     let all = get(&config, &["stats_config", "stats_matcher", "reject_all"])?;
@@ -99,7 +99,7 @@ pub fn rejects_statistics(path: &Path) -> Option<usize> {
 }
 
 /// The number of the line, from 1, with the first TCP proxy in a listener whose connections the
-/// drain counts. `None` if there is no such proxy, or if the file cannot be read.
+/// drain counts. `None` without such a proxy, or if the file cannot be read.
 pub fn tcp_proxy(path: &Path, drain: &EnvoyDrain) -> Option<usize> {
     fn line(node: &Node) -> Option<usize> {
         let kind = get(node, &["@type"]).and_then(|kind| kind.scalar());

@@ -1,5 +1,5 @@
 //! Refuses a probe of a socket that drainit itself holds for the process (`listen`): such a probe
-//! would succeed even if the process does not run.
+//! would succeed even without the process.
 
 use crate::check::own_address::reaches;
 use crate::check::running;
@@ -27,8 +27,8 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Whether the probe only connects to this socket, or looks for its file, and needs no answer. Such
-/// a probe succeeds without the process.
+/// Whether the probe only connects to this socket, or looks for its file, and needs no answer. A
+/// probe of this kind succeeds without the process.
 fn answers(probe: &Probe, socket: &ListenSocket) -> bool {
     let needs_no_answer = matches!(probe, Probe::Tcp(_) | Probe::Unix(_) | Probe::File(_));
     let asked = probe.address().filter(|_| needs_no_answer);

@@ -24,8 +24,8 @@ pub struct ImageLookup<'a> {
     pub find_program: FindProgram<'a>,
     /// Whether the pod has a `preStop` hook, during which the processes still serve.
     pub is_held_back: bool,
-    /// The mount points of volumes. Their content in the container may differ from the image, so
-    /// the search skips them.
+    /// The mount points of volumes. The content of a volume in the container may differ from the
+    /// image: the search skips volumes.
     pub mounts: &'a [PathBuf],
 }
 

@@ -140,8 +140,8 @@ fn place_of_drain(process: &Process, place: &EntryPlace, key: &str) -> Span {
     place.at(&format!("drain.{method}.{key}"))
 }
 
-/// Warns if the longest shutdown gives a wait less time than the config sets for it, and refuses a
-/// `min` of the config that a drain does not get. Without `with_waits`, checks only the `min`s.
+/// Warns if the longest shutdown gives a wait less time than the config sets for the wait. Refuses
+/// a `min` of the config that a drain does not get. Without `with_waits`, checks only the `min`s.
 fn times(
     problems: &mut Problems,
     config: &Config,
@@ -271,8 +271,8 @@ fn shrink_default_minima(
 const WINDOW: &str = "`grace_period` minus `reserve`";
 
 /// Warns of a drained process without a `depends_on`: the other processes would stop while this
-/// process drains. A process with an empty `depends_on` gets no warning, because the empty list
-/// says that the process does not need the others.
+/// process drains. A process with an empty `depends_on` gets no warning: the empty list says that
+/// the process does not need the others.
 fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
     let mut checked = 0;
     for (index, process, place) in running(config, places) {

@@ -1,5 +1,5 @@
-//! Warns of a server that is stopped at once. Such a server loses the requests that still arrive
-//! after the stop signal: it takes a second or more until load balancers have removed the endpoint.
+//! Warns of a server that is stopped at once. A server of this kind loses the requests that still
+//! arrive after the stop signal: load balancers need a second or more to remove the endpoint.
 
 use std::time::Duration;
 

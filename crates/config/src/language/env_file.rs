@@ -53,7 +53,7 @@ fn after_line(text: &str) -> &str {
 
 type Content<'t> = Result<(&'t str, Assigned), Invalid>;
 
-/// Reads the entry at the start of `text`, and returns it with the text behind it.
+/// Reads the entry at the start of `text`. Returns the entry and the text behind the entry.
 fn entry(text: &str) -> (Content<'_>, &str) {
     let after = after_line(text);
     let line = &text[..text.len() - after.len()];

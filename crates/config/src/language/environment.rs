@@ -12,9 +12,9 @@ pub const OWN: [&str; 4] =
 /// The variable that has the number of a copy, which `scale` makes.
 pub(crate) const SCALE_INDEX: &str = "SCALE_INDEX";
 
-/// A snapshot of the container's environment. It leaves out variables that are not UTF-8, except
-/// for the variables in [`OWN`]: for these, drainit then reports a wrong value and not a missing
-/// value.
+/// A snapshot of the container's environment. The snapshot leaves out variables that are not UTF-8,
+/// except for the variables in [`OWN`]: for these, drainit then reports a wrong value and not a
+/// missing value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<String, String>);
 
@@ -77,7 +77,7 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    /// Whether no message may contain the value. It may be secret, and is not in the config.
+    /// Whether no message may contain the value. The value may be secret, and is not in the config.
     pub(crate) fn is_hidden(self) -> bool {
         matches!(self, Self::Container | Self::File)
     }
@@ -118,8 +118,8 @@ pub struct Variables<'a> {
     file: BTreeMap<String, String>,
     /// While a process of an entry with `scale` is read: the number of this copy.
     number: Option<String>,
-    /// The share of the deadline of the process that is being read or started; `None` while a value
-    /// is read that cannot use the share.
+    /// The share of the deadline of the process that is being read or started; `None` while drainit
+    /// reads a value that cannot use the share.
     share: Option<DeadlineShare>,
     /// Whether a value has used the share.
     pub(crate) uses_share: Cell<bool>,

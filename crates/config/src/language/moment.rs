@@ -1,5 +1,5 @@
 //! Reads several files so that all of them are as they were at one moment. Somebody may replace the
-//! files during the read, as the kubelet does with the files of a ConfigMap; a mixture of old and
+//! files during the read, as the kubelet does with the files of a ConfigMap. A mixture of old and
 //! new files is a config that nobody has written.
 
 use std::cell::{Cell, RefCell};

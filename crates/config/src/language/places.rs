@@ -1,6 +1,6 @@
 //! Finds where a value stands in the merged files, by its keys, such as `shutdown.grace_period`.
-//! The checks of the whole config need this, because the values that they check no longer have
-//! places of their own.
+//! The checks of the whole config need this table: the values that they check no longer have places
+//! of their own.
 
 use std::rc::Rc;
 

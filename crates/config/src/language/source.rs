@@ -23,8 +23,8 @@ pub struct FileLimits {
     largest: u64,
     /// The help text of the error for a larger file.
     help: &'static str,
-    /// Whether a config names the file; otherwise the command line does. If a config names it, the
-    /// file must not be a pipe, and no symbolic link in its path may belong to another user.
+    /// Whether a config names the file; otherwise the command line does. A file that a config names
+    /// must not be a pipe, and no symbolic link in its path may belong to another user.
     is_of_config: bool,
     /// Whether the lines of the file may be secret, so that diagnostics must not show them.
     is_secret: bool,
@@ -94,7 +94,7 @@ pub struct Source {
     pub text: Rc<String>,
     /// The byte at which each line starts, computed on first use.
     lines: OnceCell<Vec<usize>>,
-    /// Whether diagnostics must not show its lines, because they may be secret.
+    /// Whether diagnostics must not show the lines of the file, because the lines may be secret.
     secret: bool,
     /// The file that the text comes from; `None` for a pipe, and for a text from memory.
     pub(crate) identity: Option<Identity>,
@@ -180,8 +180,8 @@ impl Source {
         Span::new(file, line, column, len)
     }
 
-    /// The text of a line, without its line end. Lines count from 1. Returns `None` if the lines
-    /// must not be shown.
+    /// The text of a line, without its line end. Lines count from 1. Returns `None` if diagnostics
+    /// must not show the lines.
     pub fn line(&self, number: usize) -> Option<&str> {
         if self.secret {
             return None;

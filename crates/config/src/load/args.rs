@@ -32,8 +32,8 @@ pub enum ArgsError {
 ///
 /// If an argument begins with a process's prefix, that process gets it, with `--` in place of the
 /// prefix. The longest matching prefix counts. The next argument is a value and goes to the same
-/// process, unless this next argument begins with `--` or with a prefix. The process with `rest`
-/// gets every other argument unchanged.
+/// process, unless it begins with `--` or with a prefix. The process with `rest` gets every other
+/// argument unchanged.
 ///
 /// # Errors
 /// Returns the first argument that goes to no process, or that its process refuses (`refuse`).
@@ -154,7 +154,8 @@ mod tests {
         );
         let args = ["--b.x", "a.y", "1", "--b.z", "--b.v"].map(str::to_owned);
         assert_eq!(route(&config, &args).unwrap(), [vec!["--y", "1"], vec!["--x", "--z", "--v"]]);
-        // An argument with two dashes is never a value, even if no process claims the argument.
+        // An argument with two dashes is never a value, even without a process that claims the
+        // argument.
         let stray = route(&config, &["a.y", "--stray"].map(str::to_owned));
         assert!(matches!(stray, Err(ArgsError::Unclaimed { .. })), "{stray:?}");
     }

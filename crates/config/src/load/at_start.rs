@@ -26,8 +26,8 @@ const MOST_RENDERED: usize = 4 * 1024 * 1024;
 /// For one template, at most this many unset variables are reported.
 const MAX_UNSET: usize = 10;
 
-/// Returns the variables and the templates of a process, and reads the files that they name, so
-/// that all files are as they were at one moment.
+/// Returns the variables and the templates of a process. The files that they name are read until
+/// all files are of one moment.
 ///
 /// # Errors
 /// Says why a file cannot be read.
@@ -68,7 +68,7 @@ pub fn with_limits(process: &Process) -> Result<Option<Process>, String> {
     Ok(Some(Process { command, environment, ..process.clone() }))
 }
 
-/// Calls `read` until all files that it reads are of one moment: for example, a password must
+/// Calls `read` until all files that `read` reads are of one moment: for example, a password must
 /// belong to the user name in the file beside it.
 fn together<T>(read: impl FnMut(&Reads) -> Result<T, String>) -> Result<T, String> {
     of_one_moment(read).unwrap_or_else(|(path, why)| Err(unreadable("", &path, why, "")))

@@ -1,8 +1,8 @@
 //! Reads only the `control` mapping of a config, for commands that ask the running supervisor.
 //!
-//! Such a command ignores errors in the rest of the config, because the command often has fewer
-//! variables than the supervisor: `docker exec` does not get the variables that the entrypoint has
-//! exported. The files may also have changed since the supervisor's start.
+//! A command of this kind ignores errors in the rest of the config, because the command often has
+//! fewer variables than the supervisor: `docker exec` does not get the variables that the
+//! entrypoint has exported. The files may also have changed since the supervisor's start.
 
 use std::path::PathBuf;
 
@@ -15,8 +15,8 @@ use crate::load::{Diagnostic, Problems, merge_roots, read_roots};
 #[derive(Debug)]
 pub struct FoundControl {
     pub control: Result<Control, Vec<Diagnostic>>,
-    /// The variables that `control` uses and that are not set for this command. They may be set for
-    /// the supervisor.
+    /// The variables that `control` uses and that are not set for this command. The supervisor may
+    /// have these variables.
     pub unset: Vec<String>,
 }
 

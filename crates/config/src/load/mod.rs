@@ -58,7 +58,7 @@ pub struct Loaded {
 /// Reads all files, and merges each file over the files before it. If a path is a directory, reads
 /// the files in it.
 ///
-/// This takes milliseconds and little memory, whatever the files contain. The call can wait for
+/// The call takes milliseconds and little memory, whatever the files contain. The call can wait for
 /// only one thing: a pipe that has a writer, for at most two seconds.
 ///
 /// # Errors

@@ -41,8 +41,8 @@ fn process(start: &PlannedStart<'_>) -> Value {
     })
 }
 
-/// The longest shutdown after a stop signal (`asked`), or after the end of a process, when no
-/// oneshot runs. `in_oneshot` is set if a shutdown during a oneshot takes longer.
+/// The longest shutdown when no oneshot runs: after a stop signal (`asked`), or after the end of a
+/// process. `in_oneshot` is set if a shutdown during a oneshot takes longer.
 fn case(
     plan: &Plan<'_>,
     timeline: &Timeline,

@@ -70,8 +70,8 @@ pub struct PlannedStart<'c> {
     /// The limit of the process's `pre_start` hook.
     pub pre_start: Option<Duration>,
     /// The time from the start of drainit by which the process is ready at the latest, if no start
-    /// is repeated. `None` if there is no such time: the process starts only at a request, or waits
-    /// for a oneshot, which may take any time.
+    /// is repeated. `None` without such a time: the process starts only at a request, or waits for
+    /// a oneshot, which may take any time.
     pub ready_by: Option<Duration>,
 }
 

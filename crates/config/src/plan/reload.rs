@@ -156,7 +156,7 @@ impl<'a> ReloadPlan<'a> {
                 },
             };
             // A process that starts in its own step also follows a dependency that is replaced
-            // after all steps. This does not apply to a oneshot, which has ended by then.
+            // after all steps. This does not apply to a oneshot: a oneshot has ended by then.
             let is_last = |name: &str| later.get(name) == Some(&usize::MAX);
             let follows = |on: &&Dependency| on.restart && is_last(&on.process);
             if let Some(on) = process.depends_on.iter().find(follows)
@@ -214,9 +214,8 @@ fn differ(keys: &[&'static str]) -> String {
     }
 }
 
-/// The processes that are down and that the reload starts all the same, because a process that the
-/// reload starts needs them. Each comes with the place in the order, and the name, of the process
-/// that needs it.
+/// The processes that are down, but that the reload starts: another process that the reload starts
+/// needs them. Each comes with the place in the order, and the name, of the process that needs it.
 fn needed<'a>(
     new: &'a Config,
     spec: &Spec,

@@ -1,7 +1,7 @@
 //! Finds the string literals in the source text of Rust. Tests use them to compare code with
 //! documentation.
 
-/// A string literal. Its escapes are replaced by the characters that they stand for.
+/// A string literal. The escapes of the literal are replaced by the characters that they stand for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Literal {
     pub text: String,

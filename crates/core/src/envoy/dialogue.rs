@@ -573,8 +573,8 @@ impl Dialogue {
         self.whole_took.is_some_and(|took| took <= OVERDUE)
     }
 
-    /// The time of the next count, after a count after the drain has shown traffic; `None` if no
-    /// such count is wanted. The kernel's count may cause an earlier one.
+    /// If a count after the drain has shown traffic, the time of the next count; `None` if drainit
+    /// wants no such count. The kernel's count may cause an earlier one.
     fn rested_at(&self) -> Option<Time> {
         let is_wanted =
             self.is_open_again && matches!(self.closing, ListenerClosing::Sample { .. });

@@ -163,7 +163,7 @@ impl Journal {
                 let why = why(cause, names);
                 let text = format!("stopping: {why}; {} until the deadline", human(window));
                 // Every other failure has a line of its own at level `error`. A failed hook has no
-                // such line, because it usually ends no process.
+                // such line: it usually ends no process.
                 let is_failure =
                     matches!(cause, Cause::HookFailed | Cause::Failed { why: Failure::Hook, .. });
                 let level = if is_failure { Error } else { Level::Info };
@@ -269,8 +269,8 @@ impl Journal {
     }
 }
 
-/// The level of a failed request. It is an error if a process stays down, or stays alive although
-/// it must end.
+/// The level of a failed request. The level is an error if a process stays down, or stays alive
+/// although it must end.
 fn request_failed(why: RequestError) -> Level {
     match why {
         RequestError::Failed { .. } | RequestError::Ended { .. } | RequestError::Unkillable(_) => {

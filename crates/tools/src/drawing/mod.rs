@@ -110,9 +110,10 @@ enum BarKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BarLook {
     Plain,
-    /// A step of a plan that is not on the critical path, so it does not make the shutdown longer.
+    /// A step of a plan that is not on the critical path: it does not make the shutdown longer.
     Aside,
-    /// The time that was planned for a step. It is drawn behind the time that the step really took.
+    /// The time that was planned for a step. The planned time is drawn behind the time that the
+    /// step really took.
     Planned,
     /// A step of a plan that gets less time than it needs.
     Cut,

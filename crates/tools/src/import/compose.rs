@@ -164,7 +164,7 @@ fn command(process: &mut DraftedProcess, service: &Node) {
 }
 
 /// Reads `environment:`, which is a mapping or a list. A name without a value needs no entry in the
-/// config, because every process inherits the container's variables.
+/// config: every process inherits the container's variables.
 fn environment(process: &mut DraftedProcess, node: &Node) {
     let entries = node.entries().iter();
     let of_mapping = entries.filter_map(|(key, value)| Some((&*key.text, value.scalar()?)));
@@ -187,8 +187,9 @@ fn env_file(process: &mut DraftedProcess, node: &Node) {
     process.set("env_file", files);
 }
 
-/// Reads `pre_stop:`, a list of hooks. In drainit's config a process has one such hook, which runs
-/// with the directory and environment of the process, and as its user unless it has a `user`.
+/// Reads `pre_stop:`, a list of hooks. In drainit's config a process has one such hook. The hook
+/// runs with the directory and environment of the process, and as the user of the process unless
+/// the hook has a `user`.
 fn pre_stop(process: &mut DraftedProcess, node: &Node) {
     let [hook] = node.items() else { return process.lose("pre_stop: more than one hook") };
     let Some(command) = get(hook, &["command"]) else { return process.lose("pre_stop") };

@@ -37,8 +37,8 @@ pub(super) struct DraftedProcess {
     entries: BTreeMap<&'static str, Value>,
 }
 
-/// The part of the config that is the same in each draft, because the other formats do not say when
-/// the container is killed, or how long requests still arrive after the stop signal.
+/// The part of the config that is the same in each draft: the other formats do not say when the
+/// container is killed, or how long requests still arrive after the stop signal.
 const SHUTDOWN: &str = "
 shutdown:
   # The time until the container is killed. Give the container this variable: see docs/shutdown.md.
@@ -57,7 +57,7 @@ pub(super) fn literal(text: &str) -> String {
     text.replace('$', "$$")
 }
 
-/// A number. If the text is not a number, it stays text, because it may be a variable.
+/// A number. A text that is not a number stays text: it may be a variable.
 pub(super) fn number(text: &str) -> Value {
     text.parse::<u32>().map_or_else(|_| text.into(), Value::from)
 }
@@ -299,8 +299,8 @@ pub(super) fn flow(value: &Value) -> String {
     }
 }
 
-/// Writes a text without quotes if every YAML parser then reads the same text. Otherwise writes it
-/// in double quotes with JSON's escapes, which YAML also has.
+/// Writes a text without quotes if every YAML parser then reads the same text. If not, writes the
+/// text in double quotes with JSON's escapes, which YAML also has.
 fn scalar(text: &str) -> String {
     /// Matches a word, a path or a duration.
     static PLAIN: LazyLock<Regex> =

@@ -11,9 +11,9 @@ fn draft(format: Format, text: &str) -> String {
 }
 
 /// Tests each option alone. Each option has words that stand for it. The draft with the option must
-/// contain at least one of these words that the draft without the option does not contain. `rows`
-/// lists the words of each option. For an option in `named`, the words are the option itself and
-/// its name.
+/// contain at least one of these words, and the draft without the option must not contain this
+/// word. `rows` lists the words of each option. For an option in `named`, the words are the option
+/// itself and its name.
 #[track_caller]
 fn none_vanishes(
     format: Format,

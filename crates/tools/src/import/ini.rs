@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(sections[0].get("x"), Some("sh -c \"\n[ -f /b ] && c\""));
     }
 
-    /// As in Python, an indented line is a new key, unless it is indented deeper than the key
+    /// As in Python, an indented line is a new key, unless the line is indented deeper than the key
     /// before it.
     #[test]
     fn indented_keys_are_keys() {

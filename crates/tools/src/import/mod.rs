@@ -2,7 +2,7 @@
 //! config.
 //!
 //! Each format has a reader, which makes a [`draft::Draft`]. If an option has no counterpart in a
-//! config, the draft has a comment about it at the process, so that nothing is dropped silently.
+//! config, the draft has a comment about the option at the process: nothing is dropped silently.
 
 pub mod command;
 mod compose;

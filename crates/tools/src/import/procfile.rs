@@ -41,7 +41,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         let mut process = DraftedProcess::new(&found[1]);
         set_command(&mut process, &found[2]);
         // Foreman gives each process a PORT by its place in the file. In the draft, the first
-        // process that is not `release` gets no PORT, so that it has the container's PORT.
+        // process that is not `release` gets no PORT: it has the container's PORT.
         if draft.processes.iter().any(|before| before.name != RELEASE) {
             let port = (PORT + 100 * draft.processes.len()).to_string();
             process.set("environment", json!({ "PORT": port }));
@@ -68,9 +68,9 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     Ok(draft)
 }
 
-/// Sets the command. Uses no shell if a shell would not change the command. If a shell is needed,
-/// the command uses `exec` if possible: the program then replaces the shell, which would not
-/// forward signals.
+/// Sets the command. Uses no shell if a shell would not change the command. A command that needs a
+/// shell uses `exec` if possible: the program then replaces the shell, which would not forward
+/// signals.
 fn set_command(process: &mut DraftedProcess, command: &str) {
     let program = command.strip_prefix("exec ").unwrap_or(command).trim_start();
     let script = if PLAIN.is_match(program) {

@@ -26,9 +26,9 @@ pub(super) fn comment_out(draft: &mut Draft) {
     }
 }
 
-/// The keys that a config would refuse, each with the index of its process. If a value contains a
-/// variable, it is refused only if it is wrong both without the variable and with a number in place
-/// of the variable.
+/// The keys that a config would refuse, each with the index of its process. A value with a variable
+/// is refused only if it is wrong both without the variable and with a number in place of the
+/// variable.
 fn refused(draft: &Draft) -> Vec<(usize, &'static str)> {
     let (text, keys) = in_lines(draft);
     let wrong_in = |environment: &Environment| {

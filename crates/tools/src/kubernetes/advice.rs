@@ -111,8 +111,8 @@ impl Pod {
     }
 }
 
-/// Follows each advice of each finding. Fails if a finding is left, unless a hook was removed or is
-/// to be removed, because only a pod without that hook shows its other faults.
+/// Follows each advice of each finding. Fails if a finding is left. If a hook was removed or is to
+/// be removed, does not fail: only a pod without that hook shows its other faults.
 fn follow_all(pod: &Pod, before: &[String]) -> usize {
     let mut followed = 0;
     for finding in pod.findings() {

@@ -56,14 +56,14 @@ pub(super) fn script(command: &[Word]) -> Option<&Word> {
 /// shell stays as drainit's parent.
 fn of_script(script: &Word) -> EntryPoint {
     let text = script.text.replace("\\\n", " ");
-    // `drainit` counts only before a subcommand, because a script may also have this word in
-    // another command, such as one that copies the binary.
+    // `drainit` counts only before a subcommand: a script may also have this word in another
+    // command, such as one that copies the binary.
     let starts = |pair: &[&str]| base(pair[0]) == "drainit" && matches!(pair[1], "run" | "exec");
     for command in text.split(JOINS) {
         let words: Vec<_> = command.split_whitespace().collect();
         let Some(place) = words.windows(2).position(starts) else { continue };
-        // Other programs, such as `env` and `su-exec`, may stand between `exec` and `drainit`. They
-        // also replace themselves by the program that they start.
+        // Other programs, such as `env` and `su-exec`, may stand between `exec` and `drainit`.
+        // These programs also replace themselves by the program that they start.
         if !words[..place].contains(&"exec") {
             return EntryPoint::ShellChild(script.clone());
         }
@@ -91,8 +91,8 @@ pub(super) fn check(ctx: &mut Context<'_>) {
             return;
         }
         EntryPoint::Drainit(words) => words,
-        // The manifest does not show whether the image's ENTRYPOINT is `drainit` or `drainit run`,
-        // so the arguments may or may not begin with `run`.
+        // The manifest does not show whether the image's ENTRYPOINT is `drainit` or `drainit run`:
+        // the arguments may or may not begin with `run`.
         EntryPoint::Image(words) => {
             let words = match words.first() {
                 Some(word) if base(&word.text) == "drainit" => words[1..].to_vec(),

@@ -17,8 +17,8 @@ use crate::load::{Diagnostic, Loaded, load_text_to_check};
 use crate::types::suggest::nearest;
 
 /// The config that `drainit exec` makes from its options. Returns `None` if the container does not
-/// run `drainit exec`, and `Ok(None)` if there is nothing to check: no drain, a value that is not
-/// known here, or a wrong value, which is reported.
+/// run `drainit exec`. Returns `Ok(None)` if there is nothing to check: no drain, a value that is
+/// not known here, or a wrong value, which is reported.
 pub(super) fn read(
     problems: &mut Problems,
     container: &Container,

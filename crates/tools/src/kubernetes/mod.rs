@@ -54,11 +54,11 @@ pub struct PodCheck {
 }
 
 /// Reads a manifest (`-` means standard input), and checks the config against each container that
-/// runs drainit. With a `name`, checks only the container of that name. Otherwise checks each
-/// container whose command contains drainit. If no command contains drainit, and the manifest has
-/// only one container, checks that container. `here` is the environment of `drainit check` itself,
-/// which may have values of variables that the manifest sets by `valueFrom`. `image` has the
-/// variables of the image.
+/// runs drainit. With a `name`, checks only the container of that name. Without a `name`, checks
+/// each container whose command contains drainit. If no command contains drainit, and the manifest
+/// has only one container, checks that container. `here` is the environment of `drainit check`
+/// itself, which may have values of variables that the manifest sets by `valueFrom`. `image` has
+/// the variables of the image.
 pub fn check(
     configs: &[PathBuf],
     manifest: &Path,

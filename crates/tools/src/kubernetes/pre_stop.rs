@@ -76,8 +76,8 @@ pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
 }
 
 /// Refuses a hook that requests `/drain` over TCP, by `httpGet` or by a command such as curl.
-/// drainit refuses such a request. Nobody would notice the refusal, because Kubernetes does not
-/// report it as an event.
+/// drainit refuses such a request. Nobody would notice the refusal: Kubernetes does not report it
+/// as an event.
 fn over_tcp(ctx: &mut Context<'_>, command: &[Word]) {
     let get = text(&ctx.container.node, &["lifecycle", "preStop", "httpGet", "path"]);
     let Some(listen) = ctx.loaded.config.control.listen else { return };

@@ -306,8 +306,8 @@ fn notices(ctx: &mut Context<'_>, probe: &PodProbe) {
 }
 
 /// Warns of a readiness probe that still succeeds while the container drains. Gives no warning if
-/// the probe asks a process's listener or runs an unknown command, because such a probe may fail
-/// during the drain.
+/// the probe asks a process's listener or runs an unknown command: such a probe may fail during the
+/// drain.
 fn readiness(ctx: &mut Context<'_>, probe: &PodProbe) {
     if !ctx.takes_traffic_away {
         return;

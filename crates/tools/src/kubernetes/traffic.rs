@@ -1,5 +1,5 @@
 //! Checks how traffic reaches and leaves the pod: whether nodes or a load balancer still send
-//! requests to it, and whether an application sends its own requests through a sidecar.
+//! requests to the pod, and whether an application sends its own requests through a sidecar.
 
 use std::sync::Arc;
 
@@ -18,9 +18,10 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     }
 }
 
-/// Warns of a process that stops as soon as it is drained. The nodes still send it new connections
-/// until they learn that the pod is deleted, about a second later. For an Envoy, `min` has a
-/// default, so the Envoy serves for that time. The other kinds of drain have no default `min`.
+/// Warns of a process that stops as soon as it is drained. The nodes still send new connections to
+/// the process until they learn that the pod is deleted, about a second later. For an Envoy, `min`
+/// has a default, so the Envoy serves for that time. The other kinds of drain have no default
+/// `min`.
 fn endpoint(ctx: &mut Context<'_>) {
     let config = &ctx.loaded.config;
     let delay = config.shutdown.readiness_delay;
@@ -100,8 +101,8 @@ fn local(ctx: &mut Context<'_>) {
     ctx.add(Severity::Warning, local.span, message).help(help);
 }
 
-/// Warns of a sidecar whose drain has no `direction`. Such a drain also closes the listeners
-/// through which the application sends its own requests.
+/// Warns of a sidecar whose drain has no `direction`. A drain without `direction` also closes the
+/// listeners through which the application sends its own requests.
 fn egress(ctx: &mut Context<'_>) {
     let is_undecided = |process: &&Arc<Process>| {
         let method = process.drain.as_ref().map(|drain| &drain.method);

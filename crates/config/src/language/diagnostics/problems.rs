@@ -160,8 +160,8 @@ impl Problems {
         (self.list, self.more, self.errors) = (Vec::new(), 0, false);
     }
 
-    /// Adds a mistake that is only probable. For `check` it is an error. For `run` it is a warning,
-    /// because it may be intended.
+    /// Adds a mistake that is only probable. For `check` it is an error. For `run` the problem is a
+    /// warning, because it may be intended.
     pub(crate) fn error_in_check(
         &mut self,
         span: Span,

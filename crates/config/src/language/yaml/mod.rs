@@ -1,10 +1,10 @@
 //! Parses YAML text into [`Node`]s. No other file uses the YAML crate.
 //!
 //! The time and memory for a hostile file are limited by its length. granit-parser looks ahead for
-//! a limited distance. Other scanners keep a flow collection in memory for as long as it could be a
-//! key, which needs 700 MB for a file of 4 MB. This code reads the parser's events one by one,
-//! without recursion. This code also limits how deeply values are nested and how many values there
-//! are; a value that aliases repeat counts each time.
+//! a limited distance. Other scanners keep a flow collection in memory for as long as the
+//! collection could be a key. For a file of 4 MB, this needs 700 MB. This code reads the parser's
+//! events one by one, without recursion. This code also limits how deeply values are nested and how
+//! many values there are; a value that aliases repeat counts each time.
 
 pub(crate) mod errors;
 pub mod node;
@@ -98,8 +98,8 @@ enum NodeContent {
 }
 
 impl NodeContent {
-    /// The help text for the error if the next node must not have a tag (`!reset` or `!override`),
-    /// because it is a key or an item of a list. `None` if the node may have the tag.
+    /// The help text for the error if the next node is a key or an item of a list: such a node must
+    /// not have a tag (`!reset` or `!override`). `None` if the node may have the tag.
     fn refuses_tags(&self) -> Option<&'static str> {
         match self {
             Self::Mapping { pending: Pending::Key, .. } => {

@@ -64,8 +64,8 @@ struct Entry {
     id: usize,
     /// The processes on which the process depends, each with the key `restart` of the dependency.
     needs: Vec<(usize, bool)>,
-    /// Whether the process starts only by request, whether it has another command, whether it is a
-    /// oneshot, whether it has `update: start-first`, and whether it is left out.
+    /// Five flags: the process starts only by request, has another command, is a oneshot, has
+    /// `update: start-first`, is left out.
     flags: [bool; 5],
 }
 
