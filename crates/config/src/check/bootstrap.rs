@@ -26,7 +26,7 @@ pub fn config_file(process: &Process, args: &[String]) -> Option<PathBuf> {
 }
 
 /// Compares the address of the admin interface in Envoy's config with the `expected` address.
-/// Returns the difference as text, such as "it is at port 9902" or "there is none". Of two TCP
+/// Returns the difference as text, such as "it is at port 9902" or "there is none". If both are TCP
 /// addresses, compares only the ports: Envoy's config often has `0.0.0.0`, where Envoy accepts
 /// connections to every address of the machine. Returns `None` if the addresses agree. Also returns
 /// `None` if the file cannot be read: Envoy itself reports such a file.
