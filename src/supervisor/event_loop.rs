@@ -47,7 +47,7 @@ const LATE: Duration = Duration::from_millis(50);
 const TURNS: usize = 16;
 
 /// The most messages of one turn. Between two turns drainit looks at signals and timers.
-const MESSAGES: usize = 16;
+const MESSAGES: usize = 8;
 
 /// Signals that a terminal or its shell sends. With a terminal, drainit does not warn that such a
 /// signal has no effect: nobody expects an effect. Without a terminal, such a signal may be the
@@ -227,7 +227,9 @@ impl EventLoop {
             Some(message) = self.inbox.next() => {
                 let step = Step::begin();
                 self.messages_of_turn(message)?;
-                step
+                step.end();
+                tokio::task::yield_now().await;
+                Step::begin()
             }
         };
         // Children are reaped only when needed, because waitid(2) searches all children for one
