@@ -49,6 +49,15 @@ pub(super) struct Search {
     running: Option<LocalTask>,
 }
 
+impl LeftGroup {
+    /// Judges the result of a search. `is_empty` says that it has found no living member.
+    fn is_over(&mut self, state: Group, is_empty: bool) -> bool {
+        let is_lost = state == Group::Refuses || state == Group::Lives && is_empty;
+        let was_lost = std::mem::replace(&mut self.is_lost, is_lost);
+        state == Group::Gone || is_lost && was_lost
+    }
+}
+
 impl Executor {
     /// Whether the process group of a process that has ended has other members. If so, drainit
     /// signals the group from now on. Returns `false` for a oneshot that has completed.
@@ -127,14 +136,8 @@ impl Executor {
         let mut gone = Vec::new();
         for mut left in std::mem::take(&mut self.groups) {
             let living = members.get(&left.leader);
-            let was_lost = left.is_lost;
             let state = left_group(left.leader);
-            left.is_lost = match state {
-                Group::Gone => true,
-                Group::Lives => living.is_some_and(Vec::is_empty),
-                Group::Refuses => true,
-            };
-            if state == Group::Gone || left.is_lost && was_lost {
+            if left.is_over(state, living.is_some_and(Vec::is_empty)) {
                 if state == Group::Refuses {
                     self.report_refusal(&left, living.map_or(&[], Vec::as_slice));
                 }
@@ -191,5 +194,25 @@ impl Executor {
                 }
             })
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_given_up_after_two_searches_that_find_nothing() {
+        use Group::{Gone, Lives, Refuses};
+        let all = [(Gone, true), (Lives, true), (Lives, false), (Refuses, true), (Refuses, false)];
+        for before in all {
+            for (state, is_empty) in all {
+                let mut left = LeftGroup { process: ProcessId(0), leader: 2, is_lost: false };
+                assert_eq!(left.is_over(before.0, before.1), before.0 == Gone, "{before:?}");
+                let is_lost = |it| it == (Lives, true) || matches!(it, (Refuses, _));
+                let is_over = state == Gone || is_lost(before) && is_lost((state, is_empty));
+                assert_eq!(left.is_over(state, is_empty), is_over, "{before:?} {state:?}");
+            }
+        }
     }
 }
