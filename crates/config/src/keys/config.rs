@@ -37,8 +37,8 @@ pub struct Config {
     /// The format of lines.
     pub logging: Logging,
     /// The signal at which drainit [reads the config again](operating.md#reload), as systemd's
-    /// `ReloadSignal=`; default none. <!-- C76 --> It must not be a stop signal or a forwarded
-    /// signal. <!-- C601 --> Example: `reload_signal: HUP`
+    /// `ReloadSignal=`; default none. <!-- C76 --> A stop signal or a forwarded signal is
+    /// refused. <!-- C601 --> Example: `reload_signal: HUP`
     #[key(form = Catchable)]
     pub reload_signal: Option<Signal>,
     /// How drainit treats an argument of the container that no process claims. `refuse`: an

@@ -106,8 +106,8 @@ pub struct DrainTimes {
     /// The longest wait. `0` turns draining off. <!-- C366 --> Example: `time: 20s`
     #[key(default = "15s")]
     pub time: Duration,
-    /// The shortest wait, while load balancers remove the endpoint. <!-- C367 --> It applies even
-    /// if the process is drained sooner or the drain fails, but not once the process has ended.
+    /// The shortest wait, while load balancers remove the endpoint. <!-- C367 --> `min` applies
+    /// even if the process is drained sooner or the drain fails, but not once the process has ended.
     /// <!-- C638 --> A `min` longer than `time` is cut to `time`, with a warning of `check`.
     /// <!-- C639 --> Example: `min: 8s`
     #[key(default = "5s with `envoy` or `connections`, else 0s")]
@@ -194,7 +194,7 @@ pub struct HttpDrain {
     pub method: HttpMethod,
     /// Header fields of the request. `{file: PATH}` in place of a value is the content of the file,
     /// which drainit reads when the drain begins. <!-- C680 --> drainit never shows a value.
-    /// <!-- C681 --> It sets `host`, `connection` and the length itself. Example:
+    /// <!-- C681 --> drainit sets `host`, `connection` and the length itself. Example:
     /// `headers: {authorization: {file: /run/secrets/token}}`
     #[key(form = Headers, default = "none")]
     pub headers: Vec<Header>,

@@ -14,19 +14,19 @@ use crate::keys::reader::{Fields, Reader};
 pub struct Hooks {
     /// Runs before the first start and before each start
     /// [by request](operating.md#stop-start-restart), when the conditions of `depends_on` hold and
-    /// [`render`](#render) has written its files. <!-- C357 --> If it fails at the first start, the
-    /// container stops with code 1. <!-- C637 --> Example: `pre_start: [mkdir, -p, /run/gw]`
+    /// [`render`](#render) has written its files. <!-- C357 --> If `pre_start` fails at the first
+    /// start, the container stops with code 1. <!-- C637 --> Example: `pre_start: [mkdir, -p, /run/gw]`
     #[key(default = "none")]
     pub pre_start: Option<Hook>,
     /// Runs before the `stop_signal`, when the dependents have ended, but not for a new instance that
-    /// never became ready. <!-- C358 --> It is killed when its process ends. <!-- C510 --> Example:
-    /// `pre_stop: [/app/flush]`
+    /// never became ready. <!-- C358 --> The hook is killed when the process ends. <!-- C510 -->
+    /// Example: `pre_stop: [/app/flush]`
     #[key(default = "none")]
     pub pre_stop: Option<Hook>,
     /// Runs when the process was stopped or has ended for good, before its dependencies are
     /// stopped. If [`update`](#update) runs an old and a new instance of the same definition, the
-    /// hook runs once, when both have ended. It does not run for a new instance that never became
-    /// ready. <!-- C359 --> Example: `post_stop: {command: [rm, -f, /run/app.pid], timeout: 1s}`
+    /// hook runs once, when both have ended. For a new instance that never became ready, `post_stop`
+    /// does not run. <!-- C359 --> Example: `post_stop: {command: [rm, -f, /run/app.pid], timeout: 1s}`
     #[key(default = "none")]
     pub post_stop: Option<Hook>,
 }

@@ -135,7 +135,7 @@ pub struct Process {
     /// <!-- C163 --> Example: `scale: ${WORKERS:-2}`
     #[key(form = scale::Copies, default = "none", uncompared)]
     pub scale: Option<u32>,
-    /// Its working directory. <!-- C164 --> Example: `working_dir: /`
+    /// The working directory of the process. <!-- C164 --> Example: `working_dir: /`
     #[key(default = "drainit's")]
     pub working_dir: Option<PathBuf>,
     /// The user that it runs as. <!-- C165 --> Example: `user: "10001:10001"`
@@ -145,7 +145,7 @@ pub struct Process {
     /// <!-- C166 --> Example: `umask: "027"`
     #[key(form = Umask, default = "drainit's")]
     pub umask: Option<u32>,
-    /// Its resource limits. Example: `ulimits: {nofile: max}`
+    /// The resource limits of the process. Example: `ulimits: {nofile: max}`
     #[key(form = Ulimits, default = "drainit's")]
     pub ulimits: Vec<Ulimit>,
     /// How a new instance replaces the running one. Example: `update: start-first`
@@ -171,13 +171,13 @@ pub struct Process {
     /// <!-- C171 --> Example: `on_exit: ignore`
     #[key(form = EachEnd, default = "shutdown", value = OnExit::default())]
     pub on_exit: OnExit,
-    /// The signals that drainit passes on to the process. <!-- C172 --> It does not pass on those
-    /// of `shutdown.signals`. <!-- C625 --> Example: `forward_signals: [USR1, HUP]`
+    /// The signals that drainit passes on to the process. <!-- C172 --> The signals of
+    /// `shutdown.signals` are not passed on. <!-- C625 --> Example: `forward_signals: [USR1, HUP]`
     #[key(form = SignalList, default = "none")]
     pub forward_signals: Vec<Signal>,
-    /// Commands at its start and end. Example: `hooks: {pre_start: [/app/migrate]}`
+    /// Commands that run at the start and the end of the process. Example: `hooks: {pre_start: [/app/migrate]}`
     pub hooks: Hooks,
-    /// How it is drained before it is stopped. Example: `drain: {envoy: {admin: "http://127.0.0.1:9901"}}`
+    /// How the process is drained before it is stopped. Example: `drain: {envoy: {admin: "http://127.0.0.1:9901"}}`
     // The value is also `None` if `time` is 0, or if `only_if` does not hold.
     #[key(form = Either<OnlyConnections, DrainKeys>, default = "none")]
     pub drain: Option<Drain>,
@@ -255,10 +255,10 @@ type EachEnd = Either<ExitPolicy, OnExitKeys>;
 #[derive(Table)]
 #[table(settle = OnExit)]
 struct OnExitKeys {
-    /// It ended with code 0. <!-- C689 --> Not for a oneshot, which completes. Example: `on_exit: {success: ignore}`
+    /// The process ended with code 0. <!-- C689 --> Not for a oneshot, which completes. Example: `on_exit: {success: ignore}`
     #[key(default = "shutdown")]
     success: ExitPolicy,
-    /// It ended with another code, its start or its liveness check has failed, or the `timeout` of
+    /// The process ended with another code, its start or its liveness check has failed, or the `timeout` of
     /// a oneshot was over. <!-- C691 --> Example: `on_exit: {failure: failure-shutdown}`
     #[key(default = "shutdown")]
     failure: ExitPolicy,

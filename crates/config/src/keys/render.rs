@@ -17,8 +17,8 @@ pub struct Render {
     /// Example: `from: /etc/app.conf.tmpl`
     #[key(required = "write `{from: TEMPLATE, to: PATH}`")]
     pub from: PathBuf,
-    /// The file, which is replaced as a whole. <!-- C283 --> It must not be the template.
-    /// <!-- C524 --> Its directory must exist. <!-- C608 --> A device, a pipe or a mounted file is
+    /// The file, which is replaced as a whole. <!-- C283 --> The template itself is
+    /// refused. <!-- C524 --> The directory must exist. <!-- C608 --> A device, a pipe or a mounted file is
     /// never replaced: the start fails. <!-- C630 --> Example: `to: /run/app.conf`
     #[key(form = Target, required = "write `{from: TEMPLATE, to: PATH}`")]
     pub to: PathBuf,

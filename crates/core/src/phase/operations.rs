@@ -369,9 +369,9 @@ impl Operations {
         is_moved && state.is_current(process) && !state.life(process).survives_kill()
     }
 
-    /// Whether a dependency of this process is about to get a new instance. Two kinds of new
-    /// instances do not count for a process that does not follow the dependency: an instance that
-    /// has met the condition, and an instance that starts beside one that serves.
+    /// Whether a dependency of this process is about to get a new instance. A process that does not
+    /// follow the dependency has nothing to wait for if the condition is already met, or if the old
+    /// instance serves until the new one is ready.
     fn needs_another(&self, state: &State, process: ProcessId) -> bool {
         let mut needs = state.process(process).dependencies.iter();
         needs.any(|&(on, condition)| {
