@@ -21,6 +21,12 @@ def kubectl(*arguments, data=None, check=True):
     return done.stdout
 
 
+def version():
+    """The version of the API server, such as (1, 36)."""
+    git = json.loads(kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"]
+    return tuple(int(part) for part in git.removeprefix("v").split(".")[:2])
+
+
 def apply(*objects):
     kubectl("apply", "-f", "-", data=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 

