@@ -4,6 +4,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::support::namespace::is_root_for;
@@ -140,4 +141,30 @@ fn the_report_is_in_the_termination_log() {
         .run("processes: {a: {command: [CHILD, a, exit=3]}}");
     let text = fs::read_to_string(ended.assert_code(3).path("dev/termination-log")).unwrap();
     assert!(text.starts_with("stopped in ") && text.contains("exit code 3"), "{text}");
+}
+
+// holds: S115, S262
+#[test]
+fn a_kill_by_drainit_is_not_taken_for_one_by_the_oom_killer() {
+    let Some(rig) = Rig::new() else { return };
+    if !is_root_for("a mount") {
+        return;
+    }
+    // The files of cgroup v1 and v2 are one file, in place of the kernel's.
+    rig.write("count", "oom_kill 0\n");
+    let mount = rig.fill(
+        "mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/memory && cd /sys/fs/cgroup \
+         && ln -s DIR/count memory.events && ln -s DIR/count memory/memory.oom_control && exec \"$@\"",
+    );
+    let drainit = rig.wrapper(&["unshare", "--mount", "sh", "-c", &mount, "sh"]).start_ready(
+        "processes: {
+           stubborn: {command: [CHILD, stubborn, 'on=TERM:ignore'], stop_grace_period: 100ms},
+           victim: {command: [CHILD, victim], on_exit: ignore}}",
+    );
+    drainit.wait_for_start(&["stubborn", "victim"]);
+    fs::write(drainit.path("count"), "oom_kill 1\n").unwrap();
+    drainit.exec(&["stop", "stubborn"]).assert(0, "stubborn");
+    kill(drainit.children()[0], Signal::SIGKILL).unwrap();
+    drainit.wait_for_line("victim: was ended by SIGKILL, probably by the kernel's OOM killer");
+    drainit.stop().assert_no_line("stubborn: .*OOM");
 }

@@ -443,13 +443,27 @@ impl Executor {
         processes
     }
 
+    /// Whether drainit has sent SIGKILL to this child, as far as drainit knows.
+    fn has_killed(&self, pid: Pid, role: Option<&ChildRole>) -> bool {
+        match role {
+            // Nobody waits for a command that was killed.
+            Some(ChildRole::Command { waiting, .. }) => waiting.is_closed(),
+            Some(ChildRole::Process(process)) => {
+                let current = &self.instances[process.index()];
+                let sent = self.status_board.history(*process).sent;
+                // Another instance has the slot, so this one was killed, or is a former main
+                // process.
+                current.pid != Some(pid) || [current.asked, sent].contains(&Some(Signal::KILL))
+            }
+            None => false,
+        }
+    }
+
     /// Handles the end of a child. `remains` says whether its process group has other members.
     pub(crate) fn ended(&mut self, ended: Ended, remains: bool) -> Option<Event> {
         let Ended { pid, end, role, failed, was_only } = ended;
-        let is_ours = matches!(&role, Some(ChildRole::Process(process))
-            if self.instances[process.index()].pid == Some(pid)
-                && self.status_board.history(*process).sent == Some(Signal::KILL));
-        let is_unexplained = end == End::Signal(Signal::KILL) && !is_ours;
+        let is_unexplained =
+            end == End::Signal(Signal::KILL) && !self.has_killed(pid, role.as_ref());
         let by_oom = is_unexplained.then(|| self.oom_kills.explain_one()).flatten();
         let (is_oom, end) = (by_oom.is_some(), by_oom.unwrap_or(end));
         match role {
