@@ -139,9 +139,10 @@ docs: ## target/book/html/index.html, a site of the docs
 	@PATH="$$PATH:$$PWD/target/mdbook/bin" mdbook build target/book
 MDBOOK_VERSION = 0.5.4
 
-facts: python $(ENVOY_TESTED:%=target/envoy/%/envoy) ## measures what each version of Envoy does (7 minutes), and writes docs/dev/envoy-facts.md; ROW="drain_timeout" selects rows, and prints them
-	@$(call need,unshare,util-linux)
-	@python3 -B benches/facts/main.py $(if $(ROW),"$(ROW)")
+AIOQUIC = 1.7.2
+facts: python build target/aioquic/$(AIOQUIC) $(ENVOY_TESTED:%=target/envoy/%/envoy) ## measures what each version of Envoy does (7 minutes), and writes docs/dev/envoy-facts.md; ROW="drain_timeout" selects rows, and prints them
+	@$(call need,unshare openssl,util-linux openssl)
+	@PYTHONPATH=target/aioquic/$(AIOQUIC) python3 -B benches/facts/main.py $(if $(ROW),"$(ROW)")
 
 bench-rollout: build $(ENVOY_TESTED:%=target/envoy/%/envoy) bench-tools ## measures rollouts under all kinds of traffic; QUICK=1 takes a minute, ROW="drain time" selects rows by name
 	@$(CARGO) run --release --locked --quiet --package benches --bin bench-rollout -- $(if $(QUICK),--quick,$(if $(ROW),"$(ROW)"))
@@ -155,7 +156,6 @@ bench-answers: build ## drains servers with thousands of connections by the kern
 bench-sizes: build envoy ## drains Envoys with up to 10,000 clusters, 1,000 listeners or 10,000 connections, and slow ones; ROW="1,000 clusters" selects one
 	@benches/sizes.py target/release/drainit target/envoy/$(ENVOY_VERSION)/envoy $(if $(ROW),"$(ROW)")
 
-AIOQUIC = 1.7.2
 bench-http3: build envoy target/aioquic/$(AIOQUIC) ## counts what clients of HTTP/3 lose in a drain and in a hot restart
 	@PYTHONPATH=target/aioquic/$(AIOQUIC) python3 -B benches/http3.py target/release/drainit target/envoy/$(ENVOY_VERSION)/envoy
 

@@ -182,4 +182,5 @@ def main():
         print(f"| {title} | {counts['sent']:,} | {counts['failed']} |", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

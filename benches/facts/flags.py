@@ -4,10 +4,11 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
-from kit import Http1, tested
+from kit import TOP, Http1, tested
 from table import after, measures, until, yes
 
 FLAGS = "What a flag changes"
@@ -285,6 +286,20 @@ async def numbers(start):
 
 
 SHM = "mount -t tmpfs -o {} && exec \"$@\""
+
+
+@measures(
+    HOT,
+    "clients of HTTP/3 at a hot restart with as many workers: requests fail",
+    "clients of HTTP/3 at a hot restart with 4 workers after 2: requests fail",
+)
+async def http3(start):
+    sys.path.append(str(TOP / "benches"))
+    from http3 import measure
+
+    drainit, envoy = (str(path) for path in (TOP / "target/release/drainit", start().binary))
+    counts = [await measure(drainit, envoy, 2, then) for then in (2, 4)]
+    return tuple(yes(count["failed"]) for count in counts)
 
 
 @measures(HOT, *(f"`/dev/shm` {what}" for what in ("is read-only", "is full", "has 64 KiB")))
