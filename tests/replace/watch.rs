@@ -191,3 +191,25 @@ fn a_process_that_fails_with_new_content_starts_with_the_next() {
     ended.assert_code(0);
     assert_eq!(ended.record.count("app", "start"), 2, "stopped by hand:\n{}", ended.record);
 }
+
+// holds: C293
+#[test]
+fn a_reload_ends_the_watches_that_the_config_no_longer_has() {
+    let Some(rig) = Rig::new() else { return };
+    let watched = "watch: [{path: DIR/first, action: HUP}, {path: DIR/second, action: HUP}]";
+    let config = format!("processes: {{app: {{command: [CHILD, app], {watched}}}}}");
+    let drainit = rig.start_ready(&config);
+    let tasks = format!("/proc/{}/task", drainit.pid());
+    let watching = || {
+        let names = fs::read_dir(&tasks)
+            .unwrap()
+            .filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        names.filter(|name| name.trim() == "watch").count()
+    };
+    assert_eq!(watching(), 2);
+    let config = config.replace("{path: DIR/first, action: HUP}, ", "");
+    fs::write(drainit.path("drainit.yaml"), drainit.fill(&config)).unwrap();
+    drainit.exec(&["reload"]).assert(0, "");
+    drainit.wait_until("one thread is left", || watching() == 1);
+    drainit.stop().assert_code(0);
+}
