@@ -1,7 +1,9 @@
 //! Tests the drain that counts connections in the kernel, with real servers that do nothing for it.
 
 use std::fmt::Write as _;
+use std::io::{Read, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::thread;
 
 use crate::support::client::{Client, RequestResult};
@@ -12,7 +14,7 @@ use crate::support::{Duration, Ended, LONG, Rig, Running, Signal, in_parallel, m
 /// An app that answers `GET /N` after N milliseconds, for uvicorn (`app:asgi`), gunicorn
 /// (`app:wsgi`), or alone. With `PARTS`, the head comes at once, and a byte each 0.5 s.
 const APP: &str = r#"
-import asyncio, http.server, os, sys, time
+import asyncio, http.server, os, socketserver, sys, time
 END = b"\r\n\r\nok"
 def pauses(path):
     millis = int(path[1:])
@@ -47,7 +49,10 @@ class App(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b".")
         self.wfile.write(END)
     def log_message(self, *_): pass
+class Unix(socketserver.ThreadingMixIn, socketserver.UnixStreamServer): pass
 if __name__ == "__main__":
+    if "/" in sys.argv[1]:
+        Unix(sys.argv[1], App).serve_forever()
     http.server.ThreadingHTTPServer.request_queue_size = 128
     http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), App).serve_forever()
 "#;
@@ -496,4 +501,31 @@ fn open_connections_are_waited_for_if_the_config_says_so() {
     let closed = closing.join().unwrap();
     let over = ended.record.line("web: drain over after .*: no connection left").unwrap().at;
     assert!(over >= closed && over < closed + ms(3000), "{over:?} {closed:?}\n{}", ended.record);
+}
+
+// holds: S580
+#[test]
+fn a_connection_to_a_unix_socket_counts_until_the_close() {
+    let Some(rig) = Rig::new() else { return };
+    rig.write("app.py", APP);
+    let drainit = rig.start_ready(
+        "processes:
+          web:
+            command: [python3, DIR/app.py, DIR/app.sock]
+            readiness: {unix: DIR/app.sock}
+            drain: {connections: {min: 0s, time: 20s, idle: 1s}}",
+    );
+    let mut client = UnixStream::connect(drainit.path("app.sock")).unwrap();
+    client.write_all(b"GET /2000 HTTP/1.0\r\n\r\n").unwrap();
+    let asking = thread::spawn(move || {
+        let mut answer = String::new();
+        let _ = client.read_to_string(&mut answer);
+        (answer, now())
+    });
+    let ended = drainit.stop();
+    let (answer, at) = asking.join().unwrap();
+    assert!(answer.ends_with("\r\nok"), "{answer:?}\n{}", ended.record);
+    let over = ended.record.line("web: drain over after .*: no request in flight").unwrap().at;
+    assert!(over + ms(100) > at && over < at + ms(3000), "{over:?} {at:?}\n{}", ended.record);
+    ended.assert_line("drain web: .*requests 0 at the start .perhaps 1 more., 0");
 }

@@ -145,7 +145,7 @@ fn the_report_is_in_the_termination_log() {
 
 // holds: S115, S262
 #[test]
-fn a_kill_by_drainit_is_not_taken_for_one_by_the_oom_killer() {
+fn a_kill_by_drainit_is_not_taken_for_the_oom_killer() {
     let Some(rig) = Rig::new() else { return };
     if !is_root_for("a mount") {
         return;

@@ -17,6 +17,7 @@ use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 use crate::Pid;
 use crate::descendants::{Sockets, own_sockets, sockets_of_each};
 use crate::sock_diag::{INFO, LISTEN, OPEN, Socket, Wanted, sockets};
+use crate::unix_diag::{self, UnixListeners, unix_sockets};
 use drainit_core::connections::answers::Connection;
 
 /// The processes of an instance: its main process, its former main processes that still run, and
@@ -45,6 +46,10 @@ pub struct Listeners {
     /// distinguish the connections of the instance from those of other processes at the same
     /// addresses.
     hidden: Option<String>,
+    /// The Unix sockets of an instance that listens on no TCP port.
+    unix: UnixListeners,
+    /// The inodes of the Unix sockets on which any process listens.
+    unix_inodes: Arc<BTreeSet<u32>>,
 }
 
 /// The listening sockets of all processes.
@@ -102,13 +107,16 @@ impl Listening {
             inodes: Arc::clone(&self.inodes),
             families: families.collect(),
             hidden: None,
+            unix: UnixListeners::default(),
+            unix_inodes: Arc::clone(&before.unix_inodes),
         }
     }
 }
 
 impl Listeners {
     /// Finds the sockets on which an instance listens. If `ports` is not empty, finds only the
-    /// sockets with one of these ports. The sockets of the earlier look `self` stay: their
+    /// sockets with one of these ports. If the instance listens on no TCP port, finds its Unix
+    /// sockets: those of a server on TCP mostly serve other purposes. The sockets of the earlier look `self` stay: their
     /// connections can outlive them. Reads `/proc` only if somebody has begun to listen since then,
     /// or the instance has other processes. Call this on a thread of its own.
     ///
@@ -116,9 +124,15 @@ impl Listeners {
     /// Says why the sockets cannot be found.
     pub fn again(&self, of: &InstancePids, ports: &[u16]) -> Result<Self, String> {
         let listening = Listening::now()?;
-        if *of == self.of && listening.inodes.is_subset(&self.inodes) {
+        // A kernel may lack the list of Unix sockets.
+        let unix = if ports.is_empty() { unix_sockets().unwrap_or_default() } else { Vec::new() };
+        let unix_inodes = Arc::new(unix_diag::listening(&unix));
+        if *of == self.of
+            && listening.inodes.is_subset(&self.inodes)
+            && unix_inodes.is_subset(&self.unix_inodes)
+        {
             let Listening { all, inodes, .. } = listening;
-            return Ok(Self { all, inodes, ..self.clone() });
+            return Ok(Self { all, inodes, unix_inodes, ..self.clone() });
         }
         let leaders = of.iter().map(|pid| (*pid, ())).collect();
         let found = sockets_of_each(&leaders).map(|mut each| each.remove(&()));
@@ -127,7 +141,11 @@ impl Listeners {
         let Sockets { inodes, hidden } = found.unwrap_or_default();
         let hidden = hidden.map(|error| error.to_string());
         let held = own_sockets();
-        let own = listening.of(of, inodes.into_iter(), &held, ports, self);
+        let own = listening.of(of, inodes.iter().copied(), &held, ports, self);
+        let mut own = Self { unix_inodes, ..own };
+        if own.is_empty() {
+            own.unix = self.unix.again(&unix, &inodes, &held);
+        }
         match &hidden {
             None => Ok(own),
             Some(error) if own.is_empty() && ports.is_empty() => {
@@ -181,9 +199,9 @@ impl Listeners {
         Listening::now().is_ok_and(|now| known.all(|address| now.all.contains(address)))
     }
 
-    /// Whether the process listens at any address.
+    /// Whether the process listens at no address.
     pub fn is_empty(&self) -> bool {
-        self.own.is_empty()
+        self.own.is_empty() && self.unix.is_empty()
     }
 
     /// The open connections to these sockets.
@@ -193,6 +211,9 @@ impl Listeners {
     pub fn connections(&self) -> Result<Vec<Connection>, String> {
         if self.is_empty() {
             return Err("nobody listens on its TCP ports".to_owned());
+        }
+        if self.own.is_empty() {
+            return self.unix.connections(&self.of).map_err(|error| unlisted(&error));
         }
         Open::now([self])?.of(self)
     }

@@ -19,7 +19,7 @@ const BY_FAMILY: u16 = 20;
 /// `NLM_F_REQUEST | NLM_F_DUMP`.
 const DUMP: u16 = 0x301;
 /// The states of include/net/tcp_states.h in which a server may still have to answer.
-const ESTABLISHED: u8 = 1;
+pub(crate) const ESTABLISHED: u8 = 1;
 const FIN_WAIT1: u8 = 4;
 const FIN_WAIT2: u8 = 5;
 const CLOSE_WAIT: u8 = 8;
@@ -80,6 +80,25 @@ pub(crate) struct Socket {
 /// The wanted TCP sockets in one of these states, with the attributes that the bits of `extensions`
 /// ask for.
 pub(crate) fn sockets(states: &[u8], extensions: u8, wanted: &Wanted) -> io::Result<Vec<Socket>> {
+    let is_wanted = |family: &i32| wanted.families.is_empty() || wanted.families.contains(family);
+    let families = [libc::AF_INET, libc::AF_INET6].into_iter().filter(is_wanted);
+    let request = |family| {
+        let states: u32 = states.iter().map(|state| 1 << state).sum();
+        let program = program(&wanted.ports);
+        let mut request = vec![family as u8, libc::IPPROTO_TCP as u8, extensions, 0];
+        request.extend(states.to_ne_bytes());
+        request.resize(REQUEST, 0);
+        request.extend(program);
+        request
+    };
+    list(families.map(request), parse)
+}
+
+/// Sends these requests to the kernel, and reads the messages of its answers.
+pub(crate) fn list<T>(
+    requests: impl Iterator<Item = Vec<u8>>,
+    parse: impl Fn(&[u8]) -> Option<T>,
+) -> io::Result<Vec<T>> {
     let netlink = socket(
         AddressFamily::Netlink,
         SockType::Raw,
@@ -88,13 +107,17 @@ pub(crate) fn sockets(states: &[u8], extensions: u8, wanted: &Wanted) -> io::Res
     )?;
     let mut found = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
-    let is_wanted = |family: &i32| wanted.families.is_empty() || wanted.families.contains(family);
-    for family in [libc::AF_INET, libc::AF_INET6].into_iter().filter(is_wanted) {
-        let request = request(family, states, extensions, &wanted.ports);
-        sendto(netlink.as_raw_fd(), &request, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+    for request in requests {
+        let mut message = Vec::with_capacity(HEADER + request.len());
+        message.extend(((HEADER + request.len()) as u32).to_ne_bytes());
+        message.extend(BY_FAMILY.to_ne_bytes());
+        message.extend(DUMP.to_ne_bytes());
+        message.resize(HEADER, 0);
+        message.extend(request);
+        sendto(netlink.as_raw_fd(), &message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
         loop {
             let length = receive(netlink.as_raw_fd(), &mut buffer)?;
-            if read(&buffer[..length], &mut found)? {
+            if read(&buffer[..length], &mut found, &parse)? {
                 break;
             }
         }
@@ -109,21 +132,6 @@ fn receive(netlink: i32, buffer: &mut [u8]) -> io::Result<usize> {
             received => return Ok(received?),
         }
     }
-}
-
-fn request(family: i32, states: &[u8], extensions: u8, ports: &BTreeSet<u16>) -> Vec<u8> {
-    let program = program(ports);
-    let mut request = Vec::new();
-    request.extend(((HEADER + REQUEST + program.len()) as u32).to_ne_bytes());
-    request.extend(BY_FAMILY.to_ne_bytes());
-    request.extend(DUMP.to_ne_bytes());
-    request.resize(HEADER, 0);
-    request.extend([family as u8, libc::IPPROTO_TCP as u8, extensions, 0]);
-    let states: u32 = states.iter().map(|state| 1 << state).sum();
-    request.extend(states.to_ne_bytes());
-    request.resize(HEADER + REQUEST, 0);
-    request.extend(program);
-    request
 }
 
 /// The attribute with a program that accepts the sockets with these local ports. Empty if the
@@ -157,7 +165,11 @@ fn program(ports: &BTreeSet<u16>) -> Vec<u8> {
 }
 
 /// Reads the messages in one part of the kernel's answer. Returns whether this part was the last.
-fn read(mut part: &[u8], found: &mut Vec<Socket>) -> io::Result<bool> {
+fn read<T>(
+    mut part: &[u8],
+    found: &mut Vec<T>,
+    parse: impl Fn(&[u8]) -> Option<T>,
+) -> io::Result<bool> {
     let malformed = || io::Error::from(io::ErrorKind::InvalidData);
     while !part.is_empty() {
         let length = u32_at(part, 0).ok_or_else(malformed)? as usize;
@@ -193,15 +205,13 @@ fn parse(message: &[u8]) -> Option<Socket> {
         };
         Some(SocketAddr::new(ip, port))
     };
-    let mut rest = message.get(MESSAGE..)?;
     let (mut is_transparent, mut connection) = (None, None);
-    while let (Some(length), Some(kind)) = (u16_at(rest, 0), u16_at(rest, 2)) {
+    for (kind, value) in attributes(message.get(MESSAGE..)?) {
         if kind == SOCKOPT {
-            is_transparent = rest.get(4).map(|flags| flags & TRANSPARENT != 0);
+            is_transparent = value.first().map(|flags| flags & TRANSPARENT != 0);
         } else if kind == INFO {
-            connection = rest.get(4..usize::from(length)).and_then(|info| moved(message, info));
+            connection = moved(message, value);
         }
-        rest = rest.get(aligned(usize::from(length.max(4)))..).unwrap_or_default();
     }
     let (local, remote) = (end(4, 8)?, end(6, 24)?);
     Some(Socket { family, local, remote, inode, is_open, is_transparent, connection })
@@ -227,6 +237,16 @@ fn moved(message: &[u8], info: &[u8]) -> Option<Connection> {
     })
 }
 
+/// The kinds and values of the attributes at the end of a message.
+pub(crate) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    core::iter::from_fn(move || {
+        let (length, kind) = (usize::from(u16_at(rest, 0)?), u16_at(rest, 2)?);
+        let value = rest.get(4..length)?;
+        rest = rest.get(aligned(length)..).unwrap_or_default();
+        Some((kind, value))
+    })
+}
+
 /// Netlink aligns messages and attributes to four bytes.
 fn aligned(length: usize) -> usize {
     length.next_multiple_of(4)
@@ -236,11 +256,11 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
@@ -251,7 +271,7 @@ mod tests {
     #[test]
     fn malformed_answers_are_errors() {
         for part in [&[1][..], &[0; 16], &[255; 20]] {
-            assert!(read(part, &mut Vec::new()).is_err(), "{part:?}");
+            assert!(read(part, &mut Vec::new(), parse).is_err(), "{part:?}");
         }
     }
 }

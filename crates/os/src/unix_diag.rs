@@ -1,0 +1,210 @@
+//! The kernel's list of Unix stream sockets, over `NETLINK_SOCK_DIAG` (linux/unix_diag.h), and the
+//! connections to those on which an instance listens.
+//!
+//! The kernel does not count the bytes of a Unix socket, and does not say when they were sent. A
+//! connection is therefore unknown while it is open. A connection that the server has accepted has
+//! the name and the file of the listener.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::time::Duration;
+
+use drainit_core::connections::answers::Connection;
+
+use crate::connections::InstancePids;
+use crate::descendants::{own_sockets, sockets_of_each};
+use crate::sock_diag::{ESTABLISHED, LISTEN, attributes, list, u32_at, u64_at};
+
+/// `UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN`.
+const SHOW: u32 = 0x17;
+/// The attributes `UNIX_DIAG_NAME`, `UNIX_DIAG_VFS` (the inode and the device of the file),
+/// `UNIX_DIAG_PEER`, `UNIX_DIAG_RQLEN` and `UNIX_DIAG_SHUTDOWN`.
+const NAME: u16 = 0;
+const FILE: u16 = 1;
+const PEER: u16 = 2;
+const QUEUES: u16 = 4;
+const SHUTDOWN: u16 = 6;
+/// `SEND_SHUTDOWN` of include/net/sock.h.
+const NO_MORE_SENT: u8 = 2;
+/// The sizes of `struct unix_diag_req` and `struct unix_diag_msg`.
+const REQUEST: usize = 24;
+const MESSAGE: usize = 16;
+
+/// A socket that listens, or that has a connection.
+pub(crate) struct UnixSocket {
+    inode: u32,
+    cookie: u64,
+    /// The name of the socket, and its file.
+    place: Place,
+    is_listening: bool,
+    /// The connections that wait to be accepted, or the bytes that the server has not read.
+    queued: u32,
+    /// The bytes that the client has not read.
+    unsent: u32,
+    /// The inode of the client's socket.
+    peer: u32,
+    can_send: bool,
+}
+
+type Place = (Vec<u8>, Vec<u8>);
+
+/// The Unix sockets on which an instance listens.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UnixListeners {
+    own: BTreeSet<Place>,
+    /// Whether drainit holds one of these sockets, so that another process may have a connection.
+    is_shared: bool,
+}
+
+/// The Unix sockets of the network namespace that listen or have a connection.
+pub(crate) fn unix_sockets() -> io::Result<Vec<UnixSocket>> {
+    let states = 1_u32 << ESTABLISHED | 1 << LISTEN;
+    let mut request = vec![libc::AF_UNIX as u8, 0, 0, 0];
+    for field in [states, 0, SHOW] {
+        request.extend(field.to_ne_bytes());
+    }
+    request.resize(REQUEST, 0);
+    list([request].into_iter(), parse)
+}
+
+/// The inodes of the sockets that listen.
+pub(crate) fn listening(sockets: &[UnixSocket]) -> BTreeSet<u32> {
+    sockets.iter().filter(|socket| socket.is_listening).map(|socket| socket.inode).collect()
+}
+
+/// Reads a `struct unix_diag_msg` and its attributes.
+fn parse(message: &[u8]) -> Option<UnixSocket> {
+    let is_listening = *message.get(2)? == LISTEN;
+    let (inode, cookie) = (u32_at(message, 4)?, u64_at(message, 8)?);
+    let of: BTreeMap<u16, &[u8]> = attributes(message.get(MESSAGE..)?).collect();
+    let bytes = |kind| of.get(&kind).copied().unwrap_or_default();
+    let number = |kind, at| u32_at(bytes(kind), at).unwrap_or_default();
+    Some(UnixSocket {
+        inode,
+        cookie,
+        place: (bytes(NAME).to_vec(), bytes(FILE).to_vec()),
+        is_listening,
+        queued: number(QUEUES, 0),
+        unsent: if is_listening { 0 } else { number(QUEUES, 4) },
+        peer: number(PEER, 0),
+        can_send: bytes(SHUTDOWN).first().is_none_or(|shutdown| shutdown & NO_MORE_SENT == 0),
+    })
+}
+
+impl UnixListeners {
+    /// Finds those that the instance with these sockets has open. drainit itself has the sockets
+    /// `held`. The listeners of an earlier look stay: their connections can outlive them.
+    pub(crate) fn again(
+        &self,
+        all: &[UnixSocket],
+        inodes: &BTreeSet<u32>,
+        held: &BTreeSet<u32>,
+    ) -> Self {
+        let mut found = self.clone();
+        let is_own = |socket: &&UnixSocket| socket.is_listening && inodes.contains(&socket.inode);
+        for socket in all.iter().filter(is_own) {
+            found.is_shared |= held.contains(&socket.inode);
+            found.own.insert(socket.place.clone());
+        }
+        found
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.own.is_empty()
+    }
+
+    /// The connections to these sockets. If the instance shares a socket, only two kinds of
+    /// connections count: those that the instance has open, and those that nobody has accepted yet.
+    pub(crate) fn connections(&self, of: &InstancePids) -> io::Result<Vec<Connection>> {
+        let mut ours = own_sockets();
+        let all = unix_sockets()?;
+        ours.extend(own_sockets());
+        let leaders = of.iter().map(|pid| (*pid, ())).collect();
+        let held = if self.is_shared { sockets_of_each(&leaders)?.remove(&()) } else { None };
+        let is_counted = |socket: &&UnixSocket| {
+            let may_be_own = socket.is_listening || !self.is_shared;
+            let is_held = || {
+                held.as_ref()
+                    .is_some_and(|it| it.hidden.is_some() || it.inodes.contains(&socket.inode))
+            };
+            self.own.contains(&socket.place) && (may_be_own || is_held())
+        };
+        let connections = all.iter().filter(is_counted).flat_map(|socket| {
+            let is_ours = ours.contains(&socket.peer);
+            let (first, count) = match socket.is_listening {
+                // The kernel does not list connections that wait, and only gives their number.
+                true => (u64::MAX - (socket.cookie << 16), socket.queued.into()),
+                false => (socket.cookie, 1),
+            };
+            (0..count).map(move |at| open(first.wrapping_sub(at), socket, is_ours))
+        });
+        Ok(connections.collect())
+    }
+}
+
+/// A connection as the rest of drainit knows it. Nobody can tell when something has moved on the
+/// connection, so it may have moved just now.
+fn open(cookie: u64, socket: &UnixSocket, is_ours: bool) -> Connection {
+    Connection {
+        cookie,
+        is_ours,
+        is_unread: socket.queued > 0,
+        is_sending: socket.unsent > 0,
+        can_send: socket.can_send,
+        received: 1,
+        has_sent: true,
+        received_ago: Duration::ZERO,
+        sent_ago: Duration::ZERO,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::panic, clippy::unwrap_used)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::testing::temp_dir::TempDir;
+
+    // holds: S580
+    #[test]
+    fn a_connection_counts_from_the_connect_to_the_close_and_is_never_answered() {
+        let dir = TempDir::new();
+        let (path, elsewhere) = (dir.path("app.sock"), dir.path("other.sock"));
+        let listener = UnixListener::bind(&path).unwrap();
+        let _other = UnixListener::bind(&elsewhere).unwrap();
+        let of: InstancePids = Arc::new([std::process::id().cast_signed()].into());
+        let all = unix_sockets().unwrap();
+        let is_own =
+            |socket: &&UnixSocket| socket.place.0.starts_with(path.as_os_str().as_encoded_bytes());
+        let inode = all.iter().find(is_own).unwrap().inode;
+        let own = UnixListeners::default().again(&all, &[inode].into(), &BTreeSet::new());
+        let look = || own.connections(&of).unwrap();
+        let _elsewhere = UnixStream::connect(&elsewhere).unwrap();
+        assert!(look().is_empty());
+        let mut client = UnixStream::connect(&path).unwrap();
+        let _waiting = UnixStream::connect(&path).unwrap();
+        assert!(look().len() == 2 && look().iter().all(|one| one.is_unread));
+        let (mut server, _) = listener.accept().unwrap();
+        let _accepted = listener.accept().unwrap();
+        client.write_all(b"question").unwrap();
+        let asked = look();
+        assert_eq!(asked.iter().filter(|one| one.is_unread).count(), 1, "{asked:?}");
+        assert!(asked.len() == 2 && asked.iter().all(|one| one.is_ours && one.can_send));
+        server.read_exact(&mut [0; 8]).unwrap();
+        server.write_all(b"answer").unwrap();
+        assert_eq!(look().iter().filter(|one| one.is_sending).count(), 1);
+        client.read_exact(&mut [0; 6]).unwrap();
+        assert!(look().iter().all(|one| !one.is_unread && !one.is_sending && one.can_send));
+        drop(client);
+        assert_eq!(look().iter().filter(|one| one.can_send).count(), 1);
+        drop((server, listener));
+        assert_eq!(look().len(), 1);
+        let held = UnixListeners::default().again(&all, &[inode].into(), &[inode].into());
+        let another: InstancePids = Arc::new([crate::Pid::MAX].into());
+        assert!(held.is_shared && held.connections(&another).unwrap().is_empty());
+        assert_eq!(held.connections(&of).unwrap().len(), 1);
+    }
+}
