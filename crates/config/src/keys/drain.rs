@@ -94,8 +94,8 @@ pub enum DrainMethod {
     /// Drained by a signal, until the process sends `DRAINED=1` to `NOTIFY_SOCKET`, or has ended.
     /// <!-- C365 --> Example: `notify: {signal: USR1}`
     Notify(SignalDrain),
-    /// Nobody is asked: the process serves until the kernel shows that no connection owes an answer.
-    /// <!-- C810 --> Example: `connections: {ports: [8080]}`
+    /// Nobody is asked: the process serves until the kernel shows that no connection owes an
+    /// answer. <!-- C810 --> Example: `connections: {ports: [8080]}`
     Connections(ConnectionsDrain),
 }
 
@@ -107,8 +107,8 @@ pub struct DrainTimes {
     #[key(default = "15s")]
     pub time: Duration,
     /// The shortest wait, while load balancers remove the endpoint. <!-- C367 --> `min` applies
-    /// even if the process is drained sooner or the drain fails, but not once the process has ended.
-    /// <!-- C638 --> A `min` longer than `time` is cut to `time`, with a warning of `check`.
+    /// even if the process is drained sooner or the drain fails, but not once the process has
+    /// ended. <!-- C638 --> A `min` longer than `time` is cut to `time`, with a warning of `check`.
     /// <!-- C639 --> Example: `min: 8s`
     #[key(default = "5s with `envoy` or `connections`, else 0s")]
     pub min: Option<Duration>,
@@ -132,7 +132,7 @@ pub struct EnvoyDrain {
     #[key(default = "true")]
     pub fail_healthcheck: bool,
     /// The drain is over when there are no open connections, or no requests in flight.
-    /// <!-- C383 --> `requests` is for clients that never close their connection; it cuts
+    /// <!-- C383 --> `requests` is for clients that never close their connection, and cuts
     /// connections of a TCP proxy, which drainit warns of. <!-- C790 -->
     /// Example: `until: requests`
     #[key(default = "connections")]
@@ -198,9 +198,9 @@ pub struct HttpDrain {
     /// `headers: {authorization: {file: /run/secrets/token}}`
     #[key(form = Headers, default = "none")]
     pub headers: Vec<Header>,
-    /// drainit repeats the request until the answer has this status. Use it for a process that
-    /// answers before it is drained. <!-- C734 --> Unset: the first 2xx answer ends the drain,
-    /// which `check` warns of. <!-- C735 --> Example: `until: 204`
+    /// drainit repeats the request until the answer has this status. For a process that answers
+    /// before it is drained. <!-- C734 --> Unset: the first 2xx answer ends the drain, which
+    /// `check` warns of. <!-- C735 --> Example: `until: 204`
     #[key(form = HttpStatus, default = "none")]
     pub until: Option<u16>,
     /// The kernel says when the drain is over, as with [`connections`](#connections). Example:
@@ -326,7 +326,7 @@ pub struct ExecDrain {
 /// the process ends, or with `drain.notify`, when it sends `DRAINED=1` to `NOTIFY_SOCKET`.
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 pub struct SignalDrain {
-    /// The signal that begins the drain, sent to the process and not to its group.
+    /// The signal that begins the drain; the process gets it, but not the group.
     /// <!-- C397 --> Example: `signal: USR1`
     #[key(form = Catchable, required = "add it: `signal: USR1`")]
     pub signal: Signal,

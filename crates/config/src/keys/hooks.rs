@@ -12,21 +12,23 @@ use crate::keys::reader::{Fields, Reader};
 /// `hooks:` of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Table)]
 pub struct Hooks {
-    /// Runs before the first start and before each start
-    /// [by request](operating.md#stop-start-restart), when the conditions of `depends_on` hold and
+    /// Runs before the first start and before each start [by
+    /// request](operating.md#stop-start-restart), when the conditions of `depends_on` hold and
     /// [`render`](#render) has written its files. <!-- C357 --> If `pre_start` fails at the first
-    /// start, the container stops with code 1. <!-- C637 --> Example: `pre_start: [mkdir, -p, /run/gw]`
+    /// start, the container stops with code 1. <!-- C637 --> Example:
+    /// `pre_start: [mkdir, -p, /run/gw]`
     #[key(default = "none")]
     pub pre_start: Option<Hook>,
-    /// Runs before the `stop_signal`, when the dependents have ended, but not for a new instance that
-    /// never became ready. <!-- C358 --> The hook is killed when the process ends. <!-- C510 -->
-    /// Example: `pre_stop: [/app/flush]`
+    /// Runs before the `stop_signal`, when the dependents have ended, but not for a new instance
+    /// that never became ready. <!-- C358 --> The hook is killed when the process ends.
+    /// <!-- C510 --> Example: `pre_stop: [/app/flush]`
     #[key(default = "none")]
     pub pre_stop: Option<Hook>,
     /// Runs when the process was stopped or has ended for good, before its dependencies are
     /// stopped. If [`update`](#update) runs an old and a new instance of the same definition, the
-    /// hook runs once, when both have ended. For a new instance that never became ready, `post_stop`
-    /// does not run. <!-- C359 --> Example: `post_stop: {command: [rm, -f, /run/app.pid], timeout: 1s}`
+    /// hook runs once, when both have ended. For a new instance that never became ready,
+    /// `post_stop` does not run. <!-- C359 --> Example:
+    /// `post_stop: {command: [rm, -f, /run/app.pid], timeout: 1s}`
     #[key(default = "none")]
     pub post_stop: Option<Hook>,
 }
@@ -62,10 +64,10 @@ pub struct Hook {
     /// The program and its arguments.
     #[key(form = CommandForm, required = "add `command: [PROGRAM, …]`", merge = Replace)]
     pub command: Vec<String>,
-    /// The time after which it is killed. Unset: up to 10 s of the time that is left.
+    /// The time after which the hook is killed. Unset: up to 10 s of the time that is left.
     #[key(form = Positive)]
     pub timeout: Option<Duration>,
-    /// The user that it runs as. Unset: that of the process, or drainit's.
+    /// The user that the hook runs as. Unset: that of the process, or drainit's.
     #[key(form = RunAs)]
     pub user: Option<Account>,
 }

@@ -58,18 +58,18 @@ impl LogFile {
 #[derive(Table)]
 #[table(settle = Log)]
 pub(crate) struct LogKeys {
-    /// `prefix`: its output passes through drainit, line by line. `inherit`: untouched. `none`:
+    /// `prefix`: the output passes through drainit, line by line. `inherit`: untouched. `none`:
     /// dropped.
     #[key(exclusive)]
     mode: Option<Mode>,
-    /// The file that its output is appended to.
+    /// The file that the output is appended to.
     #[key(form = FilePath, exclusive)]
     file: Option<PathBuf>,
     /// The text in brackets before each line. Unset: the name of the process, or nothing with
     /// `file`.
     #[key(form = Prefix)]
     prefix: Option<String>,
-    /// `stdout`: its stderr goes where its stdout goes. `{file: PATH}`: its stderr is appended to a
+    /// `stdout`: stderr goes where stdout goes. `{file: PATH}`: stderr is appended to a
     /// file of its own. <!-- C886 -->
     #[key(form = StderrForm)]
     stderr: Option<StderrTo>,

@@ -41,19 +41,21 @@ pub struct Process {
     /// replaces the marks. `None` if they use no limit.
     #[key(skip)]
     pub marked: Option<(Vec<String>, Vec<Variable>)>,
-    /// The program and its arguments. <!-- C151 --> Example: `command: [/app/server, --port, "8080"]`
+    /// The program and its arguments. <!-- C151 --> Example:
+    /// `command: [/app/server, --port, "8080"]`
     // The list is never empty.
     #[key(form = CommandForm, default = "required", merge = Replace)]
     pub command: Vec<String>,
-    /// A service runs until it is stopped. A oneshot is a task that must end with code 0; it has no
-    /// `readiness`, `liveness`, `drain`, `watch` or `update`. <!-- C152 --> Example: `type: oneshot`
+    /// A service runs until it is stopped. A oneshot is a task that must end with code 0, and has
+    /// no `readiness`, `liveness`, `drain`, `watch` or `update`. <!-- C152 --> Example:
+    /// `type: oneshot`
     #[key(name = "type", default = "service")]
     pub kind: ProcessKind,
     /// The exit codes that count as success, wherever these pages say "code 0". <!-- C153 --> The
     /// list is complete: with `[2]`, 0 is a failure. <!-- C616 --> Example: `success_codes: [0, 2]`
     #[key(default = "[0]", value = vec![exit_code::OK])]
     pub success_codes: Vec<u8>,
-    /// How long a oneshot may run. Then it is stopped like any process (`stop_signal`,
+    /// How long a oneshot may run. The oneshot is then stopped like any process (`stop_signal`,
     /// `stop_grace_period`, SIGKILL) and has failed, whatever its exit code. <!-- C154 --> Once a
     /// shutdown or a `drainit drain` has begun, the timeout no longer applies: only the stop ends
     /// the oneshot. <!-- C513 --> Only for `type: oneshot`. <!-- C617 --> Example: `timeout: 60s`
@@ -70,14 +72,15 @@ pub struct Process {
     pub profiles: Vec<String>,
     /// `false`: the process starts only by [`drainit start`](operating.md#stop-start-restart) or
     /// `restart`. <!-- C684 --> Until then it is `stopped`, and the container runs even if nothing
-    /// else does. `/readyz` never waits for it, before or after its start, as with
-    /// `required: false`. <!-- C685 --> Once started, it is supervised, drained and stopped like
-    /// any other process. <!-- C686 --> A reload does not start it, and a change of this key alone
-    /// neither starts nor stops anything. <!-- C687 --> A process that starts by itself cannot
-    /// depend on it. <!-- C688 --> Example: `autostart: false`
+    /// else does. `/readyz` never waits for the process, before or after its start, as with
+    /// `required: false`. <!-- C685 --> Once started, the process is supervised, drained and
+    /// stopped like any other process. <!-- C686 --> A reload does not start the process, and a
+    /// change of this key alone neither starts nor stops anything. <!-- C687 --> A process that
+    /// starts by itself cannot depend on it. <!-- C688 --> Example: `autostart: false`
     #[key(default = "true")]
     pub autostart: bool,
-    /// Which of the container's arguments it gets. <!-- C156 --> Example: `args: {prefix: "--app."}`
+    /// Which of the container's arguments the process gets. <!-- C156 --> Example:
+    /// `args: {prefix: "--app."}`
     #[key(default = "none")]
     pub args: Option<ArgRoute>,
     /// Unix sockets that are removed before each start, after each end, and when the process is
@@ -93,7 +96,7 @@ pub struct Process {
     /// Example: `listen: [tcp://0.0.0.0:8080]`
     #[key(default = "none")]
     pub listen: Vec<ListenSocket>,
-    /// Processes that it needs before it starts, and that are stopped only after it has ended.
+    /// The dependencies: they start before this process, and are stopped after its end.
     /// <!-- C159 --> Example: `depends_on: [database]`
     #[key(form = DependsOn, default = "none", merge = Names)]
     pub depends_on: Vec<Dependency>,
@@ -105,11 +108,11 @@ pub struct Process {
     /// `liveness: {http: "http://127.0.0.1:8080/healthz"}`
     #[key(form = LivenessKeys, default = "none")]
     pub liveness: Option<Liveness>,
-    /// The signal that asks it to end, sent to the process and not to its group. <!-- C161 -->
+    /// The signal that asks the process, but not its group, to end. <!-- C161 -->
     /// SIGCONT follows, in case the process is stopped. <!-- C620 --> Example: `stop_signal: QUIT`
     #[key(form = StopSignal, default = "TERM")]
     pub stop_signal: Signal,
-    /// The time after which its whole process group is killed. <!-- C162 --> Unset: up to 10 s of
+    /// The time after which the whole process group is killed. <!-- C162 --> Unset: up to 10 s of
     /// what the deadline leaves. <!-- C621 --> `0` kills at once. <!-- C622 -->
     /// Example: `stop_grace_period: 25s`
     #[key(default = "unset")]
@@ -127,7 +130,7 @@ pub struct Process {
     /// Example: `render: [{from: /etc/app.tmpl, to: /run/app.conf}]`
     #[key(default = "none", merge = OneOrMore("to"))]
     pub render: Vec<Render>,
-    /// Files that restart it, or send it a signal, when they change.
+    /// Files whose change restarts the process, or sends a signal.
     /// Example: `watch: [{path: /etc/app.yaml, action: restart}]`
     #[key(default = "none", merge = OneOrMore("path"))]
     pub watch: Vec<Watch>,
@@ -138,7 +141,7 @@ pub struct Process {
     /// The working directory of the process. <!-- C164 --> Example: `working_dir: /`
     #[key(default = "drainit's")]
     pub working_dir: Option<PathBuf>,
-    /// The user that it runs as. <!-- C165 --> Example: `user: "10001:10001"`
+    /// The user that the process runs as. <!-- C165 --> Example: `user: "10001:10001"`
     #[key(form = RunAs, default = "drainit's")]
     pub user: Option<Account>,
     /// The permissions, in octal, that new files of the process and its hooks do not get.
@@ -151,7 +154,7 @@ pub struct Process {
     /// How a new instance replaces the running one. Example: `update: start-first`
     #[key(default = "stop-first")]
     pub update: Update,
-    /// Whether it is started again when it ends without being asked to. <!-- C167 --> Example:
+    /// Whether the process is started again after an unexpected end. <!-- C167 --> Example:
     /// `restart: on-failure`
     // `on_exit` decides only about an end after which the process is not restarted.
     #[key(form = Policy, default = "no")]
@@ -159,12 +162,13 @@ pub struct Process {
     /// The first pause before a restart. <!-- C168 --> Example: `restart_delay: 200ms`
     #[key(default = "1s")]
     pub restart_delay: Duration,
-    /// At most this many consecutive restarts. <!-- C169 --> Without `restart` it has no effect.
-    /// <!-- C623 --> Example: `restart_max: 3`
+    /// At most this many consecutive restarts. <!-- C169 --> Without `restart` the key has no
+    /// effect. <!-- C623 --> Example: `restart_max: 3`
     #[key(default = "no limit")]
     pub restart_max: Option<u32>,
     /// Whether the container is [not ready](#restart) after this process has ended for good with a
-    /// failure. <!-- C170 --> `false` needs `on_exit: ignore`, at least for `failure` and `signal`. <!-- C624 --> Example: `required: false`
+    /// failure. <!-- C170 --> `false` needs `on_exit: ignore`, at least for `failure` and `signal`.
+    /// <!-- C624 --> Example: `required: false`
     #[key(default = "true")]
     pub required: bool,
     /// How the container reacts if the process ends without being asked to and is not restarted.
@@ -175,13 +179,15 @@ pub struct Process {
     /// `shutdown.signals` are not passed on. <!-- C625 --> Example: `forward_signals: [USR1, HUP]`
     #[key(form = SignalList, default = "none")]
     pub forward_signals: Vec<Signal>,
-    /// Commands that run at the start and the end of the process. Example: `hooks: {pre_start: [/app/migrate]}`
+    /// Commands that run at the start and the end of the process. Example:
+    /// `hooks: {pre_start: [/app/migrate]}`
     pub hooks: Hooks,
-    /// How the process is drained before it is stopped. Example: `drain: {envoy: {admin: "http://127.0.0.1:9901"}}`
+    /// How the process is drained before it is stopped. Example:
+    /// `drain: {envoy: {admin: "http://127.0.0.1:9901"}}`
     // The value is also `None` if `time` is 0, or if `only_if` does not hold.
     #[key(form = Either<OnlyConnections, DrainKeys>, default = "none")]
     pub drain: Option<Drain>,
-    /// Where its output goes. Example: `log: {prefix: app}`
+    /// Where the output goes. Example: `log: {prefix: app}`
     #[key(form = LogKeys, default = "inherit", value = Log::default(), merge = Replace)]
     pub log: Log,
 }
@@ -255,11 +261,13 @@ type EachEnd = Either<ExitPolicy, OnExitKeys>;
 #[derive(Table)]
 #[table(settle = OnExit)]
 struct OnExitKeys {
-    /// The process ended with code 0. <!-- C689 --> Not for a oneshot, which completes. Example: `on_exit: {success: ignore}`
+    /// The process ended with code 0. <!-- C689 --> Not for a oneshot, which completes. Example:
+    /// `on_exit: {success: ignore}`
     #[key(default = "shutdown")]
     success: ExitPolicy,
-    /// The process ended with another code, its start or its liveness check has failed, or the `timeout` of
-    /// a oneshot was over. <!-- C691 --> Example: `on_exit: {failure: failure-shutdown}`
+    /// The process ended with another code, its start or its liveness check has failed, or the
+    /// `timeout` of a oneshot was over. <!-- C691 --> Example:
+    /// `on_exit: {failure: failure-shutdown}`
     #[key(default = "shutdown")]
     failure: ExitPolicy,
     /// A signal ended it, also SIGKILL by the kernel's OOM killer. <!-- C690 -->
