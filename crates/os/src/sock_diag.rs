@@ -91,21 +91,24 @@ pub(crate) fn sockets(states: &[u8], extensions: u8, wanted: &Wanted) -> io::Res
         request.extend(program);
         request
     };
-    list(families.map(request), parse)
+    let requests: Vec<_> = families.map(request).collect();
+    let mut found = Vec::new();
+    list(&requests, &mut |message| parse(message).map(|socket| found.push(socket)))?;
+    Ok(found)
 }
 
-/// Sends these requests to the kernel, and reads the messages of its answers.
-pub(crate) fn list<T>(
-    requests: impl Iterator<Item = Vec<u8>>,
-    parse: impl Fn(&[u8]) -> Option<T>,
-) -> io::Result<Vec<T>> {
+/// Sends these requests to the kernel, and gives the messages of its answers to `parse`, which
+/// returns `None` for one that is malformed.
+pub(crate) fn list(
+    requests: &[Vec<u8>],
+    parse: &mut dyn FnMut(&[u8]) -> Option<()>,
+) -> io::Result<()> {
     let netlink = socket(
         AddressFamily::Netlink,
         SockType::Raw,
         SockFlag::SOCK_CLOEXEC,
         SockProtocol::NetlinkSockDiag,
     )?;
-    let mut found = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
     for request in requests {
         let mut message = Vec::with_capacity(HEADER + request.len());
@@ -117,12 +120,12 @@ pub(crate) fn list<T>(
         sendto(netlink.as_raw_fd(), &message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
         loop {
             let length = receive(netlink.as_raw_fd(), &mut buffer)?;
-            if read(&buffer[..length], &mut found, &parse)? {
+            if read(&buffer[..length], parse)? {
                 break;
             }
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 fn receive(netlink: i32, buffer: &mut [u8]) -> io::Result<usize> {
@@ -165,11 +168,7 @@ fn program(ports: &BTreeSet<u16>) -> Vec<u8> {
 }
 
 /// Reads the messages in one part of the kernel's answer. Returns whether this part was the last.
-fn read<T>(
-    mut part: &[u8],
-    found: &mut Vec<T>,
-    parse: impl Fn(&[u8]) -> Option<T>,
-) -> io::Result<bool> {
+fn read(mut part: &[u8], parse: &mut dyn FnMut(&[u8]) -> Option<()>) -> io::Result<bool> {
     let malformed = || io::Error::from(io::ErrorKind::InvalidData);
     while !part.is_empty() {
         let length = u32_at(part, 0).ok_or_else(malformed)? as usize;
@@ -180,7 +179,7 @@ fn read<T>(
                 let code = u32_at(message, HEADER).unwrap_or_default() as i32;
                 return Err(io::Error::from_raw_os_error(code.wrapping_neg()));
             }
-            _ => found.push(parse(&message[HEADER..]).ok_or_else(malformed)?),
+            _ => parse(&message[HEADER..]).ok_or_else(malformed)?,
         }
         part = part.get(aligned(length)..).unwrap_or_default();
     }
@@ -271,7 +270,7 @@ mod tests {
     #[test]
     fn malformed_answers_are_errors() {
         for part in [&[1][..], &[0; 16], &[255; 20]] {
-            assert!(read(part, &mut Vec::new(), parse).is_err(), "{part:?}");
+            assert!(read(part, &mut |message| parse(message).map(drop)).is_err(), "{part:?}");
         }
     }
 }

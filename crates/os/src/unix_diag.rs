@@ -5,7 +5,7 @@
 //! connection is therefore unknown while it is open. A connection that the server has accepted has
 //! the name and the file of the listener.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
@@ -34,8 +34,8 @@ const MESSAGE: usize = 16;
 pub(crate) struct UnixSocket {
     inode: u32,
     cookie: u64,
-    /// The name of the socket, and its file.
-    place: Place,
+    /// The name of the socket, and the inode and device of its file.
+    place: Vec<u8>,
     is_listening: bool,
     /// The connections that wait to be accepted, or the bytes that the server has not read.
     queued: u32,
@@ -46,12 +46,10 @@ pub(crate) struct UnixSocket {
     can_send: bool,
 }
 
-type Place = (Vec<u8>, Vec<u8>);
-
 /// The Unix sockets on which an instance listens.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UnixListeners {
-    own: BTreeSet<Place>,
+    own: Vec<Vec<u8>>,
     /// Whether drainit holds one of these sockets, so that another process may have a connection.
     is_shared: bool,
 }
@@ -64,7 +62,9 @@ pub(crate) fn unix_sockets() -> io::Result<Vec<UnixSocket>> {
         request.extend(field.to_ne_bytes());
     }
     request.resize(REQUEST, 0);
-    list([request].into_iter(), parse)
+    let mut found = Vec::new();
+    list(&[request], &mut |message| parse(message).map(|socket| found.push(socket)))?;
+    Ok(found)
 }
 
 /// The inodes of the sockets that listen.
@@ -75,20 +75,30 @@ pub(crate) fn listening(sockets: &[UnixSocket]) -> BTreeSet<u32> {
 /// Reads a `struct unix_diag_msg` and its attributes.
 fn parse(message: &[u8]) -> Option<UnixSocket> {
     let is_listening = *message.get(2)? == LISTEN;
-    let (inode, cookie) = (u32_at(message, 4)?, u64_at(message, 8)?);
-    let of: BTreeMap<u16, &[u8]> = attributes(message.get(MESSAGE..)?).collect();
-    let bytes = |kind| of.get(&kind).copied().unwrap_or_default();
-    let number = |kind, at| u32_at(bytes(kind), at).unwrap_or_default();
-    Some(UnixSocket {
-        inode,
-        cookie,
-        place: (bytes(NAME).to_vec(), bytes(FILE).to_vec()),
+    let mut socket = UnixSocket {
+        inode: u32_at(message, 4)?,
+        cookie: u64_at(message, 8)?,
+        place: Vec::new(),
         is_listening,
-        queued: number(QUEUES, 0),
-        unsent: if is_listening { 0 } else { number(QUEUES, 4) },
-        peer: number(PEER, 0),
-        can_send: bytes(SHUTDOWN).first().is_none_or(|shutdown| shutdown & NO_MORE_SENT == 0),
-    })
+        queued: 0,
+        unsent: 0,
+        peer: 0,
+        can_send: true,
+    };
+    for (kind, value) in attributes(message.get(MESSAGE..)?) {
+        match kind {
+            NAME | FILE => socket.place.extend(value),
+            PEER => socket.peer = u32_at(value, 0)?,
+            QUEUES => {
+                socket.queued = u32_at(value, 0)?;
+                // A socket that listens has the length of its queue here.
+                socket.unsent = u32_at(value, 4).filter(|_| !is_listening).unwrap_or_default();
+            }
+            SHUTDOWN => socket.can_send = value.first()? & NO_MORE_SENT == 0,
+            _ => {}
+        }
+    }
+    Some(socket)
 }
 
 impl UnixListeners {
@@ -104,7 +114,9 @@ impl UnixListeners {
         let is_own = |socket: &&UnixSocket| socket.is_listening && inodes.contains(&socket.inode);
         for socket in all.iter().filter(is_own) {
             found.is_shared |= held.contains(&socket.inode);
-            found.own.insert(socket.place.clone());
+            if !found.own.contains(&socket.place) {
+                found.own.push(socket.place.clone());
+            }
         }
         found
     }
@@ -120,25 +132,25 @@ impl UnixListeners {
         let all = unix_sockets()?;
         ours.extend(own_sockets());
         let leaders = of.iter().map(|pid| (*pid, ())).collect();
-        let held = if self.is_shared { sockets_of_each(&leaders)?.remove(&()) } else { None };
-        let is_counted = |socket: &&UnixSocket| {
-            let may_be_own = socket.is_listening || !self.is_shared;
-            let is_held = || {
-                held.as_ref()
-                    .is_some_and(|it| it.hidden.is_some() || it.inodes.contains(&socket.inode))
-            };
-            self.own.contains(&socket.place) && (may_be_own || is_held())
+        let held = match self.is_shared {
+            true => Some(sockets_of_each(&leaders)?.remove(&()).unwrap_or_default()),
+            false => None,
         };
-        let connections = all.iter().filter(is_counted).flat_map(|socket| {
-            let is_ours = ours.contains(&socket.peer);
-            let (first, count) = match socket.is_listening {
-                // The kernel does not list connections that wait, and only gives their number.
-                true => (u64::MAX - (socket.cookie << 16), socket.queued.into()),
-                false => (socket.cookie, 1),
-            };
-            (0..count).map(move |at| open(first.wrapping_sub(at), socket, is_ours))
-        });
-        Ok(connections.collect())
+        let mut connections = Vec::new();
+        for socket in all.iter().filter(|socket| self.own.contains(&socket.place)) {
+            let is_held = held
+                .as_ref()
+                .is_none_or(|it| it.hidden.is_some() || it.inodes.contains(&socket.inode));
+            if socket.is_listening {
+                // The kernel does not list the connections that wait, but gives their number.
+                let waiting =
+                    (0..socket.queued).map(|at| u64::MAX - (socket.cookie << 16) - u64::from(at));
+                connections.extend(waiting.map(|cookie| open(cookie, socket, false)));
+            } else if is_held {
+                connections.push(open(socket.cookie, socket, ours.contains(&socket.peer)));
+            }
+        }
+        Ok(connections)
     }
 }
 
@@ -178,7 +190,7 @@ mod tests {
         let of: InstancePids = Arc::new([std::process::id().cast_signed()].into());
         let all = unix_sockets().unwrap();
         let is_own =
-            |socket: &&UnixSocket| socket.place.0.starts_with(path.as_os_str().as_encoded_bytes());
+            |socket: &&UnixSocket| socket.place.starts_with(path.as_os_str().as_encoded_bytes());
         let inode = all.iter().find(is_own).unwrap().inode;
         let own = UnixListeners::default().again(&all, &[inode].into(), &BTreeSet::new());
         let look = || own.connections(&of).unwrap();
