@@ -125,7 +125,10 @@ impl Listeners {
     pub fn again(&self, of: &InstancePids, ports: &[u16]) -> Result<Self, String> {
         let listening = Listening::now()?;
         // A kernel may lack the list of Unix sockets.
-        let unix = if ports.is_empty() { unix_sockets().unwrap_or_default() } else { Vec::new() };
+        let unix = match ports.is_empty() && self.own.is_empty() {
+            true => unix_sockets().unwrap_or_default(),
+            false => Vec::new(),
+        };
         let unix_inodes = Arc::new(unix_diag::listening(&unix));
         if *of == self.of
             && listening.inodes.is_subset(&self.inodes)
