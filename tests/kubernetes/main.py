@@ -92,6 +92,34 @@ def manifests():
 
 
 @test
+def single():
+    """The only pod of deployment.yaml is deleted: without `unready_delay` something fails, and with it nothing."""
+    if too_old((1, 28), "a pod that serves while it is the last and terminates"):
+        return
+    kubectl("create", "configmap", "without", "--from-literal=overlay.yaml=shutdown: {unready_delay: 0s}")
+    file = str(TOP / "examples/kubernetes/deployment.yaml")
+    lost = []
+    for name, overlay in ("single pod, no unready_delay", ["-c", "/etc/without/overlay.yaml"]), ("single pod", []):
+        app = json.loads(kubectl("create", "--dry-run=client", "-o", "json", "-f", file))
+        app["spec"]["replicas"] = 1
+        pod = app["spec"]["template"]["spec"]
+        container = pod["containers"][0]
+        container["command"] = ["/usr/local/bin/drainit", "run", "-c", "/etc/drainit.yaml", *overlay, "--"]
+        container["volumeMounts"].append({"name": "without", "mountPath": "/etc/without"})
+        pod["volumes"].append({"name": "without", "configMap": {"name": "without"}})
+
+        def action():
+            old = names()
+            kubectl("delete", "pod", *old)
+            await_rollout()
+            wait_until("the old pod is gone", lambda: not set(old) & set(names()))
+
+        lost.append(tried(name, action, app, delay=0))
+    kubectl("delete", "configmap", "without")
+    expect(lost[0] > 0 and lost[1] == 0, f"failed without `unready_delay` and with it: {lost}")
+
+
+@test
 def walkthrough():
     """The pods of examples/walkthrough, into which an init container copies drainit."""
     folder = TOP / "examples/walkthrough"
