@@ -16,6 +16,9 @@ use core::time::Duration;
 
 use crate::traffic::Traffic;
 
+/// The kernel rounds its ticks to milliseconds, so that a difference of times may change by this.
+const ROUNDING: Duration = Duration::from_millis(2);
+
 /// A connection, as one look at the kernel's list shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connection {
@@ -50,6 +53,13 @@ enum Debt {
 }
 
 impl Connection {
+    /// Whether the server has received or sent something since an earlier look at this connection.
+    /// Both times grow equally while nothing moves.
+    fn has_moved_since(&self, last: &Self) -> bool {
+        let times = [self.sent_ago + last.received_ago, last.sent_ago + self.received_ago];
+        self.received != last.received || times[0].abs_diff(times[1]) > ROUNDING
+    }
+
     fn answer(&self, idle: Duration) -> Debt {
         // A request can arrive in the tick in which its connection began.
         let is_asking = self.received > 0 && (!self.has_sent || self.received_ago < self.sent_ago);
@@ -69,9 +79,9 @@ impl Connection {
 #[derive(Debug)]
 pub struct Answers {
     idle: Duration,
-    /// The connections of the last look, and whether a look has shown that they owe an answer or
-    /// may owe one.
-    connections: BTreeMap<u64, (Connection, bool)>,
+    /// The connections of the last look, and whether they owe or have perhaps owed an answer since
+    /// the first look. `None` before the first look.
+    connections: Option<BTreeMap<u64, (Connection, bool)>>,
     /// The number of times that a look has shown a new connection or a new request.
     asked: u64,
 }
@@ -85,8 +95,9 @@ pub struct Counts {
     pub owing: u64,
     /// Connections of which the kernel cannot tell whether they owe an answer.
     pub unknown: u64,
-    /// Connections that an earlier look has shown as owing or unknown, and that are open, but count
-    /// as answered because nothing has moved for `idle`.
+    /// Connections on which something has moved since the first look, or that were owing or unknown
+    /// at an earlier look, and that are open, but count as answered because nothing has moved for
+    /// `idle`.
     pub silent: u64,
     /// A number that grows whenever a look shows a new connection or newly received bytes.
     pub asked: u64,
@@ -113,23 +124,29 @@ impl Counts {
 impl Answers {
     /// `idle` is the time after which a connection whose state is unknown counts as answered.
     pub fn new(idle: Duration) -> Self {
-        Self { idle, connections: BTreeMap::new(), asked: 0 }
+        Self { idle, connections: None, asked: 0 }
     }
 
     /// Handles a look at all open connections.
     pub fn looked(&mut self, seen: &[Connection]) -> Counts {
-        let before = core::mem::take(&mut self.connections);
+        let before = self.connections.take();
+        let mut connections = BTreeMap::new();
         let mut counts = Counts::default();
         for now in seen {
-            let last = before.get(&now.cookie);
+            let last = before.as_ref().and_then(|before| before.get(&now.cookie));
             // drainit closes its connections, perhaps before the server does.
             let is_ours = now.is_ours || last.is_some_and(|(last, _)| last.is_ours);
             let answer = now.answer(self.idle);
-            let was_busy = last.is_some_and(|(_, was_busy)| *was_busy);
+            let is_new = last.is_none_or(|(last, _)| last.received != now.received);
+            // A long time can pass between two looks.
+            let has_moved = before.is_some()
+                && (now.received > 0 || now.has_sent)
+                && last.is_none_or(|(last, _)| now.has_moved_since(last));
+            let was_busy = has_moved || last.is_some_and(|(_, was_busy)| *was_busy);
             let is_busy = answer != Debt::Nothing;
             let kept = (Connection { is_ours, ..*now }, was_busy || is_busy);
             // The kernel may list a connection twice if other connections end during the listing.
-            if self.connections.insert(now.cookie, kept).is_some() || is_ours {
+            if connections.insert(now.cookie, kept).is_some() || is_ours {
                 continue;
             }
             counts.open += 1;
@@ -140,8 +157,9 @@ impl Answers {
                 let quiet = now.received_ago.min(now.sent_ago);
                 counts.settles = counts.settles.max(self.idle.saturating_sub(quiet));
             }
-            self.asked += u64::from(last.is_none_or(|(last, _)| last.received != now.received));
+            self.asked += u64::from(is_new);
         }
+        self.connections = Some(connections);
         counts.asked = self.asked;
         counts
     }
