@@ -503,6 +503,41 @@ fn open_connections_are_waited_for_if_the_config_says_so() {
     assert!(over >= closed && over < closed + ms(3000), "{over:?} {closed:?}\n{}", ended.record);
 }
 
+/// A server that closes its connections at SIGTERM, and ends half a second later.
+const LINGERS: &str = r#"
+import os, signal, socket, sys, time
+server, clients = socket.create_server(("127.0.0.1", int(sys.argv[1]))), []
+def end(*_):
+    for client in clients:
+        client.close()
+    time.sleep(0.5)
+    os._exit(0)
+signal.signal(signal.SIGTERM, end)
+while True:
+    clients.append(server.accept()[0])
+"#;
+
+// holds: S431
+#[test]
+fn the_last_count_shows_what_was_open_before_the_stop() {
+    let Some(rig) = Rig::new() else { return };
+    let address = free_address();
+    rig.write("server.py", LINGERS);
+    let port = address.port();
+    let drainit = rig.start_ready(&format!(
+        "processes:
+          web:
+            command: [python3, DIR/server.py, '{port}']
+            readiness: {{tcp: '{address}'}}
+            drain: {{connections: {{min: 0s, time: 1s}}}}",
+    ));
+    let mut client = Client::new(address);
+    client.send(5000).unwrap();
+    drainit.stop().assert_line(
+        "drain web: .*connections 2 at the start, 2 cut.* requests 1 at the start.*, 1 cut$",
+    );
+}
+
 // holds: S580
 #[test]
 fn a_connection_to_a_unix_socket_counts_until_the_close() {

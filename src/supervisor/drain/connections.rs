@@ -133,7 +133,9 @@ impl Shared {
         loop {
             let at = shared.watch.borrow().looks_at().unwrap_or(Time::NEVER);
             let pause = at.since(clock::now());
-            if !pause.is_zero() && timeout(pause, shared.changed.notified()).await.is_ok() {
+            if !pause.is_zero() {
+                // The drain may end in this pause, and then no look follows.
+                let _ = timeout(pause, shared.changed.notified()).await;
                 continue;
             }
             let began = clock::now();
