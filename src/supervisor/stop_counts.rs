@@ -1,7 +1,7 @@
-//! Counts the connections of processes whose drain counts no connections, from T0 to the end of
-//! each process. With these counts, the report of the shutdown says what each stop has cut. The
-//! first stop signal waits for the first look, but only for the short time that the core allows.
-//! Nothing waits for later looks.
+//! Counts the connections of processes from T0 to the end of each process, or to the beginning of
+//! a drain that counts them. With these counts, the report of the shutdown says what each stop has
+//! cut. The first stop signal waits for the first look, but only for the short time that the core
+//! allows. Nothing waits for later looks.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::os::clock;
 use crate::os::connections::{InstancePids, Listeners, Open};
-use crate::os::descendants::is_ending;
+use crate::os::descendants::is_closing;
 use crate::os::on_thread;
 use crate::supervisor::message::{Message, MessageSender};
 use crate::supervisor::status::StatusBoard;
@@ -55,6 +55,8 @@ struct Looks {
     /// The instances that have not ended, and all listening sockets of the last look. After T0,
     /// only the thread of a look takes this lock.
     watched: Mutex<(Vec<Watched>, Arc<BTreeSet<u32>>)>,
+    /// The instances whose drain has begun to count their connections.
+    drained: Mutex<Vec<ProcessId>>,
     /// The results that the journal has not got yet.
     seen: Mutex<Vec<(Time, ProcessId, Counts)>>,
 }
@@ -64,9 +66,6 @@ struct Watched {
     kin: InstancePids,
     /// The listeners of the process. Empty before the first look.
     listeners: Listeners,
-    /// Whether drainit also holds the listeners of the process, so that the listeners outlive the
-    /// process.
-    is_held: bool,
     answers: Answers,
 }
 
@@ -78,6 +77,8 @@ impl Looks {
     /// Looks at the connections once.
     fn look(&self) {
         let (watched, listening) = &mut *locked(&self.watched);
+        let drained = take(&mut *locked(&self.drained));
+        watched.retain(|it| !drained.contains(&it.process));
         if watched.is_empty() {
             return;
         }
@@ -94,14 +95,12 @@ impl Looks {
         let open = Open::now(watched.iter().map(|it| &it.listeners));
         let Ok(open) = open else { return watched.clear() };
         watched.retain_mut(|it| {
-            let is_ending = it.kin.iter().all(|pid| is_ending(*pid));
-            // The kernel may have closed some connections of an ending process before the look.
-            let is_known = !is_ending || !it.is_held && it.listeners.remain();
-            if let (true, Ok(connections)) = (is_known, open.of(&it.listeners)) {
+            let is_closing = it.kin.iter().all(|pid| is_closing(*pid));
+            if let (false, Ok(connections)) = (is_closing, open.of(&it.listeners)) {
                 let counts = it.answers.looked(&connections);
                 locked(&self.seen).push((began, it.process, counts));
             }
-            !is_ending
+            !is_closing
         });
     }
 }
@@ -130,16 +129,22 @@ impl StopCounts {
         self.instances.borrow_mut().remove(&process);
     }
 
+    /// Handles the beginning of a drain that counts the connections of its process.
+    pub(crate) fn drains(&self, process: ProcessId) {
+        self.ended(process);
+        locked(&self.looks.drained).push(process);
+    }
+
     /// Begins to count, at T0. Sends [`Event::Counted`] after the first look.
     pub(crate) fn shutdown_began(self: &Rc<Self>, sender: MessageSender) {
         let instances = take(&mut *self.instances.borrow_mut());
         let idle = Counting::default().idle;
         let watched = instances.into_iter().map(|(process, kin)| {
-            let is_held = !self.board.slots.borrow().of(process).process.listen.is_empty();
             let (listeners, answers) = (Listeners::default(), Answers::new(idle));
-            Watched { process, kin, listeners, is_held, answers }
+            Watched { process, kin, listeners, answers }
         });
         *locked(&self.looks.watched) = (watched.collect(), Arc::default());
+        locked(&self.looks.drained).clear();
         self.look();
         let counts = Rc::clone(self);
         self.task.replace(Some(LocalTask::begin(async move { counts.watch(sender).await })));

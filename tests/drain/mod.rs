@@ -5,5 +5,6 @@ mod connections;
 mod drain_command;
 mod drain_kinds;
 mod listeners;
+mod random;
 pub(crate) mod run_signals;
 mod shutdown;

@@ -150,9 +150,9 @@ impl History {
         self.served = Some(Served { first, last: seen });
     }
 
-    /// The counts of the stop; `None` if nothing was counted.
+    /// The counts of the stop; `None` if nothing was counted, or if the drain has counted.
     pub(super) fn cut(&self) -> Option<Counts> {
-        let Served { first: (_, first), last: (seen, last) } = self.served?;
+        let Served { first: (_, first), last: (seen, last) } = self.counted_by_stop()?;
         let connections =
             ConnectionData { start: first.connections, end: last.connections, new: None };
         let requests = RequestData::of(first, None, last);
@@ -163,10 +163,15 @@ impl History {
         Some((connections, requests, (!is_last).then_some(age)))
     }
 
+    fn counted_by_stop(&self) -> Option<Served> {
+        let has_counted = |drain: &DrainHistory| drain.counted && !drain.is_past;
+        self.served.filter(|_| !self.drain.as_deref().is_some_and(has_counted))
+    }
+
     /// The last count of the stop. Once the process has ended, also the requests that its stop has
     /// cut. `None` if nothing was counted.
     pub fn stop_traffic(&self) -> Option<(Traffic, Option<u64>)> {
-        let (_, last) = self.served?.last;
+        let (_, last) = self.counted_by_stop()?.last;
         Some((last, last.requests.filter(|_| self.end.is_some())))
     }
 

@@ -193,15 +193,6 @@ impl Listeners {
         Ok(found.into_iter().map(of_each).filter(|(_, own)| !own.is_empty()).collect())
     }
 
-    /// Whether somebody still listens at each of the addresses at which somebody has listened when
-    /// these sockets were found. When a process ends, the kernel closes its listeners before their
-    /// connections. The kernel closes descriptors in their order, and a listener is older than its
-    /// connections.
-    pub fn remain(&self) -> bool {
-        let mut known = self.own.intersection(&self.all);
-        Listening::now().is_ok_and(|now| known.all(|address| now.all.contains(address)))
-    }
-
     /// Whether the process listens at no address.
     pub fn is_empty(&self) -> bool {
         self.own.is_empty() && self.unix.is_empty()
@@ -437,7 +428,6 @@ mod tests {
         assert_eq!(own.own, [address].into());
         let each = Listeners::of_each(&[(1, (&of, &own))].into(), &mut Arc::default()).unwrap();
         assert!(each[&1].own.contains(&address), "{each:?}");
-        assert!(own.remain());
         let look = || match own.connections().unwrap()[..] {
             [connection] => connection,
             ref found => panic!("{found:?}"),
@@ -463,8 +453,6 @@ mod tests {
         assert_eq!(ended.received, 8, "the end is no byte of a request");
         server.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(own.connections().unwrap().iter().all(|one| !one.can_send));
-        drop(listener);
-        assert!(!own.remain());
     }
 
     // holds: S302

@@ -154,11 +154,15 @@ pub fn sockets_of_each<K: Copy + Ord>(
     Ok(found)
 }
 
-/// Whether a process is ending, so that the kernel may have closed some of its sockets.
-pub fn is_ending(pid: Pid) -> bool {
+/// Whether a process has ended, or is ending and may have closed some of its sockets: a process
+/// loses its table of descriptors before the kernel closes them (`exit_files`).
+pub fn is_closing(pid: Pid) -> bool {
     /// `PF_EXITING` of linux/sched.h.
     const EXITING: u64 = 4;
-    Stat::read(pid).is_none_or(|stat| !stat.is_alive || stat.flags & EXITING != 0)
+    let is_ending = Stat::read(pid).is_none_or(|stat| !stat.is_alive || stat.flags & EXITING != 0);
+    let has_files =
+        || fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|mut fds| fds.next().is_some());
+    is_ending && !has_files()
 }
 
 /// With the capability to trace, drainit itself sees the descriptors, also those of a process that

@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::config::{Drain, DrainMethod};
 use crate::local_task::LocalTask;
 use crate::os::Pid;
 use crate::os::descendants::session_of;
@@ -125,17 +124,10 @@ impl Executor {
         self.count_at_stop(process);
     }
 
-    /// Prepares the count of the connections that the stop of an instance cuts. A drain that counts
-    /// them makes this count unnecessary.
+    /// Prepares the count of the connections that the stop of an instance cuts.
     pub(super) fn count_at_stop(&self, process: ProcessId) {
-        let drain = &self.process(process).drain;
-        let is_counted = |drain: &Drain| {
-            matches!(drain.method, DrainMethod::Envoy(_)) || drain.method.counting().is_some()
-        };
-        if !drain.as_ref().is_some_and(is_counted) {
-            let kin = Arc::clone(&self.instances[process.index()].serving.kin.borrow());
-            self.stop_counts.started(process, kin);
-        }
+        let kin = Arc::clone(&self.instances[process.index()].serving.kin.borrow());
+        self.stop_counts.started(process, kin);
     }
 
     /// The main process and the former main processes of an instance, without those that are

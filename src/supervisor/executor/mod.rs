@@ -25,7 +25,7 @@ use std::time::{Duration, SystemTime};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process};
+use crate::config::{Config, DrainMethod, Hook, LogFile, LogFormat, LogMode, Process};
 use crate::core::cause::{Cause, Failure};
 use crate::core::event::{Event, Request};
 use crate::core::note::RequestError;
@@ -599,6 +599,9 @@ impl Executor {
             true => drain.clone().by_connections(),
             false => drain.clone(),
         };
+        if matches!(drain.method, DrainMethod::Envoy(_)) || drain.method.counting().is_some() {
+            self.stop_counts.drains(process);
+        }
         let running = RunningDrain::begin(drain, target, &children, |command| {
             let hook = Hook { command: command.to_vec(), timeout: None, user: None };
             let launcher = self.launcher(Some(process_config));
