@@ -117,7 +117,7 @@ fn run_to_the_end(setup: Setup) -> io::Result<u8> {
     Ok(code)
 }
 
-/// Returns the exit code, and the limit of a final wait for something that may hang.
+/// Returns the exit code, and the time that is left for the removal of sockets, which may hang.
 async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
     let (sender, receiver) = unbounded_channel();
     let Setup {

@@ -117,10 +117,10 @@ impl State {
         !matches!(self[process].drain, Progress::FinalCount(_))
     }
 
-    /// Lets a stop long after a drain wait for connections or requests as long as a drain that
-    /// begins now: the process has served since then. If the drain has used up its time, a wait in
-    /// the same grace period would hardly help: clients do not pause. `is_later` says that the stop
-    /// has a grace period of its own.
+    /// A stop may come long after the drain, and the process has served meanwhile. The stop may then
+    /// wait for connections or requests as long as a new drain. If the drain has used up its time,
+    /// a wait in the same grace period would hardly help: clients do not pause. `is_later` says that
+    /// the stop has a grace period of its own.
     pub(crate) fn count_anew(&mut self, process: ProcessId, is_later: bool) {
         let (now, time) = (self.now, self.process(process).drain.map(|drain| drain.time));
         if let Progress::Drained { at, until, .. } = &mut self[process].drain

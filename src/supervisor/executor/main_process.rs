@@ -104,7 +104,7 @@ impl Executor {
     fn set_main(&mut self, process: ProcessId, main: Pid, former: Vec<Pid>) {
         let name = &self.process(process).name;
         let current = &mut self.instances[process.index()];
-        // The group and the session keep their number while they have a member.
+        // The kernel gives nobody the number of a group or session that still has a member.
         let session = session_of(main).unwrap_or(current.leader);
         if !former.contains(&current.leader) && main != current.leader {
             current.leader = session;

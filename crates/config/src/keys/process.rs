@@ -109,7 +109,7 @@ pub struct Process {
     #[key(form = LivenessKeys, default = "none")]
     pub liveness: Option<Liveness>,
     /// The signal that asks the process, but not its group, to end. <!-- C161 -->
-    /// SIGCONT follows, in case the process is stopped. <!-- C620 --> Example: `stop_signal: QUIT`
+    /// SIGCONT follows, in case the process is suspended. <!-- C620 --> Example: `stop_signal: QUIT`
     #[key(form = StopSignal, default = "TERM")]
     pub stop_signal: Signal,
     /// The time after which the whole process group is killed. <!-- C162 --> Unset: up to 10 s of
@@ -387,8 +387,8 @@ pub enum ProcessKind {
 #[table(settle = Self)]
 pub struct ArgRoute {
     /// An argument with this prefix goes to this process, with `--` in place of the prefix.
-    /// <!-- C174 --> The next argument follows as its value, unless it begins with `--` or with a
-    /// prefix. <!-- C626 --> Example: `prefix: "--rtr."`
+    /// <!-- C174 --> The next argument is passed on as the value, unless that argument begins with
+    /// `--` or with the prefix of a process. <!-- C626 --> Example: `prefix: "--rtr."`
     #[key(form = ArgPrefix)]
     pub prefix: Option<String>,
     /// The process also gets every argument that no other process claims, unchanged. <!-- C679 -->

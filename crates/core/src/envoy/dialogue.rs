@@ -216,9 +216,9 @@ pub struct Dialogue {
     polls: Polls,
     pace: Pace,
     watch: ClosingWatch,
-    /// The time that the last whole answer took.
+    /// The time that the last answer with counters took.
     whole_took: Option<Duration>,
-    /// The time that the last answer with statistics took.
+    /// The time that the last answer with gauges took, with or without counters.
     took: Duration,
     /// Whether the next poll is due at once, before the pause is over.
     is_poll_due: bool,

@@ -32,7 +32,7 @@ pub(crate) struct Pace {
     shown: ShownTraffic,
     /// The longest time that an answer has taken.
     slowest: Duration,
-    /// The work of the polls until [`Self::answered_at`] for which Envoy had not rested by then.
+    /// At [`Self::answered_at`]: the work of earlier polls from which Envoy had not yet rested.
     debt: Duration,
     answered_at: Time,
     /// The number of consecutive polls without an answer.

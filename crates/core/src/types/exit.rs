@@ -19,7 +19,7 @@ pub enum End {
     /// This signal ended the process.
     Signal(Signal),
     /// SIGKILL ended the process, and drainit had not sent this signal. The kernel's count of OOM
-    /// kills in this container has grown within this time, so the OOM killer may be the sender.
+    /// kills in this container has grown in the last `Duration`: the OOM killer may be the sender.
     OutOfMemory(Duration),
 }
 

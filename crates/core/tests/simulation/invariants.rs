@@ -76,13 +76,13 @@ pub(crate) struct Checker<'a> {
     /// The last end or failed start before the shutdown, and whether it was a success.
     last_end: Option<(End, bool)>,
     /// Slots whose last evaluation of `only_if` was true, so that the next start does not evaluate
-    /// it again. A stop signal to the slot or the run of its `post_stop` hook removes the slot from
-    /// this set.
+    /// it again. A slot leaves this set when it gets a stop signal, or when its `post_stop` hook
+    /// runs.
     admitted: BTreeSet<ProcessId>,
     /// The last evaluation of the `only_if` of each slot.
     checks: BTreeMap<ProcessId, u32>,
-    /// Slots whose `pre_start` hook has succeeded and need not run again at the next start. A stop
-    /// signal to the slot or the run of its `post_stop` hook removes the slot from this set.
+    /// Slots whose `pre_start` hook has succeeded and need not run again at the next start. A
+    /// slot leaves this set when it gets a stop signal, or when its `post_stop` hook runs.
     prepared: BTreeSet<ProcessId>,
     /// Slots whose `pre_start` hook or instance has run since the last `post_stop` hook.
     has_run: BTreeSet<ProcessId>,
