@@ -348,7 +348,7 @@ impl Active {
     /// Takes the steps that are due now. Returns whether the drain is over.
     fn step(&mut self, state: &mut State, process: ProcessId, deadline: Time) -> bool {
         let over = match self.closing {
-            Closing::NotYet if self.reported && state.is_past(self.min_until) => {
+            Closing::NotYet if self.is_reported() && state.is_past(self.min_until) => {
                 Some(DrainEnd::Reported)
             }
             Closing::Closed if self.quiet_since.is_some() => Some(DrainEnd::Quiet),

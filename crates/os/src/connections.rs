@@ -257,7 +257,7 @@ impl Open {
         let mut ours = own_connections();
         let mut open: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let seen = sockets(&OPEN, 1 << (INFO - 1), &wanted).map_err(|error| unlisted(&error))?;
-        for socket in seen.into_iter().filter(|socket| socket.is_open) {
+        for socket in seen.into_iter().filter(|socket| socket.is_open || socket.is_flushing) {
             open.entry((socket.local.port(), socket.local.ip())).or_default().push(socket);
         }
         ours.extend(own_connections());
@@ -453,6 +453,24 @@ mod tests {
         assert_eq!(ended.received, 8, "the end is no byte of a request");
         server.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(own.connections().unwrap().iter().all(|one| !one.can_send));
+    }
+
+    // holds: S301
+    #[test]
+    fn an_answer_that_the_server_has_closed_counts_until_the_client_has_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let own = Listeners { own: [address].into(), ..Listeners::default() };
+        let mut client = TcpStream::connect(address).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        server.set_nonblocking(true).unwrap();
+        while server.write(&[0; 4096]).is_ok() {}
+        drop(server);
+        let [flushing] = own.connections().unwrap()[..] else { panic!("not listed") };
+        assert!(flushing.is_sending && !flushing.is_unread && !flushing.can_send, "{flushing:?}");
+        assert_eq!(count(&[address]).unwrap(), 0, "an Envoy says the same");
+        client.read_to_end(&mut Vec::new()).unwrap();
+        assert!(own.connections().unwrap().is_empty());
     }
 
     // holds: S302

@@ -23,8 +23,10 @@ pub(crate) const ESTABLISHED: u8 = 1;
 const FIN_WAIT1: u8 = 4;
 const FIN_WAIT2: u8 = 5;
 const CLOSE_WAIT: u8 = 8;
-pub(crate) const OPEN: [u8; 4] = [ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT];
+const LAST_ACK: u8 = 9;
 pub(crate) const LISTEN: u8 = 10;
+const CLOSING: u8 = 11;
+pub(crate) const OPEN: [u8; 6] = [ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING];
 /// `INET_DIAG_SOCKOPT` of linux/inet_diag.h (Linux 5.10), and its bit `transparent`.
 const SOCKOPT: u16 = 22;
 const TRANSPARENT: u8 = 0x20;
@@ -71,6 +73,9 @@ pub(crate) struct Socket {
     /// Whether the server holds the connection, or has not accepted it yet. The server also holds a
     /// connection that it has closed for writing only.
     pub is_open: bool,
+    /// Whether the server has closed the connection, and the client has not acknowledged all bytes.
+    /// They are lost if the network namespace ends, as it does with a container.
+    pub is_flushing: bool,
     /// Whether the socket is transparent; `None` if the kernel does not say whether.
     pub is_transparent: Option<bool>,
     /// The bytes and times of the connection, if they were asked for.
@@ -192,7 +197,9 @@ fn parse(message: &[u8]) -> Option<Socket> {
     // A connection that the server has closed, and that still has data to send, has no inode.
     let inode = u32_at(message, INODE)?;
     let is_held = inode != 0;
-    let is_open = is_held || ![FIN_WAIT1, FIN_WAIT2].contains(&state);
+    let is_open = is_held || [ESTABLISHED, CLOSE_WAIT].contains(&state);
+    // The end of the server's stream counts as a byte.
+    let is_flushing = !is_open && u32_at(message, UNSENT)? > 1;
     let family = i32::from(family);
     let end = |port: usize, ip: usize| {
         let port = u16::from_be_bytes(message.get(port..port + 2)?.try_into().ok()?);
@@ -213,7 +220,7 @@ fn parse(message: &[u8]) -> Option<Socket> {
         }
     }
     let (local, remote) = (end(4, 8)?, end(6, 24)?);
-    Some(Socket { family, local, remote, inode, is_open, is_transparent, connection })
+    Some(Socket { family, local, remote, inode, is_open, is_flushing, is_transparent, connection })
 }
 
 /// Reads a `struct tcp_info`; `None` before Linux 4.6.
@@ -222,12 +229,14 @@ fn moved(message: &[u8], info: &[u8]) -> Option<Connection> {
     let ago = |at| u32_at(info, at).map(|millis| Duration::from_millis(millis.into()));
     let unsent = u32_at(message, UNSENT)?;
     // The kernel counts the end of the client's stream as a byte (`tcp_rcv_nxt_update`).
-    let end = u32::from(state == CLOSE_WAIT);
+    let end = u32::from([CLOSE_WAIT, LAST_ACK, CLOSING].contains(&state));
+    let can_send = [ESTABLISHED, CLOSE_WAIT].contains(&state);
+    let is_waiting = can_send && u32_at(message, INODE)? == 0;
     Some(Connection {
         cookie: u64_at(message, COOKIE)?,
-        is_unread: u32_at(message, UNREAD)? > end || u32_at(message, INODE)? == 0,
+        is_unread: u32_at(message, UNREAD)? > end || is_waiting,
         is_sending: unsent != 0,
-        can_send: state == ESTABLISHED || state == CLOSE_WAIT,
+        can_send,
         received: u64_at(info, 128)?.saturating_sub(end.into()),
         has_sent: u32_at(info, 156)? > 0 || unsent > 0,
         is_ours: false,

@@ -227,7 +227,7 @@ fn below(graph: &Graph, of: &[Duration]) -> Vec<Duration> {
 
 /// Shortens default `min`s so that the `min`s along each chain of dependencies fit into the
 /// shutdown. Dependents take their `min` first; a dependency gets what they leave.
-fn shrink_default_minima(
+pub(crate) fn shrink_default_minima(
     problems: &mut Problems,
     config: &mut Config,
     graph: &Graph,

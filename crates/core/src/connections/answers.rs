@@ -96,8 +96,8 @@ pub struct Counts {
     /// Connections of which the kernel cannot tell whether they owe an answer.
     pub unknown: u64,
     /// Connections on which something has moved since the first look, or that were owing or unknown
-    /// at an earlier look, and that are open, but count as answered because nothing has moved for
-    /// `idle`.
+    /// at an earlier look, or that had sent in the tick of the last request before the first look,
+    /// and that are open, but count as answered because nothing has moved for `idle`.
     pub silent: u64,
     /// A number that grows whenever a look shows a new connection or newly received bytes.
     pub asked: u64,
@@ -138,11 +138,13 @@ impl Answers {
             let is_ours = now.is_ours || last.is_some_and(|(last, _)| last.is_ours);
             let answer = now.answer(self.idle);
             let is_new = last.is_none_or(|(last, _)| last.received != now.received);
-            // A long time can pass between two looks.
-            let has_moved = before.is_some()
-                && (now.received > 0 || now.has_sent)
-                && last.is_none_or(|(last, _)| now.has_moved_since(last));
-            let was_busy = has_moved || last.is_some_and(|(_, was_busy)| *was_busy);
+            // A long time can pass between two looks, and before the first one.
+            let was_used = now.received > 0 || now.has_sent;
+            let has_moved = match (&before, last) {
+                (None, _) => now.received_ago == now.sent_ago,
+                (Some(_), last) => last.is_none_or(|(last, _)| now.has_moved_since(last)),
+            };
+            let was_busy = was_used && has_moved || last.is_some_and(|(_, was_busy)| *was_busy);
             let is_busy = answer != Debt::Nothing;
             let kept = (Connection { is_ours, ..*now }, was_busy || is_busy);
             // The kernel may list a connection twice if other connections end during the listing.
@@ -199,7 +201,10 @@ mod tests {
             let counts = answers.looked(&[connection, connection]);
             let quiet = connection.received_ago.min(connection.sent_ago);
             let settles = if unknown > 0 { still.saturating_sub(quiet) } else { ago(0) };
-            let expected = Counts { open: 1, owing, unknown, silent: 0, asked: 1, settles };
+            let is_perhaps = connection.can_send && connection.received_ago == still;
+            let is_perhaps = is_perhaps && connection.sent_ago == still && !connection.is_sending;
+            let silent = u64::from(is_perhaps && !connection.is_unread);
+            let expected = Counts { open: 1, owing, unknown, silent, asked: 1, settles };
             assert_eq!(counts, expected, "{connection:?}");
             assert_eq!(answers.looked(&[connection]).asked, 1, "nothing has come");
             let more = Connection { received: 91, ..connection };
@@ -226,7 +231,11 @@ mod tests {
             let counts = answers.looked(&[connection]);
             [false, true].map(|is_last| counts.traffic(is_last).unsure)
         };
-        assert_eq!(unsure(moved(6000)), [Some(0); 2], "silent since before the drain");
+        assert_eq!(unsure(moved(6000)), [Some(0), Some(1)], "in one tick before the drain");
+        let answered = Connection { cookie: 2, received_ago: ago(6004), ..moved(6000) };
+        let mut others = Answers::new(ago(5000));
+        let counts = others.looked(&[answered]);
+        assert_eq!(counts.traffic(true).unsure, Some(0), "answered before the drain");
         assert_eq!(unsure(moved(10)), [Some(1); 2]);
         assert_eq!(unsure(moved(5010)), [Some(0), Some(1)]);
         let closed = Connection { can_send: false, ..moved(5010) };

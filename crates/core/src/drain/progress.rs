@@ -144,6 +144,12 @@ impl Active {
         self.sampled_at = now;
     }
 
+    /// Whether the process has reported that it is drained, and nobody counts its traffic: a count
+    /// knows better.
+    pub(crate) fn is_reported(&self) -> bool {
+        self.reported && self.last.active.is_none()
+    }
+
     /// Shortens the drain to `min`.
     pub(crate) fn only_min(&mut self) {
         self.until = self.until.min(self.min_until);
@@ -156,7 +162,7 @@ impl Active {
             Closing::Closed => self.until,
             Closing::NotYet => {
                 let is_done =
-                    self.reported || now < self.min_until && self.is_quiet(self.min_until);
+                    self.is_reported() || now < self.min_until && self.is_quiet(self.min_until);
                 if is_done { self.until.min(self.min_until) } else { self.until }
             }
         }
