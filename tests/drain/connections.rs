@@ -503,6 +503,27 @@ fn open_connections_are_waited_for_if_the_config_says_so() {
     assert!(over >= closed && over < closed + ms(3000), "{over:?} {closed:?}\n{}", ended.record);
 }
 
+// holds: S117
+#[test]
+fn a_server_that_a_command_makes_quit_is_drained() {
+    let Some(rig) = Rig::new() else { return };
+    let address = free_address();
+    let port = address.port();
+    let quit = "[sh, -c, 'kill -USR1 $(cat DIR/pid)']";
+    rig.write("server.py", "import os, signal, socket, sys\nsignal.signal(signal.SIGUSR1, lambda *_: os._exit(0))\nserver = socket.create_server(('127.0.0.1', int(sys.argv[1])))\nopen(sys.argv[2], 'w').write(str(os.getpid()))\nwhile True: server.accept()\n");
+    let drainit = rig.start_ready(&format!(
+        "processes:
+          other: {{command: [CHILD, other]}}
+          web:
+            command: [python3, DIR/server.py, '{port}', DIR/pid]
+            readiness: {{tcp: '{address}'}}
+            drain: {{exec: {{command: {quit}, min: 0s, connections: {{}}}}}}",
+    ));
+    drainit.exec(&["drain"]).assert(0, "web: drain over");
+    drainit.wait_for_line("web: exited with code 0");
+    drainit.stop().assert_code(0).assert_no_line("without being asked|ended before it was drained");
+}
+
 /// A server that closes its connections at SIGTERM, and ends half a second later.
 const LINGERS: &str = r#"
 import os, signal, socket, sys, time

@@ -168,8 +168,8 @@ pub struct DrainSpec {
     pub by_kernel: bool,
     /// The number of open connections, or of requests in flight, at which the drain is over.
     pub exit_at: u64,
-    /// The signal that asks the process to drain, if the process may answer this signal by ending;
-    /// otherwise `None`.
+    /// The signal that asks the process to drain, or in whose place something else asks, if the
+    /// process may answer by ending; otherwise `None`.
     pub signal: Option<Signal>,
 }
 

@@ -455,9 +455,9 @@ mod tests {
         assert!(own.connections().unwrap().iter().all(|one| !one.can_send));
     }
 
-    // holds: S301
+    // holds: S581
     #[test]
-    fn an_answer_that_the_server_has_closed_counts_until_the_client_has_it() {
+    fn an_answer_on_a_closed_connection_counts_until_the_client_has_read() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let own = Listeners { own: [address].into(), ..Listeners::default() };

@@ -6,6 +6,7 @@ use crate::graph::{Graph, GraphError, GraphNode};
 use crate::keys::{
     Config, Drain, DrainMethod, Hook, Hooks, Liveness, Process, ProcessKind, Restart,
 };
+use crate::types::Signal;
 
 impl Config {
     /// Makes the graph of dependencies.
@@ -108,10 +109,12 @@ fn drain(drain: &Drain) -> DrainSpec {
         (_, counting) => counting.map(|counting| counting.exit_at),
     };
     let (closes, exit_at) = (exit_at.is_some(), exit_at.unwrap_or_default().into());
+    let by_kernel = drain.method.counting().is_some();
     let signal = match &drain.method {
         DrainMethod::Signal(it) | DrainMethod::Notify(it) => Some(it.signal),
+        // A command such as `nginx -s quit` asks a server to end after its last answer.
+        DrainMethod::Exec(_) | DrainMethod::Http(_) if by_kernel => Some(Signal::TERM),
         _ => None,
     };
-    let by_kernel = drain.method.counting().is_some();
     DrainSpec { time: drain.time, min: drain.min, closes, by_kernel, exit_at, signal }
 }
