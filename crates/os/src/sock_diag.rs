@@ -197,7 +197,7 @@ fn parse(message: &[u8]) -> Option<Socket> {
     // A connection that the server has closed, and that still has data to send, has no inode.
     let inode = u32_at(message, INODE)?;
     let is_held = inode != 0;
-    let is_open = is_held || [ESTABLISHED, CLOSE_WAIT].contains(&state);
+    let is_open = is_held || matches!(state, ESTABLISHED | CLOSE_WAIT);
     // The end of the server's stream counts as a byte.
     let is_flushing = !is_open && u32_at(message, UNSENT)? > 1;
     let family = i32::from(family);
@@ -229,8 +229,8 @@ fn moved(message: &[u8], info: &[u8]) -> Option<Connection> {
     let ago = |at| u32_at(info, at).map(|millis| Duration::from_millis(millis.into()));
     let unsent = u32_at(message, UNSENT)?;
     // The kernel counts the end of the client's stream as a byte (`tcp_rcv_nxt_update`).
-    let end = u32::from([CLOSE_WAIT, LAST_ACK, CLOSING].contains(&state));
-    let can_send = [ESTABLISHED, CLOSE_WAIT].contains(&state);
+    let end = u32::from(matches!(state, CLOSE_WAIT | LAST_ACK | CLOSING));
+    let can_send = matches!(state, ESTABLISHED | CLOSE_WAIT);
     let is_waiting = can_send && u32_at(message, INODE)? == 0;
     Some(Connection {
         cookie: u64_at(message, COOKIE)?,

@@ -202,10 +202,9 @@ fn finish(
         && times_known
         && !problems.has_errors()
     {
-        // The plan that `drainit plan` prints: a default `min` may be cut to fit.
-        let mut fitted = config.clone();
-        check::shrink_default_minima(&mut problems.clone(), &mut fitted, &graph, &places);
-        shares = Plan::new(&fitted, &graph).shares();
+        // As in the plan that `drainit plan` prints, a default `min` may be cut to fit.
+        check::shrink_default_minima(&mut problems, &mut config, &graph, &places);
+        shares = Plan::new(&config, &graph).shares();
         if uses_share {
             problems = before;
             (config, reader) = read_root(&mut problems, &root, variables(), shares.clone());
