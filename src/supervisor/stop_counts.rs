@@ -132,10 +132,13 @@ impl StopCounts {
     /// Handles the beginning of a drain that counts the connections of its process.
     pub(crate) fn drains(&self, process: ProcessId) {
         self.ended(process);
-        locked(&self.looks.drained).push(process);
+        if self.task.borrow().is_some() {
+            locked(&self.looks.drained).push(process);
+        }
     }
 
-    /// Begins to count, at T0. Sends [`Event::Counted`] after the first look.
+    /// Begins to count, at T0. The first look follows the other actions of this step, so it leaves
+    /// out the processes whose drains begin at T0. Sends [`Event::Counted`] after the first look.
     pub(crate) fn shutdown_began(self: &Rc<Self>, sender: MessageSender) {
         let instances = take(&mut *self.instances.borrow_mut());
         let idle = Counting::default().idle;
@@ -144,8 +147,6 @@ impl StopCounts {
             Watched { process, kin, listeners, answers }
         });
         *locked(&self.looks.watched) = (watched.collect(), Arc::default());
-        locked(&self.looks.drained).clear();
-        self.look();
         let counts = Rc::clone(self);
         self.task.replace(Some(LocalTask::begin(async move { counts.watch(sender).await })));
     }
@@ -174,6 +175,7 @@ impl StopCounts {
     async fn watch(&self, sender: MessageSender) {
         let mut pause = Duration::ZERO;
         let mut sender = Some(sender);
+        self.look();
         while self.task.borrow().is_some() {
             let Some(look) = self.under_way.take() else {
                 self.counted(&mut sender);
