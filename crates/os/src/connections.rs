@@ -17,7 +17,7 @@ use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 use crate::Pid;
 use crate::descendants::{Sockets, own_sockets, sockets_of_each};
 use crate::sock_diag::{INFO, LISTEN, OPEN, Socket, Wanted, sockets};
-use crate::unix_diag::{self, UnixListeners, unix_sockets};
+use crate::unix_diag::{self, UnixListeners};
 use drainit_core::connections::answers::Connection;
 
 /// The processes of an instance: its main process, its former main processes that still run, and
@@ -116,9 +116,10 @@ impl Listening {
 impl Listeners {
     /// Finds the sockets on which an instance listens. If `ports` is not empty, finds only the
     /// sockets with one of these ports. If the instance listens on no TCP port, finds its Unix
-    /// sockets: those of a server on TCP mostly serve other purposes. The sockets of the earlier look `self` stay: their
-    /// connections can outlive them. Reads `/proc` only if somebody has begun to listen since then,
-    /// or the instance has other processes. Call this on a thread of its own.
+    /// sockets: those of a server on TCP mostly serve other purposes. The sockets of the earlier
+    /// look `self` stay: their connections can outlive them. Reads `/proc` only if somebody has
+    /// begun to listen since then, or the instance has other processes. Call this on a thread of
+    /// its own.
     ///
     /// # Errors
     /// Says why the sockets cannot be found.
@@ -126,10 +127,10 @@ impl Listeners {
         let listening = Listening::now()?;
         // A kernel may lack the list of Unix sockets.
         let unix = match ports.is_empty() && self.own.is_empty() {
-            true => unix_sockets().unwrap_or_default(),
-            false => Vec::new(),
+            true => unix_diag::listening().unwrap_or_default(),
+            false => BTreeMap::new(),
         };
-        let unix_inodes = Arc::new(unix_diag::listening(&unix));
+        let unix_inodes = Arc::new(unix.keys().copied().collect::<BTreeSet<_>>());
         if *of == self.of
             && listening.inodes.is_subset(&self.inodes)
             && unix_inodes.is_subset(&self.unix_inodes)

@@ -5,7 +5,7 @@
 //! connection is therefore unknown while it is open. A connection that the server has accepted has
 //! the name and the file of the listener.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
@@ -54,12 +54,12 @@ pub(crate) struct UnixListeners {
     is_shared: bool,
 }
 
-/// The Unix sockets of the network namespace that listen or have a connection. The kernel remembers
-/// between two parts of its answer how many sockets of a bucket it has listed, so it leaves some
-/// out if others have been closed meanwhile (with 500 connections to one socket, 2 to 26 of 2,000
-/// lists were too short). A second list has these, and all others once more.
-pub(crate) fn unix_sockets() -> io::Result<Vec<UnixSocket>> {
-    let states = 1_u32 << ESTABLISHED | 1 << LISTEN;
+/// The Unix sockets of the network namespace in one of these states. The kernel remembers between
+/// two parts of its answer how many sockets of a bucket it has listed, so it leaves some out if
+/// others have been closed meanwhile (with 500 connections to one socket, 2 to 26 of 2,000 lists
+/// were too short). A second list has these, and all others once more.
+fn unix_sockets(states: &[u8]) -> io::Result<Vec<UnixSocket>> {
+    let states: u32 = states.iter().map(|state| 1 << state).sum();
     let mut request = vec![libc::AF_UNIX as u8, 0, 0, 0];
     for field in [states, 0, SHOW] {
         request.extend(field.to_ne_bytes());
@@ -71,9 +71,10 @@ pub(crate) fn unix_sockets() -> io::Result<Vec<UnixSocket>> {
     Ok(found)
 }
 
-/// The inodes of the sockets that listen.
-pub(crate) fn listening(sockets: &[UnixSocket]) -> BTreeSet<u32> {
-    sockets.iter().filter(|socket| socket.is_listening).map(|socket| socket.inode).collect()
+/// The Unix sockets on which any process listens, by their inodes.
+pub(crate) fn listening() -> io::Result<BTreeMap<u32, Vec<u8>>> {
+    let all = unix_sockets(&[LISTEN])?;
+    Ok(all.into_iter().map(|socket| (socket.inode, socket.place)).collect())
 }
 
 /// Reads a `struct unix_diag_msg` and its attributes.
@@ -110,16 +111,15 @@ impl UnixListeners {
     /// `held`. The listeners of an earlier look stay: their connections can outlive them.
     pub(crate) fn again(
         &self,
-        all: &[UnixSocket],
+        listening: &BTreeMap<u32, Vec<u8>>,
         inodes: &BTreeSet<u32>,
         held: &BTreeSet<u32>,
     ) -> Self {
         let mut found = self.clone();
-        let is_own = |socket: &&UnixSocket| socket.is_listening && inodes.contains(&socket.inode);
-        for socket in all.iter().filter(is_own) {
-            found.is_shared |= held.contains(&socket.inode);
-            if !found.own.contains(&socket.place) {
-                found.own.push(socket.place.clone());
+        for (inode, place) in listening.iter().filter(|(inode, _)| inodes.contains(inode)) {
+            found.is_shared |= held.contains(inode);
+            if !found.own.contains(place) {
+                found.own.push(place.clone());
             }
         }
         found
@@ -129,11 +129,12 @@ impl UnixListeners {
         self.own.is_empty()
     }
 
-    /// The connections to these sockets, each perhaps twice. If the instance shares a socket, only two kinds of
-    /// connections count: those that the instance has open, and those that nobody has accepted yet.
+    /// The connections to these sockets, each perhaps twice. If the instance shares a socket, only
+    /// two kinds of connections count: those that the instance has open, and those that nobody has
+    /// accepted yet.
     pub(crate) fn connections(&self, of: &InstancePids) -> io::Result<Vec<Connection>> {
         let mut ours = own_sockets();
-        let all = unix_sockets()?;
+        let all = unix_sockets(&[ESTABLISHED, LISTEN])?;
         ours.extend(own_sockets());
         let leaders = of.iter().map(|pid| (*pid, ())).collect();
         let held = match self.is_shared {
@@ -147,9 +148,8 @@ impl UnixListeners {
                 .is_none_or(|it| it.hidden.is_some() || it.inodes.contains(&socket.inode));
             if socket.is_listening {
                 // The kernel does not list the connections that wait, but gives their number.
-                let waiting =
-                    (0..socket.queued).map(|at| u64::MAX - (socket.cookie << 16) - u64::from(at));
-                connections.extend(waiting.map(|cookie| open(cookie, socket, false)));
+                let cookie = |at| !(socket.cookie << 16 | u64::from(at));
+                connections.extend((0..socket.queued).map(|at| open(cookie(at), socket, false)));
             } else if is_held {
                 connections.push(open(socket.cookie, socket, ours.contains(&socket.peer)));
             }
@@ -192,10 +192,9 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         let _other = UnixListener::bind(&elsewhere).unwrap();
         let of: InstancePids = Arc::new([std::process::id().cast_signed()].into());
-        let all = unix_sockets().unwrap();
-        let is_own =
-            |socket: &&UnixSocket| socket.place.starts_with(path.as_os_str().as_encoded_bytes());
-        let inode = all.iter().find(is_own).unwrap().inode;
+        let all = listening().unwrap();
+        let is_own = |place: &[u8]| place.starts_with(path.as_os_str().as_encoded_bytes());
+        let inode = *all.iter().find(|(_, place)| is_own(place)).unwrap().0;
         let own = UnixListeners::default().again(&all, &[inode].into(), &BTreeSet::new());
         let distinct = |own: &UnixListeners, of| {
             let mut found = own.connections(of).unwrap();

@@ -60,11 +60,14 @@ impl Connection {
         self.received != last.received || times[0].abs_diff(times[1]) > ROUNDING
     }
 
+    fn was_used(&self) -> bool {
+        self.received > 0 || self.has_sent
+    }
+
     fn answer(&self, idle: Duration) -> Debt {
         // A request can arrive in the tick in which its connection began.
         let is_asking = self.received > 0 && (!self.has_sent || self.received_ago < self.sent_ago);
-        let was_used = self.received > 0 || self.has_sent;
-        let is_moving = was_used && self.received_ago.min(self.sent_ago) < idle;
+        let is_moving = self.was_used() && self.received_ago.min(self.sent_ago) < idle;
         if self.is_unread || self.can_send && is_asking {
             Debt::Owed
         } else if self.is_sending || self.can_send && is_moving {
@@ -139,12 +142,12 @@ impl Answers {
             let answer = now.answer(self.idle);
             let is_new = last.is_none_or(|(last, _)| last.received != now.received);
             // A long time can pass between two looks, and before the first one.
-            let was_used = now.received > 0 || now.has_sent;
-            let has_moved = match (&before, last) {
-                (None, _) => now.received_ago == now.sent_ago,
-                (Some(_), last) => last.is_none_or(|(last, _)| now.has_moved_since(last)),
+            let has_moved = match before {
+                None => now.received_ago == now.sent_ago,
+                Some(_) => last.is_none_or(|(last, _)| now.has_moved_since(last)),
             };
-            let was_busy = was_used && has_moved || last.is_some_and(|(_, was_busy)| *was_busy);
+            let was_busy =
+                now.was_used() && has_moved || last.is_some_and(|(_, was_busy)| *was_busy);
             let is_busy = answer != Debt::Nothing;
             let kept = (Connection { is_ours, ..*now }, was_busy || is_busy);
             // The kernel may list a connection twice if other connections end during the listing.
