@@ -503,6 +503,17 @@ fn open_connections_are_waited_for_if_the_config_says_so() {
     assert!(over >= closed && over < closed + ms(3000), "{over:?} {closed:?}\n{}", ended.record);
 }
 
+/// A server that ends at SIGUSR1, and writes its PID to a file.
+const QUITS: &str = r#"
+import os, signal, socket, sys
+signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))
+with open(sys.argv[2], "w") as file:
+    file.write(str(os.getpid()))
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    server.accept()
+"#;
+
 // holds: S117
 #[test]
 fn a_server_that_a_command_makes_quit_is_drained() {
@@ -510,7 +521,7 @@ fn a_server_that_a_command_makes_quit_is_drained() {
     let address = free_address();
     let port = address.port();
     let quit = "[sh, -c, 'kill -USR1 $(cat DIR/pid)']";
-    rig.write("server.py", "import os, signal, socket, sys\nsignal.signal(signal.SIGUSR1, lambda *_: os._exit(0))\nserver = socket.create_server(('127.0.0.1', int(sys.argv[1])))\nopen(sys.argv[2], 'w').write(str(os.getpid()))\nwhile True: server.accept()\n");
+    rig.write("server.py", QUITS);
     let drainit = rig.start_ready(&format!(
         "processes:
           other: {{command: [CHILD, other]}}

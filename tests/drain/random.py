@@ -147,7 +147,7 @@ async def client(rng, process, address, until, seen):
     writer.close()
 
 
-async def play(drainit, seed):
+async def play(drainit, seed, attempts=3):
     """Returns the faults."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="drainit-random-") as place:
@@ -160,7 +160,8 @@ async def play(drainit, seed):
         health = [drainit, "health", "--wait", "30s", "--socket", f"{place}/drainit.sock"]
         while await (await asyncio.create_subprocess_exec(*health, stdout=-3, stderr=-3)).wait():
             if run.returncode is not None:
-                return await play(drainit, seed)  # somebody else has taken a port
+                # Somebody else may have taken a port.
+                return await play(drainit, seed, attempts - 1) if attempts > 1 else [open(f"{place}/log").read()]
             await asyncio.sleep(0.05)
         now, seen = asyncio.get_running_loop().time, []
         t0 = now() + 1.2
