@@ -15,13 +15,15 @@ use crate::connections::InstancePids;
 use crate::descendants::{own_sockets, sockets_of_each};
 use crate::sock_diag::{ESTABLISHED, LISTEN, attributes, list, u32_at, u64_at};
 
-/// `UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN`.
-const SHOW: u32 = 0x17;
+/// `UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS | UDIAG_SHOW_RQLEN`.
+const SHOW: u32 = 0x1f;
 /// The attributes `UNIX_DIAG_NAME`, `UNIX_DIAG_VFS` (the inode and the device of the file),
-/// `UNIX_DIAG_PEER`, `UNIX_DIAG_RQLEN` and `UNIX_DIAG_SHUTDOWN`.
+/// `UNIX_DIAG_PEER`, `UNIX_DIAG_ICONS` (the clients whose connections nobody has accepted),
+/// `UNIX_DIAG_RQLEN` and `UNIX_DIAG_SHUTDOWN`.
 const NAME: u16 = 0;
 const FILE: u16 = 1;
 const PEER: u16 = 2;
+const WAITING: u16 = 3;
 const QUEUES: u16 = 4;
 const SHUTDOWN: u16 = 6;
 /// `SEND_SHUTDOWN` of include/net/sock.h.
@@ -37,10 +39,12 @@ pub(crate) struct UnixSocket {
     /// The name of the socket, and the inode and device of its file.
     place: Vec<u8>,
     is_listening: bool,
-    /// The connections that wait to be accepted, or the bytes that the server has not read.
-    queued: u32,
-    /// The bytes that the client has not read.
-    unsent: u32,
+    /// The inodes of the clients whose connections nobody has accepted; 0 for a client that is gone.
+    waiting: Vec<u32>,
+    /// Whether the server has not read all bytes.
+    is_unread: bool,
+    /// Whether the client has not read all bytes.
+    is_sending: bool,
     /// The inode of the client's socket.
     peer: u32,
     can_send: bool,
@@ -85,8 +89,9 @@ fn parse(message: &[u8]) -> Option<UnixSocket> {
         cookie: u64_at(message, 8)?,
         place: Vec::new(),
         is_listening,
-        queued: 0,
-        unsent: 0,
+        waiting: Vec::new(),
+        is_unread: false,
+        is_sending: false,
         peer: 0,
         can_send: true,
     };
@@ -94,10 +99,14 @@ fn parse(message: &[u8]) -> Option<UnixSocket> {
         match kind {
             NAME | FILE => socket.place.extend(value),
             PEER => socket.peer = u32_at(value, 0)?,
-            QUEUES => {
-                socket.queued = u32_at(value, 0)?;
-                // A socket that listens has the length of its queue here.
-                socket.unsent = u32_at(value, 4).filter(|_| !is_listening).unwrap_or_default();
+            WAITING => {
+                let inodes = value.chunks(4).map(|inode| u32_at(inode, 0));
+                socket.waiting = inodes.collect::<Option<_>>()?;
+            }
+            // Of a socket that listens, these are the lengths of its queue.
+            QUEUES if !is_listening => {
+                socket.is_unread = u32_at(value, 0)? > 0;
+                socket.is_sending = u32_at(value, 4)? > 0;
             }
             SHUTDOWN => socket.can_send = value.first()? & NO_MORE_SENT == 0,
             _ => {}
@@ -146,13 +155,17 @@ impl UnixListeners {
             let is_held = held
                 .as_ref()
                 .is_none_or(|it| it.hidden.is_some() || it.inodes.contains(&socket.inode));
-            if socket.is_listening {
-                // The kernel does not list the connections that wait, but gives their number.
-                let cookie = |at| !(socket.cookie << 16 | u64::from(at));
-                connections.extend((0..socket.queued).map(|at| open(cookie(at), socket, false)));
-            } else if is_held {
-                connections.push(open(socket.cookie, socket, ours.contains(&socket.peer)));
+            if is_held && !socket.is_listening {
+                connections.push(open(socket, ours.contains(&socket.peer)));
             }
+            // The kernel does not list the connections that wait, but names their clients. A client
+            // that is gone gets no answer.
+            let waiting = socket.waiting.iter().filter(|client| **client != 0);
+            connections.extend(waiting.map(|client| Connection {
+                cookie: !u64::from(*client),
+                is_unread: true,
+                ..open(socket, ours.contains(client))
+            }));
         }
         Ok(connections)
     }
@@ -160,12 +173,12 @@ impl UnixListeners {
 
 /// A connection as the rest of drainit knows it. Nobody can tell when something has moved on the
 /// connection, so it may have moved just now.
-fn open(cookie: u64, socket: &UnixSocket, is_ours: bool) -> Connection {
+fn open(socket: &UnixSocket, is_ours: bool) -> Connection {
     Connection {
-        cookie,
+        cookie: socket.cookie,
         is_ours,
-        is_unread: socket.queued > 0,
-        is_sending: socket.unsent > 0,
+        is_unread: socket.is_unread,
+        is_sending: socket.is_sending,
         can_send: socket.can_send,
         received: 1,
         has_sent: true,
@@ -207,7 +220,8 @@ mod tests {
         assert!(look().is_empty());
         let mut client = UnixStream::connect(&path).unwrap();
         let _waiting = UnixStream::connect(&path).unwrap();
-        assert!(look().len() == 2 && look().iter().all(|one| one.is_unread));
+        drop(UnixStream::connect(&path).unwrap());
+        assert!(look().len() == 2 && look().iter().all(|one| one.is_unread && one.is_ours));
         let (mut server, _) = listener.accept().unwrap();
         let _accepted = listener.accept().unwrap();
         client.write_all(b"question").unwrap();
