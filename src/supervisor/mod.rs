@@ -7,6 +7,7 @@ pub(crate) mod executor;
 pub(crate) mod file_watch;
 pub(crate) mod launch;
 pub(crate) mod liveness;
+pub(crate) mod main_pids;
 pub(crate) mod message;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]

@@ -4,7 +4,7 @@
 //! allows. Nothing waits for later looks.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::mem::take;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +21,7 @@ use crate::os::clock;
 use crate::os::connections::{InstancePids, Listeners, Open};
 use crate::os::descendants::is_closing;
 use crate::os::on_thread;
+use crate::supervisor::main_pids::MainPids;
 use crate::supervisor::message::{Message, MessageSender};
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Time};
@@ -36,8 +37,9 @@ const FACTOR: u32 = 10;
 /// The counts of all processes. One look serves all of them.
 pub(crate) struct StopCounts {
     board: Rc<StatusBoard>,
-    /// The processes of the instances that run. Empty from T0 on.
-    instances: RefCell<BTreeMap<ProcessId, InstancePids>>,
+    pids: Rc<MainPids>,
+    /// The processes with a drain that counts their connections.
+    drained: RefCell<BTreeSet<ProcessId>>,
     looks: Arc<Looks>,
     /// The look that has begun last.
     under_way: RefCell<Option<oneshot::Receiver<()>>>,
@@ -74,8 +76,8 @@ fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Looks {
-    /// Looks at the connections once.
-    fn look(&self) {
+    /// Looks at the connections once; `pids` has the processes of all instances.
+    fn look(&self, pids: &InstancePids) {
         let (watched, listening) = &mut *locked(&self.watched);
         let drained = take(&mut *locked(&self.drained));
         watched.retain(|it| !drained.contains(&it.process));
@@ -83,7 +85,7 @@ impl Looks {
             return;
         }
         let known = watched.iter().map(|it| (it.process, (&it.kin, &it.listeners))).collect();
-        let mut found = Listeners::of_each(&known, listening).unwrap_or_default();
+        let mut found = Listeners::of_each(&known, pids, listening).unwrap_or_default();
         watched.retain_mut(|it| {
             it.listeners = found.remove(&it.process).unwrap_or(take(&mut it.listeners));
             !it.listeners.is_empty()
@@ -109,7 +111,8 @@ impl StopCounts {
     pub(crate) fn new(board: Rc<StatusBoard>) -> Rc<Self> {
         Rc::new(Self {
             board,
-            instances: RefCell::default(),
+            pids: Rc::default(),
+            drained: RefCell::default(),
             looks: Arc::default(),
             under_way: RefCell::default(),
             is_looking: Cell::default(),
@@ -119,19 +122,20 @@ impl StopCounts {
         })
     }
 
-    /// Handles the start of an instance, or its new main process.
-    pub(crate) fn started(&self, process: ProcessId, kin: InstancePids) {
-        self.instances.borrow_mut().insert(process, kin);
+    /// The processes of all instances, which this value has to know.
+    pub(crate) fn pids(&self) -> &Rc<MainPids> {
+        &self.pids
     }
 
     /// Forgets an instance that has ended.
     pub(crate) fn ended(&self, process: ProcessId) {
-        self.instances.borrow_mut().remove(&process);
+        self.pids.remove(process);
+        self.drained.borrow_mut().remove(&process);
     }
 
     /// Handles the beginning of a drain that counts the connections of its process.
     pub(crate) fn drains(&self, process: ProcessId) {
-        self.ended(process);
+        self.drained.borrow_mut().insert(process);
         if self.task.borrow().is_some() {
             locked(&self.looks.drained).push(process);
         }
@@ -140,9 +144,10 @@ impl StopCounts {
     /// Begins to count, at T0. The first look follows the other actions of this step, so it leaves
     /// out the processes whose drains begin at T0. Sends [`Event::Counted`] after the first look.
     pub(crate) fn shutdown_began(self: &Rc<Self>, sender: MessageSender) {
-        let instances = take(&mut *self.instances.borrow_mut());
+        let drained = self.drained.borrow();
+        let instances = self.pids.of_each().into_iter().filter(|(it, _)| !drained.contains(it));
         let idle = Counting::default().idle;
-        let watched = instances.into_iter().map(|(process, kin)| {
+        let watched = instances.map(|(process, kin)| {
             let (listeners, answers) = (Listeners::default(), Answers::new(idle));
             Watched { process, kin, listeners, answers }
         });
@@ -164,8 +169,8 @@ impl StopCounts {
         if self.is_looking.replace(true) {
             return;
         }
-        let looks = Arc::clone(&self.looks);
-        let look = on_thread::begin_at_once(move || looks.look()).ok();
+        let (looks, pids) = (Arc::clone(&self.looks), self.pids.all());
+        let look = on_thread::begin_at_once(move || looks.look(&pids)).ok();
         self.is_looking.set(look.is_some());
         self.under_way.replace(look);
         self.changed.notify_one();

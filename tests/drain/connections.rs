@@ -596,3 +596,62 @@ fn a_connection_to_a_unix_socket_counts_until_the_close() {
     assert!(over + ms(100) > at && over < at + ms(3000), "{over:?} {at:?}\n{}", ended.record);
     ended.assert_line("drain web: .*connections 1 at the start, 0 at the end; requests [01] at the start.*, 0 cut");
 }
+
+/// Serves as APP on the first descriptor, or on the port, in a daemon that has left the session and
+/// the parent.
+const DAEMON: &str = r#"
+import http.server, os, signal, socket, sys
+from app import App
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App, bind_and_activate=False)
+server.socket.close()
+if len(sys.argv) < 2:
+    server.socket = socket.fromfd(3, socket.AF_INET, socket.SOCK_STREAM)
+else:
+    server.socket = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        server.serve_forever()
+    os._exit(0)
+server.socket.close()
+signal.pause()
+"#;
+
+// holds: S582
+#[test]
+fn requests_to_a_daemon_outside_the_tree_of_the_process_are_waited_for() {
+    let drained = "drain: {connections: {min: 0s, time: 20s, idle: 1s}}";
+    let given = "listen: ['tcp://127.0.0.1:PORT']";
+    in_parallel(
+        [
+            (true, given, drained),
+            (false, "", "drain: {connections: {ports: [PORT], min: 0s, time: 20s, idle: 1s}}"),
+            (true, given, ""),
+        ],
+        |(is_given, given, drain)| {
+            let Some(rig) = Rig::new() else { return };
+            let address = free_address();
+            rig.write("app.py", APP);
+            rig.write("daemon.py", DAEMON);
+            let port = if is_given { "" } else { "PORT" };
+            let config = format!(
+                "{{processes: {{web: {{command: [python3, DIR/daemon.py, {port}], {given}, {drain},
+                  readiness: {{http: 'http://127.0.0.1:PORT/0'}}}}}}}}"
+            );
+            let config = config.replace("PORT", &address.port().to_string());
+            let drainit = rig.start_ready(&config.replace(", ,", ","));
+            let mut client = Client::new(address);
+            client.send(2000).unwrap();
+            let slow = thread::spawn(move || client.receive());
+            thread::sleep(ms(200));
+            let ended = drainit.stop();
+            let went = slow.join().unwrap().went;
+            if drain.is_empty() {
+                ended.assert_line("stop web: .*; requests 1 at the start, 1 (cut|in flight when)");
+                return;
+            }
+            assert_eq!(went, RequestResult::Answered { closes: false }, "{}", ended.record);
+            ended.assert_line("web: drain over after .*: no request in flight");
+        },
+    );
+}

@@ -29,6 +29,8 @@ pub type InstancePids = Arc<BTreeSet<Pid>>;
 #[derive(Clone, Debug, Default)]
 pub struct Listeners {
     of: InstancePids,
+    /// The processes of all instances.
+    known: InstancePids,
     /// The addresses at which the instance listens, or has listened at an earlier look.
     own: BTreeSet<SocketAddr>,
     /// The listening sockets of all processes.
@@ -39,8 +41,9 @@ pub struct Listeners {
     /// Whether another process may have a connection with one of these addresses: it accepts
     /// connections there, or has done so at an earlier look, or nobody listens there any longer. The
     /// other process may use another socket (`SO_REUSEPORT`, or a more specific address), or the
-    /// same socket, which drainit holds. In this case, only two kinds of connections count: those
-    /// that the instance has open, and those that nobody has accepted yet.
+    /// same socket, which drainit holds. In this case, only three kinds of connections count: those
+    /// that the instance has open, those that nobody has accepted yet, and those of a stray, which
+    /// may come from the instance.
     is_shared: bool,
     /// Why drainit may not see all descriptors of the instance. In this case, drainit cannot
     /// distinguish the connections of the instance from those of other processes at the same
@@ -78,7 +81,7 @@ impl Listening {
     /// sockets `held`, and `before` has the listening sockets of an earlier look.
     fn of(
         &self,
-        of: &InstancePids,
+        [of, known]: [&InstancePids; 2],
         inodes: impl Iterator<Item = u32>,
         held: &BTreeSet<u32>,
         ports: &[u16],
@@ -100,6 +103,7 @@ impl Listening {
         let families = wanted.iter().map(|socket| socket.family).chain(before.families.clone());
         Listeners {
             of: Arc::clone(of),
+            known: Arc::clone(known),
             is_shared: before.is_shared
                 || own.iter().any(|own| !self.all.contains(own) || is_of_another(own)),
             own,
@@ -114,8 +118,9 @@ impl Listening {
 }
 
 impl Listeners {
-    /// Finds the sockets on which an instance listens. If `ports` is not empty, finds only the
-    /// sockets with one of these ports. If the instance listens on no TCP port, finds its Unix
+    /// Finds the sockets on which an instance listens; `known` has the processes of all instances.
+    /// If `ports` is not empty, finds only the sockets with one of these ports, also those of a
+    /// daemon that has left its instance. If the instance listens on no TCP port, finds its Unix
     /// sockets: those of a server on TCP mostly serve other purposes. The sockets of the earlier
     /// look `self` stay: their connections can outlive them. Reads `/proc` only if somebody has
     /// begun to listen since then, or the instance has other processes. Call this on a thread of
@@ -123,7 +128,12 @@ impl Listeners {
     ///
     /// # Errors
     /// Says why the sockets cannot be found.
-    pub fn again(&self, of: &InstancePids, ports: &[u16]) -> Result<Self, String> {
+    pub fn again(
+        &self,
+        of: &InstancePids,
+        known: &InstancePids,
+        ports: &[u16],
+    ) -> Result<Self, String> {
         let listening = Listening::now()?;
         // A kernel may lack the list of Unix sockets.
         let unix = match ports.is_empty() && self.own.is_empty() {
@@ -135,17 +145,19 @@ impl Listeners {
             && listening.inodes.is_subset(&self.inodes)
             && unix_inodes.is_subset(&self.unix_inodes)
         {
-            let Listening { all, inodes, .. } = listening;
-            return Ok(Self { all, inodes, unix_inodes, ..self.clone() });
+            let (known, Listening { all, inodes, .. }) = (Arc::clone(known), listening);
+            return Ok(Self { known, all, inodes, unix_inodes, ..self.clone() });
         }
         let leaders = of.iter().map(|pid| (*pid, ())).collect();
-        let found = sockets_of_each(&leaders).map(|mut each| each.remove(&()));
-        let found = found
-            .unwrap_or_else(|error| Some(Sockets { hidden: Some(error), ..Sockets::default() }));
-        let Sockets { inodes, hidden } = found.unwrap_or_default();
+        let hidden = |error| Sockets { hidden: Some(error), ..Sockets::default() };
+        let found = sockets_of_each(&leaders, known);
+        let (mut each, strays) =
+            found.unwrap_or_else(|error| ([((), hidden(error))].into(), Sockets::default()));
+        let Sockets { mut inodes, hidden } = each.remove(&()).unwrap_or_default();
+        inodes.extend(strays.inodes.into_iter().filter(|_| !ports.is_empty()));
         let hidden = hidden.map(|error| error.to_string());
-        let held = own_sockets();
-        let own = listening.of(of, inodes.iter().copied(), &held, ports, self);
+        let (held, both) = (own_sockets(), [of, known]);
+        let own = listening.of(both, inodes.iter().copied(), &held, ports, self);
         let mut own = Self { unix_inodes, ..own };
         if own.is_empty() {
             own.unix = self.unix.again(&unix, &inodes, &held);
@@ -157,7 +169,8 @@ impl Listeners {
             }
             Some(_) if ports.is_empty() => Ok(Self { is_shared: false, hidden, ..own }),
             Some(_) => {
-                let all = listening.of(of, listening.by_inode.keys().copied(), &held, ports, self);
+                let all =
+                    listening.of(both, listening.by_inode.keys().copied(), &held, ports, self);
                 Ok(Self { is_shared: false, hidden, ..all })
             }
         }
@@ -169,7 +182,7 @@ impl Listeners {
     }
 
     /// Finds the sockets on which each of these instances listens; `before` has those of an earlier
-    /// look. The result does not contain an instance that does not listen, or whose sockets drainit
+    /// look, and `known` the processes of all instances. The result does not contain an instance that does not listen, or whose sockets drainit
     /// may not see. `seen` has all listening sockets of the earlier look: if no other socket
     /// listens now, the result is empty. Call this on a thread of its own.
     ///
@@ -177,6 +190,7 @@ impl Listeners {
     /// Says why the sockets cannot be found.
     pub fn of_each<K: Copy + Ord>(
         before: &BTreeMap<K, (&InstancePids, &Self)>,
+        known: &InstancePids,
         seen: &mut Arc<BTreeSet<u32>>,
     ) -> Result<BTreeMap<K, Self>, String> {
         let listening = Listening::now()?;
@@ -185,11 +199,12 @@ impl Listeners {
             return Ok(BTreeMap::new());
         }
         let leaders = before.iter().flat_map(|(key, (of, _))| of.iter().map(|pid| (*pid, *key)));
-        let found = sockets_of_each(&leaders.collect()).map_err(|error| error.to_string())?;
+        let found = sockets_of_each(&leaders.collect(), known);
+        let (found, _) = found.map_err(|error| error.to_string())?;
         let held = own_sockets();
         let of_each = |(key, it): (K, Sockets)| {
-            let (of, known) = before[&key];
-            (key, listening.of(of, it.inodes.into_iter(), &held, &[], known))
+            let (of, earlier) = before[&key];
+            (key, listening.of([of, known], it.inodes.into_iter(), &held, &[], earlier))
         };
         Ok(found.into_iter().map(of_each).filter(|(_, own)| !own.is_empty()).collect())
     }
@@ -208,7 +223,10 @@ impl Listeners {
             return Err("nobody listens on its TCP ports".to_owned());
         }
         if self.own.is_empty() {
-            return self.unix.connections(&self.of).map_err(|error| unlisted(&error));
+            return self
+                .unix
+                .connections([&self.of, &self.known])
+                .map_err(|error| unlisted(&error));
         }
         Open::now([self])?.of(self)
     }
@@ -238,19 +256,21 @@ pub struct Open {
     sockets: BTreeMap<(u16, IpAddr), Vec<Socket>>,
     /// Both addresses of drainit's own connections, its own first.
     ours: BTreeSet<(SocketAddr, SocketAddr)>,
-    /// The sockets of the instances that share a listener, by their first PID.
-    held: BTreeMap<Pid, Sockets>,
+    /// The sockets of the instances that share a listener, by their first PID, and of strays.
+    held: (BTreeMap<Pid, Sockets>, Sockets),
 }
 
 impl Open {
-    /// Looks at all open connections to these listeners.
+    /// Looks at all open connections to these listeners, which were found by one look.
     ///
     /// # Errors
     /// Says why the kernel does not list them.
     pub fn now<'a>(listeners: impl IntoIterator<Item = &'a Listeners>) -> Result<Self, String> {
         let (mut wanted, mut sharing) = (Wanted::default(), BTreeMap::new());
+        let mut known = InstancePids::default();
         for it in listeners {
             let key = it.of.first().filter(|_| it.is_shared);
+            known = Arc::clone(&it.known);
             sharing.extend(key.into_iter().flat_map(|key| it.of.iter().map(|pid| (*pid, *key))));
             wanted.ports.extend(it.ports());
             wanted.families.extend(&it.families);
@@ -264,8 +284,13 @@ impl Open {
         ours.extend(own_connections());
         // A connection that was accepted only after the list above was made also counts: it has no
         // inode in that list.
-        let held = if sharing.is_empty() { Ok(BTreeMap::new()) } else { sockets_of_each(&sharing) };
-        Ok(Self { sockets: open, ours, held: held.map_err(|error| error.to_string())? })
+        let is_any = !sharing.is_empty();
+        let held = is_any.then(|| sockets_of_each(&sharing, &known)).transpose();
+        Ok(Self {
+            sockets: open,
+            ours,
+            held: held.map_err(|error| error.to_string())?.unwrap_or_default(),
+        })
     }
 
     /// The connections to these sockets.
@@ -273,9 +298,9 @@ impl Open {
     /// # Errors
     /// Says why the kernel does not report enough about the connections.
     pub fn of(&self, listeners: &Listeners) -> Result<Vec<Connection>, String> {
-        let held = listeners.of.first().and_then(|key| self.held.get(key));
+        let own = listeners.of.first().and_then(|key| self.held.0.get(key));
         let is_held = |socket: &Socket| {
-            held.is_some_and(|it| it.hidden.is_some() || it.inodes.contains(&socket.inode))
+            own.is_some_and(|own| own.may_hold(socket.inode)) || self.held.1.may_hold(socket.inode)
         };
         let is_counted = |socket: &&Socket| match listeners.is_shared && socket.inode != 0 {
             true => listeners.is_at(socket.local) && is_held(socket),
@@ -425,9 +450,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let of: InstancePids = Arc::new([std::process::id().cast_signed()].into());
-        let own = Listeners::default().again(&of, &[address.port()]).unwrap();
+        let own = Listeners::default().again(&of, &of, &[address.port()]).unwrap();
         assert_eq!(own.own, [address].into());
-        let each = Listeners::of_each(&[(1, (&of, &own))].into(), &mut Arc::default()).unwrap();
+        let each =
+            Listeners::of_each(&[(1, (&of, &own))].into(), &of, &mut Arc::default()).unwrap();
         assert!(each[&1].own.contains(&address), "{each:?}");
         let look = || match own.connections().unwrap()[..] {
             [connection] => connection,
@@ -529,7 +555,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let pid = std::process::id().cast_signed();
-        let own = Listeners::default().again(&Arc::new([pid].into()), &[]).unwrap();
+        let of: InstancePids = Arc::new([pid].into());
+        let own = Listeners::default().again(&of, &of, &[]).unwrap();
         assert!(own.is_shared, "drainit holds the listener, too");
         let count = |shared_by: Option<Pid>| {
             let (of, is_shared) = (Arc::new(shared_by.into_iter().collect()), shared_by.is_some());

@@ -128,30 +128,43 @@ pub struct Sockets {
     pub hidden: Option<io::Error>,
 }
 
+impl Sockets {
+    /// Whether one of the processes has this socket open, as far as drainit may see.
+    pub fn may_hold(&self, inode: u32) -> bool {
+        self.hidden.is_some() || self.inodes.contains(&inode)
+    }
+}
+
 /// The sockets of these processes and their descendants, under the key that `leaders` has for each
-/// process or session. A descendant of two of the processes belongs to the nearer one. Call this on
-/// a thread of its own: it reads all of `/proc`.
+/// process or session. A descendant of two of the processes belongs to the nearer one. Also returns
+/// the sockets of strays: descendants of drainit that belong neither to `leaders` nor to `known`.
+/// Call this on a thread of its own: it reads all of `/proc`.
 ///
 /// # Errors
 /// As for [`find`].
 pub fn sockets_of_each<K: Copy + Ord>(
     leaders: &BTreeMap<Pid, K>,
-) -> io::Result<BTreeMap<K, Sockets>> {
+    known: &BTreeSet<Pid>,
+) -> io::Result<(BTreeMap<K, Sockets>, Sockets)> {
+    let own = std::process::id().cast_signed();
     let stats: BTreeMap<_, _> = processes()?.map(|stat| (stat.process.pid, stat)).collect();
-    let mut found: BTreeMap<K, Sockets> = BTreeMap::new();
+    let (mut found, mut strays) = (BTreeMap::<K, Sockets>::new(), Sockets::default());
     for (pid, _) in stats.iter().filter(|(_, stat)| stat.is_alive) {
         let parents = || successors(Some(*pid), |pid| Some(stats.get(pid)?.parent)).take(MAX_DEPTH);
         // As in `kin`, an orphan is recognized by its session.
         let sessions = parents().filter_map(|pid| Some(stats.get(&pid)?.session));
-        let leader = parents().chain(sessions).find_map(|pid| leaders.get(&pid));
-        if let Some(leader) = leader {
-            let of_leader = found.entry(*leader).or_default();
-            let result = open_sockets(*pid, &mut of_leader.inodes);
+        let mut all = parents().chain(sessions);
+        let of = match all.find(|pid| leaders.contains_key(pid) || known.contains(pid)) {
+            Some(leader) => leaders.get(&leader).map(|key| found.entry(*key).or_default()),
+            None => parents().skip(1).any(|pid| pid == own).then_some(&mut strays),
+        };
+        if let Some(of) = of {
+            let result = open_sockets(*pid, &mut of.inodes);
             let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-            of_leader.hidden = of_leader.hidden.take().or(result.err().filter(is_denied));
+            of.hidden = of.hidden.take().or(result.err().filter(is_denied));
         }
     }
-    Ok(found)
+    Ok((found, strays))
 }
 
 /// Whether a process has ended, or is ending and may have closed some of its sockets: a process

@@ -103,7 +103,7 @@ fn parse(message: &[u8]) -> Option<UnixSocket> {
                 let inodes = value.chunks(4).map(|inode| u32_at(inode, 0));
                 socket.waiting = inodes.collect::<Option<_>>()?;
             }
-            // Of a socket that listens, these are the lengths of its queue.
+            // A socket that listens has the lengths of its queue here.
             QUEUES if !is_listening => {
                 socket.is_unread = u32_at(value, 0)? > 0;
                 socket.is_sending = u32_at(value, 4)? > 0;
@@ -138,23 +138,28 @@ impl UnixListeners {
         self.own.is_empty()
     }
 
-    /// The connections to these sockets, each perhaps twice. If the instance shares a socket, only
-    /// two kinds of connections count: those that the instance has open, and those that nobody has
-    /// accepted yet.
-    pub(crate) fn connections(&self, of: &InstancePids) -> io::Result<Vec<Connection>> {
+    /// The connections to these sockets, each perhaps twice. The first of the two sets has the
+    /// processes of the instance, and the second has those of all instances. If the instance shares
+    /// a socket, only three kinds of connections count, as for [`Listeners`].
+    ///
+    /// [`Listeners`]: crate::connections::Listeners
+    pub(crate) fn connections(
+        &self,
+        [of, known]: [&InstancePids; 2],
+    ) -> io::Result<Vec<Connection>> {
         let mut ours = own_sockets();
         let all = unix_sockets(&[ESTABLISHED, LISTEN])?;
         ours.extend(own_sockets());
         let leaders = of.iter().map(|pid| (*pid, ())).collect();
         let held = match self.is_shared {
-            true => Some(sockets_of_each(&leaders)?.remove(&()).unwrap_or_default()),
+            true => Some(sockets_of_each(&leaders, known)?),
             false => None,
         };
         let mut connections = Vec::new();
         for socket in all.iter().filter(|socket| self.own.contains(&socket.place)) {
-            let is_held = held
-                .as_ref()
-                .is_none_or(|it| it.hidden.is_some() || it.inodes.contains(&socket.inode));
+            let is_held = held.as_ref().is_none_or(|(own, strays)| {
+                own.values().chain([strays]).any(|it| it.may_hold(socket.inode))
+            });
             if is_held && !socket.is_listening {
                 connections.push(open(socket, ours.contains(&socket.peer)));
             }
@@ -209,13 +214,13 @@ mod tests {
         let is_own = |place: &[u8]| place.starts_with(path.as_os_str().as_encoded_bytes());
         let inode = *all.iter().find(|(_, place)| is_own(place)).unwrap().0;
         let own = UnixListeners::default().again(&all, &[inode].into(), &BTreeSet::new());
-        let distinct = |own: &UnixListeners, of| {
-            let mut found = own.connections(of).unwrap();
+        let distinct = |own: &UnixListeners| {
+            let mut found = own.connections([&of, &of]).unwrap();
             found.sort_by_key(|one| one.cookie);
             found.dedup_by_key(|one| one.cookie);
             found
         };
-        let look = || distinct(&own, &of);
+        let look = || distinct(&own);
         let _elsewhere = UnixStream::connect(&elsewhere).unwrap();
         assert!(look().is_empty());
         let mut client = UnixStream::connect(&path).unwrap();
@@ -239,7 +244,7 @@ mod tests {
         assert_eq!(look().len(), 1);
         let held = UnixListeners::default().again(&all, &[inode].into(), &[inode].into());
         let another: InstancePids = Arc::new([crate::Pid::MAX].into());
-        assert!(held.is_shared && held.connections(&another).unwrap().is_empty());
-        assert_eq!(distinct(&held, &of).len(), 1);
+        assert!(held.is_shared && held.connections([&another, &of]).unwrap().is_empty());
+        assert_eq!(distinct(&held).len(), 1);
     }
 }

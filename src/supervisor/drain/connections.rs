@@ -15,11 +15,12 @@ use crate::core::connections::watch::{ConnectionWatch, Terms};
 use crate::core::event::Unit;
 use crate::local_task::LocalTask;
 use crate::os::clock;
-use crate::os::connections::{InstancePids, Listeners};
+use crate::os::connections::Listeners;
 use crate::os::on_thread::on_thread;
 use crate::supervisor::drain::Ask;
 use crate::supervisor::drain::target::DrainTarget;
-use crate::types::Time;
+use crate::supervisor::main_pids::MainPids;
+use crate::types::{ProcessId, Time};
 
 /// The pause after the first look at a ready process that does not listen. Each further pause is
 /// twice as long as the one before.
@@ -30,12 +31,12 @@ const LATE: Duration = Duration::from_millis(800);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The processes of an instance, and the sockets on which they listen.
-#[derive(Default)]
+/// The sockets on which the instance of a process listens.
 pub(crate) struct Serving {
-    pub(crate) kin: RefCell<InstancePids>,
+    pub(crate) process: ProcessId,
+    pub(crate) pids: Rc<MainPids>,
     /// The sockets as the last look has found them.
-    listeners: RefCell<Listeners>,
+    pub(crate) listeners: Rc<RefCell<Listeners>>,
 }
 
 impl Serving {
@@ -46,10 +47,10 @@ impl Serving {
         ports: &[u16],
         see: impl FnOnce(&Listeners) -> T + Send + 'static,
     ) -> Result<T, String> {
-        let (known, kin) = (self.listeners.borrow().clone(), Arc::clone(&self.kin.borrow()));
-        let ports = ports.to_vec();
+        let (before, ports) = (self.listeners.borrow().clone(), ports.to_vec());
+        let (own, all) = (self.pids.of(self.process), self.pids.all());
         let look = move || {
-            let found = known.again(&kin, &ports)?;
+            let found = before.again(&own, &all, &ports)?;
             let seen = see(&found);
             Ok((found, seen))
         };
@@ -161,7 +162,7 @@ impl Shared {
 /// gets the warnings that hold now.
 pub(crate) async fn check(
     process: Arc<Process>,
-    serving: Rc<Serving>,
+    serving: Serving,
     counting: Counting,
     says: impl Fn(Vec<String>),
 ) {

@@ -29,7 +29,7 @@ pub(crate) struct DrainTarget {
     pub(crate) watch: Option<Rc<RefCell<ConnectionWatch>>>,
     pub(crate) name: String,
     pub(crate) pid: Pid,
-    pub(crate) serving: Rc<Serving>,
+    pub(crate) serving: Serving,
     pub(crate) status_board: Rc<StatusBoard>,
 }
 

@@ -119,15 +119,8 @@ impl Executor {
             listener.set_main(main, [current.leader, session]);
         }
         let kin = former.iter().copied().chain([main, current.leader]);
-        current.serving.kin.replace(Arc::new(kin.collect()));
+        self.stop_counts.pids().set(process, Arc::new(kin.collect()));
         current.former = former;
-        self.count_at_stop(process);
-    }
-
-    /// Prepares the count of the connections that the stop of an instance cuts.
-    pub(super) fn count_at_stop(&self, process: ProcessId) {
-        let kin = Arc::clone(&self.instances[process.index()].serving.kin.borrow());
-        self.stop_counts.started(process, kin);
     }
 
     /// The main process and the former main processes of an instance, without those that are

@@ -13,7 +13,7 @@ pub(crate) mod reload;
 mod start;
 mod validation;
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::io;
@@ -39,6 +39,7 @@ use crate::logging::file::LogFiles;
 use crate::logging::format::stamp;
 use crate::os::Pid;
 use crate::os::clock;
+use crate::os::connections::Listeners;
 use crate::os::descendants::Stat;
 use crate::os::kill::kill_group;
 use crate::os::on_thread;
@@ -146,9 +147,8 @@ struct Instance {
     former: Vec<Pid>,
     /// The leader of the session and of the process group in which the instance runs.
     leader: Pid,
-    /// The main process, the former main processes and the leader, and their listeners. A drain
-    /// shares this value.
-    serving: Rc<Serving>,
+    /// The sockets on which the instance listens. A drain shares this value.
+    listeners: Rc<RefCell<Listeners>>,
     /// The last signal with which the instance was asked to end.
     asked: Option<Signal>,
     /// The pid of the last instance that ended, and whether drainit had no other child while that
@@ -589,7 +589,7 @@ impl Executor {
             watch: None,
             name: process_config.name.clone(),
             pid,
-            serving: Rc::clone(&self.instances[process.index()].serving),
+            serving: self.serving(process),
             status_board: Rc::clone(&self.status_board),
         };
         let children = Rc::clone(&self.children);
@@ -611,6 +611,11 @@ impl Executor {
         });
         self.instances[process.index()].liveness = None;
         self.instances[process.index()].drain = Some(running);
+    }
+
+    fn serving(&self, process: ProcessId) -> Serving {
+        let listeners = Rc::clone(&self.instances[process.index()].listeners);
+        Serving { process, pids: Rc::clone(self.stop_counts.pids()), listeners }
     }
 
     pub(crate) fn close_listeners(&self, process: ProcessId) {
@@ -637,7 +642,7 @@ impl Executor {
         let counting = definition.drain.as_ref().and_then(|drain| drain.method.counting());
         let check = match (counting.cloned(), self.pid(process)) {
             (Some(counting), Some(_)) => {
-                let serving = Rc::clone(&self.instances[process.index()].serving);
+                let serving = self.serving(process);
                 let check = drain::connections::check(definition, serving, counting, says);
                 Some(LocalTask::of(share, check))
             }

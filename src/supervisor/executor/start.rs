@@ -398,8 +398,8 @@ impl Executor {
         current.number += 1;
         (current.pid, current.spawned) = (Some(pid), spawned);
         (current.leader, current.former, current.asked) = (pid, Vec::new(), None);
-        current.serving = Rc::default();
-        current.serving.kin.replace(Arc::new([pid].into()));
+        self.stop_counts.pids().set(process, Arc::new([pid].into()));
+        current.listeners = Rc::default();
         current.epoch = epoch;
         current.is_ready = false;
         current.log.clone_from(&log);
@@ -447,7 +447,6 @@ impl Executor {
             )),
         };
         drop(journal);
-        self.count_at_stop(process);
         Some(Event::Spawned(process))
     }
 
