@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::config::Counting;
 use crate::core::connections::answers::{Answers, Counts};
+use crate::core::connections::watch::{FACTOR, LONGEST, pause_after};
 use crate::core::event::Event;
 use crate::local_task::LocalTask;
 use crate::os::clock;
@@ -28,11 +29,6 @@ use crate::types::{ProcessId, Time};
 
 /// The shortest pause between two looks at the connections while a process is being stopped.
 const OFTEN: Duration = Duration::from_millis(50);
-/// The pause between two looks while no process is being stopped. While a process is being stopped,
-/// this is the longest pause.
-const SELDOM: Duration = Duration::from_millis(500);
-/// A pause lasts at least this many times the duration of the look before it.
-const FACTOR: u32 = 10;
 
 /// The counts of all processes. One look serves all of them.
 pub(crate) struct StopCounts {
@@ -195,8 +191,9 @@ impl StopCounts {
             let is_any = self.record();
             self.counted(&mut sender);
             let took = clock::now().since(began);
-            let is_stopping = self.is_stopping.get();
-            pause = if is_stopping { OFTEN.max((took * FACTOR).min(SELDOM)) } else { SELDOM };
+            // While no process is being stopped, looks are seldom.
+            let least = if self.is_stopping.get() { OFTEN } else { LONGEST };
+            pause = pause_after(took, least, FACTOR);
             if !is_any {
                 self.task.take();
             }

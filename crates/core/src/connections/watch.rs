@@ -23,14 +23,21 @@ const SELDOM: Duration = Duration::from_millis(100);
 const LEAD: Duration = Duration::from_millis(400);
 /// A pause is at least this many times as long as the last look took, so that looks cost at most a
 /// tenth of a core.
-const FACTOR: u32 = 10;
+pub const FACTOR: u32 = 10;
 /// Like [`FACTOR`], once the drain can be over. With 10,000 connections a look takes some 15 ms,
 /// and the next look must come soon after the last answer.
 const LAST_FACTOR: u32 = 4;
 /// The kernel's times have ticks of up to this length.
 const TICK: Duration = Duration::from_millis(10);
-/// The longest pause: on a busy machine a look takes long, but costs little.
-const LONGEST: Duration = Duration::from_millis(500);
+/// A long look makes the pause at most this long: on a busy machine a look takes long, but costs
+/// little.
+pub const LONGEST: Duration = Duration::from_millis(500);
+
+/// The pause after a look at the kernel's list that took `took`: `factor` times as long as the look,
+/// but at most [`LONGEST`] and at least `least`.
+pub fn pause_after(took: Duration, least: Duration, factor: u32) -> Duration {
+    least.max((took * factor).min(LONGEST))
+}
 
 /// The terms of a drain.
 #[derive(Clone, Copy, Debug)]
@@ -220,7 +227,7 @@ impl ConnectionWatch {
         let early = self.terms.min_until.since(now).saturating_sub(LEAD);
         let factor = if early.is_zero() { LAST_FACTOR } else { FACTOR };
         let least = if self.is_failing { LONGEST } else { OFTEN.max(SELDOM.min(early)) };
-        least.max((now.since(began) * factor).min(LONGEST))
+        pause_after(now.since(began), least, factor)
     }
 }
 

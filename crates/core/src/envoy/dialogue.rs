@@ -18,6 +18,7 @@
 
 use core::time::Duration;
 
+use crate::connections::watch::{FACTOR, pause_after};
 use crate::drain::progress::QUIET;
 use crate::envoy::Call;
 use crate::envoy::attempts::{AskFailure, Attempts, CallOutcome, Next};
@@ -34,12 +35,6 @@ const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --d
 /// If every response closes its connection, Envoy must have closed at least one connection within
 /// this time.
 const CLOSING_SEEN: Duration = Duration::from_secs(2);
-/// A pause between two looks at the kernel's count is at least this many times as long as the last
-/// look took. The looks therefore cost drainit at most a tenth of a core, with any number of
-/// connections.
-const LOOK_FACTOR: u32 = 10;
-/// The longest pause between two looks: on a busy machine a look takes long, but costs little.
-const LONGEST_REST: Duration = Duration::from_millis(500);
 /// If an answer takes longer than this, two answers do not fit into [`QUIET`]. An Envoy of this
 /// kind is slow, and the kernel's count replaces its answers.
 const SLOW: Duration = Duration::from_millis(QUIET.as_millis() as u64 / 2);
@@ -379,8 +374,7 @@ impl Dialogue {
         self.looks = match open {
             Some(_) => {
                 let least = if self.pace.is_early(now) { SELDOM } else { OFTEN * 2 };
-                let rest = (now.since(began) * LOOK_FACTOR).min(LONGEST_REST);
-                NextLook::Waits { at: now + least.max(rest) }
+                NextLook::Waits { at: now + pause_after(now.since(began), least, FACTOR) }
             }
             None => NextLook::Off,
         };
