@@ -138,7 +138,7 @@ fn no_secret_stays_in_memory_after_the_start() {
                  render: [{{from: DIR/app.tmpl, to: DIR/{name}.conf}}]"
             )
         };
-        let [app, forked, asked] = ["app", "forked", "asked"].map(keys);
+        let [app, forked, asked, hooked] = ["app", "forked", "asked", "hooked"].map(keys);
         let drainit = rig.start_ready(&format!(
             "
 control: {{socket: DIR/control.sock}}
@@ -148,13 +148,13 @@ processes:
     liveness: {{unix: DIR/app.sock, interval: 10ms}}, hooks: {{pre_start: ['true']}}}}
   forked: {{command: [CHILD, forked], {forked}, umask: '022', restart: always}}
   asked: {{command: [CHILD, asked], {asked}, hooks: {{post_stop: ['true']}}, on_exit: ignore}}
+  hooked: {{command: [CHILD, hooked], {hooked}, hooks: {{pre_stop: ['true']}}, on_exit: ignore}}
 "
         ));
         let socket = drainit.path("control.sock").display().to_string();
         let pid = drainit.pid();
         assert!(is_in_memory(pid, &secret), "a hook needs it");
-        for command in ["stop", "restart"] {
-            let name = if command == "stop" { "asked" } else { "forked" };
+        for [command, name] in [["stop", "asked"], ["stop", "hooked"], ["restart", "forked"]] {
             drainit.exec(&[command, name, "--socket", &socket]).assert(0, "");
         }
         assert!(!is_in_memory(pid, &secret), "{} bytes", secret.len());
