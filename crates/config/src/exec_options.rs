@@ -76,8 +76,8 @@ pub const OTHERS: [OtherOption; 8] = [
     other(Some('v'), "--verbose", None),
 ];
 
-/// Whether an option of [`OTHERS`] cannot be used with a drain if it has this value. The value is
-/// empty for an option without a value.
+/// Whether an option of [`OTHERS`] with this value cannot be used together with a drain. The value
+/// is empty for an option without a value.
 pub fn contradicts_a_drain(name: &str, value: &str) -> bool {
     match name {
         "--group" | "--rewrite" | "--no-subreaper" => true,

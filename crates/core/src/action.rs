@@ -15,7 +15,8 @@ pub enum Action {
     /// slot. Both slots of a process share the sockets that drainit holds for the process.
     Adopt { slot: ProcessId, from: DefinitionSource },
     /// Give the process its definition from the new config. Either the process is down and starts
-    /// with this definition, or its instance continues, because the change requires no new one.
+    /// with this definition, or its instance continues, because the change requires no new
+    /// instance.
     Redefine { slot: ProcessId, config: ConfigIndex },
     /// Evaluate `only_if`, and answer with `Event::Condition` and the same `check`. A hanging file
     /// system can delay the answer until the core no longer waits for the answer.
@@ -35,7 +36,7 @@ pub enum Action {
     /// Begin the liveness check of a process that is ready. Answer with `Event::LivenessProbed`s or
     /// `Event::Unhealthy`.
     WatchLiveness(ProcessId),
-    /// End the liveness check of a process that will be restarted because of it.
+    /// End the liveness check of a process that has failed this check.
     EndLiveness(ProcessId),
     /// Tell the service manager above drainit that every process is ready.
     TellReady,
@@ -53,8 +54,8 @@ pub enum Action {
     /// Send SIGKILL to the process group of a hook that takes too long. Do not report the end of
     /// the hook.
     AbortHook(HookId),
-    /// A shutdown begins. Count the connections of the processes that stop. From now on, let output
-    /// that nobody reads hold up a process for at most `patience`.
+    /// A shutdown begins. Count the connections of the processes that stop. From now on, if nobody
+    /// reads the output of a process, the process waits for at most `patience`.
     ShutdownBegins { patience: Duration },
     /// End all readiness and liveness probes, because the shutdown has begun. `/readyz` stays good
     /// until [`Action::Unready`]. If a drain begins before `Unready`, the health check of its Envoy
@@ -80,8 +81,8 @@ pub enum Action {
     /// Close the sockets that drainit holds for a process that accepts no connections any more. New
     /// connections are then refused at once.
     ReleaseSockets(ProcessId),
-    /// Send no more samples. A later [`Action::CloseListeners`] still produces one sample, unless
-    /// another `EndDrain` comes first.
+    /// Send no more samples. A later [`Action::CloseListeners`] still produces one sample, which
+    /// another `EndDrain` cancels.
     EndDrain(ProcessId),
     /// Find the leftovers, and send this signal to those that have not received it yet. Answer with
     /// `Event::Swept`. As soon as nothing is left, also answer with `Event::NothingLeft`.
@@ -90,7 +91,7 @@ pub enum Action {
     Answer { process: ProcessId, request: Request, outcome: Result<(), RequestError> },
     /// Answer all clients that have requested the reload, which is over.
     AnswerReload(Result<(), RequestError>),
-    /// Report the note in the log or the shutdown report. This causes no other work.
+    /// Report the note in the log or the shutdown report. A note causes no other work.
     Note(Note),
     /// Write the report, flush the log, exit.
     Exit(u8),

@@ -7,8 +7,9 @@ use crate::prelude::*;
 use crate::spec::{DrainSpec, ProcessSpec, Spec, Wait};
 use crate::types::{AFTER_KILL, ProcessId, Time};
 
-/// The minimum time of each stop, unless the stop needs less. Delays, drains and hooks leave this
-/// time to every later stop. The sum of these times is limited to a quarter of the window.
+/// The minimum time of each stop; a stop that needs less has its need as the minimum. Delays,
+/// drains and hooks leave this time to every later stop. The sum of these times is limited to a
+/// quarter of the window.
 const MIN_STOP: Duration = Duration::from_secs(1);
 
 /// A drain that does not get all of its `time` waits at most for `min`, or for this time if `min`
@@ -18,7 +19,7 @@ const MIN_DRAIN: Duration = Duration::from_secs(1);
 /// The limit for closing the listeners if the stops need all of the time that is left. An admin
 /// that has time to answer does so within milliseconds.
 const MIN_CLOSING: Duration = Duration::from_millis(250);
-/// A final wait may be as long as the reserve, or as this time if the reserve is shorter.
+/// A wait in the reserve (a *final* wait) may take the whole reserve, or this time if it is longer.
 const MIN_FINAL: Duration = Duration::from_millis(500);
 /// drainit exits this long before the end of the grace period. No final wait is shortened to less
 /// than this time.
@@ -127,8 +128,8 @@ impl Budget {
         Some(spec.hooks.post_stop?.limit.min(left))
     }
 
-    /// The longest wait of a drain that begins now. If time is short, the later stops shrink, and
-    /// the drain gets its `min`. The stops keep their minimum times.
+    /// The longest wait of a drain that begins now. If time is short, the later stops shrink to no
+    /// less than their minimum times, so that the drain gets its `min`.
     pub fn drain(
         &self,
         process: &ProcessSpec,
@@ -144,10 +145,9 @@ impl Budget {
 
     /// The limit for closing the listeners of a drained process and counting what is still open.
     /// The limit is the time that later drains and the stops do not need, but at most an eighth of
-    /// the time left. If [`MIN_CLOSING`] is less than a quarter of the time left, the limit is at
-    /// least [`MIN_CLOSING`]. Without a deadline, the limit is as in a shutdown, but at least
-    /// [`MIN_CLOSING`], even with a shorter window. The kernel counts within milliseconds, so its
-    /// limit is [`MIN_CLOSING`].
+    /// the time left. The minimum is [`MIN_CLOSING`], or a quarter of the time left if this quarter
+    /// is shorter. Without a deadline, the time left is the window, but at least four times
+    /// [`MIN_CLOSING`]. The kernel counts within milliseconds, so its limit is the minimum.
     pub fn closing(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let left = deadline.since(now).min(spec.window.max(MIN_CLOSING * 4));
         let process = &spec.processes[id.index()];
@@ -187,9 +187,9 @@ impl Budget {
         left.min((left / 8).max(reserve / 4).min(reserve.max(MIN_FINAL)))
     }
 
-    /// How long output that nobody reads may hold up a process in a shutdown. The time is as long
-    /// as a final wait, but at most half of the shortest time of a stop: the process must still be
-    /// able to end.
+    /// The time for which a process waits in a shutdown while nobody reads its output. The time is
+    /// as long as a final wait, but at most half of the shortest time of a stop: the process must
+    /// still be able to end.
     pub fn patience(spec: &Spec) -> Duration {
         let over = Time(spec.window.saturating_add(spec.reserve));
         let stops = spec.processes.iter().filter(|process| !process.left_out);
@@ -232,8 +232,8 @@ impl Budget {
         process.stop.limit.min(self.longest_stop(process, left).max(own))
     }
 
-    /// The longest time for which a process that is being stopped may still run. This leaves the
-    /// later stops the time that they need.
+    /// The longest time for which a process that is being stopped may still run. The later stops
+    /// keep the time that they need.
     pub fn longest_stop(&self, process: &ProcessSpec, left: Duration) -> Duration {
         let after = self.after_stop(process).saturating_add(need(process.hooks.post_stop));
         left.saturating_sub(after)
@@ -276,8 +276,8 @@ fn closes(drain: DrainSpec) -> Duration {
     if drain.closes { MIN_CLOSING } else { Duration::ZERO }
 }
 
-/// The sum of the time that `of` returns for the drain of a process and of the limit for closing
-/// its listeners; zero without a drain.
+/// The time that `of` returns for the drain of a process, plus the limit for closing its listeners;
+/// zero without a drain.
 fn drained(process: &ProcessSpec, of: fn(DrainSpec) -> Duration) -> Duration {
     process.drain.map_or(Duration::ZERO, |drain| of(drain).saturating_add(closes(drain)))
 }

@@ -117,10 +117,10 @@ impl State {
         !matches!(self[process].drain, Progress::FinalCount(_))
     }
 
-    /// A stop may come long after the drain, and the process has served meanwhile. The stop may then
-    /// wait for connections or requests as long as a new drain. If the drain has used up its time,
-    /// a wait in the same grace period would hardly help: clients do not pause. `is_later` says that
-    /// the stop has a grace period of its own.
+    /// Prepares a stop that comes long after the drain. The process has served meanwhile, so the
+    /// stop may wait for connections or requests as long as a new drain. If the drain has used up
+    /// its time, a wait in the same grace period would hardly help: clients do not pause.
+    /// `is_later` says that the stop has a grace period of its own.
     pub(crate) fn count_anew(&mut self, process: ProcessId, is_later: bool) {
         let (now, time) = (self.now, self.process(process).drain.map(|drain| drain.time));
         if let Progress::Drained { at, until, .. } = &mut self[process].drain
@@ -194,8 +194,8 @@ impl State {
         }
     }
 
-    /// Whether the process would cut traffic if it ended now. After the beginning of the drain,
-    /// this is false for processes that may end to show that they are drained. There are two kinds:
+    /// Whether the process would cut traffic if it ended now. Once the drain has begun, the result
+    /// is false for processes that may end to show that they are drained. There are two kinds:
     /// processes whose traffic is not counted, and processes that a signal has asked to drain.
     pub(crate) fn is_undrained(&self, process: ProcessId) -> bool {
         let serves = matches!(self.life(process), Lifecycle::Ready { .. });

@@ -50,7 +50,7 @@ pub enum Event {
     /// drainit received a signal.
     Signal(Signal),
     /// The supervisor has carried out the actions of a stop signal, which may have taken a while.
-    /// Another stop signal that arrived in that time counts as a repetition of this one.
+    /// Another stop signal that arrived in that time counts as a repetition of the first.
     SignalHandled,
     /// Envoy has answered the calls that drain it, or drainit has given them up. For a process that
     /// is not an Envoy, this event says that its drain has failed.
@@ -147,8 +147,8 @@ pub enum Request {
     /// Stop the process after its dependents. The process stays down until an operator starts it,
     /// and its end does not end the container.
     Stop,
-    /// Start those of the process's dependencies that are down, and then the process. If the
-    /// process is ready, the request is done at once.
+    /// Start the dependencies of the process that are down, and then the process. If the process is
+    /// ready, the request is done at once.
     Start,
     /// Drain the process, stop it and start it, without touching its dependents. If the process
     /// does not run, this request does what `Start` does.
@@ -161,7 +161,7 @@ pub struct Load {
     pub unit: Unit,
     /// Open connections, or requests in flight.
     pub active: Option<u64>,
-    /// The part of `active` of which nobody can tell whether it is in flight.
+    /// The number of requests in `active` that may be in flight, but perhaps are not.
     pub unsure: u64,
     /// The number of all connections or requests since the process started.
     pub total: Option<u64>,
@@ -173,6 +173,6 @@ pub enum Unit {
     /// Connections of clients.
     #[default]
     Connections,
-    /// Requests in flight. A drain counts them if clients never close their connections.
+    /// Requests in flight. This unit is for clients that never close their connections.
     Requests,
 }

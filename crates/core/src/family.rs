@@ -32,12 +32,12 @@ const ABORTS_WITHIN: Duration = Duration::from_secs(15);
 pub(crate) enum Tie {
     /// The stop signal ends this instance only.
     None,
-    /// Only SIGKILL ends this instance without ending another one.
+    /// The stop signal would end another instance, too. SIGKILL ends only this instance.
     KillOnly,
     /// A newer instance ends this one, which drains by itself and gets no signal.
     LeftToNewer,
     /// As with `LeftToNewer`, this instance drains by itself, but no newer instance will end it.
-    /// [`settle`] sends the stop signal to it.
+    /// [`settle`] sends the stop signal to this instance.
     LeftToDrainit,
     /// A newer instance was asked to end, and has asked this one to end in turn.
     Passed,
@@ -76,7 +76,8 @@ pub(crate) fn is_pending(state: &State, process: ProcessId) -> bool {
     matches!(state, EpochState::Pending | EpochState::Doomed { was_live: false, .. })
 }
 
-/// Whether this instance has taken over from an older one that waits for the end of this instance.
+/// Whether an older instance, from which this instance has taken over, waits for the end of this
+/// instance.
 pub(crate) fn is_awaited(state: &State, process: ProcessId) -> bool {
     older_of(state, process).is_some_and(|older| tie(state, older).is_handed_over())
 }
@@ -104,9 +105,8 @@ pub(crate) fn starts(state: &mut State, process: ProcessId) {
     let other = state[process].beside.filter(|other| state.family.all.contains_key(other));
     let is_beside = other.is_some_and(|other| lives(state, other));
     if let Some(survivor) = other.filter(|_| !is_beside) {
-        // The other epoch has ended, or survives SIGKILL. If drainit learns later that the other
-        // epoch has ended, that end must not count as the end of an epoch that is newer than this
-        // one.
+        // The other epoch has ended, or survives SIGKILL. drainit may learn of its end only later.
+        // This event makes sure that the late end does not count as the end of a newer epoch.
         state.family.happens(survivor, EpochEvent::Live);
     }
     let begins = if is_beside { EpochState::Pending } else { EpochState::Free };
@@ -162,8 +162,8 @@ pub(crate) fn holds(state: &mut State, process: ProcessId) -> bool {
     true
 }
 
-/// Records what the stop signal of an instance does to the older one: Envoy asks the older epoch to
-/// end, too.
+/// Records that the stop signal of an instance also ends the older instance: Envoy asks the older
+/// epoch to end, too.
 pub(crate) fn passes_on(state: &mut State, process: ProcessId, deadline: Time) {
     let older = older_of(state, process).filter(|older| tie(state, *older).is_handed_over());
     let Some(older) = older.filter(|_| tie(state, process) != Tie::KillOnly) else { return };
@@ -220,8 +220,8 @@ pub(crate) fn ended(state: &mut State, process: ProcessId, remains: bool) -> Opt
     })
 }
 
-/// Stops the instances that no newer one will end, and starts those that have waited for the end of
-/// another one. `may_stop` is false while a drain still needs the old instances.
+/// Stops the instances that no newer instance will end, and starts the instances that have waited
+/// for the end of another. `may_stop` is false while a drain still needs the old instances.
 pub(crate) fn settle(state: &mut State, may_stop: bool, deadline: Time) {
     for process in held(state) {
         if may_stop {
@@ -255,9 +255,9 @@ fn stop_held(state: &mut State, process: ProcessId, deadline: Time) {
     state.kill_if_due(process, deadline);
 }
 
-/// Finds the old instances whose newer instance does not serve. If `wants` has an answer for an old
-/// instance, the old instance, or the rest of its process group, runs until the drains are over.
-/// Returns the old instances whose own drain has to begin, each with the answer of `wants`.
+/// Finds the old instances whose newer instance does not serve. If `wants` returns an answer, the
+/// old instance (or the rest of its process group) runs until the drains are over. Returns the old
+/// instances whose own drain has to begin, each with the answer of `wants`.
 ///
 /// The argument of `wants` is the newer instance, if there is one.
 pub(crate) fn left_to_drain<T>(
@@ -350,12 +350,11 @@ fn is_due(state: &State, process: ProcessId, may_stop: bool) -> bool {
     }
 }
 
-/// Whether Envoy aborts this epoch if the older epoch ends now. Envoy does so until this epoch
-/// itself has ended the older one, which happens `--parent-shutdown-time-s` after this epoch has
-/// become live. This function counts that time from the start of this epoch: after a sleep of the
-/// machine, drainit may learn late that the epoch is live. Returns false for a new epoch that has
-/// not taken over from the current epoch. Envoy would abort this epoch, too, but drainit rolls it
-/// back.
+/// Whether Envoy aborts this epoch if the older epoch ends now. This danger ends when this epoch
+/// itself ends the older one, `--parent-shutdown-time-s` after this epoch has become live. The
+/// function counts the time from the start of this epoch, because drainit may learn late that the
+/// epoch is live (after a sleep of the machine). Returns false for an epoch that has not taken over
+/// from the current epoch: Envoy would abort this epoch, too, but drainit rolls it back.
 fn needs_older(state: &State, process: ProcessId) -> bool {
     let Some(Epoch { handover, started, .. }) = state.family.all.get(&process) else {
         return false;
@@ -398,9 +397,9 @@ pub(crate) fn has_given_up(state: &State, process: ProcessId) -> bool {
     }
 }
 
-/// Whether the older epoch has to wait for the newer epoch. This is so while the newer epoch lives,
-/// and after its end while the rest of its process group lives. If the time of the older epoch is
-/// over (`is_overdue`), it does not wait for such a rest.
+/// Whether the older epoch has to wait for the newer epoch. The older epoch waits while the newer
+/// epoch, or the rest of the newer epoch's process group, lives. An older epoch whose time is over
+/// (`is_overdue`) does not wait for the rest of the group.
 fn delays_older(state: &State, newer: ProcessId, is_overdue: bool) -> bool {
     lives(state, newer) && !(is_overdue && state.life(newer).has_rest())
 }

@@ -53,7 +53,7 @@ impl Machine {
             forward(state, signal);
         }
         if event == Event::SignalHandled {
-            // For `ONE_SIGNAL` from now on, another signal counts as a repetition.
+            // Another stop signal within `ONE_SIGNAL` from now counts as a repetition.
             state.last_signal = state.last_signal.map(|_| now);
         }
         let event = self.judge(event);
@@ -198,9 +198,10 @@ impl Machine {
         &self.state
     }
 
-    /// Whether the container is not ready because of this process. The process is not ready yet, a
-    /// reload has yet to add it, it is about to be started again, or it is being stopped. An
-    /// optional process that is being stopped counts only if it is stopped for a restart.
+    /// Whether the container is not ready because of this process. There are four cases: the
+    /// process is not ready yet, a reload has yet to add it, it will be started again soon, or it
+    /// is being stopped. An optional process that is being stopped counts only if it is stopped for
+    /// a restart.
     pub fn waits_for(&self, process: ProcessId) -> bool {
         self.state.waits_for(process)
             || matches!(&self.phase, Phase::Running(running)

@@ -215,7 +215,7 @@ pub enum Note {
         took: Option<Duration>,
         /// Whether drainit had sent SIGKILL.
         killed: bool,
-        /// Whether a newer instance had taken over, and was to end this one.
+        /// Whether a newer instance had taken over, and was to end this instance.
         handed_over: bool,
     },
     /// The deadline has come and a process is still alive.

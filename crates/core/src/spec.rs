@@ -33,8 +33,8 @@ pub struct Spec {
     pub readiness_delay: Duration,
     /// How long `/readyz` may still answer 200 after T0. No drain ends in this time.
     pub unready_delay: Duration,
-    /// Whether the stops wait for a count of the connections of processes that no drain has
-    /// counted.
+    /// Whether a shutdown counts the connections of processes without a counting drain, before the
+    /// stops cut these connections.
     pub counts_stops: bool,
     pub stop_signals: Vec<Signal>,
     /// The times of the container's hooks.
@@ -108,7 +108,7 @@ pub struct HookWaits {
 pub struct ProcessSpec {
     /// The dependencies, each with the condition that it has to meet before this process starts.
     pub dependencies: Vec<(ProcessId, StartCondition)>,
-    /// The processes that depend on this one.
+    /// The processes that depend on this process.
     pub dependents: Vec<ProcessId>,
     /// The dependents that restart with this process, each with its condition. A dependent restarts
     /// when a new instance of this process has met the condition.
@@ -164,12 +164,13 @@ pub struct DrainSpec {
     /// Whether drainit counts the connections of the process, by an Envoy's statistics or by the
     /// kernel's list. If so, drainit also makes an Envoy refuse new connections.
     pub closes: bool,
-    /// Whether the kernel counts the connections, so that nobody has to be asked for the last count.
+    /// Whether the kernel counts the connections, so that the last count needs no answer of Envoy.
     pub by_kernel: bool,
     /// The number of open connections, or of requests in flight, at which the drain is over.
     pub exit_at: u64,
-    /// The signal that asks the process to drain, or in whose place something else asks, if the
-    /// process may answer by ending; otherwise `None`.
+    /// The signal that asks the process to drain. SIGTERM for a command or an HTTP request that
+    /// asks the process to end after its last answer. `None` if the process may not answer by
+    /// ending.
     pub signal: Option<Signal>,
 }
 

@@ -61,7 +61,7 @@ pub enum Lifecycle {
     Remains { kill_at: Time },
     /// drainit has sent SIGKILL to the other members of the process group, which are not gone yet.
     RestKilled {
-        /// As in [`Lifecycle::Killed`], but for the other members.
+        /// Like `holds_until` of [`Lifecycle::Killed`], but for the end of the other members.
         holds_until: Option<Time>,
     },
     /// The process is gone. The `post_stop` hook of the process runs, and is killed at `until`.
@@ -103,9 +103,9 @@ impl Lifecycle {
         )
     }
 
-    /// Whether the container can be ready while the process is in this state: the process is ready
-    /// or gone for good. A process that is being stopped, or was stopped by a request, keeps the
-    /// container from being ready only if it is `required`.
+    /// Whether the container can be ready while the process is in this state. There are two cases:
+    /// the process is ready or gone for good; or it is not `required`, and is being stopped or was
+    /// stopped by a request.
     fn is_settled(self, required: bool) -> bool {
         match self {
             Self::Ready { .. } | Self::Done => true,
@@ -181,7 +181,7 @@ pub enum Role {
     #[default]
     Current,
     /// The instance starts beside the instance in the slot `old`. When the new instance is ready,
-    /// its slot becomes the current one. An instance that does not become ready is rolled back.
+    /// its slot becomes the current slot. An instance that does not become ready is rolled back.
     New { old: ProcessId },
     /// The instance was replaced, or its process is no longer in the config. The instance is
     /// drained and stopped, and its end does not count as a failure.
@@ -204,12 +204,12 @@ pub struct Slot {
     /// value, so dependents keep running. If the process is missing and dependents may start
     /// without it, the value is `Completed`.
     reached: Option<StartCondition>,
-    /// Whether the `pre_start` hook or an instance has run since `post_stop` was last due. In this
-    /// case, `post_stop` is due when the process ends for good, and until then a restart does not
-    /// run `pre_start` again.
+    /// Whether the `pre_start` hook or an instance has run since `post_stop` was last due. If so,
+    /// `post_stop` is due when the process ends for good. Until then, a restart does not run
+    /// `pre_start` again.
     pub(super) has_run: bool,
-    /// The time at which the readiness timeout of the instance was over, while the instance is
-    /// being probed for the last time; otherwise `None`.
+    /// While the instance is being probed for the last time: the time at which its readiness
+    /// timeout was over. Otherwise `None`.
     pub(super) overdue: Option<Time>,
     /// The pause that begins when the rest of the process group is gone. After this pause, the
     /// process is started again; `None` if the process is not started again.
@@ -225,18 +225,18 @@ pub struct Slot {
     pub probe_failures: u64,
     /// The number of consecutive failures of the liveness check since the process became ready.
     pub(super) failures_in_a_row: u32,
-    /// The time at which a note last said that the process asks for more time.
+    /// The time of the last note which says that the process asks for more time.
     pub(super) extension_noted: Option<Time>,
     /// Whether the process is down without a failure, because it has completed or is left out.
     pub(super) went_well: bool,
     /// The drain of the running instance.
     pub(crate) drain: Progress,
-    /// The time of the signal that asked the process to drain; `None` unless the process may answer
-    /// this signal by ending.
+    /// The time of the signal that asked the process to drain. `None` if there was no such signal,
+    /// or if the process may not answer the signal by ending.
     pub(super) drain_signalled: Option<Time>,
-    /// The time at which the instance was asked to end. If the instance had ended by itself, the
-    /// time at which the rest of its process group was asked to end. This time is kept after the
-    /// end of the instance.
+    /// The time at which the instance was asked to end. For an instance that has ended by itself:
+    /// the time at which the rest of its process group was asked to end. The end of the instance
+    /// does not reset this value.
     pub(super) asked: Option<Time>,
 }
 
@@ -292,8 +292,8 @@ pub struct State {
     /// begun. The key is a process and an index into its `watch`; the value says whether the file
     /// is quiet, so that the action is due.
     pub changed: BTreeMap<(ProcessId, usize), bool>,
-    /// Whether [`Event::Start`](crate::event::Event::Start) has come. Before this event, nothing
-    /// has run: a stop needs no hooks of the container.
+    /// Whether [`Event::Start`](crate::event::Event::Start) has come. Before this event nothing has
+    /// run, so a stop runs no hook of the container.
     pub has_begun: bool,
     /// The number of evaluations of `only_if` so far. By this number, the core recognizes a late
     /// answer to an earlier evaluation.
@@ -302,7 +302,7 @@ pub struct State {
     pub killed: bool,
     /// The time of the last stop signal.
     pub(super) last_signal: Option<Time>,
-    /// The end of the grace period; `None` until drainit exits.
+    /// The end of the grace period. `None` until the core gives [`Action::Exit`].
     pub grace_end: Option<Time>,
     /// Timers that are due by this time take effect in this step. This time is `now`, except in
     /// [`Machine::handle_early`]: there it is the time of the last step that was not early.
@@ -349,7 +349,7 @@ impl State {
         self[id].life
     }
 
-    /// Computes the budget again: a process that is down takes no time of the shutdown.
+    /// Computes the budget again, because a process that is down takes no time of the shutdown.
     pub(crate) fn plan_budget(&mut self) {
         self.budget = Budget::new(&self.spec, |id| self.life(id).is_down());
     }
@@ -553,8 +553,8 @@ impl State {
         });
     }
 
-    /// Counts a failed liveness probe. Returns whether so many probes have failed in a row that the
-    /// check has failed.
+    /// Counts a failed liveness probe. Returns whether the check has failed, because enough probes
+    /// have failed in a row.
     pub fn probe_failed(&mut self, id: ProcessId) -> bool {
         let retries = self.process(id).liveness_retries.unwrap_or(1);
         let slot = &mut self[id];

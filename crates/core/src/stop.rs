@@ -164,8 +164,8 @@ impl State {
         for id in self.spec.ids() {
             let limit = match self.life(id) {
                 // An older instance that waits for a newer one needs no shorter limit. The newer
-                // one either ends the older one in time, or is gone so early that drainit can end
-                // the older one.
+                // instance either ends the older instance in time, or is gone so early that drainit
+                // can end the older one.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if !matches!(
                         family::tie(self, id),
@@ -294,9 +294,9 @@ impl State {
         self[id].drain_signalled.is_some() && (self.process(id).is_success(end) || is_of_signal)
     }
 
-    /// Runs the `post_stop` hook of a process that has ended for good. Without a `pre_start` hook
-    /// or an instance since the last `post_stop` hook, runs nothing. If another instance continues
-    /// the process, the hook runs only when that instance ends.
+    /// Runs the `post_stop` hook of a process that has ended for good. Runs nothing if neither a
+    /// `pre_start` hook nor an instance has run since the last `post_stop` hook. If another
+    /// instance continues the process, the hook runs only when that instance ends.
     pub fn after_end(&mut self, id: ProcessId, deadline: Time) {
         let has_run = core::mem::take(&mut self[id].has_run);
         let heir = self[id].beside.filter(|_| self.continues_beside(id));

@@ -155,7 +155,7 @@ pub struct StopData {
     /// the counts.
     pub connections: Option<ConnectionData>,
     pub requests: Option<RequestData>,
-    /// As in [`DrainData`].
+    /// Like `counted_before_end` of [`DrainData`].
     pub counted_before_end: Option<f64>,
 }
 

@@ -67,7 +67,7 @@ pub struct LogEvent {
     /// The requests that were in flight at the time of a note about a drain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
-    /// The part of `requests` of which nobody can tell whether it is in flight.
+    /// The number of `requests` that may be in flight, but perhaps are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsure: Option<u64>,
 }

@@ -13,9 +13,9 @@ use drainit_core::note::DrainEnd;
 use drainit_core::traffic::{Moment, Traffic};
 use drainit_core::types::{End, EndKind, ProcessId, Signal, Time};
 
-/// A count that is at most this old at the end of a drain is reported as the count at the end. This
-/// limit is longer than the time from a poll to the stop signal that follows the poll. On a slow
-/// machine that time may be longer: the report then shows the count with its age.
+/// A count that is at most this old at the end of a drain is reported as the count at the end.
+/// Normally, the stop signal follows a poll within this time. On a slow machine, the stop signal
+/// may come later: the report then shows the count with its age.
 const FRESH: Duration = Duration::from_millis(50);
 
 /// The reason why a check of a process fails; `None` after a success. The task that makes the check
@@ -40,7 +40,7 @@ pub struct History {
     /// The label of the instance, if another instance ran beside it.
     pub instance: Option<String>,
     /// The last signal that drainit has sent to the instance because an operator asked for it. If
-    /// SIGKILL was among these signals, it is SIGKILL.
+    /// SIGKILL was among these signals, the value is SIGKILL.
     pub sent: Option<Signal>,
     pub state: ProcessState,
     /// The time at which the process entered this state.
@@ -85,8 +85,8 @@ pub struct History {
 }
 
 impl History {
-    /// The text that the status shows. Depending on the state, this is why the process is not
-    /// ready, why its last liveness probe failed, how it ended, or its `STATUS=`.
+    /// The text that the status shows. Depending on the state, the text says why the process is not
+    /// ready, why its last liveness probe failed or how it ended, or is its `STATUS=`.
     pub fn why(&self) -> Option<String> {
         let of = |reason: &Reason| reason.borrow().clone();
         match self.state {
@@ -112,7 +112,7 @@ pub struct Stop {
     /// Whether the process itself was asked to end.
     pub(super) was_asked: bool,
     pub(super) killed: bool,
-    /// Whether a newer instance had taken over from this one, and was to end it.
+    /// Whether a newer instance had taken over from this instance, and was to end this instance.
     pub(super) handed_over: bool,
 }
 
@@ -199,7 +199,7 @@ pub struct Tally {
     pub start: Option<Duration>,
     /// The number of completed drains for each reason, in the order of [`DrainEnd::ALL`].
     pub drains: [u64; DrainEnd::ALL.len()],
-    /// The slot of the last drain, unless the process has started again since.
+    /// The slot of the last drain; `None` if the process has started again since.
     pub drained: Option<ProcessId>,
     /// The last lines that the last failed instance has written.
     pub last_lines: Rc<Vec<String>>,
@@ -229,7 +229,7 @@ pub struct DrainHistory {
     /// Whether the poll after `last` has failed.
     pub(super) is_unknown: bool,
     /// The time up to which the age of the last count is measured. At first, this is the end of the
-    /// drain. Later, it is the time of whichever came first: the process was asked to end, was
+    /// drain. Later, it is the time of the first of three events: the process was asked to end, was
     /// killed, or ended.
     pub(super) end: Option<Time>,
     pub(super) is_stopped: bool,
@@ -277,8 +277,8 @@ impl DrainHistory {
         let age = self.end.map(|end| end.since(seen)).unwrap_or_default();
         let is_quiet = matches!(self.over, Some((_, DrainEnd::Quiet, ..)));
         let is_last = match moment {
-            // Traffic can change between a poll and the end, unless the poll itself has led to the
-            // end.
+            // Traffic can change between a poll and the end. The exception is a poll that has
+            // itself led to the end.
             Moment::Start | Moment::Meanwhile => is_quiet && age <= FRESH,
             // When the listeners are closed, a count of 0 connections cannot rise again.
             Moment::Closed => age <= FRESH || traffic.connections == Some(0),

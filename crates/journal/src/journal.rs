@@ -122,7 +122,7 @@ impl Journal {
         self.tallies.get(self.names.of(slot)).cloned().unwrap_or_default()
     }
 
-    /// The last drain of the process of this slot, unless the process has started again since.
+    /// The last drain of the process of this slot; `None` if the process has started again since.
     pub fn last_drain(&self, slot: ProcessId) -> Option<(ProcessId, &DrainHistory)> {
         let drained = self.tallies.get(self.names.of(slot))?.drained?;
         Some((drained, self.of(drained).drain.as_ref()?))
@@ -346,8 +346,8 @@ impl Journal {
             }
             Note::GroupGone { process, took } => {
                 // If the group got SIGKILL with the process, no note has said that the group
-                // remains. If a shutdown has begun since, the recorded steps were cleared, so the
-                // step is begun again here.
+                // remains. If a shutdown has begun since, the recorded steps were cleared. The step
+                // may therefore have to begin here.
                 let began = self.of(process).asked.map_or(now, |(at, ..)| at);
                 self.steps.remains(began, process);
                 self.steps.end(now, Some((StepKind::Stop, Some(process))));

@@ -140,7 +140,7 @@ pub(crate) fn still_open(last: Load) -> String {
     format!(", {before}{open}{after}")
 }
 
-/// Names the requests of which nobody can tell whether they are in flight.
+/// Names the requests that may be in flight, but perhaps are not.
 pub(crate) fn perhaps(unsure: u64) -> String {
     if unsure > 0 { format!(" (perhaps {unsure} more)") } else { String::new() }
 }

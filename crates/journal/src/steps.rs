@@ -123,7 +123,7 @@ impl Steps {
         }
     }
 
-    /// Begins a step, unless this step is already under way.
+    /// Begins a step. Does nothing if this step is already under way.
     pub(super) fn begin(&mut self, now: Time, key: Key) {
         self.open.entry(key).or_insert(ShutdownStep {
             kind: key.0,

@@ -21,8 +21,8 @@ pub enum StepKind {
     /// drainit makes a drained process close its listeners.
     Close,
     /// Just before the stop, drainit counts the open connections or requests of a process once
-    /// more: its drain was over before the drains of other processes. The step of the container is
-    /// the first count of processes whose drain counts nothing.
+    /// more, because its drain was over before the drains of other processes. The step of the
+    /// container is the first count of the processes whose drains count nothing.
     Count,
     /// The time from the stop signal to SIGKILL.
     Stop,

@@ -45,8 +45,8 @@ pub fn is_subreaper() -> bool {
     nix::sys::prctl::get_child_subreaper().unwrap_or(false)
 }
 
-/// Sets close-on-exec on the descriptors that drainit has inherited, except for the first `but` of
-/// them, which are for the child. drainit opens its own descriptors close-on-exec anyway.
+/// Sets close-on-exec on the descriptors that drainit has inherited, except for the first `but`
+/// descriptors, which are for the child. drainit opens its own descriptors close-on-exec anyway.
 pub fn keep_descriptors_from_children(but: u16) {
     let first = FIRST_INHERITED + RawFd::from(but);
     if sys::close_on_exec_from(first.unsigned_abs()).is_ok() {

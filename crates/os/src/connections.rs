@@ -38,16 +38,15 @@ pub struct Listeners {
     /// The inodes of these sockets.
     inodes: Arc<BTreeSet<u32>>,
     families: BTreeSet<i32>,
-    /// Whether another process may have a connection with one of these addresses: it accepts
-    /// connections there, or has done so at an earlier look, or nobody listens there any longer. The
-    /// other process may use another socket (`SO_REUSEPORT`, or a more specific address), or the
-    /// same socket, which drainit holds. In this case, only three kinds of connections count: those
-    /// that the instance has open, those that nobody has accepted yet, and those of a stray, which
-    /// may come from the instance.
+    /// Whether another process may have a connection with one of these addresses: a process accepts
+    /// connections there, or has done so at an earlier look, or nobody listens there any longer.
+    /// The process may use another socket (`SO_REUSEPORT`, or a more specific address), or the same
+    /// socket, which drainit holds. If so, only three kinds of connections count: those that the
+    /// instance has open, those that nobody has accepted yet, and those of a stray. A stray is a
+    /// descendant of drainit that belongs to no known instance, and may come from this one.
     is_shared: bool,
-    /// Why drainit may not see all descriptors of the instance. In this case, drainit cannot
-    /// distinguish the connections of the instance from those of other processes at the same
-    /// addresses.
+    /// The reason why drainit may not see all descriptors of the instance. drainit then cannot tell
+    /// the connections of the instance from those of other processes at the same addresses.
     hidden: Option<String>,
     /// The Unix sockets of an instance that listens on no TCP port.
     unix: UnixListeners,
@@ -77,8 +76,8 @@ impl Listening {
         Ok(Self { all: Arc::new(addresses), inodes: Arc::new(inodes), by_inode, by_port })
     }
 
-    /// The listening sockets of the instance that has these sockets open. drainit itself has the
-    /// sockets `held`, and `before` has the listening sockets of an earlier look.
+    /// The listening sockets of the instance `of`, which has the sockets `inodes` open. drainit
+    /// itself has the sockets `held` open. `before` has the listening sockets of an earlier look.
     fn of(
         &self,
         [of, known]: [&InstancePids; 2],
@@ -120,11 +119,11 @@ impl Listening {
 impl Listeners {
     /// Finds the sockets on which an instance listens; `known` has the processes of all instances.
     /// If `ports` is not empty, finds only the sockets with one of these ports, also those of a
-    /// daemon that has left its instance. If the instance listens on no TCP port, finds its Unix
-    /// sockets: those of a server on TCP mostly serve other purposes. The sockets of the earlier
-    /// look `self` stay: their connections can outlive them. Reads `/proc` only if somebody has
-    /// begun to listen since then, or the instance has other processes. Call this on a thread of
-    /// its own.
+    /// daemon that has left its instance. Finds Unix sockets only if the instance listens on no TCP
+    /// port: the Unix sockets of a server on TCP mostly serve other purposes. Keeps the sockets of
+    /// `self`, the earlier look, because their connections can outlive them. Reads `/proc` only if
+    /// somebody has begun to listen since then, or if the instance has other processes now. Call
+    /// this on a thread of its own.
     ///
     /// # Errors
     /// Says why the sockets cannot be found.
@@ -176,15 +175,16 @@ impl Listeners {
         }
     }
 
-    /// Why connections to other processes at the same addresses count, too.
+    /// Why connections to other processes at the same addresses count, too; `None` if they do not.
     pub fn hidden(&self) -> Option<&str> {
         self.hidden.as_deref()
     }
 
-    /// Finds the sockets on which each of these instances listens; `before` has those of an earlier
-    /// look, and `known` the processes of all instances. The result does not contain an instance that does not listen, or whose sockets drainit
-    /// may not see. `seen` has all listening sockets of the earlier look: if no other socket
-    /// listens now, the result is empty. Call this on a thread of its own.
+    /// Finds the sockets on which each of these instances listens; `before` has the sockets of an
+    /// earlier look, and `known` the processes of all instances. The result has no entry for an
+    /// instance that does not listen, or whose sockets drainit may not see. `seen` has all
+    /// listening sockets of the earlier look: if no other socket listens now, the result is empty.
+    /// Call this on a thread of its own.
     ///
     /// # Errors
     /// Says why the sockets cannot be found.
@@ -232,7 +232,7 @@ impl Listeners {
     }
 
     /// Whether a connection with this local address belongs to these sockets, as far as the address
-    /// tells. There can be thousands of connections, and thousands of sockets.
+    /// tells. This must be fast, because there can be thousands of connections and of sockets.
     fn has(&self, local: SocketAddr) -> bool {
         self.own.contains(&local) || !self.all.contains(&local) && self.is_at(local)
     }
@@ -254,9 +254,9 @@ impl Listeners {
 /// The open connections of the network namespace, by their local ports and addresses.
 pub struct Open {
     sockets: BTreeMap<(u16, IpAddr), Vec<Socket>>,
-    /// Both addresses of drainit's own connections, its own first.
+    /// Both addresses of each of drainit's own connections, drainit's address first.
     ours: BTreeSet<(SocketAddr, SocketAddr)>,
-    /// The sockets of the instances that share a listener, by their first PID, and of strays.
+    /// The sockets of each instance that shares a listener, by its first PID, and those of strays.
     held: (BTreeMap<Pid, Sockets>, Sockets),
 }
 

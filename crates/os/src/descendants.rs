@@ -68,10 +68,10 @@ pub(super) fn find(is_over: &dyn Fn() -> bool) -> io::Result<Vec<Descendant>> {
     Ok(found)
 }
 
-/// Looks at the newest children of drainit's main thread for whose pids `wanted` returns true, at
-/// most `most` of them. Returns the living ones, the newest first. Calls `wanted` just before each
-/// read. The main thread also inherits all orphans (`find_new_reaper` in exit.c). Returns nothing
-/// if the kernel does not list children (`CONFIG_PROC_CHILDREN`).
+/// Looks at the newest children of drainit's main thread: at most `most`, and only those for whose
+/// pids `wanted` returns true. Returns the living children, the newest first. Calls `wanted` just
+/// before each read. The main thread also inherits all orphans (`find_new_reaper` in exit.c).
+/// Returns nothing if the kernel does not list children (`CONFIG_PROC_CHILDREN`).
 pub fn living_children(most: usize, wanted: impl Fn(Pid) -> bool) -> impl Iterator<Item = Stat> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
@@ -136,9 +136,9 @@ impl Sockets {
 }
 
 /// The sockets of these processes and their descendants, under the key that `leaders` has for each
-/// process or session. A descendant of two of the processes belongs to the nearer one. Also returns
-/// the sockets of strays: descendants of drainit that belong neither to `leaders` nor to `known`.
-/// Call this on a thread of its own: it reads all of `/proc`.
+/// process or session. A process that descends from two of the processes belongs to the nearer
+/// ancestor. Also returns the sockets of strays: descendants of drainit that belong neither to
+/// `leaders` nor to `known`. Call this on a thread of its own: it reads all of `/proc`.
 ///
 /// # Errors
 /// As for [`find`].
@@ -178,8 +178,9 @@ pub fn is_closing(pid: Pid) -> bool {
     is_ending && !has_files()
 }
 
-/// With the capability to trace, drainit itself sees the descriptors, also those of a process that
-/// has changed its user. Without it, only a thread with the ids of the process may see them.
+/// Adds the inodes of a process's open sockets to `found`. With the capability to trace, every
+/// thread of drainit may see them. Without the capability, only a thread with the ids of the
+/// process may see them.
 fn open_sockets(pid: Pid, found: &mut BTreeSet<u32>) -> io::Result<()> {
     let mut read = || {
         for file in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {

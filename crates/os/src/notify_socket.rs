@@ -29,8 +29,8 @@ use drainit_core::types::{ProcessId, harmless};
 /// The longest datagram that is accepted, in bytes. systemd has the same limit.
 const MAX_DATAGRAM: usize = 4096;
 
-/// [`NotifySocket::take_all`] takes at most this many datagrams. The kernel queues fewer by default
-/// (`net.unix.max_dgram_qlen`), but a process may send more while drainit takes them.
+/// [`NotifySocket::take_all`] takes at most this many datagrams. The kernel queues fewer datagrams
+/// by default (`net.unix.max_dgram_qlen`), but a process may send more meanwhile.
 const MAX_WAITING: usize = 512;
 
 /// The known assignments in a datagram. A datagram without a known assignment is not reported.

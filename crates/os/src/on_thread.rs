@@ -47,7 +47,8 @@ pub enum Unanswered {
     Late(Duration),
 }
 
-/// Whose threads a piece of work takes. Work that hangs delays only later work of the same share.
+/// The owner of the threads that a piece of work takes. Work that hangs delays only later work of
+/// the same share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Share {
     /// The work for the whole container, such as a reload.

@@ -1,5 +1,5 @@
-//! The kernel's list of TCP sockets, over `NETLINK_SOCK_DIAG`. It needs no privilege. The kernel
-//! walks its whole table, but lists only the sockets with the requested ports.
+//! The kernel's list of TCP sockets, over `NETLINK_SOCK_DIAG`. Reading the list needs no privilege.
+//! The kernel walks its whole table, but lists only the sockets with the requested ports.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -74,7 +74,7 @@ pub(crate) struct Socket {
     /// connection that it has closed for writing only.
     pub is_open: bool,
     /// Whether the server has closed the connection, and the client has not acknowledged all bytes.
-    /// They are lost if the network namespace ends, as it does with a container.
+    /// These bytes are lost if the network namespace ends, as it does with a container.
     pub is_flushing: bool,
     /// Whether the socket is transparent; `None` if the kernel does not say whether.
     pub is_transparent: Option<bool>,
@@ -103,7 +103,7 @@ pub(crate) fn sockets(states: &[u8], extensions: u8, wanted: &Wanted) -> io::Res
 }
 
 /// Sends these requests to the kernel, and gives the messages of its answers to `parse`, which
-/// returns `None` for one that is malformed.
+/// returns `None` for a malformed message.
 pub(crate) fn list(
     requests: &[Vec<u8>],
     parse: &mut dyn FnMut(&[u8]) -> Option<()>,
@@ -155,7 +155,7 @@ fn program(ports: &BTreeSet<u16>) -> Vec<u8> {
     program.extend(BYTECODE.to_ne_bytes());
     // If an operation holds, the next operation is `yes` bytes later, and otherwise `no` bytes
     // later. The program accepts a socket if these steps lead exactly to the end of the program. If
-    // they lead further, the program refuses the socket.
+    // the steps lead further, the program refuses the socket.
     let mut operation = |code: u8, yes: u8, no: u16| {
         program.extend([code, yes]);
         program.extend(no.to_ne_bytes());

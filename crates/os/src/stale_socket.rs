@@ -92,8 +92,8 @@ pub fn is_taken(path: &Path, own: Option<&Path>) -> bool {
     !is_own && is_listening(path).unwrap_or(false)
 }
 
-/// The file of a socket that drainit has made. Dropping this removes the file on a thread of its
-/// own, unless another file is at the path by then. See [`finish_removals`].
+/// The file of a socket that drainit has made. Dropping this value removes the file on a thread of
+/// its own. If another file is at the path by then, that file stays. See [`finish_removals`].
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,

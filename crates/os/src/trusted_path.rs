@@ -6,9 +6,8 @@
 //! walks along a path part by part. drainit follows a link only if the link belongs to root or to
 //! drainit's own user. Root's links are needed for `/var/run`, and for `..data` in the volume of a
 //! ConfigMap. A drainit that runs as root also notes who could exchange a name on the path
-//! ([`Changer`]). Behind that name, drainit then uses only what these users could use themselves. A
-//! drainit that runs as another user has only processes of that user, so it has nothing to give
-//! away.
+//! ([`Changer`]). Behind that name, drainit then uses only what these users could use themselves.
+//! If drainit is not root, its processes run as the same user, so drainit has nothing to give away.
 //!
 //! Every call of this module looks at a file system, and may have to wait for it.
 
@@ -40,8 +39,8 @@ pub struct Place {
     path: PathBuf,
     /// Whether only root and drainit's own user could make `path` lead to another directory.
     is_fixed: bool,
-    /// Those who could make the name lead to another file, as far as this matters for the use of
-    /// the file.
+    /// Those who could make the name lead to another file. A group (or everybody) that could do so
+    /// only in the last directory does not count.
     changers: Changers,
 }
 
@@ -115,8 +114,8 @@ pub struct Changer {
 }
 
 impl Changer {
-    /// Those who could exchange `entry` in `directory` (rename(2)), except for root and drainit's
-    /// own user.
+    /// The users who could exchange `entry` in `directory` (rename(2)), but not root and drainit's
+    /// user.
     fn all(directory: &FileStat, entry: &FileStat) -> impl Iterator<Item = Self> {
         let mode = Mode::from_bits_truncate(directory.st_mode);
         let of = |stat: &FileStat| {
@@ -138,8 +137,8 @@ impl Changer {
         .flatten()
     }
 
-    /// Whether all these users have the permissions `bits` for a file. `bits` are given as the bits
-    /// for others.
+    /// Whether all these users have the permissions `bits` for a file. `bits` holds the permissions
+    /// as the mode bits for others.
     fn may(self, bits: Mode, stat: &FileStat) -> bool {
         let mode = Mode::from_bits_truncate(stat.st_mode);
         let for_group = Mode::from_bits_truncate(bits.bits() << 3);
@@ -162,8 +161,8 @@ impl fmt::Display for Changer {
 /// The users who could exchange a name on a path, each with the directory of the name.
 type Changers = Vec<(Changer, PathBuf)>;
 
-/// Fails if one of these users may not do with a file what drainit does. Never fails if drainit
-/// does not run as root: such a drainit has no more rights than its processes.
+/// Fails if drainit wants to do with a file what one of these users may not do. Never fails if
+/// drainit does not run as root, because drainit then has no more rights than its processes.
 fn judge(
     changers: &Changers,
     (what, bits): (&'static str, Mode),
@@ -332,7 +331,7 @@ pub fn after_lease(open: impl Fn() -> io::Result<File>) -> io::Result<File> {
 /// not look at the path (EACCES).
 ///
 /// # Errors
-/// Fails with [`ForeignName`] if a name belongs to another user: nobody knows what is behind it.
+/// Fails with [`ForeignName`] if a name belongs to another user, who decides what is behind it.
 pub fn exists(path: &Path) -> Result<bool, ForeignName> {
     match Place::behind(path).and_then(|place| place.stat()) {
         Ok(_) => Ok(true),
@@ -577,7 +576,8 @@ mod tests {
         for (owner, bits, read, made) in [
             (0, 0o755, all, "d d/pub d/private"),
             (0, 0o1777, all, "d d/pub d/private"),
-            // An `emptyDir`: everybody may replace a file in it, so drainit reads what is there.
+            // `d` is like an `emptyDir`: everybody may replace its files, so drainit reads all of
+            // them.
             (0, 0o777, "d/open d/closed d/theirs d/pub/open", "d d/pub"),
             (0, 0o775, "d/open d/closed d/theirs d/pub/open d/pub/closed", "d d/pub"),
             (OTHER, 0o755, "d/open d/theirs d/pub/open d/pub/theirs", "d"),

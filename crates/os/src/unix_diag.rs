@@ -1,9 +1,9 @@
 //! The kernel's list of Unix stream sockets, over `NETLINK_SOCK_DIAG` (linux/unix_diag.h), and the
-//! connections to those on which an instance listens.
+//! connections to the sockets on which an instance listens.
 //!
-//! The kernel does not count the bytes of a Unix socket, and does not say when they were sent. A
-//! connection is therefore unknown while it is open. A connection that the server has accepted has
-//! the name and the file of the listener.
+//! For a Unix socket, the kernel does not report how many bytes were sent, nor when. It is
+//! therefore unknown whether an open connection owes an answer. A connection that the server has
+//! accepted has the name and the file of the listener.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -58,10 +58,11 @@ pub(crate) struct UnixListeners {
     is_shared: bool,
 }
 
-/// The Unix sockets of the network namespace in one of these states. The kernel remembers between
-/// two parts of its answer how many sockets of a bucket it has listed, so it leaves some out if
-/// others have been closed meanwhile (with 500 connections to one socket, 2 to 26 of 2,000 lists
-/// were too short). A second list has these, and all others once more.
+/// The Unix sockets of the network namespace in one of these states. Between two parts of its
+/// answer, the kernel remembers only how many sockets of a hash bucket it has listed. If one of
+/// them is closed meanwhile, the kernel leaves out another socket (with 500 connections to one
+/// socket, 2 to 26 of 2,000 lists were too short). This function therefore asks twice, and may
+/// return a socket twice.
 fn unix_sockets(states: &[u8]) -> io::Result<Vec<UnixSocket>> {
     let states: u32 = states.iter().map(|state| 1 << state).sum();
     let mut request = vec![libc::AF_UNIX as u8, 0, 0, 0];
@@ -116,8 +117,9 @@ fn parse(message: &[u8]) -> Option<UnixSocket> {
 }
 
 impl UnixListeners {
-    /// Finds those that the instance with these sockets has open. drainit itself has the sockets
-    /// `held`. The listeners of an earlier look stay: their connections can outlive them.
+    /// Adds the listening sockets that the instance has open: `inodes` has all its open sockets.
+    /// drainit itself has the sockets `held` open. The listeners of an earlier look stay, because
+    /// their connections can outlive them.
     pub(crate) fn again(
         &self,
         listening: &BTreeMap<u32, Vec<u8>>,
@@ -139,8 +141,8 @@ impl UnixListeners {
     }
 
     /// The connections to these sockets, each perhaps twice. The first of the two sets has the
-    /// processes of the instance, and the second has those of all instances. If the instance shares
-    /// a socket, only three kinds of connections count, as for [`Listeners`].
+    /// processes of the instance, and the second the processes of all instances. If the instance
+    /// shares a socket, only three kinds of connections count, as for [`Listeners`].
     ///
     /// [`Listeners`]: crate::connections::Listeners
     pub(crate) fn connections(

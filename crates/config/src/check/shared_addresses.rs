@@ -65,7 +65,8 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
 }
 
 /// Reports two processes whose readiness probes ask the same address. Two HTTP probes with
-/// different paths, or two gRPC probes with different services, are fine, because one server may answer for several processes.
+/// different paths are not reported, nor are two gRPC probes with different services: one server
+/// may answer for several processes.
 fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
     for (index, other, (address, _)) in sharing(config, places, asked) {
         let parts = &places.processes[index];

@@ -50,8 +50,8 @@ pub(crate) fn check(
         place.find("drain").is_some() || place.find("hooks.pre_stop").is_some()
     };
     let mut is_said = places.processes.iter().any(is_answered);
-    // If a drained process depends on this process, drainit stops this process only when the
-    // drained one has ended.
+    // If a drained process depends on this process, drainit stops this process only after the end
+    // of the drained process.
     let mut is_behind = vec![false; config.processes.len()];
     for id in graph.order.iter().rev() {
         let index = id.index();

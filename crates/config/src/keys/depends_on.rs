@@ -87,8 +87,8 @@ impl Form for DependsOn {
                     let Some(name) = name else { continue };
                     let place = *places.entry(name.clone()).or_insert(wanted.len());
                     match wanted.get_mut(place) {
-                        // An item without conditions repeats the name of another item or of a key:
-                        // that other item or key counts.
+                        // If an item without conditions repeats the name of another item or of a
+                        // key, the item changes nothing.
                         Some(_) if terms.is_none() => {}
                         Some(same) => *same = dependency(name, terms.unwrap_or_default()),
                         None => wanted.push(dependency(name, terms.unwrap_or_default())),

@@ -418,10 +418,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reports each `$NAME` in a value, because no shell runs that could expand it. Skips a NAME
-    /// that is neither the name of a known variable nor written in capitals. In the value of a
-    /// variable (`of_variable`), a `$` may be intended. In such a value, a `$NAME` is reported only
-    /// as a warning, and only if NAME is known or if `$NAME` is the whole value.
+    /// Reports each `$NAME` in a value, because no shell runs that could expand it. Skips an
+    /// unknown NAME that is not written in capitals. In the value of a variable (`of_variable`), a
+    /// `$` may be intended. In such a value, a `$NAME` is reported only as a warning, and only if
+    /// NAME is known or if `$NAME` is the whole value.
     pub(crate) fn check_dollars(&mut self, node: &Node, what: &str, of_variable: Option<&str>) {
         node.inner().for_each(|inner| self.check_dollars(inner, what, of_variable));
         let raw = node.scalar().unwrap_or_default();
@@ -565,9 +565,8 @@ fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
     })
 }
 
-/// Finds where a misplaced key `name` belongs: in one of the keys in `known` whose mapping can have
-/// `name`. If the config (`entries`) has such a key, returns only the first such key that the
-/// config has.
+/// Finds the keys in `known` to which a misplaced key `name` may belong, because their mappings can
+/// have `name`. If the config (`entries`) has some of these keys, returns only the first of them.
 fn outer(name: &str, entries: &[(NodeKey, Rc<Node>)], known: &Keys) -> Vec<&'static str> {
     let is_written = |key: &str| entries.iter().any(|(written, _)| *written.text == *key);
     let has_entries = |key: &key::Key| matches!(key.merge, Merge::Entries | Merge::Names);

@@ -380,7 +380,7 @@ pub fn server(text: &str) -> Result<Address, Invalid> {
     }
 }
 
-/// Parses the address of a gRPC server: `host:port`, or what [`server`] takes.
+/// Parses the address of a gRPC server: `host:port`, or a form that [`server`] accepts.
 pub(crate) fn grpc(text: &str) -> Result<Address, Invalid> {
     match text.contains("://") || text.starts_with("unix:") {
         true => server(text),

@@ -118,7 +118,7 @@ fn look(path: &Path, is_of_config: bool) -> io::Result<Metadata> {
     }
 }
 
-/// Calls `read` until all files that it reads by its argument are of one moment.
+/// Calls `read` until all files that `read` reads by its argument are of one moment.
 ///
 /// # Errors
 /// Fails if files change again and again, with the path of one of them.
@@ -151,7 +151,7 @@ mod tests {
     use crate::language::source::AT_START;
     use crate::testing::temp_dir::TempDir;
 
-    /// Reads `a` and `b`. In each attempt, calls `between` when `a` was read.
+    /// Reads `a` and `b`. In each attempt, calls `between` after the read of `a`.
     fn both(dir: &TempDir, mut between: impl FnMut(u32)) -> Result<[String; 2], String> {
         let mut attempt = 0;
         let read = |reads: &Reads| {

@@ -29,9 +29,9 @@ pub fn place<'a>(command: impl IntoIterator<Item = &'a str>) -> Option<usize> {
     words.skip_while(|(_, word)| !is_flag(word)).nth(1).map(|(place, _)| place)
 }
 
-/// The programs of a script, in its order. A command counts under three conditions: it runs
-/// whatever the commands before it do, no other command runs in its place, and its first word is
-/// plain.
+/// The programs of a script, in the order of the script. A command counts under three conditions:
+/// it runs whatever the commands before it do, no other command runs in its place, and its first
+/// word is plain.
 pub fn programs(script: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut is_certain = true;

@@ -136,8 +136,7 @@ impl Source {
         }
     }
 
-    /// An empty text in place of a file that could not be read. With it, a problem can name the
-    /// file.
+    /// An empty text in place of an unreadable file. With this text, a problem can name the file.
     pub fn unread(path: &Path) -> Self {
         Self::new(path, String::new())
     }

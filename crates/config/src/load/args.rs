@@ -31,8 +31,8 @@ pub enum ArgsError {
 /// that of [`Config::processes`].
 ///
 /// If an argument begins with a process's prefix, that process gets it, with `--` in place of the
-/// prefix. The longest matching prefix counts. The next argument is a value and goes to the same
-/// process, unless it begins with `--` or with a prefix. The process with `rest` gets every other
+/// prefix. The longest matching prefix counts. The next argument goes to the same process as a
+/// value, if it does not begin with `--` or with a prefix. The process with `rest` gets every other
 /// argument unchanged.
 ///
 /// # Errors
@@ -90,8 +90,8 @@ fn name(option: &str) -> &str {
     option.split_once('=').map_or(option, |(name, _)| name)
 }
 
-/// The names and the `args` of all processes that have `args`. This includes entries with `scale:
-/// 0`: the number of copies must not decide whether an argument is accepted.
+/// The names and the `args` of all processes that have `args`. The result includes entries with
+/// `scale: 0`: the number of copies must not decide whether an argument is accepted.
 fn routes(config: &Config) -> impl Iterator<Item = (&str, &ArgRoute)> {
     let used = config.processes.iter();
     let used = used.filter_map(|process| Some((process.name.as_str(), process.args.as_ref()?)));

@@ -26,8 +26,8 @@ const MOST_RENDERED: usize = 4 * 1024 * 1024;
 /// For one template, at most this many unset variables are reported.
 const MAX_UNSET: usize = 10;
 
-/// Returns the variables and the templates of a process. The files that they name are read until
-/// all files are of one moment.
+/// Returns the variables and the templates of a process. Reads the files that they name again and
+/// again, until all contents are of one moment.
 ///
 /// # Errors
 /// Says why a file cannot be read.

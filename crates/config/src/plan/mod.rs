@@ -90,8 +90,8 @@ impl<'c> Plan<'c> {
     }
 
     /// Makes a plan. `in_oneshots` says whether the plan includes the shutdowns that begin while a
-    /// oneshot still runs. Computing them takes as long for each oneshot of the config as the rest
-    /// of the plan takes.
+    /// oneshot still runs. For each oneshot of the config, the computation of these shutdowns takes
+    /// as long as the rest of the plan.
     pub(crate) fn with(config: &'c Config, graph: &Graph, in_oneshots: bool) -> Self {
         let spec = config.spec(graph);
         let (after_signal, after_end) =

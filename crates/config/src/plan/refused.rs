@@ -39,7 +39,7 @@ pub fn check(old: &Config, running: &[RunningProcess<'_>], new: &Config) -> Resu
 /// other process would have to start after the end of the running process, and two processes that
 /// exchange their paths cannot both wait for each other. A new process may take over the path of a
 /// process that the reload removes, because the new process waits for that removal. A process that
-/// was stopped by hand stays down and needs no path, unless another process depends on it.
+/// was stopped by hand stays down. It needs the path only if another process depends on it.
 fn moved<'a>(
     running: &[RunningProcess<'a>],
     wanted: &'a [impl AsRef<Process>],

@@ -214,8 +214,8 @@ fn differ(keys: &[&'static str]) -> String {
     }
 }
 
-/// The processes that are down, but that the reload starts: another process that the reload starts
-/// needs them. Each comes with the place in the order, and the name, of the process that needs it.
+/// The processes that are down, and that the reload starts because a process that it starts needs
+/// them. The value has the place in the order and the name of the process that needs them.
 fn needed<'a>(
     new: &'a Config,
     spec: &Spec,

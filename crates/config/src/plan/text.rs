@@ -22,7 +22,7 @@ pub fn text(plan: &Plan<'_>) -> String {
     text_within(plan, COLUMNS)
 }
 
-/// The text for a terminal of so many columns.
+/// The text for a terminal with this number of columns.
 pub fn text_within(plan: &Plan<'_>, columns: usize) -> String {
     let columns = columns.max(NARROWEST);
     let mut out = String::from("Start\n\n");

@@ -1,22 +1,23 @@
 //! Finds the connections that owe an answer, as far as the kernel can tell. This module is pure:
-//! the result of each look goes in, and the number of connections that owe an answer comes out.
+//! the result of each look at the kernel's list goes in, and the number of connections that owe an
+//! answer comes out.
 //!
-//! A connection on which the server has received later than it has sent owes an answer. If the
+//! If the server last received data after it last sent data, the connection owes an answer. If the
 //! server has sent later, or in the same tick of the kernel's clock, nothing proves that the answer
-//! is complete. A part of the answer may be missing (a stream), or another request may have come
-//! before this one (pipelining, HTTP/2). A connection of this kind is unknown: it counts as busy
+//! is complete. A part of the answer may be missing (a stream), or the answer may belong to an
+//! earlier request (pipelining, HTTP/2). A connection of this kind is unknown: it counts as busy
 //! until nothing has moved on it for `idle`.
 //!
 //! The kernel has no better evidence. A later request shows that the answer before it is complete,
-//! but then this request needs an answer. Segments and bytes say how much has moved, and not how
-//! much is missing: the first part of a stream looks like a short answer.
+//! but then the later request needs an answer. Segments and bytes say how much has moved, and not
+//! how much is missing: the first part of a stream looks like a short answer.
 
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
 use crate::traffic::Traffic;
 
-/// The kernel rounds its ticks to milliseconds, so that a difference of times may change by this.
+/// The kernel rounds its ticks to milliseconds, so rounding can change a difference by this much.
 const ROUNDING: Duration = Duration::from_millis(2);
 
 /// A connection, as one look at the kernel's list shows it.
@@ -54,7 +55,7 @@ enum Debt {
 
 impl Connection {
     /// Whether the server has received or sent something since an earlier look at this connection.
-    /// Both times grow equally while nothing moves.
+    /// While nothing moves, `received_ago` and `sent_ago` grow equally.
     fn has_moved_since(&self, last: &Self) -> bool {
         let times = [self.sent_ago + last.received_ago, last.sent_ago + self.received_ago];
         self.received != last.received || times[0].abs_diff(times[1]) > ROUNDING
@@ -82,8 +83,8 @@ impl Connection {
 #[derive(Debug)]
 pub struct Answers {
     idle: Duration,
-    /// The connections of the last look, and whether they owe or have perhaps owed an answer since
-    /// the first look. `None` before the first look.
+    /// The connections of the last look. The flag says whether the connection owes an answer, or
+    /// may have owed one since the first look. `None` before the first look.
     connections: Option<BTreeMap<u64, (Connection, bool)>>,
     /// The number of times that a look has shown a new connection or a new request.
     asked: u64,
@@ -96,11 +97,12 @@ pub struct Counts {
     pub open: u64,
     /// Connections that owe an answer.
     pub owing: u64,
-    /// Connections of which the kernel cannot tell whether they owe an answer.
+    /// Connections that may or may not owe an answer: the kernel cannot tell.
     pub unknown: u64,
-    /// Connections on which something has moved since the first look, or that were owing or unknown
-    /// at an earlier look, or that had sent in the tick of the last request before the first look,
-    /// and that are open, but count as answered because nothing has moved for `idle`.
+    /// Open connections that count as answered because nothing has moved on them for `idle`,
+    /// although a stop may still cut their answers. Each has moved since the first look, was owing
+    /// or unknown at an earlier look, or had sent in the tick of the last request before the first
+    /// look.
     pub silent: u64,
     /// A number that grows whenever a look shows a new connection or newly received bytes.
     pub asked: u64,
@@ -141,7 +143,7 @@ impl Answers {
             let is_ours = now.is_ours || last.is_some_and(|(last, _)| last.is_ours);
             let answer = now.answer(self.idle);
             let is_new = last.is_none_or(|(last, _)| last.received != now.received);
-            // A long time can pass between two looks, and before the first one.
+            // Before the first look, and between two looks, requests can come without being seen.
             let has_moved = match before {
                 None => now.received_ago == now.sent_ago,
                 Some(_) => last.is_none_or(|(last, _)| now.has_moved_since(last)),

@@ -1,8 +1,8 @@
 //! The looks at the connections of a process that is drained. This module is pure: answers of the
 //! kernel, commands and the time go in; reports come out, as from the
-//! [`Dialogue`](crate::envoy::dialogue::Dialogue) with an Envoy. The two share only the reports:
-//! almost all of the dialogue is about an admin (its calls, their attempts, its listeners and
-//! statistics, and answers that hang).
+//! [`Dialogue`](crate::envoy::dialogue::Dialogue) with an Envoy. The two modules share only the
+//! reports, because almost all of the dialogue is about an admin: its calls, their attempts, its
+//! listeners and statistics, and answers that hang.
 
 use core::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::prelude::*;
 use crate::traffic::Moment;
 use crate::types::Time;
 
-/// The pause between two looks once the drain can be over. Two looks that show nothing, with
-/// [`QUIET`] between them, end the drain.
+/// The pause between two looks once the drain can be over. The drain ends when the looks have shown
+/// no traffic for [`QUIET`].
 const OFTEN: Duration = Duration::from_millis(25);
 /// The pause between two looks before the drain can be over.
 const SELDOM: Duration = Duration::from_millis(100);
@@ -27,7 +27,7 @@ pub const FACTOR: u32 = 10;
 /// Like [`FACTOR`], once the drain can be over. With 10,000 connections a look takes some 15 ms,
 /// and the next look must come soon after the last answer.
 const LAST_FACTOR: u32 = 4;
-/// The kernel's times have ticks of up to this length.
+/// The kernel measures its times in ticks of up to this length.
 const TICK: Duration = Duration::from_millis(10);
 /// A long look makes the pause at most this long: on a busy machine a look takes long, but costs
 /// little.
@@ -61,7 +61,7 @@ pub enum Asked {
     Drained,
 }
 
-/// The looks of one drain. The supervisor makes them one after the other.
+/// The looks of one drain. The supervisor makes one look after the other.
 #[derive(Debug)]
 pub struct ConnectionWatch {
     terms: Terms,
@@ -133,18 +133,17 @@ impl ConnectionWatch {
             }
         };
         outputs.push(sampled.clone());
-        // A look that began before `close` asked for the last look does not show what has come
-        // since.
+        // A look that began before the call of `close` does not show later connections.
         if self.closing.take_if(|since| *since <= began).is_some() {
             outputs.push(DrainOutput::ListenersClosed);
-            // This look also serves as the look after the closing, which would show no more.
+            // This look also serves as the last sample: a second look would show the same.
             outputs.extend(Some(sampled).filter(|_| !self.is_over));
         }
         outputs
     }
 
-    /// Handles the outcome of asking the process to drain. The outcome matters only if there are no
-    /// counts. The drain then ends like a drain of the same kind that is never counted.
+    /// Handles the outcome of asking the process to drain. The outcome only matters while the looks
+    /// fail: it then has the same effect as in a drain without counts.
     pub fn asked(&mut self, asked: Asked) -> Vec<DrainOutput> {
         self.asked = Some(asked);
         let mut outputs = Vec::new();
@@ -154,8 +153,8 @@ impl ConnectionWatch {
         outputs
     }
 
-    /// Looks once more, and reports [`DrainOutput::ListenersClosed`] in any case. Nobody can ask an
-    /// unknown server to close its listeners.
+    /// Looks once more, and then reports [`DrainOutput::ListenersClosed`]. The listeners stay open:
+    /// drainit cannot ask an unknown server to close them.
     pub fn close(&mut self, now: Time) {
         self.closing.get_or_insert(now);
         self.was_closed = true;

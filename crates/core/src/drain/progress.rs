@@ -7,7 +7,7 @@ use crate::event::Load;
 use crate::note::DrainEnd;
 use crate::types::Time;
 
-/// A process is quiet if for this time at most `exit_at` connections or requests have been open,
+/// A process is quiet if at most `exit_at` connections or requests have been open for this time,
 /// and no new one has come. The time is longer than the pause between two samples near the end of a
 /// drain, and longer than the time from a connect to the first request. A sample that is older than
 /// this time says nothing about the present.
@@ -144,8 +144,8 @@ impl Active {
         self.sampled_at = now;
     }
 
-    /// Whether the process has reported that it is drained, and nobody counts its traffic: a count
-    /// knows better.
+    /// Whether the process has reported that it is drained, and its traffic is not counted. A count
+    /// is more reliable than the report.
     pub(crate) fn is_reported(&self) -> bool {
         self.reported && self.last.active.is_none()
     }

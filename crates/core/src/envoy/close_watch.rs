@@ -71,7 +71,7 @@ mod tests {
         }
     }
 
-    /// The results of [`CloseWatch`] for samples that are half a second apart.
+    /// The results of [`ClosingWatch`] for samples that are half a second apart.
     fn verdicts(samples: &[Sample]) -> Vec<Option<u64>> {
         let begin = Time::default();
         let mut watch = ClosingWatch::new(PATIENCE);

@@ -13,8 +13,8 @@
 //! gives up a question only at the end of the drain.
 //!
 //! Beside the questions, the kernel counts the connections, which costs the Envoy nothing. The
-//! count says when a poll is worth its cost, and replaces the polls of an Envoy that answers
-//! slowly.
+//! count says when a poll (a question for a sample) is worth its cost, and replaces the polls of an
+//! Envoy that answers slowly.
 
 use core::time::Duration;
 
@@ -86,7 +86,7 @@ pub enum Ask {
 pub enum Answer {
     Listeners(Result<(), AskFailure>),
     Sample(Result<Sample, AskFailure>),
-    /// Whether this Envoy has never been live; `None` if the answer does not say whether.
+    /// Whether this Envoy has never been live; `None` if the answer does not say so.
     State {
         is_unused: Option<bool>,
     },
@@ -99,8 +99,8 @@ pub struct Look {
     /// The open connections to the Envoy's listeners.
     pub open: u64,
     /// The connections that all programs of the network namespace have accepted so far; `None` if
-    /// the kernel does not report the number. This includes connections to programs other than the
-    /// Envoy.
+    /// the kernel does not report the number. The number includes connections to programs other
+    /// than the Envoy.
     pub accepted: Option<u64>,
 }
 
@@ -112,13 +112,12 @@ pub enum DrainOutput {
     Ask(Ask),
     /// A question to the kernel: how many connections to the Envoy's listeners are open?
     Look,
-    /// The traffic that was counted. `began` is the time at which the count began, so its numbers
-    /// can be that old.
+    /// The traffic that was counted. The numbers can be as old as `began`, the start of the count.
     Sampled { began: Time, load: Load, traffic: Traffic, moment: Moment },
     /// The traffic is unknown, because a poll has failed.
     Unknown,
-    /// Whether the drain was accepted. The dialogue reports this once, unless the drain is over
-    /// earlier.
+    /// Whether the drain was accepted. The dialogue reports this once; if the drain is over
+    /// earlier, it reports nothing.
     Answered { accepted: bool },
     /// This Envoy has never accepted a connection.
     NothingToDrain,
@@ -245,7 +244,8 @@ pub struct Dialogue {
     accepted: Accepted,
     /// Whether the core has got [`DrainOutput::Answered`].
     is_answered: bool,
-    /// The work that [`Dialogue::close`] has begun. It ends with [`DrainOutput::ListenersClosed`].
+    /// The work that [`Dialogue::close`] has begun. The work ends with
+    /// [`DrainOutput::ListenersClosed`].
     closing: ListenerClosing,
     /// Whether Envoy has confirmed that its listeners are closed.
     is_closed: bool,
@@ -413,8 +413,7 @@ impl Dialogue {
                 self.count(began, open, self.moment());
             }
             (Some(_), _) if was_low && !is_low => self.outputs.push(DrainOutput::Unknown),
-            // Without this condition, the drain would end with `min` if the last sample has shown
-            // quiet.
+            // The last sample may have shown quiet. The new connection prevents an end with `min`.
             (Some(_), _) if is_new && self.is_slow(now) && now < self.terms.min_until => {
                 self.outputs.push(DrainOutput::Unknown);
             }
@@ -431,8 +430,8 @@ impl Dialogue {
         self.proceed(now)
     }
 
-    /// Call this when the container is not ready any more. If drainit had to wait for this, it
-    /// fails the health check of Envoy now.
+    /// Call this function when the container is not ready any more. If `stays_ready` has delayed
+    /// the failing health check of Envoy, drainit makes the health check fail now.
     pub fn unready(&mut self, now: Time) -> Vec<DrainOutput> {
         if core::mem::take(&mut self.stays_ready) && !self.is_over {
             match &mut self.calls {
@@ -554,21 +553,21 @@ impl Dialogue {
         }
     }
 
-    /// Whether the counters of this Envoy take long. drainit then asks for counters only if they
-    /// can show the end of the drain. A busy machine can make one answer late. If the gauges, which
-    /// are at least a fifth of the work, then come quickly, the Envoy is not large.
+    /// Whether the counters of this Envoy take long. If so, drainit asks for counters only when
+    /// they can show the end of the drain. A busy machine can make one answer late. If the gauges,
+    /// which are at least a fifth of the work, come quickly, the Envoy is not large.
     fn is_large(&self) -> bool {
         self.whole_took.is_some_and(|took| took > SLOW) && self.took * 5 > SLOW
     }
 
-    /// Whether the counters come soon. drainit then asks for counters even if only the report needs
+    /// Whether the counters come soon. If so, drainit asks for them even if only the report needs
     /// them.
     fn affords_counters(&self) -> bool {
         self.whole_took.is_some_and(|took| took <= OVERDUE)
     }
 
-    /// If a count after the drain has shown traffic, the time of the next count; `None` if drainit
-    /// wants no such count. The kernel's count may cause an earlier one.
+    /// If a count after the drain has shown traffic: the time of the next count. Otherwise `None`.
+    /// The kernel's count may cause an earlier count.
     fn rested_at(&self) -> Option<Time> {
         let is_wanted =
             self.is_open_again && matches!(self.closing, ListenerClosing::Sample { .. });

@@ -21,7 +21,7 @@ use core::fmt;
 /// - Plain `/drain_listeners` closes the listen sockets at once. Accepted connections stay, and
 ///   Envoy still counts them.
 ///
-/// The two statements hold for Envoy 1.36.4 to 1.40.0.
+/// These statements hold for Envoy 1.36.4 to 1.40.0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Call {
     /// Begin to drain, and keep accepting connections.

@@ -18,7 +18,7 @@ const FACTOR: u32 = 33;
 /// confirm that nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
 /// Polls that may show the end of the drain follow one another without a rest. After this many
-/// answers without a rest, Envoy gets its rest: two that show quiet, and two before them.
+/// answers without a rest, Envoy gets its rest. Two answers show quiet, and two may come before.
 const HURRIED: u32 = 4;
 /// A drain can end with `min` only if two polls have shown quiet before `min` is over. At least
 /// this much time is kept for their answers; an Envoy that answers slowly gets more.
@@ -32,7 +32,7 @@ pub(crate) struct Pace {
     shown: ShownTraffic,
     /// The longest time that an answer has taken.
     slowest: Duration,
-    /// At [`Self::answered_at`]: the work of earlier polls from which Envoy had not yet rested.
+    /// The work of earlier polls from which Envoy had not yet rested at [`Self::answered_at`].
     debt: Duration,
     answered_at: Time,
     /// The number of consecutive polls without an answer.
@@ -73,8 +73,8 @@ impl Pace {
     }
 
     /// Whether a poll may follow without a rest. If connections come and go all the time, each poll
-    /// has to wait for the rest, so that these polls cost no more than others. While the kernel
-    /// shows new connections, the polls without a rest are kept for the end of the drain.
+    /// has to wait for the rest, so that these polls cost no more than other polls. While the
+    /// kernel shows new connections, the polls without a rest are kept for the end of the drain.
     pub(crate) fn may_hurry(&self, now: Time, is_calm: bool) -> bool {
         self.debt(now) <= self.slowest * if is_calm { HURRIED } else { 1 }
     }
@@ -126,8 +126,7 @@ impl Pace {
             Some(0) => ShownTraffic::Nothing,
             _ => ShownTraffic::Traffic,
         };
-        // Several answers may show no traffic: a poll without a rest follows only the first of
-        // them.
+        // Several answers may show no traffic: a poll without a rest follows only the first one.
         match self.shown {
             _ if !self.may_hurry(now, is_calm) => OFTEN.max(rest),
             ShownTraffic::Nothing if before == ShownTraffic::Traffic => Duration::ZERO,

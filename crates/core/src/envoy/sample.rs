@@ -45,9 +45,9 @@ impl Sample {
         [self.active, self.accepted_total].iter().all(|count| count.unwrap_or(0) == 0)
     }
 
-    /// Requests whose response has not completely reached the client's socket. How many responses
-    /// the unsent bytes belong to is unknown: the bytes count as one request if no request is
-    /// active.
+    /// Requests whose response has not completely reached the client's socket. drainit does not
+    /// know to how many responses the unsent bytes belong, so the bytes count as one request if no
+    /// request is active.
     pub fn requests_left(&self) -> Option<u64> {
         let unsent = self.unsent.is_some_and(|bytes| bytes > 0);
         self.requests_active.map(|active| active.max(unsent.into()))

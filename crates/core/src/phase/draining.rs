@@ -191,7 +191,7 @@ impl Draining {
             state.step_drain(process, self.shutdown.deadline);
             let at = state[process].drain.wakes_at(state.now);
             let is_under_way = matches!(state[process].drain, Progress::Active(_));
-            // If the first timer is now later, the others decide which is the first.
+            // If this timer was the first and is now later, `advance` has to find the first timer.
             if is_under_way && (at <= before || before > self.wakes_at) {
                 self.wakes_at = self.wakes_at.into_iter().chain(at).min();
                 return Phase::Draining(self);
@@ -237,7 +237,8 @@ impl Draining {
         self.held && self.is_over(state)
     }
 
-    /// Whether all drains are over, so that only the final counts are left.
+    /// Whether this phase waits at most for the final counts ([`Self::step_final_counts`]): the
+    /// drains and all other waits are over.
     fn is_over(&self, state: &State) -> bool {
         self.progress(state).all(Progress::is_drained)
             && self.delay_until.is_none()
@@ -249,8 +250,8 @@ impl Draining {
         self.drained.iter().map(|id| &state[*id].drain)
     }
 
-    /// Lets the stops wait for a count, if a ready process has no drain that counts its
-    /// connections.
+    /// Lets the stops wait for a count of the connections if a ready process has no drain that
+    /// counts its connections.
     fn wait_for_counts(&mut self, state: &State) {
         let serves = |id| {
             let is_counted = state.process(id).drain.is_some_and(|drain| drain.closes);
@@ -274,7 +275,7 @@ impl Draining {
     /// Begins the stop after a requested drain, and does not drain again. The stop gets the rest of
     /// the drain's grace period, if there is a rest. The reason: the kubelet's grace period
     /// includes the `preStop` hook that requested the drain. If the grace period is over, the stop
-    /// gets a new one.
+    /// gets a new grace period.
     fn stop(&mut self, state: &mut State, cause: Cause) {
         self.held = false;
         self.shutdown.cause = cause;

@@ -126,9 +126,8 @@ impl Finishing {
             let took = state.now.since(*began);
             *again = Some(state.now + took.max(SWEEP_PAUSE));
             if *signal == Signal::KILL {
-                // Nothing else waits for the leftovers to end. On a slow machine, the report may
-                // name a process as alive that is about to end. That process ends with PID 1 at the
-                // latest.
+                // This wait is short, because a leftover ends with PID 1 at the latest. On a slow
+                // machine, the report may therefore name a process as alive that is about to end.
                 *until = (*until).min(state.now + AFTER_KILL);
             }
         }

@@ -10,10 +10,9 @@
 //! A stop replaces the goals of the processes that it stops, and fails the starts that need one of
 //! these processes. A start or a restart is refused while one of the processes that it concerns is
 //! being stopped or restarted. There is one exception. A process that follows a dependency (see
-//! below) is stopped and started again. A request to restart this process during the stop is
+//! below) is stopped and started again. A request to restart this process during its stop is
 //! accepted, because the next start serves the request, too. When the shutdown begins, all requests
-//! fail and all goals are dropped. Stops that are under way continue, and must end before the
-//! deadline.
+//! fail and all goals are dropped. Stops under way continue, and must end before the deadline.
 //!
 //! A dependent with `restart: true` follows a dependency: if the dependent runs when a new instance
 //! of the dependency meets the condition, the dependent is restarted. If several of its
@@ -59,8 +58,8 @@ pub(super) enum Goal {
     Retired,
     /// Stop the process, then start it again.
     Again,
-    /// Stop the process, and give it its definition in the new config. Then start it, unless it
-    /// `stays_down`.
+    /// Stop the process, and give it its definition in the new config. Then start it, if
+    /// `stays_down` is false.
     Redefined { stays_down: bool },
     /// Stop the process because it follows a dependency, then start it again. If the start fails,
     /// the container may end, as after a failure.
@@ -560,8 +559,8 @@ impl Operations {
         let survives = |id: &ProcessId| self.stops(*id) && state.life(*id).survives_kill();
         for process in self.goals.keys().copied().filter(survives).collect::<Vec<_>>() {
             if let Some(Goal::Down | Goal::Failed | Goal::Again) = self.goals.get(&process) {
-                // From now on only a request can start the process. Until then, the process counts
-                // as having met no condition.
+                // From now on only a request can start the process. Until such a request, the
+                // process counts as having met no condition.
                 state.reach(process, None);
             }
             for slot in state.waiting_for(process) {

@@ -81,7 +81,8 @@ impl Reload {
             self.connect(state, process, slot);
         }
         state.reorder();
-        // An unchanged dependent no longer needs this process, which the new config does not have.
+        // A removed process does not wait for its unchanged dependents: in the new config, they do
+        // not depend on it.
         let stays = |slot: &ProcessId| self.plan.contains(&Placed::Same(*slot));
         let is_free = |slot: &ProcessId| state.process(*slot).dependents.iter().all(stays);
         if let Some(place) = self.gone.iter().position(is_free) {
@@ -269,9 +270,9 @@ impl Operations {
         }
     }
 
-    /// Replaces a process whose definition has changed. If its `update` allows it, the new instance
-    /// starts beside the old one. If not, the process is stopped, gets the new definition when it
-    /// is down, and is started.
+    /// Replaces a process whose definition has changed. If `update` permits two instances, the new
+    /// instance starts beside the old one. If not, the process is stopped, gets the new definition
+    /// when it is down, and is started.
     fn replace(&mut self, state: &mut State, old: ProcessId) {
         let stops = self.stops(old);
         let Some(reload) = &mut self.reload else { return };

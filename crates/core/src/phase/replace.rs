@@ -20,9 +20,9 @@ use crate::state::{Lifecycle, Role, State};
 use crate::types::{ProcessId, Update};
 
 impl Operations {
-    /// Replaces the instance of a running process. If the process's `update` allows it, the new
-    /// instance starts beside the old one. If not, the process gets the goal `goal`. Returns the
-    /// slot of the new instance.
+    /// Replaces the instance of a running process. If the process's `update` permits two instances,
+    /// the new instance starts beside the old one. If not, the process gets the goal `goal`.
+    /// Returns the slot of the new instance.
     pub(super) fn replace_or_restart(
         &mut self,
         state: &mut State,
@@ -98,7 +98,7 @@ impl Operations {
 
     /// Begins the drain of each old instance whose newer instance has ended. The newer instance has
     /// ended for good, or while it was drained for a request or after a failed liveness check.
-    /// Until its end, its drain counted the connections of both instances.
+    /// Until its end, the drain of the newer instance counted the connections of both instances.
     pub(crate) fn drain_old(&self, state: &mut State) {
         let is_full = |state: &State, newer: Option<ProcessId>| match self.goals.get(&newer?) {
             Some(Goal::Down) => Some(true),

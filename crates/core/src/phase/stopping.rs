@@ -16,8 +16,8 @@ use crate::types::{AFTER_KILL, ProcessId, Time};
 #[derive(Clone, Debug)]
 pub struct Stopping {
     pub shutdown: ShutdownFacts,
-    /// Whether all processes are killed at once, in no order. This begins with a third signal or at
-    /// the deadline.
+    /// Whether all processes are killed at once, in no order. The killing begins with a third
+    /// signal or at the deadline.
     killing_all: bool,
     /// The time at which drainit stops waiting even for a process that survives SIGKILL.
     give_up_at: Time,
@@ -28,10 +28,10 @@ pub struct Stopping {
     holders: Vec<usize>,
     /// For each process, whether its dependencies no longer wait for it.
     released: Vec<bool>,
-    /// The processes whose stop waits for a count, with the time of their next timer. Their
+    /// The processes whose stop waits for a count, each with the time of its next timer. Their
     /// dependents took long to stop, and clients may have sent requests meanwhile.
     counting: BTreeMap<ProcessId, Time>,
-    /// These timers, in the order of their times.
+    /// The timers of `counting`, in the order of their times.
     count_timers: BTreeSet<(Time, ProcessId)>,
 }
 
@@ -105,7 +105,8 @@ impl Stopping {
         }
         state.expire(self.deadline(state));
         family::settle(state, true, self.deadline(state));
-        // If a process ends before its dependents, they get the time that was kept for its stop.
+        // If a process ends before its dependents, they can use the time that was kept for its
+        // stop.
         let is_early = |id: &ProcessId| state.life(*id).is_down() && self.holders[id.index()] > 0;
         if state.touched.iter().any(is_early) {
             state.plan_budget();

@@ -23,7 +23,7 @@ pub fn visible(c: char) -> char {
 }
 
 /// Makes untrusted text (the name of a process, a response, a path) a single line without control
-/// characters. Without this change, the text could forge a line of drainit's log.
+/// characters. Unchanged, the text could forge a line of drainit's log.
 pub fn harmless(text: &str) -> Cow<'_, str> {
     if text.chars().all(|c| visible(c) == c) {
         return Cow::Borrowed(text);
@@ -41,7 +41,8 @@ pub fn harmless_lines(text: &str) -> Cow<'_, str> {
 }
 
 /// Escapes the characters that [`visible`] replaces and that a JSON writer leaves as they are, such
-/// as DEL and U+009B. In JSON text they occur only in strings, so the text keeps its meaning.
+/// as DEL and U+009B. In JSON, these characters occur only in strings, so the text keeps its
+/// meaning.
 pub fn escape_json(json: &str) -> Cow<'_, str> {
     let is_escaped = |c: char| c >= '\u{7f}' && visible(c) != c;
     // Most text is ASCII, for which this test is fast.

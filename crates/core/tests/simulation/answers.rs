@@ -1,6 +1,6 @@
 //! Tests the count of connections that owe an answer with a model of a server, which knows the
 //! answers that it owes. One client sends requests in one of several ways, the kernel's clock ticks
-//! every 4 ms, and the looks come at random times, some of them long after the one before.
+//! every 4 ms, and the looks come at random times, some of them long after the previous look.
 
 use std::collections::VecDeque;
 

@@ -110,8 +110,8 @@ impl Play {
         play
     }
 
-    /// Sends an event, and returns the core's actions without the notes, and without the actions of
-    /// which notes tell.
+    /// Sends an event, and returns the core's actions, without notes and without actions that a
+    /// note describes.
     pub(super) fn at(&mut self, millis: u64, event: Event) -> Vec<Action> {
         let mut actions = self.all(millis, event);
         actions.retain(|action| !matches!(action, Action::Note(_)) && !is_told(action));
@@ -475,7 +475,7 @@ fn a_long_scan_leaves_time_to_reap() {
     assert_eq!(play.at(620, Event::Tick), [Action::Sweep(Signal::TERM)]);
     assert!(play.at(920, Event::Swept(0)).is_empty());
     assert_eq!(play.at(5020, Event::Tick), [Action::Sweep(Signal::KILL)]);
-    // The scan that sends SIGKILL takes a while. The wait after SIGKILL begins only at its end.
+    // The scan that sends SIGKILL takes a while. The wait after SIGKILL begins when the scan ends.
     assert!(play.at(5319, Event::Tick).is_empty());
     assert!(play.at(5320, Event::Swept(5000)).is_empty());
     assert!(play.at(5519, Event::Tick).is_empty());
@@ -715,7 +715,7 @@ fn a_stop_long_after_a_drain_waits_anew_unless_the_time_of_the_drain_is_used_up(
         play.at(at + 120, open(0));
         assert_eq!(play.at(at + 120, closed), is_over, "{at}");
     }
-    // A process that ends by itself lets nothing wait.
+    // If the end of a process causes the stop, no stop waits.
     let mut play = held(gateway());
     play.at(90_000, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
     play.at(90_010, open(1));

@@ -1,12 +1,13 @@
 //! Plays the dialogue with Envoy's admin interface, and the core, against a model of Envoy and its
 //! clients.
 //!
-//! When the model of Envoy has sent a response, it may close the connection. After
-//! `healthcheck/fail` it always does. Otherwise it does so with the probability of Envoy's default
-//! drain strategy, which grows with the time of the drain. The admin interface answers one question at
-//! a time, each at once or after seconds, in part, with another status, or not at all. The kernel may
-//! count the connections. These faults begin at some time, or happen by chance.
-//! An Envoy may never be live. The next epoch may replace it, and begins new statistics.
+//! After a response, the model of Envoy may close the connection. After `healthcheck/fail`, each
+//! response closes its connection. Without that call, the probability is that of Envoy's default
+//! drain strategy, which grows with the time of the drain. The admin interface answers one question
+//! at a time. An answer can come at once, after seconds or never; an answer can be a part only, or
+//! have another status. These faults begin at some time, or happen by chance. The kernel may count
+//! the connections. An Envoy may never be live. The next epoch, with new statistics, may replace an
+//! Envoy.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -39,7 +40,7 @@ enum Thing {
     Answers(u64),
     /// The kernel counts the connections.
     Looks,
-    /// A client tries to connect. Envoy may refuse that.
+    /// A client tries to connect. Envoy may refuse the connection.
     Connects,
     /// A request begins on a connection.
     Begins(u64),
@@ -124,7 +125,8 @@ struct World {
     others: u64,
     /// The times at which Envoy has accepted a connection.
     accepted_at: Vec<Time>,
-    /// The last look at the kernel's count, once the Envoy has listed its listeners.
+    /// The time of the last look at the kernel's count. The looks begin when the Envoy has listed
+    /// its listeners.
     looked_at: Option<Time>,
     /// The last traffic that the report got.
     last: Traffic,
@@ -132,7 +134,7 @@ struct World {
     is_replaced: bool,
     /// The time at which this drain began, and the time that Envoy has spent on counts since.
     polled: (Time, Duration),
-    /// The longest of these counts.
+    /// The time that Envoy has spent on the longest of these counts.
     longest_poll: Duration,
     /// From this time on, every question to the admin interface fails.
     lost_at: Time,
@@ -353,8 +355,7 @@ impl World {
             Thing::Takes(key) => self.take(key),
             Thing::Answers(key) => self.answer(key),
             Thing::Looks => {
-                // This connection belongs to a listener of the Envoy that is missing in the
-                // questions to the kernel.
+                // This connection belongs to a listener that no question to the kernel names.
                 let is_hidden = |key: &u64| self.hides && key.is_multiple_of(2);
                 let seen = self.envoy.connections.keys().filter(|key| !is_hidden(key));
                 let open = seen.count() as u64;
@@ -513,8 +514,9 @@ impl World {
         self.with(|dialogue, now| dialogue.answered(now, answer));
     }
 
-    /// Checks that the counts cost Envoy 3 % of its time, apart from those that come at once: the
-    /// first, one when `min` is over, those after the closing and those that confirm the end.
+    /// Checks that the counts cost Envoy at most 3 % of its time. A few counts come at once, and
+    /// are free: the first, one at the end of `min`, those after the closing, and those that
+    /// confirm the end.
     fn check_cost(&mut self, took: Duration) {
         let (began, spent) = self.polled;
         self.polled.1 = spent + took;
@@ -543,7 +545,7 @@ impl World {
                     self.push(after, Thing::Looks);
                 }
                 DrainOutput::Sampled { load, traffic, .. } => {
-                    // A total may be missing, or may be that of the epoch before.
+                    // A total may be missing, or may come from the previous epoch.
                     let is_of = |taken: &Traffic| {
                         let Traffic { connections, requests, .. } = traffic;
                         if self.is_replaced {
@@ -738,7 +740,7 @@ impl World {
 
     /// Checks that no client has come for as long as a drain has to be quiet.
     fn check_quiet(&mut self) {
-        // The next epoch can have the same totals as the one before.
+        // The next epoch can have the same totals as the previous epoch.
         let is_exact = self.late == 0 && !self.is_replaced;
         let Some((taken, _)) = self.reported.filter(|_| is_exact) else { return };
         // The answers of a slow Envoy are older than the last look at the kernel's count.
@@ -769,8 +771,7 @@ impl World {
                     left <= self.terms.exit_at,
                     "the drain is over while counted traffic is in flight",
                 );
-                // There was time for one more whole answer than needed, with nothing wrong and no
-                // new client.
+                // Nothing was wrong and no client was new, so there was time for a whole answer.
                 let came = self.accepted_at.last().map_or(Duration::MAX, |at| self.now.since(*at));
                 let is_plain = self.wrong + self.late + self.others + self.terms.exit_at == 0
                     && self.lost_at == Time::NEVER
@@ -790,8 +791,8 @@ impl World {
                     && self.looked_at.is_some_and(|at| self.now.since(at) < MS(1000))
                     && self.left() > self.terms.exit_at;
                 if let (Some(asked), true) = (self.closing_asked, is_counted && !self.hides) {
-                    // An Envoy that has never been live counts as one without traffic.
-                    // After a replacement, the last count may be that of the Envoy before.
+                    // An Envoy that has never been live counts as one without traffic. After a
+                    // replacement, the last count may come from the previous epoch.
                     let is_fresh = self.reported.is_some_and(|(taken, _)| taken >= asked)
                         || self.is_replaced && self.reported_at >= asked
                         || self.last == Sample::NOTHING.traffic();

@@ -40,9 +40,9 @@ pub(crate) struct Checker<'a> {
     starts: u32,
     /// Slots whose start drainit aborted (`Action::AbortSpawn`) before the start was answered.
     aborted: BTreeSet<ProcessId>,
-    /// The first breach of a promise.
-    /// The last action, if it belongs to a note, which has to follow at once.
+    /// The last action, if a note about this action has to follow at once.
     work: Option<Action>,
+    /// The first breach of a promise.
     broken: Cell<Option<&'static str>>,
     /// Whether the shutdown, or a drain without a stop, has begun, so that no process may start any
     /// more.
@@ -113,7 +113,7 @@ pub(crate) struct Checker<'a> {
     /// Requests that are not answered yet. Equal requests share one answer.
     asked_for: BTreeSet<(usize, Request)>,
     /// For each process and kind of request: the value of `starts` when the newest such request
-    /// came, and whether the process was alive when drainit began the first such request.
+    /// came, and whether the process was alive when drainit began the first of them.
     began: BTreeMap<(usize, Request), (u32, bool)>,
     /// Slots that get a new definition once their instance is gone.
     redefined: BTreeSet<ProcessId>,
@@ -123,103 +123,102 @@ pub(crate) struct Checker<'a> {
     /// entry is removed when drainit acts on the change or starts the process.
     changed: BTreeMap<(ProcessId, usize), bool>,
     /// For each process: whether only a request may start it, because it has `autostart: false` or
-    /// a request stopped it while it ran. A request to start the process or a dependent clears
-    /// this.
+    /// a request stopped it while it ran. A request to start the process or a dependent clears it.
     down: Vec<bool>,
     /// `alone` and `by_request` of all slots as they were before the request that came in this
-    /// step. A refused request must not change them.
+    /// step. A refused request must not change these flags.
     before: Option<Vec<(bool, bool)>>,
 }
 
-/// The history of a slot. In the comments below, "it" is the instance of the slot.
+/// The history of a slot, and of the instance in it.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     started_as: u32,
-    /// Whether it became ready before `unready` was set.
+    /// Whether the instance became ready before `unready` was set.
     was_serving: bool,
-    /// Whether drainit lets it end without a drain: no time was left, or a newer epoch has taken
-    /// over.
+    /// Whether drainit lets the instance end without a drain: no time was left, or a newer epoch
+    /// has taken over.
     not_drained: bool,
     asked: Option<(Time, Duration)>,
-    /// Whether drainit has granted it more time to end.
+    /// Whether drainit has granted the instance more time to end.
     extended: bool,
     group_killed: bool,
     killed_in_shutdown: bool,
-    /// After SIGKILL: the time from which the core no longer waits for its end.
+    /// After SIGKILL: the time from which the core no longer waits for the instance's end.
     survives_at: Option<Time>,
     drain: Option<(Time, Duration)>,
-    /// Whether its drain began before the shutdown, or before the drain without a stop.
+    /// Whether the instance's drain began before the shutdown, or before the drain without a stop.
     drained_early: bool,
     draining: bool,
-    /// Whether it is counted once more between the stops of its dependents and its own.
+    /// Whether the instance is counted again between the stops of its dependents and its own stop.
     recounted: bool,
     drained: bool,
-    /// Whether its drain is finished: the drain was over while it still ran, or drainit skipped the
-    /// drain because no time was left.
+    /// Whether the instance's drain is finished: the drain was over while the instance still ran,
+    /// or drainit skipped the drain because no time was left.
     drain_over: bool,
-    /// Whether its drain was over because no connection or request was open.
+    /// Whether the instance's drain was over because no connection or request was open.
     was_quiet: bool,
-    /// The longest time that the last closing of its listeners may take.
+    /// The longest time that the last closing of the instance's listeners may take.
     closing: Duration,
-    /// Whether it is an Envoy that was never live, so that it has nothing to drain
+    /// Whether the instance is an Envoy that was never live, so that it has nothing to drain
     /// (`Event::NothingToDrain`).
     not_live: bool,
-    /// The number of processes that had already ended when its drain began. If `unready` was set
-    /// before the drain, this is the number at the time when `unready` was set.
+    /// The number of processes that had already ended when the instance's drain began. If `unready`
+    /// was set before the drain, this is the number at the time when `unready` was set.
     ended_before_drain: usize,
     last_active: Option<u64>,
     accepted: Option<bool>,
     /// The number of failed liveness probes in a row, and the number that fails the check; `None`
     /// without a check, or after `Event::Unhealthy`.
     probe_failures: Option<(u32, u32)>,
-    /// When its readiness timeout is over. drainit must not give up its start before this time.
+    /// When the readiness timeout is over. drainit must not give up the start before this time.
     ready_by: Option<Time>,
-    /// If it is a oneshot: when its `timeout` is over.
+    /// For a oneshot: when its `timeout` is over.
     complete_by: Option<Time>,
-    /// Whether it is ready, and drainit has not begun to stop it.
+    /// Whether the instance is ready, and drainit has not begun to stop it.
     serves: bool,
-    /// Whether a restart of it has failed because it survives SIGKILL. A new start clears this,
-    /// even if `only_if` skips the start.
+    /// Whether a restart of the instance has failed because it survives SIGKILL. A new start clears
+    /// this, even if `only_if` skips the start.
     stuck: bool,
-    /// Whether drainit stops it without its dependents: for a restart, or after a failed start or
-    /// liveness check.
+    /// Whether drainit stops the instance without its dependents: for a restart, or after a failed
+    /// start or liveness check.
     alone: bool,
-    /// Whether an operator's request stops it. Its dependents stop first.
+    /// Whether an operator's request stops the instance. Its dependents stop first.
     by_request: bool,
-    /// Whether it has failed its liveness check, so that its drain lasts for `min` only.
+    /// Whether the instance has failed its liveness check, so that its drain lasts for `min` only.
     unhealthy: bool,
-    /// Whether its stop began before the shutdown.
+    /// Whether the instance's stop began before the shutdown.
     stops_early: bool,
-    /// Whether drainit has released its held sockets.
+    /// Whether drainit has released the instance's held sockets.
     released: bool,
-    /// Whether it has ended, and no new instance runs in the slot.
+    /// Whether the instance has ended, and no new instance runs in the slot.
     gone: bool,
-    /// Whether it is an epoch that has not taken over from the older epoch beside it.
+    /// Whether the instance is an epoch that has not taken over from the older epoch beside it.
     pending: bool,
-    /// Whether it is an epoch that a newer epoch has to end in place of drainit
+    /// Whether the instance is an epoch that a newer epoch has to end in place of drainit
     /// (`Note::HandedOver`).
     handed_over: bool,
-    /// Whether it is an old epoch: a newer epoch has taken over from it.
+    /// Whether the instance is an old epoch: a newer epoch has taken over from it.
     taken_over: bool,
-    /// Whether it has ended, and its `restart` policy does not start it again.
+    /// Whether the instance has ended, and its `restart` policy does not start it again.
     given_up: bool,
-    /// Whether it is an epoch that Envoy will abort, because the older epoch beside it has ended
-    /// too early.
+    /// Whether the instance is an epoch that Envoy will abort, because the older epoch beside it
+    /// has ended too early.
     doomed: bool,
-    /// Whether it got its stop signal.
+    /// Whether the instance got its stop signal.
     signalled: bool,
-    /// Whether drainit has sent a signal to the other members of its process group, which outlive
-    /// it.
+    /// Whether drainit has sent a signal to the other members of the instance's process group,
+    /// which outlive the instance.
     rest_signalled: bool,
     /// Whether `Note::Started` was given for the instance.
     started: bool,
-    /// Whether it must be restarted to follow a dependency: the dependency has a new instance,
-    /// which has met the condition of `depends_on`.
+    /// Whether the instance must be restarted to follow a dependency: the dependency has a new
+    /// instance, which has met the condition of `depends_on`.
     behind: bool,
-    /// Whether it is being restarted to follow a dependency, and its new start has not begun.
+    /// Whether the instance is restarted to follow a dependency, and its new start has not begun.
     follows: bool,
-    /// Whether it is on its way up. This begins with a start or with an end, and lasts until it is
-    /// ready, complete or skipped.
+    /// Whether the instance is on its way up. The way begins with a start or with an end, and lasts
+    /// until the instance is ready, complete or skipped.
     on_its_way: bool,
     /// Whether [`Checker::holds_start`] has already checked the start that has begun. A start
     /// reaches this check up to three times: for `only_if`, for the `pre_start` hook, and for the
@@ -531,9 +530,9 @@ impl<'a> Checker<'a> {
         below.max(hook_need(of.hooks.post_stop)) + self.needed_at_the_end()
     }
 
-    /// Two times. The first is what the longest path of drains needs for `min` and for the closing
-    /// of listeners. The second is what the final counts, the longest path of stops and the last
-    /// hook need.
+    /// Two times. The first is the time that the longest path of drains needs for `min` and for
+    /// closing listeners. The second is the time that the final counts, the longest path of stops
+    /// and the last hook need.
     fn needed_by_drains_and_stops(&self) -> (Duration, Duration) {
         let of = |id: ProcessId| &self.scenario.spec.processes[id.index()];
         let asks = Duration::from_millis(250);
@@ -553,9 +552,9 @@ impl<'a> Checker<'a> {
     }
 
     /// An upper bound for every path: the time that the stops of all slots need one after the
-    /// other. It holds even if the slots have definitions of several configs. The sum includes
-    /// processes that the reload has not added yet, because the core already has the budget of the
-    /// new config.
+    /// other. The bound holds even if the slots have definitions of several configs. The sum
+    /// includes processes that the reload has not added yet, because the core already has the
+    /// budget of the new config.
     fn needed_by_all(&self) -> Duration {
         let in_use = self.slots.all().filter(|id| self.roles[id.index()] != Role::Retired);
         let stops: Duration =
@@ -936,10 +935,10 @@ impl<'a> Checker<'a> {
         (was_alive && self.asked_for.contains(&key)).then_some(starts)
     }
 
-    /// In a shutdown, if the final count has shown open requests, drainit stops the process only
-    /// when the time of its drain is over; after a drain without a stop, when this time has passed
-    /// since the stop signal. The end of any process shortens that time. If the drain began before
-    /// the shutdown, the deadline may shorten it, too.
+    /// If the final count has shown open requests, the stop of the process waits. In a shutdown,
+    /// the wait ends with the time of the drain. After a drain without a stop, the wait takes as
+    /// long as a drain, counted from the stop signal. The end of any process shortens the wait. The
+    /// deadline may shorten it, too, if the drain began before the shutdown.
     fn holds_open(&self, now: Time, slot: ProcessId) {
         let place = slot.index();
         let Some(((since, longest), times)) = self.at[place].drain.zip(self.of(slot).drain) else {
@@ -962,7 +961,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A process that was serving is drained before its stop, unless no time is left for a drain.
+    /// A process that was serving is drained before its stop, if any time is left for a drain.
     // holds: S23, S25, C239, C653
     fn holds_drained(&self, now: Time, slot: ProcessId) {
         let is_due = self.of(slot).drain.is_some() && self.at[slot.index()].was_serving;
@@ -1359,7 +1358,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Some notes tell of work, such as the answer to a client. The action for this work comes just
-    /// before the note, and never without it.
+    /// before the note, and never without the note.
     fn holds_work(&mut self, action: &Action) {
         let work = self.work.take();
         let told = match *action {
@@ -1397,8 +1396,8 @@ impl<'a> Checker<'a> {
         self.planned = self.slots.all().filter(is_alive).map(|id| self.slots.process(id)).collect();
     }
 
-    /// The time that the core keeps for a process which needs `time`. A process that is down takes
-    /// none, so other waits may use it, such as `unready_delay` or the closing of listeners.
+    /// The time that the core keeps for a process which needs `time`. The time of a process that is
+    /// down is free for other waits, such as `unready_delay` or the closing of listeners.
     // holds: S81
     fn kept(&self, process: ProcessId, time: Duration) -> Duration {
         if self.planned.contains(&process.index()) { time } else { Duration::ZERO }
@@ -1508,7 +1507,7 @@ impl<'a> Checker<'a> {
             let is_asked = self.at[place].asked.is_some()
                 || is_killed
                 || runs(id, Stage::PreStop)
-                // The last of its dependents has taken long to stop, so it is counted once more.
+                // The last dependent has taken long to stop, so the connections are counted again.
                 || self.at[place].draining && self.at[place].drain_over
                 || self.newer_epoch(expired, id, procs).is_some()
                 // A newer epoch may be a member of this epoch's process group, so drainit waits for
@@ -1529,8 +1528,8 @@ impl<'a> Checker<'a> {
                 let life = machine.state().life(id);
                 is_alive && !survives || runs(id, Stage::PostStop) || life == Lifecycle::Spawning
             });
-            // This is not checked after a reload: a process whose step has not begun may still need
-            // a process that the reload removes.
+            // The promise is not checked after a reload: a process whose step has not begun may
+            // still need a process that the reload removes.
             let is_stopping = matches!(machine.phase(), Phase::Stopping(_)) && !self.has_reloaded;
             let is_due = is_stopping && !waits;
             // holds: S53, S56, S64
@@ -1611,8 +1610,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A failed liveness check begins the stop of the process at once, unless the process is
-    /// already being stopped.
+    /// A failed liveness check begins the stop of the process at once, if the stop has not begun.
     // holds: C237
     fn holds_liveness(&mut self, machine: &Machine) {
         let Some(process) = self.failed_check.take() else { return };
@@ -2410,8 +2408,8 @@ impl<'a> Checker<'a> {
                         self.hold(limit <= left, "a limit beyond the deadline");
                         // holds: S77
                         self.hold(limit <= stop.limit, "more time to stop than the process has");
-                        // This is not checked if a newer epoch ends an older one, because the ends
-                        // of both epochs need more time.
+                        // The promise is not checked if a newer epoch ends an older one, because
+                        // both ends together need more time.
                         let is_handed_over = self.at.iter().any(|seen| seen.handed_over);
                         let needed = match self.has_reloaded {
                             true => self.needed_by_all(),
@@ -2566,7 +2564,7 @@ impl<'a> Checker<'a> {
         // until the deadline.
         if self.has_faultless_shutdown() && !self.killed && !self.has_hung {
             // A process that was asked to end during the time of faults may take until the
-            // deadline. Its `post_stop` hook runs after that.
+            // deadline. Its `post_stop` hook runs after its end.
             let moment = Duration::from_millis(10);
             self.hold(
                 now <= self.seen_at(deadline + moment) + moment,
@@ -2666,7 +2664,7 @@ impl<'a> Checker<'a> {
         let process = ProcessId(self.slots.process(process) as u16);
         let path = self.path_through(process, need);
         let stop = spec.processes[process.index()].stop;
-        // To kill the other processes may take a few milliseconds, which this process then loses.
+        // The kills of the other processes may take a few milliseconds, which this process loses.
         let moments = Duration::from_millis(3 * self.slots.count() as u64);
         let least = least_stop(&spec.processes[process.index()]);
         left.mul_f64(fraction(stop.need, path)).min(least).saturating_sub(moments)

@@ -53,7 +53,7 @@ use drainit_journal::Journal;
 use drainit_journal::data::ShutdownReport;
 use drainit_journal::messages::Names;
 
-/// A limit for times in a scenario: no scenario takes this long.
+/// A time that is longer than any scenario.
 const FOREVER: Duration = Duration::from_secs(3600);
 
 /// The most events of a run. A run with more events loops forever.

@@ -35,8 +35,8 @@ impl Rng {
         Duration::from_millis(self.below(below))
     }
 
-    /// A random time. In half of all cases it is at most 1/16 of the limit, otherwise at most 5/4
-    /// of it, both plus 10 ms.
+    /// A random time. Its upper bound is 10 ms plus 1/16 of the limit in half of all cases,
+    /// otherwise 10 ms plus 5/4 of the limit.
     fn about(&mut self, limit: Duration) -> Duration {
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX / 8);
         let below = if self.once_in(2) { limit / 16 } else { limit + limit / 4 };
@@ -129,7 +129,7 @@ pub(crate) struct Scenario {
     pub(crate) seed: u64,
     pub(crate) spec: Rc<Spec>,
     pub(crate) behaviours: Vec<Behaviour>,
-    /// Other behaviours of the processes. Every second new slot of a run gets one of them.
+    /// Other behaviours of processes. Every second new slot of a run gets one of these behaviours.
     pub(crate) variants: Vec<Behaviour>,
     pub(crate) signals: Vec<(Duration, Signal)>,
     /// The time of a `POST /drain`.
@@ -189,7 +189,7 @@ pub(crate) struct Behaviour {
     /// SIGKILL. `None` if no other member outlives the process.
     pub(crate) group: Option<Result<Duration, ()>>,
     pub(crate) drain_answer: Option<(Duration, bool)>,
-    /// When the process itself reports that it is drained. An Envoy never reports that.
+    /// When the process itself reports that it is drained. An Envoy never makes this report.
     pub(crate) reports_after: Option<Duration>,
     pub(crate) close_answer: Option<Duration>,
     pub(crate) stats_unknown: bool,
@@ -241,8 +241,8 @@ impl Scenario {
             reloads: Vec::new(),
             noise: Vec::new(),
             pauses: pauses(seed, odds),
-            // This comes from a separate generator, so that everything else that is drawn from the
-            // seed stays the same.
+            // A separate generator draws this value, so that other values of the seed stay the
+            // same.
             open_again: Rng::new(seed ^ 0x0A6A).once_in(4),
             starts: StartOdds::new(seed),
             hooks: hook_ends(rng, &spec.hooks, odds),
@@ -291,8 +291,7 @@ impl StartOdds {
         self.condition_changes != Odds::NEVER
     }
 
-    /// Draws the odds with a separate generator, so that everything else that is drawn from the
-    /// seed stays the same.
+    /// Draws the odds with a separate generator, so that other values of the seed stay the same.
     fn new(seed: u64) -> Self {
         let rng = &mut Rng::new(seed ^ 0x57A7);
         if rng.once_in(2) {

@@ -105,7 +105,7 @@ enum Asked {
     Close(ProcessId),
 }
 
-/// A broken promise, and the events since the start that have led there.
+/// A broken promise, and the events from the start to the breach.
 #[derive(Debug)]
 struct Breach {
     why: &'static str,
@@ -237,8 +237,8 @@ impl<'a> World<'a> {
         is_ended || self.must_end(slot) || self.asked.contains(&Asked::End(slot))
     }
 
-    /// The time to which a tick advances the clock: that of the core's next timer, or that at which
-    /// an epoch ends the older epoch or aborts.
+    /// The time to which a tick advances the clock: the time of the core's next timer, or the time
+    /// at which an epoch ends the older epoch or aborts.
     fn next_time(&self) -> Option<Time> {
         let ends = self.slots.all().filter_map(|slot| self.ends_older_at(slot));
         let own = ends.chain(self.aborts_at.values().copied()).filter(|at| *at > self.now);
@@ -495,8 +495,8 @@ impl<'a> World<'a> {
         Err(Breach { why: "a stop does not end", path })
     }
 
-    /// A hash of the state. It is equal for two states that differ only in the time at which they
-    /// are reached.
+    /// A hash of the state. Two states have the same hash if they differ only in the time at which
+    /// they are reached.
     fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         relative(&format!("{self:?}"), self.now).hash(&mut hasher);

@@ -1,5 +1,5 @@
-//! Which definition each slot of a run has, and which slot of a process is the current one. The
-//! simulated world and the checker share this.
+//! The definition of each slot of a run, and the current slot of each process. The simulated world
+//! and the checker share this module.
 
 use crate::scenario::NewConfig;
 use crate::*;
@@ -60,7 +60,7 @@ impl Slots {
     }
 
     /// Whether the instance of this slot follows the process `on`, and the newest config names this
-    /// condition for it.
+    /// condition for `on`.
     pub(crate) fn will_follow(&self, slot: ProcessId, on: usize, met: StartCondition) -> bool {
         let mut new = self.config.iter().filter(|of| of.process == self.process(slot));
         self.follows_any(slot, on) && new.any(|of| of.follows.contains(&(on, met)))
@@ -107,15 +107,14 @@ impl Slots {
         config.processes.iter().map(placed).collect()
     }
 
-    /// Stores the definitions of a new config. The slots get them later, one by one.
+    /// Stores the definitions of a new config. The slots get these definitions later, one by one.
     pub(crate) fn reload(&mut self, config: &NewConfig, plan: &[Placed]) {
         let process = |id: ProcessId| ProcessId(config.processes[id.index()].0 as u16);
         self.config.clear();
         let processes = config.spec.processes.iter().zip(&config.processes).zip(plan);
         for (index, ((spec, (place, version)), placed)) in processes.enumerate() {
             if *placed == Placed::New {
-                // The process may have a slot from an earlier reload that ended before it added the
-                // process.
+                // An earlier reload may have given the process a slot, but ended without adding it.
                 self.current[*place] = None;
             }
             let mut spec = spec.clone();

@@ -21,8 +21,8 @@ struct Look {
     began: u64,
     ends: u64,
     seen: Vec<Connection>,
-    /// Whether the count must show an owed answer: false where the page of the drain says that the
-    /// count may be too low.
+    /// Whether the count must show an owed answer. The value is false in the cases in which the
+    /// docs say that the count may be too low.
     owes: bool,
 }
 

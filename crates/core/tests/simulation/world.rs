@@ -16,7 +16,7 @@ const SAMPLES: Duration = Duration::from_millis(50);
 const SELDOM: Duration = Duration::from_millis(700);
 /// The pause becomes short ([`SAMPLES`]) this long before the end of `min`.
 const SOON: Duration = Duration::from_millis(300);
-/// After the time of faults, a hook or a process that is asked to end takes this long.
+/// After the time of faults, a hook or a process ends this long after it was asked to end.
 const OBEYS_WITHIN: Duration = Duration::from_millis(2);
 /// The pause between two liveness probes.
 const PROBES: Duration = Duration::from_millis(400);
@@ -48,7 +48,7 @@ pub(super) struct World<'a> {
     /// The number of replacements so far.
     replaced: usize,
     leftovers: usize,
-    /// How many of the next scans miss the leftovers. The world does not answer such a scan.
+    /// The number of coming scans that miss the leftovers. The world answers none of these scans.
     missed_scans: u64,
     /// The time at which the shutdown began.
     stopped_at: Option<Time>,
@@ -83,9 +83,9 @@ enum Happening {
         process: u16,
         instance: u32,
     },
-    /// A process ends. `asked` says whether a signal or a rule of Envoy ends it. After the time of
-    /// faults, the world drops each unasked end of a service, and gives each unasked end of a
-    /// oneshot the code 0.
+    /// A process ends. `asked` says whether a signal or a rule of Envoy ends the process. After the
+    /// time of faults, the world drops each unasked end of a service, and gives each unasked end of
+    /// a oneshot the code 0.
     Dies {
         process: u16,
         instance: u32,
@@ -481,8 +481,8 @@ impl<'a> World<'a> {
         // `connections_end`, the other after half of this time.
         let end = behaviour.connections_end;
         let mut active = u64::from(elapsed < end) + u64::from(elapsed < end / 2);
-        // New requests come for a while, some time after the drain, and after a stop signal that
-        // comes long after the drain.
+        // New requests come for a while twice: some time after the drain, and after a stop signal
+        // that comes long after the drain.
         let stopped = self.stopped_at.filter(|at| drained_at < *at).map(|at| self.now.since(at));
         let is_again = (end * 3 / 2..end * 2).contains(&elapsed);
         if self.scenario.open_again && (is_again || stopped.is_some_and(|since| since < end / 2)) {
@@ -651,7 +651,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Begins a start. It is answered at once, or after a while if the file system is slow.
+    /// Begins a start. The answer comes at once, or after a while if the file system is slow.
     fn spawn(&mut self, process: ProcessId) {
         if self.is_left_out() {
             self.starting.insert(process, None);
@@ -797,8 +797,8 @@ impl<'a> World<'a> {
         };
         if let Some(newer) = newer.filter(|newer| !is_ended(newer)) {
             // If this epoch was killed before it answered the newer epoch, the newer epoch waits
-            // for the answer until Envoy's limit, and then ends. It reacts to signals while it
-            // waits, so `aborts` is false.
+            // for the answer until Envoy's limit, and then ends. The newer epoch reacts to signals
+            // while it waits, so `aborts` is false.
             self.procs[newer.index()].aborts = self.procs[newer.index()].is_live || !ended.killed;
             self.die(newer, ABORTS_AFTER, 200 + 6, true);
         }

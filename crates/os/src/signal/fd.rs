@@ -1,9 +1,9 @@
 //! Reads all signals, with their senders, from a signalfd.
 //!
 //! PID 1 loses a signal that it neither blocks nor handles. [`Signals::install`] blocks all
-//! signals. Therefore drainit calls it before drainit reads the config and before it starts a
-//! second thread. drainit calls [`Signals::into_stream`] once there is a runtime. Until this call,
-//! the kernel keeps the signals that arrive.
+//! signals. drainit therefore calls this function before it reads the config or starts a second
+//! thread. drainit calls [`Signals::into_stream`] once there is a runtime. Until this call, the
+//! kernel keeps the signals that arrive.
 //!
 //! Two signals with the same number are merged while the first is unread, as everywhere in Unix.
 //! Real-time signals are not merged.

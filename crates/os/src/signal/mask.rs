@@ -125,9 +125,9 @@ impl BlockedSignals {
         Ok(arrived.and_then(ReceivedSignal::from_kernel))
     }
 
-    /// Suspends drainit with SIGTSTP, as Ctrl-Z would, until SIGCONT comes. The kernel suspends
-    /// neither PID 1 nor a process that no shell could continue. Returns whether drainit was
-    /// suspended. If it was, the SIGCONT that continued drainit is pending.
+    /// Suspends drainit with SIGTSTP, as Ctrl-Z would, until SIGCONT comes. The kernel does not
+    /// suspend PID 1, or a process without a shell that could continue it. Returns whether drainit
+    /// was suspended. If so, the SIGCONT that continued drainit is pending.
     ///
     /// # Errors
     /// The kernel documents no error.

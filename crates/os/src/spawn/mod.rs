@@ -264,7 +264,7 @@ pub fn null() -> Option<&'static File> {
     NULL.get_or_init(|| OpenOptions::new().read(true).write(true).open("/dev/null").ok()).as_ref()
 }
 
-/// The error that changing to `user` would give, judged by drainit's own user and capabilities;
+/// The error that a change to `user` would give, as drainit's own user and capabilities show;
 /// `None` if the change is allowed.
 pub fn cannot_change_user(user: &User) -> Option<SpawnError> {
     let wanted = difference(user)?;
@@ -461,9 +461,8 @@ mod tests {
 
     #[test]
     fn each_failure_names_a_cause() {
-        // This runs in a process of its own. Without a process of its own, a child of another test
-        // could inherit a file that is open for writing, and this test could not execute the file
-        // (ETXTBSY).
+        // This runs in a process of its own. Otherwise a child of another test could inherit a file
+        // that is open for writing, and this test could not execute the file (ETXTBSY).
         in_own_process("spawn::tests::each_failure_names_a_cause", || {
             in_own_process("spawn::tests::each_failure_names_a_cause", || {
                 let dir = TempDir::new();

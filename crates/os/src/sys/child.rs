@@ -105,7 +105,7 @@ struct Child {
     envp: Vec<*const c_char>,
     /// `LISTEN_PID=` and room for any pid.
     listen_pid: Box<[u8; 24]>,
-    /// The pipe that gets the error of a failed exec. A successful exec closes it.
+    /// The pipe that gets the error of a failed exec. A successful exec closes the pipe.
     report: RawFd,
 }
 
@@ -330,7 +330,7 @@ fn become_user(user: &NewUser) -> Result<(), i32> {
         call(libc::SYS_setresuid, [uid, uid, uid, 0, 0])?;
     }
     // The kernel takes capabilities away only when root becomes another user, and only if the
-    // securebits permit this. Without permitted capabilities, there are no ambient ones.
+    // securebits permit this. Without permitted capabilities, there are no ambient capabilities.
     let (header, none) = (CAPABILITY_HEADER.as_ptr().addr(), NO_CAPABILITIES.as_ptr().addr());
     call(libc::SYS_capset, [header, none, 0, 0, 0]).map(drop)
 }

@@ -106,13 +106,13 @@ pub(crate) fn stop_ignoring(signal: i32) -> io::Result<bool> {
     Ok(true)
 }
 
-/// The width of the terminal on stderr, or without `is_stderr` on stdout; `None` if this stream is
+/// The width of the terminal on stderr (without `is_stderr`: on stdout); `None` if this stream is
 /// not a terminal.
 pub fn terminal_width(is_stderr: bool) -> Option<usize> {
     Some(terminal_size(is_stderr)?.0)
 }
 
-/// The columns and rows of the terminal on stderr, or without `is_stderr` on stdout; `None` if this
+/// The columns and rows of the terminal on stderr (without `is_stderr`: on stdout); `None` if this
 /// stream is not a terminal.
 pub fn terminal_size(is_stderr: bool) -> Option<(usize, usize)> {
     let stream = if is_stderr { libc::STDERR_FILENO } else { libc::STDOUT_FILENO };

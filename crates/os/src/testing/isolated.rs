@@ -8,9 +8,9 @@ use std::process::{Command, Output};
 
 const MARK: &str = "DRAINIT_TEST_ALONE";
 
-/// Runs `body` in a new process. This starts the test binary again, with only the test `name` (its
-/// full path). The process leads a process group of its own: signals that the process sends to its
-/// group do not reach the test run.
+/// Runs `body` in a new process. The function starts the test binary again, with only the test
+/// `name` (its full path). The process leads a process group of its own: signals that the process
+/// sends to its group do not reach the test run.
 pub fn in_own_process(name: &str, body: impl FnOnce()) {
     again(name, Command::new(std::env::current_exe().unwrap()), body);
 }

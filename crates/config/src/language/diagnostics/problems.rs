@@ -11,8 +11,8 @@ use crate::language::yaml::node::Node;
 use crate::types::harmless;
 
 /// In the text of a message, only values of variables with at least this many bytes are searched
-/// for and hidden. A shorter value may occur by chance within any word. Therefore a message gets
-/// values of the config from [`Problems::written`] or [`Problems::shown`].
+/// for and hidden. A shorter value may occur by chance within any word. Messages therefore quote
+/// the config by [`Problems::written`] or [`Problems::shown`], which hide short values, too.
 const LEAST_SOUGHT: usize = 8;
 /// At most this many problems are shown, because more would not help to correct the file.
 const SHOWN: usize = 50;
@@ -47,12 +47,12 @@ pub struct Problem {
     span: Span,
     message: String,
     help: Option<String>,
-    /// Whether this problem is shown together with problems of the same message at other places.
+    /// Whether problems with the same message at other places are shown as one with this problem.
     is_shared: bool,
 }
 
 impl Problem {
-    /// Shows this problem together with those of the same message at other places.
+    /// Shows problems with the same message at other places as one with this problem.
     pub(crate) fn shared(&mut self) -> &mut Self {
         self.is_shared = true;
         self
@@ -160,8 +160,8 @@ impl Problems {
         (self.list, self.more, self.errors) = (Vec::new(), 0, false);
     }
 
-    /// Adds a mistake that is only probable. For `check` it is an error. For `run` the problem is a
-    /// warning, because it may be intended.
+    /// Adds a mistake that is only probable. For `check`, the mistake is an error. For `run`, it is
+    /// a warning, because it may be intended.
     pub(crate) fn error_in_check(
         &mut self,
         span: Span,

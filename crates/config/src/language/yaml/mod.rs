@@ -2,7 +2,7 @@
 //!
 //! The time and memory for a hostile file are limited by its length. granit-parser looks ahead for
 //! a limited distance. Other scanners keep a flow collection in memory for as long as the
-//! collection could be a key. For a file of 4 MB, this needs 700 MB. This code reads the parser's
+//! collection could be a key, and need 700 MB for a file of 4 MB. This code reads the parser's
 //! events one by one, without recursion. This code also limits how deeply values are nested and how
 //! many values there are; a value that aliases repeat counts each time.
 

@@ -76,7 +76,7 @@ impl Sums {
             _ => Duration::ZERO,
         };
         let stop = |process: &Process| process.stop_grace_period.unwrap_or(undeclared);
-        // `before` comes before the drains; `beside` runs at the same time as the first of them.
+        // `before` comes before the drains; `beside` runs at the same time as the first drain.
         let before = config.shutdown.readiness_delay.max(hook(&config.hooks.pre_stop));
         let beside = config.shutdown.unready_delay;
         let drains = |beside: Duration, of: fn(&Drain) -> Duration| {

@@ -12,7 +12,7 @@ fn used() -> Duration {
 }
 
 /// Returns the result of `work`, and fails if `work` takes much CPU time. The files of this module
-/// are read in about a second. Without the limits of the loader, this would take minutes.
+/// are read in about a second. Without the limits of the loader, the reading would take minutes.
 #[track_caller]
 fn soon<T>(work: impl FnOnce() -> T) -> T {
     let start = used();
@@ -102,7 +102,7 @@ fn large_files_are_read_or_refused_soon() {
     assert!(soon_in_part(&keys).contains("unknown key `k0`"));
     assert!(problems(&keys).len() < 60);
     assert!(soon_in_part(&"same: v\n".repeat(200_000 / 32)).contains("duplicate key `same`"));
-    // A file with too many values is refused at the first of them that is too many.
+    // A file with too many values is refused at the first value above the limit.
     assert!(soon_found(&format!("[{}]", "a,".repeat(400_001))).contains("more than 400000 values"));
 }
 

@@ -102,8 +102,8 @@ fn text(entries: &[Entry]) -> String {
     text
 }
 
-/// A core whose processes start, complete and end at once, and what has happened to each since the
-/// last [`World::begin`].
+/// A core whose processes start, complete and end at once, and what has happened to each process
+/// since the last [`World::begin`].
 struct World {
     machine: Machine,
     now: Duration,

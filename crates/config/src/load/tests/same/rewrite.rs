@@ -514,7 +514,7 @@ impl Split<'_, '_> {
         (Some(Tree::List(base)), Some(Tree::List([&*known, over].concat())))
     }
 
-    /// Whether a later value replaces the earlier value, unless the value is a mapping.
+    /// Whether the shape has a short form. A later value in short form replaces the earlier value.
     fn is_short(shape: &Shape) -> bool {
         keys_of(shape).is_some_and(|keys| keys.short.is_some())
     }
