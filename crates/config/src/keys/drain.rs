@@ -94,7 +94,7 @@ pub enum DrainMethod {
     /// Drained by a signal, until the process sends `DRAINED=1` to `NOTIFY_SOCKET`, or has ended.
     /// <!-- C365 --> Example: `notify: {signal: USR1}`
     Notify(SignalDrain),
-    /// Nobody is asked: the process serves until the kernel shows that no connection owes an
+    /// drainit asks nobody: the process serves until the kernel shows that no connection owes an
     /// answer. <!-- C810 --> Example: `connections: {ports: [8080]}`
     Connections(ConnectionsDrain),
 }
@@ -138,8 +138,8 @@ pub struct EnvoyDrain {
     #[key(default = "connections")]
     pub until: DrainUntil,
     /// The drain is over when at most this number of connections, or requests, is left.
-    /// <!-- C384 --> The stop cuts those that are left. <!-- C641 --> For streams that never end.
-    /// Example: `exit_at: 2`
+    /// <!-- C384 --> The stop cuts those that are left. <!-- C641 --> This key is for streams that
+    /// never end. Example: `exit_at: 2`
     #[key(default = "0")]
     pub exit_at: u32,
     /// `inbound`: only listeners with `traffic_direction: INBOUND` are drained, closed and counted;
@@ -198,8 +198,8 @@ pub struct HttpDrain {
     /// `headers: {authorization: {file: /run/secrets/token}}`
     #[key(form = Headers, default = "none")]
     pub headers: Vec<Header>,
-    /// drainit repeats the request until the answer has this status. For a process that answers
-    /// before it is drained. <!-- C734 --> Unset: the first 2xx answer ends the drain, which
+    /// drainit repeats the request until the answer has this status. This key is for a process that
+    /// answers before it is drained. <!-- C734 --> Unset: the first 2xx answer ends the drain, which
     /// `check` warns of. <!-- C735 --> Example: `until: 204`
     #[key(form = HttpStatus, default = "none")]
     pub until: Option<u16>,

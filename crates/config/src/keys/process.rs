@@ -76,7 +76,7 @@ pub struct Process {
     /// `required: false`. <!-- C685 --> Once started, the process is supervised, drained and
     /// stopped like any other process. <!-- C686 --> A reload does not start the process, and a
     /// change of this key alone neither starts nor stops anything. <!-- C687 --> A process that
-    /// starts by itself cannot depend on it. <!-- C688 --> Example: `autostart: false`
+    /// starts by itself cannot depend on this process. <!-- C688 --> Example: `autostart: false`
     #[key(default = "true")]
     pub autostart: bool,
     /// Which of the container's arguments the process gets. <!-- C156 --> Example:
@@ -270,7 +270,7 @@ struct OnExitKeys {
     /// `on_exit: {failure: failure-shutdown}`
     #[key(default = "shutdown")]
     failure: ExitPolicy,
-    /// A signal ended it, also SIGKILL by the kernel's OOM killer. <!-- C690 -->
+    /// A signal ended the process, also SIGKILL by the kernel's OOM killer. <!-- C690 -->
     /// Example: `on_exit: {success: ignore, signal: shutdown}`
     #[key(default = "that of `failure`")]
     signal: Option<ExitPolicy>,

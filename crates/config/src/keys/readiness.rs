@@ -56,10 +56,10 @@ pub enum Probe {
     /// `envoy: "http://127.0.0.1:9901"`
     Envoy(Address),
     /// Ready when the command exits with 0. The command runs as the process does, and is killed
-    /// after 10 s. <!-- C214 --> drainit kills processes that the command leaves in its group;
-    /// <!-- C733 --> it kills other processes that the command leaves behind when a later run
-    /// leaves some, too. <!-- C850 --> drainit drops the output, but reports the last line if the
-    /// command fails. <!-- C693 --> Example: `exec: [pg_isready]`
+    /// after 10 s. <!-- C214 --> drainit kills processes that the command leaves in its group,
+    /// <!-- C733 --> and those left elsewhere once a second run has left some. <!-- C850 --> drainit
+    /// drops the output, but reports the last line if the command fails. <!-- C693 --> Example:
+    /// `exec: [pg_isready]`
     #[key(form = CommandForm, merge = Replace)]
     Exec(Vec<String>),
     /// Ready when this path exists. <!-- C215 --> Example: `file: /run/app.ready`

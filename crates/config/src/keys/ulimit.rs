@@ -32,31 +32,31 @@ resources! {
     core RLIMIT_CORE;
     /// The processor time, in seconds.
     cpu RLIMIT_CPU;
-    /// The size of its data, in bytes.
+    /// The size of the process's data, in bytes.
     data RLIMIT_DATA;
-    /// The size of a file that it writes, in bytes.
+    /// The size of a file that the process writes, in bytes.
     fsize RLIMIT_FSIZE;
-    /// The number of locks. Linux ignores it.
+    /// The number of locks. Linux ignores this limit.
     locks RLIMIT_LOCKS;
     /// Locked memory, in bytes.
     memlock RLIMIT_MEMLOCK;
     /// POSIX message queues, in bytes.
     msgqueue RLIMIT_MSGQUEUE;
-    /// The lowest nice value that it may set, as 20 minus that value.
+    /// The lowest nice value that the process may set, as 20 minus that value.
     nice RLIMIT_NICE;
     /// The number of open files.
     nofile RLIMIT_NOFILE;
-    /// The number of processes and threads of its user.
+    /// The number of processes and threads of the user.
     nproc RLIMIT_NPROC;
-    /// Resident memory. Linux ignores it.
+    /// Resident memory. Linux ignores this limit.
     rss RLIMIT_RSS;
-    /// The ceiling of its real-time priority.
+    /// The ceiling of the process's real-time priority.
     rtprio RLIMIT_RTPRIO;
     /// Processor time between two blocking calls of a real-time process, in microseconds.
     rttime RLIMIT_RTTIME;
-    /// The number of queued signals of its user.
+    /// The number of queued signals of the user.
     sigpending RLIMIT_SIGPENDING;
-    /// The size of its stack, in bytes.
+    /// The size of the process's stack, in bytes.
     stack RLIMIT_STACK;
 }
 
