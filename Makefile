@@ -77,10 +77,10 @@ test: deps static-other ## runs all tests, with five versions of Envoy
 	@tests/run.sh --test-threads=$(WAITING) docker::
 	$(TEST) --doc
 TEST = $(CARGO) test --locked --workspace
-# Optimised, it plays 100,000 schedules of each mode in 20 s of a processor; a debug build needs minutes.
+# Optimised, the simulation plays 100,000 schedules of each mode in 20 s of a processor. A debug build needs minutes.
 SIMULATION = $(CARGO) test --locked --profile simulate --package drainit-core --test simulation
-# Most integration tests wait, so many of them run at the same time. Busy ones race the kernel or a clock, such as the
-# half second that an admin has to answer, and run with one thread per core, like the unit tests.
+# Most integration tests wait, so many of them run at the same time. Busy tests race the kernel or a clock, such as the
+# half second in which an admin has to answer. They run with one thread per core, like the unit tests.
 WAITING = 8
 BUSY = admin_faults:: drain_command:: early_signals:: exec::signals::while_nothing hardening:: minimal_environment:: preflight:: rollout:: schedules:: shutdown:: sizes:: storm::
 
@@ -94,7 +94,7 @@ fuzz: ## runs each target of tests/fuzz for SECONDS=60, or those of TARGETS="con
 	@$(call need,g++,g++)
 	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --release --locked --quiet --manifest-path tests/fuzz/Cargo.toml --target $(GNU) --target-dir target/fuzz
 	@tests/fuzz/run.sh target/fuzz/$(GNU)/release/fuzz $(or $(SECONDS),60) $(TARGETS)
-# The coverage that libFuzzer follows; no more than stable Rust has.
+# The coverage that libFuzzer follows, as far as stable Rust supports it.
 FUZZ_FLAGS = -C passes=sancov-module $(addprefix -C llvm-args=-sanitizer-coverage-,level=4 inline-8bit-counters pc-table trace-compares)
 
 miri: ## runs the tests of some readers of outside input under Miri, with a nightly Rust that has it
@@ -105,7 +105,7 @@ miri: ## runs the tests of some readers of outside input under Miri, with a nigh
 sanitize: ## runs the tests of crates/os, which has the unsafe code, under AddressSanitizer and LeakSanitizer
 	ASAN_OPTIONS=allocator_may_return_null=1 RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
 		$(CARGO) test --locked --lib --target $(GNU) --target-dir target/sanitize --package drainit-os -- $(addprefix --skip ,$(UNSANITIZED))
-# LeakSanitizer starts a thread that traces the process, which fails at a limit on tasks and after a change of the user.
+# LeakSanitizer traces the process by a thread, which fails at a limit on tasks and after a change of the user.
 UNSANITIZED = a_stop_has_a_thread_at_the_limit_on_tasks a_user_is_changed_completely
 
 lint: ## checks the style of docs and comments, the imports between rooms, format, clippy, and the licences, bans and sources of the dependencies
@@ -211,7 +211,7 @@ clean: ## removes everything that was built or downloaded
 	$(CARGO) clean
 	@docker image prune --all --force --filter label=drainit-test >/dev/null 2>&1 || true
 
-# Whether the standard library of a Rust target is installed, or can be.
+# Whether the standard library of a Rust target is installed, or can be installed.
 has_libstd = ls "$$(rustc --print target-libdir --target $(1))"/libstd-*.rlib >/dev/null 2>&1
 has_target = $(call has_libstd,$(1)) || { timeout 120 rustup target add $(1) >/dev/null 2>&1; $(call has_libstd,$(1)); }
 build_static = $(2) $(CARGO) build --release --locked --bin drainit --target $(1) && \
@@ -224,11 +224,11 @@ GNU_ENV = RUSTFLAGS="$(NO_PATHS) -C target-feature=+crt-static -C link-arg=-stat
 MUSL_CRT = $(shell rustc --print target-libdir --target $(MUSL))/self-contained
 MUSL_PIE = -C link-self-contained=no -L $(MUSL_CRT) $(addprefix -C link-arg=,-nostartfiles -static-pie \
 	$(addprefix $(MUSL_CRT)/,rcrt1.o crti.o crtbeginS.o) -lc $(addprefix $(MUSL_CRT)/,crtendS.o crtn.o))
-# The linker of another machine; there is no C to compile.
+# The linker for another architecture. No C code is compiled.
 MUSL_ENV = RUSTFLAGS="$(NO_PATHS) $(if $(filter-out x86_64,$(ARCH)),$(MUSL_PIE))" \
 	$(CROSS:%=CARGO_TARGET_$(shell echo $(MUSL) | tr a-z- A-Z_)_LINKER=%-linux-gnu-gcc)
 
-# The binary that the tests run under qemu. Where it cannot be built, a file says why, and its tests are skipped.
+# The binary that the tests run under qemu. If the binary cannot be built, a file says why, and the tests are skipped.
 .PHONY: static-other
 static-other:
 	@$(call has_target,$(OTHER)-unknown-linux-musl); if $(call has_libstd,$(OTHER)-unknown-linux-musl); \
@@ -250,7 +250,7 @@ rollout-tools:
 		$(call install,tini curl gettext-base haproxy python3)
 valgrind:
 	@$(call need,valgrind,valgrind)
-# The rollout bench makes its networks and its load with these, and reports those that are missing.
+# The rollout bench makes its networks and its load with these programs, and reports missing programs.
 bench-tools:
 	@$(call need,ip nft nsenter wrk,iproute2 nftables util-linux wrk)
 fault-tools:
@@ -261,7 +261,7 @@ cross:
 		gcc-$(subst _,-,$(CROSS))-linux-gnu libc6-dev-$(DEBIAN_ARCH)-cross qemu-user-static)
 DEBIAN_ARCH = $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(CROSS)))
 
-# The peers of `make bench-replace`, and the server for a container. The bench names those that are missing.
+# The peers of `make bench-replace`, and the server for a container. The bench names missing peers.
 .PHONY: bench-replace-tools
 bench-replace-tools: python
 	@$(call need,supervisord s6-svscan setpriv,supervisor s6 util-linux)
@@ -270,15 +270,15 @@ bench-replace-tools: python
 build_server = $(CARGO) build --release --locked --quiet --package benches --bin bench-server --target $(1) && \
 	install target/$(1)/release/bench-server target/bench-tools/
 
-# Envoy's own restarter is a file of its repository. Without it the bench goes on.
+# Envoy's own restarter is a file of Envoy's repository. The bench also runs without this file.
 target/bench-tools/hot-restarter.py:
 	@mkdir -p $(@D)
 	@$(call installed,curl) && timeout 60 curl -sSfL -o $@ \
 		https://raw.githubusercontent.com/envoyproxy/envoy/v$(ENVOY_VERSION)/restarter/hot-restarter.py || \
 		echo "cannot get Envoy's restarter: the bench goes on without it" >&2
 
-# The peers of `make bench` in Debian's versions, and the program that all of them run. The table names those that
-# cannot be installed; a Horust that cannot be built is tried again by the next run.
+# The peers of `make bench` in Debian's versions, and the program that all peers run. The table names peers that cannot
+# be installed. If Horust cannot be built, the next run tries again.
 HORUST_VERSION = 0.1.14
 bench-peers: target/bench-tools/bench-child
 	@$(call need,tini dumb-init catatonit s6-svscan runsvdir supervisord hyperfine mawk curl taskset unshare,\

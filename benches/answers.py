@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Drains a server with thousands of connections by `drain: connections`, and counts what was cut.
+"""Drains a server with thousands of connections by `drain: connections`, and counts the cut answers.
 
     benches/answers.py DRAINIT SERVER CONNECTIONS     (SERVER: asyncio, node, nginx, haproxy, go, uvicorn)
 
-The clients keep asking until 3 s after the stop signal: short and slow answers, streams with pauses,
-uploads, two requests at once, a connection for each request, and, where the server has them,
-WebSockets, and streams of HTTP/2 side by side. Then they are silent, but keep their connections. Go
-and nginx serve over TLS. Every 0.1 s, the clients compare drainit's count with their own: a connection
-that waited for an answer during the whole age of the count has to be in it.
+The clients keep asking until 3 s after the stop signal: short and slow answers, streams with pauses, uploads, two
+requests at once, a connection for each request, and, where the server has them, WebSockets, and streams of HTTP/2
+side by side. Then the clients are silent, but keep their connections. Go and nginx serve over TLS. Every 0.1 s, the
+clients compare drainit's count with their own count. drainit's count must include a connection that has waited for an
+answer since before the look of the count.
 
-Prints the answers that were cut, the counts that were too low, what the report says, and how long
-after the last movement of a connection that stays open, or after the last close, the drain was over.
+Prints the answers that were cut, the counts that were too low, the line of the report, and the time to the end of the
+drain from the last byte on a connection that stays open, or from the last close.
 """
 import asyncio, base64, datetime, http.client, json, os, random, re, resource, signal, socket, ssl, subprocess
 import sys, tempfile, time
@@ -168,8 +168,8 @@ class Load:
     def __init__(self, port, kinds, tls):
         self.port, self.kinds, self.tls = port, kinds, tls
         self.quits, self.cut, self.whole, self.moved, self.closed = None, 0, 0, 0.0, 0.0
-        # The connections that wait for an answer, since when, and whether the kernel may show that the
-        # server has sent last; the times of the last answers; and all connections.
+        # `waiting`: since when a connection waits for an answer, and whether the kernel may show that the server has
+        # sent the last byte. `last`: the times of the last answers. `open`: all connections.
         self.waiting, self.last, self.open = {}, {}, {}
 
     def goes_on(self):
@@ -193,7 +193,7 @@ class Load:
         self.last[number] = self.moved
 
     def owed(self, now):
-        """The connections that a count of this time includes, but for the one case that the docs name."""
+        """The connections that a count at this time must include. The docs name one exception."""
         return {(number, since) for number, (since, is_hidden) in self.waiting.items()
                 if since < now - AGE and not (is_hidden and since < now - IDLE)}
 
@@ -263,7 +263,7 @@ class Load:
     async def http2(self, number, dice, _):
         reader, writer = await self.connect(number, "h2")
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + to_frame(4, 0, 0, b""))
-        # A frame that the client sends after the last answer would look like a request.
+        # Waits for the answer, because a frame of the client after the last answer would look like a request.
         while (await frame(reader))[:2] != (4, 0):
             pass
         writer.write(to_frame(4, 1, 0, b""))
@@ -392,7 +392,7 @@ async def main(drainit, server, number):
 if __name__ == "__main__":
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    # A proxy has two connections for each of a client.
+    # A proxy has two connections for each connection of a client.
     most = hard // (2 if sys.argv[2] in ("nginx", "haproxy") else 1) - 500
     if sys.argv[1] == "--serve":
         asyncio.run(serve(int(sys.argv[2])))

@@ -4,11 +4,10 @@ of the binary.
 
     benches/budget.py [--update] [DRAINIT]
 
-DRAINIT is target/static/drainit (`make static`) by default; the one in `tools` beside it is only
-weighed. callgrind counts the instructions, so
-that they do not depend on the load of the machine: of the static binary, which has no loader, and
-without the processes that drainit starts. More than 5 % above the budget is an error. `--update`
-writes the measured values.
+DRAINIT is target/static/drainit (`make static`) by default. Of the drainit in `tools` beside it, only the size is
+measured. callgrind counts the instructions of the static binary, which has no loader, without the processes that
+drainit starts. The counts do not depend on the load of the machine. More than 5 % above the budget is an error.
+`--update` writes the measured values.
 """
 import os
 import re
@@ -20,11 +19,11 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUDGET = os.path.join(HERE, "budget.toml")
 SLACK = 0.05
-# At its end, drainit scans all processes, so there must be no others.
+# At its end, drainit scans all processes, so no other processes may run.
 ALONE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--pid", "--fork", "--mount-proc"]
 # The limits promised to users, independent of the budget.
 LARGEST = {"size": 4_875_878}
-# The first task is five times the second: where it costs more than 5.1 times as much, something is not linear.
+# The first task is five times the second. If it costs more than 5.1 times as much, some code is not linear.
 FIVE_TIMES = {"plan-chain-1000": "plan-chain-200", "run-tasks-500": "run-tasks-100"}
 
 
@@ -42,7 +41,7 @@ def rich(count):
 
 
 def chain(count):
-    """A chain: each process needs the one before it."""
+    """A chain: each process needs the previous process."""
     for n in range(count):
         after = f", depends_on: [p{n - 1}]" if n else ""
         yield f"  p{n}: {{command: [/app/server], stop_grace_period: 1ms{after}}}"
@@ -83,7 +82,7 @@ def workloads(directory):
 def instructions(drainit, args, directory):
     counted = os.path.join(directory, "callgrind")
     command = [*ALONE, "valgrind", "--tool=callgrind", f"--callgrind-out-file={counted}", "--trace-children=no", drainit, *args]
-    # Independent of the user's environment, because drainit searches PATH and copies it all.
+    # Independent of the user's environment, because drainit searches PATH and copies all variables.
     env = {"PATH": "/usr/bin:/bin", "DRAINIT_LOG_LEVEL": "error"}
     run = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100)
     if run.returncode:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Counts what clients of HTTP/3 lose when their Envoy is drained or hot-restarted, and prints a table.
+"""Counts the requests that clients of HTTP/3 lose when their Envoy is drained or hot-restarted, and prints a table.
 
-40 clients have a connection each, send 5 requests/s, and connect anew after a GOAWAY, as browsers do. 4 s after they
-began the gateway is stopped, or Envoy is replaced by its hot restart.
+40 clients have a connection each, send 5 requests/s, and connect anew after a GOAWAY, as browsers do. After 4 s of
+traffic, the gateway is stopped, or Envoy is replaced by its hot restart.
 
 Usage: benches/http3.py DRAINIT ENVOY, with openssl, and aioquic from PyPI
 """
@@ -27,9 +27,9 @@ from aioquic.quic.events import ConnectionTerminated
 CLIENTS = 40
 PAUSE = 0.2
 BEFORE = 4
-# Shorter than `min`, as nobody else takes the traffic over.
+# Shorter than `min`, because no other gateway takes the traffic over.
 AFTER_STOP = 4
-# Longer than the old epoch lives.
+# Longer than the life of the old epoch.
 AFTER_RESTART = 12
 
 ENVOY_CONFIG = """
@@ -59,7 +59,7 @@ static_resources:
                 http_filters: [{name: router, typed_config: {
                   "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
 """
-# With --config-yaml drainit cannot tell that there is a UDP listener: it would refuse another number of workers.
+# With --config-yaml, drainit does not see the UDP listener, and therefore does not refuse another number of workers.
 CONFIG = """
 control: {socket: DIR/drainit.sock}
 shutdown: {grace_period: 30s}
@@ -81,7 +81,7 @@ class Client(QuicConnectionProtocol):
         self.http = H3Connection(self._quic)
         self.answers = {}
         self.told_to_go = self.closed = False
-        # aioquic skips GOAWAY, so this looks at the type of each frame.
+        # aioquic skips GOAWAY, so this code looks at the type of each frame.
         check = self.http._check_control_frame_type
         self.http._check_control_frame_type = lambda kind: (self.saw(kind), check(kind))[1]
 
@@ -126,7 +126,7 @@ async def client(port, end, counts):
 
 
 async def measure(drainit, envoy, workers, then):
-    """Replaces an Envoy of so many workers by one with `then`; None: stops it. Returns the counts."""
+    """Replaces an Envoy by one with `then` workers, or stops it if `then` is None. Returns the counts."""
     counts = collections.Counter()
     with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))

@@ -1,5 +1,4 @@
-//! Runs the measurements of a bench: some at the same time, and those that need the whole machine
-//! alone.
+//! Runs the measurements of a bench. Measurements that need the whole machine run alone.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,8 +7,8 @@ use std::thread;
 
 use testkit::load::lock;
 
-/// Runs all jobs: first those of the first queue, so many at the same time, and then the others one
-/// by one. Calls `tell` with each result and the number of results so far. After an error, no
+/// Runs all jobs, one queue after the other. Each queue has the number of its jobs that run at the
+/// same time. Calls `tell` with each result and the number of results so far. After an error, no
 /// further job begins.
 pub(crate) fn run<J: Send, R: Send>(
     queues: [(VecDeque<J>, usize); 2],

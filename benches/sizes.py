@@ -4,9 +4,10 @@
 Usage: sizes.py DRAINIT ENVOY [ROW…]
 
 In each row, 20 clients send a request each 200 ms on connections that they keep, and one more request is in flight for
-8 s. When drainit gets SIGTERM, all of them go on until `min` (2 s) is over. The columns: requests answered and failed,
-the time from the last answer to the end of the drain, Envoy's processor time of the first 2 s of the drain beyond that
-of 2 s before it, and its use of a core before the drain and while the drain waits for the last request. A row with a quota needs root and a cgroup with the controller `cpu`."""
+8 s. The clients continue for `min` (2 s) after drainit has got SIGTERM. The columns: requests answered and failed; the
+time from the last answer to the end of the drain; Envoy's processor time in the first 2 s of the drain, less its
+processor time in the 2 s before; and Envoy's use of a core before the drain and while the drain waits for the last
+request. A row with a quota needs root and a cgroup with the controller `cpu`."""
 
 import asyncio
 import json

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Counts the long streams that end whole when their gateway is stopped, and prints a table.
+"""Counts the long streams that are complete although their gateway is stopped, and prints a table.
 
-The gateway is examples/streams: Envoy before a server of server-sent events. Each stream takes SECONDS. 5 s after all
-have begun the gateway gets SIGTERM. Ways: `recipe` is a shell that sleeps 15 s on SIGTERM and then stops Envoy, as a
-preStop hook does; `drainit` is the example as it is.
+The gateway is examples/streams: Envoy before a server of server-sent events. Each stream takes SECONDS. The gateway
+gets SIGTERM 5 s after all streams have begun. Ways: `recipe` is a shell that sleeps 15 s on SIGTERM and then stops
+Envoy, like a preStop hook; `drainit` is the unchanged example.
 
 Usage: benches/streams.py DRAINIT ENVOY [SECONDS] [STREAMS]
 """

@@ -2,8 +2,8 @@
 
     python3 app.py --port PORT
 
-On SIGTERM it ends at once, with whatever it is working on, as many apps do. That is why drainit stops it only when the
-proxy that sends it requests is gone.
+On SIGTERM, the app ends at once, even in the middle of a request, as many apps do. Therefore drainit stops the app
+only when the proxy that sends the requests is gone.
 """
 
 import argparse

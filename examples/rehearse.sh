@@ -1,16 +1,16 @@
 #!/bin/sh
-# Stops a container under load, as Kubernetes does, and says what that costs. For the CI of an image:
+# Stops a container under load, as Kubernetes does, and reports the failed requests. For the CI of an image:
 #
 #   examples/rehearse.sh IMAGE PORT [PATH]                    an image, with Docker
 #   examples/rehearse.sh --command PORT [PATH] -- COMMAND…    a program of this machine, as PID 1 of a namespace
 #
-# It needs wrk (Debian: `apt install wrk`). Variables, with their defaults:
+# The script needs wrk (Debian: `apt install wrk`). Variables, with their defaults:
 #
 #   GRACE=30           terminationGracePeriodSeconds: after this time comes SIGKILL
 #   MAX_FAILED=0       the rehearsal fails above this number of failed requests,
 #   MAX_SECONDS=GRACE  and if the stop takes longer than this
 #   CLIENTS=50         clients, which keep their connections unless they are asked to close them
-#   AFTER=3            the traffic goes on so many seconds after SIGTERM, as until each node knows that the pod leaves
+#   AFTER=3            seconds of traffic after SIGTERM, as until each node knows that the pod leaves
 #   PRE_STOP=          the command of a preStop hook, such as `drainit drain`; images only
 #   DOCKER_OPTIONS=    further options of `docker run`
 #
@@ -61,7 +61,7 @@ stop() {
     if [ "$image" ]; then
         asked=$(date +%s)
         [ -z "${PRE_STOP:-}" ] || docker exec "$container" $PRE_STOP
-        # The time of the hook is part of the grace period, but at least 2 s are left.
+        # The hook uses a part of the grace period, but leaves at least 2 s.
         left=$((grace - ($(date +%s) - asked)))
         [ "$left" -ge 2 ] || left=2
         docker stop --time "$left" "$container" >/dev/null
@@ -82,7 +82,7 @@ give_up() {
     echo "rehearsal failed: $1" >&2
     exit 1
 }
-# Each attempt may take longer than the one before, because an answer may take seconds.
+# Each attempt may take longer than the previous attempt, because an answer may take seconds.
 answers() { wrk --threads 1 --connections 1 --duration "$1s" "http://$address$path" 2>/dev/null | grep -q '^  [1-9].*requests in'; }
 for second in $(seq 11); do
     runs || [ "$second" = 1 ] || give_up "it has ended before it was stopped"

@@ -3,7 +3,7 @@
 #
 # The binary writes these pages itself.
 #
-# The same binary gives the same bytes: times are those of the last commit.
+# An equal binary gives an equal package: all times are the time of the last commit.
 set -eu
 binary=$1 arch=$2 output=$3
 cd "$(dirname "$0")/.."
@@ -11,7 +11,7 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
 maintainer=${DEB_MAINTAINER:-The drainit authors <drainit@users.noreply.github.com>}
-# Another architecture's binary writes its pages in an emulator.
+# A binary of another architecture writes its pages in an emulator.
 case $arch in
 amd64) emulator=qemu-x86_64-static ;;
 arm64) emulator=qemu-aarch64-static ;;
@@ -48,9 +48,9 @@ License: Apache-2.0
  /usr/share/common-licenses/Apache-2.0.
 END
 cat >"$share/lintian/overrides/drainit" <<END
-# It comes from drainit's own releases, so no bug of Debian asks for it.
+# The package comes from drainit's own releases, so no bug of Debian asks for the package.
 drainit: initial-upload-closes-no-bugs
-# It is a static PIE, which needs no library.
+# The binary is a static PIE, which needs no library.
 drainit: shared-library-lacks-prerequisites
 END
 cat >"$root/DEBIAN/control" <<END

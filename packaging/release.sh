@@ -1,8 +1,8 @@
 #!/bin/bash
 # Makes everything that a release publishes, in target/release-files, and checks it: packaging/release.sh
 #
-# The release workflow runs this and uploads the result; anybody can run it and compare the checksums. TAG is the tag to
-# release, and by default the one that fits Cargo.toml.
+# The release workflow runs this script and uploads the result. Anybody can run the script and compare the checksums.
+# TAG is the tag to release. By default, TAG is the tag that fits Cargo.toml.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
@@ -39,7 +39,7 @@ done
 
 step "the bill of materials"
 cargo cyclonedx --quiet --format json --spec-version 1.5 --target all --override-filename drainit-sbom
-# Without the directory of this checkout, so that the file is the same everywhere.
+# Removes the directory of this checkout, so that the file is the same everywhere.
 sed "s#path+file://$PWD#path+file:///src#g" drainit-sbom.json >"$out/drainit-$version.cdx.json"
 find . -name drainit-sbom.json -not -path './target/*' -delete
 ! grep -F "$PWD" "$out/drainit-$version.cdx.json" || die "the bill of materials names this directory"
@@ -67,7 +67,7 @@ tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH
 rm -r "$out/drainit-$version-image"
 
 step "the crates, installed and documented from what is packed"
-# Elsewhere, because above it there must be no workspace.
+# In another directory, because no directory above may be a workspace.
 crate=$(mktemp -d)
 trap 'rm -rf "$crate"' EXIT
 mkdir "$crate/.cargo" && echo "[patch.crates-io]" >"$crate/.cargo/config.toml"
@@ -83,10 +83,10 @@ done
 export CARGO_TARGET_DIR=$PWD/target/package
 (
     cd "$crate/drainit-$version"
-    # Nothing but their source changes in the lock.
+    # In the lock, only the source of these crates changes.
     cargo metadata --quiet --offline --format-version 1 >/dev/null
     cargo install --quiet --locked --debug --path . --root "$crate"
-    # As docs.rs does.
+    # Builds the documentation as docs.rs does.
     RUSTDOCFLAGS="--cfg docsrs --deny warnings" cargo doc --quiet --locked --no-deps --lib
 )
 [[ $("$crate/bin/drainit" --version) == "drainit $version" ]] || die "what the crate installs is not drainit $version"

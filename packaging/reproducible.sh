@@ -1,6 +1,6 @@
 #!/bin/bash
-# Makes targets of the Makefile here and once more elsewhere, from the last commit, and compares every byte of what it
-# leaves: packaging/reproducible.sh TARGETS PATH…
+# Makes targets of the Makefile here and once more in another directory, from the last commit, and compares every byte
+# of the results: packaging/reproducible.sh TARGETS PATH…
 #
 # The directory, the user, the home with its copies of the dependencies and the toolchain, the time, the umask, the time
 # zone, the locale and the number of jobs differ; the compiler is the same. Needs root, to become another user.
@@ -23,7 +23,7 @@ cargo=${CARGO_HOME:-$HOME/.cargo}
 mkdir -p "$there/home/crates"
 cp -r "$cargo/registry" "$there/home/crates/"
 [[ ! -e $cargo/config.toml ]] || cp "$cargo/config.toml" "$there/home/crates/"
-# rustup's home may be one that nobody else can enter. The documentation is larger than the rest.
+# Other users may be unable to enter rustup's home. The documentation is left out, because it is large.
 sysroot=$(rustc --print sysroot)
 mkdir "$there/toolchain"
 cp -r "$sysroot/bin" "$sysroot/lib" "$there/toolchain"

@@ -68,7 +68,7 @@ pub const TARGETS: [(&str, Target); 18] = [
     ("report", report),
 ];
 
-/// Separates the files of one input. No UTF-8 text contains it.
+/// Separates the files of one input. No UTF-8 text contains this byte.
 const NEXT: u8 = 0xFF;
 /// A value that no message may show.
 const SECRET: &str = "hunter2-hunter2";
@@ -80,8 +80,8 @@ fn config(bytes: &[u8]) {
     plan(testing::load(&[&text], &[("HOST", "h"), ("N", "3")]));
 }
 
-/// Loads up to three configs, of which each overlays the previous ones. Plans the reload that
-/// replaces the first config alone by all configs together.
+/// Loads up to three configs, each of which overlays the previous configs. Plans the reload from
+/// the first config alone to all configs together.
 fn overlay(bytes: &[u8]) {
     let Some(texts) = bytes.splitn(3, |byte| *byte == NEXT).map(text).collect::<Option<Vec<_>>>()
     else {
@@ -162,8 +162,8 @@ fn env_file(bytes: &[u8]) {
         read.err().into_iter().chain(rendered.err().map(|bad| bad.message)).collect::<Vec<_>>()
     };
     for message in messages(SECRET) {
-        // A message may quote the file, which may contain the text of the secret by chance. Such a
-        // message leaks nothing: it stays the same with another secret.
+        // A message may quote the file, which may contain the text of the secret by chance. A
+        // message that stays the same with another secret leaks nothing.
         let is_shown = message.contains(SECRET) && !messages("another").contains(&message);
         assert!(!is_shown, "{message}");
         assert!(!message.contains('\n'), "{message}");
@@ -291,8 +291,8 @@ fn control(bytes: &[u8]) {
     });
 }
 
-/// The time limit for an exchange in which all bytes of the answer are there from the start. It is
-/// long enough even on a busy machine.
+/// The time limit for an exchange whose answer is complete from the start. The limit is long enough
+/// even on a busy machine.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Reads the answer of an HTTP server. The first byte selects the size of a read.

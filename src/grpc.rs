@@ -4,8 +4,8 @@
 //! The client implements only what one call on a connection of its own needs. The client does not
 //! allow the server a dynamic table of header fields: each block of fields can be read without the
 //! blocks before it. The client decodes no Huffman codes: it compares the name `grpc-status` with
-//! its only two encodings. The client never enlarges the window of 64 KiB, so an answer cannot be
-//! longer. docs/dev/decisions/0011 has the reasons.
+//! its only two encodings. The client never enlarges the window of 64 KiB, so an answer has at most
+//! 64 KiB. docs/dev/decisions/0011 has the reasons.
 
 use std::fmt::{self, Display};
 use std::io;
@@ -577,7 +577,7 @@ mod tests {
                 frame(PING, 0, 0, &[7; 8]),
                 frame(PING, ACK, 0, &[8; 8]),
                 frame(8, 0, 0, &[0, 0, 1, 0]),
-                // The fields come in two frames, the first one with padding and a priority.
+                // The fields come in two frames. The first frame has padding and a priority.
                 frame(HEADERS, END_STREAM | PADDED | PRIORITY, CALL, &padded),
                 frame(CONTINUATION, END_HEADERS, CALL, tail),
             ]
@@ -611,7 +611,7 @@ mod tests {
                 _ => "answered HTTP status 404",
             };
             let service = if kind == "unknown-service" { "other" } else { "" };
-            // The first byte is for the fuzzing.
+            // The first byte of the file is only for the fuzzing.
             let said = asked(&bytes[1..], service).await.err().unwrap_or_default();
             let is_right = said.starts_with(expected) && said.is_empty() == expected.is_empty();
             assert!(is_right, "{server}, {kind}: {said}");
@@ -789,7 +789,7 @@ mod tests {
 
     #[test]
     fn numbers_have_the_codes_of_rfc_7541() {
-        // RFC 7541, C.6.1 has `:status: 302`, and C.4.1 has none of the other digits.
+        // RFC 7541 has the codes of 302 and 307 in C.6.1 and C.6.2.
         assert_eq!(huffman(302), [0x64, 0x02]);
         assert_eq!(huffman(307), [0x64, 0x0e, 0xff]);
         assert_eq!(huffman(12), [0x08, 0xbf]);

@@ -79,7 +79,7 @@ pub enum HttpError {
     /// The body does not have the expected format.
     #[error("answered something else than asked for ({})", harmless(.0))]
     Malformed(String),
-    /// The server is not the process whose pid is in the abstract name, or it is the wrong drainit.
+    /// The abstract name has another pid than the server, or the caller does not trust the server.
     #[error("{0}")]
     Untrusted(String),
     /// The path is not valid in a request.
@@ -204,7 +204,7 @@ impl Client {
         let request = build(&self.address, Method::GET, path)?;
         within(limit, async {
             // This call takes the connection out of `kept` until the answer is complete. If the
-            // future is dropped before that, the connection with half an answer is closed.
+            // future is dropped earlier, the connection with half an answer is closed.
             if let Some(mut kept) = self.kept.take() {
                 match kept.exchange(request.clone(), Some(max_body)).await {
                     Err(HttpError::Incomplete | HttpError::Io(_)) => {}
@@ -301,8 +301,8 @@ pub(crate) async fn connect_unix(path: &Path, from: Answerer) -> Result<UnixStre
         UnixStream::connect(&peer.address).await
     };
     let stream = connected.map_err(HttpError::Io)?;
-    // The server must prove that it is the right drainit. Everybody could take an abstract name,
-    // and whoever may change the directory of a path could put a socket there.
+    // The server must prove that it is the right drainit. Everybody can take an abstract name, and
+    // everybody who may change the directory of a path can put a socket there.
     if is_abstract || from == Answerer::Drainit {
         let server = private_socket::peer(&stream).map_err(HttpError::Io)?;
         private_socket::check_server(path, server).map_err(HttpError::Untrusted)?;

@@ -9,7 +9,7 @@
 //! `Rig::new`. `support` has helpers for these tests only, and `testkit` helpers that benches and
 //! examples use as well. A test that races a clock belongs in `BUSY` of the Makefile.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-// The disallowed methods would reap drainit's children, but the tests are another process.
+// In drainit, the disallowed methods would reap its children. The tests are another process.
 #![allow(clippy::disallowed_methods)]
 
 mod support;

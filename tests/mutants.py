@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Changes the code in small ways, and names the changes that no test notices: mutants.py [--sample N] [FILE…]
 
-All changes are built at once, in a copy of the tree: a function with changes has a body for each, and a switch in front
-of them reads from a mapped file which of them is in effect. The same file tells which functions a test has called, so a
-change is tried only with tests that call its function, in batches, until one fails. Each batch runs in a PID namespace,
-because a changed drainit may signal every process.
+All changes are built at once, in a copy of the tree. A function with changes has a body for each change, and a switch
+in front of the bodies. The switch reads from a mapped file which change is in effect. The same file records which
+functions a test has called. A change is tried only with tests that call its function, in batches, until a test fails.
+Each batch runs in a PID namespace, because a changed drainit may signal every process.
 
 Without files, each room of drainit gives SAMPLE changes, always the same ones. `target/mutants` keeps the build, what
 each test calls, and the results, so a later run continues; remove it to begin anew.
@@ -46,9 +46,9 @@ ROOMS = {
 }
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TREE = pathlib.Path(os.environ.get("MUTANTS_TREE") or ROOT / "target/mutants/tree")
-# Tests of containers need images of drainit, and the fault matrix and the large Envoys need a whole machine.
+# Left out: tests of containers need images of drainit, and the fault matrix and the large Envoys need a whole machine.
 SKIPPED = re.compile(r"^(docker|fault_matrix|packaging|examples::|docs::|envoy::(rollout|sizes))")
-# The dependencies are the same for every build of the whole workspace with a test.
+# Every build of the whole workspace with a test has the same dependencies.
 BUILD = ["cargo", "build", "--offline", "--workspace", "--lib", "--test", "simulation"]
 MOST = 1 << 16  # changes
 THREADS = 8
@@ -88,7 +88,7 @@ pub fn on(change: usize) -> bool {
 """
 
 TOKEN = re.compile(r"""//[^\n]*|/\*.*?\*/|\br(#*)".*?"\1|"(?:\\.|[^"\\])*"|'(?:\\.[^']*|[^\\'])'""", re.S)
-# Files that hold tests only.
+# Files that have only tests.
 TESTS = re.compile(r"tests?(\.rs|/)|testing|fuzzing|oracle|simulation|conservation|one_history|import/same|/advice")
 # Other results of a function, by the first word of the type.
 VALUES = {"": [""], "bool": ["true", "false"], "Option": ["None"], "Result": ["Ok(Default::default())"], "u8": ["0", "1"]}
@@ -100,7 +100,7 @@ CHANGES = {
     r"[\s(](!)[a-z(]": [""],
     r"(?<![\w.])(\d+)(?![\w.])": [r"(\1 + 1)"],
     r"\.(min)\(": ["max"], r"\.(max)\(": ["min"], r"\.(any)\(": ["all"], r"\.(all)\(": ["any"],
-    # A statement, or an arm, of one line is left out.
+    # Leaves out a statement, or an arm, of one line.
     r"(?<=[;{}]\n)( +(?! |let |return|use |break|continue|fn |//)[^\n{}]*;)$": [""],
     r"(?<=[,{}]\n)( +[^\n=]* => [^\n{}]*,)$": [""],
 }
@@ -111,7 +111,7 @@ def say(*words):
 
 
 def put(path, content):
-    """Writes a file, unless it has this content: what is newer is compiled again."""
+    """Writes a file, but only if it has another content, because cargo compiles newer files again."""
     content = content if isinstance(content, bytes) else content.encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() or path.read_bytes() != content:
@@ -126,7 +126,7 @@ def digest(parts):
 
 
 def copy_tree(changed):
-    """Copies the sources, but for those that are changed, and gives each crate the switch."""
+    """Copies the sources, except the sources that are changed, and adds the switch to each crate."""
     (TREE / "target").mkdir(parents=True, exist_ok=True)
     files = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, text=True,
                            check=True, capture_output=True).stdout.split("\0")
@@ -173,7 +173,7 @@ class File:
                 yield function[2], head[1] or "", head.end() - 1, end + len(function[1]) + 2
 
     def is_whole(self, change):
-        """Whether the body is one block, which that of a function of one line is not."""
+        """Whether the body has lines of its own. The body of a function of one line has none."""
         depth = itertools.accumulate({"{": 1, "}": -1}.get(one, 0) for one in self.code[slice(*change["body"])])
         return 0 not in list(depth)[:-1]
 
@@ -193,7 +193,7 @@ class File:
                        "body": (first, last), "span": (start, stop), "by": by}
 
     def write(self, changes):
-        """Writes the file with these changes. Sets the lines of each, and those of its function."""
+        """Writes the file with these changes. Sets the lines of each change, and the lines of its function."""
         bodies = collections.defaultdict(list)
         for change in changes:
             bodies[change["body"]].append(change)
@@ -273,7 +273,7 @@ def binaries():
 
 
 class Map:
-    """The file that tells a process which changes are in effect, and what it has called."""
+    """The file with the changes that are in effect for a process, and with the functions that it has called."""
 
     def __init__(self, changes=()):
         self.file = tempfile.NamedTemporaryFile(dir=TREE / "target", prefix="map-")
@@ -288,7 +288,7 @@ class Map:
 
 
 def run(binary, tests, mapped, limit, threads=THREADS):
-    """Runs some tests of a binary. Returns those that fail, or all of them where the process itself ends or hangs."""
+    """Runs some tests of a binary. Returns the tests that fail, or all tests if the process itself ends or hangs."""
     program, directory = binary
     words = ["prlimit", f"--as={MEMORY}", "unshare", "--pid", "--fork", "--mount-proc", "--kill-child",
              "sh", "-c", 'mount -t tmpfs tmpfs /tmp && "$@"; exit $?', "sh", program, f"--test-threads={threads}", "--exact", *tests]
@@ -311,7 +311,7 @@ def run(binary, tests, mapped, limit, threads=THREADS):
 
 
 class Test:
-    """A test, the time that it takes, and the changes whose functions it calls; `None` if it fails."""
+    """A test, its duration, and the changes whose functions the test calls; `None` if the test fails."""
 
     def __init__(self, binary, name, known):
         self.binary, self.name = binary, name
@@ -328,7 +328,7 @@ class Test:
 
 
 def traced(jobs, digest):
-    """All tests. Each is traced once for each sample; a test that has failed is traced again."""
+    """All tests. A test is traced once for each sample, and again if it has failed."""
     tests = []
     for binary in binaries():
         program, directory = binary
@@ -350,7 +350,7 @@ def traced(jobs, digest):
 
 
 def failing(change, tests):
-    """The first test that fails with this change: again, alone, too, and not without the change."""
+    """The first test that fails with this change, even alone, and passes without the change."""
     for binary in dict.fromkeys(test.binary for test in tests):
         rest = [test for test in tests if test.binary == binary]
         most = THREADS if rest[0].waits() else 1
@@ -370,8 +370,8 @@ def failing(change, tests):
 
 
 def tried(change, tests, near, is_quick):
-    """Tries a change with the tests that call its function, those first that call much of its file. Quick: with cheap
-    tests, and with the first of those that wait."""
+    """Tries a change with the tests that call its function. Tests that call much of its file come first. A quick run
+    has only cheap tests, and the first of the tests that wait."""
     reached = [test for test in tests if change["id"] in test.called]
     change["reached"] = [test.name for test in reached]
     change.setdefault("tried", [])
@@ -389,14 +389,14 @@ FIELDS = ["reached", "tried", "failed"]
 
 
 class Results:
-    """The results so far, which a later run continues. What was noticed once is tried again only if its file has
-    changed, and a survivor only if the tests have changed."""
+    """The results so far, which a later run continues. A change that a test has noticed is tried again only if its
+    file has changed. A change that no test has noticed is tried again only if the tests have changed."""
 
     def __init__(self, sources, tests):
         self.path, self.lock = TREE.parent / "results.jsonl", threading.Lock()
         programs = sorted({test.binary[0] for test in tests})
         self.tests = digest(pathlib.Path(program).read_bytes() for program in programs)
-        # Without the tests at the end of a file.
+        # Leaves out the tests at the end of a file.
         code = lambda source: source.text[:len(source.code.rstrip())].encode()
         self.files = {name: digest([code(source)]) for name, source in sources.items()}
         lines = self.path.read_text().splitlines() if self.path.exists() else []

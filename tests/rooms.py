@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Checks that each room of the code imports only what its page permits: the parts of drainit as docs/dev/architecture.md
-draws them, and the modules of the core as crates/core/src/lib.rs draws them.
+"""Checks that each room of the code imports only the rooms that its page permits. docs/dev/architecture.md draws the
+parts of drainit, and crates/core/src/lib.rs draws the modules of the core.
 
-In a drawing, `a → b, c` means that a may import b and c, and all that these may import. `a + b` may import each other.
+In a drawing, `a → b, c` lets a import b, c, and all rooms that b and c may import. `a + b` may import each other.
 """
 
 import collections
@@ -38,7 +38,7 @@ def drawing(page):
 
 
 def reach(direct, room):
-    """The room, and all that it may import."""
+    """The room, and all rooms that it may import."""
     seen, ahead = {room}, [room]
     while ahead:
         new = direct[ahead.pop()] - seen
@@ -48,7 +48,7 @@ def reach(direct, room):
 
 
 def imports(code):
-    """The paths that the code names, each as a list of names from `crate` or the name of a crate on."""
+    """The paths in the code, each as a list of names that begins with `crate` or with the name of a crate."""
     text = re.sub(r"use (\w+)::\{([^;]*)\};", spread, "\n".join(code))
     for path in re.findall(r"\b((?:crate|drainit_\w+)(?:::\w+)+)", text):
         yield path.split("::")
@@ -83,7 +83,7 @@ def broken():
             if base == "crate" and crate == "core":
                 pair = room_of_core(modules, own), room_of_core(modules, names)
                 yield from wrong(path, pair, modules, may_use, "crates/core/src/lib.rs")
-            # Outside of crates/config, its keys are called `config`.
+            # Outside of crates/config, the module of its keys is called `config`.
             names = ["keys", *names[1:]] if base == "crate" and names[0] == "config" else names
             of = "core" if crate == "config" and names[0] in PARTS_OF["core"] else CRATES.get(base, crate)
             to = CRATES.get(f"drainit_{names[0]}", "") if base == "crate" and crate == "config" else ""

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the integration tests with the arguments of libtest. If at most two tests fail, each runs once more, alone, and
-# is named. A test that passes alone lost a race against the tests beside it: fix the test, but the change is good.
+# Runs the integration tests with the arguments of libtest. If at most two tests fail, names each and runs it once
+# more, alone. A test that passes alone has lost a race against other tests: repair the test; the change is good.
 set -uo pipefail
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT

@@ -2,8 +2,8 @@
 """Counts the Rust lines of each room, without blank lines and comments: production, and tests. Counts the types, the
 names that several types have, and the words of the docs: those for users, and those for developers.
 
-A test is what is compiled for tests or for fuzzing only, in a file or as a file of its own, and
-everything below tests/, benches/ and examples/. Usage: tests/size.py [DIRECTORY]
+Code counts as a test if it is compiled only for tests or for fuzzing, or is below tests/, benches/ or examples/.
+Usage: tests/size.py [DIRECTORY]
 """
 
 import collections
@@ -24,7 +24,7 @@ def code(text):
 
 
 def split(lines):
-    """The lines of production, those of tests, and the modules that are declared for tests."""
+    """The lines of production, the lines of tests, and the modules that are declared for tests."""
     production, tests, modules = [], [], []
     depth, opened, is_test = 0, False, False
     for line in lines:
@@ -47,7 +47,7 @@ def files():
 
 
 def books():
-    """The pages for users, which are those of the summary without the changes, those before a first rollout, and the
+    """The pages for users (the pages of the summary without the changes), the pages before a first rollout, and the
     pages of docs/dev."""
     summary = (ROOT / "docs/SUMMARY.md").read_text()
     links = lambda text: [(ROOT / "docs" / link).resolve() for link in re.findall(r"\]\(([^)]+)\)", text)]

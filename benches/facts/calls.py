@@ -1,4 +1,4 @@
-"""What a call of the admin or a signal does."""
+"""The effect of each call of the admin and of each signal."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ ENDS = "What ends Envoy, and what its signals do"
 
 
 async def closing_answers(envoy, listener="http", count=20):
-    """How many of some connections are closed with their next answer."""
+    """The number of these connections that Envoy closes with their next answer."""
     clients = [await Http1.open(envoy, listener) for _ in range(count)]
     closed = [await client.request() for client in clients]
     for client in clients:
@@ -447,7 +447,7 @@ async def renewed(start):
         files = ["-keyout", place / name / "tls.key", "-out", place / name / "tls.crt"]
         words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}", *files]
         subprocess.run(words, check=True, stderr=subprocess.DEVNULL)
-        # As the kubelet renews a Secret.
+        # Swaps the directory, as the kubelet does when it renews a Secret.
         (place / "new").symlink_to(name)
         (place / "new").rename(place / "..data")
 

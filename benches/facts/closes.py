@@ -1,4 +1,4 @@
-"""What Envoy's drain closes, and when."""
+"""Which connections Envoy's drain closes, and when."""
 
 import asyncio
 import time

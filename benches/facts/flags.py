@@ -1,4 +1,4 @@
-"""What a flag changes."""
+"""The effect of each flag of Envoy."""
 
 import asyncio
 import json
@@ -127,7 +127,7 @@ def chain(start, *flags):
 
 
 async def gone(envoy, limit=20):
-    """When an Envoy ended, as a cell says it."""
+    """The time at which an Envoy ended, in the words of a cell."""
     took = await until(envoy.ended.done, limit)
     return after(took) if envoy.ended.done() else f"not within {limit} s"
 
@@ -237,7 +237,7 @@ async def versions(start):
 )
 async def not_live(start):
     def waits(config):
-        """It waits for a control plane that never answers."""
+        """An Envoy that waits for a control plane that never answers."""
         address = {"socket_address": {"address": "127.0.0.1", "port_value": 1}}
         endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
         xds = {**config["static_resources"]["clusters"][0], "name": "xds"}
@@ -252,7 +252,7 @@ async def not_live(start):
     async with start(*base, "0") as old:
         new = start(*base, "1", hot=old, change=waits)
         starting = asyncio.create_task(new.start())
-        # The admin that answers is the new one's as soon as it names the new number.
+        # As soon as the answer has the new number, the new Envoy has the admin.
         await until(lambda: new.answers(), 20)
         starting.cancel()
         new.signal(signal.SIGKILL)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
 TYPED = "type.googleapis.com/envoy.extensions."
-# The listeners: their kind, and what else they have.
+# The listeners: the kind of each, and its further settings.
 LISTENERS = {
     "http": {},
     "tcp": {},
@@ -79,8 +79,8 @@ def http_filters(manager=None, access_log=None, timeout="0s"):
 
 
 class Upstream:
-    """Echoes what comes by TCP and WebSocket, and answers requests: `/stream/S` with an event each half second for S
-    seconds, `/sleep/S` after S seconds, any other at once."""
+    """Echoes all data over TCP and WebSocket, and answers requests: `/stream/S` with an event each half second for S
+    seconds, `/sleep/S` after S seconds, and any other path at once."""
 
     async def __aenter__(self):
         self.servers = [
@@ -127,8 +127,8 @@ class Upstream:
 
 
 class Envoy:
-    """An Envoy of one version; its listeners are in `port`. `dynamic` reads them from a file, which `listeners()` writes
-    again."""
+    """An Envoy of one version; `port` has the ports of its listeners. With `dynamic`, Envoy reads the listeners from a
+    file, which `listeners()` writes again."""
 
     def __init__(self, version, upstream, *flags, manager=None, change=None, dynamic=False, timeout="0s", within=(), hot=None, has_workers=True):
         self.version, self.upstream, self.flags, self.within = version, upstream, flags, list(within)
@@ -143,7 +143,7 @@ class Envoy:
         self.process, self.output = None, b""
 
     def listeners(self, note=""):
-        """The listeners; another `note` makes them others."""
+        """The listeners. With another `note`, Envoy takes them for changed listeners."""
         manager = {**(self.manager or {}), **({"server_name": note} if note else {})}
         log = str(self.place / "access.log")
         chains = [{"filters": http_filters(manager, log, self.timeout)}]
@@ -176,7 +176,7 @@ class Envoy:
         return config
 
     async def start(self):
-        """Starts it, and waits until it is live or has ended."""
+        """Starts Envoy, and waits until Envoy is live or has ended."""
         file = self.place / "envoy.json"
         file.write_text(json.dumps(self.config()))
         is_hot = self.hot or any("base-id" in flag for flag in map(str, self.flags))
@@ -206,7 +206,7 @@ class Envoy:
         return None
 
     async def answers(self):
-        """Whether the admin is this epoch's."""
+        """Whether this epoch answers at the admin's address."""
         return await self.state() is not None
 
     def epoch(self):
@@ -238,7 +238,7 @@ class Envoy:
         return (await self.admin(path, "POST"))[0]
 
     async def drain(self, fail=True):
-        """What drainit asks for."""
+        """The statistics that drainit asks for."""
         await self.post("/drain_listeners?graceful&skip_exit")
         if fail:
             await self.post("/healthcheck/fail")
@@ -265,7 +265,7 @@ def unchunked(body):
 
 
 class Connection:
-    """One connection. `asked` is the moment at which it first learns that it should leave, and `how`."""
+    """One connection. `asked` is the moment at which Envoy first asks the client to leave, and `how` says how."""
 
     @classmethod
     async def open(cls, envoy, listener="http"):
@@ -299,7 +299,7 @@ class Connection:
         pass
 
     async def say(self, what, period):
-        """Says something again and again, until the connection has ended."""
+        """Sends data again and again, until the connection has ended."""
         with contextlib.suppress(OSError):
             while self.ended is None and not self.writer.is_closing():
                 self.writer.write(what)
@@ -325,7 +325,7 @@ class Http1(Connection):
         return closes
 
     async def keep_asking(self, period):
-        """A polite client: it leaves when it is asked to."""
+        """A polite client, which leaves when Envoy asks it to."""
         try:
             while not await self.request():
                 await asyncio.sleep(period)

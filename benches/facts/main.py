@@ -4,7 +4,7 @@
 Usage: main.py [--versions 1.36.4,1.40.0] [--check] [WORD…]
 
 WORDs select sections or rows by a part of their text, and then the page is not written. `--check` measures the cheap
-rows, and fails where a cell differs from the page's.
+rows, and fails if a cell differs from the cell of the page.
 """
 
 import argparse
@@ -113,7 +113,7 @@ def main():
     if options.check:
         known = written(page)
         differs = lambda key: not same(cells[key], known.get(key, "nothing"))
-        # On a busy machine a row may be late: once more, alone.
+        # On a busy machine a row may be late, so this row is measured once more, alone.
         late = {key[:2] for key in cells if differs(key)}
         again = [one for one in wanted if any((one[0], row) in late for row in one[1])]
         cells |= asyncio.run(measure(again, versions))

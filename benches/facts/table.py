@@ -6,9 +6,9 @@ EXPERIMENTS = []
 
 
 def measures(section, *rows, cheap=False, rests=False):
-    """Declares a coroutine `experiment(start)`, where `start(*flags, …)` is an Envoy of one version. It returns a cell
-    for each row. A cheap one takes a few seconds, and `make test` compares it with the page. One that rests waits for
-    minutes, and needs no processor."""
+    """Declares a coroutine `experiment(start)`, where `start(*flags, …)` is an Envoy of one version. The coroutine
+    returns a cell for each row. A `cheap` experiment takes a few seconds, and `make test` compares its cells with the
+    page. An experiment that `rests` waits for minutes, and needs no processor."""
 
     def declare(experiment):
         experiment.rests = rests
@@ -23,12 +23,12 @@ def yes(condition):
 
 
 def after(seconds):
-    """A time as a cell says it: a machine with other work is some tenths of a second late."""
+    """A time in the words of a cell. On a busy machine, a time may be some tenths of a second too long."""
     return "at once" if seconds < 0.8 else f"after {seconds:.0f} s"
 
 
 def when(connections, began, left=None):
-    """How many of the connections were asked to leave, how and when."""
+    """The number of connections that were asked to leave, how, and when."""
     asked = [one for one in connections if one.asked is not None and one.asked - began < (left or 1e9)]
     if not asked:
         return f"0 of {len(connections)}"
@@ -42,7 +42,7 @@ def when(connections, began, left=None):
 
 
 async def until(condition, limit):
-    """The seconds until the condition holds; `limit` if it does not."""
+    """The seconds until the condition holds; `limit` if it does not hold in time."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     while loop.time() - began < limit:

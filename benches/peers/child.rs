@@ -1,8 +1,9 @@
-//! The program that drainit and its peers run in the bench. Another instance of it reads their
-//! output. The program is small and static, and `rustc` alone builds it, without dependencies.
+//! The program that drainit and its peers run in the bench. Another instance of the program reads
+//! their output. The program is small and static, and `rustc` alone builds it, without
+//! dependencies.
 //!
-//! With the argument `go=PATH`, the program first waits until PATH exists. With `cpu=N`, it runs on
-//! CPU N. A line has 156 bytes.
+//! With the argument `go=PATH`, the program first waits until PATH exists. With `cpu=N`, the
+//! program runs on CPU N. A line has 156 bytes.
 //!
 //! | command | action |
 //! |---|---|
@@ -18,8 +19,8 @@
 //! | `torrent COUNT` | leaves COUNT orphans at full speed, prints the time to reap them; waits |
 //! | `spawn COUNT LOG` | starts and stops COUNT of `serve`: the cost of fork and exec alone |
 //!
-//! The options of `serve`: it listens on the Unix socket of `socket=PATH`, writes to the descriptor
-//! of `notify=FD` when it is ready, and takes the milliseconds of `take=MS` to end.
+//! The options of `serve`: with `socket=PATH`, it listens on this Unix socket; with `notify=FD`, it
+//! writes to this descriptor when it is ready; with `take=MS`, it takes these milliseconds to end.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -40,7 +41,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// The length of a line of the `lines` and `paced` writers, with its newline.
 const LINE: usize = 156;
 /// The seconds after which this process ends, in case a killed bench has left it behind. No bench
-/// takes longer.
+/// runs longer than this.
 const LONGEST_LIFE: u32 = 600;
 /// The number of chains of orphans that run at the same time.
 const CHAINS: u32 = 4;
@@ -199,13 +200,13 @@ fn mixed(id: u64, count: u64) {
         out.write_all(first.as_bytes()).unwrap();
         out.write_all(second.as_bytes()).unwrap();
     }
-    // The writer does not exit. Otherwise the count would also depend on whether the init still
-    // reads lines of a process that has ended.
+    // The writer does not exit, because some inits might not read the last lines of a process that
+    // has ended.
     kernel::wait_for_a_signal();
 }
 
-/// Prints three numbers: how many of `count` lines arrived whole and in order, how many did not,
-/// and how many lines arrived broken or out of order.
+/// Prints three numbers: the lines of `count` that arrived whole and in order, the lines of `count`
+/// that did not, and all lines that arrived broken or out of order.
 fn whole(count: u64) {
     let mut next = HashMap::<u64, u64>::new();
     let (mut good, mut broken) = (0, 0);
@@ -354,8 +355,8 @@ mod kernel {
         unsafe { kill(-group, 0) == 0 }
     }
 
-    /// Starts chains of processes, each of which forks the next one and ends. All of them are in
-    /// the returned group.
+    /// Starts chains of processes, each of which forks the next process and ends. All processes are
+    /// in the returned group.
     pub(super) fn orphans(count: u32, chains: u32) -> c_int {
         // SAFETY: the forked processes only fork, set their group and end.
         unsafe {

@@ -210,7 +210,7 @@ def cpu_ns(pid):
 
 
 def switches(pid):
-    """The number of times its threads got a CPU."""
+    """The number of times that the threads of a process got a CPU."""
     total = 0
     for thread in os.listdir(f"/proc/{pid}/task"):
         for line in Path(f"/proc/{pid}/task/{thread}/status").read_text().splitlines():

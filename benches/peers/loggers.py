@@ -1,5 +1,4 @@
-"""The loggers between a process and the container's output: each runs a writer and prefixes its
-lines."""
+"""The loggers between a process and the container's output. A logger runs a writer and prefixes the writer's lines."""
 
 import select
 import subprocess

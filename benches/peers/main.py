@@ -39,7 +39,7 @@ def main(wanted):
     kit.adopt_orphans()
     began = time.monotonic()
     rows = []
-    # Imports all rows first, so that a change of a file during the run has no effect.
+    # All rows are imported first, so that a change of a file during the run has no effect.
     modules = {name: importlib.import_module(f"row_{name}") for name in wanted or ROWS}
     for name, module in modules.items():
         kit.say(f"{name} …")

@@ -1,5 +1,5 @@
-"""A chain of three processes: the time from exec to the last start, and the time of a stop beyond
-that of the processes themselves."""
+"""A chain of three processes: the time from exec to the last start, and the time of a stop beyond the time that the
+processes themselves take to end."""
 
 import time
 
@@ -31,7 +31,7 @@ class Notes:
         return total
 
     def in_order(self):
-        """Whether each process got its signal only after the one that needs it had ended."""
+        """Whether each process got its signal only after its dependent had ended."""
         order = ["router", "policy-engine", "python-executor"]
         return all(self.at[before, "end"] <= self.at[after, "term"] for before, after in zip(order, order[1:]))
 

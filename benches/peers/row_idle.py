@@ -1,4 +1,4 @@
-"""The cost of an idle init. All of them are idle at the same time."""
+"""The cost of an idle init. All inits are idle at the same time."""
 
 import shutil
 import time
@@ -17,7 +17,7 @@ LIMIT_THREE = 320
 
 
 class Idle:
-    """The own processes of one peer, without those it supervises."""
+    """The processes of one peer itself, without the processes that it supervises."""
 
     def __init__(self, pid):
         self.pids = kit.own_processes(pid)
@@ -41,7 +41,7 @@ def start_ones(directory):
     started = {}
     for name, command in row_one.available().items():
         if name == US:
-            # A copy, so that it does not share code pages with the other drainit of this bench.
+            # A copy of drainit, which shares no code pages with the other drainit of this bench.
             command = [shutil.copy(kit.DRAINIT, directory / "a-copy"), *command[1:]]
         started[name] = kit.start([*command, kit.CHILD, "idle"]).pid
     return started
@@ -92,7 +92,7 @@ def memory_of_one(idle):
 
 
 def memory_of_three(idle, directory):
-    # Its endpoints are on, so they are used: an answer takes memory.
+    # The endpoints of drainit are on, and are used, because an answer takes memory.
     row_scale.status(directory / US / "control.sock", "GET", "/status", about=b"router")
     small = "small C programs without a log prefix, HTTP, conditions, a deadline or a drain; they share libc with other programs"
     why = dict.fromkeys(("s6", "runit"), small)
@@ -102,7 +102,7 @@ def memory_of_three(idle, directory):
 
 
 def measure():
-    """These rows, and those of the drain, which is measured at the same time."""
+    """These rows, and the rows of the drain, which is measured at the same time."""
     with kit.Scratch() as directory:
         ones, threes = start_ones(directory), start_threes(directory)
         # By now, peers that poll at the start have settled.

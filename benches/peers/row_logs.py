@@ -52,8 +52,8 @@ def speeds_of(at_once, most):
 
 
 def throughput():
-    """Two rows: many lines per write, and one. drainit reads all available lines at once, so the
-    second row shows its cost for a process that writes each line alone."""
+    """Two rows: many lines per write, and one line per write. drainit reads all available lines at once, so the
+    second row shows the cost of a process that writes each line alone."""
     speeds, single = speeds_of(BLOCK, 4_000_000), speeds_of(1, SINGLE_LINES)
     ours, slowest = speeds[US], speeds["bash `while read`"]
     rivals = [speeds[name] for name in ("sed -u", "awk", "s6-log")]

@@ -22,8 +22,8 @@ def available():
 
 
 def hyperfine(commands, runs, warmup, rounds=5):
-    """The median of each in milliseconds. hyperfine runs one command after the other, so a moment of
-        noise would affect only one; therefore it runs several rounds."""
+    """The median of each command in milliseconds. hyperfine runs one command after the other, so a moment of noise
+    would affect only one command. Therefore hyperfine runs several times."""
     samples = {name: [] for name in commands}
     with kit.Scratch() as directory:
         out = directory / "out.json"
@@ -39,7 +39,7 @@ def hyperfine(commands, runs, warmup, rounds=5):
 
 def measure():
     commands = {name: [*command, "/bin/true"] for name, command in available().items()}
-    # The program without an init, and with the smallest possible one.
+    # The program without an init, and with the smallest possible init.
     floor = {"nothing at all": ["/bin/true"], "a bare spawner in Rust, which does nothing else": [kit.CHILD, "start", "/bin/true"]}
     times = hyperfine(commands | floor, kit.rounds(300, 100), 20)
     if kit.which("horust"):

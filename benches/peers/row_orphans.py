@@ -79,7 +79,7 @@ def measure():
     results = {name: [] for name in commands}
     for _ in range(kit.rounds(5, 1)):
         for name, command in commands.items():
-            # As PID 1, the init does not need the flag, and logs that.
+            # As PID 1, the init does not need the flag, and logs a line about it.
             command = [part for part in command if part != "-s"]
             result = kit.attempt(name, one_round, command)
             results[name] += [result] if result else []

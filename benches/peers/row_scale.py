@@ -1,4 +1,4 @@
-"""Graphs of many processes: the cost of each beyond the fork and exec of its program."""
+"""Graphs of many processes: the cost of each process beyond the fork and exec of its program."""
 
 import http.client
 import resource
@@ -127,7 +127,7 @@ def measure():
                     f"under {LIMIT_KIB} KiB per added process, of {BESIDE:,}", each[BESIDE] < LIMIT_KIB,
                     detail=", ".join(f"added up to {count:,}: {each[count]:.1f}" for count in SIZES[1:])))
     asking = {count: ours[count][3] for count in SIZES}
-    # 100 processes are not compared, because the fixed cost of an answer would hide the rest.
+    # The row leaves out 100 processes, because the fixed cost of an answer would hide the cost of each process.
     many = SIZES[-2]
     linear = asking[most] / most <= 1.5 * asking[many] / many
     rows.append(Row(f"scale: `/status` of {BESIDE:,} processes", "ms",

@@ -2,10 +2,10 @@
 
     python3 benches/peers/shapes.py [N…]
 
-`make bench-scale` runs this. For each process it prints the milliseconds of wall-clock time and of
-drainit's CPU time, to start and to stop; for all of them, the KiB of drainit's memory that cannot
-be reclaimed, and the milliseconds for `/status`. `bare` is the cost of fork, exec and the end of
-the same program alone.
+`make bench-scale` runs this script. For each process, the script prints the milliseconds of wall-clock time and of
+drainit's CPU time, to start and to stop. For all processes together, it prints the KiB of drainit's memory that
+cannot be reclaimed, and the milliseconds for `/status`. `bare` is the cost of fork, exec and the end of the same
+program alone.
 """
 
 import os
@@ -35,7 +35,7 @@ def graph(directory, count, after=False, log=False):
 
 
 def cpu(pid):
-    """CPU milliseconds of all its threads, including ended ones and those of a zombie, in ticks."""
+    """CPU milliseconds of all threads of a process, also of ended threads and of a zombie, in ticks."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -47,7 +47,7 @@ def measure(command, directory, count, is_drainit):
     process = kit.start(command)
     kit.wait_until(lambda: log.stat().st_size and log.read_bytes().count(b" start ") == count, 120, f"start of {count}")
     started = time.monotonic()
-    # drainit still has to notice the last one.
+    # drainit still has to notice the last process.
     time.sleep(0.3)
     cpu_started, anonymous = cpu(process.pid), kit.memory(process.pid)[0]
     status = row_scale.status(directory / "control.sock", "GET", "/status") if is_drainit else None

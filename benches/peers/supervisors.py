@@ -146,7 +146,7 @@ def s6(directory, processes):
         path = service(scan, process, wait, " notify=3" if process.socket else "")
         if process.socket:
             (path / "notification-fd").write_text("3\n")
-        # An ended process stays down, because the other supervisors do not restart either.
+        # An ended process stays down, as with the other supervisors.
         script(path / "finish", "#!/bin/sh\nexit 125\n")
     return [which("s6-svscan"), "-c", str(max(500, len(processes) + 10)), scan]
 

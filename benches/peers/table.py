@@ -24,7 +24,7 @@ def number(value):
 
 @dataclass
 class Row:
-    """The results: drainit under `drainit`, each peer under its name, None if a peer could not be measured."""
+    """The results: `figures` has drainit and each peer by name, with None for a peer that could not be measured."""
 
     what: str
     unit: str
@@ -44,12 +44,12 @@ class Row:
         return self.figures[US]
 
     def peers(self):
-        """The peers, best first, those without a figure last."""
+        """The peers, best first. Peers without a figure come last."""
         named = [(name, value) for name, value in self.figures.items() if name != US]
         return sorted(named, key=lambda pair: (pair[1] is None, (-1 if self.more_is_better else 1) * (pair[1] or 0)))
 
     def ahead(self):
-        """The peers that are ahead of drainit by more than the 2 % that are noise."""
+        """The peers that are ahead of drainit by more than 2 %, which is the noise."""
         def better(value):
             return value > 1.02 * self.ours if self.more_is_better else 1.02 * value < self.ours
         return [name for name, value in self.peers() if value is not None and better(value)]

@@ -36,8 +36,8 @@ pub(crate) struct Cell {
 pub(crate) struct Plan {
     /// The number of replacements in each cell.
     pub(crate) replacements: u32,
-    /// The shortest time for which a cell is measured, if its clients send at full speed and no
-    /// request may be lost.
+    /// The shortest measurement of a cell whose clients send at full speed, and in which no request
+    /// may be lost.
     pub(crate) at_least: Duration,
 }
 

@@ -1,8 +1,8 @@
 //! A client with one connection that sends one request at a time.
 //!
 //! The client behaves well: it honours `Connection: close`, GOAWAY and the Close frame of a
-//! WebSocket, and notices when its connection ends between two requests. It repeats a request only
-//! if the protocol says that the server has not processed the request; see [`Problem`].
+//! WebSocket, and notices when its connection ends between two requests. The client repeats a
+//! request only if the server has not processed the request; see [`Problem`].
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use crate::websocket::WebSocket;
 
 /// A request without an answer after this time has failed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// A client that got no answer waits this long before its next request.
+/// After a request without an answer, a client waits this long before its next request.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// The time after which a client ends its gRPC stream, its TCP connection and, through a proxy, its
 /// WebSocket.
@@ -45,7 +45,7 @@ pub(crate) enum Problem {
     /// The server has said that it has not processed the request: by GOAWAY with a lower stream
     /// identifier, or by a Close frame that crossed the request.
     NotProcessed,
-    /// Another failure; a client must not repeat it.
+    /// Another failure. The client must not repeat the request.
     Lost(Failure),
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Counts {
     pub(crate) refused: u64,
     /// Requests that were sent again because the server had not processed them.
     pub(crate) repeated: u64,
-    /// The longest time from when a request was due until its answer was complete.
+    /// The longest time from the moment at which a request was due until its answer was complete.
     pub(crate) slowest: Duration,
     /// The number of losses of each kind, and the time of the first one since the start of the
     /// cell.
@@ -79,7 +79,7 @@ pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
     pub(crate) protocol: Protocol,
     pub(crate) pace: Pace,
-    /// Whether the clients end their WebSockets themselves. They do so behind Envoy, which cannot
+    /// Whether the clients end their WebSockets themselves, as they must behind Envoy, which cannot
     /// announce the end.
     pub(crate) ends_websockets: bool,
     pub(crate) counts: Arc<Mutex<Counts>>,
@@ -172,7 +172,7 @@ impl Client {
     }
 
     /// Sends requests until the end. `part` is this client's position among all clients, from 0 to
-    /// 1. It spreads the requests and sessions of the clients over time.
+    /// 1, and spreads the requests and sessions of the clients over time.
     pub(crate) async fn run(mut self, part: f64) {
         let period = self.shared.pace.period();
         let mut due = self.shared.start + period.unwrap_or_default().mul_f64(part);
@@ -226,7 +226,7 @@ impl Client {
         }
     }
 
-    /// Sends one request, and repeats it as long as the server says that it was not processed.
+    /// Sends one request, and repeats the request as long as the server has not processed it.
     /// Returns whether there was an answer.
     async fn request(&mut self, due: Instant, session: Duration) -> bool {
         let due = if self.shared.pace.period().is_some() { due } else { Instant::now() };

@@ -16,7 +16,7 @@ impl Http1 {
         Self(stream)
     }
 
-    /// Sends a request unless the server has closed the connection.
+    /// Sends a request if the server has not closed the connection.
     pub(crate) async fn ask(&mut self) -> Result<Next, Problem> {
         if !is_open(&self.0) {
             return Err(Problem::NotSent);

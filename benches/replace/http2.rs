@@ -21,7 +21,7 @@ impl Http2 {
     pub(crate) async fn open(stream: TcpStream) -> Result<Self, Failure> {
         let (sender, connection) = handshake(stream).await.map_err(|error| failure(&error))?;
         tokio::spawn(async move {
-            // The requests on the connection fail by themselves when it ends.
+            // The requests on the connection fail by themselves when the connection ends.
             let _ = connection.await;
         });
         Ok(Self(sender))
@@ -128,8 +128,8 @@ async fn read(answers: &mut RecvStream) -> Result<Next, Failure> {
     if message == MESSAGE { Ok(Next::SameConnection) } else { Err(Failure::Nonsense) }
 }
 
-/// Distinguishes the requests that the server has not processed: those above the last stream of a
-/// GOAWAY (RFC 9113, section 6.8), and those reset with REFUSED_STREAM (section 8.7).
+/// Tells whether the server has not processed a request: its stream is above the last stream of a
+/// GOAWAY (RFC 9113, section 6.8), or was reset with REFUSED_STREAM (section 8.7).
 fn problem(error: &h2::Error) -> Problem {
     let is_above_last = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
     let is_refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);

@@ -1,6 +1,6 @@
 //! The replace bench replaces a process under traffic in several ways, and counts every request
-//! without an answer. `make bench-replace` runs all cells of the table. With `QUICK=1`, it runs a
-//! few of them in a minute.
+//! without an answer. `make bench-replace` runs all cells of the table. `make bench-replace
+//! QUICK=1` runs a few cells in a minute.
 //!
 //!     bench-replace [--quick] [--seconds SECONDS] [PART OF A CELL'S NAME]
 //!
@@ -38,7 +38,7 @@ use crate::protocol::{Pace, Protocol};
 /// How many cells with a fixed rate run at the same time. A cell at full speed runs alone.
 const AT_ONCE: usize = 16;
 /// The minimum time, in seconds, of a cell that runs at full speed and promises to lose nothing.
-/// With this time, all of these cells together send 10 million requests.
+/// With this minimum, these cells send 10 million requests together.
 const SECONDS: u64 = 14;
 
 /// One line of the table.
@@ -110,8 +110,8 @@ fn name(cell: Cell) -> String {
     format!("{}, {protocol}, {pace}", mode.name())
 }
 
-/// Returns all cells. A quick run has only cells that promise to lose nothing: those of the higher
-/// rate, and those with HTTP/1.1 at full speed.
+/// Returns all cells. A quick run has only cells that promise to lose nothing: all at the higher
+/// rate, and HTTP/1.1 also at full speed.
 fn cells(is_quick: bool) -> impl Iterator<Item = Cell> {
     let all = Mode::ALL.into_iter().flat_map(|mode| {
         Protocol::ALL.into_iter().flat_map(move |protocol| {

@@ -1,4 +1,4 @@
-//! The ways to replace a process, and the configs of the supervisors that do it.
+//! The ways to replace a process, and the configs of the supervisors that replace the process.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -18,17 +18,18 @@ use testkit::gateway::children;
 
 use crate::protocol::Protocol;
 
-/// The time that the server takes to start. docs/dev/replace.md shows this figure and the next two.
+/// The time that the server takes to start. docs/dev/replace.md shows this constant and the next
+/// two.
 const START_MILLISECONDS: u32 = 300;
-/// The values of Envoy's `--drain-time-s` and `--parent-shutdown-time-s` in a hot restart. They are
+/// The values of Envoy's `--drain-time-s` and `--parent-shutdown-time-s` in a hot restart. Both are
 /// long enough for a client that sends once a second, and for the sessions of the clients.
 const DRAIN_SECONDS: u32 = 2;
 const PARENT_SECONDS: u32 = 6;
 /// The longest time that a replacement, or an orderly end, may take.
 const LONGEST: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
-/// The first port of the servers. It is below the kernel's ports for clients, because a client
-/// could take the port of a server that is being restarted.
+/// The first port of the servers. The ports are below the kernel's ports for clients: otherwise a
+/// client could take the port of a server that is being restarted.
 const FIRST_PORT: u16 = 17_000;
 
 /// A column of the table.
@@ -84,7 +85,7 @@ impl Mode {
         matches!(self, Self::Listen | Self::StartFirst | Self::HotRestart)
     }
 
-    /// Whether an Envoy is replaced, and not the server of the bench.
+    /// Whether the replaced process is an Envoy. If not, it is the server of the bench.
     pub(crate) fn is_envoy(self) -> bool {
         matches!(self, Self::EnvoyStopFirst | Self::HotRestart | Self::HotRestarter)
     }
@@ -101,7 +102,7 @@ impl Mode {
         }
     }
 
-    /// Says what the mode needs and this machine lacks; `None` if it lacks nothing.
+    /// Says what the mode needs and this machine lacks; `None` if nothing is missing.
     pub(crate) fn missing(self) -> Option<String> {
         let needed: &[&str] = match self {
             Self::Supervisor => &["supervisord", "supervisorctl"],

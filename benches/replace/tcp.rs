@@ -24,7 +24,7 @@ impl Tcp {
         if echo == MESSAGE { Ok(Next::SameConnection) } else { Err(Failure::Nonsense.into()) }
     }
 
-    /// Fails if the server ends the session or sends anything, because it must do neither.
+    /// Fails if the server ends the session or sends anything: the server must do neither.
     pub(crate) async fn ended(&mut self) -> Result<(), Failure> {
         self.0.read_u8().await?;
         Err(Failure::Nonsense)

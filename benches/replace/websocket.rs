@@ -60,7 +60,8 @@ impl WebSocket {
         Err(Problem::NotProcessed)
     }
 
-    /// Waits until the server closes the WebSocket, which it may do while no message is on its way.
+    /// Waits until the server closes the WebSocket, which may happen while no message is on its
+    /// way.
     pub(crate) async fn ended(&mut self) -> Result<(), Failure> {
         let frame = self.read_frame().await?;
         self.answer_close(&frame).await
@@ -106,7 +107,7 @@ impl WebSocket {
     }
 }
 
-/// Reads the bytes that have already arrived. Returns whether there are none.
+/// Reads the bytes that have already arrived. Returns `true` if there are none.
 fn is_silent(stream: &TcpStream, input: &mut Vec<u8>) -> bool {
     let read = stream.try_read_buf(input);
     read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)

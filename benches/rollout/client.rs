@@ -1,7 +1,7 @@
 //! A client that sends requests over one connection at a time and never retries.
 //!
-//! The client honours `Connection: close` and GOAWAY. It knows only the address of the service, and
-//! never that of a pod.
+//! The client honours `Connection: close` and GOAWAY. The client knows only the address of the
+//! service, and never the address of a pod.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,9 +15,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::http2::{self, Http2};
 
-/// A request fails if its answer takes this much longer than the kind of the request demands.
+/// A request fails if its answer takes this much longer than the time that the request asks for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// After a failure a client without a rate waits this long before its next request.
+/// After a failure, a client without a rate waits this long before its next request.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +91,8 @@ pub(crate) struct Requests {
     pub(crate) protocol: Protocol,
     pub(crate) pace: Pace,
     pub(crate) kind: Kind,
-    /// Whether the clients notice HTTP/1.1 connections closed between requests. HTTP/2 clients
-    /// always do.
+    /// Whether the clients notice that an HTTP/1.1 connection was closed between two requests.
+    /// HTTP/2 clients always notice.
     pub(crate) idle_close: IdleClose,
     /// Whether the clients open a new connection for every request.
     pub(crate) is_fresh: bool,
@@ -114,8 +114,8 @@ impl Default for Requests {
 }
 
 impl Requests {
-    /// Returns the minimum number of requests that the clients must have sent after this time, if
-    /// they have a rate.
+    /// Returns the number of requests that clients with a rate must have sent after this time;
+    /// `None` without a rate.
     pub(crate) fn due(&self, after: Duration) -> Option<f64> {
         let Pace::Every { period, spread } = self.pace else { return None };
         let each = (after.saturating_sub(spread).as_secs_f64() / period.as_secs_f64()).floor();

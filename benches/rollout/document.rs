@@ -27,8 +27,8 @@ pub(crate) fn markdown(rows: &[Row], results: &[Result], took: Duration) -> Stri
     text
 }
 
-/// Writes the losses, with one line for each kind of traffic. For an older version of Envoy, one
-/// line has the sums of all kinds.
+/// Writes the losses, with one line for each kind of traffic. An older version of Envoy has one
+/// line, with the sums of all kinds.
 fn summary(text: &mut String, rows: &[Row], results: &[Result]) {
     text.push_str(
         "Lost requests (failed and refused), and the seconds until drainit had exited:\n\n",
@@ -81,8 +81,8 @@ fn line<'a>(
     let _ = writeln!(text, " {seconds:.1} |");
 }
 
-/// Writes the notes below the table. They name the rows in which clients cannot be notified in
-/// time, each with the reason and drainit's report.
+/// Writes the notes below the table: the rows in which clients cannot be notified in time, each
+/// with the reason and drainit's report.
 fn notes(text: &mut String, rows: &[Row], results: &[Result]) {
     if results.iter().any(|result| result.outcome.too_slow().is_some()) {
         text.push_str(

@@ -1,4 +1,4 @@
-//! The HTTP/2 client. It uses hyper, which honours GOAWAY by itself.
+//! The HTTP/2 client, on hyper, which honours GOAWAY by itself.
 
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
@@ -15,7 +15,7 @@ pub(crate) async fn open(stream: TcpStream) -> Result<Http2, Failure> {
     let opened = handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
     let (sender, connection) = opened.map_err(|_| Failure::Reset)?;
     tokio::spawn(async move {
-        // The requests on the connection fail by themselves when it ends.
+        // The requests on the connection fail by themselves when the connection ends.
         let _ = connection.await;
     });
     Ok(sender)

@@ -1,10 +1,10 @@
 //! The rollout bench replaces a pod with a real Envoy under traffic, repeatedly, and counts every
 //! request without an answer. `make bench-rollout` runs all rows, and `make bench-rollout QUICK=1`
-//! a few of them in a minute.
+//! runs a few rows in a minute.
 //!
-//! Prints the table. The full run also writes `docs/dev/rollout.md` and `docs/dev/rollout.svg`. The exit
-//! code is 1 if namespaces are not permitted, or if drainit lost a request although the protocol
-//! lets a server announce the end of a connection.
+//! Prints the table. The full run also writes `docs/dev/rollout.md` and `docs/dev/rollout.svg`. The
+//! exit code is 1 if namespaces are not permitted. The exit code is also 1 if drainit lost a
+//! request with a protocol in which a server can announce the end of a connection.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
 #[path = "../bars.rs"]

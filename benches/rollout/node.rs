@@ -28,8 +28,8 @@ const UNSHARE: [&str; 5] = ["--net", "--pid", "--fork", "--mount-proc", "--kill-
 const TOOLS: [(&str, &str); 4] =
     [("ip", "iproute2"), ("nft", "nftables"), ("nsenter", "util-linux"), ("wrk", "wrk")];
 
-/// Runs the bench again inside the namespaces and returns its exit code. Returns `None` if this
-/// process is already inside.
+/// Runs the bench again inside the namespaces and returns the exit code. Returns `None` if this
+/// process is already inside the namespaces.
 pub(crate) fn enter() -> io::Result<Option<ExitCode>> {
     if env::var_os(DIRECTORY).is_some() {
         set_up()?;
@@ -54,7 +54,7 @@ pub(crate) fn enter() -> io::Result<Option<ExitCode>> {
     }
     let directory = env::temp_dir().join(format!("bench-rollout-{}", std::process::id()));
     fs::create_dir_all(&directory)?;
-    // No process is left even if this process is killed.
+    // Even if this process is killed, no process is left.
     let inside = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "unshare"])
         .args(user)
@@ -98,7 +98,7 @@ fn end_with_signals(unshare: u32) -> io::Result<Arc<AtomicI32>> {
 }
 
 /// Creates a bridge for the pods and forwards connections as kube-proxy does: a new connection to
-/// the address of a service is forwarded to an endpoint, and conntrack keeps it there.
+/// the address of a service goes to an endpoint, and conntrack keeps the connection there.
 fn set_up() -> io::Result<()> {
     let rules = "add table ip services; \
         add map ip services endpoints { type ipv4_addr : ipv4_addr; }; \
@@ -117,9 +117,9 @@ fn set_up() -> io::Result<()> {
     run(&["nft", rules])
 }
 
-/// The network namespace of a pod. An idle process holds it, like the `pause` container of
-/// Kubernetes, so it outlives the processes of the pod: a late connection reaches the address and
-/// is refused.
+/// The network namespace of a pod. An idle process holds the namespace, like the `pause` container
+/// of Kubernetes. The namespace thus outlives the processes of the pod: a late connection reaches
+/// the address and is refused.
 #[derive(Debug)]
 pub(crate) struct Network {
     pause: Child,
@@ -178,8 +178,8 @@ impl Drop for Network {
     }
 }
 
-/// A cgroup that may use only a share of a processor, as the container of a pod with a limit. It is
-/// removed on drop.
+/// A cgroup that may use only a share of a processor, like a container with a limit. Removed on
+/// drop.
 #[derive(Debug)]
 pub(crate) struct Quota(PathBuf);
 
@@ -237,8 +237,8 @@ impl Service {
         Ok(Self { address, endpoint })
     }
 
-    /// Routes new connections to this endpoint; open connections stay with the old one. The change
-    /// is one transaction, so the service is never without an endpoint.
+    /// Routes new connections to this endpoint; open connections stay with the old endpoint. The
+    /// change is one transaction, so the service is never without an endpoint.
     pub(crate) async fn move_to(&mut self, endpoint: Ipv4Addr) -> io::Result<()> {
         let Self { address, endpoint: old } = *self;
         self.endpoint = endpoint;

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The recipe that many images use: on SIGTERM it asks Envoy to drain, sleeps, and then ends Envoy.
+# The recipe that many images use: on SIGTERM, this script asks Envoy to drain, sleeps, and then ends Envoy.
 #
 #   recipe.sh SECONDS ADMIN_PORT ENVOY ARGS…
 set -u

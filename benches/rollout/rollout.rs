@@ -19,15 +19,15 @@ use crate::session::{self, Transport};
 use crate::upstream::Upstream;
 use crate::wrk::Wrk;
 
-/// The time after which a stop is abandoned. It is longer than any grace period used here.
+/// The time after which a stop is abandoned, which is longer than any grace period here.
 const LONGEST_STOP: Duration = Duration::from_secs(60);
 /// The grace period of a server that is not an Envoy.
 const GRACE: Duration = Duration::from_secs(30);
 /// At the end, the bench waits this long for outstanding answers of the new pod.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// In every mode with a drain, Envoy gets SIGTERM 15 s after the pod, unless no client is left. A
-/// session that ends earlier was closed by Envoy, not cut by the stop.
+/// In every mode with a drain, Envoy gets SIGTERM 15 s after the pod as long as clients are left.
+/// If a session ends earlier, Envoy has closed it, and the stop has not cut it.
 const DRAIN: Duration = Duration::from_millis(14_500);
 
 /// A measurement is valid only if the clients reach at least this share of their rate.
@@ -51,7 +51,7 @@ pub(crate) struct Outcome {
     pub(crate) stop: Duration,
     /// The output of the pod after SIGTERM, with the time since SIGTERM.
     pub(crate) lines: Vec<(Duration, String)>,
-    /// All lost requests, with the time since SIGTERM, which is negative before it.
+    /// All lost requests, with the time since SIGTERM, which is negative for earlier requests.
     losses: Vec<(f64, Failure)>,
 }
 
@@ -61,8 +61,8 @@ impl Outcome {
         self.failed + self.refused
     }
 
-    /// Returns the share of the due requests that were sent, if this share shows that the machine
-    /// is too slow for the row.
+    /// Returns the share of the due requests that were sent if the machine is too slow for the row,
+    /// and otherwise `None`.
     pub(crate) fn too_slow(&self) -> Option<f64> {
         self.share.filter(|share| *share < ENOUGH)
     }

@@ -1,4 +1,4 @@
-//! The rows of the table. Each is measured once for each of its [`Mode`]s.
+//! The rows of the table. A row is measured once for each of its [`Mode`]s.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub(crate) struct Row {
     pub(crate) size: Size,
     /// Whether the rollout needs the machine for itself.
     pub(crate) alone: bool,
-    /// The reason why these clients cannot be notified in time; `None` if they can.
+    /// The reason why these clients cannot be notified in time; `None` if they can be notified.
     pub(crate) impolite: Option<&'static str>,
 }
 

@@ -1,5 +1,5 @@
-//! Schedules the rollouts: four light ones run at a time, each on its own thread; a rollout that
-//! needs the whole machine runs alone.
+//! Schedules the rollouts: four light rollouts run at a time, each on its own thread. A rollout
+//! that needs the whole machine runs alone.
 
 use std::io;
 

@@ -1,5 +1,5 @@
-//! Clients that keep a WebSocket or a TCP stream busy: each sends a message twice a second and
-//! expects it back.
+//! Clients that keep a WebSocket or a TCP stream busy: a client sends a message twice a second and
+//! expects the message back.
 //!
 //! A session counts as one request, which is lost if the connection ends before the client ends it.
 
@@ -18,7 +18,7 @@ use crate::client::Tally;
 const PERIOD: Duration = Duration::from_millis(500);
 /// A session is lost if a message is not back after this time.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(10);
-/// A client that lost its session waits this long before it opens another one.
+/// After a lost session, a client waits this long before it opens another session.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// A masked WebSocket text frame of five bytes with the mask 0. Envoy forwards frames unchanged,
 /// and the upstream echoes them unchanged.
@@ -38,14 +38,14 @@ pub(crate) enum Transport {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sessions {
     pub(crate) transport: Transport,
-    /// The time after which a client ends its session and opens the next one; `None` if it never
-    /// ends its session.
+    /// The time after which a client ends its session and opens the next session; `None` if a
+    /// client never ends its session.
     pub(crate) length: Option<Duration>,
 }
 
 impl Sessions {
-    /// Runs one session after the other until the end. The first takes only this `part` of its
-    /// time, so that the clients are out of step.
+    /// Runs one session after the other until the end. The first session takes only this `part` of
+    /// its time, so that the clients are out of step.
     pub(crate) async fn run(self, part: f64, service: SocketAddr, tally: Tally) {
         let mut length = self.length.map(|length| length.mul_f64(part));
         while !tally.is_over() {

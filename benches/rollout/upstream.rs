@@ -1,4 +1,4 @@
-//! The service behind both pods. It provides the answers that Envoy cannot give by itself: slow and
+//! The service behind both pods, for the answers that Envoy cannot give by itself: slow and
 //! streamed answers, WebSockets and TCP.
 
 use std::io;
@@ -58,7 +58,7 @@ async fn send_back(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Answers the requests of a connection. They have no body, so each ends with its head.
+/// Answers the requests of a connection. Requests have no body, so each ends with its head.
 async fn serve(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut head = Vec::new();

@@ -1,9 +1,9 @@
-"""What a run may not exceed: its first and its last quarter are compared, and of memory its last two thirds."""
+"""The limits of a run. They compare the last quarter with the first, and for memory the last two thirds."""
 
 import kit
 
-# The measures of a round: what they are, and how much more the last quarter may have: a share, and
-# an amount. They are read when all is quiet after the round; those of COSTS are what it has taken.
+# The measures of a round: the name, and how much more the last quarter may have, as a share and as an amount. They are
+# read when all is quiet after the round. The measures in COSTS are the costs of the round.
 MEASURES = {
     "rss": ("resident memory, KiB", 0.05, 128),
     "anonymous": ("anonymous memory, KiB", 0.05, 128),
@@ -13,13 +13,13 @@ MEASURES = {
     "cpu": ("processor time a round, ms", 0.25, 20),
     "switches": ("wake-ups of the main thread a round", 0.25, 100),
 }
-# KiB of anonymous memory that the last third may have more than the second, in a run of at least
-# LONG rounds: by then the allocator has taken what it keeps.
+# KiB of anonymous memory that the last third may have more than the second, in a run of at least LONG rounds. By then
+# the allocator has taken all memory that it keeps.
 STEADY = 32
 LONG = 120
-# Other programs of the machine add to them and never take away: the least disturbed rounds count.
+# Other programs of the machine only add to these costs, so the least disturbed rounds count.
 COSTS = {"cpu", "switches"}
-# What must not happen at all.
+# The events that must not happen at all.
 NEVER = {
     "zombies": "zombies for 3 s or longer",
     "failed": "failed requests",
@@ -33,7 +33,7 @@ def number(value):
 
 
 def typical(measure, values):
-    """The median, or of a cost the tenth percentile."""
+    """The median, or the tenth percentile of a cost."""
     return sorted(values)[len(values) // 10] if measure in COSTS else kit.median(values)
 
 
@@ -55,7 +55,7 @@ def exceeded(result):
     found = []
     for measure, (name, share, amount) in MEASURES.items():
         first, last = quarters(result, measure)
-        # What is counted has to be equal; what is measured may also become less.
+        # Counts have to be equal. Other measures may also become less.
         if last > first * (1 + share) + amount or (share == 0 and last != first):
             found.append(f"{name}: {first:g} at first, {last:g} at last")
     before, last = thirds(result)

@@ -1,4 +1,4 @@
-"""The traffic, and what drainit writes: every request needs its answer, every line its place."""
+"""The traffic, and drainit's output: no request and no line may be lost."""
 
 import http.client
 import re
@@ -36,7 +36,7 @@ class Client(threading.Thread):
 
 
 class Output(threading.Thread):
-    """Reads what drainit writes. Lines of the writer have to be complete; all others are kept."""
+    """Checks the lines of the writer in drainit's output, and keeps all other lines."""
 
     def __init__(self, pipe, path):
         super().__init__(daemon=True)
@@ -51,7 +51,7 @@ class Output(threading.Thread):
 
 
 class Numbers:
-    """The lines of a writer.py so far: their number, and those that are missing or out of order."""
+    """The lines of a writer.py so far: all, and the lines that are missing or out of order."""
 
     def __init__(self):
         self.lines, self.lost = 0, 0

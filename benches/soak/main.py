@@ -1,4 +1,4 @@
-"""The soak: one drainit as PID 1 does everything at once, for an hour, and must not grow.
+"""The soak: for an hour, one drainit as PID 1 uses all features at once, and must not grow.
 
     python3 benches/soak/main.py [MINUTES]
 
@@ -26,9 +26,9 @@ import sample
 
 HERE = Path(__file__).resolve().parent
 KEPT = kit.ROOT / "target/soak"
-# Rounds begin this many seconds apart, so that all of them have as many lines and probes.
+# Rounds begin this many seconds apart, so that all rounds have equally many lines and probes.
 ROUND = 15
-# The rounds before the first that counts: everything has happened once, and each buffer has its size.
+# The rounds that do not count: every event happens once, and each buffer gets its size.
 WARM = 6
 CLIENTS = 3
 NAMESPACE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]),

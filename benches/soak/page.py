@@ -20,7 +20,7 @@ def measures(result):
 
 
 def never(result):
-    """What must not happen, out of how many."""
+    """The events that must not happen, and out of how many."""
     operations = sum(count for name, count in result["operations"].items() if not is_event(name))
     of = {"failed": f"{result['requests']:,} requests", "lost lines": f"{result['lines']:,} lines",
           "failed operations": f"{operations:,} operations", "zombies": f"{len(result['samples']):,} samples"}

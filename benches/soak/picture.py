@@ -54,7 +54,7 @@ def panel(x, y, title, rows, lines):
         points = " ".join(f"{px:.1f},{py:.1f}" for px, py in zip(across, down))
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}"/>')
         labels.append((down[-1] + 4, label, colour))
-    # Labels of lines that are close to each other make room, from the lowest one up.
+    # If lines are close together, their labels move apart, from the lowest label up.
     limit = bottom + 4
     for at, label, colour in sorted(labels, reverse=True):
         at = min(at, limit)
@@ -64,7 +64,7 @@ def panel(x, y, title, rows, lines):
 
 
 def round_up(value):
-    """The next number that is 1, 2, 4, 6 or 8 times a power of ten."""
+    """The next higher number that is 1, 2, 4, 6 or 8 times a power of ten."""
     digit = 10 ** math.floor(math.log10(value))
     return next(number for number in (digit, 2 * digit, 4 * digit, 6 * digit, 8 * digit, 10 * digit)
                 if number >= value)

@@ -1,4 +1,4 @@
-"""One round: everything that an operator or a cluster may ask of drainit, once."""
+"""One round: every request that an operator or a cluster may send to drainit, once."""
 
 import http.client
 import json
@@ -54,7 +54,7 @@ class World:
         new.rename(self.directory / name)
 
     def wait_event(self, event, process=None):
-        """Waits for an event that was not waited for yet, and drops those before it."""
+        """Waits for the next event of this kind, and drops all earlier events."""
         def found():
             self.read_events()
             for place, each in enumerate(self.events):
@@ -86,7 +86,7 @@ class World:
         self.events.clear()
 
     def read_filed(self, name):
-        """Reads a log file whose lines follow those that were read before."""
+        """Reads a log file whose lines follow the lines that were already read."""
         path = self.directory / name
         for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
             self.filed.take(line)
@@ -130,14 +130,14 @@ def watch(world, number):
 
 
 def reload(world, number):
-    """To the other config and back: by command, and a second later again by the watched file."""
+    """Changes to the other config and back. Each change reloads by command and by watch."""
     for site in ["b", "a"]:
         world.forget_events()
         world.write("site.yaml", f"# {number}\n{world.sites[site]}")
         world.command("reload")
         world.wait_event("reload_done")
         world.wait_event("reload_done")
-    # It is back before it counts as a change for the watch.
+    # The file has its old content again before the watch takes the edit for a change.
     good = (world.directory / "site.yaml").read_text()
     world.write("site.yaml", "processes: [")
     world.command("reload", code=1)

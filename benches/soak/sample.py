@@ -1,4 +1,4 @@
-"""What /proc says about drainit, every few seconds."""
+"""Samples of drainit's values in /proc, every few seconds."""
 
 import os
 import threading
@@ -12,7 +12,7 @@ TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def read(pid):
-    """All measures of now, and the PIDs of its children that nobody has reaped."""
+    """All measures at this moment, and the PIDs of drainit's children that are zombies."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     status = dict(line.split(":", 1) for line in lines)
     stat = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()

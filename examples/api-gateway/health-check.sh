@@ -1,6 +1,6 @@
 #!/bin/sh
-# Takes the place of the image's script of this name, for the manifests and Compose files that call it: 0 if the Router
-# and the Policy Engine answer now, else 1 and the reason. drainit's own `drainit health` needs no shell.
+# Replaces the image's script of this name, for manifests and Compose files that call the script. Exits with 0 if the
+# Router and the Policy Engine answer now, and otherwise with 1 and the reason. `drainit health` needs no shell.
 drainit=/usr/local/bin/drainit
 if [ "${ROUTER_ADMIN_ENABLED:-false}" = true ]; then
     router="http://127.0.0.1:${ROUTER_ADMIN_PORT:-9901}/ready"

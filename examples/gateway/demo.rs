@@ -1,6 +1,6 @@
-//! Replaces a gateway under traffic by a new one, and shows the results of the requests:
-//! `make demo`. With the argument `plain`, `recipe` or `careful`, a shell script runs and stops the
-//! gateway, and drainit is not used (`make demo MODE=plain`). This is for comparison.
+//! Replaces a gateway under traffic by a new one, and shows the results of the requests: `make
+//! demo`. For comparison, the argument `plain`, `recipe` or `careful` lets a shell script run and
+//! stop the gateway without drainit (`make demo MODE=plain`).
 //!
 //! Exits with 1 if a request failed.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]

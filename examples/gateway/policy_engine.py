@@ -1,9 +1,9 @@
-"""The Policy Engine: the Router asks it about every request, and it asks the Python Executor.
+"""The Policy Engine: answers the Router about every request, after asking the Python Executor.
 
     python3 policy_engine.py --listen SOCKET --executor SOCKET
 
-200 lets the request pass, 403 refuses it, 503 says that the Python Executor could not be asked. So
-a Python Executor that is stopped too early shows as failed requests.
+200 lets the request pass, 403 refuses it, and 503 says that the Python Executor could not be asked.
+If the Python Executor is stopped too early, requests therefore fail.
 """
 
 import argparse
@@ -33,7 +33,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Executor:
-    """The client side of the Python Executor: one connection a thread, no second attempt."""
+    """The client of the Python Executor: one connection for each thread, no second attempt."""
 
     def __init__(self, path):
         self.path = path

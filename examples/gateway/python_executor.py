@@ -1,4 +1,4 @@
-"""The Python Executor: runs the policies that are written in Python, asked over a Unix socket.
+"""The Python Executor: runs the policies that are written in Python, and answers over a Unix socket.
 
     python3 python_executor.py --listen SOCKET
 """
@@ -10,7 +10,7 @@ import unix_http
 
 
 def evaluate(request):
-    """The one policy there is: nothing below /forbidden."""
+    """The only policy: every path below /forbidden is refused."""
     return not request["path"].startswith("/forbidden")
 
 

@@ -1,8 +1,8 @@
 """An HTTP/1.1 server on a Unix socket that ends without cutting a request.
 
-On SIGTERM (or Ctrl-C) it takes no new connection, closes each one with its next answer, and then
-`serve` returns. It never closes an idle connection before the client does, because a request may
-already be on its way. The Policy Engine and the Python Executor are both built on it.
+On SIGTERM (or Ctrl-C) the server takes no new connection, closes each connection with its next
+answer, and `serve` returns. The server never closes an idle connection before the client does,
+because a request may be on its way. The Policy Engine and the Python Executor use this server.
 """
 
 import http.server
@@ -43,7 +43,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """One thread a connection, on the socket of sd_listen_fds(3) if there is one."""
+    """One thread for each connection; the socket comes from sd_listen_fds(3), if handed over."""
 
     request_queue_size = 128
 
@@ -58,7 +58,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         else:
             self.server_bind()
             self.server_activate()
-        # Another instance on the same socket may take a connection before this one does.
+        # Another instance on the same socket may take the connection before this instance does.
         self.socket.setblocking(False)
 
     def count_request(self):

@@ -1,7 +1,7 @@
 """An app for gunicorn that can be drained: `POST /drain`, on the control socket only.
 
-It is answered when for a second no request has come; until then, and from the first moment on, every answer to a client
-says `Connection: close`. The workers share what they know through memory that is there before they are forked.
+From this request on, every answer to a client says `Connection: close`. `POST /drain` gets its answer when no client
+has sent a request for a second. The workers share memory that was made before the fork.
 """
 
 import mmap

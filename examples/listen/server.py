@@ -1,7 +1,7 @@
 """A server with asyncio that can be replaced under traffic, on the socket of sd_listen_fds(3).
 
-After TERM it accepts nothing more, and closes each connection with its next answer. It closes an
-idle connection only after IDLE seconds without a request, because one may already be on its way.
+After SIGTERM the server accepts no more, and closes each connection with its next answer. It closes
+an idle connection only after IDLE seconds, because a request may already be on its way.
 """
 
 import asyncio

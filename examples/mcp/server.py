@@ -2,8 +2,8 @@
 
     python3 server.py ADDRESS PORT
 
-`POST /mcp` is answered with JSON; the tool `wait` takes its argument `seconds`. `GET /mcp` is a stream for what the server
-has to say; like the streams of the Python SDK it gets a comment every 15 s, and it ends only with the server.
+`POST /mcp` is answered with JSON; the tool `wait` takes its argument `seconds`. `GET /mcp` is a stream for messages of
+the server. Like the streams of the Python SDK, this stream gets a comment every 15 s, and ends only with the server.
 """
 
 import http.server

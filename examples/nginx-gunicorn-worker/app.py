@@ -1,4 +1,4 @@
-"""An app for gunicorn that leaves an item in the queue of ../queue-worker with each request."""
+"""An app for gunicorn that puts an item into the queue of ../queue-worker at each request."""
 
 import os
 import pathlib

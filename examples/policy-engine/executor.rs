@@ -1,5 +1,5 @@
-//! The client of the Python Executor. It uses HTTP/1.1 over a Unix socket, keeps its connections,
-//! and does not retry.
+//! The client of the Python Executor, which uses HTTP/1.1 over a Unix socket, keeps its
+//! connections, and does not retry.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -15,8 +15,8 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// The time after which the client closes an idle connection: shorter than the 5 s of the server,
-/// so that the server never closes first.
+/// The time after which the client closes an idle connection. This time is shorter than the 5 s of
+/// the server, so that the server never closes first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Problem = Box<dyn Error + Send + Sync>;

@@ -3,9 +3,9 @@
 //!
 //!     policy-engine -listen SOCKET -executor SOCKET [-xds-server HOST:PORT]
 //!
-//! It stops gracefully, like `GracefulStop` of grpc-go: it accepts no new streams, and ends once
-//! Envoy has ended all streams. It must be stopped only after the Router has ended. Otherwise it
-//! refuses requests that the Router still serves.
+//! The Policy Engine stops gracefully, like `GracefulStop` of grpc-go: it accepts no new streams,
+//! and ends once Envoy has ended all streams. It must be stopped after the Router has ended. If it
+//! is stopped earlier, it refuses requests that the Router still serves.
 
 #![allow(clippy::disallowed_methods, reason = "not part of drainit")]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -58,8 +58,8 @@ impl Options {
             match arg.trim_start_matches('-') {
                 "listen" => options.listen = value.into(),
                 "executor" => options.executor = value.into(),
-                // A real Policy Engine would get its policies from this server. This one has a
-                // single policy.
+                // A real Policy Engine would get its policies from this server. This Policy Engine
+                // has a single policy.
                 "xds-server" => println!("policy engine: policies from {value}"),
                 _ => return Err(format!("no such option: {arg}")),
             }

@@ -2,11 +2,11 @@
 
     python3 worker.py --queue DIRECTORY
 
-The queue is a directory. An item is a file in `todo`. A worker takes it by renaming it, and moves it to `done` when the
-work is done.
+The queue is a directory. An item is a file in `todo`. A worker takes an item by renaming its file, and moves the file
+to `done` when the work is done.
 
-On USR1 the worker takes nothing more, finishes the batch that it has, and says so: that is the `notify` protocol of
-drainit, a datagram with `DRAINED=1` to $NOTIFY_SOCKET. TERM ends it at once, with whatever it still has.
+On SIGUSR1 the worker takes no more items, finishes its batch, and sends `DRAINED=1` to $NOTIFY_SOCKET (the `notify`
+protocol of drainit). SIGTERM ends the worker at once, even in a batch.
 """
 
 import argparse

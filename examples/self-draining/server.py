@@ -4,8 +4,8 @@
     curl -N 'http://ADDRESS:PORT/chat?seconds=8'     a stream, whole if its last event is `data: [DONE]`
     curl -i http://ADDRESS:PORT/readyz               503 from SIGTERM on
 
-On SIGTERM it still serves for CONNECTION_MIN_TERMINATION_DEADLINE (5s), and asks each client by `Connection: close` to
-leave. Then it ends with its last connection, or 5 s before TERMINATION_GRACE_PERIOD_SECONDS (30) are over.
+After SIGTERM it still serves for CONNECTION_MIN_TERMINATION_DEADLINE (5s), and asks each client by `Connection:
+close` to leave. Then it ends with its last connection, or 5 s before TERMINATION_GRACE_PERIOD_SECONDS (30) are over.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     python3 server.py --port PORT
     curl -N 'http://127.0.0.1:PORT/chat?seconds=600'
 
-The last event is `data: [DONE]`: a stream without it was cut. On SIGTERM the server ends at once, with whatever it is
-working on, so drainit stops it only when Envoy, which sends it requests, is gone.
+The last event is `data: [DONE]`: a stream without it was cut. On SIGTERM the server ends at once, even in the middle
+of a stream. Therefore drainit stops the server only when Envoy, which sends the requests, is gone.
 """
 
 import argparse

@@ -45,8 +45,8 @@ impl ProcessNow {
     }
 }
 
-/// The processes at one moment, by their names. A process that is being replaced has its first
-/// entry.
+/// The processes at one moment, by their names. For a process that is being replaced, the value is
+/// the first of its two entries.
 type Processes = BTreeMap<String, ProcessNow>;
 
 /// Makes a request, and prints what it has changed. `named` are the processes that the request

@@ -111,9 +111,9 @@ impl DumbInit {
             self.debug("Not running in setsid mode.");
         }
         if self.options.group {
-            // The child leads a session, so its process group is orphaned. These signals do not
-            // stop a member of an orphaned group, so drainit sends SIGSTOP to the group in their
-            // place.
+            // The child leads a session, so its process group is orphaned. SIGTSTP, SIGTTIN and
+            // SIGTTOU stop no member of an orphaned group, so drainit sends SIGSTOP in place of
+            // each.
             for signal in [Signal::TSTP, Signal::TTIN, Signal::TTOU] {
                 if self.options.rewrites.rule(signal).is_none() {
                     self.options.rewrites.set(signal, Some(Signal::STOP));
@@ -126,8 +126,8 @@ impl DumbInit {
         let options = &self.options;
         let signals = BlockedSignals::block()?;
         let place = if options.group { self.give_terminal_up(&signals)? } else { ChildPlace::Same };
-        // The child starts without blocked signals. The child ignores only real-time signals that
-        // drainit already ignores.
+        // The child starts without blocked signals. The only signals that the child ignores are
+        // real-time signals that drainit already ignores.
         let setup =
             ChildSetup { mask: 0, defaults: FIRST_31, place, dies_with_us: false, listens: false };
         let not_started = |error: &io::Error| {
@@ -149,8 +149,8 @@ impl DumbInit {
             ChildPlace::SessionWithTerminal => self.debug("setsid complete."),
             _ => {}
         }
-        // drainit leaves its working directory, because drainit must not keep a file system from
-        // being unmounted.
+        // drainit leaves its working directory, so that the file system of the directory can be
+        // unmounted.
         if let Err(error) = env::set_current_dir("/") {
             self.debug(&failed("chdir(\"/\")", &error));
         }
@@ -178,8 +178,8 @@ impl DumbInit {
                 self.debug(
                     "Detached from controlling tty, ignoring the first SIGHUP and SIGCONT we receive.",
                 );
-                // The kernel has sent these signals because of the detach, so they are not
-                // forwarded.
+                // The kernel has sent these signals because drainit has given the terminal up, so
+                // drainit does not forward them.
                 for signal in [Signal::HUP, Signal::CONT] {
                     if signals.take(signal)?.is_some() {
                         let number = signal.number();

@@ -1,9 +1,8 @@
 //! drainit as `tini` or `dumb-init`, if it is called by one of these names.
 //!
-//! A symlink lets drainit take the place of these programs in images and scripts, which need no
-//! other change. The options, environment variables, messages and exit codes follow the
-//! documentation of the programs and Debian's packages. The tests compare drainit with these
-//! packages.
+//! With a symlink, drainit replaces these programs in images and scripts that are otherwise
+//! unchanged. The options, environment variables, messages and exit codes follow the documentation
+//! of the programs and Debian's packages. The tests compare drainit with these packages.
 
 pub mod dumb_init;
 pub mod getopt;

@@ -124,7 +124,7 @@ impl Tini {
         if let Some(verbosity) = env::var_os("TINI_VERBOSITY") {
             let verbosity = shown(&verbosity);
             self.verbosity = match leading_number(&verbosity).map_or(0, |(number, _)| number) {
-                // tini reads an unsigned number, so a negative number is a very large one.
+                // tini reads an unsigned number, so a negative number means a very large number.
                 ..=-1 => i64::MAX,
                 verbosity => verbosity,
             };
@@ -149,8 +149,8 @@ impl Tini {
         let setup = ChildSetup {
             mask: signals.given(),
             // Rust's runtime ignores SIGPIPE for drainit, so the child gets the default back. Other
-            // ignored signals stay ignored, as `nohup` needs. SIGTSTP is an exception: neither
-            // drainit nor the child ignores SIGTSTP.
+            // ignored signals stay ignored, because `nohup` relies on that. SIGTSTP is an
+            // exception: neither drainit nor the child ignores SIGTSTP.
             defaults: only(Signal::PIPE),
             place,
             dies_with_us: false,

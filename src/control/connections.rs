@@ -4,16 +4,16 @@
 //! the private socket. When the limit is reached, drainit does not refuse a new connection.
 //! Instead, drainit closes the oldest connection that has sent no request. If all have sent a
 //! request, drainit closes the oldest connection. A real client sends its request immediately and
-//! is answered within a millisecond. A client with an old connection has therefore most likely sent
-//! no request.
+//! is answered within a millisecond. An old connection is therefore most likely not the connection
+//! of a real client.
 //!
 //! Every process can connect to the private socket. Clients that are not allowed to send requests
 //! have a low limit of their own: they cannot use up the connections of other clients. The answer
 //! to such a client gives the reason of the refusal.
 //!
 //! An operation lasts as long as it needs. Up to half of the connections of a listener can wait for
-//! operations. drainit never closes a connection that waits for an operation to make room for
-//! another connection.
+//! operations. To make room for another connection, drainit never closes a connection that waits
+//! for an operation.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -39,13 +39,13 @@ const MAX_CONNECTIONS: u64 = 64;
 /// The share of drainit's descriptors that one listener may take (one in 16). The other descriptors
 /// are for drainit's processes.
 const SHARE: u64 = 16;
-/// The limit on the connections of a listener is never lower than this. Two connections are enough
-/// to answer two simultaneous probes.
+/// The lowest limit on the connections of a listener. With two connections, drainit can answer two
+/// probes at the same time.
 const MIN_CONNECTIONS: u64 = 2;
 /// The highest number of connections of clients that may not send requests. Connections of other
 /// clients are counted separately.
 const MAX_STRANGERS: usize = 4;
-/// The pause after a failed accept. Most likely descriptors ran out.
+/// The pause after a failed accept. The most likely cause is a lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The limits of a connection.

@@ -175,8 +175,7 @@ fn drains(text: &mut Metrics, status: &Status) {
     text.processes(LEFT, "gauge", help, left);
 }
 
-/// Converts a count as Prometheus does: it keeps each sample as an `f64`, which is exact up to
-/// 2^53.
+/// Converts a count to an `f64`, as Prometheus does. An `f64` is exact up to 2^53.
 #[allow(clippy::cast_precision_loss)]
 fn count(number: u64) -> f64 {
     number as f64

@@ -1,11 +1,11 @@
 //! The control endpoints: `/livez`, `/readyz`, `/status`, `/metrics` and `POST /drain` over
 //! HTTP/1.1, and the endpoints of drainit's own commands over the control socket.
 //!
-//! A connection carries one request. The client has one second to send the head of the request. The
-//! connection is closed after five seconds, unless the request waits for an operation. The number
-//! of connections of a listener is bounded. The share of the thread that the answers take is
-//! bounded, too ([`turns`]). Therefore a slow or greedy client neither slows the supervision nor
-//! blocks other clients.
+//! A connection carries one request. The client has one second to send the head of the request. A
+//! connection whose request waits for no operation is closed after five seconds. The number of
+//! connections of a listener is bounded. The share of the thread that the answers take is bounded,
+//! too ([`turns`]). Therefore a slow or greedy client neither slows the supervision nor blocks
+//! other clients.
 
 pub(crate) mod connections;
 pub mod listen;
@@ -66,9 +66,9 @@ pub trait SupervisorHandle {
     /// effect.
     fn drain(&self);
     /// Begins to stop, start or restart these processes, one after the other, until one fails. The
-    /// answer comes when all processes are done or one has failed, however long that takes. The
-    /// error is a sentence for the operator. The sender is dropped without an answer only if
-    /// drainit itself ends.
+    /// answer comes when all processes are done or one process has failed, after any length of
+    /// time. The error is a sentence for the operator. The sender is dropped without an answer only
+    /// if drainit itself ends.
     fn request(&self, names: Vec<String>, request: Operation) -> Outcome;
     /// Reads the config again. The answer comes when every process is as the new config says, or
     /// when the reload has failed. The answer contains the warnings of the config, or the reason of
@@ -143,7 +143,7 @@ impl Server {
             let (asked, caller) = (Instant::now(), &caller);
             async move {
                 let answer = || self.answer(&request, caller, stage, asked);
-                // A liveness probe needs no status: the answer does not wait for its turn.
+                // A liveness probe needs no status, so its answer does not wait for its turn.
                 let answered = match request.uri().path() {
                     LIVEZ => answer(),
                     _ => self.turns.take(answer).await,

@@ -39,8 +39,8 @@ impl Answered {
                         Err(reason) => failures.push(reason),
                     }
                 }
-                // If one process delays several others, the answers for these others have equal
-                // texts. Only one of the equal texts is kept.
+                // If several processes wait for the same process, their answers have equal texts.
+                // Only one of the equal texts is kept.
                 texts.dedup();
                 failures.dedup();
                 match failures.is_empty() {
@@ -122,8 +122,8 @@ pub(crate) fn answer<B>(
     let names: Vec<_> = named.into_iter().map(|process| process.name.clone()).collect();
     let Peer { pid, uid } = *peer;
     tracing::info!("{path} of {} requested by pid {pid} (uid {uid})", names.join(", "));
-    // For a request with a pattern, drainit restarts the processes one after the other: the others
-    // keep serving.
+    // For a request with a pattern, drainit restarts one process after the other, so that the
+    // remaining processes keep serving.
     if operation == Request::Restart && query.has_pattern {
         return Answered::Later(vec![supervisor.request(names, operation)]);
     }
@@ -153,7 +153,7 @@ fn reload(
     Answered::Later(vec![supervisor.reload()])
 }
 
-/// Refuses a path that this version of drainit does not know. Another version may know it.
+/// Refuses a path that this version of drainit does not know, but that another version may know.
 pub(crate) fn unknown_path(path: &str) -> Response<Full<Bytes>> {
     let version = env!("CARGO_PKG_VERSION");
     let body =

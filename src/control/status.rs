@@ -79,12 +79,12 @@ pub struct ProcessStatus {
     /// The time in this state.
     #[serde(rename = "since_seconds", serialize_with = "serialize_seconds")]
     pub since: Duration,
-    /// Whether the container is not ready because of this process. A process that is not `required`
-    /// can be down without this effect.
+    /// Whether this process keeps the container from being ready. If a process is not `required`,
+    /// the container can be ready while the process is down.
     #[serde(skip)]
     pub is_missed: bool,
-    /// The reason why the process is not ready yet, the failure of its last liveness probe, how it
-    /// ended, or its `STATUS=`.
+    /// The reason why the process is not ready yet, the failure of its last liveness probe, the way
+    /// it ended, or its `STATUS=`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// The time from the start of drainit until the process was started for the first time.
@@ -102,8 +102,8 @@ pub struct ProcessStatus {
         skip_serializing_if = "Option::is_none"
     )]
     pub first_ready: Option<Duration>,
-    /// Faults that a ready process may have: its drain will not work, or lines of its log file were
-    /// dropped.
+    /// Faults that even a ready process may have: its drain will not work, or lines for its log
+    /// file were dropped.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// The warnings about the drain of the process; `None` while drainit does not know them.
@@ -112,17 +112,17 @@ pub struct ProcessStatus {
     /// How the process ended the last time, even if it runs again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
-    /// Whether somebody had asked for this end, and the process ended in time.
+    /// Whether the process ended (`last_exit`) in time after somebody had asked it to end.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub last_exit_asked: bool,
     /// The last lines of the process's last failed instance. Only operators who name the process
     /// get them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
-    /// The last count of the process's traffic, if the process is being drained.
+    /// The drain and the last count of traffic, if the process is being drained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
-    /// The last count of the process's traffic in a shutdown, if no drain counts it.
+    /// The last count of the process's traffic in a shutdown, if no drain counts this traffic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<TrafficStatus>,
     /// The counts of the process, over all of its instances.
@@ -146,7 +146,7 @@ impl ProcessStatus {
     }
 }
 
-/// The part that an instance has while its process is being replaced.
+/// The part that an instance plays while its process is being replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Part {
     /// The current instance. This instance neither replaces another instance nor was replaced.

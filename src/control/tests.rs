@@ -126,7 +126,7 @@ async fn many_clients_take_a_bounded_share_of_the_thread() {
         let asked = rig.asked.get();
         // The requests that have waited get the same snapshot.
         assert!(asked <= CLIENTS / 4, "{asked} snapshots");
-        // The pauses between the snapshots leave three quarters of the time to others.
+        // The pauses between the snapshots leave three quarters of the time to other work.
         assert!(began.elapsed() >= took * (4 * asked - 3), "{:?}", began.elapsed());
     })
     .await;

@@ -16,9 +16,10 @@ use tokio::time::{Instant, sleep_until};
 use crate::control::status::Status;
 use crate::os::clock::thread_cpu;
 
-/// After work, the thread does other work for this many times as long.
+/// After an answer, the thread does other work for this many times the processor time of the
+/// answer.
 const OTHERS: u32 = 3;
-/// The resolution of the runtime's timer. Waits that are shorter are added up.
+/// The resolution of the runtime's timer. The thread adds up shorter waits, and then waits once.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// The status at one moment, with the bodies that were made of it.
@@ -46,7 +47,7 @@ impl Turns {
         }
     }
 
-    /// Waits for the turn of a request, and does its work.
+    /// Waits for the turn of a request, and then does the work of the request.
     pub(crate) async fn take<T>(&self, work: impl FnOnce() -> T) -> T {
         let turn = self.turn.acquire().await;
         if self.free_at.get() >= Instant::now() + SHORTEST {

@@ -21,7 +21,8 @@ const MAX_REPLY: usize = 4096;
 /// The largest answer with statistics, in bytes. A statistic has about 90 bytes, and there are two
 /// for each listener and worker. The limit is enough for 1,000 listeners on 64 workers.
 const MAX_STATS: usize = 16 * 1024 * 1024;
-/// A larger answer is read on a thread of its own, because the event loop must not be held up.
+/// The largest answer, in bytes, that the event loop's thread reads. A thread of its own reads a
+/// larger answer, because a long read would hold up the event loop.
 const SMALL: usize = 64 * 1024;
 
 /// Polls the gauges and, if `is_whole`, the counters. The client keeps its connection between

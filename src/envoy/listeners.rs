@@ -39,15 +39,14 @@ listener.default_filter_chain,listener.internal_listener",
 ];
 
 /// The names of the statistics that a drain ignores, and the addresses that remain. Statistics with
-/// unknown names count: they may make a drain too long, but the drain does not cut off a client.
+/// unknown names count: a drain that counts too much is too long, but cuts off no client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uncounted {
     /// The names between `listener.` and `.downstream_cx_active`.
     pub(crate) listeners: BTreeSet<String>,
     /// The names between `http.` and `.downstream_rq_active`.
     pub(crate) managers: BTreeSet<String>,
-    /// The addresses of the listeners that count; empty unless all of these listeners are known to
-    /// use TCP.
+    /// The addresses of the listeners that count; empty if one of these listeners may not use TCP.
     pub(crate) counted: Vec<SocketAddr>,
 }
 
@@ -57,11 +56,11 @@ pub(crate) struct EnvoyListener {
     /// The name of the listener; empty if the listener has no name.
     pub(crate) name: String,
     pub(crate) is_inbound: bool,
-    /// The names that its statistics may have.
+    /// The names that the statistics of the listener may have.
     pub(crate) statistics: Vec<String>,
-    /// The `stat_prefix` of its connection managers.
+    /// The `stat_prefix` of each connection manager of the listener.
     pub(crate) managers: Vec<String>,
-    /// Whether it has a TCP proxy.
+    /// Whether the listener has a TCP proxy.
     pub(crate) is_tcp: bool,
     /// The longest `drain_timeout` of the listener's connection managers; `None` without a manager,
     /// and for an internal listener, which has no clients.
@@ -72,8 +71,8 @@ impl Uncounted {
     /// Asks the admin, within `limit` for each request.
     ///
     /// # Errors
-    /// Fails if the admin does not report what is needed. In that case, the names in `ignored` are
-    /// the only names that do not count.
+    /// Fails if the admin does not report the listeners. After a failure, only the names in
+    /// `ignored` do not count.
     pub(crate) async fn ask(
         client: &mut Client,
         direction: Direction,
@@ -100,7 +99,8 @@ impl Uncounted {
     }
 
     /// The addresses of the listeners that count. `None` if one of these listeners is on a Unix
-    /// socket. Also `None` if two of them have the same address: one of the two then uses UDP.
+    /// socket. Also `None` if two listeners have the same address, because one of the two then uses
+    /// UDP.
     fn counted_in(&self, list: &ListenerList) -> Option<Vec<SocketAddr>> {
         let mut counted = BTreeSet::new();
         for line in &list.0 {

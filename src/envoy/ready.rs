@@ -2,8 +2,8 @@
 //! answered.
 //!
 //! `/ready` alone is not enough: after `initial_fetch_timeout` (15 s), Envoy is `LIVE` even without
-//! its control plane. And `control_plane.connected_state` is 1 as soon as the connection is open,
-//! even if the server never answers. We saw both with Envoy 1.37.0 and 1.40.0.
+//! its control plane. `control_plane.connected_state` is not enough either: it is 1 as soon as the
+//! connection is open, even if the server never answers. We saw both with Envoy 1.37.0 and 1.40.0.
 
 use std::time::Duration;
 
@@ -47,8 +47,8 @@ pub(crate) async fn check_alive(admin: &Address, limit: Duration) -> Result<(), 
     crate::http::status(admin, Method::GET, READY, limit).await.map(drop)
 }
 
-/// Checks once, within `limit`, that this epoch of an Envoy has taken over. Until then the admin's
-/// address belongs to the older epoch, which answers that it is ready.
+/// Checks once, within `limit`, that this epoch of an Envoy has taken over. Until the takeover, the
+/// older epoch has the admin's address, and answers there that it is ready.
 ///
 /// # Errors
 /// Says why the epoch has not taken over, as text for people.
@@ -123,7 +123,7 @@ impl XdsStats {
         self.0.iter().find(|stat| stat.name == name)?.value.as_u64()
     }
 
-    /// The part of the control plane that has not answered yet; `None` if all parts have.
+    /// The part of the control plane that has not answered yet; `None` if all parts have answered.
     pub(crate) fn missing(&self) -> Option<String> {
         let is_down = |stat: &&Statistic| {
             stat.name.ends_with("control_plane.connected_state") && stat.value.as_u64() == Some(0)

@@ -19,9 +19,9 @@ use crate::http::HttpError;
 pub const STATS_PATH: &str = "/stats?filter=%5E(listener%5C..*%5C.downstream_((pre_)%3Fcx_active%7Ccx_total)%7C\
 http%5C..*%5C.downstream_(rq_active%7Crq_total%7Ccx_drain_close%7Ccx_tx_bytes_buffered))%24&format=json";
 /// The parameter to add to [`STATS_PATH`] for an answer with only the gauges. For an answer, Envoy
-/// looks through all its statistics, with ten counters for each gauge. With 10,000 clusters, the
-/// gauges take 0.12 s, and everything takes 0.42 s (1.40.0). An Envoy that does not know `type`
-/// answers with everything.
+/// searches all its statistics of the type, and has ten counters for each gauge. With 10,000
+/// clusters, Envoy 1.40.0 needs 0.12 s for the gauges, and 0.42 s for all types. An Envoy that does
+/// not know `type` answers with everything.
 pub(crate) const ONLY_GAUGES: &str = "&type=Gauges";
 
 #[derive(Deserialize)]
@@ -49,8 +49,8 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<Statistic>, HttpError> {
 /// Reads an answer of `/stats?format=json`.
 ///
 /// # Errors
-/// Fails with [`HttpError::Malformed`] if any value is not a count: a sum without that value would
-/// look like fewer connections.
+/// Fails with [`HttpError::Malformed`] if any value is not a count, because a sum without this
+/// value would be too low.
 pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, HttpError> {
     let mut sample = Sample::default();
     let (mut with_active, mut with_filters) = (0_usize, 0_usize);
@@ -63,7 +63,7 @@ pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, HttpError> {
         with_active += usize::from(name.ends_with(".downstream_cx_active"));
         with_filters += usize::from(name.ends_with(".downstream_pre_cx_active"));
     }
-    // A listener whose `stats_config` hides one of the two numbers may have more connections.
+    // If a listener's `stats_config` hides one of the two statistics, there is no sum.
     let (active, in_filters) = (sample.active.take(), sample.in_filters);
     if with_active == with_filters {
         sample.active = active.zip(in_filters).map(|(active, more)| active.saturating_add(more));
@@ -226,7 +226,7 @@ mod tests {
         ]);
         let counted = sample(body.as_bytes(), &Uncounted::default()).unwrap();
         assert_eq!(counted.active, Some(1));
-        // One of two listeners hides the number.
+        // One of the two listeners hides this statistic.
         let body = stats(&[
             ("listener.a.downstream_cx_active", "0"),
             ("listener.a.downstream_pre_cx_active", "0"),

@@ -1,6 +1,6 @@
 //! Carries out the decisions of [`crate::exec::machine`]: reads signals, reaps children, sends
 //! signals, and lends the terminal. The loop writes no messages itself, because `exec`, tini and
-//! dumb-init each have their own words for a [`Told`].
+//! dumb-init have different words for the same event ([`Told`]).
 
 use std::io;
 use std::time::Duration;
@@ -26,7 +26,7 @@ const STOPS: [Signal; 4] = [Signal::STOP, Signal::TSTP, Signal::TTIN, Signal::TT
 /// An event of the loop that may be reported.
 pub(crate) enum Told {
     Received(ReceivedSignal),
-    /// A signal was sent to the command, or to its group. `false` means that the process did not
+    /// A signal was sent to the command, or to its group. `false` means that the receiver did not
     /// exist.
     Sent(Signal, io::Result<bool>),
     Reaped(Reaped),
@@ -166,7 +166,7 @@ impl<'a> CommandLoop<'a> {
             // SIGCONT follows, because a suspended process would not act on the signal.
             let _ = kill_group_of_child(self.child, Signal::CONT);
         }
-        // The command may have left its group: it also gets the signal itself.
+        // The command may have left its group, so the command itself also gets the signal.
         if !self.machine.has_ended() {
             let _ = kill_child(self.child, signal);
         }

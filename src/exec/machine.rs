@@ -43,7 +43,7 @@ pub(crate) enum ExecAction {
     Forward(Signal),
     /// Sends a signal to the process group of the command, if the group still has a member.
     SignalGroup(Signal),
-    /// The command has ended without being asked to. Looks for an explanation.
+    /// Looks for the reason why the command has ended without being asked to.
     Explain(End),
     Report(ExecMessage),
     /// Ends the machine, which waits for nothing more.

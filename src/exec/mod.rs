@@ -1,7 +1,7 @@
 //! `drainit exec`: one command without a config, in place of tini or dumb-init.
 //!
-//! This code uses no runtime, thread or timer. Between two signals drainit waits in one system
-//! call, and its start-up time is short.
+//! `exec` uses no runtime, thread or timer. Between two signals, drainit waits in one system call,
+//! and its start-up time is short.
 
 pub mod event_loop;
 mod machine;
@@ -39,7 +39,7 @@ enum ExecError {
 }
 
 /// Runs the command. Returns the exit code for drainit: the code of the command, 128 plus the
-/// signal that ended the command, or 126 or 127 if the command could not be started.
+/// signal that ended the command, or, if the command could not be started, 126 or 127.
 pub fn run(options: &ExecOptions) -> u8 {
     panic_hook::handle_panics();
     match supervise(options) {
@@ -79,8 +79,8 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
     let started = start(&options.command, &setup);
     // The command is already starting, so the rest of the preparation does not delay the start.
     panic_hook::keep_memory();
-    // The command already has its working directory. drainit itself leaves this directory, because
-    // drainit must not keep a file system from being unmounted.
+    // The command already has its working directory. drainit itself leaves this directory, so that
+    // the file system of the directory can be unmounted.
     let _ = std::env::set_current_dir("/");
     let end = started.map_err(ExecError::from).and_then(|(child, exec)| {
         if options.verbose {

@@ -225,7 +225,7 @@ fn play(seed: u64) {
         let at = Time(random.millis(25_000));
         signals.push((at, signal));
         if random.one_in(3) {
-            // A second signal of this number arrives, as when a terminal and a shell both send it.
+            // The signal arrives again, as if both a terminal and a shell had sent the signal.
             signals.push((at + random.millis(10), signal));
         }
     }

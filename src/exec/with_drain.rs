@@ -1,6 +1,5 @@
-//! `exec` with a drain. `exec` with a drain uses the supervisor of `run` with a config of one
-//! process. The drain, the deadline, the second and third stop signal and the report are therefore
-//! those of `run`.
+//! `exec` with a drain, which uses the supervisor of `run` with a config of one process. Therefore
+//! the drain, the deadline, the second and third stop signal and the report work as in `run`.
 
 use std::ffi::OsString;
 use std::io;
@@ -28,7 +27,7 @@ use crate::supervisor;
 use crate::supervisor::Setup;
 use crate::types::{Signal, exit_code, harmless, human};
 
-/// The part of the window that is kept free for delays. The drain and the stop get the rest.
+/// The part of the window that neither the drain nor the stop gets, for delays.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// The options of `exec` for the drain of an Envoy.
@@ -170,9 +169,9 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     };
     let process = Process {
         stop_signal: options.stop_signals.first().copied().unwrap_or(Signal::TERM),
-        // The stop gets the time that the longest drain leaves in the window, if that is more than
-        // the default. `SLACK` is subtracted, so that a drain that begins a moment late is not cut
-        // short.
+        // The stop gets the time that the longest drain leaves in the window, if this time is
+        // longer than the default. `SLACK` is subtracted, so that a drain can begin a moment late
+        // and still last its whole time.
         stop_grace_period: Some(room.saturating_sub(time).saturating_sub(SLACK))
             .filter(|rest| *rest > Wait::DEFAULT.limit),
         forward_signals: (1..=64).filter_map(Signal::from_number).filter(is_forwarded).collect(),
@@ -186,7 +185,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     Ok(Config { shutdown, processes: vec![Arc::new(process)], ..Config::default() })
 }
 
-/// The warning for a `--drain-time` that is longer than the window; `None` for any other. The
+/// The warning for a `--drain-time` that is longer than the window; `None` for a shorter time. The
 /// default time is shortened without a warning.
 fn cut_short(shutdown: &Shutdown, drain: &DrainOptions) -> Option<String> {
     let (time, room) = (drain.time?, shutdown.window());

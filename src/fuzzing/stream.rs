@@ -11,7 +11,7 @@ pub(super) struct Client {
     at: usize,
     /// The most bytes that one read returns.
     at_once: usize,
-    /// Whether this end may send. A server first waits for a byte of the request.
+    /// Whether this client or server may send. A server first waits for a byte of the request.
     sends: bool,
     /// The reader that waits for the first byte of the answer.
     reader: Option<Waker>,

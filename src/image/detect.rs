@@ -9,7 +9,7 @@ const INITS: &[&str] = &["docker-init", "tini", "dumb-init", "catatonit"];
 /// Whether drainit runs in the image that the config is written for. Three cases count: drainit is
 /// PID 1 (as with `docker run IMAGE check`), drainit is the child of an init that is PID 1, or PID
 /// 1 is a drainit (as with `docker exec`). In any other container, the config must be at its
-/// default path: CI also runs in containers, but has no config there.
+/// default path: CI also runs in containers, but has no config at this path.
 pub(crate) fn is_image(config_is_at_its_place: bool) -> bool {
     let init = || fs::read_to_string("/proc/1/comm").unwrap_or_default();
     std::process::id() == 1
@@ -31,8 +31,8 @@ pub(crate) fn is_stopped_by_docker() -> bool {
         && std::env::var_os("KUBERNETES_SERVICE_HOST").is_none()
 }
 
-/// Whether PATH has no program but drainit, as in drainit's own image. A config in such an image
-/// was mounted only to be checked.
+/// Whether drainit is the only program in PATH, as in drainit's own image. A config in such an
+/// image was mounted only to be checked.
 pub(crate) fn is_bare() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let is_other = |entry: std::io::Result<fs::DirEntry>| {

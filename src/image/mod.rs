@@ -318,8 +318,7 @@ impl<'a> Checker<'a> {
     }
 
     fn one_log_file(&mut self, index: usize, path: &Path, severity: Severity) {
-        // drainit does not follow a symbolic link to a log file. This check does not follow it
-        // either.
+        // Like a start, this check does not follow a symbolic link to a log file.
         let found = Place::of(path).and_then(|place| place.stat()).ok().filter(|_| self.is_image);
         let (what, why) = match found {
             Some(found) if !is(&found, SFlag::S_IFREG) => {
@@ -479,9 +478,8 @@ impl<'a> Checker<'a> {
         let dir = process.and_then(|process| process.working_dir.as_deref());
         let is_path = name.contains('/');
         let below = if is_path { dir.unwrap_or(Path::new("")).join(name) } else { name.into() };
-        // A program that is given as a path may be below a mount, and then cannot be checked here.
-        // For a program that is given as a name, drainit assumes that the directories of `PATH`
-        // belong to the image.
+        // If a program is a path, it may be below a mount, and cannot be checked there. If a
+        // program is a name, drainit assumes that the directories of `PATH` belong to the image.
         let can_check = if is_path { self.can_check(&below) } else { self.is_image };
         if !can_check {
             self.result.unchecked.insert(below.display().to_string());

@@ -1,6 +1,5 @@
-//! Writes random output of processes to faulty readers, and counts the lines. Each line that went
-//! in must come out once, whole and in order, or be counted as lost. Each lost line must be
-//! reported once.
+//! Writes random output of processes to faulty readers, and counts the lines. Each line must come
+//! out once, whole and in order, or be counted as lost. Each lost line must be reported once.
 //!
 //! A test that fails prints the seed. `DRAINIT_LOG_SEED=42` plays seed 42 alone.
 
@@ -99,8 +98,8 @@ impl Sink for Reader {
         let (is_busy, closes) = (happens(again), happens(closes));
         read.is_closed |= closes;
         if read.is_closed || is_full {
-            // A line that a failed write has cut is lost. Like a log file, the reader separates the
-            // cut line from the next line.
+            // A line that a failed write has cut is lost. The reader, like a log file, separates
+            // the cut line from the next line.
             let whole = read.got.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
             read.got.truncate(whole);
             return Err(if read.is_closed { Errno::EPIPE } else { Errno::ENOSPC });
@@ -147,8 +146,8 @@ struct Written {
     lines: Vec<Vec<u8>>,
 }
 
-/// Makes the bytes of a random line. The line is mostly short, and sometimes longer than one write
-/// or one line may be.
+/// Makes the bytes of a random line. Most lines are short. Some lines are longer than the longest
+/// write or the longest line.
 fn line(random: &mut Random, id: &str) -> Vec<u8> {
     const PARTS: [&[u8]; 8] = [
         b"text ",
@@ -179,7 +178,7 @@ fn line(random: &mut Random, id: &str) -> Vec<u8> {
     line
 }
 
-/// The pieces of a line that is too long, cut in front of a character.
+/// The pieces of a line that is too long, cut between two characters.
 fn pieces(mut line: &[u8]) -> Vec<Vec<u8>> {
     let mut pieces = Vec::new();
     while line.len() > LONGEST_LINE {
@@ -255,8 +254,8 @@ struct Trial {
     has_prefix: bool,
     output: Arc<Output>,
     target: Target,
-    /// Whether lines of processes may be lost. This happens if a write fails, if a process has a
-    /// pattern, or if drainit waits only briefly for a reader after the beginning of the shutdown.
+    /// Whether lines of processes may be lost, because a write fails, because a process has a
+    /// pattern, or because drainit waits only briefly for a reader during the shutdown.
     may_lose: bool,
     has_faults: bool,
     is_much: bool,

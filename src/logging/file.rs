@@ -49,7 +49,7 @@ impl LogFiles {
         self.0.get(path)
     }
 
-    /// Adds an open file, unless a file with its path is already in use.
+    /// Adds an open file, if no file with the same path is in use.
     pub(crate) fn add(&mut self, file: OpenLogFile, format: LogFormat) -> Arc<Output> {
         let path = file.path.clone();
         let output = self.0.entry(path).or_insert_with(|| {
@@ -131,8 +131,8 @@ impl OpenLogFile {
     }
 
     /// Opens the path if there is no open file, or if the path no longer leads to the open file. If
-    /// the opening fails, lines are still written to the open file, if there is one. Returns
-    /// whether the path leads to the open file.
+    /// the opening fails, an already open file keeps getting the lines. Returns whether the path
+    /// leads to the open file.
     #[allow(clippy::disallowed_methods, reason = "runs on the thread of the output")]
     fn follow(&self, current: &mut Current) -> nix::Result<bool> {
         let found = std::fs::symlink_metadata(&self.path).map(|found| id(&found));
@@ -164,7 +164,7 @@ impl Sink for OpenLogFile {
         let followed = self.follow(&mut current);
         let result = followed.and_then(|_| current.write(bytes));
         match result {
-            // The write has succeeded, so the next failure is reported again.
+            // The write has succeeded, so drainit reports the next failure again.
             Ok(written) if followed == Ok(true) && written == bytes.len() => {
                 current.is_reported = false;
             }
@@ -303,7 +303,7 @@ mod tests {
         for (number, line) in ["4\n", "5\n"].into_iter().enumerate() {
             fs::rename(&path, dir.root().join(line.trim())).unwrap();
             if number > 0 {
-                // Whoever has moved the file has also created the next one.
+                // The program that has moved the file has also created the next file.
                 fs::write(&path, "").unwrap();
             }
             file.write(line.as_bytes()).unwrap();
@@ -338,7 +338,7 @@ mod tests {
             }
             assert_eq!(fs::read_to_string(&path).unwrap(), lines);
         }
-        // There is no open file that could take the line.
+        // No open file can take the line.
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         write("3\n");

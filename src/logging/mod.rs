@@ -3,7 +3,7 @@
 //! Each stream has its own queue and thread ([`StreamWriter`]), started at the first line. Lines of
 //! processes wait for room. A process whose output is not read blocks in its own `write`, as it
 //! would without drainit, and no line is lost. drainit's own lines never wait. If there is no room,
-//! they are dropped and counted, and a later line reports that.
+//! drainit's own lines are dropped and counted, and a later line reports their number.
 
 pub mod capture;
 pub(crate) mod colour;
@@ -43,8 +43,7 @@ pub struct Output {
     stdout: Arc<StreamWriter>,
     stderr: Arc<StreamWriter>,
     json: Arc<AtomicBool>,
-    /// Whether other values have the same writers, so that the end of this value does not end the
-    /// writers.
+    /// Whether other values share the writers. If so, the writers outlive this value.
     is_shared: bool,
     /// Whether stderr is a terminal that shows colour.
     in_colour: bool,
@@ -85,7 +84,7 @@ impl Output {
         Arc::new(Self { stdout, stderr, json, is_shared: false, in_colour: false })
     }
 
-    /// Writes stdout where the first value writes it, and stderr where the second value writes it.
+    /// Writes to the stdout of the first value, and to the stderr of the second value.
     pub(crate) fn split(stdout: &Self, stderr: &Self) -> Arc<Self> {
         let json = Arc::clone(&stdout.json);
         let (stdout, stderr) = (Arc::clone(&stdout.stdout), Arc::clone(&stderr.stderr));
@@ -120,7 +119,8 @@ impl Output {
     }
 
     /// Queues whole, formatted lines of a process. Never blocks: the caller awaits [`Output::room`]
-    /// first. Without that wait, lines are dropped and counted while 1 MiB of lines is waiting.
+    /// first. If the caller does not, lines are dropped and counted while 1 MiB of lines is
+    /// waiting.
     pub fn push_process(&self, stream: Stream, lines: &[u8]) {
         self.writer(stream).push(LineOrigin::Process, lines);
     }
@@ -144,8 +144,8 @@ impl Output {
     }
 
     /// Blocks until everything queued is written or the descriptor is broken, at most for `within`.
-    /// Returns `false` if `within` was too short. drainit can exit even then, because a thread that
-    /// hangs in `write` does not outlive `_exit`.
+    /// Returns `false` if `within` was too short. drainit can exit even if a thread still hangs in
+    /// `write`, because no thread outlives `_exit`.
     pub fn flush(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         let stdout = self.stdout.flush(deadline);

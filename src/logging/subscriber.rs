@@ -43,7 +43,7 @@ pub fn level(value: Option<&str>) -> Result<Level, String> {
     }
 }
 
-/// The subscriber. It ignores spans.
+/// The subscriber, which ignores spans.
 pub struct OwnLines {
     output: Arc<Output>,
     level: Level,

@@ -40,8 +40,9 @@ pub(crate) const BOUND: usize = 256 * 1024;
 pub(crate) const LIMIT: usize = 1024 * 1024;
 
 /// A buffer of at most this size is kept when it is empty. A larger buffer is freed after [`IDLE`],
-/// and the sink may then close the file that it holds. The buffer is not freed immediately: with a
-/// reader that is only a little too slow, the queue is empty for a moment after each read.
+/// and the sink may then close the file that it holds. Freeing the buffer immediately would cost
+/// time: with a reader that is only a little too slow, the queue is empty for a moment after each
+/// read.
 const KEEP: usize = 4096;
 
 /// The time without lines after which a buffer larger than [`KEEP`] is freed.
@@ -49,8 +50,8 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// Bytes are written in slices of whole lines. A slice has at most this length, unless a single
 /// line is longer. A write of at most this length to a pipe is atomic (pipe(7), `PIPE_BUF`), so
-/// lines stay whole beside lines of processes with the same descriptor. Short slices also make the
-/// progress of a slow reader visible.
+/// lines stay whole even if processes write to the same pipe. Short slices also make the progress
+/// of a slow reader visible.
 const SLICE: usize = 4096;
 
 const STACK: usize = 64 * 1024;
@@ -80,15 +81,15 @@ pub(crate) trait Sink: Send + Sync {
     /// Drops the thing that [`Self::holds`] reports. Called when nothing was written for a while.
     fn let_go(&self) {}
 
-    /// Reports dropped lines in the sink's own way, and returns whether the sink has reported the
-    /// lines; `why` is `None` if the lines were dropped for lack of room. If the sink has no way of
-    /// its own, the writer reports the dropped lines in a line among the other lines.
+    /// Reports dropped lines in the sink's own way, and returns `true`. `why` is `None` if the
+    /// lines were dropped for lack of room. A sink without its own way returns `false`: the writer
+    /// then reports the dropped lines in a line of the output.
     fn report_dropped(&self, _lines: u64, _why: Option<Errno>) -> bool {
         false
     }
 
-    /// Whether the sink reports, at the end, how many lines were not written. Counting these lines
-    /// takes a third of drainit's instructions for a line, so it is optional.
+    /// Whether the sink reports, at the end, how many lines were not written. The count is
+    /// optional, because it takes a third of drainit's instructions for a line.
     fn counts(&self) -> bool {
         false
     }
@@ -122,7 +123,7 @@ pub(crate) struct StreamWriter {
     work: Condvar,
     /// Notified when nothing is pending or being written, or the descriptor is broken.
     idle: Condvar,
-    /// Notified when the queue was emptied, or waiting for room has become pointless.
+    /// Notified when the queue was emptied, or when tasks no longer need to wait for room.
     room: Notify,
     born: Instant,
     /// The time at which the thread last took or wrote bytes, in milliseconds after `born`.
@@ -323,7 +324,7 @@ impl StreamWriter {
         let writer = Arc::clone(self);
         let thread = thread::Builder::new().name(self.stream.to_string()).stack_size(STACK);
         let started = thread.spawn(move || writer.write_until_closed());
-        // If lines are dropped because there is no thread, the report of the drop says so.
+        // If lines are dropped for lack of a thread, the report gives this reason.
         state.failed = started.as_ref().err().map(errno);
         state.started = started.is_ok();
     }
@@ -362,8 +363,8 @@ impl StreamWriter {
     }
 
     /// Waits until something is pending, and takes it into `buffer`; `None` if the writer is
-    /// closed. Returns the number of lines that were dropped since the last report. In the output,
-    /// these lines would follow the pending lines.
+    /// closed. Returns the number of lines that were dropped since the last report. The report
+    /// about these lines follows the pending lines.
     fn take(&self, buffer: &mut Vec<u8>) -> Option<u64> {
         buffer.clear();
         let mut state = self.lock();

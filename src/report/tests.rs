@@ -75,8 +75,8 @@ fn old_count_is_reported_with_age() {
     let start = (0, seen(90, 100, 5), Moment::Start);
     for (millis, moment, stopped, connections, text) in [
         (4990, Moment::Closed, 5000, 73, "73 at the end, 0 new; requests 22 completed, 3 cut"),
-        // The last poll was not answered, so the count of the poll before it is reported with its
-        // age.
+        // The last poll had no answer, so the report has the previous count, with the age of this
+        // count.
         (
             4900,
             Moment::Closed,
@@ -84,7 +84,7 @@ fn old_count_is_reported_with_age() {
             73,
             "73 when last seen 100ms before the end, 0 new; requests 22 completed, 3 in flight when last seen",
         ),
-        // The listeners were open at the last poll, so a connection may have come after this poll.
+        // The listeners were open at the last poll, so a client may have connected after this poll.
         (
             4990,
             Moment::Meanwhile,
@@ -92,7 +92,7 @@ fn old_count_is_reported_with_age() {
             73,
             "73 when last seen 10ms before the end, 0 new; requests 22 completed, 3 in flight when last seen",
         ),
-        // The listeners were closed at the last poll, so no connection can have come after a count
+        // The listeners were closed at the last poll, so no client can have connected after a count
         // of 0.
         (3000, Moment::Closed, 5000, 0, "0 at the end, 0 new; requests 22 completed, 3 cut"),
         // The process was stopped long after its drain. In the first case below, the process was

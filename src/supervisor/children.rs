@@ -13,9 +13,9 @@ use crate::os::{Pid, clock};
 use crate::supervisor::message::ChildRole;
 use crate::types::{End, Signal};
 
-/// The most processor time that one call takes to reap children and to read their last output. This
-/// time is limited, because waitid(2) searches all children for one that has ended, and thousands
-/// of children may be alive.
+/// The most processor time that one call takes to reap children and to read their last output. The
+/// time is limited, because waitid(2) searches all children for an ended child, and thousands of
+/// children may be alive.
 const MOST_WORK: Duration = Duration::from_millis(5);
 
 /// The children, each with its role.
@@ -31,11 +31,11 @@ pub(crate) struct Children {
 #[derive(Debug)]
 struct KnownChild {
     role: ChildRole,
-    /// The exec that is under way, or its failure; `None` once drainit has seen that the exec has
+    /// The exec that is under way, or its failure; `None` once drainit knows that the exec has
     /// succeeded.
     exec: Option<Result<Exec, FailedExec>>,
-    /// Whether this child was and is the only child: no other child, not even an orphan, existed at
-    /// its start, and drainit has started no other child since.
+    /// Whether this child has always been the only child: at its start no other child existed, not
+    /// even an orphan, and drainit has started no other child since.
     is_only: bool,
     /// Whether this is a main process that drainit has not started. A main process becomes a child
     /// of drainit when its parent ends.
@@ -119,8 +119,8 @@ impl Children {
         self.insert(pid, KnownChild { role, exec: None, is_only: false, adopted });
     }
 
-    /// Forgets an adopted process that has ended, unless drainit has to reap it. Returns whether it
-    /// was forgotten.
+    /// Forgets an adopted process that has ended and that drainit does not have to reap. Returns
+    /// whether there was such a process.
     pub(crate) fn forget(&mut self, pid: Pid) -> bool {
         let has_gone = |adopted: &Adopted| !adopted.handle.is_there();
         let adopted = self.children.get(&pid).and_then(|child| child.adopted.as_ref());

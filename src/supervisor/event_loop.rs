@@ -39,14 +39,14 @@ use crate::supervisor::message::{ChildRole, Message};
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Time};
 
-/// If drainit handles a limit this much later than the limit was due, drainit was suspended or had
-/// no processor time.
+/// If drainit handles a limit this long after the limit was due, drainit was suspended or had no
+/// processor time.
 const LATE: Duration = Duration::from_millis(50);
 /// How many times the event loop yields to the local tasks before a step that depends on the work
 /// of these tasks. At each yield, the runtime runs only some of the tasks.
 const TURNS: usize = 16;
 
-/// The most messages of one turn. Between two turns drainit looks at signals and timers.
+/// The most messages that one turn handles. Between two turns drainit looks at signals and timers.
 const MESSAGES: usize = 8;
 
 /// Signals that a terminal or its shell sends. With a terminal, drainit does not warn that such a
@@ -137,8 +137,8 @@ impl EventLoop {
             inbox: Inbox { receiver, waiting: VecDeque::new() },
             reload_signal: None,
             queue: VecDeque::new(),
-            // A program that ran in this process and then executed drainit may have left children
-            // that have ended.
+            // A program may have run in this process before it executed drainit, and may have left
+            // children that have ended.
             has_ended: true,
             exit: None,
         };
@@ -170,7 +170,8 @@ impl EventLoop {
                 }
             }
             step.end();
-            // If the core has waited only for this signal, nothing else would wake the next turn.
+            // The signal may have been all that the core waited for. Then nothing would wake a
+            // turn.
             if let Some(code) = self.exit {
                 return Ok(code);
             }
@@ -190,7 +191,7 @@ impl EventLoop {
         sys::pending_signals() & self.stop_signals != 0
     }
 
-    /// Begins the starts that were waiting for other starts, unless a stop signal has arrived.
+    /// Begins the starts that were waiting for other starts, if no stop signal has arrived.
     fn start_next(&mut self) -> io::Result<()> {
         while !self.stop_is_pending()
             && let Some(process) = self.executor.next_start()
@@ -202,7 +203,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Waits for one event, and handles it and every child that has ended.
+    /// Waits for one event, and handles the event and every child that has ended.
     async fn turn(&mut self) -> io::Result<()> {
         panic_hook::wait_if_failing();
         self.executor.begin_turn();
@@ -232,9 +233,9 @@ impl EventLoop {
                 Step::begin()
             }
         };
-        // Children are reaped only when needed, because waitid(2) searches all children for one
-        // that has ended. During the sweep they are always reaped, because reaping also shows when
-        // no child is left.
+        // Children are reaped only when needed, because waitid(2) searches all children for an
+        // ended child. During the sweep, every turn reaps, because reaping also shows when no child
+        // is left.
         if std::mem::take(&mut self.has_ended) || self.executor.is_sweeping() {
             self.reap()?;
         }
@@ -323,8 +324,8 @@ impl EventLoop {
     /// Handles a report about a watched file.
     fn file(&mut self, name: &str, watch: &Watch, seen: Seen) -> io::Result<()> {
         if seen == Seen::Changed {
-            // Other processes may watch the same file, and may also be restarted because of this
-            // process. drainit therefore looks at all watched files now.
+            // Other processes may watch the same file, or may restart because this process
+            // restarts. Therefore drainit looks at all watched files now.
             drop(self.executor.file_watches.look(&|_| true));
         }
         if watch.action == WatchAction::Reload {
@@ -472,8 +473,8 @@ impl EventLoop {
         self.step_at(clock::now(), event)
     }
 
-    /// Like [`Self::step`], but the event has the time `at`. If the last step was later, the event
-    /// has the time of that step.
+    /// Like [`Self::step`], but the event has the time `at`, or the time of the last step if that
+    /// is later.
     fn step_at(&mut self, at: Time, event: Event) -> io::Result<()> {
         let mut now = at.max(self.status_board.machine.borrow().state().now);
         self.queue.push_back(event);
@@ -515,7 +516,7 @@ impl EventLoop {
             Action::CheckCondition { process, check } => {
                 self.queue.extend(self.executor.condition(process, check));
             }
-            // A stop signal is pending, so nothing starts: the shutdown would end the start at
+            // Nothing starts while a stop signal is pending: the shutdown would end the start at
             // once.
             Action::Spawn(_) | Action::RunHook(HookId { stage: Stage::PreStart, .. })
                 if self.stop_is_pending() => {}

@@ -2,7 +2,7 @@
 //! event loop at once. When the file has not changed for a second, the task reports whether its
 //! content is new.
 //!
-//! A missing file has no content, so its removal is not new content.
+//! A missing file has no content, so the removal of a file does not count as new content.
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use crate::types::{harmless, human};
 
 /// The pause before the next attempt to start a thread.
 const NO_THREAD: Duration = Duration::from_secs(1);
-/// If a thread has reported nothing for this long, drainit asks it for a look at its path.
+/// If a thread has reported nothing for this long, drainit asks the thread for a look at its path.
 const SILENCE: Duration = Duration::from_secs(5);
 /// drainit waits at most this long for a look at the files.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
@@ -58,8 +58,8 @@ enum PathState {
     Quiet,
     /// The file has changed, and its new content is not known yet.
     Changed,
-    /// The file has changed, and a start or a reload has read it since. Which content was read is
-    /// not known.
+    /// The file has changed, and a start or a reload has read it since. drainit does not know which
+    /// content was read.
     Read,
     /// A start is reading the file. A look, requested at the same time, shows whether the file had
     /// changed before the start.
@@ -147,8 +147,8 @@ impl FileWatches {
         Self { tasks }
     }
 
-    /// Requests a look at the files for which `which` is true. Changes are reported before the
-    /// future ends, unless a file system hangs. The caller need not await the future.
+    /// Requests a look at the files for which `which` is true. If no file system hangs, changes are
+    /// reported before the future ends. The caller need not await the future.
     pub(crate) fn look(
         &self,
         which: &dyn Fn(&Watched) -> bool,
@@ -156,8 +156,8 @@ impl FileWatches {
         let (asked, mut answers) = mpsc::channel(1);
         for (watched, task) in &self.tasks {
             if task.shared.state.get() != PathState::Changed && which(watched) {
-                // This fails if there is no thread, or if the thread hangs. In these cases, nobody
-                // looks at the file.
+                // The send fails if there is no thread, or if the thread hangs. Then nobody looks at
+                // the file.
                 let _ = task.shared.asks.borrow().try_send(Some(asked.clone()));
             }
         }
@@ -249,7 +249,7 @@ impl FileWatch {
             };
             for seen in unseen.into_iter().chain([seen]) {
                 let (name, watch) = (self.name.clone(), self.watch.clone());
-                // This fails only if the event loop has ended.
+                // The send fails only if the event loop has ended.
                 if sender.send(Message::File { name, watch, seen }).is_err() {
                     return;
                 }
@@ -257,8 +257,8 @@ impl FileWatch {
         }
     }
 
-    /// Asks the thread for a look. Warns once that the file is not being read, if the thread has
-    /// not answered the last request for a look.
+    /// Asks the thread for a look. If the thread has not answered the last request for a look,
+    /// warns once that the file is not being read.
     fn ask(&mut self) {
         if !self.is_asked {
             let asked = Some(mpsc::channel(1).0);

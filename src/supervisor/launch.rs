@@ -64,11 +64,10 @@ impl StartError {
     }
 }
 
-/// The variable of sd_notify(3). A value that drainit itself got from a supervisor above it is not
-/// passed on.
+/// The variable of sd_notify(3). drainit does not pass on a value from its own supervisor.
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
-/// The variables of sd_watchdog_enabled(3). Values that drainit itself got are not passed on
-/// either. drainit does not set `WATCHDOG_PID`, so that a child of the process may send
+/// The variables of sd_watchdog_enabled(3). drainit does not pass on values from its own
+/// supervisor. drainit does not set `WATCHDOG_PID`, so that a child of the process may send
 /// `WATCHDOG=1`, too.
 const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 const WATCHDOG_PID: &str = "WATCHDOG_PID";
@@ -93,7 +92,7 @@ pub(crate) fn base_environment(config: &Config) -> Vec<(OsString, OsString)> {
 
 /// Reads the values that a process needs at its start, and returns its definition with these
 /// values; `None` if the process needs no such values. Without `env`, looks up only the user of the
-/// process. Also reads the templates of the process if it `renders` them.
+/// process. With `renders`, also reads the templates of the process.
 pub(crate) fn with_values(
     process: &Process,
     env: Option<&[(String, String)]>,
@@ -367,14 +366,14 @@ fn environment(
             }
         }
     }
-    // Only the command of a probe has this variable, so that drainit does not mistake a service for
-    // a process that a probe has left.
+    // Only the command of a probe may have this variable: it marks processes that a probe has left
+    // behind.
     env.retain(|(name, _)| name != probe_mark::VARIABLE);
     env
 }
 
-/// Sets the variables that name the user of a process. Without this, they would name drainit's own
-/// user, as in the container's environment.
+/// Sets the variables that name the user of a process. In the container's environment, these
+/// variables name drainit's own user.
 fn name_user(env: &mut Vec<(OsString, OsString)>, user: &Account) {
     if let Account::Found { name, home, .. } = user {
         env.retain(|(other, _)| !OF_USER.iter().any(|name| other == name));
@@ -390,8 +389,8 @@ pub(crate) fn run_as(request: &mut SpawnRequest, user: &Account) {
     name_user(request.env.get_or_insert_default(), user);
 }
 
-/// Refuses the first start of a process while another program listens on one of its `sockets`. That
-/// program most likely belongs to a second drainit in the same container, and would lose its
+/// Refuses the first start of a process while another program listens on one of its `sockets`. The
+/// other program most likely belongs to a second drainit in the same container, and would lose its
 /// socket. `own` is the path of drainit's own socket.
 pub(crate) fn check_sockets(process: &Process, own: Option<&Path>) -> Result<(), StartError> {
     match process.sockets.iter().find(|path| stale_socket::is_taken(path, own)) {

@@ -16,8 +16,8 @@ use crate::supervisor::run_command::AttemptFailure;
 use crate::types::harmless;
 
 /// If drainit notices the end of a limit this much too late, it assumes that the container was
-/// paused or that drainit had no processor time. The process could not run meanwhile either, so the
-/// missed limit says nothing about the process.
+/// paused or had no processor time. The process could not run either, so the missed limit says
+/// nothing about the process.
 pub(crate) const PAUSED: Duration = Duration::from_millis(100);
 
 /// The pauses and the time limit of the probes.
@@ -48,8 +48,8 @@ pub(crate) fn watch(
             sleep(pace.interval).await;
             let began = Instant::now();
             let result = probe_once(&probe, pace.timeout, &*run).await;
-            // drainit never ignores two late results in a row: a process that hangs may itself be
-            // the reason why drainit has no processor time.
+            // drainit ignores one late result, but not a second one in a row: a process that hangs
+            // may itself be the reason why drainit has no processor time.
             let is_late = result.is_err() && began.elapsed() > pace.timeout + PAUSED;
             was_paused = is_late && !was_paused;
             if was_paused {

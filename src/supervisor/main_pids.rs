@@ -10,7 +10,7 @@ use crate::types::ProcessId;
 #[derive(Default)]
 pub(crate) struct MainPids {
     of_each: RefCell<BTreeMap<ProcessId, InstancePids>>,
-    /// The pids of all of them, once somebody has asked.
+    /// The pids of all instances; empty until the first call of [`Self::all`] after a change.
     all: RefCell<OnceCell<InstancePids>>,
 }
 

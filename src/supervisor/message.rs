@@ -39,7 +39,7 @@ impl InstanceSender {
     /// Like [`Self::send`]. The event loop drops `place` once it has handled the event.
     pub(crate) fn send_with(&self, event: Event, place: Option<OwnedSemaphorePermit>) {
         let Self { process, instance, .. } = *self;
-        // This fails only if the event loop has ended.
+        // The send fails only if the event loop has ended.
         let _ = self.sender.send(Message::OfInstance { process, instance, event, place });
     }
 }
@@ -47,7 +47,7 @@ impl InstanceSender {
 /// The channel for the answer to an operator's request. The error is a sentence for the operator.
 pub(crate) type RequestReply = tokio::sync::oneshot::Sender<Result<(), String>>;
 
-/// The channel for the answer to a request that is answered with text, such as a plan.
+/// The channel for an answer that is a text, such as a plan.
 pub(crate) type TextReply = tokio::sync::oneshot::Sender<Result<String, String>>;
 
 /// The purpose of a child.
@@ -65,7 +65,7 @@ pub(crate) enum ChildRole {
 /// What happens to the processes that outlive the command which started them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
-    /// The processes that a hook leaves live on: a hook may start a daemon.
+    /// The processes of a hook continue to run, because a hook may start a daemon.
     Lives,
     /// The members of the command's process group are killed.
     Killed,
@@ -109,7 +109,7 @@ pub(crate) enum Message {
         process: ProcessId,
         instance: u32,
         event: Event,
-        /// The place of the message in the queue of a sender whose queue is bounded.
+        /// The place of the message in the sender's queue, if this queue is bounded.
         place: Option<OwnedSemaphorePermit>,
     },
     /// The process with this handle becomes the main process of an instance. The message is ignored
@@ -121,7 +121,7 @@ pub(crate) enum Message {
         handle: Handle,
         place: Option<OwnedSemaphorePermit>,
     },
-    /// A main process that drainit has not started has ended.
+    /// The end of a main process that drainit has not started.
     MainEnded {
         process: ProcessId,
         pid: Pid,

@@ -58,7 +58,7 @@ use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
 /// ended.
 const FLUSH: Duration = Duration::from_millis(500);
 
-/// Everything that a run needs. All of this is made and checked before anything starts.
+/// Everything that a run needs. The caller makes and checks all of it before any process starts.
 pub struct Setup {
     /// The checked config.
     pub config: Config,
@@ -76,13 +76,13 @@ pub struct Setup {
     /// The time at which signals were blocked. If a shutdown was requested before the start, this
     /// time is its T0.
     pub began: Time,
-    /// The listeners of the control endpoints. The listeners are already bound: a port that is in
-    /// use is reported before anything starts.
+    /// The listeners of the control endpoints. The listeners are already bound, so that drainit
+    /// reports a port in use before anything starts.
     pub listeners: Option<ControlListeners>,
-    /// The sockets of `listen` for each process. These sockets are already bound, too.
+    /// The sockets of `listen` for each process, which are already bound, too.
     pub(crate) sockets: Vec<Sockets>,
-    /// The exit codes that count as success. drainit exits with 0 in place of such a code, unless
-    /// the code comes from a failed start.
+    /// The exit codes of processes that count as success. drainit exits with 0 in place of such a
+    /// code. The code of a failed start never counts as success.
     pub successes: Vec<u8>,
 }
 
@@ -204,7 +204,7 @@ impl SupervisorHandle for ControlHandle {
     }
 
     fn drain(&self) {
-        // This fails only if the event loop has ended. Then nothing is left to drain.
+        // The send fails only if the event loop has ended, and then nothing is left to drain.
         let _ = self.sender.send(Message::Event(Event::DrainRequested));
     }
 
@@ -228,7 +228,7 @@ impl SupervisorHandle for ControlHandle {
                     Err(_) => return,
                 }
             }
-            // This fails only if the client has gone away.
+            // The send fails only if the client has gone away.
             let _ = reply.send(Ok("done\n".to_owned()));
         });
         answer

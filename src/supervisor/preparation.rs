@@ -20,8 +20,8 @@ use crate::supervisor::launch::StartError;
 pub(crate) struct Preparation {
     /// drainit's own socket, which must not be removed.
     pub(crate) own_socket: Option<PathBuf>,
-    /// Whether this is the first start. At the first start, it is an error if another program
-    /// listens on one of the `sockets` of the process.
+    /// Whether this is the first start. The first start fails if another program listens on one of
+    /// the `sockets` of the process.
     pub(crate) is_first: bool,
     /// Whether the program of the process can create its `sockets`. If so, any removal of old
     /// sockets at these paths has to be over before the program starts.

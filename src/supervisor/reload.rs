@@ -3,7 +3,7 @@
 //!
 //! There is only one reload at a time. A request during a reload leads to another reload
 //! afterwards: the files may have changed since this reload read them. While a reload is not
-//! possible, a request of a signal or of a watched file waits. An operator's request is refused at
+//! possible, requests from signals and watched files wait, and an operator's request is refused at
 //! once.
 
 use std::fmt::Write as _;
@@ -33,8 +33,7 @@ pub struct ConfigSource {
     pub arguments: Vec<String>,
 }
 
-/// A config without errors, and for each of its processes those arguments of the container that the
-/// process gets.
+/// A config without errors, and for each of its processes its part of the container's arguments.
 pub(crate) type Read = (Loaded, Vec<Vec<String>>);
 
 /// A config that was read for a reload, with its new watches and its sockets.
@@ -46,7 +45,7 @@ pub(crate) struct Candidate {
     pub(crate) sockets: Vec<Sockets>,
 }
 
-/// The reload that is under way, and the clients that wait for it or for the next reload.
+/// The reload that is under way, and the clients that wait for this reload or for the next one.
 pub(crate) struct Reloads {
     source: Option<ConfigSource>,
     sender: MessageSender,
@@ -94,10 +93,10 @@ impl Reloads {
         let sender = self.sender.clone();
         spawn_local(async move {
             look.await;
-            // This fails only if the event loop has ended.
+            // The send fails only if the event loop has ended.
             let _ = sender.send(Message::Reading);
             let candidate = Box::new(candidate(source, known, held, &sender).await);
-            // This fails only if the event loop has ended.
+            // The send fails only if the event loop has ended.
             let _ = sender.send(Message::Prepared(candidate));
         });
     }
@@ -108,7 +107,7 @@ impl Reloads {
         let (source, sender) = (self.source.clone(), self.sender.clone());
         spawn_local(async move {
             let read = Box::new(read(source).await);
-            // This fails only if the event loop has ended.
+            // The send fails only if the event loop has ended.
             let _ = sender.send(Message::ReadForPlan { reply, read });
         });
     }
@@ -120,13 +119,13 @@ impl Reloads {
         }
     }
 
-    /// Ends the reload that is under way. Sockets that differ from their definitions are changed
-    /// before the clients get their answer.
+    /// Ends the reload that is under way. The clients get their answer after the sockets that
+    /// differ from their definitions have been changed.
     pub(crate) fn answer(&mut self, outcome: Result<(), String>, differing: Vec<Differing>) {
         let Some(UnderWay { waiting, warnings }) = self.under_way.take() else { return };
         let answer = move || {
             for reply in waiting {
-                // This fails only if the client has gone away.
+                // The send fails only if the client has gone away.
                 let _ = reply.send(outcome.clone().map(|()| warnings.clone()));
             }
         };

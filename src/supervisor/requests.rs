@@ -34,8 +34,8 @@ pub(crate) fn send(
 /// The clients that wait for the answer to a request. Equal requests share one answer.
 #[derive(Default)]
 pub(crate) struct Requests {
-    /// The channels for the replies, by the name of the process and the request. The key has the
-    /// name, because the slot of the process can change before the answer.
+    /// The channels for the replies, by the name of the process and the request. The slot cannot be
+    /// the key, because the process can change its slot before the answer.
     waiting: RefCell<BTreeMap<(String, Request), Vec<RequestReply>>>,
 }
 
@@ -49,7 +49,7 @@ impl Requests {
     pub(crate) fn answer(&self, process: &str, request: Request, answer: &Result<(), String>) {
         let key = (process.to_owned(), request);
         for reply in self.waiting.borrow_mut().remove(&key).unwrap_or_default() {
-            // This fails only if the client has gone away.
+            // The send fails only if the client has gone away.
             let _ = reply.send(answer.clone());
         }
     }

@@ -78,8 +78,8 @@ struct StartedCommand {
 
 impl Drop for StartedCommand {
     fn drop(&mut self) {
-        // An open and empty channel means that the pid is not reaped: the table of children keeps
-        // the sender until the child is reaped.
+        // If the channel is open and empty, the pid is not reaped, because the table of children
+        // keeps the sender until the child is reaped.
         if matches!(self.end.try_recv(), Err(TryRecvError::Empty)) {
             let _ = kill_group_of_child(self.pid, Signal::KILL);
         }
@@ -141,8 +141,8 @@ pub(crate) async fn run_captured(
             },
         }
     };
-    // The last output of the command is in the pipe. If the command has left a process in the
-    // background, this process may still write, so only as much is read as the pipe can hold.
+    // The last output of the command is in the pipe. A process that the command has left in the
+    // background may still write, so drainit reads only as much as the pipe can hold.
     for _ in 0..KEPT / chunk.len() {
         match unistd::read(&reader, &mut chunk) {
             Ok(count @ 1..) => keep(&chunk[..count]),

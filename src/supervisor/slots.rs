@@ -104,7 +104,7 @@ impl Slots {
         (dropped > 0).then(|| format!("{dropped} {lines} of its log file dropped"))
     }
 
-    /// For each log file: the number of lines that were dropped instead of written to it.
+    /// The number of dropped lines for each log file.
     pub(crate) fn dropped_lines(&self) -> BTreeMap<PathBuf, u64> {
         let files = self.slots.iter().flat_map(|slot| &slot.log_files);
         files.map(|(path, output)| (path.clone(), output.dropped(Stream::Stdout))).collect()

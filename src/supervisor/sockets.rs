@@ -70,9 +70,9 @@ fn open_one(
     let (mode, backlog) = (wanted.mode, wanted.backlog);
     let known = held.into_iter().flatten().find(|(address, _)| *address == wanted.address);
     if let Some((_, socket)) = known
-        // drainit keeps a socket that it already holds. There is one exception: the socket differs
-        // from its definition and has also lost its file. Its process is replaced anyway, so
-        // drainit opens a new socket.
+        // drainit keeps a socket that it already holds, with one exception. If the socket differs
+        // from its definition and has lost its file, drainit opens a new socket, because the
+        // process is replaced anyway.
         && (!socket.differs(mode, backlog) || socket.has_address())
     {
         return Ok(Arc::clone(socket));

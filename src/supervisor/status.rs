@@ -64,8 +64,8 @@ impl StatusBoard {
         let (machine, mut journal) = (self.machine.borrow(), self.journal.borrow_mut());
         let name = definition.process.name.clone();
         let is_in_use = |id: &ProcessId| machine.state().role(*id) != Role::Retired;
-        // The history of this slot continues if the process had this slot before and has no other
-        // slot in use.
+        // If the process had this slot before, and uses no other slot now, the history of this slot
+        // continues.
         let known = |id: &ProcessId| *id == slot || is_in_use(id);
         let same = journal.slots_of(&name).filter(known).max_by_key(|id| *id != slot);
         journal.adopt(now, slot, name, from.or(same));

@@ -1,7 +1,7 @@
-//! Counts the connections of processes from T0 to the end of each process, or to the beginning of
-//! a drain that counts them. With these counts, the report of the shutdown says what each stop has
-//! cut. The first stop signal waits for the first look, but only for the short time that the core
-//! allows. Nothing waits for later looks.
+//! Counts the connections of each process from T0 to the end of the process, or to the beginning of
+//! a drain that counts them. From these counts, the report of the shutdown says how many
+//! connections each stop has cut. The first stop signal waits for the first look, but only for the
+//! short time that the core allows. Nothing waits for later looks.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -118,7 +118,7 @@ impl StopCounts {
         })
     }
 
-    /// The processes of all instances, which this value has to know.
+    /// The main processes of all instances. Every new main process must be set here.
     pub(crate) fn pids(&self) -> &Rc<MainPids> {
         &self.pids
     }
@@ -137,8 +137,9 @@ impl StopCounts {
         }
     }
 
-    /// Begins to count, at T0. The first look follows the other actions of this step, so it leaves
-    /// out the processes whose drains begin at T0. Sends [`Event::Counted`] after the first look.
+    /// Begins to count, at T0. The first look comes after the other actions of this step, and thus
+    /// leaves out processes whose drains begin at T0. Sends [`Event::Counted`] after the first
+    /// look.
     pub(crate) fn shutdown_began(self: &Rc<Self>, sender: MessageSender) {
         let drained = self.drained.borrow();
         let instances = self.pids.of_each().into_iter().filter(|(it, _)| !drained.contains(it));
@@ -152,7 +153,7 @@ impl StopCounts {
         self.task.replace(Some(LocalTask::begin(async move { counts.watch(sender).await })));
     }
 
-    /// Looks once more. Call this right before a stop signal.
+    /// Looks at the connections once more. Call this function right before a stop signal.
     pub(crate) fn stopping(&self) {
         if self.task.borrow().is_some() {
             self.is_stopping.set(true);
@@ -160,7 +161,7 @@ impl StopCounts {
         }
     }
 
-    /// Begins a look, unless one is under way.
+    /// Begins a look if no look is under way.
     fn look(&self) {
         if self.is_looking.replace(true) {
             return;
@@ -203,7 +204,7 @@ impl StopCounts {
     /// Tells the core that the first look is over, or could not begin.
     fn counted(&self, sender: &mut Option<MessageSender>) {
         if let Some(sender) = sender.take() {
-            // This fails only if the event loop has ended.
+            // The send fails only if the event loop has ended.
             let _ = sender.send(Message::Event(Event::Counted));
         }
     }

@@ -1,6 +1,5 @@
 //! For tests: an HTTP server with a list of behaviours, most of them faults. Each connection gets
-//! the next behaviour of the list. After the end of the list, each connection gets the last
-//! behaviour.
+//! the next behaviour of the list. Connections after the end of the list get the last behaviour.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,5 @@
-//! Wrong configs: drainit reports every problem at once with its place, exits with 78 and starts
-//! nothing. It does so quickly for every file.
+//! Wrong configs: drainit quickly reports every problem with its place, exits with 78 and starts
+//! nothing.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -129,8 +129,8 @@ fn check_recognizes_the_image() {
     let check = ["check", "-c", "DIR/drainit.yaml"];
     let link = |link: &Path| symlink(env!("CARGO_BIN_EXE_drainit"), link).unwrap();
 
-    // A drainit that is PID 1 assumes that it is in the image, whatever its binary is called. But
-    // it does not assume so if no other program than drainit is in `PATH`.
+    // A drainit that is PID 1 assumes that it runs in the image, whatever its binary is called. If
+    // `PATH` has only drainit, drainit assumes that it runs outside the image.
     let Some(other_name) = rig() else { return };
     let init = other_name.path("init");
     link(&init);
@@ -144,7 +144,7 @@ fn check_recognizes_the_image() {
         .assert_code(0)
         .assert_line(r"^ok: 1 process; files of the image were not checked \(see `--image`\)$");
 
-    // drainit is the child of an init. Here the init is drainit, too, under the name tini.
+    // drainit is the child of an init. Here the init is a second drainit under the name tini.
     let Some(child) = rig() else { return };
     let tini = child.path("tini");
     link(&tini);
@@ -163,8 +163,8 @@ fn check_recognizes_the_image() {
     drainit.exec(&["check", "-c", other.to_str().unwrap()]).assert(78, MISSING);
     drainit.stop().assert_code(0);
 
-    // The environment shows that this is a container. drainit takes it for the image only if the
-    // config is also at its default path.
+    // A variable shows that drainit runs in a container. drainit takes this container for the image
+    // only if the config is at its default path.
     for (config, is_image) in [("/etc/drainit.yaml", true), ("DIR/drainit.yaml", false)] {
         let Some(rig) = rig() else { return };
         let script =
@@ -202,7 +202,7 @@ fn the_config_comes_from_the_variable_if_no_option_names_a_file() {
 }
 
 /// Asserts that drainit refuses the config with code 78, within 300 MB of address space, and
-/// quickly. It would take minutes to expand an alias bomb.
+/// quickly. Expanding an alias bomb would take minutes.
 #[track_caller]
 fn refuses_quickly(rig: Rig, path: &str, message: &str) {
     let rig = rig.wrapper(&["sh", "-c", "ulimit -v 300000; exec \"$@\"", "sh"]);

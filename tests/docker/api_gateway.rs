@@ -130,7 +130,7 @@ fn a_gateway_without_registry_and_tcp_admin_drains_over_a_private_admin() {
     let Some(setup) = Setup::new() else { return };
     assert!(!BOOTSTRAP.contains("admin:"));
     // Leaves sockets, as an earlier run would. A stand-in can bind its socket only after drainit
-    // has removed the old one.
+    // has removed the old socket.
     for name in ["python-executor.sock", "policy-engine.sock"] {
         leave_socket(setup.sockets.join(name));
     }

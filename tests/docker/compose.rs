@@ -128,8 +128,8 @@ impl Project {
 
 impl Drop for Project {
     fn drop(&mut self) {
-        // The containers remove themselves at their end, so only the network is left. If the test
-        // has failed, they may still run.
+        // The containers remove themselves at their end, so only the network is left. After a
+        // failed test, the containers may still run.
         let network = format!("{}_default", self.name);
         let _ = Command::new("docker").args(["network", "rm", &network]).output();
     }

@@ -1,4 +1,4 @@
-//! Tests a real gateway without rights that it does not need: it has an ordinary user, Docker's own
+//! Tests a real gateway that has only the rights that it needs: an ordinary user, Docker's own
 //! seccomp profile, no capabilities, no new privileges and a read-only root.
 
 use std::fs;
@@ -88,7 +88,7 @@ fn a_gateway_without_rights_is_reloaded_and_drained() {
     thread::scope(|scope| {
         scope.spawn(|| container.stop(20));
         container.await_line(&said::draining("router"));
-        // The drain waits for the connection of the first client, so it also serves a new one.
+        // The drain waits for the first client's connection, so Envoy still serves a new client.
         let other = Client::new(address).get();
         assert_eq!(other.0, GREETING, "{}", container.logs());
         while !client.get().1 {

@@ -106,8 +106,8 @@ fn the_start_mentions_the_default_timeout_of_docker_stop() {
     assert!(logs.contains(said), "{logs}");
     let logs = start(&["--env=GRACE=30"]);
     assert!(!logs.contains("docker stop"), "{logs}");
-    // The config sets `grace_period`, and Docker's timeout may be the same. drainit cannot see that
-    // timeout, so it does not warn.
+    // The config sets `grace_period`, and Docker's timeout, which drainit cannot see, may be the
+    // same. Therefore drainit does not warn.
     grace("30s");
     let logs = start(&[]);
     assert!(logs.contains("planned for 30s: without `--stop-timeout 30`, `docker stop`"), "{logs}");

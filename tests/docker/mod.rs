@@ -45,7 +45,7 @@ fn docker_stop_drains_envoy_and_ends_with_0() {
     assert!(init.command.starts_with("/usr/local/bin/drainit run"), "PID 1 is {init:?}");
     assert!(envoy.command.ends_with("--concurrency 2"), "{envoy:?}");
     assert_eq!((envoy.parent, envoy.user, init.user), (init.pid, 101, 101));
-    // Envoy's stock config opens the admin to the network. This config must not.
+    // Envoy's stock config opens the admin to the network. The config of the image must not.
     let mut admin = envoy.listening();
     admin.retain(|(_, port)| *port == 9901);
     assert_eq!(admin, [(Ipv4Addr::LOCALHOST, 9901)]);
@@ -57,9 +57,9 @@ fn docker_stop_drains_envoy_and_ends_with_0() {
     thread::scope(|scope| {
         scope.spawn(|| container.stop(12));
         container.await_line(&said::draining("envoy"));
-        // During the drain, Envoy resets no connection, but asks each client in an answer to close
-        // it, and still serves new clients. Here every answer asks for that; in a gradual drain,
-        // which is Envoy's default, it would be one answer in a thousand.
+        // During the drain, Envoy resets no connection, and still serves new clients. Here every
+        // answer asks the client to close its connection. In a gradual drain, which is Envoy's
+        // default, only one answer in a thousand asks.
         let asks_to_close = (0..50).any(|_| {
             thread::sleep(ms(20));
             client.get().1

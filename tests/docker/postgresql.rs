@@ -47,9 +47,9 @@ fn docker_stop_leaves_nothing_to_recover() {
     assert_eq!(ask_database(&container, "SELECT count(*) FROM visits"), "4");
 }
 
-/// Starts a container, and stops it by a plain `docker stop` during three requests of 2 s, which
-/// are answered, and a request of a minute, which is cut. Returns the container and the duration of
-/// the stop.
+/// Starts a container, and stops it by a plain `docker stop` during three requests of 2 s and a
+/// request of a minute. The stop cuts only the long request. Returns the container and the duration
+/// of the stop.
 fn stop_with_requests(options: &[&str], args: &[&str]) -> Option<(Container, Duration)> {
     let image = postgresql_image()?;
     let example = mount(&checkout().join("examples/postgresql"), "/examples/postgresql");

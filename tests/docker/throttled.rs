@@ -70,7 +70,7 @@ fn a_tenth_of_a_core_is_enough_to_drain_a_large_envoy() {
     let mut client = TcpStream::connect(container.address(PORT)).unwrap();
     client.set_read_timeout(Some(LONG * 3)).unwrap();
     client.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
-    // The drain begins while the request is in flight: it takes 12 s.
+    // The request takes 12 s, so the drain begins while the request is in flight.
     thread::sleep(Duration::from_secs(2));
     thread::scope(|scope| {
         scope.spawn(|| container.stop(40));

@@ -12,8 +12,8 @@ use crate::docs::pages::{pages, split};
 use crate::support::python_tool;
 use crate::support::temp_dir::TempDir;
 
-/// The newest version of Kubernetes that the tool knows, and the oldest version for which all
-/// manifests are meant, except for those with [`NEWER`].
+/// The newest version of Kubernetes that the tool knows, and the oldest version for which the
+/// manifests without [`NEWER`] are meant.
 const VERSIONS: [&[&str]; 2] = [&[], &["--kubernetes-version", "1.30"]];
 /// A volume that older versions do not have.
 const NEWER: &str = ", image: {reference: ";
@@ -47,7 +47,7 @@ fn kubernetes_validate_accepts_every_manifest() {
     }
     for page in pages() {
         let (_, blocks) = split(&fs::read_to_string(&page).unwrap());
-        // The tool does not know the kinds of other projects, whose version is an alpha here.
+        // The tool does not know the kinds of other projects, whose version is `v1alpha1` here.
         let is_known = |block: &str| block.contains("apiVersion: ") && !block.contains("/v1alpha1");
         for (_, block) in blocks.iter().filter(|(_, block)| is_known(block)) {
             let name = format!("{}.yaml", manifests.len());

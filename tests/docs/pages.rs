@@ -92,7 +92,7 @@ fn every_link_leads_somewhere() {
     assert!(broken.is_empty(), "broken links:\n{}", broken.join("\n"));
 }
 
-/// A source names a page, also in a message of the program, as `docs/PAGE` or `docs/PAGE#HEADING`.
+/// Sources and messages of the program name a page as `docs/PAGE` or `docs/PAGE#HEADING`.
 #[test]
 fn every_page_that_a_source_names_exists() {
     let name = Regex::new(r"docs/[a-z0-9/_-]+\.(md|svg|json)(#[a-z0-9-]+)?").unwrap();
@@ -163,7 +163,7 @@ fn the_configs_of_the_docs_pass_check() {
 }
 
 /// `<!-- S31, S32 -->` behind a sentence is the anchor of its promises. `// holds: S31` marks the
-/// test that fails without the promise, and `# holds: S31` a row of the fault matrix.
+/// test that fails if the promise is broken, and `# holds: S31` a row of the fault matrix.
 #[test]
 fn every_promise_is_held_by_a_test() {
     let mut anchors = BTreeSet::new();
@@ -190,7 +190,7 @@ fn every_promise_is_held_by_a_test() {
 }
 
 /// Whether this is the name of a promise: `S31` of the shutdown, or `C31` of the config. The
-/// benches mark their tables by other comments.
+/// benches use other names to mark their tables.
 fn is_promise(name: &str) -> bool {
     let number = name.strip_prefix(['S', 'C']).unwrap_or_default();
     !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())

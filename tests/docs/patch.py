@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Applies a patch of docs/recipes.md to a manifest, by the rules of Kubernetes' strategic merge: patch.py MANIFEST PATCH
 
-Lists of mappings with a `name` or a `mountPath` merge by it. The result goes to standard output.
+Lists of mappings merge by their `name` or `mountPath`. The result goes to standard output.
 """
 
 import sys

@@ -1,5 +1,5 @@
-//! Tests the recipes: each patch is short, and what it makes of the manifest of its project passes
-//! `drainit check --strict --pod`.
+//! Tests the recipes: each patch is short, and the patched manifest of its project passes `drainit
+//! check --strict --pod`.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use testkit::envoy::checkout;
 use crate::support::python_tool;
 use crate::support::temp_dir::TempDir;
 
-/// The patches of docs/recipes.md, and the one that is a file, with their names.
+/// The patches in docs/recipes.md, and the patch in a file of its own, with their names.
 fn patches() -> Vec<(String, String)> {
     let page = fs::read_to_string(checkout().join("docs/recipes.md")).unwrap();
     let parts = page.split("<!-- patch: ").skip(1);

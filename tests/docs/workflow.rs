@@ -31,7 +31,7 @@ fn the_workflow_runs_the_documented_script_with_known_variables() {
     assert_eq!(arguments, r#""$IMAGE" "$PORT" "$REQUEST_PATH""#);
     let page = fs::read_to_string(checkout().join("docs/docker.md")).unwrap();
     assert!(page.contains(&format!("\n{script} my-gateway 8080 /health\n")), "{page}");
-    // Each variable of the step is an argument, or one that the script reads.
+    // Each variable of the step is an argument, or a variable that the script reads.
     let text = fs::read_to_string(checkout().join(script)).unwrap();
     let documented = text.lines().filter_map(|line| line.strip_prefix("#   ")?.split_once('='));
     let documented: BTreeSet<_> = documented.map(|(name, _)| name).collect();

@@ -1,7 +1,7 @@
 //! Tests the drain of an Envoy whose admin works, and of an Envoy whose admin fails in various
 //! ways, before and during the drain. drainit bounds each failure in time and memory, and reports
-//! it. A simulation of the dialogue between drainit and Envoy tests which calls drainit makes, and
-//! how often.
+//! the failure. A simulation of the dialogue between drainit and Envoy tests which calls drainit
+//! makes, and how often.
 
 use crate::support::http::free_address;
 use crate::support::{Admin, Answer, LONG, Rig, Running, Signal, in_parallel, ms};
@@ -58,7 +58,7 @@ fn envoy_is_drained_then_polled_then_closed_and_only_then_stopped() {
 }
 
 /// Stops drainit while the admin fails from T0 on. Asserts that the drain lasts for `min` and not
-/// longer, that the stop is in order, and that the report gives the reason.
+/// longer, that the stop is in order, and that the report gives the reason of the failure.
 #[track_caller]
 fn is_bounded_and_reported(drainit: Running, reason: &str) {
     let t0 = drainit.signal(Signal::SIGTERM);

@@ -1,4 +1,4 @@
-//! Tests the drain that counts connections in the kernel, with real servers that do nothing for it.
+//! Tests the drain that counts connections in the kernel, with real, unchanged servers.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
@@ -95,7 +95,7 @@ backend app
 struct Server {
     program: &'static str,
     command: &'static str,
-    /// Whether the app is behind it.
+    /// Whether the server is a proxy in front of the app.
     is_proxy: bool,
 }
 
@@ -166,8 +166,8 @@ fn idle(address: SocketAddr, count: usize) -> Vec<Client> {
     clients
 }
 
-/// A client that has had an answer. The kernel's clock ticks at least once in 10 ms, and a request in
-/// the tick of the answer before looks like one that is answered.
+/// A client that has had an answer. The kernel's clock ticks at least every 10 ms. A request in the
+/// same tick as the previous answer would look answered.
 fn in_next_tick(address: SocketAddr) -> Client {
     let mut client = Client::new(address);
     client.request(0);
@@ -196,7 +196,7 @@ fn any_server_is_drained_until_the_last_answer_and_not_longer() {
         let answered = |went| matches!(went, RequestResult::Answered { .. });
         assert!(over.iter().all(|it| answered(it.went)), "{server:?} {over:?} {}", ended.record);
         let line = ended.record.line("web: drain over after .*: no request in flight").unwrap();
-        // For `idle`, the last byte of an answer may be one of a stream.
+        // After the last byte of an answer, the drain waits for `idle`: a stream may continue.
         let last = over.iter().map(|request| request.over).max().unwrap() + ms(2000);
         assert!(last > t0 + ms(7000), "{server:?}");
         let late = line.at.saturating_sub(last);
@@ -204,7 +204,7 @@ fn any_server_is_drained_until_the_last_answer_and_not_longer() {
         ended.assert_line(
             "drain web: .*connections 10 at the start.*; requests [0-9]+ at the start .perhaps [0-9]+ more., 0 (cut( .perhaps 8 more.)?|in flight when last seen.*)$",
         );
-        // The drain has counted, so the stop does not.
+        // The drain has counted the connections, so the stop does not count them.
         ended.assert_no_line("stop web: .*connections");
     });
 }
@@ -304,7 +304,7 @@ fn an_answer_cut_in_a_pause_is_reported_as_perhaps_cut() {
     );
 }
 
-/// A request is in flight while drainit stops. Asserts that it is answered, and how the drain ended.
+/// Stops drainit during a request. Asserts that the request is answered, and how the drain ended.
 #[track_caller]
 fn answers_one(drainit: Running, address: SocketAddr, why: &str) -> Ended {
     let mut client = in_next_tick(address);
@@ -339,7 +339,7 @@ fn connections_are_counted_without_privileges() {
 // holds: S471
 #[test]
 fn without_a_view_of_the_descriptors_every_listener_on_the_ports_counts() {
-    // As a program with file capabilities, this one hides its descriptors from its own user.
+    // Like a program with file capabilities, this server hides its descriptors from its own user.
     let hiding = "import ctypes; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\n";
     let start = |drain| {
         let rig = Rig::new()?.without_privileges();

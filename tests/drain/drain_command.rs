@@ -124,7 +124,7 @@ fn a_process_that_ends_during_the_drain_has_a_line() {
             drain: {signal: {signal: USR1, time: 8s}}
         ",
     );
-    // The drain of a stop before the request is not part of the request.
+    // The stop of `early` drains it before the request, so the request does not report this drain.
     drainit.exec(&["stop", "early"]).assert(0, "");
     let said = assert_drains(&drainit, &["--socket", "DIR/control.sock"]);
     assert_eq!(said.lines().count(), 1, "{said}");
@@ -189,8 +189,8 @@ impl Does {
     }
 }
 
-/// Runs `drainit drain --socket` against a server that treats one connection after the other as
-/// `does` says, and all further connections as `then` says. If `then` is `None`, the server ends.
+/// Runs `drainit drain --socket` against a server that treats its first connections as `does` says,
+/// in order, and all further connections as `then` says. If `then` is `None`, the server ends.
 /// Returns the exit code and stderr.
 fn drain_against(does: &[Does], then: Option<Does>) -> (i32, String) {
     let dir = TempDir::new();

@@ -8,8 +8,8 @@ use crate::support::http::{free_address, get};
 use crate::support::said;
 use crate::support::{Admin, Answer, Ended, LONG, Rig, Running, Signal, ms};
 
-/// The longest time that a drain may take if the test expects an early end. A drain that does not
-/// end early takes much longer, even beside other work: the 8 s of `time`, or until the deadline.
+/// The longest time that a drain may take if the test expects an early end. A drain without an
+/// early end takes much longer: 8 s (`time`), or until the deadline.
 const LATE: Duration = ms(6000);
 
 /// The config of an app with a drain and its dependency. On SIGUSR1 the app creates `DIR/drain`, so
@@ -165,8 +165,7 @@ fn a_command_that_takes_too_long_is_killed() {
     let Some(drainit) = start(drain, "") else { return };
     let ended = stop(drainit, "its time is over");
     assert_asked(&ended, ended.asked, ms(800)..LATE);
-    // drainit kills the command of the drain at the end of `time`, and not only later, together
-    // with the leftover processes.
+    // drainit kills the command of the drain when `time` is over, and not later with the leftovers.
     ended.assert_no_event("drainer", "got SIGTERM");
 }
 

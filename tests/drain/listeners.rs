@@ -42,8 +42,8 @@ listen(sys.argv[1])
 say("READY=1")
 "#;
 
-/// Starts the server with a drain that counts on these ports, and waits until drainit has found so
-/// many reasons why the drain will not work. Returns a client of each port.
+/// Starts the server with a drain that counts on these ports, and waits until drainit has given
+/// this number of warnings about the drain. Returns a client of each port.
 fn start(ports: &str, warnings: usize) -> Option<(Running, [Client; 2])> {
     let rig = Rig::new()?;
     let (control, addresses) = (free_address(), [free_address(), free_address()]);
@@ -66,7 +66,7 @@ fn start(ports: &str, warnings: usize) -> Option<(Running, [Client; 2])> {
     Some((drainit, addresses.map(Client::new)))
 }
 
-/// Asks for an answer after this many milliseconds, and returns whether it has come.
+/// Asks for an answer after this many milliseconds, and returns a function that awaits it.
 fn ask(mut client: Client, millis: u64) -> impl FnOnce() -> RequestResult {
     client.send(millis).unwrap();
     let answer = thread::spawn(move || client.receive().went);

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Drains random servers under random traffic, and holds the report against what the clients saw.
+"""Drains random servers under random traffic, and compares the report with the results of the clients.
 
 Usage: random.py DRAINIT SEED, which runs drainit in a PID namespace; or random.py serve ADDRESS LINGERS, the server
 
-An answer that the stop of a process cuts must be in the report, as `cut` or as `unsure`, unless its request came within
-the last moment before the stop. Nothing is cut before the stop, and the shutdown ends within the grace period.
+If the stop of a process cuts an answer, the report must count it as `cut` or as `unsure`. A request in the last moment
+before the stop is exempt. No answer is cut before the stop, and the shutdown ends within the grace period.
 """
 
 import asyncio
@@ -95,7 +95,7 @@ def random_config(rng, place):
     processes, addresses = {}, {}
     for name in ("a", "b", "c")[: rng.randint(1, 3)]:
         drain = random_drain(rng)
-        # A process without a drain is counted on TCP only.
+        # Without a drain, drainit counts only TCP connections.
         address = f"{place}/{name}.sock" if drain and rng.random() < 0.2 else free_port()
         addresses[name] = address
         processes[name] = {
@@ -160,7 +160,7 @@ async def play(drainit, seed, attempts=3):
         health = [drainit, "health", "--wait", "30s", "--socket", f"{place}/drainit.sock"]
         while await (await asyncio.create_subprocess_exec(*health, stdout=-3, stderr=-3)).wait():
             if run.returncode is not None:
-                # Somebody else may have taken a port.
+                # Another program may have taken a port.
                 return await play(drainit, seed, attempts - 1) if attempts > 1 else [open(f"{place}/log").read()]
             await asyncio.sleep(0.05)
         now, seen = asyncio.get_running_loop().time, []
@@ -192,7 +192,7 @@ async def play(drainit, seed, attempts=3):
         if early := [one for one in cut if one[4] < stop - 0.05]:
             faults.append(f"{name}: cut before the stop at {stop}: {early}")
         is_drained = (process["drain"] or {}).get("requests")
-        # Without a drain, what counts is what is open at the end.
+        # Without a drain, the report counts the connections that are open at the end.
         if not is_drained and config["processes"][name]["command"][-1] == "yes":
             continue
         requests = is_drained or process["stop"]["requests"] or {}

@@ -1,11 +1,12 @@
-//! Plays random drains of real servers, and holds the report against what the clients saw.
+//! Plays random drains of real servers, and compares the report with the results of the clients.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::support::{in_parallel, namespace};
 
-/// The schedules that play at the same time. Each has up to three servers, and mostly waits.
+/// The number of schedules that play at the same time. Each has up to three servers, and mostly
+/// waits.
 const AT_ONCE: usize = 8;
 
 // holds: S360, S361, S431, S504, S580

@@ -200,7 +200,7 @@ fn a_process_that_had_failed_by_itself_was_not_asked_to_stop() {
         "processes: {a: {command: [CHILD, a, await=DIR/go, exit=3]}, b: {command: [CHILD, b]}}";
     let drainit = rig.start_ready(config);
     drainit.wait_for_start(&["a", "b"]);
-    // While drainit is suspended, `a` fails, and after it the stop signal comes.
+    // While drainit is suspended, first `a` fails, and then the stop signal comes.
     drainit.signal(Signal::SIGSTOP);
     drainit.touch("go");
     drainit.wait_for_event("a", "exit 3");

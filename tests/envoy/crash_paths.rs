@@ -56,8 +56,8 @@ fn an_envoy_that_hangs_during_the_drain_is_stopped_after_time() {
     let asked = drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line(&said::draining("router"));
     while leaving.request(0).went != (RequestResult::Answered { closes: true }) {}
-    // drainit begins the drain with two calls, and Envoy may ask the client to close its connection
-    // after the first. The sleep gives drainit time for the second call.
+    // drainit begins the drain with two calls. Envoy may ask the client to close its connection
+    // after the first call. The sleep gives drainit time for the second call.
     thread::sleep(ms(400));
     kill(envoy, Signal::SIGSTOP).unwrap();
     drainit

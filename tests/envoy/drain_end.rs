@@ -15,7 +15,7 @@ use crate::support::real_envoy::RealEnvoy;
 use crate::support::{Duration, LONG, Running, Signal, in_parallel, ms};
 
 /// The longest time that a drain may take if the test expects an early end, even on a busy machine.
-/// It is shorter than the drain's `time`.
+/// This time is shorter than the drain's `time`.
 const LATE: Duration = ms(8000);
 /// The size of a response, in bytes, which does not fit into socket buffers.
 const BODY: usize = 4 * 1024 * 1024;

@@ -96,7 +96,7 @@ fn replaced_under_load(version: &'static str, times: usize) {
     let Some((drainit, address, _memory)) = start(&envoy) else { return };
     under_load(&drainit, address, 100 * times as u64, || {
         for epoch in 1..=times {
-            // Its client learns that the old epoch closes the connection with the late answer.
+            // With the late answer, the old epoch asks its client to close the connection.
             let late = thread::spawn(move || Client::new(address).request(800).went);
             drainit.exec(&["restart", "router"]).assert(0, "");
             // The old epoch is gone when the command returns.

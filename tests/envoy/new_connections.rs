@@ -12,7 +12,7 @@ use crate::support::said;
 use crate::support::{in_parallel, ms, now};
 
 /// Asserts that new connections are served until the drain is over. By default, Envoy closes its
-/// listeners after `--drain-time-s`, which is long before `min` is over.
+/// listeners after `--drain-time-s`, here long before `min` is over.
 fn assert_served_until_drained(version: &'static str, drain: &'static str) {
     let flags = "--concurrency 2 --drain-time-s 1";
     let envoy = RealEnvoy { version, flags, drain, ..RealEnvoy::default() };

@@ -23,7 +23,7 @@ struct Counts {
 
 #[track_caller]
 fn reported(ended: &Ended) -> Counts {
-    // If the machine is too busy for the last count, the report contains the previous one.
+    // If the machine is too busy for the last count, the report contains the previous count.
     let pattern = "connections ([0-9]+) at the start, ([0-9]+) (?:at the end|when last seen .* before the end), ([0-9]+) new; \
                    requests ([0-9]+) completed, ([0-9]+) (?:cut|in flight)";
     let line = ended.record.line(pattern).unwrap_or_else(|| panic!("no counts:\n{}", ended.record));
@@ -71,7 +71,7 @@ fn assert_exact(version: &'static str) {
             slow.into_iter().map(|mut client| scope.spawn(move || client.request(4500))).collect();
         thread::sleep(ms(500));
         let t0 = drainit.signal(Signal::SIGTERM);
-        // These connections are opened during the drain. Some of their requests would outlast it.
+        // These connections are opened during the drain. Some requests would outlast the drain.
         at(t0, ms(500));
         let new: Vec<_> =
             (0..15).map(|_| scope.spawn(|| Client::new(address).request(0))).collect();

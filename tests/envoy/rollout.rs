@@ -77,7 +77,8 @@ fn assert_no_loss(version: &str) {
     // On a busy machine the last poll may be too old to show the state at the end. Then the report
     // says "when last seen".
     let none_left = ["0 at the end", "0 when last seen"];
-    // The first count comes after the calls that begin the drain, so some clients may have left.
+    // The first count comes after the calls that begin the drain, so some clients may already have
+    // left.
     let none_left = none_left.map(|end| format!(" at the start, {end}"));
     assert!(none_left.iter().any(|text| said.contains(text)), "{said}");
     let none_cut = [" completed, 0 cut", " completed, 0 in flight when last seen"];

@@ -44,7 +44,7 @@ fn a_large_envoy_is_drained_until_the_last_request_is_answered() {
         drainit.wait_until("in flight", || has_request(&drainit));
         let ended = drainit.stop();
         assert_eq!(request.join().unwrap(), RequestResult::Answered { closes: true });
-        // The least is the rest of the request. The most is much less than `time`.
+        // The stop takes at least as long as the request, and much less than `time`.
         ended
             .assert_code(0)
             .assert_stopped_within(ms(2000)..Duration::from_secs(20))
@@ -79,7 +79,7 @@ fn a_large_envoy_is_not_drained_while_short_connections_come() {
     assert!(accepted.iter().all(|accepted| *accepted), "{accepted:?}\n{}", ended.record);
     ended
         .assert_code(0)
-        // Connections to other programs, such as other tests, delay what the kernel can show.
+        // Connections to other programs, such as other tests, delay the kernel's count.
         .assert_stopped_within(ms(5500)..LONG * 2)
         .assert_line("drain router: .*no connection left; .* 0 at the end");
 }

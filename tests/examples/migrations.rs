@@ -53,7 +53,7 @@ fn start_imported(rig: Rig, files: &[&str]) -> Running {
     rig.start_with(&args)
 }
 
-/// Runs a supervisord.conf by supervisord itself.
+/// Runs supervisord itself with a supervisord.conf.
 fn start_supervisord(rig: Rig, file: &str) -> Running {
     let python = fs::canonicalize("/usr/bin/python3").unwrap();
     let config = format!("DIR/{file}");
@@ -73,8 +73,8 @@ fn user_and_variables(ended: &Ended, report: &str, names: &[&str]) -> (u64, Vec<
     (report["uid"].as_u64().unwrap(), names.iter().map(text).collect())
 }
 
-/// In this image of a cloud application, all programs start at once. One job ends and stays down,
-/// another one never starts successfully, and a third ignores SIGTERM. The draft runs unchanged.
+/// In this image of a cloud application, all programs start at once. One job ends and stays down, a
+/// second job never starts successfully, and a third job ignores SIGTERM. The draft runs unchanged.
 #[test]
 fn a_supervisord_conf_behaves_alike_after_the_import() {
     if !is_installed("supervisord") {
@@ -145,7 +145,7 @@ fn a_bash_entrypoint_behaves_alike_after_the_conversion() {
     });
 }
 
-/// nginx under supervisord is stopped under load, and so is what `drainit import` makes of its file.
+/// Stops nginx under load, first under supervisord, then under drainit with the imported draft.
 #[test]
 fn an_imported_nginx_loses_no_request_where_supervisord_loses_some() {
     if !["supervisord", "wrk", "nginx"].into_iter().all(is_installed) || !is_root_for("nginx") {

@@ -45,7 +45,7 @@ fn replace(drainit: &Running, name: &str) {
     });
     let record = drainit.record();
     let at = |what: &str| {
-        // While two instances run, each line has the name of the process and then that of the
+        // While two instances run, each line has the name of the process and then the name of the
         // instance.
         let (name, what) = (format!(" {name}"), format!(": {what}"));
         let mut lines = record.lines[before..].iter();
@@ -63,7 +63,7 @@ fn replace(drainit: &Running, name: &str) {
     assert!(order.map(at).is_sorted(), "{record}");
 }
 
-/// Replaces these processes under load, one after the other, and returns what the clients saw.
+/// Replaces these processes under load, one by one, and returns the report of the clients.
 fn replace_all(drainit: &Running, address: SocketAddr, plan: Plan, names: &[&str]) -> Report {
     let report = under_load(address, plan, || {
         for name in names {
@@ -131,7 +131,7 @@ fn axum_loses_nothing() {
 }
 
 /// At SIGTERM, uvicorn closes idle connections without an announcement, so a request may be cut.
-/// But no connection is refused.
+/// However, no connection is refused.
 #[test]
 fn uvicorn_refuses_nobody() {
     if !is_installed("uvicorn") {

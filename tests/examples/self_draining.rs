@@ -31,7 +31,7 @@ fn a_stream_of_a_server_that_drains_itself_ends_whole() {
     ended.assert_code(0).assert_took(t0, ms(11_000)..ms(14_000)).assert_no_line("warning|killed");
 }
 
-/// The server cuts a stream that is open at its deadline, before drainit would kill the server.
+/// At its own deadline, before drainit would kill it, the server cuts a stream that is still open.
 #[test]
 fn a_self_draining_server_ends_before_kill() {
     let Some(pod) = GATEWAY.start("env: {GATEWAY_STOP_SECONDS: '8'}") else { return };

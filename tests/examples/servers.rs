@@ -22,8 +22,8 @@ const TWO_APPS: Example = Example::new("nginx-two-apps", "NGINX_");
 const UVICORN: Example = Example::new("uvicorn", "UVICORN_");
 
 /// Asserts that nothing was lost, that the processes stopped in this order, and that the drain
-/// ended for this reason. The drain must last for at least the 5 s that each example leaves to the
-/// load balancers, and end before its `time` of 15 s is over.
+/// ended for this reason. The drain must last for at least 5 s (`min`), and end before 15 s
+/// (`time`).
 #[track_caller]
 fn assert_polite(rolled: &Rolled, why: &str, order: &[&str]) {
     rolled.assert_nothing_lost();
@@ -125,8 +125,8 @@ fn nginx_and_php_fpm_lose_nothing() {
     loses_nothing(&PHP_FPM, &[], &php, "complete", &["nginx", "php-fpm"]);
 }
 
-/// A request may leave work for php-fpm after its answer. nginx does not know of that work, and
-/// ends before it is done.
+/// A request may leave work for php-fpm after its answer. nginx does not know of this work, and
+/// ends before the work is done.
 #[test]
 fn php_fpm_finishes_work_that_follows_the_answer() {
     let Some(php) = php_fpm() else { return };

@@ -41,7 +41,7 @@ fn streams_that_are_open_at_the_stop_end_whole() {
         .env("STREAMS_CONTROL", &control.to_string())
         .env("TERMINATION_GRACE_PERIOD_SECONDS", "900");
     let drainit = example::run(rig, &["examples/streams/drainit.yaml"]);
-    // The streams last longer than `min`, so that only they hold the drain.
+    // The streams last longer than `min`, so that only the streams hold the drain.
     let streams: Vec<_> = (8..16).map(|seconds| open(address, seconds)).collect();
     drainit.signal(Signal::SIGTERM);
     for stream in streams {

@@ -20,8 +20,8 @@ fn recorder(act: &str) -> String {
     RECORDER.replace("ACT", act)
 }
 
-/// Sorts the lines that a run wrote to stderr, because those that the child writes before its exec
-/// may come at any place.
+/// Sorts the lines that a run wrote to stderr, because the child's lines before its exec may come
+/// at any place.
 fn sorted(mut did: RunResult) -> RunResult {
     let mut lines: Vec<_> = did.stderr.lines().map(str::to_owned).collect();
     lines.sort();
@@ -178,7 +178,7 @@ fn the_rest_of_the_group_gets_term_when_the_child_has_gone() {
 #[test]
 fn the_child_keeps_the_directory_and_the_parent_is_in_the_root() {
     let Some(peer) = Peer::installed("dumb-init") else { return };
-    // The parent changes its directory while the script already runs, so the script waits for that.
+    // The parent changes its directory while the script runs, so the script waits for the change.
     let show = "i=0; while [ \"$(readlink /proc/$PPID/cwd)\" != / ] && [ $i -lt 500 ]; do sleep 0.01; i=$((i+1)); done; \
         readlink /proc/$PPID/cwd; [ $(pwd) = / ] || echo stays; \
         ps -o sid=,pgid=,pid= -p $$ | awk '{print $1==$3, $2==$3}'; grep -E '^Sig(Blk|Ign)' /proc/self/status";

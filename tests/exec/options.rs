@@ -1,5 +1,4 @@
-//! The options of `drainit exec`, except those for signals and the drain: exit codes, times and
-//! leftover processes.
+//! The options of `drainit exec` for exit codes, times and leftover processes.
 
 use std::fs;
 use std::process::{Command, Stdio};

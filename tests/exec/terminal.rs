@@ -83,7 +83,7 @@ fn keys_reach_a_command_that_is_not_a_shell() {
         terminal.wait_for_count("hello", 2);
         if name == "drainit" {
             // Ctrl-Z has no effect, because no process could continue a stopped command. Under
-            // Docker without an init, it has no effect either.
+            // Docker without an init, Ctrl-Z has no effect either.
             terminal.type_in(CTRL_Z);
             std::thread::sleep(ms(100));
             terminal.type_in("still here\n");
@@ -179,8 +179,8 @@ fn ctrl_z_stops_drainit_run_and_a_process_can_have_the_signal() {
     // drainit runs again once it has answered.
     terminal.type_in("kill -HUP %1\n");
     terminal.wait_for("SIGHUP has no effect");
-    // A SIGTSTP that a process sends does not suspend drainit. drainit forwards it to `a`, whose
-    // `forward_signals` has it.
+    // A SIGTSTP that a process sends does not suspend drainit. drainit forwards the signal to `a`,
+    // as the `forward_signals` of `a` says.
     terminal.type_in("kill -TSTP %1\n");
     terminal.wait_for_count("heard", 2);
     terminal.type_in("jobs\n");

@@ -24,7 +24,7 @@ class Row:
     expected: str
     tools: tuple = ALL
     attempt: object = None
-    # The test in tests/ that tries the fault with drainit, if no peer has the feature or can be set up for it.
+    # The test in tests/ that tries the fault with drainit, in a row that cannot be tried with any peer.
     test: str = ""
     # Whether the row runs alone, because it needs the whole machine.
     alone: bool = False

@@ -11,7 +11,7 @@ from matrix import ALL, US
 def versions():
     wanted = ("drainit", "Horust", "tini", "s6", "supervisor", "no Horust")
     parts = [part for part in document.versions().rstrip(".").split(", ") if part.startswith(wanted)]
-    # If Horust is not installed, its cells come from an earlier run, and so does its version.
+    # If Horust is not installed, its cells and its version come from an earlier run.
     earlier = re.search(r"Horust \d[\d.]*\d", (kit.ROOT / "docs/dev/faults.md").read_text())
     return ", ".join(earlier[0] if part == "no Horust" and earlier else part for part in parts) + "."
 
@@ -32,7 +32,7 @@ def table(rows):
 
 
 def write(rows):
-    """Writes the rows that are tried with the peers; rows_tested.py lists the others, with their tests."""
+    """Writes the rows that are tried with the peers. rows_tested.py lists the other rows, with their tests."""
     compared = [row for row in rows if not row.test]
     groups = dict.fromkeys(row.group for row in compared)
     tables = [table([row for row in compared if row.group == name]) for name in groups]

@@ -24,7 +24,7 @@ def no_reader(run):
         os.close(reader)
 
 
-# envoyproxy/envoy#14066, webdevops#207: a pipe belongs to the user who made it, and opening /dev/stdout opens it anew.
+# envoyproxy/envoy#14066, webdevops#207: a pipe belongs to the user who made it; /dev/stdout opens it anew.
 @row("a process of another user (`user`) opens `/dev/stdout`", "the line arrives (drainit: with `log`)",
      ("drainit", "s6", "supervisord"))
 def stdout_of_another(run):

@@ -137,7 +137,7 @@ def relay(run):
     run.start(run.service("a", f"relay=0,{run.dir}/relay")).wait("a", what="relay").stop(137)
 
 
-# s6 is missing, because its set-up is that of PID 1, which signals every process that it sees.
+# s6 is missing, because it is set up as PID 1, which signals every process that it sees.
 BESIDE = ("drainit", "tini", "supervisord", "Horust")
 
 

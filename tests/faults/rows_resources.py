@@ -163,7 +163,7 @@ def survey(run, option, limits):
                 each.start(Service("a", ["sh", "-c", f"cd {each.dir} && {SMALL}"], log=True))
                 each.until(lambda: (each.dir / "up").exists() or each.process.poll() is not None, "start or refusal")
                 if each.process.poll() is not None:
-                    # A limit can be too low for glibc itself, which aborts then: a refusal if nothing has started.
+                    # A limit can be too low for glibc, which then aborts. If nothing has started, this is a refusal.
                     wrong = (0, 139) if (each.dir / "up").exists() else (0,)
                     each.check(each.code() not in wrong, f"code {each.code()}")
                 else:

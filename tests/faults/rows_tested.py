@@ -35,7 +35,7 @@ tested("a scraper keeps a connection of an internal listener", "it holds no drai
 # istio#44690, #36534
 tested("a client of a real Envoy never lets go", "waited for until `time` is over",
        "envoy::drain_end::idle_connections_hold_a_drain_unless_only_requests_count")
-# If a port closes at once, endpoints point to it for another second in a cluster, or 15 s behind a load balancer.
+# If a port closes at once, endpoints still point to it for a second in a cluster, or 15 s behind a load balancer.
 tested("endpoints still point to a container that is to end", "unready at once, nothing stopped for `readiness_delay`",
        "operate::control::readyz_follows_readiness_and_turns_at_t0_before_anything_is_stopped")
 tested("a load balancer sends on until its own health check has failed", "no request fails, with `unready_delay`",
@@ -87,7 +87,7 @@ tested("the log is read by a machine (`format: json`)", "each line is one object
 
 _, tested = group("Time")
 
-# A test cannot put the machine to sleep. It checks instead which clock drainit reads, which works for no peer.
+# A test cannot put the machine to sleep. It checks which clock drainit reads, and cannot check a peer so.
 tested("the machine sleeps", "its time counts: a deadline is not put off",
        "drain::shutdown::times_include_the_sleep_of_the_machine")
 # istio#34855

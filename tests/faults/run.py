@@ -189,7 +189,7 @@ class Run:
         return self
 
     def inside(self, name=None):
-        """The outside PIDs of the processes in the namespace except PID 1: all, or those of one program."""
+        """The outside PIDs of the processes in the namespace except PID 1, of all programs or of one program."""
         return [pid for pid in kit.descendants(self.pid) if name in (None, kit.name_of(pid))]
 
     def show(self):
@@ -234,7 +234,7 @@ class Run:
         return self.check(all(self.events("exit", name) for name in names), "killed cold")
 
     def in_order(self, *names):
-        """Checks that the children ended in this order, each before the next one got its stop signal."""
+        """Checks that the children ended in this order, each before the next child got its stop signal."""
         self.ended_well(*names)
         ends = [self.events("exit", name)[0].at for name in names]
         asked = [self.events("got SIGTERM", name) for name in names]

@@ -20,7 +20,7 @@ class Service:
     name: str
     command: list
     after: str = ""
-    # The service is ready when this file exists. Only some tools have a time limit for that.
+    # The service is ready when this file exists. Only some tools have a time limit for the readiness.
     ready: str = ""
     ready_within: int = 2
     restart: bool = False
@@ -98,8 +98,8 @@ def words(command):
 
 
 def s6(directory, services):
-    """Follows the documentation of s6 for containers, and s6-overlay: the end of a service ends the
-    container with its code, and leftover processes get SIGTERM and a second."""
+    """Follows the documentation of s6 for containers, and of s6-overlay: the end of a service ends the container with
+    the code of the service. Leftover processes get SIGTERM, and SIGKILL after a second."""
     scan = directory / "scan"
     scan.mkdir()
     for service in services:
@@ -134,7 +134,7 @@ exit 125
     return [kit.which("s6-svscan"), "-c", str(max(500, len(services) + 10)), scan]
 
 
-# An event listener like that of supervisord's documentation: the end of a program ends the container. The arguments are
+# An event listener, as supervisord's documentation has it: the end of a program ends the container. The arguments are
 # the oneshots, which may end with code 0.
 LISTENER = """\
 import os, signal, sys

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs each target for some seconds: run.sh PROGRAM SECONDS [TARGET…]. What one finds is kept in target/fuzz/found, and
-# inputs that reach new code in target/fuzz/corpus. MERGE=1 packs the fewest of these and of the corpus beside this file
-# that reach as much, besides those that have a word as their name.
+# Runs each target for some seconds: run.sh PROGRAM SECONDS [TARGET…]. target/fuzz/found keeps inputs that fail, and
+# target/fuzz/corpus keeps inputs that reach new code. MERGE=1 packs the inputs with a word as their name, and of all
+# others (here and in the corpus beside this file) the fewest that reach as much code.
 #
-# A file of the corpus has all inputs of one target: for each a line with its name and its length in bytes, the bytes,
-# and a line break. `src/fuzzing/tests.rs` reads it, too.
+# A file of the corpus has all inputs of one target. Each input has a line with its name and its length in bytes, the
+# bytes, and a line break. `src/fuzzing/tests.rs` also reads this format.
 set -euo pipefail
 program=$(realpath "$1") seconds=$2
 shift 2
@@ -38,8 +38,8 @@ for target; do
     kept=$out/kept/$target new=$out/corpus/$target
     unpack "$here/corpus/$target" "$kept"
     mkdir -p "$new"
-    # Seconds for one input, by the clock: a busy machine may stall a process for ten. Megabytes for the process and for
-    # one allocation; bytes of an input.
+    # The limits: seconds for one input, by the clock (a busy machine may stall a process for 10 s), megabytes for the
+    # process and for one allocation, and bytes of an input.
     limits=(-timeout=30 -rss_limit_mb=768 -malloc_limit_mb=256 -max_len=4096)
     export DRAINIT_FUZZ_TARGET=$target
     if "$program" "${limits[@]}" -max_total_time="$seconds" -print_final_stats=1 -verbosity=0 \

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 
 use crate::support::{Duration, LONG, Rig, Running, Signal};
 
-/// The number of arguments. Reading them takes much longer than everything before it.
+/// The number of arguments. Reading them takes much longer than all work before the reading.
 const MANY: usize = 20_000;
 
 /// The config of one process that claims all arguments and ignores them.

@@ -41,7 +41,7 @@ fn all_processes_are_stopped_if_drainit_gets_no_memory() {
             ";
         let drainit = rig.start_ready(config);
         drainit.wait_for_start(&["base", "a", "b"]);
-        // The memory is enough for the stack of the thread that reads the file, and not for the
+        // The memory is enough for the stack of the thread that reads the file, but not for the
         // file.
         let comment = format!("# {}\n", "x".repeat(3_900_000));
         std::fs::write(drainit.path("drainit.yaml"), comment).unwrap();
@@ -94,7 +94,7 @@ fn an_unsignallable_group_member_does_not_prevent_a_restart() {
     // `a` runs three times, and each run ends with one warning. The last warning comes during the
     // shutdown, so the report has it, too.
     assert_eq!(times.filter(|line| line.text.contains("warning: ")).count(), 3, "{}", ended.record);
-    // No restart (limit 10 s) waits for the members of the group. At the end they are leftovers.
+    // No restart (limit 10 s) waits for the members of the group, which are leftovers at the end.
     let ends: Vec<_> =
         ended.record.lines.iter().filter(|line| line.text.contains("a: exited with")).collect();
     for pair in ends.windows(2) {

@@ -84,7 +84,7 @@ processes:
              required: false, on_exit: ignore}}\n"
         );
     }
-    // One condition that is met is enough, even if the path of the other leads through a link.
+    // One condition that holds is enough, even if the path of the second leads through a link.
     config += "  either: {command: [CHILD, either], depends_on: [attack], \
                only_if: [{path_exists: DIR/theirs/secret}, {path_exists: DIR/own}]}\n";
     rig.write("own", "own\n");

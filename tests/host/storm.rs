@@ -3,8 +3,8 @@
 use crate::support::said;
 use crate::support::{Duration, LONG, Rig, Running, Signal, Stream, ms, now};
 
-/// The maximum number of zombies at a time. 40 to 70 were measured, and more when drainit has to
-/// wait for a CPU.
+/// The maximum number of zombies at a time. We measured 40 to 70, and more when drainit has to wait
+/// for a CPU.
 const FEW: usize = 1000;
 /// The time limit of a storm, which is ten times its duration on a slow machine.
 const BOUND: Duration = Duration::from_secs(40);
@@ -21,7 +21,7 @@ fn most_zombies_until(drainit: &Running, what: &str, has_happened: impl Fn() -> 
     most
 }
 
-/// While drainit cannot run, more processes end than it reaps in one step. The kernel sends a
+/// While drainit cannot run, more processes end than drainit reaps in one step. The kernel sends a
 /// single SIGCHLD for all of them.
 #[test]
 fn all_processes_that_end_in_a_pause_are_reaped() {
@@ -78,8 +78,8 @@ fn a_storm_holds_up_neither_probes_nor_logs_nor_the_stop() {
     assert_eq!(ended.lines_of(Stream::Stdout, "late").len(), 1000);
 }
 
-/// The leaders of 20 process groups end at once, and the 1,000 other members ignore SIGTERM. drainit
-/// looks for them in `/proc` again and again until the deadline.
+/// The leaders of 20 process groups end at once, and the 1,000 other members ignore SIGTERM.
+/// drainit looks for these members in `/proc` again and again until the deadline.
 // holds: S62, S242
 #[test]
 fn many_groups_without_a_leader_do_not_hold_up_the_end() {
@@ -103,7 +103,7 @@ fn many_groups_without_a_leader_do_not_hold_up_the_end() {
 }
 
 /// 50 processes end with success at once, beside 2,000 orphans. drainit looks for processes that
-/// they may have left behind.
+/// the 50 processes may have left behind.
 // holds: S242
 #[test]
 fn many_ends_beside_many_orphans_do_not_hold_up_a_signal() {
@@ -189,7 +189,7 @@ fn a_flood_of_notify_messages_holds_up_neither_the_drain_nor_the_stop() {
 // holds: S271
 #[test]
 fn the_last_output_of_many_processes_is_read_in_several_steps() {
-    // More than the tasks that read them run in one turn of the runtime.
+    // Each process has a task that reads its output. The runtime runs fewer tasks in one turn.
     const COUNT: usize = 90;
     let Some(rig) = Rig::new() else { return };
     let process = |number| {

@@ -94,7 +94,7 @@ def first_process(pod):
 
 def begin(*objects, app="gateway"):
     """Applies objects and waits until the Deployment serves."""
-    # Connections to pods that are gone stay in the table, and a new one from the same port would follow them.
+    # Connections to pods that are gone stay in the table. A new connection from the same port would go to such a pod.
     subprocess.run(["conntrack", "-F"], capture_output=True)
     apply(service(app), *objects)
     await_rollout(app)

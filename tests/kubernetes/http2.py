@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """Sends requests over HTTP/2 until a file exists: http2.py HOST:PORT FILE [DELAY_MS]
 
-20 clients have a connection each, and open a stream twice a second, each of which takes DELAY_MS (500) to answer. After a
-GOAWAY a client opens no stream on that connection, waits for those that are open, and connects again for the next one. No
-client tries again. Prints JSON as load.py does. Needs Debian's python3-h2.
+20 clients have a connection each, and open a stream twice a second. The answer to a stream takes DELAY_MS (500). After
+a GOAWAY, a client opens no more streams on the connection, waits for its open streams, and opens a connection for the
+next stream. No client tries again. Prints JSON as load.py does. Needs Debian's python3-h2.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import h2.config
 import h2.connection
 import h2.events
 
-# A server still answers after GOAWAY what it has received; the library takes none of it.
+# After GOAWAY, a server still answers the requests that it has received, but the library ignores these answers.
 STATES = h2.connection.ConnectionState
 GOAWAY = (STATES.CLIENT_OPEN, h2.connection.ConnectionInputs.RECV_GOAWAY)
 h2.connection.H2ConnectionStateMachine._transitions[GOAWAY] = (None, STATES.CLIENT_OPEN)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the images of `make kubernetes` with Docker and imports them into the node: images.sh
 #
-# It needs those of `make rollout`, drainit-rollout-{base,gateway,drainit}.
+# The script needs the images of `make rollout`, drainit-rollout-{base,gateway,drainit}.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 context=$(mktemp -d)
@@ -23,7 +23,7 @@ END
 image drainit-kubernetes-bash:1 drainit-rollout-gateway tests/kubernetes/load.py <<'END'
 COPY load.py /load.py
 END
-# What the api-gateway needs for the probes of a pod.
+# Additions to the api-gateway for the probes of a pod.
 cat >"$context.yaml" <<'END'
 control: {listen: 0.0.0.0:9902}
 END
@@ -32,7 +32,7 @@ COPY $(basename "$context").yaml /etc/kubernetes.yaml
 ENTRYPOINT ["/usr/local/bin/drainit", "run", "-c", "/etc/drainit.yaml", "-c", "/etc/kubernetes.yaml", "--"]
 END
 rm "$context.yaml"
-# The gateway of the manifests: its Envoy answers by itself.
+# The gateway of the manifests. Its Envoy answers requests by itself.
 sed 's/10000/8080/; s,socket_address: {address: 0.0.0.0\, port_value: 9901},pipe: {path: /run/gateway/admin.sock\, mode: 384},' \
     tests/fixtures/docker-envoy.yaml >"$context.envoy.yaml"
 mv "$context.envoy.yaml" target/kubernetes/envoy.yaml
@@ -51,7 +51,7 @@ image app:1 drainit-rollout-base tests/kubernetes/sidecar/app.py <<'END'
 COPY app.py /app.py
 ENTRYPOINT ["python3", "/app.py"]
 END
-# The two images of the walkthrough: drainit alone, and an Envoy that knows nothing of it, without a shell.
+# The two images of the walkthrough: drainit alone, and an Envoy without drainit and without a shell.
 image drainit:1 scratch target/static/drainit <<'END'
 COPY drainit /drainit
 ENTRYPOINT ["/drainit"]

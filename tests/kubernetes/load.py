@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Sends requests until a file exists: load.py HOST:PORT FILE [DELAY_MS]
 
-40 keep-alive clients send a request a second each, which takes DELAY_MS (500) to answer; 10 clients open a new connection
-for each of 5 requests a second. Nobody tries again. `Connection: close` is heeded; a connection that was closed while it
-was idle is noticed when it is used, as by blocking clients. Prints JSON: for each kind the requests and the failures.
+40 keep-alive clients send a request a second each. 10 clients send 5 requests a second each, and open a new connection
+for each request. An answer takes DELAY_MS (500). No client tries again. The clients honour `Connection: close`. Like
+blocking clients, they notice that an idle connection was closed when they use it. Prints JSON: for each kind the
+requests and the failures.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tries the gateway in a real Kubernetes: main.py [NAME…], within the node of node.sh; `make kubernetes` does all.
 
-Each test prints one row. It fails where drainit loses a request, or does not end as it should.
+Each test prints one row. The test fails if drainit loses a request, or does not end as it should.
 """
 
 import json
@@ -31,7 +31,7 @@ def row(name, counts, note=""):
 
 
 def too_old(least, what):
-    """Whether this Kubernetes lacks something, which the row then says."""
+    """Whether this Kubernetes is too old for a feature. If so, prints a row that names the feature."""
     is_lacking = version() < least
     if is_lacking:
         print(f"{what} needs Kubernetes {least[0]}.{least[1]}: not tried", flush=True)
@@ -93,7 +93,7 @@ def manifests():
 
 @test
 def single():
-    """The only pod of deployment.yaml is deleted: without `unready_delay` something fails, and with it nothing."""
+    """The only pod of deployment.yaml is deleted: requests fail without `unready_delay`, and not with it."""
     if too_old((1, 28), "a pod that serves while it is the last and terminates"):
         return
     kubectl("create", "configmap", "without", "--from-literal=overlay.yaml=shutdown: {unready_delay: 0s}")
@@ -133,9 +133,9 @@ def walkthrough():
 
 @test
 def untouched():
-    """An Envoy whose image stays as it is: init-container.yaml, the library chart, and the first in the node's network.
+    """An Envoy with an unchanged image: init-container.yaml, also in the node's network, and the library chart.
 
-    A node has room for one pod in its own network, so there no connection can begin while the pod is replaced.
+    The network of the node has room for one such pod, so there no connection can begin while the pod is replaced.
     """
     envoy = TOP / "examples/walkthrough/envoy.yaml"
     kubectl("create", "configmap", "envoy", f"--from-file={envoy}")
@@ -163,7 +163,7 @@ def untouched():
 
 @test
 def image_volume():
-    """image-volume.yaml: drainit comes from its image as a volume, its config from a ConfigMap."""
+    """image-volume.yaml: drainit's image is a volume, and the config of drainit comes from a ConfigMap."""
     if too_old((1, 36), "an image volume"):
         return
     envoy, drainit = TOP / "examples/walkthrough/envoy.yaml", TOP / "examples/kubernetes/envoy.drainit.yaml"
@@ -185,7 +185,7 @@ def http2():
 def sidecar():
     """sidecar.yaml. A Kubernetes without native sidecars runs the Envoy as a container like the application's.
 
-    A native sidecar gets SIGTERM after the application has ended. There the hook goes on for 10 s after the drain.
+    A native sidecar gets SIGTERM after the application has ended. There, the hook continues for 10 s after the drain.
     """
     file = str(TOP / "examples/kubernetes/sidecar.yaml")
     app = json.loads(kubectl("create", "--dry-run=client", "--validate=false", "-o", "json", "-f", file))
@@ -201,7 +201,7 @@ def sidecar():
 
 @test
 def sidecar_patch():
-    """The Envoy of sidecar-patch.yaml, whose image stays as it is, before the application of sidecar.yaml."""
+    """The Envoy of sidecar-patch.yaml, with an unchanged image, before the application of sidecar.yaml."""
     if too_old(NATIVE, "a native sidecar"):
         return
     folder = TOP / "examples/kubernetes"
@@ -248,7 +248,7 @@ def short_grace():
 
 @test
 def liveness():
-    """A drain does not fail the livenessProbe; a drainit that hangs does, and the kubelet restarts the container."""
+    """A drain does not fail the livenessProbe. If drainit hangs, the kubelet restarts the container."""
     live = {"livenessProbe": {"httpGet": {"path": "/livez", "port": "control"}, "periodSeconds": 2, "failureThreshold": 2}}
 
     def restarts(pod):

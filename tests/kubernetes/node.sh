@@ -5,11 +5,11 @@
 #   node.sh up | down        starts and ends the node: 20 s
 #   node.sh run COMMAND…     runs a command in the node's namespaces
 #
-# Kubernetes 1.20.2 is the newest that Debian 12 can build without anything but its own packages. For a newer one, set
-# KUBERNETES_SOURCE to its source (`git clone --depth 1 -b v1.36.2 https://github.com/kubernetes/kubernetes`): `build` then
-# takes its Go from PyPI and a newer containerd from Debian sid, and needs 15 minutes on two cores. 1.29 has native sidecars.
-# Everything lies below target/kubernetes. The node has a network, a mount and a PID namespace; `down` ends it by the PID
-# of its init.
+# Kubernetes 1.20.2 is the newest version that Debian 12 can build with its own packages alone. For a newer version,
+# set KUBERNETES_SOURCE to its source (`git clone --depth 1 -b v1.36.2 https://github.com/kubernetes/kubernetes`):
+# `build` then takes Go from PyPI and a newer containerd from Debian sid, and needs 15 minutes on two cores. Version
+# 1.29 has native sidecars. All files are below target/kubernetes. The node has a network, a mount and a PID namespace.
+# `down` ends the node by the PID of its init.
 set -euo pipefail
 self=$(readlink -f "$0")
 cd "$(dirname "$self")/../.."
@@ -29,7 +29,7 @@ build() {
     if [[ $newer ]]; then compile_newer "${missing[@]}"; else compile "${missing[@]}"; fi
 }
 
-# With lists of its own, so that apt on this machine sees no source packages and nothing of sid.
+# Uses separate package lists, so that apt on this machine sees no source packages and nothing of sid.
 fetch() {
     local mirror key='[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]'
     mirror=$(awk '/^URIs:/ { print $2; exit }' /etc/apt/sources.list.d/debian.sources)
@@ -52,13 +52,13 @@ END
     export APT_CONFIG=$top/apt/apt.conf
     timeout 300 apt-get update -qq
     cd "$top/packages"
-    # etcd of sid needs no newer libc than that of bookworm.
+    # The etcd of sid works with the libc of bookworm.
     timeout 300 apt-get download -qq etcd-server/sid containernetworking-plugins/bookworm conntrack/bookworm \
         golang-1.19-go golang-1.19-src
     for file in *.deb; do
         case $file in golang-*) dpkg -x "$file" "$top/go" ;; *) dpkg -x "$file" "$top/root" ;; esac
     done
-    # The toolchain finds its sources by relative links; a copy has both.
+    # The toolchain finds its sources by relative links, so the copy has the toolchain and the sources.
     rm -rf "$top/goroot"
     cp -aL "$top/go/usr/lib/go-1.19" "$top/goroot"
     cd "$top/source"
@@ -68,7 +68,7 @@ END
     unset APT_CONFIG
 }
 
-# From a source with its own dependencies in `vendor`, as the project publishes it.
+# Builds from a source with its dependencies in `vendor`, as the project publishes the source.
 compile_newer() {
     export APT_CONFIG=$top/apt/apt.conf GOROOT=$top/go-newer/go GOCACHE=$top/gocache-newer
     export GOTOOLCHAIN=local GOFLAGS=-mod=vendor GOPROXY=off CGO_ENABLED=0
@@ -90,7 +90,7 @@ compile() {
     cd "$top/gopath/src/k8s.io/kubernetes"
     export GOROOT=$top/goroot PATH=$top/goroot/bin:$PATH GOPATH=$top/gopath GOCACHE=$top/gocache
     export GO111MODULE=off CGO_ENABLED=0 # as its own Makefile does
-    # The source package lacks one generated file; `make generated_files` makes it so.
+    # The source package lacks one generated file. `make generated_files` would make this file in the same way.
     local generated=pkg/generated/openapi program
     if [[ ! -e $generated/zz_generated.openapi.go ]]; then
         nice go build -o "$top/openapi-gen" k8s.io/kubernetes/vendor/k8s.io/kube-openapi/cmd/openapi-gen
@@ -217,7 +217,7 @@ inside() {
         mkdir -p "$node/log/$place"
         mount --bind "$node/log/$place" "/var/log/$place"
     done
-    # The kubelet sets these for the whole machine; here it sets files.
+    # The kubelet would set these values for the whole machine. Here the kubelet writes to plain files.
     while read -r name value; do
         file=$node/proc/${name//\//.}
         echo "$value" >"$file"
@@ -263,7 +263,7 @@ current-context: node
 END
 }
 
-# A program of the node in the background, with a log of its own.
+# Starts a program of the node in the background, with its own log.
 start() { run setsid "$@" &>"$node/log/$1.log" </dev/null & }
 
 await() {

@@ -57,8 +57,8 @@ fn a_port_in_use_is_found_before_anything_starts() {
 }
 
 /// Runs `drainit health --live`, and returns its exit code and its output. The timeout is longer
-/// than a busy machine needs, but shorter than the time for which 500 clients can fill a listener:
-/// 64 at a time, for 1 s each.
+/// than a busy machine needs, but shorter than the time for which 500 clients fill a listener (64
+/// clients at a time, for 1 s each).
 fn health(args: [&str; 2]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
     let output = command

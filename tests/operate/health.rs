@@ -127,7 +127,7 @@ fn health_reads_only_control() {
         control: {socket: '${BASE}/control.sock'}
         processes: {a: {command: [CHILD, '${MUST:?set it}']}}
         ";
-    // The entrypoint exported the variable `MUST`, and the probe does not have it.
+    // The entrypoint exported the variable `MUST`, but the probe does not have this variable.
     let drainit = rig.env("MUST", "a").start_ready(config);
     let path = |name: &str| drainit.path(name).display().to_string();
     let ask = |args: &[&str]| health(&[args, &["--timeout", "20s"]].concat());

@@ -18,10 +18,10 @@ fn a_signal_goes_to_the_process_alone() {
     drainit.wait_for_start(&["a", "b"]);
     drainit.exec(&["kill", "-s", "HUP", "a"]).assert(0, "");
     drainit.wait_for_line("reloaded");
-    // As kill(1) and docker write it.
+    // kill(1) and Docker write signals in these forms.
     let forms = [&["kill", "-HUP", "a"][..], &["kill", "-1", "a"], &["kill", "a", "-SIGHUP"]];
     for (before, words) in (1..).zip(forms) {
-        // Two equal signals that wait at the same time are one.
+        // Two equal signals that are pending at the same time count as one signal.
         drainit.wait_for_lines("reloaded", before);
         drainit.exec(words).assert(0, "SIGHUP");
     }

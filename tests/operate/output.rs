@@ -1,5 +1,5 @@
-//! Tests that output arrives as whole lines, each with its prefix on its own stream, that no line
-//! is lost, and that an output that nobody reads does not block drainit.
+//! Tests that output arrives as whole lines, each with its prefix on its own stream, and that no
+//! line is lost. An output that nobody reads does not block drainit.
 
 use std::fs;
 

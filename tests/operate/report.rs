@@ -63,7 +63,7 @@ fn the_last_line_of_a_json_log_contains_the_report() {
     let ended = stopped(rig, "report: DIR/report.json");
     ended.assert_code(137);
     let report = written(&ended, "report.json");
-    // Each event is a line, with facts that only the supervisor knows.
+    // Each event is a line of the log, with facts that only the supervisor knows.
     for event in [
         r#""event":"started","name":"policy".*"pid":[1-9]"#,
         r#""event":"drained","name":"router".*"reason":"reported""#,
@@ -150,7 +150,7 @@ fn a_kill_by_drainit_is_not_taken_for_the_oom_killer() {
     if !is_root_for("a mount") {
         return;
     }
-    // The files of cgroup v1 and v2 are one file, in place of the kernel's.
+    // One file stands in for the kernel's files of cgroup v1 and of cgroup v2.
     rig.write("count", "oom_kill 0\n");
     let mount = rig.fill(
         "mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/memory && cd /sys/fs/cgroup \

@@ -121,8 +121,7 @@ fn no_secret_stays_in_memory_after_the_start() {
     if !is_root_for("another process's memory") {
         return;
     }
-    // Tests a short secret, which could remain on a stack by chance, and a long one, which could
-    // not.
+    // A short secret could remain on a stack by chance. A long secret is too large for a stack.
     for secret in ["kurz-97531".to_owned(), "lang-86420-".repeat(2000)] {
         let Some(rig) = Rig::new() else { return };
         for (name, text) in [
@@ -168,7 +167,7 @@ processes:
 #[test]
 fn no_signal_makes_drainit_dump_core() {
     use Signal::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ};
-    // drainit is an ordinary process here, because the kernel protects PID 1 from such signals.
+    // drainit is an ordinary process here, because the kernel protects PID 1 from these signals.
     let drainit = Rig::not_init().start_ready("processes: {a: {command: [CHILD, a]}}");
     for signal in [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ] {
         drainit.signal(signal);

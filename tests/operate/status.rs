@@ -139,7 +139,8 @@ fn status_shows_the_progress_of_a_shutdown_and_watch_ends_then() {
         progress.starts_with("stopping (SIGTERM received) for ") && progress.contains(" left"),
         "{progress}"
     );
-    // Two SIGINT that are pending at the same time count as one, so the test waits for the first.
+    // Two SIGINT that are pending at the same time count as one signal, so the test waits for the
+    // first.
     drainit.signal_again(Signal::SIGINT);
     drainit.wait_for_line(said::HURRIED);
     drainit.signal_again(Signal::SIGINT);
@@ -211,7 +212,7 @@ fn the_note_says_what_a_process_waits_for_and_nothing_about_a_normal_stop() {
     drainit.exec(&["health"]).assert(1, ", web (waiting for db)\n");
     drainit.touch("go");
     drainit.wait_for_line(said::ALL_READY);
-    // Nobody needs a note about a restart by hand.
+    // A restart by hand leaves no note, because nobody needs a note about it.
     drainit.exec(&["restart", "cache"]).assert(0, "replaced");
     assert_eq!((row("cache")[1].as_str(), row("cache").len()), ("ready", 7));
     assert_eq!(json(&drainit)["processes"][1]["last_exit_asked"], true);

@@ -66,8 +66,8 @@ fn probes_leave_at_most_the_daemon_of_the_latest_run() {
         format!("cd ${{0%/*}}\necho $({count}) >>left\n{}sleep 4325 & exit 0\n", leave(4321));
     rig.write("probe", probe);
     rig.write("once", format!("echo exit 0 >$0\n{}exit 0\n", leave(4322)));
-    // The probe of `a` leaves a daemon and a child each time, and the one of `b` only the first time. The
-    // services have daemons in sessions of their own, too.
+    // The probe of `a` leaves a daemon and a child each time, and the probe of `b` only the first
+    // time. The services have daemons in sessions of their own, too.
     let drainit = rig.start(
         r"
         processes:
@@ -91,7 +91,7 @@ fn probes_leave_at_most_the_daemon_of_the_latest_run() {
     drainit.wait_until("probed", || text("left").lines().count() > 30);
     let lines = text("left");
     let lines: Vec<_> = lines.lines().map(|line| line.split_once(' ').unwrap()).collect();
-    // A run may begin before drainit has looked at what the two runs before have left.
+    // A run may begin before drainit has looked for the leftovers of the two previous runs.
     let most = lines.iter().map(|(left, _)| left.parse::<u32>().unwrap()).max();
     assert!(most.is_some_and(|most| (1..=4).contains(&most)), "{lines:?}");
     assert_eq!(lines.last().unwrap().1, "1 3 0", "{lines:?}");
@@ -166,7 +166,7 @@ fn the_last_line_of_output_of_a_failed_probe_is_reported() {
         ",
     );
     drainit.wait_for_line("a: failed its liveness check.*: its command exited with code 1: bad");
-    // `yes` still holds the pipe and writes when its command has ended.
+    // When the command has ended, `yes` still holds the pipe and writes.
     drainit.wait_for_line("b: failed its liveness check.*: its command exited with code 1");
     drainit.stop().assert_code(0);
 }

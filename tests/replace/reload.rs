@@ -226,7 +226,7 @@ fn a_new_instance_that_fails_leaves_the_old_definition() {
     assert_eq!(before, ["app", "other"].map(|name| pid(&drainit, name)));
     drainit.exec(&["health"]).assert(0, "");
     // After the failed reload, the process keeps its old definition: the plan reports the edit as a
-    // change, and nothing once the edit is undone.
+    // change. Once the edit is undone, the plan reports nothing.
     let plan = drainit.exec(&["plan", "--reload"]);
     assert!(plan.stdout.contains("`command` differs"), "{plan:?}");
     edit(&drainit, "exit=3", "print=up");
@@ -254,7 +254,7 @@ fn a_share_of_the_deadline_reaches_a_template_at_the_next_start() {
     assert_eq!(share(), "4");
     edit(&drainit, "grace_period: 6s", "grace_period: 8s");
     drainit.exec(&["reload"]).assert(0, "");
-    // The value in a command is a value of the config, and a template is not.
+    // The config contains the command of `b`, so `b` is replaced, but not the template of `a`.
     let after = ["a", "b"].map(|name| pid(&drainit, name));
     assert_eq!((after[0], share().as_str()), (before[0], "4"));
     assert_ne!(after[1], before[1]);
@@ -375,7 +375,7 @@ fn a_stop_wins_and_a_second_reload_waits() {
     drainit.wait_for_lines("reload requested", 2);
     drainit.exec(&["kill", "-s", "USR1", "slow"]).assert(0, "");
     assert!(first.wait().unwrap().success());
-    // The second reload reads the file when the first is over.
+    // The second reload reads the file when the first reload is over.
     assert!(second.wait().unwrap().success());
     drainit.wait_for_line("three");
     edit(&drainit, "print=three", "print=four");
@@ -393,7 +393,7 @@ fn a_stop_wins_and_a_second_reload_waits() {
     drainit.exec(&["plan", "--reload"]).assert(1, "the container is shutting down");
     assert_eq!(third.wait().unwrap().code(), Some(1));
     assert_eq!(fourth.wait().unwrap().code(), Some(1));
-    // The end of PID 1 may be the end of the command, too.
+    // The end of PID 1 may also end the command.
     drainit.exec(&["kill", "-s", "USR1", "slow"]);
     drainit.wait_exit(LONG).assert_code(0).assert_no_line("four");
 }

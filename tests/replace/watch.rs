@@ -8,7 +8,7 @@ use std::thread;
 use crate::support::said;
 use crate::support::{Rig, in_parallel, ms};
 
-/// The time after which drainit has certainly acted on a change of a file. Before it acts, drainit
+/// The time after which drainit has certainly acted on a change of a file. Before that, drainit
 /// waits for further changes.
 const SETTLED: std::time::Duration = ms(3500);
 

@@ -7,14 +7,14 @@ use super::random::Random;
 /// The `stop_grace_period` of every process, in milliseconds.
 pub(crate) const PATIENT: u64 = 1000;
 
-/// A process of a config, named `pN`. Its other members are `pN-rest`, in its process group, and
+/// A process of a config, named `pN`. The process may start `pN-rest`, in its process group, and
 /// `pN-daemon`. Its hooks are `pN-pre_start`, `pN-pre_stop` and `pN-post_stop`.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) name: String,
-    /// The indices of the processes on which it depends.
+    /// The indices of the processes on which this process depends.
     pub(crate) needs: Vec<usize>,
-    /// Counts the changes of its definition.
+    /// The number of changes of the definition so far.
     pub(crate) generation: u64,
     steps: Vec<String>,
     keys: String,
@@ -24,13 +24,13 @@ pub(crate) struct Process {
 #[derive(Debug)]
 pub(crate) struct Graph {
     pub(crate) processes: Vec<Process>,
-    /// Whether the grace period is too short for everything.
+    /// Whether the grace period is too short for all steps of the shutdown.
     pub(crate) is_hasty: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
-    /// `drainit start`, `stop` or `restart` of a process; the schedule does not wait for its end.
+    /// `drainit start`, `stop` or `restart` of a process. The schedule does not wait for it.
     Request(&'static str, usize),
     /// Kills a process from outside.
     Kill(usize),
@@ -54,8 +54,8 @@ pub(crate) struct Schedule {
     pub(crate) hurry: Option<u64>,
 }
 
-/// A peculiarity of a process. A graph has some of these, and then many processes have them, so that
-/// rare combinations meet.
+/// A peculiarity of a process. A graph has only some traits, and many of its processes have these
+/// traits, so that rare combinations occur.
 #[derive(Clone, Copy)]
 enum Trait {
     Slow,
@@ -189,7 +189,7 @@ impl Graph {
         let (of_graph, most) = match random.below(3) {
             _ if is_crowd => (0, 0),
             0 => (random.below(1 << 16) | random.below(1 << 16), 6),
-            // Few processes, which are replaced, and whose sockets are served by others.
+            // Few processes, which are replaced, and whose `pN-rest` still serves.
             1 => (REPLACED | random.below(1 << 16) & random.below(1 << 16), 2),
             _ => (random.below(1 << 16), 4),
         };
@@ -198,7 +198,7 @@ impl Graph {
         let mut processes: Vec<_> =
             (0..count as usize).map(|number| traits.process(number)).collect();
         if is_crowd {
-            // More start at the same time than drainit lets start.
+            // More processes can start at the same time than drainit lets start.
             processes.iter_mut().for_each(|process| process.needs.retain(|need| need % 64 == 1));
         }
         Self { processes, is_hasty: random.one_in(8) }

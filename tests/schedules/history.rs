@@ -1,5 +1,5 @@
-//! Holds what the processes have recorded of a run against what drainit promises, and against what
-//! drainit itself has logged.
+//! Compares the events that the processes of a run have recorded with drainit's promises, and with
+//! drainit's log.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -104,7 +104,7 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
     for (pid, life) in &lives {
         let fault = |why: String| format!("{} (pid {pid}) {why}", life.name);
         let process = life.process(graph);
-        // drainit kills a process whose exec is not over at T0. It may have begun in this moment.
+        // drainit kills a process whose exec is not over at T0. The process may just have begun.
         let given_up =
             !log.iter().any(|logged| logged.is(life.name, *pid)) && life.events[0].at + MOMENT > t0;
         faults.extend(starts_well(life, t0).map(fault));
@@ -122,13 +122,13 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
         if life.event("handling").is_some() && of_it(&["started"]).len() != 1 && !given_up {
             faults.push(fault("started, and the log does not say so once".into()));
         }
-        // An instance that has not taken over yet is stopped at once.
+        // drainit stops an instance that has not taken over yet at once.
         let count = |event: &str| {
             let is_it = |it: &&Logged| it.event == event && it.fields["name"] == life.name;
             log.iter().filter(is_it).count()
         };
         let asked = of_it(&["stopping"]).into_iter().find(|asked| asked.at >= t0);
-        // The stop that belongs to a restart continues, also if the shutdown ends the restart.
+        // The stop that belongs to a restart continues, even if the shutdown ends the restart.
         let is_over =
             |it: &&Logged| it.event.starts_with("request_") && it.fields["name"] == life.name;
         let last = log.iter().filter(|it| it.at < t0).rfind(is_over);
@@ -238,7 +238,7 @@ fn stops_well(run: &Run, life: &Life) -> impl Iterator<Item = String> {
     let of = graph.processes.iter().position(|process| Some(&*process.name) == base).unwrap();
     let is_hook = life.name.contains("-p");
     let is_ours = !is_hook && !killed.contains(&of) && life.is_killed();
-    // The group of a process that ignores its signal is killed with it.
+    // If a process ignores its signal, drainit kills its group together with the process.
     let is_ours = is_ours && !(life.name.ends_with("-rest") && graph.processes[of].is_stubborn());
     let unasked = (is_ours && !graph.is_hasty && asked.is_empty())
         .then(|| "was killed without a signal".to_owned());

@@ -1,10 +1,10 @@
 //! Plays random schedules of starts, faults, requests and stop signals against the real binary, and
-//! checks what the processes have recorded. Some are played while calls of the kernel fail
-//! (`errors.c`). `DRAINIT_SCHEDULE=SEED` plays one schedule.
+//! checks the events that the processes have recorded. Some schedules are played while calls of the
+//! kernel fail (`errors.c`). `DRAINIT_SCHEDULE=SEED` plays one schedule.
 
 mod graph;
 mod history;
-#[allow(dead_code)] // the tests of the library need more of it
+#[allow(dead_code)] // only the tests of the library need all of it
 #[path = "../../crates/config/src/testing/random.rs"]
 mod random;
 
@@ -25,12 +25,12 @@ use self::history::{MOMENT, Run};
 use self::random::Random;
 use crate::support::{Duration, LONG, Over, Rig, Running, Signal, in_parallel, leave_socket, ms};
 
-/// Plays so many schedules, and so many of them at the same time: most of them wait.
+/// The numbers of schedules. Most schedules only wait, so many can be played at once.
 const SCHEDULES: u64 = 300;
 const WITH_ERRORS: u64 = 100;
 const AT_ONCE: u64 = 24;
 
-/// How often a schedule is played on a machine that is too busy.
+/// How often a schedule is played if the machine is too busy.
 const TRIES: u64 = 5;
 
 /// Runs drainit, and names the processes that drainit has left behind.
@@ -54,7 +54,7 @@ fn errors_of_any_call_hold_no_shutdown_up() {
     play_all(WITH_ERRORS, |seed| play(seed, Some(&library)));
 }
 
-/// Plays the schedules of many seeds, and reports the shortest one that fails.
+/// Plays the schedules of many seeds, and reports the failed schedule with the shortest history.
 fn play_all(count: u64, play: impl Fn(u64) -> Result<(), (Vec<String>, String)> + Sync) {
     let one = std::env::var("DRAINIT_SCHEDULE").ok().map(|seed| seed.parse().unwrap());
     let count = std::env::var("DRAINIT_SCHEDULES").map_or(count, |it| it.parse().unwrap());
@@ -62,7 +62,7 @@ fn play_all(count: u64, play: impl Fn(u64) -> Result<(), (Vec<String>, String)> 
     let end = one.map_or(count, |one| one);
     let (failed, stalls, over) =
         (Mutex::new(Vec::new()), AtomicU64::new(0), AtomicBool::new(false));
-    // A failure proves nothing if the machine let everything wait meanwhile.
+    // A failure proves nothing if the machine was too busy during the schedule.
     let play_again = |seed| {
         for _ in 1..TRIES {
             let (before, result) = (stalls.load(Ordering::Relaxed), play(seed));
@@ -97,7 +97,7 @@ fn play_all(count: u64, play: impl Fn(u64) -> Result<(), (Vec<String>, String)> 
     }
 }
 
-/// Counts how often the machine lets this process wait for longer than the checks allow for.
+/// Counts how often the machine lets this process wait for longer than the checks tolerate.
 fn count_stalls(over: &AtomicBool, stalls: &AtomicU64) {
     while !over.load(Ordering::Relaxed) {
         let before = Instant::now();
@@ -106,14 +106,14 @@ fn count_stalls(over: &AtomicBool, stalls: &AtomicU64) {
     }
 }
 
-/// Plays one schedule, with errors of the kernel if there is a library that makes them. If it fails,
-/// returns the faults and the history.
+/// Plays one schedule. `errors` is a library that makes calls of the kernel fail. If the schedule
+/// fails, returns the faults and the history.
 fn play(seed: u64, errors: Option<&str>) -> Result<(), (Vec<String>, String)> {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let mut graph = Graph::random(&mut random);
     let schedule = Schedule::random(&mut random, &graph);
     let Some(rig) = Rig::new() else { return Ok(()) };
-    // Every second drainit is not PID 1, so that what it leaves behind can be seen.
+    // Half of the drainits are not PID 1, so that the test sees which processes they leave behind.
     let rig = if random.one_in(2) { rig.wrapper(&["sh", "-c", OUTLIVE, "sh"]) } else { rig };
     let rig = match errors {
         Some(library) => rig.env("LD_PRELOAD", library).env("ERRORS", &seed.to_string()),

@@ -9,7 +9,7 @@ use crate::support::http::{free_address, get, get_unix};
 use crate::support::said;
 use crate::support::{LONG, Rig, Running, Signal, leave_socket};
 
-/// A server on the sockets of sd_listen_fds(3). It answers with its environment, and ends at
+/// A server on the sockets of sd_listen_fds(3), which answers with its environment, and ends at
 /// `/exit`.
 const SERVER: &str = r#"
 import os, select, socket, sys

@@ -1,4 +1,4 @@
-//! Tests that another process becomes the main one of its instance (`MAINPID=`).
+//! Tests that another process becomes the main process of its instance (`MAINPID=`).
 
 use crate::support::example::is_installed;
 use crate::support::said;
@@ -6,7 +6,8 @@ use crate::support::{LONG, Rig, Running, Signal};
 
 const IS_NOW: &str = r"a: its main process is now \d+";
 
-/// A process `a` that runs these steps after its child `b` is the main one. `b` runs its steps, too.
+/// `a` runs its steps after its child `b` has become the main process, and `b` runs its steps
+/// before.
 fn config(a: &str, b: &str) -> String {
     format!(
         "
@@ -21,7 +22,7 @@ fn config(a: &str, b: &str) -> String {
     )
 }
 
-/// Waits until drainit has reaped the former main process, and has the main one as its only child.
+/// Waits until drainit has reaped the former main process, and the main process is its only child.
 fn end_former(drainit: &Running, end: impl FnOnce()) {
     let former = drainit.children();
     end();

@@ -29,14 +29,14 @@ fn a_failed_start_ends_the_others_in_order_and_gives_the_exit_code() {
         .assert_line(r"^\[drainit\].*broken exited with code 3 before it was ready")
         .assert_stopped_in_order(&["side", "base"])
         .assert_no_event("never", "start");
-    // The lines are in a file, so drainit's own log has the last 20 of them.
+    // The lines go to a file, so drainit repeats the last 20 lines in its own log.
     let is_repeated =
         |line: &str| ended.record.line(&format!(r"^\[drainit\] .* {line}$")).is_some();
     assert!(is_repeated("out 14") && is_repeated("err 14"), "{}", ended.record);
     let number = |line: &&str| is_repeated(line);
     let all: Vec<String> = (0..15).flat_map(|n| [format!("out {n}"), format!("err {n}")]).collect();
     assert_eq!(all.iter().map(String::as_str).filter(number).count(), 20, "{}", ended.record);
-    // Lines that stand right above are not repeated.
+    // drainit does not repeat lines that stand right above.
     let Some(rig) = Rig::new() else { return };
     let ended =
         rig.run("processes: {a: {command: [CHILD, a, 'lines=3,out', exit=3], log: {prefix: a}}}");

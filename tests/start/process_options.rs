@@ -185,7 +185,7 @@ fn a_user_that_is_not_required_counts_only_for_root() {
     rig.readable_by_everybody().run(config).assert_code(0).assert_line("^id: 65531$");
     let Some(rig) = Rig::new() else { return };
     rig.without_privileges().run(config).assert_code(0).assert_line("^id: 65534$");
-    // A user that is required cannot be had without privileges.
+    // Without privileges, drainit cannot start the process as a user that is required.
     let Some(rig) = Rig::new() else { return };
     let required = config.replace(", required: false", "");
     rig.without_privileges().run(&required).assert_code(126).assert_no_line("^id: ");
@@ -211,7 +211,7 @@ fn stderr_can_have_a_file_that_stdout_does_not_share() {
     let text = |name: &str| std::fs::read_to_string(drainit.path(name)).unwrap_or_default();
     drainit.wait_until("lines", || text("err.log").lines().count() >= 3);
     drainit.wait_until("lines", || text("out.log").lines().count() == 3);
-    // A restart of one process leaves the file of the other.
+    // A restart of one process does not change the file of the other process.
     drainit.exec(&["restart", "b"]).assert(0, "replaced");
     drainit.touch("go");
     drainit.wait_until("late", || text("err.log").contains("[p] late 0"));

@@ -5,8 +5,8 @@ use crate::support::http::free_address;
 use crate::support::said;
 use crate::support::{Rig, in_parallel};
 
-/// `a` makes its probe succeed some time after its start, and `b`, which waits for `a`, must not
-/// start before. `ADDRESS` stands for a free address.
+/// `a` makes its probe succeed some time after its start. `b` waits for `a`, and must not start
+/// earlier. `ADDRESS` stands for a free address.
 // holds: C160, C210, C211, C212, C214, C215, C216, C217, C258, C434
 #[test]
 fn every_kind_of_probe_holds_back_the_dependents() {

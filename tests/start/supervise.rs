@@ -106,7 +106,7 @@ fn a_failure_is_the_reason_if_two_processes_end_together() {
     }
 }
 
-/// drainit sees the message together with the end of the process, or with the end of its time.
+/// drainit sees the message together with the end of the process, or with the timeout.
 // holds: C217
 #[test]
 fn readiness_is_seen_before_what_came_after() {
@@ -126,7 +126,7 @@ fn readiness_is_seen_before_what_came_after() {
             true => drainit.children_in_state('Z') == 1,
             false => drainit.path("sent").exists(),
         });
-        // The time of the process passes while drainit is suspended.
+        // The timeout of the readiness passes while drainit is suspended.
         std::thread::sleep(ms(if ends { 0 } else { 2100 }));
         drainit.signal(Signal::SIGCONT);
         drainit.wait_for_line(&said::ready("a"));

@@ -94,8 +94,8 @@ impl Client {
     }
 }
 
-/// Reads an answer, which must be 200. Returns its body and whether the server closes the connection,
-/// or `None` if the connection has ended before.
+/// Reads an answer, which must be 200. Returns its body and whether the server closes the
+/// connection, or `None` if the connection ended before the answer.
 fn answer(stream: &mut TcpStream) -> io::Result<Option<(String, bool)>> {
     let mut answer = Vec::new();
     loop {

@@ -13,8 +13,8 @@ const PF_W: u64 = 2;
 const DT_FLAGS: u64 = 30;
 const DF_BIND_NOW: u64 = 8;
 
-/// Asserts that a file is a static PIE with full RELRO: it needs no loader and no library, it can
-/// be loaded at any address, it has no page that is both writable and executable, and no relocation
+/// Asserts that a file is a static PIE with full RELRO. Such a file needs no loader and no library,
+/// and can be loaded at any address. No page is both writable and executable, and no relocation
 /// data stays writable.
 #[track_caller]
 pub(crate) fn assert_hardened(path: &Path) {

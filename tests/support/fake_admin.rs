@@ -1,6 +1,6 @@
-//! An Envoy admin that misbehaves as a test tells it to, and records its requests. By default it
-//! begins to do both once drainit has verified the drain of a healthy Envoy; with
-//! [`Admin::faulty_throughout`], at once.
+//! An Envoy admin that misbehaves as a test says, and records its requests. By default, the admin
+//! begins both after drainit has verified the drain of a healthy Envoy. With
+//! [`Admin::faulty_throughout`], the admin begins at once.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -43,12 +43,12 @@ pub(crate) struct Seen {
 #[derive(Debug, Default)]
 struct State {
     seen: Vec<Seen>,
-    /// The answers for each path without its query. Each answer is used once, except for the last,
-    /// which is repeated.
+    /// The answers for each path without its query. Each answer is used once, and then the last
+    /// answer is repeated.
     answers: HashMap<String, Vec<Answer>>,
     active: u64,
     accepted: u64,
-    /// Whether drainit has verified the healthy Envoy, after which the misbehaviour begins.
+    /// Whether drainit has verified the healthy Envoy. The misbehaviour begins then.
     is_verified: bool,
 }
 
@@ -245,7 +245,7 @@ fn response(status: u16, body: &str) -> String {
     format!("HTTP/1.1 {status} Said So\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
-/// Formats the statistics as Envoy does for `/stats?format=json`. They include the admin's own
+/// Formats the statistics as Envoy does for `/stats?format=json`, with those of the admin's own
 /// listener, which drainit must not count.
 fn stats(active: u64, accepted: u64) -> String {
     let stat = |name: &str, value: u64| format!(r#"{{"name":"{name}","value":{value}}}"#);

@@ -5,12 +5,12 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// A lease on a file. While it is held, but at most for `/proc/sys/fs/lease-break-time` (45 s),
-/// opening or executing the file blocks.
+/// A lease on a file. Opening or executing the file blocks until the lease is given up, but at most
+/// for `/proc/sys/fs/lease-break-time` (45 s).
 pub(crate) struct Lease(Child);
 
-/// The program that takes the lease. It ignores the kernel's request to give the lease up, or obeys
-/// after it has run the command that is its second argument.
+/// The program that takes the lease. The kernel requests the lease back; the program then runs its
+/// second argument as a command, and obeys. Without a second argument, the program does not obey.
 const HOLDER: &str = "
 import fcntl, signal, subprocess, sys
 def give_up(*_):

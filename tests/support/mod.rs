@@ -39,16 +39,16 @@ pub(crate) use testkit::event::now;
 
 /// Leaves a socket at `path` that nobody serves, as a killed program does.
 ///
-/// The socket never listens. A child that another test forks meanwhile may hold the descriptor
-/// until its exec, and a listener would accept connections until then.
+/// The socket never listens. A child that another test forks may hold the descriptor until its
+/// exec, and a listener would accept connections for as long.
 pub(crate) fn leave_socket(path: impl AsRef<Path>) {
     let socket =
         socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
     bind(socket.as_raw_fd(), &UnixAddr::new(path.as_ref()).unwrap()).unwrap();
 }
 
-/// The limit of a wait that is not a measurement. It is far longer than any step of a test, even on
-/// a machine that pauses for seconds, and shorter than the default grace period.
+/// The limit of a wait that measures nothing. This limit is far longer than any step of a test,
+/// even on a machine that pauses for seconds, and shorter than the default grace period.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// The delay after which a second stop signal counts. drainit merges stop signals within 20 ms.
@@ -111,8 +111,8 @@ pub(crate) fn in_parallel<T: Send>(cases: impl IntoIterator<Item = T>, test: imp
     });
 }
 
-/// When this value is dropped, it sets the flag that ends the threads of a test. Otherwise, if the
-/// test failed, `thread::scope` would wait for its threads forever.
+/// When this value is dropped, it sets the flag that ends the threads of a test. Without this flag,
+/// `thread::scope` would wait forever for the threads of a failed test.
 pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Over<'_> {

@@ -10,7 +10,7 @@ pub(crate) const UNSHARE: [&str; 5] =
     ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
 
 /// Checks whether PID namespaces are permitted. If they are not, reports that the running test is
-/// skipped. In CI that is an error, because skipped tests must not pass unnoticed.
+/// skipped. In CI a skipped test is an error, so that nobody overlooks it.
 pub(crate) fn is_possible() -> bool {
     static POSSIBLE: OnceLock<Result<(), String>> = OnceLock::new();
     let possible = POSSIBLE.get_or_init(|| {
@@ -25,14 +25,14 @@ pub(crate) fn is_possible() -> bool {
     skip_unless(possible.clone())
 }
 
-/// Returns whether the test runs as root. If it does not, reports that the test is skipped, because
-/// `what` needs root.
+/// Returns whether the test runs as root. If not, reports that the test is skipped, because `what`
+/// needs root.
 pub(crate) fn is_root_for(what: &str) -> bool {
     let is_root = nix::unistd::geteuid().is_root();
     skip_unless(is_root.then_some(()).ok_or_else(|| format!("{what} needs root")))
 }
 
-/// Returns true if `possible` is `Ok`. Otherwise reports why the test is skipped; in CI, fails.
+/// Returns true if `possible` is `Ok`. If not, reports why the test is skipped, or fails in CI.
 pub(crate) fn skip_unless(possible: Result<(), String>) -> bool {
     let Err(reason) = possible else { return true };
     let thread = std::thread::current();

@@ -93,11 +93,11 @@ impl Peer {
         ours
     }
 
-    /// Asserts for both programs whether a signal reaches a second process of the group: it must if
-    /// `is_reached` is true, and must not otherwise. `options` precede the command.
+    /// Asserts for both programs that a signal reaches (if `is_reached`) or does not reach a second
+    /// process of the group. `options` precede the command.
     #[track_caller]
     pub(crate) fn assert_group(&self, options: &[&str], env: &[(&str, &str)], is_reached: bool) {
-        // The script waits for the signal. If none is expected, it waits only for a moment.
+        // The script waits for the signal, but only briefly if the test expects no signal.
         let (looks, heard) = if is_reached { (300, "inner\n") } else { (20, "") };
         let script = format!(
             "exec 2>/dev/null; rm -f {0} {0}.ready; sh -c \"trap 'echo inner >{0}; exit' USR1; >{0}.ready; while [ \\$((n+=1)) -lt 900 ]; do sleep 0.01; done\" & \

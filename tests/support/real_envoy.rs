@@ -11,8 +11,8 @@ use testkit::envoy;
 
 use super::{Rig, Running};
 
-/// A script that executes Envoy. Before that, every epoch except the first runs the command
-/// `FIRST`. A check of a config does not run it.
+/// A script that executes Envoy. Every later epoch runs the command `FIRST` before Envoy. A check
+/// of a config does not.
 const LATER: &str = "#!/bin/sh
 case \"$*\" in *'--mode validate'*) exec ENVOY \"$@\";; esac
 [ \"${RESTART_EPOCH:-0}\" = 0 ] || FIRST
@@ -190,8 +190,8 @@ pub(crate) fn add_control_plane(config: &mut Value, api: &str, at: SocketAddr, w
     });
 }
 
-/// Starts a server that answers `GET /MILLISECONDS` after that time, and `GET /` at once. It runs until the test program
-/// ends.
+/// Starts a server that answers `GET /MILLISECONDS` after this time, and `GET /` at once. The
+/// server runs until the test program ends.
 fn upstream() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();

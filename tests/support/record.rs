@@ -184,8 +184,8 @@ impl Recorder {
         record.offset += whole;
     }
 
-    /// Wakes the waiting threads whenever the event log has grown. The thread that does so ends
-    /// when the log is removed.
+    /// Starts a thread that wakes the waiting threads whenever the event log has grown. The thread
+    /// ends when the log is removed.
     fn follow_events(self: &Arc<Self>) {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC).unwrap();
         let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_ATTRIB;

@@ -36,8 +36,8 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// Runs drainit as PID 1 of a new PID namespace. Returns `None` if that is not permitted; the
-    /// test is then skipped.
+    /// Runs drainit as PID 1 of a new PID namespace. Returns `None` if namespaces are not
+    /// permitted; the test is then skipped.
     pub(crate) fn new() -> Option<Self> {
         namespace::is_possible().then(|| Self::with(true))
     }
@@ -76,7 +76,7 @@ impl Rig {
         self
     }
 
-    /// Runs this drainit instead of the one under test.
+    /// Runs this drainit instead of the drainit under test.
     pub(crate) fn drainit(mut self, drainit: &Path) -> Self {
         drainit.clone_into(&mut self.drainit);
         self
@@ -128,8 +128,8 @@ impl Rig {
                 continue;
             }
             let copy = self.dir.join(&program.file_name().unwrap().to_string_lossy());
-            // The copy is made by another program. Otherwise a process that another test starts at
-            // the same time could inherit our descriptor, and a file that is open for writing
+            // Another program makes the copy. This program must not, because a process of another
+            // test could inherit the descriptor meanwhile, and a file that is open for writing
             // cannot be executed.
             let copied = Command::new("cp").arg(&*program).arg(&copy).status().unwrap();
             assert!(copied.success());
@@ -158,8 +158,7 @@ impl Rig {
         filled(text, &self.dir, &self.child)
     }
 
-    /// Records the events of programs that run in the directory of the test. They may run as any
-    /// user.
+    /// Records the events of programs that run in the directory of the test, as any user.
     pub(crate) fn recorder(&self) -> Arc<Recorder> {
         let event_log = self.path("events");
         let recorder = Recorder::new(event_log.clone());

@@ -79,7 +79,7 @@ impl Running {
         at
     }
 
-    /// Sends a signal like [`Self::signal`], but late enough for it to count as another signal.
+    /// Like [`Self::signal`], but so late that drainit does not merge it with the last signal.
     #[track_caller]
     pub(crate) fn signal_again(&self, signal: Signal) -> Duration {
         thread::sleep(PATIENCE);
@@ -155,8 +155,8 @@ impl Running {
     }
 
     /// Waits until these children have installed their signal handlers, and until drainit has
-    /// logged that they started. If the log has no such line (JSON, `exec`, a child of another
-    /// name), waits for [`PATIENCE`] instead.
+    /// logged that they started. If the log has no line about the start (JSON, `exec`, a child of
+    /// another name), waits for [`PATIENCE`] instead.
     #[track_caller]
     pub(crate) fn wait_for_start(&self, names: &[&str]) {
         for name in names {
@@ -391,8 +391,8 @@ impl Ended {
         self
     }
 
-    /// Asserts that these events happened in this order. Each is the first event that begins with
-    /// `"NAME WHAT"`.
+    /// Asserts that these events happened in this order. A text `"NAME WHAT"` means the first event
+    /// that begins with this text.
     #[track_caller]
     pub(crate) fn assert_order(&self, events: &[&str]) -> &Self {
         let times: Vec<Duration> = events
@@ -470,8 +470,8 @@ impl Ended {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Asserts that no child is still running. This works only if drainit was not PID 1, because
-    /// the PIDs of another namespace mean nothing here.
+    /// Asserts that no child is still running. Works only if drainit was not PID 1, because the
+    /// PIDs of another namespace mean nothing here.
     #[track_caller]
     pub(crate) fn assert_nothing_left(&self) -> &Self {
         for event in &self.record.events {

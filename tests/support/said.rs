@@ -1,5 +1,5 @@
-//! Patterns for log lines for which several tests wait. For each such line, one test checks the
-//! whole sentence, and the other tests use only the pattern.
+//! Patterns of log lines for which several tests wait. One test checks the whole sentence of a
+//! line, and the other tests use only the pattern.
 
 pub(crate) const ALL_READY: &str = "everything is ready";
 pub(crate) const STOPPING: &str = "stopping: SIGTERM received";

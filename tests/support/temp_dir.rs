@@ -38,9 +38,9 @@ impl TempDir {
         fs::write(self.join(name), content).unwrap();
     }
 
-    /// Lets another process write a program. If this process wrote it, a fork of another test could
-    /// inherit the descriptor, and a program that is open for writing cannot be executed ("text
-    /// file busy").
+    /// Lets another process write a program. This process must not, because a fork of another test
+    /// could inherit the descriptor, and a program that is open for writing cannot be executed
+    /// ("text file busy").
     pub(crate) fn write_program(&self, name: &str, content: impl AsRef<[u8]>) {
         let mut shell = Command::new("sh");
         shell.args(["-c", "cat >\"$0\" && chmod 755 \"$0\""]).arg(self.join(name));

@@ -44,7 +44,7 @@ impl Terminal {
         let pty = openpty(None, None).unwrap();
         let path = nix::unistd::ttyname(&pty.slave).unwrap();
         let end = || File::from(pty.slave.try_clone().unwrap());
-        // Reset SIGINT: a shell that starts the tests in the background makes them ignore it.
+        // Resets SIGINT, which the tests ignore if a shell has started them in the background.
         let session = Command::new("env")
             .arg("--default-signal")
             .args(how)

@@ -1,9 +1,9 @@
 //! HTTP/1.1 and WebSockets.
 //!
-//! A server that goes away sends `Connection: close` with its next answer. It never closes an idle
-//! connection, because a request may be on its way. A WebSocket gets a Close frame with 1001 at
-//! once. The server does not process later messages, and the connection ends with the Close frame
-//! of the client (RFC 6455, section 7).
+//! A server that drains sends `Connection: close` with its next answer. The server never closes an
+//! idle connection, because a request may be on its way. A WebSocket gets a Close frame with 1001
+//! at once. The server does not process later messages, and the connection ends with the Close
+//! frame of the client (RFC 6455, section 7).
 
 use std::io;
 
@@ -82,7 +82,7 @@ async fn websocket(mut stream: TcpStream, mut phases: Phases) -> io::Result<()> 
 }
 
 /// Removes the first frame, if it is complete, and returns its opcode and its payload. The payload
-/// is masked, as every client has to do it, and must be shorter than 126 bytes.
+/// is masked, as from every client, and must be shorter than 126 bytes.
 fn take_frame(input: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let (opcode, length) = (input.first()? & 0x0f, usize::from(input.get(1)? & 0x7f));
     let end = 2 + MASK + length;

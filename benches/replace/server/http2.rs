@@ -1,8 +1,8 @@
 //! HTTP/2 and gRPC.
 //!
-//! A server that goes away sends GOAWAY twice: first with the highest stream identifier, and when
-//! the client has surely seen that, with the last stream that the server serves (RFC 9113, section
-//! 6.8). Open streams last until their client ends them.
+//! A server that drains sends GOAWAY twice (RFC 9113, section 6.8). The first GOAWAY has the
+//! highest stream identifier. The second GOAWAY has the last stream that the server serves, and
+//! comes when the client has surely seen the first. Open streams last until their client ends them.
 
 use std::io;
 

@@ -1,11 +1,11 @@
-//! The server that the replace bench restarts. It speaks HTTP/1.1 with WebSockets, HTTP/2 with gRPC,
-//! and TCP, and is as polite as each protocol permits:
+//! The server that the replace bench restarts. The server speaks HTTP/1.1 with WebSockets, HTTP/2
+//! with gRPC, and TCP, and is as polite as each protocol permits:
 //!
 //!     bench-server HTTP1 HTTP2 TCP
 //!
-//! The arguments are addresses, which are ignored if its supervisor hands over sockets
-//! (`LISTEN_FDS`), in the same order. The server takes `START_MILLISECONDS` to start and then
-//! reports `READY=1`.
+//! The arguments are addresses. If the supervisor hands over sockets in the same order
+//! (`LISTEN_FDS`), the server ignores the addresses. The server takes `START_MILLISECONDS` to start
+//! and then reports `READY=1`.
 //!
 //! SIGUSR1 begins a drain, in which the server announces the end of every connection; `DRAINED=1`
 //! reports the end of the drain. A server that opened its own sockets still accepts connections. A
@@ -61,8 +61,7 @@ enum Protocol {
     Tcp,
 }
 
-/// The number of open connections: those that were opened before the drain, and those that were
-/// opened later.
+/// The number of open connections, by the phase in which they were opened.
 #[derive(Debug, Default)]
 struct Connections {
     early: AtomicUsize,

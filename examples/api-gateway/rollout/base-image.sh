@@ -2,8 +2,7 @@
 # Writes a tar archive for `docker import` with a small Debian, the tools of a gateway with a bash entrypoint, and
 # HAProxy: base-image.sh > base.tar
 #
-# It copies the files of this machine, on which the packages must be installed, in place of an image that cannot be
-# pulled.
+# No image is pulled: the script copies the files of this machine, on which the packages must be installed.
 set -eu
 cd "$(dirname "$0")/../../.."
 files=$(mktemp)

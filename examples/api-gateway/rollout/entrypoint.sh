@@ -1,6 +1,6 @@
 #!/bin/bash
-# The entrypoint that drainit is compared with: a typical script for the runtime image of the gateway, under tini.
-# With ROUTER_ADMIN_ENABLED=true it asks Envoy to drain and sleeps for 15 s; without it, it drains nothing.
+# The entrypoint that drainit is compared with: a typical script for the runtime image of the gateway, under tini. With
+# ROUTER_ADMIN_ENABLED=true, the script asks Envoy to drain and sleeps for 15 s. Otherwise it drains nothing.
 set -u
 
 export GATEWAY_CONTROLLER_HOST=${GATEWAY_CONTROLLER_HOST:-gateway-controller}

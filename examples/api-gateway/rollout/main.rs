@@ -14,8 +14,8 @@
 //! 100 keep-alive clients send 1 request/s each through HAProxy, which learns 1 s after the stop
 //! signal that a gateway has gone.
 //!
-//! `parts` uses `../replace.yaml`. It does not replace a gateway, but replaces the Policy Engine
-//! and the Python Executor of one gateway.
+//! `parts` uses `../replace.yaml`, and replaces the Policy Engine and the Python Executor of one
+//! gateway, but no gateway.
 //!
 //! `images` only builds the images, for `make kubernetes`.
 //!

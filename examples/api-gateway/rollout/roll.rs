@@ -13,7 +13,7 @@ use super::balancer::{Balancer, ip, wait};
 use super::images::Images;
 use super::{GRACE, Mode};
 
-/// The time from the stop signal until the load balancer knows of it; about 1 s in a cluster.
+/// The time from the stop signal until the load balancer knows of the stop; about 1 s in a cluster.
 const LEARN: Duration = Duration::from_secs(1);
 /// How long the clients send requests before the first stop, and after each stop.
 const PAUSE: Duration = Duration::from_secs(3);
@@ -110,8 +110,7 @@ impl Gateway {
     }
 }
 
-/// A network of Docker. Dropping this removes the network. The containers in it must have ended by
-/// then.
+/// A network of Docker, removed on drop. By then, the containers in the network must have ended.
 struct Network(String);
 
 impl Network {

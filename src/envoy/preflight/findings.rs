@@ -1,5 +1,5 @@
-//! Judges the drain of a healthy Envoy from its answers. Each finding names its remedy. This module
-//! does no I/O.
+//! Judges the drain of a healthy Envoy from the answers of Envoy's admin. Each finding has a
+//! remedy. This module does no I/O.
 
 use std::time::Duration;
 
@@ -31,10 +31,10 @@ pub(super) struct Facts {
     pub(super) listeners: Option<Vec<EnvoyListener>>,
     /// The listeners that a drain ignores if it counts requests, by their names in the statistics.
     pub(super) ignored: Vec<String>,
-    /// Words of `ignore_listeners` that match no listener.
+    /// The words of `ignore_listeners` that match no listener.
     pub(super) not_there: Vec<String>,
-    /// The names that Envoy's statistics have for its listeners. The finding about the words in
-    /// `not_there` lists these names.
+    /// The names of the listeners in Envoy's statistics. The finding about `not_there` lists these
+    /// names.
     pub(super) counted: Vec<String>,
 }
 
@@ -145,8 +145,8 @@ impl Facts {
         ))
     }
 
-    /// The finding that the drain cuts the connections of a TCP proxy, because the drain waits only
-    /// for requests.
+    /// The finding that the drain waits only for requests, and therefore cuts the connections of a
+    /// TCP proxy.
     fn tcp_connections(&self, target: &PreflightTarget) -> Option<String> {
         let is_cut = |listener: &&EnvoyListener| {
             let names = [&listener.name].into_iter().chain(&listener.statistics);

@@ -26,8 +26,9 @@ use crate::envoy::stats::{STATS_PATH, listener_names};
 use crate::http::{Client, HttpError, Response};
 use crate::types::{harmless, human};
 
-/// The time within which the admin must answer and Envoy must be initialized. If the drain may take
-/// longer, the time of the drain counts instead. The supervisor does not wait for the answers.
+/// How long the preflight waits for the admin to answer and for Envoy to be initialized. If the
+/// longest drain of the process is longer, the preflight waits for as long as that drain. The
+/// supervisor does not wait for the preflight.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The first pause between attempts. The pause doubles after each attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -51,8 +52,8 @@ struct PreflightTarget {
     wait: Duration,
 }
 
-/// Finds the faults in the drain of a process; `None` without an Envoy drain. `window` is the
-/// longest possible shutdown.
+/// Finds the faults in the drain of a process; `None` if the process has no Envoy drain. `window`
+/// is the longest possible shutdown.
 pub(crate) fn check(
     process: &Process,
     window: Duration,
@@ -89,7 +90,7 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
             facts.closes_idle = server.closes_idle();
             facts.options = Some(server.command_line_options);
         }
-        // The admin refuses this path, but the paths of the drain may still be allowed.
+        // The admin refuses `/server_info`, but may allow the paths that the drain needs.
         Err(HttpError::Status(StatusCode::FORBIDDEN)) => {}
         Err(error) => {
             return vec![unusable(&target.admin, &error, patience)];
@@ -332,8 +333,8 @@ mod tests {
         }
         let nothing = r#"{"stats":[]}"#;
         let (uncounted, unlisted) = (Answer(200, nothing), Answer(200, ""));
-        // Without a listener, the words of `ignore_listeners` cannot match anything yet. Without
-        // statistics, these words exclude nothing from the count.
+        // Without a listener, no word of `ignore_listeners` can match yet. Without statistics, the
+        // words exclude nothing from the count.
         let server = Server::unix(&[SERVES[0], SERVES[1], SERVES[2], SERVES[3], uncounted]);
         let ignored = vec!["gateway".to_owned()];
         let target_of_nothing = PreflightTarget { ignored, ..target(&server.address) };

@@ -1,9 +1,9 @@
 //! Captures the output of one process through two pipes. The pipes are read only when there is room
 //! for their lines.
 //!
-//! drainit captures only processes whose lines it needs: processes with a prefix, a log file or a
-//! `log` readiness. If the log is in JSON, drainit captures all processes. All other processes
-//! write to drainit's own stdout and stderr.
+//! drainit captures the output of processes with a prefix, a log file or a `log` readiness. If the
+//! log is in JSON, drainit captures the output of all processes. All other processes write to
+//! drainit's own stdout and stderr.
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -81,8 +81,8 @@ pub fn forms(process: &Process, format: LogFormat) -> Option<[LineForm; 2]> {
     }
 }
 
-/// The write ends of the pipes. The caller drops these ends after the process has started, because
-/// a pipe does not end while they are open.
+/// The write ends of the pipes. The caller drops them after the process has started, because a pipe
+/// with an open write end does not end.
 #[derive(Debug)]
 pub struct WriteEnds {
     /// The write end for descriptor 1.
@@ -315,8 +315,9 @@ impl OutputCapture {
                 self.matched.set(true);
                 self.changed.notify_waiters();
             }
-            // The lines are queued whenever they fill a chunk. Every line gets a prefix: the lines
-            // of a read with many newlines can be many times larger than the read.
+            // The lines are queued whenever they fill a chunk, and not only after the whole read:
+            // with a prefix for each line, the lines of a read can be many times larger than the
+            // read.
             if lines.len() >= CHUNK {
                 self.queue(side.stream, lines);
             }
@@ -353,11 +354,11 @@ impl OutputCapture {
 
 /// Makes a pipe belong to the user of a process: many programs open `/dev/stdout`, and Linux checks
 /// the permission at each open. The process itself may become another user, as with `gosu` and
-/// `setpriv`, so everybody may write. Only a process that has the pipe, or may look at such a
-/// process, can open the pipe. Only the owner of the pipe can open it to read, and so take lines
-/// away.
+/// `setpriv`, so everybody may write. A process can open the pipe only if it has the pipe, or may
+/// look at a process that has the pipe. Only the owner can open the pipe to read, and thereby take
+/// lines away.
 pub(crate) fn give_to(user: Option<&User>, pipe: &PipeWriter) {
-    // The result is ignored: without this mode, only a process that becomes another user fails.
+    // The result is ignored, because only a process that becomes another user needs this mode.
     let _ = fchmod(pipe, Mode::from_bits_truncate(0o622));
     if let Some(user) = user {
         // The result is ignored: without the privilege to change the owner, the process runs as

@@ -1,4 +1,4 @@
-//! Carries out the looks at the connections of a process that is drained.
+//! Looks at the connections of a process that is being drained, whenever the core asks.
 
 use std::cell::RefCell;
 use std::mem::replace;
@@ -23,7 +23,7 @@ use crate::supervisor::main_pids::MainPids;
 use crate::types::{ProcessId, Time};
 
 /// The pause after the first look at a ready process that does not listen. Each further pause is
-/// twice as long as the one before.
+/// twice as long as the previous pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// After a pause of this length, drainit warns that nobody listens. A server may say that it is
 /// ready a moment before it listens.
@@ -35,7 +35,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub(crate) struct Serving {
     pub(crate) process: ProcessId,
     pub(crate) pids: Rc<MainPids>,
-    /// The sockets as the last look has found them.
+    /// The sockets that the last look has found.
     pub(crate) listeners: Rc<RefCell<Listeners>>,
 }
 
@@ -114,7 +114,7 @@ impl CountedDrain {
         Self { _looks: LocalTask::of(share, looks), shared }
     }
 
-    /// Looks once more.
+    /// Looks at the connections once more.
     pub(crate) fn close(&self) {
         self.shared.watch.borrow_mut().close(clock::now());
         self.shared.changed.notify_one();
@@ -135,7 +135,7 @@ impl Shared {
             let at = shared.watch.borrow().looks_at().unwrap_or(Time::NEVER);
             let pause = at.since(clock::now());
             if !pause.is_zero() {
-                // The drain may end in this pause, and then no look follows.
+                // If the drain ends in this pause, no further look follows.
                 let _ = timeout(pause, shared.changed.notified()).await;
                 continue;
             }
@@ -156,10 +156,10 @@ impl Shared {
     }
 }
 
-/// Finds out whether the kernel lists the connections of a process, and warns if it does not. If
-/// nobody listens, looks until somebody does, and then takes the warning back. There is no such
-/// warning for a process without `readiness`: nobody knows when this process should listen. `says`
-/// gets the warnings that hold now.
+/// Finds out whether the kernel lists the connections of a process, and warns if the kernel does
+/// not. Also warns if the process does not listen, and takes this warning back once the process
+/// listens. A process without `readiness` gets no such warning, because nobody knows when the
+/// process should listen. `says` gets the warnings that hold now.
 pub(crate) async fn check(
     process: Arc<Process>,
     serving: Serving,

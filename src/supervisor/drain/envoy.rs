@@ -32,8 +32,8 @@ pub(crate) struct RunningEnvoyDrain {
     /// The client of the polls, whose connection stays open between them. `None` before the first
     /// poll and while a poll uses the client.
     client: RefCell<Option<Client>>,
-    /// The listeners whose traffic counts, and those whose traffic does not. Empty until the admin
-    /// has listed them.
+    /// The listeners whose traffic counts, and the listeners whose traffic does not. Empty until
+    /// the admin has listed them.
     uncounted: RefCell<Rc<Uncounted>>,
     /// Wakes `keep_time` after each step of the dialogue, because the next step may now be due
     /// earlier.

@@ -1,5 +1,5 @@
-//! Begins and ends the drain of a process, whatever its method. The drain of an Envoy is in [`envoy`],
-//! and that of a server whose connections the kernel counts in [`connections`].
+//! Begins and ends the drain of a process. [`envoy`] has the drain of an Envoy, and [`connections`]
+//! has the drain of a server whose connections the kernel counts.
 
 pub(crate) mod connections;
 pub(crate) mod envoy;
@@ -31,8 +31,8 @@ use crate::supervisor::run_command;
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// The pause before the next request if the answer had another status than `until`. The pause is
-/// short compared with a drain of seconds.
+/// The pause after an answer whose status is not `until`. The pause is short compared with a drain
+/// of seconds.
 const UNTIL_PAUSE: Duration = Duration::from_millis(500);
 
 /// A drain under way.
@@ -47,9 +47,9 @@ pub(crate) enum RunningDrain {
 /// Asks the process to drain.
 type Ask = Box<dyn FnOnce() -> Option<LocalTask>>;
 
-/// A task waits for its answer this much longer than its drain can last. The core ends a drain when
-/// the time of the drain is over. The task may report only later that there was no answer: even a
-/// late drainit must let the core end the drain first.
+/// A task waits for its answer this much longer than its drain can last. When the time of the drain
+/// is over, the core ends the drain. Even if drainit runs late, the task must not report a missing
+/// answer before the core has ended the drain.
 const AFTER_THE_END: Duration = Duration::from_secs(60);
 
 impl RunningDrain {
@@ -165,8 +165,8 @@ async fn send_request(
     }
     loop {
         let left = limit.saturating_sub(began.elapsed());
-        // A refused request is sent again. An accepted request is sent again only if it waits for
-        // another status. The body of the answer does not matter.
+        // A refused request is sent again. An accepted request is sent again until the status is
+        // `until`, if the drain has an `until`. The body of the answer does not matter.
         let error = match (send(&target.address, request.clone(), left).await, http.until) {
             (Ok(status), Some(until)) if status.as_u16() == until => return Ok(()),
             (Ok(_), Some(_)) => {

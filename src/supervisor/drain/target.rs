@@ -19,7 +19,7 @@ use crate::types::{Signal, harmless};
 /// The process to drain, and the places to which its drain reports.
 pub(crate) struct DrainTarget {
     pub(crate) instance: InstanceSender,
-    /// The shortest duration of the drain. The shortest duration is at most `longest`.
+    /// The shortest duration of the drain, which is at most `longest`.
     pub(crate) min: Duration,
     pub(crate) longest: Duration,
     /// Whether the health check of the process is to succeed until the drain makes it fail.
@@ -96,7 +96,7 @@ impl DrainTarget {
         });
     }
 
-    /// Handles the outcome of asking the process to drain.
+    /// Handles the result of the request, command or signal that asks the process to drain.
     fn asked(&self, asked: Asked) {
         let outputs = match &self.watch {
             Some(watch) => watch.borrow_mut().asked(asked),

@@ -29,7 +29,7 @@ impl EventLoop {
             Err(why) if !self.executor.reloads.is_under_way() => {
                 let why = self.status_board.failure(why);
                 Self::refused(&why);
-                // This fails only if the client has gone away.
+                // The send fails only if the client has gone away.
                 let _ = reply.send(Err(why));
             }
             _ => self.executor.reloads.want(Some(reply)),
@@ -89,14 +89,13 @@ impl EventLoop {
             let spec = read.0.config.spec(&read.0.graph);
             Ok(self.with_plan(&read.0.config, &spec, &read.1, |reload| reload.text()))
         });
-        // This fails only if the client has gone away.
+        // The send fails only if the client has gone away.
         let _ = reply.send(plan);
     }
 
     /// Handles the result of reading the config again and opening its sockets.
     pub(super) fn prepared(&mut self, candidate: Result<Candidate, String>) -> io::Result<()> {
-        // If a reload is not possible now, another request has begun since this reload was
-        // requested.
+        // A reload is not possible if another request has begun since this reload was requested.
         if self.may_reload().is_err() {
             self.executor.reloads.again();
             return Ok(());

@@ -36,12 +36,12 @@ const STILL: &str = "processes that it started are still running";
 
 impl Executor {
     /// Names the processes that are still running after the process that started them has ended
-    /// with success. The text is the end of a sentence with the remedy; `None` without such a
-    /// process. An orphan with a session of its own may come from any process that is older than
-    /// this session. If drainit had no other child while the ended process ran, the ended process
-    /// has left the orphan. If drainit had other children, the orphan counts only if its name is in
-    /// the command of the ended process. The text then says that this is not certain. Looks only at
-    /// the newest orphans.
+    /// with success; `None` if there are no such processes. The text, which has the remedy, is the
+    /// end of a sentence. An orphan with a session of its own may come from any process that is
+    /// older than this session. If drainit had no other child while the ended process ran, the
+    /// ended process has left the orphan. If drainit had other children, the orphan counts only if
+    /// its name is in the command of the ended process. The text then says that the origin is not
+    /// certain. Looks only at the newest orphans.
     pub(super) fn in_background(&self, process: ProcessId) -> Option<String> {
         let groups: Vec<_> = self.groups_of(process).collect();
         let began = self.instances[process.index()].spawned.0.as_millis() / TICK.as_millis();
@@ -52,8 +52,7 @@ impl Executor {
         });
         // Orphans that are older than this process, or whose session is older, belong to another
         // process. The id of a session is the pid of its first process, so a lower id means an
-        // older session. After the kernel has begun to reuse low pids, the text about an orphan can
-        // be missing.
+        // older session. After the kernel has begun to reuse low pids, drainit may miss an orphan.
         let is_member = |one: &&Stat| groups.contains(&one.process.group);
         let is_orphan = |one: &&Stat| {
             u128::from(one.process.started) >= began && one.session >= pid && !is_member(one)

@@ -32,13 +32,13 @@ pub(super) struct LeftGroup {
     leader: Pid,
     /// Whether the last search has found only zombies, or only processes that drainit may not
     /// signal (EPERM): there is nothing to wait for. The group is given up if the next search finds
-    /// the same. One search is not enough. A search may miss a process that a member starts just
-    /// before its own end, and EPERM may come from a member that has ended and is not reaped yet.
+    /// the same. One search is not enough. A member may start a process that the search misses just
+    /// before its own end. EPERM may come from a member that has ended and is not reaped yet.
     is_lost: bool,
 }
 
 /// The search of `/proc` for the members of all groups. The kernel counts a zombie as a member of
-/// its group until the zombie's parent reaps it. Some parents never do so. The search runs on a
+/// its group until the zombie's parent reaps it. Some parents never reap. The search runs on a
 /// thread, because it takes seconds if there are tens of thousands of processes.
 #[derive(Default)]
 pub(super) struct Search {
@@ -63,7 +63,7 @@ impl Executor {
     /// signals the group from now on. Returns `false` for a oneshot that has completed.
     pub(crate) fn leaves_group(&mut self, ended: &Ended) -> bool {
         let Some(ChildRole::Process(process)) = ended.role else { return false };
-        // No group is left by a start that was given up, or by a start whose program never ran.
+        // A start that was given up, or whose program never ran, leaves no group.
         let current = [self.instances[process.index()].pid, self.launching(process)];
         if ended.failed.is_some() || !current.contains(&Some(ended.pid)) {
             return false;

@@ -59,8 +59,8 @@ impl Executor {
             Preparation { opens_log: self.opens_log(process), ..Preparation::default() };
         if id.stage == Stage::PreStart {
             self.mark_files_read(process);
-            // An earlier start may have rendered the files and ended while its hook ran. This start
-            // has to render them again.
+            // An earlier start may have rendered the files, and may have ended while its hook ran.
+            // This start has to render the files again.
             self.instances[process.index()].is_rendered = false;
             preparation.values = Some(self.config.env.clone());
             preparation.renders = Some(self.base.to_vec());
@@ -180,7 +180,7 @@ impl Executor {
         let sender = self.sender.clone();
         let task = LocalTask::of(share_of(id), async move {
             let event = work.await;
-            // This fails only if the event loop has ended.
+            // The send fails only if the event loop has ended.
             let _ = sender.send(Message::HookOver { hook: id, task: tokio::task::id(), event });
         });
         self.hooks.insert(id, RunningHook { task, pid });
@@ -195,8 +195,8 @@ impl Executor {
         self.abort_preparation(Start::Hook(id));
         let Some(hook) = self.hooks.remove(&id) else { return };
         hook.task.end();
-        // Kills the hook now, and not when the task is dropped: a sweep may follow, and the hook
-        // must not get the SIGTERM of the sweep.
+        // Kills the hook now, and not only when the task is dropped: otherwise the hook could first
+        // get SIGTERM from a sweep that follows.
         if let Some(pid) = hook.pid.get()
             && matches!(self.children.borrow().role(pid), Some(ChildRole::Command { .. }))
         {
@@ -208,7 +208,7 @@ impl Executor {
         }
     }
 
-    /// Returns the event of a hook that is over, unless the hook was aborted or has begun again.
+    /// Returns the event of a hook that is over; `None` if the hook was aborted or has begun again.
     pub(super) fn hook_over(
         &mut self,
         hook: HookId,

@@ -1,5 +1,6 @@
-//! Ends what the commands of probes leave behind. The rest of a command's process group ends at
-//! once. Processes outside the group end once a later run of the command has left processes, too.
+//! Kills the processes that the commands of probes leave behind. drainit kills the rest of a
+//! command's process group at once, and processes outside the group once a later run of the command
+//! has also left processes behind.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -21,8 +22,7 @@ use crate::types::Signal;
 pub(super) type Reported = Rc<RefCell<BTreeSet<String>>>;
 
 impl Executor {
-    /// For each of these children that was the command of a probe, kills what the command has left
-    /// behind.
+    /// If a child was the command of a probe, kills the processes that the command has left behind.
     pub(crate) fn kill_left_by_probes(&self, ended: &[Ended]) {
         let mut last = None;
         for one in ended.iter().filter(|one| one.failed.is_none()) {

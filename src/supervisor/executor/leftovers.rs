@@ -24,7 +24,7 @@ const HIDDEN: &str = "hidden by the hidepid of /proc";
 /// The longest scan on the event loop's thread. Signals wait during this scan.
 const LONGEST_HERE: Duration = Duration::from_millis(250);
 
-/// The sweep with one signal.
+/// The sweep that sends one signal to all leftovers.
 pub(super) struct FinalSweep {
     signal: Signal,
     sweep: Arc<Mutex<Sweep>>,
@@ -35,7 +35,7 @@ pub(super) struct FinalSweep {
     is_new: bool,
     /// Whether no scan has begun yet.
     is_unscanned: bool,
-    /// The scan that runs on a thread. Once the first part is dropped, the scan signals no process.
+    /// The scan that runs on a thread. Once the `Arc` is dropped, the scan signals no process.
     scan: Option<(Option<Arc<()>>, LocalTask)>,
 }
 
@@ -64,7 +64,8 @@ impl Executor {
 
     /// Begins a scan on a thread, which signals every living descendant that has not got this
     /// signal yet. Scans on this thread if no thread can be started, for example because the
-    /// leftovers have used up the pids limit. Returns the event of the scan if it is already known.
+    /// leftovers have used up the pids limit. Returns the event of the scan if the result is
+    /// already known.
     pub(crate) fn sweep(&mut self, signal: Signal) -> Option<Event> {
         if self.sweep.as_ref().is_none_or(|sweep| sweep.signal != signal) {
             self.sweep = Some(FinalSweep::new(signal, self.killed_groups()));
@@ -96,7 +97,7 @@ impl Executor {
     }
 
     /// Whether there is a sweep whose last scan is over. Call this function when drainit has no
-    /// children any more. A scan then cannot find more processes, so this function also ends a scan
+    /// children any more. Without children, a scan finds no processes, so this function ends a scan
     /// that is under way.
     pub(crate) fn has_swept(&mut self) -> bool {
         let scan = self.sweep.as_mut().map(|sweep| &mut sweep.scan);
@@ -108,7 +109,7 @@ impl Executor {
         self.sweep = None;
     }
 
-    /// The children that drainit has killed and not reaped yet. Each leads a process group.
+    /// The children that drainit has killed and not reaped yet. Each child leads a process group.
     fn killed_groups(&self) -> BTreeSet<Pid> {
         let is_killed = |pid: Pid, role: &ChildRole| match role {
             // The command was killed together with its hook or drain.
@@ -174,8 +175,8 @@ impl Executor {
     }
 }
 
-/// Signals the children that `/proc` hides, once for each signal. Without these signals, nobody
-/// would see that these children are leftovers.
+/// Signals the children that `/proc` hides, and returns them as leftovers. A scan of `/proc` cannot
+/// find these children.
 fn signal_hidden(hidden: Vec<Pid>, signal: Signal) -> impl Iterator<Item = Descendant> {
     // Nothing is reaped between this check and the signal.
     let hidden: Vec<_> = hidden.into_iter().filter(|pid| is_living_child(*pid)).collect();

@@ -1,4 +1,5 @@
-//! The main process of an instance, which another process may become (`MAINPID=`).
+//! The main process of an instance. A message with `MAINPID=` makes another process the main
+//! process.
 
 use std::io;
 use std::sync::Arc;
@@ -78,15 +79,15 @@ impl Executor {
         for one in ended {
             let Some(ChildRole::Process(process)) = one.role else { continue };
             let current = &self.instances[process.index()];
-            // If this child and the main process have both ended, the end of the main process
-            // counts.
+            // If both this child and the main process have ended, the end of the instance is the
+            // end of the main process.
             let main = current.pid.filter(|main| *main != one.pid);
             let is_reaped = |pid| main == Some(pid) && ended.iter().any(|one| one.pid == pid);
             self.drop_main(process, one.pid, is_reaped);
         }
     }
 
-    /// Forgets `gone`, the main process or a former one, which has ended. If no main process is
+    /// Forgets `gone`, a main process or former main process that has ended. If no main process is
     /// left, the latest former main process becomes the main process again. If there is no former
     /// main process either, `gone` stays the main process.
     fn drop_main(&mut self, process: ProcessId, gone: Pid, is_reaped: impl Fn(Pid) -> bool) {
@@ -104,7 +105,7 @@ impl Executor {
     fn set_main(&mut self, process: ProcessId, main: Pid, former: Vec<Pid>) {
         let name = &self.process(process).name;
         let current = &mut self.instances[process.index()];
-        // The kernel gives nobody the number of a group or session that still has a member.
+        // The kernel does not reuse the number of a group or session that still has a member.
         let session = session_of(main).unwrap_or(current.leader);
         if !former.contains(&current.leader) && main != current.leader {
             current.leader = session;
@@ -123,8 +124,7 @@ impl Executor {
         current.former = former;
     }
 
-    /// The main process and the former main processes of an instance, without those that are
-    /// reaped.
+    /// The main process and the former main processes of an instance, except reaped processes.
     pub(super) fn mains(&self, process: ProcessId) -> impl Iterator<Item = Pid> {
         let current = &self.instances[process.index()];
         let mains = current.former.iter().copied().chain(current.pid);

@@ -95,7 +95,7 @@ pub(crate) struct Executor {
     status_board: Rc<StatusBoard>,
     stop_counts: Rc<StopCounts>,
     children: SharedChildren,
-    /// Whether all configs so far, from the start of drainit on, have had the same single process.
+    /// Whether every config since the start of drainit has had the same single process.
     is_alone: Rc<Cell<bool>>,
     oom_kills: OomKills,
     /// Whether the shutdown has begun, but health checks succeed until [`Self::unready`] is called.
@@ -123,7 +123,7 @@ pub(crate) struct Executor {
     search: Search,
     /// The task that regularly wakes the event loop, which then scans the groups.
     group_scan: Option<LocalTask>,
-    /// The newest living orphans, for all ends that are reaped together.
+    /// The newest living orphans. All children that are reaped together share this list.
     orphans: OnceCell<Vec<Stat>>,
     /// The processes that drainit has reported because their probes leave processes behind.
     reported: Reported,
@@ -272,7 +272,7 @@ impl Executor {
                 if let Err(why) = may {
                     let why = self.status_board.failure(why);
                     tracing::warn!("{name}: {} failed: {why}", request.name());
-                    // This fails only if the client has gone away.
+                    // The send fails only if the client has gone away.
                     let _ = reply.send(Err(why));
                     return None;
                 }
@@ -303,8 +303,8 @@ impl Executor {
             }
         };
         self.status_board.adopt(now, slot, definition, place, from);
-        // If the slot's earlier process has left a process group, this group has survived SIGKILL.
-        // The core no longer waits for the group.
+        // If the earlier process of the slot has left a process group, this group has survived
+        // SIGKILL, and the core no longer waits for the group.
         self.groups.retain(|left| left.process != slot);
         if slot.index() == self.instances.len() {
             self.instances.push(Instance::default());
@@ -325,9 +325,9 @@ impl Executor {
         }
     }
 
-    /// Removes the `sockets` of a process, except those that an instance in another slot may use. A
-    /// start that has one of these paths waits for the removal. When drainit exits, it also waits
-    /// for the removal, but only briefly.
+    /// Removes the `sockets` of a process, except the sockets that an instance in another slot may
+    /// use. A start with one of the removed paths waits for the removal. The exit of drainit also
+    /// waits for the removal, but only briefly.
     fn remove_sockets(&mut self, slot: ProcessId) {
         let stale = self.stale_sockets(slot);
         if stale.is_empty() {
@@ -342,7 +342,7 @@ impl Executor {
         }
     }
 
-    /// The `sockets` of a process, except those that an instance in another slot may use.
+    /// The `sockets` of a process, except the sockets that an instance in another slot may use.
     fn stale_sockets(&self, slot: ProcessId) -> Vec<PathBuf> {
         let process = self.process(slot);
         let is_stale = |path: &&PathBuf| !self.is_used_elsewhere(slot, path);
@@ -353,8 +353,8 @@ impl Executor {
         self.config.control.socket.path().map(Path::to_owned)
     }
 
-    /// Whether an instance in another slot has this path in its `sockets`. During a reload, that
-    /// may be an instance of another process.
+    /// Whether an instance in another slot has this path in its `sockets`. During a reload, this
+    /// instance may belong to another process.
     fn is_used_elsewhere(&self, slot: ProcessId, path: &Path) -> bool {
         let slots = (0..self.instances.len()).filter_map(|slot| u16::try_from(slot).ok());
         let mut beside = slots.map(ProcessId).filter(|other| *other != slot && self.lives(*other));
@@ -369,7 +369,7 @@ impl Executor {
         self.instances[slot.index()].pid.is_some() || self.groups_of(slot).next().is_some()
     }
 
-    /// Whether this instance of the process is the one that runs.
+    /// Whether this is the current instance of the process, and the instance runs.
     fn is_current(&self, process: ProcessId, instance: u32) -> bool {
         let current = &self.instances[process.index()];
         current.number == instance && current.pid.is_some()
@@ -451,8 +451,8 @@ impl Executor {
             Some(ChildRole::Process(process)) => {
                 let current = &self.instances[process.index()];
                 let sent = self.status_board.history(*process).sent;
-                // Another instance has the slot, so this one was killed, or is a former main
-                // process.
+                // If another instance has the slot, drainit has killed this child, or this child is
+                // a former main process.
                 current.pid != Some(pid) || [current.asked, sent].contains(&Some(Signal::KILL))
             }
             None => false,
@@ -477,7 +477,7 @@ impl Executor {
                 None
             }
             Some(ChildRole::Command { waiting, .. }) => {
-                // This fails if the hook, probe or drain was dropped and does not wait any more.
+                // The send fails if the hook, probe or drain was dropped and no longer waits.
                 let _ = waiting.send(failed.map_or(Ok(end), Err));
                 None
             }
@@ -485,7 +485,7 @@ impl Executor {
                 self.explain(process, pid, failed?);
                 None
             }
-            // Three cases lead here: the instance has survived SIGKILL until now, and has lost its
+            // There are three cases. The instance had survived SIGKILL until now, and has lost its
             // slot; the start of the instance was given up; or this child is a former main process.
             Some(ChildRole::Process(process))
                 if self.instances[process.index()].pid != Some(pid) =>
@@ -562,13 +562,13 @@ impl Executor {
         current.end_probes();
         current.asked = Some(signal);
         self.stop_counts.stopping();
-        // This is recorded before the signal: the signal succeeds even if the child has ended and
-        // is not reaped.
+        // drainit must look before it sends the signal, because sending a signal to a child that
+        // has ended succeeds until the child is reaped.
         if self.pid(process).is_some_and(has_ended) {
             self.status_board.history(process).ended_first = true;
         }
         // A former main process that is still alive is the parent of the main process, or serves
-        // beside it.
+        // beside the main process.
         for pid in self.mains(process) {
             for signal in with_cont(signal) {
                 self.signal_one(process, pid, signal);
@@ -656,8 +656,8 @@ impl Executor {
         self.instances[process.index()].liveness = None;
     }
 
-    /// From now on, counts the connections that stops cut. Output that nobody reads holds up a
-    /// process for at most `patience`.
+    /// Begins to count the connections of clients, so that the report says how many each stop has
+    /// cut. From now on, a process whose output nobody reads is blocked for at most `patience`.
     pub(crate) fn shutdown_begins(&mut self, patience: Duration) {
         self.stop_counts.shutdown_began(self.sender.clone());
         self.output.stop_waiting(patience);
@@ -680,10 +680,9 @@ impl Executor {
     fn launcher(&self, process: Option<&Process>) -> Launcher {
         let (base, format) = (Rc::clone(&self.base), self.config.logging.format);
         let output = match process.map(|process| &process.log.mode) {
-            // The file was opened with the other files of the start. This thread opens no files.
-            // Therefore drainit does not reopen a file that a reload has dropped since then. This
-            // thread opens no files. Therefore drainit does not reopen a file that was opened for
-            // the start and that a reload has dropped.
+            // The log file was opened for the start, on another thread. If a reload has dropped the
+            // file since then, drainit does not open the file again, because this thread opens no
+            // files.
             Some(LogMode::File(LogFile { path, stderr, .. })) => {
                 let stdout = match path {
                     Some(path) => self.files.get(path),
@@ -707,7 +706,7 @@ impl Executor {
     }
 
     /// Reads the last lines from all pipes. Waits at most `within` for the ends of the pipes. Then
-    /// reads, for at most `within`, what the other pipes contain.
+    /// reads the rest from the pipes that have not ended, again for at most `within`.
     pub(crate) async fn last_lines(&mut self, within: &dyn Fn() -> Duration) {
         let logs = std::mem::take(&mut self.open_logs);
         let all = async {

@@ -42,8 +42,8 @@ impl Executor {
                 }
                 let is_last = matches!(next, AfterEnd::Shutdown | AfterEnd::Exhausted);
                 let lines = if is_last || !is_success { self.failed(process) } else { None };
-                // If the lines went to the container's output, they stand right above this line
-                // already.
+                // If the lines went to the container's output, the log already has them right above
+                // this line.
                 let is_elsewhere = matches!(self.process(process).log.mode, LogMode::File(_));
                 join([left, lines.filter(|_| is_last && is_elsewhere)])
             }

@@ -107,10 +107,10 @@ impl Executor {
                 look.await;
             }
             if let Some(earlier) = earlier {
-                // This fails only at the end of the runtime.
+                // The wait fails only at the end of the runtime.
                 let _ = earlier.await;
             }
-            // This fails only if the event loop has ended.
+            // The send fails only if the event loop has ended.
             let _ = sender.send(message);
         }));
     }
@@ -132,8 +132,8 @@ impl Executor {
     }
 
     /// The instances of a process that have this entry in their `watch`, each with the position of
-    /// the entry. An instance that is about to replace the current one is included, because it may
-    /// have read the old content.
+    /// the entry. An instance that is about to replace the current instance is included, because it
+    /// may have read the old content.
     pub(crate) fn watches_of(&self, name: &str, watch: &Watch) -> Vec<(ProcessId, usize)> {
         let place =
             |slot: &ProcessId| self.process(*slot).watch.iter().position(|one| one == watch);

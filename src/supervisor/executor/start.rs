@@ -69,7 +69,8 @@ pub(super) struct Launching {
 
 impl Executor {
     /// Evaluates `only_if`. If this needs the file system, returns `None` and sends the answer
-    /// later. If the process is skipped, nothing will listen on its old sockets: removes them.
+    /// later. If the process is skipped, removes its old sockets, because nothing will listen on
+    /// them.
     pub(crate) fn condition(&mut self, process: ProcessId, check: u32) -> Option<Event> {
         let wanted = self.process(process);
         let paths = match &wanted.only_if {
@@ -114,8 +115,8 @@ impl Executor {
         self.starting.insert(process);
         let other_lives = self.other_slots(process).into_iter().any(|other| self.lives(other));
         let was_started = self.status_board.history(process).started.is_some();
-        // `take` clears the flag. A hook may have rendered the files for this start, but not for
-        // the start after it.
+        // `take` clears the flag: files that a hook has rendered for this start are not for the
+        // next start.
         let is_rendered = std::mem::take(&mut self.instances[process.index()].is_rendered);
         let renders = !is_rendered && !self.process(process).render.is_empty();
         let is_first = !was_started && !other_lives;
@@ -242,7 +243,7 @@ impl Executor {
         None
     }
 
-    /// Gives up a start that is under way, unless the program already runs.
+    /// Gives up a start that is under way. If the program already runs, handles the start instead.
     pub(crate) fn abort_spawn(&mut self, process: ProcessId) -> Event {
         self.to_start.retain(|other| *other != process);
         self.starting.remove(&process);
@@ -285,7 +286,7 @@ impl Executor {
         if self.children.borrow_mut().has_begun(pid) {
             return self.begun(process);
         }
-        // After a failed exec there is no event yet: the reason is known only when the child ends.
+        // After a failed exec there is no event yet: its reason is known only when the child ends.
         is_late.then(|| {
             self.give_up(process, pid);
             self.spawn_failed(process, &StartError::Late)
@@ -450,13 +451,13 @@ impl Executor {
         Some(Event::Spawned(process))
     }
 
-    /// Asks a new epoch once whether it has taken over. This replaces the readiness probe of the
-    /// epoch.
+    /// Asks a new epoch once whether it has taken over. The question replaces the epoch's readiness
+    /// probe.
     pub(crate) fn ask_epoch(&mut self, process: ProcessId) {
         let wanted = self.with_values(process);
         let instance = self.instance_sender(process);
         let current = &mut self.instances[process.index()];
-        // An epoch that needs longer for an answer has no time left to serve.
+        // An epoch that needs longer than this limit for an answer has no time left to serve.
         let limit =
             wanted.readiness.as_ref().map_or(FIRST_LIMIT, |readiness| readiness.timeout / 8);
         current.readiness = Self::admin_to_take_over(&wanted, current.epoch).map(|epoch| {

@@ -10,7 +10,7 @@ use crate::supervisor::message::{Rest, SharedChildren};
 use crate::supervisor::run_command::{AttemptFailure, LONGEST, run_captured};
 use crate::types::harmless;
 
-/// The time limit of the check. The core aborts the check earlier, as it aborts a hook.
+/// The time limit of the check. The core aborts the check earlier, at the time limit of a hook.
 const LIMIT: Duration = Duration::from_secs(3600);
 /// The mark of a log line that has Envoy's highest level.
 const CRITICAL: &str = "[critical]";

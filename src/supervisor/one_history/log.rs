@@ -82,7 +82,7 @@ impl Play {
             }
             Note::ShutdownBegan { window, .. } => {
                 let cause = event["cause"].as_str().unwrap().to_owned();
-                // The grace period of the kubelet includes the hook that has requested the drain.
+                // The kubelet's grace period has begun before the hook that requests the drain.
                 let is_new = |since: &Time| now.since(*since) >= GRACE_PERIOD;
                 record.elapsed_from = record.elapsed_from.filter(|at| !is_new(at)).or(Some(now));
                 record.shutdown = Some((now, now + window, cause, false));

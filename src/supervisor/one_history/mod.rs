@@ -86,7 +86,7 @@ struct Counts {
     start: Option<Duration>,
     readiness_failures: Option<u64>,
     liveness_failures: u64,
-    /// The slot of the last drain, unless the process has started again since.
+    /// The slot of the last drain; `None` if the process has started again since.
     drained: Option<ProcessId>,
     /// The time at which the drain of each slot is over at the latest.
     drained_by: BTreeMap<ProcessId, Time>,
@@ -114,7 +114,7 @@ struct Record {
     all_ready: Option<Time>,
     /// T0, the deadline, the cause, and whether this is a drain without a stop.
     shutdown: Option<(Time, Time, String, bool)>,
-    /// The begin of the grace period that the shutdown, or the drain without a stop, has.
+    /// The begin of the grace period of the shutdown, or of the drain without a stop.
     elapsed_from: Option<Time>,
     phases: Vec<(ContainerPhase, Duration)>,
     phase_since: (Option<ContainerPhase>, Time),
@@ -219,7 +219,7 @@ impl Play {
         self.check_report();
     }
 
-    /// Handles one event as the event loop does, and the events that follow at once.
+    /// Handles one event as the event loop does, and the events that this event causes at once.
     fn step(&mut self, event: Event) {
         self.at_once.push_back(event);
         while let Some(event) = self.at_once.pop_front() {

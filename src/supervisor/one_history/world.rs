@@ -1,10 +1,10 @@
 //! The world of a history: changes the processes in the record as events and actions would change
-//! them, and tells the journal what the executor would tell the journal.
+//! them, and reports to the journal as the executor would.
 
 use super::*;
 
 impl Play {
-    /// Tells the journal what the executor would tell it, and the record what has happened.
+    /// Reports an event to the journal as the executor would, and writes it into the record.
     pub(super) fn happens(&mut self, event: Event) {
         let now = self.now;
         let board = Rc::clone(&self.board);
@@ -25,7 +25,7 @@ impl Play {
                 slot.first_start.get_or_insert(now);
                 let spec = self.board.machine.borrow().state().process(process).clone();
                 let is_ready = spec.readiness_timeout.is_none() && !spec.oneshot;
-                // If a start could not be given up in time, its instance does not become ready.
+                // An instance whose start could not be given up in time does not become ready.
                 let serves = is_ready && !has_shutdown && !std::mem::take(&mut slot.is_given_up);
                 slot.state =
                     Some(if serves { ProcessState::Ready } else { ProcessState::Starting });

@@ -34,8 +34,8 @@ pub(crate) struct ReadinessTarget {
     pub(crate) process: Arc<Process>,
     pub(crate) readiness: Readiness,
     /// The admin and the epoch of an Envoy that takes over from an older epoch. Such an Envoy is
-    /// ready when it is live, whatever `readiness` says. By then the older epoch has no listeners,
-    /// and no other Envoy could serve.
+    /// ready when it is live, whatever `readiness` says: the older epoch then has no listeners, so
+    /// no other Envoy could serve.
     pub(crate) epoch: Option<(Address, u32)>,
     pub(crate) log: Option<Rc<OutputCapture>>,
     /// The counter of failed attempts.
@@ -58,8 +58,8 @@ pub(crate) fn watch(
 ) -> LocalTask {
     LocalTask::of(Share::Probes(instance.process), async move {
         let ReadinessTarget { process, readiness, epoch, log, failures } = target;
-        // If the start fails soon after this time, a line here would only repeat the line of the
-        // failure.
+        // If the time limit of the readiness is short, the line about the failed start comes soon
+        // after, and would repeat this line.
         let says_so = readiness.timeout > LONG * 2;
         let ready = async {
             match (epoch, &readiness.probe, log) {

@@ -1,9 +1,8 @@
 //! Receives the messages of one instance of a process on its `NOTIFY_SOCKET`.
 //!
 //! Every process in the network namespace can find the socket in `/proc/net/unix`. A message
-//! therefore counts only under two conditions. The sender has to have the right user. The sender
-//! also has to be the process itself, a descendant of the process, or a member of the session of
-//! the process.
+//! therefore counts only under two conditions: the sender has the user of the process, and is the
+//! process itself, a descendant of the process, or a member of the session of the process.
 
 use std::cell::Cell;
 use std::future::pending;
@@ -61,7 +60,7 @@ pub(crate) struct NotifySender {
     pub(crate) tells_drained: bool,
     /// The user of the process in the config.
     pub(crate) user: Option<u32>,
-    /// Whether all configs so far, from the start of drainit on, have had only this process.
+    /// Whether every config since the start of drainit has had only this process.
     pub(crate) is_alone: Rc<Cell<bool>>,
     /// The place where the `STATUS=` of the process is kept.
     pub(crate) status: Reason,
@@ -97,8 +96,8 @@ impl NotifyListener {
                                 watchdog.is_alive();
                             }
                             source.take(message, place);
-                            // A flood of messages without an event, such as STATUS=, must not block
-                            // the other tasks either.
+                            // Messages such as STATUS= cause no event. A flood of them must not
+                            // block the other tasks either.
                             tokio::task::yield_now().await;
                         }
                         Some((Err(error), _)) => {
@@ -136,7 +135,7 @@ impl NotifyListener {
 
     /// From now on, the process must send `WATCHDOG=1` at least once per `limit`.
     pub(crate) fn expect_watchdog(&self, limit: Duration) {
-        // This fails only if the socket is broken.
+        // The send fails only if the socket is broken.
         let _ = self.watchdog.send(Some(limit));
     }
 }
@@ -189,8 +188,8 @@ impl Watchdog {
     /// Whether the watchdog expires when the time `alive_by` is over. A pause of the container
     /// stops the process, too. After a long pause, the process therefore gets its whole limit
     /// again. After a pause that is too short to notice, the process gets a short extra time. Until
-    /// its next message, the process gets the whole limit and the extra time only once each: a
-    /// process that hangs may itself be the reason why drainit has no processor time.
+    /// its next message, the process gets the whole limit once and the extra time once, and not
+    /// again: a process that hangs may itself be the reason why drainit has no processor time.
     fn expires(&mut self, alive_by: Instant, now: Instant) -> bool {
         let is_late = now.duration_since(alive_by) > PAUSED;
         let is_paused = is_late && !self.was_paused;
@@ -228,9 +227,9 @@ impl NotifySource {
         }
     }
 
-    /// Reports that a process becomes the main process, if that process belongs to the instance.
-    /// The kernel reports the end of a process only to its parent, so the parent has to be drainit
-    /// or the main process so far.
+    /// Reports that a process becomes the main process, if the process belongs to the instance. The
+    /// kernel reports the end of a process only to its parent, so the parent has to be drainit or
+    /// the current main process.
     fn take_main(&self, pid: Pid, place: Option<OwnedSemaphorePermit>) {
         let NotifySender { main, current, .. } = &self.instance;
         let own = std::process::id().cast_signed();
@@ -241,7 +240,7 @@ impl NotifySource {
             pid => Handle::open(pid),
         };
         let found = valid.and_then(|handle| {
-            // The handle was opened before these facts were read, so they are facts about the
+            // The handle was opened before these facts were read, so the facts are about the
             // process of the handle.
             let stat = Stat::read(pid).filter(|stat| stat.is_alive);
             let stat = stat.ok_or(io::Error::from(Errno::ESRCH))?;

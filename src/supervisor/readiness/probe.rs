@@ -27,8 +27,8 @@ use crate::supervisor::run_command::AttemptFailure;
 use crate::types::{harmless, human};
 
 /// The limit of the first attempts. A later attempt may take as long as drainit has already waited.
-/// A server that needs seconds for an answer is therefore found ready, and a server that has lost a
-/// request is asked again.
+/// Therefore drainit finds a server ready that needs seconds for an answer, and asks a server again
+/// that has lost a request.
 pub(crate) const FIRST_LIMIT: Duration = Duration::from_secs(1);
 /// The first pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -158,8 +158,8 @@ async fn bounded<T>(
     }
 }
 
-/// Turns an error of a request into a failure. Marks a failure that is drainit's own, such as a
-/// lack of descriptors, because such a failure says nothing about the server.
+/// Turns an error of a request into a failure. Marks drainit's own failures, such as a lack of
+/// descriptors, because they say nothing about the server.
 pub(crate) fn of_request(error: &HttpError) -> AttemptFailure {
     let is_own = matches!(error, HttpError::Io(error) if is_own_lack(error));
     AttemptFailure { why: error.to_string(), is_own }

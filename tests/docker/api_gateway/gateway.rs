@@ -31,9 +31,9 @@ pub(super) const ADMIN: &str = "--env=ROUTER_ADMIN_ENABLED=true";
 /// The directories of a container that is to be started.
 pub(super) struct Setup {
     images: &'static GatewayImages,
-    /// Mounted at `/out` in the container.
+    /// The directory that is mounted at `/out` in the container.
     pub(super) out: TempDir,
-    /// Mounted at `/var/run/api-platform` in the container.
+    /// The directory that is mounted at `/var/run/api-platform` in the container.
     pub(super) sockets: TempDir,
 }
 
@@ -72,7 +72,7 @@ impl Setup {
 
 /// Runs a container that ends by itself.
 pub(super) fn once(args: &[&str]) -> Option<Finished> {
-    let steps = "--env=POLICY_ENGINE_STEPS=exit=0"; // so it ends at once if drainit starts it
+    let steps = "--env=POLICY_ENGINE_STEPS=exit=0"; // a started engine ends at once
     let options = [&OPTIONS[..3], &["--tmpfs=/var/run/api-platform:mode=1777", steps]].concat();
     Some(run(&gateway_images()?.production, &options, args))
 }

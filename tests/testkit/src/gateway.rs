@@ -163,9 +163,9 @@ impl Gateway {
         }
     }
 
-    /// Records which processes are gone. Processes that are found gone at the same time have ended
-    /// in an unknown order. If a process is gone, all others are checked again, because they may
-    /// have ended before it.
+    /// Records which processes are gone. The order of processes that are found gone at the same
+    /// time is unknown. If a process is gone, this function checks all others again, because they
+    /// may have ended before.
     fn look(&mut self) {
         let now = Instant::now();
         let lives = |member: &Member| member.gone.is_none() && is_alive(member.pid);
@@ -301,7 +301,7 @@ pub fn children(parent: u32) -> Vec<u32> {
     children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
-/// Whether a process runs: neither gone nor a zombie.
+/// Whether a process exists and is not a zombie.
 fn is_alive(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))

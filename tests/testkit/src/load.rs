@@ -1,8 +1,8 @@
 //! Sends load from keep-alive HTTP/1.1 clients, and reports the result of every request.
 //!
-//! Each client has one connection at a time, sends at a fixed rate and never retries. It honours
-//! `Connection: close`, and asks the [`Service`] for an endpoint only when it opens a connection,
-//! like clients behind kube-proxy: an open connection stays when the endpoints change.
+//! Each client has one connection at a time, sends at a fixed rate and never retries. A client
+//! honours `Connection: close`. Like clients behind kube-proxy, it gets an endpoint from the
+//! [`Service`] only when it opens a connection: an open connection stays when the endpoints change.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,8 +21,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest head of a response.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// The endpoints of new connections. They can change at any time, like those of a Kubernetes
-/// Service.
+/// The endpoints of new connections, which can change at any time, as in a Kubernetes Service.
 #[derive(Debug)]
 pub struct Service(Mutex<Endpoints>);
 

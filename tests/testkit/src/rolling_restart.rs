@@ -1,5 +1,5 @@
-//! A rolling restart under load: the old gateway gets SIGTERM while a new gateway already runs, and
-//! a second later the load balancer sends new connections to the new gateway.
+//! A rolling restart under load. The old gateway gets SIGTERM while a new gateway already runs. A
+//! second later, the load balancer sends new connections to the new gateway.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::load::{IdleClose, Load, Plan, Report, Service};
 /// A stop is abandoned after this time, which is longer than any grace period used here.
 const LONGEST_STOP: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
-/// The longest wait for the first requests of all clients. After that the restart begins anyway.
+/// The longest wait for the first requests of all clients, after which the restart begins anyway.
 const LONGEST_START: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
@@ -127,8 +127,8 @@ impl RollingRestart {
                     let open = |gateway: &Gateway| load.report().open_to(gateway.address());
                     watch(&Tick { phase, at: start.elapsed(), report: &load.report(), to_old: open(&old), to_new: open(&new) });
                 }
-                // On a busy machine, some clients may not be served yet, so the restart waits for
-                // them.
+                // On a busy machine, some clients may not have an answer yet, so the restart waits
+                // for them.
                 () = sleep_until(ask.into()), if asked.is_none() => {
                     if load.report().open_to(old.address()) < u64::from(self.clients) && ask < latest {
                         ask += POLL;

@@ -38,7 +38,7 @@ fn begun(name: &str) {
         Event::parse(line).is_some_and(|event| event.name == name && event.what == "handling")
     };
     let has_begun = || fs::read_to_string(&log).unwrap_or_default().lines().any(is_it);
-    // The wait is limited, because the process may be killed before it records that.
+    // The wait is limited, because the process may be killed before it records its handling.
     (0..10_000).take_while(|_| !has_begun()).for_each(|_| sleep(Duration::from_millis(1)));
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn torrent(me: &Me, count: u32) {
                 // SAFETY: as above.
                 match unsafe { fork() } {
                     Ok(ForkResult::Child) => {}
-                    // This also ends the chain if fork fails. Then the test fails.
+                    // A failed fork also ends the chain here, and the test then fails.
                     _ => quit(),
                 }
             }

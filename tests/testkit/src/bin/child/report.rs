@@ -19,9 +19,9 @@ impl Given {
         Self { descriptors: descriptors(), args: args.iter().skip(1).cloned().collect() }
     }
 
-    /// Everything that a supervisor can get wrong: descriptors beside the standard ones, blocked and ignored
-    /// signals (without SIGPIPE, which Rust ignores), and a shared process group. The first word is
-    /// the time of the fork in ticks of 10 ms.
+    /// Everything that a supervisor can get wrong: descriptors beside the three standard
+    /// descriptors, blocked and ignored signals (without SIGPIPE, which Rust ignores), and a shared
+    /// process group. The first word is the time of the fork in ticks of 10 ms.
     pub(crate) fn audit(&self) -> String {
         let stat = fs::read_to_string("/proc/self/stat").unwrap();
         let since = stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap().to_owned();

@@ -18,7 +18,7 @@ pub(crate) fn unix(path: &str) {
 /// The socket that this process has bound in [`share`], with its inode.
 static SHARED: OnceLock<(String, u64)> = OnceLock::new();
 
-/// Like [`unix`], unless the path is in use already. Returns whether it was free.
+/// Like [`unix`], but only if no program uses the path. Returns whether the path was free.
 pub(crate) fn share(path: &str) -> bool {
     let Ok(listener) = UnixListener::bind(path) else { return false };
     SHARED.set((path.to_owned(), fs::metadata(path).unwrap().ino())).unwrap();

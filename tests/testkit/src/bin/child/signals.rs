@@ -31,7 +31,7 @@ const HANDLED: [Signal; 6] = [
     Signal::SIGTERM,
 ];
 
-/// Whether a signal has arrived. It may not have been handled yet.
+/// Whether a signal has arrived, which need not have been handled yet.
 static ASKED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// Installs the handlers, then records `handling`.
@@ -101,8 +101,8 @@ fn others_alive(me: &Me) -> String {
     names.join("+")
 }
 
-/// Ends this process with a signal that it does not handle, or stops it, unless somebody may have
-/// continued it already.
+/// Sends this process a signal that ends or stops it. After the first signal from outside, the
+/// process does not stop itself, because the SIGCONT may already have come.
 pub(crate) fn die(me: &Me, signal: &str) {
     if signal == "STOP" && ASKED.load(Ordering::SeqCst) {
         return;

@@ -5,8 +5,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-/// The name and steps of this process. They come from the command line, or from the environment if
-/// this process replaces a program.
+/// The name and steps of this process, from the command line, or from the environment if this
+/// process replaces a program.
 pub(crate) fn command_line() -> Vec<String> {
     let mut args = std::env::args();
     let program = args.next().unwrap_or_default();
