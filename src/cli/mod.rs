@@ -69,7 +69,7 @@ enum Command {
     Restart(crate::cli::operate::OperateArgs),
     /// Read the config again, and replace the processes that differ
     ///
-    /// The running drainit reads the files again that it was started with; `-c` only finds its
+    /// The running drainit reads again the files with which it started; `-c` only finds its
     /// socket.
     Reload(crate::cli::control_address::Whom),
     /// Send a signal to processes

@@ -23,7 +23,7 @@ pub struct PlanArgs {
     #[command(flatten)]
     whom: Whom,
     /// Show what `drainit reload` would change in the running container. The running drainit reads
-    /// the files again that it was started with; `-c` only finds its socket
+    /// again the files with which it started; `-c` only finds its socket
     #[arg(long)]
     reload: bool,
     /// Output format

@@ -358,7 +358,7 @@ fn row(process: &Value, is_drained: bool) -> [String; 8] {
     let has_none = has_none.then(|| "has no drain, and runs on".to_owned());
     let number = |key: &str| process[key].as_u64().map(|number| number.to_string());
     let epoch = process["epoch"].as_u64().map(|epoch| format!("epoch {epoch}"));
-    // If somebody asked for the stop, nobody looks for its reason.
+    // The operator who asked for the stop knows its reason.
     let (asked, last) = (process["last_exit_asked"] == true, word("last_exit"));
     let message = word("message").filter(|message| !asked || last.as_ref() != Some(message));
     let last = last.filter(|last| !asked && message.as_ref() != Some(last));

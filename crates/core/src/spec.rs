@@ -168,9 +168,9 @@ pub struct DrainSpec {
     pub by_kernel: bool,
     /// The number of open connections, or of requests in flight, at which the drain is over.
     pub exit_at: u64,
-    /// The signal that asks the process to drain. SIGTERM for a command or an HTTP request that
-    /// asks the process to end after its last answer. `None` if the process may not answer by
-    /// ending.
+    /// The signal that asks the process to drain. SIGTERM stands for a command or an HTTP request
+    /// if the kernel counts the connections: the process may then end after its last answer. `None`
+    /// if the process may not answer by ending.
     pub signal: Option<Signal>,
 }
 

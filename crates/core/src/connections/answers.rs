@@ -100,7 +100,7 @@ pub struct Counts {
     /// Connections that may or may not owe an answer: the kernel cannot tell.
     pub unknown: u64,
     /// Open connections that count as answered because nothing has moved on them for `idle`,
-    /// although a stop may still cut their answers. Each has moved since the first look, was owing
+    /// although the server can still send and a stop may cut their answers. Each has moved since the first look, was owing
     /// or unknown at an earlier look, or had sent in the tick of the last request before the first
     /// look.
     pub silent: u64,
