@@ -232,3 +232,19 @@ fn say(text: &str) {
     // Errors are ignored, because stderr may have no reader.
     let _ = io::stderr().write_all(colour::on(Stream::Stderr, text).as_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_check_of_a_pod_knows_every_subcommand() {
+        let drainit = Cli::command();
+        let names = drainit.get_subcommands().map(clap::Command::get_name).chain(["help"]);
+        let known = drainit_tools::kubernetes::binary::SUBCOMMANDS;
+        assert_eq!(
+            names.collect::<std::collections::BTreeSet<_>>(),
+            known.into_iter().collect::<std::collections::BTreeSet<_>>()
+        );
+    }
+}

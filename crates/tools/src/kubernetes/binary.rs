@@ -1,14 +1,116 @@
-//! Checks that a container finds drainit's binary if an init container installs it into a volume.
+//! Checks that the containers of a pod find drainit's binary if an init container installs it into
+//! a volume, or if an image is the volume.
 
-use crate::kubernetes::manifest::{Container, Word, Workload, base, items, text, words};
+use crate::kubernetes::entry::{JOINS, script};
+use crate::kubernetes::env::{PodEnv, PodValue};
+use crate::kubernetes::manifest::{Container, Word, Workload, base, container, items, text, words};
 use crate::language::diagnostics::problems::Problems;
+use crate::language::script::is_shell;
+use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
+use crate::types::suggest::nearest;
+
+/// The subcommands of drainit.
+pub const SUBCOMMANDS: [&str; 19] = [
+    "run",
+    "exec",
+    "check",
+    "plan",
+    "drain",
+    "health",
+    "status",
+    "stop",
+    "start",
+    "restart",
+    "reload",
+    "kill",
+    "install",
+    "import",
+    "report",
+    "schema",
+    "completions",
+    "man",
+    "help",
+];
+
+/// The directories in which images keep their programs.
+const USUAL: &str = "/:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Kinds of volumes that a container can only read.
+const READ_ONLY: [&str; 5] = ["configMap", "secret", "projected", "downwardAPI", "image"];
+/// Kinds of volumes that have no drainit when the pod starts.
+const WITHOUT: [&str; 6] =
+    ["emptyDir", "ephemeral", "configMap", "secret", "projected", "downwardAPI"];
+/// Where a container has commands, beside `command` and `args`.
+const HOOKS: [&[&str]; 5] = [
+    &["livenessProbe", "exec", "command"],
+    &["readinessProbe", "exec", "command"],
+    &["startupProbe", "exec", "command"],
+    &["lifecycle", "postStart", "exec", "command"],
+    &["lifecycle", "preStop", "exec", "command"],
+];
 
 /// A path in a volume of the pod.
 struct InVolume {
-    volume: String,
+    /// The name of the volume, at its place in `volumeMounts`.
+    volume: Word,
     /// The path below the root of the volume, without `/` at its ends.
     path: String,
+    is_read_only: bool,
+}
+
+/// A drainit in a volume.
+struct Binary {
+    volume: String,
+    /// The path below the root of the volume. `None` if the file may be anywhere in it.
+    path: Option<String>,
+    /// The path that the init container writes. `None` for the volume of an image.
+    written: Option<String>,
+    /// Only init containers behind this number of them, and the main containers, find the binary.
+    behind: usize,
+}
+
+impl Binary {
+    fn is_at(&self, place: &InVolume) -> bool {
+        let is_path = |path: &String| *path == place.path;
+        let is_any = || base(&place.path) == "drainit";
+        self.volume == place.volume.text && self.path.as_ref().map_or_else(is_any, is_path)
+    }
+}
+
+/// A problem, and how to mend it.
+type Found = (Span, String, String);
+
+/// Reports the commands of a pod that do not find the installed drainit, and init containers that
+/// install none. `env` reads the environment of a container.
+pub(super) fn check(
+    problems: &mut Problems,
+    workload: &Workload,
+    env: impl Fn(&Container) -> PodEnv,
+) {
+    let all = |list: &str| items(&workload.pod, &[list]).iter().map(container);
+    let inits: Vec<_> = all("initContainers").collect();
+    let mut binaries: Vec<_> =
+        items(&workload.pod, &["volumes"]).iter().filter_map(image).collect();
+    let mut wrong = Vec::new();
+    for (place, init) in inits.iter().enumerate() {
+        match install(workload, init, place) {
+            Ok(installed) => binaries.extend(installed),
+            Err(found) => wrong.push(found),
+        }
+    }
+    // Without a place of the binary, its users cannot be checked.
+    if wrong.is_empty() {
+        let pod = Pod { workload, inits: &inits, binaries };
+        for (place, init) in inits.iter().enumerate() {
+            pod.uses(&mut wrong, init, &env(init), place);
+        }
+        for main in all("containers") {
+            pod.uses(&mut wrong, &main, &env(&main), inits.len());
+        }
+    }
+    for (span, message, help) in wrong {
+        problems.error(span, message).shared().help(help);
+    }
 }
 
 /// Finds the volume that is mounted at a path. A `subPath` is part of the path in the volume.
@@ -18,81 +120,294 @@ fn in_volume(container: &Node, path: &str) -> Option<InVolume> {
         let at = text(mount, &["mountPath"])?.text;
         let rest = path.strip_prefix(at.trim_end_matches('/'))?;
         let below = rest.is_empty() || rest.starts_with('/');
-        let sub = text(mount, &["subPath"]).map(|sub| sub.text).unwrap_or_default();
+        let sub = text(mount, &["subPath"]).or_else(|| text(mount, &["subPathExpr"]));
+        let sub = sub.map(|sub| sub.text).unwrap_or_default();
         let whole = format!("{}/{}", sub.trim_matches('/'), rest.trim_matches('/'));
         let path = whole.trim_matches('/').to_owned();
-        below.then_some((at.len(), InVolume { volume: text(mount, &["name"])?.text, path }))
+        let volume = text(mount, &["name"])?;
+        below.then_some((at.len(), InVolume { volume, path, is_read_only: is_read_only(mount) }))
     });
     found.max_by_key(|(depth, _)| *depth).map(|(_, found)| found)
 }
 
-/// The path to which an init container installs drainit.
-fn installs_to(container: &Node) -> Option<Word> {
-    let (command, args) = (words(container, &["command"]), words(container, &["args"]));
-    let is_image = command.is_empty();
-    let all: Vec<_> = command.into_iter().chain(args).collect();
-    let place = all.iter().position(|word| word.text == "install")?;
-    let is_drainit = match place.checked_sub(1) {
-        Some(before) => base(&all[before].text) == "drainit",
-        None => is_image,
-    };
-    let mut paths = all[place + 1..].iter().filter(|word| !word.text.starts_with('-'));
-    paths.next().filter(|path| is_drainit && path.text.starts_with('/')).cloned()
+fn is_read_only(mount: &Node) -> bool {
+    text(mount, &["readOnly"]).is_some_and(|it| it.text == "true")
 }
 
-/// Reports an installed binary that the container's command does not find.
-pub(super) fn check(problems: &mut Problems, workload: &Workload, container: &Container) {
-    let command = words(&container.node, &["command"]);
-    let is_path = |word: &&Word| word.text.starts_with('/') && base(&word.text) == "drainit";
-    let Some(program) = command.iter().find(is_path) else { return };
-    let inits = || items(&workload.pod, &["initContainers"]).iter();
-    let Some(wanted) = in_volume(&container.node, &program.text) else {
-        let is_it = |to: &Word| {
-            let to = to.text.trim_end_matches('/');
-            to == program.text || format!("{to}/drainit") == program.text
-        };
-        if inits().filter_map(|init| installs_to(init)).any(|to| is_it(&to)) {
-            let message = format!(
-                "`{}` is not there: this container does not mount the volume into which the init container installs drainit",
-                program.text
-            );
-            problems.error(program.span, message).help("add the volume to `volumeMounts`");
-        }
-        return;
+/// Whether a container mounts a volume, and with `to_write`, whether it can write into the volume.
+fn mounts(container: &Node, volume: &str, to_write: bool) -> bool {
+    items(container, &["volumeMounts"]).iter().any(|mount| {
+        text(mount, &["name"]).is_some_and(|name| name.text == volume)
+            && !(to_write && is_read_only(mount))
+    })
+}
+
+/// Whether a volume is of one of these kinds.
+fn is_of(pod: &Node, volume: &str, kinds: &[&str]) -> bool {
+    items(pod, &["volumes"]).iter().any(|it| {
+        text(it, &["name"]).is_some_and(|name| name.text == volume)
+            && kinds.iter().any(|kind| get(it, &[kind]).is_some())
+    })
+}
+
+/// Reports a mount whose volume the pod does not have.
+fn missing(workload: &Workload, place: &InVolume) -> Option<Found> {
+    let names = || items(&workload.pod, &["volumes"]).iter().filter_map(|it| text(it, &["name"]));
+    // A StatefulSet also has the volumes of its `volumeClaimTemplates`.
+    let is_there = workload.kind == "StatefulSet" || names().any(|it| it.text == place.volume.text);
+    let name = &place.volume;
+    let help = || format!("add it: `volumes: [{{name: {}, emptyDir: {{}}}}]`", name.text);
+    let message = || format!("the pod has no volume `{}`", name.text);
+    (!is_there).then(|| (name.span, message(), help()))
+}
+
+/// The name of an image, without its registry and its version.
+fn image_name(reference: &str) -> &str {
+    base(reference.split('@').next().unwrap_or_default()).split(':').next().unwrap_or_default()
+}
+
+/// The drainit in the volume of an image. drainit's own image has it at the root.
+fn image(volume: &std::rc::Rc<Node>) -> Option<Binary> {
+    let reference = text(volume, &["image", "reference"])?.text;
+    let name = image_name(&reference);
+    name.contains("drainit").then_some(())?;
+    let path = (name == "drainit").then(|| name.to_owned());
+    Some(Binary { volume: text(volume, &["name"])?.text, path, written: None, behind: 0 })
+}
+
+/// The commands of a command line: the command line itself, or those of the script of a shell.
+fn commands(line: Vec<Word>) -> Vec<Vec<Word>> {
+    let is_script = line.first().is_some_and(|first| is_shell(&first.text));
+    let Some(script) = script(&line).filter(|_| is_script) else { return vec![line] };
+    let words = |part: &str| {
+        let words = part.split_whitespace().map(|word| word.trim_matches(['"', '\'', '(', ')']));
+        words.map(|word| Word { text: word.to_owned(), span: script.span }).collect()
     };
-    let mut installed = inits().filter_map(|init| {
-        let to = installs_to(init)?;
-        Some((in_volume(init, &to.text)?, to))
-    });
-    let in_same = installed.rfind(|(to, _)| to.volume == wanted.volume);
-    if let Some((installed, to)) = in_same {
-        // `install` puts the program into a path that is a directory.
-        let is_it = installed.path == wanted.path
-            || format!("{}/drainit", installed.path).trim_matches('/') == wanted.path;
-        if !is_it {
-            let message = format!(
-                "`{}` is not there: the init container installs `{}` into the volume `{}`",
-                program.text, to.text, wanted.volume
-            );
-            problems.error(program.span, message).help("let both name the same file");
-        }
-        return;
+    script.text.replace("\\\n", " ").split(JOINS).map(words).collect()
+}
+
+/// The binary that an init container installs, or the reason why it installs none.
+fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option<Binary>, Found> {
+    let (command, args) = (words(&init.node, &["command"]), words(&init.node, &["args"]));
+    let image = text(&init.node, &["image"]).map(|image| image.text).unwrap_or_default();
+    let is_install = |word: &Word| word.text == "install";
+    let is_image = command.is_empty();
+    let is_own = is_image
+        && (image_name(&image) == "drainit" || args.first().is_some_and(is_install))
+        || command.first().is_some_and(|program| base(&program.text) == "drainit");
+    let line: Vec<_> = command.into_iter().chain(args).collect();
+    if is_own && !init.is_sidecar {
+        subcommand(init, line.get(usize::from(!is_image)))?;
     }
-    let mounts = |container: &Node| {
-        let all = items(container, &["volumeMounts"]).iter();
-        all.filter_map(|mount| text(mount, &["name"])).any(|name| name.text == wanted.volume)
+    let drainit = Word { text: "drainit".to_owned(), span: init.span };
+    let line = if is_image { [vec![drainit], line].concat() } else { line };
+    let installs = |words: &[Word]| base(&words[0].text) == "drainit" && is_install(&words[1]);
+    let all = commands(line);
+    let found = all.iter().find_map(|words| Some(&words[words.windows(2).position(installs)?..]));
+    let Some(words) = found.filter(|words| is_own || !is_image && words.len() > 1) else {
+        return Ok(None);
     };
-    let is_empty_dir = items(&workload.pod, &["volumes"]).iter().any(|volume| {
-        text(volume, &["name"]).is_some_and(|name| name.text == wanted.volume)
-            && get(volume, &["emptyDir"]).is_some()
-    });
-    if is_empty_dir && !inits().any(|init| mounts(init)) {
+    let Some(to) = words[2..].iter().find(|word| !word.text.starts_with('-')) else {
+        let help = "write `args: [install, PATH]` with a path in a volume".to_owned();
+        return Err((words[1].span, "`drainit install` has no path".to_owned(), help));
+    };
+    // A path with a variable, or one in the container's `workingDir`, is not known here.
+    if !to.text.starts_with('/') || to.text.contains('$') {
+        return Ok(None);
+    }
+    let at = in_volume(&init.node, &to.text);
+    let at = at.ok_or_else(|| {
         let message = format!(
-            "`{}` is not there: nothing installs drainit into the volume `{}`",
-            program.text, wanted.volume
+            "this container mounts no volume at `{}`: no other container sees a drainit that is installed there",
+            to.text
         );
-        problems.error(program.span, message).help(
-            "add an init container with the image of drainit, `args: [install, PATH]` and a mount of this volume",
+        (to.span, message, "let the path and the `mountPath` agree".to_owned())
+    })?;
+    if let Some(found) = missing(workload, &at) {
+        return Err(found);
+    }
+    if at.is_read_only || is_of(&workload.pod, &at.volume.text, &READ_ONLY) {
+        let message = format!(
+            "drainit cannot be installed as `{}`: the volume `{}` is read-only",
+            to.text, at.volume.text
         );
+        let help = "mount an `emptyDir` here, without `readOnly`; the other containers may have `readOnly`";
+        return Err((to.span, message, help.to_owned()));
+    }
+    // `install` puts the program into a path that is a directory.
+    let is_directory = to.text.ends_with('/') || at.path.is_empty();
+    let path = if is_directory { format!("{}/drainit", at.path) } else { at.path };
+    Ok(Some(Binary {
+        volume: at.volume.text,
+        path: Some(path.trim_matches('/').to_owned()),
+        written: Some(to.text.clone()),
+        behind: place + 1,
+    }))
+}
+
+/// Reports an init container whose drainit would end with its usage.
+fn subcommand(init: &Container, given: Option<&Word>) -> Result<(), Found> {
+    let Some(given) = given else {
+        let message = "drainit has no subcommand, and this init container fails".to_owned();
+        return Err((init.span, message, "write `args: [install, PATH]`".to_owned()));
+    };
+    if given.text.starts_with(['-', '$']) || SUBCOMMANDS.contains(&&*given.text) {
+        return Ok(());
+    }
+    let help = match nearest(&given.text, SUBCOMMANDS) {
+        Some(known) => format!("did you mean `{known}`?"),
+        None => "write `args: [install, PATH]`".to_owned(),
+    };
+    Err((given.span, format!("drainit has no subcommand `{}`", given.text), help))
+}
+
+/// The pod, and the volumes in which it has drainit.
+struct Pod<'a> {
+    workload: &'a Workload,
+    inits: &'a [Container],
+    binaries: Vec<Binary>,
+}
+
+impl Pod<'_> {
+    /// Checks the programs that a container starts. `place` is the number of init containers that
+    /// run before it.
+    fn uses(&self, wrong: &mut Vec<Found>, container: &Container, env: &PodEnv, place: usize) {
+        let node = &container.node;
+        let command = words(node, &["command"]);
+        // The image's own ENTRYPOINT is not known.
+        let args = if command.is_empty() { Vec::new() } else { words(node, &["args"]) };
+        let line = command.into_iter().chain(args).collect();
+        for line in [line].into_iter().chain(HOOKS.map(|hook| words(node, hook))) {
+            let sets_path = line.iter().any(|word| word.text.contains("PATH="));
+            for words in commands(line) {
+                // Behind other programs, such as `env`, a subcommand shows that drainit is started.
+                let starts = |at: usize| {
+                    let next = words.get(at + 1);
+                    at == 0 || next.is_some_and(|next| SUBCOMMANDS.contains(&&*next.text))
+                };
+                let programs = words.iter().enumerate().filter(|(at, _)| starts(*at));
+                let found = programs.filter_map(|(_, word)| {
+                    let text = env.substitute(&word.text)?;
+                    match text == "drainit" {
+                        true if sets_path => None,
+                        true => self.bare(container, env, word.span, place),
+                        false => self.path(container, &Word { text, span: word.span }, place),
+                    }
+                });
+                wrong.extend(found);
+            }
+        }
+    }
+
+    /// The binaries that are there when this number of init containers has ended.
+    fn there(&self, place: usize) -> impl Iterator<Item = &Binary> {
+        self.binaries.iter().filter(move |binary| binary.behind <= place)
+    }
+
+    /// The binary in a volume that the container mounts.
+    fn mounted(&self, container: &Node) -> Option<&Binary> {
+        self.binaries.iter().find(|binary| mounts(container, &binary.volume, false))
+    }
+
+    /// Checks a program that is searched in `PATH`. If the container mounts the volume, its image is
+    /// expected to have no drainit.
+    fn bare(&self, container: &Container, env: &PodEnv, span: Span, place: usize) -> Option<Found> {
+        let mounted = self.mounted(&container.node)?;
+        let path = match env.get("PATH") {
+            PodValue::Known(path) => &path.text,
+            PodValue::Missing => USUAL,
+            PodValue::Unknown(_) => return None,
+        };
+        let is_found = |directory: &str| {
+            let path = format!("{}/drainit", directory.trim_end_matches('/'));
+            let at = in_volume(&container.node, &path);
+            at.is_some_and(|at| self.there(place).any(|binary| binary.is_at(&at)))
+        };
+        if path.split(':').skip(usize::from(path == USUAL)).any(is_found) {
+            return None;
+        }
+        let message = format!(
+            "`drainit` is not there: it is only in the volume `{}`, in no directory of `PATH`",
+            mounted.volume
+        );
+        Some((span, message, "write the whole path of the program".to_owned()))
+    }
+
+    /// Checks a program that is named by its path.
+    fn path(&self, container: &Container, program: &Word, place: usize) -> Option<Found> {
+        let path = &*program.text;
+        let is_named = base(path) == "drainit";
+        let not_there = |why: String, help: &str| {
+            Some((program.span, format!("`{path}` is not there: {why}"), help.to_owned()))
+        };
+        if !path.starts_with('/') || path.contains('$') {
+            return None;
+        }
+        let Some(at) = in_volume(&container.node, path) else {
+            return if is_named { self.outside(container, program) } else { None };
+        };
+        let volume = &*at.volume.text;
+        if self.there(place).any(|binary| binary.is_at(&at)) {
+            return missing(self.workload, &at);
+        }
+        // Another init container may bring further programs into the volume.
+        let may_write = |(place, init): &(usize, &Container)| {
+            let is_install = self.binaries.iter().any(|binary| binary.behind == place + 1);
+            !is_install && mounts(&init.node, volume, true)
+        };
+        let is_open = self.inits[..place].iter().enumerate().any(|init| may_write(&init));
+        match self.there(place).find(|binary| binary.volume == volume) {
+            Some(Binary { written: Some(written), .. }) if is_named || !is_open => {
+                let why = format!("the init container installs `{written}` into the volume `{volume}`");
+                not_there(why, "let both name the same file")
+            }
+            Some(Binary { written: None, .. }) if is_named => {
+                let why = format!("the image of the volume `{volume}` has drainit at its root");
+                not_there(why, "let the command agree with the `mountPath`")
+            }
+            None if is_named && !is_open => missing(self.workload, &at).or_else(|| {
+                is_of(&self.workload.pod, volume, &WITHOUT).then_some(())?;
+                let when = match place < self.inits.len() {
+                    true => " before this container starts",
+                    false => "",
+                };
+                let why = format!("nothing installs drainit into the volume `{volume}`{when}");
+                not_there(
+                    why,
+                    "add an init container with the image of drainit, `args: [install, PATH]` and a mount of this volume",
+                )
+            }),
+            _ => None,
+        }
+    }
+
+    /// Checks a drainit at a path at which the container mounts no volume. The image may have it.
+    fn outside(&self, container: &Container, program: &Word) -> Option<Found> {
+        let path = &*program.text;
+        let directory = path.strip_suffix("drainit").unwrap_or(path).trim_end_matches('/');
+        let is_usual = USUAL.split(':').any(|it| it.trim_end_matches('/') == directory);
+        let (why, help) = match self.mounted(&container.node) {
+            Some(mounted) if !is_usual => (
+                format!("this container mounts the volume `{}`, which has drainit, elsewhere", mounted.volume),
+                "let the command agree with the `mountPath`",
+            ),
+            None if self.is_elsewhere(path) => (
+                "this container does not mount the volume into which the init container installs drainit"
+                    .to_owned(),
+                "add the volume to `volumeMounts`",
+            ),
+            _ => return None,
+        };
+        Some((program.span, format!("`{path}` is not there: {why}"), help.to_owned()))
+    }
+
+    /// Whether another container of the pod has an installed drainit at this path.
+    fn is_elsewhere(&self, path: &str) -> bool {
+        let lists = ["initContainers", "containers"];
+        let mut all = lists.iter().flat_map(|list| items(&self.workload.pod, &[list]));
+        all.any(|node| {
+            let at = in_volume(node, path);
+            at.is_some_and(|at| self.binaries.iter().any(|binary| binary.is_at(&at)))
+        })
     }
 }

@@ -135,22 +135,23 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
     (found, others)
 }
 
+/// A container of the pod. Among `initContainers`, `restartPolicy: Always` makes a sidecar.
+pub(super) fn container(node: &Rc<Node>) -> Container {
+    let name = text(node, &["name"]);
+    Container {
+        span: name.as_ref().map_or(node.span, |name| name.span),
+        name: name.map(|name| name.text).unwrap_or_default(),
+        node: Rc::clone(node),
+        is_sidecar: text(node, &["restartPolicy"]).is_some_and(|word| word.text == "Always"),
+    }
+}
+
 /// The containers that run as long as the pod: the main containers and the sidecars.
 pub(super) fn containers(pod: &Node) -> Vec<Container> {
-    let container = |node: &Rc<Node>, is_sidecar| {
-        let name = text(node, &["name"]);
-        Container {
-            span: name.as_ref().map_or(node.span, |name| name.span),
-            name: name.map(|name| name.text).unwrap_or_default(),
-            node: Rc::clone(node),
-            is_sidecar,
-        }
-    };
-    let is_always =
-        |node: &&Rc<Node>| text(node, &["restartPolicy"]).is_some_and(|word| word.text == "Always");
-    let main = items(pod, &["containers"]).iter().map(|node| container(node, false));
-    let sidecars = items(pod, &["initContainers"]).iter().filter(is_always);
-    main.chain(sidecars.map(|node| container(node, true))).collect()
+    let main = items(pod, &["containers"]).iter().map(container);
+    let main = main.map(|main| Container { is_sidecar: false, ..main });
+    let sidecars = items(pod, &["initContainers"]).iter().map(container);
+    main.chain(sidecars.filter(|init| init.is_sidecar)).collect()
 }
 
 /// The paths at which volumes are mounted in a container.

@@ -11,7 +11,10 @@
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod advice;
-mod binary;
+pub mod binary;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod binary_tests;
 mod entry;
 mod env;
 mod exec;
@@ -25,6 +28,7 @@ mod tests;
 mod traffic;
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use crate::check::image::{FindProgram, ImageLookup};
 use crate::config::{Config, Control};
@@ -37,6 +41,7 @@ use crate::language::environment::OWN;
 use crate::language::script::{self, is_shell};
 use crate::language::source::{MANIFEST, Source};
 use crate::language::span::Span;
+use crate::language::yaml::node::Node;
 use crate::language::{directory, yaml};
 use crate::load::{Diagnostic, Environment, Loaded, Severity};
 use crate::plan::Plan;
@@ -139,11 +144,16 @@ pub fn check_manifest(
     let uses = |name: &str| texts.iter().any(|text| mentions(text, name));
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
     let mut containers = Vec::new();
+    let mut before: Option<Rc<Node>> = None;
     for (workload, container) in find(&mut problems, file, name) {
+        if !before.is_some_and(|pod| Rc::ptr_eq(&pod, &workload.pod)) {
+            let env = |container: &Container| PodEnv::read(container, here, image);
+            binary::check(&mut problems, &workload, env);
+        }
+        before = Some(Rc::clone(&workload.pod));
         let env = PodEnv::read(&container, here, image);
         let exec = exec::read(&mut problems, &container, &env);
         let is_exec = exec.is_some();
-        binary::check(&mut problems, &workload, &container);
         check_names(&mut problems, &env, uses);
         for (name, span) in env.unknown().filter(|(name, _)| uses(name) && !is_exec) {
             let message = format!(

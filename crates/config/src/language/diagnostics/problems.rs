@@ -53,7 +53,7 @@ pub struct Problem {
 
 impl Problem {
     /// Shows problems with the same message at other places as one with this problem.
-    pub(crate) fn shared(&mut self) -> &mut Self {
+    pub fn shared(&mut self) -> &mut Self {
         self.is_shared = true;
         self
     }

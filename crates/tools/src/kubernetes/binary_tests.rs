@@ -1,0 +1,190 @@
+//! Tests that `check --pod` finds each command of a pod that does not find an installed drainit.
+
+use crate::kubernetes::tests::{CONFIG, are_these, check, lines, with};
+
+/// A pod whose init container installs drainit, and that has no problem.
+const POD: &str = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: app}
+spec:
+  initContainers:
+    - name: drainit
+      image: drainit:1
+      args: [install, /i/drainit]
+      volumeMounts: [{name: bin, mountPath: /i}]
+    - name: prepare
+      image: app
+      command: [/opt/drainit/drainit, exec, prepare]
+      volumeMounts: [{name: bin, mountPath: /opt/drainit, readOnly: true}]
+  containers:
+    - name: app
+      image: app
+      command: [/opt/drainit/drainit, exec, app]
+      livenessProbe: {exec: {command: [/opt/drainit/drainit, health, --live]}}
+      readinessProbe: {exec: {command: [/opt/drainit/drainit, health]}}
+      lifecycle: {preStop: {exec: {command: [/opt/drainit/drainit, drain]}}}
+      volumeMounts: [{name: bin, mountPath: /opt/drainit, subPath: ''}]
+    - name: other
+      image: other
+      command: [/usr/local/bin/drainit, exec, other]
+      readinessProbe: {exec: {command: [drainit, health]}}
+  volumes: [{name: bin, emptyDir: {}}, {name: other, emptyDir: {}}]
+";
+
+fn found(pod: &str) -> Vec<String> {
+    lines(&check(CONFIG, pod, None, &[]))
+}
+
+// holds: S530
+#[test]
+fn each_command_that_does_not_find_the_installed_binary_is_reported() {
+    let args = "args: [install, /i/drainit]";
+    let init = "volumeMounts: [{name: bin, mountPath: /i}]";
+    let prepare = "command: [/opt/drainit/drainit, exec, prepare]\n      volumeMounts: [{name: bin, mountPath: /opt/drainit, readOnly: true}]";
+    let app = "[/opt/drainit/drainit, exec, app]";
+    let mount = "{name: bin, mountPath: /opt/drainit, subPath: ''}";
+    let volumes = "{name: bin, emptyDir: {}}, ";
+    let twice = |what: &str| with(args, "/i", what);
+    let rows: &[(&str, &str, &[&str])] = &[
+        (args, args, &[]),
+        // The following rows concern the init container that installs.
+        (args, "args: [install, --force, /i/]", &[]),
+        (args, "args: [install, /i]", &[]),
+        (args, "command: [sh, -c, '/drainit install /i/drainit && echo done']", &[]),
+        (
+            args,
+            "args: [install, /i/drainit/drainit]",
+            &["12:17 E installs `/i/drainit/drainit` into the volume `bin`"],
+        ),
+        (args, &twice("/drainit"), &["8:23 E mounts no volume at `/drainit/drainit`"]),
+        (init, "volumeMounts: [{name: bin, mountPath: /j}]", &["8:23 E mounts no volume at"]),
+        (init, "volumeMounts: []", &["8:23 E mounts no volume at `/i/drainit`"]),
+        (init, "volumeMounts: [{name: bin, mountPath: /i, readOnly: true}]", &["8:23 E read-only"]),
+        (volumes, "{name: bin, configMap: {name: a}}, ", &["8:23 E the volume `bin` is read-only"]),
+        (volumes, "", &["9:29 E the pod has no volume `bin`"]),
+        (args, "args: []", &["6:13 E drainit has no subcommand, and"]),
+        (args, "args: [instal, /i/drainit]", &["8:14 E has no subcommand `instal`"]),
+        (args, "command: [/drainit, /i/drainit]", &["8:27 E has no subcommand `/i/drainit`"]),
+        (args, "args: [install]", &["8:14 E `drainit install` has no path"]),
+        // The following rows concern a user of the binary before the main containers.
+        (
+            prepare,
+            "restartPolicy: Always\n      command: [/opt/drainit/drainit, exec, prepare]",
+            &["13:17 E does not mount the volume"],
+        ),
+        (
+            prepare,
+            "command: [sh, -c, 'exec /opt/drainit/drainit exec prepare']",
+            &["12:25 E does not mount the volume"],
+        ),
+        (prepare, "command: [cp, /usr/bin/drainit, /opt/drainit/drainit]", &[]),
+        (
+            "    - name: drainit\n",
+            "    - name: first\n      image: app\n      command: [/opt/drainit/drainit, exec, first]\n      \
+             volumeMounts: [{name: bin, mountPath: /opt/drainit}]\n    - name: drainit\n",
+            &["8:17 E nothing installs drainit into the volume `bin` before this container starts"],
+        ),
+        // The following rows concern a main container.
+        (
+            app,
+            "[/opt/drainit/drainit2, exec, app]",
+            &[
+                "17:17 E `/opt/drainit/drainit2` is not there: the init container installs `/i/drainit`",
+            ],
+        ),
+        (app, "[/opt/drainit, exec, app]", &["17:17 E `/opt/drainit` is not there"]),
+        (app, "[/drainit/drainit, exec, app]", &["17:17 E mounts the volume `bin`, elsewhere"]),
+        (app, "[/usr/local/bin/drainit, exec, app]", &[]),
+        (
+            app,
+            "[drainit, exec, app]",
+            &["17:17 E `drainit` is not there: it is only in the volume `bin`"],
+        ),
+        (app, "[env, A=1, drainit, exec, app]", &["17:27 E `drainit` is not there"]),
+        (app, "[env, 'PATH=/opt/drainit', drainit, exec, app]", &[]),
+        (app, "[drainit, exec, app]\n      env: [{name: PATH, value: '/bin:/opt/drainit'}]", &[]),
+        (
+            app,
+            "['$(DIR)/drainit', exec, app]\n      env: [{name: DIR, value: /opt}]",
+            &["17:17 E `/opt/drainit` is not there"],
+        ),
+        (app, "['$(DIR)/drainit', exec, app]\n      env: [{name: DIR, value: /opt/drainit}]", &[]),
+        (
+            mount,
+            "{name: other, mountPath: /opt/drainit}",
+            &["17:17 E nothing installs drainit into the volume `other`"],
+        ),
+        (mount, "{name: bni, mountPath: /opt/drainit}", &["21:29 E the pod has no volume `bni`"]),
+        (mount, "{name: bin, mountPath: /opt/drainit/drainit, subPath: drainit}", &[]),
+        // The following rows concern probes and hooks.
+        (
+            "[/opt/drainit/drainit, health, --live]",
+            "[/opt/draint/drainit, health, --live]",
+            &["18:40 E `/opt/draint/drainit` is not there"],
+        ),
+        (
+            "[/opt/drainit/drainit, health]",
+            "[/opt/drainit/bin/drainit, health]",
+            &["19:41 E is not there"],
+        ),
+        ("[/opt/drainit/drainit, drain]", "[/drainit/drainit, drain]", &["20:46 E is not there"]),
+        ("[/opt/drainit/drainit, drain]", "[drainit, drain]", &["20:46 E `drainit` is not there"]),
+        (
+            "[/opt/drainit/drainit, drain]",
+            "[sh, -c, '/opt/drainit/bin/drainit drain; sleep 1']",
+            &["20:54 E is not there"],
+        ),
+    ];
+    let is_of_binary = |line: &String| {
+        [
+            "is not there",
+            "has no volume",
+            "drainit has no subcommand",
+            "install",
+            "mounts no volume",
+        ]
+        .iter()
+        .any(|words| line.contains(words))
+    };
+    let mut wrong = String::new();
+    for (from, to, expected) in rows {
+        let mut found = found(&with(POD, from, to));
+        found.retain(is_of_binary);
+        if !are_these(&found, expected) {
+            wrong += &format!("{to}\n{found:#?}\n");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+// holds: S530
+#[test]
+fn the_volume_of_an_image_has_drainit_at_the_root() {
+    let pod = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: app}
+spec:
+  containers:
+    - name: app
+      image: app
+      command: [/opt/drainit/drainit, exec, app]
+      volumeMounts: [{name: bin, mountPath: /opt/drainit}]
+  volumes: [{name: bin, image: {reference: 'ghcr.io/a/drainit:0.1.0@sha256:0'}}]
+";
+    let rows: &[(&str, &str, &[&str])] = &[
+        ("/opt", "/opt", &[]),
+        ("mountPath: /opt/drainit", "mountPath: /drainit", &["8:17 E mounts the volume `bin`"]),
+        ("[/opt/drainit", "[/opt/drainit/bin", &["8:17 E has drainit at its root"]),
+        ("[/opt/drainit/drainit, ", "[drainit, ", &["8:17 E only in the volume `bin`"]),
+        // The files of another image are not known.
+        ("a/drainit:0.1.0@sha256:0", "a/tools:1", &[]),
+        ("a/drainit:0.1.0@sha256:0", "a/tools-drainit", &[]),
+    ];
+    for (from, to, expected) in rows {
+        let mut found = found(&with(pod, from, to));
+        found.retain(|line| line.contains("is not there"));
+        assert!(are_these(&found, expected), "{to}\n{found:#?}");
+    }
+}
