@@ -12,7 +12,7 @@ use crate::exec::options::ExecOptions;
 use crate::exec::rewrite::Rewrite;
 use crate::exec::with_drain;
 use crate::exec::with_drain::DrainOptions;
-use crate::exec_options::{GRACE_PERIOD, OPTIONS};
+use crate::exec_options::OPTIONS;
 use crate::keys::values;
 use crate::language::invalid::Invalid;
 use crate::types::{Signal, exit_code};
@@ -172,9 +172,8 @@ pub(super) fn exec_plainly(args: &[OsString]) -> Option<u8> {
         (first, _) if first.as_encoded_bytes().starts_with(b"-") => return None,
         _ => rest,
     };
-    let has_drain =
-        OPTIONS.iter().any(|it| it.key != GRACE_PERIOD && variable(it.variable).is_some());
-    let is_plain = verb == "exec" && !command.is_empty() && !has_drain;
+    let is_set = OPTIONS.iter().any(|it| variable(it.variable).is_some());
+    let is_plain = verb == "exec" && !command.is_empty() && !is_set;
     is_plain.then(|| exec::run(&ExecOptions::new(command.to_vec())))
 }
 
@@ -228,18 +227,20 @@ fn drain(args: &mut ExecArgs) -> Result<Option<DrainOptions>, String> {
         direction,
         ..drain.envoy
     };
+    let grace_period = match args.grace_period {
+        Some(_) => None,
+        None => given(of, "--grace-period", values::positive_duration)?,
+    };
     if admin.is_none() {
-        // Without an admin, the variables have no effect and cause no error: an image may set them
-        // for all its commands, and drain only one of these commands.
+        // Without an admin, correct variables have no effect and cause no error: an image may set
+        // them for all its commands, and drain only one of these commands.
         let written = OF_THE_DRAIN.iter().find(|(option, ..)| of.text(option).is_some());
         return match written {
             None => Ok(None),
             Some((option, ..)) => Err(format!("{option} needs --drain-envoy ADMIN")),
         };
     }
-    if args.grace_period.is_none() {
-        args.grace_period = given(of, "--grace-period", values::positive_duration)?;
-    }
+    args.grace_period = args.grace_period.or(grace_period);
     Ok(Some(DrainOptions { envoy, ..drain }))
 }
 
@@ -269,6 +270,7 @@ mod tests {
 
     use super::*;
     use crate::config::DrainUntil;
+    use crate::exec_options::GRACE_PERIOD;
 
     #[derive(Parser)]
     struct Line {

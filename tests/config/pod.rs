@@ -138,12 +138,38 @@ fn the_check_of_a_pod_fails_where_exec_refuses_an_option() {
         }
     }
     lines.extend(["-vv", "-vg", "-e3 -e4", "-pTERM -p INT", "-x"].map(words));
+    let mut cases: Vec<_> = lines.into_iter().map(|line| (line, Vec::new())).collect();
+    let valid = ["20", "1", "500ms", "6s", "true", "requests", "all", "a,b", "unix:/a"];
+    for name in [
+        "DRAIN_ENVOY",
+        "DRAIN_TIME",
+        "DRAIN_MIN",
+        "DRAIN_FAIL_HEALTHCHECK",
+        "DRAIN_UNTIL",
+        "DRAIN_EXIT_AT",
+        "DRAIN_DIRECTION",
+        "DRAIN_IGNORE_LISTENERS",
+        "READINESS",
+        "GRACE_PERIOD",
+    ] {
+        let variables = valid.into_iter().chain(["nonsense", "0", ""]);
+        let variables = variables.map(|value| vec![(format!("DRAINIT_{name}"), value)]);
+        cases.extend(variables.map(|variable| (Vec::new(), variable)));
+    }
+    for (grace_period, min) in
+        [("1", "900ms"), ("1", "901ms"), ("12s", "10s"), ("10", "9"), ("2", "2")]
+    {
+        let variables = [("DRAINIT_GRACE_PERIOD", grace_period), ("DRAINIT_DRAIN_MIN", min)];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value));
+        cases.push((Vec::new(), variables.to_vec()));
+    }
     let mut refused = 0;
-    for line in lines {
+    for (line, variables) in cases {
         for drain in [&[][..], &["--drain-envoy".to_owned(), "http://127.0.0.1:9".to_owned()]] {
             let all = [drain, &line].concat();
             let exec = Command::new(env!("CARGO_BIN_EXE_drainit"))
                 .arg("exec")
+                .envs(variables.iter().map(|(name, value)| (name, value)))
                 .args(&all)
                 .args(["--", "true"])
                 .output()
@@ -151,9 +177,14 @@ fn the_check_of_a_pod_fails_where_exec_refuses_an_option() {
             let command = serde_json::json!(
                 [["drainit", "exec"].map(str::to_owned).to_vec(), all, words("-- true")].concat()
             );
+            let env: Vec<_> = variables
+                .iter()
+                .map(|(name, value)| serde_json::json!({"name": name, "value": value}))
+                .collect();
+            let env = serde_json::json!(env);
             let pod = format!(
                 "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  terminationGracePeriodSeconds: 45\n  \
-                 containers:\n    - {{name: a, image: a, command: {command}}}\n"
+                 containers:\n    - {{name: a, image: a, env: {env}, command: {command}}}\n"
             );
             let output = check("none.yaml", Path::new("-"), &pod, &[]);
             let is_refused = exec.status.code() == Some(2);
@@ -162,7 +193,7 @@ fn the_check_of_a_pod_fails_where_exec_refuses_an_option() {
             assert_eq!(
                 output.status.code() == Some(78),
                 is_refused,
-                "{command}: {said} {output:?}"
+                "{variables:?} {command}: {said} {output:?}"
             );
         }
     }

@@ -88,6 +88,9 @@ fn variables_are_options_that_the_command_line_overrides() {
     // Without an admin there is no drain, and the times have no effect.
     for options in [&[][..], &["-v"]] {
         let rig = |time| variables(time).env("DRAINIT_DRAIN_ENVOY", "");
+        let plain = Rig::not_init().env("DRAINIT_GRACE_PERIOD", "long");
+        let refused = exec(plain, options, &["CHILD", "a", "exit=3"]).wait_exit(LONG);
+        refused.assert_code(2).assert_no_event("a", "start").assert_line("DRAINIT_GRACE_PERIOD: ");
         let ended = exec(rig("2s"), options, &["CHILD", "a", "exit=3"]).wait_exit(LONG);
         ended.assert_code(3).assert_no_line(said::ALL_READY);
         let refused = exec(rig("ever"), options, &["CHILD", "a", "exit=3"]).wait_exit(LONG);

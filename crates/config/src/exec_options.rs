@@ -4,6 +4,7 @@
 use std::str::FromStr;
 
 use crate::keys::values;
+use crate::language::invalid::Invalid;
 use crate::types::Signal;
 
 /// An option, the variable that can replace the option, and the key of a config that the option
@@ -40,6 +41,25 @@ pub const OPTIONS: [ExecOption; 10] = [
     of("--readiness", "DRAINIT_READINESS", READINESS),
     of("--grace-period", "DRAINIT_GRACE_PERIOD", GRACE_PERIOD),
 ];
+
+impl ExecOption {
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// Says why the value is wrong.
+    pub fn check(self, text: &str) -> Result<(), Invalid> {
+        match self.key {
+            "admin" => values::server(text).map(drop),
+            "fail_healthcheck" => values::boolean(text).map(drop),
+            "until" => values::drain_until(text).map(drop),
+            "exit_at" => values::number(text).map(drop),
+            "direction" => values::direction(text).map(drop),
+            LISTENERS => values::listeners(text).map(drop),
+            READINESS | GRACE_PERIOD => values::positive_duration(text).map(drop),
+            _ => values::duration(text).map(drop),
+        }
+    }
+}
 
 /// Says why a value is wrong.
 pub type CheckValue = fn(&str) -> Result<(), String>;
@@ -85,14 +105,6 @@ pub fn contradicts_a_drain(name: &str, value: &str) -> bool {
         "--parent-death-signal" => values::signal(value).is_ok_and(|it| it == Signal::KILL),
         _ => false,
     }
-}
-
-/// Checks the value of `--grace-period`.
-///
-/// # Errors
-/// Says why the value is wrong.
-pub fn grace_period(text: &str) -> Result<(), String> {
-    values::positive_duration(text).map(drop).map_err(|bad| format!("`{text}` is {bad}"))
 }
 
 fn exit_code(text: &str) -> Result<u8, String> {

@@ -2,25 +2,32 @@
 
 use serde_json::{Map, Value, json};
 
+use std::time::Duration;
+
 use drainit_config::exec_options::{
     ExecOption, GRACE_PERIOD, LISTENERS, OPTIONS, OTHERS, OtherOption, READINESS,
-    contradicts_a_drain, grace_period,
+    contradicts_a_drain,
 };
 
+use crate::config::{DrainTimes, Shutdown};
+use crate::keys::values;
 use crate::kubernetes::entry::{EntryPoint, entry};
 use crate::kubernetes::env;
 use crate::kubernetes::env::PodEnv;
-use crate::kubernetes::manifest::{Container, Word, base};
+use crate::kubernetes::manifest::{Container, Word, Workload, base, seconds};
 use crate::language::diagnostics::problems::Problems;
+use crate::language::invalid::Invalid;
 use crate::language::span::Span;
 use crate::load::{Diagnostic, Loaded, load_text_to_check};
 use crate::types::suggest::nearest;
 
 /// The config that `drainit exec` makes from its options. Returns `None` if the container does not
-/// run `drainit exec`. Returns `Ok(None)` if there is nothing to check: no drain, a value that is
-/// not known here, or a wrong value, which is reported.
+/// run `drainit exec`. Returns `Ok(None)` if there is nothing to check: no drain, or options that
+/// are not known here. An option whose value is not known counts as correct. A wrong value is
+/// reported.
 pub(super) fn read(
     problems: &mut Problems,
+    workload: &Workload,
     container: &Container,
     env: &PodEnv,
 ) -> Option<Result<Option<Loaded>, Vec<Diagnostic>>> {
@@ -35,13 +42,13 @@ pub(super) fn read(
     };
     let (exec, words) = words.split_first().filter(|(exec, _)| exec.text == "exec")?;
     // The words of a script are not known.
-    let Some(ExecGiven { mut drain, others, has_command }) = options(problems, words, env) else {
+    let Some(ExecGiven { drain, others, has_command }) = options(problems, words, env) else {
         return Some(Ok(None));
     };
     for wrong in others.iter().filter_map(Other::wrong) {
         problems.error(wrong.0, format!("drainit would not start: {}", wrong.1)).help("correct it");
     }
-    let is_given = |wanted: &str| drain.iter().any(|it| it.name == wanted);
+    let is_given = |wanted: &str| drain.iter().any(|it| [it.name, it.key].contains(&wanted));
     let alone = others.iter().find(|it| it.option.name == "--no-subreaper");
     if let Some(other) = alone.filter(|_| is_given("--grace-period")) {
         let message =
@@ -53,23 +60,17 @@ pub(super) fn read(
             .error(exec.span, "drainit would not start: there is no command")
             .help("write the command and its arguments after `--`");
     }
-    let names: Vec<_> = drain.iter().map(|it| (it.key, it.name, it.span)).collect();
-    let mut take = |key: &str| {
-        let place = drain.iter().position(|it| it.key == key)?;
-        Some(drain.swap_remove(place).value)
-    };
-    let given = take(GRACE_PERIOD);
-    let wrong = given.as_ref().and_then(Value::as_str).and_then(|it| grace_period(it).err());
-    let grace_period = given.unwrap_or_else(|| "30s".into());
-    let readiness = take(READINESS);
-    let drain: Map<_, _> = drain.into_iter().map(|it| (it.key.to_owned(), it.value)).collect();
-    let Some(admin) = drain.get("admin").cloned() else {
-        let place = names.iter().find(|(key, ..)| *key == GRACE_PERIOD);
-        if let Some(((_, name, span), why)) = place.zip(wrong) {
-            let message = format!("drainit would not start: `{name}`: {why}");
-            problems.error(*span, message).help("correct it");
+    for Given { name, span, wrong, .. } in &drain {
+        if let Some(wrong) = wrong {
+            let message = format!("drainit would not start: `{name}` is {}", wrong.why);
+            problems.error(*span, message).help(wrong.help.clone());
         }
-        if let Some((_, name, span)) = names.iter().find(|(key, ..)| drain.contains_key(*key)) {
+    }
+    if !is_given(ADMIN) {
+        let of_a_drain =
+            drain.iter().filter(|it| it.name != "--grace-period" && it.wrong.is_none());
+        let is_option = |it: &&Given| it.name.starts_with('-');
+        if let Some(Given { name, span, .. }) = of_a_drain.max_by_key(is_option) {
             let found = if name.starts_with('-') {
                 problems.error(*span, format!("drainit would not start: `{name}` needs a drain"))
             } else {
@@ -78,21 +79,16 @@ pub(super) fn read(
             found.help("name Envoy's admin by `--drain-envoy` or `DRAINIT_DRAIN_ENVOY`");
         }
         return Some(Ok(None));
-    };
-    let is_refused = |it: &&Other| contradicts_a_drain(it.option.name, &it.value);
+    }
+    let names: Vec<_> = drain.iter().map(|it| (it.key, it.name, it.span)).collect();
+    let (config, min_fits) = config(workload, drain);
+    let is_refused =
+        |it: &&Other| contradicts_a_drain(it.option.name, it.value.as_deref().unwrap_or_default());
     for Other { option, span, .. } in others.iter().filter(is_refused) {
         let message =
             format!("drainit would not start: `{}` cannot be used with a drain", option.name);
         problems.error(*span, message).help("remove it, or the drain");
     }
-    let mut process = json!({"command": ["envoy"], "drain": {"envoy": drain}});
-    if let Some(timeout) = readiness {
-        process["readiness"] = json!({"envoy": admin, "timeout": timeout});
-    }
-    let config = json!({
-        "shutdown": {"grace_period": grace_period},
-        "processes": {"command": process},
-    });
     let (wrong, loaded) = match load_text_to_check(&config.to_string(), &env.environment()) {
         Ok(mut loaded) => (std::mem::take(&mut loaded.warnings), Some(loaded)),
         Err(wrong) => (wrong, None),
@@ -110,8 +106,11 @@ pub(super) fn read(
             }
             None => (wrong.message.clone(), exec.span),
         };
-        // `drainit exec` refuses a `min` that is longer than `time`.
-        let problem = match wrong.is_error() || wrong.message.starts_with("`min` is cut") {
+        // `drainit exec` refuses a `min` that is longer than `time`, but not one that leaves no
+        // time for the stop.
+        let is_min = |words: &str| wrong.message.starts_with(&format!("`min` {words}"));
+        let is_short = min_fits && is_min("does not fit");
+        let problem = match wrong.is_error() && !is_short || is_min("is cut") {
             true => problems.error(span, format!("drainit would not start: {message}")),
             false => problems.warning(span, message),
         };
@@ -120,26 +119,77 @@ pub(super) fn read(
     Some(Ok(loaded))
 }
 
+/// The config of a command with a drain. As in `exec`, a short grace period has a short reserve, and
+/// the default `time` fits into it. A correct value takes the place of one that is not known. Also
+/// returns whether `min` fits into the grace period less the reserve, which is enough for `exec`.
+fn config(workload: &Workload, drain: Vec<Given>) -> (Value, bool) {
+    let is_given = |key: &str| drain.iter().any(|it| it.key == key);
+    let (has_readiness, has_time) = (is_given(READINESS), is_given("time"));
+    let pod = seconds(&workload.pod, &["terminationGracePeriodSeconds"]).map(|(given, _)| given);
+    let defaults = Shutdown::default();
+    let unknown = pod.filter(|_| is_given(GRACE_PERIOD)).unwrap_or(defaults.grace_period);
+    let mut keys: Map<_, _> =
+        drain.into_iter().filter_map(|it| Some((it.key.to_owned(), it.value?))).collect();
+    let duration = |value: Option<&Value>| values::duration(value?.as_str()?).ok();
+    let text = |time: Duration| Value::from(time.as_secs_f64().to_string());
+    let grace_period = duration(keys.remove(GRACE_PERIOD).as_ref()).unwrap_or(unknown);
+    let reserve = defaults.reserve.min(grace_period / 10);
+    let min = duration(keys.get("min")).unwrap_or_default();
+    let room = grace_period.saturating_sub(reserve);
+    let time = DrainTimes::default().time;
+    let time = if has_time { time.max(min) } else { time };
+    keys.entry("time").or_insert_with(|| text(time.min(room)));
+    let timeout = keys.remove(READINESS).unwrap_or_else(|| "30s".into());
+    let admin = keys.entry(ADMIN).or_insert_with(|| "unix:/admin.sock".into()).clone();
+    let mut process = json!({"command": ["envoy"], "drain": {"envoy": keys}});
+    if has_readiness {
+        process["readiness"] = json!({"envoy": admin, "timeout": timeout});
+    }
+    let config = json!({
+        "shutdown": {"grace_period": text(grace_period), "reserve": text(reserve)},
+        "processes": {"command": process},
+    });
+    (config, min <= room)
+}
+
+/// The key of the admin, which a drain needs.
+const ADMIN: &str = "admin";
+
 /// The value of a key, with its place and with the name of the option or variable that has it.
 struct Given {
     key: &'static str,
     name: &'static str,
     span: Span,
-    value: Value,
+    /// `None` if the value is wrong, or not known here.
+    value: Option<Value>,
+    wrong: Option<Invalid>,
+}
+
+impl Given {
+    /// A value, or `None` if it is not known here.
+    fn new(it: ExecOption, name: &'static str, span: Span, text: Option<&str>) -> Self {
+        let wrong = text.and_then(|text| {
+            let bad = it.check(text).err()?;
+            Some(Invalid { why: format!("`{text}`: {}", bad.why), ..bad })
+        });
+        let value = text.filter(|_| wrong.is_none()).map(|text| value_of(it, text));
+        Self { key: it.key, name, span, value, wrong }
+    }
 }
 
 /// An option that stands for no key, with its value and its place. An option without a value has an
 /// empty one.
 struct Other {
     option: OtherOption,
-    value: String,
+    /// `None` if the value is not known here.
+    value: Option<String>,
     span: Span,
 }
 
 impl Other {
     /// The place of a wrong value, and the reason.
     fn wrong(&self) -> Option<(Span, String)> {
-        let why = self.option.check?(&self.value).err()?;
+        let why = self.option.check?(self.value.as_ref()?).err()?;
         Some((self.span, format!("`{}`: {why}", self.option.name)))
     }
 }
@@ -153,22 +203,29 @@ struct ExecGiven {
     has_command: bool,
 }
 
-/// Reads the variables and the options. `None` if a value is not known here.
+/// Reads the variables and the options. `None` if a whole option is not known here.
 fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<ExecGiven> {
     let mut all = ExecGiven::default();
     for it in OPTIONS {
         match env.get(it.variable) {
             env::PodValue::Known(word) if !word.text.is_empty() => {
-                let value = value_of(it, &word.text);
-                all.drain.push(Given { key: it.key, name: it.variable, span: word.span, value });
+                all.drain.push(Given::new(it, it.variable, word.span, Some(&word.text)));
             }
-            env::PodValue::Unknown(_) => return None,
+            env::PodValue::Unknown(span) => {
+                all.drain.push(Given::new(it, it.variable, span, None));
+            }
             _ => {}
         }
     }
     let mut rest = words.iter();
     while let Some(word) = rest.next() {
-        let text = env.substitute(&word.text)?;
+        // The value may be unknown, but not the name.
+        let (text, value) = match word.text.split_once('=') {
+            Some((name, value)) if name.starts_with("--") => {
+                (env.substitute(name)?, Some(env.substitute(value)))
+            }
+            _ => (env.substitute(&word.text)?, None),
+        };
         if text == "--" {
             all.has_command = rest.next().is_some();
             break;
@@ -177,25 +234,25 @@ fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Exec
             all.has_command = true;
             break;
         };
-        let next = || env.substitute(&rest.next()?.text);
+        let next = || rest.next().map(|next| env.substitute(&next.text));
         if !text.starts_with("--") {
             all.short(problems, word, short, next)?;
             continue;
         }
         let (name, value) = match text.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (&*text, None),
+            Some((name, value)) => (name, Some(Some(value.to_owned()))),
+            None => (&*text, value),
         };
         if let Some(it) = OPTIONS.into_iter().find(|it| it.option == name) {
             if it.key != LISTENERS && all.drain.iter().any(|before| before.name == it.option) {
                 given_twice(problems, word, name);
             }
-            let value = value_of(it, &value.or_else(next)?);
-            all.give(Given { key: it.key, name: it.option, span: word.span, value });
+            let value = value.or_else(next)?;
+            all.give(Given::new(it, it.option, word.span, value.as_deref()));
         } else if let Some(option) = OTHERS.into_iter().find(|it| it.name == name) {
             let value = match (option.check, value) {
                 (Some(_), value) => value.or_else(next)?,
-                (None, None) => String::new(),
+                (None, None) => Some(String::new()),
                 (None, Some(_)) => {
                     let message = format!("drainit would not start: `{name}` has no value");
                     problems.error(word.span, message).help("remove the `=` and what follows");
@@ -216,11 +273,15 @@ impl ExecGiven {
     fn give(&mut self, mut new: Given) {
         let before = self.drain.iter_mut().find(|before| before.key == new.key);
         match (before, &mut new.value) {
-            (Some(Given { name, value: Value::Array(names), .. }), Value::Array(more))
-                if *name == new.name =>
-            {
+            (
+                Some(Given { name, value: Some(Value::Array(names)), .. }),
+                Some(Value::Array(more)),
+            ) if *name == new.name => {
                 names.append(more);
             }
+            // An unknown name is left out.
+            (Some(Given { name, wrong: None, .. }), None)
+                if *name == new.name && new.wrong.is_none() => {}
             (Some(before), _) => *before = new,
             (None, _) => self.drain.push(new),
         }
@@ -233,7 +294,7 @@ impl ExecGiven {
         problems: &mut Problems,
         word: &Word,
         letters: &str,
-        mut next: impl FnMut() -> Option<String>,
+        mut next: impl FnMut() -> Option<Option<String>>,
     ) -> Option<()> {
         let mut letters = letters.chars();
         while let Some(letter) = letters.next() {
@@ -241,12 +302,12 @@ impl ExecGiven {
                 no_option(problems, word, &format!("-{letter}"));
                 return Some(());
             };
-            let mut value = String::new();
+            let mut value = Some(String::new());
             if option.check.is_some() {
                 let attached: String = letters.by_ref().collect();
                 value = match attached.strip_prefix('=').unwrap_or(&attached) {
                     "" => next()?,
-                    attached => attached.to_owned(),
+                    attached => Some(attached.to_owned()),
                 };
             }
             self.give_other(problems, word, option, value);
@@ -259,7 +320,7 @@ impl ExecGiven {
         problems: &mut Problems,
         word: &Word,
         option: OtherOption,
-        value: String,
+        value: Option<String>,
     ) {
         if !option.repeats && self.others.iter().any(|before| before.option.name == option.name) {
             given_twice(problems, word, option.name);

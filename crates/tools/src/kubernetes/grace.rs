@@ -21,7 +21,9 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         Some((given, span)) => (given, span),
         None => (Shutdown::default().grace_period, key(&pod, NAME).unwrap_or(ctx.container.span)),
     };
-    if given <= Shutdown::default().reserve {
+    // `exec` shortens its reserve with the grace period.
+    let least = if ctx.is_exec { Duration::ZERO } else { Shutdown::default().reserve };
+    if given <= least {
         // All problems are shown at once, also those that appear only with a longer grace period.
         unknown_hook(ctx, before);
         return too_short(ctx, given, span);

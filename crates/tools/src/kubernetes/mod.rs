@@ -152,7 +152,7 @@ pub fn check_manifest(
         }
         before = Some(Rc::clone(&workload.pod));
         let env = PodEnv::read(&container, here, image);
-        let exec = exec::read(&mut problems, &container, &env);
+        let exec = exec::read(&mut problems, &workload, &container, &env);
         let is_exec = exec.is_some();
         check_names(&mut problems, &env, uses);
         for (name, span) in env.unknown().filter(|(name, _)| uses(name) && !is_exec) {

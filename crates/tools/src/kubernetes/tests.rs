@@ -733,6 +733,10 @@ fn the_options_of_exec_are_checked_like_a_config() {
     let manifest =
         with(&manifest, "          livenessProbe: {httpGet: {path: /livez, port: control}}\n", "");
     let manifest = with(&manifest, "          args: [--rtr.concurrency, \"2\"]\n", "");
+    let variable = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
+    let unknown =
+        "            - {name: UNKNOWN, valueFrom: {configMapKeyRef: {name: a, key: b}}}\n";
+    let manifest = with(&manifest, variable, &format!("{variable}{unknown}"));
     let admin = "--drain-envoy, 'http://127.0.0.1:9901'";
     let rows: &[(&str, &[&str])] = &[
         ("--grace-period, 45s, {A}, --, envoy, --grace-period, 1s", &[]),
@@ -780,7 +784,21 @@ fn the_options_of_exec_are_checked_like_a_config() {
             "--grace-period, 45s, --drain-time, 9s, envoy",
             &["11:57 E would not start: `--drain-time` needs a drain"],
         ),
-        ("--grace-period, soon, envoy", &["11:36 E would not start: `--grace-period`: `soon` is"]),
+        ("--grace-period, soon, envoy", &["11:36 E would not start: `--grace-period` is `soon`"]),
+        (
+            "--grace-period, '0', envoy",
+            &["11:36 E would not start: `--grace-period` is `0`: must be longer than 0"],
+        ),
+        (
+            "--grace-period, 45s, --readiness, 5s, envoy",
+            &["11:57 E would not start: `--readiness` needs a drain"],
+        ),
+        // The value of a variable is not known here.
+        ("--grace-period=$(UNKNOWN), {A}, --drain-time=$(UNKNOWN), --drain-min, 20s, envoy", &[]),
+        (
+            "--grace-period, 45s, {A}, --drain-min, $(UNKNOWN), --drain-time, soon, envoy",
+            &["11:122 E would not start: `--drain-time` is `soon`"],
+        ),
     ];
     let more = "--grace-period, 45s, {A}, --drain-until, requests, --drain-exit-at=2, --drain-fail-healthcheck, 'false', \
         --drain-ignore-listeners, 'a,b', --drain-ignore-listeners=c, --readiness, 20s, --, envoy";
@@ -849,6 +867,24 @@ spec:
             "      lifecycle: {preStop: {sleep: {seconds: 5}}}\n      ports",
             &["20:46 W added to drainit's own drain"],
         ),
+        // A value that is not known here counts as correct.
+        ("value: '60'", "valueFrom: {configMapKeyRef: {name: a, key: b}}", &[]),
+        ("value: 'http://127.0.0.1:9901'", "valueFrom: {configMapKeyRef: {name: a, key: b}}", &[]),
+        (
+            "value: 'prometheus,health'}\n        - {name: DRAINIT_READINESS, value: '30s'}",
+            "valueFrom: {configMapKeyRef: {name: a, key: b}}}\n        - {name: DRAINIT_READINESS, value: '0'}",
+            &["17:44 E would not start: `DRAINIT_READINESS` is `0`: must be longer than 0"],
+        ),
+        // Without an admin, `exec` still refuses wrong values.
+        (
+            "DRAIN_ENVOY, value: 'http://127.0.0.1:9901'}\n        - {name: DRAINIT_GRACE_PERIOD, value: '60'",
+            "DRAIN_TIME, value: soon}\n        - {name: DRAINIT_GRACE_PERIOD, value: x",
+            &[
+                "14:45 E would not start: `DRAINIT_DRAIN_TIME` is `soon`",
+                "15:47 E would not start: `DRAINIT_GRACE_PERIOD` is `x`",
+                "17:44 W `DRAINIT_READINESS` has no effect",
+            ],
+        ),
         (
             "DRAINIT_READINESS",
             "DRAINIT_REDINESS",
@@ -858,6 +894,38 @@ spec:
     for (from, to, expected) in cases {
         let found = found(from, to);
         assert!(are_these(&found, expected), "{from}\n{found:#?}");
+    }
+}
+
+// holds: C768, C883
+#[test]
+fn exec_takes_short_grace_periods() {
+    let pod = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: envoy}
+spec:
+  terminationGracePeriodSeconds: SECONDS
+  containers:
+    - name: envoy
+      image: envoy
+      command: [drainit, exec, --drain-envoy, 'http://127.0.0.1:9901', --grace-period, GRACE, envoy]
+      readinessProbe: {exec: {command: [drainit, health]}, periodSeconds: 1, failureThreshold: 1}
+";
+    // That the drain is cut short is a warning.
+    let rows: &[(&str, &str, &[&str])] = &[
+        ("1", "1s", &[]),
+        ("1", "500ms", &[]),
+        ("2", "2", &[]),
+        ("12", "12s", &[]),
+        ("1", "2s", &["5:34 E deadline is 1.8s"]),
+        ("0", "2s", &["5:34 E kills the pod after 0ms"]),
+    ];
+    for (seconds, grace, expected) in rows {
+        let pod = pod.replace("SECONDS", seconds).replace("GRACE", grace);
+        let mut found = lines(&check("", &pod, None, &[]));
+        found.retain(|line| line.contains(" E "));
+        assert!(are_these(&found, expected), "{seconds} {grace}\n{found:#?}");
     }
 }
 
