@@ -1,15 +1,19 @@
 //! Replaces a file as a whole: a reader sees either the whole old content or the whole new content.
 //! The new content is never readable with wider permissions than those of the finished file.
 
+use std::collections::hash_map::RandomState;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
+use std::hash::BuildHasher as _;
 use std::io;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
@@ -18,6 +22,9 @@ use nix::unistd::{UnlinkatFlags, getegid, geteuid, unlinkat};
 use crate::on_thread::wait_for;
 use crate::spawn::User;
 use crate::trusted_path::{Place, is};
+
+/// A temporary file that has not changed for this long is left over: nobody writes it any more.
+const LONGEST_WRITE: Duration = Duration::from_secs(60);
 
 /// Like [`replace`], on a thread of its own: a hanging file system must not delay the exit.
 ///
@@ -54,9 +61,9 @@ pub fn replace(path: &Path, content: &[u8], mode: u32, user: Option<&User>) -> i
     if found.is_ok_and(|found| !is(&found, SFlag::S_IFREG)) {
         return Err(io::Error::other("it exists and is not a regular file, so it is left alone"));
     }
-    let unfinished = unfinished(name);
-    // A drainit that was killed may have left an unfinished file.
-    let _ = unlinkat(directory, &*unfinished, UnlinkatFlags::NoRemoveDir);
+    let prefix = prefix(name);
+    remove_left_over(directory, &prefix);
+    let unfinished = unfinished(prefix);
     let written = write(directory, &unfinished, content, mode, user).and_then(|()| {
         let renamed = renameat(directory, &*unfinished, directory, name);
         let remedy = "it is a mount point, which cannot be replaced; mount its directory instead";
@@ -79,11 +86,38 @@ fn explained(error: io::Error, errno: Errno, message: &str) -> io::Error {
     if error.raw_os_error() == Some(errno as i32) { io::Error::other(message) } else { error }
 }
 
-fn unfinished(name: &OsStr) -> OsString {
-    let mut unfinished = OsString::from(".");
-    unfinished.push(name);
-    unfinished.push(".drainit");
+/// The beginning of the names of temporary files for a file.
+fn prefix(name: &OsStr) -> OsString {
+    let mut prefix = OsString::from(".");
+    prefix.push(name);
+    prefix.push(".drainit.");
+    prefix
+}
+
+/// A name that no other drainit has. A PID is not enough: several containers may share a volume, and
+/// each of them has a PID 1.
+fn unfinished(prefix: OsString) -> OsString {
+    let mut unfinished = prefix;
+    unfinished.push(format!("{:016x}", RandomState::new().hash_one(())));
     unfinished
+}
+
+/// Removes the temporary files that a drainit has left when it was killed.
+fn remove_left_over(directory: &OwnedFd, prefix: &OsStr) {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let Ok(mut entries) = Dir::openat(directory, ".", flags, Mode::empty()) else { return };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    for entry in entries.iter().flatten() {
+        let name = entry.file_name();
+        if !name.to_bytes().starts_with(prefix.as_bytes()) {
+            continue;
+        }
+        let found = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+        let changed = found.map_or(0, |found| u64::try_from(found.st_mtime).unwrap_or_default());
+        if now.saturating_sub(Duration::from_secs(changed)) > LONGEST_WRITE {
+            let _ = unlinkat(directory, name, UnlinkatFlags::NoRemoveDir);
+        }
+    }
 }
 
 fn write(
@@ -127,10 +161,31 @@ mod tests {
     fn replaced_file_has_new_content_and_permissions() {
         let dir = TempDir::new();
         let path = dir.write("a.conf", b"old");
-        dir.write(".a.conf.drainit", b"left by one that was killed");
+        let left = dir.write(".a.conf.drainit.0", b"left by one that was killed");
+        let old = SystemTime::now() - 2 * LONGEST_WRITE;
+        File::options().write(true).open(left).unwrap().set_modified(old).unwrap();
         replace_within(LONG, path.clone(), "new".to_owned(), 0o640).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+        assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn files_that_are_replaced_at_once_are_whole() {
+        let dir = TempDir::new();
+        let path = dir.path("a");
+        std::thread::scope(|scope| {
+            for letter in *b"abcdefgh" {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..30 {
+                        replace(path, &[letter; 70_000], 0o600, None).unwrap();
+                        let found = fs::read(path).unwrap();
+                        assert!(found.len() == 70_000 && found.iter().all(|it| *it == found[0]));
+                    }
+                });
+            }
+        });
         assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 1);
     }
 
