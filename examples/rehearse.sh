@@ -26,7 +26,7 @@ case $1 in
 *) image=$1 port=$2 path=${3:-/} ;;
 esac
 for number in "$grace" "$most" "$longest" "$after" "${CLIENTS:-50}"; do
-    case $number in '' | *[!0-9]*) echo "$number is not a whole number: see GRACE, MAX_FAILED, MAX_SECONDS, AFTER and CLIENTS" >&2 && exit 2 ;; esac
+    case $number in '' | *[!0-9]* | 0?*) echo "$number is not a whole number such as 8: see GRACE, MAX_FAILED, MAX_SECONDS, AFTER and CLIENTS" >&2 && exit 2 ;; esac
 done
 work=$(mktemp -d)
 
@@ -49,6 +49,7 @@ else
     address=127.0.0.1:$port
 fi
 
+hook=
 runs() {
     if [ "$image" ]; then
         [ "$(docker inspect --format '{{.State.Running}}' "$container")" = true ]
@@ -60,7 +61,11 @@ runs() {
 stop() {
     if [ "$image" ]; then
         asked=$(date +%s)
-        [ -z "${PRE_STOP:-}" ] || docker exec "$container" $PRE_STOP
+        # Kubernetes waits for the hook until 2 s after the grace period, and then goes on, also after a failed hook.
+        [ -z "${PRE_STOP:-}" ] || timeout "$((grace + 2))" docker exec "$container" $PRE_STOP || case $? in
+        124) hook="was still running after $((grace + 2)) s" ;;
+        *) hook="has failed with code $?" ;;
+        esac
         # The hook uses a part of the grace period, but leaves at least 2 s.
         left=$((grace - ($(date +%s) - asked)))
         [ "$left" -ge 2 ] || left=2
@@ -111,6 +116,7 @@ sed -n '/stopped in /,$p' "$work/log" | grep . || { echo "no report of drainit; 
 
 verdict=0
 fail() { echo "rehearsal failed: $1" >&2 && verdict=1; }
+[ -z "$hook" ] || fail "the preStop hook $hook"
 [ "$failed" -le "$most" ] || fail "$failed requests failed while the container was stopped, of at most $most"
 [ "$took" -le $((longest * 1000)) ] || fail "the stop took longer than $longest s"
 case $code in

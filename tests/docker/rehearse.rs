@@ -1,7 +1,9 @@
 //! The script that rehearses a stop, in CI, of a user's image or program.
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use testkit::envoy::{DEFAULT, binary, checkout};
@@ -32,6 +34,57 @@ fn an_image_that_drains_passes_the_rehearsal_and_envoy_alone_fails() {
     assert!(said.contains(" s of 30 s, exit code 0\n"), "{said}");
     let (passes, said) = rehearse(&[&envoy_image(), "10000"]);
     assert!(!passes && said.contains(" requests failed while "), "{said}");
+}
+
+/// Stands for Docker: the container is this machine, and has ended with 0 when it is stopped.
+const FAKE_DOCKER: &str = r#"#!/bin/sh
+case $1 in
+run) echo container ;;
+port) echo "$ADDRESS" ;;
+inspect) case $3 in *Running*) echo true ;; *) echo 0 ;; esac ;;
+exec) shift 2 && exec "$@" ;;
+esac
+"#;
+
+#[test]
+fn a_hook_that_fails_or_hangs_is_reported_and_the_stop_goes_on() {
+    if !is_installed("wrk") {
+        return;
+    }
+    let dir = TempDir::new();
+    dir.write("docker", FAKE_DOCKER);
+    fs::set_permissions(dir.join("docker"), fs::Permissions::from_mode(0o755)).unwrap();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for client in server.incoming() {
+            std::thread::spawn(move || answer(&client.unwrap()));
+        }
+    });
+    let path = format!("{}:{}", dir.join(".").display(), std::env::var("PATH").unwrap());
+    for (grace, hook, says) in [
+        ("30", "false", "the preStop hook has failed with code 1\n"),
+        ("1", "sleep 60", "the preStop hook was still running after 3 s\n"),
+        ("30", "true", ""),
+        ("08", "true", "08 is not a whole number such as 8"),
+    ] {
+        let mut script = Command::new(checkout().join("examples/rehearse.sh"));
+        script.args(["image", "80"]).env("PATH", &path).env("ADDRESS", &address);
+        script.envs([("GRACE", grace), ("PRE_STOP", hook), ("CLIENTS", "2"), ("MAX_SECONDS", "9")]);
+        let ended = script.output().unwrap();
+        let said = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
+        assert!(said.contains(says), "{grace} {hook}\n{said}");
+        assert_eq!(ended.status.success(), says.is_empty(), "{grace} {hook}\n{said}");
+        assert_eq!(said.contains("time to stop: "), grace != "08", "{grace} {hook}\n{said}");
+    }
+}
+
+/// Answers each request of a client.
+fn answer(mut client: &TcpStream) {
+    let mut request = [0; 4096];
+    while client.read(&mut request).is_ok_and(|length| length > 0) {
+        let _ = client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    }
 }
 
 #[test]
