@@ -1,6 +1,7 @@
 //! Splits a command that is written as one string into words, as a shell would. No shell runs.
 
 use crate::language::invalid::Invalid;
+use crate::language::script::is_shell;
 
 const NOT_CLOSED: &str = "a quote is not closed, or the last character is a backslash";
 
@@ -76,6 +77,8 @@ impl Line {
         while let Some(c) = chars.next() {
             let found = match (quote, c, chars.peek()) {
                 (Some('\''), ..) => None,
+                // `sh -c "…"` has a shell, which takes the whole word as its script.
+                (Some(_), ..) if line.words.first().is_some_and(|it| is_shell(it)) => None,
                 (_, '`', _) => Some("`"),
                 (_, '$', Some('(')) => Some("$("),
                 (Some(_), ..) => None,
@@ -159,6 +162,7 @@ mod tests {
             ("a; b", ";"),
             ("a `b`", "`"),
             ("a \"$(b)\"", "$("),
+            ("bash -c $(a)", "$("),
             ("a\nb", "\n"),
             ("a\n\n  -b\n", "\n"),
         ] {
@@ -187,6 +191,7 @@ mod tests {
             "\n a\n\n",
             "a \\\n  -b\n",
             "a 'b\nc' \"d\ne\"\n",
+            "/bin/bash -lc \"echo $(a) `b`\"",
         ] {
             assert_eq!(without_shell(one), Ok(()), "{one}");
         }

@@ -290,6 +290,14 @@ fn a_format_is_found_by_file_name() {
     }
 }
 
+#[test]
+fn a_script_with_a_command_in_double_quotes_is_kept() {
+    let text = "[program:a]\ncommand=bash -c \"echo $(cat /etc/x) && exec app\"\n";
+    let config = convert(InputFile::new("F", text), "F", Format::Supervisord).unwrap().text;
+    let command = r#"command: "bash -c \"echo $$(cat /etc/x) && exec app\"""#;
+    assert!(config.contains(command) && !config.contains("# not converted:"), "{config}");
+}
+
 // holds: S376
 #[test]
 fn programs_with_another_stop_signal_and_words_of_supervisord_have_a_hint() {
