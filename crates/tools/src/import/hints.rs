@@ -46,7 +46,7 @@ const WRAPPERS: &str = r"(?:(?:\S*/)?(?:docker-entrypoint\.sh|docker-php-entrypo
 /// one of the [`WRAPPERS`] starts.
 static PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
-        r"(?:^|[;&|(]|\bexec\s|\bdo\s|\bthen\s|-c\s)\s*{WRAPPERS}(?:\S*/)?(nginx|php-fpm|postgres|postmaster|apache2|httpd|apache)(?:[0-9.]*|-foreground|ctl)(?:\s|$)",
+        r#"(?:^|[;&|(]|\bexec\s|\bdo\s|\bthen\s|-c\s|sh\s+(?:-\S+\s+)*-\w+c\s)\s*["']?{WRAPPERS}["']?(?:\S*/)?(nginx|php-fpm|postgres|postmaster|apache2|httpd|apache)(?:[0-9.]*|-foreground|ctl)(?:[\s"';&|)]|$)"#,
     ))
 });
 

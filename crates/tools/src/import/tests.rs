@@ -320,6 +320,13 @@ fn programs_with_another_stop_signal_and_words_of_supervisord_have_a_hint() {
         ("tini -g -- /usr/sbin/php-fpm -F", "", Some("`stop_signal: QUIT`")),
         ("gosu postgres postmaster -D /data", "", Some("`stop_signal: INT`")),
         ("env A=1 sudo -u www -E /usr/sbin/nginx", "", Some("`stop_signal: QUIT`")),
+        ("sh -c 'nginx -g \"daemon off;\"'", "", Some("`stop_signal: QUIT`")),
+        ("bash -c \"php-fpm -F\"", "", Some("`stop_signal: QUIT`")),
+        ("/bin/bash -lc \"/usr/sbin/php-fpm\"", "", Some("`stop_signal: QUIT`")),
+        ("sh -x -ec 'env A=1 nginx; rm /run/a'", "", Some("`stop_signal: QUIT`")),
+        ("'nginx' -g 'daemon off;'", "", Some("`stop_signal: QUIT`")),
+        ("sh -c 'tail -F \"/var/log/nginx\"'", "", None),
+        ("grep -rc nginx /etc", "", None),
         ("sudo -u nginx worker", "", None),
         ("tini -- tail -F /etc/nginx", "", None),
         ("python3 -u /usr/bin/pidproxy /run/a.pid app", "", Some("pidproxy passes signals")),
@@ -338,6 +345,16 @@ fn programs_with_another_stop_signal_and_words_of_supervisord_have_a_hint() {
         let found = hints(command, more);
         assert_eq!(found.len(), usize::from(expected.is_some()), "{command}: {found:?}");
         assert!(expected.is_none_or(|words| found[0].contains(words)), "{found:?}");
+    }
+}
+
+#[test]
+fn a_procfile_with_a_quoted_program_has_a_hint() {
+    for command in
+        ["bash -c 'nginx -g \"daemon off;\"'", "\"nginx\" -g 'daemon off;'", "A=1 nginx -t"]
+    {
+        let text = processes(Format::Procfile, &format!("web: {command}\n"));
+        assert!(text.contains("`stop_signal: QUIT`"), "{text}");
     }
 }
 
