@@ -897,6 +897,25 @@ spec:
     }
 }
 
+#[test]
+fn a_shutdown_manager_beside_a_drain_gets_a_warning() {
+    let image = "          image: gateway\n";
+    let hook = "          lifecycle: {preStop: {httpGet: {path: /shutdown/ready, port: 19002}}}\n";
+    let manifest = with(MANIFEST, image, &format!("{hook}{image}"));
+    let manager = "        - {name: manager, image: a, args: [envoy, shutdown-manager]}\n";
+    let both = format!("{manifest}{manager}");
+    let found = |config: &str, manifest: &str| {
+        let mut found = lines(&check(config, manifest, None, &[]));
+        found.retain(|line| line.contains("shutdown manager"));
+        found
+    };
+    assert!(are_these(&found(CONFIG, &manifest), &["10:49 W also drains this Envoy"]));
+    assert!(are_these(&found(CONFIG, &both), &["20:18 W also drains this Envoy"]));
+    assert!(are_these(&found(CONFIG, &format!("{MANIFEST}{manager}")), &["19:18 W also drains"]));
+    assert_eq!(found(CONFIG, MANIFEST), [""; 0]);
+    assert_eq!(found(&with(CONFIG, "time: 15s, min: 5s", "time: 0"), &both), [""; 0]);
+}
+
 // holds: C768, C883
 #[test]
 fn exec_takes_short_grace_periods() {
