@@ -93,9 +93,17 @@ pub(super) fn check(
         items(&workload.pod, &["volumes"]).iter().filter_map(image).collect();
     let mut wrong = Vec::new();
     for (place, init) in inits.iter().enumerate() {
+        let image = text(&init.node, &["image"]).map(|image| image.text).unwrap_or_default();
+        // The ENTRYPOINT of another image may have a subcommand `install`, too.
+        let is_drainit =
+            !words(&init.node, &["command"]).is_empty() || image_name(&image).contains("drainit");
+        let names = |path: &String| path.contains("drainit");
         match install(workload, init, place) {
-            Ok(installed) => binaries.extend(installed),
-            Err(found) => wrong.push(found),
+            Ok(Some(new)) if is_drainit || new.written.as_ref().is_some_and(names) => {
+                binaries.push(new);
+            }
+            Err(found) if is_drainit => wrong.push(found),
+            _ => {}
         }
     }
     // Without a place of the binary, its users cannot be checked.

@@ -48,6 +48,17 @@ fn each_command_that_does_not_find_the_installed_binary_is_reported() {
     let twice = |what: &str| with(args, "/i", what);
     let rows: &[(&str, &str, &[&str])] = &[
         (args, args, &[]),
+        ("image: drainit:1", "image: own:1", &[]),
+        (
+            "image: drainit:1\n      args: [install, /i/drainit]",
+            "image: a/cni\n      args: [install, /i/bin]",
+            &[],
+        ),
+        (
+            "    - name: drainit\n",
+            "    - {name: cni, image: a/cni, args: [install]}\n    - name: drainit\n",
+            &[],
+        ),
         // The following rows concern the init container that installs.
         (args, "args: [install, --force, /i/]", &[]),
         (args, "args: [install, /i]", &[]),
