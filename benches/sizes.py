@@ -176,7 +176,7 @@ async def measure(drainit, envoy, clusters, listeners, idle, share, busy):
 
 def main():
     drainit, envoy, *wanted = sys.argv[1:]
-    print("| Envoy | answered | failed | end of the drain after the last answer, s | processor time of the first 2 s, s | of a core before, % | while it waits, % |")
+    print("| Envoy | answered | failed | from the last answer to the end of the drain, s | first 2 s, s | before the drain, % | while the drain waits, % |")
     print("|---|---|---|---|---|---|---|")
     failed = 0
     for name, row in ROWS.items():

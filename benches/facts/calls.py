@@ -32,7 +32,7 @@ async def closing_answers(envoy, listener="http", count=20):
     BEGIN,
     "`POST /drain_listeners?graceful` with `--drain-time-s 2`: new connections are refused",
     "`POST /drain_listeners?graceful&skip_exit` with `--drain-time-s 2`: new connections are refused within 5 s",
-    "`POST /drain_listeners?graceful` after that: status; new connections are refused within 5 s",
+    "a further `POST /drain_listeners?graceful`: status; new connections are refused within 5 s",
     cheap=True,
 )
 async def graceful(start):
@@ -55,7 +55,7 @@ async def refuses(envoy):
     BEGIN,
     "`POST /drain_listeners`: new connections are refused",
     "`POST /drain_listeners`: requests on open connections are answered",
-    "`POST /drain_listeners`, `--drain-strategy immediate`: these answers close their connection",
+    "`POST /drain_listeners`, `--drain-strategy immediate`: an answer on an open connection closes the connection",
     "`POST /drain_listeners?skip_exit`, without `graceful`: status",
     "`GET /drain_listeners`, `GET /healthcheck/fail`: status",
     "`GET /drain_listeners`: Envoy logs an error",
@@ -126,7 +126,7 @@ async def inbound(start):
 
 
 def share(*flags, title):
-    @measures(BEGIN, f"{title}, drained by `?inboundonly` without `/healthcheck/fail`, ten answers in 3 s: connections closed")
+    @measures(BEGIN, f"{title}, drained by `?inboundonly` without `/healthcheck/fail`: connections closed by one of ten answers in 3 s")
     async def experiment(start):
         async with start(*flags) as envoy:
             clients = [await Http1.open(envoy, "inbound") for _ in range(50)]
@@ -144,7 +144,7 @@ share("--drain-time-s", "4", title="`--drain-time-s 4`")
 share("--drain-strategy", "immediate", title="`--drain-strategy immediate`")
 
 
-@measures(BEGIN, "no flag, `POST /drain_listeners?graceful` alone: answers that close their connection, 15 s later")
+@measures(BEGIN, "no flag, `POST /drain_listeners?graceful` alone: answers that close their connection 15 s after the call")
 async def gradual(start):
     async with start() as envoy:
         await envoy.drain(fail=False)
@@ -195,8 +195,8 @@ async def rude(start):
     "`/stats?usedonly` lists `downstream_cx_active` of a listener whose first client has left",
     "`/stats?filter=…&type=Gauges` lists counters",
     "the admin's own connections count in `listener.admin.downstream_cx_active`",
-    "a connection that has sent nothing yet, where a listener filter inspects it, counts in `downstream_cx_active`, `downstream_pre_cx_active`",
-    "a connection that sends nothing, where a listener filter inspects it: Envoy closes it",
+    "a listener filter inspects a connection that has sent nothing yet: `downstream_cx_active`, `downstream_pre_cx_active`",
+    "a listener filter inspects a connection that sends nothing: Envoy closes the connection",
 )
 async def statistics(start):
     async with start() as envoy:
@@ -274,7 +274,7 @@ async def udp(start):
         return yes(active(stats, "downstream_cx_active") > 0)
 
 
-@measures(COUNTS, "a request that passes an internal listener: `downstream_rq_active` of all connection managers", cheap=True)
+@measures(COUNTS, "a request that passes an internal listener: `downstream_rq_active`, summed over all connection managers", cheap=True)
 async def internal(start):
     def change(config):
         static = config["static_resources"]
@@ -303,7 +303,7 @@ async def internal(start):
         return str(count)
 
 
-@measures(COUNTS, "while the admin lists the statistics of 3,000 clusters, `/ready` waits for its end")
+@measures(COUNTS, "while the admin lists the statistics of 3,000 clusters, `/ready` waits for the end of the list")
 async def one_at_a_time(start):
     def change(config):
         clusters = config["static_resources"]["clusters"]
@@ -418,8 +418,8 @@ MANAGER = ("downstream_rq_active", "downstream_rq_total", "downstream_cx_drain_c
 
 @measures(
     COUNTS,
-    "`/stats` of each listener: " + ", ".join(f"`{name}`" for name in LISTENER),
-    "`/stats` of each connection manager: " + ", ".join(f"`{name}`" for name in MANAGER),
+    "`/stats` of each listener has " + ", ".join(f"`{name}`" for name in LISTENER),
+    "`/stats` of each connection manager has " + ", ".join(f"`{name}`" for name in MANAGER),
     cheap=True,
 )
 async def names(start):
@@ -437,8 +437,8 @@ async def names(start):
 
 @measures(
     COUNTS,
-    "a certificate by SDS from a file with `watched_directory` is renewed: new connections get it",
-    "a certificate in a file that the config names is renewed: new connections get it within 5 s",
+    "a certificate by SDS from a file with `watched_directory` is renewed: new connections get the new certificate",
+    "a certificate in a file that the config names is renewed: new connections get the new certificate within 5 s",
     cheap=True,
 )
 async def renewed(start):
@@ -488,7 +488,7 @@ async def renewed(start):
             return after(took), yes(await certificate(envoy.port["inbound"]) != named)
 
 
-@measures(COUNTS, "a route without `timeout`: a request that takes longer gets 504")
+@measures(COUNTS, "a route without `timeout`: a request without an answer gets 504")
 async def route_timeout(start):
     async with start(timeout=None) as envoy:
         client, began = await Http1.open(envoy), time.monotonic()

@@ -38,7 +38,7 @@ async def concurrency(start):
 @measures(
     FLAGS,
     "no flag: `drain_time`, `parent_shutdown_time` in `/server_info`",
-    "`--mode validate`: exit code with a config that Envoy accepts, and refuses",
+    "`--mode validate`: exit codes with a config that Envoy accepts, and with one that Envoy refuses",
     cheap=True,
 )
 async def defaults(start):
@@ -79,8 +79,8 @@ async def in_a_cgroup(start):
 
 def updating(drain_time):
     rows = (
-        f"`--drain-time-s {drain_time}`, an update of a listener: its old connections in use that are closed within 5 s",
-        f"`--drain-time-s {drain_time}`, an update of a listener: its old connections without a request that are closed within 5 s",
+        f"`--drain-time-s {drain_time}`, an update of a listener: old connections in use that Envoy closes within 5 s",
+        f"`--drain-time-s {drain_time}`, an update of a listener: old connections without a request that Envoy closes within 5 s",
     )
 
     @measures(FLAGS, *rows)
@@ -134,10 +134,10 @@ async def gone(envoy, limit=20):
 
 @measures(
     HOT,
-    "`--restart-epoch 1`: new connections that fail while it takes over",
+    "`--restart-epoch 1`: new connections that fail while the new Envoy takes over",
     "`/server_info` answers with the number of the new Envoy",
-    "the old Envoy's connections are answered by the old Envoy, and close (`--drain-strategy immediate`)",
-    "`--parent-shutdown-time-s 4`: the old Envoy has ended, with code",
+    "connections that the old Envoy answers and then closes (`--drain-strategy immediate`)",
+    "`--parent-shutdown-time-s 4`: the end of the old Envoy, and its exit code",
     "a connection that is still open in the old Envoy is cut",
     "SIGTERM to the new Envoy while the old one drains: both have ended",
 )
@@ -181,7 +181,7 @@ async def hand_over(start):
     "SIGKILL to the new Envoy: the old one lives on",
     "SIGKILL to the new Envoy: the old one accepts connections",
     "SIGKILL to the old Envoy: the new one aborts",
-    "epoch 0 while an epoch 0 lives",
+    "a second epoch 0 while the first epoch 0 lives",
     "epoch 1 where no epoch 0 has ever been",
     "epoch 1 after an epoch 0 was killed",
     "epoch 1 after an epoch 0 was killed, `--skip-hot-restart-on-no-parent`",
@@ -290,7 +290,7 @@ SHM = "mount -t tmpfs -o {} && exec \"$@\""
 
 @measures(
     HOT,
-    "clients of HTTP/3 at a hot restart with as many workers: requests fail",
+    "clients of HTTP/3 at a hot restart with as many workers as before: requests fail",
     "clients of HTTP/3 at a hot restart with 4 workers after 2: requests fail",
 )
 async def http3(start):
