@@ -63,9 +63,9 @@ pub(crate) type Key = (StepKind, Option<ProcessId>);
 /// The number of the part of the shutdown that a step belongs to.
 pub(crate) fn part((kind, process): Key) -> u8 {
     match (kind, process) {
-        (StepKind::ReadinessDelay, _) | (StepKind::PreStop, None) => 0,
+        (StepKind::ReadinessDelay, _) | (StepKind::PreStop | StepKind::Count, None) => 0,
         (StepKind::Drain | StepKind::Close, _) => 1,
-        (StepKind::Count, _) => 2,
+        (StepKind::Count, Some(_)) => 2,
         (StepKind::PreStop | StepKind::PostStop, Some(_)) | (StepKind::Stop, _) => 3,
         (StepKind::Leftovers, _) => 4,
         (StepKind::PostStop, None) => 5,

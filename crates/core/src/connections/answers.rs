@@ -86,7 +86,9 @@ pub struct Answers {
     /// The connections of the last look. The flag says whether the connection owes an answer, or
     /// may have owed one since the first look. `None` before the first look.
     connections: Option<BTreeMap<u64, (Connection, bool)>>,
-    /// The number of times that a look has shown a new connection or a new request.
+    /// The number of new connections that the looks have shown, and the number of times that a look
+    /// has shown a new connection or a new request.
+    connected: u64,
     asked: u64,
 }
 
@@ -100,10 +102,12 @@ pub struct Counts {
     /// Connections that may or may not owe an answer: the kernel cannot tell.
     pub unknown: u64,
     /// Open connections that count as answered because nothing has moved on them for `idle`,
-    /// although the server can still send and a stop may cut their answers. Each has moved since the first look, was owing
-    /// or unknown at an earlier look, or had sent in the tick of the last request before the first
-    /// look.
+    /// although the server can still send and a stop may cut their answers. Each has moved since the
+    /// first look, was owing or unknown at an earlier look, or had sent in the tick of the last
+    /// request before the first look.
     pub silent: u64,
+    /// A number that grows whenever a look shows a new connection.
+    pub connected: u64,
     /// A number that grows whenever a look shows a new connection or newly received bytes.
     pub asked: u64,
     /// The time after which no connection is unknown any more, if nothing moves until then. Zero if
@@ -129,7 +133,7 @@ impl Counts {
 impl Answers {
     /// `idle` is the time after which a connection whose state is unknown counts as answered.
     pub fn new(idle: Duration) -> Self {
-        Self { idle, connections: None, asked: 0 }
+        Self { idle, connections: None, connected: 0, asked: 0 }
     }
 
     /// Handles a look at all open connections.
@@ -164,10 +168,11 @@ impl Answers {
                 let quiet = now.received_ago.min(now.sent_ago);
                 counts.settles = counts.settles.max(self.idle.saturating_sub(quiet));
             }
+            self.connected += u64::from(last.is_none());
             self.asked += u64::from(is_new);
         }
         self.connections = Some(connections);
-        counts.asked = self.asked;
+        (counts.connected, counts.asked) = (self.connected, self.asked);
         counts
     }
 }
@@ -209,7 +214,8 @@ mod tests {
             let is_perhaps = connection.can_send && connection.received_ago == still;
             let is_perhaps = is_perhaps && connection.sent_ago == still && !connection.is_sending;
             let silent = u64::from(is_perhaps && !connection.is_unread);
-            let expected = Counts { open: 1, owing, unknown, silent, asked: 1, settles };
+            let expected =
+                Counts { open: 1, owing, unknown, silent, connected: 1, asked: 1, settles };
             assert_eq!(counts, expected, "{connection:?}");
             assert_eq!(answers.looked(&[connection]).asked, 1, "nothing has come");
             let more = Connection { received: 91, ..connection };

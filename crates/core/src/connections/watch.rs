@@ -68,12 +68,15 @@ pub struct ConnectionWatch {
     /// The time of the next look.
     next: Time,
     has_looked: bool,
+    /// Whether a look has shown numbers. If so, a look that fails proves nothing, and the drain goes
+    /// on.
+    has_counts: bool,
     /// Whether [`DrainOutput::Answered`] was reported.
     is_answered: bool,
     is_failing: bool,
     asked: Option<Asked>,
     /// The time since which the looks show that the drain can be over, and the last
-    /// [`Counts::asked`].
+    /// [`ConnectionWatch::total`].
     low: Option<(Time, u64)>,
     /// The time at which [`Self::close`] has asked for a last look.
     closing: Option<Time>,
@@ -90,6 +93,7 @@ impl ConnectionWatch {
             terms,
             next: Time::default(),
             has_looked: false,
+            has_counts: false,
             is_answered: false,
             is_failing: false,
             asked: None,
@@ -118,6 +122,7 @@ impl ConnectionWatch {
         self.next = now + self.pause(now, began);
         let sampled = match seen {
             Ok(counts) => {
+                self.has_counts = true;
                 self.answer(true, &mut outputs);
                 self.note_settling(began, now, counts);
                 self.note_low(now, counts);
@@ -172,6 +177,9 @@ impl ConnectionWatch {
     }
 
     fn without_counts(&mut self, outputs: &mut Vec<DrainOutput>) {
+        if self.has_counts {
+            return;
+        }
         if self.asked.is_some() || !self.terms.is_asked {
             self.answer(self.asked != Some(Asked::Failed), outputs);
         }
@@ -192,13 +200,23 @@ impl ConnectionWatch {
 
     /// Makes the next look come no later than the time at which the drain can be over.
     fn note_low(&mut self, now: Time, counts: Counts) {
-        let known = self.low.filter(|(_, asked)| *asked == counts.asked);
+        let total = self.total(counts);
+        let known = self.low.filter(|(_, last)| *last == total);
         let is_low = self.active(counts) <= self.terms.exit_at;
-        self.low = is_low.then(|| known.unwrap_or((now, counts.asked)));
+        self.low = is_low.then(|| known.unwrap_or((now, total)));
         if let Some((since, _)) = self.low
             && now < since + QUIET
         {
             self.next = self.next.min(since + QUIET);
+        }
+    }
+
+    /// A number that grows while the drain must go on, even if too little is active at each look.
+    /// Connections that may stay open may also get further requests.
+    fn total(&self, counts: Counts) -> u64 {
+        match (self.terms.unit, self.terms.exit_at) {
+            (Unit::Requests, 0) => counts.asked,
+            _ => counts.connected,
         }
     }
 
@@ -212,7 +230,7 @@ impl ConnectionWatch {
     fn sampled(&self, began: Time, counts: Counts, is_first: bool) -> DrainOutput {
         let (unit, active) = (self.terms.unit, self.active(counts));
         let unsure = if unit == Unit::Requests { counts.unknown } else { 0 };
-        let load = Load { unit, active: Some(active), unsure, total: Some(counts.asked) };
+        let load = Load { unit, active: Some(active), unsure, total: Some(self.total(counts)) };
         let moment = match is_first {
             true => Moment::Start,
             false if self.was_closed => Moment::Last,

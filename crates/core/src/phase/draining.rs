@@ -44,7 +44,7 @@ pub struct Draining {
     hook_until: Option<Time>,
     /// The time until which the stops wait for the count of the connections that they cut. Without
     /// this wait, a process that does not handle its stop signal would end before the kernel can
-    /// list its connections.
+    /// list its connections. A drain that does not count waits, too: it may also end the process.
     counted_until: Option<Time>,
     /// The processes with a drain, dependents first.
     drained: Vec<ProcessId>,
@@ -250,14 +250,16 @@ impl Draining {
         self.drained.iter().map(|id| &state[*id].drain)
     }
 
-    /// Lets the stops wait for a count of the connections if a ready process has no drain that
-    /// counts its connections.
+    /// Lets the stops, and the drains that count nothing, wait for a count of the connections if a
+    /// process may serve and no drain counts its connections.
     fn wait_for_counts(&mut self, state: &State) {
-        let serves = |id| {
-            let is_counted = state.process(id).drain.is_some_and(|drain| drain.closes);
-            matches!(state.life(id), Lifecycle::Ready { .. }) && !is_counted
+        let is_uncounted = |id| match state.life(id) {
+            // A process may serve before it is ready, but is never drained then.
+            Lifecycle::Spawning | Lifecycle::Starting { .. } => true,
+            Lifecycle::Ready { .. } => !state.process(id).drain.is_some_and(|drain| drain.closes),
+            _ => false,
         };
-        if state.spec.counts_stops && state.spec.ids().any(serves) {
+        if state.spec.counts_stops && state.spec.ids().any(is_uncounted) {
             let limit = Budget::counting(state.now, self.shutdown.deadline);
             self.counted_until = Some(state.now + limit);
         }
@@ -415,7 +417,10 @@ impl Draining {
         for &process in spec.order.iter().rev() {
             let above = spec.processes[process.index()].dependents.iter();
             let above = above.into_iter().any(|id| held[id.index()]);
-            if let (false, Progress::NotDue) = (above, state[process].drain) {
+            let is_counted = state.process(process).drain.is_some_and(|drain| drain.closes);
+            if let (false, Progress::NotDue) = (above, state[process].drain)
+                && (is_counted || self.counted_until.is_none())
+            {
                 self.begin_drain(state, process);
             }
             held[process.index()] = above || !state[process].drain.is_drained();

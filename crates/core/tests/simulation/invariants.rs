@@ -962,6 +962,11 @@ impl<'a> Checker<'a> {
     }
 
     /// A process that was serving is drained before its stop, if any time is left for a drain.
+    /// Whether nothing may be asked to end, because the first count of a shutdown is awaited.
+    fn awaits_count(&self, now: Time) -> bool {
+        self.counted_until.is_some_and(|until| now < until) && self.stop_signals < 2
+    }
+
     // holds: S23, S25, C239, C653
     fn holds_drained(&self, now: Time, slot: ProcessId) {
         let is_due = self.of(slot).drain.is_some() && self.at[slot.index()].was_serving;
@@ -1202,13 +1207,11 @@ impl<'a> Checker<'a> {
                 let is_early = self.at[process.index()].stops_early;
                 // holds: S19
                 self.hold(self.stays_ready.is_none() || is_early, "a stop while `/readyz` is good");
-                let is_served =
-                    self.at[process.index()].was_serving && self.of(process).drain.is_none();
-                let waits = self.counted_until.is_some_and(|until| now < until);
-                let is_hurried = self.stop_signals >= 2;
+                let is_counted = self.of(process).drain.is_some_and(|drain| drain.closes)
+                    && self.at[process.index()].was_serving;
                 // holds: S435
                 self.hold(
-                    !is_served || !waits || is_early || is_hurried,
+                    is_counted || !self.awaits_count(now) || is_early,
                     "a stop before its count",
                 );
                 self.hold(procs[process.index()].alive, "a stop signal to a process that is gone");
@@ -1323,6 +1326,9 @@ impl<'a> Checker<'a> {
                     let is_full = longest == times.time || self.at[process.index()].unhealthy;
                     self.hold(is_full && min == times.min, "less than a full drain");
                 }
+                // A process that is asked to drain may end at once.
+                // holds: S435
+                self.hold(times.closes || !self.awaits_count(now), "a drain before the count");
                 // holds: C113
                 self.hold(!self.at[process.index()].drained, "a drain begins again");
                 self.at[process.index()].drained = true;
