@@ -38,7 +38,7 @@ pub(crate) struct StopCounts {
     drained: RefCell<BTreeSet<ProcessId>>,
     looks: Arc<Looks>,
     /// The look that has begun last.
-    under_way: RefCell<Option<oneshot::Receiver<()>>>,
+    under_way: RefCell<Option<oneshot::Receiver<bool>>>,
     is_looking: Cell<bool>,
     /// Whether a process has got its stop signal.
     is_stopping: Cell<bool>,
@@ -50,7 +50,7 @@ pub(crate) struct StopCounts {
 /// that are held briefly.
 #[derive(Default)]
 struct Looks {
-    /// The instances that have not ended, and all listening sockets of the last look. After T0,
+    /// The instances that run, and all listening sockets of the last look. After T0,
     /// only the thread of a look takes this lock.
     watched: Mutex<(Vec<Watched>, Arc<BTreeSet<u32>>)>,
     /// The instances whose drain has begun to count their connections.
@@ -62,7 +62,7 @@ struct Looks {
 struct Watched {
     process: ProcessId,
     kin: InstancePids,
-    /// The listeners of the process. Empty before the first look.
+    /// The listeners of the process. Empty while nobody listens.
     listeners: Listeners,
     answers: Answers,
 }
@@ -72,27 +72,29 @@ fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Looks {
-    /// Looks at the connections once; `pids` has the processes of all instances.
-    fn look(&self, pids: &InstancePids) {
+    /// Looks at the connections once; `pids` has the processes of all instances. Returns whether an
+    /// instance is left for the next look.
+    fn look(&self, pids: &InstancePids) -> bool {
         let (watched, listening) = &mut *locked(&self.watched);
         let drained = take(&mut *locked(&self.drained));
-        watched.retain(|it| !drained.contains(&it.process));
-        if watched.is_empty() {
-            return;
-        }
+        let runs = |it: &Watched| it.kin.iter().any(|pid| pids.contains(pid));
+        watched.retain(|it| !drained.contains(&it.process) && runs(it));
         let known = watched.iter().map(|it| (it.process, (&it.kin, &it.listeners))).collect();
         let mut found = Listeners::of_each(&known, pids, listening).unwrap_or_default();
-        watched.retain_mut(|it| {
+        for it in &mut *watched {
             it.listeners = found.remove(&it.process).unwrap_or(take(&mut it.listeners));
-            !it.listeners.is_empty()
-        });
-        if watched.is_empty() {
-            return;
+        }
+        let listens = |it: &&Watched| !it.listeners.is_empty();
+        if !watched.iter().any(|it| listens(&it)) {
+            return !watched.is_empty();
         }
         let began = clock::now();
-        let open = Open::now(watched.iter().map(|it| &it.listeners));
-        let Ok(open) = open else { return watched.clear() };
+        let open = Open::now(watched.iter().filter(listens).map(|it| &it.listeners));
+        let Ok(open) = open else { return false };
         watched.retain_mut(|it| {
+            if it.listeners.is_empty() {
+                return true;
+            }
             let is_closing = it.kin.iter().all(|pid| is_closing(*pid));
             if let (false, Ok(connections)) = (is_closing, open.of(&it.listeners)) {
                 let counts = it.answers.looked(&connections);
@@ -100,6 +102,7 @@ impl Looks {
             }
             !is_closing
         });
+        !watched.is_empty()
     }
 }
 
@@ -139,13 +142,17 @@ impl StopCounts {
 
     /// Begins to count, at T0. The first look comes after the other actions of this step, and thus
     /// leaves out processes whose drains begin at T0. Sends [`Event::Counted`] after the first
-    /// look.
-    pub(crate) fn shutdown_began(self: &Rc<Self>, sender: MessageSender) {
+    /// look. `given` has the inodes of the sockets that drainit holds for a process.
+    pub(crate) fn shutdown_began(
+        self: &Rc<Self>,
+        sender: MessageSender,
+        given: impl Fn(ProcessId) -> BTreeSet<u32>,
+    ) {
         let drained = self.drained.borrow();
         let instances = self.pids.of_each().into_iter().filter(|(it, _)| !drained.contains(it));
         let idle = Counting::default().idle;
         let watched = instances.map(|(process, kin)| {
-            let (listeners, answers) = (Listeners::default(), Answers::new(idle));
+            let (listeners, answers) = (Listeners::given(given(process)), Answers::new(idle));
             Watched { process, kin, listeners, answers }
         });
         *locked(&self.looks.watched) = (watched.collect(), Arc::default());
@@ -187,9 +194,9 @@ impl StopCounts {
                 continue;
             };
             let began = clock::now();
-            let _ = look.await;
+            let is_any = look.await.unwrap_or_default();
             self.is_looking.set(false);
-            let is_any = self.record();
+            self.record();
             self.counted(&mut sender);
             let took = clock::now().since(began);
             // While no process is being stopped, looks are seldom.
@@ -209,13 +216,12 @@ impl StopCounts {
         }
     }
 
-    /// Gives the journal what the looks have shown. Returns whether they have shown anything.
-    pub(crate) fn record(&self) -> bool {
+    /// Gives the journal what the looks have shown.
+    pub(crate) fn record(&self) {
         let seen = take(&mut *locked(&self.looks.seen));
         let mut journal = self.board.journal.borrow_mut();
-        for (began, process, counts) in &seen {
-            journal.stop_traffic(*began, *process, counts.traffic(true));
+        for (began, process, counts) in seen {
+            journal.stop_traffic(began, process, counts.traffic(true));
         }
-        !seen.is_empty()
     }
 }

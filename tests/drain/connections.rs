@@ -605,7 +605,7 @@ from app import App
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), App, bind_and_activate=False)
 server.socket.close()
 if len(sys.argv) < 2:
-    server.socket = socket.fromfd(3, socket.AF_INET, socket.SOCK_STREAM)
+    server.socket = socket.socket(fileno=3)
 else:
     server.socket = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 if os.fork() == 0:
@@ -652,6 +652,33 @@ fn requests_to_a_daemon_outside_the_tree_of_the_process_are_waited_for() {
             }
             assert_eq!(went, RequestResult::Answered { closes: false }, "{}", ended.record);
             ended.assert_line("web: drain over after .*: no request in flight");
+        },
+    );
+}
+
+// holds: S361, S435
+#[test]
+fn a_server_that_may_end_before_the_first_count_is_in_the_report() {
+    in_parallel(
+        [
+            "readiness: {tcp: '127.0.0.1:PORT'}, drain: {signal: {signal: USR1}}",
+            "readiness: {tcp: '127.0.0.1:PORT'}, drain: {notify: {signal: TERM}}",
+            "readiness: {file: DIR/never, timeout: 60s}",
+        ],
+        |keys| {
+            let Some(rig) = Rig::new() else { return };
+            let address = free_address();
+            rig.write("app.py", APP);
+            let config =
+                format!("processes: {{web: {{command: [python3, DIR/app.py, PORT], {keys}}}}}");
+            let drainit = rig.start(&config.replace("PORT", &address.port().to_string()));
+            drainit.wait_until("listening", || std::net::TcpStream::connect(address).is_ok());
+            let mut client = Client::new(address);
+            client.send(9000).unwrap();
+            thread::sleep(ms(200));
+            drainit
+                .stop()
+                .assert_line("stop web: .*; requests 1 at the start, 1 (cut|in flight when)");
         },
     );
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 
 use crate::Pid;
-use crate::descendants::{Sockets, own_sockets, sockets_of_each};
+use crate::descendants::{Holders, Sockets, holders, own_sockets};
 use crate::sock_diag::{INFO, LISTEN, OPEN, Socket, Wanted, sockets};
 use crate::unix_diag::{self, UnixListeners};
 use drainit_core::connections::answers::Connection;
@@ -25,12 +25,29 @@ use drainit_core::connections::answers::Connection;
 /// belong to the instance, too.
 pub type InstancePids = Arc<BTreeSet<Pid>>;
 
+/// Who, besides the instance, may have a connection with one of its addresses now or at an earlier
+/// look. A connection that nobody has accepted yet counts in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Sharing {
+    #[default]
+    Nobody,
+    /// Other instances: drainit holds the socket. A connection counts if drainit does not see that
+    /// another instance has it open.
+    Instances,
+    /// Any process: it accepts connections there by a socket of its own (`SO_REUSEPORT`, or a more
+    /// specific address), or nobody listens there any longer. A connection counts if the instance
+    /// has it open, or a stray, which may come from the instance.
+    Anybody,
+}
+
 /// The listening sockets of an instance.
 #[derive(Clone, Debug, Default)]
 pub struct Listeners {
     of: InstancePids,
     /// The processes of all instances.
     known: InstancePids,
+    /// The inodes of the listening sockets that drainit holds for the instance.
+    given: Arc<BTreeSet<u32>>,
     /// The addresses at which the instance listens, or has listened at an earlier look.
     own: BTreeSet<SocketAddr>,
     /// The listening sockets of all processes.
@@ -38,13 +55,7 @@ pub struct Listeners {
     /// The inodes of these sockets.
     inodes: Arc<BTreeSet<u32>>,
     families: BTreeSet<i32>,
-    /// Whether another process may have a connection with one of these addresses: a process accepts
-    /// connections there, or has done so at an earlier look, or nobody listens there any longer.
-    /// The process may use another socket (`SO_REUSEPORT`, or a more specific address), or the same
-    /// socket, which drainit holds. If so, only three kinds of connections count: those that the
-    /// instance has open, those that nobody has accepted yet, and those of a stray. A stray is a
-    /// descendant of drainit that belongs to no known instance, and may come from this one.
-    is_shared: bool,
+    sharing: Sharing,
     /// The reason why drainit may not see all descriptors of the instance. drainit then cannot tell
     /// the connections of the instance from those of other processes at the same addresses.
     hidden: Option<String>,
@@ -86,6 +97,7 @@ impl Listening {
         ports: &[u16],
         before: &Listeners,
     ) -> Listeners {
+        let inodes = inodes.chain(before.given.iter().copied());
         let open: BTreeMap<u32, &Socket> =
             inodes.filter_map(|inode| Some((inode, self.by_inode.get(&inode)?))).collect();
         let is_wanted =
@@ -93,18 +105,28 @@ impl Listening {
         let wanted: Vec<_> = open.values().filter(is_wanted).collect();
         let own = wanted.iter().map(|socket| socket.local).chain(before.own.iter().copied());
         let own: BTreeSet<_> = own.collect();
-        let is_of_another = |own: &SocketAddr| {
-            self.by_port.get(&own.port()).into_iter().flatten().any(|(ip, inode)| {
-                let is_at = *ip == own.ip() || ip.is_unspecified() || own.ip().is_unspecified();
-                is_at && (held.contains(inode) || !open.contains_key(inode))
+        let at = |own: &SocketAddr| {
+            let own = *own;
+            let all = self.by_port.get(&own.port()).into_iter().flatten();
+            all.filter(move |(ip, _)| {
+                *ip == own.ip() || ip.is_unspecified() || own.ip().is_unspecified()
             })
+        };
+        let sharing = if own.iter().any(|own| !self.all.contains(own))
+            || own.iter().flat_map(at).any(|(_, inode)| !open.contains_key(inode))
+        {
+            Sharing::Anybody
+        } else if own.iter().flat_map(at).any(|(_, inode)| held.contains(inode)) {
+            Sharing::Instances
+        } else {
+            Sharing::Nobody
         };
         let families = wanted.iter().map(|socket| socket.family).chain(before.families.clone());
         Listeners {
             of: Arc::clone(of),
             known: Arc::clone(known),
-            is_shared: before.is_shared
-                || own.iter().any(|own| !self.all.contains(own) || is_of_another(own)),
+            given: Arc::clone(&before.given),
+            sharing: before.sharing.max(sharing),
             own,
             all: Arc::clone(&self.all),
             inodes: Arc::clone(&self.inodes),
@@ -117,6 +139,12 @@ impl Listening {
 }
 
 impl Listeners {
+    /// An instance for which drainit holds listening sockets with these inodes. Nothing else is
+    /// known yet.
+    pub fn given(inodes: BTreeSet<u32>) -> Self {
+        Self { given: Arc::new(inodes), ..Self::default() }
+    }
+
     /// Finds the sockets on which an instance listens; `known` has the processes of all instances.
     /// If `ports` is not empty, finds only the sockets with one of these ports, also those of a
     /// daemon that has left its instance. Finds Unix sockets only if the instance listens on no TCP
@@ -149,16 +177,18 @@ impl Listeners {
         }
         let leaders = of.iter().map(|pid| (*pid, ())).collect();
         let hidden = |error| Sockets { hidden: Some(error), ..Sockets::default() };
-        let found = sockets_of_each(&leaders, known);
-        let (mut each, strays) =
-            found.unwrap_or_else(|error| ([((), hidden(error))].into(), Sockets::default()));
-        let Sockets { mut inodes, hidden } = each.remove(&()).unwrap_or_default();
-        inodes.extend(strays.inodes.into_iter().filter(|_| !ports.is_empty()));
+        let mut found = holders(&leaders, known, false).unwrap_or_else(|error| Holders {
+            of_each: [((), hidden(error))].into(),
+            ..Holders::default()
+        });
+        let Sockets { mut inodes, hidden } = found.of_each.remove(&()).unwrap_or_default();
+        inodes.extend(found.strays.inodes.into_iter().filter(|_| !ports.is_empty()));
         let hidden = hidden.map(|error| error.to_string());
         let (held, both) = (own_sockets(), [of, known]);
         let own = listening.of(both, inodes.iter().copied(), &held, ports, self);
         let mut own = Self { unix_inodes, ..own };
         if own.is_empty() {
+            inodes.extend(self.given.iter());
             own.unix = self.unix.again(&unix, &inodes, &held);
         }
         match &hidden {
@@ -166,11 +196,11 @@ impl Listeners {
             Some(error) if own.is_empty() && ports.is_empty() => {
                 Err(format!("its ports cannot be found, so write them as `ports`: {error}"))
             }
-            Some(_) if ports.is_empty() => Ok(Self { is_shared: false, hidden, ..own }),
+            Some(_) if ports.is_empty() => Ok(Self { sharing: Sharing::Nobody, hidden, ..own }),
             Some(_) => {
                 let all =
                     listening.of(both, listening.by_inode.keys().copied(), &held, ports, self);
-                Ok(Self { is_shared: false, hidden, ..all })
+                Ok(Self { sharing: Sharing::Nobody, hidden, ..all })
             }
         }
     }
@@ -199,14 +229,13 @@ impl Listeners {
             return Ok(BTreeMap::new());
         }
         let leaders = before.iter().flat_map(|(key, (of, _))| of.iter().map(|pid| (*pid, *key)));
-        let found = sockets_of_each(&leaders.collect(), known);
-        let (found, _) = found.map_err(|error| error.to_string())?;
+        let found = holders(&leaders.collect(), known, false).map_err(|error| error.to_string())?;
         let held = own_sockets();
-        let of_each = |(key, it): (K, Sockets)| {
-            let (of, earlier) = before[&key];
-            (key, listening.of([of, known], it.inodes.into_iter(), &held, &[], earlier))
+        let of_each = |(key, (of, earlier)): (&K, &(&InstancePids, &Self))| {
+            let inodes = found.of_each.get(key).into_iter().flat_map(|it| &it.inodes).copied();
+            (*key, listening.of([*of, known], inodes, &held, &[], earlier))
         };
-        Ok(found.into_iter().map(of_each).filter(|(_, own)| !own.is_empty()).collect())
+        Ok(before.iter().map(of_each).filter(|(_, own)| !own.is_empty()).collect())
     }
 
     /// Whether the process listens at no address.
@@ -256,8 +285,8 @@ pub struct Open {
     sockets: BTreeMap<(u16, IpAddr), Vec<Socket>>,
     /// Both addresses of each of drainit's own connections, drainit's address first.
     ours: BTreeSet<(SocketAddr, SocketAddr)>,
-    /// The sockets of each instance that shares a listener, by its first PID, and those of strays.
-    held: (BTreeMap<Pid, Sockets>, Sockets),
+    /// The sockets of the instances that share a listener, by their first PID.
+    holders: Holders<Pid>,
 }
 
 impl Open {
@@ -267,10 +296,11 @@ impl Open {
     /// Says why the kernel does not list them.
     pub fn now<'a>(listeners: impl IntoIterator<Item = &'a Listeners>) -> Result<Self, String> {
         let (mut wanted, mut sharing) = (Wanted::default(), BTreeMap::new());
-        let mut known = InstancePids::default();
+        let (mut known, mut reads_all) = (InstancePids::default(), false);
         for it in listeners {
-            let key = it.of.first().filter(|_| it.is_shared);
+            let key = it.of.first().filter(|_| it.sharing != Sharing::Nobody);
             known = Arc::clone(&it.known);
+            reads_all |= it.sharing == Sharing::Instances;
             sharing.extend(key.into_iter().flat_map(|key| it.of.iter().map(|pid| (*pid, *key))));
             wanted.ports.extend(it.ports());
             wanted.families.extend(&it.families);
@@ -285,11 +315,11 @@ impl Open {
         // A connection that was accepted only after the list above was made also counts: it has no
         // inode in that list.
         let is_any = !sharing.is_empty();
-        let held = is_any.then(|| sockets_of_each(&sharing, &known)).transpose();
+        let holders = is_any.then(|| holders(&sharing, &known, reads_all)).transpose();
         Ok(Self {
             sockets: open,
             ours,
-            held: held.map_err(|error| error.to_string())?.unwrap_or_default(),
+            holders: holders.map_err(|error| error.to_string())?.unwrap_or_default(),
         })
     }
 
@@ -298,13 +328,15 @@ impl Open {
     /// # Errors
     /// Says why the kernel does not report enough about the connections.
     pub fn of(&self, listeners: &Listeners) -> Result<Vec<Connection>, String> {
-        let own = listeners.of.first().and_then(|key| self.held.0.get(key));
-        let is_held = |socket: &Socket| {
-            own.is_some_and(|own| own.may_hold(socket.inode)) || self.held.1.may_hold(socket.inode)
-        };
-        let is_counted = |socket: &&Socket| match listeners.is_shared && socket.inode != 0 {
-            true => listeners.is_at(socket.local) && is_held(socket),
-            false => listeners.has(socket.local),
+        let key = listeners.of.first().copied().unwrap_or_default();
+        let is_counted = |socket: &&Socket| match listeners.sharing {
+            Sharing::Instances if socket.inode != 0 => {
+                listeners.is_at(socket.local) && self.holders.may_have(&key, socket.inode)
+            }
+            Sharing::Anybody if socket.inode != 0 => {
+                listeners.is_at(socket.local) && self.holders.has(&key, socket.inode)
+            }
+            _ => listeners.has(socket.local),
         };
         let of_kernel = |socket: &Socket| {
             let is_ours = self.ours.contains(&(socket.remote, socket.local));
@@ -557,16 +589,18 @@ mod tests {
         let pid = std::process::id().cast_signed();
         let of: InstancePids = Arc::new([pid].into());
         let own = Listeners::default().again(&of, &of, &[]).unwrap();
-        assert!(own.is_shared, "drainit holds the listener, too");
-        let count = |shared_by: Option<Pid>| {
-            let (of, is_shared) = (Arc::new(shared_by.into_iter().collect()), shared_by.is_some());
-            let own = Listeners { own: [address].into(), of, is_shared, ..own.clone() };
+        assert_eq!(own.sharing, Sharing::Instances, "drainit holds the listener, too");
+        let count = |pid: Pid, sharing| {
+            let of = Arc::new([pid].into());
+            let own = Listeners { own: [address].into(), of, sharing, ..own.clone() };
             own.connections().unwrap().len()
         };
         let _accepted = (TcpStream::connect(address).unwrap(), listener.accept().unwrap());
         let _waiting = TcpStream::connect(address).unwrap();
-        assert_eq!(count(Some(pid)), 2);
-        assert_eq!(count(Some(Pid::MAX)), 1, "the other process has not accepted any");
-        assert_eq!(count(None), 2);
+        for sharing in [Sharing::Instances, Sharing::Anybody] {
+            assert_eq!(count(pid, sharing), 2);
+            assert_eq!(count(Pid::MAX, sharing), 1, "the other process has not accepted any");
+        }
+        assert_eq!(count(Pid::MAX, Sharing::Nobody), 2);
     }
 }

@@ -129,42 +129,83 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Whether one of the processes has this socket open, as far as drainit may see.
-    pub fn may_hold(&self, inode: u32) -> bool {
+    fn may_have(&self, inode: u32) -> bool {
         self.hidden.is_some() || self.inodes.contains(&inode)
     }
 }
 
-/// The sockets of these processes and their descendants, under the key that `leaders` has for each
-/// process or session. A process that descends from two of the processes belongs to the nearer
-/// ancestor. Also returns the sockets of strays: descendants of drainit that belong neither to
-/// `leaders` nor to `known`. Call this on a thread of its own: it reads all of `/proc`.
+/// The sockets that processes have open.
+#[derive(Debug)]
+pub struct Holders<K> {
+    /// The sockets of some instances.
+    pub of_each: BTreeMap<K, Sockets>,
+    /// The sockets of strays: descendants of drainit that belong to no instance.
+    pub strays: Sockets,
+    /// The sockets of all other instances, and of drainit itself.
+    pub rest: BTreeSet<u32>,
+}
+
+impl<K> Default for Holders<K> {
+    fn default() -> Self {
+        let (of_each, strays) = (BTreeMap::new(), Sockets::default());
+        Self { of_each, strays, rest: BTreeSet::new() }
+    }
+}
+
+impl<K: Ord> Holders<K> {
+    /// Whether an instance or a stray has this socket open, as far as drainit may see.
+    pub fn has(&self, key: &K, inode: u32) -> bool {
+        let own = self.of_each.get(key).is_some_and(|own| own.may_have(inode));
+        own || self.strays.may_have(inode)
+    }
+
+    /// Like [`Self::has`], but also true if drainit sees nobody who has this socket open: its
+    /// descriptor may be in a message from one process to another (`SCM_RIGHTS`).
+    pub fn may_have(&self, key: &K, inode: u32) -> bool {
+        let mut others = self.of_each.iter().filter(|(other, _)| *other != key);
+        self.has(key, inode)
+            || !self.rest.contains(&inode) && others.all(|(_, it)| !it.inodes.contains(&inode))
+    }
+}
+
+/// Finds the sockets of these processes and their descendants, under the key that `leaders` has for
+/// each process or session. A descendant of two of the processes belongs to the nearer one. `known`
+/// has the processes of all instances. With `reads_all`, also finds the sockets of all other
+/// instances, and of drainit. Call this on a thread of its own: it reads all of `/proc`.
 ///
 /// # Errors
 /// As for [`find`].
-pub fn sockets_of_each<K: Copy + Ord>(
+pub fn holders<K: Copy + Ord>(
     leaders: &BTreeMap<Pid, K>,
     known: &BTreeSet<Pid>,
-) -> io::Result<(BTreeMap<K, Sockets>, Sockets)> {
+    reads_all: bool,
+) -> io::Result<Holders<K>> {
     let own = std::process::id().cast_signed();
     let stats: BTreeMap<_, _> = processes()?.map(|stat| (stat.process.pid, stat)).collect();
-    let (mut found, mut strays) = (BTreeMap::<K, Sockets>::new(), Sockets::default());
+    let mut found = Holders::default();
     for (pid, _) in stats.iter().filter(|(_, stat)| stat.is_alive) {
         let parents = || successors(Some(*pid), |pid| Some(stats.get(pid)?.parent)).take(MAX_DEPTH);
         // As in `kin`, an orphan is recognized by its session.
         let sessions = parents().filter_map(|pid| Some(stats.get(&pid)?.session));
         let mut all = parents().chain(sessions);
-        let of = match all.find(|pid| leaders.contains_key(pid) || known.contains(pid)) {
-            Some(leader) => leaders.get(&leader).map(|key| found.entry(*key).or_default()),
-            None => parents().skip(1).any(|pid| pid == own).then_some(&mut strays),
+        let leader = all.find(|pid| leaders.contains_key(pid) || known.contains(pid));
+        let of = match leader.map(|leader| leaders.get(&leader)) {
+            Some(Some(key)) => found.of_each.entry(*key).or_default(),
+            None if parents().skip(1).any(|pid| pid == own) => &mut found.strays,
+            Some(None) if reads_all => {
+                let _ = open_sockets(*pid, &mut found.rest);
+                continue;
+            }
+            _ => continue,
         };
-        if let Some(of) = of {
-            let result = open_sockets(*pid, &mut of.inodes);
-            let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
-            of.hidden = of.hidden.take().or(result.err().filter(is_denied));
-        }
+        let result = open_sockets(*pid, &mut of.inodes);
+        let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        of.hidden = of.hidden.take().or(result.err().filter(is_denied));
     }
-    Ok((found, strays))
+    if reads_all {
+        found.rest.extend(own_sockets());
+    }
+    Ok(found)
 }
 
 /// Whether a process has ended, or is ending and may have closed some of its sockets: a process
@@ -173,9 +214,18 @@ pub fn is_closing(pid: Pid) -> bool {
     /// `PF_EXITING` of linux/sched.h.
     const EXITING: u64 = 4;
     let is_ending = Stat::read(pid).is_none_or(|stat| !stat.is_alive || stat.flags & EXITING != 0);
-    let has_files =
-        || fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|mut fds| fds.next().is_some());
-    is_ending && !has_files()
+    is_ending && descriptors(pid).map_or(true, |mut all| all.next().is_none())
+}
+
+/// The descriptors of a process. If its main thread has ended, another thread still has them.
+fn descriptors(pid: Pid) -> io::Result<impl Iterator<Item = fs::DirEntry>> {
+    let mut own = fs::read_dir(format!("/proc/{pid}/fd"))?.flatten().peekable();
+    let threads = match own.peek() {
+        Some(_) => None,
+        None => fs::read_dir(format!("/proc/{pid}/task")).ok(),
+    };
+    let of_thread = |thread: fs::DirEntry| fs::read_dir(thread.path().join("fd")).ok();
+    Ok(own.chain(threads.into_iter().flatten().flatten().filter_map(of_thread).flatten().flatten()))
 }
 
 /// Adds the inodes of a process's open sockets to `found`. With the capability to trace, every
@@ -183,7 +233,7 @@ pub fn is_closing(pid: Pid) -> bool {
 /// process may see them.
 fn open_sockets(pid: Pid, found: &mut BTreeSet<u32>) -> io::Result<()> {
     let mut read = || {
-        for file in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
+        for file in descriptors(pid)? {
             let target = match fs::read_link(file.path()) {
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
                 target => target.unwrap_or_default(),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
 };
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{Mode, fchmod, fstat};
 
 use crate::same_path::is_same;
 use crate::stale_socket;
@@ -71,6 +71,11 @@ impl HeldSocket {
     /// The descriptor. For a Unix socket, also the value that owns its file.
     pub fn into_parts(self) -> (OwnedFd, Option<SocketFile>) {
         (self.descriptor, self.file)
+    }
+
+    /// The inode of the socket.
+    pub fn inode(&self) -> Option<u32> {
+        fstat(&self.descriptor).ok().and_then(|stat| stat.st_ino.try_into().ok())
     }
 
     /// Whether clients can find the socket: the file of a Unix socket may have been removed.

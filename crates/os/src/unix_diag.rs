@@ -12,7 +12,7 @@ use std::time::Duration;
 use drainit_core::connections::answers::Connection;
 
 use crate::connections::InstancePids;
-use crate::descendants::{own_sockets, sockets_of_each};
+use crate::descendants::{holders, own_sockets};
 use crate::sock_diag::{ESTABLISHED, LISTEN, attributes, list, u32_at, u64_at};
 
 /// `UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS | UDIAG_SHOW_RQLEN`.
@@ -154,14 +154,12 @@ impl UnixListeners {
         ours.extend(own_sockets());
         let leaders = of.iter().map(|pid| (*pid, ())).collect();
         let held = match self.is_shared {
-            true => Some(sockets_of_each(&leaders, known)?),
+            true => Some(holders(&leaders, known, true)?),
             false => None,
         };
         let mut connections = Vec::new();
         for socket in all.iter().filter(|socket| self.own.contains(&socket.place)) {
-            let is_held = held.as_ref().is_none_or(|(own, strays)| {
-                own.values().chain([strays]).any(|it| it.may_hold(socket.inode))
-            });
+            let is_held = held.as_ref().is_none_or(|it| it.may_have(&(), socket.inode));
             if is_held && !socket.is_listening {
                 connections.push(open(socket, ours.contains(&socket.peer)));
             }

@@ -613,6 +613,12 @@ impl Executor {
         self.instances[process.index()].drain = Some(running);
     }
 
+    /// The inodes of the sockets that drainit holds for a process.
+    fn given(&self, process: ProcessId) -> BTreeSet<u32> {
+        let slots = self.status_board.slots.borrow();
+        slots.of(process).sockets.iter().filter_map(|socket| socket.inode()).collect()
+    }
+
     fn serving(&self, process: ProcessId) -> Serving {
         let listeners = Rc::clone(&self.instances[process.index()].listeners);
         Serving { process, pids: Rc::clone(self.stop_counts.pids()), listeners }
@@ -659,7 +665,7 @@ impl Executor {
     /// Begins to count the connections of clients, so that the report says how many each stop has
     /// cut. From now on, a process whose output nobody reads is blocked for at most `patience`.
     pub(crate) fn shutdown_begins(&mut self, patience: Duration) {
-        self.stop_counts.shutdown_began(self.sender.clone());
+        self.stop_counts.shutdown_began(self.sender.clone(), |process| self.given(process));
         self.output.stop_waiting(patience);
         self.files.stop_waiting(patience);
     }

@@ -1,6 +1,6 @@
 //! Starts one instance of a process, with its pipes, its notify socket and its readiness probe.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -18,6 +18,7 @@ use crate::local_task::LocalTask;
 use crate::logging::capture::OutputCapture;
 use crate::os::Pid;
 use crate::os::clock;
+use crate::os::connections::Listeners;
 use crate::os::kill::kill_child;
 use crate::os::notify_socket::NotifySocket;
 use crate::os::on_thread::{Share, on_thread};
@@ -394,13 +395,13 @@ impl Executor {
         if !wanted.runs_commands() {
             self.forget_values(process);
         }
-        let wanted = self.with_values(process);
+        let (wanted, given) = (self.with_values(process), self.given(process));
         let current = &mut self.instances[process.index()];
         current.number += 1;
         (current.pid, current.spawned) = (Some(pid), spawned);
         (current.leader, current.former, current.asked) = (pid, Vec::new(), None);
         self.stop_counts.pids().set(process, Arc::new([pid].into()));
-        current.listeners = Rc::default();
+        current.listeners = Rc::new(RefCell::new(Listeners::given(given)));
         current.epoch = epoch;
         current.is_ready = false;
         current.log.clone_from(&log);
