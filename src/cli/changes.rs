@@ -71,19 +71,19 @@ pub(super) async fn tell<T>(
     Ok(answer)
 }
 
-/// Makes the request of a drain, and then prints what is drained, or `otherwise` if nothing is
-/// drained.
+/// Makes the request of a drain, and then prints the lines of its answer and what is drained, or
+/// `otherwise` if there is neither.
 ///
 /// # Errors
 /// Fails as the request does.
 pub(super) async fn tell_drained(
     found: &Found,
     otherwise: &str,
-    request: impl Future<Output = Result<(), String>>,
+    request: impl Future<Output = Result<String, String>>,
 ) -> Result<(), String> {
-    waiting(found, request).await?;
+    let said = waiting(found, request).await?;
     if let Some(after) = look(found).await {
-        let lines = drains(&after);
+        let lines = said + &drains(&after);
         print(if lines.is_empty() { otherwise } else { &lines }.as_bytes());
     }
     Ok(())

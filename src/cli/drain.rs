@@ -16,6 +16,7 @@ use crate::cli::control_address;
 use crate::cli::control_address::{Found, Whom};
 use crate::config::Address;
 use crate::http::{Answerer, HttpError, Response, request};
+use crate::types::harmless_lines;
 
 /// The time limit of one request.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -42,8 +43,11 @@ pub struct DrainArgs {
 pub(super) fn drain(args: &DrainArgs) -> u8 {
     run(&args.whom, async |found: Found| {
         let request = async {
-            begin(&found).await?;
-            if args.no_wait { Ok(()) } else { wait(&found.address).await }
+            let said = begin(&found).await?;
+            if !args.no_wait {
+                wait(&found.address).await?;
+            }
+            Ok(said)
         };
         let otherwise = match args.no_wait {
             true => "the drain has begun\n",
@@ -53,14 +57,19 @@ pub(super) fn drain(args: &DrainArgs) -> u8 {
     })
 }
 
-/// Returns when the supervisor has accepted the drain. The request is idempotent, so it is repeated
+/// Returns when the supervisor has accepted the drain. Returns the lines of the answer that are for
+/// the operator: all but the first. The request is idempotent, so it is repeated
 /// after transient errors.
-async fn begin(found: &Found) -> Result<(), String> {
+async fn begin(found: &Found) -> Result<String, String> {
     let address = &found.address;
     let until = Instant::now() + ASKING;
     loop {
         let error = match send(address, Method::POST, "/drain").await {
-            Ok(answer) if answer.status.is_success() => return Ok(()),
+            Ok(answer) if answer.status.is_success() => {
+                let body = String::from_utf8_lossy(&answer.body);
+                let notes = body.split_once('\n').map_or("", |(_, notes)| notes);
+                return Ok(harmless_lines(notes).into_owned());
+            }
             Ok(answer) => {
                 let said = control_address::first_line(&answer);
                 return Err(format!("drainit refuses to drain: {said}"));

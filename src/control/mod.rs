@@ -8,6 +8,7 @@
 //! other clients.
 
 pub(crate) mod connections;
+mod drain;
 pub mod listen;
 pub(crate) mod metrics;
 pub(crate) mod operate;
@@ -43,7 +44,6 @@ use crate::control::operate::Answered;
 use crate::control::status::Status;
 use crate::control::turns::{Snapshot, Turns};
 use crate::core::event::Request as Operation;
-use crate::journal::state::ContainerPhase;
 use crate::types::{ProcessId, Signal, escape_json};
 
 const LIMITS: Limits = Limits { head: Duration::from_secs(1), whole: Duration::from_secs(5) };
@@ -177,7 +177,7 @@ impl Server {
             return operate::answer(request, path, caller, stage, supervisor);
         }
         Answered::Now(match path {
-            "/drain" => drain(request, caller, supervisor),
+            "/drain" => drain::answer(request, caller, supervisor),
             _ => {
                 respond(request.method(), path, || self.turns.since(asked, || supervisor.status()))
             }
@@ -236,30 +236,6 @@ fn status(now: &Status, keep: impl FnOnce(&Bytes)) -> Response<Full<Bytes>> {
         }
         Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
     }
-}
-
-/// Answers 202 if this request begins the drain, or if the drain has already begun. Answers 409 if
-/// not everything is ready yet. Answers 403 over TCP: the address of a TCP client does not prove
-/// who asks. A mesh, a port-forward and a misconfigured gateway all connect from this machine.
-fn drain<B>(
-    request: &Request<B>,
-    caller: &Caller,
-    supervisor: &dyn SupervisorHandle,
-) -> Response<Full<Bytes>> {
-    if request.method() != Method::POST {
-        return refuse("POST");
-    }
-    if !matches!(caller, Caller::Socket(_)) {
-        let body = "a drain cannot be requested over TCP, only over the control socket, which \
-                    `drainit drain` uses\n";
-        return response(StatusCode::FORBIDDEN, TEXT, body.to_owned());
-    }
-    if supervisor.status().phase == ContainerPhase::Starting {
-        let body = "not everything is ready yet, so there is nothing to drain\n".to_owned();
-        return response(StatusCode::CONFLICT, TEXT, body);
-    }
-    supervisor.drain();
-    response(StatusCode::ACCEPTED, TEXT, "draining; /status tells when it is over\n".to_owned())
 }
 
 fn refuse(allowed: &'static str) -> Response<Full<Bytes>> {

@@ -12,10 +12,12 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Address, Control, ControlSocket};
+use crate::control::status::ShutdownStatus;
 use crate::control::testing::{CountingSupervisor, Requested};
 use crate::control::*;
 use crate::http;
 use crate::http::{Answerer, request};
+use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::os::stale_socket;
 use crate::testing::temp_dir::TempDir;
 
@@ -222,6 +224,55 @@ async fn drain_over_tcp_is_refused() {
         let said = String::from_utf8(refused.body).unwrap();
         assert!(said.contains("only over the control socket"), "{said}");
         assert_eq!(rig.drains.get(), 0);
+    })
+    .await;
+}
+
+// holds: C117
+#[tokio::test]
+async fn answer_to_a_drain_says_what_is_left_out_and_when_an_earlier_request_began() {
+    Rig::run(LIMITS, async |rig: Rig| {
+        let notes = async |rig: &Rig| {
+            let (code, said) = ask_socket(rig, Method::POST, "/drain").await;
+            assert_eq!(code, 202, "{said}");
+            said.split_once('\n').unwrap().1.to_owned()
+        };
+        assert_eq!(notes(&rig).await, "");
+        {
+            let mut status = rig.status.borrow_mut();
+            status.processes.iter_mut().for_each(|process| process.has_drain = true);
+            status.processes[0].state = ProcessState::Starting;
+            status.processes[0].message = Some("connection refused".to_owned());
+        }
+        let undrained =
+            "policy-engine: not drained, because it is starting: connection refused\n".to_owned();
+        assert_eq!(notes(&rig).await, undrained);
+        for (is_held, phase, says) in [
+            (true, ContainerPhase::Draining, "the drain was requested 12s ago\n"),
+            (true, ContainerPhase::Drained, "the drain was requested 12s ago, and is over\n"),
+            (
+                false,
+                ContainerPhase::Draining,
+                "the shutdown began 12s ago, and has its own drain\n",
+            ),
+        ] {
+            rig.status.borrow_mut().phase = phase;
+            rig.status.borrow_mut().shutdown = Some(ShutdownStatus {
+                cause: String::new(),
+                elapsed: Duration::from_secs(12),
+                deadline_in: None,
+                waits_for: Vec::new(),
+                is_held,
+            });
+            assert_eq!(notes(&rig).await, format!("{says}{undrained}"));
+        }
+        rig.status.borrow_mut().phase = ContainerPhase::Starting;
+        rig.status.borrow_mut().shutdown = None;
+        rig.status.borrow_mut().processes[0].is_missed = true;
+        let refused = "not everything is ready yet, so no process is drained; not ready: \
+            policy-engine (starting: connection refused)\n";
+        let answer = ask_socket(&rig, Method::POST, "/drain").await;
+        assert_eq!(answer, (409, refused.to_owned()));
     })
     .await;
 }

@@ -91,7 +91,10 @@ fn drain_waits_for_all_stops_nothing_and_sigterm_continues_from_there() {
     assert_all_alive(&drainit);
 
     // A second request finds the router drained already.
-    assert_drains(&drainit, &["--socket", "DIR/control.sock"]);
+    let said = assert_drains(&drainit, &["--socket", "DIR/control.sock"]);
+    let earlier = said.lines().next().unwrap();
+    assert!(earlier.starts_with("the drain was requested "), "{said}");
+    assert!(earlier.ends_with("s ago, and is over"), "{said}");
     assert_all_alive(&drainit);
 
     let ended = drainit.stop();
@@ -127,8 +130,10 @@ fn a_process_that_ends_during_the_drain_has_a_line() {
     // The stop of `early` drains it before the request, so the request does not report this drain.
     drainit.exec(&["stop", "early"]).assert(0, "");
     let said = assert_drains(&drainit, &["--socket", "DIR/control.sock"]);
-    assert_eq!(said.lines().count(), 1, "{said}");
-    assert!(said.starts_with("router: drain over after "), "{said}");
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert_eq!(lines[0], "early: not drained, because it is stopped", "{said}");
+    assert!(lines[1].starts_with("router: drain over after "), "{said}");
     assert!(said.ends_with("the process has ended\n"), "{said}");
     drainit.stop();
 }
@@ -148,6 +153,7 @@ fn a_request_before_readiness_is_refused() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("refuses to drain: not everything is ready yet"), "{said}");
+    assert!(said.contains("; not ready: a (starting: "), "{said}");
     drainit.stop().assert_code(0);
 }
 

@@ -1,0 +1,71 @@
+//! `POST /drain`: begins a drain that stops nothing, and says what the drain leaves out.
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::{Method, Request, Response, StatusCode};
+
+use crate::control::connections::Caller;
+use crate::control::status::{ProcessStatus, Status};
+use crate::control::{SupervisorHandle, TEXT, refuse, response};
+use crate::journal::state::{ContainerPhase, ProcessState};
+use crate::types::{harmless, human};
+
+/// Answers 202 if this request begins the drain, or if the drain has already begun. Answers 409 if
+/// not everything is ready yet. Answers 403 over TCP: the address of a TCP client does not prove
+/// who asks. A mesh, a port-forward and a misconfigured gateway all connect from this machine.
+///
+/// `drainit drain` prints every line of an answer with 202 but the first.
+pub(super) fn answer<B>(
+    request: &Request<B>,
+    caller: &Caller,
+    supervisor: &dyn SupervisorHandle,
+) -> Response<Full<Bytes>> {
+    if request.method() != Method::POST {
+        return refuse("POST");
+    }
+    if !matches!(caller, Caller::Socket(_)) {
+        let body = "a drain cannot be requested over TCP, only over the control socket, which \
+                    `drainit drain` uses\n";
+        return response(StatusCode::FORBIDDEN, TEXT, body.to_owned());
+    }
+    let now = supervisor.status();
+    if now.phase == ContainerPhase::Starting {
+        let body = format!(
+            "not everything is ready yet, so no process is drained; {}\n",
+            now.not_ready_reason()
+        );
+        return response(StatusCode::CONFLICT, TEXT, body);
+    }
+    supervisor.drain();
+    let body = "draining; /status tells when it is over\n".to_owned();
+    response(StatusCode::ACCEPTED, TEXT, body + &earlier(&now) + &undrained(&now))
+}
+
+/// A line that says when the drain began, if it began before this request.
+fn earlier(now: &Status) -> String {
+    let Some(shutdown) = &now.shutdown else { return String::new() };
+    let since = human(shutdown.elapsed);
+    match (shutdown.is_held, now.phase) {
+        (false, _) => format!("the shutdown began {since} ago, and has its own drain\n"),
+        (true, ContainerPhase::Drained) => {
+            format!("the drain was requested {since} ago, and is over\n")
+        }
+        (true, _) => format!("the drain was requested {since} ago\n"),
+    }
+}
+
+/// A line for each process that has a drain, but does not serve, so that there is nothing to drain.
+fn undrained(now: &Status) -> String {
+    use ProcessState::{Failed, Restarting, Starting, Stopped, Waiting};
+    let is_left_out = |process: &&ProcessStatus| {
+        process.has_drain
+            && process.drain.is_none()
+            && matches!(process.state, Waiting | Starting | Restarting | Stopped | Failed)
+    };
+    let line = |process: &ProcessStatus| {
+        let why = process.message.as_ref().filter(|_| process.state != Stopped);
+        let why = why.map(|why| format!(": {}", harmless(why))).unwrap_or_default();
+        format!("{}: not drained, because it is {}{why}\n", process.name, process.state.name())
+    };
+    now.current().filter(is_left_out).map(line).collect()
+}
