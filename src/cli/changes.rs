@@ -51,21 +51,22 @@ type Processes = BTreeMap<String, ProcessNow>;
 
 /// Makes a request, and prints what it has changed. `named` are the processes that the request
 /// names: each has a line even if it has not changed. A request without names is for all processes.
-/// A request that `starts` processes also names those that are still stopped.
+/// `start` also names processes that are still stopped, and `restart` those that will follow.
 ///
 /// # Errors
 /// Fails as the request does. If the status cannot be read, only the lines are missing.
-pub(super) async fn tell<T>(
+pub(super) async fn tell(
     found: &Found,
     is_named: impl Fn(&str) -> bool,
-    starts: bool,
-    request: impl Future<Output = Result<T, String>>,
-) -> Result<T, String> {
+    verb: &str,
+    request: impl Future<Output = Result<Vec<u8>, String>>,
+) -> Result<Vec<u8>, String> {
     let (began, before) = (Instant::now(), look(found).await);
     let answer = waiting(found, request).await?;
     if let (Some(before), Some(after)) = (before, look(found).await) {
-        let mut lines = lines(&before, &after, is_named, began..Instant::now());
-        lines.extend(still_stopped(&after).filter(|_| starts));
+        let followers = String::from_utf8_lossy(if verb == "restart" { &answer } else { b"" });
+        let mut lines = lines(&before, &after, is_named, &followers, began..Instant::now());
+        lines.extend(still_stopped(&after).filter(|_| verb == "start"));
         print(if lines.is_empty() { "no process has changed\n" } else { &lines }.as_bytes());
     }
     Ok(answer)
@@ -184,17 +185,24 @@ fn still_stopped(now: &Processes) -> Option<String> {
     (!names.is_empty()).then(|| format!("still stopped: {}\n", names.join(", ")))
 }
 
-/// One line for each process that has changed since `before`, or that the request has named.
+/// One line for each process that has changed since `before`, or that the request has named. A line
+/// of `followers` takes the place of the line of the process that the line begins with.
 fn lines(
     before: &Processes,
     after: &Processes,
     is_named: impl Fn(&str) -> bool,
+    followers: &str,
     request: Range<Instant>,
 ) -> String {
     let after_start = |at: Instant| format!(" after {}", human(at - request.start));
     let gone = before.keys().filter(|name| !after.contains_key(*name));
     let gone = gone.map(|name| format!("{name}: removed{}\n", after_start(request.end)));
+    let followers: BTreeMap<_, _> =
+        followers.lines().filter_map(|line| Some((line.split_once(": ")?.0, line))).collect();
     let line = |(name, now): (&String, &ProcessNow)| {
+        if let Some(line) = followers.get(name.as_str()) {
+            return Some(format!("{}\n", harmless(line)));
+        }
         let message =
             now.message.as_ref().map(|message| format!("; {message}")).unwrap_or_default();
         let state = format!("{}{message}", now.state);
@@ -255,11 +263,14 @@ mod tests {
         }
         after.entry("new".to_owned()).and_modify(|it| it.message = Some("why".to_owned()));
         let request = began..began + Duration::from_millis(1300);
-        let shown = lines(&before, &after, |name| name == "worker", request);
+        after.insert("tail".to_owned(), after["new"].clone());
+        let followers = "done\ntail: follows web (`restart: true`)\n";
+        let shown = lines(&before, &after, |name| name == "worker", followers, request);
         let expected = "old: removed after 1.3s\n\
             api: stopped after 40ms\n\
             db: started after 1.23s, pid 12, ready\n\
             new: failed after 5ms; why\n\
+            tail: follows web (`restart: true`)\n\
             web: replaced after 70ms, pid 8 is now 14, ready\n\
             worker: ready, as before\n";
         assert_eq!(shown, expected);

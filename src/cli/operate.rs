@@ -59,6 +59,6 @@ fn post(args: &OperateArgs, verb: &str, parameter: Option<String>, limit: Durati
             return Ok(());
         }
         let is_named = |name: &str| args.names.iter().any(|pattern| is_meant(pattern, name));
-        changes::tell(&found, is_named, verb == "start", request).await.map(drop)
+        changes::tell(&found, is_named, verb, request).await.map(drop)
     })
 }

@@ -3,9 +3,12 @@
 //!
 //! The version is part of the path. A request with another version gets an answer that says so.
 
+use std::collections::BTreeMap;
+
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Method, Response, StatusCode};
+use tokio::sync::oneshot;
 
 use crate::control::connections::{Caller, ConnectionStage};
 use crate::control::status::{ProcessStatus, Status};
@@ -122,13 +125,39 @@ pub(crate) fn answer<B>(
     let names: Vec<_> = named.into_iter().map(|process| process.name.clone()).collect();
     let Peer { pid, uid } = *peer;
     tracing::info!("{path} of {} requested by pid {pid} (uid {uid})", names.join(", "));
+    let mut followers = None;
+    if operation == Request::Restart {
+        let (reply, answer) = oneshot::channel();
+        let _ = reply.send(Ok(follow(&names, &now)));
+        followers = Some(answer);
+    }
     // For a request with a pattern, drainit restarts one process after the other, so that the
     // remaining processes keep serving.
     if operation == Request::Restart && query.has_pattern {
-        return Answered::Later(vec![supervisor.request(names, operation)]);
+        let restarts = supervisor.request(names, operation);
+        return Answered::Later([restarts].into_iter().chain(followers).collect());
     }
     let ask = |name| supervisor.request(vec![name], operation);
-    Answered::Later(names.into_iter().map(ask).collect())
+    Answered::Later(names.into_iter().map(ask).chain(followers).collect())
+}
+
+/// A line for each running process that restarts because it follows one of these processes, or
+/// another follower.
+fn follow(names: &[String], now: &Status) -> String {
+    let by_name: BTreeMap<_, _> = now.current().map(|one| (one.name.as_str(), one)).collect();
+    let mut found: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (mut lines, mut place) = (String::new(), 0);
+    while let Some(name) = found.get(place).copied() {
+        place += 1;
+        for follower in by_name.get(name).into_iter().flat_map(|process| &process.followers) {
+            let runs = by_name.get(follower.as_str()).is_some_and(|one| one.pid.is_some());
+            if runs && !found.contains(&follower.as_str()) {
+                found.push(follower);
+                lines.push_str(&format!("{follower}: follows {name} (`restart: true`)\n"));
+            }
+        }
+    }
+    lines
 }
 
 /// GET answers what a reload would do. POST does the reload.

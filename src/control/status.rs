@@ -134,6 +134,9 @@ pub struct ProcessStatus {
     pub last_drain: Option<DrainStatus>,
     #[serde(skip)]
     pub has_drain: bool,
+    /// The names of the dependents with `restart: true`.
+    #[serde(skip)]
+    pub followers: Vec<String>,
     #[serde(skip)]
     pub has_liveness: bool,
 }
@@ -329,6 +332,7 @@ pub(crate) fn example() -> Status {
         tally: Tally::default(),
         last_drain: None,
         has_drain: false,
+        followers: Vec::new(),
         has_liveness: false,
     };
     Status {

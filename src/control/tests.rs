@@ -12,7 +12,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Address, Control, ControlSocket};
-use crate::control::status::ShutdownStatus;
+use crate::control::status::{ProcessStatus, ShutdownStatus};
 use crate::control::testing::{CountingSupervisor, Requested};
 use crate::control::*;
 use crate::http;
@@ -402,6 +402,31 @@ async fn only_a_restart_of_a_pattern_is_a_single_request() {
             // Equal reasons are named once.
             assert_eq!(answer, (409, "it hangs\n".to_owned()));
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn restart_names_running_followers() {
+    Rig::run(LIMITS, async |rig: Rig| {
+        {
+            let mut status = rig.status.borrow_mut();
+            status.processes[0].followers = vec!["router".to_owned(), "migrate".to_owned()];
+            status.processes[1].followers = vec!["last".to_owned()];
+            let last = ProcessStatus { name: "last".to_owned(), ..status.processes[1].clone() };
+            status.processes.push(last);
+        }
+        let answering = async {
+            while rig.requests.borrow().is_empty() {
+                sleep(Duration::from_millis(5)).await;
+            }
+            rig.requests.borrow_mut().pop().unwrap().2.send(Ok("done\n".to_owned())).unwrap();
+        };
+        let path = "/v1/restart?process=policy-engine";
+        let (answer, ()) = tokio::join!(ask_socket(&rig, Method::POST, path), answering);
+        let expected = "done\nrouter: follows policy-engine (`restart: true`)\n\
+            last: follows router (`restart: true`)\n";
+        assert_eq!(answer, (200, expected.to_owned()));
     })
     .await;
 }
