@@ -271,6 +271,19 @@ impl Status {
         self.processes.iter().filter(|process| process.part == Part::Current)
     }
 
+    /// The processes on their way from one state to another, in one line: `web is stopping`. `None`
+    /// if there are none.
+    pub fn on_the_way(&self) -> Option<String> {
+        use ProcessState::{Draining, Restarting, Starting, Stopping, Waiting};
+        let is_moving = |process: &&ProcessStatus| {
+            matches!(process.state, Waiting | Starting | Draining | Stopping | Restarting)
+        };
+        let moving = self.processes.iter().filter(is_moving);
+        let texts: Vec<_> =
+            moving.map(|process| format!("{} is {}", process.name, process.state.name())).collect();
+        (!texts.is_empty()).then(|| texts.join(", "))
+    }
+
     /// The reason why the container is not ready, in one line: `not ready: router (waiting),
     /// policy-engine (starting: connection refused)`.
     pub fn not_ready_reason(&self) -> String {
@@ -434,6 +447,10 @@ mod tests {
         status.processes[0].message = Some("connection refused".to_owned());
         status.processes[1].state = ProcessState::Waiting;
         assert_eq!(status.not_ready_reason(), "not ready", "the processes are not required");
+        assert_eq!(
+            status.on_the_way().as_deref(),
+            Some("policy-engine is starting, router is waiting")
+        );
         status.processes[..2].iter_mut().for_each(|process| process.is_missed = true);
         assert_eq!(
             status.not_ready_reason(),

@@ -17,7 +17,7 @@ use crate::journal::history::History;
 use crate::journal::messages::Names;
 use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::journal::{Journal, messages};
-use crate::os::private_socket;
+use crate::os::{clock, private_socket};
 use crate::supervisor::message::SharedChildren;
 use crate::supervisor::requests::Requests;
 use crate::supervisor::slots::{Definition, Slots};
@@ -119,6 +119,13 @@ impl StatusBoard {
             }
             RequestError::Failed { process, why: Failure::NotReady { .. } } => {
                 journal.of(process).failure.borrow().clone()
+            }
+            RequestError::StillStarting => {
+                return format!("{text}; {}", self.status(clock::now()).not_ready_reason());
+            }
+            RequestError::Reloading => {
+                let moving = self.status(clock::now()).on_the_way();
+                return moving.map_or(text.clone(), |moving| format!("{text}; {moving}"));
             }
             _ => None,
         };

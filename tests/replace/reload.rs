@@ -368,7 +368,8 @@ fn a_stop_wins_and_a_second_reload_waits() {
     drainit.wait_for_event("slow", "got SIGTERM");
     // No other request may begin during a reload.
     drainit.exec(&["restart", "other"]).assert(1, "");
-    drainit.exec(&["plan", "--reload"]).assert(1, "a reload or another request is under way");
+    let busy = "is under way; try again when that is done; slow is stopping";
+    drainit.exec(&["plan", "--reload"]).assert(1, busy);
     assert_eq!(drainit.state("slow").0, "stopping");
     edit(&drainit, "print=two", "print=three");
     let mut second = reload();
@@ -452,6 +453,17 @@ fn a_held_socket_gets_new_permissions_and_a_lost_file_again() {
         fs::remove_file(&socket).unwrap();
     }
     end(drainit);
+}
+
+#[test]
+fn a_reload_before_readiness_names_the_process_that_is_not_ready() {
+    let Some(rig) = Rig::new() else { return };
+    let config = "processes: {a: {command: [CHILD, a], readiness: {file: DIR/ready}}}";
+    let drainit = rig.start(config);
+    drainit.wait_for_start(&["a"]);
+    let refused = "not every process has been ready yet; not ready: a (starting: ";
+    drainit.exec(&["reload"]).assert(1, refused);
+    drainit.stop().assert_code(0);
 }
 
 #[test]
