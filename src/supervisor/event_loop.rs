@@ -18,6 +18,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::config::{Config, Watch, WatchAction};
 use crate::core::action::Action;
 use crate::core::event::Event;
+use crate::core::note::Note;
 use crate::core::spec::{HookId, Stage};
 use crate::core::state::Lifecycle;
 use crate::os::clock;
@@ -547,6 +548,8 @@ impl EventLoop {
             Action::CloseListeners(process) => self.executor.close_listeners(process),
             Action::EndDrain(process) => self.executor.end_drain(process),
             Action::Sweep(signal) => self.queue.extend(self.executor.sweep(signal)),
+            // The stops of a shutdown count from the time of the step, so the shutdown does, too.
+            Action::Note(note @ Note::ShutdownBegan { .. }) => self.executor.write(now, &note),
             Action::Note(note) => self.executor.write(clock::now(), &note),
             Action::Exit(code) => self.exit = Some(code),
         }

@@ -128,6 +128,29 @@ fn a_report_that_cannot_be_written_is_a_warning_and_changes_nothing() {
 
 // holds: S130
 #[test]
+fn a_stop_after_a_failed_start_takes_no_longer_than_the_shutdown() {
+    let Some(rig) = Rig::new() else { return };
+    // The line before the shutdown has the last lines of the output, which takes about 1 ms.
+    let ended = rig.env("DRAINIT_LOG_FORMAT", "json").run(
+        "
+        shutdown: {grace_period: 8s}
+        processes:
+          a:
+            command: [sh, -c, 'yes $(seq 3000) | head -c 400000; exec sleep 100']
+            log: {prefix: a}
+            readiness: {file: DIR/never, timeout: 300ms}
+        ",
+    );
+    let seconds = |event: &str| {
+        let is_of = format!("\"event\":\"{event}\"");
+        let lines = &ended.assert_code(1).record.lines;
+        let line = lines.iter().find(|line| line.text.contains(&is_of)).expect(event);
+        serde_json::from_str::<Value>(&line.text).unwrap()["seconds"].as_f64().unwrap()
+    };
+    assert!(seconds("stopped") <= seconds("exit"), "{} {}", seconds("stopped"), seconds("exit"));
+}
+
+#[test]
 fn the_report_is_in_the_termination_log() {
     let Some(rig) = Rig::new() else { return };
     if !is_root_for("a mount") {
