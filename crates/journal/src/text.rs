@@ -9,7 +9,7 @@ use crate::prelude::*;
 use crate::timeline::{ShutdownStep, StepKind, part};
 use crate::{Journal, messages};
 use drainit_core::event::Unit;
-use drainit_core::types::{ProcessId, Time, human};
+use drainit_core::types::{ProcessId, Signal, Time, human};
 
 /// Shorter waits get no line.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -145,7 +145,9 @@ impl Stop {
             }
             _ => {}
         }
-        if self.killed {
+        // An end by SIGKILL already says so.
+        let is_said = of.end.is_some_and(|(_, end)| end.signal() == Some(Signal::KILL));
+        if self.killed && !is_said {
             text.push_str(" (killed)");
         }
         let is_seen = |(connections, ..): &Counts| connections.start.max(connections.end) > Some(0);
