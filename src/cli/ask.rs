@@ -12,7 +12,7 @@ use crate::cli::control_address::{Found, Whom, for_operator};
 use crate::cli::{fail, say};
 use crate::config::Address;
 use crate::http::{Answerer, HttpError, Response, request};
-use crate::os::private_socket;
+use crate::os::{Pid, private_socket};
 use crate::types::{exit_code, harmless, harmless_lines};
 
 /// The time limit of a request that drainit answers immediately.
@@ -116,13 +116,45 @@ fn refusal(body: &[u8]) -> String {
 pub(super) fn nobody(error: &HttpError, found: &Found) -> Option<String> {
     match &found.address {
         Address::Unix(path) if is_unreachable(error) && private_socket::is_abstract(path) => {
-            Some(match private_socket::are_several() {
-                true => "several drainits run here: name the socket with --socket".to_owned(),
-                false => format!("no drainit runs here{}", found.doubt),
+            let drainits = private_socket::names();
+            Some(match drainits.len() {
+                0 | 1 => format!("no drainit runs here{}", found.doubt),
+                _ => several(&drainits),
             })
         }
         _ => None,
     }
+}
+
+/// Lists the drainits, each with the option that chooses it.
+fn several(drainits: &[(Pid, String)]) -> String {
+    const SHOWN: usize = 10;
+    let one = |(pid, name): &(Pid, String)| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let config = config_of(&String::from_utf8_lossy(&line));
+        format!("`--socket @{name}` for pid {pid}{config}")
+    };
+    let mut texts: Vec<_> = drainits.iter().take(SHOWN).map(one).collect();
+    if let Some(more) = drainits.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        texts.push(format!("{more} more"));
+    }
+    format!("several drainits run here; choose one: {}", texts.join(", "))
+}
+
+/// The config files that a command line of `drainit run` names, as the end of a sentence. Each
+/// argument of the command line ends with a byte 0.
+fn config_of(line: &str) -> String {
+    let mut args = line.split('\0').take_while(|arg| *arg != "--");
+    let mut files = Vec::new();
+    while let Some(arg) = args.next() {
+        let joined = arg.strip_prefix("--config=").or_else(|| arg.strip_prefix("-c"));
+        match (arg, joined) {
+            ("-c" | "--config", _) => files.extend(args.next()),
+            (_, Some(file)) => files.push(file),
+            _ => {}
+        }
+    }
+    if files.is_empty() { String::new() } else { format!(" ({})", files.join(", ")) }
 }
 
 /// The reason why nothing listens at the address. The text is empty if the error shows that

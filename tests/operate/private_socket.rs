@@ -48,3 +48,20 @@ fn the_private_socket_works_without_a_config_at_a_usual_place() {
     assert_eq!(said.stderr.matches(nobody).count(), 2, "{}", said.stderr);
     assert!(said.stdout.ends_with(nobody), "{}", said.stdout);
 }
+
+#[test]
+fn several_drainits_are_listed_with_the_option_that_chooses_one() {
+    let script = format!(
+        "$D run -c $CONFIG >/dev/null 2>&1 & {READY} first=$!; \
+         $D run --config=$CONFIG >/dev/null 2>&1 & {READY} \
+         $D status || true; echo $first $! $CONFIG; kill $first $!; wait"
+    );
+    let Some(said) = in_namespace(&script) else { return };
+    let mut words = said.stdout.split_whitespace().filter(|word| *word != "ready");
+    let [first, second, config] = [(); 3].map(|()| words.next().unwrap());
+    for pid in [first, second] {
+        let listed = format!("/{pid}` for pid {pid} ({config})");
+        assert!(said.stderr.contains(&listed), "no {listed}: {}", said.stderr);
+    }
+    said.assert(0, "several drainits run here; choose one: `--socket @drainit/");
+}

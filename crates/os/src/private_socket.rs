@@ -84,9 +84,14 @@ pub fn find() -> io::Result<PathBuf> {
     }
 }
 
-/// Whether several drainits run in this PID namespace.
-pub fn are_several() -> bool {
-    all().is_ok_and(|all| all.len() > 1)
+/// The pids and the names of the sockets of the drainits in this PID namespace.
+pub fn names() -> Vec<(Pid, String)> {
+    let named = |path: &PathBuf| {
+        Some((pid_in(path)?, path.to_str()?.strip_prefix('\0').unwrap_or_default().to_owned()))
+    };
+    let mut names: Vec<_> = all().unwrap_or_default().iter().filter_map(named).collect();
+    names.sort_unstable();
+    names
 }
 
 /// The sockets of the drainits in this PID namespace.
