@@ -2,11 +2,13 @@
 //! meant it.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::load::Diagnostic;
+use crate::load;
+use crate::load::{Diagnostic, Environment};
 use crate::types::Signal;
 use crate::types::suggest::nearest;
 
@@ -57,6 +59,7 @@ pub(super) fn remedy_for(error: &clap::Error, drainit: &Command, verb: &str) -> 
     };
     match (error.kind(), of(ContextKind::InvalidSubcommand), of(ContextKind::InvalidArg)) {
         (ErrorKind::UnknownArgument, _, Some(word)) => unnamed_config(word)
+            .or_else(|| other_file(word, verb))
             .or_else(|| other_option(word, drainit, verb))
             .or_else(open_entrypoint),
         _ => open_entrypoint(),
@@ -80,9 +83,25 @@ pub(super) fn unknown_command(error: &clap::Error, drainit: &Command) -> Option<
 
 fn other_option(word: &str, drainit: &Command, verb: &str) -> Option<String> {
     let word = word.strip_prefix("--")?;
+    if verb == "reload" && ["dry-run", "check", "plan"].contains(&word) {
+        return Some("`drainit plan --reload` shows what a reload would change".to_owned());
+    }
     let command = drainit.find_subcommand(verb)?;
     let names = command.get_arguments().filter_map(clap::Arg::get_long);
     Some(format!("did you mean `--{}`?", nearest(word, names)?))
+}
+
+/// The remedy for a file without `-c`. If the file is of another program, says so at once.
+fn other_file(word: &str, verb: &str) -> Option<String> {
+    if !["check", "plan"].contains(&verb) || !Path::new(word).is_file() {
+        return None;
+    }
+    let problems = load::load(&[word.into()], &Environment::default()).err().unwrap_or_default();
+    let foreign = problems.iter().find(|problem| problem.message.ends_with(load::FOREIGN));
+    Some(match foreign {
+        Some(Diagnostic { message, help: Some(help), .. }) => format!("{message}; {help}"),
+        _ => format!("write `-c {word}` to name a config"),
+    })
 }
 
 /// The remedy for an argument that looks like a config file: a config file needs `-c` and a blank

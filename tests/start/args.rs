@@ -46,6 +46,10 @@ fn a_wrong_command_line_is_refused_with_a_remedy() {
         ("no-such-command", 2, "error: drainit has no command `no-such-command`; `drainit --help`"),
         ("", 2, "Usage: "),
         ("check DIR/my.yaml", 2, named),
+        ("check Dockerfile", 2, "`Dockerfile` is a Dockerfile, and not a config of drainit; w"),
+        ("check -c Dockerfile", 78, "`Dockerfile` is a Dockerfile, and not a config of drainit"),
+        ("plan list.txt", 2, "write `-c list.txt` to name a config"),
+        ("reload --dry-run", 2, "`drainit plan --reload` shows what a reload would change"),
         ("run DIR/my.yaml", 78, named),
         ("run -cDIR/my.yaml", 78, named),
         ("run -c=DIR/my.yaml", 78, named),
@@ -72,6 +76,7 @@ fn a_wrong_command_line_is_refused_with_a_remedy() {
         rig.write("config.yaml", rig.fill(CONFIG));
         rig.write("Procfile", "web\n");
         rig.write("list.txt", "web: a\n");
+        rig.write("Dockerfile", "FROM a\n");
         let directory = rig.path("");
         let ended = rig.cwd(directory).run_with(&line.split_whitespace().collect::<Vec<_>>());
         ended.assert_code(code).assert_line(says).assert_no_event("py", "start");

@@ -129,6 +129,14 @@ pub(crate) fn foreign(text: &str) -> Option<(usize, &'static str, &'static str)>
     let is_blank = |line: &str| line.trim().is_empty() || line.starts_with(['#', ';']);
     let (place, line) = text.lines().enumerate().find(|(_, line)| !is_blank(line))?;
     let line = line.trim();
+    if is_dockerfile(line, text) {
+        return Some((
+            place + 1,
+            "a Dockerfile",
+            "write a config in YAML, and in the Dockerfile `COPY drainit.yaml /etc/` and \
+             `ENTRYPOINT [\"drainit\", \"run\", \"--\"]`",
+        ));
+    }
     let section = line.strip_prefix('[').and_then(|line| line.split_once(']'));
     let section = section.filter(|(_, rest)| rest.trim_start().is_empty() || is_blank(rest.trim()));
     let is_of = |names: &[&str], section: &str| names.iter().any(|name| section.starts_with(name));
@@ -169,6 +177,17 @@ pub(crate) fn foreign(text: &str) -> Option<(usize, &'static str, &'static str)>
     Some((place + 1, what, help))
 }
 
+/// Whether a text whose first line that is not empty is `line` is a Dockerfile: its first
+/// instruction is FROM, or ARG with a FROM after it.
+fn is_dockerfile(line: &str, text: &str) -> bool {
+    let is = |line: &str, name: &str| {
+        let mut words = line.split_whitespace();
+        words.next().is_some_and(|word| word.eq_ignore_ascii_case(name))
+            && words.next().is_some_and(|word| !word.starts_with(':'))
+    };
+    is(line, "FROM") || is(line, "ARG") && text.lines().any(|line| is(line, "FROM"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +202,10 @@ mod tests {
             ("[processes.web]\ncommand = [\"a\"]\n", Some((1, "TOML or an INI file"))),
             ("#!/bin/bash\nA=b\n", Some((1, "a shell script"))),
             ("#!/usr/bin/env -S drainit run -c\nprocesses: {}\n", None),
+            ("# syntax=docker/dockerfile:1\nFROM a AS b\n", Some((2, "a Dockerfile"))),
+            ("ARG A=b\nfrom a:$A\n", Some((1, "a Dockerfile"))),
+            ("ARG A=b\n", Some((1, "TOML or a file of variables"))),
+            ("from : {a: b}\n", None),
             ("title = \"x\"\n", Some((1, "TOML or a file of variables"))),
             ("processes:\n  a: {command: [x, A=b]}\n", None),
             ("env: {A: b=c}\n", None),

@@ -150,13 +150,16 @@ fn path_help(path: &Path, environment: &Environment) -> String {
     }
 }
 
+/// The end of the message for a file of another program.
+pub const FOREIGN: &str = ", and not a config of drainit";
+
 /// Parses a file of the config. An empty file is an error.
 pub fn parse_source(problems: &mut Problems, source: Source) -> Option<Rc<Node>> {
     let name = quote(&source.path.to_string_lossy());
     let foreign = foreign(&source.text);
     let file = problems.add_source(source);
     if let Some((line, what, help)) = foreign {
-        let message = format!("{name} is {what}, and not a config of drainit");
+        let message = format!("{name} is {what}{FOREIGN}");
         problems.error(Span::new(file, line, 1, 1), message).help(help);
         return None;
     }
