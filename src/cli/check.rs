@@ -14,7 +14,7 @@ use crate::cli::{fail, say};
 use crate::config::Config;
 use crate::load::at_start;
 use crate::load::{Diagnostic, Environment, Severity};
-use crate::types::exit_code;
+use crate::types::{exit_code, harmless};
 use crate::{image, load};
 
 /// Options of `check`.
@@ -115,7 +115,12 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     };
     let unchecked = unchecked.into_inner();
     let elsewhere = !unchecked.is_empty() && !is_image.get();
-    write(&problems, &fine, elsewhere);
+    // Only a file that the command line does not name needs a name here.
+    let read = match (args.files.named(), &*paths) {
+        ([], [path]) => format!("{}: ", harmless(&path.to_string_lossy())),
+        _ => String::new(),
+    };
+    write(&problems, &format!("{read}{fine}"), elsewhere);
     if !problems.iter().any(Diagnostic::is_error) && is_image.get() {
         list_unchecked(&unchecked);
     }

@@ -287,6 +287,8 @@ fn check_and_plan_read_a_config_from_stdin() {
     for (command, code, says) in [
         ("cat DIR/drainit.yaml | $D check -c -", 78, "--> /dev/stdin:1:17"),
         ("$D check --image=false -c - <DIR/right.yaml", 0, "ok: 1 process"),
+        // Without -c, the output names the file that drainit has read.
+        ("cd DIR/; DRAINIT_CONFIG=right.yaml $D check", 0, "ok: right.yaml: 1 process"),
         ("cat DIR/right.yaml | $D plan -c - --json", 0, "after_signal"),
     ] {
         let script = format!("D={}; {}", env!("CARGO_BIN_EXE_drainit"), rig.fill(command));

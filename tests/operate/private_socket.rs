@@ -50,7 +50,7 @@ fn the_private_socket_works_without_a_config_at_a_usual_place() {
 }
 
 #[test]
-fn several_drainits_are_listed_with_the_option_that_chooses_one() {
+fn drainits_that_share_a_namespace_are_listed_with_sockets_and_configs() {
     let script = format!(
         "$D run -c $CONFIG >/dev/null 2>&1 & {READY} first=$!; \
          $D run --config=$CONFIG >/dev/null 2>&1 & {READY} \
