@@ -54,6 +54,9 @@ impl DrainKeys {
     /// keys are read, so that their mistakes show before somebody turns the drain on.
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Drain> {
         let Self { method, only_if: holds } = self;
+        if let Some(node) = fields.get(method.key()) {
+            reader.warn_of_empty(node.entries(), "connections");
+        }
         let DrainTimes { time, min } = *method.times();
         if time.is_zero() || !holds {
             return None;

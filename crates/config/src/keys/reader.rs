@@ -271,6 +271,21 @@ impl<'a> Reader<'a> {
         None
     }
 
+    /// Warns in `check` of a key without a value whose author may expect the defaults.
+    pub(crate) fn warn_of_empty(&mut self, entries: &[(NodeKey, Rc<Node>)], name: &str) {
+        let is_empty = |(key, node): &&(NodeKey, Rc<Node>)| {
+            *key.text == *name && matches!(node.kind, Kind::Null) && !node.is_reset()
+        };
+        if let (Some((key, _)), true) = (entries.iter().find(is_empty), self.problems.is_check()) {
+            let message = format!("`{name}` has no value, so it counts as absent");
+            let help = match name {
+                "connections" => "write `connections: {}` for its defaults, or remove it",
+                _ => "write its value, or remove it",
+            };
+            self.problems.warning(key.span, message).help(help);
+        }
+    }
+
     /// Returns the key of a choice that the config has, and the value of this key. A choice is a
     /// group of keys of which only one may be set. Reports an error if the config has none of these
     /// keys, or more than one.
@@ -282,6 +297,7 @@ impl<'a> Reader<'a> {
     ) -> Option<(&'static str, &'n Node)> {
         let at = fields.at;
         let names = || keys.exclusive().map(|key| key.name);
+        names().for_each(|name| self.warn_of_empty(fields.entries, name));
         let mut found = names().filter_map(|name| Some((name, fields.get(name)?)));
         let Some((first, node)) = found.next() else {
             if !fields.has_unknown {
@@ -293,7 +309,13 @@ impl<'a> Reader<'a> {
         };
         for (second, _) in found {
             let message = format!("`{at}` can have `{first}` or `{second}`, not both");
-            self.problems.error(fields.key(second), message).help("keep one of them");
+            let help = match outer(second, fields.entries, keys)[..] {
+                [outer] if outer == first => {
+                    format!("write it inside `{outer}`: `{outer}: {{…, {second}: …}}`, or keep one")
+                }
+                _ => "keep one of them".to_owned(),
+            };
+            self.problems.error(fields.key(second), message).help(help);
         }
         Some((first, node))
     }

@@ -258,6 +258,10 @@ fn the_help_names_the_remedy() {
         ("interval: 5s", "write it inside one of `readiness` and `liveness`"),
         ("condition: healthy", "known keys: `command`"),
         ("drain: {exec: [x], envoy: {admin: 'unix:/a'}}", "keep one of them"),
+        (
+            "drain: {signal: {signal: USR1}, connections: {}}",
+            "write it inside `signal`: `signal: {…, connections: …}`, or keep one",
+        ),
         ("restart: unless-stopped", "write `always`"),
         ("restart: maybe", "write one of `no`, `on-failure` and `always`"),
         ("readiness: {tcp: ':80'}", "write `127.0.0.1:PORT`, or `0.0.0.0:PORT`"),

@@ -213,6 +213,9 @@ fn a_drain_by_counts_has_a_short_form() {
         ("{connections: {idle: 0}}", "idle"),
         ("{connections: {until: requests}}", "until"),
         ("{connections: {}, signal: {signal: USR1}}", "`signal` or `connections`, not both"),
+        ("{connections: , signal: {signal: USR1}}", "`connections` has no value, so it counts"),
+        ("{signal: {signal: USR1, connections: }}", "`connections` has no value, so it counts"),
+        ("{signal: , connections: {}}", "`signal` has no value, so it counts as absent"),
     ] {
         let found = lines(&checked(&process_with(&format!("drain: {text}")), &[])).join(" ");
         assert!(found.contains(why), "{text}: {found}");
