@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::types::{ProcessId, human};
 
 /// Programs that always serve TCP connections. `python -m NAME` is one of them, too.
-const SERVERS: [&str; 14] = [
+const SERVERS: [&str; 15] = [
     "apache2",
     "caddy",
     "daphne",
@@ -27,7 +27,28 @@ const SERVERS: [&str; 14] = [
     "traefik",
     "unicorn",
     "uvicorn",
+    "vllm.entrypoints.openai.api_server",
 ];
+
+/// Programs that serve TCP connections with this first argument.
+const SERVING: [(&str, &str); 4] =
+    [("fastapi", "run"), ("flask", "run"), ("ollama", "serve"), ("vllm", "serve")];
+
+/// Programs that start the program after their options and variables.
+const WRAPPERS: [&str; 5] = ["env", "tini", "dumb-init", "nice", "stdbuf"];
+
+/// Programs whose first argument comes before the program that they start. The argument is any if
+/// the text is empty.
+const RUNNERS: [(&str, &str); 6] = [
+    ("bundle", "exec"),
+    ("gosu", ""),
+    ("pipenv", "run"),
+    ("poetry", "run"),
+    ("su-exec", ""),
+    ("uv", "run"),
+];
+
+const SHELLS: [&str; 4] = ["ash", "bash", "dash", "sh"];
 
 /// The time for which requests still arrive, behind most load balancers.
 const ARRIVE: Duration = Duration::from_secs(5);
@@ -113,12 +134,51 @@ fn listens(process: &Process) -> Option<&'static str> {
     }
 }
 
+/// Whether a command starts one of the [`SERVERS`], perhaps through a shell or a wrapper.
 fn is_server(command: &[String]) -> bool {
-    let mut words = command.iter().map(String::as_str);
-    let program = words.next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
-    let program = match words.next() {
-        Some("-m") if program.starts_with("python") => words.next().unwrap_or_default(),
+    /// More programs that start the next one are not usual.
+    const DEEPEST: u8 = 4;
+    let words: Vec<&str> = command.iter().map(String::as_str).collect();
+    starts_server(&words, DEEPEST)
+}
+
+fn starts_server(words: &[&str], deepest: u8) -> bool {
+    let (Some((path, rest)), Some(deeper)) = (words.split_first(), deepest.checked_sub(1)) else {
+        return false;
+    };
+    let program = path.rsplit('/').next().unwrap_or_default();
+    let next = rest.first().copied().unwrap_or_default();
+    let is_option = |word: &&&str| word.starts_with('-') || word.contains('=');
+    let after_options = || &rest[rest.iter().take_while(is_option).count()..];
+    if SHELLS.contains(&program) {
+        return rest.iter().position(|word| is_script_option(word)).is_some_and(|place| {
+            rest.get(place + 1).is_some_and(|script| starts_server(&last_command(script), deeper))
+        });
+    }
+    if WRAPPERS.contains(&program) {
+        return starts_server(after_options(), deeper);
+    }
+    if RUNNERS.iter().any(|(name, word)| program == *name && (word.is_empty() || next == *word)) {
+        return starts_server(rest.get(1..).unwrap_or_default(), deeper);
+    }
+    let program = match next {
+        "-m" if program.starts_with("python") => rest.get(1).copied().unwrap_or_default(),
         _ => program,
     };
-    SERVERS.contains(&program)
+    SERVERS.contains(&program) || SERVING.contains(&(program, next))
+}
+
+/// Whether a shell takes the next argument for a script: `-c`, `-ec`.
+fn is_script_option(word: &str) -> bool {
+    let letters = word.strip_prefix('-').unwrap_or_default();
+    letters.ends_with('c') && letters.chars().all(|letter| letter.is_ascii_alphabetic())
+}
+
+/// The words of the last command of a script, which runs as long as the shell. In a pipe, this is
+/// the first program.
+fn last_command(script: &str) -> Vec<&str> {
+    let is_end = |letter: char| matches!(letter, ';' | '&' | '\n');
+    let last = script.split(is_end).rfind(|part| !part.trim().is_empty()).unwrap_or_default();
+    let first = last.split('|').next().unwrap_or_default();
+    first.split_whitespace().skip_while(|word| *word == "exec" || word.contains('=')).collect()
 }

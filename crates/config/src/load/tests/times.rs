@@ -158,13 +158,18 @@ fn an_unready_delay_must_fit_and_excludes_a_readiness_delay() {
 // holds: C765
 #[test]
 fn a_server_without_a_drain_is_reported_with_the_line_to_add() {
-    const SERVERS: [(&str, &str); 7] = [
+    const SERVERS: [(&str, &str); 12] = [
         ("tcp", "readiness: {tcp: '127.0.0.1:80'}"),
         ("http", "readiness: {http: 'http://127.0.0.1:80/'}"),
         ("envoy", "readiness: {envoy: 'http://127.0.0.1:9901'}"),
         ("listens", "listen: ['tcp://0.0.0.0:80'], readiness: {notify: true}"),
         ("known", "command: [/usr/sbin/nginx, -g, daemon off;]"),
         ("module", "command: [python3, -m, uvicorn, 'app:app']"),
+        ("in a shell", "command: [sh, -ec, 'migrate && A=b exec uvicorn app:app | tee /log']"),
+        ("wrapped", "command: [/usr/bin/env, -i, A=b, uvicorn, 'app:app']"),
+        ("as a user", "command: [gosu, '5', nginx]"),
+        ("run", "command: [uv, run, uvicorn, 'app:app']"),
+        ("serve", "command: [vllm, serve, model]"),
         ("scaled", "scale: 2, readiness: {tcp: '127.0.0.1:80${SCALE_INDEX}'}"),
     ];
     let config = |shutdown: &str, server: &str, more: &str| {
@@ -195,6 +200,9 @@ fn a_server_without_a_drain_is_reported_with_the_line_to_add() {
         config("", &format!("{server}, hooks: {{pre_stop: [sleep, '5']}}"), ""),
         config("readiness_delay: 0s", server, ""),
         config("", server, "hooks: {pre_stop: [sleep, '5']}\n"),
+        config("", "command: [vllm, bench]", ""),
+        config("", "command: [sh, -c, 'nginx -t && exec app']", ""),
+        config("", "command: [sh, nginx]", ""),
         config("", "readiness: {unix: /run/a.sock}, listen: ['unix:/run/b.sock']", ""),
         config("", &format!("{server}, only_if: {{value: '', is: x}}"), ""),
         // A server on which a drained process depends runs until the drained process has ended.
