@@ -50,6 +50,26 @@ const GRPC_STATUS: [&[u8]; 2] = [b"grpc-status", &[0x9a, 0xca, 0xc8, 0xb2, 0x12,
 const OK: u16 = 0;
 const NOT_FOUND: u16 = 5;
 const UNIMPLEMENTED: u16 = 12;
+/// The names of the statuses of gRPC, from 0.
+const STATUSES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
 /// The `ServingStatus` of a server that serves.
 const SERVING: u64 = 1;
 
@@ -90,7 +110,10 @@ impl Display for StatusText<'_> {
                  or probe with `tcp`",
             ),
             NOT_FOUND => write!(f, "does not know the health of the service `{}`", self.1),
-            status => write!(f, "answered gRPC status {status}"),
+            status => match STATUSES.get(usize::from(status)) {
+                Some(name) => write!(f, "answered gRPC status {status} ({name})"),
+                None => write!(f, "answered gRPC status {status}"),
+            },
         }
     }
 }
@@ -552,7 +575,9 @@ mod tests {
             (&[8, 3], &ok, "its health is SERVICE_UNKNOWN"),
             (&[8, 9], &ok, "its health is the unknown value 9"),
             (&[8], &ok, "answered something that is not gRPC (its message is malformed)"),
-            (&SERVES, &plain("grpc-status", "14"), "answered gRPC status 14"),
+            (&SERVES, &plain("grpc-status", "14"), "answered gRPC status 14 (UNAVAILABLE)"),
+            (&SERVES, &plain("grpc-status", "16"), "answered gRPC status 16 (UNAUTHENTICATED)"),
+            (&SERVES, &plain("grpc-status", "17"), "answered gRPC status 17"),
             (
                 &SERVES,
                 &plain("a", "0"),
