@@ -15,8 +15,8 @@ use tokio::time::timeout;
 
 use crate::config::Counting;
 use crate::core::connections::answers::{Answers, Counts};
-use crate::core::connections::watch::{FACTOR, LONGEST, pause_after};
 use crate::core::event::Event;
+use crate::core::traffic::{FACTOR, LONGEST, pause_after};
 use crate::local_task::LocalTask;
 use crate::os::clock;
 use crate::os::connections::{InstancePids, Listeners, Open};

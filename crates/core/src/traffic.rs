@@ -1,5 +1,20 @@
 //! The traffic of a drained process, as an admin or the kernel counts it.
 
+use core::time::Duration;
+
+/// A pause between two looks at the kernel's list is at least this many times as long as a look, so
+/// that looks cost at most a tenth of a core.
+pub const FACTOR: u32 = 10;
+/// A long look makes the pause at most this long: on a busy machine a look takes long, but costs
+/// little.
+pub const LONGEST: Duration = Duration::from_millis(500);
+
+/// The pause after a look at the kernel's list that took `took`: `factor` times as long as the look,
+/// but at most [`LONGEST`] and at least `least`.
+pub fn pause_after(took: Duration, least: Duration, factor: u32) -> Duration {
+    least.max((took * factor).min(LONGEST))
+}
+
 /// The traffic of a drained process. An unknown number is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {

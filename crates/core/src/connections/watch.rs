@@ -11,7 +11,7 @@ use crate::drain::progress::QUIET;
 use crate::envoy::dialogue::DrainOutput;
 use crate::event::{Load, Unit};
 use crate::prelude::*;
-use crate::traffic::Moment;
+use crate::traffic::{FACTOR, Moment, pause_after};
 use crate::types::Time;
 
 /// The pause between two looks once the drain can be over. The drain ends when the looks have shown
@@ -21,24 +21,11 @@ const OFTEN: Duration = Duration::from_millis(25);
 const SELDOM: Duration = Duration::from_millis(100);
 /// How long before the earliest end of the drain the looks become frequent.
 const LEAD: Duration = Duration::from_millis(400);
-/// A pause is at least this many times as long as the last look took, so that looks cost at most a
-/// tenth of a core.
-pub const FACTOR: u32 = 10;
 /// Like [`FACTOR`], once the drain can be over. With 10,000 connections a look takes some 15 ms,
 /// and the next look must come soon after the last answer.
 const LAST_FACTOR: u32 = 4;
 /// The kernel measures its times in ticks of up to this length.
 const TICK: Duration = Duration::from_millis(10);
-/// A long look makes the pause at most this long: on a busy machine a look takes long, but costs
-/// little.
-pub const LONGEST: Duration = Duration::from_millis(500);
-
-/// The pause after a look at the kernel's list that took `took`: `factor` times as long as the look,
-/// but at most [`LONGEST`] and at least `least`.
-pub fn pause_after(took: Duration, least: Duration, factor: u32) -> Duration {
-    least.max((took * factor).min(LONGEST))
-}
-
 /// The terms of a drain.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
@@ -68,8 +55,8 @@ pub struct ConnectionWatch {
     /// The time of the next look.
     next: Time,
     has_looked: bool,
-    /// Whether a look has shown numbers. If so, a look that fails proves nothing, and the drain goes
-    /// on.
+    /// Whether a look has shown numbers. If so, a look that fails proves nothing, and the drain
+    /// continues.
     has_counts: bool,
     /// Whether [`DrainOutput::Answered`] was reported.
     is_answered: bool,
@@ -211,7 +198,7 @@ impl ConnectionWatch {
         }
     }
 
-    /// A number that grows while the drain must go on, even if too little is active at each look.
+    /// A number that grows while the drain must continue, even if too little is active at each look.
     /// Connections that may stay open may also get further requests.
     fn total(&self, counts: Counts) -> u64 {
         match (self.terms.unit, self.terms.exit_at) {

@@ -18,7 +18,6 @@
 
 use core::time::Duration;
 
-use crate::connections::watch::{FACTOR, pause_after};
 use crate::drain::progress::QUIET;
 use crate::envoy::Call;
 use crate::envoy::attempts::{AskFailure, Attempts, CallOutcome, Next};
@@ -27,7 +26,7 @@ use crate::envoy::pace::{OFTEN, Pace, SELDOM};
 use crate::envoy::sample::Sample;
 use crate::event::{Load, Unit};
 use crate::prelude::*;
-use crate::traffic::{Moment, Traffic};
+use crate::traffic::{FACTOR, Moment, Traffic, pause_after};
 use crate::types::{Time, human};
 
 /// The remedy for a drain of inbound listeners that closes no connections.
