@@ -41,9 +41,10 @@ pub struct Config {
     /// refused. <!-- C601 --> Example: `reload_signal: HUP`
     #[key(form = Catchable)]
     pub reload_signal: Option<Signal>,
-    /// How drainit treats an argument of the container that no process claims. `refuse`: an
-    /// error. `exec`: if it is the first argument and not an option, the arguments run as a command
-    /// in place of the processes, as by `drainit exec`. <!-- C682 --> Example: `arguments: exec`
+    /// How drainit treats an argument of the container that no process claims. `refuse`: an error.
+    /// `exec`: if this argument is the first and does not begin with `-`, the arguments run as a
+    /// command instead of the processes, as by `drainit exec`. <!-- C682 --> Example:
+    /// `arguments: exec`
     #[key(default = "refuse")]
     pub arguments: Arguments,
     /// Commands at the start and the end of the container.
@@ -73,10 +74,11 @@ pub struct Control {
     /// TCP address of the HTTP endpoints. <!-- C92 --> Example: `listen: 127.0.0.1:9902`
     #[key(default = "none")]
     pub listen: Option<SocketAddr>,
-    /// Unix socket of drainit's own commands, for its own user and root (mode 0600), in a directory
-    /// that exists. <!-- C93 --> drainit replaces a stale socket, and removes the socket at its
-    /// exit. <!-- C609 --> `off`: no socket. <!-- C610 --> Without the key, drainit has a [private
-    /// socket](operating.md#the-socket) without a path. Example: `socket: /run/drainit.sock`
+    /// Unix socket of drainit's commands, in a directory that exists. Only drainit's user and root
+    /// can connect (mode 0600). <!-- C93 --> drainit replaces a stale socket, and removes the
+    /// socket when drainit exits. <!-- C609 --> `off`: no socket. <!-- C610 --> Without the key,
+    /// drainit has a [private socket](operating.md#the-socket) without a path. Example:
+    /// `socket: /run/drainit.sock`
     pub socket: ControlSocket,
 }
 
@@ -106,8 +108,8 @@ impl ControlSocket {
 /// `logging:`.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Table)]
 pub struct Logging {
-    /// The format of every line. <!-- C136 --> `DRAINIT_LOG_FORMAT` overrides it. <!-- C613 -->
-    /// Example: `format: json`
+    /// The format of every line. <!-- C136 --> `DRAINIT_LOG_FORMAT` overrides this
+    /// key. <!-- C613 --> Example: `format: json`
     #[key(default = "text")]
     pub format: LogFormat,
 }

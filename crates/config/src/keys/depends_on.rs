@@ -31,8 +31,8 @@ struct DependencyTerms {
     /// oneshot. Example: `condition: started`
     #[key(form = Condition)]
     condition: Option<StartCondition>,
-    /// Whether this process is restarted after the dependency was. <!-- C196 -->
-    /// Example: `restart: true`
+    /// Whether a restart of the dependency also restarts this process. <!-- C196 --> Example:
+    /// `restart: true`
     #[key(default = "false")]
     restart: bool,
 }

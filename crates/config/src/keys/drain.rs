@@ -121,23 +121,22 @@ pub struct DrainTimes {
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[table(settle = Self)]
 pub struct EnvoyDrain {
-    /// Envoy's admin address. In a list, the first address that is not left out counts;
-    /// `{text: ADDRESS, only_if: …}` is written like a part of an [argument](#commands).
-    /// <!-- C380 --> Example: `admin: unix:/run/envoy-admin.sock`
+    /// Envoy's admin address. In a list, the first address whose condition holds counts:
+    /// `{text: ADDRESS, only_if: …}`, like a part of an [argument](#commands). <!-- C380 -->
+    /// Example: `admin: unix:/run/envoy-admin.sock`
     #[key(
         form = Admin,
         required = "add it: `admin: http://127.0.0.1:9901` or `admin: unix:/run/envoy-admin.sock`",
         merge = Replace
     )]
     pub admin: Address,
-    /// Also send `POST /healthcheck/fail`, so that every response closes its connection.
-    /// <!-- C381 --> Example: `fail_healthcheck: true`
+    /// Whether drainit also sends `POST /healthcheck/fail`, so that every response closes its
+    /// connection. <!-- C381 --> Example: `fail_healthcheck: true`
     #[key(default = "true")]
     pub fail_healthcheck: bool,
-    /// The drain is over when there are no open connections, or no requests in flight.
-    /// <!-- C383 --> `requests` is for clients that never close their connection, and cuts
-    /// connections of a TCP proxy, which drainit warns of. <!-- C790 -->
-    /// Example: `until: requests`
+    /// The drain is over when there are no open connections, or no requests in
+    /// flight. <!-- C383 --> `requests` is for clients that never close their connection. drainit
+    /// warns of a TCP proxy, whose connections are cut. <!-- C790 --> Example: `until: requests`
     #[key(default = "connections")]
     pub until: DrainUntil,
     /// The drain is over when at most this number of connections, or requests, is left.
@@ -150,10 +149,10 @@ pub struct EnvoyDrain {
     /// then `false` by default. <!-- C642 --> Example: `direction: inbound`
     #[key(default = "all")]
     pub direction: Option<Direction>,
-    /// The connections of these listeners do not count, such as those of a scraper, which would
-    /// hold the drain until `time` is over. <!-- C386 --> A listener is named by its `stat_prefix`,
-    /// or if it has none, by its address or name. <!-- C643 --> Requests to these listeners count.
-    /// <!-- C644 --> Example: `ignore_listeners: [prometheus]`
+    /// The connections of these listeners do not count. A scraper, for example, would hold the
+    /// drain until `time` is over. <!-- C386 --> Write the `stat_prefix` of the listener, or its
+    /// address or name if it has no `stat_prefix`. <!-- C643 --> Requests to these listeners
+    /// count. <!-- C644 --> Example: `ignore_listeners: [prometheus]`
     #[key(form = List<ListenerName>, default = "none")]
     pub ignore_listeners: Vec<String>,
     #[key(flatten)]
@@ -329,8 +328,8 @@ pub struct ExecDrain {
 /// the process ends, or with `drain.notify`, when it sends `DRAINED=1` to `NOTIFY_SOCKET`.
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 pub struct SignalDrain {
-    /// The signal that begins the drain; the process gets it, but not the group.
-    /// <!-- C397 --> Example: `signal: USR1`
+    /// The signal that begins the drain, sent to the process and not to its group. <!-- C397 -->
+    /// Example: `signal: USR1`
     #[key(form = Catchable, required = "add it: `signal: USR1`")]
     pub signal: Signal,
     /// The kernel says when the drain is over, as with [`connections`](#connections). Example:
@@ -362,11 +361,12 @@ pub struct Counting {
     /// <!-- C812 --> Example: `until: connections`
     #[key(default = "answers")]
     pub until: CountUntil,
-    /// The longest pause within an answer: a connection on which the server has sent last counts
-    /// until nothing has moved there for this time. <!-- C813 --> Example: `idle: 10s`
+    /// The longest pause within an answer. If the server sent last, a connection counts until
+    /// nothing has moved on it for this time. <!-- C813 --> Example: `idle: 10s`
     #[key(form = Positive, default = "5s")]
     pub idle: Duration,
-    /// The drain is over when at most this number is left. <!-- C814 --> Example: `exit_at: 2`
+    /// The drain is over when at most this many connections count. <!-- C814 --> Example:
+    /// `exit_at: 2`
     #[key(default = "0")]
     pub exit_at: u32,
 }

@@ -243,12 +243,12 @@ struct FromFileKeys {
     /// The file with the value. <!-- C277 --> Example: `file: /run/secrets/token`
     #[key(form = MaybePath, default = "none")]
     file: Option<PathBuf>,
-    /// The value itself, in place of `file`. With `required: false`, the process does not get a
-    /// variable with an empty value. <!-- S379 --> Example: `value: "${PROXY:-}"`
+    /// The value itself, instead of `file`. With `required: false`, an empty value removes the
+    /// variable from the process. <!-- S379 --> Example: `value: "${PROXY:-}"`
     #[key(default = "none")]
     value: Option<String>,
-    /// `false`: if the file is missing or the path is empty, drainit ignores this entry, so the
-    /// container's own value counts. <!-- C278 --> Example: `required: false`
+    /// `false`: if the file is missing or the path is empty, the process gets the container's
+    /// value, as without this entry. <!-- C278 --> Example: `required: false`
     #[key(default = "true")]
     required: bool,
 }
@@ -302,7 +302,7 @@ pub(crate) struct EnvFileKeys {
     /// The file. <!-- C265 --> Example: `path: /run/app.env`
     #[key(required = "write `{path: PATH}`")]
     path: PathBuf,
-    /// Whether it is an error if the file is missing. <!-- C266 --> Example: `required: false`
+    /// Whether a missing file is an error. <!-- C266 --> Example: `required: false`
     #[key(default = "true")]
     required: bool,
     /// When the file is read: together with the config, or whenever the process starts.

@@ -65,15 +65,14 @@ pub struct Process {
     /// <!-- C155 --> Example: `only_if: {path_exists: /app/plugin}`
     #[key(form = AtStart, default = "none", merge = Replace)]
     pub only_if: Option<OnlyIf>,
-    /// The process is left out unless `DRAINIT_PROFILES`, a list with commas, has one of these
-    /// profiles, or `*`. <!-- C676 --> Without this key, profiles do not matter. Example:
-    /// `profiles: [debug]`
+    /// The process runs only if `DRAINIT_PROFILES`, a list with commas, has one of these profiles,
+    /// or `*`. <!-- C676 --> Without this key, profiles do not matter. Example: `profiles: [debug]`
     #[key(default = "none")]
     pub profiles: Vec<String>,
     /// `false`: the process starts only by [`drainit start`](operating.md#stop-start-restart) or
-    /// `restart`. <!-- C684 --> Until then it is `stopped`, and the container runs even if nothing
-    /// else does. `/readyz` never waits for the process, before or after its start, as with
-    /// `required: false`. <!-- C685 --> Once started, the process is supervised, drained and
+    /// `restart`. <!-- C684 --> Until then the process is `stopped`, and the container runs even
+    /// without any process. `/readyz` never waits for the process, before or after its start, as
+    /// with `required: false`. <!-- C685 --> Once started, the process is supervised, drained and
     /// stopped like any other process. <!-- C686 --> A reload does not start the process, and a
     /// change of this key alone neither starts nor stops anything. <!-- C687 --> A process that
     /// starts by itself cannot depend on this process. <!-- C688 --> Example: `autostart: false`
@@ -86,10 +85,10 @@ pub struct Process {
     /// Unix sockets that are removed before each start, after each end, and when the process is
     /// left out. <!-- C157 --> If another process listens on such a socket before the first start,
     /// that is an error: a second drainit in the container would remove the socket. <!-- C478 -->
-    /// drainit warns of a file that is not a socket, or whose path has a symbolic link of a user
-    /// other than root or drainit's own, and keeps this file. <!-- C618 --> Only one process may
-    /// list a socket. No process may list `control.socket`, even by another path: drainit never
-    /// removes this socket for a process. <!-- C619 --> Example: `sockets: [/run/gw/app.sock]`
+    /// drainit keeps a file, and warns, if it is not a socket, or if its path has a symbolic link
+    /// of a user other than root or drainit's. <!-- C618 --> Only one process may list a socket. No
+    /// process may list `control.socket`, even by another path: drainit never removes this socket
+    /// for a process. <!-- C619 --> Example: `sockets: [/run/gw/app.sock]`
     #[key(form = List<SocketPath>, default = "none")]
     pub sockets: Vec<PathBuf>,
     /// Sockets that drainit opens, holds over restarts and hands over. <!-- C158 -->
@@ -100,8 +99,8 @@ pub struct Process {
     /// <!-- C159 --> Example: `depends_on: [database]`
     #[key(form = DependsOn, default = "none", merge = Names)]
     pub depends_on: Vec<Dependency>,
-    /// When the process is ready. Without this key: as soon as it runs. <!-- C160 --> Example:
-    /// `readiness: {tcp: "127.0.0.1:8080"}`
+    /// When the process is ready. Without this key, the process is ready as soon as it
+    /// runs. <!-- C160 --> Example: `readiness: {tcp: "127.0.0.1:8080"}`
     #[key(default = "none")]
     pub readiness: Option<Readiness>,
     /// How drainit checks that the process still works after it became ready. Example:
@@ -112,9 +111,9 @@ pub struct Process {
     /// SIGCONT follows, in case the process is suspended. <!-- C620 --> Example: `stop_signal: QUIT`
     #[key(form = StopSignal, default = "TERM")]
     pub stop_signal: Signal,
-    /// The time after which the whole process group is killed. <!-- C162 --> Unset: up to 10 s of
-    /// what the deadline leaves. <!-- C621 --> `0` kills at once. <!-- C622 -->
-    /// Example: `stop_grace_period: 25s`
+    /// The time after which the whole process group is killed. <!-- C162 --> Unset: 10 s, or less
+    /// if the deadline leaves less. <!-- C621 --> `0` kills at once. <!-- C622 --> Example:
+    /// `stop_grace_period: 25s`
     #[key(default = "unset")]
     pub stop_grace_period: Option<Duration>,
     /// Files with variables of this process. Example: `env_file: app.env`
@@ -166,9 +165,9 @@ pub struct Process {
     /// effect. <!-- C623 --> Example: `restart_max: 3`
     #[key(default = "no limit")]
     pub restart_max: Option<u32>,
-    /// Whether the container is [not ready](#restart) after this process has ended for good with a
-    /// failure. <!-- C170 --> `false` needs `on_exit: ignore`, at least for `failure` and `signal`.
-    /// <!-- C624 --> Example: `required: false`
+    /// Whether the container turns [unready](#restart) when this process has ended for good with a
+    /// failure. <!-- C170 --> `false` needs `on_exit: ignore`, at least for `failure` and
+    /// `signal`. <!-- C624 --> Example: `required: false`
     #[key(default = "true")]
     pub required: bool,
     /// How the container reacts if the process ends without being asked to and is not restarted.
@@ -386,9 +385,9 @@ pub enum ProcessKind {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Table)]
 #[table(settle = Self)]
 pub struct ArgRoute {
-    /// An argument with this prefix goes to this process, with `--` in place of the prefix.
-    /// <!-- C174 --> The next argument is passed on as the value, unless that argument begins with
-    /// `--` or with the prefix of a process. <!-- C626 --> Example: `prefix: "--rtr."`
+    /// An argument with this prefix goes to this process, with `--` in place of the
+    /// prefix. <!-- C174 --> The next argument is passed on as the value if it begins neither with
+    /// `--` nor with the prefix of a process. <!-- C626 --> Example: `prefix: "--rtr."`
     #[key(form = ArgPrefix)]
     pub prefix: Option<String>,
     /// The process also gets every argument that no other process claims, unchanged. <!-- C679 -->

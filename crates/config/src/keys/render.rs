@@ -17,9 +17,9 @@ pub struct Render {
     /// Example: `from: /etc/app.conf.tmpl`
     #[key(required = "write `{from: TEMPLATE, to: PATH}`")]
     pub from: PathBuf,
-    /// The file, which is replaced as a whole. <!-- C283 --> The template itself is
-    /// refused. <!-- C524 --> The directory must exist. <!-- C608 --> A device, a pipe or a mounted file is
-    /// never replaced: the start fails. <!-- C630 --> Example: `to: /run/app.conf`
+    /// The file, which drainit replaces as a whole. <!-- C283 --> `to` cannot be the template
+    /// itself. <!-- C524 --> Its directory must exist. <!-- C608 --> If `to` is a device, a pipe or
+    /// a mounted file, the start fails. <!-- C630 --> Example: `to: /run/app.conf`
     #[key(form = Target, required = "write `{from: TEMPLATE, to: PATH}`")]
     pub to: PathBuf,
     /// The permissions of the file, which belongs to the `user` of the process. <!-- C284 --> By

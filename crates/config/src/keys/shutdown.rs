@@ -12,18 +12,19 @@ use crate::types::{Signal, human};
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[table(settle = Self, default)]
 pub struct Shutdown {
-    /// The time from the stop signal until the container is killed from outside. <!-- C81 --> The
-    /// whole shutdown is fitted into it. <!-- C602 --> Example: `grace_period: 60s`
+    /// The time from the stop signal until the container is killed from outside. <!-- C81 -->
+    /// drainit fits the shutdown into this time. <!-- C602 --> Example: `grace_period: 60s`
     #[key(default = "30s")]
     pub grace_period: Duration,
     /// The part of `grace_period` that is kept free at the end, for SIGKILL, the last lines and the
-    /// report. <!-- C82 --> `reserve` must be shorter than `grace_period`. <!-- C603 --> If `reserve`
-    /// is shorter than 1 s, and a process survives SIGKILL or nobody reads the output, drainit may
-    /// exit up to 1 s after the grace period. <!-- C604 --> Example: `reserve: 1s`
+    /// report. <!-- C82 --> `reserve` must be shorter than `grace_period`. <!-- C603 --> With a
+    /// `reserve` under 1 s, drainit may exit up to 1 s after the grace period, if a process
+    /// survives SIGKILL or nobody reads the output. <!-- C604 --> Example: `reserve: 1s`
     #[key(default = "2s")]
     pub reserve: Duration,
-    /// How long `/readyz` answers 503 before the drain begins. <!-- C83 --> Skipped if `/readyz`
-    /// has never answered 200, or no process is left. <!-- C605 --> Example: `readiness_delay: 3s`
+    /// How long `/readyz` answers 503 before the drain begins. <!-- C83 --> drainit skips the delay
+    /// if `/readyz` never answered 200, or no process is left. <!-- C605 --> Example:
+    /// `readiness_delay: 3s`
     #[key(default = "0s")]
     pub readiness_delay: Duration,
     /// How long `/readyz` and Envoy's own health check still succeed after the stop signal: [first

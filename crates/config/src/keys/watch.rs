@@ -18,7 +18,7 @@ pub struct Watch {
         required = "write `{path: PATH, action: restart}`, or `reload`, or a signal such as `HUP`"
     )]
     pub path: PathBuf,
-    /// What happens when its content has changed. `restart`: the process is replaced as by
+    /// The action when the content of a file has changed. `restart`: the process is replaced as by
     /// [`drainit restart`](operating.md#stop-start-restart). <!-- C294 --> `reload`: the whole
     /// config is read again, as by [`drainit reload`](operating.md#reload). <!-- C633 --> A signal
     /// goes to the process and not to its group. <!-- C634 --> Example: `action: HUP`

@@ -11,7 +11,7 @@ use crate::drain::progress::QUIET;
 use crate::envoy::dialogue::DrainOutput;
 use crate::event::{Load, Unit};
 use crate::prelude::*;
-use crate::traffic::{FACTOR, Moment, pause_after};
+use crate::traffic::{FACTOR, LONGEST, Moment, pause_after};
 use crate::types::Time;
 
 /// The pause between two looks once the drain can be over. The drain ends when the looks have shown
