@@ -169,3 +169,20 @@ fn a_slow_process_says_after_5_s_why_and_who_waits() {
     let ended = drainit.stop();
     ended.assert_code(0).assert_no_line("quick: not ready after 5s");
 }
+
+/// drainit itself ends with exit code 70 if one step takes too long.
+#[test]
+fn a_process_that_writes_without_end_and_is_never_ready_takes_no_long_step() {
+    let Some(rig) = Rig::new() else { return };
+    rig.run(
+        "
+        processes:
+          a:
+            command: [sh, -c, 'sleep 0.9; exec yes']
+            readiness: {log: never, timeout: 1s}
+            log: {prefix: a}
+        ",
+    )
+    .assert_code(1)
+    .assert_line("a: not ready after 1s");
+}

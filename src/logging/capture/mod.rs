@@ -20,6 +20,7 @@ use std::task::Poll;
 use std::time::SystemTime;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchown, read};
 use regex_lite::Regex;
@@ -38,9 +39,8 @@ use crate::types::Stream;
 /// The size of one read: the default capacity of a pipe.
 const CHUNK: usize = 64 * 1024;
 
-/// The most that one [`OutputCapture::pump`] reads from a pipe: the largest capacity that an
-/// unprivileged process can set (pipe(7), `pipe-max-size`).
-const PUMP: usize = 1024 * 1024;
+/// The most that one [`OutputCapture::pump`] reads from a pipe of unknown capacity.
+const PUMP: usize = 64 * 1024;
 
 /// After a read of at least this many bytes, the task waits for its turn: processes that write much
 /// must not block the event loop.
@@ -145,8 +145,8 @@ impl OutputCapture {
         Ok((log, WriteEnds { stdout, stderr }))
     }
 
-    /// Reads the pipes until they are empty, or until the output has no room for the lines. Called
-    /// when the process has ended, so that its last lines come before the line about its end. The
+    /// Reads what the pipes can hold, or until the output has no room for the lines. Called when
+    /// the process has ended or failed, so that its last lines come before the line about that. The
     /// local task reads what is left. Never blocks.
     pub fn pump(&self) {
         self.read_while(|side| self.takes(side));
@@ -162,6 +162,11 @@ impl OutputCapture {
         }
     }
 
+    /// From now on, no line resolves [`OutputCapture::matched`].
+    pub fn forget_pattern(&self) {
+        self.pattern.take();
+    }
+
     /// Whether lines of this pipe may be read now. For a process with a readiness pattern, drainit
     /// reads lines even without room for them: a full output must not delay the readiness. Lines
     /// without room are dropped and counted.
@@ -171,7 +176,8 @@ impl OutputCapture {
 
     fn read_while(&self, takes: impl Fn(&Side) -> bool) {
         for side in &self.sides {
-            let mut left = PUMP;
+            // A process that still runs may write faster than drainit reads.
+            let mut left = side.capacity().unwrap_or(PUMP);
             while left > 0 && takes(side) {
                 // Reads directly, because the runtime may not know yet that the pipe is readable.
                 match SCRATCH.with_borrow_mut(|Scratch { chunk, lines }| {
@@ -378,5 +384,11 @@ impl Side {
 
     fn has_ended(&self) -> bool {
         self.pipe.borrow().is_none()
+    }
+
+    /// The bytes that the pipe can hold.
+    fn capacity(&self) -> Option<usize> {
+        let pipe = self.pipe.borrow();
+        fcntl(pipe.as_ref()?, FcntlArg::F_GETPIPE_SZ).ok()?.try_into().ok()
     }
 }
