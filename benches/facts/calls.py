@@ -339,7 +339,7 @@ async def connected(envoy):
     COUNTS,
     "no control plane answers: `/ready`, before `initial_fetch_timeout` is over",
     "no control plane answers: `/ready` is 200 when `initial_fetch_timeout` is over",
-    "no control plane answers, no `initial_fetch_timeout`: `/ready` is 200",
+    "no control plane answers, `initial_fetch_timeout` is not set: `/ready` is 200",
     "no control plane answers: `control_plane.connected_state`",
 )
 async def control_plane(start):

@@ -61,8 +61,8 @@ impl Outcome {
         self.failed + self.refused
     }
 
-    /// Returns the share of the due requests that were sent if the machine is too slow for the row,
-    /// and otherwise `None`.
+    /// If the machine is too slow for the row, returns the share of the due requests that were sent;
+    /// otherwise `None`.
     pub(crate) fn too_slow(&self) -> Option<f64> {
         self.share.filter(|share| *share < ENOUGH)
     }

@@ -71,8 +71,7 @@ pub struct ExecArgs {
 }
 
 /// The options that have a meaning only with a drain: the name, the name of the value, and the
-/// help. Parsers that are derived for these options would be larger than everything that the
-/// options do.
+/// help. The code of derived parsers would be larger than the code that carries these options out.
 const OF_THE_DRAIN: [(&str, &str, &str); 9] = [
     (
         "--drain-envoy",

@@ -94,10 +94,12 @@ async fn ask_until_ready(args: &HealthArgs, longest: Duration) -> (String, u8) {
     let began = Instant::now();
     let until = began + longest;
     let mut pause = SHORTEST_PAUSE;
-    let mut known = None;
+    let (mut known, mut heard) = (None, None);
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let answer = ask(args, args.timeout.min(left.max(SHORTEST_PAUSE))).await;
+        heard = answer.as_ref().map(|(line, _)| line.clone()).ok().or(heard);
+        let is_answered = answer.is_ok();
         let (line, code) = match (answer, known.take()) {
             (Err(_), Some(known)) if left < args.timeout => known,
             (Ok(said) | Err(said), _) => said,
@@ -107,7 +109,9 @@ async fn ask_until_ready(args: &HealthArgs, longest: Duration) -> (String, u8) {
             return (line, code);
         }
         if left.is_zero() {
-            return (format!("{line} (after {})", human(longest)), code);
+            let before = heard.filter(|heard| !is_answered && *heard != line);
+            let before = before.map(|heard| format!("; before: {heard}")).unwrap_or_default();
+            return (format!("{line}{before} (after {})", human(longest)), code);
         }
         changes::progress(began, &line);
         known = Some((line, code));

@@ -71,9 +71,9 @@ pub(crate) enum Caller {
 
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    /// The control socket. drainit accepts requests only from root and its own user. If
-    /// `is_private` is true, every process can connect to the socket, and drainit also refuses
-    /// requests from other PID namespaces.
+    /// The control socket. drainit accepts requests only from root and its own user. A private
+    /// socket has no file and no mode, so every process can connect. drainit therefore refuses
+    /// requests from other PID namespaces there.
     Unix {
         listener: UnixListener,
         is_private: bool,

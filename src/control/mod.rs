@@ -143,7 +143,7 @@ impl Server {
             let (asked, caller) = (Instant::now(), &caller);
             async move {
                 let answer = || self.answer(&request, caller, stage, asked);
-                // A liveness probe needs no status, so its answer does not wait for its turn.
+                // A liveness probe needs no status, so the answer does not wait for a turn.
                 let answered = match request.uri().path() {
                     LIVEZ => answer(),
                     _ => self.turns.take(answer).await,

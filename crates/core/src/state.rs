@@ -104,8 +104,8 @@ impl Lifecycle {
     }
 
     /// Whether the container can be ready while the process is in this state. There are two cases:
-    /// the process is ready or gone for good; or it is not `required`, and is being stopped or was
-    /// stopped by a request.
+    /// the process is ready or gone for good; or the process is not `required`, and a request stops
+    /// it or has stopped it.
     fn is_settled(self, required: bool) -> bool {
         match self {
             Self::Ready { .. } | Self::Done => true,

@@ -114,7 +114,7 @@ impl EventLoop {
     /// Logs that a reload has failed and has changed nothing, and answers its clients.
     fn failed(&mut self, why: String) {
         Self::refused(&why);
-        self.executor.reloads.answer(Err(why), Vec::new());
+        self.executor.reloads.answer(Err(why + "; nothing was changed"), Vec::new());
     }
 
     /// Logs that a reload has failed and has changed nothing.

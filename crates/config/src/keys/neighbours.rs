@@ -114,10 +114,12 @@ pub(super) fn remedy(name: &str, known: &Keys) -> Option<&'static str> {
     row.map(|(_, help)| *help)
 }
 
+/// What to do with a file that `drainit import` reads.
+pub const IMPORT: &str = "`drainit import FILE` makes a config of it";
+
 /// If the first line that is not empty shows that a text is the config of another program, says so,
 /// and says what to do.
-pub(crate) fn foreign(text: &str) -> Option<(usize, &'static str, &'static str)> {
-    const IMPORT: &str = "`drainit import FILE` makes a config of it";
+pub fn foreign(text: &str) -> Option<(usize, &'static str, &'static str)> {
     let program = text.strip_prefix("#!").and_then(|text| text.lines().next());
     if program.is_some_and(|it| it.split(' ').any(|word| word.trim_end().ends_with("sh"))) {
         return Some((

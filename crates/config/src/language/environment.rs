@@ -116,7 +116,7 @@ pub struct Variables<'a> {
     container: &'a Environment,
     env: BTreeMap<String, String>,
     file: BTreeMap<String, String>,
-    /// While a process of an entry with `scale` is read: the number of this copy.
+    /// While a process of an entry with `scale` is read: the number of the process among its copies.
     number: Option<String>,
     /// The share of the deadline of the process that is being read or started; `None` while drainit
     /// reads a value that cannot use the share.

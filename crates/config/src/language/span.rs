@@ -26,7 +26,7 @@ impl Span {
         self.file as usize
     }
 
-    /// The line from 1, or 0 for the whole file.
+    /// The number of the line, counted from 1; 0 stands for the whole file.
     pub fn line(self) -> usize {
         self.line as usize
     }

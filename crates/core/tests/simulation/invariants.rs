@@ -56,6 +56,9 @@ pub(crate) struct Checker<'a> {
     stays_ready: Option<Time>,
     /// Whether the shutdown has begun to stop processes.
     stops_began: bool,
+    /// Whether all drains were over before this step. The stops may have begun then, although each
+    /// waits for a process that is being stopped.
+    are_drains_over: bool,
     /// The time until which stops wait for the count of the connections that they cut.
     counted_until: Option<Time>,
     /// The number of processes that had ended by the time `unready` was set.
@@ -261,6 +264,7 @@ impl<'a> Checker<'a> {
             was_good: false,
             stays_ready: None,
             stops_began: false,
+            are_drains_over: false,
             counted_until: None,
             ended_before: 0,
             planned: BTreeSet::new(),
@@ -367,6 +371,13 @@ impl<'a> Checker<'a> {
     }
 
     pub(crate) fn event(&mut self, now: Time, event: Event) {
+        let is_over = |id: ProcessId| {
+            let seen = &self.at[id.index()];
+            let is_due = seen.was_serving && !seen.gone && self.of(id).drain.is_some();
+            !seen.draining && (!is_due || seen.drained || seen.not_drained)
+        };
+        self.are_drains_over =
+            self.unready && self.deadline.is_some() && self.slots.all().all(is_over);
         if let Event::Exited { process, .. } | Event::GroupGone(process) = event
             && self.deadline.is_some_and(|deadline| deadline.since(now) <= self.window / 4)
         {
@@ -944,6 +955,10 @@ impl<'a> Checker<'a> {
         let Some(((since, longest), times)) = self.at[place].drain.zip(self.of(slot).drain) else {
             return;
         };
+        // The times of another config are not known here.
+        if self.held_at.is_some() && !self.scenario.reloads.is_empty() {
+            return;
+        }
         let held = self.held_at.and(self.t0.zip(self.deadline)).map(|(t0, deadline)| {
             let (drains, stops) = self.needed_by_drains_and_stops();
             (t0, times.time.min(deadline.since(t0).saturating_sub(drains + stops)))
@@ -961,12 +976,12 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A process that was serving is drained before its stop, if any time is left for a drain.
     /// Whether nothing may be asked to end, because the first count of a shutdown is awaited.
     fn awaits_count(&self, now: Time) -> bool {
         self.counted_until.is_some_and(|until| now < until) && self.stop_signals < 2
     }
 
+    /// A process that was serving is drained before its stop, if any time is left for a drain.
     // holds: S23, S25, C239, C653
     fn holds_drained(&self, now: Time, slot: ProcessId) {
         let is_due = self.of(slot).drain.is_some() && self.at[slot.index()].was_serving;
@@ -1207,8 +1222,9 @@ impl<'a> Checker<'a> {
                 let is_early = self.at[process.index()].stops_early;
                 // holds: S19
                 self.hold(self.stays_ready.is_none() || is_early, "a stop while `/readyz` is good");
+                let at = &self.at[process.index()];
                 let is_counted = self.of(process).drain.is_some_and(|drain| drain.closes)
-                    && self.at[process.index()].was_serving;
+                    && (at.was_serving || at.drained);
                 // holds: S435
                 self.hold(
                     is_counted || !self.awaits_count(now) || is_early,
@@ -1352,7 +1368,7 @@ impl<'a> Checker<'a> {
                 self.at[process.index()].closing =
                     (self.window / 4).max(Duration::from_millis(250));
                 self.at[process.index()].draining = true;
-                self.at[process.index()].recounted = self.stops_began;
+                self.at[process.index()].recounted = self.stops_began || self.are_drains_over;
             }
             Action::EndDrain(process) => {
                 self.at[process.index()].draining = false;

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::import::input::is_stdin;
 use crate::import::{Format, import};
+use crate::keys::neighbours::{IMPORT, foreign};
 use crate::types::exit_code;
 use crate::{Refused, Shown};
 
@@ -34,6 +35,11 @@ pub(crate) fn run(args: &ImportArgs) -> Result<Shown, Refused> {
                 true => "standard input".to_owned(),
                 false => file.display().to_string(),
             };
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            if let Some((_, what, help)) = foreign(&text).filter(|(_, _, help)| *help != IMPORT) {
+                let why = format!("error: {name} is {what}\n  = help: {help}");
+                return Err(Refused { why, code: exit_code::USAGE });
+            }
             let why = format!(
                 "error: the name of {name} does not tell its format\n  = help: add --format procfile, compose or supervisord; docs/migrating.md#a-bash-entrypoint translates a shell script"
             );
