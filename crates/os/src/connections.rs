@@ -529,7 +529,12 @@ mod tests {
         assert!(flushing.is_sending && !flushing.is_unread && !flushing.can_send, "{flushing:?}");
         assert_eq!(count(&[address]).unwrap(), 0, "an Envoy says the same");
         client.read_to_end(&mut Vec::new()).unwrap();
-        assert!(own.connections().unwrap().is_empty());
+        // The last acknowledgement may come a little later.
+        let began = Instant::now();
+        while !own.connections().unwrap().is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(10), "it still counts");
+            std::thread::yield_now();
+        }
     }
 
     // holds: S302
