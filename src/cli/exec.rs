@@ -72,7 +72,7 @@ pub struct ExecArgs {
 
 /// The options that have a meaning only with a drain: the name, the name of the value, and the
 /// help. The code of derived parsers would be larger than the code that carries these options out.
-const OF_THE_DRAIN: [(&str, &str, &str); 9] = [
+const OF_THE_DRAIN: [(&str, &str, &str); 10] = [
     (
         "--drain-envoy",
         "ADMIN",
@@ -113,6 +113,11 @@ const OF_THE_DRAIN: [(&str, &str, &str); 9] = [
         "--readiness",
         "DURATION",
         "Envoy must be ready within this time [default: the command is ready at once]",
+    ),
+    (
+        "--unready-delay",
+        "DURATION",
+        "Stay ready for this time of the drain, for a load balancer that sends to whole nodes [default: 0]",
     ),
 ];
 
@@ -213,6 +218,7 @@ fn drain(args: &mut ExecArgs) -> Result<Option<DrainOptions>, String> {
         time: given(of, "--drain-time", values::duration)?,
         min: given(of, "--drain-min", values::duration)?,
         readiness: given(of, "--readiness", values::positive_duration)?,
+        unready_delay: given(of, "--unready-delay", values::duration)?.unwrap_or_default(),
         envoy: EnvoyDrain::at(admin.clone().unwrap_or(Address::Unix(PathBuf::new()))),
     };
     let direction = given(of, "--drain-direction", values::direction)?;

@@ -42,11 +42,14 @@ pub struct DrainOptions {
     pub min: Option<Duration>,
     /// How long Envoy may take to get ready; `None` means that the command is ready at once.
     pub readiness: Option<Duration>,
+    /// How long drainit and Envoy still say that they are ready, after the drain has begun.
+    pub unready_delay: Duration,
 }
 
 /// The names of the options and variables in messages.
 const TIME: &str = "--drain-time (DRAINIT_DRAIN_TIME)";
 const MIN: &str = "--drain-min (DRAINIT_DRAIN_MIN)";
+const UNREADY_DELAY: &str = "--unready-delay (DRAINIT_UNREADY_DELAY)";
 
 /// Runs the command, and drains it before the stop. Returns the exit code for drainit, like `run`.
 pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
@@ -141,7 +144,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
         // If the grace period is short, the reserve is only a tenth of it.
         reserve: defaults.reserve.min(grace_period / 10),
         readiness_delay: Duration::ZERO,
-        unready_delay: Duration::ZERO,
+        unready_delay: drain.unready_delay,
         signals: options.stop_signals.clone(),
         report: None,
     };
@@ -161,6 +164,9 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
             human(grace_period),
             human(shutdown.reserve),
         ));
+    }
+    if let Some(why) = shutdown.too_long_ready() {
+        return Err(format!("{UNREADY_DELAY} {why}"));
     }
     // All signals except SIGKILL, SIGCHLD and the stop signals are forwarded, because Envoy can use
     // them. For example, SIGUSR1 makes Envoy reopen its logs.
@@ -220,7 +226,13 @@ mod tests {
 
     fn drain(time: Option<u64>, min: Option<u64>) -> DrainOptions {
         let envoy = EnvoyDrain::at(Address::Unix("/run/admin.sock".into()));
-        DrainOptions { envoy, time: time.map(seconds), min: min.map(seconds), readiness: None }
+        DrainOptions {
+            envoy,
+            time: time.map(seconds),
+            min: min.map(seconds),
+            readiness: None,
+            unready_delay: Duration::ZERO,
+        }
     }
 
     // holds: C418, C420, C422
@@ -268,5 +280,17 @@ mod tests {
                 .drain
                 .is_none()
         );
+    }
+
+    // holds: C975
+    #[test]
+    fn an_unready_delay_that_leaves_no_time_is_refused() {
+        let config = |delay: u64| {
+            let unready_delay = seconds(delay);
+            config(&options(None, &[]), &DrainOptions { unready_delay, ..drain(Some(15), None) })
+        };
+        assert_eq!(config(27).unwrap().shutdown.unready_delay, seconds(27));
+        let refused = config(28).unwrap_err();
+        assert!(refused.ends_with(") (28s) leaves nothing of the 28s until the deadline"));
     }
 }

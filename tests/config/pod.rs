@@ -151,6 +151,7 @@ fn the_check_of_a_pod_fails_where_exec_refuses_an_option() {
         "DRAIN_IGNORE_LISTENERS",
         "READINESS",
         "GRACE_PERIOD",
+        "UNREADY_DELAY",
     ] {
         let variables = valid.into_iter().chain(["nonsense", "0", ""]);
         let variables = variables.map(|value| vec![(format!("DRAINIT_{name}"), value)]);
@@ -160,6 +161,11 @@ fn the_check_of_a_pod_fails_where_exec_refuses_an_option() {
         [("1", "900ms"), ("1", "901ms"), ("12s", "10s"), ("10", "9"), ("2", "2")]
     {
         let variables = [("DRAINIT_GRACE_PERIOD", grace_period), ("DRAINIT_DRAIN_MIN", min)];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value));
+        cases.push((Vec::new(), variables.to_vec()));
+    }
+    for (grace_period, delay) in [("10s", "8999ms"), ("10s", "9s"), ("1", "1")] {
+        let variables = [("DRAINIT_GRACE_PERIOD", grace_period), ("DRAINIT_UNREADY_DELAY", delay)];
         let variables = variables.map(|(name, value)| (name.to_owned(), value));
         cases.push((Vec::new(), variables.to_vec()));
     }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Applies a patch of docs/recipes.md to a manifest, by the rules of Kubernetes' strategic merge: patch.py MANIFEST PATCH
 
-Lists of mappings merge by their `name` or `mountPath`. The result goes to standard output.
+The patch is for the first document of the manifest. Lists of mappings merge by their `name` or `mountPath`. The result goes to standard output.
 """
 
 import sys
@@ -50,5 +50,5 @@ def patch_of(document):
     return document
 
 
-manifest, patch = (yaml.safe_load(open(path)) for path in sys.argv[1:])
-print(yaml.safe_dump(merged(manifest, patch_of(patch)), sort_keys=False))
+(manifest, *others), (patch,) = (yaml.safe_load_all(open(path)) for path in sys.argv[1:])
+print(yaml.safe_dump_all([merged(manifest, patch_of(patch)), *others], sort_keys=False))

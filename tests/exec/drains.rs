@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::exec::options::{assert_refused, exec};
 use crate::support::said;
-use crate::support::{Admin, LONG, Rig, Said, Signal, ms};
+use crate::support::{Admin, LONG, Rig, Said, Signal, ms, now};
 
 /// An Envoy that nobody can reach.
 const NOBODY: [&str; 2] = ["--drain-envoy", "unix:/nobody"];
@@ -114,6 +114,37 @@ fn with_readiness_the_envoy_must_become_ready_and_health_waits() {
     let rig = rig.env("DRAINIT_READINESS", "600ms").env("DRAINIT_GRACE_PERIOD", "9s");
     let ended = exec(rig, &NOBODY, &["sh", "-c", "env; exec sleep 60"]).wait_exit(LONG);
     ended.assert_code(1).assert_line("not ready after 600ms").assert_no_line("DRAINIT_");
+}
+
+// holds: C975
+#[test]
+fn readyz_and_health_stay_good_for_the_unready_delay_while_the_drain_runs() {
+    let admin = Admin::tcp(3);
+    let url = format!("http://{}", admin.address());
+    let options = ["--drain-envoy", &url, "--drain-time", "12s", "--grace-period", "20s"];
+    let Some(rig) = Rig::new() else { return };
+    let rig = rig.env("DRAINIT_UNREADY_DELAY", "2s");
+    let drainit = exec(rig, &options, &["CHILD", "a"]);
+    drainit.wait_for_start(&["a"]);
+    let health = || {
+        let output = drainit.exec_as(None, &["health"]).env_remove("DRAINIT_CONFIG").output();
+        output.unwrap().status.code()
+    };
+    drainit.wait_until("ready", || health() == Some(0));
+    let t0 = drainit.signal(Signal::SIGTERM);
+    admin.wait_for("POST /drain_listeners?graceful&skip_exit");
+    let still = health();
+    let until = now() - t0;
+    assert!(still == Some(0) || until > ms(2000), "{still:?} after {until:?}");
+    let unready = drainit.wait_until("unready", || health() == Some(1)) - t0;
+    assert!((ms(2000)..ms(8000)).contains(&unready), "{unready:?}");
+    admin.wait_for("POST /healthcheck/fail");
+    admin.set_connections(0);
+    drainit.wait_exit(LONG).assert_code(0).assert_no_line("DRAINIT_UNREADY_DELAY");
+    // The option overrides the variable, and must fit before the deadline.
+    let refused = ["--grace-period", "9s", "--unready-delay", "9s"];
+    assert_refused(&[&NOBODY[..], &refused].concat(), "(9s) leaves nothing of the 8.1s");
+    assert_refused(&["--unready-delay", "5s"], "--unready-delay needs --drain-envoy ADMIN");
 }
 
 // holds: C423, C427

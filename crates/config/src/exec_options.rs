@@ -18,6 +18,8 @@ pub struct ExecOption {
 
 /// The key `shutdown.grace_period`.
 pub const GRACE_PERIOD: &str = "shutdown.grace_period";
+/// The key `shutdown.unready_delay`.
+pub const UNREADY_DELAY: &str = "shutdown.unready_delay";
 /// The key `readiness.timeout` of a process whose readiness asks its admin.
 pub const READINESS: &str = "readiness.timeout";
 /// The key whose value is a list. The option for this key has the items with commas between them.
@@ -29,7 +31,7 @@ const fn of(option: &'static str, variable: &'static str, key: &'static str) -> 
 
 /// All options. Only the outermost `exec` uses the variables, because the command of an `exec` does
 /// not get these variables.
-pub const OPTIONS: [ExecOption; 10] = [
+pub const OPTIONS: [ExecOption; 11] = [
     of("--drain-envoy", "DRAINIT_DRAIN_ENVOY", "admin"),
     of("--drain-time", "DRAINIT_DRAIN_TIME", "time"),
     of("--drain-min", "DRAINIT_DRAIN_MIN", "min"),
@@ -39,6 +41,7 @@ pub const OPTIONS: [ExecOption; 10] = [
     of("--drain-direction", "DRAINIT_DRAIN_DIRECTION", "direction"),
     of("--drain-ignore-listeners", "DRAINIT_DRAIN_IGNORE_LISTENERS", LISTENERS),
     of("--readiness", "DRAINIT_READINESS", READINESS),
+    of("--unready-delay", "DRAINIT_UNREADY_DELAY", UNREADY_DELAY),
     of("--grace-period", "DRAINIT_GRACE_PERIOD", GRACE_PERIOD),
 ];
 

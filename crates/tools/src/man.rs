@@ -17,8 +17,8 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("DRAINIT_CONFIG", "The config, if there is no -c."),
             (
-                "DRAINIT_DRAIN_ENVOY, DRAINIT_DRAIN_..., DRAINIT_READINESS, DRAINIT_GRACE_PERIOD",
-                "The drain of exec, in place of --drain-envoy, --drain-..., --readiness, --grace-period.",
+                "DRAINIT_DRAIN_ENVOY, DRAINIT_DRAIN_..., DRAINIT_READINESS, DRAINIT_UNREADY_DELAY, DRAINIT_GRACE_PERIOD",
+                "The drain of exec, in place of --drain-envoy, --drain-..., --readiness, --unready-delay, --grace-period.",
             ),
             ("DRAINIT_LOG_FORMAT", "The format of all lines: text or json."),
             ("DRAINIT_LOG_LEVEL", "The level of drainit's own lines: error, warn, info or debug."),

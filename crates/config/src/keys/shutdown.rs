@@ -48,6 +48,15 @@ impl Shutdown {
     pub fn window(&self) -> Duration {
         self.grace_period.saturating_sub(self.reserve)
     }
+
+    /// Says that `unready_delay` does not fit before the deadline. `None` if it fits.
+    pub fn too_long_ready(&self) -> Option<String> {
+        let (delay, window) = (self.unready_delay, self.window());
+        (delay >= window && !delay.is_zero()).then(|| {
+            let (delay, window) = (human(delay), human(window));
+            format!("({delay}) leaves nothing of the {window} until the deadline")
+        })
+    }
 }
 
 impl Shutdown {
@@ -69,12 +78,9 @@ impl Shutdown {
                 .help("make `reserve` shorter, or `grace_period` longer");
             reader.durations_known = false;
         }
-        let window = self.window();
-        if unready_delay >= window && !unready_delay.is_zero() && reader.durations_known {
-            let (delay, window) = (human(unready_delay), human(window));
-            let message = format!(
-                "`unready_delay` ({delay}) leaves nothing of the {window} until the deadline"
-            );
+        let too_long = self.too_long_ready().filter(|_| reader.durations_known);
+        if let Some(why) = too_long {
+            let message = format!("`unready_delay` {why}");
             let problem = problems.error(fields.value("unready_delay"), message);
             problem.help("make it shorter, or `grace_period` (and the pod's) longer");
         }

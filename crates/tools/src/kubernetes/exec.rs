@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 use drainit_config::exec_options::{
-    ExecOption, GRACE_PERIOD, LISTENERS, OPTIONS, OTHERS, OtherOption, READINESS,
+    ExecOption, GRACE_PERIOD, LISTENERS, OPTIONS, OTHERS, OtherOption, READINESS, UNREADY_DELAY,
     contradicts_a_drain,
 };
 
@@ -97,12 +97,12 @@ pub(super) fn read(
         // The message names the key of a config, but the user has written an option or a variable.
         let key = |it: &&(&str, &str, Span)| {
             let key = it.0.rsplit('.').next().unwrap_or(it.0);
-            wrong.message.starts_with(&format!("`{key}` is "))
+            wrong.message.starts_with(&format!("`{key}` "))
         };
         let (message, span) = match names.iter().find(key) {
             Some((_, name, span)) => {
-                let (_, rest) = wrong.message.split_once(" is ").unwrap_or_default();
-                (format!("`{name}` is {rest}"), *span)
+                let (_, rest) = wrong.message.split_once("` ").unwrap_or_default();
+                (format!("`{name}` {rest}"), *span)
             }
             None => (wrong.message.clone(), exec.span),
         };
@@ -125,6 +125,7 @@ pub(super) fn read(
 fn config(workload: &Workload, drain: Vec<Given>) -> (Value, bool) {
     let is_given = |key: &str| drain.iter().any(|it| it.key == key);
     let (has_readiness, has_time) = (is_given(READINESS), is_given("time"));
+    let is_unready_delayed = is_given(UNREADY_DELAY);
     let pod = seconds(&workload.pod, &["terminationGracePeriodSeconds"]).map(|(given, _)| given);
     let defaults = Shutdown::default();
     let unknown = pod.filter(|_| is_given(GRACE_PERIOD)).unwrap_or(defaults.grace_period);
@@ -134,6 +135,8 @@ fn config(workload: &Workload, drain: Vec<Given>) -> (Value, bool) {
     let text = |time: Duration| Value::from(time.as_secs_f64().to_string());
     let grace_period = duration(keys.remove(GRACE_PERIOD).as_ref()).unwrap_or(unknown);
     let reserve = defaults.reserve.min(grace_period / 10);
+    let is_delayed = is_unready_delayed.then(|| grace_period / 3);
+    let unready_delay = duration(keys.remove(UNREADY_DELAY).as_ref()).or(is_delayed);
     let min = duration(keys.get("min")).unwrap_or_default();
     let room = grace_period.saturating_sub(reserve);
     let time = DrainTimes::default().time;
@@ -146,7 +149,8 @@ fn config(workload: &Workload, drain: Vec<Given>) -> (Value, bool) {
         process["readiness"] = json!({"envoy": admin, "timeout": timeout});
     }
     let config = json!({
-        "shutdown": {"grace_period": text(grace_period), "reserve": text(reserve)},
+        "shutdown": {"grace_period": text(grace_period), "reserve": text(reserve),
+            "unready_delay": text(unready_delay.unwrap_or_default())},
         "processes": {"command": process},
     });
     (config, min <= room)

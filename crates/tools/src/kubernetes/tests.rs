@@ -897,6 +897,48 @@ spec:
     }
 }
 
+// holds: C883, C975
+#[test]
+fn a_service_with_policy_local_needs_the_unready_delay_of_exec() {
+    let pod = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: envoy, labels: {app: envoy}}
+spec:
+  terminationGracePeriodSeconds: 60
+  containers:
+    - name: envoy
+      image: envoy
+      command: [drainit, exec, --drain-envoy, 'http://127.0.0.1:9901', --grace-period, 60s, OPTIONS, envoy]
+      env: [{name: DRAINIT_UNREADY_DELAY, VALUE}]
+      readinessProbe: {exec: {command: [drainit, health]}, periodSeconds: 1, failureThreshold: 1}
+      ports: [{containerPort: 8080}]
+---
+kind: Service
+metadata: {name: x}
+spec: {externalTrafficPolicy: Local, selector: {app: envoy}}
+";
+    let checked = |options: &str, value: &str| {
+        let pod = pod.replace("OPTIONS", options).replace("VALUE", value);
+        check("", &pod, None, &[])
+    };
+    let found = checked("--verbose", "value: ''");
+    assert!(are_these(&lines(&found), &["16:31 W with `Local` the load balancer sends"]));
+    let help = found.diagnostics[0].help.as_deref().unwrap_or_default();
+    assert!(help.contains("DRAINIT_UNREADY_DELAY: 10") && help.contains("--unready-delay"));
+    for (options, value) in [
+        ("--verbose", "value: '10'"),
+        ("--unready-delay=10s", "value: ''"),
+        ("--unready-delay=10s", "value: soon"),
+        ("--verbose", "valueFrom: {configMapKeyRef: {name: a, key: b}}"),
+    ] {
+        assert_eq!(lines(&checked(options, value)), [""; 0], "{options} {value}");
+    }
+    let found = lines(&checked("--unready-delay, 58s", "value: ''"));
+    let refused = "9:93 E would not start: `--unready-delay` (58s) leaves nothing of the 58s";
+    assert!(are_these(&found, &[refused]), "{found:?}");
+}
+
 #[test]
 fn a_shutdown_manager_beside_a_drain_gets_a_warning() {
     let image = "          image: gateway\n";

@@ -86,15 +86,23 @@ fn local(ctx: &mut Context<'_>) {
         true => (
             "with `Local` the load balancer sends requests to a node until its own health check fails, and a pod that is not \
              ready loses them: drainit turns unready as soon as it is stopped",
-            "set `shutdown: {unready_delay: 10s}` in the config, with the time that the load balancer's health check takes, \
-             and a longer `time` of the drain",
+            (
+                "set `shutdown: {unready_delay: 10s}` in the config, with the time that the load balancer's health check takes, \
+                 and a longer `time` of the drain",
+                "write `DRAINIT_UNREADY_DELAY: 10` (`--unready-delay`), with the time that the load balancer's health check \
+                 takes, and a longer `DRAINIT_DRAIN_TIME` (`--drain-time`)",
+            ),
         ),
         false => (
             "with `Local` the clients on a node have only the pods of this node, and a pod that is not ready loses their \
              requests: drainit turns unready as soon as it is stopped",
-            "set `shutdown: {unready_delay: 5s}` in the config",
+            (
+                "set `shutdown: {unready_delay: 5s}` in the config",
+                "write `DRAINIT_UNREADY_DELAY: 5` (`--unready-delay`)",
+            ),
         ),
     };
+    let help = if ctx.is_exec { help.1 } else { help.0 };
     // The two delays exclude each other.
     let help = match shutdown.readiness_delay.is_zero() {
         true => help.to_owned(),
