@@ -54,6 +54,20 @@ fn the_patch_of_istio_shows_every_statistic_that_a_drain_needs() {
     }
 }
 
+/// An init container runs again in its pod, with a volume that already has a drainit.
+#[test]
+fn every_init_container_that_installs_replaces_another_drainit() {
+    let examples = ["init-container.yaml", "sidecar-patch.yaml", "library/templates/_drainit.tpl"];
+    let examples = examples.map(|name| format!("examples/kubernetes/{name}"));
+    let others = ["docs/recipes.md", "examples/walkthrough/gateway.yaml"].map(str::to_owned);
+    for file in examples.into_iter().chain(others) {
+        let text = fs::read_to_string(checkout().join(&file)).unwrap();
+        let lines: Vec<_> = text.lines().filter(|line| line.contains(": [install,")).collect();
+        assert!(!lines.is_empty(), "{file}");
+        assert!(lines.iter().all(|line| line.contains("[install, --force, ")), "{file}: {lines:?}");
+    }
+}
+
 // holds: C901
 #[test]
 fn every_patched_manifest_passes_the_strict_check() {

@@ -2,7 +2,7 @@
 {{- define "drainit.initContainer" -}}
 - name: drainit
   image: {{ .Values.drainit.image | quote }}
-  args: [install, /opt/drainit/]
+  args: [install, --force, /opt/drainit/]
   securityContext:
     readOnlyRootFilesystem: true
     allowPrivilegeEscalation: false
