@@ -22,6 +22,7 @@ mod grace;
 mod manifest;
 mod pre_stop;
 mod probes;
+mod sidecar;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
@@ -228,6 +229,7 @@ pub fn check_manifest(
         crate::kubernetes::probes::check(&mut ctx);
         if !is_partial {
             crate::kubernetes::traffic::check(&mut ctx, &before);
+            crate::kubernetes::sidecar::check(&mut ctx);
         }
     }
     diagnostics.extend(problems.finish());

@@ -477,35 +477,95 @@ fn the_container_is_found_by_command_or_by_name() {
     assert_eq!(checked.diagnostics.len(), 1, "{:?}", lines(&checked));
 }
 
+/// drainit as a native sidecar that drains with the pod, in front of an application that waits.
+const SIDECAR: &str = "\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: gateway}
+spec:
+  template:
+    spec:
+      terminationGracePeriodSeconds: 45
+      containers:
+        - {name: app, image: app, readinessProbe: {tcpSocket: {port: 80}}, lifecycle: {preStop: {sleep: {seconds: 15}}}}
+      initContainers:
+        - {name: prepare, image: x, command: [drainit, exec, x]}
+        - name: gateway
+          restartPolicy: Always
+          lifecycle: {preStop: {exec: {command: [drainit, drain]}}}
+          image: gateway
+          command: [drainit, run]
+          env:
+            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}
+          ports:
+            - {name: control, containerPort: 9902}
+          startupProbe: {httpGet: {path: /readyz, port: control}, periodSeconds: 1, failureThreshold: 60}
+          livenessProbe: {httpGet: {path: /livez, port: control}}
+          readinessProbe: {httpGet: {path: /readyz, port: 9902}, periodSeconds: 1, failureThreshold: 1}
+";
+
 #[test]
 fn a_sidecar_needs_a_pre_stop_hook_that_drains() {
-    let sidecar = with(
-        MANIFEST,
-        "      containers:\n",
-        "      containers: [{name: app, image: app}]\n      initContainers:\n        - {name: prepare, image: x, command: [drainit, exec, x]}\n",
-    );
-    let sidecar = with(
-        &sidecar,
-        "          image: gateway\n",
-        "          restartPolicy: Always\n          image: gateway\n",
-    );
+    let hook = "          lifecycle: {preStop: {exec: {command: [drainit, drain]}}}\n";
     assert_eq!(
-        lines(&check(CONFIG, &sidecar, None, &[])),
+        lines(&check(CONFIG, &with(SIDECAR, hook, ""), None, &[])),
         [
-            "11:17 W a sidecar gets its stop signal only after the main containers have exited, and drainit counts \
+            "12:17 W a sidecar gets its stop signal only after the main containers have exited, and drainit counts \
              `grace_period` from then",
-            "11:17 W the drain of `router` closes all of its listeners: if the application goes out through this sidecar, \
+            "12:17 W the drain of `router` closes all of its listeners: if the application goes out through this sidecar, \
              it is cut off before it ends",
         ]
     );
-    silent(
-        &with(CONFIG, "time: 15s", "direction: all, time: 15s"),
-        &with(
-            &sidecar,
-            "          image: gateway\n",
-            "          lifecycle: {preStop: {exec: {command: [drainit, drain]}}}\n",
+    silent(&with(CONFIG, "time: 15s", "direction: all, time: 15s"), SIDECAR);
+}
+
+#[test]
+fn the_application_behind_a_sidecar_waits_at_the_start_and_at_the_stop() {
+    let config = with(CONFIG, "time: 15s", "direction: all, time: 15s");
+    let probe = "readinessProbe: {tcpSocket: {port: 80}}, ";
+    let sleep = ", lifecycle: {preStop: {sleep: {seconds: 15}}}";
+    let hook = |hook: &str| with(SIDECAR, "{sleep: {seconds: 15}}", hook);
+    let startup = "startupProbe: {httpGet: {path: /readyz, port: control}, periodSeconds: 1, failureThreshold: 60}";
+    let bare = with(&with(&with(SIDECAR, probe, ""), sleep, ""), startup, "");
+    let all: &[&str] = &[
+        "9:18 W `app` gets SIGTERM at once, `gateway` may still send requests for 15s",
+        "9:18 W without a `readinessProbe` of `app`",
+        "12:17 W without a `startupProbe`",
+    ];
+    let other = "      containers:\n        - {name: log, image: log}\n";
+    let own =
+        "      containers:\n        - {name: own, image: own, command: [drainit, exec, own]}\n";
+    let cases: &[(&str, &str, &[&str])] = &[
+        (&config, &bare, all),
+        (&config, &hook("{sleep: {seconds: 5}}"), &["9:76 W SIGTERM after 5s"]),
+        (&config, &hook("{exec: {command: [sleep, '14']}}"), &["9:76 W SIGTERM after 14s"]),
+        (&config, &hook("{exec: {command: [sleep, '15']}}"), &[]),
+        (&config, &hook("{exec: {command: [/app/wait]}}"), &[]),
+        // One container of several serves the requests.
+        (&config, &with(SIDECAR, "      containers:\n", other), &[]),
+        // A `postStart` hook also delays the next container.
+        (
+            &config,
+            &with(
+                &with(SIDECAR, startup, ""),
+                "{preStop: {exec: {command: [drainit, drain]}}}",
+                "{preStop: {exec: {command: [drainit, drain]}}, postStart: {exec: {command: [drainit, health, --wait]}}}",
+            ),
+            &[],
         ),
-    );
+        (&with(&config, "all, time: 15s", "all, time: 30s"), SIDECAR, &["9:76 W for 30s"]),
+        (&with(&config, "all, time: 15s", "all, time: 0"), &with(SIDECAR, sleep, ""), &[]),
+    ];
+    for (config, manifest, expected) in cases {
+        let found = lines(&check(config, manifest, None, &[]));
+        assert!(are_these(&found, expected), "{manifest}\n{found:#?}");
+    }
+    // The application has a drainit of its own, which is checked by itself.
+    let own = with(&bare, "      containers:\n", own);
+    let found = lines(&check(&config, &own, Some("gateway"), &[]));
+    assert!(are_these(&found, &["13:17 W without a `startupProbe`"]), "{found:#?}");
+    // Nobody sends requests to a Job.
+    silent(&config, &with(&bare, "kind: Deployment", "kind: Job"));
 }
 
 #[test]

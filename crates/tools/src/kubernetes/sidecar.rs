@@ -1,0 +1,106 @@
+//! Checks a pod in which drainit and its processes are a native sidecar in front of an application:
+//! whether the application waits for the sidecar at the start, and whether the application serves
+//! while the sidecar drains.
+
+use std::time::Duration;
+
+use crate::keys::values;
+use crate::kubernetes::entry::names_drainit;
+use crate::kubernetes::manifest::{Container, base, containers, key, seconds, words};
+use crate::kubernetes::{Context, Severity};
+use crate::language::yaml::node::{Node, get};
+use crate::types::human;
+
+pub(super) fn check(ctx: &mut Context<'_>) {
+    // Nobody sends requests to a Job.
+    let is_job = ["Job", "CronJob"].contains(&&*ctx.workload.kind);
+    if !ctx.container.is_sidecar || is_job {
+        return;
+    }
+    start(ctx);
+    let main: Vec<_> =
+        containers(&ctx.workload.pod).into_iter().filter(|it| !it.is_sidecar).collect();
+    let Some(drain) = longest_drain(ctx).filter(|_| !main.iter().any(names_drainit)) else {
+        return;
+    };
+    stop(ctx, &main, drain);
+    readiness(ctx, &main);
+}
+
+/// The longest drain of the sidecar; `None` if nothing is drained.
+fn longest_drain(ctx: &Context<'_>) -> Option<Duration> {
+    let config = &ctx.loaded.config;
+    let drains = config.processes.iter().filter_map(|process| process.drain.as_ref());
+    let longest = drains.map(|drain| drain.time).max()?;
+    (!longest.is_zero()).then(|| longest.min(config.shutdown.window()))
+}
+
+/// Warns of a sidecar for which the application does not wait. The kubelet starts the next
+/// container when the `startupProbe` has succeeded and the `postStart` hook has ended. Without
+/// both, the kubelet starts the next container when this container runs.
+fn start(ctx: &mut Context<'_>) {
+    let node = &ctx.container.node;
+    let waits = [&["startupProbe"][..], &["lifecycle", "postStart"]];
+    if waits.into_iter().any(|path| get(node, path).is_some()) {
+        return;
+    }
+    let message = "without a `startupProbe` the application starts before this sidecar is ready";
+    ctx.add(Severity::Warning, ctx.container.span, message).help(
+        "add `startupProbe: {exec: {command: [drainit, health]}, periodSeconds: 1, failureThreshold: 60}`",
+    );
+}
+
+/// Warns of an application that ends while the sidecar drains. The kubelet stops the main
+/// containers as soon as the pod is deleted. No warning if the time of one `preStop` hook is not
+/// known, or if one of several containers waits, because only the author knows which of them the
+/// sidecar serves.
+fn stop(ctx: &mut Context<'_>, main: &[Container], drain: Duration) {
+    let longest = main.iter().map(|it| pre_stop_time(&it.node)).max();
+    let (Some(slept), Some(first)) = (longest, main.first()) else { return };
+    if slept >= drain {
+        return;
+    }
+    let span = key(&first.node, "lifecycle").unwrap_or(first.span);
+    let what = match slept.is_zero() {
+        true => "at once".to_owned(),
+        false => format!("after {}", human(slept)),
+    };
+    let message = format!(
+        "`{}` gets SIGTERM {what}, while the sidecar `{}` may still send requests for {}",
+        first.name,
+        ctx.container.name,
+        human(drain)
+    );
+    let time = drain.as_secs() + u64::from(drain.subsec_nanos() > 0);
+    ctx.add(Severity::Warning, span, message)
+        .help(format!("give it `lifecycle: {{preStop: {{sleep: {{seconds: {time}}}}}}}`"));
+}
+
+/// How long the `preStop` hook delays SIGTERM. The hook of another command lasts for an unknown
+/// time, which counts as long enough.
+fn pre_stop_time(container: &Node) -> Duration {
+    let hook = ["lifecycle", "preStop"];
+    if get(container, &hook).is_none() {
+        return Duration::ZERO;
+    }
+    let sleep = seconds(container, &["lifecycle", "preStop", "sleep", "seconds"]);
+    let command = words(container, &["lifecycle", "preStop", "exec", "command"]);
+    let by_command = || match &*command {
+        [program, time] if base(&program.text) == "sleep" => values::duration(&time.text).ok(),
+        _ => None,
+    };
+    sleep.map(|(time, _)| time).or_else(by_command).unwrap_or(Duration::MAX)
+}
+
+/// Warns of an application whose readiness nobody asks for. The pod would be ready with the
+/// sidecar alone.
+fn readiness(ctx: &mut Context<'_>, main: &[Container]) {
+    let is_probed = |it: &Container| get(&it.node, &["readinessProbe"]).is_some();
+    let Some(first) = main.first().filter(|_| !main.iter().any(is_probed)) else { return };
+    let message = format!(
+        "without a `readinessProbe` of `{}`, the pod is ready before the application serves: requests fail in a rollout",
+        first.name
+    );
+    ctx.add(Severity::Warning, first.span, message)
+        .help("add a `readinessProbe` that asks the application");
+}
