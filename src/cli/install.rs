@@ -54,7 +54,10 @@ fn copy(path: &std::path::Path, force: bool) -> io::Result<bool> {
             Ok(found) if found != own && !force => {
                 return Err(io::Error::other("another file is there; --force replaces it"));
             }
-            Ok(found) if found == own && file.mode() & 0o7777 == MODE => return Ok(false),
+            Ok(found) if found == own && file.mode() & 0o7777 == MODE => {
+                replace_file::tidy(path);
+                return Ok(false);
+            }
             Err(error) if !force => return Err(error),
             _ => {}
         }

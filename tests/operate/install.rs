@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use crate::support::Rig;
 
@@ -46,4 +47,31 @@ fn the_copy_is_a_whole_drainit_and_nothing_else_is_replaced() {
     fs::remove_file(&link).unwrap();
     install(Rig::not_init(), &["/dev/null", "--force"]).assert_code(1).assert_line("left alone");
     assert_eq!(fs::read_dir(directory.path("")).unwrap().count(), 1, "no unfinished file");
+}
+
+// holds: C807
+#[test]
+fn files_that_a_killed_install_left_are_removed_a_minute_later() {
+    let directory = Rig::not_init();
+    let root = directory.path("").display().to_string();
+    let left = |name: &str, age: u64| {
+        let file = fs::File::create(directory.path(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+    };
+    let names = || {
+        let entries = fs::read_dir(directory.path("")).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    // The first time, the copy is new. The second time, the copy is there already.
+    for says in ["is installed as", "is this drainit already"] {
+        left(".drainit.drainit.0123456789abcdef", 62);
+        left(".drainit.drainit.1123456789abcdef", 5);
+        left(".other.drainit.0123456789abcdef", 62);
+        let ended = Rig::not_init().run_with(&["install", &root]);
+        ended.assert_code(0).assert_line(says);
+        let young = [".drainit.drainit.1123456789abcdef", ".other.drainit.0123456789abcdef"];
+        assert_eq!(names(), [young[0], young[1], "drainit"], "{says}");
+    }
 }

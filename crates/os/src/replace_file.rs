@@ -75,6 +75,15 @@ pub fn replace(path: &Path, content: &[u8], mode: u32, user: Option<&User>) -> i
     written
 }
 
+/// Removes the temporary files that a killed [`replace`] has left beside `path`. Files younger than
+/// a minute stay, because another drainit may still write them.
+pub fn tidy(path: &Path) {
+    if let (Some(_), Ok(place)) = (path.file_name(), Place::of(path)) {
+        let (directory, name) = place.parts();
+        remove_left_over(directory, &prefix(name));
+    }
+}
+
 /// Whether both paths lead to the same file, also through links.
 pub fn is_one_file(a: &Path, b: &Path) -> bool {
     let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
