@@ -17,12 +17,23 @@
 # No second container takes the load over, so AFTER has to be shorter than `min` of a drain (5 s). Requests that take
 # longer than AFTER are not counted if the stop cuts them.
 set -eu
-least=2 && [ "${1:-}" != --command ] || least=4
-[ "$#" -ge "$least" ] || { sed -n '2,/^set/{s/^# \{0,1\}//p}' "$0" >&2 && exit 2; }
+usage() { sed -n '2,/^set/{s/^# \{0,1\}//p}' "$0" >&2 && exit 2; }
+[ "$#" -ge 2 ] || usage
 command -v wrk >/dev/null || { echo "wrk is needed: apt install wrk" >&2 && exit 2; }
 grace=${GRACE:-30} most=${MAX_FAILED:-0} longest=${MAX_SECONDS:-${GRACE:-30}} after=${AFTER:-3}
 case $1 in
---command) image='' port=$2 path=/ && shift 2 && case $1 in --) ;; *) path=$1 && shift ;; esac && shift ;;
+--command)
+    image='' port=$2 path=/ && shift 2
+    case ${1:-} in /*) path=$1 && shift ;; esac
+    [ "${1:-}" = -- ] && [ "$#" -ge 2 ] || usage
+    shift
+    # Another program would answer in place of the command.
+    listener=$(printf '^ *[0-9]*: [0-9A-F]*:%04X [0-9A-F:]* 0A ' "$port") || usage
+    if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q "$listener"; then
+        echo "another program listens at port $port already" >&2
+        exit 2
+    fi
+    ;;
 *) image=$1 port=$2 path=${3:-/} ;;
 esac
 for number in "$grace" "$most" "$longest" "$after" "${CLIENTS:-50}"; do

@@ -88,6 +88,31 @@ fn answer(mut client: &TcpStream) {
 }
 
 #[test]
+fn a_rehearsal_of_a_program_refuses_a_taken_port_and_a_line_without_dashes() {
+    if !is_installed("wrk") {
+        return;
+    }
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port().to_string();
+    let cases: &[(&[&str], &str)] = &[
+        (&["--", "true"], "another program listens at port"),
+        (&["/path", "--", "true"], "another program listens at port"),
+        (
+            &["python3", "-m", "http.server"],
+            "examples/rehearse.sh --command PORT [PATH] -- COMMAND",
+        ),
+        (&["/path", "true", "--"], "examples/rehearse.sh --command PORT [PATH] -- COMMAND"),
+        (&["/path", "--"], "examples/rehearse.sh --command PORT [PATH] -- COMMAND"),
+        (&["--"], "examples/rehearse.sh --command PORT [PATH] -- COMMAND"),
+        (&[], "examples/rehearse.sh --command PORT [PATH] -- COMMAND"),
+    ];
+    for (words, says) in cases {
+        let (passes, said) = rehearse(&[&["--command", &port], *words].concat());
+        assert!(!passes && said.contains(says), "{words:?}\n{said}");
+    }
+}
+
+#[test]
 fn a_program_that_drains_passes_the_rehearsal_without_docker() {
     if !is_installed("wrk") || !is_root_for("a PID namespace") {
         return;
