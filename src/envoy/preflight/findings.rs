@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use crate::config::{Address, Direction, DrainUntil};
+use crate::config::{Direction, DrainUntil};
 use crate::envoy::listeners::EnvoyListener;
-use crate::envoy::preflight::{PreflightTarget, Sample};
+use crate::envoy::preflight::{OF_EXEC, PreflightTarget, Sample};
 use crate::envoy::server_info::EnvoyOptions;
 use crate::http::HttpError;
 use crate::types::human;
@@ -43,14 +43,16 @@ pub(super) struct Facts {
 const LATE_CLOSE: Duration = Duration::from_secs(2);
 
 /// The finding that the admin has not answered like an Envoy admin for `patience`.
-pub(super) fn unusable(admin: &Address, error: &HttpError, patience: Duration) -> String {
+pub(super) fn unusable(target: &PreflightTarget, error: &HttpError, patience: Duration) -> String {
     let what = match error {
         HttpError::Status(status) if status.is_client_error() => error.to_string(),
         _ => format!("has not answered for {}: {error}", human(patience)),
     };
     format!(
-        "it cannot be drained: its admin at {admin} {what}; set `drain.envoy.admin` to the \
-         `admin.address` of its config"
+        "it cannot be drained: its admin at {} {what}; set `{}` to the `admin.address` of its \
+         config",
+        target.admin,
+        if target.is_exec { OF_EXEC } else { "drain.envoy.admin" }
     )
 }
 
@@ -75,7 +77,7 @@ impl Facts {
             self.slowness(target),
             self.nothing_inbound(target),
             self.tcp_connections(target),
-            self.unknown_ignored_listeners(),
+            self.unknown_ignored_listeners(target),
             self.missing_statistics(target),
             self.late_answers(target),
         ];
@@ -98,8 +100,8 @@ impl Facts {
         // `fail_healthcheck` does not help a drain of the inbound listeners: it would also close
         // the connections of all other listeners.
         let at_once = match target.direction {
-            Direction::All => "set `fail_healthcheck: true`, or ",
-            Direction::Inbound => "",
+            Direction::All => format!("set `{}: true`, or ", target.key("fail_healthcheck")),
+            Direction::Inbound => String::new(),
         };
         Some(format!(
             "its drain is too slow: Envoy spreads it over {} (--drain-time-s), so at most {:.1} % of the responses close \
@@ -132,10 +134,8 @@ impl Facts {
             format!("{best} closes them")
         } else {
             let wait = Duration::from_secs(shortest) + LATE_CLOSE;
-            format!(
-                "to close them in time, set `time: {}` and run Envoy with `--drain-time-s {shortest}`",
-                human(wait)
-            )
+            let set = target.with_time(wait);
+            format!("to close them in time, {set} and run Envoy with `--drain-time-s {shortest}`",)
         };
         Some(format!(
             "its --drain-time-s of {} leaves idle connections and WebSockets open for the {} of its \
@@ -158,9 +158,11 @@ impl Facts {
         (target.until == DrainUntil::Requests && !names.is_empty()).then(|| {
             format!(
                 "its drain cuts TCP connections: `until: requests` counts HTTP requests only, and a \
-                 TCP proxy has listeners ({}); remove `until`, or name them in `ignore_listeners` if \
-                 their connections may be cut",
-                names.join(", ")
+                 TCP proxy has listeners ({}); remove `{}`, or name them in `{}` if their connections may \
+                 be cut",
+                names.join(", "),
+                target.key("until"),
+                target.key("ignore_listeners")
             )
         })
     }
@@ -174,17 +176,19 @@ impl Facts {
             format!(
                 "`direction: inbound` drains nothing: none of its listeners ({}) has \
                  `traffic_direction: INBOUND`; set that on the listeners for clients, or remove \
-                 `direction`",
-                names.collect::<Vec<_>>().join(", ")
+                 `{}`",
+                names.collect::<Vec<_>>().join(", "),
+                target.key("direction")
             )
         })
     }
 
-    fn unknown_ignored_listeners(&self) -> Option<String> {
+    fn unknown_ignored_listeners(&self, target: &PreflightTarget) -> Option<String> {
         (!self.not_there.is_empty()).then(|| {
             format!(
-                "`ignore_listeners` has {}, but Envoy has no such listener; write the name, the \
+                "`{}` has {}, but Envoy has no such listener; write the name, the \
                  address or the `stat_prefix` of a listener: Envoy's statistics have {}",
+                target.key("ignore_listeners"),
                 self.not_there.join(", "),
                 self.counted.join(", ")
             )
@@ -223,11 +227,11 @@ impl Facts {
         (took * 3 > target.wait).then(|| {
             format!(
                 "its admin takes {} to list its statistics, so a drain of {} may not see its end; \
-                 set `drain.envoy.time` to {} or more, or let `stats_config` exclude statistics of \
+                 {}, or let `stats_config` exclude statistics of \
                  clusters",
                 human(took),
                 human(target.wait),
-                human(Duration::from_secs((took * 3).as_secs() + 1))
+                target.with_time(Duration::from_secs((took * 3).as_secs() + 1))
             )
         })
     }
@@ -240,6 +244,7 @@ fn named(listener: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Address;
 
     #[test]
     fn refusal_counts_as_an_answer() {
@@ -248,8 +253,7 @@ mod tests {
             [(StatusCode::NOT_FOUND, true), (StatusCode::INTERNAL_SERVER_ERROR, false)]
         {
             let error = HttpError::Status(code);
-            let admin = Address::Unix("/run/admin.sock".into());
-            let said = unusable(&admin, &error, Duration::from_secs(5));
+            let said = unusable(&target(true), &error, Duration::from_secs(5));
             assert_eq!(!said.contains("has not answered"), has_answered, "{said}");
         }
     }
@@ -263,6 +267,8 @@ mod tests {
             ignored: Vec::new(),
             until: DrainUntil::Connections,
             wait: Duration::from_secs(15),
+            window: Duration::from_secs(28),
+            is_exec: false,
         }
     }
 
@@ -344,13 +350,28 @@ mod tests {
             ("31s", 40, all, ""),
             ("30s", 40, all, "; 38 closes them"),
             ("39s", 40, all, "; 38 closes them"),
-            ("600s", 32, all, "set `time: 33s` and run Envoy with `--drain-time-s 31`"),
+            (
+                "600s",
+                27,
+                all,
+                "set `time: 33s` (with a grace period that is longer by 5s) and run Envoy with `--drain-time-s 31`",
+            ),
             ("600s", 18, inbound, "; 16 closes them"),
             ("600s", 15, inbound, "set `time: 18s` and run Envoy with `--drain-time-s 16`"),
         ] {
             let said = said(time, wait, direction);
             assert!(said.contains(part) && said.is_empty() == part.is_empty(), "{time}: {said}");
         }
+        // `drainit exec` has variables in place of keys.
+        let of_exec = Facts {
+            options: options("600s", "Gradual"),
+            closes_idle: true,
+            listeners: Some(vec![listener(true, 5)]),
+            ..healthy()
+        };
+        let of_exec = of_exec.advice(&PreflightTarget { is_exec: true, ..target(true) });
+        let said = of_exec.unwrap_or_default();
+        assert!(said.contains("set `DRAINIT_DRAIN_TIME: 18s` and run Envoy with"), "{said}");
         // Either the listeners are not known, or this version of Envoy closes no idle connections.
         assert_eq!(Facts { closes_idle: true, ..healthy() }.advice(&target(true)), None);
         let listeners = Some(vec![listener(true, 5)]);
@@ -431,7 +452,7 @@ mod tests {
             "`ignore_listeners` has prom, but Envoy has no such listener; write the name, the address or the \
              `stat_prefix` of a listener: Envoy's statistics have 0.0.0.0_8080, x",
             "Envoy has no statistic listener.*.downstream_cx_total, so its drain cannot end early and always takes 15s",
-            "its admin takes 6s to list its statistics, so a drain of 15s may not see its end; set `drain.envoy.time` to 19s",
+            "its admin takes 6s to list its statistics, so a drain of 15s may not see its end; set `time: 19s`",
         ];
         assert_eq!(findings.len(), expected.len(), "{findings:?}");
         for (finding, begin) in findings.iter().zip(expected) {

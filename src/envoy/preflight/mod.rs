@@ -15,7 +15,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Address, Direction, DrainMethod, DrainUntil, Process};
+use crate::config::{Address, Direction, DrainMethod, DrainUntil, Process, Variable};
 use crate::core::envoy::Call;
 use crate::core::envoy::sample::Sample;
 use crate::envoy::admin::sample;
@@ -50,7 +50,33 @@ struct PreflightTarget {
     until: DrainUntil,
     /// The longest duration of the drain.
     wait: Duration,
+    /// The longest possible shutdown.
+    window: Duration,
+    /// Whether `drainit exec` made the drain from variables or options.
+    is_exec: bool,
 }
+
+impl PreflightTarget {
+    /// The name of a key of `drain.envoy`. For `drainit exec`, the variable that stands for it.
+    fn key(&self, key: &str) -> String {
+        match self.is_exec {
+            true => format!("DRAINIT_DRAIN_{}", key.to_uppercase()),
+            false => key.to_owned(),
+        }
+    }
+
+    /// The remedy of a longer drain, which may need a longer grace period.
+    fn with_time(&self, time: Duration) -> String {
+        let set = format!("set `{}: {}`", self.key("time"), human(time));
+        match time.saturating_sub(self.window) {
+            Duration::ZERO => set,
+            more => format!("{set} (with a grace period that is longer by {})", human(more)),
+        }
+    }
+}
+
+/// A variable that `drainit exec` keeps from its command. A config has no reason to remove it.
+const OF_EXEC: &str = "DRAINIT_DRAIN_ENVOY";
 
 /// Finds the faults in the drain of a process; `None` if the process has no Envoy drain. `window`
 /// is the longest possible shutdown.
@@ -68,6 +94,8 @@ pub(crate) fn check(
         ignored: envoy.ignore_listeners.clone(),
         until: envoy.until,
         wait: drain.time.min(window),
+        window,
+        is_exec: process.environment.contains(&Variable::Removed(OF_EXEC.to_owned())),
     };
     Some(async move {
         let findings = verify(&target, PATIENCE.max(target.wait)).await;
@@ -93,7 +121,7 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
         // The admin refuses `/server_info`, but may allow the paths that the drain needs.
         Err(HttpError::Status(StatusCode::FORBIDDEN)) => {}
         Err(error) => {
-            return vec![unusable(&target.admin, &error, patience)];
+            return vec![unusable(target, &error, patience)];
         }
     }
     if status(&mut client, UNKNOWN_PATH, patience).await == Some(StatusCode::FORBIDDEN) {
@@ -191,6 +219,8 @@ pub(crate) fn of_server_info(body: &[u8]) -> Vec<String> {
         ignored: Vec::new(),
         until: DrainUntil::Connections,
         wait: Duration::from_secs(1),
+        window: Duration::from_secs(28),
+        is_exec: false,
     };
     let options = serde_json::from_slice(body).map(|info: ServerInfo| info.command_line_options);
     Facts { options: options.ok(), ..Facts::default() }.findings(&target)
@@ -221,6 +251,8 @@ mod tests {
             ignored: Vec::new(),
             until: DrainUntil::Connections,
             wait: Duration::from_secs(15),
+            window: Duration::from_secs(28),
+            is_exec: false,
         }
     }
 
