@@ -1,6 +1,7 @@
 //! Checks that the containers of a pod find drainit's binary if an init container installs it into
 //! a volume, or if an image is the volume.
 
+use crate::kubernetes::commands::HOOKS;
 use crate::kubernetes::entry::{JOINS, script};
 use crate::kubernetes::env::{PodEnv, PodValue};
 use crate::kubernetes::manifest::{Container, Word, Workload, base, container, items, text, words};
@@ -40,14 +41,6 @@ const READ_ONLY: [&str; 5] = ["configMap", "secret", "projected", "downwardAPI",
 /// Kinds of volumes that have no drainit when the pod starts.
 const WITHOUT: [&str; 6] =
     ["emptyDir", "ephemeral", "configMap", "secret", "projected", "downwardAPI"];
-/// Where a container has commands, beside `command` and `args`.
-const HOOKS: [&[&str]; 5] = [
-    &["livenessProbe", "exec", "command"],
-    &["readinessProbe", "exec", "command"],
-    &["startupProbe", "exec", "command"],
-    &["lifecycle", "postStart", "exec", "command"],
-    &["lifecycle", "preStop", "exec", "command"],
-];
 
 /// A path in a volume of the pod.
 struct InVolume {
@@ -184,7 +177,7 @@ fn image(volume: &std::rc::Rc<Node>) -> Option<Binary> {
 }
 
 /// The commands of a command line: the command line itself, or those of the script of a shell.
-fn commands(line: Vec<Word>) -> Vec<Vec<Word>> {
+pub(super) fn commands(line: Vec<Word>) -> Vec<Vec<Word>> {
     let is_script = line.first().is_some_and(|first| is_shell(&first.text));
     let Some(script) = script(&line).filter(|_| is_script) else { return vec![line] };
     let words = |part: &str| {

@@ -14,6 +14,8 @@ pub(super) struct PodEnv {
     unknown: BTreeMap<String, Span>,
     /// The variables of the image, as far as they are given.
     image: BTreeMap<String, Word>,
+    /// The prefixes of the variables that `envFrom` brings.
+    prefixes: Vec<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +34,12 @@ impl PodEnv {
         let of_image = |(name, text): (&str, &str)| {
             (name.to_owned(), Word { text: text.to_owned(), span: container.span })
         };
-        let mut env = Self { image: image.iter().map(of_image).collect(), ..Self::default() };
+        let prefix = |item| text(item, &["prefix"]).map(|prefix| prefix.text).unwrap_or_default();
+        let mut env = Self {
+            image: image.iter().map(of_image).collect(),
+            prefixes: items(&container.node, &["envFrom"]).iter().map(|it| prefix(it)).collect(),
+            ..Self::default()
+        };
         for item in items(&container.node, &["env"]) {
             let Some(name) = text(item, &["name"]) else { continue };
             if let Some(span) = key(item, "valueFrom") {
@@ -72,6 +79,12 @@ impl PodEnv {
             (PodValue::Missing, Some(word)) => PodValue::Known(word),
             (value, _) => value,
         }
+    }
+
+    /// Whether `envFrom` may bring a variable that is not known here.
+    pub(super) fn may_bring(&self, name: &str) -> bool {
+        let is_missing = self.get(name) == PodValue::Missing;
+        is_missing && self.prefixes.iter().any(|prefix| name.starts_with(prefix))
     }
 
     fn of_manifest(&self, name: &str) -> PodValue<'_> {

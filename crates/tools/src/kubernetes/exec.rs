@@ -11,6 +11,7 @@ use drainit_config::exec_options::{
 
 use crate::config::{DrainTimes, Shutdown};
 use crate::keys::values;
+use crate::kubernetes::commands::unanswered;
 use crate::kubernetes::entry::{EntryPoint, entry};
 use crate::kubernetes::env;
 use crate::kubernetes::env::PodEnv;
@@ -19,6 +20,7 @@ use crate::language::diagnostics::problems::Problems;
 use crate::language::invalid::Invalid;
 use crate::language::span::Span;
 use crate::load::{Diagnostic, Loaded, load_text_to_check};
+use crate::types::human;
 use crate::types::suggest::nearest;
 
 /// The config that `drainit exec` makes from its options. Returns `None` if the container does not
@@ -42,7 +44,7 @@ pub(super) fn read(
     };
     let (exec, words) = words.split_first().filter(|(exec, _)| exec.text == "exec")?;
     // The words of a script are not known.
-    let Some(ExecGiven { drain, others, has_command }) = options(problems, words, env) else {
+    let Some(ExecGiven { mut drain, others, command }) = options(problems, words, env) else {
         return Some(Ok(None));
     };
     for wrong in others.iter().filter_map(Other::wrong) {
@@ -55,10 +57,16 @@ pub(super) fn read(
             "drainit would not start: `--no-subreaper` cannot be used with `--grace-period`";
         problems.error(other.span, message.to_owned()).help("remove one of the two");
     }
-    if !has_command && !words.is_empty() {
+    if command.is_none() && !words.is_empty() {
         problems
             .error(exec.span, "drainit would not start: there is no command")
             .help("write the command and its arguments after `--`");
+    }
+    if let Some(option) = command.as_ref().filter(|word| word.text.starts_with('-')) {
+        let message = format!("the program is missing before `{}`", option.text);
+        problems
+            .error(option.span, message)
+            .help("write the program behind `--`: `command` replaces the image's ENTRYPOINT");
     }
     for Given { name, span, wrong, .. } in &drain {
         if let Some(wrong) = wrong {
@@ -67,18 +75,13 @@ pub(super) fn read(
         }
     }
     if !is_given(ADMIN) {
-        let of_a_drain =
-            drain.iter().filter(|it| it.name != "--grace-period" && it.wrong.is_none());
-        let is_option = |it: &&Given| it.name.starts_with('-');
-        if let Some(Given { name, span, .. }) = of_a_drain.max_by_key(is_option) {
-            let found = if name.starts_with('-') {
-                problems.error(*span, format!("drainit would not start: `{name}` needs a drain"))
-            } else {
-                problems.warning(*span, format!("`{name}` has no effect: there is no drain"))
-            };
-            found.help("name Envoy's admin by `--drain-envoy` or `DRAINIT_DRAIN_ENVOY`");
-        }
+        undrained(problems, (workload, container), env, (&drain, command.as_ref()));
         return Some(Ok(None));
+    }
+    let grace = OPTIONS.into_iter().find(|it| it.key == GRACE_PERIOD);
+    let is_open = |it: &ExecOption| !is_given(it.key) && env.may_bring(it.variable);
+    if let Some(it) = grace.filter(is_open) {
+        drain.push(Given::new(it, it.variable, container.span, None));
     }
     let names: Vec<_> = drain.iter().map(|it| (it.key, it.name, it.span)).collect();
     let (config, min_fits) = config(workload, drain);
@@ -117,6 +120,56 @@ pub(super) fn read(
         problem.help(wrong.help.unwrap_or_else(|| "correct the option".to_owned()));
     }
     Some(Ok(loaded))
+}
+
+/// Checks a command without a drain. If `envFrom` may bring a drain, nothing is known.
+fn undrained(
+    problems: &mut Problems,
+    (workload, container): (&Workload, &Container),
+    env: &PodEnv,
+    (given, command): (&[Given], Option<&Word>),
+) {
+    let mut admin = OPTIONS.iter().filter(|it| it.key == ADMIN);
+    if admin.any(|it| env.may_bring(it.variable)) {
+        return;
+    }
+    let is_asked = unanswered(problems, container);
+    let help = "name Envoy's admin by `--drain-envoy` or `DRAINIT_DRAIN_ENVOY`";
+    let of_a_drain = given.iter().filter(|it| it.name != "--grace-period" && it.wrong.is_none());
+    let is_option = |it: &&Given| it.name.starts_with('-');
+    if let Some(Given { name, span, .. }) = of_a_drain.max_by_key(is_option) {
+        let found = if name.starts_with('-') {
+            problems.error(*span, format!("drainit would not start: `{name}` needs a drain"))
+        } else {
+            problems.warning(*span, format!("`{name}` has no effect: there is no drain"))
+        };
+        found.help(help);
+    } else if let Some(envoy) = command.filter(|word| !is_asked && base(&word.text) == "envoy") {
+        problems
+            .warning(envoy.span, "drainit does not drain this Envoy: there is no drain")
+            .help(help);
+    }
+    too_long(problems, workload, given);
+}
+
+/// Reports a grace period without a drain that is longer than that of the pod.
+fn too_long(problems: &mut Problems, workload: &Workload, given: &[Given]) {
+    const NAME: &str = "terminationGracePeriodSeconds";
+    let pod = seconds(&workload.pod, &[NAME]).map(|(pod, _)| pod);
+    let pod = pod.unwrap_or(Shutdown::default().grace_period);
+    let Some(grace) = given.iter().find(|it| it.name == "--grace-period") else { return };
+    let time = grace.value.as_ref().and_then(|value| values::duration(value.as_str()?).ok());
+    if let Some(time) = time.filter(|time| *time > pod) {
+        let message = format!(
+            "the grace period of `drainit exec` is {}, and the kubelet kills after {}",
+            human(time),
+            human(pod)
+        );
+        let needed = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        problems
+            .error(grace.span, message)
+            .help(format!("write `{NAME}: {needed}`, or a shorter `--grace-period`"));
+    }
 }
 
 /// The config of a command with a drain. As in `exec`, a short grace period has a short reserve, and
@@ -204,7 +257,8 @@ struct ExecGiven {
     /// The values of [`OPTIONS`].
     drain: Vec<Given>,
     others: Vec<Other>,
-    has_command: bool,
+    /// The first word of the command.
+    command: Option<Word>,
 }
 
 /// Reads the variables and the options. `None` if a whole option is not known here.
@@ -231,11 +285,11 @@ fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Exec
             _ => (env.substitute(&word.text)?, None),
         };
         if text == "--" {
-            all.has_command = rest.next().is_some();
+            all.command = rest.next().cloned();
             break;
         }
         let Some(short) = text.strip_prefix('-').filter(|rest| !rest.is_empty()) else {
-            all.has_command = true;
+            all.command = Some(word.clone());
             break;
         };
         let next = || rest.next().map(|next| env.substitute(&next.text));

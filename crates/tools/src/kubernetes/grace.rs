@@ -191,6 +191,12 @@ fn variable(
         }
         // This variable is reported elsewhere, because its value is unknown.
         PodValue::Unknown(_) => return true,
+        PodValue::Missing if ctx.env.may_bring(name) => {
+            let message = format!("`envFrom` may bring `{name}`, whose value is not known here");
+            let help = format!("give it for this check: `--env {name}=VALUE`");
+            ctx.add(Severity::Warning, ctx.container.span, message).help(help);
+            return true;
+        }
         // In a config, an empty variable counts as unset, so both are reported as missing.
         PodValue::Missing | PodValue::Known(_) => {
             let message = format!(

@@ -15,6 +15,7 @@ pub mod binary;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod binary_tests;
+mod commands;
 mod entry;
 mod env;
 mod exec;

@@ -798,6 +798,7 @@ fn the_options_of_exec_are_checked_like_a_config() {
         "            - {name: UNKNOWN, valueFrom: {configMapKeyRef: {name: a, key: b}}}\n";
     let manifest = with(&manifest, variable, &format!("{variable}{unknown}"));
     let admin = "--drain-envoy, 'http://127.0.0.1:9901'";
+    const HEALTH: &str = "17:45 E `drainit health` gets no answer";
     let rows: &[(&str, &[&str])] = &[
         ("--grace-period, 45s, {A}, --, envoy, --grace-period, 1s", &[]),
         ("-v, --grace-period=$(TERMINATION_GRACE_PERIOD_SECONDS), {A}, envoy", &[]),
@@ -842,16 +843,30 @@ fn the_options_of_exec_are_checked_like_a_config() {
         ),
         (
             "--grace-period, 45s, --drain-time, 9s, envoy",
-            &["11:57 E would not start: `--drain-time` needs a drain"],
+            &["11:57 E would not start: `--drain-time` needs a drain", HEALTH],
         ),
-        ("--grace-period, soon, envoy", &["11:36 E would not start: `--grace-period` is `soon`"]),
+        (
+            "--grace-period, soon, envoy",
+            &["11:36 E would not start: `--grace-period` is `soon`", HEALTH],
+        ),
         (
             "--grace-period, '0', envoy",
-            &["11:36 E would not start: `--grace-period` is `0`: must be longer than 0"],
+            &["11:36 E would not start: `--grace-period` is `0`: must be longer than 0", HEALTH],
         ),
         (
             "--grace-period, 45s, --readiness, 5s, envoy",
-            &["11:57 E would not start: `--readiness` needs a drain"],
+            &["11:57 E would not start: `--readiness` needs a drain", HEALTH],
+        ),
+        (
+            "--grace-period, 46s, app",
+            &["11:36 E grace period of `drainit exec` is 46s, kills after 45s", HEALTH],
+        ),
+        (
+            "{A}, --, -c, /etc/envoy.yaml",
+            &[
+                "7:38 W grace period of `drainit exec` is 30s",
+                "11:80 E the program is missing before `-c`",
+            ],
         ),
         // The value of a variable is not known here.
         ("--grace-period=$(UNKNOWN), {A}, --drain-time=$(UNKNOWN), --drain-min, 20s, envoy", &[]),
@@ -943,6 +958,7 @@ spec:
                 "14:45 E would not start: `DRAINIT_DRAIN_TIME` is `soon`",
                 "15:47 E would not start: `DRAINIT_GRACE_PERIOD` is `x`",
                 "17:44 W `DRAINIT_READINESS` has no effect",
+                "19:40 E `drainit health` gets no answer",
             ],
         ),
         (
@@ -997,6 +1013,99 @@ spec: {externalTrafficPolicy: Local, selector: {app: envoy}}
     let found = lines(&checked("--unready-delay, 58s", "value: ''"));
     let refused = "9:93 E would not start: `--unready-delay` (58s) leaves nothing of the 58s";
     assert!(are_these(&found, &[refused]), "{found:?}");
+}
+
+// holds: C768
+#[test]
+fn an_exec_without_a_drain_is_reported() {
+    let exec = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: app}
+spec:
+  terminationGracePeriodSeconds: 60
+  containers:
+    - name: app
+      image: app
+      command: [drainit, exec, --]
+      args: [/app]
+      ports: [{containerPort: 8080}]
+      readinessProbe: {httpGet: {path: /, port: 8080}}
+";
+    let ready = "{httpGet: {path: /, port: 8080}}";
+    let envoy = "args: [/usr/bin/envoy]";
+    let from = |from: &str| format!("{envoy}\n      envFrom: [{from}]");
+    let hook = |hook: &str| format!("{ready}\n      lifecycle: {{{hook}}}");
+    let rows: &[(&str, &str, &[&str])] = &[
+        (ready, ready, &[]),
+        ("args: [/app]", envoy, &["10:14 W does not drain this Envoy"]),
+        ("args: [/app]", &from("{configMapRef: {name: a}}"), &[]),
+        (
+            "args: [/app]",
+            &from("{prefix: A_, configMapRef: {name: a}}"),
+            &["10:14 W does not drain this Envoy"],
+        ),
+        (
+            "args: [/app]",
+            &format!("{envoy}\n      env: [{{name: DRAINIT_DRAIN_TIME, value: '20'}}]"),
+            &["11:47 W no effect"],
+        ),
+        (
+            "args: [/app]",
+            &format!("{}\n      env: [{{name: DRAINIT_DRAIN_TIME, value: '20'}}]", from("{}")),
+            &[],
+        ),
+        (
+            "args: [/app]",
+            &format!(
+                "{}\n      env: [{{name: DRAINIT_DRAIN_ENVOY, value: 'unix:/a'}}]",
+                from("{}")
+            ),
+            &["14:23 W fails only after 30s"],
+        ),
+        (
+            ready,
+            "{exec: {command: [/bin/drainit, health]}}",
+            &["12:41 E `drainit health` gets no answer"],
+        ),
+        (ready, "{exec: {command: [drainit, health, --url=http://localhost:8080/]}}", &[]),
+        (
+            ready,
+            &hook("preStop: {exec: {command: [sh, -c, 'exec drainit drain; sleep 1']}}"),
+            &["13:54 E `drainit drain` gets no answer"],
+        ),
+        (
+            "args: [/app]",
+            "args: [-c, /etc/envoy.yaml]",
+            &["10:14 E the program is missing before `-c`"],
+        ),
+        ("exec, --]", "exec, --grace-period, 60s, --]", &[]),
+        (
+            "exec, --]",
+            "exec, --grace-period, 90s, --]",
+            &["9:32 E is 1m 30s, and the kubelet kills after 1m"],
+        ),
+    ];
+    let mut wrong = String::new();
+    for (from, to, expected) in rows {
+        let found = lines(&check("", &with(exec, from, to), None, &[]));
+        if !are_these(&found, expected) {
+            wrong += &format!("{to:?}\n    {found:#?}\n");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn env_from_may_bring_the_grace_period() {
+    let variable = "{name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}";
+    let from = "          envFrom: [{configMapRef: {name: a}}]\n          ports:\n";
+    let manifest = with(MANIFEST, variable, "{name: A, value: a}");
+    let manifest = with(&manifest, "          ports:\n", from);
+    let found = lines(&check(CONFIG, &manifest, None, &[]));
+    assert!(are_these(&found, &["9:17 W `envFrom` may bring"]), "{found:#?}");
+    let given = [("TERMINATION_GRACE_PERIOD_SECONDS", "45")];
+    assert_eq!(lines(&check_with(CONFIG, &manifest, None, &[], &given)), [""; 0]);
 }
 
 #[test]
