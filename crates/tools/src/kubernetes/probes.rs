@@ -1,6 +1,7 @@
 //! Checks the probes of a container. Can drainit answer them? Does the liveness probe kill the
 //! container while the container drains? Does the readiness probe show that the container drains?
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::config::{Address, ControlSocket, DrainMethod};
@@ -12,6 +13,7 @@ use crate::language::script::is_shell;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
 use crate::types::human;
+use crate::types::suggest::list;
 
 /// The kubelet's defaults for the period and the failure threshold of a probe.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -29,8 +31,10 @@ struct PodProbe {
     path: Option<Word>,
     /// Whether the probe asks for the health of gRPC.
     is_grpc: bool,
-    /// Whether the probe sets `host`, and so connects to another address than that of the pod.
-    has_host: bool,
+    /// The `host` of the probe, which then connects to another address than that of the pod.
+    host: Option<Word>,
+    /// The scheme `HTTPS`, if the probe sets it.
+    https: Option<Word>,
     /// The path of drainit's endpoint that the probe's command requests; `None` if this is not
     /// known.
     command_endpoint: Option<&'static str>,
@@ -111,6 +115,11 @@ fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> PodProbe {
         let path = word.text.split(['?', '#']).next().unwrap_or_default().to_owned();
         Word { text: path, ..word }
     });
+    if let Some(port) = &port {
+        named(ctx, container, port);
+    }
+    let host = |how: &&str| text(node, &[how, "host"]);
+    let scheme = text(node, &["httpGet", "scheme"]);
     PodProbe {
         span: node.span,
         fails_after: period.saturating_mul(threshold.unwrap_or(THRESHOLD)),
@@ -120,7 +129,8 @@ fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> PodProbe {
         }),
         path,
         is_grpc: get(node, &["grpc"]).is_some(),
-        has_host: ["httpGet", "tcpSocket"].iter().any(|how| text(node, &[how, "host"]).is_some()),
+        host: ["httpGet", "tcpSocket"].iter().find_map(host),
+        https: scheme.filter(|scheme| scheme.text == "HTTPS"),
         command_endpoint: command_endpoint(ctx, node),
         is_constant: constant(node),
     }
@@ -196,7 +206,7 @@ fn answered(ctx: &mut Context<'_>, probe: &PodProbe, path: Option<&str>) {
     let listen = ctx.loaded.config.control.listen;
     if let (ProbedServer::Control, Some(listen)) = (target, listen)
         && listen.ip().is_loopback()
-        && !probe.has_host
+        && probe.host.is_none()
     {
         let message = format!(
             "the kubelet cannot reach this port: it connects to the pod's address, and the config's `control.listen` is {listen}"
@@ -204,6 +214,9 @@ fn answered(ctx: &mut Context<'_>, probe: &PodProbe, path: Option<&str>) {
         ctx.add(Severity::Error, span, message).help(format!(
             "write `control: {{listen: 0.0.0.0:{port}}}` in the config; it accepts no drain"
         ));
+    }
+    if target == ProbedServer::Control {
+        misdirected(ctx, probe);
     }
     if probe.is_grpc && target != ProbedServer::Other {
         let message =
@@ -223,6 +236,48 @@ fn answered(ctx: &mut Context<'_>, probe: &PodProbe, path: Option<&str>) {
         let help = how_to_probe(ctx, path.unwrap_or(probe.path()));
         ctx.add(Severity::Warning, span, message).help(help);
     }
+}
+
+/// Reports a probe of drainit's port that never succeeds, because of its scheme or its host.
+fn misdirected(ctx: &mut Context<'_>, probe: &PodProbe) {
+    if let Some(scheme) = &probe.https {
+        let message = "drainit does not speak TLS: this probe never succeeds";
+        ctx.add(Severity::Error, scheme.span, message).help("remove `scheme`");
+    }
+    let is_loopback = |host: &&Word| {
+        let address = host.text.trim_matches(['[', ']']).parse::<IpAddr>();
+        host.text == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    };
+    let network = text(&ctx.workload.pod, &["hostNetwork"]);
+    let is_of_host = network.is_some_and(|word| word.text == "true");
+    if let Some(host) = probe.host.as_ref().filter(|host| !is_of_host && is_loopback(host)) {
+        let message = format!(
+            "the kubelet connects to `{}` of its node, and not of the pod: this probe never succeeds",
+            host.text
+        );
+        ctx.add(Severity::Error, host.span, message).help("remove `host`");
+    }
+}
+
+/// Reports a probe at the name of a port that the container does not have.
+fn named(ctx: &mut Context<'_>, container: &Node, port: &Word) {
+    if number(container, &port.text).is_some() || port.text.parse::<u64>().is_ok() {
+        return;
+    }
+    let names = items(container, &["ports"]).iter().filter_map(|port| text(port, &["name"]));
+    let names: Vec<_> = names.map(|name| name.text).collect();
+    let help = match names.is_empty() {
+        true => {
+            format!("write the number, or `ports: [{{name: {}, containerPort: PORT}}]`", port.text)
+        }
+        false => format!(
+            "write one of the container's ports: {}",
+            list(names.iter().map(String::as_str))
+        ),
+    };
+    let message =
+        format!("`{}` has no port `{}`: this probe never succeeds", ctx.container.name, port.text);
+    ctx.add(Severity::Error, port.span, message).help(help);
 }
 
 /// Reports a liveness probe that fails while the container drains. The kubelet would then kill the

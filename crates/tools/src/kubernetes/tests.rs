@@ -244,6 +244,25 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         ),
         (live, "{path: /livez, port: 9903}", &["17:57 W does not answer `/livez`"]),
         (ready, "{path: /readyz, port: 9901}", &["18:59 W does not answer `/readyz`"]),
+        (live, "{path: /livez, port: contrl}", &["17:57 E has no port `contrl`"]),
+        (
+            "{name: control, containerPort: 9902}\n          livenessProbe: {httpGet: {path: /livez, port: control}}",
+            "{containerPort: 9902}\n          livenessProbe: {tcpSocket: {port: control}}",
+            &["17:45 E has no port `control`"],
+        ),
+        (live, "{path: /livez, port: control, scheme: HTTPS}", &["17:74 E does not speak TLS"]),
+        (live, "{path: /livez, port: control, scheme: HTTP, host: 10.0.0.1}", &[]),
+        (
+            ready,
+            "{path: /readyz, port: 9902, host: 127.0.0.1}",
+            &["18:71 E `127.0.0.1` of its node"],
+        ),
+        (ready, "{path: /readyz, port: 9902, host: '::1'}", &["18:71 E `::1` of its node"]),
+        (
+            ready,
+            "{path: /readyz, port: 9902, host: localhost}",
+            &["18:71 E `localhost` of its node"],
+        ),
         (ready, "{path: /readyz/, port: 9902}", &["18:60 E `/readyz/` with 404"]),
         (
             "livenessProbe: {httpGet: {path: /livez, port: control}}",
@@ -305,6 +324,8 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+    let mut found = check(CONFIG, &with(MANIFEST, live, "{port: a}"), None, &[]).diagnostics;
+    assert_eq!(found.pop().unwrap().help.unwrap(), "write one of the container's ports: `control`");
 }
 
 #[test]
