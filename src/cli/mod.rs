@@ -247,4 +247,26 @@ mod tests {
             known.into_iter().collect::<std::collections::BTreeSet<_>>()
         );
     }
+
+    #[test]
+    fn the_check_of_a_pod_knows_every_option_of_the_commands_in_manifests() {
+        let mut drainit = Cli::command();
+        drainit.build();
+        for usage in drainit_tools::kubernetes::commands::USAGES {
+            let command = drainit.find_subcommand(usage.name).unwrap();
+            let mut options = std::collections::BTreeSet::new();
+            for option in command.get_opts().chain(command.get_arguments()) {
+                let has_value = option.get_action().takes_values();
+                let long = option.get_long().map(|long| format!("--{long}"));
+                let short = option.get_short().map(|short| format!("-{short}"));
+                options.extend(long.into_iter().chain(short).map(|name| (name, has_value)));
+            }
+            let is_own = |name: &str| !["-h", "--help", "-V", "--version"].contains(&name);
+            options.retain(|(name, _)| is_own(name));
+            let known =
+                usage.options.iter().map(|(name, has_value)| (name.to_string(), *has_value));
+            assert_eq!(options, known.collect(), "{}", usage.name);
+            assert_eq!(command.get_positionals().count(), usage.words, "{}", usage.name);
+        }
+    }
 }

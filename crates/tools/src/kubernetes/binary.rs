@@ -1,15 +1,16 @@
 //! Checks that the containers of a pod find drainit's binary if an init container installs it into
 //! a volume, or if an image is the volume.
 
-use crate::kubernetes::commands::HOOKS;
+use crate::kubernetes::commands::{Found, HOOKS, refused};
 use crate::kubernetes::entry::{JOINS, script};
 use crate::kubernetes::env::{PodEnv, PodValue};
-use crate::kubernetes::manifest::{Container, Word, Workload, base, container, items, text, words};
+use crate::kubernetes::manifest::{
+    Container, Word, Workload, base, container, items, key, text, words,
+};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::script::is_shell;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
-use crate::types::suggest::nearest;
 
 /// The subcommands of drainit.
 pub const SUBCOMMANDS: [&str; 19] = [
@@ -48,6 +49,8 @@ struct InVolume {
     volume: Word,
     /// The path below the root of the volume, without `/` at its ends.
     path: String,
+    /// The path below the mount.
+    below: String,
     is_read_only: bool,
 }
 
@@ -69,9 +72,6 @@ impl Binary {
         self.volume == place.volume.text && self.path.as_ref().map_or_else(is_any, is_path)
     }
 }
-
-/// A problem, and how to mend it.
-type Found = (Span, String, String);
 
 /// Reports the commands of a pod that do not find the installed drainit, and init containers that
 /// install none. `env` reads the environment of a container.
@@ -120,13 +120,19 @@ fn in_volume(container: &Node, path: &str) -> Option<InVolume> {
     let found = mounts.filter_map(|mount| {
         let at = text(mount, &["mountPath"])?.text;
         let rest = path.strip_prefix(at.trim_end_matches('/'))?;
-        let below = rest.is_empty() || rest.starts_with('/');
+        let is_below = rest.is_empty() || rest.starts_with('/');
         let sub = text(mount, &["subPath"]).or_else(|| text(mount, &["subPathExpr"]));
         let sub = sub.map(|sub| sub.text).unwrap_or_default();
         let whole = format!("{}/{}", sub.trim_matches('/'), rest.trim_matches('/'));
         let path = whole.trim_matches('/').to_owned();
         let volume = text(mount, &["name"])?;
-        below.then_some((at.len(), InVolume { volume, path, is_read_only: is_read_only(mount) }))
+        let place = InVolume {
+            volume,
+            path,
+            below: rest.trim_matches('/').to_owned(),
+            is_read_only: is_read_only(mount),
+        };
+        is_below.then_some((at.len(), place))
     });
     found.max_by_key(|(depth, _)| *depth).map(|(_, found)| found)
 }
@@ -197,8 +203,13 @@ fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option
         && (image_name(&image) == "drainit" || args.first().is_some_and(is_install))
         || command.first().is_some_and(|program| base(&program.text) == "drainit");
     let line: Vec<_> = command.into_iter().chain(args).collect();
+    if image_name(&image) == "drainit" {
+        own_image(workload, init)?;
+    }
     if is_own && !init.is_sidecar {
-        subcommand(init, line.get(usize::from(!is_image)))?;
+        let usage = "write `args: [install, PATH]`";
+        let wrong = refused(init.span, &line[usize::from(!is_image)..], usage);
+        wrong.map_or(Ok(()), Err)?;
     }
     let drainit = Word { text: "drainit".to_owned(), span: init.span };
     let line = if is_image { [vec![drainit], line].concat() } else { line };
@@ -215,6 +226,11 @@ fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option
     // A path with a variable, or one in the container's `workingDir`, is not known here.
     if !to.text.starts_with('/') || to.text.contains('$') {
         return Ok(None);
+    }
+    if init.is_sidecar {
+        let message = "this container is started again for ever: `install` ends at once";
+        let span = key(&init.node, "restartPolicy").unwrap_or(init.span);
+        return Err((span, message.to_owned(), "remove `restartPolicy`".to_owned()));
     }
     let at = in_volume(&init.node, &to.text);
     let at = at.ok_or_else(|| {
@@ -235,6 +251,7 @@ fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option
         let help = "mount an `emptyDir` here, without `readOnly`; the other containers may have `readOnly`";
         return Err((to.span, message, help.to_owned()));
     }
+    no_directory(workload, place, to, &at)?;
     // `install` puts the program into a path that is a directory.
     let is_directory = to.text.ends_with('/') || at.path.is_empty();
     let path = if is_directory { format!("{}/drainit", at.path) } else { at.path };
@@ -246,20 +263,60 @@ fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option
     }))
 }
 
-/// Reports an init container whose drainit would end with its usage.
-fn subcommand(init: &Container, given: Option<&Word>) -> Result<(), Found> {
-    let Some(given) = given else {
-        let message = "drainit has no subcommand, and this init container fails".to_owned();
-        return Err((init.span, message, "write `args: [install, PATH]`".to_owned()));
+/// Reports an init container in which drainit's own image cannot start. The image has only the
+/// file `/drainit`, and no user.
+fn own_image(workload: &Workload, init: &Container) -> Result<(), Found> {
+    let command = words(&init.node, &["command"]);
+    let is_known = |word: &&Word| !["/drainit", "./drainit"].contains(&&*word.text);
+    if let Some(program) = command.first().filter(is_known) {
+        let message =
+            format!("`{}` is not there: drainit's image has only `/drainit`", program.text);
+        return Err((program.span, message, "remove `command`, and write `args`".to_owned()));
+    }
+    for mount in items(&init.node, &["volumeMounts"]) {
+        let at =
+            text(mount, &["mountPath"]).filter(|at| at.text.trim_end_matches('/') == "/drainit");
+        if let Some(at) = at {
+            let message =
+                "no volume can be mounted at `/drainit`: drainit's image has a file of this name";
+            let help =
+                "mount it elsewhere, such as at `/opt/drainit`, also in the path of `install`";
+            return Err((at.span, message.to_owned(), help.to_owned()));
+        }
+    }
+    let security = |key| {
+        let of = |node| text(node, &["securityContext", key]);
+        of(&init.node).or_else(|| of(&workload.pod))
     };
-    if given.text.starts_with(['-', '$']) || SUBCOMMANDS.contains(&&*given.text) {
+    let non_root = security("runAsNonRoot").filter(|word| word.text == "true");
+    match non_root.filter(|_| security("runAsUser").is_none()) {
+        Some(word) => {
+            let message =
+                "drainit's image has no user, and the kubelet refuses to start it as root";
+            Err((word.span, message.to_owned(), "add `runAsUser: 65532`".to_owned()))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Reports a path of `install` in a directory that an empty volume does not have yet. `place` is the
+/// number of init containers before this one.
+fn no_directory(workload: &Workload, place: usize, to: &Word, at: &InVolume) -> Result<(), Found> {
+    let directory = match to.text.ends_with('/') {
+        true => at.below.as_str(),
+        false => at.below.rsplit_once('/').map_or("", |(directory, _)| directory),
+    };
+    let volume = &*at.volume.text;
+    let before = &items(&workload.pod, &["initContainers"])[..place];
+    let is_open = before.iter().any(|init| mounts(init, volume, true));
+    if directory.is_empty() || is_open || !is_of(&workload.pod, volume, &["emptyDir", "ephemeral"])
+    {
         return Ok(());
     }
-    let help = match nearest(&given.text, SUBCOMMANDS) {
-        Some(known) => format!("did you mean `{known}`?"),
-        None => "write `args: [install, PATH]`".to_owned(),
-    };
-    Err((given.span, format!("drainit has no subcommand `{}`", given.text), help))
+    let message = format!(
+        "`drainit install` makes no directory, and the volume `{volume}` has no `{directory}`"
+    );
+    Err((to.span, message, "install into the directory at which the volume is mounted".to_owned()))
 }
 
 /// The pod, and the volumes in which it has drainit.

@@ -3,6 +3,8 @@
 use crate::kubernetes::binary::{SUBCOMMANDS, commands};
 use crate::kubernetes::manifest::{Container, Word, base, words};
 use crate::language::diagnostics::problems::Problems;
+use crate::language::span::Span;
+use crate::types::suggest::nearest;
 
 /// Where a container has commands, beside `command` and `args`.
 pub(super) const HOOKS: [&[&str]; 5] = [
@@ -12,6 +14,95 @@ pub(super) const HOOKS: [&[&str]; 5] = [
     &["lifecycle", "postStart", "exec", "command"],
     &["lifecycle", "preStop", "exec", "command"],
 ];
+
+/// The options and words of a subcommand.
+pub struct Usage {
+    pub name: &'static str,
+    /// The options, each with whether it has a value.
+    pub options: &'static [(&'static str, bool)],
+    /// The number of words that are not options.
+    pub words: usize,
+}
+
+/// The subcommands of init containers, probes and hooks.
+pub const USAGES: [Usage; 3] = [
+    Usage { name: "install", options: &[("--force", false)], words: 1 },
+    Usage {
+        name: "health",
+        options: &[
+            ("-c", true),
+            ("--config", true),
+            ("--socket", true),
+            ("--live", false),
+            ("--url", true),
+            ("--timeout", true),
+            ("--wait", true),
+        ],
+        words: 0,
+    },
+    Usage {
+        name: "drain",
+        options: &[("-c", true), ("--config", true), ("--socket", true), ("--no-wait", false)],
+        words: 0,
+    },
+];
+/// The options of drainit itself and of every subcommand.
+const HELP: [&str; 4] = ["-h", "--help", "-V", "--version"];
+
+/// A problem, and how to mend it.
+pub(super) type Found = (Span, String, String);
+
+/// Says why drainit would refuse a command line. `words` are the subcommand and its options.
+/// `usage` is the remedy if there is no better one.
+pub(super) fn refused(program: Span, words: &[Word], usage: &str) -> Option<Found> {
+    let found = |span, message: String, meant: Option<&str>| {
+        let meant = meant.map(|known| format!("did you mean `{known}`?"));
+        Some((span, message, meant.unwrap_or_else(|| usage.to_owned())))
+    };
+    let Some((name, rest)) = words.split_first() else {
+        return found(program, "drainit has no subcommand, and fails".to_owned(), None);
+    };
+    if name.text.starts_with('$') || HELP.contains(&&*name.text) {
+        return None;
+    }
+    if name.text.starts_with('-') {
+        let message = format!("`{}` stands before the subcommand", name.text);
+        return found(name.span, message, None);
+    }
+    if !SUBCOMMANDS.contains(&&*name.text) {
+        let message = format!("drainit has no subcommand `{}`", name.text);
+        return found(name.span, message, nearest(&name.text, SUBCOMMANDS));
+    }
+    let Usage { options, words: most, .. } = USAGES.into_iter().find(|it| it.name == name.text)?;
+    let (mut rest, mut others) = (rest.iter(), 0);
+    while let Some(word) = rest.next() {
+        let text = &*word.text;
+        if text == "--" {
+            continue;
+        }
+        if text.contains('$') || HELP.contains(&text) {
+            return None;
+        }
+        let option = text.split('=').next().unwrap_or_default();
+        let is_it = |(it, has_value): &&(&str, bool)| {
+            *it == option || *has_value && !it.starts_with("--") && text.starts_with(it)
+        };
+        match options.iter().find(is_it) {
+            Some((it, true)) if *it == text => drop(rest.next()),
+            Some(_) => {}
+            None if text.starts_with('-') => {
+                let message = format!("`drainit {}` has no option `{option}`", name.text);
+                return found(word.span, message, nearest(option, options.iter().map(|it| it.0)));
+            }
+            None => others += 1,
+        }
+        if others > most {
+            let message = format!("`drainit {}` takes no further word `{text}`", name.text);
+            return Some((word.span, message, "remove it".to_owned()));
+        }
+    }
+    None
+}
 
 /// A command of drainit in a probe or a hook.
 pub(super) struct OwnCommand {

@@ -15,7 +15,7 @@ pub mod binary;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod binary_tests;
-mod commands;
+pub mod commands;
 mod entry;
 mod env;
 mod exec;

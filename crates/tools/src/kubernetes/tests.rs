@@ -926,7 +926,7 @@ metadata: {name: envoy}
 spec:
   terminationGracePeriodSeconds: 60
   initContainers:
-    - {name: drainit, image: drainit, args: [install, /drainit/], volumeMounts: [{name: d, mountPath: /drainit}]}
+    - {name: drainit, image: drainit, args: [install, /d/], volumeMounts: [{name: d, mountPath: /d}]}
   containers:
     - name: envoy
       image: envoy
