@@ -3,6 +3,7 @@
 use crate::kubernetes::binary::{SUBCOMMANDS, commands};
 use crate::kubernetes::manifest::{Container, Word, base, words};
 use crate::language::diagnostics::problems::Problems;
+use crate::language::script::is_shell;
 use crate::language::span::Span;
 use crate::types::suggest::nearest;
 
@@ -106,6 +107,9 @@ pub(super) fn refused(program: Span, words: &[Word], usage: &str) -> Option<Foun
 
 /// A command of drainit in a probe or a hook.
 pub(super) struct OwnCommand {
+    /// Whether a probe has the command, and not a hook.
+    is_probe: bool,
+    is_script: bool,
     /// The program `drainit`.
     pub(super) program: Word,
     /// The subcommand and its options. In a script, redirections and the like may follow.
@@ -126,8 +130,12 @@ impl OwnCommand {
 
 /// The commands of drainit in the probes and hooks of a container.
 pub(super) fn own_commands(container: &Container) -> Vec<OwnCommand> {
-    let all = HOOKS.iter().flat_map(|hook| commands(words(&container.node, hook)));
-    let own = all.filter_map(|words| {
+    let all = HOOKS.iter().flat_map(|hook| {
+        let line = words(&container.node, hook);
+        let is_script = line.first().is_some_and(|first| is_shell(&first.text));
+        commands(line).into_iter().map(move |words| (hook, is_script, words))
+    });
+    let own = all.filter_map(|(hook, is_script, words)| {
         let after_exec = usize::from(words.first().is_some_and(|word| word.text == "exec"));
         // Behind other programs, such as `env`, a subcommand shows that drainit is started.
         let is_started = |at: usize| {
@@ -137,9 +145,33 @@ pub(super) fn own_commands(container: &Container) -> Vec<OwnCommand> {
         let mut all = words.iter().enumerate();
         let (at, program) =
             all.find(|(at, word)| base(&word.text) == "drainit" && is_started(*at))?;
-        Some(OwnCommand { program: program.clone(), words: words[at + 1..].to_vec() })
+        let is_probe = hook[0] != "lifecycle";
+        let words = words[at + 1..].to_vec();
+        Some(OwnCommand { is_probe, is_script, program: program.clone(), words })
     });
     own.collect()
+}
+
+/// Reports the commands of drainit in probes and hooks that always fail, and a probe that drains.
+pub(super) fn check(problems: &mut Problems, container: &Container) {
+    for command in own_commands(container) {
+        let usage = match command.is_probe {
+            true => "write `[drainit, health]`",
+            false => "write `[drainit, drain]`",
+        };
+        // The rest of a command in a script may be a redirection or a comment.
+        let is_plain =
+            |word: &&Word| word.text.starts_with(|c: char| c.is_alphanumeric() || c == '-');
+        let plain = command.words.iter().take_while(|word| !command.is_script || is_plain(word));
+        let words: Vec<_> = plain.cloned().collect();
+        if let Some((span, message, help)) = refused(command.program.span, &words, usage) {
+            problems.error(span, message).shared().help(help);
+        } else if command.is_probe && command.name() == "drain" {
+            let message =
+                "this probe drains the pod when it first runs, and nothing undoes the drain";
+            problems.error(command.program.span, message).shared().help(usage);
+        }
+    }
 }
 
 /// Reports the first command that asks a `drainit exec` without a drain, which has no control

@@ -153,6 +153,7 @@ pub fn check_manifest(
             binary::check(&mut problems, &workload, env);
         }
         before = Some(Rc::clone(&workload.pod));
+        commands::check(&mut problems, &container);
         let env = PodEnv::read(&container, here, image);
         let exec = exec::read(&mut problems, &workload, &container, &env);
         let is_exec = exec.is_some();

@@ -123,6 +123,9 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         "{httpGet: {path: /readyz, port: 9902}, periodSeconds: 1, failureThreshold: 1}";
     let image = "          image: gateway\n";
     let hook = |hook: &str| format!("          lifecycle: {{preStop: {hook}}}\n{image}");
+    let health = |command: &str| {
+        format!("{{exec: {{command: {command}}}, periodSeconds: 1, failureThreshold: 1}}")
+    };
     let rows: &[(&str, &str, &[&str])] = &[
         // The rows up to the next comment concern the grace period and its variable.
         (
@@ -307,6 +310,23 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             "exec: {command: [drainit, health, --live]}",
             &["18:27 W `/livez` stays 200"],
         ),
+        // The following rows concern the commands of drainit in probes and hooks.
+        (ready_probe, &health("[drainit, healthz]"), &["18:54 E no subcommand `healthz`"]),
+        (ready_probe, &health("[drainit]"), &["18:45 E drainit has no subcommand"]),
+        (ready_probe, &health("[drainit, health, --foo]"), &["18:62 E no option `--foo`"]),
+        (ready_probe, &health("[drainit, health, now]"), &["18:62 E takes no further word `now`"]),
+        (ready_probe, &health("[drainit, health, --timeout, 2s, --wait=3s]"), &[]),
+        (ready_probe, &health("[drainit, health, -c, /a.yaml, --timeout=$(A)]"), &[]),
+        (ready_probe, &health("[drainit, drain]"), &["18:45 E drains the pod when it first runs"]),
+        (ready_probe, &health("[sh, -c, 'drainit health >/dev/null 2>&1 || exit 1']"), &[]),
+        (
+            ready_probe,
+            &health("[sh, -c, 'exec drainit health --foo']"),
+            &["18:53 E no option `--foo`"],
+        ),
+        (image, &hook("{exec: {command: [drainit, drian]}}"), &["10:59 E subcommand `drian`"]),
+        (image, &hook("{exec: {command: [drainit, drain, --foo]}}"), &["10:66 E option `--foo`"]),
+        (image, &hook("{exec: {command: [drainit, drain, --no-wait]}}"), &[]),
         // The following rows concern the manifest itself.
         ("kind: Deployment", "kind: Service", &["0:0 E only `Service`"]),
         ("- name: gateway", "- name: other\n          image: x\n        - name: gateway", &[]),
