@@ -368,9 +368,13 @@ impl Pod<'_> {
     }
 
     /// Checks a program that is searched in `PATH`. If the container mounts the volume, its image is
-    /// expected to have no drainit.
+    /// expected to have no drainit, unless the name of the image says so.
     fn bare(&self, container: &Container, env: &PodEnv, span: Span, place: usize) -> Option<Found> {
         let mounted = self.mounted(&container.node)?;
+        let image = text(&container.node, &["image"]).map(|image| image.text).unwrap_or_default();
+        if image_name(&image).contains("drainit") {
+            return None;
+        }
         let path = match env.get("PATH") {
             PodValue::Known(path) => &path.text,
             PodValue::Missing => USUAL,

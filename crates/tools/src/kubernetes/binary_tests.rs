@@ -229,6 +229,11 @@ spec:
         ("mountPath: /opt/drainit", "mountPath: /drainit", &["8:17 E mounts the volume `bin`"]),
         ("[/opt/drainit", "[/opt/drainit/bin", &["8:17 E has drainit at its root"]),
         ("[/opt/drainit/drainit, ", "[drainit, ", &["8:17 E only in the volume `bin`"]),
+        (
+            "image: app\n      command: [/opt/drainit/drainit, ",
+            "image: a/my-drainit-app:1\n      command: [drainit, ",
+            &[],
+        ),
         // The files of another image are not known.
         ("a/drainit:0.1.0@sha256:0", "a/tools:1", &[]),
         ("a/drainit:0.1.0@sha256:0", "a/tools-drainit", &[]),

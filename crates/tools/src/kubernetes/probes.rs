@@ -94,7 +94,8 @@ pub(super) fn check(ctx: &mut Context<'_>) {
             _ => {}
         }
     }
-    if get(&node, &["readinessProbe"]).is_none() && !ctx.container.is_sidecar {
+    if get(&node, &["readinessProbe"]).is_none() && !ctx.container.is_sidecar && gets_requests(ctx)
+    {
         let message = format!(
             "`{}` has no readiness probe: it gets requests before its processes are ready",
             ctx.container.name
@@ -102,6 +103,20 @@ pub(super) fn check(ctx: &mut Context<'_>) {
         let help = how_to_probe(ctx, "/readyz");
         ctx.add(Severity::Warning, ctx.container.span, message).help(help);
     }
+}
+
+/// Whether the pod may get requests: it is not a job, and it has a port, a Service or a drain of a
+/// server.
+fn gets_requests(ctx: &Context<'_>) -> bool {
+    let containers = items(&ctx.workload.pod, &["containers"]).iter();
+    let has_port = containers.into_iter().any(|it| !items(it, &["ports"]).is_empty());
+    let drains = ctx.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref());
+    let is_of_server = |method: &DrainMethod| {
+        matches!(method, DrainMethod::Envoy(_) | DrainMethod::Connections(_))
+    };
+    let is_server = drains.into_iter().any(|drain| is_of_server(&drain.method));
+    !matches!(&*ctx.workload.kind, "Job" | "CronJob")
+        && (has_port || !ctx.workload.served.is_empty() || is_server)
 }
 
 fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> PodProbe {

@@ -1138,6 +1138,32 @@ spec:
 }
 
 #[test]
+fn only_a_pod_that_gets_requests_needs_a_readiness_probe() {
+    let worker = "shutdown: {grace_period: 45s}\nprocesses: {app: {command: [app], readiness: notify, drain: {notify: {signal: USR1}}}}\n";
+    let server =
+        "shutdown: {grace_period: 45s}\nprocesses: {app: {command: [app], drain: connections}}\n";
+    let pod = |kind: &str, more: &str| {
+        format!(
+            "kind: {kind}\nspec:\n  template:\n    metadata: {{labels: {{app: a}}}}\n    spec:\n      \
+             terminationGracePeriodSeconds: 45\n      containers: [{{name: app, command: [drainit, run]{more}}}]\n"
+        )
+    };
+    let deployment = pod("Deployment", "");
+    let service = "---\nkind: Service\nspec: {selector: {app: a}, ports: [{port: 80}]}\n";
+    for (config, manifest, is_needed) in [
+        (worker, deployment.clone(), false),
+        (worker, format!("{deployment}{service}"), true),
+        (worker, pod("Deployment", ", ports: [{containerPort: 80}]"), true),
+        (server, deployment, true),
+        (server, pod("Job", ""), false),
+    ] {
+        let found = lines(&check(config, &manifest, None, &[]));
+        let is_named = |line: &String| line.contains("has no readiness probe");
+        assert_eq!(found.iter().any(is_named), is_needed, "{manifest}\n{found:#?}");
+    }
+}
+
+#[test]
 fn env_from_may_bring_the_grace_period() {
     let variable = "{name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}";
     let from = "          envFrom: [{configMapRef: {name: a}}]\n          ports:\n";
