@@ -1,7 +1,10 @@
 //! Finds the commands of drainit in the probes and hooks of a container.
 
+use crate::config::ControlSocket;
 use crate::kubernetes::binary::{SUBCOMMANDS, commands};
-use crate::kubernetes::manifest::{Container, Word, base, words};
+use crate::kubernetes::entry::{EntryPoint, entry};
+use crate::kubernetes::manifest::{Container, Word, base, containers, items, text, words};
+use crate::kubernetes::{Context, Severity};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::script::is_shell;
 use crate::language::span::Span;
@@ -171,6 +174,53 @@ pub(super) fn check(problems: &mut Problems, container: &Container) {
                 "this probe drains the pod when it first runs, and nothing undoes the drain";
             problems.error(command.program.span, message).shared().help(usage);
         }
+    }
+}
+
+/// Reports a command that finds the sockets of several drainits, because the containers of the pod
+/// share their PID namespace.
+pub(super) fn ambiguous(ctx: &mut Context<'_>) {
+    let pod = &ctx.workload.pod;
+    let is_shared = text(pod, &["shareProcessNamespace"]).is_some_and(|it| it.text == "true");
+    let control = &ctx.loaded.config.control;
+    let is_listening = control.listen.is_some();
+    if !is_shared || control.socket != ControlSocket::Private {
+        return;
+    }
+    if containers(pod).iter().filter(|container| has_socket(container)).count() < 2 {
+        return;
+    }
+    let asks = |command: &OwnCommand| match command.name() {
+        "health" => !is_listening && !command.has("--socket") && !command.has("--url"),
+        "drain" => !command.has("--socket"),
+        _ => false,
+    };
+    let Some(command) = own_commands(ctx.container).into_iter().find(asks) else { return };
+    let message = format!(
+        "`drainit {}` does not know whom to ask: the pod shares its PID namespace, and has several drainits",
+        command.name()
+    );
+    let help = match ctx.is_exec {
+        true => "remove `shareProcessNamespace`",
+        false => {
+            "write another `control: {socket: PATH}` into each config, or remove `shareProcessNamespace`"
+        }
+    };
+    ctx.add(Severity::Error, command.program.span, message).help(help);
+}
+
+/// Whether the container runs a drainit with a control socket: not an `exec` without a drain.
+fn has_socket(container: &Container) -> bool {
+    let EntryPoint::Drainit(words) = entry(container) else { return false };
+    let is_drain = |word: &Word| word.text.starts_with("--drain-envoy");
+    let is_variable = |it| text(it, &["name"]).is_some_and(|it| it.text == "DRAINIT_DRAIN_ENVOY");
+    match words.first().map(|word| word.text.as_str()) {
+        Some("run") => true,
+        Some("exec") => {
+            let mut variables = items(&container.node, &["env"]).iter();
+            words.iter().any(is_drain) || variables.any(|it| is_variable(it))
+        }
+        _ => false,
     }
 }
 

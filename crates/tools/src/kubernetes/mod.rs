@@ -230,6 +230,7 @@ pub fn check_manifest(
         crate::kubernetes::grace::check(&mut ctx, &before);
         crate::kubernetes::probes::check(&mut ctx);
         if !is_partial {
+            commands::ambiguous(&mut ctx);
             crate::kubernetes::traffic::check(&mut ctx, &before);
             crate::kubernetes::sidecar::check(&mut ctx);
         }

@@ -1164,6 +1164,37 @@ fn only_a_pod_that_gets_requests_needs_a_readiness_probe() {
 }
 
 #[test]
+fn drainits_that_share_a_pid_namespace_need_own_sockets() {
+    let port = "httpGet: {path: /readyz, port: 9902}";
+    let asks = with(MANIFEST, port, "exec: {command: [drainit, health]}");
+    let shared = with(
+        &asks,
+        "      containers:\n",
+        "      shareProcessNamespace: true\n      containers:\n        - {name: other, command: [drainit, OTHER]}\n",
+    );
+    let run = shared.replace("OTHER", "run");
+    let config = with(CONFIG, ", socket: /run/drainit.sock", "");
+    let closed = with(&config, "control: {listen: '0.0.0.0:9902'}", "control: {}");
+    let hook = "          lifecycle: {preStop: {exec: {command: [drainit, drain]}}}\n          image: gateway\n";
+    let drains = with(&run, "          image: gateway\n", hook);
+    for (config, manifest, is_wrong) in [
+        (&closed, &run, true),
+        (&closed, &run.replace("drainit, health]", "drainit, health, --socket=@a]"), false),
+        (&closed, &run.replace("Namespace: true", "Namespace: false"), false),
+        (&closed, &shared.replace("OTHER", "exec, app"), false),
+        (&closed, &shared.replace("OTHER", "exec, --drain-envoy=unix:/a, envoy"), true),
+        // `health` uses the port.
+        (&config, &run, false),
+        (&config, &drains, true),
+        (&CONFIG.to_owned(), &drains, false),
+    ] {
+        let found = lines(&check(config, manifest, Some("gateway"), &[]));
+        let is_named = |line: &String| line.contains("does not know whom to ask");
+        assert_eq!(found.iter().any(is_named), is_wrong, "{config}{manifest}\n{found:#?}");
+    }
+}
+
+#[test]
 fn env_from_may_bring_the_grace_period() {
     let variable = "{name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}";
     let from = "          envFrom: [{configMapRef: {name: a}}]\n          ports:\n";
