@@ -84,7 +84,7 @@ pub(super) fn read(
         drain.push(Given::new(it, it.variable, container.span, None));
     }
     let names: Vec<_> = drain.iter().map(|it| (it.key, it.name, it.span)).collect();
-    let (config, min_fits) = config(workload, drain);
+    let (config, min_fits) = config(workload, drain, &others);
     let is_refused =
         |it: &&Other| contradicts_a_drain(it.option.name, it.value.as_deref().unwrap_or_default());
     for Other { option, span, .. } in others.iter().filter(is_refused) {
@@ -175,7 +175,7 @@ fn too_long(problems: &mut Problems, workload: &Workload, given: &[Given]) {
 /// The config of a command with a drain. As in `exec`, a short grace period has a short reserve, and
 /// the default `time` fits into it. A correct value takes the place of one that is not known. Also
 /// returns whether `min` fits into the grace period less the reserve, which is enough for `exec`.
-fn config(workload: &Workload, drain: Vec<Given>) -> (Value, bool) {
+fn config(workload: &Workload, drain: Vec<Given>, others: &[Other]) -> (Value, bool) {
     let is_given = |key: &str| drain.iter().any(|it| it.key == key);
     let (has_readiness, has_time) = (is_given(READINESS), is_given("time"));
     let is_unready_delayed = is_given(UNREADY_DELAY);
@@ -201,11 +201,17 @@ fn config(workload: &Workload, drain: Vec<Given>) -> (Value, bool) {
     if has_readiness {
         process["readiness"] = json!({"envoy": admin, "timeout": timeout});
     }
-    let config = json!({
-        "shutdown": {"grace_period": text(grace_period), "reserve": text(reserve),
-            "unready_delay": text(unready_delay.unwrap_or_default())},
-        "processes": {"command": process},
-    });
+    let mut shutdown = json!({"grace_period": text(grace_period), "reserve": text(reserve),
+        "unready_delay": text(unready_delay.unwrap_or_default())});
+    let signals =
+        others.iter().filter(|it| it.option.name == "--stop-signal" && it.wrong().is_none());
+    // A signal that is not known here may be any signal.
+    if let Some(signals) = signals.map(|it| it.value.clone()).collect::<Option<Vec<_>>>()
+        && !signals.is_empty()
+    {
+        shutdown["signals"] = signals.into();
+    }
+    let config = json!({"shutdown": shutdown, "processes": {"command": process}});
     (config, min <= room)
 }
 

@@ -93,10 +93,22 @@ fn over_tcp(ctx: &mut Context<'_>, command: &[Word]) {
 }
 
 /// Checks `lifecycle.stopSignal`, which the kubelet sends in place of the image's STOPSIGNAL.
+/// Without both, the kubelet sends SIGTERM.
 fn stop_signal(ctx: &mut Context<'_>) {
-    let Some(word) = text(&ctx.container.node, &["lifecycle", "stopSignal"]) else { return };
-    let stops = |signal| ctx.loaded.config.shutdown.signals.contains(&signal);
-    if !Signal::parse(&word.text).is_some_and(stops) {
+    let signals = &ctx.loaded.config.shutdown.signals;
+    let Some(word) = text(&ctx.container.node, &["lifecycle", "stopSignal"]) else {
+        let Some(first) = signals.first().filter(|_| !signals.contains(&Signal::TERM)) else {
+            return;
+        };
+        let help = format!(
+            "write `lifecycle: {{stopSignal: {first}}}`, or add SIGTERM to {}",
+            if ctx.is_exec { "`--stop-signal`" } else { "the config's `shutdown.signals`" }
+        );
+        let message = "the kubelet sends SIGTERM, unless the image has another STOPSIGNAL, and SIGTERM does not stop drainit";
+        ctx.add(Severity::Warning, ctx.container.span, message).help(help);
+        return;
+    };
+    if !Signal::parse(&word.text).is_some_and(|signal| signals.contains(&signal)) {
         let message = format!("`{}` does not stop drainit", word.text);
         ctx.add(Severity::Error, word.span, message)
             .help("write one of the config's `shutdown.signals` here, or add this one there");

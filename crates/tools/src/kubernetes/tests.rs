@@ -379,6 +379,7 @@ fn each_mismatch_of_config_and_pod_is_reported() {
     let sleep = "          lifecycle: {preStop: {sleep: {seconds: 5}}}\n          image: gateway\n";
     let drain = "          lifecycle: {preStop: {exec: {command: [drainit, drain]}}}\n          image: gateway\n";
     let image = "          image: gateway\n";
+    let signals = format!("signals: [INT, QUIT], {grace}");
     let rows: &[(&str, &str, &str, &str, &[&str])] = &[
         (grace, "grace_period: 45s", "", "", &[]),
         (grace, "grace_period: 30s", "", "", &["7:38 W `grace_period` is 30s"]),
@@ -443,6 +444,14 @@ fn each_mismatch_of_config_and_pod_is_reported() {
             "{path: /readyz, port: 9902}",
             "{path: /ready, port: 9901}",
             &["18:44 W `/ready` stays 200"],
+        ),
+        (grace, &signals, "", "", &["9:17 W SIGTERM does not stop drainit"]),
+        (
+            grace,
+            &signals,
+            image,
+            "          lifecycle: {stopSignal: SIGINT}\n          image: gateway\n",
+            &[],
         ),
         ("time: 15s", "tiem: 15s", "", "", &["10:53 E `tiem`"]),
         // An error of the config does not hide the mistakes of the manifest.
@@ -865,7 +874,12 @@ fn the_options_of_exec_are_checked_like_a_config() {
             "--grace-period, 45s, {A}, -p, SIGKILL, --, envoy",
             &["11:97 E would not start: `--parent-death-signal` cannot be used with a drain"],
         ),
-        ("--grace-period, 45s, {A}, -e143, -vp, TERM, --stop-signal=USR1, envoy", &[]),
+        ("--grace-period, 45s, {A}, -e143, -vp, TERM, --stop-signal=TERM, envoy", &[]),
+        (
+            "--grace-period, 45s, {A}, --stop-signal=USR1, --stop-signal, INT, envoy",
+            &["9:17 W SIGTERM does not stop drainit"],
+        ),
+        ("--grace-period, 45s, {A}, --stop-signal=HUP, --stop-signal, $(UNKNOWN), envoy", &[]),
         ("--grace-period, 45s, {A}", &["11:30 E would not start: there is no command"]),
         (
             "--grace-period, 45s, {A}, -ve256, --rewrite, 'TERM:', envoy",
