@@ -22,6 +22,8 @@ const THRESHOLD: u32 = 3;
 /// One probe of the container.
 struct PodProbe {
     span: Span,
+    /// The time before the first attempt.
+    delay: Duration,
     /// The time from the first failed attempt until the kubelet considers the probe failed.
     fails_after: Duration,
     /// Who owns the port to which the probe connects, and the port with its place in the manifest.
@@ -45,6 +47,14 @@ struct PodProbe {
 impl PodProbe {
     fn path(&self) -> &str {
         self.path.as_ref().map(|path| path.text.as_str()).unwrap_or_default()
+    }
+
+    /// Whether the probe asks drainit for `/readyz`.
+    fn asks_ready(&self) -> bool {
+        match self.target() {
+            Some(target) => target == ProbedServer::Control && self.path() == "/readyz",
+            None => self.command_endpoint == Some("/readyz"),
+        }
     }
 
     /// Who owns the port to which the probe connects.
@@ -91,7 +101,7 @@ pub(super) fn check(ctx: &mut Context<'_>) {
                 readiness(ctx, &probe);
                 notices(ctx, &probe);
             }
-            _ => {}
+            _ => startup(ctx, &probe),
         }
     }
     if get(&node, &["readinessProbe"]).is_none() && !ctx.container.is_sidecar && gets_requests(ctx)
@@ -137,6 +147,7 @@ fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> PodProbe {
     let scheme = text(node, &["httpGet", "scheme"]);
     PodProbe {
         span: node.span,
+        delay: seconds(node, &["initialDelaySeconds"]).map_or(Duration::ZERO, |(delay, _)| delay),
         fails_after: period.saturating_mul(threshold.unwrap_or(THRESHOLD)),
         target: port.and_then(|port| {
             let number = number(container, &port.text)?;
@@ -295,16 +306,38 @@ fn named(ctx: &mut Context<'_>, container: &Node, port: &Word) {
     ctx.add(Severity::Error, port.span, message).help(help);
 }
 
+/// Warns of a startup probe that gives up before drainit does.
+fn startup(ctx: &mut Context<'_>, probe: &PodProbe) {
+    let processes = ctx.loaded.config.processes.iter();
+    let timeouts = processes.filter_map(|it| Some(it.readiness.as_ref()?.timeout));
+    let gives_up = probe.delay.saturating_add(probe.fails_after);
+    let is_ready =
+        matches!(probe.target(), Some(ProbedServer::Admin { .. })) && probe.path() == "/ready";
+    let Some(longest) = timeouts.max().filter(|longest| *longest > gives_up) else { return };
+    if !is_ready && !probe.asks_ready() {
+        return;
+    }
+    let timeout = if ctx.is_exec {
+        "`--readiness` (`DRAINIT_READINESS`)"
+    } else {
+        "the `timeout` of a `readiness`"
+    };
+    let message = format!(
+        "the kubelet kills a container that is not ready after {}, and {timeout} is {}",
+        human(gives_up),
+        human(longest)
+    );
+    ctx.add(Severity::Warning, probe.span, message)
+        .help("raise `failureThreshold`, or shorten the timeout");
+}
+
 /// Reports a liveness probe that fails while the container drains. The kubelet would then kill the
 /// container.
 fn liveness(ctx: &mut Context<'_>, probe: &PodProbe, has_startup: bool) {
     let whole = ctx.plan.longest();
     let after_signal = &ctx.plan.after_signal;
     let after_drain = whole.saturating_sub(after_signal.drained_at());
-    let asks_ready = match probe.target() {
-        Some(target) => target == ProbedServer::Control && probe.path() == "/readyz",
-        None => probe.command_endpoint == Some("/readyz"),
-    };
+    let asks_ready = probe.asks_ready();
     let (severity, why, lasts) = match probe.target() {
         _ if asks_ready => {
             (Severity::Error, "`/readyz` is 503 from the beginning of the shutdown", whole)

@@ -1209,6 +1209,33 @@ fn drainits_that_share_a_pid_namespace_need_own_sockets() {
 }
 
 #[test]
+fn a_startup_probe_waits_as_long_as_drainit() {
+    let image = "          image: gateway\n";
+    let config = with(
+        CONFIG,
+        "command: [engine]",
+        "command: [engine], readiness: {exec: [a], timeout: 20s}",
+    );
+    let ready = "httpGet: {path: /readyz, port: control}, periodSeconds: 1, failureThreshold";
+    let admin = ready.replace("readyz, port: control", "ready, port: 9901");
+    let health = "exec: {command: [drainit, health]}, periodSeconds: 2, failureThreshold";
+    for (probe, is_short) in [
+        (format!("{ready}: 19"), true),
+        (format!("{ready}: 20"), false),
+        (format!("{ready}: 15, initialDelaySeconds: 5"), false),
+        (format!("{health}: 9"), true),
+        (format!("{health}: 10"), false),
+        (format!("{admin}: 19"), true),
+        (ready.replace("/readyz", "/livez") + ": 1", false),
+    ] {
+        let probe = format!("          startupProbe: {{{probe}}}\n{image}");
+        let found = lines(&check(&config, &with(MANIFEST, image, &probe), None, &[]));
+        let expected: &[&str] = if is_short { &["10:25 W not ready after, is 20s"] } else { &[] };
+        assert!(are_these(&found, expected), "{probe}\n{found:#?}");
+    }
+}
+
+#[test]
 fn env_from_may_bring_the_grace_period() {
     let variable = "{name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}";
     let from = "          envFrom: [{configMapRef: {name: a}}]\n          ports:\n";
