@@ -114,7 +114,7 @@ pub(super) fn remedy(name: &str, known: &Keys) -> Option<&'static str> {
     row.map(|(_, help)| *help)
 }
 
-/// What to do with a file that `drainit import` reads.
+/// The remedy for a file that `drainit import` reads.
 pub const IMPORT: &str = "`drainit import FILE` makes a config of it";
 
 /// If the first line that is not empty shows that a text is the config of another program, says so,
