@@ -1,7 +1,7 @@
-//! The main processes of all instances that run.
+//! The main processes of all instances that run, and the sockets that drainit holds for them.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::os::connections::InstancePids;
@@ -9,15 +9,28 @@ use crate::types::ProcessId;
 
 #[derive(Default)]
 pub(crate) struct MainPids {
-    of_each: RefCell<BTreeMap<ProcessId, InstancePids>>,
+    of_each: RefCell<BTreeMap<ProcessId, Instance>>,
     /// The pids of all instances; empty until the first call of [`Self::all`] after a change.
     all: RefCell<OnceCell<InstancePids>>,
 }
 
+#[derive(Default)]
+struct Instance {
+    pids: InstancePids,
+    /// The inodes of the sockets that drainit holds for the instance.
+    given: BTreeSet<u32>,
+}
+
 impl MainPids {
-    /// Handles the start of an instance, or its new main process.
+    /// Handles the start of an instance. drainit holds sockets with these inodes for the instance.
+    pub(crate) fn started(&self, process: ProcessId, pids: InstancePids, given: BTreeSet<u32>) {
+        self.of_each.borrow_mut().insert(process, Instance { pids, given });
+        self.all.take();
+    }
+
+    /// Handles the new main process of an instance.
     pub(crate) fn set(&self, process: ProcessId, pids: InstancePids) {
-        self.of_each.borrow_mut().insert(process, pids);
+        self.of_each.borrow_mut().entry(process).or_default().pids = pids;
         self.all.take();
     }
 
@@ -29,15 +42,27 @@ impl MainPids {
 
     /// The pids of an instance; none after its end.
     pub(crate) fn of(&self, process: ProcessId) -> InstancePids {
-        self.of_each.borrow().get(&process).cloned().unwrap_or_default()
+        let of_each = self.of_each.borrow();
+        of_each.get(&process).map(|it| Arc::clone(&it.pids)).unwrap_or_default()
     }
 
+    /// The inodes of the sockets that drainit holds for several instances.
+    pub(crate) fn shared(&self) -> BTreeSet<u32> {
+        let of_each = self.of_each.borrow();
+        let mut seen = BTreeSet::new();
+        let all = of_each.values().flat_map(|it| it.given.iter().copied());
+        all.filter(|inode| !seen.insert(*inode)).collect()
+    }
+
+    /// The pids of each instance.
     pub(crate) fn of_each(&self) -> BTreeMap<ProcessId, InstancePids> {
-        self.of_each.borrow().clone()
+        let of_each = self.of_each.borrow();
+        of_each.iter().map(|(process, it)| (*process, Arc::clone(&it.pids))).collect()
     }
 
     pub(crate) fn all(&self) -> InstancePids {
-        let collect = || self.of_each.borrow().values().flat_map(|it| it.iter().copied()).collect();
+        let of_each = self.of_each.borrow();
+        let collect = || of_each.values().flat_map(|it| it.pids.iter().copied()).collect();
         Arc::clone(self.all.borrow().get_or_init(|| Arc::new(collect())))
     }
 }

@@ -4,7 +4,7 @@
 //! short time that the core allows. Nothing waits for later looks.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -72,15 +72,18 @@ fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Looks {
-    /// Looks at the connections once; `pids` has the processes of all instances. Returns whether an
-    /// instance is left for the next look.
-    fn look(&self, pids: &InstancePids) -> bool {
+    /// Looks at the connections once; `running` has the processes of each instance, and `all` those
+    /// of all instances. Returns whether an instance is left for the next look.
+    fn look(&self, running: &BTreeMap<ProcessId, InstancePids>, all: &InstancePids) -> bool {
         let (watched, listening) = &mut *locked(&self.watched);
         let drained = take(&mut *locked(&self.drained));
-        let runs = |it: &Watched| it.kin.iter().any(|pid| pids.contains(pid));
-        watched.retain(|it| !drained.contains(&it.process) && runs(it));
+        watched.retain_mut(|it| {
+            // The instance may have handed over to a new main process.
+            let kin = running.get(&it.process).filter(|_| !drained.contains(&it.process));
+            kin.inspect(|kin| it.kin = Arc::clone(kin)).is_some()
+        });
         let known = watched.iter().map(|it| (it.process, (&it.kin, &it.listeners))).collect();
-        let mut found = Listeners::of_each(&known, pids, listening).unwrap_or_default();
+        let mut found = Listeners::of_each(&known, all, listening).unwrap_or_default();
         for it in &mut *watched {
             it.listeners = found.remove(&it.process).unwrap_or(take(&mut it.listeners));
         }
@@ -148,11 +151,13 @@ impl StopCounts {
         sender: MessageSender,
         given: impl Fn(ProcessId) -> BTreeSet<u32>,
     ) {
+        let shared = self.pids.shared();
         let drained = self.drained.borrow();
         let instances = self.pids.of_each().into_iter().filter(|(it, _)| !drained.contains(it));
         let idle = Counting::default().idle;
         let watched = instances.map(|(process, kin)| {
-            let (listeners, answers) = (Listeners::given(given(process)), Answers::new(idle));
+            let (mut listeners, answers) = (Listeners::given(given(process)), Answers::new(idle));
+            listeners.set_shared(&shared);
             Watched { process, kin, listeners, answers }
         });
         *locked(&self.looks.watched) = (watched.collect(), Arc::default());
@@ -173,8 +178,8 @@ impl StopCounts {
         if self.is_looking.replace(true) {
             return;
         }
-        let (looks, pids) = (Arc::clone(&self.looks), self.pids.all());
-        let look = on_thread::begin_at_once(move || looks.look(&pids)).ok();
+        let (looks, running, all) = (Arc::clone(&self.looks), self.pids.of_each(), self.pids.all());
+        let look = on_thread::begin_at_once(move || looks.look(&running, &all)).ok();
         self.is_looking.set(look.is_some());
         self.under_way.replace(look);
         self.changed.notify_one();

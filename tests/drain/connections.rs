@@ -594,7 +594,7 @@ fn a_connection_to_a_unix_socket_counts_until_the_close() {
     assert!(answer.ends_with("\r\nok"), "{answer:?}\n{}", ended.record);
     let over = ended.record.line("web: drain over after .*: no request in flight").unwrap().at;
     assert!(over + ms(100) > at && over < at + ms(3000), "{over:?} {at:?}\n{}", ended.record);
-    ended.assert_line("drain web: .*connections 1 at the start, 0 at the end; requests [01] at the start.*, 0 cut");
+    ended.assert_line("drain web: .*connections [12] at the start, 0 at the end; requests [01] at the start.*, 0 cut");
 }
 
 /// Serves as APP on the first descriptor, or on the port, in a daemon that has left the session and
@@ -681,4 +681,58 @@ fn a_server_that_may_end_before_the_first_count_is_in_the_report() {
                 .assert_line("stop web: .*; requests 1 at the start, 1 (cut|in flight when)");
         },
     );
+}
+
+/// Serves on a socket of `listen`, and accepts no more after SIGUSR1.
+const ACCEPTS_UNTIL_ASKED: &str = r#"
+import asyncio, signal, socket
+async def serve(reader, writer):
+    path = (await reader.readuntil(b"\r\n\r\n")).split()[1]
+    await asyncio.sleep(int(path[1:]) / 1000)
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n\r\n\r\nok")
+    await writer.drain()
+    writer.close()
+async def main():
+    server = await asyncio.start_server(serve, sock=socket.socket(fileno=3))
+    number, loop = server.sockets[0].fileno(), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, lambda: loop.remove_reader(number))
+    print("up", flush=True)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"#;
+
+// holds: S434
+#[test]
+fn short_connections_to_the_new_instance_do_not_hold_the_drain_of_the_old_one() {
+    let Some(rig) = Rig::new() else { return };
+    let address = free_address();
+    rig.write("server.py", ACCEPTS_UNTIL_ASKED);
+    let config = "
+control: {socket: DIR/control.sock}
+processes:
+  web:
+    command: [python3, DIR/server.py]
+    listen: ['tcp://ADDRESS']
+    update: start-first
+    readiness: {log: '^up$'}
+    drain: {notify: {signal: USR1, connections: {idle: 1s}, time: 15s, min: 0s}}";
+    let drainit = rig.start_ready(&config.replace("ADDRESS", &address.to_string()));
+    let mut client = Client::new(address);
+    client.send(1000).unwrap();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _ = crate::support::http::get(address, "/1");
+                }
+            });
+        }
+        let socket = drainit.path("control.sock").display().to_string();
+        let answer = drainit.exec(&["restart", "web", "--socket", &socket]);
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        answer.assert(0, "");
+    });
+    drainit.wait_for_line("web.*: drain over after .*: no request in flight");
+    drainit.stop();
 }

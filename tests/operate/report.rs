@@ -83,8 +83,8 @@ fn the_last_line_of_a_json_log_contains_the_report() {
         report["steps"].as_array().unwrap().iter().map(|step| &step["name"]).collect();
     // The policy and Python are counted only for the report, because they have no drain.
     let expected = [
-        "drain router",
         "count of connections",
+        "drain router",
         "stop router",
         "stop policy",
         "stop python",

@@ -31,8 +31,8 @@ pub type InstancePids = Arc<BTreeSet<Pid>>;
 enum Sharing {
     #[default]
     Nobody,
-    /// Other instances: drainit holds the socket. A connection counts if drainit does not see that
-    /// another instance has it open.
+    /// Another instance, to which drainit has given the same socket. A connection counts if drainit
+    /// does not see that another instance has it open.
     Instances,
     /// Any process: it accepts connections there by a socket of its own (`SO_REUSEPORT`, or a more
     /// specific address), or nobody listens there any longer. A connection counts if the instance
@@ -48,6 +48,8 @@ pub struct Listeners {
     known: InstancePids,
     /// The inodes of the listening sockets that drainit holds for the instance.
     given: Arc<BTreeSet<u32>>,
+    /// Whether no other instance has these sockets.
+    is_alone: bool,
     /// The addresses at which the instance listens, or has listened at an earlier look.
     own: BTreeSet<SocketAddr>,
     /// The listening sockets of all processes.
@@ -126,6 +128,7 @@ impl Listening {
             of: Arc::clone(of),
             known: Arc::clone(known),
             given: Arc::clone(&before.given),
+            is_alone: before.is_alone,
             sharing: before.sharing.max(sharing),
             own,
             all: Arc::clone(&self.all),
@@ -143,6 +146,19 @@ impl Listeners {
     /// known yet.
     pub fn given(inodes: BTreeSet<u32>) -> Self {
         Self { given: Arc::new(inodes), ..Self::default() }
+    }
+
+    /// Says which sockets drainit holds for several instances.
+    pub fn set_shared(&mut self, inodes: &BTreeSet<u32>) {
+        self.is_alone = self.given.is_disjoint(inodes);
+    }
+
+    /// Who may have connections at these addresses now.
+    fn sharing(&self) -> Sharing {
+        match self.sharing {
+            Sharing::Instances if self.is_alone => Sharing::Nobody,
+            sharing => sharing,
+        }
     }
 
     /// Finds the sockets on which an instance listens; `known` has the processes of all instances.
@@ -224,8 +240,7 @@ impl Listeners {
         seen: &mut Arc<BTreeSet<u32>>,
     ) -> Result<BTreeMap<K, Self>, String> {
         let listening = Listening::now()?;
-        let seen = core::mem::replace(seen, Arc::clone(&listening.inodes));
-        if listening.inodes.is_subset(&seen) {
+        if listening.inodes.is_subset(seen) {
             return Ok(BTreeMap::new());
         }
         let leaders = before.iter().flat_map(|(key, (of, _))| of.iter().map(|pid| (*pid, *key)));
@@ -235,6 +250,7 @@ impl Listeners {
             let inodes = found.of_each.get(key).into_iter().flat_map(|it| &it.inodes).copied();
             (*key, listening.of([*of, known], inodes, &held, &[], earlier))
         };
+        *seen = Arc::clone(&listening.inodes);
         Ok(before.iter().map(of_each).filter(|(_, own)| !own.is_empty()).collect())
     }
 
@@ -254,7 +270,7 @@ impl Listeners {
         if self.own.is_empty() {
             return self
                 .unix
-                .connections([&self.of, &self.known])
+                .connections([&self.of, &self.known], self.is_alone)
                 .map_err(|error| unlisted(&error));
         }
         Open::now([self])?.of(self)
@@ -287,6 +303,8 @@ pub struct Open {
     ours: BTreeSet<(SocketAddr, SocketAddr)>,
     /// The sockets of the instances that share a listener, by their first PID.
     holders: Holders<Pid>,
+    /// The inodes of the connections that were still open when the holders were known.
+    still: BTreeSet<u32>,
 }
 
 impl Open {
@@ -298,9 +316,9 @@ impl Open {
         let (mut wanted, mut sharing) = (Wanted::default(), BTreeMap::new());
         let (mut known, mut reads_all) = (InstancePids::default(), false);
         for it in listeners {
-            let key = it.of.first().filter(|_| it.sharing != Sharing::Nobody);
+            let key = it.of.first().filter(|_| it.sharing() != Sharing::Nobody);
             known = Arc::clone(&it.known);
-            reads_all |= it.sharing == Sharing::Instances;
+            reads_all |= it.sharing() == Sharing::Instances;
             sharing.extend(key.into_iter().flat_map(|key| it.of.iter().map(|pid| (*pid, *key))));
             wanted.ports.extend(it.ports());
             wanted.families.extend(&it.families);
@@ -316,10 +334,15 @@ impl Open {
         // inode in that list.
         let is_any = !sharing.is_empty();
         let holders = is_any.then(|| holders(&sharing, &known, reads_all)).transpose();
+        // A connection that was closed meanwhile has no holder, either.
+        let still = reads_all.then(|| sockets(&OPEN, 0, &wanted)).transpose();
+        let still = still.map_err(|error| unlisted(&error))?.unwrap_or_default();
+        let still = still.into_iter().map(|socket| socket.inode).collect();
         Ok(Self {
             sockets: open,
             ours,
             holders: holders.map_err(|error| error.to_string())?.unwrap_or_default(),
+            still,
         })
     }
 
@@ -329,9 +352,11 @@ impl Open {
     /// Says why the kernel does not report enough about the connections.
     pub fn of(&self, listeners: &Listeners) -> Result<Vec<Connection>, String> {
         let key = listeners.of.first().copied().unwrap_or_default();
-        let is_counted = |socket: &&Socket| match listeners.sharing {
+        let is_counted = |socket: &&Socket| match listeners.sharing() {
             Sharing::Instances if socket.inode != 0 => {
-                listeners.is_at(socket.local) && self.holders.may_have(&key, socket.inode)
+                listeners.is_at(socket.local)
+                    && self.still.contains(&socket.inode)
+                    && self.holders.may_have(&key, socket.inode)
             }
             Sharing::Anybody if socket.inode != 0 => {
                 listeners.is_at(socket.local) && self.holders.has(&key, socket.inode)

@@ -148,12 +148,13 @@ impl UnixListeners {
     pub(crate) fn connections(
         &self,
         [of, known]: [&InstancePids; 2],
+        is_alone: bool,
     ) -> io::Result<Vec<Connection>> {
         let mut ours = own_sockets();
         let all = unix_sockets(&[ESTABLISHED, LISTEN])?;
         ours.extend(own_sockets());
         let leaders = of.iter().map(|pid| (*pid, ())).collect();
-        let held = match self.is_shared {
+        let held = match self.is_shared && !is_alone {
             true => Some(holders(&leaders, known, true)?),
             false => None,
         };
@@ -215,7 +216,7 @@ mod tests {
         let inode = *all.iter().find(|(_, place)| is_own(place)).unwrap().0;
         let own = UnixListeners::default().again(&all, &[inode].into(), &BTreeSet::new());
         let distinct = |own: &UnixListeners| {
-            let mut found = own.connections([&of, &of]).unwrap();
+            let mut found = own.connections([&of, &of], false).unwrap();
             found.sort_by_key(|one| one.cookie);
             found.dedup_by_key(|one| one.cookie);
             found
@@ -244,7 +245,7 @@ mod tests {
         assert_eq!(look().len(), 1);
         let held = UnixListeners::default().again(&all, &[inode].into(), &[inode].into());
         let another: InstancePids = Arc::new([crate::Pid::MAX].into());
-        assert!(held.is_shared && held.connections([&another, &of]).unwrap().is_empty());
+        assert!(held.is_shared && held.connections([&another, &of], false).unwrap().is_empty());
         assert_eq!(distinct(&held).len(), 1);
     }
 }

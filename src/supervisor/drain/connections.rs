@@ -47,7 +47,8 @@ impl Serving {
         ports: &[u16],
         see: impl FnOnce(&Listeners) -> T + Send + 'static,
     ) -> Result<T, String> {
-        let (before, ports) = (self.listeners.borrow().clone(), ports.to_vec());
+        let (mut before, ports) = (self.listeners.borrow().clone(), ports.to_vec());
+        before.set_shared(&self.pids.shared());
         let (own, all) = (self.pids.of(self.process), self.pids.all());
         let look = move || {
             let found = before.again(&own, &all, &ports)?;

@@ -400,7 +400,7 @@ impl Executor {
         current.number += 1;
         (current.pid, current.spawned) = (Some(pid), spawned);
         (current.leader, current.former, current.asked) = (pid, Vec::new(), None);
-        self.stop_counts.pids().set(process, Arc::new([pid].into()));
+        self.stop_counts.pids().started(process, Arc::new([pid].into()), given.clone());
         current.listeners = Rc::new(RefCell::new(Listeners::given(given)));
         current.epoch = epoch;
         current.is_ready = false;
