@@ -703,7 +703,7 @@ asyncio.run(main())
 
 // holds: S434
 #[test]
-fn short_connections_to_the_new_instance_do_not_hold_the_drain_of_the_old_one() {
+fn short_connections_to_the_new_instance_do_not_hold_the_drain_of_the_old_instance() {
     let Some(rig) = Rig::new() else { return };
     let address = free_address();
     rig.write("server.py", ACCEPTS_UNTIL_ASKED);

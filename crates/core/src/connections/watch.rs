@@ -26,6 +26,7 @@ const LEAD: Duration = Duration::from_millis(400);
 const LAST_FACTOR: u32 = 4;
 /// The kernel measures its times in ticks of up to this length.
 const TICK: Duration = Duration::from_millis(10);
+
 /// The terms of a drain.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
