@@ -7,7 +7,7 @@ pub(crate) mod hot_restart;
 pub mod image;
 pub mod own_address;
 pub(crate) mod shared_addresses;
-pub(crate) mod undrained;
+pub mod undrained;
 pub(crate) mod unique;
 
 use std::sync::Arc;

@@ -122,7 +122,7 @@ fn fitting_delay(config: &Config, graph: &Graph) -> Duration {
 }
 
 /// The key that shows that a process serves TCP connections.
-fn listens(process: &Process) -> Option<&'static str> {
+pub fn listens(process: &Process) -> Option<&'static str> {
     let is_tcp = |address: &Address| matches!(address, Address::Tcp(_));
     let probe = process.readiness.as_ref().map(|readiness| &readiness.probe);
     match probe {

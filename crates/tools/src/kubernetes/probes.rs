@@ -4,7 +4,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::config::{Address, ControlSocket, DrainMethod};
+use crate::check::undrained::listens;
+use crate::config::{Address, ControlSocket, DrainMethod, Process};
 use crate::kubernetes::entry::{JOINS, script};
 use crate::kubernetes::manifest::{Word, base, items, seconds, text, words};
 use crate::kubernetes::pre_stop::other_socket;
@@ -115,16 +116,16 @@ pub(super) fn check(ctx: &mut Context<'_>) {
     }
 }
 
-/// Whether the pod may get requests: it is not a job, and it has a port, a Service or a drain of a
-/// server.
+/// Whether the pod may get requests: it is not a job, and it has a port, a Service or a server.
 fn gets_requests(ctx: &Context<'_>) -> bool {
     let containers = items(&ctx.workload.pod, &["containers"]).iter();
     let has_port = containers.into_iter().any(|it| !items(it, &["ports"]).is_empty());
-    let drains = ctx.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref());
-    let is_of_server = |method: &DrainMethod| {
-        matches!(method, DrainMethod::Envoy(_) | DrainMethod::Connections(_))
+    let is_drained = |process: &Process| {
+        let method = process.drain.as_ref().map(|drain| &drain.method);
+        matches!(method, Some(DrainMethod::Envoy(_) | DrainMethod::Connections(_)))
     };
-    let is_server = drains.into_iter().any(|drain| is_of_server(&drain.method));
+    let mut processes = ctx.loaded.config.processes.iter();
+    let is_server = processes.any(|process| is_drained(process) || listens(process).is_some());
     !matches!(&*ctx.workload.kind, "Job" | "CronJob")
         && (has_port || !ctx.workload.served.is_empty() || is_server)
 }
