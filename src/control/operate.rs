@@ -3,7 +3,7 @@
 //!
 //! The version is part of the path. A request with another version gets an answer that says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -145,14 +145,14 @@ pub(crate) fn answer<B>(
 /// another follower.
 fn follow(names: &[String], now: &Status) -> String {
     let by_name: BTreeMap<_, _> = now.current().map(|one| (one.name.as_str(), one)).collect();
-    let mut found: Vec<&str> = names.iter().map(String::as_str).collect();
-    let (mut lines, mut place) = (String::new(), 0);
-    while let Some(name) = found.get(place).copied() {
-        place += 1;
+    let mut next: VecDeque<&str> = names.iter().map(String::as_str).collect();
+    let mut seen: BTreeSet<&str> = next.iter().copied().collect();
+    let mut lines = String::new();
+    while let Some(name) = next.pop_front() {
         for follower in by_name.get(name).into_iter().flat_map(|process| &process.followers) {
             let runs = by_name.get(follower.as_str()).is_some_and(|one| one.pid.is_some());
-            if runs && !found.contains(&follower.as_str()) {
-                found.push(follower);
+            if runs && seen.insert(follower) {
+                next.push_back(follower);
                 lines.push_str(&format!("{follower}: follows {name} (`restart: true`)\n"));
             }
         }

@@ -10,8 +10,9 @@ use crate::types::ProcessId;
 #[derive(Default)]
 pub(crate) struct MainPids {
     of_each: RefCell<BTreeMap<ProcessId, Instance>>,
-    /// The pids of all instances; empty until the first call of [`Self::all`] after a change.
-    all: RefCell<OnceCell<InstancePids>>,
+    /// The pids of all instances, and the inodes of the sockets that drainit holds for several of
+    /// them. Empty until somebody asks after a change: hundreds of drains look many times a second.
+    derived: RefCell<OnceCell<(InstancePids, Arc<BTreeSet<u32>>)>>,
 }
 
 #[derive(Default)]
@@ -25,19 +26,19 @@ impl MainPids {
     /// Handles the start of an instance. drainit holds sockets with these inodes for the instance.
     pub(crate) fn started(&self, process: ProcessId, pids: InstancePids, given: BTreeSet<u32>) {
         self.of_each.borrow_mut().insert(process, Instance { pids, given });
-        self.all.take();
+        self.derived.take();
     }
 
     /// Handles the new main process of an instance.
     pub(crate) fn set(&self, process: ProcessId, pids: InstancePids) {
         self.of_each.borrow_mut().entry(process).or_default().pids = pids;
-        self.all.take();
+        self.derived.take();
     }
 
     /// Forgets an instance that has ended.
     pub(crate) fn remove(&self, process: ProcessId) {
         self.of_each.borrow_mut().remove(&process);
-        self.all.take();
+        self.derived.take();
     }
 
     /// The pids of an instance; none after its end.
@@ -47,11 +48,8 @@ impl MainPids {
     }
 
     /// The inodes of the sockets that drainit holds for several instances.
-    pub(crate) fn shared(&self) -> BTreeSet<u32> {
-        let of_each = self.of_each.borrow();
-        let mut seen = BTreeSet::new();
-        let all = of_each.values().flat_map(|it| it.given.iter().copied());
-        all.filter(|inode| !seen.insert(*inode)).collect()
+    pub(crate) fn shared(&self) -> Arc<BTreeSet<u32>> {
+        self.derived().1
     }
 
     /// The pids of each instance.
@@ -60,9 +58,20 @@ impl MainPids {
         of_each.iter().map(|(process, it)| (*process, Arc::clone(&it.pids))).collect()
     }
 
+    /// The pids of all instances.
     pub(crate) fn all(&self) -> InstancePids {
+        self.derived().0
+    }
+
+    fn derived(&self) -> (InstancePids, Arc<BTreeSet<u32>>) {
         let of_each = self.of_each.borrow();
-        let collect = || of_each.values().flat_map(|it| it.pids.iter().copied()).collect();
-        Arc::clone(self.all.borrow().get_or_init(|| Arc::new(collect())))
+        let derive = || {
+            let pids = of_each.values().flat_map(|it| it.pids.iter().copied()).collect();
+            let mut seen = BTreeSet::new();
+            let given = of_each.values().flat_map(|it| it.given.iter().copied());
+            let shared = given.filter(|inode| !seen.insert(*inode)).collect();
+            (Arc::new(pids), Arc::new(shared))
+        };
+        self.derived.borrow().get_or_init(derive).clone()
     }
 }

@@ -72,9 +72,9 @@ fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Looks {
-    /// Looks at the connections once; `running` has the processes of each instance, and `all` those
-    /// of all instances. Returns whether an instance is left for the next look.
-    fn look(&self, running: &BTreeMap<ProcessId, InstancePids>, all: &InstancePids) -> bool {
+    /// Looks at the connections once; `running` has the processes of each instance. Returns whether
+    /// an instance is left for the next look.
+    fn look(&self, running: &BTreeMap<ProcessId, InstancePids>) -> bool {
         let (watched, listening) = &mut *locked(&self.watched);
         let drained = take(&mut *locked(&self.drained));
         watched.retain_mut(|it| {
@@ -83,7 +83,8 @@ impl Looks {
             kin.inspect(|kin| it.kin = Arc::clone(kin)).is_some()
         });
         let known = watched.iter().map(|it| (it.process, (&it.kin, &it.listeners))).collect();
-        let mut found = Listeners::of_each(&known, all, listening).unwrap_or_default();
+        let all = Arc::new(running.values().flat_map(|pids| pids.iter().copied()).collect());
+        let mut found = Listeners::of_each(&known, &all, listening).unwrap_or_default();
         for it in &mut *watched {
             it.listeners = found.remove(&it.process).unwrap_or(take(&mut it.listeners));
         }
@@ -178,8 +179,8 @@ impl StopCounts {
         if self.is_looking.replace(true) {
             return;
         }
-        let (looks, running, all) = (Arc::clone(&self.looks), self.pids.of_each(), self.pids.all());
-        let look = on_thread::begin_at_once(move || looks.look(&running, &all)).ok();
+        let (looks, running) = (Arc::clone(&self.looks), self.pids.of_each());
+        let look = on_thread::begin_at_once(move || looks.look(&running)).ok();
         self.is_looking.set(look.is_some());
         self.under_way.replace(look);
         self.changed.notify_one();
