@@ -47,6 +47,7 @@ fn copy(path: &std::path::Path, force: bool) -> io::Result<bool> {
     let own = fs::read("/proc/self/exe").map_err(|error| {
         io::Error::new(error.kind(), format!("cannot read this program: {error}"))
     })?;
+    replace_file::tidy(path);
     // If the target is not a file, `replace` refuses it. Nothing is read from it here, because
     // reading a pipe could hang.
     if let Some(file) = fs::metadata(path).ok().filter(fs::Metadata::is_file) {
@@ -54,10 +55,7 @@ fn copy(path: &std::path::Path, force: bool) -> io::Result<bool> {
             Ok(found) if found != own && !force => {
                 return Err(io::Error::other("another file is there; --force replaces it"));
             }
-            Ok(found) if found == own && file.mode() & 0o7777 == MODE => {
-                replace_file::tidy(path);
-                return Ok(false);
-            }
+            Ok(found) if found == own && file.mode() & 0o7777 == MODE => return Ok(false),
             Err(error) if !force => return Err(error),
             _ => {}
         }

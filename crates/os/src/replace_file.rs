@@ -61,10 +61,8 @@ pub fn replace(path: &Path, content: &[u8], mode: u32, user: Option<&User>) -> i
     if found.is_ok_and(|found| !is(&found, SFlag::S_IFREG)) {
         return Err(io::Error::other("it exists and is not a regular file, so it is left alone"));
     }
-    let prefix = prefix(name);
-    remove_left_over(directory, &prefix);
-    let unfinished = unfinished(prefix);
-    let written = write(directory, &unfinished, content, mode, user).and_then(|()| {
+    let (unfinished, file) = create(directory, name)?;
+    let written = write(file, content, mode, user).and_then(|()| {
         let renamed = renameat(directory, &*unfinished, directory, name);
         let remedy = "it is a mount point, which cannot be replaced; mount its directory instead";
         renamed.map_err(|errno| explained(errno.into(), Errno::EBUSY, remedy))
@@ -76,11 +74,18 @@ pub fn replace(path: &Path, content: &[u8], mode: u32, user: Option<&User>) -> i
 }
 
 /// Removes the temporary files that a killed [`replace`] has left beside `path`. Files younger than
-/// a minute stay, because another drainit may still write them.
+/// a minute stay, because another drainit may still write them. Reads the whole directory.
 pub fn tidy(path: &Path) {
-    if let (Some(_), Ok(place)) = (path.file_name(), Place::of(path)) {
-        let (directory, name) = place.parts();
-        remove_left_over(directory, &prefix(name));
+    let (Some(_), Ok(place)) = (path.file_name(), Place::of(path)) else { return };
+    let (directory, name) = place.parts();
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let Ok(mut entries) = Dir::openat(directory, ".", flags, Mode::empty()) else { return };
+    let prefix = temporary(name);
+    for entry in entries.iter().flatten() {
+        let name = entry.file_name().to_bytes();
+        if name.starts_with(prefix.as_bytes()) {
+            remove_left_over(directory, OsStr::from_bytes(name));
+        }
     }
 }
 
@@ -95,51 +100,43 @@ fn explained(error: io::Error, errno: Errno, message: &str) -> io::Error {
     if error.raw_os_error() == Some(errno as i32) { io::Error::other(message) } else { error }
 }
 
-/// The beginning of the names of temporary files for a file.
-fn prefix(name: &OsStr) -> OsString {
-    let mut prefix = OsString::from(".");
-    prefix.push(name);
-    prefix.push(".drainit.");
-    prefix
+/// The name of the temporary file for a file. All its other temporary names begin with this name.
+fn temporary(name: &OsStr) -> OsString {
+    let mut temporary = OsString::from(".");
+    temporary.push(name);
+    temporary.push(".drainit");
+    temporary
 }
 
-/// A name that no other drainit has. A PID is not enough: several containers may share a volume, and
-/// each of them has a PID 1.
-fn unfinished(prefix: OsString) -> OsString {
-    let mut unfinished = prefix;
-    unfinished.push(format!("{:016x}", RandomState::new().hash_one(())));
-    unfinished
-}
-
-/// Removes the temporary files that a drainit has left when it was killed.
-fn remove_left_over(directory: &OwnedFd, prefix: &OsStr) {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let Ok(mut entries) = Dir::openat(directory, ".", flags, Mode::empty()) else { return };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    for entry in entries.iter().flatten() {
-        let name = entry.file_name();
-        if !name.to_bytes().starts_with(prefix.as_bytes()) {
-            continue;
+/// Makes the temporary file, and returns its name. While another drainit writes its own, the name
+/// has a random end. A PID would not be enough: several containers may share a volume, and each of
+/// them has a PID 1.
+fn create(directory: &OwnedFd, name: &OsStr) -> io::Result<(OsString, File)> {
+    // `O_EXCL` makes a new file, so no link is followed.
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let create = |name: &OsStr| openat(directory, name, flags, Mode::S_IWUSR).map(File::from);
+    let mut name = temporary(name);
+    remove_left_over(directory, &name);
+    match create(&name) {
+        Err(Errno::EEXIST) => {
+            name.push(format!(".{:016x}", RandomState::new().hash_one(())));
+            create(&name).map(|file| (name, file)).map_err(io::Error::from)
         }
-        let found = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW);
-        let changed = found.map_or(0, |found| u64::try_from(found.st_mtime).unwrap_or_default());
-        if now.saturating_sub(Duration::from_secs(changed)) > LONGEST_WRITE {
-            let _ = unlinkat(directory, name, UnlinkatFlags::NoRemoveDir);
-        }
+        created => Ok((name, created?)),
     }
 }
 
-fn write(
-    directory: &OwnedFd,
-    name: &OsStr,
-    content: &[u8],
-    mode: u32,
-    user: Option<&User>,
-) -> io::Result<()> {
-    // `O_EXCL` makes a new file, so no link is followed.
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let created = openat(directory, name, flags, Mode::S_IWUSR)?;
-    let mut file = File::from(created);
+/// Removes a temporary file that a drainit has left when it was killed.
+fn remove_left_over(directory: &OwnedFd, name: &OsStr) {
+    let Ok(found) = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) else { return };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let changed = Duration::from_secs(u64::try_from(found.st_mtime).unwrap_or_default());
+    if now.saturating_sub(changed) > LONGEST_WRITE {
+        let _ = unlinkat(directory, name, UnlinkatFlags::NoRemoveDir);
+    }
+}
+
+fn write(mut file: File, content: &[u8], mode: u32, user: Option<&User>) -> io::Result<()> {
     if let Some(user) = user
         && (user.uid, user.gid) != (geteuid().as_raw(), getegid().as_raw())
     {
@@ -170,7 +167,7 @@ mod tests {
     fn replaced_file_has_new_content_and_permissions() {
         let dir = TempDir::new();
         let path = dir.write("a.conf", b"old");
-        let left = dir.write(".a.conf.drainit.0", b"left by one that was killed");
+        let left = dir.write(".a.conf.drainit", b"left by one that was killed");
         let old = SystemTime::now() - 2 * LONGEST_WRITE;
         File::options().write(true).open(left).unwrap().set_modified(old).unwrap();
         replace_within(LONG, path.clone(), "new".to_owned(), 0o640).unwrap();
