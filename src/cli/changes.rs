@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 use crate::cli::ask::{LIMIT, ask};
 use crate::cli::control_address::Found;
 use crate::cli::print;
+use crate::journal::state::ProcessState;
 use crate::os::sys::terminal_width;
 use crate::types::{harmless, human};
 
@@ -148,8 +149,7 @@ fn shorter(line: String, width: usize) -> String {
 
 /// The processes that are on their way from one state to another.
 fn waits(now: &Processes) -> String {
-    let on_the_way = ["waiting", "starting", "draining", "stopping", "restarting"];
-    let moving = now.iter().filter(|(_, process)| on_the_way.contains(&&*process.state));
+    let moving = now.iter().filter(|(_, process)| ProcessState::is_moving(&process.state));
     let texts: Vec<_> =
         moving.map(|(name, process)| format!("{name} is {}", process.state)).collect();
     if texts.is_empty() { "…".to_owned() } else { texts.join(", ") }

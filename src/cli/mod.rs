@@ -241,7 +241,7 @@ mod tests {
     fn the_check_of_a_pod_knows_every_subcommand() {
         let drainit = Cli::command();
         let names = drainit.get_subcommands().map(clap::Command::get_name).chain(["help"]);
-        let known = drainit_tools::kubernetes::binary::SUBCOMMANDS;
+        let known = drainit_tools::kubernetes::commands::SUBCOMMANDS;
         assert_eq!(
             names.collect::<std::collections::BTreeSet<_>>(),
             known.into_iter().collect::<std::collections::BTreeSet<_>>()
@@ -262,7 +262,7 @@ mod tests {
                 let short = option.get_short().map(|short| format!("-{short}"));
                 options.extend(long.into_iter().chain(short).map(|name| (name, has_value)));
             }
-            let is_own = |name: &str| !["-h", "--help", "-V", "--version"].contains(&name);
+            let is_own = |name: &str| !drainit_tools::kubernetes::commands::HELP.contains(&name);
             options.retain(|(name, _)| is_own(name));
             let known =
                 usage.options.iter().map(|(name, has_value)| (name.to_string(), *has_value));

@@ -274,10 +274,7 @@ impl Status {
     /// The processes on their way from one state to another, in one line: `web is stopping`. `None`
     /// if there are none.
     pub fn on_the_way(&self) -> Option<String> {
-        use ProcessState::{Draining, Restarting, Starting, Stopping, Waiting};
-        let is_moving = |process: &&ProcessStatus| {
-            matches!(process.state, Waiting | Starting | Draining | Stopping | Restarting)
-        };
+        let is_moving = |process: &&ProcessStatus| ProcessState::is_moving(process.state.name());
         let moving = self.processes.iter().filter(is_moving);
         let texts: Vec<_> =
             moving.map(|process| format!("{} is {}", process.name, process.state.name())).collect();

@@ -77,6 +77,12 @@ impl ProcessState {
         matches!(self, Self::Ready | Self::Skipped | Self::Done)
     }
 
+    /// The name of a state in which a process is on its way to another state.
+    pub fn is_moving(name: &str) -> bool {
+        use ProcessState::{Draining, Restarting, Starting, Stopping, Waiting};
+        [Waiting, Starting, Draining, Stopping, Restarting].iter().any(|it| it.name() == name)
+    }
+
     /// The state that follows from a lifecycle. `restarts` says whether the process is started
     /// again once the rest of its group is gone. `succeeded` says whether its last end does not
     /// count as a failure.

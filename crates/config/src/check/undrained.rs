@@ -8,6 +8,7 @@ use crate::graph::Graph;
 use crate::keys::{Address, Config, Probe, Process, ProcessKind};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::places::{EntryPlace, Places};
+use crate::language::script::{is_shell, place};
 use crate::plan::Plan;
 use crate::types::{ProcessId, human};
 
@@ -47,8 +48,6 @@ const RUNNERS: [(&str, &str); 6] = [
     ("su-exec", ""),
     ("uv", "run"),
 ];
-
-const SHELLS: [&str; 4] = ["ash", "bash", "dash", "sh"];
 
 /// The time for which requests still arrive, behind most load balancers.
 const ARRIVE: Duration = Duration::from_secs(5);
@@ -150,10 +149,9 @@ fn starts_server(words: &[&str], deepest: u8) -> bool {
     let next = rest.first().copied().unwrap_or_default();
     let is_option = |word: &&&str| word.starts_with('-') || word.contains('=');
     let after_options = || &rest[rest.iter().take_while(is_option).count()..];
-    if SHELLS.contains(&program) {
-        return rest.iter().position(|word| is_script_option(word)).is_some_and(|place| {
-            rest.get(place + 1).is_some_and(|script| starts_server(&last_command(script), deeper))
-        });
+    if is_shell(program) {
+        let script = place(rest.iter().copied()).map(|place| last_command(rest[place]));
+        return script.is_some_and(|words| starts_server(&words, deeper));
     }
     if WRAPPERS.contains(&program) {
         return starts_server(after_options(), deeper);
@@ -166,12 +164,6 @@ fn starts_server(words: &[&str], deepest: u8) -> bool {
         _ => program,
     };
     SERVERS.contains(&program) || SERVING.contains(&(program, next))
-}
-
-/// Whether a shell takes the next argument for a script: `-c`, `-ec`.
-fn is_script_option(word: &str) -> bool {
-    let letters = word.strip_prefix('-').unwrap_or_default();
-    letters.ends_with('c') && letters.chars().all(|letter| letter.is_ascii_alphabetic())
 }
 
 /// The words of the last command of a script, which runs as long as the shell. In a pipe, this is

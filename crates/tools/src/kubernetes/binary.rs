@@ -1,39 +1,14 @@
 //! Checks that the containers of a pod find drainit's binary if an init container installs it into
 //! a volume, or if an image is the volume.
 
-use crate::kubernetes::commands::{Found, HOOKS, refused};
-use crate::kubernetes::entry::{JOINS, script};
+use crate::kubernetes::commands::{Found, HOOKS, commands, has_subcommand, refused};
 use crate::kubernetes::env::{PodEnv, PodValue};
 use crate::kubernetes::manifest::{
     Container, Word, Workload, base, container, items, key, text, words,
 };
 use crate::language::diagnostics::problems::Problems;
-use crate::language::script::is_shell;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
-
-/// The subcommands of drainit.
-pub const SUBCOMMANDS: [&str; 19] = [
-    "run",
-    "exec",
-    "check",
-    "plan",
-    "drain",
-    "health",
-    "status",
-    "stop",
-    "start",
-    "restart",
-    "reload",
-    "kill",
-    "install",
-    "import",
-    "report",
-    "schema",
-    "completions",
-    "man",
-    "help",
-];
 
 /// The directories in which images keep their programs.
 const USUAL: &str = "/:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -86,10 +61,9 @@ pub(super) fn check(
         items(&workload.pod, &["volumes"]).iter().filter_map(image).collect();
     let mut wrong = Vec::new();
     for (place, init) in inits.iter().enumerate() {
-        let image = text(&init.node, &["image"]).map(|image| image.text).unwrap_or_default();
         // The ENTRYPOINT of another image may have a subcommand `install`, too.
         let is_drainit =
-            !words(&init.node, &["command"]).is_empty() || image_name(&image).contains("drainit");
+            !words(&init.node, &["command"]).is_empty() || image_of(&init.node).contains("drainit");
         let names = |path: &String| path.contains("drainit");
         match install(workload, init, place) {
             Ok(Some(new)) if is_drainit || new.written.as_ref().is_some_and(names) => {
@@ -173,6 +147,12 @@ fn image_name(reference: &str) -> &str {
     base(reference.split('@').next().unwrap_or_default()).split(':').next().unwrap_or_default()
 }
 
+/// The name of a container's image; empty if the container has none.
+fn image_of(container: &Node) -> String {
+    let image = text(container, &["image"]);
+    image.map(|image| image_name(&image.text).to_owned()).unwrap_or_default()
+}
+
 /// The drainit in the volume of an image. drainit's own image has it at the root.
 fn image(volume: &std::rc::Rc<Node>) -> Option<Binary> {
     let reference = text(volume, &["image", "reference"])?.text;
@@ -182,28 +162,16 @@ fn image(volume: &std::rc::Rc<Node>) -> Option<Binary> {
     Some(Binary { volume: text(volume, &["name"])?.text, path, written: None, behind: 0 })
 }
 
-/// The commands of a command line: the command line itself, or those of the script of a shell.
-pub(super) fn commands(line: Vec<Word>) -> Vec<Vec<Word>> {
-    let is_script = line.first().is_some_and(|first| is_shell(&first.text));
-    let Some(script) = script(&line).filter(|_| is_script) else { return vec![line] };
-    let words = |part: &str| {
-        let words = part.split_whitespace().map(|word| word.trim_matches(['"', '\'', '(', ')']));
-        words.map(|word| Word { text: word.to_owned(), span: script.span }).collect()
-    };
-    script.text.replace("\\\n", " ").split(JOINS).map(words).collect()
-}
-
 /// The binary that an init container installs, or the reason why it installs none.
 fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option<Binary>, Found> {
     let (command, args) = (words(&init.node, &["command"]), words(&init.node, &["args"]));
-    let image = text(&init.node, &["image"]).map(|image| image.text).unwrap_or_default();
+    let image = image_of(&init.node);
     let is_install = |word: &Word| word.text == "install";
     let is_image = command.is_empty();
-    let is_own = is_image
-        && (image_name(&image) == "drainit" || args.first().is_some_and(is_install))
+    let is_own = is_image && (image == "drainit" || args.first().is_some_and(is_install))
         || command.first().is_some_and(|program| base(&program.text) == "drainit");
     let line: Vec<_> = command.into_iter().chain(args).collect();
-    if image_name(&image) == "drainit" {
+    if image == "drainit" {
         own_image(workload, init)?;
     }
     if is_own && !init.is_sidecar {
@@ -338,11 +306,7 @@ impl Pod<'_> {
         for line in [line].into_iter().chain(HOOKS.map(|hook| words(node, hook))) {
             let sets_path = line.iter().any(|word| word.text.contains("PATH="));
             for words in commands(line) {
-                // Behind other programs, such as `env`, a subcommand shows that drainit is started.
-                let starts = |at: usize| {
-                    let next = words.get(at + 1);
-                    at == 0 || next.is_some_and(|next| SUBCOMMANDS.contains(&&*next.text))
-                };
+                let starts = |at: usize| at == 0 || has_subcommand(&words, at);
                 let programs = words.iter().enumerate().filter(|(at, _)| starts(*at));
                 let found = programs.filter_map(|(_, word)| {
                     let text = env.substitute(&word.text)?;
@@ -371,8 +335,7 @@ impl Pod<'_> {
     /// expected to have no drainit, unless the name of the image says so.
     fn bare(&self, container: &Container, env: &PodEnv, span: Span, place: usize) -> Option<Found> {
         let mounted = self.mounted(&container.node)?;
-        let image = text(&container.node, &["image"]).map(|image| image.text).unwrap_or_default();
-        if image_name(&image).contains("drainit") {
+        if image_of(&container.node).contains("drainit") {
             return None;
         }
         let path = match env.get("PATH") {

@@ -1,14 +1,36 @@
-//! Finds the commands of drainit in the probes and hooks of a container.
+//! Finds the commands of a container, and checks those of drainit in its probes and hooks.
 
 use crate::config::ControlSocket;
-use crate::kubernetes::binary::{SUBCOMMANDS, commands};
-use crate::kubernetes::entry::{EntryPoint, entry};
+use crate::kubernetes::entry::{EntryPoint, JOINS, entry, script};
 use crate::kubernetes::manifest::{Container, Word, base, containers, items, text, words};
 use crate::kubernetes::{Context, Severity};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::script::is_shell;
 use crate::language::span::Span;
 use crate::types::suggest::nearest;
+
+/// The subcommands of drainit.
+pub const SUBCOMMANDS: [&str; 19] = [
+    "run",
+    "exec",
+    "check",
+    "plan",
+    "drain",
+    "health",
+    "status",
+    "stop",
+    "start",
+    "restart",
+    "reload",
+    "kill",
+    "install",
+    "import",
+    "report",
+    "schema",
+    "completions",
+    "man",
+    "help",
+];
 
 /// Where a container has commands, beside `command` and `args`.
 pub(super) const HOOKS: [&[&str]; 5] = [
@@ -51,7 +73,24 @@ pub const USAGES: [Usage; 3] = [
     },
 ];
 /// The options of drainit itself and of every subcommand.
-const HELP: [&str; 4] = ["-h", "--help", "-V", "--version"];
+pub const HELP: [&str; 4] = ["-h", "--help", "-V", "--version"];
+
+/// The commands of a command line: the command line itself, or those of the script of a shell.
+pub(super) fn commands(line: Vec<Word>) -> Vec<Vec<Word>> {
+    let is_script = line.first().is_some_and(|first| is_shell(&first.text));
+    let Some(script) = script(&line).filter(|_| is_script) else { return vec![line] };
+    let words = |part: &str| {
+        let words = part.split_whitespace().map(|word| word.trim_matches(['"', '\'', '(', ')']));
+        words.map(|word| Word { text: word.to_owned(), span: script.span }).collect()
+    };
+    script.text.replace("\\\n", " ").split(JOINS).map(words).collect()
+}
+
+/// Whether a subcommand of drainit stands behind this word. Behind other programs, such as `env`, this
+/// shows that drainit is started.
+pub(super) fn has_subcommand(words: &[Word], at: usize) -> bool {
+    words.get(at + 1).is_some_and(|next| SUBCOMMANDS.contains(&&*next.text))
+}
 
 /// A problem, and how to mend it.
 pub(super) type Found = (Span, String, String);
@@ -140,11 +179,7 @@ pub(super) fn own_commands(container: &Container) -> Vec<OwnCommand> {
     });
     let own = all.filter_map(|(hook, is_script, words)| {
         let after_exec = usize::from(words.first().is_some_and(|word| word.text == "exec"));
-        // Behind other programs, such as `env`, a subcommand shows that drainit is started.
-        let is_started = |at: usize| {
-            let next = words.get(at + 1);
-            at == after_exec || next.is_some_and(|next| SUBCOMMANDS.contains(&&*next.text))
-        };
+        let is_started = |at: usize| at == after_exec || has_subcommand(&words, at);
         let mut all = words.iter().enumerate();
         let (at, program) =
             all.find(|(at, word)| base(&word.text) == "drainit" && is_started(*at))?;

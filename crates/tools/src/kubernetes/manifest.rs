@@ -23,6 +23,13 @@ pub(super) struct Workload {
     pub(super) served: Vec<Word>,
 }
 
+impl Workload {
+    /// Whether the pods end by themselves, so that nobody sends requests to them.
+    pub(super) fn is_job(&self) -> bool {
+        matches!(&*self.kind, "Job" | "CronJob")
+    }
+}
+
 /// A traffic policy `Local` in a Service: a node sends requests only to its own pods.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Local {

@@ -11,7 +11,7 @@
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod advice;
-pub mod binary;
+mod binary;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod binary_tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::ControlSocket;
 use crate::keys::values;
-use crate::kubernetes::binary::SUBCOMMANDS;
+use crate::kubernetes::commands::SUBCOMMANDS;
 use crate::kubernetes::entry::{JOINS, script};
 use crate::kubernetes::manifest::{Word, base, key, seconds, text, words};
 use crate::kubernetes::{Context, Severity};

@@ -126,8 +126,7 @@ fn gets_requests(ctx: &Context<'_>) -> bool {
     };
     let mut processes = ctx.loaded.config.processes.iter();
     let is_server = processes.any(|process| is_drained(process) || listens(process).is_some());
-    !matches!(&*ctx.workload.kind, "Job" | "CronJob")
-        && (has_port || !ctx.workload.served.is_empty() || is_server)
+    !ctx.workload.is_job() && (has_port || !ctx.workload.served.is_empty() || is_server)
 }
 
 fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> PodProbe {

@@ -12,9 +12,7 @@ use crate::language::yaml::node::{Node, get};
 use crate::types::human;
 
 pub(super) fn check(ctx: &mut Context<'_>) {
-    // Nobody sends requests to a Job.
-    let is_job = ["Job", "CronJob"].contains(&&*ctx.workload.kind);
-    if !ctx.container.is_sidecar || is_job {
+    if !ctx.container.is_sidecar || ctx.workload.is_job() {
         return;
     }
     start(ctx);
