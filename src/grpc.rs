@@ -209,7 +209,7 @@ fn call(authority: &str, service: &str) -> Vec<u8> {
     text(&mut fields, "trailers");
     let mut message = Vec::new();
     if !service.is_empty() {
-        // The field 1, which is text.
+        // The field `service`: its number is 1, and its wire type is that of texts, 2.
         message.push(1 << 3 | 2);
         varint(&mut message, service.len());
         message.extend(service.as_bytes());

@@ -79,7 +79,8 @@ pub enum HttpError {
     /// The body does not have the expected format.
     #[error("answered something else than asked for ({})", harmless(.0))]
     Malformed(String),
-    /// The abstract name has another pid than the server, or the caller does not trust the server.
+    /// The caller does not trust the server, or the server is not the process whose pid is in the
+    /// abstract name.
     #[error("{0}")]
     Untrusted(String),
     /// The path is not valid in a request.
@@ -125,7 +126,7 @@ pub fn describe_io(error: &io::Error) -> String {
 pub enum Answerer {
     /// The answer of any server at the address.
     Anybody,
-    /// Only the answer of a drainit that the caller trusts. Over TCP, the address alone decides.
+    /// Only the answer of a drainit that the caller trusts. Over TCP, the client cannot check this.
     Drainit,
 }
 

@@ -15,7 +15,7 @@ impl LocalTask {
         Self(spawn_local(Box::pin(work)).abort_handle())
     }
 
-    /// Like [`Self::begin`], but work that the task gives to threads takes the threads of `share`.
+    /// Like [`Self::begin`], but blocking work of the task runs on the threads of `share`.
     pub(crate) fn of(share: Share, work: impl Future<Output = ()> + 'static) -> Self {
         Self::begin(share.scope(work))
     }

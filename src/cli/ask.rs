@@ -112,7 +112,8 @@ fn refusal(body: &[u8]) -> String {
     reason.to_owned()
 }
 
-/// The complete text of the error, if the error means that no drainit has a private socket here.
+/// The whole error text if nothing answers at the private socket: it names the drainits that run
+/// here. `None` for any other error.
 pub(super) fn nobody(error: &HttpError, found: &Found) -> Option<String> {
     match &found.address {
         Address::Unix(path) if is_unreachable(error) && private_socket::is_abstract(path) => {

@@ -35,7 +35,7 @@ struct ProcessNow {
     pid: Option<u64>,
     /// The message of the status, such as the reason why the process waits.
     message: Option<String>,
-    /// How long its drain took, and why the drain is over.
+    /// How long the drain of the process took, and why it is over.
     drained: Option<(Duration, String)>,
 }
 
@@ -46,13 +46,14 @@ impl ProcessNow {
     }
 }
 
-/// The processes at one moment, by their names. For a process that is being replaced, the value is
-/// the first of its two entries.
+/// The processes at one moment, by their names. The status has two entries for a process that is
+/// being replaced; the first entry counts.
 type Processes = BTreeMap<String, ProcessNow>;
 
-/// Makes a request, and prints what it has changed. `named` are the processes that the request
-/// names: each has a line even if it has not changed. A request without names is for all processes.
-/// `start` also names processes that are still stopped, and `restart` those that will follow.
+/// Makes a request, and prints a line for each process that the request has changed. A process for
+/// which `is_named` holds has a line even if it has not changed. After a `start`, another line
+/// names the processes that are still stopped. After a `restart`, the answer has the lines of the
+/// processes that restart with a dependency.
 ///
 /// # Errors
 /// Fails as the request does. If the status cannot be read, only the lines are missing.
@@ -73,8 +74,8 @@ pub(super) async fn tell(
     Ok(answer)
 }
 
-/// Makes the request of a drain, and then prints the lines of its answer and what is drained, or
-/// `otherwise` if there is neither.
+/// Makes the request of a drain, and then prints the lines of its answer and the outcome of each
+/// drain. If there are no such lines, prints `otherwise`.
 ///
 /// # Errors
 /// Fails as the request does.
@@ -185,8 +186,8 @@ fn still_stopped(now: &Processes) -> Option<String> {
     (!names.is_empty()).then(|| format!("still stopped: {}\n", names.join(", ")))
 }
 
-/// One line for each process that has changed since `before`, or that the request has named. A line
-/// of `followers` takes the place of the line of the process that the line begins with.
+/// One line for each process that has changed since `before`, or that the request has named. A
+/// process that restarts with a dependency has its line from `followers`.
 fn lines(
     before: &Processes,
     after: &Processes,

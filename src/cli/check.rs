@@ -95,7 +95,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
         ImageLookup { find: &find, find_program: &find_program, is_held_back: false, mounts: &[] };
     let (problems, fine) = match &args.pod {
         Some(pod) => {
-            // In the image, this process has the variables of the image.
+            // Only in the image does this process have the variables that the image sets.
             let none = Environment::default();
             let image = of([if is_image.get() { &here } else { &none }, &env]);
             let (container, both) = (args.container.as_deref(), (&environment, &image));
@@ -115,7 +115,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     };
     let unchecked = unchecked.into_inner();
     let elsewhere = !unchecked.is_empty() && !is_image.get();
-    // Only a file that the command line does not name needs a name here.
+    // The output names the file only if the command line does not name any.
     let read = match (args.files.named(), &*paths) {
         ([], [path]) => format!("{}: ", harmless(&path.to_string_lossy())),
         _ => String::new(),
@@ -128,7 +128,8 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     if failed { exit_code::CONFIG } else { exit_code::OK }
 }
 
-/// Writes one line with the paths and programs of the image that could not be checked in the image.
+/// Writes one line with the paths and programs that were not checked, because a volume is mounted
+/// there.
 fn list_unchecked(unchecked: &BTreeSet<String>) {
     const SHOWN: usize = 8;
     if unchecked.is_empty() {

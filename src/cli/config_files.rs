@@ -49,8 +49,8 @@ impl ConfigFiles {
         &self.config
     }
 
-    /// The control address of the supervisor that runs this config; `None` if no file is named and
-    /// no file exists at the usual places.
+    /// The control address of the supervisor that runs this config; `None` if nothing names a file,
+    /// and the usual places have none either.
     pub(super) fn control(&self) -> Option<FoundControl> {
         let paths = self.paths();
         let is_named = !self.config.is_empty() || variable().is_some();

@@ -57,9 +57,8 @@ pub(super) fn drain(args: &DrainArgs) -> u8 {
     })
 }
 
-/// Returns when the supervisor has accepted the drain. Returns the lines of the answer that are for
-/// the operator: all but the first. The request is idempotent, so it is repeated
-/// after transient errors.
+/// Asks the supervisor to drain, until it accepts. After a transient error, asks again, which is
+/// safe. Returns the lines of the answer that are for the operator: all but the first.
 async fn begin(found: &Found) -> Result<String, String> {
     let address = &found.address;
     let until = Instant::now() + ASKING;

@@ -237,8 +237,9 @@ fn drain(args: &mut ExecArgs) -> Result<Option<DrainOptions>, String> {
         None => given(of, "--grace-period", values::positive_duration)?,
     };
     if admin.is_none() {
-        // Without an admin, correct variables have no effect and cause no error: an image may set
-        // them for all its commands, and drain only one of these commands.
+        // Without an admin there is no drain. The variables of the drain are checked, but then have
+        // no effect: an image may set them for all its commands, and drain only one of these
+        // commands.
         let written = OF_THE_DRAIN.iter().find(|(option, ..)| of.text(option).is_some());
         return match written {
             None => Ok(None),

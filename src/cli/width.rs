@@ -38,8 +38,8 @@ pub(super) fn wrap_help(text: &str, width: usize) -> String {
     wrapped.flat_map(|line| [line, "\n".to_owned()]).collect()
 }
 
-/// The column of the text in a line such as ` -v, --verbose TEXT`: the text follows at least two
-/// blanks behind the first word. Without such blanks, the first word is the text.
+/// The column at which the text of a line of the help begins: in ` -v, --verbose  TEXT`, behind the
+/// first gap of two blanks. Without such a gap, the text begins with the first word.
 fn column_of_text(line: &str) -> usize {
     let first = line.len() - line.trim_start().len();
     let gap = line[first..].find("  ").map(|at| first + at);

@@ -126,8 +126,8 @@ impl DumbInit {
         let options = &self.options;
         let signals = BlockedSignals::block()?;
         let place = if options.group { self.give_terminal_up(&signals)? } else { ChildPlace::Same };
-        // The child starts without blocked signals. The only signals that the child ignores are
-        // real-time signals that drainit already ignores.
+        // The child starts without blocked signals, and with the default actions of all signals
+        // except the real-time signals that drainit was started to ignore.
         let setup =
             ChildSetup { mask: 0, defaults: FIRST_31, place, dies_with_us: false, listens: false };
         let not_started = |error: &io::Error| {

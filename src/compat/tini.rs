@@ -148,9 +148,8 @@ impl Tini {
             if Terminal::find().is_lent() { ChildPlace::Foreground } else { ChildPlace::Group };
         let setup = ChildSetup {
             mask: signals.given(),
-            // Rust's runtime ignores SIGPIPE for drainit, so the child gets the default back. Other
-            // ignored signals stay ignored, because `nohup` relies on that. SIGTSTP is an
-            // exception: neither drainit nor the child ignores SIGTSTP.
+            // Rust's runtime ignores SIGPIPE, so the child gets the default action back. Signals
+            // that were ignored before drainit began stay ignored, as `nohup` needs.
             defaults: only(Signal::PIPE),
             place,
             dies_with_us: false,

@@ -85,8 +85,8 @@ impl BoundSocket {
     /// The private socket, or the reason why there is none. Only drainit's own commands need the
     /// private socket: drainit also starts without this socket.
     fn bind_privately() -> (Option<Self>, Option<String>) {
-        // If there is no `/proc`, somebody has configured the container in this way, and does not
-        // need a warning at every start.
+        // A container without `/proc` is configured in this way on purpose, so a warning at every
+        // start would help nobody.
         let Ok(namespace) = private_socket::namespace() else { return (None, None) };
         match private_socket::listen(namespace) {
             (_, Ok(listener)) => (Some(Self { listener, name: None }), None),

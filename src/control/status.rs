@@ -142,8 +142,8 @@ pub struct ProcessStatus {
 }
 
 impl ProcessStatus {
-    /// Whether this is the entry of the current instance of a process whose name is `pattern`, or
-    /// begins with the part of `pattern` before the `*`.
+    /// Whether an operator means this entry by `pattern`: the name of the process, or the beginning
+    /// of the name and a `*`. Only the entry of the current instance counts.
     pub fn is_named(&self, pattern: &str) -> bool {
         self.part == Part::Current && is_meant(pattern, &self.name)
     }
@@ -152,7 +152,8 @@ impl ProcessStatus {
 /// The part that an instance plays while its process is being replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Part {
-    /// The current instance. This instance neither replaces another instance nor was replaced.
+    /// The current instance. An instance that replaces it is `New`, and an instance that it has
+    /// replaced is `Old`.
     #[default]
     Current,
     /// The instance starts, and replaces the current instance when it is ready.
@@ -246,7 +247,7 @@ pub struct StartupStatus {
 pub struct ShutdownStatus {
     /// The cause of the shutdown: `SIGTERM`, `router exited with code 7`.
     pub cause: String,
-    /// The time since T0.
+    /// The time since T0, the moment at which the shutdown or the drain began.
     #[serde(rename = "elapsed_seconds", serialize_with = "serialize_seconds")]
     pub elapsed: Duration,
     /// The time until the deadline; zero after the deadline. `None` if a requested drain is over

@@ -19,7 +19,8 @@ use crate::os::clock::thread_cpu;
 /// After an answer, the thread does other work for this many times the processor time of the
 /// answer.
 const OTHERS: u32 = 3;
-/// The resolution of the runtime's timer. The thread adds up shorter waits, and then waits once.
+/// The resolution of the runtime's timer. A shorter pause is not worth a timer: several such pauses
+/// add up to one wait.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// The status at one moment, with the bodies that were made of it.

@@ -38,15 +38,16 @@ listener.default_filter_chain,listener.internal_listener",
     "/config_dump?resource=dynamic_listeners&mask=active_state.listener",
 ];
 
-/// The names of the statistics that a drain ignores, and the addresses that remain. Statistics with
-/// unknown names count: a drain that counts too much is too long, but cuts off no client.
+/// The statistics that a drain ignores, and the addresses of the listeners that it does not ignore.
+/// Statistics with unknown names count: a drain that counts too much is too long, but cuts off no
+/// client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uncounted {
     /// The names between `listener.` and `.downstream_cx_active`.
     pub(crate) listeners: BTreeSet<String>,
     /// The names between `http.` and `.downstream_rq_active`.
     pub(crate) managers: BTreeSet<String>,
-    /// The addresses of the listeners that count; empty if one of these listeners may not use TCP.
+    /// The addresses of the listeners that count; empty if not all of them surely use TCP.
     pub(crate) counted: Vec<SocketAddr>,
 }
 
@@ -71,8 +72,8 @@ impl Uncounted {
     /// Asks the admin, within `limit` for each request.
     ///
     /// # Errors
-    /// Fails if the admin does not report the listeners. After a failure, only the names in
-    /// `ignored` do not count.
+    /// Fails if the admin does not report the listeners. Then the drain ignores only the names in
+    /// `ignored`.
     pub(crate) async fn ask(
         client: &mut Client,
         direction: Direction,

@@ -187,9 +187,9 @@ impl<'a> CommandLoop<'a> {
             // has since brought drainit into the foreground, but not the command.
             kill_group_of_child(self.child, Signal::CONT)?;
         } else if Terminal::is_without_shell() {
-            // drainit is PID 1, so no shell could continue the command after Ctrl-Z, and drainit
-            // continues it. Without drainit, the command would be PID 1, and Ctrl-Z would not have
-            // suspended the command.
+            // drainit is PID 1, so there is no shell that continues the command after Ctrl-Z.
+            // drainit continues the command: Ctrl-Z then has no effect, as if the command itself
+            // were PID 1.
             if !is_intended && by == Signal::TSTP {
                 kill_group_of_child(self.child, Signal::CONT)?;
             }

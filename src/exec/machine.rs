@@ -131,10 +131,8 @@ impl<'a> ExecMachine<'a> {
         self.end.is_some()
     }
 
-    /// While the command runs, the first stop signal begins the stop. If the command has ended
-    /// before any stop signal, the first stop signal makes drainit send SIGTERM to the rest of the
-    /// command's group. After the end of the command, any other stop signal makes drainit send
-    /// SIGKILL to this group.
+    /// A stop signal goes to the command as long as the command runs. Afterwards, the rest of its
+    /// group gets SIGTERM if this is the first stop signal, and otherwise SIGKILL.
     fn stop(&mut self, now: Time, signal: Signal) {
         let last = self.last_stop.replace(now);
         let is_same = last.is_some_and(|last| now.since(last) < ONE_SIGNAL);

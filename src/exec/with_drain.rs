@@ -27,7 +27,7 @@ use crate::supervisor;
 use crate::supervisor::Setup;
 use crate::types::{Signal, exit_code, harmless, human};
 
-/// The part of the window that neither the drain nor the stop gets, for delays.
+/// Time that the stop leaves free, so that a drain that begins late can still last its whole time.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// The options of `exec` for the drain of an Envoy.
@@ -37,8 +37,8 @@ pub struct DrainOptions {
     pub envoy: EnvoyDrain,
     /// The longest drain; `None` means the default of a config. Zero turns the drain off.
     pub time: Option<Duration>,
-    /// The shortest drain. `None` means the default of a config, or a shorter time if the default
-    /// does not fit into the longest drain or into the window.
+    /// The shortest drain; `None` means the default of a config, but at most the longest drain and
+    /// the window.
     pub min: Option<Duration>,
     /// How long Envoy may take to get ready; `None` means that the command is ready at once.
     pub readiness: Option<Duration>,
@@ -175,9 +175,8 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     };
     let process = Process {
         stop_signal: options.stop_signals.first().copied().unwrap_or(Signal::TERM),
-        // The stop gets the time that the longest drain leaves in the window, if this time is
-        // longer than the default. `SLACK` is subtracted, so that a drain can begin a moment late
-        // and still last its whole time.
+        // The stop gets the time that the longest drain and `SLACK` leave in the window, but at
+        // least the default time.
         stop_grace_period: Some(room.saturating_sub(time).saturating_sub(SLACK))
             .filter(|rest| *rest > Wait::DEFAULT.limit),
         forward_signals: (1..=64).filter_map(Signal::from_number).filter(is_forwarded).collect(),

@@ -130,8 +130,8 @@ impl<'a> Checker<'a> {
     fn process(&mut self, index: usize, process: &Process) {
         match &process.only_if {
             Some(OnlyIf::Never) => return,
-            // If `only_if` does not hold here, drainit will not start the process: the process is
-            // not checked. (At run time, a volume may still provide the path of `only_if`.)
+            // A process whose `only_if` does not hold would not start here, so the process is not
+            // checked. (At run time, a volume may still provide the path of `only_if`.)
             Some(only_if) if self.is_image => match only_if.holds() {
                 Ok(true) => {}
                 Ok(false) => return,
@@ -350,8 +350,8 @@ impl<'a> Checker<'a> {
         self.unusable(directory, kind, (AccessFlags::W_OK | AccessFlags::X_OK, UNWRITABLE))
     }
 
-    /// The reason why the entry at a path is not of this kind, or may not be accessed in this way.
-    /// `None` if it is usable or cannot be checked.
+    /// The reason why the entry at a path is of another kind than this, or refuses this access.
+    /// `None` if the entry is usable or cannot be checked.
     fn unusable(
         &mut self,
         path: &Path,

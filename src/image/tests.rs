@@ -31,7 +31,8 @@ fn image() -> TempDir {
     dir
 }
 
-/// drainit opens these paths before it runs anything that could create a missing path.
+/// drainit opens `control.socket` and the sockets of `listen` before it runs anything that could
+/// create a missing directory.
 // holds: C24, C479
 #[test]
 fn sockets_opened_before_the_start_are_checked() {

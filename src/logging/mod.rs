@@ -119,8 +119,7 @@ impl Output {
     }
 
     /// Queues whole, formatted lines of a process. Never blocks: the caller awaits [`Output::room`]
-    /// first. If the caller does not, lines are dropped and counted while 1 MiB of lines is
-    /// waiting.
+    /// first. If 1 MiB of lines waits nevertheless, drops and counts the new lines.
     pub fn push_process(&self, stream: Stream, lines: &[u8]) {
         self.writer(stream).push(LineOrigin::Process, lines);
     }
@@ -169,14 +168,13 @@ impl Output {
         }
     }
 
-    /// The number of lines for stdout that were dropped without a report, or are not written yet.
+    /// The number of lines for stdout that drainit has not written: dropped lines that no report
+    /// has counted yet, and queued lines.
     pub(crate) fn unwritten(&self) -> u64 {
         self.stdout.unwritten()
     }
 
-    /// The write error that made drainit drop lines; `None` if there was no write error, or if
-    /// drainit has reported the error. Lines that were dropped for lack of room do not count as a
-    /// write error.
+    /// The write error that made drainit drop lines, if drainit has not reported it yet.
     pub(crate) fn failed(&self) -> Option<Errno> {
         self.stdout.failed()
     }

@@ -40,9 +40,8 @@ pub(crate) const BOUND: usize = 256 * 1024;
 pub(crate) const LIMIT: usize = 1024 * 1024;
 
 /// A buffer of at most this size is kept when it is empty. A larger buffer is freed after [`IDLE`],
-/// and the sink may then close the file that it holds. Freeing the buffer immediately would cost
-/// time: with a reader that is only a little too slow, the queue is empty for a moment after each
-/// read.
+/// and not at once: with a reader that is only a little too slow, the queue is empty for a moment
+/// after each read.
 const KEEP: usize = 4096;
 
 /// The time without lines after which a buffer larger than [`KEEP`] is freed.
@@ -264,8 +263,8 @@ impl StreamWriter {
         state.is_flushed()
     }
 
-    /// Writes the queued lines during a flush if no thread can be started. No write blocks, because
-    /// no slice is longer than the room that poll(2) guarantees in a writable pipe.
+    /// Writes the queued lines during a flush if no thread can be started. A write cannot block: a
+    /// slice is at most as long as the room that poll(2) guarantees in a writable pipe.
     fn write_without_thread(&self, state: &mut QueueState, deadline: Instant) -> bool {
         let mut written = 0;
         while let rest @ [_, ..] = &state.pending[written..] {

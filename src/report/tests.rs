@@ -465,8 +465,8 @@ fn words_of_the_data_are_documented() {
         .map(|found| found[1].to_owned());
     let words: Vec<_> = words.chain(DrainEnd::ALL.map(|why| why.name().to_owned())).collect();
     assert!(words.len() > 14, "{words:?}");
-    // A drain that was requested without a stop gets a report only once there is a reason to stop,
-    // so no report has the word `drain_requested`.
+    // A drain without a stop gets a report only when a stop follows. The report then has the reason
+    // of the stop, and never the word `drain_requested`.
     for word in words.iter().filter(|word| *word != "drain_requested") {
         assert!(page.contains(&format!("`{word}`")), "{word}");
     }

@@ -34,11 +34,11 @@ struct KnownChild {
     /// The exec that is under way, or its failure; `None` once drainit knows that the exec has
     /// succeeded.
     exec: Option<Result<Exec, FailedExec>>,
-    /// Whether this child has always been the only child: at its start no other child existed, not
-    /// even an orphan, and drainit has started no other child since.
+    /// Whether this child had no siblings at its start, not even an orphan, and drainit has started
+    /// no other child since.
     is_only: bool,
-    /// Whether this is a main process that drainit has not started. A main process becomes a child
-    /// of drainit when its parent ends.
+    /// Set if drainit has not started this process: a process has named it as its main process.
+    /// Such a process becomes a child of drainit when its parent ends.
     adopted: Option<Adopted>,
 }
 
@@ -73,9 +73,9 @@ pub(crate) struct Ended {
     pub(crate) role: Option<ChildRole>,
     /// The failed exec, if the child has ended because of this failure.
     pub(crate) failed: Option<FailedExec>,
-    /// Whether this child was the only child for its whole life: no other child existed at its
-    /// start, and drainit started no other child before this child was reaped. If so, an orphan
-    /// comes from this child, or from a command that entered the container (`docker exec`).
+    /// Whether this child had no siblings at its start, and drainit started no other child until it
+    /// reaped this child. If so, an orphan comes from this child, or from a command that entered
+    /// the container (`docker exec`).
     pub(crate) was_only: bool,
 }
 
@@ -181,8 +181,8 @@ impl Children {
         Ok((ended, Remaining::More))
     }
 
-    /// The children that are not reaped yet, with their roles. The table has only children that
-    /// drainit has started.
+    /// The children that drainit has started and not reaped, and the adopted main processes, with
+    /// their roles. Inherited orphans are not in the table.
     pub(crate) fn all(&self) -> impl Iterator<Item = (Pid, &ChildRole)> {
         self.children.iter().map(|(pid, child)| (*pid, &child.role))
     }

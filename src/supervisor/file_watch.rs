@@ -37,8 +37,8 @@ struct FileWatch {
     shared: Rc<SharedPath>,
     /// The content that the process has read, or will read at its start.
     known: Option<Fingerprint>,
-    /// The path that could not be read at the last look, and the reason. drainit reports this pair
-    /// once, and again only if the path or the reason changes.
+    /// The path that could not be read at the last look, and the reason. drainit warns again only
+    /// if one of the two changes.
     error: Option<(PathBuf, String)>,
     /// Whether the thread was asked for a look, and has not answered yet.
     is_asked: bool,
@@ -216,8 +216,8 @@ impl FileWatch {
                 }
                 Some(WatchReport::Quiet(content)) => {
                     let before = self.becomes(PathState::Quiet);
-                    // If a reload has read the file since its change, the new content is not
-                    // reported again, but a later change is reported.
+                    // If a reload has already read this content, the content must not cause another
+                    // reload.
                     let is_read =
                         before == PathState::Read && self.watch.action == WatchAction::Reload;
                     (before, Seen::Quiet { is_new: self.is_new(content) && !is_read })

@@ -64,10 +64,11 @@ impl StartError {
     }
 }
 
-/// The variable of sd_notify(3). drainit does not pass on a value from its own supervisor.
+/// The variable of sd_notify(3). The processes do not get the value that drainit itself was started
+/// with.
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
-/// The variables of sd_watchdog_enabled(3). drainit does not pass on values from its own
-/// supervisor. drainit does not set `WATCHDOG_PID`, so that a child of the process may send
+/// The variables of sd_watchdog_enabled(3). The processes do not get the values that drainit itself
+/// was started with. drainit does not set `WATCHDOG_PID`, so that a child of the process may send
 /// `WATCHDOG=1`, too.
 const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 const WATCHDOG_PID: &str = "WATCHDOG_PID";
@@ -90,9 +91,9 @@ pub(crate) fn base_environment(config: &Config) -> Vec<(OsString, OsString)> {
     own.chain(defaults).collect()
 }
 
-/// Reads the values that a process needs at its start, and returns its definition with these
-/// values; `None` if the process needs no such values. Without `env`, looks up only the user of the
-/// process. With `renders`, also reads the templates of the process.
+/// Reads the values that a process needs at its start, and returns the definition of the process
+/// with these values; `None` if the process needs none. Without `env`, only the user of the process
+/// is looked up. With `renders`, also returns the templates of the process.
 pub(crate) fn with_values(
     process: &Process,
     env: Option<&[(String, String)]>,

@@ -11,7 +11,8 @@ use crate::types::ProcessId;
 pub(crate) struct MainPids {
     of_each: RefCell<BTreeMap<ProcessId, Instance>>,
     /// The pids of all instances, and the inodes of the sockets that drainit holds for several of
-    /// them. Empty until somebody asks after a change: hundreds of drains look many times a second.
+    /// them. Computed once after each change, because hundreds of drains ask for both many times a
+    /// second.
     derived: RefCell<OnceCell<(InstancePids, Arc<BTreeSet<u32>>)>>,
 }
 

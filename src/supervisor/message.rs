@@ -84,8 +84,8 @@ pub(crate) enum Start {
 /// A message of a local task.
 pub(crate) enum Message {
     Event(Event),
-    /// The files that a start needs were gathered. The message is ignored if the start was given
-    /// up.
+    /// The files that a start needs were gathered. The event loop ignores the message if drainit
+    /// has given up the start.
     FilesReady {
         start: Start,
         task: tokio::task::Id,
@@ -166,9 +166,9 @@ pub(crate) enum Message {
         reply: TextReply,
         read: Box<Result<Read, String>>,
     },
-    /// The members of the process groups that outlive their leaders.
+    /// The result of a scan: the processes in groups whose leaders have ended.
     Members(Members),
-    /// A scan of the final sweep with this signal is over.
+    /// The result of a scan of the final sweep, which sends this signal to all leftovers.
     Swept(Signal, Box<Scanned>),
     /// Wakes the event loop, which then reaps children and scans groups.
     Wake,

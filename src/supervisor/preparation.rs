@@ -34,8 +34,8 @@ pub(crate) struct Preparation {
     pub(crate) renders: Option<Vec<(OsString, OsString)>>,
     /// Whether the log file of the process is to be opened.
     pub(crate) opens_log: bool,
-    /// A reference to the start or the hook. After the start or the hook is given up, the thread
-    /// removes no socket and gathers no file.
+    /// A reference to the start or the hook. Once drainit has given up the start or the hook, the
+    /// thread removes no socket and gathers no file.
     pub(crate) is_wanted: Weak<()>,
 }
 
@@ -65,8 +65,8 @@ impl Preparation {
         if self.uses_sockets {
             stale_socket::wait_for_removals(LONGEST_START, is_own);
         }
-        // If the start was given up, a later start may have created these sockets, so they must not
-        // be removed.
+        // If drainit has given up this start, a later start may have created these sockets, so they
+        // must stay.
         if self.is_wanted.strong_count() == 0 {
             return Ok(Files::default());
         }

@@ -78,8 +78,8 @@ struct StartedCommand {
 
 impl Drop for StartedCommand {
     fn drop(&mut self) {
-        // If the channel is open and empty, the pid is not reaped, because the table of children
-        // keeps the sender until the child is reaped.
+        // An open, empty channel shows that the child is not reaped yet, so the pid still belongs
+        // to the child.
         if matches!(self.end.try_recv(), Err(TryRecvError::Empty)) {
             let _ = kill_group_of_child(self.pid, Signal::KILL);
         }
@@ -114,8 +114,9 @@ pub(crate) async fn run(
     }
 }
 
-/// Like [`run`], but if the command fails, `explain` makes the failure from the reason and the end
-/// of the command's output. `request` makes the command, which writes its output to the given pipe.
+/// Like [`run`], but also reads the output of the command. `request` makes the command, which
+/// writes to the given pipe. If the command fails, `explain` gets the failure and the end of the
+/// output, and makes the failure that is returned.
 pub(crate) async fn run_captured(
     request: impl FnOnce(PipeWriter) -> io::Result<SpawnRequest>,
     children: SharedChildren,

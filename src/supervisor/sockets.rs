@@ -25,8 +25,8 @@ pub(crate) struct WantedSockets {
     listen: Vec<ListenSocket>,
 }
 
-/// An open socket of a process whose permissions or queue length differ from the definition
-/// `wanted`.
+/// An open socket whose permissions or queue length differ from its definition `wanted`, with the
+/// name of the process.
 pub(crate) struct Differing {
     pub(crate) name: String,
     pub(crate) wanted: ListenSocket,
@@ -70,9 +70,8 @@ fn open_one(
     let (mode, backlog) = (wanted.mode, wanted.backlog);
     let known = held.into_iter().flatten().find(|(address, _)| *address == wanted.address);
     if let Some((_, socket)) = known
-        // drainit keeps a socket that it already holds, with one exception. If the socket differs
-        // from its definition and has lost its file, drainit opens a new socket, because the
-        // process is replaced anyway.
+        // A socket that has lost its file can be kept only if nothing about it differs. Otherwise
+        // drainit opens a new socket: the process is replaced anyway.
         && (!socket.differs(mode, backlog) || socket.has_address())
     {
         return Ok(Arc::clone(socket));
@@ -91,7 +90,7 @@ fn open_one(
     })
 }
 
-/// Returns the sockets of a process that need other permissions or another queue length.
+/// Returns those sockets of a process whose permissions or queue length differ from the definition.
 pub(crate) fn differing(process: &Process, sockets: &Sockets) -> Vec<Differing> {
     let all = process.listen.iter().zip(sockets);
     let differ = all.filter(|(wanted, socket)| socket.differs(wanted.mode, wanted.backlog));

@@ -51,8 +51,8 @@ impl StatusBoard {
         })
     }
 
-    /// Prepares a slot for a new instance of a process. `from` is another slot of the process,
-    /// whose history continues here; `None` if the caller knows of no other slot.
+    /// Prepares a slot for a new instance of a process, which continues the history of the process
+    /// in the slot `from`. With `None`, this function looks for such a slot itself.
     pub(crate) fn adopt(
         &self,
         now: Time,
@@ -64,8 +64,8 @@ impl StatusBoard {
         let (machine, mut journal) = (self.machine.borrow(), self.journal.borrow_mut());
         let name = definition.process.name.clone();
         let is_in_use = |id: &ProcessId| machine.state().role(*id) != Role::Retired;
-        // If the process had this slot before, and uses no other slot now, the history of this slot
-        // continues.
+        // Without another slot in use, the process continues the history of its former instance in
+        // this slot.
         let known = |id: &ProcessId| *id == slot || is_in_use(id);
         let same = journal.slots_of(&name).filter(known).max_by_key(|id| *id != slot);
         journal.adopt(now, slot, name, from.or(same));
@@ -172,7 +172,8 @@ impl StatusBoard {
                 over: drain.over(),
                 left: drained_by.max().map_or(Duration::ZERO, |until| until.since(now)),
             });
-            // `drainit drain` also lists a process that has ended while it was drained.
+            // In a drain without a stop, the status also shows the drain of a process that has
+            // ended since.
             let is_told = last.is_some_and(|(drained, drain)| {
                 drained == slot && (history.pid.is_some() || is_held && !drain.is_past)
             });

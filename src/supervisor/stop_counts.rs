@@ -1,7 +1,8 @@
-//! Counts the connections of each process from T0 to the end of the process, or to the beginning of
-//! a drain that counts them. From these counts, the report of the shutdown says how many
-//! connections each stop has cut. The first stop signal waits for the first look, but only for the
-//! short time that the core allows. Nothing waits for later looks.
+//! Counts the connections of each process in a shutdown, so that the report can say how many
+//! connections each stop has cut. The counts begin at T0, the begin of the shutdown, and end with
+//! the process, or with the begin of a drain that counts its connections. The first stop signal
+//! waits for the first look at the connections, but only for the short time that the core allows.
+//! Nothing waits for later looks.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};

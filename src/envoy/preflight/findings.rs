@@ -372,7 +372,8 @@ mod tests {
         let of_exec = of_exec.advice(&PreflightTarget { is_exec: true, ..target(true) });
         let said = of_exec.unwrap_or_default();
         assert!(said.contains("set `DRAINIT_DRAIN_TIME: 18s` and run Envoy with"), "{said}");
-        // Either the listeners are not known, or this version of Envoy closes no idle connections.
+        // There is no advice if the listeners are unknown, or if this version of Envoy closes no
+        // idle connections.
         assert_eq!(Facts { closes_idle: true, ..healthy() }.advice(&target(true)), None);
         let listeners = Some(vec![listener(true, 5)]);
         assert_eq!(Facts { listeners, ..healthy() }.advice(&target(true)), None);

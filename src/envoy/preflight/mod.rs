@@ -26,9 +26,9 @@ use crate::envoy::stats::{STATS_PATH, listener_names};
 use crate::http::{Client, HttpError, Response};
 use crate::types::{harmless, human};
 
-/// How long the preflight waits for the admin to answer and for Envoy to be initialized. If the
-/// longest drain of the process is longer, the preflight waits for as long as that drain. The
-/// supervisor does not wait for the preflight.
+/// The preflight waits this long, or as long as the longest drain of the process if that is longer,
+/// until the admin answers and Envoy is initialized. The supervisor does not wait for the
+/// preflight.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The first pause between attempts. The pause doubles after each attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -75,7 +75,8 @@ impl PreflightTarget {
     }
 }
 
-/// A variable that `drainit exec` keeps from its command. A config has no reason to remove it.
+/// `drainit exec` removes this variable from the environment of its command. Configs have no reason
+/// to do so. Therefore the removal shows that the process is the command of `drainit exec`.
 const OF_EXEC: &str = "DRAINIT_DRAIN_ENVOY";
 
 /// Finds the faults in the drain of a process; `None` if the process has no Envoy drain. `window`
@@ -365,8 +366,9 @@ mod tests {
         }
         let nothing = r#"{"stats":[]}"#;
         let (uncounted, unlisted) = (Answer(200, nothing), Answer(200, ""));
-        // Without a listener, no word of `ignore_listeners` can match yet. Without statistics, the
-        // words exclude nothing from the count.
+        // Without statistics, a word of `ignore_listeners` excludes nothing from the count, which
+        // is a finding. Without listeners, a later listener may match the word, so there is no
+        // finding yet.
         let server = Server::unix(&[SERVES[0], SERVES[1], SERVES[2], SERVES[3], uncounted]);
         let ignored = vec!["gateway".to_owned()];
         let target_of_nothing = PreflightTarget { ignored, ..target(&server.address) };

@@ -51,7 +51,7 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> =
         RefCell::new(Scratch { chunk: vec![0; CHUNK], lines: Vec::new() });
 
-    /// Lets one task pass in each turn of the runtime.
+    /// After a long read, lets only one task continue in each turn of the runtime.
     static TURN: Rc<Semaphore> = Rc::new(Semaphore::new(1));
 }
 
@@ -146,8 +146,8 @@ impl OutputCapture {
     }
 
     /// Reads what the pipes can hold, or until the output has no room for the lines. Called when
-    /// the process has ended or failed, so that its last lines come before the line about that. The
-    /// local task reads what is left. Never blocks.
+    /// the process has ended or failed, so that its last lines precede the line about its end or
+    /// failure. The local task reads the rest. Never blocks.
     pub fn pump(&self) {
         self.read_while(|side| self.takes(side));
     }
@@ -358,13 +358,12 @@ impl OutputCapture {
     }
 }
 
-/// Makes a pipe belong to the user of a process: many programs open `/dev/stdout`, and Linux checks
-/// the permission at each open. The process itself may become another user, as with `gosu` and
-/// `setpriv`, so everybody may write. A process can open the pipe only if it has the pipe, or may
-/// look at a process that has the pipe. Only the owner can open the pipe to read, and thereby take
-/// lines away.
+/// Lets a process open its output again by a path, as many programs open `/dev/stdout`. The pipe
+/// gets the user of the process. Everybody may write, because the process may become another user,
+/// as with `gosu`; others reach the pipe only through `/proc` of a process that they may inspect.
+/// Only the owner may read, and thereby take lines away.
 pub(crate) fn give_to(user: Option<&User>, pipe: &PipeWriter) {
-    // The result is ignored, because only a process that becomes another user needs this mode.
+    // The result is ignored: the mode matters only to a process that becomes another user.
     let _ = fchmod(pipe, Mode::from_bits_truncate(0o622));
     if let Some(user) = user {
         // The result is ignored: without the privilege to change the owner, the process runs as

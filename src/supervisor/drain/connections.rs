@@ -78,8 +78,8 @@ struct Shared {
     asked: RefCell<Option<LocalTask>>,
 }
 
-/// The looks of a drain that lasts at least for `min`. `is_asked` says that the process is also asked
-/// to drain.
+/// Makes the schedule of the looks at the connections, for a drain that lasts at least for `min`.
+/// `is_asked` says that drainit also asks the process to drain.
 pub(super) fn watch(
     counting: &Counting,
     min: Duration,
@@ -157,10 +157,10 @@ impl Shared {
     }
 }
 
-/// Finds out whether the kernel lists the connections of a process, and warns if the kernel does
-/// not. Also warns if the process does not listen, and takes this warning back once the process
-/// listens. A process without `readiness` gets no such warning, because nobody knows when the
-/// process should listen. `says` gets the warnings that hold now.
+/// Checks before any drain whether drainit will be able to count the connections of a process.
+/// Warns if the kernel does not show them, or if the process does not listen although it is ready.
+/// `says` gets the warnings that hold now. If the process listens later, drainit takes the warning
+/// back.
 pub(crate) async fn check(
     process: Arc<Process>,
     serving: Serving,

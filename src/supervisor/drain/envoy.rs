@@ -32,8 +32,8 @@ pub(crate) struct RunningEnvoyDrain {
     /// The client of the polls, whose connection stays open between them. `None` before the first
     /// poll and while a poll uses the client.
     client: RefCell<Option<Client>>,
-    /// The listeners whose traffic counts, and the listeners whose traffic does not. Empty until
-    /// the admin has listed them.
+    /// Which listeners count for the drain, and which do not. Empty until the admin has listed
+    /// them.
     uncounted: RefCell<Rc<Uncounted>>,
     /// Wakes `keep_time` after each step of the dialogue, because the next step may now be due
     /// earlier.
@@ -188,7 +188,7 @@ impl RunningEnvoyDrain {
     }
 }
 
-/// Forgets the addresses if the kernel cannot count the connections to each of them.
+/// Keeps the addresses only if the kernel shows the connections to all of them.
 async fn visible(uncounted: Uncounted) -> Uncounted {
     let addresses = uncounted.counted.clone();
     let visible = on_thread(Duration::MAX, move || connections::are_visible(&addresses)).await;

@@ -47,9 +47,9 @@ pub(crate) enum RunningDrain {
 /// Asks the process to drain.
 type Ask = Box<dyn FnOnce() -> Option<LocalTask>>;
 
-/// A task waits for its answer this much longer than its drain can last. When the time of the drain
-/// is over, the core ends the drain. Even if drainit runs late, the task must not report a missing
-/// answer before the core has ended the drain.
+/// A task gives up its request or command this long after the drain must be over. Usually the core
+/// ends the drain and the task first. The margin is large, so that a task does not report a missing
+/// answer before the core acts, even if drainit runs late.
 const AFTER_THE_END: Duration = Duration::from_secs(60);
 
 impl RunningDrain {

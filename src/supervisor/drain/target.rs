@@ -22,7 +22,8 @@ pub(crate) struct DrainTarget {
     /// The shortest duration of the drain, which is at most `longest`.
     pub(crate) min: Duration,
     pub(crate) longest: Duration,
-    /// Whether the health check of the process is to succeed until the drain makes it fail.
+    /// Whether Envoy's health check succeeds until
+    /// [`RunningDrain::unready`](super::RunningDrain::unready).
     pub(crate) stays_ready: bool,
     /// The looks at the connections, if the count of the connections ends the drain. `None` if the
     /// request or command that begins the drain also ends it.

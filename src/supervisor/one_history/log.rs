@@ -18,7 +18,8 @@ impl Play {
             assert!(entry.line().starts_with(&slot.name), "{}", entry.line());
         }
         let record = &mut self.record;
-        // A restart whose command cannot be executed counts as an end with the code of a shell.
+        // If the command of a restart cannot be executed, the process ends with code 126 or 127, as
+        // in a shell.
         if matches!(note, Note::Ended { .. })
             && let Some((process, code)) = record.failed_start.take()
         {
@@ -64,7 +65,8 @@ impl Play {
                 let took = record.counts(process).start.map(in_seconds);
                 assert_eq!(event["seconds"].as_f64(), took, "the time of the start in {event}");
             }
-            // From now on, a process that is down may count as stopped or left out.
+            // From now on, the status may show a process that is down as stopped or left out, and
+            // not by its last end.
             Note::RequestBegan { .. } | Note::Skipped(_) => {
                 record.slots.values_mut().for_each(|slot| slot.verdict = None);
             }
@@ -82,7 +84,9 @@ impl Play {
             }
             Note::ShutdownBegan { window, .. } => {
                 let cause = event["cause"].as_str().unwrap().to_owned();
-                // The kubelet's grace period has begun before the hook that requests the drain.
+                // A `preStop` hook that requests the drain already uses the kubelet's grace period.
+                // Therefore the elapsed time counts from the request, unless the request is too old
+                // for that.
                 let is_new = |since: &Time| now.since(*since) >= GRACE_PERIOD;
                 record.elapsed_from = record.elapsed_from.filter(|at| !is_new(at)).or(Some(now));
                 record.shutdown = Some((now, now + window, cause, false));

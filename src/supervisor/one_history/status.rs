@@ -67,7 +67,8 @@ impl Play {
                 ("restarts", json!(counts.restarts)),
                 ("probe_failures", json!(counts.liveness_failures)),
             ];
-            // From its takeover on, the new instance counts.
+            // The two counts at the end are those of the process, and belong to its current
+            // instance.
             let count = if role == Role::Current { known.len() } else { known.len() - 2 };
             for (key, known) in &known[..count] {
                 assert_eq!(row[key], *known, "`{key}` of {name} in {row}");

@@ -58,8 +58,8 @@ pub(crate) fn watch(
 ) -> LocalTask {
     LocalTask::of(Share::Probes(instance.process), async move {
         let ReadinessTarget { process, readiness, epoch, log, failures } = target;
-        // If the time limit of the readiness is short, the line about the failed start comes soon
-        // after, and would repeat this line.
+        // With a short `timeout`, the line about the failed start would repeat the line of
+        // `is_late` a moment later.
         let says_so = readiness.timeout > LONG * 2;
         let ready = async {
             match (epoch, &readiness.probe, log) {

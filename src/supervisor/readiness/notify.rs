@@ -185,11 +185,11 @@ impl Watchdog {
         }
     }
 
-    /// Whether the watchdog expires when the time `alive_by` is over. A pause of the container
-    /// stops the process, too. After a long pause, the process therefore gets its whole limit
-    /// again. After a pause that is too short to notice, the process gets a short extra time. Until
-    /// its next message, the process gets the whole limit once and the extra time once, and not
-    /// again: a process that hangs may itself be the reason why drainit has no processor time.
+    /// Whether the watchdog expires when the time `alive_by` is over. While the container is
+    /// paused, the process cannot send. After a long pause, the process therefore gets its whole
+    /// limit again. Otherwise the process gets a short extra time, because drainit may not have
+    /// noticed a short pause. Until its next message, the process gets both only once: a process
+    /// that hangs may itself be the reason why drainit has no processor time.
     fn expires(&mut self, alive_by: Instant, now: Instant) -> bool {
         let is_late = now.duration_since(alive_by) > PAUSED;
         let is_paused = is_late && !self.was_paused;
@@ -240,8 +240,8 @@ impl NotifySource {
             pid => Handle::open(pid),
         };
         let found = valid.and_then(|handle| {
-            // The handle was opened before these facts were read, so the facts are about the
-            // process of the handle.
+            // The handle is opened before this function reads anything about the pid. Otherwise
+            // another process might have the pid by then.
             let stat = Stat::read(pid).filter(|stat| stat.is_alive);
             let stat = stat.ok_or(io::Error::from(Errno::ESRCH))?;
             let parents = [std::process::id().cast_signed(), main.get()];
@@ -283,8 +283,8 @@ impl NotifySource {
             || user_of(main.get()) == Some(sender.uid)
     }
 
-    /// Whether a process belongs to the instance. Two sessions count, because the main process may
-    /// have a session of its own. The former main process may have ended already.
+    /// Whether a process belongs to the instance. The main process may have a session of its own,
+    /// so both sessions count.
     fn kin(&self, pid: Pid) -> Kin {
         let [of_instance, of_main] = self.instance.sessions.get();
         match kin(pid, of_instance) {

@@ -27,8 +27,8 @@ use crate::supervisor::run_command::AttemptFailure;
 use crate::types::{harmless, human};
 
 /// The limit of the first attempts. A later attempt may take as long as drainit has already waited.
-/// Therefore drainit finds a server ready that needs seconds for an answer, and asks a server again
-/// that has lost a request.
+/// A server that needs seconds for an answer can thus become ready, and a server that has lost a
+/// request soon gets another.
 pub(crate) const FIRST_LIMIT: Duration = Duration::from_secs(1);
 /// The first pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
