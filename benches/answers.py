@@ -6,11 +6,11 @@
 The clients keep asking until 3 s after the stop signal: short and slow answers, streams with pauses, uploads, two
 requests at once, a connection for each request, and, where the server has them, WebSockets, and streams of HTTP/2
 side by side. Then the clients are silent, but keep their connections. Go and nginx serve over TLS. Every 0.1 s, the
-clients compare drainit's count with their own count. drainit's count must include a connection that has waited for an
-answer since before the look of the count.
+clients compare drainit's count with their own count. drainit's count must include each connection that waited for an
+answer when drainit counted.
 
-Prints the answers that were cut, the counts that were too low, the line of the report, and the time to the end of the
-drain from the last byte on a connection that stays open, or from the last close.
+Prints the answers that were cut, the counts that were too low, the line of the report, and how long the drain lasted
+after the last traffic: the last byte on a connection that stays open, or the last close.
 """
 import asyncio, base64, datetime, http.client, json, os, random, re, resource, signal, socket, ssl, subprocess
 import sys, tempfile, time
@@ -18,7 +18,7 @@ import sys, tempfile, time
 IDLE, QUITS = 2.0, 3.0
 # The longest age of a count in the status: a pause between two looks, a look, and the next event.
 AGE = 1.2
-# The longest tick of the kernel, and the kinds of which the server may send a part of the answer.
+# The longest tick of the kernel's clock, and the kinds of clients to which the server may send an answer in parts.
 TICK, IN_PARTS = 0.01, ["stream", "two", "ws", "h2"]
 KINDS = ["idle", "think", "stream", "upload", "two", "close"]
 
@@ -168,8 +168,8 @@ class Load:
     def __init__(self, port, kinds, tls):
         self.port, self.kinds, self.tls = port, kinds, tls
         self.quits, self.cut, self.whole, self.moved, self.closed = None, 0, 0, 0.0, 0.0
-        # `waiting`: since when a connection waits for an answer, and whether the kernel may show that the server has
-        # sent the last byte. `last`: the times of the last answers. `open`: all connections.
+        # `waiting`: for each connection that waits for an answer, since when, and whether the kernel may show the
+        # answer as sent. `last`: the time of the last answer of each connection. `open`: all connections.
         self.waiting, self.last, self.open = {}, {}, {}
 
     def goes_on(self):

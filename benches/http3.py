@@ -59,7 +59,8 @@ static_resources:
                 http_filters: [{name: router, typed_config: {
                   "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
 """
-# With --config-yaml, drainit does not see the UDP listener, and therefore does not refuse another number of workers.
+# If the config has a UDP listener, drainit refuses another number of workers at a hot restart. With --config-yaml,
+# drainit does not see this listener.
 CONFIG = """
 control: {socket: DIR/drainit.sock}
 shutdown: {grace_period: 30s}

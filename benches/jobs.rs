@@ -7,9 +7,9 @@ use std::thread;
 
 use testkit::load::lock;
 
-/// Runs all jobs, one queue after the other. Each queue has the number of its jobs that run at the
-/// same time. Calls `tell` with each result and the number of results so far. After an error, no
-/// further job begins.
+/// Runs all jobs of one queue, and then those of the next queue. The number beside a queue is the
+/// number of its jobs that run at a time. Calls `tell` with each result and the number of results
+/// so far. After an error, no further job begins.
 pub(crate) fn run<J: Send, R: Send>(
     queues: [(VecDeque<J>, usize); 2],
     work: impl Fn(J) -> io::Result<R> + Sync,

@@ -48,7 +48,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TREE = pathlib.Path(os.environ.get("MUTANTS_TREE") or ROOT / "target/mutants/tree")
 # Left out: tests of containers need images of drainit, and the fault matrix and the large Envoys need a whole machine.
 SKIPPED = re.compile(r"^(docker|fault_matrix|packaging|examples::|docs::|envoy::(rollout|sizes))")
-# Every build of the whole workspace with a test has the same dependencies.
+# Each build has the whole workspace and a test, so that all builds share the compiled dependencies.
 BUILD = ["cargo", "build", "--offline", "--workspace", "--lib", "--test", "simulation"]
 MOST = 1 << 16  # changes
 THREADS = 8

@@ -205,8 +205,8 @@ fn mixed(id: u64, count: u64) {
     kernel::wait_for_a_signal();
 }
 
-/// Prints three numbers: the lines of `count` that arrived whole and in order, the lines of `count`
-/// that did not, and all lines that arrived broken or out of order.
+/// Prints three numbers: how many of `count` lines arrived whole and in order, how many of them did
+/// not, and how many lines in all were broken or out of order.
 fn whole(count: u64) {
     let mut next = HashMap::<u64, u64>::new();
     let (mut good, mut broken) = (0, 0);

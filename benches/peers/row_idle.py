@@ -92,7 +92,7 @@ def memory_of_one(idle):
 
 
 def memory_of_three(idle, directory):
-    # The endpoints of drainit are on, and are used, because an answer takes memory.
+    # drainit serves its endpoints, and has answered a request, because an answer takes memory.
     row_scale.status(directory / US / "control.sock", "GET", "/status", about=b"router")
     small = "small C programs without a log prefix, HTTP, conditions, a deadline or a drain; they share libc with other programs"
     why = dict.fromkeys(("s6", "runit"), small)

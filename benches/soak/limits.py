@@ -2,8 +2,8 @@
 
 import kit
 
-# The measures of a round: the name, and how much more the last quarter may have, as a share and as an amount. They are
-# read when all is quiet after the round. The measures in COSTS are the costs of the round.
+# The measures of a round: the name of each, and how much more the last quarter may have than the first, as a share plus
+# an amount. The bench reads the measures when all is quiet after a round. The measures in COSTS are costs of the round.
 MEASURES = {
     "rss": ("resident memory, KiB", 0.05, 128),
     "anonymous": ("anonymous memory, KiB", 0.05, 128),

@@ -27,8 +27,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-/// The drain is over when no request is in flight and none has come for this time, even if idle
-/// connections are open.
+/// The drain is over when the last request was answered and for this time no other has come, even
+/// if idle connections are open.
 const QUIET: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
@@ -38,7 +38,7 @@ struct Traffic {
     ever: AtomicU64,
 }
 
-/// Counts every request. During the drain it closes the connection with the answer.
+/// Counts every request. During the drain, the server closes each connection with the next answer.
 async fn count(State(traffic): State<Arc<Traffic>>, request: Request, next: Next) -> Response {
     traffic.ever.fetch_add(1, SeqCst);
     traffic.in_flight.fetch_add(1, SeqCst);

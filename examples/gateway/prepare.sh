@@ -2,7 +2,8 @@
 # Creates the directory for the sockets, which no other user can enter, expands the variables in the config of Envoy and
 # writes it there: prepare.sh [CONFIG]
 #
-# CLUSTERS is a number of clusters to add, which no request uses: the statistics of a large Envoy take long.
+# CLUSTERS is a number of clusters to add, which no request uses. Like a large Envoy, Envoy then takes long to list its
+# statistics.
 set -eu
 mkdir -p -m 700 "${GATEWAY_RUN_DIR:?}"
 python3 -c 'import os, sys; sys.stdout.write(os.path.expandvars(sys.stdin.read()))' \

@@ -1,8 +1,8 @@
 // A server in Go that can be replaced under traffic, on the socket of sd_listen_fds(3).
 //
 // Shutdown and SetKeepAlivesEnabled close every idle connection at once, on which a client may be
-// sending its next request. So after TERM each connection is closed with its next answer, and an
-// idle one only after a while without a request.
+// sending its next request. Therefore, after TERM, the server closes each connection with its next
+// answer, and an idle connection only after a while without a request.
 package main
 
 import (

@@ -48,8 +48,8 @@ async def main():
     server = await asyncio.start_server(serve, sock=listener)
     print("serving", flush=True)
     await stopping.wait()
-    # close() resets connections that were just accepted (https://github.com/python/cpython/issues/109564). So it
-    # comes when their tasks have begun, which takes a few turns of the loop.
+    # close() resets connections that the kernel has just accepted (https://github.com/python/cpython/issues/109564).
+    # The server therefore waits a few turns of the loop, until the tasks of these connections have begun.
     asyncio.get_running_loop().remove_reader(listener)
     for _ in range(10):
         await asyncio.sleep(0)

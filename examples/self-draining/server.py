@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.parse
 
-# The rest of the grace period is for an end in order, after the deadline.
+# The seconds of the grace period that the server leaves for an orderly end after its deadline.
 MARGIN = 5
 
 

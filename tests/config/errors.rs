@@ -97,7 +97,7 @@ processes:
                 false => ended.assert_no_line(line),
             };
         }
-        // As long as there are errors, drainit does not list what it has not checked.
+        // If there are errors, drainit does not list the paths that it could not check.
         ended.assert_no_line("not looked at");
     };
     check(Rig::not_init(), &["check"], false);

@@ -79,7 +79,8 @@ fn a_restart_takes_the_new_memory_limit() {
     assert_eq!(restarted.code, 0, "{}", restarted.output);
     container.await_line("[app] 64 of 128");
     container.await_line("[watching] 64 of 128");
-    // The processes have the new limit already, and `env` keeps the limit of the container's start.
+    // The reload changes no process: both already run with the new limit, and `env` keeps the limit
+    // that the container had at its start.
     let reloaded = container.exec(&["/drainit", "reload"]);
     assert_eq!(reloaded.code, 0, "{}", reloaded.output);
     assert!(reloaded.output.contains("no process has changed"), "{}", reloaded.output);

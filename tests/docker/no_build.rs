@@ -23,7 +23,7 @@ fn drainit_from_a_volume_drains_the_envoy_of_an_untouched_image() {
     let Some(images) = images() else { return };
     let volume = Volume(docker(&["volume", "create"]));
     let mounted = format!("--volume={}:/opt/drainit", volume.0);
-    // As an init container does, and once more, as in a pod that starts again.
+    // An init container installs drainit, and installs it again if the pod starts again.
     for says in ["is installed as /opt/drainit/drainit", "is this drainit already"] {
         let installed =
             run(&images.drainit, &[&mounted, "--read-only"], &["install", "/opt/drainit/"]);

@@ -45,7 +45,8 @@ fn podman_drains_the_pods_of_the_manifests() {
                 podman(&["stop", "--time", "45", pod.container.id()]);
                 began.elapsed()
             });
-            // `podman logs --follow` ends at once while a container is being stopped.
+            // The test waits for an answer that closes the connection, and not for a line of the
+            // log: `podman logs --follow` ends at once while Podman stops the container.
             while !client.get().1 {
                 sleep(ms(20));
             }

@@ -36,7 +36,7 @@ fn an_image_that_drains_passes_the_rehearsal_and_envoy_alone_fails() {
     assert!(!passes && said.contains(" requests failed while "), "{said}");
 }
 
-/// Stands for Docker: the container is this machine, and has ended with 0 when it is stopped.
+/// A script in place of `docker`: this machine is the container, which always ends with 0.
 const FAKE_DOCKER: &str = r#"#!/bin/sh
 case $1 in
 run) echo container ;;

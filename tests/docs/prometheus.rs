@@ -67,7 +67,7 @@ fn the_dashboard_names_every_state_of_a_process() {
         assert_eq!(shown[number]["text"], state.as_str(), "{number}");
         assert!(number != "0" && shown[number]["color"].is_string(), "{state}");
     }
-    // The draining and the stopping have the colours of the drawings.
+    // The states `draining` and `stopping` have the same colours as in the drawings.
     let colour = |state: &str| {
         let (_, number) = of_query.iter().find(|(name, _)| name == state).unwrap();
         shown[number]["color"].as_str().unwrap().to_owned()

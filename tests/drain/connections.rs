@@ -12,7 +12,8 @@ use crate::support::http::free_address;
 use crate::support::{Duration, Ended, LONG, Rig, Running, Signal, in_parallel, ms, now, said};
 
 /// An app that answers `GET /N` after N milliseconds, for uvicorn (`app:asgi`), gunicorn
-/// (`app:wsgi`), or alone. With `PARTS`, the head comes at once, and a byte each 0.5 s.
+/// (`app:wsgi`), or alone. With `PARTS`, the app sends the head at once, and then a byte every 0.5
+/// s.
 const APP: &str = r#"
 import asyncio, http.server, os, socketserver, sys, time
 END = b"\r\n\r\nok"
@@ -597,8 +598,8 @@ fn a_connection_to_a_unix_socket_counts_until_the_close() {
     ended.assert_line("drain web: .*connections [12] at the start, 0 at the end; requests [01] at the start.*, 0 cut");
 }
 
-/// Serves as APP on the first descriptor, or on the port, in a daemon that has left the session and
-/// the parent.
+/// Serves as APP in a daemon with another session and another parent. The socket is descriptor 3,
+/// or a new one on the port of the argument.
 const DAEMON: &str = r#"
 import http.server, os, signal, socket, sys
 from app import App

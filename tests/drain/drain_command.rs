@@ -127,7 +127,7 @@ fn a_process_that_ends_during_the_drain_has_a_line() {
             drain: {signal: {signal: USR1, time: 8s}}
         ",
     );
-    // The stop of `early` drains it before the request, so the request does not report this drain.
+    // `early` is drained and stopped before the request, so the answer does not report this drain.
     drainit.exec(&["stop", "early"]).assert(0, "");
     let said = assert_drains(&drainit, &["--socket", "DIR/control.sock"]);
     let lines: Vec<_> = said.lines().collect();

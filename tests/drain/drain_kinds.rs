@@ -60,7 +60,8 @@ fn stop(drainit: Running, why: &str) -> Ended {
 #[test]
 fn a_request_may_have_any_method_and_go_to_a_unix_socket() {
     let Some(rig) = Rig::new() else { return };
-    // drainit verifies nothing before the drain if there is no Envoy.
+    // Without an Envoy, drainit verifies nothing before the drain, so the fake admin must record
+    // from the start.
     let admin = Admin::unix(0, &rig.path("app.sock")).faulty_throughout();
     let drain = "http: {url: 'unix:DIR/app.sock:/drain?now=1', method: PUT, time: 8s}";
     let ended = stop(start_in(rig, drain, ""), "complete");
@@ -165,7 +166,8 @@ fn a_command_that_takes_too_long_is_killed() {
     let Some(drainit) = start(drain, "") else { return };
     let ended = stop(drainit, "its time is over");
     assert_asked(&ended, ended.asked, ms(800)..LATE);
-    // drainit kills the command of the drain when `time` is over, and not later with the leftovers.
+    // drainit kills the command of the drain when `time` is over. Otherwise the command would be a
+    // leftover, and get SIGTERM at the end.
     ended.assert_no_event("drainer", "got SIGTERM");
 }
 

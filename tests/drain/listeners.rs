@@ -7,8 +7,8 @@ use crate::support::client::{Client, RequestResult};
 use crate::support::http::{free_address, get};
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
-/// A server that answers `GET /N` after N milliseconds, and has a second port, to which it moves at
-/// `GET /7`. At `GET /9` a child, which listens on the first port, too, becomes the main process.
+/// A server that answers `GET /N` after N milliseconds. At `GET /7`, the server moves to its second
+/// port. At `GET /9`, a child that listens on the first port, too, becomes the main process.
 const MOVING: &str = r#"
 import http.server, os, socket, sys, threading, time
 class App(http.server.BaseHTTPRequestHandler):

@@ -116,7 +116,8 @@ fn processes_that_proc_hides_are_signalled_and_named() {
         return;
     }
     let Some(rig) = Rig::new() else { return };
-    // Without CAP_SYS_PTRACE, and outside of the group `gid`, root does not see other users.
+    // Hides the processes of other users from drainit, although drainit is root: drainit lacks
+    // CAP_SYS_PTRACE, and is not in the group `gid`.
     let hide = "mount -o remount,hidepid=2,gid=54321 /proc && exec setpriv --bounding-set=-sys_ptrace \"$@\"";
     let drainit = rig.readable_by_everybody().wrapper(&["sh", "-c", hide, "sh"]).start_ready(
         "

@@ -232,7 +232,8 @@ fn a_new_epoch_without_the_old_epoch_is_not_replaced_and_a_stop_kills_at_once() 
     let why = "Envoy will abort the newer epoch within 1";
     drainit.exec(&["restart", "router"]).assert(1, why);
     drainit.wait_for_line(&format!("router: restart failed: .*{why}"));
-    // Envoy would abort 10 s after SIGTERM, when the time of its stop is over.
+    // drainit kills this Envoy at once: with SIGTERM, the stop would last 10 s, and Envoy would
+    // abort at its end.
     let ended = drainit.stop();
     ended.assert_code(0).assert_stopped_within(ms(1000)..ms(8000)).assert_nothing_left();
     ended.assert_line("router: sending SIGKILL").assert_no_line("still alive");

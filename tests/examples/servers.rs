@@ -166,7 +166,8 @@ fn nginx_gunicorn_and_a_worker_lose_no_request_and_no_item() {
         items += count(&directory.path());
         taken_by += usize::from(directory.file_name().to_string_lossy().starts_with("taken-by-"));
     }
-    // The new worker was killed, whereas the old worker has finished the items that it had taken.
+    // The old worker has finished its items, and therefore has left no directory `taken-by-…`. The
+    // test has killed the new worker, which has left one.
     assert_eq!((items, taken_by), (rolled.report.total.ok as usize, 1), "{}", rolled.ended.record);
     assert!(count(&queue.join("done")) > 20, "{}", rolled.ended.record);
 }

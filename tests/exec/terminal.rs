@@ -82,8 +82,8 @@ fn keys_reach_a_command_that_is_not_a_shell() {
         terminal.type_in("hello\n");
         terminal.wait_for_count("hello", 2);
         if name == "drainit" {
-            // Ctrl-Z has no effect, because no process could continue a stopped command. Under
-            // Docker without an init, Ctrl-Z has no effect either.
+            // Ctrl-Z has no effect, as in a container without an init: no process could continue a
+            // stopped command.
             terminal.type_in(CTRL_Z);
             std::thread::sleep(ms(100));
             terminal.type_in("still here\n");
@@ -172,11 +172,11 @@ fn ctrl_z_stops_drainit_run_and_a_process_can_have_the_signal() {
     terminal.resize(30, 100);
     terminal.type_in(CTRL_Z);
     terminal.wait_for("Stopped");
-    // `a` may write after the prompt.
+    // Waits for the shell and not for its prompt, because `a` may write behind the prompt.
     terminal.wait_for_foreground("bash");
     terminal.type_in("bg\n");
     terminal.wait_for_count("heard", 1);
-    // drainit runs again once it has answered.
+    // The answer to SIGHUP shows that drainit runs again.
     terminal.type_in("kill -HUP %1\n");
     terminal.wait_for("SIGHUP has no effect");
     // A SIGTSTP that a process sends does not suspend drainit. drainit forwards the signal to `a`,

@@ -137,7 +137,8 @@ def relay(run):
     run.start(run.service("a", f"relay=0,{run.dir}/relay")).wait("a", what="relay").stop(137)
 
 
-# s6 is missing, because it is set up as PID 1, which signals every process that it sees.
+# These tests run beside another PID 1. The config of s6 is for PID 1: beside another PID 1, s6 would signal every
+# process that it sees.
 BESIDE = ("drainit", "tini", "supervisord", "Horust")
 
 

@@ -87,7 +87,8 @@ tested("the log is read by a machine (`format: json`)", "each line is one object
 
 _, tested = group("Time")
 
-# A test cannot put the machine to sleep. It checks which clock drainit reads, and cannot check a peer so.
+# A test cannot put the machine to sleep, so this test checks which clock drainit reads. For a peer, no test can check
+# this.
 tested("the machine sleeps", "its time counts: a deadline is not put off",
        "drain::shutdown::times_include_the_sleep_of_the_machine")
 # istio#34855

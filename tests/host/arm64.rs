@@ -16,8 +16,8 @@ fn binary() -> PathBuf {
     checkout().join("target/static/aarch64/drainit")
 }
 
-/// Returns a rig with drainit as PID 1 of a namespace under the emulator. Without the namespace,
-/// the emulator or the binary it is `None`, and the test is skipped.
+/// Returns a rig with drainit as PID 1 of a namespace under the emulator. Returns `None` if the
+/// namespace, the emulator or the binary is missing; the test is then skipped.
 fn rig() -> Option<Rig> {
     let drainit = binary();
     let emulator = PathBuf::from("/usr/bin/qemu-aarch64-static");

@@ -94,7 +94,8 @@ fn an_unsignallable_group_member_does_not_prevent_a_restart() {
     // `a` runs three times, and each run ends with one warning. The last warning comes during the
     // shutdown, so the report has it, too.
     assert_eq!(times.filter(|line| line.text.contains("warning: ")).count(), 3, "{}", ended.record);
-    // No restart (limit 10 s) waits for the members of the group, which are leftovers at the end.
+    // A restart does not wait (up to 10 s) for the rest of the process group. drainit handles the
+    // rest as leftovers at the end.
     let ends: Vec<_> =
         ended.record.lines.iter().filter(|line| line.text.contains("a: exited with")).collect();
     for pair in ends.windows(2) {

@@ -29,7 +29,7 @@ build() {
     if [[ $newer ]]; then compile_newer "${missing[@]}"; else compile "${missing[@]}"; fi
 }
 
-# Uses separate package lists, so that apt on this machine sees no source packages and nothing of sid.
+# Uses package lists of its own: the apt of this machine must see neither source packages nor sid.
 fetch() {
     local mirror key='[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]'
     mirror=$(awk '/^URIs:/ { print $2; exit }' /etc/apt/sources.list.d/debian.sources)

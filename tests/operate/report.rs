@@ -130,7 +130,8 @@ fn a_report_that_cannot_be_written_is_a_warning_and_changes_nothing() {
 #[test]
 fn a_stop_after_a_failed_start_takes_no_longer_than_the_shutdown() {
     let Some(rig) = Rig::new() else { return };
-    // The line before the shutdown has the last lines of the output, which takes about 1 ms.
+    // Just before the shutdown, drainit logs the last lines of this output, which takes about 1 ms.
+    // This time must not count for the stop.
     let ended = rig.env("DRAINIT_LOG_FORMAT", "json").run(
         "
         shutdown: {grace_period: 8s}

@@ -212,7 +212,8 @@ fn the_note_says_what_a_process_waits_for_and_nothing_about_a_normal_stop() {
     drainit.exec(&["health"]).assert(1, ", web (waiting for db)\n");
     drainit.touch("go");
     drainit.wait_for_line(said::ALL_READY);
-    // A restart by hand leaves no note, because nobody needs a note about it.
+    // After a restart by hand the table has no note, because whoever restarted the process knows
+    // the reason.
     drainit.exec(&["restart", "cache"]).assert(0, "replaced");
     assert_eq!((row("cache")[1].as_str(), row("cache").len()), ("ready", 7));
     assert_eq!(json(&drainit)["processes"][1]["last_exit_asked"], true);

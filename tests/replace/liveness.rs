@@ -166,7 +166,7 @@ fn the_last_line_of_output_of_a_failed_probe_is_reported() {
         ",
     );
     drainit.wait_for_line("a: failed its liveness check.*: its command exited with code 1: bad");
-    // When the command has ended, `yes` still holds the pipe and writes.
+    // The command has ended, but the `yes` that it started still holds the pipe and writes.
     drainit.wait_for_line("b: failed its liveness check.*: its command exited with code 1");
     drainit.stop().assert_code(0);
 }

@@ -151,7 +151,8 @@ fn a_changed_process_is_replaced_under_load_and_no_request_fails() {
         assert!(report.total.ok > 100, "{report}");
         assert_eq!(names(&drainit), ["renamed"]);
         assert_eq!(drainit.processes(&[]).len(), 1);
-        // The socket that no process has any more is closed, and the new socket is open.
+        // drainit closes the old socket, because no process has it any more, and opens the new
+        // socket.
         let other = free_address();
         edit(&drainit, &address.to_string(), &other.to_string());
         drainit.exec(&["reload"]).assert(0, "");
@@ -254,7 +255,8 @@ fn a_share_of_the_deadline_reaches_a_template_at_the_next_start() {
     assert_eq!(share(), "4");
     edit(&drainit, "grace_period: 6s", "grace_period: 8s");
     drainit.exec(&["reload"]).assert(0, "");
-    // The config contains the command of `b`, so `b` is replaced, but not the template of `a`.
+    // The reload replaces `b`, because its command contains the value. A template is not part of
+    // the config, so `a` keeps running with the old file.
     let after = ["a", "b"].map(|name| pid(&drainit, name));
     assert_eq!((after[0], share().as_str()), (before[0], "4"));
     assert_ne!(after[1], before[1]);

@@ -154,7 +154,7 @@ impl Traits<'_> {
         }
     }
 
-    /// The steps of another member, which may be stopped by SIGSTOP.
+    /// The steps of `pN-rest` or `pN-daemon`, which may stop itself by SIGSTOP.
     fn member(&mut self, signal: &str) -> String {
         let reaction = self.reaction(signal);
         let is_stopped = reaction == at_once(signal) && self.has(Trait::IsStopped);
@@ -167,7 +167,7 @@ fn at_once(signal: &str) -> String {
 }
 
 impl Process {
-    /// Whether a process or a member of it may ignore its stop signal.
+    /// Whether the process, its `pN-rest` or its `pN-daemon` may ignore the stop signal.
     pub(crate) fn is_stubborn(&self) -> bool {
         self.steps.iter().any(|step| step.contains(":ignore"))
     }
@@ -189,7 +189,7 @@ impl Graph {
         let (of_graph, most) = match random.below(3) {
             _ if is_crowd => (0, 0),
             0 => (random.below(1 << 16) | random.below(1 << 16), 6),
-            // Few processes, which are replaced, and whose `pN-rest` still serves.
+            // Few processes, which drainit replaces while their `pN-rest` still serves.
             1 => (REPLACED | random.below(1 << 16) & random.below(1 << 16), 2),
             _ => (random.below(1 << 16), 4),
         };
@@ -198,7 +198,8 @@ impl Graph {
         let mut processes: Vec<_> =
             (0..count as usize).map(|number| traits.process(number)).collect();
         if is_crowd {
-            // More processes can start at the same time than drainit lets start.
+            // Many processes wait for the same few, and can then all start. drainit starts fewer at
+            // a time.
             processes.iter_mut().for_each(|process| process.needs.retain(|need| need % 64 == 1));
         }
         Self { processes, is_hasty: random.one_in(8) }

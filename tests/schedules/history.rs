@@ -39,7 +39,7 @@ impl<'a> Life<'a> {
         self.event("handling").is_some() && self.exit().is_none()
     }
 
-    /// The process of the config, or `None` for another member and for a hook.
+    /// The process of the config; `None` for a hook, a `pN-rest` and a `pN-daemon`.
     fn process<'b>(&self, graph: &'b Graph) -> Option<&'b Process> {
         graph.processes.iter().find(|process| process.name == self.name)
     }
@@ -104,7 +104,8 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
     for (pid, life) in &lives {
         let fault = |why: String| format!("{} (pid {pid}) {why}", life.name);
         let process = life.process(graph);
-        // drainit kills a process whose exec is not over at T0. The process may just have begun.
+        // drainit kills a process whose exec is still under way at T0. Such a process may have
+        // recorded some events.
         let given_up =
             !log.iter().any(|logged| logged.is(life.name, *pid)) && life.events[0].at + MOMENT > t0;
         faults.extend(starts_well(life, t0).map(fault));
@@ -122,13 +123,15 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
         if life.event("handling").is_some() && of_it(&["started"]).len() != 1 && !given_up {
             faults.push(fault("started, and the log does not say so once".into()));
         }
-        // drainit stops an instance that has not taken over yet at once.
+        // drainit stops a new instance at once if it has not taken over yet, without waiting for
+        // dependents.
         let count = |event: &str| {
             let is_it = |it: &&Logged| it.event == event && it.fields["name"] == life.name;
             log.iter().filter(is_it).count()
         };
         let asked = of_it(&["stopping"]).into_iter().find(|asked| asked.at >= t0);
-        // The stop that belongs to a restart continues, even if the shutdown ends the restart.
+        // A stop after T0 may belong to a restart that began before T0, and then need not wait for
+        // dependents.
         let is_over =
             |it: &&Logged| it.event.starts_with("request_") && it.fields["name"] == life.name;
         let last = log.iter().filter(|it| it.at < t0).rfind(is_over);
@@ -217,7 +220,7 @@ fn is_too_long(graph: &Graph, took: Duration) -> Option<String> {
     (took > longest).then(|| format!("the shutdown took {took:?}"))
 }
 
-/// The time of the start, and what the process got at its start.
+/// Checks that the process has not started after T0, and has inherited nothing from drainit.
 fn starts_well(life: &Life, t0: Duration) -> impl Iterator<Item = String> {
     let audit = life.event("audit").map(|event| event.what.splitn(4, ' ').skip(2));
     let mut words = audit.into_iter().flatten();
@@ -229,7 +232,7 @@ fn starts_well(life: &Life, t0: Duration) -> impl Iterator<Item = String> {
     late.into_iter().chain(inherited.map(|what| format!("has inherited {what}")))
 }
 
-/// How the process was asked to stop.
+/// Checks that drainit asked the process to stop once, and did not kill it too early.
 fn stops_well(run: &Run, life: &Life) -> impl Iterator<Item = String> {
     let Run { graph, killed, .. } = run;
     let asked: Vec<_> = life.events.iter().filter(|event| event.what.starts_with("got ")).collect();

@@ -122,7 +122,7 @@ fn play(seed: u64, errors: Option<&str>) -> Result<(), (Vec<String>, String)> {
     for process in graph.processes.iter().filter(|process| process.is_watched) {
         rig.write(&format!("{}.watched", process.name), "A");
     }
-    // A container that was killed has left sockets behind.
+    // Some sockets exist already, as after a container that was killed.
     for process in graph.processes.iter().filter(|_| random.one_in(4)) {
         leave_socket(rig.path(&format!("{}.sock", process.name)));
     }

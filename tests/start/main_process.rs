@@ -6,8 +6,8 @@ use crate::support::{LONG, Rig, Running, Signal};
 
 const IS_NOW: &str = r"a: its main process is now \d+";
 
-/// `a` runs its steps after its child `b` has become the main process, and `b` runs its steps
-/// before.
+/// `b` is a child of `a`. `b` runs its steps, and then becomes the main process. Then `a` runs its
+/// steps.
 fn config(a: &str, b: &str) -> String {
     format!(
         "
@@ -22,7 +22,7 @@ fn config(a: &str, b: &str) -> String {
     )
 }
 
-/// Waits until drainit has reaped the former main process, and the main process is its only child.
+/// Ends the former main process, and waits until the new main process is drainit's only child.
 fn end_former(drainit: &Running, end: impl FnOnce()) {
     let former = drainit.children();
     end();

@@ -13,9 +13,9 @@ const PF_W: u64 = 2;
 const DT_FLAGS: u64 = 30;
 const DF_BIND_NOW: u64 = 8;
 
-/// Asserts that a file is a static PIE with full RELRO. Such a file needs no loader and no library,
-/// and can be loaded at any address. No page is both writable and executable, and no relocation
-/// data stays writable.
+/// Asserts that a file is a static PIE with full RELRO. The kernel can load it at any address,
+/// without a loader or a library; each page is either writable or executable; and relocation data
+/// does not stay writable.
 #[track_caller]
 pub(crate) fn assert_hardened(path: &Path) {
     let file = fs::read(path).unwrap();

@@ -1,6 +1,6 @@
-//! An Envoy admin that misbehaves as a test says, and records its requests. By default, the admin
-//! begins both after drainit has verified the drain of a healthy Envoy. With
-//! [`Admin::faulty_throughout`], the admin begins at once.
+//! An Envoy admin that fails as a test says, and records its requests. By default, it first answers
+//! like a healthy admin, and records nothing, until drainit has verified the drain. With
+//! [`Admin::faulty_throughout`], it fails and records from the start.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -189,8 +189,8 @@ impl Admin {
             let path = what.split(['?', ' ']).nth(1)?;
             let (answer, stats) = {
                 let mut state = self.lock();
-                // The requests that verify the healthy Envoy are not recorded. Without a
-                // verification, the record begins with the first POST, which begins the drain.
+                // The record begins when drainit has verified the healthy Envoy, or with the first
+                // POST, which begins the drain.
                 let counts = state.is_verified || what.starts_with("POST");
                 if counts {
                     state.seen.push(Seen { at: now(), what: what.to_owned(), head });

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::LONG;
 
-/// Returns a loopback address on which nothing listens. No connection and no other test takes the
-/// address before this test does.
+/// Returns a loopback address on which nothing listens, and which nothing else takes before the
+/// test does.
 pub(crate) fn free_address() -> SocketAddr {
     testkit::gateway::free_address().unwrap()
 }

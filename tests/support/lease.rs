@@ -9,8 +9,9 @@ use std::process::{Child, Command, Stdio};
 /// for `/proc/sys/fs/lease-break-time` (45 s).
 pub(crate) struct Lease(Child);
 
-/// The program that takes the lease. The kernel requests the lease back; the program then runs its
-/// second argument as a command, and obeys. Without a second argument, the program does not obey.
+/// The program that holds the lease. When another process opens the file, the kernel asks the
+/// program to give the lease up. The program then runs its second argument as a command, and gives
+/// the lease up. Without a second argument, the program ignores the kernel.
 const HOLDER: &str = "
 import fcntl, signal, subprocess, sys
 def give_up(*_):

@@ -11,8 +11,8 @@ use testkit::envoy;
 
 use super::{Rig, Running};
 
-/// A script that executes Envoy. Every later epoch runs the command `FIRST` before Envoy. A check
-/// of a config does not.
+/// A script that executes Envoy. From the second epoch on, the script first runs the command
+/// `FIRST`, unless Envoy is only to check its config.
 const LATER: &str = "#!/bin/sh
 case \"$*\" in *'--mode validate'*) exec ENVOY \"$@\";; esac
 [ \"${RESTART_EPOCH:-0}\" = 0 ] || FIRST

@@ -193,8 +193,8 @@ impl Recorder {
         let recorder = Arc::clone(self);
         thread::spawn(move || {
             while inotify.read_events().is_ok() && recorder.event_log.exists() {
-                // `update` takes the lock of the record. Without the lock, a thread that has checked
-                // the record and does not wait yet would miss the wake-up.
+                // `update` takes the lock of the record, so that a thread between its check of the
+                // record and its wait does not miss the wake-up.
                 recorder.update(|_| {});
             }
         });

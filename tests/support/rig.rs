@@ -128,9 +128,9 @@ impl Rig {
                 continue;
             }
             let copy = self.dir.join(&program.file_name().unwrap().to_string_lossy());
-            // Another program makes the copy. This program must not, because a process of another
-            // test could inherit the descriptor meanwhile, and a file that is open for writing
-            // cannot be executed.
+            // Another program makes the copy. If this program made it, a process of another test
+            // could inherit the open descriptor for a moment, and nobody can execute a file that is
+            // open for writing.
             let copied = Command::new("cp").arg(&*program).arg(&copy).status().unwrap();
             assert!(copied.success());
             *program = copy;

@@ -470,8 +470,8 @@ impl Ended {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Asserts that no child is still running. Works only if drainit was not PID 1, because the
-    /// PIDs of another namespace mean nothing here.
+    /// Asserts that no child is still running. drainit must not have been PID 1: the recorded PIDs
+    /// are valid only in the namespace of the test.
     #[track_caller]
     pub(crate) fn assert_nothing_left(&self) -> &Self {
         for event in &self.record.events {

@@ -163,9 +163,8 @@ impl Gateway {
         }
     }
 
-    /// Records which processes are gone. The order of processes that are found gone at the same
-    /// time is unknown. If a process is gone, this function checks all others again, because they
-    /// may have ended before.
+    /// Records which processes have ended. Once a process has ended, this function looks at all
+    /// others again: some may have ended before that process, so all get the same time.
     fn look(&mut self) {
         let now = Instant::now();
         let lives = |member: &Member| member.gone.is_none() && is_alive(member.pid);
