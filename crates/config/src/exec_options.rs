@@ -99,12 +99,12 @@ pub const OTHERS: [OtherOption; 8] = [
     other(Some('v'), "--verbose", None),
 ];
 
-/// Whether an option of [`OTHERS`] with this value cannot be used together with a drain. The value
-/// is empty for an option without a value.
+/// Whether a drain excludes this option of [`OTHERS`]. `value` is empty for an option without a
+/// value.
 pub fn contradicts_a_drain(name: &str, value: &str) -> bool {
     match name {
         "--group" | "--rewrite" | "--no-subreaper" => true,
-        // If SIGKILL stopped the container, nothing could be drained.
+        // drainit could not drain anything after this signal.
         "--parent-death-signal" => values::signal(value).is_ok_and(|it| it == Signal::KILL),
         _ => false,
     }

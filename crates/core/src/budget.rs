@@ -7,13 +7,12 @@ use crate::prelude::*;
 use crate::spec::{DrainSpec, ProcessSpec, Spec, Wait};
 use crate::types::{AFTER_KILL, ProcessId, Time};
 
-/// The minimum time of each stop; a stop that needs less has its need as the minimum. Delays,
-/// drains and hooks leave this time to every later stop. The sum of these times is limited to a
-/// quarter of the window.
+/// Delays, drains and hooks leave this time to each later stop, or the stop's need if that is
+/// shorter. Together, these minimum times take at most a quarter of the window.
 const MIN_STOP: Duration = Duration::from_secs(1);
 
-/// A drain that does not get all of its `time` waits at most for `min`, or for this time if `min`
-/// is shorter (see [`drain_wish`]).
+/// A drain that does not get all of its `time` may last this long, even if `min` is shorter (see
+/// [`drain_wish`]).
 const MIN_DRAIN: Duration = Duration::from_secs(1);
 
 /// The limit for closing the listeners if the stops need all of the time that is left. An admin
@@ -36,8 +35,8 @@ pub struct Budget {
     /// The sum of the minimum times of the stops in `stop_path`. Delays, drains and hooks leave
     /// this time to the stops, but at most a quarter of the window.
     least_path: Vec<Duration>,
-    /// The largest sum of `min`, and of the limits for closing listeners, along a chain of drains
-    /// that begins with the drain of the process.
+    /// For each process: the largest sum of the `min`s, and of the limits for closing listeners,
+    /// along a chain of drains that begins with this process.
     drain_path: Vec<Duration>,
     /// The time for the final counts and for the stops of all processes.
     stop_all: Duration,
@@ -107,8 +106,7 @@ impl Budget {
     pub fn before_drains(&self, wait: Wait, left: Duration) -> Duration {
         let after = self.drain_all.saturating_add(self.stop_all);
         let least = share_beside(self.stop_least, Wait { limit: wait.need, ..wait }, after, left);
-        // A hook without a declared time gets more than its `need` only if the drains leave time
-        // for this.
+        // A hook without a declared time may use more than its `need` if the drains leave the time.
         let spare = left.saturating_sub(most(&self.times_path).saturating_add(self.stop_all));
         wait.limit.min(least.max(spare))
     }
@@ -128,8 +126,8 @@ impl Budget {
         Some(spec.hooks.post_stop?.limit.min(left))
     }
 
-    /// The longest wait of a drain that begins now. If time is short, the later stops shrink to no
-    /// less than their minimum times, so that the drain gets its `min`.
+    /// The longest wait of a drain that begins now. If time is short, the drain takes time of the
+    /// later stops to get its `min`, but leaves them their minimum times.
     pub fn drain(
         &self,
         process: &ProcessSpec,
@@ -143,11 +141,11 @@ impl Budget {
         longest.min(free.max(min)).min(left.saturating_sub(self.stop_least))
     }
 
-    /// The limit for closing the listeners of a drained process and counting what is still open.
-    /// The limit is the time that later drains and the stops do not need, but at most an eighth of
-    /// the time left. The minimum is [`MIN_CLOSING`], or a quarter of the time left if this quarter
-    /// is shorter. Without a deadline, the time left is the window, but at least four times
-    /// [`MIN_CLOSING`]. The kernel counts within milliseconds, so its limit is the minimum.
+    /// The limit for closing the listeners of a drained process, and for the count that follows.
+    /// The limit is the time that the later drains and the stops do not need, at most an eighth of
+    /// the time left, and at least [`MIN_CLOSING`]. If little time is left, a quarter of it is the
+    /// limit. The kernel counts within milliseconds, so it always gets the shortest limit. Without
+    /// a deadline, the window counts as the time left.
     pub fn closing(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let left = deadline.since(now).min(spec.window.max(MIN_CLOSING * 4));
         let process = &spec.processes[id.index()];
@@ -179,9 +177,9 @@ impl Budget {
         over.since(now).saturating_sub(EXIT_MARGIN).max(EXIT_MARGIN)
     }
 
-    /// The limit of a final wait for something that may hang: an eighth of the time left. The limit
-    /// is at least a quarter of the reserve, which is kept for these waits. The limit is at most
-    /// the reserve: a failed container can be started again only after this wait.
+    /// The limit of a final wait for something that may hang: an eighth of the time left, but at
+    /// least a quarter of the reserve, and at most the reserve. The reserve exists for these waits.
+    /// A failed container can be started again only after them.
     pub fn at_the_end(reserve: Duration, now: Time, over: Time) -> Duration {
         let left = Self::left_at_the_end(now, over);
         left.min((left / 8).max(reserve / 4).min(reserve.max(MIN_FINAL)))
@@ -264,9 +262,9 @@ fn most(paths: &[Duration]) -> Duration {
     paths.iter().copied().max().unwrap_or_default()
 }
 
-/// The longest wait of a drain; the deadline can make the wait shorter. If `full`, the stop was
-/// requested and every dependency is alive, so clients get all of `time`. In all other cases
-/// clients get `min`, but at least [`MIN_DRAIN`]: the request to drain must have an effect.
+/// The longest wait of a drain; the deadline can make the wait shorter. With `full`, the stop was
+/// requested and every dependency is alive, so clients get all of `time`. Otherwise they get `min`,
+/// but at least [`MIN_DRAIN`]: the request to drain must have an effect.
 pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
     if full { drain.time } else { drain.min.max(drain.time.min(MIN_DRAIN)) }
 }
@@ -303,8 +301,8 @@ fn need(hook: Option<Wait>) -> Duration {
     hook.map_or(Duration::ZERO, |wait| wait.need)
 }
 
-/// Returns the limit if `left` is enough for the limit and `after`. If `left` is not enough,
-/// returns the part of `left` that `after` does not need, but at least the part that [`proportion`]
+/// The time that a wait gets: its limit, if `left` is enough for the limit and `after`. Otherwise
+/// the part of `left` that `after` does not need, but at least the share that [`proportion`]
 /// returns.
 fn share(Wait { limit, need }: Wait, after: Duration, left: Duration) -> Duration {
     limit.min(left.saturating_sub(after).max(proportion(need, after, left)))
@@ -316,7 +314,7 @@ fn share_beside(stops: Duration, wait: Wait, after: Duration, left: Duration) ->
     share(wait, after, left).min(left.saturating_sub(stops))
 }
 
-/// The part of `left` for `need` if `left` is divided in proportion to `need` and `after`.
+/// The share of `need` if `left` is divided in proportion to `need` and `after`.
 fn proportion(need: Duration, after: Duration, left: Duration) -> Duration {
     let total = need.saturating_add(after);
     if total.is_zero() {

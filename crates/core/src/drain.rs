@@ -118,9 +118,9 @@ impl State {
     }
 
     /// Prepares a stop that comes long after the drain. The process has served meanwhile, so the
-    /// stop may wait for connections or requests as long as a new drain. If the drain has used up
-    /// its time, a wait in the same grace period would hardly help: clients do not pause.
-    /// `is_later` says that the stop has a grace period of its own.
+    /// stop may wait for its traffic as long as a new drain. If the drain used up all of its time,
+    /// its clients do not pause: only a stop with a grace period of its own (`is_later`) waits for
+    /// them again.
     pub(crate) fn count_anew(&mut self, process: ProcessId, is_later: bool) {
         let (now, time) = (self.now, self.process(process).drain.map(|drain| drain.time));
         if let Progress::Drained { at, until, .. } = &mut self[process].drain
@@ -194,9 +194,9 @@ impl State {
         }
     }
 
-    /// Whether the process would cut traffic if it ended now. Once the drain has begun, the result
-    /// is false for processes that may end to show that they are drained. There are two kinds:
-    /// processes whose traffic is not counted, and processes that a signal has asked to drain.
+    /// Whether the process would cut traffic if it ended now. Once the drain has begun, the end of
+    /// a process may mean that the process is drained: this holds if drainit does not count its
+    /// traffic, or has sent a signal to drain it. Such an end cuts nothing.
     pub(crate) fn is_undrained(&self, process: ProcessId) -> bool {
         let serves = matches!(self.life(process), Lifecycle::Ready { .. });
         if !serves || !self.is_current(process) {
@@ -353,10 +353,9 @@ impl Active {
             }
             Closing::Closed if self.quiet_since.is_some() => Some(DrainEnd::Quiet),
             Closing::NotYet | Closing::Closed if state.is_past(self.until) => {
-                // drainit asks Envoy to close its listeners even if they are closed already: the
-                // answer comes with a last sample of the traffic. drainit does not ask an Envoy
-                // that has not accepted the drain: such an Envoy would not answer this call either.
-                // At the deadline no time is left to ask.
+                // The answer brings a last sample, so drainit asks Envoy even if the listeners are
+                // closed already. An Envoy that has not accepted the drain would not answer this
+                // call, either. At the deadline no time is left to ask.
                 let closes = self.closes && self.accepted == Some(true) && !state.is_past(deadline);
                 if closes {
                     self.close(state, process, self.at_end, deadline);

@@ -26,8 +26,8 @@ use crate::types::{ProcessId, Time, Update};
 /// The longest time from the end of the older epoch until Envoy aborts the newer epoch.
 const ABORTS_WITHIN: Duration = Duration::from_secs(15);
 
-/// How an instance ends, and whether this ends the other instance of its process, too. An instance
-/// that is not an epoch always has [`Tie::None`].
+/// The way in which an instance can be ended, and whether its end also ends the other instance of
+/// the process. An instance that is not an epoch always has [`Tie::None`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tie {
     /// The stop signal ends this instance only.
@@ -105,8 +105,8 @@ pub(crate) fn starts(state: &mut State, process: ProcessId) {
     let other = state[process].beside.filter(|other| state.family.all.contains_key(other));
     let is_beside = other.is_some_and(|other| lives(state, other));
     if let Some(survivor) = other.filter(|_| !is_beside) {
-        // The other epoch has ended, or survives SIGKILL. drainit may learn of its end only later.
-        // This event makes sure that the late end does not count as the end of a newer epoch.
+        // The other epoch has ended, or survives SIGKILL, but drainit may learn of its end only
+        // later. After this event, that end does not count as the failure of a newer epoch.
         state.family.happens(survivor, EpochEvent::Live);
     }
     let begins = if is_beside { EpochState::Pending } else { EpochState::Free };
@@ -167,8 +167,8 @@ pub(crate) fn holds(state: &mut State, process: ProcessId) -> bool {
 pub(crate) fn passes_on(state: &mut State, process: ProcessId, deadline: Time) {
     let older = older_of(state, process).filter(|older| tie(state, *older).is_handed_over());
     let Some(older) = older.filter(|_| tie(state, process) != Tie::KillOnly) else { return };
-    // The limit counts from now, not from the hand-over. With a limit from the hand-over,
-    // `fit_waits` would treat the older epoch like a process that has asked for more time.
+    // The limit counts from now. Counted from the hand-over, it would exceed the limit of a stop,
+    // and `fit_waits` would take it for a request of the process for more time.
     let since = state.now;
     let kill_at = since + state.budget.stop(state.process(older), deadline.since(since));
     let life = match state.life(older) {
@@ -255,11 +255,10 @@ fn stop_held(state: &mut State, process: ProcessId, deadline: Time) {
     state.kill_if_due(process, deadline);
 }
 
-/// Finds the old instances whose newer instance does not serve. If `wants` returns an answer, the
-/// old instance (or the rest of its process group) runs until the drains are over. Returns the old
-/// instances whose own drain has to begin, each with the answer of `wants`.
-///
-/// The argument of `wants` is the newer instance, if there is one.
+/// Finds the old instances whose newer instance does not serve. Each of them, or the rest of its
+/// process group, runs until the drains are over, if `wants` returns an answer for it. The argument
+/// of `wants` is the newer instance, if there is one. Returns the old instances whose own drain has
+/// to begin, each with this answer.
 pub(crate) fn left_to_drain<T>(
     state: &mut State,
     wants: impl Fn(&State, Option<ProcessId>) -> Option<T>,
@@ -350,11 +349,11 @@ fn is_due(state: &State, process: ProcessId, may_stop: bool) -> bool {
     }
 }
 
-/// Whether Envoy aborts this epoch if the older epoch ends now. This danger ends when this epoch
-/// itself ends the older one, `--parent-shutdown-time-s` after this epoch has become live. The
-/// function counts the time from the start of this epoch, because drainit may learn late that the
-/// epoch is live (after a sleep of the machine). Returns false for an epoch that has not taken over
-/// from the current epoch: Envoy would abort this epoch, too, but drainit rolls it back.
+/// Whether Envoy would abort this epoch if the older epoch ended now. This danger is over once this
+/// epoch itself has ended the older one, `--parent-shutdown-time-s` after it has become live. The
+/// time counts from the start of this epoch, because drainit may learn late that the epoch is live
+/// (after a sleep of the machine). An epoch that has not taken over does not count: drainit rolls
+/// it back anyway.
 fn needs_older(state: &State, process: ProcessId) -> bool {
     let Some(Epoch { handover, started, .. }) = state.family.all.get(&process) else {
         return false;
@@ -397,15 +396,15 @@ pub(crate) fn has_given_up(state: &State, process: ProcessId) -> bool {
     }
 }
 
-/// Whether the older epoch has to wait for the newer epoch. The older epoch waits while the newer
-/// epoch, or the rest of the newer epoch's process group, lives. An older epoch whose time is over
-/// (`is_overdue`) does not wait for the rest of the group.
+/// Whether the older epoch has to wait for the newer epoch, or for the rest of the newer epoch's
+/// process group. If the time of the older epoch is over (`is_overdue`), it does not wait for that
+/// rest.
 fn delays_older(state: &State, newer: ProcessId, is_overdue: bool) -> bool {
     lives(state, newer) && !(is_overdue && state.life(newer).has_rest())
 }
 
-/// Whether the other epoch is about to end. In this case, this epoch could neither take over from
-/// the other epoch nor hand over to it.
+/// Whether the other epoch is about to end, so that this epoch could neither take over from it nor
+/// hand over to it.
 fn other_is_ending(state: &State, process: ProcessId) -> bool {
     let other = state[process].beside.filter(|other| state.family.all.contains_key(other));
     let Some(other) = other else { return false };

@@ -163,9 +163,8 @@ impl State {
         let left = deadline.since(self.now);
         for id in self.spec.ids() {
             let limit = match self.life(id) {
-                // An older instance that waits for a newer one needs no shorter limit. The newer
-                // instance either ends the older instance in time, or is gone so early that drainit
-                // can end the older one.
+                // An older instance that waits for a newer one needs no shorter limit: either the
+                // newer instance ends it in time, or drainit still can.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if !matches!(
                         family::tie(self, id),
@@ -179,8 +178,8 @@ impl State {
                 }
                 Lifecycle::Stopping { since, kill_at } => {
                     let own = self.budget.stop(self.process(id), left);
-                    // If the process has asked for more time than its limit, it keeps as much of
-                    // this time as the later stops can spare before the deadline.
+                    // A process that has asked for more time than its limit keeps as much of this
+                    // time as the later stops can spare.
                     let is_longer = kill_at.since(since) > self.process(id).stop.limit;
                     let spare = self.budget.longest_stop(self.process(id), left);
                     if is_longer { own.max(spare) } else { own }
@@ -209,10 +208,9 @@ impl State {
         (!wait.is_zero()).then_some(self.now + wait)
     }
 
-    /// Handles expired waits of processes that are being stopped. A process whose `pre_stop` hook
-    /// takes too long is asked to end, and a process whose time is over is killed. Nothing waits
-    /// any longer for a process that survives SIGKILL, or for a `post_stop` hook that takes too
-    /// long.
+    /// Handles expired waits of processes that are being stopped: the next step of each stop
+    /// begins. Nothing waits any longer for a process that survives SIGKILL, or for a `post_stop`
+    /// hook that takes too long.
     pub(crate) fn expire(&mut self, deadline: Time) {
         for process in self.by_rank(self.due()).into_iter().rev() {
             match self.life(process) {
@@ -294,9 +292,9 @@ impl State {
         self[id].drain_signalled.is_some() && (self.process(id).is_success(end) || is_of_signal)
     }
 
-    /// Runs the `post_stop` hook of a process that has ended for good. Runs nothing if neither a
-    /// `pre_start` hook nor an instance has run since the last `post_stop` hook. If another
-    /// instance continues the process, the hook runs only when that instance ends.
+    /// Runs the `post_stop` hook of a process that has ended for good, if its `pre_start` hook or
+    /// an instance has run since the last `post_stop` hook. If another instance continues the
+    /// process, the hook runs only when that instance ends.
     pub fn after_end(&mut self, id: ProcessId, deadline: Time) {
         let has_run = core::mem::take(&mut self[id].has_run);
         let heir = self[id].beside.filter(|_| self.continues_beside(id));

@@ -5,7 +5,7 @@ use core::time::Duration;
 /// A pause between two looks at the kernel's list is at least this many times as long as a look, so
 /// that looks cost at most a tenth of a core.
 pub const FACTOR: u32 = 10;
-/// A long look makes the pause at most this long: on a busy machine a look takes long, but costs
+/// The longest pause that a long look causes: on a busy machine a look takes long, but costs
 /// little.
 pub const LONGEST: Duration = Duration::from_millis(500);
 

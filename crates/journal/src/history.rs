@@ -277,8 +277,7 @@ impl DrainHistory {
         let age = self.end.map(|end| end.since(seen)).unwrap_or_default();
         let is_quiet = matches!(self.over, Some((_, DrainEnd::Quiet, ..)));
         let is_last = match moment {
-            // Traffic can change between a poll and the end. The exception is a poll that has
-            // itself led to the end.
+            // Traffic can change between a poll and the end, unless this poll has led to the end.
             Moment::Start | Moment::Meanwhile => is_quiet && age <= FRESH,
             // When the listeners are closed, a count of 0 connections cannot rise again.
             Moment::Closed => age <= FRESH || traffic.connections == Some(0),

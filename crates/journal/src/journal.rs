@@ -345,9 +345,9 @@ impl Journal {
                 }
             }
             Note::GroupGone { process, took } => {
-                // If the group got SIGKILL with the process, no note has said that the group
-                // remains. If a shutdown has begun since, the recorded steps were cleared. The step
-                // may therefore have to begin here.
+                // The step may have to begin here. After a SIGKILL to the whole group, no note has
+                // said that the group remains, and the beginning of a shutdown clears earlier
+                // steps.
                 let began = self.of(process).asked.map_or(now, |(at, ..)| at);
                 self.steps.remains(began, process);
                 self.steps.end(now, Some((StepKind::Stop, Some(process))));

@@ -58,8 +58,8 @@ impl Play {
     /// Plays a shutdown. `running` is a oneshot that is not complete at T0. `asked` has the same
     /// meaning as for [`Timeline::worst`].
     fn of(spec: &Spec, running: Option<ProcessId>, asked: bool) -> Timeline {
-        // While a oneshot runs, a oneshot on which it depends with the condition `started` may not
-        // be complete either.
+        // The oneshot may depend on another oneshot with `condition: started`. The other oneshot
+        // may then still run, too.
         let mut running = BTreeSet::from_iter(running);
         for id in spec.order.iter().rev() {
             if running.contains(id) {

@@ -98,9 +98,9 @@ fn described((connections, requests, age): Counts, unit: Unit) -> String {
     // the poll and the end.
     let is_of_kernel = requests.is_some_and(|requests| requests.unsure.is_some());
     let (at, cut) = match age {
-        // The line says that the stop cuts the connections. These connections have not delayed the
-        // stop, because the drain waits for requests only, or because nobody asks the clients to
-        // leave.
+        // The drain did not wait for these connections, because it waits for requests only, or
+        // because nobody asks the clients to leave. The line therefore says that the stop cuts
+        // them.
         None if (unit == Unit::Requests || is_of_kernel) && connections.end > Some(0) => {
             ("cut at the end".to_owned(), "cut")
         }

@@ -20,9 +20,9 @@ pub enum StepKind {
     Drain,
     /// drainit makes a drained process close its listeners.
     Close,
-    /// Just before the stop, drainit counts the open connections or requests of a process once
-    /// more, because its drain was over before the drains of other processes. The step of the
-    /// container is the first count of the processes whose drains count nothing.
+    /// A count of the open connections or requests. For a process: the last count before its stop,
+    /// if its drain was over before other drains. For the container: the first count of the
+    /// processes whose drains count nothing.
     Count,
     /// The time from the stop signal to SIGKILL.
     Stop,

@@ -25,18 +25,18 @@ use drainit_core::connections::answers::Connection;
 /// belong to the instance, too.
 pub type InstancePids = Arc<BTreeSet<Pid>>;
 
-/// Who, besides the instance, may have a connection with one of its addresses now or at an earlier
-/// look. A connection that nobody has accepted yet counts in any case.
+/// Who, besides the instance, may have connections at its addresses, now or since an earlier look.
+/// A connection that nobody has accepted yet counts as the instance's in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Sharing {
     #[default]
     Nobody,
-    /// Another instance, to which drainit has given the same socket. A connection counts if drainit
-    /// does not see that another instance has it open.
+    /// Another instance, to which drainit has given the same socket. A connection counts unless
+    /// drainit sees that another instance has it open.
     Instances,
-    /// Any process: it accepts connections there by a socket of its own (`SO_REUSEPORT`, or a more
-    /// specific address), or nobody listens there any longer. A connection counts if the instance
-    /// has it open, or a stray, which may come from the instance.
+    /// Any process: it listens there with a socket of its own (`SO_REUSEPORT`, or a more specific
+    /// address), or nobody listens there any longer. A connection counts if the instance has it
+    /// open, or a descendant of drainit that belongs to no instance.
     Anybody,
 }
 
@@ -162,12 +162,15 @@ impl Listeners {
     }
 
     /// Finds the sockets on which an instance listens; `known` has the processes of all instances.
-    /// If `ports` is not empty, finds only the sockets with one of these ports, also those of a
-    /// daemon that has left its instance. Finds Unix sockets only if the instance listens on no TCP
-    /// port: the Unix sockets of a server on TCP mostly serve other purposes. Keeps the sockets of
-    /// `self`, the earlier look, because their connections can outlive them. Reads `/proc` only if
-    /// somebody has begun to listen since then, or if the instance has other processes now. Call
-    /// this on a thread of its own.
+    /// Keeps the sockets that the earlier look (`self`) has found, because their connections can
+    /// outlive them.
+    ///
+    /// With `ports`, finds only the sockets with these ports, also those of a daemon that has left
+    /// its instance. Finds Unix sockets only if the instance listens on no TCP port: the Unix
+    /// sockets of a server on TCP mostly serve other purposes.
+    ///
+    /// Reads `/proc` only if somebody has begun to listen since the earlier look, or if the
+    /// instance has other processes now. Call this on a thread of its own.
     ///
     /// # Errors
     /// Says why the sockets cannot be found.
@@ -228,8 +231,8 @@ impl Listeners {
 
     /// Finds the sockets on which each of these instances listens; `before` has the sockets of an
     /// earlier look, and `known` the processes of all instances. The result has no entry for an
-    /// instance that does not listen, or whose sockets drainit may not see. `seen` has all
-    /// listening sockets of the earlier look: if no other socket listens now, the result is empty.
+    /// instance that does not listen, or whose sockets drainit may not see. The result is empty if
+    /// nobody has begun to listen since the earlier look, whose listening sockets are in `seen`.
     /// Call this on a thread of its own.
     ///
     /// # Errors
@@ -303,7 +306,7 @@ pub struct Open {
     ours: BTreeSet<(SocketAddr, SocketAddr)>,
     /// The sockets of the instances that share a listener, by their first PID.
     holders: Holders<Pid>,
-    /// The inodes of the connections that were still open when the holders were known.
+    /// The inodes of the connections that were still open after the search for their holders.
     still: BTreeSet<u32>,
 }
 
@@ -330,11 +333,12 @@ impl Open {
             open.entry((socket.local.port(), socket.local.ip())).or_default().push(socket);
         }
         ours.extend(own_connections());
-        // A connection that was accepted only after the list above was made also counts: it has no
-        // inode in that list.
+        // A connection may have been accepted only after the list above was made. It has no inode
+        // in that list, and counts, too.
         let is_any = !sharing.is_empty();
         let holders = is_any.then(|| holders(&sharing, &known, reads_all)).transpose();
-        // A connection that was closed meanwhile has no holder, either.
+        // A connection without a holder may have been closed during the search, so the list is read
+        // again.
         let still = reads_all.then(|| sockets(&OPEN, 0, &wanted)).transpose();
         let still = still.map_err(|error| unlisted(&error))?.unwrap_or_default();
         let still = still.into_iter().map(|socket| socket.inode).collect();
@@ -441,8 +445,8 @@ fn is_at(local: SocketAddr, listener: SocketAddr) -> bool {
         && (listener.ip().is_unspecified() || local.ip() == listener.ip().to_canonical())
 }
 
-/// Whether a listening socket has this address itself. If the address is unspecified, a socket with
-/// the same port and another address proves nothing: the listener may use UDP.
+/// Whether this is the listener's own socket. A socket at another address of the same port may
+/// belong to another program, if the listener itself uses UDP.
 fn is_exactly(local: SocketAddr, listener: SocketAddr) -> bool {
     local == SocketAddr::new(listener.ip().to_canonical(), listener.port())
 }

@@ -96,9 +96,9 @@ pub(super) fn own_members(leader: Pid) -> Vec<Descendant> {
     members.into_values().flatten().collect()
 }
 
-/// For each of these process groups, its living members that descend from drainit. A group that has
-/// no members at all has no entry. If the entry of a group is empty, the members of the group are
-/// zombies or do not descend from drainit. Like [`find`], this may take seconds.
+/// For each of these process groups, its living members that descend from drainit. A group without
+/// members has no entry. The entry is empty if the members are zombies or do not descend from
+/// drainit. Like [`find`], this may take seconds.
 ///
 /// # Errors
 /// As for [`find`].
@@ -159,8 +159,8 @@ impl<K: Ord> Holders<K> {
         own || self.strays.may_have(inode)
     }
 
-    /// Like [`Self::has`], but also true if drainit sees nobody who has this socket open: its
-    /// descriptor may be in a message from one process to another (`SCM_RIGHTS`).
+    /// Like [`Self::has`], but also true for a socket that nobody has open as far as drainit sees:
+    /// its descriptor may be in a message from one process to another (`SCM_RIGHTS`).
     pub fn may_have(&self, key: &K, inode: u32) -> bool {
         let mut others = self.of_each.iter().filter(|(other, _)| *other != key);
         self.has(key, inode)
@@ -168,10 +168,11 @@ impl<K: Ord> Holders<K> {
     }
 }
 
-/// Finds the sockets of these processes and their descendants, under the key that `leaders` has for
-/// each process or session. A descendant of two of the processes belongs to the nearer one. `known`
-/// has the processes of all instances. With `reads_all`, also finds the sockets of all other
-/// instances, and of drainit. Call this on a thread of its own: it reads all of `/proc`.
+/// Finds the sockets that the processes and sessions in `leaders`, and their descendants, have
+/// open. The result has them by the keys of `leaders`. A descendant of two leaders belongs to the
+/// nearer one. `known` has the processes of all instances. With `reads_all`, also finds the sockets
+/// of all other instances, and of drainit. Call this on a thread of its own: it reads all of
+/// `/proc`.
 ///
 /// # Errors
 /// As for [`find`].

@@ -103,8 +103,9 @@ pub enum WatchReport {
     Answer(Asked),
 }
 
-/// A sender that is dropped when the requested look is over or cannot begin. The receiver notices
-/// the drop. `None` for a look before a start, because the start itself reads the file anyway.
+/// A sender that is dropped when the requested look is over or cannot begin, so that the receiver
+/// can wait for it. `None` for a look before a start: nobody waits, because the start itself reads
+/// the file.
 pub type Asked = Option<mpsc::Sender<()>>;
 
 /// A path at which a thread looks until this value is dropped.

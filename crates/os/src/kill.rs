@@ -78,9 +78,8 @@ pub fn group(leader: Pid) -> Group {
     }
 }
 
-/// Like [`group`], for a group whose leader is reaped. While the group exists, the kernel gives its
-/// number to no process. If a process has the number as its pid, the group is gone, and the number
-/// may belong to a group of somebody else.
+/// Like [`group`], for a group whose leader is reaped. The kernel gives the number of a group that
+/// exists to no new process: if a process has the number as its pid, the group is gone.
 pub fn left_group(leader: Pid) -> Group {
     if group_of(leader).is_none() { group(leader) } else { Group::Gone }
 }

@@ -22,8 +22,8 @@ use drainit_core::types::{End, Time};
 /// timeout, the file is not read again.
 const LONGEST: Duration = Duration::from_millis(100);
 
-/// The file with the kernel's count of OOM kills, and the number of these kills that need no
-/// report. Earlier calls have reported such kills, or [`OomKills::from_now_on`] ignores them.
+/// The file with the kernel's count of OOM kills, and how many of these kills are explained:
+/// earlier calls have reported them, or [`OomKills::from_now_on`] ignores them.
 #[derive(Debug, Default)]
 pub struct OomKills {
     file: Option<PathBuf>,

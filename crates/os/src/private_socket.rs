@@ -111,10 +111,9 @@ fn names_in(namespace: u64, table: &str) -> BTreeSet<PathBuf> {
     pids.map(|pid| path(&name(namespace, pid))).collect()
 }
 
-/// Whether a drainit that this client trusts listens on an abstract name. Does not wait, even if
-/// the backlog is full. While the backlog is full, nobody knows who listens. In this case, returns
-/// `true` for PID 1 and `false` for any other process, because a stranger could keep its own
-/// backlog full.
+/// Whether a drainit that this client trusts listens on an abstract name. Does not wait. If the
+/// backlog is full, nobody knows who listens: the result is `true` only for PID 1, because a
+/// stranger could keep its own backlog full.
 pub fn is_drainit(path: &Path) -> bool {
     let server = || -> Result<Peer, Errno> {
         let name = path.as_os_str().as_encoded_bytes();
@@ -172,9 +171,9 @@ fn check_server_for(
     ))
 }
 
-/// Whether a drainit may have started this process. Every drainit is PID 1 or a subreaper: its
-/// processes stay below it. Only two kinds of processes are certainly not below a drainit: those
-/// that the container runtime has started, and those that a PID 1 other than drainit has started.
+/// Whether a drainit may have started this process. Every drainit is PID 1 or a subreaper, so its
+/// processes stay below it. Only a child of the container runtime, or of a PID 1 other than
+/// drainit, is certainly not below a drainit.
 fn below_init(pid: Pid) -> bool {
     let parent = Stat::read(pid).map(|stat| stat.parent);
     let program = |pid: &str| fs::metadata(format!("/proc/{pid}/exe")).ok();

@@ -30,10 +30,10 @@ pub fn mark(process: &str) -> (u64, (OsString, OsString)) {
     (number, (VARIABLE.into(), format!("{process}/{number}").into()))
 }
 
-/// Kills the orphans of all runs up to `last` that are over. Spares the orphans of the latest run
-/// that has left some: a command may start a single daemon that the service needs. Returns the
-/// killed orphans by the names of their processes. `under_way` has the runs that are not over, and
-/// `started` the children that drainit has started. Looks only at the newest orphans.
+/// Kills the orphans of runs up to `last`, without the runs that are `under_way`. The orphans of
+/// the latest run that has left some stay: a command may start a single daemon that the service
+/// needs. `started` has the children that drainit has started, which are not orphans. Looks only at
+/// the newest orphans. Returns the killed orphans by the names of their processes.
 pub fn kill_left(
     last: u64,
     under_way: &BTreeSet<u64>,

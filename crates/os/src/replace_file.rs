@@ -108,9 +108,9 @@ fn temporary(name: &OsStr) -> OsString {
     temporary
 }
 
-/// Makes the temporary file, and returns its name. While another drainit writes its own, the name
-/// has a random end. A PID would not be enough: several containers may share a volume, and each of
-/// them has a PID 1.
+/// Makes the temporary file, and returns its name. If another drainit is writing its own temporary
+/// file, the name gets a random end. A PID would not be enough: several containers may share a
+/// volume, and each of them has a PID 1.
 fn create(directory: &OwnedFd, name: &OsStr) -> io::Result<(OsString, File)> {
     // `O_EXCL` makes a new file, so no link is followed.
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;

@@ -12,9 +12,8 @@ use crate::reap::has_child_in_group;
 use crate::{Pid, sys};
 use drainit_core::types::Signal;
 
-/// If the last read of the list of processes has found new processes, a scan reads the list again,
-/// but at most this many times. Without a limit, a scan of processes that keep forking would never
-/// end.
+/// A scan reads the list of processes again if the last read has found new processes, but at most
+/// this many times. Without a limit, a scan of processes that keep forking would never end.
 const MAX_PASSES: usize = 16;
 
 /// The processes that a scan has signalled.

@@ -39,8 +39,8 @@ pub struct Place {
     path: PathBuf,
     /// Whether only root and drainit's own user could make `path` lead to another directory.
     is_fixed: bool,
-    /// Those who could make the name lead to another file. A group (or everybody) that could do so
-    /// only in the last directory does not count.
+    /// The users who could make the name lead to another file. A group (or everybody) that can do
+    /// this only in the last directory does not count.
     changers: Changers,
 }
 
@@ -60,7 +60,7 @@ pub enum ForeignName {
         directory: PathBuf,
         /// Who could exchange the name.
         by: Changer,
-        /// The use that this user may not make, and the path of the object.
+        /// The use, such as "read", that is not permitted to this user, and the path of the object.
         refused: (&'static str, PathBuf),
     },
 }
@@ -109,7 +109,7 @@ impl ForeignName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Changer {
     user: Option<u32>,
-    /// The group, or the group that the user most likely is in.
+    /// The group. With a `user`: the group of the user's file, in which the user most likely is.
     group: Option<u32>,
 }
 
@@ -373,9 +373,8 @@ impl Walk {
                 && matches!(Path::new(&step).components().next(), Some(Component::Normal(_)));
             if is_name && !follows {
                 let directory = fstat(&self.at)?;
-                // Groups and everybody do not count here: a directory of root that lets others
-                // write, such as an `emptyDir`, often contains directories of root to which drainit
-                // writes.
+                // Only single users count here. A directory of root in which others may write, such
+                // as an `emptyDir`, often contains directories of root to which drainit writes.
                 self.changers.retain(|(changer, _)| changer.user.is_some());
                 judge(&self.changers, WRITE, &directory, &self.walked)?;
                 // Whoever could exchange the directory may change every name in it.
@@ -384,8 +383,9 @@ impl Walk {
             }
             let Some((next, stat)) = self.step(&step)? else { continue };
             if is_name {
-                // In a directory of root that lets others write, such as an `emptyDir`, these
-                // others may replace the file anyway: drainit uses the file that it finds.
+                // A group (or everybody) that can write only to the last directory, such as an
+                // `emptyDir`, does not count. It may replace the file anyway: drainit uses the file
+                // that it finds.
                 let (known, is_fixed) = (self.changers.clone(), self.is_fixed);
                 self.note(&stat)?;
                 let is_known = |changer| known.iter().any(|(known, _)| *known == changer);

@@ -58,11 +58,11 @@ pub(crate) struct UnixListeners {
     is_shared: bool,
 }
 
-/// The Unix sockets of the network namespace in one of these states. Between two parts of its
-/// answer, the kernel remembers only how many sockets of a hash bucket it has listed. If one of
-/// them is closed meanwhile, the kernel leaves out another socket (with 500 connections to one
-/// socket, 2 to 26 of 2,000 lists were too short). This function therefore asks twice, and may
-/// return a socket twice.
+/// The Unix sockets of the network namespace in one of these states, some of them twice. The kernel
+/// answers in parts, and remembers between two parts only how many sockets of a hash bucket it has
+/// listed. If one of these sockets is closed meanwhile, another one is missing (with 500
+/// connections to one socket, 2 to 26 of 2,000 lists were too short). This function therefore asks
+/// twice.
 fn unix_sockets(states: &[u8]) -> io::Result<Vec<UnixSocket>> {
     let states: u32 = states.iter().map(|state| 1 << state).sum();
     let mut request = vec![libc::AF_UNIX as u8, 0, 0, 0];
@@ -140,9 +140,9 @@ impl UnixListeners {
         self.own.is_empty()
     }
 
-    /// The connections to these sockets, each perhaps twice. The first of the two sets has the
-    /// processes of the instance, and the second the processes of all instances. If the instance
-    /// shares a socket, only three kinds of connections count, as for [`Listeners`].
+    /// The connections to these sockets, each perhaps twice. `of` has the processes of the
+    /// instance, and `known` those of all instances. If the instance shares a socket, the same
+    /// connections count as for [`Listeners`].
     ///
     /// [`Listeners`]: crate::connections::Listeners
     pub(crate) fn connections(

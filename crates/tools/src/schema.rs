@@ -31,9 +31,9 @@ struct Schema {
     definitions: Map<String, Value>,
 }
 
-/// The JSON values that are accepted for a shape. If a value may have several shapes, what each
-/// shape accepts is collected here. Each keyword of JSON Schema concerns only one type of values:
-/// this makes the collection possible.
+/// The JSON values that are accepted for a shape. For a value with several shapes, this collects
+/// what each of them accepts. Their keywords do not conflict, because each keyword of JSON Schema
+/// concerns only one type of values.
 #[derive(Default)]
 struct AcceptedText {
     types: BTreeSet<&'static str>,

@@ -25,11 +25,10 @@ pub fn config_file(process: &Process, args: &[String]) -> Option<PathBuf> {
     Some(process.working_dir.as_deref().unwrap_or(Path::new("")).join(config))
 }
 
-/// Compares the address of the admin interface in Envoy's config with the `expected` address.
-/// Returns the difference as text, such as "it is at port 9902" or "there is none". If both are TCP
-/// addresses, compares only the ports: Envoy's config often has `0.0.0.0`, where Envoy accepts
-/// connections to every address of the machine. Returns `None` if the addresses agree. Also returns
-/// `None` if the file cannot be read: Envoy itself reports such a file.
+/// Says where Envoy's own config has the admin interface, if that is not at the `expected` address:
+/// "it is at port 9902", or "there is none". For two TCP addresses only the ports count, because
+/// Envoy's config often has `0.0.0.0`, which means every address of the machine. `None` if the
+/// addresses agree, or if the file cannot be read: Envoy itself reports such a file.
 pub fn other_admin(path: &Path, expected: &Address) -> Option<String> {
     let config = read(path)?;
     if get(&config, &["admin"]).is_none() && !config.entries().is_empty() {
@@ -57,15 +56,15 @@ pub struct Longest {
     pub line: usize,
 }
 
-/// Finds the longest of the times that Envoy's config allows a request. `None` if the file sets no
-/// such time or cannot be read. A time of 0 does not count: Envoy reads 0 as "no limit", and a
-/// drain cannot wait without a limit.
+/// The longest of the times that Envoy's config allows a request. `None` if the file sets no such
+/// time or cannot be read. A time of 0 is left out: Envoy reads 0 as "no limit", and a drain cannot
+/// wait without a limit.
 pub fn longest_request(path: &Path) -> Option<Longest> {
     let mut all = Vec::new();
     let config = read(path)?;
     timeouts(&config, &mut all);
-    // `max_by_key` returns the last of several equal times, so the order is reversed: the first in
-    // the file is shown.
+    // `max_by_key` returns the last of several equal times. The order is reversed, so that the
+    // first in the file is shown.
     all.into_iter().rev().max_by_key(|longest| longest.time)
 }
 

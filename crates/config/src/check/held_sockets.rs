@@ -27,8 +27,8 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Whether the probe only connects to this socket, or looks for its file, and needs no answer. A
-/// probe of this kind succeeds without the process.
+/// Whether the probe would succeed without the process, because the probe only connects to this
+/// socket or looks for its file.
 fn answers(probe: &Probe, socket: &ListenSocket) -> bool {
     let needs_no_answer = matches!(probe, Probe::Tcp(_) | Probe::Unix(_) | Probe::File(_));
     let asked = probe.address().filter(|_| needs_no_answer);

@@ -77,7 +77,7 @@ fn faults(process: &Process, flags: &EnvoyFlags) -> Vec<(&'static str, String, &
             "remove it; a script finds the number in `RESTART_EPOCH`",
         ),
         (
-            // If another flag excludes `--base-id`, the help for that flag also says to add
+            // A flag that excludes `--base-id` has its own help above, which also says to add
             // `--base-id`.
             flags.base_id.is_none() && flags.excluded_by.is_none(),
             "command",
@@ -86,7 +86,8 @@ fn faults(process: &Process, flags: &EnvoyFlags) -> Vec<(&'static str, String, &
         ),
     ];
     let found = faults.into_iter().filter(|(is_so, ..)| *is_so);
-    // The other checks concern only an Envoy.
+    // A command that is not an Envoy gets only the first message; the other checks concern only an
+    // Envoy.
     let found = found.take(if is_envoy { usize::MAX } else { 1 });
     found.map(|(_, key, message, help)| (key, message, help)).collect()
 }

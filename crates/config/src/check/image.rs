@@ -1,5 +1,5 @@
-//! Reports what `check` has found in the file system of the image. [`crate::image`] searches the
-//! image.
+//! Reports what `check` has found in the file system of the image. The program's module `image`
+//! makes the search.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ pub(crate) type Find<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<
 /// Searches the image for a program that a pod names, and returns why it cannot run.
 pub type FindProgram<'a> = &'a dyn Fn(&str, &Environment, &[PathBuf]) -> Option<String>;
 
-/// The knowledge of `check` about the image and the pod that run the config.
+/// The ways to search the image, and facts about the pod that runs the config.
 #[derive(Clone, Copy)]
 pub struct ImageLookup<'a> {
     pub find: Find<'a>,

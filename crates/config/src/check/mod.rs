@@ -118,8 +118,8 @@ fn reload_signal(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Checks a config whose dependencies give no valid order. For such a config, this function checks
-/// only whether each explicit `min` alone fits into the shutdown.
+/// Checks a config whose dependencies give no valid order: whether each explicit `min` alone fits
+/// into the shutdown.
 pub(crate) fn each_min(problems: &mut Problems, config: &Config, places: &Places) {
     times(problems, config, &Graph::edgeless(config.processes.len()), places, false);
 }
@@ -140,8 +140,9 @@ fn place_of_drain(process: &Process, place: &EntryPlace, key: &str) -> Span {
     place.at(&format!("drain.{method}.{key}"))
 }
 
-/// Warns if the longest shutdown gives a wait less time than the config sets for the wait. Refuses
-/// a `min` of the config that a drain does not get. Without `with_waits`, checks only the `min`s.
+/// Compares the waits of the config with the longest shutdown. Refuses a `min` that a drain does
+/// not get. With `with_waits`, also warns of each other wait that gets less time than the config
+/// sets.
 fn times(
     problems: &mut Problems,
     config: &Config,
@@ -150,7 +151,7 @@ fn times(
     with_waits: bool,
 ) {
     let written = written_minima(config);
-    // If the config is refused anyway, the plan exists only for the check of the `min`s.
+    // A config with errors is refused anyway: its cut waits do not matter.
     let with_waits = with_waits && !problems.has_errors();
     if !with_waits && written.iter().all(Duration::is_zero) {
         return;
@@ -182,8 +183,8 @@ fn times(
     }
     for (timeline, asked) in plan.timelines().filter(|_| with_waits) {
         let cuts: Vec<_> = plan.cuts(timeline, asked).collect();
-        // The first of several equally long waits is reported. `max_by_key` returns the last, so
-        // the order is reversed.
+        // `max_by_key` returns the last of several equally long waits. The order is reversed, so
+        // that the first is reported.
         let Some((longest, _)) = cuts.iter().rev().max_by_key(|(_, wish)| wish) else { continue };
         let gets: Vec<_> = cuts.iter().map(|(step, wish)| gets(step, *wish)).collect();
         let (gets, why) = (gets.join(", "), why(timeline));
@@ -226,7 +227,7 @@ fn below(graph: &Graph, of: &[Duration]) -> Vec<Duration> {
 }
 
 /// Shortens default `min`s so that the `min`s along each chain of dependencies fit into the
-/// shutdown. Dependents take their `min` first; a dependency gets what they leave.
+/// shutdown. Dependents take their `min` first; a dependency gets the time that is left.
 pub(crate) fn shrink_default_minima(
     problems: &mut Problems,
     config: &mut Config,
@@ -246,8 +247,8 @@ pub(crate) fn shrink_default_minima(
         // A process that never starts is not drained, and takes no time.
         let is_left_out = process.is_left_out();
         if let Some(drain) = process.drain.as_mut().filter(|_| !is_left_out) {
-            // The sum in `below` includes this process, but only with the `min` that the config
-            // sets: 0 if this `min` is a default.
+            // `below` counts a default `min` as 0, so the sum has nothing for the `min` of this
+            // process.
             let left = room.saturating_sub(above[index]).saturating_sub(below[index]);
             if drain.method.times().min.is_none() && drain.min > left {
                 let (from, to) = (human(drain.min), human(left));

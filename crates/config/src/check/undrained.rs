@@ -1,5 +1,5 @@
-//! Warns of a server that is stopped at once. A server of this kind loses the requests that still
-//! arrive after the stop signal: load balancers need a second or more to remove the endpoint.
+//! Warns of a server that is stopped at once. Load balancers need a second or more to remove its
+//! endpoint, so the server loses the requests that still arrive after the stop signal.
 
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ const SERVING: [(&str, &str); 4] =
 /// Programs that start the program after their options and variables.
 const WRAPPERS: [&str; 5] = ["env", "tini", "dumb-init", "nice", "stdbuf"];
 
-/// Programs whose first argument comes before the program that they start. The argument is any if
-/// the text is empty.
+/// Programs that start another program, and the argument that comes before that program. An empty
+/// text stands for any argument.
 const RUNNERS: [(&str, &str); 6] = [
     ("bundle", "exec"),
     ("gosu", ""),
@@ -49,12 +49,12 @@ const RUNNERS: [(&str, &str); 6] = [
     ("uv", "run"),
 ];
 
-/// The time for which requests still arrive, behind most load balancers.
+/// The time for which requests still arrive after the stop signal, behind most load balancers.
 const ARRIVE: Duration = Duration::from_secs(5);
 
 /// Warns of each process that listens, if nothing takes its traffic away. `is_held_back` says
-/// whether a `preStop` hook of the pod delays the stop signal. Returns whether the config, or a
-/// warning, says how the traffic leaves.
+/// whether a `preStop` hook of the pod delays the stop signal. Returns true if the pod or the
+/// config says how the traffic leaves, or if there was a warning.
 pub(crate) fn check(
     problems: &mut Problems,
     config: &Config,
@@ -135,7 +135,7 @@ pub fn listens(process: &Process) -> Option<&'static str> {
 
 /// Whether a command starts one of the [`SERVERS`], perhaps through a shell or a wrapper.
 fn is_server(command: &[String]) -> bool {
-    /// More programs that start the next one are not usual.
+    /// Longer chains of programs that start the next one are not usual.
     const DEEPEST: u8 = 4;
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
     starts_server(&words, DEEPEST)

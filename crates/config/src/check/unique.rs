@@ -49,7 +49,7 @@ fn claims(process: &Process) -> Vec<(Claim<'_>, String)> {
     claims
 }
 
-/// A path of the config for a message.
+/// Quotes a path of the config for a message.
 fn path(problems: &Problems, node: Option<&Node>, path: &Path) -> String {
     quote(&problems.written(node, &path.to_string_lossy()))
 }

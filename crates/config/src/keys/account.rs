@@ -123,8 +123,8 @@ impl RunAsKeys {
 /// Parses the value of `user`. The users and groups that it names are looked up later.
 pub(crate) fn written(text: &str) -> Result<Account, Invalid> {
     let (user, group) = parts(text)?;
-    // No program makes an account whose name is a number, so the user meant the number of an
-    // account. This number is out of range.
+    // No program gives an account a number as its name, so the user meant an id. This id is out of
+    // range.
     let is_bad = |part: &&str| part.parse::<i128>().is_ok() && id(part).is_none();
     match [Some(user), group].into_iter().flatten().find(is_bad) {
         Some(part) => Err(Invalid::new(

@@ -26,7 +26,7 @@ impl fmt::Display for HttpTarget {
     }
 }
 
-/// A gRPC server, and the service about whose health drainit asks the server.
+/// A gRPC server, and the service whose health counts.
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[table(short = "address", shared = "grpc")]
 pub struct GrpcTarget {

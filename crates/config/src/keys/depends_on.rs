@@ -87,8 +87,8 @@ impl Form for DependsOn {
                     let Some(name) = name else { continue };
                     let place = *places.entry(name.clone()).or_insert(wanted.len());
                     match wanted.get_mut(place) {
-                        // If an item without conditions repeats the name of another item or of a
-                        // key, the item changes nothing.
+                        // A bare name must not replace the conditions that the same name has
+                        // elsewhere in the merged files.
                         Some(_) if terms.is_none() => {}
                         Some(same) => *same = dependency(name, terms.unwrap_or_default()),
                         None => wanted.push(dependency(name, terms.unwrap_or_default())),
@@ -158,8 +158,8 @@ pub(crate) fn resolve(
     }
 }
 
-/// The names of the processes that a name in `depends_on` stands for. `on` is this name, and `name`
-/// is the process that has the `depends_on`.
+/// The processes that the name `on` in a `depends_on` stands for. `name` is the process that has
+/// the `depends_on`.
 fn expand(
     reader: &mut Reader<'_>,
     index: usize,

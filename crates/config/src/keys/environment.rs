@@ -232,7 +232,7 @@ fn set(name: &str, value: String) -> Variable {
 enum From {
     File(ValueFile),
     Text(String),
-    /// The text is empty, and the variable may be missing.
+    /// There is no value, and `required: false` allows that.
     Nowhere,
 }
 

@@ -23,13 +23,13 @@ pub struct Keys {
     pub own: &'static [Key],
     /// Further keys of the same mapping, which other structs or enums declare.
     pub flat: &'static [&'static Keys],
-    /// The key for the short form of the mapping: if the config has another value in place of the
-    /// mapping, this key gets the value. `None` if the mapping has no short form.
+    /// The key that gets the value in the short form, in which the config has a single value or a
+    /// list in place of the mapping. `None` if the mapping has no short form.
     pub short: Option<&'static str>,
 }
 
 impl Keys {
-    /// All keys of the mapping. Keys of which only one may be set come first.
+    /// All keys of the mapping. Keys that exclude each other come first.
     pub fn all(&self) -> impl Iterator<Item = &'static Key> + use<> {
         let is_choice = |keys: &Keys| keys.own.first().is_some_and(|key| key.exclusive);
         let flat = move |choice| {
@@ -39,7 +39,7 @@ impl Keys {
         flat(true).chain(self.own).chain(flat(false))
     }
 
-    /// The keys of which only one may be set.
+    /// The keys that exclude each other.
     pub fn exclusive(&self) -> impl Iterator<Item = &'static Key> + use<> {
         self.all().filter(|key| key.exclusive)
     }
@@ -56,7 +56,7 @@ impl Keys {
 /// One key: a row of a table.
 pub struct Key {
     pub name: &'static str,
-    /// Whether this is one of the keys of the mapping of which only one may be set.
+    /// Whether the key is one of those that exclude each other.
     pub exclusive: bool,
     pub(crate) merge: Merge,
     /// The keys of the value, if the value is a mapping whose keys are known.
@@ -95,7 +95,7 @@ pub enum Merge {
     /// A list of `NAME=VALUE`, or a mapping of names to values.
     Pairs,
     /// A list, or a single value in place of a list. If the items are mappings, the text names one
-    /// of their keys: a later item replaces the earlier item with the same value of this key.
+    /// of their keys: a later item replaces an earlier item that has the same value of this key.
     OneOrMore(&'static str),
 }
 
@@ -237,8 +237,8 @@ impl<S: Form<Out: Into<M::Out>>, M: Form> Form for Either<S, M> {
     }
 }
 
-/// A value that must not be read yet: the caller reads it later, if the condition next to it in the
-/// mapping holds.
+/// A value that is not read together with its mapping. The caller reads it later, if the condition
+/// beside it in the mapping holds.
 pub(crate) struct Later<F>(F);
 
 impl<F: Form> Form for Later<F> {

@@ -2,8 +2,8 @@
 
 use crate::keys::key::Keys;
 
-/// Keys of Kubernetes, Compose, supervisord and systemd that do not mean the same as a single key
-/// of a process in drainit, and what to write in their place.
+/// Keys of Kubernetes, Compose, supervisord and systemd that drainit has in another form, and what
+/// to write for each in a process.
 const OF_A_PROCESS: &[(&[&str], &str)] = &[
     (&["autorestart", "restartPolicy", "Restart"], "write `restart: always`, `on-failure` or `no`"),
     (
@@ -117,8 +117,8 @@ pub(super) fn remedy(name: &str, known: &Keys) -> Option<&'static str> {
 /// The remedy for a file that `drainit import` reads.
 pub const IMPORT: &str = "`drainit import FILE` makes a config of it";
 
-/// If the first line that is not empty shows that a text is the config of another program, says so,
-/// and says what to do.
+/// Finds out by its first line whether a text is the config of another program. Returns the number
+/// of this line, the kind of the file, and what to do. Blank lines and comments do not count.
 pub fn foreign(text: &str) -> Option<(usize, &'static str, &'static str)> {
     let program = text.strip_prefix("#!").and_then(|text| text.lines().next());
     if program.is_some_and(|it| it.split(' ').any(|word| word.trim_end().ends_with("sh"))) {
@@ -166,7 +166,7 @@ pub fn foreign(text: &str) -> Option<(usize, &'static str, &'static str)> {
         Some((section, _)) if is_of(&SYSTEMD, section) => {
             ("a unit of systemd", "write YAML: `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`")
         }
-        // The first line is not enough: in YAML, this line would be a list.
+        // In YAML, this line alone would be a list, so the next line must be a setting, too.
         Some((section, _)) if !section.contains([',', '{', '"']) && has_settings() => {
             ("TOML or an INI file", "write YAML; `drainit import FILE` reads a supervisord.conf")
         }
@@ -179,8 +179,8 @@ pub fn foreign(text: &str) -> Option<(usize, &'static str, &'static str)> {
     Some((place + 1, what, help))
 }
 
-/// Whether a text whose first line that is not empty is `line` is a Dockerfile: its first
-/// instruction is FROM, or ARG with a FROM after it.
+/// Whether the text is a Dockerfile: its first instruction, `line`, is FROM, or ARG with a FROM
+/// after it.
 fn is_dockerfile(line: &str, text: &str) -> bool {
     let is = |line: &str, name: &str| {
         let mut words = line.split_whitespace();

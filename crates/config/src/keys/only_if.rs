@@ -13,7 +13,7 @@ use drainit_os::trusted_path::{ForeignName, exists};
 /// already evaluated. drainit checks the paths when the process starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnlyIf {
-    /// The condition is met if at least one of these is met when the process starts.
+    /// The condition is met if at least one of these mappings is met when the process starts.
     Any(Vec<Paths>),
     /// The condition is never met: the comparisons of values have failed, or no profile of the
     /// process is enabled.
@@ -52,7 +52,8 @@ impl OnlyIf {
     }
 }
 
-/// If one mapping is met, a link of another user in the path of another mapping does not matter.
+/// A mapping that is met decides, even if a path of another mapping leads through another user's
+/// link.
 fn any_hold(any: &[Paths]) -> Result<bool, ForeignName> {
     let holds: Vec<_> = any.iter().map(Paths::hold).collect();
     if holds.iter().any(|hold| matches!(hold, Ok(true))) {
@@ -76,7 +77,7 @@ impl fmt::Display for OnlyIf {
 
 /// A condition that is fully evaluated when the config is read, including its paths.
 pub(crate) struct Now;
-/// A condition whose paths are checked only when the process starts. Reading returns `None` if the
+/// A condition whose paths are checked only when the process starts. The value is `None` if the
 /// condition is always met.
 pub(crate) struct AtStart;
 

@@ -3,10 +3,9 @@
 //! `command` replaces the earlier `command`.
 //!
 //! `!reset` removes a key that an earlier file has set. `!override` replaces a value that would
-//! otherwise be merged. If no earlier file has the key, the `!reset` stays in the merged tree: the
-//! reader then checks the key, and treats the key's value as absent. The `!reset` of a variable of
-//! `environment` always stays, because the process must not get this variable even if the container
-//! has it.
+//! otherwise be merged. A `!reset` that has nothing to remove stays in the merged tree, so that the
+//! reader checks the key, which counts as absent. The `!reset` of a variable of `environment`
+//! always stays, because the process must not get this variable even if the container has it.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -19,7 +18,8 @@ use crate::language::yaml::node::{Kind, Node, NodeKey, Tag};
 #[derive(Clone, Copy)]
 struct Spot {
     merge: Merge,
-    /// The known keys of the mapping at this place, or of each mapping in it.
+    /// The known keys of the mapping at this place. For a mapping of names, the known keys of its
+    /// values.
     keys: Option<&'static Keys>,
     /// Whether the value is that of a variable of `environment`.
     is_variable: bool,
@@ -60,8 +60,8 @@ fn merge_at(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
     if over.tag == Some(Tag::Override) {
         return Rc::clone(over);
     }
-    // An empty value in the later file changes nothing. Exception: an empty value of a variable of
-    // `environment` means that the process gets the container's variable.
+    // An empty value in the later file changes nothing. Only a variable of `environment` then gets
+    // the container's value.
     if matches!(over.kind, Kind::Null) && !spot.is_variable {
         return Rc::clone(base);
     }
@@ -113,8 +113,8 @@ fn mappings(spot: Spot, base: &Entries, over: &Entries) -> Vec<(NodeKey, Rc<Node
     for (key, node) in base {
         match later.get(&*key.text) {
             Some(over) if over.is_reset() => {
-                // If the earlier file also has a `!reset`, there is still nothing to remove, and
-                // the `!reset` stays in the tree.
+                // If the earlier file has a `!reset`, too, there is nothing to remove, so this
+                // `!reset` stays.
                 if spot.merge == Merge::Pairs || node.is_reset() {
                     merged.push((key.clone(), Rc::clone(over)));
                 }
@@ -130,8 +130,8 @@ fn mappings(spot: Spot, base: &Entries, over: &Entries) -> Vec<(NodeKey, Rc<Node
     merged
 }
 
-/// Merges two lists. Their items are single values, or mappings with the key that `rule` names.
-/// Items with the same value, or the same value of that key, are one item.
+/// Merges two lists of single values, or of mappings with the key that `rule` names. Two items with
+/// the same value, or with the same value of that key, count as one item.
 fn lists(rule: Merge, base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
     let name = |item: &Rc<Node>| -> Option<Rc<str>> {
         let of_key = || match rule {

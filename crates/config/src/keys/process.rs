@@ -328,8 +328,8 @@ impl Process {
         self.marked.is_some() || self.environment.iter().any(|one| one.file().is_some())
     }
 
-    /// Whether drainit runs commands with the environment of the process during or after its run:
-    /// probes, a drain, or the hooks `pre_stop` and `post_stop`.
+    /// Whether drainit runs commands in the environment of the process after its start: probes, a
+    /// drain, or the hooks `pre_stop` and `post_stop`.
     pub fn runs_commands(&self) -> bool {
         let is_drained_by_command =
             self.drain.as_ref().is_some_and(|drain| matches!(drain.method, DrainMethod::Exec(_)));

@@ -51,12 +51,12 @@ pub(crate) struct Reader<'a> {
 pub(crate) struct Fields<'n> {
     pub(crate) at: At<'n>,
     pub(crate) span: Span,
-    /// Whether the mapping has an unknown key. If so, a missing key is not reported, because the
-    /// unknown key may be a typing error for it.
+    /// Whether the mapping has an unknown key. A missing key is then not reported, because the
+    /// unknown key may be its misspelt name.
     pub(crate) has_unknown: bool,
     entries: &'n [(NodeKey, Rc<Node>)],
-    /// If the config has the short form of the mapping: the key for which the value stands, and the
-    /// value.
+    /// The key for which the value stands, and the value, if the config has the short form of the
+    /// mapping.
     short: Option<(&'static str, &'n Node)>,
 }
 
@@ -219,7 +219,7 @@ impl<'a> Reader<'a> {
         name: &'static str,
         help: &str,
     ) -> Option<F::Out> {
-        // Do not report the missing key if an unknown key may be a typing error for it.
+        // The missing key is not reported if an unknown key may be its misspelt name.
         if fields.get(name).is_none() && !fields.has_unknown {
             let message = format!("`{}` has no `{name}`", fields.at);
             self.problems.error(fields.span, message).help(help);
@@ -271,7 +271,8 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// Warns in `check` of a key without a value whose author may expect the defaults.
+    /// Warns in `check` of a key without a value: its author may expect the defaults, but the key
+    /// counts as absent.
     pub(crate) fn warn_of_empty(&mut self, entries: &[(NodeKey, Rc<Node>)], name: &str) {
         let is_empty = |(key, node): &&(NodeKey, Rc<Node>)| {
             *key.text == *name && matches!(node.kind, Kind::Null) && !node.is_reset()
@@ -286,9 +287,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns the key of a choice that the config has, and the value of this key. A choice is a
-    /// group of keys of which only one may be set. Reports an error if the config has none of these
-    /// keys, or more than one.
+    /// Reads a choice: a group of keys of which the config must have exactly one. Returns the key
+    /// that the config has, and its value. Reports an error if the config has none of these keys,
+    /// or more than one.
     pub(crate) fn one_of<'n>(
         &mut self,
         fields: &Fields<'n>,
@@ -357,8 +358,7 @@ impl<'a> Reader<'a> {
         Some(ReadText { text: expanded.text, span: node.span, raw, used: expanded.used })
     }
 
-    /// Expands the variables of a text. `place` says where a byte of the text is in the file of the
-    /// text.
+    /// Expands the variables of a text. `place` finds the place in the file of a byte of the text.
     pub(crate) fn expand(
         &mut self,
         raw: &str,
@@ -440,10 +440,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reports each `$NAME` in a value, because no shell runs that could expand it. Skips an
-    /// unknown NAME that is not written in capitals. In the value of a variable (`of_variable`), a
-    /// `$` may be intended. In such a value, a `$NAME` is reported only as a warning, and only if
-    /// NAME is known or if `$NAME` is the whole value.
+    /// Reports each `$NAME` in a value, because no shell runs that could expand it. Skips a NAME
+    /// that is neither known nor in capitals. With `of_variable`, the node is the value of a
+    /// variable, in which a `$` may be intended: then a `$NAME` is only a warning, and only if NAME
+    /// is known or `$NAME` is the whole value.
     pub(crate) fn check_dollars(&mut self, node: &Node, what: &str, of_variable: Option<&str>) {
         node.inner().for_each(|inner| self.check_dollars(inner, what, of_variable));
         let raw = node.scalar().unwrap_or_default();
@@ -587,8 +587,8 @@ fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
     })
 }
 
-/// Finds the keys in `known` to which a misplaced key `name` may belong, because their mappings can
-/// have `name`. If the config (`entries`) has some of these keys, returns only the first of them.
+/// Finds the keys in whose mappings the misplaced key `name` may belong. Prefers a key that the
+/// config has (`entries`).
 fn outer(name: &str, entries: &[(NodeKey, Rc<Node>)], known: &Keys) -> Vec<&'static str> {
     let is_written = |key: &str| entries.iter().any(|(written, _)| *written.text == *key);
     let has_entries = |key: &key::Key| matches!(key.merge, Merge::Entries | Merge::Names);

@@ -13,7 +13,7 @@ pub(crate) struct Assignment<'t> {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Assigned {
-    /// A `NAME` without `=`: the process gets the container's variable of this name.
+    /// A `NAME` without `=`: the process gets the variable of this name from the container.
     PassedOn,
     /// Text in single quotes, in which no variables are expanded.
     Literal(String),

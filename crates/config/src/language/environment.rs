@@ -12,9 +12,8 @@ pub const OWN: [&str; 4] =
 /// The variable that has the number of a copy, which `scale` makes.
 pub(crate) const SCALE_INDEX: &str = "SCALE_INDEX";
 
-/// A snapshot of the container's environment. The snapshot leaves out variables that are not UTF-8,
-/// except for the variables in [`OWN`]: for these, drainit then reports a wrong value and not a
-/// missing value.
+/// A snapshot of the container's environment, without the variables that are not UTF-8. The
+/// variables in [`OWN`] are never left out, so that drainit reports their wrong values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<String, String>);
 
@@ -83,8 +82,8 @@ impl Origin {
     }
 }
 
-/// The least part of the deadline that the plan gives a process. The process can use it for its own
-/// limits.
+/// The shortest stop and the drain that the plan gives a process. The process can use these times
+/// for limits of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeadlineShare {
     /// From the stop signal to SIGKILL.

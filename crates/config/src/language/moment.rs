@@ -118,7 +118,7 @@ fn look(path: &Path, is_of_config: bool) -> io::Result<Metadata> {
     }
 }
 
-/// Calls `read` until all files that `read` reads by its argument are of one moment.
+/// Calls `read` until all files that it reads through [`Reads`] are of one moment.
 ///
 /// # Errors
 /// Fails if files change again and again, with the path of one of them.
@@ -185,7 +185,7 @@ mod tests {
         std::fs::remove_file(dir.path("a")).unwrap();
         let add = |attempt| drop((attempt == 1).then(|| dir.write("a", b"3")));
         assert_eq!(both(&dir, add).unwrap(), ["3", "new"]);
-        // Another file with the same content counts as the same file.
+        // A new file with the same content does not count as a change.
         let again = |attempt: u32| {
             let name = dir.write(&attempt.to_string(), b"3");
             std::fs::rename(name, dir.path("a")).unwrap();

@@ -1,6 +1,6 @@
 //! Finds the script of a shell, and the programs that the script runs for certain.
 
-/// Behind these words, only the shell knows which commands run, or which programs they mean.
+/// After these words, only the shell knows which commands run, and which programs they are.
 const STOPS: &[&str] = &[
     ".", "alias", "case", "do", "eval", "exit", "for", "function", "if", "return", "select",
     "source", "trap", "until", "while", "{",
@@ -29,9 +29,8 @@ pub fn place<'a>(command: impl IntoIterator<Item = &'a str>) -> Option<usize> {
     words.skip_while(|(_, word)| !is_flag(word)).nth(1).map(|(place, _)| place)
 }
 
-/// The programs of a script, in the order of the script. A command counts under three conditions:
-/// it runs whatever the commands before it do, no other command runs in its place, and its first
-/// word is plain.
+/// The programs that a script runs for certain, in the order of the script. A command is not
+/// certain after `&&`, on either side of `||`, or if the shell could change its first word.
 pub fn programs(script: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut is_certain = true;

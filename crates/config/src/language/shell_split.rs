@@ -77,7 +77,7 @@ impl Line {
         while let Some(c) = chars.next() {
             let found = match (quote, c, chars.peek()) {
                 (Some('\''), ..) => None,
-                // `sh -c "…"` has a shell, which takes the whole word as its script.
+                // If the program is a shell, it handles the operators in its quoted script itself.
                 (Some(_), ..) if line.words.first().is_some_and(|it| is_shell(it)) => None,
                 (_, '`', _) => Some("`"),
                 (_, '$', Some('(')) => Some("$("),

@@ -23,8 +23,8 @@ pub struct FileLimits {
     largest: u64,
     /// The help text of the error for a larger file.
     help: &'static str,
-    /// Whether a config names the file; otherwise the command line does. A file that a config names
-    /// must not be a pipe, and no symbolic link in its path may belong to another user.
+    /// Whether the path of the file comes from a config, and not from the command line. A file of a
+    /// config must not be a pipe, and no symbolic link in its path may belong to another user.
     is_of_config: bool,
     /// Whether the lines of the file may be secret, so that diagnostics must not show them.
     is_secret: bool,

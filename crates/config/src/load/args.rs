@@ -154,8 +154,7 @@ mod tests {
         );
         let args = ["--b.x", "a.y", "1", "--b.z", "--b.v"].map(str::to_owned);
         assert_eq!(route(&config, &args).unwrap(), [vec!["--y", "1"], vec!["--x", "--z", "--v"]]);
-        // An argument with two dashes is never a value, even without a process that claims the
-        // argument.
+        // An argument with two dashes is never a value, even if no process claims it.
         let stray = route(&config, &["a.y", "--stray"].map(str::to_owned));
         assert!(matches!(stray, Err(ArgsError::Unclaimed { .. })), "{stray:?}");
     }

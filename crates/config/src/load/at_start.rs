@@ -50,8 +50,8 @@ pub fn values(
     })
 }
 
-/// The command and the variables of a process with the limits that the container has now; `None` if
-/// they use no limit.
+/// The process with the container's current limits in its command and its variables; `None` if they
+/// use no limit.
 ///
 /// # Errors
 /// Says which limit is not known.
@@ -193,8 +193,8 @@ pub fn env_file(
     Ok(())
 }
 
-/// Reads the values of the header fields that a drain's HTTP request has, and returns each value
-/// with the name of its field.
+/// Reads the values of the header fields of a drain's request. Returns each value with the name of
+/// its field.
 ///
 /// # Errors
 /// Says why a value cannot be read, without quoting the value.

@@ -1,5 +1,4 @@
-//! Reads YAML into a [`Config`](crate::keys::Config), or reports every problem at once, each with
-//! its place.
+//! Reads YAML into a [`Config`], or reports every problem at once, each with its place.
 //!
 //! ```text
 //! source ──▶ yaml ──▶ overlay ──▶ keys (expand, values) ──▶ graph ──▶ check
@@ -48,8 +47,9 @@ pub struct Loaded {
     pub grace_variables: Vec<String>,
     /// Whether a file sets `grace_period`; otherwise it has its default.
     pub has_grace_period: bool,
-    /// Whether the config says how its traffic leaves, for example by a `drain`. Also true if
-    /// `check` has already warned that the config does not say so. Only `check` sets this field.
+    /// Whether there is nothing to warn of about the traffic: the config says how its traffic
+    /// leaves, for example by a `drain`, or `check` has already warned. Only `check` sets this
+    /// field.
     pub says_how_traffic_leaves: bool,
     /// The warnings in file order.
     pub warnings: Vec<Diagnostic>,
@@ -282,7 +282,7 @@ fn read_root<'a>(
     (keys::config::read(&mut reader, root), reader)
 }
 
-/// Adds the marks of limits to the processes of a config.
+/// Gives each process that uses a limit of the container the form with marks (`Process::marked`).
 fn mark_limits(config: &mut Config, marked: Config) {
     for (process, marked) in config.processes.iter_mut().zip(marked.processes) {
         let is_marked =
@@ -294,7 +294,7 @@ fn mark_limits(config: &mut Config, marked: Config) {
     }
 }
 
-/// Whether a process reads values at its start that can use its share of the deadline.
+/// Whether a process reads files at its start whose text can use the share of the deadline.
 fn reads_at_start(config: &Config) -> bool {
     config.processes.iter().any(|process| {
         let is_env_file = |variable: &Variable| matches!(variable, Variable::EnvFile(_));

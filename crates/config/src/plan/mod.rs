@@ -69,8 +69,8 @@ pub struct PlannedStart<'c> {
     pub stays_down: Option<&'static str>,
     /// The limit of the process's `pre_start` hook.
     pub pre_start: Option<Duration>,
-    /// The time from the start of drainit by which the process is ready at the latest, if no start
-    /// is repeated. `None` without such a time: the process starts only at a request, or waits for
+    /// The latest time at which the process is ready if no start is repeated, from the start of
+    /// drainit. `None` if there is no such time: the process starts only at a request, or waits for
     /// a oneshot, which may take any time.
     pub ready_by: Option<Duration>,
 }
@@ -90,8 +90,7 @@ impl<'c> Plan<'c> {
     }
 
     /// Makes a plan. `in_oneshots` says whether the plan includes the shutdowns that begin while a
-    /// oneshot still runs. For each oneshot of the config, the computation of these shutdowns takes
-    /// as long as the rest of the plan.
+    /// oneshot still runs. Each oneshot adds as much work as the rest of the plan.
     pub(crate) fn with(config: &'c Config, graph: &Graph, in_oneshots: bool) -> Self {
         let spec = config.spec(graph);
         let (after_signal, after_end) =
@@ -117,8 +116,8 @@ impl<'c> Plan<'c> {
         }
     }
 
-    /// The longest shutdown after a stop signal without leftovers, even if the signal comes while a
-    /// oneshot still runs.
+    /// The duration of the longest shutdown after a stop signal, also while a oneshot still runs.
+    /// Leftovers do not count.
     pub fn longest(&self) -> Duration {
         let in_oneshot = self.signal_in_oneshot.as_ref().map(|it| &it.timeline);
         without_leftovers(&self.spec, in_oneshot.unwrap_or(&self.after_signal))
@@ -217,8 +216,8 @@ impl<'c> Plan<'c> {
     }
 }
 
-/// The duration of a shutdown that leaves no descendants outside the process groups of its
-/// processes. A hook of the container without a timeout then gets the time of the leftovers.
+/// The duration of a shutdown that has no leftovers to wait for. The time of the leftovers goes to
+/// the container's `post_stop` hook, if the hook has no timeout.
 fn without_leftovers(spec: &Spec, timeline: &Timeline) -> Duration {
     let leftovers = timeline.steps.iter().find(|step| step.kind == StepKind::Leftovers);
     leftovers.map_or(timeline.total, |ShutdownStep { begins, .. }| {

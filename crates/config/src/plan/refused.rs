@@ -35,11 +35,13 @@ pub fn check(old: &Config, running: &[RunningProcess<'_>], new: &Config) -> Resu
 }
 
 /// Finds a `sockets` path that would move from a running process to another process. Returns the
-/// other process, the path, and the name of the running process. A reload refuses such a move. The
-/// other process would have to start after the end of the running process, and two processes that
-/// exchange their paths cannot both wait for each other. A new process may take over the path of a
-/// process that the reload removes, because the new process waits for that removal. A process that
-/// was stopped by hand stays down. It needs the path only if another process depends on it.
+/// other process, the path, and the name of the running process.
+///
+/// A reload refuses this move: the other process would have to wait for the end of the running
+/// process, and two processes that exchange their paths would wait for each other. Two cases do not
+/// count. A new process may take over the path of a process that the reload removes, because the
+/// new process waits for the removal. A process that an operator has stopped needs its path only if
+/// another process depends on it.
 fn moved<'a>(
     running: &[RunningProcess<'a>],
     wanted: &'a [impl AsRef<Process>],

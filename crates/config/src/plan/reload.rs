@@ -85,8 +85,8 @@ impl<'a> ReloadPlan<'a> {
         let known = found(running, new, spec, args);
         let mut steps: Vec<_> = removed(running, new).collect();
         let mut untouched = Vec::new();
-        // The processes that the reload starts or restarts. A dependent with `restart: true` is
-        // restarted with its dependency.
+        // The processes that the reload starts or restarts. Their dependents with `restart: true`
+        // follow.
         let mut anew = HashSet::new();
         let needed = needed(new, spec, &known);
         let name_of = |id: &ProcessId| &*new.processes[id.index()].name;
@@ -96,9 +96,9 @@ impl<'a> ReloadPlan<'a> {
             let (process, spec) = (&new.processes[id.index()], &spec.processes[id.index()]);
             let name = process.name.as_str();
             let replaced = |update: Update| format!("replaced, {}", update.name());
-            // If a dependency starts in an earlier step, the old definition of a process decides
-            // whether the process is restarted with the dependency. For a later step, the new
-            // definition decides.
+            // Whether the process follows a dependency that restarts. At that moment the process
+            // still has its old definition if the dependency's step comes first, and otherwise its
+            // new definition.
             let old = known[id.index()].as_ref().map(|known| known.one.definition.process);
             let is_later = |on: &&Dependency| later.get(on.process.as_str()) > Some(&at);
             let by_old = old.iter().flat_map(|old| &old.depends_on).filter(|on| !is_later(on));
@@ -155,8 +155,8 @@ impl<'a> ReloadPlan<'a> {
                     None => (false, "continues".to_owned(), differ(keys)),
                 },
             };
-            // A process that starts in its own step also follows a dependency that is replaced
-            // after all steps. This does not apply to a oneshot: a oneshot has ended by then.
+            // If a dependency is replaced only after all steps, a process that has started before
+            // follows the dependency then. A oneshot has ended by then, and does not follow.
             let is_last = |name: &str| later.get(name) == Some(&usize::MAX);
             let follows = |on: &&Dependency| on.restart && is_last(&on.process);
             if let Some(on) = process.depends_on.iter().find(follows)
@@ -203,8 +203,8 @@ impl<'a> ReloadPlan<'a> {
     }
 }
 
-/// The reason for a step, such as "`command` differs". If no key differs, the process has failed
-/// and the reload tries it again, so the reason is "has failed".
+/// The reason for a step, such as "`command` differs", or "has failed" if the reload only tries a
+/// failed process again.
 fn differ(keys: &[&'static str]) -> String {
     let names = || list(keys.iter().copied());
     match keys.len() {
@@ -214,8 +214,8 @@ fn differ(keys: &[&'static str]) -> String {
     }
 }
 
-/// The processes that are down, and that the reload starts because a process that it starts needs
-/// them. The value has the place in the order and the name of the process that needs them.
+/// The processes that are down, and that the reload starts because another process needs them. Each
+/// has the name of the other process, and its place in the order.
 fn needed<'a>(
     new: &'a Config,
     spec: &Spec,
@@ -274,8 +274,8 @@ fn found<'r, 'a>(
     let known = processes.map(|((process, args), spec)| {
         let one = *by_name.get(process.name.as_str())?;
         let keys = changes::of_process(one.definition, ProcessDefinition { process, args });
-        // If `is_apart`, the new definition has another base ID, so a later hot restart could not
-        // take over from the running instance. Therefore the reload replaces that instance now.
+        // With another base ID, a later hot restart could not take over from the running instance,
+        // so the reload replaces this instance now.
         let is_replaced = one.life == Life::Failed
             || keys.iter().any(|key| !TAKEN_OVER.contains(key))
             || spec.is_apart(one.spec);

@@ -83,8 +83,8 @@ impl Connection {
 #[derive(Debug)]
 pub struct Answers {
     idle: Duration,
-    /// The connections of the last look. The flag says whether the connection owes an answer, or
-    /// may have owed one since the first look. `None` before the first look.
+    /// The connections of the last look; `None` before the first look. The flag says whether the
+    /// connection owes an answer, or may have owed one at any time since the first look.
     connections: Option<BTreeMap<u64, (Connection, bool)>>,
     /// The number of new connections that the looks have shown, and the number of times that a look
     /// has shown a new connection or a new request.
@@ -101,10 +101,9 @@ pub struct Counts {
     pub owing: u64,
     /// Connections that may or may not owe an answer: the kernel cannot tell.
     pub unknown: u64,
-    /// Open connections that count as answered because nothing has moved on them for `idle`,
-    /// although the server can still send and a stop may cut their answers. Each has moved since the
-    /// first look, was owing or unknown at an earlier look, or had sent in the tick of the last
-    /// request before the first look.
+    /// Open connections that count as answered only because nothing has moved on them for `idle`:
+    /// the server can still send, and a stop may cut their answers. Only connections that may have
+    /// owed an answer since the first look are among them.
     pub silent: u64,
     /// A number that grows whenever a look shows a new connection.
     pub connected: u64,
@@ -143,7 +142,8 @@ impl Answers {
         let mut counts = Counts::default();
         for now in seen {
             let last = before.as_ref().and_then(|before| before.get(&now.cookie));
-            // drainit closes its connections, perhaps before the server does.
+            // drainit may close its connection before the server does. The server's side then no
+            // longer shows that drainit was the client.
             let is_ours = now.is_ours || last.is_some_and(|(last, _)| last.is_ours);
             let answer = now.answer(self.idle);
             let is_new = last.is_none_or(|(last, _)| last.received != now.received);

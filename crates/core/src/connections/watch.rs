@@ -135,8 +135,8 @@ impl ConnectionWatch {
         outputs
     }
 
-    /// Handles the outcome of asking the process to drain. The outcome only matters while the looks
-    /// fail: it then has the same effect as in a drain without counts.
+    /// Handles the outcome of asking the process to drain. Until a look has shown numbers, the
+    /// drain depends on this outcome, like a drain without counts.
     pub fn asked(&mut self, asked: Asked) -> Vec<DrainOutput> {
         self.asked = Some(asked);
         let mut outputs = Vec::new();
@@ -199,8 +199,9 @@ impl ConnectionWatch {
         }
     }
 
-    /// A number that grows while the drain must continue, even if too little is active at each look.
-    /// Connections that may stay open may also get further requests.
+    /// While this number grows, the drain continues, even if few are open at each look. If every
+    /// request must end, the number counts requests. Otherwise it counts new connections, because
+    /// those that may stay open may also get further requests.
     fn total(&self, counts: Counts) -> u64 {
         match (self.terms.unit, self.terms.exit_at) {
             (Unit::Requests, 0) => counts.asked,

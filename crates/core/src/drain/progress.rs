@@ -52,15 +52,13 @@ impl Progress {
 /// The final count of open connections or requests, between the drain and the stop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FinalCount {
-    /// If `is_asked`, the time at which the wait for the answer ends. If not, the time at which the
-    /// next count begins.
+    /// The time at which the wait for an answer ends or, without `is_asked`, the next count begins.
     pub(crate) next: Time,
     pub(crate) is_asked: bool,
     /// The time until which the stop may wait for connections or requests that began after the
     /// drain.
     pub(crate) until: Time,
-    /// The sample that belongs to the count under way. The sample's numbers are unknown until the
-    /// sample comes.
+    /// The sample of the count under way. Its numbers are unknown until the sample comes.
     pub(crate) load: Load,
     /// Whether a note has said that the stop waits for open connections or requests.
     pub(crate) is_noted: bool,
@@ -117,8 +115,8 @@ impl Active {
             self.accepted = Some(accepted);
             if !accepted {
                 self.only_min();
-                // If a shutdown began during the drain, its deadline may come before `min` is over.
-                // The drain then ends at the deadline, and `at_end` already says so.
+                // A shutdown may have set a deadline before the end of `min`. The drain then ends
+                // at the deadline, which is what `at_end` says.
                 if self.until == self.min_until {
                     self.at_end = DrainEnd::NotAccepted;
                 }

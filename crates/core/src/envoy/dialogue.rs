@@ -115,8 +115,8 @@ pub enum DrainOutput {
     Sampled { began: Time, load: Load, traffic: Traffic, moment: Moment },
     /// The traffic is unknown, because a poll has failed.
     Unknown,
-    /// Whether the drain was accepted. The dialogue reports this once; if the drain is over
-    /// earlier, it reports nothing.
+    /// Whether the drain was accepted. The dialogue reports this at most once, and not after the
+    /// end of the drain.
     Answered { accepted: bool },
     /// This Envoy has never accepted a connection.
     NothingToDrain,
@@ -224,8 +224,8 @@ pub struct Dialogue {
     new_at: Time,
     /// Whether no new connection has come for [`QUIET`], as the kernel shows.
     is_calm: bool,
-    /// The totals of the last whole sample, while they are still right: since that sample, the
-    /// kernel has shown no open and no new connection.
+    /// The totals of the last whole sample. Empty once they may be wrong, because the kernel has
+    /// shown an open or a new connection since that sample.
     totals: Traffic,
     /// Whether the kernel has shown a new connection since the last whole sample. The report then
     /// needs another sample for its totals.
@@ -412,7 +412,8 @@ impl Dialogue {
                 self.count(began, open, self.moment());
             }
             (Some(_), _) if was_low && !is_low => self.outputs.push(DrainOutput::Unknown),
-            // The last sample may have shown quiet. The new connection prevents an end with `min`.
+            // The last sample may have shown quiet, but the Envoy answers too slowly to show the
+            // new connection. The drain must not end with `min` before the next sample.
             (Some(_), _) if is_new && self.is_slow(now) && now < self.terms.min_until => {
                 self.outputs.push(DrainOutput::Unknown);
             }
@@ -429,8 +430,8 @@ impl Dialogue {
         self.proceed(now)
     }
 
-    /// Call this function when the container is not ready any more. If `stays_ready` has delayed
-    /// the failing health check of Envoy, drainit makes the health check fail now.
+    /// Call this when the container is not ready any more. If Envoy's health check had to stay good
+    /// until now (`stays_ready`), drainit fails the health check.
     pub fn unready(&mut self, now: Time) -> Vec<DrainOutput> {
         if core::mem::take(&mut self.stays_ready) && !self.is_over {
             match &mut self.calls {
@@ -450,7 +451,7 @@ impl Dialogue {
         // If a closing is already under way, its [`DrainOutput::ListenersClosed`] also answers this
         // request.
         if self.closing == ListenerClosing::No {
-            // While a question is not answered, the call would not be answered either.
+            // An Envoy that does not answer a question would not answer this call, either.
             let hangs = self.is_failing && self.asked.is_some();
             let counts = self.is_closed || hangs && self.low_since.is_some();
             self.closing = if counts { self.last_count(now) } else { ListenerClosing::Call };
@@ -463,9 +464,9 @@ impl Dialogue {
         self.proceed(now)
     }
 
-    /// Ends the drain, but not the work that [`Self::close`] has begun. All other answers that come
-    /// later are ignored. Warns of the last error of each call that is still being repeated. Warns
-    /// that the admin has not answered, if no call has an answer or an error yet.
+    /// Ends the drain, but not the work that [`Self::close`] has begun. Later answers to all other
+    /// questions are ignored. Warns of each call that is still being repeated, and of an admin that
+    /// has not answered any call.
     pub fn end(&mut self, now: Time) -> Vec<DrainOutput> {
         self.polls = Polls::Over;
         self.is_open_again = false;
@@ -552,9 +553,9 @@ impl Dialogue {
         }
     }
 
-    /// Whether the counters of this Envoy take long. If so, drainit asks for counters only when
-    /// they can show the end of the drain. A busy machine can make one answer late. If the gauges,
-    /// which are at least a fifth of the work, come quickly, the Envoy is not large.
+    /// Whether the counters of this Envoy take long, so that drainit asks for them only when they
+    /// can show the end of the drain. A busy machine can make one answer late. The gauges are at
+    /// least a fifth of the work: if they come quickly, the Envoy is not large.
     fn is_large(&self) -> bool {
         self.whole_took.is_some_and(|took| took > SLOW) && self.took * 5 > SLOW
     }
@@ -565,8 +566,8 @@ impl Dialogue {
         self.whole_took.is_some_and(|took| took <= OVERDUE)
     }
 
-    /// If a count after the drain has shown traffic: the time of the next count. Otherwise `None`.
-    /// The kernel's count may cause an earlier count.
+    /// The time of the next count, if a count after the drain has shown traffic. The kernel's count
+    /// may cause an earlier count.
     fn rested_at(&self) -> Option<Time> {
         let is_wanted =
             self.is_open_again && matches!(self.closing, ListenerClosing::Sample { .. });
@@ -596,14 +597,14 @@ impl Dialogue {
         self.answers_late() || self.asked.is_some_and(|asked| now.since(asked.began) > SLOW)
     }
 
-    /// Whether the kernel's count replaces the polls, because it shows that the drain can end.
+    /// Whether no poll is needed, because the kernel's count shows that the drain can end.
     fn is_replaced(&self) -> bool {
         let is_calm = self.is_calm && !matches!(self.looks, NextLook::Off);
         let lacks_totals = self.needs_totals && self.affords_counters();
         self.is_confirmed && is_calm && self.answers_late() && !lacks_totals
     }
 
-    /// Whether the kernel's count shows the traffic in place of a poll.
+    /// Whether the dialogue reports the kernel's count in place of a poll.
     fn replaces(&self, now: Time) -> bool {
         self.is_calm && self.is_slow(now) && (self.is_confirmed || self.is_failing)
     }
@@ -726,9 +727,9 @@ impl Dialogue {
         self.accepted > Accepted::Nothing
     }
 
-    /// Reports whether the drain was accepted: `true` as soon as the calls of a group have
-    /// succeeded, `false` once all calls have failed. The call that fails the health check is one
-    /// of these calls, and may come later than the others.
+    /// Reports once whether the drain was accepted. Success is certain when one group of calls has
+    /// succeeded. Failure is certain only when the call that fails the health check has failed,
+    /// too, and this call may come later than the others.
     fn answer(&mut self) {
         let accepted = self.is_accepted();
         if (accepted || !self.stays_ready) && !core::mem::replace(&mut self.is_answered, true) {

@@ -17,8 +17,9 @@ const FACTOR: u32 = 33;
 /// The pause after the first whole answer that shows no traffic. A second whole answer then has to
 /// confirm that nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
-/// Polls that may show the end of the drain follow one another without a rest. After this many
-/// answers without a rest, Envoy gets its rest. Two answers show quiet, and two may come before.
+/// After this many answers without a rest between them, Envoy gets its rest. Only polls that may
+/// show the end of the drain follow without a rest: two of them show quiet, and two may come
+/// before.
 const HURRIED: u32 = 4;
 /// A drain can end with `min` only if two polls have shown quiet before `min` is over. At least
 /// this much time is kept for their answers; an Envoy that answers slowly gets more.
@@ -72,9 +73,10 @@ impl Pace {
         self.shown > ShownTraffic::Traffic
     }
 
-    /// Whether a poll may follow without a rest. If connections come and go all the time, each poll
-    /// has to wait for the rest, so that these polls cost no more than other polls. While the
-    /// kernel shows new connections, the polls without a rest are kept for the end of the drain.
+    /// Whether a poll may follow without a rest: the work from which Envoy has not rested is at
+    /// most that of [`HURRIED`] answers. While the kernel shows new connections (`is_calm` is
+    /// false), only the work of one answer is allowed: connections that come and go all the time
+    /// must not cause more polls than usual.
     pub(crate) fn may_hurry(&self, now: Time, is_calm: bool) -> bool {
         self.debt(now) <= self.slowest * if is_calm { HURRIED } else { 1 }
     }
@@ -100,9 +102,8 @@ impl Pace {
         self.min_until.since(now).saturating_sub(lead)
     }
 
-    /// The pause after an answer that took `took`. `active` is the excess over `exit_at`: the
-    /// number of open connections, or of requests in flight, minus `exit_at`, and at least 0.
-    /// `is_whole` says that the answer has the counters, too.
+    /// The pause after an answer that took `took`. `active` is the number of connections or
+    /// requests above `exit_at`. `is_whole` says that the answer has the counters, too.
     pub(crate) fn after_answer(
         &mut self,
         now: Time,

@@ -26,8 +26,8 @@ use crate::spec::{HookId, Stage, Wait};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ExitPolicy, ProcessId, Time};
 
-/// The shortest time for a stop after a held drain, if the stop keeps the deadline of the drain.
-/// The kubelet gives 2 s to a container whose `preStop` hook has used up the grace period
+/// The shortest time for a stop that keeps the deadline of an earlier request to drain. The kubelet
+/// gives 2 s to a container whose `preStop` hook has used up the grace period
 /// (`minimumGracePeriodInSeconds` in `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
 const LEAST: Duration = Duration::from_secs(1);
 
@@ -42,13 +42,14 @@ pub struct Draining {
     /// The time until which `/readyz` stays good; `None` if `/readyz` does not answer 200.
     unready_at: Option<Time>,
     hook_until: Option<Time>,
-    /// The time until which the stops wait for the count of the connections that they cut. Without
+    /// The time until which the stops wait for a count of the connections that they cut. Without
     /// this wait, a process that does not handle its stop signal would end before the kernel can
-    /// list its connections. A drain that does not count waits, too: it may also end the process.
+    /// list its connections. A drain that counts nothing waits, too, because the drain itself may
+    /// end the process.
     counted_until: Option<Time>,
     /// The processes with a drain, dependents first.
     drained: Vec<ProcessId>,
-    /// New instances that have not taken over. Such instances are stopped as soon as they run.
+    /// New instances that have not taken over. drainit stops each of them as soon as it runs.
     new_instances: Vec<ProcessId>,
     /// For each process, whether one of its dependencies has ended. Without this dependency, the
     /// process cannot answer its requests: its drain waits for `min` only.
@@ -174,14 +175,14 @@ impl Draining {
         self.advance(state)
     }
 
-    /// The deadline of the current waits. While the drain is held, there is no deadline, so each
+    /// The deadline of the current waits. There is none while the drain is `held`, so that each
     /// wait may take the whole window.
     fn deadline(&self, state: &State) -> Time {
         if self.held { state.now + state.spec.window } else { self.shutdown.deadline }
     }
 
-    /// Handles a sample. Thousands of processes can be drained at the same time, and each of them
-    /// may be sampled many times a second, so most samples cost no time for the other processes.
+    /// Handles a sample. Thousands of processes may send many samples a second, so most samples
+    /// cost no time for the other processes.
     fn sampled(mut self, state: &mut State, process: ProcessId, event: Event) -> Phase {
         let is_due = |at: Option<Time>| at.is_some_and(|at| at <= state.now);
         let is_other_due = is_due(self.wakes_at) || is_due(state.wakes_at());
@@ -191,7 +192,8 @@ impl Draining {
             state.step_drain(process, self.shutdown.deadline);
             let at = state[process].drain.wakes_at(state.now);
             let is_under_way = matches!(state[process].drain, Progress::Active(_));
-            // If this timer was the first and is now later, `advance` has to find the first timer.
+            // If this timer was the first of all and is now later, only `advance` can find the new
+            // first timer.
             if is_under_way && (at <= before || before > self.wakes_at) {
                 self.wakes_at = self.wakes_at.into_iter().chain(at).min();
                 return Phase::Draining(self);
@@ -250,8 +252,8 @@ impl Draining {
         self.drained.iter().map(|id| &state[*id].drain)
     }
 
-    /// Lets the stops, and the drains that count nothing, wait for a count of the connections if a
-    /// process may serve and no drain counts its connections.
+    /// Makes the stops, and the drains that count nothing, wait for a count of the connections. The
+    /// wait is needed if a process may serve whose drain does not count its connections.
     fn wait_for_counts(&mut self, state: &State) {
         let is_uncounted = |id| match state.life(id) {
             // A process may serve before it is ready, but is never drained then.
@@ -325,8 +327,8 @@ impl Draining {
         let spec = state.process(gone);
         let (is_oneshot, is_success) = (spec.oneshot, spec.is_success(end));
         let on_exit = spec.on_exit.of(end, is_success);
-        // While a process is replaced, the end of one instance cuts nobody off in two cases: the
-        // other instance runs, or the process has no dependents.
+        // The end of an instance that is being replaced cuts nobody off if the other instance runs,
+        // or if the process has no dependents.
         let is_covered =
             !state.is_current(gone) && (state.runs_beside(gone) || spec.dependents.is_empty());
         if !was_new && !is_oneshot && on_exit != ExitPolicy::Ignore && !is_covered {

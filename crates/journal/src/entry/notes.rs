@@ -162,8 +162,8 @@ impl Journal {
             Note::ShutdownBegan { cause, window } => {
                 let why = why(cause, names);
                 let text = format!("stopping: {why}; {} until the deadline", human(window));
-                // Every other failure has a line of its own at level `error`. A failed hook has no
-                // such line: it usually ends no process.
+                // A failed hook usually ends no process. Unlike every other failure, it has no line
+                // at level `error` of its own.
                 let is_failure =
                     matches!(cause, Cause::HookFailed | Cause::Failed { why: Failure::Hook, .. });
                 let level = if is_failure { Error } else { Level::Info };

@@ -1,6 +1,6 @@
 //! Tests that no option is dropped silently: every option that a format documents is in the draft,
-//! as a key or in a comment. For the options that `same.rs` compares with the other program, the
-//! test in `same.rs` is enough.
+//! as a key or in a comment. Options that `same.rs` compares with the other program are not tested
+//! here again.
 
 use crate::import::input::InputFile;
 use crate::import::{Format, convert};
@@ -10,10 +10,9 @@ fn draft(format: Format, text: &str) -> String {
     imported.unwrap_or_else(|problems| panic!("{text}\n{problems:?}")).text
 }
 
-/// Tests each option alone. Each option has words that stand for it. The draft with the option must
-/// contain at least one of these words, and the draft without the option must not contain this
-/// word. `rows` lists the words of each option. For an option in `named`, the words are the option
-/// itself and its name.
+/// Tests that the draft shows each option. The test looks for words that stand for the option: one
+/// of them must be in the draft with the option, and not in the draft without it. `rows` has the
+/// words of each option. For an option in `named`, the words are the option itself and its name.
 #[track_caller]
 fn none_vanishes(
     format: Format,

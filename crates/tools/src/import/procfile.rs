@@ -41,7 +41,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
         let mut process = DraftedProcess::new(&found[1]);
         set_command(&mut process, &found[2]);
         // Foreman gives each process a PORT by its place in the file. In the draft, the first
-        // process that is not `release` gets no PORT: it has the container's PORT.
+        // process other than `release` keeps the container's PORT.
         if draft.processes.iter().any(|before| before.name != RELEASE) {
             let port = (PORT + 100 * draft.processes.len()).to_string();
             process.set("environment", json!({ "PORT": port }));

@@ -26,9 +26,9 @@ pub(super) fn comment_out(draft: &mut Draft) {
     }
 }
 
-/// The keys that a config would refuse, each with the index of its process. A value with a variable
-/// is refused only if it is wrong both without the variable and with a number in place of the
-/// variable.
+/// The keys that a config would refuse, each with the index of its process. The values of variables
+/// are not known. A value with a variable is therefore refused only if it is wrong both without the
+/// variable and with a number in its place.
 fn refused(draft: &Draft) -> Vec<(usize, &'static str)> {
     let (text, keys) = in_lines(draft);
     let wrong_in = |environment: &Environment| {
@@ -49,8 +49,8 @@ fn refused(draft: &Draft) -> Vec<(usize, &'static str)> {
     without.into_iter().filter(|line| with.contains(line)).filter_map(key).collect()
 }
 
-/// The processes of the draft with one line for each key, and the key that each line after the
-/// first contains.
+/// The processes of the draft as YAML, with one line for each key. Also returns which key each line
+/// after the first has.
 fn in_lines(draft: &Draft) -> (String, Vec<Option<(usize, &'static str)>>) {
     let (mut text, mut keys) = ("processes:\n".to_owned(), Vec::new());
     for (index, process) in draft.processes.iter().enumerate() {

@@ -39,7 +39,7 @@ impl Pod {
             sleep: random.one_in(3).then(|| format!("{}.{}", random.below(20), random.below(10))),
             variable: random.one_in(2).then(|| time(random, 60)),
             grace: if random.one_in(2) { variable.to_owned() } else { time(random, 60) },
-            // Without a drain, a hook need not be removed.
+            // Without a drain, the advice is never to remove the hook.
             drain: if random.one_in(2) { "0".to_owned() } else { millis(random, 20_000) },
             stop: millis(random, 8000),
         }
@@ -111,8 +111,9 @@ impl Pod {
     }
 }
 
-/// Follows each advice of each finding. Fails if a finding is left. If a hook was removed or is to
-/// be removed, does not fail: only a pod without that hook shows its other faults.
+/// Follows each advice of each finding. Fails if the pod then has another finding. After the advice
+/// to remove a hook, one more finding is allowed: only a pod without the hook shows its other
+/// faults.
 fn follow_all(pod: &Pod, before: &[String]) -> usize {
     let mut followed = 0;
     for finding in pod.findings() {

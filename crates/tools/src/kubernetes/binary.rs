@@ -36,7 +36,7 @@ struct Binary {
     path: Option<String>,
     /// The path that the init container writes. `None` for the volume of an image.
     written: Option<String>,
-    /// Only init containers behind this number of them, and the main containers, find the binary.
+    /// The number of init containers that must have ended before a container finds the binary.
     behind: usize,
 }
 
@@ -73,7 +73,7 @@ pub(super) fn check(
             _ => {}
         }
     }
-    // Without a place of the binary, its users cannot be checked.
+    // After a wrong installation, nobody knows where the binary is, so its users cannot be checked.
     if wrong.is_empty() {
         let pod = Pod { workload, inits: &inits, binaries };
         for (place, init) in inits.iter().enumerate() {
@@ -331,8 +331,8 @@ impl Pod<'_> {
         self.binaries.iter().find(|binary| mounts(container, &binary.volume, false))
     }
 
-    /// Checks a program that is searched in `PATH`. If the container mounts the volume, its image is
-    /// expected to have no drainit, unless the name of the image says so.
+    /// Checks a drainit that is searched in `PATH`. A container that mounts the volume is expected
+    /// to use the volume's drainit, unless the name of its image contains `drainit`.
     fn bare(&self, container: &Container, env: &PodEnv, span: Span, place: usize) -> Option<Found> {
         let mounted = self.mounted(&container.node)?;
         if image_of(&container.node).contains("drainit") {
@@ -375,7 +375,7 @@ impl Pod<'_> {
         if self.there(place).any(|binary| binary.is_at(&at)) {
             return missing(self.workload, &at);
         }
-        // Another init container may bring further programs into the volume.
+        // An init container that does not install drainit may write other programs into the volume.
         let may_write = |(place, init): &(usize, &Container)| {
             let is_install = self.binaries.iter().any(|binary| binary.behind == place + 1);
             !is_install && mounts(&init.node, volume, true)

@@ -115,7 +115,7 @@ fn each_command_that_does_not_find_the_installed_binary_is_reported() {
         (args, "args: [instal, /i/drainit]", &["8:14 E has no subcommand `instal`"]),
         (args, "command: [/drainit, /i/drainit]", &["8:27 E has no subcommand `/i/drainit`"]),
         (args, "args: [install]", &["8:14 E `drainit install` has no path"]),
-        // The following rows concern a user of the binary before the main containers.
+        // The following rows concern an init container that uses the binary.
         (
             prepare,
             "restartPolicy: Always\n      command: [/opt/drainit/drainit, exec, prepare]",

@@ -86,8 +86,8 @@ pub(super) fn commands(line: Vec<Word>) -> Vec<Vec<Word>> {
     script.text.replace("\\\n", " ").split(JOINS).map(words).collect()
 }
 
-/// Whether a subcommand of drainit stands behind this word. Behind other programs, such as `env`, this
-/// shows that drainit is started.
+/// Whether a subcommand of drainit stands behind this word. If so, the word starts drainit, even if
+/// it stands behind another program such as `env`.
 pub(super) fn has_subcommand(words: &[Word], at: usize) -> bool {
     words.get(at + 1).is_some_and(|next| SUBCOMMANDS.contains(&&*next.text))
 }
@@ -244,7 +244,7 @@ pub(super) fn ambiguous(ctx: &mut Context<'_>) {
     ctx.add(Severity::Error, command.program.span, message).help(help);
 }
 
-/// Whether the container runs a drainit with a control socket: not an `exec` without a drain.
+/// Whether the container runs a drainit with a control socket: `run`, or `exec` with a drain.
 fn has_socket(container: &Container) -> bool {
     let EntryPoint::Drainit(words) = entry(container) else { return false };
     let is_drain = |word: &Word| word.text.starts_with("--drain-envoy");

@@ -109,8 +109,8 @@ pub(super) fn read(
             }
             None => (wrong.message.clone(), exec.span),
         };
-        // `drainit exec` refuses a `min` that is longer than `time`, but not one that leaves no
-        // time for the stop.
+        // `drainit exec` refuses a `min` that is longer than `time`. A `min` that leaves no time
+        // for the stop is only a warning.
         let is_min = |words: &str| wrong.message.starts_with(&format!("`min` {words}"));
         let is_short = min_fits && is_min("does not fit");
         let problem = match wrong.is_error() && !is_short || is_min("is cut") {
@@ -152,7 +152,8 @@ fn undrained(
     too_long(problems, workload, given);
 }
 
-/// Reports a grace period without a drain that is longer than that of the pod.
+/// Reports a `--grace-period` that is longer than the pod's grace period, for a command without a
+/// drain.
 fn too_long(problems: &mut Problems, workload: &Workload, given: &[Given]) {
     const NAME: &str = "terminationGracePeriodSeconds";
     let pod = seconds(&workload.pod, &[NAME]).map(|(pod, _)| pod);
@@ -172,9 +173,10 @@ fn too_long(problems: &mut Problems, workload: &Workload, given: &[Given]) {
     }
 }
 
-/// The config of a command with a drain. As in `exec`, a short grace period has a short reserve, and
-/// the default `time` fits into it. A correct value takes the place of one that is not known. Also
-/// returns whether `min` fits into the grace period less the reserve, which is enough for `exec`.
+/// The config of a command with a drain, with the defaults of `exec`: a short grace period has a
+/// short reserve, and the default `time` fits into it. A value that is not known is replaced by a
+/// correct one. Also returns whether `min` fits into the grace period less the reserve, which is
+/// enough for `exec`.
 fn config(workload: &Workload, drain: Vec<Given>, others: &[Other]) -> (Value, bool) {
     let is_given = |key: &str| drain.iter().any(|it| it.key == key);
     let (has_readiness, has_time) = (is_given(READINESS), is_given("time"));
@@ -343,7 +345,7 @@ impl ExecGiven {
             ) if *name == new.name => {
                 names.append(more);
             }
-            // An unknown name is left out.
+            // A repeated option whose value is not known changes nothing: the known names stay.
             (Some(Given { name, wrong: None, .. }), None)
                 if *name == new.name && new.wrong.is_none() => {}
             (Some(before), _) => *before = new,

@@ -61,9 +61,8 @@ pub struct PodCheck {
 }
 
 /// Reads a manifest (`-` means standard input), and checks the config against each container that
-/// runs drainit. With a `name`, checks only the container of that name. Without a `name`, checks
-/// each container whose command contains drainit. If no command contains drainit, and the manifest
-/// has only one container, checks that container. `here` is the environment of `drainit check`
+/// runs drainit: the container with this `name`, else each container whose command contains
+/// drainit, else the only container of the manifest. `here` is the environment of `drainit check`
 /// itself, which may have values of variables that the manifest sets by `valueFrom`. `image` has
 /// the variables of the image.
 pub fn check(
@@ -97,8 +96,8 @@ pub fn check(
     let load = |environment: &Environment, mounts: &[PathBuf], is_held_back| {
         let lookup = ImageLookup { mounts, is_held_back, ..lookup };
         crate::load::load_to_check(configs, environment, lookup).or_else(|found| {
-            // If the image lacks a program, the problems that the pod causes in the config are
-            // still reported.
+            // If the image lacks a file, the config is loaded again without the search of the
+            // image, so that the problems that the pod causes are reported, too.
             let lookup = ImageLookup { find: &|_, _, _| Vec::new(), ..lookup };
             let loaded = crate::load::load_to_check(configs, environment, lookup);
             loaded.map(|loaded| Loaded { warnings: found.clone(), ..loaded }).map_err(|_| found)

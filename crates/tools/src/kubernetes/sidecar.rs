@@ -48,10 +48,10 @@ fn start(ctx: &mut Context<'_>) {
     );
 }
 
-/// Warns of an application that ends while the sidecar drains. The kubelet stops the main
-/// containers as soon as the pod is deleted. No warning if the time of one `preStop` hook is not
-/// known, or if one of several containers waits, because only the author knows which of them the
-/// sidecar serves.
+/// Warns of an application that ends while the sidecar drains: the kubelet stops the main
+/// containers as soon as the pod is deleted. There is no warning if one of several containers
+/// waits, or if the time of its `preStop` hook is not known: only the author knows which container
+/// the sidecar serves.
 fn stop(ctx: &mut Context<'_>, main: &[Container], drain: Duration) {
     let longest = main.iter().map(|it| pre_stop_time(&it.node)).max();
     let (Some(slept), Some(first)) = (longest, main.first()) else { return };

@@ -591,7 +591,7 @@ fn the_application_behind_a_sidecar_waits_at_the_start_and_at_the_stop() {
         (&config, &hook("{exec: {command: [sleep, '14']}}"), &["9:76 W SIGTERM after 14s"]),
         (&config, &hook("{exec: {command: [sleep, '15']}}"), &[]),
         (&config, &hook("{exec: {command: [/app/wait]}}"), &[]),
-        // One container of several serves the requests.
+        // A second container that does not wait is not reported.
         (&config, &with(SIDECAR, "      containers:\n", other), &[]),
         // A `postStart` hook also delays the next container.
         (
@@ -1281,7 +1281,7 @@ spec:
       command: [drainit, exec, --drain-envoy, 'http://127.0.0.1:9901', --grace-period, GRACE, envoy]
       readinessProbe: {exec: {command: [drainit, health]}, periodSeconds: 1, failureThreshold: 1}
 ";
-    // That the drain is cut short is a warning.
+    // In these rows the drain may be cut short, which is only a warning.
     let rows: &[(&str, &str, &[&str])] = &[
         ("1", "1s", &[]),
         ("1", "500ms", &[]),

@@ -10,9 +10,9 @@ use crate::language::span::Span;
 use crate::language::yaml::node::Node;
 use crate::types::harmless;
 
-/// In the text of a message, only values of variables with at least this many bytes are searched
-/// for and hidden. A shorter value may occur by chance within any word. Messages therefore quote
-/// the config by [`Problems::written`] or [`Problems::shown`], which hide short values, too.
+/// Messages are searched for the values of variables, to hide them. A shorter value is not searched
+/// for, because any word may contain it by chance. Messages therefore quote the config by
+/// [`Problems::written`] or [`Problems::shown`], which hide short values, too.
 const LEAST_SOUGHT: usize = 8;
 /// At most this many problems are shown, because more would not help to correct the file.
 const SHOWN: usize = 50;
@@ -29,7 +29,8 @@ pub struct Problems {
     sources: Vec<Source>,
     /// The values of the environment that the config uses, each with the name of its variable.
     hidden: BTreeMap<String, String>,
-    /// The texts of the config in which such values are inserted, each with the text in the file.
+    /// The texts of the config in which a value of the environment is inserted, each with the text
+    /// in the file.
     expanded: BTreeMap<String, String>,
     list: Vec<Problem>,
     more: usize,
@@ -122,8 +123,8 @@ impl Problems {
         }
     }
 
-    /// Like [`Self::written`], for a value whose node is not known: `${NAME}` takes the place of each
-    /// hidden value in it.
+    /// Like [`Self::written`], for a value whose node is not known. Replaces each hidden value in
+    /// it by `${NAME}`.
     pub(crate) fn shown(&self, value: &str) -> String {
         if let Some(raw) = self.expanded.get(value) {
             return raw.clone();

@@ -98,8 +98,8 @@ enum NodeContent {
 }
 
 impl NodeContent {
-    /// The help text for the error if the next node is a key or an item of a list: such a node must
-    /// not have a tag (`!reset` or `!override`). `None` if the node may have the tag.
+    /// Why the next node may not have a tag (`!reset` or `!override`), as the help text of the
+    /// error: a key or an item of a list cannot have one. `None` if the node may have a tag.
     fn refuses_tags(&self) -> Option<&'static str> {
         match self {
             Self::Mapping { pending: Pending::Key, .. } => {
@@ -276,8 +276,8 @@ impl Builder<'_> {
         self.complete(Node { span, kind, tag, extent }, anchor, span)
     }
 
-    /// Returns whether the key at `at` is the first key with this name in its mapping. `first` is
-    /// the place of that first key. If the key at `at` is not the first, reports an error.
+    /// `first` is the place of the first key with the name `key` in a mapping. Reports an error if
+    /// `at` is another place. Returns whether both places are the same.
     fn is_first(&mut self, at: Span, key: &str, first: Span) -> bool {
         if at != first {
             let problem = self.problems.error(at, format!("duplicate key {}", quote(key)));

@@ -141,8 +141,8 @@ impl Node {
         path.split('.').try_fold(self, |node, key| node.step(key).map(Rc::as_ref))
     }
 
-    /// The place of the value at a path of keys. If there is no such value, the place of the
-    /// nearest value above it. `None` if the nearest value above it is this node itself.
+    /// The place of the value at a path of keys, or else of the nearest value above it. `None` if
+    /// even the first key of the path has no value.
     pub(crate) fn at(&self, path: &str) -> Option<Span> {
         let (mut node, mut found) = (self, None);
         for key in path.split('.') {

@@ -191,7 +191,7 @@ fn a_pattern_stands_for_all_files_that_variables_name_and_a_value_may_be_missing
     ];
     let loaded = load(&[&process_with(keys)], &container).unwrap();
     let found = variables(&loaded.config.processes[0]);
-    // `PG__FILE` has no name between the two parts.
+    // In `PG__FILE` nothing takes the place of the `*`, so the pattern does not match.
     assert_eq!(found, ["PG_PASSWORD from /p", "SMTP from /s?", "!A", "B=", "C=n", "!AWS_*"]);
 }
 

@@ -10,7 +10,7 @@ use crate::plan::timeline::StepKind;
 use crate::testing::random::Random;
 use crate::types::Time;
 
-/// Either nothing, or a key with a time in milliseconds.
+/// A line with a key and a time in milliseconds, or in half of the cases an empty text.
 fn key(random: &mut Random, key: &str, bound: u64) -> String {
     match random.one_in(2) {
         true => String::new(),
@@ -51,8 +51,8 @@ fn config(random: &mut Random) -> String {
     text
 }
 
-/// The times of a shutdown by simple sums along the longest chain of dependencies, with the same
-/// time for each undeclared wait.
+/// The times of a shutdown, as simple sums along the longest chain of dependencies. Each wait that
+/// the config does not set takes the same time.
 struct Sums {
     /// The whole shutdown, if every drain takes its `time`.
     whole: Duration,
@@ -60,8 +60,8 @@ struct Sums {
     least: Duration,
     /// The part of the time until the deadline that is kept for stops.
     kept: Duration,
-    /// Like `least`, but the stops get only the kept time. The delay gets what the later waits
-    /// leave, or its share in proportion to them, whichever is longer.
+    /// Like `least`, if time is short: the stops get only the kept time. A delay gets the time that
+    /// the later waits leave, but at least its share in proportion to their times.
     shrunk: Duration,
 }
 
@@ -76,7 +76,7 @@ impl Sums {
             _ => Duration::ZERO,
         };
         let stop = |process: &Process| process.stop_grace_period.unwrap_or(undeclared);
-        // `before` comes before the drains; `beside` runs at the same time as the first drain.
+        // The waits before the drains, and the delay that runs at the same time as the first drain.
         let before = config.shutdown.readiness_delay.max(hook(&config.hooks.pre_stop));
         let beside = config.shutdown.unready_delay;
         let drains = |beside: Duration, of: fn(&Drain) -> Duration| {
@@ -92,8 +92,8 @@ impl Sums {
         let stops = stops + hook(&config.hooks.post_stop) + CLOSING;
         let window = config.shutdown.window();
         let kept = longest(config, &|process| stop(process).min(second)).min(window / 4);
-        // The `unready_delay` runs beside a drain. This is the longest time after such a drain: the
-        // rest of the drain's chain, without the drain's own `min`.
+        // The longest time that drains may take after the `unready_delay`. The drain beside the
+        // delay does not count, only its listeners and the drains after it.
         let rest = config.processes.iter().zip(chains(config, &|process| {
             process.drain.as_ref().map_or(Duration::ZERO, min) + closes(process)
         }));
@@ -131,8 +131,8 @@ fn longest(config: &Config, own: &dyn Fn(&Process) -> Duration) -> Duration {
     chains(config, own).into_iter().max().unwrap_or_default()
 }
 
-/// The time that is always kept for closing the listeners of an Envoy, or for counting what is left
-/// there.
+/// The time that is always kept for closing the listeners of an Envoy, or for the last count of its
+/// connections.
 const CLOSING: Duration = Duration::from_millis(250);
 
 // holds: S75, S79, S80, S81, S89, S90, C88, C373, C657
@@ -177,14 +177,15 @@ fn check_accepts_exactly_the_configs_whose_plan_cuts_nothing() {
         }
         let shown = || format!("{}\n{grace} s\n{text}", crate::plan::text::text(&plan));
         assert_eq!(is_warned, cuts > 0, "{}", shown());
-        // An Envoy that does not close its listeners takes an eighth of what is left.
+        // An Envoy that does not close its listeners may delay the stop by an eighth of the time
+        // left.
         let closing = plan.window() / 8 * u32::try_from(text.matches("envoy").count()).unwrap();
         let most = most.whole + closing;
         let least = match most <= plan.window() {
             true => most - closing,
             false => sums.whole.min(plan.window()),
         };
-        // The delay ends earlier if a hook or another delay runs before the drains.
+        // A hook that runs before the drains also uses up the `unready_delay`.
         let least = least.saturating_sub(CLOSING + written.shutdown.unready_delay);
         // After a SIGKILL, a hook of the container has a part of `reserve`.
         let most = most.min(written.shutdown.grace_period);

@@ -7,7 +7,7 @@ use crate::load::{Environment, at_start};
 use crate::plan::Plan;
 use crate::testing::temp_dir::TempDir;
 
-/// A gateway whose stops take longer than the grace period has room for.
+/// A gateway whose stops do not fit into the grace period.
 const GATEWAY: &str = "
 shutdown: {grace_period: '${GRACE:-20s}', reserve: 0.5s}
 processes:

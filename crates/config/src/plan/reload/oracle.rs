@@ -193,8 +193,8 @@ fn life(lifecycle: Lifecycle) -> Life {
     }
 }
 
-/// Both a new and a changed process depend on a process that follows a dependency. Random configs
-/// seldom have this combination.
+/// A case that random configs seldom have: a new process and a changed process depend on a process
+/// that itself follows a dependency.
 const FOLLOWS_AGAIN: [&str; 2] = [
     "
 processes:

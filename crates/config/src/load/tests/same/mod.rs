@@ -190,7 +190,7 @@ fn each_value_is_read_into_the_field_of_the_key() {
             let has_notify = entries.iter().any(|(name, _)| name == "notify");
             for (name, value) in entries {
                 let key = keys.all().find(|key| key.name == name).unwrap();
-                // Whether these values appear depends on other keys.
+                // Whether the value of such a key appears in the config depends on other keys.
                 let is_hidden = key.exclusive
                     || has_notify
                     || keys.name.ends_with("Drain")

@@ -11,7 +11,7 @@ use crate::testing::temp_dir::TempDir;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Tree {
     Empty,
-    /// A single value as the config has it, so `$$` stands for `$`.
+    /// A single value in the syntax of a config, in which `$$` stands for `$`.
     Text(String),
     List(Vec<Tree>),
     Map(Vec<(String, Tree)>),
@@ -32,7 +32,7 @@ impl Tree {
         self.entries().iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
-    /// The part of a list's item by which an overlay recognizes that two items are the same.
+    /// The part by which an overlay recognizes an item of a list.
     fn name(&self) -> String {
         match self {
             Self::Text(text) => text.split('=').next().unwrap_or_default().to_owned(),
@@ -129,7 +129,7 @@ pub(super) struct Maker<'d> {
     pub(super) dir: &'d TempDir,
     made: u32,
     processes: Vec<String>,
-    /// The processes on which the process that gets a key may depend.
+    /// The processes before the one that gets a key, which may depend on them.
     before: Vec<String>,
 }
 
@@ -165,8 +165,8 @@ impl<'d> Maker<'d> {
             true => (root, None),
             false => (of_process.unwrap_or(root), Some(self.random.pick(&self.processes))),
         };
-        // Keys with other values than a text are set more often, because most rules concern such
-        // values, and relations between processes.
+        // Most rules concern mappings, lists and the relations between processes, so these keys are
+        // set more often than keys with a text.
         let kind = self.random.below(if name.is_some() { 4 } else { 2 });
         let is_wanted = |key: &&Key| match kind {
             _ if ["processes", "command"].contains(&key.name) => false,

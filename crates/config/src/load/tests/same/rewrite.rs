@@ -116,8 +116,9 @@ pub(super) fn each_table(
     }
 }
 
-/// Replaces each entry with `scale` by an entry for each copy. Leaves an entry unchanged if it
-/// reads a file, which may use the number of the copy, or has `args`, which only copies may share.
+/// Replaces each entry with `scale` by one entry for each copy. An entry that reads a file stays,
+/// because the file may use the number of the copy. An entry with `args` stays, because only copies
+/// may share `args`.
 fn write_copies(processes: &Tree) -> Tree {
     let names = |name: &str| -> Vec<String> {
         let process = processes.get(name);
@@ -282,7 +283,7 @@ struct Place {
 /// Writes a value in another form.
 fn other_form(tree: &mut Tree, name: &str, shape: &Shape, mut at: Place, maker: &mut Maker<'_>) {
     if let Tree::Tagged(_, value) = tree {
-        // This form hides every earlier value.
+        // A tag makes this value replace every earlier value.
         return other_form(value, name, shape, Place { is_first: true, ..at }, maker);
     }
     if let Shape::Either(shapes) = shape {
@@ -401,8 +402,8 @@ fn use_variables(tree: &mut Tree, variables: &mut Vec<(String, String)>, maker: 
             items.iter_mut().for_each(|item| use_variables(item, variables, maker));
         }
         Tree::Map(entries) => {
-            // An overlay turns the names in these lists into keys, and drainit expands no variables
-            // in keys.
+            // An overlay turns the names in these lists into keys, in which drainit expands no
+            // variables.
             let has_names = |(key, value): &&mut (String, Tree)| {
                 ["depends_on", "environment"].contains(&&**key) && matches!(value, Tree::List(_))
             };
