@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from kit import TYPED, Connection, Http1, Http2, cluster, frame, free_ports
+from kit import TYPED, Connection, Http1, Http2, WebSocket, cluster, frame, free_ports
 from table import after, measures, until, yes
 
 BEGIN = "What begins a drain"
@@ -433,6 +433,44 @@ async def names(start):
         return yes(any(set(wanted) <= found for found in of.values()))
 
     return has_all("listener.127", LISTENER), has_all("http.all", MANAGER)
+
+
+@measures(
+    COUNTS,
+    "a WebSocket that its server closes, and a WebSocket that Envoy closes late in its drain: counts of the connection manager that differ",
+    cheap=True,
+)
+async def websockets(start):
+    async with start("--drain-time-s", "4", manager={"drain_timeout": "1s"}) as envoy:
+
+        async def counts():
+            stats = json.loads((await envoy.admin("/stats?filter=^http.all.downstream&format=json"))[1])["stats"]
+            return {stat["name"]: stat["value"] for stat in stats if "value" in stat and "bytes" not in stat["name"]}
+
+        async def close(how):
+            """How much each count changes until Envoy has forgotten the connection."""
+            before = await counts()
+            client = await WebSocket.open(envoy)
+            await client.upgrade()
+            await how(client)
+            watch = asyncio.create_task(client.watch())
+            await until(lambda: client.ended, 6)
+            is_closed = client.ended is not None
+            await until(is_gone, 3)
+            watch.cancel()
+            return is_closed and {name: value - before.get(name, 0) for name, value in (await counts()).items()}
+
+        async def is_gone():
+            return (await counts())["http.all.downstream_cx_active"] == 0
+
+        async def say_bye(client):
+            client.writer.write(b"bye")
+
+        by_server, by_envoy = await close(say_bye), await close(lambda _: envoy.drain())
+        if not by_envoy:
+            return "Envoy closes none"
+        differ = [name for name in by_server | by_envoy if by_server.get(name, 0) != by_envoy.get(name, 0)]
+        return ", ".join(f"`{name.rpartition('.')[2]}`" for name in differ) or "none"
 
 
 @measures(

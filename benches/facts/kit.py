@@ -79,8 +79,8 @@ def http_filters(manager=None, access_log=None, timeout="0s"):
 
 
 class Upstream:
-    """Echoes all data over TCP and WebSocket, and answers requests: `/stream/S` with an event each half second for S
-    seconds, `/sleep/S` after S seconds, and any other path at once."""
+    """Echoes all data over TCP and WebSocket until the data `bye`, and answers requests: `/stream/S` with an event
+    each half second for S seconds, `/sleep/S` after S seconds, and any other path at once."""
 
     async def __aenter__(self):
         self.servers = [
@@ -96,7 +96,7 @@ class Upstream:
 
     async def echo(self, reader, writer):
         with contextlib.suppress(OSError):
-            while some := await reader.read(4096):
+            while (some := await reader.read(4096)) and some != b"bye":
                 writer.write(some)
                 await writer.drain()
         writer.close()
