@@ -151,6 +151,7 @@ pub(super) fn refused(program: Span, words: &[Word], usage: &str) -> Option<Foun
 pub(super) struct OwnCommand {
     /// Whether a probe has the command, and not a hook.
     is_probe: bool,
+    pub(super) is_pre_stop: bool,
     is_script: bool,
     /// The program `drainit`.
     pub(super) program: Word,
@@ -183,9 +184,9 @@ pub(super) fn own_commands(container: &Container) -> Vec<OwnCommand> {
         let mut all = words.iter().enumerate();
         let (at, program) =
             all.find(|(at, word)| base(&word.text) == "drainit" && is_started(*at))?;
-        let is_probe = hook[0] != "lifecycle";
+        let (is_probe, is_pre_stop) = (hook[0] != "lifecycle", hook[1] == "preStop");
         let words = words[at + 1..].to_vec();
-        Some(OwnCommand { is_probe, is_script, program: program.clone(), words })
+        Some(OwnCommand { is_probe, is_pre_stop, is_script, program: program.clone(), words })
     });
     own.collect()
 }

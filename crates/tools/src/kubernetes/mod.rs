@@ -166,7 +166,8 @@ pub fn check_manifest(
                 .help(format!("set it for this check: `{name}=VALUE drainit check …`"));
         }
         let mounts = crate::kubernetes::manifest::mounts(&container.node);
-        let is_held_back = crate::kubernetes::pre_stop::holds_back(&container.node);
+        let hook = pre_stop::read(&container);
+        let is_held_back = hook.span.is_some() && !hook.drains;
         let load = |environment: &Environment| load(environment, &mounts, is_held_back);
         let environment = env.environment();
         let (more, loaded) = match exec.unwrap_or_else(|| load(&environment).map(Some)) {

@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use crate::config::ControlSocket;
 use crate::keys::values;
-use crate::kubernetes::commands::SUBCOMMANDS;
-use crate::kubernetes::entry::{JOINS, script};
-use crate::kubernetes::manifest::{Word, base, key, seconds, text, words};
+use crate::kubernetes::commands::{OwnCommand, SUBCOMMANDS, commands, own_commands};
+use crate::kubernetes::manifest::{Container, Word, base, key, seconds, text, words};
 use crate::kubernetes::{Context, Severity};
-use crate::language::script::is_shell;
 use crate::language::span::Span;
-use crate::language::yaml::node::{Node, get};
+use crate::language::yaml::node::get;
 use crate::types::{Signal, human};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,31 +26,46 @@ pub(super) struct PreStop {
     pub(super) stays: Duration,
 }
 
-/// Whether a hook of the container delays the stop signal, while the processes still serve.
-pub(super) fn holds_back(container: &Node) -> bool {
-    let command = words(container, &["lifecycle", "preStop", "exec", "command"]);
-    let parts = command.iter().flat_map(|word| word.text.split_whitespace()).map(base);
-    let parts: Vec<_> = parts.collect();
-    let drains = parts.windows(2).any(|pair| pair == ["drainit", "drain"]);
-    get(container, &["lifecycle", "preStop"]).is_some() && !drains
+/// The command of the hook.
+const COMMAND: [&str; 4] = ["lifecycle", "preStop", "exec", "command"];
+
+/// The commands `drainit drain` of the hook.
+fn drains(container: &Container) -> Vec<OwnCommand> {
+    let mut own = own_commands(container);
+    own.retain(|it| it.is_pre_stop && it.name() == "drain");
+    own
+}
+
+/// Reads the hook of a container.
+pub(super) fn read(container: &Container) -> PreStop {
+    let hook = get(&container.node, &["lifecycle", "preStop"]);
+    let drains = !drains(container).is_empty();
+    let mut found = PreStop { span: hook.map(|hook| hook.span), drains, ..PreStop::default() };
+    let slept = seconds(&container.node, &["lifecycle", "preStop", "sleep", "seconds"]);
+    let command = words(&container.node, &COMMAND);
+    if let Some((time, span)) = slept {
+        (found.span, found.sleeps) = (Some(span), time);
+    } else if let Some(first) = command.first() {
+        found.span = Some(first.span);
+        for words in commands(command) {
+            one_command(&words, &mut found);
+        }
+    } else {
+        found.is_unknown = hook.is_some();
+    }
+    found
 }
 
 pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
     if !ctx.is_partial {
         stop_signal(ctx);
     }
-    let node = std::rc::Rc::clone(&ctx.container.node);
-    let hook = get(&node, &["lifecycle", "preStop"]);
-    let mut found = PreStop { span: hook.map(|hook| hook.span), ..PreStop::default() };
-    let command = words(&node, &["lifecycle", "preStop", "exec", "command"]);
-    if let Some((time, span)) = seconds(&node, &["lifecycle", "preStop", "sleep", "seconds"]) {
-        (found.span, found.sleeps) = (Some(span), time);
-    } else if let Some(first) = command.first() {
-        found.span = Some(first.span);
-        read_command(ctx, &command, &mut found);
-    } else {
-        found.is_unknown = hook.is_some();
+    let mut found = read(ctx.container);
+    for drain in drains(ctx.container) {
+        let options: Vec<_> = drain.words[1..].iter().map(|word| &*word.text).collect();
+        drain_command(ctx, &options, drain.program.span);
     }
+    let command = words(&ctx.container.node, &COMMAND);
     ctx.must_run(
         "this hook",
         &command,
@@ -115,37 +128,20 @@ fn stop_signal(ctx: &mut Context<'_>) {
     }
 }
 
-fn read_command(ctx: &mut Context<'_>, command: &[Word], found: &mut PreStop) {
-    let Some(program) = command.first() else { return };
-    if !is_shell(&program.text) {
-        let words: Vec<_> = command.iter().map(|word| word.text.as_str()).collect();
-        return one_command(ctx, &words, program.span, found);
-    }
-    let Some(script) = script(command) else {
-        found.is_unknown = true;
-        return;
-    };
-    for part in script.text.split(JOINS).filter(|part| !part.trim().is_empty()) {
-        let words: Vec<_> = part.split_whitespace().collect();
-        let words = words.strip_prefix(&["exec"][..]).unwrap_or(&words);
-        one_command(ctx, words, script.span, found);
-    }
-}
-
-fn one_command(ctx: &mut Context<'_>, words: &[&str], span: Span, found: &mut PreStop) {
-    match words {
+/// Reads one command of the hook.
+fn one_command(words: &[Word], found: &mut PreStop) {
+    let words: Vec<_> = words.iter().map(|word| &*word.text).collect();
+    match words.strip_prefix(&["exec"]).unwrap_or(&words) {
         [program, time] if base(program) == "sleep" => match values::duration(time) {
             Ok(time) => found.sleeps = found.sleeps.saturating_add(time),
             Err(_) => found.is_unknown = true,
         },
-        [program, "drain", rest @ ..] if base(program) == "drainit" => {
-            found.drains = true;
-            drain_command(ctx, rest, span);
-        }
         // A misspelt command of drainit is reported elsewhere.
         [program, rest @ ..]
-            if base(program) == "drainit" && !rest.iter().any(|it| SUBCOMMANDS.contains(it)) => {}
+            if base(program) == "drainit"
+                && !rest.iter().any(|it| *it != "drain" && SUBCOMMANDS.contains(it)) => {}
         [program, ..] if matches!(base(program), "true" | ":" | "echo" | "exit") => {}
+        [] => {}
         _ => found.is_unknown = true,
     }
 }

@@ -4,11 +4,10 @@
 
 use std::time::Duration;
 
-use crate::keys::values;
 use crate::kubernetes::entry::names_drainit;
-use crate::kubernetes::manifest::{Container, base, containers, key, seconds, words};
-use crate::kubernetes::{Context, Severity};
-use crate::language::yaml::node::{Node, get};
+use crate::kubernetes::manifest::{Container, containers, key};
+use crate::kubernetes::{Context, Severity, pre_stop};
+use crate::language::yaml::node::get;
 use crate::types::human;
 
 pub(super) fn check(ctx: &mut Context<'_>) {
@@ -53,7 +52,7 @@ fn start(ctx: &mut Context<'_>) {
 /// waits, or if the time of its `preStop` hook is not known: only the author knows which container
 /// the sidecar serves.
 fn stop(ctx: &mut Context<'_>, main: &[Container], drain: Duration) {
-    let longest = main.iter().map(|it| pre_stop_time(&it.node)).max();
+    let longest = main.iter().map(pre_stop_time).max();
     let (Some(slept), Some(first)) = (longest, main.first()) else { return };
     if slept >= drain {
         return;
@@ -74,20 +73,10 @@ fn stop(ctx: &mut Context<'_>, main: &[Container], drain: Duration) {
         .help(format!("give it `lifecycle: {{preStop: {{sleep: {{seconds: {time}}}}}}}`"));
 }
 
-/// How long the `preStop` hook delays SIGTERM. The hook of another command lasts for an unknown
-/// time, which counts as long enough.
-fn pre_stop_time(container: &Node) -> Duration {
-    let hook = ["lifecycle", "preStop"];
-    if get(container, &hook).is_none() {
-        return Duration::ZERO;
-    }
-    let sleep = seconds(container, &["lifecycle", "preStop", "sleep", "seconds"]);
-    let command = words(container, &["lifecycle", "preStop", "exec", "command"]);
-    let by_command = || match &*command {
-        [program, time] if base(&program.text) == "sleep" => values::duration(&time.text).ok(),
-        _ => None,
-    };
-    sleep.map(|(time, _)| time).or_else(by_command).unwrap_or(Duration::MAX)
+/// How long the `preStop` hook delays SIGTERM. A hook of an unknown time counts as long enough.
+fn pre_stop_time(container: &Container) -> Duration {
+    let hook = pre_stop::read(container);
+    if hook.is_unknown || hook.drains { Duration::MAX } else { hook.sleeps }
 }
 
 /// Warns of an application whose readiness nobody asks for. The pod would be ready with the

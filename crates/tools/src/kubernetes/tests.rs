@@ -590,6 +590,11 @@ fn the_application_behind_a_sidecar_waits_at_the_start_and_at_the_stop() {
         (&config, &hook("{sleep: {seconds: 5}}"), &["9:76 W SIGTERM after 5s"]),
         (&config, &hook("{exec: {command: [sleep, '14']}}"), &["9:76 W SIGTERM after 14s"]),
         (&config, &hook("{exec: {command: [sleep, '15']}}"), &[]),
+        (
+            &config,
+            &hook("{exec: {command: [sh, -c, sleep 10; sleep 4]}}"),
+            &["9:76 W SIGTERM after 14s"],
+        ),
         (&config, &hook("{exec: {command: [/app/wait]}}"), &[]),
         // A second container that does not wait is not reported.
         (&config, &with(SIDECAR, "      containers:\n", other), &[]),
