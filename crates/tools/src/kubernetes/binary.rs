@@ -4,7 +4,7 @@
 use crate::kubernetes::commands::{Found, HOOKS, commands, has_subcommand, refused};
 use crate::kubernetes::env::{PodEnv, PodValue};
 use crate::kubernetes::manifest::{
-    Container, Word, Workload, base, container, items, key, text, words,
+    Container, Word, Workload, base, container, items, key, one_word, text, words,
 };
 use crate::language::diagnostics::problems::Problems;
 use crate::language::span::Span;
@@ -59,7 +59,8 @@ pub(super) fn check(
     let inits: Vec<_> = all("initContainers").collect();
     let mut binaries: Vec<_> =
         items(&workload.pod, &["volumes"]).iter().filter_map(image).collect();
-    let mut wrong = Vec::new();
+    let mut wrong: Vec<_> =
+        inits.iter().cloned().chain(all("containers")).flat_map(|it| one_words(&it)).collect();
     for (place, init) in inits.iter().enumerate() {
         // The ENTRYPOINT of another image may have a subcommand `install`, too.
         let is_drainit =
@@ -86,6 +87,17 @@ pub(super) fn check(
     for (span, message, help) in wrong {
         problems.error(span, message).shared().help(help);
     }
+}
+
+/// Reports the commands of drainit that are one word.
+fn one_words(container: &Container) -> Vec<Found> {
+    let paths = [&["command"][..], &["args"]].into_iter().chain(HOOKS);
+    let found = paths.filter_map(|path| one_word(&container.node, path)).map(|word| {
+        let message = format!("`{}` is one word: no program has this name", word.text);
+        let words: Vec<_> = word.text.split_whitespace().collect();
+        (word.span, message, format!("write `[{}]`", words.join(", ")))
+    });
+    found.collect()
 }
 
 /// Finds the volume that is mounted at a path. A `subPath` is part of the path in the volume.

@@ -191,12 +191,13 @@ pub(super) fn own_commands(container: &Container) -> Vec<OwnCommand> {
     own.collect()
 }
 
-/// Reports the commands of drainit in probes and hooks that always fail, and a probe that drains.
+/// Reports the commands of drainit in probes and hooks that always fail, and a probe or a
+/// `postStart` hook that drains.
 pub(super) fn check(problems: &mut Problems, container: &Container) {
     for command in own_commands(container) {
-        let usage = match command.is_probe {
-            true => "write `[drainit, health]`",
-            false => "write `[drainit, drain]`",
+        let usage = match command.is_pre_stop {
+            true => "write `[drainit, drain]`",
+            false => "write `[drainit, health]`",
         };
         // The rest of a command in a script may be a redirection or a comment.
         let is_plain =
@@ -205,10 +206,15 @@ pub(super) fn check(problems: &mut Problems, container: &Container) {
         let words: Vec<_> = plain.cloned().collect();
         if let Some((span, message, help)) = refused(command.program.span, &words, usage) {
             problems.error(span, message).shared().help(help);
-        } else if command.is_probe && command.name() == "drain" {
-            let message =
-                "this probe drains the pod when it first runs, and nothing undoes the drain";
-            problems.error(command.program.span, message).shared().help(usage);
+        } else if !command.is_pre_stop && command.name() == "drain" {
+            let (what, help) = match command.is_probe {
+                true => ("probe", usage),
+                false => ("hook", "move it to `preStop`"),
+            };
+            let message = format!(
+                "this {what} drains the pod when it first runs, and nothing undoes the drain"
+            );
+            problems.error(command.program.span, message).shared().help(help);
         }
     }
 }

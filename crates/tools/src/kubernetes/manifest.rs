@@ -184,9 +184,22 @@ pub(super) fn items<'n>(node: &'n Node, path: &[&str]) -> &'n [Rc<Node>] {
     }
 }
 
-/// The items of the list at a path of keys, without the items that are lists or mappings.
+/// The words of the command at a path of keys, without the items that are lists or mappings. A
+/// command of drainit that the manifest has as one word is split into its words.
 pub(super) fn words(node: &Node, path: &[&str]) -> Vec<Word> {
-    items(node, path).iter().filter_map(word).collect()
+    let mut words: Vec<_> = items(node, path).iter().filter_map(word).collect();
+    if let Some(one) = one_word(node, path) {
+        let parts = one.text.split_whitespace();
+        words.splice(..1, parts.map(|part| Word { text: part.to_owned(), span: one.span }));
+    }
+    words
+}
+
+/// A command of drainit that is one word, such as `[drainit drain]`.
+pub(super) fn one_word(node: &Node, path: &[&str]) -> Option<Word> {
+    let first = word(items(node, path).first()?)?;
+    let (program, _) = first.text.trim().split_once(char::is_whitespace)?;
+    (base(program) == "drainit").then_some(first)
 }
 
 /// The number of seconds at a path of keys, and its place.

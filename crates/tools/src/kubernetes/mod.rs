@@ -43,7 +43,7 @@ use crate::language::environment::OWN;
 use crate::language::script::{self, is_shell};
 use crate::language::source::{MANIFEST, Source};
 use crate::language::span::Span;
-use crate::language::yaml::node::Node;
+use crate::language::yaml::node::{Node, get};
 use crate::language::{directory, yaml};
 use crate::load::{Diagnostic, Environment, Loaded, Severity};
 use crate::plan::Plan;
@@ -129,6 +129,20 @@ fn check_names(problems: &mut Problems, env: &PodEnv, uses: impl Fn(&str) -> boo
     }
 }
 
+/// Reports a container without an image, if others have one: a patch has added it to the pod,
+/// because no container has the name that the patch has.
+fn no_image(problems: &mut Problems, workload: &Workload) {
+    let (whole, bare): (Vec<_>, Vec<_>) = crate::kubernetes::manifest::containers(&workload.pod)
+        .into_iter()
+        .partition(|it| it.node.entries().iter().any(|(key, _)| &*key.text == "image"));
+    for it in bare.iter().filter(|_| !whole.is_empty()) {
+        let message = format!("`{}` has no image: the pod has no container of this name", it.name);
+        let names = list(whole.iter().map(|it| it.name.as_str()));
+        let help = format!("name one of the pod's containers in the patch: {names}");
+        problems.error(it.span, message).shared().help(help);
+    }
+}
+
 /// Like [`check`], but for a manifest that is in memory. `load` reads the config, whose files have
 /// these texts, and `control` reads only its key `control`. `find_program` searches the image.
 pub fn check_manifest(
@@ -150,6 +164,7 @@ pub fn check_manifest(
         if !before.is_some_and(|pod| Rc::ptr_eq(&pod, &workload.pod)) {
             let env = |container: &Container| PodEnv::read(container, here, image);
             binary::check(&mut problems, &workload, env);
+            no_image(&mut problems, &workload);
         }
         before = Some(Rc::clone(&workload.pod));
         commands::check(&mut problems, &container);
@@ -306,11 +321,16 @@ fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Worklo
             true => String::new(),
             false => format!(", only {}", list(others.iter().map(String::as_str))),
         };
-        let help = match others.iter().any(|kind| kind == "Template") {
-            true => "process it first: `oc process -f FILE | drainit check --pod -`",
-            false => {
-                "name the manifest of a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob"
-            }
+        let is_of = |kinds: &[&str]| others.iter().any(|kind| kinds.contains(&&**kind));
+        // A patch for `kubectl patch` has no kind.
+        let is_patch =
+            || others.is_empty() && documents.iter().any(|it| get(it, &["spec"]).is_some());
+        let help = if is_of(&["Template"]) {
+            "process it first: `oc process -f FILE | drainit check --pod -`"
+        } else if is_of(&["EnvoyProxy", "GatewayParameters"]) || is_patch() {
+            "check what the patch has made: `kubectl get deployment NAME -o yaml | drainit check --pod -`"
+        } else {
+            "name the manifest of a Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob"
         };
         problems.error(whole, format!("this file has no workload{kinds}")).help(help);
         return Vec::new();

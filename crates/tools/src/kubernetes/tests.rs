@@ -324,11 +324,29 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             &health("[sh, -c, 'exec drainit health --foo']"),
             &["18:53 E no option `--foo`"],
         ),
+        (
+            image,
+            "          lifecycle: {postStart: {exec: {command: [drainit, drain]}}}\n          image: gateway\n",
+            &["10:52 E this hook drains the pod when it first runs"],
+        ),
+        (ready_probe, &health("[drainit health]"), &["18:45 E `drainit health` is one word"]),
+        (
+            image,
+            &hook("{exec: {command: [/bin/drainit drain]}}"),
+            &["10:50 E `/bin/drainit drain` is one word"],
+        ),
+        ("[drainit, run]", "[drainit run]", &["11:21 E `drainit run` is one word"]),
         (image, &hook("{exec: {command: [drainit, drian]}}"), &["10:59 E subcommand `drian`"]),
         (image, &hook("{exec: {command: [drainit, drain, --foo]}}"), &["10:66 E option `--foo`"]),
         (image, &hook("{exec: {command: [drainit, drain, --no-wait]}}"), &[]),
         // The following rows concern the manifest itself.
         ("kind: Deployment", "kind: Service", &["0:0 E only `Service`"]),
+        ("kind: Deployment\n", "", &["0:0 E no workload"]),
+        (
+            "- name: gateway\n          image: gateway",
+            "- {name: router, image: x}\n        - name: gateway",
+            &["10:17 E `gateway` has no image"],
+        ),
         ("- name: gateway", "- name: other\n          image: x\n        - name: gateway", &[]),
         ("command: [drainit, run]", "x: y\n        - name: other", &["0:0 E which container"]),
     ];
@@ -691,11 +709,18 @@ fn variables_in_a_directory_of_configs_are_seen() {
 }
 
 #[test]
-fn a_template_must_be_rendered_first() {
-    let template = with(MANIFEST, "45", "{{ .Values.grace }}");
-    let checked = check(CONFIG, &template, None, &[]);
-    let help = checked.diagnostics.iter().filter_map(|problem| problem.help.as_deref());
-    assert!(help.into_iter().any(|help| help.contains("helm template")), "{:?}", lines(&checked));
+fn a_template_is_rendered_and_a_patch_applied_first() {
+    for (from, to, expected) in [
+        ("45", "{{ .Values.grace }}", "helm template"),
+        ("Deployment", "Template", "oc process"),
+        ("Deployment", "EnvoyProxy", "kubectl get"),
+        ("kind: Deployment\n", "", "kubectl get"),
+        ("Deployment", "Service", "name the manifest"),
+    ] {
+        let checked = check(CONFIG, &with(MANIFEST, from, to), None, &[]);
+        let mut help = checked.diagnostics.iter().filter_map(|problem| problem.help.as_deref());
+        assert!(help.any(|help| help.contains(expected)), "{to} {:?}", lines(&checked));
+    }
 }
 
 #[test]
