@@ -145,12 +145,15 @@ pub(crate) fn answer<B>(
 /// depends on that process with `restart: true`, directly or through other processes.
 fn follow(names: &[String], now: &Status) -> String {
     let by_name: BTreeMap<_, _> = now.current().map(|one| (one.name.as_str(), one)).collect();
+    let names_of: BTreeMap<_, _> =
+        now.processes.iter().map(|one| (one.slot, one.name.as_str())).collect();
     let mut next: VecDeque<&str> = names.iter().map(String::as_str).collect();
     let mut seen: BTreeSet<&str> = next.iter().copied().collect();
     let mut lines = String::new();
     while let Some(name) = next.pop_front() {
-        for follower in by_name.get(name).into_iter().flat_map(|process| &process.followers) {
-            let runs = by_name.get(follower.as_str()).is_some_and(|one| one.pid.is_some());
+        let followers = by_name.get(name).into_iter().flat_map(|process| &process.followers);
+        for follower in followers.filter_map(|slot| names_of.get(slot)) {
+            let runs = by_name.get(follower).is_some_and(|one| one.pid.is_some());
             if runs && seen.insert(follower) {
                 next.push_back(follower);
                 lines.push_str(&format!("{follower}: follows {name} (`restart: true`)\n"));

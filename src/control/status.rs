@@ -134,9 +134,9 @@ pub struct ProcessStatus {
     pub last_drain: Option<DrainStatus>,
     #[serde(skip)]
     pub has_drain: bool,
-    /// The names of the dependents with `restart: true`.
+    /// The dependents with `restart: true`.
     #[serde(skip)]
-    pub followers: Vec<String>,
+    pub followers: Vec<ProcessId>,
     #[serde(skip)]
     pub has_liveness: bool,
 }

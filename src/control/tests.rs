@@ -411,9 +411,10 @@ async fn restart_names_running_followers() {
     Rig::run(LIMITS, async |rig: Rig| {
         {
             let mut status = rig.status.borrow_mut();
-            status.processes[0].followers = vec!["router".to_owned(), "migrate".to_owned()];
-            status.processes[1].followers = vec!["last".to_owned()];
-            let last = ProcessStatus { name: "last".to_owned(), ..status.processes[1].clone() };
+            status.processes[0].followers = vec![ProcessId(1), ProcessId(2)];
+            status.processes[1].followers = vec![ProcessId(3)];
+            let (name, slot) = ("last".to_owned(), ProcessId(3));
+            let last = ProcessStatus { name, slot, ..status.processes[1].clone() };
             status.processes.push(last);
         }
         let answering = async {

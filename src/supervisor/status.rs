@@ -224,10 +224,7 @@ impl StatusBoard {
                 tally: journal.counted(slot),
                 last_drain: drain,
                 has_drain: spec.drain.is_some(),
-                followers: {
-                    let names = &journal.names;
-                    spec.followers.iter().map(|(id, _)| names.of(*id).to_owned()).collect()
-                },
+                followers: spec.followers.iter().map(|(id, _)| *id).collect(),
                 has_liveness: spec.liveness_retries.is_some(),
             }
         });
