@@ -13,6 +13,7 @@ use crate::cli::{fail, say};
 use crate::config::Address;
 use crate::http::{Answerer, HttpError, Response, request};
 use crate::os::{Pid, private_socket};
+use crate::types::suggest::shortened;
 use crate::types::{exit_code, harmless, harmless_lines};
 
 /// The time limit of a request that drainit answers immediately.
@@ -129,17 +130,13 @@ pub(super) fn nobody(error: &HttpError, found: &Found) -> Option<String> {
 
 /// Lists the drainits, each with the option that chooses it.
 fn several(drainits: &[(Pid, String)]) -> String {
-    const SHOWN: usize = 10;
     let one = |(pid, name): &(Pid, String)| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let config = config_of(&String::from_utf8_lossy(&line));
         format!("`--socket @{name}` for pid {pid}{config}")
     };
-    let mut texts: Vec<_> = drainits.iter().take(SHOWN).map(one).collect();
-    if let Some(more) = drainits.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-        texts.push(format!("{more} more"));
-    }
-    format!("several drainits run here; choose one: {}", texts.join(", "))
+    let texts: Vec<_> = drainits.iter().map(one).collect();
+    format!("several drainits run here; choose one: {}", shortened(&texts))
 }
 
 /// The config files that a command line of `drainit run` names, as the end of a sentence. Each

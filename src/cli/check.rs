@@ -14,6 +14,7 @@ use crate::cli::{fail, say};
 use crate::config::Config;
 use crate::load::at_start;
 use crate::load::{Diagnostic, Environment, Severity};
+use crate::types::suggest::shortened;
 use crate::types::{exit_code, harmless};
 use crate::{image, load};
 
@@ -131,15 +132,11 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
 /// Writes one line with the paths and programs that were not checked, because a volume is mounted
 /// there.
 fn list_unchecked(unchecked: &BTreeSet<String>) {
-    const SHOWN: usize = 8;
     if unchecked.is_empty() {
         return;
     }
-    let mut names: Vec<_> = unchecked.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
-    if let Some(more) = unchecked.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-        names.push(format!("{more} more"));
-    }
-    say(&format!("not looked at: {} (volumes are mounted there)\n", names.join(", ")));
+    let names: Vec<_> = unchecked.iter().map(|name| format!("`{name}`")).collect();
+    say(&format!("not looked at: {} (volumes are mounted there)\n", shortened(&names)));
 }
 
 /// Writes the problems, and what was checked. `elsewhere` says that drainit did not look at files

@@ -17,7 +17,7 @@ use crate::core::event::Request;
 use crate::journal::state::ProcessState;
 use crate::os::Peer;
 use crate::types::Signal;
-use crate::types::suggest::{list, nearest};
+use crate::types::suggest::{list, nearest, shortened};
 
 /// The prefix of the paths, with the version of this protocol.
 pub(crate) const PREFIX: &str = "/v1/";
@@ -124,7 +124,7 @@ pub(crate) fn answer<B>(
     }
     let names: Vec<_> = named.into_iter().map(|process| process.name.clone()).collect();
     let Peer { pid, uid } = *peer;
-    tracing::info!("{path} of {} requested by pid {pid} (uid {uid})", names.join(", "));
+    tracing::info!("{path} of {} requested by pid {pid} (uid {uid})", shortened(&names));
     let mut followers = None;
     if operation == Request::Restart {
         let (reply, answer) = oneshot::channel();

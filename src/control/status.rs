@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::core::traffic::Traffic;
 use crate::journal::history::Tally;
 use crate::journal::state::{ContainerPhase, ProcessState};
-use crate::types::suggest::is_meant;
+use crate::types::suggest::{is_meant, shortened};
 use crate::types::{ProcessId, serialize_seconds, serialize_some_seconds};
 
 /// The whole container at one moment.
@@ -279,7 +279,7 @@ impl Status {
         let moving = self.processes.iter().filter(is_moving);
         let texts: Vec<_> =
             moving.map(|process| format!("{} is {}", process.name, process.state.name())).collect();
-        (!texts.is_empty()).then(|| texts.join(", "))
+        (!texts.is_empty()).then(|| shortened(&texts))
     }
 
     /// The reason why the container is not ready, in one line: `not ready: router (waiting),
@@ -309,7 +309,7 @@ impl Status {
         if missing.is_empty() {
             "not ready".to_owned()
         } else {
-            format!("not ready: {}", missing.join(", "))
+            format!("not ready: {}", shortened(&missing))
         }
     }
 }
@@ -449,6 +449,10 @@ mod tests {
             status.on_the_way().as_deref(),
             Some("policy-engine is starting, router is waiting")
         );
+        let mut many = status.clone();
+        many.processes = vec![ProcessStatus { is_missed: true, ..many.processes[1].clone() }; 2000];
+        assert!(many.not_ready_reason().ends_with(", router (waiting), 1992 more"));
+        assert!(many.on_the_way().unwrap().ends_with(", router is waiting, 1992 more"));
         status.processes[..2].iter_mut().for_each(|process| process.is_missed = true);
         assert_eq!(
             status.not_ready_reason(),

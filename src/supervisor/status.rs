@@ -21,6 +21,7 @@ use crate::os::{clock, private_socket};
 use crate::supervisor::message::SharedChildren;
 use crate::supervisor::requests::Requests;
 use crate::supervisor::slots::{Definition, Slots};
+use crate::types::suggest::shortened;
 use crate::types::{ProcessId, Time};
 
 /// The state that the event loop writes and the control endpoints read. Nobody holds a borrow
@@ -271,7 +272,7 @@ fn waits_for(machine: &Machine, slot: ProcessId, names: &Names) -> Option<String
         }
         _ => {
             let on: Vec<_> = machine.state().missing(slot).map(|id| names.of(id)).collect();
-            return (!on.is_empty()).then(|| format!("waiting for {}", on.join(", ")));
+            return (!on.is_empty()).then(|| format!("waiting for {}", shortened(&on)));
         }
     };
     Some(format!("its {} hook is running", stage.name()))

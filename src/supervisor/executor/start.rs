@@ -39,6 +39,7 @@ use crate::supervisor::readiness::probe::FIRST_LIMIT;
 use crate::supervisor::readiness::{ReadinessTarget, commands_of};
 use crate::supervisor::run_command::diagnosed;
 use crate::supervisor::status::StatusBoard;
+use crate::types::suggest::shortened;
 use crate::types::{ProcessId, Signal, Time, exit_code, harmless, human};
 
 /// The largest number of processes that are started at the same time. The number is limited,
@@ -512,7 +513,7 @@ fn late(board: Rc<StatusBoard>, process: ProcessId) -> impl Fn(Duration) {
         let waits = match names.len() {
             0 => String::new(),
             1 => format!("; {} waits for it", names[0]),
-            _ => format!("; {} wait for it", names.join(", ")),
+            _ => format!("; {} wait for it", shortened(&names)),
         };
         tracing::info!(
             "{}: not ready after {}{why}{waits}",

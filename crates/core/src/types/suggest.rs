@@ -1,5 +1,7 @@
 //! Names that people write: patterns, suggestions for misspelt names, and lists of names.
 
+use core::borrow::Borrow;
+
 use crate::prelude::*;
 
 /// The longest name that is compared. A longer name is hardly a typing error, and the comparison
@@ -42,6 +44,16 @@ pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     if names.is_empty() { last } else { format!("{} and {last}", names.join(", ")) }
 }
 
+/// The number of texts that fit into a line.
+const SHOWN: usize = 8;
+
+/// Joins the texts that fit into a line, and says how many others there are: `a, b, 7 more`.
+pub fn shortened<T: Borrow<str>>(texts: &[T]) -> String {
+    let (shown, others) = texts.split_at(texts.len().min(SHOWN));
+    let shown = shown.join(", ");
+    if others.is_empty() { shown } else { format!("{shown}, {} more", others.len()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +93,12 @@ mod tests {
     fn lists_read_like_prose() {
         assert_eq!(list(["a"]), "`a`");
         assert_eq!(list(["a", "b", "c"]), "`a`, `b` and `c`");
+    }
+
+    #[test]
+    fn a_long_list_fits_into_a_line() {
+        assert_eq!(shortened(&["a"; 8]), "a, a, a, a, a, a, a, a");
+        assert_eq!(shortened(&["a"; 2000]), "a, a, a, a, a, a, a, a, 1992 more");
+        assert_eq!(shortened::<String>(&[]), "");
     }
 }
