@@ -7,13 +7,14 @@ use std::path::Path;
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::keys::neighbours::IMPORT;
 use crate::load;
 use crate::load::{Diagnostic, Environment};
 use crate::types::Signal;
 use crate::types::suggest::nearest;
 
 /// Words of other programs in place of a subcommand, and what to use here.
-const ELSEWHERE: [(&str, &str); 17] = [
+const ELSEWHERE: [(&str, &str); 18] = [
     ("config", "use `drainit check` or `drainit plan`"),
     ("down", "use `drainit stop '*'`, or stop the container"),
     ("events", "use `drainit status --watch`; the log has the events"),
@@ -30,6 +31,7 @@ const ELSEWHERE: [(&str, &str); 17] = [
     ("up", "use `drainit run`"),
     ("update", "use `drainit reload`"),
     ("validate", "use `drainit check`"),
+    ("version", "use `drainit --version`"),
     ("wait", "use `drainit health --wait 60s`"),
 ];
 const LOGS: &str = "drainit keeps no logs: use `docker logs` or `kubectl logs`; `drainit status NAME` has the last lines of \
@@ -58,8 +60,8 @@ pub(super) fn remedy_for(error: &clap::Error, drainit: &Command, verb: &str) -> 
         _ => None,
     };
     match (error.kind(), of(ContextKind::InvalidSubcommand), of(ContextKind::InvalidArg)) {
-        (ErrorKind::UnknownArgument, _, Some(word)) => unnamed_config(word)
-            .or_else(|| other_file(word, verb))
+        (ErrorKind::UnknownArgument, _, Some(word)) => unnamed_file(word, verb)
+            .or_else(|| unnamed_config(word))
             .or_else(|| other_option(word, drainit, verb))
             .or_else(open_entrypoint),
         _ => open_entrypoint(),
@@ -92,15 +94,20 @@ fn other_option(word: &str, drainit: &Command, verb: &str) -> Option<String> {
 }
 
 /// The remedy for a file without `-c`. If the file is of another program, says so at once.
-fn other_file(word: &str, verb: &str) -> Option<String> {
+fn unnamed_file(word: &str, verb: &str) -> Option<String> {
     if !["check", "plan"].contains(&verb) || !Path::new(word).is_file() {
         return None;
     }
-    let problems = load::load(&[word.into()], &Environment::default()).err().unwrap_or_default();
-    let foreign = problems.iter().find(|problem| problem.message.ends_with(load::FOREIGN));
-    Some(match foreign {
-        Some(Diagnostic { message, help: Some(help), .. }) => format!("{message}; {help}"),
-        _ => format!("write `-c {word}` to name a config"),
+    other_file(word).or_else(|| Some(format!("write `-c {word}` to name a config")))
+}
+
+/// Says of which other program a file is, and what to do with the file.
+pub(super) fn other_file(file: &str) -> Option<String> {
+    let is_file = Path::new(file).is_file();
+    let loaded = is_file.then(|| load::load(&[file.into()], &Environment::default()));
+    loaded?.err()?.into_iter().find_map(|Diagnostic { message, help, .. }| {
+        let help = help.filter(|it| message.ends_with(load::FOREIGN) || it.ends_with(IMPORT))?;
+        Some(format!("{message}; {}", help.replace(IMPORT, &IMPORT.replace("FILE", file))))
     })
 }
 

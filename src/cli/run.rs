@@ -92,11 +92,17 @@ fn start(
     let (files, variables) = (paths.clone(), environment.clone());
     let names = paths.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>().join(", ");
     let what = harmless(&format!("{names}, or a file that it names")).into_owned();
-    let loaded = open(LONGEST_READ, &what, move || load::load(&files, &variables))?;
-    let loaded = loaded.map_err(|problems| {
+    let argument = word.cloned();
+    let read = move || {
+        load::load(&files, &variables).map_err(|problems| {
+            let other = argument.and_then(|file| misread::other_file(&file));
+            (problems, other.filter(|remedy| remedy.contains("drainit import")))
+        })
+    };
+    let loaded = open(LONGEST_READ, &what, read)?.map_err(|(problems, other)| {
         complain(output, *format, &problems);
         let foreign = misread::foreign_config(&problems).filter(|_| !is_unnamed);
-        let remedy = unnamed.clone().or(foreign);
+        let remedy = other.or_else(|| unnamed.clone()).or(foreign);
         (with_remedy("the config is wrong; nothing was started", &remedy), exit_code::CONFIG)
     })?;
     *format = loaded.config.logging.format;

@@ -48,6 +48,11 @@ fn a_wrong_command_line_is_refused_with_a_remedy() {
         ("check DIR/my.yaml", 2, named),
         ("check Dockerfile", 2, "`Dockerfile` is a Dockerfile, and not a config of drainit; w"),
         ("check -c Dockerfile", 78, "`Dockerfile` is a Dockerfile, and not a config of drainit"),
+        ("check -c Procfile", 78, "`Procfile` is a Procfile, and not a config of drainit"),
+        ("check Procfile", 2, "`Procfile` is a Procfile, .*; `drainit import Procfile` makes a"),
+        ("plan compose.yaml", 2, "is it a Compose file. `drainit import compose.yaml` makes a"),
+        ("run DIR/s.conf", 78, "s.conf` is a supervisord.conf, .*; `drainit import /.*s.conf` m"),
+        ("run DIR/list.txt", 78, "nothing was started$"),
         ("plan list.txt", 2, "write `-c list.txt` to name a config"),
         ("reload --dry-run", 2, "`drainit plan --reload` shows what a reload would change"),
         ("run DIR/my.yaml", 78, named),
@@ -59,6 +64,7 @@ fn a_wrong_command_line_is_refused_with_a_remedy() {
         ("undrain", 2, "only a restart of the container undoes it"),
         ("logs web", 2, "`drainit status NAME` has the last lines"),
         ("up", 2, "use `drainit run`"),
+        ("version", 2, "use `drainit --version`"),
         ("validate", 2, "use `drainit check`"),
         ("status --formt json", 2, "did you mean `--format`"),
         ("import DIR/Procfile", 78, "Procfile:1:1"),
@@ -77,6 +83,8 @@ fn a_wrong_command_line_is_refused_with_a_remedy() {
         rig.write("Procfile", "web\n");
         rig.write("list.txt", "web: a\n");
         rig.write("Dockerfile", "FROM a\n");
+        rig.write("compose.yaml", "services: {}\n");
+        rig.write("s.conf", "[supervisord]\n");
         let directory = rig.path("");
         let ended = rig.cwd(directory).run_with(&line.split_whitespace().collect::<Vec<_>>());
         ended.assert_code(code).assert_line(says).assert_no_event("py", "start");

@@ -24,7 +24,7 @@ pub use crate::language::environment::Environment;
 
 use crate::check::{self, image::ImageLookup};
 use crate::graph::{Graph, GraphError};
-use crate::keys::neighbours::foreign;
+use crate::keys::neighbours::{IMPORT, foreign};
 use crate::keys::reader::Reader;
 use crate::keys::{self, Config, DeadlineShare, Variable, overlay};
 use crate::language::diagnostics::diagnostic::quote;
@@ -156,7 +156,10 @@ pub const FOREIGN: &str = ", and not a config of drainit";
 /// Parses a file of the config. An empty file is an error.
 pub fn parse_source(problems: &mut Problems, source: Source) -> Option<Rc<Node>> {
     let name = quote(&source.path.to_string_lossy());
-    let foreign = foreign(&source.text);
+    // The lines of a Procfile may be YAML, too.
+    let is_procfile = source.path.file_name().is_some_and(|name| name == "Procfile");
+    let procfile = is_procfile.then_some((1, "a Procfile", IMPORT));
+    let foreign = procfile.or_else(|| foreign(&source.text));
     let file = problems.add_source(source);
     if let Some((line, what, help)) = foreign {
         let message = format!("{name} is {what}{FOREIGN}");
