@@ -327,6 +327,28 @@ fn a_stop_lasts_until_the_process_group_is_gone() {
     }
 }
 
+#[test]
+fn the_line_of_a_requested_drain_says_when_the_drain_began() {
+    let router = ProcessId(0);
+    let mut report = Noted::of(&["router"]);
+    let at = |millis| Time(Duration::from_millis(millis));
+    let (took, window) = (Duration::from_secs(5), Duration::from_secs(28));
+    let (cause, why) = (Cause::Signal(Signal::TERM), DrainEnd::Reported);
+    for (millis, note) in [
+        (0, Note::DrainRequested),
+        (0, Note::DrainBegan { process: router, longest: took, min: took, counted: false }),
+        (5000, Note::DrainOver { process: router, why, took, last: Load::default() }),
+        (17_300, Note::ShutdownBegan { cause, window }),
+    ] {
+        report.note(at(millis), &note);
+    }
+    assert_eq!(
+        report.text(at(17_310), 0),
+        "stopped in 10ms of 28s, exit code 0: SIGTERM received\n  \
+         drain router: 5s, begun 17.3s before the shutdown, complete"
+    );
+}
+
 // holds: S146, S207, S208
 #[test]
 fn causes_have_a_kind_and_a_process() {

@@ -27,7 +27,7 @@ impl Journal {
         let slots = || (0..).map(ProcessId).zip(&self.slots);
         let drains = slots().filter_map(|(slot, of)| {
             let drain = of.drain.as_ref().filter(|drain| !drain.is_past)?;
-            Some((drain.place, format!("drain {}: {}", self.name_of(slot), drain.text())))
+            Some((drain.place, format!("drain {}: {}", self.name_of(slot), drain.text(t0))))
         });
         let stops = slots().filter_map(|(slot, of)| {
             let stop = of.stop.as_ref()?;
@@ -78,9 +78,15 @@ impl Journal {
 }
 
 impl DrainHistory {
-    fn text(&self) -> String {
+    fn text(&self, t0: Time) -> String {
         let Some((_, why, took, last)) = self.over else { return "not over".to_owned() };
-        let mut text = format!("{}, {}", human(took), messages::drain_end(why, last));
+        // A requested drain may be over long before the shutdown, whose time does not contain it.
+        let before = match t0.since(self.began) {
+            Duration::ZERO => String::new(),
+            before => format!(", begun {} before the shutdown", human(before)),
+        };
+        let why = messages::drain_end(why, last);
+        let mut text = format!("{}{before}, {why}", human(took));
         let Some(counts) = self.counts() else {
             let is_unknown = self.counted || self.last.is_some();
             text.push_str(if is_unknown { "; connections unknown" } else { "" });
