@@ -33,8 +33,8 @@ pub struct GrpcTarget {
     /// The server: `HOST:PORT`, or `unix:/SOCKET`. Example: `address: 127.0.0.1:9003`
     #[key(form = GrpcServer, required = "add it: `address: 127.0.0.1:9003`")]
     pub address: Address,
-    /// The service whose health counts; if unset, that of the server as a whole. Example:
-    /// `service: policy`
+    /// The service whose health counts. If unset, the health of the server as a whole counts.
+    /// Example: `service: policy`
     #[key(default = "none", value = String::new())]
     pub service: String,
 }

@@ -27,7 +27,7 @@ pub struct Dependency {
 #[derive(Table)]
 #[table(default)]
 struct DependencyTerms {
-    /// The condition that the dependency must meet; by default `ready`, or `completed` for a
+    /// The condition that the dependency must meet. The default is `ready`, or `completed` for a
     /// oneshot. Example: `condition: started`
     #[key(form = Condition)]
     condition: Option<StartCondition>,

@@ -84,9 +84,9 @@ pub enum DrainMethod {
     /// Drained by calls to Envoy's admin, until no client is connected. <!-- C361 -->
     /// Example: `envoy: {admin: "unix:/run/envoy-admin.sock"}`
     Envoy(EnvoyDrain),
-    /// Drained by a request, until the head of a 2xx answer arrives, which may be long after the
-    /// request; drainit then closes the connection. <!-- C362 --> Example: `http: {url:
-    /// "http://127.0.0.1:8080/drain"}`
+    /// Drained by a request, until the head of a 2xx answer arrives, perhaps long after the
+    /// request. drainit then closes the connection. <!-- C362 --> Example:
+    /// `http: {url: "http://127.0.0.1:8080/drain"}`
     Http(HttpDrain),
     /// Drained by a command, until it ends with code 0. <!-- C363 -->
     /// Example: `exec: [/app/drain, --wait]`
@@ -97,8 +97,8 @@ pub enum DrainMethod {
     /// Drained by a signal, until the process sends `DRAINED=1` to `NOTIFY_SOCKET`, or has ended.
     /// <!-- C365 --> Example: `notify: {signal: USR1}`
     Notify(SignalDrain),
-    /// drainit asks nobody: the process serves until the kernel shows that no connection owes an
-    /// answer. <!-- C810 --> Example: `connections: {ports: [8080]}`
+    /// Drained without any call or signal: the process serves until the kernel shows that no
+    /// connection owes an answer. <!-- C810 --> Example: `connections: {ports: [8080]}`
     Connections(ConnectionsDrain),
 }
 
@@ -109,10 +109,10 @@ pub struct DrainTimes {
     /// The longest wait. `0` turns draining off. <!-- C366 --> Example: `time: 20s`
     #[key(default = "15s")]
     pub time: Duration,
-    /// The shortest wait, while load balancers remove the endpoint. <!-- C367 --> `min` applies
-    /// even if the process is drained sooner or the drain fails, but not once the process has
-    /// ended. <!-- C638 --> A `min` longer than `time` is cut to `time`, with a warning of `check`.
-    /// <!-- C639 --> Example: `min: 8s`
+    /// The shortest wait, while load balancers remove the endpoint. <!-- C367 --> `min` also
+    /// applies if the process is drained sooner or the drain fails. If the process ends, this wait
+    /// ends, too. <!-- C638 --> If `min` is longer than `time`, drainit uses `time`, and `check`
+    /// warns. <!-- C639 --> Example: `min: 8s`
     #[key(default = "5s with `envoy` or `connections`, else 0s")]
     pub min: Option<Duration>,
 }
@@ -121,8 +121,8 @@ pub struct DrainTimes {
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[table(settle = Self)]
 pub struct EnvoyDrain {
-    /// Envoy's admin address. In a list, the first address whose condition holds counts:
-    /// `{text: ADDRESS, only_if: …}`, like a part of an [argument](#commands). <!-- C380 -->
+    /// Envoy's admin address. Or a list of `{text: ADDRESS, only_if: …}`, like the parts of an
+    /// [argument](#commands): the first address whose condition holds counts. <!-- C380 -->
     /// Example: `admin: unix:/run/envoy-admin.sock`
     #[key(
         form = Admin,
@@ -134,25 +134,26 @@ pub struct EnvoyDrain {
     /// connection. <!-- C381 --> Example: `fail_healthcheck: true`
     #[key(default = "true")]
     pub fail_healthcheck: bool,
-    /// The drain is over when there are no open connections, or no requests in
-    /// flight. <!-- C383 --> `requests` is for clients that never close their connection. drainit
-    /// warns of a TCP proxy, whose connections are cut. <!-- C790 --> Example: `until: requests`
+    /// The drain is over when no connection is open (`connections`), or no request is in flight
+    /// (`requests`). <!-- C383 --> `requests` is for clients that never close their connection.
+    /// drainit then warns of a TCP proxy, because the stop cuts its connections. <!-- C790 -->
+    /// Example: `until: requests`
     #[key(default = "connections")]
     pub until: DrainUntil,
-    /// The drain is over when at most this number of connections, or requests, is left.
-    /// <!-- C384 --> The stop cuts those that are left. <!-- C641 --> This key is for streams that
-    /// never end. Example: `exit_at: 2`
+    /// The drain is over when at most this many connections, or requests, are left. <!-- C384 -->
+    /// The stop cuts these. <!-- C641 --> This key is for streams that never end. Example:
+    /// `exit_at: 2`
     #[key(default = "0")]
     pub exit_at: u32,
-    /// `inbound`: only listeners with `traffic_direction: INBOUND` are drained, closed and counted;
-    /// [the egress of a sidecar continues](envoy.md#a-sidecar). <!-- C385 --> `fail_healthcheck` is
+    /// `inbound`: only listeners with `traffic_direction: INBOUND` are drained, closed and counted.
+    /// [The egress of a sidecar continues](envoy.md#a-sidecar). <!-- C385 --> `fail_healthcheck` is
     /// then `false` by default. <!-- C642 --> Example: `direction: inbound`
     #[key(default = "all")]
     pub direction: Option<Direction>,
-    /// The connections of these listeners do not count. A scraper, for example, would hold the
-    /// drain until `time` is over. <!-- C386 --> Write the `stat_prefix` of the listener, or its
-    /// address or name if it has no `stat_prefix`. <!-- C643 --> Requests to these listeners
-    /// count. <!-- C644 --> Example: `ignore_listeners: [prometheus]`
+    /// The connections of these listeners do not count. Without this key, a scraper, for example,
+    /// would hold the drain until `time` is over. <!-- C386 --> Write the `stat_prefix` of the
+    /// listener, or its address or name if it has no `stat_prefix`. <!-- C643 --> Requests to these
+    /// listeners still count. <!-- C644 --> Example: `ignore_listeners: [prometheus]`
     #[key(form = List<ListenerName>, default = "none")]
     pub ignore_listeners: Vec<String>,
     #[key(flatten)]
@@ -194,15 +195,15 @@ pub struct HttpDrain {
     /// The method. The request has no body. <!-- C390 --> Example: `method: PUT`
     #[key(default = "POST")]
     pub method: HttpMethod,
-    /// Header fields of the request. `{file: PATH}` in place of a value is the content of the file,
-    /// which drainit reads when the drain begins. <!-- C680 --> drainit never shows a value.
-    /// <!-- C681 --> drainit sets `host`, `connection` and the length itself. Example:
+    /// Header fields of the request. A value may be `{file: PATH}`: the content of this file, which
+    /// drainit reads when the drain begins. <!-- C680 --> drainit never shows a
+    /// value. <!-- C681 --> drainit sets `host`, `connection` and the length itself. Example:
     /// `headers: {authorization: {file: /run/secrets/token}}`
     #[key(form = Headers, default = "none")]
     pub headers: Vec<Header>,
     /// drainit repeats the request until the answer has this status. This key is for a process that
-    /// answers before it is drained. <!-- C734 --> Unset: the first 2xx answer ends the drain, which
-    /// `check` warns of. <!-- C735 --> Example: `until: 204`
+    /// answers before it is drained. <!-- C734 --> Unset: the first 2xx answer ends the drain, and
+    /// `check` warns. <!-- C735 --> Example: `until: 204`
     #[key(form = HttpStatus, default = "none")]
     pub until: Option<u16>,
     /// The kernel says when the drain is over, as with [`connections`](#connections). Example:
@@ -357,12 +358,12 @@ pub struct Counting {
     /// The ports whose connections count. <!-- C811 --> Example: `ports: [8080]`
     #[key(form = List<Port>, default = "all on which the process or a descendant listens")]
     pub ports: Vec<u16>,
-    /// The drain is over when no connection owes an answer, or no connection is open.
-    /// <!-- C812 --> Example: `until: connections`
+    /// The drain is over when no connection owes an answer (`answers`), or none is open
+    /// (`connections`). <!-- C812 --> Example: `until: connections`
     #[key(default = "answers")]
     pub until: CountUntil,
-    /// The longest pause within an answer. If the server sent last, a connection counts until
-    /// nothing has moved on it for this time. <!-- C813 --> Example: `idle: 10s`
+    /// The longest pause within an answer. If the server sent the last byte, the connection counts
+    /// until nothing has moved on it for this time. <!-- C813 --> Example: `idle: 10s`
     #[key(form = Positive, default = "5s")]
     pub idle: Duration,
     /// The drain is over when at most this many connections count. <!-- C814 --> Example:

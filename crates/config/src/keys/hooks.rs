@@ -19,9 +19,9 @@ pub struct Hooks {
     /// `pre_start: [mkdir, -p, /run/gw]`
     #[key(default = "none")]
     pub pre_start: Option<Hook>,
-    /// Runs when the dependents have ended, before the `stop_signal`. Not for a new instance that
-    /// never became ready. <!-- C358 --> The hook is killed when the process ends. <!-- C510 -->
-    /// Example: `pre_stop: [/app/flush]`
+    /// Runs when the dependents have ended, before the `stop_signal`. A new instance that never
+    /// became ready gets no `pre_stop`. <!-- C358 --> The hook is killed when the process
+    /// ends. <!-- C510 --> Example: `pre_stop: [/app/flush]`
     #[key(default = "none")]
     pub pre_stop: Option<Hook>,
     /// Runs when the process was stopped or has ended for good, before its dependencies are

@@ -25,8 +25,8 @@ pub struct ListenSocket {
     // systemd's `SocketMode=` has the same default.
     #[key(form = Permissions, default = "0666")]
     pub mode: u32,
-    /// At most this many connections wait (`net.core.somaxconn` is the limit). <!-- C184 -->
-    /// Example: `backlog: 64`
+    /// How many connections can wait, at most `net.core.somaxconn`. <!-- C184 --> Example:
+    /// `backlog: 64`
     #[key(default = "the kernel's limit")]
     pub backlog: Option<u32>,
 }

@@ -55,10 +55,10 @@ pub struct Process {
     /// list is complete: with `[2]`, 0 is a failure. <!-- C616 --> Example: `success_codes: [0, 2]`
     #[key(default = "[0]", value = vec![exit_code::OK])]
     pub success_codes: Vec<u8>,
-    /// How long a oneshot may run. The oneshot is then stopped like any process (`stop_signal`,
-    /// `stop_grace_period`, SIGKILL) and has failed, whatever its exit code. <!-- C154 --> Once a
-    /// shutdown or a `drainit drain` has begun, the timeout no longer applies: only the stop ends
-    /// the oneshot. <!-- C513 --> Only for `type: oneshot`. <!-- C617 --> Example: `timeout: 60s`
+    /// Only for `type: oneshot`: <!-- C617 --> how long the oneshot may run. Then drainit stops it
+    /// like any process (`stop_signal`, `stop_grace_period`, SIGKILL), and the oneshot has failed,
+    /// whatever its exit code. <!-- C154 --> Once a shutdown or a `drainit drain` has begun, the
+    /// timeout no longer applies. <!-- C513 --> Example: `timeout: 60s`
     #[key(form = Positive, default = "none")]
     pub timeout: Option<Duration>,
     /// If the condition does not hold, the process is left out, and counts as ready and completed.
@@ -71,11 +71,11 @@ pub struct Process {
     pub profiles: Vec<String>,
     /// `false`: the process starts only by [`drainit start`](operating.md#stop-start-restart) or
     /// `restart`. <!-- C684 --> Until then the process is `stopped`, and the container runs even
-    /// without any process. `/readyz` never waits for the process, before or after its start, as
-    /// with `required: false`. <!-- C685 --> Once started, the process is supervised, drained and
-    /// stopped like any other process. <!-- C686 --> A reload does not start the process, and a
-    /// change of this key alone neither starts nor stops anything. <!-- C687 --> A process that
-    /// starts by itself cannot depend on this process. <!-- C688 --> Example: `autostart: false`
+    /// without any process. `/readyz` does not wait for the process, not even after its
+    /// start. <!-- C685 --> Once started, the process is supervised, drained and stopped like any
+    /// other process. <!-- C686 --> A reload does not start the process. If only this key changes,
+    /// a reload starts and stops nothing. <!-- C687 --> Only processes with `autostart: false` can
+    /// depend on this process. <!-- C688 --> Example: `autostart: false`
     #[key(default = "true")]
     pub autostart: bool,
     /// Which of the container's arguments the process gets. <!-- C156 --> Example:
@@ -85,10 +85,10 @@ pub struct Process {
     /// Unix sockets that are removed before each start, after each end, and when the process is
     /// left out. <!-- C157 --> If another process listens on such a socket before the first start,
     /// that is an error: a second drainit in the container would remove the socket. <!-- C478 -->
-    /// drainit keeps a file, and warns, if it is not a socket, or if its path has a symbolic link
-    /// of a user other than root or drainit's. <!-- C618 --> Only one process may list a socket. No
-    /// process may list `control.socket`, even by another path: drainit never removes this socket
-    /// for a process. <!-- C619 --> Example: `sockets: [/run/gw/app.sock]`
+    /// drainit removes nothing, and warns, if the file is not a socket, or if the path has a
+    /// symbolic link of a user other than root or drainit's. <!-- C618 --> Only one process may
+    /// list a socket. No process may list `control.socket`, even by another path. <!-- C619 -->
+    /// Example: `sockets: [/run/gw/app.sock]`
     #[key(form = List<SocketPath>, default = "none")]
     pub sockets: Vec<PathBuf>,
     /// Sockets that drainit opens, holds over restarts and hands over. <!-- C158 -->
@@ -111,9 +111,9 @@ pub struct Process {
     /// SIGCONT follows, in case the process is suspended. <!-- C620 --> Example: `stop_signal: QUIT`
     #[key(form = StopSignal, default = "TERM")]
     pub stop_signal: Signal,
-    /// The time after which the whole process group is killed. <!-- C162 --> Unset: 10 s, or less
-    /// if the deadline leaves less. <!-- C621 --> `0` kills at once. <!-- C622 --> Example:
-    /// `stop_grace_period: 25s`
+    /// The time from the `stop_signal` until drainit kills the whole process group. <!-- C162 -->
+    /// Unset: 10 s, or less if the deadline leaves less. <!-- C621 --> `0` kills at
+    /// once. <!-- C622 --> Example: `stop_grace_period: 25s`
     #[key(default = "unset")]
     pub stop_grace_period: Option<Duration>,
     /// Files with variables of this process. Example: `env_file: app.env`
@@ -386,8 +386,8 @@ pub enum ProcessKind {
 #[table(settle = Self)]
 pub struct ArgRoute {
     /// An argument with this prefix goes to this process, with `--` in place of the
-    /// prefix. <!-- C174 --> The next argument is passed on as the value if it begins neither with
-    /// `--` nor with the prefix of a process. <!-- C626 --> Example: `prefix: "--rtr."`
+    /// prefix. <!-- C174 --> The next argument is the value, and goes to this process, too, unless
+    /// it begins with `--` or the prefix of a process. <!-- C626 --> Example: `prefix: "--rtr."`
     #[key(form = ArgPrefix)]
     pub prefix: Option<String>,
     /// The process also gets every argument that no other process claims, unchanged. <!-- C679 -->

@@ -17,8 +17,8 @@ use crate::language::invalid::Invalid;
 pub struct Readiness {
     #[key(flatten)]
     pub probe: Probe,
-    /// The longest pause between two attempts. <!-- C218 --> Pauses grow from 1 ms to this length;
-    /// `exec` always pauses this long. <!-- C628 --> Example: `interval: 250ms`
+    /// The longest pause between two attempts. <!-- C218 --> Pauses grow from 1 ms to this length.
+    /// Pauses of `exec` always have this length. <!-- C628 --> Example: `interval: 250ms`
     #[key(form = Positive, default = "100ms")]
     pub interval: Duration,
     /// A start fails if the process is not ready after this time. <!-- C219 --> Example:
@@ -56,16 +56,16 @@ pub enum Probe {
     /// `envoy: "http://127.0.0.1:9901"`
     Envoy(Address),
     /// Ready when the command exits with 0. The command runs as the process does, and is killed
-    /// after 10 s. <!-- C214 --> drainit kills processes that the command leaves in its group,
-    /// <!-- C733 --> and one left elsewhere once a later run leaves another. <!-- C850 --> drainit
-    /// drops the output, but reports the last line if the command fails. <!-- C693 -->
-    /// Example: `exec: [pg_isready]`
+    /// after 10 s. <!-- C214 --> drainit kills processes that the command leaves in its
+    /// group. <!-- C733 --> drainit kills a process that the command leaves elsewhere once a later
+    /// run leaves another one. <!-- C850 --> drainit drops the output, but reports the last line if
+    /// the command fails. <!-- C693 --> Example: `exec: [pg_isready]`
     #[key(form = CommandForm, merge = Replace)]
     Exec(Vec<String>),
     /// Ready when this path exists. <!-- C215 --> Example: `file: /run/app.ready`
     File(PathBuf),
     /// Ready when a line of the output matches this regular expression
-    /// ([syntax](https://docs.rs/regex-lite)); drainit then reads the output, with or without
+    /// ([syntax](https://docs.rs/regex-lite)). drainit then reads the output, with or without
     /// `log`. <!-- C216 --> Example: `log: '^listening on'`
     Log(Pattern),
     /// Ready when the process sends `READY=1` to `NOTIFY_SOCKET`, as sd_notify(3) does; [accepted
