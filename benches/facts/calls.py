@@ -126,7 +126,7 @@ async def inbound(start):
 
 
 def share(*flags, title):
-    @measures(BEGIN, f"{title}, drained by `?inboundonly` without `/healthcheck/fail`: connections closed by one of ten answers in 3 s")
+    @measures(BEGIN, f"{title}, `?inboundonly` without `/healthcheck/fail`, ten requests in 3 s on each connection: connections that an answer closes")
     async def experiment(start):
         async with start(*flags) as envoy:
             clients = [await Http1.open(envoy, "inbound") for _ in range(50)]
@@ -144,7 +144,7 @@ share("--drain-time-s", "4", title="`--drain-time-s 4`")
 share("--drain-strategy", "immediate", title="`--drain-strategy immediate`")
 
 
-@measures(BEGIN, "no flag, `POST /drain_listeners?graceful` alone: answers that close their connection 15 s after the call")
+@measures(BEGIN, "no flag, `POST /drain_listeners?graceful` alone, 15 s later: answers that close their connection")
 async def gradual(start):
     async with start() as envoy:
         await envoy.drain(fail=False)

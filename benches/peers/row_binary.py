@@ -27,6 +27,6 @@ def measure():
     why = dict.fromkeys(("tini-static", "catatonit"), f"{alone}; no config, HTTP or drain")
     why |= dict.fromkeys(("tini", "dumb-init"), f"{alone}, and needs libc")
     why |= dict.fromkeys(("s6-svscan and s6-supervise", "runsvdir and runsv"),
-                         "need libc and a shell; no log prefix, HTTP or drain")
+                         "need libc and a shell, and have no log prefix, HTTP or drain")
     why |= {"bash": "needs libc, curl and sleep", "Python, for supervisord": "needs libc and its library"}
     return [Row("binary, static and stripped", "MiB", figures, f"{LIMIT} MiB", figures[US] <= LIMIT, why=why)]

@@ -94,10 +94,10 @@ def memory_of_one(idle):
 def memory_of_three(idle, directory):
     # drainit serves its endpoints, and has answered a request, because an answer takes memory.
     row_scale.status(directory / US / "control.sock", "GET", "/status", about=b"router")
-    small = "small C programs without a log prefix, HTTP, conditions, a deadline or a drain; they share libc with other programs"
+    small = "small C programs without a log prefix, HTTP, conditions, a deadline or a drain, which share libc with other programs"
     why = dict.fromkeys(("s6", "runit"), small)
-    why["bash entrypoint"] = "seven bashes share most of their pages; no HTTP, restarts, deadline or SIGKILL"
-    return memory_rows("three processes, control surfaces on", idle, LIMIT_THREE, why,
+    why["bash entrypoint"] = "seven bashes, which share most of their pages, without HTTP, restarts, deadline or SIGKILL"
+    return memory_rows("three processes, with control sockets", idle, LIMIT_THREE, why,
                        short="memory that the kernel cannot reclaim, three processes, KiB")
 
 
@@ -114,7 +114,7 @@ def measure():
         time.sleep(max(0, until - time.monotonic()))
         return [
             *idle_rows("one process", ones),
-            *idle_rows("three processes, control surfaces on", threes, short=True),
+            *idle_rows("three processes, with control sockets", threes, short=True),
             *memory_of_one(ones),
             *memory_of_three(threes, directory),
             *drain,

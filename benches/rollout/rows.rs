@@ -158,8 +158,8 @@ fn special() -> Vec<Row> {
     let stream = Requests { pace: Pace::AtOnce, kind: Kind::Stream(10 * SECOND), ..usual };
     rows.push(Row {
         impolite: Some(
-            "Envoy announces a close only at the start of a response, so a client learns of it only \
-             with its next stream; here `time` is shorter than two streams",
+            "Envoy announces a close only at the start of a response, so a client learns of the \
+             close only with its next stream. Here `time` is shorter than two streams",
         ),
         ..requests("HTTP/1.1, streamed responses of 10 s", stream)
     });
