@@ -26,7 +26,7 @@ def measure():
             "check": [kit.DRAINIT, "check", "-c", config],
         }, kit.rounds(50, 10), 1)
         check = times.pop("check")
-        others = "supervisord, reading its own"
+        others = "supervisord, which reads its own config"
         times[others] = None
         if not supervisors.SUPERVISORD.missing():
             ini = supervisors.supervisord(directory, processes)[-1]

@@ -98,8 +98,8 @@ impl Sink for Reader {
         let (is_busy, closes) = (happens(again), happens(closes));
         read.is_closed |= closes;
         if read.is_closed || is_full {
-            // A line that a failed write has cut is lost. The reader, like a log file, separates
-            // the cut line from the next line.
+            // A line that a failed write has cut is lost. This reader drops the part that has come,
+            // so that the next line does not continue the part.
             let whole = read.got.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
             read.got.truncate(whole);
             return Err(if read.is_closed { Errno::EPIPE } else { Errno::ENOSPC });

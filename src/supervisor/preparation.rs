@@ -28,9 +28,10 @@ pub(crate) struct Preparation {
     pub(crate) uses_sockets: bool,
     /// The paths in the `sockets` of the process at which old sockets must be removed.
     pub(crate) stale: Vec<PathBuf>,
-    /// The `env` of the config; `None` if the values of the process are not to be read.
+    /// The `env` of the config, for the values to read; `None` if there is nothing to read.
     pub(crate) values: Option<Vec<(String, String)>>,
-    /// The environment of every process; `None` if the files of the process are not to be rendered.
+    /// The environment that all processes have in common, for the files to render; `None` if there
+    /// is nothing to render.
     pub(crate) renders: Option<Vec<(OsString, OsString)>>,
     /// Whether the log file of the process is to be opened.
     pub(crate) opens_log: bool,

@@ -18,7 +18,7 @@ fn open(address: SocketAddr, seconds: u32) -> thread::JoinHandle<String> {
     let mut text = String::from_utf8_lossy(&head[..read]).into_owned();
     assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
     thread::spawn(move || {
-        // The client keeps its connection, which the drain must not wait for.
+        // A stream ends at `[DONE]`, and not with its connection.
         while !text.contains("[DONE]") {
             match stream.read(&mut head) {
                 Ok(0) | Err(_) => break,

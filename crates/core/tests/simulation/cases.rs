@@ -1298,8 +1298,8 @@ fn a_requested_restart_waits_for_a_dependency_that_is_followed() {
         assert!(notes.contains(&done(APP, Request::Restart)), "{notes:?}");
         assert!(is_ready(&play));
     }
-    // If the restart of the dependency fails, the process starts without the dependency, because
-    // `restart` concerns only the process that it names.
+    // If the restart of ENGINE fails, APP starts without it: a request to restart APP does not
+    // require ENGINE.
     let mut play = followers(&[&[], &[0], &[]], &[0]);
     play.at(1000, ask(ENGINE, Request::Restart));
     play.at(1000, ask(APP, Request::Restart));

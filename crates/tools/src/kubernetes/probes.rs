@@ -354,7 +354,7 @@ fn liveness(ctx: &mut Context<'_>, probe: &PodProbe, has_startup: bool) {
     };
     let help = how_to_probe(ctx, "/livez");
     if probe.fails_after >= lasts {
-        // A probe of readiness also fails while the processes are starting.
+        // A liveness probe that asks for readiness also fails while the processes are starting.
         let asks = match probe.target() {
             _ if asks_ready => "`/readyz`",
             Some(ProbedServer::Admin { .. }) => "Envoy's `/ready`",
