@@ -16,8 +16,8 @@ use crate::control::{Outcome, SupervisorHandle, TEXT, refuse, response, status};
 use crate::core::event::Request;
 use crate::journal::state::ProcessState;
 use crate::os::Peer;
-use crate::types::Signal;
 use crate::types::suggest::{list, nearest, shortened};
+use crate::types::{ProcessId, Signal};
 
 /// The prefix of the paths, with the version of this protocol.
 pub(crate) const PREFIX: &str = "/v1/";
@@ -145,14 +145,16 @@ pub(crate) fn answer<B>(
 /// depends on that process with `restart: true`, directly or through other processes.
 fn follow(names: &[String], now: &Status) -> String {
     let by_name: BTreeMap<_, _> = now.current().map(|one| (one.name.as_str(), one)).collect();
-    let names_of: BTreeMap<_, _> =
-        now.processes.iter().map(|one| (one.slot, one.name.as_str())).collect();
+    let name_of = |slot: &ProcessId| {
+        let process = now.processes.iter().find(|one| one.slot == *slot)?;
+        Some(process.name.as_str())
+    };
     let mut next: VecDeque<&str> = names.iter().map(String::as_str).collect();
     let mut seen: BTreeSet<&str> = next.iter().copied().collect();
     let mut lines = String::new();
     while let Some(name) = next.pop_front() {
         let followers = by_name.get(name).into_iter().flat_map(|process| &process.followers);
-        for follower in followers.filter_map(|slot| names_of.get(slot)) {
+        for follower in followers.filter_map(name_of) {
             let runs = by_name.get(follower).is_some_and(|one| one.pid.is_some());
             if runs && seen.insert(follower) {
                 next.push_back(follower);

@@ -59,8 +59,10 @@ pub(super) fn check(
     let inits: Vec<_> = all("initContainers").collect();
     let mut binaries: Vec<_> =
         items(&workload.pod, &["volumes"]).iter().filter_map(image).collect();
-    let mut wrong: Vec<_> =
-        inits.iter().cloned().chain(all("containers")).flat_map(|it| one_words(&it)).collect();
+    let mut wrong = Vec::new();
+    for container in inits.iter().cloned().chain(all("containers")) {
+        one_words(&mut wrong, &container);
+    }
     for (place, init) in inits.iter().enumerate() {
         // The ENTRYPOINT of another image may have a subcommand `install`, too.
         let is_drainit =
@@ -90,14 +92,13 @@ pub(super) fn check(
 }
 
 /// Reports the commands of drainit that are one word.
-fn one_words(container: &Container) -> Vec<Found> {
-    let paths = [&["command"][..], &["args"]].into_iter().chain(HOOKS);
-    let found = paths.filter_map(|path| one_word(&container.node, path)).map(|word| {
+fn one_words(wrong: &mut Vec<Found>, container: &Container) {
+    for path in [&["command"][..], &["args"]].into_iter().chain(HOOKS) {
+        let Some(word) = one_word(&container.node, path) else { continue };
         let message = format!("`{}` is one word: no program has this name", word.text);
         let words: Vec<_> = word.text.split_whitespace().collect();
-        (word.span, message, format!("write `[{}]`", words.join(", ")))
-    });
-    found.collect()
+        wrong.push((word.span, message, format!("write `[{}]`", words.join(", "))));
+    }
 }
 
 /// Finds the volume that is mounted at a path. A `subPath` is part of the path in the volume.

@@ -187,11 +187,13 @@ pub(super) fn items<'n>(node: &'n Node, path: &[&str]) -> &'n [Rc<Node>] {
 /// The words of the command at a path of keys, without the items that are lists or mappings. A
 /// command of drainit that the manifest has as one word is split into its words.
 pub(super) fn words(node: &Node, path: &[&str]) -> Vec<Word> {
-    let mut words: Vec<_> = items(node, path).iter().filter_map(word).collect();
-    if let Some(one) = one_word(node, path) {
-        let parts = one.text.split_whitespace();
-        words.splice(..1, parts.map(|part| Word { text: part.to_owned(), span: one.span }));
+    let mut words = Vec::new();
+    let one = one_word(node, path);
+    if let Some(Word { text, span }) = &one {
+        let parts = text.split_whitespace();
+        words.extend(parts.map(|part| Word { text: part.to_owned(), span: *span }));
     }
+    words.extend(items(node, path).iter().skip(usize::from(one.is_some())).filter_map(word));
     words
 }
 

@@ -36,7 +36,7 @@ use crate::check::image::{FindProgram, ImageLookup};
 use crate::config::{Config, Control};
 use crate::graph::Graph;
 use crate::kubernetes::env::PodEnv;
-use crate::kubernetes::manifest::{Container, Word, Workload};
+use crate::kubernetes::manifest::{Container, Word, Workload, key};
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::diagnostics::problems::{Problem, Problems};
 use crate::language::environment::OWN;
@@ -48,7 +48,7 @@ use crate::language::{directory, yaml};
 use crate::load::{Diagnostic, Environment, Loaded, Severity};
 use crate::plan::Plan;
 use crate::types::human;
-use crate::types::suggest::{list, nearest};
+use crate::types::suggest::{list, nearest, shortened};
 use drainit_config::exec_options::OPTIONS;
 
 #[derive(Debug)]
@@ -132,13 +132,12 @@ fn check_names(problems: &mut Problems, env: &PodEnv, uses: impl Fn(&str) -> boo
 /// Reports a container without an image, if others have one: a patch has added it to the pod,
 /// because no container has the name that the patch has.
 fn no_image(problems: &mut Problems, workload: &Workload) {
-    let (whole, bare): (Vec<_>, Vec<_>) = crate::kubernetes::manifest::containers(&workload.pod)
-        .into_iter()
-        .partition(|it| it.node.entries().iter().any(|(key, _)| &*key.text == "image"));
-    for it in bare.iter().filter(|_| !whole.is_empty()) {
+    let containers = crate::kubernetes::manifest::containers(&workload.pod);
+    let has_image = |it: &&Container| key(&it.node, "image").is_some();
+    let others: Vec<_> = containers.iter().filter(has_image).map(|it| it.name.as_str()).collect();
+    for it in containers.iter().filter(|it| !others.is_empty() && !has_image(it)) {
         let message = format!("`{}` has no image: the pod has no container of this name", it.name);
-        let names = list(whole.iter().map(|it| it.name.as_str()));
-        let help = format!("name one of the pod's containers in the patch: {names}");
+        let help = format!("name a container of the pod in the patch: {}", shortened(&others));
         problems.error(it.span, message).shared().help(help);
     }
 }
