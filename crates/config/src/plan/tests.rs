@@ -209,25 +209,6 @@ fn the_json_has_every_word_of_the_start_and_every_step() {
     assert!(shown.contains("  ready (tcp) within 2s, by 6s\n"), "{shown}");
 }
 
-#[test]
-fn a_process_that_is_left_out_takes_no_time() {
-    let config = "
-shutdown: {grace_period: 30s, reserve: 2s}
-processes:
-  debug: {command: [a], only_if: {value: x, is: y}, stop_grace_period: 20s, readiness: {tcp: '127.0.0.1:1'}}
-  app: {command: [b], depends_on: [debug], stop_grace_period: 3s}
-";
-    let plan = plan(config, &[]);
-    assert!(plan.start[0].left_out && !plan.start[1].left_out);
-    assert_eq!(plan.ready_by(), Some(std::time::Duration::ZERO));
-    let said = text::text(&plan);
-    assert!(
-        said.contains("\n  Critical path (#): stop app 3s + leftover processes 3s\n"),
-        "{said}"
-    );
-    assert!(said.contains("left out") && !said.contains("stop debug"), "{said}");
-}
-
 // holds: C684
 #[test]
 fn autostart_false_has_no_ready_by() {

@@ -124,23 +124,6 @@ fn limits_are_put_in_at_each_start() {
     assert!(at_start::with_limits(c).unwrap().is_none());
 }
 
-// holds: C265, C266, C267, C277
-#[test]
-fn every_form_of_env_file_and_secret_is_read() {
-    let process = process(
-        "env_file: [{path: /a.env, read: start}, {path: /none.env, required: false}, \
-         {path: /b.env, read: start, required: false}]\n    \
-         environment: {A: '1', TOKEN: {file: /run/secrets/token}, KEY: {file: /k, required: false}, \
-         NONE: {file: '', required: false}}",
-    );
-    assert_eq!(
-        variables(&process),
-        ["/a.env", "/b.env?", "A=1", "TOKEN from /run/secrets/token", "KEY from /k?"]
-    );
-    let one = config(&process_with("env_file: {path: /a.env, read: start}"));
-    assert_eq!(variables(&one.processes[0]), ["/a.env"]);
-}
-
 // holds: C74, C468, C631
 #[test]
 fn relative_paths_start_at_the_config() {
@@ -266,22 +249,6 @@ fn a_file_that_cannot_be_read_is_reported_at_once() {
     // `required: false` excuses a missing file, but no other error.
     let keys = format!("environment: {{T: {{file: {}, required: false}}}}", dir.root().display());
     assert!(at_start(&keys, &[]).unwrap_err().contains("is a directory"));
-}
-
-#[test]
-fn env_files_are_read_alike_at_the_start_and_with_the_config() {
-    let dir = TempDir::new();
-    let keys = |required: bool| {
-        let path = dir.path("a.env").display().to_string();
-        format!(
-            "env_file: [{{path: {path}, read: start, required: {required}}}]\n    environment: {{B: x}}"
-        )
-    };
-    assert!(at_start(&keys(true), &[]).unwrap_err().contains("does not exist"));
-    assert_eq!(at_start(&keys(false), &[]).unwrap(), ["B=x"]);
-    dir.write("a.env", b"# c\nexport A=1\nB=\"${A}-${HOST}-${DEFAULT}\"\nC='${A}'\nHOST\nNONE\n");
-    let found = at_start(&keys(true), &[("HOST", "h")]).unwrap();
-    assert_eq!(found, ["A=1", "B=1-h-d", "C=${A}", "HOST=h", "B=x"]);
 }
 
 // holds: C14, C271

@@ -144,14 +144,6 @@ fn the_environment_overrides_the_defaults() {
     assert_eq!(config.logging.format, LogFormat::Json);
 }
 
-// holds: C366
-#[test]
-fn a_drain_time_of_zero_turns_the_drain_off() {
-    let loaded = load(&[EXAMPLE], &[("ROUTER_DRAIN_TIME_SECONDS", "0")]).unwrap();
-    assert!(loaded.config.processes[2].drain.is_none());
-    assert_eq!(loaded.warnings, []);
-}
-
 #[test]
 fn an_invalid_value_is_reported_with_the_source_of_the_variable() {
     let errors = load(&[EXAMPLE], &[("ROUTER_DRAIN_TIME_SECONDS", "abc")]).unwrap_err();

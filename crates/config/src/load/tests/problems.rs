@@ -102,6 +102,18 @@ fn every_fault_of_a_process_has_a_message_and_a_place() {
         ("timeout: 0", 14, "`timeout` is `0`: must be longer than 0"),
         ("depends_on: {b: {restart: maybe}}\n  b: {command: [b]}", 31, "neither true nor false"),
         ("depends_on: {b: {restarts: true}}\n  b: {command: [b]}", 22, "unknown key `restarts`"),
+        (
+            "depends_on: {b: {condition: service_healthy}}\n  b: {command: [b]}",
+            33,
+            "its name in Compose",
+        ),
+        (
+            "depends_on: [b]\n  b: {command: [b], depends_on: [a]}",
+            18,
+            "circular dependency `a -> b -> a`",
+        ),
+        ("environment: {A: '${UNSET}'}", 23, "`UNSET` is not set and becomes empty"),
+        ("environment: {A: '${MUST:?say where}'}", 23, "`MUST` is not set: say where"),
         ("<<: 5", 9, "`<<` merges mappings only, not a single value"),
         ("working_dir: !secret /x", 18, "unknown tag `!secret`"),
         ("[a, b]: c", 5, "a key must be text, not a list"),
@@ -349,86 +361,6 @@ fn the_prefix_of_drainit_is_reserved() {
         assert!(found.len() == 1 && lines(&found)[0].starts_with(expected), "{found:?}");
     }
     assert_eq!(problems("processes: {drainit-x: {command: [a], log: {prefix: drainit2}}}"), []);
-}
-
-// holds: C6, C177, C619
-#[test]
-fn all_faults_are_reported_at_once_and_in_order() {
-    let text = r#"shutdown:
-  grace_period: abc
-  reserve: 2s
-  reserve: 3s
-processes:
-  engine:
-    command: [engine]
-    args: {prefix: "--x."}
-    sockets: [/run/x.sock]
-    depends_on: [router]
-  router:
-    comand: [envoy]
-    args: {prefix: "--x."}
-    sockets: [/run/x.sock]
-    depends_on: [engnie, engine]
-    environment: {A: "${UNSET}", B: "${MUST:?say where}"}
-  task:
-    type: oneshot
-    command: [t]
-    readiness: {tcp: "127.0.0.1:1"}
-  last:
-    command: [l]
-    depends_on: {router: {condition: completed}, task: {condition: service_healthy}}
-"#;
-    assert_eq!(
-        lines(&problems(text)),
-        [
-            "2:17 `grace_period` is `abc`: not a duration",
-            "4:3 duplicate key `reserve`",
-            "10:18 circular dependency `engine -> router -> engine`",
-            "12:5 unknown key `comand` in `processes.router`",
-            "13:20 process `engine` already has the prefix `--x.`",
-            "14:15 process `engine` already has the socket `/run/x.sock`",
-            "15:18 process `router` depends on `engnie`, which does not exist",
-            "16:23 `UNSET` is not set and becomes empty",
-            "16:38 `MUST` is not set: say where",
-            "20:5 a oneshot cannot have `readiness`: it exits by itself",
-            "23:38 `router` is a service, which never completes",
-            "23:68 `condition` is `service_healthy`: its name in Compose",
-        ]
-    );
-}
-
-// holds: C13
-#[test]
-fn diagnostics_have_the_format_of_the_rust_compiler() {
-    let text = "processes:\n  router:\n    comand: [envoy]\n    command: [envoy, \"${A-b}\"]\n    command: x\n";
-    let shown: Vec<_> = problems(text).iter().map(ToString::to_string).collect();
-    assert_eq!(
-        shown.join("\n\n"),
-        "\
-error: unknown key `comand` in `processes.router`
- --> 0.yaml:3:5
-  |
-3 |     comand: [envoy]
-  |     ^^^^^^
-  |
-  = help: did you mean `command`?
-
-error: `-b` after `${A` is not supported
- --> 0.yaml:4:23
-  |
-4 |     command: [envoy, \"${A-b}\"]
-  |                       ^^^^^^^
-  |
-  = help: write `${VAR}`, `${VAR:-default}` or `${VAR:?message}`
-
-error: duplicate key `command`
- --> 0.yaml:5:5
-  |
-5 |     command: x
-  |     ^^^^^^^
-  |
-  = help: remove one of them: it is already set on line 4"
-    );
 }
 
 // holds: C5, C6
