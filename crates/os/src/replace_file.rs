@@ -155,8 +155,6 @@ mod tests {
 
     use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-    use std::sync::mpsc;
-
     use super::*;
     use crate::testing::temp_dir::TempDir;
 
@@ -272,16 +270,6 @@ mod tests {
         assert_eq!(fs::read_dir(dir.root()).unwrap().count(), 1);
     }
 
-    // holds: S141
-    #[test]
-    fn hanging_file_system_is_not_waited_for() {
-        let (answer, hangs) = mpsc::channel::<()>();
-        let waited =
-            wait_for(Duration::from_millis(10), move || hangs.recv().map_err(io::Error::other));
-        assert_eq!(waited.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        answer.send(()).unwrap();
-    }
-
     // holds: C284
     #[test]
     fn file_belongs_to_given_user() {
@@ -293,19 +281,5 @@ mod tests {
         replace(&dir.path("a"), b"new", 0o600, Some(&user)).unwrap();
         let found = fs::metadata(dir.path("a")).unwrap();
         assert_eq!((found.uid(), found.gid()), (65534, 65533));
-    }
-
-    // holds: C292
-    #[test]
-    fn links_of_other_users_are_not_followed() {
-        if !geteuid().is_root() {
-            return;
-        }
-        let dir = TempDir::new();
-        fs::create_dir(dir.path("victim")).unwrap();
-        symlink("victim", dir.path("link")).unwrap();
-        std::os::unix::fs::lchown(dir.path("link"), Some(65534), Some(65534)).unwrap();
-        assert!(replace(&dir.path("link/a"), b"new", 0o600, None).is_err());
-        assert_eq!(fs::read_dir(dir.path("victim")).unwrap().count(), 0);
     }
 }

@@ -34,37 +34,3 @@ fn has_room(descriptor: BorrowedFd<'_>) -> bool {
         Err(_) => false,
     }
 }
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use std::io::Read;
-
-    use nix::unistd::{dup, dup2_stderr, dup2_stdout};
-
-    use super::*;
-    use crate::testing::isolated::in_own_process;
-
-    #[test]
-    fn a_full_pipe_holds_nothing_up() {
-        in_own_process("stdio::tests::a_full_pipe_holds_nothing_up", || {
-            let (mut read, write) = io::pipe().unwrap();
-            let (stdout, stderr) = (dup(io::stdout()).unwrap(), dup(io::stderr()).unwrap());
-            dup2_stdout(&write).unwrap();
-            dup2_stderr(&write).unwrap();
-            say(Stream::Stdout, "one ");
-            say(Stream::Stderr, "two ");
-            while has_room(write.as_fd()) {
-                say(Stream::Stderr, &"x".repeat(AT_ONCE));
-            }
-            say(Stream::Stdout, "lost");
-            say(Stream::Stderr, "lost");
-            dup2_stdout(&stdout).unwrap();
-            dup2_stderr(&stderr).unwrap();
-            drop(write);
-            let mut text = String::new();
-            read.read_to_string(&mut text).unwrap();
-            assert!(text.starts_with("one two x") && !text.contains("lost"), "{text}");
-        });
-    }
-}

@@ -165,29 +165,4 @@ mod tests {
             }
         });
     }
-
-    #[test]
-    fn signals_before_the_runtime_are_kept() {
-        in_own_process("signal::fd::tests::signals_before_the_runtime_are_kept", || {
-            let signals = Signals::install().unwrap();
-            sys::raise(Signal::TERM).unwrap();
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let mut stream = signals.into_stream().unwrap();
-                let names = |received: Vec<ReceivedSignal>| -> Vec<Signal> {
-                    received.into_iter().map(|one| one.signal).collect()
-                };
-                assert_eq!(names(stream.next().await.unwrap()), [Signal::TERM]);
-                sys::raise(Signal::TERM).unwrap();
-                sys::raise(Signal::HUP).unwrap();
-                let mut both = names(stream.next().await.unwrap());
-                while both.len() < 2 {
-                    both.extend(names(stream.next().await.unwrap()));
-                }
-                both.sort();
-                assert_eq!(both, [Signal::HUP, Signal::TERM]);
-            });
-        });
-    }
 }

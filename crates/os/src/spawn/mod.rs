@@ -396,18 +396,6 @@ mod tests {
         });
     }
 
-    // holds: C150
-    #[test]
-    fn process_leads_a_group() {
-        in_own_process("spawn::tests::process_leads_a_group", || {
-            let pid = request(&["sleep", "60"]).spawn().unwrap();
-            assert!(crate::kill::kill_group(pid, drainit_core::types::Signal::KILL).unwrap());
-            while reap_next().unwrap() != Reaped::NoChildren {
-                std::thread::yield_now();
-            }
-        });
-    }
-
     // holds: C322, C323
     #[test]
     fn a_user_is_changed_completely() {
