@@ -109,11 +109,6 @@ pub(super) fn with(text: &str, from: &str, to: &str) -> String {
     text.replacen(from, to, 1)
 }
 
-#[test]
-fn a_correct_manifest_has_no_problems() {
-    silent(CONFIG, MANIFEST);
-}
-
 // holds: S169
 #[test]
 fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
@@ -879,15 +874,12 @@ fn the_options_of_exec_are_checked_like_a_config() {
     let manifest = with(&manifest, variable, &format!("{variable}{unknown}"));
     let admin = "--drain-envoy, 'http://127.0.0.1:9901'";
     const HEALTH: &str = "17:45 E `drainit health` gets no answer";
+    // The binary's test of `check --pod` compares more options with what `exec` refuses.
     let rows: &[(&str, &[&str])] = &[
         ("--grace-period, 45s, {A}, --, envoy, --grace-period, 1s", &[]),
         ("-v, --grace-period=$(TERMINATION_GRACE_PERIOD_SECONDS), {A}, envoy", &[]),
         ("{A}, --, envoy", &["7:38 W grace period of `drainit exec` is 30s"]),
         ("--grace-period, 60s, {A}, --, envoy", &["7:38 E deadline is 58s"]),
-        (
-            "--grace-period, 45s, {A}, --drain-min, 44s, envoy",
-            &["11:97 E would not start: `--drain-min` is cut from 44s"],
-        ),
         (
             "--grace-period, 45s, {A}, --drain-time, soon, envoy",
             &["11:97 E would not start: `--drain-time` is `soon`"],
@@ -896,15 +888,6 @@ fn the_options_of_exec_are_checked_like_a_config() {
             "--grace-period, 45s, {A}, --drain-tiem, 5s, --, envoy",
             &["11:97 E no option `--drain-tiem`"],
         ),
-        (
-            "--grace-period, 45s, {A}, -gv, --, envoy",
-            &["11:97 E would not start: `--group` cannot be used with a drain"],
-        ),
-        (
-            "--grace-period, 45s, {A}, -p, SIGKILL, --, envoy",
-            &["11:97 E would not start: `--parent-death-signal` cannot be used with a drain"],
-        ),
-        ("--grace-period, 45s, {A}, -e143, -vp, TERM, --stop-signal=TERM, envoy", &[]),
         (
             "--grace-period, 45s, {A}, --stop-signal=USR1, --stop-signal, INT, envoy",
             &["9:17 W SIGTERM does not stop drainit"],
@@ -918,25 +901,6 @@ fn the_options_of_exec_are_checked_like_a_config() {
                 "11:105 E would not start: `--rewrite` cannot be used with a drain",
                 "11:105 E would not start: `--rewrite`: `` is not a signal",
             ],
-        ),
-        (
-            "--grace-period, 45s, {A}, --stop-signal, KILL, -vx, envoy",
-            &[
-                "11:97 E would not start: `--stop-signal`: `KILL` is a signal that no process can catch",
-                "11:118 E no option `-x`",
-            ],
-        ),
-        (
-            "--grace-period, 45s, --drain-time, 9s, envoy",
-            &["11:57 E would not start: `--drain-time` needs a drain", HEALTH],
-        ),
-        (
-            "--grace-period, soon, envoy",
-            &["11:36 E would not start: `--grace-period` is `soon`", HEALTH],
-        ),
-        (
-            "--grace-period, '0', envoy",
-            &["11:36 E would not start: `--grace-period` is `0`: must be longer than 0", HEALTH],
         ),
         (
             "--grace-period, 45s, --readiness, 5s, envoy",
@@ -960,20 +924,7 @@ fn the_options_of_exec_are_checked_like_a_config() {
             &["11:122 E would not start: `--drain-time` is `soon`"],
         ),
     ];
-    let more = "--grace-period, 45s, {A}, --drain-until, requests, --drain-exit-at=2, --drain-fail-healthcheck, 'false', \
-        --drain-ignore-listeners, 'a,b', --drain-ignore-listeners=c, --readiness, 20s, --, envoy";
-    let more: &[(&str, &[&str])] = &[
-        (more, &[]),
-        (
-            "--grace-period, 45s, {A}, --drain-until, ever, envoy",
-            &["11:97 E would not start: `--drain-until` is `ever`"],
-        ),
-        (
-            "--grace-period, 45s, {A}, --readiness, 0s, envoy",
-            &["11:97 E would not start: `--readiness` is"],
-        ),
-    ];
-    for (options, expected) in rows.iter().chain(more) {
+    for (options, expected) in rows {
         let command = format!("[drainit, exec, {}]", options.replace("{A}", admin));
         let found = lines(&check("", &with(&manifest, "[drainit, run]", &command), None, &[]));
         assert!(are_these(&found, expected), "{command}\n{found:#?}");
@@ -1012,11 +963,6 @@ spec:
     let cases: &[(&str, &str, &[&str])] = &[
         ("value: '60'", "value: '90'", &["5:34 E deadline is 1m 28s"]),
         ("value: '60'", "value: '40'", &["5:34 W grace period of `drainit exec` is 40s"]),
-        (
-            "value: '30s'",
-            "value: soon",
-            &["17:44 E would not start: `DRAINIT_READINESS` is `soon`"],
-        ),
         (
             "[/drainit/drainit, health, --live]",
             "[/drainit/drainit, health]",
