@@ -353,18 +353,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answer_has_status_and_body() {
-        for server in
-            [Server::tcp(&[Answer(404, "nothing")]), Server::unix(&[Answer(404, "nothing")])]
-        {
-            let answer = get(&server).await.unwrap();
-            assert_eq!((answer.status.as_u16(), answer.body.as_slice()), (404, &b"nothing"[..]));
-            assert_eq!(server.seen(), ["GET /x?y=1"]);
-            assert_eq!(answer.into_ok_body().unwrap_err().to_string(), "answered 404 Not Found");
-        }
-    }
-
-    #[tokio::test]
     async fn no_server_can_exceed_the_limit() {
         for (behaviour, message) in [
             (Hang, "no answer within 500ms"),
@@ -383,22 +371,6 @@ mod tests {
                 assert!(begin.elapsed() < LIMIT * 4, "{behaviour:?}: {:?}", begin.elapsed());
             }
         }
-    }
-
-    #[tokio::test]
-    async fn connect_error_is_described() {
-        let address = Server::tcp_refusing();
-        let error =
-            request((&address, Answerer::Anybody), Method::GET, "/", LIMIT, 10).await.unwrap_err();
-        assert_eq!(error.to_string(), "connection refused");
-        let address = Address::Unix("/nonexistent/admin.sock".into());
-        let error =
-            request((&address, Answerer::Anybody), Method::GET, "/", LIMIT, 10).await.unwrap_err();
-        assert_eq!(error.to_string(), "no such file or directory");
-        let error = request((&address, Answerer::Anybody), Method::GET, "/a b", LIMIT, 10)
-            .await
-            .unwrap_err();
-        assert_eq!(error.to_string(), "\"/a b\" is not a valid request path");
     }
 
     #[tokio::test]

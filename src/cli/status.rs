@@ -430,15 +430,6 @@ mod tests {
         })
     }
 
-    #[test]
-    fn warnings_are_in_the_note() {
-        let mut status = example();
-        status["processes"][0]["warnings"] =
-            json!(["it cannot be drained", "7 lines dropped\u{1b}"]);
-        let note = "it cannot be drained; 7 lines dropped␛; last exit: exited with code 7";
-        assert!(text(&status, WHOLE, false).contains(note));
-    }
-
     // holds: C888
     #[test]
     fn table_fits_the_terminal_and_no_note_is_cut() {
@@ -491,21 +482,6 @@ mod tests {
         status["processes"][0]["drain"] = Value::Null;
         status["phase"] = "drained".into();
         assert!(text(&status, WHOLE, false).contains("has no drain, and runs on; last exit"));
-    }
-
-    // holds: C890
-    #[test]
-    fn a_stop_that_was_asked_for_is_no_last_exit() {
-        let mut status = example();
-        status["processes"][0]["last_exit_asked"] = true.into();
-        assert!(!text(&status, WHOLE, false).contains("last exit"));
-    }
-
-    #[test]
-    fn unknown_answers_are_shown() {
-        for status in [json!({}), json!([]), json!({"processes": [{}, 5]}), Value::Null] {
-            assert!(text(&status, 80, false).contains("NAME"));
-        }
     }
 
     #[test]

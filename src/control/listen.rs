@@ -145,19 +145,6 @@ mod tests {
         assert!(!path.exists());
     }
 
-    #[test]
-    fn replaced_socket_is_not_removed_at_the_end() {
-        let dir = TempDir::new();
-        let path = dir.path("control.sock");
-        let bound = socket_at(&path).unwrap();
-        fs::remove_file(&path).unwrap();
-        let other = UnixListener::bind(&path).unwrap();
-        drop(bound);
-        stale_socket::finish_removals(Duration::from_secs(10));
-        assert!(path.exists());
-        drop(other);
-    }
-
     // holds: C93, C609
     #[test]
     fn only_stale_socket_is_replaced() {
@@ -177,20 +164,5 @@ mod tests {
             format!("control.socket {}: it is not a socket, so it is left alone", path.display());
         assert_eq!(socket_at(&path).unwrap_err(), text);
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
-    }
-
-    #[test]
-    fn errors_name_the_configured_place() {
-        let error = socket_at(Path::new("/nonexistent/control.sock")).unwrap_err();
-        assert_eq!(
-            error,
-            "control.socket /nonexistent/control.sock: its directory /nonexistent does not exist"
-        );
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = taken.local_addr().unwrap();
-        let socket = ControlSocket::Off;
-        let control = Control { listen: Some(address), socket };
-        let error = ControlListeners::bind(&control).unwrap_err();
-        assert_eq!(error, format!("control.listen {address}: address in use"));
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::{Address, Control, ControlSocket};
 use crate::control::status::{ProcessStatus, ShutdownStatus};
-use crate::control::testing::{CountingSupervisor, Requested};
+use crate::control::testing::CountingSupervisor;
 use crate::control::*;
 use crate::http;
 use crate::http::{Answerer, request};
@@ -209,21 +209,21 @@ async fn status_of(rig: &Rig, request: &str) -> String {
 
 // holds: C107
 #[tokio::test]
-async fn drain_over_tcp_is_refused() {
+async fn requests_over_tcp_are_refused() {
     Rig::run(LIMITS, async |rig: Rig| {
         for head in [
             "POST /drain HTTP/1.1\r\nHost: localhost:9902",
             "POST http://localhost/drain HTTP/1.1\r\nHost: localhost",
             "POST /drain HTTP/1.0",
+            "GET /v1/status HTTP/1.0",
+            "POST /v1/stop?process=router HTTP/1.0",
+            "POST /v1/kill?signal=9&process=router HTTP/1.0",
+            "GET /v1/nothing HTTP/1.0",
         ] {
             assert_eq!(status_of(&rig, &format!("{head}\r\n\r\n")).await, "403", "{head}");
         }
-        let (limit, tcp) = (Duration::from_secs(2), Address::Tcp(rig.address));
-        let refused =
-            request((&tcp, Answerer::Anybody), Method::POST, "/drain", limit, 65536).await.unwrap();
-        let said = String::from_utf8(refused.body).unwrap();
-        assert!(said.contains("only over the control socket"), "{said}");
         assert_eq!(rig.drains.get(), 0);
+        assert!(rig.signals.borrow().is_empty() && rig.requests.borrow().is_empty());
     })
     .await;
 }
@@ -303,23 +303,6 @@ async fn ask_socket(rig: &Rig, method: Method, path: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn operator_requests_over_tcp_are_refused() {
-    Rig::run(LIMITS, async |rig: Rig| {
-        for request in [
-            "GET /v1/status",
-            "POST /v1/stop?process=router",
-            "POST /v1/kill?signal=9&process=router",
-            "GET /v1/nothing",
-        ] {
-            let head = format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-            assert_eq!(status_of(&rig, &head).await, "403", "{request}");
-        }
-        assert!(rig.signals.borrow().is_empty() && rig.requests.borrow().is_empty());
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn bad_requests_of_operators_are_explained() {
     Rig::run(LIMITS, async |rig: Rig| {
         for (method, path, code, says) in [
@@ -374,34 +357,6 @@ async fn bad_requests_of_operators_are_explained() {
         let has_lines = |place: usize| status["processes"][place].get("last_lines").is_some();
         assert!(!has_lines(0) && !has_lines(1));
         assert!(!rig.ask(Method::GET, "/status?process=migrate").await.1.contains("last_lines"));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn only_a_restart_of_a_pattern_is_a_single_request() {
-    Rig::run(LIMITS, async |rig: Rig| {
-        rig.status.borrow_mut().processes[1].rank = 1;
-        for (path, expected) in [
-            ("/v1/restart?process=*", &["policy-engine router"][..]),
-            ("/v1/stop?process=*", &["policy-engine", "router", "migrate"]),
-            ("/v1/restart?process=router&process=policy-engine", &["policy-engine", "router"]),
-        ] {
-            let answering = async {
-                while rig.requests.borrow().len() < expected.len() {
-                    sleep(Duration::from_millis(5)).await;
-                }
-                let requests = rig.requests.take().into_iter();
-                let refuse = |(name, _, answer): Requested| {
-                    answer.send(Err("it hangs".to_owned())).unwrap();
-                    name
-                };
-                assert_eq!(requests.map(refuse).collect::<Vec<_>>(), expected);
-            };
-            let (answer, ()) = tokio::join!(ask_socket(&rig, Method::POST, path), answering);
-            // Equal reasons are named once.
-            assert_eq!(answer, (409, "it hangs\n".to_owned()));
-        }
     })
     .await;
 }

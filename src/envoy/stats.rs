@@ -292,27 +292,6 @@ mod tests {
     }
 
     #[test]
-    fn absent_statistics_are_unknown_and_others_are_summed() {
-        assert_eq!(sample(br#"{"stats":[]}"#, &Uncounted::default()).unwrap(), Sample::default());
-        let body = stats(&[
-            ("listener.a.downstream_cx_active", "0"),
-            ("listener.a.downstream_pre_cx_active", "0"),
-            ("http.a.downstream_rq_active", "2"),
-            ("http.b.downstream_rq_active", "3"),
-            ("http.b.downstream_cx_drain_close", "18446744073709551615"),
-            ("http.a.downstream_cx_drain_close", "1"),
-        ]);
-        let counted = sample(body.as_bytes(), &Uncounted::default()).unwrap();
-        assert_eq!(counted.active, Some(0));
-        assert_eq!(counted.accepted_total, None);
-        let body_of_totals = stats(&[("listener.a.downstream_cx_total", "9")]);
-        let totals = sample(body_of_totals.as_bytes(), &Uncounted::default()).unwrap();
-        assert_eq!((totals.active, totals.accepted_total), (None, Some(9)));
-        assert_eq!(counted.requests_active, Some(5));
-        assert_eq!(counted.drain_close, Some(u64::MAX));
-    }
-
-    #[test]
     fn histograms_and_texts_are_ignored() {
         let body = br#"{"stats":[{"name":"x.y","value":"text"},{"histograms":{"supported_quantiles":[0]}}]}"#;
         assert_eq!(sample(body, &Uncounted::default()).unwrap(), Sample::default());

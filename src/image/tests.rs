@@ -231,27 +231,6 @@ fn unavailable_user_is_a_warning() {
     });
 }
 
-// holds: C21, C23, C27
-#[test]
-fn process_user_needs_permission() {
-    let dir = image();
-    dir.file("bin/mine", 0o700, "#!/bin/sh\n");
-    dir.file("closed/inside", 0o755, "#!/bin/sh\n");
-    let closed = dir.root().join("closed");
-    std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let may = |process: &str| {
-        let text = format!("processes:\n  a: {{{process}, user: '4711:4711'}}\n");
-        let found = found(&dir, &text, &[]);
-        // Warnings do not count here: there is a warning if the user that runs the test may not
-        // change to this user.
-        !found.iter().any(|line| line.starts_with('E'))
-    };
-    assert!(may("command: [good]"));
-    assert!(!may("command: [mine]"));
-    assert!(!may("command: [DIR/closed/inside]"));
-    assert!(!may("command: [good], working_dir: DIR/closed"));
-}
-
 #[test]
 fn inaccessible_file_is_not_called_missing() {
     if !nix::unistd::geteuid().is_root() {

@@ -213,8 +213,6 @@ mod tests {
 
     use std::thread;
 
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-
     use super::*;
     use crate::logging::writer::BOUND;
 
@@ -321,18 +319,5 @@ mod tests {
         assert!(served.get() >= 5, "{}", served.get());
         drop(output);
         assert_eq!(reader.join().unwrap(), 210_000);
-    }
-
-    #[test]
-    fn a_non_blocking_descriptor_loses_nothing() {
-        let (stdout, stdout_end) = pipe().unwrap();
-        let (_stderr, stderr_end) = pipe().unwrap();
-        fcntl(&stdout_end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
-        let output = Output::new(stdout_end, stderr_end);
-        let line = [[b'x'; 9_999].as_slice(), b"\n"].concat();
-        output.push_process(Stream::Stdout, &line.repeat(100));
-        assert!(!output.flush(Duration::from_millis(20)));
-        drop(output);
-        assert_eq!(text(stdout).into_bytes(), line.repeat(100));
     }
 }

@@ -140,18 +140,6 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    // holds: C437
-    #[test]
-    fn an_endless_line_is_not_buffered() {
-        let mut splitter = Splitter::default();
-        let mut pieces = Vec::new();
-        for _ in 0..40 {
-            splitter.feed(&[b'x'; 10_000], |line| pieces.push(line.len()));
-            assert!(splitter.partial().len() <= LONGEST_LINE);
-        }
-        assert_eq!(pieces, [LONGEST_LINE; 6]);
-    }
-
     #[test]
     fn lines_are_written_in_every_form() {
         assert_eq!(written(&LineForm::Plain, b"x"), "x\n");

@@ -5,13 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::core::cause::{Cause, Failure};
-use crate::core::event::{Load, Request, Unit};
+use crate::core::event::{Load, Request};
 use crate::core::note::{AfterEnd, DrainEnd, Hurry, Note, RequestError};
 use crate::core::spec::{HookId, Stage};
-use crate::journal::event::exit;
 use crate::report::testing::Noted;
 use crate::types::{End, ProcessId, Signal, Time, WatchAction};
 
@@ -79,44 +78,6 @@ fn all() -> Vec<Note> {
 fn value(note: &Note) -> Value {
     let entry = Noted::of(&["router"]).note(Time::default(), note);
     serde_json::from_str(&format!("{{{}}}", entry.event.members())).unwrap()
-}
-
-#[test]
-fn events_contain_the_facts_of_their_note() {
-    let process = ProcessId(0);
-    let end = End::Code(7);
-    let next = AfterEnd::Restart { delay: Duration::from_millis(1500), attempt: 2 };
-    assert_eq!(
-        value(&Note::Ended { process, end, next }),
-        json!({
-            "event": "ended", "name": "router", "exit_code": 7,
-            "reason": "error", "next": "restart", "attempt": 2, "min_seconds": 1.5,
-        })
-    );
-    let end = End::Signal(Signal::KILL);
-    assert_eq!(
-        value(&Note::Stopped {
-            process,
-            end,
-            took: Some(SECOND),
-            killed: true,
-            handed_over: false
-        }),
-        json!({
-            "event": "stopped", "name": "router", "exit_code": 137,
-            "signal": "SIGKILL", "reason": "killed", "seconds": 1.0,
-        })
-    );
-    let last = Load { unit: Unit::Requests, active: Some(3), total: None, unsure: 2 };
-    assert_eq!(
-        value(&Note::DrainOver { process, why: DrainEnd::TimeOver, took: SECOND, last }),
-        json!({
-            "event": "drained", "name": "router", "reason": "time_over",
-            "seconds": 1.0, "requests": 3, "unsure": 2,
-        })
-    );
-    let members = exit(0, Some(SECOND)).members();
-    assert_eq!(members, "\"event\":\"exit\",\"exit_code\":0,\"seconds\":1.0");
 }
 
 /// The words in the first column of a page's tables.

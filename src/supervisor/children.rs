@@ -200,81 +200,9 @@ impl Children {
 mod tests {
     use super::*;
     use crate::testing::isolated::in_own_process;
-    use crate::types::ProcessId;
 
     fn request(program: &str) -> SpawnRequest {
         SpawnRequest::new(vec![program.into()])
-    }
-
-    const ROUTER: ProcessId = ProcessId(0);
-    const NOBODY: ProcessId = ProcessId(1);
-
-    fn process(role: Option<&ChildRole>) -> Option<ProcessId> {
-        match role? {
-            ChildRole::Process(process) => Some(*process),
-            ChildRole::Command { .. } => None,
-        }
-    }
-
-    #[test]
-    fn role_lasts_until_child_is_reaped() {
-        in_own_process("supervisor::children::tests::role_lasts_until_child_is_reaped", || {
-            let mut children = Children::default();
-            let nobody =
-                children.start(request("/does/not/exist"), ChildRole::Process(NOBODY)).unwrap();
-            let pid = children.start(request("true"), ChildRole::Process(ROUTER)).unwrap();
-            let (orphan, _exec) = request("true").start().unwrap();
-            assert_eq!(process(children.role(pid)), Some(ROUTER));
-            let mut ended = Vec::new();
-            loop {
-                let (batch, rest) = children.reap(1, |_| {}).unwrap();
-                ended.extend(batch.into_iter().map(|one| {
-                    let code = one.failed.map(|failed| failed.diagnose().exit_code());
-                    (process(one.role.as_ref()), one.pid, code)
-                }));
-                match rest {
-                    Remaining::None => break,
-                    Remaining::More => {}
-                    Remaining::Running => std::thread::yield_now(),
-                }
-            }
-            ended.sort_unstable();
-            let expected = [
-                (None, orphan, None),
-                (Some(ROUTER), pid, None),
-                (Some(NOBODY), nobody, Some(127)),
-            ];
-            assert_eq!(ended, expected);
-            assert!(children.children.is_empty());
-        });
-    }
-
-    #[test]
-    fn reaped_batch_leaves_table_at_once() {
-        in_own_process("supervisor::children::tests::reaped_batch_leaves_table_at_once", || {
-            let mut children = Children::default();
-            let mut pids: Vec<_> = (0..3)
-                .map(|number| {
-                    let pid = children
-                        .start(request("true"), ChildRole::Process(ProcessId(number)))
-                        .unwrap();
-                    // Waits until the child has ended. drainit has not reaped the child yet.
-                    while crate::os::reap::is_living_child(pid) {
-                        std::thread::yield_now();
-                    }
-                    pid
-                })
-                .collect();
-            let (ended, rest) = children.reap(2, |_| {}).unwrap();
-            assert_eq!((ended.len(), rest), (2, Remaining::More));
-            for one in ended {
-                assert!(children.role(one.pid).is_none());
-                pids.retain(|pid| *pid != one.pid);
-            }
-            // The third child is not reaped yet, so the table still has its pid.
-            assert!(children.children.keys().eq(&pids));
-            assert_eq!(children.reap(2, |_| {}).unwrap().1, Remaining::None);
-        });
     }
 
     // holds: S271

@@ -246,18 +246,6 @@ mod tests {
     use super::*;
     use crate::config::Address;
 
-    #[test]
-    fn refusal_counts_as_an_answer() {
-        use hyper::StatusCode;
-        for (code, has_answered) in
-            [(StatusCode::NOT_FOUND, true), (StatusCode::INTERNAL_SERVER_ERROR, false)]
-        {
-            let error = HttpError::Status(code);
-            let said = unusable(&target(true), &error, Duration::from_secs(5));
-            assert_eq!(!said.contains("has not answered"), has_answered, "{said}");
-        }
-    }
-
     fn target(fail_healthcheck: bool) -> PreflightTarget {
         PreflightTarget {
             name: "router".to_owned(),
@@ -285,18 +273,6 @@ mod tests {
             serves: Some(true),
             ..Facts::default()
         }
-    }
-
-    #[test]
-    fn healthy_or_unknown_envoy_has_no_findings() {
-        assert!(healthy().findings(&target(true)).is_empty());
-        assert!(Facts::default().findings(&target(false)).is_empty());
-        let idle = Facts {
-            sample: Some((Sample::default(), Duration::ZERO)),
-            serves: Some(false),
-            ..healthy()
-        };
-        assert!(idle.findings(&target(true)).is_empty(), "no listener yet");
     }
 
     #[test]

@@ -278,14 +278,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_server_is_reported_immediately() {
-        let server = Server::tcp(&[Answer(404, "")]);
-        let findings = verify(&target(&server.address), PATIENCE).await;
-        assert!(findings[0].contains("answered 404 Not Found"), "{findings:?}");
-        assert_eq!(server.seen(), ["GET /server_info"]);
-    }
-
-    #[tokio::test]
     async fn check_waits_until_envoy_is_initialized() {
         let server = Server::unix(&[
             Answer(503, ""),
@@ -397,13 +389,5 @@ mod tests {
             let says = |found: &String| found.contains("its drain cuts TCP connections");
             assert_eq!(findings.iter().any(says), is_cut, "{findings:?}");
         }
-    }
-
-    #[test]
-    fn internal_listeners_do_not_serve_clients() {
-        assert!(serves_clients("inner::envoy://inner/\ngateway::[::]:8080\n"));
-        assert!(serves_clients("uds::/run/a.sock\n"));
-        assert!(!serves_clients("inner::envoy://inner/\n"));
-        assert!(!serves_clients(""));
     }
 }
