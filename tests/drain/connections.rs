@@ -1,9 +1,7 @@
 //! Tests the drain that counts connections in the kernel, with real, unchanged servers.
 
 use std::fmt::Write as _;
-use std::io::{Read, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
 use std::thread;
 
 use crate::support::client::{Client, RequestResult};
@@ -15,7 +13,7 @@ use crate::support::{Duration, Ended, LONG, Rig, Running, Signal, in_parallel, m
 /// (`app:wsgi`), or alone. With `PARTS`, the app sends the head at once, and then a byte every 0.5
 /// s.
 const APP: &str = r#"
-import asyncio, http.server, os, socketserver, sys, time
+import asyncio, http.server, os, sys, time
 END = b"\r\n\r\nok"
 def pauses(path):
     millis = int(path[1:])
@@ -50,10 +48,7 @@ class App(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b".")
         self.wfile.write(END)
     def log_message(self, *_): pass
-class Unix(socketserver.ThreadingMixIn, socketserver.UnixStreamServer): pass
 if __name__ == "__main__":
-    if "/" in sys.argv[1]:
-        Unix(sys.argv[1], App).serve_forever()
     http.server.ThreadingHTTPServer.request_queue_size = 128
     http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), App).serve_forever()
 "#;
@@ -291,20 +286,6 @@ processes:
 
 const PYTHON: Server = SERVERS[0];
 
-// holds: S504
-#[test]
-fn an_answer_cut_in_a_pause_is_reported_as_perhaps_cut() {
-    let drain = "{connections: {min: 0, time: 20s, idle: 200ms}}";
-    let Some((drainit, address)) = PYTHON.start(drain) else { return };
-    let mut client = in_next_tick(address);
-    client.send(9000).unwrap();
-    let ended = drainit.stop();
-    assert_eq!(client.receive().went, RequestResult::Cut, "{}", ended.record);
-    ended.assert_line(
-        "drain web: .*connections 1 at the start, 1 cut at the end; .*, 0 cut .perhaps 1 more.",
-    );
-}
-
 /// Stops drainit during a request. Asserts that the request is answered, and how the drain ended.
 #[track_caller]
 fn answers_one(drainit: Running, address: SocketAddr, why: &str) -> Ended {
@@ -536,68 +517,6 @@ fn a_server_that_a_command_makes_quit_is_drained() {
     drainit.stop().assert_code(0).assert_no_line("without being asked|ended before it was drained");
 }
 
-/// A server that closes its connections at SIGTERM, and ends half a second later.
-const LINGERS: &str = r#"
-import os, signal, socket, sys, time
-server, clients = socket.create_server(("127.0.0.1", int(sys.argv[1]))), []
-def end(*_):
-    for client in clients:
-        client.close()
-    time.sleep(0.5)
-    os._exit(0)
-signal.signal(signal.SIGTERM, end)
-while True:
-    clients.append(server.accept()[0])
-"#;
-
-// holds: S431
-#[test]
-fn the_last_count_shows_what_was_open_before_the_stop() {
-    let Some(rig) = Rig::new() else { return };
-    let address = free_address();
-    rig.write("server.py", LINGERS);
-    let port = address.port();
-    let drainit = rig.start_ready(&format!(
-        "processes:
-          web:
-            command: [python3, DIR/server.py, '{port}']
-            readiness: {{tcp: '{address}'}}
-            drain: {{connections: {{min: 0s, time: 1s}}}}",
-    ));
-    let mut client = Client::new(address);
-    client.send(5000).unwrap();
-    drainit.stop().assert_line(
-        "drain web: .*connections 2 at the start, 2 cut.* requests 1 at the start.*, 1 cut$",
-    );
-}
-
-// holds: S580
-#[test]
-fn a_connection_to_a_unix_socket_counts_until_the_close() {
-    let Some(rig) = Rig::new() else { return };
-    rig.write("app.py", APP);
-    let drainit = rig.start_ready(
-        "processes:
-          web:
-            command: [python3, DIR/app.py, DIR/app.sock]
-            readiness: {unix: DIR/app.sock}
-            drain: {connections: {min: 0s, time: 20s, idle: 1s}}",
-    );
-    let mut client = UnixStream::connect(drainit.path("app.sock")).unwrap();
-    client.write_all(b"GET /2000 HTTP/1.0\r\n\r\n").unwrap();
-    let asking = thread::spawn(move || {
-        let mut answer = String::new();
-        let _ = client.read_to_string(&mut answer);
-        (answer, now())
-    });
-    let ended = drainit.stop();
-    let (answer, at) = asking.join().unwrap();
-    assert!(answer.ends_with("\r\nok"), "{answer:?}\n{}", ended.record);
-    let over = ended.record.line("web: drain over after .*: no request in flight").unwrap().at;
-    assert!(over + ms(100) > at && over < at + ms(3000), "{over:?} {at:?}\n{}", ended.record);
-    ended.assert_line("drain web: .*connections [12] at the start, 0 at the end; requests [01] at the start.*, 0 cut");
-}
-
 /// Serves as APP in a daemon with another session and another parent. The socket is descriptor 3,
 /// or a new one on the port of the argument.
 const DAEMON: &str = r#"
@@ -653,33 +572,6 @@ fn requests_to_a_daemon_outside_the_tree_of_the_process_are_waited_for() {
             }
             assert_eq!(went, RequestResult::Answered { closes: false }, "{}", ended.record);
             ended.assert_line("web: drain over after .*: no request in flight");
-        },
-    );
-}
-
-// holds: S361, S435
-#[test]
-fn a_server_that_may_end_before_the_first_count_is_in_the_report() {
-    in_parallel(
-        [
-            "readiness: {tcp: '127.0.0.1:PORT'}, drain: {signal: {signal: USR1}}",
-            "readiness: {tcp: '127.0.0.1:PORT'}, drain: {notify: {signal: TERM}}",
-            "readiness: {file: DIR/never, timeout: 60s}",
-        ],
-        |keys| {
-            let Some(rig) = Rig::new() else { return };
-            let address = free_address();
-            rig.write("app.py", APP);
-            let config =
-                format!("processes: {{web: {{command: [python3, DIR/app.py, PORT], {keys}}}}}");
-            let drainit = rig.start(&config.replace("PORT", &address.port().to_string()));
-            drainit.wait_until("listening", || std::net::TcpStream::connect(address).is_ok());
-            let mut client = Client::new(address);
-            client.send(9000).unwrap();
-            thread::sleep(ms(200));
-            drainit
-                .stop()
-                .assert_line("stop web: .*; requests 1 at the start, 1 (cut|in flight when)");
         },
     );
 }

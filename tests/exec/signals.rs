@@ -85,7 +85,9 @@ fn any_signal_can_ask_for_the_stop() {
 #[test]
 fn signals_are_rewritten_and_dropped() {
     for rig in Rig::both() {
-        let rules = ["-r", "TERM:QUIT", "-r", "SIGHUP:0", "--rewrite", "1:0", "-r", "RTMIN+1:USR1"];
+        // The last rule for a signal counts.
+        let rules = ["TERM:INT", "TERM:QUIT", "SIGHUP:0", " 1 : 0", "rtmin+1:sigusr1"];
+        let rules: Vec<_> = rules.into_iter().flat_map(|rule| ["-r", rule]).collect();
         let drainit = record(rig, &rules);
         for (number, becomes) in [(15, 3), (35, 10), (2, 2)] {
             send(&drainit, 1);

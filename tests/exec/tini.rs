@@ -2,7 +2,6 @@
 
 use crate::support::namespace;
 use crate::support::peer::{Invocation, Peer};
-use crate::support::{Rig, Signal};
 
 /// `PLAIN` runs the program as an ordinary process, and `INIT` as PID 1.
 const PLAIN: Invocation<'_> = Invocation { env: &[], init: false };
@@ -174,19 +173,4 @@ fn other_names_of_tini_behave_the_same() {
         // Options end at the command, as in a tini that is built with musl.
         assert_eq!(tini.ours(&["-s", "echo", "-g", "-x"], PLAIN).stdout, "-g -x\n");
     }
-}
-
-#[test]
-fn signals_go_to_the_child_of_a_real_init() {
-    let Some(rig) = Rig::new() else { return };
-    let rig = rig.wrapper(&["bash", "-c", "exec -a /sbin/docker-init \"$@\"", "bash"]);
-    let drainit =
-        rig.start_with(&["-e", "143", "--", "CHILD", "a", "storm=100", "on=TERM:exit:143:0"]);
-    drainit.wait_for_start(&["a"]);
-    for signal in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
-        drainit.signal(signal);
-        drainit.wait_for_event("a", &format!("got {signal}"));
-    }
-    drainit.wait_until("reaped", || drainit.children_in_state('Z') == 0);
-    drainit.stop().assert_code(0);
 }

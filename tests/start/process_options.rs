@@ -161,13 +161,17 @@ fn log_and_report_say_why_an_optional_process_is_missing() {
         processes:
           missing: {command: [no-such-program], required: false, on_exit: ignore}
           slow:
-            command: [CHILD, slow]
+            command: [CHILD, slow, print=nearly]
+            log: {prefix: slow}
             required: false
             on_exit: ignore
             readiness: {file: DIR/never, timeout: 100ms}
           a: {command: [CHILD, a], depends_on: [missing, slow]}
         ",
     );
+    drainit
+        .exec(&["status", "slow"])
+        .assert(0, "slow has failed; its last lines were:\n  nearly\n");
     let ended = drainit.stop();
     ended.assert_code(0).event("slow", "got SIGTERM");
     // The first line is from the log, and the second from the report, whose lines are indented.
@@ -222,6 +226,7 @@ fn stderr_can_have_a_file_that_stdout_does_not_share() {
         "{errors}"
     );
     drainit.wait_until("lines of c", || text("c.log") == "err-of-c 0\n");
+    assert!(!drainit.exec(&["status"]).stdout.contains("dropped"));
     let ended = drainit.stop();
     ended.assert_code(0).assert_line("^out-of-c 0").assert_no_line("out 0|err 0|err-of-c");
 }
