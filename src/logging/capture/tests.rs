@@ -77,24 +77,6 @@ fn pump_reads_last_lines_without_waiting() {
 }
 
 #[test]
-fn last_line_does_not_wait_for_grandchild() {
-    let rig = Rig::new();
-    run(async {
-        let (log, mut ends) = rig.open(LineForm::prefix("p"));
-        let mut grandchild = ends.stdout.try_clone().unwrap();
-        ends.stdout.write_all(b"last").unwrap();
-        drop(ends);
-        log.finish(|| true);
-        let bounded = tokio::time::timeout(Duration::from_millis(20), log.finished()).await;
-        assert!(bounded.is_err(), "the grandchild still has the pipe");
-        grandchild.write_all(b"later\n").unwrap();
-        drop(grandchild);
-        log.finished().await;
-    });
-    assert_eq!(rig.texts().0, "[p] last\n[p] later\n");
-}
-
-#[test]
 fn finish_reads_nothing_after_the_limit() {
     let rig = Rig::new();
     run(async {

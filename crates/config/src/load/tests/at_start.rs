@@ -196,22 +196,6 @@ fn a_file_that_cannot_be_a_value_is_refused() {
     assert!(error.contains("is larger than 128 KiB with the name"), "{error}");
 }
 
-// holds: C272
-#[test]
-fn an_env_file_at_the_start_has_at_most_4_mib_of_text() {
-    let dir = TempDir::new();
-    let read = |content: &[u8]| {
-        let path = dir.write("env", content);
-        at_start(&format!("env_file: [{{path: {}, read: start}}]", path.display()), &[])
-    };
-    let mut text = b"A=1\n#".to_vec();
-    text.resize(4 * 1024 * 1024, b'x');
-    assert_eq!(read(&text).unwrap(), ["A=1"]);
-    text.push(b'x');
-    assert!(read(&text).unwrap_err().contains("is larger than 4 MiB"));
-    assert!(read(b"A=\xe4").unwrap_err().contains("is not UTF-8"));
-}
-
 // holds: C266, C272, C282
 #[test]
 fn a_file_that_cannot_be_read_is_reported_at_once() {
