@@ -123,7 +123,7 @@ fn a_timeout_says_why_the_last_attempt_failed() {
         ("tcp: 'ADDRESS'", "x", "connection refused"),
         ("http: 'http://ADDRESS/'", "http=ADDRESS,1000000", "503"),
         ("envoy: 'http://ADDRESS'", "x", "http://ADDRESS: connection refused"),
-        ("exec: ['false']", "x", "exited with code 1"),
+        ("exec: [sh, -c, 'seq 99999; exit 1']", "x", "exited with code 1: 99999$"),
         ("exec: [sleep, '60']", "x", ""),
         ("log: 'never said'", "x", "no line of it matches `never said`"),
         ("notify: true", "notify=STATUS=warming up", "warming up"),
