@@ -352,7 +352,7 @@ impl EventLoop {
     /// is true. This function looks at the definitions in the slots. After a reload that was rolled
     /// back, the config has other definitions than the processes that run.
     fn has_receiver(&self, signal: Signal, holds: impl Fn(Lifecycle) -> bool) -> bool {
-        let machine = self.status_board.machine.borrow();
+        let machine = self.status_board.machine();
         let state = machine.state();
         let gets_it = |id: ProcessId| {
             state.process(id).forward_signals.contains(&signal) && holds(state.life(id))
@@ -415,7 +415,7 @@ impl EventLoop {
 
     /// Whether the ended child is a process that has failed.
     fn has_failed(&self, ended: &Ended) -> bool {
-        let machine = self.status_board.machine.borrow();
+        let machine = self.status_board.machine();
         matches!(ended.role, Some(ChildRole::Process(process))
             if !machine.state().process(process).is_success(ended.end))
     }
@@ -477,28 +477,14 @@ impl EventLoop {
     /// Like [`Self::step`], but the event has the time `at`, or the time of the last step if that
     /// is later.
     fn step_at(&mut self, at: Time, event: Event) -> io::Result<()> {
-        let mut now = at.max(self.status_board.machine.borrow().state().now);
+        let mut now = at.max(self.status_board.machine().state().now);
         self.queue.push_back(event);
         while let Some(event) = self.queue.pop_front() {
-            let mut machine = self.status_board.machine.borrow_mut();
-            // A due limit takes effect only in the next tick. The limit may have become due while
-            // the previous event was handled, because a step may start thousands of processes.
-            let is_due = machine.next_wakeup().is_some_and(|due| due <= now);
-            let is_early = is_due && event != Event::Tick;
-            let actions = match is_early {
-                true => machine.handle_early(now, event),
-                false => machine.handle(now, event),
-            };
-            drop(machine);
-            self.status_board.journal.borrow_mut().event(
-                now,
-                event,
-                self.status_board.machine.borrow().phase(),
-            );
+            let actions = self.status_board.handle(now, event);
             self.carry_out_all(now, actions);
             now = clock::now();
         }
-        self.wakes_at = self.status_board.machine.borrow().next_wakeup();
+        self.wakes_at = self.status_board.machine().next_wakeup();
         self.timer.set(self.wakes_at)
     }
 
@@ -506,7 +492,7 @@ impl EventLoop {
         for action in actions {
             self.carry_out(now, action);
         }
-        self.status_board.update(now, &self.status_board.machine.borrow());
+        self.status_board.update(now);
     }
 
     fn carry_out(&mut self, now: Time, action: Action) {

@@ -170,7 +170,7 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
     let_others_run().await;
     let is_started = !event_loop.executor.has_failed_to_start();
     let code = if is_started && successes.contains(&code) { exit_code::OK } else { code };
-    let over = status_board.machine.borrow().state().grace_end.unwrap_or_else(clock::now);
+    let over = status_board.machine().state().grace_end.unwrap_or_else(clock::now);
     let reserve = event_loop.executor.config().shutdown.reserve;
     let within = move || Budget::at_the_end(reserve, clock::now(), over);
     event_loop.executor.last_lines(&within).await;

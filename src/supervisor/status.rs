@@ -1,17 +1,20 @@
 //! The data of `/status` and `/metrics`, taken from the state of the machine and the journal.
 
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::control::status::{
     DrainStatus, Part, ProcessStatus, ShutdownStatus, StartupStatus, Status, TrafficStatus,
 };
+use crate::core::action::Action;
 use crate::core::cause::{Cause, Failure};
+use crate::core::event::Event;
 use crate::core::machine::Machine;
 use crate::core::note::RequestError;
 use crate::core::phase::{self, Phase};
-use crate::core::spec::Stage;
+use crate::core::slots::Placed;
+use crate::core::spec::{Spec, Stage};
 use crate::core::state::{Lifecycle, Role, State};
 use crate::journal::history::History;
 use crate::journal::messages::Names;
@@ -27,7 +30,7 @@ use crate::types::{ProcessId, Time};
 /// The state that the event loop writes and the control endpoints read. Nobody holds a borrow
 /// across an await.
 pub(crate) struct StatusBoard {
-    pub(crate) machine: RefCell<Machine>,
+    machine: RefCell<Machine>,
     pub(crate) journal: RefCell<Journal>,
     pub(crate) slots: RefCell<Slots>,
     pub(crate) requests: Requests,
@@ -50,6 +53,39 @@ impl StatusBoard {
             pid_namespace: private_socket::namespace().ok(),
             shutdown: Cell::default(),
         })
+    }
+
+    /// The machine, to read it.
+    pub(crate) fn machine(&self) -> Ref<'_, Machine> {
+        self.machine.borrow()
+    }
+
+    /// Gives an event to the machine, and returns its actions.
+    pub(crate) fn handle(&self, now: Time, event: Event) -> Vec<Action> {
+        let mut machine = self.machine.borrow_mut();
+        // A due limit takes effect only in the next tick. The limit may have become due while the
+        // previous event was handled, because a step may start thousands of processes.
+        let is_due = machine.next_wakeup().is_some_and(|due| due <= now);
+        let actions = match is_due && event != Event::Tick {
+            true => machine.handle_early(now, event),
+            false => machine.handle(now, event),
+        };
+        self.journal.borrow_mut().event(now, event, machine.phase());
+        actions
+    }
+
+    /// Gives a new config to the machine, as [`Machine::reload`] does.
+    ///
+    /// # Errors
+    /// Says why the reload is refused.
+    pub(crate) fn reload(
+        &self,
+        now: Time,
+        new: &Spec,
+        plan: &[Placed],
+    ) -> Result<Vec<Action>, String> {
+        let actions = self.machine.borrow_mut().reload(now, new, plan);
+        actions.map_err(|why| self.failure(why))
     }
 
     /// Prepares a slot for a new instance of a process, which continues the history of the process
@@ -147,8 +183,9 @@ impl StatusBoard {
     }
 
     /// Makes the state of the machine after a step visible in the status.
-    pub(crate) fn update(&self, now: Time, machine: &Machine) {
-        self.journal.borrow_mut().update(now, machine);
+    pub(crate) fn update(&self, now: Time) {
+        let machine = self.machine.borrow();
+        self.journal.borrow_mut().update(now, &machine);
         if let Some(shutdown) = machine.phase().shutdown() {
             self.shutdown.set(Some(*shutdown));
         }

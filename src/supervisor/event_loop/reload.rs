@@ -56,7 +56,7 @@ impl EventLoop {
     }
 
     fn may_reload(&self) -> Result<(), RequestError> {
-        self.status_board.machine.borrow().may_reload()
+        self.status_board.machine().may_reload()
     }
 
     fn is_over(&self) -> bool {
@@ -126,7 +126,7 @@ impl EventLoop {
 
     /// Calls `with` with the processes as they are now.
     fn with_running<T>(&self, with: impl FnOnce(&[RunningProcess<'_>]) -> T) -> T {
-        let machine = self.status_board.machine.borrow();
+        let machine = self.status_board.machine();
         let state = machine.state();
         let definitions: Vec<_> = self.executor.definitions(state).collect();
         let running =
@@ -179,8 +179,7 @@ impl EventLoop {
         }
         tracing::info!("reload:\n  {}", steps.trim_end().replace('\n', "\n  "));
         let now = clock::now();
-        let actions = self.status_board.machine.borrow_mut().reload(now, &spec, &placed);
-        let actions = actions.map_err(|why| self.status_board.failure(why))?;
+        let actions = self.status_board.reload(now, &spec, &placed)?;
         self.executor.reloads.warn(warnings);
         self.take_signals(&loaded.config);
         self.executor.file_watches.add(watches);

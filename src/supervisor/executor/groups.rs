@@ -68,7 +68,7 @@ impl Executor {
         if ended.failed.is_some() || !current.contains(&Some(ended.pid)) {
             return false;
         }
-        let completes = self.status_board.machine.borrow().state().completes(process, ended.end);
+        let completes = self.status_board.machine().state().completes(process, ended.end);
         let leaders = BTreeSet::from([ended.pid, self.instances[process.index()].leader]);
         let remains = |leader: &Pid| !completes && left_group(*leader) != Group::Gone;
         let left: Vec<_> = leaders.into_iter().filter(remains).collect();

@@ -268,7 +268,7 @@ impl Executor {
                 // If the process no longer exists, `?` returns and drops `reply`. The client
                 // notices the drop.
                 let process = self.status_board.process(&name)?;
-                let may = self.status_board.machine.borrow().may_request(process, request);
+                let may = self.status_board.machine().may_request(process, request);
                 if let Err(why) = may {
                     let why = self.status_board.failure(why);
                     tracing::warn!("{name}: {} failed: {why}", request.name());
@@ -741,8 +741,7 @@ impl Executor {
         let is_json = format == LogFormat::Json;
         let wall = SystemTime::now();
         let at = |time: Time| stamp(wall.checked_sub(now.since(time)).unwrap_or(wall));
-        let (report, machine) =
-            (self.status_board.journal.borrow(), self.status_board.machine.borrow());
+        let (report, machine) = (self.status_board.journal.borrow(), self.status_board.machine());
         let slots = self.status_board.slots.borrow();
         let place = |slot| slots.place(slot);
         let data =

@@ -30,7 +30,7 @@ impl Executor {
             Note::Completed { process, .. } => self.in_background(process),
             Note::Ended { process, end, next } => {
                 let (is_success, is_oneshot) = {
-                    let machine = self.status_board.machine.borrow();
+                    let machine = self.status_board.machine();
                     let spec = machine.state().process(process);
                     (spec.is_success(end), spec.oneshot)
                 };
@@ -69,7 +69,7 @@ impl Executor {
     /// Adds a note to the journal, and writes its line.
     pub(crate) fn write(&self, now: Time, note: &Note) {
         let detail = self.detail(note);
-        let machine = self.status_board.machine.borrow();
+        let machine = self.status_board.machine();
         let mut journal = self.status_board.journal.borrow_mut();
         let entry = journal.note(now, note, machine.state(), detail.as_deref());
         drop(journal);
@@ -86,7 +86,7 @@ impl Executor {
     /// Whether a failed restart of the process ends the container: the process was restarted, and
     /// the container does not continue without the process.
     fn failure_ends_container(&self, process: ProcessId) -> bool {
-        let machine = self.status_board.machine.borrow();
+        let machine = self.status_board.machine();
         let state = machine.state();
         state[process].restarts > 0 && !state.process(process).may_be_missing()
     }

@@ -67,7 +67,7 @@ impl Executor {
         let outcome = outcome.map_err(|why| self.status_board.failure(why));
         self.loading.clear();
         let (mut watched, mut differ) = (Vec::new(), Vec::new());
-        for (_, definition) in self.definitions(self.status_board.machine.borrow().state()) {
+        for (_, definition) in self.definitions(self.status_board.machine().state()) {
             watched.extend(file_watch::watched(&definition.process));
             differ.extend(differing(&definition.process, &definition.sockets));
         }
@@ -81,7 +81,7 @@ impl Executor {
     fn drop_log_files(&mut self) {
         self.open_logs.retain(|log| !log.is_finished());
         let wanted: BTreeSet<_> = {
-            let machine = self.status_board.machine.borrow();
+            let machine = self.status_board.machine();
             let definitions = self.definitions(machine.state());
             let each = definitions.flat_map(|(_, one)| match &one.process.log.mode {
                 LogMode::File(file) => file.paths().cloned().collect(),

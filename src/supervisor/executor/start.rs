@@ -505,7 +505,7 @@ impl Executor {
 /// Says why a process is not ready yet, and which processes wait for it.
 fn late(board: Rc<StatusBoard>, process: ProcessId) -> impl Fn(Duration) {
     move |after| {
-        let (machine, journal) = (board.machine.borrow(), board.journal.borrow());
+        let (machine, journal) = (board.machine(), board.journal.borrow());
         let why = journal.of(process).failure.borrow().clone();
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         let waiting = machine.state().waiting_for(process);

@@ -7,7 +7,7 @@ impl Play {
     pub(super) fn note(&mut self, note: Note) {
         let now = self.now;
         let entry = {
-            let machine = self.board.machine.borrow();
+            let machine = self.board.machine();
             self.board.journal.borrow_mut().note(now, &note, machine.state(), None)
         };
         let event: Value = serde_json::from_str(&format!("{{{}}}", entry.event.members())).unwrap();

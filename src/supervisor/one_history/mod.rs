@@ -225,24 +225,12 @@ impl Play {
         while let Some(event) = self.at_once.pop_front() {
             let _ = writeln!(self.story, "{:?} {event:?}", self.now.0);
             self.happens(event);
-            let mut machine = self.board.machine.borrow_mut();
-            let is_due = machine.next_wakeup().is_some_and(|due| due <= self.now);
-            let actions = match is_due && event != Event::Tick {
-                true => machine.handle_early(self.now, event),
-                false => machine.handle(self.now, event),
-            };
-            drop(machine);
-            self.board.journal.borrow_mut().event(
-                self.now,
-                event,
-                self.board.machine.borrow().phase(),
-            );
-            for action in actions {
+            for action in self.board.handle(self.now, event) {
                 let _ = writeln!(self.story, "    {action:?}");
                 self.board.journal.borrow_mut().action(self.now, &action);
                 self.carry_out(action);
             }
-            self.board.update(self.now, &self.board.machine.borrow());
+            self.board.update(self.now);
         }
         self.check();
     }

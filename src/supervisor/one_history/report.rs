@@ -6,7 +6,7 @@ impl Play {
     /// Checks that the report says what the record says.
     pub(super) fn check_report(&self) {
         let (board, record, now) = (&self.board, &self.record, self.now);
-        let (machine, journal) = (board.machine.borrow(), board.journal.borrow());
+        let (machine, journal) = (board.machine(), board.journal.borrow());
         let exit = self.exit.unwrap();
         let stamp = |at: Time| format!("{:?}", at.0);
         let report = journal.data(now, exit, machine.state(), ProcessId::index, stamp).unwrap();

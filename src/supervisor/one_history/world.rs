@@ -23,7 +23,7 @@ impl Play {
                 slot.is_deaf = self.random.one_in(4);
                 (slot.end, slot.verdict, slot.warnings) = (None, None, None);
                 slot.first_start.get_or_insert(now);
-                let spec = self.board.machine.borrow().state().process(process).clone();
+                let spec = self.board.machine().state().process(process).clone();
                 let is_ready = spec.readiness_timeout.is_none() && !spec.oneshot;
                 // An instance that drainit wanted to give up, but that had started already, does
                 // not become ready.
@@ -111,8 +111,7 @@ impl Play {
 
     /// Counts the traffic of an Envoy that drains, or fails to drain.
     pub(super) fn counted(&mut self, journal: &mut Journal, process: ProcessId, moment: Moment) {
-        if !self.board.machine.borrow().state().process(process).drain.is_some_and(|one| one.closes)
-        {
+        if !self.board.machine().state().process(process).drain.is_some_and(|one| one.closes) {
             return;
         }
         let random = &mut self.random;
