@@ -1,6 +1,5 @@
 //! The requests of the operator that are not answered yet.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
@@ -36,19 +35,19 @@ pub(crate) fn send(
 pub(crate) struct Requests {
     /// The channels for the replies, by the name of the process and the request. The slot cannot be
     /// the key, because the process can change its slot before the answer.
-    waiting: RefCell<BTreeMap<(String, Request), Vec<RequestReply>>>,
+    waiting: BTreeMap<(String, Request), Vec<RequestReply>>,
 }
 
 impl Requests {
-    pub(crate) fn add(&self, process: &str, request: Request, reply: RequestReply) {
+    pub(crate) fn add(&mut self, process: &str, request: Request, reply: RequestReply) {
         let key = (process.to_owned(), request);
-        self.waiting.borrow_mut().entry(key).or_default().push(reply);
+        self.waiting.entry(key).or_default().push(reply);
     }
 
     /// Passes an answer of the core to the clients that wait for it.
-    pub(crate) fn answer(&self, process: &str, request: Request, answer: &Result<(), String>) {
+    pub(crate) fn answer(&mut self, process: &str, request: Request, answer: &Result<(), String>) {
         let key = (process.to_owned(), request);
-        for reply in self.waiting.borrow_mut().remove(&key).unwrap_or_default() {
+        for reply in self.waiting.remove(&key).unwrap_or_default() {
             // The send fails only if the client has gone away.
             let _ = reply.send(answer.clone());
         }

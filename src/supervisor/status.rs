@@ -22,7 +22,6 @@ use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::journal::{Journal, messages};
 use crate::os::{clock, private_socket};
 use crate::supervisor::message::SharedChildren;
-use crate::supervisor::requests::Requests;
 use crate::supervisor::slots::{Definition, Slots};
 use crate::types::suggest::shortened;
 use crate::types::{ProcessId, Time};
@@ -33,7 +32,6 @@ pub(crate) struct StatusBoard {
     machine: RefCell<Machine>,
     pub(crate) journal: RefCell<Journal>,
     pub(crate) slots: RefCell<Slots>,
-    pub(crate) requests: Requests,
     pub(crate) children: SharedChildren,
     pid_namespace: Option<u64>,
     /// The shutdown. The value stays set after the machine has decided to exit, while drainit
@@ -48,7 +46,6 @@ impl StatusBoard {
             journal: RefCell::new(Journal::new(Names(names), machine.state().now)),
             machine: RefCell::new(machine),
             slots: RefCell::new(Slots::new(definitions)),
-            requests: Requests::default(),
             children: SharedChildren::default(),
             pid_namespace: private_socket::namespace().ok(),
             shutdown: Cell::default(),

@@ -70,6 +70,7 @@ use crate::supervisor::message::{
 };
 use crate::supervisor::readiness::notify::NotifyListener;
 use crate::supervisor::reload::Reloads;
+use crate::supervisor::requests::Requests;
 use crate::supervisor::slots::Definition;
 use crate::supervisor::status::StatusBoard;
 use crate::supervisor::stop_counts::StopCounts;
@@ -93,6 +94,8 @@ pub(crate) struct Executor {
     files: LogFiles,
     sender: MessageSender,
     status_board: Rc<StatusBoard>,
+    /// The requests of operators that wait for their answer.
+    requests: Requests,
     stop_counts: Rc<StopCounts>,
     children: SharedChildren,
     /// Whether every config since the start of drainit has had the same single process.
@@ -203,6 +206,7 @@ impl Executor {
             children: Rc::clone(&status_board.children),
             stop_counts: StopCounts::new(Rc::clone(&status_board)),
             status_board,
+            requests: Requests::default(),
             is_alone,
             oom_kills: OomKills::from_now_on(),
             stays_ready: false,
@@ -276,7 +280,7 @@ impl Executor {
                     let _ = reply.send(Err(why));
                     return None;
                 }
-                self.status_board.requests.add(&name, request, reply);
+                self.requests.add(&name, request, reply);
                 Some(Event::Requested { process, request })
             }
             Message::File { .. }
@@ -672,13 +676,13 @@ impl Executor {
 
     /// Answers all clients that have given this request.
     pub(crate) fn answer(
-        &self,
+        &mut self,
         process: ProcessId,
         request: Request,
         outcome: Result<(), RequestError>,
     ) {
         let outcome = outcome.map_err(|why| self.status_board.failure(why));
-        self.status_board.requests.answer(&self.process(process).name, request, &outcome);
+        self.requests.answer(&self.process(process).name, request, &outcome);
     }
 
     /// The launcher for a process, or for the container's hooks. The output of a process goes to
