@@ -1,6 +1,6 @@
 //! Carries out the dialogue with the admin of an Envoy that is being drained.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -26,12 +26,12 @@ pub(crate) struct RunningEnvoyDrain {
     keys: Keys,
     dialogue: RefCell<Dialogue>,
     /// The task that carries out the last request to the admin.
-    asks: RefCell<Option<LocalTask>>,
+    asks: Cell<Option<LocalTask>>,
     /// The task that carries out the last look at the kernel's count.
-    looks: RefCell<Option<LocalTask>>,
+    looks: Cell<Option<LocalTask>>,
     /// The client of the polls, whose connection stays open between them. `None` before the first
     /// poll and while a poll uses the client.
-    client: RefCell<Option<Client>>,
+    client: Cell<Option<Client>>,
     /// Which listeners count for the drain, and which do not. Empty until the admin has listed
     /// them.
     uncounted: RefCell<Rc<Uncounted>>,
@@ -67,9 +67,9 @@ impl RunningEnvoyDrain {
             target,
             keys: keys.clone(),
             dialogue: RefCell::new(dialogue),
-            asks: RefCell::default(),
-            looks: RefCell::default(),
-            client: RefCell::default(),
+            asks: Cell::default(),
+            looks: Cell::default(),
+            client: Cell::default(),
             uncounted: RefCell::default(),
             changed,
         });
@@ -89,11 +89,10 @@ impl RunningEnvoyDrain {
 
     /// Ends the drain, but lets a request that closes listeners finish.
     pub(crate) fn end(self: &Rc<Self>) {
-        let asks = self.asks.take();
+        let before = self.asks.take();
         self.with(Dialogue::end);
-        if self.asks.borrow().is_none() && self.dialogue.borrow().is_asking() {
-            *self.asks.borrow_mut() = asks;
-        }
+        let before = before.filter(|_| self.dialogue.borrow().is_asking());
+        self.asks.set(self.asks.take().or(before));
     }
 
     /// Wakes the dialogue when its next step is due.
@@ -158,12 +157,12 @@ impl RunningEnvoyDrain {
             };
             let Some(drain) = drain.upgrade() else { return };
             if let Some(counts) = counts {
-                *drain.uncounted.borrow_mut() = counts;
+                drain.uncounted.replace(counts);
             }
-            *drain.client.borrow_mut() = Some(client);
+            drain.client.set(Some(client));
             drain.with(|dialogue, now| dialogue.answered(now, answer));
         });
-        *self.asks.borrow_mut() = Some(task);
+        self.asks.set(Some(task));
     }
 
     /// Counts the connections, and gives their number to the dialogue. A connection that arrives
@@ -184,7 +183,7 @@ impl RunningEnvoyDrain {
             let Some(drain) = drain.upgrade() else { return };
             drain.with(|dialogue, now| dialogue.looked(now, look));
         });
-        *self.looks.borrow_mut() = Some(task);
+        self.looks.set(Some(task));
     }
 }
 
