@@ -35,8 +35,6 @@ const OFTEN: Duration = Duration::from_millis(50);
 pub(crate) struct StopCounts {
     board: Rc<StatusBoard>,
     pids: Rc<MainPids>,
-    /// The processes with a drain that counts their connections.
-    drained: RefCell<BTreeSet<ProcessId>>,
     looks: Arc<Looks>,
     /// The look that has begun last.
     under_way: RefCell<Option<oneshot::Receiver<bool>>>,
@@ -116,7 +114,6 @@ impl StopCounts {
         Rc::new(Self {
             board,
             pids: Rc::default(),
-            drained: RefCell::default(),
             looks: Arc::default(),
             under_way: RefCell::default(),
             is_looking: Cell::default(),
@@ -131,15 +128,8 @@ impl StopCounts {
         &self.pids
     }
 
-    /// Forgets an instance that has ended.
-    pub(crate) fn ended(&self, process: ProcessId) {
-        self.pids.remove(process);
-        self.drained.borrow_mut().remove(&process);
-    }
-
     /// Handles the beginning of a drain that counts the connections of its process.
     pub(crate) fn drains(&self, process: ProcessId) {
-        self.drained.borrow_mut().insert(process);
         if self.task.borrow().is_some() {
             locked(&self.looks.drained).push(process);
         }
@@ -147,20 +137,19 @@ impl StopCounts {
 
     /// Begins to count, at T0. The first look comes after the other actions of this step, and thus
     /// leaves out processes whose drains begin at T0. Sends [`Event::Counted`] after the first
-    /// look. `given` has the inodes of the sockets that drainit holds for a process.
+    /// look. `given` has the inodes of the sockets that drainit holds for a process; `None` if its
+    /// drain counts the connections.
     pub(crate) fn shutdown_began(
         self: &Rc<Self>,
         sender: MessageSender,
-        given: impl Fn(ProcessId) -> BTreeSet<u32>,
+        given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>,
     ) {
         let shared = self.pids.shared();
-        let drained = self.drained.borrow();
-        let instances = self.pids.of_each().into_iter().filter(|(it, _)| !drained.contains(it));
         let idle = Counting::default().idle;
-        let watched = instances.map(|(process, kin)| {
-            let (mut listeners, answers) = (Listeners::given(given(process)), Answers::new(idle));
+        let watched = self.pids.of_each().into_iter().filter_map(|(process, kin)| {
+            let (mut listeners, answers) = (Listeners::given(given(process)?), Answers::new(idle));
             listeners.set_shared(&shared);
-            Watched { process, kin, listeners, answers }
+            Some(Watched { process, kin, listeners, answers })
         });
         *locked(&self.looks.watched) = (watched.collect(), Arc::default());
         let counts = Rc::clone(self);

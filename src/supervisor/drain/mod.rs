@@ -114,6 +114,11 @@ impl RunningDrain {
         }
     }
 
+    /// Whether the drain counts the connections of its process.
+    pub(crate) fn counts(&self) -> bool {
+        !matches!(self, Self::Asked(_))
+    }
+
     /// Makes an Envoy fail its health check, if its drain has not done so yet.
     pub(crate) fn unready(&self) {
         if let Self::Envoy(drain) = self {

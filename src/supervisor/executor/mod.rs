@@ -25,7 +25,7 @@ use std::time::{Duration, SystemTime};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::config::{Config, DrainMethod, Hook, LogFile, LogFormat, LogMode, Process};
+use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process};
 use crate::core::cause::{Cause, Failure};
 use crate::core::event::{Event, Request};
 use crate::core::note::RequestError;
@@ -507,7 +507,7 @@ impl Executor {
                 current.gone = Some((pid, was_only));
                 current.end_probes();
                 current.listener = None;
-                self.stop_counts.ended(process);
+                self.stop_counts.pids().remove(process);
                 self.status_board.journal.borrow_mut().reaped(process);
                 if self.process(process).hooks.post_stop.is_none() {
                     self.forget_values(process);
@@ -603,9 +603,6 @@ impl Executor {
             true => drain.clone().by_connections(),
             false => drain.clone(),
         };
-        if matches!(drain.method, DrainMethod::Envoy(_)) || drain.method.counting().is_some() {
-            self.stop_counts.drains(process);
-        }
         let running = RunningDrain::begin(drain, target, &children, |command| {
             let hook = Hook { command: command.to_vec(), timeout: None, user: None };
             let launcher = self.launcher(Some(process_config));
@@ -613,6 +610,9 @@ impl Executor {
             self.keep_open(log.as_ref());
             Ok(request)
         });
+        if running.counts() {
+            self.stop_counts.drains(process);
+        }
         self.instances[process.index()].liveness = None;
         self.instances[process.index()].drain = Some(running);
     }
@@ -669,7 +669,10 @@ impl Executor {
     /// Begins to count the connections of clients, so that the report says how many each stop has
     /// cut. From now on, a process whose output nobody reads is blocked for at most `patience`.
     pub(crate) fn shutdown_begins(&mut self, patience: Duration) {
-        self.stop_counts.shutdown_began(self.sender.clone(), |process| self.given(process));
+        self.stop_counts.shutdown_began(self.sender.clone(), |process| {
+            let drain = self.instances[process.index()].drain.as_ref();
+            (!drain.is_some_and(RunningDrain::counts)).then(|| self.given(process))
+        });
         self.output.stop_waiting(patience);
         self.files.stop_waiting(patience);
     }
