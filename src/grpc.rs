@@ -99,7 +99,7 @@ pub(crate) enum GrpcError {
     Health(u64),
 }
 
-/// Describes a status of gRPC, for a call with this name of a service.
+/// Describes a status of gRPC that answers a call for the service with this name.
 struct StatusText<'a>(&'a u16, &'a str);
 
 impl Display for StatusText<'_> {
@@ -572,7 +572,7 @@ mod tests {
         assert_eq!(why, Err("does not know the health of the service `policy`".to_owned()));
     }
 
-    /// The answers of gRPC core (Python), grpc-go, tonic and nghttp2 (Node), as they came.
+    /// The unchanged answers of gRPC core (Python), grpc-go, tonic and nghttp2 (Node).
     // holds: C870, C871
     #[tokio::test]
     async fn answers_of_real_servers_are_understood() {

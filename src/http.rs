@@ -249,7 +249,7 @@ pub(crate) fn build(
         .map_err(|_| HttpError::Path(path.to_owned()))
 }
 
-/// A connection, and the task that reads and writes it. Dropping this closes the connection.
+/// A connection, and the task that reads and writes it. Dropping the value closes the connection.
 pub(crate) struct HttpConnection {
     sender: SendRequest<Empty<Bytes>>,
     _driver: JoinSet<()>,

@@ -113,8 +113,8 @@ fn refusal(body: &[u8]) -> String {
     reason.to_owned()
 }
 
-/// The whole error text if nothing answers at the private socket: it names the drainits that run
-/// here. `None` for any other error.
+/// The whole text of the error if nothing answers at the private socket; `None` for any other
+/// error. If several drainits run here, the text names them.
 pub(super) fn nobody(error: &HttpError, found: &Found) -> Option<String> {
     match &found.address {
         Address::Unix(path) if is_unreachable(error) && private_socket::is_abstract(path) => {

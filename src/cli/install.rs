@@ -43,7 +43,7 @@ pub(super) fn install(args: &InstallArgs) -> u8 {
 
 /// Returns whether the file was written.
 fn copy(path: &std::path::Path, force: bool) -> io::Result<bool> {
-    // The kernel opens the program itself, wherever it was started from.
+    // This path leads to the running program, wherever the program was started from.
     let own = fs::read("/proc/self/exe").map_err(|error| {
         io::Error::new(error.kind(), format!("cannot read this program: {error}"))
     })?;

@@ -13,7 +13,7 @@ use crate::load::{Diagnostic, Environment};
 use crate::types::Signal;
 use crate::types::suggest::nearest;
 
-/// Words of other programs in place of a subcommand, and what to use here.
+/// The names that subcommands have in other programs, each with what to use in drainit.
 const ELSEWHERE: [(&str, &str); 18] = [
     ("config", "use `drainit check` or `drainit plan`"),
     ("down", "use `drainit stop '*'`, or stop the container"),
@@ -93,7 +93,7 @@ fn other_option(word: &str, drainit: &Command, verb: &str) -> Option<String> {
     Some(format!("did you mean `--{}`?", nearest(word, names)?))
 }
 
-/// The remedy for a file without `-c`. If the file is of another program, says so at once.
+/// The remedy for a file without `-c`. If the file belongs to another program, the remedy says so.
 fn unnamed_file(word: &str, verb: &str) -> Option<String> {
     if !["check", "plan"].contains(&verb) || !Path::new(word).is_file() {
         return None;
@@ -101,7 +101,7 @@ fn unnamed_file(word: &str, verb: &str) -> Option<String> {
     other_file(word).or_else(|| Some(format!("write `-c {word}` to name a config")))
 }
 
-/// Says of which other program a file is, and what to do with the file.
+/// Says to which other program a file belongs, and what to do with the file.
 pub(super) fn other_file(file: &str) -> Option<String> {
     let is_file = Path::new(file).is_file();
     let loaded = is_file.then(|| load::load(&[file.into()], &Environment::default()));

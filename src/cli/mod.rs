@@ -227,7 +227,7 @@ fn fail(message: &str, code: u8) -> u8 {
     code
 }
 
-/// Writes to stderr, with its errors and warnings in colour.
+/// Writes a text to stderr, with the words `error:` and `warning:` in colour.
 fn say(text: &str) {
     // Errors are ignored, because stderr may have no reader.
     let _ = io::stderr().write_all(colour::on(Stream::Stderr, text).as_bytes());

@@ -30,8 +30,8 @@ use crate::supervisor::sockets::LONGEST_OPEN;
 use crate::supervisor::{Setup, sockets};
 use crate::types::{Signal, Stream, Time, exit_code, harmless, harmless_lines, human};
 
-/// The time that a slow reader gets to read the error if drainit exits without starting anything.
-/// This costs time only if the pipe is full and nobody reads it.
+/// The longest time for which drainit waits for a slow reader of the error, if drainit exits
+/// without starting anything. drainit waits only if the pipe is full.
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// Options of `run`.
@@ -169,7 +169,7 @@ fn is_stopped() -> bool {
 /// The default of `docker run --stop-timeout`.
 const DOCKER_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Warns if Docker may kill the container before the deadline. drainit can only suspect this: a
+/// Warns if Docker may kill the container before the deadline. drainit cannot be certain, because a
 /// container cannot read its own stop timeout.
 fn warn_of_early_kill(loaded: &Loaded, environment: &Environment) {
     let grace = loaded.config.shutdown.grace_period;

@@ -133,7 +133,8 @@ fn names(status: &Value) -> String {
     names.iter().flat_map(|name| [&*harmless(name), "\n"].map(str::to_owned)).collect()
 }
 
-/// As many lines as the terminal has rows, so that the head stays visible.
+/// The first lines of the text, as many as the terminal has room for, so that the head stays
+/// visible.
 fn top(text: &str, rows: usize) -> String {
     let lines: Vec<_> = text.lines().collect();
     // The cursor stands in the row below the last line.
@@ -358,7 +359,7 @@ fn row(process: &Value, is_drained: bool) -> [String; 8] {
     let has_none = has_none.then(|| "has no drain, and runs on".to_owned());
     let number = |key: &str| process[key].as_u64().map(|number| number.to_string());
     let epoch = process["epoch"].as_u64().map(|epoch| format!("epoch {epoch}"));
-    // The operator who asked for the stop knows its reason.
+    // The operator who asked for the stop knows its reason, so the row leaves the reason out.
     let (asked, last) = (process["last_exit_asked"] == true, word("last_exit"));
     let message = word("message").filter(|message| !asked || last.as_ref() != Some(message));
     let last = last.filter(|last| !asked && message.as_ref() != Some(last));

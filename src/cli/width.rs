@@ -2,7 +2,7 @@
 
 /// The width of a line that does not go to a terminal: such a line is not wrapped.
 pub(super) const WHOLE: usize = usize::MAX;
-/// The narrowest room for a wrapped text. In a narrower terminal, the terminal wraps the rest.
+/// The narrowest room for a wrapped text. A narrower terminal wraps the lines itself.
 const NARROWEST: usize = 20;
 
 /// Wraps one line. Later lines begin with `indent` blanks. Breaks at blanks; a word that is longer

@@ -127,7 +127,7 @@ impl DumbInit {
         let signals = BlockedSignals::block()?;
         let place = if options.group { self.give_terminal_up(&signals)? } else { ChildPlace::Same };
         // The child starts without blocked signals, and with the default actions of all signals
-        // except the real-time signals that drainit was started to ignore.
+        // except the real-time signals that were already ignored when drainit started.
         let setup =
             ChildSetup { mask: 0, defaults: FIRST_31, place, dies_with_us: false, listens: false };
         let not_started = |error: &io::Error| {

@@ -28,7 +28,7 @@ const FAILURE: u8 = 1;
 
 const LETTERS: &str = "p:hvwgle:s";
 
-/// The level of a message, the most severe first. `Fatal` and `Warn` go to standard error, the
+/// The levels of messages, the most severe first. `Fatal` and `Warn` go to standard error, the
 /// other levels go to standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Verbosity {

@@ -14,7 +14,7 @@ use crate::types::{harmless, human};
 /// not everything is ready yet. Answers 403 over TCP: the address of a TCP client does not prove
 /// who asks. A mesh, a port-forward and a misconfigured gateway all connect from this machine.
 ///
-/// `drainit drain` prints every line of an answer with 202 but the first.
+/// `drainit drain` prints every line but the first of an answer with 202.
 pub(super) fn answer<B>(
     request: &Request<B>,
     caller: &Caller,

@@ -14,7 +14,8 @@ use crate::os::stale_socket::SocketFile;
 /// The permissions of `control.socket`.
 const MODE: u32 = 0o600;
 
-/// The listeners of `control:`. Dropping this closes them and removes the socket.
+/// The listeners of `control:`. When this value is dropped, the listeners are closed and the socket
+/// is removed.
 #[derive(Debug)]
 pub struct ControlListeners {
     pub(crate) tcp: Option<TcpListener>,

@@ -47,7 +47,8 @@ pub struct Uncounted {
     pub(crate) listeners: BTreeSet<String>,
     /// The names between `http.` and `.downstream_rq_active`.
     pub(crate) managers: BTreeSet<String>,
-    /// The addresses of the listeners that count; empty if not all of them surely use TCP.
+    /// The addresses of the listeners that count; empty unless all of these listeners certainly use
+    /// TCP.
     pub(crate) counted: Vec<SocketAddr>,
 }
 

@@ -24,8 +24,8 @@ const READY: &str = "/ready";
 /// `(^|\.)control_plane\.connected_state$|\.[cl]ds\.update_(attempt|success|rejected)$`.
 const XDS_STATS: &str = "/stats?filter=(%5E%7C%5C.)control_plane%5C.connected_state%24%7C\
 %5C.%5Bcl%5Dds%5C.update_(attempt%7Csuccess%7Crejected)%24&format=json";
-/// The largest answer, which is far more than a state, a list of listeners, or these statistics
-/// need.
+/// The largest answer, in bytes. A state, a list of listeners, and these statistics are far
+/// shorter.
 const MAX_ANSWER: usize = 1024 * 1024;
 
 /// Checks once, within `limit`, whether Envoy can serve.

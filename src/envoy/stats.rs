@@ -116,7 +116,7 @@ pub(crate) fn listener_names(body: &str) -> Vec<String> {
 }
 
 /// Whether the statistics of this name are the totals of a listener for clients. Three kinds of
-/// names are not: the admin, whose connections are drainit's own; an internal listener, whose
+/// names do not count: the admin, whose connections are drainit's own; an internal listener, whose
 /// connections come from Envoy itself and may never end; and a single thread, which has only a
 /// share of the totals.
 fn serves_clients(listener: &str) -> bool {

@@ -131,8 +131,8 @@ impl<'a> ExecMachine<'a> {
         self.end.is_some()
     }
 
-    /// A stop signal goes to the command as long as the command runs. Afterwards, the rest of its
-    /// group gets SIGTERM if this is the first stop signal, and otherwise SIGKILL.
+    /// A stop signal goes to the command as long as the command runs. After the end of the command,
+    /// the rest of its group gets SIGTERM, or SIGKILL if an earlier stop signal has come.
     fn stop(&mut self, now: Time, signal: Signal) {
         let last = self.last_stop.replace(now);
         let is_same = last.is_some_and(|last| now.since(last) < ONE_SIGNAL);

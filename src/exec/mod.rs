@@ -140,8 +140,8 @@ fn say_step(options: &ExecOptions, child: Pid, step: Told) {
 }
 
 /// Reports that the OOM killer killed the command. Only PID 1 can know this, because all kills that
-/// the kernel has counted happened after the start of PID 1. Any other process would have to read
-/// the count when it starts.
+/// the kernel has counted happened after the start of PID 1. Any other process would also have to
+/// know the count at its own start.
 fn explain_kill() {
     if std::process::id() != 1 {
         return;

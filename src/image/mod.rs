@@ -159,7 +159,7 @@ impl<'a> Checker<'a> {
         }
         self.values(index, process, severity);
         self.log_file(index, process, severity);
-        // The `pre_start` hook of the process may install its program.
+        // The `pre_start` hook of the process may install the program of the process.
         let brings = process.hooks.pre_start.is_some();
         let of_program = if brings { Severity::Warning } else { severity };
         self.command(at("command"), &process.command, of_program);

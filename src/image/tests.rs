@@ -5,8 +5,8 @@ use crate::load::testing;
 use crate::testing::isolated::in_own_process;
 use crate::testing::temp_dir::TempDir;
 
-/// The findings for a config, one line each, which begins with `E` or `W`. `DIR` stands for the
-/// test's directory.
+/// The findings for a config, one line each. A line begins with `E` or `W`. In the config, `DIR`
+/// stands for the test's directory.
 fn found(dir: &TempDir, text: &str, mounts: &[PathBuf]) -> Vec<String> {
     let text = text.replace("DIR", dir.root().to_str().unwrap());
     let config = testing::config(&text);
@@ -442,6 +442,6 @@ fn the_time_of_the_check_grows_only_with_the_number_of_processes() {
     let environment = std::iter::empty::<(&str, String)>().collect();
     let start = std::time::Instant::now();
     assert_eq!(check(&config, &environment, &[], false).unchecked.len(), 1);
-    // If each process looked at all other processes, this would take minutes.
+    // If each process looked at all other processes, the check would take minutes.
     assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
 }

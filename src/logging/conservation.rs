@@ -43,7 +43,7 @@ struct Read {
     random: Random,
     got: Vec<u8>,
     faults: Faults,
-    /// The lengths of `got` at which the reader pauses until [`Reader::go_on`] is called.
+    /// While `got` is at least this long, the reader pauses. [`Reader::go_on`] ends the pauses.
     pauses_at: usize,
     is_closed: bool,
     /// The number that [`Sink::report_dropped`] has reported, if the reader takes such reports.
@@ -98,8 +98,8 @@ impl Sink for Reader {
         let (is_busy, closes) = (happens(again), happens(closes));
         read.is_closed |= closes;
         if read.is_closed || is_full {
-            // A line that a failed write has cut is lost. This reader drops the part that has come,
-            // so that the next line does not continue the part.
+            // A line that a failed write has cut is lost. This reader drops the part that it has
+            // got. Otherwise the next line would continue this part.
             let whole = read.got.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
             read.got.truncate(whole);
             return Err(if read.is_closed { Errno::EPIPE } else { Errno::ENOSPC });
@@ -445,7 +445,7 @@ impl Trial {
     async fn run(&mut self, random: &mut Random) {
         let mut logs: Vec<(Rc<OutputCapture>, Option<usize>)> = Vec::new();
         for pair in self.written.chunks(2) {
-            // A process with a pattern does not wait for room until a line has matched.
+            // Until a line has matched, a process with a pattern does not wait for room.
             let lines = &pair[0].lines;
             let place = random.below(1 + lines.len() as u64) as usize;
             let wanted = (!self.is_much && random.one_in(5)).then_some(place);

@@ -192,8 +192,8 @@ impl Sink for OpenLogFile {
         self.current().file.is_some()
     }
 
-    /// Closes the file. Without this, a file that was moved or removed would stay open until the
-    /// next line.
+    /// Closes the file. Otherwise, a file that was moved or removed would stay open until the next
+    /// line.
     fn let_go(&self) {
         self.current().file = None;
     }
@@ -378,7 +378,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole\ncut\nnext\nlong line\n");
     }
 
-    /// Makes a log file from a file without a path, or from a device.
+    /// Makes a log file from an open file that drainit would refuse: a pipe or a device.
     fn opened(path: &Path, file: File) -> OpenLogFile {
         let id = id(&file.metadata().unwrap());
         OpenLogFile { path: path.to_owned(), current: Mutex::new(Current::new((file, id))) }

@@ -30,7 +30,7 @@ use crate::types::Stream;
 
 /// The limit of the queued bytes. The limit applies separately to the lines of processes and to
 /// drainit's own lines: a process that writes a lot cannot silence drainit. At the limit,
-/// [`StreamWriter::room`] makes the threads that read from processes wait, and drainit's own lines
+/// [`StreamWriter::room`] makes the tasks that read from processes wait, and drainit's own lines
 /// are dropped.
 pub(crate) const BOUND: usize = 256 * 1024;
 
@@ -77,7 +77,7 @@ pub(crate) trait Sink: Send + Sync {
         false
     }
 
-    /// Drops the thing that [`Self::holds`] reports. Called when nothing was written for a while.
+    /// Drops what the sink holds ([`Self::holds`]). Called when nothing was written for a while.
     fn let_go(&self) {}
 
     /// Reports dropped lines in the sink's own way, and returns `true`. `why` is `None` if the

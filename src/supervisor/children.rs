@@ -37,8 +37,8 @@ struct KnownChild {
     /// Whether this child had no siblings at its start, not even an orphan, and drainit has started
     /// no other child since.
     is_only: bool,
-    /// Set if drainit has not started this process: a process has named it as its main process.
-    /// Such a process becomes a child of drainit when its parent ends.
+    /// Set if drainit has not started this process, but an instance has named it as its main
+    /// process (`MAINPID=`). Such a process becomes a child of drainit when its parent ends.
     adopted: Option<Adopted>,
 }
 

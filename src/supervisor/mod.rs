@@ -53,8 +53,8 @@ use crate::supervisor::sockets::Sockets;
 use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
 
-/// How long drainit waits for a slow reader of its last lines after the kernel has refused what
-/// drainit needs. By then, all processes have ended, and drainit knows no deadline.
+/// If the kernel has refused something that drainit needs, drainit waits this long for a slow
+/// reader of its last lines. By then, all processes have ended, and drainit knows no deadline.
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// Everything that a run needs. The caller makes and checks all of it before any process starts.

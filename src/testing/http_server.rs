@@ -14,7 +14,7 @@ use crate::testing::temp_dir::TempDir;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Behaviour {
-    /// Answers with this status and body and closes.
+    /// Answers with this status and body, and closes the connection.
     Answer(u16, &'static str),
     /// Answers this many requests on one connection with the body `kept`, and then closes the
     /// connection.

@@ -7,18 +7,19 @@ use crate::prelude::*;
 use crate::spec::{DrainSpec, ProcessSpec, Spec, Wait};
 use crate::types::{AFTER_KILL, ProcessId, Time};
 
-/// Delays, drains and hooks leave this time to each later stop, or the stop's need if that is
-/// shorter. Together, these minimum times take at most a quarter of the window.
+/// Delays, drains and hooks leave this time to each later stop, but not more than the stop needs.
+/// Together, these minimum times take at most a quarter of the window.
 const MIN_STOP: Duration = Duration::from_secs(1);
 
 /// A drain that does not get all of its `time` may last this long, even if `min` is shorter (see
 /// [`drain_wish`]).
 const MIN_DRAIN: Duration = Duration::from_secs(1);
 
-/// The limit for closing the listeners if the stops need all of the time that is left. An admin
-/// that has time to answer does so within milliseconds.
+/// The limit for closing the listeners if the stops need all of the time that is left. The limit is
+/// enough, because an Envoy that is not busy answers within milliseconds.
 const MIN_CLOSING: Duration = Duration::from_millis(250);
-/// A wait in the reserve (a *final* wait) may take the whole reserve, or this time if it is longer.
+/// A *final* wait, a wait in the reserve, takes at most the reserve or this time, whichever is
+/// longer.
 const MIN_FINAL: Duration = Duration::from_millis(500);
 /// drainit exits this long before the end of the grace period. No final wait is shortened to less
 /// than this time.
@@ -55,8 +56,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Plans for the processes that run, or may run at T0. No time is kept for a process for which
-    /// `is_down` returns true.
+    /// Makes the budget of a shutdown. No time is kept for a process for which `is_down` returns
+    /// true: this process does not run, and will not run when the shutdown begins.
     pub fn new(spec: &Spec, is_down: impl Fn(ProcessId) -> bool) -> Self {
         // The sum along the longest path through the dependencies of each process.
         let path = |need: fn(&ProcessSpec) -> Duration, last: Duration| {
@@ -106,7 +107,8 @@ impl Budget {
     pub fn before_drains(&self, wait: Wait, left: Duration) -> Duration {
         let after = self.drain_all.saturating_add(self.stop_all);
         let least = share_beside(self.stop_least, Wait { limit: wait.need, ..wait }, after, left);
-        // A hook without a declared time may use more than its `need` if the drains leave the time.
+        // A hook without a declared time may use more than its `need` if the drains do not need the
+        // time.
         let spare = left.saturating_sub(most(&self.times_path).saturating_add(self.stop_all));
         wait.limit.min(least.max(spare))
     }
@@ -126,8 +128,8 @@ impl Budget {
         Some(spec.hooks.post_stop?.limit.min(left))
     }
 
-    /// The longest wait of a drain that begins now. If time is short, the drain takes time of the
-    /// later stops to get its `min`, but leaves them their minimum times.
+    /// The longest wait of a drain that begins now. If time is short, the drain gets its `min` at
+    /// the cost of the later stops, but leaves them their minimum times.
     pub fn drain(
         &self,
         process: &ProcessSpec,
@@ -142,10 +144,10 @@ impl Budget {
     }
 
     /// The limit for closing the listeners of a drained process, and for the count that follows.
-    /// The limit is the time that the later drains and the stops do not need, at most an eighth of
-    /// the time left, and at least [`MIN_CLOSING`]. If little time is left, a quarter of it is the
-    /// limit. The kernel counts within milliseconds, so it always gets the shortest limit. Without
-    /// a deadline, the window counts as the time left.
+    /// The limit is the time that the later drains and the stops do not need, but at most an eighth
+    /// of the time left, and at least [`MIN_CLOSING`]. If the kernel counts, the limit is
+    /// [`MIN_CLOSING`], because the kernel needs only milliseconds. The limit is never more than a
+    /// quarter of the time left. Without a deadline, the window counts as the time left.
     pub fn closing(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let left = deadline.since(now).min(spec.window.max(MIN_CLOSING * 4));
         let process = &spec.processes[id.index()];
@@ -179,15 +181,15 @@ impl Budget {
 
     /// The limit of a final wait for something that may hang: an eighth of the time left, but at
     /// least a quarter of the reserve, and at most the reserve. The reserve exists for these waits.
-    /// A failed container can be started again only after them.
+    /// The waits are short, because the runtime can start a failed container again only after them.
     pub fn at_the_end(reserve: Duration, now: Time, over: Time) -> Duration {
         let left = Self::left_at_the_end(now, over);
         left.min((left / 8).max(reserve / 4).min(reserve.max(MIN_FINAL)))
     }
 
-    /// The time for which a process waits in a shutdown while nobody reads its output. The time is
-    /// as long as a final wait, but at most half of the shortest time of a stop: the process must
-    /// still be able to end.
+    /// The longest time for which a process blocks in a shutdown because nobody reads its output.
+    /// The time is as long as a final wait, but at most half of the shortest time of a stop: the
+    /// process must still be able to end.
     pub fn patience(spec: &Spec) -> Duration {
         let over = Time(spec.window.saturating_add(spec.reserve));
         let stops = spec.processes.iter().filter(|process| !process.left_out);
@@ -195,8 +197,9 @@ impl Budget {
         halves.fold(Self::at_the_end(spec.reserve, Time::default(), over), Duration::min)
     }
 
-    /// The time that leftovers get between SIGTERM and SIGKILL. Nobody knows which process has left
-    /// the leftovers: they get the longest time that any process has to end. The container's
+    /// The time that leftovers get between SIGTERM and SIGKILL. drainit does not know which process
+    /// has left the leftovers: they get the longest time that any process has to end. The
+    /// container's
     /// `post_stop` hook keeps its time.
     pub fn leftovers(&self, spec: &Spec, left: Duration) -> Duration {
         let stops = spec.processes.iter().filter(|process| !process.left_out);

@@ -119,8 +119,8 @@ impl State {
 
     /// Prepares a stop that comes long after the drain. The process has served meanwhile, so the
     /// stop may wait for its traffic as long as a new drain. If the drain used up all of its time,
-    /// its clients do not pause: only a stop with a grace period of its own (`is_later`) waits for
-    /// them again.
+    /// the traffic of its clients never paused: only a stop with a grace period of its own
+    /// (`is_later`) waits for these clients again.
     pub(crate) fn count_anew(&mut self, process: ProcessId, is_later: bool) {
         let (now, time) = (self.now, self.process(process).drain.map(|drain| drain.time));
         if let Progress::Drained { at, until, .. } = &mut self[process].drain
@@ -194,9 +194,9 @@ impl State {
         }
     }
 
-    /// Whether the process would cut traffic if it ended now. Once the drain has begun, the end of
-    /// a process may mean that the process is drained: this holds if drainit does not count its
-    /// traffic, or has sent a signal to drain it. Such an end cuts nothing.
+    /// Whether the process would cut traffic if it ended now. During its drain, a process may end
+    /// because it is drained, and then it cuts nothing. drainit assumes this reason in two cases:
+    /// drainit does not count the traffic of the process, or has sent it a signal to drain.
     pub(crate) fn is_undrained(&self, process: ProcessId) -> bool {
         let serves = matches!(self.life(process), Lifecycle::Ready { .. });
         if !serves || !self.is_current(process) {

@@ -106,7 +106,7 @@ pub(crate) fn starts(state: &mut State, process: ProcessId) {
     let is_beside = other.is_some_and(|other| lives(state, other));
     if let Some(survivor) = other.filter(|_| !is_beside) {
         // The other epoch has ended, or survives SIGKILL, but drainit may learn of its end only
-        // later. After this event, that end does not count as the failure of a newer epoch.
+        // later. Because of this event, that end will not count as the failure of a newer epoch.
         state.family.happens(survivor, EpochEvent::Live);
     }
     let begins = if is_beside { EpochState::Pending } else { EpochState::Free };
@@ -168,7 +168,7 @@ pub(crate) fn passes_on(state: &mut State, process: ProcessId, deadline: Time) {
     let older = older_of(state, process).filter(|older| tie(state, *older).is_handed_over());
     let Some(older) = older.filter(|_| tie(state, process) != Tie::KillOnly) else { return };
     // The limit counts from now. Counted from the hand-over, it would exceed the limit of a stop,
-    // and `fit_waits` would take it for a request of the process for more time.
+    // and `fit_waits` would assume that the process has asked for more time.
     let since = state.now;
     let kill_at = since + state.budget.stop(state.process(older), deadline.since(since));
     let life = match state.life(older) {
@@ -255,10 +255,10 @@ fn stop_held(state: &mut State, process: ProcessId, deadline: Time) {
     state.kill_if_due(process, deadline);
 }
 
-/// Finds the old instances whose newer instance does not serve. Each of them, or the rest of its
-/// process group, runs until the drains are over, if `wants` returns an answer for it. The argument
-/// of `wants` is the newer instance, if there is one. Returns the old instances whose own drain has
-/// to begin, each with this answer.
+/// Finds the old instances whose newer instance does not serve, and asks `wants` about each of
+/// them. The argument of `wants` is the newer instance, if there is one. If `wants` returns an
+/// answer, the old instance, or the rest of its process group, runs until the drains are over.
+/// Returns each old instance whose own drain has to begin, with this answer.
 pub(crate) fn left_to_drain<T>(
     state: &mut State,
     wants: impl Fn(&State, Option<ProcessId>) -> Option<T>,
@@ -350,10 +350,10 @@ fn is_due(state: &State, process: ProcessId, may_stop: bool) -> bool {
 }
 
 /// Whether Envoy would abort this epoch if the older epoch ended now. This danger is over once this
-/// epoch itself has ended the older one, `--parent-shutdown-time-s` after it has become live. The
-/// time counts from the start of this epoch, because drainit may learn late that the epoch is live
-/// (after a sleep of the machine). An epoch that has not taken over does not count: drainit rolls
-/// it back anyway.
+/// epoch itself has ended the older one, `--parent-shutdown-time-s` after this epoch has become
+/// live. Here, the time counts from the start of this epoch, because drainit may learn late that
+/// the epoch is live (after a sleep of the machine). An epoch that has not taken over does not
+/// count: drainit rolls it back anyway.
 fn needs_older(state: &State, process: ProcessId) -> bool {
     let Some(Epoch { handover, started, .. }) = state.family.all.get(&process) else {
         return false;

@@ -164,7 +164,7 @@ impl State {
         for id in self.spec.ids() {
             let limit = match self.life(id) {
                 // An older instance that waits for a newer one needs no shorter limit: either the
-                // newer instance ends it in time, or drainit still can.
+                // newer instance ends it in time, or drainit can still end it.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if !matches!(
                         family::tie(self, id),

@@ -104,7 +104,7 @@ pub struct DrainData {
     pub begins: f64,
     /// The time at which the drain was over; null if it was not over at the exit.
     pub ends: Option<f64>,
-    /// The shortest wait that was granted. `longest` is the longest wait.
+    /// The shortest wait that was granted; the next field is the longest one.
     pub min: f64,
     pub longest: f64,
     pub why: Option<Text>,

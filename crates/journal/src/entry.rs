@@ -1,4 +1,4 @@
-//! The text of a note, as a line of the log and as an [`LogEvent`] for programs. The module `notes`
+//! The text of a note, as a line of the log and as a [`LogEvent`] for programs. The module `notes`
 //! has the wording.
 
 mod notes;

@@ -24,7 +24,7 @@ pub struct LogEvent {
     pub pid: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hook: Option<&'static str>,
-    /// The dependency that a process follows.
+    /// The dependency because of whose restart a process restarts, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dependency: Option<String>,
     /// `stop`, `start` or `restart`.
@@ -67,7 +67,7 @@ pub struct LogEvent {
     /// The requests that were in flight at the time of a note about a drain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
-    /// The number of `requests` that may be in flight, but perhaps are not.
+    /// How many of the `requests` may be in flight, but perhaps are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsure: Option<u64>,
 }

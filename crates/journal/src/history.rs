@@ -139,7 +139,7 @@ impl History {
         }
     }
 
-    /// Records a count that began at this time, and was over before the end.
+    /// Records a count that began at this time, and was over before the process ended.
     pub(super) fn serves(&mut self, began: Time, traffic: Traffic) {
         let seen = (began, traffic);
         let is_early = |first: Time| {

@@ -48,7 +48,8 @@ pub struct Journal {
     /// Whether a drain was requested before the shutdown.
     drain_requested: bool,
     pub(crate) steps: Steps,
-    /// The number of drains and stops so far. The next one gets the next place in the report.
+    /// The number of drains and stops so far. The next drain or stop gets the next place in the
+    /// report.
     places: usize,
     pub(crate) remarks: Vec<String>,
 }
@@ -250,7 +251,8 @@ impl Journal {
             Note::Failed { process, why, next } => {
                 let history = self.noted(process);
                 history.gave_up = matches!(next, AfterEnd::StaysDown | AfterEnd::GivesUp);
-                // drainit itself has asked for the end, because of the failure.
+                // drainit itself has asked for the end, but only because of the failure. The end
+                // does not count as asked.
                 history.is_last_asked = false;
                 // If the spawn has failed, the supervisor has already set a message that says more.
                 if !matches!(why, Failure::Spawn { .. }) {
@@ -345,9 +347,8 @@ impl Journal {
                 }
             }
             Note::GroupGone { process, took } => {
-                // The step may have to begin here. After a SIGKILL to the whole group, no note has
-                // said that the group remains, and the beginning of a shutdown clears earlier
-                // steps.
+                // The step may be missing: after a SIGKILL to the whole group, no note has said
+                // that the group remains, and the beginning of a shutdown clears earlier steps.
                 let began = self.of(process).asked.map_or(now, |(at, ..)| at);
                 self.steps.remains(began, process);
                 self.steps.end(now, Some((StepKind::Stop, Some(process))));

@@ -77,7 +77,7 @@ impl ProcessState {
         matches!(self, Self::Ready | Self::Skipped | Self::Done)
     }
 
-    /// The name of a state in which a process is on its way to another state.
+    /// Whether this is the name of a state in which a process is on its way to another state.
     pub fn is_moving(name: &str) -> bool {
         use ProcessState::{Draining, Restarting, Starting, Stopping, Waiting};
         [Waiting, Starting, Draining, Stopping, Restarting].iter().any(|it| it.name() == name)

@@ -80,7 +80,8 @@ impl Journal {
 impl DrainHistory {
     fn text(&self, t0: Time) -> String {
         let Some((_, why, took, last)) = self.over else { return "not over".to_owned() };
-        // A requested drain may be over long before the shutdown, whose time does not contain it.
+        // A requested drain may be over long before the shutdown begins, so the line says when the
+        // drain began.
         let before = match t0.since(self.began) {
             Duration::ZERO => String::new(),
             before => format!(", begun {} before the shutdown", human(before)),
@@ -151,7 +152,7 @@ impl Stop {
             }
             _ => {}
         }
-        // An end by SIGKILL already says so.
+        // If SIGKILL ended the process, the text already says that it was killed.
         let is_said = of.end.is_some_and(|(_, end)| end.signal() == Some(Signal::KILL));
         if self.killed && !is_said {
             text.push_str(" (killed)");

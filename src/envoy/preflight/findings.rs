@@ -42,7 +42,7 @@ pub(super) struct Facts {
 /// one second for a busy machine.
 const LATE_CLOSE: Duration = Duration::from_secs(2);
 
-/// The finding that the admin has not answered like an Envoy admin for `patience`.
+/// The finding about an admin that has not answered as an Envoy's admin does, within `patience`.
 pub(super) fn unusable(target: &PreflightTarget, error: &HttpError, patience: Duration) -> String {
     let what = match error {
         HttpError::Status(status) if status.is_client_error() => error.to_string(),

@@ -4,8 +4,8 @@
 //! Every request is a `GET`. Envoy (1.36.4 to 1.40.0) answers a `GET` of a `POST` call with 405,
 //! and with 403 if `admin.allow_paths` does not match the path with its query. Therefore drainit
 //! can test a call without making it. Envoy logs each 405 as an error, so drainit tests the calls
-//! only if the admin has an `allow_paths`. The answer to an unknown path shows this: it is 403 with
-//! an `allow_paths`, and 404 without.
+//! only if the admin has an `allow_paths`. The answer to an unknown path shows whether the admin
+//! has one: the answer is 403 with an `allow_paths`, and 404 without.
 
 pub mod findings;
 
@@ -26,9 +26,9 @@ use crate::envoy::stats::{STATS_PATH, listener_names};
 use crate::http::{Client, HttpError, Response};
 use crate::types::{harmless, human};
 
-/// The preflight waits this long, or as long as the longest drain of the process if that is longer,
-/// until the admin answers and Envoy is initialized. The supervisor does not wait for the
-/// preflight.
+/// The longest wait of the preflight until the admin answers and Envoy is initialized. If the
+/// longest drain of the process is longer, the preflight waits as long as this drain. The
+/// supervisor does not wait for the preflight.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The first pause between attempts. The pause doubles after each attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -57,7 +57,8 @@ struct PreflightTarget {
 }
 
 impl PreflightTarget {
-    /// The name of a key of `drain.envoy`. For `drainit exec`, the variable that stands for it.
+    /// The name of a key of `drain.envoy`. For `drainit exec`, the name of the variable that sets
+    /// the key.
     fn key(&self, key: &str) -> String {
         match self.is_exec {
             true => format!("DRAINIT_DRAIN_{}", key.to_uppercase()),
@@ -76,7 +77,7 @@ impl PreflightTarget {
 }
 
 /// `drainit exec` removes this variable from the environment of its command. Configs have no reason
-/// to do so. Therefore the removal shows that the process is the command of `drainit exec`.
+/// to remove it. Therefore the removal shows that the process is the command of `drainit exec`.
 const OF_EXEC: &str = "DRAINIT_DRAIN_ENVOY";
 
 /// Finds the faults in the drain of a process; `None` if the process has no Envoy drain. `window`

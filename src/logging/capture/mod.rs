@@ -145,9 +145,9 @@ impl OutputCapture {
         Ok((log, WriteEnds { stdout, stderr }))
     }
 
-    /// Reads what the pipes can hold, or until the output has no room for the lines. Called when
-    /// the process has ended or failed, so that its last lines precede the line about its end or
-    /// failure. The local task reads the rest. Never blocks.
+    /// Reads as much as the pipes can hold, but stops when the output has no room for the lines.
+    /// Called when the process has ended or failed, so that its last lines precede the line about
+    /// its end or failure. The local task reads the rest. Never blocks.
     pub fn pump(&self) {
         self.read_while(|side| self.takes(side));
     }
@@ -176,7 +176,8 @@ impl OutputCapture {
 
     fn read_while(&self, takes: impl Fn(&Side) -> bool) {
         for side in &self.sides {
-            // A process that still runs may write faster than drainit reads.
+            // A process that still runs may write faster than drainit reads, so drainit reads only
+            // as much as the pipe can hold.
             let mut left = side.capacity().unwrap_or(PUMP);
             while left > 0 && takes(side) {
                 // Reads directly, because the runtime may not know yet that the pipe is readable.

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Draws a config with up to four processes of every kind.
+/// Draws a config with up to four processes, each of any kind.
 pub(super) fn draw(random: &mut Random) -> String {
     let mut text = "shutdown: {grace_period: 40s}\nprocesses:\n".to_owned();
     for number in 0..1 + random.below(4) {

@@ -67,8 +67,8 @@ impl Play {
                 ("restarts", json!(counts.restarts)),
                 ("probe_failures", json!(counts.liveness_failures)),
             ];
-            // The two counts at the end are those of the process, and belong to its current
-            // instance.
+            // The last two values are counts of the process. Only the row of its current instance
+            // has them.
             let count = if role == Role::Current { known.len() } else { known.len() - 2 };
             for (key, known) in &known[..count] {
                 assert_eq!(row[key], *known, "`{key}` of {name} in {row}");

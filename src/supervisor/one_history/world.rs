@@ -109,7 +109,7 @@ impl Play {
         }
     }
 
-    /// Counts the traffic of an Envoy that drains, or fails to drain.
+    /// Counts the traffic of an Envoy that drains. At random, the count fails.
     pub(super) fn counted(&mut self, journal: &mut Journal, process: ProcessId, moment: Moment) {
         if !self.board.machine().state().process(process).drain.is_some_and(|one| one.closes) {
             return;

@@ -188,8 +188,8 @@ impl Watchdog {
     /// Whether the watchdog expires when the time `alive_by` is over. While the container is
     /// paused, the process cannot send. After a long pause, the process therefore gets its whole
     /// limit again. Otherwise the process gets a short extra time, because drainit may not have
-    /// noticed a short pause. Until its next message, the process gets both only once: a process
-    /// that hangs may itself be the reason why drainit has no processor time.
+    /// noticed a short pause. Until its next message, the process gets each of the two only once: a
+    /// process that hangs may itself be the reason why drainit has no processor time.
     fn expires(&mut self, alive_by: Instant, now: Instant) -> bool {
         let is_late = now.duration_since(alive_by) > PAUSED;
         let is_paused = is_late && !self.was_paused;

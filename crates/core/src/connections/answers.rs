@@ -17,7 +17,8 @@ use core::time::Duration;
 
 use crate::traffic::Traffic;
 
-/// The kernel rounds its ticks to milliseconds, so rounding can change a difference by this much.
+/// The kernel rounds its ticks to milliseconds, so rounding can change the difference of two times
+/// by this much.
 const ROUNDING: Duration = Duration::from_millis(2);
 
 /// A connection, as one look at the kernel's list shows it.

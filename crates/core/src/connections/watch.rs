@@ -21,8 +21,8 @@ const OFTEN: Duration = Duration::from_millis(25);
 const SELDOM: Duration = Duration::from_millis(100);
 /// How long before the earliest end of the drain the looks become frequent.
 const LEAD: Duration = Duration::from_millis(400);
-/// Like [`FACTOR`], once the drain can be over. With 10,000 connections a look takes some 15 ms,
-/// and the next look must come soon after the last answer.
+/// Like [`FACTOR`], once the drain can be over: the next look must come soon after the server's
+/// last answer. With 10,000 connections, a look takes some 15 ms.
 const LAST_FACTOR: u32 = 4;
 /// The kernel measures its times in ticks of up to this length.
 const TICK: Duration = Duration::from_millis(10);
@@ -68,7 +68,7 @@ pub struct ConnectionWatch {
     low: Option<(Time, u64)>,
     /// The time at which [`Self::close`] has asked for a last look.
     closing: Option<Time>,
-    /// Whether a last look was ever wanted.
+    /// Whether a last look was ever asked for.
     was_closed: bool,
     /// Whether the drain is over, so that only [`Self::close`] causes another look.
     is_over: bool,
@@ -126,7 +126,8 @@ impl ConnectionWatch {
             }
         };
         outputs.push(sampled.clone());
-        // A look that began before the call of `close` does not show later connections.
+        // A look that began before the call of `close` may lack connections that came before this
+        // call.
         if self.closing.take_if(|since| *since <= began).is_some() {
             outputs.push(DrainOutput::ListenersClosed);
             // This look also serves as the last sample: a second look would show the same.
@@ -153,7 +154,7 @@ impl ConnectionWatch {
         self.was_closed = true;
     }
 
-    /// Ends the drain, but not a look that [`Self::close`] wants.
+    /// Ends the drain. A last look that [`Self::close`] has asked for still comes.
     pub fn end(&mut self) {
         self.is_over = true;
     }
@@ -199,9 +200,9 @@ impl ConnectionWatch {
         }
     }
 
-    /// While this number grows, the drain continues, even if few are open at each look. If every
-    /// request must end, the number counts requests. Otherwise it counts new connections, because
-    /// those that may stay open may also get further requests.
+    /// While this number grows, the drain continues, even if each look shows few open connections.
+    /// If every request must end (`exit_at` is 0), the number counts requests. Otherwise it counts
+    /// new connections: connections that may stay open may also get further requests.
     fn total(&self, counts: Counts) -> u64 {
         match (self.terms.unit, self.terms.exit_at) {
             (Unit::Requests, 0) => counts.asked,

@@ -7,8 +7,8 @@ use crate::envoy::Call;
 use crate::prelude::*;
 use crate::types::Time;
 
-/// A call is given up this long after it has failed for the first time. A call without an answer
-/// has not failed: drainit gives up no call because the admin is slow.
+/// A call is given up this long after it has failed for the first time. A call that still waits for
+/// its answer has not failed: drainit gives up no call because the admin is slow.
 pub const LIMIT: Duration = Duration::from_secs(2);
 /// The first pause between two attempts. Each later pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

@@ -38,8 +38,8 @@ const CLOSING_SEEN: Duration = Duration::from_secs(2);
 /// kind is slow, and the kernel's count replaces its answers.
 const SLOW: Duration = Duration::from_millis(QUIET.as_millis() as u64 / 2);
 
-/// If an answer takes longer than this, and ten times as long as the previous answer, the traffic
-/// is unknown.
+/// If a poll has no answer after this time, and after ten times the time of the previous answer,
+/// the traffic is unknown.
 const OVERDUE: Duration = Duration::from_secs(1);
 
 /// The terms of a drain.
@@ -392,7 +392,8 @@ impl Dialogue {
         self.low_since = is_low.then(|| self.low_since.unwrap_or(now));
         self.is_confirmed &= is_low;
         let replaces = self.replaces(now);
-        // At the end of the drain, the Envoy's own count may come too late for the report.
+        // At the end of the drain, the Envoy's own count may come too late for the report, so the
+        // kernel's count is reported.
         let is_last =
             matches!(self.closing, ListenerClosing::Call | ListenerClosing::Sample { .. })
                 && self.is_slow(now)
@@ -532,7 +533,7 @@ impl Dialogue {
                 self.calls = None;
                 self.record_outcomes(outcomes);
                 self.answer();
-                // The watch of closed connections begins with the next poll.
+                // The watch for closed connections begins with the next poll.
                 self.is_poll_due = true;
             }
             Some(Next::Wait) | None => {}
@@ -554,8 +555,9 @@ impl Dialogue {
     }
 
     /// Whether the counters of this Envoy take long, so that drainit asks for them only when they
-    /// can show the end of the drain. A busy machine can make one answer late. The gauges are at
-    /// least a fifth of the work: if they come quickly, the Envoy is not large.
+    /// can show the end of the drain. One late answer proves nothing, because a busy machine can be
+    /// the cause. The gauges are at least a fifth of the work: if they come quickly, the Envoy is
+    /// not large.
     fn is_large(&self) -> bool {
         self.whole_took.is_some_and(|took| took > SLOW) && self.took * 5 > SLOW
     }
@@ -640,7 +642,8 @@ impl Dialogue {
     fn listed(&mut self, now: Time, listed: Result<(), AskFailure>) {
         match listed {
             Ok(()) => self.looks = NextLook::Waits { at: now },
-            // Without the list, drainit does not ask the kernel.
+            // Without the list, drainit does not ask the kernel. The counts of the Envoy are right
+            // all the same, because no listener is left out.
             Err(_) if !self.terms.leaves_out => {}
             Err(AskFailure { why, .. }) => self.warn(format!(
                 "its admin did not list its listeners, so those that `direction` or \
@@ -791,7 +794,7 @@ impl Dialogue {
             Unit::Requests => 0,
         };
         // While the kernel's count replaces the polls, it also shows that no new connection has
-        // come.
+        // come. Therefore the total has not changed.
         let total = Some(self.total.unwrap_or_default());
         let load = Load { unit: self.terms.unit, active: Some(active), total, ..Load::default() };
         let requests = (open == 0).then_some(0);

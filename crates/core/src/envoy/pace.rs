@@ -18,8 +18,8 @@ const FACTOR: u32 = 33;
 /// confirm that nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
 /// After this many answers without a rest between them, Envoy gets its rest. Only polls that may
-/// show the end of the drain follow without a rest: two of them show quiet, and two may come
-/// before.
+/// show the end of the drain follow without a rest: two of them show quiet, and up to two others
+/// may come before these two.
 const HURRIED: u32 = 4;
 /// A drain can end with `min` only if two polls have shown quiet before `min` is over. At least
 /// this much time is kept for their answers; an Envoy that answers slowly gets more.

@@ -19,7 +19,7 @@ pub(crate) enum EpochState {
     /// epoch drains by itself.
     HandedOver,
     /// A newer epoch has taken over from this epoch, as in `HandedOver`. Later, another new epoch
-    /// has ended before it took over. No epoch will end this epoch now, so drainit sends the stop
+    /// has ended before it took over. No other epoch will end this epoch, so drainit sends the stop
     /// signal after the drain.
     Orphaned,
     /// A newer epoch was asked to end, and has asked this epoch to end in turn.

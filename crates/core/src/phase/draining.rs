@@ -26,9 +26,10 @@ use crate::spec::{HookId, Stage, Wait};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ExitPolicy, ProcessId, Time};
 
-/// The shortest time for a stop that keeps the deadline of an earlier request to drain. The kubelet
-/// gives 2 s to a container whose `preStop` hook has used up the grace period
-/// (`minimumGracePeriodInSeconds` in `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
+/// The shortest time for a stop that keeps the deadline of an earlier request to drain. The time is
+/// shorter than the 2 s that the kubelet gives to a container whose `preStop` hook has used up the
+/// grace period (`minimumGracePeriodInSeconds` in
+/// `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
 const LEAST: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
@@ -192,8 +193,8 @@ impl Draining {
             state.step_drain(process, self.shutdown.deadline);
             let at = state[process].drain.wakes_at(state.now);
             let is_under_way = matches!(state[process].drain, Progress::Active(_));
-            // If this timer was the first of all and is now later, only `advance` can find the new
-            // first timer.
+            // If this timer was the earliest of all and now fires later, only `advance` can find
+            // the new earliest timer.
             if is_under_way && (at <= before || before > self.wakes_at) {
                 self.wakes_at = self.wakes_at.into_iter().chain(at).min();
                 return Phase::Draining(self);
@@ -253,10 +254,10 @@ impl Draining {
     }
 
     /// Makes the stops, and the drains that count nothing, wait for a count of the connections. The
-    /// wait is needed if a process may serve whose drain does not count its connections.
+    /// wait is needed if no drain counts the connections of a process that may serve.
     fn wait_for_counts(&mut self, state: &State) {
         let is_uncounted = |id| match state.life(id) {
-            // A process may serve before it is ready, but is never drained then.
+            // A process may serve before it is ready, but is not drained before it is ready.
             Lifecycle::Spawning | Lifecycle::Starting { .. } => true,
             Lifecycle::Ready { .. } => !state.process(id).drain.is_some_and(|drain| drain.closes),
             _ => false,
@@ -276,10 +277,10 @@ impl Draining {
         }
     }
 
-    /// Begins the stop after a requested drain, and does not drain again. The stop gets the rest of
-    /// the drain's grace period, if there is a rest. The reason: the kubelet's grace period
-    /// includes the `preStop` hook that requested the drain. If the grace period is over, the stop
-    /// gets a new grace period.
+    /// Begins the stop after a requested drain, and does not drain again. If the grace period of
+    /// the drain is not over, the stop gets the rest of it: the kubelet's grace period includes the
+    /// `preStop` hook that requested the drain. If the grace period is over, the stop gets a new
+    /// grace period.
     fn stop(&mut self, state: &mut State, cause: Cause) {
         self.held = false;
         self.shutdown.cause = cause;

@@ -126,8 +126,9 @@ impl Finishing {
             let took = state.now.since(*began);
             *again = Some(state.now + took.max(SWEEP_PAUSE));
             if *signal == Signal::KILL {
-                // This wait is short, because a leftover ends with PID 1 at the latest. On a slow
-                // machine, the report may therefore name a process as alive that is about to end.
+                // This wait is short, because every leftover ends when PID 1 ends, at the latest.
+                // On a slow machine, the report may therefore name a process as alive that is about
+                // to end.
                 *until = (*until).min(state.now + AFTER_KILL);
             }
         }

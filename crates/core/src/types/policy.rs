@@ -7,7 +7,7 @@ use drainit_derive::Named;
 use crate::types::{End, Signal};
 
 /// The key `condition:` of a dependency. The default is `completed` for a oneshot and `ready` for a
-/// service. A process that meets a condition has also met the conditions before it.
+/// service. A process that meets a condition has also met the conditions above it in this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Named)]
 pub enum StartCondition {
     Started,

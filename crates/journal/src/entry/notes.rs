@@ -162,8 +162,8 @@ impl Journal {
             Note::ShutdownBegan { cause, window } => {
                 let why = why(cause, names);
                 let text = format!("stopping: {why}; {} until the deadline", human(window));
-                // A failed hook usually ends no process. Unlike every other failure, it has no line
-                // at level `error` of its own.
+                // Unlike every other failure, a failed hook has no line of its own at level
+                // `error`, because it usually ends no process. Therefore this line has that level.
                 let is_failure =
                     matches!(cause, Cause::HookFailed | Cause::Failed { why: Failure::Hook, .. });
                 let level = if is_failure { Error } else { Level::Info };
