@@ -104,7 +104,7 @@ pub const OTHERS: [OtherOption; 8] = [
 pub fn contradicts_a_drain(name: &str, value: &str) -> bool {
     match name {
         "--group" | "--rewrite" | "--no-subreaper" => true,
-        // drainit could not drain anything after this signal.
+        // SIGKILL would end drainit at once, without a drain.
         "--parent-death-signal" => values::signal(value).is_ok_and(|it| it == Signal::KILL),
         _ => false,
     }

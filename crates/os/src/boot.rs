@@ -14,8 +14,8 @@ pub use crate::sys::set_parent_death_signal;
 /// The first descriptor after standard input, output and error.
 const FIRST_INHERITED: RawFd = 3;
 
-/// The descriptors of every process are below this number, unless somebody has raised `fs.nr_open`.
-/// One system call for each of these numbers takes less than 0.1 s in all.
+/// If nobody has raised `fs.nr_open`, the number of every descriptor is below this limit. A system
+/// call for each possible descriptor then takes less than 0.1 s in all.
 const MOST_DESCRIPTORS: RawFd = 1 << 20;
 
 /// Prepares drainit's own process, except for its signals. Call this once, before drainit has a
@@ -66,7 +66,7 @@ fn keep_each_from_children(first: RawFd, listing: &str) {
             let name = |entry: DirEntry| entry.file_name().to_str()?.parse().ok();
             entries.flatten().filter_map(name).filter(|fd| *fd >= first).for_each(keep);
         }
-        // Without `/proc`, nothing lists the descriptors.
+        // Without `/proc`, nothing lists the descriptors, so drainit tries every possible number.
         Err(_) => (first..MOST_DESCRIPTORS).for_each(keep),
     }
 }

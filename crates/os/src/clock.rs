@@ -53,7 +53,7 @@ impl Timer {
     /// at once. `None` disarms the timer.
     ///
     /// # Errors
-    /// The kernel documents no error for such a timer.
+    /// The kernel documents no error for this call.
     pub fn set(&mut self, at: Option<Time>) -> io::Result<()> {
         let Some(at) = at.filter(|at| *at != Time::NEVER) else {
             return Ok(self.timer.unset()?);

@@ -34,9 +34,9 @@ enum Sharing {
     /// Another instance, to which drainit has given the same socket. A connection counts unless
     /// drainit sees that another instance has it open.
     Instances,
-    /// Any process: it listens there with a socket of its own (`SO_REUSEPORT`, or a more specific
-    /// address), or nobody listens there any longer. A connection counts if the instance has it
-    /// open, or a descendant of drainit that belongs to no instance.
+    /// Any process: another process listens there with a socket of its own (`SO_REUSEPORT`, or a
+    /// more specific address), or nobody listens there any longer. A connection counts if the
+    /// instance, or a descendant of drainit that belongs to no instance, has it open.
     Anybody,
 }
 
@@ -48,7 +48,7 @@ pub struct Listeners {
     known: InstancePids,
     /// The inodes of the listening sockets that drainit holds for the instance.
     given: Arc<BTreeSet<u32>>,
-    /// Whether no other instance has these sockets.
+    /// Whether drainit has given none of these sockets to another instance.
     is_alone: bool,
     /// The addresses at which the instance listens, or has listened at an earlier look.
     own: BTreeSet<SocketAddr>,
@@ -58,8 +58,9 @@ pub struct Listeners {
     inodes: Arc<BTreeSet<u32>>,
     families: BTreeSet<i32>,
     sharing: Sharing,
-    /// The reason why drainit may not see all descriptors of the instance. drainit then cannot tell
-    /// the connections of the instance from those of other processes at the same addresses.
+    /// The reason why drainit may not see all descriptors of the instance. Without them, drainit
+    /// cannot tell the connections of the instance from those of other processes at the same
+    /// addresses.
     hidden: Option<String>,
     /// The Unix sockets of an instance that listens on no TCP port.
     unix: UnixListeners,
@@ -148,7 +149,8 @@ impl Listeners {
         Self { given: Arc::new(inodes), ..Self::default() }
     }
 
-    /// Says which sockets drainit holds for several instances.
+    /// Records whether another instance has any of these sockets, too. `inodes` has the sockets
+    /// that drainit holds for several instances.
     pub fn set_shared(&mut self, inodes: &BTreeSet<u32>) {
         self.is_alone = self.given.is_disjoint(inodes);
     }
@@ -181,7 +183,7 @@ impl Listeners {
         ports: &[u16],
     ) -> Result<Self, String> {
         let listening = Listening::now()?;
-        // A kernel may lack the list of Unix sockets.
+        // Some kernels do not list Unix sockets: an error counts as an empty list.
         let unix = match ports.is_empty() && self.own.is_empty() {
             true => unix_diag::listening().unwrap_or_default(),
             false => BTreeMap::new(),
@@ -224,7 +226,8 @@ impl Listeners {
         }
     }
 
-    /// Why connections to other processes at the same addresses count, too; `None` if they do not.
+    /// Why connections to other processes at the same addresses count, too; `None` if only
+    /// connections of the instance count.
     pub fn hidden(&self) -> Option<&str> {
         self.hidden.as_deref()
     }
@@ -280,7 +283,7 @@ impl Listeners {
     }
 
     /// Whether a connection with this local address belongs to these sockets, as far as the address
-    /// tells. This must be fast, because there can be thousands of connections and of sockets.
+    /// tells. The check must be fast, because there can be thousands of connections and of sockets.
     fn has(&self, local: SocketAddr) -> bool {
         self.own.contains(&local) || !self.all.contains(&local) && self.is_at(local)
     }
@@ -304,7 +307,8 @@ pub struct Open {
     sockets: BTreeMap<(u16, IpAddr), Vec<Socket>>,
     /// Both addresses of each of drainit's own connections, drainit's address first.
     ours: BTreeSet<(SocketAddr, SocketAddr)>,
-    /// The sockets of the instances that share a listener, by their first PID.
+    /// The sockets of the instances that share a listener. The key is the first PID of the
+    /// instance.
     holders: Holders<Pid>,
     /// The inodes of the connections that were still open after the search for their holders.
     still: BTreeSet<u32>,
@@ -333,8 +337,8 @@ impl Open {
             open.entry((socket.local.port(), socket.local.ip())).or_default().push(socket);
         }
         ours.extend(own_connections());
-        // A connection may have been accepted only after the list above was made. It has no inode
-        // in that list, and counts, too.
+        // A connection may have been accepted only after the list above was made. In the list, such
+        // a connection has no inode, and counts in any case.
         let is_any = !sharing.is_empty();
         let holders = is_any.then(|| holders(&sharing, &known, reads_all)).transpose();
         // A connection without a holder may have been closed during the search, so the list is read
@@ -381,8 +385,8 @@ impl Open {
     }
 }
 
-/// Both addresses of each of drainit's own TCP connections. The port of drainit alone proves
-/// nothing: the kernel gives it to connections to other servers, too.
+/// Both addresses of each of drainit's own TCP connections. drainit's port alone does not identify
+/// a connection: the kernel may use one port for connections to several servers.
 fn own_connections() -> BTreeSet<(SocketAddr, SocketAddr)> {
     let address = |name: SockaddrStorage| {
         let v4 = name.as_sockaddr_in().map(|it| SocketAddrV4::from(*it).into());
@@ -445,8 +449,8 @@ fn is_at(local: SocketAddr, listener: SocketAddr) -> bool {
         && (listener.ip().is_unspecified() || local.ip() == listener.ip().to_canonical())
 }
 
-/// Whether this is the listener's own socket. A socket at another address of the same port may
-/// belong to another program, if the listener itself uses UDP.
+/// Whether this is the listener's own socket. If the listener uses UDP, a TCP socket with the same
+/// port but another address may belong to another program.
 fn is_exactly(local: SocketAddr, listener: SocketAddr) -> bool {
     local == SocketAddr::new(listener.ip().to_canonical(), listener.port())
 }

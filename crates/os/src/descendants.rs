@@ -17,7 +17,7 @@ use drainit_core::types::harmless;
 /// [`kin`] makes at most this many walks from parent to parent. [`kin`] begins a new walk if a
 /// process on the way ends.
 const MAX_WALKS: usize = 16;
-/// The most parents that a walk follows.
+/// A walk follows at most this many parents.
 const MAX_DEPTH: usize = 256;
 /// At most this many processes are named in a message.
 const MAX_LISTED: usize = 10;
@@ -169,10 +169,10 @@ impl<K: Ord> Holders<K> {
 }
 
 /// Finds the sockets that the processes and sessions in `leaders`, and their descendants, have
-/// open. The result has them by the keys of `leaders`. A descendant of two leaders belongs to the
-/// nearer one. `known` has the processes of all instances. With `reads_all`, also finds the sockets
-/// of all other instances, and of drainit. Call this on a thread of its own: it reads all of
-/// `/proc`.
+/// open. For each key of `leaders`, the result has the sockets. A descendant of two leaders belongs
+/// to the nearer one. `known` has the processes of all instances. With `reads_all`, also finds the
+/// sockets of all other instances, and of drainit. Call this on a thread of its own: it reads all
+/// of `/proc`.
 ///
 /// # Errors
 /// As for [`find`].
@@ -256,7 +256,7 @@ fn open_sockets(pid: Pid, found: &mut BTreeSet<u32>) -> io::Result<()> {
 pub(super) fn as_owner<T>(pid: Pid, read: impl FnOnce() -> T) -> io::Result<T> {
     let effective = |name| status_field(pid, name)?.split_ascii_whitespace().nth(1)?.parse().ok();
     let id = effective("Uid:").zip(effective("Gid:")).ok_or(io::ErrorKind::NotFound)?;
-    // These two calls concern only this thread.
+    // setfsgid and setfsuid change the ids of this thread only.
     let group = setfsgid(Gid::from_raw(id.1));
     let user = setfsuid(Uid::from_raw(id.0));
     let read = read();

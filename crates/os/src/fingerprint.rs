@@ -27,7 +27,8 @@ use crate::signal::mask;
 use crate::trusted_path::{ForeignName, Place, is};
 use drainit_core::types::human;
 
-/// A larger file is compared by its size, time and inode, and its content is not read.
+/// The largest file whose content drainit reads, in bytes. drainit compares a larger file only by
+/// its size, time and inode.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// drainit reads at most this many bytes of the files in a directory, in the order of the file
@@ -38,7 +39,8 @@ const LARGEST_TOTAL: u64 = 64 * 1024 * 1024;
 /// system.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// A directory with more names is not read, because reading it would take much memory and time.
+/// drainit does not read a directory with more names than this, because reading it would take much
+/// memory and time.
 const MOST_NAMES: usize = 10_000;
 
 /// The number of the names `.` and `..`, which every directory has.
@@ -103,9 +105,9 @@ pub enum WatchReport {
     Answer(Asked),
 }
 
-/// A sender that is dropped when the requested look is over or cannot begin, so that the receiver
-/// can wait for it. `None` for a look before a start: nobody waits, because the start itself reads
-/// the file.
+/// The thread drops this sender when the requested look is over or cannot begin, and so wakes the
+/// receiver. `None` for a look before a start: nobody waits, because the start itself reads the
+/// file.
 pub type Asked = Option<mpsc::Sender<()>>;
 
 /// A path at which a thread looks until this value is dropped.
@@ -175,7 +177,7 @@ fn within(path: &Path, mut limits: LookLimits) -> Content {
 }
 
 /// Computes a fingerprint. Files in subdirectories do not count. If drainit is not allowed to read
-/// a file, only the file's name counts. drainit then still sees changes of the other files.
+/// a file, only the file's name counts, so that drainit still sees changes of the other files.
 fn fingerprint(
     path: &Path,
     add: fn(&Place, &mut DefaultHasher, &mut LookLimits) -> io::Result<()>,
@@ -250,7 +252,8 @@ fn add_metadata(
     let about = place.stat()?;
     (about.st_ino, about.st_size).hash(hasher);
     (about.st_mtime, about.st_mtime_nsec, about.st_ctime, about.st_ctime_nsec).hash(hasher);
-    // The kernel's own files, such as those of a cgroup, always have the size 0 and the same times.
+    // The kernel's own files, such as those of a cgroup, always have the size 0 and the same times,
+    // so only their content shows a change.
     if about.st_size == 0 && is(&about, SFlag::S_IFREG) {
         let until = limits.until;
         add_content(

@@ -34,8 +34,8 @@ pub fn kill_child(pid: Pid, signal: Signal) -> io::Result<bool> {
 /// Sends a signal to every member of the process group that `leader` leads. Returns `false` if the
 /// group does not exist.
 ///
-/// The caller must know that the leader or a child in the group is not reaped. Without such a
-/// child, the kernel may have reused the number: for such a group, use
+/// The caller must know that the leader, or a child in the group, is not reaped. Otherwise the
+/// kernel may have reused the number of the group: for such a group, use
 /// [`crate::sweep::signal_left_group`].
 ///
 /// # Errors
@@ -78,8 +78,8 @@ pub fn group(leader: Pid) -> Group {
     }
 }
 
-/// Like [`group`], for a group whose leader is reaped. The kernel gives the number of a group that
-/// exists to no new process: if a process has the number as its pid, the group is gone.
+/// Like [`group`], for a group whose leader is reaped. As long as a group exists, no new process
+/// gets its number as a pid. If a process has this pid, the group is therefore gone.
 pub fn left_group(leader: Pid) -> Group {
     if group_of(leader).is_none() { group(leader) } else { Group::Gone }
 }

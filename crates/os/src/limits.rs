@@ -21,8 +21,8 @@ pub fn value(name: &str) -> Option<u64> {
     }
 }
 
-/// The value that this program got when the program first asked for the name. A reload reads the
-/// config with these first values: a limit that has changed since then does not change the config.
+/// The value that the first call for this name has found. A reload reads the config with the same
+/// values as the start, so a limit that has changed meanwhile does not change the config.
 pub fn first_value(name: &str) -> Option<u64> {
     static FIRST: [OnceLock<Option<u64>>; NAMES.len()] = [const { OnceLock::new() }; NAMES.len()];
     let place = NAMES.iter().position(|known| *known == name)?;

@@ -47,8 +47,8 @@ pub enum Unanswered {
     Late(Duration),
 }
 
-/// The owner of the threads that a piece of work takes. Work that hangs delays only later work of
-/// the same share.
+/// The purpose of a piece of work. Each share has threads of its own. Work that hangs delays only
+/// later work of the same share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Share {
     /// The work for the whole container, such as a reload.
@@ -151,10 +151,11 @@ fn reserve_or_spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     spawn(job)
 }
 
-/// Like [`begin`], for work that is due at once and cannot hang.
+/// Like [`begin`], for work that cannot hang and must begin at once, also when all threads of a
+/// share are in use.
 ///
 /// # Errors
-/// As for [`begin`].
+/// Fails if no thread can be started.
 pub fn begin_at_once<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<oneshot::Receiver<T>, Unanswered> {
@@ -311,8 +312,7 @@ mod tests {
             share.scope(on_thread(Duration::from_millis(20), hang))
         };
         let [ill, well] = [900, 901].map(|slot| Share::Probes(ProcessId(slot)));
-        // If there were one limit for all processes together, so much work would use up all
-        // threads.
+        // If there were one limit for all processes together, this work would use up all threads.
         for _ in 0..300 {
             let late = Unanswered::Late(Duration::from_millis(20));
             assert_eq!(hang(ill).await, Err(late));

@@ -16,7 +16,7 @@ use crate::sweep::Sweep;
 use crate::{clock, sys, termination_log};
 use drainit_core::types::{AFTER_KILL, Signal, Stream, exit_code};
 
-/// The time between SIGTERM and SIGKILL. drainit stops the processes all at once and without a
+/// The time between SIGTERM and SIGKILL. drainit stops all processes at the same time, without a
 /// drain.
 const STOP_TIME: Duration = Duration::from_secs(2);
 /// The pause between two scans for living processes.

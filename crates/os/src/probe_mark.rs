@@ -1,5 +1,6 @@
-//! Finds the processes that the commands of probes have left behind, even in a session of their
-//! own. Each command gets a variable, which its children inherit and by which drainit finds them.
+//! Finds the processes that the commands of probes have left behind, even if these processes have a
+//! session of their own. Each command gets a variable, which its children inherit and by which
+//! drainit finds them.
 //!
 //! Only an orphan counts: a child of drainit that drainit has not started. A process that a service
 //! has started for the command is therefore left out, as long as the service lives.
@@ -30,10 +31,11 @@ pub fn mark(process: &str) -> (u64, (OsString, OsString)) {
     (number, (VARIABLE.into(), format!("{process}/{number}").into()))
 }
 
-/// Kills the orphans of runs up to `last`, without the runs that are `under_way`. The orphans of
-/// the latest run that has left some stay: a command may start a single daemon that the service
-/// needs. `started` has the children that drainit has started, which are not orphans. Looks only at
-/// the newest orphans. Returns the killed orphans by the names of their processes.
+/// Kills the orphans of the runs up to `last`, except for the runs that are `under_way`. Does not
+/// kill the orphans of the latest run that has left orphans: a command may start a single daemon
+/// that the service needs. `started` has the children that drainit has started, which are not
+/// orphans. Looks only at the newest orphans. Returns the killed orphans by the names of their
+/// processes.
 pub fn kill_left(
     last: u64,
     under_way: &BTreeSet<u64>,

@@ -33,9 +33,9 @@ thread_local! {
 }
 
 /// The processor time that the kernel has spent on reaping for this thread, in debug builds. When
-/// the kernel releases a process, it drops its cache of `/proc/PID`. This release takes a few
-/// microseconds for most processes. For an Envoy on a busy machine the release takes up to 55 ms,
-/// because a scan of `/proc` has listed the Envoy's descriptors and threads
+/// the kernel releases a process, the kernel also drops the cached entries of `/proc/PID`. This
+/// release takes a few microseconds for most processes. For an Envoy on a busy machine the release
+/// takes up to 55 ms, because a scan of `/proc` has listed the Envoy's descriptors and threads
 /// (`proc_invalidate_siblings_dcache`, measured on 6.18).
 pub fn kernel_time() -> Duration {
     KERNEL_TIME.get()

@@ -30,7 +30,8 @@ pub(crate) const OPEN: [u8; 6] = [ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT,
 /// `INET_DIAG_SOCKOPT` of linux/inet_diag.h (Linux 5.10), and its bit `transparent`.
 const SOCKOPT: u16 = 22;
 const TRANSPARENT: u8 = 0x20;
-/// `INET_DIAG_INFO`: a `struct tcp_info` of linux/tcp.h. The request asks for it by a bit.
+/// `INET_DIAG_INFO`: the attribute with a `struct tcp_info` of linux/tcp.h. A bit of the request
+/// asks for this attribute.
 pub(crate) const INFO: u16 = 2;
 /// `INET_DIAG_REQ_BYTECODE`: a program that decides which sockets the kernel lists, and its
 /// operations (`struct inet_diag_bc_op`).
@@ -38,8 +39,9 @@ const BYTECODE: u16 = 1;
 const JUMP: u8 = 1;
 const PORT_AT_LEAST: u8 = 2;
 const PORT_AT_MOST: u8 = 3;
-/// The bytes of the program for one port. A jump is 16 bits long, so all sockets are listed if
-/// there are more ports than [`MOST_PORTS`].
+/// The program has this many bytes for each port. The distance of a jump has 16 bits, so the
+/// program has room for a limited number of ports. With more ports than [`MOST_PORTS`], there is no
+/// program, and the kernel lists all sockets.
 const PER_PORT: usize = 20;
 const MOST_PORTS: usize = 1000;
 /// The sizes of `struct nlmsghdr`, `struct inet_diag_req_v2` and `struct inet_diag_msg`.
@@ -76,7 +78,7 @@ pub(crate) struct Socket {
     /// Whether the server has closed the connection, and the client has not acknowledged all bytes.
     /// These bytes are lost if the network namespace ends, as it does with a container.
     pub is_flushing: bool,
-    /// Whether the socket is transparent; `None` if the kernel does not say whether.
+    /// Whether the socket is transparent; `None` if the kernel does not report this.
     pub is_transparent: Option<bool>,
     /// The bytes and times of the connection, if they were asked for.
     pub connection: Option<Connection>,
@@ -198,7 +200,7 @@ fn parse(message: &[u8]) -> Option<Socket> {
     let inode = u32_at(message, INODE)?;
     let is_held = inode != 0;
     let is_open = is_held || matches!(state, ESTABLISHED | CLOSE_WAIT);
-    // The end of the server's stream counts as a byte.
+    // The server's FIN counts as one unsent byte.
     let is_flushing = !is_open && u32_at(message, UNSENT)? > 1;
     let family = i32::from(family);
     let end = |port: usize, ip: usize| {
@@ -228,7 +230,7 @@ fn moved(message: &[u8], info: &[u8]) -> Option<Connection> {
     let state = *message.get(1)?;
     let ago = |at| u32_at(info, at).map(|millis| Duration::from_millis(millis.into()));
     let unsent = u32_at(message, UNSENT)?;
-    // The kernel counts the end of the client's stream as a byte (`tcp_rcv_nxt_update`).
+    // The kernel counts the client's FIN as a received byte (`tcp_rcv_nxt_update`).
     let end = u32::from(matches!(state, CLOSE_WAIT | LAST_ACK | CLOSING));
     let can_send = matches!(state, ESTABLISHED | CLOSE_WAIT);
     let is_waiting = can_send && u32_at(message, INODE)? == 0;

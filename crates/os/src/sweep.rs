@@ -141,9 +141,9 @@ impl Sweep {
 /// Sends a signal, and then SIGCONT, to the members of a process group whose leader is reaped.
 /// Returns `false` if the group does not exist.
 ///
-/// If the group ends meanwhile, the kernel may give its number to the group of a stranger. While
-/// the group has a child that is not reaped, the group keeps its number. Without such a child,
-/// drainit signals each member separately, and only if the member descends from drainit.
+/// If the group ends during this call, the kernel may give its number to the group of a stranger.
+/// While the group has a child that is not reaped, the group keeps its number. Without such a
+/// child, drainit signals each member separately, and only if the member descends from drainit.
 ///
 /// # Errors
 /// Fails as [`kill_group`] does.

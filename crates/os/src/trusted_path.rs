@@ -198,7 +198,8 @@ impl Place {
     ///
     /// # Errors
     /// Fails like open(2) if the directory cannot be opened. Fails with [`ForeignName`] if a link
-    /// belongs to another user, or if a user who could exchange the directory may not write to it.
+    /// belongs to another user, or if a user who may not write to the directory could put another
+    /// directory in its place.
     pub fn of(path: &Path) -> io::Result<Self> {
         Walk::from(AT_FDCWD, path, true)?.end_of(false)
     }
@@ -208,7 +209,8 @@ impl Place {
     ///
     /// # Errors
     /// Fails like open(2) if the directory cannot be opened, with `ENOENT` if the file does not
-    /// exist, and with [`ForeignName`] if a link belongs to another user.
+    /// exist, and with [`ForeignName`] if a link belongs to another user, or if a user who may not
+    /// enter a directory could put another directory in its place.
     pub fn behind(path: &Path) -> io::Result<Self> {
         Walk::from(AT_FDCWD, path, true)?.end_of(true)
     }
@@ -224,8 +226,8 @@ impl Place {
     /// Opens the file. Fails with `ELOOP` if the name is a link.
     ///
     /// # Errors
-    /// Fails as open(2) and [`after_lease`] do. Also fails with [`ForeignName`] if a user who could
-    /// exchange a name on the path may not open the file in this way.
+    /// Fails as open(2) and [`after_lease`] do. Also fails with [`ForeignName`] if a user who may
+    /// not open the file in this way could exchange a name on the path.
     pub fn open(&self, flags: OFlag, mode: Mode) -> io::Result<File> {
         // A file of somebody else must not be emptied before it is judged.
         let empties = flags.contains(OFlag::O_TRUNC) && !self.changers.is_empty();
@@ -266,9 +268,8 @@ impl Place {
     }
 
     /// A path for bind(2), which accepts no descriptor of a directory. If nobody else could make
-    /// `path` lead elsewhere, returns `path`, so that getsockname(2) reports it. If somebody else
-    /// could, returns a path by the directory's descriptor, which is valid as long as this value
-    /// lives.
+    /// `path` lead elsewhere, returns `path`, so that getsockname(2) reports it. Otherwise returns
+    /// a path by the directory's descriptor, which is valid as long as this value lives.
     pub fn address(&self) -> PathBuf {
         let by_descriptor = by_descriptor(&self.directory).filter(|_| !self.is_fixed);
         by_descriptor.map_or_else(|| self.path.clone(), |directory| directory.join(&self.name))
@@ -331,7 +332,7 @@ pub fn after_lease(open: impl Fn() -> io::Result<File>) -> io::Result<File> {
 /// not look at the path (EACCES).
 ///
 /// # Errors
-/// Fails with [`ForeignName`] if a name belongs to another user, who decides what is behind it.
+/// Fails with [`ForeignName`] if another user decides what is at the path.
 pub fn exists(path: &Path) -> Result<bool, ForeignName> {
     match Place::behind(path).and_then(|place| place.stat()) {
         Ok(_) => Ok(true),
@@ -347,7 +348,7 @@ pub fn is(stat: &FileStat, kind: SFlag) -> bool {
 /// A walk along a path, which ends at a [`Place`].
 struct Walk {
     at: OwnedFd,
-    /// The path of the directory `at`, without links. It is for messages.
+    /// The path of the directory `at`, without links. Only messages use this path.
     walked: PathBuf,
     path: PathBuf,
     /// The parts of the path that the walk has not reached yet, in reverse order.
@@ -377,15 +378,16 @@ impl Walk {
                 // as an `emptyDir`, often contains directories of root to which drainit writes.
                 self.changers.retain(|(changer, _)| changer.user.is_some());
                 judge(&self.changers, WRITE, &directory, &self.walked)?;
-                // Whoever could exchange the directory may change every name in it.
+                // `judge` has shown that every user who could exchange the directory may also write
+                // to it. Such a user may exchange every name in the directory anyway.
                 self.changers.clear();
                 return Ok(self.end(step));
             }
             let Some((next, stat)) = self.step(&step)? else { continue };
             if is_name {
                 // A group (or everybody) that can write only to the last directory, such as an
-                // `emptyDir`, does not count. It may replace the file anyway: drainit uses the file
-                // that it finds.
+                // `emptyDir`, does not count. Such a group may replace the file anyway, and drainit
+                // uses whatever file is there.
                 let (known, is_fixed) = (self.changers.clone(), self.is_fixed);
                 self.note(&stat)?;
                 let is_known = |changer| known.iter().any(|(known, _)| *known == changer);

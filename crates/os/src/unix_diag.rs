@@ -104,7 +104,7 @@ fn parse(message: &[u8]) -> Option<UnixSocket> {
                 let inodes = value.chunks(4).map(|inode| u32_at(inode, 0));
                 socket.waiting = inodes.collect::<Option<_>>()?;
             }
-            // A socket that listens has the lengths of its queue here.
+            // For a socket that listens, this attribute has the lengths of its queue.
             QUEUES if !is_listening => {
                 socket.is_unread = u32_at(value, 0)? > 0;
                 socket.is_sending = u32_at(value, 4)? > 0;
@@ -164,8 +164,8 @@ impl UnixListeners {
             if is_held && !socket.is_listening {
                 connections.push(open(socket, ours.contains(&socket.peer)));
             }
-            // The kernel does not list the connections that wait, but names their clients. A client
-            // that is gone gets no answer.
+            // The kernel does not list connections that nobody has accepted, but names their
+            // clients. A client that is gone gets no answer.
             let waiting = socket.waiting.iter().filter(|client| **client != 0);
             connections.extend(waiting.map(|client| Connection {
                 cookie: !u64::from(*client),
@@ -177,8 +177,8 @@ impl UnixListeners {
     }
 }
 
-/// A connection as the rest of drainit knows it. Nobody can tell when something has moved on the
-/// connection, so it may have moved just now.
+/// A connection as the rest of drainit knows it. The kernel does not report when bytes were sent,
+/// so the connection counts as one on which bytes have just been sent.
 fn open(socket: &UnixSocket, is_ours: bool) -> Connection {
     Connection {
         cookie: socket.cookie,

@@ -50,7 +50,7 @@ pub struct Shown {
     pub note: String,
 }
 
-/// Why a command has failed, and the exit code for that.
+/// Why a command has failed, and the exit code.
 #[derive(Debug)]
 pub struct Refused {
     pub why: String,

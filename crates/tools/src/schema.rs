@@ -32,8 +32,8 @@ struct Schema {
 }
 
 /// The JSON values that are accepted for a shape. For a value with several shapes, this collects
-/// what each of them accepts. Their keywords do not conflict, because each keyword of JSON Schema
-/// concerns only one type of values.
+/// what each shape accepts. The keywords of the shapes do not conflict, because each keyword of
+/// JSON Schema concerns only one type of values.
 #[derive(Default)]
 struct AcceptedText {
     types: BTreeSet<&'static str>,

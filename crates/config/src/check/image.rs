@@ -56,7 +56,7 @@ pub(crate) fn check(
             Some(index) => places.processes[index].at(key),
             None => places.at(key),
         };
-        // If all copies of an entry with `scale` have the same fault, it is reported once.
+        // If all copies of an entry with `scale` have the same fault, the fault is reported once.
         if let Some(index) = process
             && let fault = finding.message.replacen(&config.processes[index].name, "", 1)
             && !of_entries.insert((span, fault))

@@ -247,8 +247,8 @@ pub(crate) fn shrink_default_minima(
         // A process that never starts is not drained, and takes no time.
         let is_left_out = process.is_left_out();
         if let Some(drain) = process.drain.as_mut().filter(|_| !is_left_out) {
-            // `below` counts a default `min` as 0, so the sum has nothing for the `min` of this
-            // process.
+            // `below` counts a default `min` as 0, so `below[index]` contains nothing for the `min`
+            // of this process.
             let left = room.saturating_sub(above[index]).saturating_sub(below[index]);
             if drain.method.times().min.is_none() && drain.min > left {
                 let (from, to) = (human(drain.min), human(left));

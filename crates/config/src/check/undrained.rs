@@ -35,7 +35,8 @@ const SERVERS: [&str; 15] = [
 const SERVING: [(&str, &str); 4] =
     [("fastapi", "run"), ("flask", "run"), ("ollama", "serve"), ("vllm", "serve")];
 
-/// Programs that start the program after their options and variables.
+/// Programs that start another program. In the command, the other program follows the options and
+/// variables.
 const WRAPPERS: [&str; 5] = ["env", "tini", "dumb-init", "nice", "stdbuf"];
 
 /// Programs that start another program, and the argument that comes before that program. An empty
@@ -166,8 +167,8 @@ fn starts_server(words: &[&str], deepest: u8) -> bool {
     SERVERS.contains(&program) || SERVING.contains(&(program, next))
 }
 
-/// The words of the last command of a script, which runs as long as the shell. In a pipe, this is
-/// the first program.
+/// The words of the last command of a script: the shell runs as long as this command. In a
+/// pipeline, the words of its first program.
 fn last_command(script: &str) -> Vec<&str> {
     let is_end = |letter: char| matches!(letter, ';' | '&' | '\n');
     let last = script.split(is_end).rfind(|part| !part.trim().is_empty()).unwrap_or_default();

@@ -106,7 +106,8 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     for (_, process, place) in running(config, places) {
         for (number, socket) in process.listen.iter().enumerate() {
             // drainit removes the `sockets` of a process before each start, and also when a start
-            // is skipped because `only_if` does not hold.
+            // is skipped because `only_if` does not hold. The removal must not hit a socket that
+            // drainit holds for a process.
             if let Address::Unix(path) = &socket.address
                 && let Some(first) = owners.get(&Claim::Socket(normal(path)))
             {

@@ -63,8 +63,8 @@ pub enum Account {
 }
 
 impl Account {
-    /// The name of the user, or the number if the user has no name. Before the look-up, the text of
-    /// the config.
+    /// The name of the user, or the number if the user has no name. Before the look-up, returns the
+    /// text of the config.
     pub fn name(&self) -> String {
         match self {
             Self::Written(text) => text.clone(),
@@ -123,8 +123,8 @@ impl RunAsKeys {
 /// Parses the value of `user`. The users and groups that it names are looked up later.
 pub(crate) fn written(text: &str) -> Result<Account, Invalid> {
     let (user, group) = parts(text)?;
-    // No program gives an account a number as its name, so the user meant an id. This id is out of
-    // range.
+    // The text is a number, but outside of the range of ids. No account has such a name, so the
+    // user probably meant an id.
     let is_bad = |part: &&str| part.parse::<i128>().is_ok() && id(part).is_none();
     match [Some(user), group].into_iter().flatten().find(is_bad) {
         Some(part) => Err(Invalid::new(

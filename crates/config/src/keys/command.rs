@@ -30,7 +30,8 @@ impl Form for CommandForm {
 fn command(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<String>> {
     let what = at.key;
     let words = match &node.kind {
-        // Read all items before returning at the first error, so that every error is reported.
+        // Read every item, and only then return the first error, so that the errors of all items
+        // are reported.
         Kind::Sequence(items) => {
             let of_shell = |item: &Rc<Node>| item.scalar().is_some_and(reads_dollars);
             reader.is_for_shell = items.iter().any(of_shell);
@@ -104,7 +105,7 @@ impl Form for Verbatim {
     }
 }
 
-/// An argument. `None` if it is joined from parts and all of their conditions fail.
+/// An argument. `None` if it is joined from parts, and no part's condition holds.
 type Element = Either<Verbatim, ElementKeys>;
 
 #[derive(Table)]

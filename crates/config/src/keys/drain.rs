@@ -50,8 +50,8 @@ pub(crate) struct DrainKeys {
 }
 
 impl DrainKeys {
-    /// Returns `None`, for no drain, if `time` is 0 or `only_if` does not hold. Even then the other
-    /// keys are read, so that their mistakes show before somebody turns the drain on.
+    /// Returns `None`, which means no drain, if `time` is 0 or `only_if` does not hold. The other
+    /// keys are read in any case, so that their mistakes show before somebody turns the drain on.
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Drain> {
         let Self { method, only_if: holds } = self;
         if let Some(node) = fields.get(method.key()) {
@@ -434,7 +434,7 @@ impl DrainMethod {
 }
 
 /// One address, or a list of addresses with conditions. An Envoy has only one admin address: the
-/// first whose condition holds. With a list, a variable can decide which address is the first.
+/// first whose condition holds. A variable in a condition can therefore select the address.
 struct Admin;
 
 impl Form for Admin {
@@ -443,7 +443,8 @@ impl Form for Admin {
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Address> {
         let Kind::Sequence(items) = &node.kind else { return Address::read(reader, at, node) };
-        // Read all items before returning at the first error, so that every error is reported.
+        // Read every item, and only then return the first error, so that the errors of all items
+        // are reported.
         let hold: Vec<_> = items.iter().map(|item| AdminKeys::read(reader, at, item)).collect();
         let hold: Vec<bool> = hold.into_iter().collect::<Option<_>>()?;
         let Some((item, _)) = items.iter().zip(hold).find(|(_, holds)| *holds) else {

@@ -201,7 +201,8 @@ impl<F: Form> Form for List<F> {
 
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Self::Out> {
         let items = reader.items(node, at.key)?;
-        // Read all items before returning at the first error, so that every error is reported.
+        // Read every item, and only then return the first error, so that the errors of all items
+        // are reported.
         let read: Vec<_> = items.iter().map(|item| F::read(reader, at, item)).collect();
         read.into_iter().collect()
     }

@@ -4,8 +4,9 @@
 //!
 //! `!reset` removes a key that an earlier file has set. `!override` replaces a value that would
 //! otherwise be merged. A `!reset` that has nothing to remove stays in the merged tree, so that the
-//! reader checks the key, which counts as absent. The `!reset` of a variable of `environment`
-//! always stays, because the process must not get this variable even if the container has it.
+//! reader can report an unknown key. A known key counts as absent. The `!reset` of a variable of
+//! `environment` always stays, because the process must not get this variable even if the container
+//! has it.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -60,8 +61,8 @@ fn merge_at(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
     if over.tag == Some(Tag::Override) {
         return Rc::clone(over);
     }
-    // An empty value in the later file changes nothing. Only a variable of `environment` then gets
-    // the container's value.
+    // An empty value in the later file changes nothing, except in `environment`: the process gets
+    // the container's value of this variable.
     if matches!(over.kind, Kind::Null) && !spot.is_variable {
         return Rc::clone(base);
     }

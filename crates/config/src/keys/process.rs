@@ -38,7 +38,8 @@ pub struct Process {
     #[key(skip)]
     pub share: DeadlineShare,
     /// The command and the variables, with marks in place of the container's limits. Each start
-    /// replaces the marks. `None` if they use no limit.
+    /// replaces the marks by the limits of that moment. `None` if the command and the variables use
+    /// no limit.
     #[key(skip)]
     pub marked: Option<(Vec<String>, Vec<Variable>)>,
     /// The program and its arguments. <!-- C151 --> Example:

@@ -358,7 +358,8 @@ impl<'a> Reader<'a> {
         Some(ReadText { text: expanded.text, span: node.span, raw, used: expanded.used })
     }
 
-    /// Expands the variables of a text. `place` finds the place in the file of a byte of the text.
+    /// Expands the variables of a text. For a byte of the text, `place` returns its place in the
+    /// file.
     pub(crate) fn expand(
         &mut self,
         raw: &str,
@@ -442,8 +443,8 @@ impl<'a> Reader<'a> {
 
     /// Reports each `$NAME` in a value, because no shell runs that could expand it. Skips a NAME
     /// that is neither known nor in capitals. With `of_variable`, the node is the value of a
-    /// variable, in which a `$` may be intended: then a `$NAME` is only a warning, and only if NAME
-    /// is known or `$NAME` is the whole value.
+    /// variable, in which a `$` may be intended. A `$NAME` is then only a warning, or is not
+    /// reported at all if NAME is not known and `$NAME` is not the whole value.
     pub(crate) fn check_dollars(&mut self, node: &Node, what: &str, of_variable: Option<&str>) {
         node.inner().for_each(|inner| self.check_dollars(inner, what, of_variable));
         let raw = node.scalar().unwrap_or_default();

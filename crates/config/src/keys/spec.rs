@@ -67,7 +67,8 @@ impl Config {
             reserve: self.shutdown.reserve,
             readiness_delay: self.shutdown.readiness_delay,
             unready_delay: self.shutdown.unready_delay,
-            // The supervisor counts connections before the stops; a plan does not.
+            // A plan does not count connections before the stops. The supervisor does, and sets
+            // this field to true.
             counts_stops: false,
             stop_signals: self.shutdown.signals.clone(),
             hooks: waits(&self.hooks),
@@ -112,7 +113,8 @@ fn drain(drain: &Drain) -> DrainSpec {
     let by_kernel = drain.method.counting().is_some();
     let signal = match &drain.method {
         DrainMethod::Signal(it) | DrainMethod::Notify(it) => Some(it.signal),
-        // A command such as `nginx -s quit` asks a server to end after its last answer.
+        // SIGTERM stands for a command such as `nginx -s quit`, after which a server ends with its
+        // last answer.
         DrainMethod::Exec(_) | DrainMethod::Http(_) if by_kernel => Some(Signal::TERM),
         _ => None,
     };

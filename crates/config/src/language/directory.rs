@@ -16,7 +16,7 @@ const MOST_FILES: usize = 100;
 /// files, and Kubernetes puts hidden directories beside the files of a ConfigMap.
 ///
 /// # Errors
-/// Fails if the directory cannot be read, or has no such file or too many.
+/// Fails if the directory cannot be read, has no such file, or has too many of these files.
 pub fn files(path: &Path) -> Option<Result<Vec<PathBuf>, Unreadable>> {
     path.is_dir().then(|| match list(path) {
         Ok(files) if files.is_empty() => Err(Unreadable::new(

@@ -82,11 +82,11 @@ impl Origin {
     }
 }
 
-/// The shortest stop and the drain that the plan gives a process. The process can use these times
-/// for limits of its own.
+/// The times that the plan gives the stop and the drain of a process. The process can use these
+/// times for limits of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeadlineShare {
-    /// From the stop signal to SIGKILL.
+    /// The shortest time from the stop signal to SIGKILL.
     pub stop: Duration,
     /// From the beginning of the drain to its end; 0 without a drain.
     pub drain: Duration,

@@ -50,8 +50,8 @@ pub fn values(
     })
 }
 
-/// The process with the container's current limits in its command and its variables; `None` if they
-/// use no limit.
+/// The process with the container's current limits in its command and its variables; `None` if the
+/// command and the variables use no limit.
 ///
 /// # Errors
 /// Says which limit is not known.

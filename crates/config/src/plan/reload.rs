@@ -155,8 +155,9 @@ impl<'a> ReloadPlan<'a> {
                     None => (false, "continues".to_owned(), differ(keys)),
                 },
             };
-            // If a dependency is replaced only after all steps, a process that has started before
-            // follows the dependency then. A oneshot has ended by then, and does not follow.
+            // A dependency may be replaced only after all steps. A process that was started in one
+            // of these steps then follows the dependency, and is replaced once more. A oneshot has
+            // ended by that time, and does not follow.
             let is_last = |name: &str| later.get(name) == Some(&usize::MAX);
             let follows = |on: &&Dependency| on.restart && is_last(&on.process);
             if let Some(on) = process.depends_on.iter().find(follows)

@@ -9,7 +9,7 @@ use crate::plan::timeline::{ShutdownStep, StepKind, Timeline};
 use crate::plan::{InOneshot, Plan, PlannedStart};
 use crate::types::human;
 
-/// The width of the text if nothing else is known.
+/// The width of the text if the width of the terminal is not known.
 pub const COLUMNS: usize = 100;
 /// The shortest width for which the text has room.
 const NARROWEST: usize = 60;

@@ -153,7 +153,8 @@ mod tests {
                 let received = signals.wait().unwrap();
                 assert_eq!(received, Vec::from_iter(expected));
             }
-            // A sender can write any pid into these signals; it has written 0 here.
+            // In a signal with one of these codes, the sender can write any pid. This sender has
+            // written 0.
             for code in [libc::SI_QUEUE, libc::SI_TIMER, -60] {
                 sys::raise_with(Signal::TERM, code).unwrap();
                 let [received] = signals.wait().unwrap().try_into().unwrap();

@@ -40,7 +40,7 @@ impl ReceivedSignal {
 }
 
 impl fmt::Display for ReceivedSignal {
-    /// Writes the line of the log.
+    /// Writes the text of the log line about this signal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let signal = self.signal;
         match self.sender {

@@ -116,8 +116,8 @@ pub fn foresee(
     (!is_elf).then(|| SpawnError::Format { why: wrong_with_format(&file), path: file })
 }
 
-/// Whether the kernel takes a carriage return as part of the interpreter's name: it does so if the
-/// `#!` line has no argument.
+/// Whether the kernel takes a carriage return as part of the interpreter's name: this happens if
+/// the `#!` line has no argument.
 fn is_cut_by_return(head: &[u8]) -> bool {
     let line = head.strip_prefix(b"#!").and_then(|rest| rest.split(|byte| *byte == b'\n').next());
     line.is_some_and(|line| {

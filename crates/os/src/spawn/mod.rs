@@ -93,8 +93,8 @@ impl SpawnRequest {
         let setup = ChildSetup {
             mask: mask::given().unwrap_or(0),
             defaults: mask::ALL,
-            // The process gets a session of its own: a process can join every group of its session,
-            // even a group of another user.
+            // The process gets a session of its own, because a process can join any process group
+            // of its session, even the group of another user.
             place: ChildPlace::Session,
             dies_with_us: false,
             listens: !self.sockets.is_empty(),
@@ -335,8 +335,8 @@ mod tests {
                     Ok(Ok(())) => return Ok(pid),
                     Ok(Err(failed)) => {
                         let error = failed.diagnose();
-                        // This function reaps the failed process itself, so the test must not reap
-                        // it. First, the function waits until the process has ended.
+                        // This function reaps the failed process, so that the test need not do it.
+                        // Before that, the function waits until the process has ended.
                         while crate::reap::is_living_child(pid) {
                             std::thread::yield_now();
                         }

@@ -29,7 +29,7 @@ fn request(command: &[OsString], setup: &ChildSetup) -> SpawnRequest {
     let mut request = SpawnRequest::new(command.to_vec());
     request.inherits_stdin = true;
     if setup.listens {
-        // `LISTEN_PID` names drainit itself, so the child does not get it.
+        // `LISTEN_PID` names drainit itself, so the child does not get this variable.
         request.env = Some(std::env::vars_os().filter(|(name, _)| name != "LISTEN_PID").collect());
     }
     request

@@ -60,7 +60,8 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as above; the caller gives back the whole block.
+        // SAFETY: the caller promises what the system's allocator asks for, and gives back the
+        // whole block.
         unsafe {
             if wipes() {
                 wipe(memory, layout.size());

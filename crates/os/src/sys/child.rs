@@ -161,8 +161,8 @@ pub(crate) fn start(
         ForkResult::Parent { child } => child,
     };
     if matches!(place, ChildPlace::Group | ChildPlace::Foreground) {
-        // The child makes the same call, because either of the two calls may come first. An error
-        // is ignored, because the child may have ended.
+        // The child makes the same call, so that the group exists for both processes, whichever
+        // call comes first. An error is ignored, because the child may have ended.
         let _ = nix::unistd::setpgid(pid, Pid::from_raw(0));
     }
     Ok((pid.as_raw(), PendingExec { report: Rc::new(report) }))

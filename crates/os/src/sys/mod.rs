@@ -222,7 +222,7 @@ pub fn duplicate(descriptor: &impl AsRawFd, least: RawFd) -> io::Result<OwnedFd>
     // SAFETY: takes integers.
     let fd = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) };
     let fd = checked(fd)?;
-    // SAFETY: the kernel has just opened it for us.
+    // SAFETY: the kernel has just opened this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -307,8 +307,8 @@ pub(crate) fn detach_terminal() -> io::Result<()> {
 /// The C library's description of a signal, such as `Terminated`.
 pub fn describe(signal: Signal) -> String {
     let number = signal.number();
-    // SAFETY: the result is null or a string that ends with NUL, and stays until the next call on
-    // this thread.
+    // SAFETY: the result is null or a string that ends with NUL, and stays valid until the next
+    // call on this thread.
     let text = unsafe { libc::strsignal(number).as_ref().map(|text| CStr::from_ptr(text)) };
     text.map_or_else(|| number.to_string(), |text| text.to_string_lossy().into_owned())
 }

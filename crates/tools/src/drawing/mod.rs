@@ -17,7 +17,7 @@ use crate::plan::text::{LABEL, cut_to};
 
 const WIDTH: f64 = 920.0;
 const MARGIN: f64 = 16.0;
-/// The width of the labels, and of the times behind them.
+/// The widths of the labels and of the times to the right of the labels.
 const LABELS: f64 = 200.0;
 const TIMES: f64 = 100.0;
 const GAP: f64 = 12.0;
@@ -38,7 +38,7 @@ const WIDEST: f64 = 0.68;
 const TITLE: usize = 90;
 /// How many characters of the small font fit into a line.
 const CHARACTERS: usize = 115;
-/// The distances of the ticks of a time axis, in seconds.
+/// The possible distances between two ticks of a time axis, in seconds.
 const TICKS: [f64; 16] = [
     0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
     14400.0,
@@ -125,7 +125,7 @@ enum BarLook {
 impl BarKind {
     const ALL: [Self; 4] = [Self::Start, Self::Drain, Self::Stop, Self::Wait];
 
-    /// The class of a bar, and its name in the legend.
+    /// The class of the bars of this kind, and the name of the kind in the legend.
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Start => ("start", "start"),
@@ -268,7 +268,7 @@ fn rect(
     );
 }
 
-/// Names the colours that the charts have.
+/// Draws the legend, with a name for each colour in the charts.
 fn legend(out: &mut String, charts: &[Chart], top: f64) {
     let has = |is_so: &dyn Fn(&Bar) -> bool| {
         let mut bars = charts.iter().flat_map(|chart| &chart.rows).flat_map(|row| &row.bars);

@@ -92,8 +92,8 @@ fn row(report: &ShutdownReport, step: &StepData) -> Row {
         "stop" | "leftovers" => BarKind::Stop,
         _ => BarKind::Wait,
     };
-    // For a hook, the plan shows the time that is kept free. The hook may take longer if nothing
-    // else needs the time: a hook is never late.
+    // For a hook, the plan shows the time that is kept free. A hook may take longer if nothing else
+    // needs the time, so a hook never counts as late.
     let is_late = kind != BarKind::Wait
         && real.map(takes).unwrap_or_default() > planned.map_or(f64::MAX, takes) + TOLERANCE;
     let look = match (is_killed, is_late) {

@@ -131,7 +131,7 @@ fn a_report_is_found_in_a_file_and_in_a_log() {
         format!("{value:#}").replace("\"exit_code\": 3", "\"exit_code\": 137"),
         line(&json),
         format!("{:#}\n", serde_json::from_str::<serde_json::Value>(&line(&json)).unwrap()),
-        // If a log has several reports, the last one counts. Other lines may follow it.
+        // If a log has several reports, the last one counts. Other lines may follow the report.
         format!(
             "starting\n{}\ngw-1  | {}\n{{\"message\":\"bye\"}}\n{{\"report\":7\n",
             line(&value.to_string()),

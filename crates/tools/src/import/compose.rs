@@ -69,7 +69,8 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
 }
 
 /// Converts the relations between services. A service becomes a oneshot if another service waits
-/// for its completion. A failing healthcheck matters only to services that wait for it.
+/// for its completion. A failing healthcheck matters only if another service waits until this
+/// service is healthy.
 fn relate(draft: &mut Draft) {
     let waited_for = |condition| -> BTreeSet<String> {
         draft.processes.iter().flat_map(|process| process.needs(condition)).cloned().collect()

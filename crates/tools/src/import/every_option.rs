@@ -10,9 +10,9 @@ fn draft(format: Format, text: &str) -> String {
     imported.unwrap_or_else(|problems| panic!("{text}\n{problems:?}")).text
 }
 
-/// Tests that the draft shows each option. The test looks for words that stand for the option: one
-/// of them must be in the draft with the option, and not in the draft without it. `rows` has the
-/// words of each option. For an option in `named`, the words are the option itself and its name.
+/// Tests that the draft shows each option. The test looks for words that stand for the option: the
+/// option must bring one of these words into the draft. `rows` has the words of each option. For an
+/// option in `named`, the words are the option itself and its name.
 #[track_caller]
 fn none_vanishes(
     format: Format,

@@ -27,8 +27,8 @@ pub(super) fn comment_out(draft: &mut Draft) {
 }
 
 /// The keys that a config would refuse, each with the index of its process. The values of variables
-/// are not known. A value with a variable is therefore refused only if it is wrong both without the
-/// variable and with a number in its place.
+/// are not known. A value with a variable is therefore refused only if the value is wrong in both
+/// cases: the variable is unset, or the variable has the value 1.
 fn refused(draft: &Draft) -> Vec<(usize, &'static str)> {
     let (text, keys) = in_lines(draft);
     let wrong_in = |environment: &Environment| {

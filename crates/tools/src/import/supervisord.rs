@@ -54,7 +54,7 @@ fn sections(
     for pattern in patterns.split_whitespace() {
         let directory = file.directory().map(Path::to_owned);
         let files = directory.map(|directory| {
-            // A relative pattern begins at the directory of the file anyway.
+            // `%(here)s` is the directory of the file, at which a relative pattern begins anyway.
             glob::files(&directory, pattern.strip_prefix("%(here)s/").unwrap_or(pattern))
         });
         let files = files.unwrap_or_default();

@@ -228,7 +228,7 @@ fn every_draft_passes_the_check() {
         ] {
             let Ok(imported) = convert(InputFile::new("F", &text), "F", format) else { continue };
             let wrong = testing::checked(&imported.text, &[("A", "1")]).into_iter().filter(|it| {
-                // The users and files are those of the image.
+                // These users and files exist only in the image, and not where the test runs.
                 let is_of_image = it.message.contains("not a user in")
                     || it.message.contains("not a group in")
                     || it.message.starts_with("`env_file` ");

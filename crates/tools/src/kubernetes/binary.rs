@@ -313,7 +313,8 @@ impl Pod<'_> {
     fn uses(&self, wrong: &mut Vec<Found>, container: &Container, env: &PodEnv, place: usize) {
         let node = &container.node;
         let command = words(node, &["command"]);
-        // The image's own ENTRYPOINT is not known.
+        // Without `command`, the image's ENTRYPOINT gets the arguments. This ENTRYPOINT is not
+        // known.
         let args = if command.is_empty() { Vec::new() } else { words(node, &["args"]) };
         let line = command.into_iter().chain(args).collect();
         for line in [line].into_iter().chain(HOOKS.map(|hook| words(node, hook))) {
@@ -344,8 +345,8 @@ impl Pod<'_> {
         self.binaries.iter().find(|binary| mounts(container, &binary.volume, false))
     }
 
-    /// Checks a drainit that is searched in `PATH`. A container that mounts the volume is expected
-    /// to use the volume's drainit, unless the name of its image contains `drainit`.
+    /// Checks a drainit that is searched for in `PATH`. A container that mounts the volume is
+    /// expected to use the volume's drainit, unless the name of its image contains `drainit`.
     fn bare(&self, container: &Container, env: &PodEnv, span: Span, place: usize) -> Option<Found> {
         let mounted = self.mounted(&container.node)?;
         if image_of(&container.node).contains("drainit") {
@@ -419,7 +420,8 @@ impl Pod<'_> {
         }
     }
 
-    /// Checks a drainit at a path at which the container mounts no volume. The image may have it.
+    /// Checks a drainit at a path at which the container mounts no volume. The image itself may
+    /// have drainit at this path.
     fn outside(&self, container: &Container, program: &Word) -> Option<Found> {
         let path = &*program.text;
         let directory = path.strip_suffix("drainit").unwrap_or(path).trim_end_matches('/');

@@ -149,7 +149,7 @@ pub(super) fn refused(program: Span, words: &[Word], usage: &str) -> Option<Foun
 
 /// A command of drainit in a probe or a hook.
 pub(super) struct OwnCommand {
-    /// Whether a probe has the command, and not a hook.
+    /// Whether the command belongs to a probe, and not to a hook.
     is_probe: bool,
     pub(super) is_pre_stop: bool,
     is_script: bool,
@@ -266,8 +266,8 @@ fn has_socket(container: &Container) -> bool {
     }
 }
 
-/// Reports the first command that asks a `drainit exec` without a drain, which has no control
-/// socket. Returns whether there is one.
+/// Reports the first command that asks a `drainit exec`, if this `exec` has no drain and therefore
+/// no control socket. Returns whether there is such a command.
 pub(super) fn unanswered(problems: &mut Problems, container: &Container) -> bool {
     for command in own_commands(container) {
         let help = match command.name() {

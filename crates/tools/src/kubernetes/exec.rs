@@ -43,7 +43,7 @@ pub(super) fn read(
         _ => return None,
     };
     let (exec, words) = words.split_first().filter(|(exec, _)| exec.text == "exec")?;
-    // The words of a script are not known.
+    // If a whole option is not known, nothing else is checked.
     let Some(ExecGiven { mut drain, others, command }) = options(problems, words, env) else {
         return Some(Ok(None));
     };
@@ -175,8 +175,8 @@ fn too_long(problems: &mut Problems, workload: &Workload, given: &[Given]) {
 
 /// The config of a command with a drain, with the defaults of `exec`: a short grace period has a
 /// short reserve, and the default `time` fits into it. A value that is not known is replaced by a
-/// correct one. Also returns whether `min` fits into the grace period less the reserve, which is
-/// enough for `exec`.
+/// correct one. Also returns whether `min` fits into the grace period less the reserve: `exec` then
+/// accepts `min`, even if no time is left for the stop.
 fn config(workload: &Workload, drain: Vec<Given>, others: &[Other]) -> (Value, bool) {
     let is_given = |key: &str| drain.iter().any(|it| it.key == key);
     let (has_readiness, has_time) = (is_given(READINESS), is_given("time"));
@@ -207,7 +207,7 @@ fn config(workload: &Workload, drain: Vec<Given>, others: &[Other]) -> (Value, b
         "unready_delay": text(unready_delay.unwrap_or_default())});
     let signals =
         others.iter().filter(|it| it.option.name == "--stop-signal" && it.wrong().is_none());
-    // A signal that is not known here may be any signal.
+    // A signal that is not known here may be any signal. The config then keeps the default signals.
     if let Some(signals) = signals.map(|it| it.value.clone()).collect::<Option<Vec<_>>>()
         && !signals.is_empty()
     {
@@ -242,8 +242,8 @@ impl Given {
     }
 }
 
-/// An option that stands for no key, with its value and its place. An option without a value has an
-/// empty one.
+/// An option that stands for no key, with its value and its place. For an option that takes no
+/// value, the value is empty.
 struct Other {
     option: OtherOption,
     /// `None` if the value is not known here.

@@ -21,7 +21,7 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
         Some((given, span)) => (given, span),
         None => (Shutdown::default().grace_period, key(&pod, NAME).unwrap_or(ctx.container.span)),
     };
-    // `exec` shortens its reserve with the grace period.
+    // With a short grace period, `exec` also has a shorter reserve.
     let least = if ctx.is_exec { Duration::ZERO } else { Shutdown::default().reserve };
     if given <= least {
         // All problems are shown at once, also those that appear only with a longer grace period.
@@ -197,7 +197,8 @@ fn variable(
             ctx.add(Severity::Warning, ctx.container.span, message).help(help);
             return true;
         }
-        // In a config, an empty variable counts as unset, so both are reported as missing.
+        // In a config, an empty variable counts as unset, so this variable is reported as missing,
+        // too.
         PodValue::Missing | PodValue::Known(_) => {
             let message = format!(
                 "`{}` has no `{name}`, which the config's `grace_period` uses: a container cannot read {NAME}",

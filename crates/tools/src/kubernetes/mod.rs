@@ -129,8 +129,8 @@ fn check_names(problems: &mut Problems, env: &PodEnv, uses: impl Fn(&str) -> boo
     }
 }
 
-/// Reports a container without an image, if others have one: a patch has added it to the pod,
-/// because no container has the name that the patch has.
+/// Reports a container without an image beside containers that have one. Such a container comes
+/// from a patch: the patch adds a container to the pod if no container has the patch's name.
 fn no_image(problems: &mut Problems, workload: &Workload) {
     let containers = crate::kubernetes::manifest::containers(&workload.pod);
     let has_image = |it: &&Container| key(&it.node, "image").is_some();
@@ -277,8 +277,8 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Reports a command whose program cannot run in the image. Kubernetes runs the container all
-    /// the same.
+    /// Reports a command whose program cannot run in the image. Kubernetes starts the container in
+    /// spite of such a command.
     fn must_run(&mut self, what: &str, command: &[Word], help: &str) {
         let Some(first) = command.first() else { return };
         let mut programs = vec![Word { text: first.text.clone(), span: first.span }];

@@ -34,7 +34,7 @@ struct PodProbe {
     path: Option<Word>,
     /// Whether the probe asks for the health of gRPC.
     is_grpc: bool,
-    /// The `host` of the probe, which then connects to another address than that of the pod.
+    /// The `host` of the probe: the kubelet connects to this address, and not to that of the pod.
     host: Option<Word>,
     /// The scheme `HTTPS`, if the probe sets it.
     https: Option<Word>,
@@ -87,7 +87,8 @@ pub(super) fn check(ctx: &mut Context<'_>) {
         let path = if name == "livenessProbe" { "/livez" } else { "/readyz" };
         let help = format!("add the program to the image, or {}", how_to_probe(ctx, path));
         ctx.must_run("this probe", &command, &help);
-        // A liveness probe at /readyz would kill a container that starts slowly.
+        // Only a liveness probe gets advice for another path: at `/readyz`, the probe would kill a
+        // container that starts slowly.
         answered(ctx, &probe, (name == "livenessProbe").then_some("/livez"));
         if let Some(span) = probe.is_constant.filter(|_| name != "startupProbe") {
             let message = "this probe only looks at a file, or does nothing: it does not fail \

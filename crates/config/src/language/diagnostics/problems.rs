@@ -10,8 +10,8 @@ use crate::language::span::Span;
 use crate::language::yaml::node::Node;
 use crate::types::harmless;
 
-/// Messages are searched for the values of variables, to hide them. A shorter value is not searched
-/// for, because any word may contain it by chance. Messages therefore quote the config by
+/// The shortest value, in bytes, for which drainit searches a message to hide the value of a
+/// variable. A word may contain a shorter value by chance. Messages therefore quote the config by
 /// [`Problems::written`] or [`Problems::shown`], which hide short values, too.
 const LEAST_SOUGHT: usize = 8;
 /// At most this many problems are shown, because more would not help to correct the file.
@@ -48,12 +48,13 @@ pub struct Problem {
     span: Span,
     message: String,
     help: Option<String>,
-    /// Whether problems with the same message at other places are shown as one with this problem.
+    /// Whether this problem and all other shared problems with the same message are shown as one
+    /// problem.
     is_shared: bool,
 }
 
 impl Problem {
-    /// Shows problems with the same message at other places as one with this problem.
+    /// Shows this problem and all other shared problems with the same message as one problem.
     pub fn shared(&mut self) -> &mut Self {
         self.is_shared = true;
         self

@@ -61,7 +61,7 @@ struct Sums {
     /// The part of the time until the deadline that is kept for stops.
     kept: Duration,
     /// Like `least`, if time is short: the stops get only the kept time. A delay gets the time that
-    /// the later waits leave, but at least its share in proportion to their times.
+    /// the later waits leave, but at least its share in proportion to the times of all these waits.
     shrunk: Duration,
 }
 
@@ -92,8 +92,9 @@ impl Sums {
         let stops = stops + hook(&config.hooks.post_stop) + CLOSING;
         let window = config.shutdown.window();
         let kept = longest(config, &|process| stop(process).min(second)).min(window / 4);
-        // The longest time that drains may take after the `unready_delay`. The drain beside the
-        // delay does not count, only its listeners and the drains after it.
+        // The longest time that drains may take after the `unready_delay`. For the drain that runs
+        // during the delay, only the close of its listeners counts. The later drains count as a
+        // whole.
         let rest = config.processes.iter().zip(chains(config, &|process| {
             process.drain.as_ref().map_or(Duration::ZERO, min) + closes(process)
         }));

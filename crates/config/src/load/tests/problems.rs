@@ -473,7 +473,7 @@ fn the_list_of_known_keys_is_printed_once() {
     let helps: Vec<_> = found.iter().filter_map(|problem| problem.help.as_deref()).collect();
     assert!(helps[0].starts_with("known keys: `command`, "), "{helps:?}");
     assert_eq!(helps[1..], ["known keys: see line 2"; 2]);
-    // Typography in quotes belongs to the text.
+    // Typographic characters within quotes are part of the text.
     assert_eq!(problems("processes: {a: {command: [b, '“c”', \"d\u{a0}e\", f”]}}"), []);
 }
 

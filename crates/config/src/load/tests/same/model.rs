@@ -129,7 +129,7 @@ pub(super) struct Maker<'d> {
     pub(super) dir: &'d TempDir,
     made: u32,
     processes: Vec<String>,
-    /// The processes before the one that gets a key, which may depend on them.
+    /// The processes before the process that gets a key. That process may depend on them.
     before: Vec<String>,
 }
 

@@ -3,7 +3,7 @@
 use crate::keys::key::{self, Key, Keys, Shape};
 use crate::load::tests::same::model::{EQUAL, Maker, Tree};
 
-/// Ways to write a config in another way.
+/// The ways to rewrite a config without a change of its meaning.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Way {
     /// Keys and processes in another order.
