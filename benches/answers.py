@@ -1,22 +1,23 @@
 #!/usr/bin/env python3
-"""Drains a server with thousands of connections by `drain: connections`, and counts the cut answers.
+"""Drains a server that has thousands of connections, with `drain: connections`, and counts the cut answers.
 
     benches/answers.py DRAINIT SERVER CONNECTIONS     (SERVER: asyncio, node, nginx, haproxy, go, uvicorn)
 
-The clients keep asking until 3 s after the stop signal: short and slow answers, streams with pauses, uploads, two
-requests at once, a connection for each request, and, where the server has them, WebSockets, and streams of HTTP/2
-side by side. Then the clients are silent, but keep their connections. Go and nginx serve over TLS. Every 0.1 s, the
-clients compare drainit's count with their own count. drainit's count must include each connection that waited for an
-answer when drainit counted.
+The clients send requests until 3 s after the stop signal. There are short and slow answers, streams with pauses,
+uploads, two requests at a time, a connection for each request, and, if the server supports them, WebSockets and
+parallel streams of HTTP/2. After these 3 s, the clients send nothing, but keep their connections. Go and nginx serve
+over TLS. Every 0.1 s, the clients compare drainit's count with their own count. drainit's count must include each
+connection that waited for an answer when drainit counted.
 
-Prints the answers that were cut, the counts that were too low, the line of the report, and how long the drain lasted
-after the last traffic: the last byte on a connection that stays open, or the last close.
+Prints the answers that were cut, the counts that were too low, the report's line about the drain, and how long the
+drain lasted after the last traffic: the last byte on a connection that stays open, or the last close.
 """
 import asyncio, base64, datetime, http.client, json, os, random, re, resource, signal, socket, ssl, subprocess
 import sys, tempfile, time
 
 IDLE, QUITS = 2.0, 3.0
-# The longest age of a count in the status: a pause between two looks, a look, and the next event.
+# A count in the status may be this many seconds old: the pause between two looks at the kernel, the look itself, and
+# the time until drainit handles its result.
 AGE = 1.2
 # The longest tick of the kernel's clock, and the kinds of clients to which the server may send an answer in parts.
 TICK, IN_PARTS = 0.01, ["stream", "two", "ws", "h2"]
@@ -130,7 +131,7 @@ backend app
 
 
 async def answer(reader, writer):
-    """A server of its own, without a library."""
+    """Serves HTTP/1.1 on a connection, without a library."""
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -193,7 +194,7 @@ class Load:
         self.last[number] = self.moved
 
     def owed(self, now):
-        """The connections that a count at this time must include. The docs name one exception."""
+        """The connections that a count at this time must include, without those that the docs except."""
         return {(number, since) for number, (since, is_hidden) in self.waiting.items()
                 if since < now - AGE and not (is_hidden and since < now - IDLE)}
 
@@ -263,7 +264,8 @@ class Load:
     async def http2(self, number, dice, _):
         reader, writer = await self.connect(number, "h2")
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + to_frame(4, 0, 0, b""))
-        # Waits for the answer, because a frame of the client after the last answer would look like a request.
+        # Waits for the server's SETTINGS: if the client acknowledged them after the last answer, the acknowledgement
+        # would look like a request.
         while (await frame(reader))[:2] != (4, 0):
             pass
         writer.write(to_frame(4, 1, 0, b""))
@@ -276,7 +278,7 @@ class Load:
             for _ in range(count):
                 path, _ = self.path(dice, dice.random() < 0.5)
                 fields = {":method": "GET", ":scheme": "https", ":authority": "a", ":path": path}
-                # Each field literally, without the table and without Huffman's code.
+                # Each field is sent literally, without HPACK's table and its Huffman code.
                 block = b"".join(b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
                                  for name, value in fields.items())
                 writer.write(to_frame(1, 5, stream, block))
@@ -293,7 +295,7 @@ class Load:
 
 
 def count(port):
-    """drainit's count, and its phase; called on a thread."""
+    """drainit's count, or None if the server is not being drained."""
     status = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     status.request("GET", "/status")
     processes = json.loads(status.getresponse().read())["processes"]
@@ -392,7 +394,7 @@ async def main(drainit, server, number):
 if __name__ == "__main__":
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    # A proxy has two connections for each connection of a client.
+    # A proxy opens a second connection for each connection of a client.
     most = hard // (2 if sys.argv[2] in ("nginx", "haproxy") else 1) - 500
     if sys.argv[1] == "--serve":
         asyncio.run(serve(int(sys.argv[2])))

@@ -4,9 +4,10 @@ of the binary.
 
     benches/budget.py [--update] [DRAINIT]
 
-DRAINIT is target/static/drainit (`make static`) by default. Of the drainit in `tools` beside it, only the size is
-measured. callgrind counts the instructions of the static binary, which has no loader, without the processes that
-drainit starts. The counts do not depend on the load of the machine. More than 5 % above the budget is an error.
+DRAINIT is target/static/drainit (`make static`) by default. Of the drainit in the directory `tools` beside DRAINIT,
+only the size is measured. callgrind counts the instructions of drainit, but not those of the processes that drainit
+starts. The counts do not depend on the load of the machine, and, because the binary is static, not on a loader. More
+than 5 % above the budget is an error.
 `--update` writes the measured values.
 """
 import os
@@ -19,11 +20,12 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUDGET = os.path.join(HERE, "budget.toml")
 SLACK = 0.05
-# At its end, drainit scans all processes, so no other processes may run.
+# At its end, drainit scans all processes. Other processes would change the count, so drainit runs in its own namespace.
 ALONE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--pid", "--fork", "--mount-proc"]
 # The limits promised to users, independent of the budget.
 LARGEST = {"size": 4_980_736}
-# The first task is five times the second. If it costs more than 5.1 times as much, some code is not linear.
+# The first task of each pair has five times as many processes as the second. If it costs more than 5.1 times as much,
+# some code is not linear.
 FIVE_TIMES = {"plan-chain-1000": "plan-chain-200", "run-tasks-500": "run-tasks-100"}
 
 
@@ -57,7 +59,7 @@ def tasks(count):
 def config(directory, name, processes):
     path = os.path.join(directory, f"{name}.yaml")
     with open(path, "w") as file:
-        # A day, so that all waits fit into it.
+        # With a grace period of a day, all waits fit.
         file.write("shutdown: {grace_period: 1d}\nprocesses:\n" + "\n".join(processes) + "\n")
     return path
 
@@ -82,7 +84,8 @@ def workloads(directory):
 def instructions(drainit, args, directory):
     counted = os.path.join(directory, "callgrind")
     command = [*ALONE, "valgrind", "--tool=callgrind", f"--callgrind-out-file={counted}", "--trace-children=no", drainit, *args]
-    # Independent of the user's environment, because drainit searches PATH and copies all variables.
+    # The environment is fixed: drainit searches PATH and copies all variables, so another environment would change the
+    # count.
     env = {"PATH": "/usr/bin:/bin", "DRAINIT_LOG_LEVEL": "error"}
     run = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100)
     if run.returncode:
@@ -131,7 +134,8 @@ def main():
     measured["size"] = os.path.getsize(drainit)
     with tempfile.TemporaryDirectory() as directory:
         for name, args in workloads(directory):
-            # With children, timing sometimes adds an iteration of the loop, and never removes one.
+            # If drainit starts processes, their timing sometimes adds an iteration of drainit's event loop, so the
+            # lower of two counts is taken.
             measured[name] = min(instructions(drainit, args, directory) for _ in range(2 if args[0] in ("exec", "run") else 1))
     tables, name = read(), kind(drainit)
     if "--update" in sys.argv:

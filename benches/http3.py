@@ -27,9 +27,9 @@ from aioquic.quic.events import ConnectionTerminated
 CLIENTS = 40
 PAUSE = 0.2
 BEFORE = 4
-# Shorter than `min`, because no other gateway takes the traffic over.
+# The seconds of traffic after the stop signal: fewer than `min`, because no other gateway takes the traffic over.
 AFTER_STOP = 4
-# Longer than the life of the old epoch.
+# The seconds of traffic after the hot restart begins: more than the life of the old epoch.
 AFTER_RESTART = 12
 
 ENVOY_CONFIG = """
@@ -59,8 +59,8 @@ static_resources:
                 http_filters: [{name: router, typed_config: {
                   "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
 """
-# If the config has a UDP listener, drainit refuses another number of workers at a hot restart. With --config-yaml,
-# drainit does not see this listener.
+# If the config has a UDP listener, drainit refuses a hot restart with another number of workers. drainit does not know
+# the listeners of a config that is combined with --config-yaml.
 CONFIG = """
 control: {socket: DIR/drainit.sock}
 shutdown: {grace_period: 30s}

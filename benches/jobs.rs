@@ -22,7 +22,7 @@ pub(crate) fn run<J: Send, R: Send>(
             for _ in 0..at_once {
                 scope.spawn(|| {
                     loop {
-                        // This statement releases the lock at its end.
+                        // The lock is released at the end of this statement, before the job runs.
                         let job = lock(&jobs).pop_front();
                         let Some(job) = job else { return };
                         let result = work(job);

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 LONG, MIN, TIME = 8, 2, 25
-# name: clusters, listeners, idle connections, processors of a quota, busy loops beside it
+# name: clusters, listeners, idle connections, processors of a quota, busy loops beside Envoy
 ROWS = {
     "1 cluster": (1, 1, 0, None, 0),
     "1,000 clusters": (1000, 1, 0, None, 0),
@@ -76,7 +76,7 @@ class Clients:
         self.port, self.answered, self.failed, self.ends, self.last = port, 0, 0, None, 0
 
     async def request(self, stream, seconds):
-        """Returns the connection if the server keeps it."""
+        """Returns the connection if the server keeps it open, and otherwise None."""
         try:
             reader, writer = stream or await asyncio.open_connection("127.0.0.1", self.port)
             writer.write(f"GET /{seconds} HTTP/1.1\r\nHost: x\r\n\r\n".encode())

@@ -88,7 +88,7 @@ def measure(way, drainit, envoy, seconds, streams):
         gateway = subprocess.Popen(command, env=os.environ | variables, stdout=log, stderr=log)
         try:
             wait_for(port)
-            time.sleep(1)  # the server behind Envoy
+            time.sleep(1)  # the server behind Envoy may still be starting
             clients = [Stream(port, seconds) for _ in range(streams)]
             time.sleep(5)
             stopped = time.monotonic()

@@ -10,7 +10,7 @@
 #   MAX_FAILED=0       the rehearsal fails above this number of failed requests,
 #   MAX_SECONDS=GRACE  and if the stop takes longer than this
 #   CLIENTS=50         clients, which keep their connections unless they are asked to close them
-#   AFTER=3            seconds of traffic after SIGTERM, as until each node knows that the pod leaves
+#   AFTER=3            seconds of traffic after SIGTERM: in a cluster, each node learns late that the pod leaves
 #   PRE_STOP=          the command of a preStop hook, such as `drainit drain`; images only
 #   DOCKER_OPTIONS=    further options of `docker run`
 #
@@ -27,7 +27,7 @@ case $1 in
     case ${1:-} in /*) path=$1 && shift ;; esac
     [ "${1:-}" = -- ] && [ "$#" -ge 2 ] || usage
     shift
-    # Another program would answer in place of the command.
+    # A program that listens on the port would answer in place of the command.
     listener=$(printf '^ *[0-9]*: [0-9A-F]*:%04X [0-9A-F:]* 0A ' "$port") || usage
     if cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q "$listener"; then
         echo "another program listens at port $port already" >&2

@@ -50,10 +50,10 @@ TREE = pathlib.Path(os.environ.get("MUTANTS_TREE") or ROOT / "target/mutants/tre
 SKIPPED = re.compile(r"^(docker|fault_matrix|packaging|examples::|docs::|envoy::(rollout|sizes))")
 # Each build has the whole workspace and a test, so that all builds share the compiled dependencies.
 BUILD = ["cargo", "build", "--offline", "--workspace", "--lib", "--test", "simulation"]
-MOST = 1 << 16  # changes
+MOST = 1 << 16  # changes in one build
 THREADS = 8
-SLOW = 3  # seconds
-FIRST = 16  # tests that wait
+SLOW = 3  # seconds: a quick run leaves out tests that compute for longer
+FIRST = 16  # a quick run tries so many of the tests that wait
 MEMORY = 8 << 30
 
 SWITCH = """
@@ -90,9 +90,9 @@ pub fn on(change: usize) -> bool {
 TOKEN = re.compile(r"""//[^\n]*|/\*.*?\*/|\br(#*)".*?"\1|"(?:\\.|[^"\\])*"|'(?:\\.[^']*|[^\\'])'""", re.S)
 # Files that have only tests.
 TESTS = re.compile(r"tests?(\.rs|/)|testing|fuzzing|oracle|simulation|conservation|one_history|import/same|/advice")
-# Other results of a function, by the first word of the type.
+# The results that replace a function's body, by the first word of the function's result type.
 VALUES = {"": [""], "bool": ["true", "false"], "Option": ["None"], "Result": ["Ok(Default::default())"], "u8": ["0", "1"]}
-# The small changes: a pattern, whose group is replaced.
+# The small changes: for each pattern, the texts that replace its group.
 CHANGES = {
     r" (==) ": ["!="], r" (!=) ": ["=="], r" (&&) ": ["||"], r" (\|\|) ": ["&&"],
     r" (<) ": ["<=", ">"], r" (<=) ": ["<"], r" (>) ": [">=", "<"], r" (>=) ": [">"],
@@ -100,7 +100,7 @@ CHANGES = {
     r"[\s(](!)[a-z(]": [""],
     r"(?<![\w.])(\d+)(?![\w.])": [r"(\1 + 1)"],
     r"\.(min)\(": ["max"], r"\.(max)\(": ["min"], r"\.(any)\(": ["all"], r"\.(all)\(": ["any"],
-    # Leaves out a statement, or an arm, of one line.
+    # Leaves out a statement or a match arm that has one line.
     r"(?<=[;{}]\n)( +(?! |let |return|use |break|continue|fn |//)[^\n{}]*;)$": [""],
     r"(?<=[,{}]\n)( +[^\n=]* => [^\n{}]*,)$": [""],
 }

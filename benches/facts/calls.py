@@ -1,4 +1,4 @@
-"""The effect of each call of the admin and of each signal."""
+"""The effect on Envoy of each call to its admin interface, and of each signal."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ ENDS = "What ends Envoy, and what its signals do"
 
 
 async def closing_answers(envoy, listener="http", count=20):
-    """The number of these connections that Envoy closes with their next answer."""
+    """Opens `count` connections, and returns how many of them Envoy closes with the first answer."""
     clients = [await Http1.open(envoy, listener) for _ in range(count)]
     closed = [await client.request() for client in clients]
     for client in clients:
@@ -320,7 +320,7 @@ async def one_at_a_time(start):
 
 
 def asks(config, port, **source):
-    """Adds a control plane at this port, which Envoy asks for its listeners."""
+    """Makes Envoy ask a control plane at this port for its listeners."""
     typed = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     http2 = {"@type": f"type.googleapis.com/{typed}", "explicit_http_config": {"http2_protocol_options": {}}}
     xds = {**cluster("xds", port), "typed_extension_protocol_options": {typed: http2}}
@@ -448,7 +448,7 @@ async def websockets(start):
             return {stat["name"]: stat["value"] for stat in stats if "value" in stat and "bytes" not in stat["name"]}
 
         async def close(how):
-            """How much each count changes until Envoy has forgotten the connection."""
+            """How much each statistic changes from the opening of a WebSocket until Envoy no longer counts it."""
             before = await counts()
             client = await WebSocket.open(envoy)
             await client.upgrade()
@@ -505,7 +505,7 @@ async def renewed(start):
             listener["filter_chains"] = [{**chain, **tls} for chain in listener["filter_chains"]]
 
     async def certificate(port):
-        # The listener opens when its certificate has come.
+        # Envoy opens the listener only when it has the certificate, so early attempts fail.
         while True:
             with contextlib.suppress(OSError):
                 return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port))

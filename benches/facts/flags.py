@@ -106,7 +106,7 @@ updating(3)
 
 
 def base_id():
-    """A number that no other Envoy here has."""
+    """A base ID that no other Envoy of this run has."""
     base_id.last += 7
     return str(base_id.last)
 
@@ -115,7 +115,7 @@ base_id.last = 20_000 + os.getpid() % 10_000
 
 
 def chain(start, *flags):
-    """Makes the epochs of one hot restart."""
+    """Returns a function that makes the epochs of one hot restart."""
     base, first = base_id(), []
 
     def epoch(number, *more):
@@ -252,7 +252,7 @@ async def not_live(start):
     async with start(*base, "0") as old:
         new = start(*base, "1", hot=old, change=waits)
         starting = asyncio.create_task(new.start())
-        # As soon as the answer has the new number, the new Envoy has the admin.
+        # Once the admin's address answers with the new epoch's number, the new Envoy has taken the address over.
         await until(lambda: new.answers(), 20)
         starting.cancel()
         new.signal(signal.SIGKILL)

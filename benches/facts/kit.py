@@ -128,7 +128,7 @@ class Upstream:
 
 class Envoy:
     """An Envoy of one version; `port` has the ports of its listeners. With `dynamic`, Envoy reads the listeners from a
-    file, which `listeners()` writes again."""
+    file that can be written again while Envoy runs."""
 
     def __init__(self, version, upstream, *flags, manager=None, change=None, dynamic=False, timeout="0s", within=(), hot=None, has_workers=True):
         self.version, self.upstream, self.flags, self.within = version, upstream, flags, list(within)
@@ -143,7 +143,7 @@ class Envoy:
         self.process, self.output = None, b""
 
     def listeners(self, note=""):
-        """The listeners. With another `note`, Envoy takes them for changed listeners."""
+        """The config of all listeners. If `note` differs, Envoy sees changed listeners."""
         manager = {**(self.manager or {}), **({"server_name": note} if note else {})}
         log = str(self.place / "access.log")
         chains = [{"filters": http_filters(manager, log, self.timeout)}]
@@ -238,7 +238,7 @@ class Envoy:
         return (await self.admin(path, "POST"))[0]
 
     async def drain(self, fail=True):
-        """The statistics that drainit asks for."""
+        """Begins a drain as drainit does."""
         await self.post("/drain_listeners?graceful&skip_exit")
         if fail:
             await self.post("/healthcheck/fail")

@@ -87,7 +87,7 @@ def written(text):
 
 
 def same(cell, other):
-    """Whether two cells say the same, with times that differ by at most a second."""
+    """Whether two cells are equal, apart from times that differ by at most a second."""
     seconds = re.compile(r"\d+(?= to| s)")
     cell, other = (one.replace("at once", "after 0 s") for one in (cell, other))
     numbers = [[int(number) for number in seconds.findall(one)] for one in (cell, other)]
@@ -113,7 +113,7 @@ def main():
     if options.check:
         known = written(page)
         differs = lambda key: not same(cells[key], known.get(key, "nothing"))
-        # On a busy machine a row may be late, so this row is measured once more, alone.
+        # On a busy machine, the times of a row may be too long, so a row that differs is measured once more, alone.
         late = {key[:2] for key in cells if differs(key)}
         again = [one for one in wanted if any((one[0], row) in late for row in one[1])]
         cells |= asyncio.run(measure(again, versions))

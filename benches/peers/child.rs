@@ -1,6 +1,6 @@
-//! The program that drainit and its peers run in the bench. Another instance of the program reads
-//! their output. The program is small and static, and `rustc` alone builds it, without
-//! dependencies.
+//! The program that drainit and its peers run in the bench. Another instance of this program reads
+//! what drainit or the peer writes. The program is small and static, and `rustc` alone builds it,
+//! without dependencies.
 //!
 //! With the argument `go=PATH`, the program first waits until PATH exists. With `cpu=N`, the
 //! program runs on CPU N. A line has 156 bytes.
@@ -20,7 +20,7 @@
 //! | `spawn COUNT LOG` | starts and stops COUNT of `serve`: the cost of fork and exec alone |
 //!
 //! The options of `serve`: with `socket=PATH`, it listens on this Unix socket; with `notify=FD`, it
-//! writes to this descriptor when it is ready; with `take=MS`, it takes these milliseconds to end.
+//! writes to this descriptor when it is ready; with `take=MS`, its end takes MS milliseconds.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -205,8 +205,8 @@ fn mixed(id: u64, count: u64) {
     kernel::wait_for_a_signal();
 }
 
-/// Prints three numbers: how many of `count` lines arrived whole and in order, how many of them did
-/// not, and how many lines in all were broken or out of order.
+/// Prints three numbers: how many of the expected `count` lines arrived whole and in order; how
+/// many of them are missing; and how many lines arrived broken or out of order.
 fn whole(count: u64) {
     let mut next = HashMap::<u64, u64>::new();
     let (mut good, mut broken) = (0, 0);
@@ -329,7 +329,7 @@ mod kernel {
     pub(super) fn run_on(cpu: usize) {
         let mask: [c_ulong; 16] =
             std::array::from_fn(|word| if word == cpu / 64 { 1 << (cpu % 64) } else { 0 });
-        // SAFETY: the mask has the given size. An error is ignored: then any CPU is used.
+        // SAFETY: the mask has the given size. After an error, the process runs on any CPU.
         unsafe { sched_setaffinity(0, size_of_val(&mask), mask.as_ptr()) };
     }
 

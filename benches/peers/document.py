@@ -23,7 +23,7 @@ def version_of(package):
 def versions():
     packages = ["tini", "dumb-init", "catatonit", "s6", "runit", "supervisor", "bash", "sed", "mawk", "hyperfine"]
     parts = [output_of(kit.DRAINIT, "--version") + " (static)"]
-    # Horust prints no version.
+    # Horust cannot print its version, so cargo's list of installed programs gives the version.
     installed = kit.TOOLS / ".crates.toml"
     horust = re.search(r'"horust (\S+)', installed.read_text() if installed.exists() else "")
     parts.append(f"Horust {horust[1]}" if horust else "no Horust, which could not be built")

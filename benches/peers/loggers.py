@@ -15,7 +15,7 @@ BASH = 'while IFS= read -r line; do echo "[$PREFIX] $line"; done'
 @dataclass
 class Logger:
     name: str
-    # The number of lines for about a second, in large writes.
+    # The number of lines that the logger handles in about a second, if each write has many lines.
     lines: int
     # The command of a filter. Without it, `supervise` makes the command of a supervisor.
     filter: list = None
@@ -84,7 +84,8 @@ class Running:
             kit.start(writer.command, stdout=self.logger.stdin)
             self.logger.stdin.close()
         self.reader.stdin.close()
-        # By now, supervisors have read their config.
+        # Once a writer runs under a supervisor, the supervisor has read its config, so the measurement does not include
+        # the reading.
         kit.wait_until(lambda: len(kit.writers()) > len(writers), 20, f"writer under {logger.name}")
         time.sleep(0.2)
 

@@ -18,7 +18,7 @@ import kit
 ROWS = ["one", "graph", "idle", "binary", "logs", "orphans", "scale", "config", "polling"]
 
 
-# The programs that the bench needs. Other peers may be missing.
+# The programs that the bench needs. Peers that are not in this list may be missing.
 NEEDED = ["tini", "catatonit", "s6-log", "bash", "sed", "awk", "hyperfine", "taskset", "unshare", kit.DRAINIT, kit.CHILD,
           str(kit.ENVOY), "curl"]
 

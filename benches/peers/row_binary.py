@@ -5,7 +5,7 @@ from pathlib import Path
 import kit
 from table import US, Row
 
-# The budget of `make budget`. docs/dev/performance.md explains its growth.
+# The target in MiB: the size in benches/budget.toml, rounded up.
 LIMIT = 4.6
 
 

@@ -46,13 +46,13 @@ def one_round(supervisor):
         process = kit.start(command)
         kit.wait_until(lambda: "router start" in log.read_text(), 20, f"start by {supervisor.name}")
         up = Notes(log.read_text()).at["router", "start"] - began
-        # By now, peers that poll have noticed that everything runs.
+        # Peers that poll need this time to notice that everything runs.
         time.sleep(1)
         asked = time.time_ns()
         process.send_signal(supervisor.stop)
         kit.wait_end(process, 30)
         over = time.time_ns()
-        # runsvdir does not wait for its processes.
+        # runsvdir ends before its processes, so the bench waits for their notes in the log.
         kit.wait_until(lambda: log.read_text().count(" end ") == 3, 30, f"end of {supervisor.name}")
         notes = Notes(log.read_text())
         over = max(over, *(moment for (_, what), moment in notes.at.items() if what == "end"))

@@ -92,7 +92,7 @@ def memory_of_one(idle):
 
 
 def memory_of_three(idle, directory):
-    # drainit serves its endpoints, and has answered a request, because an answer takes memory.
+    # An answer takes memory, so drainit answers a request before its memory is measured.
     row_scale.status(directory / US / "control.sock", "GET", "/status", about=b"router")
     small = "small C programs without a log prefix, HTTP, conditions, a deadline or a drain, which share libc with other programs"
     why = dict.fromkeys(("s6", "runit"), small)
@@ -105,7 +105,7 @@ def measure():
     """These rows, and the rows of the drain, which is measured at the same time."""
     with kit.Scratch() as directory:
         ones, threes = start_ones(directory), start_threes(directory)
-        # By now, peers that poll at the start have settled.
+        # Peers that poll only at the start need this time to stop polling.
         time.sleep(3)
         ones = {name: Idle(pid) for name, pid in ones.items()}
         threes = {name: Idle(pid) for name, pid in threes.items()}

@@ -8,13 +8,13 @@ from loggers import Running
 from supervisors import Process
 from table import US, Row
 
-# The most bytes that a filter may hold back in its buffer at the end.
+# A filter may hold the last lines back in its buffer. The reader does not wait for this many lines.
 HELD = 1000
 RATE = 10_000
 WRITERS = 32
 # The lines in one write of a busy writer: nearly the size of a pipe.
 BLOCK = 400
-# Writing a line at a time is slow.
+# The number of lines of a run with one line per write, which is slow.
 SINGLE_LINES = 400_000
 BLOCKS = "writes whole blocks, so a line waits until its block is full"
 UNPREFIXED = "supervisord, which has no prefix"

@@ -29,7 +29,7 @@ class Torrent:
     def ask(self):
         while not self.over.is_set():
             began = time.monotonic()
-            # A missing answer also counts.
+            # If no answer comes, the latency stays infinite, so that a missing answer counts.
             self.times.append(float("inf"))
             connection = http.client.HTTPConnection("drainit", timeout=5)
             connection.sock = socket.socket(socket.AF_UNIX)
@@ -79,7 +79,7 @@ def measure():
     results = {name: [] for name in commands}
     for _ in range(kit.rounds(5, 1)):
         for name, command in commands.items():
-            # As PID 1, the init does not need the flag, and logs a line about it.
+            # As PID 1, tini does not need the flag `-s`, and logs a line about the flag.
             command = [part for part in command if part != "-s"]
             result = kit.attempt(name, one_round, command)
             results[name] += [result] if result else []

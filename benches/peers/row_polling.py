@@ -15,7 +15,8 @@ from table import US, Row
 CLUSTERS = 3000
 LISTENERS = 200
 MIN_SECONDS = 12
-# Excludes the calls at the beginning and the frequent polls at the end.
+# The first and the last seconds of `min`, which are not measured: drainit begins the drain with several calls, and
+# polls often before the end.
 BEGIN, REST = 1.5, 1.5
 
 
@@ -62,7 +63,7 @@ def one(directory, clusters, listeners):
         raise RuntimeError("Envoy is not ready")
     envoy = kit.descendants(process.pid)[0]
     statistics = len(re.findall(r"\n", ask(directory, "/stats")))
-    # Envoy needs time after its start, and drainit for the verification of the drain.
+    # Envoy's work after its start, and drainit's verification of the drain, are not measured.
     time.sleep(4)
     seconds = MIN_SECONDS - BEGIN - REST
     idle = spent(envoy, 3)

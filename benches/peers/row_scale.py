@@ -11,7 +11,7 @@ from supervisors import Process
 from table import US, Row
 
 SIZES = kit.rounds([10, 100, 1000], [10, 100, 500])
-# The size at which the peers are also measured.
+# The number of processes with which not only drainit but also its peers are measured.
 BESIDE = kit.rounds(1000, 100)
 LIMIT_MS = 1
 LIMIT_KIB = 5
@@ -102,7 +102,7 @@ def measure():
     few, most = SIZES[0], SIZES[-1]
 
     def above(column, count, result):
-        # Two runs of a busy machine can differ by more than drainit's own share.
+        # The difference may be negative: two runs on a busy machine can differ by more than drainit's own share.
         return max(0, result[column] - floor[count][column]) / count
 
     def memory(count):
@@ -127,7 +127,8 @@ def measure():
                     f"under {LIMIT_KIB} KiB per added process, of {BESIDE:,}", each[BESIDE] < LIMIT_KIB,
                     detail=", ".join(f"added up to {count:,}: {each[count]:.1f}" for count in SIZES[1:])))
     asking = {count: ours[count][3] for count in SIZES}
-    # The row leaves out 100 processes, because the fixed cost of an answer would hide the cost of each process.
+    # The two largest sizes are compared: with 100 processes, the fixed cost of an answer hides the cost of each
+    # process.
     many = SIZES[-2]
     linear = asking[most] / most <= 1.5 * asking[many] / many
     rows.append(Row(f"scale: `/status` of {BESIDE:,} processes", "ms",

@@ -61,7 +61,7 @@ def drainit(directory, processes, control=True):
         if process.log:
             entry["log"] = {"prefix": process.name[:3]}
     path = directory / "drainit.yaml"
-    # JSON is YAML.
+    # Every JSON document is also a YAML document.
     path.write_text(json.dumps(config))
     return [DRAINIT, "run", "-c", path]
 
@@ -84,7 +84,7 @@ file={directory}/supervisord.sock
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
-    # Without `user`, supervisord warns root; with it, every other user gets an error.
+    # Without `user`, supervisord warns root. With `user`, supervisord fails for every other user.
     text = text.replace("USER", "user=root" if os.geteuid() == 0 else "")
     for place, process in enumerate(processes):
         output = "stdout_logfile=/dev/fd/1\nstdout_logfile_maxbytes=0\nredirect_stderr=true\n"

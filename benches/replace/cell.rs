@@ -36,8 +36,8 @@ pub(crate) struct Cell {
 pub(crate) struct Plan {
     /// The number of replacements in each cell.
     pub(crate) replacements: u32,
-    /// The shortest measurement of a cell whose clients send at full speed, and in which no request
-    /// may be lost.
+    /// The minimum time of a cell whose mode promises to lose no request and whose clients send at
+    /// full speed.
     pub(crate) at_least: Duration,
 }
 

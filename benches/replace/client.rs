@@ -39,8 +39,8 @@ pub(crate) enum Next {
 /// Why a request has no answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Problem {
-    /// The connection had ended, or the server had announced its end, before the request was
-    /// written.
+    /// Before the request was written, the connection had ended, or the server had announced the
+    /// end of the connection.
     NotSent,
     /// The server has said that it has not processed the request: by GOAWAY with a lower stream
     /// identifier, or by a Close frame that crossed the request.
@@ -79,8 +79,8 @@ pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
     pub(crate) protocol: Protocol,
     pub(crate) pace: Pace,
-    /// Whether the clients end their WebSockets themselves, as they must behind Envoy, which cannot
-    /// announce the end.
+    /// Whether the clients end their WebSockets themselves. Behind Envoy they must, because Envoy
+    /// cannot announce the end of a WebSocket.
     pub(crate) ends_websockets: bool,
     pub(crate) counts: Arc<Mutex<Counts>>,
     pub(crate) start: Instant,

@@ -37,8 +37,8 @@ impl Http1 {
     }
 }
 
-/// Returns whether the connection is open, and the server has sent nothing that the client has not
-/// asked for.
+/// Returns whether the connection is open and the server has sent nothing. Must not be called while
+/// an answer is due.
 pub(crate) fn is_open(stream: &TcpStream) -> bool {
     let read = stream.try_read(&mut [0; 1]);
     read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)

@@ -85,7 +85,8 @@ impl Grpc {
             .body(())
             .map_err(|_| Failure::Nonsense)?;
         let (response, mut messages) = self.connection.send(request, false).await?;
-        // If the stream has already ended, the response gives the reason.
+        // An error is ignored: if the stream has already ended, the response below gives the
+        // reason.
         let _ = messages.send_data(Bytes::from_static(MESSAGE), false);
         let response = response.await.map_err(|error| problem(&error))?;
         if response.status().as_u16() != 200 {
@@ -128,8 +129,8 @@ async fn read(answers: &mut RecvStream) -> Result<Next, Failure> {
     if message == MESSAGE { Ok(Next::SameConnection) } else { Err(Failure::Nonsense) }
 }
 
-/// Tells whether the server has not processed a request: its stream is above the last stream of a
-/// GOAWAY (RFC 9113, section 6.8), or was reset with REFUSED_STREAM (section 8.7).
+/// The server has not processed a request whose stream is above the last stream of a GOAWAY (RFC
+/// 9113, section 6.8), or was reset with REFUSED_STREAM (section 8.7). All other errors are losses.
 fn problem(error: &h2::Error) -> Problem {
     let is_above_last = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
     let is_refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);

@@ -4,8 +4,8 @@
 //!
 //!     bench-replace [--quick] [--seconds SECONDS] [PART OF A CELL'S NAME]
 //!
-//! Prints the table. The full run also writes `docs/dev/replace.md` and `docs/dev/replace.svg`. The exit
-//! code is 1 if drainit lost a request in a way that promises to lose none.
+//! Prints the table. The full run also writes `docs/dev/replace.md` and `docs/dev/replace.svg`. The
+//! exit code is 1 if drainit lost a request with a mode that promises to lose none.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
 #[path = "../bars.rs"]

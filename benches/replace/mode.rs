@@ -80,7 +80,7 @@ impl Mode {
         self.config().is_some()
     }
 
-    /// Whether the way promises that no request is lost.
+    /// Whether this mode promises that no request is lost.
     pub(crate) fn is_clean(self) -> bool {
         matches!(self, Self::Listen | Self::StartFirst | Self::HotRestart)
     }

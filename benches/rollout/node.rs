@@ -54,7 +54,7 @@ pub(crate) fn enter() -> io::Result<Option<ExitCode>> {
     }
     let directory = env::temp_dir().join(format!("bench-rollout-{}", std::process::id()));
     fs::create_dir_all(&directory)?;
-    // Even if this process is killed, no process is left.
+    // With --pdeathsig, no process is left even if this process is killed.
     let inside = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "unshare"])
         .args(user)

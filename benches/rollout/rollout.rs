@@ -26,9 +26,9 @@ const GRACE: Duration = Duration::from_secs(30);
 /// At the end, the bench waits this long for outstanding answers of the new pod.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// A session that ends within this time after SIGTERM was closed by Envoy, and not cut by the stop:
-/// in every mode with a drain, Envoy gets SIGTERM only 15 s after the pod, as long as clients are
-/// left.
+/// If a session ends within this time after the pod's SIGTERM, Envoy closed the session in its
+/// drain. In every mode with a drain, the stop cuts no session so early: while clients are left,
+/// Envoy gets SIGTERM only 15 s after the pod.
 const DRAIN: Duration = Duration::from_millis(14_500);
 
 /// A measurement is valid only if the clients reach at least this share of their rate.

@@ -196,7 +196,7 @@ fn special() -> Vec<Row> {
             impolite: Some("the protocol cannot announce a close, and the session never ends"),
             ..sessions(&format!("{name}, without end"), transport, None)
         });
-        // More than three times the `drain_timeout` of Envoy, which is 5 s.
+        // The drain time is more than three times Envoy's `drain_timeout` of 5 s.
         rows.push(Row {
             drain_time: Some("16"),
             impolite: Some("Envoy 1.40 closes WebSockets late in its drain, but no TCP"),

@@ -1,8 +1,7 @@
 //! Runs wrk, which sends as many requests as 100 connections and the machine allow, and reads its
 //! report.
 //!
-//! We measured the meaning of wrk's counters with wrk 4.1.0 and a server that fails in each of
-//! these ways:
+//! We measured the meaning of wrk's counters with wrk 4.1.0 and a server that fails on purpose:
 //!
 //! - A request whose connection ends before the complete answer, by FIN or RST, counts as one
 //!   `read` error and not as a request.

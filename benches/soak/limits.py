@@ -1,4 +1,5 @@
-"""The limits of a run. They compare the last quarter with the first, and for memory the last two thirds."""
+"""The limits of a run. They compare the last quarter of the rounds with the first quarter, and, for memory, also the
+last third with the second third."""
 
 import kit
 
@@ -13,8 +14,8 @@ MEASURES = {
     "cpu": ("processor time a round, ms", 0.25, 20),
     "switches": ("wake-ups of the main thread a round", 0.25, 100),
 }
-# KiB of anonymous memory that the last third may have more than the second, in a run of at least LONG rounds. By then
-# the allocator has taken all memory that it keeps.
+# KiB of anonymous memory that the last third may have more than the second, in a run of at least LONG rounds. After the
+# first third of such a run, the allocator has taken all memory that it keeps.
 STEADY = 32
 LONG = 120
 # Other programs of the machine only add to these costs, so the least disturbed rounds count.

@@ -28,7 +28,8 @@ HERE = Path(__file__).resolve().parent
 KEPT = kit.ROOT / "target/soak"
 # Rounds begin this many seconds apart, so that all rounds have equally many lines and probes.
 ROUND = 15
-# The rounds that do not count: every event happens once, and each buffer gets its size.
+# The first rounds, which do not count: in them, every event happens for the first time, and the buffers grow to their
+# size.
 WARM = 6
 CLIENTS = 3
 NAMESPACE = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]),

@@ -12,7 +12,7 @@ WIDTH, HEIGHT = 880, 440
 # A panel: its size, and the room for its title above and the labels of its lines beside it.
 PANEL_WIDTH, PANEL_HEIGHT = 290, 130
 COLUMN, ROW, LEFT, TOP = 450, 215, 46, 60
-# (title, whether it is of the samples or of the rounds, {measure: label})
+# For each panel: its title, whether its values come from the samples or from the rounds, and {measure: label}.
 PANELS = [
     ("Memory, MiB", "samples", {"rss": "resident", "anonymous": "anonymous"}),
     ("Descriptors, children, threads", "samples",

@@ -137,7 +137,7 @@ def reload(world, number):
         world.command("reload")
         world.wait_event("reload_done")
         world.wait_event("reload_done")
-    # The file has its old content again before the watch takes the edit for a change.
+    # A reload by command refuses a wrong config. The file gets its old content back before the watch sees a change.
     good = (world.directory / "site.yaml").read_text()
     world.write("site.yaml", "processes: [")
     world.command("reload", code=1)

@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-/// The drain is over when the last request was answered and for this time no other has come, even
+/// The drain is over when all requests are answered and no new request has come for this time, even
 /// if idle connections are open.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -50,8 +50,8 @@ async fn count(State(traffic): State<Arc<Traffic>>, request: Request, next: Next
     response
 }
 
-// The `notify` protocol in 20 lines: `drain` runs when SIGUSR1 arrives, and reports when no request
-// is in flight and none has come for a while; `tell` is sd_notify(3) without a library.
+// The `notify` protocol in 20 lines: `drain` runs when SIGUSR1 arrives, and reports its end when no
+// request is in flight and none has come for a while; `tell` is sd_notify(3) without a library.
 // begin
 fn drain(traffic: &Traffic) -> io::Result<()> {
     traffic.draining.store(true, SeqCst);

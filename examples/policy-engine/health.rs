@@ -27,7 +27,7 @@ pub(crate) struct CheckResponse {
 
 const SERVING: i32 = 1;
 
-/// The health of a server that serves while it answers.
+/// The health of a server that is healthy whenever it can answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Health;
 

@@ -26,7 +26,7 @@ fn check(config: &str, pod: &Path, manifest: &str, options: &[&str]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // drainit does not read standard input if the manifest is a file.
+    // An error is ignored: drainit does not read standard input if the manifest is a file.
     let _ = child.stdin.take().unwrap().write_all(manifest.as_bytes());
     child.wait_with_output().unwrap()
 }

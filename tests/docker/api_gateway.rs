@@ -112,7 +112,7 @@ fn each_process_gets_defaults_arguments_signals_and_a_prefix() {
         .assert_no_event("policy-engine", "got SIGHUP");
     assert_eq!(ended.lines_of(Stream::Stdout, "pol"), ["engine-out"]);
     assert_eq!(ended.lines_of(Stream::Stderr, "pol"), ["engine-err"]);
-    // The last line had no newline.
+    // drainit also passes on the last line of an output, which has no newline here.
     assert_eq!(ended.lines_of(Stream::Stdout, "pye"), ["python-out", "bye"]);
     ended.assert_line(r"^\[rtr\] .*SIGUSR1");
     let known = ["[drainit] ", "[ent] ", "[rtr] ", "[pol] ", "[pye] "];

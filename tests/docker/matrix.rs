@@ -107,8 +107,8 @@ fn the_start_mentions_the_default_timeout_of_docker_stop() {
     assert!(logs.contains(said), "{logs}");
     let logs = start(&["--env=GRACE=30"]);
     assert!(!logs.contains("docker stop"), "{logs}");
-    // The config sets `grace_period`, and Docker's timeout, which drainit cannot see, may be the
-    // same. Therefore drainit does not warn.
+    // The config sets `grace_period`, and Docker's timeout may have the same value, which drainit
+    // cannot see. Therefore drainit mentions the timeout without a warning.
     grace("30s");
     let logs = start(&[]);
     assert!(logs.contains("planned for 30s: without `--stop-timeout 30`, `docker stop`"), "{logs}");

@@ -1,5 +1,5 @@
-//! Runs the untouched image of an Envoy under a drainit that comes from a volume: the image has
-//! neither a shell nor drainit, and there is no config.
+//! Runs the untouched image of an Envoy under a drainit that comes from a volume. The image has
+//! neither a shell nor drainit, and drainit has no config.
 
 use testkit::docker::{Container, docker, run};
 
@@ -23,7 +23,8 @@ fn drainit_from_a_volume_drains_the_envoy_of_an_untouched_image() {
     let Some(images) = images() else { return };
     let volume = Volume(docker(&["volume", "create"]));
     let mounted = format!("--volume={}:/opt/drainit", volume.0);
-    // An init container installs drainit, and installs it again if the pod starts again.
+    // An init container installs drainit. If the pod starts again, the volume already has this
+    // drainit.
     for says in ["is installed as /opt/drainit/drainit", "is this drainit already"] {
         let installed =
             run(&images.drainit, &[&mounted, "--read-only"], &["install", "/opt/drainit/"]);

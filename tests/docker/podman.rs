@@ -195,7 +195,7 @@ fn podman(args: &[&str]) -> String {
     succeed("podman", args)
 }
 
-/// Checks that Podman is available, and slirp4netns, which gives it a network without a bridge.
+/// Checks that Podman is available, and slirp4netns, which gives Podman a network without a bridge.
 fn possible() -> Result<(), String> {
     for program in ["podman", "slirp4netns"] {
         let output = Command::new(program).arg("--version").output();

@@ -1,4 +1,4 @@
-//! The script that rehearses a stop, in CI, of a user's image or program.
+//! Tests the script with which a user's CI rehearses the stop of an image or a program.
 
 use std::fs;
 use std::io::{Read, Write};

@@ -15,7 +15,7 @@ use crate::support::temp_dir::TempDir;
 /// The newest version of Kubernetes that the tool knows, and the oldest version for which the
 /// manifests without [`NEWER`] are meant.
 const VERSIONS: [&[&str]; 2] = [&[], &["--kubernetes-version", "1.30"]];
-/// A volume that older versions do not have.
+/// An image volume, which older versions of Kubernetes do not have.
 const NEWER: &str = ", image: {reference: ";
 
 #[test]

@@ -162,8 +162,9 @@ fn the_configs_of_the_docs_pass_check() {
     assert!(seen > 20, "only {seen} configs were found");
 }
 
-/// `<!-- S31, S32 -->` behind a sentence is the anchor of its promises. `// holds: S31` marks the
-/// test that fails if the promise is broken, and `# holds: S31` a row of the fault matrix.
+/// `<!-- S31, S32 -->` behind a sentence is the anchor of its promises. `// holds: S31` marks a
+/// test that fails if the promise is broken, and `# holds: S31` marks such a row of the fault
+/// matrix.
 #[test]
 fn every_promise_is_held_by_a_test() {
     let mut anchors = BTreeSet::new();
@@ -196,7 +197,7 @@ fn is_promise(name: &str) -> bool {
     !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Every text file of these directories in a language that the project writes.
+/// Every text file below these directories whose language the project uses.
 fn sources(directories: &[&str]) -> Vec<PathBuf> {
     let mut directories: Vec<_> = directories.iter().map(|name| root().join(name)).collect();
     directories.retain(|directory| directory.is_dir());

@@ -23,7 +23,8 @@ fn patches() -> Vec<(String, String)> {
     parts.map(patch).chain([("sidecar".to_owned(), file.unwrap())]).collect()
 }
 
-/// Applies a patch to `tests/fixtures/recipes/NAME.yaml`. The tool has the YAML library.
+/// Applies a patch to `tests/fixtures/recipes/NAME.yaml`. `tool` is the directory with the YAML
+/// library that the script needs.
 fn patched(tool: &Path, name: &str, patch: &Path) -> Vec<u8> {
     let output = Command::new("python3")
         .arg(checkout().join("tests/docs/patch.py"))
@@ -54,7 +55,7 @@ fn the_patch_of_istio_shows_every_statistic_that_a_drain_needs() {
     }
 }
 
-/// An init container runs again in its pod, with a volume that already has a drainit.
+/// If an init container runs again in its pod, the volume already has a drainit.
 #[test]
 fn every_init_container_that_installs_replaces_another_drainit() {
     let examples = ["init-container.yaml", "sidecar-patch.yaml", "library/templates/_drainit.tpl"];

@@ -162,8 +162,8 @@ fn idle(address: SocketAddr, count: usize) -> Vec<Client> {
     clients
 }
 
-/// A client that has had an answer. The kernel's clock ticks at least every 10 ms. A request in the
-/// same tick as the previous answer would look answered.
+/// A client that has had an answer in an earlier tick of the kernel's clock, which ticks at least
+/// every 10 ms. A request in the same tick as the previous answer would look answered.
 fn in_next_tick(address: SocketAddr) -> Client {
     let mut client = Client::new(address);
     client.request(0);
@@ -205,8 +205,8 @@ fn any_server_is_drained_until_the_last_answer_and_not_longer() {
     });
 }
 
-/// Starts the server without a drain, and asks 3 clients of 8 for an answer that takes 5 s. Waits
-/// until drainit has found the listener.
+/// Starts the server without a drain, connects 8 clients, and lets 3 of them send a request whose
+/// answer takes 5 s.
 fn asked(rig: Rig, config: &str) -> Option<(Running, Vec<Client>)> {
     let address = free_address();
     rig.write("app.py", APP);

@@ -107,7 +107,7 @@ fn a_drain_that_is_not_accepted_is_reported_and_only_min_is_held() {
             3000,
             "its drain request: answered 503",
         ),
-        // The drain is shorter than the retries.
+        // `time` is over while drainit still repeats the request.
         (
             &*format!("http: {{url: 'http://{nobody_at}/drain', time: 300ms}}"),
             0,
@@ -151,7 +151,7 @@ fn a_request_is_repeated_until_the_answer_says_that_the_drain_is_over() {
     let ended = stop(drainit, "complete");
     assert_asked(&ended, ended.asked, ms(1000)..LATE);
     assert_eq!(busy.posts().len(), 3);
-    // The answer never comes.
+    // This server never answers 204.
     let busy = Admin::tcp(0);
     let drain = format!("http: {{url: 'http://{}/drain', until: 204, time: 2s}}", busy.address());
     let Some(drainit) = start(&drain, "") else { return };

@@ -20,7 +20,8 @@ import sys
 import tempfile
 
 GRACE = 9
-# A request that comes after the last count is cut and not counted.
+# A request that comes less than this time in seconds before the stop may miss the last count. Such a request is cut
+# without being counted.
 MOMENT = 0.2
 
 
@@ -109,7 +110,7 @@ def random_config(rng, place):
 
 
 async def client(rng, process, address, until, seen):
-    """Uses one connection: some requests at once, and some more around T0."""
+    """Uses one connection: sends up to three requests early, and more requests around T0."""
     now = asyncio.get_running_loop().time
     open_connection = asyncio.open_unix_connection if "/" in address else asyncio.open_connection
     reader, writer = await open_connection(*([address] if "/" in address else ["127.0.0.1", address]))
@@ -148,7 +149,7 @@ async def client(rng, process, address, until, seen):
 
 
 async def play(drainit, seed, attempts=3):
-    """Returns the faults."""
+    """Plays one random drain, and returns its faults."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="drainit-random-") as place:
         config, addresses = random_config(rng, place)
@@ -160,7 +161,7 @@ async def play(drainit, seed, attempts=3):
         health = [drainit, "health", "--wait", "30s", "--socket", f"{place}/drainit.sock"]
         while await (await asyncio.create_subprocess_exec(*health, stdout=-3, stderr=-3)).wait():
             if run.returncode is not None:
-                # Another program may have taken a port.
+                # If drainit does not get ready, another program may have taken a port, so the play begins anew.
                 return await play(drainit, seed, attempts - 1) if attempts > 1 else [open(f"{place}/log").read()]
             await asyncio.sleep(0.05)
         now, seen = asyncio.get_running_loop().time, []
@@ -192,7 +193,8 @@ async def play(drainit, seed, attempts=3):
         if early := [one for one in cut if one[4] < stop - 0.05]:
             faults.append(f"{name}: cut before the stop at {stop}: {early}")
         is_drained = (process["drain"] or {}).get("requests")
-        # Without a drain, the report counts the connections that are open at the end.
+        # Without a drain, the report counts only the connections that are open when the server ends. A server that
+        # lingers has closed some of them before.
         if not is_drained and config["processes"][name]["command"][-1] == "yes":
             continue
         requests = is_drained or process["stop"]["requests"] or {}

@@ -6,8 +6,8 @@ use crate::support::namespace::{is_root_for, skip_unless};
 use crate::support::said;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
-/// A config with the chain router → policy → python and an independent process. Each takes a moment
-/// to end.
+/// A config with the chain router → policy → python and an independent process. Each process takes
+/// a moment to end.
 const GRAPH: &str = "
 processes:
   python: {command: [CHILD, python, 'on=TERM:exit:0:60', touch=DIR/python], readiness: {file: DIR/python}}

@@ -52,7 +52,8 @@ impl Drop for SharedMemory {
     }
 }
 
-/// Runs `then` under load, and asserts that every request was answered, and more than `least`.
+/// Runs `then` under load, and asserts that all requests were answered, and that there were more
+/// than `least`.
 #[track_caller]
 fn under_load(drainit: &Running, address: SocketAddr, least: u64, then: impl FnOnce()) {
     let (clients, rate, length) = (10, 50.0, LONG * 6);

@@ -1,4 +1,4 @@
-//! The statements of the page of facts about Envoy, measured again as far as that takes only seconds.
+//! Measures again those facts of the page about Envoy that take only seconds to measure.
 
 use std::fs;
 use std::process::Command;

@@ -53,7 +53,7 @@ fn served(address: SocketAddr) -> Option<String> {
 }
 
 /// Serves with one certificate and then with another, under load. `change` is the line of the log
-/// that reports the change. `keeps` says that the server keeps each connection on which a client
+/// that reports the change. `keeps` says whether the server keeps each connection on which a client
 /// may be sending a request.
 fn rotates(configs: &[&str], prefix: &str, change: &str, keeps: bool) {
     if !is_installed("openssl") || !is_installed("curl") {

@@ -24,8 +24,8 @@ enum By {
 
 const BOTH: [By; 2] = [By::Original, By::Drainit];
 
-/// A rig with these files of tests/fixtures/migrations, whose programs are readable for the users
-/// that the files name.
+/// A rig with these files of tests/fixtures/migrations. The users that the files name can read the
+/// rig's programs.
 fn rig(files: &[&str]) -> Option<Rig> {
     let is_root = Uid::effective().is_root();
     if !skip_unless(is_root.then_some(()).ok_or_else(|| "its users need root".to_owned())) {
@@ -120,7 +120,7 @@ fn a_bash_entrypoint_behaves_alike_after_the_conversion() {
     in_parallel(BOTH, |by| {
         let Some(rig) = rig(&["entrypoint.sh", "entrypoint.yaml"]) else { return };
         let rig = rig.env("UPSTREAM", "9.9.9.9");
-        // A template for `render` needs braces.
+        // In a template for `render`, a variable has braces.
         let name = if by == By::Original { "@UPSTREAM@" } else { "${UPSTREAM}" };
         rig.write("dns.template", format!("server={name}\n"));
         let running = match by {

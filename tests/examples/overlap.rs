@@ -15,7 +15,7 @@ use crate::support::{LONG, Running, Signal, ms};
 const GO_SERVER: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/go-server");
 /// How often each process is replaced.
 const TIMES: usize = 3;
-/// Clients whose next request follows at once.
+/// Clients that send requests almost without a pause.
 const BUSY: Plan =
     Plan { clients: 20, rate: 50.0, length: ms(300_000), idle_close: IdleClose::Noticed };
 /// Clients that pause, so that their connections are idle between two requests.

@@ -1,6 +1,6 @@
-//! Tests `drainit exec` with a drain: before drainit sends the stop signal, it takes the traffic
-//! away, within the times that the options set. The tests of `run` cover the other behaviour of the
-//! drain, and the shutdown.
+//! Tests `drainit exec` with a drain: before drainit sends the stop signal, it makes the clients
+//! leave, within the times that the options set. The tests of `run` cover the other behaviour of
+//! the drain, and the shutdown.
 
 use std::thread;
 

@@ -41,7 +41,7 @@ def test_programs():
     command += ["--no-run", "--message-format=json"]
     lines = subprocess.run(command, cwd=kit.ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     artifacts = [json.loads(line) for line in lines]
-    # cargo also names drainit.
+    # cargo also lists drainit, which is not a test.
     built = [each for each in artifacts if each.get("executable") and each["profile"]["test"]]
     return {each["target"]["name"]: each["executable"] for each in built}
 

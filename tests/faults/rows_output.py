@@ -76,7 +76,7 @@ def gigabyte(run):
 
 
 def peak_kib(run):
-    """The largest memory of PID 1 so far."""
+    """The largest resident memory of PID 1 so far, in KiB."""
     status = open(f"/proc/{run.pid}/status", encoding="utf-8").read()
     return int(status.split("VmHWM:")[1].split()[0])
 

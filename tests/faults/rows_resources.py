@@ -13,7 +13,7 @@ from tools import Service
 row, tested = group("Shortage of resources")
 
 
-# The tools that run as a user without a name, unlike Horust.
+# The tools that can run as a user without a name. Horust cannot.
 NAMELESS = ("drainit", "tini", "s6", "supervisord")
 
 

@@ -87,8 +87,8 @@ class Run:
         self.drainit = shutil.copy(self.drainit, self.dir)
 
     def start(self, *services, setup="mount -t proc none /proc", prefix=(), options=(), tool=None, stdout=None):
-        """Starts the tool with these services, after a script of the shell that may change its
-        file systems and limits. `prefix` is a program that executes the tool."""
+        """Starts the tool with these services. Before the tool, the shell script `setup` runs, which may change the
+        tool's file systems and limits. `prefix` is a program that executes the tool."""
         command = tool or tools.write(self.tool, self.dir, list(services), self.uid == 0)
         command = [self.drainit if part == kit.DRAINIT else part for part in command]
         if self.uid:
@@ -156,13 +156,13 @@ class Run:
         return found
 
     def text(self):
-        """The output so far. Once the tool has ended, it is complete."""
+        """The output so far; all output if the tool has ended."""
         if self.process and self.process.poll() is not None:
             self.reader.join(5)
         return bytes(self.output)
 
     def until(self, condition, what, seconds=SOON):
-        """Waits until a condition holds. Fails at a timeout, and if the tool ends before."""
+        """Waits until a condition holds. Fails if the time is over or the tool ends before the condition holds."""
         limit = time.monotonic() + seconds
         while True:
             has_ended = self.process.poll() is not None

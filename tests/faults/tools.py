@@ -69,8 +69,7 @@ def drainit(directory, services):
             entry["hooks"] = {"post_stop": {"command": service.post_stop, "timeout": "1s"}}
         for key, value in (service.more or {}).items():
             (config if key in ("control", "shutdown", "logging") else entry)[key] = value
-    # JSON is YAML.
-    # In a value, `$$` is one `$`.
+    # Every JSON document is also a YAML document. drainit reads `$$` in a value as one `$`.
     (directory / "drainit.yaml").write_text(json.dumps(config).replace("$", "$$"))
     return [kit.DRAINIT, "run", "-c", directory / "drainit.yaml"]
 
@@ -119,7 +118,7 @@ def s6(directory, services):
 s6-svscanctl -t ..
 exit 125
 """
-        # The script exits with 125 when the service has failed too often.
+        # `limit` ends the script, unless the service has failed too often.
         limit = f"s6-permafailon 60 {service.restarts + 1} 1-255 true && exit 0\n" if service.restarts else ""
         script(path / "finish", f"#!/bin/sh\n{limit}{after}{end}")
         (path / "timeout-kill").write_text(f"{int(service.stop * 1000)}\n")
@@ -134,8 +133,8 @@ exit 125
     return [kit.which("s6-svscan"), "-c", str(max(500, len(services) + 10)), scan]
 
 
-# An event listener, as supervisord's documentation has it: the end of a program ends the container. The arguments are
-# the oneshots, which may end with code 0.
+# An event listener, as in supervisord's documentation: the end of a program ends the container. The arguments are the
+# oneshots, which may end with code 0.
 LISTENER = """\
 import os, signal, sys
 while True:
@@ -202,7 +201,8 @@ redirect_stderr=true
 
 
 def horust(directory, services):
-    """Follows Horust's DOCUMENTATION.md. With the flag, the exit code reports a failure."""
+    """Follows Horust's DOCUMENTATION.md. Because of the flag `--unsuccessful-exit-finished-failed`, Horust's exit code
+    reports a failure."""
     folder = directory / "services"
     folder.mkdir()
     for service in services:

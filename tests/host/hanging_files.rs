@@ -7,8 +7,8 @@ use std::path::Path;
 use crate::support::lease::Lease;
 use crate::support::{LONG, Rig, in_parallel, ms};
 
-/// Puts a program whose execution hangs into the directory of the rig. No running process uses the
-/// file.
+/// Puts a program into the directory of the rig, and takes a lease that makes its execution hang.
+/// The program is a copy, because a file that is in use cannot be leased.
 fn hanging_program(rig: &Rig) -> Option<Lease> {
     let path = rig.path("hangs");
     fs::copy("/bin/sleep", &path).unwrap();
@@ -235,7 +235,8 @@ fn a_file_system_that_begins_to_hang_is_reported_once() {
     let line = "app: .*run/watched has not been read within 5s; drainit sees no change";
     drainit.wait_for_line(line);
     drainit.wait_for_line("its command had not been executed within 300ms: does a file system");
-    // The exit does not wait for the sockets in the directory, either.
+    // The directory with drainit's sockets now hangs, and the exit does not wait for the removal of
+    // these sockets.
     let ended = drainit.stop();
     ended.assert_code(0).assert_stopped_within(ms(0)..ms(10_000));
     assert_eq!(ended.record.lines_with("has not been read"), 1, "{}", ended.record);

@@ -20,7 +20,7 @@ fn all_processes_are_stopped_if_drainit_cannot_continue() {
         ",
     );
     drainit.wait_for_start(&["base", "a", "b"]);
-    // SIGTERM is the first event for which drainit sets a timer.
+    // drainit sets its first timer at SIGTERM, and the kernel refuses this timer.
     let asked = drainit.signal(Signal::SIGTERM);
     // `base` gets SIGTERM although `a`, which depends on it, has not ended.
     let took = drainit.wait_for_event("base", "got SIGTERM").at - asked;

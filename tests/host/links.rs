@@ -11,8 +11,8 @@ use crate::support::namespace::is_root_for;
 const THEIRS: u32 = 10_001;
 const SECRET: &str = "geheim-1234";
 
-/// A rig with a directory `theirs` of the other user, and a directory `victim` with a secret, which
-/// only root may enter.
+/// A rig with a directory `theirs` of the other user, and a directory `victim`, which contains a
+/// secret and which only root may enter.
 fn rig() -> Option<Rig> {
     if !is_root_for("another user") {
         return None;
@@ -24,7 +24,8 @@ fn rig() -> Option<Rig> {
     chown(rig.path("theirs"), Some(THEIRS), Some(THEIRS)).unwrap();
     rig.write("victim/secret", format!("A={SECRET}\n"));
     fs::set_permissions(rig.path("victim"), fs::Permissions::from_mode(0o700)).unwrap();
-    // Only root can exchange the names of these directories.
+    // The other user can write to the rig's directory, but only root can rename or replace these
+    // directories.
     fs::set_permissions(rig.path(""), fs::Permissions::from_mode(0o1777)).unwrap();
     Some(rig)
 }
@@ -84,7 +85,8 @@ processes:
              required: false, on_exit: ignore}}\n"
         );
     }
-    // One condition that holds is enough, even if the path of the second leads through a link.
+    // One condition that holds is enough, even if the path of the other condition leads through a
+    // link.
     config += "  either: {command: [CHILD, either], depends_on: [attack], \
                only_if: [{path_exists: DIR/theirs/secret}, {path_exists: DIR/own}]}\n";
     rig.write("own", "own\n");

@@ -23,7 +23,7 @@ const NO_PROC: &str = "mount -t tmpfs none /proc";
 const NO_DEVICES: &str = "mount -t tmpfs none /dev";
 const READ_ONLY: &str = "mount --bind DIR DIR && mount -o remount,bind,ro /";
 
-/// Makes the rig run drainit in its own mount namespace, after a script.
+/// Makes the rig run a script and then drainit, in their own mount namespace.
 fn after(rig: Rig, script: &str) -> Rig {
     let script = rig.fill(&format!("{script} && exec \"$@\""));
     rig.wrapper(&["unshare", "--mount", "sh", "-c", &script, "sh"])

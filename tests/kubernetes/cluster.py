@@ -94,7 +94,8 @@ def first_process(pod):
 
 def begin(*objects, app="gateway"):
     """Applies objects and waits until the Deployment serves."""
-    # Connections to pods that are gone stay in the table. A new connection from the same port would go to such a pod.
+    # The kernel's table of connections still has those to pods that are gone. A new connection from the same port would
+    # go to such a pod, so the table is cleared.
     subprocess.run(["conntrack", "-F"], capture_output=True)
     apply(service(app), *objects)
     await_rollout(app)
@@ -123,7 +124,7 @@ def replicas(app):
 
 
 class Logs:
-    """The lines of a container of each pod from now on, which the kubelet removes with the pod."""
+    """Collects the lines of a container of each pod from now on, because the kubelet removes them with the pod."""
 
     def __init__(self, app, container):
         self.files = {name: tempfile.NamedTemporaryFile("r", prefix=name) for name in names(app)}

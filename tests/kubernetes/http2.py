@@ -3,7 +3,7 @@
 
 20 clients have a connection each, and open a stream twice a second. The answer to a stream takes DELAY_MS (500). After
 a GOAWAY, a client opens no more streams on the connection, waits for its open streams, and opens a connection for the
-next stream. No client tries again. Prints JSON as load.py does. Needs Debian's python3-h2.
+next stream. No client repeats a request. Prints JSON as load.py does. Needs Debian's python3-h2.
 """
 
 import asyncio

@@ -2,8 +2,8 @@
 """Sends requests until a file exists: load.py HOST:PORT FILE [DELAY_MS]
 
 40 keep-alive clients send a request a second each. 10 clients send 5 requests a second each, and open a new connection
-for each request. An answer takes DELAY_MS (500). No client tries again. The clients honour `Connection: close`. Like
-blocking clients, they notice that an idle connection was closed when they use it. Prints JSON: for each kind the
+for each request. An answer takes DELAY_MS (500). No client repeats a request. The clients honour `Connection: close`.
+Like blocking clients, they notice that an idle connection was closed when they use it. Prints JSON: for each kind the
 requests and the failures.
 """
 

@@ -135,7 +135,7 @@ def walkthrough():
 def untouched():
     """An Envoy with an unchanged image: init-container.yaml, also in the node's network, and the library chart.
 
-    The network of the node has room for one such pod, so there no connection can begin while the pod is replaced.
+    Only one such pod fits into the network of the node, so no connection to it can begin while the pod is replaced.
     """
     envoy = TOP / "examples/walkthrough/envoy.yaml"
     kubectl("create", "configmap", "envoy", f"--from-file={envoy}")
@@ -185,7 +185,8 @@ def http2():
 def sidecar():
     """sidecar.yaml. A Kubernetes without native sidecars runs the Envoy as a container like the application's.
 
-    A native sidecar gets SIGTERM after the application has ended. There, the hook continues for 10 s after the drain.
+    A native sidecar gets SIGTERM after the application has ended. In an older Kubernetes, the hook waits for another
+    10 s after the drain, so that the application ends first.
     """
     file = str(TOP / "examples/kubernetes/sidecar.yaml")
     app = json.loads(kubectl("create", "--dry-run=client", "--validate=false", "-o", "json", "-f", file))

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A Kubernetes of one node, built from Debian's source package and run in namespaces of its own.
 #
-#   node.sh build            fetches and builds what is missing: 1 minute and 8 minutes on two cores
+#   node.sh build            fetches what is missing (1 minute), and builds it (8 minutes on two cores)
 #   node.sh up | down        starts and ends the node: 20 s
 #   node.sh run COMMAND…     runs a command in the node's namespaces
 #

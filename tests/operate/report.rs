@@ -81,7 +81,7 @@ fn the_last_line_of_a_json_log_contains_the_report() {
     }
     let names: Vec<_> =
         report["steps"].as_array().unwrap().iter().map(|step| &step["name"]).collect();
-    // The policy and Python are counted only for the report, because they have no drain.
+    // `policy` and `python` have no drain, so their connections are counted only for the report.
     let expected = [
         "count of connections",
         "drain router",

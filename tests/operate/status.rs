@@ -106,7 +106,8 @@ fn other_users_and_other_containers_are_refused() {
         let said = Said::of(drainit.exec_as(Some(12_345), args).output().unwrap());
         said.assert(1, "user 12345 may not send requests");
     }
-    // This test runs as root, but in another PID namespace.
+    // This test runs as root, but drainit refuses the request, because the test is in another PID
+    // namespace.
     let mut stream = UnixStream::connect_addr(&private(&drainit)).unwrap();
     stream.write_all(b"POST /v1/kill?signal=9&process=a HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -174,7 +175,8 @@ fn without_a_drainit_as_pid_1_the_only_drainit_is_asked() {
     let inode = link.to_str().unwrap().trim_matches(|c: char| !c.is_ascii_digit()).to_owned();
     let name = format!("@drainit/{inode}/{}", drainit.pid());
     drainit.exec(&["status", "--socket", &name]).assert(0, "running, ready");
-    // Other tests may run other drainits at the same time.
+    // If other tests run other drainits at the same time, the command asks for the name of the
+    // socket.
     let said = drainit.exec(&["status", "-c", drainit.path("drainit.yaml").to_str().unwrap()]);
     assert!(said.code == 0 || said.stderr.contains("name the socket with --socket"), "{said:?}");
 

@@ -25,7 +25,7 @@ fn completion_offers_names_of_processes_and_signals() {
         "drainit",
         "#!/bin/sh\n[ \"$*\" = 'status -o name' ] && printf 'web\\nweb-2\\ndb\\n'\n",
     );
-    // The shell calls the function with the command, the word and the word before.
+    // The shell calls the function with the command, the word to complete, and the previous word.
     let complete = |words: &str, word: &str, before: &str| {
         let script = format!(
             ". DIR/bash; PATH=DIR:$PATH; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \

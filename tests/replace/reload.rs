@@ -111,7 +111,7 @@ fn changed_processes_are_replaced_and_the_rest_keeps_running() {
     drainit.wait_for_line("two");
     drainit.wait_for_start(&["added"]);
 
-    // An added process is a process like all others.
+    // A process that the reload has added can be restarted, and a removed process is unknown.
     drainit.exec(&["restart", "added"]).assert(0, "");
     drainit.exec(&["stop", "old"]).assert(1, "there is no process `old`");
     drainit.exec(&["reload"]).assert(0, "");
@@ -396,7 +396,7 @@ fn a_stop_wins_and_a_second_reload_waits() {
     drainit.exec(&["plan", "--reload"]).assert(1, "the container is shutting down");
     assert_eq!(third.wait().unwrap().code(), Some(1));
     assert_eq!(fourth.wait().unwrap().code(), Some(1));
-    // The end of PID 1 may also end the command.
+    // The result of the command is not checked: the end of PID 1 may also end the command.
     drainit.exec(&["kill", "-s", "USR1", "slow"]);
     drainit.wait_exit(LONG).assert_code(0).assert_no_line("four");
 }

@@ -30,7 +30,8 @@ pub(crate) struct Graph {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
-    /// `drainit start`, `stop` or `restart` of a process. The schedule does not wait for it.
+    /// `drainit start`, `stop` or `restart` of a process. The schedule does not wait for the
+    /// command's end.
     Request(&'static str, usize),
     /// Kills a process from outside.
     Kill(usize),
@@ -44,7 +45,7 @@ pub(crate) enum Act {
 pub(crate) struct Schedule {
     /// How many processes have started when the schedule begins.
     pub(crate) starts: usize,
-    /// What happens, each after a pause in milliseconds.
+    /// The acts of the schedule, each after a pause in milliseconds.
     pub(crate) acts: Vec<(u64, Act)>,
     /// Whether the schedule then waits until everything has settled.
     pub(crate) settles: bool,
@@ -198,8 +199,8 @@ impl Graph {
         let mut processes: Vec<_> =
             (0..count as usize).map(|number| traits.process(number)).collect();
         if is_crowd {
-            // Many processes wait for the same few, and can then all start. drainit starts fewer at
-            // a time.
+            // Many processes wait for the same few processes, so that more processes can start at
+            // the same time than drainit starts in one step.
             processes.iter_mut().for_each(|process| process.needs.retain(|need| need % 64 == 1));
         }
         Self { processes, is_hasty: random.one_in(8) }

@@ -176,7 +176,7 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
     faults
 }
 
-/// Returns everything that must not have happened in a run, although calls of the kernel have
+/// Returns everything that must not have happened even in a run in which calls of the kernel have
 /// failed.
 pub(crate) fn faults_beside_errors(run: &Run) -> Vec<String> {
     let Run { graph, ended, .. } = run;
@@ -190,7 +190,8 @@ pub(crate) fn faults_beside_errors(run: &Run) -> Vec<String> {
         faults.push(format!("the code is {}", ended.code));
     }
     let lines = || ended.record.lines.iter().map(|line| &line.text);
-    // drainit gives up only because of an error of the kernel; after a panic, `Running` fails.
+    // drainit gives up only because of an error of the kernel. A panic of drainit is noticed
+    // elsewhere: `Running` makes the test fail.
     let gives_up = |line: &&String| {
         let words = ["drainit cannot continue: ", "error: cannot set up: "];
         words.iter().any(|words| line.contains(words)) && line.contains("(os error ")
@@ -214,7 +215,8 @@ pub(crate) fn faults_beside_errors(run: &Run) -> Vec<String> {
     faults
 }
 
-/// At the end of the grace period, the container's runtime would kill drainit.
+/// Reports a shutdown that takes longer than the grace period, after which a container's runtime
+/// would kill drainit.
 fn is_too_long(graph: &Graph, took: Duration) -> Option<String> {
     let longest = Duration::from_millis(graph.grace_period()) + MOMENT;
     (took > longest).then(|| format!("the shutdown took {took:?}"))

@@ -25,12 +25,12 @@ use self::history::{MOMENT, Run};
 use self::random::Random;
 use crate::support::{Duration, LONG, Over, Rig, Running, Signal, in_parallel, leave_socket, ms};
 
-/// The numbers of schedules. Most schedules only wait, so many can be played at once.
+/// The numbers of schedules. A schedule mostly waits, so many can be played at once.
 const SCHEDULES: u64 = 300;
 const WITH_ERRORS: u64 = 100;
 const AT_ONCE: u64 = 24;
 
-/// How often a schedule is played if the machine is too busy.
+/// How often a schedule is played at most, if it fails while the machine is too busy.
 const TRIES: u64 = 5;
 
 /// Runs drainit, and names the processes that drainit has left behind.

@@ -61,7 +61,7 @@ fn sockets_are_handed_over_as_for_sd_listen_fds() {
     drainit.wait_for_event("alive", "exit");
     let (status, tcp) = get(address, "/").unwrap();
     assert_eq!(status, 200);
-    // The server has 6 descriptors: 0 to 4, and the one for the listing.
+    // The server has 6 descriptors: 0 to 4, and the one with which it lists its descriptors.
     assert!(tcp.ends_with(" 3 app:local 6"), "{tcp}");
     let (_, unix) = get_unix(&socket, "/").unwrap();
     assert!(unix.ends_with(" 4 app:local 6"), "{unix}");

@@ -36,7 +36,7 @@ fn a_failed_start_ends_the_others_in_order_and_gives_the_exit_code() {
     let number = |line: &&str| is_repeated(line);
     let all: Vec<String> = (0..15).flat_map(|n| [format!("out {n}"), format!("err {n}")]).collect();
     assert_eq!(all.iter().map(String::as_str).filter(number).count(), 20, "{}", ended.record);
-    // drainit does not repeat lines that stand right above.
+    // drainit does not repeat lines that it has just logged.
     let Some(rig) = Rig::new() else { return };
     let ended =
         rig.run("processes: {a: {command: [CHILD, a, 'lines=3,out', exit=3], log: {prefix: a}}}");

@@ -189,7 +189,7 @@ fn a_user_that_is_not_required_counts_only_for_root() {
     rig.readable_by_everybody().run(config).assert_code(0).assert_line("^id: 65531$");
     let Some(rig) = Rig::new() else { return };
     rig.without_privileges().run(config).assert_code(0).assert_line("^id: 65534$");
-    // Without privileges, drainit cannot start the process as a user that is required.
+    // If the user is required, a drainit without privileges cannot start the process.
     let Some(rig) = Rig::new() else { return };
     let required = config.replace(", required: false", "");
     rig.without_privileges().run(&required).assert_code(126).assert_no_line("^id: ");

@@ -106,7 +106,8 @@ fn a_failure_is_the_reason_if_two_processes_end_together() {
     }
 }
 
-/// drainit sees the message together with the end of the process, or with the timeout.
+/// drainit, suspended for a while, reads the message of readiness only when the process has ended
+/// or its timeout is over.
 // holds: C217
 #[test]
 fn readiness_is_seen_before_what_came_after() {

@@ -119,7 +119,7 @@ impl Rolled {
     pub(crate) fn assert_nothing_lost(&self) -> &Self {
         let total = self.report.total;
         assert_eq!(total.failed, 0, "{}\n{}", self.report, self.ended.record);
-        // The test is meaningful only if there was load and it moved to the new pod.
+        // The test is meaningful only if there was load, and the clients moved to the new pod.
         assert!(total.ok > LEAST && total.opened >= 100, "{}", self.report);
         self.ended.assert_code(0).assert_no_line("warning|killed");
         self

@@ -43,12 +43,12 @@ pub(crate) struct Seen {
 #[derive(Debug, Default)]
 struct State {
     seen: Vec<Seen>,
-    /// The answers for each path without its query. Each answer is used once, and then the last
+    /// For each path (without a query): its answers. Each answer is used once, and then the last
     /// answer is repeated.
     answers: HashMap<String, Vec<Answer>>,
     active: u64,
     accepted: u64,
-    /// Whether drainit has verified the healthy Envoy. The misbehaviour begins then.
+    /// Whether drainit has verified the healthy Envoy. From then on, the admin misbehaves.
     is_verified: bool,
 }
 

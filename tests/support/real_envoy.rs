@@ -107,7 +107,7 @@ processes:
         Some((drainit, address))
     }
 
-    /// Writes the config of Envoy. Returns also the address for clients, and Envoy's command.
+    /// Writes the config of Envoy. Also returns the address for clients, and Envoy's command.
     fn prepare(&self) -> Option<(Rig, SocketAddr, Vec<String>)> {
         let rig = Rig::new()?;
         let address = testkit::gateway::free_address().unwrap();

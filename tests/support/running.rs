@@ -40,8 +40,8 @@ impl Running {
         let id = Id::Pid(Pid::from_raw(child.id().cast_signed()));
         let waiting = Arc::clone(&recorder);
         let mut running = Self { child, recorder, dir, is_init, drainit, pid: None };
-        // The thread does not reap the process, so that its PID cannot be reused while `child`
-        // still holds it.
+        // The thread does not reap the process, so that no other process gets the PID while `child`
+        // still uses it.
         thread::spawn(move || {
             let _ = waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
             let at = now();
@@ -345,7 +345,8 @@ pub(crate) struct Ended {
     pub(crate) code: i32,
     /// The complete record of the run.
     pub(crate) record: Record,
-    /// The time at which [`Running::stop`] sent SIGTERM; without it, the time of the start.
+    /// The time at which [`Running::stop`] sent SIGTERM. If the test did not call `stop`, the time
+    /// of the start.
     pub(crate) asked: Duration,
     dir: TempDir,
 }

@@ -61,8 +61,8 @@ async fn echo(mut messages: RecvStream, mut answers: SendStream<Bytes>) -> Resul
     while let Some(data) = messages.data().await {
         let data = data?;
         messages.flow_control().release_capacity(data.len())?;
-        // An empty frame, as at the client's end, is not sent back: Envoy rejects such frames as a
-        // flood.
+        // An empty frame, such as the one that ends the client's stream, is not sent back: Envoy
+        // rejects such frames as a flood.
         if !data.is_empty() {
             answers.send_data(data, false)?;
         }

@@ -6,10 +6,10 @@
 //!
 //! The gateway runs three times:
 //!
-//! - `stock`: its bash entrypoint, as newer releases run it: no admin, so no drain;
+//! - `stock`: its bash entrypoint, as newer releases run it: without an admin, without a drain;
 //! - `recipe`: the same with the admin, `drain_listeners?graceful`, and 15 s of sleep;
-//! - `drainit`: drainit and `../drainit.yaml` in place of the entrypoint. It drains without an
-//!   option in the environment.
+//! - `drainit`: drainit and `../drainit.yaml` in place of the entrypoint. drainit drains the
+//!   gateway without an option in the environment.
 //!
 //! 100 keep-alive clients send 1 request/s each through HAProxy, which learns 1 s after the stop
 //! signal that a gateway has gone.

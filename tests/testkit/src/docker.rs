@@ -1,6 +1,6 @@
 //! Containers of a real Docker, or of Podman, which has the same commands. Each container is
-//! removed at the end of the test run that made it. A label of Docker's containers has the PID of
-//! that run.
+//! removed at the end of the test run that made it. With Docker, a label of the container has the
+//! PID of that run.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};

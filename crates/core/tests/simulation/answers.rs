@@ -1,6 +1,7 @@
-//! Tests the count of connections that owe an answer with a model of a server, which knows the
-//! answers that it owes. One client sends requests in one of several ways, the kernel's clock ticks
-//! every 4 ms, and the looks come at random times, some of them long after the previous look.
+//! Tests drainit's count of the connections that owe an answer, against a model of a server, which
+//! knows the answers that it owes. One client sends requests in one of several ways, the kernel's
+//! clock ticks every 4 ms, and the looks come at random times, some of them long after the previous
+//! look.
 
 use std::collections::VecDeque;
 
@@ -41,8 +42,8 @@ pub(super) struct Model {
     connection: Connection,
     received_at: u64,
     sent_at: u64,
-    /// The segments of the request that is arriving, and whether another request ends with the last
-    /// segment.
+    /// The times at which the segments of the current request arrive. The request ends with the
+    /// last segment.
     coming: VecDeque<u64>,
     pub(super) opens_at: u64,
     asks_at: u64,
@@ -114,7 +115,7 @@ impl Model {
         self.now >= self.opens_at && !self.is_closed
     }
 
-    /// The time of the last movement.
+    /// The time at which the connection last carried data, in either direction.
     pub(super) fn moved_at(&self) -> u64 {
         self.received_at.max(self.sent_at)
     }
@@ -218,7 +219,8 @@ fn play(seed: u64) -> u32 {
     while model.now < END {
         model.step();
         if model.now >= looks_at {
-            // Between the end of a drain and the stop, no look is made.
+            // The longest pause is like that between the end of a drain and the stop, in which
+            // drainit does not look.
             looks_at = model.now + [25, 100, 300, 4000][model.rng.below(4) as usize];
             let seen = if model.is_open() { vec![model.seen()] } else { vec![] };
             let counts = answers.looked(&seen);

@@ -267,8 +267,8 @@ fn a_new_connection_restarts_the_quiet_time() {
 fn a_statistic_that_is_missing_does_not_count_as_zero() {
     let (active, total) = (Some(0), Some(100));
     for missing in [Load { active, ..Load::default() }, Load { total, ..Load::default() }] {
-        // One of the two statistics is missing from the start, or since shortly before the end of
-        // `min`.
+        // One of the two statistics is missing from the start, or from shortly before the end of
+        // `min` on.
         for known_until in [0, 4900] {
             let mut play = Play::up(gateway());
             play.at(0, Event::Signal(Signal::TERM));
@@ -323,8 +323,8 @@ fn the_core_agrees_with_the_examples_of_the_page() {
         })
     };
     // For each window: the longest drain, and the times that the router, the engine and python get
-    // to stop. The router gets its time after the longest drain. The engine and python get theirs
-    // if the drain was shorter, and the process that depends on them has ended at once.
+    // to stop. The router gets its time after the longest drain. The engine and python get their
+    // times if the drain was shorter, and the process that depends on them has ended at once.
     for (window, longest, times) in
         [(28_000, 15_000, [10_000, 10_000, 10_000]), (8000, 5000, [1000, 2000, 3000])]
     {
@@ -395,8 +395,8 @@ fn a_drain_leaves_later_drains_their_min() {
         spec.processes[process.index()].stop = Wait::new(Some(MS(1000)));
     }
     let mut play = Play::up(spec);
-    // Two stops of 1 s, the `min` of the engine, and 250 ms each to close the listeners of the two
-    // Envoys and to count again.
+    // The window keeps 1 s for each of the two stops, the `min` of the engine, 250 ms for each of
+    // the two Envoys to close its listeners, and 250 ms to count again.
     let drain = Action::Drain { process: ROUTER, min: MS(1000), longest: MS(4250) };
     assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, drain]);
 }
@@ -820,7 +820,8 @@ fn a_held_drain_ends_with_the_last_process() {
 #[test]
 fn a_stop_lasts_until_the_process_group_is_gone() {
     let leaves = Event::Exited { process: ROUTER, end: End::Code(0), remains: true };
-    // If the process has ended by itself, the rest was asked at this end.
+    // If the process has ended by itself, drainit asked the rest of its group to stop at that
+    // moment.
     for (is_asked, took) in [(true, MS(3000)), (false, MS(2990))] {
         let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
         if is_asked {
@@ -916,7 +917,8 @@ fn is_ready(play: &Play) -> bool {
     running.is_ready(play.machine.state())
 }
 
-/// A gateway after a request to stop the engine has stopped first the router and then the engine.
+/// A gateway whose router and engine were stopped, in this order, because of a request to stop the
+/// engine.
 fn stopped() -> Play {
     let mut play = Play::up(gateway());
     assert_eq!(play.at(1000, ask(ENGINE, Request::Stop)), [drain(15_000)], "dependents first");
@@ -966,8 +968,8 @@ fn a_changed_autostart_takes_effect_at_the_reload() {
     assert_eq!(play.reload(1000, &spec, &same), []);
     play.at(1100, ask(ROUTER, Request::Stop));
     assert!(is_ready(&play), "the router does not count for readiness");
-    // The next config has no `autostart: false`. Since that reload, the router again counts for the
-    // readiness of the container.
+    // The next config has no `autostart: false`. From that reload on, the router again counts for
+    // the readiness of the container.
     let before = Spec { processes: undrained(gateway().processes), ..gateway() };
     play.at(1200, exited(ROUTER));
     assert_eq!(play.reload(1300, &before, &same), []);
@@ -1012,7 +1014,7 @@ fn a_process_that_starts_although_a_stop_was_requested_is_drained() {
     assert_eq!(ended, [Action::EndDrain(ENGINE), Action::Spawn(ENGINE)]);
     let requested = play.at(1200, ask(ENGINE, Request::Stop));
     assert_eq!(requested, [Action::AbortSpawn(ENGINE), stop(ROUTER)]);
-    // The program has started just before. It serves while the router ends.
+    // The abort comes too late: the engine has started, and serves until the router has ended.
     play.at(1200, Event::Spawned(ENGINE));
     play.at(1300, Event::Ready(ENGINE));
     let longest = MS(15_000);
@@ -1114,8 +1116,8 @@ fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
     assert!(notes.contains(&Note::ShutdownBegan { cause, window: MS(28_000) }), "{notes:?}");
     assert_eq!(cause.exit_code(false), 1);
 
-    // The oneshot is killed and restarted by its policy. The router starts once the oneshot
-    // completes.
+    // drainit kills the oneshot, and starts it again because of its restart policy. The router
+    // starts once the oneshot completes.
     let mut play = slow_task(|engine| engine.restart.policy = RestartPolicy::OnFailure);
     assert_eq!(play.at(1000, Event::Tick), std::slice::from_ref(&stop));
     assert_eq!(play.at(1200, Event::Tick), [Action::Kill(ENGINE)]);

@@ -1,13 +1,13 @@
-//! Plays the dialogue with Envoy's admin interface, and the core, against a model of Envoy and its
+//! Plays the core, and the dialogue with Envoy's admin interface, against a model of Envoy and its
 //! clients.
 //!
 //! After a response, the model of Envoy may close the connection. After `healthcheck/fail`, each
-//! response closes its connection. Without that call, the probability is that of Envoy's default
-//! drain strategy, which grows with the time of the drain. The admin interface answers one question
-//! at a time. An answer can come at once, after seconds or never; an answer can be a part only, or
-//! have another status. These faults begin at some time, or happen by chance. The kernel may count
-//! the connections. An Envoy may never be live. The next epoch, with new statistics, may replace an
-//! Envoy.
+//! response closes its connection. Before that call, the probability of a close grows with the time
+//! of the drain, as in Envoy's default drain strategy. The admin interface answers one question at
+//! a time. An answer can come at once, after seconds or never; an answer can be incomplete, or have
+//! another status. These faults begin at some time, or happen by chance. In some plays, the kernel
+//! can count the connections, the Envoy is never live, or the next epoch, with new statistics,
+//! replaces the Envoy.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -26,7 +26,8 @@ use drainit_core::event::{Load, Unit};
 use drainit_core::spec::DrainSpec;
 use drainit_core::traffic::Traffic;
 
-/// If the admin interface works, it closes the listeners and counts what is left within this time.
+/// If the admin interface works, it closes the listeners and counts the open connections within
+/// this time.
 const CALL: Duration = Duration::from_millis(600);
 /// If the admin interface works, drainit notices within this time that nothing is open any more.
 const SEEN: Duration = Duration::from_millis(1500);
@@ -118,7 +119,7 @@ struct World {
     sees: bool,
     /// Whether the kernel's count misses some connections.
     hides: bool,
-    /// The connections that Envoy and others have accepted.
+    /// The number of connections that Envoy and other programs have accepted.
     opened: u64,
     /// How often other programs accept a connection between two looks: once in `others` looks, on
     /// average. If `others` is 0, they accept none.
@@ -239,7 +240,8 @@ impl World {
             exit: false,
             rng,
         };
-        // Only an admin that answers can show what the kernel does not see.
+        // The kernel hides connections only if the admin interface answers reliably, and can thus
+        // show the hidden connections.
         let answers = world.wrong + world.late == 0 && world.lost_at == Time::NEVER;
         world.hides = answers && world.slow < 1000 && world.rng.once_in(3);
         let asks_drain = world.rng.once_in(3);
@@ -355,7 +357,8 @@ impl World {
             Thing::Takes(key) => self.take(key),
             Thing::Answers(key) => self.answer(key),
             Thing::Looks => {
-                // This connection belongs to a listener that no question to the kernel names.
+                // A hidden connection belongs to a listener for which drainit does not ask the
+                // kernel.
                 let is_hidden = |key: &u64| self.hides && key.is_multiple_of(2);
                 let seen = self.envoy.connections.keys().filter(|key| !is_hidden(key));
                 let open = seen.count() as u64;
@@ -514,9 +517,9 @@ impl World {
         self.with(|dialogue, now| dialogue.answered(now, answer));
     }
 
-    /// Checks that the counts cost Envoy at most 3 % of its time. A few counts come at once, and
-    /// are free: the first, one at the end of `min`, those after the closing, and those that
-    /// confirm the end.
+    /// Checks that the counts cost Envoy at most 3 % of its time. A few counts may exceed this
+    /// share, because they must come at once: the first, one at the end of `min`, those after the
+    /// closing, and those that confirm the end.
     fn check_cost(&mut self, took: Duration) {
         let (began, spent) = self.polled;
         self.polled.1 = spent + took;
@@ -738,7 +741,7 @@ impl World {
         }
     }
 
-    /// Checks that no client has come for as long as a drain has to be quiet.
+    /// Checks that no client has come in the quiet time that must precede the end of a drain.
     fn check_quiet(&mut self) {
         // The next epoch can have the same totals as the previous epoch.
         let is_exact = self.late == 0 && !self.is_replaced;
@@ -771,7 +774,8 @@ impl World {
                     left <= self.terms.exit_at,
                     "the drain is over while counted traffic is in flight",
                 );
-                // Nothing was wrong and no client was new, so there was time for a whole answer.
+                // If no answer was wrong or late, and no client came for 2 s, there was time for a
+                // complete answer.
                 let came = self.accepted_at.last().map_or(Duration::MAX, |at| self.now.since(*at));
                 let is_plain = self.wrong + self.late + self.others + self.terms.exit_at == 0
                     && self.lost_at == Time::NEVER
@@ -804,7 +808,7 @@ impl World {
                     && (self.slow < 100 || self.sees);
                 // The calls, the list of the listeners and a first sample come before the end of
                 // the drain. With `exit_at`, or if requests count, the kernel's count may not show
-                // this end.
+                // that the drain can end.
                 let seen = SEEN + MS(self.slow) * 40;
                 let is_busy = self.left() > self.terms.exit_at
                     || !self.envoy.connections.is_empty() && self.slow > 0

@@ -106,7 +106,7 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
                 0 => StartCondition::Started,
                 1 => StartCondition::Ready,
                 // If the dependency is a service, it never completes, so this process never starts.
-                // `drainit check` refuses such a config, but the core must bear it.
+                // `drainit check` refuses such a config, but the core must cope with it.
                 _ => StartCondition::Completed,
             };
             dependencies.push((ProcessId(on), condition));
@@ -117,8 +117,8 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
         let min = rng.millis(6000).min(time);
         let closes = !rng.once_in(3);
         let signal = (!closes && rng.once_in(2)).then_some(Signal::USR1);
-        // This value is derived from `min` and not drawn, so that the seeds give the same scenarios
-        // as before.
+        // This value is derived from `min` and not drawn, so that old seeds still give the same
+        // scenarios.
         let exit_at = if closes { (min.as_millis() as u64 % 4).saturating_sub(1) } else { 0 };
         let by_kernel = closes && exit_at == 1;
         DrainSpec { time, min, closes, by_kernel, exit_at, signal }

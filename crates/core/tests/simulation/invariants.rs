@@ -56,8 +56,9 @@ pub(crate) struct Checker<'a> {
     stays_ready: Option<Time>,
     /// Whether the shutdown has begun to stop processes.
     stops_began: bool,
-    /// Whether all drains were over before this step. The stops may have begun then, although each
-    /// waits for a process that is being stopped.
+    /// Whether all drains of the shutdown were over before this step. If so, the stops may have
+    /// begun before any stop signal is sent: each stop may wait for a process that was already
+    /// being stopped.
     are_drains_over: bool,
     /// The time until which stops wait for the count of the connections that they cut.
     counted_until: Option<Time>,
@@ -82,7 +83,7 @@ pub(crate) struct Checker<'a> {
     /// it again. A slot leaves this set when it gets a stop signal, or when its `post_stop` hook
     /// runs.
     admitted: BTreeSet<ProcessId>,
-    /// The last evaluation of the `only_if` of each slot.
+    /// For each slot, the number of the last evaluation of its `only_if`.
     checks: BTreeMap<ProcessId, u32>,
     /// Slots whose `pre_start` hook has succeeded and need not run again at the next start. A
     /// slot leaves this set when it gets a stop signal, or when its `post_stop` hook runs.
@@ -116,7 +117,7 @@ pub(crate) struct Checker<'a> {
     /// Requests that are not answered yet. Equal requests share one answer.
     asked_for: BTreeSet<(usize, Request)>,
     /// For each process and kind of request: the value of `starts` when the newest such request
-    /// came, and whether the process was alive when drainit began the first of them.
+    /// came, and whether the process was alive when drainit began the first of these requests.
     began: BTreeMap<(usize, Request), (u32, bool)>,
     /// Slots that get a new definition once their instance is gone.
     redefined: BTreeSet<ProcessId>,
@@ -181,7 +182,7 @@ struct Seen {
     /// Whether the instance is ready, and drainit has not begun to stop it.
     serves: bool,
     /// Whether a restart of the instance has failed because it survives SIGKILL. A new start clears
-    /// this, even if `only_if` skips the start.
+    /// this flag, even if `only_if` skips the start.
     stuck: bool,
     /// Whether drainit stops the instance without its dependents: for a restart, or after a failed
     /// start or liveness check.
@@ -484,8 +485,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Grants a process the time that it asks for. In a shutdown, it gets only the time that the
-    /// later stops and hooks do not need before the deadline.
+    /// Grants a process the time that it asks for. In a shutdown, the process gets only the time
+    /// that the later stops and hooks do not need before the deadline.
     fn extend(&mut self, now: Time, process: ProcessId, by: Duration) {
         let index = process.index();
         if let Some(ready_by) = self.at[index].ready_by.filter(|at| now < *at) {
@@ -688,7 +689,7 @@ impl<'a> Checker<'a> {
         self.at.push(Seen::default());
     }
 
-    /// Checks the begin of a replacement. If the two instances overlap, nothing happens to the
+    /// Checks the beginning of a replacement. If the two instances overlap, nothing happens to the
     /// running instance yet. Otherwise the process keeps its slot.
     fn replacing(&mut self, new: ProcessId, old: ProcessId, overlaps: bool, procs: &[Proc]) {
         if !overlaps {
@@ -939,7 +940,7 @@ impl<'a> Checker<'a> {
     }
 
     /// The value of `starts` when a request came to restart this process. `None` if the process did
-    /// not run then, or if the request is already answered.
+    /// not run when the request came, or if the request is already answered.
     fn restart_asked(&self, slot: ProcessId) -> Option<u32> {
         let key = (self.slots.process(slot), Request::Restart);
         let (starts, was_alive) = *self.began.get(&key)?;
@@ -955,7 +956,7 @@ impl<'a> Checker<'a> {
         let Some(((since, longest), times)) = self.at[place].drain.zip(self.of(slot).drain) else {
             return;
         };
-        // The times of another config are not known here.
+        // After a reload, the drain may have the times of another config, which are not known here.
         if self.held_at.is_some() && !self.scenario.reloads.is_empty() {
             return;
         }
@@ -976,7 +977,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Whether nothing may be asked to end, because the first count of a shutdown is awaited.
+    /// Whether drainit must not ask any process to end yet, because it waits for the first count of
+    /// the shutdown.
     fn awaits_count(&self, now: Time) -> bool {
         self.counted_until.is_some_and(|until| now < until) && self.stop_signals < 2
     }
@@ -994,8 +996,8 @@ impl<'a> Checker<'a> {
     }
 
     /// The container is ready while every process serves, even while an old and a new instance
-    /// overlap. It is not ready while the new instance of a required process waits for the end of
-    /// the old one.
+    /// overlap. The container is not ready while the new instance of a required process waits for
+    /// the end of the old one.
     // holds: C96, C611
     fn holds_readiness(&mut self, machine: &Machine, procs: &[Proc]) {
         let Phase::Running(running) = machine.phase() else { return };
@@ -1342,7 +1344,8 @@ impl<'a> Checker<'a> {
                     let is_full = longest == times.time || self.at[process.index()].unhealthy;
                     self.hold(is_full && min == times.min, "less than a full drain");
                 }
-                // A process that is asked to drain may end at once.
+                // A process that drains by itself may end at once, so drainit counts its
+                // connections first.
                 // holds: S435
                 self.hold(times.closes || !self.awaits_count(now), "a drain before the count");
                 // holds: C113
@@ -1541,8 +1544,8 @@ impl<'a> Checker<'a> {
             let mut above = self.above(id).into_iter();
             let waits = above.any(|id| {
                 let proc = procs[id.index()];
-                // The core may notice up to 200 ms late that a process has survived a SIGKILL from
-                // the time before the shutdown.
+                // If a process got SIGKILL before the shutdown, the core may notice up to 200 ms
+                // late that the process has survived.
                 let survives_at = self.at[id.index()].survives_at;
                 let survives =
                     survives_at.is_some_and(|at| at + Duration::from_millis(200) <= expired);
@@ -1932,8 +1935,8 @@ impl<'a> Checker<'a> {
     }
 
     /// A running process has been restarted after every new instance of a dependency that it
-    /// follows, or will be restarted soon. If drainit has stopped a process for that, drainit
-    /// starts it again.
+    /// follows, or will be restarted soon. If drainit has stopped a process for such a restart,
+    /// drainit starts the process again.
     // holds: C198, C199, C200, C201, C240, C655
     fn holds_followers(&mut self, procs: &[Proc]) {
         self.retire(procs);
@@ -2464,8 +2467,8 @@ impl<'a> Checker<'a> {
                 self.at[process.index()].drain = Some((now, longest));
                 self.at[process.index()].drained_early = !self.unready;
                 if self.is_taken_over(process) {
-                    // Before drainit began this drain, the old epoch has drained by itself. The
-                    // limit for the end of the old epoch counts from the end of this drain.
+                    // The old epoch drained by itself before drainit began this drain. The limit
+                    // for the end of the old epoch counts from the end of this drain.
                     self.at[process.index()].drained_early = true;
                     self.at[process.index()].draining = true;
                     // The `pre_stop` hook of the old epoch may run longer than the drain, so the

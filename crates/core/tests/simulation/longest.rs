@@ -26,7 +26,7 @@ fn startable(seed: u64) -> Spec {
     spec
 }
 
-/// Calls `check` with each longest shutdown of many graphs. The last argument says whether a stop
+/// Calls `check` with the longest shutdowns of many graphs. The last argument says whether a stop
 /// signal is the cause of the shutdown.
 fn for_each(check: impl Fn(&Spec, &Timeline, bool)) {
     for seed in 0..5000 {
@@ -113,7 +113,7 @@ fn waits_that_fit_are_granted_in_full() {
         let stops = longest_path(spec, |of| {
             need(of.hooks.pre_stop) + of.stop.need + need(of.hooks.post_stop)
         });
-        // The closing of the listeners after each drain, and the final counts.
+        // The time for the closing of the listeners after each drain, and for the final counts.
         let asks = Duration::from_millis(250);
         let drains = |of: &dyn Fn(DrainSpec) -> Duration| {
             let time = |drain| of(drain) + if drain.closes { asks } else { Duration::ZERO };

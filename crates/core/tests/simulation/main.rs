@@ -148,8 +148,8 @@ pub(crate) fn watch(
         if let Event::FileSeen { process: old, watch }
         | Event::FileQuiet { process: old, watch, .. } = event
         {
-            // If a new instance is about to replace this instance, it also watches the file.
-            // Therefore it gets the event, too.
+            // If a new instance is about to replace this instance, the new instance also watches
+            // the file, and gets the event, too.
             let state = machine.state();
             let new = world.slots.all().find(|id| state.role(*id) == Role::New { old });
             let new = new.filter(|id| watch < state.process(*id).watch.len());

@@ -9,8 +9,8 @@ use crate::*;
 const TOP: ProcessId = ProcessId(0);
 
 /// Plays `count` drained processes. One process depends on all of them, and takes long to stop.
-/// Returns the longer time of one event: of a sample during the drains, or of an event while all
-/// drained processes wait for their counts.
+/// Returns the time that the core needs for one event: for a sample during the drains, or, if that
+/// takes longer, for an event while all drained processes wait for their counts.
 fn play(count: u16) -> Duration {
     let mut spec = gateway();
     let [engine, router] = [0, 1].map(|at| spec.processes[at].clone());

@@ -361,7 +361,8 @@ fn hook_ends(rng: &mut Rng, hooks: &HookWaits, odds: &Odds) -> HookEnds {
     })
 }
 
-/// Draws an operator's requests at random times, often several in a row, with a separate generator.
+/// Draws, with a separate generator, an operator's requests at random times, often several in a
+/// row.
 fn requests(seed: u64, count: u16, odds: &Odds) -> Vec<(Duration, Event)> {
     let rng = &mut Rng::new(seed ^ 0x0A5C);
     if rng.once_in(3) {
@@ -386,8 +387,8 @@ fn requests(seed: u64, count: u16, odds: &Odds) -> Vec<(Duration, Event)> {
     requests
 }
 
-/// Draws changes of watched files at random times, often several in a row, with a separate
-/// generator.
+/// Draws, with a separate generator, changes of watched files at random times, often several in a
+/// row.
 fn changes(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, Event)> {
     let rng = &mut Rng::new(seed ^ 0x3A7D);
     let watched = spec.ids().flat_map(|process| {
@@ -420,8 +421,8 @@ fn changes(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, Event)> {
     changes
 }
 
-/// Draws the pauses in which drainit gets no processor time or is suspended by a signal, with a
-/// separate generator.
+/// Draws, with a separate generator, the pauses in which drainit gets no processor time or is
+/// suspended by a signal.
 fn pauses(seed: u64, odds: &Odds) -> Vec<(Duration, Duration)> {
     let rng = &mut Rng::new(seed ^ 0x9A05);
     if !rng.once_in(4) {

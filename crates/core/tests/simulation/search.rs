@@ -79,7 +79,7 @@ struct World<'a> {
     at_once: VecDeque<Answer>,
     hooks: BTreeSet<HookId>,
     asked: BTreeSet<Asked>,
-    /// When Envoy aborts an epoch whose older epoch has ended too early.
+    /// For each epoch whose older epoch has ended too early: when Envoy aborts it.
     aborts_at: BTreeMap<ProcessId, Time>,
     /// Processes that survive SIGKILL. They may end at any time, or never.
     survivors: BTreeSet<ProcessId>,

@@ -1,5 +1,5 @@
-//! Plays the looks of a drain, and the core, against models of servers whose connections the kernel
-//! lists. A look takes time. In some plays all looks fail, or some do.
+//! Plays the core, and a drain's looks at the kernel's list of connections, against models of
+//! servers. A look takes time. In some plays, all looks or some looks fail.
 
 use crate::answers::{IDLE, Model};
 use crate::cases::{MS, Play, ROUTER, gateway, stop};
@@ -12,8 +12,9 @@ use drainit_core::envoy::dialogue::DrainOutput;
 use drainit_core::event::Unit;
 use drainit_core::spec::DrainSpec;
 
-/// The drain may be over this long after the last answer is known: after [`QUIET`](drainit_core::drain::progress::QUIET),
-/// a pause of four looks, and three looks.
+/// drainit must notice within this time, in milliseconds, that the last answer was sent:
+/// [`QUIET`](drainit_core::drain::progress::QUIET), and the shortest pause between two looks. Slow
+/// looks extend this time.
 const SEEN: u64 = 250;
 
 /// A look under way: its begin and end, and what it shows.

@@ -15,12 +15,12 @@
 //! | `await=PATH` | waits until PATH exists |
 //! | `touch=PATH` | creates a file |
 //! | `unix=PATH` `tcp=ADDRESS` | listens |
-//! | `share=PATH` | as `unix`, or records `in use`; records `lost` if the socket is gone at its end |
-//! | `audit=TEXT` | records TEXT with the time of its fork and what it should not have inherited |
+//! | `share=PATH` | as `unix`, or records `in use`; records `lost` if another socket took PATH |
+//! | `audit=TEXT` | records TEXT, the time of the fork, and whatever it should not have inherited |
 //! | `show=PATH` | records the content of a file |
 //! | `http=ADDRESS,N[,STATUS]` | answers N requests with STATUS (503), all others with 200 |
 //! | `notify=TEXT` | sends TEXT to `NOTIFY_SOCKET`; `OWN` in TEXT stands for its PID |
-//! | `swamp=TEXT` | as `notify`, again and again without an end |
+//! | `swamp=TEXT` | sends TEXT to `NOTIFY_SOCKET` forever |
 //! | `forge=TEXT` | sends TEXT to every notify socket of its drainit in /proc/net/unix; waits for a socket |
 //! | `report=PATH` | writes its arguments, environment, ids and descriptors as JSON |
 //! | `spawn=NAME,STEP,…` | starts a child in the same process group |

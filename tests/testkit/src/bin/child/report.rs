@@ -14,7 +14,8 @@ pub(crate) struct Given {
 }
 
 impl Given {
-    /// Reads the values at the start; the command line begins with the name of the process.
+    /// Reads the values at the start. The first word of the command line is the name of the
+    /// process, and not an argument.
     pub(crate) fn at_start(args: &[String]) -> Self {
         Self { descriptors: descriptors(), args: args.iter().skip(1).cloned().collect() }
     }

@@ -18,7 +18,7 @@ pub(crate) fn unix(path: &str) {
 /// The socket that this process has bound in [`share`], with its inode.
 static SHARED: OnceLock<(String, u64)> = OnceLock::new();
 
-/// Like [`unix`], but only if no program uses the path. Returns whether the path was free.
+/// Like [`unix`], but only if nothing exists at the path. Returns whether the path was free.
 pub(crate) fn share(path: &str) -> bool {
     let Ok(listener) = UnixListener::bind(path) else { return false };
     SHARED.set((path.to_owned(), fs::metadata(path).unwrap().ino())).unwrap();
@@ -26,7 +26,7 @@ pub(crate) fn share(path: &str) -> bool {
     true
 }
 
-/// The path of the shared socket of this process, if it no longer leads to the socket.
+/// The path of the shared socket of this process, if the path no longer leads to that socket.
 pub(crate) fn lost() -> Option<&'static str> {
     let (path, inode) = SHARED.get()?;
     let is_there = fs::metadata(path).is_ok_and(|found| found.ino() == *inode);

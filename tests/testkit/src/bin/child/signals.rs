@@ -102,7 +102,8 @@ fn others_alive(me: &Me) -> String {
 }
 
 /// Sends this process a signal that ends or stops it. After the first signal from outside, the
-/// process does not stop itself, because the SIGCONT may already have come.
+/// process does not suspend itself, because the SIGCONT that would continue it may already have
+/// come.
 pub(crate) fn die(me: &Me, signal: &str) {
     if signal == "STOP" && ASKED.load(Ordering::SeqCst) {
         return;
