@@ -235,6 +235,20 @@ fn errors_fail_the_check_and_warnings_only_with_strict() {
     let output = check("drainit.yaml", Path::new("-"), &hidden, &[]);
     assert_ends(&output, 78, "error: the shell gets the signals,");
     assert_ends(&output, 78, "= help: write `command: [drainit, run, --]`");
+    // A wrong command hides that there is no config, because the right one may need none.
+    for (command, error, help) in [
+        ("[sh, -c, drainit exec -- envoy]", "the shell gets the signals,", "[drainit, exec, --]"),
+        ("[drainit, --, envoy]", "`drainit --` does not run a config", "[drainit, exec, --,"),
+        ("drainit exec -- envoy", "`command` is not a list of words", "[drainit, exec, --,"),
+        ("[[drainit, exec], envoy]", "`command` is not a list of words", "[drainit, exec, --,"),
+    ] {
+        let pod = rendered().replace("[/usr/local/bin/drainit, run, --]", command);
+        let output = check("none.yaml", Path::new("-"), &pod, &[]);
+        assert_ends(&output, 78, error);
+        assert_ends(&output, 78, help);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!said.contains("does not exist"), "{said}");
+    }
     let output = check("drainit.yaml", Path::new("-"), &rendered(), &["--container", "other"]);
     assert_ends(&output, 78, "error: no container is named `other`");
     assert_ends(&check("drainit.yaml", &examples(), "", &[]), 78, "is a directory");

@@ -38,7 +38,8 @@ pub fn programs(script: &str) -> Vec<&str> {
         let mut words = command.split_whitespace().peekable();
         words.next_if_eq(&"exec");
         let Some(first) = words.next() else { continue };
-        if STOPS.contains(&first) || first.contains('(') || command.contains("PATH=") {
+        let is_unclear = STOPS.contains(&first) || first.contains('(') || end == "<<";
+        if is_unclear || command.contains("PATH=") {
             break;
         }
         let is_plain = first.chars().all(|c| c.is_ascii_alphanumeric() || "/._+-".contains(c));
@@ -52,8 +53,9 @@ pub fn programs(script: &str) -> Vec<&str> {
     found
 }
 
-/// The commands of a script up to the first here-document, each with the operator behind it.
-fn commands(script: &str) -> Vec<(&str, &str)> {
+/// The commands of a script, each with the operator behind it. Everything from the first command
+/// with a here-document on counts as one command, with the operator `<<`.
+pub fn commands(script: &str) -> Vec<(&str, &str)> {
     let mut found = Vec::new();
     let (mut start, mut quote, mut is_escaped, mut at_word) = (0, None, false, true);
     let mut skip_to = 0;
@@ -73,7 +75,10 @@ fn commands(script: &str) -> Vec<(&str, &str)> {
                 skip_to = at + rest.find('\n').unwrap_or(rest.len());
                 start = skip_to;
             }
-            (None, '<') if rest.starts_with("<<") => return found,
+            (None, '<') if rest.starts_with("<<") => {
+                found.push((&script[start..], "<<"));
+                return found;
+            }
             // `2>&1` and `&>file` are redirections.
             (None, '&') if script[..at].ends_with(['>', '<']) || rest.starts_with("&>") => {}
             (None, ';' | '\n' | '&' | '|') => {

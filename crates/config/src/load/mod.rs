@@ -143,7 +143,8 @@ fn path_help(path: &Path, environment: &Environment) -> String {
     if environment.get_non_empty("DRAINIT_CONFIG") == Some(&name) {
         "correct $DRAINIT_CONFIG, or name the file with -c".to_owned()
     } else if path == Path::new("/etc/drainit.yaml") {
-        "put a config there, or name one with -c or $DRAINIT_CONFIG; there is no ./drainit.yaml either"
+        "put a config there, or name one with -c or $DRAINIT_CONFIG; there is no ./drainit.yaml either; \
+         `drainit exec` runs a program without a config"
             .to_owned()
     } else {
         "check the path; a relative one starts at the working directory".to_owned()

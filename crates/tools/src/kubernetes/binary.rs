@@ -93,7 +93,7 @@ pub(super) fn check(
 
 /// Reports the commands of drainit that are one word.
 fn one_words(wrong: &mut Vec<Found>, container: &Container) {
-    for path in [&["command"][..], &["args"]].into_iter().chain(HOOKS) {
+    for path in [&["command"][..]].into_iter().chain(HOOKS) {
         let Some(word) = one_word(&container.node, path) else { continue };
         let message = format!("`{}` is one word: no program has this name", word.text);
         let words: Vec<_> = word.text.split_whitespace().collect();

@@ -2,7 +2,8 @@
 
 use crate::kubernetes::manifest::{Container, Word, base, words};
 use crate::kubernetes::{Context, Severity};
-use crate::language::script::{is_shell, place};
+use crate::language::script::{self, is_shell, place};
+use crate::language::yaml::node::{Node, get};
 use crate::load::args;
 use crate::load::args::ArgsError;
 
@@ -59,12 +60,18 @@ fn of_script(script: &Word) -> EntryPoint {
     // `drainit` counts only before a subcommand: a script may also have this word in another
     // command, such as one that copies the binary.
     let starts = |pair: &[&str]| base(pair[0]) == "drainit" && matches!(pair[1], "run" | "exec");
-    for command in text.split(JOINS) {
+    let mut before = "";
+    for (command, end) in script::commands(&text) {
+        let begin = std::mem::replace(&mut before, end);
         let words: Vec<_> = command.split_whitespace().collect();
         let Some(place) = words.windows(2).position(starts) else { continue };
+        // A copy of the shell runs a command in a pipe or in the background. A `|` inside of `$(…)`
+        // is not the end of the command.
+        let is_open = command.rfind('(') > command.rfind(')');
+        let is_copy = begin == "|" || !is_open && matches!(end, "|" | "&");
         // Other programs, such as `env` and `su-exec`, may stand between `exec` and `drainit`.
         // These programs also replace themselves by the program that they start.
-        if !words[..place].contains(&"exec") {
+        if is_copy || !words[..place].contains(&"exec") {
             return EntryPoint::ShellChild(script.clone());
         }
         // The shell expands the arguments after the subcommand, so the manifest does not show their
@@ -75,20 +82,35 @@ fn of_script(script: &Word) -> EntryPoint {
     EntryPoint::Other(script.clone())
 }
 
-pub(super) fn check(ctx: &mut Context<'_>) {
+/// Checks the command. Returns whether it has an error, after which a config may not be needed.
+pub(super) fn check(ctx: &mut Context<'_>) -> bool {
+    const HELP: &str =
+        "write `[drainit, run, --]` with a config, or `[drainit, exec, --, PROGRAM]` without one";
     let span = ctx.container.span;
+    let is_list = |it: &&std::rc::Rc<Node>| match it.scalar() {
+        Some(text) => matches!(text, "" | "~" | "null"),
+        None => it.items().iter().all(|it| it.scalar().is_some()),
+    };
+    if let Some(command) = get(&ctx.container.node, &["command"]).filter(|it| !is_list(it)) {
+        ctx.add(Severity::Error, command.span, "`command` is not a list of words").help(HELP);
+        return true;
+    }
     let arguments = match entry(ctx.container) {
         EntryPoint::ShellChild(script) => {
+            let name = if script.text.contains("drainit exec ") { "exec" } else { "run" };
             ctx.add(Severity::Error, script.span, "the shell gets the signals, and drainit, its child, does not")
-                .help("write `command: [drainit, run, --]`, or `exec drainit run` as the last command of the script");
-            return;
+                .help(format!(
+                    "write `command: [drainit, {name}, --]`, or `exec drainit {name}` as the last command of the script, without \
+                     `|` and `&`"
+                ));
+            return true;
         }
         EntryPoint::Other(word) => {
             let message = format!("the command of `{}` does not run drainit", ctx.container.name);
             ctx.add(Severity::Warning, word.span, message).help(
                 "write `command: [drainit, run, --]`, or remove it: it replaces the image's ENTRYPOINT",
             );
-            return;
+            return false;
         }
         EntryPoint::Drainit(words) => words,
         // The manifest does not show whether the image's ENTRYPOINT is `drainit` or `drainit run`:
@@ -106,18 +128,20 @@ pub(super) fn check(ctx: &mut Context<'_>) {
         }
     };
     match arguments.split_first() {
-        Some((run, rest)) if run.text == "run" => route(ctx, rest),
-        Some((exec, _)) if exec.text == "exec" && ctx.is_exec => {}
+        Some((run, rest)) if run.text == "run" => {
+            route(ctx, rest);
+            return false;
+        }
+        Some((exec, _)) if exec.text == "exec" && ctx.is_exec => return false,
         Some((other, _)) => {
             let message = format!("`drainit {}` does not run a config", other.text);
-            ctx.add(Severity::Error, other.span, message)
-                .help("write `command: [drainit, run, --]`");
+            ctx.add(Severity::Error, other.span, message).help(HELP);
         }
         None => {
-            ctx.add(Severity::Error, span, "drainit has no subcommand")
-                .help("write `command: [drainit, run, --]`");
+            ctx.add(Severity::Error, span, "drainit has no subcommand").help(HELP);
         }
     }
+    true
 }
 
 /// Checks whether drainit would accept the container's arguments: each argument must belong to some

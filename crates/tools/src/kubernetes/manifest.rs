@@ -185,7 +185,7 @@ pub(super) fn items<'n>(node: &'n Node, path: &[&str]) -> &'n [Rc<Node>] {
 }
 
 /// The words of the command at a path of keys, without the items that are lists or mappings. A
-/// command of drainit that the manifest has as one word is split into its words.
+/// command that [`one_word`] finds is split into its words.
 pub(super) fn words(node: &Node, path: &[&str]) -> Vec<Word> {
     let mut words = Vec::new();
     let one = one_word(node, path);
@@ -197,11 +197,12 @@ pub(super) fn words(node: &Node, path: &[&str]) -> Vec<Word> {
     words
 }
 
-/// A command of drainit that is one word, such as `[drainit drain]`.
+/// A command of drainit or `sleep` that is one word, such as `[drainit drain]`. Behind a shell,
+/// `args` may have such a word.
 pub(super) fn one_word(node: &Node, path: &[&str]) -> Option<Word> {
     let first = word(items(node, path).first()?)?;
     let (program, _) = first.text.trim().split_once(char::is_whitespace)?;
-    (base(program) == "drainit").then_some(first)
+    (path != ["args"] && matches!(base(program), "drainit" | "sleep")).then_some(first)
 }
 
 /// The number of seconds at a path of keys, and its place.

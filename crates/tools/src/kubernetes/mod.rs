@@ -191,24 +191,28 @@ pub fn check_manifest(
         };
         // A config with errors does not hide the mistakes of the manifest.
         let is_partial = loaded.is_none();
-        let loaded = loaded.or_else(|| {
-            let config = Config { control: control(&environment)?, ..Config::default() };
-            Some(Loaded {
-                config,
+        let mut has_config = true;
+        let loaded = loaded.unwrap_or_else(|| {
+            let control = control(&environment);
+            has_config = control.is_some();
+            Loaded {
+                config: Config { control: control.unwrap_or_default(), ..Config::default() },
                 graph: Graph::default(),
                 grace_variables: Vec::new(),
                 has_grace_period: false,
                 says_how_traffic_leaves: true,
                 warnings: Vec::new(),
-            })
+            }
         });
         // If several containers run the same config, its problems are reported only once.
         let new: Vec<_> =
             more.into_iter().filter(|problem| !diagnostics.contains(problem)).collect();
-        diagnostics.extend(new);
         containers
             .push(format!("{} {}, container {}", workload.kind, workload.name, container.name));
-        let Some(loaded) = loaded.filter(|_| !(is_exec && is_partial)) else { continue };
+        if is_exec && is_partial {
+            diagnostics.extend(new);
+            continue;
+        }
         let plan = Plan::new(&loaded.config, &loaded.graph);
         let drains = loaded.config.processes.iter().any(|process| process.drain.is_some());
         if let Some(container) = containers.last_mut().filter(|_| drains) {
@@ -239,7 +243,12 @@ pub fn check_manifest(
             loaded: &loaded,
             plan,
         };
-        crate::kubernetes::entry::check(&mut ctx);
+        // The right command may need no config.
+        let is_wrong = crate::kubernetes::entry::check(&mut ctx);
+        diagnostics.extend(new.into_iter().filter(|_| has_config || !is_wrong));
+        if !has_config {
+            continue;
+        }
         let before = crate::kubernetes::pre_stop::check(&mut ctx);
         crate::kubernetes::grace::check(&mut ctx, &before);
         crate::kubernetes::probes::check(&mut ctx);

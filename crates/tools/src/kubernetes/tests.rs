@@ -185,6 +185,20 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             "[sh, -c, 'exec 2>/dev/null; drainit run']",
             &["11:29 E the shell gets the signals"],
         ),
+        (
+            "[drainit, run]",
+            "[sh, -c, 'exec drainit run 2>&1 | tee /log']",
+            &["11:29 E the shell gets the signals"],
+        ),
+        ("[drainit, run]", "[sh, -c, 'a | exec drainit run']", &["11:29 E the shell gets"]),
+        ("[drainit, run]", "[sh, -c, 'exec drainit run & wait']", &["11:29 E the shell gets"]),
+        ("[drainit, run]", "[sh, -c, 'a || exec drainit run $(b | c) \"d|e\" 2>&1']", &[]),
+        ("[drainit, run]", "[sh, -c, \"cat >/a <<A\\n|A\\nexec drainit run\"]", &[]),
+        (
+            "[drainit, run]\n          args: [--rtr.concurrency, \"2\"]",
+            "[sh, -c]\n          args: [drainit run]",
+            &["12:18 E the shell gets the signals"],
+        ),
         ("[drainit, run]", "[/entrypoint.sh]", &["11:21 W does not run drainit"]),
         (
             "[drainit, run]",
