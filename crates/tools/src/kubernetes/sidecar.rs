@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::kubernetes::entry::names_drainit;
-use crate::kubernetes::manifest::{Container, containers, key};
+use crate::kubernetes::manifest::{Container, Word, containers, key, text, words};
 use crate::kubernetes::{Context, Severity, pre_stop};
 use crate::language::yaml::node::get;
 use crate::types::human;
@@ -34,14 +34,19 @@ fn longest_drain(ctx: &Context<'_>) -> Option<Duration> {
 
 /// Warns of a sidecar for which the application does not wait. The kubelet starts the next
 /// container when the `startupProbe` has succeeded and the `postStart` hook has ended. Without
-/// both, the kubelet starts the next container when this container runs.
+/// both, the kubelet starts the next container when this container runs. A probe that asks whether
+/// drainit lives succeeds at once.
 fn start(ctx: &mut Context<'_>) {
     let node = &ctx.container.node;
-    let waits = [&["startupProbe"][..], &["lifecycle", "postStart"]];
-    if waits.into_iter().any(|path| get(node, path).is_some()) {
+    let path = text(node, &["startupProbe", "httpGet", "path"]);
+    let command = words(node, &["startupProbe", "exec", "command"]).into_iter();
+    let is_live = |word: Word| matches!(&*word.text, "/livez" | "--live");
+    let waits =
+        get(node, &["startupProbe"]).is_some() && !path.into_iter().chain(command).any(is_live);
+    if waits || get(node, &["lifecycle", "postStart"]).is_some() {
         return;
     }
-    let message = "without a `startupProbe` the application starts before this sidecar is ready";
+    let message = "without a `startupProbe` that asks for readiness, the application starts before this sidecar is ready";
     ctx.add(Severity::Warning, ctx.container.span, message).help(
         "add `startupProbe: {exec: {command: [drainit, health]}, periodSeconds: 1, failureThreshold: 60}`",
     );

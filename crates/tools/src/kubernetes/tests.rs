@@ -623,6 +623,26 @@ fn the_application_behind_a_sidecar_waits_at_the_start_and_at_the_stop() {
             &["9:76 W SIGTERM after 14s"],
         ),
         (&config, &hook("{exec: {command: [/app/wait]}}"), &[]),
+        (&config, &hook("{exec: {command: [/bin/true]}}"), &["9:76 W SIGTERM at once"]),
+        (&config, &hook("{exec: {command: [sleep 15]}}"), &["9:115 E `sleep 15` is one word"]),
+        (
+            &config,
+            &with(
+                SIDECAR,
+                "startupProbe: {httpGet: {path: /readyz",
+                "startupProbe: {httpGet: {path: /livez",
+            ),
+            &["12:17 W without a `startupProbe`"],
+        ),
+        (
+            &config,
+            &with(
+                SIDECAR,
+                "startupProbe: {httpGet: {path: /readyz, port: control}",
+                "startupProbe: {exec: {command: [drainit, health, --live]}",
+            ),
+            &["12:17 W without a `startupProbe`"],
+        ),
         // A second container that does not wait is not reported.
         (&config, &with(SIDECAR, "      containers:\n", other), &[]),
         // A `postStart` hook also delays the next container.
