@@ -1,12 +1,17 @@
 //! Checks that the containers of a pod find drainit's binary if an init container installs it into
 //! a volume, or if an image is the volume.
 
-use crate::kubernetes::commands::{Found, HOOKS, commands, has_subcommand, refused};
+use std::path::Path;
+
+use crate::kubernetes::commands::{Found, HOOKS, commands, has_socket, has_subcommand, refused};
+use crate::kubernetes::entry::{EntryPoint, entry};
 use crate::kubernetes::env::{PodEnv, PodValue};
 use crate::kubernetes::manifest::{
     Container, Word, Workload, base, container, items, key, one_word, text, words,
 };
+use crate::kubernetes::{Context, Severity};
 use crate::language::diagnostics::problems::Problems;
+use crate::language::script::is_shell;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
 
@@ -64,6 +69,7 @@ pub(super) fn check(
         one_words(&mut wrong, &container);
     }
     for (place, init) in inits.iter().enumerate() {
+        wrong.extend(never_ends(init));
         // The ENTRYPOINT of another image may have a subcommand `install`, too.
         let is_drainit =
             !words(&init.node, &["command"]).is_empty() || image_of(&init.node).contains("drainit");
@@ -81,9 +87,13 @@ pub(super) fn check(
         let pod = Pod { workload, inits: &inits, binaries };
         for (place, init) in inits.iter().enumerate() {
             pod.uses(&mut wrong, init, &env(init), place);
+            if init.is_sidecar {
+                pod.config(problems, init, &env(init));
+            }
         }
         for main in all("containers") {
             pod.uses(&mut wrong, &main, &env(&main), inits.len());
+            pod.config(problems, &main, &env(&main));
         }
     }
     for (span, message, help) in wrong {
@@ -91,7 +101,47 @@ pub(super) fn check(
     }
 }
 
-/// Reports the commands of drainit that are one word.
+/// Reports an init container that serves, and so never ends. A `drainit run` may have only oneshots.
+fn never_ends(init: &Container) -> Option<Found> {
+    let EntryPoint::Drainit(words) = entry(init) else { return None };
+    let is_exec = words.first()?.text == "exec";
+    let has = |end: &str| words.iter().any(|word| word.text.ends_with(end));
+    let is_envoy = is_exec && has("envoy") && !has("validate");
+    let is_served = is_exec || !items(&init.node, &["ports"]).is_empty();
+    let serves = is_envoy || is_served && has_socket(init);
+    if init.is_sidecar || !serves {
+        return None;
+    }
+    let message = format!("`{}` never ends: no further container of the pod starts", init.name);
+    let help = "write `restartPolicy: Always`, which makes it a sidecar";
+    Some((init.span, message, help.to_owned()))
+}
+
+/// Reports a socket in a directory in which the container cannot write.
+pub(super) fn sockets(ctx: &mut Context<'_>) {
+    let (config, node) = (&ctx.loaded.config, &ctx.container.node);
+    let mut paths: Vec<_> = config.control.socket.path().into_iter().collect();
+    for process in &config.processes {
+        paths.extend(process.sockets.iter().map(|path| &**path));
+    }
+    for path in paths.into_iter().filter_map(Path::to_str) {
+        let is_closed = match in_volume(node, path) {
+            Some(at) => at.is_read_only || is_of(&ctx.workload.pod, &at.volume.text, &READ_ONLY),
+            None => {
+                let root = text(node, &["securityContext", "readOnlyRootFilesystem"]);
+                root.is_some_and(|it| it.text == "true") && !path.starts_with("/dev/")
+            }
+        };
+        if is_closed {
+            let message = format!("`{path}` cannot be made: the container can only read there");
+            ctx.add(Severity::Error, ctx.container.span, message)
+                .help("mount an `emptyDir` at its directory, without `readOnly`");
+            return;
+        }
+    }
+}
+
+/// Reports commands that are one word.
 fn one_words(wrong: &mut Vec<Found>, container: &Container) {
     for path in [&["command"][..]].into_iter().chain(HOOKS) {
         let Some(word) = one_word(&container.node, path) else { continue };
@@ -150,9 +200,31 @@ fn missing(workload: &Workload, place: &InVolume) -> Option<Found> {
     // A StatefulSet also has the volumes of its `volumeClaimTemplates`.
     let is_there = workload.kind == "StatefulSet" || names().any(|it| it.text == place.volume.text);
     let name = &place.volume;
-    let help = || format!("add it: `volumes: [{{name: {}, emptyDir: {{}}}}]`", name.text);
+    let help = || "add it to the pod's `volumes`".to_owned();
     let message = || format!("the pod has no volume `{}`", name.text);
     (!is_there).then(|| (name.span, message(), help()))
+}
+
+/// Reports a path that the items of a ConfigMap or Secret do not have.
+fn no_item(pod: &Node, place: &InVolume) -> Option<Found> {
+    let name = &place.volume;
+    let mut is_wrong = false;
+    for volume in items(pod, &["volumes"]) {
+        if text(volume, &["name"])?.text != name.text {
+            continue;
+        }
+        for kind in ["configMap", "secret"] {
+            for item in items(volume, &[kind, "items"]) {
+                is_wrong = true;
+                if text(item, &["path"])?.text.starts_with(&place.path) {
+                    return None;
+                }
+            }
+        }
+    }
+    let message = format!("the volume `{}` has no `{}`", name.text, place.path);
+    let help = "let the config's path agree with `path` of an item".to_owned();
+    is_wrong.then_some((name.span, message, help))
 }
 
 /// The name of an image, without its registry and its version.
@@ -332,6 +404,45 @@ impl Pod<'_> {
                 });
                 wrong.extend(found);
             }
+        }
+    }
+
+    /// Reports a config that a `drainit run` of the volume does not find.
+    fn config(&self, problems: &mut Problems, container: &Container, env: &PodEnv) {
+        let node = &container.node;
+        let EntryPoint::Drainit(options) = entry(container) else { return };
+        let mut options = options.iter().map(|it| &*it.text);
+        let is_own = image_of(node).contains("drainit") || self.mounted(node).is_none();
+        // The words of a script are not known.
+        let is_script = words(node, &["command"]).first().is_some_and(|it| is_shell(&it.text));
+        if is_own || is_script || options.next() != Some("run") {
+            return;
+        }
+        let mut path = None;
+        while let Some(word) = options.next().filter(|it| *it != "--") {
+            path = match word {
+                "-c" | "--config" => options.next(),
+                _ => word.strip_prefix("--config=").or_else(|| word.strip_prefix("-c")).or(path),
+            };
+        }
+        // Without `-c` and the variable, drainit also looks into its working directory.
+        let variable = "DRAINIT_CONFIG";
+        let is_default = env.get(variable) == PodValue::Missing
+            && !env.may_bring(variable)
+            && key(node, "workingDir").is_none();
+        let path = path.or_else(|| is_default.then_some("/etc/drainit.yaml"));
+        let path = path.and_then(|path| env.substitute(path));
+        let Some(path) = path.filter(|path| path.starts_with('/')) else { return };
+        let Some(at) = in_volume(node, &path) else {
+            let message = format!("`{}` mounts no volume at `{path}`, its config", container.name);
+            problems.warning(container.span, message).shared().help(
+                "mount a ConfigMap there, name another path by `-c`, or run a program without a config by `drainit exec`",
+            );
+            return;
+        };
+        let found = missing(self.workload, &at).or_else(|| no_item(&self.workload.pod, &at));
+        if let Some((span, message, help)) = found {
+            problems.error(span, message).shared().help(help);
         }
     }
 

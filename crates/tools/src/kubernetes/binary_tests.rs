@@ -45,6 +45,7 @@ fn each_command_that_does_not_find_the_installed_binary_is_reported() {
     let app = "[/opt/drainit/drainit, exec, app]";
     let mount = "{name: bin, mountPath: /opt/drainit, subPath: ''}";
     let volumes = "{name: bin, emptyDir: {}}, ";
+    let ends = |words: &str| with(prepare, "exec, prepare]", words);
     let twice = |what: &str| with(args, "/i", what);
     let rows: &[(&str, &str, &[&str])] = &[
         (args, args, &[]),
@@ -127,6 +128,18 @@ fn each_command_that_does_not_find_the_installed_binary_is_reported() {
             &["12:25 E does not mount the volume"],
         ),
         (prepare, "command: [cp, /usr/bin/drainit, /opt/drainit/drainit]", &[]),
+        // The following rows concern an init container that serves.
+        (prepare, &ends("exec, envoy]"), &["10:13 E `prepare` never ends"]),
+        (prepare, &ends("exec, envoy, --mode, validate]"), &[]),
+        (prepare, &ends("exec, --drain-envoy=unix:/a, app]"), &["10:13 E `prepare` never ends"]),
+        (prepare, "command: [cp, /usr/bin/drainit, /opt/envoy]", &[]),
+        (prepare, &ends("run]"), &[]),
+        (
+            prepare,
+            &ends("run]\n      ports: [{containerPort: 80}]"),
+            &["10:13 E `prepare` never ends"],
+        ),
+        (prepare, &ends("exec, envoy]\n      restartPolicy: Always"), &[]),
         (
             "    - name: drainit\n",
             "    - name: first\n      image: app\n      command: [/opt/drainit/drainit, exec, first]\n      \
@@ -194,6 +207,7 @@ fn each_command_that_does_not_find_the_installed_binary_is_reported() {
             "at `/drainit`",
             "drainit's image",
             "before the subcommand",
+            "never ends",
         ]
         .iter()
         .any(|words| line.contains(words))
@@ -224,6 +238,13 @@ spec:
       volumeMounts: [{name: bin, mountPath: /opt/drainit}]
   volumes: [{name: bin, image: {reference: 'ghcr.io/a/drainit:0.1.0@sha256:0'}}]
 ";
+    let exec = "exec, app]\n      volumeMounts: [";
+    let rest = "{name: bin, mountPath: /opt/drainit}]\n  volumes: [{name: bin, image: {reference: 'ghcr.io/a/drainit:0.1.0@sha256:0'}}";
+    let run = |volume: &str| {
+        format!(
+            "run, --config=/c/a.yaml, --, -c, /b]\n      volumeMounts: [{{name: {volume}, mountPath: /c}}, "
+        )
+    };
     let rows: &[(&str, &str, &[&str])] = &[
         ("/opt", "/opt", &[]),
         ("mountPath: /opt/drainit", "mountPath: /drainit", &["8:17 E mounts the volume `bin`"]),
@@ -237,10 +258,32 @@ spec:
         // The files of another image are not known.
         ("a/drainit:0.1.0@sha256:0", "a/tools:1", &[]),
         ("a/drainit:0.1.0@sha256:0", "a/tools-drainit", &[]),
+        // The following rows concern the config of `drainit run`.
+        (exec, "run]\n      volumeMounts: [", &["6:13 W no volume at `/etc/drainit.yaml`"]),
+        (exec, "run, -c, /c/a.yaml]\n      volumeMounts: [", &["6:13 W no volume at `/c/a.yaml`"]),
+        (exec, "run]\n      env: [{name: DRAINIT_CONFIG, value: /c}]\n      volumeMounts: [", &[]),
+        (exec, &run("a"), &["9:29 E the pod has no volume `a`"]),
+        (exec, &run("bin"), &[]),
+        (
+            &format!("{exec}{rest}"),
+            &format!(
+                "{}{rest}, {{name: a, configMap: {{items: [{{key: k, path: b}}]}}}}",
+                run("a")
+            ),
+            &["9:29 E the volume `a` has no `a.yaml`"],
+        ),
+        (
+            &format!("{exec}{rest}"),
+            &format!(
+                "{}{rest}, {{name: a, secret: {{items: [{{key: k, path: a.yaml}}]}}}}",
+                run("a")
+            ),
+            &[],
+        ),
     ];
     for (from, to, expected) in rows {
         let mut found = found(&with(pod, from, to));
-        found.retain(|line| line.contains("is not there"));
+        found.retain(|line| line.contains("is not there") || line.contains(" volume"));
         assert!(are_these(&found, expected), "{to}\n{found:#?}");
     }
 }

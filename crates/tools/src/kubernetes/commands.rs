@@ -252,7 +252,7 @@ pub(super) fn ambiguous(ctx: &mut Context<'_>) {
 }
 
 /// Whether the container runs a drainit with a control socket: `run`, or `exec` with a drain.
-fn has_socket(container: &Container) -> bool {
+pub(super) fn has_socket(container: &Container) -> bool {
     let EntryPoint::Drainit(words) = entry(container) else { return false };
     let is_drain = |word: &Word| word.text.starts_with("--drain-envoy");
     let is_variable = |it| text(it, &["name"]).is_some_and(|it| it.text == "DRAINIT_DRAIN_ENVOY");

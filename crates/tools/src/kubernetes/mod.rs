@@ -245,10 +245,13 @@ pub fn check_manifest(
         };
         // The right command may need no config.
         let is_wrong = crate::kubernetes::entry::check(&mut ctx);
-        diagnostics.extend(new.into_iter().filter(|_| has_config || !is_wrong));
+        if has_config || !is_wrong {
+            diagnostics.extend(new);
+        }
         if !has_config {
             continue;
         }
+        binary::sockets(&mut ctx);
         let before = crate::kubernetes::pre_stop::check(&mut ctx);
         crate::kubernetes::grace::check(&mut ctx, &before);
         crate::kubernetes::probes::check(&mut ctx);

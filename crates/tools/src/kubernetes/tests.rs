@@ -118,6 +118,11 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         "{httpGet: {path: /readyz, port: 9902}, periodSeconds: 1, failureThreshold: 1}";
     let image = "          image: gateway\n";
     let hook = |hook: &str| format!("          lifecycle: {{preStop: {hook}}}\n{image}");
+    let closed = |mount: &str| {
+        format!(
+            "          securityContext: {{readOnlyRootFilesystem: true}}\n          volumeMounts: [{mount}]\n{image}"
+        )
+    };
     let health = |command: &str| {
         format!("{{exec: {{command: {command}}}, periodSeconds: 1, failureThreshold: 1}}")
     };
@@ -348,6 +353,14 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         (image, &hook("{exec: {command: [drainit, drian]}}"), &["10:59 E subcommand `drian`"]),
         (image, &hook("{exec: {command: [drainit, drain, --foo]}}"), &["10:66 E option `--foo`"]),
         (image, &hook("{exec: {command: [drainit, drain, --no-wait]}}"), &[]),
+        // The following rows concern the place of a socket.
+        (image, &closed(""), &["9:17 E `/run/drainit.sock` cannot be made"]),
+        (image, &closed("{name: a, mountPath: /run}"), &[]),
+        (
+            image,
+            &closed("{name: a, mountPath: /run/, readOnly: true}"),
+            &["9:17 E `/run/drainit.sock` cannot be made"],
+        ),
         // The following rows concern the manifest itself.
         ("kind: Deployment", "kind: Service", &["0:0 E only `Service`"]),
         ("kind: Deployment\n", "", &["0:0 E no workload"]),
