@@ -181,6 +181,8 @@ fn config(workload: &Workload, drain: Vec<Given>, others: &[Other]) -> (Value, b
     let is_given = |key: &str| drain.iter().any(|it| it.key == key);
     let (has_readiness, has_time) = (is_given(READINESS), is_given("time"));
     let is_unready_delayed = is_given(UNREADY_DELAY);
+    let is_known = |it: &Given| it.key != "min" || it.value.is_some();
+    let is_min_known = drain.iter().all(is_known);
     let pod = seconds(&workload.pod, &["terminationGracePeriodSeconds"]).map(|(given, _)| given);
     let defaults = Shutdown::default();
     let unknown = pod.filter(|_| is_given(GRACE_PERIOD)).unwrap_or(defaults.grace_period);
@@ -190,8 +192,9 @@ fn config(workload: &Workload, drain: Vec<Given>, others: &[Other]) -> (Value, b
     let text = |time: Duration| Value::from(time.as_secs_f64().to_string());
     let grace_period = duration(keys.remove(GRACE_PERIOD).as_ref()).unwrap_or(unknown);
     let reserve = defaults.reserve.min(grace_period / 10);
-    let is_delayed = is_unready_delayed.then(|| grace_period / 3);
-    let unready_delay = duration(keys.remove(UNREADY_DELAY).as_ref()).or(is_delayed);
+    let is_delayed = is_unready_delayed.then(|| grace_period / 100);
+    let unready_delay = duration(keys.remove(UNREADY_DELAY).as_ref());
+    let unready_delay = unready_delay.filter(|_| is_min_known).or(is_delayed);
     let min = duration(keys.get("min")).unwrap_or_default();
     let room = grace_period.saturating_sub(reserve);
     let time = DrainTimes::default().time;
@@ -328,6 +331,14 @@ fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Exec
             all.give_other(problems, word, option, value);
         } else {
             no_option(problems, word, name);
+        }
+    }
+    let is_envoy = all.command.as_ref().is_some_and(|word| base(&word.text) == "envoy");
+    for word in rest.filter(|_| is_envoy) {
+        let name = word.text.split('=').next().unwrap_or_default();
+        if OPTIONS.iter().any(|it| it.option == name) {
+            let message = format!("`{name}` stands behind the program, which gets it");
+            problems.error(word.span, message).help("write drainit's options before the program");
         }
     }
     Some(all)

@@ -823,7 +823,10 @@ fn a_service_with_policy_local_needs_an_unready_delay() {
     let found = lines(&check(CONFIG, &local, None, &[]));
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].starts_with("24:26 W with `Local` the load balancer sends"), "{found:?}");
-    let delayed = with(CONFIG, "readiness_delay: '${DELAY:-0}'", "unready_delay: 10s");
+    let short = with(CONFIG, "readiness_delay: '${DELAY:-0}'", "unready_delay: 5s");
+    let found = lines(&check(&short, &local, None, &[]));
+    assert!(are_these(&found, &["24:26 W `min`, as soon as drainit turns unready"]), "{found:?}");
+    let delayed = with(&short, "min: 5s", "min: 6s");
     silent(&delayed, &local);
     silent(CONFIG, &service("Cluster", "{app: gateway}"));
     silent(CONFIG, &service("Local", "{app: gateway, tier: core}"));
@@ -835,7 +838,7 @@ fn a_service_with_policy_local_needs_an_unready_delay() {
     let internal = local.replace("externalTraffic", "internalTraffic");
     let found = lines(&check(CONFIG, &internal, None, &[]));
     assert!(found[0].starts_with("24:26 W with `Local` the clients on a node"), "{found:?}");
-    silent(&delayed, &internal);
+    silent(&short, &internal);
     // Only documents of the kind Service count.
     silent(CONFIG, &with(&local, "kind: Service", "kind: Gateway"));
     let undrained = with(CONFIG, "time: 15s", "time: 0");
@@ -923,7 +926,11 @@ fn the_options_of_exec_are_checked_like_a_config() {
     const HEALTH: &str = "17:45 E `drainit health` gets no answer";
     // The binary's test of `check --pod` compares more options with what `exec` refuses.
     let rows: &[(&str, &[&str])] = &[
-        ("--grace-period, 45s, {A}, --, envoy, --grace-period, 1s", &[]),
+        ("--grace-period, 45s, {A}, --, app, --grace-period, 1s", &[]),
+        (
+            "--grace-period, 45s, {A}, --, envoy, --drain-time-s, '9', --drain-time=9s",
+            &["11:129 E `--drain-time` stands behind the program"],
+        ),
         ("-v, --grace-period=$(TERMINATION_GRACE_PERIOD_SECONDS), {A}, envoy", &[]),
         ("{A}, --, envoy", &["7:38 W grace period of `drainit exec` is 30s"]),
         ("--grace-period, 60s, {A}, --, envoy", &["7:38 E deadline is 58s"]),
@@ -1079,15 +1086,20 @@ spec: {externalTrafficPolicy: Local, selector: {app: envoy}}
     let found = checked("--verbose", "value: ''");
     assert!(are_these(&lines(&found), &["16:31 W with `Local` the load balancer sends"]));
     let help = found.diagnostics[0].help.as_deref().unwrap_or_default();
-    assert!(help.contains("DRAINIT_UNREADY_DELAY: 10") && help.contains("--unready-delay"));
+    assert!(help.contains("DRAINIT_UNREADY_DELAY: 10") && help.contains("--drain-min"));
+    let unknown = "valueFrom: {configMapKeyRef: {name: a, key: b}}";
     for (options, value) in [
-        ("--verbose", "value: '10'"),
-        ("--unready-delay=10s", "value: ''"),
-        ("--unready-delay=10s", "value: soon"),
-        ("--verbose", "valueFrom: {configMapKeyRef: {name: a, key: b}}"),
+        ("--drain-min=12s", "value: '10'"),
+        ("--drain-min=12s, --unready-delay=10s", "value: ''"),
+        ("--drain-min=12s, --unready-delay=10s", "value: soon"),
+        // A value that is not known here counts as correct.
+        ("--verbose", unknown),
+        ("--drain-min=$(DRAINIT_UNREADY_DELAY), --unready-delay=10s", unknown),
     ] {
         assert_eq!(lines(&checked(options, value)), [""; 0], "{options} {value}");
     }
+    let found = lines(&checked("--unready-delay=10s", "value: ''"));
+    assert!(are_these(&found, &["16:31 W as soon as drainit turns unready"]), "{found:?}");
     let found = lines(&checked("--unready-delay, 58s", "value: ''"));
     let refused = "9:93 E would not start: `--unready-delay` (58s) leaves nothing of the 58s";
     assert!(are_these(&found, &[refused]), "{found:?}");

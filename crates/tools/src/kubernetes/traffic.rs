@@ -38,8 +38,11 @@ fn endpoint(ctx: &mut Context<'_>) {
         "`{}` is stopped as soon as it is drained, and loses what arrives before its endpoint is removed",
         process.name
     );
-    ctx.add(Severity::Warning, ctx.container.span, message)
-        .help("set `min: 5s` in its `drain`, or `shutdown: {readiness_delay: 5s}`");
+    let help = match ctx.is_exec {
+        true => "write `DRAINIT_DRAIN_MIN: 5` (`--drain-min`)",
+        false => "set `min: 5s` in its `drain`, or `shutdown: {readiness_delay: 5s}`",
+    };
+    ctx.add(Severity::Warning, ctx.container.span, message).help(help);
 }
 
 /// Whether the container has a port that serves requests: a port of the container or of a Service,
@@ -76,21 +79,30 @@ fn undrained(ctx: &mut Context<'_>) {
 /// pod only while that pod is ready (KEP-1669).
 fn local(ctx: &mut Context<'_>) {
     let shutdown = &ctx.loaded.config.shutdown;
-    let Some(local) = ctx.workload.local.filter(|_| shutdown.unready_delay.is_zero()) else {
-        return;
-    };
-    if ctx.loaded.config.processes.iter().all(|process| process.drain.is_none()) {
+    let drains = ctx.loaded.config.processes.iter().filter_map(|process| process.drain.as_ref());
+    let longest = drains.map(|drain| drain.min).max();
+    let (Some(local), Some(min)) = (ctx.workload.local, longest) else { return };
+    let delay = shutdown.unready_delay;
+    if !delay.is_zero() && (!local.is_external || min > delay) {
         return;
     }
     let (message, help) = match local.is_external {
         true => (
-            "with `Local` the load balancer sends requests to a node until its own health check fails, and a pod that is not \
-             ready loses them: drainit turns unready as soon as it is stopped",
+            match delay.is_zero() {
+                true => {
+                    "with `Local` the load balancer sends requests to a node until its own health check fails, and a pod that is not \
+                     ready loses them: drainit turns unready as soon as it is stopped"
+                }
+                false => {
+                    "with `Local` the load balancer needs time after `unready_delay`, and without a longer `min` of a drain \
+                     everything may stop as soon as drainit turns unready"
+                }
+            },
             (
                 "set `shutdown: {unready_delay: 10s}` in the config, with the time that the load balancer's health check takes, \
-                 and a longer `time` of the drain",
+                 and for the drain twice this time as `min`, and a longer `time`",
                 "write `DRAINIT_UNREADY_DELAY: 10` (`--unready-delay`), with the time that the load balancer's health check \
-                 takes, and a longer `DRAINIT_DRAIN_TIME` (`--drain-time`)",
+                 takes, twice this time as `DRAINIT_DRAIN_MIN` (`--drain-min`), and a longer `DRAINIT_DRAIN_TIME`",
             ),
         ),
         false => (
@@ -126,9 +138,15 @@ fn egress(ctx: &mut Context<'_>) {
         "the drain of `{name}` closes all of its listeners: if the application goes out through this sidecar, it is cut off \
          before it ends"
     );
-    ctx.add(Severity::Warning, ctx.container.span, message).help(
-        "set `direction: inbound` in its `drain.envoy`, or `direction: all` if nothing goes out through it",
-    );
+    let help = match ctx.is_exec {
+        true => {
+            "write `DRAINIT_DRAIN_DIRECTION: inbound` (`--drain-direction`), or `all` if nothing goes out through it"
+        }
+        false => {
+            "set `direction: inbound` in its `drain.envoy`, or `direction: all` if nothing goes out through it"
+        }
+    };
+    ctx.add(Severity::Warning, ctx.container.span, message).help(help);
 }
 
 /// Warns of the shutdown manager of Envoy Gateway or of Contour beside a drainit that drains the
