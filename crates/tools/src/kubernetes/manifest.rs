@@ -101,9 +101,14 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
         let Some(kind) = text(&node, &["kind"]) else { continue };
         let path: &[&str] = match &*kind.text {
             "Pod" => &["spec"],
-            "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => {
-                &["spec", "template", "spec"]
-            }
+            "Deployment"
+            | "StatefulSet"
+            | "DaemonSet"
+            | "ReplicaSet"
+            | "Job"
+            | "Rollout"
+            | "ReplicationController"
+            | "DeploymentConfig" => &["spec", "template", "spec"],
             "CronJob" => &["spec", "jobTemplate", "spec", "template", "spec"],
             "List" => {
                 todo.extend(items(&node, &["items"]).iter().rev().cloned());

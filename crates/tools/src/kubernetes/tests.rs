@@ -521,7 +521,7 @@ fn each_mismatch_of_config_and_pod_is_reported() {
 #[test]
 fn every_kind_of_workload_is_found() {
     let nested = |from: &str, to: &str| with(MANIFEST, from, to);
-    for kind in ["StatefulSet", "DaemonSet", "ReplicaSet", "Job"] {
+    for kind in ["StatefulSet", "DaemonSet", "ReplicaSet", "Job", "Rollout", "DeploymentConfig"] {
         silent(CONFIG, &nested("Deployment", kind));
     }
     let indented = |text: &str, by: &str| text.replace('\n', &format!("\n{by}"));
