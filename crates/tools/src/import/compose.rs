@@ -278,7 +278,9 @@ fn readiness(process: &mut DraftedProcess, check: &Node) {
     process.set("readiness", json!({"exec": command, "interval": "1s", "timeout": timeout}));
     let used = ["test", "interval", "retries", "start_period"];
     for (key, node) in check.entries() {
-        if !used.contains(&&*key.text) || node.scalar().is_some_and(|text| text.contains('$')) {
+        let is_time = &*key.text != "test";
+        let is_open = is_time && node.scalar().is_some_and(|text| text.contains('$'));
+        if is_open || !used.contains(&&*key.text) {
             process.lose(format!("healthcheck.{}", key.text));
         }
     }

@@ -55,6 +55,10 @@ fn options_of_a_program_of_supervisord_are_converted_or_named() {
         ("process_name=other", &["other:"]),
         ("process_name=%(ENV_X)s", &["renamed from"]),
         ("numprocs=2\nenvironment=N=%(process_num)d", &["\"N\": \"${SCALE_INDEX}\""]),
+        (
+            "numprocs=2\ndirectory=/%(process_num)02d",
+            &["directory: `${SCALE_INDEX}` begins with 1 and has no zeros"],
+        ),
         ("numprocs=2\nnumprocs_start=7", &["not converted: numprocs_start=7"]),
         ("numprocs_start=%(ENV_X)s", &["not converted: numprocs_start"]),
         ("command=supervisorctl start b", &["no supervisord that supervisorctl could ask"]),

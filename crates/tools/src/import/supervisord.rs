@@ -242,6 +242,9 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
             process
                 .note(format!("{key}: `%(here)s`, the directory of supervisord.conf, is `.` here"));
         }
+        if is_scaled && raw.contains("%(process_num)") && key != "process_name" {
+            process.note(format!("{key}: `${{SCALE_INDEX}}` begins with 1 and has no zeros"));
+        }
     }
     let restart = match truth(section.get("autorestart")) {
         Some(true) => "always",

@@ -86,6 +86,7 @@ fn the_first_word_of_a_healthcheck_selects_the_shell() {
             "",
         ),
         ("[CMD-SHELL, 'pg_isready -q']", r#"exec: [sh, "-c", "pg_isready -q"],"#, ""),
+        ("pg_isready -U $$USER", r#"exec: [sh, "-c", "pg_isready -U $$USER"],"#, ""),
         ("[CMD, pg_isready, -q]", r#"exec: [pg_isready, "-q"],"#, ""),
         ("[pg_isready, -q]", "", "not converted: healthcheck.test"),
         ("[CMD-SHELL]", "", "not converted: healthcheck.test"),
