@@ -39,7 +39,7 @@ fn an_image_that_drains_passes_the_rehearsal_and_envoy_alone_fails() {
 /// A script in place of `docker`: this machine is the container, which always ends with 0.
 const FAKE_DOCKER: &str = r#"#!/bin/sh
 case $1 in
-run) echo container ;;
+run) case $* in *DRAINIT_GRACE_PERIOD=7*) echo no entrypoint >&2 && exit 127 ;; *) echo container ;; esac ;;
 port) echo "$ADDRESS" ;;
 inspect) case $3 in *Running*) echo true ;; *) echo 0 ;; esac ;;
 exec) shift 2 && exec "$@" ;;
@@ -54,28 +54,44 @@ fn a_hook_that_fails_or_hangs_is_reported_and_the_stop_goes_on() {
     let dir = TempDir::new();
     dir.write("docker", FAKE_DOCKER);
     fs::set_permissions(dir.join("docker"), fs::Permissions::from_mode(0o755)).unwrap();
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = server.local_addr().unwrap().to_string();
-    std::thread::spawn(move || {
-        for client in server.incoming() {
-            std::thread::spawn(move || answer(&client.unwrap()));
-        }
+    // wrk opens two connections for its first request.
+    let [address, silent] = [usize::MAX, 2].map(|answered| {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            let mut waiting = Vec::new();
+            for (number, client) in server.incoming().enumerate() {
+                if number < answered {
+                    std::thread::spawn(move || answer(&client.unwrap()));
+                } else {
+                    waiting.push(client);
+                }
+            }
+        });
+        address
     });
+    fs::create_dir(dir.join("tmp")).unwrap();
     let path = format!("{}:{}", dir.join(".").display(), std::env::var("PATH").unwrap());
     for (grace, hook, says) in [
         ("30", "false", "the preStop hook has failed with code 1\n"),
         ("1", "sleep 60", "the preStop hook was still running after 3 s\n"),
         ("30", "true", ""),
+        ("29", "true", "no request was answered: raise AFTER above the time of an answer\n"),
+        ("7", "true", "no entrypoint"),
         ("08", "true", "08 is not a whole number such as 8"),
     ] {
         let mut script = Command::new(checkout().join("examples/rehearse.sh"));
-        script.args(["image", "80"]).env("PATH", &path).env("ADDRESS", &address);
+        let address = if grace == "29" { &silent } else { &address };
+        script.args(["image", "80"]).env("PATH", &path).env("ADDRESS", address);
+        script.env("TMPDIR", dir.join("tmp"));
         script.envs([("GRACE", grace), ("PRE_STOP", hook), ("CLIENTS", "2"), ("MAX_SECONDS", "9")]);
         let ended = script.output().unwrap();
         let said = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
         assert!(said.contains(says), "{grace} {hook}\n{said}");
         assert_eq!(ended.status.success(), says.is_empty(), "{grace} {hook}\n{said}");
-        assert_eq!(said.contains("time to stop: "), grace != "08", "{grace} {hook}\n{said}");
+        let stops = !["08", "7"].contains(&grace);
+        assert_eq!(said.contains("time to stop: "), stops, "{grace} {hook}\n{said}");
+        assert_eq!(fs::read_dir(dir.join("tmp")).unwrap().count(), 0, "{grace} {hook}\n{said}");
     }
 }
 
