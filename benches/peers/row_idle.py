@@ -94,9 +94,9 @@ def memory_of_one(idle):
 def memory_of_three(idle, directory):
     # An answer takes memory, so drainit answers a request before its memory is measured.
     row_scale.status(directory / US / "control.sock", "GET", "/status", about=b"router")
-    small = "small C programs without a log prefix, HTTP, conditions, a deadline or a drain, which share libc with other programs"
+    small = "small C programs, which share libc with other programs, and have no log prefix, HTTP, conditions, deadline or drain"
     why = dict.fromkeys(("s6", "runit"), small)
-    why["bash entrypoint"] = "seven bashes, which share most of their pages, without HTTP, restarts, deadline or SIGKILL"
+    why["bash entrypoint"] = "seven bashes, which share most of their pages, and have no HTTP, restarts, deadline or SIGKILL"
     return memory_rows("three processes, with control sockets", idle, LIMIT_THREE, why,
                        short="memory that the kernel cannot reclaim, three processes, KiB")
 

@@ -60,11 +60,11 @@ def throughput():
     why = {"awk": BLOCKS, UNPREFIXED: "copies blocks without splitting lines, so lines of several processes mix"}
     return [
         Row("logs: 156-byte lines with a prefix", "lines per CPU second", speeds,
-            "100 times bash, and not slower than sed -u, awk, s6-log",
+            "100 × the lines of bash, and not slower than sed -u, awk, s6-log",
             ours >= 100 * slowest and all(rival and ours >= rival for rival in rivals), more_is_better=True,
-            short="lines with a prefix per CPU second", detail=f"{ours / slowest:.0f} times bash", why=why),
+            short="lines with a prefix per CPU second", detail=f"{ours / slowest:.0f} × the lines of bash", why=why),
         Row("logs: 156-byte lines with a prefix, written one at a time", "lines per CPU second", single, more_is_better=True,
-            detail=f"{single[US] / single['bash `while read`']:.0f} times bash",
+            detail=f"{single[US] / single['bash `while read`']:.0f} × the lines of bash",
             why=why | dict.fromkeys(("s6-log", "awk, a line at a time"),
                                     "serves one process, and needs no queue to protect other processes")),
     ]

@@ -36,7 +36,7 @@ def ignore_together(run):
     run.start(run.service("a", "spawn=b,on=TERM:ignore", "on=TERM:ignore")).wait("a", "b").stop(137)
 
 
-@row("the first of a chain to stop ignores SIGTERM", "the other processes still stop in order", SUPERVISORS)
+@row("in a chain, the process that stops first ignores SIGTERM", "the other processes still stop in order", SUPERVISORS)
 def ignores_first(run):
     run.start(run.service("a", "on=TERM:exit:0:100"), run.service("b", "on=TERM:exit:0:100", after="a"),
               run.service("c", "on=TERM:ignore", after="b"))

@@ -144,7 +144,7 @@ def probe_hangs(run):
     run.end(1).check(not run.events("start", "b"), "started b")
 
 
-@row("ready, then not, then ready again", "no process ends or is restarted", ("drainit", "s6"))
+@row("ready, then not ready, then ready again", "no process ends or is restarted", ("drainit", "s6"))
 def flapping(run):
     ready = run.dir / "ready"
     run.start(run.service("a", f"touch={ready}", ready=str(ready)), run.service("b", after="a")).wait("b")

@@ -141,7 +141,7 @@ pub struct EnvoyDrain {
     #[key(default = "connections")]
     pub until: DrainUntil,
     /// The drain is over when at most this many connections, or requests, are left. <!-- C384 -->
-    /// The stop cuts these. <!-- C641 --> This key is for streams that never end. Example:
+    /// The stop cuts what is left. <!-- C641 --> This key is for streams that never end. Example:
     /// `exit_at: 2`
     #[key(default = "0")]
     pub exit_at: u32,

@@ -130,7 +130,7 @@ pub struct Process {
     /// Example: `render: [{from: /etc/app.tmpl, to: /run/app.conf}]`
     #[key(default = "none", merge = OneOrMore("to"))]
     pub render: Vec<Render>,
-    /// Files whose change restarts the process, or sends a signal.
+    /// Files whose changes lead to an action.
     /// Example: `watch: [{path: /etc/app.yaml, action: restart}]`
     #[key(default = "none", merge = OneOrMore("path"))]
     pub watch: Vec<Watch>,
