@@ -153,8 +153,8 @@ fn write(problems: &[Diagnostic], fine: &str, elsewhere: bool) {
     match (errors, warnings) {
         // An error is ignored, because stdout may have no reader. The exit code shows the result.
         (0, 0) => drop(writeln!(io::stdout(), "ok: {fine}{rest}")),
-        (0, _) => say(&format!("{warnings_text}\n")),
-        _ => say(&format!("{}, {warnings_text}\n", plural(errors, "error", "errors"))),
+        (0, _) => say(&format!("{warnings_text}{rest}\n")),
+        _ => say(&format!("{}, {warnings_text}{rest}\n", plural(errors, "error", "errors"))),
     }
 }
 

@@ -301,10 +301,13 @@ fn head_line(status: &Value) -> String {
     let mut line = phase.clone();
     let shutdown = &status["shutdown"];
     if shutdown.is_object() {
-        let _ = write!(line, " ({})", word(&shutdown["cause"]));
-        if let Some(elapsed) = seconds(&shutdown["elapsed_seconds"]) {
-            let _ = write!(line, " for {elapsed}");
-        }
+        let _ = write!(line, " ({}", word(&shutdown["cause"]));
+        // A container was drained later than at the request, which the time counts from.
+        let _ = match (seconds(&shutdown["elapsed_seconds"]), &*phase) {
+            (None, _) => write!(line, ")"),
+            (Some(elapsed), "drained") => write!(line, " {elapsed} ago)"),
+            (Some(elapsed), _) => write!(line, ") for {elapsed}"),
+        };
         if let Some(left) = seconds(&shutdown["deadline_in_seconds"]) {
             let _ = write!(line, ", {left} left");
         }

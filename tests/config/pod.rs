@@ -82,7 +82,7 @@ fn manifests_of_the_examples_pass_the_check() {
     for (folder, pod, says) in [
         ("walkthrough", "gateway.yaml", "ok: Deployment gateway, container gateway"),
         // This pod drains for minutes.
-        ("streams", "deployment.yaml", "container streams, stops within 14m 17s"),
+        ("streams", "deployment.yaml", "container streams, stops within 14m 22s"),
     ] {
         let folder = examples().with_file_name(folder);
         let config = folder.join("drainit.yaml");

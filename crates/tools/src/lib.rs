@@ -21,6 +21,8 @@ mod schema;
 #[allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 mod schema_tests;
 
+use std::io::{self, IsTerminal as _};
+
 use clap::{Command, Subcommand};
 pub(crate) use drainit_config::keys as config;
 pub(crate) use drainit_config::{check, keys, language, load, plan};
@@ -61,6 +63,7 @@ impl Tool {
     /// Runs the command. `drainit` is the definition of the whole command line; `completions` and
     /// `man` need it.
     pub fn run(self, drainit: Command) -> Result<Shown, Refused> {
+        let is_picture = matches!(self, Self::Report(_));
         let text = match self {
             Self::Import(args) => return import::command::run(&args),
             Self::Report(args) => drawing::command::run(&args)?,
@@ -68,6 +71,10 @@ impl Tool {
             Self::Completions(args) => completions::script(&args, drainit),
             Self::Man => man::page(drainit).unwrap_or_default(),
         };
-        Ok(Shown { text, note: String::new() })
+        let note = match is_picture && io::stdout().is_terminal() {
+            true => "this is an SVG image: write it to a file, with `> report.svg`\n".to_owned(),
+            false => String::new(),
+        };
+        Ok(Shown { text, note })
     }
 }

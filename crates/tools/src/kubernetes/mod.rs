@@ -216,7 +216,9 @@ pub fn check_manifest(
         let plan = Plan::new(&loaded.config, &loaded.graph);
         let drains = loaded.config.processes.iter().any(|process| process.drain.is_some());
         if let Some(container) = containers.last_mut().filter(|_| drains) {
-            let total = human(plan.longest());
+            // As `drainit plan` says it.
+            let in_oneshot = plan.signal_in_oneshot.as_ref().map(|it| &it.timeline);
+            let total = human(in_oneshot.unwrap_or(&plan.after_signal).total);
             *container += &format!(", stops within {total}");
         }
         let accepts = |name: &str, seconds: u64| {

@@ -338,11 +338,14 @@ fn liveness(ctx: &mut Context<'_>, probe: &PodProbe, has_startup: bool) {
     let whole = ctx.plan.longest();
     let after_signal = &ctx.plan.after_signal;
     let after_drain = whole.saturating_sub(after_signal.drained_at());
+    let unready_delay = ctx.loaded.config.shutdown.unready_delay;
     let asks_ready = probe.asks_ready();
     let (severity, why, lasts) = match probe.target() {
-        _ if asks_ready => {
-            (Severity::Error, "`/readyz` is 503 from the beginning of the shutdown", whole)
-        }
+        _ if asks_ready => (
+            Severity::Error,
+            "`/readyz` is 503 during the shutdown",
+            whole.saturating_sub(unready_delay),
+        ),
         Some(ProbedServer::Admin { fails: true }) if probe.path() == "/ready" => {
             (Severity::Error, "Envoy's `/ready` turns 503 when the drain begins", whole)
         }
