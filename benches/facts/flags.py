@@ -291,7 +291,7 @@ SHM = "mount -t tmpfs -o {} && exec \"$@\""
 @measures(
     HOT,
     "clients of HTTP/3 at a hot restart with as many workers as before: requests fail",
-    "clients of HTTP/3 at a hot restart with 4 workers after 2: requests fail",
+    "clients of HTTP/3 at a hot restart from 2 workers to 4: requests fail",
 )
 async def http3(start):
     sys.path.append(str(TOP / "benches"))

@@ -68,7 +68,7 @@ impl Slots {
         self.slots[slot.index()].definition = definition;
     }
 
-    /// Sets the place of each slot in a new config file. Slots of processes that are not in the
+    /// Gives each slot the place that its process has in a new config file. Slots of processes that are not in the
     /// file come last.
     pub(crate) fn set_places(&mut self, placed: &[Placed]) {
         self.slots.iter_mut().for_each(|slot| slot.place = usize::MAX);

@@ -1,5 +1,5 @@
-//! `drainit exec`, and once `run`, on a terminal: as PID 1 of `docker run -it`, as the leader of a
-//! session, and below a shell.
+//! `drainit exec` on a terminal: as PID 1 of `docker run -it`, as the leader of a session, and below
+//! a shell. One test is for `drainit run`.
 
 use crate::support::ms;
 use crate::support::namespace;

@@ -39,8 +39,8 @@ for target; do
     kept=$out/kept/$target new=$out/corpus/$target
     unpack "$here/corpus/$target" "$kept"
     mkdir -p "$new"
-    # The limits: seconds for one input, by the clock (a busy machine may stall a process for 10 s), megabytes for the
-    # process and for one allocation, and bytes of an input.
+    # The limits: seconds for one input, megabytes for the process, megabytes for one allocation, bytes of an input. The
+    # seconds are those of the clock, and a busy machine may stall a process for 10 s.
     limits=(-timeout=30 -rss_limit_mb=768 -malloc_limit_mb=256 -max_len=4096)
     export DRAINIT_FUZZ_TARGET=$target
     if "$program" "${limits[@]}" -max_total_time="$seconds" -print_final_stats=1 -verbosity=0 \

@@ -193,8 +193,8 @@ pub fn begin<T: Send + 'static>(
     begin_with(share, thread, work)
 }
 
-/// Does the work with a thread of the share of the current task, and waits at most `limit` for a
-/// free thread and the result. Dropping the future gives up the work, too.
+/// Does the work on one of the threads that the current task may use. Gives the work up if there is
+/// no result after `limit`, which includes the wait for a free thread, or if the future is dropped.
 pub async fn on_thread<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,

@@ -1,6 +1,6 @@
 //! Kills the processes that the commands of probes leave behind. drainit kills the rest of a
-//! command's process group at once, and processes outside the group once a later run of the command
-//! has also left processes behind.
+//! command's process group at once. It kills processes outside the group only when a later run of
+//! the command has left such processes, too.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

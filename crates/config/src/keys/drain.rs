@@ -362,7 +362,7 @@ pub struct Counting {
     /// (`connections`). <!-- C812 --> Example: `until: connections`
     #[key(default = "answers")]
     pub until: CountUntil,
-    /// The longest pause within an answer. If the server sent the last byte, the connection counts
+    /// The longest pause within an answer. If the latest data came from the server, the connection counts
     /// until nothing has moved on it for this time. <!-- C813 --> Example: `idle: 10s`
     #[key(form = Positive, default = "5s")]
     pub idle: Duration,

@@ -3,8 +3,8 @@
 //! answer comes out.
 //!
 //! If the server last received data after it last sent data, the connection owes an answer. If the
-//! server has sent later, or in the same tick of the kernel's clock, nothing proves that the answer
-//! is complete. A part of the answer may be missing (a stream), or the answer may belong to an
+//! server last sent data after it last received data, or in the same tick of the kernel's clock,
+//! nothing proves that the answer is complete. A part of the answer may be missing (a stream), or the answer may belong to an
 //! earlier request (pipelining, HTTP/2). A connection of this kind is unknown: it counts as busy
 //! until nothing has moved on it for `idle`.
 //!

@@ -26,8 +26,8 @@ use crate::spec::{HookId, Stage, Wait};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ExitPolicy, ProcessId, Time};
 
-/// The shortest time for a stop that keeps the deadline of an earlier request to drain. The time is
-/// shorter than the 2 s that the kubelet gives to a container whose `preStop` hook has used up the
+/// A stop after a requested drain takes over the deadline of the request, but gets at least this
+/// time. The time is shorter than the 2 s that the kubelet gives to a container whose `preStop` hook has used up the
 /// grace period (`minimumGracePeriodInSeconds` in
 /// `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
 const LEAST: Duration = Duration::from_secs(1);

@@ -140,7 +140,7 @@ impl Slots {
         self.missing().next().is_none() && count == self.config.len()
     }
 
-    /// The definitions in the newest config that no current slot has. The reload has not replaced
+    /// The definitions that are in the newest config, but in no current slot. The reload has not replaced
     /// these processes yet, or has failed.
     pub(crate) fn missing(&self) -> impl Iterator<Item = &ProcessSpec> {
         let is_new = |of: &&Slot| {
