@@ -384,7 +384,7 @@ async def main(drainit, server, number):
         report = next(line for line in text.splitlines() if "drain web:" in line)
         known = max(load.moved + IDLE, load.closed)
         print(f"{server}, {number} connections: {load.whole} answers, {load.cut} cut, {low} of {len(trail)} counts too low; "
-              f"the drain was over {(over - known) * 1000:.0f} ms after the last movement and `idle`\n"
+              f"the drain was over {(over - known) * 1000:.0f} ms later than `idle` after the last data\n"
               f"  {report.split('  ')[-1]}", flush=True)
         if over - known > 1:
             print("  the last counts:", [(round(at - known, 1), counted, waiting) for at, counted, waiting in trail][-30:])

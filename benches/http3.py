@@ -176,8 +176,8 @@ def main():
     for title, workers, then in (
         ("drained and stopped", 2, None),
         ("hot restart, 2 workers as before", 2, 2),
-        ("hot restart, 4 workers after 2", 2, 4),
-        ("hot restart, 2 workers after 4", 4, 2),
+        ("hot restart from 2 workers to 4", 2, 4),
+        ("hot restart from 4 workers to 2", 4, 2),
     ):
         counts = asyncio.run(measure(drainit, envoy, workers, then))
         print(f"| {title} | {counts['sent']:,} | {counts['failed']} |", flush=True)

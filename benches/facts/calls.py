@@ -81,8 +81,8 @@ async def plain(start):
 
 @measures(
     BEGIN,
-    "`POST /healthcheck/fail`: answers of HTTP/1.1 that close their connection",
-    "`POST /healthcheck/fail`: answers of a listener with `drain_type: MODIFY_ONLY` that close their connection",
+    "`POST /healthcheck/fail`: HTTP/1.1 answers that close their connection",
+    "`POST /healthcheck/fail`, a listener with `drain_type: MODIFY_ONLY`: answers that close their connection",
     "`POST /healthcheck/fail`: HTTP/2 connections that get GOAWAY with their next answer",
     "`POST /healthcheck/fail`: `/ready`, and the state in `/server_info`",
     "`POST /drain_listeners?graceful` alone: `/ready`, and the state",
@@ -114,8 +114,8 @@ async def fail(start):
 @measures(
     BEGIN,
     *(
-        f"`?inboundonly`, `--drain-strategy immediate`: answers of a listener {which} that close their connection"
-        for which in ("with `traffic_direction: INBOUND`", "with `OUTBOUND`", "without `traffic_direction`")
+        f"`?inboundonly`, `--drain-strategy immediate`, a listener {which}: answers that close their connection"
+        for which in ("with `traffic_direction: INBOUND`", "with `traffic_direction: OUTBOUND`", "without `traffic_direction`")
     ),
     cheap=True,
 )
@@ -139,7 +139,7 @@ def share(*flags, title):
             return f"{sum(client.asked is not None for client in clients)} of 50"
 
 
-share(title="no flag (`--drain-time-s 600`, `--drain-strategy gradual`)")
+share(title="the defaults (`--drain-time-s 600`, `--drain-strategy gradual`)")
 share("--drain-time-s", "4", title="`--drain-time-s 4`")
 share("--drain-strategy", "immediate", title="`--drain-strategy immediate`")
 
@@ -475,7 +475,7 @@ async def websockets(start):
 
 @measures(
     COUNTS,
-    "a certificate by SDS from a file with `watched_directory` is renewed: new connections get the new certificate",
+    "a certificate that SDS reads from a file, with `watched_directory`, is renewed: new connections get the new certificate",
     "a certificate in a file that the config names is renewed: new connections get the new certificate within 5 s",
     cheap=True,
 )

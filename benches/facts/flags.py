@@ -79,8 +79,8 @@ async def in_a_cgroup(start):
 
 def updating(drain_time):
     rows = (
-        f"`--drain-time-s {drain_time}`, an update of a listener: old connections in use that Envoy closes within 5 s",
-        f"`--drain-time-s {drain_time}`, an update of a listener: old connections without a request that Envoy closes within 5 s",
+        f"`--drain-time-s {drain_time}`, an update of a listener: busy old connections that Envoy closes within 5 s",
+        f"`--drain-time-s {drain_time}`, an update of a listener: idle old connections that Envoy closes within 5 s",
     )
 
     @measures(FLAGS, *rows)
@@ -217,7 +217,7 @@ async def faults(start):
     return yes(lives), yes(accepts), f"{aborts}, {code}", again, alone, *after_death, ends
 
 
-@measures(HOT, "epoch 1 of this version takes over from an epoch 0 of each other version")
+@measures(HOT, "epoch 1 of this version takes over from an epoch 0 of every other version")
 async def versions(start):
     failed = []
     for version in tested():
@@ -231,9 +231,9 @@ async def versions(start):
 
 @measures(
     HOT,
-    "SIGKILL to a new Envoy that has read its bootstrap, and is not live: the admin of the old one answers",
-    "SIGKILL to a new Envoy that is not live: the old one accepts connections",
-    "SIGKILL to a new Envoy that is not live: a further hot restart of the old one",
+    "SIGKILL to a new Envoy that has read its bootstrap, but is not live yet: the admin of the old one answers",
+    "SIGKILL to a new Envoy that is not live yet: the old one accepts connections",
+    "SIGKILL to a new Envoy that is not live yet: a further hot restart of the old one",
 )
 async def not_live(start):
     def waits(config):

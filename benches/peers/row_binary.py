@@ -24,7 +24,7 @@ def measure():
     figures["runsvdir and runsv"] = size("runsvdir", "runsv")
     figures["Horust"] = size("horust")
     figures["Python, for supervisord"] = size("/usr/bin/python3")
-    why = dict.fromkeys(("tini-static", "catatonit"), f"{alone}; no config, HTTP or drain")
+    why = dict.fromkeys(("tini-static", "catatonit"), f"{alone}, and has no config, HTTP or drain")
     why |= dict.fromkeys(("tini", "dumb-init"), f"{alone}, and needs libc")
     why |= dict.fromkeys(("s6-svscan and s6-supervise", "runsvdir and runsv"),
                          "need libc and a shell, and have no log prefix, HTTP or drain")

@@ -121,8 +121,8 @@ def mixing():
             kit.end(running.writers())
             good, lost, _ = running.answer()
             broken[logger.name] = lost
-    return Row(f"logs: {WRITERS} processes at once, lines of up to 6,000 bytes", f"mixed or lost lines of {count:,}", broken, "0",
-               broken[US] == 0, short=f"mixed lines of {WRITERS} processes, of {count:,} lines")
+    return Row(f"logs: {WRITERS} processes at once, lines of up to 6,000 bytes", f"mixed or lost lines among {count:,}", broken, "0",
+               broken[US] == 0, short=f"mixed lines among {count:,} lines of {WRITERS} processes")
 
 
 def inherited():

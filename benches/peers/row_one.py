@@ -49,4 +49,4 @@ def measure():
     return [Row("start and end one process: `X -- true`", "ms", times, "ahead of every other init", met,
                 short="start and end one process, ms",
                 detail=f"{times[US] / times['tini']:.2f} × the time of tini; `true` alone takes {bare:.2f}",
-                why=dict.fromkeys(times, "does nothing but run one process"))]
+                why=dict.fromkeys(times, "only runs one process"))]

@@ -88,7 +88,7 @@ def repeated(write, count, ask=None):
 
 
 def listed(values, format):
-    return ", ".join(f"of {count:,}: {format(values[count])}" for count in SIZES)
+    return ", ".join(f"with {count:,}: {format(values[count])}" for count in SIZES)
 
 
 def measure():

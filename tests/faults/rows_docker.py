@@ -42,7 +42,7 @@ def memory(run):
     start(run, run.service("a", "sleep=1000", "hog=300"), options=limits).end(137)
 
 
-@row("no process can be forked (`--pids-limit`) when one is to be restarted",
+@row("no fork is possible (`--pids-limit`) when a process is to be restarted",
      "the process is restarted as soon as possible; the other processes keep running", ("drainit", "s6", "supervisord"),
      alone=True)
 def pids(run):

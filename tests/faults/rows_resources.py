@@ -30,7 +30,7 @@ def empty(filler):
     filler.wait()
 
 
-@row("no process can be forked (`prlimit --nproc`) when one is to be restarted",
+@row("no fork is possible (`prlimit --nproc`) when a process is to be restarted",
      "the process is restarted as soon as possible; the other processes keep running", ("drainit", "s6", "supervisord"))
 def no_fork(run):
     run.as_user(limits=["prlimit", "--nproc=60"])
