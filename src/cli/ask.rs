@@ -38,7 +38,8 @@ pub(super) fn run<C: AsyncFnOnce(Found) -> Result<(), String>>(whom: &Whom, comm
 
 /// Runs a command on one thread, and returns its exit code.
 pub(super) fn block_on(command: impl Future<Output = u8>) -> u8 {
-    // A boxed future lets the loop of the runtime be compiled once, and not for each command.
+    // The future is boxed, so that the loop of the runtime is compiled only once, and not for each
+    // command.
     let command: Pin<Box<dyn Future<Output = u8> + '_>> = Box::pin(command);
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(command),

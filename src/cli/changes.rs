@@ -19,7 +19,7 @@ use crate::journal::state::ProcessState;
 use crate::os::sys::terminal_width;
 use crate::types::{harmless, human};
 
-/// The pause between two looks at what a request waits for.
+/// The pause before the line that says what a request waits for is updated.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The assumed width of a terminal that does not report its width.
 const WIDTH: usize = 80;
@@ -120,8 +120,8 @@ async fn waiting<T>(found: &Found, request: impl Future<Output = T>) -> T {
     }
 }
 
-/// In a terminal, replaces the last progress line by what the command waits for. Shows nothing
-/// until a second after `began`.
+/// In a terminal, replaces the last progress line by a line that says what the command waits for.
+/// Shows nothing until a second after `began`.
 pub(super) fn progress(began: Instant, what: &str) {
     if began.elapsed() >= PAUSE && io::stderr().is_terminal() {
         let line = format!("{}s: {what}", began.elapsed().as_secs());

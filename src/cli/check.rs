@@ -116,8 +116,8 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     };
     let unchecked = unchecked.into_inner();
     let elsewhere = !unchecked.is_empty() && !is_image.get();
-    // The output names the file only if the command line does not name any. `drainit exec` in a pod
-    // needs no file.
+    // The output names the file only if the command line does not name any. A pod that runs
+    // `drainit exec` needs no config file.
     let read = match (args.files.named(), &*paths) {
         ([], [path]) if path.exists() => format!("{}: ", harmless(&path.to_string_lossy())),
         _ => String::new(),

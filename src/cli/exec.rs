@@ -71,7 +71,8 @@ pub struct ExecArgs {
 }
 
 /// The options that have a meaning only with a drain: the name, the name of the value, and the
-/// help. The code of derived parsers would be larger than the code that carries these options out.
+/// help. The options are in a table, because the parsers that clap derives would be larger than the
+/// code that carries the options out.
 const OF_THE_DRAIN: [(&str, &str, &str); 10] = [
     (
         "--drain-envoy",
@@ -167,8 +168,8 @@ impl FromArgMatches for DrainFlags {
 /// Runs `drainit exec [--] CMD` without options and without a drain; `None` for any other command
 /// line.
 ///
-/// Most callers use this form. clap would take 250,000 instructions for it, four times as many as
-/// everything else.
+/// Most callers use this form. To parse it, clap would take 250,000 instructions, four times as
+/// many as everything else takes.
 pub(super) fn exec_plainly(args: &[OsString]) -> Option<u8> {
     let (verb, rest) = args.get(1..)?.split_first()?;
     let command = match rest.split_first()? {

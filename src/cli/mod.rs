@@ -94,7 +94,8 @@ pub fn main() -> ExitCode {
 fn parsed(args: Vec<OsString>) -> Result<Cli, clap::Error> {
     let own = args.clone();
     let parsed = wait_for(LONGEST_PARSE, move || Ok(Cli::try_parse_from(own)));
-    // When a process starts its first thread, the C library unblocks the signals that it reserves.
+    // When a process starts its first thread, the C library unblocks the signals that it reserves,
+    // so drainit blocks them again.
     mask::hold();
     parsed.unwrap_or_else(|_| Cli::try_parse_from(args))
 }

@@ -302,7 +302,8 @@ fn head_line(status: &Value) -> String {
     let shutdown = &status["shutdown"];
     if shutdown.is_object() {
         let _ = write!(line, " ({}", word(&shutdown["cause"]));
-        // A container was drained later than at the request, which the time counts from.
+        // The time counts from the request, but the container was drained only later. Therefore the
+        // line says `ago` in place of `for`.
         let _ = match (seconds(&shutdown["elapsed_seconds"]), &*phase) {
             (None, _) => write!(line, ")"),
             (Some(elapsed), "drained") => write!(line, " {elapsed} ago)"),

@@ -1,8 +1,9 @@
 //! drainit as `tini` or `dumb-init`, if it is called by one of these names.
 //!
 //! With a symlink, drainit replaces these programs in images and scripts that are otherwise
-//! unchanged. The options, environment variables, messages and exit codes follow the documentation
-//! of the programs and Debian's packages. The tests compare drainit with these packages.
+//! unchanged. The options, environment variables, messages and exit codes are those of these
+//! programs, as in their documentation and in Debian's packages. The tests compare drainit with
+//! these packages.
 
 pub mod dumb_init;
 pub mod getopt;

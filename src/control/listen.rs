@@ -91,8 +91,8 @@ impl BoundSocket {
         let Ok(namespace) = private_socket::namespace() else { return (None, None) };
         match private_socket::listen(namespace) {
             (_, Ok(listener)) => (Some(Self { listener, name: None }), None),
-            // Only a process in another container of the pod or of the host can have taken the
-            // name.
+            // Only a process in another container of the pod, or in a container with the host's
+            // network, can have taken the name.
             (name, Err(error)) => {
                 let why = format!(
                     "no control socket, so `drainit status` and similar commands cannot reach \

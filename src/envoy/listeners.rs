@@ -216,7 +216,7 @@ fn drain_timeout(manager: &Value) -> Duration {
     time.unwrap_or(DRAIN_TIMEOUT)
 }
 
-/// Collects every filter of a kind below a part of a listener.
+/// Collects all filters of this kind that are in a part of a listener, at any depth.
 fn find_filters<'dump>(kind: &str, part: &'dump Value, found: &mut Vec<&'dump Value>) {
     match part {
         Value::Array(items) => items.iter().for_each(|item| find_filters(kind, item, found)),

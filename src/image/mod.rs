@@ -350,8 +350,8 @@ impl<'a> Checker<'a> {
         self.unusable(directory, kind, (AccessFlags::W_OK | AccessFlags::X_OK, UNWRITABLE))
     }
 
-    /// The reason why the entry at a path is of another kind than this, or refuses this access.
-    /// `None` if the entry is usable or cannot be checked.
+    /// The reason why the entry at a path is unusable: it is not of this kind, or refuses this
+    /// access. `None` if the entry is usable or cannot be checked.
     fn unusable(
         &mut self,
         path: &Path,

@@ -88,7 +88,7 @@ pub(crate) trait Sink: Send + Sync {
     }
 
     /// Whether the sink reports, at the end, how many lines were not written. The count is
-    /// optional, because it takes a third of drainit's instructions for a line.
+    /// optional, because it takes a third of the instructions that drainit needs for a line.
     fn counts(&self) -> bool {
         false
     }
@@ -357,7 +357,7 @@ impl StreamWriter {
                 }
             }
         }
-        // The writer may live longer than its thread: the sink drops what it holds.
+        // The writer may live longer than its thread, so the sink drops what it holds.
         self.sink.let_go();
     }
 

@@ -74,8 +74,8 @@ pub(crate) struct Ended {
     /// The failed exec, if the child has ended because of this failure.
     pub(crate) failed: Option<FailedExec>,
     /// Whether this child had no siblings at its start, and drainit started no other child until it
-    /// reaped this child. If so, an orphan comes from this child, or from a command that entered
-    /// the container (`docker exec`).
+    /// reaped this child. If so, an orphan that appears meanwhile comes from this child, or from a
+    /// command that entered the container (`docker exec`).
     pub(crate) was_only: bool,
 }
 

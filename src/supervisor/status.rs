@@ -60,8 +60,9 @@ impl StatusBoard {
     /// Gives an event to the machine, and returns its actions.
     pub(crate) fn handle(&self, now: Time, event: Event) -> Vec<Action> {
         let mut machine = self.machine.borrow_mut();
-        // A due limit takes effect only in the next tick. The limit may have become due while the
-        // previous event was handled, because a step may start thousands of processes.
+        // A timer that has already expired takes effect only in the next tick. This event may have
+        // happened before the timer expired: the previous event may have taken long, because a step
+        // may start thousands of processes.
         let is_due = machine.next_wakeup().is_some_and(|due| due <= now);
         let actions = match is_due && event != Event::Tick {
             true => machine.handle_early(now, event),

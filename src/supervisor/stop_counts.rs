@@ -1,6 +1,6 @@
 //! Counts the connections of each process in a shutdown, so that the report can say how many
-//! connections each stop has cut. The counts begin at T0, the begin of the shutdown, and end with
-//! the process, or with the begin of a drain that counts its connections. The first stop signal
+//! connections each stop has cut. The counts begin at T0, the beginning of the shutdown. They end
+//! when the process ends, or when a drain begins to count its connections. The first stop signal
 //! waits for the first look at the connections, but only for the short time that the core allows.
 //! Nothing waits for later looks.
 
@@ -49,8 +49,8 @@ pub(crate) struct StopCounts {
 /// that are held briefly.
 #[derive(Default)]
 struct Looks {
-    /// The instances that run, and all listening sockets of the last look. After T0,
-    /// only the thread of a look takes this lock.
+    /// The instances that run, and all listening sockets of the last look. After T0, only the
+    /// thread of a look takes this lock.
     watched: Mutex<(Vec<Watched>, Arc<BTreeSet<u32>>)>,
     /// The instances whose drain has begun to count their connections.
     drained: Mutex<Vec<ProcessId>>,

@@ -7,19 +7,19 @@ use crate::prelude::*;
 use crate::spec::{DrainSpec, ProcessSpec, Spec, Wait};
 use crate::types::{AFTER_KILL, ProcessId, Time};
 
-/// Delays, drains and hooks leave this time to each later stop, but not more than the stop needs.
-/// Together, these minimum times take at most a quarter of the window.
+/// Delays, drains and hooks leave at least this time to each later stop, or the time that the stop
+/// needs if that is shorter. Together, these minimum times take at most a quarter of the window.
 const MIN_STOP: Duration = Duration::from_secs(1);
 
 /// A drain that does not get all of its `time` may last this long, even if `min` is shorter (see
 /// [`drain_wish`]).
 const MIN_DRAIN: Duration = Duration::from_secs(1);
 
-/// The limit for closing the listeners if the stops need all of the time that is left. The limit is
-/// enough, because an Envoy that is not busy answers within milliseconds.
+/// Closing the listeners gets this time even if the stops need all of the time that is left. The
+/// time is enough, because an Envoy that is not busy answers within milliseconds.
 const MIN_CLOSING: Duration = Duration::from_millis(250);
-/// A *final* wait, a wait in the reserve, takes at most the reserve or this time, whichever is
-/// longer.
+/// A *final* wait is a wait right before the exit, for example for a reader of the output. It takes
+/// at most the reserve or this time, whichever is longer.
 const MIN_FINAL: Duration = Duration::from_millis(500);
 /// drainit exits this long before the end of the grace period. No final wait is shortened to less
 /// than this time.
@@ -29,7 +29,7 @@ const EXIT_MARGIN: Duration = Duration::from_millis(100);
 /// the sum along the longest path through the dependencies of a process.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    /// The time for the stop of each process and for the later stops of its dependencies.
+    /// For each process: the time for its stop and for the later stops of its dependencies.
     stop_path: Vec<Duration>,
     /// Like `stop_path`, without hooks.
     bare_path: Vec<Duration>,
@@ -165,10 +165,10 @@ impl Budget {
         MIN_CLOSING.min(deadline.since(now) / 4)
     }
 
-    /// The time for which the dependencies of a killed process wait for its end. On a tenth of a
-    /// core, a process with much memory needs longer than [`AFTER_KILL`] to end. The time is
-    /// limited, because the process may survive SIGKILL and its dependencies need time to stop,
-    /// too.
+    /// The time for which the dependencies of a killed process wait for its end. If a process has
+    /// much memory and gets only a tenth of a core, it needs longer than [`AFTER_KILL`] to end. The
+    /// time is limited, because the process may survive SIGKILL and its dependencies need time to
+    /// stop, too.
     pub fn after_kill(now: Time, deadline: Time) -> Duration {
         let left = deadline.since(now);
         (left / 8).max(AFTER_KILL).min(left / 4)
@@ -188,8 +188,8 @@ impl Budget {
     }
 
     /// The longest time for which a process blocks in a shutdown because nobody reads its output.
-    /// The time is as long as a final wait, but at most half of the shortest time of a stop: the
-    /// process must still be able to end.
+    /// The time is as long as a final wait, but at most half of the shortest limit of any stop:
+    /// each process must still have time to end after its wait.
     pub fn patience(spec: &Spec) -> Duration {
         let over = Time(spec.window.saturating_add(spec.reserve));
         let stops = spec.processes.iter().filter(|process| !process.left_out);
@@ -198,8 +198,7 @@ impl Budget {
     }
 
     /// The time that leftovers get between SIGTERM and SIGKILL. drainit does not know which process
-    /// has left the leftovers: they get the longest time that any process has to end. The
-    /// container's
+    /// has left them, so they get the longest time that any process has to end. The container's
     /// `post_stop` hook keeps its time.
     pub fn leftovers(&self, spec: &Spec, left: Duration) -> Duration {
         let stops = spec.processes.iter().filter(|process| !process.left_out);
@@ -304,9 +303,9 @@ fn need(hook: Option<Wait>) -> Duration {
     hook.map_or(Duration::ZERO, |wait| wait.need)
 }
 
-/// The time that a wait gets: its limit, if `left` is enough for the limit and `after`. Otherwise
-/// the part of `left` that `after` does not need, but at least the share that [`proportion`]
-/// returns.
+/// The time that a wait gets: its limit, if `left` is enough for the limit and `after`. Otherwise,
+/// the wait gets the part of `left` that `after` does not need, but at least the share that
+/// [`proportion`] returns.
 fn share(Wait { limit, need }: Wait, after: Duration, left: Duration) -> Duration {
     limit.min(left.saturating_sub(after).max(proportion(need, after, left)))
 }

@@ -58,15 +58,15 @@ impl Cause {
         matches!(self, Self::Signal(_) | Self::DrainRequested)
     }
 
-    /// The exit code of the container. `killed` says whether SIGKILL had to end a process, which
-    /// makes the code 137. The code of a process that caused the shutdown takes precedence, because
-    /// it says more than 137.
+    /// The exit code of the container. If the end of a process, or a failure, caused the shutdown,
+    /// the code shows that cause. Otherwise, the code is 137 if SIGKILL had to end a process
+    /// (`killed`), and 0 if not.
     pub fn exit_code(self, killed: bool) -> u8 {
         match self {
             Self::Signal(_) | Self::DrainRequested | Self::AllEnded if killed => exit_code::KILLED,
             Self::Signal(_) | Self::DrainRequested | Self::AllEnded => exit_code::OK,
-            // A process that ends before it is ready must not look like a success. A later end is a
-            // success or a failure, as the config says, and the exit code shows which.
+            // A process that ends before it is ready must not look like a success. For a later end,
+            // the config says whether it is a success, and the exit code shows that.
             Self::Ended { end, is_success, before_ready, is_failure, .. } => {
                 match (is_success, end.exit_code()) {
                     (true, _) if before_ready || is_failure => exit_code::NOT_READY,

@@ -118,9 +118,9 @@ impl State {
     }
 
     /// Prepares a stop that comes long after the drain. The process has served meanwhile, so the
-    /// stop may wait for its traffic as long as a new drain. If the drain used up all of its time,
-    /// the traffic of its clients never paused: only a stop with a grace period of its own
-    /// (`is_later`) waits for these clients again.
+    /// stop may wait for its traffic for as long as a new drain could last. If the drain used up
+    /// all of its time, the traffic of its clients never paused: only a stop with a grace period of
+    /// its own (`is_later`) waits for these clients again.
     pub(crate) fn count_anew(&mut self, process: ProcessId, is_later: bool) {
         let (now, time) = (self.now, self.process(process).drain.map(|drain| drain.time));
         if let Progress::Drained { at, until, .. } = &mut self[process].drain
@@ -301,7 +301,7 @@ impl Active {
         })
     }
 
-    /// Notes once a minute what a long drain waits for.
+    /// Writes a note once a minute, which says what a long drain waits for.
     fn note(&mut self, state: &mut State, process: ProcessId) {
         if state.now.since(self.noted_at) >= NOTED_EVERY {
             self.noted_at = state.now;

@@ -167,8 +167,8 @@ pub(crate) fn holds(state: &mut State, process: ProcessId) -> bool {
 pub(crate) fn passes_on(state: &mut State, process: ProcessId, deadline: Time) {
     let older = older_of(state, process).filter(|older| tie(state, *older).is_handed_over());
     let Some(older) = older.filter(|_| tie(state, process) != Tie::KillOnly) else { return };
-    // The limit counts from now. Counted from the hand-over, it would exceed the limit of a stop,
-    // and `fit_waits` would assume that the process has asked for more time.
+    // The limit counts from now. If it counted from the hand-over, it would be longer than the
+    // limit of a stop, and `fit_waits` would assume that the process has asked for more time.
     let since = state.now;
     let kill_at = since + state.budget.stop(state.process(older), deadline.since(since));
     let life = match state.life(older) {

@@ -45,7 +45,7 @@ pub enum GraphError {
     Itself { process: usize, dependency: usize, name: String },
     #[error("circular dependency `{path}`")]
     Cycle {
-        /// The process of the cycle that comes first in the file.
+        /// Among the processes of the cycle, this one comes first in the file.
         process: usize,
         dependency: usize,
         /// The whole cycle: `a -> b -> a`.

@@ -168,7 +168,8 @@ pub enum Note {
         /// Whether drainit polls the traffic during the drain.
         counted: bool,
     },
-    /// The drain of a process whose traffic drainit polls has taken another minute.
+    /// A drain has taken another minute. This note is only for processes whose traffic drainit
+    /// polls.
     StillDraining {
         process: ProcessId,
         load: Load,
@@ -259,7 +260,8 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// The error for a request during the drain or the shutdown that has this cause.
+    /// The error for a request that comes after the beginning of a drain or a shutdown with this
+    /// cause.
     pub(crate) fn in_shutdown(cause: Cause) -> Self {
         if cause == Cause::DrainRequested { Self::Drained } else { Self::ShuttingDown }
     }

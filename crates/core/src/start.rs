@@ -44,7 +44,8 @@ impl State {
         self.waiting_dependents(process).filter(waits).collect()
     }
 
-    /// The dependencies that have not met the condition for which a waiting process still waits.
+    /// The dependencies for which a waiting process still waits: they have not met their
+    /// conditions.
     pub fn missing(&self, process: ProcessId) -> impl Iterator<Item = ProcessId> {
         let is_waiting = self.life(process) == Lifecycle::Waiting;
         let needs = self.process(process).dependencies.iter().filter(move |_| is_waiting);
@@ -52,7 +53,7 @@ impl State {
         missing.map(|(on, _)| *on)
     }
 
-    /// Starts a process. If the process has an `only_if`, this is evaluated first.
+    /// Starts a process. If the process has an `only_if`, drainit evaluates this condition first.
     pub(crate) fn begin(&mut self, process: ProcessId) {
         if self.process(process).conditional {
             self.checks = self.checks.wrapping_add(1);
@@ -171,8 +172,8 @@ impl State {
         (self[process].drain_signalled, self[process].asked) = (None, None);
     }
 
-    /// Records that an instance has met a condition. Dependents with `restart: true` restart only
-    /// once the instance is the current one, and can no longer be rolled back.
+    /// Records that an instance has met a condition. Dependents with `restart: true` do not restart
+    /// before the instance is the current one: until then, the instance can be rolled back.
     fn meet(&mut self, process: ProcessId, condition: StartCondition) {
         self.reach(process, self.reached(process).max(Some(condition)));
         if self.is_current(process) {

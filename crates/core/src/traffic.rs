@@ -5,8 +5,8 @@ use core::time::Duration;
 /// A pause between two looks at the kernel's list is at least this many times as long as a look, so
 /// that looks cost at most a tenth of a core.
 pub const FACTOR: u32 = 10;
-/// The longest pause that a long look causes: on a busy machine a look takes long, but costs
-/// little.
+/// The pause after a long look is at most this long, because a look that takes long on a busy
+/// machine still costs little.
 pub const LONGEST: Duration = Duration::from_millis(500);
 
 /// The pause after a look at the kernel's list that took `took`: `factor` times as long as the look,

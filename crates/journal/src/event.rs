@@ -24,7 +24,7 @@ pub struct LogEvent {
     pub pid: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hook: Option<&'static str>,
-    /// The dependency because of whose restart a process restarts, too.
+    /// The dependency whose restart makes this process restart, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dependency: Option<String>,
     /// `stop`, `start` or `restart`.

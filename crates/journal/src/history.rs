@@ -85,8 +85,9 @@ pub struct History {
 }
 
 impl History {
-    /// The text that the status shows. Depending on the state, the text says why the process is not
-    /// ready, why its last liveness probe failed or how it ended, or is its `STATUS=`.
+    /// The text that the status shows. Depending on the state, this is the `STATUS=` of the
+    /// process, or the text says why the process is not ready, why its last liveness probe failed,
+    /// or how it ended.
     pub fn why(&self) -> Option<String> {
         let of = |reason: &Reason| reason.borrow().clone();
         match self.state {
@@ -119,7 +120,8 @@ pub struct Stop {
 /// The traffic of a process whose drain counts none.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Served {
-    /// The first count at the stop signal or after it. Until there is such a count, the last count.
+    /// The first count at the stop signal or after it. Until there is such a count, this is the
+    /// last count so far.
     pub(super) first: (Time, Traffic),
     /// The last count before the end, and its time.
     pub(super) last: (Time, Traffic),
@@ -168,8 +170,8 @@ impl History {
         self.served.filter(|_| !self.drain.as_deref().is_some_and(has_counted))
     }
 
-    /// The last count of the stop. Once the process has ended, also the requests that its stop has
-    /// cut. `None` if nothing was counted.
+    /// The last count of the stop, and the number of requests that the stop has cut. The number is
+    /// `None` while the process runs. The whole value is `None` if nothing was counted.
     pub fn stop_traffic(&self) -> Option<(Traffic, Option<u64>)> {
         let (_, last) = self.counted_by_stop()?.last;
         Some((last, last.requests.filter(|_| self.end.is_some())))
@@ -233,7 +235,7 @@ pub struct DrainHistory {
     /// killed, or ended.
     pub(super) end: Option<Time>,
     pub(super) is_stopped: bool,
-    /// Whether the drain was over before the shutdown, or the requested drain, began.
+    /// Whether the drain was already over when the shutdown, or a drain without a stop, began.
     pub is_past: bool,
 }
 

@@ -73,8 +73,8 @@ impl Play {
             (process.autostart, process.timeout) = (true, None);
             process.success_codes = vec![exit_code::OK];
         }
-        // This additional process keeps the container alive until T0, and its end can be the cause
-        // of the shutdown. The additional process needs no time to stop.
+        // An additional process keeps the container alive until T0, and its end can be the cause of
+        // the shutdown. The additional process needs no time to stop.
         let cause = ProcessId(u16::try_from(played.processes.len()).unwrap_or(u16::MAX));
         let Some(first) = spec.processes.first() else { return Timeline::default() };
         played.processes.push(cause_of_shutdown(first.clone()));

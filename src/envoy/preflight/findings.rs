@@ -221,7 +221,8 @@ impl Facts {
         })
     }
 
-    /// A drain asks for the statistics at least three times: at its begin, and twice at its end.
+    /// A drain asks for the statistics at least three times: at its beginning, and twice at its
+    /// end.
     fn late_answers(&self, target: &PreflightTarget) -> Option<String> {
         let took = self.sample.as_ref().map(|(_, took)| *took)?;
         (took * 3 > target.wait).then(|| {

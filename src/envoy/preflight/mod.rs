@@ -66,7 +66,7 @@ impl PreflightTarget {
         }
     }
 
-    /// The remedy of a longer drain, which may need a longer grace period.
+    /// The advice to make the drain longer and, if necessary, the grace period.
     fn with_time(&self, time: Duration) -> String {
         let set = format!("set `{}: {}`", self.key("time"), human(time));
         match time.saturating_sub(self.window) {

@@ -47,7 +47,7 @@ const PUMP: usize = 64 * 1024;
 const LONG_READ: usize = 4096;
 
 thread_local! {
-    /// The buffers of one read. The buffers are empty between reads: all pipes share them.
+    /// The buffers of one read. The buffers are empty between reads, so all pipes can share them.
     static SCRATCH: RefCell<Scratch> =
         RefCell::new(Scratch { chunk: vec![0; CHUNK], lines: Vec::new() });
 
@@ -81,8 +81,8 @@ pub fn forms(process: &Process, format: LogFormat) -> Option<[LineForm; 2]> {
     }
 }
 
-/// The write ends of the pipes. The caller drops them after the process has started, because a pipe
-/// with an open write end does not end.
+/// The write ends of the pipes. The caller drops them after the process has started, because a
+/// reader sees the end of a pipe only when all write ends are closed.
 #[derive(Debug)]
 pub struct WriteEnds {
     /// The write end for descriptor 1.

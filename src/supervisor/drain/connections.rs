@@ -41,7 +41,8 @@ pub(crate) struct Serving {
 
 impl Serving {
     /// Looks again at the sockets on which the instance listens, and gives them to `see` on a
-    /// thread. The instance may have begun to listen elsewhere, as after a reload of its config.
+    /// thread. The instance may have begun to listen on other sockets since the last look, for
+    /// example after a reload of its own config.
     async fn look<T: Send + 'static>(
         &self,
         ports: &[u16],

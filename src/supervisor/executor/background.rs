@@ -73,11 +73,11 @@ impl Executor {
     }
 }
 
-/// Like [`Executor::in_background`], for the command of `exec`, which had this pid and has ended.
-/// Counts only processes that have begun a session of their own, because the other processes of the
-/// command's group may be about to end. With daemon(3), the command ends before its child begins a
-/// session. While a child of drainit is still in the group, this function therefore looks again, at
-/// most [`LOOKS`] times.
+/// Like [`Executor::in_background`], for the command of `exec` after its end. The command had this
+/// pid. Counts only processes that have begun a session of their own, because the other processes
+/// of the command's group may be about to end. With daemon(3), the command ends before its child
+/// begins a session. While a child of drainit is still in the group, this function therefore looks
+/// again, at most [`LOOKS`] times.
 #[allow(clippy::disallowed_methods, reason = "the command of exec has ended; 100 ms at most")]
 pub(crate) fn left_by(pid: Pid, command: &[OsString]) -> Option<String> {
     let mut looks = 0..LOOKS;

@@ -32,8 +32,9 @@ pub(super) struct LeftGroup {
     leader: Pid,
     /// Whether the last search has found only zombies, or only processes that drainit may not
     /// signal (EPERM): there is nothing to wait for. The group is given up if the next search finds
-    /// the same. One search is not enough. A member may start a process that the search misses just
-    /// before its own end. EPERM may come from a member that has ended and is not reaped yet.
+    /// the same. One search is not enough. A member may start a process just before its own end,
+    /// and the search may miss that process. EPERM may come from a member that has ended and is not
+    /// reaped yet.
     is_lost: bool,
 }
 

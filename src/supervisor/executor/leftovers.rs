@@ -62,10 +62,10 @@ impl Executor {
         self.sweep.is_some()
     }
 
-    /// Begins a scan on a thread, which signals every living descendant that has not got this
-    /// signal yet. Scans on this thread if no thread can be started, for example because the
-    /// leftovers have used up the pids limit. Returns the event of the scan if the result is
-    /// already known.
+    /// Begins a scan that signals every living descendant that has not got this signal yet. The
+    /// scan runs on a thread of its own. If no thread can be started, for example because the
+    /// leftovers have used up the pids limit, the scan runs here. Returns the event of the scan if
+    /// the result is already known.
     pub(crate) fn sweep(&mut self, signal: Signal) -> Option<Event> {
         if self.sweep.as_ref().is_none_or(|sweep| sweep.signal != signal) {
             self.sweep = Some(FinalSweep::new(signal, self.killed_groups()));
@@ -178,7 +178,7 @@ impl Executor {
 /// Signals the children that `/proc` hides, and returns them as leftovers. A scan of `/proc` cannot
 /// find these children.
 fn signal_hidden(hidden: Vec<Pid>, signal: Signal) -> impl Iterator<Item = Descendant> {
-    // Nothing is reaped between this check and the signal.
+    // Nothing is reaped between this check and the signal, so each pid still belongs to its child.
     let hidden: Vec<_> = hidden.into_iter().filter(|pid| is_living_child(*pid)).collect();
     for pid in &hidden {
         if let Err(error) = kill_child(*pid, signal) {

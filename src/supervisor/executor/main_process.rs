@@ -13,7 +13,7 @@ use crate::supervisor::executor::{Executor, with_cont};
 use crate::supervisor::message::{ChildRole, Message};
 use crate::types::{ProcessId, Signal};
 
-/// The most former main processes of an instance that live at the same time.
+/// The largest number of former main processes of one instance that may live at the same time.
 const MOST_FORMER: usize = 8;
 
 impl Executor {

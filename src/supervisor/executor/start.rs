@@ -45,8 +45,8 @@ use crate::types::{ProcessId, Signal, Time, exit_code, harmless, human};
 /// The largest number of processes that are started at the same time. The number is limited,
 /// because each start takes memory and descriptors.
 const MOST_STARTS: usize = 64;
-/// The most processes that are started in a turn of the event loop. A start takes 1 to 3 ms of its
-/// thread in a debug build on a busy machine.
+/// The most processes that are started in a turn of the event loop. In a debug build on a busy
+/// machine, a start takes 1 to 3 ms of the event loop's thread.
 const STARTS_OF_TURN: usize = 4;
 /// The time limit of an exec, and of gathering the files of a start. The limit is long, because
 /// loading a program over a network takes seconds. A stop does not wait for the exec or for the
@@ -219,7 +219,7 @@ impl Executor {
         self.preparing.remove(&start);
     }
 
-    /// Called at the begin of a turn of the event loop.
+    /// Called at the beginning of a turn of the event loop.
     pub(crate) fn begin_turn(&mut self) {
         self.started_in_turn = 0;
     }
@@ -459,7 +459,8 @@ impl Executor {
         let wanted = self.with_values(process);
         let instance = self.instance_sender(process);
         let current = &mut self.instances[process.index()];
-        // An epoch that needs longer than this limit for an answer has no time left to serve.
+        // A longer limit is useless: an epoch that needs longer for one answer has no time left to
+        // serve.
         let limit =
             wanted.readiness.as_ref().map_or(FIRST_LIMIT, |readiness| readiness.timeout / 8);
         current.readiness = Self::admin_to_take_over(&wanted, current.epoch).map(|epoch| {

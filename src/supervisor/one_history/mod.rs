@@ -114,7 +114,7 @@ struct Record {
     all_ready: Option<Time>,
     /// T0, the deadline, the cause, and whether this is a drain without a stop.
     shutdown: Option<(Time, Time, String, bool)>,
-    /// The begin of the grace period of the shutdown, or of the drain without a stop.
+    /// The beginning of the grace period of the shutdown, or of the drain without a stop.
     elapsed_from: Option<Time>,
     phases: Vec<(ContainerPhase, Duration)>,
     phase_since: (Option<ContainerPhase>, Time),

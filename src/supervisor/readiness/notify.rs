@@ -29,8 +29,8 @@ use crate::supervisor::message::{InstanceSender, Message};
 use crate::supervisor::readiness::probe::Reason;
 use crate::types::human;
 
-/// The most messages of an instance that wait for the event loop. While so many wait, drainit reads
-/// no further message of the instance, so the senders of a flood wait in the kernel.
+/// At most this many messages of an instance wait for the event loop. While so many wait, drainit
+/// reads no further message of the instance, so the senders of a flood wait in the kernel.
 const MOST_WAITING: usize = 16;
 
 /// The task that receives the messages of an instance. The task ends when this value is dropped.

@@ -4,9 +4,9 @@
 //!
 //! If the server last received data after it last sent data, the connection owes an answer. If the
 //! server last sent data after it last received data, or in the same tick of the kernel's clock,
-//! nothing proves that the answer is complete. A part of the answer may be missing (a stream), or the answer may belong to an
-//! earlier request (pipelining, HTTP/2). A connection of this kind is unknown: it counts as busy
-//! until nothing has moved on it for `idle`.
+//! nothing proves that the answer is complete. A part of the answer may be missing (a stream), or
+//! the answer may belong to an earlier request (pipelining, HTTP/2). A connection of this kind is
+//! unknown: it counts as busy until nothing has moved on it for `idle`.
 //!
 //! The kernel has no better evidence. A later request shows that the answer before it is complete,
 //! but then the later request needs an answer. Segments and bytes say how much has moved, and not
@@ -102,9 +102,9 @@ pub struct Counts {
     pub owing: u64,
     /// Connections that may or may not owe an answer: the kernel cannot tell.
     pub unknown: u64,
-    /// Open connections that count as answered only because nothing has moved on them for `idle`:
-    /// the server can still send, and a stop may cut their answers. Only connections that may have
-    /// owed an answer since the first look are among them.
+    /// Open connections that may have owed an answer since the first look, and that count as
+    /// answered only because nothing has moved on them for `idle`. The server can still send, so a
+    /// stop may cut their answers.
     pub silent: u64,
     /// A number that grows whenever a look shows a new connection.
     pub connected: u64,
@@ -196,7 +196,7 @@ mod tests {
             (Connection { received: 9, ..open }, 1, 0),
             (Connection { received_ago: new, sent_ago: old, ..used }, 1, 0),
             (Connection { received_ago: still, sent_ago: still * 2, ..used }, 1, 0),
-            // The last bytes of the server came in the tick of the request, or later.
+            // The server has sent data in the same tick as the request, or in a later tick.
             (Connection { received_ago: new, sent_ago: new, ..used }, 0, 1),
             (Connection { received_ago: old, sent_ago: new, ..used }, 0, 1),
             (Connection { received_ago: still, sent_ago: still, ..used }, 0, 0),

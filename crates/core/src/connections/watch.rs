@@ -19,10 +19,11 @@ use crate::types::Time;
 const OFTEN: Duration = Duration::from_millis(25);
 /// The pause between two looks before the drain can be over.
 const SELDOM: Duration = Duration::from_millis(100);
-/// How long before the earliest end of the drain the looks become frequent.
+/// The looks become frequent this long before the earliest time at which the drain can be over.
 const LEAD: Duration = Duration::from_millis(400);
-/// Like [`FACTOR`], once the drain can be over: the next look must come soon after the server's
-/// last answer. With 10,000 connections, a look takes some 15 ms.
+/// Replaces [`FACTOR`] when the drain can soon be over. It is smaller, because the looks must show
+/// soon that the server has sent its final answer. With 10,000 connections, a look takes some 15
+/// ms.
 const LAST_FACTOR: u32 = 4;
 /// The kernel measures its times in ticks of up to this length.
 const TICK: Duration = Duration::from_millis(10);

@@ -52,7 +52,8 @@ impl Progress {
 /// The final count of open connections or requests, between the drain and the stop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FinalCount {
-    /// The time at which the wait for an answer ends or, without `is_asked`, the next count begins.
+    /// If `is_asked`: the time at which the wait for an answer ends. Otherwise: the time at which
+    /// the next count begins.
     pub(crate) next: Time,
     pub(crate) is_asked: bool,
     /// The time until which the stop may wait for connections or requests that began after the
@@ -116,7 +117,7 @@ impl Active {
             if !accepted {
                 self.only_min();
                 // A shutdown may have set a deadline before the end of `min`. The drain then ends
-                // at the deadline, which is what `at_end` says.
+                // because of the deadline, and `at_end` already has this reason.
                 if self.until == self.min_until {
                     self.at_end = DrainEnd::NotAccepted;
                 }

@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AskFailure {
     pub why: String,
-    /// Whether the admin has answered with another status than 200.
+    /// Whether the admin has answered with a status other than 200.
     pub is_refusal: bool,
 }
 

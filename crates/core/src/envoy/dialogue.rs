@@ -29,7 +29,7 @@ use crate::prelude::*;
 use crate::traffic::{FACTOR, Moment, Traffic, pause_after};
 use crate::types::{Time, human};
 
-/// The remedy for a drain of inbound listeners that closes no connections.
+/// The advice if Envoy closes no connections during a drain of only the inbound listeners.
 const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --drain-time-s shorter than the drain's `time`";
 /// If every response closes its connection, Envoy must have closed at least one connection within
 /// this time.
@@ -38,8 +38,8 @@ const CLOSING_SEEN: Duration = Duration::from_secs(2);
 /// kind is slow, and the kernel's count replaces its answers.
 const SLOW: Duration = Duration::from_millis(QUIET.as_millis() as u64 / 2);
 
-/// If a poll has no answer after this time, and after ten times the time of the previous answer,
-/// the traffic is unknown.
+/// The traffic is unknown if a poll has waited for its answer longer than this time, and longer
+/// than ten times the time that the previous answer took.
 const OVERDUE: Duration = Duration::from_secs(1);
 
 /// The terms of a drain.
@@ -367,7 +367,7 @@ impl Dialogue {
         let (open, accepted) = (look.map(|look| look.open), look.and_then(|look| look.accepted));
         let is_low = open.is_some_and(|open| match self.terms.unit {
             Unit::Connections => open <= self.terms.exit_at,
-            // The kernel does not count requests.
+            // The kernel does not count requests, but without a connection there is no request.
             Unit::Requests => open == 0,
         });
         self.looks = match open {
@@ -413,8 +413,8 @@ impl Dialogue {
                 self.count(began, open, self.moment());
             }
             (Some(_), _) if was_low && !is_low => self.outputs.push(DrainOutput::Unknown),
-            // The last sample may have shown quiet, but the Envoy answers too slowly to show the
-            // new connection. The drain must not end with `min` before the next sample.
+            // The last sample may have shown quiet, and the Envoy answers too slowly to show the
+            // new connection before `min` is over. The drain must not end before the next sample.
             (Some(_), _) if is_new && self.is_slow(now) && now < self.terms.min_until => {
                 self.outputs.push(DrainOutput::Unknown);
             }
@@ -731,8 +731,8 @@ impl Dialogue {
     }
 
     /// Reports once whether the drain was accepted. Success is certain when one group of calls has
-    /// succeeded. Failure is certain only when the call that fails the health check has failed,
-    /// too, and this call may come later than the others.
+    /// succeeded. Failure is certain only when all calls have failed, and `healthcheck/fail` may be
+    /// called later than the others.
     fn answer(&mut self) {
         let accepted = self.is_accepted();
         if (accepted || !self.stays_ready) && !core::mem::replace(&mut self.is_answered, true) {

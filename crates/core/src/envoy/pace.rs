@@ -21,7 +21,7 @@ const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
 /// show the end of the drain follow without a rest: two of them show quiet, and up to two others
 /// may come before these two.
 const HURRIED: u32 = 4;
-/// A drain can end with `min` only if two polls have shown quiet before `min` is over. At least
+/// A drain can end as soon as `min` is over only if two polls have shown quiet before. At least
 /// this much time is kept for their answers; an Envoy that answers slowly gets more.
 const SPARE: Duration = Duration::from_millis(20);
 
@@ -127,7 +127,8 @@ impl Pace {
             Some(0) => ShownTraffic::Nothing,
             _ => ShownTraffic::Traffic,
         };
-        // Several answers may show no traffic: a poll without a rest follows only the first one.
+        // If several answers in a row show no traffic, a poll without a rest follows only the first
+        // of them, and the first one with counters.
         match self.shown {
             _ if !self.may_hurry(now, is_calm) => OFTEN.max(rest),
             ShownTraffic::Nothing if before == ShownTraffic::Traffic => Duration::ZERO,

@@ -102,8 +102,9 @@ pub(crate) struct Epoch {
     pub(crate) started: Time,
     /// How long an older epoch may live beside this epoch before drainit ends the older epoch.
     pub(crate) handover: Duration,
-    /// Whether this epoch needs no drain of its own any more: its own drain has begun, or the drain
-    /// of the newer epoch is over, which waits for the connections of both epochs.
+    /// Whether this epoch needs no further drain. Either its own drain has begun, or the drain of
+    /// the newer epoch is over. The drain of the newer epoch waits for the connections of both
+    /// epochs.
     pub(crate) is_drained: bool,
 }
 

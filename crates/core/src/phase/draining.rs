@@ -27,8 +27,8 @@ use crate::state::{Lifecycle, State};
 use crate::types::{End, ExitPolicy, ProcessId, Time};
 
 /// A stop after a requested drain takes over the deadline of the request, but gets at least this
-/// time. The time is shorter than the 2 s that the kubelet gives to a container whose `preStop` hook has used up the
-/// grace period (`minimumGracePeriodInSeconds` in
+/// time. The time is shorter than the 2 s that the kubelet gives to a container whose `preStop`
+/// hook has used up the grace period (`minimumGracePeriodInSeconds` in
 /// `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
 const LEAST: Duration = Duration::from_secs(1);
 
@@ -182,8 +182,8 @@ impl Draining {
         if self.held { state.now + state.spec.window } else { self.shutdown.deadline }
     }
 
-    /// Handles a sample. Thousands of processes may send many samples a second, so most samples
-    /// cost no time for the other processes.
+    /// Handles a sample. Thousands of processes may send many samples a second, so this function
+    /// looks at the other processes only if a timer of theirs is due.
     fn sampled(mut self, state: &mut State, process: ProcessId, event: Event) -> Phase {
         let is_due = |at: Option<Time>| at.is_some_and(|at| at <= state.now);
         let is_other_due = is_due(self.wakes_at) || is_due(state.wakes_at());
@@ -254,7 +254,7 @@ impl Draining {
     }
 
     /// Makes the stops, and the drains that count nothing, wait for a count of the connections. The
-    /// wait is needed if no drain counts the connections of a process that may serve.
+    /// wait is needed if some process may serve and no drain counts its connections.
     fn wait_for_counts(&mut self, state: &State) {
         let is_uncounted = |id| match state.life(id) {
             // A process may serve before it is ready, but is not drained before it is ready.

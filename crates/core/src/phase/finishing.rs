@@ -127,8 +127,8 @@ impl Finishing {
             *again = Some(state.now + took.max(SWEEP_PAUSE));
             if *signal == Signal::KILL {
                 // This wait is short, because every leftover ends when PID 1 ends, at the latest.
-                // On a slow machine, the report may therefore name a process as alive that is about
-                // to end.
+                // On a slow machine, the report may therefore call a process alive although this
+                // process is about to end.
                 *until = (*until).min(state.now + AFTER_KILL);
             }
         }
