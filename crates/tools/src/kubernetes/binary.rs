@@ -106,7 +106,11 @@ fn never_ends(init: &Container) -> Option<Found> {
     let EntryPoint::Drainit(words) = entry(init) else { return None };
     let is_exec = words.first()?.text == "exec";
     let has = |end: &str| words.iter().any(|word| word.text.ends_with(end));
-    let is_envoy = is_exec && has("envoy") && !has("validate");
+    let starts =
+        |pair: &[Word]| matches!(&*pair[0].text, "exec" | "--") && base(&pair[1].text) == "envoy";
+    let is_envoy = is_exec
+        && words.windows(2).any(starts)
+        && !["validate", "--version", "--help"].into_iter().any(has);
     let is_served = is_exec || !items(&init.node, &["ports"]).is_empty();
     let serves = is_envoy || is_served && has_socket(init);
     if init.is_sidecar || !serves {
@@ -125,7 +129,13 @@ pub(super) fn sockets(ctx: &mut Context<'_>) {
         paths.extend(process.sockets.iter().map(|path| &**path));
     }
     for path in paths.into_iter().filter_map(Path::to_str) {
-        let is_closed = match in_volume(node, path) {
+        // In most images, `/var/run` is a link to `/run`.
+        let twin = match path.strip_prefix("/var/run/") {
+            Some(rest) => format!("/run/{rest}"),
+            None => format!("/var{path}"),
+        };
+        let volume = in_volume(node, path).or_else(|| in_volume(node, &twin));
+        let is_closed = match volume {
             Some(at) => at.is_read_only || is_of(&ctx.workload.pod, &at.volume.text, &READ_ONLY),
             None => {
                 let root = text(node, &["securityContext", "readOnlyRootFilesystem"]);

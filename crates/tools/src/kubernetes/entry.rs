@@ -60,18 +60,23 @@ fn of_script(script: &Word) -> EntryPoint {
     // `drainit` counts only before a subcommand: a script may also have this word in another
     // command, such as one that copies the binary.
     let starts = |pair: &[&str]| base(pair[0]) == "drainit" && matches!(pair[1], "run" | "exec");
-    let mut before = "";
+    // In other scripts, a `|` may be part of a pattern, of a substitution or of a here-document, and
+    // may stand between `exec` and drainit.
+    let is_simple = !["$(", "`", "<<", ">|", "case "].iter().any(|it| text.contains(it));
+    let (mut before, mut is_replaced) = ("", false);
     for (command, end) in script::commands(&text) {
         let begin = std::mem::replace(&mut before, end);
         let words: Vec<_> = command.split_whitespace().collect();
-        let Some(place) = words.windows(2).position(starts) else { continue };
-        // A copy of the shell runs a command in a pipe or in the background. A `|` inside of `$(…)`
-        // is not the end of the command.
-        let is_open = command.rfind('(') > command.rfind(')');
-        let is_copy = begin == "|" || !is_open && matches!(end, "|" | "&");
+        // The last one: a here-document may name drainit before.
+        let Some(place) = words.windows(2).rposition(starts) else {
+            is_replaced |= !is_simple && words.contains(&"exec");
+            continue;
+        };
+        // A copy of the shell runs a command in a pipe or in the background.
+        let is_copy = is_simple && (begin == "|" || matches!(end, "|" | "&"));
         // Other programs, such as `env` and `su-exec`, may stand between `exec` and `drainit`.
         // These programs also replace themselves by the program that they start.
-        if is_copy || !words[..place].contains(&"exec") {
+        if is_copy || !is_replaced && !words[..place].contains(&"exec") {
             return EntryPoint::ShellChild(script.clone());
         }
         // The shell expands the arguments after the subcommand, so the manifest does not show their

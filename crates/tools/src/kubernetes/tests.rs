@@ -198,7 +198,13 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         ("[drainit, run]", "[sh, -c, 'a | exec drainit run']", &["11:29 E the shell gets"]),
         ("[drainit, run]", "[sh, -c, 'exec drainit run & wait']", &["11:29 E the shell gets"]),
         ("[drainit, run]", "[sh, -c, 'a || exec drainit run $(b | c) \"d|e\" 2>&1']", &[]),
-        ("[drainit, run]", "[sh, -c, \"cat >/a <<A\\n|A\\nexec drainit run\"]", &[]),
+        (
+            "[drainit, run]",
+            "[sh, -c, \"cat >/a <<A\\nb drainit run |\\nA\\nexec drainit run\"]",
+            &[],
+        ),
+        ("[drainit, run]", "[sh, -c, 'case $1 in a|b) exec drainit run ;; *) c ;; esac']", &[]),
+        ("[drainit, run]", "[sh, -c, 'exec env $(a | b) drainit run >|/c']", &[]),
         (
             "[drainit, run]\n          args: [--rtr.concurrency, \"2\"]",
             "[sh, -c]\n          args: [drainit run]",
@@ -356,6 +362,7 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         // The following rows concern the place of a socket.
         (image, &closed(""), &["9:17 E `/run/drainit.sock` cannot be made"]),
         (image, &closed("{name: a, mountPath: /run}"), &[]),
+        (image, &closed("{name: a, mountPath: /var/run}"), &[]),
         (
             image,
             &closed("{name: a, mountPath: /run/, readOnly: true}"),
