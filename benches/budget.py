@@ -59,7 +59,7 @@ def tasks(count):
 def config(directory, name, processes):
     path = os.path.join(directory, f"{name}.yaml")
     with open(path, "w") as file:
-        # With a grace period of a day, all waits fit.
+        # The grace period is a day, so that all waits fit.
         file.write("shutdown: {grace_period: 1d}\nprocesses:\n" + "\n".join(processes) + "\n")
     return path
 

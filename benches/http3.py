@@ -59,8 +59,8 @@ static_resources:
                 http_filters: [{name: router, typed_config: {
                   "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
 """
-# If the config has a UDP listener, drainit refuses a hot restart with another number of workers. drainit does not know
-# the listeners of a config that is combined with --config-yaml.
+# If the config has a UDP listener, drainit refuses a hot restart with another number of workers. The rows here need
+# such a restart, and --config-yaml makes it possible: drainit then does not know the listeners.
 CONFIG = """
 control: {socket: DIR/drainit.sock}
 shutdown: {grace_period: 30s}

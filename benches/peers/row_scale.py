@@ -102,7 +102,8 @@ def measure():
     few, most = SIZES[0], SIZES[-1]
 
     def above(column, count, result):
-        # The difference may be negative: two runs on a busy machine can differ by more than drainit's own share.
+        # The difference may be negative: two runs on a busy machine can differ by more than the cost of drainit
+        # itself.
         return max(0, result[column] - floor[count][column]) / count
 
     def memory(count):

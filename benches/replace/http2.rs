@@ -129,8 +129,9 @@ async fn read(answers: &mut RecvStream) -> Result<Next, Failure> {
     if message == MESSAGE { Ok(Next::SameConnection) } else { Err(Failure::Nonsense) }
 }
 
-/// The server has not processed a request whose stream is above the last stream of a GOAWAY (RFC
-/// 9113, section 6.8), or was reset with REFUSED_STREAM (section 8.7). All other errors are losses.
+/// The server has not processed the request in two cases: the stream of the request is above the
+/// last stream of a GOAWAY (RFC 9113, section 6.8), or was reset with REFUSED_STREAM (section 8.7).
+/// All other errors are losses.
 fn problem(error: &h2::Error) -> Problem {
     let is_above_last = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
     let is_refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);

@@ -37,8 +37,8 @@ use crate::protocol::{Pace, Protocol};
 
 /// How many cells with a fixed rate run at the same time. A cell at full speed runs alone.
 const AT_ONCE: usize = 16;
-/// The minimum time, in seconds, of a cell that runs at full speed and promises to lose nothing.
-/// With this minimum, these cells send 10 million requests together.
+/// The minimum time, in seconds, of a cell that runs at full speed and promises to lose nothing. In
+/// this time, all these cells together send 10 million requests.
 const SECONDS: u64 = 14;
 
 /// One line of the table.

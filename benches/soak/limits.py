@@ -56,7 +56,7 @@ def exceeded(result):
     found = []
     for measure, (name, share, amount) in MEASURES.items():
         first, last = quarters(result, measure)
-        # Counts have to be equal. Other measures may also become less.
+        # Counts have to stay the same. Other measures may also fall.
         if last > first * (1 + share) + amount or (share == 0 and last != first):
             found.append(f"{name}: {first:g} at first, {last:g} at last")
     before, last = thirds(result)

@@ -235,7 +235,8 @@ fn errors_fail_the_check_and_warnings_only_with_strict() {
     let output = check("drainit.yaml", Path::new("-"), &hidden, &[]);
     assert_ends(&output, 78, "error: the shell gets the signals,");
     assert_ends(&output, 78, "= help: write `command: [drainit, run, --]`");
-    // A wrong command hides that there is no config, because the right one may need none.
+    // If the command is wrong, a missing config is not reported: the right command may need no
+    // config.
     for (command, error, help) in [
         ("[sh, -c, drainit exec -- envoy]", "the shell gets the signals,", "[drainit, exec, --]"),
         ("[drainit, --, envoy]", "`drainit --` does not run a config", "[drainit, exec, --,"),

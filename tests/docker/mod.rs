@@ -59,7 +59,7 @@ fn docker_stop_drains_envoy_and_ends_with_0() {
         container.await_line(&said::draining("envoy"));
         // During the drain, Envoy resets no connection, and still serves new clients. Here every
         // answer asks the client to close its connection. In a gradual drain, which is Envoy's
-        // default, only one answer in a thousand asks.
+        // default, only one answer in a thousand does this.
         let asks_to_close = (0..50).any(|_| {
             thread::sleep(ms(20));
             client.get().1

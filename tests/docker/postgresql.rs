@@ -32,8 +32,8 @@ fn docker_stop_leaves_nothing_to_recover() {
     assert!(took < STOCK, "{took:?}\n{logs}");
     let stopped = ["stop app: ", "stop postgres: "].map(|line| logs.find(line).expect(line));
     assert!(stopped.is_sorted() && logs.contains("postgres: exited with code 0"), "{logs}");
-    // On a busy machine gunicorn may take longer than its 4 s. Even then PostgreSQL has enough
-    // time.
+    // On a busy machine gunicorn may take longer than its `stop_grace_period` of 4 s. Even then
+    // PostgreSQL has enough time.
     let is_late = logs.contains("app: still alive after 4");
     assert_eq!(container.exit_code(), if is_late { 137 } else { 0 }, "{logs}");
 

@@ -163,8 +163,8 @@ fn the_configs_of_the_docs_pass_check() {
 }
 
 /// `<!-- S31, S32 -->` behind a sentence is the anchor of its promises. `// holds: S31` marks a
-/// test that fails if the promise is broken, and `# holds: S31` marks such a row of the fault
-/// matrix.
+/// test that fails if the promise is broken, and `# holds: S31` marks a row of the fault matrix
+/// that does so.
 #[test]
 fn every_promise_is_held_by_a_test() {
     let mut anchors = BTreeSet::new();

@@ -81,7 +81,7 @@ pub(crate) fn all_stop_a_process(rig: Rig) {
             "  p{number}: {{command: [CHILD, p, record={number}], stop_signal: {number}, readiness: {{log: ready}}}}"
         );
     }
-    // With these two, there are more processes than drainit starts in one step.
+    // Together with these two, the processes are more than drainit starts in one step.
     config.push_str("  x: {command: [sleep, '60']}\n  y: {command: [sleep, '60']}\n");
     let drainit = rig.start_ready(&config);
     send(&drainit, 15);

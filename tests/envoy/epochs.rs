@@ -97,7 +97,7 @@ fn replaced_under_load(version: &'static str, times: usize) {
     let Some((drainit, address, _memory)) = start(&envoy) else { return };
     under_load(&drainit, address, 100 * times as u64, || {
         for epoch in 1..=times {
-            // With the late answer, the old epoch asks its client to close the connection.
+            // The late answer of the old epoch asks the client to close the connection.
             let late = thread::spawn(move || Client::new(address).request(800).went);
             drainit.exec(&["restart", "router"]).assert(0, "");
             // The old epoch is gone when the command returns.
@@ -233,8 +233,8 @@ fn a_new_epoch_without_the_old_epoch_is_not_replaced_and_a_stop_kills_at_once() 
     let why = "Envoy will abort the newer epoch within 1";
     drainit.exec(&["restart", "router"]).assert(1, why);
     drainit.wait_for_line(&format!("router: restart failed: .*{why}"));
-    // drainit kills this Envoy at once: with SIGTERM, the stop would last 10 s, and Envoy would
-    // abort at its end.
+    // drainit kills this Envoy at once: after a SIGTERM, the stop would last 10 s, and Envoy would
+    // abort at the end of the stop.
     let ended = drainit.stop();
     ended.assert_code(0).assert_stopped_within(ms(1000)..ms(8000)).assert_nothing_left();
     ended.assert_line("router: sending SIGKILL").assert_no_line("still alive");

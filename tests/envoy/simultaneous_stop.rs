@@ -1,5 +1,5 @@
-//! Tests SIGTERM for every process of the container at once, as at the shutdown of a node or with
-//! `kill -TERM -1`. Envoy ends before it can be drained, and drainit reports that.
+//! Tests a SIGTERM that every process of the container gets at the same time, as at the shutdown of
+//! a node or with `kill -TERM -1`. Envoy ends before it can be drained, and drainit reports that.
 
 use nix::sys::signal::kill;
 

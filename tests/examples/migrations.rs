@@ -73,8 +73,9 @@ fn user_and_variables(ended: &Ended, report: &str, names: &[&str]) -> (u64, Vec<
     (report["uid"].as_u64().unwrap(), names.iter().map(text).collect())
 }
 
-/// In this image of a cloud application, all programs start at once. One job ends and stays down, a
-/// second job never starts successfully, and a third job ignores SIGTERM. The draft runs unchanged.
+/// In this image of a cloud application, all programs start at the same time. One job ends and
+/// stays down, a second job never starts successfully, and a third job ignores SIGTERM. The draft
+/// runs unchanged.
 #[test]
 fn a_supervisord_conf_behaves_alike_after_the_import() {
     if !is_installed("supervisord") {

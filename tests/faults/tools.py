@@ -168,8 +168,8 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 command=/usr/bin/python3 {directory}/listener.py {" ".join(service.name for service in services if service.oneshot)}
 events=PROCESS_STATE_EXITED,PROCESS_STATE_FATAL
 """
-    # supervisord stops one group after the other, and all programs of a group at once. A program
-    # outside all groups has its own group.
+    # supervisord stops one group after the other, and all programs of a group at the same time. A program outside all
+    # groups has its own group.
     levels = {}
     for service in services:
         levels.setdefault(depth(service, services), []).append(service.name)

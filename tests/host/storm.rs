@@ -78,8 +78,8 @@ fn a_storm_holds_up_neither_probes_nor_logs_nor_the_stop() {
     assert_eq!(ended.lines_of(Stream::Stdout, "late").len(), 1000);
 }
 
-/// The leaders of 20 process groups end at once, and the 1,000 other members ignore SIGTERM.
-/// drainit looks for these members in `/proc` again and again until the deadline.
+/// The leaders of 20 process groups end at the same time, and the 1,000 other members ignore
+/// SIGTERM. drainit looks for these members in `/proc` again and again until the deadline.
 // holds: S62, S242
 #[test]
 fn many_groups_without_a_leader_do_not_hold_up_the_end() {
@@ -102,8 +102,8 @@ fn many_groups_without_a_leader_do_not_hold_up_the_end() {
         .assert_line("killed: 20 of 20");
 }
 
-/// 50 processes end with success at once, beside 2,000 orphans. drainit looks for processes that
-/// the 50 processes may have left behind.
+/// 50 processes end with code 0 at the same time, while 2,000 orphans run. drainit looks for
+/// processes that the 50 processes may have left behind.
 // holds: S242
 #[test]
 fn many_ends_beside_many_orphans_do_not_hold_up_a_signal() {

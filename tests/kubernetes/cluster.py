@@ -94,8 +94,8 @@ def first_process(pod):
 
 def begin(*objects, app="gateway"):
     """Applies objects and waits until the Deployment serves."""
-    # The kernel's table of connections still has those to pods that are gone. A new connection from the same port would
-    # go to such a pod, so the table is cleared.
+    # The kernel's table still has the connections to pods that are gone. A new connection from the same port would go
+    # to such a pod, so the table is cleared.
     subprocess.run(["conntrack", "-F"], capture_output=True)
     apply(service(app), *objects)
     await_rollout(app)

@@ -25,7 +25,8 @@ use self::history::{MOMENT, Run};
 use self::random::Random;
 use crate::support::{Duration, LONG, Over, Rig, Running, Signal, in_parallel, leave_socket, ms};
 
-/// The numbers of schedules. A schedule mostly waits, so many can be played at once.
+/// The numbers of schedules. A schedule mostly waits, so many schedules can be played at the same
+/// time.
 const SCHEDULES: u64 = 300;
 const WITH_ERRORS: u64 = 100;
 const AT_ONCE: u64 = 24;

@@ -165,8 +165,8 @@ fn a_slow_process_says_after_5_s_why_and_who_waits() {
     assert!(line.at - started >= std::time::Duration::from_secs(3));
     drainit.touch("go");
     drainit.wait_for_start(&["web", "api"]);
-    // `quick` has no such line, because its `timeout` of 9 s is over soon after the 5 s, and the
-    // log then has another line.
+    // The log has no such line for `quick`: the `timeout` of 9 s is over soon after these 5 s, and
+    // then another line reports `quick`.
     let ended = drainit.stop();
     ended.assert_code(0).assert_no_line("quick: not ready after 5s");
 }

@@ -106,8 +106,8 @@ fn a_failure_is_the_reason_if_two_processes_end_together() {
     }
 }
 
-/// drainit, suspended for a while, reads the message of readiness only when the process has ended
-/// or its timeout is over.
+/// drainit is suspended for a while. It reads the message of readiness only when the process has
+/// ended, or when the timeout of the readiness is over.
 // holds: C217
 #[test]
 fn readiness_is_seen_before_what_came_after() {

@@ -1,9 +1,9 @@
 //! HTTP/1.1 and WebSockets.
 //!
 //! A server that drains sends `Connection: close` with its next answer. The server never closes an
-//! idle connection, because a request may be on its way. A WebSocket gets a Close frame with 1001
-//! at once. The server does not process later messages, and the connection ends with the Close
-//! frame of the client (RFC 6455, section 7).
+//! idle connection, because a request may be on its way. Each WebSocket immediately gets a Close
+//! frame with the code 1001. The server does not process later messages, and the connection ends with the
+//! Close frame of the client (RFC 6455, section 7).
 
 use std::io;
 

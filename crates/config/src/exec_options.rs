@@ -20,7 +20,7 @@ pub struct ExecOption {
 pub const GRACE_PERIOD: &str = "shutdown.grace_period";
 /// The key `shutdown.unready_delay`.
 pub const UNREADY_DELAY: &str = "shutdown.unready_delay";
-/// The key `readiness.timeout` of a process whose readiness asks its admin.
+/// The key `readiness.timeout` of an Envoy whose readiness probe asks its admin interface.
 pub const READINESS: &str = "readiness.timeout";
 /// The key whose value is a list. The option for this key has the items with commas between them.
 pub const LISTENERS: &str = "ignore_listeners";

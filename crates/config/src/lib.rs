@@ -1,6 +1,6 @@
 //! The config of drainit. Each of its parts imports only the parts that follow in this list:
 //!
-//! - `load` reads a config from files, or reports all errors at once.
+//! - `load` reads a config from files, or reports all errors together.
 //! - `check` judges a whole config.
 //! - `plan` computes how the container starts, how long its shutdown may take, and what a reload does.
 //! - `keys` has the type and the reader of each key.

@@ -482,7 +482,7 @@ mod tests {
             let client = TcpStream::connect(to).unwrap();
             assert_eq!(count(&[address]).unwrap(), 1, "{bind}");
             assert_eq!(count(&[elsewhere]).unwrap(), 0, "{bind}");
-            // The client has closed its side, and the server has not.
+            // Only the client has closed its side of this connection.
             let (server, _) = listener.accept().unwrap();
             drop(client);
             assert_eq!(count(&[address]).unwrap(), 1, "{bind}");

@@ -191,7 +191,7 @@ mod tests {
             let end = kills.explain_one().expect(own).to_string();
             assert!(end.ends_with("in the last 2m") && end.contains("perhaps"), "{end}");
             assert_eq!(kills.explain_one(), None, "{own}");
-            // Two kills at once are reported one after the other.
+            // If two kills happen between two counts, they are reported one after the other.
             kills.look_again();
             root.file(
                 &format!("sys/fs/cgroup/{file}"),

@@ -16,7 +16,7 @@ use crate::kill::only_one;
 use crate::{Pid, errno, sys};
 use drainit_core::types::{End, Signal};
 
-/// At most this many children are reaped in a row: many orphans at once must not delay a stop.
+/// At most this many children are reaped in a row: the ends of many orphans must not delay a stop.
 pub const REAP_AT_ONCE: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

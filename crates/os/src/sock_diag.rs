@@ -155,9 +155,9 @@ fn program(ports: &BTreeSet<u16>) -> Vec<u8> {
     let mut program = Vec::with_capacity(4 + end);
     program.extend((4 + end as u16).to_ne_bytes());
     program.extend(BYTECODE.to_ne_bytes());
-    // If an operation holds, the next operation is `yes` bytes later, and otherwise `no` bytes
-    // later. The program accepts a socket if these steps lead exactly to the end of the program. If
-    // the steps lead further, the program refuses the socket.
+    // If the condition of an operation holds, the next operation is `yes` bytes later, and
+    // otherwise `no` bytes later. The program accepts a socket if these steps lead exactly to the
+    // end of the program. If the steps lead further, the program refuses the socket.
     let mut operation = |code: u8, yes: u8, no: u16| {
         program.extend([code, yes]);
         program.extend(no.to_ne_bytes());

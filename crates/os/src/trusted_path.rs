@@ -109,7 +109,8 @@ impl ForeignName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Changer {
     user: Option<u32>,
-    /// The group. With a `user`: the group of the user's file, in which the user most likely is.
+    /// The group. If there is a `user`, this is the group of the user's file, and most likely
+    /// includes the user.
     group: Option<u32>,
 }
 

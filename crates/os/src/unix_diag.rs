@@ -60,9 +60,9 @@ pub(crate) struct UnixListeners {
 
 /// The Unix sockets of the network namespace in one of these states, some of them twice. The kernel
 /// answers in parts, and remembers between two parts only how many sockets of a hash bucket it has
-/// listed. If one of these sockets is closed meanwhile, another one is missing (with 500
-/// connections to one socket, 2 to 26 of 2,000 lists were too short). This function therefore asks
-/// twice.
+/// listed. If one of these sockets is closed meanwhile, another socket is missing from the list (of
+/// 2,000 lists of 500 connections to one socket, between 2 and 26 were too short). This function
+/// therefore asks twice.
 fn unix_sockets(states: &[u8]) -> io::Result<Vec<UnixSocket>> {
     let states: u32 = states.iter().map(|state| 1 << state).sum();
     let mut request = vec![libc::AF_UNIX as u8, 0, 0, 0];
@@ -165,7 +165,7 @@ impl UnixListeners {
                 connections.push(open(socket, ours.contains(&socket.peer)));
             }
             // The kernel does not list connections that nobody has accepted, but names their
-            // clients. A client that is gone gets no answer.
+            // clients. A client that is gone (0) does not count, because nobody owes it an answer.
             let waiting = socket.waiting.iter().filter(|client| **client != 0);
             connections.extend(waiting.map(|client| Connection {
                 cookie: !u64::from(*client),

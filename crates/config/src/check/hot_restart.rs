@@ -77,8 +77,8 @@ fn faults(process: &Process, flags: &EnvoyFlags) -> Vec<(&'static str, String, &
             "remove it; a script finds the number in `RESTART_EPOCH`",
         ),
         (
-            // A flag that excludes `--base-id` has its own help above, which also says to add
-            // `--base-id`.
+            // If a flag excludes `--base-id`, the help above already says to write `--base-id` in
+            // place of that flag.
             flags.base_id.is_none() && flags.excluded_by.is_none(),
             "command",
             format!("`{name}` has no `--base-id`, by which a new epoch finds the old one"),

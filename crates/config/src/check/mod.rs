@@ -151,7 +151,7 @@ fn times(
     with_waits: bool,
 ) {
     let written = written_minima(config);
-    // A config with errors is refused anyway: its cut waits do not matter.
+    // A config with errors is refused anyway, so warnings about its waits do not matter.
     let with_waits = with_waits && !problems.has_errors();
     if !with_waits && written.iter().all(Duration::is_zero) {
         return;

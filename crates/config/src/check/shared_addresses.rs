@@ -34,7 +34,8 @@ fn text(address: &Address) -> String {
     }
 }
 
-/// The address that the readiness probe of a process asks, and the path or the service.
+/// The address that the readiness probe of a process asks, with the path of an HTTP probe or the
+/// service of a gRPC probe.
 fn asked(process: &Process) -> Option<(Address, Option<&str>)> {
     let probe = &process.readiness.as_ref()?.probe;
     let path = match probe {

@@ -136,7 +136,7 @@ pub fn listens(process: &Process) -> Option<&'static str> {
 
 /// Whether a command starts one of the [`SERVERS`], perhaps through a shell or a wrapper.
 fn is_server(command: &[String]) -> bool {
-    /// Longer chains of programs that start the next one are not usual.
+    /// A chain of programs, each of which starts the next one, is rarely longer than this.
     const DEEPEST: u8 = 4;
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
     starts_server(&words, DEEPEST)
@@ -167,8 +167,8 @@ fn starts_server(words: &[&str], deepest: u8) -> bool {
     SERVERS.contains(&program) || SERVING.contains(&(program, next))
 }
 
-/// The words of the last command of a script: the shell runs as long as this command. In a
-/// pipeline, the words of its first program.
+/// The words of the last command of a script, because the shell runs as long as this command. If
+/// the command is a pipeline: the words of the first program of the pipeline.
 fn last_command(script: &str) -> Vec<&str> {
     let is_end = |letter: char| matches!(letter, ';' | '&' | '\n');
     let last = script.split(is_end).rfind(|part| !part.trim().is_empty()).unwrap_or_default();

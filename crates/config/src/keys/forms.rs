@@ -71,7 +71,7 @@ pub(crate) struct True;
 pub(crate) struct Catchable;
 /// A signal that can end a process.
 pub(crate) struct StopSignal;
-/// A status of HTTP that ends a request.
+/// A status of a final answer in HTTP, which is not 1xx.
 pub(crate) struct HttpStatus;
 /// A port of TCP.
 pub(crate) struct Port;

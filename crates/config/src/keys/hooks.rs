@@ -67,7 +67,8 @@ pub struct Hook {
     /// The time after which the hook is killed. Unset: up to 10 s of the time that is left.
     #[key(form = Positive)]
     pub timeout: Option<Duration>,
-    /// The user that the hook runs as. Unset: that of the process, or drainit's.
+    /// The user that the hook runs as. Unset: the user of the process. A hook of the container then
+    /// runs as drainit's own user.
     #[key(form = RunAs)]
     pub user: Option<Account>,
 }

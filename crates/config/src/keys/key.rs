@@ -23,8 +23,8 @@ pub struct Keys {
     pub own: &'static [Key],
     /// Further keys of the same mapping, which other structs or enums declare.
     pub flat: &'static [&'static Keys],
-    /// The key that gets the value in the short form, in which the config has a single value or a
-    /// list in place of the mapping. `None` if the mapping has no short form.
+    /// The key that gets the value if the config has a single value or a list in place of the
+    /// mapping (the short form). `None` if the mapping has no short form.
     pub short: Option<&'static str>,
 }
 

@@ -117,8 +117,9 @@ pub(super) fn remedy(name: &str, known: &Keys) -> Option<&'static str> {
 /// The remedy for a file that `drainit import` reads.
 pub const IMPORT: &str = "`drainit import FILE` makes a config of it";
 
-/// Finds out by its first line whether a text is the config of another program. Returns the number
-/// of this line, the kind of the file, and what to do. Blank lines and comments do not count.
+/// Finds out whether a text is the config of another program. The first line that is neither blank
+/// nor a comment shows this, or a first line with `#!`. Returns the number of this line, the kind
+/// of the file, and what to do.
 pub fn foreign(text: &str) -> Option<(usize, &'static str, &'static str)> {
     let program = text.strip_prefix("#!").and_then(|text| text.lines().next());
     if program.is_some_and(|it| it.split(' ').any(|word| word.trim_end().ends_with("sh"))) {

@@ -4,9 +4,9 @@
 //!
 //! `!reset` removes a key that an earlier file has set. `!override` replaces a value that would
 //! otherwise be merged. A `!reset` that has nothing to remove stays in the merged tree, so that the
-//! reader can report an unknown key. A known key counts as absent. The `!reset` of a variable of
-//! `environment` always stays, because the process must not get this variable even if the container
-//! has it.
+//! reader can report an unknown key. A known key with such a `!reset` counts as absent. The
+//! `!reset` of a variable of `environment` always stays, because the process must not get this
+//! variable even if the container has it.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;

@@ -28,7 +28,7 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// The readiness of an Envoy with its admin at this address.
+    /// The readiness of an Envoy whose admin interface is at this address.
     pub fn of_envoy(admin: Address, timeout: Duration) -> Self {
         Self { probe: Probe::Envoy(admin), interval: Duration::from_millis(100), timeout }
     }
@@ -101,8 +101,8 @@ fn pattern(text: &str) -> Result<Pattern, Invalid> {
 }
 
 impl Probe {
-    /// The address or path that the probe asks, if it asks one. The path of a `file` probe is
-    /// returned like the path of a socket.
+    /// The address that the probe asks; `None` if the probe asks no address. The path of a `file`
+    /// probe is returned like the path of a socket.
     pub fn address(&self) -> Option<Address> {
         match self {
             Self::Unix(path) | Self::File(path) => Some(Address::Unix(path.clone())),

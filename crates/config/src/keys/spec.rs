@@ -1,5 +1,5 @@
 //! Makes two things from a config for the core: the graph of dependencies, and the [`Spec`] with
-//! all facts that the core decides from.
+//! all facts by which the core decides.
 
 use crate::core::spec::{DrainSpec, HANDOVER_MARGIN, HookWaits, ProcessSpec, Spec, Wait};
 use crate::graph::{Graph, GraphError, GraphNode};
@@ -113,8 +113,8 @@ fn drain(drain: &Drain) -> DrainSpec {
     let by_kernel = drain.method.counting().is_some();
     let signal = match &drain.method {
         DrainMethod::Signal(it) | DrainMethod::Notify(it) => Some(it.signal),
-        // SIGTERM stands for a command such as `nginx -s quit`, after which a server ends with its
-        // last answer.
+        // A command such as `nginx -s quit`, or a request, can make a server end after its last
+        // answer, as SIGTERM does. SIGTERM therefore stands for both.
         DrainMethod::Exec(_) | DrainMethod::Http(_) if by_kernel => Some(Signal::TERM),
         _ => None,
     };

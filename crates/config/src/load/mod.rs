@@ -1,4 +1,4 @@
-//! Reads YAML into a [`Config`], or reports every problem at once, each with its place.
+//! Reads YAML into a [`Config`], or reports all problems together, each with its place.
 //!
 //! ```text
 //! source ──▶ yaml ──▶ overlay ──▶ keys (expand, values) ──▶ graph ──▶ check
@@ -209,7 +209,8 @@ fn finish(
         && times_known
         && !problems.has_errors()
     {
-        // As in the plan that `drainit plan` prints, a default `min` may be cut to fit.
+        // A default `min` may be cut so that it fits into the shutdown, as in the plan that
+        // `drainit plan` prints.
         check::shrink_default_minima(&mut problems, &mut config, &graph, &places);
         shares = Plan::new(&config, &graph).shares();
         if uses_share {

@@ -155,9 +155,9 @@ impl<'a> ReloadPlan<'a> {
                     None => (false, "continues".to_owned(), differ(keys)),
                 },
             };
-            // A dependency may be replaced only after all steps. A process that was started in one
-            // of these steps then follows the dependency, and is replaced once more. A oneshot has
-            // ended by that time, and does not follow.
+            // Some dependencies are replaced only after all steps. A process that was started in
+            // one of these steps then follows such a dependency, and is replaced once more. A
+            // oneshot has ended by that time, and does not follow.
             let is_last = |name: &str| later.get(name) == Some(&usize::MAX);
             let follows = |on: &&Dependency| on.restart && is_last(&on.process);
             if let Some(on) = process.depends_on.iter().find(follows)
@@ -275,8 +275,8 @@ fn found<'r, 'a>(
     let known = processes.map(|((process, args), spec)| {
         let one = *by_name.get(process.name.as_str())?;
         let keys = changes::of_process(one.definition, ProcessDefinition { process, args });
-        // With another base ID, a later hot restart could not take over from the running instance,
-        // so the reload replaces this instance now.
+        // If the base ID has changed, a later hot restart could not take over from the running
+        // instance, so the reload replaces this instance now.
         let is_replaced = one.life == Life::Failed
             || keys.iter().any(|key| !TAKEN_OVER.contains(key))
             || spec.is_apart(one.spec);

@@ -48,7 +48,8 @@ fn bars(picture: &str, class: &str) -> usize {
 #[test]
 fn the_drawing_of_a_plan_has_a_bar_for_each_step() {
     let picture = drawn_plan(CONFIG);
-    // Each of the two shutdowns has a drain and its close; the first shutdown cuts the drain.
+    // Each of the two shutdowns has a drain and the close of the listeners after it. The first
+    // shutdown cuts the drain.
     let counts = ["drain", "drain short", "stop", "stop aside", "wait", "start", "reserve"];
     let counts = counts.map(|class| bars(&picture, class));
     assert_eq!(counts, [3, 1, 4, 2, 2, 3, 2], "{picture}");

@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use crate::import::pattern;
 use crate::types::{escape_json, harmless};
 
-/// The longest line of the draft. A comment is broken at a blank, and a list or a mapping between
-/// its items; a line without such a place may be longer.
+/// The longest line of the draft. A longer comment is broken at a blank, and a longer list or
+/// mapping is broken between two items. A line without such a place stays as long as it is.
 const WIDTH: usize = 100;
 
 #[derive(Debug, Default)]

@@ -39,8 +39,8 @@ const PID: &str = "this stops supervisord, and here drainit is PID 1: write `kil
 const PIDPROXY: &str = "pidproxy passes signals to the process of a PID file: start the program in the foreground without it; \
                         if it must fork, it can send `MAINPID=`";
 
-/// Matches programs that start another program, each with its options before the name of that
-/// program.
+/// Matches programs that start another program, together with the options that stand before the
+/// name of the other program.
 const WRAPPERS: &str = r"(?:(?:\S*/)?(?:docker-entrypoint\.sh|docker-php-entrypoint|tini|dumb-init|env|sudo|nice|stdbuf|python[0-9.]*|pidproxy(?:\.py)?\s+\S+|(?:gosu|su-exec)\s+\S+)\s+(?:-[un]\s+\S+\s+|-(?:[^un\s]\S*|[un]\S+)\s+|\w+=\S*\s+)*)*";
 
 /// The program of a command: its first word, the first word that a shell runs, or the program that

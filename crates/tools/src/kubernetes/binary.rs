@@ -82,7 +82,8 @@ pub(super) fn check(
             _ => {}
         }
     }
-    // After a wrong installation, nobody knows where the binary is, so its users cannot be checked.
+    // After a wrong installation, nobody knows where the binary is, so the containers that use it
+    // cannot be checked.
     if wrong.is_empty() {
         let pod = Pod { workload, inits: &inits, binaries };
         for (place, init) in inits.iter().enumerate() {
@@ -101,7 +102,8 @@ pub(super) fn check(
     }
 }
 
-/// Reports an init container that serves, and so never ends. A `drainit run` may have only oneshots.
+/// Reports an init container that serves, and so never ends. A `drainit run` in a container without
+/// ports is not reported, because its config may have only oneshots.
 fn never_ends(init: &Container) -> Option<Found> {
     let EntryPoint::Drainit(words) = entry(init) else { return None };
     let is_exec = words.first()?.text == "exec";

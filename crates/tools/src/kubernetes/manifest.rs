@@ -202,8 +202,8 @@ pub(super) fn words(node: &Node, path: &[&str]) -> Vec<Word> {
     words
 }
 
-/// A command of drainit or `sleep` that is one word, such as `[drainit drain]`. Behind a shell,
-/// `args` may have such a word.
+/// A command of drainit or `sleep` that is one word, such as `[drainit drain]`. `None` for `args`,
+/// in which such a word may be the script of a shell.
 pub(super) fn one_word(node: &Node, path: &[&str]) -> Option<Word> {
     let first = word(items(node, path).first()?)?;
     let (program, _) = first.text.trim().split_once(char::is_whitespace)?;

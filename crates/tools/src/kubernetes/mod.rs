@@ -130,7 +130,8 @@ fn check_names(problems: &mut Problems, env: &PodEnv, uses: impl Fn(&str) -> boo
 }
 
 /// Reports a container without an image beside containers that have one. Such a container comes
-/// from a patch: the patch adds a container to the pod if no container has the patch's name.
+/// from a patch: if no container of the pod has the name that the patch gives, the patch adds a
+/// container.
 fn no_image(problems: &mut Problems, workload: &Workload) {
     let containers = crate::kubernetes::manifest::containers(&workload.pod);
     let has_image = |it: &&Container| key(&it.node, "image").is_some();

@@ -53,9 +53,9 @@ fn start(ctx: &mut Context<'_>) {
 }
 
 /// Warns of an application that ends while the sidecar drains: the kubelet stops the main
-/// containers as soon as the pod is deleted. There is no warning if the `preStop`
-/// hook of at least one main container lasts as long as the drain, or for an unknown time: only the
-/// author knows which container the sidecar serves.
+/// containers as soon as the pod is deleted. There is no warning if the `preStop` hook of at least
+/// one main container lasts as long as the drain, or for an unknown time. One such container is
+/// enough, because only the author of the manifest knows which container the sidecar serves.
 fn stop(ctx: &mut Context<'_>, main: &[Container], drain: Duration) {
     let longest = main.iter().map(pre_stop_time).max();
     let (Some(slept), Some(first)) = (longest, main.first()) else { return };

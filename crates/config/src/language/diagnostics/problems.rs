@@ -100,7 +100,8 @@ impl Problems {
         self.push(Severity::Warning, span, message.into())
     }
 
-    /// Lets no message show the value of a variable, which may be secret: `${NAME}` takes its place.
+    /// Puts `${NAME}` in place of this value in every message, because the value of a variable may
+    /// be secret.
     pub(crate) fn hide(&mut self, value: &str, name: &str) {
         if !self.hidden.contains_key(value) {
             self.hidden.insert(value.to_owned(), name.to_owned());

@@ -58,7 +58,7 @@ fn template_is_of_the_same_moment_as_secrets() {
     let all = 400;
     let mut mixtures = 0;
     std::thread::scope(|scope| {
-        // Replaces both files at once, as the kubelet does, during every other start.
+        // Replaces both files together, as the kubelet does, during every other start.
         scope.spawn(|| {
             for swap in 1..all / 2 {
                 while starts.load(Ordering::Relaxed) < swap * 2 {

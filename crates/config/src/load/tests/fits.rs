@@ -1,4 +1,4 @@
-//! Compares what `check` says of random configs with their plans.
+//! Compares the plans of random configs with what `check` says of these configs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -60,8 +60,8 @@ fn variables_in_a_file_are_expanded() {
         load_in(&dir, "{join: [{file: empty}]}, {join: [x, {file: empty}, y]}").unwrap(),
         ["", "x\n\ny"]
     );
-    // Hooks and probes can also have arguments with parts. A command in a
-    // later file replaces the whole earlier command, with its parts.
+    // Hooks and probes can also have arguments with parts. A command in a later file replaces the
+    // whole earlier command, including its parts.
     let config = dir.write(
         "h.yaml",
         b"processes: {a: {command: [a, {join: [{file: none}]}], hooks: {pre_start: [b, {join: [{file: empty}]}]}, readiness: {exec: [c, {join: [d]}]}}}",

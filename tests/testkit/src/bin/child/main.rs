@@ -25,7 +25,7 @@
 //! | `report=PATH` | writes its arguments, environment, ids and descriptors as JSON |
 //! | `spawn=NAME,STEP,…` | starts a child in the same process group |
 //! | `daemon=NAME,STEP,…` | starts a grandchild in its own session, which becomes an orphan |
-//! | `storm=N` | leaves N orphans that end all at once |
+//! | `storm=N` | leaves N orphans that all end at the same time |
 //! | `torrent=N` | leaves N orphans in quick succession; waits until they have ended |
 //! | `horde=N` | leaves N orphans that wait for SIGTERM |
 //! | `relay=MICROSECONDS,PATH` | leaves a chain of orphans; PATH is locked while one lives |

@@ -20,7 +20,7 @@ use crate::plan::reload::{Life, ReloadPlan, RunningProcess};
 use crate::testing::random::Random;
 use crate::testing::temp_dir::TempDir;
 
-/// The name of the container's line, beside the lines of the processes.
+/// The name of the line that has the values of the container.
 const CONTAINER_LINE: &str = "the container";
 /// A random config has at most this many keys.
 const KEYS: usize = 12;
@@ -190,7 +190,7 @@ fn each_value_is_read_into_the_field_of_the_key() {
             let has_notify = entries.iter().any(|(name, _)| name == "notify");
             for (name, value) in entries {
                 let key = keys.all().find(|key| key.name == name).unwrap();
-                // Whether the value of such a key appears in the config depends on other keys.
+                // For these keys, other keys decide whether the value appears in the loaded config.
                 let is_hidden = key.exclusive
                     || has_notify
                     || keys.name.ends_with("Drain")

@@ -285,7 +285,8 @@ impl<'d> Maker<'d> {
         Tree::Map(entries)
     }
 
-    /// A path that no other key has. In half of the cases, each copy of the process has its own.
+    /// A path that no other key has. In half of the cases, each copy of the process has a path of
+    /// its own.
     fn path(&mut self) -> String {
         let copy = if self.random.one_in(2) { "-${SCALE_INDEX:-0}" } else { "" };
         format!("/t/{}{copy}", self.unique())
