@@ -197,7 +197,7 @@ pub struct HttpDrain {
     pub method: HttpMethod,
     /// Header fields of the request. A value may be `{file: PATH}`: the content of this file, which
     /// drainit reads when the drain begins. <!-- C680 --> drainit never shows a
-    /// value. <!-- C681 --> drainit sets `host`, `connection` and the length itself. Example:
+    /// value. <!-- C681 --> drainit itself sets `host`, `connection` and `content-length`. Example:
     /// `headers: {authorization: {file: /run/secrets/token}}`
     #[key(form = Headers, default = "none")]
     pub headers: Vec<Header>,

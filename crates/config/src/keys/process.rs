@@ -85,15 +85,15 @@ pub struct Process {
     pub args: Option<ArgRoute>,
     /// Unix sockets that are removed before each start, after each end, and when the process is
     /// left out. <!-- C157 --> If another process listens on such a socket before the first start,
-    /// that is an error: a second drainit in the container would remove the socket. <!-- C478 -->
-    /// drainit removes nothing, and warns, if the file is not a socket, or if the path has a
-    /// symbolic link of a user other than root or drainit's. <!-- C618 --> Only one process may
-    /// list a socket. No process may list `control.socket`, even by another path. <!-- C619 -->
-    /// Example: `sockets: [/run/gw/app.sock]`
+    /// that is an error: otherwise a second drainit in the container would remove the socket of the
+    /// first. <!-- C478 --> drainit removes nothing, and warns, if the file is not a socket, or if
+    /// the path has a symbolic link of a user other than root or drainit's. <!-- C618 --> Only one
+    /// process may list a socket. No process may list `control.socket`, even by another
+    /// path. <!-- C619 --> Example: `sockets: [/run/gw/app.sock]`
     #[key(form = List<SocketPath>, default = "none")]
     pub sockets: Vec<PathBuf>,
-    /// Sockets that drainit opens, holds over restarts and hands over. <!-- C158 -->
-    /// Example: `listen: [tcp://0.0.0.0:8080]`
+    /// Sockets that drainit opens, keeps open during restarts, and passes to the
+    /// process. <!-- C158 --> Example: `listen: [tcp://0.0.0.0:8080]`
     #[key(default = "none")]
     pub listen: Vec<ListenSocket>,
     /// The dependencies: they start before this process, and are stopped after its end.
@@ -391,7 +391,7 @@ pub struct ArgRoute {
     /// it begins with `--` or the prefix of a process. <!-- C626 --> Example: `prefix: "--rtr."`
     #[key(form = ArgPrefix)]
     pub prefix: Option<String>,
-    /// The process also gets every argument that no other process claims, unchanged. <!-- C679 -->
+    /// The process also gets, unchanged, every argument that no other process claims. <!-- C679 -->
     /// Example: `rest: true`
     #[key(default = "false")]
     pub rest: bool,
