@@ -498,8 +498,8 @@ impl EventLoop {
     fn carry_out(&mut self, now: Time, action: Action) {
         self.status_board.journal.borrow_mut().action(now, &action);
         match action {
-            Action::Adopt { slot, from } => self.executor.adopt(now, slot, from),
-            Action::Redefine { slot, config } => self.executor.redefine(slot, config),
+            Action::Adopt { slot, of, is_newer } => self.executor.adopt(now, slot, of, is_newer),
+            Action::Redefine(slot) => self.executor.redefine(slot),
             Action::CheckCondition { process, check } => {
                 self.queue.extend(self.executor.condition(process, check));
             }

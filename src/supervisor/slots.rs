@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{Config, Process};
-use crate::core::slots::Placed;
 use crate::logging::Output;
 use crate::supervisor::sockets::Sockets;
 use crate::types::{ProcessId, Stream};
@@ -70,12 +69,9 @@ impl Slots {
 
     /// Gives each slot the place that its process has in a new config file. Slots of processes that are not in the
     /// file come last.
-    pub(crate) fn set_places(&mut self, placed: &[Placed]) {
-        self.slots.iter_mut().for_each(|slot| slot.place = usize::MAX);
-        for (place, placed) in placed.iter().enumerate() {
-            if let Placed::Same(slot) | Placed::Changed(slot) = placed {
-                self.slots[slot.index()].place = place;
-            }
+    pub(crate) fn set_places(&mut self, places: impl Fn(ProcessId) -> Option<usize>) {
+        for (slot, id) in self.slots.iter_mut().zip(0..) {
+            slot.place = places(ProcessId(id)).unwrap_or(usize::MAX);
         }
     }
 

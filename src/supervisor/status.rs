@@ -79,7 +79,7 @@ impl StatusBoard {
     pub(crate) fn reload(
         &self,
         now: Time,
-        new: &Spec,
+        new: Spec,
         plan: &[Placed],
     ) -> Result<Vec<Action>, String> {
         let actions = self.machine.borrow_mut().reload(now, new, plan);
@@ -117,7 +117,7 @@ impl StatusBoard {
                     Role::Current => Part::Current,
                     Role::New { .. } => Part::New,
                     Role::Leaving => Part::Old,
-                    Role::Retired => return None,
+                    Role::Reserved | Role::Retired => return None,
                 };
                 Some((slots.place(slot), part as u8, slot, part))
             })
@@ -260,7 +260,7 @@ impl StatusBoard {
                 tally: journal.counted(slot),
                 last_drain: drain,
                 has_drain: spec.drain.is_some(),
-                followers: spec.followers.iter().map(|(id, _)| *id).collect(),
+                followers: machine.state().spec.followers(slot).map(|(id, _)| id).collect(),
                 has_liveness: spec.liveness_retries.is_some(),
             }
         });

@@ -4,20 +4,26 @@ use core::time::Duration;
 
 use crate::event::Request;
 use crate::note::{Note, RequestError};
-use crate::spec::{ConfigIndex, DefinitionSource, HookId};
+use crate::spec::HookId;
 use crate::types::{ProcessId, Signal};
 
 /// An instruction to the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Prepare a slot for a new process, or for a new instance beside the running one, with the
-    /// definition that `from` names. The slot is either a retired slot or a new slot after the last
-    /// slot. Both slots of a process share the sockets that drainit holds for the process.
-    Adopt { slot: ProcessId, from: DefinitionSource },
-    /// Give the process its definition from the new config. Either the process is down and starts
+    /// Prepare a slot for a process that a reload adds (`of` is the slot itself), or for a new
+    /// instance beside the running one in slot `of`. The slot is either a retired slot or a new slot
+    /// after the last slot. Both slots of a process share the sockets that drainit holds for the
+    /// process.
+    Adopt {
+        slot: ProcessId,
+        of: ProcessId,
+        /// Whether the slot gets the definition of the new config, or the same as `of`.
+        is_newer: bool,
+    },
+    /// Give the process its definition in the new config. Either the process is down and starts
     /// with this definition, or its instance continues, because the change requires no new
     /// instance.
-    Redefine { slot: ProcessId, config: ConfigIndex },
+    Redefine(ProcessId),
     /// Evaluate `only_if`, and answer with `Event::Condition` and the same `check`. A hanging file
     /// system can delay the answer until the core no longer waits for the answer.
     CheckCondition { process: ProcessId, check: u32 },

@@ -95,7 +95,7 @@ impl Machine {
     pub fn reload(
         &mut self,
         now: Time,
-        new: &Spec,
+        new: Spec,
         plan: &[Placed],
     ) -> Result<Vec<Action>, RequestError> {
         self.may_reload()?;

@@ -9,21 +9,28 @@ use alloc::rc::Rc;
 
 use crate::action::Action;
 use crate::family;
-use crate::spec::{ConfigIndex, DefinitionSource, ProcessSpec, Spec};
+use crate::prelude::*;
+use crate::spec::{ProcessSpec, Spec};
 use crate::state::{Lifecycle, Role, Slot, State};
 use crate::types::{ProcessId, StartCondition};
 
-/// The slot to which a process of a new config belongs.
+/// The slot that a process of a new config has in the running config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
-    /// The process has this slot. The running instance of the process continues, because no changed
-    /// key requires a new instance.
+    /// The running instance of the process continues, because no changed key requires a new
+    /// instance.
     Same(ProcessId),
-    /// The process has this slot. The instance of the process is replaced, because a changed key
-    /// requires a new instance.
+    /// The instance of the process is replaced, because a changed key requires a new instance.
     Changed(ProcessId),
-    /// No slot has a process of this name.
-    New,
+    /// No slot has a process of this name, so the process gets this free slot.
+    New(ProcessId),
+}
+
+impl Placed {
+    pub fn slot(self) -> ProcessId {
+        let (Self::Same(slot) | Self::Changed(slot) | Self::New(slot)) = self;
+        slot
+    }
 }
 
 impl State {
@@ -41,151 +48,95 @@ impl State {
         family::is_pending(self, slot) || matches!(self.role(slot), Role::New { .. })
     }
 
-    /// Makes a slot for another instance of the process in slot `old`, with the same dependencies
-    /// and dependents. Each dependent then depends on both slots. Returns `None` if there are too
-    /// many slots.
+    /// Makes a slot for another instance of the process in slot `old`, with the definition that a
+    /// reload has for it, or with the same. Each dependent of the process then depends on both
+    /// slots. Returns `None` if there are too many slots.
     pub(crate) fn adopt_copy(&mut self, old: ProcessId) -> Option<ProcessId> {
-        let slot = self.allocate(self.process(old).clone(), Role::New { old })?;
-        self.share_dependents(slot, old);
-        let spec = Rc::make_mut(&mut self.spec);
-        for (on, _) in spec.processes[slot.index()].dependencies.clone() {
-            let on = &mut spec.processes[on.index()];
-            on.dependents.push(slot);
-            let follows = on.followers.iter().find(|(id, _)| *id == old).copied();
-            on.followers.extend(follows.map(|(_, condition)| (slot, condition)));
+        let free = self.slots.iter().position(|slot| slot.role == Role::Retired);
+        let slot = ProcessId(u16::try_from(free.unwrap_or(self.slots.len())).ok()?);
+        let newer = self.newer.remove(&old);
+        let is_newer = newer.is_some();
+        let definition = newer.unwrap_or_else(|| self.process(old).clone());
+        self.occupy(slot, definition, Role::New { old });
+        for process in self.definitions_mut() {
+            let needs = process.dependencies.iter().find(|(on, _)| *on == old).copied();
+            process.dependencies.extend(needs.map(|(_, condition)| (slot, condition)));
+            let follows = process.follows.contains(&old).then_some(slot);
+            process.follows.extend(follows);
         }
-        let place = spec.order.iter().position(|id| *id == old).unwrap_or_default();
-        spec.order.insert(place, slot);
+        let order = &mut Rc::make_mut(&mut self.spec).order;
+        let place = order.iter().position(|id| *id == old).unwrap_or_default();
+        order.insert(place, slot);
         self.reach(slot, self.reached(old));
+        (self[slot].beside, self[old].beside) = (Some(old), Some(slot));
+        self[slot].is_copy = !is_newer;
         self.reorder();
-        self[slot].is_copy = true;
-        self.act(Action::Adopt { slot, from: DefinitionSource::Copy(old) });
+        self.act(Action::Adopt { slot, of: old, is_newer });
         Some(slot)
     }
 
-    /// Makes a slot for a process of a new config. [`Self::connect`] adds its dependencies later.
-    /// Returns `None` if there are too many slots.
-    pub(crate) fn adopt_new(
-        &mut self,
-        new: &Spec,
-        process: ConfigIndex,
-        role: Role,
-    ) -> Option<ProcessId> {
-        let mut definition = process.definition(new).clone();
-        definition.dependencies.clear();
-        definition.dependents.clear();
-        definition.followers.clear();
-        let slot = self.allocate(definition, role)?;
-        if let Role::New { old } = role {
-            self.share_dependents(slot, old);
-            self.inherit_conditions(slot, old);
-        }
-        self.act(Action::Adopt { slot, from: DefinitionSource::Config(process) });
-        Some(slot)
+    /// The definitions of all slots, and those that a reload has for later instances.
+    fn definitions_mut(&mut self) -> impl Iterator<Item = &mut ProcessSpec> {
+        Rc::make_mut(&mut self.spec).processes.iter_mut().chain(self.newer.values_mut())
     }
 
-    /// Gives the new slot the dependents and followers of the old slot. The old slot keeps them,
-    /// too.
-    fn share_dependents(&mut self, slot: ProcessId, old: ProcessId) {
-        let spec = Rc::make_mut(&mut self.spec);
-        let ProcessSpec { dependents, followers, .. } = spec.processes[old.index()].clone();
-        for dependent in &dependents {
-            let dependent = &mut spec.processes[dependent.index()];
-            let needs = dependent.dependencies.iter().find(|(id, _)| *id == old).copied();
-            dependent.dependencies.extend(needs.map(|(_, condition)| (slot, condition)));
-        }
-        spec.processes[slot.index()].dependents = dependents;
-        spec.processes[slot.index()].followers = followers;
+    /// Keeps a free slot for a process that a reload will add.
+    pub(crate) fn reserve(&mut self, slot: ProcessId, definition: ProcessSpec) {
+        self.occupy(slot, definition, Role::Reserved);
+        self.act(Action::Adopt { slot, of: slot, is_newer: true });
     }
 
-    /// Gives a slot the dependencies that its process has in a new config, and moves the slot to
-    /// `place` in the order. `slots` has the slots of the processes that come earlier in the order
-    /// of the new config. Call [`Self::reorder`] afterwards.
-    pub(crate) fn connect(
-        &mut self,
-        slot: ProcessId,
-        place: usize,
-        new: &Spec,
-        process: ConfigIndex,
-        slots: &[Option<ProcessId>],
-    ) {
-        self.disconnect(slot);
-        let spec = Rc::make_mut(&mut self.spec);
-        for &(on, condition) in &process.definition(new).dependencies {
-            let on = ConfigIndex::of(on);
-            let Some(below) = slots[on.0] else { continue };
-            spec.processes[slot.index()].dependencies.push((below, condition));
-            let followers = &on.definition(new).followers;
-            let follows = followers.iter().find(|(id, _)| ConfigIndex::of(*id) == process);
-            let below = &mut spec.processes[below.index()];
-            below.dependents.push(slot);
-            below.followers.extend(follows.map(|(_, condition)| (slot, *condition)));
-        }
-        if spec.order.get(place) != Some(&slot) {
-            spec.order.retain(|id| *id != slot);
-            spec.order.insert(place, slot);
-        }
-    }
-
-    /// Removes all dependencies of a slot.
-    fn disconnect(&mut self, slot: ProcessId) {
-        let spec = Rc::make_mut(&mut self.spec);
-        for (on, _) in core::mem::take(&mut spec.processes[slot.index()].dependencies) {
-            let on = &mut spec.processes[on.index()];
-            on.dependents.retain(|id| *id != slot);
-            on.followers.retain(|(id, _)| *id != slot);
-        }
-    }
-
-    /// Gives another definition to a process that is down. [`Self::connect`] then gives the process
-    /// the dependencies of this definition.
-    pub(crate) fn redefine(&mut self, slot: ProcessId, new: &ProcessSpec) {
-        self.take_over_settings(slot, new);
-        let of = &mut Rc::make_mut(&mut self.spec).processes[slot.index()];
-        let old = core::mem::replace(of, new.clone());
-        (of.dependencies, of.dependents) = (old.dependencies, old.dependents);
-        of.followers = old.followers;
+    /// Gives a process that is down the definition that a reload has for it, if there is one.
+    pub(crate) fn redefine(&mut self, slot: ProcessId) -> bool {
+        let Some(new) = self.newer.remove(&slot) else { return false };
+        self.held_sockets.retain(|held| *held != slot);
+        self.held_sockets.extend(new.listens.then_some(slot));
+        self.define(slot, new);
         let slot_state = &mut self[slot];
         (slot_state.restarts_in_a_row, slot_state.failures_in_a_row) = (0, 0);
         slot_state.went_well = false;
-        self.held_sockets.retain(|held| *held != slot);
-        self.held_sockets.extend(new.listens.then_some(slot));
+        self.reorder();
+        self.act(Action::Redefine(slot));
+        true
     }
 
-    /// Takes over the settings of the container from a new config.
-    pub(crate) fn take_over_container(&mut self, new: &Spec) {
+    /// Takes over the settings of the container from a new config, and the order of its processes.
+    /// Each process that is `gone` keeps its place before the first process that still needs it.
+    /// Forgets the dependencies that contradict the new order.
+    pub(crate) fn take_over_config(&mut self, new: Spec, gone: &[ProcessId]) {
         let spec = Rc::make_mut(&mut self.spec);
-        spec.window = new.window;
-        spec.reserve = new.reserve;
-        spec.readiness_delay = new.readiness_delay;
-        spec.unready_delay = new.unready_delay;
-        spec.stop_signals.clone_from(&new.stop_signals);
-        spec.hooks = new.hooks;
+        let (processes, counts_stops) = (core::mem::take(&mut spec.processes), spec.counts_stops);
+        *spec = Spec { processes, counts_stops, ..new };
+        spec.link();
+        for slot in gone {
+            let needs = &spec.processes[slot.index()].dependents;
+            let place = spec.order.iter().position(|by| needs.contains(by));
+            spec.order.insert(place.unwrap_or(spec.order.len()), *slot);
+        }
+        let mut places = vec![0; spec.processes.len()];
+        for (place, slot) in spec.order.iter().enumerate() {
+            places[slot.index()] = place;
+        }
+        for slot in &spec.order {
+            let is_below = |on: ProcessId| places[on.index()] < places[slot.index()];
+            spec.processes[slot.index()].keep_dependencies(is_below);
+        }
+        self.reorder();
     }
 
-    /// Gives a definition and a role to the first free slot, or to a new slot if none is free.
-    /// Returns `None` if there are too many slots.
-    fn allocate(&mut self, spec: ProcessSpec, role: Role) -> Option<ProcessId> {
-        let free = self.slots.iter().position(|slot| slot.role == Role::Retired);
-        let slot = ProcessId(u16::try_from(free.unwrap_or(self.slots.len())).ok()?);
+    /// Gives a definition and a role to a free slot, or to the next new slot.
+    fn occupy(&mut self, slot: ProcessId, definition: ProcessSpec, role: Role) {
+        self.held_sockets.extend(definition.listens.then_some(slot));
         let new = Slot::new(role, Lifecycle::Done);
         let processes = &mut Rc::make_mut(&mut self.spec).processes;
-        if free.is_none() {
-            processes.push(spec);
+        if slot.index() == processes.len() {
+            processes.push(definition);
             self.slots.push(new);
         } else {
-            processes[slot.index()] = spec;
+            processes[slot.index()] = definition;
             self.forget_changes(slot);
             self[slot] = new;
         }
-        if let Role::New { old } = role {
-            self[slot].beside = Some(old);
-            self[old].beside = Some(slot);
-        }
-        if self.process(slot).listens {
-            self.held_sockets.push(slot);
-        }
-        Some(slot)
     }
 
     /// Makes a new slot the current slot of its process. The slot inherits the counts that outlive
@@ -229,19 +180,17 @@ impl State {
         }
         self.missing.remove(&slot);
         self.family.forget(slot);
-        self.disconnect(slot);
+        self.definitions_mut().for_each(|process| process.keep_dependencies(|on| on != slot));
         let spec = Rc::make_mut(&mut self.spec);
-        for dependent in core::mem::take(&mut spec.processes[slot.index()].dependents) {
-            spec.processes[dependent.index()].dependencies.retain(|(id, _)| *id != slot);
-        }
         spec.order.retain(|id| *id != slot);
         spec.processes[slot.index()].retire();
         self.reorder();
     }
 
-    /// Computes the ranks and the budget again after the order, the dependencies or the dependents
+    /// Derives the dependents, the ranks and the budget again after the order or the dependencies
     /// have changed.
-    pub(crate) fn reorder(&mut self) {
+    fn reorder(&mut self) {
+        Rc::make_mut(&mut self.spec).link();
         for (id, place) in self.spec.order.iter().zip(0..) {
             self.slots[id.index()].rank = place;
         }

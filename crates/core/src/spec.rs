@@ -45,31 +45,6 @@ pub struct Spec {
     pub order: Vec<ProcessId>,
 }
 
-/// The position of a process in the new config of a reload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConfigIndex(pub usize);
-
-impl ConfigIndex {
-    /// Converts an id of the `Spec` of a new config. Before the config runs, an id is the position
-    /// of the process in the file.
-    pub(crate) fn of(id: ProcessId) -> Self {
-        Self(id.index())
-    }
-
-    pub(crate) fn definition(self, new: &Spec) -> &ProcessSpec {
-        &new.processes[self.0]
-    }
-}
-
-/// The source of the definition of a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DefinitionSource {
-    /// A copy of the definition of this slot.
-    Copy(ProcessId),
-    /// The definition of this process in the config that is being loaded.
-    Config(ConfigIndex),
-}
-
 /// The time that a process or a hook gets to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
@@ -108,11 +83,11 @@ pub struct HookWaits {
 pub struct ProcessSpec {
     /// The dependencies, each with the condition that it has to meet before this process starts.
     pub dependencies: Vec<(ProcessId, StartCondition)>,
-    /// The processes that depend on this process.
+    /// The dependencies with which this process restarts: it restarts when a new instance of such a
+    /// dependency has met the condition.
+    pub follows: Vec<ProcessId>,
+    /// The processes that depend on this process. [`Spec::link`] derives them.
     pub dependents: Vec<ProcessId>,
-    /// The dependents that restart with this process, each with its condition. A dependent restarts
-    /// when a new instance of this process has met the condition.
-    pub followers: Vec<(ProcessId, StartCondition)>,
     pub oneshot: bool,
     /// The exit codes that do not count as a failure.
     pub success_codes: Vec<u8>,
@@ -183,6 +158,26 @@ impl Spec {
         (self.reserve / 2).clamp(AFTER_KILL, LONGEST_AFTER_KILL)
     }
 
+    /// Derives the dependents of each process from the dependencies of all.
+    pub fn link(&mut self) {
+        self.processes.iter_mut().for_each(|process| process.dependents.clear());
+        for by in self.ids() {
+            for (on, _) in self.processes[by.index()].dependencies.clone() {
+                self.processes[on.index()].dependents.push(by);
+            }
+        }
+        self.processes.iter_mut().for_each(|process| process.dependents.dedup());
+    }
+
+    /// The dependents that follow a process, each with its condition.
+    pub fn followers(&self, on: ProcessId) -> impl Iterator<Item = (ProcessId, StartCondition)> {
+        self.processes[on.index()].dependents.iter().filter_map(move |by| {
+            let of = &self.processes[by.index()];
+            let mut needs = of.dependencies.iter().filter(|_| of.follows.contains(&on));
+            needs.find(|(id, _)| *id == on).map(|(_, condition)| (*by, *condition))
+        })
+    }
+
     /// All direct and indirect dependents.
     pub fn above(&self, of: ProcessId) -> Vec<ProcessId> {
         let mut seen = vec![false; self.processes.len()];
@@ -229,12 +224,16 @@ impl ProcessSpec {
         self.update == Update::HotRestart && self.base_id != old.base_id
     }
 
+    /// Forgets all other dependencies than those that `stays` names.
+    pub(crate) fn keep_dependencies(&mut self, stays: impl Fn(ProcessId) -> bool) {
+        self.dependencies.retain(|(on, _)| stays(*on));
+        self.follows.retain(|on| stays(*on));
+    }
+
     /// Turns this definition into the definition of a free slot.
     pub fn retire(&mut self) {
         self.leave_out();
-        self.dependencies.clear();
-        self.dependents.clear();
-        self.followers.clear();
+        self.keep_dependencies(|_| false);
         self.forward_signals.clear();
         self.watch.clear();
         (self.listens, self.required, self.liveness_retries) = (false, false, None);

@@ -183,6 +183,8 @@ pub enum Role {
     /// The instance starts beside the instance in the slot `old`. When the new instance is ready,
     /// its slot becomes the current slot. An instance that does not become ready is rolled back.
     New { old: ProcessId },
+    /// A reload will add the process of this slot, which has no instance yet.
+    Reserved,
     /// The instance was replaced, or its process is no longer in the config. The instance is
     /// drained and stopped, and its end does not count as a failure.
     Leaving,
@@ -270,6 +272,8 @@ pub struct State {
     /// The time of the current step.
     pub now: Time,
     pub(super) slots: Vec<Slot>,
+    /// The definitions that a reload has for later instances of running processes.
+    pub(crate) newer: BTreeMap<ProcessId, ProcessSpec>,
     pub(crate) family: Family,
     /// Processes whose lifecycle was set in this step. A process can be in the list more than once.
     pub touched: Vec<ProcessId>,
@@ -324,6 +328,7 @@ impl State {
             budget: Budget::new(&spec, |_| false),
             now,
             slots,
+            newer: BTreeMap::new(),
             family: Family::default(),
             touched: Vec::new(),
             held_sockets: spec.ids().filter(|id| spec.processes[id.index()].listens).collect(),
@@ -361,19 +366,15 @@ impl State {
         self.touched.push(id);
     }
 
-    /// Takes over the settings that may change while a process runs.
-    pub(super) fn take_over_settings(&mut self, slot: ProcessId, new: &ProcessSpec) {
+    /// Gives a slot another definition. If its instance runs, only settings differ that may change
+    /// while a process runs.
+    pub(super) fn define(&mut self, slot: ProcessId, new: ProcessSpec) {
         self.unsettled -= usize::from(self.is_waited_for(slot, self.life(slot)));
-        let of = &mut Rc::make_mut(&mut self.spec).processes[slot.index()];
-        (of.autostart, of.required) = (new.autostart, new.required);
-        // The next hot restart needs the hooks of the new definition, because drainit's check of
-        // Envoy's config counts as a `pre_start` hook.
-        (of.update, of.handover, of.hooks) = (new.update, new.handover, new.hooks);
-        of.base_id.clone_from(&new.base_id);
-        self.unsettled += usize::from(self.is_waited_for(slot, self.life(slot)));
         if !new.required {
             self.missing.remove(&slot);
         }
+        Rc::make_mut(&mut self.spec).processes[slot.index()] = new;
+        self.unsettled += usize::from(self.is_waited_for(slot, self.life(slot)));
     }
 
     /// Whether a process with the lifecycle `life` keeps the container from being ready.

@@ -178,8 +178,9 @@ impl EventLoop {
             tracing::warn!("{}", warning.trim_start_matches("warning: "));
         }
         tracing::info!("reload:\n  {}", steps.trim_end().replace('\n', "\n  "));
+        let placed = placed.ok_or("too many processes")?;
         let now = clock::now();
-        let actions = self.status_board.reload(now, &spec, &placed)?;
+        let actions = self.status_board.reload(now, spec, &placed)?;
         self.executor.reloads.warn(warnings);
         self.take_signals(&loaded.config);
         self.executor.file_watches.add(watches);

@@ -29,7 +29,7 @@ use crate::config::{Config, Hook, LogFile, LogFormat, LogMode, Process};
 use crate::core::cause::{Cause, Failure};
 use crate::core::event::{Event, Request};
 use crate::core::note::RequestError;
-use crate::core::spec::{ConfigIndex, DefinitionSource, HookId};
+use crate::core::spec::HookId;
 use crate::envoy::preflight;
 use crate::journal::event;
 use crate::local_task::LocalTask;
@@ -84,8 +84,9 @@ const REPORT_MODE: u32 = 0o644;
 pub(crate) struct Executor {
     /// The config that was applied last. The definitions of the running instances are in the slots.
     config: Rc<Config>,
-    /// The processes of the config that is being loaded, until the reload is answered.
-    loading: Vec<Definition>,
+    /// For each slot of the config that is being loaded, until the reload is answered: the place in
+    /// the file and the definition.
+    loading: BTreeMap<ProcessId, (usize, Definition)>,
     pub(crate) reloads: Reloads,
     pub(crate) file_watches: FileWatches,
     /// drainit's environment with the `env:` defaults.
@@ -196,7 +197,7 @@ impl Executor {
         let is_alone = Rc::new(Cell::new(config.processes.len() == 1));
         Self {
             config,
-            loading: Vec::new(),
+            loading: BTreeMap::new(),
             reloads,
             file_watches: FileWatches::default(),
             base,
@@ -296,17 +297,14 @@ impl Executor {
     }
 
     /// Prepares a slot for a new instance, and forgets the process that the slot had before.
-    pub(crate) fn adopt(&mut self, now: Time, slot: ProcessId, from: DefinitionSource) {
-        let (definition, place, from) = match from {
-            DefinitionSource::Copy(from) => {
-                let slots = self.status_board.slots.borrow();
-                (slots.of(from).clone(), slots.place(from), Some(from))
-            }
-            DefinitionSource::Config(ConfigIndex(place)) => {
-                (self.loading[place].clone(), place, None)
-            }
+    pub(crate) fn adopt(&mut self, now: Time, slot: ProcessId, of: ProcessId, is_newer: bool) {
+        let (place, definition) = if is_newer {
+            self.loading[&of].clone()
+        } else {
+            let slots = self.status_board.slots.borrow();
+            (slots.place(of), slots.of(of).clone())
         };
-        self.status_board.adopt(now, slot, definition, place, from);
+        self.status_board.adopt(now, slot, definition, place, (of != slot).then_some(of));
         // If the earlier process of the slot has left a process group, this group has survived
         // SIGKILL, and the core no longer waits for the group.
         self.groups.retain(|left| left.process != slot);
@@ -321,8 +319,8 @@ impl Executor {
     }
 
     /// Gives a process its definition in the new config.
-    pub(crate) fn redefine(&mut self, slot: ProcessId, config: ConfigIndex) {
-        self.status_board.slots.borrow_mut().redefine(slot, self.loading[config.0].clone());
+    pub(crate) fn redefine(&mut self, slot: ProcessId) {
+        self.status_board.slots.borrow_mut().redefine(slot, self.loading[&slot].1.clone());
         let instance = &mut self.instances[slot.index()];
         if instance.pid.is_none() {
             (instance.with_values, instance.is_rendered) = (None, false);

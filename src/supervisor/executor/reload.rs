@@ -44,21 +44,23 @@ impl Executor {
         slots.all().flat_map(of).collect()
     }
 
-    /// Applies a config. `definitions` has the processes of this config. Until [`Self::reloaded`]
-    /// is called, `Source::Config` refers to `definitions`.
+    /// Applies a config. `definitions` has the processes of this config, which get the slots in
+    /// `placed`.
     pub(crate) fn begin_reload(
         &mut self,
         config: Rc<Config>,
         definitions: Vec<Definition>,
         placed: &[Placed],
     ) {
-        self.status_board.slots.borrow_mut().set_places(placed);
+        let slots = placed.iter().map(|placed| placed.slot());
+        self.loading = slots.zip(definitions.into_iter().enumerate()).collect();
+        let place = |slot| self.loading.get(&slot).map(|(place, _)| *place);
+        self.status_board.slots.borrow_mut().set_places(place);
         let is_other =
             |one: &Arc<Process>| self.config.processes.iter().all(|old| old.name != one.name);
         if config.processes.iter().any(is_other) {
             self.is_alone.set(false);
         }
-        self.loading = definitions;
         self.config = config;
     }
 

@@ -27,7 +27,7 @@ use crate::core::event::{Event, Load, Request, Unit};
 use crate::core::machine::Machine;
 use crate::core::note::{AfterEnd, DrainEnd, Note};
 use crate::core::phase::Phase;
-use crate::core::spec::{DefinitionSource, HookId, Stage};
+use crate::core::spec::{HookId, Stage};
 use crate::core::state::{Lifecycle, Role};
 use crate::core::traffic::{Moment, Traffic};
 use crate::journal::Journal;

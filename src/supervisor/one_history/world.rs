@@ -141,7 +141,7 @@ impl Play {
     pub(super) fn carry_out(&mut self, action: Action) {
         let record = &mut self.record;
         match action {
-            Action::Adopt { slot, from: DefinitionSource::Copy(from) } => {
+            Action::Adopt { slot, of: from, .. } => {
                 let slots = self.board.slots.borrow();
                 let (definition, place) = (slots.of(from).clone(), slots.place(from));
                 drop(slots);

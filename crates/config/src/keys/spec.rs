@@ -22,15 +22,17 @@ impl Config {
 
     /// Makes the part of the config that the core needs.
     pub fn spec(&self, graph: &Graph) -> Spec {
-        let edges = graph.dependencies.iter().zip(&graph.dependents);
         let processes = self
             .processes
             .iter()
-            .zip(edges)
-            .map(|(process, (dependencies, dependents))| ProcessSpec {
+            .zip(&graph.dependencies)
+            .map(|(process, dependencies)| ProcessSpec {
                 dependencies: dependencies.clone(),
-                dependents: dependents.clone(),
-                followers: Vec::new(),
+                follows: (dependencies.iter().zip(&process.depends_on))
+                    .filter(|(_, written)| written.restart)
+                    .map(|((on, _), _)| *on)
+                    .collect(),
+                dependents: Vec::new(),
                 left_out: false,
                 autostart: process.autostart,
                 oneshot: process.kind == ProcessKind::Oneshot,
@@ -75,12 +77,7 @@ impl Config {
             processes,
             order: graph.order.clone(),
         };
-        for (id, written) in spec.ids().zip(&self.processes) {
-            let needs = graph.dependencies[id.index()].iter().zip(&written.depends_on);
-            for ((on, condition), _) in needs.filter(|(_, written)| written.restart) {
-                spec.processes[on.index()].followers.push((id, *condition));
-            }
-        }
+        spec.link();
         for (process, written) in spec.processes.iter_mut().zip(&self.processes) {
             if written.is_left_out() {
                 process.leave_out();

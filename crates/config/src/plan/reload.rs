@@ -44,7 +44,8 @@ pub enum Life {
 #[derive(Debug)]
 pub struct ReloadPlan<'a> {
     /// For each process of the new config: whether it is new, unchanged or changed, and its slot.
-    pub placed: Vec<Placed>,
+    /// `None` if there are too many processes.
+    pub placed: Option<Vec<Placed>>,
     /// First the steps of the processes that the reload removes, dependents first; then the steps
     /// of the other processes, dependencies first.
     steps: Vec<ReloadStep<'a>>,
@@ -89,22 +90,14 @@ impl<'a> ReloadPlan<'a> {
         // follow.
         let mut anew = HashSet::new();
         let needed = needed(new, spec, &known);
-        let name_of = |id: &ProcessId| &*new.processes[id.index()].name;
-        let mut later: BTreeMap<_, _> =
-            needed.iter().map(|(id, (at, _))| (name_of(id), *at)).collect();
-        for (at, id) in spec.order.iter().enumerate() {
+        // The processes that are replaced after all other steps, because they follow a dependency.
+        let mut last = HashSet::new();
+        for id in &spec.order {
             let (process, spec) = (&new.processes[id.index()], &spec.processes[id.index()]);
             let name = process.name.as_str();
             let replaced = |update: Update| format!("replaced, {}", update.name());
-            // Whether the process follows a dependency that restarts. At that moment the process
-            // still has its old definition if the dependency's step comes first, and otherwise its
-            // new definition.
-            let old = known[id.index()].as_ref().map(|known| known.one.definition.process);
-            let is_later = |on: &&Dependency| later.get(on.process.as_str()) > Some(&at);
-            let by_old = old.iter().flat_map(|old| &old.depends_on).filter(|on| !is_later(on));
-            let by_new = process.depends_on.iter().filter(is_later);
-            let mut on = by_old.chain(by_new);
-            let on = on.find(|on| on.restart && anew.contains(on.process.as_str()));
+            let mut needs = process.depends_on.iter();
+            let on = needs.find(|on| on.restart && anew.contains(on.process.as_str()));
             let (is_anew, mut what, mut why) = match &known[id.index()] {
                 known if needed.contains_key(id) && !spec.left_out => {
                     let why = match known {
@@ -112,7 +105,7 @@ impl<'a> ReloadPlan<'a> {
                         Some(_) => String::new(),
                         None => "new; ".to_owned(),
                     };
-                    (true, "started".to_owned(), format!("{why}{} needs it", needed[id].1))
+                    (true, "started".to_owned(), format!("{why}{} needs it", needed[id]))
                 }
                 None if spec.left_out => {
                     (false, "left out".to_owned(), "new; its `only_if` does not hold".to_owned())
@@ -142,8 +135,7 @@ impl<'a> ReloadPlan<'a> {
                 },
                 Some(Known { one, keys, .. }) => match on.filter(|_| one.life == Life::Runs) {
                     Some(on) => {
-                        // A process that follows a dependency is replaced after all other steps.
-                        later.insert(name, usize::MAX);
+                        last.insert(name);
                         let why = format!("follows {} (`restart: true`)", on.process);
                         (true, replaced(process.update), why)
                     }
@@ -158,25 +150,26 @@ impl<'a> ReloadPlan<'a> {
             // Some dependencies are replaced only after all steps. A process that was started in
             // one of these steps then follows such a dependency, and is replaced once more. A
             // oneshot has ended by that time, and does not follow.
-            let is_last = |name: &str| later.get(name) == Some(&usize::MAX);
-            let follows = |on: &&Dependency| on.restart && is_last(&on.process);
+            let follows = |on: &&Dependency| on.restart && last.contains(on.process.as_str());
             if let Some(on) = process.depends_on.iter().find(follows)
                 && is_anew
-                && !is_last(name)
+                && !last.contains(name)
                 && !spec.oneshot
             {
                 let again = if what == "started" { "replaced" } else { "again" };
                 what = format!("{what}, then {again}");
                 why = format!("{why}; follows {} (`restart: true`)", on.process);
-                later.insert(name, usize::MAX);
+                last.insert(name);
             }
             anew.extend(is_anew.then_some(name));
             steps.push(ReloadStep { name, what, why });
         }
+        let used: HashSet<_> = running.iter().map(|one| one.slot).collect();
+        let mut free = (0..u16::MAX).map(ProcessId).filter(|slot| !used.contains(slot));
         let place = |known: &Option<Known<'_, '_>>| match known {
-            Some(Known { one, is_replaced: true, .. }) => Placed::Changed(one.slot),
-            Some(Known { one, .. }) => Placed::Same(one.slot),
-            None => Placed::New,
+            Some(Known { one, is_replaced: true, .. }) => Some(Placed::Changed(one.slot)),
+            Some(Known { one, .. }) => Some(Placed::Same(one.slot)),
+            None => free.next().map(Placed::New),
         };
         let placed = known.iter().map(place).collect();
         Self { placed, steps, untouched, of_container: changes::taken_over(old, new) }
@@ -216,14 +209,14 @@ fn differ(keys: &[&'static str]) -> String {
 }
 
 /// The processes that are down, and that the reload starts because another process needs them. Each
-/// has the name of the other process, and its place in the order.
+/// value is the name of this other process.
 fn needed<'a>(
     new: &'a Config,
     spec: &Spec,
     known: &[Option<Known<'_, '_>>],
-) -> BTreeMap<ProcessId, (usize, &'a str)> {
+) -> BTreeMap<ProcessId, &'a str> {
     let mut needed = BTreeMap::new();
-    for (at, id) in spec.order.iter().enumerate() {
+    for id in &spec.order {
         let process = &spec.processes[id.index()];
         let begins = match &known[id.index()] {
             None => process.autostart,
@@ -247,7 +240,7 @@ fn needed<'a>(
                 },
             };
             if is_down && !needed.contains_key(&on) {
-                needed.insert(on, (at, &*new.processes[id.index()].name));
+                needed.insert(on, &*new.processes[id.index()].name);
                 needs.extend(of(other));
             }
         }
@@ -399,7 +392,7 @@ from now on, the container has the new `shutdown`
         let failed = |name: &str| if name == "b" { Life::Failed } else { Life::Runs };
         assert_eq!(text(config, config, failed), "b  started  has failed\nnot touched: a\n");
         let placed = between(config, config, failed, |reload| reload.placed.clone());
-        assert_eq!(placed, [Placed::Same(ProcessId(0)), Placed::Changed(ProcessId(1))]);
+        assert_eq!(placed, Some(vec![Placed::Same(ProcessId(0)), Placed::Changed(ProcessId(1))]));
     }
 
     #[test]

@@ -56,11 +56,8 @@ pub(super) enum Goal {
     Failed,
     /// Stop the instance and free its slot, because the instance was replaced or is rolled back.
     Retired,
-    /// Stop the process, then start it again.
+    /// Stop the process, then start it again, with the definition that a reload has for it.
     Again,
-    /// Stop the process, and give it its definition in the new config. Then start it, if
-    /// `stays_down` is false.
-    Redefined { stays_down: bool },
     /// Stop the process because it follows a dependency, then start it again. If the start fails,
     /// the container may end, as after a failure.
     Following,
@@ -204,7 +201,7 @@ impl Operations {
             match state.role(id) {
                 Role::New { old } => self.roll_back(state, id, RequestError::Superseded(old)),
                 // The instance is being stopped already.
-                Role::Leaving | Role::Retired => {}
+                Role::Leaving | Role::Reserved | Role::Retired => {}
                 Role::Current => self.bring_down(state, id, Goal::Down),
             }
         }
@@ -353,7 +350,7 @@ impl Operations {
             if self.is_on_its_way(state, process)
                 || runs(state, process) && (is_to_restart || waits[process.index()])
             {
-                for (follower, _) in &of.followers {
+                for (follower, _) in spec.followers(process) {
                     waits[follower.index()] = true;
                 }
             }
@@ -374,8 +371,7 @@ impl Operations {
     fn needs_another(&self, state: &State, process: ProcessId) -> bool {
         let mut needs = state.process(process).dependencies.iter();
         needs.any(|&(on, condition)| {
-            let mut followers = state.process(on).followers.iter();
-            let follows = followers.any(|(follower, _)| *follower == process);
+            let follows = state.process(process).follows.contains(&on);
             let is_met = condition == StartCondition::Started && runs(state, on) && !self.stops(on);
             let serves = needs_no_start(state, on) && !self.goals.contains_key(&on);
             let counts = follows || !serves && !is_met;
@@ -414,8 +410,8 @@ impl Operations {
         why: RequestError,
     ) -> bool {
         let is_own = matches!(self.goals.get(&process), Some(Goal::Up { .. }));
-        let reload = self.reload.as_mut();
-        let mut waiting = reload.map_or_else(Vec::new, |reload| reload.start_failed(process, why));
+        self.fail_reload(state, process, why);
+        let mut waiting = Vec::new();
         // The slots that will not start now.
         let mut lost = vec![process];
         if is_own {
@@ -466,7 +462,7 @@ impl Operations {
     pub(crate) fn abandon(&mut self, state: &mut State, why: RequestError) {
         self.goals.clear();
         self.replacements.clear();
-        self.abandon_reload(state, why);
+        self.end_reload(state, Some(why));
         self.followers.clear();
         self.fail(state, |_| Some(why));
     }
@@ -507,11 +503,6 @@ impl Operations {
         }
     }
 
-    /// The work that is left of a reload, as [`Reload::left`] counts it; 0 without a reload.
-    fn steps(&self) -> usize {
-        self.reload.as_ref().map_or(0, Reload::left)
-    }
-
     fn pass(&mut self, state: &mut State, may_start: bool) -> Vec<Judged> {
         let mut judged = Vec::new();
         self.proceed(state);
@@ -542,7 +533,6 @@ impl Operations {
             self.begin_again(state, process);
         }
         self.answer(state);
-        self.settle(state);
         judged
     }
 
@@ -579,9 +569,7 @@ impl Operations {
                 let is_hit = (asked.process, asked.request) == (process, Request::Restart);
                 is_hit.then_some(why)
             });
-            if let Some(reload) = &mut self.reload {
-                reload.start_failed(process, why);
-            }
+            self.fail_reload(state, process, why);
         }
     }
 
@@ -590,13 +578,8 @@ impl Operations {
     fn follow(&mut self, state: &mut State) {
         let spec = Rc::clone(&state.spec);
         for (on, met) in core::mem::take(&mut state.met) {
-            for (process, condition) in &spec.processes[on.index()].followers {
-                // In a reload, a dependent may still have its old condition. If the dependency has
-                // another `type` now, its new instance never meets the old condition.
-                let new = self.reload.as_ref().and_then(|reload| reload.condition(*process, on));
-                if *condition == met || new == Some(met) {
-                    self.followers.entry(*process).or_insert(on);
-                }
+            for (process, _) in spec.followers(on).filter(|(_, condition)| *condition == met) {
+                self.followers.entry(process).or_insert(on);
             }
         }
         if self.followers.is_empty() {
@@ -608,13 +591,13 @@ impl Operations {
         followers.retain(|id, _| runs(state, *id) && !self.stops(*id));
         // A reload first does all its steps. Only then is a process restarted to follow a
         // dependency: each process is restarted only once.
-        if self.reload.as_ref().is_some_and(|reload| reload.left() > 0) {
+        if self.reload.as_ref().is_some_and(|reload| !reload.follows) {
             self.followers = followers;
             return;
         }
         let mut waits = vec![false; spec.processes.len()];
         for id in followers.keys() {
-            waits[id.index()] = self.reload.as_ref().is_some_and(|one| one.has_followed(*id));
+            waits[id.index()] = self.reload.as_ref().is_some_and(|one| one.followed.contains(id));
         }
         for &process in &spec.order {
             let has_to_wait = waits[process.index()]
@@ -626,7 +609,7 @@ impl Operations {
                 let goal = if is_asked { Goal::Again } else { Goal::Following };
                 let new = self.replace_or_restart(state, process, goal);
                 if let Some(reload) = &mut self.reload {
-                    reload.follows(process, new);
+                    reload.followed.extend([process, new]);
                 }
             }
             let is_resting = match (self.goals.get(&process), state.life(process)) {
@@ -639,7 +622,7 @@ impl Operations {
             };
             let is_resting = is_resting && state[process].beside.is_none();
             if !is_resting || has_to_wait && runs(state, process) {
-                for (follower, _) in &spec.processes[process.index()].followers {
+                for (follower, _) in spec.followers(process) {
                     waits[follower.index()] = true;
                 }
             }
@@ -684,7 +667,7 @@ impl Operations {
                     state.set(process, Lifecycle::Stopped { failed: goal == Goal::Failed });
                 }
                 Goal::Retired => self.retire(state, process),
-                Goal::Redefined { stays_down } => self.redefine(state, process, stays_down),
+                Goal::Again if state.redefine(process) => self.bring_up(state, process),
                 Goal::Following => state.begin(process),
                 Goal::Judged { since, why } => return Some(Judged { process, since, why }),
                 Goal::Again | Goal::Up { .. } => {}
@@ -698,10 +681,10 @@ impl Operations {
                 let is_hit = waits || asked.members.contains(&process);
                 is_hit.then_some(RequestError::Unkillable(process))
             });
-            if let Some(reload) = &mut self.reload {
-                reload.unkillable(process);
+            if !matches!(goal, Goal::Judged { .. } | Goal::Following) {
+                self.end_reload(state, Some(RequestError::Unkillable(process)));
             }
-            if let Goal::Again | Goal::Redefined { .. } = goal {
+            if goal == Goal::Again {
                 self.goals.insert(process, Goal::Failed);
             }
         }

@@ -29,23 +29,26 @@ impl Operations {
         process: ProcessId,
         goal: Goal,
     ) -> ProcessId {
-        let spec = state.process(process);
-        // If the old instance does not serve, nobody needs it: it is stopped first.
-        let serves = matches!(state.life(process), Lifecycle::Ready { .. });
-        let overlaps = spec.overlaps(spec) && serves;
-        if overlaps
-            && !self.goals.contains_key(&process)
-            && state[process].beside.is_none()
-            && let Some(new) = state.adopt_copy(process)
-        {
-            state.note(Note::Replacing { process: new, old: process, overlaps });
-            self.replacements.push(new);
+        if let Some(new) = self.overlap(state, process) {
             self.goals.insert(new, Goal::Up { begun: false });
             self.begin_again(state, new);
             return new;
         }
         self.bring_down(state, process, goal);
         process
+    }
+
+    /// Makes a slot for a new instance beside the running one, if `update` permits this.
+    pub(super) fn overlap(&mut self, state: &mut State, old: ProcessId) -> Option<ProcessId> {
+        let spec = state.process(old);
+        // If the old instance does not serve, nobody needs it: it is stopped first.
+        let serves = matches!(state.life(old), Lifecycle::Ready { .. });
+        let is_free = !self.goals.contains_key(&old) && state[old].beside.is_none();
+        let overlaps = state.newer.get(&old).unwrap_or(spec).overlaps(spec) && serves && is_free;
+        let new = overlaps.then(|| state.adopt_copy(old)).flatten()?;
+        state.note(Note::Replacing { process: new, old, overlaps });
+        self.replacements.push(new);
+        Some(new)
     }
 
     /// Whether this slot is for a new instance that starts beside an instance with the same
@@ -126,7 +129,7 @@ impl Operations {
         self.replacements.retain(|new| *new != slot && state[*new].beside != Some(slot));
         self.followers.remove(&slot);
         if let Some(reload) = &mut self.reload {
-            reload.retired(slot);
+            reload.followed.retain(|followed| *followed != slot);
         }
         for asked in &mut self.requests {
             asked.members.retain(|member| *member != slot);

@@ -43,7 +43,7 @@ impl Running {
     }
 
     /// Takes over a new config. The caller has checked that this is possible now.
-    pub(crate) fn reload(mut self, state: &mut State, spec: &Spec, plan: &[Placed]) -> Phase {
+    pub(crate) fn reload(mut self, state: &mut State, spec: Spec, plan: &[Placed]) -> Phase {
         self.operations.reload(state, spec, plan);
         self.finish(state, Ok(()))
     }

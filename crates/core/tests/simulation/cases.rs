@@ -24,7 +24,7 @@ pub(super) fn gateway() -> Spec {
     let process = |dependencies: &[ProcessId], dependents: &[ProcessId]| ProcessSpec {
         dependencies: dependencies.iter().map(|on| (*on, StartCondition::Ready)).collect(),
         dependents: dependents.to_vec(),
-        followers: Vec::new(),
+        follows: Vec::new(),
         left_out: false,
         autostart: true,
         oneshot: false,
@@ -126,8 +126,8 @@ impl Play {
     /// Begins a reload, and returns the core's first actions, without notes and without new
     /// definitions of unchanged processes.
     pub(super) fn reload(&mut self, millis: u64, new: &Spec, plan: &[Placed]) -> Vec<Action> {
-        let mut actions = self.machine.reload(Time(MS(millis)), new, plan).unwrap();
-        actions.retain(|one| !matches!(one, Action::Note(_) | Action::Redefine { .. }));
+        let mut actions = self.machine.reload(Time(MS(millis)), new.clone(), plan).unwrap();
+        actions.retain(|one| !matches!(one, Action::Note(_) | Action::Redefine(_)));
         actions.retain(|one| !is_told(one));
         actions
     }
@@ -501,7 +501,7 @@ fn a_dependency_that_has_ended_for_good_fulfils_every_condition() {
     }
 }
 
-fn undrained(mut processes: Vec<ProcessSpec>) -> Vec<ProcessSpec> {
+pub(super) fn undrained(mut processes: Vec<ProcessSpec>) -> Vec<ProcessSpec> {
     for process in &mut processes {
         process.drain = None;
     }
@@ -1215,12 +1215,9 @@ pub(super) fn followers(of: &[&[u16]], slow: &[u16]) -> Play {
         let process = &mut spec.processes[id.index()];
         process.dependencies = needs.clone().map(|on| (on, StartCondition::Ready)).collect();
         process.readiness_timeout = slow.contains(&id.0).then_some(MS(3000));
-        process.dependents.clear();
-        for on in needs {
-            spec.processes[on.index()].dependents.push(id);
-            spec.processes[on.index()].followers.push((id, StartCondition::Ready));
-        }
+        process.follows = needs.collect();
     }
+    spec.link();
     let all = spec.order.clone();
     let mut play = Play::new(spec);
     play.at(0, Event::Start);
@@ -1419,7 +1416,8 @@ fn a_dependent_follows_a_oneshot_that_a_reload_makes_into_a_service() {
     let config = |oneshot, condition| {
         let mut spec = plain();
         let engine = &mut spec.processes[ENGINE.index()];
-        (engine.oneshot, engine.followers) = (oneshot, vec![(ROUTER, condition)]);
+        engine.oneshot = oneshot;
+        spec.processes[ROUTER.index()].follows = vec![ENGINE];
         spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, condition)];
         spec
     };
@@ -1472,6 +1470,11 @@ fn a_process_that_ends_long_after_sigkill_is_not_restarted() {
     assert_eq!(play.notes(10_000, Event::Tick), [Note::ReloadFailed { why }]);
     assert_eq!(play.at(19_000, exited(ROUTER)), []);
     assert_eq!(play.machine.state().life(ROUTER), Lifecycle::Stopped { failed: true });
+    // A later restart keeps the definition from before the failed reload.
+    assert_eq!(play.at(20_000, ask(ROUTER, Request::Start)), [Action::Spawn(ROUTER)]);
+    play.at(20_000, Event::Spawned(ROUTER));
+    assert_eq!(play.at(21_000, restart(ROUTER)), [stop(ROUTER)]);
+    assert_eq!(play.at(21_100, exited(ROUTER)), [Action::Spawn(ROUTER)]);
 }
 
 // holds: S201

@@ -126,7 +126,7 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
     ProcessSpec {
         dependencies,
         dependents: Vec::new(),
-        followers: Vec::new(),
+        follows: Vec::new(),
         left_out: false,
         autostart: true,
         oneshot,
@@ -280,7 +280,7 @@ fn config(
         let Some((version, of)) = &known[place] else { continue };
         let mut of = of.clone();
         of.dependents.clear();
-        of.followers.clear();
+        of.follows.clear();
         of.dependencies.retain_mut(|(on, _)| {
             let place = places.iter().position(|known| *known == on.index());
             *on = ProcessId(place.unwrap_or_default() as u16);
@@ -369,12 +369,9 @@ fn hooks(rng: &mut Rng, odds: &Odds) -> HookWaits {
 fn follow(seed: u64, processes: &mut [ProcessSpec]) {
     let rng = &mut Rng::new(seed ^ 0xF011);
     let once_in = rng.one_of([1, 2, 6, 1_000_000]);
-    for id in 0..processes.len() {
-        for (on, condition) in processes[id].dependencies.clone() {
-            if rng.once_in(once_in) {
-                processes[on.index()].followers.push((ProcessId(id as u16), condition));
-            }
-        }
+    for process in processes {
+        let needs = process.dependencies.iter().filter(|_| rng.once_in(once_in));
+        process.follows.extend(needs.map(|(on, _)| *on));
     }
 }
 

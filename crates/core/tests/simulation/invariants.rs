@@ -238,9 +238,6 @@ struct Reloading {
     left: BTreeSet<usize>,
     /// Processes whose step of the reload has begun.
     begun: BTreeSet<usize>,
-    has_removed: bool,
-    /// The slot that the current step removes.
-    removing: Option<ProcessId>,
     /// Processes that were restarted during the reload to follow a dependency.
     followed: BTreeSet<usize>,
 }
@@ -623,32 +620,19 @@ impl<'a> Checker<'a> {
 
     /// Checks that a replacement may begin: the process has only one slot, and the new slot is
     /// free.
-    fn adopt(&mut self, slot: ProcessId, from: DefinitionSource, procs: &[Proc]) {
+    fn adopt(&mut self, slot: ProcessId, of: ProcessId, is_newer: bool, procs: &[Proc]) {
         self.hold(!self.unready, "a replacement in a shutdown");
         self.retire(procs);
-        let role = match from {
-            DefinitionSource::Copy(old) => {
-                self.hold(self.is_current(old), "an instance that was replaced is replaced again");
-                self.hold(!self.is_replaced(old), "two replacements of a process at a time");
-                // holds: C330
-                self.hold(self.of(old).update.overlaps(), "an overlap without such an `update`");
-                // holds: C330, C656
-                self.hold(self.at[old.index()].serves, "an overlap while nothing serves");
-                Role::New { old }
-            }
-            DefinitionSource::Config(ConfigIndex(index)) => {
-                let placed = self.reload.as_ref().map(|reload| reload.plan[index]);
-                match placed {
-                    Some(Placed::Changed(old)) => {
-                        // holds: C330, C656
-                        self.hold(self.at[old.index()].serves, "an overlap while nothing serves");
-                        Role::New { old }
-                    }
-                    Some(Placed::New) => Role::Current,
-                    _ => return self.fail("a new slot for an unchanged process"),
-                }
-            }
-        };
+        let is_added = of == slot;
+        if is_added {
+            let is_new = |reload: &Reloading| reload.plan.contains(&Placed::New(slot));
+            self.hold(self.reload.as_ref().is_some_and(is_new), "an unknown process is added");
+        } else {
+            self.hold(self.is_current(of), "an instance that was replaced is replaced again");
+            self.hold(!self.is_replaced(of), "two replacements of a process at a time");
+            // holds: C330, C656
+            self.hold(self.at[of.index()].serves, "an overlap while nothing serves");
+        }
         let is_free = self.roles.get(slot.index()).is_none_or(|role| *role == Role::Retired);
         self.hold(is_free, "a new instance in a slot that is in use");
         self.hold(slot.index() < 3 * self.slots.processes(), "free slots are not used again");
@@ -657,14 +641,21 @@ impl<'a> Checker<'a> {
         if self.broken().is_some() {
             return;
         }
-        self.slots.adopt(slot, from);
+        let is_changed = |reload: &Reloading| reload.plan.contains(&Placed::Changed(of));
+        let is_step = is_newer && !is_added;
+        let may_step = self.reload.as_ref().is_some_and(is_changed);
+        self.hold(!is_step || may_step, "an unchanged process gets another definition");
+        self.slots.adopt(slot, of, is_newer);
+        // holds: C330
+        let overlaps = is_added || self.of(slot).update.overlaps();
+        self.hold(overlaps, "an overlap without such an `update`");
         if slot.index() == self.roles.len() {
             self.add_slot();
         }
         self.begin_anew(slot);
-        self.roles[slot.index()] = role;
-        if let DefinitionSource::Config(ConfigIndex(index)) = from {
-            self.step(slot, index);
+        self.roles[slot.index()] = if is_added { Role::Reserved } else { Role::New { old: of } };
+        if is_step {
+            self.step(slot);
         }
     }
 
@@ -698,7 +689,7 @@ impl<'a> Checker<'a> {
             let Some(index) = self.slots.in_config(old) else {
                 return self.fail("a process is replaced that the config does not have");
             };
-            self.step(old, index);
+            self.step(old);
             self.redefined.insert(old);
             self.at[old.index()].alone = true;
             self.at[old.index()].behind = false;
@@ -738,7 +729,7 @@ impl<'a> Checker<'a> {
         let plan = plan.to_vec();
         self.slots.reload(config, &plan);
         let added = config.processes.iter().zip(&config.spec.processes).zip(&plan);
-        for ((process, of), _) in added.filter(|(_, placed)| **placed == Placed::New) {
+        for ((process, of), _) in added.filter(|(_, placed)| matches!(placed, Placed::New(_))) {
             self.down[process.0] = !of.autostart;
         }
         self.reload = Some(Reloading { plan, left, ..Reloading::default() });
@@ -748,12 +739,14 @@ impl<'a> Checker<'a> {
 
     /// Checks that the step of the reload for this process may begin: all its dependencies match
     /// the new config already.
-    fn step(&mut self, slot: ProcessId, index: usize) {
+    fn step(&mut self, slot: ProcessId) {
         self.holds_one_step();
         let process = self.slots.process(slot);
+        let Some(index) = self.slots.index_of(process) else {
+            return self.fail("a step of a process that the config does not have");
+        };
         let Some(reload) = &mut self.reload else { return };
         reload.begun.insert(process);
-        reload.removing = None;
         let left = reload.left.clone();
         let mut needs = self.slots.definition(index).dependencies.iter();
         let is_due = needs.all(|(on, _)| !left.contains(&on.index()));
@@ -766,6 +759,11 @@ impl<'a> Checker<'a> {
                 below.extend(self.slots.index_of(on.index()));
             }
         }
+    }
+
+    /// The slots of the processes that a reload has yet to add.
+    fn reserved(&self) -> impl Iterator<Item = ProcessId> {
+        self.slots.all().filter(|slot| self.roles[slot.index()] == Role::Reserved)
     }
 
     /// Checks that the previous step of the reload is over.
@@ -791,9 +789,6 @@ impl<'a> Checker<'a> {
         self.hold(self.reload.is_some(), "a process is removed without a reload");
         self.retire(procs);
         self.holds_one_step();
-        if let Some(reload) = &mut self.reload {
-            (reload.has_removed, reload.removing) = (true, Some(slot));
-        }
         let process = self.slots.process(slot);
         let plan = self.reload.as_ref().map(|reload| reload.plan.clone()).unwrap_or_default();
         let is_needed = self.slots.all().any(|id| {
@@ -815,6 +810,10 @@ impl<'a> Checker<'a> {
     /// Checks the answer to a reload.
     fn reloaded(&mut self, is_done: bool, procs: &[Proc]) {
         self.retire(procs);
+        // The slots of processes that the reload has not added are free.
+        for slot in self.reserved().collect::<Vec<_>>() {
+            self.roles[slot.index()] = Role::Retired;
+        }
         let Some(reload) = self.reload.take() else {
             return self.fail("an answer without a reload");
         };
@@ -1007,12 +1006,8 @@ impl<'a> Checker<'a> {
         let all_serve = currents.map(ProcessId::index).all(|current| {
             self.at[current].serves && !self.at[current].alone && !self.at[current].by_request
         });
-        let has_removed = self.reload.as_ref().is_some_and(|reload| reload.has_removed);
-        let adds = has_removed && self.slots.to_be_added().any(|of| of.required);
-        let removing = self.reload.as_ref().and_then(|reload| reload.removing);
-        let serves =
-            |slot: ProcessId| matches!(machine.state().life(slot), Lifecycle::Ready { .. });
-        let lacks_process = adds && !removing.is_some_and(serves);
+        let mut added = self.reserved().filter(|slot| self.of(*slot).required);
+        let lacks_process = added.next().is_some();
         let is_ready = !running.was_ready() || running.is_ready(machine.state());
         self.hold(
             is_ready || !all_serve || lacks_process,
@@ -1080,18 +1075,19 @@ impl<'a> Checker<'a> {
         self.holds_work(action);
         self.holds_timeouts(now, procs);
         match *action {
-            Action::Adopt { slot, from } => self.adopt(slot, from, procs),
-            Action::Redefine { slot, config } => {
-                match self.reload.as_ref().map(|reload| reload.plan[config.0]) {
-                    Some(Placed::Same(of)) if of == slot => {}
-                    Some(Placed::Changed(of)) if of == slot => {
-                        let proc = procs[slot.index()];
-                        self.hold(!proc.alive && !proc.group, "a running process is redefined");
-                        self.begin_anew(slot);
-                    }
-                    _ => self.fail("a process has the wrong definition"),
+            Action::Adopt { slot, of, is_newer } => self.adopt(slot, of, is_newer, procs),
+            Action::Redefine(slot) => {
+                let plan = self.reload.as_ref().map(|reload| reload.plan.as_slice());
+                let plan = plan.unwrap_or_default();
+                if plan.contains(&Placed::Changed(slot)) {
+                    let proc = procs[slot.index()];
+                    self.hold(!proc.alive && !proc.group, "a running process is redefined");
+                    self.begin_anew(slot);
+                } else {
+                    let is_same = plan.contains(&Placed::Same(slot));
+                    self.hold(is_same, "a process has the wrong definition");
                 }
-                self.slots.redefine(slot, config);
+                self.slots.redefine(slot);
             }
             Action::CheckCondition { process, check } => {
                 // Only the answer to this check admits the start.
@@ -1781,11 +1777,7 @@ impl<'a> Checker<'a> {
             return;
         }
         let on = self.slots.process(process);
-        let follows = |slot: &ProcessId| {
-            self.slots.follows(*slot, on, met)
-                || self.reload.is_some() && self.slots.will_follow(*slot, on, met)
-        };
-        for slot in self.slots.all().filter(follows) {
+        for slot in self.slots.all().filter(|slot| self.slots.follows(*slot, on, met)) {
             let place = slot.index();
             let is_early = self.at[place].stops_early
                 || matches!(self.roles[place], Role::Leaving | Role::Retired);
@@ -2262,8 +2254,17 @@ impl<'a> Checker<'a> {
             Note::Replacing { process, old, overlaps } => {
                 self.replacing(process, old, overlaps, procs)
             }
-            Note::Adding(process) if !self.of(process).autostart => self.stepped(process),
-            Note::Adding(_) => {}
+            Note::Adding(process) => {
+                self.retire(procs);
+                let is_due = self.roles[process.index()] == Role::Reserved;
+                self.hold(is_due, "a process is added twice");
+                self.slots.take_over(process);
+                self.roles[process.index()] = Role::Current;
+                self.step(process);
+                if !self.of(process).autostart {
+                    self.stepped(process);
+                }
+            }
             Note::Removing(process) => self.removing(process, procs),
             Note::ReloadDone => self.reloaded(true, procs),
             Note::ReloadFailed { .. } => self.reloaded(false, procs),

@@ -42,9 +42,7 @@ use drainit_core::event::{Event, Request};
 use drainit_core::machine::Machine;
 use drainit_core::note::{DrainEnd, Note, RequestError};
 use drainit_core::slots::Placed;
-use drainit_core::spec::{
-    ConfigIndex, DefinitionSource, HookId, HookWaits, ProcessSpec, Spec, Stage, Wait,
-};
+use drainit_core::spec::{HookId, HookWaits, ProcessSpec, Spec, Stage, Wait};
 use drainit_core::state::Role;
 use drainit_core::types::{
     End, ExitPolicy, OnExit, ProcessId, Signal, StartCondition, Time, Update, WatchAction,
@@ -159,7 +157,7 @@ pub(crate) fn watch(
         let actions = match reload {
             Some(config) => {
                 let plan = world.slots.plan(config, machine.state());
-                let taken = machine.reload(now, &config.spec, &plan);
+                let taken = machine.reload(now, config.spec.clone(), &plan);
                 seen(now, Seen::Reload { plan: &plan, is_taken: taken.is_ok() });
                 checker.reload(config, &plan, taken.is_ok());
                 if taken.is_ok() {
@@ -181,11 +179,10 @@ pub(crate) fn watch(
         };
         journal.event(now, event, machine.phase());
         for action in actions {
-            if let Action::Adopt { slot, from } = action {
-                world.adopt(slot, from);
+            if let Action::Adopt { slot, of, is_newer } = action {
+                world.adopt(slot, of, is_newer);
                 let name = slot.0.to_string();
-                let old = if let DefinitionSource::Copy(old) = from { Some(old) } else { None };
-                journal.adopt(now, slot, name, old);
+                journal.adopt(now, slot, name, (of != slot).then_some(of));
             }
             journal.action(now, &action);
             if let Action::Note(note) = &action {

@@ -1,7 +1,7 @@
 //! Cases of replacements and reloads: fixed events, with the actions that must follow.
 
 use crate::cases::{
-    APP, ENGINE, MS, Play, ROUTER, WEB, exited, followers, gateway, stop, wakes_at,
+    APP, ENGINE, MS, Play, ROUTER, WEB, exited, followers, gateway, stop, undrained, wakes_at,
 };
 use crate::*;
 use drainit_core::cause::Failure;
@@ -35,9 +35,11 @@ pub(super) fn up() -> Play {
 /// old one.
 pub(super) fn beside() -> Play {
     let mut play = up();
-    let from = DefinitionSource::Copy(ROUTER);
     let begun = play.at(1000, restart(ROUTER));
-    assert_eq!(begun, [Action::Adopt { slot: NEW, from }, Action::Spawn(NEW)]);
+    assert_eq!(
+        begun,
+        [Action::Adopt { slot: NEW, of: ROUTER, is_newer: false }, Action::Spawn(NEW)]
+    );
     play.at(1000, Event::Spawned(NEW));
     play
 }
@@ -66,9 +68,11 @@ fn the_old_instance_is_drained_and_stopped_once_the_new_instance_is_ready() {
     let done = Note::RequestDone { process: NEW, request: Request::Restart };
     assert_eq!(notes.last(), Some(&done));
     // The next new instance gets the slot that the old instance has left.
-    let from = DefinitionSource::Copy(NEW);
     let begun = play.at(8000, restart(NEW));
-    assert_eq!(begun, [Action::Adopt { slot: ROUTER, from }, Action::Spawn(ROUTER)]);
+    assert_eq!(
+        begun,
+        [Action::Adopt { slot: ROUTER, of: NEW, is_newer: false }, Action::Spawn(ROUTER)]
+    );
 }
 
 #[test]
@@ -106,7 +110,7 @@ pub(super) fn changed(change: impl Fn(&mut Spec)) -> Spec {
 /// for at most 12 s beside a newer one.
 fn envoys() -> Spec {
     changed(|spec| {
-        spec.processes[ENGINE.index()].followers = vec![(ROUTER, StartCondition::Ready)];
+        spec.processes[ROUTER.index()].follows = vec![ENGINE];
         let router = &mut spec.processes[ROUTER.index()];
         router.update = Update::HotRestart;
         router.handover = Some(MS(12_000));
@@ -134,12 +138,12 @@ fn a_requested_overlap_begins_once_the_requested_restart_of_a_dependency_is_over
     for (follows, works) in [(false, true), (true, true), (false, false), (true, false)] {
         let mut spec = overlapping();
         if follows {
-            spec.processes[ENGINE.index()].followers = vec![(ROUTER, StartCondition::Ready)];
+            spec.processes[ROUTER.index()].follows = vec![ENGINE];
         }
         let mut play = Play::up(spec);
         play.at(100, Event::Ready(ROUTER));
         assert_eq!(play.at(1000, restart(ENGINE)), [stop(ENGINE)]);
-        let adopt = Action::Adopt { slot: NEW, from: DefinitionSource::Copy(ROUTER) };
+        let adopt = Action::Adopt { slot: NEW, of: ROUTER, is_newer: false };
         assert_eq!(play.at(1000, restart(ROUTER)), [adopt]);
         assert_eq!(play.at(1100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
         if !works {
@@ -223,6 +227,20 @@ fn a_reload_fails_with_a_follower() {
     assert!(notes.contains(&Note::ReloadFailed { why }), "{notes:?}");
 }
 
+#[test]
+fn after_a_failure_of_a_reload_a_follower_keeps_the_old_definition() {
+    let mut play = followers(&[&[], &[], &[0]], &[]);
+    let spec = Spec::clone(&play.machine.state().spec);
+    let changed = [ENGINE, APP, WEB].map(Placed::Changed);
+    assert_eq!(play.reload(1000, &spec, &changed), [stop(ENGINE)]);
+    play.at(1100, exited(ENGINE));
+    assert_eq!(play.at(1100, Event::Spawned(ENGINE)), [stop(APP)]);
+    play.at(1200, exited(APP));
+    let failed = Event::SpawnFailed { process: APP, exit_code: 127 };
+    assert_eq!(play.at(1200, failed), [stop(WEB)]);
+    assert_eq!(play.at(1300, exited(WEB)), [Action::Spawn(WEB)]);
+}
+
 /// An end by a SIGKILL that drainit has not sent.
 fn killed(process: ProcessId) -> Event {
     Event::Exited { process, end: End::Signal(Signal::KILL), remains: false }
@@ -304,9 +322,8 @@ fn a_reload_fails_when_envoy_will_abort_the_new_epoch() {
     assert_eq!(play.notes(1700, killed(ROUTER)).last(), Some(&failed));
     // A reload starts no other epoch beside an epoch that Envoy will abort.
     assert_eq!(play.reload(2000, &envoys(), &[Placed::Same(ENGINE), Placed::Changed(NEW)]), []);
-    let config = ConfigIndex(ROUTER.index());
     let aborted = play.at(12_000, killed(NEW));
-    assert_eq!(aborted, [Action::Redefine { slot: NEW, config }, Action::Spawn(NEW)]);
+    assert_eq!(aborted, [Action::Redefine(NEW), Action::Spawn(NEW)]);
 }
 
 #[test]
@@ -378,4 +395,65 @@ fn the_last_probe_of_an_epoch_grants_no_more_time() {
     play.at(2000, Event::Tick);
     play.at(2005, Event::TimeoutExtended { process: NEW, by: MS(60_000) });
     assert!(play.notes(4000, Event::Tick).contains(&given_up));
+}
+
+/// Plays a reload of a router whose engine is replaced by the new engine in slot [`NEW`]. Returns
+/// the play at the time at which the reload is done.
+fn reloaded(router: Update) -> Play {
+    let spec = |update| {
+        let mut spec = gateway();
+        spec.processes = undrained(spec.processes);
+        spec.processes[ENGINE.index()].update = Update::StartFirst;
+        spec.processes[ROUTER.index()].update = update;
+        spec
+    };
+    let mut play = Play::up(spec(Update::StopFirst));
+    let changed = [Placed::Changed(ENGINE), Placed::Changed(ROUTER)];
+    let adopt = Action::Adopt { slot: NEW, of: ENGINE, is_newer: true };
+    assert_eq!(play.reload(100, &spec(router), &changed), [adopt, Action::Spawn(NEW)]);
+    assert_eq!(play.at(200, Event::Spawned(NEW)), [stop(ENGINE)]);
+    play
+}
+
+#[test]
+fn a_changed_dependent_depends_on_the_new_instance_of_a_dependency() {
+    let mut play = reloaded(Update::StopFirst);
+    assert_eq!(play.at(300, exited(ENGINE)), [stop(ROUTER)]);
+    let begun = [Action::Redefine(ROUTER), Action::Spawn(ROUTER)];
+    assert_eq!(play.at(400, exited(ROUTER)), begun);
+    assert_eq!(play.notes(500, Event::Spawned(ROUTER)).last(), Some(&Note::ReloadDone));
+    assert!(play.at(600, Event::Signal(Signal::TERM)).contains(&stop(ROUTER)));
+    assert_eq!(play.at(700, exited(ROUTER)), [stop(NEW)]);
+    // The new router gets the slot that the old engine has left.
+    let mut play = reloaded(Update::StartFirst);
+    let adopt = Action::Adopt { slot: ENGINE, of: ROUTER, is_newer: true };
+    assert_eq!(play.at(300, exited(ENGINE)), [adopt, Action::Spawn(ENGINE)]);
+    assert_eq!(play.at(400, Event::Spawned(ENGINE)), [stop(ROUTER)]);
+    assert_eq!(play.notes(500, exited(ROUTER)).last(), Some(&Note::ReloadDone));
+    assert!(play.at(600, Event::Signal(Signal::TERM)).contains(&stop(ENGINE)));
+    assert_eq!(play.at(700, exited(ENGINE)), [stop(NEW)]);
+}
+
+/// A reload that turns a dependency around: from now on the engine depends on the router.
+#[test]
+fn a_reload_may_turn_a_dependency_around() {
+    let mut spec = gateway();
+    spec.processes = undrained(spec.processes);
+    let mut turned = spec.clone();
+    turned.processes[ROUTER.index()].dependencies.clear();
+    turned.processes[ENGINE.index()].dependencies = vec![(ROUTER, StartCondition::Ready)];
+    turned.order = vec![ROUTER, ENGINE];
+    turned.link();
+    let same = [Placed::Same(ENGINE), Placed::Same(ROUTER)];
+    let mut play = Play::up(spec.clone());
+    assert_eq!(play.reload(100, &turned, &same), []);
+    assert!(play.at(300, Event::Signal(Signal::TERM)).contains(&stop(ENGINE)));
+    assert_eq!(play.at(400, exited(ENGINE)), [stop(ROUTER)]);
+    // The stop signal comes while the old router, which has depended on the engine, still runs.
+    turned.processes[ROUTER.index()].update = Update::StartFirst;
+    let mut play = Play::up(spec);
+    play.reload(100, &turned, &[Placed::Same(ENGINE), Placed::Changed(ROUTER)]);
+    play.at(200, Event::SpawnFailed { process: NEW, exit_code: 127 });
+    assert!(play.at(300, Event::Signal(Signal::TERM)).contains(&stop(ENGINE)));
+    assert_eq!(play.at(400, exited(ENGINE)), [stop(ROUTER)]);
 }

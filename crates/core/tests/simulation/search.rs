@@ -377,8 +377,8 @@ impl<'a> World<'a> {
         }
         self.checker.event(self.now, event);
         for action in self.machine.handle(self.now, event) {
-            if let Action::Adopt { slot, from } = action {
-                self.slots.adopt(slot, from);
+            if let Action::Adopt { slot, of, is_newer } = action {
+                self.slots.adopt(slot, of, is_newer);
                 self.procs.resize(self.slots.count(), Proc::default());
                 self.procs[slot.index()] = Proc::default();
             }

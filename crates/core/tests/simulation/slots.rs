@@ -1,6 +1,8 @@
 //! The definition of each slot of a run, and the current slot of each process. The simulated world
 //! and the checker share this module.
 
+use std::collections::BTreeMap;
+
 use crate::scenario::NewConfig;
 use crate::*;
 use drainit_core::state::{Lifecycle, State};
@@ -14,6 +16,8 @@ pub(crate) struct Slots {
     current: Vec<Option<ProcessId>>,
     /// The definitions in the config of the last reload; empty before the first reload.
     config: Vec<Slot>,
+    /// For each slot that gets a definition in the config of the last reload: its index there.
+    newer: BTreeMap<ProcessId, usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -26,26 +30,23 @@ struct Slot {
     follows: Vec<(usize, StartCondition)>,
 }
 
-/// The processes that the process with this index follows.
-fn follows(spec: &Spec, index: usize) -> impl Iterator<Item = (usize, StartCondition)> {
-    let of = move |(on, process): (usize, &ProcessSpec)| {
-        let own = process.followers.iter().filter(move |(by, _)| by.index() == index);
-        own.map(move |(_, condition)| (on, *condition)).collect::<Vec<_>>()
-    };
-    spec.processes.iter().enumerate().flat_map(of)
+/// The processes that a process follows.
+fn follows(of: &ProcessSpec) -> Vec<(usize, StartCondition)> {
+    let follows = of.dependencies.iter().filter(|(on, _)| of.follows.contains(on));
+    follows.map(|(on, condition)| (on.index(), *condition)).collect()
 }
 
 impl Slots {
     pub(crate) fn new(scenario: &Scenario) -> Self {
         let specs = scenario.spec.processes.iter().cloned().enumerate();
         let slot = |(process, spec)| {
-            let follows = follows(&scenario.spec, process).collect();
+            let follows = follows(&spec);
             Slot { process, version: 0, spec, follows }
         };
         let slots = specs.map(slot).collect();
         let mut current: Vec<_> = scenario.spec.ids().map(Some).collect();
         current.resize(scenario.behaviours.len(), None);
-        Self { slots, current, config: Vec::new() }
+        Self { slots, current, config: Vec::new(), newer: BTreeMap::new() }
     }
 
     /// The definition of the process of this slot.
@@ -57,13 +58,6 @@ impl Slots {
     /// has met this condition.
     pub(crate) fn follows(&self, slot: ProcessId, on: usize, met: StartCondition) -> bool {
         self.slots[slot.index()].follows.contains(&(on, met))
-    }
-
-    /// Whether the instance of this slot follows the process `on`, and the newest config names this
-    /// condition for `on`.
-    pub(crate) fn will_follow(&self, slot: ProcessId, on: usize, met: StartCondition) -> bool {
-        let mut new = self.config.iter().filter(|of| of.process == self.process(slot));
-        self.follows_any(slot, on) && new.any(|of| of.follows.contains(&(on, met)))
     }
 
     /// Whether the instance of this slot follows the process `on` under any condition.
@@ -92,44 +86,37 @@ impl Slots {
         (0..self.slots.len() as u16).map(ProcessId)
     }
 
-    /// For each process of a new config: whether it is new, unchanged or changed. A process that
-    /// has failed counts as changed, so that the reload starts it again.
+    /// For each process of a new config: its slot, and whether the process is new, unchanged or
+    /// changed. A process that has failed counts as changed, so that the reload starts it again.
     pub(crate) fn plan(&self, config: &NewConfig, state: &State) -> Vec<Placed> {
-        let placed = |(process, version): &(usize, u32)| {
-            let current = self.current[*process].filter(|slot| state.is_current(*slot));
-            let Some(slot) = current else { return Placed::New };
+        let is_used = |slot: &ProcessId| slot.index() < self.slots.len() && state.is_current(*slot);
+        let mut free = (0..u16::MAX).map(ProcessId).filter(|slot| !is_used(slot));
+        let mut placed = |(process, version): &(usize, u32)| {
+            let current = self.current(*process).filter(is_used);
+            let Some(slot) = current else { return free.next().map(Placed::New) };
             let has_failed = state.life(slot) == Lifecycle::Stopped { failed: true };
-            match self.slots[slot.index()].version == *version && !has_failed {
+            Some(match self.slots[slot.index()].version == *version && !has_failed {
                 true => Placed::Same(slot),
                 false => Placed::Changed(slot),
-            }
+            })
         };
-        config.processes.iter().map(placed).collect()
+        config.processes.iter().filter_map(&mut placed).collect()
     }
 
     /// Stores the definitions of a new config. The slots get these definitions later, one by one.
     pub(crate) fn reload(&mut self, config: &NewConfig, plan: &[Placed]) {
         let process = |id: ProcessId| ProcessId(config.processes[id.index()].0 as u16);
         self.config.clear();
+        self.newer.clear();
         let processes = config.spec.processes.iter().zip(&config.processes).zip(plan);
         for (index, ((spec, (place, version)), placed)) in processes.enumerate() {
-            if *placed == Placed::New {
-                // An earlier reload may have given the process a slot, but ended without adding it.
-                self.current[*place] = None;
-            }
+            self.newer.insert(placed.slot(), index);
             let mut spec = spec.clone();
-            for (on, _) in &mut spec.dependencies {
-                *on = process(*on);
+            let needs = spec.dependencies.iter_mut().map(|(on, _)| on);
+            for id in needs.chain(&mut spec.follows).chain(&mut spec.dependents) {
+                *id = process(*id);
             }
-            for by in &mut spec.dependents {
-                *by = process(*by);
-            }
-            for (by, _) in &mut spec.followers {
-                *by = process(*by);
-            }
-            let follows: Vec<_> = follows(&config.spec, index)
-                .map(|(on, condition)| (config.processes[on].0, condition))
-                .collect();
+            let follows = follows(&spec);
             self.config.push(Slot { process: *place, version: *version, spec, follows });
         }
     }
@@ -150,20 +137,10 @@ impl Slots {
         self.config.iter().filter(move |of| !is_new(of)).map(|of| &of.spec)
     }
 
-    /// The definitions in the newest config whose process has no current slot.
-    pub(crate) fn to_be_added(&self) -> impl Iterator<Item = &ProcessSpec> {
-        self.config.iter().filter(|of| self.current[of.process].is_none()).map(|of| &of.spec)
-    }
-
     /// Gives a definition to a slot that comes into use.
-    pub(crate) fn adopt(&mut self, slot: ProcessId, from: DefinitionSource) {
-        let new = match from {
-            DefinitionSource::Copy(old) => self.slots[old.index()].clone(),
-            DefinitionSource::Config(ConfigIndex(index)) => self.config[index].clone(),
-        };
-        if self.current[new.process].is_none() {
-            self.current[new.process] = Some(slot);
-        }
+    pub(crate) fn adopt(&mut self, slot: ProcessId, of: ProcessId, is_newer: bool) {
+        let newer = self.newer.get(&of).filter(|_| is_newer).map(|index| &self.config[*index]);
+        let new = newer.unwrap_or_else(|| &self.slots[of.index()]).clone();
         if slot.index() == self.slots.len() {
             self.slots.push(new);
         } else {
@@ -187,10 +164,11 @@ impl Slots {
     }
 
     /// Gives a slot the definition of its process in the newest config.
-    pub(crate) fn redefine(&mut self, slot: ProcessId, config: ConfigIndex) {
-        self.slots[slot.index()] = self.config[config.0].clone();
+    pub(crate) fn redefine(&mut self, slot: ProcessId) {
+        self.slots[slot.index()] = self.config[self.newer[&slot]].clone();
     }
 
+    /// Makes a slot the current slot of its process.
     pub(crate) fn take_over(&mut self, slot: ProcessId) {
         let process = self.process(slot);
         self.current[process] = Some(slot);

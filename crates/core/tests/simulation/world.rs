@@ -279,8 +279,8 @@ impl<'a> World<'a> {
 
     /// Prepares a slot for a new instance. Every second call takes the behaviour from
     /// `Scenario::variants`.
-    pub(super) fn adopt(&mut self, slot: ProcessId, from: DefinitionSource) {
-        self.slots.adopt(slot, from);
+    pub(super) fn adopt(&mut self, slot: ProcessId, of: ProcessId, is_newer: bool) {
+        self.slots.adopt(slot, of, is_newer);
         self.replaced += 1;
         let process = self.slots.process(slot);
         let variants = [&self.scenario.behaviours, &self.scenario.variants];
@@ -628,9 +628,11 @@ impl<'a> World<'a> {
                 }
             }
             Action::AbortHook(hook) => self.dropped.extend(self.hook_ends.remove(&hook)),
-            Action::Note(Note::TakesOver { process, .. }) => self.slots.take_over(process),
+            Action::Note(Note::TakesOver { process, .. } | Note::Adding(process)) => {
+                self.slots.take_over(process);
+            }
             Action::Note(Note::Removing(process)) => self.slots.remove(process),
-            Action::Redefine { slot, config } => self.slots.redefine(slot, config),
+            Action::Redefine(slot) => self.slots.redefine(slot),
             Action::ShutdownBegins { .. } => {
                 self.stopped_at = Some(now);
                 let after = self.slowness.millis(500);

@@ -9,7 +9,6 @@ use crate::core::action::Action;
 use crate::core::event::{Event, Request};
 use crate::core::machine::Machine;
 use crate::core::note::Note;
-use crate::core::spec::DefinitionSource;
 use crate::core::state::Lifecycle;
 use crate::load::Loaded;
 use crate::load::testing::load;
@@ -123,17 +122,17 @@ impl World {
         let machine = Machine::new(Rc::new(spec), Time(Duration::ZERO));
         let (now, seen) = (Duration::ZERO, BTreeMap::new());
         let mut world = Self { machine, now, names, seen, answer: None };
-        world.handle(vec![Event::Start], loaded);
+        world.handle(vec![Event::Start]);
         world
     }
 
-    fn handle(&mut self, mut events: Vec<Event>, new: &Loaded) {
+    fn handle(&mut self, mut events: Vec<Event>) {
         for _ in 0..1000 {
             while !events.is_empty() {
                 self.now += Duration::from_millis(1);
                 let event = events.remove(0);
                 let actions = self.machine.handle(Time(self.now), event);
-                events.extend(self.carry_out(actions, new));
+                events.extend(self.carry_out(actions));
             }
             let Some(at) = self.machine.next_wakeup() else { return };
             self.now = self.now.max(at.0);
@@ -145,19 +144,13 @@ impl World {
         panic!("no end");
     }
 
-    fn carry_out(&mut self, actions: Vec<Action>, new: &Loaded) -> Vec<Event> {
+    fn carry_out(&mut self, actions: Vec<Action>) -> Vec<Event> {
         let mut events = Vec::new();
         let ended = |process| Event::Exited { process, end: End::Code(0), remains: false };
         for action in actions {
             match action {
-                Action::Adopt { slot, from } => {
-                    let name = match from {
-                        DefinitionSource::Copy(of) => self.names[&of].clone(),
-                        DefinitionSource::Config(index) => {
-                            new.config.processes[index.0].name.clone()
-                        }
-                    };
-                    self.names.insert(slot, name);
+                Action::Adopt { slot, of, .. } if slot != of => {
+                    self.names.insert(slot, self.names[&of].clone());
                 }
                 Action::CheckCondition { process, check } => {
                     let holds = !self.machine.state().process(process).left_out;
@@ -231,7 +224,7 @@ fn the_core_does_what_the_plan_of_a_reload_says() {
                     true => Event::Exited { process: slot, end: End::Code(0), remains: false },
                     false => Event::Requested { process: slot, request: Request::Stop },
                 };
-                world.handle(vec![event], &old);
+                world.handle(vec![event]);
             }
         }
         if world.machine.may_reload().is_err() {
@@ -256,9 +249,13 @@ fn the_core_does_what_the_plan_of_a_reload_says() {
         let args = vec![Vec::new(); new.config.processes.len()];
         let plan = ReloadPlan::new(&old.config, &running, &new.config, &spec, &args);
         world.now += Duration::from_millis(1);
-        let actions = world.machine.reload(Time(world.now), &spec, &plan.placed).unwrap();
-        let events = world.carry_out(actions, &new);
-        world.handle(events, &new);
+        let placed = plan.placed.clone().unwrap();
+        let actions = world.machine.reload(Time(world.now), spec, &placed).unwrap();
+        for (process, placed) in new.config.processes.iter().zip(&placed) {
+            world.names.insert(placed.slot(), process.name.clone());
+        }
+        let events = world.carry_out(actions);
+        world.handle(events);
         let told = format!("{}\n{}\n{}", texts[0], texts[1], plan.text());
         assert_eq!(world.answer, Some(Note::ReloadDone), "{:?}\n{told}", world.seen);
         let did = |name: &str| world.seen.get(name).copied().unwrap_or_default();
