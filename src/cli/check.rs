@@ -154,7 +154,7 @@ fn write(problems: &[Diagnostic], fine: &str, elsewhere: bool) {
         // An error is ignored, because stdout may have no reader. The exit code shows the result.
         (0, 0) => drop(writeln!(io::stdout(), "ok: {fine}{rest}")),
         (0, _) => say(&format!("{warnings_text}{rest}\n")),
-        _ => say(&format!("{}, {warnings_text}{rest}\n", plural(errors, "error", "errors"))),
+        _ => say(&format!("{}, {warnings_text}\n", plural(errors, "error", "errors"))),
     }
 }
 

@@ -16,8 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::control::status::Status;
 use crate::os::clock::thread_cpu;
 
-/// After an answer, the thread does other work for this many times the processor time of the
-/// answer.
+/// If an answer took the processor time t, the thread then does other work for `OTHERS` × t.
 const OTHERS: u32 = 3;
 /// The resolution of the runtime's timer. A shorter pause is not worth a timer: several such pauses
 /// add up to one wait.

@@ -99,8 +99,8 @@ impl StatusBoard {
         let (machine, mut journal) = (self.machine.borrow(), self.journal.borrow_mut());
         let name = definition.process.name.clone();
         let is_in_use = |id: &ProcessId| machine.state().role(*id) != Role::Retired;
-        // Without another slot in use, the process continues the history of its former instance in
-        // this slot.
+        // If no other slot of the process is in use, the new instance continues the history of the
+        // former instance in this slot.
         let known = |id: &ProcessId| *id == slot || is_in_use(id);
         let same = journal.slots_of(&name).filter(known).max_by_key(|id| *id != slot);
         journal.adopt(now, slot, name, from.or(same));

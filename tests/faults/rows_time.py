@@ -156,7 +156,7 @@ def flapping(run):
     run.check(len(run.events("start")) == 2, "restarted").stop().ended_well("a", "b")
 
 
-@row("SIGTERM at every millisecond from 0 to 200 after the exec (peers: at every tenth)",
+@row("SIGTERM at every millisecond from 0 to 200 after the exec (peers: every 10 ms)",
      "SIGTERM ends the container; at most 5 % arrive before the program can block signals", alone=True)
 def term_at_start(run):
     step = 1 if run.tool == US else 10

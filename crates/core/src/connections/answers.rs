@@ -26,7 +26,7 @@ const ROUNDING: Duration = Duration::from_millis(2);
 pub struct Connection {
     /// The number that the kernel has given this socket, and gives to no other socket.
     pub cookie: u64,
-    /// Whether the client is drainit, which probes the server, or asks it to drain.
+    /// Whether the client is drainit, which connects to probe the server or to ask it to drain.
     pub is_ours: bool,
     /// Whether the server has not accepted the connection yet, or has not read all of its bytes.
     pub is_unread: bool,

@@ -84,8 +84,8 @@ enum Happening {
         instance: u32,
     },
     /// A process ends. `asked` says whether a signal or a rule of Envoy ends the process. After the
-    /// time of faults, the world drops each unasked end of a service, and gives each unasked end of
-    /// a oneshot the code 0.
+    /// time of faults, an end that is not `asked` does not happen to a service, and has the code 0
+    /// for a oneshot.
     Dies {
         process: u16,
         instance: u32,
