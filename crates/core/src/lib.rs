@@ -55,6 +55,7 @@ pub mod types;
 /// The names that a crate with `std` has without `use`.
 mod prelude {
     pub(crate) use alloc::borrow::ToOwned;
+    pub(crate) use alloc::boxed::Box;
     pub(crate) use alloc::string::{String, ToString};
     pub(crate) use alloc::vec::Vec;
     pub(crate) use alloc::{format, vec};

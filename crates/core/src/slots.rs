@@ -54,9 +54,9 @@ impl State {
     pub(crate) fn adopt_copy(&mut self, old: ProcessId) -> Option<ProcessId> {
         let free = self.slots.iter().position(|slot| slot.role == Role::Retired);
         let slot = ProcessId(u16::try_from(free.unwrap_or(self.slots.len())).ok()?);
-        let newer = self.newer.remove(&old);
+        let newer = self[old].newer.take();
         let is_newer = newer.is_some();
-        let definition = newer.unwrap_or_else(|| self.process(old).clone());
+        let definition = newer.map_or_else(|| self.process(old).clone(), |newer| *newer);
         self.occupy(slot, definition, Role::New { old });
         for process in self.definitions_mut() {
             let needs = process.dependencies.iter().find(|(on, _)| *on == old).copied();
@@ -77,7 +77,8 @@ impl State {
 
     /// The definitions of all slots, and those that a reload has for later instances.
     fn definitions_mut(&mut self) -> impl Iterator<Item = &mut ProcessSpec> {
-        Rc::make_mut(&mut self.spec).processes.iter_mut().chain(self.newer.values_mut())
+        let newer = self.slots.iter_mut().filter_map(|slot| slot.newer.as_deref_mut());
+        Rc::make_mut(&mut self.spec).processes.iter_mut().chain(newer)
     }
 
     /// Keeps a free slot for a process that a reload will add.
@@ -88,10 +89,10 @@ impl State {
 
     /// Gives a process that is down the definition that a reload has for it, if there is one.
     pub(crate) fn redefine(&mut self, slot: ProcessId) -> bool {
-        let Some(new) = self.newer.remove(&slot) else { return false };
+        let Some(new) = self[slot].newer.take() else { return false };
         self.held_sockets.retain(|held| *held != slot);
         self.held_sockets.extend(new.listens.then_some(slot));
-        self.define(slot, new);
+        self.define(slot, *new);
         let slot_state = &mut self[slot];
         (slot_state.restarts_in_a_row, slot_state.failures_in_a_row) = (0, 0);
         slot_state.went_well = false;

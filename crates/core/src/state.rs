@@ -198,6 +198,8 @@ pub struct Slot {
     pub(super) role: Role,
     /// The other slot of the same process, if it has two.
     pub(super) beside: Option<ProcessId>,
+    /// The definition that a reload has for the next instance of the process.
+    pub(super) newer: Option<Box<ProcessSpec>>,
     /// Whether the slot has the same definition as the other slot of the process.
     pub(super) is_copy: bool,
     life: Lifecycle,
@@ -272,8 +274,6 @@ pub struct State {
     /// The time of the current step.
     pub now: Time,
     pub(super) slots: Vec<Slot>,
-    /// The definitions that a reload has for later instances of running processes.
-    pub(crate) newer: BTreeMap<ProcessId, ProcessSpec>,
     pub(crate) family: Family,
     /// Processes whose lifecycle was set in this step. A process can be in the list more than once.
     pub touched: Vec<ProcessId>,
@@ -328,7 +328,6 @@ impl State {
             budget: Budget::new(&spec, |_| false),
             now,
             slots,
-            newer: BTreeMap::new(),
             family: Family::default(),
             touched: Vec::new(),
             held_sockets: spec.ids().filter(|id| spec.processes[id.index()].listens).collect(),

@@ -3,7 +3,7 @@
 //!
 //! At the begin of a reload, the spec of the core gets all processes of the new config, in their
 //! new order. A new process is down. An unchanged process has its new dependencies and settings. A
-//! changed process keeps its definition; [`State::newer`] has the definition for its next instance.
+//! changed process keeps its definition; [`Slot::newer`] has the definition for its next instance.
 //!
 //! Then there is one step for each process that is new or changed. The step starts the process, or
 //! replaces it: by a new instance beside the old one, or by a stop and a start. Dependencies come
@@ -86,7 +86,7 @@ impl Operations {
                     state.act(Action::Redefine(id));
                     moves.remove(&id);
                 }
-                Placed::Changed(id) => drop(state.newer.insert(id, definition)),
+                Placed::Changed(id) => state[id].newer = Some(Box::new(definition)),
                 Placed::New(id) => state.reserve(id, definition),
             }
         }
@@ -159,7 +159,7 @@ impl Operations {
         state.missing.remove(&old);
         state.forget_changes(old);
         let life = state.life(old);
-        let starts = state.newer.get(&old).is_some_and(|new| new.autostart);
+        let starts = state[old].newer.as_ref().is_some_and(|new| new.autostart);
         if life == (Lifecycle::Stopped { failed: false }) || !starts && is_gone(life) {
             state.redefine(old);
             return state.set(old, Lifecycle::Stopped { failed: false });
@@ -197,7 +197,7 @@ impl Operations {
             && (moves || reload.followed.contains(&process))
         {
             reload.failed.get_or_insert(why);
-            reload.pending.iter().for_each(|slot| drop(state.newer.remove(slot)));
+            reload.pending.iter().for_each(|slot| state[*slot].newer = None);
         }
     }
 
@@ -215,7 +215,7 @@ impl Operations {
     /// slots of the processes that the reload has not added.
     pub(super) fn end_reload(&mut self, state: &mut State, why: Option<RequestError>) -> bool {
         let Some(reload) = self.reload.take() else { return false };
-        state.newer.clear();
+        state.slots.iter_mut().for_each(|slot| slot.newer = None);
         for slot in reload.pending {
             if state.role(slot) == Role::Reserved {
                 state.retire(slot);

@@ -44,7 +44,8 @@ impl Operations {
         // If the old instance does not serve, nobody needs it: it is stopped first.
         let serves = matches!(state.life(old), Lifecycle::Ready { .. });
         let is_free = !self.goals.contains_key(&old) && state[old].beside.is_none();
-        let overlaps = state.newer.get(&old).unwrap_or(spec).overlaps(spec) && serves && is_free;
+        let overlaps =
+            state[old].newer.as_deref().unwrap_or(spec).overlaps(spec) && serves && is_free;
         let new = overlaps.then(|| state.adopt_copy(old)).flatten()?;
         state.note(Note::Replacing { process: new, old, overlaps });
         self.replacements.push(new);
