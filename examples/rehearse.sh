@@ -75,7 +75,8 @@ runs() {
 stop() {
     if [ "$image" ]; then
         asked=$(date +%s)
-        # Kubernetes waits for the hook until 2 s after the grace period, and then goes on, also after a failed hook.
+        # Kubernetes waits for the hook until 2 s after the grace period. The stop then goes on, even if the hook has
+        # failed.
         [ -z "${PRE_STOP:-}" ] || timeout "$((grace + 2))" docker exec "$container" $PRE_STOP || case $? in
         124) hook="was still running after $((grace + 2)) s" ;;
         *) hook="has failed with code $?" ;;

@@ -19,7 +19,7 @@ use crate::protocol::{Pace, Protocol};
 use crate::tcp::Tcp;
 use crate::websocket::WebSocket;
 
-/// A request without an answer after this time has failed.
+/// A request fails if it has no answer after this time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a request without an answer, a client waits this long before its next request.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);

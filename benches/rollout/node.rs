@@ -80,8 +80,8 @@ pub(crate) fn directory() -> PathBuf {
 }
 
 /// Kills the first process of the namespace on Ctrl-C. The kernel then ends the other processes and
-/// removes the networks before `unshare` is notified. Returns the variable that receives the number
-/// of the signal.
+/// removes the networks, before `unshare` learns of the end. Returns the variable that receives the
+/// number of the signal.
 fn end_with_signals(unshare: u32) -> io::Result<Arc<AtomicI32>> {
     let signalled = Arc::new(AtomicI32::new(0));
     let received = Arc::clone(&signalled);

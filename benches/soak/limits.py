@@ -14,8 +14,8 @@ MEASURES = {
     "cpu": ("processor time a round, ms", 0.25, 20),
     "switches": ("wake-ups of the main thread a round", 0.25, 100),
 }
-# KiB of anonymous memory that the last third may have more than the second, in a run of at least LONG rounds. After the
-# first third of such a run, the allocator has taken all memory that it keeps.
+# In a run of at least LONG rounds, the last third may have at most this many KiB of anonymous memory more than the
+# second third. After the first third, the allocator has taken all memory that it keeps.
 STEADY = 32
 LONG = 120
 # Other programs of the machine only add to these costs, so the least disturbed rounds count.

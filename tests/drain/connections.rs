@@ -9,9 +9,9 @@ use crate::support::example::is_installed;
 use crate::support::http::free_address;
 use crate::support::{Duration, Ended, LONG, Rig, Running, Signal, in_parallel, ms, now, said};
 
-/// An app that answers `GET /N` after N milliseconds, for uvicorn (`app:asgi`), gunicorn
-/// (`app:wsgi`), or alone. With `PARTS`, the app sends the head at once, and then a byte every 0.5
-/// s.
+/// An app that answers `GET /N` after N milliseconds. It runs under uvicorn (`app:asgi`), under
+/// gunicorn (`app:wsgi`), or alone. With `PARTS`, the app sends the head at once, and then a byte
+/// every 0.5 s.
 const APP: &str = r#"
 import asyncio, http.server, os, sys, time
 END = b"\r\n\r\nok"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs each target for some seconds: run.sh PROGRAM SECONDS [TARGET…]. target/fuzz/found keeps inputs that fail, and
 # target/fuzz/corpus keeps inputs that reach new code. MERGE=1 packs the corpus beside this script anew. The new corpus
-# has each old input whose name is a word. From all other inputs, old and new, it has the fewest that reach the same
-# code.
+# has each old input whose name is a word. All other inputs, old and new, are reduced to a smallest set that reaches the
+# same code.
 #
 # A file of the corpus has all inputs of one target. Each input has a line with its name and its length in bytes, the
 # bytes, and a line break. `src/fuzzing/tests.rs` also reads this format.

@@ -31,7 +31,8 @@ const SCHEDULES: u64 = 300;
 const WITH_ERRORS: u64 = 100;
 const AT_ONCE: u64 = 24;
 
-/// How often a schedule is played at most, if it fails while the machine is too busy.
+/// A schedule that fails while the machine is too busy is played again, until it has been
+/// played this many times.
 const TRIES: u64 = 5;
 
 /// Runs drainit, and names the processes that drainit has left behind.

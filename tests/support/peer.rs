@@ -93,8 +93,8 @@ impl Peer {
         ours
     }
 
-    /// Asserts for both programs that a signal reaches (if `is_reached`) or does not reach a second
-    /// process of the group. `options` precede the command.
+    /// Sends both programs a signal, and asserts whether the signal reaches a second process of the
+    /// group; `is_reached` is the expected result. `options` precede the command.
     #[track_caller]
     pub(crate) fn assert_group(&self, options: &[&str], env: &[(&str, &str)], is_reached: bool) {
         // The script waits for the signal, but only briefly if the test expects no signal.

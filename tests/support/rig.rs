@@ -107,7 +107,7 @@ impl Rig {
         self
     }
 
-    /// Adds a program, with its arguments, that executes drainit.
+    /// Adds a program that executes drainit, with the arguments of this program.
     pub(crate) fn wrapper(mut self, words: &[&str]) -> Self {
         self.wrapper.extend(words.iter().map(|word| (*word).to_owned()));
         self

@@ -123,7 +123,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     phase.send_replace(Phase::Stopping);
-    // Lets the listeners accept the connections in their queues first.
+    // Lets the listeners accept the connections in their queues before the wait for open
+    // connections.
     tokio::task::yield_now().await;
     connections.gone(&[Phase::Serving, Phase::Stopping]).await;
     Ok(())
@@ -135,8 +136,8 @@ fn listeners() -> Result<(Vec<TcpListener>, bool), Box<dyn Error>> {
     let is_ours = number("LISTEN_PID") == i32::try_from(process::id()).ok();
     if let (Some(count), true) = (number("LISTEN_FDS"), is_ours) {
         let listeners = (3..3 + count).map(|descriptor| {
-            // SAFETY: by sd_listen_fds(3) these descriptors are open, and belong to this process;
-            // each is taken once, before anything else was opened there.
+            // SAFETY: by sd_listen_fds(3) these descriptors are open and belong to this process,
+            // and each of them is taken only once.
             #[allow(unsafe_code)]
             let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
             let listener = std::net::TcpListener::from(descriptor);

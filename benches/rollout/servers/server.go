@@ -1,4 +1,5 @@
-// Answers /upstream/slow/N after N milliseconds, and every other path after 20. Shuts down on SIGTERM, as many do.
+// Answers /upstream/slow/N after N milliseconds, and every other path after 20 ms. Shuts down on SIGTERM, as many
+// servers do.
 package main
 
 import (

@@ -1,4 +1,5 @@
-// Answers /upstream/slow/N after N milliseconds, and every other path after 20. Closes itself on SIGTERM, as many do.
+// Answers /upstream/slow/N after N milliseconds, and every other path after 20 ms. Closes itself on SIGTERM, as many
+// servers do.
 const server = require("http").createServer((request, response) => {
   const time = Number(request.url.split("/").pop()) || 20;
   setTimeout(() => response.setHeader("Content-Length", 6).end("hello\n"), time);

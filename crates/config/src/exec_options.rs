@@ -29,8 +29,8 @@ const fn of(option: &'static str, variable: &'static str, key: &'static str) -> 
     ExecOption { option, variable, key }
 }
 
-/// All options. Only the outermost `exec` uses the variables, because the command of an `exec` does
-/// not get these variables.
+/// All options. `exec` does not pass the variables on to its command. Therefore only the outermost
+/// `exec` uses them.
 pub const OPTIONS: [ExecOption; 11] = [
     of("--drain-envoy", "DRAINIT_DRAIN_ENVOY", "admin"),
     of("--drain-time", "DRAINIT_DRAIN_TIME", "time"),

@@ -167,8 +167,8 @@ impl Listeners {
     /// Keeps the sockets that the earlier look (`self`) has found, because their connections can
     /// outlive them.
     ///
-    /// With `ports`, finds only the sockets with these ports, also those of a daemon that has left
-    /// its instance. Finds Unix sockets only if the instance listens on no TCP port: the Unix
+    /// With `ports`, finds only the sockets with these ports, including those of a daemon that has
+    /// left its instance. Finds Unix sockets only if the instance listens on no TCP port: the Unix
     /// sockets of a server on TCP mostly serve other purposes.
     ///
     /// Reads `/proc` only if somebody has begun to listen since the earlier look, or if the

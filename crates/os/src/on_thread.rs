@@ -151,7 +151,7 @@ fn reserve_or_spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     spawn(job)
 }
 
-/// Like [`begin`], for work that cannot hang and must begin at once, also when all threads of a
+/// Like [`begin`], for work that cannot hang and must begin at once, even when all threads of a
 /// share are in use.
 ///
 /// # Errors

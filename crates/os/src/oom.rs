@@ -87,10 +87,10 @@ impl OomKills {
         self.seen = None;
     }
 
-    /// If the count shows a kill that no earlier call has reported, returns an end that names the
-    /// kill and the span of time in which it happened. Each kill explains only one SIGKILL. The
-    /// kernel does not say whom it killed. If the span is long, the victim may have been a process
-    /// that drainit does not reap.
+    /// If the count shows a kill that no earlier call has reported, returns `End::OutOfMemory` with
+    /// the span of time in which the kill happened. Each kill explains only one SIGKILL. The kernel
+    /// does not say whom it killed. If the span is long, the victim may have been a process that
+    /// drainit does not reap.
     pub fn explain_one(&mut self) -> Option<End> {
         let seen = self.seen.take().unwrap_or_else(|| self.count());
         self.seen = Some(seen);

@@ -184,7 +184,7 @@ impl Drop for Removal {
 
 /// Waits for the removals of the paths for which `of` returns true, for at most `within`.
 pub fn wait_for_removals(within: Duration, of: impl Fn(&PathBuf) -> bool) {
-    // The caller continues in any case, also after a timeout or a failed removal.
+    // The caller continues in any case, even after a timeout or a failed removal.
     let _ = REMOVED.wait_timeout_while(removals(), within, |removals| removals.iter().any(&of));
 }
 

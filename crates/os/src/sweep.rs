@@ -1,5 +1,5 @@
-//! Signals every descendant of drainit, also those that left the process group of the process that
-//! started them.
+//! Signals every descendant of drainit, including those that left the process group of the process
+//! that started them.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -68,7 +68,7 @@ impl Sweep {
         })
     }
 
-    /// Sends the signal to all descendants that have not got it yet, also to processes that start
+    /// Sends the signal to all descendants that have not got it yet, including processes that start
     /// during the scan. Once `is_over` returns true, the scan signals no process and ends.
     pub fn scan(&mut self, is_over: &dyn Fn() -> bool) -> Swept {
         let mut hit = Vec::new();

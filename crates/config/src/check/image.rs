@@ -10,8 +10,8 @@ use crate::language::diagnostics::problems::Problems;
 use crate::language::environment::Environment;
 use crate::language::places::Places;
 
-/// Searches the image for the files that a config names. The paths are the mount points of volumes;
-/// the search skips every file below them.
+/// Searches the image for the files that a config names. The search skips every file below the
+/// given paths, which are the mount points of volumes.
 pub(crate) type Find<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;
 
 /// Searches the image for a program that a pod names, and returns why it cannot run.

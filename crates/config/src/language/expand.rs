@@ -1,6 +1,6 @@
 //! Replaces `${VAR}`, `${VAR:-default}`, `${VAR:?message}` and `$$` in a text. Also replaces the
-//! names of the container's limits: `${memory_bytes}`, `${memory_mib:66%}`, `${cpus}`, and a
-//! process's share of the deadline: `${stop_seconds}`.
+//! container's limits (`${memory_bytes}`, `${memory_mib:66%}`, `${cpus}`) and a process's share of
+//! the deadline (`${stop_seconds}`).
 //!
 //! The result is not parsed as YAML, and not expanded a second time. Therefore the value of a
 //! variable cannot change the structure of a config.

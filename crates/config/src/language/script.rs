@@ -53,8 +53,8 @@ pub fn programs(script: &str) -> Vec<&str> {
     found
 }
 
-/// The commands of a script, each with the operator behind it. Everything from the first command
-/// with a here-document on counts as one command, with the operator `<<`.
+/// The commands of a script, each with the operator behind it. The first command with a
+/// here-document and everything after it count as one command, with the operator `<<`.
 pub fn commands(script: &str) -> Vec<(&str, &str)> {
     let mut found = Vec::new();
     let (mut start, mut quote, mut is_escaped, mut at_word) = (0, None, false, true);

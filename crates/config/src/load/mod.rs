@@ -47,7 +47,7 @@ pub struct Loaded {
     pub grace_variables: Vec<String>,
     /// Whether a file sets `grace_period`; otherwise it has its default.
     pub has_grace_period: bool,
-    /// Whether there is nothing to warn of about the traffic: the config says how its traffic
+    /// Whether no further warning about the traffic is needed: the config says how its traffic
     /// leaves, for example by a `drain`, or `check` has already warned. Only `check` sets this
     /// field.
     pub says_how_traffic_leaves: bool,

@@ -69,9 +69,9 @@ pub struct PlannedStart<'c> {
     pub stays_down: Option<&'static str>,
     /// The limit of the process's `pre_start` hook.
     pub pre_start: Option<Duration>,
-    /// The latest time at which the process is ready if no start is repeated, from the start of
-    /// drainit. `None` if there is no such time: the process starts only at a request, or waits for
-    /// a oneshot, which may take any time.
+    /// The latest time, counted from the start of drainit, at which the process is ready if no
+    /// start is repeated. `None` if there is no such time: the process starts only at a request, or
+    /// waits for a oneshot, which may take any time.
     pub ready_by: Option<Duration>,
 }
 
@@ -116,8 +116,8 @@ impl<'c> Plan<'c> {
         }
     }
 
-    /// The duration of the longest shutdown after a stop signal, also while a oneshot still runs.
-    /// Leftovers do not count.
+    /// The duration of the longest shutdown after a stop signal, including a shutdown that begins
+    /// while a oneshot still runs. Leftovers do not count.
     pub fn longest(&self) -> Duration {
         let in_oneshot = self.signal_in_oneshot.as_ref().map(|it| &it.timeline);
         without_leftovers(&self.spec, in_oneshot.unwrap_or(&self.after_signal))

@@ -69,8 +69,8 @@ fn start(out: &mut String, plan: &Plan<'_>, columns: usize) {
     rows.extend(
         plan.start.iter().map(|start| (&*start.process.name, begins(plan, start), ready(start))),
     );
-    // A column is as wide as its longest entry up to `most` characters. A longer entry gets a
-    // separate line.
+    // A column is as wide as its longest entry of at most `most` characters. An entry with more
+    // characters gets a separate line.
     let widest = |widths: &mut dyn Iterator<Item = usize>, most: usize| {
         widths.filter(|width| *width <= most).max().unwrap_or_default()
     };
@@ -190,7 +190,8 @@ fn bars(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool, col
     row(&reserve, &reserved, plan.window(), plan.grace_period, &free);
 }
 
-/// Whether the plan shows a step: drains and stops always, other steps only if they take time.
+/// Whether the plan shows a step. It always shows drains and stops, and shows other steps only if
+/// they take time.
 pub fn is_shown(step: &ShutdownStep) -> bool {
     !step.takes().is_zero() || matches!(step.kind, StepKind::Drain | StepKind::Stop)
 }

@@ -2,11 +2,11 @@
 //! module; the supervisor waits with [`crate::signal::fd`].
 //!
 //! The kernel keeps a blocked signal even for PID 1, and even if the signal is ignored. drainit can
-//! therefore receive every signal but SIGKILL and SIGSTOP, also the signals that the C libraries
-//! reserve (32, 33 and under musl 34). Children would inherit the mask, so drainit starts them with
-//! the mask that drainit itself inherited. Faults of drainit itself, such as SIGSEGV, still end
-//! drainit, because a program cannot block them. drainit also blocks SIGTTIN and SIGTTOU, so
-//! writing from the background to a terminal with `stty tostop` does not suspend drainit.
+//! therefore receive every signal but SIGKILL and SIGSTOP, including the signals that the C
+//! libraries reserve (32, 33 and under musl 34). Children would inherit the mask, so drainit starts
+//! them with the mask that drainit itself inherited. Faults of drainit itself, such as SIGSEGV,
+//! still end drainit, because a program cannot block them. drainit also blocks SIGTTIN and SIGTTOU,
+//! so writing from the background to a terminal with `stty tostop` does not suspend drainit.
 
 use std::io;
 use std::sync::OnceLock;

@@ -10,9 +10,10 @@ fn draft(format: Format, text: &str) -> String {
     imported.unwrap_or_else(|problems| panic!("{text}\n{problems:?}")).text
 }
 
-/// Tests that the draft shows each option. The test looks for words that stand for the option: the
-/// option must bring one of these words into the draft. `rows` has the words of each option. For an
-/// option in `named`, the words are the option itself and its name.
+/// Tests that the draft shows each option. The test converts a file with the option and a file
+/// without it. Only the draft with the option may have one of the words that stand for the option.
+/// `rows` has the words for each option. The options in `named` stand for themselves: the draft
+/// must have the whole option, or its name.
 #[track_caller]
 fn none_vanishes(
     format: Format,

@@ -1,5 +1,4 @@
-//! `drainit import`: converts the file of another program, which lists processes, to the draft of a
-//! config.
+//! `drainit import`: converts another program's list of processes to the draft of a config.
 //!
 //! Each format has a reader, which makes a [`draft::Draft`]. If an option has no counterpart in a
 //! config, the draft has a comment about the option at the process: nothing is dropped silently.

@@ -40,7 +40,7 @@ enum Listens {
 }
 
 /// Reads the file and the files that it includes. Also returns the patterns that match no file.
-/// supervisord ignores the `[include]` of an included file, too.
+/// Ignores the `[include]` of an included file, as supervisord does.
 fn sections(
     mut file: InputFile,
 ) -> Result<(InputFile, Vec<Section>, Vec<String>), Vec<Diagnostic>> {

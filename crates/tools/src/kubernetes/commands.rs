@@ -191,15 +191,15 @@ pub(super) fn own_commands(container: &Container) -> Vec<OwnCommand> {
     own.collect()
 }
 
-/// Reports the commands of drainit in probes and hooks that always fail, and a probe or a
-/// `postStart` hook that drains.
+/// Reports a probe or hook whose command always fails because drainit would refuse it. Also reports
+/// a probe or a `postStart` hook that drains.
 pub(super) fn check(problems: &mut Problems, container: &Container) {
     for command in own_commands(container) {
         let usage = match command.is_pre_stop {
             true => "write `[drainit, drain]`",
             false => "write `[drainit, health]`",
         };
-        // The rest of a command in a script may be a redirection or a comment.
+        // In a script, a redirection or a comment may follow the words of the command.
         let is_plain =
             |word: &&Word| word.text.starts_with(|c: char| c.is_alphanumeric() || c == '-');
         let plain = command.words.iter().take_while(|word| !command.is_script || is_plain(word));

@@ -67,7 +67,7 @@ fn of_script(script: &Word) -> EntryPoint {
     for (command, end) in script::commands(&text) {
         let begin = std::mem::replace(&mut before, end);
         let words: Vec<_> = command.split_whitespace().collect();
-        // The last one: a here-document may name drainit before.
+        // The last match counts, because a here-document before drainit may contain the same words.
         let Some(place) = words.windows(2).rposition(starts) else {
             is_replaced |= !is_simple && words.contains(&"exec");
             continue;
@@ -87,7 +87,7 @@ fn of_script(script: &Word) -> EntryPoint {
     EntryPoint::Other(script.clone())
 }
 
-/// Checks the command. Returns whether it has an error, after which a config may not be needed.
+/// Checks the command. Returns whether it has an error: the corrected command may need no config.
 pub(super) fn check(ctx: &mut Context<'_>) -> bool {
     const HELP: &str =
         "write `[drainit, run, --]` with a config, or `[drainit, exec, --, PROGRAM]` without one";

@@ -24,8 +24,8 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     // With a short grace period, `exec` also has a shorter reserve.
     let least = if ctx.is_exec { Duration::ZERO } else { Shutdown::default().reserve };
     if given <= least {
-        // All problems are shown together, also those that appear only when the grace period is
-        // longer.
+        // All problems are shown together, including those that appear only when the grace period
+        // is longer.
         unknown_hook(ctx, before);
         return too_short(ctx, given, span);
     }

@@ -10,9 +10,10 @@ use crate::language::span::Span;
 use crate::language::yaml::node::Node;
 use crate::types::harmless;
 
-/// The shortest value, in bytes, for which drainit searches a message to hide the value of a
-/// variable. A word may contain a shorter value by chance. Messages therefore quote the config by
-/// [`Problems::written`] or [`Problems::shown`], which hide short values, too.
+/// drainit searches each message for the values of variables, to hide them. It searches only for
+/// values of at least this many bytes, because a word may contain a shorter value by chance.
+/// Messages therefore quote the config by [`Problems::written`] or [`Problems::shown`], which hide
+/// short values, too.
 const LEAST_SOUGHT: usize = 8;
 /// At most this many problems are shown, because more would not help to correct the file.
 const SHOWN: usize = 50;
@@ -36,8 +37,8 @@ pub struct Problems {
     more: usize,
     errors: bool,
     overflow: Problem,
-    /// Whether `drainit check` reads the config. `drainit check` treats some problems as errors
-    /// that `drainit run` treats as warnings.
+    /// Whether `drainit check` reads the config. Some problems are errors for `drainit check`, but
+    /// only warnings for `drainit run`.
     is_check: bool,
 }
 

@@ -98,8 +98,8 @@ enum NodeContent {
 }
 
 impl NodeContent {
-    /// Why the next node may not have a tag (`!reset` or `!override`), as the help text of the
-    /// error: a key or an item of a list cannot have one. `None` if the node may have a tag.
+    /// The help text for a tag (`!reset` or `!override`) of the next node, if the node may not have
+    /// a tag because it is a key or an item of a list. `None` if the node may have a tag.
     fn refuses_tags(&self) -> Option<&'static str> {
         match self {
             Self::Mapping { pending: Pending::Key, .. } => {

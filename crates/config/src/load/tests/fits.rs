@@ -188,7 +188,7 @@ fn check_accepts_exactly_the_configs_whose_plan_cuts_nothing() {
         };
         // A hook that runs before the drains also uses up the `unready_delay`.
         let least = least.saturating_sub(CLOSING + written.shutdown.unready_delay);
-        // After a SIGKILL, a hook of the container has a part of `reserve`.
+        // After a SIGKILL, a hook of the container may use a part of `reserve`.
         let most = most.min(written.shutdown.grace_period);
         let says = plan.longest();
         assert!(least <= says && says <= most, "{least:?} {says:?} {most:?} {}", shown());

@@ -63,8 +63,8 @@ struct Entry {
     id: usize,
     /// The processes on which the process depends, each with the key `restart` of the dependency.
     needs: Vec<(usize, bool)>,
-    /// Five flags: the process starts only by request, has another command, is a oneshot, has
-    /// `update: start-first`, is left out.
+    /// Whether the process starts only by request, whether it has another command, whether it is a
+    /// oneshot, whether it has `update: start-first`, and whether it is left out.
     flags: [bool; 5],
 }
 
@@ -101,8 +101,8 @@ fn text(entries: &[Entry]) -> String {
     text
 }
 
-/// A core whose processes start, complete and end at once, and what has happened to each process
-/// since the last [`World::begin`].
+/// A core whose processes start, complete and end immediately. Also records what has happened to
+/// each process since the last [`World::begin`].
 struct World {
     machine: Machine,
     now: Duration,

@@ -261,7 +261,7 @@ fn is_command(shape: &Shape) -> bool {
     matches!(shape, Shape::Either([Shape::Filled("command"), Shape::List(_)]))
 }
 
-/// The keys of a mapping with this shape, also if the shape has a short form.
+/// The keys of a mapping with this shape, even if the shape has a short form.
 fn keys_of(shape: &Shape) -> Option<&'static Keys> {
     match shape {
         Shape::Table(keys) | Shape::Named(_, keys) => Some(keys),
