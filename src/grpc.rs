@@ -270,7 +270,7 @@ struct GrpcAnswer {
 }
 
 impl GrpcAnswer {
-    /// Handles a frame. Returns a frame that the server has to get.
+    /// Handles a frame. Returns the frame to send to the server, if there is one.
     fn take(
         &mut self,
         kind: u8,

@@ -19,7 +19,7 @@ use crate::journal::state::ProcessState;
 use crate::os::sys::terminal_width;
 use crate::types::{harmless, human};
 
-/// The pause before the line that says what a request waits for is updated.
+/// The pause between two updates of the line that says what a request waits for.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The assumed width of a terminal that does not report its width.
 const WIDTH: usize = 80;

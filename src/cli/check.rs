@@ -130,8 +130,8 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     if failed { exit_code::CONFIG } else { exit_code::OK }
 }
 
-/// Writes one line with the paths and programs that were not checked, because a volume is mounted
-/// there.
+/// Writes one line with the paths and programs that were not checked. Volumes are mounted at these
+/// places.
 fn list_unchecked(unchecked: &BTreeSet<String>) {
     if unchecked.is_empty() {
         return;

@@ -72,8 +72,9 @@ pub(super) fn health(args: &HealthArgs) -> u8 {
     })
 }
 
-/// Sends one request. If there is no answer, the line and the exit code are in the error. Each
-/// request looks for the address again, because the drainit that is to answer may not run yet.
+/// Sends one request, and returns the line to print and the exit code. If there is no answer, both
+/// are in the error. Each request looks for the address again, because the drainit that is to
+/// answer may not run yet.
 async fn ask(args: &HealthArgs, timeout: Duration) -> Result<(String, u8), (String, u8)> {
     let (found, path) = target(args, timeout).await?;
     let address = found.address.clone();
@@ -89,7 +90,7 @@ async fn ask(args: &HealthArgs, timeout: Duration) -> Result<(String, u8), (Stri
 
 /// Repeats the request until the answer is good. A request without an answer is repeated, too,
 /// because drainit may still be starting. If there is too little time for the last request, the
-/// result of the request before it counts.
+/// result is that of the previous request.
 async fn ask_until_ready(args: &HealthArgs, longest: Duration) -> (String, u8) {
     let began = Instant::now();
     let until = began + longest;

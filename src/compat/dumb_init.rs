@@ -126,8 +126,8 @@ impl DumbInit {
         let options = &self.options;
         let signals = BlockedSignals::block()?;
         let place = if options.group { self.give_terminal_up(&signals)? } else { ChildPlace::Same };
-        // The child starts without blocked signals, and with the default actions of all signals
-        // except the real-time signals that were already ignored when drainit started.
+        // The child starts without blocked signals. Real-time signals that were already ignored
+        // when drainit started stay ignored. All other signals have their default actions.
         let setup =
             ChildSetup { mask: 0, defaults: FIRST_31, place, dies_with_us: false, listens: false };
         let not_started = |error: &io::Error| {

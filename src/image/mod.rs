@@ -368,9 +368,9 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The severity of a missing path. A missing path is only a warning in two cases. A hook or a
-    /// oneshot may create the path before the start, such as `pre_start: [mkdir, -p, /run/app]`; or
-    /// the container continues without the process.
+    /// The severity of a missing path. A missing path is only a warning in two cases. The container
+    /// continues without the process; or something may create the path before the start: a oneshot,
+    /// or a hook such as `pre_start: [mkdir, -p, /run/app]`.
     fn severity(&self, index: usize) -> Severity {
         let process = &self.config.processes[index];
         let has_maker = self.makers > usize::from(may_make_paths(process));

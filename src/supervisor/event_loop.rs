@@ -171,8 +171,8 @@ impl EventLoop {
                 }
             }
             step.end();
-            // The signal may have been all that the core waited for. Then nothing would wake a
-            // turn.
+            // The core may have decided to exit. A turn would then wait for an event that never
+            // comes.
             if let Some(code) = self.exit {
                 return Ok(code);
             }
@@ -534,7 +534,8 @@ impl EventLoop {
             Action::CloseListeners(process) => self.executor.close_listeners(process),
             Action::EndDrain(process) => self.executor.end_drain(process),
             Action::Sweep(signal) => self.queue.extend(self.executor.sweep(signal)),
-            // The stops of a shutdown count from the time of the step, so the shutdown does, too.
+            // The times of the stops count from the time of the step. The shutdown therefore begins
+            // at the time of the step, too.
             Action::Note(note @ Note::ShutdownBegan { .. }) => self.executor.write(now, &note),
             Action::Note(note) => self.executor.write(clock::now(), &note),
             Action::Exit(code) => self.exit = Some(code),

@@ -33,7 +33,8 @@ pub struct ConfigSource {
     pub arguments: Vec<String>,
 }
 
-/// A config without errors, and for each of its processes its part of the container's arguments.
+/// A config without errors, and for each of its processes the arguments that the process gets from
+/// the container's command line.
 pub(crate) type Read = (Loaded, Vec<Vec<String>>);
 
 /// A config that was read for a reload, with its new watches and its sockets.
@@ -119,8 +120,8 @@ impl Reloads {
         }
     }
 
-    /// Ends the reload that is under way. The clients get their answer after the sockets that
-    /// differ from their definitions have been changed.
+    /// Ends the reload that is under way. If sockets differ from their definitions, drainit changes
+    /// these sockets first, and then answers the clients.
     pub(crate) fn answer(&mut self, outcome: Result<(), String>, differing: Vec<Differing>) {
         let Some(UnderWay { waiting, warnings }) = self.under_way.take() else { return };
         let answer = move || {

@@ -27,7 +27,7 @@ use crate::types::{End, Signal, harmless, human};
 const DIAGNOSIS: Duration = Duration::from_secs(2);
 /// The number of bytes that are kept of a command's output: the default capacity of a pipe.
 const KEPT: usize = 64 * 1024;
-/// The longest part of a command's output in the reason of a failure, in characters.
+/// The most characters of a command's output that the reason of a failure contains.
 pub(crate) const LONGEST: usize = 500;
 
 /// The reason why a command or a probe failed.

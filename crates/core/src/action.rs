@@ -10,14 +10,15 @@ use crate::types::{ProcessId, Signal};
 /// An instruction to the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Prepare a slot for a process that a reload adds (`of` is the slot itself), or for a new
-    /// instance beside the running one in slot `of`. The slot is either a retired slot or a new slot
-    /// after the last slot. Both slots of a process share the sockets that drainit holds for the
-    /// process.
+    /// Prepare a slot. If a reload adds the process, `of` is the same slot. Otherwise, the slot is
+    /// for a new instance beside the running instance in slot `of`. The prepared slot is either a
+    /// retired slot or a new slot after the last slot. Both slots of a process share the sockets
+    /// that drainit holds for the process.
     Adopt {
         slot: ProcessId,
         of: ProcessId,
-        /// Whether the slot gets the definition of the new config, or the same as `of`.
+        /// Whether the slot gets the definition of the new config. If not, it gets the definition
+        /// of `of`.
         is_newer: bool,
     },
     /// Give the process its definition in the new config. Either the process is down and starts
@@ -64,16 +65,16 @@ pub enum Action {
     /// reads the output of a process, the process waits for at most `patience`.
     ShutdownBegins { patience: Duration },
     /// End all readiness and liveness probes, because the shutdown has begun. `/readyz` stays good
-    /// until [`Action::Unready`]. If a drain begins before `Unready`, the health check of its Envoy
-    /// also stays good until `Unready`.
+    /// until [`Action::Unready`]. If the drain of an Envoy begins before `Unready`, the health
+    /// check of this Envoy also stays good until `Unready`.
     StayReady,
     /// End all readiness and liveness probes, and answer 503 to `/readyz`, because the shutdown has
     /// begun.
     Unready,
     /// Drain the process. For an Envoy, answer with `Event::DrainAnswered`, then send
-    /// `Event::DrainSample`s. The samples are rare at first, and become frequent
-    /// [`QUIET`](crate::drain::progress::QUIET) before the end of `min`. For any other process,
-    /// answer with `Event::Drained` when its drain is complete.
+    /// `Event::DrainSample`s. The samples are rare at first. When only
+    /// [`QUIET`](crate::drain::progress::QUIET) is left of `min`, they become frequent. For any
+    /// other process, answer with `Event::Drained` when its drain is complete.
     Drain {
         process: ProcessId,
         /// The shortest wait from now: before it is over, no sample ends the drain.

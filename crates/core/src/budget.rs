@@ -198,8 +198,8 @@ impl Budget {
     }
 
     /// The time that leftovers get between SIGTERM and SIGKILL. drainit does not know which process
-    /// has left them, so they get the longest time that any process has to end. The container's
-    /// `post_stop` hook keeps its time.
+    /// has left them, so they get the longest limit of any process. The container's `post_stop`
+    /// hook keeps its time.
     pub fn leftovers(&self, spec: &Spec, left: Duration) -> Duration {
         let stops = spec.processes.iter().filter(|process| !process.left_out);
         let longest = stops.map(|process| process.stop.limit).max().unwrap_or_default();

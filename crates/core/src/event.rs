@@ -19,8 +19,8 @@ pub enum Event {
     },
     /// `Action::Spawn` succeeded.
     Spawned(ProcessId),
-    /// `Action::Spawn` failed, or a step before the `pre_start` hook failed, such as reading the
-    /// values of the process. No program runs.
+    /// No program runs: `Action::Spawn` failed, or drainit could not prepare the `pre_start` hook.
+    /// For example, drainit could not read the values of the process.
     SpawnFailed {
         process: ProcessId,
         /// The exit code: 126 or 127, as a shell would report, or 1 if the start was not even

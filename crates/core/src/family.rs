@@ -221,7 +221,8 @@ pub(crate) fn ended(state: &mut State, process: ProcessId, remains: bool) -> Opt
 }
 
 /// Stops the instances that no newer instance will end, and starts the instances that have waited
-/// for the end of another. `may_stop` is false while a drain still needs the old instances.
+/// for the end of another instance. `may_stop` is false while a drain still needs the old
+/// instances.
 pub(crate) fn settle(state: &mut State, may_stop: bool, deadline: Time) {
     for process in held(state) {
         if may_stop {
@@ -349,11 +350,11 @@ fn is_due(state: &State, process: ProcessId, may_stop: bool) -> bool {
     }
 }
 
-/// Whether Envoy would abort this epoch if the older epoch ended now. This danger is over once this
-/// epoch itself has ended the older one, `--parent-shutdown-time-s` after this epoch has become
-/// live. Here, the time counts from the start of this epoch, because drainit may learn late that
-/// the epoch is live (after a sleep of the machine). An epoch that has not taken over does not
-/// count: drainit rolls it back anyway.
+/// Whether Envoy would abort this epoch if the older epoch ended now. This epoch itself ends the
+/// older one, `--parent-shutdown-time-s` after this epoch has become live; then the danger is over.
+/// Here, this time counts from the start of this epoch, because drainit may learn late that the
+/// epoch is live (after a sleep of the machine). An epoch that has not taken over does not count:
+/// drainit rolls it back anyway.
 fn needs_older(state: &State, process: ProcessId) -> bool {
     let Some(Epoch { handover, started, .. }) = state.family.all.get(&process) else {
         return false;

@@ -220,9 +220,9 @@ fn forward(state: &mut State, signal: Signal) {
     }
 }
 
-/// Extends the time in which a process has to become ready or to end: the extended time ends `by`
-/// after now. Does nothing if the time is already over. In a shutdown, the process gets no more
-/// than the later stops can spare.
+/// Gives a process more time to become ready or to end: the time `by`, counted from now. Does
+/// nothing if the earlier limit is already over. In a shutdown, the process gets no more than the
+/// later stops can spare.
 fn extend_timeout(state: &mut State, id: ProcessId, by: Duration, deadline: Option<Time>) {
     let (before, longest) = match state.life(id) {
         // An instance that is being probed for the last time gets no more time.

@@ -5,7 +5,7 @@ use core::time::Duration;
 use crate::note::AfterEnd;
 use crate::types::{ExitPolicy, Restart, RestartPolicy};
 
-/// The longest pause before a restart; a `restart_delay` that is longer is kept.
+/// The longest pause before a restart, unless `restart_delay` is longer.
 const MAX_DELAY: Duration = Duration::from_secs(30);
 /// If an instance has run for this time, the next pause is short again, and the count of
 /// consecutive restarts begins at 1 again.

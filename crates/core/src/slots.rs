@@ -48,9 +48,10 @@ impl State {
         family::is_pending(self, slot) || matches!(self.role(slot), Role::New { .. })
     }
 
-    /// Makes a slot for another instance of the process in slot `old`, with the definition that a
-    /// reload has for it, or with the same. Each dependent of the process then depends on both
-    /// slots. Returns `None` if there are too many slots.
+    /// Makes a slot for another instance of the process in slot `old`. If a reload has a definition
+    /// for this instance, the new slot gets that definition. Otherwise, it gets the definition of
+    /// `old`. Each dependent of the process then depends on both slots. Returns `None` if there are
+    /// too many slots.
     pub(crate) fn adopt_copy(&mut self, old: ProcessId) -> Option<ProcessId> {
         let free = self.slots.iter().position(|slot| slot.role == Role::Retired);
         let slot = ProcessId(u16::try_from(free.unwrap_or(self.slots.len())).ok()?);
@@ -102,8 +103,8 @@ impl State {
     }
 
     /// Takes over the settings of the container from a new config, and the order of its processes.
-    /// Each process that is `gone` keeps its place before the first process that still needs it.
-    /// Forgets the dependencies that contradict the new order.
+    /// Each process in `gone` comes right before the first process that still needs it. Forgets the
+    /// dependencies that contradict the new order.
     pub(crate) fn take_over_config(&mut self, new: Spec, gone: &[ProcessId]) {
         let spec = Rc::make_mut(&mut self.spec);
         let (processes, counts_stops) = (core::mem::take(&mut spec.processes), spec.counts_stops);

@@ -33,8 +33,8 @@ pub struct Spec {
     pub readiness_delay: Duration,
     /// How long `/readyz` may still answer 200 after T0. No drain ends in this time.
     pub unready_delay: Duration,
-    /// Whether a shutdown counts the connections of processes without a counting drain, before the
-    /// stops cut these connections.
+    /// Whether a shutdown counts the connections that the stops cut. Processes whose drain counts
+    /// the connections are left out.
     pub counts_stops: bool,
     pub stop_signals: Vec<Signal>,
     /// The times of the container's hooks.
@@ -143,9 +143,9 @@ pub struct DrainSpec {
     pub by_kernel: bool,
     /// The number of open connections, or of requests in flight, at which the drain is over.
     pub exit_at: u64,
-    /// The signal that asks the process to drain. SIGTERM stands for a command or an HTTP request
-    /// if the kernel counts the connections: the process may then end after its last answer. `None`
-    /// if the process may not answer by ending.
+    /// The signal that asks the process to drain; `None` if the process may not answer by ending.
+    /// If a command or an HTTP request asks the process and the kernel counts the connections, the
+    /// process may end after its last answer: the value is then SIGTERM.
     pub signal: Option<Signal>,
 }
 
@@ -224,7 +224,7 @@ impl ProcessSpec {
         self.update == Update::HotRestart && self.base_id != old.base_id
     }
 
-    /// Forgets all other dependencies than those that `stays` names.
+    /// Forgets all dependencies except those that `stays` names.
     pub(crate) fn keep_dependencies(&mut self, stays: impl Fn(ProcessId) -> bool) {
         self.dependencies.retain(|(on, _)| stays(*on));
         self.follows.retain(|on| stays(*on));

@@ -353,7 +353,7 @@ impl State {
         self[id].life
     }
 
-    /// Computes the budget again, because a process that is down takes no time of the shutdown.
+    /// Computes the budget again. Processes that are down need no time in the shutdown.
     pub(crate) fn plan_budget(&mut self) {
         self.budget = Budget::new(&self.spec, |id| self.life(id).is_down());
     }
@@ -365,8 +365,8 @@ impl State {
         self.touched.push(id);
     }
 
-    /// Gives a slot another definition. If its instance runs, only settings differ that may change
-    /// while a process runs.
+    /// Gives a slot another definition. If its instance runs, the two definitions differ only in
+    /// settings that may change while a process runs.
     pub(super) fn define(&mut self, slot: ProcessId, new: ProcessSpec) {
         self.unsettled -= usize::from(self.is_waited_for(slot, self.life(slot)));
         if !new.required {

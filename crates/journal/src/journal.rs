@@ -40,8 +40,8 @@ pub struct Journal {
     /// The total time in each phase, without the time since `phase_since`. The phases are in the
     /// order in which they first began.
     phases: Vec<(ContainerPhase, Duration)>,
-    /// The number of processes that became children of drainit when their parent ended, and that
-    /// drainit has reaped.
+    /// The number of orphans that drainit has reaped. An orphan became a child of drainit when its
+    /// parent ended.
     pub orphans: u64,
     /// T0, the cause of the shutdown, and the time until the deadline.
     pub(crate) shutdown: Option<(Time, Cause, Duration)>,

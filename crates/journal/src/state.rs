@@ -84,8 +84,8 @@ impl ProcessState {
     }
 
     /// The state that follows from a lifecycle. `restarts` says whether the process is started
-    /// again once the rest of its group is gone. `succeeded` is false if its last end counts as a
-    /// failure.
+    /// again once the rest of its group is gone. `succeeded` is false if the last end of the
+    /// process counts as a failure.
     pub(super) fn of(life: Lifecycle, restarts: bool, past: &History, succeeded: bool) -> Self {
         match life {
             Lifecycle::Waiting

@@ -110,8 +110,8 @@ impl Steps {
         self.over.retain(|step| step.key() != (StepKind::Stop, Some(process)));
     }
 
-    /// Continues the stop of a process that has ended while other members of its process group
-    /// live. A stop that is not known begins at `began`.
+    /// Continues the stop of a process: the process has ended, but other members of its process
+    /// group live. If no stop is known, a new one begins at `began`.
     pub(super) fn remains(&mut self, began: Time, process: ProcessId) {
         let key = (StepKind::Stop, Some(process));
         match self.over.iter().rposition(|step| step.key() == key) {

@@ -42,7 +42,7 @@ pub(super) struct Facts {
 /// one second for a busy machine.
 const LATE_CLOSE: Duration = Duration::from_secs(2);
 
-/// The finding about an admin that has not answered as an Envoy's admin does, within `patience`.
+/// The finding if nothing at the address of the admin has answered like an Envoy within `patience`.
 pub(super) fn unusable(target: &PreflightTarget, error: &HttpError, patience: Duration) -> String {
     let what = match error {
         HttpError::Status(status) if status.is_client_error() => error.to_string(),

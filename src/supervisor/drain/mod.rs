@@ -26,8 +26,8 @@ use crate::supervisor::message::{Rest, SharedChildren};
 use crate::supervisor::run_command;
 
 /// drainit repeats a failed drain request until the drain has lasted this long. If the drain is
-/// shorter, the last attempt comes shortly before its end, so that the log and the report get the
-/// error.
+/// shorter, the last attempt comes shortly before the end of the drain, so that the log and the
+/// report get the error.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -48,8 +48,8 @@ pub(crate) enum RunningDrain {
 type Ask = Box<dyn FnOnce() -> Option<LocalTask>>;
 
 /// A task gives up its request or command this long after the drain must be over. Usually the core
-/// ends the drain and the task first. The margin is large, so that a task does not report a missing
-/// answer before the core acts, even if drainit runs late.
+/// ends the drain and the task before that. The margin is large, so that a task does not report a
+/// missing answer before the core acts, even if drainit runs late.
 const AFTER_THE_END: Duration = Duration::from_secs(60);
 
 impl RunningDrain {

@@ -31,10 +31,10 @@ pub(super) struct LeftGroup {
     pub(super) process: ProcessId,
     leader: Pid,
     /// Whether the last search has found only zombies, or only processes that drainit may not
-    /// signal (EPERM): there is nothing to wait for. The group is given up if the next search finds
-    /// the same. One search is not enough. A member may start a process just before its own end,
-    /// and the search may miss that process. EPERM may come from a member that has ended and is not
-    /// reaped yet.
+    /// signal (EPERM): there is nothing to wait for. The group is given up if the next search has
+    /// the same result. One search is not enough. A member may start a process just before its own
+    /// end, and the search may miss that process. EPERM may come from a member that has ended and
+    /// is not reaped yet.
     is_lost: bool,
 }
 

@@ -195,8 +195,8 @@ impl Executor {
         self.abort_preparation(Start::Hook(id));
         let Some(hook) = self.hooks.remove(&id) else { return };
         hook.task.end();
-        // Kills the hook now, and not only when the task is dropped: otherwise the hook could first
-        // get SIGTERM from a sweep that follows.
+        // The dropped task would also kill the hook, but only later, and a sweep could send SIGTERM
+        // to the hook before that. Therefore the hook is killed now.
         if let Some(pid) = hook.pid.get()
             && matches!(self.children.borrow().role(pid), Some(ChildRole::Command { .. }))
         {

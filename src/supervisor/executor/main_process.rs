@@ -34,8 +34,8 @@ impl Executor {
         }
         former.retain(|former| *former != pid);
         self.set_main(process, pid, former);
-        // From now on, the group of a former main process that has ended no longer counts as left
-        // behind.
+        // If a former main process has ended, its process group may be in `groups`. The instance
+        // continues, so this group no longer counts as left behind.
         self.groups.retain(|left| left.process != process);
         if let Some(signal) = self.instances[process.index()].asked {
             for signal in with_cont(signal) {
@@ -63,9 +63,9 @@ impl Executor {
         Ok(())
     }
 
-    /// Handles the end of a main process that drainit has not started. While the parent of the
-    /// process lives, drainit gets no exit code. The former main process then becomes the main
-    /// process again.
+    /// Handles the end of a main process that drainit has not started. If the parent of this
+    /// process still lives, drainit does not reap the process and gets no exit code. In this case,
+    /// the former main process becomes the main process again.
     pub(super) fn main_ended(&mut self, process: ProcessId, pid: Pid) {
         let is_forgotten = self.children.borrow_mut().forget(pid);
         if is_forgotten {

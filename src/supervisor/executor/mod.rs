@@ -328,8 +328,8 @@ impl Executor {
     }
 
     /// Removes the `sockets` of a process, except the sockets that an instance in another slot may
-    /// use. A start with one of the removed paths waits for the removal. The exit of drainit also
-    /// waits for the removal, but only briefly.
+    /// use. A start that needs one of the removed paths waits for the removal. The exit of drainit
+    /// also waits for the removal, but only briefly.
     fn remove_sockets(&mut self, slot: ProcessId) {
         let stale = self.stale_sockets(slot);
         if stale.is_empty() {

@@ -57,7 +57,8 @@ impl Executor {
     /// Keeps the last lines of an instance that failed, and returns them as text.
     fn failed(&self, process: ProcessId) -> Option<String> {
         let log = self.instances[process.index()].log.as_ref()?;
-        // A readiness that has failed needs no match any more, and matching takes long.
+        // After a failure, no line has to match the pattern of the readiness any more, and matching
+        // takes long.
         log.forget_pattern();
         log.pump();
         let last = log.last_lines();

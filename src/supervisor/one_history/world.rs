@@ -25,8 +25,8 @@ impl Play {
                 slot.first_start.get_or_insert(now);
                 let spec = self.board.machine().state().process(process).clone();
                 let is_ready = spec.readiness_timeout.is_none() && !spec.oneshot;
-                // An instance that drainit wanted to give up, but that had started already, does
-                // not become ready.
+                // If drainit wanted to give up a start, but the instance had already started, the
+                // instance does not become ready.
                 let serves = is_ready && !has_shutdown && !std::mem::take(&mut slot.is_given_up);
                 slot.state =
                     Some(if serves { ProcessState::Ready } else { ProcessState::Starting });

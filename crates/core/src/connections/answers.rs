@@ -110,8 +110,8 @@ pub struct Counts {
     pub connected: u64,
     /// A number that grows whenever a look shows a new connection or newly received bytes.
     pub asked: u64,
-    /// The time after which no connection is unknown any more, if nothing moves until then. Zero if
-    /// no connection is unknown, or if the time is not known.
+    /// If nothing moves until this time is over, no connection is unknown any more. Zero if no
+    /// connection is unknown now, or if the time is not known.
     pub settles: Duration,
 }
 

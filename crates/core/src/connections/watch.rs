@@ -203,7 +203,7 @@ impl ConnectionWatch {
 
     /// While this number grows, the drain continues, even if each look shows few open connections.
     /// If every request must end (`exit_at` is 0), the number counts requests. Otherwise it counts
-    /// new connections: connections that may stay open may also get further requests.
+    /// new connections only, because the connections that may stay open may get further requests.
     fn total(&self, counts: Counts) -> u64 {
         match (self.terms.unit, self.terms.exit_at) {
             (Unit::Requests, 0) => counts.asked,

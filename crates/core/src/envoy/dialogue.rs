@@ -224,8 +224,8 @@ pub struct Dialogue {
     new_at: Time,
     /// Whether no new connection has come for [`QUIET`], as the kernel shows.
     is_calm: bool,
-    /// The totals of the last whole sample. Empty once they may be wrong, because the kernel has
-    /// shown an open or a new connection since that sample.
+    /// The totals of the last whole sample. If the kernel has shown an open or a new connection
+    /// since that sample, the totals may be wrong, so this value is empty.
     totals: Traffic,
     /// Whether the kernel has shown a new connection since the last whole sample. The report then
     /// needs another sample for its totals.

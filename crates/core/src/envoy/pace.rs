@@ -17,12 +17,13 @@ const FACTOR: u32 = 33;
 /// The pause after the first whole answer that shows no traffic. A second whole answer then has to
 /// confirm that nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
-/// After this many answers without a rest between them, Envoy gets its rest. Only polls that may
-/// show the end of the drain follow without a rest: two of them show quiet, and up to two others
-/// may come before these two.
+/// After this many answers without a rest between them, Envoy gets a rest. drainit polls without a
+/// rest only if the polls may show the end of the drain: two polls have to show quiet, and up to
+/// two other polls may come before these two.
 const HURRIED: u32 = 4;
-/// A drain can end as soon as `min` is over only if two polls have shown quiet before. At least
-/// this much time is kept for their answers; an Envoy that answers slowly gets more.
+/// If two polls have shown quiet before the end of `min`, the drain can end as soon as `min` is
+/// over. At least this much time is kept for the answers to the two polls; an Envoy that answers
+/// slowly gets more.
 const SPARE: Duration = Duration::from_millis(20);
 
 /// The pauses of one drain.
@@ -73,10 +74,10 @@ impl Pace {
         self.shown > ShownTraffic::Traffic
     }
 
-    /// Whether a poll may follow without a rest: the work from which Envoy has not rested is at
-    /// most that of [`HURRIED`] answers. While the kernel shows new connections (`is_calm` is
-    /// false), only the work of one answer is allowed: connections that come and go all the time
-    /// must not cause more polls than usual.
+    /// Whether a poll may follow without a rest. The work from which Envoy still has to rest must
+    /// then be at most the work of [`HURRIED`] answers. If the kernel shows new connections
+    /// (`is_calm` is false), the limit is the work of one answer: connections that come and go all
+    /// the time must not cause more polls than usual.
     pub(crate) fn may_hurry(&self, now: Time, is_calm: bool) -> bool {
         self.debt(now) <= self.slowest * if is_calm { HURRIED } else { 1 }
     }
@@ -127,8 +128,8 @@ impl Pace {
             Some(0) => ShownTraffic::Nothing,
             _ => ShownTraffic::Traffic,
         };
-        // If several answers in a row show no traffic, a poll without a rest follows only the first
-        // of them, and the first one with counters.
+        // If several answers in a row show no traffic, drainit polls without a rest only after two
+        // of them: the first answer, and the first answer with counters.
         match self.shown {
             _ if !self.may_hurry(now, is_calm) => OFTEN.max(rest),
             ShownTraffic::Nothing if before == ShownTraffic::Traffic => Duration::ZERO,

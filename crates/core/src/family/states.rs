@@ -135,7 +135,7 @@ impl Family {
         }
     }
 
-    /// Forgets the epoch of a slot that another process will get.
+    /// Forgets the epoch of a slot, because another process will get the slot.
     pub(crate) fn forget(&mut self, slot: ProcessId) {
         self.all.remove(&slot);
     }

@@ -240,8 +240,8 @@ impl Draining {
         self.held && self.is_over(state)
     }
 
-    /// Whether this phase waits at most for the final counts ([`Self::step_final_counts`]): the
-    /// drains and all other waits are over.
+    /// Whether the drains and all other waits of this phase are over. Only the final counts
+    /// ([`Self::step_final_counts`]) may still be missing.
     fn is_over(&self, state: &State) -> bool {
         self.progress(state).all(Progress::is_drained)
             && self.delay_until.is_none()

@@ -108,7 +108,8 @@ impl Finishing {
     }
 
     fn kill(shutdown: ShutdownFacts, state: &mut State) -> Phase {
-        // A first, late limit: `take_answer` shortens it after the scan that sends SIGKILL.
+        // This first limit is late: `take_answer` shortens the limit after the scan that sends
+        // SIGKILL.
         let until = shutdown.hard_end(state).max(state.now + AFTER_KILL);
         Phase::Finishing(Self::sweep(shutdown, Signal::KILL, until, state))
     }

@@ -366,8 +366,8 @@ impl Operations {
     }
 
     /// Whether a dependency of this process is about to get a new instance. A process that does not
-    /// follow the dependency has nothing to wait for if the condition is already met, or if the old
-    /// instance serves until the new one is ready.
+    /// follow the dependency has nothing to wait for if the condition is already met, or if the
+    /// dependency's old instance serves until the new one is ready.
     fn needs_another(&self, state: &State, process: ProcessId) -> bool {
         let mut needs = state.process(process).dependencies.iter();
         needs.any(|&(on, condition)| {

@@ -8,15 +8,15 @@
 //! Then there is one step for each process that is new or changed. The step starts the process, or
 //! replaces it: by a new instance beside the old one, or by a stop and a start. Dependencies come
 //! before dependents, so when the step of a process begins, its dependencies already match the new
-//! config. A process that is missing from the new config is removed in a step of its own, as soon
-//! as no process needs it any more: its dependents that change are replaced before. A step begins
-//! when the previous step is over. After a failure no further step begins, and the remaining
-//! processes stay as they were.
+//! config. A process that is missing from the new config is removed in a step of its own. This step
+//! comes after the steps of its changed dependents, when no process needs the missing process any
+//! more. A step begins when the previous step is over. After a failure no further step begins, and
+//! the remaining processes stay as they were.
 //!
-//! After the last step, each process with `restart: true` for a replaced dependency is restarted
-//! (it *follows* the dependency). The reload ends when these restarts are complete. In a reload, a
-//! process is restarted in this way only once. The reload therefore ends even if a dependency ends
-//! again and again.
+//! After the last step, each process that has `restart: true` for a replaced dependency is
+//! restarted (it *follows* the dependency). The reload ends when these restarts are complete. In a
+//! reload, a process is restarted in this way only once. The reload therefore ends even if a
+//! dependency ends again and again.
 
 use alloc::collections::{BTreeSet, VecDeque};
 
@@ -53,8 +53,8 @@ impl Operations {
         if may { Ok(()) } else { Err(why) }
     }
 
-    /// Whether no process moves that an operator or a reload waits for. Nobody waits for a process
-    /// that is stopped after a failure or to follow a dependency.
+    /// Whether neither an operator nor a reload waits for the goal of a process. Nobody waits for a
+    /// process that is stopped after a failure or to follow a dependency.
     fn rests(&self) -> bool {
         let is_settled = |goal: &Goal| matches!(goal, Goal::Judged { .. } | Goal::Following);
         self.goals.values().all(is_settled)
@@ -189,8 +189,9 @@ impl Operations {
         }
     }
 
-    /// Fails the reload if it waits for this process or has restarted it to follow a dependency: no
-    /// other step begins, and the remaining processes stay as they are.
+    /// Fails the reload if the reload waits for this process, or has restarted this process to
+    /// follow a dependency. No other step then begins, and the remaining processes stay as they
+    /// are.
     pub(super) fn fail_reload(&mut self, state: &mut State, process: ProcessId, why: RequestError) {
         let moves = self.goals.contains_key(&process) || state[process].beside.is_some();
         if let Some(reload) = &mut self.reload

@@ -101,7 +101,7 @@ impl Operations {
     }
 
     /// Begins the drain of each old instance whose newer instance has ended. The newer instance has
-    /// ended for good, or while it was drained for a request or after a failed liveness check.
+    /// ended for good, or has ended in a drain that a request or a failed liveness check had begun.
     /// Until its end, the drain of the newer instance counted the connections of both instances.
     pub(crate) fn drain_old(&self, state: &mut State) {
         let is_full = |state: &State, newer: Option<ProcessId>| match self.goals.get(&newer?) {

@@ -467,7 +467,8 @@ fn consequence(
     next
 }
 
-/// If `next` says so, lets a process stay down, or begins the shutdown with this cause.
+/// Lets a process stay down, or begins the shutdown with this cause, as `next` says. Does nothing
+/// if a restart follows.
 fn conclude(state: &mut State, process: ProcessId, next: AfterEnd, cause: Cause) -> Step {
     match next {
         AfterEnd::Restart { .. } => {}

@@ -219,8 +219,8 @@ fn play(seed: u64) -> u32 {
     while model.now < END {
         model.step();
         if model.now >= looks_at {
-            // The longest pause is like that between the end of a drain and the stop, in which
-            // drainit does not look.
+            // The longest pause stands for the time between the end of a drain and the stop:
+            // drainit does not look in that time.
             looks_at = model.now + [25, 100, 300, 4000][model.rng.below(4) as usize];
             let seen = if model.is_open() { vec![model.seen()] } else { vec![] };
             let counts = answers.looked(&seen);

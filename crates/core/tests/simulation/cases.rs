@@ -469,7 +469,7 @@ fn a_long_scan_leaves_time_to_reap() {
     assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
     // Until the scan is over, another event does not begin another scan.
     assert!(play.at(319, exited(ROUTER)).is_empty());
-    // The next scan begins after a pause as long as this scan has taken.
+    // The pause before the next scan is as long as this scan was.
     assert!(play.at(320, Event::Swept(5000)).is_empty());
     assert!(play.at(619, Event::Tick).is_empty());
     assert_eq!(play.at(620, Event::Tick), [Action::Sweep(Signal::TERM)]);

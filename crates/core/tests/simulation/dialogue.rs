@@ -56,8 +56,8 @@ enum Thing {
 #[derive(Clone, Copy, Debug)]
 struct Connection {
     since: Time,
-    /// When the request that is in flight on this connection began; `None` if there is no such
-    /// request.
+    /// The time at which the request in flight on this connection began; `None` if no request is in
+    /// flight.
     request: Option<Time>,
 }
 
@@ -109,8 +109,8 @@ struct World {
     warnings: Vec<String>,
     instance: u32,
     runs: bool,
-    /// One answer in `wrong` answers of the admin interface is wrong, on average. If `wrong` is 0,
-    /// no answer is wrong.
+    /// On average, one in `wrong` answers of the admin interface is wrong. If `wrong` is 0, no
+    /// answer is wrong.
     wrong: u64,
     late: u64,
     /// The admin interface needs this many milliseconds for each answer.
@@ -121,8 +121,8 @@ struct World {
     hides: bool,
     /// The number of connections that Envoy and other programs have accepted.
     opened: u64,
-    /// How often other programs accept a connection between two looks: once in `others` looks, on
-    /// average. If `others` is 0, they accept none.
+    /// How often other programs accept a connection between two looks: on average, once in `others`
+    /// looks. If `others` is 0, they accept none.
     others: u64,
     /// The times at which Envoy has accepted a connection.
     accepted_at: Vec<Time>,
@@ -807,8 +807,8 @@ impl World {
                     && self.lost_at == Time::NEVER
                     && (self.slow < 100 || self.sees);
                 // The calls, the list of the listeners and a first sample come before the end of
-                // the drain. With `exit_at`, or if requests count, the kernel's count may not show
-                // that the drain can end.
+                // the drain. If `exit_at` is not 0, or if requests count, the kernel's count may
+                // not show that the drain can end.
                 let seen = SEEN + MS(self.slow) * 40;
                 let is_busy = self.left() > self.terms.exit_at
                     || !self.envoy.connections.is_empty() && self.slow > 0

@@ -20,9 +20,9 @@ impl Scenario {
             behaviours.extend(added.iter().map(|process| Behaviour::new(rng, process, &odds)));
         }
         scenario.reloads = reloads(seed, &scenario.spec, &odds);
-        // All other events come at whole milliseconds, and noise comes one nanosecond after a whole
-        // millisecond. Therefore noise never comes while a start is under way: the supervisor sends
-        // no false events about such a start, either.
+        // Noise comes one nanosecond after a whole millisecond, and all other events come at whole
+        // milliseconds. Therefore noise never comes while a start is under way. The supervisor,
+        // too, sends no false events about such a start.
         let off = Duration::from_nanos(1);
         let count = scenario.spec.processes.len() as u16;
         scenario.noise =
@@ -49,8 +49,8 @@ impl Scenario {
         give_time(&mut spec);
         scenario.spec = Rc::new(spec);
         scenario.stopped_before_start = false;
-        // Keeps at most one other signal, which comes before the time of faults is over and may
-        // begin the shutdown.
+        // Beside the stop signal below, keeps at most one signal. It comes during the time of
+        // faults, and may begin the shutdown.
         scenario.signals.truncate(usize::from(rng.once_in(8)));
         scenario.signals.retain(|(at, _)| *at < faults_end);
         scenario.drain_requested = scenario.drain_requested.filter(|at| *at < stop);

@@ -127,7 +127,8 @@ pub(crate) struct Checker<'a> {
     /// entry is removed when drainit acts on the change or starts the process.
     changed: BTreeMap<(ProcessId, usize), bool>,
     /// For each process: whether only a request may start it, because it has `autostart: false` or
-    /// a request stopped it while it ran. A request to start the process or a dependent clears it.
+    /// a request stopped it while it ran. A request to start the process or a dependent sets the
+    /// value to false.
     down: Vec<bool>,
     /// `alone` and `by_request` of all slots as they were before the request that came in this
     /// step. A refused request must not change these flags.
@@ -154,7 +155,8 @@ struct Seen {
     /// Whether the instance's drain began before the shutdown, or before the drain without a stop.
     drained_early: bool,
     draining: bool,
-    /// Whether the instance is counted again between the stops of its dependents and its own stop.
+    /// Whether the traffic of the instance is counted again between the stops of its dependents and
+    /// its own stop.
     recounted: bool,
     drained: bool,
     /// Whether the instance's drain is finished: the drain was over while the instance still ran,
@@ -1558,8 +1560,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// `/readyz` turns 503 at the end of `unready_delay`. If the window is too short, the delay gets
-    /// its share, and leaves the later drains and the stops theirs.
+    /// `/readyz` turns 503 at the end of `unready_delay`. If the window is too short, the delay
+    /// gets only its share of the window, and the rest is for the later drains and the stops.
     // holds: C84
     fn holds_ready(&self, now: Time, since: Time) {
         let spec = &self.scenario.spec;
@@ -1569,8 +1571,8 @@ impl<'a> Checker<'a> {
         let share = |after| window.mul_f64(fraction(delay, delay + after));
         let least = share(after).min(window - window / 4).min(delay);
         let has_ended = self.count_ends > self.ended_before;
-        // A second stop signal ends the wait. An Envoy that reports that it was never live may end
-        // it, too.
+        // A second stop signal ends the wait. If an Envoy reports that it was never live, this may
+        // also end the wait.
         let is_cut = self.stop_signals >= 2 || self.at.iter().any(|seen| seen.not_live);
         let least = if delay + after <= window { delay } else { least };
         let is_due = now >= since + least || self.has_reloaded;

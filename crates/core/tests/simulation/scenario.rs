@@ -35,8 +35,8 @@ impl Rng {
         Duration::from_millis(self.below(below))
     }
 
-    /// A random time. Its upper bound is 10 ms plus 1/16 of the limit in half of all cases,
-    /// otherwise 10 ms plus 5/4 of the limit.
+    /// A random time. In half of all cases, its upper bound is 10 ms plus 1/16 of the limit; in the
+    /// other half, the bound is 10 ms plus 5/4 of the limit.
     fn about(&mut self, limit: Duration) -> Duration {
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX / 8);
         let below = if self.once_in(2) { limit / 16 } else { limit + limit / 4 };
@@ -182,8 +182,9 @@ pub(crate) struct Behaviour {
     pub(crate) ends_after_kill: Option<Duration>,
     /// When the liveness probes of the process begin to fail.
     pub(crate) hangs_after: Option<Duration>,
-    /// How long after its start and after its stop signal the process asks for more time, and for
-    /// how much.
+    /// The process asks for more time at two moments: the first duration after its start, and the
+    /// first duration after its stop signal. The second duration is the time that the process asks
+    /// for.
     pub(crate) extends: Option<(Duration, Duration)>,
     /// How long other members of the process group live after their stop signal; `Err` means until
     /// SIGKILL. `None` if no other member outlives the process.

@@ -84,8 +84,8 @@ enum Happening {
         instance: u32,
     },
     /// A process ends. `asked` says whether a signal or a rule of Envoy ends the process. After the
-    /// time of faults, an end that is not `asked` does not happen to a service, and has the code 0
-    /// for a oneshot.
+    /// time of faults, a service does not end unless it is `asked`. A oneshot that is not `asked`
+    /// then ends with code 0.
     Dies {
         process: u16,
         instance: u32,
@@ -481,8 +481,8 @@ impl<'a> World<'a> {
         // `connections_end`, the other after half of this time.
         let end = behaviour.connections_end;
         let mut active = u64::from(elapsed < end) + u64::from(elapsed < end / 2);
-        // New requests come for a while twice: some time after the drain, and after a stop signal
-        // that comes long after the drain.
+        // New requests come in two periods. The first period is some time after the drain. The
+        // second follows a stop signal that comes long after the drain.
         let stopped = self.stopped_at.filter(|at| drained_at < *at).map(|at| self.now.since(at));
         let is_again = (end * 3 / 2..end * 2).contains(&elapsed);
         if self.scenario.open_again && (is_again || stopped.is_some_and(|since| since < end / 2)) {
@@ -765,7 +765,8 @@ impl<'a> World<'a> {
         self.spec(newer).handover.unwrap_or_default().saturating_sub(MARGIN)
     }
 
-    /// Lets this epoch end the older epoch: its wait is over, or drainit has asked it to end.
+    /// Lets this epoch end the older epoch. This epoch has waited long enough, or drainit has asked
+    /// this epoch to end.
     fn end_older(&mut self, process: ProcessId) {
         let Some(older) = self.older(process) else { return };
         self.procs[process.index()].has_ended_older = true;

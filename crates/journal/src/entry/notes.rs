@@ -162,8 +162,9 @@ impl Journal {
             Note::ShutdownBegan { cause, window } => {
                 let why = why(cause, names);
                 let text = format!("stopping: {why}; {} until the deadline", human(window));
-                // Unlike every other failure, a failed hook has no line of its own at level
-                // `error`, because it usually ends no process. Therefore this line has that level.
+                // Every other failure has a line of its own at level `error`. A failed hook has no
+                // such line, because it usually ends no process. Therefore this line gets the level
+                // `error`.
                 let is_failure =
                     matches!(cause, Cause::HookFailed | Cause::Failed { why: Failure::Hook, .. });
                 let level = if is_failure { Error } else { Level::Info };
