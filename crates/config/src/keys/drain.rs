@@ -122,7 +122,7 @@ pub struct DrainTimes {
 #[table(settle = Self)]
 pub struct EnvoyDrain {
     /// Envoy's admin address. Or a list of `{text: ADDRESS, only_if: …}`, like the parts of an
-    /// [argument](#commands): the first address whose condition holds counts. <!-- C380 -->
+    /// [argument](#commands): drainit uses the first address whose condition holds. <!-- C380 -->
     /// Example: `admin: unix:/run/envoy-admin.sock`
     #[key(
         form = Admin,

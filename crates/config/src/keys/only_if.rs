@@ -127,11 +127,11 @@ pub(crate) struct OnlyIfKeys {
     /// The text to compare. Example: `{value: "${MODE:-}", is: debug}`
     #[key(form = Verbatim)]
     value: Option<String>,
-    /// The `value` must equal this text, or one of these. <!-- C63 -->
+    /// The `value` must equal this text, or one of these texts. <!-- C63 -->
     /// Example: `{value: "${MODE:-}", is: [debug, trace]}`
     #[key(form = OneOrMore<Verbatim>, exclusive)]
     is: Option<Vec<String>>,
-    /// The `value` must equal none of these. <!-- C64 -->
+    /// The `value` must equal none of these texts. <!-- C64 -->
     /// Example: `{value: "${TOKEN:-}", is_not: ""}`
     #[key(form = OneOrMore<Verbatim>, exclusive)]
     is_not: Option<Vec<String>>,

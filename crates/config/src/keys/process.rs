@@ -56,10 +56,11 @@ pub struct Process {
     /// list is complete: with `[2]`, 0 is a failure. <!-- C616 --> Example: `success_codes: [0, 2]`
     #[key(default = "[0]", value = vec![exit_code::OK])]
     pub success_codes: Vec<u8>,
-    /// Only for `type: oneshot`: <!-- C617 --> how long the oneshot may run. Then drainit stops it
-    /// like any process (`stop_signal`, `stop_grace_period`, SIGKILL), and the oneshot has failed,
-    /// whatever its exit code. <!-- C154 --> Once a shutdown or a `drainit drain` has begun, the
-    /// timeout no longer applies. <!-- C513 --> Example: `timeout: 60s`
+    /// Only for `type: oneshot`: <!-- C617 --> how long the oneshot may run. After this time
+    /// drainit stops it like any process (`stop_signal`, `stop_grace_period`, SIGKILL), and the
+    /// oneshot has failed, whatever its exit code. <!-- C154 --> Once a shutdown or a
+    /// `drainit drain` has begun, the timeout no longer applies. <!-- C513 -->
+    /// Example: `timeout: 60s`
     #[key(form = Positive, default = "none")]
     pub timeout: Option<Duration>,
     /// If the condition does not hold, the process is left out, and counts as ready and completed.
@@ -87,8 +88,8 @@ pub struct Process {
     /// left out. <!-- C157 --> If another process listens on such a socket before the first start,
     /// that is an error: otherwise a second drainit in the container would remove the socket of the
     /// first. <!-- C478 --> drainit removes nothing, and warns, if the file is not a socket, or if
-    /// the path has a symbolic link of a user other than root or drainit's. <!-- C618 --> Only one
-    /// process may list a socket. No process may list `control.socket`, even by another
+    /// a symbolic link in the path belongs to neither root nor drainit's user. <!-- C618 --> Only
+    /// one process may list a socket. No process may list `control.socket`, even by another
     /// path. <!-- C619 --> Example: `sockets: [/run/gw/app.sock]`
     #[key(form = List<SocketPath>, default = "none")]
     pub sockets: Vec<PathBuf>,
@@ -261,7 +262,7 @@ type EachEnd = Either<ExitPolicy, OnExitKeys>;
 #[derive(Table)]
 #[table(settle = OnExit)]
 struct OnExitKeys {
-    /// The process ended with code 0. <!-- C689 --> Not for a oneshot, which completes. Example:
+    /// The process ended with code 0. <!-- C689 --> A oneshot completes instead. Example:
     /// `on_exit: {success: ignore}`
     #[key(default = "shutdown")]
     success: ExitPolicy,

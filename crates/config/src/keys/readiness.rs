@@ -57,9 +57,9 @@ pub enum Probe {
     Envoy(Address),
     /// Ready when the command exits with 0. The command runs as the process does, and is killed
     /// after 10 s. <!-- C214 --> drainit kills processes that the command leaves in its
-    /// group. <!-- C733 --> A process that the command leaves outside its group is killed when a
-    /// later run leaves another such process. <!-- C850 --> drainit drops the output, but reports
-    /// the last line if the command fails. <!-- C693 --> Example: `exec: [pg_isready]`
+    /// group. <!-- C733 --> If a run of the command leaves processes outside its group, drainit
+    /// kills those of earlier runs. <!-- C850 --> drainit drops the output, but reports the last
+    /// line if the command fails. <!-- C693 --> Example: `exec: [pg_isready]`
     #[key(form = CommandForm, merge = Replace)]
     Exec(Vec<String>),
     /// Ready when this path exists. <!-- C215 --> Example: `file: /run/app.ready`
