@@ -156,6 +156,10 @@ mod tests {
         {"name":"cluster_manager.cds.update_attempt","value":1},
         {"name":"cluster_manager.cds.update_rejected","value":0},
         {"name":"cluster_manager.cds.update_success","value":0}]}"#;
+    const REJECTED: &str = r#"{"stats":[
+        {"name":"listener_manager.lds.update_attempt","value":2},
+        {"name":"listener_manager.lds.update_rejected","value":1},
+        {"name":"listener_manager.lds.update_success","value":0}]}"#;
     const UP: &str = r#"{"stats":[
         {"name":"control_plane.connected_state","value":1},
         {"name":"cluster_manager.cds.update_attempt","value":2},
@@ -173,6 +177,7 @@ mod tests {
         let cases = [
             (vec![live, Answer(200, NO_XDS), listener], None),
             (vec![live, Answer(200, UP), listener], None),
+            (vec![live, Answer(200, REJECTED), listener], None),
             (vec![live, Answer(200, NO_XDS), Answer(200, "")], Some("Envoy has no listener")),
             (
                 vec![live, Answer(200, NO_XDS), Answer(200, "i::envoy://internal/\n")],

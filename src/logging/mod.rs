@@ -289,35 +289,41 @@ mod tests {
 
     #[test]
     fn patient_flush_waits_for_slow_reader_and_runs_other_tasks() {
-        let (output, mut stdout, _stderr) = output();
-        // The text is far more than a pipe holds. With the slow reader, the thread of the output
-        // needs about a second for one buffer.
-        output.push_process(Stream::Stdout, &b"a line\n".repeat(30_000));
-        let reader = thread::spawn(move || {
-            let (mut page, mut read) = ([0; 4096], 0);
-            while let count @ 1.. = stdout.read(&mut page).unwrap() {
-                read += count;
-                thread::sleep(Duration::from_millis(20));
-            }
-            read
-        });
-        let served = std::cell::Cell::new(0);
-        let patience = Duration::from_millis(400);
-        let flushed = block_on(async {
-            let others = async {
-                loop {
-                    tokio::time::sleep(FLUSH_PAUSE).await;
-                    served.set(served.get() + 1);
-                }
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let (output, stdout, stderr) = output();
+            // The text is far more than a pipe holds. With the slow reader, the thread of the
+            // output needs about a second for one buffer.
+            output.push_process(stream, &b"a line\n".repeat(30_000));
+            let (mut slow, _other) = match stream {
+                Stream::Stdout => (stdout, stderr),
+                Stream::Stderr => (stderr, stdout),
             };
-            tokio::select! {
-                flushed = output.flush_patiently(patience, Duration::from_secs(20)) => flushed,
-                () = others => unreachable!(),
-            }
-        });
-        assert!(flushed);
-        assert!(served.get() >= 5, "{}", served.get());
-        drop(output);
-        assert_eq!(reader.join().unwrap(), 210_000);
+            let reader = thread::spawn(move || {
+                let (mut page, mut read) = ([0; 4096], 0);
+                while let count @ 1.. = slow.read(&mut page).unwrap() {
+                    read += count;
+                    thread::sleep(Duration::from_millis(20));
+                }
+                read
+            });
+            let served = std::cell::Cell::new(0);
+            let patience = Duration::from_millis(400);
+            let flushed = block_on(async {
+                let others = async {
+                    loop {
+                        tokio::time::sleep(FLUSH_PAUSE).await;
+                        served.set(served.get() + 1);
+                    }
+                };
+                tokio::select! {
+                    flushed = output.flush_patiently(patience, Duration::from_secs(20)) => flushed,
+                    () = others => unreachable!(),
+                }
+            });
+            assert!(flushed, "{stream:?}");
+            assert!(served.get() >= 5, "{}", served.get());
+            drop(output);
+            assert_eq!(reader.join().unwrap(), 210_000);
+        }
     }
 }

@@ -575,6 +575,19 @@ mod tests {
     }
 
     #[test]
+    fn lines_dropped_during_a_report_are_reported_later() {
+        let (reader, writer) = pipe().unwrap();
+        let queue = StreamWriter::new(Stream::Stdout, Box::new(writer), Arc::default());
+        queue.lock().drop_lines(b"dropped\n");
+        // As `write_until_closed` does, with a drop between the look at the number and the report.
+        let dropped = queue.lock().dropped;
+        queue.lock().drop_lines(b"dropped meanwhile\n");
+        queue.report_dropped(dropped).unwrap();
+        assert_eq!(dropped + queue.unwritten(), queue.lost());
+        drop(reader);
+    }
+
+    #[test]
     fn only_large_and_empty_buffers_are_freed() {
         let mut full = vec![b'x'; 2 * KEEP];
         free(&mut full);

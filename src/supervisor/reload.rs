@@ -199,3 +199,22 @@ pub(crate) fn text(problems: &[Diagnostic]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_postponed_reload_keeps_every_client() {
+        let (sender, _inbox) = tokio::sync::mpsc::unbounded_channel();
+        let mut reloads = Reloads::new(None, sender);
+        let (first, mut of_first) = tokio::sync::oneshot::channel();
+        let (second, mut of_second) = tokio::sync::oneshot::channel();
+        reloads.under_way = Some(UnderWay { waiting: vec![first], warnings: String::new() });
+        reloads.want(Some(second));
+        reloads.again();
+        reloads.give_up("no");
+        assert!(of_first.try_recv().unwrap().is_err() && of_second.try_recv().unwrap().is_err());
+    }
+}

@@ -105,6 +105,20 @@ fn stop_signal_goes_to_all_main_processes() {
     }
 }
 
+#[test]
+fn after_a_restart_a_new_main_process_is_not_asked_to_end() {
+    for rig in Rig::both() {
+        let drainit = rig.start(&config("", "on=HUP:print:got,"));
+        drainit.wait_for_line(IS_NOW);
+        drainit.wait_for_line(&said::ready("a"));
+        drainit.exec(&["restart", "a"]).assert(0, "");
+        drainit.wait_for_lines("its main process is now", 2);
+        drainit.exec(&["kill", "-s", "HUP", "a"]).assert(0, "");
+        drainit.wait_for_line("got");
+        drainit.stop().assert_code(0);
+    }
+}
+
 // holds: S327
 #[test]
 fn deadline_kills_main_process_in_another_session() {

@@ -383,6 +383,17 @@ mod tests {
     }
 
     #[test]
+    fn after_a_message_the_next_pause_gives_the_whole_limit_again() {
+        let at = Instant::now();
+        let mut watchdog = due(at);
+        assert!(!watchdog.expires(at, at + PAUSED * 2));
+        watchdog.is_alive();
+        let seen = at + LIMIT + PAUSED * 2;
+        assert!(!watchdog.expires(at + LIMIT, seen));
+        assert_eq!(watchdog.alive_by, Some(seen + LIMIT));
+    }
+
+    #[test]
     fn message_in_extra_time_counts() {
         let at = Instant::now();
         let mut watchdog = due(at);

@@ -198,6 +198,21 @@ fn a_server_without_a_drain_is_reported_with_the_line_to_add() {
         config("", &format!("{server}, {drain}"), ""),
         config("", &format!("{server}, drain: {{signal: {{signal: USR1, time: 0}}}}"), ""),
         config("", &format!("{server}, hooks: {{pre_stop: [sleep, '5']}}"), ""),
+        // The drained process may stand before or behind another process that needs the server.
+        config(
+            "",
+            server,
+            &format!(
+                "  b: {{command: [b], depends_on: [a], {drain}}}\n  c: {{command: [c], depends_on: [a]}}"
+            ),
+        ),
+        config(
+            "",
+            server,
+            &format!(
+                "  c: {{command: [c], depends_on: [a]}}\n  b: {{command: [b], depends_on: [a], {drain}}}"
+            ),
+        ),
         config("readiness_delay: 0s", server, ""),
         config("", server, "hooks: {pre_stop: [sleep, '5']}\n"),
         config("", "command: [vllm, bench]", ""),
