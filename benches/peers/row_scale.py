@@ -125,7 +125,7 @@ def measure():
     each = {count: memory(count) for count in SIZES[1:]}
     anonymous = {name: result and result[2] / BESIDE for name, result in beside.items()}
     rows.append(Row(f"scale: memory that the kernel cannot reclaim, {BESIDE:,} processes, per process", "KiB anonymous", anonymous,
-                    f"with {BESIDE:,} processes, under {LIMIT_KIB} KiB for each added one", each[BESIDE] < LIMIT_KIB,
+                    f"up to {BESIDE:,} processes, under {LIMIT_KIB} KiB for each added process", each[BESIDE] < LIMIT_KIB,
                     detail=", ".join(f"from {few:,} to {count:,}: {each[count]:.1f}" for count in SIZES[1:])))
     asking = {count: ours[count][3] for count in SIZES}
     # The two largest sizes are compared: with 100 processes, the fixed cost of an answer hides the cost of each

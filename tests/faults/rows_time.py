@@ -157,7 +157,7 @@ def flapping(run):
 
 
 @row("SIGTERM at every millisecond from 0 to 200 after the exec (peers: every 10 ms)",
-     "SIGTERM ends the container; at most 5 % arrive before the program can block signals", alone=True)
+     "SIGTERM ends the container; at most 5 % of the signals arrive before the program can block signals", alone=True)
 def term_at_start(run):
     step = 1 if run.tool == US else 10
 

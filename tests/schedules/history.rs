@@ -176,8 +176,8 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
     faults
 }
 
-/// Returns everything that must not have happened even in a run in which calls of the kernel have
-/// failed.
+/// Returns the faults of a run in which calls of the kernel have failed: what has happened although
+/// these failures do not excuse it.
 pub(crate) fn faults_beside_errors(run: &Run) -> Vec<String> {
     let Run { graph, ended, .. } = run;
     let log = logged(&ended.record);

@@ -45,8 +45,7 @@ pub struct LogEvent {
     /// The consequence of an end or a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<&'static str>,
-    /// The number of the next restart among the consecutive restarts, or the number of consecutive
-    /// failed probes.
+    /// Which of the consecutive restarts the next one is, or how many consecutive probes have failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
     /// The number of consecutive failed probes after which the check fails.

@@ -1,4 +1,4 @@
-//! Draws the events of a history.
+//! Chooses the events of a history at random.
 
 use super::*;
 

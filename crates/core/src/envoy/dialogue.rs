@@ -85,7 +85,7 @@ pub enum Ask {
 pub enum Answer {
     Listeners(Result<(), AskFailure>),
     Sample(Result<Sample, AskFailure>),
-    /// Whether this Envoy has never been live; `None` if the answer does not say so.
+    /// `Some(true)` if this Envoy has never been live; `None` if the answer does not tell.
     State {
         is_unused: Option<bool>,
     },

@@ -2592,7 +2592,8 @@ impl<'a> Checker<'a> {
         // until the deadline.
         if self.has_faultless_shutdown() && !self.killed && !self.has_hung {
             // A process that was asked to end during the time of faults may take until the
-            // deadline. Its `post_stop` hook runs after its end.
+            // deadline. Its `post_stop` hook runs after its end, so the exit may come a moment
+            // after the deadline.
             let moment = Duration::from_millis(10);
             self.hold(
                 now <= self.seen_at(deadline + moment) + moment,

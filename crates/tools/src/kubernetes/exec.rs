@@ -272,7 +272,8 @@ struct ExecGiven {
     command: Option<Word>,
 }
 
-/// Reads the variables and the options. `None` if a whole option is not known here.
+/// Reads the variables and the options. `None` if a variable whose value is not known may be an
+/// option.
 fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<ExecGiven> {
     let mut all = ExecGiven::default();
     for it in OPTIONS {
