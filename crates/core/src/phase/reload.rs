@@ -37,6 +37,7 @@ pub(super) struct Reload {
     pending: VecDeque<ProcessId>,
     /// The processes that are not in the new config and not removed yet, dependents first.
     gone: Vec<ProcessId>,
+    has_removed: bool,
     /// Whether all steps are over, so that processes follow their dependencies now.
     pub(super) follows: bool,
     /// The slots of the processes that have followed a dependency.
@@ -94,13 +95,16 @@ impl Operations {
         let pending = new.order.iter().filter(|id| moves.contains(id)).copied().collect();
         state.take_over_config(new, &gone);
         let followed = Vec::new();
-        self.reload = Some(Reload { pending, gone, follows: false, followed, failed: None });
+        let (has_removed, follows, failed) = (false, false, None);
+        self.reload = Some(Reload { pending, gone, has_removed, follows, followed, failed });
     }
 
-    /// Whether the container is not ready because a reload has yet to add a required process.
+    /// Whether the container is not ready because a reload has removed a process, and has yet to add
+    /// a required process. The required process may be the removed one under another name.
     pub(crate) fn awaits_addition(&self, state: &State) -> bool {
         self.reload
             .iter()
+            .filter(|reload| reload.has_removed)
             .flat_map(|reload| &reload.pending)
             .any(|slot| state.role(*slot) == Role::Reserved && state.process(*slot).required)
     }
@@ -133,6 +137,7 @@ impl Operations {
 
     fn remove(&mut self, state: &mut State, slot: ProcessId) {
         state.note(Note::Removing(slot));
+        self.reload.iter_mut().for_each(|reload| reload.has_removed = true);
         state.set_role(slot, Role::Leaving);
         state.missing.remove(&slot);
         state.forget_changes(slot);

@@ -242,6 +242,7 @@ struct Reloading {
     begun: BTreeSet<usize>,
     /// Processes that were restarted during the reload to follow a dependency.
     followed: BTreeSet<usize>,
+    has_removed: bool,
 }
 
 impl<'a> Checker<'a> {
@@ -789,6 +790,7 @@ impl<'a> Checker<'a> {
     /// Checks the removal of a process that is no longer in the config.
     fn removing(&mut self, slot: ProcessId, procs: &[Proc]) {
         self.hold(self.reload.is_some(), "a process is removed without a reload");
+        self.reload.iter_mut().for_each(|reload| reload.has_removed = true);
         self.retire(procs);
         self.holds_one_step();
         let process = self.slots.process(slot);
@@ -1009,7 +1011,8 @@ impl<'a> Checker<'a> {
             self.at[current].serves && !self.at[current].alone && !self.at[current].by_request
         });
         let mut added = self.reserved().filter(|slot| self.of(*slot).required);
-        let lacks_process = added.next().is_some();
+        let has_removed = self.reload.as_ref().is_some_and(|reload| reload.has_removed);
+        let lacks_process = has_removed && added.next().is_some();
         let is_ready = !running.was_ready() || running.is_ready(machine.state());
         self.hold(
             is_ready || !all_serve || lacks_process,
