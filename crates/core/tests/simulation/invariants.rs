@@ -164,6 +164,8 @@ struct Seen {
     drain_over: bool,
     /// Whether the instance's drain was over because no connection or request was open.
     was_quiet: bool,
+    /// Whether the drain was over when the stop signal came.
+    is_held: bool,
     /// The longest time that the last closing of the instance's listeners may take.
     closing: Duration,
     /// Whether the instance is an Envoy that was never live, so that it has nothing to drain
@@ -951,9 +953,9 @@ impl<'a> Checker<'a> {
     }
 
     /// If the final count has shown open requests, the stop of the process waits. In a shutdown,
-    /// the wait ends with the time of the drain. After a drain without a stop, the wait takes as
-    /// long as a drain, counted from the stop signal. The end of any process shortens the wait. The
-    /// deadline may shorten it, too, if the drain began before the shutdown.
+    /// the wait ends with the time of the drain. If the drain was over when the stop signal came,
+    /// the wait takes as long as a drain, counted from the stop signal. The end of any process
+    /// shortens the wait. The deadline may shorten it, too, if the drain began before the shutdown.
     fn holds_open(&self, now: Time, slot: ProcessId) {
         let place = slot.index();
         let Some(((since, longest), times)) = self.at[place].drain.zip(self.of(slot).drain) else {
@@ -963,7 +965,8 @@ impl<'a> Checker<'a> {
         if self.held_at.is_some() && !self.scenario.reloads.is_empty() {
             return;
         }
-        let held = self.held_at.and(self.t0.zip(self.deadline)).map(|(t0, deadline)| {
+        let is_held = self.held_at.is_some() && self.at[place].is_held;
+        let held = self.t0.zip(self.deadline).filter(|_| is_held).map(|(t0, deadline)| {
             let (drains, stops) = self.needed_by_drains_and_stops();
             (t0, times.time.min(deadline.since(t0).saturating_sub(drains + stops)))
         });
@@ -2248,6 +2251,7 @@ impl<'a> Checker<'a> {
                     // holds: C350
                     self.hold(!may_be_missing, "a process that may be missing begins the shutdown");
                 }
+                self.at.iter_mut().for_each(|seen| seen.is_held = !seen.draining);
                 self.t0 = Some(now);
                 self.deadline = Some(now + window);
                 self.cause = Some(cause);
