@@ -102,17 +102,20 @@ pub(super) fn check(
     }
 }
 
+/// Arguments with which an Envoy ends by itself.
+const ENDS: [&str; 6] =
+    ["-h", "--help", "--version", "--hot-restart-version", "init_only", "validate"];
+
 /// Reports an init container that serves, and so never ends. A `drainit run` in a container without
 /// ports is not reported, because its config may have only oneshots.
 fn never_ends(init: &Container) -> Option<Found> {
     let EntryPoint::Drainit(words) = entry(init) else { return None };
     let is_exec = words.first()?.text == "exec";
-    let has = |end: &str| words.iter().any(|word| word.text.ends_with(end));
     let starts =
         |pair: &[Word]| matches!(&*pair[0].text, "exec" | "--") && base(&pair[1].text) == "envoy";
     let is_envoy = is_exec
         && words.windows(2).any(starts)
-        && !["validate", "--version", "--help"].into_iter().any(has);
+        && !words.iter().any(|word| ENDS.contains(&word.text.trim_start_matches("--mode=")));
     let is_served = is_exec || !items(&init.node, &["ports"]).is_empty();
     let serves = is_envoy || is_served && has_socket(init);
     if init.is_sidecar || !serves {
@@ -134,7 +137,8 @@ pub(super) fn sockets(ctx: &mut Context<'_>) {
         // In most images, `/var/run` is a link to `/run`.
         let twin = match path.strip_prefix("/var/run/") {
             Some(rest) => format!("/run/{rest}"),
-            None => format!("/var{path}"),
+            None if path.starts_with("/run/") => format!("/var{path}"),
+            None => path.to_owned(),
         };
         let volume = in_volume(node, path).or_else(|| in_volume(node, &twin));
         let is_closed = match volume {

@@ -132,7 +132,7 @@ fn each_command_that_does_not_find_the_installed_binary_is_reported() {
         (prepare, &ends("exec, envoy]"), &["10:13 E `prepare` never ends"]),
         (prepare, &ends("exec, envoy, --mode, validate]"), &[]),
         (prepare, &ends("exec, --, /app/wait-for, -o, /etc/envoy]"), &[]),
-        (prepare, &ends("exec, --, envoy, --version]"), &[]),
+        (prepare, &ends("exec, --, envoy, -h]"), &[]),
         (prepare, &ends("exec, --drain-envoy=unix:/a, app]"), &["10:13 E `prepare` never ends"]),
         (prepare, "command: [cp, /usr/bin/drainit, /opt/envoy]", &[]),
         (prepare, &ends("run]"), &[]),

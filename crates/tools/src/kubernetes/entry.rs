@@ -60,20 +60,23 @@ fn of_script(script: &Word) -> EntryPoint {
     // `drainit` counts only before a subcommand: a script may also have this word in another
     // command, such as one that copies the binary.
     let starts = |pair: &[&str]| base(pair[0]) == "drainit" && matches!(pair[1], "run" | "exec");
-    // In other scripts, a `|` may be part of a pattern, of a substitution or of a here-document, and
-    // may stand between `exec` and drainit.
-    let is_simple = !["$(", "`", "<<", ">|", "case "].iter().any(|it| text.contains(it));
+    // In other scripts, a `|` before drainit may be part of a pattern or of a substitution.
+    let is_simple = !["$(", "${", "<(", "`", "case "].iter().any(|it| text.contains(it));
     let (mut before, mut is_replaced) = ("", false);
     for (command, end) in script::commands(&text) {
         let begin = std::mem::replace(&mut before, end);
         let words: Vec<_> = command.split_whitespace().collect();
-        // The last match counts, because a here-document before drainit may contain the same words.
+        // The last one: a here-document may name drainit before.
         let Some(place) = words.windows(2).rposition(starts) else {
-            is_replaced |= !is_simple && words.contains(&"exec");
+            let is_exec = is_replaced || words.contains(&"exec");
+            is_replaced = !is_simple && end == "|" && is_exec;
             continue;
         };
-        // A copy of the shell runs a command in a pipe or in the background.
-        let is_copy = is_simple && (begin == "|" || matches!(end, "|" | "&"));
+        // A copy of the shell runs a command in a pipe or in the background. A `|` in `$(…)`,
+        // `<(…)`, `${…}` or `>|` does not end the command.
+        let is_open = [('(', ')'), ('{', '}')].map(|(a, b)| command.rfind(a) > command.rfind(b));
+        let is_ended = !is_open.contains(&true) && !command.ends_with('>');
+        let is_copy = is_simple && begin == "|" || is_ended && matches!(end, "|" | "&");
         // Other programs, such as `env` and `su-exec`, may stand between `exec` and `drainit`.
         // These programs also replace themselves by the program that they start.
         if is_copy || !is_replaced && !words[..place].contains(&"exec") {

@@ -205,6 +205,13 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
         ),
         ("[drainit, run]", "[sh, -c, 'case $1 in a|b) exec drainit run ;; *) c ;; esac']", &[]),
         ("[drainit, run]", "[sh, -c, 'exec env $(a | b) drainit run >|/c']", &[]),
+        ("[drainit, run]", "[sh, -c, 'exec env A=${B:-x|y} drainit run > >(a | b)']", &[]),
+        ("[drainit, run]", "[sh, -c, 'A=$(a); exec drainit run | b']", &["11:29 E the shell gets"]),
+        (
+            "[drainit, run]",
+            "[sh, -c, 'a && exec b; A=$(c); drainit run']",
+            &["11:29 E the shell gets"],
+        ),
         (
             "[drainit, run]\n          args: [--rtr.concurrency, \"2\"]",
             "[sh, -c]\n          args: [drainit run]",
