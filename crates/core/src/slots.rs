@@ -167,25 +167,28 @@ impl State {
         }
     }
 
-    /// Frees a slot whose instance is gone for good. Removes the slot from the dependencies and
+    /// Frees slots whose instances are gone for good. Removes the slots from the dependencies and
     /// dependents of other slots.
-    pub(crate) fn retire(&mut self, slot: ProcessId) {
-        if self.held_sockets.contains(&slot) {
-            self.held_sockets.retain(|held| *held != slot);
-            self.act(Action::ReleaseSockets(slot));
+    pub(crate) fn retire(&mut self, slots: &[ProcessId]) {
+        let mut stays = vec![true; self.slots.len()];
+        for &slot in slots {
+            if self.held_sockets.contains(&slot) {
+                self.held_sockets.retain(|held| *held != slot);
+                self.act(Action::ReleaseSockets(slot));
+            }
+            self.set(slot, Lifecycle::Done);
+            self.set_role(slot, Role::Retired);
+            if let Some(other) = self[slot].beside.take() {
+                self[other].beside = None;
+                self[other].is_copy = false;
+            }
+            self.missing.remove(&slot);
+            self.family.forget(slot);
+            Rc::make_mut(&mut self.spec).processes[slot.index()].retire();
+            stays[slot.index()] = false;
         }
-        self.set(slot, Lifecycle::Done);
-        self.set_role(slot, Role::Retired);
-        if let Some(other) = self[slot].beside.take() {
-            self[other].beside = None;
-            self[other].is_copy = false;
-        }
-        self.missing.remove(&slot);
-        self.family.forget(slot);
-        self.definitions_mut().for_each(|process| process.keep_dependencies(|on| on != slot));
-        let spec = Rc::make_mut(&mut self.spec);
-        spec.order.retain(|id| *id != slot);
-        spec.processes[slot.index()].retire();
+        self.definitions_mut().for_each(|one| one.keep_dependencies(|on| stays[on.index()]));
+        Rc::make_mut(&mut self.spec).order.retain(|id| stays[id.index()]);
         self.reorder();
     }
 

@@ -173,8 +173,9 @@ impl Spec {
     pub fn followers(&self, on: ProcessId) -> impl Iterator<Item = (ProcessId, StartCondition)> {
         self.processes[on.index()].dependents.iter().filter_map(move |by| {
             let of = &self.processes[by.index()];
-            let mut needs = of.dependencies.iter().filter(|_| of.follows.contains(&on));
-            needs.find(|(id, _)| *id == on).map(|(_, condition)| (*by, *condition))
+            let follows = of.follows.contains(&on);
+            let needs = follows.then(|| of.dependencies.iter().find(|(id, _)| *id == on))?;
+            needs.map(|(_, condition)| (*by, *condition))
         })
     }
 

@@ -222,10 +222,10 @@ impl Operations {
     pub(super) fn end_reload(&mut self, state: &mut State, why: Option<RequestError>) -> bool {
         let Some(reload) = self.reload.take() else { return false };
         state.slots.iter_mut().for_each(|slot| slot.newer = None);
-        for slot in reload.pending {
-            if state.role(slot) == Role::Reserved {
-                state.retire(slot);
-            }
+        let is_reserved = |slot: &ProcessId| state.role(*slot) == Role::Reserved;
+        let reserved: Vec<_> = reload.pending.into_iter().filter(is_reserved).collect();
+        if !reserved.is_empty() {
+            state.retire(&reserved);
         }
         state.answer_reload(reload.failed.or(why).map_or(Ok(()), Err));
         true

@@ -135,6 +135,6 @@ impl Operations {
         for asked in &mut self.requests {
             asked.members.retain(|member| *member != slot);
         }
-        state.retire(slot);
+        state.retire(&[slot]);
     }
 }
