@@ -208,7 +208,7 @@ fn hot_restart(rng: &mut Rng, process: &mut ProcessSpec) {
 }
 
 /// Draws new configs at random times, with a separate generator. A new config changes, adds or
-/// removes processes, or changes dependencies.
+/// removes processes, or changes dependencies. Some configs turn dependencies around.
 fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
     let rng = &mut Rng::new(seed ^ 0x4E10);
     if rng.once_in(2) {
@@ -220,10 +220,24 @@ fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
     let mut known: Vec<Option<(u32, ProcessSpec)>> =
         spec.processes.iter().map(|process| Some((0, process.clone()))).collect();
     known.extend([(); ADDED].map(|()| None));
+    // A process depends only on processes that come before it in this order.
+    let mut order: Vec<usize> = (0..known.len()).collect();
+    let turns = &mut Rng::new(seed ^ 0x7042);
     let mut reloads = Vec::new();
     for number in 0..1 + rng.below(3) {
         let once_in = rng.one_of([2, 4]);
-        for (place, one) in known.iter_mut().enumerate() {
+        let is_turned = turns.once_in(3);
+        for place in (1..order.len()).filter(|_| is_turned) {
+            order.swap(place, turns.below(place as u64 + 1) as usize);
+        }
+        for (rank, place) in order.iter().copied().enumerate() {
+            let draw = |rng: &mut Rng| {
+                let mut drawn = process(rng, rank as u16, odds);
+                let needs = drawn.dependencies.iter_mut().map(|(on, _)| on);
+                needs.for_each(|on| *on = ProcessId(order[on.index()] as u16));
+                drawn
+            };
+            let one = &mut known[place];
             let is_added = one.is_none();
             if is_added && !rng.once_in(3) {
                 continue;
@@ -232,7 +246,7 @@ fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
                 *one = None;
             } else if is_added || rng.once_in(once_in) {
                 version += 1;
-                let mut new = process(rng, place as u16, odds);
+                let mut new = draw(rng);
                 if !new.oneshot && rng.once_in(2) {
                     new.update = Update::StartFirst;
                     if rng.once_in(2) {
@@ -245,15 +259,15 @@ fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
                 by_kind(seed ^ u64::from(version), std::slice::from_mut(&mut new));
                 *one = Some((version, new));
             } else if let Some((_, same)) = one
-                && rng.once_in(3)
+                && (rng.once_in(3) || is_turned)
             {
-                let other = process(rng, place as u16, odds);
+                let other = draw(rng);
                 same.dependencies = other.dependencies;
                 same.update = if rng.once_in(2) { Update::StartFirst } else { Update::StopFirst };
             }
         }
         let window = rng.millis(odds.window);
-        let Some(config) = config(&known, spec, window, seed ^ number) else { break };
+        let Some(config) = config(&known, &order, spec, window, seed ^ number) else { break };
         let off = Duration::from_nanos(200 + number);
         reloads.push((at + off, config));
         at += rng.millis(odds.signal);
@@ -261,16 +275,18 @@ fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
     reloads
 }
 
-/// Makes a config of the processes in `known`. An index in `known` is the index of the process in
+/// Makes a config of the processes in `known`, in the order `order`. An index in `known` is the index of the process in
 /// all configs; an entry is the version and the definition, or `None` if this config does not have
 /// the process.
 fn config(
     known: &[Option<(u32, ProcessSpec)>],
+    order: &[usize],
     spec: &Spec,
     window: Duration,
     seed: u64,
 ) -> Option<NewConfig> {
-    let places: Vec<usize> = (0..known.len()).filter(|place| known[*place].is_some()).collect();
+    let places: Vec<usize> =
+        order.iter().copied().filter(|place| known[*place].is_some()).collect();
     if places.is_empty() {
         return None;
     }
@@ -322,7 +338,8 @@ fn stop_before_reload(seed: u64, scenario: &mut Scenario, odds: &Odds) {
     let condition = if rng.once_in(2) { StartCondition::Started } else { StartCondition::Ready };
     new.dependencies = vec![(top, condition)];
     known.push(Some((1, new)));
-    let Some(config) = config(&known, &spec, spec.window, seed) else { return };
+    let order: Vec<usize> = (0..known.len()).collect();
+    let Some(config) = config(&known, &order, &spec, spec.window, seed) else { return };
     let mut at = rng.millis(odds.signal);
     let process = below;
     let stop = Event::Requested { process, request: Request::Stop };
