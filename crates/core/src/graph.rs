@@ -111,15 +111,21 @@ impl Graph {
             }
             dependencies.push(resolved);
         }
-        let (graph, is_complete) = Self::sorted(dependencies);
-        if !is_complete {
+        let wanted: Vec<_> = all_ids().take(processes.len()).collect();
+        let graph = Self::sorted(dependencies, &wanted);
+        if graph.order.len() < wanted.len() {
             errors.extend(graph.cycles(processes));
         }
         if errors.is_empty() { Ok(graph) } else { Err(errors) }
     }
 
-    /// Sorts by Kahn's algorithm. The second value is false if there is a cycle.
-    pub(crate) fn sorted(dependencies: Vec<Vec<(ProcessId, StartCondition)>>) -> (Self, bool) {
+    /// Sorts the processes in `wanted` by Kahn's algorithm: dependencies before dependents, otherwise
+    /// in the order of `wanted`. A process of a cycle is missing from the order, as is every process
+    /// that depends on it.
+    pub(crate) fn sorted(
+        dependencies: Vec<Vec<(ProcessId, StartCondition)>>,
+        wanted: &[ProcessId],
+    ) -> Self {
         let count = dependencies.len();
         let mut dependents: Vec<Vec<ProcessId>> = vec![Vec::new(); count];
         for (id, needed) in all_ids().zip(&dependencies) {
@@ -127,25 +133,30 @@ impl Graph {
                 dependents[dependency.index()].push(id);
             }
         }
+        let mut places = vec![0; count];
+        for (id, place) in wanted.iter().zip(0_u16..) {
+            places[id.index()] = place;
+        }
         let mut waiting: Vec<usize> = dependencies.iter().map(Vec::len).collect();
-        let free = all_ids().zip(&waiting).filter(|(_, waiting)| **waiting == 0);
-        let mut free: BinaryHeap<_> = free.map(|(id, _)| Reverse(id)).collect();
-        let mut order = Vec::with_capacity(count);
-        while let Some(Reverse(id)) = free.pop() {
+        let is_free = |id: &&ProcessId| waiting[id.index()] == 0;
+        let free = wanted.iter().filter(is_free).map(|id| Reverse(places[id.index()]));
+        let mut free: BinaryHeap<_> = free.collect();
+        let mut order = Vec::with_capacity(wanted.len());
+        while let Some(Reverse(place)) = free.pop() {
+            let id = wanted[usize::from(place)];
             order.push(id);
             for dependent in &dependents[id.index()] {
                 let left = &mut waiting[dependent.index()];
                 *left -= 1;
                 if *left == 0 {
-                    free.push(Reverse(*dependent));
+                    free.push(Reverse(places[dependent.index()]));
                 }
             }
         }
         // Duplicates in `dependents` are removed only after the loop: if a dependency is listed
         // twice, `waiting` counts it twice.
         dependents.iter_mut().for_each(Vec::dedup);
-        let is_complete = order.len() == count;
-        (Self { dependencies, dependents, order }, is_complete)
+        Self { dependencies, dependents, order }
     }
 
     /// Reports a cycle for each edge that leads a depth-first search back to its current path.

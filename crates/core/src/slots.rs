@@ -5,10 +5,12 @@
 //! process depend on both. A slot whose instance is gone for good is *retired*: it has no
 //! dependencies and no dependents, is shown nowhere, and is reused by the next replacement.
 
+use alloc::collections::BTreeSet;
 use alloc::rc::Rc;
 
 use crate::action::Action;
 use crate::family;
+use crate::graph::Graph;
 use crate::prelude::*;
 use crate::spec::{ProcessSpec, Spec};
 use crate::state::{Lifecycle, Role, Slot, State};
@@ -88,40 +90,54 @@ impl State {
         self.act(Action::Adopt { slot, of: slot, is_newer: true });
     }
 
-    /// Gives a process that is down the definition that a reload has for it, if there is one.
+    /// Gives a process that is down the definition that a reload has for it, if there is one. The
+    /// caller has to [`relink`](Self::relink).
     pub(crate) fn redefine(&mut self, slot: ProcessId) -> bool {
-        let Some(new) = self[slot].newer.take() else { return false };
+        if !self.redefine_running(slot) {
+            return false;
+        }
         self.held_sockets.retain(|held| *held != slot);
-        self.held_sockets.extend(new.listens.then_some(slot));
-        self.define(slot, *new);
+        self.held_sockets.extend(self.process(slot).listens.then_some(slot));
         let slot_state = &mut self[slot];
         (slot_state.restarts_in_a_row, slot_state.failures_in_a_row) = (0, 0);
         slot_state.went_well = false;
-        self.reorder();
-        self.act(Action::Redefine(slot));
         true
     }
 
+    /// Gives an unchanged process the definition that a reload has for it, if there is one. The
+    /// caller has to [`relink`](Self::relink).
+    pub(crate) fn redefine_running(&mut self, slot: ProcessId) -> bool {
+        let newer = self[slot].newer.take();
+        newer.is_some_and(|newer| {
+            self.define(slot, *newer);
+            self.is_unlinked = true;
+            self.act(Action::Redefine(slot));
+            true
+        })
+    }
+
     /// Takes over the settings of the container from a new config, and the order of its processes.
-    /// Each process in `gone` comes right before the first process that still needs it. Forgets the
-    /// dependencies that contradict the new order.
-    pub(crate) fn take_over_config(&mut self, new: Spec, gone: &[ProcessId]) {
+    /// The processes in `gone` come first, unless they depend on others. `gone` has dependents first.
+    ///
+    /// Redefines the unchanged processes, whose slots are in `same`. An unchanged process keeps its
+    /// definition if a new dependency would contradict the old dependencies of others.
+    pub(crate) fn take_over_config(
+        &mut self,
+        new: Spec,
+        gone: &[ProcessId],
+        same: &BTreeSet<ProcessId>,
+    ) {
         let spec = Rc::make_mut(&mut self.spec);
         let (processes, counts_stops) = (core::mem::take(&mut spec.processes), spec.counts_stops);
         *spec = Spec { processes, counts_stops, ..new };
-        spec.link();
-        for slot in gone {
-            let needs = &spec.processes[slot.index()].dependents;
-            let place = spec.order.iter().position(|by| needs.contains(by));
-            spec.order.insert(place.unwrap_or(spec.order.len()), *slot);
-        }
-        let mut places = vec![0; spec.processes.len()];
-        for (place, slot) in spec.order.iter().enumerate() {
-            places[slot.index()] = place;
-        }
-        for slot in &spec.order {
-            let is_below = |on: ProcessId| places[on.index()] < places[slot.index()];
-            spec.processes[slot.index()].keep_dependencies(is_below);
+        spec.order.splice(0..0, gone.iter().rev().copied());
+        let dependencies = self.spec.ids().map(|slot| {
+            let newer = self[slot].newer.as_deref().filter(|_| same.contains(&slot));
+            newer.unwrap_or_else(|| self.process(slot)).dependencies.clone()
+        });
+        let possible = Graph::sorted(dependencies.collect(), &self.spec.order).order;
+        for slot in possible.into_iter().filter(|slot| same.contains(slot)) {
+            self.redefine_running(slot);
         }
         self.reorder();
     }
@@ -192,9 +208,17 @@ impl State {
         self.reorder();
     }
 
-    /// Derives the dependents, the ranks and the budget again after the order or the dependencies
-    /// have changed.
+    /// Derives the dependents, the order and the budget again if a process was redefined. A reload
+    /// can redefine thousands of processes in one step, so it does this once for all of them.
+    pub(crate) fn relink(&mut self) {
+        if self.is_unlinked {
+            self.reorder();
+        }
+    }
+
+    /// Derives the dependents, the order and the budget again after the dependencies have changed.
     fn reorder(&mut self) {
+        self.is_unlinked = false;
         Rc::make_mut(&mut self.spec).link();
         for (id, place) in self.spec.order.iter().zip(0..) {
             self.slots[id.index()].rank = place;

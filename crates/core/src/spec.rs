@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use drainit_derive::Named;
 
+use crate::graph::Graph;
 use crate::prelude::*;
 use crate::types::{
     AFTER_KILL, End, ExitPolicy, OnExit, ProcessId, Restart, Signal, StartCondition, Update,
@@ -158,15 +159,16 @@ impl Spec {
         (self.reserve / 2).clamp(AFTER_KILL, LONGEST_AFTER_KILL)
     }
 
-    /// Derives the dependents of each process from the dependencies of all.
+    /// Derives the dependents of each process and the order from the dependencies. The order changes
+    /// only where it contradicts a dependency.
     pub fn link(&mut self) {
-        self.processes.iter_mut().for_each(|process| process.dependents.clear());
-        for by in self.ids() {
-            for (on, _) in self.processes[by.index()].dependencies.clone() {
-                self.processes[on.index()].dependents.push(by);
-            }
+        let dependencies = self.processes.iter().map(|process| process.dependencies.clone());
+        let graph = Graph::sorted(dependencies.collect(), &self.order);
+        for (process, dependents) in self.processes.iter_mut().zip(graph.dependents) {
+            process.dependents = dependents;
         }
-        self.processes.iter_mut().for_each(|process| process.dependents.dedup());
+        debug_assert_eq!(graph.order.len(), self.order.len(), "a circular dependency");
+        self.order = graph.order;
     }
 
     /// The dependents that follow a process, each with its condition.

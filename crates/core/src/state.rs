@@ -274,6 +274,8 @@ pub struct State {
     /// The time of the current step.
     pub now: Time,
     pub(super) slots: Vec<Slot>,
+    /// Whether dependencies have changed since [`State::relink`] derived the order from them.
+    pub(super) is_unlinked: bool,
     pub(crate) family: Family,
     /// Processes whose lifecycle was set in this step. A process can be in the list more than once.
     pub touched: Vec<ProcessId>,
@@ -339,6 +341,7 @@ impl State {
             missing: BTreeSet::new(),
             changed: BTreeMap::new(),
             has_begun: false,
+            is_unlinked: false,
             checks: 0,
             killed: false,
             last_signal: None,

@@ -4,23 +4,26 @@
 //! At the begin of a reload, the spec of the core gets all processes of the new config, in their
 //! new order. A new process is down. An unchanged process has its new dependencies and settings. A
 //! changed process keeps its definition; [`Slot::newer`] has the definition for its next instance.
+//! If the new config turns dependencies around, the dependencies of unchanged and of changed
+//! processes together can form a circle. In that case the unchanged processes of the circle, and
+//! those that depend on them, keep their definitions, too.
 //!
-//! Then there is one step for each process that is new or changed. The step starts the process, or
-//! replaces it: by a new instance beside the old one, or by a stop and a start. Dependencies come
-//! before dependents, so when the step of a process begins, its dependencies already match the new
-//! config. A process that is missing from the new config is removed in a step of its own. This step
-//! comes after the steps of its changed dependents, when no process needs the missing process any
-//! more. A step begins when the previous step is over. After a failure no further step begins, and
-//! the remaining processes stay as they were.
+//! Then there is one step for each process that is new, changed, or unchanged with its old
+//! definition. The step starts the process, gives it its new definition, or replaces it: by a new
+//! instance beside the old one, or by a stop and a start. Dependencies come before dependents, so
+//! when the step of a process begins, its dependencies already match the new config. A process that
+//! is missing from the new config is removed in a step of its own. This step comes after the steps
+//! of its changed dependents, when no process needs the missing process any more. A step begins when
+//! the previous step is over. After a failure no further step begins, and the remaining processes
+//! stay as they were.
 //!
 //! After the last step, each process that has `restart: true` for a replaced dependency is
 //! restarted (it *follows* the dependency). The reload ends when these restarts are complete. In a
 //! reload, a process is restarted in this way only once. The reload therefore ends even if a
 //! dependency ends again and again.
 
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::BTreeSet;
 
-use crate::action::Action;
 use crate::family;
 use crate::note::{Note, RequestError};
 use crate::phase::operations::{Goal, Operations, is_down, is_gone};
@@ -33,8 +36,8 @@ use crate::types::ProcessId;
 /// A reload that is not answered yet.
 #[derive(Clone, Debug)]
 pub(super) struct Reload {
-    /// The processes whose step has not begun, dependencies first.
-    pending: VecDeque<ProcessId>,
+    /// The processes whose step has not begun. The next one is last.
+    pending: Vec<Placed>,
     /// The processes that are not in the new config and not removed yet, dependents first.
     gone: Vec<ProcessId>,
     has_removed: bool,
@@ -77,23 +80,25 @@ impl Operations {
         let stays: BTreeSet<_> = placed.iter().map(|placed| placed.slot()).collect();
         let is_gone = |id: &&ProcessId| state.is_current(**id) && !stays.contains(id);
         let gone: Vec<_> = state.spec.order.iter().rev().filter(is_gone).copied().collect();
-        let mut moves = stays;
+        let mut same = BTreeSet::new();
         for (mut definition, placed) in new.processes.drain(..).zip(placed) {
             definition.dependencies.iter_mut().for_each(|(on, _)| slot(on));
             definition.follows.iter_mut().for_each(slot);
             match *placed {
-                Placed::Same(id) => {
-                    state.define(id, definition);
-                    state.act(Action::Redefine(id));
-                    moves.remove(&id);
-                }
-                Placed::Changed(id) => state[id].newer = Some(Box::new(definition)),
                 Placed::New(id) => state.reserve(id, definition),
+                Placed::Same(id) | Placed::Changed(id) => {
+                    same.extend((*placed == Placed::Same(id)).then_some(id));
+                    state[id].newer = Some(Box::new(definition));
+                }
             }
         }
+        let mut pending: Vec<_> = new.order.iter().rev().map(|id| placed[id.index()]).collect();
         new.order.iter_mut().for_each(slot);
-        let pending = new.order.iter().filter(|id| moves.contains(id)).copied().collect();
-        state.take_over_config(new, &gone);
+        state.take_over_config(new, &gone, &same);
+        pending.retain(|placed| match placed {
+            Placed::Same(id) => state[*id].newer.is_some(),
+            Placed::Changed(_) | Placed::New(_) => true,
+        });
         let followed = Vec::new();
         let (has_removed, follows, failed) = (false, false, None);
         self.reload = Some(Reload { pending, gone, has_removed, follows, followed, failed });
@@ -106,7 +111,7 @@ impl Operations {
             .iter()
             .filter(|reload| reload.has_removed)
             .flat_map(|reload| &reload.pending)
-            .any(|slot| state.role(*slot) == Role::Reserved && state.process(*slot).required)
+            .any(|placed| matches!(placed, Placed::New(slot) if state.process(*slot).required))
     }
 
     /// Begins the steps that are due.
@@ -114,25 +119,30 @@ impl Operations {
         while self.rests()
             && let Some(reload) = &mut self.reload
         {
+            if !reload.gone.is_empty() {
+                state.relink();
+            }
             let is_free = |slot: &ProcessId| state.process(*slot).dependents.is_empty();
             if reload.failed.is_some() || reload.pending.is_empty() && reload.gone.is_empty() {
                 reload.follows = true;
-                return;
+                break;
             } else if let Some(place) = reload.gone.iter().position(is_free) {
                 let slot = reload.gone.remove(place);
                 self.remove(state, slot);
-            } else if let Some(next) = reload.pending.front().copied()
-                && !family::is_doomed(state, next)
+            } else if let Some(next) = reload.pending.last().copied()
+                && !family::is_doomed(state, next.slot())
             {
-                reload.pending.pop_front();
-                match state.role(next) {
-                    Role::Reserved => self.add(state, next),
-                    _ => self.replace(state, next),
+                reload.pending.pop();
+                match next {
+                    Placed::New(slot) => self.add(state, slot),
+                    Placed::Changed(slot) => self.replace(state, slot),
+                    Placed::Same(slot) => drop(state.redefine_running(slot)),
                 }
             } else {
-                return;
+                break;
             }
         }
+        state.relink();
     }
 
     fn remove(&mut self, state: &mut State, slot: ProcessId) {
@@ -145,6 +155,7 @@ impl Operations {
     }
 
     fn add(&mut self, state: &mut State, new: ProcessId) {
+        state.relink();
         state.set_role(new, Role::Current);
         state.note(Note::Adding(new));
         if state.process(new).autostart {
@@ -173,11 +184,13 @@ impl Operations {
             // The process has ended for good, so until now it counted as having met all conditions.
             state.reach(old, None);
         }
+        state.relink();
         self.bring_down(state, old, Goal::Again);
     }
 
     /// Starts a process of a new config, and those of its dependencies that are down.
     pub(super) fn bring_up(&mut self, state: &mut State, slot: ProcessId) {
+        state.relink();
         state.set(slot, Lifecycle::Waiting);
         self.goals.insert(slot, Goal::Up { begun: true });
         let needs = state.process(slot).dependencies.clone();
@@ -203,7 +216,7 @@ impl Operations {
             && (moves || reload.followed.contains(&process))
         {
             reload.failed.get_or_insert(why);
-            reload.pending.iter().for_each(|slot| state[*slot].newer = None);
+            reload.pending.iter().for_each(|placed| state[placed.slot()].newer = None);
         }
     }
 
@@ -223,7 +236,8 @@ impl Operations {
         let Some(reload) = self.reload.take() else { return false };
         state.slots.iter_mut().for_each(|slot| slot.newer = None);
         let is_reserved = |slot: &ProcessId| state.role(*slot) == Role::Reserved;
-        let reserved: Vec<_> = reload.pending.into_iter().filter(is_reserved).collect();
+        let pending = reload.pending.iter().map(|placed| placed.slot());
+        let reserved: Vec<_> = pending.filter(is_reserved).collect();
         if !reserved.is_empty() {
             state.retire(&reserved);
         }

@@ -2210,6 +2210,8 @@ impl<'a> Checker<'a> {
 
     fn note(&mut self, now: Time, note: Note, procs: &[Proc]) {
         match note {
+            // The kernel kills these leftovers when PID 1 ends.
+            Note::LeftoversRemain => self.killed = true,
             Note::ShutdownBegan { cause, window } => {
                 let counts = self.scenario.spec.counts_stops;
                 self.counted_until = counts.then(|| now + (window / 4).min(COUNTS));

@@ -50,3 +50,34 @@ fn an_event_costs_as_much_with_many_processes_as_with_few() {
     let (few, many) = (best(100), best(1500));
     assert!(many < few * 5, "{few:?} {many:?}");
 }
+
+/// Reloads a chain of `count` processes without `autostart`, all of which change. Returns the time
+/// for each.
+fn reload(count: u16) -> Duration {
+    let mut spec = gateway();
+    spec.processes.truncate(1);
+    let one = ProcessSpec { autostart: false, required: false, ..spec.processes[0].clone() };
+    spec.processes.extend((1..count).map(|id| ProcessSpec {
+        dependencies: vec![(ProcessId(id - 1), StartCondition::Started)],
+        ..one.clone()
+    }));
+    spec.order = (0..count).map(ProcessId).collect();
+    spec.link();
+    let mut machine = Machine::new(Rc::new(spec.clone()), Time::default());
+    machine.handle(Time::default(), Event::Start);
+    machine.handle(Time::default(), Event::Spawned(TOP));
+    let changed = (1..count).map(|id| Placed::Changed(ProcessId(id)));
+    let plan: Vec<_> = std::iter::once(Placed::Same(TOP)).chain(changed).collect();
+    let began = Instant::now();
+    let actions = machine.reload(Time(MS(1)), spec, &plan).unwrap();
+    let took = began.elapsed() / u32::from(count);
+    assert!(actions.contains(&Action::AnswerReload(Ok(()))));
+    took
+}
+
+#[test]
+fn a_large_reload_costs_as_much_for_each_process_as_a_small_reload() {
+    let best = |count| (0..3).map(|_| reload(count)).min().unwrap();
+    let (few, many) = (best(100), best(1500));
+    assert!(many < few * 5, "{few:?} {many:?}");
+}

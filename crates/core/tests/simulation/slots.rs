@@ -123,8 +123,15 @@ impl Slots {
 
     /// Whether all current slots have the definitions of the newest config.
     pub(crate) fn are_new(&self) -> bool {
-        let count = self.current.iter().flatten().count();
-        self.missing().next().is_none() && count == self.config.len()
+        let current: Vec<_> = self.current.iter().flatten().collect();
+        let has_new_dependencies = |slot: &ProcessId| {
+            let of = &self.slots[slot.index()];
+            let mut new = self.config.iter().filter(|new| new.process == of.process);
+            new.all(|new| new.spec.dependencies == of.spec.dependencies)
+        };
+        self.missing().next().is_none()
+            && current.len() == self.config.len()
+            && current.into_iter().all(has_new_dependencies)
     }
 
     /// The definitions that are in the newest config, but in no current slot. The reload has not replaced
