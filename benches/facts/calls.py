@@ -413,7 +413,14 @@ async def lost_control_plane(start):
 
 
 LISTENER = ("downstream_cx_active", "downstream_pre_cx_active", "downstream_cx_total")
-MANAGER = ("downstream_rq_active", "downstream_rq_total", "downstream_cx_drain_close", "downstream_cx_tx_bytes_buffered")
+MANAGER = (
+    "downstream_rq_active",
+    "downstream_rq_total",
+    "downstream_cx_drain_close",
+    "downstream_cx_tx_bytes_buffered",
+    "downstream_cx_upgrades_active",
+    "downstream_cx_upgrades_total",
+)
 
 
 @measures(
@@ -438,6 +445,8 @@ async def names(start):
 @measures(
     COUNTS,
     "a WebSocket that its server closes, and a WebSocket that Envoy closes late in its drain: counts of the connection manager that differ",
+    "a WebSocket that its server refuses: `downstream_cx_upgrades_active`, `downstream_cx_upgrades_total`",
+    "a WebSocket that begins in a drain, and is still open: `downstream_cx_upgrades_active`, `downstream_cx_drain_close`",
     cheap=True,
 )
 async def websockets(start):
@@ -466,11 +475,23 @@ async def websockets(start):
         async def say_bye(client):
             client.writer.write(b"bye")
 
+        async def rise(path, *names):
+            """How much these statistics change when a client asks for a WebSocket at `path`, and stays."""
+            before = await counts()
+            client = await WebSocket.open(envoy)
+            await client.upgrade(path)
+            now = await counts()
+            client.close()
+            return ", ".join(str(now[name] - before[name]) for name in (f"http.all.downstream_cx_{name}" for name in names))
+
+        refused = await rise("/refuses", "upgrades_active", "upgrades_total")
+        await until(is_gone, 3)
         by_server, by_envoy = await close(say_bye), await close(lambda _: envoy.drain())
+        begun = await rise("/ws", "upgrades_active", "drain_close")
         if not by_envoy:
-            return "Envoy closes none"
+            return "Envoy closes none", refused, begun
         differ = [name for name in by_server | by_envoy if by_server.get(name, 0) != by_envoy.get(name, 0)]
-        return ", ".join(f"`{name.rpartition('.')[2]}`" for name in differ) or "none"
+        return ", ".join(f"`{name.rpartition('.')[2]}`" for name in differ) or "none", refused, begun
 
 
 @measures(

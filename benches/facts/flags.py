@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from kit import TOP, Http1, tested
+from kit import TOP, Http1, WebSocket, tested
 from table import after, measures, until, yes
 
 FLAGS = "What a flag changes"
@@ -174,6 +174,28 @@ async def hand_over(start):
             code = old.process.returncode
             cells = str(failed), yes(state == "LIVE"), f"{closed} of 20", f"{after(ended)}, {code}"
             return *cells, yes(idle.ended), after(both)
+
+
+@measures(HOT, "two WebSockets are open in the old Envoy: `downstream_cx_upgrades_active`, `downstream_cx_upgrades_total` of the new one")
+async def merged(start):
+    epoch = chain(start)
+    async with epoch(0) as old:
+        clients = [await WebSocket.open(old) for _ in range(2)]
+        for client in clients:
+            await client.upgrade()
+        # The new Envoy gets only what the old one has counted since its last flush. There is one every 5 s.
+        await asyncio.sleep(6)
+        async with epoch(1) as new:
+
+            async def counts():
+                stats = (await new.admin("/stats?filter=^http.all.downstream_cx_upgrades"))[1]
+                return ", ".join(line.partition(": ")[2] for line in sorted(stats.splitlines()))
+
+            async def is_merged():
+                return (await counts()).startswith("2")
+
+            await until(is_merged, 10)
+            return await counts()
 
 
 @measures(

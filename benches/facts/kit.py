@@ -80,7 +80,8 @@ def http_filters(manager=None, access_log=None, timeout="0s"):
 
 class Upstream:
     """Echoes all data over TCP and WebSocket until the data `bye`, and answers requests: `/stream/S` with an event
-    each half second for S seconds, `/sleep/S` after S seconds, and any other path at once."""
+    each half second for S seconds, `/sleep/S` after S seconds, and any other path at once. A WebSocket at `/refuses` is
+    answered like a request."""
 
     async def __aenter__(self):
         self.servers = [
@@ -105,7 +106,7 @@ class Upstream:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 path = head.split()[1].decode()
-                if b"websocket" in head.lower():
+                if b"websocket" in head.lower() and path != "/refuses":
                     writer.write(b"HTTP/1.1 101 OK\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
                     return await self.echo(reader, writer)
                 if path.startswith("/stream/"):
@@ -338,9 +339,9 @@ class Http1(Connection):
 
 
 class WebSocket(Http1):
-    async def upgrade(self):
+    async def upgrade(self, path="/ws"):
         more = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: eA==\r\n"
-        await self.request("/ws", more)
+        await self.request(path, more)
 
 
 # A masked text frame, and the mask 0.
