@@ -14,9 +14,9 @@ use crate::http::HttpError;
 
 /// The path of exactly the statistics that [`sample`] reads. The filter is the percent-encoded form
 /// of
-/// `^(listener\..*\.downstream_((pre_)?cx_active|cx_total)|http\..*\.downstream_(rq_active|rq_total|cx_drain_close|cx_tx_bytes_buffered))$`.
+/// `^(listener\..*\.downstream_((pre_)?cx_active|cx_total)|http\..*\.downstream_(rq_active|rq_total|cx_drain_close|cx_tx_bytes_buffered|cx_upgrades_(active|total)))$`.
 pub const STATS_PATH: &str = "/stats?filter=%5E(listener%5C..*%5C.downstream_((pre_)%3Fcx_active%7Ccx_total)%7C\
-http%5C..*%5C.downstream_(rq_active%7Crq_total%7Ccx_drain_close%7Ccx_tx_bytes_buffered))%24&format=json";
+http%5C..*%5C.downstream_(rq_active%7Crq_total%7Ccx_drain_close%7Ccx_tx_bytes_buffered%7Ccx_upgrades_(active%7Ctotal)))%24&format=json";
 /// The parameter that limits the answer to gauges. Envoy has ten counters for each gauge, and
 /// searches all statistics of the requested types: with 10,000 clusters, Envoy 1.40.0 needs 0.12 s
 /// for the gauges, and 0.42 s for all types. An Envoy that does not know `type` answers with
@@ -99,6 +99,8 @@ fn sum_for<'a>(
             "downstream_rq_total" => Some(&mut sample.requests_total),
             "downstream_cx_drain_close" => Some(&mut sample.drain_close),
             "downstream_cx_tx_bytes_buffered" => Some(&mut sample.unsent),
+            "downstream_cx_upgrades_active" => Some(&mut sample.upgrades_active),
+            "downstream_cx_upgrades_total" => Some(&mut sample.upgrades_total),
             _ => None,
         }
     }
@@ -161,6 +163,8 @@ mod tests {
                 requests_active: Some(0),
                 requests_total: Some(9),
                 drain_close: Some(0),
+                upgrades_active: Some(0),
+                upgrades_total: Some(0),
                 unsent: Some(0),
                 in_filters: Some(0),
             };
@@ -279,6 +283,11 @@ mod tests {
             ("listener.prom.x.downstream_pre_cx_active", "1"),
             ("http.in.downstream_rq_active", "5"),
             ("http.out.downstream_rq_active", "7"),
+            ("http.in.downstream_cx_upgrades_active", "2"),
+            ("http.also.downstream_cx_upgrades_active", "1"),
+            ("http.out.downstream_cx_upgrades_active", "9"),
+            ("http.in.downstream_cx_upgrades_total", "8"),
+            ("http.also.downstream_cx_upgrades_total", "4"),
         ]);
         let uncounted = Uncounted {
             listeners: ["prom.x".to_owned()].into(),
@@ -287,6 +296,7 @@ mod tests {
         };
         let sample = sample(body.as_bytes(), &uncounted).unwrap();
         assert_eq!((sample.active, sample.requests_active), (Some(2), Some(5)));
+        assert_eq!(sample.traffic().upgrades, Some(12 - 3));
         assert_eq!(listener_names(&body), ["a", "prom.x"]);
         assert!(listener_names("no").is_empty());
     }

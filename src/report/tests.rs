@@ -64,7 +64,8 @@ fn seen(connections: u64, received: u64, requests: u64) -> Traffic {
         connections: Some(connections),
         accepted: Some(7),
         requests: Some(requests),
-        received: Some(received),
+        completed: Some(received - requests),
+        upgrades: Some(3),
         unsure: None,
     }
 }
@@ -123,6 +124,31 @@ fn unknown_counts_are_left_out() {
     assert_eq!(count(None), connections);
     let requests = "requests 5 at the start, 3 cut";
     assert_eq!(count(Some(3)), format!("{connections}; {requests}"));
+}
+
+// holds: S133, S583
+#[test]
+fn upgrades_that_have_ended_are_reported_apart() {
+    let ended = |upgrades, completed| Traffic { upgrades, completed, ..seen(9, 100, 5) };
+    let connections = "connections 9 at the start, 9 at the end, 0 new";
+    for ([first, last], text) in [
+        (
+            [ended(Some(3), Some(20)), ended(Some(7), Some(21))],
+            "1 completed, 5 cut; upgrades 4 ended",
+        ),
+        ([ended(Some(3), Some(20)), ended(Some(3), Some(21))], "1 completed, 5 cut"),
+        // Six upgrades of an old Envoy end, which never began for the counts of the new Envoy.
+        (
+            [ended(Some(0_u64.wrapping_sub(6)), Some(9)), ended(Some(0), Some(9))],
+            "0 completed, 5 cut; upgrades 6 ended",
+        ),
+        // A new Envoy counts from zero.
+        ([ended(Some(3), Some(20)), ended(Some(0), Some(0))], "0 completed, 5 cut"),
+        ([ended(Some(3), None), ended(None, None)], "5 at the start, 5 cut"),
+    ] {
+        let seen = [(0, first, Moment::Start), (4990, last, Moment::Closed)];
+        assert_eq!(counts(&seen, 5000), format!("{connections}; requests {text}"));
+    }
 }
 
 // holds: S361, S362, S431
@@ -462,7 +488,7 @@ processes:
         }
         envoys.at(6010, Event::ListenersClosed(first));
         envoys.at(6020, Event::DrainSample { process: first, load: quiet });
-        let last = Traffic { accepted: Some(11), ..seen(2, 130, 1) };
+        let last = Traffic { accepted: Some(11), upgrades: Some(5), ..seen(2, 130, 1) };
         envoys.report.traffic(at(8000), second, last, Moment::Meanwhile);
         envoys.at(9000, Event::Tick);
         envoys.at(9010, Event::ListenersClosed(second));
@@ -525,7 +551,7 @@ processes:
     let unknown = serde_json::Value::Null;
     let none_at_start = [
         serde_json::json!({"start": unknown, "end": 2, "new": unknown}),
-        serde_json::json!({"start": unknown, "completed": unknown, "cut": 1}),
+        serde_json::json!({"start": unknown, "completed": unknown, "upgrades_ended": unknown, "cut": 1}),
     ];
     assert_eq!(of(None, Some(seen(2, 130, 1))), none_at_start);
     let none_at_end =

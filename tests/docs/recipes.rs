@@ -41,12 +41,12 @@ fn patched(tool: &Path, name: &str, patch: &Path) -> Vec<u8> {
 #[test]
 fn the_patch_of_istio_shows_every_statistic_that_a_drain_needs() {
     let page = fs::read_to_string(checkout().join("docs/envoy.md")).unwrap();
-    let (_, needed) = page.split_once("a `stats_config`, it must include ").unwrap();
+    let (_, needed) = page.split_once("A `stats_config` of Envoy must include ").unwrap();
     let (needed, _) = needed.split_once("\n\n").unwrap();
     let patches = patches();
     let (_, patch) = patches.iter().find(|(name, _)| name == "istio").unwrap();
     let names: Vec<_> = needed.split('`').filter(|name| name.starts_with("downstream_")).collect();
-    assert_eq!(names.len(), 7, "{needed}");
+    assert_eq!(names.len(), 9, "{needed}");
     for name in names {
         assert!(
             patch.contains(&format!("{name},")) || patch.contains(&format!("{name}]")),

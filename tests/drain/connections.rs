@@ -243,7 +243,7 @@ processes:
     let stop = &report["processes"][0]["stop"];
     assert_eq!(stop["connections"], serde_json::json!({"start": 8, "end": 8, "new": null}));
     let requests = serde_json::json!(
-        {"start": 3, "start_unsure": 5, "completed": null, "cut": 3, "unsure": 5}
+        {"start": 3, "start_unsure": 5, "completed": null, "upgrades_ended": null, "cut": 3, "unsure": 5}
     );
     assert_eq!(stop["requests"], requests);
 }

@@ -1,5 +1,7 @@
 //! Compares the counts of the report with those of the clients of a real Envoy.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -19,13 +21,14 @@ struct Counts {
     new: u64,
     completed: u64,
     cut: u64,
+    upgrades: u64,
 }
 
 #[track_caller]
 fn reported(ended: &Ended) -> Counts {
     // If the machine is too busy for the last count, the report contains the previous count.
     let pattern = "connections ([0-9]+) at the start, ([0-9]+) (?:at the end|when last seen .* before the end), ([0-9]+) new; \
-                   requests ([0-9]+) completed, ([0-9]+) (?:cut|in flight)";
+                   requests ([0-9]+) completed, ([0-9]+) (?:cut|in flight when last seen); upgrades ([0-9]+) ended";
     let line = ended.record.line(pattern).unwrap_or_else(|| panic!("no counts:\n{}", ended.record));
     let found = Regex::new(pattern).unwrap();
     let found = found.captures(&line.text).unwrap();
@@ -36,7 +39,19 @@ fn reported(ended: &Ended) -> Counts {
         new: number(3),
         completed: number(4),
         cut: number(5),
+        upgrades: number(6),
     }
+}
+
+/// Opens a WebSocket that the server closes after this many milliseconds.
+fn web_socket(address: SocketAddr, lasts: u64) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let fields = "Host: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    write!(stream, "GET /{lasts} HTTP/1.1\r\n{fields}").unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 101");
+    stream
 }
 
 /// Sleeps until `offset` after `from`, so that no request begins or ends close to T0 or the end.
@@ -69,19 +84,26 @@ fn assert_exact(version: &'static str) {
         // connections.
         let slow: Vec<_> =
             slow.into_iter().map(|mut client| scope.spawn(move || client.request(4500))).collect();
+        // The server closes three WebSockets, the client closes two, and one is cut.
+        let closed_by_server = [3000; 3].map(|lasts| web_socket(address, lasts));
+        let closed_by_client = [60_000; 2].map(|lasts| web_socket(address, lasts));
+        let cut = web_socket(address, 60_000);
         thread::sleep(ms(500));
         let t0 = drainit.signal(Signal::SIGTERM);
         // These connections are opened during the drain. Some requests would outlast the drain.
         at(t0, ms(500));
         let new: Vec<_> =
             (0..15).map(|_| scope.spawn(|| Client::new(address).request(0))).collect();
+        let new_upgrade = web_socket(address, 2000);
         at(t0, ms(1800));
         let long: Vec<_> =
             (0..7).map(|_| scope.spawn(|| Client::new(address).request(60_000))).collect();
         at(t0, ms(5500));
         let still_open =
             idle.iter_mut().filter_map(|client| (!client.is_closed()).then_some(())).count();
+        drop(closed_by_client);
         let ended = drainit.wait_exit(LONG);
+        drop((closed_by_server, cut, new_upgrade));
         requests
             .extend(slow.into_iter().chain(new).chain(long).map(|thread| thread.join().unwrap()));
         (ended, still_open as u64)
@@ -92,7 +114,14 @@ fn assert_exact(version: &'static str) {
     assert_eq!((completed, cut), (20 + 15, 7), "{}", ended.record);
     assert_eq!(
         reported(&ended),
-        Counts { at_start: 30, at_end: still_open + cut, new: 15 + 7, completed, cut },
+        Counts {
+            at_start: 30 + 6,
+            at_end: still_open + cut + 1,
+            new: 15 + 7 + 1,
+            completed,
+            cut: cut + 1,
+            upgrades: 3 + 2 + 1,
+        },
         "{}",
         ended.record
     );
@@ -102,4 +131,24 @@ fn assert_exact(version: &'static str) {
 #[test]
 fn every_request_is_counted_once() {
     in_parallel(envoy::TESTED, assert_exact);
+}
+
+// holds: S583
+#[test]
+fn a_web_socket_that_envoy_closes_is_no_completed_request() {
+    let envoy = RealEnvoy {
+        flags: "--concurrency 2 --drain-time-s 4",
+        drain: "time: 20s, min: 500ms",
+        shutdown: "grace_period: 30s, reserve: 2s",
+        change: |config| {
+            let listener = &mut config["static_resources"]["listeners"][0];
+            let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+            manager["drain_timeout"] = "1s".into();
+        },
+        ..RealEnvoy::default()
+    };
+    let Some((drainit, address)) = envoy.start() else { return };
+    let _web_sockets = [60_000; 5].map(|lasts| web_socket(address, lasts));
+    let counts = "connections 5 at the start, 0 at the end, 0 new; requests 0 completed, 0 cut; upgrades 5 ended";
+    drainit.stop().assert_code(0).assert_line(&format!("no connection left; {counts}"));
 }

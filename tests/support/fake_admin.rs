@@ -260,6 +260,8 @@ fn stats(active: u64, accepted: u64) -> String {
         stat("http.ingress_http.downstream_rq_total", accepted),
         stat("http.ingress_http.downstream_cx_drain_close", 0),
         stat("http.ingress_http.downstream_cx_tx_bytes_buffered", 0),
+        stat("http.ingress_http.downstream_cx_upgrades_active", 0),
+        stat("http.ingress_http.downstream_cx_upgrades_total", 0),
     ];
     format!(r#"{{"stats":[{}]}}"#, all.join(","))
 }

@@ -145,6 +145,7 @@ fn config(admin: &str, address: SocketAddr, upstream: SocketAddr) -> Value {
                 "filter_chains": [{"filters": [{"name": "hcm", "typed_config": {
                     "@type": typed("network.http_connection_manager.v3.HttpConnectionManager"),
                     "stat_prefix": "gateway",
+                    "upgrade_configs": [{"upgrade_type": "websocket"}],
                     "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
                         {"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "0s"}},
                     ]}]},
@@ -190,8 +191,9 @@ pub(crate) fn add_control_plane(config: &mut Value, api: &str, at: SocketAddr, w
     });
 }
 
-/// Starts a server that answers `GET /MILLISECONDS` after this time, and `GET /` at once. The
-/// server runs until the test program ends.
+/// Starts a server that answers `GET /MILLISECONDS` after this time, and `GET /` at once. If the
+/// request asks for a WebSocket, the server closes the WebSocket after this time. The server runs
+/// until the test program ends.
 fn upstream() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -202,10 +204,20 @@ fn upstream() -> SocketAddr {
                 let mut lines = BufReader::new(reader).lines();
                 loop {
                     let first = lines.next()?.ok()?;
-                    while !lines.next()?.ok()?.is_empty() {}
+                    let head = lines.by_ref().map_while(Result::ok);
+                    let head: Vec<_> = head.take_while(|line| !line.is_empty()).collect();
+                    let is_upgrade = head.iter().any(|line| line == "upgrade: websocket");
                     let path = first.split(' ').nth(1)?;
                     let millis = path.trim_start_matches('/').parse().unwrap_or_default();
+                    if is_upgrade {
+                        let head =
+                            "HTTP/1.1 101 OK\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+                        stream.write_all(head.as_bytes()).ok()?;
+                    }
                     thread::sleep(Duration::from_millis(millis));
+                    if is_upgrade {
+                        return None;
+                    }
                     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").ok()?;
                 }
             });

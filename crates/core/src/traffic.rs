@@ -26,8 +26,12 @@ pub struct Traffic {
     pub requests: Option<u64>,
     /// Further requests of which the kernel cannot tell whether they are in flight.
     pub unsure: Option<u64>,
-    /// Requests that were received since the start of the process.
-    pub received: Option<u64>,
+    /// Requests that have ended since the start of the process, apart from [`Self::upgrades`]. Only
+    /// the difference of two counts has a meaning, modulo 2^64: after a hot restart, Envoy counts
+    /// the requests that are in flight in the old Envoy, but not that they began.
+    pub completed: Option<u64>,
+    /// Upgrades (WebSockets, CONNECT) that have ended, in the form of [`Self::completed`].
+    pub upgrades: Option<u64>,
 }
 
 /// The moment at which a [`Traffic`] was counted.

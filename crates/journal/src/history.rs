@@ -157,7 +157,7 @@ impl History {
         let Served { first: (_, first), last: (seen, last) } = self.counted_by_stop()?;
         let connections =
             ConnectionData { start: first.connections, end: last.connections, new: None };
-        let requests = RequestData::of(first, None, last);
+        let requests = RequestData::of(first, last);
         // If a signal ended the process, the process has answered nothing after the signal. Any
         // other process may have answered since the count.
         let age = self.end.map(|(at, _)| at.since(seen)).unwrap_or_default();
@@ -239,10 +239,21 @@ pub struct DrainHistory {
     pub is_past: bool,
 }
 
+/// The difference of two counts, or 0 if the process began to count anew between them.
+fn newer(first: Option<u64>, last: Option<u64>) -> Option<u64> {
+    Some(last?.wrapping_sub(first?).cast_signed().max(0).cast_unsigned())
+}
+
 impl RequestData {
-    fn of(first: Traffic, completed: Option<u64>, last: Traffic) -> Option<Self> {
-        let (start, start_unsure) = (first.requests, first.unsure);
-        Some(Self { start, start_unsure, completed, cut: last.requests?, unsure: last.unsure })
+    fn of(first: Traffic, last: Traffic) -> Option<Self> {
+        Some(Self {
+            start: first.requests,
+            start_unsure: first.unsure,
+            completed: newer(first.completed, last.completed),
+            upgrades_ended: newer(first.upgrades, last.upgrades),
+            cut: last.requests?,
+            unsure: last.unsure,
+        })
     }
 }
 
@@ -293,15 +304,12 @@ impl DrainHistory {
         let (seen, last, moment) = self.last?;
         let first = self.first.unwrap_or_default();
         first.connections.or(last.connections)?;
-        let newer = |a: Option<u64>, b: Option<u64>| Some(b?.saturating_sub(a?));
-        let ended = |traffic: Traffic| Some(traffic.received?.saturating_sub(traffic.requests?));
         let connections = ConnectionData {
             start: first.connections,
             end: last.connections,
             new: newer(first.accepted, last.accepted),
         };
-        let completed = newer(ended(first), ended(last));
-        let requests = RequestData::of(first, completed, last);
+        let requests = RequestData::of(first, last);
         Some((connections, requests, self.age(seen, last, moment)))
     }
 }

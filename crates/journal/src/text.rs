@@ -132,6 +132,9 @@ fn described((connections, requests, age): Counts, unit: Unit) -> String {
         };
         let after = messages::perhaps(requests.unsure.unwrap_or_default());
         let _ = write!(text, "; requests {before}{} {cut}{after}", requests.cut);
+        if let Some(upgrades @ 1..) = requests.upgrades_ended {
+            let _ = write!(text, "; upgrades {upgrades} ended");
+        }
     }
     text
 }

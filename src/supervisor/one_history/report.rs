@@ -80,16 +80,17 @@ impl Play {
                 let first = drain.first.unwrap_or_default();
                 let last = drain.last.unwrap_or_default();
                 let more = |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?));
-                let answered = |one: Traffic| more(one.requests, one.received);
                 let counted = first.connections.or(last.connections).is_some();
                 let connections = counted.then(|| {
                     (first.connections, last.connections, more(first.accepted, last.accepted))
                 });
                 let requests = last.requests.filter(|_| counted);
-                let requests = requests.map(|cut| (more(answered(first), answered(last)), cut));
+                let completed = more(first.completed, last.completed);
+                let upgrades = more(first.upgrades, last.upgrades);
+                let requests = requests.map(|cut| (completed, upgrades, cut));
                 let of = shown.connections.map(|one| (one.start, one.end, one.new));
                 assert_eq!(of, connections, "the connections of {name} in {text}");
-                let of = shown.requests.map(|one| (one.completed, one.cut));
+                let of = shown.requests.map(|one| (one.completed, one.upgrades_ended, one.cut));
                 assert_eq!(of, requests, "the requests of {name} in {text}");
             }
         }

@@ -120,7 +120,8 @@ impl Play {
             connections: (!random.one_in(5)).then(|| random.below(9)),
             requests: (!random.one_in(5)).then(|| random.below(9)),
             accepted: Some(self.served),
-            received: Some(2 * self.served + 9),
+            completed: (!random.one_in(5)).then_some(2 * self.served),
+            upgrades: Some(3 * self.served),
             unsure: None,
         };
         let is_known = !random.one_in(5);

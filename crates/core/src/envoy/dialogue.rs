@@ -689,8 +689,8 @@ impl Dialogue {
         };
         self.totals = Traffic::default();
         if self.is_confirmed && sample.active == Some(0) && self.new_at <= asked.began {
-            let Traffic { accepted, received, .. } = sample.traffic();
-            self.totals = Traffic { accepted, received, ..self.totals };
+            let Traffic { accepted, completed, upgrades, .. } = sample.traffic();
+            self.totals = Traffic { accepted, completed, upgrades, ..self.totals };
         }
         self.record(asked, sample);
         // While the health check has to stay good, Envoy closes few connections. The watch for

@@ -11,7 +11,7 @@ pub struct Sample {
     pub active: Option<u64>,
     /// Client connections accepted since Envoy's start (`listener.*.downstream_cx_total`).
     pub accepted_total: Option<u64>,
-    /// Requests under way (`http.*.downstream_rq_active`).
+    /// Requests under way, including upgrades (`http.*.downstream_rq_active`).
     pub requests_active: Option<u64>,
     /// Requests since Envoy's start (`http.*.downstream_rq_total`).
     pub requests_total: Option<u64>,
@@ -20,6 +20,12 @@ pub struct Sample {
     /// Open connections on which a listener filter, such as the TLS inspector, still waits for the
     /// first bytes (`listener.*.downstream_pre_cx_active`).
     pub in_filters: Option<u64>,
+    /// Upgrades under way: requests with `Upgrade` (WebSockets) or CONNECT that a connection manager
+    /// lets through (`http.*.downstream_cx_upgrades_active`).
+    pub upgrades_active: Option<u64>,
+    /// Upgrades since Envoy's start, including those that the server has refused
+    /// (`http.*.downstream_cx_upgrades_total`).
+    pub upgrades_total: Option<u64>,
     /// Bytes that Envoy still holds because a client has not read enough yet
     /// (`http.*.downstream_cx_tx_bytes_buffered`). Envoy may already count the request as ended,
     /// because Envoy itself has received the whole response. For a connection without a request,
@@ -35,6 +41,8 @@ impl Sample {
         requests_active: Some(0),
         requests_total: Some(0),
         drain_close: Some(0),
+        upgrades_active: Some(0),
+        upgrades_total: Some(0),
         in_filters: Some(0),
         unsent: Some(0),
     };
@@ -70,11 +78,15 @@ impl Sample {
 
     /// The traffic in the form that the report gets.
     pub fn traffic(&self) -> Traffic {
+        let less = |a: Option<u64>, b: Option<u64>| Some(a?.wrapping_sub(b?));
+        let requests = self.requests_left();
+        let upgrades = less(self.upgrades_total, self.upgrades_active);
         Traffic {
             connections: self.active,
             accepted: self.accepted_total,
-            requests: self.requests_left(),
-            received: self.requests_total,
+            requests,
+            completed: less(less(self.requests_total, requests), upgrades),
+            upgrades,
             unsure: None,
         }
     }

@@ -3,11 +3,12 @@
 //!
 //! After a response, the model of Envoy may close the connection. After `healthcheck/fail`, each
 //! response closes its connection. Before that call, the probability of a close grows with the time
-//! of the drain, as in Envoy's default drain strategy. The admin interface answers one question at
-//! a time. An answer can come at once, after seconds or never; an answer can be incomplete, or have
-//! another status. These faults begin at some time, or happen by chance. In some plays, the kernel
-//! can count the connections, the Envoy is never live, or the next epoch, with new statistics,
-//! replaces the Envoy.
+//! of the drain, as in Envoy's default drain strategy. Some requests are upgrades to WebSockets,
+//! whose connections close when they end. After a hot restart, Envoy counts what is under way in the
+//! old Envoy, but not that it began. The admin interface answers one question at a time. An answer
+//! can come at once, after seconds or never; an answer can be incomplete, or have another status.
+//! These faults begin at some time, or happen by chance. In some plays, the kernel can count the
+//! connections, the Envoy is never live, or the next epoch, with new statistics, replaces the Envoy.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -59,7 +60,11 @@ struct Connection {
     /// The time at which the request in flight on this connection began; `None` if no request is in
     /// flight.
     request: Option<Time>,
+    is_upgraded: bool,
 }
+
+/// The number of requests that were completed, and of upgrades that have ended.
+type Ended = [u64; 2];
 
 /// The state of Envoy, as its clients and its admin interface show it.
 #[derive(Default)]
@@ -67,7 +72,9 @@ struct Envoy {
     connections: BTreeMap<u64, Connection>,
     accepted: u64,
     requests: u64,
+    upgrades: u64,
     drain_close: u64,
+    ended: Ended,
     drains_since: Option<Time>,
     fails: bool,
     is_closed: bool,
@@ -81,6 +88,8 @@ struct Asked {
     answer: Option<Answer>,
     /// The moment that the answer describes.
     taken: Time,
+    /// The ends until that moment.
+    ended: Ended,
 }
 
 /// The number of attempts at a call, the time of the first failure, and whether the admin interface
@@ -146,8 +155,10 @@ struct World {
     /// The longest pause of a client before its next connection.
     longest_pause: u64,
     longest_request: u64,
-    /// The counts of this drain, each with the moment that it describes.
-    taken: Vec<(Time, Traffic)>,
+    /// The counts of this drain, each with the moment that it describes, and the ends until then.
+    taken: Vec<(Time, Traffic, Ended)>,
+    /// The first count that the report got, and the ends until then.
+    first: Option<(Traffic, Ended)>,
     /// The last count that the core got, with the moment that the count describes.
     reported: Option<(Time, Load)>,
     reported_at: Time,
@@ -224,6 +235,7 @@ impl World {
             longest_pause: rng.one_of([400, 3000]),
             longest_request: rng.one_of([5, 50, 2000, 20_000]),
             taken: Vec::new(),
+            first: None,
             polled: (start, Duration::ZERO),
             longest_poll: Duration::ZERO,
             reported: None,
@@ -365,7 +377,7 @@ impl World {
                 let requests = (open == 0).then_some(0);
                 let traffic = self.count().traffic();
                 let traffic = Traffic { connections: Some(open), requests, ..traffic };
-                self.taken.push((self.now, traffic));
+                self.taken.push((self.now, traffic, self.envoy.ended));
                 if self.others > 0 && self.rng.once_in(self.others) {
                     self.opened += 1;
                 }
@@ -387,7 +399,8 @@ impl World {
             let key = self.sequence;
             (self.envoy.accepted, self.opened) = (self.envoy.accepted + 1, self.opened + 1);
             self.accepted_at.push(self.now);
-            let connection = Connection { since: self.now, request: None };
+            let is_upgraded = self.rng.once_in(4);
+            let connection = Connection { since: self.now, request: None, is_upgraded };
             self.envoy.connections.insert(key, connection);
             self.push(Duration::ZERO, Thing::Begins(key));
         } else {
@@ -401,19 +414,24 @@ impl World {
         let Some(connection) = self.envoy.connections.get_mut(&key) else { return };
         connection.request = Some(now);
         self.envoy.requests += 1;
+        self.envoy.upgrades += u64::from(connection.is_upgraded);
         let lasts = self.rng.millis(self.longest_request) + MS(1);
         self.push(lasts, Thing::Ends(key));
     }
 
     fn end_request(&mut self, key: u64) {
         let Some(connection) = self.envoy.connections.get_mut(&key) else { return };
-        connection.request = None;
+        if connection.request.take().is_none() {
+            return;
+        }
+        let is_upgraded = connection.is_upgraded;
+        self.envoy.ended[usize::from(is_upgraded)] += 1;
         let since = self.envoy.drains_since.map_or(Duration::ZERO, |since| self.now.since(since));
         let by_chance =
             self.rng.millis(600_000) < since * 600_000 / self.drain_time.as_millis() as u32;
         let is_asked = self.envoy.fails || self.envoy.drains_since.is_some() && by_chance;
-        if is_asked || self.rng.once_in(6) {
-            self.envoy.drain_close += u64::from(is_asked);
+        if is_asked || is_upgraded || self.rng.once_in(6) {
+            self.envoy.drain_close += u64::from(is_asked && !is_upgraded);
             self.envoy.connections.remove(&key);
             let pause = self.rng.millis(self.longest_pause);
             self.push(pause, Thing::Connects);
@@ -428,12 +446,15 @@ impl World {
             // An Envoy that is not live has no listeners, and therefore no statistics about them.
             return Sample::default();
         }
-        let requests = self.envoy.connections.values().filter(|one| one.request.is_some()).count();
+        let requests = self.envoy.connections.values().filter(|one| one.request.is_some());
+        let upgrades = requests.clone().filter(|one| one.is_upgraded).count();
         Sample {
             active: Some(self.envoy.connections.len() as u64),
             accepted_total: Some(self.envoy.accepted),
-            requests_active: Some(requests as u64),
+            requests_active: Some(requests.count() as u64),
             requests_total: Some(self.envoy.requests),
+            upgrades_active: Some(upgrades as u64),
+            upgrades_total: Some(self.envoy.upgrades),
             drain_close: Some(self.envoy.drain_close),
             in_filters: Some(0),
             unsent: Some(0),
@@ -447,9 +468,14 @@ impl World {
         let failure = AskFailure { why: "answered 503".to_owned(), is_refusal: is_there };
         let mut sample = self.count();
         if self.wrong > 0 && self.rng.once_in(self.wrong) {
-            let of = self.rng.below(3);
-            let fields =
-                [&mut sample.active, &mut sample.accepted_total, &mut sample.requests_active];
+            let of = self.rng.below(5);
+            let fields = [
+                &mut sample.active,
+                &mut sample.accepted_total,
+                &mut sample.requests_active,
+                &mut sample.upgrades_active,
+                &mut sample.upgrades_total,
+            ];
             if let Some(field) = fields.into_iter().nth(of as usize) {
                 *field = None;
             }
@@ -465,7 +491,7 @@ impl World {
             Ask::Sample { is_whole } => {
                 if !is_whole {
                     (sample.accepted_total, sample.requests_total) = (None, None);
-                    sample.drain_close = None;
+                    (sample.upgrades_total, sample.drain_close) = (None, None);
                 }
                 Answer::Sample(result.map(|()| sample))
             }
@@ -485,12 +511,13 @@ impl World {
         };
         if let Some((_, asked)) = &mut self.asked {
             (asked.answer, asked.taken) = (Some(answer), self.now);
+            asked.ended = self.envoy.ended;
         }
     }
 
     fn answer(&mut self, key: u64) {
         let Some((_, asked)) = self.asked.take_if(|(now, _)| *now == key) else { return };
-        let Asked { ask, since, answer: Some(answer), taken } = asked else { return };
+        let Asked { ask, since, answer: Some(answer), taken, ended } = asked else { return };
         let is_closing = self.is_closing(ask);
         match (&answer, ask) {
             (Answer::Call(Ok(())), Ask::Call(call)) => {
@@ -502,7 +529,7 @@ impl World {
                 }
             }
             (Answer::Sample(Ok(sample)), _) => {
-                self.taken.push((taken, sample.traffic()));
+                self.taken.push((taken, sample.traffic(), ended));
                 self.check_cost(self.now.since(since));
             }
             (Answer::State { is_unused: Some(_) }, _) => self.was_unused_at = taken,
@@ -527,6 +554,18 @@ impl World {
         let most = self.now.since(began) / 33 + self.longest_poll * 10;
         // holds: S32
         self.check(spent + took <= most, "the counts cost Envoy too much");
+    }
+
+    /// Checks that the report counts each request and each upgrade that has ended, as what it was.
+    fn check_ended(&mut self, traffic: Traffic, ended: Option<Ended>) {
+        let Some(ended) = ended.filter(|_| !self.is_replaced) else { return };
+        let (first, before) = *self.first.get_or_insert((traffic, ended));
+        let counts = [(first.completed, traffic.completed), (first.upgrades, traffic.upgrades)];
+        for ((first, last), really) in counts.into_iter().zip(ended.into_iter().zip(before)) {
+            let (Some(first), Some(last), (now, before)) = (first, last, really) else { continue };
+            // holds: S133
+            self.check(last.wrapping_sub(first) == now - before, "an end is miscounted");
+        }
     }
 
     fn is_closing(&self, ask: Ask) -> bool {
@@ -555,14 +594,17 @@ impl World {
                             return (connections, requests) == (taken.connections, taken.requests);
                         }
                         let accepted = traffic.accepted.and(taken.accepted);
-                        let received = traffic.received.and(taken.received);
-                        Traffic { accepted, received, ..*taken } == traffic
+                        let completed = traffic.completed.and(taken.completed);
+                        let upgrades = traffic.upgrades.and(taken.upgrades);
+                        Traffic { accepted, completed, upgrades, ..*taken } == traffic
                     };
-                    let taken = self.taken.iter().rfind(|(_, taken)| is_of(taken));
+                    let taken = self.taken.iter().rfind(|(_, taken, _)| is_of(taken));
                     let is_counted = taken.is_some()
                         || traffic == Sample::NOTHING.traffic()
                             && self.was_unused_at < self.live_at;
-                    self.reported = taken.map(|(taken, _)| (*taken, load));
+                    self.reported = taken.map(|(taken, ..)| (*taken, load));
+                    let ended = taken.map(|(.., ended)| *ended);
+                    self.check_ended(traffic, ended);
                     (self.reported_at, self.last) = (self.now, traffic);
                     self.check(is_counted, "the core gets a sample that was not counted");
                     self.at_once.push_back(Event::DrainSample { process: ROUTER, load });
@@ -641,7 +683,8 @@ impl World {
         }
         self.sequence += 1;
         let key = self.sequence;
-        self.asked = Some((key, Asked { ask, since: self.now, answer: None, taken: self.now }));
+        let (since, ended) = (self.now, Ended::default());
+        self.asked = Some((key, Asked { ask, since, answer: None, taken: since, ended }));
         let is_late = self.late > 0 && self.rng.once_in(self.late);
         let takes = if is_late { self.rng.millis(900) } else { self.rng.millis(6) } + MS(self.slow);
         let answers = takes + self.rng.millis(if is_late { 300 } else { 6 });
@@ -677,6 +720,12 @@ impl World {
                 self.answers.clear();
                 self.warnings.clear();
                 self.taken.clear();
+                self.first = None;
+                if self.rng.once_in(6) {
+                    // This Envoy is the next epoch: its totals begin now, but its gauges also
+                    // count what is under way in the old Envoy.
+                    (self.envoy.requests, self.envoy.upgrades) = (0, 0);
+                }
                 (self.polled, self.longest_poll) = ((self.now, Duration::ZERO), Duration::ZERO);
                 self.looked_at = None;
                 (self.reported, self.closed_at, self.is_replaced) = (None, None, false);
@@ -782,7 +831,10 @@ impl World {
                     && came > MS(2000);
                 if is_plain && self.slow == 300 && !self.hides && !self.is_replaced {
                     // holds: S277
-                    self.check(self.last.received.is_some(), "the report does not have the totals");
+                    self.check(
+                        self.last.completed.is_some(),
+                        "the report does not have the totals",
+                    );
                 }
                 let is_known = counted.active.is_some() && counted.total.is_some();
                 self.check(is_known, "an unknown sample ends the drain");
