@@ -178,19 +178,19 @@ def survey(run, option, limits):
     run.check(not faults, f"{len(faults)} of {len(limits)}: {', '.join(faults[:2])}")
 
 
-@row("every number of descriptors from 12 to 40", "runs and stops, or refuses (code not 0)", NAMELESS,
+@row("a limit of 12 to 40 descriptors, each tried once", "runs and stops, or refuses (code not 0)", NAMELESS,
      alone=True)
 def descriptors(run):
     survey(run, "nofile", range(12, 41))
 
 
-@row("every number of processes and threads from 1 to 20", "runs and stops, or refuses (code not 0)",
+@row("a limit of 1 to 20 processes and threads, each tried once", "runs and stops, or refuses (code not 0)",
      NAMELESS, alone=True)
 def processes(run):
     survey(run, "nproc", range(1, 21))
 
 
-@row("every size of address space from 24 to 64 MiB", "runs and stops, or refuses (code not 0)", NAMELESS,
+@row("a limit of 24 to 64 MiB of address space, each tried once", "runs and stops, or refuses (code not 0)", NAMELESS,
      alone=True)
 def memory(run):
     survey(run, "as", [limit << 20 for limit in range(24, 65, 2)])

@@ -218,8 +218,8 @@ impl State {
                     self.time_out_hook(Some(process), Stage::PreStop);
                     self.ask_to_end(process, deadline);
                 }
-                // No newer instance will end this one, and drainit has not sent the stop signal
-                // yet. `family::settle` sends this signal, so SIGKILL is not due now.
+                // This instance has not got its stop signal yet, and no newer instance will end it.
+                // `family::settle` sends the signal, so it is too early for SIGKILL.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if family::tie(self, process) == Tie::LeftToDrainit => {}
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. } => {

@@ -39,8 +39,8 @@ pub struct Place {
     path: PathBuf,
     /// Whether only root and drainit's own user could make `path` lead to another directory.
     is_fixed: bool,
-    /// The users who could make the name lead to another file. A group (or everybody) that can do
-    /// this only in the last directory does not count.
+    /// The users who could make the name lead to another file. A group (or everybody) that can write
+    /// only to the directory of the file does not count.
     changers: Changers,
 }
 

@@ -170,8 +170,8 @@ async fn send_request(
     }
     loop {
         let left = limit.saturating_sub(began.elapsed());
-        // A refused request is sent again. An accepted request is sent again until the status is
-        // `until`, if the drain has an `until`. The body of the answer does not matter.
+        // A refused request is sent again. With the key `until`, an accepted request is sent again,
+        // too, as long as its status is not this key's value. The body of the answer does not matter.
         let error = match (send(&target.address, request.clone(), left).await, http.until) {
             (Ok(status), Some(until)) if status.as_u16() == until => return Ok(()),
             (Ok(_), Some(_)) => {

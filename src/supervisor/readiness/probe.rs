@@ -26,9 +26,9 @@ use crate::os::trusted_path::Place;
 use crate::supervisor::run_command::AttemptFailure;
 use crate::types::{harmless, human};
 
-/// The limit of the first attempts. A later attempt may take as long as drainit has already waited.
-/// A server that needs seconds for an answer can thus become ready, and a server that has lost a
-/// request soon gets another.
+/// The time limit of each early attempt. A later attempt may take as long as drainit has already
+/// waited. Therefore a server that needs seconds for an answer can become ready. If a server loses
+/// a request, the next request follows soon.
 pub(crate) const FIRST_LIMIT: Duration = Duration::from_secs(1);
 /// The first pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);

@@ -117,8 +117,8 @@ pub struct Variables<'a> {
     file: BTreeMap<String, String>,
     /// While a process of an entry with `scale` is read: the number of the process among its copies.
     number: Option<String>,
-    /// The share of the deadline of the process that is being read or started; `None` while drainit
-    /// reads a value that cannot use the share.
+    /// The part of the grace period that belongs to one process: the process that drainit reads or
+    /// starts now. `None` while drainit reads a value that cannot use this part.
     share: Option<DeadlineShare>,
     /// Whether a value has used the share.
     pub(crate) uses_share: Cell<bool>,

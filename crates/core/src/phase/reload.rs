@@ -8,8 +8,8 @@
 //! processes together can form a circle. In that case the unchanged processes of the circle, and
 //! those that depend on them, keep their definitions, too.
 //!
-//! Then there is one step for each process that is new, changed, or unchanged with its old
-//! definition. The step starts the process, gives it its new definition, or replaces it: by a new
+//! Then there is one step for each new process, each changed process, and each unchanged process of
+//! such a circle. The step starts the process, gives it its new definition, or replaces it: by a new
 //! instance beside the old one, or by a stop and a start. Dependencies come before dependents, so
 //! when the step of a process begins, its dependencies already match the new config. A process that
 //! is missing from the new config is removed in a step of its own. This step comes after the steps

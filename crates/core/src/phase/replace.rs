@@ -58,8 +58,8 @@ impl Operations {
         state[slot].is_copy && matches!(state.role(slot), Role::New { .. })
     }
 
-    /// Makes each new slot whose instance is ready the current slot of its process. The old slot is
-    /// drained and stopped.
+    /// If the instance in a new slot is ready, this slot becomes the current slot of its process. The
+    /// instance in the old slot is drained and stopped.
     pub(super) fn take_over(&mut self, state: &mut State) {
         for new in self.replacements.clone() {
             if let Role::New { old } = state.role(new)

@@ -1,4 +1,4 @@
-//! Tests that `check --pod` finds each command of a pod that does not find an installed drainit.
+//! Tests that `check --pod` reports each command that runs drainit where it is not installed.
 
 use crate::kubernetes::tests::{CONFIG, are_these, check, lines, with};
 

@@ -44,7 +44,7 @@ pub(super) const HOOKS: [&[&str]; 5] = [
 /// The options and words of a subcommand.
 pub struct Usage {
     pub name: &'static str,
-    /// The options, each with whether it has a value.
+    /// The name of each option, and whether the option has a value.
     pub options: &'static [(&'static str, bool)],
     /// The number of words that are not options.
     pub words: usize,

@@ -3,7 +3,7 @@
 //!
 //! - `on=TERM:ignore`
 //! - `on=TERM:exit:CODE:MS`: exits with CODE after MS milliseconds
-//! - `on=TERM:linger:MS`: exits with 3 after at most MS milliseconds; each process takes another time
+//! - `on=TERM:linger:MS`: exits with 3 after at most MS milliseconds, in each process after a different time
 //! - `on=TERM:say:TEXT`: writes TEXT to stdout without a newline, and exits with 0
 //! - `on=TERM:print:TEXT`: writes a line to stdout, and continues
 //! - `on=TERM:touch:PATH`: creates a file
