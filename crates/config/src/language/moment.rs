@@ -2,7 +2,7 @@
 //! files during the read, as the kubelet does with the files of a ConfigMap. A mixture of old and
 //! new files is a config that nobody has written.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -23,12 +23,16 @@ use drainit_os::trusted_path::Place;
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The files that were read together. A clone refers to the same files.
+/// Reads files together, and records them. A clone adds to the same record.
 #[derive(Clone, Debug, Default)]
-pub struct Reads {
-    files: Rc<RefCell<Vec<SeenFile>>>,
-    directories: Rc<RefCell<Vec<(PathBuf, Listing)>>>,
-    has_pipe: Rc<Cell<bool>>,
+pub struct Reads(Rc<RefCell<Record>>);
+
+/// The files that were read together.
+#[derive(Debug, Default)]
+struct Record {
+    files: Vec<SeenFile>,
+    directories: Vec<(PathBuf, Listing)>,
+    has_pipe: bool,
 }
 
 /// The files of a config in a directory; `None` if the path is not a directory.
@@ -64,10 +68,11 @@ impl Reads {
     /// Fails as [`Source::read_within`] does.
     pub fn read(&self, path: &Path, limits: &FileLimits) -> Result<Source, Unreadable> {
         let read = Source::read_within(path, limits);
+        let mut record = self.0.borrow_mut();
         let found = match &read {
             // The content of a pipe cannot be read again.
             Ok(source) if source.identity.is_none() => {
-                self.has_pipe.set(true);
+                record.has_pipe = true;
                 return read;
             }
             Ok(source) => source.identity.map(|identity| (identity, Rc::clone(&source.text))),
@@ -75,39 +80,39 @@ impl Reads {
             Err(_) => return read,
         };
         let (path, is_of_config) = (path.to_owned(), limits.is_of_config());
-        self.files.borrow_mut().push(SeenFile { path, is_of_config, found });
+        record.files.push(SeenFile { path, is_of_config, found });
         read
     }
 
     /// Lists the files of a config, like [`directory::files`].
     pub(crate) fn list(&self, path: &Path) -> Listing {
         let listing = directory::files(path);
-        self.directories.borrow_mut().push((path.to_owned(), listing.clone()));
+        self.0.borrow_mut().directories.push((path.to_owned(), listing.clone()));
         listing
     }
+}
 
+impl Record {
     /// The first directory or file that has changed since it was read.
     fn changed(&self) -> Option<PathBuf> {
-        let directories = self.directories.borrow();
-        let other = directories.iter().find(|(path, listing)| directory::files(path) != *listing);
-        if let Some((path, _)) = other {
+        let is_other = |(path, listing): &&(PathBuf, Listing)| directory::files(path) != *listing;
+        if let Some((path, _)) = self.directories.iter().find(is_other) {
             return Some(path.clone());
         }
-        let files = self.files.borrow();
         let changed = |seen: &&SeenFile| {
             let now = look(&seen.path, seen.is_of_config).as_ref().map(Identity::from).ok();
             now != seen.found.as_ref().map(|(identity, _)| *identity)
         };
-        files.iter().find(changed).map(|seen| seen.path.clone())
+        self.files.iter().find(changed).map(|seen| seen.path.clone())
     }
 
     /// Whether the same files had the same content at an earlier attempt. Some file systems report
     /// a new inode or time for a file that has not changed.
     fn has_content_of(&self, earlier: &Self) -> bool {
-        let (new, old) = (self.files.borrow(), earlier.files.borrow());
+        let (new, old) = (&self.files, &earlier.files);
         let content = |seen: &SeenFile| seen.found.as_ref().map(|(_, text)| Rc::clone(text));
         let is_same = |(a, b): (&SeenFile, &SeenFile)| a.path == b.path && content(a) == content(b);
-        new.len() == old.len() && new.iter().zip(old.iter()).all(is_same)
+        new.len() == old.len() && new.iter().zip(old).all(is_same)
     }
 }
 
@@ -124,22 +129,23 @@ fn look(path: &Path, is_of_config: bool) -> io::Result<Metadata> {
 /// Fails if files change again and again, with the path of one of them.
 pub fn of_one_moment<T>(mut read: impl FnMut(&Reads) -> T) -> Result<T, (PathBuf, Unreadable)> {
     let until = Instant::now() + PATIENCE;
-    let mut earlier: Option<Reads> = None;
+    let mut earlier: Option<Record> = None;
     loop {
         let reads = Reads::default();
         let result = read(&reads);
-        let Some(changed) = reads.changed() else { return Ok(result) };
-        if earlier.is_some_and(|earlier| reads.has_content_of(&earlier)) {
+        let record = reads.0.take();
+        let Some(changed) = record.changed() else { return Ok(result) };
+        if earlier.is_some_and(|earlier| record.has_content_of(&earlier)) {
             return Ok(result);
         }
-        if reads.has_pipe.get() || Instant::now() > until {
+        if record.has_pipe || Instant::now() > until {
             let why = Unreadable::new(
                 "changed while drainit read it and the files beside it",
                 "try again once nothing writes to them",
             );
             return Err((changed, why));
         }
-        earlier = Some(reads);
+        earlier = Some(record);
         sleep(PAUSE);
     }
 }
