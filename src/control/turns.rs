@@ -5,7 +5,7 @@
 //! answer for three times the processor time that this answer took. Requests that wait meanwhile
 //! share one snapshot of the status, which is taken after all of them have arrived.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(crate) struct Turns {
     turn: Semaphore,
     /// The moment until which the thread makes no answer.
     free_at: Cell<Instant>,
-    snapshot: RefCell<Option<Rc<Snapshot>>>,
+    snapshot: Cell<Option<Rc<Snapshot>>>,
 }
 
 impl Turns {
@@ -43,7 +43,7 @@ impl Turns {
         Self {
             turn: Semaphore::new(1),
             free_at: Cell::new(Instant::now()),
-            snapshot: RefCell::default(),
+            snapshot: Cell::default(),
         }
     }
 
@@ -63,18 +63,16 @@ impl Turns {
 
     /// The last snapshot if it was taken since `asked`; otherwise a new snapshot of `status`.
     pub(crate) fn since(&self, asked: Instant, status: impl FnOnce() -> Status) -> Rc<Snapshot> {
-        let known = self.snapshot.borrow().clone().filter(|known| known.taken >= asked);
-        known.unwrap_or_else(|| {
-            let taken = Instant::now();
-            let new = Snapshot {
-                taken,
+        let known = self.snapshot.take().filter(|known| known.taken >= asked);
+        let snapshot = known.unwrap_or_else(|| {
+            Rc::new(Snapshot {
+                taken: Instant::now(),
                 status: status(),
                 json: OnceCell::new(),
                 metrics: OnceCell::new(),
-            };
-            let new = Rc::new(new);
-            *self.snapshot.borrow_mut() = Some(Rc::clone(&new));
-            new
-        })
+            })
+        });
+        self.snapshot.set(Some(Rc::clone(&snapshot)));
+        snapshot
     }
 }

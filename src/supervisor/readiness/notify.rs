@@ -5,7 +5,6 @@
 //! process itself, a descendant of the process, or a member of the session of the process.
 
 use std::cell::Cell;
-use std::future::pending;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::unistd::geteuid;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use crate::core::event::Event;
@@ -36,7 +35,7 @@ const MOST_WAITING: usize = 16;
 /// The task that receives the messages of an instance. The task ends when this value is dropped.
 pub(crate) struct NotifyListener {
     _task: LocalTask,
-    watchdog: watch::Sender<Option<Duration>>,
+    limit: Rc<WatchdogLimit>,
     source: Rc<NotifySource>,
 }
 
@@ -70,11 +69,11 @@ pub(crate) struct NotifySender {
 
 impl NotifyListener {
     pub(crate) fn begin(socket: NotifySocket, instance: NotifySender) -> Self {
-        let (watchdog, limit) = watch::channel(None);
+        let limit = Rc::<WatchdogLimit>::default();
         let has_warned = Cell::new(false);
         let source = Rc::new(NotifySource { socket, instance, has_warned });
         let task = LocalTask::begin({
-            let source = Rc::clone(&source);
+            let (source, limit) = (Rc::clone(&source), Rc::clone(&limit));
             async move {
                 let mut watchdog = Watchdog::new(limit);
                 let places = Arc::new(Semaphore::new(MOST_WAITING));
@@ -106,7 +105,7 @@ impl NotifyListener {
                             return;
                         }
                         None => {
-                            let limit = watchdog.limit.borrow().unwrap_or_default();
+                            let limit = watchdog.limit.longest.get();
                             let why = format!("no WATCHDOG=1 within {}", human(limit));
                             source.unhealthy(why, None);
                         }
@@ -114,7 +113,7 @@ impl NotifyListener {
                 }
             }
         });
-        Self { _task: task, watchdog, source }
+        Self { _task: task, limit, source }
     }
 
     /// Receives the messages that have arrived, and reports them.
@@ -135,15 +134,22 @@ impl NotifyListener {
 
     /// From now on, the process must send `WATCHDOG=1` at least once per `limit`.
     pub(crate) fn expect_watchdog(&self, limit: Duration) {
-        // The send fails only if the socket is broken.
-        let _ = self.watchdog.send(Some(limit));
+        self.limit.longest.set(limit);
+        self.limit.begins.notify_one();
     }
+}
+
+/// The limit that a [`Watchdog`] gets when its process is ready.
+#[derive(Default)]
+struct WatchdogLimit {
+    longest: Cell<Duration>,
+    /// Notified when the process is ready.
+    begins: Notify,
 }
 
 /// The time limit for the next `WATCHDOG=1`.
 struct Watchdog {
-    /// The limit; `None` until the process is ready.
-    limit: watch::Receiver<Option<Duration>>,
+    limit: Rc<WatchdogLimit>,
     /// The moment at which the process must have sent its next message. `None` before the process
     /// is ready, and again after the watchdog has expired.
     alive_by: Option<Instant>,
@@ -156,13 +162,13 @@ struct Watchdog {
 }
 
 impl Watchdog {
-    fn new(limit: watch::Receiver<Option<Duration>>) -> Self {
+    fn new(limit: Rc<WatchdogLimit>) -> Self {
         Self { limit, alive_by: None, is_overdue: false, was_paused: false }
     }
 
     fn is_alive(&mut self) {
-        if let (Some(limit), Some(_)) = (*self.limit.borrow(), self.alive_by) {
-            self.alive_by = Some(Instant::now() + limit);
+        if self.alive_by.is_some() {
+            self.alive_by = Some(Instant::now() + self.limit.longest.get());
             self.is_overdue = false;
             self.was_paused = false;
         }
@@ -172,10 +178,8 @@ impl Watchdog {
     async fn expired(&mut self) {
         loop {
             let Some(alive_by) = self.alive_by else {
-                if self.limit.changed().await.is_err() {
-                    pending::<()>().await;
-                }
-                self.alive_by = self.limit.borrow().map(|limit| Instant::now() + limit);
+                self.limit.begins.notified().await;
+                self.alive_by = Some(Instant::now() + self.limit.longest.get());
                 continue;
             };
             sleep_until(alive_by).await;
@@ -196,7 +200,7 @@ impl Watchdog {
         let expires = self.is_overdue && !is_paused;
         self.was_paused |= is_paused;
         self.is_overdue = !self.is_overdue && !is_paused;
-        let more = if is_paused { self.limit.borrow().unwrap_or_default() } else { PAUSED };
+        let more = if is_paused { self.limit.longest.get() } else { PAUSED };
         self.alive_by = (!expires).then(|| now + more);
         expires
     }
@@ -345,8 +349,8 @@ mod tests {
 
     /// A watchdog whose limit ends at this time.
     fn due(at: Instant) -> Watchdog {
-        let limit = watch::channel(Some(LIMIT)).1;
-        Watchdog { alive_by: Some(at), ..Watchdog::new(limit) }
+        let limit = WatchdogLimit { longest: Cell::new(LIMIT), begins: Notify::new() };
+        Watchdog { alive_by: Some(at), ..Watchdog::new(Rc::new(limit)) }
     }
 
     #[test]
