@@ -6,19 +6,18 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::sleep;
 
 use crate::config::{CountUntil, Counting, DrainMethod, Process};
 use crate::core::connections::answers::Answers;
 use crate::core::connections::watch::{ConnectionWatch, Terms};
 use crate::core::event::Unit;
-use crate::local_task::LocalTask;
 use crate::os::clock;
 use crate::os::connections::Listeners;
 use crate::os::on_thread::on_thread;
-use crate::supervisor::drain::Ask;
 use crate::supervisor::drain::target::DrainTarget;
+use crate::supervisor::drain::{Ask, DrainCommand, done};
 use crate::supervisor::main_pids::MainPids;
 use crate::types::{ProcessId, Time};
 
@@ -63,98 +62,61 @@ impl Serving {
     }
 }
 
-/// The drain of a process whose connections the kernel counts.
-pub(crate) struct CountedDrain {
-    shared: Rc<Shared>,
-    _looks: LocalTask,
-}
-
-struct Shared {
+/// Drains a process whose connections the kernel counts. A process that is asked to drain may close
+/// its listeners, so `ask` follows the first look.
+pub(super) async fn drain(
     target: Rc<DrainTarget>,
-    watch: Rc<RefCell<ConnectionWatch>>,
-    ports: Vec<u16>,
-    /// Wakes the task, because the next look may now be due earlier.
-    changed: Notify,
-    /// The task that asks the process to drain.
-    asked: RefCell<Option<LocalTask>>,
-}
-
-/// Makes the schedule of the looks at the connections, for a drain that lasts at least for `min`.
-/// `is_asked` says that drainit also asks the process to drain.
-pub(super) fn watch(
-    counting: &Counting,
-    min: Duration,
-    is_asked: bool,
-) -> Rc<RefCell<ConnectionWatch>> {
+    counting: Counting,
+    mut ask: Option<Ask>,
+    mut commands: UnboundedReceiver<DrainCommand>,
+) {
     let unit = match counting.until {
         CountUntil::Answers => Unit::Requests,
         CountUntil::Connections => Unit::Connections,
     };
-    let (min_until, exit_at) = (clock::now() + min, counting.exit_at.into());
-    Rc::new(RefCell::new(ConnectionWatch::new(Terms { min_until, unit, exit_at, is_asked })))
-}
-
-impl CountedDrain {
-    /// Begins the drain. A process that is asked to drain may close its listeners, so `ask` follows
-    /// the first look.
-    pub(super) fn begin(
-        target: Rc<DrainTarget>,
-        watch: Rc<RefCell<ConnectionWatch>>,
-        counting: &Counting,
-        ask: Option<Ask>,
-    ) -> Self {
-        let answers = Answers::new(counting.idle);
-        let share = target.share();
-        let shared = Rc::new(Shared {
-            target,
-            watch,
-            ports: counting.ports.clone(),
-            changed: Notify::new(),
-            asked: RefCell::default(),
+    let (min_until, exit_at) = (clock::now() + target.min, counting.exit_at.into());
+    let is_asked = ask.is_some();
+    let mut watch = ConnectionWatch::new(Terms { min_until, unit, exit_at, is_asked });
+    let answers = Arc::new(Mutex::new(Answers::new(counting.idle)));
+    let look = async || {
+        let (began, answers) = (clock::now(), Arc::clone(&answers));
+        let looked = target.serving.look(&counting.ports, move |listeners| {
+            let seen = listeners.connections();
+            let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.map(|seen| answers.looked(&seen))
         });
-        let looks = Shared::look(Rc::clone(&shared), answers, ask);
-        Self { _looks: LocalTask::of(share, looks), shared }
-    }
-
-    /// Looks at the connections once more.
-    pub(crate) fn close(&self) {
-        self.shared.watch.borrow_mut().close(clock::now());
-        self.shared.changed.notify_one();
-    }
-
-    /// Ends the drain, but lets a last look finish.
-    pub(crate) fn end(&self) {
-        self.shared.watch.borrow_mut().end();
-        self.shared.asked.take();
-    }
-}
-
-impl Shared {
-    /// Looks whenever a look is due.
-    async fn look(shared: Rc<Self>, answers: Answers, mut ask: Option<Ask>) {
-        let answers = Arc::new(Mutex::new(answers));
-        loop {
-            let at = shared.watch.borrow().looks_at().unwrap_or(Time::NEVER);
-            let pause = at.since(clock::now());
-            if !pause.is_zero() {
-                // If the drain ends in this pause, no further look follows.
-                let _ = timeout(pause, shared.changed.notified()).await;
+        (began, looked.await.and_then(|seen| seen))
+    };
+    let (mut under_way, mut has_looked) = (None, false);
+    loop {
+        let mut pause = Duration::MAX;
+        if under_way.is_none() {
+            pause = watch.looks_at().unwrap_or(Time::NEVER).since(clock::now());
+            under_way = pause.is_zero().then(|| Box::pin(look()));
+        }
+        let outputs = tokio::select! {
+            // A command that came before the end of a look is carried out first.
+            biased;
+            command = commands.recv() => {
+                match command {
+                    Some(DrainCommand::Close) => watch.close(clock::now()),
+                    Some(DrainCommand::End) => {
+                        watch.end();
+                        ask = None;
+                    }
+                    Some(DrainCommand::Unready) => {}
+                    None => return,
+                }
                 continue;
             }
-            let began = clock::now();
-            let answers = Arc::clone(&answers);
-            let looked = shared.target.serving.look(&shared.ports, move |listeners| {
-                let seen = listeners.connections();
-                let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
-                seen.map(|seen| answers.looked(&seen))
-            });
-            let seen = looked.await.and_then(|seen| seen);
-            let outputs = shared.watch.borrow_mut().looked(began, clock::now(), seen);
-            outputs.into_iter().for_each(|output| shared.target.report(output));
-            if let Some(ask) = ask.take() {
-                shared.asked.replace(ask());
+            asked = done(&mut ask), if has_looked => watch.asked(asked),
+            (began, seen) = done(&mut under_way) => {
+                has_looked = true;
+                watch.looked(began, clock::now(), seen)
             }
-        }
+            () = sleep(pause) => continue,
+        };
+        outputs.into_iter().for_each(|output| target.report(output));
     }
 }
 

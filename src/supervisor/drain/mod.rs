@@ -5,21 +5,24 @@ pub(crate) mod connections;
 pub(crate) mod envoy;
 pub(crate) mod target;
 
+use std::future::pending;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Drain, DrainMethod, Header, HttpDrain, HttpMethod};
+use crate::core::connections::watch::Asked;
+use crate::core::envoy::dialogue::DrainOutput;
 use crate::http::{HttpError, build, send};
 use crate::load::at_start;
 use crate::local_task::LocalTask;
 use crate::os::on_thread::on_thread;
 use crate::os::spawn::SpawnRequest;
-use crate::supervisor::drain::connections::CountedDrain;
-use crate::supervisor::drain::envoy::RunningEnvoyDrain;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::launch::StartError;
 use crate::supervisor::message::{Rest, SharedChildren};
@@ -35,17 +38,35 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// of seconds.
 const UNTIL_PAUSE: Duration = Duration::from_millis(500);
 
-/// A drain under way.
-pub(crate) enum RunningDrain {
-    Envoy(Rc<RunningEnvoyDrain>),
-    Counted(CountedDrain),
-    /// The process was asked to drain. The task sends a request or runs a command. Without a task,
-    /// the process got a signal.
-    Asked(Option<LocalTask>),
+/// A drain under way. Its task carries out the drain.
+pub(crate) struct RunningDrain {
+    commands: UnboundedSender<DrainCommand>,
+    counts: bool,
+    _task: LocalTask,
 }
 
-/// Asks the process to drain.
-type Ask = Box<dyn FnOnce() -> Option<LocalTask>>;
+/// A command of the core for a drain under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum DrainCommand {
+    /// Makes an Envoy fail its health check, if its drain has not done so yet.
+    Unready,
+    /// Closes the listeners of an Envoy, and counts the connections that are left.
+    Close,
+    /// Ends the drain, because the core no longer waits for it. The closing of listeners and the
+    /// last count still come.
+    End,
+}
+
+/// Asks the process to drain, and returns the outcome.
+type Ask = Pin<Box<dyn Future<Output = Asked>>>;
+
+/// Waits for the work if there is some, and takes it once it is done.
+async fn done<F: Future + Unpin>(work: &mut Option<F>) -> F::Output {
+    let Some(under_way) = work else { return pending().await };
+    let output = under_way.await;
+    *work = None;
+    output
+}
 
 /// A task gives up its request or command this long after the drain must be over. Usually the core
 /// ends the drain and the task before that. The margin is large, so that a task does not report a
@@ -61,15 +82,17 @@ impl RunningDrain {
         children: &SharedChildren,
         command: impl FnOnce(&[String]) -> Result<SpawnRequest, StartError>,
     ) -> Self {
-        let is_asked = !matches!(drain.method, DrainMethod::Connections(_));
-        let counting = drain.method.counting();
-        let watch = counting.map(|it| connections::watch(it, target.min, is_asked));
-        let target = Rc::new(DrainTarget { watch: watch.clone(), ..target });
+        let (commands, received) = unbounded_channel();
+        let counting = drain.method.counting().cloned();
+        let target = Rc::new(target);
         let asked = Rc::clone(&target);
         let limit = target.longest + AFTER_THE_END;
         let share = target.share();
         let ask: Option<Ask> = match &drain.method {
-            DrainMethod::Envoy(keys) => return Self::Envoy(RunningEnvoyDrain::begin(target, keys)),
+            DrainMethod::Envoy(keys) => {
+                let task = LocalTask::of(share, envoy::drain(target, keys.clone(), received));
+                return Self { commands, counts: true, _task: task };
+            }
             DrainMethod::Connections(_) => None,
             DrainMethod::Http(http) => {
                 let (http, longest) = (http.clone(), target.longest);
@@ -79,68 +102,63 @@ impl RunningDrain {
                 let reading = RETRY.min(longest / 2);
                 let at_most = if http.until.is_some() { longest } else { RETRY.min(longest) };
                 let retrying = at_most.min(longest.saturating_sub(RETRY_PAUSE));
-                let task = async move {
+                Some(Box::pin(async move {
                     let result = send_request(&http, reading, retrying, limit).await;
-                    asked.ended(result, "its drain request");
-                };
-                Some(Box::new(move || Some(LocalTask::of(share, task))))
+                    asked.ended(result, "its drain request")
+                }))
             }
             DrainMethod::Exec(exec) => {
                 let (request, children) = (command(&exec.command), Rc::clone(children));
-                let task = async move {
+                Some(Box::pin(async move {
                     let result = match request {
                         Ok(request) => run_command::run(request, children, Rest::Lives, limit)
                             .await
                             .map_err(|failure| failure.why),
                         Err(error) => Err(error.to_string()),
                     };
-                    asked.ended(result, "its drain");
-                };
-                Some(Box::new(move || Some(LocalTask::of(share, task))))
+                    asked.ended(result, "its drain")
+                }))
             }
             DrainMethod::Signal(signal) | DrainMethod::Notify(signal) => {
                 let signal = signal.signal;
-                Some(Box::new(move || {
-                    asked.signal(signal);
-                    None
-                }))
+                Some(Box::pin(async move { asked.signal(signal) }))
             }
         };
-        match (counting.zip(watch), ask) {
-            (Some((counting, watch)), ask) => {
-                Self::Counted(CountedDrain::begin(target, watch, counting, ask))
+        let counts = counting.is_some();
+        let task = match counting {
+            Some(counting) => {
+                LocalTask::of(share, connections::drain(target, counting, ask, received))
             }
-            (None, ask) => Self::Asked(ask.and_then(|ask| ask())),
-        }
+            None => LocalTask::of(share, without_counts(target, ask, received)),
+        };
+        Self { commands, counts, _task: task }
     }
 
     /// Whether the drain counts the connections of its process.
     pub(crate) fn counts(&self) -> bool {
-        !matches!(self, Self::Asked(_))
+        self.counts
     }
 
-    /// Makes an Envoy fail its health check, if its drain has not done so yet.
-    pub(crate) fn unready(&self) {
-        if let Self::Envoy(drain) = self {
-            drain.unready();
-        }
+    pub(crate) fn command(&self, command: DrainCommand) {
+        // The send fails only if the drain is over.
+        let _ = self.commands.send(command);
     }
+}
 
-    /// Closes the listeners of an Envoy, and counts the connections that are left.
-    pub(crate) fn close(&self) {
-        match self {
-            Self::Envoy(drain) => drain.close(),
-            Self::Counted(drain) => drain.close(),
-            Self::Asked(_) => {}
-        }
-    }
-
-    /// Ends the drain, because the core no longer waits for it.
-    pub(crate) fn end(&self) {
-        match self {
-            Self::Envoy(drain) => drain.end(),
-            Self::Counted(drain) => drain.end(),
-            Self::Asked(task) => task.iter().for_each(LocalTask::end),
+/// Asks a process to drain whose connections drainit does not count.
+async fn without_counts(
+    target: Rc<DrainTarget>,
+    mut ask: Option<Ask>,
+    mut commands: UnboundedReceiver<DrainCommand>,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            command = commands.recv() => if let None | Some(DrainCommand::End) = command { return },
+            asked = done(&mut ask) => target.report(match asked {
+                Asked::Drained => DrainOutput::Drained,
+                asked => DrainOutput::Answered { accepted: asked == Asked::Accepted },
+            }),
         }
     }
 }

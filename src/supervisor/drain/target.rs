@@ -1,12 +1,11 @@
 //! The process that is being drained, and the reports of its drain to the core, the log and the
 //! shutdown report.
 
-use std::cell::RefCell;
 use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::core::connections::watch::{Asked, ConnectionWatch};
+use crate::core::connections::watch::Asked;
 use crate::core::envoy::dialogue::DrainOutput;
 use crate::core::event::{Event, Load};
 use crate::os::Pid;
@@ -23,11 +22,8 @@ pub(crate) struct DrainTarget {
     pub(crate) min: Duration,
     pub(crate) longest: Duration,
     /// Whether Envoy's health check succeeds until
-    /// [`RunningDrain::unready`](super::RunningDrain::unready).
+    /// [`DrainCommand::Unready`](super::DrainCommand::Unready).
     pub(crate) stays_ready: bool,
-    /// The looks at the connections, if the count of the connections ends the drain. `None` if the
-    /// request or command that begins the drain also ends it.
-    pub(crate) watch: Option<Rc<RefCell<ConnectionWatch>>>,
     pub(crate) name: String,
     pub(crate) pid: Pid,
     pub(crate) serving: Serving,
@@ -47,13 +43,13 @@ impl DrainTarget {
         self.status_board.remark(&line);
     }
 
-    /// Reports the end of the request or command that drains the process.
-    pub(super) fn ended<E: Display>(&self, result: Result<(), E>, what: &str) {
+    /// The outcome of the request or command that drains the process.
+    pub(super) fn ended<E: Display>(&self, result: Result<(), E>, what: &str) -> Asked {
         match result {
-            Ok(()) => self.asked(Asked::Drained),
+            Ok(()) => Asked::Drained,
             Err(error) => {
                 self.warn(&format!("{what}: {error}"));
-                self.asked(Asked::Failed);
+                Asked::Failed
             }
         }
     }
@@ -86,24 +82,15 @@ impl DrainTarget {
         self.instance.send(event);
     }
 
-    pub(super) fn signal(&self, signal: Signal) {
+    /// Asks the process to drain by a signal.
+    pub(super) fn signal(&self, signal: Signal) -> Asked {
         let signalled = self.status_board.children.borrow().signal(self.pid, signal);
-        self.asked(match signalled {
+        match signalled {
             Ok(_) => Asked::Accepted,
             Err(error) => {
                 self.warn(&format!("cannot be asked to drain by {signal}: {error}"));
                 Asked::Failed
             }
-        });
-    }
-
-    /// Handles the result of the request, command or signal that asks the process to drain.
-    fn asked(&self, asked: Asked) {
-        let outputs = match &self.watch {
-            Some(watch) => watch.borrow_mut().asked(asked),
-            None if asked == Asked::Drained => vec![DrainOutput::Drained],
-            None => vec![DrainOutput::Answered { accepted: asked == Asked::Accepted }],
-        };
-        outputs.into_iter().for_each(|output| self.report(output));
+        }
     }
 }

@@ -54,7 +54,7 @@ use crate::os::termination_log;
 use crate::supervisor::children::{Ended, Remaining};
 use crate::supervisor::drain::connections::Serving;
 use crate::supervisor::drain::target::DrainTarget;
-use crate::supervisor::drain::{self, RunningDrain};
+use crate::supervisor::drain::{self, DrainCommand, RunningDrain};
 use crate::supervisor::executor::epochs::EnvoyEpoch;
 use crate::supervisor::executor::groups::{LeftGroup, Search};
 use crate::supervisor::executor::hooks::RunningHook;
@@ -553,7 +553,7 @@ impl Executor {
         for current in &mut self.instances {
             current.end_probes();
             if let Some(drain) = &current.drain {
-                drain.unready();
+                drain.command(DrainCommand::Unready);
             }
         }
     }
@@ -588,7 +588,6 @@ impl Executor {
             min,
             longest,
             stays_ready: self.stays_ready,
-            watch: None,
             name: process_config.name.clone(),
             pid,
             serving: self.serving(process),
@@ -628,13 +627,13 @@ impl Executor {
 
     pub(crate) fn close_listeners(&self, process: ProcessId) {
         if let Some(drain) = &self.instances[process.index()].drain {
-            drain.close();
+            drain.command(DrainCommand::Close);
         }
     }
 
     pub(crate) fn end_drain(&self, process: ProcessId) {
         if let Some(drain) = &self.instances[process.index()].drain {
-            drain.end();
+            drain.command(DrainCommand::End);
         }
     }
 
