@@ -111,7 +111,7 @@ fn processes(text: &mut Metrics, status: &Status) {
     const FAILURES: &str = "drainit_process_probe_failures_total";
     text.family(FAILURES, "counter", "Failed attempts of a probe; some are normal during a start.");
     for process in status.current() {
-        let readiness = process.tally.readiness_failures.as_ref().map(|counter| counter.get());
+        let readiness = process.tally.readiness_failures;
         let liveness = process.has_liveness.then_some(process.probe_failures);
         for (probe, failures) in [("readiness", readiness), ("liveness", liveness)] {
             if let Some(failures) = failures {
@@ -262,7 +262,7 @@ mod tests {
         let tally = &mut router.tally;
         tally.last_exit_code = Some(137);
         tally.ends = [0, 0, 0, 2, 0];
-        tally.readiness_failures.get_or_insert_default().set(4);
+        tally.readiness_failures = Some(4);
         tally.start = Some(Duration::from_millis(250));
         tally.drains[DrainEnd::Quiet as usize] = 1;
         status

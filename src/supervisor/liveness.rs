@@ -6,12 +6,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::config::Probe;
-use crate::core::event::Event;
 use crate::envoy::ready::check_alive;
 use crate::local_task::LocalTask;
 use crate::os::on_thread::Share;
-use crate::supervisor::message::InstanceSender;
-use crate::supervisor::readiness::probe::{Reason, RunCommand, attempt, of_request};
+use crate::supervisor::message::{InstanceSender, News};
+use crate::supervisor::readiness::probe::{RunCommand, attempt, of_request};
 use crate::supervisor::run_command::AttemptFailure;
 use crate::types::harmless;
 
@@ -30,14 +29,12 @@ pub(crate) struct ProbePace {
     pub(crate) timeout: Duration,
 }
 
-/// Begins to probe, and sends the result of each probe. The reason of a failure is written to
-/// `failure` before the result is sent.
+/// Begins to probe, and sends the result of each probe.
 pub(crate) fn watch(
     instance: InstanceSender,
     name: String,
     probe: Probe,
     pace: ProbePace,
-    failure: Reason,
     run: Rc<RunCommand>,
 ) -> LocalTask {
     LocalTask::of(Share::Probes(instance.process), async move {
@@ -65,9 +62,8 @@ pub(crate) fn watch(
                 continue;
             }
             has_warned = false;
-            let is_alive = result.is_ok();
-            *failure.borrow_mut() = result.err().map(|failure| harmless(&failure.why).into_owned());
-            instance.send(Event::LivenessProbed { process: instance.process, is_alive });
+            let result = result.map_err(|failure| harmless(&failure.why).into_owned());
+            instance.send(News::Probed(result));
         }
     })
 }
@@ -112,14 +108,11 @@ mod tests {
         let watch = async {
             let instance = InstanceSender { process: ProcessId(0), instance: 0, sender };
             let probe = Probe::Exec(vec!["check".to_owned()]);
-            let failure = Reason::default();
-            let _watch = super::watch(instance, "a".to_owned(), probe, pace, failure, Rc::new(run));
+            let _watch = super::watch(instance, "a".to_owned(), probe, pace, Rc::new(run));
             receiver.recv().await
         };
         match LocalSet::new().run_until(watch).await? {
-            Message::OfInstance { event: Event::LivenessProbed { is_alive, .. }, .. } => {
-                Some(is_alive)
-            }
+            Message::OfInstance { news: News::Probed(result), .. } => Some(result.is_ok()),
             _ => None,
         }
     }

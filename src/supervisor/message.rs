@@ -2,11 +2,13 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::config::Watch;
+use crate::core::envoy::dialogue::DrainOutput;
 use crate::core::event::{Event, Request};
 use crate::core::spec::HookId;
 use crate::os::Pid;
@@ -32,16 +34,39 @@ pub(crate) struct InstanceSender {
 }
 
 impl InstanceSender {
-    pub(crate) fn send(&self, event: Event) {
-        self.send_with(event, None);
+    pub(crate) fn send(&self, news: News) {
+        self.send_with(news, None);
     }
 
-    /// Like [`Self::send`]. The event loop drops `place` once it has handled the event.
-    pub(crate) fn send_with(&self, event: Event, place: Option<OwnedSemaphorePermit>) {
+    /// Like [`Self::send`]. The event loop drops `place` once it has handled the news.
+    pub(crate) fn send_with(&self, news: News, place: Option<OwnedSemaphorePermit>) {
         let Self { process, instance, .. } = *self;
         // The send fails only if the event loop has ended.
-        let _ = self.sender.send(Message::OfInstance { process, instance, event, place });
+        let _ = self.sender.send(Message::OfInstance { process, instance, news, place });
     }
+}
+
+/// A report of a task about the instance to which the task belongs.
+pub(crate) enum News {
+    Event(Event),
+    /// The reason why an attempt of the readiness probe has failed.
+    ProbeFailed(String),
+    /// The `STATUS=` of the process, or another reason why it is not ready.
+    NotReady(String),
+    /// The process is not ready after this time.
+    Late(Duration),
+    /// The result of a liveness probe.
+    Probed(Result<(), String>),
+    /// The process says that it has failed, or is silent: the reason.
+    Unhealthy(String),
+    /// The process with this handle becomes the main process.
+    TakesOver {
+        pid: Pid,
+        handle: Handle,
+    },
+    /// The warnings about risks of the drain.
+    DrainRisks(Vec<String>),
+    Drain(DrainOutput),
 }
 
 /// The channel for the answer to an operator's request. The error is a sentence for the operator.
@@ -103,22 +128,13 @@ pub(crate) enum Message {
         pid: Pid,
         error: SpawnError,
     },
-    /// An event of an instance of a process. The message is ignored if the instance is not the
-    /// current one.
+    /// News of an instance of a process. The message is ignored if the instance is not the current
+    /// one.
     OfInstance {
         process: ProcessId,
         instance: u32,
-        event: Event,
+        news: News,
         /// The place of the message in the sender's queue, if this queue is bounded.
-        place: Option<OwnedSemaphorePermit>,
-    },
-    /// The process with this handle becomes the main process of an instance. The message is ignored
-    /// if the instance is not the current one.
-    TakesOver {
-        process: ProcessId,
-        instance: u32,
-        pid: Pid,
-        handle: Handle,
         place: Option<OwnedSemaphorePermit>,
     },
     /// The end of a main process that drainit has not started.
@@ -131,6 +147,14 @@ pub(crate) enum Message {
         hook: HookId,
         task: tokio::task::Id,
         event: Event,
+        /// A line for the report, or the reason why the process could not start.
+        why: Option<String>,
+    },
+    /// A line for the report of the shutdown.
+    Remark(String),
+    /// A look at the connections of processes that are being stopped is over, or could not begin.
+    Counted {
+        is_first: bool,
     },
     /// A request of the operator. `reply` gets the answer.
     Request {
@@ -181,7 +205,6 @@ impl Message {
             Self::ExecOver { process, .. }
             | Self::ExecFailed { process, .. }
             | Self::OfInstance { process, .. }
-            | Self::TakesOver { process, .. }
             | Self::MainEnded { process, .. } => Some(*process),
             _ => None,
         }

@@ -153,7 +153,7 @@ impl StatusBoard {
                 journal.of(process).message.clone()
             }
             RequestError::Failed { process, why: Failure::NotReady { .. } } => {
-                journal.of(process).failure.borrow().clone()
+                journal.of(process).failure.clone()
             }
             RequestError::StillStarting => {
                 return format!("{text}; {}", self.status(clock::now()).not_ready_reason());

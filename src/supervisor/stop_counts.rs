@@ -4,7 +4,7 @@
 //! waits for the first look at the connections, but only for the short time that the core allows.
 //! Nothing waits for later looks.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
 use std::rc::Rc;
@@ -12,20 +12,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::config::Counting;
 use crate::core::connections::answers::{Answers, Counts};
-use crate::core::event::Event;
 use crate::core::traffic::{FACTOR, LONGEST, pause_after};
-use crate::local_task::LocalTask;
 use crate::os::clock;
 use crate::os::connections::{InstancePids, Listeners, Open};
 use crate::os::descendants::is_closing;
 use crate::os::on_thread;
 use crate::supervisor::main_pids::MainPids;
 use crate::supervisor::message::{Message, MessageSender};
-use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Time};
 
 /// The shortest pause between two looks at the connections while a process is being stopped.
@@ -33,16 +31,15 @@ const OFTEN: Duration = Duration::from_millis(50);
 
 /// The counts of all processes. One look serves all of them.
 pub(crate) struct StopCounts {
-    board: Rc<StatusBoard>,
     pids: Rc<MainPids>,
     looks: Arc<Looks>,
     /// The look that has begun last.
-    under_way: RefCell<Option<oneshot::Receiver<bool>>>,
+    under_way: Cell<Option<oneshot::Receiver<bool>>>,
     is_looking: Cell<bool>,
     /// Whether a process has got its stop signal.
     is_stopping: Cell<bool>,
     changed: Notify,
-    task: RefCell<Option<LocalTask>>,
+    is_counting: Cell<bool>,
 }
 
 /// The data that the thread of a look shares with the event loop. The event loop takes only locks
@@ -110,16 +107,15 @@ impl Looks {
 }
 
 impl StopCounts {
-    pub(crate) fn new(board: Rc<StatusBoard>) -> Rc<Self> {
+    pub(crate) fn new() -> Rc<Self> {
         Rc::new(Self {
-            board,
             pids: Rc::default(),
             looks: Arc::default(),
-            under_way: RefCell::default(),
+            under_way: Cell::default(),
             is_looking: Cell::default(),
             is_stopping: Cell::default(),
             changed: Notify::new(),
-            task: RefCell::default(),
+            is_counting: Cell::default(),
         })
     }
 
@@ -130,14 +126,14 @@ impl StopCounts {
 
     /// Handles the beginning of a drain that counts the connections of its process.
     pub(crate) fn drains(&self, process: ProcessId) {
-        if self.task.borrow().is_some() {
+        if self.is_counting.get() {
             locked(&self.looks.drained).push(process);
         }
     }
 
     /// Begins to count, at T0. The first look comes after the other actions of this step, and thus
-    /// leaves out processes whose drains begin at T0. Sends [`Event::Counted`] after the first
-    /// look. `given` has the inodes of the sockets that drainit holds for a process; `None` if its
+    /// leaves out processes whose drains begin at T0. Sends [`Message::Counted`] after each look.
+    /// `given` has the inodes of the sockets that drainit holds for a process; `None` if its
     /// drain counts the connections.
     pub(crate) fn shutdown_began(
         self: &Rc<Self>,
@@ -153,12 +149,13 @@ impl StopCounts {
         });
         *locked(&self.looks.watched) = (watched.collect(), Arc::default());
         let counts = Rc::clone(self);
-        self.task.replace(Some(LocalTask::begin(async move { counts.watch(sender).await })));
+        self.is_counting.set(true);
+        spawn_local(async move { counts.watch(sender).await });
     }
 
     /// Looks at the connections once more. Call this function right before a stop signal.
     pub(crate) fn stopping(&self) {
-        if self.task.borrow().is_some() {
+        if self.is_counting.get() {
             self.is_stopping.set(true);
             self.look();
         }
@@ -179,11 +176,13 @@ impl StopCounts {
     /// Looks again and again, until all instances have ended.
     async fn watch(&self, sender: MessageSender) {
         let mut pause = Duration::ZERO;
-        let mut sender = Some(sender);
+        let mut is_first = true;
         self.look();
-        while self.task.borrow().is_some() {
+        while self.is_counting.get() {
             let Some(look) = self.under_way.take() else {
-                self.counted(&mut sender);
+                if take(&mut is_first) {
+                    counted(&sender, true);
+                }
                 if timeout(pause, self.changed.notified()).await.is_err() {
                     self.look();
                 }
@@ -192,32 +191,23 @@ impl StopCounts {
             let began = clock::now();
             let is_any = look.await.unwrap_or_default();
             self.is_looking.set(false);
-            self.record();
-            self.counted(&mut sender);
+            counted(&sender, take(&mut is_first));
             let took = clock::now().since(began);
             // While no process is being stopped, looks are seldom.
             let least = if self.is_stopping.get() { OFTEN } else { LONGEST };
             pause = pause_after(took, least, FACTOR);
-            if !is_any {
-                self.task.take();
-            }
+            self.is_counting.set(is_any);
         }
     }
 
-    /// Tells the core that the first look is over, or could not begin.
-    fn counted(&self, sender: &mut Option<MessageSender>) {
-        if let Some(sender) = sender.take() {
-            // The send fails only if the event loop has ended.
-            let _ = sender.send(Message::Event(Event::Counted));
-        }
+    /// The results of the looks since the last call.
+    pub(crate) fn seen(&self) -> Vec<(Time, ProcessId, Counts)> {
+        take(&mut *locked(&self.looks.seen))
     }
+}
 
-    /// Gives the journal what the looks have shown.
-    pub(crate) fn record(&self) {
-        let seen = take(&mut *locked(&self.looks.seen));
-        let mut journal = self.board.journal.borrow_mut();
-        for (began, process, counts) in seen {
-            journal.stop_traffic(began, process, counts.traffic(true));
-        }
-    }
+/// Reports that a look is over, or that the first look could not begin.
+fn counted(sender: &MessageSender, is_first: bool) {
+    // The send fails only if the event loop has ended.
+    let _ = sender.send(Message::Counted { is_first });
 }

@@ -6,7 +6,6 @@ mod notes;
 use core::time::Duration;
 
 use crate::event::LogEvent;
-use crate::history::Reason;
 use crate::prelude::*;
 use drainit_core::event::{Load, Request, Unit};
 use drainit_core::note::AfterEnd;
@@ -137,8 +136,8 @@ impl Entry {
     }
 
     /// Adds the reason, if it is known.
-    fn because(mut self, reason: &Reason) -> Self {
-        if let Some(reason) = reason.borrow().as_ref() {
+    fn because(mut self, reason: Option<&str>) -> Self {
+        if let Some(reason) = reason {
             self.text += &format!(": {reason}");
         }
         self

@@ -1,7 +1,6 @@
 //! The history of a slot, and the counts of a process over all of its instances.
 
 use alloc::rc::Rc;
-use core::cell::{Cell, RefCell};
 use core::time::Duration;
 
 use crate::data::{ConnectionData, RequestData};
@@ -17,10 +16,6 @@ use drainit_core::types::{End, EndKind, ProcessId, Signal, Time};
 /// Normally, the stop signal follows a poll within this time. On a slow machine, the stop signal
 /// may come later: the report then shows the count with its age.
 const FRESH: Duration = Duration::from_millis(50);
-
-/// The reason why a check of a process fails; `None` after a success. The task that makes the check
-/// keeps the reason up to date.
-pub type Reason = Rc<RefCell<Option<String>>>;
 
 /// The history of a slot: its instances and their state.
 #[derive(Clone, Debug, Default)]
@@ -68,9 +63,9 @@ pub struct History {
     /// set before the journal records this end.
     pub why_ended: Option<String>,
     /// The reason why the process is not ready yet, or the text of its `STATUS=`.
-    pub failure: Reason,
+    pub failure: Option<String>,
     /// The reason why the last liveness probe failed; `None` after a success.
-    pub unhealthy: Reason,
+    pub unhealthy: Option<String>,
     /// The warnings about risks of the process's drain; `None` while the risks are unknown.
     pub drain_warnings: Option<Rc<[String]>>,
     /// The time of the stop signal, the signal, and the time from the signal to SIGKILL; `None` if
@@ -89,15 +84,15 @@ impl History {
     /// process, or the text says why the process is not ready, why its last liveness probe failed,
     /// or how it ended.
     pub fn why(&self) -> Option<String> {
-        let of = |reason: &Reason| reason.borrow().clone();
-        match self.state {
-            ProcessState::Starting | ProcessState::Draining => of(&self.failure),
+        let why = match self.state {
+            ProcessState::Starting | ProcessState::Draining => &self.failure,
             ProcessState::Ready | ProcessState::Stopping if self.pid.is_some() => {
-                let why = of(&self.unhealthy).or_else(|| of(&self.failure));
-                why.or_else(|| self.message.clone())
+                let why = self.unhealthy.as_ref().or(self.failure.as_ref());
+                return why.or(self.message.as_ref()).cloned();
             }
-            _ => self.message.clone(),
-        }
+            _ => &self.message,
+        };
+        why.clone()
     }
 }
 
@@ -196,7 +191,7 @@ pub struct Tally {
     pub ends: [u64; EndKind::ALL.len()],
     /// The number of failed attempts of the readiness probe; `None` if the process has no
     /// `readiness`.
-    pub readiness_failures: Option<Rc<Cell<u64>>>,
+    pub readiness_failures: Option<u64>,
     /// The time from the last start of the process until it was ready or complete.
     pub start: Option<Duration>,
     /// The number of completed drains for each reason, in the order of [`DrainEnd::ALL`].

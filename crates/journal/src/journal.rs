@@ -1,8 +1,6 @@
 //! Records what happens: to each process, and in the shutdown.
 
 use alloc::collections::BTreeMap;
-use alloc::rc::Rc;
-use core::cell::Cell;
 use core::time::Duration;
 
 use crate::data::label;
@@ -129,9 +127,10 @@ impl Journal {
         Some((drained, self.of(drained).drain.as_ref()?))
     }
 
-    /// The counter of failed attempts of the `readiness` of a process.
-    pub fn readiness_failures(&mut self, slot: ProcessId) -> Rc<Cell<u64>> {
-        Rc::clone(self.tally(slot).readiness_failures.get_or_insert_default())
+    /// Records a failed attempt of the `readiness` of a process.
+    pub fn not_ready(&mut self, slot: ProcessId, why: String) {
+        *self.tally(slot).readiness_failures.get_or_insert(0) += 1;
+        self.of_mut(slot).failure = Some(why);
     }
 
     /// Records the start of an instance, and forgets why checks of the earlier instance failed.

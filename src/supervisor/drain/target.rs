@@ -2,17 +2,14 @@
 //! shutdown report.
 
 use std::fmt::Display;
-use std::rc::Rc;
 use std::time::Duration;
 
 use crate::core::connections::watch::Asked;
 use crate::core::envoy::dialogue::DrainOutput;
-use crate::core::event::{Event, Load};
 use crate::os::Pid;
 use crate::os::on_thread::Share;
 use crate::supervisor::drain::connections::Serving;
-use crate::supervisor::message::InstanceSender;
-use crate::supervisor::status::StatusBoard;
+use crate::supervisor::message::{InstanceSender, Message, News, SharedChildren};
 use crate::types::{Signal, harmless};
 
 /// The process to drain, and the places to which its drain reports.
@@ -27,7 +24,7 @@ pub(crate) struct DrainTarget {
     pub(crate) name: String,
     pub(crate) pid: Pid,
     pub(crate) serving: Serving,
-    pub(crate) status_board: Rc<StatusBoard>,
+    pub(crate) children: SharedChildren,
 }
 
 impl DrainTarget {
@@ -40,7 +37,8 @@ impl DrainTarget {
     pub(crate) fn warn(&self, what: &str) {
         let line = format!("{}: {}", self.name, harmless(what));
         tracing::warn!("{line}");
-        self.status_board.remark(&line);
+        // The send fails only if the event loop has ended.
+        let _ = self.instance.sender.send(Message::Remark(line));
     }
 
     /// The outcome of the request or command that drains the process.
@@ -54,37 +52,18 @@ impl DrainTarget {
         }
     }
 
-    /// Passes on what a dialogue reports.
+    /// Passes on what a drain reports.
     pub(super) fn report(&self, output: DrainOutput) {
-        let process = self.instance.process;
-        let mut journal = self.status_board.journal.borrow_mut();
-        let event = match output {
-            DrainOutput::Ask(_) | DrainOutput::Look => return,
-            DrainOutput::Sampled { began, load, traffic, moment } => {
-                journal.traffic(began, process, traffic, moment);
-                Event::DrainSample { process, load }
-            }
-            DrainOutput::Unknown => {
-                journal.traffic_unknown(process);
-                Event::DrainSample { process, load: Load::default() }
-            }
-            DrainOutput::Answered { accepted } => Event::DrainAnswered { process, accepted },
-            DrainOutput::Drained => Event::Drained(process),
-            DrainOutput::NothingToDrain => Event::NothingToDrain(process),
-            DrainOutput::ListenersClosed => Event::ListenersClosed(process),
-            DrainOutput::Warn(what) => {
-                drop(journal);
-                return self.warn(&what);
-            }
-            DrainOutput::Log(what) => return tracing::warn!("{}: {what}", self.name),
-        };
-        drop(journal);
-        self.instance.send(event);
+        match output {
+            DrainOutput::Warn(what) => self.warn(&what),
+            DrainOutput::Log(what) => tracing::warn!("{}: {what}", self.name),
+            output => self.instance.send(News::Drain(output)),
+        }
     }
 
     /// Asks the process to drain by a signal.
     pub(super) fn signal(&self, signal: Signal) -> Asked {
-        let signalled = self.status_board.children.borrow().signal(self.pid, signal);
+        let signalled = self.children.borrow().signal(self.pid, signal);
         match signalled {
             Ok(_) => Asked::Accepted,
             Err(error) => {

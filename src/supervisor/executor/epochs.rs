@@ -117,7 +117,6 @@ impl Executor {
         drop(slots);
         let base = self.base.clone();
         let children = self.children.clone();
-        let status_board = self.status_board.clone();
         self.run_as_hook(hook, Rc::default(), async move {
             let request = |stderr| launch::validation(&wanted, &args, &base, stderr);
             let checked = match validate(request, children).await {
@@ -133,11 +132,11 @@ impl Executor {
                 Err(reason) => Err(format!("Envoy's check of its config failed: {reason}")),
             };
             match checked {
-                Ok(()) => Event::HookEnded { hook, success: true },
+                Ok(()) => (Event::HookEnded { hook, success: true }, None),
                 Err(reason) => {
                     tracing::error!("{}: {reason}", wanted.name);
-                    status_board.history(process).message = Some(reason);
-                    Event::SpawnFailed { process, exit_code: exit_code::NOT_READY }
+                    let exit_code = exit_code::NOT_READY;
+                    (Event::SpawnFailed { process, exit_code }, Some(reason))
                 }
             }
         });

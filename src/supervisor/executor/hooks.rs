@@ -32,9 +32,9 @@ pub(super) struct RunningHook {
 }
 
 /// Reports a hook whose user is not known.
-fn refused(hook: HookId, name: &str, why: &str) -> Event {
+fn refused(hook: HookId, name: &str, why: &str) -> (Event, Option<String>) {
     tracing::error!("{name}: cannot be started: {}", harmless(why));
-    Event::HookEnded { hook, success: false }
+    (Event::HookEnded { hook, success: false }, None)
 }
 
 /// The [`Share`] whose threads a hook uses.
@@ -127,7 +127,7 @@ impl Executor {
         };
         request.directory = directory;
         self.keep_open(log.as_ref());
-        let (name, status_board) = (self.hook_name(id), Rc::clone(&self.status_board));
+        let name = self.hook_name(id);
         let pid = Rc::new(Cell::new(None));
         let started = Rc::clone(&pid);
         let children = Rc::clone(&self.children);
@@ -155,33 +155,34 @@ impl Executor {
                 log.pump();
             }
             let success = end.as_ref().is_ok_and(|end| end.is_success());
+            let mut remark = None;
             match end {
                 Ok(end) if !success => {
                     let line = format!("{name}: {end}; it ran as {user}");
                     tracing::warn!("{line}");
-                    status_board.remark(&line);
+                    remark = Some(line);
                 }
                 Ok(_) => {}
                 Err(error) => tracing::error!("{name}: {}", StartError::from(error)),
             }
-            Event::HookEnded { hook: id, success }
+            (Event::HookEnded { hook: id, success }, remark)
         });
         None
     }
 
-    /// Runs a task in place of a hook. The task returns the event that ends the hook. If the task
-    /// starts a command, the task sets `pid`.
+    /// Runs a task in place of a hook. The task returns the event that ends the hook, and the `why`
+    /// of [`Message::HookOver`]. If the task starts a command, the task sets `pid`.
     pub(super) fn run_as_hook(
         &mut self,
         id: HookId,
         pid: Rc<Cell<Option<Pid>>>,
-        work: impl Future<Output = Event> + 'static,
+        work: impl Future<Output = (Event, Option<String>)> + 'static,
     ) {
         let sender = self.sender.clone();
         let task = LocalTask::of(share_of(id), async move {
-            let event = work.await;
+            let ((event, why), task) = (work.await, tokio::task::id());
             // The send fails only if the event loop has ended.
-            let _ = sender.send(Message::HookOver { hook: id, task: tokio::task::id(), event });
+            let _ = sender.send(Message::HookOver { hook: id, task, event, why });
         });
         self.hooks.insert(id, RunningHook { task, pid });
     }
@@ -214,10 +215,16 @@ impl Executor {
         hook: HookId,
         task: tokio::task::Id,
         event: Event,
+        why: Option<String>,
     ) -> Option<Event> {
         if self.hooks.get(&hook)?.task.id() != task {
             return None;
         }
-        self.hooks.remove(&hook).map(|_| event)
+        self.hooks.remove(&hook);
+        match event {
+            Event::SpawnFailed { process, .. } => self.status_board.history(process).message = why,
+            _ => why.iter().for_each(|line| self.status_board.remark(line)),
+        }
+        Some(event)
     }
 }

@@ -8,6 +8,7 @@ mod hooks;
 mod left_by_probes;
 mod leftovers;
 mod main_process;
+mod news;
 mod notes;
 pub(crate) mod reload;
 mod start;
@@ -66,7 +67,7 @@ use crate::supervisor::file_watch::FileWatches;
 use crate::supervisor::launch;
 use crate::supervisor::launch::Launcher;
 use crate::supervisor::message::{
-    ChildRole, InstanceSender, Message, MessageSender, SharedChildren, Start,
+    ChildRole, InstanceSender, Message, MessageSender, News, SharedChildren, Start,
 };
 use crate::supervisor::readiness::notify::NotifyListener;
 use crate::supervisor::reload::Reloads;
@@ -205,7 +206,7 @@ impl Executor {
             files: LogFiles::default(),
             sender,
             children: Rc::clone(&status_board.children),
-            stop_counts: StopCounts::new(Rc::clone(&status_board)),
+            stop_counts: StopCounts::new(),
             status_board,
             requests: Requests::default(),
             is_alone,
@@ -236,39 +237,24 @@ impl Executor {
             Message::Event(event) => Some(event),
             Message::ExecOver { process, pid, is_late } => self.exec_over(process, pid, is_late),
             Message::ExecFailed { process, pid, error } => self.exec_failed(process, pid, error),
-            Message::OfInstance { process, instance, event: Event::Ready(_), .. } => {
-                let is_current = self.is_current(process, instance);
-                let current = &mut self.instances[process.index()];
-                // A process may send READY=1 more than once. Only the first message counts.
-                (is_current && !std::mem::replace(&mut current.is_ready, true)).then(|| {
-                    let mut history = self.status_board.history(process);
-                    if current.readiness.take().is_some() {
-                        // With a readiness probe, `failure` is the last failure of this probe,
-                        // which is outdated now. Without a readiness probe, `failure` is a
-                        // `STATUS=` of the process, which stays.
-                        *history.failure.borrow_mut() = None;
-                    }
-                    history.message = None;
-                    Event::Ready(process)
-                })
-            }
-            Message::OfInstance { process, instance, event, place } => {
+            Message::OfInstance { process, instance, news, place } => {
                 drop(place);
-                self.is_current(process, instance).then_some(event)
+                if self.is_current(process, instance) { self.news(process, news) } else { None }
             }
-            Message::TakesOver { process, instance, pid, handle, place } => {
-                drop(place);
-                if self.is_current(process, instance) {
-                    self.take_main(process, pid, handle);
-                }
+            Message::Remark(line) => {
+                self.status_board.remark(&line);
                 None
+            }
+            Message::Counted { is_first } => {
+                self.record_counts();
+                is_first.then_some(Event::Counted)
             }
             Message::MainEnded { process, pid } => {
                 self.main_ended(process, pid);
                 None
             }
             Message::Swept(signal, swept) => self.swept(signal, *swept),
-            Message::HookOver { hook, task, event } => self.hook_over(hook, task, event),
+            Message::HookOver { hook, task, event, why } => self.hook_over(hook, task, event, why),
             Message::Request { name, request, reply, .. } => {
                 // If the process no longer exists, `?` returns and drops `reply`. The client
                 // notices the drop.
@@ -436,7 +422,7 @@ impl Executor {
             processes.push(process);
             let has_matched = current.log.as_ref().is_some_and(|log| log.has_matched());
             if has_matched && current.readiness.is_some() {
-                self.instance_sender(process).send(Event::Ready(process));
+                self.instance_sender(process).send(News::Event(Event::Ready(process)));
             }
             if let Some(listener) = &current.listener {
                 listener.take_all();
@@ -591,7 +577,7 @@ impl Executor {
             name: process_config.name.clone(),
             pid,
             serving: self.serving(process),
-            status_board: Rc::clone(&self.status_board),
+            children: Rc::clone(&self.children),
         };
         let children = Rc::clone(&self.children);
         // If an older epoch lives, the drain counts connections: the statistics report the requests
@@ -641,11 +627,9 @@ impl Executor {
     pub(crate) fn serves(&mut self, process: ProcessId) {
         self.epoch_took_over(process);
         let window = self.config.shutdown.window();
-        let (board, definition) = (Rc::clone(&self.status_board), self.process(process));
+        let (instance, definition) = (self.instance_sender(process), self.process(process));
         let share = Share::Probes(process);
-        let says = move |warnings: Vec<String>| {
-            board.history(process).drain_warnings = Some(warnings.into());
-        };
+        let says = move |risks| instance.send(News::DrainRisks(risks));
         let counting = definition.drain.as_ref().and_then(|drain| drain.method.counting());
         let check = match (counting.cloned(), self.pid(process)) {
             (Some(counting), Some(_)) => {
@@ -731,6 +715,14 @@ impl Executor {
         }
     }
 
+    /// Gives the journal what the looks at connections have shown.
+    fn record_counts(&self) {
+        let mut journal = self.status_board.journal.borrow_mut();
+        for (began, process, counts) in self.stop_counts.seen() {
+            journal.stop_traffic(began, process, counts.traffic(true));
+        }
+    }
+
     /// Whether the container stops because a command could not be executed.
     pub(crate) fn has_failed_to_start(&self) -> bool {
         let cause = self.status_board.journal.borrow().stopped_by();
@@ -740,7 +732,7 @@ impl Executor {
     /// Writes the report of the shutdown as the last line of the log. If the config asks for JSON,
     /// makes the report as JSON, too. Writing a file takes at most `within`.
     pub(crate) fn report(&self, now: Time, code: u8, within: &dyn Fn() -> Duration) {
-        self.stop_counts.record();
+        self.record_counts();
         let (file, format) = (&self.config.shutdown.report, self.config.logging.format);
         let is_json = format == LogFormat::Json;
         let wall = SystemTime::now();

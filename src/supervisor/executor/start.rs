@@ -13,7 +13,6 @@ use tokio::time::timeout;
 use crate::config::{Liveness, LogMode, OnlyIf, Probe, Process};
 use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
-use crate::journal::history::History;
 use crate::local_task::LocalTask;
 use crate::logging::capture::OutputCapture;
 use crate::os::Pid;
@@ -38,9 +37,7 @@ use crate::supervisor::readiness::notify::{NotifyListener, NotifySender};
 use crate::supervisor::readiness::probe::FIRST_LIMIT;
 use crate::supervisor::readiness::{ReadinessTarget, commands_of};
 use crate::supervisor::run_command::diagnosed;
-use crate::supervisor::status::StatusBoard;
-use crate::types::suggest::shortened;
-use crate::types::{ProcessId, Signal, Time, exit_code, harmless, human};
+use crate::types::{ProcessId, Signal, Time, exit_code, harmless};
 
 /// The largest number of processes that are started at the same time. The number is limited,
 /// because each start takes memory and descriptors.
@@ -409,11 +406,14 @@ impl Executor {
         current.drain = None;
         let mut journal = self.status_board.journal.borrow_mut();
         journal.spawned(process, pid, epoch.map(|epoch| epoch.number));
-        let History { failure, unhealthy, .. } = journal.of(process).clone();
+        if wanted.readiness.is_some() {
+            journal.tally(process).readiness_failures.get_or_insert(0);
+        }
         if let Some(Probe::Log(pattern)) = wanted.readiness.as_ref().map(|wanted| &wanted.probe) {
             let pattern = harmless(pattern.0.as_str());
-            *failure.borrow_mut() = Some(format!("no line of it matches `{pattern}`"));
+            journal.of_mut(process).failure = Some(format!("no line of it matches `{pattern}`"));
         }
+        drop(journal);
         let instance =
             InstanceSender { process, instance: current.number, sender: self.sender.clone() };
         current.listener = socket.map(|socket| {
@@ -426,8 +426,6 @@ impl Executor {
                 tells_drained: wanted.tells_drained(),
                 user,
                 is_alone: Rc::clone(&self.is_alone),
-                status: Rc::clone(&failure),
-                unhealthy,
             };
             NotifyListener::begin(socket, sender)
         });
@@ -440,16 +438,12 @@ impl Executor {
                     readiness: wanted_readiness.clone(),
                     epoch: Self::admin_to_take_over(&wanted, epoch),
                     log,
-                    failures: journal.readiness_failures(process),
                 },
-                late(Rc::clone(&self.status_board), process),
                 Rc::clone(&self.base),
                 Rc::clone(&self.children),
                 instance,
-                failure,
             )),
         };
-        drop(journal);
         Some(Event::Spawned(process))
     }
 
@@ -463,10 +457,8 @@ impl Executor {
         // serve.
         let limit =
             wanted.readiness.as_ref().map_or(FIRST_LIMIT, |readiness| readiness.timeout / 8);
-        current.readiness = Self::admin_to_take_over(&wanted, current.epoch).map(|epoch| {
-            let failure = Rc::clone(&self.status_board.history(process).failure);
-            readiness::ask_once(epoch, limit.max(FIRST_LIMIT), instance, failure)
-        });
+        current.readiness = Self::admin_to_take_over(&wanted, current.epoch)
+            .map(|epoch| readiness::ask_once(epoch, limit.max(FIRST_LIMIT), instance));
     }
 
     /// Begins the liveness check of a ready process.
@@ -474,7 +466,6 @@ impl Executor {
         let wanted = self.with_values(process);
         let instance = self.instance_sender(process);
         let current = &mut self.instances[process.index()];
-        let failure = Rc::clone(&self.status_board.history(process).unhealthy);
         match &wanted.liveness {
             Some(Liveness::Notify(limit)) => {
                 if let Some(listener) = &current.listener {
@@ -494,32 +485,10 @@ impl Executor {
                     wanted.name.clone(),
                     probe.clone(),
                     pace,
-                    failure,
                     Rc::new(run),
                 ));
             }
             None => {}
         }
-    }
-}
-
-/// Says why a process is not ready yet, and which processes wait for it.
-fn late(board: Rc<StatusBoard>, process: ProcessId) -> impl Fn(Duration) {
-    move |after| {
-        let (machine, journal) = (board.machine(), board.journal.borrow());
-        let why = journal.of(process).failure.borrow().clone();
-        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-        let waiting = machine.state().waiting_for(process);
-        let names: Vec<_> = waiting.iter().map(|id| journal.names.of(*id)).collect();
-        let waits = match names.len() {
-            0 => String::new(),
-            1 => format!("; {} waits for it", names[0]),
-            _ => format!("; {} wait for it", shortened(&names)),
-        };
-        tracing::info!(
-            "{}: not ready after {}{why}{waits}",
-            journal.names.of(process),
-            human(after)
-        );
     }
 }

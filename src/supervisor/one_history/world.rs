@@ -35,8 +35,7 @@ impl Play {
                 }
                 if spec.readiness_timeout.is_some() {
                     let failed = self.random.below(3);
-                    let counter = journal.readiness_failures(process);
-                    counter.set(counter.get() + failed);
+                    *journal.tally(process).readiness_failures.get_or_insert(0) += failed;
                     let counts = record.counts(process);
                     counts.readiness_failures =
                         Some(counts.readiness_failures.unwrap_or(0) + failed);

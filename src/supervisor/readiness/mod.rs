@@ -4,7 +4,6 @@
 pub(crate) mod notify;
 pub(crate) mod probe;
 
-use std::cell::Cell;
 use std::ffi::OsString;
 use std::future::pending;
 use std::rc::Rc;
@@ -20,10 +19,8 @@ use crate::logging::capture::OutputCapture;
 use crate::os::on_thread::Share;
 use crate::os::probe_mark::mark;
 use crate::supervisor::launch;
-use crate::supervisor::message::{InstanceSender, Rest, SharedChildren};
-use crate::supervisor::readiness::probe::{
-    Reason, RunningCommand, ask_epoch, wait_epoch, wait_ready,
-};
+use crate::supervisor::message::{InstanceSender, News, Rest, SharedChildren};
+use crate::supervisor::readiness::probe::{RunningCommand, ask_epoch, wait_epoch, wait_ready};
 use crate::supervisor::run_command::{AttemptFailure, LONGEST, run_captured};
 
 /// The limit of one run of an `exec` probe.
@@ -38,45 +35,41 @@ pub(crate) struct ReadinessTarget {
     /// no other Envoy could serve.
     pub(crate) epoch: Option<(Address, u32)>,
     pub(crate) log: Option<Rc<OutputCapture>>,
-    /// The counter of failed attempts.
-    pub(crate) failures: Rc<Cell<u64>>,
 }
 
 /// If a process is not ready after this time, a line in the log says why. If a hook still runs
 /// after this time, the log has a line about the hook, too.
 pub(crate) const LONG: Duration = Duration::from_secs(5);
 
-/// Begins to probe. Reports readiness once, and keeps the last failure in `failure`. Calls `is_late`
-/// if the process is not ready after [`LONG`].
+/// Begins to probe. Reports each failure, and readiness once.
 pub(crate) fn watch(
     target: ReadinessTarget,
-    is_late: impl Fn(Duration) + 'static,
     base: Rc<[(OsString, OsString)]>,
     children: SharedChildren,
     instance: InstanceSender,
-    failure: Reason,
 ) -> LocalTask {
     LocalTask::of(Share::Probes(instance.process), async move {
-        let ReadinessTarget { process, readiness, epoch, log, failures } = target;
+        let ReadinessTarget { process, readiness, epoch, log } = target;
+        let tell = |why| instance.send(News::ProbeFailed(why));
         // With a short `timeout`, the line about the failed start would repeat the line of
-        // `is_late` a moment later.
+        // [`News::Late`] a moment later.
         let says_so = readiness.timeout > LONG * 2;
         let ready = async {
             match (epoch, &readiness.probe, log) {
                 (Some(epoch), ..) => {
-                    wait_epoch(&epoch, readiness.interval, &failure, &failures).await;
+                    wait_epoch(&epoch, readiness.interval, &tell).await;
                 }
                 (None, Probe::Log(_), Some(log)) => log.matched().await,
                 (None, probe, _) => {
                     let run = commands_of(process, base, children, EXEC_LIMIT);
-                    wait_ready(probe, readiness.interval, &failure, &failures, &run).await;
+                    wait_ready(probe, readiness.interval, &tell, &run).await;
                 }
             }
         };
         let late = async {
             sleep(LONG).await;
             if says_so {
-                is_late(LONG);
+                instance.send(News::Late(LONG));
             }
             pending::<()>().await;
         };
@@ -85,7 +78,7 @@ pub(crate) fn watch(
             () = ready => {}
             () = late => {}
         }
-        instance.send(Event::Ready(instance.process));
+        instance.send(News::Event(Event::Ready(instance.process)));
     })
 }
 
@@ -94,12 +87,16 @@ pub(crate) fn ask_once(
     epoch: (Address, u32),
     limit: Duration,
     instance: InstanceSender,
-    failure: Reason,
 ) -> LocalTask {
     LocalTask::of(Share::Probes(instance.process), async move {
-        let asked = ask_epoch(&epoch, limit, &failure).await;
-        let event = if asked.is_ok() { Event::Ready } else { Event::NotLive };
-        instance.send(event(instance.process));
+        let event = match ask_epoch(&epoch, limit).await {
+            Ok(()) => Event::Ready,
+            Err(why) => {
+                instance.send(News::NotReady(why));
+                Event::NotLive
+            }
+        };
+        instance.send(News::Event(event(instance.process)));
     })
 }
 

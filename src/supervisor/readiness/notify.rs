@@ -24,8 +24,7 @@ use crate::os::handle::Handle;
 use crate::os::notify_socket::{NotifyMessage, NotifySocket};
 
 use crate::supervisor::liveness::PAUSED;
-use crate::supervisor::message::{InstanceSender, Message};
-use crate::supervisor::readiness::probe::Reason;
+use crate::supervisor::message::{InstanceSender, News};
 use crate::types::human;
 
 /// At most this many messages of an instance wait for the event loop. While so many wait, drainit
@@ -61,10 +60,6 @@ pub(crate) struct NotifySender {
     pub(crate) user: Option<u32>,
     /// Whether every config since the start of drainit has had only this process.
     pub(crate) is_alone: Rc<Cell<bool>>,
-    /// The place where the `STATUS=` of the process is kept.
-    pub(crate) status: Reason,
-    /// The place where the reason for a failed liveness check is kept.
-    pub(crate) unhealthy: Reason,
 }
 
 impl NotifyListener {
@@ -95,19 +90,19 @@ impl NotifyListener {
                                 watchdog.is_alive();
                             }
                             source.take(message, place);
-                            // Messages such as STATUS= cause no event. A flood of them must not
+                            // Messages such as WATCHDOG=1 cause no news. A flood of them must not
                             // block the other tasks either.
                             tokio::task::yield_now().await;
                         }
                         Some((Err(error), _)) => {
                             let why = format!("its notify socket is broken: {error}");
-                            *source.instance.status.borrow_mut() = Some(why);
+                            source.report(News::NotReady(why), None);
                             return;
                         }
                         None => {
                             let limit = watchdog.limit.longest.get();
                             let why = format!("no WATCHDOG=1 within {}", human(limit));
-                            source.unhealthy(why, None);
+                            source.report(News::Unhealthy(why), None);
                         }
                     }
                 }
@@ -207,27 +202,28 @@ impl Watchdog {
 }
 
 impl NotifySource {
-    /// Reports to the core what a message of the instance says. The message keeps its `place` until
-    /// the event loop has handled the first event of the message.
+    /// Reports to the event loop what a message of the instance says. The message keeps its `place`
+    /// until the event loop has handled the first of its news.
     fn take(&self, message: NotifyMessage, mut place: Option<OwnedSemaphorePermit>) {
         let process = self.instance.current.process;
         if let Some(status) = message.status {
-            *self.instance.status.borrow_mut() = Some(format!("it says: {status}"));
+            self.report(News::NotReady(format!("it says: {status}")), place.take());
         }
         if message.ready && self.instance.tells_readiness {
-            self.report(Event::Ready(process), place.take());
+            self.report(News::Event(Event::Ready(process)), place.take());
         }
         if message.drained && self.instance.tells_drained {
-            self.report(Event::Drained(process), place.take());
+            self.report(News::Event(Event::Drained(process)), place.take());
         }
         if let Some(by) = message.extend {
-            self.report(Event::TimeoutExtended { process, by }, place.take());
+            self.report(News::Event(Event::TimeoutExtended { process, by }), place.take());
         }
         if let Some(pid) = message.main {
             self.take_main(pid, place.take());
         }
         if message.trigger {
-            self.unhealthy("it sent WATCHDOG=trigger".to_owned(), place.take());
+            let why = "it sent WATCHDOG=trigger".to_owned();
+            self.report(News::Unhealthy(why), place.take());
         }
     }
 
@@ -235,7 +231,7 @@ impl NotifySource {
     /// kernel reports the end of a process only to its parent, so the parent has to be drainit or
     /// the current main process.
     fn take_main(&self, pid: Pid, place: Option<OwnedSemaphorePermit>) {
-        let NotifySender { main, current, .. } = &self.instance;
+        let main = &self.instance.main;
         let own = std::process::id().cast_signed();
         let valid = match pid {
             ..1 => Err(io::Error::other("it is not a PID")),
@@ -260,21 +256,13 @@ impl NotifySource {
             }
         });
         match found {
-            Ok(handle) => {
-                let InstanceSender { process, instance, ref sender } = *current;
-                let _ = sender.send(Message::TakesOver { process, instance, pid, handle, place });
-            }
+            Ok(handle) => self.report(News::TakesOver { pid, handle }, place),
             Err(why) => self.warn(&format!("MAINPID={pid} is ignored: {why}")),
         }
     }
 
-    fn unhealthy(&self, why: String, place: Option<OwnedSemaphorePermit>) {
-        *self.instance.unhealthy.borrow_mut() = Some(why);
-        self.report(Event::Unhealthy(self.instance.current.process), place);
-    }
-
-    fn report(&self, event: Event, place: Option<OwnedSemaphorePermit>) {
-        self.instance.current.send_with(event, place);
+    fn report(&self, news: News, place: Option<OwnedSemaphorePermit>) {
+        self.instance.current.send_with(news, place);
     }
 
     /// Whether a sender has the user of the process: the user in the config, or the user that the

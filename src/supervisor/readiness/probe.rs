@@ -1,9 +1,8 @@
-//! Waits until the `readiness` probe of a process succeeds, and keeps the last failure.
+//! Waits until the `readiness` probe of a process succeeds, and tells each failure.
 //!
 //! After a failed command, the pause is `interval`. For every other probe, the first pause is a
 //! millisecond; each later pause is an eighth of the time already waited, but at most `interval`.
 
-use std::cell::Cell;
 use std::fmt::Display;
 use std::future::{Future, pending};
 use std::io;
@@ -19,7 +18,6 @@ use crate::config::{Address, HttpTarget, Probe};
 use crate::envoy::ready::{check_epoch, check_ready};
 use crate::grpc::{self, GrpcError};
 use crate::http::{HttpError, describe_io, status};
-pub(crate) use crate::journal::history::Reason;
 use crate::os::is_own_lack;
 use crate::os::on_thread::{on_thread, peer_at};
 use crate::os::trusted_path::Place;
@@ -40,23 +38,20 @@ pub(crate) type RunCommand = dyn Fn(&[String]) -> RunningCommand;
 /// A command that a [`RunCommand`] runs.
 pub(crate) type RunningCommand = Pin<Box<dyn Future<Output = Result<(), AttemptFailure>>>>;
 
-/// Returns when the probe succeeds, and adds failed attempts to `failures`. There is no time limit;
-/// the caller drops the future instead.
+/// Returns when the probe succeeds, and tells why each attempt before has failed. There is no time
+/// limit; the caller drops the future instead.
 ///
 /// For `log` and `notify`, which other code handles, this function never returns.
 pub(crate) async fn wait_ready(
     probe: &Probe,
     interval: Duration,
-    last_failure: &Reason,
-    failures: &Cell<u64>,
+    tell: &dyn Fn(String),
     run: &RunCommand,
 ) {
     let began = Instant::now();
     let try_once = async || {
-        attempt(probe, FIRST_LIMIT.max(began.elapsed()), run).await.map_err(|failure| {
-            failures.set(failures.get() + 1);
-            *last_failure.borrow_mut() = Some(harmless(&failure.why).into_owned());
-        })
+        let attempt = attempt(probe, FIRST_LIMIT.max(began.elapsed()), run).await;
+        attempt.map_err(|failure| tell(harmless(&failure.why).into_owned()))
     };
     match probe {
         Probe::Unix(_)
@@ -78,29 +73,19 @@ pub(crate) async fn wait_ready(
 
 /// Returns when this epoch of an Envoy has taken over the admin from the older epoch. As with
 /// [`wait_ready`], there is no time limit.
-pub(crate) async fn wait_epoch(
-    epoch: &(Address, u32),
-    interval: Duration,
-    last_failure: &Reason,
-    failures: &Cell<u64>,
-) {
+pub(crate) async fn wait_epoch(epoch: &(Address, u32), interval: Duration, tell: &dyn Fn(String)) {
     let began = Instant::now();
-    let try_once = async || {
-        let asked = ask_epoch(epoch, FIRST_LIMIT.max(began.elapsed()), last_failure).await;
-        asked.inspect_err(|()| failures.set(failures.get() + 1))
-    };
+    let try_once = async || ask_epoch(epoch, FIRST_LIMIT.max(began.elapsed())).await.map_err(tell);
     wait_retrying(interval, try_once).await;
 }
 
-/// Checks once, for at most `limit`, whether this epoch of an Envoy has taken over.
+/// Checks once, for at most `limit`, whether this epoch of an Envoy has taken over. The error says
+/// why it has not.
 pub(crate) async fn ask_epoch(
     (admin, epoch): &(Address, u32),
     limit: Duration,
-    last_failure: &Reason,
-) -> Result<(), ()> {
-    check_epoch(admin, *epoch, limit).await.map_err(|reason| {
-        *last_failure.borrow_mut() = Some(format!("{admin}: {reason}"));
-    })
+) -> Result<(), String> {
+    check_epoch(admin, *epoch, limit).await.map_err(|reason| format!("{admin}: {reason}"))
 }
 
 /// Tries once, for at most `limit`. A command has the limit of `run` instead. For `log` and
@@ -204,7 +189,7 @@ async fn get(target: &HttpTarget, limit: Duration) -> Result<(), AttemptFailure>
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
-    use std::cell::Cell;
+    use std::cell::RefCell;
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::rc::Rc;
@@ -225,18 +210,16 @@ mod tests {
     /// The wait for a probe to succeed.
     struct Wait {
         ready: Pin<Box<dyn Future<Output = ()>>>,
-        last: Reason,
+        last: Rc<RefCell<String>>,
     }
 
     impl Wait {
         fn on(probe: Probe, interval: Duration) -> Self {
-            let last = Reason::default();
+            let last = Rc::<RefCell<String>>::default();
             let shared = Rc::clone(&last);
             let ready = Box::pin(async move {
-                wait_ready(&probe, interval, &shared, &Cell::default(), &|_| {
-                    panic!("nothing to run")
-                })
-                .await;
+                let tell = |why| drop(shared.replace(why));
+                wait_ready(&probe, interval, &tell, &|_| panic!("nothing to run")).await;
             });
             Self { ready, last }
         }
@@ -245,7 +228,7 @@ mod tests {
         /// target.
         async fn pending(&mut self) -> String {
             assert!(timeout(Duration::from_millis(30), &mut self.ready).await.is_err(), "is ready");
-            let last = self.last.borrow().clone().unwrap_or_default();
+            let last = self.last.take();
             last.rsplit_once(": ").map_or(last.clone(), |(_, why)| why.to_owned())
         }
 

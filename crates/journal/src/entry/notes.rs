@@ -51,7 +51,7 @@ impl Journal {
                 .and(detail),
             Note::Overdue { process: id, why: Failure::NotReady { .. }, after } => {
                 one(id, "not_ready", &format!("not ready after {}", human(after)))
-                    .because(&self.of(id).failure)
+                    .because(self.of(id).failure.as_deref())
                     .and(detail)
                     .at(Error)
                     .seconds(after)
@@ -147,7 +147,8 @@ impl Journal {
             }
             Note::ProbeFailed { process: id, failures, retries } => {
                 let text = format!("liveness probe failed ({failures} of {retries})");
-                let entry = one(id, "probe_failed", &text).because(&self.of(id).unhealthy);
+                let entry =
+                    one(id, "probe_failed", &text).because(self.of(id).unhealthy.as_deref());
                 entry.at(Warning).with(|event| {
                     (event.attempt, event.retries) = (Some(failures), Some(retries));
                 })
@@ -157,7 +158,7 @@ impl Journal {
                 one(id, "timeout_extended", &text).at_most(limit)
             }
             Note::Unhealthy(id) => one(id, "unhealthy", "failed its liveness check; stopping it")
-                .because(&self.of(id).unhealthy)
+                .because(self.of(id).unhealthy.as_deref())
                 .at(Warning),
             Note::ShutdownBegan { cause, window } => {
                 let why = why(cause, names);

@@ -1,0 +1,99 @@
+//! Handles the news of the current instance of a process: the reports of its probes, of its drain and
+//! of its notify socket.
+
+use std::time::Duration;
+
+use crate::core::envoy::dialogue::DrainOutput;
+use crate::core::event::{Event, Load};
+use crate::supervisor::executor::Executor;
+use crate::supervisor::message::News;
+use crate::types::suggest::shortened;
+use crate::types::{ProcessId, human};
+
+impl Executor {
+    /// Keeps what the status and the log need of the news, and returns the event for the core.
+    pub(super) fn news(&mut self, process: ProcessId, news: News) -> Option<Event> {
+        let mut journal = self.status_board.journal.borrow_mut();
+        let history = journal.of_mut(process);
+        match news {
+            News::Event(Event::Ready(_)) => {
+                let current = &mut self.instances[process.index()];
+                // A process may send READY=1 more than once. Only the first message counts.
+                if std::mem::replace(&mut current.is_ready, true) {
+                    return None;
+                }
+                if current.readiness.take().is_some() {
+                    // With a readiness probe, `failure` is the last failure of this probe, which is
+                    // outdated now. Without a readiness probe, `failure` is a `STATUS=` of the
+                    // process, which stays.
+                    history.failure = None;
+                }
+                history.message = None;
+                return Some(Event::Ready(process));
+            }
+            News::Event(event) => return Some(event),
+            News::Probed(result) => {
+                let is_alive = result.is_ok();
+                history.unhealthy = result.err();
+                return Some(Event::LivenessProbed { process, is_alive });
+            }
+            News::Unhealthy(why) => {
+                history.unhealthy = Some(why);
+                return Some(Event::Unhealthy(process));
+            }
+            News::Drain(output) => {
+                return Some(match output {
+                    DrainOutput::Sampled { began, load, traffic, moment } => {
+                        journal.traffic(began, process, traffic, moment);
+                        Event::DrainSample { process, load }
+                    }
+                    DrainOutput::Unknown => {
+                        journal.traffic_unknown(process);
+                        Event::DrainSample { process, load: Load::default() }
+                    }
+                    DrainOutput::Answered { accepted } => {
+                        Event::DrainAnswered { process, accepted }
+                    }
+                    DrainOutput::Drained => Event::Drained(process),
+                    DrainOutput::NothingToDrain => Event::NothingToDrain(process),
+                    DrainOutput::ListenersClosed => Event::ListenersClosed(process),
+                    DrainOutput::Ask(_)
+                    | DrainOutput::Look
+                    | DrainOutput::Warn(_)
+                    | DrainOutput::Log(_) => return None,
+                });
+            }
+            News::ProbeFailed(why) => journal.not_ready(process, why),
+            News::NotReady(why) => history.failure = Some(why),
+            News::DrainRisks(risks) => history.drain_warnings = Some(risks.into()),
+            News::Late(after) => {
+                drop(journal);
+                self.late(process, after);
+            }
+            News::TakesOver { pid, handle } => {
+                drop(journal);
+                self.take_main(process, pid, handle);
+            }
+        }
+        None
+    }
+
+    /// Says why a process is not ready yet, and which processes wait for it.
+    fn late(&self, process: ProcessId, after: Duration) {
+        let (machine, journal) = (self.status_board.machine(), self.status_board.journal.borrow());
+        let why = journal.of(process).failure.as_ref();
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        let waiting = machine.state().waiting_for(process);
+        let names: Vec<_> = waiting.iter().map(|id| journal.names.of(*id)).collect();
+        let waits = match names.len() {
+            0 => String::new(),
+            1 => format!("; {} waits for it", names[0]),
+            _ => format!("; {} wait for it", shortened(&names)),
+        };
+        tracing::info!(
+            "{}: not ready after {}{why}{waits}",
+            journal.names.of(process),
+            human(after)
+        );
+    }
+}
