@@ -7,6 +7,7 @@
 mod reload;
 mod step;
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::BitOr;
@@ -33,11 +34,10 @@ use crate::os::sys;
 use crate::os::sys::SignalSet;
 use crate::os::terminal;
 use crate::supervisor::children::{Ended, Remaining};
-use crate::supervisor::event_loop::step::Step;
+use crate::supervisor::event_loop::step::StepTime;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch::Seen;
 use crate::supervisor::message::{ChildRole, Message};
-use crate::supervisor::status::StatusBoard;
 use crate::types::{ProcessId, Signal, Time};
 
 /// If drainit handles a limit this long after the limit was due, drainit was suspended or had no
@@ -103,8 +103,13 @@ impl Inbox {
 }
 
 pub(crate) struct EventLoop {
-    pub(crate) executor: Executor,
-    status_board: Rc<StatusBoard>,
+    /// The event loop has the executor in its steps, and the control endpoints between the steps.
+    executor: Rc<RefCell<Executor>>,
+    events: Events,
+}
+
+/// The sources of events, and the events that are not handled yet.
+struct Events {
     signals: SignalStream,
     stop_signals: SignalSet,
     timer: Timer,
@@ -120,17 +125,20 @@ pub(crate) struct EventLoop {
     exit: Option<u8>,
 }
 
+/// A step of the event loop, which has the executor for itself.
+pub(crate) struct Step<'a> {
+    pub(crate) executor: &'a mut Executor,
+    events: &'a mut Events,
+}
+
 impl EventLoop {
     pub(crate) fn new(
         config: &Config,
-        executor: Executor,
-        status_board: Rc<StatusBoard>,
+        executor: Rc<RefCell<Executor>>,
         signals: Signals,
         receiver: UnboundedReceiver<Message>,
     ) -> io::Result<Self> {
-        let mut event_loop = Self {
-            executor,
-            status_board,
+        let events = Events {
             signals: signals.into_stream()?,
             stop_signals: 0,
             timer: Timer::new()?,
@@ -143,53 +151,143 @@ impl EventLoop {
             has_ended: true,
             exit: None,
         };
-        event_loop.take_signals(config);
+        let mut event_loop = Self { executor, events };
+        event_loop.step(|step| step.take_signals(config));
         Ok(event_loop)
     }
 
-    /// Sets which signals stop the container, and which signal reloads the config.
-    fn take_signals(&mut self, config: &Config) {
-        let stop_signals = config.shutdown.signals.iter().copied();
-        self.stop_signals = stop_signals.map(only).fold(0, BitOr::bitor);
-        self.reload_signal = config.reload_signal;
+    /// Does the work of a step. No other task runs meanwhile.
+    pub(crate) fn step<T>(&mut self, work: impl FnOnce(&mut Step<'_>) -> T) -> T {
+        let time = StepTime::begin();
+        let executor = &mut *self.executor.borrow_mut();
+        let done = work(&mut Step { executor, events: &mut self.events });
+        time.end();
+        done
     }
 
     /// Runs until the core decides to exit, and returns the exit code.
     pub(crate) async fn run(&mut self, began: Time) -> io::Result<u8> {
         // Signals that have arrived are handled first, so that nothing starts after a stop signal.
-        let step = Step::begin();
-        self.take_pending(began)?;
-        self.step(Event::Start)?;
-        self.start_next()?;
-        step.end();
+        self.step(|step| {
+            step.take_pending(began)?;
+            step.handle(Event::Start)?;
+            step.start_next()
+        })?;
         loop {
-            let step = Step::begin();
-            if self.stop_is_pending() {
-                self.take_pending(clock::now())?;
-                if self.has_ended {
-                    self.executor.wake_loop();
-                }
-            }
-            step.end();
+            self.step(|step| step.begin_turn())?;
             // The core may have decided to exit. A turn would then wait for an event that never
             // comes.
-            if let Some(code) = self.exit {
+            if let Some(code) = self.events.exit {
                 return Ok(code);
             }
             self.turn().await?;
         }
     }
 
+    /// Writes the log files and the report, when drainit exits with this code. Each file takes at
+    /// most `within`.
+    pub(crate) fn finish(&self, code: u8, within: &dyn Fn() -> Duration) {
+        let mut executor = self.executor.borrow_mut();
+        executor.finish_files(within());
+        executor.report(clock::now(), code, within);
+    }
+
+    /// Waits for one event, and handles the event and every child that has ended.
+    async fn turn(&mut self) -> io::Result<()> {
+        panic_hook::wait_if_failing();
+        // The branches are not `biased`: a flood of signals must leave the other branches time to
+        // run.
+        tokio::select! {
+            received = self.events.signals.next() => {
+                let received = received?;
+                self.step(|step| step.received(received, clock::now()))?;
+                // Yield so that local tasks run too: they run only while this future waits.
+                tokio::task::yield_now().await;
+                self.step(|step| step.end_turn())
+            }
+            fired = self.events.timer.fired() => {
+                fired?;
+                self.catch_up().await?;
+                self.step(|step| {
+                    step.handle(Event::Tick)?;
+                    step.end_turn()
+                })
+            }
+            Some(message) = self.events.inbox.next() => {
+                self.step(|step| step.messages_of_turn(message))?;
+                tokio::task::yield_now().await;
+                self.step(|step| step.end_turn())
+            }
+        }
+    }
+
+    /// Called when a limit is due, before the limit takes effect. Handles signals, ended children
+    /// and, if drainit itself did not run for a while, the messages of processes.
+    async fn catch_up(&mut self) -> io::Result<()> {
+        self.step(|step| {
+            step.take_pending(clock::now())?;
+            step.reap()
+        })?;
+        if self.events.wakes_at.is_none_or(|due| clock::now().since(due) < LATE) {
+            return Ok(());
+        }
+        let_others_run().await;
+        for _ in 0..self.events.inbox.len() {
+            if let Some(message) = self.events.inbox.take() {
+                self.step(|step| step.message(message))?;
+            }
+        }
+        self.step(|step| step.reap())
+    }
+}
+
+impl Step<'_> {
+    /// Handles the stop signals that have arrived.
+    fn begin_turn(&mut self) -> io::Result<()> {
+        if self.stop_is_pending() {
+            self.take_pending(clock::now())?;
+            if self.events.has_ended {
+                self.executor.wake_loop();
+            }
+        }
+        self.executor.begin_turn();
+        Ok(())
+    }
+
+    /// Reaps the children that have ended, and begins what is due.
+    fn end_turn(&mut self) -> io::Result<()> {
+        // Children are reaped only when needed, because waitid(2) searches all children for an
+        // ended child. During the sweep, every turn reaps, because reaping also shows when no child
+        // is left.
+        if std::mem::take(&mut self.events.has_ended) || self.executor.is_sweeping() {
+            self.reap()?;
+        }
+        // If a SIGCHLD was read after the reaping began, the next turn has to reap again.
+        if self.events.has_ended {
+            self.executor.wake_loop();
+        }
+        self.start_next()?;
+        self.begin_reload();
+        Ok(())
+    }
+
+    /// Sets which signals stop the container, and which signal reloads the config.
+    fn take_signals(&mut self, config: &Config) {
+        let stop_signals = config.shutdown.signals.iter().copied();
+        self.events.stop_signals = stop_signals.map(only).fold(0, BitOr::bitor);
+        self.events.reload_signal = config.reload_signal;
+    }
+
     /// Handles the signals that have arrived.
     fn take_pending(&mut self, at: Time) -> io::Result<()> {
-        let pending = self.signals.take_pending()?;
+        let pending = self.events.signals.take_pending()?;
         self.received(pending, at)
     }
 
     /// Whether a stop signal is pending that the core does not know yet. The check happens during a
     /// step, because a step may start thousands of processes.
     fn stop_is_pending(&self) -> bool {
-        sys::pending_signals() & self.stop_signals != 0
+        sys::pending_signals() & self.events.stop_signals != 0
     }
 
     /// Begins the starts that were waiting for other starts, if no stop signal has arrived.
@@ -198,79 +296,9 @@ impl EventLoop {
             && let Some(process) = self.executor.next_start()
         {
             if let Some(failed) = self.executor.spawn(process) {
-                self.step(failed)?;
+                self.handle(failed)?;
             }
         }
-        Ok(())
-    }
-
-    /// Waits for one event, and handles the event and every child that has ended.
-    async fn turn(&mut self) -> io::Result<()> {
-        panic_hook::wait_if_failing();
-        self.executor.begin_turn();
-        // The branches are not `biased`: a flood of signals must leave the other branches time to
-        // run.
-        let step = tokio::select! {
-            received = self.signals.next() => {
-                let step = Step::begin();
-                self.received(received?, clock::now())?;
-                step.end();
-                // Yield so that local tasks run too: they run only while this future waits.
-                tokio::task::yield_now().await;
-                Step::begin()
-            }
-            fired = self.timer.fired() => {
-                fired?;
-                self.catch_up().await?;
-                let step = Step::begin();
-                self.step(Event::Tick)?;
-                step
-            }
-            Some(message) = self.inbox.next() => {
-                let step = Step::begin();
-                self.messages_of_turn(message)?;
-                step.end();
-                tokio::task::yield_now().await;
-                Step::begin()
-            }
-        };
-        // Children are reaped only when needed, because waitid(2) searches all children for an
-        // ended child. During the sweep, every turn reaps, because reaping also shows when no child
-        // is left.
-        if std::mem::take(&mut self.has_ended) || self.executor.is_sweeping() {
-            self.reap()?;
-        }
-        // If a SIGCHLD was read after the reaping began, the next turn has to reap again.
-        if self.has_ended {
-            self.executor.wake_loop();
-        }
-        self.start_next()?;
-        self.begin_reload();
-        step.end();
-        Ok(())
-    }
-
-    /// Called when a limit is due, before the limit takes effect. Handles signals, ended children
-    /// and, if drainit itself did not run for a while, the messages of processes.
-    async fn catch_up(&mut self) -> io::Result<()> {
-        let step = Step::begin();
-        self.take_pending(clock::now())?;
-        self.reap()?;
-        step.end();
-        if self.wakes_at.is_none_or(|due| clock::now().since(due) < LATE) {
-            return Ok(());
-        }
-        let_others_run().await;
-        for _ in 0..self.inbox.len() {
-            let step = Step::begin();
-            if let Some(message) = self.inbox.take() {
-                self.message(message)?;
-            }
-            step.end();
-        }
-        let step = Step::begin();
-        self.reap()?;
-        step.end();
         Ok(())
     }
 
@@ -278,12 +306,12 @@ impl EventLoop {
     fn messages_of_turn(&mut self, first: Message) -> io::Result<()> {
         self.message(first)?;
         for _ in 1..MESSAGES {
-            let is_due = self.wakes_at.is_some_and(|due| due <= clock::now());
+            let is_due = self.events.wakes_at.is_some_and(|due| due <= clock::now());
             let is_full = !self.executor.has_starts_left();
-            if is_due || is_full || self.has_ended || self.exit.is_some() {
+            if is_due || is_full || self.events.has_ended || self.events.exit.is_some() {
                 break;
             }
-            let Some(message) = self.inbox.take() else { break };
+            let Some(message) = self.events.inbox.take() else { break };
             self.message(message)?;
         }
         Ok(())
@@ -296,7 +324,7 @@ impl EventLoop {
             self.take_pending(clock::now())?;
         }
         match message {
-            Message::Wake => self.has_ended = true,
+            Message::Wake => self.events.has_ended = true,
             Message::Reload { reply } => self.reload_requested(reply),
             Message::PlanReload { reply } => self.executor.reloads.begin_plan(reply),
             Message::Reading => self.mark_config_read(),
@@ -304,18 +332,18 @@ impl EventLoop {
             Message::ReadForPlan { reply, read } => self.plan(reply, *read),
             Message::Members(members) => {
                 for process in self.executor.judge_groups(&members) {
-                    self.step(Event::GroupGone(process))?;
+                    self.handle(Event::GroupGone(process))?;
                 }
             }
             Message::File { name, watch, seen } => self.file(&name, &watch, seen)?,
             Message::Request { name, request, reply, has_looked: false } => {
-                let process = self.status_board.process(&name);
+                let process = self.executor.processes.process(&name);
                 let again = Message::Request { name, request, reply, has_looked: true };
                 self.executor.after_look(process, again);
             }
             other => {
                 if let Some(event) = self.executor.event(other) {
-                    self.step(event)?;
+                    self.handle(event)?;
                 }
             }
         }
@@ -336,7 +364,7 @@ impl EventLoop {
             return Ok(());
         }
         for (process, watch) in self.executor.watches_of(name, watch) {
-            self.step(match seen {
+            self.handle(match seen {
                 Seen::Changed => Event::FileSeen { process, watch },
                 Seen::Quiet { is_new } => Event::FileQuiet { process, watch, is_new },
             })?;
@@ -345,14 +373,14 @@ impl EventLoop {
     }
 
     fn is_stop(&self, signal: Signal) -> bool {
-        self.stop_signals & only(signal) != 0
+        self.events.stop_signals & only(signal) != 0
     }
 
     /// Whether a signal is a stop signal, or is forwarded to a process for whose lifecycle `holds`
     /// is true. This function looks at the definitions in the slots. After a reload that was rolled
     /// back, the config has other definitions than the processes that run.
     fn has_receiver(&self, signal: Signal, holds: impl Fn(Lifecycle) -> bool) -> bool {
-        let machine = self.status_board.machine();
+        let machine = self.executor.processes.machine();
         let state = machine.state();
         let gets_it = |id: ProcessId| {
             state.process(id).forward_signals.contains(&signal) && holds(state.life(id))
@@ -372,14 +400,14 @@ impl EventLoop {
         let mut received = VecDeque::from(received);
         let mut has_stopped = false;
         while let Some(one) = received.pop_front() {
-            self.has_ended |= one.signal == Signal::CHLD;
+            self.events.has_ended |= one.signal == Signal::CHLD;
             self.signal(one, at)?;
             if !self.is_stop(one.signal) {
                 continue;
             }
-            self.step(Event::SignalHandled)?;
+            self.handle(Event::SignalHandled)?;
             if !std::mem::replace(&mut has_stopped, true) {
-                received.extend(self.signals.take_pending()?);
+                received.extend(self.events.signals.take_pending()?);
             }
         }
         Ok(())
@@ -390,18 +418,18 @@ impl EventLoop {
             return Ok(());
         }
         tracing::info!("{received}");
-        if self.reload_signal == Some(received.signal) {
+        if self.events.reload_signal == Some(received.signal) {
             self.executor.reloads.want(None);
             return Ok(());
         }
         let has_effect = self.has_receiver(received.signal, Lifecycle::is_alive);
-        self.step_at(at, Event::Signal(received.signal))?;
+        self.handle_at(at, Event::Signal(received.signal))?;
         // drainit suspends itself, as a user expects after Ctrl-Z. But if a process has sent the
         // SIGTSTP and drainit has forwarded it to a child, drainit continues to run.
         if received.signal == Signal::TSTP
             && (received.sender == Sender::Kernel || !self.has_receiver(Signal::TSTP, |_| true))
         {
-            self.signals.stop_self()?;
+            self.events.signals.stop_self()?;
         } else if !has_effect && Self::is_worth_warning(received.signal) {
             let name = received.signal;
             tracing::warn!(
@@ -415,7 +443,7 @@ impl EventLoop {
 
     /// Whether the ended child is a process that has failed.
     fn has_failed(&self, ended: &Ended) -> bool {
-        let machine = self.status_board.machine();
+        let machine = self.executor.processes.machine();
         matches!(ended.role, Some(ChildRole::Process(process))
             if !machine.state().process(process).is_success(ended.end))
     }
@@ -440,12 +468,12 @@ impl EventLoop {
         self.executor.kill_left_by_probes(&ended);
         for one in &ended {
             if let Some(begun) = self.executor.begun_unseen(one) {
-                self.step(begun)?;
+                self.handle(begun)?;
             }
         }
         // The messages of a process are handled before its end.
         let processes = self.executor.last_messages(&ended);
-        for message in self.inbox.take_of(&processes) {
+        for message in self.events.inbox.take_of(&processes) {
             self.message(message)?;
         }
         for one in &ended {
@@ -457,59 +485,59 @@ impl EventLoop {
         }
         for (one, remains) in ended.into_iter().zip(remains) {
             if let Some(event) = self.executor.ended(one, remains) {
-                self.step(event)?;
+                self.handle(event)?;
             }
         }
         for process in gone {
-            self.step(Event::GroupGone(process))?;
+            self.handle(Event::GroupGone(process))?;
         }
         if rest == Remaining::None && self.executor.has_swept() {
-            self.step(Event::NothingLeft)?;
+            self.handle(Event::NothingLeft)?;
         }
         Ok(())
     }
 
     /// Handles one event, and the events that its actions cause at once.
-    fn step(&mut self, event: Event) -> io::Result<()> {
-        self.step_at(clock::now(), event)
+    fn handle(&mut self, event: Event) -> io::Result<()> {
+        self.handle_at(clock::now(), event)
     }
 
-    /// Like [`Self::step`], but the event has the time `at`, or the time of the last step if that
+    /// Like [`Self::handle`], but the event has the time `at`, or the time of the last step if that
     /// is later.
-    fn step_at(&mut self, at: Time, event: Event) -> io::Result<()> {
-        let mut now = at.max(self.status_board.machine().state().now);
-        self.queue.push_back(event);
-        while let Some(event) = self.queue.pop_front() {
-            let actions = self.status_board.handle(now, event);
+    fn handle_at(&mut self, at: Time, event: Event) -> io::Result<()> {
+        let mut now = at.max(self.executor.processes.machine().state().now);
+        self.events.queue.push_back(event);
+        while let Some(event) = self.events.queue.pop_front() {
+            let actions = self.executor.processes.handle(now, event);
             self.carry_out_all(now, actions);
             now = clock::now();
         }
-        self.wakes_at = self.status_board.machine().next_wakeup();
-        self.timer.set(self.wakes_at)
+        self.events.wakes_at = self.executor.processes.machine().next_wakeup();
+        self.events.timer.set(self.events.wakes_at)
     }
 
     fn carry_out_all(&mut self, now: Time, actions: Vec<Action>) {
         for action in actions {
             self.carry_out(now, action);
         }
-        self.status_board.update(now);
+        self.executor.processes.update(now);
     }
 
     fn carry_out(&mut self, now: Time, action: Action) {
-        self.status_board.journal.borrow_mut().action(now, &action);
+        self.executor.processes.journal.action(now, &action);
         match action {
             Action::Adopt { slot, of, is_newer } => self.executor.adopt(now, slot, of, is_newer),
             Action::Redefine(slot) => self.executor.redefine(slot),
             Action::CheckCondition { process, check } => {
-                self.queue.extend(self.executor.condition(process, check));
+                self.events.queue.extend(self.executor.condition(process, check));
             }
             // Nothing starts while a stop signal is pending: the shutdown would end the start at
             // once.
             Action::Spawn(_) | Action::RunHook(HookId { stage: Stage::PreStart, .. })
                 if self.stop_is_pending() => {}
-            Action::Spawn(process) => self.queue.extend(self.executor.spawn(process)),
+            Action::Spawn(process) => self.events.queue.extend(self.executor.spawn(process)),
             Action::AbortSpawn(process) => {
-                self.queue.push_back(self.executor.abort_spawn(process));
+                self.events.queue.push_back(self.executor.abort_spawn(process));
             }
             Action::ProbeOnce(process) => self.executor.ask_epoch(process),
             Action::Serves(process) => self.executor.serves(process),
@@ -525,7 +553,7 @@ impl EventLoop {
             Action::Stop { process, signal } => self.executor.stop(process, signal),
             Action::StopGroup { process, signal } => self.executor.stop_group(process, signal),
             Action::Kill(process) => self.executor.kill(process),
-            Action::RunHook(hook) => self.queue.extend(self.executor.run_hook(hook)),
+            Action::RunHook(hook) => self.events.queue.extend(self.executor.run_hook(hook)),
             Action::AbortHook(hook) => self.executor.abort_hook(hook),
             Action::StayReady => self.executor.stay_ready(),
             Action::Unready => self.executor.unready(),
@@ -533,12 +561,12 @@ impl EventLoop {
             Action::Drain { process, min, longest } => self.executor.drain(process, min, longest),
             Action::CloseListeners(process) => self.executor.close_listeners(process),
             Action::EndDrain(process) => self.executor.end_drain(process),
-            Action::Sweep(signal) => self.queue.extend(self.executor.sweep(signal)),
+            Action::Sweep(signal) => self.events.queue.extend(self.executor.sweep(signal)),
             // The times of the stops count from the time of the step. The shutdown therefore begins
             // at the time of the step, too.
             Action::Note(note @ Note::ShutdownBegan { .. }) => self.executor.write(now, &note),
             Action::Note(note) => self.executor.write(clock::now(), &note),
-            Action::Exit(code) => self.exit = Some(code),
+            Action::Exit(code) => self.events.exit = Some(code),
         }
     }
 }

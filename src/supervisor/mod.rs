@@ -23,6 +23,7 @@ pub(crate) mod sockets;
 pub(crate) mod status;
 pub(crate) mod stop_counts;
 
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,17 +41,18 @@ use crate::core::event::{Event, Request};
 use crate::core::machine::Machine;
 use crate::core::spec::Spec;
 use crate::graph::Graph;
+use crate::journal::history::History;
 use crate::logging::Output;
 use crate::os::signal::fd::Signals;
 use crate::os::{clock, on_thread, panic_hook, stale_socket, termination_log};
-use crate::supervisor::event_loop::{EventLoop, let_others_run};
-use crate::supervisor::executor::Executor;
+use crate::supervisor::event_loop::{EventLoop, Step, let_others_run};
+use crate::supervisor::executor::{Executor, last_lines};
 use crate::supervisor::file_watch::FileWatches;
 use crate::supervisor::message::{Message, MessageSender};
 use crate::supervisor::reload::{ConfigSource, Reloads};
 use crate::supervisor::slots::Definition;
 use crate::supervisor::sockets::Sockets;
-use crate::supervisor::status::StatusBoard;
+use crate::supervisor::status::Processes;
 use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
 
 /// If the kernel has refused something that drainit needs, drainit waits this long for a slow
@@ -139,11 +141,21 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
     }
     let spec = Rc::new(Spec { counts_stops: true, ..config.spec(&graph) });
     let definitions = Definition::of(&config, args, sockets);
-    let status_board = StatusBoard::new(definitions, Machine::new(spec, began));
+    let processes = Processes::new(definitions, Machine::new(spec, began));
+    let watched =
+        config.processes.iter().flat_map(|process| file_watch::watched(process)).collect();
     let config = Rc::new(config);
+    let executor = Executor::new(
+        Rc::clone(&config),
+        Arc::clone(&output),
+        sender.clone(),
+        processes,
+        Reloads::new(source, sender.clone()),
+    );
+    let executor = Rc::new(RefCell::new(executor));
     if let Some(listeners) = listeners {
         let handle = ControlHandle {
-            status_board: Rc::clone(&status_board),
+            executor: Rc::clone(&executor),
             sender: sender.clone(),
             output: Arc::clone(&output),
         };
@@ -152,30 +164,22 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
             tracing::error!("control endpoints: {error}; they no longer answer");
         });
     }
-    let mut executor = Executor::new(
-        Rc::clone(&config),
-        Arc::clone(&output),
-        sender.clone(),
-        Rc::clone(&status_board),
-        Reloads::new(source, sender.clone()),
-    );
-    let watched =
-        config.processes.iter().flat_map(|process| file_watch::watched(process)).collect();
-    executor.file_watches = FileWatches::begin(watched, &sender).await;
-    let mut event_loop =
-        EventLoop::new(&config, executor, Rc::clone(&status_board), signals, receiver)?;
+    let mut event_loop = EventLoop::new(&config, executor, signals, receiver)?;
+    let watches = FileWatches::begin(watched, &sender).await;
+    event_loop.step(|step| step.executor.file_watches = watches);
     let code = event_loop.run(began).await?;
     // A client whose request was answered in the last step gets its answer now. Without this
     // answer, the client would assume that its request has failed.
     let_others_run().await;
-    let is_started = !event_loop.executor.has_failed_to_start();
+    let (is_started, over, reserve, logs) = event_loop.step(|Step { executor, .. }| {
+        let over = executor.processes.machine().state().grace_end.unwrap_or_else(clock::now);
+        let logs = std::mem::take(&mut executor.open_logs);
+        (!executor.has_failed_to_start(), over, executor.config().shutdown.reserve, logs)
+    });
     let code = if is_started && successes.contains(&code) { exit_code::OK } else { code };
-    let over = status_board.machine().state().grace_end.unwrap_or_else(clock::now);
-    let reserve = event_loop.executor.config().shutdown.reserve;
     let within = move || Budget::at_the_end(reserve, clock::now(), over);
-    event_loop.executor.last_lines(&within).await;
-    event_loop.executor.finish_files(within());
-    event_loop.executor.report(clock::now(), code, &within);
+    last_lines(logs, &within).await;
+    event_loop.finish(code, &within);
     // Errors are ignored: an error means that nobody reads the output, and then nobody would read a
     // line about the error.
     let longest = Budget::left_at_the_end(clock::now(), over);
@@ -185,7 +189,7 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
 
 /// The supervisor, as the control endpoints see it.
 struct ControlHandle {
-    status_board: Rc<StatusBoard>,
+    executor: Rc<RefCell<Executor>>,
     sender: MessageSender,
     output: Arc<Output>,
 }
@@ -194,11 +198,12 @@ impl SupervisorHandle for ControlHandle {
     fn status(&self) -> Status {
         let streams = [Stream::Stdout, Stream::Stderr];
         let streams = streams.map(|stream| (stream.name().to_owned(), self.output.dropped(stream)));
-        let files = self.status_board.slots.borrow().dropped_lines().into_iter();
+        let processes = &self.executor.borrow().processes;
+        let files = processes.slots.dropped_lines().into_iter();
         let files = files.map(|(path, dropped)| (path.display().to_string(), dropped));
         Status {
             dropped_lines: streams.into_iter().chain(files).collect(),
-            ..self.status_board.status(clock::now())
+            ..processes.status(clock::now())
         }
     }
 
@@ -209,11 +214,18 @@ impl SupervisorHandle for ControlHandle {
 
     fn request(&self, names: Vec<String>, request: Request) -> Outcome {
         let (reply, answer) = oneshot::channel();
-        let (status_board, sender) = (Rc::clone(&self.status_board), self.sender.clone());
+        let sender = self.sender.clone();
         // If the client goes away, its request is still carried out.
         tokio::task::spawn_local(async move {
             for (done, name) in names.iter().enumerate() {
-                match requests::send(&status_board, &sender, name, request).await {
+                let (of_one, answer) = oneshot::channel();
+                let _ = sender.send(Message::Request {
+                    name: name.clone(),
+                    request,
+                    reply: of_one,
+                    has_looked: request == Request::Stop,
+                });
+                match answer.await {
                     Ok(Ok(())) => {}
                     Ok(Err(mut why)) => {
                         let rest = &names[done + 1..];
@@ -246,13 +258,12 @@ impl SupervisorHandle for ControlHandle {
     }
 
     fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
-        // The pid still belongs to the process. The status board forgets a pid when the pid is
+        // The pid still belongs to the process. The journal forgets a pid when the pid is
         // reaped. Reaping runs on this thread, and therefore not between the next two lines.
-        let pid = self.status_board.history(process).pid;
-        let children = self.status_board.children.borrow();
-        match pid.map(|pid| children.signal(pid, signal)).transpose()? {
+        let Executor { processes, children, .. } = &mut *self.executor.borrow_mut();
+        let History { pid, sent, .. } = processes.history(process);
+        match pid.map(|pid| children.borrow().signal(pid, signal)).transpose()? {
             Some(true) => {
-                let sent = &mut self.status_board.history(process).sent;
                 *sent = sent.filter(|sent| *sent == Signal::KILL).or(Some(signal));
                 Ok(())
             }

@@ -2,33 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use tokio::sync::oneshot;
-
 use crate::core::event::Request;
-use crate::supervisor::message::{Message, MessageSender, RequestReply};
-use crate::supervisor::status::StatusBoard;
-
-/// Sends a request to the event loop. If the event loop has ended, the sender of the answer is
-/// dropped.
-pub(crate) fn send(
-    status_board: &StatusBoard,
-    sender: &MessageSender,
-    name: &str,
-    request: Request,
-) -> oneshot::Receiver<Result<(), String>> {
-    let (reply, answer) = oneshot::channel();
-    match status_board.process(name) {
-        Some(_) => {
-            let (name, has_looked) = (name.to_owned(), request == Request::Stop);
-            let _ = sender.send(Message::Request { name, request, reply, has_looked });
-        }
-        None => {
-            // A reload has removed the process meanwhile.
-            let _ = reply.send(Err(format!("there is no process `{name}` any more")));
-        }
-    }
-    answer
-}
+use crate::supervisor::message::RequestReply;
 
 /// The clients that wait for the answer to a request. Equal requests share one answer.
 #[derive(Default)]

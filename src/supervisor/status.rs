@@ -1,7 +1,5 @@
 //! The data of `/status` and `/metrics`, taken from the state of the machine and the journal.
 
-use std::cell::{Cell, Ref, RefCell, RefMut};
-use std::rc::Rc;
 use std::time::Duration;
 
 use crate::control::status::{
@@ -11,65 +9,66 @@ use crate::core::action::Action;
 use crate::core::cause::{Cause, Failure};
 use crate::core::event::Event;
 use crate::core::machine::Machine;
-use crate::core::note::RequestError;
+use crate::core::note::{Note, RequestError};
 use crate::core::phase::{self, Phase};
 use crate::core::slots::Placed;
 use crate::core::spec::{Spec, Stage};
-use crate::core::state::{Lifecycle, Role, State};
+use crate::core::state::{Lifecycle, Role};
+use crate::journal::entry::Entry;
 use crate::journal::history::History;
 use crate::journal::messages::Names;
 use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::journal::{Journal, messages};
 use crate::os::{clock, private_socket};
-use crate::supervisor::message::SharedChildren;
 use crate::supervisor::slots::{Definition, Slots};
 use crate::types::suggest::shortened;
 use crate::types::{ProcessId, Time};
 
-/// The state that the event loop writes and the control endpoints read. Nobody holds a borrow
-/// across an await.
-pub(crate) struct StatusBoard {
-    machine: RefCell<Machine>,
-    pub(crate) journal: RefCell<Journal>,
-    pub(crate) slots: RefCell<Slots>,
-    pub(crate) children: SharedChildren,
+/// The state of all processes, which the event loop changes and the control endpoints show.
+pub(crate) struct Processes {
+    machine: Machine,
+    pub(crate) journal: Journal,
+    pub(crate) slots: Slots,
     pid_namespace: Option<u64>,
     /// The shutdown. The value stays set after the machine has decided to exit, while drainit
     /// writes its last lines.
-    shutdown: Cell<Option<phase::ShutdownFacts>>,
+    shutdown: Option<phase::ShutdownFacts>,
 }
 
-impl StatusBoard {
-    pub(crate) fn new(definitions: Vec<Definition>, machine: Machine) -> Rc<Self> {
+impl Processes {
+    pub(crate) fn new(definitions: Vec<Definition>, machine: Machine) -> Self {
         let names = definitions.iter().map(|one| one.process.name.clone()).collect();
-        Rc::new(Self {
-            journal: RefCell::new(Journal::new(Names(names), machine.state().now)),
-            machine: RefCell::new(machine),
-            slots: RefCell::new(Slots::new(definitions)),
-            children: SharedChildren::default(),
+        Self {
+            journal: Journal::new(Names(names), machine.state().now),
+            machine,
+            slots: Slots::new(definitions),
             pid_namespace: private_socket::namespace().ok(),
-            shutdown: Cell::default(),
-        })
+            shutdown: None,
+        }
     }
 
     /// The machine, to read it.
-    pub(crate) fn machine(&self) -> Ref<'_, Machine> {
-        self.machine.borrow()
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
     }
 
     /// Gives an event to the machine, and returns its actions.
-    pub(crate) fn handle(&self, now: Time, event: Event) -> Vec<Action> {
-        let mut machine = self.machine.borrow_mut();
+    pub(crate) fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
         // A timer that has already expired takes effect only in the next tick. This event may have
         // happened before the timer expired: the previous event may have taken long, because a step
         // may start thousands of processes.
-        let is_due = machine.next_wakeup().is_some_and(|due| due <= now);
+        let is_due = self.machine.next_wakeup().is_some_and(|due| due <= now);
         let actions = match is_due && event != Event::Tick {
-            true => machine.handle_early(now, event),
-            false => machine.handle(now, event),
+            true => self.machine.handle_early(now, event),
+            false => self.machine.handle(now, event),
         };
-        self.journal.borrow_mut().event(now, event, machine.phase());
+        self.journal.event(now, event, self.machine.phase());
         actions
+    }
+
+    /// Adds a note of the core to the journal, with a detail that only the supervisor knows.
+    pub(crate) fn note(&mut self, now: Time, note: &Note, detail: Option<&str>) -> Entry {
+        self.journal.note(now, note, self.machine.state(), detail)
     }
 
     /// Gives a new config to the machine, as [`Machine::reload`] does.
@@ -77,39 +76,38 @@ impl StatusBoard {
     /// # Errors
     /// Says why the reload is refused.
     pub(crate) fn reload(
-        &self,
+        &mut self,
         now: Time,
         new: Spec,
         plan: &[Placed],
     ) -> Result<Vec<Action>, String> {
-        let actions = self.machine.borrow_mut().reload(now, new, plan);
+        let actions = self.machine.reload(now, new, plan);
         actions.map_err(|why| self.failure(why))
     }
 
     /// Prepares a slot for a new instance of a process, which continues the history of the process
     /// in the slot `from`. With `None`, this function looks for such a slot itself.
     pub(crate) fn adopt(
-        &self,
+        &mut self,
         now: Time,
         slot: ProcessId,
         definition: Definition,
         place: usize,
         from: Option<ProcessId>,
     ) {
-        let (machine, mut journal) = (self.machine.borrow(), self.journal.borrow_mut());
         let name = definition.process.name.clone();
-        let is_in_use = |id: &ProcessId| machine.state().role(*id) != Role::Retired;
+        let is_in_use = |id: &ProcessId| self.machine.state().role(*id) != Role::Retired;
         // If no other slot of the process is in use, the new instance continues the history of the
         // former instance in this slot.
         let known = |id: &ProcessId| *id == slot || is_in_use(id);
-        let same = journal.slots_of(&name).filter(known).max_by_key(|id| *id != slot);
-        journal.adopt(now, slot, name, from.or(same));
-        self.slots.borrow_mut().put(slot, definition, place);
+        let same = self.journal.slots_of(&name).filter(known).max_by_key(|id| *id != slot);
+        self.journal.adopt(now, slot, name, from.or(same));
+        self.slots.put(slot, definition, place);
     }
 
     /// The slots in file order. The slots of one process are together, with the current slot first.
-    fn rows(&self, state: &State) -> Vec<(ProcessId, Part)> {
-        let slots = self.slots.borrow();
+    fn rows(&self) -> Vec<(ProcessId, Part)> {
+        let (state, slots) = (self.machine.state(), &self.slots);
         let all = (0..slots.len()).filter_map(|slot| u16::try_from(slot).ok()).map(ProcessId);
         let mut rows: Vec<_> = all
             .filter_map(|slot| {
@@ -129,24 +127,22 @@ impl StatusBoard {
     /// The slots of the process of this name, except slots whose instance was replaced and is
     /// ending. The current slot comes first.
     pub(crate) fn watching(&self, name: &str) -> Vec<ProcessId> {
-        let rows = self.rows(self.machine.borrow().state());
-        let names = &self.journal.borrow().names;
+        let names = &self.journal.names;
         let of_name =
             |(slot, part): &(ProcessId, Part)| *part != Part::Old && names.of(*slot) == name;
-        rows.into_iter().filter(of_name).map(|(slot, _)| slot).collect()
+        self.rows().into_iter().filter(of_name).map(|(slot, _)| slot).collect()
     }
 
     /// The current slot of the process of this name.
     pub(crate) fn process(&self, name: &str) -> Option<ProcessId> {
-        let rows = self.rows(self.machine.borrow().state());
-        let names = &self.journal.borrow().names;
-        let mut current = rows.into_iter().filter(|(_, part)| *part == Part::Current);
+        let names = &self.journal.names;
+        let mut current = self.rows().into_iter().filter(|(_, part)| *part == Part::Current);
         current.find(|(slot, _)| names.of(*slot) == name).map(|(slot, _)| slot)
     }
 
     /// The reason why a request failed, with the details that the core does not know.
     pub(crate) fn failure(&self, why: RequestError) -> String {
-        let journal = self.journal.borrow();
+        let journal = &self.journal;
         let text = messages::request_error(why, &journal.names);
         let reason = match why {
             RequestError::Failed { process, why: Failure::Spawn { .. } } => {
@@ -171,33 +167,24 @@ impl StatusBoard {
     }
 
     /// The history of a slot.
-    pub(crate) fn history(&self, slot: ProcessId) -> RefMut<'_, History> {
-        RefMut::map(self.journal.borrow_mut(), |journal| journal.of_mut(slot))
-    }
-
-    /// Adds a line to the shutdown report about a fact that only the supervisor knows.
-    pub(crate) fn remark(&self, remark: &str) {
-        self.journal.borrow_mut().remark(remark);
+    pub(crate) fn history(&mut self, slot: ProcessId) -> &mut History {
+        self.journal.of_mut(slot)
     }
 
     /// Makes the state of the machine after a step visible in the status.
-    pub(crate) fn update(&self, now: Time) {
-        let machine = self.machine.borrow();
-        self.journal.borrow_mut().update(now, &machine);
-        if let Some(shutdown) = machine.phase().shutdown() {
-            self.shutdown.set(Some(*shutdown));
-        }
+    pub(crate) fn update(&mut self, now: Time) {
+        self.journal.update(now, &self.machine);
+        self.shutdown = self.machine.phase().shutdown().copied().or(self.shutdown);
     }
 
     /// The status without the numbers of dropped lines, which only the writers of the output know.
     pub(crate) fn status(&self, now: Time) -> Status {
-        let machine = self.machine.borrow();
+        let Self { machine, journal, slots, .. } = self;
         let world = machine.state();
-        let (phase, ready) = ContainerPhase::of(&machine);
-        let (journal, slots) = (self.journal.borrow(), self.slots.borrow());
-        let cause = self.shutdown.get().map(|shutdown| shutdown.cause);
+        let (phase, ready) = ContainerPhase::of(machine);
+        let cause = self.shutdown.map(|shutdown| shutdown.cause);
         let is_held = cause == Some(Cause::DrainRequested);
-        let rows = self.rows(world).into_iter().map(|(slot, part)| {
+        let rows = self.rows().into_iter().map(|(slot, part)| {
             let (history, spec) = (journal.of(slot), world.process(slot));
             let last = journal.last_drain(slot);
             let drained_by =
@@ -250,7 +237,7 @@ impl StatusBoard {
                         (Lifecycle::PreStart { .. }, process) if process.is_validated() => {
                             Some("Envoy checks its config".to_owned())
                         }
-                        _ => waits_for(&machine, slot, &journal.names),
+                        _ => waits_for(machine, slot, &journal.names),
                     };
                     let said: Vec<_> = history.why().into_iter().chain(waits_for).collect();
                     (!said.is_empty()).then(|| said.join("; "))
@@ -265,7 +252,7 @@ impl StatusBoard {
             }
         });
         let processes = rows.collect();
-        let shutdown = self.shutdown.get().map(|shutdown| {
+        let shutdown = self.shutdown.map(|shutdown| {
             let is_held = shutdown.cause == Cause::DrainRequested;
             // A drain that was requested without a stop has no deadline after its end: a later stop
             // gets a grace period of its own.

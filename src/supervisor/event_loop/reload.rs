@@ -15,19 +15,19 @@ use crate::os::clock;
 use crate::plan::changes;
 use crate::plan::refused;
 use crate::plan::reload::{Life, ReloadPlan, RunningProcess};
-use crate::supervisor::event_loop::EventLoop;
+use crate::supervisor::event_loop::Step;
 use crate::supervisor::file_watch::Watched;
 use crate::supervisor::message::TextReply;
 use crate::supervisor::reload::{Candidate, Read, text};
 use crate::supervisor::slots::Definition;
 
-impl EventLoop {
+impl Step<'_> {
     /// Handles an operator's reload request. If a reload is not possible now, the operator gets an
     /// answer at once.
     pub(super) fn reload_requested(&mut self, reply: TextReply) {
         match self.may_reload() {
             Err(why) if !self.executor.reloads.is_under_way() => {
-                let why = self.status_board.failure(why);
+                let why = self.executor.processes.failure(why);
                 Self::refused(&why);
                 // The send fails only if the client has gone away.
                 let _ = reply.send(Err(why));
@@ -56,7 +56,7 @@ impl EventLoop {
     }
 
     fn may_reload(&self) -> Result<(), RequestError> {
-        self.status_board.machine().may_reload()
+        self.executor.processes.machine().may_reload()
     }
 
     fn is_over(&self) -> bool {
@@ -70,10 +70,11 @@ impl EventLoop {
         }
         match self.may_reload() {
             Ok(()) => {
-                self.executor.reloads.begin(&self.executor.file_watches, self.executor.held())
+                let held = self.executor.held();
+                self.executor.reloads.begin(&self.executor.file_watches, held);
             }
             Err(why @ (RequestError::ShuttingDown | RequestError::Drained)) => {
-                let why = self.status_board.failure(why);
+                let why = self.executor.processes.failure(why);
                 Self::refused(&why);
                 self.executor.reloads.give_up(&why);
             }
@@ -104,7 +105,7 @@ impl EventLoop {
             Ok(actions) => {
                 self.carry_out_all(clock::now(), actions);
                 // The actions may have added events to the queue. This step handles these events.
-                self.step(Event::Tick)?;
+                self.handle(Event::Tick)?;
             }
             Err(why) => self.failed(why),
         }
@@ -126,7 +127,7 @@ impl EventLoop {
 
     /// Calls `with` with the processes as they are now.
     fn with_running<T>(&self, with: impl FnOnce(&[RunningProcess<'_>]) -> T) -> T {
-        let machine = self.status_board.machine();
+        let machine = self.executor.processes.machine();
         let state = machine.state();
         let definitions: Vec<_> = self.executor.definitions(state).collect();
         let running =
@@ -158,7 +159,7 @@ impl EventLoop {
 
     /// Refuses a config that cannot be applied at this moment.
     fn check_possible(&self, loaded: &Loaded) -> Result<(), String> {
-        self.may_reload().map_err(|why| self.status_board.failure(why))?;
+        self.may_reload().map_err(|why| self.executor.processes.failure(why))?;
         let old = self.executor.config();
         self.with_running(|running| refused::check(old, running, &loaded.config))
     }
@@ -180,7 +181,7 @@ impl EventLoop {
         tracing::info!("reload:\n  {}", steps.trim_end().replace('\n', "\n  "));
         let placed = placed.ok_or("too many processes")?;
         let now = clock::now();
-        let actions = self.status_board.reload(now, spec, &placed)?;
+        let actions = self.executor.processes.reload(now, spec, &placed)?;
         self.executor.reloads.warn(warnings);
         self.take_signals(&loaded.config);
         self.executor.file_watches.add(watches);

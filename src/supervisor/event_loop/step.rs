@@ -12,8 +12,8 @@ use crate::os::reap;
 /// with hundreds of processes, and the end of [`REAP_AT_ONCE`](reap::REAP_AT_ONCE) processes.
 const LONGEST: Duration = Duration::from_millis(20);
 
-/// A step that is under way, with the processor time that the thread had used before.
-pub(super) struct Step(Duration);
+/// The processor time that the thread had used when a step began.
+pub(super) struct StepTime(Duration);
 
 /// The processor time of the thread, without the time that the kernel takes for reaping, which
 /// drainit cannot reduce.
@@ -25,13 +25,11 @@ fn used() -> Duration {
     }
 }
 
-impl Step {
+impl StepTime {
     pub(super) fn begin() -> Self {
         Self(used())
     }
 
-    /// Ends a step. A step also ends at each point at which other tasks of the thread run before
-    /// the turn continues.
     pub(super) fn end(self) {
         let took = used().saturating_sub(self.0);
         debug_assert!(took <= LONGEST, "a step of the event loop took {took:?} of its thread");
@@ -43,7 +41,7 @@ mod tests {
     use super::*;
 
     fn take(time: Duration) {
-        let step = Step::begin();
+        let step = StepTime::begin();
         let until = thread_cpu() + time;
         while thread_cpu() < until {}
         step.end();

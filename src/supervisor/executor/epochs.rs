@@ -109,12 +109,11 @@ impl Executor {
             return Some(Event::HookEnded { hook, success: true });
         }
         let wanted = self.with_values(process);
-        let slots = self.status_board.slots.borrow();
+        let slots = &self.processes.slots;
         let args = slots.of(process).args.clone();
         let of_old =
             |(id, _): (ProcessId, _)| bootstrap::flags(&slots.of(id).process, &slots.of(id).args);
         let old: Vec<_> = self.others(process).map(of_old).collect();
-        drop(slots);
         let base = self.base.clone();
         let children = self.children.clone();
         self.run_as_hook(hook, Rc::default(), async move {

@@ -69,7 +69,7 @@ impl Executor {
         if ended.failed.is_some() || !current.contains(&Some(ended.pid)) {
             return false;
         }
-        let completes = self.status_board.machine().state().completes(process, ended.end);
+        let completes = self.processes.machine().state().completes(process, ended.end);
         let leaders = BTreeSet::from([ended.pid, self.instances[process.index()].leader]);
         let remains = |leader: &Pid| !completes && left_group(*leader) != Group::Gone;
         let left: Vec<_> = leaders.into_iter().filter(remains).collect();
@@ -174,7 +174,7 @@ impl Executor {
     }
 
     /// Reports the members that drainit may not signal. drainit no longer waits for them.
-    fn report_refusal(&self, left: &LeftGroup, members: &[Descendant]) {
+    fn report_refusal(&mut self, left: &LeftGroup, members: &[Descendant]) {
         let name = &self.process(left.process).name;
         let pids = if members.is_empty() { String::new() } else { format!(" {}", list(members)) };
         let line = format!(
@@ -183,7 +183,7 @@ impl Executor {
              run drainit as root with the capability KILL, or run all processes as one user"
         );
         tracing::warn!("{line}");
-        self.status_board.remark(&line);
+        self.processes.journal.remark(&line);
     }
 
     fn scan_groups(&mut self) {

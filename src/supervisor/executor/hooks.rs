@@ -188,7 +188,7 @@ impl Executor {
     }
 
     fn hook_name(&self, hook: HookId) -> String {
-        messages::hook_name(hook, &self.status_board.journal.borrow().names)
+        messages::hook_name(hook, &self.processes.journal.names)
     }
 
     /// Kills a hook that is under way.
@@ -222,8 +222,8 @@ impl Executor {
         }
         self.hooks.remove(&hook);
         match event {
-            Event::SpawnFailed { process, .. } => self.status_board.history(process).message = why,
-            _ => why.iter().for_each(|line| self.status_board.remark(line)),
+            Event::SpawnFailed { process, .. } => self.processes.history(process).message = why,
+            _ => why.iter().for_each(|line| self.processes.journal.remark(line)),
         }
         Some(event)
     }

@@ -129,7 +129,7 @@ impl Executor {
     /// `None` for a scan of an earlier sweep.
     pub(crate) fn swept(&mut self, signal: Signal, scanned: Scanned) -> Option<Event> {
         let Scanned { mut swept, hidden } = scanned;
-        let report = &self.status_board;
+        let report = &mut self.processes.journal;
         let sweep = self.sweep.as_mut().filter(|sweep| sweep.signal == signal)?;
         sweep.scan = None;
         let refusal = sweep.sweep.lock().unwrap_or_else(PoisonError::into_inner).refusal();

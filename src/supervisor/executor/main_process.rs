@@ -112,7 +112,7 @@ impl Executor {
         }
         if current.pid.replace(main) != Some(main) {
             tracing::info!("{name}: its main process is now {main}");
-            self.status_board.journal.borrow_mut().has_main(process, main);
+            self.processes.journal.has_main(process, main);
         } else {
             tracing::debug!("{name}: a former main process has ended");
         }

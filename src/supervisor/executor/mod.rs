@@ -73,7 +73,7 @@ use crate::supervisor::readiness::notify::NotifyListener;
 use crate::supervisor::reload::Reloads;
 use crate::supervisor::requests::Requests;
 use crate::supervisor::slots::Definition;
-use crate::supervisor::status::StatusBoard;
+use crate::supervisor::status::Processes;
 use crate::supervisor::stop_counts::StopCounts;
 use crate::types::{End, ProcessId, Signal, Time, harmless};
 
@@ -95,11 +95,11 @@ pub(crate) struct Executor {
     output: Arc<Output>,
     files: LogFiles,
     sender: MessageSender,
-    status_board: Rc<StatusBoard>,
+    pub(crate) processes: Processes,
     /// The requests of operators that wait for their answer.
     requests: Requests,
     stop_counts: Rc<StopCounts>,
-    children: SharedChildren,
+    pub(crate) children: SharedChildren,
     /// Whether every config since the start of drainit has had the same single process.
     is_alone: Rc<Cell<bool>>,
     oom_kills: OomKills,
@@ -119,7 +119,7 @@ pub(crate) struct Executor {
     /// The task that sends the message of the latest call of [`Executor::after_look`].
     last_look: Option<JoinHandle<()>>,
     /// The captures whose pipes may still contain output.
-    open_logs: Vec<Rc<OutputCapture>>,
+    pub(crate) open_logs: Vec<Rc<OutputCapture>>,
     /// When `open_logs` has this length, drainit drops the ended logs from it.
     max_open_logs: usize,
     /// The final sweep; `None` until it begins.
@@ -190,7 +190,7 @@ impl Executor {
         config: Rc<Config>,
         output: Arc<Output>,
         sender: MessageSender,
-        status_board: Rc<StatusBoard>,
+        processes: Processes,
         reloads: Reloads,
     ) -> Self {
         let base = launch::base_environment(&config).into();
@@ -205,9 +205,9 @@ impl Executor {
             output,
             files: LogFiles::default(),
             sender,
-            children: Rc::clone(&status_board.children),
+            children: SharedChildren::default(),
             stop_counts: StopCounts::new(),
-            status_board,
+            processes,
             requests: Requests::default(),
             is_alone,
             oom_kills: OomKills::from_now_on(),
@@ -242,7 +242,7 @@ impl Executor {
                 if self.is_current(process, instance) { self.news(process, news) } else { None }
             }
             Message::Remark(line) => {
-                self.status_board.remark(&line);
+                self.processes.journal.remark(&line);
                 None
             }
             Message::Counted { is_first } => {
@@ -256,12 +256,15 @@ impl Executor {
             Message::Swept(signal, swept) => self.swept(signal, *swept),
             Message::HookOver { hook, task, event, why } => self.hook_over(hook, task, event, why),
             Message::Request { name, request, reply, .. } => {
-                // If the process no longer exists, `?` returns and drops `reply`. The client
-                // notices the drop.
-                let process = self.status_board.process(&name)?;
-                let may = self.status_board.machine().may_request(process, request);
+                let Some(process) = self.processes.process(&name) else {
+                    // A reload has removed the process meanwhile. The send fails only if the client
+                    // has gone away.
+                    let _ = reply.send(Err(format!("there is no process `{name}` any more")));
+                    return None;
+                };
+                let may = self.processes.machine().may_request(process, request);
                 if let Err(why) = may {
-                    let why = self.status_board.failure(why);
+                    let why = self.processes.failure(why);
                     tracing::warn!("{name}: {} failed: {why}", request.name());
                     // The send fails only if the client has gone away.
                     let _ = reply.send(Err(why));
@@ -287,10 +290,10 @@ impl Executor {
         let (place, definition) = if is_newer {
             self.loading[&of].clone()
         } else {
-            let slots = self.status_board.slots.borrow();
+            let slots = &self.processes.slots;
             (slots.place(of), slots.of(of).clone())
         };
-        self.status_board.adopt(now, slot, definition, place, (of != slot).then_some(of));
+        self.processes.adopt(now, slot, definition, place, (of != slot).then_some(of));
         // If the earlier process of the slot has left a process group, this group has survived
         // SIGKILL, and the core no longer waits for the group.
         self.groups.retain(|left| left.process != slot);
@@ -306,7 +309,7 @@ impl Executor {
 
     /// Gives a process its definition in the new config.
     pub(crate) fn redefine(&mut self, slot: ProcessId) {
-        self.status_board.slots.borrow_mut().redefine(slot, self.loading[&slot].1.clone());
+        self.processes.slots.redefine(slot, self.loading[&slot].1.clone());
         let instance = &mut self.instances[slot.index()];
         if instance.pid.is_none() {
             (instance.with_values, instance.is_rendered) = (None, false);
@@ -438,7 +441,7 @@ impl Executor {
             Some(ChildRole::Command { waiting, .. }) => waiting.is_closed(),
             Some(ChildRole::Process(process)) => {
                 let current = &self.instances[process.index()];
-                let sent = self.status_board.history(*process).sent;
+                let sent = self.processes.journal.of(*process).sent;
                 // If another instance has the slot, drainit has killed this child, or this child is
                 // a former main process.
                 current.pid != Some(pid) || [current.asked, sent].contains(&Some(Signal::KILL))
@@ -456,7 +459,7 @@ impl Executor {
         let (is_oom, end) = (by_oom.is_some(), by_oom.unwrap_or(end));
         match role {
             None => {
-                self.status_board.journal.borrow_mut().orphans += 1;
+                self.processes.journal.orphans += 1;
                 if is_oom {
                     tracing::warn!("pid {pid}, a descendant of a process, {end}");
                 } else {
@@ -492,7 +495,7 @@ impl Executor {
                 current.end_probes();
                 current.listener = None;
                 self.stop_counts.pids().remove(process);
-                self.status_board.journal.borrow_mut().reaped(process);
+                self.processes.journal.reaped(process);
                 if self.process(process).hooks.post_stop.is_none() {
                     self.forget_values(process);
                 }
@@ -524,7 +527,7 @@ impl Executor {
     }
 
     pub(crate) fn release_sockets(&mut self, process: ProcessId) {
-        self.status_board.slots.borrow_mut().release_sockets(process);
+        self.processes.slots.release_sockets(process);
     }
 
     /// Begins the shutdown, but lets health checks succeed for now.
@@ -553,7 +556,7 @@ impl Executor {
         // drainit must look before it sends the signal, because sending a signal to a child that
         // has ended succeeds until the child is reaped.
         if self.pid(process).is_some_and(has_ended) {
-            self.status_board.history(process).ended_first = true;
+            self.processes.history(process).ended_first = true;
         }
         // A former main process that is still alive is the parent of the main process, or serves
         // beside the main process.
@@ -602,7 +605,7 @@ impl Executor {
 
     /// The inodes of the sockets that drainit holds for a process.
     fn given(&self, process: ProcessId) -> BTreeSet<u32> {
-        let slots = self.status_board.slots.borrow();
+        let slots = &self.processes.slots;
         slots.of(process).sockets.iter().filter_map(|socket| socket.inode()).collect()
     }
 
@@ -665,7 +668,7 @@ impl Executor {
         request: Request,
         outcome: Result<(), RequestError>,
     ) {
-        let outcome = outcome.map_err(|why| self.status_board.failure(why));
+        let outcome = outcome.map_err(|why| self.processes.failure(why));
         self.requests.answer(&self.process(process).name, request, &outcome);
     }
 
@@ -699,25 +702,9 @@ impl Executor {
         self.files.finish(within);
     }
 
-    /// Reads the last lines from all pipes. Waits at most `within` for the ends of the pipes. Then
-    /// reads the rest from the pipes that have not ended, again for at most `within`.
-    pub(crate) async fn last_lines(&mut self, within: &dyn Fn() -> Duration) {
-        let logs = std::mem::take(&mut self.open_logs);
-        let all = async {
-            for log in &logs {
-                log.finished().await;
-            }
-        };
-        let _ = timeout(within(), all).await;
-        let until = clock::now() + within();
-        for log in logs {
-            log.finish(|| clock::now() < until);
-        }
-    }
-
     /// Gives the journal what the looks at connections have shown.
-    fn record_counts(&self) {
-        let mut journal = self.status_board.journal.borrow_mut();
+    fn record_counts(&mut self) {
+        let journal = &mut self.processes.journal;
         for (began, process, counts) in self.stop_counts.seen() {
             journal.stop_traffic(began, process, counts.traffic(true));
         }
@@ -725,20 +712,20 @@ impl Executor {
 
     /// Whether the container stops because a command could not be executed.
     pub(crate) fn has_failed_to_start(&self) -> bool {
-        let cause = self.status_board.journal.borrow().stopped_by();
+        let cause = self.processes.journal.stopped_by();
         matches!(cause, Some(Cause::Failed { why: Failure::Spawn { .. }, .. }))
     }
 
     /// Writes the report of the shutdown as the last line of the log. If the config asks for JSON,
     /// makes the report as JSON, too. Writing a file takes at most `within`.
-    pub(crate) fn report(&self, now: Time, code: u8, within: &dyn Fn() -> Duration) {
+    pub(crate) fn report(&mut self, now: Time, code: u8, within: &dyn Fn() -> Duration) {
         self.record_counts();
         let (file, format) = (&self.config.shutdown.report, self.config.logging.format);
         let is_json = format == LogFormat::Json;
         let wall = SystemTime::now();
         let at = |time: Time| stamp(wall.checked_sub(now.since(time)).unwrap_or(wall));
-        let (report, machine) = (self.status_board.journal.borrow(), self.status_board.machine());
-        let slots = self.status_board.slots.borrow();
+        let Processes { journal: report, slots, .. } = &self.processes;
+        let machine = self.processes.machine();
         let place = |slot| slots.place(slot);
         let data =
             (is_json || file.is_some()).then(|| report.data(now, code, machine.state(), place, at));
@@ -760,12 +747,27 @@ impl Executor {
     }
 
     fn process(&self, slot: ProcessId) -> Arc<Process> {
-        Arc::clone(&self.status_board.slots.borrow().of(slot).process)
+        Arc::clone(&self.processes.slots.of(slot).process)
     }
 
     /// The other slots that the process has or had.
     fn other_slots(&self, slot: ProcessId) -> Vec<ProcessId> {
-        self.status_board.journal.borrow().others(slot).collect()
+        self.processes.journal.others(slot).collect()
+    }
+}
+
+/// Reads the last lines of these logs from all pipes. Waits at most `within` for the ends of the
+/// pipes. Then reads the rest from the pipes that have not ended, again for at most `within`.
+pub(crate) async fn last_lines(logs: Vec<Rc<OutputCapture>>, within: &dyn Fn() -> Duration) {
+    let all = async {
+        for log in &logs {
+            log.finished().await;
+        }
+    };
+    let _ = timeout(within(), all).await;
+    let until = clock::now() + within();
+    for log in logs {
+        log.finish(|| clock::now() < until);
     }
 }
 

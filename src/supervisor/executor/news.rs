@@ -13,7 +13,7 @@ use crate::types::{ProcessId, human};
 impl Executor {
     /// Keeps what the status and the log need of the news, and returns the event for the core.
     pub(super) fn news(&mut self, process: ProcessId, news: News) -> Option<Event> {
-        let mut journal = self.status_board.journal.borrow_mut();
+        let journal = &mut self.processes.journal;
         let history = journal.of_mut(process);
         match news {
             News::Event(Event::Ready(_)) => {
@@ -66,21 +66,15 @@ impl Executor {
             News::ProbeFailed(why) => journal.not_ready(process, why),
             News::NotReady(why) => history.failure = Some(why),
             News::DrainRisks(risks) => history.drain_warnings = Some(risks.into()),
-            News::Late(after) => {
-                drop(journal);
-                self.late(process, after);
-            }
-            News::TakesOver { pid, handle } => {
-                drop(journal);
-                self.take_main(process, pid, handle);
-            }
+            News::Late(after) => self.late(process, after),
+            News::TakesOver { pid, handle } => self.take_main(process, pid, handle),
         }
         None
     }
 
     /// Says why a process is not ready yet, and which processes wait for it.
     fn late(&self, process: ProcessId, after: Duration) {
-        let (machine, journal) = (self.status_board.machine(), self.status_board.journal.borrow());
+        let (machine, journal) = (self.processes.machine(), &self.processes.journal);
         let why = journal.of(process).failure.as_ref();
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         let waiting = machine.state().waiting_for(process);

@@ -15,7 +15,7 @@ const SLOW_RESTART: &str = "set `required: false` and `on_exit: ignore` if the c
 impl Executor {
     /// The details that only the supervisor knows, for the line of a note. Keeps some of them for
     /// the status.
-    fn detail(&self, note: &Note) -> Option<String> {
+    fn detail(&mut self, note: &Note) -> Option<String> {
         match *note {
             Note::FileChanged { process, watch, .. } => {
                 let process = self.process(process);
@@ -30,7 +30,7 @@ impl Executor {
             Note::Completed { process, .. } => self.in_background(process),
             Note::Ended { process, end, next } => {
                 let (is_success, is_oneshot) = {
-                    let machine = self.status_board.machine();
+                    let machine = self.processes.machine();
                     let spec = machine.state().process(process);
                     (spec.is_success(end), spec.oneshot)
                 };
@@ -38,7 +38,7 @@ impl Executor {
                 let left = may_hide.then(|| self.in_background(process)).flatten();
                 if let Some(left) = &left {
                     let why = format!("{end}; {left}");
-                    self.status_board.history(process).why_ended = Some(why);
+                    self.processes.history(process).why_ended = Some(why);
                 }
                 let is_last = matches!(next, AfterEnd::Shutdown | AfterEnd::Exhausted);
                 let lines = if is_last || !is_success { self.failed(process) } else { None };
@@ -55,7 +55,7 @@ impl Executor {
     }
 
     /// Keeps the last lines of an instance that failed, and returns them as text.
-    fn failed(&self, process: ProcessId) -> Option<String> {
+    fn failed(&mut self, process: ProcessId) -> Option<String> {
         let log = self.instances[process.index()].log.as_ref()?;
         // After a failure, no line has to match the pattern of the readiness any more, and matching
         // takes long.
@@ -63,17 +63,14 @@ impl Executor {
         log.pump();
         let last = log.last_lines();
         let lines = (!last.is_empty()).then(|| format!("its last lines:\n  {}", last.join("\n  ")));
-        self.status_board.journal.borrow_mut().tally(process).last_lines = last.into();
+        self.processes.journal.tally(process).last_lines = last.into();
         lines
     }
 
     /// Adds a note to the journal, and writes its line.
-    pub(crate) fn write(&self, now: Time, note: &Note) {
+    pub(crate) fn write(&mut self, now: Time, note: &Note) {
         let detail = self.detail(note);
-        let machine = self.status_board.machine();
-        let mut journal = self.status_board.journal.borrow_mut();
-        let entry = journal.note(now, note, machine.state(), detail.as_deref());
-        drop(journal);
+        let entry = self.processes.note(now, note, detail.as_deref());
         let is_json = self.output.format() == LogFormat::Json;
         let members = is_json.then(|| entry.event.members());
         let line = entry.line();
@@ -87,7 +84,7 @@ impl Executor {
     /// Whether a failed restart of the process ends the container: the process was restarted, and
     /// the container does not continue without the process.
     fn failure_ends_container(&self, process: ProcessId) -> bool {
-        let machine = self.status_board.machine();
+        let machine = self.processes.machine();
         let state = machine.state();
         state[process].restarts > 0 && !state.process(process).may_be_missing()
     }

@@ -31,17 +31,16 @@ impl Executor {
     ) -> impl Iterator<Item = (ProcessId, Definition)> {
         let order = state.spec.order.iter().copied();
         let current = order.filter(|slot| state.is_current(*slot));
-        current.map(|slot| (slot, self.status_board.slots.borrow().of(slot).clone()))
+        current.map(|slot| (slot, self.processes.slots.of(slot).clone()))
     }
 
     /// The open sockets of all slots, each with its address.
     pub(crate) fn held(&self) -> Held {
-        let slots = self.status_board.slots.borrow();
         let of = |one: &Definition| {
             let addresses = one.process.listen.iter().map(|socket| socket.address.clone());
             addresses.zip(one.sockets.clone()).collect::<Vec<_>>()
         };
-        slots.all().flat_map(of).collect()
+        self.processes.slots.all().flat_map(of).collect()
     }
 
     /// Applies a config. `definitions` has the processes of this config, which get the slots in
@@ -55,7 +54,7 @@ impl Executor {
         let slots = placed.iter().map(|placed| placed.slot());
         self.loading = slots.zip(definitions.into_iter().enumerate()).collect();
         let place = |slot| self.loading.get(&slot).map(|(place, _)| *place);
-        self.status_board.slots.borrow_mut().set_places(place);
+        self.processes.slots.set_places(place);
         let is_other =
             |one: &Arc<Process>| self.config.processes.iter().all(|old| old.name != one.name);
         if config.processes.iter().any(is_other) {
@@ -66,10 +65,10 @@ impl Executor {
 
     /// Ends a reload. Every slot has either its old or its new definition now.
     pub(crate) fn answer_reload(&mut self, outcome: Result<(), RequestError>) {
-        let outcome = outcome.map_err(|why| self.status_board.failure(why));
+        let outcome = outcome.map_err(|why| self.processes.failure(why));
         self.loading.clear();
         let (mut watched, mut differ) = (Vec::new(), Vec::new());
-        for (_, definition) in self.definitions(self.status_board.machine().state()) {
+        for (_, definition) in self.definitions(self.processes.machine().state()) {
             watched.extend(file_watch::watched(&definition.process));
             differ.extend(differing(&definition.process, &definition.sockets));
         }
@@ -83,7 +82,7 @@ impl Executor {
     fn drop_log_files(&mut self) {
         self.open_logs.retain(|log| !log.is_finished());
         let wanted: BTreeSet<_> = {
-            let machine = self.status_board.machine();
+            let machine = self.processes.machine();
             let definitions = self.definitions(machine.state());
             let each = definitions.flat_map(|(_, one)| match &one.process.log.mode {
                 LogMode::File(file) => file.paths().cloned().collect(),
@@ -139,7 +138,7 @@ impl Executor {
     pub(crate) fn watches_of(&self, name: &str, watch: &Watch) -> Vec<(ProcessId, usize)> {
         let place =
             |slot: &ProcessId| self.process(*slot).watch.iter().position(|one| one == watch);
-        let slots = self.status_board.watching(name);
+        let slots = self.processes.watching(name);
         slots.into_iter().filter_map(|slot| Some((slot, place(&slot)?))).collect()
     }
 }

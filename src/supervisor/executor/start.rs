@@ -113,7 +113,7 @@ impl Executor {
         self.mark_files_read(process);
         self.starting.insert(process);
         let other_lives = self.other_slots(process).into_iter().any(|other| self.lives(other));
-        let was_started = self.status_board.history(process).started.is_some();
+        let was_started = self.processes.history(process).started.is_some();
         // `take` clears the flag: files that a hook has rendered for this start are not for the
         // next start.
         let is_rendered = std::mem::take(&mut self.instances[process.index()].is_rendered);
@@ -323,10 +323,10 @@ impl Executor {
     }
 
     /// Logs why a process could not be started.
-    pub(super) fn spawn_failed(&self, process: ProcessId, error: &StartError) -> Event {
+    pub(super) fn spawn_failed(&mut self, process: ProcessId, error: &StartError) -> Event {
         let reason = error.to_string();
         tracing::error!("{}: {reason}", self.process(process).name);
-        self.status_board.history(process).message = Some(reason);
+        self.processes.history(process).message = Some(reason);
         Event::SpawnFailed { process, exit_code: error.exit_code() }
     }
 
@@ -351,7 +351,7 @@ impl Executor {
         let socket = wanted.uses_notify().then(|| NotifySocket::bind(process)).transpose()?;
         let epoch = self.next_epoch(process)?;
         let launcher = self.launcher(Some(&wanted));
-        let definition = self.status_board.slots.borrow().of(process).clone();
+        let definition = self.processes.slots.of(process).clone();
         let handed = Handed {
             args: &definition.args,
             notify: socket.as_ref().map(NotifySocket::env_value),
@@ -367,7 +367,7 @@ impl Executor {
             }
             _ => Vec::new(),
         };
-        self.status_board.slots.borrow_mut().set_log_files(process, files);
+        self.processes.slots.set_log_files(process, files);
         let spawned = clock::now();
         self.started_in_turn += 1;
         let pid = self.children.borrow_mut().start(request, ChildRole::Process(process))?;
@@ -404,7 +404,7 @@ impl Executor {
         current.is_ready = false;
         current.log.clone_from(&log);
         current.drain = None;
-        let mut journal = self.status_board.journal.borrow_mut();
+        let journal = &mut self.processes.journal;
         journal.spawned(process, pid, epoch.map(|epoch| epoch.number));
         if wanted.readiness.is_some() {
             journal.tally(process).readiness_failures.get_or_insert(0);
@@ -413,7 +413,6 @@ impl Executor {
             let pattern = harmless(pattern.0.as_str());
             journal.of_mut(process).failure = Some(format!("no line of it matches `{pattern}`"));
         }
-        drop(journal);
         let instance =
             InstanceSender { process, instance: current.number, sender: self.sender.clone() };
         current.listener = socket.map(|socket| {

@@ -5,7 +5,7 @@ use super::*;
 impl Play {
     /// Draws the next event, and the time at which it happens.
     pub(super) fn next(&mut self, steps: u64) -> Event {
-        let due = self.board.machine().next_wakeup();
+        let due = self.processes.machine().next_wakeup();
         let pause = [0, 5, 300, 4000][self.random.below(4) as usize];
         let at = self.now + self.random.millis(1 + pause);
         let mut events = self.events();
@@ -28,7 +28,7 @@ impl Play {
     /// All events that can come now. An event that is to come more often is listed more than once.
     pub(super) fn events(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
-        let machine = self.board.machine();
+        let machine = self.processes.machine();
         let state = machine.state();
         let random = &mut self.random;
         for &process in &self.spawning {

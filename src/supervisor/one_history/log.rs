@@ -6,10 +6,7 @@ impl Play {
     /// Writes the line of a note, and checks what its event says.
     pub(super) fn note(&mut self, note: Note) {
         let now = self.now;
-        let entry = {
-            let machine = self.board.machine();
-            self.board.journal.borrow_mut().note(now, &note, machine.state(), None)
-        };
+        let entry = self.processes.note(now, &note, None);
         let event: Value = serde_json::from_str(&format!("{{{}}}", entry.event.members())).unwrap();
         if let Some(slot) = entry.instance {
             let slot = &self.record.slots[&slot];

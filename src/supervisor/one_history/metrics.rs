@@ -37,7 +37,7 @@ impl Play {
         add("reaped_orphans_total".to_owned(), orphans);
         // The record has no dropped lines: `check` sets their number to the number of the orphans.
         add("dropped_log_lines_total{stream=\"/log/\\\"a\\\"\"}".to_owned(), orphans);
-        let machine = self.board.machine();
+        let machine = self.processes.machine();
         for (name, current) in &record.current {
             let (slot, counts) = (&record.slots[current], &record.of[name]);
             let spec = machine.state().process(*current);

@@ -30,13 +30,12 @@ use crate::core::phase::Phase;
 use crate::core::spec::{HookId, Stage};
 use crate::core::state::{Lifecycle, Role};
 use crate::core::traffic::{Moment, Traffic};
-use crate::journal::Journal;
 use crate::journal::data::ShutdownReport;
 use crate::journal::entry::Level;
 use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::load::testing::load;
 use crate::supervisor::slots::Definition;
-use crate::supervisor::status::StatusBoard;
+use crate::supervisor::status::Processes;
 use crate::testing::random::Random;
 use crate::types::{End, EndKind, ProcessId, Signal, Time, human, seconds as in_seconds};
 
@@ -144,7 +143,7 @@ impl Record {
 /// A history that is being played.
 struct Play {
     random: Random,
-    board: Rc<StatusBoard>,
+    processes: Processes,
     now: Time,
     record: Record,
     next_pid: i32,
@@ -186,10 +185,10 @@ impl Play {
             record.of.insert(name.clone(), Counts::default());
             record.slots.insert(slot, Slot { name, ..Slot::default() });
         }
-        let board = StatusBoard::new(definitions, Machine::new(spec, now));
+        let processes = Processes::new(definitions, Machine::new(spec, now));
         Self {
             random,
-            board,
+            processes,
             now,
             record,
             next_pid: 100,
@@ -225,12 +224,12 @@ impl Play {
         while let Some(event) = self.at_once.pop_front() {
             let _ = writeln!(self.story, "{:?} {event:?}", self.now.0);
             self.happens(event);
-            for action in self.board.handle(self.now, event) {
+            for action in self.processes.handle(self.now, event) {
                 let _ = writeln!(self.story, "    {action:?}");
-                self.board.journal.borrow_mut().action(self.now, &action);
+                self.processes.journal.action(self.now, &action);
                 self.carry_out(action);
             }
-            self.board.update(self.now);
+            self.processes.update(self.now);
         }
         self.check();
     }
@@ -238,7 +237,7 @@ impl Play {
     /// Checks that the status, the metrics and the table say what the record says.
     fn check(&mut self) {
         let now = self.now;
-        let mut status = self.board.status(now);
+        let mut status = self.processes.status(now);
         status.dropped_lines = vec![("/log/\"a\"".to_owned(), self.record.orphans)];
         assert_eq!(self.record.unreported, [], "an end is in no event of the log");
         let (phase, since) = self.record.phase_since;

@@ -5,8 +5,8 @@ use super::*;
 impl Play {
     /// Checks that the report says what the record says.
     pub(super) fn check_report(&self) {
-        let (board, record, now) = (&self.board, &self.record, self.now);
-        let (machine, journal) = (board.machine(), board.journal.borrow());
+        let (board, record, now) = (&self.processes, &self.record, self.now);
+        let (machine, journal) = (board.machine(), &board.journal);
         let exit = self.exit.unwrap();
         let stamp = |at: Time| format!("{:?}", at.0);
         let report = journal.data(now, exit, machine.state(), ProcessId::index, stamp).unwrap();

@@ -18,7 +18,7 @@ impl Play {
             let left = in_seconds(deadline.since(now));
             assert_eq!(shutdown["deadline_in_seconds"].as_f64(), Some(left), "the deadline");
         }
-        let machine = self.board.machine();
+        let machine = self.processes.machine();
         let mut rows: Vec<_> = shown["processes"].as_array().unwrap().iter().collect();
         let expected: Vec<_> = record
             .slots

@@ -7,8 +7,7 @@ impl Play {
     /// Reports an event to the journal as the executor would, and writes it into the record.
     pub(super) fn happens(&mut self, event: Event) {
         let now = self.now;
-        let board = Rc::clone(&self.board);
-        let mut journal = board.journal.borrow_mut();
+        let journal = &mut self.processes.journal;
         let record = &mut self.record;
         record.failed_start = None;
         match event {
@@ -23,7 +22,7 @@ impl Play {
                 slot.is_deaf = self.random.one_in(4);
                 (slot.end, slot.verdict, slot.warnings) = (None, None, None);
                 slot.first_start.get_or_insert(now);
-                let spec = self.board.machine().state().process(process).clone();
+                let spec = self.processes.machine().state().process(process).clone();
                 let is_ready = spec.readiness_timeout.is_none() && !spec.oneshot;
                 // If drainit wanted to give up a start, but the instance had already started, the
                 // instance does not become ready.
@@ -35,6 +34,7 @@ impl Play {
                 }
                 if spec.readiness_timeout.is_some() {
                     let failed = self.random.below(3);
+                    let journal = &mut self.processes.journal;
                     *journal.tally(process).readiness_failures.get_or_insert(0) += failed;
                     let counts = record.counts(process);
                     counts.readiness_failures =
@@ -86,10 +86,10 @@ impl Play {
             }
             Event::DrainAnswered { process, .. } => {
                 self.drains.insert(process, true);
-                self.counted(&mut journal, process, Moment::Start);
+                self.counted(process, Moment::Start);
             }
             Event::DrainSample { process, .. } => {
-                self.counted(&mut journal, process, Moment::Meanwhile);
+                self.counted(process, Moment::Meanwhile);
             }
             Event::Drained(process) => drop(self.drains.remove(&process)),
             Event::ListenersClosed(process) => self.closing.retain(|one| *one != process),
@@ -109,8 +109,8 @@ impl Play {
     }
 
     /// Counts the traffic of an Envoy that drains. At random, the count fails.
-    pub(super) fn counted(&mut self, journal: &mut Journal, process: ProcessId, moment: Moment) {
-        if !self.board.machine().state().process(process).drain.is_some_and(|one| one.closes) {
+    pub(super) fn counted(&mut self, process: ProcessId, moment: Moment) {
+        if !self.processes.machine().state().process(process).drain.is_some_and(|one| one.closes) {
             return;
         }
         let random = &mut self.random;
@@ -124,6 +124,7 @@ impl Play {
             unsure: None,
         };
         let is_known = !random.one_in(5);
+        let journal = &mut self.processes.journal;
         match is_known {
             true => journal.traffic(self.now, process, traffic, moment),
             false => journal.traffic_unknown(process),
@@ -142,10 +143,9 @@ impl Play {
         let record = &mut self.record;
         match action {
             Action::Adopt { slot, of: from, .. } => {
-                let slots = self.board.slots.borrow();
+                let slots = &self.processes.slots;
                 let (definition, place) = (slots.of(from).clone(), slots.place(from));
-                drop(slots);
-                self.board.adopt(self.now, slot, definition, place, Some(from));
+                self.processes.adopt(self.now, slot, definition, place, Some(from));
                 let old = &record.slots[&from];
                 let new = Slot {
                     name: old.name.clone(),
