@@ -135,7 +135,7 @@ impl DumbInit {
             tell(&format!("{}: {}", shown(name), describe(error)));
             NOT_STARTED
         };
-        let (child, exec) = match start_like_execvp(&options.command, &setup) {
+        let (child, mut exec) = match start_like_execvp(&options.command, &setup) {
             Ok(started) => started,
             Err(error) => return Ok(not_started(&error)),
         };
@@ -156,8 +156,8 @@ impl DumbInit {
         }
         let say = |step| self.say(step);
         let end = CommandLoop::new(options, &signals, child, Jobs::Halt, &say).run()?;
-        if let Ok(Err(exec)) = exec.outcome() {
-            return Ok(not_started(&exec.error()));
+        if let Some(failure) = exec.failure() {
+            return Ok(not_started(&failure.error()));
         }
         if let Some(signal) = self.translated(Signal::TERM) {
             if options.group && left_group(child) != Group::Gone {

@@ -165,7 +165,7 @@ impl Tini {
                 _ => FAILURE,
             })
         };
-        let (child, exec) = match start_like_execvp(&options.command, &setup) {
+        let (child, mut exec) = match start_like_execvp(&options.command, &setup) {
             Ok(started) => started,
             Err(error) => return Ok(failed(&error)),
         };
@@ -180,8 +180,8 @@ impl Tini {
                 break;
             }
         }
-        if let Ok(Err(exec)) = exec.outcome() {
-            return Ok(failed(&exec.error()));
+        if let Some(failure) = exec.failure() {
+            return Ok(failed(&failure.error()));
         }
         self.log(Verbosity::Trace, "Exiting: child has exited");
         Ok(options.code(end.exit_code()))

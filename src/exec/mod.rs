@@ -82,7 +82,7 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
     // The command already has its working directory. drainit itself leaves this directory, so that
     // the file system of the directory can be unmounted.
     let _ = std::env::set_current_dir("/");
-    let end = started.map_err(ExecError::from).and_then(|(child, exec)| {
+    let end = started.map_err(ExecError::from).and_then(|(child, mut exec)| {
         if options.verbose {
             tell(&format!("pid {child}: started"));
         }
@@ -93,10 +93,7 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
         // otherwise outlive drainit.
         let end = end.inspect_err(|_| panic_hook::stop_all())?;
         // The command has ended, so the outcome of its exec is known.
-        match exec.outcome() {
-            Ok(Err(failed)) => Err(failed.diagnose().into()),
-            _ => Ok(end),
-        }
+        exec.failure().map_or(Ok(end), |failed| Err(failed.diagnose().into()))
     });
     // drainit puts itself into the foreground again, because a script above drainit may continue to
     // use this terminal.

@@ -1,7 +1,9 @@
 //! The children that drainit has started, by pid.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::local_task::LocalTask;
@@ -11,7 +13,7 @@ use crate::os::reap::{Reaped, has_children, reap_next};
 use crate::os::spawn::{Exec, FailedExec, SpawnError, SpawnRequest};
 use crate::os::{Pid, clock};
 use crate::supervisor::message::ChildRole;
-use crate::types::{End, Signal};
+use crate::types::{End, ProcessId, Signal};
 
 /// The most processor time that one call takes to reap children and to read their last output. The
 /// time is limited, because waitid(2) searches all children for an ended child, and thousands of
@@ -20,20 +22,40 @@ const MOST_WORK: Duration = Duration::from_millis(5);
 
 /// The children, each with its role.
 ///
-/// Starting a child and adding it to this table are one step on one thread. Therefore drainit knows
-/// every child before drainit can reap the child. A reaped pid that is not in this table belongs to
-/// an orphan that drainit has inherited.
-#[derive(Debug, Default)]
+/// The step that starts a child adds it to this table, and the command of a task is added at the
+/// beginning of the next step. Children are reaped only in a step. Therefore drainit knows every
+/// child before drainit can reap the child. A reaped pid that is not in this table belongs to an
+/// orphan that drainit has inherited.
+#[derive(Default)]
 pub(crate) struct Children {
     children: BTreeMap<Pid, KnownChild>,
+    starter: Starter,
+}
+
+/// Starts children, and keeps them for [`Children::take_started`]. The tasks of hooks, probes and
+/// drains share this value.
+#[derive(Clone, Default)]
+pub(crate) struct Starter(Rc<Cell<Vec<(Pid, KnownChild)>>>);
+
+impl Starter {
+    /// Starts a child with this role. The exec may still be under way on return.
+    pub(crate) fn start(
+        &self,
+        request: SpawnRequest,
+        role: ChildRole,
+    ) -> Result<(Pid, Exec), SpawnError> {
+        let is_only = !has_children();
+        let (pid, exec) = request.start()?;
+        let mut started = self.0.take();
+        started.push((pid, KnownChild { role, is_only, adopted: None }));
+        self.0.set(started);
+        Ok((pid, exec))
+    }
 }
 
 #[derive(Debug)]
 struct KnownChild {
     role: ChildRole,
-    /// The exec that is under way, or its failure; `None` once drainit knows that the exec has
-    /// succeeded.
-    exec: Option<Result<Exec, FailedExec>>,
     /// Whether this child had no siblings at its start, not even an orphan, and drainit has started
     /// no other child since.
     is_only: bool,
@@ -50,20 +72,6 @@ struct Adopted {
     _watch: LocalTask,
 }
 
-impl KnownChild {
-    /// Checks the exec, and returns whether it is over.
-    fn settle(&mut self) -> bool {
-        if let Some(Ok(exec)) = self.exec.take_if(|exec| exec.is_ok()) {
-            self.exec = match exec.outcome() {
-                Ok(Ok(())) => None,
-                Ok(Err(failed)) => Some(Err(failed)),
-                Err(pending) => Some(Ok(pending)),
-            };
-        }
-        !matches!(self.exec, Some(Ok(_)))
-    }
-}
-
 /// A reaped child, which is no longer in the table because the kernel may reuse its pid.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -71,7 +79,7 @@ pub(crate) struct Ended {
     pub(crate) end: End,
     /// The role of the child; `None` for an orphan.
     pub(crate) role: Option<ChildRole>,
-    /// The failed exec, if the child has ended because of this failure.
+    /// The failed exec, if the child is an instance that has ended because of this failure.
     pub(crate) failed: Option<FailedExec>,
     /// Whether this child had no siblings at its start, and drainit started no other child until it
     /// reaped this child. If so, an orphan that appears meanwhile comes from this child, or from a
@@ -91,17 +99,26 @@ pub(crate) enum Remaining {
 }
 
 impl Children {
-    /// Starts a process, and adds it to the table with its role. The exec may still be under way on
-    /// return.
+    /// Starts an instance of a process, and adds it to the table.
     pub(crate) fn start(
         &mut self,
         request: SpawnRequest,
-        role: ChildRole,
-    ) -> Result<Pid, SpawnError> {
-        let is_only = !has_children();
-        let (pid, exec) = request.start()?;
-        self.insert(pid, KnownChild { role, exec: Some(Ok(exec)), is_only, adopted: None });
-        Ok(pid)
+        process: ProcessId,
+    ) -> Result<(Pid, Exec), SpawnError> {
+        let started = self.starter.start(request, ChildRole::Process(process))?;
+        self.take_started();
+        Ok(started)
+    }
+
+    pub(crate) fn starter(&self) -> Starter {
+        self.starter.clone()
+    }
+
+    /// Adds the children that were started since the last call.
+    pub(crate) fn take_started(&mut self) {
+        for (pid, child) in self.starter.0.take() {
+            self.insert(pid, child);
+        }
     }
 
     fn insert(&mut self, pid: Pid, child: KnownChild) {
@@ -116,7 +133,7 @@ impl Children {
     /// Adds a main process that drainit has not started. `watch` waits for its end.
     pub(crate) fn adopt(&mut self, pid: Pid, handle: Handle, watch: LocalTask, role: ChildRole) {
         let adopted = Some(Adopted { handle, _watch: watch });
-        self.insert(pid, KnownChild { role, exec: None, is_only: false, adopted });
+        self.insert(pid, KnownChild { role, is_only: false, adopted });
     }
 
     /// Forgets an adopted process that has ended and that drainit does not have to reap. Returns
@@ -136,21 +153,6 @@ impl Children {
         }
     }
 
-    /// Returns a future that waits for the end of the exec of a child that was just started. The
-    /// future does not borrow `self`.
-    pub(crate) fn exec_over(&self, pid: Pid) -> io::Result<impl Future<Output = ()> + use<>> {
-        match self.children.get(&pid).and_then(|child| child.exec.as_ref()) {
-            Some(Ok(exec)) => exec.watch(),
-            _ => Err(io::ErrorKind::NotFound.into()),
-        }
-    }
-
-    /// Whether the exec of a child that is not reaped has succeeded.
-    pub(crate) fn has_begun(&mut self, pid: Pid) -> bool {
-        let child = self.children.get_mut(&pid);
-        child.is_some_and(|child| child.settle() && child.exec.is_none())
-    }
-
     /// Reaps at most `max` children that have ended, calls `each` for each of them, and stops after
     /// [`MOST_WORK`]. Removes each child from the table at once: while the caller handles the end
     /// of the child, the kernel may give its pid to a new process.
@@ -165,10 +167,8 @@ impl Children {
             match reap_next()? {
                 Reaped::Child(pid, end) => {
                     let mut one = Ended { pid, end, role: None, failed: None, was_only: false };
-                    if let Some(mut child) = self.children.remove(&pid) {
-                        child.settle();
+                    if let Some(child) = self.children.remove(&pid) {
                         one.role = Some(child.role);
-                        one.failed = child.exec.and_then(Result::err);
                         one.was_only = child.is_only;
                     }
                     each(&one);

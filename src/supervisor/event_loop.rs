@@ -160,6 +160,7 @@ impl EventLoop {
     pub(crate) fn step<T>(&mut self, work: impl FnOnce(&mut Step<'_>) -> T) -> T {
         let time = StepTime::begin();
         let executor = &mut *self.executor.borrow_mut();
+        executor.children.take_started();
         let done = work(&mut Step { executor, events: &mut self.events });
         time.end();
         done

@@ -1,7 +1,6 @@
 //! The messages from local tasks to the event loop, and the roles of children.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -12,10 +11,10 @@ use crate::core::envoy::dialogue::DrainOutput;
 use crate::core::event::{Event, Request};
 use crate::core::spec::HookId;
 use crate::os::Pid;
+use crate::os::descendants::Descendant;
 use crate::os::handle::Handle;
-use crate::os::spawn::{FailedExec, SpawnError};
+use crate::os::spawn::SpawnError;
 use crate::os::sweep::Scanned;
-use crate::supervisor::children::Children;
 use crate::supervisor::executor::groups::Members;
 use crate::supervisor::file_watch::Seen;
 use crate::supervisor::launch::StartError;
@@ -66,6 +65,11 @@ pub(crate) enum News {
     },
     /// The warnings about risks of the drain.
     DrainRisks(Vec<String>),
+    /// The drain asks the process by this signal. `reply` gets the outcome.
+    DrainSignal {
+        signal: Signal,
+        reply: RequestReply,
+    },
     Drain(DrainOutput),
 }
 
@@ -82,7 +86,7 @@ pub(crate) enum ChildRole {
     /// The command of a hook, or of an `exec` probe or drain.
     Command {
         /// The task that runs the command receives how the command has ended.
-        waiting: tokio::sync::oneshot::Sender<Result<End, FailedExec>>,
+        waiting: tokio::sync::oneshot::Sender<End>,
         rest: Rest,
     },
 }
@@ -194,6 +198,8 @@ pub(crate) enum Message {
     Members(Members),
     /// The result of a scan of the final sweep, which sends this signal to all leftovers.
     Swept(Signal, Box<Scanned>),
+    /// The killed processes that probes had left behind, by the names of the probed processes.
+    LeftByProbes(BTreeMap<String, Vec<Descendant>>),
     /// Wakes the event loop, which then reaps children and scans groups.
     Wake,
 }
@@ -210,6 +216,3 @@ impl Message {
         }
     }
 }
-
-/// The children, shared with the tasks of hooks, `exec` probes and drains.
-pub(crate) type SharedChildren = Rc<RefCell<Children>>;

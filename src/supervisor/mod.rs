@@ -262,7 +262,7 @@ impl SupervisorHandle for ControlHandle {
         // reaped. Reaping runs on this thread, and therefore not between the next two lines.
         let Executor { processes, children, .. } = &mut *self.executor.borrow_mut();
         let History { pid, sent, .. } = processes.history(process);
-        match pid.map(|pid| children.borrow().signal(pid, signal)).transpose()? {
+        match pid.map(|pid| children.signal(pid, signal)).transpose()? {
             Some(true) => {
                 *sent = sent.filter(|sent| *sent == Signal::KILL).or(Some(signal));
                 Ok(())

@@ -1,11 +1,10 @@
 //! Runs the command of a hook, an `exec` probe or an `exec` drain to its end.
 
-use std::cell::Cell;
 use std::fmt::Display;
+use std::future::pending;
 use std::io::{self, PipeWriter, pipe};
 use std::path::PathBuf;
 use std::pin::pin;
-use std::rc::Rc;
 use std::time::Duration;
 
 use nix::unistd;
@@ -17,10 +16,11 @@ use tokio::time::timeout;
 use crate::http::describe_io;
 use crate::os::kill::kill_group_of_child;
 use crate::os::on_thread::on_thread;
-use crate::os::spawn::{FailedExec, SpawnError, SpawnRequest, open_directory};
+use crate::os::spawn::{Exec, FailedExec, SpawnError, SpawnRequest, open_directory};
 use crate::os::{Pid, is_own_lack};
+use crate::supervisor::children::Starter;
 use crate::supervisor::executor::LONGEST_START;
-use crate::supervisor::message::{ChildRole, Rest, SharedChildren};
+use crate::supervisor::message::{ChildRole, Rest};
 use crate::types::{End, Signal, harmless, human};
 
 /// The time limit of the search for the cause of a failed exec.
@@ -71,9 +71,46 @@ impl From<SpawnError> for AttemptFailure {
 }
 
 /// A running command. Dropping this value kills the process group of the command.
-struct StartedCommand {
-    pid: Pid,
-    end: Receiver<Result<End, FailedExec>>,
+pub(crate) struct StartedCommand {
+    pub(crate) pid: Pid,
+    exec: Exec,
+    end: Receiver<End>,
+}
+
+impl StartedCommand {
+    /// Starts a command.
+    ///
+    /// # Errors
+    /// Fails if no process was created.
+    pub(crate) async fn start(
+        mut request: SpawnRequest,
+        starter: &Starter,
+        rest: Rest,
+    ) -> Result<Self, SpawnError> {
+        if let (Some(path), None) = (request.working_dir.clone(), &request.directory) {
+            let opened = on_thread(LONGEST_START, move || open_directory(&path)).await;
+            request.directory = Some(opened.unwrap_or_else(|why| {
+                let path = request.command.first().map(PathBuf::from).unwrap_or_default();
+                Err(SpawnError::Other { path, source: io::Error::other(why) })
+            })?);
+        }
+        let (waiting, end) = oneshot::channel();
+        let (pid, exec) = starter.start(request, ChildRole::Command { waiting, rest })?;
+        Ok(Self { pid, exec, end })
+    }
+
+    /// Waits for the end of the command.
+    ///
+    /// # Errors
+    /// Fails if the command could not be executed.
+    pub(crate) async fn end(&mut self) -> Result<End, SpawnError> {
+        // The sender is dropped only together with the event loop.
+        let Ok(end) = (&mut self.end).await else { return pending().await };
+        match self.exec.failure() {
+            Some(failed) => Err(diagnosed(failed).await),
+            None => Ok(end),
+        }
+    }
 }
 
 impl Drop for StartedCommand {
@@ -90,18 +127,20 @@ impl Drop for StartedCommand {
 /// killed after `limit`, or when the future is dropped.
 pub(crate) async fn run(
     request: SpawnRequest,
-    children: SharedChildren,
+    starter: Starter,
     rest: Rest,
     limit: Duration,
 ) -> Result<(), AttemptFailure> {
-    let pid = Cell::new(None);
-    let started = |started| pid.set(Some(started));
-    let mut end = pin!(end_of(request, Rc::clone(&children), rest, started));
-    match timeout(limit, &mut end).await {
+    let mut command = None;
+    let end = async {
+        let started = StartedCommand::start(request, &starter, rest).await?;
+        command.insert(started).end().await
+    };
+    match timeout(limit, end).await {
         Ok(Ok(End::Code(0))) => Ok(()),
         Ok(Ok(end)) => Err(format!("its command {end}").into()),
         Ok(Err(error)) => Err(error.into()),
-        Err(_) if pid.get().is_some_and(|pid| children.borrow_mut().has_begun(pid)) => {
+        Err(_) if command.is_some_and(|mut command| command.exec.has_succeeded()) => {
             Err(format!("its command had not ended after {}", human(limit)).into())
         }
         Err(_) => {
@@ -119,14 +158,14 @@ pub(crate) async fn run(
 /// output, and makes the failure that is returned.
 pub(crate) async fn run_captured(
     request: impl FnOnce(PipeWriter) -> io::Result<SpawnRequest>,
-    children: SharedChildren,
+    starter: Starter,
     rest: Rest,
     limit: Duration,
     explain: impl FnOnce(AttemptFailure, &str) -> AttemptFailure,
 ) -> Result<(), AttemptFailure> {
     let (reader, writer) = pipe()?;
     let mut reader = PipeReader::from_owned_fd(reader.into())?;
-    let mut run = pin!(run(request(writer)?, children, rest, limit));
+    let mut run = pin!(run(request(writer)?, starter, rest, limit));
     let (mut output, mut chunk) = (Vec::new(), [0; 4096]);
     let mut keep = |chunk: &[u8]| {
         output.extend(chunk);
@@ -151,34 +190,6 @@ pub(crate) async fn run_captured(
         }
     }
     result.map_err(|failure| explain(failure, &String::from_utf8_lossy(&output)))
-}
-
-/// Runs a command to its end, and calls `started` with its pid. The process group of the command is
-/// killed when the future is dropped.
-///
-/// # Errors
-/// Fails if the command could not be executed.
-pub(crate) async fn end_of(
-    mut request: SpawnRequest,
-    children: SharedChildren,
-    rest: Rest,
-    started: impl FnOnce(Pid),
-) -> Result<End, SpawnError> {
-    let path = request.command.first().map(PathBuf::from).unwrap_or_default();
-    let other = |source| SpawnError::Other { path: path.clone(), source };
-    if let (Some(path), None) = (request.working_dir.clone(), &request.directory) {
-        let opened = on_thread(LONGEST_START, move || open_directory(&path)).await;
-        request.directory = Some(opened.unwrap_or_else(|why| Err(other(io::Error::other(why))))?);
-    }
-    let (waiting, end) = oneshot::channel();
-    let pid = children.borrow_mut().start(request, ChildRole::Command { waiting, rest })?;
-    started(pid);
-    let mut running = StartedCommand { pid, end };
-    match (&mut running.end).await {
-        Ok(Ok(end)) => Ok(end),
-        Ok(Err(failed)) => Err(diagnosed(failed).await),
-        Err(_) => Err(other(io::Error::other("it was lost"))),
-    }
 }
 
 /// Looks for the cause of a failed exec.

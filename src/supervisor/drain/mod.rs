@@ -23,9 +23,10 @@ use crate::load::at_start;
 use crate::local_task::LocalTask;
 use crate::os::on_thread::on_thread;
 use crate::os::spawn::SpawnRequest;
+use crate::supervisor::children::Starter;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::launch::StartError;
-use crate::supervisor::message::{Rest, SharedChildren};
+use crate::supervisor::message::Rest;
 use crate::supervisor::run_command;
 
 /// drainit repeats a failed drain request until the drain has lasted this long. If the drain is
@@ -40,7 +41,7 @@ const UNTIL_PAUSE: Duration = Duration::from_millis(500);
 
 /// A drain under way. Its task carries out the drain.
 pub(crate) struct RunningDrain {
-    commands: UnboundedSender<DrainCommand>,
+    sender: UnboundedSender<DrainCommand>,
     counts: bool,
     _task: LocalTask,
 }
@@ -79,10 +80,10 @@ impl RunningDrain {
     pub(crate) fn begin(
         drain: &Drain,
         target: DrainTarget,
-        children: &SharedChildren,
+        starter: Starter,
         command: impl FnOnce(&[String]) -> Result<SpawnRequest, StartError>,
     ) -> Self {
-        let (commands, received) = unbounded_channel();
+        let (sender, received) = unbounded_channel();
         let counting = drain.method.counting().cloned();
         let target = Rc::new(target);
         let asked = Rc::clone(&target);
@@ -91,7 +92,7 @@ impl RunningDrain {
         let ask: Option<Ask> = match &drain.method {
             DrainMethod::Envoy(keys) => {
                 let task = LocalTask::of(share, envoy::drain(target, keys.clone(), received));
-                return Self { commands, counts: true, _task: task };
+                return Self { sender, counts: true, _task: task };
             }
             DrainMethod::Connections(_) => None,
             DrainMethod::Http(http) => {
@@ -108,10 +109,10 @@ impl RunningDrain {
                 }))
             }
             DrainMethod::Exec(exec) => {
-                let (request, children) = (command(&exec.command), Rc::clone(children));
+                let request = command(&exec.command);
                 Some(Box::pin(async move {
                     let result = match request {
-                        Ok(request) => run_command::run(request, children, Rest::Lives, limit)
+                        Ok(request) => run_command::run(request, starter, Rest::Lives, limit)
                             .await
                             .map_err(|failure| failure.why),
                         Err(error) => Err(error.to_string()),
@@ -121,7 +122,7 @@ impl RunningDrain {
             }
             DrainMethod::Signal(signal) | DrainMethod::Notify(signal) => {
                 let signal = signal.signal;
-                Some(Box::pin(async move { asked.signal(signal) }))
+                Some(Box::pin(async move { asked.signal(signal).await }))
             }
         };
         let counts = counting.is_some();
@@ -131,7 +132,7 @@ impl RunningDrain {
             }
             None => LocalTask::of(share, without_counts(target, ask, received)),
         };
-        Self { commands, counts, _task: task }
+        Self { sender, counts, _task: task }
     }
 
     /// Whether the drain counts the connections of its process.
@@ -141,7 +142,7 @@ impl RunningDrain {
 
     pub(crate) fn command(&self, command: DrainCommand) {
         // The send fails only if the drain is over.
-        let _ = self.commands.send(command);
+        let _ = self.sender.send(command);
     }
 }
 

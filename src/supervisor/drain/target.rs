@@ -4,12 +4,13 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use crate::core::connections::watch::Asked;
 use crate::core::envoy::dialogue::DrainOutput;
-use crate::os::Pid;
 use crate::os::on_thread::Share;
 use crate::supervisor::drain::connections::Serving;
-use crate::supervisor::message::{InstanceSender, Message, News, SharedChildren};
+use crate::supervisor::message::{InstanceSender, Message, News};
 use crate::types::{Signal, harmless};
 
 /// The process to drain, and the places to which its drain reports.
@@ -22,9 +23,7 @@ pub(crate) struct DrainTarget {
     /// [`DrainCommand::Unready`](super::DrainCommand::Unready).
     pub(crate) stays_ready: bool,
     pub(crate) name: String,
-    pub(crate) pid: Pid,
     pub(crate) serving: Serving,
-    pub(crate) children: SharedChildren,
 }
 
 impl DrainTarget {
@@ -62,14 +61,16 @@ impl DrainTarget {
     }
 
     /// Asks the process to drain by a signal.
-    pub(super) fn signal(&self, signal: Signal) -> Asked {
-        let signalled = self.children.borrow().signal(self.pid, signal);
-        match signalled {
-            Ok(_) => Asked::Accepted,
-            Err(error) => {
+    pub(super) async fn signal(&self, signal: Signal) -> Asked {
+        let (reply, sent) = oneshot::channel();
+        self.instance.send(News::DrainSignal { signal, reply });
+        match sent.await {
+            Ok(Err(error)) => {
                 self.warn(&format!("cannot be asked to drain by {signal}: {error}"));
                 Asked::Failed
             }
+            // If the process has ended, nobody replies.
+            Ok(Ok(())) | Err(_) => Asked::Accepted,
         }
     }
 }

@@ -47,7 +47,7 @@ impl Executor {
         let began = self.instances[process.index()].spawned.0.as_millis() / TICK.as_millis();
         let (pid, was_only) = self.instances[process.index()].gone?;
         let orphans = self.orphans.get_or_init(|| {
-            let children = self.children.borrow();
+            let children = &self.children;
             living_children(MOST_READ, |pid| children.role(pid).is_none()).collect()
         });
         // Orphans that are older than this process, or whose session is older, belong to another

@@ -115,10 +115,10 @@ impl Executor {
             |(id, _): (ProcessId, _)| bootstrap::flags(&slots.of(id).process, &slots.of(id).args);
         let old: Vec<_> = self.others(process).map(of_old).collect();
         let base = self.base.clone();
-        let children = self.children.clone();
+        let starter = self.children.starter();
         self.run_as_hook(hook, Rc::default(), async move {
             let request = |stderr| launch::validation(&wanted, &args, &base, stderr);
-            let checked = match validate(request, children).await {
+            let checked = match validate(request, starter).await {
                 Ok(()) => {
                     let wanted = Arc::clone(&wanted);
                     let fits = move || {

@@ -21,7 +21,7 @@ use crate::supervisor::launch::StartError;
 use crate::supervisor::message::{ChildRole, Message, Rest, Start};
 use crate::supervisor::preparation::{Files, Preparation};
 use crate::supervisor::readiness;
-use crate::supervisor::run_command;
+use crate::supervisor::run_command::StartedCommand;
 use crate::types::{ProcessId, Signal, harmless, human};
 
 /// A hook that is under way, or the check of an Envoy's config in its place.
@@ -130,7 +130,7 @@ impl Executor {
         let name = self.hook_name(id);
         let pid = Rc::new(Cell::new(None));
         let started = Rc::clone(&pid);
-        let children = Rc::clone(&self.children);
+        let starter = self.children.starter();
         self.run_as_hook(id, started, async move {
             if let Some(wanted) = own_user {
                 match on_thread(LONGEST_START, move || at_start::account(&wanted)).await {
@@ -139,9 +139,11 @@ impl Executor {
                     Err(why) => return refused(id, &name, &why.to_string()),
                 }
             }
-            let end = run_command::end_of(request, children, Rest::Lives, move |is| {
-                pid.set(Some(is));
-            });
+            let end = async {
+                let mut command = StartedCommand::start(request, &starter, Rest::Lives).await?;
+                pid.set(Some(command.pid));
+                command.end().await
+            };
             let mut end = std::pin::pin!(end);
             let end = match timeout(readiness::LONG, &mut end).await {
                 Ok(end) => end,
@@ -199,7 +201,7 @@ impl Executor {
         // The dropped task would also kill the hook, but only later, and a sweep could send SIGTERM
         // to the hook before that. Therefore the hook is killed now.
         if let Some(pid) = hook.pid.get()
-            && matches!(self.children.borrow().role(pid), Some(ChildRole::Command { .. }))
+            && matches!(self.children.role(pid), Some(ChildRole::Command { .. }))
         {
             let _ = kill_group_of_child(pid, Signal::KILL);
         }

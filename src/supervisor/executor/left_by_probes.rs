@@ -2,30 +2,24 @@
 //! command's process group at once. It kills processes outside the group only when a later run of
 //! the command has left such processes, too.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::collections::BTreeMap;
 
 use tokio::task::spawn_local;
 
-use crate::os::descendants::list;
+use crate::os::descendants::{Descendant, list};
 use crate::os::on_thread::{self, Share};
 use crate::os::probe_mark::kill_left;
 use crate::os::sweep::signal_left_group;
 use crate::supervisor::children::Ended;
 use crate::supervisor::executor::Executor;
-use crate::supervisor::message::{ChildRole, Rest};
+use crate::supervisor::message::{ChildRole, Message, Rest};
 use crate::types::Signal;
-
-/// The names of the processes that were already reported because their probes leave processes
-/// behind.
-pub(super) type Reported = Rc<RefCell<BTreeSet<String>>>;
 
 impl Executor {
     /// If a child was the command of a probe, kills the processes that the command has left behind.
     pub(crate) fn kill_left_by_probes(&self, ended: &[Ended]) {
         let mut last = None;
-        for one in ended.iter().filter(|one| one.failed.is_none()) {
+        for one in ended {
             let Some(ChildRole::Command { rest, .. }) = one.role else { continue };
             if rest == Rest::Lives {
                 continue;
@@ -41,27 +35,33 @@ impl Executor {
             ChildRole::Command { rest: Rest::Marked(run), .. } => Some(*run),
             _ => None,
         };
-        let children = self.children.borrow();
+        let children = &self.children;
         let under_way = children.all().filter_map(|(_, role)| run_of(role)).collect();
         let started = children.all().map(|(pid, _)| pid).collect();
         // If no thread can be started, the next run of a probe looks again.
         let look =
             on_thread::begin(Share::Container, move || kill_left(last, &under_way, &started));
         let Ok(killed) = look else { return };
-        let reported = Rc::clone(&self.reported);
+        let sender = self.sender.clone();
         spawn_local(async move {
-            for (name, killed) in killed.await.unwrap_or_default() {
-                let line = format!(
-                    "{name}: the command of its probe leaves processes behind outside its process \
-                     group; killed those of earlier runs: {}",
-                    list(&killed)
-                );
-                if reported.borrow_mut().insert(name) {
-                    tracing::warn!("{line}; let the command wait for them, or end them itself");
-                } else {
-                    tracing::debug!("{line}");
-                }
-            }
+            // The send fails only if the event loop has ended.
+            let _ = sender.send(Message::LeftByProbes(killed.await.unwrap_or_default()));
         });
+    }
+
+    /// Reports the processes that probes have left behind, and that were killed.
+    pub(super) fn report_left_by_probes(&mut self, killed: BTreeMap<String, Vec<Descendant>>) {
+        for (name, killed) in killed {
+            let line = format!(
+                "{name}: the command of its probe leaves processes behind outside its process \
+                 group; killed those of earlier runs: {}",
+                list(&killed)
+            );
+            if self.reported.insert(name) {
+                tracing::warn!("{line}; let the command wait for them, or end them itself");
+            } else {
+                tracing::debug!("{line}");
+            }
+        }
     }
 }

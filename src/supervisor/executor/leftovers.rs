@@ -120,7 +120,7 @@ impl Executor {
                 ![current.pid, current.launching_pid()].contains(&Some(pid))
             }
         };
-        let children = self.children.borrow();
+        let children = &self.children;
         let killed = children.all().filter(|(pid, role)| is_killed(*pid, role));
         killed.map(|(pid, _)| pid).collect()
     }

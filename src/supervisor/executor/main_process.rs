@@ -29,7 +29,8 @@ impl Executor {
             && let Err(why) = self.adopt_main(process, pid, handle, former.len())
         {
             let line = format!("MAINPID={pid} is ignored: {why}");
-            current.listener.iter().for_each(|listener| listener.warn(&line));
+            let listener = self.instances[process.index()].listener.as_ref();
+            listener.iter().for_each(|listener| listener.warn(&line));
             return;
         }
         former.retain(|former| *former != pid);
@@ -45,7 +46,7 @@ impl Executor {
     }
 
     fn adopt_main(
-        &self,
+        &mut self,
         process: ProcessId,
         pid: Pid,
         handle: Handle,
@@ -59,7 +60,7 @@ impl Executor {
             ended.await;
             let _ = sender.send(Message::MainEnded { process, pid });
         });
-        self.children.borrow_mut().adopt(pid, handle, watch, ChildRole::Process(process));
+        self.children.adopt(pid, handle, watch, ChildRole::Process(process));
         Ok(())
     }
 
@@ -67,7 +68,7 @@ impl Executor {
     /// process still lives, drainit does not reap the process and gets no exit code. In this case,
     /// the former main process becomes the main process again.
     pub(super) fn main_ended(&mut self, process: ProcessId, pid: Pid) {
-        let is_forgotten = self.children.borrow_mut().forget(pid);
+        let is_forgotten = self.children.forget(pid);
         if is_forgotten {
             self.drop_main(process, pid, |_| false);
         }
@@ -135,7 +136,7 @@ impl Executor {
     pub(super) fn is_there(&self, process: ProcessId, pid: Pid) -> bool {
         let is_its_own =
             |role: &ChildRole| matches!(role, ChildRole::Process(of) if *of == process);
-        self.children.borrow().role(pid).is_some_and(is_its_own)
+        self.children.role(pid).is_some_and(is_its_own)
     }
 
     /// Sends a signal to the main process.
@@ -144,7 +145,7 @@ impl Executor {
     }
 
     pub(super) fn signal_one(&self, process: ProcessId, pid: Pid, signal: Signal) {
-        if let Err(error) = self.children.borrow().signal(pid, signal) {
+        if let Err(error) = self.children.signal(pid, signal) {
             tracing::warn!("{}: cannot send {signal}: {error}", self.process(process).name);
         }
     }

@@ -52,23 +52,20 @@ use crate::os::same_path::is_same;
 use crate::os::stale_socket::Removal;
 use crate::os::sweep::signal_left_group;
 use crate::os::termination_log;
-use crate::supervisor::children::{Ended, Remaining};
+use crate::supervisor::children::{Children, Ended, Remaining};
 use crate::supervisor::drain::connections::Serving;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::drain::{self, DrainCommand, RunningDrain};
 use crate::supervisor::executor::epochs::EnvoyEpoch;
 use crate::supervisor::executor::groups::{LeftGroup, Search};
 use crate::supervisor::executor::hooks::RunningHook;
-use crate::supervisor::executor::left_by_probes::Reported;
 use crate::supervisor::executor::leftovers::FinalSweep;
 pub(crate) use crate::supervisor::executor::start::LONGEST_START;
 use crate::supervisor::executor::start::Launching;
 use crate::supervisor::file_watch::FileWatches;
 use crate::supervisor::launch;
 use crate::supervisor::launch::Launcher;
-use crate::supervisor::message::{
-    ChildRole, InstanceSender, Message, MessageSender, News, SharedChildren, Start,
-};
+use crate::supervisor::message::{ChildRole, InstanceSender, Message, MessageSender, News, Start};
 use crate::supervisor::readiness::notify::NotifyListener;
 use crate::supervisor::reload::Reloads;
 use crate::supervisor::requests::Requests;
@@ -99,7 +96,7 @@ pub(crate) struct Executor {
     /// The requests of operators that wait for their answer.
     requests: Requests,
     stop_counts: Rc<StopCounts>,
-    pub(crate) children: SharedChildren,
+    pub(crate) children: Children,
     /// Whether every config since the start of drainit has had the same single process.
     is_alone: Rc<Cell<bool>>,
     oom_kills: OomKills,
@@ -131,7 +128,7 @@ pub(crate) struct Executor {
     /// The newest living orphans. All children that are reaped together share this list.
     orphans: OnceCell<Vec<Stat>>,
     /// The processes that drainit has reported because their probes leave processes behind.
-    reported: Reported,
+    reported: BTreeSet<String>,
 }
 
 /// The running instance of a process, or its last instance.
@@ -205,7 +202,7 @@ impl Executor {
             output,
             files: LogFiles::default(),
             sender,
-            children: SharedChildren::default(),
+            children: Children::default(),
             stop_counts: StopCounts::new(),
             processes,
             requests: Requests::default(),
@@ -226,7 +223,7 @@ impl Executor {
             search: Search::default(),
             orphans: OnceCell::new(),
             group_scan: None,
-            reported: Reported::default(),
+            reported: BTreeSet::new(),
         }
     }
 
@@ -243,6 +240,10 @@ impl Executor {
             }
             Message::Remark(line) => {
                 self.processes.journal.remark(&line);
+                None
+            }
+            Message::LeftByProbes(killed) => {
+                self.report_left_by_probes(killed);
                 None
             }
             Message::Counted { is_first } => {
@@ -392,19 +393,17 @@ impl Executor {
     pub(crate) fn reap(&mut self, max: usize) -> io::Result<(Vec<Ended>, Remaining)> {
         self.orphans.take();
         self.oom_kills.look_again();
-        self.children.borrow_mut().reap(max, |ended| self.last_output(ended))
-    }
-
-    /// Reads the last output of a process that has ended. This output may still be in its pipes.
-    fn last_output(&self, ended: &Ended) {
-        let Some(ChildRole::Process(process)) = ended.role else { return };
-        let current = &self.instances[process.index()];
-        let launching = current.launching.as_ref().filter(|launching| launching.pid == ended.pid);
-        let log = match launching {
-            Some(launching) => launching.log.as_ref(),
-            None => current.log.as_ref().filter(|_| current.pid == Some(ended.pid)),
-        };
-        log.into_iter().for_each(|log| log.pump());
+        let (mut ended, rest) =
+            self.children.reap(max, |ended| last_output(&self.instances, ended))?;
+        for one in &mut ended {
+            if let Some(ChildRole::Process(process)) = one.role
+                && let Some(launching) = &mut self.instances[process.index()].launching
+                && launching.pid == one.pid
+            {
+                one.failed = launching.exec.failure();
+            }
+        }
+        Ok((ended, rest))
     }
 
     /// The pid of a process; `None` before its start and after it is reaped.
@@ -469,7 +468,7 @@ impl Executor {
             }
             Some(ChildRole::Command { waiting, .. }) => {
                 // The send fails if the hook, probe or drain was dropped and no longer waits.
-                let _ = waiting.send(failed.map_or(Ok(end), Err));
+                let _ = waiting.send(end);
                 None
             }
             Some(ChildRole::Process(process)) if failed.is_some() => {
@@ -522,7 +521,7 @@ impl Executor {
         }
         // The process may have left the group in which it was started.
         for pid in mains {
-            let _ = self.children.borrow().signal(pid, Signal::KILL);
+            let _ = self.children.signal(pid, Signal::KILL);
         }
     }
 
@@ -571,25 +570,23 @@ impl Executor {
         self.instances[process.index()].end_probes();
         let process_config = self.with_values(process);
         let process_config = &*process_config;
-        let (Some(drain), Some(pid)) = (&process_config.drain, self.pid(process)) else { return };
+        let (Some(drain), Some(_)) = (&process_config.drain, self.pid(process)) else { return };
         let target = DrainTarget {
             instance: self.instance_sender(process),
             min,
             longest,
             stays_ready: self.stays_ready,
             name: process_config.name.clone(),
-            pid,
             serving: self.serving(process),
-            children: Rc::clone(&self.children),
         };
-        let children = Rc::clone(&self.children);
+        let starter = self.children.starter();
         // If an older epoch lives, the drain counts connections: the statistics report the requests
         // of an older epoch only every few seconds.
         let drain = &match self.has_older_epoch(process) {
             true => drain.clone().by_connections(),
             false => drain.clone(),
         };
-        let running = RunningDrain::begin(drain, target, &children, |command| {
+        let running = RunningDrain::begin(drain, target, starter, |command| {
             let hook = Hook { command: command.to_vec(), timeout: None, user: None };
             let launcher = self.launcher(Some(process_config));
             let (request, log) = launcher.hook(&hook, Some(process_config))?;
@@ -754,6 +751,18 @@ impl Executor {
     fn other_slots(&self, slot: ProcessId) -> Vec<ProcessId> {
         self.processes.journal.others(slot).collect()
     }
+}
+
+/// Reads the last output of a process that has ended. This output may still be in its pipes.
+fn last_output(instances: &[Instance], ended: &Ended) {
+    let Some(ChildRole::Process(process)) = ended.role else { return };
+    let current = &instances[process.index()];
+    let launching = current.launching.as_ref().filter(|launching| launching.pid == ended.pid);
+    let log = match launching {
+        Some(launching) => launching.log.as_ref(),
+        None => current.log.as_ref().filter(|_| current.pid == Some(ended.pid)),
+    };
+    log.into_iter().for_each(|log| log.pump());
 }
 
 /// Reads the last lines of these logs from all pipes. Waits at most `within` for the ends of the

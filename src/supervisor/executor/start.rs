@@ -21,7 +21,7 @@ use crate::os::connections::Listeners;
 use crate::os::kill::kill_child;
 use crate::os::notify_socket::NotifySocket;
 use crate::os::on_thread::{Share, on_thread};
-use crate::os::spawn::{FailedExec, SpawnError};
+use crate::os::spawn::{Exec, FailedExec, SpawnError};
 use crate::supervisor::children::Ended;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::executor::epochs::EnvoyEpoch;
@@ -58,6 +58,7 @@ fn given_up(process: ProcessId) -> Event {
 /// An instance whose exec is under way.
 pub(super) struct Launching {
     pub(super) pid: Pid,
+    pub(super) exec: Exec,
     /// The definition of the process, with the values that were read at its start.
     wanted: Arc<Process>,
     socket: Option<NotifySocket>,
@@ -248,7 +249,7 @@ impl Executor {
         self.starting.remove(&process);
         self.abort_preparation(Start::Process(process));
         if let Some(pid) = self.launching(process) {
-            if self.children.borrow_mut().has_begun(pid) {
+            if self.has_begun(process) {
                 return self.begun(process).unwrap_or(given_up(process));
             }
             self.give_up(process, pid);
@@ -261,13 +262,19 @@ impl Executor {
         self.instances[process.index()].launching_pid()
     }
 
+    /// Whether the exec that is under way has succeeded.
+    fn has_begun(&mut self, process: ProcessId) -> bool {
+        let launching = self.instances[process.index()].launching.as_mut();
+        launching.is_some_and(|launching| launching.exec.has_succeeded())
+    }
+
     /// Kills a process whose exec is under way.
     fn give_up(&mut self, process: ProcessId, pid: Pid) {
         self.instances[process.index()].launching = None;
         self.starting.remove(&process);
         let is_its_own =
             |role: &ChildRole| matches!(role, ChildRole::Process(of) if *of == process);
-        if self.children.borrow().role(pid).is_some_and(is_its_own) {
+        if self.children.role(pid).is_some_and(is_its_own) {
             let _ = kill_child(pid, Signal::KILL);
         }
     }
@@ -282,7 +289,7 @@ impl Executor {
         if self.launching(process) != Some(pid) {
             return None;
         }
-        if self.children.borrow_mut().has_begun(pid) {
+        if self.has_begun(process) {
             return self.begun(process);
         }
         // After a failed exec there is no event yet: its reason is known only when the child ends.
@@ -370,10 +377,10 @@ impl Executor {
         self.processes.slots.set_log_files(process, files);
         let spawned = clock::now();
         self.started_in_turn += 1;
-        let pid = self.children.borrow_mut().start(request, ChildRole::Process(process))?;
-        let launching = Launching { pid, wanted, socket, epoch, log, spawned };
+        let (pid, exec) = self.children.start(request, process)?;
+        let exec_over = exec.watch();
+        let launching = Launching { pid, exec, wanted, socket, epoch, log, spawned };
         self.instances[process.index()].launching = Some(launching);
-        let exec_over = self.children.borrow().exec_over(pid);
         let exec_over = exec_over.inspect_err(|_| self.give_up(process, pid))?;
         let sender = self.sender.clone();
         spawn_local(async move {
@@ -387,7 +394,7 @@ impl Executor {
     fn begun(&mut self, process: ProcessId) -> Option<Event> {
         let launching = self.instances[process.index()].launching.take()?;
         self.starting.remove(&process);
-        let Launching { pid, wanted, socket, epoch, log, spawned } = launching;
+        let Launching { pid, exec: _, wanted, socket, epoch, log, spawned } = launching;
         self.keep_open(log.as_ref());
         let user = launch::user_of(&wanted).map(|user| user.uid);
         if !wanted.runs_commands() {
@@ -439,7 +446,7 @@ impl Executor {
                     log,
                 },
                 Rc::clone(&self.base),
-                Rc::clone(&self.children),
+                self.children.starter(),
                 instance,
             )),
         };
@@ -477,8 +484,8 @@ impl Executor {
                     interval: *interval,
                     timeout: *timeout,
                 };
-                let (base, children) = (Rc::clone(&self.base), Rc::clone(&self.children));
-                let run = commands_of(Arc::clone(&wanted), base, children, *timeout);
+                let (base, starter) = (Rc::clone(&self.base), self.children.starter());
+                let run = commands_of(Arc::clone(&wanted), base, starter, *timeout);
                 current.liveness = Some(liveness::watch(
                     instance,
                     wanted.name.clone(),

@@ -6,7 +6,8 @@ use std::io::{self, PipeWriter};
 use std::time::Duration;
 
 use crate::os::spawn::SpawnRequest;
-use crate::supervisor::message::{Rest, SharedChildren};
+use crate::supervisor::children::Starter;
+use crate::supervisor::message::Rest;
 use crate::supervisor::run_command::{AttemptFailure, LONGEST, run_captured};
 use crate::types::harmless;
 
@@ -19,10 +20,10 @@ const CRITICAL: &str = "[critical]";
 /// pipe as its stderr.
 pub(super) async fn validate(
     request: impl FnOnce(PipeWriter) -> io::Result<SpawnRequest>,
-    children: SharedChildren,
+    starter: Starter,
 ) -> Result<(), String> {
     let explain = |failure, output: &str| reason(output).map_or(failure, AttemptFailure::from);
-    let checked = run_captured(request, children, Rest::Killed, LIMIT, explain).await;
+    let checked = run_captured(request, starter, Rest::Killed, LIMIT, explain).await;
     checked.map_err(|failure| failure.why)
 }
 

@@ -18,8 +18,9 @@ use crate::local_task::LocalTask;
 use crate::logging::capture::OutputCapture;
 use crate::os::on_thread::Share;
 use crate::os::probe_mark::mark;
+use crate::supervisor::children::Starter;
 use crate::supervisor::launch;
-use crate::supervisor::message::{InstanceSender, News, Rest, SharedChildren};
+use crate::supervisor::message::{InstanceSender, News, Rest};
 use crate::supervisor::readiness::probe::{RunningCommand, ask_epoch, wait_epoch, wait_ready};
 use crate::supervisor::run_command::{AttemptFailure, LONGEST, run_captured};
 
@@ -45,7 +46,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(5);
 pub(crate) fn watch(
     target: ReadinessTarget,
     base: Rc<[(OsString, OsString)]>,
-    children: SharedChildren,
+    starter: Starter,
     instance: InstanceSender,
 ) -> LocalTask {
     LocalTask::of(Share::Probes(instance.process), async move {
@@ -61,7 +62,7 @@ pub(crate) fn watch(
                 }
                 (None, Probe::Log(_), Some(log)) => log.matched().await,
                 (None, probe, _) => {
-                    let run = commands_of(process, base, children, EXEC_LIMIT);
+                    let run = commands_of(process, base, starter, EXEC_LIMIT);
                     wait_ready(probe, readiness.interval, &tell, &run).await;
                 }
             }
@@ -105,7 +106,7 @@ pub(crate) fn ask_once(
 pub(crate) fn commands_of(
     process: Arc<Process>,
     base: Rc<[(OsString, OsString)]>,
-    children: SharedChildren,
+    starter: Starter,
     limit: Duration,
 ) -> impl Fn(&[String]) -> RunningCommand {
     move |command| {
@@ -117,7 +118,7 @@ pub(crate) fn commands_of(
             Ok(request)
         };
         let rest = Rest::Marked(number);
-        Box::pin(run_captured(request, Rc::clone(&children), rest, limit, with_last_line))
+        Box::pin(run_captured(request, starter.clone(), rest, limit, with_last_line))
     }
 }
 

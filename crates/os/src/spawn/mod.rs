@@ -143,7 +143,7 @@ impl SpawnRequest {
         self.sockets.clear();
         self.directory = None;
         (self.stdout, self.stderr) = (None, None);
-        Ok((pid, Exec { pending, request: Box::new(self) }))
+        Ok((pid, Exec { pending, outcome: None, request: Box::new(self) }))
     }
 
     /// The `PATH` of the process.
@@ -176,20 +176,28 @@ fn c_strings(words: impl Iterator<Item = Vec<u8>>) -> Result<Vec<CString>, NulEr
 #[derive(Debug)]
 pub struct Exec {
     pending: PendingExec,
+    /// `None` while the exec is under way. The error number of a failed exec.
+    outcome: Option<Result<(), i32>>,
     /// The request, without its descriptors.
     request: Box<SpawnRequest>,
 }
 
 impl Exec {
-    /// Returns the outcome if it is known, and otherwise returns `self` as an error. `Ok(())` means
-    /// that the exec has succeeded, or that the process ended before the exec, for example by
+    fn outcome(&mut self) -> Option<Result<(), i32>> {
+        self.outcome = self.outcome.or_else(|| self.pending.outcome());
+        self.outcome
+    }
+
+    /// Whether the exec has succeeded, or the process has ended before the exec, for example by
     /// SIGKILL.
-    pub fn outcome(self) -> Result<Result<(), FailedExec>, Self> {
-        match self.pending.outcome() {
-            None => Err(self),
-            Some(Ok(())) => Ok(Ok(())),
-            Some(Err(error)) => Ok(Err(FailedExec { request: self.request, error })),
-        }
+    pub fn has_succeeded(&mut self) -> bool {
+        self.outcome() == Some(Ok(()))
+    }
+
+    /// The failure of the exec; `None` while there is none.
+    pub fn failure(&mut self) -> Option<FailedExec> {
+        let error = self.outcome()?.err()?;
+        Some(FailedExec { request: std::mem::take(&mut self.request), error })
     }
 
     /// Waits for the outcome. The future does not borrow `self`.
@@ -331,9 +339,10 @@ mod tests {
             self.directory = self.working_dir.as_deref().map(open_directory).transpose()?;
             let (pid, mut exec) = self.start()?;
             loop {
-                match exec.outcome() {
-                    Ok(Ok(())) => return Ok(pid),
-                    Ok(Err(failed)) => {
+                match exec.failure() {
+                    None if exec.has_succeeded() => return Ok(pid),
+                    None => {}
+                    Some(failed) => {
                         let error = failed.diagnose();
                         // This function reaps the failed process, so that the test need not do it.
                         // Before that, the function waits until the process has ended.
@@ -346,7 +355,6 @@ mod tests {
                         );
                         return Err(error);
                     }
-                    Err(pending) => exec = pending,
                 }
                 std::thread::yield_now();
             }
