@@ -53,6 +53,13 @@ struct SharedPath {
     state: Cell<PathState>,
 }
 
+impl SharedPath {
+    /// Asks the thread for a look. Returns whether there is a thread that has no other request.
+    fn ask(&self, asked: fingerprint::Asked) -> bool {
+        self.asks.borrow().try_send(asked).is_ok()
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PathState {
     Quiet,
@@ -156,9 +163,8 @@ impl FileWatches {
         let (asked, mut answers) = mpsc::channel(1);
         for (watched, task) in &self.tasks {
             if task.shared.state.get() != PathState::Changed && which(watched) {
-                // The send fails if there is no thread, or if the thread hangs. Then nobody looks at
-                // the file.
-                let _ = task.shared.asks.borrow().try_send(Some(asked.clone()));
+                // If there is no thread, or if the thread hangs, nobody looks at the file.
+                task.shared.ask(Some(asked.clone()));
             }
         }
         drop(asked);
@@ -174,10 +180,7 @@ impl FileWatches {
             match shared.state.get() {
                 _ if !which(watched) => {}
                 PathState::Changed => shared.state.set(PathState::Read),
-                PathState::Quiet
-                    if watched.1.action != WatchAction::Reload
-                        && shared.asks.borrow().try_send(None).is_ok() =>
-                {
+                PathState::Quiet if watched.1.action != WatchAction::Reload && shared.ask(None) => {
                     shared.state.set(PathState::Reading);
                 }
                 _ => {}
@@ -261,8 +264,7 @@ impl FileWatch {
     /// warns once that the file is not being read.
     fn ask(&mut self) {
         if !self.is_asked {
-            let asked = Some(mpsc::channel(1).0);
-            self.is_asked = self.shared.asks.borrow().try_send(asked).is_ok();
+            self.is_asked = self.shared.ask(Some(mpsc::channel(1).0));
         } else if !self.hangs {
             self.hangs(SILENCE);
         }

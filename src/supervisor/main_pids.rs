@@ -1,6 +1,6 @@
 //! The main processes of all instances that run, and the sockets that drainit holds for them.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub(crate) struct MainPids {
     /// The pids of all instances, and the inodes of the sockets that drainit holds for several of
     /// them. Computed once after each change, because hundreds of drains ask for both many times a
     /// second.
-    derived: RefCell<OnceCell<(InstancePids, Arc<BTreeSet<u32>>)>>,
+    derived: Cell<Option<(InstancePids, Arc<BTreeSet<u32>>)>>,
 }
 
 #[derive(Default)]
@@ -26,19 +26,21 @@ struct Instance {
 impl MainPids {
     /// Handles the start of an instance. drainit holds sockets with these inodes for the instance.
     pub(crate) fn started(&self, process: ProcessId, pids: InstancePids, given: BTreeSet<u32>) {
-        self.of_each.borrow_mut().insert(process, Instance { pids, given });
-        self.derived.take();
+        self.change(|of_each| drop(of_each.insert(process, Instance { pids, given })));
     }
 
     /// Handles the new main process of an instance.
     pub(crate) fn set(&self, process: ProcessId, pids: InstancePids) {
-        self.of_each.borrow_mut().entry(process).or_default().pids = pids;
-        self.derived.take();
+        self.change(|of_each| of_each.entry(process).or_default().pids = pids);
     }
 
     /// Forgets an instance that has ended.
     pub(crate) fn remove(&self, process: ProcessId) {
-        self.of_each.borrow_mut().remove(&process);
+        self.change(|of_each| drop(of_each.remove(&process)));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<ProcessId, Instance>)) {
+        change(&mut self.of_each.borrow_mut());
         self.derived.take();
     }
 
@@ -65,14 +67,15 @@ impl MainPids {
     }
 
     fn derived(&self) -> (InstancePids, Arc<BTreeSet<u32>>) {
-        let of_each = self.of_each.borrow();
-        let derive = || {
+        let derived = self.derived.take().unwrap_or_else(|| {
+            let of_each = self.of_each.borrow();
             let pids = of_each.values().flat_map(|it| it.pids.iter().copied()).collect();
             let mut seen = BTreeSet::new();
             let given = of_each.values().flat_map(|it| it.given.iter().copied());
             let shared = given.filter(|inode| !seen.insert(*inode)).collect();
             (Arc::new(pids), Arc::new(shared))
-        };
-        self.derived.borrow().get_or_init(derive).clone()
+        });
+        self.derived.set(Some(derived.clone()));
+        derived
     }
 }

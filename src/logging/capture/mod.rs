@@ -96,8 +96,10 @@ pub struct OutputCapture {
     output: Arc<Output>,
     sides: [Side; 2],
     last: RefCell<LastLines>,
-    /// The pattern of the readiness, until a line has matched.
-    pattern: RefCell<Option<Regex>>,
+    /// The pattern of the readiness.
+    pattern: Option<Regex>,
+    /// Whether a line can still match the pattern.
+    is_sought: Cell<bool>,
     matched: Cell<bool>,
     /// Notified when a line has matched, or a pipe has ended.
     changed: Notify,
@@ -133,7 +135,8 @@ impl OutputCapture {
             output,
             sides: [out, err],
             last: RefCell::default(),
-            pattern: RefCell::new(pattern),
+            is_sought: Cell::new(pattern.is_some()),
+            pattern,
             matched: Cell::new(false),
             changed: Notify::new(),
         });
@@ -164,14 +167,14 @@ impl OutputCapture {
 
     /// From now on, no line resolves [`OutputCapture::matched`].
     pub fn forget_pattern(&self) {
-        self.pattern.take();
+        self.is_sought.set(false);
     }
 
     /// Whether lines of this pipe may be read now. For a process with a readiness pattern, drainit
     /// reads lines even without room for them: a full output must not delay the readiness. Lines
     /// without room are dropped and counted.
     fn takes(&self, side: &Side) -> bool {
-        self.pattern.borrow().is_some() || self.output.has_room(side.stream)
+        self.is_sought.get() || self.output.has_room(side.stream)
     }
 
     fn read_while(&self, takes: impl Fn(&Side) -> bool) {
@@ -311,14 +314,14 @@ impl OutputCapture {
             LineForm::Plain | LineForm::Prefix(_) => String::new(),
         };
         let mut last = self.last.borrow_mut();
-        let mut pattern = self.pattern.borrow_mut();
+        let pattern = self.pattern.as_ref();
         let mut each = |line: &[u8], is_last: bool| {
             side.form.write(&time, line, lines);
             if is_last {
                 last.push(line);
             }
-            if pattern.as_ref().is_some_and(|pattern| pattern.is_match(&text(line))) {
-                *pattern = None;
+            if self.is_sought.get() && pattern.is_some_and(|it| it.is_match(&text(line))) {
+                self.is_sought.set(false);
                 self.matched.set(true);
                 self.changed.notify_waiters();
             }
