@@ -1,11 +1,13 @@
-//! The definition of each slot, for the code that carries out the decisions of the core.
+//! The slots, for the code that carries out the decisions of the core.
 
 use std::collections::BTreeMap;
+use std::ops::{Index, IndexMut};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{Config, Process};
 use crate::logging::Output;
+use crate::supervisor::executor::instance::Instance;
 use crate::supervisor::sockets::Sockets;
 use crate::types::{ProcessId, Stream};
 
@@ -31,86 +33,77 @@ impl Definition {
     }
 }
 
-/// The slots, in the order of their ids. A process has a second slot while it is being replaced.
-pub(crate) struct Slots {
-    slots: Vec<SlotEntry>,
-}
-
-struct SlotEntry {
-    definition: Definition,
-    /// The position of the process in the config file.
-    place: usize,
-    /// The log file of the process, if it has one.
-    log_files: Vec<LogTarget>,
+/// A slot: the process that it belongs to, and the instance that runs in it. A process has a second
+/// slot while it is being replaced.
+pub(crate) struct Slot {
+    pub(crate) definition: Definition,
+    /// The position of the process in the config file. A process that is not in the file any more
+    /// comes last.
+    pub(crate) place: usize,
+    /// The log files of the process.
+    pub(crate) log_files: Vec<LogTarget>,
+    pub(crate) instance: Instance,
 }
 
 type LogTarget = (PathBuf, Arc<Output>);
 
-impl Slots {
-    pub(crate) fn new(definitions: Vec<Definition>) -> Self {
-        let slot = |(place, definition)| SlotEntry { definition, place, log_files: Vec::new() };
-        Self { slots: definitions.into_iter().enumerate().map(slot).collect() }
+impl Slot {
+    fn new(definition: Definition, place: usize, instance: Instance) -> Self {
+        Self { definition, place, log_files: Vec::new(), instance }
     }
 
-    /// Gives a definition to a slot. The slot exists already, or is the next new slot.
-    pub(crate) fn put(&mut self, slot: ProcessId, definition: Definition, place: usize) {
-        let new = SlotEntry { definition, place, log_files: Vec::new() };
-        match self.slots.get_mut(slot.index()) {
-            Some(known) => *known = new,
-            None => self.slots.push(new),
-        }
-    }
-
-    /// Changes the definition of a slot. If an instance runs in the slot, it continues, because the
-    /// change requires no new instance.
-    pub(crate) fn redefine(&mut self, slot: ProcessId, definition: Definition) {
-        self.slots[slot.index()].definition = definition;
-    }
-
-    /// Gives each slot the place that its process has in a new config file. Slots of processes that are not in the
-    /// file come last.
-    pub(crate) fn set_places(&mut self, places: impl Fn(ProcessId) -> Option<usize>) {
-        for (slot, id) in self.slots.iter_mut().zip(0..) {
-            slot.place = places(ProcessId(id)).unwrap_or(usize::MAX);
-        }
-    }
-
-    pub(crate) fn of(&self, slot: ProcessId) -> &Definition {
-        &self.slots[slot.index()].definition
-    }
-
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Definition> {
-        self.slots.iter().map(|slot| &slot.definition)
-    }
-
-    /// Closes the sockets of a process.
-    pub(crate) fn release_sockets(&mut self, slot: ProcessId) {
-        self.slots[slot.index()].definition.sockets.clear();
-    }
-
-    pub(crate) fn set_log_files(&mut self, slot: ProcessId, files: Vec<LogTarget>) {
-        self.slots[slot.index()].log_files = files;
-    }
-
-    /// A warning if lines for the log file of a slot were dropped; `None` otherwise.
-    pub(crate) fn dropped(&self, slot: ProcessId) -> Option<String> {
-        let files = self.slots[slot.index()].log_files.iter();
-        let dropped = files.map(|(_, file)| file.dropped(Stream::Stdout)).sum::<u64>();
+    /// A warning if lines for the log file of the slot were dropped; `None` otherwise.
+    pub(crate) fn dropped(&self) -> Option<String> {
+        let dropped = self.log_files.iter().map(|(_, file)| file.dropped(Stream::Stdout));
+        let dropped = dropped.sum::<u64>();
         let lines = if dropped == 1 { "line" } else { "lines" };
         (dropped > 0).then(|| format!("{dropped} {lines} of its log file dropped"))
+    }
+}
+
+/// The slots, in the order of their ids.
+pub(crate) struct Slots(Vec<Slot>);
+
+impl Slots {
+    pub(crate) fn new(definitions: Vec<Definition>) -> Self {
+        let slot = |(place, definition)| Slot::new(definition, place, Instance::default());
+        Self(definitions.into_iter().enumerate().map(slot).collect())
+    }
+
+    /// Gives a slot to a new instance of the process with this definition. The slot exists already,
+    /// or is the next new slot.
+    pub(crate) fn put(&mut self, slot: ProcessId, definition: Definition, place: usize) {
+        match self.0.get_mut(slot.index()) {
+            Some(known) => *known = Slot::new(definition, place, known.instance.next()),
+            None => self.0.push(Slot::new(definition, place, Instance::default())),
+        }
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = (ProcessId, &Slot)> {
+        (0..).map(ProcessId).zip(&self.0)
+    }
+
+    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = (ProcessId, &mut Slot)> {
+        (0..).map(ProcessId).zip(&mut self.0)
     }
 
     /// The number of dropped lines for each log file.
     pub(crate) fn dropped_lines(&self) -> BTreeMap<PathBuf, u64> {
-        let files = self.slots.iter().flat_map(|slot| &slot.log_files);
+        let files = self.0.iter().flat_map(|slot| &slot.log_files);
         files.map(|(path, output)| (path.clone(), output.dropped(Stream::Stdout))).collect()
     }
+}
 
-    pub(crate) fn place(&self, slot: ProcessId) -> usize {
-        self.slots[slot.index()].place
+impl Index<ProcessId> for Slots {
+    type Output = Slot;
+
+    fn index(&self, slot: ProcessId) -> &Slot {
+        &self.0[slot.index()]
     }
+}
 
-    pub(crate) fn len(&self) -> usize {
-        self.slots.len()
+impl IndexMut<ProcessId> for Slots {
+    fn index_mut(&mut self, slot: ProcessId) -> &mut Slot {
+        &mut self.0[slot.index()]
     }
 }

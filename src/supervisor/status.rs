@@ -20,7 +20,7 @@ use crate::journal::messages::Names;
 use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::journal::{Journal, messages};
 use crate::os::{clock, private_socket};
-use crate::supervisor::slots::{Definition, Slots};
+use crate::supervisor::slots::{Definition, Slot, Slots};
 use crate::types::suggest::shortened;
 use crate::types::{ProcessId, Time};
 
@@ -107,17 +107,18 @@ impl Processes {
 
     /// The slots in file order. The slots of one process are together, with the current slot first.
     fn rows(&self) -> Vec<(ProcessId, Part)> {
-        let (state, slots) = (self.machine.state(), &self.slots);
-        let all = (0..slots.len()).filter_map(|slot| u16::try_from(slot).ok()).map(ProcessId);
-        let mut rows: Vec<_> = all
-            .filter_map(|slot| {
+        let state = self.machine.state();
+        let mut rows: Vec<_> = self
+            .slots
+            .all()
+            .filter_map(|(slot, Slot { place, .. })| {
                 let part = match state.role(slot) {
                     Role::Current => Part::Current,
                     Role::New { .. } => Part::New,
                     Role::Leaving => Part::Old,
                     Role::Reserved | Role::Retired => return None,
                 };
-                Some((slots.place(slot), part as u8, slot, part))
+                Some((*place, part as u8, slot, part))
             })
             .collect();
         rows.sort_unstable_by_key(|(place, part, slot, _)| (*place, *part, *slot));
@@ -216,7 +217,7 @@ impl Processes {
                     .drain_warnings
                     .iter()
                     .flat_map(|all| all.iter().cloned())
-                    .chain(slots.dropped(slot))
+                    .chain(slots[slot].dropped())
                     .collect(),
                 drain_warnings: history.drain_warnings.clone(),
                 drain: drain.clone().filter(|_| is_told).map(|drain| match history.pid {
@@ -233,7 +234,7 @@ impl Processes {
                 is_missed: part == Part::Current
                     && (machine.waits_for(slot) || spec.required && !history.state.is_settled()),
                 message: {
-                    let waits_for = match (world.life(slot), &slots.of(slot).process) {
+                    let waits_for = match (world.life(slot), &slots[slot].definition.process) {
                         (Lifecycle::PreStart { .. }, process) if process.is_validated() => {
                             Some("Envoy checks its config".to_owned())
                         }

@@ -44,8 +44,8 @@ impl Executor {
     /// certain. Looks only at the newest orphans.
     pub(super) fn in_background(&self, process: ProcessId) -> Option<String> {
         let groups: Vec<_> = self.groups_of(process).collect();
-        let began = self.instances[process.index()].spawned.0.as_millis() / TICK.as_millis();
-        let (pid, was_only) = self.instances[process.index()].gone?;
+        let began = self.instance(process).spawned.0.as_millis() / TICK.as_millis();
+        let (pid, was_only) = self.instance(process).gone?;
         let orphans = self.orphans.get_or_init(|| {
             let children = &self.children;
             living_children(MOST_READ, |pid| children.role(pid).is_none()).collect()

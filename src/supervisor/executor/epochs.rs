@@ -14,6 +14,7 @@ use crate::supervisor::executor::validation::validate;
 use crate::supervisor::executor::{Executor, LONGEST_START};
 use crate::supervisor::launch;
 use crate::supervisor::launch::StartError;
+use crate::supervisor::slots::Definition;
 use crate::types::{ProcessId, exit_code, harmless};
 
 /// One epoch, from its start to its end.
@@ -40,7 +41,7 @@ impl Executor {
     }
 
     fn living_epoch(&self, process: ProcessId) -> Option<EnvoyEpoch> {
-        let instance = &self.instances[process.index()];
+        let instance = self.instance(process);
         instance.epoch.filter(|_| instance.pid.is_some())
     }
 
@@ -52,7 +53,7 @@ impl Executor {
     /// Whether an older epoch lives. If so, the statistics of this epoch include the connections of
     /// the older epoch.
     pub(super) fn has_older_epoch(&self, process: ProcessId) -> bool {
-        let own = self.instances[process.index()].epoch;
+        let own = self.instance(process).epoch;
         own.is_some_and(|own| self.others(process).any(|(_, other)| other.number < own.number))
     }
 
@@ -86,17 +87,17 @@ impl Executor {
 
     /// Records that a new epoch has taken over.
     pub(super) fn epoch_took_over(&mut self, process: ProcessId) {
-        if let Some(epoch) = &mut self.instances[process.index()].epoch {
+        if let Some(epoch) = &mut self.processes.slots[process].instance.epoch {
             epoch.is_new = false;
         }
     }
 
     /// Records that an epoch has ended.
     pub(super) fn epoch_ended(&mut self, process: ProcessId) {
-        let Some(ended) = self.instances[process.index()].epoch.take() else { return };
+        let Some(ended) = self.processes.slots[process].instance.epoch.take() else { return };
         let others: Vec<_> = self.others(process).filter(|_| ended.is_new).collect();
         for (id, _) in others {
-            if let Some(epoch) = &mut self.instances[id.index()].epoch {
+            if let Some(epoch) = &mut self.processes.slots[id].instance.epoch {
                 epoch.has_failed_successor = true;
             }
         }
@@ -109,10 +110,11 @@ impl Executor {
             return Some(Event::HookEnded { hook, success: true });
         }
         let wanted = self.with_values(process);
-        let slots = &self.processes.slots;
-        let args = slots.of(process).args.clone();
-        let of_old =
-            |(id, _): (ProcessId, _)| bootstrap::flags(&slots.of(id).process, &slots.of(id).args);
+        let args = self.definition(process).args.clone();
+        let of_old = |(id, _)| {
+            let Definition { process, args, .. } = self.definition(id);
+            bootstrap::flags(process, args)
+        };
         let old: Vec<_> = self.others(process).map(of_old).collect();
         let base = self.base.clone();
         let starter = self.children.starter();

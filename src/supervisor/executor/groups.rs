@@ -65,12 +65,12 @@ impl Executor {
     pub(crate) fn leaves_group(&mut self, ended: &Ended) -> bool {
         let Some(ChildRole::Process(process)) = ended.role else { return false };
         // A start that was given up, or whose program never ran, leaves no group.
-        let current = [self.instances[process.index()].pid, self.launching(process)];
+        let current = [self.instance(process).pid, self.launching(process)];
         if ended.failed.is_some() || !current.contains(&Some(ended.pid)) {
             return false;
         }
         let completes = self.processes.machine().state().completes(process, ended.end);
-        let leaders = BTreeSet::from([ended.pid, self.instances[process.index()].leader]);
+        let leaders = BTreeSet::from([ended.pid, self.instance(process).leader]);
         let remains = |leader: &Pid| !completes && left_group(*leader) != Group::Gone;
         let left: Vec<_> = leaders.into_iter().filter(remains).collect();
         if left.is_empty() {

@@ -61,7 +61,7 @@ impl Executor {
             self.mark_files_read(process);
             // An earlier start may have rendered the files, and may have ended while its hook ran.
             // This start has to render the files again.
-            self.instances[process.index()].is_rendered = false;
+            self.processes.slots[process].instance.is_rendered = false;
             preparation.values = Some(self.config.env.clone());
             preparation.renders = Some(self.base.to_vec());
         }
@@ -88,14 +88,14 @@ impl Executor {
                 if stage != Stage::PreStart {
                     // Every hook after `pre_start` gets the values that were read when the process
                     // was started.
-                    let read = self.instances[process.index()].with_values.as_deref().cloned();
+                    let read = self.instance(process).with_values.as_deref().cloned();
                     files.with_values = read.or(files.with_values);
                 }
                 directory = self.take_files(process, files);
                 if stage == Stage::PreStart {
                     // The start of the process does not render the files again, because the hook
                     // may check or change them.
-                    self.instances[process.index()].is_rendered = true;
+                    self.processes.slots[process].instance.is_rendered = true;
                     if self.process(process).is_validated() {
                         return self.validate(id, process);
                     }
@@ -205,7 +205,7 @@ impl Executor {
         {
             let _ = kill_group_of_child(pid, Signal::KILL);
         }
-        let has_ended = |process: ProcessId| self.instances[process.index()].pid.is_none();
+        let has_ended = |process: ProcessId| self.instance(process).pid.is_none();
         if id.stage == Stage::PreStop && id.process.is_some_and(has_ended) {
             tracing::info!("{}: killed, because its process has ended", self.hook_name(id));
         }

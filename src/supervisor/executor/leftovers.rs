@@ -116,7 +116,7 @@ impl Executor {
             ChildRole::Command { .. } => true,
             // The start of the process was given up.
             ChildRole::Process(process) => {
-                let current = &self.instances[process.index()];
+                let current = self.instance(*process);
                 ![current.pid, current.launching_pid()].contains(&Some(pid))
             }
         };

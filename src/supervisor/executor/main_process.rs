@@ -19,7 +19,7 @@ const MOST_FORMER: usize = 8;
 impl Executor {
     /// Makes a process the main process of the current instance.
     pub(super) fn take_main(&mut self, process: ProcessId, pid: Pid, handle: Handle) {
-        let current = &self.instances[process.index()];
+        let current = self.instance(process);
         let mut former: Vec<_> = current.former.iter().copied().chain(current.pid).collect();
         former.retain(|former| self.is_there(process, *former));
         if current.pid == Some(pid) {
@@ -29,7 +29,7 @@ impl Executor {
             && let Err(why) = self.adopt_main(process, pid, handle, former.len())
         {
             let line = format!("MAINPID={pid} is ignored: {why}");
-            let listener = self.instances[process.index()].listener.as_ref();
+            let listener = self.instance(process).listener.as_ref();
             listener.iter().for_each(|listener| listener.warn(&line));
             return;
         }
@@ -38,7 +38,7 @@ impl Executor {
         // If a former main process has ended, its process group may be in `groups`. The instance
         // continues, so this group no longer counts as left behind.
         self.groups.retain(|left| left.process != process);
-        if let Some(signal) = self.instances[process.index()].asked {
+        if let Some(signal) = self.instance(process).asked {
             for signal in with_cont(signal) {
                 self.signal_one(process, pid, signal);
             }
@@ -79,7 +79,7 @@ impl Executor {
     pub(crate) fn settle_mains(&mut self, ended: &[Ended]) {
         for one in ended {
             let Some(ChildRole::Process(process)) = one.role else { continue };
-            let current = &self.instances[process.index()];
+            let current = self.instance(process);
             // If both this child and the main process have ended, the end of the instance is the
             // end of the main process.
             let main = current.pid.filter(|main| *main != one.pid);
@@ -92,7 +92,7 @@ impl Executor {
     /// left, the latest former main process becomes the main process again. If there is no former
     /// main process either, `gone` stays the main process.
     fn drop_main(&mut self, process: ProcessId, gone: Pid, is_reaped: impl Fn(Pid) -> bool) {
-        let current = &self.instances[process.index()];
+        let current = self.instance(process);
         let is_ours = current.pid == Some(gone) || current.former.contains(&gone);
         if !is_ours || current.former.is_empty() {
             return;
@@ -105,7 +105,7 @@ impl Executor {
 
     fn set_main(&mut self, process: ProcessId, main: Pid, former: Vec<Pid>) {
         let name = &self.process(process).name;
-        let current = &mut self.instances[process.index()];
+        let current = &mut self.processes.slots[process].instance;
         // The kernel does not reuse the number of a group or session that still has a member.
         let session = session_of(main).unwrap_or(current.leader);
         if !former.contains(&current.leader) && main != current.leader {
@@ -127,7 +127,7 @@ impl Executor {
 
     /// The main process and the former main processes of an instance, except reaped processes.
     pub(super) fn mains(&self, process: ProcessId) -> impl Iterator<Item = Pid> {
-        let current = &self.instances[process.index()];
+        let current = self.instance(process);
         let mains = current.former.iter().copied().chain(current.pid);
         mains.filter(move |pid| self.is_there(process, *pid))
     }

@@ -5,6 +5,7 @@ pub(crate) mod background;
 mod epochs;
 pub(crate) mod groups;
 mod hooks;
+pub(crate) mod instance;
 mod left_by_probes;
 mod leftovers;
 mod main_process;
@@ -14,7 +15,7 @@ pub(crate) mod reload;
 mod start;
 mod validation;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::io;
@@ -40,7 +41,6 @@ use crate::logging::file::LogFiles;
 use crate::logging::format::stamp;
 use crate::os::Pid;
 use crate::os::clock;
-use crate::os::connections::Listeners;
 use crate::os::descendants::Stat;
 use crate::os::kill::kill_group;
 use crate::os::on_thread;
@@ -56,20 +56,18 @@ use crate::supervisor::children::{Children, Ended, Remaining};
 use crate::supervisor::drain::connections::Serving;
 use crate::supervisor::drain::target::DrainTarget;
 use crate::supervisor::drain::{self, DrainCommand, RunningDrain};
-use crate::supervisor::executor::epochs::EnvoyEpoch;
 use crate::supervisor::executor::groups::{LeftGroup, Search};
 use crate::supervisor::executor::hooks::RunningHook;
+use crate::supervisor::executor::instance::Instance;
 use crate::supervisor::executor::leftovers::FinalSweep;
 pub(crate) use crate::supervisor::executor::start::LONGEST_START;
-use crate::supervisor::executor::start::Launching;
 use crate::supervisor::file_watch::FileWatches;
 use crate::supervisor::launch;
 use crate::supervisor::launch::Launcher;
 use crate::supervisor::message::{ChildRole, InstanceSender, Message, MessageSender, News, Start};
-use crate::supervisor::readiness::notify::NotifyListener;
 use crate::supervisor::reload::Reloads;
 use crate::supervisor::requests::Requests;
-use crate::supervisor::slots::Definition;
+use crate::supervisor::slots::{Definition, Slot, Slots};
 use crate::supervisor::status::Processes;
 use crate::supervisor::stop_counts::StopCounts;
 use crate::types::{End, ProcessId, Signal, Time, harmless};
@@ -102,8 +100,6 @@ pub(crate) struct Executor {
     oom_kills: OomKills,
     /// Whether the shutdown has begun, but health checks succeed until [`Self::unready`] is called.
     stays_ready: bool,
-    /// The instances, in the order of their slots.
-    instances: Vec<Instance>,
     /// The processes whose start is under way.
     starting: BTreeSet<ProcessId>,
     /// The tasks that gather the files for starts and hooks.
@@ -131,57 +127,6 @@ pub(crate) struct Executor {
     reported: BTreeSet<String>,
 }
 
-/// The running instance of a process, or its last instance.
-#[derive(Default)]
-struct Instance {
-    /// The number that distinguishes messages of this instance from messages of earlier instances.
-    number: u32,
-    /// The definition of the process, with the values that were read at its start; `None` without
-    /// such values.
-    with_values: Option<Arc<Process>>,
-    /// Whether the files of `render` are already written for the start that is under way.
-    is_rendered: bool,
-    /// The exec that is under way.
-    launching: Option<Launching>,
-    /// The main process, whose end is the end of the instance.
-    pid: Option<Pid>,
-    /// The former main processes that were still running at the last look.
-    former: Vec<Pid>,
-    /// The leader of the session and of the process group in which the instance runs.
-    leader: Pid,
-    /// The sockets on which the instance listens. A drain shares this value.
-    listeners: Rc<RefCell<Listeners>>,
-    /// The last signal with which the instance was asked to end.
-    asked: Option<Signal>,
-    /// The pid of the last instance that ended, and whether drainit had no other child while that
-    /// instance ran.
-    gone: Option<(Pid, bool)>,
-    /// The time at which the instance was started.
-    spawned: Time,
-    log: Option<Rc<OutputCapture>>,
-    readiness: Option<LocalTask>,
-    listener: Option<NotifyListener>,
-    liveness: Option<LocalTask>,
-    drain: Option<RunningDrain>,
-    preflight: Option<LocalTask>,
-    /// The epoch of the instance, if it is an Envoy with hot restart.
-    epoch: Option<EnvoyEpoch>,
-    /// Whether the readiness of the instance was reported.
-    is_ready: bool,
-}
-
-impl Instance {
-    /// The pid of a process whose exec is under way.
-    fn launching_pid(&self) -> Option<Pid> {
-        self.launching.as_ref().map(|launching| launching.pid)
-    }
-
-    /// Ends the readiness probe, the liveness probe and the preflight.
-    fn end_probes(&mut self) {
-        (self.readiness, self.liveness, self.preflight) = (None, None, None);
-    }
-}
-
 impl Executor {
     pub(crate) fn new(
         config: Rc<Config>,
@@ -191,7 +136,6 @@ impl Executor {
         reloads: Reloads,
     ) -> Self {
         let base = launch::base_environment(&config).into();
-        let instances = config.processes.iter().map(|_| Instance::default()).collect();
         let is_alone = Rc::new(Cell::new(config.processes.len() == 1));
         Self {
             config,
@@ -209,7 +153,6 @@ impl Executor {
             is_alone,
             oom_kills: OomKills::from_now_on(),
             stays_ready: false,
-            instances,
             starting: BTreeSet::new(),
             to_start: VecDeque::new(),
             started_in_turn: 0,
@@ -291,27 +234,19 @@ impl Executor {
         let (place, definition) = if is_newer {
             self.loading[&of].clone()
         } else {
-            let slots = &self.processes.slots;
-            (slots.place(of), slots.of(of).clone())
+            let slot = &self.processes.slots[of];
+            (slot.place, slot.definition.clone())
         };
         self.processes.adopt(now, slot, definition, place, (of != slot).then_some(of));
         // If the earlier process of the slot has left a process group, this group has survived
         // SIGKILL, and the core no longer waits for the group.
         self.groups.retain(|left| left.process != slot);
-        if slot.index() == self.instances.len() {
-            self.instances.push(Instance::default());
-        } else {
-            // Messages of earlier instances in this slot may still arrive, so the new instance gets
-            // a number that no earlier instance had.
-            let number = self.instances[slot.index()].number + 1;
-            self.instances[slot.index()] = Instance { number, ..Instance::default() };
-        }
     }
 
     /// Gives a process its definition in the new config.
     pub(crate) fn redefine(&mut self, slot: ProcessId) {
-        self.processes.slots.redefine(slot, self.loading[&slot].1.clone());
-        let instance = &mut self.instances[slot.index()];
+        let Slot { definition, instance, .. } = &mut self.processes.slots[slot];
+        definition.clone_from(&self.loading[&slot].1);
         if instance.pid.is_none() {
             (instance.with_values, instance.is_rendered) = (None, false);
         }
@@ -348,28 +283,28 @@ impl Executor {
     /// Whether an instance in another slot has this path in its `sockets`. During a reload, this
     /// instance may belong to another process.
     fn is_used_elsewhere(&self, slot: ProcessId, path: &Path) -> bool {
-        let slots = (0..self.instances.len()).filter_map(|slot| u16::try_from(slot).ok());
-        let mut beside = slots.map(ProcessId).filter(|other| *other != slot && self.lives(*other));
+        let all = self.processes.slots.all();
+        let mut beside = all.filter(|(other, _)| *other != slot && self.lives(*other));
         // The file name is compared first, because the full comparison is slow with thousands of
         // processes.
         let is_it = |other: &PathBuf| other.file_name() == path.file_name() && is_same(other, path);
-        beside.any(|other| self.process(other).sockets.iter().any(is_it))
+        beside.any(|(_, other)| other.definition.process.sockets.iter().any(is_it))
     }
 
     /// Whether the instance of a slot runs, or has ended and left a process group that still runs.
     fn lives(&self, slot: ProcessId) -> bool {
-        self.instances[slot.index()].pid.is_some() || self.groups_of(slot).next().is_some()
+        self.instance(slot).pid.is_some() || self.groups_of(slot).next().is_some()
     }
 
     /// Whether this is the current instance of the process, and the instance runs.
     fn is_current(&self, process: ProcessId, instance: u32) -> bool {
-        let current = &self.instances[process.index()];
+        let current = self.instance(process);
         current.number == instance && current.pid.is_some()
     }
 
     /// The sender for events of the current instance of a process.
     fn instance_sender(&self, process: ProcessId) -> InstanceSender {
-        let instance = self.instances[process.index()].number;
+        let instance = self.instance(process).number;
         InstanceSender { process, instance, sender: self.sender.clone() }
     }
 
@@ -394,10 +329,10 @@ impl Executor {
         self.orphans.take();
         self.oom_kills.look_again();
         let (mut ended, rest) =
-            self.children.reap(max, |ended| last_output(&self.instances, ended))?;
+            self.children.reap(max, |ended| last_output(&self.processes.slots, ended))?;
         for one in &mut ended {
             if let Some(ChildRole::Process(process)) = one.role
-                && let Some(launching) = &mut self.instances[process.index()].launching
+                && let Some(launching) = &mut self.processes.slots[process].instance.launching
                 && launching.pid == one.pid
             {
                 one.failed = launching.exec.failure();
@@ -408,7 +343,7 @@ impl Executor {
 
     /// The pid of a process; `None` before its start and after it is reaped.
     fn pid(&self, process: ProcessId) -> Option<Pid> {
-        self.instances[process.index()].pid.filter(|pid| self.is_there(process, *pid))
+        self.instance(process).pid.filter(|pid| self.is_there(process, *pid))
     }
 
     /// Reads the last messages of processes that have ended. These messages may still be in a
@@ -417,7 +352,7 @@ impl Executor {
         let mut processes = Vec::new();
         for one in ended {
             let Some(ChildRole::Process(process)) = one.role else { continue };
-            let current = &self.instances[process.index()];
+            let current = self.instance(process);
             if current.pid != Some(one.pid) {
                 continue;
             }
@@ -439,7 +374,7 @@ impl Executor {
             // Nobody waits for a command that was killed.
             Some(ChildRole::Command { waiting, .. }) => waiting.is_closed(),
             Some(ChildRole::Process(process)) => {
-                let current = &self.instances[process.index()];
+                let current = self.instance(*process);
                 let sent = self.processes.journal.of(*process).sent;
                 // If another instance has the slot, drainit has killed this child, or this child is
                 // a former main process.
@@ -477,18 +412,14 @@ impl Executor {
             }
             // There are three cases. The instance had survived SIGKILL until now, and has lost its
             // slot; the start of the instance was given up; or this child is a former main process.
-            Some(ChildRole::Process(process))
-                if self.instances[process.index()].pid != Some(pid) =>
-            {
-                None
-            }
+            Some(ChildRole::Process(process)) if self.instance(process).pid != Some(pid) => None,
             Some(ChildRole::Process(process)) => {
                 // The rest of the group may still serve on these sockets.
                 if !remains {
                     self.remove_sockets(process);
                 }
                 self.epoch_ended(process);
-                let current = &mut self.instances[process.index()];
+                let current = &mut self.processes.slots[process].instance;
                 (current.pid, current.leader) = (None, 0);
                 current.gone = Some((pid, was_only));
                 current.end_probes();
@@ -505,7 +436,7 @@ impl Executor {
 
     pub(crate) fn kill(&mut self, process: ProcessId) {
         let mains: Vec<_> = self.mains(process).collect();
-        let current = &mut self.instances[process.index()];
+        let current = &mut self.processes.slots[process].instance;
         current.asked = Some(Signal::KILL);
         let led = mains.iter().filter(|pid| is_child(**pid));
         let killed = led.map(|leader| kill_group(*leader, Signal::KILL));
@@ -526,7 +457,7 @@ impl Executor {
     }
 
     pub(crate) fn release_sockets(&mut self, process: ProcessId) {
-        self.processes.slots.release_sockets(process);
+        self.processes.slots[process].definition.sockets.clear();
     }
 
     /// Begins the shutdown, but lets health checks succeed for now.
@@ -538,9 +469,9 @@ impl Executor {
     /// Ends all probes and preflights, and makes each draining Envoy fail its health check.
     pub(crate) fn unready(&mut self) {
         self.stays_ready = false;
-        for current in &mut self.instances {
-            current.end_probes();
-            if let Some(drain) = &current.drain {
+        for (_, Slot { instance, .. }) in self.processes.slots.all_mut() {
+            instance.end_probes();
+            if let Some(drain) = &instance.drain {
                 drain.command(DrainCommand::Unready);
             }
         }
@@ -548,7 +479,7 @@ impl Executor {
 
     /// Asks a process to end.
     pub(crate) fn stop(&mut self, process: ProcessId, signal: Signal) {
-        let current = &mut self.instances[process.index()];
+        let current = &mut self.processes.slots[process].instance;
         current.end_probes();
         current.asked = Some(signal);
         self.stop_counts.stopping();
@@ -567,7 +498,7 @@ impl Executor {
     }
 
     pub(crate) fn drain(&mut self, process: ProcessId, min: Duration, longest: Duration) {
-        self.instances[process.index()].end_probes();
+        self.processes.slots[process].instance.end_probes();
         let process_config = self.with_values(process);
         let process_config = &*process_config;
         let (Some(drain), Some(_)) = (&process_config.drain, self.pid(process)) else { return };
@@ -596,29 +527,28 @@ impl Executor {
         if running.counts() {
             self.stop_counts.drains(process);
         }
-        self.instances[process.index()].liveness = None;
-        self.instances[process.index()].drain = Some(running);
+        self.processes.slots[process].instance.liveness = None;
+        self.processes.slots[process].instance.drain = Some(running);
     }
 
     /// The inodes of the sockets that drainit holds for a process.
     fn given(&self, process: ProcessId) -> BTreeSet<u32> {
-        let slots = &self.processes.slots;
-        slots.of(process).sockets.iter().filter_map(|socket| socket.inode()).collect()
+        self.definition(process).sockets.iter().filter_map(|socket| socket.inode()).collect()
     }
 
     fn serving(&self, process: ProcessId) -> Serving {
-        let listeners = Rc::clone(&self.instances[process.index()].listeners);
+        let listeners = Rc::clone(&self.instance(process).listeners);
         Serving { process, pids: Rc::clone(self.stop_counts.pids()), listeners }
     }
 
     pub(crate) fn close_listeners(&self, process: ProcessId) {
-        if let Some(drain) = &self.instances[process.index()].drain {
+        if let Some(drain) = &self.instance(process).drain {
             drain.command(DrainCommand::Close);
         }
     }
 
     pub(crate) fn end_drain(&self, process: ProcessId) {
-        if let Some(drain) = &self.instances[process.index()].drain {
+        if let Some(drain) = &self.instance(process).drain {
             drain.command(DrainCommand::End);
         }
     }
@@ -640,18 +570,18 @@ impl Executor {
             _ => preflight::check(&definition, window)
                 .map(|check| LocalTask::of(share, async move { says(check.await) })),
         };
-        self.instances[process.index()].preflight = check;
+        self.processes.slots[process].instance.preflight = check;
     }
 
     pub(crate) fn end_liveness(&mut self, process: ProcessId) {
-        self.instances[process.index()].liveness = None;
+        self.processes.slots[process].instance.liveness = None;
     }
 
     /// Begins to count the connections of clients, so that the report says how many each stop has
     /// cut. From now on, a process whose output nobody reads is blocked for at most `patience`.
     pub(crate) fn shutdown_begins(&mut self, patience: Duration) {
         self.stop_counts.shutdown_began(self.sender.clone(), |process| {
-            let drain = self.instances[process.index()].drain.as_ref();
+            let drain = self.instance(process).drain.as_ref();
             (!drain.is_some_and(RunningDrain::counts)).then(|| self.given(process))
         });
         self.output.stop_waiting(patience);
@@ -723,7 +653,7 @@ impl Executor {
         let at = |time: Time| stamp(wall.checked_sub(now.since(time)).unwrap_or(wall));
         let Processes { journal: report, slots, .. } = &self.processes;
         let machine = self.processes.machine();
-        let place = |slot| slots.place(slot);
+        let place = |slot| slots[slot].place;
         let data =
             (is_json || file.is_some()).then(|| report.data(now, code, machine.state(), place, at));
         let json = data.flatten().map(|data| data.json());
@@ -743,8 +673,16 @@ impl Executor {
         termination_log::write(&text, within());
     }
 
+    fn instance(&self, slot: ProcessId) -> &Instance {
+        &self.processes.slots[slot].instance
+    }
+
+    fn definition(&self, slot: ProcessId) -> &Definition {
+        &self.processes.slots[slot].definition
+    }
+
     fn process(&self, slot: ProcessId) -> Arc<Process> {
-        Arc::clone(&self.processes.slots.of(slot).process)
+        Arc::clone(&self.definition(slot).process)
     }
 
     /// The other slots that the process has or had.
@@ -754,9 +692,9 @@ impl Executor {
 }
 
 /// Reads the last output of a process that has ended. This output may still be in its pipes.
-fn last_output(instances: &[Instance], ended: &Ended) {
+fn last_output(slots: &Slots, ended: &Ended) {
     let Some(ChildRole::Process(process)) = ended.role else { return };
-    let current = &instances[process.index()];
+    let current = &slots[process].instance;
     let launching = current.launching.as_ref().filter(|launching| launching.pid == ended.pid);
     let log = match launching {
         Some(launching) => launching.log.as_ref(),

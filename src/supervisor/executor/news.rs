@@ -17,7 +17,7 @@ impl Executor {
         let history = journal.of_mut(process);
         match news {
             News::Event(Event::Ready(_)) => {
-                let current = &mut self.instances[process.index()];
+                let current = &mut self.processes.slots[process].instance;
                 // A process may send READY=1 more than once. Only the first message counts.
                 if std::mem::replace(&mut current.is_ready, true) {
                     return None;

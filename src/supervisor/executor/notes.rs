@@ -56,7 +56,7 @@ impl Executor {
 
     /// Keeps the last lines of an instance that failed, and returns them as text.
     fn failed(&mut self, process: ProcessId) -> Option<String> {
-        let log = self.instances[process.index()].log.as_ref()?;
+        let log = self.instance(process).log.as_ref()?;
         // After a failure, no line has to match the pattern of the readiness any more, and matching
         // takes long.
         log.forget_pattern();

@@ -14,7 +14,7 @@ use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch;
 use crate::supervisor::file_watch::Watched;
 use crate::supervisor::message::Message;
-use crate::supervisor::slots::Definition;
+use crate::supervisor::slots::{Definition, Slot};
 use crate::supervisor::sockets::{Held, differing};
 use crate::types::ProcessId;
 
@@ -31,14 +31,14 @@ impl Executor {
     ) -> impl Iterator<Item = (ProcessId, Definition)> {
         let order = state.spec.order.iter().copied();
         let current = order.filter(|slot| state.is_current(*slot));
-        current.map(|slot| (slot, self.processes.slots.of(slot).clone()))
+        current.map(|slot| (slot, self.definition(slot).clone()))
     }
 
     /// The open sockets of all slots, each with its address.
     pub(crate) fn held(&self) -> Held {
-        let of = |one: &Definition| {
-            let addresses = one.process.listen.iter().map(|socket| socket.address.clone());
-            addresses.zip(one.sockets.clone()).collect::<Vec<_>>()
+        let of = |(_, Slot { definition, .. }): (_, &Slot)| {
+            let addresses = definition.process.listen.iter().map(|socket| socket.address.clone());
+            addresses.zip(definition.sockets.clone()).collect::<Vec<_>>()
         };
         self.processes.slots.all().flat_map(of).collect()
     }
@@ -53,8 +53,9 @@ impl Executor {
     ) {
         let slots = placed.iter().map(|placed| placed.slot());
         self.loading = slots.zip(definitions.into_iter().enumerate()).collect();
-        let place = |slot| self.loading.get(&slot).map(|(place, _)| *place);
-        self.processes.slots.set_places(place);
+        for (id, slot) in self.processes.slots.all_mut() {
+            slot.place = self.loading.get(&id).map_or(usize::MAX, |(place, _)| *place);
+        }
         let is_other =
             |one: &Arc<Process>| self.config.processes.iter().all(|old| old.name != one.name);
         if config.processes.iter().any(is_other) {

@@ -117,7 +117,7 @@ impl Executor {
         let was_started = self.processes.history(process).started.is_some();
         // `take` clears the flag: files that a hook has rendered for this start are not for the
         // next start.
-        let is_rendered = std::mem::take(&mut self.instances[process.index()].is_rendered);
+        let is_rendered = std::mem::take(&mut self.processes.slots[process].instance.is_rendered);
         let renders = !is_rendered && !self.process(process).render.is_empty();
         let is_first = !was_started && !other_lives;
         let preparation = Preparation {
@@ -208,7 +208,7 @@ impl Executor {
         for log in files.logs {
             self.files.add(log, self.config.logging.format);
         }
-        self.instances[process.index()].with_values = files.with_values.map(Arc::new);
+        self.processes.slots[process].instance.with_values = files.with_values.map(Arc::new);
         files.directory
     }
 
@@ -259,18 +259,18 @@ impl Executor {
 
     /// The pid of a process whose exec is under way.
     pub(super) fn launching(&self, process: ProcessId) -> Option<Pid> {
-        self.instances[process.index()].launching_pid()
+        self.instance(process).launching_pid()
     }
 
     /// Whether the exec that is under way has succeeded.
     fn has_begun(&mut self, process: ProcessId) -> bool {
-        let launching = self.instances[process.index()].launching.as_mut();
+        let launching = self.processes.slots[process].instance.launching.as_mut();
         launching.is_some_and(|launching| launching.exec.has_succeeded())
     }
 
     /// Kills a process whose exec is under way.
     fn give_up(&mut self, process: ProcessId, pid: Pid) {
-        self.instances[process.index()].launching = None;
+        self.processes.slots[process].instance.launching = None;
         self.starting.remove(&process);
         let is_its_own =
             |role: &ChildRole| matches!(role, ChildRole::Process(of) if *of == process);
@@ -314,7 +314,7 @@ impl Executor {
         error: SpawnError,
     ) -> Option<Event> {
         (self.launching(process) == Some(pid)).then(|| {
-            self.instances[process.index()].launching = None;
+            self.processes.slots[process].instance.launching = None;
             self.starting.remove(&process);
             self.spawn_failed(process, &error.into())
         })
@@ -340,13 +340,13 @@ impl Executor {
     /// The definition of the process, with the values that were read at its last start if it has
     /// such values.
     pub(super) fn with_values(&self, process: ProcessId) -> Arc<Process> {
-        let with_values = self.instances[process.index()].with_values.clone();
+        let with_values = self.instance(process).with_values.clone();
         with_values.unwrap_or_else(|| self.process(process))
     }
 
     /// Forgets the values that were read at the start, once nothing needs them any more.
     pub(super) fn forget_values(&mut self, process: ProcessId) {
-        self.instances[process.index()].with_values = None;
+        self.processes.slots[process].instance.with_values = None;
     }
 
     fn launch(
@@ -358,7 +358,7 @@ impl Executor {
         let socket = wanted.uses_notify().then(|| NotifySocket::bind(process)).transpose()?;
         let epoch = self.next_epoch(process)?;
         let launcher = self.launcher(Some(&wanted));
-        let definition = self.processes.slots.of(process).clone();
+        let definition = self.definition(process).clone();
         let handed = Handed {
             args: &definition.args,
             notify: socket.as_ref().map(NotifySocket::env_value),
@@ -374,13 +374,13 @@ impl Executor {
             }
             _ => Vec::new(),
         };
-        self.processes.slots.set_log_files(process, files);
+        self.processes.slots[process].log_files = files;
         let spawned = clock::now();
         self.started_in_turn += 1;
         let (pid, exec) = self.children.start(request, process)?;
         let exec_over = exec.watch();
         let launching = Launching { pid, exec, wanted, socket, epoch, log, spawned };
-        self.instances[process.index()].launching = Some(launching);
+        self.processes.slots[process].instance.launching = Some(launching);
         let exec_over = exec_over.inspect_err(|_| self.give_up(process, pid))?;
         let sender = self.sender.clone();
         spawn_local(async move {
@@ -392,7 +392,7 @@ impl Executor {
 
     /// Records that a process has begun, because its exec has succeeded.
     fn begun(&mut self, process: ProcessId) -> Option<Event> {
-        let launching = self.instances[process.index()].launching.take()?;
+        let launching = self.processes.slots[process].instance.launching.take()?;
         self.starting.remove(&process);
         let Launching { pid, exec: _, wanted, socket, epoch, log, spawned } = launching;
         self.keep_open(log.as_ref());
@@ -401,7 +401,7 @@ impl Executor {
             self.forget_values(process);
         }
         let (wanted, given) = (self.with_values(process), self.given(process));
-        let current = &mut self.instances[process.index()];
+        let current = &mut self.processes.slots[process].instance;
         current.number += 1;
         (current.pid, current.spawned) = (Some(pid), spawned);
         (current.leader, current.former, current.asked) = (pid, Vec::new(), None);
@@ -458,7 +458,7 @@ impl Executor {
     pub(crate) fn ask_epoch(&mut self, process: ProcessId) {
         let wanted = self.with_values(process);
         let instance = self.instance_sender(process);
-        let current = &mut self.instances[process.index()];
+        let current = &mut self.processes.slots[process].instance;
         // A longer limit is useless: an epoch that needs longer for one answer has no time left to
         // serve.
         let limit =
@@ -471,7 +471,7 @@ impl Executor {
     pub(crate) fn watch_liveness(&mut self, process: ProcessId) {
         let wanted = self.with_values(process);
         let instance = self.instance_sender(process);
-        let current = &mut self.instances[process.index()];
+        let current = &mut self.processes.slots[process].instance;
         match &wanted.liveness {
             Some(Liveness::Notify(limit)) => {
                 if let Some(listener) = &current.listener {

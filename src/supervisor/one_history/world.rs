@@ -143,8 +143,8 @@ impl Play {
         let record = &mut self.record;
         match action {
             Action::Adopt { slot, of: from, .. } => {
-                let slots = &self.processes.slots;
-                let (definition, place) = (slots.of(from).clone(), slots.place(from));
+                let old = &self.processes.slots[from];
+                let (definition, place) = (old.definition.clone(), old.place);
                 self.processes.adopt(self.now, slot, definition, place, Some(from));
                 let old = &record.slots[&from];
                 let new = Slot {

@@ -1,0 +1,73 @@
+//! The instance in a slot: its pids, its tasks and its log.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::config::Process;
+use crate::local_task::LocalTask;
+use crate::logging::capture::OutputCapture;
+use crate::os::Pid;
+use crate::os::connections::Listeners;
+use crate::supervisor::drain::RunningDrain;
+use crate::supervisor::executor::epochs::EnvoyEpoch;
+use crate::supervisor::executor::start::Launching;
+use crate::supervisor::readiness::notify::NotifyListener;
+use crate::types::{Signal, Time};
+
+/// The running instance of a process, or its last instance.
+#[derive(Default)]
+pub(crate) struct Instance {
+    /// The number that distinguishes messages of this instance from messages of earlier instances.
+    pub(super) number: u32,
+    /// The definition of the process, with the values that were read at its start; `None` without
+    /// such values.
+    pub(super) with_values: Option<Arc<Process>>,
+    /// Whether the files of `render` are already written for the start that is under way.
+    pub(super) is_rendered: bool,
+    /// The exec that is under way.
+    pub(super) launching: Option<Launching>,
+    /// The main process, whose end is the end of the instance.
+    pub(super) pid: Option<Pid>,
+    /// The former main processes that were still running at the last look.
+    pub(super) former: Vec<Pid>,
+    /// The leader of the session and of the process group in which the instance runs.
+    pub(super) leader: Pid,
+    /// The sockets on which the instance listens. A drain shares this value.
+    pub(super) listeners: Rc<RefCell<Listeners>>,
+    /// The last signal with which the instance was asked to end.
+    pub(super) asked: Option<Signal>,
+    /// The pid of the last instance that ended, and whether drainit had no other child while that
+    /// instance ran.
+    pub(super) gone: Option<(Pid, bool)>,
+    /// The time at which the instance was started.
+    pub(super) spawned: Time,
+    pub(super) log: Option<Rc<OutputCapture>>,
+    pub(super) readiness: Option<LocalTask>,
+    pub(super) listener: Option<NotifyListener>,
+    pub(super) liveness: Option<LocalTask>,
+    pub(super) drain: Option<RunningDrain>,
+    pub(super) preflight: Option<LocalTask>,
+    /// The epoch of the instance, if it is an Envoy with hot restart.
+    pub(super) epoch: Option<EnvoyEpoch>,
+    /// Whether the readiness of the instance was reported.
+    pub(super) is_ready: bool,
+}
+
+impl Instance {
+    /// The pid of a process whose exec is under way.
+    pub(super) fn launching_pid(&self) -> Option<Pid> {
+        self.launching.as_ref().map(|launching| launching.pid)
+    }
+
+    /// Ends the readiness probe, the liveness probe and the preflight.
+    pub(super) fn end_probes(&mut self) {
+        (self.readiness, self.liveness, self.preflight) = (None, None, None);
+    }
+
+    /// The state of a slot before its next instance. Messages of earlier instances in the slot may
+    /// still arrive, so the next instance gets a number that no earlier instance had.
+    pub(crate) fn next(&self) -> Self {
+        Self { number: self.number + 1, ..Self::default() }
+    }
+}
