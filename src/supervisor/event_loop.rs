@@ -326,6 +326,9 @@ impl Step<'_> {
         }
         match message {
             Message::Wake => self.events.has_ended = true,
+            Message::Remark(line) => self.executor.processes.journal.remark(&line),
+            Message::MainEnded { process, pid } => self.executor.main_ended(process, pid),
+            Message::LeftByProbes(killed) => self.executor.report_left_by_probes(killed),
             Message::Reload { reply } => self.reload_requested(reply),
             Message::PlanReload { reply } => self.executor.reloads.begin_plan(reply),
             Message::Reading => self.mark_config_read(),

@@ -125,6 +125,14 @@ impl Processes {
         rows.into_iter().map(|(.., slot, part)| (slot, part)).collect()
     }
 
+    /// The definition in the current slot of each process. Each process comes after the processes
+    /// that it depends on.
+    pub(crate) fn definitions(&self) -> impl Iterator<Item = (ProcessId, &Definition)> {
+        let state = self.machine.state();
+        let current = state.spec.order.iter().filter(|slot| state.is_current(**slot));
+        current.map(|slot| (*slot, &self.slots[*slot].definition))
+    }
+
     /// The slots of the process of this name, except slots whose instance was replaced and is
     /// ending. The current slot comes first.
     pub(crate) fn watching(&self, name: &str) -> Vec<ProcessId> {

@@ -88,7 +88,7 @@ impl Step<'_> {
         let plan = read.and_then(|read| {
             self.check_possible(&read.0)?;
             let spec = read.0.config.spec(&read.0.graph);
-            Ok(self.with_plan(&read.0.config, &spec, &read.1, |reload| reload.text()))
+            Ok(self.compare(&read.0.config, &spec, &read.1).text())
         });
         // The send fails only if the client has gone away.
         let _ = reply.send(plan);
@@ -125,43 +125,38 @@ impl Step<'_> {
         tracing::error!(members, "reload failed, nothing was changed:{lines}{why}");
     }
 
-    /// Calls `with` with the processes as they are now.
-    fn with_running<T>(&self, with: impl FnOnce(&[RunningProcess<'_>]) -> T) -> T {
-        let machine = self.executor.processes.machine();
-        let state = machine.state();
-        let definitions: Vec<_> = self.executor.definitions(state).collect();
-        let running =
-            definitions.iter().map(|(slot, Definition { process, args, .. })| RunningProcess {
-                slot: *slot,
-                definition: changes::ProcessDefinition { process, args },
-                spec: state.process(*slot),
-                life: match state.life(*slot) {
-                    Lifecycle::Stopped { failed: false } => Life::Stopped,
-                    Lifecycle::Stopped { failed: true } => Life::Failed,
-                    Lifecycle::Done => Life::Over,
-                    _ => Life::Runs,
-                },
-            });
-        with(&running.collect::<Vec<_>>())
+    /// The processes as they are now.
+    fn running(&self) -> Vec<RunningProcess<'_>> {
+        let state = self.executor.processes.machine().state();
+        let definitions = self.executor.processes.definitions();
+        let running = definitions.map(|(slot, of)| RunningProcess {
+            slot,
+            definition: changes::ProcessDefinition { process: &of.process, args: &of.args },
+            spec: state.process(slot),
+            life: match state.life(slot) {
+                Lifecycle::Stopped { failed: false } => Life::Stopped,
+                Lifecycle::Stopped { failed: true } => Life::Failed,
+                Lifecycle::Done => Life::Over,
+                _ => Life::Runs,
+            },
+        });
+        running.collect()
     }
 
     /// Compares a config with the running processes.
-    fn with_plan<T>(
-        &self,
-        config: &Config,
+    fn compare<'a>(
+        &'a self,
+        config: &'a Config,
         spec: &Spec,
-        args: &[Vec<String>],
-        with: impl FnOnce(&ReloadPlan<'_>) -> T,
-    ) -> T {
-        let old = self.executor.config();
-        self.with_running(|running| with(&ReloadPlan::new(old, running, config, spec, args)))
+        args: &'a [Vec<String>],
+    ) -> ReloadPlan<'a> {
+        ReloadPlan::new(self.executor.config(), &self.running(), config, spec, args)
     }
 
     /// Refuses a config that cannot be applied at this moment.
     fn check_possible(&self, loaded: &Loaded) -> Result<(), String> {
         self.may_reload().map_err(|why| self.executor.processes.failure(why))?;
-        let old = self.executor.config();
-        self.with_running(|running| refused::check(old, running, &loaded.config))
+        refused::check(self.executor.config(), &self.running(), &loaded.config)
     }
 
     /// Gives a config to the core. If this fails, nothing is changed.
@@ -170,9 +165,8 @@ impl Step<'_> {
         self.check_possible(&loaded)?;
         let warnings = text(&loaded.warnings);
         let spec = loaded.config.spec(&loaded.graph);
-        let (placed, steps) = self.with_plan(&loaded.config, &spec, &args, |reload| {
-            (reload.placed.clone(), reload.text())
-        });
+        let plan = self.compare(&loaded.config, &spec, &args);
+        let (steps, placed) = (plan.text(), plan.placed);
         for warning in &loaded.warnings {
             let warning = warning.to_string();
             // The log prints the severity itself.

@@ -50,7 +50,7 @@ impl Executor {
     }
 
     /// Reports the processes that probes have left behind, and that were killed.
-    pub(super) fn report_left_by_probes(&mut self, killed: BTreeMap<String, Vec<Descendant>>) {
+    pub(crate) fn report_left_by_probes(&mut self, killed: BTreeMap<String, Vec<Descendant>>) {
         for (name, killed) in killed {
             let line = format!(
                 "{name}: the command of its probe leaves processes behind outside its process \

@@ -181,21 +181,9 @@ impl Executor {
                 drop(place);
                 if self.is_current(process, instance) { self.news(process, news) } else { None }
             }
-            Message::Remark(line) => {
-                self.processes.journal.remark(&line);
-                None
-            }
-            Message::LeftByProbes(killed) => {
-                self.report_left_by_probes(killed);
-                None
-            }
             Message::Counted { is_first } => {
                 self.record_counts();
                 is_first.then_some(Event::Counted)
-            }
-            Message::MainEnded { process, pid } => {
-                self.main_ended(process, pid);
-                None
             }
             Message::Swept(signal, swept) => self.swept(signal, *swept),
             Message::HookOver { hook, task, event, why } => self.hook_over(hook, task, event, why),
@@ -218,7 +206,10 @@ impl Executor {
                 Some(Event::Requested { process, request })
             }
             Message::File { .. }
+            | Message::LeftByProbes(_)
+            | Message::MainEnded { .. }
             | Message::Members(_)
+            | Message::Remark(_)
             | Message::Reading
             | Message::Wake
             | Message::Reload { .. }

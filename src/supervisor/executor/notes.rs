@@ -29,12 +29,9 @@ impl Executor {
             }
             Note::Completed { process, .. } => self.in_background(process),
             Note::Ended { process, end, next } => {
-                let (is_success, is_oneshot) = {
-                    let machine = self.processes.machine();
-                    let spec = machine.state().process(process);
-                    (spec.is_success(end), spec.oneshot)
-                };
-                let may_hide = is_success && !is_oneshot;
+                let spec = self.processes.machine().state().process(process);
+                let is_success = spec.is_success(end);
+                let may_hide = is_success && !spec.oneshot;
                 let left = may_hide.then(|| self.in_background(process)).flatten();
                 if let Some(left) = &left {
                     let why = format!("{end}; {left}");
@@ -84,8 +81,7 @@ impl Executor {
     /// Whether a failed restart of the process ends the container: the process was restarted, and
     /// the container does not continue without the process.
     fn failure_ends_container(&self, process: ProcessId) -> bool {
-        let machine = self.processes.machine();
-        let state = machine.state();
+        let state = self.processes.machine().state();
         state[process].restarts > 0 && !state.process(process).may_be_missing()
     }
 }

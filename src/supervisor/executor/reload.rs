@@ -1,6 +1,7 @@
 //! The definitions of the slots, before and after a reload.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,7 +10,6 @@ use tokio::task::spawn_local;
 use crate::config::{Config, LogMode, Process, Watch, WatchAction};
 use crate::core::note::RequestError;
 use crate::core::slots::Placed;
-use crate::core::state::State;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch;
 use crate::supervisor::file_watch::Watched;
@@ -21,17 +21,6 @@ use crate::types::ProcessId;
 impl Executor {
     pub(crate) fn config(&self) -> &Rc<Config> {
         &self.config
-    }
-
-    /// The definition in the current slot of each process. Each process comes after the processes
-    /// that it depends on.
-    pub(crate) fn definitions(
-        &self,
-        state: &State,
-    ) -> impl Iterator<Item = (ProcessId, Definition)> {
-        let order = state.spec.order.iter().copied();
-        let current = order.filter(|slot| state.is_current(*slot));
-        current.map(|slot| (slot, self.definition(slot).clone()))
     }
 
     /// The open sockets of all slots, each with its address.
@@ -69,7 +58,7 @@ impl Executor {
         let outcome = outcome.map_err(|why| self.processes.failure(why));
         self.loading.clear();
         let (mut watched, mut differ) = (Vec::new(), Vec::new());
-        for (_, definition) in self.definitions(self.processes.machine().state()) {
+        for (_, definition) in self.processes.definitions() {
             watched.extend(file_watch::watched(&definition.process));
             differ.extend(differing(&definition.process, &definition.sockets));
         }
@@ -82,15 +71,12 @@ impl Executor {
     /// ending, or a leftover, may still write to it.
     fn drop_log_files(&mut self) {
         self.open_logs.retain(|log| !log.is_finished());
-        let wanted: BTreeSet<_> = {
-            let machine = self.processes.machine();
-            let definitions = self.definitions(machine.state());
-            let each = definitions.flat_map(|(_, one)| match &one.process.log.mode {
-                LogMode::File(file) => file.paths().cloned().collect(),
-                _ => Vec::new(),
+        let each =
+            self.processes.definitions().filter_map(|(_, one)| match &one.process.log.mode {
+                LogMode::File(file) => Some(file.paths()),
+                _ => None,
             });
-            each.collect()
-        };
+        let wanted: BTreeSet<_> = each.flatten().map(PathBuf::as_path).collect();
         let open = &self.open_logs;
         self.files.keep(|path, output| {
             wanted.contains(path) || open.iter().any(|log| log.writes_to(output))
