@@ -77,6 +77,10 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     let is_image =
         Cell::new(args.image.unwrap_or_else(|| image::detect::is_image(args.files.is_default())));
     let unchecked = RefCell::new(BTreeSet::new());
+    let note = |found: image::ImageCheck| {
+        unchecked.borrow_mut().extend(found.unchecked);
+        found.findings
+    };
     let find = |config: &Config, environment: &Environment, mounts: &[PathBuf]| {
         let mut found = image::check(config, environment, mounts, is_image.get());
         if args.image.is_none() && !found.has_program && is_image.get() && image::detect::is_bare()
@@ -84,13 +88,11 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
             is_image.set(false);
             found = image::check(config, environment, mounts, false);
         }
-        unchecked.borrow_mut().extend(found.unchecked);
-        found.findings
+        note(found)
     };
     let find_program = |name: &str, environment: &Environment, mounts: &[PathBuf]| {
         let found = image::check_program(name, environment, mounts, is_image.get());
-        unchecked.borrow_mut().extend(found.unchecked);
-        found.findings.into_iter().next().map(|finding| finding.message)
+        note(found).into_iter().next().map(|finding| finding.message)
     };
     let lookup =
         ImageLookup { find: &find, find_program: &find_program, is_held_back: false, mounts: &[] };

@@ -199,10 +199,28 @@ impl Children {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::supervisor::message::Rest;
     use crate::testing::isolated::in_own_process;
 
     fn request(program: &str) -> SpawnRequest {
         SpawnRequest::new(vec![program.into()])
+    }
+
+    #[test]
+    fn command_of_a_task_is_known_to_the_reaper() {
+        let name = "supervisor::children::tests::command_of_a_task_is_known_to_the_reaper";
+        in_own_process(name, || {
+            let mut children = Children::default();
+            let (waiting, _end) = tokio::sync::oneshot::channel();
+            let role = ChildRole::Command { waiting, rest: Rest::Lives };
+            let (pid, _exec) = children.starter().start(request("true"), role).unwrap();
+            while crate::os::reap::is_living_child(pid) {
+                std::thread::yield_now();
+            }
+            children.take_started();
+            let (ended, _) = children.reap(1, |_| ()).unwrap();
+            assert!(matches!(ended[0].role, Some(ChildRole::Command { .. })), "{ended:?}");
+        });
     }
 
     // holds: S271

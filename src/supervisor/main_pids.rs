@@ -9,11 +9,17 @@ use crate::types::ProcessId;
 
 #[derive(Default)]
 pub(crate) struct MainPids {
-    of_each: RefCell<BTreeMap<ProcessId, Instance>>,
-    /// The pids of all instances, and the inodes of the sockets that drainit holds for several of
-    /// them. Computed once after each change, because hundreds of drains ask for both many times a
-    /// second.
-    derived: Cell<Option<(InstancePids, Arc<BTreeSet<u32>>)>>,
+    instances: RefCell<BTreeMap<ProcessId, Instance>>,
+    /// Computed once after each change, because hundreds of drains ask many times a second.
+    now: Cell<Option<Arc<Pids>>>,
+}
+
+/// The pids of the instances at one moment.
+pub(crate) struct Pids {
+    pub(crate) of_each: BTreeMap<ProcessId, InstancePids>,
+    pub(crate) all: InstancePids,
+    /// The inodes of the sockets that drainit holds for several instances.
+    pub(crate) shared: BTreeSet<u32>,
 }
 
 #[derive(Default)]
@@ -26,56 +32,36 @@ struct Instance {
 impl MainPids {
     /// Handles the start of an instance. drainit holds sockets with these inodes for the instance.
     pub(crate) fn started(&self, process: ProcessId, pids: InstancePids, given: BTreeSet<u32>) {
-        self.change(|of_each| drop(of_each.insert(process, Instance { pids, given })));
+        self.change(|all| drop(all.insert(process, Instance { pids, given })));
     }
 
     /// Handles the new main process of an instance.
     pub(crate) fn set(&self, process: ProcessId, pids: InstancePids) {
-        self.change(|of_each| of_each.entry(process).or_default().pids = pids);
+        self.change(|all| all.entry(process).or_default().pids = pids);
     }
 
     /// Forgets an instance that has ended.
     pub(crate) fn remove(&self, process: ProcessId) {
-        self.change(|of_each| drop(of_each.remove(&process)));
+        self.change(|all| drop(all.remove(&process)));
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeMap<ProcessId, Instance>)) {
-        change(&mut self.of_each.borrow_mut());
-        self.derived.take();
+        change(&mut self.instances.borrow_mut());
+        self.now.take();
     }
 
-    /// The pids of an instance; none after its end.
-    pub(crate) fn of(&self, process: ProcessId) -> InstancePids {
-        let of_each = self.of_each.borrow();
-        of_each.get(&process).map(|it| Arc::clone(&it.pids)).unwrap_or_default()
-    }
-
-    /// The inodes of the sockets that drainit holds for several instances.
-    pub(crate) fn shared(&self) -> Arc<BTreeSet<u32>> {
-        self.derived().1
-    }
-
-    /// The pids of each instance.
-    pub(crate) fn of_each(&self) -> BTreeMap<ProcessId, InstancePids> {
-        let of_each = self.of_each.borrow();
-        of_each.iter().map(|(process, it)| (*process, Arc::clone(&it.pids))).collect()
-    }
-
-    /// The pids of all instances.
-    pub(crate) fn all(&self) -> InstancePids {
-        self.derived().0
-    }
-
-    fn derived(&self) -> (InstancePids, Arc<BTreeSet<u32>>) {
-        let derived = self.derived.take().unwrap_or_else(|| {
-            let of_each = self.of_each.borrow();
-            let pids = of_each.values().flat_map(|it| it.pids.iter().copied()).collect();
+    /// The pids of all instances that run.
+    pub(crate) fn now(&self) -> Arc<Pids> {
+        let now = self.now.take().unwrap_or_else(|| {
+            let instances = self.instances.borrow();
+            let of_each = instances.iter().map(|(process, it)| (*process, Arc::clone(&it.pids)));
+            let all = instances.values().flat_map(|it| it.pids.iter().copied());
             let mut seen = BTreeSet::new();
-            let given = of_each.values().flat_map(|it| it.given.iter().copied());
+            let given = instances.values().flat_map(|it| it.given.iter().copied());
             let shared = given.filter(|inode| !seen.insert(*inode)).collect();
-            (Arc::new(pids), Arc::new(shared))
+            Arc::new(Pids { of_each: of_each.collect(), all: Arc::new(all.collect()), shared })
         });
-        self.derived.set(Some(derived.clone()));
-        derived
+        self.now.set(Some(Arc::clone(&now)));
+        now
     }
 }

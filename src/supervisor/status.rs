@@ -1,4 +1,4 @@
-//! The data of `/status` and `/metrics`, taken from the state of the machine and the journal.
+//! The state of all processes, and the data of `/status` and `/metrics`.
 
 use std::time::Duration;
 

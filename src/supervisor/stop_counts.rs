@@ -5,7 +5,7 @@
 //! Nothing waits for later looks.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::mem::take;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ use crate::os::clock;
 use crate::os::connections::{InstancePids, Listeners, Open};
 use crate::os::descendants::is_closing;
 use crate::os::on_thread;
-use crate::supervisor::main_pids::MainPids;
+use crate::supervisor::main_pids::{MainPids, Pids};
 use crate::supervisor::message::{Message, MessageSender};
 use crate::types::{ProcessId, Time};
 
@@ -68,19 +68,18 @@ fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Looks {
-    /// Looks at the connections once; `running` has the processes of each instance. Returns whether
-    /// an instance is left for the next look.
-    fn look(&self, running: &BTreeMap<ProcessId, InstancePids>) -> bool {
+    /// Looks at the connections once; `running` has the pids of the instances that run. Returns
+    /// whether an instance is left for the next look.
+    fn look(&self, running: &Pids) -> bool {
         let (watched, listening) = &mut *locked(&self.watched);
         let drained = take(&mut *locked(&self.drained));
         watched.retain_mut(|it| {
             // The instance may have handed over to a new main process.
-            let kin = running.get(&it.process).filter(|_| !drained.contains(&it.process));
+            let kin = running.of_each.get(&it.process).filter(|_| !drained.contains(&it.process));
             kin.inspect(|kin| it.kin = Arc::clone(kin)).is_some()
         });
         let known = watched.iter().map(|it| (it.process, (&it.kin, &it.listeners))).collect();
-        let all = Arc::new(running.values().flat_map(|pids| pids.iter().copied()).collect());
-        let mut found = Listeners::of_each(&known, &all, listening).unwrap_or_default();
+        let mut found = Listeners::of_each(&known, &running.all, listening).unwrap_or_default();
         for it in &mut *watched {
             it.listeners = found.remove(&it.process).unwrap_or(take(&mut it.listeners));
         }
@@ -140,12 +139,12 @@ impl StopCounts {
         sender: MessageSender,
         given: impl Fn(ProcessId) -> Option<BTreeSet<u32>>,
     ) {
-        let shared = self.pids.shared();
+        let pids = self.pids.now();
         let idle = Counting::default().idle;
-        let watched = self.pids.of_each().into_iter().filter_map(|(process, kin)| {
-            let (mut listeners, answers) = (Listeners::given(given(process)?), Answers::new(idle));
-            listeners.set_shared(&shared);
-            Some(Watched { process, kin, listeners, answers })
+        let watched = pids.of_each.iter().filter_map(|(process, kin)| {
+            let (mut listeners, answers) = (Listeners::given(given(*process)?), Answers::new(idle));
+            listeners.set_shared(&pids.shared);
+            Some(Watched { process: *process, kin: Arc::clone(kin), listeners, answers })
         });
         *locked(&self.looks.watched) = (watched.collect(), Arc::default());
         let counts = Rc::clone(self);
@@ -166,7 +165,7 @@ impl StopCounts {
         if self.is_looking.replace(true) {
             return;
         }
-        let (looks, running) = (Arc::clone(&self.looks), self.pids.of_each());
+        let (looks, running) = (Arc::clone(&self.looks), self.pids.now());
         let look = on_thread::begin_at_once(move || looks.look(&running)).ok();
         self.is_looking.set(look.is_some());
         self.under_way.replace(look);

@@ -48,10 +48,12 @@ impl Serving {
         see: impl FnOnce(&Listeners) -> T + Send + 'static,
     ) -> Result<T, String> {
         let (mut before, ports) = (self.listeners.borrow().clone(), ports.to_vec());
-        before.set_shared(&self.pids.shared());
-        let (own, all) = (self.pids.of(self.process), self.pids.all());
+        let pids = self.pids.now();
+        before.set_shared(&pids.shared);
+        // After its end, an instance has no pids.
+        let own = pids.of_each.get(&self.process).cloned().unwrap_or_default();
         let look = move || {
-            let found = before.again(&own, &all, &ports)?;
+            let found = before.again(&own, &pids.all, &ports)?;
             let seen = see(&found);
             Ok((found, seen))
         };
