@@ -1,5 +1,7 @@
 //! A task on the event loop's thread that ends when its owner drops it.
 
+use std::pin::Pin;
+
 use tokio::task::{AbortHandle, Id, spawn_local};
 
 use crate::os::on_thread::Share;
@@ -11,8 +13,9 @@ pub(crate) struct LocalTask(AbortHandle);
 impl LocalTask {
     pub(crate) fn begin(work: impl Future<Output = ()> + 'static) -> Self {
         // The future is boxed, because otherwise each function that passes the future on would need
-        // stack for it.
-        Self(spawn_local(Box::pin(work)).abort_handle())
+        // stack for it. All tasks have one type, because the runtime compiles for each type anew.
+        let work: Pin<Box<dyn Future<Output = ()>>> = Box::pin(work);
+        Self(spawn_local(work).abort_handle())
     }
 
     /// Like [`Self::begin`], but blocking work of the task runs on the threads of `share`.
