@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use tokio::task::{AbortHandle, Id, spawn_local};
+use tokio::task::{AbortHandle, Id, JoinHandle, spawn_local};
 
 use crate::os::on_thread::Share;
 
@@ -10,12 +10,17 @@ use crate::os::on_thread::Share;
 #[derive(Debug)]
 pub(crate) struct LocalTask(AbortHandle);
 
+/// Begins a task that nobody ends.
+pub(crate) fn spawn(work: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
+    // The future is boxed, because otherwise each function that passes the future on would need
+    // stack for it. All tasks have one type, because the runtime compiles for each type anew.
+    let work: Pin<Box<dyn Future<Output = ()>>> = Box::pin(work);
+    spawn_local(work)
+}
+
 impl LocalTask {
     pub(crate) fn begin(work: impl Future<Output = ()> + 'static) -> Self {
-        // The future is boxed, because otherwise each function that passes the future on would need
-        // stack for it. All tasks have one type, because the runtime compiles for each type anew.
-        let work: Pin<Box<dyn Future<Output = ()>>> = Box::pin(work);
-        Self(spawn_local(work).abort_handle())
+        Self(spawn(work).abort_handle())
     }
 
     /// Like [`Self::begin`], but blocking work of the task runs on the threads of `share`.

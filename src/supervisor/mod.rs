@@ -42,6 +42,7 @@ use crate::core::machine::Machine;
 use crate::core::spec::Spec;
 use crate::graph::Graph;
 use crate::journal::history::History;
+use crate::local_task;
 use crate::logging::Output;
 use crate::os::signal::fd::Signals;
 use crate::os::{clock, on_thread, panic_hook, stale_socket, termination_log};
@@ -159,7 +160,7 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
             sender: sender.clone(),
             output: Arc::clone(&output),
         };
-        tokio::task::spawn_local(async move {
+        local_task::spawn(async move {
             let Err(error) = serve(listeners, handle).await;
             tracing::error!("control endpoints: {error}; they no longer answer");
         });
@@ -216,7 +217,7 @@ impl SupervisorHandle for ControlHandle {
         let (reply, answer) = oneshot::channel();
         let sender = self.sender.clone();
         // If the client goes away, its request is still carried out.
-        tokio::task::spawn_local(async move {
+        local_task::spawn(async move {
             for (done, name) in names.iter().enumerate() {
                 let (of_one, answer) = oneshot::channel();
                 let _ = sender.send(Message::Request {

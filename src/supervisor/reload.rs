@@ -10,10 +10,9 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::task::spawn_local;
-
 use crate::load;
 use crate::load::{Diagnostic, Environment, Loaded, args};
+use crate::local_task;
 use crate::os::on_thread::on_thread;
 use crate::supervisor::file_watch;
 use crate::supervisor::file_watch::{FileWatches, Watched};
@@ -92,7 +91,7 @@ impl Reloads {
         let source = self.source.clone();
         let (known, look) = (watches.all(), watches.look(&|_| true));
         let sender = self.sender.clone();
-        spawn_local(async move {
+        local_task::spawn(async move {
             look.await;
             // The send fails only if the event loop has ended.
             let _ = sender.send(Message::Reading);
@@ -106,7 +105,7 @@ impl Reloads {
     /// later.
     pub(crate) fn begin_plan(&self, reply: TextReply) {
         let (source, sender) = (self.source.clone(), self.sender.clone());
-        spawn_local(async move {
+        local_task::spawn(async move {
             let read = Box::new(read(source).await);
             // The send fails only if the event loop has ended.
             let _ = sender.send(Message::ReadForPlan { reply, read });
@@ -133,7 +132,7 @@ impl Reloads {
         if differing.is_empty() {
             return answer();
         }
-        spawn_local(async move {
+        local_task::spawn(async move {
             sockets::adapt(differing).await;
             answer();
         });

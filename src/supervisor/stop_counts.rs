@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
-use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::config::Counting;
 use crate::core::connections::answers::{Answers, Counts};
 use crate::core::traffic::{FACTOR, LONGEST, pause_after};
+use crate::local_task;
 use crate::os::clock;
 use crate::os::connections::{InstancePids, Listeners, Open};
 use crate::os::descendants::is_closing;
@@ -149,7 +149,7 @@ impl StopCounts {
         *locked(&self.looks.watched) = (watched.collect(), Arc::default());
         let counts = Rc::clone(self);
         self.is_counting.set(true);
-        spawn_local(async move { counts.watch(sender).await });
+        local_task::spawn(async move { counts.watch(sender).await });
     }
 
     /// Looks at the connections once more. Call this function right before a stop signal.

@@ -4,8 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use tokio::task::spawn_local;
-
+use crate::local_task;
 use crate::os::descendants::{Descendant, list};
 use crate::os::on_thread::{self, Share};
 use crate::os::probe_mark::kill_left;
@@ -43,7 +42,7 @@ impl Executor {
             on_thread::begin(Share::Container, move || kill_left(last, &under_way, &started));
         let Ok(killed) = look else { return };
         let sender = self.sender.clone();
-        spawn_local(async move {
+        local_task::spawn(async move {
             // The send fails only if the event loop has ended.
             let _ = sender.send(Message::LeftByProbes(killed.await.unwrap_or_default()));
         });

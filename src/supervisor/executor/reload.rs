@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::task::spawn_local;
-
 use crate::config::{Config, LogMode, Process, Watch, WatchAction};
 use crate::core::note::RequestError;
 use crate::core::slots::Placed;
+use crate::local_task;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::file_watch;
 use crate::supervisor::file_watch::Watched;
@@ -90,7 +89,7 @@ impl Executor {
         let look = process.map(|slot| self.look(slot));
         let sender = self.sender.clone();
         let earlier = self.last_look.take();
-        self.last_look = Some(spawn_local(async move {
+        self.last_look = Some(local_task::spawn(async move {
             if let Some(look) = look {
                 look.await;
             }

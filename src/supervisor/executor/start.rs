@@ -7,13 +7,12 @@ use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::config::{Liveness, LogMode, OnlyIf, Probe, Process};
 use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
-use crate::local_task::LocalTask;
+use crate::local_task::{self, LocalTask};
 use crate::logging::capture::OutputCapture;
 use crate::os::Pid;
 use crate::os::clock;
@@ -84,7 +83,7 @@ impl Executor {
         let (name, own, stale) =
             (wanted.name.clone(), self.own_socket(), self.stale_sockets(process));
         let sender = self.sender.clone();
-        spawn_local(Share::Start(process).scope(async move {
+        local_task::spawn(Share::Start(process).scope(async move {
             let evaluate = move || {
                 let holds = wanted.only_if.as_ref().map_or(Ok(true), OnlyIf::holds);
                 if !matches!(holds, Ok(true)) {
@@ -323,7 +322,7 @@ impl Executor {
     /// Looks for the reason why the exec of a process has failed.
     pub(super) fn explain(&self, process: ProcessId, pid: Pid, failed: FailedExec) {
         let sender = self.sender.clone();
-        spawn_local(Share::Start(process).scope(async move {
+        local_task::spawn(Share::Start(process).scope(async move {
             let error = diagnosed(failed).await;
             let _ = sender.send(Message::ExecFailed { process, pid, error });
         }));
@@ -383,7 +382,7 @@ impl Executor {
         self.processes.slots[process].instance.launching = Some(launching);
         let exec_over = exec_over.inspect_err(|_| self.give_up(process, pid))?;
         let sender = self.sender.clone();
-        spawn_local(async move {
+        local_task::spawn(async move {
             let is_late = timeout(LONGEST_START, exec_over).await.is_err();
             let _ = sender.send(Message::ExecOver { process, pid, is_late });
         });
