@@ -1,6 +1,7 @@
 //! Names that people write: patterns, suggestions for misspelt names, and lists of names.
 
 use core::borrow::Borrow;
+use core::iter;
 
 use crate::prelude::*;
 
@@ -18,13 +19,18 @@ pub fn is_meant(pattern: &str, name: &str) -> bool {
 
 /// The most similar known name, if it is similar enough.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let mut known = known.into_iter();
+    nearest_of(name, &mut || known.next())
+}
+
+/// Like [`nearest`], but not generic: the program has this code only once.
+fn nearest_of<'a>(name: &str, next: &mut dyn FnMut() -> Option<&'a str>) -> Option<&'a str> {
     if name.len() > LONGEST {
         return None;
     }
     let name = fold(name);
     let allowed = (name.chars().count() / 3).clamp(1, 3);
-    known
-        .into_iter()
+    iter::from_fn(next)
         .filter(|candidate| candidate.len() <= LONGEST)
         .map(|candidate| (strsim::osa_distance(&name, &fold(candidate)), candidate))
         .filter(|(distance, _)| *distance <= allowed)
@@ -39,7 +45,13 @@ fn fold(name: &str) -> String {
 
 /// Writes a list of names: `` `a`, `b` and `c` ``.
 pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let mut names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    let mut names = names.into_iter();
+    list_of(&mut || names.next())
+}
+
+/// Like [`list`], but not generic.
+fn list_of<'a>(next: &mut dyn FnMut() -> Option<&'a str>) -> String {
+    let mut names: Vec<_> = iter::from_fn(next).map(|name| format!("`{name}`")).collect();
     let last = names.pop().unwrap_or_default();
     if names.is_empty() { last } else { format!("{} and {last}", names.join(", ")) }
 }
