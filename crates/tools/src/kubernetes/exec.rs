@@ -1,7 +1,5 @@
 //! Reads the options of `drainit exec` in the command of a container, as a config of one Envoy.
 
-use serde_json::{Map, Value, json};
-
 use std::time::Duration;
 
 use drainit_config::exec_options::{
@@ -29,7 +27,7 @@ use crate::types::suggest::nearest;
 /// reported.
 pub(super) fn read(
     problems: &mut Problems,
-    workload: &Workload,
+    workload: &mut Workload,
     container: &Container,
     env: &PodEnv,
 ) -> Option<Result<Option<Loaded>, Vec<Diagnostic>>> {
@@ -78,13 +76,17 @@ pub(super) fn read(
         undrained(problems, (workload, container), env, (&drain, command.as_ref()));
         return Some(Ok(None));
     }
-    let grace = OPTIONS.into_iter().find(|it| it.key == GRACE_PERIOD);
-    let is_open = |it: &ExecOption| !is_given(it.key) && env.may_bring(it.variable);
+    let grace = OPTIONS.iter().find(|it| it.key == GRACE_PERIOD);
+    let is_open = |it: &&ExecOption| !is_given(it.key) && env.may_bring(it.variable);
     if let Some(it) = grace.filter(is_open) {
         drain.push(Given::new(it, it.variable, container.span, None));
     }
+    // Without these times, nobody knows whether the drain suits a traffic policy `Local`.
+    if drain.iter().any(|it| matches!(it.key, "min" | UNREADY_DELAY) && it.value.is_none()) {
+        workload.local = None;
+    }
     let names: Vec<_> = drain.iter().map(|it| (it.key, it.name, it.span)).collect();
-    let (config, min_fits) = config(workload, drain, &others);
+    let (config, min_fits) = config(workload, &drain, &others);
     let is_refused =
         |it: &&Other| contradicts_a_drain(it.option.name, it.value.as_deref().unwrap_or_default());
     for Other { option, span, .. } in others.iter().filter(is_refused) {
@@ -92,7 +94,7 @@ pub(super) fn read(
             format!("drainit would not start: `{}` cannot be used with a drain", option.name);
         problems.error(*span, message).help("remove it, or the drain");
     }
-    let (wrong, loaded) = match load_text_to_check(&config.to_string(), &env.environment()) {
+    let (wrong, loaded) = match load_text_to_check(&config, &env.environment()) {
         Ok(mut loaded) => (std::mem::take(&mut loaded.warnings), Some(loaded)),
         Err(wrong) => (wrong, None),
     };
@@ -159,8 +161,7 @@ fn too_long(problems: &mut Problems, workload: &Workload, given: &[Given]) {
     let pod = seconds(&workload.pod, &[NAME]).map(|(pod, _)| pod);
     let pod = pod.unwrap_or(Shutdown::default().grace_period);
     let Some(grace) = given.iter().find(|it| it.name == "--grace-period") else { return };
-    let time = grace.value.as_ref().and_then(|value| values::duration(value.as_str()?).ok());
-    if let Some(time) = time.filter(|time| *time > pod) {
+    if let Some(time) = grace.duration().filter(|time| *time > pod) {
         let message = format!(
             "the grace period of `drainit exec` is {}, and the kubelet kills after {}",
             human(time),
@@ -174,50 +175,61 @@ fn too_long(problems: &mut Problems, workload: &Workload, given: &[Given]) {
 }
 
 /// The config of a command with a drain, with the defaults of `exec`: a short grace period has a
-/// short reserve, and the default `time` fits into it. A value that is not known is replaced by a
-/// correct one. Also returns whether `min` fits into the grace period less the reserve: `exec` then
-/// accepts `min`, even if no time is left for the stop.
-fn config(workload: &Workload, drain: Vec<Given>, others: &[Other]) -> (Value, bool) {
-    let is_given = |key: &str| drain.iter().any(|it| it.key == key);
-    let (has_readiness, has_time) = (is_given(READINESS), is_given("time"));
-    let is_unready_delayed = is_given(UNREADY_DELAY);
-    let is_known = |it: &Given| it.key != "min" || it.value.is_some();
-    let is_min_known = drain.iter().all(is_known);
+/// short reserve, and the default `time` fits into it. A value that is not known is left out, or
+/// replaced by a correct one. Also returns whether `min` fits into the grace period less the
+/// reserve: `exec` then accepts `min`, even if no time is left for the stop.
+fn config(workload: &Workload, drain: &[Given], others: &[Other]) -> (String, bool) {
+    let given = |key: &str| drain.iter().find(|it| it.key == key);
+    let duration = |key: &str| given(key)?.duration();
     let pod = seconds(&workload.pod, &["terminationGracePeriodSeconds"]).map(|(given, _)| given);
     let defaults = Shutdown::default();
-    let unknown = pod.filter(|_| is_given(GRACE_PERIOD)).unwrap_or(defaults.grace_period);
-    let mut keys: Map<_, _> =
-        drain.into_iter().filter_map(|it| Some((it.key.to_owned(), it.value?))).collect();
-    let duration = |value: Option<&Value>| values::duration(value?.as_str()?).ok();
-    let text = |time: Duration| Value::from(time.as_secs_f64().to_string());
-    let grace_period = duration(keys.remove(GRACE_PERIOD).as_ref()).unwrap_or(unknown);
+    let unknown = pod.filter(|_| given(GRACE_PERIOD).is_some()).unwrap_or(defaults.grace_period);
+    let grace_period = duration(GRACE_PERIOD).unwrap_or(unknown);
     let reserve = defaults.reserve.min(grace_period / 10);
-    let is_delayed = is_unready_delayed.then(|| grace_period / 100);
-    let unready_delay = duration(keys.remove(UNREADY_DELAY).as_ref());
-    let unready_delay = unready_delay.filter(|_| is_min_known).or(is_delayed);
-    let min = duration(keys.get("min")).unwrap_or_default();
+    // Beside a `min` that is not known, nobody knows whether the delay fits.
+    let is_min_known = given("min").is_none_or(|it| it.value.is_some());
+    let unready_delay = duration(UNREADY_DELAY).filter(|_| is_min_known).unwrap_or_default();
+    let min = duration("min").unwrap_or_default();
     let room = grace_period.saturating_sub(reserve);
     let time = DrainTimes::default().time;
-    let time = if has_time { time.max(min) } else { time };
-    keys.entry("time").or_insert_with(|| text(time.min(room)));
-    let timeout = keys.remove(READINESS).unwrap_or_else(|| "30s".into());
-    let admin = keys.entry(ADMIN).or_insert_with(|| "unix:/admin.sock".into()).clone();
-    let mut process = json!({"command": ["envoy"], "drain": {"envoy": keys}});
-    if has_readiness {
-        process["readiness"] = json!({"envoy": admin, "timeout": timeout});
+    let time = if given("time").is_some() { time.max(min) } else { time };
+    let text = |key: &str| given(key).and_then(|it| it.value.as_deref());
+    let admin = list([text(ADMIN).unwrap_or("unix:/admin.sock")]);
+    let readiness = given(READINESS).map_or_else(String::new, |it| {
+        let timeout = it.value.as_deref().unwrap_or("30s");
+        format!(", readiness: {{envoy: {admin}, timeout: {timeout}}}")
+    });
+    let mut keys = format!("admin: {admin}");
+    if text("time").is_none() {
+        keys += &format!(", time: {}", time.min(room).as_secs_f64());
     }
-    let mut shutdown = json!({"grace_period": text(grace_period), "reserve": text(reserve),
-        "unready_delay": text(unready_delay.unwrap_or_default())});
+    for it in drain.iter().filter(|it| it.key != ADMIN && !it.key.contains('.')) {
+        keys.extend(it.value.iter().map(|text| match it.key {
+            LISTENERS => format!(", {LISTENERS}: [{}]", list(text.split(','))),
+            key => format!(", {key}: {text}"),
+        }));
+    }
     let signals =
         others.iter().filter(|it| it.option.name == "--stop-signal" && it.wrong().is_none());
     // A signal that is not known here may be any signal. The config then keeps the default signals.
-    if let Some(signals) = signals.map(|it| it.value.clone()).collect::<Option<Vec<_>>>()
-        && !signals.is_empty()
-    {
-        shutdown["signals"] = signals.into();
-    }
-    let config = json!({"shutdown": shutdown, "processes": {"command": process}});
+    let signals = match signals.map(|it| it.value.as_deref()).collect::<Option<Vec<_>>>() {
+        Some(signals) if !signals.is_empty() => format!(", signals: [{}]", list(signals)),
+        _ => String::new(),
+    };
+    let config = format!(
+        "shutdown: {{grace_period: {}, reserve: {}, unready_delay: {}{signals}}}\n\
+         processes: {{command: {{command: [envoy], drain: {{envoy: {{{keys}}}}}{readiness}}}}}",
+        grace_period.as_secs_f64(),
+        reserve.as_secs_f64(),
+        unready_delay.as_secs_f64()
+    );
     (config, min <= room)
+}
+
+/// Words of a config. `drainit exec` does not expand variables.
+fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let quoted = |it: &str| format!("'{}'", it.replace('$', "$$").replace('\'', "''"));
+    words.into_iter().map(quoted).collect::<Vec<_>>().join(", ")
 }
 
 /// The key of the admin, which a drain needs.
@@ -229,26 +241,30 @@ struct Given {
     name: &'static str,
     span: Span,
     /// `None` if the value is wrong, or not known here.
-    value: Option<Value>,
+    value: Option<String>,
     wrong: Option<Invalid>,
 }
 
 impl Given {
     /// A value, or `None` if it is not known here.
-    fn new(it: ExecOption, name: &'static str, span: Span, text: Option<&str>) -> Self {
+    fn new(it: &ExecOption, name: &'static str, span: Span, text: Option<&str>) -> Self {
         let wrong = text.and_then(|text| {
             let bad = it.check(text).err()?;
             Some(Invalid { why: format!("`{text}`: {}", bad.why), ..bad })
         });
-        let value = text.filter(|_| wrong.is_none()).map(|text| value_of(it, text));
+        let value = text.filter(|_| wrong.is_none()).map(str::to_owned);
         Self { key: it.key, name, span, value, wrong }
+    }
+
+    fn duration(&self) -> Option<Duration> {
+        values::duration(self.value.as_ref()?).ok()
     }
 }
 
 /// An option that stands for no key, with its value and its place. For an option that takes no
 /// value, the value is empty.
 struct Other {
-    option: OtherOption,
+    option: &'static OtherOption,
     /// `None` if the value is not known here.
     value: Option<String>,
     span: Span,
@@ -276,7 +292,7 @@ struct ExecGiven {
 /// option.
 fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<ExecGiven> {
     let mut all = ExecGiven::default();
-    for it in OPTIONS {
+    for it in &OPTIONS {
         match env.get(it.variable) {
             env::PodValue::Known(word) if !word.text.is_empty() => {
                 all.drain.push(Given::new(it, it.variable, word.span, Some(&word.text)));
@@ -313,13 +329,13 @@ fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Exec
             Some((name, value)) => (name, Some(Some(value.to_owned()))),
             None => (&*text, value),
         };
-        if let Some(it) = OPTIONS.into_iter().find(|it| it.option == name) {
+        if let Some(it) = OPTIONS.iter().find(|it| it.option == name) {
             if it.key != LISTENERS && all.drain.iter().any(|before| before.name == it.option) {
                 given_twice(problems, word, name);
             }
             let value = value.or_else(next)?;
             all.give(Given::new(it, it.option, word.span, value.as_deref()));
-        } else if let Some(option) = OTHERS.into_iter().find(|it| it.name == name) {
+        } else if let Some(option) = OTHERS.iter().find(|it| it.name == name) {
             let value = match (option.check, value) {
                 (Some(_), value) => value.or_else(next)?,
                 (None, None) => Some(String::new()),
@@ -349,20 +365,16 @@ impl ExecGiven {
     /// Adds the value of an option. If an option is repeated, its names become one list. An option
     /// overrides its variable.
     fn give(&mut self, mut new: Given) {
-        let before = self.drain.iter_mut().find(|before| before.key == new.key);
-        match (before, &mut new.value) {
-            (
-                Some(Given { name, value: Some(Value::Array(names)), .. }),
-                Some(Value::Array(more)),
-            ) if *name == new.name => {
-                names.append(more);
-            }
-            // A repeated option whose value is not known changes nothing: the known names stay.
-            (Some(Given { name, wrong: None, .. }), None)
-                if *name == new.name && new.wrong.is_none() => {}
-            (Some(before), _) => *before = new,
-            (None, _) => self.drain.push(new),
+        let Some(before) = self.drain.iter_mut().find(|before| before.key == new.key) else {
+            self.drain.push(new);
+            return;
+        };
+        if before.name == new.name && before.key == LISTENERS {
+            // If one value is not known, the known names stay.
+            let all: Vec<_> = [before.value.take(), new.value].into_iter().flatten().collect();
+            new.value = (!all.is_empty()).then(|| all.join(","));
         }
+        *before = new;
     }
 
     /// Reads short options, such as `-gv`, `-e 143` and `-e143`. Returns `None` if a value is not
@@ -376,7 +388,7 @@ impl ExecGiven {
     ) -> Option<()> {
         let mut letters = letters.chars();
         while let Some(letter) = letters.next() {
-            let Some(option) = OTHERS.into_iter().find(|it| it.letter == Some(letter)) else {
+            let Some(option) = OTHERS.iter().find(|it| it.letter == Some(letter)) else {
                 no_option(problems, word, &format!("-{letter}"));
                 return Some(());
             };
@@ -397,7 +409,7 @@ impl ExecGiven {
         &mut self,
         problems: &mut Problems,
         word: &Word,
-        option: OtherOption,
+        option: &'static OtherOption,
         value: Option<String>,
     ) {
         if !option.repeats && self.others.iter().any(|before| before.option.name == option.name) {
@@ -408,7 +420,7 @@ impl ExecGiven {
 }
 
 fn no_option(problems: &mut Problems, word: &Word, name: &str) {
-    let known = OPTIONS.map(|it| it.option).into_iter().chain(OTHERS.map(|it| it.name));
+    let known = OPTIONS.iter().map(|it| it.option).chain(OTHERS.iter().map(|it| it.name));
     let meant = nearest(name, known).map(|known| format!("did you mean `{known}`? The"));
     let help = format!(
         "{} command and its arguments come after `--`",
@@ -421,16 +433,4 @@ fn given_twice(problems: &mut Problems, word: &Word, name: &str) {
     problems
         .error(word.span, format!("drainit would not start: `{name}` is given twice"))
         .help("remove one of the two");
-}
-
-fn value_of(it: ExecOption, text: &str) -> Value {
-    match it.key {
-        LISTENERS => text.split(',').map(escaped).collect(),
-        _ => escaped(text),
-    }
-}
-
-/// `drainit exec` does not expand variables.
-fn escaped(text: &str) -> Value {
-    text.replace('$', "$$").into()
 }

@@ -117,7 +117,7 @@ fn mentions(config: &str, name: &str) -> bool {
 /// Reports variables that look like drainit's own, but have another name. `uses` says whether the
 /// config uses a variable.
 fn check_names(problems: &mut Problems, env: &PodEnv, uses: impl Fn(&str) -> bool) {
-    let known = || OWN.into_iter().chain(OPTIONS.map(|it| it.variable));
+    let known = || OWN.iter().copied().chain(OPTIONS.iter().map(|it| it.variable));
     let is_wrong = |name: &str| name.starts_with("DRAINIT_") && known().all(|known| known != name);
     for (name, span) in env.names().filter(|(name, _)| is_wrong(name) && !uses(name)) {
         let longer = || known().find(|known| known.starts_with(name));
@@ -160,7 +160,7 @@ pub fn check_manifest(
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
     let mut containers = Vec::new();
     let mut before: Option<Rc<Node>> = None;
-    for (workload, container) in find(&mut problems, file, name) {
+    for (mut workload, container) in find(&mut problems, file, name) {
         if !before.is_some_and(|pod| Rc::ptr_eq(&pod, &workload.pod)) {
             let env = |container: &Container| PodEnv::read(container, here, image);
             binary::check(&mut problems, &workload, env);
@@ -169,7 +169,7 @@ pub fn check_manifest(
         before = Some(Rc::clone(&workload.pod));
         commands::check(&mut problems, &container);
         let env = PodEnv::read(&container, here, image);
-        let exec = exec::read(&mut problems, &workload, &container, &env);
+        let exec = exec::read(&mut problems, &mut workload, &container, &env);
         let is_exec = exec.is_some();
         check_names(&mut problems, &env, uses);
         for (name, span) in env.unknown().filter(|(name, _)| uses(name) && !is_exec) {
