@@ -466,7 +466,7 @@ impl<'a> Checker<'a> {
             && script::is_shell(first)
         {
             for program in script::programs(&command[place]) {
-                self.command(at, &[program.to_owned()], severity);
+                self.command(at, &[program], severity);
             }
         }
     }

@@ -250,6 +250,10 @@ fn errors_fail_the_check_and_warnings_only_with_strict() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!said.contains("does not exist"), "{said}");
     }
+    // Nobody knows whether this command needs a config.
+    let unknown = rendered().replace("[/usr/local/bin/drainit, run, --]", "[sh, -c, '$A']");
+    let output = check("none.yaml", Path::new("-"), &unknown, &["--strict"]);
+    assert_ends(&output, 0, "ok: Deployment gateway, container gateway");
     let output = check("drainit.yaml", Path::new("-"), &rendered(), &["--container", "other"]);
     assert_ends(&output, 78, "error: no container is named `other`");
     assert_ends(&check("drainit.yaml", &examples(), "", &[]), 78, "is a directory");

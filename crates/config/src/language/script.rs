@@ -1,10 +1,9 @@
-//! Finds the script of a shell, and the programs that the script runs for certain.
+//! Splits the script of a shell into commands, and finds the programs that it runs for certain.
+
+use std::mem;
 
 /// After these words, only the shell knows which commands run, and which programs they are.
-const STOPS: &[&str] = &[
-    ".", "alias", "case", "do", "eval", "exit", "for", "function", "if", "return", "select",
-    "source", "trap", "until", "while", "{",
-];
+const STOPS: &[&str] = &[".", "alias", "eval", "exit", "function", "return", "source", "trap"];
 
 /// Words that are commands of the shell itself, and that do not change the meaning of the commands
 /// behind them.
@@ -15,9 +14,23 @@ const BUILTINS: &[&str] = &[
     "true", "type", "typeset", "ulimit", "umask", "unalias", "unset", "wait",
 ];
 
+/// Words of the shell that begin and end groups of commands.
+const BEGINS: &[&str] = &["case", "for", "if", "select", "until", "while", "{"];
+const ENDS: &[&str] = &["done", "esac", "fi", "}"];
+
+/// Words of the shell before the program of a command.
+const LEADS: &[&str] = &[
+    "!", "builtin", "command", "do", "done", "elif", "else", "esac", "exec", "fi", "if", "then",
+    "time", "until", "while", "{", "}",
+];
+
 pub fn is_shell(program: &str) -> bool {
     let name = program.rsplit('/').next().unwrap_or(program);
     matches!(name, "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh")
+}
+
+pub fn is_builtin(program: &str) -> bool {
+    BUILTINS.contains(&program)
 }
 
 /// The place of the script in the command line of a shell: behind `-c`. Other flags may be combined
@@ -31,21 +44,19 @@ pub fn place<'a>(command: impl IntoIterator<Item = &'a str>) -> Option<usize> {
 
 /// The programs that a script runs for certain, in the order of the script. A command is not
 /// certain after `&&`, on either side of `||`, or if the shell could change its first word.
-pub fn programs(script: &str) -> Vec<&str> {
+pub fn programs(script: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut is_certain = true;
-    for (command, end) in commands(script) {
-        let mut words = command.split_whitespace().peekable();
-        words.next_if_eq(&"exec");
+    for Command { words, end, .. } in commands(script) {
+        let sets_path = words.iter().any(|word| word.contains("PATH="));
+        let mut words = words.into_iter().skip_while(|word| word == "exec");
         let Some(first) = words.next() else { continue };
-        let is_unclear = STOPS.contains(&first) || first.contains('(') || end == "<<";
-        if is_unclear || command.contains("PATH=") {
+        if sets_path || end == "(" || [STOPS, BEGINS].iter().any(|it| it.contains(&&*first)) {
             break;
         }
         let is_plain = first.chars().all(|c| c.is_ascii_alphanumeric() || "/._+-".contains(c));
         let is_found = first.starts_with('/') || !first.contains('/');
-        let has_other = end == "||";
-        if is_certain && !has_other && is_plain && is_found && !BUILTINS.contains(&first) {
+        if is_certain && end != "||" && is_plain && is_found && !is_builtin(&first) {
             found.push(first);
         }
         is_certain = !matches!(end, "||" | "&&");
@@ -53,46 +64,198 @@ pub fn programs(script: &str) -> Vec<&str> {
     found
 }
 
-/// The commands of a script, each with the operator behind it. The first command with a
-/// here-document and everything after it count as one command, with the operator `<<`.
-pub fn commands(script: &str) -> Vec<(&str, &str)> {
-    let mut found = Vec::new();
-    let (mut start, mut quote, mut is_escaped, mut at_word) = (0, None, false, true);
-    let mut skip_to = 0;
-    for (at, c) in script.char_indices() {
-        let rest = &script[at..];
-        if at < skip_to || std::mem::take(&mut is_escaped) {
-            continue;
+/// A command of a script.
+pub struct Command<'a> {
+    /// The words without their quotes, and without redirections and the files of these.
+    pub words: Vec<String>,
+    /// The operator behind the command.
+    pub end: &'a str,
+    /// Whether a copy of the shell runs the command: in parentheses, in a pipe or in the
+    /// background.
+    pub is_copy: bool,
+}
+
+/// The program of a command, which stands behind words such as `then` and `exec`. Empty if there is
+/// none.
+pub fn program<'a>(words: impl IntoIterator<Item = &'a str>) -> &'a str {
+    let is_program = |word: &&str| !LEADS.contains(word) && !word.contains('=');
+    words.into_iter().find(is_program).unwrap_or_default()
+}
+
+/// Splits a script into its commands. `$(…)` with everything in it is a part of a word.
+pub fn commands(script: &str) -> Vec<Command<'_>> {
+    let bytes = script.as_bytes();
+    let mut all = Commands::default();
+    // The characters that close the open quotes and brackets.
+    let mut open = Vec::new();
+    let mut at = 0;
+    while let Some(&c) = bytes.get(at) {
+        let (start, last) = (at, open.last().copied().unwrap_or_default());
+        at += 1;
+        let next = bytes.get(at).copied().unwrap_or_default();
+        match c {
+            _ if c == last => drop(open.pop()),
+            b'\\' if last != b'\'' => {
+                at += 1;
+                if !matches!(next, 0 | b'\n') {
+                    all.word().push(next);
+                }
+            }
+            b'$' | b'`' if last != b'\'' => {
+                all.word().push(c);
+                open.push(match (c, next) {
+                    (b'`', _) => c,
+                    (_, b'(') => b')',
+                    (_, b'{') => b'}',
+                    _ => continue,
+                });
+                at += usize::from(c == b'$');
+            }
+            _ if matches!(last, b'\'' | b'"') => all.word().push(c),
+            b'\'' | b'"' => {
+                all.word();
+                open.push(c);
+            }
+            // `NAME=(…)` is a list of words.
+            b'(' if last != 0 || start > 0 && bytes[start - 1] == b'=' => open.push(b')'),
+            _ if last != 0 => {}
+            b'#' if all.word.is_none() => {
+                at += bytes[at..].iter().take_while(|c| **c != b'\n').count();
+            }
+            // `<(…)` is a word whose value only the shell knows, as `$(…)` is.
+            b'<' | b'>' if next == b'(' => {
+                all.word().push(b'$');
+                open.push(b')');
+                at += 1;
+            }
+            _ if matches!(c, b'<' | b'>') || c == b'&' && next == b'>' => {
+                at += bytes[at..].iter().take_while(|c| b"<>&|".contains(c)).count();
+                let is_document = &script[start..at] == "<<";
+                at += usize::from(is_document && bytes.get(at) == Some(&b'-'));
+                // The number in `2>` is not a word.
+                all.word.take_if(|word| word.iter().all(u8::is_ascii_digit));
+                all.end_word();
+                all.is_document = Some(is_document);
+            }
+            b';' | b'\n' | b'&' | b'|' | b'(' | b')' => {
+                at += usize::from(c == next && b";&|".contains(&c));
+                all.end(&script[start..at]);
+                if c == b'\n' {
+                    for end in mem::take(&mut all.documents) {
+                        for line in script[at..].split_inclusive('\n') {
+                            at += line.len();
+                            if line.trim_matches(['\t', '\n']) == end {
+                                break;
+                            }
+                        }
+                    }
+                }
+            }
+            b' ' | b'\t' | b'\r' => all.end_word(),
+            _ => all.word().push(c),
         }
-        match (quote, c) {
-            (Some('\''), _) if c != '\'' => continue,
-            (_, '\\') => is_escaped = true,
-            (Some(open), _) if c == open => quote = None,
-            (Some(_), _) => continue,
-            (None, '\'' | '"' | '`') => quote = Some(c),
-            (None, '#') if at_word => {
-                found.push((&script[start..at], "\n"));
-                skip_to = at + rest.find('\n').unwrap_or(rest.len());
-                start = skip_to;
-            }
-            (None, '<') if rest.starts_with("<<") => {
-                found.push((&script[start..], "<<"));
-                return found;
-            }
-            // `2>&1` and `&>file` are redirections.
-            (None, '&') if script[..at].ends_with(['>', '<']) || rest.starts_with("&>") => {}
-            (None, ';' | '\n' | '&' | '|') => {
-                let both = rest.len() > 1 && rest[1..].starts_with(c) && c != '\n';
-                let length = if both { 2 } else { 1 };
-                found.push((&script[start..at], &rest[..length]));
-                (start, skip_to) = (at + length, at + length);
-            }
-            _ => {}
-        }
-        at_word = c.is_whitespace() || matches!(c, ';' | '&' | '|');
     }
-    found.push((&script[start..], ""));
-    found
+    all.end("");
+    all.found
+}
+
+/// The commands that are found so far, and the command that is being read.
+#[derive(Default)]
+struct Commands<'a> {
+    found: Vec<Command<'a>>,
+    words: Vec<String>,
+    word: Option<Vec<u8>>,
+    /// Whether the next word belongs to a here-document or to another redirection.
+    is_document: Option<bool>,
+    /// The last lines of the here-documents that begin on the next line.
+    documents: Vec<String>,
+    /// The part of a pipe that is being read: the number of commands before it, and whether it
+    /// reads from the part before it.
+    part: (usize, bool),
+    /// The parts that contain this part: each has a group, such as `{ …; }`, that has not ended.
+    groups: Vec<(usize, bool)>,
+    /// Whether a group in parentheses has just ended.
+    is_ended: bool,
+    /// Whether the next words are a pattern of `case`.
+    is_pattern: bool,
+}
+
+impl<'a> Commands<'a> {
+    fn word(&mut self) -> &mut Vec<u8> {
+        self.word.get_or_insert_default()
+    }
+
+    fn end_word(&mut self) {
+        let Some(word) = self.word.take() else { return };
+        let word = String::from_utf8_lossy(&word).into_owned();
+        match self.is_document.take() {
+            Some(true) => self.documents.push(word),
+            Some(false) => {}
+            None => self.words.push(word),
+        }
+    }
+
+    fn begin_group(&mut self) {
+        self.groups.push(self.part);
+        self.part = (self.found.len(), false);
+    }
+
+    fn end_group(&mut self) {
+        self.part = self.groups.pop().unwrap_or(self.part);
+        self.is_ended = true;
+    }
+
+    /// Marks the commands of the part, which a copy of the shell runs.
+    fn mark(&mut self) {
+        for command in &mut self.found[self.part.0..] {
+            command.is_copy = true;
+        }
+    }
+
+    /// Ends the command at an operator.
+    fn end(&mut self, end: &'a str) {
+        self.end_word();
+        let mut words = mem::take(&mut self.words);
+        self.is_pattern &= words.first().is_none_or(|first| first != "esac");
+        if self.is_pattern {
+            words.clear();
+        }
+        let mut is_command = false;
+        for word in words.iter().map(String::as_str) {
+            if BEGINS.contains(&word) {
+                self.begin_group();
+            } else if ENDS.contains(&word) {
+                self.end_group();
+            }
+            if !LEADS.contains(&word) {
+                is_command = true;
+                self.is_pattern = word == "case";
+                break;
+            }
+        }
+        if is_command {
+            self.found.push(Command { words, end, is_copy: false });
+        }
+        if self.is_pattern {
+            self.is_pattern = end != ")";
+            return;
+        }
+        // Behind an operator, a line break ends nothing.
+        if mem::take(&mut self.is_ended) | is_command {
+            if self.part.1 || matches!(end, "|" | "&") {
+                self.mark();
+            }
+            self.part = (self.found.len(), end == "|");
+        }
+        match end {
+            "(" => self.begin_group(),
+            ")" => {
+                self.end_group();
+                self.mark();
+            }
+            _ => self.is_pattern = end == ";;",
+        }
+    }
 }
 
 #[cfg(test)]
@@ -109,8 +272,8 @@ mod tests {
             ("a || b && c\nd", "d"),
             ("a &>/dev/null # b; c\nd", "a d"),
             ("a b#c; d", "a d"),
-            ("cat <<END\nb\nEND", ""),
-            ("$A x; \"b\" c; D=1 e; ./f; a/b; g", "g"),
+            ("cat <<END\nb\nEND\nc", "cat c"),
+            ("$A x; \"b\" c; D=1 e; ./f; a/b; g", "b g"),
             ("a; if b; then c; fi; d", "a"),
             ("a; f() { b; }; f", "a"),
             ("a; . /env; b", "a"),
@@ -118,11 +281,55 @@ mod tests {
             ("a; exit 0; b", "a"),
             ("echo ü; [ -f x ]; command -v y; a", "a"),
             ("a `b; c` $(d; e); f", "a f"),
-            ("'a", ""),
             (">x", ""),
             ("", ""),
         ] {
             assert_eq!(programs(script).join(" "), found, "{script}");
+        }
+    }
+
+    /// The commands of a script, with `|` between the words, each with the operator behind it. A
+    /// `*` stands before a command that a copy of the shell runs.
+    fn split(script: &str) -> String {
+        let shown = |it: &Command<'_>| {
+            format!("{}{} {}", if it.is_copy { "*" } else { "" }, it.words.join("|"), it.end)
+        };
+        commands(script).iter().map(shown).collect::<Vec<_>>().join(" ").trim_end().to_owned()
+    }
+
+    #[test]
+    fn a_script_is_split_as_by_a_shell() {
+        for (script, found) in [
+            ("a b;c&&d\n\ne||f", "a|b ; c && d \n e || f"),
+            ("a 'b c' \"d 'e'\" f\\ g \"h\\\"\" ''", "a|b c|d 'e'|f g|h\"|"),
+            ("a \\\n b\\\nc # d; e\nf#g", "a|bc \n f#g"),
+            ("a 2>&1 >b 3< c &>d >|e f", "a|f"),
+            ("a $(b; c \")\" (d)) \"${e:-f;g}\" `h; i` <(j; k)", "a|$)|$|`|$"),
+            ("A=(b; c) d; e $((1|2))", "A=|d ; e|$"),
+            ("a <<B c\nd; e\nB\nf <<-'G' <<H; i\n\tG\nj\nH\nk <<<l m", "a|c \n f ; i \n k|m"),
+            ("case a in b|c) d;; (e) f ;;\n*) g\nesac; h", "case|a|in|b | d ;; f ;; g \n h"),
+            ("for a in b c; do d; done", "for|a|in|b|c ; do|d ;"),
+            ("f() { a; }; g", "f ( {|a ; g"),
+            ("( ) } fi 'a", "}|fi|a"),
+        ] {
+            assert_eq!(split(script), found, "{script}");
+        }
+    }
+
+    #[test]
+    fn commands_that_a_copy_of_the_shell_runs_are_found() {
+        for (script, found) in [
+            ("a; b | c |\n d; e & f", "a ; *b | *c | *d ; *e & f"),
+            ("a && b || c & d", "a && b || *c & d"),
+            ("{ a; b; } | c; d", "*{|a ; *b ; *c ; d"),
+            ("{ a; b; }; { c; } & d", "{|a ; b ; *{|c ; d"),
+            ("a | { b; { c; }; }; d", "*a | *{|b ; *{|c ; d"),
+            ("if a; then b; else c; fi 2>&1 | d", "*if|a ; *then|b ; *else|c ; *d"),
+            ("while a; do b | c; done; d", "while|a ; *do|b | *c ; d"),
+            ("case a in b) c ;; esac |& d", "*case|a|in|b ) *c ;; *d"),
+            ("(a; b) && c; (d) | e; f", "*a ; *b ) c ; *d ) *e ; f"),
+        ] {
+            assert_eq!(split(script), found, "{script}");
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Finds the commands of a container, and checks those of drainit in its probes and hooks.
 
 use crate::config::ControlSocket;
-use crate::kubernetes::entry::{EntryPoint, JOINS, entry, script};
+use crate::kubernetes::entry::{EntryPoint, at, entry, script};
 use crate::kubernetes::manifest::{Container, Word, base, containers, items, text, words};
 use crate::kubernetes::{Context, Severity};
 use crate::language::diagnostics::problems::Problems;
-use crate::language::script::is_shell;
+use crate::language::script::{self, is_builtin};
 use crate::language::span::Span;
 use crate::types::suggest::nearest;
 
@@ -77,19 +77,21 @@ pub const HELP: [&str; 4] = ["-h", "--help", "-V", "--version"];
 
 /// The commands of a command line: the command line itself, or those of the script of a shell.
 pub(super) fn commands(line: Vec<Word>) -> Vec<Vec<Word>> {
-    let is_script = line.first().is_some_and(|first| is_shell(&first.text));
-    let Some(script) = script(&line).filter(|_| is_script) else { return vec![line] };
-    let words = |part: &str| {
-        let words = part.split_whitespace().map(|word| word.trim_matches(['"', '\'', '(', ')']));
-        words.map(|word| Word { text: word.to_owned(), span: script.span }).collect()
-    };
-    script.text.replace("\\\n", " ").split(JOINS).map(words).collect()
+    let Some(script) = script(&line) else { return vec![line] };
+    let found = script::commands(&script.text).into_iter();
+    found.flat_map(|command| commands(at(command.words, script.span))).collect()
 }
 
 /// Whether a subcommand of drainit stands behind this word. If so, the word starts drainit, even if
-/// it stands behind another program such as `env`.
+/// it stands behind another program such as `env`, but not behind `echo`.
 pub(super) fn has_subcommand(words: &[Word], at: usize) -> bool {
-    words.get(at + 1).is_some_and(|next| SUBCOMMANDS.contains(&&*next.text))
+    let is_it = |next: &Word| SUBCOMMANDS.contains(&&*next.text);
+    words.get(at + 1).is_some_and(is_it) && !is_builtin(program(words))
+}
+
+/// The program of a command.
+pub(super) fn program(words: &[Word]) -> &str {
+    script::program(words.iter().map(|word| &*word.text))
 }
 
 /// A problem, and how to mend it.
@@ -152,10 +154,9 @@ pub(super) struct OwnCommand {
     /// Whether the command belongs to a probe, and not to a hook.
     is_probe: bool,
     pub(super) is_pre_stop: bool,
-    is_script: bool,
     /// The program `drainit`.
     pub(super) program: Word,
-    /// The subcommand and its options. In a script, redirections and the like may follow.
+    /// The subcommand and its options.
     pub(super) words: Vec<Word>,
 }
 
@@ -174,11 +175,9 @@ impl OwnCommand {
 /// The commands of drainit in the probes and hooks of a container.
 pub(super) fn own_commands(container: &Container) -> Vec<OwnCommand> {
     let all = HOOKS.iter().flat_map(|hook| {
-        let line = words(&container.node, hook);
-        let is_script = line.first().is_some_and(|first| is_shell(&first.text));
-        commands(line).into_iter().map(move |words| (hook, is_script, words))
+        commands(words(&container.node, hook)).into_iter().map(move |words| (hook, words))
     });
-    let own = all.filter_map(|(hook, is_script, words)| {
+    let own = all.filter_map(|(hook, words)| {
         let after_exec = usize::from(words.first().is_some_and(|word| word.text == "exec"));
         let is_started = |at: usize| at == after_exec || has_subcommand(&words, at);
         let mut all = words.iter().enumerate();
@@ -186,7 +185,7 @@ pub(super) fn own_commands(container: &Container) -> Vec<OwnCommand> {
             all.find(|(at, word)| base(&word.text) == "drainit" && is_started(*at))?;
         let (is_probe, is_pre_stop) = (hook[0] != "lifecycle", hook[1] == "preStop");
         let words = words[at + 1..].to_vec();
-        Some(OwnCommand { is_probe, is_pre_stop, is_script, program: program.clone(), words })
+        Some(OwnCommand { is_probe, is_pre_stop, program: program.clone(), words })
     });
     own.collect()
 }
@@ -199,12 +198,7 @@ pub(super) fn check(problems: &mut Problems, container: &Container) {
             true => "write `[drainit, drain]`",
             false => "write `[drainit, health]`",
         };
-        // In a script, a redirection or a comment may follow the words of the command.
-        let is_plain =
-            |word: &&Word| word.text.starts_with(|c: char| c.is_alphanumeric() || c == '-');
-        let plain = command.words.iter().take_while(|word| !command.is_script || is_plain(word));
-        let words: Vec<_> = plain.cloned().collect();
-        if let Some((span, message, help)) = refused(command.program.span, &words, usage) {
+        if let Some((span, message, help)) = refused(command.program.span, &command.words, usage) {
             problems.error(span, message).shared().help(help);
         } else if !command.is_pre_stop && command.name() == "drain" {
             let (what, help) = match command.is_probe {

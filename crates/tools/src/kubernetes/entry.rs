@@ -1,14 +1,14 @@
 //! Checks `command` and `args` of a container.
 
+use crate::kubernetes::commands::{own_commands, program};
+use crate::kubernetes::env::SHELL_WORD;
 use crate::kubernetes::manifest::{Container, Word, base, words};
 use crate::kubernetes::{Context, Severity};
-use crate::language::script::{self, is_shell, place};
+use crate::language::script::{self, is_builtin, is_shell, place};
+use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
 use crate::load::args;
 use crate::load::args::ArgsError;
-
-/// The characters that end a command in a shell's script.
-pub(super) const JOINS: [char; 4] = [';', '\n', '&', '|'];
 
 /// The program that the container starts, if the manifest shows it.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,22 +17,19 @@ pub(super) enum EntryPoint {
     Image(Vec<Word>),
     /// drainit with these arguments.
     Drainit(Vec<Word>),
-    /// A shell that runs drainit as its child. The signals go to the shell and not to drainit. The
-    /// text is the shell's script.
+    /// A shell that runs drainit with this subcommand as its child. The signals go to the shell and
+    /// not to drainit.
     ShellChild(Word),
+    /// A shell that may run drainit: only the shell knows the commands of this script.
+    Unknown(Word),
     Other(Word),
 }
 
 pub(super) fn entry(container: &Container) -> EntryPoint {
     let (command, args) = (words(&container.node, &["command"]), words(&container.node, &["args"]));
-    let Some(program) = command.first().cloned() else { return EntryPoint::Image(args) };
-    let all: Vec<_> = command.into_iter().chain(args).collect();
-    if is_shell(&program.text) {
-        return script(&all).map_or(EntryPoint::Other(program), of_script);
-    }
-    match all.iter().position(|word| base(&word.text) == "drainit") {
-        Some(place) => EntryPoint::Drainit(all[place + 1..].to_vec()),
-        None => EntryPoint::Other(program),
+    match command.is_empty() {
+        true => EntryPoint::Image(args),
+        false => of_line(&[command, args].concat()),
     }
 }
 
@@ -41,56 +38,81 @@ pub(super) fn names_drainit(container: &Container) -> bool {
     let shown = match entry(container) {
         EntryPoint::Drainit(_) | EntryPoint::ShellChild(_) => true,
         EntryPoint::Image(args) => args.first().is_some_and(|word| base(&word.text) == "drainit"),
+        EntryPoint::Unknown(script) => script.text.contains("drainit"),
         EntryPoint::Other(_) => false,
     };
-    let hook = words(&container.node, &["lifecycle", "preStop", "exec", "command"]);
-    shown
-        || hook.iter().any(|word| word.text.split_whitespace().any(|word| base(word) == "drainit"))
+    shown || own_commands(container).iter().any(|it| it.is_pre_stop)
 }
 
-/// The script in the command line of a shell.
-pub(super) fn script(command: &[Word]) -> Option<&Word> {
-    place(command.iter().map(|word| &*word.text)).map(|place| &command[place])
+/// The script in a command line, if the command line runs a shell with a script.
+pub(super) fn script(line: &[Word]) -> Option<&Word> {
+    let is_known = |word: &Word| base(&word.text) == "drainit" || is_shell(&word.text);
+    let line = &line[line.iter().position(is_known)?..];
+    let place = place(line.iter().map(|word| &*word.text)).filter(|_| is_shell(&line[0].text))?;
+    Some(&line[place])
+}
+
+fn of_line(line: &[Word]) -> EntryPoint {
+    if let Some(script) = script(line) {
+        return of_script(script);
+    }
+    match line.iter().position(|word| base(&word.text) == "drainit") {
+        Some(place) => EntryPoint::Drainit(line[place + 1..].to_vec()),
+        None => EntryPoint::Other(line[0].clone()),
+    }
+}
+
+/// Words of a script at this place.
+pub(super) fn at(words: Vec<String>, span: Span) -> Vec<Word> {
+    words.into_iter().map(|text| Word { text, span }).collect()
+}
+
+/// Whether only the shell knows the value of a word.
+fn is_expanded(word: &str) -> bool {
+    word.contains(['$', '`'])
 }
 
 /// Finds drainit in a script. After `exec drainit …` drainit replaces the shell; without `exec` the
-/// shell stays as drainit's parent.
+/// shell stays as drainit's parent. Other programs, such as `env` and `su-exec`, may stand between
+/// `exec` and `drainit`. These programs also replace themselves by the program that they start.
 fn of_script(script: &Word) -> EntryPoint {
-    let text = script.text.replace("\\\n", " ");
-    // `drainit` counts only before a subcommand: a script may also have this word in another
-    // command, such as one that copies the binary.
-    let starts = |pair: &[&str]| base(pair[0]) == "drainit" && matches!(pair[1], "run" | "exec");
-    // In other scripts, a `|` before drainit may be part of a pattern or of a substitution.
-    let is_simple = !["$(", "${", "<(", "`", "case "].iter().any(|it| text.contains(it));
-    let (mut before, mut is_replaced) = ("", false);
-    for (command, end) in script::commands(&text) {
-        let begin = std::mem::replace(&mut before, end);
-        let words: Vec<_> = command.split_whitespace().collect();
-        // The last one: a here-document may name drainit before.
-        let Some(place) = words.windows(2).rposition(starts) else {
-            let is_exec = is_replaced || words.contains(&"exec");
-            is_replaced = !is_simple && end == "|" && is_exec;
-            continue;
-        };
-        // A copy of the shell runs a command in a pipe or in the background. A `|` in `$(…)`,
-        // `<(…)`, `${…}` or `>|` does not end the command.
-        let is_open = [('(', ')'), ('{', '}')].map(|(a, b)| command.rfind(a) > command.rfind(b));
-        let is_ended = !is_open.contains(&true) && !command.ends_with('>');
-        let is_copy = is_simple && begin == "|" || is_ended && matches!(end, "|" | "&");
-        // Other programs, such as `env` and `su-exec`, may stand between `exec` and `drainit`.
-        // These programs also replace themselves by the program that they start.
-        if is_copy || !is_replaced && !words[..place].contains(&"exec") {
-            return EntryPoint::ShellChild(script.clone());
+    let mut found = EntryPoint::Other(script.clone());
+    let mut has_trap = false;
+    for script::Command { words, is_copy, .. } in script::commands(&script.text) {
+        let words = at(words, script.span);
+        let program = program(&words);
+        let is_before = |it: &&Word| base(&it.text) != "drainit" && !is_shell(&it.text);
+        let has_exec = words.iter().take_while(is_before).any(|word| word.text == "exec");
+        // Such a trap may pass the signal on to drainit.
+        has_trap |= program == "trap" && words.iter().any(|it| it.text.contains("TERM"));
+        let is_unclear =
+            is_expanded(program) || is_shell(program) || matches!(program, "." | "eval" | "source");
+        match of_line(&words) {
+            // Another command may copy the binary, or say what it does.
+            EntryPoint::Drainit(rest)
+                if is_builtin(program)
+                    || !rest.first().is_some_and(|it| matches!(&*it.text, "run" | "exec")) => {}
+            EntryPoint::Drainit(mut rest) if has_exec && !is_copy => {
+                for word in rest.iter_mut().filter(|word| is_expanded(&word.text)) {
+                    SHELL_WORD.clone_into(&mut word.text);
+                }
+                return EntryPoint::Drainit(rest);
+            }
+            EntryPoint::Drainit(rest) if !has_trap => {
+                return EntryPoint::ShellChild(rest[0].clone());
+            }
+            EntryPoint::ShellChild(subcommand) if !has_trap => {
+                return EntryPoint::ShellChild(subcommand);
+            }
+            EntryPoint::Other(_) if !is_unclear => {}
+            _ => found = EntryPoint::Unknown(script.clone()),
         }
-        // The shell expands the arguments after the subcommand, so the manifest does not show their
-        // values.
-        let subcommand = Word { text: words[place + 1].to_owned(), span: script.span };
-        return EntryPoint::Drainit(vec![subcommand]);
     }
-    EntryPoint::Other(script.clone())
+    found
 }
 
-/// Checks the command. Returns whether it has an error: the corrected command may need no config.
+/// Checks the command. Returns whether nobody knows that it needs a config: the command is wrong,
+/// or does not show whether it runs `drainit run`.
 pub(super) fn check(ctx: &mut Context<'_>) -> bool {
     const HELP: &str =
         "write `[drainit, run, --]` with a config, or `[drainit, exec, --, PROGRAM]` without one";
@@ -104,21 +126,22 @@ pub(super) fn check(ctx: &mut Context<'_>) -> bool {
         return true;
     }
     let arguments = match entry(ctx.container) {
-        EntryPoint::ShellChild(script) => {
-            let name = if script.text.contains("drainit exec ") { "exec" } else { "run" };
-            ctx.add(Severity::Error, script.span, "the shell gets the signals, and drainit, its child, does not")
+        EntryPoint::ShellChild(subcommand) => {
+            let name = subcommand.text;
+            ctx.add(Severity::Error, subcommand.span, "the shell gets the signals, and drainit, its child, does not")
                 .help(format!(
                     "write `command: [drainit, {name}, --]`, or `exec drainit {name}` as the last command of the script, without \
                      `|` and `&`"
                 ));
             return true;
         }
+        EntryPoint::Unknown(_) => return true,
         EntryPoint::Other(word) => {
             let message = format!("the command of `{}` does not run drainit", ctx.container.name);
             ctx.add(Severity::Warning, word.span, message).help(
                 "write `command: [drainit, run, --]`, or remove it: it replaces the image's ENTRYPOINT",
             );
-            return false;
+            return true;
         }
         EntryPoint::Drainit(words) => words,
         // The manifest does not show whether the image's ENTRYPOINT is `drainit` or `drainit run`:

@@ -6,6 +6,9 @@ use crate::kubernetes::manifest::{Container, Word, items, key, text};
 use crate::language::environment::Environment;
 use crate::language::span::Span;
 
+/// A word of a script whose value only the shell knows. `@` counts as a variable of unknown value.
+pub(super) const SHELL_WORD: &str = "$(@)";
+
 #[derive(Debug, Default)]
 pub(super) struct PodEnv {
     known: BTreeMap<String, Word>,
@@ -40,6 +43,7 @@ impl PodEnv {
             prefixes: items(&container.node, &["envFrom"]).iter().map(|it| prefix(it)).collect(),
             ..Self::default()
         };
+        env.unknown.insert("@".to_owned(), container.span);
         for item in items(&container.node, &["env"]) {
             let Some(name) = text(item, &["name"]) else { continue };
             if let Some(span) = key(item, "valueFrom") {

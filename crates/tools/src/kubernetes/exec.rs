@@ -22,8 +22,8 @@ use crate::types::human;
 use crate::types::suggest::nearest;
 
 /// The config that `drainit exec` makes from its options. Returns `None` if the container does not
-/// run `drainit exec`. Returns `Ok(None)` if there is nothing to check: no drain, or options that
-/// are not known here. An option whose value is not known counts as correct. A wrong value is
+/// run `drainit exec`. Returns `Ok(None)` if there is nothing to check: no drain, or a command or
+/// options that are not known here. An option whose value is not known counts as correct. A wrong value is
 /// reported.
 pub(super) fn read(
     problems: &mut Problems,
@@ -38,6 +38,7 @@ pub(super) fn read(
         {
             words[1..].to_vec()
         }
+        EntryPoint::Unknown(_) => return Some(Ok(None)),
         _ => return None,
     };
     let (exec, words) = words.split_first().filter(|(exec, _)| exec.text == "exec")?;

@@ -17,6 +17,9 @@ mod binary;
 mod binary_tests;
 pub mod commands;
 mod entry;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod entry_tests;
 mod env;
 mod exec;
 mod grace;
@@ -40,7 +43,7 @@ use crate::kubernetes::manifest::{Container, Word, Workload, key};
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::diagnostics::problems::{Problem, Problems};
 use crate::language::environment::OWN;
-use crate::language::script::{self, is_shell};
+use crate::language::script;
 use crate::language::source::{MANIFEST, Source};
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
@@ -246,9 +249,8 @@ pub fn check_manifest(
             loaded: &loaded,
             plan,
         };
-        // The right command may need no config.
-        let is_wrong = crate::kubernetes::entry::check(&mut ctx);
-        if has_config || !is_wrong {
+        let is_unneeded = crate::kubernetes::entry::check(&mut ctx);
+        if !is_unneeded || !texts.is_empty() {
             diagnostics.extend(new);
         }
         if !has_config {
@@ -296,10 +298,9 @@ impl Context<'_> {
     /// spite of such a command.
     fn must_run(&mut self, what: &str, command: &[Word], help: &str) {
         let Some(first) = command.first() else { return };
-        let mut programs = vec![Word { text: first.text.clone(), span: first.span }];
-        if let Some(script) = entry::script(command).filter(|_| is_shell(&first.text)) {
-            let word = |program: &str| Word { text: program.to_owned(), span: script.span };
-            programs.extend(script::programs(&script.text).into_iter().map(word));
+        let mut programs = vec![first.clone()];
+        if let Some(script) = entry::script(command) {
+            programs.extend(entry::at(script::programs(&script.text), script.span));
         }
         for program in programs {
             if let Some(why) = (self.find_program)(&program.text) {

@@ -71,7 +71,7 @@ pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
         &command,
         "add the program to the image, or remove the hook; `preStop: {sleep: {seconds: 5}}` needs no program",
     );
-    over_tcp(ctx, &command);
+    over_tcp(ctx, commands(command).concat());
     found.stays = found.sleeps;
     if let (Some(span), false) = (found.span, found.sleeps.is_zero())
         && ctx.takes_traffic_away
@@ -92,13 +92,12 @@ pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
 /// Refuses a hook that requests `/drain` over TCP, by `httpGet` or by a command such as curl.
 /// drainit refuses such a request. Nobody would notice the refusal: Kubernetes does not report it
 /// as an event.
-fn over_tcp(ctx: &mut Context<'_>, command: &[Word]) {
+fn over_tcp(ctx: &mut Context<'_>, words: Vec<Word>) {
     let get = text(&ctx.container.node, &["lifecycle", "preStop", "httpGet", "path"]);
     let Some(listen) = ctx.loaded.config.control.listen else { return };
     let url = format!(":{}/drain", listen.port());
-    let asks = |part: &str| part.trim_matches(['"', '\'', ';']).ends_with(&url);
-    let by_command = command.iter().find(|word| word.text.split_whitespace().any(asks));
-    if let Some(word) = get.as_ref().filter(|path| path.text == "/drain").or(by_command) {
+    let by_command = words.into_iter().find(|word| word.text.ends_with(&url));
+    if let Some(word) = get.filter(|path| path.text == "/drain").or(by_command) {
         let message = "drainit refuses this: it accepts no drain over TCP";
         ctx.add(Severity::Error, word.span, message)
             .help("write `preStop: {exec: {command: [drainit, drain]}}`");

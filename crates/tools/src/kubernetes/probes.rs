@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use crate::check::undrained::listens;
 use crate::config::{Address, ControlSocket, DrainMethod, Process};
-use crate::kubernetes::entry::{JOINS, script};
+use crate::kubernetes::commands::{commands, program};
 use crate::kubernetes::manifest::{Word, base, items, seconds, text, words};
 use crate::kubernetes::pre_stop::other_socket;
 use crate::kubernetes::{Context, Severity};
-use crate::language::script::is_shell;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
 use crate::types::human;
@@ -166,14 +165,12 @@ fn read(ctx: &mut Context<'_>, container: &Node, node: &Node) -> PodProbe {
 /// The place of a command that only looks at a file, or does nothing.
 fn constant(node: &Node) -> Option<Span> {
     let command = words(node, &["exec", "command"]);
-    let first = command.first()?;
-    let text = match is_shell(&first.text) {
-        true => script(&command)?.text.clone(),
-        false => command.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" "),
-    };
-    let program = base(text.split_whitespace().next()?);
-    let looks = matches!(program, "cat" | "test" | "[" | "ls" | "stat" | "true" | ":" | "echo");
-    (looks && !text.contains(JOINS)).then_some(first.span)
+    let span = command.first()?.span;
+    let all = commands(command);
+    let [only] = &all[..] else { return None };
+    let looks = ["cat", "test", "[", "ls", "stat", "true", ":", "echo"];
+    let is_known = !only.iter().any(|word| word.text.contains('$'));
+    (is_known && looks.contains(&base(program(only)))).then_some(span)
 }
 
 /// Finds the endpoint of drainit that the command of a probe requests: `drainit health`, or another
@@ -181,7 +178,8 @@ fn constant(node: &Node) -> Option<Span> {
 fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> {
     let command = words(node, &["exec", "command"]);
     let span = command.first()?.span;
-    let words: Vec<_> = command.iter().flat_map(|word| word.text.split_whitespace()).collect();
+    let command = commands(command).concat();
+    let words: Vec<_> = command.iter().map(|word| &*word.text).collect();
     let is_health = |pair: &[&str]| base(pair[0]) == "drainit" && pair[1] == "health";
     if !words.windows(2).any(is_health) {
         return ["/readyz", "/livez"]

@@ -268,6 +268,11 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             &[],
         ),
         (
+            "httpGet: {path: /readyz, port: 9902}",
+            "exec: {command: [sh, -c, 'test \"$(curl localhost)\" = ok']}",
+            &[],
+        ),
+        (
             live,
             "{path: /, port: 8080}, periodSeconds: 4",
             &["17:26 W a listener of the drained Envoy, 15s, after 12s"],
