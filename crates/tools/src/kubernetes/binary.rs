@@ -3,9 +3,12 @@
 
 use std::path::Path;
 
-use crate::kubernetes::commands::{Found, HOOKS, commands, has_socket, has_subcommand, refused};
+use crate::kubernetes::commands::{
+    Found, HOOKS, commands, has_socket, has_subcommand, program, refused,
+};
 use crate::kubernetes::entry::{EntryPoint, entry};
 use crate::kubernetes::env::{PodEnv, PodValue};
+use crate::kubernetes::exec;
 use crate::kubernetes::manifest::{
     Container, Word, Workload, base, container, items, key, one_word, text, words,
 };
@@ -69,7 +72,7 @@ pub(super) fn check(
         one_words(&mut wrong, &container);
     }
     for (place, init) in inits.iter().enumerate() {
-        wrong.extend(never_ends(init));
+        wrong.extend(never_ends(init, &env(init)));
         // The ENTRYPOINT of another image may have a subcommand `install`, too.
         let is_drainit =
             !words(&init.node, &["command"]).is_empty() || image_of(&init.node).contains("drainit");
@@ -108,14 +111,17 @@ const ENDS: [&str; 6] =
 
 /// Reports an init container that serves, and so never ends. A `drainit run` in a container without
 /// ports is not reported, because its config may have only oneshots.
-fn never_ends(init: &Container) -> Option<Found> {
-    let EntryPoint::Drainit(words) = entry(init) else { return None };
-    let is_exec = words.first()?.text == "exec";
-    let starts =
-        |pair: &[Word]| matches!(&*pair[0].text, "exec" | "--") && base(&pair[1].text) == "envoy";
-    let is_envoy = is_exec
-        && words.windows(2).any(starts)
-        && !words.iter().any(|word| ENDS.contains(&word.text.trim_start_matches("--mode=")));
+fn never_ends(init: &Container, env: &PodEnv) -> Option<Found> {
+    let line = [words(&init.node, &["command"]), words(&init.node, &["args"])].concat();
+    // A shell runs at least as long as its last command.
+    let own = commands(line).pop()?;
+    let at = own.iter().position(|word| base(&word.text) == "drainit")?;
+    let is_exec = own.get(at + 1)?.text == "exec";
+    let started = commands(exec::command(&own[at + 2..], env)).pop().filter(|_| is_exec);
+    let is_envoy = started.is_some_and(|words| {
+        base(program(&words)) == "envoy"
+            && !words.iter().any(|word| ENDS.contains(&word.text.trim_start_matches("--mode=")))
+    });
     let is_served = is_exec || !items(&init.node, &["ports"]).is_empty();
     let serves = is_envoy || is_served && has_socket(init);
     if init.is_sidecar || !serves {

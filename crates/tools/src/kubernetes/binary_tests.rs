@@ -135,6 +135,19 @@ fn each_command_that_does_not_find_the_installed_binary_is_reported() {
         (prepare, &ends("exec, --, envoy, -h]"), &[]),
         (prepare, &ends("exec, --drain-envoy=unix:/a, app]"), &["10:13 E `prepare` never ends"]),
         (prepare, "command: [cp, /usr/bin/drainit, /opt/envoy]", &[]),
+        (prepare, &ends("exec, -g, envoy]"), &["10:13 E `prepare` never ends"]),
+        (prepare, &ends("exec, -g, wait-for, envoy]"), &[]),
+        (prepare, &ends("exec, --, sh, -c, 'a; exec envoy']"), &["10:13 E `prepare` never ends"]),
+        (prepare, &ends("exec, sh, -c, 'envoy & sleep 5; kill %1']"), &[]),
+        (
+            prepare,
+            &with(
+                &ends("exec -g envoy']"),
+                "[/opt/drainit/drainit,",
+                "[sh, -c, 'exec /opt/drainit/drainit",
+            ),
+            &["10:13 E `prepare` never ends"],
+        ),
         (prepare, &ends("run]"), &[]),
         (
             prepare,

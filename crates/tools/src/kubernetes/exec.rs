@@ -1,5 +1,6 @@
 //! Reads the options of `drainit exec` in the command of a container, as a config of one Envoy.
 
+use std::slice;
 use std::time::Duration;
 
 use drainit_config::exec_options::{
@@ -56,12 +57,12 @@ pub(super) fn read(
             "drainit would not start: `--no-subreaper` cannot be used with `--grace-period`";
         problems.error(other.span, message.to_owned()).help("remove one of the two");
     }
-    if command.is_none() && !words.is_empty() {
+    if command.is_empty() && !words.is_empty() {
         problems
             .error(exec.span, "drainit would not start: there is no command")
             .help("write the command and its arguments after `--`");
     }
-    if let Some(option) = command.as_ref().filter(|word| word.text.starts_with('-')) {
+    if let Some(option) = command.first().filter(|word| word.text.starts_with('-')) {
         let message = format!("the program is missing before `{}`", option.text);
         problems
             .error(option.span, message)
@@ -74,7 +75,7 @@ pub(super) fn read(
         }
     }
     if !is_given(ADMIN) {
-        undrained(problems, (workload, container), env, (&drain, command.as_ref()));
+        undrained(problems, (workload, container), env, (&drain, command.first()));
         return Some(Ok(None));
     }
     let grace = OPTIONS.iter().find(|it| it.key == GRACE_PERIOD);
@@ -285,8 +286,12 @@ struct ExecGiven {
     /// The values of [`OPTIONS`].
     drain: Vec<Given>,
     others: Vec<Other>,
-    /// The first word of the command.
-    command: Option<Word>,
+    command: Vec<Word>,
+}
+
+/// The command behind these options of `drainit exec`; empty if the options are not known.
+pub(super) fn command(words: &[Word], env: &PodEnv) -> Vec<Word> {
+    options(&mut Problems::default(), words, env).map(|all| all.command).unwrap_or_default()
 }
 
 /// Reads the variables and the options. `None` if a variable whose value is not known may be an
@@ -314,11 +319,11 @@ fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Exec
             _ => (env.substitute(&word.text)?, None),
         };
         if text == "--" {
-            all.command = rest.next().cloned();
+            all.command = rest.as_slice().to_vec();
             break;
         }
         let Some(short) = text.strip_prefix('-').filter(|rest| !rest.is_empty()) else {
-            all.command = Some(word.clone());
+            all.command = [slice::from_ref(word), rest.as_slice()].concat();
             break;
         };
         let next = || rest.next().map(|next| env.substitute(&next.text));
@@ -351,8 +356,8 @@ fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Exec
             no_option(problems, word, name);
         }
     }
-    let is_envoy = all.command.as_ref().is_some_and(|word| base(&word.text) == "envoy");
-    for word in rest.filter(|_| is_envoy) {
+    let is_envoy = all.command.first().is_some_and(|word| base(&word.text) == "envoy");
+    for word in all.command.iter().filter(|_| is_envoy) {
         let name = word.text.split('=').next().unwrap_or_default();
         if OPTIONS.iter().any(|it| it.option == name) {
             let message = format!("`{name}` stands behind the program, which gets it");
