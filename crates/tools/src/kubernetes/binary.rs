@@ -2,6 +2,7 @@
 //! a volume, or if an image is the volume.
 
 use std::path::Path;
+use std::rc::Rc;
 
 use crate::kubernetes::commands::{
     Found, HOOKS, commands, has_socket, has_subcommand, program, refused,
@@ -14,7 +15,6 @@ use crate::kubernetes::manifest::{
 };
 use crate::kubernetes::{Context, Severity};
 use crate::language::diagnostics::problems::Problems;
-use crate::language::script::is_shell;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Node, get};
 
@@ -227,26 +227,41 @@ fn missing(workload: &Workload, place: &InVolume) -> Option<Found> {
     (!is_there).then(|| (name.span, message(), help()))
 }
 
-/// Reports a path that the items of a ConfigMap or Secret do not have.
-fn no_item(pod: &Node, place: &InVolume) -> Option<Found> {
-    let name = &place.volume;
-    let mut is_wrong = false;
-    for volume in items(pod, &["volumes"]) {
-        if text(volume, &["name"])?.text != name.text {
-            continue;
+/// Reports a path that the files of a volume do not have.
+fn no_file(workload: &Workload, place: &InVolume) -> Option<Found> {
+    let (name, path) = (&place.volume, &place.path);
+    let is_it = |volume: &&Rc<Node>| text(volume, &["name"]).is_some_and(|it| it.text == name.text);
+    let files = files(workload, items(&workload.pod, &["volumes"]).iter().find(is_it)?)?;
+    let is_there = |file: &String| {
+        let below = file.strip_prefix(path.as_str());
+        below.is_some_and(|below| path.is_empty() || below.is_empty() || below.starts_with('/'))
+    };
+    let message = format!("the volume `{}` has no `{path}`", name.text);
+    let help = "let the config's path agree with a key of the volume's ConfigMap or Secret, or with `path` of an item";
+    (!files.iter().any(is_there)).then(|| (name.span, message, help.to_owned()))
+}
+
+/// The paths of a volume's files; `None` if the manifest does not show them.
+fn files(workload: &Workload, volume: &Rc<Node>) -> Option<Vec<String>> {
+    let mut found = Vec::new();
+    let sources = items(volume, &["projected", "sources"]);
+    for source in if sources.is_empty() { std::slice::from_ref(volume) } else { sources } {
+        let kinds = [("configMap", "ConfigMap"), ("secret", "Secret")].into_iter();
+        let (node, kind) =
+            kinds.filter_map(|(key, kind)| Some((get(source, &[key])?, kind))).next()?;
+        let name = text(node, &["name"]).or_else(|| text(node, &["secretName"]));
+        let keys = name.and_then(|name| workload.keys(kind, &name.text));
+        let listed = items(node, &["items"]);
+        if listed.is_empty() {
+            found.extend(keys.as_ref()?.iter().map(|key| (*key).to_owned()));
         }
-        for kind in ["configMap", "secret"] {
-            for item in items(volume, &[kind, "items"]) {
-                is_wrong = true;
-                if text(item, &["path"])?.text.starts_with(&place.path) {
-                    return None;
-                }
-            }
+        for item in listed {
+            let key = text(item, &["key"])?.text;
+            let is_there = keys.as_ref().is_none_or(|keys| keys.contains(&key.as_str()));
+            found.extend(text(item, &["path"]).filter(|_| is_there).map(|path| path.text));
         }
     }
-    let message = format!("the volume `{}` has no `{}`", name.text, place.path);
-    let help = "let the config's path agree with `path` of an item".to_owned();
-    is_wrong.then_some((name.span, message, help))
+    Some(found)
 }
 
 /// The name of an image, without its registry and its version.
@@ -261,7 +276,7 @@ fn image_of(container: &Node) -> String {
 }
 
 /// The drainit in the volume of an image. drainit's own image has it at the root.
-fn image(volume: &std::rc::Rc<Node>) -> Option<Binary> {
+fn image(volume: &Rc<Node>) -> Option<Binary> {
     let reference = text(volume, &["image", "reference"])?.text;
     let name = image_name(&reference);
     name.contains("drainit").then_some(())?;
@@ -429,42 +444,55 @@ impl Pod<'_> {
         }
     }
 
-    /// Reports a config that a `drainit run` of the volume does not find.
+    /// Reports a config that `drainit run` does not find.
     fn config(&self, problems: &mut Problems, container: &Container, env: &PodEnv) {
         let node = &container.node;
-        let EntryPoint::Drainit(options) = entry(container) else { return };
-        let mut options = options.iter().map(|it| &*it.text);
-        let is_own = image_of(node).contains("drainit") || self.mounted(node).is_none();
-        // The words of a script are not known.
-        let is_script = words(node, &["command"]).first().is_some_and(|it| is_shell(&it.text));
-        if is_own || is_script || options.next() != Some("run") {
+        let EntryPoint::Drainit(words) = entry(container) else { return };
+        let options =
+            words.iter().map_while(|it| (it.text != "--").then(|| env.substitute(&it.text)));
+        let Some(options) = options.collect::<Option<Vec<_>>>() else { return };
+        let mut options = options.iter().map(String::as_str);
+        if options.next() != Some("run") {
             return;
         }
-        let mut path = None;
-        while let Some(word) = options.next().filter(|it| *it != "--") {
-            path = match word {
+        let mut paths = Vec::new();
+        while let Some(word) = options.next() {
+            paths.extend(match word {
                 "-c" | "--config" => options.next(),
-                _ => word.strip_prefix("--config=").or_else(|| word.strip_prefix("-c")).or(path),
-            };
+                _ => word.strip_prefix("--config=").or_else(|| word.strip_prefix("-c")),
+            });
         }
         // Without `-c` and the variable, drainit also looks into its working directory.
         let variable = "DRAINIT_CONFIG";
-        let is_default = env.get(variable) == PodValue::Missing
-            && !env.may_bring(variable)
-            && key(node, "workingDir").is_none();
-        let path = path.or_else(|| is_default.then_some("/etc/drainit.yaml"));
-        let path = path.and_then(|path| env.substitute(path));
-        let Some(path) = path.filter(|path| path.starts_with('/')) else { return };
-        let Some(at) = in_volume(node, &path) else {
-            let message = format!("`{}` mounts no volume at `{path}`, its config", container.name);
-            problems.warning(container.span, message).shared().help(
-                "mount a ConfigMap there, name another path by `-c`, or run a program without a config by `drainit exec`",
-            );
-            return;
-        };
-        let found = missing(self.workload, &at).or_else(|| no_item(&self.workload.pod, &at));
-        if let Some((span, message, help)) = found {
-            problems.error(span, message).shared().help(help);
+        match env.of_manifest(variable) {
+            _ if !paths.is_empty() => {}
+            PodValue::Known(word) => paths.push(&word.text),
+            PodValue::Missing
+                if env.get(variable) == PodValue::Missing
+                    && !env.may_bring(variable)
+                    && key(node, "workingDir").is_none() =>
+            {
+                paths.push("/etc/drainit.yaml");
+            }
+            _ => {}
+        }
+        // The image may have drainit and a config.
+        let is_own = image_of(node).contains("drainit") || self.mounted(node).is_none();
+        for path in paths.into_iter().filter(|path| path.starts_with('/')) {
+            let Some(at) = in_volume(node, path) else {
+                if !is_own {
+                    let message =
+                        format!("`{}` mounts no volume at `{path}`, its config", container.name);
+                    problems.warning(container.span, message).shared().help(
+                        "mount a ConfigMap there, name another path by `-c`, or run a program without a config by `drainit exec`",
+                    );
+                }
+                continue;
+            };
+            let found = missing(self.workload, &at).or_else(|| no_file(self.workload, &at));
+            if let Some((span, message, help)) = found {
+                problems.error(span, message).shared().help(help);
+            }
         }
     }
 

@@ -276,7 +276,26 @@ spec:
         // The following rows concern the config of `drainit run`.
         (exec, "run]\n      volumeMounts: [", &["6:13 W no volume at `/etc/drainit.yaml`"]),
         (exec, "run, -c, /c/a.yaml]\n      volumeMounts: [", &["6:13 W no volume at `/c/a.yaml`"]),
-        (exec, "run]\n      env: [{name: DRAINIT_CONFIG, value: /c}]\n      volumeMounts: [", &[]),
+        (
+            exec,
+            "run]\n      env: [{name: DRAINIT_CONFIG, value: /c}]\n      volumeMounts: [",
+            &["6:13 W no volume at `/c`"],
+        ),
+        (
+            exec,
+            "run, -c, /c/a.yaml, --config=/opt/drainit/b]\n      volumeMounts: [",
+            &["6:13 W no volume at `/c/a.yaml`"],
+        ),
+        (
+            "[/opt/drainit/drainit, exec, app]",
+            "[sh, -c, 'exec /opt/drainit/drainit run -c /c']",
+            &["6:13 W no volume at `/c`"],
+        ),
+        (
+            "[/opt/drainit/drainit, exec, app]",
+            "[sh, -c, 'exec /opt/drainit/drainit run -c \"$C\" $D']",
+            &[],
+        ),
         (exec, &run("a"), &["9:29 E the pod has no volume `a`"]),
         (exec, &run("bin"), &[]),
         (
@@ -301,4 +320,61 @@ spec:
         found.retain(|line| line.contains("is not there") || line.contains(" volume"));
         assert!(are_these(&found, expected), "{to}\n{found:#?}");
     }
+}
+
+// holds: S530
+#[test]
+fn a_config_must_be_among_the_files_of_the_volume() {
+    let pod = |volume: &str, mount: &str, other: &str| {
+        format!(
+            "kind: Pod\nmetadata: {{namespace: a}}\nspec:\n  containers:\n    - name: app\n      image: app\n      \
+             command: [/bin/drainit, run, -c, /c/a.yaml]\n      volumeMounts: [{{name: c, mountPath: /c{mount}}}]\n  \
+             volumes: [{{name: c, {volume}}}]\n---\nmetadata: {{name: m{other}\n"
+        )
+    };
+    let map = "configMap: {name: m}";
+    let secret = "secret: {secretName: m}";
+    let items = |source: &str, key: &str, path: &str| {
+        source.replace('}', &format!(", items: [{{key: {key}, path: {path}}}]}}"))
+    };
+    let projected = |sources: &str| format!("projected: {{sources: [{{{sources}}}]}}");
+    let none = "}";
+    let has = |kind: &str, data: &str| format!("}}\nkind: {kind}\n{data}");
+    let has_a = &has("ConfigMap", "data: {a.yaml: a}");
+    let has_b = &has("ConfigMap", "data: {b.yaml: b}");
+    let rows: &[(&str, &str, &str, bool)] = &[
+        (map, "", none, true),
+        (map, "", has_a, true),
+        (map, "", has_b, false),
+        (map, "", &has("ConfigMap", "data: {}"), true),
+        (map, "", &has("ConfigMap", "binaryData: {b: b}"), false),
+        (map, "", &has_b.replacen('}', ", namespace: b}", 1), true),
+        (map, "", &has_b.replacen('}', ", namespace: a}", 1), false),
+        (map, "", &has("Secret", "data: {b: b}"), true),
+        (secret, "", &has("Secret", "data: {b: b}"), false),
+        (secret, "", &has("Secret", "stringData: {a.yaml: a}"), true),
+        (map, "/a.yaml, subPath: b.yaml", has_b, true),
+        (map, "/a.yaml, subPath: a.yaml", has_b, false),
+        (&items(map, "k", "a.yaml"), "", none, true),
+        (&items(map, "k", "a.yaml"), "", has_b, false),
+        (&items(map, "k", "a.yaml.old"), "", none, false),
+        (&items(map, "k", "a.yaml/b.yaml"), "", none, true),
+        (&projected(&items(map, "k", "b")), "", none, false),
+        (&projected(&items(map, "k", "a.yaml")), "", none, true),
+        (&projected(&format!("{}}}, {{{map}", items(secret, "k", "b"))), "", none, true),
+        (&projected(&format!("{}}}, {{{map}", items(secret, "k", "b"))), "", has_b, false),
+        (&projected(&format!("{}}}, {{{map}", items(secret, "k", "b"))), "", has_a, true),
+        ("hostPath: {path: /c}", "", has_b, true),
+    ];
+    let mut wrong = String::new();
+    for (volume, mount, other, is_there) in rows {
+        let pod = pod(volume, mount, other);
+        let mut found = found(&pod);
+        found.retain(|line| line.contains("the volume `c` has no"));
+        let expected: &[&str] = if *is_there { &[] } else { &["8:29 E has no `"] };
+        if !are_these(&found, expected) {
+            wrong += &format!("{pod}\n{found:#?}\n");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
 }

@@ -91,7 +91,8 @@ impl PodEnv {
         is_missing && self.prefixes.iter().any(|prefix| name.starts_with(prefix))
     }
 
-    fn of_manifest(&self, name: &str) -> PodValue<'_> {
+    /// The value that the manifest gives.
+    pub(super) fn of_manifest(&self, name: &str) -> PodValue<'_> {
         match (self.known.get(name), self.unknown.get(name)) {
             (Some(word), _) => PodValue::Known(word),
             (None, Some(span)) => PodValue::Unknown(*span),

@@ -21,9 +21,28 @@ pub(super) struct Workload {
     pub(super) local: Option<Local>,
     /// The ports of the pods that Services send requests to.
     pub(super) served: Vec<Word>,
+    namespace: Option<Word>,
+    /// The ConfigMaps and Secrets of the manifest.
+    maps: Vec<Rc<Node>>,
 }
 
 impl Workload {
+    /// The keys of a ConfigMap or Secret; `None` if the manifest does not have it.
+    pub(super) fn keys(&self, kind: &str, name: &str) -> Option<Vec<&str>> {
+        let has = |map: &Node, path: &[&str], value: &str| {
+            text(map, path).is_none_or(|found| found.text == value)
+        };
+        let map = self.maps.iter().find(|map| {
+            has(map, &["kind"], kind)
+                && has(map, &["metadata", "name"], name)
+                && self.namespace.iter().all(|it| has(map, &["metadata", "namespace"], &it.text))
+        })?;
+        let data = ["data", "binaryData", "stringData"].iter().filter_map(|key| get(map, &[key]));
+        let keys: Vec<_> = data.flat_map(|it| it.entries()).map(|(key, _)| &*key.text).collect();
+        // Another program may fill an empty one.
+        (!keys.is_empty()).then_some(keys)
+    }
+
     /// Whether the pods end by themselves, so that nobody sends requests to them.
     pub(super) fn is_job(&self) -> bool {
         matches!(&*self.kind, "Job" | "CronJob")
@@ -95,7 +114,7 @@ pub(super) struct Word {
 /// documents.
 pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) {
     let (mut found, mut others) = (Vec::new(), Vec::new());
-    let mut services = Vec::new();
+    let (mut services, mut maps) = (Vec::new(), Vec::new());
     let mut todo: Vec<_> = documents.iter().rev().cloned().collect();
     while let Some(node) = todo.pop() {
         let Some(kind) = text(&node, &["kind"]) else { continue };
@@ -115,28 +134,34 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
                 continue;
             }
             _ => {
-                services.extend((&*kind.text == "Service").then(|| Service::read(&node)).flatten());
+                match &*kind.text {
+                    "Service" => services.extend(Service::read(&node)),
+                    "ConfigMap" | "Secret" => maps.push(node),
+                    _ => {}
+                }
                 others.push(kind.text);
                 continue;
             }
         };
         let name = text(&node, &["metadata", "name"]).map(|name| name.text).unwrap_or_default();
-        if let Some(pod) = get(&node, path) {
-            let metadata = path.split_last().and_then(|(_, pod)| match pod {
-                [] => get(&node, &["metadata"]),
-                pod => get(get(&node, pod)?, &["metadata"]),
-            });
-            found.push(Workload {
-                kind: kind.text,
-                name,
-                pod: Rc::clone(pod),
-                metadata: metadata.map(Rc::clone),
-                local: None,
-                served: Vec::new(),
-            });
-        }
+        let Some(pod) = get(&node, path) else { continue };
+        let metadata = path.split_last().and_then(|(_, pod)| match pod {
+            [] => get(&node, &["metadata"]),
+            pod => get(get(&node, pod)?, &["metadata"]),
+        });
+        found.push(Workload {
+            kind: kind.text,
+            name,
+            pod: Rc::clone(pod),
+            metadata: metadata.map(Rc::clone),
+            local: None,
+            served: Vec::new(),
+            namespace: text(&node, &["metadata", "namespace"]),
+            maps: Vec::new(),
+        });
     }
     for workload in &mut found {
+        workload.maps.clone_from(&maps);
         let Some(labels) = workload.metadata.as_ref().and_then(|pod| get(pod, &["labels"])) else {
             continue;
         };
