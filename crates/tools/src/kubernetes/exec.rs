@@ -87,6 +87,13 @@ pub(super) fn read(
     if drain.iter().any(|it| matches!(it.key, "min" | UNREADY_DELAY) && it.value.is_none()) {
         workload.local = None;
     }
+    if let Some(it) =
+        drain.iter().find(|it| it.key == "time" && it.duration() == Some(Duration::ZERO))
+    {
+        problems
+            .warning(it.span, format!("`{}` is 0, which turns the drain off", it.name))
+            .help("write the time of the longest drain, such as `20`");
+    }
     let names: Vec<_> = drain.iter().map(|it| (it.key, it.name, it.span)).collect();
     let (config, min_fits) = config(workload, &drain, &others);
     let is_refused =

@@ -1066,6 +1066,11 @@ spec:
             ],
         ),
         (
+            "{name: DRAINIT_READINESS",
+            "{name: DRAINIT_DRAIN_TIME, value: 0s}\n        - {name: DRAINIT_READINESS",
+            &["17:45 W `DRAINIT_DRAIN_TIME` is 0, which turns the drain off"],
+        ),
+        (
             "DRAINIT_READINESS",
             "DRAINIT_REDINESS",
             &["17:43 W reads no variable `DRAINIT_REDINESS`"],
