@@ -11,7 +11,7 @@ use crate::kubernetes::entry::{EntryPoint, entry};
 use crate::kubernetes::env::{PodEnv, PodValue};
 use crate::kubernetes::exec;
 use crate::kubernetes::manifest::{
-    Container, Word, Workload, base, container, items, key, one_word, text, words,
+    Container, Word, Workload, as_list, base, container, items, key, one_word, text, words,
 };
 use crate::kubernetes::{Context, Severity};
 use crate::language::diagnostics::problems::Problems;
@@ -168,8 +168,7 @@ fn one_words(wrong: &mut Vec<Found>, container: &Container) {
     for path in [&["command"][..]].into_iter().chain(HOOKS) {
         let Some(word) = one_word(&container.node, path) else { continue };
         let message = format!("`{}` is one word: no program has this name", word.text);
-        let words: Vec<_> = word.text.split_whitespace().collect();
-        wrong.push((word.span, message, format!("write `[{}]`", words.join(", "))));
+        wrong.push((word.span, message, format!("write `{}`", as_list(&word.text))));
     }
 }
 

@@ -6,7 +6,6 @@ use crate::kubernetes::manifest::{Container, Word, base, words};
 use crate::kubernetes::{Context, Severity};
 use crate::language::script::{self, is_builtin, is_shell, place};
 use crate::language::span::Span;
-use crate::language::yaml::node::{Node, get};
 use crate::load::args;
 use crate::load::args::ArgsError;
 
@@ -117,14 +116,6 @@ pub(super) fn check(ctx: &mut Context<'_>) -> bool {
     const HELP: &str =
         "write `[drainit, run, --]` with a config, or `[drainit, exec, --, PROGRAM]` without one";
     let span = ctx.container.span;
-    let is_list = |it: &&std::rc::Rc<Node>| match it.scalar() {
-        Some(text) => matches!(text, "" | "~" | "null"),
-        None => it.items().iter().all(|it| it.scalar().is_some()),
-    };
-    if let Some(command) = get(&ctx.container.node, &["command"]).filter(|it| !is_list(it)) {
-        ctx.add(Severity::Error, command.span, "`command` is not a list of words").help(HELP);
-        return true;
-    }
     let arguments = match entry(ctx.container) {
         EntryPoint::ShellChild(subcommand) => {
             let name = subcommand.text;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::language::diagnostics::problems::Problems;
 use crate::language::span::Span;
 use crate::language::yaml::node::{Kind, Node, get};
 
@@ -144,7 +145,10 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
             }
         };
         let name = text(&node, &["metadata", "name"]).map(|name| name.text).unwrap_or_default();
-        let Some(pod) = get(&node, path) else { continue };
+        let Some(pod) = get(&node, path) else {
+            others.push(format!("{} without {}", kind.text, path.join(".")));
+            continue;
+        };
         let metadata = path.split_last().and_then(|(_, pod)| match pod {
             [] => get(&node, &["metadata"]),
             pod => get(get(&node, pod)?, &["metadata"]),
@@ -170,6 +174,77 @@ pub(super) fn workloads(documents: &[Rc<Node>]) -> (Vec<Workload>, Vec<String>) 
         workload.served = selected().flat_map(|service| service.ports.iter().cloned()).collect();
     }
     (found, others)
+}
+
+const LIST: &str = "a list";
+const MAPPING: &str = "a mapping";
+const NUMBER: &str = "a whole number";
+const FLAG: &str = "true or false";
+const TEXT: &str = "text";
+
+/// The types that Kubernetes expects at the keys of a pod which other checks read.
+const TYPES: [(&str, &str); 5] = [
+    (
+        LIST,
+        "args command containers env envFrom initContainers items ports sources volumeMounts volumes",
+    ),
+    (
+        MAPPING,
+        "configMap emptyDir exec grpc httpGet lifecycle livenessProbe postStart preStop projected readinessProbe secret \
+         securityContext sleep spec startupProbe tcpSocket",
+    ),
+    (
+        NUMBER,
+        "containerPort failureThreshold initialDelaySeconds periodSeconds runAsUser seconds terminationGracePeriodSeconds",
+    ),
+    (FLAG, "hostNetwork readOnly readOnlyRootFilesystem runAsNonRoot shareProcessNamespace"),
+    (TEXT, "key mountPath name path restartPolicy secretName subPath value"),
+];
+
+/// Reports values that Kubernetes refuses because of their types. Returns whether other checks can
+/// read all values.
+pub(super) fn check_types(problems: &mut Problems, key: &str, node: &Node) -> bool {
+    let is_it = |(_, keys): &&(&str, &str)| keys.split(' ').any(|it| it == key);
+    let Some((wanted, _)) = TYPES.iter().find(is_it) else { return true };
+    if !is_a(problems, key, node, wanted) {
+        return false;
+    }
+    let of_item = if matches!(key, "args" | "command") { TEXT } else { MAPPING };
+    let wrong_items = node.items().iter().filter(|it| !is_a(problems, key, it, of_item)).count();
+    let inner = node.items().iter().flat_map(|item| item.entries()).chain(node.entries());
+    let wrong = inner.filter(|(key, node)| !check_types(problems, &key.text, node)).count();
+    wrong_items + wrong == 0
+}
+
+/// Reports a value of another type, below a key. Returns whether other checks can read the value.
+fn is_a(problems: &mut Problems, key: &str, node: &Node, wanted: &str) -> bool {
+    let found = match &node.kind {
+        Kind::Null => return true,
+        Kind::Scalar { text, quoted: false } => match &**text {
+            "true" | "false" | "yes" | "no" | "on" | "off" => FLAG,
+            text if text.parse::<i64>().is_ok() => NUMBER,
+            text if text.parse::<f64>().is_ok_and(f64::is_finite) => "a fraction",
+            _ => TEXT,
+        },
+        Kind::Scalar { .. } => TEXT,
+        _ => node.kind_name(),
+    };
+    if found != wanted {
+        let message = format!("Kubernetes refuses {found} in `{key}`: write {wanted}");
+        let help = match (wanted, node.scalar()) {
+            (LIST, text) => format!("write `{}`", as_list(text.unwrap_or("ITEM ITEM"))),
+            (MAPPING, _) => "write `NAME: VALUE`".to_owned(),
+            (TEXT, _) => "put it into quotes".to_owned(),
+            _ => "write no quotes and no unit".to_owned(),
+        };
+        problems.error(node.span, message).help(help);
+    }
+    found == wanted || wanted == TEXT && node.scalar().is_some()
+}
+
+/// A command line as a list of YAML.
+pub(super) fn as_list(line: &str) -> String {
+    format!("[{}]", line.split_whitespace().collect::<Vec<_>>().join(", "))
 }
 
 /// A container of the pod. Among `initContainers`, `restartPolicy: Always` makes a sidecar.

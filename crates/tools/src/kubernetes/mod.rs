@@ -350,6 +350,11 @@ fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Worklo
         problems.error(whole, format!("this file has no workload{kinds}")).help(help);
         return Vec::new();
     }
+    // Other checks would miss what stands in a wrong place.
+    let is_wrong = |it: &&Workload| !manifest::check_types(problems, "spec", &it.pod);
+    if workloads.iter().filter(is_wrong).count() > 0 {
+        return Vec::new();
+    }
     let of = |workload: Workload| {
         let containers = crate::kubernetes::manifest::containers(&workload.pod);
         containers.into_iter().map(move |container| (workload.clone(), container))

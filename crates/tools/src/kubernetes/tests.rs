@@ -1082,6 +1082,77 @@ spec:
     }
 }
 
+#[test]
+fn a_value_of_the_wrong_type_is_reported() {
+    let env = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
+    let rows: &[(&str, &str, &[&str])] = &[
+        (
+            "Seconds: 45",
+            "Seconds: \"45\"",
+            &["7:38 E text in `terminationGracePeriodSeconds`, a whole number"],
+        ),
+        ("Seconds: 45", "Seconds: 45s", &["7:38 E text in `terminationGracePeriodSeconds`"]),
+        ("Seconds: 45", "Seconds: 45.0", &["7:38 E a fraction in `terminationGracePeriodSeconds`"]),
+        (
+            "periodSeconds: 1",
+            "periodSeconds: '1'",
+            &["18:81 E text in `periodSeconds`, a whole number"],
+        ),
+        ("containerPort: 9902", "containerPort: \"9902\"", &["16:46 E text in `containerPort`"]),
+        ("value: \"45\"", "value: 45", &["14:63 E a whole number in `value`, write text"]),
+        (
+            env,
+            &format!("{env}            - {{name: A, value: yes}}\n"),
+            &["15:32 E true or false in `value`"],
+        ),
+        ("\"2\"", "2", &["12:37 E a whole number in `args`, write text"]),
+        // A list or a mapping in a wrong place hides what other checks need.
+        ("\"2\"", "[2]", &["12:37 E a list in `args`"]),
+        (
+            env,
+            "              TERMINATION_GRACE_PERIOD_SECONDS: \"45\"\n",
+            &["14:15 E a mapping in `env`, a list"],
+        ),
+        ("[drainit, run]", "drainit run", &["11:20 E text in `command`, a list"]),
+        (
+            "{httpGet: {path: /livez, port: control}}",
+            "/livez",
+            &["17:26 E text in `livenessProbe`, a mapping"],
+        ),
+        (
+            "        - name: gateway\n",
+            "          name: gateway\n",
+            &["9:11 E a mapping in `containers`, a list"],
+        ),
+        ("    spec:\n", "    spec: [a]\n    x:\n", &["6:11 E a list in `spec`, a mapping"]),
+        ("    spec:\n", "    x:\n", &["0:0 E only `Deployment without spec.template.spec`"]),
+        // Other keys may have any value.
+        ("      containers:", "      nodeSelector: {env: a, value: 'yes'}\n      containers:", &[]),
+        (
+            "name: gateway",
+            "name: gateway\n          resources: {limits: {cpu: 2}}\n          envFrom: ~",
+            &[],
+        ),
+    ];
+    let mut wrong = String::new();
+    for (from, to, expected) in rows {
+        let checked = check(
+            CONFIG,
+            &with(&MANIFEST.replace("{name: gateway}\n", "{}\n"), from, to),
+            None,
+            &[],
+        );
+        let found = lines(&checked);
+        if !are_these(&found, expected) {
+            wrong += &format!("{to:?}\n    {found:#?}\n");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    let found =
+        check(CONFIG, &with(MANIFEST, "[drainit, run]", "drainit run"), None, &[]).diagnostics;
+    assert_eq!(found[0].help.as_deref(), Some("write `[drainit, run]`"));
+}
+
 // holds: C883, C975
 #[test]
 fn a_service_with_policy_local_needs_the_unready_delay_of_exec() {
@@ -1337,7 +1408,7 @@ spec:
   containers:
     - name: envoy
       image: envoy
-      command: [drainit, exec, --drain-envoy, 'http://127.0.0.1:9901', --grace-period, GRACE, envoy]
+      command: [drainit, exec, --drain-envoy, 'http://127.0.0.1:9901', --grace-period, 'GRACE', envoy]
       readinessProbe: {exec: {command: [drainit, health]}, periodSeconds: 1, failureThreshold: 1}
 ";
     // In these rows the drain may be cut short, which is only a warning.
