@@ -5,7 +5,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::exec::machine::{ExecAction, ExecEvent, ExecMachine, ExecMessage};
+use crate::exec::machine::{ExecAction, ExecEvent, ExecMachine, ExecMessage, STOPS};
 use crate::exec::options::ExecOptions;
 use crate::os::kill::{kill_child, kill_group_of_child};
 use crate::os::reap::{REAP_AT_ONCE, Reaped, has_child_in_group, reap_next, stopped_by};
@@ -20,8 +20,6 @@ use crate::types::{End, Signal, Time};
 /// and from all other processes.
 const STORM: Duration = Duration::from_millis(1);
 const BATCH: Duration = Duration::from_micros(300);
-/// The signals that suspend a process, as Ctrl-Z does.
-const STOPS: [Signal; 4] = [Signal::STOP, Signal::TSTP, Signal::TTIN, Signal::TTOU];
 
 /// An event of the loop that may be reported.
 pub(crate) enum Told {
@@ -58,9 +56,6 @@ pub(crate) struct CommandLoop<'a> {
     /// The pid of the command, which is also the number of its process group as long as the group
     /// has a member.
     child: Pid,
-    /// Whether drainit has forwarded a signal that suspends a process. If the command is suspended
-    /// after such a signal, the suspension is intended.
-    may_stop: bool,
     /// Whether more children may have ended, although their SIGCHLD was already read.
     has_more: bool,
     last_orphans: Option<Time>,
@@ -81,7 +76,6 @@ impl<'a> CommandLoop<'a> {
             say,
             machine: ExecMachine::new(options),
             child,
-            may_stop: false,
             has_more: false,
             last_orphans: None,
         }
@@ -137,6 +131,13 @@ impl<'a> CommandLoop<'a> {
             match action {
                 ExecAction::Forward(signal) => self.forward(signal),
                 ExecAction::SignalGroup(signal) => self.signal_group(signal),
+                ExecAction::Lend => drop(self.lend()),
+                ExecAction::Continue => self.continue_group(),
+                ExecAction::Suspend { or_continue } => {
+                    if !self.suspend() && or_continue {
+                        self.continue_group();
+                    }
+                }
                 ExecAction::Explain(end) => (self.say)(Told::EndedUnasked(end)),
                 ExecAction::Report(message) => (self.say)(Told::Decided(message)),
                 ExecAction::Exit(end) => return Some(end),
@@ -146,11 +147,7 @@ impl<'a> CommandLoop<'a> {
     }
 
     fn forward(&mut self, signal: Signal) {
-        let is_job = match &mut self.jobs {
-            Jobs::Follow(terminal) => signal == Signal::CONT && terminal.lend(self.child),
-            _ => false,
-        };
-        self.may_stop |= STOPS.contains(&signal);
+        let is_job = signal == Signal::CONT && self.lend();
         let sent = if self.options.group || is_job {
             kill_group_of_child(self.child, signal)
         } else {
@@ -164,7 +161,7 @@ impl<'a> CommandLoop<'a> {
         if !self.machine.has_ended() || has_child_in_group(self.child) {
             let _ = kill_group_of_child(self.child, signal);
             // SIGCONT follows, because a suspended process would not act on the signal.
-            let _ = kill_group_of_child(self.child, Signal::CONT);
+            self.continue_group();
         }
         // The command may have left its group, so the command itself also gets the signal.
         if !self.machine.has_ended() {
@@ -172,37 +169,41 @@ impl<'a> CommandLoop<'a> {
         }
     }
 
-    /// Suspends drainit when the command is suspended, so that the shell that started drainit
-    /// notices the suspension and takes the terminal back.
+    /// Passes the suspension of the command to the machine.
     fn follow_stop(&mut self) -> io::Result<()> {
-        let Jobs::Follow(terminal) = &mut self.jobs else { return Ok(()) };
+        let Jobs::Follow(terminal) = &self.jobs else { return Ok(()) };
         if self.machine.has_ended() || (!terminal.is_lent() && std::process::id() == 1) {
             return Ok(());
         }
-        let Some(by) = stopped_by(self.child)? else { return Ok(()) };
-        let is_intended = std::mem::take(&mut self.may_stop);
-        let wants_terminal = [Signal::TTIN, Signal::TTOU].contains(&by);
-        if wants_terminal && terminal.lend(self.child) {
-            // The command was suspended because it used the terminal from the background. The shell
-            // has since brought drainit into the foreground, but not the command.
-            kill_group_of_child(self.child, Signal::CONT)?;
-        } else if Terminal::is_without_shell() {
-            // drainit is PID 1, so there is no shell that continues the command after Ctrl-Z.
-            // drainit continues the command: Ctrl-Z then has no effect, as if the command itself
-            // were PID 1.
-            if !is_intended && by == Signal::TSTP {
-                kill_group_of_child(self.child, Signal::CONT)?;
-            }
-        } else if terminal.is_lent() || wants_terminal || by == Signal::TSTP {
-            if self.signals.stop_self()? {
-                terminal.forget();
-            } else if !is_intended && by == Signal::TSTP {
-                // The parent is a script, which has no job control, so nobody would continue the
-                // command.
-                kill_group_of_child(self.child, Signal::CONT)?;
-            }
+        if let Some(by) = stopped_by(self.child)? {
+            let (is_lent, is_ours) = (terminal.is_lent(), terminal.is_ours());
+            let has_shell = !Terminal::is_without_shell();
+            // A suspension of the command never makes drainit exit.
+            let _ = self.handle(ExecEvent::Suspended { by, is_lent, is_ours, has_shell });
         }
         Ok(())
+    }
+
+    /// Suspends drainit. Returns whether the kernel has done so.
+    fn suspend(&mut self) -> bool {
+        let Jobs::Follow(terminal) = &mut self.jobs else { return false };
+        let is_suspended = self.signals.stop_self().unwrap_or(false);
+        if is_suspended {
+            terminal.forget();
+        }
+        is_suspended
+    }
+
+    /// Lends the command the terminal if drainit is in the foreground. Returns whether it was.
+    fn lend(&mut self) -> bool {
+        match &mut self.jobs {
+            Jobs::Follow(terminal) => terminal.lend(self.child),
+            _ => false,
+        }
+    }
+
+    fn continue_group(&self) {
+        let _ = kill_group_of_child(self.child, Signal::CONT);
     }
 
     /// Reaps the command and orphans. If drainit is to exit, returns how the command has ended.

@@ -19,6 +19,8 @@ use crate::types::{End, ONE_SIGNAL, Signal, Time, human};
 /// The longest wait for killed processes. Only a process that waits in the kernel, for example for
 /// a device, needs longer.
 const AFTER_KILL: Duration = Duration::from_secs(2);
+/// The signals that suspend a process, as Ctrl-Z does.
+pub(crate) const STOPS: [Signal; 4] = [Signal::STOP, Signal::TSTP, Signal::TTIN, Signal::TTOU];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExecEvent {
@@ -33,6 +35,15 @@ pub(crate) enum ExecEvent {
     Reaped {
         has_group: bool,
     },
+    /// The command is suspended by this signal. `is_lent` says that drainit has lent the command
+    /// the terminal, and `is_ours` that drainit itself has the terminal. `has_shell` says that
+    /// drainit does not lead its session, so that a shell may be above drainit.
+    Suspended {
+        by: Signal,
+        is_lent: bool,
+        is_ours: bool,
+        has_shell: bool,
+    },
     /// The time of [`ExecMachine::next_wakeup`] may have come.
     Tick,
 }
@@ -43,6 +54,16 @@ pub(crate) enum ExecAction {
     Forward(Signal),
     /// Sends a signal to the process group of the command, if the group still has a member.
     SignalGroup(Signal),
+    /// Lends the command the terminal.
+    Lend,
+    /// Continues the process group of the command.
+    Continue,
+    /// Suspends drainit, so that the shell that started drainit notices the suspension and takes
+    /// the terminal back. If the kernel does not suspend drainit, because the parent of drainit has
+    /// no job control, `or_continue` says whether drainit continues the command.
+    Suspend {
+        or_continue: bool,
+    },
     /// Looks for the reason why the command has ended without being asked to.
     Explain(End),
     Report(ExecMessage),
@@ -94,6 +115,9 @@ pub(crate) struct ExecMachine<'a> {
     /// The time of the next step: SIGKILL, or the exit after SIGKILL. `None` if no step is due.
     deadline: Option<Time>,
     is_killed: bool,
+    /// Whether a signal that suspends a process was forwarded. If the command is suspended after
+    /// such a signal, the suspension is intended.
+    may_suspend: bool,
     actions: Vec<ExecAction>,
 }
 
@@ -106,6 +130,7 @@ impl<'a> ExecMachine<'a> {
             last_stop: None,
             deadline: None,
             is_killed: false,
+            may_suspend: false,
             actions: Vec::new(),
         }
     }
@@ -117,6 +142,9 @@ impl<'a> ExecMachine<'a> {
             ExecEvent::Signal(signal) => self.forward(signal),
             ExecEvent::Ended { end, has_group } => self.ended(now, end, has_group),
             ExecEvent::Reaped { has_group } => self.exit_if_done(has_group),
+            ExecEvent::Suspended { by, is_lent, is_ours, has_shell } => {
+                self.suspended(by, is_lent, is_ours, has_shell);
+            }
             ExecEvent::Tick => self.tick(now),
         }
         std::mem::take(&mut self.actions)
@@ -155,11 +183,35 @@ impl<'a> ExecMachine<'a> {
     }
 
     fn forward(&mut self, signal: Signal) {
-        if self.end.is_none() {
-            self.actions.push(match self.options.rewrites.of(signal) {
-                Some(signal) => ExecAction::Forward(signal),
-                None => ExecAction::Report(ExecMessage::Dropped(signal)),
-            });
+        if self.end.is_some() {
+            return;
+        }
+        self.actions.push(match self.options.rewrites.of(signal) {
+            Some(signal) => {
+                let may_suspend = self.may_suspend && signal != Signal::CONT;
+                self.may_suspend = may_suspend || STOPS.contains(&signal);
+                ExecAction::Forward(signal)
+            }
+            None => ExecAction::Report(ExecMessage::Dropped(signal)),
+        });
+    }
+
+    fn suspended(&mut self, by: Signal, is_lent: bool, is_ours: bool, has_shell: bool) {
+        let is_intended = std::mem::take(&mut self.may_suspend);
+        let wants_terminal = [Signal::TTIN, Signal::TTOU].contains(&by);
+        let is_ctrl_z = by == Signal::TSTP && !is_intended;
+        if wants_terminal && is_ours {
+            // The command was suspended because it used the terminal from the background. The shell
+            // has since brought drainit into the foreground, but not the command.
+            self.actions.extend([ExecAction::Lend, ExecAction::Continue]);
+        } else if has_shell && (is_lent || by != Signal::STOP) {
+            // After Ctrl-Z below a script, which has no job control, nobody would continue the
+            // command.
+            self.actions.push(ExecAction::Suspend { or_continue: is_ctrl_z });
+        } else if is_ctrl_z {
+            // There is no shell that continues the command after Ctrl-Z. drainit continues the
+            // command: Ctrl-Z then has no effect, as if the command itself were PID 1.
+            self.actions.push(ExecAction::Continue);
         }
     }
 

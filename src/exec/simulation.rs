@@ -84,6 +84,7 @@ impl Run<'_> {
                 ExecAction::Explain(_) => self.explained = true,
                 ExecAction::Report(message) => assert!(!message.to_string().is_empty()),
                 ExecAction::Exit(end) => self.exit = Some(end),
+                other => unreachable!("{other:?} without a suspension"),
             }
         }
     }
@@ -286,6 +287,143 @@ fn play(seed: u64) {
             run.command_end.is_none() || run.term_to_leftover || run.killed_at.is_some(),
             "no SIGTERM"
         );
+    }
+}
+
+/// Who has the terminal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Holder {
+    Command,
+    Drainit,
+    Other,
+}
+
+/// A command that is suspended and continued.
+struct Job<'a> {
+    machine: ExecMachine<'a>,
+    has_shell: bool,
+    /// Whether the shell above drainit has job control, so that the kernel suspends drainit.
+    has_jobs: bool,
+    holder: Holder,
+    is_lent: bool,
+    /// The signal that has suspended the command.
+    by: Option<Signal>,
+    /// Whether SIGSTOP, or a signal to drainit, asked for the suspension.
+    is_intended: bool,
+    is_drainit_suspended: bool,
+}
+
+impl Job<'_> {
+    fn lend(&mut self) {
+        if self.holder == Holder::Drainit {
+            (self.holder, self.is_lent) = (Holder::Command, true);
+        }
+    }
+
+    fn handle(&mut self, event: ExecEvent) {
+        for action in self.machine.handle(Time::default(), event) {
+            match action {
+                ExecAction::Forward(Signal::CONT) => {
+                    self.lend();
+                    (self.by, self.is_intended) = (None, false);
+                }
+                ExecAction::Forward(signal) => {
+                    self.by = self.by.or(Some(signal));
+                    self.is_intended = true;
+                }
+                ExecAction::Lend => self.lend(),
+                ExecAction::Continue => (self.by, self.is_intended) = (None, false),
+                ExecAction::Suspend { .. } if self.has_jobs => {
+                    self.is_drainit_suspended = true;
+                    self.is_lent = false;
+                    if self.holder == Holder::Command {
+                        self.holder = Holder::Other;
+                    }
+                }
+                ExecAction::Suspend { or_continue: true } => {
+                    (self.by, self.is_intended) = (None, false);
+                }
+                ExecAction::Suspend { .. } => {}
+                other => unreachable!("{other:?} because of a suspension"),
+            }
+        }
+    }
+
+    /// Lets drainit notice that the command is suspended.
+    fn notice(&mut self) {
+        let Some(by) = self.by else { return };
+        let (holder, is_lent, has_shell) = (self.holder, self.is_lent, self.has_shell);
+        let is_ours = holder == Holder::Drainit;
+        let nobody_continues = by == Signal::TSTP && !self.is_intended;
+        self.handle(ExecEvent::Suspended { by, is_lent, is_ours, has_shell });
+        let what = format!("{by}, the terminal was with {holder:?}");
+        if is_ours && [Signal::TTIN, Signal::TTOU].contains(&by) {
+            assert_eq!((self.by, self.holder), (None, Holder::Command), "{what}");
+        } else if self.has_jobs && (is_lent || by != Signal::STOP) {
+            assert!(self.is_drainit_suspended, "the shell does not notice: {what}");
+            assert_eq!(self.by, Some(by), "the command runs below a suspended drainit: {what}");
+        } else {
+            assert_eq!(self.by.is_none(), nobody_continues, "{what}");
+            assert!(!self.is_drainit_suspended, "{what}");
+        }
+    }
+}
+
+fn play_job(seed: u64) {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let options = ExecOptions::new(Vec::new());
+    let (has_shell, is_lent) = (random.one_in(2), random.one_in(2));
+    let mut job = Job {
+        machine: ExecMachine::new(&options),
+        has_shell,
+        has_jobs: has_shell && random.one_in(2),
+        holder: if is_lent { Holder::Command } else { Holder::Other },
+        is_lent,
+        by: None,
+        is_intended: false,
+        is_drainit_suspended: false,
+    };
+    let mut is_noticed = false;
+    for _ in 0..12 {
+        let (was, act) = (job.by, random.below(7));
+        match act {
+            // `fg` and `bg`
+            _ if job.is_drainit_suspended => {
+                job.is_drainit_suspended = false;
+                if random.one_in(2) {
+                    job.holder = Holder::Drainit;
+                }
+                job.handle(ExecEvent::Signal(Signal::CONT));
+            }
+            0 => job.handle(ExecEvent::Signal(Signal::CONT)),
+            // Another process continues the command.
+            2 if is_noticed => (job.by, job.is_intended) = (None, false),
+            _ if job.by.is_some() => {}
+            1 => job.handle(ExecEvent::Signal(Signal::TSTP)),
+            3 => (job.by, job.is_intended) = (Some(Signal::STOP), true),
+            // Ctrl-Z
+            4 if job.holder == Holder::Command => job.by = Some(Signal::TSTP),
+            5 if job.holder != Holder::Command => {
+                job.by = Some([Signal::TTIN, Signal::TTOU][random.below(2) as usize]);
+            }
+            // A shell brings a running job into the foreground, and does not continue the job.
+            6 if job.has_jobs && !job.is_lent => job.holder = Holder::Drainit,
+            _ => {}
+        }
+        is_noticed &= was == job.by;
+        // SIGCONT may come before drainit notices the suspension.
+        if !is_noticed && job.by.is_some() && !random.one_in(3) {
+            job.notice();
+            is_noticed = job.by.is_some();
+        }
+    }
+}
+
+#[test]
+fn a_suspended_command_stays_so_only_if_intended_or_noticed_by_a_shell() {
+    for seed in 1..=20_000 {
+        let played = std::panic::catch_unwind(|| play_job(seed));
+        assert!(played.is_ok(), "seed {seed}");
     }
 }
 

@@ -46,7 +46,7 @@ impl Terminal {
     }
 
     /// Whether drainit is in the foreground of the terminal on stdin.
-    fn is_ours(&self) -> bool {
+    pub fn is_ours(&self) -> bool {
         tcgetpgrp(stdin()).is_ok_and(|group| group == self.own)
     }
 
