@@ -8,7 +8,7 @@ use super::random::Random;
 pub(crate) const PATIENT: u64 = 1000;
 
 /// A process of a config, named `pN`. The process may start `pN-rest`, in its process group, and
-/// `pN-daemon`. Its hooks are `pN-pre_start`, `pN-pre_stop` and `pN-post_stop`.
+/// `pN-daemon`. `pN-main` may become its main process. Its hooks are `pN-pre_start`, `pN-pre_stop` and `pN-post_stop`.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) name: String,
@@ -19,6 +19,10 @@ pub(crate) struct Process {
     steps: Vec<String>,
     keys: String,
     pub(crate) is_watched: bool,
+    /// Whether `pN-main` becomes the main process.
+    pub(crate) hands_over: bool,
+    /// How many events a process records at least before drainit finds it ready.
+    pub(crate) before_ready: usize,
 }
 
 #[derive(Debug)]
@@ -33,7 +37,9 @@ pub(crate) enum Act {
     /// `drainit start`, `stop` or `restart` of a process. The schedule does not wait for the
     /// command's end.
     Request(&'static str, usize),
-    /// Kills a process from outside.
+    /// Runs `drainit drain`. The schedule does not wait for the command's end.
+    Drain,
+    /// Runs `drainit kill`.
     Kill(usize),
     /// Changes some definitions, and runs `drainit reload`.
     Reload(Vec<usize>),
@@ -71,6 +77,7 @@ enum Trait {
     Lingers,
     Ignores,
     OtherSignal,
+    HandsOver,
 }
 
 const REPLACED: u64 =
@@ -116,13 +123,26 @@ impl Traits<'_> {
         if !rest_serves && self.has(Trait::Serves) {
             steps.push(format!("share={path}"));
         }
-        let serves = steps.iter().any(|step| step.contains("share="));
-        match self.random.below(3) {
-            0 => {
+        let serves = steps.iter().position(|step| step.contains("share="));
+        // Before its first step, a process records two events.
+        let mut before_ready = 0;
+        let hands_over = self.has(Trait::HandsOver);
+        match (self.random.below(3), serves) {
+            _ if hands_over => {
+                before_ready = steps.len() + 2;
+                let main = format!("notify=MAINPID=OWN,notify=READY=1,{reaction}");
+                steps.push(format!("spawn={name}-main,{main}"));
+                keys += "readiness: {notify: true}, ";
+            }
+            (0, _) => {
+                before_ready = steps.len() + 2;
                 steps.push("notify=READY=1".to_owned());
                 keys += "readiness: {notify: true}, ";
             }
-            1 if serves => keys += &format!("readiness: {{unix: '{path}'}}, "),
+            (1, Some(place)) => {
+                before_ready = place + 2;
+                keys += &format!("readiness: {{unix: '{path}'}}, ");
+            }
             _ => {}
         }
         if !keys.contains("unix:") && self.has(Trait::Overlaps) {
@@ -143,7 +163,7 @@ impl Traits<'_> {
         }
         steps.push(reaction);
         let needs = (0..number).filter(|_| self.random.one_in(3)).collect();
-        Process { name, needs, generation: 0, steps, keys, is_watched }
+        Process { name, needs, generation: 0, steps, keys, is_watched, hands_over, before_ready }
     }
 
     /// The reaction of a process that is asked to stop.
@@ -189,10 +209,10 @@ impl Graph {
         let is_crowd = random.one_in(20);
         let (of_graph, most) = match random.below(3) {
             _ if is_crowd => (0, 0),
-            0 => (random.below(1 << 16) | random.below(1 << 16), 6),
+            0 => (random.below(1 << 17) | random.below(1 << 17), 6),
             // Few processes, which drainit replaces while their `pN-rest` still serves.
-            1 => (REPLACED | random.below(1 << 16) & random.below(1 << 16), 2),
-            _ => (random.below(1 << 16), 4),
+            1 => (REPLACED | random.below(1 << 17) & random.below(1 << 17), 2),
+            _ => (random.below(1 << 17), 4),
         };
         let count = if is_crowd { 100 + random.below(100) } else { 1 + random.below(most) };
         let mut traits = Traits { random, of_graph };
@@ -253,6 +273,7 @@ impl Schedule {
                 1 => Act::Reload((0..count).filter(|_| random.one_in(3)).collect()),
                 2 => Act::Request("stop", process),
                 3 => Act::Request("start", process),
+                4 if random.one_in(4) => Act::Drain,
                 _ => Act::Request("restart", process),
             };
             acts.push((random.below(500), act));

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 use testkit::event::{Event, now};
 
+use super::answers::{self, Answer};
 use super::graph::{Graph, PATIENT, Process};
 use crate::support::Ended;
 use crate::support::record::Record;
@@ -19,9 +20,9 @@ pub(crate) const MOMENT: Duration = Duration::from_millis(100);
 
 /// The events that a process has recorded.
 #[derive(Debug, Default)]
-struct Life<'a> {
-    name: &'a str,
-    events: Vec<&'a Event>,
+pub(crate) struct Life<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) events: Vec<&'a Event>,
 }
 
 impl<'a> Life<'a> {
@@ -30,7 +31,7 @@ impl<'a> Life<'a> {
     }
 
     /// The code with which the process says that it ends.
-    fn exit(&self) -> Option<u64> {
+    pub(crate) fn exit(&self) -> Option<u64> {
         self.event("exit ")?.what["exit ".len()..].parse().ok()
     }
 
@@ -83,6 +84,7 @@ pub(crate) struct Run<'a> {
     pub(crate) is_hurried: bool,
     /// The name, the pid and the generation of the processes that ran at the end of the schedule.
     pub(crate) shown: Vec<(String, i32, u64)>,
+    pub(crate) answers: Vec<Answer>,
 }
 
 /// Returns everything that must not have happened in a run.
@@ -143,7 +145,7 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
         let asked = asked.filter(|_| count("replacing") == count("takes_over"));
         faults.extend(asked.and_then(|_| outlives(life, graph)).map(fault));
         let ends = of_it(&["ended", "stopped"]);
-        if let Some(code) = life.exit() {
+        if let Some(code) = life.exit().filter(|_| !process.is_some_and(|it| it.hands_over)) {
             let said: Vec<_> = ends.iter().map(|end| end.fields["exit_code"].as_u64()).collect();
             if said != [Some(code)] {
                 faults.push(fault(format!("exited with {code}, and the log says {said:?}")));
@@ -172,6 +174,7 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
             }
         }
     }
+    faults.extend(answers::faults(run, &lives, t0));
     faults.extend(ends_well(run, &lives, &log, t0));
     faults
 }

@@ -1,7 +1,9 @@
 //! Plays random schedules of starts, faults, requests and stop signals against the real binary, and
-//! checks the events that the processes have recorded. Some schedules are played while calls of the
-//! kernel fail (`errors.c`). `DRAINIT_SCHEDULE=SEED` plays one schedule.
+//! checks the events that the processes have recorded, and the answers to the commands. Some
+//! schedules are played while calls of the kernel fail (`errors.c`). `DRAINIT_SCHEDULE=SEED` plays
+//! one schedule.
 
+mod answers;
 mod graph;
 mod history;
 #[allow(dead_code)] // only the tests of the library need all of it
@@ -10,20 +12,21 @@ mod random;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
-use serde_json::Value;
-
+use self::answers::Answer;
 use self::graph::{Act, Graph, Schedule};
 use self::history::{MOMENT, Run};
 use self::random::Random;
-use crate::support::{Duration, LONG, Over, Rig, Running, Signal, in_parallel, leave_socket, ms};
+use crate::support::{Duration, LONG, Over, Rig, Running, Said, Signal};
+use crate::support::{in_parallel, leave_socket, ms, now};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use serde_json::Value;
 
 /// The numbers of schedules. A schedule mostly waits, so many schedules can be played at the same
 /// time.
@@ -137,7 +140,15 @@ fn play(seed: u64, errors: Option<&str>) -> Result<(), (Vec<String>, String)> {
         (starts.count() >= schedule.starts || record.line("\"event\":\"shutdown\"").is_some())
             .then_some(())
     });
-    let (mut commands, mut killed) = (Vec::new(), Vec::new());
+    let (mut answers, mut commands, mut killed) = (Vec::new(), Vec::new(), Vec::new());
+    let ask = |act: &Act, words: &[&str]| {
+        let (act, mut command) = (act.clone(), running.exec_as(None, words));
+        thread::spawn(move || {
+            let asked = now();
+            let said = Said::of(command.output().unwrap());
+            Answer { act, asked, at: now(), said }
+        })
+    };
     let mut faults = Vec::new();
     for (pause, act) in &schedule.acts {
         wait(*pause);
@@ -146,21 +157,22 @@ fn play(seed: u64, errors: Option<&str>) -> Result<(), (Vec<String>, String)> {
         }
         match act {
             Act::Request(request, process) => {
-                let name = &graph.processes[*process].name;
-                let mut command = running.exec_as(None, &[request, name]);
-                let command = command.stdout(Stdio::null()).stderr(Stdio::null());
-                commands.push(command.spawn().unwrap());
+                commands.push(ask(act, &[request, &graph.processes[*process].name]));
             }
+            Act::Drain => commands.push(ask(act, &["drain"])),
             Act::Kill(process) => {
                 killed.push(*process);
-                running.exec(&["kill", &graph.processes[*process].name]);
+                let name = &graph.processes[*process].name;
+                answers.push(ask(act, &["kill", name]).join().unwrap());
             }
             Act::Reload(which) => {
                 which.iter().for_each(|process| graph.processes[*process].generation += 1);
                 fs::write(running.path("drainit.yaml"), running.fill(&graph.config())).unwrap();
-                if running.exec(&["reload"]).code != 0 {
+                let answer = ask(act, &["reload"]).join().unwrap();
+                if answer.said.code != 0 {
                     which.iter().for_each(|process| graph.processes[*process].generation -= 1);
                 }
+                answers.push(answer);
             }
             Act::Write(process, content) => {
                 let path = running.path(&format!("{}.watched", graph.processes[*process].name));
@@ -170,7 +182,7 @@ fn play(seed: u64, errors: Option<&str>) -> Result<(), (Vec<String>, String)> {
     }
     let mut shown = Vec::new();
     if schedule.settles && errors.is_none() {
-        commands.iter_mut().for_each(|command| drop(command.wait()));
+        answers.extend(commands.drain(..).map(|command| command.join().unwrap()));
         faults.extend(settle(&graph, &running).err());
         for (name, pid) in running_now(&running) {
             let of = graph.processes.iter().find(|it| it.name == name).unwrap();
@@ -193,9 +205,9 @@ fn play(seed: u64, errors: Option<&str>) -> Result<(), (Vec<String>, String)> {
         return Err((vec![what], format!("{config}\n{schedule:?}\n{}", running.record())));
     }
     let ended = running.wait_exit(LONG);
-    commands.iter_mut().for_each(|command| drop(command.wait()));
+    answers.extend(commands.into_iter().map(|command| command.join().unwrap()));
     let is_hurried = schedule.hurry.is_some();
-    let run = Run { graph: &graph, ended: &ended, killed, is_hurried, shown };
+    let run = Run { graph: &graph, ended: &ended, killed, is_hurried, shown, answers };
     faults.extend(match errors {
         Some(_) => history::faults_beside_errors(&run),
         None => history::faults(&run),

@@ -1,0 +1,139 @@
+//! Compares the answers to commands with what has happened in the run.
+
+use super::graph::{Act, Process};
+use super::history::{Life, MOMENT, Run};
+use crate::support::{Duration, Said};
+use std::collections::BTreeMap;
+
+/// The answer to a command.
+pub(crate) struct Answer {
+    pub(crate) act: Act,
+    /// The times before the command began and after it had ended.
+    pub(crate) asked: Duration,
+    pub(crate) at: Duration,
+    pub(crate) said: Said,
+}
+
+impl Answer {
+    /// Whether the command is one of these.
+    fn is_of(&self, commands: &[&str]) -> bool {
+        commands.contains(match &self.act {
+            Act::Request(request, _) => request,
+            Act::Drain => &"drain",
+            Act::Kill(_) => &"kill",
+            Act::Reload(_) => &"reload",
+            Act::Write(..) => &"",
+        })
+    }
+
+    /// Whether no other command, and no watched file, may have stopped a process meanwhile.
+    fn is_alone(&self, run: &Run) -> bool {
+        let is_beside = |other: &Answer| {
+            let is_it = other.is_of(&["start", "stop", "restart", "reload"]);
+            is_it && other.asked != self.asked && other.asked < self.at && other.at > self.asked
+        };
+        let mut processes = run.graph.processes.iter();
+        !processes.any(|process| process.is_watched) && !run.answers.iter().any(is_beside)
+    }
+}
+
+/// Returns every answer that is not true. `t0` is the beginning of the shutdown.
+pub(crate) fn faults(run: &Run, lives: &BTreeMap<i32, Life>, t0: Duration) -> Vec<String> {
+    let one = |answer: &Answer| {
+        let fault = match answer.said.code {
+            0 => done(run, lives, answer, t0),
+            _ => failed(run, lives, answer, t0),
+        };
+        fault.map(|why| format!("{:?} was answered, but {why}: {:?}", answer.act, answer.said))
+    };
+    run.answers.iter().filter_map(one).collect()
+}
+
+/// Returns what contradicts the success of a command.
+fn done(run: &Run, lives: &BTreeMap<i32, Life>, answer: &Answer, t0: Duration) -> Option<String> {
+    let (request, process) = match answer.act {
+        Act::Request(request, process) => (request, process),
+        Act::Kill(_) => {
+            let pid = answer.said.stdout.rsplit(' ').next()?.trim().parse().ok()?;
+            let last = lives.get(&pid)?.events.last()?;
+            return (last.at > answer.at + MOMENT).then(|| format!("{pid} was alive"));
+        }
+        _ => return None,
+    };
+    let Process { name, before_ready, .. } = &run.graph.processes[process];
+    // A stop ends the dependents, too, but not the daemon of a process.
+    let mut ends = run.graph.dependents(process);
+    ends.retain(|_| request == "stop");
+    ends.extend((request != "start").then_some(&**name));
+    let is_of = |life: &Life| {
+        let (name, rest) = life.name.split_once('-').unwrap_or((life.name, ""));
+        ends.contains(&name) && rest != "daemon"
+    };
+    let began = |life: &Life| life.events[0].at;
+    let mut old = lives.values().filter(|life| is_of(life) && began(life) < answer.asked);
+    if let Some(life) = old.find(|life| life.events.iter().any(|event| event.at > answer.at)) {
+        return Some(format!("{} was alive", life.name));
+    }
+    let mut own = lives.values().filter(|life| life.name == name);
+    if request == "stop" {
+        let mut starts = run.answers.iter().filter(|it| it.is_of(&["start", "restart"]));
+        let has_started = own.any(|life| began(life) > answer.at);
+        let is_wanted = starts.any(|start| start.at > answer.asked);
+        return (has_started && !is_wanted).then(|| format!("{name} has started again"));
+    }
+    let asked = |life: &Life| {
+        let mut asked = life.events.iter().filter(|event| event.what.starts_with("got "));
+        asked.any(|event| event.at > answer.asked && event.at < answer.at.min(t0))
+    };
+    if request == "start" && answer.is_alone(run) && own.clone().any(asked) {
+        return Some(format!("{name} was stopped"));
+    }
+    let is_ready = |life: &Life| {
+        let is_new = request == "start" || began(life) > answer.asked;
+        let so_far = life.events.iter().filter(|event| event.at < answer.at);
+        is_new && so_far.count() >= *before_ready
+    };
+    // In a shutdown, SIGKILL may come before the process has recorded its start.
+    let is_lost = !own.any(is_ready) && answer.at + MOMENT < t0;
+    is_lost.then(|| format!("no {name} was ready"))
+}
+
+/// Returns the reason of a command that has failed, if the reason is not true.
+fn failed(run: &Run, lives: &BTreeMap<i32, Life>, answer: &Answer, t0: Duration) -> Option<String> {
+    let says = |words: &str| answer.said.stderr.contains(words);
+    let asked = |what: &[&str]| {
+        let mut before = run.answers.iter().filter(|other| other.asked < answer.at);
+        before.any(|other| other.is_of(what))
+    };
+    let is_true = if says("the container is shutting down") {
+        answer.at + MOMENT > t0
+    } else if says("a drain was requested") {
+        asked(&["drain"])
+    } else if says(" was asked to stop meanwhile") {
+        asked(&["stop"])
+    } else if says("; try again when that is done") {
+        !answer.is_alone(run)
+    } else if says("process has been ready yet") || says("not everything is ready yet") {
+        answer.is_of(&["drain", "reload"])
+    } else if says(" is not running: it is ") {
+        let name = answer.said.stderr.split(' ').rev().nth(5).unwrap_or_default();
+        let is_it = |life: &Life| {
+            let (first, last) = (life.events.first(), life.events.last());
+            life.name == name
+                && first.is_some_and(|event| event.at < answer.asked)
+                && last.is_some_and(|event| event.at > answer.at)
+        };
+        !lives.values().any(is_it)
+    } else if says(" ended by SIGKILL") {
+        !run.killed.is_empty()
+    } else if let Some((before, code)) = answer.said.stderr.split_once(" exited with code ") {
+        let code = code.split([' ', '\n']).next().and_then(|code| code.parse().ok());
+        let ended =
+            |life: &Life| before.split(' ').any(|word| word == life.name) && life.exit() == code;
+        lives.values().any(ended)
+    } else {
+        let ended = run.ended.record.ended.map(|(at, _)| at).unwrap_or_default();
+        answer.at + MOMENT > ended
+    };
+    (!is_true).then(|| "the reason is not true".to_owned())
+}
