@@ -12,6 +12,7 @@ fn config(a: &str, b: &str) -> String {
     format!(
         "
         shutdown: {{grace_period: 8s, reserve: 1s}}
+        control: {{socket: DIR/control.sock}}
         processes:
           a:
             command: [CHILD, a, 'spawn=b,{b}notify=MAINPID=OWN,notify=READY=1,touch=DIR/b', await=DIR/b, {a}]
