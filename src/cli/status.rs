@@ -420,6 +420,7 @@ mod tests {
 
     use super::*;
     use crate::testing::temp_dir::TempDir;
+    use crate::types::Signal;
 
     fn example() -> Value {
         json!({
@@ -433,6 +434,28 @@ mod tests {
                  "last_exit": "exited with code 0"},
             ],
         })
+    }
+
+    #[test]
+    fn a_second_reading_measures_the_cpu_time_since_the_first() {
+        let busy = ["-c", "while :; do :; done"];
+        let mut child = Command::new("sh").args(busy).spawn().unwrap();
+        let pid = child.id().cast_signed();
+        while Stat::read(pid).unwrap().used == 0 {
+            std::thread::yield_now();
+        }
+        sys::kill(pid, Signal::STOP).unwrap();
+        let is_stopped =
+            || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(" T ");
+        while !is_stopped() {
+            std::thread::yield_now();
+        }
+        let mut meter = Meter::default();
+        assert!(meter.cpu(pid) > Some(0.0));
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(meter.cpu(pid), Some(0.0));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     // holds: C888

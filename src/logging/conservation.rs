@@ -9,7 +9,7 @@ use std::io::{PipeWriter, Write};
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -24,7 +24,7 @@ use crate::logging::capture::{OutputCapture, WriteEnds};
 use crate::logging::file::OpenLogFile;
 use crate::logging::last_lines::{LAST_LINE_LENGTH, LAST_LINES, text};
 use crate::logging::split::{LONGEST_LINE, LineForm};
-use crate::logging::writer::{Sink, StreamWriter};
+use crate::logging::writer::{BOUND, Sink, StreamWriter};
 use crate::testing::random::Random;
 use crate::testing::temp_dir::TempDir;
 use crate::types::{Stream, harmless};
@@ -48,9 +48,21 @@ struct Read {
     is_closed: bool,
     /// The number that [`Sink::report_dropped`] has reported, if the reader takes such reports.
     reported: Option<u64>,
+    /// Whether a write has failed since the last report about dropped lines.
+    has_failed: bool,
+    /// The number of reports that give a failed write as the reason although no write has failed
+    /// since the last report, or the reverse.
+    bad_reports: usize,
     /// The number of wrong writes: a write must be whole lines of at most 4 KiB together, or one
     /// longer line.
     bad_slices: usize,
+}
+
+impl Read {
+    fn reports(&mut self, says_failed: bool) {
+        let has_failed = std::mem::take(&mut self.has_failed);
+        self.bad_reports += usize::from(has_failed != says_failed);
+    }
 }
 
 /// How often writes fail: `n` means one write in `n`, and 0 means never.
@@ -73,6 +85,8 @@ impl Reader {
             pauses_at: if pauses { random.below(200_000) as usize } else { usize::MAX },
             is_closed: false,
             reported: random.one_in(2).then_some(0),
+            has_failed: false,
+            bad_reports: 0,
             bad_slices: 0,
         };
         Self(Arc::new((Mutex::new(read), Condvar::new())))
@@ -102,6 +116,7 @@ impl Sink for Reader {
             // got. Otherwise the next line would continue this part.
             let whole = read.got.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
             read.got.truncate(whole);
+            read.has_failed = true;
             return Err(if read.is_closed { Errno::EPIPE } else { Errno::ENOSPC });
         }
         if is_busy {
@@ -110,6 +125,11 @@ impl Sink for Reader {
         let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
         let is_good = bytes.ends_with(b"\n") && (bytes.len() <= 4096 || lines == 1);
         read.bad_slices += usize::from(!is_good);
+        if read.got.last().is_none_or(|byte| *byte == b'\n')
+            && let Some((_, was_unread)) = dropped_in(bytes)
+        {
+            read.reports(!was_unread);
+        }
         let length = bytes.len() as u64;
         let taken = if is_short { 1 + read.random.below(length) } else { length } as usize;
         read.got.extend_from_slice(&bytes[..taken]);
@@ -121,9 +141,12 @@ impl Sink for Reader {
         if is_cut { Err(Errno::EINTR) } else { Ok(true) }
     }
 
-    fn report_dropped(&self, lines: u64, _: Option<Errno>) -> bool {
+    fn report_dropped(&self, lines: u64, why: Option<Errno>) -> bool {
         let mut read = self.0.0.lock().unwrap();
         read.reported = read.reported.map(|before| before + lines);
+        if read.reported.is_some() {
+            read.reports(why.is_some());
+        }
         read.reported.is_some()
     }
 
@@ -212,8 +235,13 @@ impl Written {
     }
 }
 
-/// Writes as a process does, in pieces of any size, and blocks where a process would.
-fn write_in_pieces(mut end: PipeWriter, bytes: Vec<u8>, mut random: Random) {
+/// Writes as a process does, in pieces of any size, and blocks where a process would. Returns the
+/// end of the pipe.
+fn write_in_pieces(
+    mut end: PipeWriter,
+    bytes: Vec<u8>,
+    mut random: Random,
+) -> JoinHandle<PipeWriter> {
     let most = [bytes.len() as u64 / 50, 3000, 70_000][random.below(3) as usize];
     thread::spawn(move || {
         let mut rest = bytes.as_slice();
@@ -222,7 +250,8 @@ fn write_in_pieces(mut end: PipeWriter, bytes: Vec<u8>, mut random: Random) {
             end.write_all(piece).unwrap();
             rest = left;
         }
-    });
+        end
+    })
 }
 
 /// A line of the output without its time, for a comparison.
@@ -369,7 +398,10 @@ fn play(seed: u64) {
         }
     }
     let mut faults = Faults::default();
-    if !is_much && random.one_in(2) {
+    if is_much {
+        // The descriptor may break while processes wait for room.
+        faults.closes = [0, 20][random.below(2) as usize];
+    } else if random.one_in(2) {
         let mut odds =
             |of: [u64; 3]| if random.one_in(2) { of[random.below(3) as usize] } else { 0 };
         faults = Faults {
@@ -421,12 +453,21 @@ fn play(seed: u64) {
                 assert!(read.bad_slices == 0 || faults.short > 0, "a write cuts lines");
                 read.faults = Faults::default();
                 drop(read);
-                trial.output.push(stream, b"last\n");
+                // The queue is empty, so a line of any length fits. While nobody reads, at least one
+                // of three such lines is dropped.
+                let long = [&[b'x'; 2 * BOUND][..], b"last\n"].concat();
+                trial.output.push(stream, &long);
+                assert!(trial.output.flush(LONG), "the last line is not written");
+                readers[stream as usize].0.0.lock().unwrap().pauses_at = 0;
+                (0..3).for_each(|_| trial.output.push(stream, &long));
+                readers[stream as usize].go_on();
+                trial.output.push(stream, b"end\n");
                 assert!(trial.output.flush(LONG), "the last line is not written");
                 let read = readers[stream as usize].0.0.lock().unwrap();
                 // A report about dropped lines may follow the line.
                 let has_last = read.got.windows(5).any(|end| end == b"last\n");
                 assert_eq!(has_last, !read.is_closed, "a full disk has room again");
+                assert_eq!(read.bad_reports, 0, "the reason for dropped lines");
             }
         }
         Target::File(dir) => {
@@ -444,6 +485,7 @@ impl Trial {
     /// Lets all processes write all of their output.
     async fn run(&mut self, random: &mut Random) {
         let mut logs: Vec<(Rc<OutputCapture>, Option<usize>)> = Vec::new();
+        let mut staying = Vec::new();
         for pair in self.written.chunks(2) {
             // Until a line has matched, a process with a pattern does not wait for room.
             let lines = &pair[0].lines;
@@ -456,8 +498,13 @@ impl Trial {
             let (log, ends) =
                 OutputCapture::open(Arc::clone(&self.output), forms, None, pattern).unwrap();
             let WriteEnds { stdout, stderr } = ends;
+            // A process that drainit does not wait for may keep its pipes open.
+            let stays = random.one_in(8);
+            self.may_lose |= stays;
             for (one, end) in pair.iter().zip([stdout, stderr]) {
-                write_in_pieces(end, one.bytes.clone(), Random(1 + random.below(u64::MAX)));
+                let random = Random(1 + random.below(u64::MAX));
+                let writing = write_in_pieces(end, one.bytes.clone(), random);
+                staying.extend(stays.then(|| (Rc::clone(&log), writing)));
             }
             logs.push((log, wanted));
         }
@@ -507,8 +554,17 @@ impl Trial {
             }
             tokio::task::yield_now().await;
         }
+        for (_, writing) in &staying {
+            while !writing.is_finished() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        staying.iter().for_each(|(log, _)| log.finish(|| true));
+        let is_staying = |log| staying.iter().any(|(other, _)| Rc::ptr_eq(log, other));
         for (log, _) in &logs {
-            log.finished().await;
+            if !is_staying(log) {
+                log.finished().await;
+            }
         }
         for ((log, wanted), pair) in logs.iter().zip(self.written.chunks(2)) {
             let begin = |at: usize| format!("{} {} {at} ", pair[0].process, Stream::Stdout);

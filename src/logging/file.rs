@@ -440,14 +440,19 @@ mod tests {
             |files: &mut LogFiles| files.keep(|_, _| false),
             |files: &mut LogFiles| files.finish(LONG),
         ] {
-            let (path, full) =
-                (PathBuf::from("/dev/full"), File::options().write(true).open("/dev/full"));
-            let output = Output::file(opened(&path, full.unwrap()));
-            let mut files = LogFiles(BTreeMap::from([(path, Arc::clone(&output))]));
-            output.push_process(Stream::Stdout, b"lost\nlost\n");
-            assert!(output.flush(LONG));
+            let mut files = LogFiles::default();
+            let paths = ["/dev/full", "/dev/../dev/full"];
+            for path in paths.map(PathBuf::from) {
+                let full = File::options().write(true).open(&path).unwrap();
+                let output = files.add(opened(&path, full), LogFormat::Text);
+                output.push_process(Stream::Stdout, b"lost\nlost\n");
+                assert!(output.flush(LONG));
+            }
             let log = own_lines(|| gives_up(&mut files));
-            assert!(log.contains("/dev/full: 2 lines were dropped: No space left"), "{log}");
+            for path in paths {
+                let line = format!("{path}: 2 lines were dropped: No space left");
+                assert!(log.contains(&line), "{log}");
+            }
         }
     }
 

@@ -554,19 +554,6 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_drainit_is_kept_however_long() {
-        let (reader, writer) = pipe().unwrap();
-        let queue = StreamWriter::new(Stream::Stdout, Box::new(writer), Arc::default());
-        let reading = thread::spawn(move || io::read_to_string(reader).unwrap());
-        let line = "x".repeat(2 * BOUND) + "\n";
-        queue.push(LineOrigin::Own, line.as_bytes());
-        assert!(queue.flush(Instant::now() + LONG));
-        queue.close();
-        drop(queue);
-        assert!(reading.join().unwrap() == line);
-    }
-
-    #[test]
     fn a_pipe_that_nobody_reads_any_more_gets_no_second_write() {
         let queue = StreamWriter::new(Stream::Stdout, Box::new(pipe().unwrap().1), Arc::default());
         queue.push(LineOrigin::Process, b"lost\n");

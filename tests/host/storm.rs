@@ -188,15 +188,20 @@ fn a_flood_of_notify_messages_holds_up_neither_the_drain_nor_the_stop() {
 
 // holds: S271
 #[test]
-fn the_last_output_of_many_processes_is_read_in_several_steps() {
+fn the_last_output_and_messages_of_many_processes_are_read_in_several_steps() {
     // Each process has a task that reads its output. The runtime runs fewer tasks in one turn.
     const COUNT: usize = 90;
     let Some(rig) = Rig::new() else { return };
     let process = |number| {
+        let (ready, readiness) = match number % 2 {
+            0 => ("", "log: a line"),
+            _ => ("notify=READY=1, ", "notify: true"),
+        };
         format!(
             "
           p{number}:
-            command: [CHILD, p{number}, await=DIR/go, 'lines=1500,a line', exit=0]
+            command: [CHILD, p{number}, await=DIR/go, {ready}'lines=1500,a line', exit=0]
+            readiness: {{{readiness}, timeout: 60s}}
             on_exit: ignore
             log: {{file: DIR/p{number}.log}}"
         )
@@ -219,6 +224,7 @@ fn the_last_output_of_many_processes_is_read_in_several_steps() {
     let ended = drainit.stop();
     ended.assert_code(0);
     for number in 0..COUNT {
+        ended.assert_line(&said::ready(&format!("p{number}")));
         let log = std::fs::read_to_string(ended.path(&format!("p{number}.log"))).unwrap();
         assert_eq!(log.lines().count(), 1500, "p{number}");
     }

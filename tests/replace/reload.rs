@@ -301,9 +301,10 @@ fn a_signal_and_a_watched_file_reload() {
     let volume = rig.path("etc");
     fs::create_dir(&volume).unwrap();
     let config = |number: u32| {
+        let signal = if number < 2 { "HUP" } else { "USR1" };
         rig.fill(&format!(
             "
-            reload_signal: HUP
+            reload_signal: {signal}
             processes:
               app:
                 command: [CHILD, app, print=version-{number}]
@@ -326,14 +327,14 @@ fn a_signal_and_a_watched_file_reload() {
     }
     // The signal comes before the watch sees the new file.
     swap(&volume, "3", &configs[3]);
-    drainit.signal(Signal::SIGHUP);
+    drainit.signal(Signal::SIGUSR1);
     drainit.wait_for_line("version-3");
     // The test waits for longer than the watch does before it acts on a change. The reload has
     // already read this change, so the watch does not reload again.
     thread::sleep(ms(3500));
     assert_eq!(pid(&drainit, "other"), other);
     let ended = drainit.stop();
-    ended.assert_code(0).assert_no_line(&said::without_effect("HUP"));
+    ended.assert_code(0).assert_no_line(&said::without_effect("USR1"));
     assert_eq!(ended.record.lines_with("changed; reload"), 2, "{}", ended.record);
 }
 

@@ -36,6 +36,8 @@ fn descendants_of_a_process_may_notify() {
         "[CHILD, a, notify=READY=1]",
         // The process becomes ready once, even if it reports that twice.
         "[CHILD, a, notify=READY=1, notify=READY=1]",
+        // More messages than may wait for the event loop at the same time.
+        &format!("[CHILD, a, {}notify=READY=1]", "notify=STATUS=a, ".repeat(20)),
         "[CHILD, a, 'spawn=c,notify=READY=1']",
         // The sender is in a separate session, and below that session's leader.
         "[sh, -c, 'setsid CHILD c notify=READY=1 & wait']",

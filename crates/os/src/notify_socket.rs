@@ -354,18 +354,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn take_all_does_not_wait() {
+    async fn messages_taken_together_equal_a_single_message_with_all_lines() {
         let socket = listener();
-        let own = i32::try_from(std::process::id()).unwrap();
         assert_eq!(socket.take_all(|_, _| true), NotifyMessage::default());
-        for datagram in ["STATUS=a", "MAINPID=7", "READY=1"] {
-            send(&socket, datagram.as_bytes());
+        let lines = "READY=1 STOPPING=1 DRAINED=1 WATCHDOG=1 WATCHDOG=trigger MAINPID=7 MAINPID=8 \
+                     STATUS=a STATUS=b EXTEND_TIMEOUT_USEC=1 EXTEND_TIMEOUT_USEC=2 BUSERROR=x";
+        let lines: Vec<_> = lines.split(' ').collect();
+        for first in &lines {
+            for second in &lines {
+                send(&socket, first.as_bytes());
+                send(&socket, second.as_bytes());
+                // Only the first look at the sender accepts it.
+                let looks = Cell::new(0);
+                let taken = socket.take_all(|_, _| looks.replace(looks.get() + 1) == 0);
+                assert_eq!(taken, NotifyMessage::parse(format!("{first}\n{second}").as_bytes()));
+            }
         }
-        let looks = Cell::new(0);
-        let taken = socket.take_all(|sender, _| {
-            looks.set(looks.get() + 1);
-            sender.pid == own
-        });
-        assert_eq!((taken.to_string().as_str(), looks.get()), ("READY=1 STATUS= MAINPID=", 1));
     }
 }

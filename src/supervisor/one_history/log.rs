@@ -41,7 +41,8 @@ impl Play {
         }
         match note {
             Note::Ended { process, next, .. } | Note::Failed { process, next, .. } => {
-                record.slot(process).verdict = Some(note);
+                let slot = record.slot(process);
+                (slot.verdict, slot.is_last_asked) = (Some(note), false);
                 let restarts = matches!(next, AfterEnd::Restart { .. });
                 record.counts(process).restarts += u32::from(restarts);
                 assert_eq!(event["next"] == "restart", restarts, "{event}");
@@ -49,14 +50,18 @@ impl Play {
                     matches!(next, AfterEnd::Shutdown | AfterEnd::Exhausted | AfterEnd::GivesUp);
                 assert_eq!(entry.level == Level::Error, is_error, "{}", entry.line());
             }
-            Note::Stopped { process, .. } => {
-                record.slot(process).verdict = Some(note);
+            Note::Overdue { process, .. } => record.slot(process).has_failed = true,
+            Note::Stopped { process, took, killed, .. } => {
+                let slot = record.slot(process);
+                slot.verdict = Some(note);
+                slot.is_last_asked = took.is_some() && !killed && !slot.has_failed;
                 let asked = record.slots[&process].asked.map(|(at, _)| in_seconds(now.since(at)));
                 assert_eq!(event["seconds"].as_f64(), asked, "the time of the stop in {event}");
             }
             Note::Ready { process, .. } | Note::Completed { process, .. } => {
                 let slot = record.slot(process);
                 slot.first_ready.get_or_insert(now);
+                slot.is_last_asked &= matches!(note, Note::Ready { .. });
                 let start = now.since(slot.spawned);
                 record.counts(process).start = Some(start);
                 let took = record.counts(process).start.map(in_seconds);

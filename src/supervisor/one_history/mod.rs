@@ -66,6 +66,10 @@ struct Slot {
     /// Whether only SIGKILL ends the instance, once it was asked to end.
     is_deaf: bool,
     last_end: Option<End>,
+    /// Whether the instance has ended by itself, or has failed, before it was asked to end.
+    has_failed: bool,
+    /// Whether somebody had asked for the last end, and the process ended in time.
+    is_last_asked: bool,
     /// The end of the last instance, until the next one starts.
     end: Option<(Time, End)>,
     killed_in_shutdown: bool,

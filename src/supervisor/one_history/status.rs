@@ -63,6 +63,7 @@ impl Play {
                 ("started_after_seconds", json!(after(slot.first_start))),
                 ("ready_after_seconds", json!(after(slot.first_ready))),
                 ("last_exit", json!(slot.last_end.map(|end| end.to_string()))),
+                ("last_exit_asked", json!(slot.is_last_asked.then_some(true))),
                 ("warnings", json!(slot.warnings.as_deref())),
                 ("restarts", json!(counts.restarts)),
                 ("probe_failures", json!(counts.liveness_failures)),
@@ -72,6 +73,10 @@ impl Play {
             let count = if role == Role::Current { known.len() } else { known.len() - 2 };
             for (key, known) in &known[..count] {
                 assert_eq!(row[key], *known, "`{key}` of {name} in {row}");
+            }
+            let told_by = row["message"].as_str().and_then(|text| text.strip_prefix("told by "));
+            if let Some(pid) = told_by.and_then(|rest| rest.split(';').next()) {
+                assert_eq!(Some(pid), slot.pid.map(|pid| pid.to_string()).as_deref(), "{row}");
             }
             let (is_last, runs) = (record.of[name].drained == Some(*id), slot.pid.is_some());
             let is_held = record.shutdown.as_ref().is_some_and(|(.., is_held)| *is_held);

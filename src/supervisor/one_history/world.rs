@@ -3,6 +3,10 @@
 
 use super::*;
 
+fn told_by(pid: i32) -> String {
+    format!("told by {pid}")
+}
+
 impl Play {
     /// Reports an event to the journal as the executor would, and writes it into the record.
     pub(super) fn happens(&mut self, event: Event) {
@@ -15,12 +19,16 @@ impl Play {
                 self.next_pid += 1;
                 self.spawning.retain(|one| *one != process);
                 journal.spawned(process, self.next_pid, None);
+                if self.random.one_in(2) {
+                    journal.of_mut(process).failure = Some(told_by(self.next_pid));
+                }
                 let has_shutdown = record.shutdown.is_some();
                 let slot = record.slot(process);
                 (slot.pid, slot.last_pid) = (Some(self.next_pid), Some(self.next_pid));
                 (slot.spawned, slot.killed, slot.asked) = (now, false, None);
                 slot.is_deaf = self.random.one_in(4);
                 (slot.end, slot.verdict, slot.warnings) = (None, None, None);
+                slot.has_failed = false;
                 slot.first_start.get_or_insert(now);
                 let spec = self.processes.machine().state().process(process).clone();
                 let is_ready = spec.readiness_timeout.is_none() && !spec.oneshot;
@@ -81,8 +89,10 @@ impl Play {
                 counts.ends[kind] += 1;
                 counts.last_code = Some(code);
             }
-            Event::LivenessProbed { process, is_alive: false } => {
-                record.counts(process).liveness_failures += 1;
+            Event::LivenessProbed { process, is_alive } => {
+                let pid = record.slot(process).pid.unwrap();
+                journal.of_mut(process).unhealthy = (!is_alive).then(|| told_by(pid));
+                record.counts(process).liveness_failures += u64::from(!is_alive);
             }
             Event::DrainAnswered { process, .. } => {
                 self.drains.insert(process, true);
@@ -152,6 +162,7 @@ impl Play {
                     first_start: old.first_start,
                     first_ready: old.first_ready,
                     last_end: old.last_end,
+                    is_last_asked: old.is_last_asked,
                     ..Slot::default()
                 };
                 record.slots.insert(slot, new);
@@ -171,6 +182,10 @@ impl Play {
                 let slot = record.slot(process);
                 slot.killed |= signal == Signal::KILL;
                 slot.asked.get_or_insert((self.now, signal));
+                if self.random.one_in(8) {
+                    slot.has_failed = true;
+                    self.processes.history(process).ended_first = true;
+                }
                 slot.state = Some(ProcessState::Stopping);
             }
             Action::Kill(process) => {
