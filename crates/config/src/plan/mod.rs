@@ -131,8 +131,9 @@ impl<'c> Plan<'c> {
         [(&self.after_signal, true), (&self.after_end, false)].into_iter().chain(signal).chain(end)
     }
 
-    /// The share of the deadline of each process, by its name. `stop` is the shortest time that any
-    /// shutdown of the plan gives the stop; `drain` is the time of the drain after a stop signal.
+    /// The time that each process gets until the deadline, by the name of the process. The plan has
+    /// several shutdowns: `stop` is the shortest time for the stop in any of them, and `drain` is the
+    /// time for the drain after a stop signal.
     pub(crate) fn shares(&self) -> HashMap<String, DeadlineShare> {
         let mut stops = vec![None; self.names.len()];
         let mut drains = vec![Duration::ZERO; self.names.len()];

@@ -1425,8 +1425,8 @@ impl<'a> Checker<'a> {
         self.planned = self.slots.all().filter(is_alive).map(|id| self.slots.process(id)).collect();
     }
 
-    /// The time that the core keeps for a process which needs `time`. The time of a process that is
-    /// down is free for other waits, such as `unready_delay` or the closing of listeners.
+    /// The part of `time` that the core keeps for this process: all of it, or nothing if the process
+    /// is down. Other waits, such as `unready_delay`, may then use this time.
     // holds: S81
     fn kept(&self, process: ProcessId, time: Duration) -> Duration {
         if self.planned.contains(&process.index()) { time } else { Duration::ZERO }
@@ -2370,8 +2370,8 @@ impl<'a> Checker<'a> {
                     spec.readiness_timeout.map(|within| now + within);
                 self.at[process.index()].complete_by = spec.timeout.map(|within| now + within);
                 self.at[process.index()].serves = is_ready;
-                // If drainit removes or stops a process while its start is not answered yet, the
-                // process has never served anybody.
+                // If drainit removes or stops a process before the answer to `Action::Spawn`, the
+                // process counts as one that has never served a client.
                 let leaves =
                     self.roles[process.index()] == Role::Leaving || self.aborted.remove(&process);
                 self.at[process.index()].was_serving = is_ready && !self.unready && !leaves;

@@ -343,8 +343,8 @@ fn an_old_epoch_without_a_newer_epoch_is_stopped_after_the_handover_time() {
     play.at(14_000, Event::Tick);
     let limit = play.machine.state().process(ROUTER).stop.limit;
     assert_eq!(wakes_at(&play), 13_500 + u64::try_from(limit.as_millis()).unwrap());
-    // If only other members of the old epoch's process group still live, drainit stops them at the
-    // same time.
+    // If the old epoch has ended, but other members of its process group live, drainit stops these
+    // members when it would have stopped the epoch.
     let mut play = epochs();
     play.at(1500, Event::Ready(NEW));
     play.at(2000, Event::Exited { process: ROUTER, end: End::Code(0), remains: true });
