@@ -137,7 +137,7 @@ fn until_requests_waits_for_a_response_that_a_client_still_reads() {
     in_parallel(TESTED, |version| {
         let envoy = RealEnvoy {
             version,
-            drain: "time: 2s, min: 1s, until: requests",
+            drain: "time: 6s, min: 1s, until: requests",
             change: |config| {
                 let listener = &mut config["static_resources"]["listeners"][0];
                 // The small SO_SNDBUF keeps most of the response in Envoy.
@@ -158,7 +158,7 @@ fn until_requests_waits_for_a_response_that_a_client_still_reads() {
         let ended = drainit.stop();
         ended
             .assert_code(0)
-            .assert_stopped_within(ms(2000)..LATE)
+            .assert_stopped_within(ms(6000)..LATE)
             .assert_line("1 request still in flight");
         ended.assert_line("requests 0 completed, 1 cut");
     });

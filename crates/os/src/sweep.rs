@@ -168,7 +168,9 @@ pub fn signal_left_group(leader: Pid, signal: Signal) -> io::Result<bool> {
 fn signal_everything(signal: Signal) -> io::Result<()> {
     const EVERYTHING: i32 = -1;
     sys::kill(EVERYTHING, signal)?;
-    sys::kill(EVERYTHING, Signal::CONT)
+    // This fails if every process has ended and was reaped since the first signal.
+    let _ = sys::kill(EVERYTHING, Signal::CONT);
+    Ok(())
 }
 
 /// Signals the process that was found; returns `false` if that process has ended. The parent of the

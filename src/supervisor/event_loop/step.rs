@@ -10,7 +10,7 @@ use crate::os::reap;
 
 /// The most processor time of a step in a debug build. The longest steps are a shutdown that begins
 /// with hundreds of processes, and the end of [`REAP_AT_ONCE`](reap::REAP_AT_ONCE) processes.
-const LONGEST: Duration = Duration::from_millis(20);
+const LONGEST: Duration = Duration::from_millis(50);
 
 /// The processor time that the thread had used when a step began.
 pub(super) struct StepTime(Duration);
