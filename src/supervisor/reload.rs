@@ -3,8 +3,8 @@
 //!
 //! There is only one reload at a time. A request during a reload leads to another reload
 //! afterwards: the files may have changed since this reload read them. While a reload is not
-//! possible, requests from signals and watched files wait, and an operator's request is refused at
-//! once.
+//! possible, requests from signals and watched files wait. An operator's request joins a reload
+//! that waits, and is otherwise refused at once.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -78,8 +78,9 @@ impl Reloads {
         self.is_wanted && self.under_way.is_none()
     }
 
-    pub(crate) fn is_under_way(&self) -> bool {
-        self.under_way.is_some()
+    /// Whether no reload waits or is under way.
+    pub(crate) fn are_done(&self) -> bool {
+        !self.is_wanted && self.under_way.is_none()
     }
 
     /// Begins to read the config, after a look at the files that are already watched. Sends

@@ -494,7 +494,8 @@ fn a_request_that_begins_while_the_config_is_read_comes_first() {
     fs::remove_file(&config).unwrap();
     mkfifo(&config, Mode::S_IRWXU).unwrap();
     let mut pipe = fs::File::options().read(true).write(true).open(&config).unwrap();
-    let mut reload = drainit.exec_as(None, &["reload"]).spawn().unwrap();
+    let reload = || drainit.exec_as(None, &["reload"]).spawn().unwrap();
+    let mut postponed = reload();
     drainit.wait_until("read", || reads_a_pipe(&drainit));
     fs::remove_file(&config).unwrap();
     fs::write(&config, text.replace("print=one", "print=two")).unwrap();
@@ -503,10 +504,13 @@ fn a_request_that_begins_while_the_config_is_read_comes_first() {
     pipe.write_all(text.as_bytes()).unwrap();
     drop(pipe);
     drainit.wait_for_line("the reload reads the config again");
+    let mut joining = reload();
+    drainit.wait_for_lines("reload requested", 3);
     end_slow(2);
     assert!(second.wait().unwrap().success());
     end_slow(3);
-    assert!(reload.wait().unwrap().success());
+    assert!(postponed.wait().unwrap().success());
+    assert!(joining.wait().unwrap().success());
     drainit.wait_for_line("two");
 }
 

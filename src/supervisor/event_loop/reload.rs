@@ -22,11 +22,11 @@ use crate::supervisor::reload::{Candidate, Read, text};
 use crate::supervisor::slots::Definition;
 
 impl Step<'_> {
-    /// Handles an operator's reload request. If a reload is not possible now, the operator gets an
-    /// answer at once.
+    /// Handles an operator's reload request. If a reload is not possible now and no other reload
+    /// waits or is under way, the operator gets an answer at once.
     pub(super) fn reload_requested(&mut self, reply: TextReply) {
         match self.may_reload() {
-            Err(why) if !self.executor.reloads.is_under_way() => {
+            Err(why) if self.executor.reloads.are_done() => {
                 let why = self.executor.processes.failure(why);
                 Self::refused(&why);
                 // The send fails only if the client has gone away.
