@@ -79,6 +79,7 @@ impl Facts {
             self.tcp_connections(target),
             self.unknown_ignored_listeners(target),
             self.missing_statistics(target),
+            self.uncounted_requests(),
             self.late_answers(target),
         ];
         all.into_iter().flatten().collect()
@@ -208,17 +209,19 @@ impl Facts {
                 (sample.requests_total, "http.*.downstream_rq_total"),
             ],
         };
-        let missing =
-            missing.into_iter().filter_map(|(value, name)| value.is_none().then_some(name));
-        let missing: Vec<_> = missing.collect();
-        (!missing.is_empty()).then(|| {
-            format!(
-                "Envoy has no statistic {}, so its drain cannot end early and always takes {}; let \
-                 `stats_config.stats_matcher` include it",
-                missing.join(", "),
-                human(target.wait)
-            )
-        })
+        let always = format!("its drain cannot end early and always takes {}", human(target.wait));
+        hidden(&missing, &always)
+    }
+
+    fn uncounted_requests(&self) -> Option<String> {
+        let (sample, _) = self.sample.as_ref().filter(|_| self.serves == Some(true))?;
+        sample.requests_active?;
+        let needed = [
+            (sample.requests_total, "http.*.downstream_rq_total"),
+            (sample.upgrades_active, "http.*.downstream_cx_upgrades_active"),
+            (sample.upgrades_total, "http.*.downstream_cx_upgrades_total"),
+        ];
+        hidden(&needed, "its reports do not say how many requests were completed")
     }
 
     /// A drain asks for the statistics at least three times: at its beginning, and twice at its
@@ -236,6 +239,18 @@ impl Facts {
             )
         })
     }
+}
+
+/// Names the statistics that Envoy's `stats_config` hides, with the effect; `None` if it hides none.
+fn hidden(needed: &[(Option<u64>, &str)], effect: &str) -> Option<String> {
+    let missing = needed.iter().filter_map(|(value, name)| value.is_none().then_some(*name));
+    let missing: Vec<_> = missing.collect();
+    (!missing.is_empty()).then(|| {
+        format!(
+            "Envoy has no statistic {}, so {effect}; let `stats_config.stats_matcher` include it",
+            missing.join(", ")
+        )
+    })
 }
 
 fn named(listener: &str) -> &str {
@@ -417,7 +432,7 @@ mod tests {
         let facts = Facts {
             refused: vec!["/healthcheck/fail", STATS],
             sample: Some((
-                Sample { accepted_total: None, ..Sample::NOTHING },
+                Sample { accepted_total: None, upgrades_total: None, ..Sample::NOTHING },
                 Duration::from_secs(6),
             )),
             not_there: vec!["prom".to_owned()],
@@ -430,6 +445,8 @@ mod tests {
             "`ignore_listeners` has prom, but Envoy has no such listener; write the name, the address or the \
              `stat_prefix` of a listener: Envoy's statistics have 0.0.0.0_8080, x",
             "Envoy has no statistic listener.*.downstream_cx_total, so its drain cannot end early and always takes 15s",
+            "Envoy has no statistic http.*.downstream_cx_upgrades_total, so its reports do not say how many requests were \
+             completed; let `stats_config.stats_matcher` include it",
             "its admin takes 6s to list its statistics, so a drain of 15s may not see its end; set `time: 19s`",
         ];
         assert_eq!(findings.len(), expected.len(), "{findings:?}");
