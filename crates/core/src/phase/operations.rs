@@ -666,7 +666,7 @@ impl Operations {
                     state[process].went_well = false;
                     state.set(process, Lifecycle::Stopped { failed: goal == Goal::Failed });
                 }
-                Goal::Retired => self.retire(state, process),
+                Goal::Retired => self.retire(state, &[process]),
                 Goal::Again if state.redefine(process) => self.bring_up(state, process),
                 Goal::Following => state.begin(process),
                 Goal::Judged { since, why } => return Some(Judged { process, since, why }),

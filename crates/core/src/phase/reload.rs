@@ -48,6 +48,27 @@ pub(super) struct Reload {
     failed: Option<RequestError>,
 }
 
+impl Reload {
+    /// Takes processes out of `gone` that no other process needs: one that runs, or all that are
+    /// down. A reload can remove thousands of processes that are down, so one pass removes them all.
+    fn take_free(&mut self, state: &State) -> Vec<ProcessId> {
+        let mut down = BTreeSet::new();
+        let (mut free, stay) = self.gone.drain(..).partition(|slot| {
+            let mut dependents = state.process(*slot).dependents.iter();
+            let is_down = is_gone(state.life(*slot)) && dependents.all(|on| down.contains(on));
+            is_down && down.insert(*slot)
+        });
+        self.gone = stay;
+        let is_free = |slot: &ProcessId| state.process(*slot).dependents.is_empty();
+        if free.is_empty()
+            && let Some(place) = self.gone.iter().position(is_free)
+        {
+            free.push(self.gone.remove(place));
+        }
+        free
+    }
+}
+
 impl Operations {
     /// Whether a reload can begin now.
     pub(crate) fn may_reload(&self, state: &State) -> Result<(), RequestError> {
@@ -122,13 +143,13 @@ impl Operations {
             if !reload.gone.is_empty() {
                 state.relink();
             }
-            let is_free = |slot: &ProcessId| state.process(*slot).dependents.is_empty();
             if reload.failed.is_some() || reload.pending.is_empty() && reload.gone.is_empty() {
                 reload.follows = true;
                 break;
-            } else if let Some(place) = reload.gone.iter().position(is_free) {
-                let slot = reload.gone.remove(place);
-                self.remove(state, slot);
+            }
+            let free = reload.take_free(state);
+            if !free.is_empty() {
+                self.remove(state, &free);
             } else if let Some(next) = reload.pending.last().copied()
                 && !family::is_doomed(state, next.slot())
             {
@@ -145,13 +166,21 @@ impl Operations {
         state.relink();
     }
 
-    fn remove(&mut self, state: &mut State, slot: ProcessId) {
-        state.note(Note::Removing(slot));
+    fn remove(&mut self, state: &mut State, slots: &[ProcessId]) {
         self.reload.iter_mut().for_each(|reload| reload.has_removed = true);
-        state.set_role(slot, Role::Leaving);
-        state.missing.remove(&slot);
-        state.forget_changes(slot);
-        self.bring_down(state, slot, Goal::Retired);
+        for &slot in slots {
+            state.note(Note::Removing(slot));
+            state.set_role(slot, Role::Leaving);
+            state.missing.remove(&slot);
+            state.forget_changes(slot);
+        }
+        let is_down =
+            |slot: &ProcessId| is_gone(state.life(*slot)) && !self.goals.contains_key(slot);
+        let (down, up): (Vec<_>, Vec<_>) = slots.iter().copied().partition(is_down);
+        up.into_iter().for_each(|slot| self.bring_down(state, slot, Goal::Retired));
+        if !down.is_empty() {
+            self.retire(state, &down);
+        }
     }
 
     fn add(&mut self, state: &mut State, new: ProcessId) {

@@ -125,16 +125,19 @@ impl Operations {
         }
     }
 
-    /// Frees a slot whose instance is gone for good.
-    pub(super) fn retire(&mut self, state: &mut State, slot: ProcessId) {
-        self.replacements.retain(|new| *new != slot && state[*new].beside != Some(slot));
-        self.followers.remove(&slot);
+    /// Frees slots whose instances are gone for good.
+    pub(super) fn retire(&mut self, state: &mut State, slots: &[ProcessId]) {
+        let is_free = |slot: &ProcessId| slots.contains(slot);
+        let is_of =
+            |new: &ProcessId| is_free(new) || state[*new].beside.is_some_and(|old| is_free(&old));
+        self.replacements.retain(|new| !is_of(new));
+        self.followers.retain(|slot, _| !is_free(slot));
         if let Some(reload) = &mut self.reload {
-            reload.followed.retain(|followed| *followed != slot);
+            reload.followed.retain(|followed| !is_free(followed));
         }
         for asked in &mut self.requests {
-            asked.members.retain(|member| *member != slot);
+            asked.members.retain(|member| !is_free(member));
         }
-        state.retire(&[slot]);
+        state.retire(slots);
     }
 }

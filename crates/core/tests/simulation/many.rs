@@ -51,33 +51,44 @@ fn an_event_costs_as_much_with_many_processes_as_with_few() {
     assert!(many < few * 5, "{few:?} {many:?}");
 }
 
-/// Reloads a chain of `count` processes without `autostart`, all of which change. Returns the time
-/// for each.
-fn reload(count: u16) -> Duration {
-    let mut spec = gateway();
-    spec.processes.truncate(1);
-    let one = ProcessSpec { autostart: false, required: false, ..spec.processes[0].clone() };
-    spec.processes.extend((1..count).map(|id| ProcessSpec {
-        dependencies: vec![(ProcessId(id - 1), StartCondition::Started)],
-        ..one.clone()
-    }));
-    spec.order = (0..count).map(ProcessId).collect();
-    spec.link();
-    let mut machine = Machine::new(Rc::new(spec.clone()), Time::default());
+/// Reloads a chain of processes without `autostart`, whose number changes from `before` to `after`.
+/// All processes but the first change. Returns the time for each process.
+fn reload(before: u16, after: u16) -> Duration {
+    let spec_of = |count: u16| {
+        let mut spec = gateway();
+        spec.processes.truncate(1);
+        let one = ProcessSpec { autostart: false, required: false, ..spec.processes[0].clone() };
+        spec.processes.extend((1..count).map(|id| ProcessSpec {
+            dependencies: vec![(ProcessId(id - 1), StartCondition::Started)],
+            ..one.clone()
+        }));
+        spec.order = (0..count).map(ProcessId).collect();
+        spec.link();
+        spec
+    };
+    let mut machine = Machine::new(Rc::new(spec_of(before)), Time::default());
     machine.handle(Time::default(), Event::Start);
     machine.handle(Time::default(), Event::Spawned(TOP));
-    let changed = (1..count).map(|id| Placed::Changed(ProcessId(id)));
-    let plan: Vec<_> = std::iter::once(Placed::Same(TOP)).chain(changed).collect();
+    let placed = |id: ProcessId| match id.0 {
+        0 => Placed::Same(id),
+        known if known < before => Placed::Changed(id),
+        _ => Placed::New(id),
+    };
+    let plan: Vec<_> = (0..after).map(ProcessId).map(placed).collect();
     let began = Instant::now();
-    let actions = machine.reload(Time(MS(1)), spec, &plan).unwrap();
-    let took = began.elapsed() / u32::from(count);
+    let actions = machine.reload(Time(MS(1)), spec_of(after), &plan).unwrap();
+    let took = began.elapsed() / u32::from(before.max(after));
     assert!(actions.contains(&Action::AnswerReload(Ok(()))));
     took
 }
 
 #[test]
 fn a_large_reload_costs_as_much_for_each_process_as_a_small_reload() {
-    let best = |count| (0..3).map(|_| reload(count)).min().unwrap();
-    let (few, many) = (best(100), best(1500));
-    assert!(many < few * 5, "{few:?} {many:?}");
+    let changes: [fn(u16) -> Duration; 3] =
+        [|count| reload(count, count), |count| reload(count, 1), |count| reload(1, count)];
+    for change in changes {
+        let best = |count| (0..3).map(|_| change(count)).min().unwrap();
+        let (few, many) = (best(100), best(1500));
+        assert!(many < few * 5, "{few:?} {many:?}");
+    }
 }
