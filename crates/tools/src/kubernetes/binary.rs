@@ -543,7 +543,7 @@ impl Pod<'_> {
             return None;
         }
         let Some(at) = in_volume(&container.node, path) else {
-            return if is_named { self.outside(container, program) } else { None };
+            return if is_named { self.outside(container, program, place) } else { None };
         };
         let volume = &*at.volume.text;
         if self.there(place).any(|binary| binary.is_at(&at)) {
@@ -580,14 +580,14 @@ impl Pod<'_> {
         }
     }
 
-    /// Checks a drainit at a path at which the container mounts no volume. The image itself may
-    /// have drainit at this path.
-    fn outside(&self, container: &Container, program: &Word) -> Option<Found> {
+    /// Checks a drainit at a path at which the container mounts no volume. Like [`Self::bare`],
+    /// expects that the container uses the volume's drainit.
+    fn outside(&self, container: &Container, program: &Word, place: usize) -> Option<Found> {
         let path = &*program.text;
-        let directory = path.strip_suffix("drainit").unwrap_or(path).trim_end_matches('/');
-        let is_usual = USUAL.split(':').any(|it| it.trim_end_matches('/') == directory);
-        let (why, help) = match self.mounted(&container.node) {
-            Some(mounted) if !is_usual => (
+        let mounted = self.mounted(&container.node).filter(|binary| binary.behind <= place);
+        let (why, help) = match mounted {
+            Some(_) if image_of(&container.node).contains("drainit") => return None,
+            Some(mounted) => (
                 format!("this container mounts the volume `{}`, which has drainit, elsewhere", mounted.volume),
                 "let the command agree with the `mountPath`",
             ),

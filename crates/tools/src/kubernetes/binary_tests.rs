@@ -171,7 +171,11 @@ fn each_command_that_does_not_find_the_installed_binary_is_reported() {
         ),
         (app, "[/opt/drainit, exec, app]", &["17:17 E `/opt/drainit` is not there"]),
         (app, "[/drainit/drainit, exec, app]", &["17:17 E mounts the volume `bin`, elsewhere"]),
-        (app, "[/usr/local/bin/drainit, exec, app]", &[]),
+        (
+            app,
+            "[/usr/local/bin/drainit, exec, app]",
+            &["17:17 E mounts the volume `bin`, elsewhere"],
+        ),
         (
             app,
             "[drainit, exec, app]",
