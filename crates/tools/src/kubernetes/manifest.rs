@@ -181,9 +181,10 @@ const MAPPING: &str = "a mapping";
 const NUMBER: &str = "a whole number";
 const FLAG: &str = "true or false";
 const TEXT: &str = "text";
+const PORT: &str = "a number or a name";
 
 /// The types that Kubernetes expects at the keys of a pod which other checks read.
-const TYPES: [(&str, &str); 5] = [
+const TYPES: [(&str, &str); 6] = [
     (
         LIST,
         "args command containers env envFrom initContainers items ports sources volumeMounts volumes",
@@ -199,6 +200,7 @@ const TYPES: [(&str, &str); 5] = [
     ),
     (FLAG, "hostNetwork readOnly readOnlyRootFilesystem runAsNonRoot shareProcessNamespace"),
     (TEXT, "key mountPath name path restartPolicy secretName subPath value"),
+    (PORT, "port"),
 ];
 
 /// Reports values that Kubernetes refuses because of their types. Returns whether other checks can
@@ -229,7 +231,12 @@ fn is_a(problems: &mut Problems, key: &str, node: &Node, wanted: &str) -> bool {
         Kind::Scalar { .. } => TEXT,
         _ => node.kind_name(),
     };
-    if found != wanted {
+    let is_digits = || node.scalar().is_some_and(|text| text.parse::<u64>().is_ok());
+    let is_right = match wanted {
+        PORT => found == NUMBER || found == TEXT && !is_digits(),
+        _ => found == wanted,
+    };
+    if !is_right {
         let message = format!("Kubernetes refuses {found} in `{key}`: write {wanted}");
         let help = match (wanted, node.scalar()) {
             (LIST, text) => format!("write `{}`", as_list(text.unwrap_or("ITEM ITEM"))),
@@ -239,7 +246,7 @@ fn is_a(problems: &mut Problems, key: &str, node: &Node, wanted: &str) -> bool {
         };
         problems.error(node.span, message).help(help);
     }
-    found == wanted || wanted == TEXT && node.scalar().is_some()
+    is_right || matches!(wanted, TEXT | PORT) && node.scalar().is_some()
 }
 
 /// A command line as a list of YAML.

@@ -1099,6 +1099,7 @@ fn a_value_of_the_wrong_type_is_reported() {
             &["18:81 E text in `periodSeconds`, a whole number"],
         ),
         ("containerPort: 9902", "containerPort: \"9902\"", &["16:46 E text in `containerPort`"]),
+        ("port: 9902", "port: \"9902\"", &["18:59 E text in `port`: write a number or a name"]),
         ("value: \"45\"", "value: 45", &["14:63 E a whole number in `value`, write text"]),
         (
             env,
