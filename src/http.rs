@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::Address;
-use crate::os::on_thread::peer_at;
+use crate::os::on_thread::{on_thread, peer_at};
 use crate::os::private_socket;
 use crate::types::{harmless, human};
 
@@ -119,6 +119,18 @@ pub fn describe_io(error: &io::Error) -> String {
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
+/// Reads a large answer on a thread of its own.
+///
+/// # Errors
+/// Fails if `read` takes longer than `limit`, or if no further thread can start.
+pub(crate) async fn beside<T: Send + 'static>(
+    limit: Duration,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, HttpError> {
+    let read = on_thread(limit, read).await;
+    read.map_err(|error| HttpError::Io(io::Error::other(error)))
 }
 
 /// Whose answer a request accepts.

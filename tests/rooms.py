@@ -3,6 +3,8 @@
 parts of drainit, and crates/core/src/lib.rs draws the modules of the core.
 
 In a drawing, `a → b, c` lets a import b, c, and all rooms that b and c may import. `a + b` may import each other.
+
+Checks, too, that the modules of a crate do not import each other in a circle.
 """
 
 import collections
@@ -18,6 +20,12 @@ CRATES = {"drainit_core": "core", "drainit_config": "config", "drainit_journal":
 PARTS_OF = {"core": {"graph", "types"}, "config": {"check", "exec_options", "keys", "language", "load", "plan"}}
 # Names that belong to no room: the derive macros, and files that only join modules.
 FREE = {"drainit_derive", "prelude", "lib", "main", "testing"}
+
+# Modules that may import each other: a form reads its value by the reader, which reads the forms of keys; a script can
+# start commands, which can start scripts; a reload is one of the operations, and gives goals to processes.
+CIRCLES = ({"keys::key", "keys::neighbours", "keys::reader"}, {"kubernetes::commands", "kubernetes::entry"}, {"phase::operations", "phase::reload"})
+# The tasks of the supervisor send messages, and a message carries what its task has found.
+FREE_CIRCLES = "supervisor"
 
 
 def drawing(page):
@@ -91,6 +99,32 @@ def broken():
             yield from wrong(path, pair, parts, may_import, "docs/dev/architecture.md")
 
 
+def circles():
+    """The modules of each crate that import each other. A module and the modules inside of it count as one."""
+    crates = collections.defaultdict(dict)
+    for path, code in production():
+        root = 3 if path.parts[0] == "crates" else 1
+        own = [*path.with_suffix("").parts[root:]]
+        own = own[:-1] if own[-1] in {"mod", "lib", "main"} else own
+        crates[path.parts[:root]]["::".join(own)] = ["::".join(names) for base, *names in imports(code) if base == "crate"]
+    for modules in crates.values():
+        direct = {module: set(targets(modules, module)) for module in modules}
+        for module in modules:
+            circle = {other for other in reach(direct, module) if module in reach(direct, other)}
+            is_free = all(other.startswith(FREE_CIRCLES) for other in circle)
+            if len(circle) > 1 and module == min(circle) and not is_free and not any(circle <= known for known in CIRCLES):
+                yield f"these modules import each other in a circle: {', '.join(sorted(circle))}"
+
+
+def targets(modules, module):
+    """The modules that a module imports, without those that it is in and those that are in it."""
+    for name in modules[module]:
+        while name and name not in modules:
+            name = name.rpartition("::")[0]
+        if name and not f"{name}::".startswith(f"{module}::") and not f"{module}::".startswith(f"{name}::"):
+            yield name
+
+
 def wrong(path, pair, rooms, permitted, page):
     for room in pair:
         if room not in rooms:
@@ -111,4 +145,4 @@ def production():
             yield path, code
 
 
-sys.exit("\n".join(sorted(set(broken()))) or 0)
+sys.exit("\n".join(sorted({*broken(), *circles()})) or 0)

@@ -1,7 +1,6 @@
 //! Requests to Envoy's admin for a drain. Only an answer with 200 counts as success. The caller
 //! gives up a request that takes too long.
 
-use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,8 +12,7 @@ use crate::core::envoy::sample::Sample;
 use crate::envoy::listeners::Uncounted;
 use crate::envoy::server_info::ServerInfo;
 use crate::envoy::stats::{self, ONLY_GAUGES, STATS_PATH};
-use crate::http::{Answerer, Client, HttpError, request};
-use crate::os::on_thread::on_thread;
+use crate::http::{Answerer, Client, HttpError, beside, request};
 
 /// The largest answer to a call, in bytes. Envoy sends a word or a sentence.
 const MAX_REPLY: usize = 4096;
@@ -43,15 +41,6 @@ pub async fn sample(
     }
     let uncounted = Uncounted::clone(uncounted);
     beside(limit, move || stats::sample(&body, &uncounted)).await?
-}
-
-/// Reads a large answer on a thread of its own.
-pub(super) async fn beside<T: Send + 'static>(
-    limit: Duration,
-    read: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, HttpError> {
-    let read = on_thread(limit, read).await;
-    read.map_err(|error| HttpError::Io(io::Error::other(error)))
 }
 
 /// Whether no connection can be open: Envoy is not live, and there is no older epoch. `None` if

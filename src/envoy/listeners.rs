@@ -13,8 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::config::Direction;
-use crate::envoy::admin::beside;
-use crate::http::{Client, HttpError};
+use crate::http::{Client, HttpError, beside};
 
 /// The largest dump of listeners, in bytes. A listener with a thousand routes takes about half a
 /// megabyte.

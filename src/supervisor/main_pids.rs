@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::os::connections::InstancePids;
+use crate::os::descendants::InstancePids;
 use crate::types::ProcessId;
 
 #[derive(Default)]

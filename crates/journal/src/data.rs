@@ -7,6 +7,7 @@ use alloc::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::counts::{ConnectionData, RequestData};
 use crate::history::DrainHistory;
 use crate::prelude::*;
 use crate::timeline::{Key, ShutdownStep, StepKind, Timeline, part};
@@ -116,33 +117,6 @@ pub struct DrainData {
     /// The age of the last count at the end of the drain; null if this count was still right at the
     /// end.
     pub counted_before_end: Option<f64>,
-}
-
-/// The counts of connections. Null means that a number is unknown.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ConnectionData {
-    pub start: Option<u64>,
-    pub end: Option<u64>,
-    pub new: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RequestData {
-    /// The number of requests in flight at the start; null if it is unknown.
-    pub start: Option<u64>,
-    /// The number of further requests that may have been in flight at the start: the kernel cannot
-    /// tell. Absent if the process itself has counted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_unsure: Option<u64>,
-    /// The number of completed requests; null if it is unknown.
-    pub completed: Option<u64>,
-    /// The number of upgrades (WebSockets, CONNECT) that have ended, whoever ended them; null if it
-    /// is unknown.
-    pub upgrades_ended: Option<u64>,
-    pub cut: u64,
-    /// Like `start_unsure`, for the requests that may have been cut.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unsure: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,12 +3,13 @@
 use alloc::rc::Rc;
 use core::time::Duration;
 
-use crate::data::{ConnectionData, RequestData};
+use crate::counts::{ConnectionData, Counts, RequestData, newer};
 use crate::messages;
 use crate::prelude::*;
 use crate::state::ProcessState;
 use drainit_core::event::Load;
 use drainit_core::note::DrainEnd;
+use drainit_core::state::Lifecycle;
 use drainit_core::traffic::{Moment, Traffic};
 use drainit_core::types::{End, EndKind, ProcessId, Signal, Time};
 
@@ -80,6 +81,55 @@ pub struct History {
 }
 
 impl History {
+    /// The state that follows from a lifecycle. `restarts` says whether the process is started
+    /// again once the rest of its group is gone. `succeeded` is false if the last end of the
+    /// process counts as a failure.
+    pub(super) fn state_after(
+        &self,
+        life: Lifecycle,
+        restarts: bool,
+        succeeded: bool,
+    ) -> ProcessState {
+        match life {
+            Lifecycle::Waiting
+            | Lifecycle::Checking { .. }
+            | Lifecycle::PreStart { .. }
+            | Lifecycle::Spawning => ProcessState::Waiting,
+            Lifecycle::Starting { .. } => ProcessState::Starting,
+            Lifecycle::Ready { .. } if self.is_draining => ProcessState::Draining,
+            Lifecycle::Ready { .. } => ProcessState::Ready,
+            Lifecycle::Backoff { .. } => ProcessState::Restarting,
+            Lifecycle::PreStop { .. } | Lifecycle::Stopping { .. } | Lifecycle::Killed { .. } => {
+                ProcessState::Stopping
+            }
+            Lifecycle::Remains { .. } | Lifecycle::RestKilled { .. } if restarts => {
+                ProcessState::Restarting
+            }
+            Lifecycle::Remains { .. } | Lifecycle::RestKilled { .. } => ProcessState::Stopping,
+            Lifecycle::Stopped { failed: true } => ProcessState::Failed,
+            Lifecycle::Stopped { failed: false } => ProcessState::Stopped,
+            Lifecycle::PostStop { .. } | Lifecycle::Done if self.is_skipped => {
+                ProcessState::Skipped
+            }
+            // While the `post_stop` hook runs, the stop of the process is not over.
+            Lifecycle::PostStop { .. } if self.state == ProcessState::Stopping => {
+                ProcessState::Stopping
+            }
+            Lifecycle::PostStop { .. } | Lifecycle::Done => match (self.end, self.state) {
+                _ if self.gave_up => ProcessState::Failed,
+                // An operator stopped the process before the shutdown began.
+                (_, ProcessState::Stopped) => ProcessState::Stopped,
+                (None, _) => ProcessState::Done,
+                _ if succeeded => ProcessState::Done,
+                // The stop signal has ended the process.
+                (_, ProcessState::Stopping | ProcessState::Done) if !self.ended_by_itself => {
+                    ProcessState::Done
+                }
+                _ => ProcessState::Failed,
+            },
+        }
+    }
+
     /// The text that the status shows. Depending on the state, this is the `STATUS=` of the
     /// process, or the text says why the process is not ready, why its last liveness probe failed,
     /// or how it ended.
@@ -233,28 +283,6 @@ pub struct DrainHistory {
     /// Whether the drain was already over when the shutdown, or a drain without a stop, began.
     pub is_past: bool,
 }
-
-/// The difference of two counts, or 0 if the process began to count anew between them.
-fn newer(first: Option<u64>, last: Option<u64>) -> Option<u64> {
-    Some(last?.wrapping_sub(first?).cast_signed().max(0).cast_unsigned())
-}
-
-impl RequestData {
-    fn of(first: Traffic, last: Traffic) -> Option<Self> {
-        Some(Self {
-            start: first.requests,
-            start_unsure: first.unsure,
-            completed: newer(first.completed, last.completed),
-            upgrades_ended: newer(first.upgrades, last.upgrades),
-            cut: last.requests?,
-            unsure: last.unsure,
-        })
-    }
-}
-
-/// The counts of a drain, and the age of the last count at the end of the drain. The age is `None`
-/// if the count is still right at the end.
-pub(super) type Counts = (ConnectionData, Option<RequestData>, Option<Duration>);
 
 impl DrainHistory {
     /// The traffic at the last poll.

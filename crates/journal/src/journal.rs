@@ -9,7 +9,7 @@ use crate::history::{DrainHistory, History, Stop, Tally};
 use crate::messages;
 use crate::messages::Names;
 use crate::prelude::*;
-use crate::state::{ContainerPhase, ProcessState};
+use crate::state::ContainerPhase;
 use crate::steps::Steps;
 use crate::timeline::{ShutdownStep, StepKind};
 use drainit_core::action::Action;
@@ -481,7 +481,7 @@ impl Journal {
             let end = history.end.map(|(_, end)| end);
             let is_success = |end| state.process(id).is_success(end) || state.is_answer(id, end);
             let (life, restarts) = (state.life(id), state[id].restart_after.is_some());
-            let new = ProcessState::of(life, restarts, history, end.is_some_and(is_success));
+            let new = history.state_after(life, restarts, end.is_some_and(is_success));
             if new != history.state {
                 (history.state, history.since) = (new, now);
             }

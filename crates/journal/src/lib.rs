@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+mod counts;
 pub mod data;
 pub mod entry;
 pub mod event;

@@ -4,10 +4,8 @@
 use drainit_derive::Named;
 use serde::Serialize;
 
-use crate::history::History;
 use drainit_core::machine::Machine;
 use drainit_core::phase::Phase;
-use drainit_core::state::Lifecycle;
 
 /// The phase of the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Named, Serialize)]
@@ -81,43 +79,5 @@ impl ProcessState {
     pub fn is_moving(name: &str) -> bool {
         use ProcessState::{Draining, Restarting, Starting, Stopping, Waiting};
         [Waiting, Starting, Draining, Stopping, Restarting].iter().any(|it| it.name() == name)
-    }
-
-    /// The state that follows from a lifecycle. `restarts` says whether the process is started
-    /// again once the rest of its group is gone. `succeeded` is false if the last end of the
-    /// process counts as a failure.
-    pub(super) fn of(life: Lifecycle, restarts: bool, past: &History, succeeded: bool) -> Self {
-        match life {
-            Lifecycle::Waiting
-            | Lifecycle::Checking { .. }
-            | Lifecycle::PreStart { .. }
-            | Lifecycle::Spawning => Self::Waiting,
-            Lifecycle::Starting { .. } => Self::Starting,
-            Lifecycle::Ready { .. } if past.is_draining => Self::Draining,
-            Lifecycle::Ready { .. } => Self::Ready,
-            Lifecycle::Backoff { .. } => Self::Restarting,
-            Lifecycle::PreStop { .. } | Lifecycle::Stopping { .. } | Lifecycle::Killed { .. } => {
-                Self::Stopping
-            }
-            Lifecycle::Remains { .. } | Lifecycle::RestKilled { .. } if restarts => {
-                Self::Restarting
-            }
-            Lifecycle::Remains { .. } | Lifecycle::RestKilled { .. } => Self::Stopping,
-            Lifecycle::Stopped { failed: true } => Self::Failed,
-            Lifecycle::Stopped { failed: false } => Self::Stopped,
-            Lifecycle::PostStop { .. } | Lifecycle::Done if past.is_skipped => Self::Skipped,
-            // While the `post_stop` hook runs, the stop of the process is not over.
-            Lifecycle::PostStop { .. } if past.state == Self::Stopping => Self::Stopping,
-            Lifecycle::PostStop { .. } | Lifecycle::Done => match (past.end, past.state) {
-                _ if past.gave_up => Self::Failed,
-                // An operator stopped the process before the shutdown began.
-                (_, Self::Stopped) => Self::Stopped,
-                (None, _) => Self::Done,
-                _ if succeeded => Self::Done,
-                // The stop signal has ended the process.
-                (_, Self::Stopping | Self::Done) if !past.ended_by_itself => Self::Done,
-                _ => Self::Failed,
-            },
-        }
     }
 }

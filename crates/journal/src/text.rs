@@ -3,8 +3,9 @@
 use core::fmt::Write as _;
 use core::time::Duration;
 
+use crate::counts::Counts;
 use crate::data::label;
-use crate::history::{Counts, DrainHistory, History, Stop};
+use crate::history::{DrainHistory, History, Stop};
 use crate::prelude::*;
 use crate::timeline::{ShutdownStep, StepKind, part};
 use crate::{Journal, messages};

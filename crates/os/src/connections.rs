@@ -15,15 +15,10 @@ use std::sync::Arc;
 use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 
 use crate::Pid;
-use crate::descendants::{Holders, Sockets, holders, own_sockets};
+use crate::descendants::{Holders, InstancePids, Sockets, holders, own_sockets};
 use crate::sock_diag::{INFO, LISTEN, OPEN, Socket, Wanted, sockets};
 use crate::unix_diag::{self, UnixListeners};
 use drainit_core::connections::answers::Connection;
-
-/// The processes of an instance: its main process, its former main processes that still run, and
-/// the leader of their session. The descendants of these processes, and the members of the session,
-/// belong to the instance, too.
-pub type InstancePids = Arc<BTreeSet<Pid>>;
 
 /// Who, besides the instance, may have connections at its addresses, now or since an earlier look.
 /// A connection that nobody has accepted yet counts as the instance's in any case.

@@ -7,12 +7,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::iter::successors;
+use std::sync::Arc;
 
 use nix::unistd::{Gid, Uid, getsid, setfsgid, setfsuid};
 
 use crate::Pid;
 use crate::reap::is_living_child;
 use drainit_core::types::harmless;
+
+/// The processes of an instance: its main process, its former main processes that still run, and
+/// the leader of their session. The descendants of these processes, and the members of the session,
+/// belong to the instance, too.
+pub type InstancePids = Arc<BTreeSet<Pid>>;
 
 /// [`kin`] makes at most this many walks from parent to parent. [`kin`] begins a new walk if a
 /// process on the way ends.

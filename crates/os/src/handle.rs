@@ -9,9 +9,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::Id;
 use tokio::io::Interest;
 
-use crate::kill::only_one;
 use crate::reap::exists;
-use crate::{Pid, errno, sys};
+use crate::{Pid, errno, only_one, sys};
 use drainit_core::types::Signal;
 
 #[derive(Debug)]

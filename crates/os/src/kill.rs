@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::unistd::{Pid as NixPid, getpgid};
 
 use crate::reap::{has_child_in_group, is_child};
-use crate::{Pid, errno, sys};
+use crate::{Pid, errno, only_one, sys};
 use drainit_core::types::Signal;
 
 /// Sends a signal to one process. Returns `false` if the process does not exist.
@@ -82,12 +82,6 @@ pub fn group(leader: Pid) -> Group {
 /// gets its number as a pid. If a process has this pid, the group is therefore gone.
 pub fn left_group(leader: Pid) -> Group {
     if group_of(leader).is_none() { group(leader) } else { Group::Gone }
-}
-
-/// Refuses 1, the pid of init. Also refuses 0 and negative numbers, with which the kernel signals a
-/// group or all processes.
-pub(super) fn only_one(pid: Pid) -> io::Result<Pid> {
-    if pid > 1 { Ok(pid) } else { Err(Errno::EINVAL.into()) }
 }
 
 /// The process group of a process or zombie; `None` if the process does not exist.

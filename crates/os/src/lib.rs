@@ -78,6 +78,12 @@ pub fn errno(error: &io::Error) -> Errno {
 /// A process id, with the kernel's type.
 pub type Pid = i32;
 
+/// Refuses 1, the pid of init. Also refuses 0 and negative numbers, with which the kernel signals a
+/// group or all processes.
+fn only_one(pid: Pid) -> io::Result<Pid> {
+    if pid > 1 { Ok(pid) } else { Err(Errno::EINVAL.into()) }
+}
+
 /// Another process, as the kernel identifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {

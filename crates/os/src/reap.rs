@@ -12,8 +12,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid as NixPid;
 
 use crate::clock::thread_cpu;
-use crate::kill::only_one;
-use crate::{Pid, errno, sys};
+use crate::{Pid, errno, only_one, sys};
 use drainit_core::types::{End, Signal};
 
 /// At most this many children are reaped in a row: the ends of many orphans must not delay a stop.

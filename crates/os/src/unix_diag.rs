@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use drainit_core::connections::answers::Connection;
 
-use crate::connections::InstancePids;
+use crate::descendants::InstancePids;
 use crate::descendants::{holders, own_sockets};
 use crate::sock_diag::{ESTABLISHED, LISTEN, attributes, list, u32_at, u64_at};
 

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use crate::keys::forms::Verbatim;
 use crate::keys::key::{At, Either, Form, Later, List, Shape, Table};
 use crate::keys::only_if;
 use crate::keys::reader::{Fields, Reader};
@@ -90,19 +91,6 @@ fn reads_dollars(word: &str) -> bool {
         "node", "tclsh", "nginx", "jq", "make",
     ];
     KNOWN.contains(&name)
-}
-
-/// A single value in which drainit expands `${NAME}`. A `$NAME` without braces is neither expanded
-/// nor reported.
-pub(crate) struct Verbatim;
-
-impl Form for Verbatim {
-    type Out = String;
-    const SHAPE: Shape = Shape::Text;
-
-    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<String> {
-        Some(reader.text(node, at.key)?.text)
-    }
 }
 
 /// An argument. `None` if it is joined from parts, and no part's condition holds.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::keys::command::Verbatim;
+use crate::keys::forms::Verbatim;
 use crate::keys::forms::{Name, leaf};
 use crate::keys::key::{At, Form, Leaf, Shape, Table};
 use crate::keys::reader::Reader;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use drainit_derive::Named;
 
-use crate::keys::command::{CommandForm, Verbatim};
+use crate::keys::command::CommandForm;
+use crate::keys::forms::Verbatim;
 use crate::keys::forms::{Catchable, HttpStatus, ListenerName, Port, Positive, leaf};
 use crate::keys::key::{At, Form, Later, List, Shape, Table};
 use crate::keys::only_if;

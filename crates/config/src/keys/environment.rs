@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use drainit_derive::Named;
 
-use crate::keys::forms::leaf;
+use crate::keys::forms::{leaf, words};
 use crate::keys::key::{At, Form, OneOrMore, Shape, Table};
 use crate::keys::reader::{Fields, Reader};
 use crate::language::diagnostics::diagnostic::quote;
@@ -61,6 +61,8 @@ pub(crate) enum ReadAt {
     /// drainit reads the file at each start of the process.
     Start,
 }
+
+words! { ReadAt }
 
 type Variables = Vec<Variable>;
 

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::keys::environment::ReadAt;
 use crate::keys::key::{At, Form, Shape};
 use crate::keys::reader::Reader;
 use crate::keys::values;
@@ -58,7 +57,7 @@ pub(crate) use words;
 
 words! {
     ProcessKind Update RestartPolicy ExitPolicy StartCondition CountUntil DrainUntil Direction
-    HttpMethod LogFormat Arguments ReadAt
+    HttpMethod LogFormat Arguments
 }
 
 /// A duration longer than 0.
@@ -114,6 +113,19 @@ leaf! {
     Positive => Duration: Shape::PositiveDuration, values::positive_duration;
     Umask => u32: Shape::Number("octal number from `000` to `777`", "^(0o)?0*[0-7]{1,3}$"), values::umask;
     Permissions => u32: Shape::Number("three octal digits", "^0?[0-7]{3}$"), values::permissions;
+}
+
+/// A single value in which drainit expands `${NAME}`. A `$NAME` without braces is neither expanded
+/// nor reported.
+pub(crate) struct Verbatim;
+
+impl Form for Verbatim {
+    type Out = String;
+    const SHAPE: Shape = Shape::Text;
+
+    fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<String> {
+        Some(reader.text(node, at.key)?.text)
+    }
 }
 
 /// A list of signals without duplicates.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::keys::command::Verbatim;
+use crate::keys::forms::Verbatim;
 use crate::keys::key::{At, Form, OneOrMore, Shape, Table};
 use crate::keys::reader::{Fields, Reader};
 use crate::language::yaml::node::Node;

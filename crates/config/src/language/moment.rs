@@ -5,7 +5,6 @@
 use std::cell::RefCell;
 use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::thread::sleep;
@@ -15,7 +14,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use crate::language::directory;
-use crate::language::source::{FileLimits, Source, Unreadable};
+use crate::language::source::{FileLimits, Identity, Source, Unreadable};
 use drainit_os::trusted_path::Place;
 
 /// How long drainit keeps trying. If files change for a longer time, nobody is replacing them: a
@@ -44,21 +43,6 @@ struct SeenFile {
     is_of_config: bool,
     /// `None` if the file did not exist.
     found: Option<(Identity, Rc<String>)>,
-}
-
-/// The facts about a file that change with its content, or if another file takes its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    file: (u64, u64),
-    size: u64,
-    times: [(i64, i64); 2],
-}
-
-impl From<&Metadata> for Identity {
-    fn from(of: &Metadata) -> Self {
-        let times = [(of.mtime(), of.mtime_nsec()), (of.ctime(), of.ctime_nsec())];
-        Self { file: (of.dev(), of.ino()), size: of.size(), times }
-    }
 }
 
 impl Reads {

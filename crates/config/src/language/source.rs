@@ -2,9 +2,9 @@
 //! pipes and devices.
 
 use std::cell::OnceCell;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,7 +13,6 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use crate::language::expand::LONGEST;
-use crate::language::moment::Identity;
 use crate::language::span::Span;
 use drainit_os::trusted_path::{ForeignName, Place, after_lease};
 
@@ -209,6 +208,21 @@ fn line_starts(bytes: &[u8]) -> Vec<usize> {
         }
     }
     starts
+}
+
+/// The facts about a file that change with its content, or if another file takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    file: (u64, u64),
+    size: u64,
+    times: [(i64, i64); 2],
+}
+
+impl From<&Metadata> for Identity {
+    fn from(of: &Metadata) -> Self {
+        let times = [(of.mtime(), of.mtime_nsec()), (of.ctime(), of.ctime_nsec())];
+        Self { file: (of.dev(), of.ino()), size: of.size(), times }
+    }
 }
 
 fn bytes(path: &Path, limits: &FileLimits) -> Result<(Vec<u8>, Option<Identity>), Unreadable> {
