@@ -194,8 +194,9 @@ impl Operations {
         stopped.sort_unstable();
         stopped.dedup();
         self.fail(state, |asked| {
-            let hit = asked.members.iter().find(|id| stopped.contains(id));
-            hit.filter(|_| asked.request != Request::Stop).copied().map(RequestError::Superseded)
+            let mut needed = asked.members.iter().filter(|_| asked.request != Request::Stop);
+            let hit = needed.find(|id| stopped.binary_search(id).is_ok());
+            hit.copied().map(RequestError::Superseded)
         });
         for &id in &stopped {
             match state.role(id) {

@@ -51,22 +51,24 @@ fn an_event_costs_as_much_with_many_processes_as_with_few() {
     assert!(many < few * 5, "{few:?} {many:?}");
 }
 
+/// A chain of processes, of which each one depends on the one before.
+fn chain(count: u16, autostart: bool) -> Spec {
+    let mut spec = gateway();
+    spec.processes.truncate(1);
+    let one = ProcessSpec { autostart, required: false, ..spec.processes[0].clone() };
+    spec.processes.extend((1..count).map(|id| ProcessSpec {
+        dependencies: vec![(ProcessId(id - 1), StartCondition::Started)],
+        ..one.clone()
+    }));
+    spec.order = (0..count).map(ProcessId).collect();
+    spec.link();
+    spec
+}
+
 /// Reloads a chain of processes without `autostart`, whose number changes from `before` to `after`.
 /// All processes but the first change. Returns the time for each process.
 fn reload(before: u16, after: u16) -> Duration {
-    let spec_of = |count: u16| {
-        let mut spec = gateway();
-        spec.processes.truncate(1);
-        let one = ProcessSpec { autostart: false, required: false, ..spec.processes[0].clone() };
-        spec.processes.extend((1..count).map(|id| ProcessSpec {
-            dependencies: vec![(ProcessId(id - 1), StartCondition::Started)],
-            ..one.clone()
-        }));
-        spec.order = (0..count).map(ProcessId).collect();
-        spec.link();
-        spec
-    };
-    let mut machine = Machine::new(Rc::new(spec_of(before)), Time::default());
+    let mut machine = Machine::new(Rc::new(chain(before, false)), Time::default());
     machine.handle(Time::default(), Event::Start);
     machine.handle(Time::default(), Event::Spawned(TOP));
     let placed = |id: ProcessId| match id.0 {
@@ -76,7 +78,7 @@ fn reload(before: u16, after: u16) -> Duration {
     };
     let plan: Vec<_> = (0..after).map(ProcessId).map(placed).collect();
     let began = Instant::now();
-    let actions = machine.reload(Time(MS(1)), spec_of(after), &plan).unwrap();
+    let actions = machine.reload(Time(MS(1)), chain(after, false), &plan).unwrap();
     let took = began.elapsed() / u32::from(before.max(after));
     assert!(actions.contains(&Action::AnswerReload(Ok(()))));
     took
@@ -91,4 +93,25 @@ fn a_large_reload_costs_as_much_for_each_process_as_a_small_reload() {
         let (few, many) = (best(100), best(1500));
         assert!(many < few * 5, "{few:?} {many:?}");
     }
+}
+
+/// Requests the stop of each process of a running chain. Returns the longest time of a request.
+fn stop_each(count: u16) -> Duration {
+    let all = || (0..count).map(ProcessId);
+    let mut machine = Machine::new(Rc::new(chain(count, true)), Time::default());
+    machine.handle(Time::default(), Event::Start);
+    all().for_each(|id| drop(machine.handle(Time::default(), Event::Spawned(id))));
+    let times = all().map(|process| {
+        let began = Instant::now();
+        machine.handle(Time(MS(1)), Event::Requested { process, request: Request::Stop });
+        began.elapsed()
+    });
+    times.max().unwrap()
+}
+
+#[test]
+fn the_time_of_a_request_grows_only_with_the_number_of_processes() {
+    let best = |count| (0..2).map(|_| stop_each(count)).min().unwrap();
+    let (few, many) = (best(40), best(400));
+    assert!(many < few * 40, "{few:?} {many:?}");
 }
