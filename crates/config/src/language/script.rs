@@ -33,13 +33,14 @@ pub fn is_builtin(program: &str) -> bool {
     BUILTINS.contains(&program)
 }
 
-/// The place of the script in the command line of a shell: behind `-c`. Other flags may be combined
-/// with `c`, as in `-ec`.
+/// The place of the script in the command line of a shell: behind `-c` and the flags that follow it.
+/// Other flags may be combined with `c`, as in `-ec`.
 pub fn place<'a>(command: impl IntoIterator<Item = &'a str>) -> Option<usize> {
     let is_flag =
         |word: &str| word.starts_with('-') && !word.starts_with("--") && word.ends_with('c');
     let words = command.into_iter().enumerate();
-    words.skip_while(|(_, word)| !is_flag(word)).nth(1).map(|(place, _)| place)
+    let behind = words.skip_while(|(_, word)| !is_flag(word)).skip(1);
+    behind.skip_while(|(_, word)| word.starts_with('-')).map(|(place, _)| place).next()
 }
 
 /// The programs that a script runs for certain, in the order of the script. A command is not
@@ -80,6 +81,24 @@ pub struct Command<'a> {
 pub fn program<'a>(words: impl IntoIterator<Item = &'a str>) -> &'a str {
     let is_program = |word: &&str| !LEADS.contains(word) && !word.contains('=');
     words.into_iter().find(is_program).unwrap_or_default()
+}
+
+/// The names of the functions that these commands define, as `NAME()` or `function NAME`.
+pub fn functions<'a>(commands: &'a [Command<'_>]) -> Vec<&'a str> {
+    let is_keyword = |word: &&String| *word == "function";
+    let defines =
+        |it: &&Command<'_>| it.end == "(" || it.words.first().as_ref().is_some_and(is_keyword);
+    let defined = commands.iter().filter(defines);
+    defined.filter_map(|it| it.words.iter().find(|it| !is_keyword(it))).map(|it| &**it).collect()
+}
+
+/// Whether a bash makes way for its last command, as if `exec` stood before it. An older bash than
+/// 5.1 does so only if this is the only command.
+pub fn ends_as_last(script: &str) -> bool {
+    let others = ["trap", "time", "if", "for", "while", "until", "case", "select", "function"];
+    let is_simple = !script.replace("&&", "").contains(['<', '>', '&', '|', '(', '{', '!']);
+    let first = |it: &Command<'_>| it.words.first().is_some_and(|it| others.contains(&&**it));
+    is_simple && !commands(script).iter().any(first)
 }
 
 /// Splits a script into its commands. `$(…)` with everything in it is a part of a word.

@@ -17,8 +17,8 @@ pub(super) enum EntryPoint {
     /// drainit with these arguments.
     Drainit(Vec<Word>),
     /// A shell that runs drainit with this subcommand as its child. The signals go to the shell and
-    /// not to drainit.
-    ShellChild(Word),
+    /// not to drainit. A warning, and not an error, if only an old bash does so.
+    ShellChild(Word, Severity),
     /// A shell that may run drainit: only the shell knows the commands of this script.
     Unknown(Word),
     Other(Word),
@@ -26,19 +26,21 @@ pub(super) enum EntryPoint {
 
 pub(super) fn entry(container: &Container) -> EntryPoint {
     let (command, args) = (words(&container.node, &["command"]), words(&container.node, &["args"]));
-    match command.is_empty() {
-        true => EntryPoint::Image(args),
-        false => of_line(&[command, args].concat()),
+    match (command.is_empty(), args.split_first()) {
+        (true, Some((first, rest))) if base(&first.text) == "drainit" => {
+            EntryPoint::Drainit(rest.to_vec())
+        }
+        (true, _) => EntryPoint::Image(args),
+        (false, _) => of_line(&[command, args].concat()),
     }
 }
 
 /// Whether the manifest shows that the container starts drainit.
 pub(super) fn names_drainit(container: &Container) -> bool {
     let shown = match entry(container) {
-        EntryPoint::Drainit(_) | EntryPoint::ShellChild(_) => true,
-        EntryPoint::Image(args) => args.first().is_some_and(|word| base(&word.text) == "drainit"),
+        EntryPoint::Drainit(_) | EntryPoint::ShellChild(..) => true,
         EntryPoint::Unknown(script) => script.text.contains("drainit"),
-        EntryPoint::Other(_) => false,
+        EntryPoint::Image(_) | EntryPoint::Other(_) => false,
     };
     shown || own_commands(container).iter().any(|it| it.is_pre_stop)
 }
@@ -53,7 +55,7 @@ pub(super) fn script(line: &[Word]) -> Option<&Word> {
 
 fn of_line(line: &[Word]) -> EntryPoint {
     if let Some(script) = script(line) {
-        return of_script(script);
+        return of_script(script, line.iter().any(|word| base(&word.text) == "bash"));
     }
     match line.iter().position(|word| base(&word.text) == "drainit") {
         Some(place) => EntryPoint::Drainit(line[place + 1..].to_vec()),
@@ -74,19 +76,28 @@ fn is_expanded(word: &str) -> bool {
 /// Finds drainit in a script. After `exec drainit …` drainit replaces the shell; without `exec` the
 /// shell stays as drainit's parent. Other programs, such as `env` and `su-exec`, may stand between
 /// `exec` and `drainit`. These programs also replace themselves by the program that they start.
-fn of_script(script: &Word) -> EntryPoint {
+fn of_script(script: &Word, is_bash: bool) -> EntryPoint {
     let mut found = EntryPoint::Other(script.clone());
-    let mut has_trap = false;
-    for script::Command { words, is_copy, .. } in script::commands(&script.text) {
-        let words = at(words, script.span);
+    let all = script::commands(&script.text);
+    let functions = script::functions(&all);
+    // Such a trap may pass the signal on to drainit.
+    let is_trap =
+        |words: &[String]| words[0] == "trap" && words.iter().any(|it| it.contains("TERM"));
+    let has_trap = all.iter().any(|it| is_trap(&it.words));
+    for (place, script::Command { words, is_copy, .. }) in all.iter().enumerate() {
+        let is_last = is_bash && place + 1 == all.len() && script::ends_as_last(&script.text);
+        let words = at(words.clone(), script.span);
         let program = program(&words);
         let is_before = |it: &&Word| base(&it.text) != "drainit" && !is_shell(&it.text);
         let has_exec = words.iter().take_while(is_before).any(|word| word.text == "exec");
-        // Such a trap may pass the signal on to drainit.
-        has_trap |= program == "trap" && words.iter().any(|it| it.text.contains("TERM"));
-        let is_unclear =
-            is_expanded(program) || is_shell(program) || matches!(program, "." | "eval" | "source");
+        let has_exec = has_exec || is_last && place == 0;
+        let is_function = functions.contains(&program);
+        let is_unclear = is_expanded(program)
+            || is_shell(program)
+            || is_function
+            || matches!(program, "." | "eval" | "source");
         match of_line(&words) {
+            EntryPoint::Drainit(_) if is_function => found = EntryPoint::Unknown(script.clone()),
             // Another command may copy the binary, or say what it does.
             EntryPoint::Drainit(rest)
                 if is_builtin(program)
@@ -98,11 +109,10 @@ fn of_script(script: &Word) -> EntryPoint {
                 return EntryPoint::Drainit(rest);
             }
             EntryPoint::Drainit(rest) if !has_trap => {
-                return EntryPoint::ShellChild(rest[0].clone());
+                let severity = if is_last { Severity::Warning } else { Severity::Error };
+                return EntryPoint::ShellChild(rest[0].clone(), severity);
             }
-            EntryPoint::ShellChild(subcommand) if !has_trap => {
-                return EntryPoint::ShellChild(subcommand);
-            }
+            child @ EntryPoint::ShellChild(..) if !has_trap => return child,
             EntryPoint::Other(_) if !is_unclear => {}
             _ => found = EntryPoint::Unknown(script.clone()),
         }
@@ -117,9 +127,15 @@ pub(super) fn check(ctx: &mut Context<'_>) -> bool {
         "write `[drainit, run, --]` with a config, or `[drainit, exec, --, PROGRAM]` without one";
     let span = ctx.container.span;
     let arguments = match entry(ctx.container) {
-        EntryPoint::ShellChild(subcommand) => {
+        EntryPoint::ShellChild(subcommand, severity) => {
             let name = subcommand.text;
-            ctx.add(Severity::Error, subcommand.span, "the shell gets the signals, and drainit, its child, does not")
+            let message = match severity {
+                Severity::Error => "the shell gets the signals, and drainit, its child, does not",
+                Severity::Warning => {
+                    "a bash older than 5.1 gets the signals, and drainit, its child, does not"
+                }
+            };
+            ctx.add(severity, subcommand.span, message)
                 .help(format!(
                     "write `command: [drainit, {name}, --]`, or `exec drainit {name}` as the last command of the script, without \
                      `|` and `&`"
@@ -138,14 +154,10 @@ pub(super) fn check(ctx: &mut Context<'_>) -> bool {
         // The manifest does not show whether the image's ENTRYPOINT is `drainit` or `drainit run`:
         // the arguments may or may not begin with `run`.
         EntryPoint::Image(words) => {
-            let words = match words.first() {
-                Some(word) if base(&word.text) == "drainit" => words[1..].to_vec(),
-                _ => words,
-            };
-            if words.first().is_some_and(|word| word.text == "run") {
-                words
-            } else {
-                [vec![Word { text: "run".to_owned(), span }], words].concat()
+            let is_whole = |word: &Word| word.text == "run" || ctx.is_exec;
+            match words.first().is_some_and(is_whole) {
+                true => words,
+                false => [vec![Word { text: "run".to_owned(), span }], words].concat(),
             }
         }
     };

@@ -30,11 +30,39 @@ fn a_shell_that_drainit_replaces_is_accepted() {
         "exec drainit run $(b | c) \"d|e\" `f & g` ${A:-h|i} &>/j",
         "exec sh -c 'exec drainit run'",
         "a || exec drainit run \\\n -- \"$@\"",
+        "log() { echo $@; }; log drainit run; exec drainit run",
+        "function log { echo $@; }\nlog drainit run; exec drainit run",
     ] {
-        for shell in ["sh", "busybox, sh", "tini, --, bash, -eu"] {
-            let command = in_shell(script).replace("[sh,", &format!("[{shell},"));
+        for shell in ["sh, -c", "busybox, sh, -c", "tini, --, bash, -eu, -c", "sh, -c, -e, --"] {
+            let command = in_shell(script).replace("[sh, -c,", &format!("[{shell},"));
             assert_eq!(found(&command), [""; 0], "{command}");
         }
+    }
+}
+
+#[test]
+fn a_bash_makes_way_for_the_last_command() {
+    let child = "the shell gets the signals";
+    let old = "a bash older than 5.1";
+    for (script, expected) in [
+        ("drainit run", None),
+        ("A=1 drainit run -- ", None),
+        ("a && drainit run", Some(old)),
+        ("a; export B=1\ndrainit run\n", Some(old)),
+        ("drainit run >/log", Some(child)),
+        ("drainit run; a", Some(child)),
+        ("drainit run & wait", Some(child)),
+        ("a | drainit run", Some(child)),
+        ("(drainit run)", Some(child)),
+        ("{ drainit run; }", Some(child)),
+        ("time drainit run", Some(child)),
+        ("if a; then drainit run; fi", Some(child)),
+        ("trap a EXIT; drainit run", Some(child)),
+    ] {
+        let found = found(&in_shell(script).replace("[sh,", "[/bin/bash,"));
+        let is_expected = |line: &String| expected.is_some_and(|words| line.contains(words));
+        assert!(found.len() <= 1 && found.iter().all(is_expected), "{script}\n{found:#?}");
+        assert_eq!(found.len(), usize::from(expected.is_some()), "{script}");
     }
 }
 
@@ -47,6 +75,8 @@ fn nothing_is_said_of_a_command_that_only_the_shell_knows() {
         "exec `which drainit` exec -- a",
         ". /drainit.sh",
         "trap 'kill -TERM $A' TERM; drainit exec a & A=$!; wait; wait",
+        "drainit exec a & A=$!; trap 'kill -TERM $A' TERM; wait; wait",
+        "go() { exec \"$@\"; }; go drainit exec a",
     ] {
         assert_eq!(found(&in_shell(script)), [""; 0], "{script}");
         // No config is needed, and other checks would guess.
@@ -54,6 +84,17 @@ fn nothing_is_said_of_a_command_that_only_the_shell_knows() {
         let manifest = with(&manifest, "Seconds: 45", "Seconds: 20");
         assert_eq!(lines(&check("processes: a", &manifest, None, &[])), [""; 0], "{script}");
     }
+}
+
+/// Otherwise, one `trap` would hide each mistake of a manifest.
+#[test]
+fn an_unclear_script_that_runs_a_config_is_checked_with_the_config() {
+    let script = "drainit run & A=$!; trap 'kill -TERM $A' TERM; wait; wait";
+    assert_eq!(found(&in_shell(script)), [""; 0]);
+    let manifest = with(MANIFEST, "[drainit, run]", &in_shell(script));
+    let manifest = with(&manifest, "Seconds: 45", "Seconds: 20");
+    let found = lines(&check(CONFIG, &manifest, None, &[]));
+    assert!(are_these(&found, &["14:63 E is 45s, Seconds is 20s"]), "{found:#?}");
 }
 
 #[test]

@@ -33,13 +33,10 @@ pub(super) fn read(
     env: &PodEnv,
 ) -> Option<Result<Option<Loaded>, Vec<Diagnostic>>> {
     let words = match entry(container) {
-        EntryPoint::Drainit(words) => words,
-        EntryPoint::Image(words)
-            if words.first().is_some_and(|word| base(&word.text) == "drainit") =>
-        {
-            words[1..].to_vec()
+        EntryPoint::Drainit(words) | EntryPoint::Image(words) => words,
+        EntryPoint::Unknown(script) if !script.text.contains("drainit run") => {
+            return Some(Ok(None));
         }
-        EntryPoint::Unknown(_) => return Some(Ok(None)),
         _ => return None,
     };
     let (exec, words) = words.split_first().filter(|(exec, _)| exec.text == "exec")?;

@@ -408,6 +408,15 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
 }
 
 #[test]
+fn an_image_that_runs_drainit_takes_exec_as_an_argument() {
+    let manifest = with(MANIFEST, "          command: [drainit, run]\n", "");
+    let manifest = with(&manifest, "--rtr.concurrency, \"2\"", "exec, --foo, --, envoy");
+    let found = lines(&check("processes: {}", &manifest, None, &[]));
+    assert!(found.iter().any(|line| line.contains("no option `--foo`")), "{found:#?}");
+    assert!(!found.iter().any(|line| line.contains("claimed")), "{found:#?}");
+}
+
+#[test]
 fn the_variable_that_is_set_counts() {
     let nested = with(
         CONFIG,
