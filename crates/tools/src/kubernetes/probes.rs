@@ -181,14 +181,13 @@ fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> 
     let command = commands(command).concat();
     let words: Vec<_> = command.iter().map(|word| &*word.text).collect();
     let is_health = |pair: &[&str]| base(pair[0]) == "drainit" && pair[1] == "health";
-    if !words.windows(2).any(is_health) {
-        return ["/readyz", "/livez"]
-            .into_iter()
-            .find(|path| words.iter().any(|word| word.ends_with(path)));
-    }
     let has = |option: &str| words.iter().any(|word| word.starts_with(option));
-    if has("--url") {
-        return None;
+    if !words.windows(2).any(is_health) || has("--url") {
+        // Another program at another port may have such a path, too.
+        let port = ctx.loaded.config.control.listen?.port();
+        let is_asked =
+            |path: &&str| words.iter().any(|word| word.ends_with(&format!(":{port}{path}")));
+        return ["/readyz", "/livez"].into_iter().find(is_asked);
     }
     let socket = other_socket(ctx, "health", &words, span);
     let control = &ctx.loaded.config.control;
@@ -420,10 +419,16 @@ fn readiness(ctx: &mut Context<'_>, probe: &PodProbe) {
     let why = match (probe.target(), probe.path.as_ref().map(|path| path.text.as_str())) {
         (Some(_), None) if probe.is_grpc => return,
         (Some(_), None) => "connections are accepted until the end".to_owned(),
-        (Some(ProbedServer::Admin { fails: false }), Some("/ready")) => {
+        (Some(ProbedServer::Admin { fails: true }), Some("/ready")) => return,
+        (Some(ProbedServer::Admin { .. }), Some("/ready")) => {
             "with `fail_healthcheck: false` Envoy's `/ready` stays 200".to_owned()
         }
-        (Some(ProbedServer::Control), Some("/livez")) => "`/livez` stays 200".to_owned(),
+        (Some(ProbedServer::Admin { .. }), Some(path)) if !matches!(path, "/livez" | "/readyz") => {
+            "of Envoy's admin, only `/ready` does".to_owned()
+        }
+        (Some(ProbedServer::Control), Some(path @ ("/livez" | "/status" | "/metrics"))) => {
+            format!("`{path}` stays 200")
+        }
         (None, _) if probe.command_endpoint == Some("/livez") => "`/livez` stays 200".to_owned(),
         _ => return,
     };

@@ -310,6 +310,8 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             &["9:17 W no readiness probe"],
         ),
         (ready, "{path: /livez, port: 9902}", &["18:44 W `/livez` stays 200"]),
+        (ready, "{path: /metrics, port: 9902}", &["18:44 W `/metrics` stays 200"]),
+        (ready, "{path: /server_info, port: 9901}", &["18:44 W only `/ready` does"]),
         (
             ", periodSeconds: 1, failureThreshold: 1",
             ", periodSeconds: 2",
@@ -342,7 +344,30 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
             "exec: {command: [drainit, health, --live]}",
             &["18:27 W `/livez` stays 200"],
         ),
+        (
+            ready_probe,
+            &health("[drainit, health, --url, 'http://127.0.0.1:9902/livez']"),
+            &["18:27 W `/livez` stays 200"],
+        ),
+        (
+            "livenessProbe: {httpGet: {path: /livez, port: control}}",
+            "livenessProbe: {exec: {command: [drainit, health, '--url=http://[::1]:9902/readyz']}}",
+            &["17:26 E `/readyz` is 503"],
+        ),
+        (ready_probe, &health("[drainit, health, --url, 'http://127.0.0.1:80/livez']"), &[]),
+        (
+            "livenessProbe: {httpGet: {path: /livez, port: control}}",
+            "livenessProbe: {exec: {command: [curl, 'localhost:3000/readyz']}}",
+            &[],
+        ),
         // The following rows concern the commands of drainit in probes and hooks.
+        (ready_probe, &health("[drainit, status]"), &["18:45 W no command for a probe"]),
+        (ready_probe, &health("[drainit, exec, --, curl, localhost]"), &[]),
+        (
+            image,
+            &hook("{exec: {command: [drainit, run]}}"),
+            &["10:50 W no command for a hook", "10:50 W not known here"],
+        ),
         (ready_probe, &health("[drainit, healthz]"), &["18:54 E no subcommand `healthz`"]),
         (ready_probe, &health("[drainit]"), &["18:45 E drainit has no subcommand"]),
         (ready_probe, &health("[drainit, health, --foo]"), &["18:62 E no option `--foo`"]),
