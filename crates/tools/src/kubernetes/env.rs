@@ -9,6 +9,9 @@ use crate::language::span::Span;
 /// A word of a script whose value only the shell knows. `@` counts as a variable of unknown value.
 pub(super) const SHELL_WORD: &str = "$(@)";
 
+/// The longest word of a command line, in bytes: `MAX_ARG_STRLEN` of the kernel.
+const LONGEST: usize = 128 << 10;
+
 #[derive(Debug, Default)]
 pub(super) struct PodEnv {
     known: BTreeMap<String, Word>,
@@ -112,7 +115,8 @@ impl PodEnv {
 
     /// Expands `$(NAME)` as Kubernetes does in `value`, `command` and `args`. A name that is not
     /// defined stays as it is. Returns `None` if the text contains a variable whose value is not
-    /// known. The variables of the image do not count here.
+    /// known, or if the kernel accepts no word of this length. The variables of the image do not
+    /// count here.
     pub(super) fn substitute(&self, text: &str) -> Option<String> {
         let (mut out, mut rest) = (String::new(), text);
         while let Some(at) = rest.find('$') {
@@ -134,6 +138,6 @@ impl PodEnv {
             }
         }
         out.push_str(rest);
-        Some(out)
+        (out.len() < LONGEST).then_some(out)
     }
 }

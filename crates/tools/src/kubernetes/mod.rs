@@ -330,7 +330,7 @@ fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Worklo
         return Vec::new();
     }
     let Some(documents) = documents else { return Vec::new() };
-    let (workloads, others) = crate::kubernetes::manifest::workloads(&documents);
+    let (mut workloads, others) = crate::kubernetes::manifest::workloads(&documents);
     if workloads.is_empty() {
         let kinds = match others.is_empty() {
             true => String::new(),
@@ -351,14 +351,13 @@ fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Worklo
         return Vec::new();
     }
     // Other checks would miss what stands in a wrong place.
-    let is_wrong = |it: &&Workload| !manifest::check_types(problems, "spec", &it.pod);
-    if workloads.iter().filter(is_wrong).count() > 0 {
-        return Vec::new();
-    }
+    let number = workloads.len();
+    workloads.retain(|it| manifest::check_types(problems, "spec", &it.pod));
     let of = |workload: Workload| {
         let containers = crate::kubernetes::manifest::containers(&workload.pod);
         containers.into_iter().map(move |container| (workload.clone(), container))
     };
+    let is_whole = workloads.len() == number;
     let all: Vec<_> = workloads.into_iter().flat_map(of).collect();
     let runs_drainit: Vec<_> = match name {
         Some(name) => all.iter().filter(|(_, container)| container.name == name).collect(),
@@ -368,6 +367,8 @@ fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Worklo
             .collect(),
     };
     match (runs_drainit.as_slice(), all.as_slice(), name) {
+        // A workload that other checks cannot read may have what is missing.
+        ([], ..) if !is_whole => Vec::new(),
         ([], [only], None) => vec![only.clone()],
         ([], _, _) => {
             let message = match name {

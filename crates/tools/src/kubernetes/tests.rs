@@ -432,6 +432,18 @@ fn each_fault_of_a_manifest_is_reported_with_place_and_help() {
     assert_eq!(found.pop().unwrap().help.unwrap(), "write one of the container's ports: `control`");
 }
 
+/// The value of the last variable would have 10 GB.
+#[test]
+fn a_value_longer_than_a_command_line_is_not_known() {
+    let mut env = "            - {name: A0, value: xxxxxxxxxx}\n".to_owned();
+    for at in 1..=30 {
+        let before = at - 1;
+        env += &format!("            - {{name: A{at}, value: \"$(A{before})$(A{before})\"}}\n");
+    }
+    let manifest = with(MANIFEST, "          ports:\n", &format!("{env}          ports:\n"));
+    silent(CONFIG, &with(&manifest, "--rtr.concurrency", "$(A30)"));
+}
+
 #[test]
 fn an_image_that_runs_drainit_takes_exec_as_an_argument() {
     let manifest = with(MANIFEST, "          command: [drainit, run]\n", "");
@@ -439,6 +451,24 @@ fn an_image_that_runs_drainit_takes_exec_as_an_argument() {
     let found = lines(&check("processes: {}", &manifest, None, &[]));
     assert!(found.iter().any(|line| line.contains("no option `--foo`")), "{found:#?}");
     assert!(!found.iter().any(|line| line.contains("claimed")), "{found:#?}");
+}
+
+#[test]
+fn a_wrong_type_does_not_end_the_check_of_other_workloads() {
+    let wrong = with(MANIFEST, "value: \"45\"", "value: 45");
+    let wrong = with(&wrong, "args: [--rtr.concurrency, \"2\"]", "args: --rtr");
+    let other = with(MANIFEST, "/livez", "/readyz");
+    let found = lines(&check(CONFIG, &format!("{wrong}---\n{other}"), None, &[]));
+    assert!(found.iter().any(|line| line.contains("list")), "{found:#?}");
+    assert!(found.iter().any(|line| line.contains("liveness probe")), "{found:#?}");
+    // A number in place of text hides nothing.
+    let number = with(&with(&other, "[drainit, run]", "[]"), "value: \"45\"", "value: 45");
+    let found = lines(&check(CONFIG, &number, None, &[]));
+    assert!(found.iter().any(|line| line.contains("liveness probe")), "{found:#?}");
+    // The workload that is left need not run drainit.
+    let redis = with(MANIFEST, "[drainit, run]", "[redis]");
+    let found = lines(&check(CONFIG, &format!("{wrong}---\n{redis}"), None, &[]));
+    assert!(!found.iter().any(|line| line.contains("drainit")), "{found:#?}");
 }
 
 #[test]
