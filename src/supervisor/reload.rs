@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_postponed_reload_keeps_every_client() {
+    fn a_postponed_reload_keeps_every_client_and_a_refused_reload_is_done() {
         let (sender, _inbox) = tokio::sync::mpsc::unbounded_channel();
         let mut reloads = Reloads::new(None, sender);
         let (first, mut of_first) = tokio::sync::oneshot::channel();
@@ -214,7 +214,9 @@ mod tests {
         reloads.under_way = Some(UnderWay { waiting: vec![first], warnings: String::new() });
         reloads.want(Some(second));
         reloads.again();
+        assert!(reloads.is_due());
         reloads.give_up("no");
+        assert!(reloads.are_done());
         assert!(of_first.try_recv().unwrap().is_err() && of_second.try_recv().unwrap().is_err());
     }
 }
