@@ -263,7 +263,7 @@ impl Step<'_> {
         if std::mem::take(&mut self.events.has_ended) || self.executor.is_sweeping() {
             self.reap()?;
         }
-        // If a SIGCHLD was read after the reaping began, the next turn has to reap again.
+        // A SIGCHLD was read after the reaping began, so the next turn has to reap again.
         if self.events.has_ended {
             self.executor.wake_loop();
         }

@@ -78,8 +78,7 @@ impl Executor {
         }
     }
 
-    /// Whether a failed restart of the process ends the container: the process was restarted, and
-    /// the container does not continue without the process.
+    /// Whether the process was restarted, and its failure ends the container.
     fn failure_ends_container(&self, process: ProcessId) -> bool {
         let state = self.processes.machine().state();
         state[process].restarts > 0 && !state.process(process).may_be_missing()

@@ -2585,8 +2585,7 @@ impl<'a> Checker<'a> {
         let in_time = hard_end + Duration::from_millis(200);
         let mut latest = self.seen_at(self.seen_at(hard_end) + Duration::from_millis(200));
         if latest > in_time || self.was_paused(deadline, now) {
-            // If drainit notices late that the deadline has come or that processes have ended, it
-            // also kills the others and the leftovers late.
+            // drainit has noticed an event late, so it also kills the leftovers late.
             latest = self.seen_at(latest + Duration::from_millis(100));
         }
         // holds: S74, S218, S220, C81, C602, C604
