@@ -53,7 +53,7 @@ impl State {
     /// Makes a slot for another instance of the process in slot `old`. If a reload has a definition
     /// for this instance, the new slot gets that definition. Otherwise, it gets the definition of
     /// `old`. Each dependent of the process then depends on both slots. Returns `None` if there are
-    /// too many slots.
+    /// too many slots. The caller has to [`relink`](Self::relink) before a budget is needed.
     pub(crate) fn adopt_copy(&mut self, old: ProcessId) -> Option<ProcessId> {
         let free = self.slots.iter().position(|slot| slot.role == Role::Retired);
         let slot = ProcessId(u16::try_from(free.unwrap_or(self.slots.len())).ok()?);
@@ -61,27 +61,32 @@ impl State {
         let is_newer = newer.is_some();
         let definition = newer.map_or_else(|| self.process(old).clone(), |newer| *newer);
         self.occupy(slot, definition, Role::New { old });
-        for process in self.definitions_mut() {
-            let needs = process.dependencies.iter().find(|(on, _)| *on == old).copied();
-            process.dependencies.extend(needs.map(|(_, condition)| (slot, condition)));
-            let follows = process.follows.contains(&old).then_some(slot);
-            process.follows.extend(follows);
-        }
+        self.connect(slot, old);
         let order = &mut Rc::make_mut(&mut self.spec).order;
         let place = order.iter().position(|id| *id == old).unwrap_or_default();
         order.insert(place, slot);
         self.reach(slot, self.reached(old));
         (self[slot].beside, self[old].beside) = (Some(old), Some(slot));
         self[slot].is_copy = !is_newer;
-        self.reorder();
+        self.is_unlinked = true;
         self.act(Action::Adopt { slot, of: old, is_newer });
         Some(slot)
     }
 
-    /// The definitions of all slots, and those that a reload has for later instances.
-    fn definitions_mut(&mut self) -> impl Iterator<Item = &mut ProcessSpec> {
+    /// Lets each dependent of `old` also depend on `slot`. Keeps the lists of dependents complete, so
+    /// that many slots can be made before [`relink`](Self::relink).
+    fn connect(&mut self, slot: ProcessId, old: ProcessId) {
+        let processes = &mut Rc::make_mut(&mut self.spec).processes;
+        for (on, _) in processes[slot.index()].dependencies.clone() {
+            processes[on.index()].dependents.push(slot);
+        }
+        let dependents = processes[old.index()].dependents.clone();
+        for by in &dependents {
+            processes[by.index()].depend_also_on(slot, old);
+        }
+        processes[slot.index()].dependents = dependents;
         let newer = self.slots.iter_mut().filter_map(|slot| slot.newer.as_deref_mut());
-        Rc::make_mut(&mut self.spec).processes.iter_mut().chain(newer)
+        newer.for_each(|process| process.depend_also_on(slot, old));
     }
 
     /// Keeps a free slot for a process that a reload will add.
@@ -203,7 +208,9 @@ impl State {
             Rc::make_mut(&mut self.spec).processes[slot.index()].retire();
             stays[slot.index()] = false;
         }
-        self.definitions_mut().for_each(|one| one.keep_dependencies(|on| stays[on.index()]));
+        let newer = self.slots.iter_mut().filter_map(|slot| slot.newer.as_deref_mut());
+        let definitions = Rc::make_mut(&mut self.spec).processes.iter_mut().chain(newer);
+        definitions.for_each(|one| one.keep_dependencies(|on| stays[on.index()]));
         Rc::make_mut(&mut self.spec).order.retain(|id| stays[id.index()]);
         self.reorder();
     }

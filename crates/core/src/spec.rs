@@ -227,6 +227,14 @@ impl ProcessSpec {
         self.update == Update::HotRestart && self.base_id != old.base_id
     }
 
+    /// If this process depends on `old`, it then also depends on `slot`.
+    pub(crate) fn depend_also_on(&mut self, slot: ProcessId, old: ProcessId) {
+        let needs = self.dependencies.iter().find(|(on, _)| *on == old).copied();
+        self.dependencies.extend(needs.map(|(_, condition)| (slot, condition)));
+        let follows = self.follows.contains(&old).then_some(slot);
+        self.follows.extend(follows);
+    }
+
     /// Forgets all dependencies except those that `stays` names.
     pub(crate) fn keep_dependencies(&mut self, stays: impl Fn(ProcessId) -> bool) {
         self.dependencies.retain(|(on, _)| stays(*on));

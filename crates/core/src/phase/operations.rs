@@ -95,14 +95,21 @@ impl Operations {
         self.goals.get(&process).is_some_and(|goal| !matches!(goal, Goal::Up { .. }))
     }
 
-    /// Whether an operation stops this process, or there is an unanswered request to stop this
-    /// process or one of its dependencies.
-    fn is_busy(&self, state: &State, process: ProcessId) -> bool {
-        let mut stops = self.requests.iter().filter(|one| one.request == Request::Stop);
-        self.stops(process)
-            || stops.any(|one| {
-                one.process == process || state.spec.above(one.process).contains(&process)
-            })
+    /// For each slot, whether there is an unanswered request to stop its process or one of the
+    /// dependencies of its process. A caller asks for thousands of slots, so this function searches
+    /// the graph once for all of them.
+    fn asked_to_stop(&self, state: &State) -> Vec<bool> {
+        let mut asked = vec![false; state.spec.processes.len()];
+        for one in self.requests.iter().filter(|one| one.request == Request::Stop) {
+            asked[one.process.index()] = true;
+        }
+        for id in &state.spec.order {
+            if asked[id.index()] {
+                let above = state.process(*id).dependents.iter();
+                above.for_each(|id| asked[id.index()] = true);
+            }
+        }
+        asked
     }
 
     /// Whether the container is not ready because of an operation on this process. The container is
@@ -194,9 +201,9 @@ impl Operations {
         stopped.sort_unstable();
         stopped.dedup();
         self.fail(state, |asked| {
-            let mut needed = asked.members.iter().filter(|_| asked.request != Request::Stop);
-            let hit = needed.find(|id| stopped.binary_search(id).is_ok());
-            hit.copied().map(RequestError::Superseded)
+            let is_stopped = |id: &&ProcessId| stopped.binary_search(id).is_ok();
+            let mut starts = asked.members.iter().filter(|_| asked.request != Request::Stop);
+            starts.find(is_stopped).copied().map(RequestError::Superseded)
         });
         for &id in &stopped {
             match state.role(id) {
@@ -220,7 +227,9 @@ impl Operations {
         if let Some((_, why)) = family::doomed(state).into_iter().find(|(id, _)| *id == process) {
             return Err(why);
         }
-        Ok(vec![self.replace_or_restart(state, process, Goal::Again)])
+        let members = vec![self.replace_or_restart(state, process, Goal::Again)];
+        state.relink();
+        Ok(members)
     }
 
     /// Starts a process and those of its dependencies that are down. Returns all slots that the
@@ -231,21 +240,21 @@ impl Operations {
         process: ProcessId,
     ) -> Result<Vec<ProcessId>, RequestError> {
         let spec = Rc::clone(&state.spec);
+        let asked_to_stop = self.asked_to_stop(state);
+        let is_busy = |id: ProcessId| self.stops(id) || asked_to_stop[id.index()];
         let mut needs = vec![process];
         let mut next = 0;
         while let Some(&id) = needs.get(next) {
             if state.life(id).survives_kill() {
                 return Err(RequestError::Unkillable(id));
             }
-            if self.is_busy(state, id) || state[id].beside.is_some() && !runs(state, id) {
+            if is_busy(id) || state[id].beside.is_some() && !runs(state, id) {
                 return Err(RequestError::Busy(id));
             }
             if !runs(state, id) {
                 let needed = spec.processes[id.index()].dependencies.iter();
                 for (on, _) in needed.filter(|(on, _)| state.is_current(*on)) {
-                    if !needs.contains(on)
-                        && (self.is_busy(state, *on) || !needs_no_start(state, *on))
-                    {
+                    if !needs.contains(on) && (is_busy(*on) || !needs_no_start(state, *on)) {
                         needs.push(*on);
                     }
                 }
@@ -293,6 +302,7 @@ impl Operations {
         // A process that is about to follow a dependency begins no action of its own: it is
         // restarted only once.
         let waits = self.waiting_to_follow(state);
+        let asked_to_stop = self.asked_to_stop(state);
         for (process, watch) in due {
             let Some(&action) = state.process(process).watch.get(watch) else { continue };
             let request = Request::Restart;
@@ -301,7 +311,7 @@ impl Operations {
             let is_free = !is_asked
                 && !waits[process.index()]
                 && !self.goals.contains_key(&process)
-                && !self.is_busy(state, process)
+                && !asked_to_stop[process.index()]
                 && state[process].beside.is_none()
                 && self.reload.is_none();
             let note = Note::FileChanged { process, watch, action };
@@ -320,7 +330,7 @@ impl Operations {
                 }
                 // The last start has failed, but with the new content the next start may succeed.
                 (Lifecycle::Stopped { failed: true }, WatchAction::Restart)
-                    if is_free && self.may_start_alone(state, process) =>
+                    if is_free && self.may_start_alone(state, process, &asked_to_stop) =>
                 {
                     if let Ok(members) = self.start(state, process) {
                         state.note(note);
@@ -380,12 +390,12 @@ impl Operations {
         })
     }
 
-    /// Whether this process can start without the start of another process.
-    fn may_start_alone(&self, state: &State, process: ProcessId) -> bool {
+    /// Whether this process can start without the start of another process. [`Self::asked_to_stop`]
+    /// gives `asked_to_stop`.
+    fn may_start_alone(&self, state: &State, process: ProcessId, asked_to_stop: &[bool]) -> bool {
+        let is_busy = |id: ProcessId| self.stops(id) || asked_to_stop[id.index()];
         let mut needs = state.process(process).dependencies.iter();
-        needs.all(|(on, _)| {
-            !state.is_current(*on) || needs_no_start(state, *on) && !self.is_busy(state, *on)
-        })
+        needs.all(|&(on, _)| !state.is_current(on) || needs_no_start(state, on) && !is_busy(on))
     }
 
     /// Handles a failed liveness check.
@@ -511,6 +521,7 @@ impl Operations {
         self.fail_doomed(state);
         self.take_over(state);
         self.follow(state);
+        state.relink();
         if self.goals.is_empty() && self.requests.is_empty() && self.reload.is_none() {
             return judged;
         }
@@ -525,6 +536,7 @@ impl Operations {
             }
             holds[process.index()] = above || !state.life(process).releases_dependencies();
         }
+        self.retire(state);
         for &process in spec.order.iter().filter(|_| may_start) {
             if let Some(Goal::Up { begun }) = self.goals.get(&process).copied() {
                 self.move_up(state, process, begun);
@@ -657,8 +669,8 @@ impl Operations {
         }
         let life = state.life(process);
         if is_gone(life) {
-            // `begin_again` still needs the goal `Again`.
-            if goal != Goal::Again {
+            // `begin_again` still needs the goal `Again`, and `retire` the goal `Retired`.
+            if !matches!(goal, Goal::Again | Goal::Retired) {
                 self.goals.remove(&process);
             }
             match goal {
@@ -667,11 +679,10 @@ impl Operations {
                     state[process].went_well = false;
                     state.set(process, Lifecycle::Stopped { failed: goal == Goal::Failed });
                 }
-                Goal::Retired => self.retire(state, &[process]),
                 Goal::Again if state.redefine(process) => self.bring_up(state, process),
                 Goal::Following => state.begin(process),
                 Goal::Judged { since, why } => return Some(Judged { process, since, why }),
-                Goal::Again | Goal::Up { .. } => {}
+                Goal::Again | Goal::Retired | Goal::Up { .. } => {}
             }
         } else if life.releases_dependencies() {
             // The process survives SIGKILL, so the processes that wait for it cannot start any

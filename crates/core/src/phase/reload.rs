@@ -173,13 +173,7 @@ impl Operations {
             state.set_role(slot, Role::Leaving);
             state.missing.remove(&slot);
             state.forget_changes(slot);
-        }
-        let is_down =
-            |slot: &ProcessId| is_gone(state.life(*slot)) && !self.goals.contains_key(slot);
-        let (down, up): (Vec<_>, Vec<_>) = slots.iter().copied().partition(is_down);
-        up.into_iter().for_each(|slot| self.bring_down(state, slot, Goal::Retired));
-        if !down.is_empty() {
-            self.retire(state, &down);
+            self.bring_down(state, slot, Goal::Retired);
         }
     }
 
@@ -197,6 +191,10 @@ impl Operations {
     /// Replaces a process whose definition has changed: by a new instance beside the old one, or by
     /// a stop and a start.
     fn replace(&mut self, state: &mut State, old: ProcessId) {
+        if let Lifecycle::Ready { .. } = state.life(old) {
+            // A second slot is connected to the dependents of the first one.
+            state.relink();
+        }
         if let Some(new) = self.overlap(state, old) {
             return self.bring_up(state, new);
         }

@@ -15,7 +15,8 @@ use crate::cause::Failure;
 use crate::event::Request;
 use crate::family;
 use crate::note::{Note, RequestError};
-use crate::phase::operations::{Goal, Operations};
+use crate::phase::operations::{Goal, Operations, is_gone};
+use crate::prelude::*;
 use crate::state::{Lifecycle, Role, State};
 use crate::types::{ProcessId, Update};
 
@@ -125,19 +126,24 @@ impl Operations {
         }
     }
 
-    /// Frees slots whose instances are gone for good.
-    pub(super) fn retire(&mut self, state: &mut State, slots: &[ProcessId]) {
-        let is_free = |slot: &ProcessId| slots.contains(slot);
-        let is_of =
-            |new: &ProcessId| is_free(new) || state[*new].beside.is_some_and(|old| is_free(&old));
-        self.replacements.retain(|new| !is_of(new));
-        self.followers.retain(|slot, _| !is_free(slot));
+    /// Frees the slots whose instances were stopped for good, all in one pass: a stop of thousands of
+    /// new instances can end in one step.
+    pub(super) fn retire(&mut self, state: &mut State) {
+        let is_over = |id: ProcessId, goal| goal == Goal::Retired && is_gone(state.life(id));
+        let over = self.goals.iter().filter(|(id, goal)| is_over(**id, **goal));
+        let over: Vec<_> = over.map(|(id, _)| *id).collect();
+        if over.is_empty() {
+            return;
+        }
+        state.retire(&over);
+        self.goals.retain(|id, _| state.role(*id) != Role::Retired);
+        self.replacements.retain(|new| state[*new].beside.is_some());
+        self.followers.retain(|id, _| state.role(*id) != Role::Retired);
         if let Some(reload) = &mut self.reload {
-            reload.followed.retain(|followed| !is_free(followed));
+            reload.followed.retain(|id| state.role(*id) != Role::Retired);
         }
         for asked in &mut self.requests {
-            asked.members.retain(|member| !is_free(member));
+            asked.members.retain(|id| state.role(*id) != Role::Retired);
         }
-        state.retire(slots);
     }
 }

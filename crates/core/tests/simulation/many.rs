@@ -1,7 +1,7 @@
 //! Plays a shutdown of many processes, which are drained and wait for a count at the same time, and
-//! measures what one event costs.
+//! measures the processor time of an event.
 
-use std::time::Instant;
+use drainit_os::clock::thread_cpu;
 
 use crate::cases::{MS, gateway, load};
 use crate::*;
@@ -28,9 +28,9 @@ fn play(count: u16) -> Duration {
     all().chain([TOP]).for_each(|id| drop(machine.handle(Time::default(), Event::Spawned(id))));
     machine.handle(Time::default(), Event::Signal(Signal::TERM));
     let mut each = |millis, event: &dyn Fn(ProcessId) -> Event| {
-        let began = Instant::now();
+        let began = thread_cpu();
         all().for_each(|id| drop(machine.handle(Time(MS(millis)), event(id))));
-        began.elapsed()
+        thread_cpu() - began
     };
     each(1, &|process| Event::DrainAnswered { process, accepted: true });
     let sampled = each(4800, &|process| Event::DrainSample { process, load: load(0, 9) });
@@ -77,9 +77,9 @@ fn reload(before: u16, after: u16) -> Duration {
         _ => Placed::New(id),
     };
     let plan: Vec<_> = (0..after).map(ProcessId).map(placed).collect();
-    let began = Instant::now();
+    let began = thread_cpu();
     let actions = machine.reload(Time(MS(1)), chain(after, false), &plan).unwrap();
-    let took = began.elapsed() / u32::from(before.max(after));
+    let took = (thread_cpu() - began) / u32::from(before.max(after));
     assert!(actions.contains(&Action::AnswerReload(Ok(()))));
     took
 }
@@ -102,9 +102,9 @@ fn stop_each(count: u16) -> Duration {
     machine.handle(Time::default(), Event::Start);
     all().for_each(|id| drop(machine.handle(Time::default(), Event::Spawned(id))));
     let times = all().map(|process| {
-        let began = Instant::now();
+        let began = thread_cpu();
         machine.handle(Time(MS(1)), Event::Requested { process, request: Request::Stop });
-        began.elapsed()
+        thread_cpu() - began
     });
     times.max().unwrap()
 }
@@ -114,4 +114,56 @@ fn the_time_of_a_request_grows_only_with_the_number_of_processes() {
     let best = |count| (0..2).map(|_| stop_each(count)).min().unwrap();
     let (few, many) = (best(40), best(400));
     assert!(many < few * 40, "{few:?} {many:?}");
+}
+
+/// Plays `count` processes with `update: start-first` and a `pre_start` hook, which follow one other
+/// process. Returns the time for each of them, in the longer of two steps: the step in which new
+/// instances of all of them start beside the old ones, or the step in which a stop rolls all of them
+/// back.
+fn replace(count: u16) -> Duration {
+    let mut spec = gateway();
+    spec.processes.truncate(1);
+    let top = spec.processes[0].clone();
+    let follower = ProcessSpec {
+        dependencies: vec![(TOP, StartCondition::Started)],
+        follows: vec![TOP],
+        update: Update::StartFirst,
+        hooks: HookWaits { pre_start: Some(Wait::new(None)), ..HookWaits::default() },
+        ..top
+    };
+    let all = || (1..=count).map(ProcessId);
+    spec.processes.extend(all().map(|_| follower.clone()));
+    spec.order = std::iter::once(TOP).chain(all()).collect();
+    spec.link();
+    let mut machine = Machine::new(Rc::new(spec), Time::default());
+    let mut handle = |event| {
+        let began = thread_cpu();
+        let actions = machine.handle(Time(MS(1)), event);
+        (
+            thread_cpu() - began,
+            actions.iter().filter(|one| matches!(one, Action::Adopt { .. })).count(),
+        )
+    };
+    handle(Event::Start);
+    handle(Event::Spawned(TOP));
+    for process in all() {
+        let hook = HookId { process: Some(process), stage: Stage::PreStart };
+        handle(Event::HookEnded { hook, success: true });
+        handle(Event::Spawned(process));
+    }
+    handle(Event::Requested { process: TOP, request: Request::Restart });
+    handle(Event::Exited { process: TOP, end: End::Code(0), remains: false });
+    let (replaced, adopted) = handle(Event::Spawned(TOP));
+    assert_eq!(adopted, usize::from(count));
+    let (rolled_back, _) = handle(Event::Requested { process: TOP, request: Request::Stop });
+    let free = machine.state().spec.ids().filter(|id| machine.state().role(*id) == Role::Retired);
+    assert_eq!(free.count(), usize::from(count));
+    replaced.max(rolled_back) / u32::from(count)
+}
+
+#[test]
+fn many_replacements_cost_as_much_for_each_process_as_few() {
+    let best = |count| (0..3).map(|_| replace(count)).min().unwrap();
+    let (few, many) = (best(100), best(1500));
+    assert!(many < few * 5, "{few:?} {many:?}");
 }
