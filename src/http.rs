@@ -395,16 +395,18 @@ mod tests {
 
     #[tokio::test]
     async fn client_keeps_connection() {
-        let server = Server::unix(&[KeepAlive(3), Answer(200, "second connection")]);
-        let mut client = Client::new(server.address.clone());
-        for _ in 0..3 {
-            assert_eq!(client.get("/", LIMIT, 100).await.unwrap().body, b"kept");
+        for kept in [KeepAlive(3), Reset(3)] {
+            let server = Server::unix(&[kept, Answer(200, "second connection")]);
+            let mut client = Client::new(server.address.clone());
+            for _ in 0..3 {
+                assert_eq!(client.get("/", LIMIT, 100).await.unwrap().body, b"kept");
+            }
+            assert_eq!(server.connections(), 1);
+            // The server closes the connection after the third request, but the fourth request
+            // succeeds on a new connection.
+            assert_eq!(client.get("/", LIMIT, 100).await.unwrap().body, b"second connection");
+            assert_eq!(server.connections(), 2);
         }
-        assert_eq!(server.connections(), 1);
-        // The server has closed the connection after the third request, but the fourth request
-        // succeeds on a new connection.
-        assert_eq!(client.get("/", LIMIT, 100).await.unwrap().body, b"second connection");
-        assert_eq!(server.connections(), 2);
     }
 
     #[tokio::test]

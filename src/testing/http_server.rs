@@ -19,6 +19,8 @@ pub(crate) enum Behaviour {
     /// Answers this many requests on one connection with the body `kept`, and then closes the
     /// connection.
     KeepAlive(usize),
+    /// As `KeepAlive`, but closes while the next request arrives, so that the client sees a reset.
+    Reset(usize),
     /// Reads the request and never answers.
     Hang,
     /// Sends its answer one byte every 20 ms.
@@ -118,12 +120,18 @@ where
     if matches!(behaviour, Behaviour::CloseAtOnce) {
         return;
     }
-    let times = if let Behaviour::KeepAlive(times) = behaviour { times } else { 1 };
+    let times = match behaviour {
+        Behaviour::KeepAlive(times) | Behaviour::Reset(times) => times,
+        _ => 1,
+    };
     for _ in 0..times {
         let Some(line) = read_request(&mut stream).await else { return };
         log.lock().unwrap().requests.push(line);
         // The client may hang up at any moment.
         let _ = answer(behaviour, &mut stream).await;
+    }
+    if matches!(behaviour, Behaviour::Reset(_)) {
+        let _ = stream.read_u8().await;
     }
 }
 
@@ -140,7 +148,7 @@ async fn answer<S: AsyncWrite + Unpin>(
             );
             stream.write_all(text.as_bytes()).await
         }
-        Behaviour::KeepAlive(_) => {
+        Behaviour::KeepAlive(_) | Behaviour::Reset(_) => {
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nkept").await
         }
         Behaviour::Hang => std::future::pending().await,
