@@ -281,14 +281,20 @@ async fn answer_to_a_drain_says_what_is_left_out_and_when_an_earlier_request_beg
 #[tokio::test]
 async fn oldest_connection_without_request_is_closed_at_the_bound() {
     Rig::run(Limits { head: Duration::from_secs(20), ..LIMITS }, async |rig: Rig| {
+        rig.status.borrow_mut().processes[0].message = Some("x".repeat(10_000_000));
         let mut held = Vec::new();
         for _ in 0..max_connections() {
             held.push(UnixStream::connect(&rig.socket).await.unwrap());
+            if let [asking] = &mut held[..] {
+                asking.write_all(b"GET /status HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+                asking.readable().await.unwrap();
+            }
         }
         assert_eq!(rig.ask(Method::GET, "/livez").await.0, 200);
-        assert_eq!(drain(&mut held[0]).await, 0);
-        held[1].write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
-        assert_eq!(held[1].try_read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(drain(&mut held[1]).await, 0);
+        held[2].write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+        assert_eq!(held[2].try_read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(drain(&mut held[0]).await > 10_000_000);
     })
     .await;
 }
