@@ -430,8 +430,9 @@ fn problems_of_an_env_file_have_a_line_and_show_no_secrets() {
     assert!(errors[0].file.ends_with("a.env"));
     assert!(!shown.join("").contains("hunter2"), "{shown:?}");
     dir.write("a.env", b"A=hunter2\nB=${X:?not ${A}}\n");
-    let errors = load(&[dir.path("c.yaml")], &Environment::default()).unwrap_err();
-    assert_eq!(lines(&errors), ["2:1 `X` is not set"]);
+    let text = b"processes: {a: {command: [a], env_file: a.env}, b: {command: ['${Y:?why}']}}";
+    let errors = load(&[dir.write("c.yaml", text)], &Environment::default()).unwrap_err();
+    assert_eq!(lines(&errors), ["1:64 `Y` is not set: why", "2:1 `X` is not set"]);
 }
 
 // holds: C157, C619
