@@ -1,11 +1,12 @@
 //! Plays random histories with the core, and shows each history in every way that drainit has: the
-//! status, its table, the metrics, the events of the log, and the report. All of these must agree
-//! with an independent record of the history.
+//! status, its table, the metrics, the events of the log, and the report. All of these, and the
+//! target of `drainit kill`, must agree with an independent record of the history.
 //!
 //! A test that fails prints the seed. `DRAINIT_HISTORY_SEED=42` plays seed 42 alone.
 
 mod config;
 mod events;
+mod kill;
 mod log;
 mod metrics;
 mod report;
@@ -294,6 +295,7 @@ impl Play {
         }
         assert!(samples.is_empty(), "not in the record: {samples:?}");
         self.check_table(&shown);
+        self.check_kill(&status);
     }
 }
 
