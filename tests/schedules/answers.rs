@@ -1,7 +1,7 @@
-//! Compares the answers to commands with what has happened in the run.
+//! Compares the answers to commands with what has happened in the run, and with drainit's log.
 
 use super::graph::{Act, Process};
-use super::history::{Life, MOMENT, Run};
+use super::history::{Life, Logged, MOMENT, Run};
 use crate::support::{Duration, Said};
 use std::collections::BTreeMap;
 
@@ -38,15 +38,38 @@ impl Answer {
 }
 
 /// Returns every answer that is not true. `t0` is the beginning of the shutdown.
-pub(crate) fn faults(run: &Run, lives: &BTreeMap<i32, Life>, t0: Duration) -> Vec<String> {
+pub(crate) fn faults(
+    run: &Run,
+    lives: &BTreeMap<i32, Life>,
+    log: &[Logged],
+    t0: Duration,
+) -> Vec<String> {
     let one = |answer: &Answer| {
         let fault = match answer.said.code {
+            0 if !is_logged(run, log, answer) => Some("the log does not say so".to_owned()),
             0 => done(run, lives, answer, t0),
             _ => failed(run, lives, answer, t0),
         };
         fault.map(|why| format!("{:?} was answered, but {why}: {:?}", answer.act, answer.said))
     };
     run.answers.iter().filter_map(one).collect()
+}
+
+/// Whether the log says that what the command has requested is done.
+fn is_logged(run: &Run, log: &[Logged], answer: &Answer) -> bool {
+    let (event, request, name) = match answer.act {
+        Act::Request(request, process) => {
+            ("request_done", Some(request), Some(&*run.graph.processes[process].name))
+        }
+        Act::Reload(_) => ("reload_done", None, None),
+        _ => return true,
+    };
+    let is_it = |it: &Logged| {
+        let of = (it.fields["request"].as_str(), it.fields["name"].as_str());
+        it.event == event && of == (request, name)
+    };
+    let mut since = log.iter().filter(|it| it.at + MOMENT > answer.asked);
+    since.any(|it| is_it(it) && it.at < answer.at + MOMENT)
 }
 
 /// Returns what contradicts the success of a command.
@@ -115,8 +138,8 @@ fn failed(run: &Run, lives: &BTreeMap<i32, Life>, answer: &Answer, t0: Duration)
         !answer.is_alone(run)
     } else if says("process has been ready yet") || says("not everything is ready yet") {
         answer.is_of(&["drain", "reload"])
-    } else if says(" is not running: it is ") {
-        let name = answer.said.stderr.split(' ').rev().nth(5).unwrap_or_default();
+    } else if let Some((before, _)) = answer.said.stderr.split_once(" is not running: it is ") {
+        let name = before.rsplit(' ').next().unwrap_or_default();
         let is_it = |life: &Life| {
             let (first, last) = (life.events.first(), life.events.last());
             life.name == name

@@ -268,15 +268,24 @@ impl Schedule {
         let mut acts = Vec::new();
         for _ in 0..random.below(5) {
             let process = any(random);
-            let act = match random.below(8) {
+            let act = match random.below(9) {
                 0 => Act::Kill(process),
-                1 => Act::Reload((0..count).filter(|_| random.one_in(3)).collect()),
+                1 | 5 => Act::Reload((0..count).filter(|_| random.one_in(3)).collect()),
                 2 => Act::Request("stop", process),
                 3 => Act::Request("start", process),
                 4 if random.one_in(4) => Act::Drain,
                 _ => Act::Request("restart", process),
             };
+            // These acts often find the act under way.
+            let then = match &act {
+                Act::Request("restart", process) => vec![Act::Request("stop", *process)],
+                Act::Reload(changed) => changed.iter().map(|process| Act::Kill(*process)).collect(),
+                _ => Vec::new(),
+            };
+            let is_disturbed = random.one_in(3);
             acts.push((random.below(500), act));
+            let then = then.into_iter().filter(|_| is_disturbed);
+            acts.extend(then.map(|act| (random.below(200), act)));
         }
         for (process, _) in graph.processes.iter().enumerate().filter(|(_, it)| it.is_watched) {
             // The last write brings the old content back.

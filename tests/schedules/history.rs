@@ -47,12 +47,12 @@ impl<'a> Life<'a> {
 }
 
 /// An event that drainit has logged.
-struct Logged {
-    at: Duration,
-    event: String,
+pub(crate) struct Logged {
+    pub(crate) at: Duration,
+    pub(crate) event: String,
     /// The name and the pid of the process.
     of: Option<(String, i32)>,
-    fields: Value,
+    pub(crate) fields: Value,
 }
 
 impl Logged {
@@ -112,6 +112,10 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
             !log.iter().any(|logged| logged.is(life.name, *pid)) && life.events[0].at + MOMENT > t0;
         faults.extend(starts_well(life, t0).map(fault));
         faults.extend(stops_well(run, life).filter(|_| !given_up).map(fault));
+        let unlogged = unlogged_stop(life, &log).filter(|_| !given_up);
+        faults.extend(
+            unlogged.map(|_| fault("was asked to stop, and the log does not say so".into())),
+        );
         faults.extend(life.event("lost").map(|_| fault("lost its socket while it served".into())));
         let shares = process.is_none_or(Process::overlaps);
         let in_use = life.event("in use").filter(|_| !shares);
@@ -174,7 +178,7 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
             }
         }
     }
-    faults.extend(answers::faults(run, &lives, t0));
+    faults.extend(answers::faults(run, &lives, &log, t0));
     faults.extend(ends_well(run, &lives, &log, t0));
     faults
 }
@@ -256,6 +260,20 @@ fn stops_well(run: &Run, life: &Life) -> impl Iterator<Item = String> {
     [twice, unasked, early].into_iter().flatten()
 }
 
+/// The request to stop that the log does not explain. The process is an instance, or its `pN-main`.
+fn unlogged_stop<'a>(life: &Life<'a>, log: &[Logged]) -> Option<&'a Event> {
+    let got = life.event("got ")?;
+    let name = life.name.trim_end_matches("-main");
+    let of_it = || log.iter().filter(|it| it.fields["name"] == name);
+    let first = life.events[0];
+    let is_before = |it: &Logged| it.is(name, first.pid) || it.at < first.at;
+    let began = of_it().rfind(|it| it.event == "started" && is_before(it))?;
+    let since = of_it().skip_while(|it| it.at < began.at);
+    // A group that outlives its main process gets the stop signal, too.
+    let mut why = since.filter(|it| ["stopping", "group_remains"].contains(&&*it.event));
+    why.all(|it| it.at > got.at + MOMENT).then_some(got)
+}
+
 /// The first dependent, or other member of a dependent's group, that was alive when the process was
 /// asked to stop.
 fn outlives(life: &Life, graph: &Graph) -> Option<String> {
@@ -312,7 +330,9 @@ fn ends_well(run: &Run, lives: &BTreeMap<i32, Life>, log: &[Logged], t0: Duratio
             let own = own.filter_map(Life::exit).map(|code| code as i32);
             let killed = run.killed.iter().map(|_| 137);
             let unready = cause.contains("ready").then_some(1);
-            own.chain(killed).chain(unready).chain([0]).collect()
+            let has_killed = cause == "every process has ended" && !after.is_empty();
+            let kills = has_killed.then_some(137);
+            own.chain(killed).chain(unready).chain(kills).chain([0]).collect()
         }
     };
     let names: Vec<_> = after.iter().map(|life| life.name).collect();

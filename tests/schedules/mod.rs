@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use self::answers::Answer;
@@ -43,7 +43,7 @@ const OUTLIVE: &str = r#""$@"; code=$?; for at in /proc/[0-9]*; do
     [ $at = /proc/1 ] || { read -r name <$at/comm && [ $name = child ] && echo "left: $at"; }
 done 2>/dev/null; exit $code"#;
 
-// holds: S6, S290
+// holds: S6, S290, S326
 #[test]
 fn random_schedules_keep_every_promise() {
     play_all(SCHEDULES, |seed| play(seed, None));
@@ -141,6 +141,7 @@ fn play(seed: u64, errors: Option<&str>) -> Result<(), (Vec<String>, String)> {
             .then_some(())
     });
     let (mut answers, mut commands, mut killed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut reload = None;
     let ask = |act: &Act, words: &[&str]| {
         let (act, mut command) = (act.clone(), running.exec_as(None, words));
         thread::spawn(move || {
@@ -166,13 +167,10 @@ fn play(seed: u64, errors: Option<&str>) -> Result<(), (Vec<String>, String)> {
                 answers.push(ask(act, &["kill", name]).join().unwrap());
             }
             Act::Reload(which) => {
+                answers.extend(reload.take().map(|reload| reloaded(&mut graph, reload)));
                 which.iter().for_each(|process| graph.processes[*process].generation += 1);
                 fs::write(running.path("drainit.yaml"), running.fill(&graph.config())).unwrap();
-                let answer = ask(act, &["reload"]).join().unwrap();
-                if answer.said.code != 0 {
-                    which.iter().for_each(|process| graph.processes[*process].generation -= 1);
-                }
-                answers.push(answer);
+                reload = Some(ask(act, &["reload"]));
             }
             Act::Write(process, content) => {
                 let path = running.path(&format!("{}.watched", graph.processes[*process].name));
@@ -183,8 +181,12 @@ fn play(seed: u64, errors: Option<&str>) -> Result<(), (Vec<String>, String)> {
     let mut shown = Vec::new();
     if schedule.settles && errors.is_none() {
         answers.extend(commands.drain(..).map(|command| command.join().unwrap()));
+        answers.extend(reload.take().map(|reload| reloaded(&mut graph, reload)));
         faults.extend(settle(&graph, &running).err());
-        for (name, pid) in running_now(&running) {
+        // A reload that fails because of a kill may have replaced some processes.
+        let has_failed = |it: &Answer| matches!(it.act, Act::Reload(_)) && it.said.code != 0;
+        let is_known = killed.is_empty() || !answers.iter().any(has_failed);
+        for (name, pid) in running_now(&running).into_iter().filter(|_| is_known) {
             let of = graph.processes.iter().find(|it| it.name == name).unwrap();
             shown.push((name, pid, of.generation));
         }
@@ -206,6 +208,7 @@ fn play(seed: u64, errors: Option<&str>) -> Result<(), (Vec<String>, String)> {
     }
     let ended = running.wait_exit(LONG);
     answers.extend(commands.into_iter().map(|command| command.join().unwrap()));
+    answers.extend(reload.map(|reload| reloaded(&mut graph, reload)));
     let is_hurried = schedule.hurry.is_some();
     let run = Run { graph: &graph, ended: &ended, killed, is_hurried, shown, answers };
     faults.extend(match errors {
@@ -216,6 +219,15 @@ fn play(seed: u64, errors: Option<&str>) -> Result<(), (Vec<String>, String)> {
         return Ok(());
     }
     Err((faults, format!("{config}\n{schedule:?}\n{}", ended.record)))
+}
+
+/// Waits for the end of a reload. A reload that fails changes no definition.
+fn reloaded(graph: &mut Graph, reload: JoinHandle<Answer>) -> Answer {
+    let answer = reload.join().unwrap();
+    if let (Act::Reload(which), 1..) = (&answer.act, answer.said.code) {
+        which.iter().for_each(|process| graph.processes[*process].generation -= 1);
+    }
+    answer
 }
 
 /// Waits until each running process with a watched file has read the file's content.

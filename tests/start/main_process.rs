@@ -91,35 +91,6 @@ fn former_main_process_replaces_lost_main_process() {
     }
 }
 
-// holds: S326
-#[test]
-fn stop_signal_goes_to_all_main_processes() {
-    for rig in Rig::both() {
-        let drainit = rig.start(&config("", ""));
-        drainit.wait_for_line(IS_NOW);
-        drainit.wait_for_line(&said::ready("a"));
-        let ended = drainit.stop();
-        ended.assert_code(0).assert_no_line("ended by SIGKILL");
-        for name in ["a", "b"] {
-            ended.assert_order(&[&format!("{name} got SIGTERM")]);
-        }
-    }
-}
-
-#[test]
-fn after_a_restart_a_new_main_process_is_not_asked_to_end() {
-    for rig in Rig::both() {
-        let drainit = rig.start(&config("", "on=HUP:print:got,"));
-        drainit.wait_for_line(IS_NOW);
-        drainit.wait_for_line(&said::ready("a"));
-        drainit.exec(&["restart", "a"]).assert(0, "");
-        drainit.wait_for_lines("its main process is now", 2);
-        drainit.exec(&["kill", "-s", "HUP", "a"]).assert(0, "");
-        drainit.wait_for_line("got");
-        drainit.stop().assert_code(0);
-    }
-}
-
 // holds: S327
 #[test]
 fn deadline_kills_main_process_in_another_session() {
