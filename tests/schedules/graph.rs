@@ -118,7 +118,8 @@ impl Traits<'_> {
             steps.push(format!("spawn={name}-rest,{served}{}", self.member(signal)));
         }
         if self.has(Trait::Daemon) {
-            steps.push(format!("daemon={name}-daemon,{}", self.member("TERM")));
+            let member = self.member("TERM").replace(&at_once("TERM"), "on=TERM:say:word");
+            steps.push(format!("daemon={name}-daemon,{member}"));
         }
         if !rest_serves && self.has(Trait::Serves) {
             steps.push(format!("share={path}"));
@@ -147,6 +148,9 @@ impl Traits<'_> {
         }
         if !keys.contains("unix:") && self.has(Trait::Overlaps) {
             keys += "update: start-first, ";
+        }
+        if !self.random.one_in(3) {
+            keys += &format!("log: {{file: 'DIR/{name}.GENERATION.log'}}, ");
         }
         if self.has(Trait::Hook) {
             let hook = ["pre_start", "pre_stop", "post_stop"][self.random.below(3) as usize];
@@ -250,6 +254,7 @@ impl Graph {
         for Process { name, needs, generation, steps, keys, .. } in &self.processes {
             let steps: String = steps.iter().map(|step| format!(", '{step}'")).collect();
             let needs: Vec<_> = needs.iter().map(|need| format!("p{need}")).collect();
+            let keys = keys.replace("GENERATION", &generation.to_string());
             let _ = writeln!(
                 config,
                 "  {name}: {{command: [CHILD, {name}, 'audit={generation}'{steps}], {keys}\

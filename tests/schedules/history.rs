@@ -299,10 +299,16 @@ fn ends_well(run: &Run, lives: &BTreeMap<i32, Life>, log: &[Logged], t0: Duratio
     let text = |record: &Record, name: &str| {
         let of_it = format!("\"process\":\"{name}\"");
         let lines = record.lines.iter().filter(|line| line.text.contains(&of_it));
-        lines.filter(|line| line.text.contains("\"word ")).count()
+        lines.filter(|line| line.text.contains("\"word")).count()
     };
-    for Process { name, .. } in &graph.processes {
-        let (wrote, said) = (3 * ended.record.count(name, "lines"), text(&ended.record, name));
+    for Process { name, generation, .. } in &graph.processes {
+        let by_daemons = ended.record.count(&format!("{name}-daemon"), "exit 0");
+        let wrote = 3 * ended.record.count(name, "lines") + by_daemons;
+        // The last reload may have failed only after the start of a process.
+        let files = (0..=generation + 1).map(|it| ended.path(&format!("{name}.{it}.log")));
+        let files = files.map(|path| std::fs::read_to_string(path).unwrap_or_default());
+        let in_files: usize = files.map(|file| file.matches("\"word").count()).sum();
+        let said = text(&ended.record, name) + in_files;
         if said < wrote {
             faults.push(format!("{said} of {wrote} lines of {name} came out"));
         }
