@@ -18,7 +18,7 @@
 //! of the dependency meets the condition, the dependent is restarted. If several of its
 //! dependencies get new instances, the dependent waits for all of them, and is restarted only once.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::rc::Rc;
 use core::time::Duration;
 
@@ -412,52 +412,68 @@ impl Operations {
         }
     }
 
-    /// Handles the failure of a start. Returns whether a request had begun the start. If so, the
-    /// container does not end.
+    /// Handles the failure of a start, and of the starts that needed this process. Returns whether a
+    /// request had begun the start. If so, the container does not end.
     pub(crate) fn start_failed(
         &mut self,
         state: &mut State,
         process: ProcessId,
         why: RequestError,
     ) -> bool {
-        let is_own = matches!(self.goals.get(&process), Some(Goal::Up { .. }));
-        self.fail_reload(state, process, why);
-        let mut waiting = Vec::new();
-        // The slots that will not start now.
-        let mut lost = vec![process];
-        if is_own {
-            // Earlier requests may wait for dependents of this process.
-            waiting.extend(state.waiting_dependents(process));
-            lost.extend(&waiting);
+        let is_own = self.starts(process);
+        let mut lost = self.fail_start(state, process, why);
+        while let Some(next) = lost.pop() {
+            if self.starts(next) {
+                lost.extend(self.fail_start(state, next, why));
+            }
         }
+        is_own
+    }
+
+    /// Whether a request starts this process, or a replacement or a reload does.
+    fn starts(&self, process: ProcessId) -> bool {
+        matches!(self.goals.get(&process), Some(Goal::Up { .. }))
+    }
+
+    /// Fails the start of one process, and the requests that wait for it. Returns other slots that
+    /// will not start now either.
+    fn fail_start(
+        &mut self,
+        state: &mut State,
+        process: ProcessId,
+        why: RequestError,
+    ) -> Vec<ProcessId> {
+        let is_own = self.starts(process);
+        self.fail_reload(state, process, why);
+        // Earlier requests may wait for dependents of this process.
+        let dependents = state.waiting_dependents(process).filter(|_| is_own);
+        let mut lost: BTreeSet<_> = dependents.chain([process]).collect();
+        let mut members = BTreeSet::<ProcessId>::new();
         self.fail(state, |asked| {
             let is_hit = asked.members.iter().any(|id| lost.contains(id));
             let is_hit = is_hit && asked.request != Request::Stop;
-            is_hit.then(|| waiting.extend(&asked.members)).map(|()| why)
+            is_hit.then(|| members.extend(&asked.members)).map(|()| why)
         });
-        // These dependents waited for the process, and will not start any more.
-        for id in state.spec.above(process) {
-            let is_waiting = waiting.contains(&id) && state.life(id) == Lifecycle::Waiting;
-            if is_waiting && matches!(self.goals.get(&id), Some(Goal::Up { .. })) {
-                // Other requests may wait for this dependent, too.
-                self.start_failed(state, id, why);
-            }
+        lost.remove(&process);
+        if !members.is_empty() {
+            // These dependents waited for the process. Other requests may wait for them, too.
+            let above = state.spec.above(process).into_iter();
+            lost.extend(above.filter(|id| members.contains(id)));
         }
+        lost.retain(|id| state.life(*id) == Lifecycle::Waiting);
         if is_own && state.is_current(process) {
             // The new instance of a dependent has waited for this process, and may need it, so the
             // old instance keeps running.
-            for new in self.replacements.clone() {
-                let needs = state.process(new).dependencies.iter().any(|(on, _)| *on == process);
-                let has_begun = self.goals.get(&new) != Some(&Goal::Up { begun: false });
-                if needs && !has_begun && Self::is_copy_beside(state, new) {
-                    self.start_failed(state, new, why);
-                }
-            }
+            lost.extend(self.replacements.iter().filter(|new| {
+                let needs = state.process(**new).dependencies.iter().any(|(on, _)| *on == process);
+                let has_begun = self.goals.get(new) != Some(&Goal::Up { begun: false });
+                needs && !has_begun && Self::is_copy_beside(state, **new)
+            }));
             self.bring_down(state, process, Goal::Failed);
         } else if is_own {
             self.roll_back(state, process, why);
         }
-        is_own
+        lost.into_iter().collect()
     }
 
     /// Handles a process whose `only_if` does not hold. Requests for this process fail; requests

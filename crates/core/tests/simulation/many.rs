@@ -5,6 +5,7 @@ use drainit_os::clock::thread_cpu;
 
 use crate::cases::{MS, gateway, load};
 use crate::*;
+use drainit_core::state::Lifecycle;
 
 const TOP: ProcessId = ProcessId(0);
 
@@ -165,5 +166,34 @@ fn replace(count: u16) -> Duration {
 fn many_replacements_cost_as_much_for_each_process_as_few() {
     let best = |count| (0..3).map(|_| replace(count)).min().unwrap();
     let (few, many) = (best(100), best(1500));
+    assert!(many < few * 5, "{few:?} {many:?}");
+}
+
+/// Requests the start of the last process of a chain that is down. Returns the time for each process
+/// in the step in which the first start fails, and all others with it.
+fn fail_start(count: u16) -> Duration {
+    let mut machine = Machine::new(Rc::new(chain(count, false)), Time::default());
+    let last = ProcessId(count - 1);
+    for event in [
+        Event::Start,
+        Event::Spawned(TOP),
+        Event::Requested { process: TOP, request: Request::Stop },
+        Event::Exited { process: TOP, end: End::Code(0), remains: false },
+        Event::Requested { process: last, request: Request::Start },
+    ] {
+        machine.handle(Time(MS(1)), event);
+    }
+    let began = thread_cpu();
+    machine.handle(Time(MS(2)), Event::SpawnFailed { process: TOP, exit_code: 1 });
+    let took = thread_cpu() - began;
+    assert_eq!(machine.state().life(last), Lifecycle::Stopped { failed: true });
+    took / u32::from(count)
+}
+
+#[test]
+fn a_failed_start_costs_as_much_for_each_of_many_dependents_as_for_each_of_few() {
+    let best = |count| (0..3).map(|_| fail_start(count)).min().unwrap();
+    // The stack of the thread does not limit the number of dependents.
+    let (few, many) = (best(400), best(6000));
     assert!(many < few * 5, "{few:?} {many:?}");
 }
