@@ -227,8 +227,8 @@ pub struct Dialogue {
     /// The totals of the last whole sample. If the kernel has shown an open or a new connection
     /// since that sample, the totals may be wrong, so this value is empty.
     totals: Traffic,
-    /// Whether the kernel has shown a new connection since the last whole sample. The report then
-    /// needs another sample for its totals.
+    /// Whether the report needs another sample for its totals, because the last whole sample showed
+    /// traffic in flight, or because the kernel has shown a new connection since.
     needs_totals: bool,
     /// The time since which the kernel's count is low enough for the end of the drain.
     low_since: Option<Time>,
@@ -577,7 +577,7 @@ impl Dialogue {
     }
 
     /// The time at which the answer to a poll is overdue: the traffic is then unknown. `None` if
-    /// drainit awaits no answer, or if the traffic is already unknown.
+    /// drainit awaits no answer, if the traffic is already unknown, or if the drain is over.
     fn overdue_at(&self) -> Option<Time> {
         let asked = self.asked.filter(|asked| matches!(asked.ask, Ask::Sample { .. }))?;
         let is_noted = self.is_failing || self.is_over || self.closing != ListenerClosing::No;
@@ -673,12 +673,12 @@ impl Dialogue {
         };
         self.is_failing = false;
         self.took = took;
-        if is_whole {
-            self.whole_took = Some(took);
-            self.needs_totals = self.new_at > asked.began;
-        }
         let active = sample.load(self.terms.unit).active;
         let left = active.map(|active| active.saturating_sub(self.terms.exit_at));
+        if is_whole {
+            self.whole_took = Some(took);
+            self.needs_totals = self.new_at > asked.began || left != Some(0);
+        }
         let pause = self.pace.after_answer(now, took, left, is_whole, self.may_be_calm());
         self.is_confirmed =
             left == Some(0) && self.low_since.is_some_and(|since| since <= asked.began);
