@@ -8,7 +8,8 @@ use super::random::Random;
 pub(crate) const PATIENT: u64 = 1000;
 
 /// A process of a config, named `pN`. The process may start `pN-rest`, in its process group, and
-/// `pN-daemon`. `pN-main` may become its main process. Its hooks are `pN-pre_start`, `pN-pre_stop` and `pN-post_stop`.
+/// `pN-daemon`. `pN-main` may become its main process, and may have a process group of its own, with
+/// `pN-kin`. Its hooks are `pN-pre_start`, `pN-pre_stop` and `pN-post_stop`.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) name: String,
@@ -131,7 +132,17 @@ impl Traits<'_> {
         match (self.random.below(3), serves) {
             _ if hands_over => {
                 before_ready = steps.len() + 2;
-                let main = format!("notify=MAINPID=OWN,notify=READY=1,{reaction}");
+                // If `pN-main` ends first, its `pN-kin` outlives it.
+                let (group, end) = match self.random.below(3) {
+                    0 => {
+                        let kin = self.reaction(signal);
+                        let after = self.random.below(800);
+                        (format!("group,spawn={name}-kin;{kin},"), format!("sleep={after},exit=0,"))
+                    }
+                    1 => ("group,".to_owned(), String::new()),
+                    _ => (String::new(), String::new()),
+                };
+                let main = format!("{group}notify=MAINPID=OWN,notify=READY=1,{end}{reaction}");
                 steps.push(format!("spawn={name}-main,{main}"));
                 keys += "readiness: {notify: true}, ";
             }

@@ -40,7 +40,7 @@ impl<'a> Life<'a> {
         self.event("handling").is_some() && self.exit().is_none()
     }
 
-    /// The process of the config; `None` for a hook, a `pN-rest` and a `pN-daemon`.
+    /// The process of the config; `None` for a hook and the other processes of a process.
     fn process<'b>(&self, graph: &'b Graph) -> Option<&'b Process> {
         graph.processes.iter().find(|process| process.name == self.name)
     }
@@ -251,7 +251,8 @@ fn stops_well(run: &Run, life: &Life) -> impl Iterator<Item = String> {
     let is_hook = life.name.contains("-p");
     let is_ours = !is_hook && !killed.contains(&of) && life.is_killed();
     // If a process ignores its signal, drainit kills its group together with the process.
-    let is_ours = is_ours && !(life.name.ends_with("-rest") && graph.processes[of].is_stubborn());
+    let is_member = life.name.ends_with("-rest") || life.name.ends_with("-kin");
+    let is_ours = is_ours && !(is_member && graph.processes[of].is_stubborn());
     let unasked = (is_ours && !graph.is_hasty && asked.is_empty())
         .then(|| "was killed without a signal".to_owned());
     let patient = is_ours && !run.is_hurried && !graph.is_hasty;

@@ -8,6 +8,7 @@ use std::io;
 use nix::errno::Errno;
 use nix::unistd::{Pid as NixPid, getpgid};
 
+use crate::descendants::Stat;
 use crate::reap::{has_child_in_group, is_child};
 use crate::{Pid, errno, only_one, sys};
 use drainit_core::types::Signal;
@@ -78,10 +79,13 @@ pub fn group(leader: Pid) -> Group {
     }
 }
 
-/// Like [`group`], for a group whose leader is reaped. As long as a group exists, no new process
-/// gets its number as a pid. If a process has this pid, the group is therefore gone.
+/// Like [`group`], for a group whose leader has ended. As long as a group exists, no new process
+/// gets its number as a pid. If a living process has this pid, the group is therefore gone.
 pub fn left_group(leader: Pid) -> Group {
-    if group_of(leader).is_none() { group(leader) } else { Group::Gone }
+    // A leader that its parent has not reaped yet is a zombie.
+    let is_other = || Stat::read(leader).is_none_or(|stat| stat.is_alive);
+    let Some(own) = group_of(leader) else { return group(leader) };
+    if own != leader || is_other() { Group::Gone } else { group(leader) }
 }
 
 /// The process group of a process or zombie; `None` if the process does not exist.

@@ -29,7 +29,7 @@ pub(crate) type Members = BTreeMap<Pid, Vec<Descendant>>;
 /// A process group that outlives its leader.
 pub(super) struct LeftGroup {
     pub(super) process: ProcessId,
-    leader: Pid,
+    pub(super) leader: Pid,
     /// Whether the last search has found only zombies, or only processes that drainit may not
     /// signal (EPERM): there is nothing to wait for. The group is given up if the next search has
     /// the same result. One search is not enough. A member may start a process just before its own
@@ -69,20 +69,31 @@ impl Executor {
         if ended.failed.is_some() || !current.contains(&Some(ended.pid)) {
             return false;
         }
-        let completes = self.processes.machine().state().completes(process, ended.end);
-        let leaders = BTreeSet::from([ended.pid, self.instance(process).leader]);
-        let remains = |leader: &Pid| !completes && left_group(*leader) != Group::Gone;
-        let left: Vec<_> = leaders.into_iter().filter(remains).collect();
-        if left.is_empty() {
+        if self.processes.machine().state().completes(process, ended.end) {
+            self.groups.retain(|left| left.process != process);
             return false;
         }
-        let (soon, search) = (clock::now() + SCAN_PAUSE, &mut self.search);
-        search.at = if self.groups.is_empty() { soon } else { search.at.min(soon) };
-        search.pause = SCAN_PAUSE;
-        let left = left.into_iter().map(|leader| LeftGroup { process, leader, is_lost: false });
-        self.groups.extend(left);
-        self.scan_groups();
-        true
+        self.leave_groups(process, [ended.pid, self.instance(process).leader]);
+        self.groups_of(process).next().is_some()
+    }
+
+    /// Watches the groups with these leaders, if the groups have members. The instance may continue
+    /// with another main process. Its end then waits for these groups, too.
+    pub(super) fn leave_groups(
+        &mut self,
+        process: ProcessId,
+        leaders: impl IntoIterator<Item = Pid>,
+    ) {
+        for leader in leaders {
+            if left_group(leader) == Group::Gone || self.groups_of(process).any(|it| it == leader) {
+                continue;
+            }
+            let (soon, search) = (clock::now() + SCAN_PAUSE, &mut self.search);
+            search.at = if self.groups.is_empty() { soon } else { search.at.min(soon) };
+            search.pause = SCAN_PAUSE;
+            self.groups.push(LeftGroup { process, leader, is_lost: false });
+            self.scan_groups();
+        }
     }
 
     pub(crate) fn stop_group(&self, process: ProcessId, signal: Signal) {
@@ -157,13 +168,15 @@ impl Executor {
         self.dropped(gone)
     }
 
-    /// Removes the sockets of the processes whose groups are dropped, and returns these processes.
+    /// Removes the sockets of the ended processes whose groups are dropped, and returns these
+    /// processes.
     fn dropped(&mut self, gone: Vec<LeftGroup>) -> Vec<ProcessId> {
         if self.groups.is_empty() {
             (self.group_scan, self.search.running) = (None, None);
         }
-        // A process may have left two groups.
+        // A process may have left two groups, and may still run with another main process.
         let mut gone: BTreeSet<_> = gone.into_iter().map(|left| left.process).collect();
+        gone.retain(|process| self.instance(*process).pid.is_none());
         for left in &self.groups {
             gone.remove(&left.process);
         }

@@ -35,9 +35,6 @@ impl Executor {
         }
         former.retain(|former| *former != pid);
         self.set_main(process, pid, former);
-        // If a former main process has ended, its process group may be in `groups`. The instance
-        // continues, so this group no longer counts as left behind.
-        self.groups.retain(|left| left.process != process);
         if let Some(signal) = self.instance(process).asked {
             for signal in with_cont(signal) {
                 self.signal_one(process, pid, signal);
@@ -101,6 +98,8 @@ impl Executor {
         mains.retain(|pid| *pid != gone && (is_reaped(*pid) || self.is_there(process, *pid)));
         let main = mains.pop().unwrap_or(gone);
         self.set_main(process, main, mains);
+        let own = [main, self.instance(process).leader];
+        self.leave_groups(process, [gone].into_iter().filter(|gone| !own.contains(gone)));
     }
 
     fn set_main(&mut self, process: ProcessId, main: Pid, former: Vec<Pid>) {
@@ -111,6 +110,8 @@ impl Executor {
         if !former.contains(&current.leader) && main != current.leader {
             current.leader = session;
         }
+        let leader = current.leader;
+        self.groups.retain(|left| left.process != process || left.leader != leader);
         if current.pid.replace(main) != Some(main) {
             tracing::info!("{name}: its main process is now {main}");
             self.processes.journal.has_main(process, main);

@@ -23,7 +23,8 @@
 //! | `swamp=TEXT` | sends TEXT to `NOTIFY_SOCKET` forever |
 //! | `forge=TEXT` | sends TEXT to every notify socket of its drainit in /proc/net/unix; waits for a socket |
 //! | `report=PATH` | writes its arguments, environment, ids and descriptors as JSON |
-//! | `spawn=NAME,STEP,…` | starts a child in the same process group |
+//! | `group` | makes itself the leader of a new process group |
+//! | `spawn=NAME,STEP,…` | starts a child in the same process group; in its steps, `;` stands for `,` |
 //! | `daemon=NAME,STEP,…` | starts a grandchild in its own session, which becomes an orphan |
 //! | `storm=N` | leaves N orphans that all end at the same time |
 //! | `torrent=N` | leaves N orphans in quick succession; waits until they have ended |
@@ -53,6 +54,7 @@ use std::process::exit;
 use std::thread::sleep;
 use std::time::Duration;
 
+use nix::unistd::{Pid, setpgid};
 use testkit::event::{Event, now};
 
 /// The time after which this process ends, in case a failed test has left it behind. No test takes
@@ -117,6 +119,7 @@ fn run(me: &Me, given: &report::Given, step: &str) {
         "swamp" => servers::swamp(rest),
         "forge" => servers::forge(rest),
         "report" => given.write(rest),
+        "group" => setpgid(Pid::this(), Pid::this()).unwrap(),
         "spawn" => orphans::spawn(rest),
         "daemon" => orphans::daemon(rest),
         "storm" => orphans::storm(rest.parse().unwrap()),

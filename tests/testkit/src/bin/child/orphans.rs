@@ -1,5 +1,6 @@
 //! Starts children, and grandchildren that become orphans.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -16,8 +17,9 @@ use testkit::event::{Event, LOG_VARIABLE};
 
 /// `NAME,STEP,…`: starts a child in this process group.
 pub(crate) fn spawn(what: &str) {
+    let words = what.split(',').map(|word| word.replace(';', ","));
     // This process is not an init, so the child may stay a zombie.
-    drop(again(what.split(',')).spawn().unwrap());
+    drop(again(words).spawn().unwrap());
     begun(what.split(',').next().unwrap_or_default());
 }
 
@@ -58,7 +60,7 @@ pub(crate) fn orphaned(parent: i32) {
     }
 }
 
-fn again<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
+fn again(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg0("child").args(args);
     command
