@@ -57,7 +57,7 @@ pub(crate) struct EnvoyListener {
     /// The name of the listener; empty if the listener has no name.
     pub(crate) name: String,
     pub(crate) is_inbound: bool,
-    /// The names that the statistics of the listener may have.
+    /// The names that the statistics of the listener may have, with all its addresses.
     pub(crate) statistics: Vec<String>,
     /// The `stat_prefix` of each connection manager of the listener.
     pub(crate) managers: Vec<String>,
@@ -89,10 +89,12 @@ impl Uncounted {
         };
         let list = ListenerList::new(&list);
         uncounted.listeners = ignored.iter().flat_map(|name| statistics_of(name, &list)).collect();
-        if direction == Direction::Inbound {
+        let is_inbound = direction == Direction::Inbound;
+        if is_inbound || ignored.iter().any(|word| !list.has(word)) {
             match dump(client, &list, limit).await {
-                Ok(listeners) => uncounted.only_inbound(&listeners),
-                Err(error) => return (uncounted, Err(error)),
+                Ok(listeners) => uncounted.leave_out(&listeners, is_inbound),
+                Err(error) if is_inbound => return (uncounted, Err(error)),
+                Err(_) => {}
             }
         }
         uncounted.counted = uncounted.counted_in(&list).unwrap_or_default();
@@ -116,7 +118,16 @@ impl Uncounted {
         Some(counted.into_iter().collect())
     }
 
-    fn only_inbound(&mut self, listeners: &[EnvoyListener]) {
+    /// Leaves out the listeners that are ignored by their `stat_prefix`, and if `is_inbound`, all
+    /// listeners that are not inbound.
+    fn leave_out(&mut self, listeners: &[EnvoyListener], is_inbound: bool) {
+        let is_ignored =
+            |it: &&EnvoyListener| it.statistics.iter().any(|name| self.listeners.contains(name));
+        let ignored: Vec<_> = listeners.iter().filter(is_ignored).collect();
+        self.listeners.extend(ignored.into_iter().flat_map(|it| it.statistics.clone()));
+        if !is_inbound {
+            return;
+        }
         let (inbound, others): (Vec<_>, Vec<_>) =
             listeners.iter().partition(|listener| listener.is_inbound);
         let inbound: BTreeSet<_> = inbound.iter().flat_map(|listener| &listener.managers).collect();
@@ -137,6 +148,12 @@ impl ListenerList {
         let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
         lines.sort_unstable();
         Self(lines)
+    }
+
+    /// Whether this is the name or the address of a listener.
+    fn has(&self, word: &str) -> bool {
+        let mut lines = self.0.iter().filter_map(|line| line.split_once("::"));
+        lines.any(|(name, address)| [name, address, &statistic(address)].contains(&word))
     }
 
     /// The addresses of the listener `name`, in the form that Envoy's statistics use.
@@ -182,10 +199,9 @@ pub(crate) fn parse(dump: &Value, list: &ListenerList) -> Vec<EnvoyListener> {
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let name = text(&listener["name"]);
-        let mut statistics: Vec<_> = match listener["stat_prefix"].as_str() {
-            Some(prefix) if !prefix.is_empty() => vec![prefix.to_owned()],
-            _ => list.addresses(&name).collect(),
-        };
+        let prefix = listener["stat_prefix"].as_str().filter(|prefix| !prefix.is_empty());
+        let prefix = prefix.map(str::to_owned).into_iter();
+        let mut statistics: Vec<_> = prefix.chain(list.addresses(&name)).collect();
         let socket = &listener["address"]["socket_address"];
         if let (true, Some(port)) = (statistics.is_empty(), socket["port_value"].as_u64()) {
             statistics.push(statistic(&format!("{}:{port}", text(&socket["address"]))));
@@ -299,14 +315,23 @@ mod tests {
         assert!(uncounted.managers.is_empty());
     }
 
+    #[tokio::test]
+    async fn the_kernel_does_not_count_a_listener_that_is_ignored_by_its_prefix() {
+        let dump = Box::leak(statics().into_boxed_str());
+        let uncounted = ask(Direction::All, &["of.prom"], &[LIST, dump, "{}", "{}"]).await;
+        let counted: Vec<_> = uncounted.counted.iter().map(ToString::to_string).collect();
+        assert_eq!(counted, ["0.0.0.0:8080", "127.0.0.1:9000", "[::]:8080"]);
+    }
+
     // holds: C385
     #[test]
     fn only_inbound_listeners_count() {
         let mut uncounted = Uncounted::default();
         let listeners = parse(&serde_json::from_str(&statics()).unwrap(), &ListenerList::new(LIST));
         assert_eq!(listeners[0].statistics, ["0.0.0.0_8080", "[__]_8080"]);
-        uncounted.only_inbound(&listeners);
-        assert!(uncounted.listeners.iter().eq(&["127.0.0.1_9000", "__1_7", "of.prom"]));
+        uncounted.leave_out(&listeners, true);
+        let left_out = ["127.0.0.1_9000", "[__]_9090", "__1_7", "of.prom"];
+        assert!(uncounted.listeners.iter().eq(&left_out), "{uncounted:?}");
         assert!(uncounted.managers.iter().eq(&["egress"]), "ingress is inbound, too");
     }
 
@@ -360,7 +385,7 @@ mod tests {
             let began = thread_cpu();
             let list = ListenerList::new(&text);
             let mut uncounted = Uncounted::default();
-            uncounted.only_inbound(&parse(&dump, &list));
+            uncounted.leave_out(&parse(&dump, &list), true);
             let counted = uncounted.counted_in(&list);
             sample(stats.as_bytes(), &uncounted).unwrap();
             let cost = thread_cpu() - began;
