@@ -14,6 +14,8 @@ use crate::types::{
 /// The longest wait after the deadline for a killed process to end. The wait is longer than
 /// [`AFTER_KILL`], because the kernel needs time to free the memory of a large process.
 const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
+/// The shortest time limit of a last probe.
+const LEAST_PROBE: Duration = Duration::from_secs(1);
 /// The shortest pause between two scans for leftovers. One scan is not enough, because it can miss
 /// a process that forks and ends all the time.
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(20);
@@ -208,6 +210,11 @@ impl ProcessSpec {
     /// Whether `end` counts as a success.
     pub fn is_success(&self, end: End) -> bool {
         matches!(end, End::Code(code) if self.success_codes.contains(&code))
+    }
+
+    /// The time limit of the last probe of an instance that is not ready in time.
+    pub fn last_probe(&self) -> Duration {
+        LEAST_PROBE.max(self.readiness_timeout.unwrap_or_default() / 8)
     }
 
     /// Whether the container continues even if the start of the process fails.

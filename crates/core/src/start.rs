@@ -1,8 +1,6 @@
 //! The start of one process: its dependencies, `only_if`, its `pre_start` hook, the spawn, and its
 //! readiness.
 
-use core::time::Duration;
-
 use crate::action::Action;
 use crate::drain::progress::Progress;
 use crate::family;
@@ -11,10 +9,6 @@ use crate::prelude::*;
 use crate::spec::Stage;
 use crate::state::{Lifecycle, State};
 use crate::types::{ProcessId, StartCondition, Time};
-
-/// The longest wait for the last probe of an instance that is not ready in time. A probe takes at
-/// most 1 s.
-const LAST_ANSWER: Duration = Duration::from_secs(2);
 
 impl State {
     /// Starts a waiting process if its dependencies have met their conditions.
@@ -112,7 +106,8 @@ impl State {
         }
         self[process].overdue = Some(ready_by);
         self.act(Action::ProbeOnce(process));
-        self.set_timer(process, self.now + LAST_ANSWER);
+        // The supervisor gives the probe up in time, even if it runs late.
+        self.set_timer(process, self.now + self.process(process).last_probe() * 2);
         true
     }
 

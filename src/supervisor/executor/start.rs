@@ -33,7 +33,6 @@ use crate::supervisor::message::{ChildRole, InstanceSender, Message, Start};
 use crate::supervisor::preparation::{Files, Preparation};
 use crate::supervisor::readiness;
 use crate::supervisor::readiness::notify::{NotifyListener, NotifySender};
-use crate::supervisor::readiness::probe::FIRST_LIMIT;
 use crate::supervisor::readiness::{ReadinessTarget, commands_of};
 use crate::supervisor::run_command::diagnosed;
 use crate::types::{ProcessId, Signal, Time, exit_code, harmless};
@@ -457,13 +456,10 @@ impl Executor {
     pub(crate) fn ask_epoch(&mut self, process: ProcessId) {
         let wanted = self.with_values(process);
         let instance = self.instance_sender(process);
+        let limit = self.processes.machine().state().process(process).last_probe();
         let current = &mut self.processes.slots[process].instance;
-        // A longer limit is useless: an epoch that needs longer for one answer has no time left to
-        // serve.
-        let limit =
-            wanted.readiness.as_ref().map_or(FIRST_LIMIT, |readiness| readiness.timeout / 8);
         current.readiness = Self::admin_to_take_over(&wanted, current.epoch)
-            .map(|epoch| readiness::ask_once(epoch, limit.max(FIRST_LIMIT), instance));
+            .map(|epoch| readiness::ask_once(epoch, limit, instance));
     }
 
     /// Begins the liveness check of a ready process.

@@ -159,8 +159,9 @@ fn of_grpc(error: GrpcError) -> AttemptFailure {
 }
 
 async fn connect_unix(path: &Path, limit: Duration) -> Result<(), AttemptFailure> {
-    let peer = bounded(limit, peer_at(path.to_owned())).await?;
-    bounded(limit, UnixStream::connect(&peer.address)).await.map(drop)
+    let connect =
+        async || UnixStream::connect(&peer_at(path.to_owned()).await?.address).await.map(drop);
+    bounded(limit, connect()).await
 }
 
 fn exists(path: &Path) -> Result<(), String> {

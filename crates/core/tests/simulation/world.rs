@@ -516,7 +516,8 @@ impl<'a> World<'a> {
             Action::ProbeOnce(process) => {
                 let instance = self.procs[process.index()].instance;
                 let answer = Happening::LastAnswer { process: process.0, instance };
-                self.push(now + Duration::from_millis(1), answer);
+                let after = if instance.is_multiple_of(2) { 1000 } else { 1 };
+                self.push(now + Duration::from_millis(after), answer);
             }
             // drainit stops an epoch with SIGKILL if the epoch has not taken over, or if Envoy will
             // abort it.
