@@ -146,12 +146,10 @@ fn config_of(line: &str) -> String {
     let mut args = line.split('\0').take_while(|arg| *arg != "--");
     let mut files = Vec::new();
     while let Some(arg) = args.next() {
-        let joined = arg.strip_prefix("--config=").or_else(|| arg.strip_prefix("-c"));
-        match (arg, joined) {
-            ("-c" | "--config", _) => files.extend(args.next()),
-            (_, Some(file)) => files.push(file),
-            _ => {}
-        }
+        files.extend(match arg {
+            "-c" | "--config" => args.next(),
+            _ => arg.strip_prefix("--config="),
+        });
     }
     if files.is_empty() { String::new() } else { format!(" ({})", files.join(", ")) }
 }

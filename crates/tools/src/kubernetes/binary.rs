@@ -218,7 +218,7 @@ fn is_of(pod: &Node, volume: &str, kinds: &[&str]) -> bool {
 /// Reports a mount whose volume the pod does not have.
 fn missing(workload: &Workload, place: &InVolume) -> Option<Found> {
     let names = || items(&workload.pod, &["volumes"]).iter().filter_map(|it| text(it, &["name"]));
-    // A StatefulSet also has the volumes of its `volumeClaimTemplates`.
+    // In a StatefulSet, the volume may come from `volumeClaimTemplates`, which are not read here.
     let is_there = workload.kind == "StatefulSet" || names().any(|it| it.text == place.volume.text);
     let name = &place.volume;
     let help = || "add it to the pod's `volumes`".to_owned();
@@ -458,7 +458,7 @@ impl Pod<'_> {
         while let Some(word) = options.next() {
             paths.extend(match word {
                 "-c" | "--config" => options.next(),
-                _ => word.strip_prefix("--config=").or_else(|| word.strip_prefix("-c")),
+                _ => word.strip_prefix("--config="),
             });
         }
         // Without `-c` and the variable, drainit also looks into its working directory.

@@ -192,11 +192,7 @@ fn route(ctx: &mut Context<'_>, words: &[Word]) {
                 break;
             }
             [first, _, more @ ..] if first.text == "-c" || first.text == "--config" => more,
-            [first, more @ ..]
-                if first.text.starts_with("-c") || first.text.starts_with("--config=") =>
-            {
-                more
-            }
+            [first, more @ ..] if first.text.starts_with("--config=") => more,
             _ => break,
         };
     }
