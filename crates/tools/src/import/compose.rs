@@ -107,6 +107,15 @@ fn process(name: &str, service: &Node) -> DraftedProcess {
             ("stop_grace_period", Some(text)) => process.set("stop_grace_period", text),
             ("user", Some(text)) => process.set("user", text),
             ("working_dir", Some(text)) => process.set("working_dir", text),
+            ("deploy", _) => {
+                process.lose("deploy");
+                let replicas = get(node, &["replicas"]).and_then(|it| it.scalar());
+                replicas.into_iter().for_each(|count| {
+                    process.note(format!(
+                        "`scale: {count}` starts as many copies, each of which needs a port of its own"
+                    ));
+                });
+            }
             ("scale", Some(text)) => process.set("scale", number(&text)),
             ("restart", Some(text)) => restart(&mut process, &text),
             ("depends_on", _) => depends_on(&mut process, node),
@@ -134,7 +143,7 @@ fn command(process: &mut DraftedProcess, service: &Node) {
     let image = text(service, "image").unwrap_or("its Dockerfile");
     let entrypoint = get(service, &["entrypoint"]).filter(|it| !matches!(it.kind, Kind::Null));
     let parts: Vec<_> = entrypoint.into_iter().chain(get(service, &["command"])).collect();
-    if entrypoint.is_none() {
+    if entrypoint.is_none() && !parts.is_empty() {
         process.note(format!("command: insert the ENTRYPOINT of {image} before it, if it has one"));
     }
     let words = parts.iter().flat_map(|part| match part.scalar() {
