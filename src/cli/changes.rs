@@ -35,6 +35,8 @@ struct ProcessNow {
     pid: Option<u64>,
     /// The message of the status, such as the reason why the process waits.
     message: Option<String>,
+    /// Whether the last instance that has ended was killed.
+    was_killed: bool,
     /// How long the drain of the process took, and why it is over.
     drained: Option<(Duration, String)>,
 }
@@ -171,6 +173,7 @@ async fn look(found: &Found) -> Option<Processes> {
             since: seconds(&process["since_seconds"]).and_then(|since| now.checked_sub(since)),
             // If somebody has stopped the process, nobody wants to know how it has ended.
             message: text(&process["message"]).filter(|_| !asked),
+            was_killed: text(&process["last_exit"]).is_some_and(|end| end.contains("SIGKILL")),
             drained: seconds(&drain["seconds"]).zip(text(&drain["over"])),
             state: text(&process["state"])?,
         };
@@ -213,7 +216,8 @@ fn lines(
             (Some(then), _) if then.is_as(now) && is_named(name) => format!("{state}, as before"),
             (Some(then), _) if then.is_as(now) => return None,
             (Some(ProcessNow { pid: Some(then), .. }), Some(pid)) if *then != pid => {
-                format!("replaced{took}, pid {then} is now {pid}, {state}")
+                let killed = if now.was_killed { "; SIGKILL ended the old pid" } else { "" };
+                format!("replaced{took}, pid {then} is now {pid}, {state}{killed}")
             }
             (Some(ProcessNow { pid: None, .. }) | None, Some(pid)) => {
                 format!("started{took}, pid {pid}, {state}")
@@ -232,7 +236,8 @@ mod tests {
     fn processes(all: &[(&str, &str, Option<u64>)]) -> Processes {
         let one = |(name, state, pid): &(&str, &str, Option<u64>)| {
             let (state, message) = ((*state).to_owned(), None);
-            let process = ProcessNow { state, since: None, pid: *pid, message, drained: None };
+            let (since, was_killed, drained) = (None, false, None);
+            let process = ProcessNow { state, since, pid: *pid, message, was_killed, drained };
             ((*name).to_owned(), process)
         };
         all.iter().map(one).collect()
@@ -263,6 +268,7 @@ mod tests {
             after.entry(name.to_owned()).and_modify(|process| process.since = moment(ms));
         }
         after.entry("new".to_owned()).and_modify(|it| it.message = Some("why".to_owned()));
+        after.entry("web".to_owned()).and_modify(|process| process.was_killed = true);
         let request = began..began + Duration::from_millis(1300);
         after.insert("tail".to_owned(), after["new"].clone());
         let followers = "done\ntail: follows web (`restart: true`)\n";
@@ -272,7 +278,7 @@ mod tests {
             db: started after 1.23s, pid 12, ready\n\
             new: failed after 5ms; why\n\
             tail: follows web (`restart: true`)\n\
-            web: replaced after 70ms, pid 8 is now 14, ready\n\
+            web: replaced after 70ms, pid 8 is now 14, ready; SIGKILL ended the old pid\n\
             worker: ready, as before\n";
         assert_eq!(shown, expected);
         assert_eq!(still_stopped(&before).as_deref(), Some("still stopped: db\n"));

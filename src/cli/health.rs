@@ -85,7 +85,8 @@ async fn ask(args: &HealthArgs, timeout: Duration) -> Result<(String, u8), (Stri
     }
     let doubt =
         answer.as_ref().err().map(|error| why_unreachable(error, &found)).unwrap_or_default();
-    judge(answer, &HttpTarget { address, path }, &doubt)
+    let asks_server = args.url.as_ref().is_some_and(|url| url.path != "/");
+    judge(answer, &HttpTarget { address, path }, asks_server, &doubt)
 }
 
 /// Repeats the request until the answer is good. A request without an answer is repeated, too,
@@ -134,17 +135,26 @@ async fn target(args: &HealthArgs, within: Duration) -> Result<(Found, String), 
     Ok((found, path.to_owned()))
 }
 
-/// The line to print, and the exit code.
+/// The line to print, and the exit code. If `asks_server`, the answer may come from any server.
 fn judge(
     answer: Result<Response, HttpError>,
     target: &HttpTarget,
+    asks_server: bool,
     doubt: &str,
 ) -> Result<(String, u8), (String, u8)> {
     match answer {
         Ok(response) => {
-            let healthy = response.status.is_success();
-            let code = if healthy { exit_code::OK } else { exit_code::NOT_READY };
-            Ok((control_address::first_line(&response), code))
+            let line = control_address::first_line(&response);
+            let code =
+                if response.status.is_success() { exit_code::OK } else { exit_code::NOT_READY };
+            // The first line of a server's error may be `<!DOCTYPE HTML>`, which says nothing.
+            let status = response.status.to_string();
+            let said = match asks_server && code != exit_code::OK {
+                true if line == status => format!("{target}: {status}"),
+                true => format!("{target}: {status}: {line}"),
+                false => line,
+            };
+            Ok((said, code))
         }
         Err(error) => {
             let line = format!("{target}: {error}{doubt}");

@@ -59,6 +59,7 @@ fn health_follows_readyz_from_the_start_to_the_end() {
     assert_eq!(health(&["--url", &format!("{http}/livez"), "--timeout", "20s"]).1, "ok\n");
     let (code, said) = health(&["--url", &format!("{http}/nothing"), "--timeout", "20s"]);
     assert_eq!(code, 1, "{said}");
+    assert!(said.starts_with(&format!("{http}/nothing: 404 Not Found")), "{said}");
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line("stopping: ");
     assert_all(1, "shutting down: ");

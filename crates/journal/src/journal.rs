@@ -255,7 +255,8 @@ impl Journal {
                 history.is_last_asked = false;
                 // If the spawn has failed, the supervisor has already set a message that says more.
                 if !matches!(why, Failure::Spawn { .. }) {
-                    history.message = Some(messages::failure(why));
+                    let of_probe = history.unhealthy.iter().map(|why| format!(": {why}"));
+                    history.message = Some(messages::failure(why) + &of_probe.collect::<String>());
                 }
                 return history.gave_up;
             }
