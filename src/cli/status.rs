@@ -441,7 +441,8 @@ mod tests {
         let busy = ["-c", "while :; do :; done"];
         let mut child = Command::new("sh").args(busy).spawn().unwrap();
         let pid = child.id().cast_signed();
-        // The child may have used its first tick within the tick of its start.
+        // After a single tick, less than 10 ms may have passed since the start. `cpu` would then
+        // return `None`.
         while Stat::read(pid).unwrap().used < 3 {
             std::thread::yield_now();
         }

@@ -53,7 +53,8 @@ pub struct History {
     pub(super) end: Option<(Time, End)>,
     /// The end of the last instance that has ended. The end is kept while the next instance runs.
     pub last_end: Option<End>,
-    /// Whether somebody had asked for the last end, and the process ended in time.
+    /// Whether the process ended because of its stop signal: not before the signal, not by SIGKILL,
+    /// and not because of a failure.
     pub is_last_asked: bool,
     /// Whether the instance had ended by itself when its stop signal was sent.
     pub ended_first: bool,

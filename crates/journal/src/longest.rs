@@ -27,7 +27,7 @@ impl Timeline {
     }
 
     /// The longest shutdown that begins while a oneshot runs, and this oneshot; `None` if no
-    /// process is a oneshot. All processes that do not wait for the oneshot run, too.
+    /// oneshot can run. All processes that do not depend on the oneshot are running as well.
     pub fn worst_in_oneshot(spec: &Spec, asked: bool) -> Option<(ProcessId, Self)> {
         let runs = |id: &ProcessId| {
             let process = &spec.processes[id.index()];

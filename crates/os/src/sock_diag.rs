@@ -18,7 +18,7 @@ use drainit_core::connections::answers::Connection;
 const BY_FAMILY: u16 = 20;
 /// `NLM_F_REQUEST | NLM_F_DUMP`.
 const DUMP: u16 = 0x301;
-/// The states of include/net/tcp_states.h in which a server may still have to answer.
+/// States of include/net/tcp_states.h.
 pub(crate) const ESTABLISHED: u8 = 1;
 const FIN_WAIT1: u8 = 4;
 const FIN_WAIT2: u8 = 5;
@@ -26,6 +26,7 @@ const CLOSE_WAIT: u8 = 8;
 const LAST_ACK: u8 = 9;
 pub(crate) const LISTEN: u8 = 10;
 const CLOSING: u8 = 11;
+/// The states in which a server may still have to answer.
 pub(crate) const OPEN: [u8; 6] = [ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING];
 /// `INET_DIAG_SOCKOPT` of linux/inet_diag.h (Linux 5.10), and its bit `transparent`.
 const SOCKOPT: u16 = 22;

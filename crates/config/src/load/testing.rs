@@ -24,8 +24,8 @@ pub fn load_in(texts: &[&str], environment: &Environment) -> Result<Loaded, Vec<
     crate::load::finish(problems, roots, environment, None)
 }
 
-/// Like [`load_in`], but loads as `check --pod` does. `is_held_back` says whether the pod has a
-/// `preStop` hook.
+/// Like [`load_in`], but loads as `check --pod` does. `is_held_back` says whether a `preStop`
+/// hook of the pod delays the stop signal.
 pub fn load_of_pod(
     text: &str,
     environment: &Environment,

@@ -102,9 +102,8 @@ pub(crate) struct Epoch {
     pub(crate) started: Time,
     /// How long an older epoch may live beside this epoch before drainit ends the older epoch.
     pub(crate) handover: Duration,
-    /// Whether this epoch needs no further drain. Either its own drain has begun, or the drain of
-    /// the newer epoch is over. The drain of the newer epoch waits for the connections of both
-    /// epochs.
+    /// Whether this epoch needs no further drain: its own drain has begun, or the drain of the
+    /// newer epoch, which waits for the connections of both epochs, is over.
     pub(crate) is_drained: bool,
 }
 

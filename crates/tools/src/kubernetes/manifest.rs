@@ -218,7 +218,8 @@ pub(super) fn check_types(problems: &mut Problems, key: &str, node: &Node) -> bo
     wrong_items + wrong == 0
 }
 
-/// Reports a value of another type, below a key. Returns whether other checks can read the value.
+/// Reports a value of `key`, or an item in it, whose type is not `wanted`. Returns whether other
+/// checks can read the value in spite of its type.
 fn is_a(problems: &mut Problems, key: &str, node: &Node, wanted: &str) -> bool {
     let found = match &node.kind {
         Kind::Null => return true,
