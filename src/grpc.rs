@@ -39,12 +39,13 @@ const PADDED: u8 = 8;
 const PRIORITY: u8 = 0x20;
 /// The stream of the call.
 const CALL: u32 = 1;
-/// The most bytes of a frame, of a block of fields, and of a message.
+/// The most bytes of a frame, and of an incomplete block of fields.
 const MAX_FRAME: usize = 16 * 1024;
 /// The most bytes that a server may send before its answer is complete.
 const MAX_TOTAL: usize = 256 * 1024;
 
-/// `grpc-status`, plain and with the Huffman code of RFC 7541, which has one encoding for each text.
+/// `grpc-status`, plain and with the Huffman code of RFC 7541, which has one encoding for each
+/// text.
 const GRPC_STATUS: [&[u8]; 2] = [b"grpc-status", &[0x9a, 0xca, 0xc8, 0xb2, 0x12, 0x34, 0xda, 0x8f]];
 /// The statuses of a call that succeeded, of an unknown service, and of an unknown method.
 const OK: u16 = 0;
@@ -76,7 +77,7 @@ const SERVING: u64 = 1;
 /// The reason why a server is not healthy. A message shows this text after the name of the server.
 #[derive(Debug, Error)]
 pub(crate) enum GrpcError {
-    /// The connect failed, the connection broke, or there was no answer in time.
+    /// The connect failed, the connection broke, or the answer exceeded a limit.
     #[error(transparent)]
     Request(#[from] HttpError),
     /// The answer breaks a rule of HTTP/2.
@@ -85,7 +86,7 @@ pub(crate) enum GrpcError {
     /// The answer breaks a rule of gRPC.
     #[error("answered something that is not gRPC ({0})")]
     NotGrpc(&'static str),
-    /// The server has closed the stream of the call.
+    /// The server has reset the stream of the call, or does not handle it.
     #[error("refused the call (HTTP/2 error {0})")]
     Refused(u32),
     /// The status of HTTP is not 200.
@@ -455,7 +456,7 @@ fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(text)
 }
 
-/// Reads a number of up to three digits.
+/// Reads a number. In the Huffman code, it has at most three digits.
 fn decimal(is_coded: bool, text: &[u8]) -> Option<u16> {
     match is_coded {
         true => (0..1000).find(|number| huffman(*number) == text),

@@ -1,7 +1,7 @@
 //! An HTTP/1.1 client for servers on this machine. Each request has a limit of time and of size.
 //!
 //! The client uses hyper directly on a TCP or Unix stream: there are no proxy variables, redirects,
-//! name resolution, pool or threads. A request ends at its limit, whatever the server does.
+//! name resolution or pool. A request ends at its limit, whatever the server does.
 
 use std::future::Future;
 use std::io;
@@ -58,7 +58,7 @@ impl Response {
 /// server.
 #[derive(Debug, Error)]
 pub enum HttpError {
-    /// The connect failed, or the connection broke.
+    /// The connect failed, the connection broke, or `beside` failed.
     #[error("{}", describe_io(.0))]
     Io(io::Error),
     /// The exchange took longer than this limit.

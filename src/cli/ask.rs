@@ -22,7 +22,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(5);
 /// The largest answer, in bytes. A status has some 200 bytes for each process.
 pub(super) const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
-/// Finds drainit, and runs a command on one thread. An error is printed, and the exit code is 1.
+/// Finds drainit, and runs a command on one thread. Prints an error, and returns the exit code.
 pub(super) fn run<C: AsyncFnOnce(Found) -> Result<(), String>>(whom: &Whom, command: C) -> u8 {
     block_on(async move {
         let found = match for_operator(whom).await {
@@ -154,8 +154,7 @@ fn config_of(line: &str) -> String {
     if files.is_empty() { String::new() } else { format!(" ({})", files.join(", ")) }
 }
 
-/// The reason why nothing listens at the address. The text is empty if the error shows that
-/// something does listen there.
+/// The reason why nothing listens at the address; empty for any other error.
 pub(super) fn why_unreachable(error: &HttpError, found: &Found) -> String {
     if !is_unreachable(error) {
         return String::new();
@@ -173,7 +172,8 @@ pub(super) fn is_unreachable(error: &HttpError) -> bool {
     matches!(error, HttpError::Io(error) if matches!(error.kind(), NotFound | ConnectionRefused))
 }
 
-/// Whether the connection was closed before an answer arrived, which means that drainit has exited.
+/// Whether the connection was closed before an answer arrived, most likely because drainit has
+/// exited.
 pub(super) fn is_cut_off(error: &HttpError) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset};
     match error {

@@ -97,7 +97,7 @@ async fn find(
     address_in(read, choose).map_err(|reason| (reason, exit_code::CONFIG))
 }
 
-/// The address that a config names; `None` if there is no config.
+/// The address that a config names, or the default if there is no config.
 fn address_in(
     found: Option<control::FoundControl>,
     choose: impl Fn(&Control) -> Result<Address, String>,

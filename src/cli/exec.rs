@@ -191,7 +191,8 @@ pub(super) fn exec(args: ExecArgs) -> u8 {
     }
 }
 
-/// Converts the arguments to options. The error says why the arguments contradict each other.
+/// Converts the arguments to options. The error says which value is wrong, or why the arguments
+/// contradict each other.
 pub(super) fn checked(mut args: ExecArgs) -> Result<(ExecOptions, Option<DrainOptions>), String> {
     let drain = drain(&mut args)?;
     let mut options = ExecOptions::new(args.command);
@@ -251,7 +252,7 @@ fn drain(args: &mut ExecArgs) -> Result<Option<DrainOptions>, String> {
     Ok(Some(DrainOptions { envoy, ..drain }))
 }
 
-/// The value of an option. If the option is missing, the value of its variable.
+/// The value of an option, or of its variable if the option is missing.
 fn given<T>(
     args: &DrainFlags,
     option: &str,

@@ -52,7 +52,8 @@ pub struct HealthArgs {
     wait: Option<Duration>,
 }
 
-/// Returns 0 for an answer with a 2xx status, and otherwise 1. Docker knows only these two codes.
+/// Returns 0 for an answer with a 2xx status, 78 if the config gives no address, and otherwise 1,
+/// the code for unhealthy in Docker.
 pub(super) fn health(args: &HealthArgs) -> u8 {
     block_on(async {
         let (line, code) = match args.wait {

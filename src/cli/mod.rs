@@ -152,7 +152,7 @@ fn carry_out(args: Vec<OsString>) -> u8 {
     }
 }
 
-/// The subcommands, grouped by their purpose, and then examples.
+/// The subcommands, grouped by their purpose.
 const GROUPS: [(&str, &[&str]); 4] = [
     ("In a container", &["run", "exec"]),
     (

@@ -30,8 +30,9 @@ use crate::supervisor::sockets::LONGEST_OPEN;
 use crate::supervisor::{Setup, sockets};
 use crate::types::{Signal, Stream, Time, exit_code, harmless, harmless_lines, human};
 
-/// The longest time for which drainit waits for a slow reader of the error, if drainit exits
-/// without starting anything. drainit waits only if the pipe is full.
+/// The longest time for which drainit waits for a slow reader of errors and warnings, before
+/// drainit exits without starting anything, or runs a command as `exec` does. drainit waits only if
+/// the pipe is full.
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// Options of `run`.

@@ -222,7 +222,8 @@ const SHORTEST_NAME: usize = 12;
 /// The indentation of a note that does not fit behind its process.
 const INDENT: usize = 6;
 
-/// The head line, and the table. Only names of processes are cut to the width.
+/// The head line, the table, and the last lines of failed processes. Only names of processes are
+/// cut to the width.
 fn text(status: &Value, width: usize, in_colour: bool) -> String {
     let mut out = wrap(&head_line(status), width, 2);
     out.push('\n');
@@ -386,7 +387,7 @@ fn row(process: &Value, is_drained: bool) -> [String; 8] {
 
 /// Formats seconds in at most two units: `5s`, `2m5s`, `3h2m`, `4d1h`.
 fn age(seconds: f64) -> String {
-    // Durations in a status are at most 49 days and not negative.
+    // The cast of a number that is too large gives the largest `u64`.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let seconds = seconds.max(0.0) as u64;
     let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);

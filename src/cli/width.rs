@@ -1,12 +1,12 @@
-//! Fits text into the width of a terminal without cutting a word.
+//! Fits text into the width of a terminal without cutting anything off.
 
 /// The width of a line that does not go to a terminal: such a line is not wrapped.
 pub(super) const WHOLE: usize = usize::MAX;
 /// The narrowest room for a wrapped text. A narrower terminal wraps the lines itself.
 const NARROWEST: usize = 20;
 
-/// Wraps one line. Later lines begin with `indent` blanks. Breaks at blanks; a word that is longer
-/// than a line is broken, too.
+/// Wraps one line. Later lines begin with `indent` blanks. Breaks at blanks; a word that takes most
+/// of a line may be broken, too.
 pub(super) fn wrap(line: &str, width: usize, indent: usize) -> String {
     let width = width.max(NARROWEST + indent.min(width / 2));
     let indent = indent.min(width / 2);

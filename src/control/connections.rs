@@ -1,7 +1,7 @@
 //! Accepts and answers a bounded number of connections at once, each for a bounded time.
 //!
 //! Each listener has its own loop and its own limit: TCP clients cannot use up the connections of
-//! the private socket. When the limit is reached, drainit does not refuse a new connection.
+//! the control socket. When the limit is reached, drainit does not refuse a new connection.
 //! Instead, drainit closes the oldest connection that has sent no request. If all have sent a
 //! request, drainit closes the oldest connection. A real client sends its request immediately and
 //! is answered within a millisecond. An old connection is therefore most likely not the connection
@@ -106,7 +106,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ConnectionStream for T {}
 enum ConnectionProgress {
     #[default]
     NoHead,
-    /// The answer is ready, and the client only has to read it.
+    /// The head is complete, and the answer waits for no operation.
     Answering,
     /// The answer takes as long as the requested operation.
     Lasting,
@@ -126,7 +126,7 @@ impl ConnectionStage {
         Self { max_lasting, ..Self::default() }
     }
 
-    /// Records that the head is complete and the answer is ready.
+    /// Records that the head is complete and the answer waits for no operation.
     pub(crate) fn answer(&self) {
         self.progress.set(ConnectionProgress::Answering);
     }

@@ -185,7 +185,7 @@ impl Server {
     }
 }
 
-/// Answers everything but `/drain`. Hyper leaves out the body for HEAD.
+/// Answers everything but `/drain` and the paths of operators. Hyper leaves out the body for HEAD.
 fn respond(
     method: &Method,
     path: &str,

@@ -112,11 +112,11 @@ pub struct ProcessStatus {
     /// How the process ended the last time, even if it runs again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
-    /// Whether the process ended (`last_exit`) in time after somebody had asked it to end.
+    /// Whether somebody had asked for the end in `last_exit`, and the process was not killed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub last_exit_asked: bool,
     /// The last lines of the process's last failed instance. Only operators who name the process
-    /// get them.
+    /// get them, and only while it is not ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
     /// The drain and the last count of traffic, if the process is being drained.

@@ -7,7 +7,7 @@ use crate::control::status::example;
 use crate::control::*;
 use crate::os::clock::thread_cpu;
 
-/// A supervisor that only counts the requests.
+/// A supervisor that only records the requests.
 #[derive(Clone)]
 pub(crate) struct CountingSupervisor {
     pub(crate) status: Rc<RefCell<Status>>,

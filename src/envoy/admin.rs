@@ -1,5 +1,5 @@
-//! Requests to Envoy's admin for a drain. Only an answer with 200 counts as success. The caller
-//! gives up a request that takes too long.
+//! Requests to Envoy's admin for a drain. Only an answer with 200 counts as success. Each request
+//! has a time limit, which the caller gives.
 
 use std::rc::Rc;
 use std::time::Duration;

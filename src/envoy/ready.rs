@@ -123,7 +123,7 @@ impl XdsStats {
         self.0.iter().find(|stat| stat.name == name)?.value.as_u64()
     }
 
-    /// The part of the control plane that has not answered yet; `None` if all parts have answered.
+    /// The part of the control plane that has not answered yet; `None` if the statistics show none.
     pub(crate) fn missing(&self) -> Option<String> {
         let is_down = |stat: &&Statistic| {
             stat.name.ends_with("control_plane.connected_state") && stat.value.as_u64() == Some(0)

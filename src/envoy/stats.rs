@@ -28,8 +28,8 @@ struct Stats {
     stats: Vec<Statistic>,
 }
 
-/// One statistic. Histograms and text readouts have other fields, but their names do not match the
-/// filter.
+/// One statistic. Histograms have other fields, and text readouts have texts as values, but their
+/// names do not match the filter.
 #[derive(Deserialize)]
 pub(super) struct Statistic {
     #[serde(default)]
@@ -45,11 +45,11 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<Statistic>, HttpError> {
         .map_err(|error| HttpError::Malformed(format!("not Envoy statistics: {error}")))
 }
 
-/// Reads an answer of `/stats?format=json`.
+/// Adds up the statistics in an answer of `/stats?format=json`.
 ///
 /// # Errors
-/// Fails with [`HttpError::Malformed`] if any value is not a count, because a sum without this
-/// value would be too low.
+/// Fails with [`HttpError::Malformed`] if these are not Envoy's statistics, or if a value is not a
+/// count, because a sum without this value would be too low.
 pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, HttpError> {
     let mut sample = Sample::default();
     let (mut with_active, mut with_filters) = (0_usize, 0_usize);
@@ -62,8 +62,8 @@ pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, HttpError> {
         with_active += usize::from(name.ends_with(".downstream_cx_active"));
         with_filters += usize::from(name.ends_with(".downstream_pre_cx_active"));
     }
-    // If the `stats_config` of a listener hides one of these two statistics, the sum would be too
-    // low, so there is no sum.
+    // If Envoy's `stats_config` hides one of these two statistics of a listener, the sum would be
+    // too low, so there is no sum.
     let (active, in_filters) = (sample.active.take(), sample.in_filters);
     if with_active == with_filters {
         sample.active = active.zip(in_filters).map(|(active, more)| active.saturating_add(more));
@@ -143,9 +143,9 @@ mod tests {
 
     /// The fixtures come from real Envoys with two workers. The fixtures have 6 accepted client
     /// connections. 5 of these are open: two on 127.0.0.1:18080, and one each on `[::1]`, a Unix
-    /// socket and a listener with a `stat_prefix`. The fixtures also have what must not
-    /// count or confuse: an internal listener with 2 or 3 connections, a `stat_prefix` that contains
-    /// a dot, copies of statistics under `user_agent`, and the connection of the admin.
+    /// socket and a listener with a `stat_prefix`. The fixtures also have what must not count or
+    /// confuse: an internal listener with 2 or 3 connections, a `stat_prefix` that contains a dot,
+    /// copies of statistics under `user_agent`, and the connection of the admin.
     // holds: S47
     #[test]
     fn statistics_of_real_envoys_are_parsed() {

@@ -72,7 +72,7 @@ pub(super) fn page(mut drainit: Command) -> io::Result<String> {
     Ok(format!(".TH DRAINIT 1 \"\" \"drainit {version}\"\n{text}{}", rest.to_roff()))
 }
 
-/// The part of the page about one command: its usage, its purpose and its options.
+/// The part of the page about one command: its usage, purpose and options, and the text after them.
 fn subcommand(mut command: Command) -> io::Result<String> {
     let usage = command.render_usage().to_string();
     let mut head = Roff::new();

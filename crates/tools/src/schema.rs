@@ -37,8 +37,7 @@ struct Schema {
 #[derive(Default)]
 struct AcceptedText {
     types: BTreeSet<&'static str>,
-    /// Regular expressions; accepted text must match one of them. If there are none, any text is
-    /// accepted.
+    /// Regular expressions. If there are any, accepted text must match one of them.
     patterns: Vec<String>,
     keywords: Map<String, Value>,
     /// The words that an editor suggests for the value.

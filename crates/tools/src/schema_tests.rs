@@ -183,7 +183,7 @@ fn corpus() -> Vec<String> {
     corpus
 }
 
-/// Values of every form. Each value is accepted by at least one key.
+/// Values of every form, right and wrong.
 const VALUES: &str = "\
     5s | 1m 30s | 0.5 | 0 | -1 | 3 | \"3\" | 5x | TERM | sigterm | RTMIN+3 | 15 | KILL | \
     TREM | true | \"true\" | yes | word | /a | 127.0.0.1:80 | localhost:80 | 80 | \

@@ -241,7 +241,8 @@ impl Facts {
     }
 }
 
-/// Names the statistics that Envoy's `stats_config` hides, with the effect; `None` if it hides none.
+/// Names the statistics that Envoy's `stats_config` hides, with the effect; `None` if it hides
+/// none.
 fn hidden(needed: &[(Option<u64>, &str)], effect: &str) -> Option<String> {
     let missing = needed.iter().filter_map(|(value, name)| value.is_none().then_some(*name));
     let missing: Vec<_> = missing.collect();

@@ -177,7 +177,8 @@ async fn verify(target: &PreflightTarget, patience: Duration) -> Vec<String> {
     facts.findings(target)
 }
 
-/// Polls until Envoy is initialized. After `patience`, returns the last answer, whatever it is.
+/// Polls until Envoy is initialized, or the admin answers with a 4xx status. After `patience`,
+/// returns the last answer, whatever it is.
 async fn until_initialized(
     client: &mut Client,
     patience: Duration,

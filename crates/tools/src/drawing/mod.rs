@@ -1,5 +1,4 @@
-//! Draws a shutdown as an SVG image: either the longest shutdown of a plan, or a past shutdown from
-//! its report.
+//! Draws a start and a shutdown as an SVG image: either those of a plan, or those of a report.
 //!
 //! [`plan`] and [`report`] make [`Chart`]s, and [`svg`] draws them.
 
@@ -44,8 +43,9 @@ const TICKS: [f64; 16] = [
     14400.0,
 ];
 
-/// The colours, for light and for dark pages. Amber is a drain, blue a stop; only a process that was
-/// killed is red. docs/shutdown.svg has the same colours.
+/// The colours, for light and for dark pages. Amber is a drain, blue a stop, red a process that was
+/// killed. A step that is cut or late has a red edge. docs/shutdown.svg has the same amber and
+/// blue.
 const STYLE: &str = "\
 .page { fill: #ffffff }
 text { fill: #24292f }
@@ -115,7 +115,7 @@ enum BarLook {
     /// The time that was planned for a step. The planned time is drawn behind the time that the
     /// step really took.
     Planned,
-    /// A step of a plan that gets less time than it needs.
+    /// A step of a plan that gets less time than the config declares.
     Cut,
     /// A step of a report that took longer than planned.
     Late,
@@ -140,7 +140,7 @@ impl BarLook {
     const ALL: [Self; 6] =
         [Self::Plain, Self::Aside, Self::Planned, Self::Cut, Self::Late, Self::Killed];
 
-    /// A further class of a bar, beside the class of its kind, and the name of this class in the
+    /// A further class of a bar, beside the class of its kind, and the name of this look in the
     /// legend.
     fn names(self) -> Option<(&'static str, &'static str)> {
         match self {
@@ -153,7 +153,7 @@ impl BarLook {
         }
     }
 
-    /// The classes of a bar of this kind.
+    /// The classes of a bar with this look and kind.
     fn of(self, kind: BarKind) -> String {
         match (self, self.names()) {
             (Self::Killed, _) => "killed".to_owned(),
@@ -343,7 +343,7 @@ fn lines(text: &str) -> Vec<String> {
             _ => lines.push(word.to_owned()),
         }
     }
-    // A real text has two sentences. Only a hostile report can have more lines than this.
+    // Only the text of a hostile report can have more lines than this.
     lines.truncate(4);
     lines
 }

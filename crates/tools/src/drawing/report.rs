@@ -1,4 +1,4 @@
-//! The chart of a report of a past shutdown.
+//! The charts of a report of a past shutdown.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::types::{harmless, human};
 /// does not include the time that drainit itself needs.
 const TOLERANCE: f64 = 0.1;
 
-/// Draws the real times of the shutdown over the planned times.
+/// Draws the start, and the real times of the shutdown over the planned times.
 pub fn svg(report: &ShutdownReport) -> String {
     crate::drawing::svg("A shutdown, and its plan", &[start(report), shutdown(report)])
 }

@@ -22,7 +22,7 @@ pub struct ImportArgs {
     format: Option<Format>,
 }
 
-/// Converts the file. Returns the config, and a note about the next step.
+/// Converts the files. Returns the config, and a note about the next step.
 pub(crate) fn run(args: &ImportArgs) -> Result<Shown, Refused> {
     let mut files = Vec::with_capacity(args.files.len());
     for file in &args.files {

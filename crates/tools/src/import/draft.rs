@@ -119,7 +119,8 @@ impl DraftedProcess {
         self.entries.remove(key);
     }
 
-    /// Turns a key that a config would refuse into a comment. Returns whether anything changed.
+    /// Turns a key that a config would refuse into a comment. The name of the process replaces a
+    /// command, because a config needs one. Returns whether anything changed.
     pub(super) fn refuse(&mut self, name: &'static str) -> bool {
         let Some(value) = self.entries.remove(name) else { return false };
         let placeholder = Value::from(vec![self.name.clone()]);
@@ -310,6 +311,6 @@ fn scalar(text: &str) -> String {
     if PLAIN.is_match(text) && !is_reserved && text.parse::<f64>().is_err() {
         return text.to_owned();
     }
-    // YAML, too, requires escapes for DEL, for the C1 control characters, and for noncharacters.
+    // YAML, unlike JSON, requires escapes for DEL, the C1 control characters and noncharacters.
     escape_json(&Value::from(text).to_string()).into_owned()
 }

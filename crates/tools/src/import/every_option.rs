@@ -39,8 +39,7 @@ fn none_vanishes(
 }
 
 // holds: C886
-/// The options at http://supervisord.org/configuration.html#program-x-section-values. Each is tried
-/// with a value that is not its default, and with a variable.
+/// The options at http://supervisord.org/configuration.html#program-x-section-values.
 #[test]
 fn options_of_a_program_of_supervisord_are_converted_or_named() {
     let named = "numprocs=%(ENV_X)s numprocs=2000 numprocs=two priority=5 priority=%(ENV_X)s \

@@ -1,11 +1,11 @@
-//! Finds the files that a pattern names, as Python's `glob` does: `*`, `?` and `[…]` match within one
-//! name, and match no hidden file.
+//! Finds the files that a pattern names, as Python's `glob` does: `*`, `?` and `[…]` match within
+//! one name, and match no hidden file.
 
 use std::path::{Component, Path, PathBuf};
 
 use regex_lite::Regex;
 
-/// A pattern may match at most this many files.
+/// At most this many of the files that match a pattern are found.
 const MOST_FILES: usize = 1000;
 
 /// The files that match, sorted by their names. A relative pattern begins at `directory`.

@@ -78,7 +78,7 @@ pub struct Imported {
 ///
 /// # Errors
 ///
-/// Says why a file cannot be parsed.
+/// Says why a file cannot be read or parsed.
 pub fn import(files: &[(PathBuf, Format)]) -> Result<Imported, Vec<Diagnostic>> {
     let mut whole = Draft::default();
     let mut names = Vec::new();

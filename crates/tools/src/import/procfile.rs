@@ -24,7 +24,8 @@ const NOTE: &str = "A Procfile has no order: all processes start and stop at onc
 static PLAIN: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^[\w./:@%+,-]+([ \t]+[\w./:@%+,=-]+)*$"));
 static ASSIGNMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[A-Za-z_]\w*="));
-/// If a command has one of these characters outside quotes, only a shell understands it.
+/// A command with one of these characters may have several parts, so it gets no `exec`. Quotes are
+/// not looked at.
 const JOINS: [char; 8] = [';', '&', '|', '<', '>', '(', ')', '`'];
 
 pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {

@@ -1,5 +1,5 @@
-//! Finds the values of a draft that a config would refuse, and turns them into comments. The config's
-//! own reader decides, so that `drainit check` accepts whatever is left.
+//! Finds the values of a draft that a config would refuse, and turns them into comments. The
+//! config's own reader decides, so that `drainit check` accepts whatever is left.
 
 use std::fmt::Write;
 use std::sync::LazyLock;

@@ -271,7 +271,7 @@ fn process(section: &Section, program: &str, whole: &Section, listens: Listens) 
     process
 }
 
-/// Makes the key `log` of a process. stderr has a file of its own only if stdout has one, too.
+/// Makes the key `log` of a process.
 fn log(name: &str, get: impl Fn(&str) -> Option<String>) -> Value {
     let stdout = get("stdout_logfile").unwrap_or_else(|| "AUTO".to_owned());
     let is_joined = truth(get("redirect_stderr").as_deref()) == Some(true);
@@ -337,7 +337,7 @@ fn truth(value: Option<&str>) -> Option<bool> {
 /// The values that placeholders stand for.
 struct Expansions<'a> {
     program: &'a str,
-    /// The number of the process, for a program with several processes.
+    /// The number of the process among those of the program.
     number: &'a str,
     /// The variables with their values, in which placeholders are expanded. If a name occurs twice,
     /// the last value counts.

@@ -1,5 +1,6 @@
 //! Checks that the containers of a pod find drainit's binary if an init container installs it into
-//! a volume, or if an image is the volume.
+//! a volume, or if an image is the volume. Also checks the containers' configs and sockets in
+//! volumes, and that init containers end.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -56,8 +57,8 @@ impl Binary {
     }
 }
 
-/// Reports the commands of a pod that do not find the installed drainit, and init containers that
-/// install none. `env` reads the environment of a container.
+/// Reports commands of a pod that do not find the installed drainit or their config, and init
+/// containers that cannot install drainit or never end. `env` reads the environment of a container.
 pub(super) fn check(
     problems: &mut Problems,
     workload: &Workload,
@@ -226,7 +227,7 @@ fn missing(workload: &Workload, place: &InVolume) -> Option<Found> {
     (!is_there).then(|| (name.span, message(), help()))
 }
 
-/// Reports a path that the files of a volume do not have.
+/// Reports a path that is not in a volume.
 fn no_file(workload: &Workload, place: &InVolume) -> Option<Found> {
     let (name, path) = (&place.volume, &place.path);
     let is_it = |volume: &&Rc<Node>| text(volume, &["name"]).is_some_and(|it| it.text == name.text);
@@ -283,7 +284,8 @@ fn image(volume: &Rc<Node>) -> Option<Binary> {
     Some(Binary { volume: text(volume, &["name"])?.text, path, written: None, behind: 0 })
 }
 
-/// The binary that an init container installs, or the reason why it installs none.
+/// The binary that an init container installs, or the reason why it cannot install it. `None` if
+/// the container does not install drainit, or if the path is not known here.
 fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option<Binary>, Found> {
     let (command, args) = (words(&init.node, &["command"]), words(&init.node, &["args"]));
     let image = image_of(&init.node);
@@ -388,8 +390,8 @@ fn own_image(workload: &Workload, init: &Container) -> Result<(), Found> {
     }
 }
 
-/// Reports a path of `install` in a directory that an empty volume does not have yet. `place` is the
-/// number of init containers before this one.
+/// Reports a path of `install` in a directory that an empty volume does not have yet. `place` is
+/// the number of init containers before this one.
 fn no_directory(workload: &Workload, place: usize, to: &Word, at: &InVolume) -> Result<(), Found> {
     let directory = match to.text.ends_with('/') {
         true => at.below.as_str(),

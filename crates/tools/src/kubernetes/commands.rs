@@ -82,8 +82,8 @@ pub(super) fn commands(line: Vec<Word>) -> Vec<Vec<Word>> {
     found.flat_map(|command| commands(at(command.words, script.span))).collect()
 }
 
-/// Whether a subcommand of drainit stands behind this word. If so, the word starts drainit, even if
-/// it stands behind another program such as `env`, but not behind `echo`.
+/// Whether this word starts drainit, because a subcommand of drainit stands behind it. The word may
+/// stand behind another program such as `env`, but not behind `echo`.
 pub(super) fn has_subcommand(words: &[Word], at: usize) -> bool {
     let is_it = |next: &Word| SUBCOMMANDS.contains(&&*next.text);
     words.get(at + 1).is_some_and(is_it) && !is_builtin(program(words))
@@ -161,7 +161,7 @@ pub(super) struct OwnCommand {
 }
 
 impl OwnCommand {
-    /// The subcommand, if there is one.
+    /// The subcommand; empty if there is none.
     pub(super) fn name(&self) -> &str {
         self.words.first().map(|word| word.text.as_str()).unwrap_or_default()
     }

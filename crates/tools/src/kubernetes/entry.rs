@@ -35,7 +35,8 @@ pub(super) fn entry(container: &Container) -> EntryPoint {
     }
 }
 
-/// Whether the manifest shows that the container starts drainit.
+/// Whether the manifest shows that the container runs drainit, by its command or its `preStop`
+/// hook.
 pub(super) fn names_drainit(container: &Container) -> bool {
     let shown = match entry(container) {
         EntryPoint::Drainit(_) | EntryPoint::ShellChild(..) => true,
@@ -63,7 +64,7 @@ fn of_line(line: &[Word]) -> EntryPoint {
     }
 }
 
-/// Words of a script at this place.
+/// Gives each word of a script the place of the script.
 pub(super) fn at(words: Vec<String>, span: Span) -> Vec<Word> {
     words.into_iter().map(|text| Word { text, span }).collect()
 }
@@ -98,7 +99,7 @@ fn of_script(script: &Word, is_bash: bool) -> EntryPoint {
             || matches!(program, "." | "eval" | "source");
         match of_line(&words) {
             EntryPoint::Drainit(_) if is_function => found = EntryPoint::Unknown(script.clone()),
-            // Another command may copy the binary, or say what it does.
+            // Such a command copies drainit, prints its name, or runs another subcommand.
             EntryPoint::Drainit(rest)
                 if is_builtin(program)
                     || !rest.first().is_some_and(|it| matches!(&*it.text, "run" | "exec")) => {}
@@ -120,8 +121,8 @@ fn of_script(script: &Word, is_bash: bool) -> EntryPoint {
     found
 }
 
-/// Checks the command. Returns whether nobody knows that it needs a config: the command is wrong,
-/// or does not show whether it runs `drainit run`.
+/// Checks the command. Returns whether the command may need no config: it is wrong, or does not
+/// show whether it runs `drainit run`.
 pub(super) fn check(ctx: &mut Context<'_>) -> bool {
     const HELP: &str =
         "write `[drainit, run, --]` with a config, or `[drainit, exec, --, PROGRAM]` without one";

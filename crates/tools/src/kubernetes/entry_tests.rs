@@ -79,7 +79,7 @@ fn nothing_is_said_of_a_command_that_only_the_shell_knows() {
         "go() { exec \"$@\"; }; go drainit exec a",
     ] {
         assert_eq!(found(&in_shell(script)), [""; 0], "{script}");
-        // No config is needed, and other checks would guess.
+        // No config is needed, and other checks, which could only guess, are left out.
         let manifest = with(MANIFEST, "[drainit, run]", &in_shell(script));
         let manifest = with(&manifest, "Seconds: 45", "Seconds: 20");
         assert_eq!(lines(&check("processes: a", &manifest, None, &[])), [""; 0], "{script}");

@@ -16,7 +16,7 @@ const LONGEST: usize = 128 << 10;
 pub(super) struct PodEnv {
     known: BTreeMap<String, Word>,
     /// Variables whose values are not known here: the manifest sets them by `valueFrom`, or their
-    /// values contain such variables.
+    /// values contain such variables or are too long.
     unknown: BTreeMap<String, Span>,
     /// The variables of the image, as far as they are given.
     image: BTreeMap<String, Word>,

@@ -22,9 +22,9 @@ use crate::load::{Diagnostic, Loaded, load_text_to_check};
 use crate::types::human;
 use crate::types::suggest::nearest;
 
-/// The config that `drainit exec` makes from its options. Returns `None` if the container does not
-/// run `drainit exec`. Returns `Ok(None)` if there is nothing to check: no drain, or a command or
-/// options that are not known here. An option whose value is not known counts as correct. A wrong value is
+/// The options of `drainit exec` as a config. Returns `None` if the container does not run `drainit
+/// exec`. Returns `Ok(None)` if there is nothing to check: no drain, or a command or options that
+/// are not known here. An option whose value is not known counts as correct. A wrong value is
 /// reported.
 pub(super) fn read(
     problems: &mut Problems,
@@ -232,7 +232,7 @@ fn config(workload: &Workload, drain: &[Given], others: &[Other]) -> (String, bo
     (config, min <= room)
 }
 
-/// Words of a config. `drainit exec` does not expand variables.
+/// Quotes words for a config. Each `$` is escaped, because `drainit exec` expands no variables.
 fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let quoted = |it: &str| format!("'{}'", it.replace('$', "$$").replace('\'', "''"));
     words.into_iter().map(quoted).collect::<Vec<_>>().join(", ")
@@ -252,7 +252,7 @@ struct Given {
 }
 
 impl Given {
-    /// A value, or `None` if it is not known here.
+    /// Checks a value; `text` is `None` if the value is not known here.
     fn new(it: &ExecOption, name: &'static str, span: Span, text: Option<&str>) -> Self {
         let wrong = text.and_then(|text| {
             let bad = it.check(text).err()?;
@@ -299,7 +299,7 @@ pub(super) fn command(words: &[Word], env: &PodEnv) -> Vec<Word> {
 }
 
 /// Reads the variables and the options. `None` if a variable whose value is not known may be an
-/// option.
+/// option, or if the value of the last option is missing.
 fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<ExecGiven> {
     let mut all = ExecGiven::default();
     for it in &OPTIONS {
@@ -372,8 +372,8 @@ fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Exec
 }
 
 impl ExecGiven {
-    /// Adds the value of an option. If an option is repeated, its names become one list. An option
-    /// overrides its variable.
+    /// Adds the value of an option, which overrides its variable. If the option for [`LISTENERS`]
+    /// is repeated, the names become one list.
     fn give(&mut self, mut new: Given) {
         let Some(before) = self.drain.iter_mut().find(|before| before.key == new.key) else {
             self.drain.push(new);
@@ -387,8 +387,8 @@ impl ExecGiven {
         *before = new;
     }
 
-    /// Reads short options, such as `-gv`, `-e 143` and `-e143`. Returns `None` if a value is not
-    /// known here.
+    /// Reads short options, such as `-gv`, `-e 143` and `-e143`. Returns `None` if a value is
+    /// missing.
     fn short(
         &mut self,
         problems: &mut Problems,

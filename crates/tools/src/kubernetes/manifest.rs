@@ -28,7 +28,8 @@ pub(super) struct Workload {
 }
 
 impl Workload {
-    /// The keys of a ConfigMap or Secret; `None` if the manifest does not have it.
+    /// The keys of a ConfigMap or Secret; `None` if the manifest does not have it, or if it is
+    /// empty.
     pub(super) fn keys(&self, kind: &str, name: &str) -> Option<Vec<&str>> {
         let has = |map: &Node, path: &[&str], value: &str| {
             text(map, path).is_none_or(|found| found.text == value)

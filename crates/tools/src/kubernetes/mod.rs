@@ -64,10 +64,10 @@ pub struct PodCheck {
 }
 
 /// Reads a manifest (`-` means standard input), and checks the config against each container that
-/// runs drainit: the container with this `name`, else each container whose command contains
-/// drainit, else the only container of the manifest. `here` is the environment of `drainit check`
-/// itself, which may have values of variables that the manifest sets by `valueFrom`. `image` has
-/// the variables of the image.
+/// runs drainit. If there is a `name`, this is the container of this name. Otherwise, these are the
+/// containers whose command or `preStop` hook contains drainit, else the only container of the
+/// manifest. `here` is the environment of `drainit check` itself, which may have values of
+/// variables that the manifest sets by `valueFrom`. `image` has the variables of the image.
 pub fn check(
     configs: &[PathBuf],
     manifest: &Path,
@@ -350,7 +350,7 @@ fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Worklo
         problems.error(whole, format!("this file has no workload{kinds}")).help(help);
         return Vec::new();
     }
-    // Other checks would miss what stands in a wrong place.
+    // Other checks cannot read a workload that has values of wrong types.
     let number = workloads.len();
     workloads.retain(|it| manifest::check_types(problems, "spec", &it.pod));
     let of = |workload: Workload| {

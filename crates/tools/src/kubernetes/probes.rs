@@ -24,7 +24,7 @@ struct PodProbe {
     span: Span,
     /// The time before the first attempt.
     delay: Duration,
-    /// The time from the first failed attempt until the kubelet considers the probe failed.
+    /// The longest time from a fault until the kubelet considers the probe failed.
     fails_after: Duration,
     /// Who owns the port to which the probe connects, and the port with its place in the manifest.
     /// `None` for a probe without a port, or with an unknown port.
@@ -223,8 +223,8 @@ fn owner(ctx: &Context<'_>, port: u16) -> ProbedServer {
     admin.map_or(ProbedServer::Other, |(_, fails)| ProbedServer::Admin { fails })
 }
 
-/// Checks that the kubelet can reach drainit's address, and that a probe for a path of drainit goes
-/// to drainit's port.
+/// Checks that a probe of drainit's port gets an answer, and that a probe for a path of drainit
+/// goes to drainit's port.
 fn answered(ctx: &mut Context<'_>, probe: &PodProbe, path: Option<&str>) {
     let Some((target, port, span)) = probe.target else { return };
     let listen = ctx.loaded.config.control.listen;
@@ -410,8 +410,8 @@ fn notices(ctx: &mut Context<'_>, probe: &PodProbe) {
 }
 
 /// Warns of a readiness probe that still succeeds while the container drains. Gives no warning if
-/// the probe asks a process's listener or runs an unknown command: such a probe may fail during the
-/// drain.
+/// the probe sends a request to a process or runs an unknown command: such a probe may fail during
+/// the drain.
 fn readiness(ctx: &mut Context<'_>, probe: &PodProbe) {
     if !ctx.takes_traffic_away {
         return;

@@ -929,8 +929,8 @@ fn a_service_with_policy_local_needs_an_unready_delay() {
     assert!(!undrained.iter().any(|line| line.contains("`Local`")), "{undrained:?}");
 }
 
-/// The help of a problem names the change after which nothing is reported. `advice.rs` does the same
-/// with the advice for the grace period.
+/// The help of a problem names the change after which nothing is reported. `advice.rs` does the
+/// same with the advice for the grace period.
 #[test]
 fn a_manifest_that_follows_the_advice_has_no_problems() {
     let other = with(
