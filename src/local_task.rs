@@ -13,7 +13,8 @@ pub(crate) struct LocalTask(AbortHandle);
 /// Begins a task that nobody ends.
 pub(crate) fn spawn(work: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
     // The future is boxed, because otherwise each function that passes the future on would need
-    // stack for it. All tasks have one type, because the runtime compiles for each type anew.
+    // stack for it. All tasks have one type, because each type would add another copy of the
+    // runtime's code.
     let work: Pin<Box<dyn Future<Output = ()>>> = Box::pin(work);
     spawn_local(work)
 }

@@ -137,7 +137,8 @@ fn upgrades_that_have_ended_are_reported_apart() {
             "1 completed, 5 cut; upgrades 4 ended",
         ),
         ([ended(Some(3), Some(20)), ended(Some(3), Some(21))], "1 completed, 5 cut"),
-        // Six upgrades of an old Envoy end, which never began for the counts of the new Envoy.
+        // Six upgrades end that began in an old Envoy, so the new Envoy has not counted their
+        // beginnings.
         (
             [ended(Some(0_u64.wrapping_sub(6)), Some(9)), ended(Some(0), Some(9))],
             "0 completed, 5 cut; upgrades 6 ended",

@@ -22,8 +22,8 @@ const MOST_WORK: Duration = Duration::from_millis(5);
 
 /// The children, each with its role.
 ///
-/// The step that starts a child adds it to this table, and the command of a task is added at the
-/// beginning of the next step. Children are reaped only in a step. Therefore drainit knows every
+/// The step that starts an instance adds it to this table, and the command of a task is added at
+/// the beginning of the next step. Children are reaped only in a step. Therefore drainit knows every
 /// child before drainit can reap the child. A reaped pid that is not in this table belongs to an
 /// orphan that drainit has inherited.
 #[derive(Default)]

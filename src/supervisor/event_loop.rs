@@ -47,7 +47,8 @@ const LATE: Duration = Duration::from_millis(50);
 /// of these tasks. At each yield, the runtime runs only some of the tasks.
 const TURNS: usize = 16;
 
-/// The most messages that one turn handles. Between two turns drainit looks at signals and timers.
+/// The most messages that one turn handles, unless drainit is late. Between two turns drainit looks
+/// at signals and timers.
 const MESSAGES: usize = 8;
 
 /// Signals that a terminal or its shell sends. With a terminal, drainit does not warn that such a
@@ -103,7 +104,8 @@ impl Inbox {
 }
 
 pub(crate) struct EventLoop {
-    /// The event loop has the executor in its steps, and the control endpoints between the steps.
+    /// The event loop uses the executor during a step, and the control endpoints use it between two
+    /// steps.
     executor: Rc<RefCell<Executor>>,
     events: Events,
 }
@@ -185,15 +187,15 @@ impl EventLoop {
         }
     }
 
-    /// Writes the log files and the report, when drainit exits with this code. Each file takes at
-    /// most `within`.
+    /// Writes the log files and the report, when drainit exits with this code. All log files
+    /// together, and each file of the report, take at most `within`.
     pub(crate) fn finish(&self, code: u8, within: &dyn Fn() -> Duration) {
         let mut executor = self.executor.borrow_mut();
         executor.finish_files(within());
         executor.report(clock::now(), code, within);
     }
 
-    /// Waits for one event, and handles the event and every child that has ended.
+    /// Waits for an event, handles it, and reaps children that have ended.
     async fn turn(&mut self) -> io::Result<()> {
         panic_hook::wait_if_failing();
         // The branches are not `biased`: a flood of signals must leave the other branches time to
@@ -243,7 +245,7 @@ impl EventLoop {
 }
 
 impl Step<'_> {
-    /// Handles the stop signals that have arrived.
+    /// Begins a turn. If a stop signal has arrived, handles all signals that have arrived.
     fn begin_turn(&mut self) -> io::Result<()> {
         if self.stop_is_pending() {
             self.take_pending(clock::now())?;
@@ -263,7 +265,7 @@ impl Step<'_> {
         if std::mem::take(&mut self.events.has_ended) || self.executor.is_sweeping() {
             self.reap()?;
         }
-        // A SIGCHLD was read after the reaping began, so the next turn has to reap again.
+        // If a SIGCHLD was read after the reaping began, the next turn has to reap again.
         if self.events.has_ended {
             self.executor.wake_loop();
         }
@@ -285,8 +287,8 @@ impl Step<'_> {
         self.received(pending, at)
     }
 
-    /// Whether a stop signal is pending that the core does not know yet. The check happens during a
-    /// step, because a step may start thousands of processes.
+    /// Whether a stop signal is pending that the core does not know yet. The signal may have
+    /// arrived during the current step.
     fn stop_is_pending(&self) -> bool {
         sys::pending_signals() & self.events.stop_signals != 0
     }
@@ -303,7 +305,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Handles a message and some of the messages after it, until a limit is due.
+    /// Handles a message and some of the messages after it, until something else is due.
     fn messages_of_turn(&mut self, first: Message) -> io::Result<()> {
         self.message(first)?;
         for _ in 1..MESSAGES {
@@ -381,8 +383,8 @@ impl Step<'_> {
     }
 
     /// Whether a signal is a stop signal, or is forwarded to a process for whose lifecycle `holds`
-    /// is true. This function looks at the definitions in the slots. After a reload that was rolled
-    /// back, the config has other definitions than the processes that run.
+    /// is true. This function looks at the definitions in the slots, because after a reload that
+    /// was rolled back, the config has other definitions than the processes that run.
     fn has_receiver(&self, signal: Signal, holds: impl Fn(Lifecycle) -> bool) -> bool {
         let machine = self.executor.processes.machine();
         let state = machine.state();
@@ -429,7 +431,8 @@ impl Step<'_> {
         let has_effect = self.has_receiver(received.signal, Lifecycle::is_alive);
         self.handle_at(at, Event::Signal(received.signal))?;
         // drainit suspends itself, as a user expects after Ctrl-Z. But if a process has sent the
-        // SIGTSTP and drainit has forwarded it to a child, drainit continues to run.
+        // SIGTSTP, and drainit forwards SIGTSTP or treats it as a stop signal, drainit continues to
+        // run.
         if received.signal == Signal::TSTP
             && (received.sender == Sender::Kernel || !self.has_receiver(Signal::TSTP, |_| true))
         {
@@ -452,7 +455,7 @@ impl Step<'_> {
             if !machine.state().process(process).is_success(ended.end))
     }
 
-    /// Reaps children that have ended, both known children and orphans.
+    /// Reaps children that have ended, known children and orphans, and handles their ends.
     fn reap(&mut self) -> io::Result<()> {
         let (mut ended, rest) = self.executor.reap(REAP_AT_ONCE)?;
         // The order in which these children ended is unknown. Failures come first, because they
@@ -482,8 +485,9 @@ impl Step<'_> {
         }
         for one in &ended {
             if let Some(ChildRole::Process(process)) = one.role {
-                // drainit looks at the watched files now, before the process is started again,
-                // because the new instance will read the new content.
+                // drainit looks at the watched files now, before the process is started again. The
+                // new instance will read the new content, so a change that this look finds must not
+                // cause another restart.
                 drop(self.executor.look(process));
             }
         }

@@ -54,7 +54,8 @@ struct SharedPath {
 }
 
 impl SharedPath {
-    /// Asks the thread for a look. Returns whether there is a thread that has no other request.
+    /// Asks the thread for a look. Returns `false` if there is no thread, or if too many requests
+    /// wait for it.
     fn ask(&self, asked: fingerprint::Asked) -> bool {
         self.asks.borrow().try_send(asked).is_ok()
     }
@@ -74,7 +75,7 @@ enum PathState {
 }
 
 impl PathState {
-    /// Whether every known change has been reported.
+    /// Whether no change is known since the file was last quiet.
     fn is_quiet(self) -> bool {
         matches!(self, Self::Quiet | Self::Reading)
     }
@@ -137,8 +138,8 @@ impl FileWatches {
         let until = Instant::now() + LONGEST_LOOK;
         let mut tasks = Vec::with_capacity(watches.len());
         for mut watch in watches {
-            // If this first look takes longer or fails, the content stays unknown. In that case,
-            // the first look that succeeds reports a change.
+            // If this first look is not over by then, or fails, the content stays unknown. In that
+            // case, the first look that succeeds reports a change.
             match timeout_at(until, watch.looks.recv()).await {
                 Ok(Some(WatchReport::Quiet(content))) => {
                     watch.is_new(content);
@@ -292,7 +293,8 @@ impl FileWatch {
         self.error = error;
     }
 
-    /// Sets the state, and returns the old state.
+    /// Sets the state, and returns the old state. After [`PathState::Read`], the content that the
+    /// process has read is not known any more.
     fn becomes(&mut self, state: PathState) -> PathState {
         let before = self.shared.state.replace(state);
         if before == PathState::Read {

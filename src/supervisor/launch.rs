@@ -47,7 +47,8 @@ pub(crate) enum StartError {
         human(LONGEST_START)
     )]
     Late,
-    /// A value that is read at the start is missing, or a template cannot be rendered.
+    /// The start was not attempted, for example because a value is missing or a hot restart is not
+    /// possible.
     #[error("cannot be started: {}", harmless(.0))]
     Unprepared(String),
 }

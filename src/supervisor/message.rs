@@ -37,7 +37,7 @@ impl InstanceSender {
         self.send_with(news, None);
     }
 
-    /// Like [`Self::send`]. The event loop drops `place` once it has handled the news.
+    /// Like [`Self::send`]. The event loop drops `place` when it takes the news.
     pub(crate) fn send_with(&self, news: News, place: Option<OwnedSemaphorePermit>) {
         let Self { process, instance, .. } = *self;
         // The send fails only if the event loop has ended.
@@ -83,7 +83,7 @@ pub(crate) type TextReply = tokio::sync::oneshot::Sender<Result<String, String>>
 #[derive(Debug)]
 pub(crate) enum ChildRole {
     Process(ProcessId),
-    /// The command of a hook, or of an `exec` probe or drain.
+    /// The command of a hook, of an `exec` probe or drain, or of Envoy's check of its config.
     Command {
         /// The task that runs the command receives how the command has ended.
         waiting: tokio::sync::oneshot::Sender<End>,
@@ -94,7 +94,7 @@ pub(crate) enum ChildRole {
 /// What happens to the processes that outlive the command which started them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
-    /// The processes of a hook continue to run, because a hook may start a daemon.
+    /// The processes of a hook or drain continue to run, because a hook may start a daemon.
     Lives,
     /// The members of the command's process group are killed.
     Killed,
@@ -156,7 +156,7 @@ pub(crate) enum Message {
     },
     /// A line for the report of the shutdown.
     Remark(String),
-    /// A look at the connections of processes that are being stopped is over, or could not begin.
+    /// A look at the connections during the shutdown is over, or the first look could not begin.
     Counted {
         is_first: bool,
     },

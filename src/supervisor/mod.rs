@@ -260,7 +260,7 @@ impl SupervisorHandle for ControlHandle {
 
     fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
         // The pid still belongs to the process. The journal forgets a pid when the pid is
-        // reaped. Reaping runs on this thread, and therefore not between the next two lines.
+        // reaped, and nothing is reaped before the signal, because reaping runs on this thread.
         let Executor { processes, children, .. } = &mut *self.executor.borrow_mut();
         let History { pid, sent, .. } = processes.history(process);
         match pid.map(|pid| children.signal(pid, signal)).transpose()? {

@@ -71,7 +71,7 @@ fn open_one(
     let known = held.into_iter().flatten().find(|(address, _)| *address == wanted.address);
     if let Some((_, socket)) = known
         // A socket that has lost its file can be kept only if nothing about it differs. Otherwise
-        // drainit opens a new socket: the process is replaced anyway.
+        // drainit opens a new socket: the process is replaced anyway, because its `listen` differs.
         && (!socket.differs(mode, backlog) || socket.has_address())
     {
         return Ok(Arc::clone(socket));

@@ -54,9 +54,8 @@ impl Processes {
 
     /// Gives an event to the machine, and returns its actions.
     pub(crate) fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
-        // A timer that has already expired takes effect only in the next tick. This event may have
-        // happened before the timer expired: the previous event may have taken long, because a step
-        // may start thousands of processes.
+        // A timer that has already expired takes effect only in the next tick: this event may have
+        // happened before the timer expired, while drainit handled the previous event.
         let is_due = self.machine.next_wakeup().is_some_and(|due| due <= now);
         let actions = match is_due && event != Event::Tick {
             true => self.machine.handle_early(now, event),
@@ -105,7 +104,8 @@ impl Processes {
         self.slots.put(slot, definition, place);
     }
 
-    /// The slots in file order. The slots of one process are together, with the current slot first.
+    /// The slots that the status shows, in file order. The slots of one process are together, with
+    /// the current slot first.
     fn rows(&self) -> Vec<(ProcessId, Part)> {
         let state = self.machine.state();
         let mut rows: Vec<_> = self

@@ -70,7 +70,7 @@ fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Looks {
     /// Looks at the connections once; `running` has the pids of the instances that run. Returns
-    /// whether an instance is left for the next look.
+    /// `false` if no instance is left to look at, or if the connections cannot be listed.
     fn look(&self, running: &Pids) -> bool {
         let (watched, listening) = &mut *locked(&self.watched);
         let drained = take(&mut *locked(&self.drained));
@@ -173,7 +173,7 @@ impl StopCounts {
         self.changed.notify_one();
     }
 
-    /// Looks again and again, until all instances have ended.
+    /// Looks again and again, until [`Looks::look`] returns `false`.
     async fn watch(&self, sender: MessageSender) {
         let mut pause = Duration::ZERO;
         let mut is_first = true;

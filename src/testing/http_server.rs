@@ -29,7 +29,7 @@ pub(crate) enum Behaviour {
     Endless,
     /// Announces a body of 1 GB.
     Oversized,
-    /// Sends header lines without end.
+    /// Sends a header line without end.
     EndlessHead,
     /// Closes in the middle of the body.
     CloseHalfWay,

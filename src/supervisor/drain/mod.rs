@@ -30,8 +30,8 @@ use crate::supervisor::message::Rest;
 use crate::supervisor::run_command;
 
 /// drainit repeats a failed drain request until the drain has lasted this long. If the drain is
-/// shorter, the last attempt comes shortly before the end of the drain, so that the log and the
-/// report get the error.
+/// shorter, or if the request has the key `until`, the last attempt comes shortly before the end of
+/// the drain, so that the log and the report get the error.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -61,7 +61,7 @@ pub(crate) enum DrainCommand {
 /// Asks the process to drain, and returns the outcome.
 type Ask = Pin<Box<dyn Future<Output = Asked>>>;
 
-/// Waits for the work if there is some, and takes it once it is done.
+/// Waits for the work, and takes it once it is done. Without work, waits for ever.
 async fn done<F: Future + Unpin>(work: &mut Option<F>) -> F::Output {
     let Some(under_way) = work else { return pending().await };
     let output = under_way.await;

@@ -63,7 +63,7 @@ impl Step<'_> {
         matches!(self.may_reload(), Err(RequestError::ShuttingDown | RequestError::Drained))
     }
 
-    /// Begins the requested reload as soon as it is possible.
+    /// Begins the requested reload if it is possible now. Gives it up after a stop or drain.
     pub(super) fn begin_reload(&mut self) {
         if !self.executor.reloads.is_due() {
             return;
@@ -96,7 +96,7 @@ impl Step<'_> {
 
     /// Handles the result of reading the config again and opening its sockets.
     pub(super) fn prepared(&mut self, candidate: Result<Candidate, String>) -> io::Result<()> {
-        // A reload is not possible if another request has begun since this reload was requested.
+        // While the config was read, another request or the shutdown may have begun.
         if self.may_reload().is_err() {
             self.executor.reloads.again();
             return Ok(());

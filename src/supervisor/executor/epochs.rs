@@ -45,7 +45,7 @@ impl Executor {
         instance.epoch.filter(|_| instance.pid.is_some())
     }
 
-    /// Whether another epoch of the process lives, which uses the same socket files.
+    /// Whether another epoch of the process lives.
     pub(super) fn has_other_epoch(&self, process: ProcessId) -> bool {
         self.others(process).next().is_some()
     }

@@ -18,7 +18,7 @@ use crate::supervisor::message::{ChildRole, Message};
 use crate::types::{ProcessId, Signal, Time};
 
 /// The pause between two scans of the groups. The scans are needed, because the kernel does not
-/// report the end of a member that is not a descendant of drainit.
+/// report the end of a member that is not a child of drainit.
 const SCAN_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two searches of `/proc` for living members of the groups.
 const MAX_SEARCH_PAUSE: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Starts the commands of hooks, and kills hooks that take too long.
+//! Starts the commands of hooks, and kills hooks that the core gives up.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -21,7 +21,7 @@ pub(crate) struct Instance {
     /// The number that distinguishes messages of this instance from messages of earlier instances.
     pub(super) number: u32,
     /// The definition of the process, with the values that were read at its start; `None` without
-    /// such values.
+    /// such values, and once nothing needs them any more.
     pub(super) with_values: Option<Arc<Process>>,
     /// Whether the files of `render` are already written for the start that is under way.
     pub(super) is_rendered: bool,

@@ -15,7 +15,7 @@ use crate::supervisor::message::{ChildRole, Message, Rest};
 use crate::types::Signal;
 
 impl Executor {
-    /// If a child was the command of a probe, kills the processes that the command has left behind.
+    /// Kills the processes that ended commands have left behind, as the [`Rest`] of each says.
     pub(crate) fn kill_left_by_probes(&self, ended: &[Ended]) {
         let mut last = None;
         for one in ended {

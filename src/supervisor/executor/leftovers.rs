@@ -112,7 +112,7 @@ impl Executor {
     /// The children that drainit has killed and not reaped yet. Each child leads a process group.
     fn killed_groups(&self) -> BTreeSet<Pid> {
         let is_killed = |pid: Pid, role: &ChildRole| match role {
-            // The command was killed together with its hook or drain.
+            // The command was killed together with its hook, probe or drain.
             ChildRole::Command { .. } => true,
             // The start of the process was given up.
             ChildRole::Process(process) => {

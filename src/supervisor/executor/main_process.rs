@@ -13,7 +13,8 @@ use crate::supervisor::executor::{Executor, with_cont};
 use crate::supervisor::message::{ChildRole, Message};
 use crate::types::{ProcessId, Signal};
 
-/// The largest number of former main processes of one instance that may live at the same time.
+/// The largest number of main processes of one instance, current and former, that may live at the
+/// same time.
 const MOST_FORMER: usize = 8;
 
 impl Executor {
@@ -105,7 +106,8 @@ impl Executor {
     fn set_main(&mut self, process: ProcessId, main: Pid, former: Vec<Pid>) {
         let name = &self.process(process).name;
         let current = &mut self.processes.slots[process].instance;
-        // The kernel does not reuse the number of a group or session that still has a member.
+        // The leader of the session may have ended. But the kernel does not reuse the number of a
+        // group or session that still has a member.
         let session = session_of(main).unwrap_or(current.leader);
         if !former.contains(&current.leader) && main != current.leader {
             current.leader = session;

@@ -170,8 +170,7 @@ impl Executor {
         }
     }
 
-    /// Turns a message of a local task into an event; `None` if the message comes from an earlier
-    /// instance.
+    /// Handles a message of a local task. Returns the event for the core if the message causes one.
     pub(crate) fn event(&mut self, message: Message) -> Option<Event> {
         match message {
             Message::Event(event) => Some(event),
@@ -367,8 +366,8 @@ impl Executor {
             Some(ChildRole::Process(process)) => {
                 let current = self.instance(*process);
                 let sent = self.processes.journal.of(*process).sent;
-                // If another instance has the slot, drainit has killed this child, or this child is
-                // a former main process.
+                // If this child is not the main process of the slot, drainit has killed it, or it
+                // is a former main process.
                 current.pid != Some(pid) || [current.asked, sent].contains(&Some(Signal::KILL))
             }
             None => false,
@@ -451,7 +450,7 @@ impl Executor {
         self.processes.slots[process].definition.sockets.clear();
     }
 
-    /// Begins the shutdown, but lets health checks succeed for now.
+    /// Ends all probes, but lets health checks succeed until [`Self::unready`] is called.
     pub(crate) fn stay_ready(&mut self) {
         self.unready();
         self.stays_ready = true;

@@ -297,7 +297,7 @@ impl Executor {
         })
     }
 
-    /// Returns the event of a process that ended before drainit saw that its exec had succeeded.
+    /// Handles the start of a process that ended before drainit saw that its exec had succeeded.
     pub(crate) fn begun_unseen(&mut self, ended: &Ended) -> Option<Event> {
         let Some(ChildRole::Process(process)) = ended.role else { return None };
         let is_it = self.launching(process) == Some(ended.pid) && ended.failed.is_none();

@@ -69,7 +69,7 @@ struct Slot {
     last_end: Option<End>,
     /// Whether the instance has ended by itself, or has failed, before it was asked to end.
     has_failed: bool,
-    /// Whether somebody had asked for the last end, and the process ended in time.
+    /// Whether the process was asked for its last end, and ended without SIGKILL.
     is_last_asked: bool,
     /// The end of the last instance, until the next one starts.
     end: Option<(Time, End)>,

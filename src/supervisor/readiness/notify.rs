@@ -38,14 +38,14 @@ pub(crate) struct NotifyListener {
     source: Rc<NotifySource>,
 }
 
-/// The socket of an instance, and the receivers of its messages.
+/// The socket of an instance, and the instance.
 struct NotifySource {
     socket: NotifySocket,
     instance: NotifySender,
     has_warned: Cell<bool>,
 }
 
-/// The instance that sends, and the receivers of its messages.
+/// The instance that sends, and the facts by which drainit checks and reports its messages.
 pub(crate) struct NotifySender {
     pub(crate) name: String,
     pub(crate) current: InstanceSender,
@@ -203,7 +203,7 @@ impl Watchdog {
 
 impl NotifySource {
     /// Reports to the event loop what a message of the instance says. The message keeps its `place`
-    /// until the event loop has handled the first of its news.
+    /// until the event loop takes the first of its news.
     fn take(&self, message: NotifyMessage, mut place: Option<OwnedSemaphorePermit>) {
         let process = self.instance.current.process;
         if let Some(status) = message.status {
@@ -240,8 +240,8 @@ impl NotifySource {
             pid => Handle::open(pid),
         };
         let found = valid.and_then(|handle| {
-            // The handle is opened before this function reads anything about the pid. Otherwise
-            // another process might have the pid by then.
+            // The handle is opened before this function reads anything about the pid. Otherwise the
+            // handle might be for a later process with this pid.
             let stat = Stat::read(pid).filter(|stat| stat.is_alive);
             let stat = stat.ok_or(io::Error::from(Errno::ESRCH))?;
             let parents = [std::process::id().cast_signed(), main.get()];
@@ -293,9 +293,9 @@ impl NotifySource {
         let Peer { pid, uid } = sender;
         let why = match self.has_process_user(sender).then(kin) {
             Some(Kin::Own) => return true,
-            // Only processes in drainit's PID namespace can send here. In this namespace, drainit
-            // is PID 1 and runs only this one process, so drainit assumes that the sender belonged
-            // to the process.
+            // The socket refuses messages from outside drainit's PID namespace. In this namespace,
+            // drainit is PID 1 and runs only this one process, so drainit assumes that the sender
+            // belonged to the process.
             Some(Kin::Gone) if instance.is_alone.get() && std::process::id() == 1 => return true,
             Some(Kin::Gone) => {
                 "which had ended before drainit could see to which process it belonged; let the \

@@ -1,7 +1,7 @@
 //! Waits until the `readiness` probe of a process succeeds, and tells each failure.
 //!
-//! After a failed command, the pause is `interval`. For every other probe, the first pause is a
-//! millisecond; each later pause is an eighth of the time already waited, but at most `interval`.
+//! After a failed command, the pause is `interval`. For every other probe, each pause is an eighth
+//! of the time already waited, but at least a millisecond and at most `interval`.
 
 use std::fmt::Display;
 use std::future::{Future, pending};
@@ -28,7 +28,7 @@ use crate::types::{harmless, human};
 /// waited. Therefore a server that needs seconds for an answer can become ready. If a server loses
 /// a request, the next request follows soon.
 pub(crate) const FIRST_LIMIT: Duration = Duration::from_secs(1);
-/// The first pause between two attempts.
+/// The shortest pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
 /// Runs the command of an `exec` probe to its end, and reaps it. The error says why the command
