@@ -265,7 +265,8 @@ fn key(form: LogFormat, line: &[u8]) -> Vec<u8> {
     line.to_string().into_bytes()
 }
 
-/// The number of lines that a line of drainit reports as dropped.
+/// The number of lines that a line of drainit reports as dropped, and whether the reason is that
+/// nobody has read the stream.
 fn dropped_in(line: &[u8]) -> Option<(u64, bool)> {
     let text = String::from_utf8_lossy(line);
     let (before, why) = text.split_once(" dropped because ")?;
@@ -284,7 +285,8 @@ struct Trial {
     output: Arc<Output>,
     target: Target,
     /// Whether lines of processes may be lost, because a write fails, because a process has a
-    /// pattern, or because drainit waits only briefly for a reader during the shutdown.
+    /// pattern or keeps its pipes open, or because drainit waits only briefly for a reader during
+    /// the shutdown.
     may_lose: bool,
     has_faults: bool,
     is_much: bool,

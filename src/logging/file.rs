@@ -1,5 +1,5 @@
-//! Log files of processes. drainit appends to them, makes a file again if it was moved or removed,
-//! and never blocks a process.
+//! Log files of processes. drainit appends to them, and makes a file again if it was moved or
+//! removed. A full disk never blocks a process.
 //!
 //! Each file has a queue and a thread of its own, like stdout and stderr. Before each write, the
 //! thread checks whether the path still leads to the open file. The thread closes a file to which
@@ -66,8 +66,8 @@ impl LogFiles {
     }
 
     /// Drops the files that are not wanted, and ends the thread of each. The caller must queue
-    /// nothing more for these files. A file that does not take its last lines in time stays until
-    /// the next call.
+    /// nothing more for these files. A file that does not take its last lines within [`MOMENT`]
+    /// stays until the next call.
     pub(crate) fn keep(&mut self, is_wanted: impl Fn(&Path, &Arc<Output>) -> bool) {
         let deadline = Instant::now() + MOMENT;
         self.0.retain(|path, output| {
@@ -120,7 +120,7 @@ struct Current {
 }
 
 impl OpenLogFile {
-    /// Opens the file. May wait for a file system.
+    /// Opens the file to find errors, and closes it again. May wait for a file system.
     ///
     /// # Errors
     /// Fails if the file cannot be opened, or is not a regular file.

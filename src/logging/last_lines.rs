@@ -37,7 +37,7 @@ impl LastLines {
     }
 }
 
-/// A line without `\r`, with bytes that are not UTF-8 replaced.
+/// A line without `\r` at its end, and with bytes that are not UTF-8 replaced.
 pub(crate) fn text(line: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line))
 }

@@ -32,10 +32,9 @@ use crate::logging::file::OpenLogFile;
 use crate::logging::writer::{LineOrigin, StreamWriter};
 use crate::types::Stream;
 
-/// The longest time for which [`Output::flush_patiently`] blocks its thread without a pause. In
-/// each pause, the other tasks of the thread run. The time is short, so that a fast reader does not
-/// wait for drainit.
+/// The longest time for which [`Output::flush_patiently`] blocks its thread without a pause.
 const FLUSH_SLICE: Duration = Duration::from_millis(20);
+/// The pause, in which the other tasks of the thread run.
 const FLUSH_PAUSE: Duration = Duration::from_millis(1);
 
 /// drainit's stdout and stderr. Threads share this value.
@@ -124,7 +123,8 @@ impl Output {
         self.writer(stream).push(LineOrigin::Process, lines);
     }
 
-    /// Resolves when less than 256 KiB of lines of processes are waiting.
+    /// Resolves when less than 256 KiB of lines of processes are waiting, or the descriptor is
+    /// broken.
     pub async fn room(&self, stream: Stream) {
         self.writer(stream).room().await;
     }

@@ -51,6 +51,6 @@ pub(super) fn newer(first: Option<u64>, last: Option<u64>) -> Option<u64> {
     Some(last?.wrapping_sub(first?).cast_signed().max(0).cast_unsigned())
 }
 
-/// The counts of a drain, and the age of the last count at the end of the drain. The age is `None`
+/// The counts of a drain or of a stop, and the age of the last count at its end. The age is `None`
 /// if the count is still right at the end.
 pub(super) type Counts = (ConnectionData, Option<RequestData>, Option<Duration>);

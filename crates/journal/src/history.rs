@@ -118,7 +118,7 @@ impl History {
             }
             Lifecycle::PostStop { .. } | Lifecycle::Done => match (self.end, self.state) {
                 _ if self.gave_up => ProcessState::Failed,
-                // An operator stopped the process before the shutdown began.
+                // An operator stopped the process before the shutdown began, or never started it.
                 (_, ProcessState::Stopped) => ProcessState::Stopped,
                 (None, _) => ProcessState::Done,
                 _ if succeeded => ProcessState::Done,
@@ -174,8 +174,8 @@ pub(super) struct Served {
 }
 
 impl History {
-    /// The words that follow an end for which nobody asked: neither drainit nor, as far as drainit
-    /// knows, an operator.
+    /// The words that follow an end for which drainit did not ask: whether an operator had asked
+    /// for the signal that led to the end, as far as drainit knows.
     pub(crate) fn unasked(&self, end: End) -> String {
         let ends = |signal: &Signal| {
             end == End::Signal(*signal)
@@ -217,7 +217,8 @@ impl History {
     }
 
     /// The last count of the stop, and the number of requests that the stop has cut. The number is
-    /// `None` while the process runs. The whole value is `None` if nothing was counted.
+    /// `None` while the process runs. The whole value is `None` if nothing was counted, or if the
+    /// drain has counted.
     pub fn stop_traffic(&self) -> Option<(Traffic, Option<u64>)> {
         let (_, last) = self.counted_by_stop()?.last;
         Some((last, last.requests.filter(|_| self.end.is_some())))

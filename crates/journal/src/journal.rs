@@ -46,8 +46,7 @@ pub struct Journal {
     /// Whether a drain was requested before the shutdown.
     drain_requested: bool,
     pub(crate) steps: Steps,
-    /// The number of drains and stops so far. The next drain or stop gets the next place in the
-    /// report.
+    /// A number that only grows: the place of the latest drain or stop in the report.
     places: usize,
     pub(crate) remarks: Vec<String>,
 }

@@ -150,7 +150,7 @@ pub(crate) fn after_asked(took: Option<Duration>) -> String {
     took.map_or_else(String::new, |took| format!(", {} after it was asked to stop", human(took)))
 }
 
-/// Describes the end of a process during the shutdown.
+/// Describes the end of a process in a stop.
 pub fn stopped(end: End, took: Option<Duration>, killed: bool) -> String {
     match took {
         Some(_) => format!("{end}{}", after_asked(took)),

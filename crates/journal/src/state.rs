@@ -45,7 +45,7 @@ impl ContainerPhase {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Named, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProcessState {
-    /// The process waits for its dependencies.
+    /// The process waits for its dependencies, or is about to start.
     #[default]
     Waiting,
     /// The process runs, and is not ready yet.
@@ -58,9 +58,10 @@ pub enum ProcessState {
     Stopping,
     /// The process has ended, and is restarted after a pause.
     Restarting,
-    /// The `only_if` of the process does not hold.
+    /// The process is left out by `only_if` or `profiles`.
     Skipped,
-    /// The process ended with a success code, or by its stop signal.
+    /// The process ended with a success code or by its stop signal, or the shutdown began before
+    /// the process started.
     Done,
     /// An operator has stopped the process, or it has `autostart: false`. The process stays down
     /// until a request starts it.

@@ -16,7 +16,8 @@ use drainit_core::types::{ProcessId, Signal, Time, human};
 const SHORTEST: Duration = Duration::from_millis(1);
 
 impl Journal {
-    /// The report: the first line is a summary, and each further line is a step or a remark.
+    /// The report; empty if there was no shutdown. The first line is a summary. The other lines are
+    /// steps, the number of killed processes, and remarks.
     pub fn text(&self, now: Time, code: u8) -> String {
         let Some((t0, cause, window)) = self.shutdown else { return String::new() };
         let mut text = format!(
@@ -102,9 +103,9 @@ impl DrainHistory {
 fn described((connections, requests, age): Counts, unit: Unit) -> String {
     let count =
         |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
+    let is_of_kernel = requests.is_some_and(|requests| requests.unsure.is_some());
     // If the last poll was made before the end of the drain, nobody knows what happened between
     // the poll and the end.
-    let is_of_kernel = requests.is_some_and(|requests| requests.unsure.is_some());
     let (at, cut) = match age {
         // The drain did not wait for these connections, because it waits for requests only, or
         // because nobody asks the clients to leave. The line therefore says that the stop cuts

@@ -24,7 +24,8 @@ pub enum StepKind {
     /// if its drain was over before other drains. For the container: the first count of the
     /// processes whose drains count nothing.
     Count,
-    /// The time from the stop signal to SIGKILL.
+    /// The time from the stop signal to the end of the process. In the longest shutdown, this is
+    /// the time to SIGKILL.
     Stop,
     PostStop,
     /// The time that leftovers get between SIGTERM and SIGKILL.
@@ -101,7 +102,7 @@ impl Timeline {
         before.filter_map(|step| step.ends).max().unwrap_or_default().0
     }
 
-    /// Orders the steps. `total` is the time from T0 to the exit.
+    /// Orders the steps, and finds the critical ones. `total` is the time from T0 to the exit.
     pub(crate) fn new(spec: &Spec, mut steps: Vec<ShutdownStep>, total: Duration) -> Self {
         let mut rank = vec![0; spec.processes.len()];
         for (place, id) in spec.order.iter().enumerate() {

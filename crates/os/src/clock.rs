@@ -50,10 +50,10 @@ impl Timer {
     }
 
     /// Sets the timer, and replaces an earlier setting. If the time is in the past, the timer fires
-    /// at once. `None` disarms the timer.
+    /// at once. `None` and [`Time::NEVER`] disarm the timer.
     ///
     /// # Errors
-    /// The kernel documents no error for this call.
+    /// The kernel documents no error for these arguments.
     pub fn set(&mut self, at: Option<Time>) -> io::Result<()> {
         let Some(at) = at.filter(|at| *at != Time::NEVER) else {
             return Ok(self.timer.unset()?);
@@ -67,8 +67,8 @@ impl Timer {
         )?)
     }
 
-    /// Waits until the timer fires. Waits for ever if the timer is not set. Returns once for each
-    /// [`Timer::set`]. Cancel safe.
+    /// Waits until the timer fires. Waits for ever if the timer is not set. Returns at most once
+    /// for each [`Timer::set`]. Cancel safe.
     ///
     /// # Errors
     /// Fails if the runtime is shutting down.

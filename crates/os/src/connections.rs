@@ -255,7 +255,7 @@ impl Listeners {
         Ok(before.iter().map(of_each).filter(|(_, own)| !own.is_empty()).collect())
     }
 
-    /// Whether the process listens at no address.
+    /// Whether no look has found a listening socket of the instance.
     pub fn is_empty(&self) -> bool {
         self.own.is_empty() && self.unix.is_empty()
     }
@@ -263,7 +263,7 @@ impl Listeners {
     /// The open connections to these sockets.
     ///
     /// # Errors
-    /// Says why the kernel does not list them.
+    /// Says why the connections cannot be found.
     pub fn connections(&self) -> Result<Vec<Connection>, String> {
         if self.is_empty() {
             return Err("nobody listens on its TCP ports".to_owned());
@@ -313,7 +313,7 @@ impl Open {
     /// Looks at all open connections to these listeners, which were found by one look.
     ///
     /// # Errors
-    /// Says why the kernel does not list them.
+    /// Says why the connections, or the processes that have them open, cannot be found.
     pub fn now<'a>(listeners: impl IntoIterator<Item = &'a Listeners>) -> Result<Self, String> {
         let (mut wanted, mut sharing) = (Wanted::default(), BTreeMap::new());
         let (mut known, mut reads_all) = (InstancePids::default(), false);
@@ -401,7 +401,7 @@ fn unlisted(error: &io::Error) -> String {
 }
 
 /// Whether the kernel's count includes every connection to these addresses: each of these addresses
-/// has a listening socket, and none of these sockets is transparent.
+/// has a listening socket, and the kernel reports that none of these sockets is transparent.
 ///
 /// # Errors
 /// Fails if the kernel does not list its sockets, as in gVisor.
@@ -427,9 +427,9 @@ pub fn count(addresses: &[SocketAddr]) -> io::Result<u64> {
     Ok(sockets(&OPEN, 0, &wanted)?.iter().filter(is_counted).count() as u64)
 }
 
-/// The number of TCP connections that the programs of this network namespace have accepted so far,
-/// on all their listeners; `None` if the kernel does not report the number. The number grows with
-/// each accepted connection, and does not fall when the connection is closed.
+/// The number of TCP connections that the kernel has accepted so far for all listeners of this
+/// network namespace, whether or not a program has accepted them; `None` if the kernel does not
+/// report the number. The number does not fall when a connection is closed.
 pub fn accepted() -> Option<u64> {
     let counters = fs::read_to_string("/proc/self/net/snmp").ok()?;
     let mut lines = counters.lines().filter_map(|line| line.strip_prefix("Tcp: "));

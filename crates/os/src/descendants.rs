@@ -86,8 +86,8 @@ pub fn living_children(most: usize, wanted: impl Fn(Pid) -> bool) -> impl Iterat
     wanted.filter_map(Stat::read).filter(|stat| stat.is_alive)
 }
 
-/// The children of drainit's main thread that `/proc` lists but does not show, because `/proc` is
-/// mounted with `hidepid`.
+/// The living children of drainit's main thread that `/proc` lists but does not show, because
+/// `/proc` is mounted with `hidepid`.
 pub fn hidden_children() -> Vec<Pid> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
@@ -126,7 +126,7 @@ pub fn own_sockets() -> BTreeSet<u32> {
     found
 }
 
-/// The sockets that a process and its descendants have open.
+/// The sockets that some processes have open.
 #[derive(Debug, Default)]
 pub struct Sockets {
     pub inodes: BTreeSet<u32>,
@@ -175,10 +175,10 @@ impl<K: Ord> Holders<K> {
 }
 
 /// Finds the sockets that the processes and sessions in `leaders`, and their descendants, have
-/// open. For each key of `leaders`, the result has the sockets. A descendant of two leaders belongs
-/// to the nearer one. `known` has the processes of all instances. With `reads_all`, also finds the
-/// sockets of all other instances, and of drainit. Call this on a thread of its own: it reads all
-/// of `/proc`.
+/// open. In the result, their key is the value that `leaders` has for the process. A descendant of
+/// two leaders belongs to the nearer one. `known` has the processes of all instances. With
+/// `reads_all`, also finds the sockets of all other instances, and of drainit. Call this on a
+/// thread of its own: it reads all of `/proc`.
 ///
 /// # Errors
 /// As for [`find`].
@@ -293,8 +293,8 @@ pub enum Kin {
 
 /// Finds out whether `pid` belongs to the child `leader`, which leads a session. Walks from parent
 /// to parent. An orphan that drainit has inherited is recognized by its session, because no process
-/// can join an existing session. Without a `/proc` of drainit's PID namespace, the session alone
-/// decides.
+/// can join an existing session. Without a `/proc` of drainit's PID namespace, or if no walk comes
+/// to an end, the session alone decides.
 pub fn kin(pid: Pid, leader: Pid) -> Kin {
     let own = std::process::id().cast_signed();
     if pid == leader {
@@ -336,8 +336,8 @@ pub fn session_of(pid: Pid) -> Option<Pid> {
     Some(getsid(Some(nix::unistd::Pid::from_raw(pid))).ok()?.as_raw())
 }
 
-/// The user id that a process has now; `None` after the end of the process, or without a `/proc` of
-/// drainit's PID namespace.
+/// The real user id that a process has now; `None` after the end of the process, or without a
+/// `/proc` of drainit's PID namespace.
 pub fn user_of(pid: Pid) -> Option<u32> {
     let users = status_field(pid, "Uid:").filter(|_| is_proc_ours())?;
     users.split_ascii_whitespace().next()?.parse().ok()

@@ -3,8 +3,9 @@
 //!
 //! Each path has a thread of its own, because a file system may hang. The thread looks at its path
 //! once a second, and also on request. The thread compares the metadata, and reports a change at
-//! once. The thread reads the content only after the metadata has been the same for a second:
-//! somebody who replaces several files, or writes one file in pieces, has finished by then.
+//! once. After the first look, the thread reads the content only if the metadata has been the same
+//! for a second: somebody who replaces several files, or writes one file in pieces, has finished by
+//! then.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -32,7 +33,7 @@ use drainit_core::types::human;
 const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// drainit reads at most this many bytes of the files in a directory, in the order of the file
-/// names. For the remaining files, drainit compares only the size, time and inode.
+/// names. If a file would exceed this limit, drainit compares only its size, time and inode.
 const LARGEST_TOTAL: u64 = 64 * 1024 * 1024;
 
 /// The longest time for one look at the path. Longer looks would put a permanent load on the file
@@ -105,7 +106,7 @@ pub enum WatchReport {
     Answer(Asked),
 }
 
-/// The thread drops this sender when the requested look is over or cannot begin, and so wakes the
+/// This sender is dropped once the requested look is over or cannot begin, which wakes the
 /// receiver. `None` for a look before a start: nobody waits, because the start itself reads the
 /// file.
 pub type Asked = Option<mpsc::Sender<()>>;

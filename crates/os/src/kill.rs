@@ -16,8 +16,8 @@ use drainit_core::types::Signal;
 /// Sends a signal to one process. Returns `false` if the process does not exist.
 ///
 /// # Errors
-/// Fails with `EPERM` if the process belongs to another user, and with `EINVAL` if the number is
-/// not a pid.
+/// Fails with `EPERM` if the process belongs to another user, and with `EINVAL` if the number is 1
+/// or not a pid.
 pub fn kill(pid: Pid, signal: Signal) -> io::Result<bool> {
     send(only_one(pid)?, signal)
 }

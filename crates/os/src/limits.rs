@@ -1,6 +1,6 @@
 //! The memory and the processors of the container, as `${memory_bytes}`, `${memory_mib}` and
 //! `${cpus}`. A value is the lowest limit of the container's cgroups (v1 or v2), or the value of
-//! the machine if there is no limit.
+//! the machine if there is no lower limit.
 
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
@@ -57,8 +57,8 @@ fn cpus(root: &Path) -> Option<u64> {
     granted.chain([allowed]).min().map(|cpus| cpus.max(1))
 }
 
-/// The directories of drainit's own cgroup and of the cgroups above it. Only directories that are
-/// visible in the container are returned.
+/// The directories of drainit's own cgroup and of the cgroups above it. Some of these directories
+/// may not be visible in the container.
 pub fn cgroups(root: &Path, controller: &str) -> Vec<PathBuf> {
     let own = read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let mut out = Vec::new();
@@ -78,8 +78,8 @@ pub fn cgroups(root: &Path, controller: &str) -> Vec<PathBuf> {
     out
 }
 
-/// Reads a word of a file as a number; `place` is the index of the word. `None` for `max` and for
-/// -1: both mean that there is no limit.
+/// Reads a word of a file as a number; `place` is the index of the word. `None` if there is no such
+/// file or word, and for `max` and -1: both mean that there is no limit.
 fn number(file: &Path, place: usize) -> Option<u64> {
     read_to_string(file).ok()?.split_whitespace().nth(place)?.parse().ok()
 }

@@ -194,7 +194,8 @@ impl NotifySocket {
     }
 }
 
-/// Returns the message if it has a known assignment and `accepts` returns true for it.
+/// Returns the message if it has a known assignment, its sender has a pid, and `accepts` returns
+/// true for it.
 fn accepted(
     received: Option<(Peer, NotifyMessage)>,
     accepts: &impl Fn(Peer, &NotifyMessage) -> bool,

@@ -151,8 +151,8 @@ fn reserve_or_spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     spawn(job)
 }
 
-/// Like [`begin`], for work that cannot hang and must begin at once, even when all threads of a
-/// share are in use.
+/// Like [`begin`], for work that cannot hang and must begin at once, even if all threads of a share
+/// are in use.
 ///
 /// # Errors
 /// Fails if no thread can be started.
@@ -183,8 +183,8 @@ fn begin_with<T: Send + 'static>(
 /// the receiver.
 ///
 /// # Errors
-/// Fails if no thread can be started, or if earlier work of the share hangs. In these cases, the
-/// work is dropped.
+/// Fails if no thread can be started, or if earlier work of the share still has all of its threads.
+/// In these cases, the work is dropped.
 pub fn begin<T: Send + 'static>(
     share: Share,
     work: impl FnOnce() -> T + Send + 'static,

@@ -7,8 +7,8 @@ pub fn is_same(a: &Path, b: &Path) -> bool {
     normal(a) == normal(b)
 }
 
-/// The path without `.`, `..` and doubled slashes, and with `/run` in place of `/var/run`. Does not
-/// look at the file system, because the config may be for another machine.
+/// The absolute path without `.`, `..` and doubled slashes, and with `/run` in place of `/var/run`.
+/// Does not look at the file system, because the config may be for another machine.
 pub fn normal(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut normal = PathBuf::new();

@@ -145,8 +145,8 @@ fn receive(netlink: i32, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// The attribute with a program that accepts the sockets with these local ports. Empty if the
-/// program would accept all sockets.
+/// The attribute with a program that accepts the sockets with these local ports. Empty if there are
+/// no ports or too many: the kernel then lists all sockets.
 fn program(ports: &BTreeSet<u16>) -> Vec<u8> {
     if ports.is_empty() || ports.len() > MOST_PORTS {
         return Vec::new();

@@ -10,8 +10,8 @@ use drainit_core::types::Stream;
 /// The longest text that a writable pipe takes without blocking (`PIPE_BUF`).
 const AT_ONCE: usize = 4096;
 
-/// Writes the text with one call, so that lines of other processes do not interrupt it. Drops the
-/// text if the write would block.
+/// Writes at most [`AT_ONCE`] bytes of the text with one call, so that lines of other processes do
+/// not interrupt it. Drops the text if the write would block.
 pub fn say(stream: Stream, text: &str) {
     let text = &text.as_bytes()[..text.len().min(AT_ONCE)];
     // Errors are ignored. `println` would panic if nobody reads the stream.

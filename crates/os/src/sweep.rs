@@ -69,7 +69,7 @@ impl Sweep {
     }
 
     /// Sends the signal to all descendants that have not got it yet, including processes that start
-    /// during the scan. Once `is_over` returns true, the scan signals no process and ends.
+    /// during the scan. Once `is_over` returns true, the scan signals no further process and ends.
     pub fn scan(&mut self, is_over: &dyn Fn() -> bool) -> Swept {
         let mut hit = Vec::new();
         if self.is_done {
@@ -109,9 +109,9 @@ impl Sweep {
         children.map(|stat| stat.process).collect()
     }
 
-    /// Signals the processes that are new to this sweep. Returns true if a process has got the
-    /// signal and the scan is not over. A process that cannot be read now is tried again by the
-    /// next scan.
+    /// Signals the processes that are new to this sweep. Returns true if there was such a process,
+    /// even one that drainit may not signal, and the scan is not over. A process that cannot be
+    /// read now is tried again by the next scan.
     fn signal_new(
         &mut self,
         found: Vec<Descendant>,
@@ -139,14 +139,15 @@ impl Sweep {
 }
 
 /// Sends a signal, and then SIGCONT, to the members of a process group whose leader is reaped.
-/// Returns `false` if the group does not exist.
+/// Returns `false` if no process has got the signal.
 ///
 /// If the group ends during this call, the kernel may give its number to the group of a stranger.
 /// While the group has a child that is not reaped, the group keeps its number. Without such a
 /// child, drainit signals each member separately, and only if the member descends from drainit.
+/// Without a `/proc` of drainit's PID namespace, drainit signals the group nevertheless.
 ///
 /// # Errors
-/// Fails as [`kill_group`] does.
+/// Fails as [`kill_group`] does if drainit signals the group as a whole.
 pub fn signal_left_group(leader: Pid, signal: Signal) -> io::Result<bool> {
     if left_group(leader) == Group::Gone {
         return Ok(false);
@@ -189,7 +190,7 @@ pub(super) fn send(process: &Descendant, signal: Signal) -> io::Result<bool> {
     match sent {
         Ok(()) => Ok(true),
         Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => Ok(false),
-        // The kernel is old, or a seccomp profile refuses pidfds.
+        // For example, the kernel is old, or a seccomp profile refuses pidfds.
         Err(_) => send_by_pid(process.pid, signal),
     }
 }

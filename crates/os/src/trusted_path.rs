@@ -224,7 +224,7 @@ impl Place {
         Walk::from(directory, Path::new(name), false)?.end_of(true)
     }
 
-    /// Opens the file. Fails with `ELOOP` if the name is a link.
+    /// Opens the file. Without `O_PATH`, fails with `ELOOP` if the name is a link.
     ///
     /// # Errors
     /// Fails as open(2) and [`after_lease`] do. Also fails with [`ForeignName`] if a user who may

@@ -54,7 +54,7 @@ pub(crate) struct UnixSocket {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UnixListeners {
     own: Vec<Vec<u8>>,
-    /// Whether drainit holds one of these sockets, so that another process may have a connection.
+    /// Whether drainit holds one of these sockets, and so may have given it to another instance.
     is_shared: bool,
 }
 

@@ -2,8 +2,9 @@
 //! for their lines.
 //!
 //! drainit captures the output of processes with a prefix, a log file or a `log` readiness. If the
-//! log is in JSON, drainit captures the output of all processes. All other processes write to
-//! drainit's own stdout and stderr.
+//! log is in JSON, drainit captures the output of all processes, except for those with
+//! `mode: none`, whose output is dropped. All other processes write to drainit's own stdout and
+//! stderr.
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -155,9 +156,9 @@ impl OutputCapture {
         self.read_while(|side| self.takes(side));
     }
 
-    /// Reads the pipes until they are empty, and queues the incomplete last line of each stream.
-    /// Called when drainit exits, so lines without room are dropped and counted. Reads only while
-    /// `has_time` holds: surviving processes may write without end.
+    /// Reads as much as the pipes can hold, but only while `has_time` holds, and queues the
+    /// incomplete last line of each stream. Called when drainit exits, so lines without room are
+    /// dropped and counted.
     pub fn finish(&self, has_time: impl Fn() -> bool) {
         self.read_while(|_| has_time());
         for side in &self.sides {

@@ -85,8 +85,8 @@ pub struct SignalStream {
 }
 
 impl SignalStream {
-    /// Waits for at least one signal, and returns all pending signals, lower numbers first. The
-    /// list may include SIGCHLD; the caller then reaps children. Cancel safe.
+    /// Waits for at least one signal, and returns at most `AT_ONCE` of the pending signals, lower
+    /// numbers first. The list may include SIGCHLD; the caller then reaps children. Cancel safe.
     ///
     /// # Errors
     /// Fails if the runtime is shutting down.

@@ -27,7 +27,7 @@ pub const FIRST_31: SignalSet = (1 << 31) - 1;
 /// The signal mask that drainit inherited, as [`hold`] found it.
 static FOUND: OnceLock<SignalSet> = OnceLock::new();
 
-/// The signal mask that drainit inherited, as [`BlockedSignals::block`] found it.
+/// The signal mask that drainit inherited; set by [`BlockedSignals::block`].
 static GIVEN: OnceLock<SignalSet> = OnceLock::new();
 
 /// Blocks every signal before the command line is read: PID 1 loses a signal that it neither blocks

@@ -39,7 +39,7 @@ pub enum SpawnError {
     /// The file has no execute permission.
     #[error("`{}` is not executable; `chmod +x` it in the image", path.display())]
     NotExecutable { path: PathBuf },
-    /// The kernel refuses the file for a reason other than its mode.
+    /// The file has an execute permission, but this user may not execute it.
     #[error("{whom} may not execute `{}`: it needs the permission for the file, for every directory above it \
         and for its interpreter, on file systems that are not mounted noexec", path.display())]
     Denied { path: PathBuf, whom: String },

@@ -176,7 +176,7 @@ fn c_strings(words: impl Iterator<Item = Vec<u8>>) -> Result<Vec<CString>, NulEr
 #[derive(Debug)]
 pub struct Exec {
     pending: PendingExec,
-    /// `None` while the exec is under way. The error number of a failed exec.
+    /// `None` while the exec is under way. If the exec failed, its error number.
     outcome: Option<Result<(), i32>>,
     /// The request, without its descriptors.
     request: Box<SpawnRequest>,
@@ -344,8 +344,8 @@ mod tests {
                     None => {}
                     Some(failed) => {
                         let error = failed.diagnose();
-                        // This function reaps the failed process, so that the test need not do it.
-                        // Before that, the function waits until the process has ended.
+                        // Reaps the failed process once it has ended, so that the test need not do
+                        // it.
                         while crate::reap::is_living_child(pid) {
                             std::thread::yield_now();
                         }

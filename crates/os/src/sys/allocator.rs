@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::panic_hook::out_of_memory;
 
 /// The system's allocator. If there is no memory left, drainit stops all processes and exits. Rust
-/// itself would abort without a message, and leave a core file with everything that drainit knows.
+/// itself would abort, and could leave a core file with everything that drainit knows.
 ///
 /// From the first secret on, freed memory is overwritten: a secret passes through many buffers on
 /// its way to a process, and no buffer may keep it.

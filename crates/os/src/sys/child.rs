@@ -146,7 +146,7 @@ pub(crate) fn start(
     let (report, mut write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     let mut kept = Vec::new();
     if let (false, Ok(count)) = (sockets.is_empty(), RawFd::try_from(sockets.len())) {
-        // Moves the pipe out of the range that the sockets of the child will have.
+        // Moves the pipe and the sockets out of the range that the child's sockets will have.
         let above = FIRST_SOCKET.saturating_add(count);
         write = duplicate(&write, above)?;
         kept = sockets.iter().map(|socket| duplicate(socket, above)).collect::<io::Result<_>>()?;
@@ -248,8 +248,8 @@ impl Child {
                 call(libc::SYS_setsid, [0; 5])?
             }
         };
-        // Errors are ignored, because the child can run without the terminal. All signals, also
-        // SIGTTOU, are still blocked.
+        // Errors are ignored, because the child can run without the terminal. SIGTTOU cannot stop
+        // the child here, because all signals are still blocked.
         let stdin = argument(libc::STDIN_FILENO);
         if setup.place == ChildPlace::Foreground {
             let group: i32 = call(libc::SYS_getpid, [0; 5])?.try_into().unwrap_or(0);
@@ -273,8 +273,8 @@ impl Child {
         Ok(())
     }
 
-    /// Executes the first program that exists, as execvp(3) does. Returns only on failure, with an
-    /// error number.
+    /// Executes the first program that exists and may be executed, as execvp(3) does. Returns only
+    /// on failure, with an error number.
     fn try_programs(&mut self) -> i32 {
         let envp = match &self.plan.env {
             Some(_) => self.envp.as_ptr().addr(),

@@ -107,13 +107,13 @@ pub(crate) fn stop_ignoring(signal: i32) -> io::Result<bool> {
 }
 
 /// The width of the terminal on stderr (without `is_stderr`: on stdout); `None` if this stream is
-/// not a terminal.
+/// not a terminal, or has no known width.
 pub fn terminal_width(is_stderr: bool) -> Option<usize> {
     Some(terminal_size(is_stderr)?.0)
 }
 
 /// The columns and rows of the terminal on stderr (without `is_stderr`: on stdout); `None` if this
-/// stream is not a terminal.
+/// stream is not a terminal, or has no known width.
 pub fn terminal_size(is_stderr: bool) -> Option<(usize, usize)> {
     let stream = if is_stderr { libc::STDERR_FILENO } else { libc::STDOUT_FILENO };
     // SAFETY: all zeroes is a valid winsize.
@@ -196,7 +196,7 @@ pub(crate) struct Arrived {
 /// The sender of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender<P> {
-    /// The kernel itself, because of a terminal or the end of a child.
+    /// The kernel itself, for example because of a terminal or the end of a child.
     Kernel,
     /// The process whose pid and real user id the kernel has noted.
     Process(P),
