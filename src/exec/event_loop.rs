@@ -37,8 +37,8 @@ pub(crate) enum Told {
 
 /// The reaction of drainit when its command is suspended, for example by Ctrl-Z.
 pub(crate) enum Jobs<'a> {
-    /// drainit lends the command its terminal. When the command is suspended, drainit also suspends
-    /// itself until SIGCONT.
+    /// drainit lends the command its terminal. If the command is suspended, the machine decides
+    /// whether drainit also suspends itself until SIGCONT, or continues the command.
     Follow(&'a mut Terminal),
     /// After drainit has forwarded a signal that suspends a process, such as SIGTSTP, drainit
     /// suspends itself, too.
@@ -46,7 +46,7 @@ pub(crate) enum Jobs<'a> {
     Ignore,
 }
 
-/// Runs the command until it has ended, and carries out the decisions of the machine.
+/// Supervises the running command, and carries out the decisions of the machine.
 pub(crate) struct CommandLoop<'a> {
     options: &'a ExecOptions,
     signals: &'a BlockedSignals,
@@ -194,7 +194,8 @@ impl<'a> CommandLoop<'a> {
         is_suspended
     }
 
-    /// Lends the command the terminal if drainit is in the foreground. Returns whether it was.
+    /// Lends the command the terminal if drainit is in the foreground. Returns whether drainit was
+    /// in the foreground.
     fn lend(&mut self) -> bool {
         match &mut self.jobs {
             Jobs::Follow(terminal) => terminal.lend(self.child),

@@ -50,7 +50,7 @@ pub(crate) enum ExecEvent {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExecAction {
-    /// Sends a signal to the command, which has not been reaped.
+    /// Sends a signal to the command, which has not been reaped, or with `group` to its group.
     Forward(Signal),
     /// Sends a signal to the process group of the command, if the group still has a member.
     SignalGroup(Signal),

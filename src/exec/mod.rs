@@ -1,7 +1,7 @@
 //! `drainit exec`: one command without a config, in place of tini or dumb-init.
 //!
-//! `exec` uses no runtime, thread or timer. Between two signals, drainit waits in one system call,
-//! and its start-up time is short.
+//! Without a drain, `exec` uses no runtime, thread or timer. Between two signals, drainit waits in
+//! one system call, and its start-up time is short.
 
 pub mod event_loop;
 mod machine;
@@ -136,9 +136,9 @@ fn say_step(options: &ExecOptions, child: Pid, step: Told) {
     }
 }
 
-/// Reports that the OOM killer killed the command. Only PID 1 can know this, because all kills that
-/// the kernel has counted happened after the start of PID 1. Any other process would also have to
-/// know the count at its own start.
+/// Reports a kill of the command by the OOM killer. Only PID 1 can know of it, because all kills
+/// that the kernel has counted happened after the start of PID 1. Any other process would also have
+/// to know the count at its own start.
 fn explain_kill() {
     if std::process::id() != 1 {
         return;

@@ -14,7 +14,7 @@ const AFTER_KILL: Duration = Duration::from_secs(2);
 /// A process below drainit: the command, a member of its group, or a daemon outside the group.
 struct Simulated {
     is_in_group: bool,
-    /// The time from SIGTERM or SIGINT to the end; `None` if the process ignores both.
+    /// The time from SIGTERM, SIGINT or SIGQUIT to the end; `None` if the process ignores these.
     obeys_after: Option<Duration>,
     /// Whether the process survives even SIGKILL for longer than drainit waits.
     is_stuck: bool,

@@ -175,8 +175,8 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     };
     let process = Process {
         stop_signal: options.stop_signals.first().copied().unwrap_or(Signal::TERM),
-        // The stop gets the time that the longest drain and `SLACK` leave in the window, but at
-        // least the default time.
+        // The stop gets the time that the longest drain and `SLACK` leave in the window, if that is
+        // more than the default limit.
         stop_grace_period: Some(room.saturating_sub(time).saturating_sub(SLACK))
             .filter(|rest| *rest > Wait::DEFAULT.limit),
         forward_signals: (1..=64).filter_map(Signal::from_number).filter(is_forwarded).collect(),

@@ -39,7 +39,7 @@ use crate::types::human;
 #[derive(Debug, Default)]
 pub(crate) struct ImageCheck {
     pub(crate) findings: Vec<Finding>,
-    /// Paths and programs that could not be checked, as text.
+    /// Paths, programs and users that could not be checked, as text.
     pub(crate) unchecked: BTreeSet<String>,
     /// Whether any program of the config exists here.
     pub(crate) has_program: bool,
@@ -191,8 +191,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Looks up the user of a process, and checks that drainit can become this user. `None` if
-    /// drainit cannot check this, or if the user does not exist.
+    /// Looks up the user of a process, and checks that drainit can become this user. `None` if the
+    /// config names no user, if drainit cannot check this, or if the user does not exist.
     fn user(&mut self, index: usize, process: &Process, severity: Severity) -> Option<User> {
         let wanted = process.user.as_ref()?;
         if let Account::Written(text) = wanted
@@ -218,8 +218,8 @@ impl<'a> Checker<'a> {
         None
     }
 
-    /// Compares a drain with Envoy's own config: the address of the admin, and the time of the
-    /// drain.
+    /// Compares a drain with Envoy's own config, such as the address of the admin and the time of
+    /// the drain.
     fn envoy(&mut self, index: usize, process: &Process, drain: &EnvoyDrain, severity: Severity) {
         let admin = &drain.admin;
         let Some(path) = bootstrap::config_file(process, &[]) else { return };
@@ -277,7 +277,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Checks the files that are read at the start, but never their content, which may be secret.
+    /// Checks the files that a start reads or renders, but never their content, which may be
+    /// secret.
     fn values(&mut self, index: usize, process: &Process, severity: Severity) {
         for variable in &process.environment {
             let Some(file) = variable.file() else { continue };
@@ -368,9 +369,9 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The severity of a missing path. A missing path is only a warning in two cases. The container
-    /// continues without the process; or something may create the path before the start: a oneshot,
-    /// or a hook such as `pre_start: [mkdir, -p, /run/app]`.
+    /// The severity of a missing path. A missing path is only a warning if the container continues
+    /// without the process, or if something may create the path before the start: a oneshot, or a
+    /// hook such as `pre_start: [mkdir, -p, /run/app]`.
     fn severity(&self, index: usize) -> Severity {
         let process = &self.config.processes[index];
         let has_maker = self.makers > usize::from(may_make_paths(process));

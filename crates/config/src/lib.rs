@@ -3,6 +3,7 @@
 //! - `load` reads a config from files, or reports all errors together.
 //! - `check` judges a whole config.
 //! - `plan` computes how the container starts, how long its shutdown may take, and what a reload does.
+//! - `exec_options` has the options of `drainit exec`.
 //! - `keys` has the type and the reader of each key.
 //! - `language` has what a config is made of: files, the tree of YAML, `${…}`, and problems with their
 //!   places.

@@ -113,7 +113,7 @@ struct KeyField {
     flatten: bool,
     skip: bool,
     uncompared: bool,
-    /// Whether this is a variant with a value in it.
+    /// For a variant: whether it has a value in it.
     holds: bool,
 }
 

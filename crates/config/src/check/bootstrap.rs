@@ -1,5 +1,5 @@
-//! Reads facts about a drain from Envoy's own config: the address of the admin interface, and how
-//! long a request may take.
+//! Reads facts from Envoy's own config, such as the address of the admin interface, and how long a
+//! request may take.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -18,8 +18,9 @@ pub fn flags(process: &Process, args: &[String]) -> EnvoyFlags {
     EnvoyFlags::of(&command)
 }
 
-/// The path of Envoy's own config: the value of `-c` in the command of the process and in `args`,
-/// which are added to the command. `None` if `--config-yaml` may override that file.
+/// The path of Envoy's own config: the value of `-c` or `--config-path` in the command of the
+/// process and in `args`, which are added to the command. `None` without these flags, or if
+/// `--config-yaml` may override that file.
 pub fn config_file(process: &Process, args: &[String]) -> Option<PathBuf> {
     let config = flags(process, args).config?;
     Some(process.working_dir.as_deref().unwrap_or(Path::new("")).join(config))
@@ -28,7 +29,8 @@ pub fn config_file(process: &Process, args: &[String]) -> Option<PathBuf> {
 /// Says where Envoy's own config has the admin interface, if its address is not the `expected`
 /// address: "it is at port 9902", or "there is none". For two TCP addresses only the ports count,
 /// because Envoy's config often has `0.0.0.0`, which means every address of the machine. `None` if
-/// the addresses agree, or if the file cannot be read: Envoy itself reports such a file.
+/// the addresses agree or cannot be compared, or if the file cannot be read: Envoy itself reports
+/// such a file.
 pub fn other_admin(path: &Path, expected: &Address) -> Option<String> {
     let config = read(path)?;
     if get(&config, &["admin"]).is_none() && !config.entries().is_empty() {
@@ -57,8 +59,8 @@ pub struct Longest {
 }
 
 /// The longest of the times that Envoy's config allows a request. `None` if the file sets no such
-/// time or cannot be read. A time of 0 is left out: Envoy reads 0 as "no limit", and a drain cannot
-/// wait without a limit.
+/// time or cannot be read. Envoy reads 0 as "no limit", but 0 is not the longest time here, because
+/// a drain cannot wait without a limit.
 pub fn longest_request(path: &Path) -> Option<Longest> {
     let mut all = Vec::new();
     let config = read(path)?;
@@ -90,7 +92,7 @@ fn timeouts(node: &Node, all: &mut Vec<Longest>) {
 }
 
 /// The number of the line, from 1, in which Envoy's config turns off all statistics. `None` if the
-/// config does not turn the statistics off.
+/// config does not turn the statistics off, or cannot be read.
 pub fn rejects_statistics(path: &Path) -> Option<usize> {
     let config = read(path)?;
     let all = get(&config, &["stats_config", "stats_matcher", "reject_all"])?;

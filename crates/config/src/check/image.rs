@@ -25,7 +25,7 @@ pub struct ImageLookup<'a> {
     /// Whether the pod has a `preStop` hook, during which the processes still serve.
     pub is_held_back: bool,
     /// The mount points of volumes. The content of a volume in the container may differ from the
-    /// image: the search skips volumes.
+    /// image, so the search skips volumes.
     pub mounts: &'a [PathBuf],
 }
 

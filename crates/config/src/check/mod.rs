@@ -1,5 +1,5 @@
-//! Checks that need the whole config: whether the steps of the shutdown fit into its time, and
-//! whether the order of the processes makes sense.
+//! Checks that need the whole config, such as whether the steps of the shutdown fit into its time,
+//! and whether the order of the processes makes sense.
 
 pub mod bootstrap;
 pub(crate) mod held_sockets;
@@ -24,8 +24,8 @@ use crate::plan::timeline::{ShutdownStep, StepKind, Timeline};
 use crate::types::suggest::list;
 use crate::types::{ProcessId, human};
 
-/// Checks times and order. If the default `min` of a drain does not fit into the shutdown, shortens
-/// this `min`.
+/// Runs the checks of this file, and those of hot restarts and of held sockets. With `with_times`,
+/// also checks the times, and shortens each default `min` that does not fit into the shutdown.
 pub(crate) fn check(
     problems: &mut Problems,
     config: &mut Config,

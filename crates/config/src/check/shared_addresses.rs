@@ -89,8 +89,8 @@ fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Reports a readiness probe of a process with `start-first`: the old instance could answer the
-/// probe of the new instance.
+/// Reports a readiness probe of a process with `start-first`, if the old instance could answer the
+/// probe of the new instance. Also warns if such a process has no readiness probe.
 fn instances(problems: &mut Problems, config: &Config, places: &Places) {
     let all = running(config, places);
     for (_, process, parts) in all.filter(|(_, it, _)| it.update == Update::StartFirst) {

@@ -12,7 +12,7 @@ use crate::language::script::{is_shell, place};
 use crate::plan::Plan;
 use crate::types::{ProcessId, human};
 
-/// Programs that always serve TCP connections. `python -m NAME` is one of them, too.
+/// Programs that always serve TCP connections. `python -m NAME` counts as NAME.
 const SERVERS: [&str; 15] = [
     "apache2",
     "caddy",
@@ -134,7 +134,7 @@ pub fn listens(process: &Process) -> Option<&'static str> {
     }
 }
 
-/// Whether a command starts one of the [`SERVERS`], perhaps through a shell or a wrapper.
+/// Whether a command starts a server, perhaps through a shell or a wrapper.
 fn is_server(command: &[String]) -> bool {
     /// A chain of programs, each of which starts the next one, is rarely longer than this.
     const DEEPEST: u8 = 4;

@@ -176,7 +176,7 @@ impl Accounts {
     /// user's group, and all groups that have the user as a member.
     ///
     /// # Errors
-    /// Fails if the files do not have a name.
+    /// Fails if `text` has another form, or has a name that the files do not have.
     pub fn find(&mut self, text: &str) -> Result<Account, Invalid> {
         let (user, group) = parts(text)?;
         let account = self.passwd.find(user)?;

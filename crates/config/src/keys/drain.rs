@@ -185,8 +185,8 @@ impl EnvoyDrain {
     }
 }
 
-/// `drain.http`: one request; a 2xx answer, at any moment within `time`, reports that the drain is
-/// complete.
+/// `drain.http`: a request. A 2xx answer, at any moment within `time`, reports that the drain is
+/// complete. With `until`, drainit repeats the request until the answer has this status.
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[table(settle = Self)]
 pub struct HttpDrain {

@@ -263,7 +263,8 @@ leaf! {
 }
 
 impl FromFileKeys {
-    /// Returns `None` if the path is empty. If the file is required, an empty path is an error.
+    /// Returns `None` after an error, or if the path is empty. If the file is required, an empty
+    /// path is an error.
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<From> {
         let Self { file, value, required } = self;
         let span = fields.value("file");

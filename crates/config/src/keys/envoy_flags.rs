@@ -10,8 +10,8 @@ const PARENT_SHUTDOWN: Duration = Duration::from_secs(900);
 /// Envoy's default for `--drain-time-s`.
 const DRAIN_TIME: Duration = Duration::from_secs(600);
 
-/// The flags that Envoy documents for a hot restart. drainit also finds them if the command is `sh
-/// -c "…"`.
+/// The flags that Envoy documents for a hot restart, and the path of Envoy's config. drainit also
+/// finds them if the command is `sh -c "…"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvoyFlags {
     /// The value of `--base-id`, as the command line has it.
@@ -30,11 +30,11 @@ pub struct EnvoyFlags {
     pub drain: Duration,
     /// The value of `--concurrency`, as the command line has it.
     pub workers: Option<String>,
-    /// The file that `-c` or `--config-path` names. `None` if `--config-yaml` overrides parts of the
-    /// file.
+    /// The file that `-c` or `--config-path` names. `None` without these flags, or if
+    /// `--config-yaml` overrides parts of the file.
     pub config: Option<String>,
-    /// Whether the flags are arguments of the command itself, and not part of a shell's text. Only
-    /// in this case can drainit add a flag at the end of the command.
+    /// Whether `--base-id` is an argument of the command itself, and not part of a shell's text.
+    /// Only in this case can drainit add a flag at the end of the command.
     pub is_direct: bool,
 }
 

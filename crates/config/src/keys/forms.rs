@@ -80,7 +80,7 @@ pub(crate) struct SocketPath;
 pub(crate) struct Tcp;
 /// `HOST:PORT` or `unix:/SOCKET` of a gRPC server.
 pub(crate) struct GrpcServer;
-/// The name of something, or the user of a process.
+/// The name of a process.
 pub(crate) struct Name;
 /// A listener of an Envoy: its name, address or `stat_prefix`.
 pub(crate) struct ListenerName;

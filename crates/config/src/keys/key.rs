@@ -29,7 +29,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// All keys of the mapping. Keys that exclude each other come first.
+    /// All keys of the mapping: first the keys of `flat` that exclude each other, then `own`, then
+    /// the other keys of `flat`.
     pub fn all(&self) -> impl Iterator<Item = &'static Key> + use<> {
         let is_choice = |keys: &Keys| keys.own.first().is_some_and(|key| key.exclusive);
         let flat = move |choice| {
@@ -166,8 +167,8 @@ pub(crate) trait Form {
     type Out;
     const SHAPE: Shape;
 
-    /// Returns `None` after an error. Also returns `None` if the value is empty and therefore
-    /// counts as absent.
+    /// Returns `None` after an error, or if the value counts as absent, such as a drain whose
+    /// `time` is 0.
     fn read(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Self::Out>;
 }
 

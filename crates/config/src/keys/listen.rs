@@ -10,8 +10,8 @@ use crate::keys::values;
 use crate::language::diagnostics::diagnostic::quote;
 use crate::language::invalid::Invalid;
 
-/// A socket that drainit opens before anything starts, holds until the container stops, and hands
-/// to each instance of the process.
+/// A socket that drainit opens before the process starts, holds during restarts, and hands to each
+/// instance of the process.
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[table(settle = Self, short = "address")]
 pub struct ListenSocket {
@@ -76,8 +76,8 @@ fn address(text: &str) -> Result<Address, Invalid> {
     }
 }
 
-/// Refuses a colon in the name of a socket, because colons separate the names in `LISTEN_FDNAMES`
-/// (sd_listen_fds(3)).
+/// Parses the name of a socket. A colon is refused, because colons separate the names in
+/// `LISTEN_FDNAMES` (sd_listen_fds(3)).
 fn name(text: &str) -> Result<String, Invalid> {
     let fits = |c: char| c.is_ascii_graphic() && c != ':';
     match !text.is_empty() && text.len() <= 255 && text.chars().all(fits) {

@@ -2,8 +2,8 @@
 
 use crate::keys::key::Keys;
 
-/// Keys of Kubernetes, Compose, supervisord and systemd that drainit has in another form, and what
-/// to write for each in a process.
+/// Keys of Kubernetes, Compose, supervisord and systemd, and what to write in place of each in a
+/// process, or why to remove it.
 const OF_A_PROCESS: &[(&[&str], &str)] = &[
     (&["autorestart", "restartPolicy", "Restart"], "write `restart: always`, `on-failure` or `no`"),
     (
@@ -102,7 +102,8 @@ const AT_THE_TOP: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// The remedy for an unknown key; `None` if the key is not a word of another program.
+/// The remedy for an unknown key of the mapping with the keys `known`; `None` if no table above has
+/// one.
 pub(super) fn remedy(name: &str, known: &Keys) -> Option<&'static str> {
     let table = match () {
         () if known.has("processes") => AT_THE_TOP,

@@ -148,7 +148,7 @@ fn lists(rule: Merge, base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
     }
     for item in over {
         match name(item).and_then(|name| places.get(&name)) {
-            // If both files list the same path as a single value, the earlier item stays.
+            // If both files list the same single value, the earlier item stays.
             Some(place) if merged[*place].scalar().is_some() && item.scalar().is_some() => {}
             Some(place) => merged[*place] = Rc::clone(item),
             None => merged.push(Rc::clone(item)),
@@ -157,8 +157,8 @@ fn lists(rule: Merge, base: &[Rc<Node>], over: &[Rc<Node>]) -> Vec<Rc<Node>> {
     merged
 }
 
-/// Converts a list of names to a mapping. Leaves any other value unchanged; the reader then refuses
-/// that value.
+/// Converts a list of names or of `NAME=VALUE` to a mapping. Leaves any other value unchanged: a
+/// mapping, or a value that the reader then refuses.
 fn named(node: &Rc<Node>, entry: fn(&str, Span) -> (NodeKey, Node)) -> Rc<Node> {
     let Kind::Sequence(items) = &node.kind else { return Rc::clone(node) };
     let mut entries: Vec<(NodeKey, Rc<Node>)> = Vec::with_capacity(items.len());

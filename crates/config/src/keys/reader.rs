@@ -537,7 +537,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether a message about a value quotes a part of the value, of at least four bytes.
+/// Whether a message about a value quotes at least four bytes of the value, or all of a shorter
+/// value.
 fn shares_text(message: &str, value: &str) -> bool {
     const LEAST: usize = 4;
     message

@@ -20,8 +20,8 @@ const MOST_OF_ONE: u32 = 1000;
 /// A config may have at most this many processes, because a [`ProcessId`](crate::types::ProcessId)
 /// has 16 bits.
 const MOST_PROCESSES: usize = u16::MAX as usize;
-/// All copies together may have at most this many values, including the dependencies between
-/// copies. Without this limit, a small config could take long to read.
+/// All copies together may have at most this many values, including the dependencies on copies.
+/// Without this limit, a small config could take long to read.
 const MOST_VALUES: u64 = 1_000_000;
 
 /// The entries with `scale` that were read so far.

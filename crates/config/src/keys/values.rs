@@ -176,6 +176,7 @@ pub fn listeners(text: &str) -> Result<Vec<String>, Invalid> {
 }
 
 /// Parses a signal that drainit itself can catch, so that it can act on the signal or forward it.
+/// SIGCHLD is refused.
 pub fn catchable_signal(text: &str) -> Result<Signal, Invalid> {
     let why = match signal(text)? {
         Signal::KILL | Signal::STOP => "a signal that no process can catch",

@@ -4,9 +4,9 @@ use crate::language::environment::Variables;
 use crate::language::expand::{check_syntax, expand};
 use crate::language::invalid::Invalid;
 
-/// A line of the file that sets a variable or passes a variable on.
+/// An entry of the file, which sets a variable or passes a variable on.
 pub(crate) struct Assignment<'t> {
-    /// The number of the line, from 1.
+    /// The number of the first line, from 1.
     pub(crate) line: usize,
     content: Result<(&'t str, Assigned), Invalid>,
 }
@@ -193,7 +193,8 @@ fn double_quoted(text: &str) -> Result<(String, &str), Invalid> {
     }
 }
 
-/// The character whose code is three octal digits; `None` for a NUL, which no variable can have.
+/// The character with the octal code of three digits at the start of `text`. `None` if no such code
+/// is there, and for a NUL, which no variable can have.
 fn octal(text: &str) -> Option<char> {
     let digits = text.get(..3).filter(|digits| digits.bytes().all(|c| c.is_ascii_digit()))?;
     u8::from_str_radix(digits, 8).ok().filter(|code| *code > 0).map(char::from)

@@ -76,7 +76,7 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    /// Whether no message may contain the value. The value may be secret, and is not in the config.
+    /// Whether no message may contain the value, because it may be secret and is not in the config.
     pub(crate) fn is_hidden(self) -> bool {
         matches!(self, Self::Container | Self::File)
     }
@@ -116,6 +116,7 @@ pub struct Variables<'a> {
     env: BTreeMap<String, String>,
     file: BTreeMap<String, String>,
     /// While a process of an entry with `scale` is read: the number of the process among its copies.
+    /// This number is `SCALE_INDEX`, whatever the sources have.
     number: Option<String>,
     /// The part of the grace period that belongs to one process: the process that drainit reads or
     /// starts now. `None` while drainit reads a value that cannot use this part.
@@ -124,9 +125,9 @@ pub struct Variables<'a> {
     pub(crate) uses_share: Cell<bool>,
     /// Whether a value has used `${stop_seconds}` although the number was 0.
     pub(crate) is_share_zero: Cell<bool>,
-    /// Whether a limit of the container was used by a value that is read again at each start.
+    /// Whether a value has used a limit of the container that each start must read again.
     pub(crate) uses_limits: Cell<bool>,
-    /// Whether a value that is read again at each start gets a mark in place of the limit.
+    /// Whether such a value gets a mark in place of the limit.
     pub(crate) marks_limits: bool,
     /// Whether no message may contain the text being read, because it is the value of a variable.
     pub(crate) is_secret: bool,
@@ -183,7 +184,8 @@ impl<'a> Variables<'a> {
         std::mem::replace(&mut self.share, share)
     }
 
-    /// Whether the text being read gets a mark in place of a limit.
+    /// Whether the text being read gets a mark in place of a limit. Also records that it uses a
+    /// limit which each start must read again.
     pub(crate) fn marks_limit(&self) -> bool {
         if self.share.is_some() {
             self.uses_limits.set(true);

@@ -24,7 +24,7 @@ enum Piece<'t> {
     },
 }
 
-/// The text that replaces a variable which is not set.
+/// What happens if the variable is not set.
 #[derive(Debug, PartialEq, Eq)]
 enum Otherwise<'t> {
     Empty,
@@ -81,7 +81,7 @@ pub fn check_syntax(text: &str) -> Result<(), Malformed> {
     Scanner { text, at: 0, depth: 0 }.parts().map(drop)
 }
 
-/// The variables that `text` uses, including the variables in defaults.
+/// The variables that `text` uses, including those in defaults and messages.
 pub fn names(text: &str) -> Vec<String> {
     fn collect(parts: &[Piece<'_>], out: &mut Vec<String>) {
         for part in parts {
@@ -235,7 +235,7 @@ impl<'t> Scanner<'t> {
         self.text.get(start..self.at).unwrap_or_default()
     }
 
-    /// Scans to the end of the text. Inside a default, scans to the `}` that ends the default.
+    /// Scans to the end of the text. Inside a default or a message, scans to the `}` that ends it.
     fn parts(&mut self) -> Result<Vec<Piece<'t>>, Malformed> {
         let mut parts = Vec::new();
         let mut start = self.at;

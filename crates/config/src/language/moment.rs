@@ -107,10 +107,12 @@ fn look(path: &Path, is_of_config: bool) -> io::Result<Metadata> {
     }
 }
 
-/// Calls `read` until all files that it reads through [`Reads`] are of one moment.
+/// Calls `read` until all files that it reads through [`Reads`] are of one moment, or have the same
+/// content in two attempts in a row.
 ///
 /// # Errors
-/// Fails if files change again and again, with the path of one of them.
+/// Fails with the path of a file that has changed, if files change again and again, or if `read`
+/// also reads a pipe, which cannot be read again.
 pub fn of_one_moment<T>(mut read: impl FnMut(&Reads) -> T) -> Result<T, (PathBuf, Unreadable)> {
     let until = Instant::now() + PATIENCE;
     let mut earlier: Option<Record> = None;

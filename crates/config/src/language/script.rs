@@ -44,7 +44,8 @@ pub fn place<'a>(command: impl IntoIterator<Item = &'a str>) -> Option<usize> {
 }
 
 /// The programs that a script runs for certain, in the order of the script. A command is not
-/// certain after `&&`, on either side of `||`, or if the shell could change its first word.
+/// certain after `&&`, on either side of `||`, or if the shell could change its first word. No
+/// command is certain from a word of `STOPS` or `BEGINS` or a change of `PATH` on.
 pub fn programs(script: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut is_certain = true;
@@ -92,8 +93,8 @@ pub fn functions<'a>(commands: &'a [Command<'_>]) -> Vec<&'a str> {
     defined.filter_map(|it| it.words.iter().find(|it| !is_keyword(it))).map(|it| &**it).collect()
 }
 
-/// Whether a bash makes way for its last command, as if `exec` stood before it. An older bash than
-/// 5.1 does so only if this is the only command.
+/// Whether a bash makes way for its last command, as if `exec` stood before it. A bash before 5.1
+/// does so only if the script is a single command.
 pub fn ends_as_last(script: &str) -> bool {
     let others = ["trap", "time", "if", "for", "while", "until", "case", "select", "function"];
     let is_simple = !script.replace("&&", "").contains(['<', '>', '&', '|', '(', '{', '!']);

@@ -178,8 +178,8 @@ impl Source {
         Span::new(file, line, column, len)
     }
 
-    /// The text of a line, without its line end. Lines count from 1. Returns `None` if diagnostics
-    /// must not show the lines.
+    /// The text of a line, without its line end. Lines count from 1. Returns `None` if there is no
+    /// such line, or if diagnostics must not show the lines.
     pub fn line(&self, number: usize) -> Option<&str> {
         if self.secret {
             return None;

@@ -36,7 +36,8 @@ pub enum ArgsError {
 /// argument unchanged.
 ///
 /// # Errors
-/// Returns the first argument that goes to no process, or that its process refuses (`refuse`).
+/// Returns the first argument that goes to no process, that its process refuses (`refuse`), or that
+/// consists only of a prefix.
 pub fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>, ArgsError> {
     let mut routed = vec![Vec::new(); config.processes.len()];
     let mut args = args.iter().peekable();

@@ -18,8 +18,8 @@ use crate::language::expand::{LONGEST, Malformed, expand_up_to, put_limits};
 use crate::language::moment::{Reads, of_one_moment};
 use crate::language::source::{AT_START, NO_VARIABLE, Source, Unreadable, VARIABLE};
 
-/// All variables of a process together may have at most this many bytes: the kernel accepts at most
-/// 6 MiB of arguments and variables (execve(2)).
+/// All variables of one `env_file` together may have at most this many bytes: the kernel accepts at
+/// most 6 MiB of arguments and variables (execve(2)).
 const MOST_VARIABLES: usize = 6 * 1024 * 1024;
 /// A rendered file may have at most this many bytes.
 const MOST_RENDERED: usize = 4 * 1024 * 1024;

@@ -37,10 +37,8 @@ pub(crate) fn found(
     let Some(root) = merge_roots(&mut problems, roots) else {
         return FoundControl { control: Err(problems.finish()), unset: Vec::new() };
     };
-    // The problems so far are in readable files and outside of `control`, so the command ignores
-    // them.
+    // The problems so far do not keep the reader from `control`, so the command ignores them.
     problems.clear();
-    // No key of `control` names a user, so the reader never looks up an account.
     let mut reader = Reader::new(&mut problems, Variables::new(environment));
     let (control, unset) = config::control_alone(&mut reader, &root);
     let failed = problems.has_errors();

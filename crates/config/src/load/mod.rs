@@ -59,7 +59,8 @@ pub struct Loaded {
 /// the files in it.
 ///
 /// The call takes milliseconds and little memory, whatever the files contain. The call can wait for
-/// only one thing: a pipe that has a writer, for at most two seconds.
+/// only two things, for at most two seconds each: a pipe that has a writer, and the end of changes
+/// to the files.
 ///
 /// # Errors
 /// If there is an error, returns all errors and warnings in file order.

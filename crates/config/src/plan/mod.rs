@@ -41,7 +41,8 @@ pub struct Plan<'c> {
     /// The longest shutdown after a process has ended by itself while a oneshot still runs. `None`
     /// if this shutdown takes no longer than `after_end`.
     pub end_in_oneshot: Option<InOneshot<'c>>,
-    /// The time from T0 until the container runtime kills the container.
+    /// The time from the beginning of the shutdown (T0) until the container runtime kills the
+    /// container.
     pub grace_period: Duration,
     /// The part of `grace_period` at its end that drainit keeps free.
     pub reserve: Duration,
@@ -62,7 +63,7 @@ pub struct InOneshot<'c> {
 pub struct PlannedStart<'c> {
     pub process: &'c Process,
     /// Whether the process never starts, because its `only_if` can never be true in this
-    /// environment.
+    /// environment, or none of its `profiles` is enabled.
     pub left_out: bool,
     /// The reason, as text for people, why the process does not start with the container; `None` if
     /// it does start.
@@ -71,7 +72,7 @@ pub struct PlannedStart<'c> {
     pub pre_start: Option<Duration>,
     /// The latest time, counted from the start of drainit, at which the process is ready if no
     /// start is repeated. `None` if there is no such time: the process starts only at a request, or
-    /// waits for a oneshot, which may take any time.
+    /// is or waits for a oneshot, which may take any time.
     pub ready_by: Option<Duration>,
 }
 
@@ -161,8 +162,8 @@ impl<'c> Plan<'c> {
         self.spec.window
     }
 
-    /// The time by which every process is ready at the latest; `None` if a process waits for a
-    /// oneshot, which may take any time.
+    /// The time by which every process is ready at the latest; `None` if a process is a oneshot,
+    /// which may take any time.
     pub fn ready_by(&self) -> Option<Duration> {
         let first = self.pre_start.unwrap_or_default();
         let own = self.start.iter().filter(|start| start.left_out || start.stays_down.is_none());

@@ -40,8 +40,8 @@ pub fn check(old: &Config, running: &[RunningProcess<'_>], new: &Config) -> Resu
 /// A reload refuses this move: the other process would have to wait for the end of the running
 /// process, and two processes that exchange their paths would wait for each other. Two cases do not
 /// count. A new process may take over the path of a process that the reload removes, because the
-/// new process waits for the removal. A process that an operator has stopped needs its path only if
-/// another process depends on it.
+/// new process waits for the removal. A process that stays down until a request starts it needs its
+/// path only if another process depends on it.
 fn moved<'a>(
     running: &[RunningProcess<'a>],
     wanted: &'a [impl AsRef<Process>],

@@ -37,7 +37,8 @@ pub enum Life {
     Over,
     /// The last start by a request or by a reload has failed.
     Failed,
-    /// An operator has stopped the process, and it stays down.
+    /// The process stays down until a request starts it: an operator has stopped it, or its
+    /// `autostart` is false.
     Stopped,
 }
 
@@ -49,7 +50,7 @@ pub struct ReloadPlan<'a> {
     /// First the steps of the processes that the reload removes, dependents first; then the steps
     /// of the other processes, dependencies first.
     steps: Vec<ReloadStep<'a>>,
-    /// The names of the processes that keep running as they are.
+    /// The names of the processes that stay as they are.
     untouched: Vec<&'a str>,
     /// The changed keys of the container whose new values the reload takes over.
     of_container: Vec<&'static str>,
@@ -248,7 +249,7 @@ fn needed<'a>(
     needed
 }
 
-/// The step of a process that an operator has stopped.
+/// The step of a process that stays down until a request starts it.
 fn stays_stopped(keys: &[&'static str]) -> (bool, String, String) {
     let why = format!("{}; it waits for a request", differ(keys));
     (false, "stays stopped".to_owned(), why)

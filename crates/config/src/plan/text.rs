@@ -69,8 +69,8 @@ fn start(out: &mut String, plan: &Plan<'_>, columns: usize) {
     rows.extend(
         plan.start.iter().map(|start| (&*start.process.name, begins(plan, start), ready(start))),
     );
-    // A column is as wide as its longest entry of at most `most` characters. An entry with more
-    // characters gets a separate line.
+    // A column is as wide as its longest entry of at most `most` characters. A line that is then
+    // too long is split.
     let widest = |widths: &mut dyn Iterator<Item = usize>, most: usize| {
         widths.filter(|width| *width <= most).max().unwrap_or_default()
     };

@@ -25,7 +25,8 @@ pub struct Diagnostic {
     /// The column in characters, from 1, or 0 for the whole file.
     pub column: usize,
     /// The text of the line, made safe for a terminal. A long line is cut around the column. Empty
-    /// for a binary file, and for an `env_file`, whose lines may contain secrets.
+    /// for the whole file, for a binary file, and for an `env_file`, whose lines may contain
+    /// secrets.
     pub(crate) source_line: String,
     /// The start of the problem in `source_line`, in characters from 0.
     pub(crate) offset: usize,
@@ -40,7 +41,7 @@ impl Diagnostic {
     }
 
     /// The file, the line and the message on one line of text. For a problem of a whole file, only
-    /// the message, which already names the file.
+    /// the message.
     pub fn in_a_line(&self) -> String {
         match self.line {
             0 => self.message.clone(),

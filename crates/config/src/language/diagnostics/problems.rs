@@ -101,8 +101,8 @@ impl Problems {
         self.push(Severity::Warning, span, message.into())
     }
 
-    /// Puts `${NAME}` in place of this value in every message, because the value of a variable may
-    /// be secret.
+    /// Puts `${NAME}` in place of this value in messages, because the value of a variable may be
+    /// secret.
     pub(crate) fn hide(&mut self, value: &str, name: &str) {
         if !self.hidden.contains_key(value) {
             self.hidden.insert(value.to_owned(), name.to_owned());
@@ -202,7 +202,8 @@ impl Problems {
         &mut self.list[last]
     }
 
-    /// Returns all problems in the order of files and lines, without duplicates.
+    /// Returns the problems in the order of files and lines, without duplicates. If there are more
+    /// than `SHOWN`, the last diagnostic only counts the others.
     pub fn finish(mut self) -> Vec<Diagnostic> {
         let key = |p: &Problem| (p.span, p.severity);
         self.list.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message)));

@@ -26,13 +26,14 @@ const DEEPEST: u16 = 64;
 /// A file may have at most this many values. A config of 5,000 processes has about 200,000.
 const MOST_VALUES: u32 = 400_000;
 
-/// Parses a file with one document. Returns `None` after an error. An empty file is a null value.
+/// Parses a file with one document. Returns `None` after a fatal error. An empty file is a null
+/// value.
 pub fn parse(problems: &mut Problems, file: usize) -> Option<Rc<Node>> {
     let empty = || Rc::new(Node::new(Span::whole(file), Kind::Null));
     Some(documents(problems, file, Documents::Config)?.pop().unwrap_or_else(empty))
 }
 
-/// Parses all documents of a Kubernetes manifest. Returns `None` after an error.
+/// Parses all documents of a Kubernetes manifest. Returns `None` after a fatal error.
 pub fn parse_manifest(problems: &mut Problems, file: usize) -> Option<Vec<Rc<Node>>> {
     documents(problems, file, Documents::Manifest)
 }
@@ -207,8 +208,8 @@ impl Builder<'_> {
                     Err(Fatal)
                 }
             },
-            // Other events need no action: the start and the end of the file, and events of parser
-            // options that are off.
+            // Other events need no action: the start and the end of the file, the end of a
+            // document, and events of parser options that are off.
             _ => Ok(()),
         }
     }

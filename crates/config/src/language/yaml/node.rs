@@ -126,7 +126,7 @@ impl Node {
     }
 
     /// The value of a key of a mapping, or the item of a list at an index. `None` if the value is
-    /// empty.
+    /// missing or absent.
     fn step(&self, key: &str) -> Option<&Rc<Self>> {
         let of_key = self.entries().iter().find(|(name, _)| &*name.text == key);
         let value = match of_key {

@@ -10,7 +10,7 @@ use crate::plan::timeline::StepKind;
 use crate::testing::random::Random;
 use crate::types::Time;
 
-/// A line with a key and a time in milliseconds, or in half of the cases an empty text.
+/// A key with a time in milliseconds, or in half of the cases an empty text.
 fn key(random: &mut Random, key: &str, bound: u64) -> String {
     match random.one_in(2) {
         true => String::new(),

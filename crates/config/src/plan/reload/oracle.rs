@@ -101,8 +101,7 @@ fn text(entries: &[Entry]) -> String {
     text
 }
 
-/// A core whose processes start, complete and end immediately. Also records what has happened to
-/// each process since the last [`World::begin`].
+/// A core whose processes start, complete and end immediately.
 struct World {
     machine: Machine,
     now: Duration,

@@ -253,7 +253,7 @@ impl<'d> Maker<'d> {
         Tree::Text(text)
     }
 
-    /// The name of an earlier process, or any name.
+    /// The name of an earlier process, or of any process if none is earlier.
     fn name(&mut self) -> String {
         let names = if self.before.is_empty() { &self.processes } else { &self.before };
         self.random.pick(names)

@@ -494,8 +494,8 @@ impl Split<'_, '_> {
         }
     }
 
-    /// Splits a list. A single value that the list already has is not appended, and a mapping
-    /// replaces an earlier item with the same path.
+    /// Splits a list. The second file repeats some single values, which are not appended again, and
+    /// has some mappings that replace an earlier item with the same path.
     fn items(&mut self, keys: Option<&'static Keys>, items: &[Tree]) -> Parts {
         let path = keys.and_then(|keys| ["to", "path"].into_iter().find(|path| keys.has(path)));
         let (base, over) = items.split_at(self.maker.random.index(items.len() + 1));
