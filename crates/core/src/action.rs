@@ -71,10 +71,10 @@ pub enum Action {
     /// End all readiness and liveness probes, and answer 503 to `/readyz`, because the shutdown has
     /// begun.
     Unready,
-    /// Drain the process. For an Envoy, answer with `Event::DrainAnswered`, then send
-    /// `Event::DrainSample`s. The samples are rare at first. When only
-    /// [`QUIET`](crate::drain::progress::QUIET) is left of `min`, they become frequent. For any
-    /// other process, answer with `Event::Drained` when its drain is complete.
+    /// Drain the process. If drainit counts the traffic of the process, answer with
+    /// `Event::DrainAnswered`, then send `Event::DrainSample`s, which are rare until shortly before
+    /// the end of `min`. For any other process, answer with `Event::Drained` when its drain is
+    /// complete.
     Drain {
         process: ProcessId,
         /// The shortest wait from now: before it is over, no sample ends the drain.
@@ -82,8 +82,8 @@ pub enum Action {
         /// The longest wait from now, as granted by the budget.
         longest: Duration,
     },
-    /// Make the process refuse new connections if it still accepts them, and count its open
-    /// connections. Answer with `Event::ListenersClosed`.
+    /// Make an Envoy refuse new connections if it still accepts them, and count the traffic of the
+    /// process. Send a sample if the count succeeds, then answer with `Event::ListenersClosed`.
     CloseListeners(ProcessId),
     /// Close the sockets that drainit holds for a process that accepts no connections any more. New
     /// connections are then refused at once.
@@ -98,7 +98,8 @@ pub enum Action {
     Answer { process: ProcessId, request: Request, outcome: Result<(), RequestError> },
     /// Answer all clients that have requested the reload, which is over.
     AnswerReload(Result<(), RequestError>),
-    /// Report the note in the log or the shutdown report. A note causes no other work.
+    /// Report the note in the log, the status, the metrics or the report. A note causes no other
+    /// work.
     Note(Note),
     /// Write the report, flush the log, exit.
     Exit(u8),

@@ -21,8 +21,8 @@ const MIN_CLOSING: Duration = Duration::from_millis(250);
 /// A *final* wait is a wait right before the exit, for example for a reader of the output. It takes
 /// at most the reserve or this time, whichever is longer.
 const MIN_FINAL: Duration = Duration::from_millis(500);
-/// drainit exits this long before the end of the grace period. No final wait is shortened to less
-/// than this time.
+/// drainit exits this long before the end of the grace period. For a final wait, at least this time
+/// counts as left.
 const EXIT_MARGIN: Duration = Duration::from_millis(100);
 
 /// The times that a wait has to leave for the steps after it. Each time is computed only once, as
@@ -84,7 +84,7 @@ impl Budget {
             .iter()
             .map(|(process, drain)| heaviest(process, &drain_path).saturating_add(closes(*drain)));
         let drain_rest = rest.max();
-        // If the drain of an Envoy ends before the drain of another process, a final count follows.
+        // If a drain that counts traffic ends before another drain, a final count follows.
         let is_counted = drains.len() > 1 && drains.iter().any(|(_, drain)| drain.closes);
         let counts = is_counted.then_some(MIN_CLOSING);
         Self {
@@ -180,8 +180,9 @@ impl Budget {
     }
 
     /// The limit of a final wait for something that may hang: an eighth of the time left, but at
-    /// least a quarter of the reserve, and at most the reserve. The reserve exists for these waits.
-    /// The waits are short, because the runtime can start a failed container again only after them.
+    /// least a quarter of the reserve, and at most the reserve or [`MIN_FINAL`], whichever is
+    /// longer. The reserve exists for these waits. The waits are short, because the runtime can
+    /// start a failed container again only after them.
     pub fn at_the_end(reserve: Duration, now: Time, over: Time) -> Duration {
         let left = Self::left_at_the_end(now, over);
         left.min((left / 8).max(reserve / 4).min(reserve.max(MIN_FINAL)))

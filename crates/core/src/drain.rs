@@ -9,10 +9,10 @@
 //! drainit only makes one more count at this point. The drain of any other process is over when the
 //! process reports that it is drained. Every drain is over at `until`, at the latest.
 //!
-//! A drained Envoy may have to wait for the drains of other processes, and clients can send new
-//! requests on its open connections in that time. drainit therefore counts the Envoy's connections
-//! or requests once more before the stop. If too many are open, the stop waits for them until
-//! `until` at the latest.
+//! A drained process may have to wait for the drains of other processes, and clients can send new
+//! requests on its open connections in that time. If drainit counts the traffic of a process, it
+//! therefore counts the connections or requests once more before the stop. If too many are open,
+//! the stop waits for them until `until` at the latest.
 
 pub mod progress;
 

@@ -52,18 +52,19 @@ pub enum Event {
     /// The supervisor has carried out the actions of a stop signal, which may have taken a while.
     /// Another stop signal that arrived in that time counts as a repetition of the first.
     SignalHandled,
-    /// Envoy has answered the calls that drain it, or drainit has given them up. For a process that
-    /// is not an Envoy, this event says that its drain has failed.
+    /// Says whether a process has accepted its drain. An Envoy has answered the calls that drain
+    /// it, or drainit has given them up. A process whose connections the kernel counts has accepted
+    /// the drain as soon as a count has succeeded.
     DrainAnswered {
         process: ProcessId,
-        /// Whether at least one of the requests to drain succeeded.
+        /// For an Envoy, whether at least one of the calls succeeded.
         accepted: bool,
     },
     /// The drain of a process is complete. Either the process has said so in a message, or the HTTP
-    /// request or the command that drains the process has ended.
+    /// request or the command that drains the process has succeeded.
     Drained(ProcessId),
     /// `Action::Drain` found an Envoy that is not live yet: this Envoy has never accepted a
-    /// connection. [`Event::DrainAnswered`] comes before this event.
+    /// connection.
     NothingToDrain(ProcessId),
     /// A drain without a stop was requested (`POST /drain`).
     DrainRequested,

@@ -1,9 +1,8 @@
 //! The family of an Envoy that is hot-restarted: the order in which its epochs may end.
 //!
 //! For all other modules, an epoch is an instance like any other. The other modules report to this
-//! module what happens to an instance, and ask one question: which [`Tie`] does an instance have to
-//! another one? Only two places ask for more: the last probe of a start, and the drain of an old
-//! instance.
+//! module what happens to an instance, and mostly ask one question: which [`Tie`] does an instance
+//! have to another one?
 //!
 //! A new epoch takes over the sockets and the admin interface of the old epoch. The new epoch reads
 //! the statistics of the old epoch as long as the old epoch lives. The new epoch ends the old epoch
@@ -188,8 +187,8 @@ pub(crate) fn passes_on(state: &mut State, process: ProcessId, deadline: Time) {
 }
 
 /// Handles the end of an instance. `remains` says whether another member of its process group
-/// lives. If the process was a wrapper, this member may be the Envoy. Returns the time by which the
-/// newer instance has to end the remaining members; `None` if the newer instance does not end them.
+/// lives. If the process was a wrapper, this member may be the Envoy. Returns the latest time at
+/// which [`settle`] stops the remaining members; `None` if it does not stop them.
 pub(crate) fn ended(state: &mut State, process: ProcessId, remains: bool) -> Option<Time> {
     let is_killed = matches!(state.life(process), Lifecycle::Killed { .. });
     if !remains

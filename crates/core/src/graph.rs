@@ -28,8 +28,8 @@ pub struct GraphNode<'a> {
     pub needs: Vec<(&'a str, StartCondition)>,
 }
 
-/// The reason why the dependencies are invalid. `process` is an index into the list of processes,
-/// and `dependency` is an index into the `depends_on` of the process.
+/// A reason why there is no graph. `process` is an index into the list of processes, and
+/// `dependency` is an index into the `depends_on` of the process.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum GraphError {
     #[error("process `{name}` depends on `{unknown}`, which does not exist")]
@@ -38,7 +38,7 @@ pub enum GraphError {
         dependency: usize,
         name: String,
         unknown: String,
-        /// A similar name that exists; `None` if no name is similar enough.
+        /// A similar name that exists; `None` if no name is similar enough, or after 20 errors.
         suggestion: Option<String>,
     },
     #[error("process `{name}` depends on itself")]
@@ -78,7 +78,8 @@ impl Graph {
     /// dependencies, and uses no recursion.
     ///
     /// # Errors
-    /// Returns all unknown names, all processes that depend on themselves, and at most 20 cycles.
+    /// Returns all unknown names, all processes that depend on themselves, and at most 20 cycles; or
+    /// only [`GraphError::TooMany`].
     pub fn build(processes: &[GraphNode<'_>]) -> Result<Self, Vec<GraphError>> {
         if processes.len() > usize::from(u16::MAX) {
             return Err(vec![GraphError::TooMany]);

@@ -198,10 +198,10 @@ impl Machine {
         &self.state
     }
 
-    /// Whether the container is not ready because of this process. There are four cases: the
-    /// process is not ready yet, a reload has yet to add it, it will be started again soon, or it
-    /// is being stopped. An optional process that is being stopped counts only if it is stopped for
-    /// a restart.
+    /// Whether the container is not ready because of this process. There are three cases: the
+    /// process is not ready yet, will be started again soon, or was stopped or is being stopped. In
+    /// the last case, a process that is not `required` counts only if it is restarted after a
+    /// failure.
     pub fn waits_for(&self, process: ProcessId) -> bool {
         self.state.waits_for(process)
             || matches!(&self.phase, Phase::Running(running)

@@ -226,8 +226,8 @@ pub enum Note {
     Unkillable(ProcessId),
 }
 
-/// The reason why an operator's request failed. The process in a variant is the requested process
-/// or one of its dependencies.
+/// The reason why an operator's request, a replacement or a reload failed. The process in a variant
+/// is the cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestError {
     /// The container is stopping.
@@ -291,7 +291,7 @@ pub enum AfterEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
 pub enum Hurry {
     /// The signal changes nothing. The signal is another SIGTERM, or the first signal in a shutdown
-    /// that began with the end of a process.
+    /// that began without a signal.
     Continue,
     /// Drains and `pre_stop` hooks are cut short. Processes are still stopped in the order of the
     /// graph.
@@ -308,7 +308,8 @@ pub enum DrainEnd {
     Quiet,
     /// The process reported that its drain is over.
     Reported,
-    /// `time` is over. In a shutdown that the end of a process has caused, `min` is over instead.
+    /// `time` is over; or only `min`, if nobody has requested the stop or if a dependency has
+    /// ended.
     TimeOver,
     /// The process did not accept the drain, and `min` is over.
     NotAccepted,

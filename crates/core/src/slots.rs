@@ -2,8 +2,9 @@
 //! one.
 //!
 //! A [`ProcessId`] is a slot. Both slots of a process have its name, and the dependents of the
-//! process depend on both. A slot whose instance is gone for good is *retired*: it has no
-//! dependencies and no dependents, is shown nowhere, and is reused by the next replacement.
+//! process depend on both. If the instance of a slot was replaced, rolled back or removed, the slot
+//! is *retired* once the instance is gone: it has no dependencies and no dependents, is shown
+//! nowhere, and is reused for the next new instance or process.
 
 use alloc::collections::BTreeSet;
 use alloc::rc::Rc;
@@ -95,8 +96,8 @@ impl State {
         self.act(Action::Adopt { slot, of: slot, is_newer: true });
     }
 
-    /// Gives a process that is down the definition that a reload has for it, if there is one. The
-    /// caller has to [`relink`](Self::relink).
+    /// Gives a process that is down the definition that a reload has for it. Returns false if there
+    /// is none. The caller has to [`relink`](Self::relink).
     pub(crate) fn redefine(&mut self, slot: ProcessId) -> bool {
         if !self.redefine_running(slot) {
             return false;
@@ -109,8 +110,8 @@ impl State {
         true
     }
 
-    /// Gives an unchanged process the definition that a reload has for it, if there is one. The
-    /// caller has to [`relink`](Self::relink).
+    /// Gives a process the definition that a reload has for it. Returns false if there is none. If
+    /// the process runs, it must be unchanged. The caller has to [`relink`](Self::relink).
     pub(crate) fn redefine_running(&mut self, slot: ProcessId) -> bool {
         let newer = self[slot].newer.take();
         newer.is_some_and(|newer| {
@@ -179,8 +180,9 @@ impl State {
         self.forget_changes(old);
     }
 
-    /// Copies the conditions that the old instance has met. Copies nothing if the process has
-    /// failed for good: such a process counts as having met conditions that it has not met.
+    /// Copies the conditions that the old instance has met. Copies nothing if the old instance is
+    /// down and did not end well: a process that has failed for good counts as having met
+    /// conditions that it has not met.
     fn inherit_conditions(&mut self, slot: ProcessId, old: ProcessId) {
         let is_down = matches!(self.life(old), Lifecycle::Stopped { .. } | Lifecycle::Done);
         if !is_down || self[old].went_well {
@@ -215,8 +217,9 @@ impl State {
         self.reorder();
     }
 
-    /// Derives the dependents, the order and the budget again if a process was redefined. A reload
-    /// can redefine thousands of processes in one step, so it does this once for all of them.
+    /// Derives the dependents, the order and the budget again if dependencies have changed since
+    /// the last time. A reload can redefine thousands of processes in one step, so it does this
+    /// once for all of them.
     pub(crate) fn relink(&mut self) {
         if self.is_unlinked {
             self.reorder();

@@ -142,13 +142,14 @@ pub struct DrainSpec {
     /// Whether drainit counts the connections of the process, by an Envoy's statistics or by the
     /// kernel's list. If so, drainit also makes an Envoy refuse new connections.
     pub closes: bool,
-    /// Whether the kernel counts the connections, so that the last count needs no answer of Envoy.
+    /// Whether the kernel counts the connections, and not an Envoy. The last count then takes only
+    /// milliseconds.
     pub by_kernel: bool,
     /// The number of open connections, or of requests in flight, at which the drain is over.
     pub exit_at: u64,
-    /// The signal that asks the process to drain; `None` if the process may not answer by ending.
-    /// If a command or an HTTP request asks the process and the kernel counts the connections, the
-    /// process may end after its last answer: the value is then SIGTERM.
+    /// The signal that asks the process to drain; `None` if no signal does. A command or an HTTP
+    /// request counts as SIGTERM if the kernel counts the connections: as after a signal, the
+    /// process may then end after its last answer.
     pub signal: Option<Signal>,
 }
 

@@ -21,14 +21,14 @@ impl State {
         }
     }
 
-    /// The direct dependents of `process` that have not been started yet.
+    /// The direct dependents of `process` that wait for their dependencies.
     pub(crate) fn waiting_dependents(&self, process: ProcessId) -> impl Iterator<Item = ProcessId> {
         let above = self.process(process).dependents.iter().copied();
         above.filter(|id| self.life(*id) == Lifecycle::Waiting)
     }
 
-    /// The direct dependents of `process` that still wait for their first start, because `process`
-    /// has not met their condition.
+    /// The direct dependents of `process` that wait to be started, because `process` has not met
+    /// their condition.
     pub fn waiting_for(&self, process: ProcessId) -> Vec<ProcessId> {
         let reached = self.reached(process);
         let waits = |id: &ProcessId| {
@@ -84,8 +84,8 @@ impl State {
         self.act(Action::Spawn(process));
     }
 
-    /// Starts a process again after its pause. `anew` says whether `only_if` is evaluated first.
-    /// The start may have to wait until the other instance of the process is gone.
+    /// Starts a process again after its pause. `anew` says whether `only_if` and the `pre_start`
+    /// hook come first. The start may have to wait until the other instance of the process is gone.
     pub(crate) fn start_again(&mut self, process: ProcessId, anew: bool) {
         if family::delays_start(self, process) {
             self.set(process, Lifecycle::Backoff { until: Time::NEVER, anew });
@@ -120,8 +120,8 @@ impl State {
         }
     }
 
-    /// Forgets the changes of watched files, because the start that begins now reads the new
-    /// content.
+    /// Forgets the changes of watched files, for example because the start that begins now reads
+    /// the new content.
     pub(crate) fn forget_changes(&mut self, process: ProcessId) {
         if !self.changed.is_empty() {
             self.changed.retain(|(of, _), _| *of != process);

@@ -32,8 +32,8 @@ pub enum Lifecycle {
     PreStart { until: Time },
     /// `Action::Spawn` was given and is not answered yet.
     Spawning,
-    /// The process runs and is not ready. If it is still not ready at `ready_by`, its start has
-    /// failed.
+    /// The process runs and is not ready, or is a oneshot that is not complete. If this is still so
+    /// at `ready_by`, its start has failed.
     Starting { since: Time, ready_by: Time },
     /// The process runs and is ready.
     Ready { since: Time },
@@ -67,10 +67,10 @@ pub enum Lifecycle {
     /// The process is gone. The `post_stop` hook of the process runs, and is killed at `until`.
     PostStop { until: Time },
     /// The process is down for one of three reasons: a request has stopped it, its start by a
-    /// request has failed, or its `autostart` is false. The process stays down until a request
-    /// starts it. The container continues.
+    /// request or a reload has failed, or its `autostart` is false. The process stays down until a
+    /// request starts it, or until a reload or a changed file does. The container continues.
     Stopped {
-        /// Whether the start of the process by a request has failed.
+        /// Whether the start of the process by a request or a reload has failed.
         failed: bool,
     },
     /// The process is gone for good, or was never started.
@@ -104,8 +104,8 @@ impl Lifecycle {
     }
 
     /// Whether the container can be ready while the process is in this state. There are two cases:
-    /// the process is ready or gone for good; or the process is not `required`, and a request stops
-    /// it or has stopped it.
+    /// the process is ready or gone for good; or the process is not `required`, and is being
+    /// stopped or is [`Self::Stopped`].
     fn is_settled(self, required: bool) -> bool {
         match self {
             Self::Ready { .. } | Self::Done => true,
@@ -151,8 +151,8 @@ impl Lifecycle {
         matches!(self, Self::Done | Self::Stopped { .. }) || self.survives_kill()
     }
 
-    /// Whether a shutdown has nothing to stop in this state: the process has ended, or its start
-    /// has not begun.
+    /// Whether a shutdown has nothing to stop in this state: the process is gone, survives SIGKILL,
+    /// or was not spawned yet.
     pub(crate) fn is_down(self) -> bool {
         self.releases_dependencies()
             || matches!(
@@ -231,7 +231,8 @@ pub struct Slot {
     pub(super) failures_in_a_row: u32,
     /// The time of the last note which says that the process asks for more time.
     pub(super) extension_noted: Option<Time>,
-    /// Whether the process is down without a failure, because it has completed or is left out.
+    /// Whether the process is down without a failure, because it has completed or its `only_if`
+    /// does not hold.
     pub(super) went_well: bool,
     /// The drain of the running instance.
     pub(crate) drain: Progress,
@@ -277,7 +278,8 @@ pub struct State {
     /// Whether dependencies have changed since [`State::relink`] derived the order from them.
     pub(super) is_unlinked: bool,
     pub(crate) family: Family,
-    /// Processes whose lifecycle was set in this step. A process can be in the list more than once.
+    /// Processes whose lifecycle or role was set in this step. A process can be in the list more
+    /// than once.
     pub touched: Vec<ProcessId>,
     /// Processes for which drainit holds sockets.
     pub(super) held_sockets: Vec<ProcessId>,
@@ -407,8 +409,8 @@ impl State {
     }
 
     /// Whether the process continues in its other slot, so that the end of this instance runs no
-    /// `post_stop` hook. There are two cases. The other instance has the same definition, and its
-    /// end will run the hook. Or this instance has not taken over from the other instance.
+    /// `post_stop` hook. There are two cases: the other instance has the same definition, and its
+    /// end will run the hook; or this instance has not taken over from the other instance.
     pub(super) fn continues_beside(&self, id: ProcessId) -> bool {
         let Some(other) = self[id].beside else { return false };
         let life = self.life(other);
@@ -467,8 +469,7 @@ impl State {
         self.unsettled == 0
     }
 
-    /// Whether the container is not ready because this process is not ready yet or will be started
-    /// again.
+    /// Whether this process keeps the container from being ready.
     pub fn waits_for(&self, id: ProcessId) -> bool {
         self.is_waited_for(id, self.life(id))
     }
@@ -496,7 +497,7 @@ impl State {
         self.now + NO_DEADLINE
     }
 
-    /// The processes whose timer has expired, in file order.
+    /// The processes whose timer has expired, in the order of their ids.
     pub fn due_in_order(&self) -> Vec<ProcessId> {
         let mut due: Vec<_> = self.due().collect();
         due.sort_unstable();

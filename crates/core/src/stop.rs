@@ -18,7 +18,7 @@ use crate::types::{End, ProcessId, Signal, Time};
 /// the kernel takes seconds to free the memory of a large process.
 const UNHURRIED_AFTER_KILL: Duration = Duration::from_secs(5);
 
-/// The longest wait for the end of a process whose stop signal is SIGKILL.
+/// The longest wait for the end of an instance with [`Tie::KillOnly`], which is stopped by SIGKILL.
 const LONGEST_END: Duration = Duration::from_secs(1);
 
 impl State {

@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-/// A pause between two looks at the kernel's list is at least this many times as long as a look, so
-/// that looks cost at most a tenth of a core.
+/// A pause between two looks at the kernel's list is at least this many times as long as a look
+/// (but see [`LONGEST`]), so that looks cost at most a tenth of a core.
 pub const FACTOR: u32 = 10;
 /// The pause after a long look is at most this long, because a look that takes long on a busy
 /// machine still costs little.
@@ -27,8 +27,9 @@ pub struct Traffic {
     /// Further requests of which the kernel cannot tell whether they are in flight.
     pub unsure: Option<u64>,
     /// Requests that have ended since the start of the process, apart from [`Self::upgrades`]. Only
-    /// the difference of two counts has a meaning, modulo 2^64: after a hot restart, Envoy counts
-    /// the requests that are in flight in the old Envoy, but not that they began.
+    /// the difference of two counts has a meaning, modulo 2^64. After a hot restart, a count can be
+    /// below zero: Envoy counts that the requests of the old Envoy are in flight, but not that they
+    /// began.
     pub completed: Option<u64>,
     /// Upgrades (WebSockets, CONNECT) that have ended, in the form of [`Self::completed`].
     pub upgrades: Option<u64>,

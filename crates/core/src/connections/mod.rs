@@ -1,7 +1,7 @@
 //! The drain of a server whose connections the kernel counts, without help from the server.
 //!
 //! [`answers`] finds out which connections owe an answer. A server can have very many connections,
-//! so this module runs on the thread that reads the kernel's list. [`watch`] decides when the
+//! so `answers` runs on the thread that reads the kernel's list. [`watch`] decides when the
 //! supervisor reads the list (a *look*), and what the core learns. The simulations
 //! `tests/simulation/answers.rs` and `tests/simulation/watch.rs` play both against models of
 //! servers.

@@ -34,7 +34,7 @@ pub(crate) enum Progress {
 }
 
 impl Progress {
-    /// Whether the wait for the traffic of the process is over.
+    /// Whether the drain is over. A final count may still follow.
     pub(crate) fn is_drained(&self) -> bool {
         matches!(self, Self::Drained { .. } | Self::FinalCount(_) | Self::Over)
     }
@@ -73,7 +73,8 @@ pub(crate) struct Active {
     pub(crate) until: Time,
     /// The reason that is reported if the drain lasts until `until`.
     pub(crate) at_end: DrainEnd,
-    /// Whether drainit can poll the process, and make it refuse new connections.
+    /// Whether drainit counts the traffic of the process, and makes an Envoy refuse new
+    /// connections.
     pub(crate) closes: bool,
     /// The number of open connections, or requests, at which the drain is over.
     pub(crate) exit_at: u64,
@@ -92,18 +93,18 @@ pub(crate) struct Active {
     pub(crate) closing: Closing,
 }
 
-/// The last step of a drain: drainit makes the process refuse new connections, because the stop
-/// would cut every connection that comes later.
+/// The last step of a drain: drainit makes an Envoy refuse new connections, because the stop would
+/// cut every connection that comes later. For any other process, drainit only counts once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closing {
     NotYet,
-    /// drainit has asked the process to refuse new connections, and waits for the answer until
-    /// `until`.
+    /// drainit has begun this step, and waits for the answer until `until`.
     Asked {
         until: Time,
         why: DrainEnd,
     },
-    /// The process accepts no new connection. The drain waits for the open connections only.
+    /// The process accepts no new connection, or has not answered in time. The drain waits for the
+    /// open connections only.
     Closed,
 }
 

@@ -83,7 +83,7 @@ impl Made {
 /// The next step of a group of calls.
 pub(super) enum Next {
     Make(Call),
-    /// Wait for an answer, or until [`Attempts::wakes_at`].
+    /// Wait until [`Attempts::wakes_at`].
     Wait,
     Over(Vec<CallOutcome>),
 }
@@ -94,7 +94,8 @@ impl Attempts {
         Self { calls, place: 0, pause: FIRST_PAUSE, resumes: None }
     }
 
-    /// Adds a call to the group. The new call is made next.
+    /// Adds a call to the group. The new call is made at the end of the current round, or at once
+    /// if no round is under way.
     pub(super) fn add(&mut self, call: Call) {
         if self.resumes.take().is_some() {
             self.place = self.calls.len();

@@ -113,7 +113,8 @@ pub enum DrainOutput {
     Look,
     /// The traffic that was counted. The numbers can be as old as `began`, the start of the count.
     Sampled { began: Time, load: Load, traffic: Traffic, moment: Moment },
-    /// The traffic is unknown, because a poll has failed.
+    /// The traffic is unknown: a poll or a look has failed, an answer is overdue, or the kernel has
+    /// shown traffic that the last sample lacks.
     Unknown,
     /// Whether the drain was accepted. The dialogue reports this at most once, and not after the
     /// end of the drain.
@@ -730,9 +731,9 @@ impl Dialogue {
         self.accepted > Accepted::Nothing
     }
 
-    /// Reports once whether the drain was accepted. Success is certain when one group of calls has
-    /// succeeded. Failure is certain only when all calls have failed, and `healthcheck/fail` may be
-    /// called later than the others.
+    /// Reports once whether the drain was accepted. Success is certain once one call has succeeded.
+    /// Failure is certain only once all calls have failed, and `healthcheck/fail` may be called
+    /// later than the others.
     fn answer(&mut self) {
         let accepted = self.is_accepted();
         if (accepted || !self.stays_ready) && !core::mem::replace(&mut self.is_answered, true) {
@@ -754,8 +755,8 @@ impl Dialogue {
         self.closing = self.last_count(now);
     }
 
-    /// Handles the answer to the last request for a sample. drainit first asks only for the gauges,
-    /// because an answer with the counters may come too late.
+    /// Handles the answer to the last request for a sample. drainit first asks a large Envoy only
+    /// for the gauges, because an answer with the counters may come too late.
     fn counted(&mut self, now: Time, asked: OpenQuestion, is_whole: bool, sample: Option<Sample>) {
         let is_drain = !matches!(self.polls, Polls::Over);
         let is_more = sample.is_some() && !is_whole && is_drain && self.affords_counters();

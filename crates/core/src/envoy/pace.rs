@@ -7,12 +7,12 @@ use core::time::Duration;
 use crate::drain::progress::QUIET;
 use crate::types::Time;
 
-/// The shortest pause once the drain can be over.
+/// The shortest pause once the drain can be over, except before a poll without a rest.
 pub(crate) const OFTEN: Duration = Duration::from_millis(25);
 /// The shortest pause while it is too early for the drain to end.
 pub(crate) const SELDOM: Duration = Duration::from_millis(250);
-/// A pause is at least this many times as long as the last answer took: polls cost any Envoy at
-/// most 3 % of a core.
+/// A pause is at least this many times as long as the last answer took, except before a poll
+/// without a rest (see [`HURRIED`]): polls cost any Envoy at most 3 % of a core.
 const FACTOR: u32 = 33;
 /// The pause after the first whole answer that shows no traffic. A second whole answer then has to
 /// confirm that nothing is open and nothing new has come.
@@ -139,7 +139,7 @@ impl Pace {
     }
 
     /// The pause after a poll that failed after `took`. The pause grows with the number of
-    /// consecutive failures.
+    /// consecutive failures, up to [`FACTOR`] times `took`.
     pub(crate) fn after_failure(&mut self, took: Duration) -> Duration {
         self.shown = ShownTraffic::Traffic;
         let patience = SELDOM * (1 << self.failures.min(6));

@@ -134,7 +134,7 @@ impl Family {
         }
     }
 
-    /// Forgets the epoch of a slot, because another process will get the slot.
+    /// Forgets the epoch of a slot, because the slot is free or its new instance is not an epoch.
     pub(crate) fn forget(&mut self, slot: ProcessId) {
         self.all.remove(&slot);
     }

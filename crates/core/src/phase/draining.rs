@@ -48,7 +48,7 @@ pub struct Draining {
     /// list its connections. A drain that counts nothing waits, too, because the drain itself may
     /// end the process.
     counted_until: Option<Time>,
-    /// The processes with a drain, dependents first.
+    /// The processes that this phase drains, dependents first.
     drained: Vec<ProcessId>,
     /// New instances that have not taken over. drainit stops each of them as soon as it runs.
     new_instances: Vec<ProcessId>,
@@ -76,8 +76,8 @@ impl Draining {
             state.act(Action::ShutdownBegins { patience: Budget::patience(&state.spec) });
             state.note(Note::ShutdownBegan { cause: shutdown.cause, window: state.spec.window });
         }
-        // `/readyz` may stay good only if a process can serve meanwhile, and if no drain is under
-        // way. A drain of an earlier request could end before `/readyz` changes.
+        // `/readyz` may stay good only if a process with a drain serves meanwhile, and if no drain
+        // is under way. A drain of an earlier request could end before `/readyz` changes.
         let serves = |id| {
             matches!(state.life(id), Lifecycle::Ready { .. })
                 && matches!(state[id].drain, Progress::NotDue)
@@ -176,8 +176,8 @@ impl Draining {
         self.advance(state)
     }
 
-    /// The deadline of the current waits. There is none while the drain is `held`, so that each
-    /// wait may take the whole window.
+    /// The deadline of the current waits. While the drain is `held`, each wait may take the whole
+    /// window.
     fn deadline(&self, state: &State) -> Time {
         if self.held { state.now + state.spec.window } else { self.shutdown.deadline }
     }

@@ -51,8 +51,8 @@ pub(crate) struct Operations {
 pub(super) enum Goal {
     /// Stop the process after its dependents. The process stays down until a request starts it.
     Down,
-    /// Stop the process, because its start by request has failed. The dependents of the process
-    /// have not started, or they run without it.
+    /// Stop the process, because its start by a request or a reload has failed. The dependents of
+    /// the process have not started, or they run without it.
     Failed,
     /// Stop the instance and free its slot, because the instance was replaced or is rolled back.
     Retired,
@@ -187,8 +187,9 @@ impl Operations {
                 return Vec::new();
             }
             if !went_well {
-                // From now on no reload and no watched file starts the process. There is still
-                // something to stop: dependents or another instance of the process may run.
+                // From now on no watched file starts the process, and a reload does so only for a
+                // dependent. There is still something to stop: dependents or another instance of
+                // the process may run.
                 state.set(process, Lifecycle::Stopped { failed: false });
             }
         }
@@ -412,8 +413,8 @@ impl Operations {
         }
     }
 
-    /// Handles the failure of a start, and of the starts that needed this process. Returns whether a
-    /// request had begun the start. If so, the container does not end.
+    /// Handles the failure of a start, and of the starts that needed this process. Returns whether
+    /// a request, a replacement or a reload had begun the start. If so, the container does not end.
     pub(crate) fn start_failed(
         &mut self,
         state: &mut State,

@@ -257,8 +257,8 @@ impl Operations {
         is_over && self.end_reload(state, None)
     }
 
-    /// Ends the reload, if there is one. `why` is the reason if the reload ends early. Frees the
-    /// slots of the processes that the reload has not added.
+    /// Ends the reload. Returns false if there is none. `why` is the reason if the reload ends
+    /// early. Frees the slots of the processes that the reload has not added.
     pub(super) fn end_reload(&mut self, state: &mut State, why: Option<RequestError>) -> bool {
         let Some(reload) = self.reload.take() else { return false };
         state.slots.iter_mut().for_each(|slot| slot.newer = None);

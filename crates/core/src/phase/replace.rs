@@ -101,9 +101,9 @@ impl Operations {
         }
     }
 
-    /// Begins the drain of each old instance whose newer instance has ended. The newer instance has
-    /// ended for good, or has ended in a drain that a request or a failed liveness check had begun.
-    /// Until its end, the drain of the newer instance counted the connections of both instances.
+    /// Begins the drain of each old instance whose newer instance has ended, for good or in a drain
+    /// that a request or a failed liveness check had begun. Until its end, the drain of the newer
+    /// instance counted the connections of both instances.
     pub(crate) fn drain_old(&self, state: &mut State) {
         let is_full = |state: &State, newer: Option<ProcessId>| match self.goals.get(&newer?) {
             Some(Goal::Down) => Some(true),

@@ -271,8 +271,8 @@ impl Running {
         Ok(())
     }
 
-    /// Handles the failure of a start. Returns whether a request had begun the start. If so, only
-    /// the request fails.
+    /// Handles the failure of a start. Returns whether a request, a replacement or a reload had
+    /// begun the start. If so, only that operation fails.
     fn start_failed(&mut self, state: &mut State, process: ProcessId, why: Failure) -> bool {
         self.operations.start_failed(state, process, RequestError::Failed { process, why })
     }
@@ -284,8 +284,7 @@ impl Running {
         if self.start_failed(state, process, why) {
             return Ok(());
         }
-        // The process has been started before, so the reason for the failure may be temporary:
-        // `restart` decides.
+        // If the process has been started before, the reason for the failure may be temporary.
         if state.process(process).may_be_missing() || state.reached(process).is_some() {
             return judge(state, process, Duration::ZERO, why);
         }
@@ -332,7 +331,8 @@ impl Running {
         Ok(())
     }
 
-    /// Starts the processes whose dependencies have met their conditions.
+    /// Advances the operations, and starts the processes whose dependencies have met their
+    /// conditions.
     fn advance(&mut self, state: &mut State) -> Step {
         let may_start = state.has_begun && self.hook_until.is_none();
         loop {

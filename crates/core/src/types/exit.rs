@@ -86,7 +86,7 @@ pub enum EndKind {
     Error,
     /// A signal ended the process, such as its stop signal.
     Signal,
-    /// drainit sent SIGKILL, because the time of the process was over.
+    /// drainit sent SIGKILL.
     Killed,
     /// The kernel's OOM killer has most likely ended the process.
     OomKilled,
@@ -110,8 +110,8 @@ pub mod exit_code {
     /// SIGKILL was not needed, and the container stopped on request or because every process had
     /// ended. The code is also 0 if an end that counts as a success caused the shutdown.
     pub const OK: u8 = 0;
-    /// A process did not become ready in time, a hook or a liveness check failed, or an end with
-    /// code 0 counted as a failure.
+    /// A process was not ready or complete in time, drainit could not attempt its start, a hook or
+    /// a liveness check failed, or an end with code 0 or a success code counted as a failure.
     pub const NOT_READY: u8 = 1;
     /// The command line is wrong.
     pub const USAGE: u8 = 2;
@@ -123,7 +123,8 @@ pub mod exit_code {
     pub const CANNOT_EXECUTE: u8 = 126;
     /// A command does not exist.
     pub const NOT_FOUND: u8 = 127;
-    /// A process had to be killed to keep the deadline. A container that is killed from outside
-    /// also ends with this code.
+    /// drainit had to kill a process during the shutdown, or the process whose end caused the
+    /// shutdown was ended by SIGKILL. A container that is killed from outside also ends with this
+    /// code.
     pub const KILLED: u8 = 137;
 }

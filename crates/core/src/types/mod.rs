@@ -16,8 +16,8 @@ pub use stream::Stream;
 pub use time::{Time, human, seconds, serialize_seconds, serialize_some_seconds};
 
 /// The number of a slot of the graph; it is not a PID. At first, each process has one slot, whose
-/// number is the index of the process in the config. A process that is being replaced has a second
-/// slot.
+/// number is the index of the process in the config. While a new instance starts beside the old
+/// one, the process has a second slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId(pub u16);
 

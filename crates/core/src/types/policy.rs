@@ -42,7 +42,8 @@ impl Update {
 pub struct Restart {
     pub policy: RestartPolicy,
     /// The first pause before a restart, 1 s by default. Each further pause is twice as long, up to
-    /// 30 s. After an instance has run for 60 s, the next pause is as short as the first one.
+    /// 30 s or this first pause, whichever is longer. After an instance has run for 60 s, the next
+    /// pause is as short as the first one.
     pub delay: Duration,
     /// The largest number of consecutive restarts. After these, `on_exit` decides. `None`, the
     /// default, means that there is no limit.

@@ -294,8 +294,8 @@ fn a_signal_that_arrives_while_the_first_is_handled_counts_once() {
     }
 }
 
-/// A chain of three processes, as in `docs/reference/shutdown.md`: the router depends on the engine, and the
-/// engine on python.
+/// A chain of three processes, as in `docs/reference/shutdown.md`: the router depends on the
+/// engine, and the engine on python.
 fn example(window: u64) -> Spec {
     let mut spec = Spec { window: MS(window), ..gateway() };
     let mut python = spec.processes[0].clone();

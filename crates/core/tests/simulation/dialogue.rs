@@ -556,7 +556,8 @@ impl World {
         self.check(spent + took <= most, "the counts cost Envoy too much");
     }
 
-    /// Checks that the report counts each request and each upgrade that has ended, as what it was.
+    /// Checks that the report counts each ended request as a request, and each ended upgrade as an
+    /// upgrade.
     fn check_ended(&mut self, traffic: Traffic, ended: Option<Ended>) {
         let Some(ended) = ended.filter(|_| !self.is_replaced) else { return };
         let (first, before) = *self.first.get_or_insert((traffic, ended));

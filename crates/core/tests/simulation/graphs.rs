@@ -20,9 +20,7 @@ impl Scenario {
             behaviours.extend(added.iter().map(|process| Behaviour::new(rng, process, &odds)));
         }
         scenario.reloads = reloads(seed, &scenario.spec, &odds);
-        // Noise comes one nanosecond after a whole millisecond, and all other events come at whole
-        // milliseconds. Therefore noise never comes while a start is under way. The supervisor,
-        // too, sends no false events about such a start.
+        // The extra nanosecond keeps noise apart from most other events.
         let off = Duration::from_nanos(1);
         let count = scenario.spec.processes.len() as u16;
         scenario.noise =
@@ -164,8 +162,8 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
     }
 }
 
-/// Gives some processes `update: start-first`, so that a new instance starts before the old one is
-/// stopped.
+/// Gives some processes `update: start-first` or `hot-restart`, so that a new instance starts
+/// before the old one is stopped.
 fn overlap(seed: u64, processes: &mut [ProcessSpec]) {
     let rng = &mut Rng::new(seed ^ 0x0517);
     let once_in = rng.one_of([1, 2, 6, 1_000_000]);
@@ -216,7 +214,7 @@ fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
     }
     let mut at = rng.millis(odds.signal);
     let mut version = 0;
-    // Here the dependencies name processes by their index in the first config.
+    // Here the dependencies name processes by their index in this list.
     let mut known: Vec<Option<(u32, ProcessSpec)>> =
         spec.processes.iter().map(|process| Some((0, process.clone()))).collect();
     known.extend([(); ADDED].map(|()| None));
@@ -275,9 +273,9 @@ fn reloads(seed: u64, spec: &Spec, odds: &Odds) -> Vec<(Duration, NewConfig)> {
     reloads
 }
 
-/// Makes a config of the processes in `known`, in the order `order`. An index in `known` is the index of the process in
-/// all configs; an entry is the version and the definition, or `None` if this config does not have
-/// the process.
+/// Makes a config of the processes in `known`, in the order `order`. An index in `known` is the
+/// index of the process in the whole scenario; an entry is the version and the definition, or
+/// `None` if this config does not have the process.
 fn config(
     known: &[Option<(u32, ProcessSpec)>],
     order: &[usize],

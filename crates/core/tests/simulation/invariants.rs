@@ -127,8 +127,8 @@ pub(crate) struct Checker<'a> {
     /// entry is removed when drainit acts on the change or starts the process.
     changed: BTreeMap<(ProcessId, usize), bool>,
     /// For each process: whether only a request may start it, because it has `autostart: false` or
-    /// a request stopped it while it ran. A request to start the process or a dependent sets the
-    /// value to false.
+    /// a request stopped it while it ran. A request to start the process, or a request or a reload
+    /// that starts a dependent, sets the value to false.
     down: Vec<bool>,
     /// `alone` and `by_request` of all slots as they were before the request that came in this
     /// step. A refused request must not change these flags.

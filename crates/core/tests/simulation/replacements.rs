@@ -397,8 +397,8 @@ fn the_last_probe_of_an_epoch_grants_no_more_time() {
     assert!(play.notes(4000, Event::Tick).contains(&given_up));
 }
 
-/// Plays a reload of a router whose engine is replaced by the new engine in slot [`NEW`]. Returns
-/// the play at the time at which the reload is done.
+/// Begins a reload that changes the engine and the router. The new engine in slot [`NEW`] serves,
+/// and the old engine is being stopped.
 fn reloaded(router: Update) -> Play {
     let spec = |update| {
         let mut spec = gateway();

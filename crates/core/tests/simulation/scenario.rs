@@ -87,9 +87,9 @@ enum Fault {
     Leftovers,
 }
 
-/// Probabilities of one scenario, each `1 in n`, drawn from the seed. Most scenarios have only some
-/// kinds of faults. If all kinds had fixed rates, two rare faults would hardly ever come together,
-/// and frequent faults would hide each other.
+/// Probabilities (each `1 in n`) and longest times of one scenario, drawn from the seed. Most
+/// scenarios have only some kinds of faults. If all kinds had fixed rates, two rare faults would
+/// hardly ever come together, and frequent faults would hide each other.
 pub(super) struct Odds {
     faults: [u64; Fault::Leftovers as usize + 1],
     /// The probability that the container outlives the end of a process (`on_exit: ignore`).

@@ -7,8 +7,8 @@ use crate::scenario::NewConfig;
 use crate::*;
 use drainit_core::state::{Lifecycle, State};
 
-/// The definitions of all slots. In their `dependencies`, `dependents` and `followers`, an id is
-/// the index of a process, not a slot.
+/// The definitions of all slots. In their `dependencies`, `dependents` and `follows`, an id is the
+/// index of a process, not a slot.
 #[derive(Clone, Debug)]
 pub(crate) struct Slots {
     slots: Vec<Slot>,
@@ -134,8 +134,8 @@ impl Slots {
             && current.into_iter().all(has_new_dependencies)
     }
 
-    /// The definitions that are in the newest config, but in no current slot. The reload has not replaced
-    /// these processes yet, or has failed.
+    /// The definitions that are in the newest config, but in no current slot: the reload has not
+    /// reached these processes yet, or has failed.
     pub(crate) fn missing(&self) -> impl Iterator<Item = &ProcessSpec> {
         let is_new = |of: &&Slot| {
             let slot = self.current[of.process].map(|slot| &self.slots[slot.index()]);

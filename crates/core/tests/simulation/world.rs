@@ -16,7 +16,8 @@ const SAMPLES: Duration = Duration::from_millis(50);
 const SELDOM: Duration = Duration::from_millis(700);
 /// The pause becomes short ([`SAMPLES`]) this long before the end of `min`.
 const SOON: Duration = Duration::from_millis(300);
-/// After the time of faults, a hook or a process ends this long after it was asked to end.
+/// After the time of faults, a process ends this long after it was asked to end, and a hook this
+/// long after its start.
 const OBEYS_WITHIN: Duration = Duration::from_millis(2);
 /// The pause between two liveness probes.
 const PROBES: Duration = Duration::from_millis(400);
@@ -48,7 +49,8 @@ pub(super) struct World<'a> {
     /// The number of replacements so far.
     replaced: usize,
     leftovers: usize,
-    /// The number of coming scans that miss the leftovers. The world answers none of these scans.
+    /// The number of coming scans that miss the leftovers: such a scan finds nothing, and no
+    /// `Event::NothingLeft` follows.
     missed_scans: u64,
     /// The time at which the shutdown began.
     stopped_at: Option<Time>,
