@@ -142,7 +142,8 @@ fn a_process_can_fail_the_check_itself() {
     drainit.wait_for_line("a: failed its liveness check.*: it sent WATCHDOG=trigger");
     drainit.wait_until("the reason of the restart", || {
         status(&drainit, 0).is_some_and(|a| {
-            a["state"] == "restarting" && a["message"] == "failed its liveness check"
+            a["state"] == "restarting"
+                && a["message"] == "failed its liveness check: it sent WATCHDOG=trigger"
         })
     });
     drainit.wait_for_events("a", "start", 2);
@@ -194,7 +195,10 @@ fn a_failed_check_counts_as_a_failure_and_the_others_keep_running() {
         status(&drainit, 0).is_some_and(|a| a["state"] == "failed" && a["probe_failures"] == 3)
     });
     let (code, why) = get_unix(&drainit.path("control.sock"), "/readyz").unwrap();
-    assert!(code == 503 && why.contains("a (failed: failed its liveness check)"), "{code} {why}");
+    assert!(
+        code == 503 && why.contains("a (failed: failed its liveness check: its command"),
+        "{code} {why}"
+    );
     let ended = drainit.stop();
     ended.assert_code(0).assert_stopped_in_order(&["a", "b"]);
     assert_eq!((ended.record.count("a", "start"), ended.record.count("b", "start")), (1, 1));

@@ -59,8 +59,6 @@ pub enum Share {
     Probes(ProcessId),
     /// The drain and the hooks when a process (or with `None` the container) is stopped.
     Stop(Option<ProcessId>),
-    /// The counts of the connections of processes that are stopped.
-    Counts,
     /// The removal of the sockets of a process, or of drainit's own sockets.
     Sockets(Option<ProcessId>),
 }

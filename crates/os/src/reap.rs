@@ -94,14 +94,11 @@ pub fn stopped_by(child: Pid) -> io::Result<Option<Signal>> {
     }
 }
 
-/// Whether this child has ended and is not reaped yet.
+/// Whether this child has ended and is not reaped yet. `EINVAL` means yes, as in [`exists`].
 pub fn has_ended(child: Pid) -> bool {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     only_one(child).is_ok_and(|child| {
-        matches!(
-            waitid(Id::Pid(NixPid::from_raw(child)), flags),
-            Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..))
-        )
+        let state = look(Id::Pid(NixPid::from_raw(child)));
+        !matches!(state, Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD))
     })
 }
 

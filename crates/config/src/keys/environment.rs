@@ -1,7 +1,7 @@
 //! `env:` of the config, and `environment:` and `env_file:` of a process: the variables, and the files
 //! from which drainit reads their values.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use drainit_derive::Named;
 
@@ -220,7 +220,8 @@ fn by_pattern(
     for (other, path) in container.iter().filter(|(_, path)| !path.is_empty()) {
         let part = other.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
         if let Some(part) = part.filter(|part| !part.is_empty()) {
-            let file = ValueFile { path: path.into(), required: file.required };
+            let path = reader.resolve_path(node.span, Path::new(path));
+            let file = ValueFile { path, required: file.required };
             out.push(Variable::FromFile { name: format!("{before}{part}{after}"), file });
         }
     }

@@ -53,8 +53,10 @@ unsafe impl GlobalAlloc for Allocator {
         // bytes as are copied, and the new one does not overlap the old one.
         unsafe {
             let new = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
-            new.copy_from_nonoverlapping(memory, layout.size());
-            self.dealloc(memory, layout);
+            if !new.is_null() {
+                new.copy_from_nonoverlapping(memory, layout.size());
+                self.dealloc(memory, layout);
+            }
             new
         }
     }
