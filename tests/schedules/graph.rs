@@ -1,11 +1,12 @@
 //! Random graphs of processes that misbehave, and random schedules of requests and faults.
 
-use std::fmt::Write;
-
 use super::random::Random;
 
 /// The `stop_grace_period` of every process, in milliseconds.
 pub(crate) const PATIENT: u64 = 1000;
+
+/// A schedule changes a definition fewer times than this.
+const MOST_CHANGES: usize = 10;
 
 /// A process of a config, named `pN`. The process may start `pN-rest`, in its process group, and
 /// `pN-daemon`. `pN-main` may become its main process, and may have a process group of its own, with
@@ -103,11 +104,14 @@ impl Traits<'_> {
         };
         let path = format!("DIR/{name}.sock");
         let mut steps = Vec::new();
-        let mut keys = format!("stop_signal: {signal}, sockets: ['{path}'], ");
+        // Nobody listens on the second path. It matters when drainit compares paths.
+        let mut keys = format!("stop_signal: {signal}, sockets: ['{path}', '{path}.none'], ");
         let is_watched = self.has(Trait::Watched);
         if is_watched {
-            steps.push(format!("show=DIR/{name}.watched"));
-            keys += &format!("watch: [{{path: 'DIR/{name}.watched', action: restart}}], ");
+            // A reload that changes the process watches another file.
+            steps.push(format!("show=DIR/{name}.GENERATION.watched"));
+            keys +=
+                &format!("watch: [{{path: 'DIR/{name}.GENERATION.watched', action: restart}}], ");
         }
         let reaction = self.reaction(signal);
         if self.has(Trait::Slow) {
@@ -203,6 +207,11 @@ fn at_once(signal: &str) -> String {
 }
 
 impl Process {
+    /// The names of the files that the process may watch, one for each change of its definition.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = String> {
+        (0..MOST_CHANGES).map(|change| format!("{}.{change}.watched", self.name))
+    }
+
     /// Whether the process, its `pN-rest` or its `pN-daemon` may ignore the stop signal.
     pub(crate) fn is_stubborn(&self) -> bool {
         self.steps.iter().any(|step| step.contains(":ignore"))
@@ -265,13 +274,12 @@ impl Graph {
         for Process { name, needs, generation, steps, keys, .. } in &self.processes {
             let steps: String = steps.iter().map(|step| format!(", '{step}'")).collect();
             let needs: Vec<_> = needs.iter().map(|need| format!("p{need}")).collect();
-            let keys = keys.replace("GENERATION", &generation.to_string());
-            let _ = writeln!(
-                config,
-                "  {name}: {{command: [CHILD, {name}, 'audit={generation}'{steps}], {keys}\
-                 depends_on: [{}], stop_grace_period: {PATIENT}ms}}",
+            let process = format!(
+                "  {name}: {{command: [CHILD, {name}, 'audit=GENERATION'{steps}], {keys}\
+                 depends_on: [{}], stop_grace_period: {PATIENT}ms}}\n",
                 needs.join(", ")
             );
+            config += &process.replace("GENERATION", &generation.to_string());
         }
         config
     }

@@ -125,7 +125,7 @@ fn play(seed: u64, errors: Option<&str>) -> Result<(), (Vec<String>, String)> {
         None => rig,
     };
     for process in graph.processes.iter().filter(|process| process.is_watched) {
-        rig.write(&format!("{}.watched", process.name), "A");
+        process.watched().for_each(|name| rig.write(&name, "A"));
     }
     // Some sockets exist already, as after a container that was killed.
     for process in graph.processes.iter().filter(|_| random.one_in(4)) {
@@ -173,8 +173,9 @@ fn play(seed: u64, errors: Option<&str>) -> Result<(), (Vec<String>, String)> {
                 reload = Some(ask(act, &["reload"]));
             }
             Act::Write(process, content) => {
-                let path = running.path(&format!("{}.watched", graph.processes[*process].name));
-                fs::write(path, content.to_string()).unwrap();
+                graph.processes[*process].watched().for_each(|name| {
+                    fs::write(running.path(&name), content.to_string()).unwrap();
+                });
             }
         }
     }
@@ -233,7 +234,7 @@ fn reloaded(graph: &mut Graph, reload: JoinHandle<Answer>) -> Answer {
 /// Waits until each running process with a watched file has read the file's content.
 fn settle(graph: &Graph, running: &Running) -> Result<(), String> {
     for process in graph.processes.iter().filter(|process| process.is_watched && !process.ends()) {
-        let path = running.path(&format!("{}.watched", process.name));
+        let path = running.path(&process.watched().next().unwrap());
         let wanted = format!("shows {}", fs::read_to_string(path).unwrap());
         let has_read = |record: &crate::support::record::Record| {
             let mut events = record.events.iter().rev().filter(|event| event.name == process.name);

@@ -8,13 +8,12 @@ use crate::core::action::Action;
 use crate::core::event::Event;
 use crate::core::note::{Note, RequestError};
 use crate::core::spec::Spec;
-use crate::core::state::Lifecycle;
 use crate::journal::event;
 use crate::load::Loaded;
 use crate::os::clock;
 use crate::plan::changes;
 use crate::plan::refused;
-use crate::plan::reload::{Life, ReloadPlan, RunningProcess};
+use crate::plan::reload::{ReloadPlan, RunningProcess};
 use crate::supervisor::event_loop::Step;
 use crate::supervisor::file_watch::Watched;
 use crate::supervisor::message::TextReply;
@@ -133,12 +132,7 @@ impl Step<'_> {
             slot,
             definition: changes::ProcessDefinition { process: &of.process, args: &of.args },
             spec: state.process(slot),
-            life: match state.life(slot) {
-                Lifecycle::Stopped { failed: false } => Life::Stopped,
-                Lifecycle::Stopped { failed: true } => Life::Failed,
-                Lifecycle::Done => Life::Over,
-                _ => Life::Runs,
-            },
+            life: state.life(slot).into(),
         });
         running.collect()
     }

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 
 use crate::core::slots::Placed;
 use crate::core::spec::{ProcessSpec, Spec};
+use crate::core::state::Lifecycle;
 use crate::keys::{Config, Dependency, Update};
 use crate::plan::changes;
 use crate::plan::changes::ProcessDefinition;
@@ -40,6 +41,17 @@ pub enum Life {
     /// The process stays down until a request starts it: an operator has stopped it, or its
     /// `autostart` is false.
     Stopped,
+}
+
+impl From<Lifecycle> for Life {
+    fn from(lifecycle: Lifecycle) -> Self {
+        match lifecycle {
+            Lifecycle::Stopped { failed: false } => Self::Stopped,
+            Lifecycle::Stopped { failed: true } => Self::Failed,
+            Lifecycle::Done => Self::Over,
+            _ => Self::Runs,
+        }
+    }
 }
 
 #[derive(Debug)]

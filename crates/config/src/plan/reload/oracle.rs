@@ -9,7 +9,6 @@ use crate::core::action::Action;
 use crate::core::event::{Event, Request};
 use crate::core::machine::Machine;
 use crate::core::note::Note;
-use crate::core::state::Lifecycle;
 use crate::load::Loaded;
 use crate::load::testing::load;
 use crate::testing::random::Random;
@@ -176,15 +175,6 @@ impl World {
     }
 }
 
-fn life(lifecycle: Lifecycle) -> Life {
-    match lifecycle {
-        Lifecycle::Stopped { failed: false } => Life::Stopped,
-        Lifecycle::Stopped { failed: true } => Life::Failed,
-        Lifecycle::Done => Life::Over,
-        _ => Life::Runs,
-    }
-}
-
 /// A case that random configs seldom have: a new process and a changed process depend on a process
 /// that itself follows a dependency.
 const FOLLOWS_AGAIN: [&str; 2] = [
@@ -217,7 +207,7 @@ fn the_core_does_what_the_plan_of_a_reload_says() {
         let [Ok(old), Ok(new)] = texts.each_ref().map(|text| load(&[text], &[])) else { continue };
         let mut world = World::new(&old);
         for (slot, name) in world.names.clone() {
-            let is_running = life(world.machine.state().life(slot)) == Life::Runs;
+            let is_running = Life::from(world.machine.state().life(slot)) == Life::Runs;
             if run > 0 && random.once_in(5) && world.names[&slot] == name {
                 let event = match random.once_in(2) && is_running {
                     true => Event::Exited { process: slot, end: End::Code(0), remains: false },
@@ -233,7 +223,7 @@ fn the_core_does_what_the_plan_of_a_reload_says() {
         let state = world.machine.state();
         let current = state.spec.order.iter().filter(|slot| state.is_current(**slot));
         let specs: Vec<_> = current
-            .map(|slot| (*slot, state.process(*slot).clone(), life(state.life(*slot))))
+            .map(|slot| (*slot, state.process(*slot).clone(), state.life(*slot).into()))
             .collect();
         let running: Vec<_> = specs
             .iter()
