@@ -1,7 +1,7 @@
 //! `drainit health`: asks the running supervisor whether it is ready. For an exec probe or Docker's
 //! HEALTHCHECK it asks once. For a script it can repeat the request until the supervisor is ready.
 //!
-//! The command runs every few seconds and must be cheap: it uses one thread, a second thread that
+//! The command runs every few seconds and must be cheap: it uses two threads, one of which only
 //! reads the config, and one request.
 
 use std::io::{self, Write};

@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_kernel_does_not_count_a_listener_that_is_ignored_by_its_prefix() {
+    async fn listener_ignored_by_prefix_is_not_counted_by_the_kernel() {
         let dump = Box::leak(statics().into_boxed_str());
         let uncounted = ask(Direction::All, &["of.prom"], &[LIST, dump, "{}", "{}"]).await;
         let counted: Vec<_> = uncounted.counted.iter().map(ToString::to_string).collect();

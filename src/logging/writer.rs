@@ -1,7 +1,7 @@
 //! One stream of drainit's output: a bounded queue, and the thread that writes it.
 //!
 //! The thread is needed because a `write` to a full pipe blocks, and because `O_NONBLOCK` would
-//! apply to every process with the same descriptor. Only this thread may block; all other threads
+//! apply to every process that shares the open file. Only this thread may block; all other threads
 //! only queue lines.
 //!
 //! ```text

@@ -29,9 +29,9 @@ enum Sharing {
     /// Another instance, to which drainit has given the same socket. A connection counts unless
     /// drainit sees that another instance has it open.
     Instances,
-    /// Any process: another process listens there with a socket of its own (`SO_REUSEPORT`, or a
-    /// more specific address), or nobody listens there any longer. A connection counts if the
-    /// instance, or a descendant of drainit that belongs to no instance, has it open.
+    /// Any process, because another process listens there with a socket of its own (`SO_REUSEPORT`,
+    /// or a more specific address), or because nobody listens there any longer. A connection counts
+    /// if the instance, or a descendant of drainit that belongs to no instance, has it open.
     Anybody,
 }
 

@@ -88,7 +88,7 @@ pub fn stopped_by(child: Pid) -> io::Result<Option<Signal>> {
     let child = NixPid::from_raw(only_one(child)?);
     match waitid(Id::Pid(child), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG) {
         Ok(WaitStatus::Stopped(_, signal)) => Ok(Signal::from_number(signal as i32)),
-        // The child has ended since.
+        // The child has not been stopped, or has ended since.
         Ok(_) | Err(Errno::ECHILD) => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -104,7 +104,7 @@ struct DrainRecord {
     requests: Option<u64>,
     first: Option<Traffic>,
     last: Option<Traffic>,
-    /// Whether the drain was over before a drain without a stop was requested.
+    /// Whether the drain was over when `drainit drain` was requested.
     is_past: bool,
 }
 

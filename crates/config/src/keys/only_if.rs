@@ -77,8 +77,8 @@ impl fmt::Display for OnlyIf {
 
 /// A condition that is fully evaluated when the config is read, including its paths.
 pub(crate) struct Now;
-/// A condition whose paths are checked only when the process starts. The value is `None` if the
-/// condition is always met.
+/// A condition whose paths are checked only when the process starts. A condition that is always
+/// met is read as `None`.
 pub(crate) struct AtStart;
 
 /// One mapping, or a list of mappings. A mapping is met if all its keys are met. A list is met if

@@ -227,7 +227,7 @@ fn missing(workload: &Workload, place: &InVolume) -> Option<Found> {
     (!is_there).then(|| (name.span, message(), help()))
 }
 
-/// Reports a path that is not in a volume.
+/// Reports a path below a mount whose volume does not have this file.
 fn no_file(workload: &Workload, place: &InVolume) -> Option<Found> {
     let (name, path) = (&place.volume, &place.path);
     let is_it = |volume: &&Rc<Node>| text(volume, &["name"]).is_some_and(|it| it.text == name.text);
@@ -355,7 +355,7 @@ fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option
 }
 
 /// Reports an init container in which drainit's own image cannot start. The image has only the
-/// file `/drainit`, and no user.
+/// file `/drainit`, and sets no user, so it runs as root.
 fn own_image(workload: &Workload, init: &Container) -> Result<(), Found> {
     let command = words(&init.node, &["command"]);
     let is_known = |word: &&Word| !["/drainit", "./drainit"].contains(&&*word.text);

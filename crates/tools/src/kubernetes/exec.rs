@@ -40,7 +40,8 @@ pub(super) fn read(
         _ => return None,
     };
     let (exec, words) = words.split_first().filter(|(exec, _)| exec.text == "exec")?;
-    // If a whole option is not known, nothing else is checked.
+    // If an unknown variable may stand for an option, or the last option has no value, nothing else
+    // is checked.
     let Some(ExecGiven { mut drain, others, command }) = options(problems, words, env) else {
         return Some(Ok(None));
     };

@@ -146,8 +146,8 @@ fn no_image(problems: &mut Problems, workload: &Workload) {
     }
 }
 
-/// Like [`check`], but for a manifest that is in memory. `load` reads the config, whose files have
-/// these texts, and `control` reads only its key `control`. `find_program` searches the image.
+/// Like [`check`], but for a manifest that is in memory. `load` reads the whole config, and
+/// `control` reads only its key `control`. `find_program` searches the image.
 pub fn check_manifest(
     (mut problems, file): (Problems, usize),
     name: Option<&str>,
