@@ -52,10 +52,10 @@ impl ProcessNow {
 /// being replaced; the first entry counts.
 type Processes = BTreeMap<String, ProcessNow>;
 
-/// Makes a request, and prints a line for each process that the request has changed. A process for
-/// which `is_named` holds has a line even if it has not changed. After a `start`, another line
-/// names the processes that are still stopped. After a `restart`, the answer has the lines of the
-/// processes that restart with a dependency.
+/// Makes a request, and prints a line for each process that has changed, even if the request fails.
+/// If it succeeds, a process for which `is_named` holds has a line even if it has not changed. After
+/// a `start`, another line names the processes that are still stopped. After a `restart`, the answer
+/// has the lines of the processes that restart with a dependency.
 ///
 /// # Errors
 /// Fails as the request does. If the status cannot be read, only the lines are missing.
@@ -66,14 +66,17 @@ pub(super) async fn tell(
     request: impl Future<Output = Result<Vec<u8>, String>>,
 ) -> Result<Vec<u8>, String> {
     let (began, before) = (Instant::now(), look(found).await);
-    let answer = waiting(found, request).await?;
+    let answer = waiting(found, request).await;
     if let (Some(before), Some(after)) = (before, look(found).await) {
-        let followers = String::from_utf8_lossy(if verb == "restart" { &answer } else { b"" });
+        let followers = answer.as_deref().ok().filter(|_| verb == "restart").unwrap_or_default();
+        let followers = String::from_utf8_lossy(followers);
+        let is_named = |name: &str| answer.is_ok() && is_named(name);
         let mut lines = lines(&before, &after, is_named, &followers, began..Instant::now());
-        lines.extend(still_stopped(&after).filter(|_| verb == "start"));
-        print(if lines.is_empty() { "no process has changed\n" } else { &lines }.as_bytes());
+        lines.extend(still_stopped(&after).filter(|_| answer.is_ok() && verb == "start"));
+        let otherwise = if answer.is_ok() { "no process has changed\n" } else { "" };
+        print(if lines.is_empty() { otherwise } else { &lines }.as_bytes());
     }
-    Ok(answer)
+    answer
 }
 
 /// Makes the request of a drain, and then prints the lines of its answer and the outcome of each

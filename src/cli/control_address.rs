@@ -27,7 +27,7 @@ pub(super) struct Whom {
     #[command(flatten)]
     pub(super) files: ConfigFiles,
     /// The control socket of drainit: a path, or @NAME [default: the socket in the config, else the
-    /// private socket of PID 1]
+    /// private socket of a drainit that runs here]
     #[arg(long, value_name = "SOCKET")]
     pub(super) socket: Option<PathBuf>,
 }

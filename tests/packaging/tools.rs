@@ -23,7 +23,8 @@ fn completion_offers_names_of_processes_and_signals() {
     rig.write("bash", script("bash"));
     rig.write_program(
         "drainit",
-        "#!/bin/sh\n[ \"$*\" = 'status -o name' ] && printf 'web\\nweb-2\\ndb\\n'\n",
+        "#!/bin/sh\ncase $* in 'status -o name') printf 'web\\nweb-2\\ndb\\n' ;; \
+         'status -o name --socket b.sock -c b.yaml') echo other ;; esac\n",
     );
     // The shell calls the function with the command, the word to complete, and the previous word.
     let complete = |words: &str, word: &str, before: &str| {
@@ -36,6 +37,10 @@ fn completion_offers_names_of_processes_and_signals() {
     };
     assert_eq!(complete("drainit restart w", "w", "restart"), "<web web-2>");
     assert_eq!(complete("drainit stop web d", "d", "web"), "<db>");
+    for socket in ["--socket b.sock", "--socket = b.sock"] {
+        let words = format!("drainit stop {socket} -c b.yaml o");
+        assert_eq!(complete(&words, "o", "b.yaml"), "<other>");
+    }
     assert_eq!(complete("drainit kill -s US", "US", "-s"), "<USR1 USR2>");
     assert!(complete("drainit restart --so", "--so", "restart").contains("--socket"));
     assert!(complete("drainit resta", "resta", "drainit").contains("restart"));
@@ -43,5 +48,5 @@ fn completion_offers_names_of_processes_and_signals() {
     assert_eq!(zsh.matches(":_drainit_names'").count(), 5, "{zsh}");
     assert!(zsh.contains(":SIGNAL:(HUP INT ") && zsh.contains("\n_drainit_names() {"), "{zsh}");
     let fish = script("fish");
-    assert!(fish.contains("using_subcommand restart\" -f -a \"(drainit status -o name"), "{fish}");
+    assert!(fish.contains("using_subcommand restart\" -f -a \"(__drainit_names)"), "{fish}");
 }

@@ -138,8 +138,10 @@ impl History {
         let why = match self.state {
             ProcessState::Starting | ProcessState::Draining => &self.failure,
             ProcessState::Ready | ProcessState::Stopping if self.pid.is_some() => {
-                let why = self.unhealthy.as_ref().or(self.failure.as_ref());
-                return why.or(self.message.as_ref()).cloned();
+                let probe =
+                    self.unhealthy.iter().map(|why| format!("liveness probe failed: {why}"));
+                let said = self.failure.iter().chain(&self.message).cloned();
+                return probe.chain(said).next();
             }
             _ => &self.message,
         };

@@ -254,7 +254,11 @@ impl Journal {
                 history.is_last_asked = false;
                 // If the spawn has failed, the supervisor has already set a message that says more.
                 if !matches!(why, Failure::Spawn { .. }) {
-                    let of_probe = history.unhealthy.iter().map(|why| format!(": {why}"));
+                    let of_probe = match why {
+                        Failure::NotReady { .. } => &history.failure,
+                        _ => &history.unhealthy,
+                    };
+                    let of_probe = of_probe.iter().map(|why| format!(": {why}"));
                     history.message = Some(messages::failure(why) + &of_probe.collect::<String>());
                 }
                 return history.gave_up;

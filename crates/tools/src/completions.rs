@@ -20,6 +20,9 @@ pub struct CompletionsArgs {
 /// The commands that take names of processes.
 const NAMING: [&str; 5] = ["kill", "restart", "start", "status", "stop"];
 
+/// The options that say which drainit to ask for the names.
+const WHERE: [&str; 3] = ["-c", "--config", "--socket"];
+
 /// Calls the generated function, and then completes names of processes and signals.
 const BASH: &str = r#"
 _drainit_names() {
@@ -31,7 +34,16 @@ _drainit_names() {
     if [[ $3 == -s || $3 == --signal ]]; then
         COMPREPLY=( $(compgen -W "SIGNALS" -- "$2") )
     elif [[ $2 != -* && $3 != -* ]]; then
-        COMPREPLY=( $(compgen -W "$("$1" status -o name 2>/dev/null)" -- "$2") )
+        # bash makes three words of `--socket=PATH`.
+        local at value where=()
+        for ((at = 2; at < COMP_CWORD - 1; at++)); do
+            value=$((at + 1))
+            [[ ${COMP_WORDS[value]} == = ]] && value=$((at + 2))
+            case "${COMP_WORDS[at]}" in
+                WHERE) where+=("${COMP_WORDS[at]}" "${COMP_WORDS[value]}") ;;
+            esac
+        done
+        COMPREPLY=( $(compgen -W "$("$1" status -o name "${where[@]}" 2>/dev/null)" -- "$2") )
     fi
 }
 complete -F _drainit_names -o bashdefault -o default drainit
@@ -39,10 +51,30 @@ complete -F _drainit_names -o bashdefault -o default drainit
 
 const ZSH: &str = r#"
 _drainit_names() {
-    local -a names
-    names=(${(f)"$(drainit status -o name 2>/dev/null)"})
+    local -a names where
+    local at
+    for ((at = 2; at < CURRENT - 1; at++)); do
+        case $words[at] in
+            WHERE) where+=($words[at] $words[at+1]) ;;
+        esac
+    done
+    names=(${(f)"$(drainit status -o name $where 2>/dev/null)"})
     compadd -a names
 }
+"#;
+
+const FISH: &str = r#"
+function __drainit_names
+    set -l words (commandline -opc)
+    set -l where
+    for at in (seq 2 (math (count $words) - 1))
+        switch $words[$at]
+            case WHERE
+                set -a where $words[$at] $words[(math $at + 1)]
+        end
+    end
+    drainit status -o name $where 2>/dev/null
+end
 "#;
 
 /// Makes the script that completes `command` in a shell.
@@ -55,7 +87,7 @@ pub(super) fn script(args: &CompletionsArgs, mut command: Command) -> String {
     match args.shell {
         Shell::Bash => {
             let names = BASH.replace("COMMANDS", &NAMING.join("|")).replace("SIGNALS", &signals);
-            script + &names
+            script + &names.replace("WHERE", &WHERE.join("|"))
         }
         Shell::Zsh => zsh(&script, &signals),
         _ => script + &fish(&signals),
@@ -71,18 +103,19 @@ fn zsh(script: &str, signals: &str) -> String {
     // The last lines of the script call the generated function, so the new function stands before
     // these lines.
     let end = parts.iter().rposition(|line| line.starts_with("if [ \"$funcstack")).unwrap_or(0);
-    parts.insert(end, ZSH.to_owned());
+    parts.insert(end, ZSH.replace("WHERE", &WHERE.join("|")));
     parts.join("\n") + "\n"
 }
 
 fn fish(signals: &str) -> String {
     let names = |verb: &&str| {
         format!(
-            "complete -c drainit -n \"__fish_drainit_using_subcommand {verb}\" -f -a \"(drainit status -o name 2>/dev/null)\"\n"
+            "complete -c drainit -n \"__fish_drainit_using_subcommand {verb}\" -f -a \"(__drainit_names)\"\n"
         )
     };
     let names: String = NAMING.iter().map(names).collect();
+    let function = FISH.replace("WHERE", &WHERE.join(" "));
     format!(
-        "{names}complete -c drainit -n \"__fish_drainit_using_subcommand kill\" -s s -l signal -x -a \"{signals}\"\n"
+        "{function}{names}complete -c drainit -n \"__fish_drainit_using_subcommand kill\" -s s -l signal -x -a \"{signals}\"\n"
     )
 }
