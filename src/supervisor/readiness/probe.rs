@@ -238,6 +238,12 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_lack_of_descriptors_says_nothing_about_the_server() {
+        let lack = || HttpError::Io(io::Error::from_raw_os_error(24));
+        assert!(of_request(&lack()).is_own && of_grpc(GrpcError::Request(lack())).is_own);
+    }
+
     // holds: C210
     #[tokio::test]
     async fn socket_is_ready_only_when_listening() {
