@@ -138,8 +138,7 @@ impl History {
         let why = match self.state {
             ProcessState::Starting | ProcessState::Draining => &self.failure,
             ProcessState::Ready | ProcessState::Stopping if self.pid.is_some() => {
-                let probe =
-                    self.unhealthy.iter().map(|why| format!("liveness probe failed: {why}"));
+                let probe = self.unhealthy.iter().map(|why| format!("liveness: {why}"));
                 let said = self.failure.iter().chain(&self.message).cloned();
                 return probe.chain(said).next();
             }

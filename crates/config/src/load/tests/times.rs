@@ -42,6 +42,26 @@ fn explicit_mins_that_do_not_fit_are_an_error_with_the_sum() {
     assert!(found.iter().any(crate::load::tests::Diagnostic::is_error));
 }
 
+#[test]
+fn waits_that_do_not_fit_are_reported_at_the_key_of_the_longest() {
+    for (shutdown, keys) in [
+        ("readiness_delay: 9s, ", "stop_grace_period: 2s"),
+        ("", "stop_grace_period: 9s"),
+        ("", "hooks: {pre_stop: {command: [x], timeout: 9s}}"),
+        ("", "hooks: {post_stop: {command: [x], timeout: 9s}}"),
+        ("", "drain: {connections: {time: 9s}}"),
+    ] {
+        let text = format!(
+            "shutdown: {{{shutdown}grace_period: 6s, reserve: 1s}}\nprocesses:\n  a:\n    command: [x]\n    {keys}\n"
+        );
+        let found = checked(&text, &[]);
+        let one = found.iter().find(|it| it.message.starts_with("the declared waits do not fit"));
+        let one = one.unwrap_or_else(|| panic!("{keys}: {found:?}"));
+        let place = &one.source_line[one.offset..];
+        assert!(place.starts_with("9s"), "{keys}: {one}");
+    }
+}
+
 // holds: C373
 #[test]
 fn a_default_min_is_cut_to_fit() {
