@@ -170,8 +170,9 @@ fn starts_server(words: &[&str], deepest: u8) -> bool {
 /// The words of the last command of a script, because the shell runs as long as this command. If
 /// the command is a pipeline: the words of the first program of the pipeline.
 fn last_command(script: &str) -> Vec<&str> {
-    let is_end = |letter: char| matches!(letter, ';' | '&' | '\n');
-    let last = script.split(is_end).rfind(|part| !part.trim().is_empty()).unwrap_or_default();
+    // No blank follows the `&` of `2>&1`.
+    let parts = script.split([';', '\n']).flat_map(|part| part.split("& "));
+    let last = parts.filter(|part| !part.trim().is_empty()).last().unwrap_or_default();
     let first = last.split('|').next().unwrap_or_default();
     first.split_whitespace().skip_while(|word| *word == "exec" || word.contains('=')).collect()
 }

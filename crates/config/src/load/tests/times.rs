@@ -185,7 +185,7 @@ fn a_server_without_a_drain_is_reported_with_the_line_to_add() {
         ("listens", "listen: ['tcp://0.0.0.0:80'], readiness: {notify: true}"),
         ("known", "command: [/usr/sbin/nginx, -g, daemon off;]"),
         ("module", "command: [python3, -m, uvicorn, 'app:app']"),
-        ("in a shell", "command: [sh, -ec, 'migrate && A=b exec uvicorn app:app | tee /log']"),
+        ("in a shell", "command: [sh, -ec, 'migrate && A=b exec uvicorn app:app 2>&1 | tee /log']"),
         ("wrapped", "command: [/usr/bin/env, -i, A=b, uvicorn, 'app:app']"),
         ("as a user", "command: [gosu, '5', nginx]"),
         ("run", "command: [uv, run, uvicorn, 'app:app']"),
