@@ -2,10 +2,10 @@
 //! without TLS, as the kubelet's probe makes it.
 //!
 //! The client implements only what one call on a connection of its own needs. The client does not
-//! allow the server a dynamic table of header fields: each block of fields can be read without the
-//! blocks before it. The client decodes no Huffman codes: it compares the name `grpc-status` with
-//! its only two encodings. The client never enlarges the window of 64 KiB, so an answer has at most
-//! 64 KiB. docs/dev/decisions/0011 has the reasons.
+//! allow the server a dynamic table of header fields, so each block of fields can be read without
+//! the blocks before it. The client decodes no Huffman codes, but compares the name `grpc-status`
+//! with its only two encodings. The client never enlarges the window of 64 KiB, so an answer has at
+//! most 64 KiB. docs/dev/decisions/0011 has the reasons.
 
 use std::fmt::{self, Display};
 use std::io;
@@ -86,7 +86,7 @@ pub(crate) enum GrpcError {
     /// The answer breaks a rule of gRPC.
     #[error("answered something that is not gRPC ({0})")]
     NotGrpc(&'static str),
-    /// The server has reset the stream of the call, or does not handle it.
+    /// The server has reset the stream of the call, or will not handle the call.
     #[error("refused the call (HTTP/2 error {0})")]
     Refused(u32),
     /// The status of HTTP is not 200.
@@ -431,7 +431,8 @@ fn take_integer(rest: &mut &[u8], bits: u32) -> Option<usize> {
     Some(value)
 }
 
-/// Takes a number of up to 28 bits, seven bits a byte. A longer number is useless here.
+/// Takes a number of up to 28 bits, seven bits a byte. A longer number is refused, because nothing
+/// here needs it.
 fn take_varint(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in [0, 7, 14, 21] {
@@ -592,7 +593,7 @@ mod tests {
                 _ => "answered HTTP status 404",
             };
             let service = if kind == "unknown-service" { "other" } else { "" };
-            // The first byte of the file is only for the fuzzing.
+            // The first byte of each answer is only for the fuzzing.
             let said = asked(&bytes[1..], service).await.err().unwrap_or_default();
             let is_right = said.starts_with(expected) && said.is_empty() == expected.is_empty();
             assert!(is_right, "{server}, {kind}: {said}");

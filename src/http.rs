@@ -1,7 +1,7 @@
 //! An HTTP/1.1 client for servers on this machine. Each request has a limit of time and of size.
 //!
-//! The client uses hyper directly on a TCP or Unix stream: there are no proxy variables, redirects,
-//! name resolution or pool. A request ends at its limit, whatever the server does.
+//! The client uses hyper directly on a TCP or Unix stream, without proxy variables, redirects, name
+//! resolution or a pool. A request ends at its limit, whatever the server does.
 
 use std::future::Future;
 use std::io;
@@ -147,7 +147,7 @@ pub enum Answerer {
 ///
 /// # Errors
 /// Fails if there is no complete answer of at most `max_body` bytes within `limit`. Returns
-/// [`HttpError::Untrusted`] if the server is not the one that the caller asks.
+/// [`HttpError::Untrusted`] if the server is not one that the caller trusts.
 pub async fn request(
     (address, from): (&Address, Answerer),
     method: Method,
@@ -191,7 +191,7 @@ pub(crate) async fn send(
     .await
 }
 
-/// A client of one server that keeps its connection.
+/// A client that keeps its connection to one server.
 pub struct Client {
     address: Address,
     kept: Option<HttpConnection>,
@@ -324,7 +324,7 @@ pub(crate) async fn connect_unix(path: &Path, from: Answerer) -> Result<UnixStre
 }
 
 /// Connects to an abstract name. Everybody can fill the backlog of such a socket. While the backlog
-/// is full, the kernel refuses a connect that does not block: this function retries for a while.
+/// is full, the kernel refuses a connect that does not block, so this function retries for a while.
 async fn connect_among_others(path: &Path) -> io::Result<UnixStream> {
     let until = Instant::now() + BACKLOG_PATIENCE;
     loop {

@@ -10,7 +10,7 @@ use crate::os::on_thread::Share;
 #[derive(Debug)]
 pub(crate) struct LocalTask(AbortHandle);
 
-/// Begins a task that nobody ends.
+/// Begins a task that continues if the returned handle is dropped.
 pub(crate) fn spawn(work: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
     // The future is boxed, because otherwise each function that passes the future on would need
     // stack for it. All tasks have one type, because each type would add another copy of the

@@ -22,7 +22,8 @@ pub(super) const LIMIT: Duration = Duration::from_secs(5);
 /// The largest answer, in bytes. A status has some 200 bytes for each process.
 pub(super) const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
-/// Finds drainit, and runs a command on one thread. Prints an error, and returns the exit code.
+/// Finds drainit, runs a command on one thread, and returns the exit code. If either fails, prints
+/// the error.
 pub(super) fn run<C: AsyncFnOnce(Found) -> Result<(), String>>(whom: &Whom, command: C) -> u8 {
     block_on(async move {
         let found = match for_operator(whom).await {
@@ -154,7 +155,8 @@ fn config_of(line: &str) -> String {
     if files.is_empty() { String::new() } else { format!(" ({})", files.join(", ")) }
 }
 
-/// The reason why nothing listens at the address; empty for any other error.
+/// The likely reason why nothing listens at the address; empty if it is not known, or if the error
+/// means something else.
 pub(super) fn why_unreachable(error: &HttpError, found: &Found) -> String {
     if !is_unreachable(error) {
         return String::new();

@@ -98,7 +98,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
         ImageLookup { find: &find, find_program: &find_program, is_held_back: false, mounts: &[] };
     let (problems, fine) = match &args.pod {
         Some(pod) => {
-            // Only in the image does this process have the variables that the image sets.
+            // `drainit check` has the variables that the image sets only if it runs in the image.
             let none = Environment::default();
             let image = of([if is_image.get() { &here } else { &none }, &env]);
             let (container, both) = (args.container.as_deref(), (&environment, &image));
@@ -118,8 +118,8 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     };
     let unchecked = unchecked.into_inner();
     let elsewhere = !unchecked.is_empty() && !is_image.get();
-    // The output names the file only if the command line does not name any. A pod that runs
-    // `drainit exec` needs no config file.
+    // The output names the file only if the command line does not name any, and the file exists. A
+    // pod that runs `drainit exec` needs no such file.
     let read = match (args.files.named(), &*paths) {
         ([], [path]) if path.exists() => format!("{}: ", harmless(&path.to_string_lossy())),
         _ => String::new(),
@@ -132,8 +132,8 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     if failed { exit_code::CONFIG } else { exit_code::OK }
 }
 
-/// Writes one line with the paths and programs that were not checked. Volumes are mounted at these
-/// places.
+/// Writes one line with the paths and programs that were not checked, because volumes are mounted
+/// there.
 fn list_unchecked(unchecked: &BTreeSet<String>) {
     if unchecked.is_empty() {
         return;
@@ -153,7 +153,8 @@ fn write(problems: &[Diagnostic], fine: &str, elsewhere: bool) {
     let warnings_text = plural(warnings, "warning", "warnings");
     let rest = if elsewhere { "; files of the image were not checked (see `--image`)" } else { "" };
     match (errors, warnings) {
-        // An error is ignored, because stdout may have no reader. The exit code shows the result.
+        // A failed write is ignored, because stdout may have no reader. The exit code shows the
+        // result.
         (0, 0) => drop(writeln!(io::stdout(), "ok: {fine}{rest}")),
         (0, _) => say(&format!("{warnings_text}{rest}\n")),
         _ => say(&format!("{}, {warnings_text}\n", plural(errors, "error", "errors"))),

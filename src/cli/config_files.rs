@@ -64,7 +64,7 @@ impl ConfigFiles {
     }
 }
 
-/// The value of the variable, unless it is empty.
+/// The value of [`VARIABLE`], unless the value is empty.
 fn variable() -> Option<OsString> {
     std::env::var_os(VARIABLE).filter(|value| !value.is_empty())
 }

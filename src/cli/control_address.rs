@@ -97,7 +97,8 @@ async fn find(
     address_in(read, choose).map_err(|reason| (reason, exit_code::CONFIG))
 }
 
-/// The address that a config names, or the default if there is no config.
+/// The address that a config names. Without a config, the default. With a wrong config, the private
+/// socket of PID 1 if PID 1 is a drainit.
 fn address_in(
     found: Option<control::FoundControl>,
     choose: impl Fn(&Control) -> Result<Address, String>,
@@ -116,9 +117,8 @@ fn address_in(
     };
     match found.control {
         Ok(control) => Ok(Found { address: choose(&control)?, doubt }),
-        // The config may have changed since the start, or may be missing in a debug container. In
-        // both cases, the command uses the private socket of PID 1, which certainly belongs to the
-        // intended drainit.
+        // The config may have changed since drainit started, or may be missing in a debug
+        // container. If PID 1 is a drainit with a private socket, this drainit is certainly meant.
         Err(problems) => {
             if let Ok(path) = private_socket::init_socket()
                 && private_socket::is_drainit(&path)

@@ -20,7 +20,7 @@ use crate::types::harmless_lines;
 
 /// The time limit of one request.
 const LIMIT: Duration = Duration::from_secs(2);
-/// How long the command repeats its request until the supervisor accepts the drain.
+/// How long the command repeats a request to drain that fails with a transient error.
 const ASKING: Duration = Duration::from_secs(10);
 /// How long the command polls if no answer contains the supervisor's deadline.
 const UNKNOWN: Duration = Duration::from_secs(30);
@@ -57,8 +57,8 @@ pub(super) fn drain(args: &DrainArgs) -> u8 {
     })
 }
 
-/// Asks the supervisor to drain, until it accepts. After a transient error, asks again, which is
-/// safe. Returns the lines of the answer that are for the operator: all but the first.
+/// Asks the supervisor to drain. After a transient error, asks again for up to [`ASKING`], which is
+/// safe. Returns all lines of the answer but the first, which is not for the operator.
 async fn begin(found: &Found) -> Result<String, String> {
     let address = &found.address;
     let until = Instant::now() + ASKING;
@@ -87,8 +87,8 @@ async fn begin(found: &Found) -> Result<String, String> {
 }
 
 /// Returns when the accepted drain is done, or when the supervisor has exited. If a request fails
-/// for another reason, the drain may still be running: polling continues until [`SLACK`] after the
-/// supervisor's deadline.
+/// for another reason, the drain may still be running, so polling continues until [`SLACK`] after
+/// the supervisor's deadline.
 async fn wait(address: &Address) -> Result<(), String> {
     let mut until = Instant::now() + UNKNOWN;
     loop {

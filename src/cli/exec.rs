@@ -239,8 +239,8 @@ fn drain(args: &mut ExecArgs) -> Result<Option<DrainOptions>, String> {
         None => given(of, "--grace-period", values::positive_duration)?,
     };
     if admin.is_none() {
-        // Without an admin there is no drain. The variables of the drain are checked, but then have
-        // no effect: an image may set them for all its commands, and drain only one of these
+        // Without an admin there is no drain. Variables of the drain then have no effect, and are
+        // no error, because an image may set them for all its commands, and drain only one of these
         // commands.
         let written = OF_THE_DRAIN.iter().find(|(option, ..)| of.text(option).is_some());
         return match written {
@@ -323,7 +323,7 @@ mod tests {
         assert!(
             drained("--drain-direction inbound --drain-fail-healthcheck true").fail_healthcheck
         );
-        // Each option of the table exists, and is refused without a drain.
+        // Each of these options exists, and is refused without a drain.
         for it in OPTIONS.into_iter().filter(|it| !["admin", GRACE_PERIOD].contains(&it.key)) {
             let value = match it.key {
                 "until" => "requests",

@@ -52,8 +52,8 @@ pub struct HealthArgs {
     wait: Option<Duration>,
 }
 
-/// Returns 0 for an answer with a 2xx status, 78 if the config gives no address, and otherwise 1,
-/// the code for unhealthy in Docker.
+/// Returns 0 for an answer with a 2xx status, 78 if the config is wrong or gives no address, and
+/// otherwise 1, the code for unhealthy in Docker.
 pub(super) fn health(args: &HealthArgs) -> u8 {
     block_on(async {
         let (line, code) = match args.wait {
@@ -74,8 +74,8 @@ pub(super) fn health(args: &HealthArgs) -> u8 {
 }
 
 /// Sends one request, and returns the line to print and the exit code. If there is no answer, both
-/// are in the error. Each request looks for the address again, because the drainit that is to
-/// answer may not run yet.
+/// are in the error. Each request looks for the address again, because drainit may have started
+/// after the previous request.
 async fn ask(args: &HealthArgs, timeout: Duration) -> Result<(String, u8), (String, u8)> {
     let (found, path) = target(args, timeout).await?;
     let address = found.address.clone();
@@ -91,8 +91,8 @@ async fn ask(args: &HealthArgs, timeout: Duration) -> Result<(String, u8), (Stri
 }
 
 /// Repeats the request until the answer is good. A request without an answer is repeated, too,
-/// because drainit may still be starting. If there is too little time for the last request, the
-/// result is that of the previous request.
+/// because drainit may still be starting. If the last request gets no answer because too little
+/// time was left, the result is that of the previous request.
 async fn ask_until_ready(args: &HealthArgs, longest: Duration) -> (String, u8) {
     let began = Instant::now();
     let until = began + longest;

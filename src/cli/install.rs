@@ -12,7 +12,7 @@ use crate::cli::{fail, print};
 use crate::os::replace_file;
 use crate::types::{exit_code, harmless};
 
-/// The name of the copy in a directory.
+/// The name of the copy if the given path is a directory.
 const NAME: &str = "drainit";
 /// Everybody may run the copy, and only its owner may replace it.
 const MODE: u32 = 0o755;

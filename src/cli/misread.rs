@@ -37,7 +37,7 @@ const ELSEWHERE: [(&str, &str); 18] = [
 const LOGS: &str = "drainit keeps no logs: use `docker logs` or `kubectl logs`; `drainit status NAME` has the last lines of \
     a process that failed";
 
-/// Rewrites `kill -9` and `kill -HUP`, as kill(1) has them, to `kill -s 9`.
+/// Rewrites the forms `kill -9` and `kill -HUP` of kill(1) to `kill -s 9` and `kill -s HUP`.
 pub(super) fn with_signal(args: Vec<OsString>) -> Vec<OsString> {
     if args.get(1).is_none_or(|verb| verb != "kill") {
         return args;
@@ -119,9 +119,8 @@ pub(super) fn unnamed_config(word: &str) -> Option<String> {
     (is_yaml && !file.starts_with('-')).then(|| format!("write `-c {file}` to name a config"))
 }
 
-/// The remedy for a config that the command line names, if one of its files is missing or looks
-/// like the config of another program. A container's `CMD`, such as `-c /etc/envoy.yaml`, may have
-/// named that file.
+/// The remedy if a named config file is missing or looks like the config of another program. A
+/// container's `CMD`, such as `-c /etc/envoy.yaml`, may have named the file.
 pub(super) fn foreign_config(problems: &[Diagnostic]) -> Option<String> {
     let is_foreign = |problem: &Diagnostic| {
         let is_unlike = |help: &String| help.starts_with("known keys:");

@@ -125,8 +125,8 @@ fn carry_out(args: Vec<OsString>) -> u8 {
             if let Some(remedy) = &remedy {
                 say(&format!("[drainit] {}\n", harmless(remedy)));
             }
-            // A remedy means that PID 1 has printed its help in place of a start, so the start has
-            // failed.
+            // With a remedy, even a printed help is an error: PID 1 has printed it in place of a
+            // start.
             let is_wrong = error.use_stderr() || remedy.is_some();
             return if is_wrong { exit_code::USAGE } else { exit_code::OK };
         }
@@ -210,7 +210,7 @@ pub(crate) fn parse(args: Vec<OsString>) {
 }
 
 /// Prints the requested output. Ends drainit with 0 if the reader, such as `head`, has gone, and
-/// with 1 if stdout cannot be written.
+/// with 1 if stdout cannot be written for another reason.
 fn print(text: &[u8]) {
     let mut stdout = io::stdout();
     if let Err(error) = stdout.write_all(text).and_then(|()| stdout.flush()) {

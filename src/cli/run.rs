@@ -30,9 +30,8 @@ use crate::supervisor::sockets::LONGEST_OPEN;
 use crate::supervisor::{Setup, sockets};
 use crate::types::{Signal, Stream, Time, exit_code, harmless, harmless_lines, human};
 
-/// The longest time for which drainit waits for a slow reader of errors and warnings, before
-/// drainit exits without starting anything, or runs a command as `exec` does. drainit waits only if
-/// the pipe is full.
+/// The longest time for which drainit waits for a slow reader of stderr before it exits without a
+/// start, or runs a command as `exec` does. drainit waits only if the pipe is full.
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// Options of `run`.
@@ -51,7 +50,8 @@ type Refusal = (String, u8);
 /// Runs the supervisor. Returns the exit code of the container.
 pub(super) fn run(args: RunArgs) -> u8 {
     panic_hook::install();
-    // Signals are blocked before there is another thread, so that all threads block them.
+    // `Signals::install` runs before there is another thread, so that all threads block the
+    // signals.
     let began = clock::now();
     let signals = boot::prepare().and_then(|()| Signals::install());
     let output = Output::stdio();

@@ -84,7 +84,7 @@ pub(super) fn status(mut args: StatusArgs) -> u8 {
     })
 }
 
-/// Asks for the status; `None` if `--watch` repeats the request and drainit has ended since.
+/// Asks for the status; `None` if drainit has ended since an earlier request of `--watch`.
 async fn show(
     args: &StatusArgs,
     found: &Found,
@@ -108,8 +108,8 @@ async fn show(
             args.names.iter().any(|pattern| is_meant(pattern, name))
         });
         if args.format == StatusFormat::Text {
-            // The duration of the start is not shown: it concerns all processes, and not only the
-            // named processes.
+            // The duration of the start is not shown, because it concerns all processes, and not
+            // only the named processes.
             status["startup"] = Value::Null;
         }
     }
@@ -157,7 +157,7 @@ fn show_text(text: &str, screen: bool) {
 /// Reads the memory and the CPU time of processes, and keeps the CPU time for the next reading.
 #[derive(Default)]
 struct Meter {
-    /// The CPU time of each pid at the last reading, in seconds.
+    /// For each pid, the moment of the last reading, and the CPU time until then in seconds.
     before: HashMap<Pid, (Instant, f64)>,
 }
 
@@ -333,7 +333,7 @@ fn head_line(status: &Value) -> String {
             let unsure = counted["unsure"].as_u64().filter(|_| key == "requests");
             Some((counted[key].as_u64()?, unsure.unwrap_or_default()))
         });
-        // Without a known count, the line has no sum: 0 would be wrong.
+        // Without a known count, the line has no sum, because 0 would be wrong.
         if let Some((sum, unsure)) = counts.reduce(|a, b| (a.0 + b.0, a.1 + b.1)) {
             let known = sum.saturating_sub(unsure);
             let _ = write!(line, ", {known} {}", if known == 1 { one } else { many });

@@ -109,8 +109,8 @@ impl<'a> Getopt<'a> {
         self.letters.split_once(letter).is_some_and(|(_, after)| after.starts_with(':'))
     }
 
-    /// The option with its argument. The argument is attached to the option, or is the next word.
-    /// `None` if the argument is missing.
+    /// The option, with its argument if it takes one. The argument is attached to the option, or is
+    /// the next word. `None` if the argument is missing.
     fn given(&mut self, letter: char, attached: Option<&'a [u8]>) -> Option<Given<'a>> {
         if !self.takes_argument(letter) {
             return Some((letter, None));

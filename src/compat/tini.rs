@@ -91,8 +91,8 @@ pub(crate) fn parse(called: &OsStr, name: &str, args: &[OsString]) -> Result<Tin
         }
     }
     let mut command = options.rest().to_vec();
-    // A `--` after the program is removed, too: tini's usage shows `PROGRAM -- ARGS`, and glibc's
-    // getopt removes the first `--` at any position.
+    // A `--` after the program is removed, too, because tini's usage shows `PROGRAM -- ARGS`, and
+    // glibc's getopt removes the first `--` at any position.
     if !options.is_ended() && command.get(1).is_some_and(|second| second == "--") {
         command.remove(1);
     }
@@ -243,7 +243,7 @@ fn line(word: &str, message: &str) -> String {
     format!("[{word} tini ({})] {message}\n", std::process::id())
 }
 
-/// Parses the argument of `-e` like `strtol`: an empty text is 0.
+/// Parses the argument of `-e` like `strtol`, so an empty text is 0.
 fn exit_code(argument: &OsStr) -> Option<u8> {
     match leading_number(argument.to_str()?) {
         Some((code, "")) => u8::try_from(code).ok(),

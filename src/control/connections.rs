@@ -1,19 +1,18 @@
 //! Accepts and answers a bounded number of connections at once, each for a bounded time.
 //!
-//! Each listener has its own loop and its own limit: TCP clients cannot use up the connections of
-//! the control socket. When the limit is reached, drainit does not refuse a new connection.
+//! Each listener has its own loop and its own limit, so TCP clients cannot use up the connections
+//! of the control socket. When the limit is reached, drainit does not refuse a new connection.
 //! Instead, drainit closes the oldest connection that has sent no request. If all have sent a
 //! request, drainit closes the oldest connection. A real client sends its request immediately and
 //! is answered within a millisecond. An old connection is therefore most likely not the connection
 //! of a real client.
 //!
 //! Every process can connect to the private socket. Clients that are not allowed to send requests
-//! have a low limit of their own: they cannot use up the connections of other clients. The answer
-//! to such a client gives the reason of the refusal.
+//! have a low limit of their own, so they cannot use up the connections of other clients. The
+//! answer to such a client gives the reason of the refusal.
 //!
 //! An operation lasts as long as it needs. Up to half of the connections of a listener can wait for
-//! operations. To make room for another connection, drainit never closes a connection that waits
-//! for an operation.
+//! operations. drainit closes none of these to make room for another connection.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -131,8 +130,8 @@ impl ConnectionStage {
         self.progress.set(ConnectionProgress::Answering);
     }
 
-    /// Records that the head is complete and the answer waits for an operation. Returns `false` if
-    /// too many connections already wait for operations.
+    /// Records that the head is complete and the answer waits for an operation. If too many
+    /// connections already wait for operations, returns `false`, and the answer does not wait.
     pub(crate) fn last(&self) -> bool {
         let lasting = self.lasting.get();
         if lasting >= self.max_lasting {
@@ -210,8 +209,8 @@ pub(crate) async fn accept(
                     converse(&server, stream, caller, limits, &leave.0).await;
                 });
                 open.push(OpenConnection { task, stage: progress });
-                // Lets the task of the connection run before the next accept: a request that came
-                // with the connection is answered, however many connections wait.
+                // Lets the task of the connection run before the next accept, so that a request
+                // that came with the connection is answered, however many connections wait.
                 yield_now().await;
             }
             Err(error) => {
@@ -232,8 +231,8 @@ struct OpenConnection {
     stage: ConnectionStage,
 }
 
-/// Closes the oldest connection without a request. If every connection has sent one, closes the
-/// oldest connection. Never closes a connection whose answer waits for an operation.
+/// Closes the oldest connection that has sent no request, or else the oldest connection. Never
+/// closes a connection whose answer waits for an operation.
 fn close_oldest(open: &mut Vec<OpenConnection>) {
     let closable = open.iter().enumerate().filter(|(_, it)| !it.stage.is_lasting());
     let oldest =

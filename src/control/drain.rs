@@ -11,9 +11,9 @@ use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::types::{harmless, human};
 
 /// Answers 202 if this request begins the drain, or if the drain or a shutdown has already begun.
-/// Answers 409 if not everything is ready yet. Answers 403 over TCP: the address of a TCP client
-/// does not prove who asks. A mesh, a port-forward and a misconfigured gateway all connect from
-/// this machine.
+/// Answers 409 if not everything is ready yet. Answers 403 over TCP, because the address of a TCP
+/// client does not prove who asks. A mesh, a port-forward and a misconfigured gateway all connect
+/// from this machine.
 ///
 /// `drainit drain` prints every line but the first of an answer with 202.
 pub(super) fn answer<B>(
@@ -42,7 +42,7 @@ pub(super) fn answer<B>(
     response(StatusCode::ACCEPTED, TEXT, body + &earlier(&now) + &undrained(&now))
 }
 
-/// A line that says when the drain began, if it began before this request.
+/// A line that says when the drain or the shutdown began, if it began before this request.
 fn earlier(now: &Status) -> String {
     let Some(shutdown) = &now.shutdown else { return String::new() };
     let since = human(shutdown.elapsed);
@@ -55,7 +55,7 @@ fn earlier(now: &Status) -> String {
     }
 }
 
-/// A line for each process that has a drain, but does not serve, so that there is nothing to drain.
+/// A line for each process that has a drain, but is not drained because it does not serve.
 fn undrained(now: &Status) -> String {
     use ProcessState::{Failed, Restarting, Starting, Stopped, Waiting};
     let is_left_out = |process: &&ProcessStatus| {

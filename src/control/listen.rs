@@ -84,7 +84,7 @@ impl BoundSocket {
     }
 
     /// The private socket, or the reason why there is none; neither without `/proc`. Only drainit's
-    /// own commands need the private socket: drainit also starts without this socket.
+    /// own commands need the private socket, so drainit also starts without it.
     fn bind_privately() -> (Option<Self>, Option<String>) {
         // A container without `/proc` is configured in this way on purpose, so a warning at every
         // start would help nobody.

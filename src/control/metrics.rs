@@ -204,7 +204,7 @@ impl Metrics {
         let _ = writeln!(self.0, " {}", value.into());
     }
 
-    /// Writes a metric with one sample for each of these processes.
+    /// Writes a metric with one sample for each process in `values`.
     fn processes<'a, V: Into<f64>>(
         &mut self,
         name: &str,

@@ -3,9 +3,9 @@
 //!
 //! A connection carries one request. The client has one second to send the head of the request. A
 //! connection whose request waits for no operation is closed after five seconds. The number of
-//! connections of a listener is bounded. The share of the thread that the answers take is bounded,
-//! too ([`turns`]). Therefore a slow or greedy client neither slows the supervision nor blocks
-//! other clients.
+//! connections of a listener is bounded. The share of the thread's time that the answers take is
+//! bounded, too ([`turns`]). Therefore a slow or greedy client neither slows the supervision nor
+//! blocks other clients.
 
 pub(crate) mod connections;
 mod drain;
@@ -67,8 +67,8 @@ pub trait SupervisorHandle {
     fn drain(&self);
     /// Begins to stop, start or restart these processes, one after the other, until one fails. The
     /// answer comes when all processes are done or one process has failed, after any length of
-    /// time. The error is a sentence for the operator. The sender is dropped without an answer only
-    /// if drainit itself ends.
+    /// time. The error is a sentence for the operator. The channel closes without an answer only if
+    /// drainit itself ends.
     fn request(&self, names: Vec<String>, request: Operation) -> Outcome;
     /// Reads the config again. The answer comes when every process is as the new config says, or
     /// when the reload has failed. The answer contains the warnings of the config, or the reason of
@@ -155,7 +155,7 @@ impl Server {
         let _ = http1::Builder::new()
             .keep_alive(false)
             .max_buf_size(MAX_HEAD)
-            // The caller sets time limits for the exchange, so hyper's own timer is off.
+            // `connections` limits the time of the exchange, so hyper's own timer is off.
             .header_read_timeout(None)
             .serve_connection(TokioIo::new(stream), service_fn(answer))
             .await;

@@ -118,8 +118,8 @@ pub(crate) fn answer<B>(
     }
     let mut named: Vec<_> = query.named(&now).collect();
     if !query.has_pattern {
-        // Requests follow the order of the start: a restart waits only for dependencies whose
-        // restart was requested before.
+        // Requests follow the order of the start, because a restart waits only for dependencies
+        // whose restart was requested before.
         named.sort_by_key(|process| process.rank);
     }
     let names: Vec<_> = named.into_iter().map(|process| process.name.clone()).collect();
@@ -295,7 +295,7 @@ fn kill(query: &Query, now: &Status, peer: Peer, supervisor: &dyn SupervisorHand
             false => "name the processes to signal".to_owned(),
         });
     }
-    // Either all processes get the signal, or no process does.
+    // If one of the processes does not run, no process gets the signal.
     let mut targets = Vec::new();
     for process in query.named(now) {
         // Until a new instance runs, the signal goes to the previous instance, which is ending.

@@ -24,7 +24,7 @@ pub struct Status {
     pub pid_namespace: Option<u64>,
     /// The phase of the container.
     pub phase: ContainerPhase,
-    /// Whether `/readyz` answers 200: everything is ready, and no shutdown has begun.
+    /// Whether `/readyz` answers 200.
     pub ready: bool,
     /// The time since drainit began.
     #[serde(rename = "uptime_seconds", serialize_with = "serialize_seconds")]
@@ -70,7 +70,7 @@ pub struct ProcessStatus {
     /// The epoch of the last start of an Envoy that drainit hot-restarts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u32>,
-    /// Whether the process runs, is ready, and is neither drained nor stopped.
+    /// Whether `state` is `ready`.
     pub ready: bool,
     /// The number of restarts so far.
     pub restarts: u32,
@@ -84,7 +84,7 @@ pub struct ProcessStatus {
     #[serde(skip)]
     pub is_missed: bool,
     /// The reason why the process is not ready yet, the failure of its last liveness probe, the way
-    /// it ended, or its `STATUS=`.
+    /// it ended, or the `STATUS=` that it has sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// The time from the start of drainit until the process was started for the first time.
@@ -119,7 +119,7 @@ pub struct ProcessStatus {
     /// get them, and only while it is not ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
-    /// The drain and the last count of traffic, if the process is being drained.
+    /// The drain and the last count of traffic, if the process is draining or drained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
     /// The last count of the process's traffic in a shutdown, if no drain counts this traffic.
@@ -211,7 +211,7 @@ impl TrafficStatus {
         Self { connections, requests, unsure, cut }
     }
 
-    /// A process that has ended has no connections any more.
+    /// A process that has ended has neither connections nor requests any more.
     #[must_use]
     pub fn after_end(self) -> Self {
         Self { connections: None, requests: None, ..self }

@@ -1,5 +1,5 @@
-//! Limits the share of the event loop's thread that the answers take: clients that ask without a
-//! pause must not delay a stop.
+//! Limits the share of the event loop's time that the answers take, because clients that ask
+//! without a pause must not delay a stop.
 //!
 //! One answer is made at a time, in the order of the requests. After an answer, the thread makes no
 //! answer for three times the processor time that this answer took. Requests that wait meanwhile
@@ -18,8 +18,7 @@ use crate::os::clock::thread_cpu;
 
 /// If an answer took the processor time t, the thread then does other work for `OTHERS` × t.
 const OTHERS: u32 = 3;
-/// The resolution of the runtime's timer. A shorter pause is not worth a timer: several such pauses
-/// add up to one wait.
+/// The resolution of the runtime's timer. Shorter pauses add up until the sum is worth a timer.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// The status at one moment, with the bodies that were made of it.

@@ -43,7 +43,7 @@ pub async fn sample(
     beside(limit, move || stats::sample(&body, &uncounted)).await?
 }
 
-/// Whether no connection can be open: Envoy is not live, and there is no older epoch. `None` if
+/// Whether no connection can be open: Envoy is not live yet, and there is no older epoch. `None` if
 /// Envoy does not answer within the limit.
 pub(crate) async fn is_unused(client: &mut Client, limit: Duration) -> Option<bool> {
     ServerInfo::ask(client, limit).await.ok().map(|info| info.is_unused())

@@ -38,8 +38,8 @@ listener.default_filter_chain,listener.internal_listener",
 ];
 
 /// The statistics that a drain ignores, and the addresses of the listeners that it does not ignore.
-/// Statistics with unknown names count: a drain that counts too much is too long, but cuts off no
-/// client.
+/// Statistics with unknown names count, because a drain that counts too much is too long, but cuts
+/// off no client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uncounted {
     /// The names between `listener.` and `.downstream_cx_active`.
@@ -150,7 +150,7 @@ impl ListenerList {
         Self(lines)
     }
 
-    /// Whether this is the name or the address of a listener.
+    /// Whether `word` is the name or the address of a listener.
     fn has(&self, word: &str) -> bool {
         let mut lines = self.0.iter().filter_map(|line| line.split_once("::"));
         lines.any(|(name, address)| [name, address, &statistic(address)].contains(&word))
@@ -170,7 +170,7 @@ pub(crate) fn statistics_of(word: &str, list: &ListenerList) -> Vec<String> {
     [word.to_owned(), statistic(word)].into_iter().chain(list.addresses(word)).collect()
 }
 
-/// All listeners, with the details that only the dump contains. A dump is large: it is read on a
+/// All listeners, with the details that only the dump contains. A dump is large, so it is read on a
 /// thread of its own.
 pub(crate) async fn dump(
     client: &mut Client,

@@ -38,8 +38,8 @@ pub(crate) async fn check_ready(admin: &Address, limit: Duration) -> Result<(), 
 }
 
 /// Checks that the admin answers within `limit`, which shows that Envoy's main thread works. The
-/// status of the answer does not matter: an Envoy that has lost its control plane serves with its
-/// last configuration.
+/// status of the answer does not matter, because an Envoy that has lost its control plane serves
+/// with its last configuration.
 ///
 /// # Errors
 /// Says why there is no answer.
@@ -123,7 +123,8 @@ impl XdsStats {
         self.0.iter().find(|stat| stat.name == name)?.value.as_u64()
     }
 
-    /// The part of the control plane that has not answered yet; `None` if the statistics show none.
+    /// Says which part of the control plane has not answered yet; `None` if the statistics show no
+    /// such part.
     pub(crate) fn missing(&self) -> Option<String> {
         let is_down = |stat: &&Statistic| {
             stat.name.ends_with("control_plane.connected_state") && stat.value.as_u64() == Some(0)

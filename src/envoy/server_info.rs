@@ -46,8 +46,8 @@ impl ServerInfo {
             .map_err(|error| HttpError::Malformed(format!("not Envoy's state: {error}")))
     }
 
-    /// Whether this version closes idle connections and WebSockets when its drain time is almost
-    /// over, as Envoy does since 1.40 (docs/dev/envoy-facts.md).
+    /// Whether this version closes idle connections and WebSockets late in its drain, as Envoy does
+    /// since 1.40 (docs/dev/envoy-facts.md).
     pub(crate) fn closes_idle(&self) -> bool {
         let mut numbers = self.version.split('/').nth(1).unwrap_or_default().split('.');
         let mut number = || numbers.next().and_then(|number| number.parse().ok()).unwrap_or(0);
@@ -60,7 +60,7 @@ impl ServerInfo {
         self.state.ends_with("INITIALIZING")
     }
 
-    /// Whether no connection can be open: Envoy is not live, and there is no older epoch.
+    /// Whether no connection can be open: Envoy is not live yet, and there is no older epoch.
     pub(crate) fn is_unused(&self) -> bool {
         self.is_initializing() && self.command_line_options.restart_epoch == 0
     }

@@ -2,7 +2,7 @@
 //!
 //! The names were checked with Envoy 1.36.4, 1.37.0, 1.38.3, 1.39.3 and 1.40.0 (the fixtures of the
 //! tests). The names leave two facts open. First, a connection manager may be behind an internal
-//! listener: then a request counts once for each connection manager that it passes. Second, a
+//! listener, and a request then counts once for each connection manager that it passes. Second, a
 //! listener with a `stat_prefix` may be internal.
 
 use serde::Deserialize;
@@ -62,8 +62,8 @@ pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, HttpError> {
         with_active += usize::from(name.ends_with(".downstream_cx_active"));
         with_filters += usize::from(name.ends_with(".downstream_pre_cx_active"));
     }
-    // If Envoy's `stats_config` hides one of these two statistics of a listener, the sum would be
-    // too low, so there is no sum.
+    // If Envoy's `stats_config` hides one of these two statistics for some listener, their sum
+    // would be too low, so there is no sum.
     let (active, in_filters) = (sample.active.take(), sample.in_filters);
     if with_active == with_filters {
         sample.active = active.zip(in_filters).map(|(active, more)| active.saturating_add(more));
@@ -230,7 +230,7 @@ mod tests {
         ]);
         let counted = sample(body.as_bytes(), &Uncounted::default()).unwrap();
         assert_eq!(counted.active, Some(1));
-        // One of the two listeners hides this statistic.
+        // Listener `b` lacks the second statistic.
         let body = stats(&[
             ("listener.a.downstream_cx_active", "0"),
             ("listener.a.downstream_pre_cx_active", "0"),

@@ -16,8 +16,7 @@ use crate::os::{Pid, clock};
 use crate::types::{End, Signal, Time};
 
 /// If two orphans end within this time of each other, drainit waits for [`BATCH`] before it reaps
-/// more orphans. A wakeup for each orphan would take the processor from the parent of the orphans
-/// and from all other processes.
+/// more orphans. A wakeup for each orphan would take the processor from all other processes.
 const STORM: Duration = Duration::from_millis(1);
 const BATCH: Duration = Duration::from_micros(300);
 

@@ -50,7 +50,8 @@ pub(crate) enum ExecEvent {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExecAction {
-    /// Sends a signal to the command, which has not been reaped, or with `group` to its group.
+    /// Sends a signal to the command, which has not been reaped, or with [`ExecOptions::group`] to
+    /// its group.
     Forward(Signal),
     /// Sends a signal to the process group of the command, if the group still has a member.
     SignalGroup(Signal),
@@ -205,12 +206,12 @@ impl<'a> ExecMachine<'a> {
             // has since brought drainit into the foreground, but not the command.
             self.actions.extend([ExecAction::Lend, ExecAction::Continue]);
         } else if has_shell && (is_lent || by != Signal::STOP) {
-            // After Ctrl-Z below a script, which has no job control, nobody would continue the
-            // command.
+            // A script above drainit has no job control, so nobody would continue the command after
+            // Ctrl-Z.
             self.actions.push(ExecAction::Suspend { or_continue: is_ctrl_z });
         } else if is_ctrl_z {
-            // There is no shell that continues the command after Ctrl-Z. drainit continues the
-            // command: Ctrl-Z then has no effect, as if the command itself were PID 1.
+            // There is no shell that continues the command after Ctrl-Z, so drainit continues the
+            // command. Ctrl-Z then has no effect, as if the command itself were PID 1.
             self.actions.push(ExecAction::Continue);
         }
     }

@@ -56,7 +56,7 @@ pub fn run(options: &ExecOptions) -> u8 {
 
 fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
     // The signals have been blocked since `main`. A signal that arrives before the command runs is
-    // not lost: drainit forwards the signal later.
+    // not lost, because drainit forwards the signal later.
     let signals = BlockedSignals::block()?;
     let handed_over = crate::exec::socket_activation::handed_over();
     boot::keep_descriptors_from_children(handed_over.unwrap_or(0));

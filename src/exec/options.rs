@@ -42,8 +42,8 @@ impl ExecOptions {
         }
     }
 
-    /// The options of tini and dumb-init, which forward every signal except SIGCHLD and do nothing
-    /// else.
+    /// The options of tini and dumb-init before their command line is read. Every signal except
+    /// SIGCHLD is forwarded, and none stops the command.
     pub fn forwarding_all() -> Self {
         let mut options = Self::new(Vec::new());
         options.stop_signals.clear();

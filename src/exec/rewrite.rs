@@ -18,7 +18,7 @@ impl Rewrites {
         self.0.iter().rev().find(|rewrite| rewrite.from == signal).map(|rewrite| rewrite.to)
     }
 
-    /// Adds a rule, which overrides earlier rules.
+    /// Adds a rule, which overrides earlier rules for the same signal.
     pub fn set(&mut self, from: Signal, to: Option<Signal>) {
         self.0.push(Rewrite { from, to });
     }

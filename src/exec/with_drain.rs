@@ -38,7 +38,7 @@ pub struct DrainOptions {
     /// The longest drain; `None` means the default of a config. Zero turns the drain off.
     pub time: Option<Duration>,
     /// The shortest drain; `None` means the default of a config, but at most the longest drain and
-    /// the window.
+    /// the window of the shutdown.
     pub min: Option<Duration>,
     /// How long Envoy may take to get ready; `None` means that the command is ready at once.
     pub readiness: Option<Duration>,
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(config.shutdown.reserve, seconds(2));
         let drain = process.drain.as_ref().unwrap();
         assert_eq!((drain.time, drain.min), (seconds(15), seconds(5)));
-        // The stop gets all the time that the longest drain leaves.
+        // The stop gets all the time that the longest drain and `SLACK` leave.
         assert_eq!(process.stop_grace_period, Some(seconds(60 - 2 - 15 - 1)));
         for (signal, forwarded) in [(Signal::USR1, true), (Signal::HUP, true), (Signal::INT, false)]
         {

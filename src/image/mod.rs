@@ -218,8 +218,8 @@ impl<'a> Checker<'a> {
         None
     }
 
-    /// Compares a drain with Envoy's own config, such as the address of the admin and the time of
-    /// the drain.
+    /// Compares the keys of a drain, such as the address of the admin and the time, with Envoy's
+    /// own config.
     fn envoy(&mut self, index: usize, process: &Process, drain: &EnvoyDrain, severity: Severity) {
         let admin = &drain.admin;
         let Some(path) = bootstrap::config_file(process, &[]) else { return };
@@ -381,7 +381,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Whether a path is in the image, and not below a mount.
+    /// Whether this is the image, and the path is not below a mount.
     fn is_here(&self, path: &Path) -> bool {
         self.is_image && !self.mounts.iter().any(|mount| path.starts_with(mount))
     }
@@ -438,7 +438,7 @@ impl<'a> Checker<'a> {
         self.add(at, Severity::Error, &message);
     }
 
-    /// Whether the working directory of a process is unusable.
+    /// Whether the working directory of a process is unusable, which is then a finding.
     fn directory(
         &mut self,
         index: usize,

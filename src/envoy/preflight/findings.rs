@@ -98,8 +98,8 @@ impl Facts {
 
     fn slowness(&self, target: &PreflightTarget) -> Option<String> {
         let time = self.gradual().filter(|time| *time > target.wait && !target.fail_healthcheck)?;
-        // `fail_healthcheck` does not help a drain of the inbound listeners: it would also close
-        // the connections of all other listeners.
+        // `fail_healthcheck` is not a remedy for a drain of the inbound listeners, because it would
+        // also close the connections of all other listeners.
         let at_once = match target.direction {
             Direction::All => format!("set `{}: true`, or ", target.key("fail_healthcheck")),
             Direction::Inbound => String::new(),
@@ -115,9 +115,9 @@ impl Facts {
         ))
     }
 
-    /// The `--drain-time-s` with which Envoy closes idle connections and WebSockets before the
-    /// drain is over. This value is longer than three times `drain_timeout`, and a little shorter
-    /// than the drain.
+    /// The advice to set a `--drain-time-s` with which Envoy closes idle connections and WebSockets
+    /// before the drain is over. This value is longer than three times `drain_timeout`, and a
+    /// little shorter than the drain.
     ///
     /// `None` if Envoy has such a value already, or cannot close these connections.
     pub(super) fn advice(&self, target: &PreflightTarget) -> Option<String> {
@@ -224,8 +224,8 @@ impl Facts {
         hidden(&needed, "its reports do not say how many requests were completed")
     }
 
-    /// A drain asks for the statistics at least three times: at its beginning, and twice at its
-    /// end.
+    /// The finding that the admin answers too late. A drain asks for the statistics at least three
+    /// times: at its beginning, and twice at its end.
     fn late_answers(&self, target: &PreflightTarget) -> Option<String> {
         let took = self.sample.as_ref().map(|(_, took)| *took)?;
         (took * 3 > target.wait).then(|| {

@@ -1,11 +1,11 @@
 //! Checks, while an Envoy is healthy, whether its drain will work, and warns of each fault. Without
 //! this check, a mistake in the configuration would show only when a shutdown fails.
 //!
-//! Every request is a `GET`. Envoy (1.36.4 to 1.40.0) answers a `GET` of a `POST` call with 405,
-//! and with 403 if `admin.allow_paths` does not match the path with its query. Therefore drainit
-//! can test a call without making it. Envoy logs each 405 as an error, so drainit tests the calls
-//! only if the admin has an `allow_paths`. The answer to an unknown path shows whether the admin
-//! has one: the answer is 403 with an `allow_paths`, and 404 without.
+//! Every request is a `GET`. Envoy (1.36.4 to 1.40.0) answers a `GET` of a `POST` call with 405, or
+//! with 403 if `admin.allow_paths` does not match the path with its query. Therefore drainit can
+//! test a call without making it. Envoy logs each 405 as an error, so drainit tests the calls only
+//! if the admin has an `allow_paths`. The answer to an unknown path shows whether the admin has
+//! one: the answer is 403 with an `allow_paths`, and 404 without.
 
 pub mod findings;
 
