@@ -46,11 +46,12 @@ struct Read {
     /// While `got` is at least this long, the reader pauses. [`Reader::go_on`] ends the pauses.
     pauses_at: usize,
     is_closed: bool,
-    /// The number that [`Sink::report_dropped`] has reported, if the reader takes such reports.
+    /// The number of lines that [`Sink::report_dropped`] has reported, if the reader takes such
+    /// reports.
     reported: Option<u64>,
     /// Whether a write has failed since the last report about dropped lines.
     has_failed: bool,
-    /// The number of reports that give a failed write as the reason although no write has failed
+    /// The number of reports with a wrong reason: a failed write, although no write has failed
     /// since the last report, or the reverse.
     bad_reports: usize,
     /// The number of wrong writes: a write must be whole lines of at most 4 KiB together, or one
@@ -65,7 +66,7 @@ impl Read {
     }
 }
 
-/// How often writes fail: `n` means one write in `n`, and 0 means never.
+/// How often each fault happens: `n` means at one write in `n`, and 0 means never.
 #[derive(Clone, Copy, Default)]
 struct Faults {
     short: u64,
@@ -169,8 +170,8 @@ struct Written {
     lines: Vec<Vec<u8>>,
 }
 
-/// Makes the bytes of a random line. Most lines are short. Some lines are longer than the longest
-/// write or the longest line.
+/// Makes the bytes of a random line. Most lines are short. Some lines are longer than a slice of
+/// the writer, or than [`LONGEST_LINE`].
 fn line(random: &mut Random, id: &str) -> Vec<u8> {
     const PARTS: [&[u8]; 8] = [
         b"text ",
@@ -235,8 +236,8 @@ impl Written {
     }
 }
 
-/// Writes as a process does, in pieces of any size, and blocks where a process would. Returns the
-/// end of the pipe.
+/// Writes as a process does, in pieces of any size, and blocks where a process would. The thread
+/// returns the write end of the pipe.
 fn write_in_pieces(
     mut end: PipeWriter,
     bytes: Vec<u8>,
@@ -466,7 +467,7 @@ fn play(seed: u64) {
                 trial.output.push(stream, b"end\n");
                 assert!(trial.output.flush(LONG), "the last line is not written");
                 let read = readers[stream as usize].0.0.lock().unwrap();
-                // A report about dropped lines may follow the line.
+                // A report about dropped lines may follow this line.
                 let has_last = read.got.windows(5).any(|end| end == b"last\n");
                 assert_eq!(has_last, !read.is_closed, "a full disk has room again");
                 assert_eq!(read.bad_reports, 0, "the reason for dropped lines");

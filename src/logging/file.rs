@@ -2,9 +2,9 @@
 //! removed. A full disk never blocks a process.
 //!
 //! Each file has a queue and a thread of its own, like stdout and stderr. Before each write, the
-//! thread checks whether the path still leads to the open file. The thread closes a file to which
-//! nothing is written. Therefore log rotation needs no signal, and a removed file takes no room on
-//! the disk.
+//! thread checks whether the path still leads to the open file. The thread closes a file after a
+//! second without a line. Therefore log rotation needs no signal, and a removed file takes no room
+//! on the disk.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
@@ -49,7 +49,7 @@ impl LogFiles {
         self.0.get(path)
     }
 
-    /// Adds an open file, if no file with the same path is in use.
+    /// Adds a file, unless a file with the same path is in use. Returns the queue of the path.
     pub(crate) fn add(&mut self, file: OpenLogFile, format: LogFormat) -> Arc<Output> {
         let path = file.path.clone();
         let output = self.0.entry(path).or_insert_with(|| {
@@ -303,7 +303,7 @@ mod tests {
         for (number, line) in ["4\n", "5\n"].into_iter().enumerate() {
             fs::rename(&path, dir.root().join(line.trim())).unwrap();
             if number > 0 {
-                // The program that has moved the file has also created the next file.
+                // This time, whoever moves the file also creates the next file.
                 fs::write(&path, "").unwrap();
             }
             file.write(line.as_bytes()).unwrap();
@@ -338,7 +338,7 @@ mod tests {
             }
             assert_eq!(fs::read_to_string(&path).unwrap(), lines);
         }
-        // No open file can take the line.
+        // The file is closed, and a directory takes its place, so no file can take the line.
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         write("3\n");

@@ -34,7 +34,7 @@ use crate::types::Stream;
 
 /// The longest time for which [`Output::flush_patiently`] blocks its thread without a pause.
 const FLUSH_SLICE: Duration = Duration::from_millis(20);
-/// The pause, in which the other tasks of the thread run.
+/// The pause after each [`FLUSH_SLICE`], in which the other tasks of the thread run.
 const FLUSH_PAUSE: Duration = Duration::from_millis(1);
 
 /// drainit's stdout and stderr. Threads share this value.
@@ -117,7 +117,7 @@ impl Output {
         }
     }
 
-    /// Queues whole, formatted lines of a process. Never blocks: the caller awaits [`Output::room`]
+    /// Queues whole, formatted lines of a process. Never blocks. The caller awaits [`Output::room`]
     /// first. If 1 MiB of lines waits nevertheless, drops and counts the new lines.
     pub fn push_process(&self, stream: Stream, lines: &[u8]) {
         self.writer(stream).push(LineOrigin::Process, lines);

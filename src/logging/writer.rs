@@ -29,7 +29,7 @@ use crate::os::signal::mask;
 use crate::types::Stream;
 
 /// The limit of the queued bytes. The limit applies separately to the lines of processes and to
-/// drainit's own lines: a process that writes a lot cannot silence drainit. At the limit,
+/// drainit's own lines, so that a process that writes a lot cannot silence drainit. At the limit,
 /// [`StreamWriter::room`] makes the tasks that read from processes wait, and drainit's own lines
 /// are dropped.
 pub(crate) const BOUND: usize = 256 * 1024;
@@ -41,7 +41,7 @@ pub(crate) const LIMIT: usize = 1024 * 1024;
 
 /// A buffer of at most this size is kept when it is empty. A larger buffer is freed after [`IDLE`],
 /// and not at once: with a reader that is only a little too slow, the queue is empty for a moment
-/// after each read.
+/// after each read, and needs a large buffer again soon.
 const KEEP: usize = 4096;
 
 /// The time without lines after which a buffer larger than [`KEEP`] is freed.
@@ -55,8 +55,7 @@ const SLICE: usize = 4096;
 
 const STACK: usize = 64 * 1024;
 
-/// The pause before another attempt to start the thread. A start may fail because of a limit on
-/// tasks.
+/// The pause before another attempt to start the thread. A start may fail at the pids limit.
 const THREAD_RETRY: Duration = Duration::from_millis(100);
 
 /// The destination of the lines.
@@ -315,7 +314,8 @@ impl StreamWriter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts the thread at the first use. If that fails (a limit on tasks), the next use retries.
+    /// Starts the thread at the first use. If that fails, as at the pids limit, the next use tries
+    /// again.
     fn start(self: &Arc<Self>, state: &mut QueueState) {
         if state.started || state.dead {
             return;
@@ -405,7 +405,7 @@ impl StreamWriter {
         if result.timed_out() {
             free(buffer);
             free(&mut state.pending);
-            // Closing may take time, so the lock is not held.
+            // Closing a file may take time, so the lock is not held.
             drop(state);
             self.sink.let_go();
             state = self.lock();

@@ -1,8 +1,8 @@
 //! Prepares drainit's own process: makes it a subreaper, and sets close-on-exec on the descriptors
 //! that drainit has inherited, so that children do not get these descriptors.
 //!
-//! Descriptors 0, 1 and 2 are already open: if one of them is closed, Rust opens `/dev/null` in its
-//! place before `main`.
+//! If descriptor 0, 1 or 2 is closed at the start, Rust opens `/dev/null` in its place before
+//! `main`.
 
 use std::fs::DirEntry;
 use std::io;
@@ -14,15 +14,15 @@ pub use crate::sys::set_parent_death_signal;
 /// The first descriptor after standard input, output and error.
 const FIRST_INHERITED: RawFd = 3;
 
-/// If nobody has raised `fs.nr_open`, the number of every descriptor is below this limit. A system
-/// call for each possible descriptor then takes less than 0.1 s in all.
+/// By default (`fs.nr_open`), the number of every descriptor is below this limit. One system call
+/// for each of these numbers takes less than 0.1 s in all.
 const MOST_DESCRIPTORS: RawFd = 1 << 20;
 
 /// Prepares drainit's own process, except for its signals. Call this once, before drainit has a
 /// child.
 ///
 /// # Errors
-/// Fails if drainit cannot become a subreaper: it would then lose orphans.
+/// Fails if drainit cannot become a subreaper, and so would lose orphans.
 pub fn prepare() -> io::Result<()> {
     keep_descriptors_from_children(0);
     become_subreaper()
@@ -52,7 +52,8 @@ pub fn keep_descriptors_from_children(but: u16) {
     if sys::close_on_exec_from(first.unsigned_abs()).is_ok() {
         return;
     }
-    // The call has failed: ENOSYS and EINVAL mean an old kernel, EPERM an old seccomp profile.
+    // The call fails with ENOSYS or EINVAL on an old kernel, and with EPERM under an old seccomp
+    // profile.
     keep_each_from_children(first, "/proc/self/fd");
 }
 

@@ -1,6 +1,6 @@
 //! The kernel's count of the connections to listening sockets, over `NETLINK_SOCK_DIAG`. The count
-//! needs no privilege, costs the server nothing, and takes well under a millisecond for some
-//! hundred connections.
+//! needs no privilege, costs the listening process nothing, and takes well under a millisecond for
+//! some hundred connections.
 //!
 //! The kernel also lists connections that the server has not accepted yet. The kernel cannot tell
 //! which connections belong to a UDP listener (HTTP/3), or to a transparent listener. The
@@ -20,8 +20,8 @@ use crate::sock_diag::{INFO, LISTEN, OPEN, Socket, Wanted, sockets};
 use crate::unix_diag::{self, UnixListeners};
 use drainit_core::connections::answers::Connection;
 
-/// Who, besides the instance, may have connections at its addresses, now or since an earlier look.
-/// A connection that nobody has accepted yet counts as the instance's in any case.
+/// Who, besides the instance, may have connections at its addresses. A connection that nobody has
+/// accepted yet counts as the instance's in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Sharing {
     #[default]
@@ -43,21 +43,20 @@ pub struct Listeners {
     known: InstancePids,
     /// The inodes of the listening sockets that drainit holds for the instance.
     given: Arc<BTreeSet<u32>>,
-    /// Whether drainit has given none of these sockets to another instance.
+    /// Whether drainit has given none of the sockets in `given` to another instance.
     is_alone: bool,
     /// The addresses at which the instance listens, or has listened at an earlier look.
     own: BTreeSet<SocketAddr>,
-    /// The listening sockets of all processes.
+    /// The addresses of the listening sockets of all processes.
     all: Arc<BTreeSet<SocketAddr>>,
-    /// The inodes of these sockets.
+    /// The inodes of the listening sockets of all processes.
     inodes: Arc<BTreeSet<u32>>,
     families: BTreeSet<i32>,
     sharing: Sharing,
-    /// The reason why drainit may not see all descriptors of the instance. Without them, drainit
-    /// cannot tell the connections of the instance from those of other processes at the same
-    /// addresses.
+    /// The reason why drainit may not see all descriptors of the instance. In this case, drainit
+    /// also counts the connections of other processes at the same addresses.
     hidden: Option<String>,
-    /// The Unix sockets of an instance that listens on no TCP port.
+    /// The Unix sockets of the instance, if it listens on no TCP port.
     unix: UnixListeners,
     /// The inodes of the Unix sockets on which any process listens.
     unix_inodes: Arc<BTreeSet<u32>>,
@@ -138,19 +137,19 @@ impl Listening {
 }
 
 impl Listeners {
-    /// An instance for which drainit holds listening sockets with these inodes. Nothing else is
-    /// known yet.
+    /// The listening sockets that drainit holds for an instance, by their inodes. Nothing else is
+    /// known about the instance yet.
     pub fn given(inodes: BTreeSet<u32>) -> Self {
         Self { given: Arc::new(inodes), ..Self::default() }
     }
 
-    /// Records whether another instance has any of these sockets, too. `inodes` has the sockets
-    /// that drainit holds for several instances.
+    /// Records whether another instance has any of the sockets in `given`, too. `inodes` has the
+    /// sockets that drainit holds for several instances.
     pub fn set_shared(&mut self, inodes: &BTreeSet<u32>) {
         self.is_alone = self.given.is_disjoint(inodes);
     }
 
-    /// Who may have connections at these addresses now.
+    /// Who, besides the instance, may have connections at its addresses now.
     fn sharing(&self) -> Sharing {
         match self.sharing {
             Sharing::Instances if self.is_alone => Sharing::Nobody,
@@ -178,7 +177,7 @@ impl Listeners {
         ports: &[u16],
     ) -> Result<Self, String> {
         let listening = Listening::now()?;
-        // Some kernels do not list Unix sockets: an error counts as an empty list.
+        // Some kernels do not list Unix sockets, so an error counts as an empty list.
         let unix = match ports.is_empty() && self.own.is_empty() {
             true => unix_diag::listening().unwrap_or_default(),
             false => BTreeMap::new(),
@@ -229,9 +228,9 @@ impl Listeners {
 
     /// Finds the sockets on which each of these instances listens; `before` has the sockets of an
     /// earlier look, and `known` the processes of all instances. The result has no entry for an
-    /// instance that does not listen, or whose sockets drainit may not see. The result is empty if
-    /// nobody has begun to listen since the earlier look, whose listening sockets are in `seen`.
-    /// Call this on a thread of its own.
+    /// instance of which no look has found a socket. The result is empty if nobody has begun to
+    /// listen since the earlier look, whose listening sockets are in `seen`. Call this on a thread
+    /// of its own.
     ///
     /// # Errors
     /// Says why the sockets cannot be found.
@@ -297,20 +296,22 @@ impl Listeners {
     }
 }
 
-/// The open connections of the network namespace, by their local ports and addresses.
+/// The open connections to some listeners, by their local ports and addresses.
 pub struct Open {
     sockets: BTreeMap<(u16, IpAddr), Vec<Socket>>,
     /// Both addresses of each of drainit's own connections, drainit's address first.
     ours: BTreeSet<(SocketAddr, SocketAddr)>,
-    /// The sockets of the instances that share a listener. The key is the first PID of the
+    /// The sockets of each instance whose [`Sharing`] is not `Nobody`, by the first PID of the
     /// instance.
     holders: Holders<Pid>,
-    /// The inodes of the connections that were still open after the search for their holders.
+    /// For [`Sharing::Instances`]: the inodes of the connections that were still open after the
+    /// search for their holders.
     still: BTreeSet<u32>,
 }
 
 impl Open {
-    /// Looks at all open connections to these listeners, which were found by one look.
+    /// Lists all open connections to these listeners. One search must have found all of the
+    /// listeners.
     ///
     /// # Errors
     /// Says why the connections, or the processes that have them open, cannot be found.
@@ -400,8 +401,9 @@ fn unlisted(error: &io::Error) -> String {
     format!("the kernel does not list them: {error}")
 }
 
-/// Whether the kernel's count includes every connection to these addresses: each of these addresses
-/// has a listening socket, and the kernel reports that none of these sockets is transparent.
+/// Whether the kernel's count includes every connection to these addresses. This holds if each of
+/// the addresses has a listening socket, and if the kernel reports that none of these sockets is
+/// transparent.
 ///
 /// # Errors
 /// Fails if the kernel does not list its sockets, as in gVisor.
@@ -444,8 +446,8 @@ fn is_at(local: SocketAddr, listener: SocketAddr) -> bool {
         && (listener.ip().is_unspecified() || local.ip() == listener.ip().to_canonical())
 }
 
-/// Whether this is the listener's own socket. If the listener uses UDP, a TCP socket with the same
-/// port but another address may belong to another program.
+/// Whether a socket with this local address is the listener itself. If the listener uses UDP, a TCP
+/// socket with the same port but another address may belong to another program.
 fn is_exactly(local: SocketAddr, listener: SocketAddr) -> bool {
     local == SocketAddr::new(listener.ip().to_canonical(), listener.port())
 }

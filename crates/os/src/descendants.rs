@@ -86,8 +86,8 @@ pub fn living_children(most: usize, wanted: impl Fn(Pid) -> bool) -> impl Iterat
     wanted.filter_map(Stat::read).filter(|stat| stat.is_alive)
 }
 
-/// The living children of drainit's main thread that `/proc` lists but does not show, because
-/// `/proc` is mounted with `hidepid`.
+/// The living children of drainit's main thread that the kernel lists as its children, but hides in
+/// a `/proc` that is mounted with `hidepid`.
 pub fn hidden_children() -> Vec<Pid> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
@@ -103,7 +103,7 @@ pub(super) fn own_members(leader: Pid) -> Vec<Descendant> {
 }
 
 /// For each of these process groups, its living members that descend from drainit. A group without
-/// members has no entry. The entry is empty if the members are zombies or do not descend from
+/// members has no entry. The entry is empty if each member is a zombie or does not descend from
 /// drainit. Like [`find`], this may take seconds.
 ///
 /// # Errors
@@ -143,11 +143,11 @@ impl Sockets {
 /// The sockets that processes have open.
 #[derive(Debug)]
 pub struct Holders<K> {
-    /// The sockets of some instances.
+    /// The sockets of each instance that was asked for.
     pub of_each: BTreeMap<K, Sockets>,
     /// The sockets of strays: descendants of drainit that belong to no instance.
     pub strays: Sockets,
-    /// The sockets of all other instances, and of drainit itself.
+    /// With `reads_all` of [`holders`]: the sockets of all other instances, and of drainit itself.
     pub rest: BTreeSet<u32>,
 }
 
@@ -159,14 +159,15 @@ impl<K> Default for Holders<K> {
 }
 
 impl<K: Ord> Holders<K> {
-    /// Whether an instance or a stray has this socket open, as far as drainit may see.
+    /// Whether the instance or a stray has this socket open. Also true if drainit may not see all
+    /// of their sockets.
     pub fn has(&self, key: &K, inode: u32) -> bool {
         let own = self.of_each.get(key).is_some_and(|own| own.may_have(inode));
         own || self.strays.may_have(inode)
     }
 
-    /// Like [`Self::has`], but also true for a socket that nobody has open as far as drainit sees:
-    /// its descriptor may be in a message from one process to another (`SCM_RIGHTS`).
+    /// Like [`Self::has`], but also true for a socket that nobody has open, as far as drainit sees.
+    /// Its descriptor may be in a message from one process to another (`SCM_RIGHTS`).
     pub fn may_have(&self, key: &K, inode: u32) -> bool {
         let mut others = self.of_each.iter().filter(|(other, _)| *other != key);
         self.has(key, inode)
@@ -175,10 +176,10 @@ impl<K: Ord> Holders<K> {
 }
 
 /// Finds the sockets that the processes and sessions in `leaders`, and their descendants, have
-/// open. In the result, their key is the value that `leaders` has for the process. A descendant of
-/// two leaders belongs to the nearer one. `known` has the processes of all instances. With
-/// `reads_all`, also finds the sockets of all other instances, and of drainit. Call this on a
-/// thread of its own: it reads all of `/proc`.
+/// open. The result groups the sockets by the values in `leaders`. A descendant of two leaders
+/// belongs to the nearer one. `known` has the processes of all instances. With `reads_all`, also
+/// finds the sockets of all other instances, and of drainit. Call this on a thread of its own: it
+/// reads all of `/proc`.
 ///
 /// # Errors
 /// As for [`find`].
@@ -215,8 +216,8 @@ pub fn holders<K: Copy + Ord>(
     Ok(found)
 }
 
-/// Whether a process has ended, or is ending and may have closed some of its sockets: a process
-/// loses its table of descriptors before the kernel closes them (`exit_files`).
+/// Whether a process has ended, or is ending and has lost its table of descriptors, so that the
+/// kernel may have closed some of its sockets (`exit_files`).
 pub fn is_closing(pid: Pid) -> bool {
     /// `PF_EXITING` of linux/sched.h.
     const EXITING: u64 = 4;

@@ -69,8 +69,7 @@ pub struct Fingerprint(u64);
 pub struct Content {
     /// The fingerprint; `None` if the path does not exist, or if drainit cannot read it.
     pub fingerprint: Option<Fingerprint>,
-    /// The path that cannot be read, and the error. In a directory, this is the first unreadable
-    /// file.
+    /// The path, or the first file in the directory, that cannot be read, and the error.
     pub unreadable: Option<(PathBuf, io::Error)>,
 }
 
@@ -107,8 +106,8 @@ pub enum WatchReport {
 }
 
 /// This sender is dropped once the requested look is over or cannot begin, which wakes the
-/// receiver. `None` for a look before a start: nobody waits, because the start itself reads the
-/// file.
+/// receiver. `None` for a look before the start of a process: nobody waits for this look, because
+/// the start itself reads the file.
 pub type Asked = Option<mpsc::Sender<()>>;
 
 /// A path at which a thread looks until this value is dropped.
@@ -159,7 +158,7 @@ pub fn follow(path: PathBuf) -> Followed {
     Followed { looks, asks }
 }
 
-/// A fingerprint of the metadata: if the metadata is unchanged, the content is unchanged.
+/// A fingerprint of the metadata. If the metadata is unchanged, the content is unchanged, too.
 fn metadata(path: &Path) -> Result<Option<Fingerprint>, String> {
     let mut limits = LookLimits::new(LONGEST, LARGEST_TOTAL);
     fingerprint(path, add_metadata, &mut limits).map_err(|error| error.to_string())
@@ -177,8 +176,9 @@ fn within(path: &Path, mut limits: LookLimits) -> Content {
     }
 }
 
-/// Computes a fingerprint. Files in subdirectories do not count. If drainit is not allowed to read
-/// a file, only the file's name counts, so that drainit still sees changes of the other files.
+/// Computes a fingerprint of a file or a directory. Files in subdirectories do not count. If
+/// drainit may not read a file in the directory, only the file's name counts, so that drainit still
+/// sees changes of the other files.
 fn fingerprint(
     path: &Path,
     add: fn(&Place, &mut DefaultHasher, &mut LookLimits) -> io::Result<()>,
@@ -529,9 +529,8 @@ mod tests {
         assert_ne!(two, one.fingerprint);
         fs::remove_file(base.join("old.key")).unwrap();
         assert_ne!(of(&base), two, "a removed file counts");
-        // Reading the first byte of this file fails with EIO, like a fault of a file system. A
-        // fault of this kind may be over at the next look: the whole directory counts as
-        // unreadable.
+        // Reading the first byte of this file fails with EIO, like a fault of a file system. Such a
+        // fault may be over at the next look, so the whole directory counts as unreadable.
         symlink("/proc/self/mem", base.join("tls.key")).unwrap();
         let (path, _) = super::of(&base).unreadable.unwrap();
         assert_eq!(path, base);

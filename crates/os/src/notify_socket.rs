@@ -1,7 +1,7 @@
-//! Receives the messages of sd_notify(3): one datagram socket for each process, in the abstract
-//! namespace, which needs no file system.
+//! Receives the messages of sd_notify(3) on a datagram socket for each process. The sockets have
+//! abstract names, which need no file system.
 //!
-//! Abstract names belong to the network namespace, which the containers of a pod share. The name is
+//! Abstract names belong to the network namespace, which the containers of a pod share. A name is
 //! therefore random, and drainit checks the credentials of the sender, which come from the kernel.
 
 use std::cell::Cell;
@@ -173,8 +173,8 @@ impl NotifySocket {
     /// Accepts the same messages as [`Self::recv`].
     pub fn take_all(&self, accepts: impl Fn(Peer, &NotifyMessage) -> bool) -> NotifyMessage {
         let mut all = NotifyMessage::default();
-        // Keeps the last result of `accepts`, which has to read `/proc`: in a flood, many messages
-        // have the same sender.
+        // Keeps the last result of `accepts`, because `accepts` reads `/proc`, and in a flood many
+        // messages have the same sender.
         let last = Cell::new(None);
         let accepts = |sender, message: &NotifyMessage| match last.get() {
             Some((known, is_accepted)) if known == sender => is_accepted,
@@ -184,7 +184,7 @@ impl NotifySocket {
                 is_accepted
             }
         };
-        // Reads without asking the runtime: the runtime may not know yet that the socket is
+        // Reads without asking the runtime, because the runtime may not know yet that the socket is
         // readable.
         for _ in 0..MAX_WAITING {
             let Ok(received) = receive(self.socket.as_raw_fd()) else { break };
@@ -227,8 +227,8 @@ fn receive(fd: i32) -> io::Result<Option<(Peer, NotifyMessage)>> {
     Ok(sender(&control).map(|sender| (sender, NotifyMessage::parse(&buffer[..length]))))
 }
 
-/// The credentials, which come first in the control data. The control data is parsed by hand: nix
-/// returns no control data if a part of the data, such as the descriptors, did not fit.
+/// The credentials, which come first in the control data. The control data is parsed by hand,
+/// because nix returns no control data if a part of the data, such as the descriptors, did not fit.
 fn sender(control: &[u8]) -> Option<Peer> {
     let number = |at| Some(i32::from_ne_bytes(*control.get(at..)?.first_chunk()?));
     let data = size_of::<libc::cmsghdr>();

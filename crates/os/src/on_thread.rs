@@ -4,7 +4,7 @@
 //!
 //! Each process has its own few threads for each purpose ([`Share`]). A file system that hangs
 //! therefore delays only the processes that use it. One thread is kept ready for a stop, because no
-//! thread can be started once the limit on tasks is reached.
+//! thread can be started once the pids limit is reached.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,10 +23,10 @@ use crate::signal::mask;
 use crate::trusted_path::PeerSocket;
 use drainit_core::types::{ProcessId, human};
 
-/// The number of threads of one share. With two threads, one call that hangs does not delay the
-/// next call, which may concern another file system.
+/// The most threads of one share. With two threads, one call that hangs does not delay the next
+/// call, which may concern another file system.
 const OF_ONE: usize = 2;
-/// The number of threads that remove drainit's own sockets; each removes one socket.
+/// At most this many threads remove drainit's own sockets. Each thread removes one socket.
 const OF_OWN_SOCKETS: usize = 256;
 
 /// The time limit for finding a socket in the file system.
@@ -47,8 +47,8 @@ pub enum Unanswered {
     Late(Duration),
 }
 
-/// The purpose of a piece of work. Each share has threads of its own. Work that hangs delays only
-/// later work of the same share.
+/// A share of the threads: the purpose of some work, and the process. Each share has threads of its
+/// own, so work that hangs delays only later work of the same share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Share {
     /// The work for the whole container, such as a reload.
@@ -104,7 +104,7 @@ impl Share {
 /// Starts the thread that is kept ready for a stop. Call it before the first process starts.
 ///
 /// # Errors
-/// Fails if the limit on tasks is reached.
+/// Fails if the pids limit is reached.
 pub fn keep_reserve() -> io::Result<()> {
     let (sender, jobs) = mpsc::sync_channel::<Job>(MOST_JOBS);
     spawn(move || jobs.into_iter().for_each(|job| job()))?;
@@ -181,8 +181,8 @@ fn begin_with<T: Send + 'static>(
 /// the receiver.
 ///
 /// # Errors
-/// Fails if no thread can be started, or if earlier work of the share still has all of its threads.
-/// In these cases, the work is dropped.
+/// Fails if no thread can be started, or if earlier work still has all threads of the share. In
+/// these cases, the new work is dropped.
 pub fn begin<T: Send + 'static>(
     share: Share,
     work: impl FnOnce() -> T + Send + 'static,

@@ -23,7 +23,7 @@ use drainit_core::types::{End, Time};
 const LONGEST: Duration = Duration::from_millis(100);
 
 /// The file with the kernel's count of OOM kills, and how many of these kills are explained:
-/// earlier calls have reported them, or [`OomKills::from_now_on`] ignores them.
+/// [`OomKills::explain_one`] has reported them, or [`OomKills::from_now_on`] ignores them.
 #[derive(Debug, Default)]
 pub struct OomKills {
     file: Option<PathBuf>,
@@ -32,7 +32,7 @@ pub struct OomKills {
     /// later may have happened at any moment after that time.
     clean_at: Time,
     has_warned: bool,
-    /// The count, as it was read last; `None` if it must be read again.
+    /// The result of the last read of the count; `None` if the count must be read again.
     seen: Option<Option<u64>>,
 }
 
@@ -48,8 +48,8 @@ impl OomKills {
         kills
     }
 
-    /// Counts all kills since the start of the container. Only PID 1 may call this: its cgroup is
-    /// as old as PID 1 itself.
+    /// Counts all kills since the start of the container. Only PID 1 may call this, because its
+    /// cgroup is as old as PID 1 itself.
     pub fn since_container_start() -> Self {
         let found = wait_for(LONGEST, || Ok(Self::find(Path::new("/"))));
         let found = found.unwrap_or_else(|error| {
@@ -87,8 +87,8 @@ impl OomKills {
         self.seen = None;
     }
 
-    /// If the count shows a kill that no earlier call has reported, returns `End::OutOfMemory` with
-    /// the span of time in which the kill happened. Each kill explains only one SIGKILL. The kernel
+    /// If the count shows a kill that is not explained yet, returns `End::OutOfMemory` with the
+    /// span of time in which the kill happened. Each kill explains only one SIGKILL. The kernel
     /// does not say whom it killed. If the span is long, the victim may have been a process that
     /// drainit does not reap.
     pub fn explain_one(&mut self) -> Option<End> {

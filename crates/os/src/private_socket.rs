@@ -1,10 +1,10 @@
 //! drainit's private control socket: an abstract Unix socket. It needs no directory and no
 //! permission, and works in every container.
 //!
-//! The name of the socket contains the PID namespace and drainit's pid: the containers of a pod, or
-//! all containers of a host, can share the namespace of abstract names. A name does not prove which
-//! process listens, and every process that shares the abstract names can connect. Therefore the
-//! client and the server check each other's credentials, which come from the kernel.
+//! The name of the socket contains the PID namespace and drainit's pid, because the containers of a
+//! pod, or all containers of a host, can share the namespace of abstract names. A name does not
+//! prove which process listens, and every process that shares the abstract names can connect.
+//! Therefore the client and the server check each other's credentials, which come from the kernel.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -69,7 +69,8 @@ pub fn init_socket() -> io::Result<PathBuf> {
 }
 
 /// Returns the socket of PID 1 of this namespace. If PID 1 is not a drainit, as under `docker run
-/// --init` or with a shared PID namespace, returns the socket of the only drainit in the namespace.
+/// --init` or with a shared PID namespace, but the namespace has exactly one drainit, returns the
+/// socket of that drainit.
 ///
 /// # Errors
 /// Fails without `/proc`.
@@ -101,7 +102,7 @@ fn all() -> io::Result<Vec<PathBuf>> {
     Ok(names_in(namespace()?, &table).into_iter().filter(|name| is_drainit(name)).collect())
 }
 
-/// The names in `/proc/net/unix` that have the form of a drainit's name in this PID namespace. The
+/// The names in `/proc/net/unix` that look like the socket of a drainit in this PID namespace. The
 /// table also has an entry for each accepted connection, with the name of the listener, so a name
 /// can occur several times.
 fn names_in(namespace: u64, table: &str) -> BTreeSet<PathBuf> {
@@ -112,8 +113,8 @@ fn names_in(namespace: u64, table: &str) -> BTreeSet<PathBuf> {
 }
 
 /// Whether a drainit that this client trusts listens on an abstract name. Does not wait. If the
-/// backlog is full, nobody knows who listens: the result is `true` only for PID 1, because a
-/// stranger could keep its own backlog full.
+/// backlog is full, the listener stays unknown. In this case, the result is `true` only for the
+/// name of PID 1, because a stranger could keep its own backlog full.
 pub fn is_drainit(path: &Path) -> bool {
     let server = || -> Result<Peer, Errno> {
         let name = path.as_os_str().as_encoded_bytes();

@@ -88,7 +88,7 @@ pub fn stopped_by(child: Pid) -> io::Result<Option<Signal>> {
     let child = NixPid::from_raw(only_one(child)?);
     match waitid(Id::Pid(child), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG) {
         Ok(WaitStatus::Stopped(_, signal)) => Ok(Signal::from_number(signal as i32)),
-        // The child has not been stopped, or has ended since.
+        // The child has not been stopped since the last call, or has ended.
         Ok(_) | Err(Errno::ECHILD) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -103,8 +103,8 @@ pub fn has_ended(child: Pid) -> bool {
 }
 
 /// Whether a child that is not reaped is in this process group. While there is such a child, the
-/// kernel does not reuse the number of the group: the group may be signalled even if its leader is
-/// reaped.
+/// kernel does not reuse the number of the group, so the group may be signalled even if its leader
+/// is reaped.
 pub fn has_child_in_group(leader: Pid) -> bool {
     only_one(leader).is_ok_and(|leader| exists(Id::PGid(NixPid::from_raw(leader))))
 }

@@ -128,7 +128,7 @@ fn create(directory: &OwnedFd, name: &OsStr) -> io::Result<(OsString, File)> {
     }
 }
 
-/// Removes a temporary file that a drainit has left when it was killed.
+/// Removes a temporary file that has not changed for [`LONGEST_WRITE`].
 fn remove_left_over(directory: &OwnedFd, name: &OsStr) {
     let Ok(found) = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) else { return };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -34,8 +34,8 @@ const TRANSPARENT: u8 = 0x20;
 /// `INET_DIAG_INFO`: the attribute with a `struct tcp_info` of linux/tcp.h. A bit of the request
 /// asks for this attribute.
 pub(crate) const INFO: u16 = 2;
-/// `INET_DIAG_REQ_BYTECODE`: a program that decides which sockets the kernel lists, and its
-/// operations (`struct inet_diag_bc_op`).
+/// `INET_DIAG_REQ_BYTECODE`: the attribute with a program that decides which sockets the kernel
+/// lists. The operations of the program (`struct inet_diag_bc_op`) follow.
 const BYTECODE: u16 = 1;
 const JUMP: u8 = 1;
 const PORT_AT_LEAST: u8 = 2;

@@ -25,7 +25,7 @@ use drainit_core::types::harmless;
 ///
 /// # Errors
 /// Fails if the path leads through a symbolic link of another user. Also fails if the path leads to
-/// something other than a socket or to the socket at `own`, or if the kernel refuses.
+/// the socket at `own` or to something other than a socket, or if the kernel refuses.
 pub fn remove(path: &Path, own: Option<&Path>) -> io::Result<()> {
     match try_remove(path, own) {
         // ENOTDIR: a part of the path is a file, so the socket does not exist.
@@ -93,7 +93,8 @@ pub fn is_taken(path: &Path, own: Option<&Path>) -> bool {
 }
 
 /// The file of a socket that drainit has made. Dropping this value removes the file on a thread of
-/// its own. If another file is at the path by then, that file stays. See [`finish_removals`].
+/// its own. If another file is at the path by then, that file stays. [`finish_removals`] waits for
+/// the removal.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,

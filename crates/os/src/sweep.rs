@@ -20,8 +20,8 @@ const MAX_PASSES: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Swept {
     Signalled(Vec<Descendant>),
-    /// Every process of the PID namespace: drainit is PID 1, and there is no `/proc` that lists its
-    /// descendants.
+    /// Every process of the PID namespace, because drainit is PID 1 and has no `/proc` that lists
+    /// its descendants.
     Everything,
 }
 

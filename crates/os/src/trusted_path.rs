@@ -1,4 +1,4 @@
-//! Resolves a path of the config: no user whom drainit does not trust may decide what drainit
+//! Resolves a path of the config so that no user whom drainit does not trust decides what drainit
 //! reads, writes or removes.
 //!
 //! drainit often runs as root, and a process of another user often owns a directory on the path.
@@ -66,7 +66,7 @@ pub enum ForeignName {
 }
 
 impl ForeignName {
-    /// If an error was caused by a name of another user, returns that name.
+    /// The [`ForeignName`] in an error; `None` if the error has another cause.
     pub fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
@@ -109,14 +109,14 @@ impl ForeignName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Changer {
     user: Option<u32>,
-    /// The group. If there is a `user`, this is the group of the user's file, and most likely
+    /// The group. If there is a `user`, this is the group of a file of the user, and most likely
     /// includes the user.
     group: Option<u32>,
 }
 
 impl Changer {
-    /// The users who could exchange `entry` in `directory` (rename(2)), but not root and drainit's
-    /// user.
+    /// The users who could exchange `entry` in `directory` (rename(2)), except for root and
+    /// drainit's own user.
     fn all(directory: &FileStat, entry: &FileStat) -> impl Iterator<Item = Self> {
         let mode = Mode::from_bits_truncate(directory.st_mode);
         let of = |stat: &FileStat| {
@@ -268,9 +268,9 @@ impl Place {
         (&self.directory, &self.name)
     }
 
-    /// A path for bind(2), which accepts no descriptor of a directory. If nobody else could make
+    /// A path for bind(2), which accepts no descriptor of a directory. If no other user could make
     /// `path` lead elsewhere, returns `path`, so that getsockname(2) reports it. Otherwise returns
-    /// a path by the directory's descriptor, which is valid as long as this value lives.
+    /// a path through the descriptor of the directory, which is valid as long as this value lives.
     pub fn address(&self) -> PathBuf {
         let by_descriptor = by_descriptor(&self.directory).filter(|_| !self.is_fixed);
         by_descriptor.map_or_else(|| self.path.clone(), |directory| directory.join(&self.name))
@@ -375,8 +375,8 @@ impl Walk {
                 && matches!(Path::new(&step).components().next(), Some(Component::Normal(_)));
             if is_name && !follows {
                 let directory = fstat(&self.at)?;
-                // Only single users count here. A directory of root in which others may write, such
-                // as an `emptyDir`, often contains directories of root to which drainit writes.
+                // Groups and everybody do not count here. Otherwise, drainit could not write to a
+                // directory of root in an `emptyDir`, to which everybody may write.
                 self.changers.retain(|(changer, _)| changer.user.is_some());
                 judge(&self.changers, WRITE, &directory, &self.walked)?;
                 // `judge` has shown that every user who could exchange the directory may also write
@@ -564,7 +564,8 @@ mod tests {
             self.user == stat.st_uid
         }
 
-        /// Whether the actor may do this with a file. The owner may change the permissions.
+        /// Whether the actor may do this with a file. An owner always may, after a change of the
+        /// permissions.
         fn may(self, bits: u32, stat: &FileStat) -> bool {
             let for_group = self.groups.contains(&stat.st_gid) && stat.st_mode & bits << 3 != 0;
             self.owns(stat) || for_group || stat.st_mode & bits != 0

@@ -61,7 +61,7 @@ pub(crate) struct UnixListeners {
 /// The Unix sockets of the network namespace in one of these states, some of them twice. The kernel
 /// answers in parts, and remembers between two parts only how many sockets of a hash bucket it has
 /// listed. If one of these sockets is closed meanwhile, another socket is missing from the list (of
-/// 2,000 lists of 500 connections to one socket, between 2 and 26 were too short). This function
+/// every 2,000 lists of 500 connections to one socket, 2 to 26 were too short). This function
 /// therefore asks twice.
 fn unix_sockets(states: &[u8]) -> io::Result<Vec<UnixSocket>> {
     let states: u32 = states.iter().map(|state| 1 << state).sum();
@@ -104,7 +104,7 @@ fn parse(message: &[u8]) -> Option<UnixSocket> {
                 let inodes = value.chunks(4).map(|inode| u32_at(inode, 0));
                 socket.waiting = inodes.collect::<Option<_>>()?;
             }
-            // For a socket that listens, this attribute has the lengths of its queue.
+            // For a socket that listens, this attribute has the length and the limit of its queue.
             QUEUES if !is_listening => {
                 socket.is_unread = u32_at(value, 0)? > 0;
                 socket.is_sending = u32_at(value, 4)? > 0;
@@ -141,8 +141,8 @@ impl UnixListeners {
     }
 
     /// The connections to these sockets, each perhaps twice. `of` has the processes of the
-    /// instance, and `known` those of all instances. If the instance shares a socket, the same
-    /// connections count as for [`Listeners`].
+    /// instance, and `known` those of all instances. If the instance shares a socket, a connection
+    /// counts by the same rule as for [`Listeners`].
     ///
     /// [`Listeners`]: crate::connections::Listeners
     pub(crate) fn connections(

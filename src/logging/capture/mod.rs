@@ -1,10 +1,9 @@
 //! Captures the output of one process through two pipes. The pipes are read only when there is room
 //! for their lines.
 //!
-//! drainit captures the output of processes with a prefix, a log file or a `log` readiness. If the
-//! log is in JSON, drainit captures the output of all processes, except for those with
-//! `mode: none`, whose output is dropped. All other processes write to drainit's own stdout and
-//! stderr.
+//! The output of a process with `mode: none` is dropped. Otherwise, drainit captures the output if
+//! the log is in JSON, or if the process has a prefix, a log file or a `log` readiness. All other
+//! processes write to drainit's own stdout and stderr.
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -43,8 +42,8 @@ const CHUNK: usize = 64 * 1024;
 /// The most that one [`OutputCapture::pump`] reads from a pipe of unknown capacity.
 const PUMP: usize = 64 * 1024;
 
-/// After a read of at least this many bytes, the task waits for its turn: processes that write much
-/// must not block the event loop.
+/// After a read of at least this many bytes, the task waits for its turn, because processes that
+/// write much must not block the event loop.
 const LONG_READ: usize = 4096;
 
 thread_local! {
@@ -97,7 +96,7 @@ pub struct OutputCapture {
     output: Arc<Output>,
     sides: [Side; 2],
     last: RefCell<LastLines>,
-    /// The pattern of the readiness.
+    /// The pattern of the `log` readiness.
     pattern: Option<Regex>,
     /// Whether a line can still match the pattern.
     is_sought: Cell<bool>,
@@ -171,9 +170,9 @@ impl OutputCapture {
         self.is_sought.set(false);
     }
 
-    /// Whether lines of this pipe may be read now. For a process with a readiness pattern, drainit
-    /// reads lines even without room for them: a full output must not delay the readiness. Lines
-    /// without room are dropped and counted.
+    /// Whether lines of this pipe may be read now. Until the readiness pattern has matched, drainit
+    /// reads lines even without room for them, because a full output must not delay the readiness.
+    /// Lines without room are dropped and counted.
     fn takes(&self, side: &Side) -> bool {
         self.is_sought.get() || self.output.has_room(side.stream)
     }
@@ -248,7 +247,7 @@ impl OutputCapture {
         }
     }
 
-    /// Reads one pipe as long as there is room for its lines.
+    /// Reads one pipe whenever there is room for its lines.
     async fn forward(&self, side: &Side) {
         while !side.has_ended() {
             // Waits for room only when the pipe is readable. Without this order, many silent

@@ -5,8 +5,8 @@
 //! thread. drainit calls [`Signals::into_stream`] once there is a runtime. Until this call, the
 //! kernel keeps the signals that arrive.
 //!
-//! Two signals with the same number are merged while the first is unread, as everywhere in Unix.
-//! Real-time signals are not merged.
+//! Except for real-time signals, two signals with the same number are merged while the first is
+//! unread, as everywhere in Unix.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -34,9 +34,9 @@ impl Signals {
     /// # Errors
     /// Fails if no file descriptor is left.
     pub fn install() -> io::Result<Self> {
-        // When a process starts its first thread, the C library unblocks the signals that it
-        // reserves (32 and 33, under musl 33 and 34) on the calling thread. drainit therefore
-        // starts a thread now, before it blocks the signals.
+        // When a process starts its first thread, the C library unblocks some signals on the
+        // calling thread: those that it reserves (32 and 33, under musl 33 and 34). drainit
+        // therefore starts a thread now, before it blocks the signals.
         if let Ok(first) = std::thread::Builder::new().spawn(|| {}) {
             let _ = first.join();
         }

@@ -27,7 +27,7 @@ pub const FIRST_31: SignalSet = (1 << 31) - 1;
 /// The signal mask that drainit inherited, as [`hold`] found it.
 static FOUND: OnceLock<SignalSet> = OnceLock::new();
 
-/// The signal mask that drainit inherited; set by [`BlockedSignals::block`].
+/// The signal mask that drainit inherited, known once [`BlockedSignals::block`] was called.
 static GIVEN: OnceLock<SignalSet> = OnceLock::new();
 
 /// Blocks every signal before the command line is read: PID 1 loses a signal that it neither blocks
@@ -175,7 +175,7 @@ mod tests {
         in_own_process("signal::mask::tests::signal_above_chld_does_not_wait_for_chld", || {
             let blocked = BlockedSignals::block().unwrap();
             // `raise` sends the signals to this thread. After kill(2), another thread of the test
-            // could get the signals: the other threads do not block them.
+            // could get the signals, because the other threads do not block them.
             for signal in [nix::sys::signal::SIGCHLD, nix::sys::signal::SIGWINCH] {
                 nix::sys::signal::raise(signal).unwrap();
             }

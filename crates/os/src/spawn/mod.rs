@@ -93,8 +93,7 @@ impl SpawnRequest {
         let setup = ChildSetup {
             mask: mask::given().unwrap_or(0),
             defaults: mask::ALL,
-            // The process gets a session of its own, because a process can join any process group
-            // of its session, even the group of another user.
+            // In a shared session, a process of another user could join the group of this process.
             place: ChildPlace::Session,
             dies_with_us: false,
             listens: !self.sockets.is_empty(),
@@ -272,7 +271,7 @@ pub fn null() -> Option<&'static File> {
     NULL.get_or_init(|| OpenOptions::new().read(true).write(true).open("/dev/null").ok()).as_ref()
 }
 
-/// The error that a change to `user` would give, as drainit's own user and capabilities show;
+/// The error that a change to `user` would give, judged by drainit's own user and capabilities;
 /// `None` if the change is allowed.
 pub fn cannot_change_user(user: &User) -> Option<SpawnError> {
     let wanted = difference(user)?;
@@ -293,9 +292,8 @@ fn has_capabilities(needed: u64) -> bool {
     effective.is_none_or(|bits| bits & needed == needed)
 }
 
-/// The changes of user and groups with which a process runs as `user`. `None` if drainit already
-/// runs as `user`: the process then keeps the groups of the container, such as Kubernetes'
-/// `fsGroup`.
+/// The changes that make a process run as `user`. `None` if drainit already runs as `user`: the
+/// process then keeps the groups of the container, such as Kubernetes' `fsGroup`.
 fn difference(user: &User) -> Option<sys::NewUser> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     let is_uid =

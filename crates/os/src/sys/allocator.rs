@@ -25,7 +25,7 @@ fn wipes() -> bool {
 }
 
 // SAFETY: each function passes its arguments to the system's allocator and returns the allocator's
-// result, or does what the `realloc` of `GlobalAlloc` does.
+// result, or does what the default `realloc` of `GlobalAlloc` does.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller promises what the system's allocator asks for.

@@ -213,7 +213,8 @@ impl Child {
         if let Some(directory) = self.plan.working_dir {
             call(libc::SYS_fchdir, [argument(directory), 0, 0, 0, 0])?;
         }
-        // The limits are set before the user: the new user may not be allowed to raise limits.
+        // The limits are set before the user, because the new user may not be allowed to raise
+        // limits.
         for ChildLimit { resource, soft, hard } in &self.plan.limits {
             let limit = libc::rlimit64 { rlim_cur: *soft, rlim_max: *hard };
             let limit = (&raw const limit).addr();
@@ -264,8 +265,8 @@ impl Child {
         }
         for number in (1..=64).filter(|number| setup.defaults >> (number - 1) & 1 == 1) {
             // The kernel's structure has at most four words, and all zeroes mean the default. This
-            // is a direct system call: the C library would refuse the signals that it reserves.
-            // Errors are ignored, because the kernel refuses SIGKILL and SIGSTOP.
+            // is a direct system call, because the C library would refuse the signals that it
+            // reserves. Errors are ignored, because the kernel refuses SIGKILL and SIGSTOP.
             static DEFAULT: [u64; 4] = [0; 4];
             let (default, length) = (DEFAULT.as_ptr().addr(), size_of::<SignalSet>());
             let _ = call(libc::SYS_rt_sigaction, [number, default, 0, length, 0]);
@@ -329,8 +330,9 @@ fn become_user(user: &NewUser) -> Result<(), i32> {
         let uid = uid.as_raw() as usize;
         call(libc::SYS_setresuid, [uid, uid, uid, 0, 0])?;
     }
-    // The kernel takes capabilities away only when root becomes another user, and only if the
-    // securebits permit this. Without permitted capabilities, there are no ambient capabilities.
+    // The kernel itself takes capabilities away only when root becomes another user, and only if
+    // the securebits permit this. Without permitted capabilities, there are no ambient
+    // capabilities.
     let (header, none) = (CAPABILITY_HEADER.as_ptr().addr(), NO_CAPABILITIES.as_ptr().addr());
     call(libc::SYS_capset, [header, none, 0, 0, 0]).map(drop)
 }

@@ -278,10 +278,10 @@ pub(crate) fn wait_signal(
     };
     match checked(libc::c_int::try_from(result).unwrap_or(-1)) {
         Ok(number) => {
-            // SAFETY: all zeroes is a valid siginfo_t, and the kernel has written to it since.
+            // SAFETY: all zeroes is a valid siginfo_t, and the kernel has written to it.
             let info = unsafe { info.assume_init() };
-            // SAFETY: the signal comes from a process, and for such a signal the kernel fills in
-            // both fields.
+            // SAFETY: the closure is called only for a signal of a process, and for such a signal
+            // the kernel fills in both fields.
             let sender = sender(info.si_code, || unsafe { (info.si_pid(), info.si_uid()) });
             Ok(Some(Arrived { number, sender }))
         }

@@ -9,8 +9,8 @@ use std::process::{Command, Output};
 const MARK: &str = "DRAINIT_TEST_ALONE";
 
 /// Runs `body` in a new process. The function starts the test binary again, with only the test
-/// `name` (its full path). The process leads a process group of its own: signals that the process
-/// sends to its group do not reach the test run.
+/// `name` (its full path). The process leads a process group of its own, so that signals to its
+/// group do not reach the test run.
 pub fn in_own_process(name: &str, body: impl FnOnce()) {
     again(name, Command::new(std::env::current_exe().unwrap()), body);
 }
@@ -32,7 +32,7 @@ fn again(name: &str, mut command: Command, body: impl FnOnce()) {
     let output = run_alone(name, command.env(MARK, name).process_group(0));
     let (stdout, stderr) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    // The message of this panic begins with the assertion that has failed in the new process.
+    // The message of the panic below begins with the assertion that has failed in the new process.
     let failed = stderr.split_once("panicked at ").map_or("", |(_, at)| {
         at.split("\nstack backtrace:").next().unwrap_or(at).split("\nnote: ").next().unwrap_or(at)
     });
@@ -41,8 +41,8 @@ fn again(name: &str, mut command: Command, body: impl FnOnce()) {
 }
 
 /// For tests that end their process: runs the test `name` again in a process of its own, and
-/// returns how that process has ended. In the new process, the variable `mark` has this value, so
-/// that the test knows where it runs.
+/// returns how that process has ended. In the new process, the variable `mark` has the value
+/// `value`, so that the test knows where it runs.
 pub fn end_of_own_process(name: &str, (mark, value): (&str, &str)) -> Output {
     run_alone(name, Command::new(std::env::current_exe().unwrap()).env(mark, value))
 }
