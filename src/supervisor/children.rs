@@ -15,17 +15,17 @@ use crate::os::{Pid, clock};
 use crate::supervisor::message::ChildRole;
 use crate::types::{End, ProcessId, Signal};
 
-/// The most processor time that one call takes to reap children and to read their last output. The
-/// time is limited, because waitid(2) searches all children for an ended child, and thousands of
-/// children may be alive.
+/// The most processor time that one call of [`Children::reap`] takes to reap children and to read
+/// their last output. The time is limited, because waitid(2) searches all children for an ended
+/// child, and thousands of children may be alive.
 const MOST_WORK: Duration = Duration::from_millis(5);
 
 /// The children, each with its role.
 ///
-/// The step that starts an instance adds it to this table, and the command of a task is added at
-/// the beginning of the next step. Children are reaped only in a step. Therefore drainit knows every
-/// child before drainit can reap the child. A reaped pid that is not in this table belongs to an
-/// orphan that drainit has inherited.
+/// The step that starts an instance adds it to this table, and the command that a task starts is
+/// added at the beginning of the next step. Children are reaped only in a step. Therefore drainit
+/// knows every child before drainit can reap the child. A reaped pid that is not in this table
+/// belongs to an orphan that drainit has inherited.
 #[derive(Default)]
 pub(crate) struct Children {
     children: BTreeMap<Pid, KnownChild>,
@@ -136,8 +136,8 @@ impl Children {
         self.insert(pid, KnownChild { role, is_only: false, adopted });
     }
 
-    /// Forgets an adopted process that has ended and that drainit does not have to reap. Returns
-    /// whether there was such a process.
+    /// Forgets an adopted process if it has ended and drainit does not have to reap it. Returns
+    /// whether the process was forgotten.
     pub(crate) fn forget(&mut self, pid: Pid) -> bool {
         let has_gone = |adopted: &Adopted| !adopted.handle.is_there();
         let adopted = self.children.get(&pid).and_then(|child| child.adopted.as_ref());
@@ -154,8 +154,8 @@ impl Children {
     }
 
     /// Reaps at most `max` children that have ended, calls `each` for each of them, and stops after
-    /// [`MOST_WORK`]. Removes each child from the table at once: while the caller handles the end
-    /// of the child, the kernel may give its pid to a new process.
+    /// [`MOST_WORK`]. Removes each child from the table at once, because while the caller handles
+    /// the end of the child, the kernel may give its pid to a new process.
     pub(crate) fn reap(
         &mut self,
         max: usize,

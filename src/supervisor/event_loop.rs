@@ -1,8 +1,8 @@
 //! Joins the core and the kernel: gives events to the machine, and carries out its actions.
 //!
-//! Everything runs on one thread, so that starting, bookkeeping and reaping cannot overtake each
-//! other. Work that may take time (probes, drains, logs) is a local task that sends an event when
-//! it is done.
+//! The event loop and the local tasks run on one thread, so that starting, bookkeeping and reaping
+//! cannot overtake each other. Work that may take time (probes, drains, logs) is a local task that
+//! sends a message when the work is done.
 
 mod reload;
 mod step;
@@ -52,7 +52,7 @@ const TURNS: usize = 16;
 const MESSAGES: usize = 8;
 
 /// Signals that a terminal or its shell sends. With a terminal, drainit does not warn that such a
-/// signal has no effect: nobody expects an effect. Without a terminal, such a signal may be the
+/// signal has no effect, because nobody expects one. Without a terminal, such a signal may be the
 /// image's STOPSIGNAL, for example SIGWINCH.
 const OF_A_TERMINAL: [Signal; 4] = [Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::WINCH];
 
@@ -83,7 +83,7 @@ impl Inbox {
         self.waiting.pop_front().or_else(|| self.receiver.try_recv().ok())
     }
 
-    /// Takes the messages of these processes. The other messages keep their order.
+    /// Takes the messages about these processes. The other messages keep their order.
     fn take_of(&mut self, processes: &[ProcessId]) -> VecDeque<Message> {
         if processes.is_empty() {
             return VecDeque::new();
@@ -158,7 +158,7 @@ impl EventLoop {
         Ok(event_loop)
     }
 
-    /// Does the work of a step. No other task runs meanwhile.
+    /// Does the work of a step. No local task runs meanwhile.
     pub(crate) fn step<T>(&mut self, work: impl FnOnce(&mut Step<'_>) -> T) -> T {
         let time = StepTime::begin();
         let executor = &mut *self.executor.borrow_mut();
@@ -198,13 +198,14 @@ impl EventLoop {
     /// Waits for an event, handles it, and reaps children that have ended.
     async fn turn(&mut self) -> io::Result<()> {
         panic_hook::wait_if_failing();
-        // The branches are not `biased`: a flood of signals must leave the other branches time to
-        // run.
+        // The `select!` is not `biased`, because a flood of signals must leave the other branches
+        // time to run.
         tokio::select! {
             received = self.events.signals.next() => {
                 let received = received?;
                 self.step(|step| step.received(received, clock::now()))?;
-                // Yield so that local tasks run too: they run only while this future waits.
+                // Yield so that local tasks run, too, because they run only while this future
+                // waits.
                 tokio::task::yield_now().await;
                 self.step(|step| step.end_turn())
             }
@@ -225,7 +226,7 @@ impl EventLoop {
     }
 
     /// Called when a limit is due, before the limit takes effect. Handles signals, ended children
-    /// and, if drainit itself did not run for a while, the messages of processes.
+    /// and, if drainit itself did not run for a while, all messages.
     async fn catch_up(&mut self) -> io::Result<()> {
         self.step(|step| {
             step.take_pending(clock::now())?;
@@ -257,7 +258,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Reaps the children that have ended, and begins what is due.
+    /// Reaps the children that have ended, and begins the starts and the reload that are due.
     fn end_turn(&mut self) -> io::Result<()> {
         // Children are reaped only when needed, because waitid(2) searches all children for an
         // ended child. During the sweep, every turn reaps, because reaping also shows when no child
@@ -360,7 +361,7 @@ impl Step<'_> {
     fn file(&mut self, name: &str, watch: &Watch, seen: Seen) -> io::Result<()> {
         if seen == Seen::Changed {
             // Other processes may watch the same file, or may restart because this process
-            // restarts. Therefore drainit looks at all watched files now.
+            // restarts. drainit looks at all watched files now, so that no process restarts twice.
             drop(self.executor.file_watches.look(&|_| true));
         }
         if watch.action == WatchAction::Reload {
@@ -455,7 +456,7 @@ impl Step<'_> {
             if !machine.state().process(process).is_success(ended.end))
     }
 
-    /// Reaps children that have ended, known children and orphans, and handles their ends.
+    /// Reaps children that have ended, orphans included, and handles their ends.
     fn reap(&mut self) -> io::Result<()> {
         let (mut ended, rest) = self.executor.reap(REAP_AT_ONCE)?;
         // The order in which these children ended is unknown. Failures come first, because they
@@ -467,8 +468,8 @@ impl Step<'_> {
             self.executor.wake_loop();
         }
         // The groups are checked before the core decides anything, because the kernel may reuse the
-        // id of an empty group from now on. The check comes after the reaping: members that ended
-        // together with their leader are gone by then.
+        // id of an empty group from now on. The check comes after the reaping, so that members that
+        // ended together with their leader are gone by then.
         let gone = self.executor.groups_gone();
         self.executor.settle_mains(&ended);
         let remains: Vec<_> = ended.iter().map(|one| self.executor.leaves_group(one)).collect();
@@ -539,8 +540,8 @@ impl Step<'_> {
             Action::CheckCondition { process, check } => {
                 self.events.queue.extend(self.executor.condition(process, check));
             }
-            // Nothing starts while a stop signal is pending: the shutdown would end the start at
-            // once.
+            // Nothing starts while a stop signal is pending, because the shutdown would end the
+            // start at once.
             Action::Spawn(_) | Action::RunHook(HookId { stage: Stage::PreStart, .. })
                 if self.stop_is_pending() => {}
             Action::Spawn(process) => self.events.queue.extend(self.executor.spawn(process)),
@@ -570,8 +571,8 @@ impl Step<'_> {
             Action::CloseListeners(process) => self.executor.close_listeners(process),
             Action::EndDrain(process) => self.executor.end_drain(process),
             Action::Sweep(signal) => self.events.queue.extend(self.executor.sweep(signal)),
-            // The times of the stops count from the time of the step. The shutdown therefore begins
-            // at the time of the step, too.
+            // The stops that this step begins have the time of the step. The shutdown gets the same
+            // time, so that it does not begin after them.
             Action::Note(note @ Note::ShutdownBegan { .. }) => self.executor.write(now, &note),
             Action::Note(note) => self.executor.write(clock::now(), &note),
             Action::Exit(code) => self.events.exit = Some(code),

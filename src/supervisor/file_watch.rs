@@ -115,8 +115,8 @@ pub(crate) fn watched(process: &Process) -> impl Iterator<Item = Watched> + use<
 }
 
 impl FileWatches {
-    /// Begins to watch files. Returns when their content is known, so that no later change is
-    /// missed.
+    /// Begins to watch files. Waits at most [`LONGEST_LOOK`] until their content is known, so that
+    /// no later change is missed.
     pub(crate) async fn begin(wanted: Vec<Watched>, sender: &MessageSender) -> Self {
         let mut watches = Vec::new();
         for (name, watch) in wanted {
@@ -138,8 +138,8 @@ impl FileWatches {
         let until = Instant::now() + LONGEST_LOOK;
         let mut tasks = Vec::with_capacity(watches.len());
         for mut watch in watches {
-            // If this first look is not over by then, or fails, the content stays unknown. In that
-            // case, the first look that succeeds reports a change.
+            // If this first look fails, or is not over at `until`, the content stays unknown. In
+            // that case, the first look that succeeds reports a change.
             match timeout_at(until, watch.looks.recv()).await {
                 Ok(Some(WatchReport::Quiet(content))) => {
                     watch.is_new(content);
@@ -245,8 +245,8 @@ impl FileWatch {
                 }
             };
             let unseen = match seen {
-                // The last look has not reported this change: the file could not be read, or no
-                // thread could be started to read the file.
+                // The last look has not reported this change, because the file could not be read,
+                // or no thread could be started to read the file.
                 Seen::Quiet { is_new: true } if before.is_quiet() => Some(Seen::Changed),
                 Seen::Quiet { is_new: false } if before.is_quiet() => continue,
                 _ => None,

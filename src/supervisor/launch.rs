@@ -84,7 +84,8 @@ const RESTART_EPOCH: &str = "RESTART_EPOCH";
 /// The arguments that make Envoy check its config and exit.
 const VALIDATE: [&str; 2] = ["--mode", "validate"];
 
-/// The environment of every process: drainit's own environment, and the `env:` defaults.
+/// The environment of every process: drainit's own environment without the variables that only
+/// drainit gets, and the `env:` defaults.
 pub(crate) fn base_environment(config: &Config) -> Vec<(OsString, OsString)> {
     let of_drainit = [NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID];
     let own = std::env::vars_os().filter(|(name, _)| !of_drainit.iter().any(|own| name == own));
@@ -368,8 +369,8 @@ fn environment(
             }
         }
     }
-    // Only the command of a probe may have this variable: it marks processes that a probe has left
-    // behind.
+    // Only the command of a probe may have this variable, which marks processes that a probe has
+    // left behind.
     env.retain(|(name, _)| name != probe_mark::VARIABLE);
     env
 }
@@ -404,8 +405,8 @@ pub(crate) fn check_sockets(process: &Process, own: Option<&Path>) -> Result<(),
     }
 }
 
-/// Removes sockets of an earlier instance of a process. Only sockets are removed: a typo in the
-/// config must not delete a file.
+/// Removes sockets of an earlier instance of a process. Only sockets are removed, because a typo in
+/// the config must not delete a file.
 pub(crate) fn remove_sockets(name: &str, paths: &[PathBuf], own: Option<&Path>) {
     for path in paths {
         if let Err(error) = stale_socket::remove(path, own) {

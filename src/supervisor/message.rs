@@ -56,7 +56,7 @@ pub(crate) enum News {
     Late(Duration),
     /// The result of a liveness probe.
     Probed(Result<(), String>),
-    /// The process says that it has failed, or is silent: the reason.
+    /// The reason why the process is unhealthy: it says that it has failed, or it is silent.
     Unhealthy(String),
     /// The process with this handle becomes the main process.
     TakesOver {
@@ -65,7 +65,7 @@ pub(crate) enum News {
     },
     /// The warnings about risks of the drain.
     DrainRisks(Vec<String>),
-    /// The drain asks the process by this signal. `reply` gets the outcome.
+    /// The signal that asks the process to drain. `reply` gets the outcome.
     DrainSignal {
         signal: Signal,
         reply: RequestReply,
@@ -194,7 +194,7 @@ pub(crate) enum Message {
         reply: TextReply,
         read: Box<Result<Read, String>>,
     },
-    /// The result of a scan: the processes in groups whose leaders have ended.
+    /// The living members of groups whose leaders have ended, found by a search.
     Members(Members),
     /// The result of a scan of the final sweep, which sends this signal to all leftovers.
     Swept(Signal, Box<Scanned>),

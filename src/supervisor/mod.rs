@@ -181,8 +181,8 @@ async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
     let within = move || Budget::at_the_end(reserve, clock::now(), over);
     last_lines(logs, &within).await;
     event_loop.finish(code, &within);
-    // Errors are ignored: an error means that nobody reads the output, and then nobody would read a
-    // line about the error.
+    // Errors are ignored, because an error means that nobody reads the output, and then nobody
+    // would read a line about the error.
     let longest = Budget::left_at_the_end(clock::now(), over);
     let _ = output.flush_patiently(within(), longest).await;
     Ok((code, within))

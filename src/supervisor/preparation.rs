@@ -1,5 +1,5 @@
-//! The files that a start needs: the values of the process, its user, its rendered files, its working
-//! directory, its log file, and the paths of its sockets. A thread gathers them.
+//! The files that a start needs: the values of the process, its user, its rendered files, its
+//! working directory, its log file, and the paths of its sockets. A thread gathers them.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -23,20 +23,20 @@ pub(crate) struct Preparation {
     /// Whether this is the first start. The first start fails if another program listens on one of
     /// the `sockets` of the process.
     pub(crate) is_first: bool,
-    /// Whether the program of the process can create its `sockets`. If so, any removal of old
-    /// sockets at these paths has to be over before the program starts.
+    /// Whether the process itself starts, and not a hook. The process may create its `sockets`, so
+    /// any removal of old sockets at these paths has to be over before the start.
     pub(crate) uses_sockets: bool,
     /// The paths in the `sockets` of the process at which old sockets must be removed.
     pub(crate) stale: Vec<PathBuf>,
-    /// The `env` of the config, for the values to read; `None` if there is nothing to read.
+    /// The `env` of the config, if the values of the process are to be read.
     pub(crate) values: Option<Vec<(String, String)>>,
-    /// The environment that all processes have in common, for the files to render; `None` if there
-    /// is nothing to render.
+    /// The environment that all processes have in common, if the files of `render` are to be
+    /// written.
     pub(crate) renders: Option<Vec<(OsString, OsString)>>,
     /// Whether the log file of the process is to be opened.
     pub(crate) opens_log: bool,
-    /// A reference to the start or the hook. Once drainit has given up the start or the hook, the
-    /// thread removes no socket and gathers no file.
+    /// A reference to the start or the hook, which is gone once drainit has given it up. The thread
+    /// checks this before it removes or gathers anything.
     pub(crate) is_wanted: Weak<()>,
 }
 

@@ -2,9 +2,9 @@
 //! a thread of its own, because a file system may hang.
 //!
 //! There is only one reload at a time. A request during a reload leads to another reload
-//! afterwards: the files may have changed since this reload read them. While a reload is not
-//! possible, requests from signals and watched files wait. An operator's request joins a reload
-//! that waits, and is otherwise refused at once.
+//! afterwards, because the files may have changed since this reload read them. If a reload is not
+//! possible for another reason, requests from signals and watched files wait. An operator's request
+//! then joins a reload that waits, or is refused at once if none waits.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -70,8 +70,8 @@ fn open_one(
     let (mode, backlog) = (wanted.mode, wanted.backlog);
     let known = held.into_iter().flatten().find(|(address, _)| *address == wanted.address);
     if let Some((_, socket)) = known
-        // A socket that has lost its file can be kept only if nothing about it differs. Otherwise
-        // drainit opens a new socket: the process is replaced anyway, because its `listen` differs.
+        // If a socket has lost its file and differs from its definition, drainit opens a new
+        // socket. The process is replaced anyway, because its `listen` differs.
         && (!socket.differs(mode, backlog) || socket.has_address())
     {
         return Ok(Arc::clone(socket));

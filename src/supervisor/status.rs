@@ -54,8 +54,8 @@ impl Processes {
 
     /// Gives an event to the machine, and returns its actions.
     pub(crate) fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
-        // A timer that has already expired takes effect only in the next tick: this event may have
-        // happened before the timer expired, while drainit handled the previous event.
+        // A timer that has already expired takes effect only in the next tick, because this event
+        // may have happened before the timer expired, while drainit handled the previous event.
         let is_due = self.machine.next_wakeup().is_some_and(|due| due <= now);
         let actions = match is_due && event != Event::Tick {
             true => self.machine.handle_early(now, event),
@@ -70,7 +70,7 @@ impl Processes {
         self.journal.note(now, note, self.machine.state(), detail)
     }
 
-    /// Gives a new config to the machine, as [`Machine::reload`] does.
+    /// Gives a new config to the machine.
     ///
     /// # Errors
     /// Says why the reload is refused.
@@ -204,8 +204,8 @@ impl Processes {
                 over: drain.over(),
                 left: drained_by.max().map_or(Duration::ZERO, |until| until.since(now)),
             });
-            // In a drain without a stop, the status also shows the drain of a process that has
-            // ended since.
+            // After a request for a drain without a stop, the status also shows the drain of a
+            // process that has ended, unless that drain was over before the request.
             let is_told = last.is_some_and(|(drained, drain)| {
                 drained == slot && (history.pid.is_some() || is_held && !drain.is_past)
             });
@@ -263,8 +263,8 @@ impl Processes {
         let processes = rows.collect();
         let shutdown = self.shutdown.map(|shutdown| {
             let is_held = shutdown.cause == Cause::DrainRequested;
-            // A drain that was requested without a stop has no deadline after its end: a later stop
-            // gets a grace period of its own.
+            // A drain that was requested without a stop has no deadline after its end, because a
+            // later stop gets a grace period of its own.
             let has_deadline = !is_held || phase != ContainerPhase::Drained;
             ShutdownStatus {
                 cause: messages::why(shutdown.cause, &journal.names),

@@ -123,9 +123,9 @@ pub(super) async fn drain(
 }
 
 /// Checks before any drain whether drainit will be able to count the connections of a process.
-/// Warns if the kernel does not show them, or if the process does not listen although it is ready.
-/// `says` gets the warnings that hold now. If the process listens later, drainit takes the warning
-/// back.
+/// Warns if the kernel does not show enough for this, or if the process does not listen although it
+/// is ready. `says` gets the warnings that hold now. If the process listens later, drainit takes
+/// the warning back.
 pub(crate) async fn check(
     process: Arc<Process>,
     serving: Serving,

@@ -43,8 +43,8 @@ pub(super) async fn drain(
         exit_at: keys.exit_at.into(),
     };
     let (mut dialogue, mut outputs) = Dialogue::begin(now, terms);
-    // The client of the polls, whose connection stays open between them. `None` before the first
-    // poll and while a poll uses the client.
+    // The client for questions to the admin, whose connection stays open between them. A question
+    // takes the client, and gives it back with the answer.
     let mut client = None;
     // Which listeners count for the drain, and which do not. Empty until the admin has listed them.
     let mut uncounted = Rc::<Uncounted>::default();
@@ -85,7 +85,7 @@ pub(super) async fn drain(
 }
 
 /// Asks the admin. Returns the answer, the client, and which listeners count from now on. There is
-/// no limit of time: the end of the drain ends the request.
+/// no time limit, because the end of the drain ends the request.
 async fn ask(
     keys: &EnvoyDrain,
     mut client: Client,
@@ -113,9 +113,9 @@ async fn ask(
     (answer, client, uncounted)
 }
 
-/// Counts the connections to these addresses; `None` if there is no address, or if the kernel does
-/// not count. A connection that arrives during the look counts as open now, or as accepted at the
-/// next look.
+/// Counts the connections to these addresses; `None` if there is no address, or if the count fails.
+/// Accepted connections are read first, so that no connection that arrives during the look is
+/// missed.
 async fn look(addresses: Vec<SocketAddr>) -> Option<Look> {
     if addresses.is_empty() {
         return None;

@@ -53,15 +53,15 @@ pub(crate) enum DrainCommand {
     Unready,
     /// Closes the listeners of an Envoy, and counts the connections that are left.
     Close,
-    /// Ends the drain, because the core no longer waits for it. The closing of listeners and the
-    /// last count still come.
+    /// Ends the drain, because the core no longer waits for it. Work that [`Self::Close`] has begun
+    /// continues.
     End,
 }
 
 /// Asks the process to drain, and returns the outcome.
 type Ask = Pin<Box<dyn Future<Output = Asked>>>;
 
-/// Waits for the work, and takes it once it is done. Without work, waits for ever.
+/// Waits until the work is done, and removes it. Without work, waits for ever.
 async fn done<F: Future + Unpin>(work: &mut Option<F>) -> F::Output {
     let Some(under_way) = work else { return pending().await };
     let output = under_way.await;
@@ -146,7 +146,7 @@ impl RunningDrain {
     }
 }
 
-/// Asks a process to drain whose connections drainit does not count.
+/// Drains a process whose connections drainit does not count.
 async fn without_counts(
     target: Rc<DrainTarget>,
     mut ask: Option<Ask>,
@@ -189,8 +189,8 @@ async fn send_request(
     }
     loop {
         let left = limit.saturating_sub(began.elapsed());
-        // A refused request is sent again. With the key `until`, an accepted request is sent again,
-        // too, as long as its status is not this key's value. The body of the answer does not matter.
+        // A failed request is sent again. With the key `until`, an answered request is sent again,
+        // too, as long as the status is not this key's value.
         let error = match (send(&target.address, request.clone(), left).await, http.until) {
             (Ok(status), Some(until)) if status.as_u16() == until => return Ok(()),
             (Ok(_), Some(_)) => {
@@ -208,7 +208,8 @@ async fn send_request(
     }
 }
 
-/// Reads the header fields, for at most `limit`: a value can be in a file whose file system hangs.
+/// Reads the header fields, for at most `limit`, because a value can be in a file whose file system
+/// hangs.
 async fn headers(headers: &[Header], limit: Duration) -> Result<Vec<(String, String)>, String> {
     if headers.is_empty() {
         return Ok(Vec::new());

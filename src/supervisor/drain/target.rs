@@ -60,7 +60,7 @@ impl DrainTarget {
         }
     }
 
-    /// Asks the process to drain by a signal.
+    /// Asks the process, by a signal, to drain.
     pub(super) async fn signal(&self, signal: Signal) -> Asked {
         let (reply, sent) = oneshot::channel();
         self.instance.send(News::DrainSignal { signal, reply });
@@ -69,7 +69,7 @@ impl DrainTarget {
                 self.warn(&format!("cannot be asked to drain by {signal}: {error}"));
                 Asked::Failed
             }
-            // If the process has ended, nobody replies.
+            // Nobody replies (`Err`) if the process has ended.
             Ok(Ok(())) | Err(_) => Asked::Accepted,
         }
     }

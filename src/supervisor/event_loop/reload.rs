@@ -62,7 +62,8 @@ impl Step<'_> {
         matches!(self.may_reload(), Err(RequestError::ShuttingDown | RequestError::Drained))
     }
 
-    /// Begins the requested reload if it is possible now. Gives it up after a stop or drain.
+    /// Begins the requested reload if it is possible now. Gives it up once a shutdown or a drain
+    /// has begun.
     pub(super) fn begin_reload(&mut self) {
         if !self.executor.reloads.is_due() {
             return;

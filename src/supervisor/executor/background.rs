@@ -36,12 +36,11 @@ const STILL: &str = "processes that it started are still running";
 
 impl Executor {
     /// Names the processes that are still running after the process that started them has ended
-    /// with success; `None` if there are no such processes. The text, which has the remedy, is the
-    /// end of a sentence. An orphan with a session of its own may come from any process that is
-    /// older than this session. If drainit had no other child while the ended process ran, the
-    /// ended process has left the orphan. If drainit had other children, the orphan counts only if
-    /// its name is in the command of the ended process. The text then says that the origin is not
-    /// certain. Looks only at the newest orphans.
+    /// with success, and the remedy; `None` if there are no such processes. The text is the end of
+    /// a sentence. An orphan in another session may come from another process. It counts if drainit
+    /// had no other child while the ended process ran, or if its name is in the command of the
+    /// ended process. In the second case, the text says that the origin is not certain. Looks only
+    /// at the newest orphans.
     pub(super) fn in_background(&self, process: ProcessId) -> Option<String> {
         let groups: Vec<_> = self.groups_of(process).collect();
         let began = self.instance(process).spawned.0.as_millis() / TICK.as_millis();
@@ -74,10 +73,10 @@ impl Executor {
 }
 
 /// Like [`Executor::in_background`], for the command of `exec` after its end. The command had this
-/// pid. Counts only processes that have begun a session of their own, because the other processes
-/// of the command's group may be about to end. With daemon(3), the command ends before its child
-/// begins a session. While a child of drainit is still in the group, this function therefore looks
-/// again, at most [`LOOKS`] times.
+/// pid. Counts only processes that have begun a session of their own, because a process in the
+/// command's group may be about to end. With daemon(3), the command ends before its child begins a
+/// session. While a child of drainit is still in the group, this function therefore looks again, at
+/// most [`LOOKS`] times.
 #[allow(clippy::disallowed_methods, reason = "the command of exec has ended; 100 ms at most")]
 pub(crate) fn left_by(pid: Pid, command: &[OsString]) -> Option<String> {
     let mut looks = 0..LOOKS;

@@ -162,9 +162,9 @@ fn check_admin(wanted: &Process, args: &[String]) -> Result<(), String> {
     ))
 }
 
-/// Refuses a config with another number of workers if Envoy serves HTTP/3. With another number of
-/// workers, the packets of about half of the old connections would reach the wrong worker, and this
-/// worker would reset these connections (docs/hot-restart.md).
+/// Refuses a config that changes the number of workers if Envoy serves HTTP/3. After such a change,
+/// the packets of about half of the old connections would reach the wrong worker, and this worker
+/// would reset these connections (docs/hot-restart.md).
 fn check_workers(wanted: &Process, args: &[String], old: &[EnvoyFlags]) -> Result<(), String> {
     let new = bootstrap::flags(wanted, args).workers;
     let differs = old.iter().any(|old| old.workers != new);

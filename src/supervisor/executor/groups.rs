@@ -31,16 +31,17 @@ pub(super) struct LeftGroup {
     pub(super) process: ProcessId,
     pub(super) leader: Pid,
     /// Whether the last search has found only zombies, or only processes that drainit may not
-    /// signal (EPERM): there is nothing to wait for. The group is given up if the next search has
-    /// the same result. One search is not enough. A member may start a process just before its own
-    /// end, and the search may miss that process. EPERM may come from a member that has ended and
-    /// is not reaped yet.
+    /// signal (EPERM), and thus nothing to wait for. If the next search finds nothing to wait for
+    /// either, the group is given up. One search is not enough, because a member may start a
+    /// process just before its own end, and the search may miss that process. Also, EPERM may come
+    /// from a member that has ended and is not reaped yet.
     is_lost: bool,
 }
 
-/// The search of `/proc` for the members of all groups. The kernel counts a zombie as a member of
-/// its group until the zombie's parent reaps it. Some parents never reap. The search runs on a
-/// thread, because it takes seconds if there are tens of thousands of processes.
+/// The search of `/proc` for the living members of all groups. It is needed because the kernel
+/// counts a zombie as a member of its group until the zombie's parent reaps it, and some parents
+/// never reap. The search runs on a thread, because it takes seconds if there are tens of thousands
+/// of processes.
 #[derive(Default)]
 pub(super) struct Search {
     /// The time of the next search, and the pause after it.
@@ -51,7 +52,8 @@ pub(super) struct Search {
 }
 
 impl LeftGroup {
-    /// Judges the result of a search. `is_empty` says that it has found no living member.
+    /// Whether a search has shown that drainit need not wait for the group any more. `is_empty`
+    /// says that the search has found no living member.
     fn is_over(&mut self, state: Group, is_empty: bool) -> bool {
         let is_lost = state == Group::Refuses || state == Group::Lives && is_empty;
         let was_lost = std::mem::replace(&mut self.is_lost, is_lost);
@@ -60,8 +62,8 @@ impl LeftGroup {
 }
 
 impl Executor {
-    /// Whether the process group of a process that has ended has other members. If so, drainit
-    /// signals the group from now on. Returns `false` for a oneshot that has completed.
+    /// Whether the process group of a process that has ended has other members. If so, the group
+    /// gets the stop signals from now on. Returns `false` for a oneshot that has completed.
     pub(crate) fn leaves_group(&mut self, ended: &Ended) -> bool {
         let Some(ChildRole::Process(process)) = ended.role else { return false };
         // A start that was given up, or whose program never ran, leaves no group.
@@ -78,7 +80,7 @@ impl Executor {
     }
 
     /// Watches the groups with these leaders, if the groups have members. The instance may continue
-    /// with another main process. Its end then waits for these groups, too.
+    /// with another main process. The end of the instance then waits for these groups, too.
     pub(super) fn leave_groups(
         &mut self,
         process: ProcessId,
@@ -114,8 +116,8 @@ impl Executor {
         self.groups.iter().filter(move |left| left.process == process).map(|left| left.leader)
     }
 
-    /// Drops the groups that are empty, and returns their processes. If a search for the members of
-    /// the other groups is due, begins this search.
+    /// Drops the groups that are empty, and returns the ended processes that have no group left. If
+    /// a search for the members of the other groups is due, begins this search.
     pub(crate) fn groups_gone(&mut self) -> Vec<ProcessId> {
         let is_gone = |left: &LeftGroup| left_group(left.leader) == Group::Gone;
         let (gone, left) = std::mem::take(&mut self.groups).into_iter().partition(is_gone);
@@ -143,7 +145,7 @@ impl Executor {
     }
 
     /// Handles the members that a search has found. Drops the groups that are empty or lost, and
-    /// returns their processes.
+    /// returns the ended processes that have no group left.
     pub(crate) fn judge_groups(&mut self, members: &Members) -> Vec<ProcessId> {
         let mut gone = Vec::new();
         for mut left in std::mem::take(&mut self.groups) {
@@ -168,8 +170,8 @@ impl Executor {
         self.dropped(gone)
     }
 
-    /// Removes the sockets of the ended processes whose groups are dropped, and returns these
-    /// processes.
+    /// Returns the ended processes that have no group left after these groups were dropped, and
+    /// removes the sockets of these processes.
     fn dropped(&mut self, gone: Vec<LeftGroup>) -> Vec<ProcessId> {
         if self.groups.is_empty() {
             (self.group_scan, self.search.running) = (None, None);

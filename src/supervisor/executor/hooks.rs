@@ -31,7 +31,7 @@ pub(super) struct RunningHook {
     pid: Rc<Cell<Option<Pid>>>,
 }
 
-/// Reports a hook whose user is not known.
+/// Reports that a hook cannot start, because its user could not be looked up.
 fn refused(hook: HookId, name: &str, why: &str) -> (Event, Option<String>) {
     tracing::error!("{name}: cannot be started: {}", harmless(why));
     (Event::HookEnded { hook, success: false }, None)
@@ -47,8 +47,7 @@ pub(super) fn share_of(hook: HookId) -> Share {
 }
 
 impl Executor {
-    /// Starts the command of a hook. If the start fails at once, returns the event that ends the
-    /// hook.
+    /// Starts the command of a hook. If the hook is over at once, returns the event that ends it.
     pub(crate) fn run_hook(&mut self, id: HookId) -> Option<Event> {
         let Some(process) = id.process else {
             // The sweep must not signal the `post_stop` hook of the container.

@@ -20,8 +20,8 @@ use crate::types::{Signal, Time};
 pub(crate) struct Instance {
     /// The number that distinguishes messages of this instance from messages of earlier instances.
     pub(super) number: u32,
-    /// The definition of the process, with the values that were read at its start; `None` without
-    /// such values, and once nothing needs them any more.
+    /// The definition of the process, with the values that were read at its start; `None` if no
+    /// values were read, or if nothing needs them any more.
     pub(super) with_values: Option<Arc<Process>>,
     /// Whether the files of `render` are already written for the start that is under way.
     pub(super) is_rendered: bool,

@@ -1,6 +1,6 @@
-//! Kills the processes that the commands of probes leave behind. drainit kills the rest of a
-//! command's process group at once. It kills processes outside the group only when a later run of
-//! the command has left such processes, too.
+//! Kills the processes that the commands of probes leave behind: the rest of a command's process
+//! group at once, and processes outside the group only when a later run of the command has left
+//! such processes, too.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ impl Executor {
             if rest == Rest::Lives {
                 continue;
             }
-            // The result is ignored: usually no process is left in the group.
+            // The result is ignored, because usually no process is left in the group.
             let _ = signal_left_group(one.pid, Signal::KILL);
             if let Rest::Marked(run) = rest {
                 last = last.max(Some(run));

@@ -35,7 +35,8 @@ pub(super) struct FinalSweep {
     is_new: bool,
     /// Whether no scan has begun yet.
     is_unscanned: bool,
-    /// The scan that runs on a thread. Once the `Arc` is dropped, the scan signals no process.
+    /// The scan that runs on a thread. Once the `Arc` is dropped, the scan signals no further
+    /// process.
     scan: Option<(Option<Arc<()>>, LocalTask)>,
 }
 
@@ -63,9 +64,9 @@ impl Executor {
     }
 
     /// Begins a scan that signals every living descendant that has not got this signal yet. The
-    /// scan runs on a thread of its own. If no thread can be started, for example because the
-    /// leftovers have used up the pids limit, the scan runs here. Returns the event of the scan if
-    /// the result is already known.
+    /// scan runs on a thread of its own, or on this thread if none can be started, for example
+    /// because the leftovers have used up the pids limit. Returns the event of the scan if the
+    /// result is already known.
     pub(crate) fn sweep(&mut self, signal: Signal) -> Option<Event> {
         if self.sweep.as_ref().is_none_or(|sweep| sweep.signal != signal) {
             self.sweep = Some(FinalSweep::new(signal, self.killed_groups()));

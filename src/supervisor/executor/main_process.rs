@@ -63,8 +63,7 @@ impl Executor {
     }
 
     /// Handles the end of a main process that drainit has not started. If the parent of this
-    /// process still lives, drainit does not reap the process and gets no exit code. In this case,
-    /// the former main process becomes the main process again.
+    /// process still lives, drainit cannot reap the process, and forgets it here.
     pub(crate) fn main_ended(&mut self, process: ProcessId, pid: Pid) {
         let is_forgotten = self.children.forget(pid);
         if is_forgotten {

@@ -98,7 +98,8 @@ pub(crate) struct Executor {
     /// Whether every config since the start of drainit has had the same single process.
     is_alone: Rc<Cell<bool>>,
     oom_kills: OomKills,
-    /// Whether the shutdown has begun, but health checks succeed until [`Self::unready`] is called.
+    /// Whether an Envoy whose drain begins now passes its health check until [`Self::unready`] is
+    /// called.
     stays_ready: bool,
     /// The processes whose start is under way.
     starting: BTreeSet<ProcessId>,
@@ -121,7 +122,7 @@ pub(crate) struct Executor {
     search: Search,
     /// The task that regularly wakes the event loop, which then scans the groups.
     group_scan: Option<LocalTask>,
-    /// The newest living orphans. All children that are reaped together share this list.
+    /// The newest living orphans, read once for all children that are reaped together.
     orphans: OnceCell<Vec<Stat>>,
     /// The processes that drainit has reported because their probes leave processes behind.
     reported: BTreeSet<String>,
@@ -303,8 +304,8 @@ impl Executor {
         let _ = self.sender.send(Message::Wake);
     }
 
-    /// Keeps a log so that its last lines can be read at the end. Drops logs that have ended, with
-    /// their pipes.
+    /// Keeps a log so that its last lines can be read at the end. If many logs are open, drops
+    /// those that have ended, with their pipes.
     fn keep_open(&mut self, log: Option<&Rc<OutputCapture>>) {
         if self.open_logs.len() >= self.max_open_logs {
             self.open_logs.retain(|log| !log.is_finished());
@@ -358,7 +359,7 @@ impl Executor {
         processes
     }
 
-    /// Whether drainit has sent SIGKILL to this child, as far as drainit knows.
+    /// Whether drainit may have sent SIGKILL to this child.
     fn has_killed(&self, pid: Pid, role: Option<&ChildRole>) -> bool {
         match role {
             // Nobody waits for a command that was killed.
@@ -404,7 +405,7 @@ impl Executor {
             // slot; the start of the instance was given up; or this child is a former main process.
             Some(ChildRole::Process(process)) if self.instance(process).pid != Some(pid) => None,
             Some(ChildRole::Process(process)) => {
-                // The rest of the group may still serve on these sockets.
+                // The rest of the group may still serve on the `sockets` of the process.
                 if !remains {
                     self.remove_sockets(process);
                 }
@@ -450,7 +451,8 @@ impl Executor {
         self.processes.slots[process].definition.sockets.clear();
     }
 
-    /// Ends all probes, but lets health checks succeed until [`Self::unready`] is called.
+    /// Ends all probes. An Envoy whose drain begins later passes its health check until
+    /// [`Self::unready`] is called.
     pub(crate) fn stay_ready(&mut self) {
         self.unready();
         self.stays_ready = true;
@@ -479,7 +481,7 @@ impl Executor {
             self.processes.history(process).ended_first = true;
         }
         // A former main process that is still alive is the parent of the main process, or serves
-        // beside the main process.
+        // beside it, so it gets the signal, too.
         for pid in self.mains(process) {
             for signal in with_cont(signal) {
                 self.signal_one(process, pid, signal);
@@ -501,8 +503,8 @@ impl Executor {
             serving: self.serving(process),
         };
         let starter = self.children.starter();
-        // If an older epoch lives, the drain counts connections: the statistics report the requests
-        // of an older epoch only every few seconds.
+        // If an older epoch lives, the drain counts connections, because the statistics report the
+        // requests of an older epoch only every few seconds.
         let drain = &match self.has_older_epoch(process) {
             true => drain.clone().by_connections(),
             false => drain.clone(),
@@ -578,7 +580,7 @@ impl Executor {
         self.files.stop_waiting(patience);
     }
 
-    /// Answers all clients that have given this request.
+    /// Answers all clients that have made this request.
     pub(crate) fn answer(
         &mut self,
         process: ProcessId,

@@ -1,5 +1,5 @@
-//! Handles the news of the current instance of a process: the reports of its probes, of its drain and
-//! of its notify socket.
+//! Handles the news of the current instance of a process: the reports of its probes, its drain and
+//! its notify socket.
 
 use std::time::Duration;
 

@@ -113,8 +113,8 @@ impl Executor {
         self.starting.insert(process);
         let other_lives = self.other_slots(process).into_iter().any(|other| self.lives(other));
         let was_started = self.processes.history(process).started.is_some();
-        // `take` clears the flag: files that a hook has rendered for this start are not for the
-        // next start.
+        // `take` clears the flag, because files that a hook has rendered for this start are not for
+        // the next start.
         let is_rendered = std::mem::take(&mut self.processes.slots[process].instance.is_rendered);
         let renders = !is_rendered && !self.process(process).render.is_empty();
         let is_first = !was_started && !other_lives;
@@ -229,8 +229,8 @@ impl Executor {
         self.starting.len() < MOST_STARTS && self.has_starts_left()
     }
 
-    /// Takes the next process whose start waits for other starts; `None` if no start can begin now.
-    /// If starts can begin in the next turn, wakes the event loop.
+    /// Takes the next process whose start waits for other starts; `None` if there is none, or if no
+    /// start can begin now. If starts can begin in the next turn, wakes the event loop.
     pub(crate) fn next_start(&mut self) -> Option<ProcessId> {
         if self.may_start() {
             return self.to_start.pop_front();
@@ -241,7 +241,8 @@ impl Executor {
         None
     }
 
-    /// Gives up a start that is under way. If the program already runs, handles the start instead.
+    /// Gives up a start that is under way, unless the program already runs. Returns the event that
+    /// ends the start.
     pub(crate) fn abort_spawn(&mut self, process: ProcessId) -> Event {
         self.to_start.retain(|other| *other != process);
         self.starting.remove(&process);
@@ -290,7 +291,8 @@ impl Executor {
         if self.has_begun(process) {
             return self.begun(process);
         }
-        // After a failed exec there is no event yet: its reason is known only when the child ends.
+        // After a failed exec there is no event yet, because the reason is known only when the
+        // child ends.
         is_late.then(|| {
             self.give_up(process, pid);
             self.spawn_failed(process, &StartError::Late)

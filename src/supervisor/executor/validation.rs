@@ -27,8 +27,8 @@ pub(super) async fn validate(
     checked.map_err(|failure| failure.why)
 }
 
-/// The last critical line with its continuation lines, without Envoy's prefix. If the output has no
-/// critical line, this is the last line.
+/// The last critical line with its continuation lines, without Envoy's prefix; the last line if no
+/// line is critical; `None` without output.
 fn reason(output: &str) -> Option<String> {
     let lines: Vec<&str> = output.lines().filter(|line| !line.trim().is_empty()).collect();
     let text = match lines.iter().rposition(|line| line.contains(CRITICAL)) {

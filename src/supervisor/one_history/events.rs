@@ -65,7 +65,7 @@ impl Play {
                 let by = random.millis(9000);
                 events.push(Event::TimeoutExtended { process, by });
             }
-            // The shutdown has ended the probes.
+            // The shutdown, or the drain without a stop, has ended the probes.
             if self.record.shutdown.is_some() {
                 continue;
             }

@@ -35,7 +35,8 @@ impl Play {
         }
         let orphans = record.orphans as f64;
         add("reaped_orphans_total".to_owned(), orphans);
-        // The record has no dropped lines: `check` sets their number to the number of the orphans.
+        // The record has no dropped lines, so `check` sets their number to the number of the
+        // orphans.
         add("dropped_log_lines_total{stream=\"/log/\\\"a\\\"\"}".to_owned(), orphans);
         let machine = self.processes.machine();
         for (name, current) in &record.current {

@@ -69,7 +69,7 @@ struct Slot {
     last_end: Option<End>,
     /// Whether the instance has ended by itself, or has failed, before it was asked to end.
     has_failed: bool,
-    /// Whether the process was asked for its last end, and ended without SIGKILL.
+    /// Whether the last instance ended because it was asked to, and without SIGKILL.
     is_last_asked: bool,
     /// The end of the last instance, until the next one starts.
     end: Option<(Time, End)>,
@@ -90,7 +90,7 @@ struct Counts {
     start: Option<Duration>,
     readiness_failures: Option<u64>,
     liveness_failures: u64,
-    /// The slot of the last drain; `None` if the process has started again since.
+    /// The slot of the last drain since the last start of the process.
     drained: Option<ProcessId>,
     /// The time at which the drain of each slot is over at the latest.
     drained_by: BTreeMap<ProcessId, Time>,
@@ -118,7 +118,7 @@ struct Record {
     all_ready: Option<Time>,
     /// T0, the deadline, the cause, and whether this is a drain without a stop.
     shutdown: Option<(Time, Time, String, bool)>,
-    /// The beginning of the grace period of the shutdown, or of the drain without a stop.
+    /// The time from which the status counts `elapsed_seconds`.
     elapsed_from: Option<Time>,
     phases: Vec<(ContainerPhase, Duration)>,
     phase_since: (Option<ContainerPhase>, Time),
@@ -157,7 +157,7 @@ struct Play {
     spawning: Vec<ProcessId>,
     hooks: Vec<HookId>,
     checks: Vec<(ProcessId, u32)>,
-    /// The drains that run, and whether an Envoy has answered.
+    /// For each drain that runs, whether its process has answered.
     drains: BTreeMap<ProcessId, bool>,
     closing: Vec<ProcessId>,
     groups: Vec<ProcessId>,

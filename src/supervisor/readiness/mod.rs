@@ -32,8 +32,8 @@ pub(crate) struct ReadinessTarget {
     pub(crate) process: Arc<Process>,
     pub(crate) readiness: Readiness,
     /// The admin and the epoch of an Envoy that takes over from an older epoch. Such an Envoy is
-    /// ready when it is live, whatever `readiness` says: the older epoch then has no listeners, so
-    /// no other Envoy could serve.
+    /// ready when it is live, whatever `readiness` says, because the older epoch then has no
+    /// listeners, and no other Envoy could serve.
     pub(crate) epoch: Option<(Address, u32)>,
     pub(crate) log: Option<Rc<OutputCapture>>,
 }

@@ -186,9 +186,9 @@ impl Watchdog {
 
     /// Whether the watchdog expires when the time `alive_by` is over. While the container is
     /// paused, the process cannot send. After a long pause, the process therefore gets its whole
-    /// limit again. Otherwise the process gets a short extra time, because drainit may not have
-    /// noticed a short pause. Until its next message, the process gets each of the two only once: a
-    /// process that hangs may itself be the reason why drainit has no processor time.
+    /// limit again, but only once until its next message, because a process that hangs may itself
+    /// be the reason why drainit has no processor time. Otherwise the process gets a short extra
+    /// time after its limit, because drainit may not have noticed a short pause.
     fn expires(&mut self, alive_by: Instant, now: Instant) -> bool {
         let is_late = now.duration_since(alive_by) > PAUSED;
         let is_paused = is_late && !self.was_paused;
@@ -228,8 +228,8 @@ impl NotifySource {
     }
 
     /// Reports that a process becomes the main process, if the process belongs to the instance. The
-    /// kernel reports the end of a process only to its parent, so the parent has to be drainit or
-    /// the current main process.
+    /// kernel reports the end of a process only to its parent, so the parent has to be drainit, or
+    /// the current main process, whose children drainit inherits at its end.
     fn take_main(&self, pid: Pid, place: Option<OwnedSemaphorePermit>) {
         let main = &self.instance.main;
         let own = std::process::id().cast_signed();
@@ -276,7 +276,7 @@ impl NotifySource {
     }
 
     /// Whether a process belongs to the instance. The main process may have a session of its own,
-    /// so both sessions count.
+    /// which then counts, too.
     fn kin(&self, pid: Pid) -> Kin {
         let [of_instance, of_main] = self.instance.sessions.get();
         match kin(pid, of_instance) {
@@ -367,8 +367,8 @@ mod tests {
         let seen = at + PAUSED + Duration::from_secs(1);
         assert!(!watchdog.expires(at + PAUSED, seen));
         assert_eq!((watchdog.alive_by, watchdog.is_overdue), (Some(seen + LIMIT), false));
-        // After a second pause without a message in between, the watchdog expires: the process
-        // itself may hang, and leave drainit without processor time.
+        // After a second pause without a message in between, the watchdog expires, because the
+        // process itself may hang, and leave drainit without processor time.
         let late = seen + LIMIT + PAUSED * 2;
         assert!(!watchdog.expires(seen + LIMIT, late));
         assert!(watchdog.expires(late + PAUSED, late + PAUSED * 3));

@@ -24,9 +24,9 @@ use crate::os::trusted_path::Place;
 use crate::supervisor::run_command::AttemptFailure;
 use crate::types::{harmless, human};
 
-/// The time limit of each early attempt. A later attempt may take as long as drainit has already
-/// waited. Therefore a server that needs seconds for an answer can become ready. If a server loses
-/// a request, the next request follows soon.
+/// The time limit of each early attempt. The limit is short, so that another request follows soon
+/// if a server loses a request. A later attempt may take as long as drainit has already waited, so
+/// that a server that needs seconds for an answer can become ready.
 pub(crate) const FIRST_LIMIT: Duration = Duration::from_secs(1);
 /// The shortest pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
