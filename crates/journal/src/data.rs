@@ -1,6 +1,7 @@
 //! The report of the shutdown as data, and as JSON for programs.
 //!
-//! `docs/json.md` describes the fields, so their names and their meaning must not change.
+//! `docs/json.md` describes the fields, so within one [`VERSION`], their names and their meaning
+//! must not change.
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -132,7 +133,7 @@ pub struct StopData {
     /// the counts.
     pub connections: Option<ConnectionData>,
     pub requests: Option<RequestData>,
-    /// Like `counted_before_end` of [`DrainData`].
+    /// Like `counted_before_end` of [`DrainData`], but at the end of the process.
     pub counted_before_end: Option<f64>,
 }
 
@@ -152,7 +153,7 @@ pub struct StepData {
     pub planned: Option<PlannedData>,
 }
 
-/// The times of the step in the worst case, as `drainit plan` shows them.
+/// The times of a step in the worst case, as `drainit plan` shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedData {
     pub begins: f64,
@@ -168,8 +169,8 @@ impl ShutdownReport {
 }
 
 impl Journal {
-    /// The report as data; `None` if there was no shutdown. `place` gives the position of the
-    /// process of a slot in the config; `stamp` writes a time as RFC 3339.
+    /// The report as data; `None` if there was no shutdown. `place` gives the position in the
+    /// config of the process to which a slot belongs; `stamp` writes a time as RFC 3339.
     pub fn data(
         &self,
         now: Time,
@@ -187,8 +188,8 @@ impl Journal {
             begins: between(t0, *begins),
             ends: between(t0, ends),
         });
-        // The slots that are in use, in file order. The current slot of a process comes before its
-        // other slot. `order` has no retired slots.
+        // The slots in use (`order` has no retired slots), in file order. The current slot of a
+        // process comes before its other slot.
         let mut in_use = spec.order.clone();
         in_use.sort_unstable_by_key(|id| (place(*id), !state.is_current(*id), *id));
         Some(ShutdownReport {

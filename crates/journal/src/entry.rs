@@ -27,7 +27,7 @@ pub struct Entry {
     pub instance: Option<ProcessId>,
     /// The label of this instance, if the process has another instance at the same time.
     pub(super) beside: Option<String>,
-    /// The sentence, without the name of the process.
+    /// The sentence. Unless `is_whole` is set, it does not name the process.
     text: String,
     pub event: LogEvent,
     /// Whether the text already names the process or the instance.
@@ -89,8 +89,8 @@ impl Entry {
         })
     }
 
-    /// Adds the consequence of an end or a failure. `last` completes the sentence if the
-    /// consequence is a shutdown.
+    /// Adds the consequence of an end or a failure. `last` completes the sentence for
+    /// [`AfterEnd::Shutdown`].
     fn then(self, next: AfterEnd, last: &str) -> Self {
         let what = &self.text;
         let (level, name, text) = match next {

@@ -27,7 +27,7 @@ pub struct LogEvent {
     /// The dependency whose restart makes this process restart, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dependency: Option<String>,
-    /// `stop`, `start` or `restart`.
+    /// `stop`, `start` or `restart`; for a changed file also `reload`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<&'static str>,
     /// The exit code as a shell reports it.
@@ -45,7 +45,7 @@ pub struct LogEvent {
     /// The consequence of an end or a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<&'static str>,
-    /// Which of the consecutive restarts the next one is, or how many consecutive probes have failed.
+    /// The number of the next restart among consecutive restarts, or of consecutive failed probes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
     /// The number of consecutive failed probes after which the check fails.

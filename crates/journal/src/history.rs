@@ -15,7 +15,7 @@ use drainit_core::types::{End, EndKind, ProcessId, Signal, Time};
 
 /// A count that is at most this old at the end of a drain is reported as the count at the end.
 /// Normally, the stop signal follows a poll within this time. On a slow machine, the stop signal
-/// may come later: the report then shows the count with its age.
+/// may come later. The report then shows the count with its age.
 const FRESH: Duration = Duration::from_millis(50);
 
 /// The history of a slot: its instances and their state.
@@ -43,8 +43,8 @@ pub struct History {
     pub since: Time,
     pub(super) is_skipped: bool,
     pub(super) is_draining: bool,
-    /// Whether the process stays down after a failure or after `restart_max` restarts. The value is
-    /// true even if the last exit code of the process was a success code.
+    /// Whether the process stays down after a failure or after `restart_max` restarts, even if its
+    /// last exit code was a success code.
     pub(super) gave_up: bool,
     /// Whether the last instance has ended without being asked to.
     pub(super) ended_by_itself: bool,
@@ -56,7 +56,7 @@ pub struct History {
     /// Whether the process ended because of its stop signal: not before the signal, not by SIGKILL,
     /// and not because of a failure.
     pub is_last_asked: bool,
-    /// Whether the instance had ended by itself when its stop signal was sent.
+    /// Whether the instance had already ended by itself when its stop signal was sent.
     pub ended_first: bool,
     /// The reason why the process is down; `None` if drainit knows no reason, or if the process has
     /// started again.
@@ -66,7 +66,7 @@ pub struct History {
     pub why_ended: Option<String>,
     /// The reason why the process is not ready yet, or the text of its `STATUS=`.
     pub failure: Option<String>,
-    /// The reason why the last liveness probe failed; `None` after a success.
+    /// The reason why the last liveness probe or the watchdog failed; `None` after a success.
     pub unhealthy: Option<String>,
     /// The warnings about risks of the process's drain; `None` while the risks are unknown.
     pub drain_warnings: Option<Rc<[String]>>,
@@ -75,7 +75,7 @@ pub struct History {
     pub(super) asked: Option<(Time, Signal, Duration)>,
     /// The stop of the process; `None` until it is stopped in a shutdown.
     pub(super) stop: Option<Stop>,
-    /// The counts of connections since T0, if the drain of the process counts none.
+    /// The traffic of the process in the shutdown, if its drain counts none.
     pub(super) served: Option<Served>,
     /// The last drain that has begun.
     pub drain: Option<Box<DrainHistory>>,
@@ -175,8 +175,8 @@ pub(super) struct Served {
 }
 
 impl History {
-    /// The words that follow an end for which drainit did not ask: whether an operator had asked
-    /// for the signal that led to the end, as far as drainit knows.
+    /// The words that follow an end for which drainit did not ask. They name the signal that
+    /// probably led to the end, if an operator had requested such a signal.
     pub(crate) fn unasked(&self, end: End) -> String {
         let ends = |signal: &Signal| {
             end == End::Signal(*signal)
@@ -205,8 +205,8 @@ impl History {
         let connections =
             ConnectionData { start: first.connections, end: last.connections, new: None };
         let requests = RequestData::of(first, last);
-        // If a signal ended the process, the process has answered nothing after the signal. Any
-        // other process may have answered since the count.
+        // A process that a signal has ended answered nothing after the signal. A process that ended
+        // in another way may have answered after the count.
         let age = self.end.map(|(at, _)| at.since(seen)).unwrap_or_default();
         let is_last = matches!(self.end, Some((_, End::Signal(_)))) && age <= FRESH;
         Some((connections, requests, (!is_last).then_some(age)))
@@ -249,7 +249,7 @@ pub struct Tally {
     pub start: Option<Duration>,
     /// The number of completed drains for each reason, in the order of [`DrainEnd::ALL`].
     pub drains: [u64; DrainEnd::ALL.len()],
-    /// The slot of the last drain; `None` if the process has started again since.
+    /// The slot of the last drain; `None` if the process has not been drained since its last start.
     pub drained: Option<ProcessId>,
     /// The last lines that the last failed instance has written.
     pub last_lines: Rc<Vec<String>>,
@@ -283,12 +283,13 @@ pub struct DrainHistory {
     /// killed, or ended.
     pub(super) end: Option<Time>,
     pub(super) is_stopped: bool,
-    /// Whether the drain was already over when the shutdown, or a drain without a stop, began.
+    /// Whether the report leaves out this drain, because it was over before the shutdown, or before
+    /// a drain without a stop was requested.
     pub is_past: bool,
 }
 
 impl DrainHistory {
-    /// The traffic at the last poll.
+    /// The traffic at the last poll. All numbers are `None` if this poll has failed.
     pub fn traffic(&self) -> Traffic {
         let last = self.last.filter(|_| !self.is_unknown);
         last.map(|(_, traffic, _)| traffic).unwrap_or_default()

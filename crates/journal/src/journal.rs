@@ -1,4 +1,4 @@
-//! Records what happens: to each process, and in the shutdown.
+//! Records what happens to each process and in the shutdown.
 
 use alloc::collections::BTreeMap;
 use core::time::Duration;
@@ -46,7 +46,7 @@ pub struct Journal {
     /// Whether a drain was requested before the shutdown.
     drain_requested: bool,
     pub(crate) steps: Steps,
-    /// A number that only grows: the place of the latest drain or stop in the report.
+    /// The place of the latest drain or stop in the report. This number only grows.
     places: usize,
     pub(crate) remarks: Vec<String>,
 }
@@ -120,7 +120,8 @@ impl Journal {
         self.tallies.get(self.names.of(slot)).cloned().unwrap_or_default()
     }
 
-    /// The last drain of the process of this slot; `None` if the process has started again since.
+    /// The last drain of the process of this slot; `None` if the process has not been drained since
+    /// its last start.
     pub fn last_drain(&self, slot: ProcessId) -> Option<(ProcessId, &DrainHistory)> {
         let drained = self.tallies.get(self.names.of(slot))?.drained?;
         Some((drained, self.of(drained).drain.as_ref()?))
@@ -249,7 +250,7 @@ impl Journal {
             Note::Failed { process, why, next } => {
                 let history = self.noted(process);
                 history.gave_up = matches!(next, AfterEnd::StaysDown | AfterEnd::GivesUp);
-                // drainit itself has asked for the end, but only because of the failure. The end
+                // If drainit has asked for the end, then only because of the failure, so the end
                 // does not count as asked.
                 history.is_last_asked = false;
                 // If the spawn has failed, the supervisor has already set a message that says more.
@@ -273,8 +274,8 @@ impl Journal {
                 return gave_up;
             }
             Note::Stopped { process, end, took, killed, handed_over } => {
-                // A process that is stopped because it has failed does not count as asked: the
-                // failure is the reason for its end.
+                // A process that is stopped because it has failed does not count as asked, because
+                // the failure is the reason for its end.
                 let is_asked = took.is_some()
                     && !killed
                     && self.of(process).why_ended.is_none()
@@ -350,8 +351,8 @@ impl Journal {
                 }
             }
             Note::GroupGone { process, took } => {
-                // The step may be missing: after a SIGKILL to the whole group, no note has said
-                // that the group remains, and the beginning of a shutdown clears earlier steps.
+                // The step is missing if it was over when a shutdown began. This can happen after a
+                // SIGKILL to the whole group, because no `GroupRemains` then keeps the step open.
                 let began = self.of(process).asked.map_or(now, |(at, ..)| at);
                 self.steps.remains(began, process);
                 self.steps.end(now, Some((StepKind::Stop, Some(process))));

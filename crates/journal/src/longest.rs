@@ -107,7 +107,8 @@ impl Play {
         }
         let mut steps: Vec<_> = play.journal.all_steps().chain(play.undrained).collect();
         steps.retain(|step| step.process != Some(cause));
-        // The timeline shows the closing of the listeners as its own step.
+        // The timeline shows the closing of the listeners as a step of its own, at which the drain
+        // ends.
         let closes = steps.iter().filter(|step| step.kind == StepKind::Close);
         let closes: BTreeMap<_, _> = closes.map(|step| (step.process, step.begins)).collect();
         for step in steps.iter_mut().filter(|step| step.kind == StepKind::Drain) {
@@ -116,7 +117,7 @@ impl Play {
         Timeline::new(&play.spec, steps, play.now.0)
     }
 
-    /// Whether drainit can make a drained process close its listeners.
+    /// Whether drainit counts the traffic of the process while it drains.
     fn closes(&self, process: ProcessId) -> bool {
         self.spec.processes[process.index()].drain.is_some_and(|drain| drain.closes)
     }
@@ -153,7 +154,8 @@ impl Play {
             Action::RunHook(hook) if hook.stage == Stage::PreStart || !self.has_begun => {
                 Event::HookEnded { hook, success: true }
             }
-            // Only the drain of an Envoy depends on an answer.
+            // A drain whose traffic drainit counts gets its answer. Any other drain gets none, so
+            // it takes all of its time.
             Action::Drain { process, .. } if self.closes(process) => {
                 Event::DrainAnswered { process, accepted: true }
             }

@@ -154,7 +154,7 @@ pub(crate) fn after_asked(took: Option<Duration>) -> String {
 pub fn stopped(end: End, took: Option<Duration>, killed: bool) -> String {
     match took {
         Some(_) => format!("{end}{}", after_asked(took)),
-        // drainit killed the process and had no time to ask it to stop.
+        // drainit killed the process without asking it to stop.
         None if killed => end.to_string(),
         None => format!("{end}, without being asked to"),
     }
@@ -165,8 +165,8 @@ pub fn ended_first(end: End) -> String {
     format!("{end} by itself, before the stop signal")
 }
 
-/// Describes the end of an old instance. The text does not say whether the newer one has ended it,
-/// because nobody can tell.
+/// Describes the end of an old instance. The text does not say whether the newer instance has ended
+/// the old one, because nobody can tell.
 pub fn after_handover(end: End) -> String {
     format!("{end}, after the new instance had taken over")
 }

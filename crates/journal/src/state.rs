@@ -66,7 +66,8 @@ pub enum ProcessState {
     /// An operator has stopped the process, or it has `autostart: false`. The process stays down
     /// until a request starts it.
     Stopped,
-    /// The process has failed: it ended in another way than `Done`, or its start failed.
+    /// The process has failed: it ended in another way than described at `Done`, or its start
+    /// failed.
     Failed,
 }
 

@@ -135,8 +135,8 @@ impl Steps {
 
     pub(super) fn end(&mut self, now: Time, key: Option<Key>) {
         let step = key.and_then(|key| self.open.remove(&key));
-        // Before a shutdown, only stops are kept after their end: a stop may continue with the
-        // other members of the process group.
+        // Before a shutdown, only stops are kept after their end, because a stop may continue with
+        // the other members of the process group.
         let step = step.filter(|step| self.is_shutdown || step.kind == StepKind::Stop);
         self.over.extend(step.map(|step| ShutdownStep { ends: Some(now), ..step }));
     }

@@ -18,7 +18,8 @@ pub enum StepKind {
     ReadinessDelay,
     PreStop,
     Drain,
-    /// drainit makes a drained process close its listeners.
+    /// At the end of a drain, drainit makes an Envoy close its listeners, and counts the traffic
+    /// again.
     Close,
     /// A count of the open connections or requests. For a process: the last count before its stop,
     /// if its drain was over before other drains. For the container: the first count of the
@@ -28,7 +29,7 @@ pub enum StepKind {
     /// the time to SIGKILL.
     Stop,
     PostStop,
-    /// The time that leftovers get between SIGTERM and SIGKILL.
+    /// The time that leftover processes get between SIGTERM and SIGKILL.
     Leftovers,
 }
 

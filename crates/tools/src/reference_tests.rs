@@ -73,7 +73,8 @@ fn pages() -> Vec<Page> {
     paths.into_iter().map(|path| Page { text: text(&path), path }).collect()
 }
 
-/// A heading of a page. If it is the title of the page, a link from another page has no anchor.
+/// A heading of a page. If it is the title of the page, a link to it from another page has no
+/// anchor.
 struct Heading<'a> {
     page: &'a Page,
     is_title: bool,

@@ -32,8 +32,8 @@ struct Schema {
 }
 
 /// The JSON values that are accepted for a shape. For a value with several shapes, this collects
-/// what each shape accepts. The keywords of the shapes do not conflict, because each keyword of
-/// JSON Schema concerns only one type of values.
+/// what each shape accepts. The keywords of the shapes do not conflict, because each of these
+/// keywords concerns only one type of values.
 #[derive(Default)]
 struct AcceptedText {
     types: BTreeSet<&'static str>,
@@ -266,7 +266,7 @@ fn alternatives(words: impl Iterator<Item = String>) -> String {
     words.collect::<Vec<_>>().join("|")
 }
 
-/// A regular expression that matches a word in upper or lower case.
+/// A regular expression that matches a word in upper, lower or mixed case.
 fn any_case(word: &str) -> String {
     let letter = |c: char| match c.is_ascii_alphabetic() {
         true => format!("[{}{}]", c.to_ascii_uppercase(), c.to_ascii_lowercase()),

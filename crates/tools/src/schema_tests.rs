@@ -221,7 +221,8 @@ impl KeyPlace {
     }
 }
 
-/// Every key of every table. If several places of a config have the table, only the first is used.
+/// Every key of every table. If a table can stand in several places of a config, only the first
+/// place is used.
 fn places() -> Vec<KeyPlace> {
     let of_table = |(keys, place): (&'static Keys, Vec<String>)| {
         keys.all().map(move |key| KeyPlace {

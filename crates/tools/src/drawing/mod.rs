@@ -85,7 +85,8 @@ struct Chart {
 struct Row {
     label: String,
     times: String,
-    /// The bars of the step. If two bars overlap, the later one covers the earlier.
+    /// The bars of the step, in the order in which they are drawn: a later bar covers an earlier
+    /// one.
     bars: Vec<Bar>,
 }
 
@@ -110,7 +111,7 @@ enum BarKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BarLook {
     Plain,
-    /// A step of a plan that is not on the critical path: it does not make the shutdown longer.
+    /// A step of a plan that is not on the critical path, so it does not make the shutdown longer.
     Aside,
     /// The time that was planned for a step. The planned time is drawn behind the time that the
     /// step really took.
@@ -125,7 +126,7 @@ enum BarLook {
 impl BarKind {
     const ALL: [Self; 4] = [Self::Start, Self::Drain, Self::Stop, Self::Wait];
 
-    /// The class of the bars of this kind, and the name of the kind in the legend.
+    /// The CSS class of the bars of this kind, and the name of the kind in the legend.
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Start => ("start", "start"),
@@ -140,8 +141,7 @@ impl BarLook {
     const ALL: [Self; 6] =
         [Self::Plain, Self::Aside, Self::Planned, Self::Cut, Self::Late, Self::Killed];
 
-    /// A further class of a bar, beside the class of its kind, and the name of this look in the
-    /// legend.
+    /// The CSS class for this look, and the name of the look in the legend.
     fn names(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Plain => None,
@@ -153,7 +153,7 @@ impl BarLook {
         }
     }
 
-    /// The classes of a bar with this look and kind.
+    /// The CSS classes of a bar with this look and kind.
     fn of(self, kind: BarKind) -> String {
         match (self, self.names()) {
             (Self::Killed, _) => "killed".to_owned(),
@@ -268,7 +268,7 @@ fn rect(
     );
 }
 
-/// Draws the legend, with a name for each colour in the charts.
+/// Draws the legend: a name for each kind and look of the bars, and for the reserve.
 fn legend(out: &mut String, charts: &[Chart], top: f64) {
     let has = |is_so: &dyn Fn(&Bar) -> bool| {
         let mut bars = charts.iter().flat_map(|chart| &chart.rows).flat_map(|row| &row.bars);
@@ -323,7 +323,8 @@ fn length(text: &str, size: f64) -> f64 {
     text.chars().count() as f64 * size * WIDEST
 }
 
-/// Squeezes a text that might not fit: the fonts of the reader are not known.
+/// The attributes that squeeze a text that might not fit, because the fonts of the reader are not
+/// known.
 fn fitted(text: &str, size: f64, room: f64, most: usize) -> String {
     match length(&cut_to(text, most), size) > room {
         true => format!(" textLength=\"{room:.0}\" lengthAdjust=\"spacingAndGlyphs\""),
@@ -343,7 +344,7 @@ fn lines(text: &str) -> Vec<String> {
             _ => lines.push(word.to_owned()),
         }
     }
-    // Only the text of a hostile report can have more lines than this.
+    // A longer text can only come from a hostile report.
     lines.truncate(4);
     lines
 }

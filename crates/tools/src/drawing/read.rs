@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::journal::data::{ShutdownReport, VERSION};
 use crate::types::harmless;
 
-/// The key of the report in JSON. Only a line of a log that contains this text can have a report.
+/// The key of the report in JSON. A line of a log without this text has no report.
 const MEMBER: &str = "\"report\":";
 
 /// Finds the last report in a text.

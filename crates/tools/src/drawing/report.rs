@@ -48,7 +48,7 @@ fn start(report: &ShutdownReport) -> Chart {
 fn shutdown(report: &ShutdownReport) -> Chart {
     let rows: Vec<_> =
         report.steps.iter().filter(|step| is_shown(step)).map(|step| row(report, step)).collect();
-    // A drain that an operator requested may have begun before T0, so its time may be negative.
+    // A drain that an operator requested may have begun before the shutdown, at a negative time.
     let (mut first, mut last) = (0.0_f64, report.grace_period.max(report.took).max(0.001));
     for bar in rows.iter().flat_map(|row| &row.bars) {
         (first, last) = (first.min(bar.from), last.max(bar.to));
@@ -92,8 +92,8 @@ fn row(report: &ShutdownReport, step: &StepData) -> Row {
         "stop" | "leftovers" => BarKind::Stop,
         _ => BarKind::Wait,
     };
-    // For a hook, the plan shows the time that is kept free. A hook may take longer if nothing else
-    // needs the time, so a hook never counts as late.
+    // For a hook, the plan shows only the time that is kept free for it. A hook may take longer if
+    // nothing else needs the time, so it never counts as late.
     let is_late = kind != BarKind::Wait
         && real.map(takes).unwrap_or_default() > planned.map_or(f64::MAX, takes) + TOLERANCE;
     let look = match (is_killed, is_late) {

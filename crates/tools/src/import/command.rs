@@ -26,8 +26,7 @@ pub struct ImportArgs {
 pub(crate) fn run(args: &ImportArgs) -> Result<Shown, Refused> {
     let mut files = Vec::with_capacity(args.files.len());
     for file in &args.files {
-        // If the file is missing, the format does not matter, because reading the file reports that
-        // the file is missing.
+        // If the file is missing, any format will do, because reading the file then fails.
         let is_missing = !is_stdin(file) && !file.exists();
         let of_missing = || is_missing.then_some(Format::Procfile);
         let Some(format) = args.format.or_else(|| Format::of(file)).or_else(of_missing) else {

@@ -69,8 +69,8 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
 }
 
 /// Converts the relations between services. A service becomes a oneshot if another service waits
-/// for its completion. A failing healthcheck matters only if another service waits until this
-/// service is healthy.
+/// for its completion. A failing healthcheck of a service matters only if another service waits
+/// until that service is healthy.
 fn relate(draft: &mut Draft) {
     let waited_for = |condition| -> BTreeSet<String> {
         draft.processes.iter().flat_map(|process| process.needs(condition)).cloned().collect()
@@ -137,8 +137,8 @@ fn process(name: &str, service: &Node) -> DraftedProcess {
     process
 }
 
-/// Sets the command from a list or a string. If it is a string, drainit splits it as Compose does:
-/// after the variables are expanded.
+/// Sets the command from a list or a string. drainit splits a string as Compose does, after the
+/// variables are expanded.
 fn command(process: &mut DraftedProcess, service: &Node) {
     let image = text(service, "image").unwrap_or("its Dockerfile");
     let entrypoint = get(service, &["entrypoint"]).filter(|it| !matches!(it.kind, Kind::Null));
@@ -174,7 +174,7 @@ fn command(process: &mut DraftedProcess, service: &Node) {
 }
 
 /// Reads `environment:`, which is a mapping or a list. A name without a value needs no entry in the
-/// config: every process inherits the container's variables.
+/// config, because every process inherits the container's variables.
 fn environment(process: &mut DraftedProcess, node: &Node) {
     let entries = node.entries().iter();
     let of_mapping = entries.filter_map(|(key, value)| Some((&*key.text, value.scalar()?)));

@@ -1,5 +1,5 @@
-//! The draft of a config, which a person then reviews: its keys, values and comments. Writes the
-//! draft as YAML.
+//! The draft of a config: keys, values and comments, which a person then reviews. Writes the draft
+//! as YAML.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -37,8 +37,8 @@ pub(super) struct DraftedProcess {
     entries: BTreeMap<&'static str, Value>,
 }
 
-/// The part of the config that is the same in each draft: the other formats do not say when the
-/// container is killed, or how long requests still arrive after the stop signal.
+/// The part of the config that is the same in each draft, because the other formats do not say when
+/// the container is killed, or how long requests still arrive after the stop signal.
 const SHUTDOWN: &str = "
 shutdown:
   # The time until the container is killed. Give the container this variable: see docs/shutdown.md.
@@ -57,7 +57,7 @@ pub(super) fn literal(text: &str) -> String {
     text.replace('$', "$$")
 }
 
-/// A number. A text that is not a number stays text: it may be a variable.
+/// Converts a text to a number, if it is one. If not, it stays a text, such as a variable.
 pub(super) fn number(text: &str) -> Value {
     text.parse::<u32>().map_or_else(|_| text.into(), Value::from)
 }
@@ -120,7 +120,7 @@ impl DraftedProcess {
     }
 
     /// Turns a key that a config would refuse into a comment. The name of the process replaces a
-    /// command, because a config needs one. Returns whether anything changed.
+    /// refused command, because every process needs a command. Returns whether anything changed.
     pub(super) fn refuse(&mut self, name: &'static str) -> bool {
         let Some(value) = self.entries.remove(name) else { return false };
         let placeholder = Value::from(vec![self.name.clone()]);
@@ -169,7 +169,7 @@ impl DraftedProcess {
 }
 
 impl Draft {
-    /// Adds the draft of another file. Comments that both have are kept once.
+    /// Adds the draft of another file. A comment that both drafts have is kept once.
     pub(super) fn join(&mut self, other: Self) {
         let new = other.notes.into_iter().filter(|note| !self.notes.contains(note));
         let new: Vec<_> = new.collect();

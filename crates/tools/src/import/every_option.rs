@@ -11,9 +11,9 @@ fn draft(format: Format, text: &str) -> String {
 }
 
 /// Tests that the draft shows each option. The test converts a file with the option and a file
-/// without it. Only the draft with the option may have one of the words that stand for the option.
-/// `rows` has the words for each option. The options in `named` stand for themselves: the draft
-/// must have the whole option, or its name.
+/// without it. One of the words that stand for the option must be in the first draft, but not in
+/// the second. `rows` has these words for each option. For an option in `named`, the words are the
+/// whole option and its name.
 #[track_caller]
 fn none_vanishes(
     format: Format,

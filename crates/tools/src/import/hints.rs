@@ -9,7 +9,7 @@ use crate::import::draft::{Draft, DraftedProcess};
 use crate::import::pattern;
 
 /// Each program that ends gracefully at another signal than SIGTERM, with that signal and the
-/// reason. The draft keeps the signal of the imported file.
+/// comment. The draft keeps the signal of the imported file.
 const SIGNALS: [(&str, &str, &str); 4] = [
     (
         "nginx",
@@ -43,15 +43,15 @@ const PIDPROXY: &str = "pidproxy passes signals to the process of a PID file: st
 /// name of the other program.
 const WRAPPERS: &str = r"(?:(?:\S*/)?(?:docker-entrypoint\.sh|docker-php-entrypoint|tini|dumb-init|env|sudo|nice|stdbuf|python[0-9.]*|pidproxy(?:\.py)?\s+\S+|(?:gosu|su-exec)\s+\S+)\s+(?:-[un]\s+\S+\s+|-(?:[^un\s]\S*|[un]\S+)\s+|\w+=\S*\s+)*)*";
 
-/// The program of a command: its first word, the first word that a shell runs, or the program that
-/// one of the [`WRAPPERS`] starts.
+/// Matches a program of [`SIGNALS`] in a command: as the first word, as the first word that a shell
+/// runs, or as the program that one of the [`WRAPPERS`] starts.
 static PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
         r#"(?:^|[;&|(]|\bexec\s|\bdo\s|\bthen\s|-c\s|sh\s+(?:-\S+\s+)*-\w+c\s)\s*["']?{WRAPPERS}["']?(?:\S*/)?(nginx|php-fpm|postgres|postmaster|apache2|httpd|apache)(?:[0-9.]*|-foreground|ctl)(?:[\s"';&|)]|$)"#,
     ))
 });
 
-/// The program of an image, by the name of the image.
+/// Matches the name of an image that runs one of these programs.
 static IMAGE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?:^|/)(?:(nginx|postgres|httpd)(?:[:@]|$)|(php):[^/]*-fpm)"));
 

@@ -14,7 +14,7 @@ static COMMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(^|\s)[;#].*"));
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Section {
     pub(super) name: String,
-    /// The number of the file, and the line with the section's name, from 1.
+    /// The number of the file. `line` is the line with the section's name, counted from 1.
     pub(super) file: usize,
     pub(super) line: usize,
     pub(super) entries: Vec<(String, String)>,

@@ -39,8 +39,8 @@ impl InputFile {
         }
     }
 
-    /// Reads a further file, which this file includes. After this call, the other methods concern
-    /// the included file.
+    /// Reads a further file, which this file includes. After this call, all methods but `directory`
+    /// concern the included file.
     ///
     /// # Errors
     /// As for [`Self::read`].

@@ -1,7 +1,7 @@
 //! `drainit import`: converts another program's list of processes to the draft of a config.
 //!
 //! Each format has a reader, which makes a [`draft::Draft`]. If an option has no counterpart in a
-//! config, the draft has a comment about the option at the process: nothing is dropped silently.
+//! config, the draft has a comment about the option, so that nothing is dropped silently.
 
 pub mod command;
 mod compose;
@@ -49,7 +49,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Finds the format of a file by its name; `None` if the name is not usual for a format.
+    /// Finds the format of a file by its name; `None` if the name does not show the format.
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
         match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
@@ -69,8 +69,8 @@ const ON_EXIT: &str = "`on_exit: ignore` keeps the original behaviour: when a pr
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
     pub text: String,
-    /// The number of comments in the draft: about options that were not converted, or that a person
-    /// must review.
+    /// The number of comments in the draft. They are about options that were not converted, or that
+    /// a person must review.
     pub notes: usize,
 }
 

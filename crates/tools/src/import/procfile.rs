@@ -24,8 +24,8 @@ const NOTE: &str = "A Procfile has no order: all processes start and stop at onc
 static PLAIN: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^[\w./:@%+,-]+([ \t]+[\w./:@%+,=-]+)*$"));
 static ASSIGNMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[A-Za-z_]\w*="));
-/// A command with one of these characters may have several parts, so it gets no `exec`. Quotes are
-/// not looked at.
+/// A command with one of these characters, even in quotes, gets no `exec`, because the command may
+/// have several parts.
 const JOINS: [char; 8] = [';', '&', '|', '<', '>', '(', ')', '`'];
 
 pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
@@ -70,7 +70,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
 }
 
 /// Sets the command. Uses no shell if a shell would not change the command. A command that needs a
-/// shell uses `exec` if possible: the program then replaces the shell, which would not forward
+/// shell uses `exec` if possible, so that the program replaces the shell, which would not forward
 /// signals.
 fn set_command(process: &mut DraftedProcess, command: &str) {
     let program = command.strip_prefix("exec ").unwrap_or(command).trim_start();

@@ -1,5 +1,5 @@
-//! Compares random files with the programs that they are for: what supervisord and Compose read
-//! from a file must be what drainit reads from the draft.
+//! Converts random files. From each draft, drainit must read the same as supervisord or Compose
+//! reads from the file.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

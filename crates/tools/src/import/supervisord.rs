@@ -337,10 +337,10 @@ fn truth(value: Option<&str>) -> Option<bool> {
 /// The values that placeholders stand for.
 struct Expansions<'a> {
     program: &'a str,
-    /// The number of the process among those of the program.
+    /// The number of this process among the processes of the program.
     number: &'a str,
-    /// The variables with their values, in which placeholders are expanded. If a name occurs twice,
-    /// the last value counts.
+    /// The variables with their values, in which placeholders are already expanded. If a name
+    /// occurs twice, the last value counts.
     variables: Vec<(String, String)>,
 }
 

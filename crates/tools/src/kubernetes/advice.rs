@@ -113,8 +113,8 @@ impl Pod {
 }
 
 /// Follows each advice of each finding. Fails if the pod then has another finding. After the advice
-/// to remove a hook, one more finding is allowed: only a pod without the hook shows its other
-/// faults.
+/// to remove a hook, one more finding is allowed, because only a pod without the hook shows its
+/// other faults.
 fn follow_all(pod: &Pod, before: &[String]) -> usize {
     let mut followed = 0;
     for finding in pod.findings() {

@@ -29,7 +29,7 @@ const WITHOUT: [&str; 6] =
 
 /// A path in a volume of the pod.
 struct InVolume {
-    /// The name of the volume, at its place in `volumeMounts`.
+    /// The name of the volume, with the place of this name in `volumeMounts`.
     volume: Word,
     /// The path below the root of the volume, without `/` at its ends.
     path: String,
@@ -164,7 +164,7 @@ pub(super) fn sockets(ctx: &mut Context<'_>) {
     }
 }
 
-/// Reports commands that are one word.
+/// Reports commands that have the program and its arguments in one item, as in `[drainit drain]`.
 fn one_words(wrong: &mut Vec<Found>, container: &Container) {
     for path in [&["command"][..]].into_iter().chain(HOOKS) {
         let Some(word) = one_word(&container.node, path) else { continue };
@@ -227,7 +227,7 @@ fn missing(workload: &Workload, place: &InVolume) -> Option<Found> {
     (!is_there).then(|| (name.span, message(), help()))
 }
 
-/// Reports a path below a mount whose volume does not have this file.
+/// Reports a path in a volume, if the manifest shows that the volume does not have this file.
 fn no_file(workload: &Workload, place: &InVolume) -> Option<Found> {
     let (name, path) = (&place.volume, &place.path);
     let is_it = |volume: &&Rc<Node>| text(volume, &["name"]).is_some_and(|it| it.text == name.text);
@@ -284,8 +284,8 @@ fn image(volume: &Rc<Node>) -> Option<Binary> {
     Some(Binary { volume: text(volume, &["name"])?.text, path, written: None, behind: 0 })
 }
 
-/// The binary that an init container installs, or the reason why it cannot install it. `None` if
-/// the container does not install drainit, or if the path is not known here.
+/// The binary that an init container installs, or the reason why the container cannot install it.
+/// `None` if the container does not install drainit, or if the path is not known here.
 fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option<Binary>, Found> {
     let (command, args) = (words(&init.node, &["command"]), words(&init.node, &["args"]));
     let image = image_of(&init.node);
@@ -343,7 +343,7 @@ fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option
         return Err((to.span, message, help.to_owned()));
     }
     no_directory(workload, place, to, &at)?;
-    // `install` puts the program into a path that is a directory.
+    // If the path is a directory, `install` puts the program into the directory.
     let is_directory = to.text.ends_with('/') || at.path.is_empty();
     let path = if is_directory { format!("{}/drainit", at.path) } else { at.path };
     Ok(Some(Binary {
@@ -463,7 +463,7 @@ impl Pod<'_> {
                 _ => word.strip_prefix("--config="),
             });
         }
-        // Without `-c` and the variable, drainit also looks into its working directory.
+        // If there is neither `-c` nor the variable, drainit also looks into its working directory.
         let variable = "DRAINIT_CONFIG";
         match env.of_manifest(variable) {
             _ if !paths.is_empty() => {}
@@ -477,7 +477,7 @@ impl Pod<'_> {
             }
             _ => {}
         }
-        // The image may have drainit and a config.
+        // Whether the image has drainit, and so perhaps the config, too.
         let is_own = image_of(node).contains("drainit") || self.mounted(node).is_none();
         for path in paths.into_iter().filter(|path| path.starts_with('/')) {
             let Some(at) = in_volume(node, path) else {

@@ -46,7 +46,7 @@ pub struct Usage {
     pub name: &'static str,
     /// The name of each option, and whether the option has a value.
     pub options: &'static [(&'static str, bool)],
-    /// The number of words that are not options.
+    /// How many words the subcommand takes at most, options aside.
     pub words: usize,
 }
 
@@ -72,10 +72,11 @@ pub const USAGES: [Usage; 3] = [
         words: 0,
     },
 ];
-/// The options of drainit itself and of every subcommand.
+/// The options that drainit itself and every subcommand have.
 pub const HELP: [&str; 4] = ["-h", "--help", "-V", "--version"];
 
-/// The commands of a command line: the command line itself, or those of the script of a shell.
+/// The commands of a command line: the line itself or, if the line starts a shell with a script,
+/// the commands of the script.
 pub(super) fn commands(line: Vec<Word>) -> Vec<Vec<Word>> {
     let Some(script) = script(&line) else { return vec![line] };
     let found = script::commands(&script.text).into_iter();
@@ -191,7 +192,8 @@ pub(super) fn own_commands(container: &Container) -> Vec<OwnCommand> {
 }
 
 /// Reports a probe or hook whose command always fails because drainit would refuse it. Also reports
-/// a probe or a `postStart` hook that drains, and other commands that do not belong there.
+/// a probe or a `postStart` hook that drains, and other commands that do not belong in a probe or
+/// hook.
 pub(super) fn check(problems: &mut Problems, container: &Container) {
     for command in own_commands(container) {
         let usage = match command.is_pre_stop {
@@ -267,8 +269,8 @@ pub(super) fn has_socket(container: &Container) -> bool {
     }
 }
 
-/// Reports the first command that asks a `drainit exec`, if this `exec` has no drain and therefore
-/// no control socket. Returns whether there is such a command.
+/// Reports the first command that asks the container's `drainit exec`, which has no drain and
+/// therefore no control socket. Returns whether there is such a command.
 pub(super) fn unanswered(problems: &mut Problems, container: &Container) -> bool {
     for command in own_commands(container) {
         let help = match command.name() {

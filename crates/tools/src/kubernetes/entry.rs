@@ -17,9 +17,9 @@ pub(super) enum EntryPoint {
     /// drainit with these arguments.
     Drainit(Vec<Word>),
     /// A shell that runs drainit with this subcommand as its child. The signals go to the shell and
-    /// not to drainit. A warning, and not an error, if only an old bash does so.
+    /// not to drainit. The severity is a warning if only an old bash runs drainit as its child.
     ShellChild(Word, Severity),
-    /// A shell that may run drainit: only the shell knows the commands of this script.
+    /// A shell that may run drainit, because only the shell knows the commands of this script.
     Unknown(Word),
     Other(Word),
 }
@@ -81,7 +81,7 @@ fn of_script(script: &Word, is_bash: bool) -> EntryPoint {
     let mut found = EntryPoint::Other(script.clone());
     let all = script::commands(&script.text);
     let functions = script::functions(&all);
-    // Such a trap may pass the signal on to drainit.
+    // A trap for SIGTERM may pass the signal on to drainit.
     let is_trap =
         |words: &[String]| words[0] == "trap" && words.iter().any(|it| it.contains("TERM"));
     let has_trap = all.iter().any(|it| is_trap(&it.words));
@@ -99,7 +99,8 @@ fn of_script(script: &Word, is_bash: bool) -> EntryPoint {
             || matches!(program, "." | "eval" | "source");
         match of_line(&words) {
             EntryPoint::Drainit(_) if is_function => found = EntryPoint::Unknown(script.clone()),
-            // Such a command copies drainit, prints its name, or runs another subcommand.
+            // The command copies drainit, prints its name, or runs a subcommand other than `run`
+            // and `exec`.
             EntryPoint::Drainit(rest)
                 if is_builtin(program)
                     || !rest.first().is_some_and(|it| matches!(&*it.text, "run" | "exec")) => {}
@@ -121,8 +122,8 @@ fn of_script(script: &Word, is_bash: bool) -> EntryPoint {
     found
 }
 
-/// Checks the command. Returns whether the command may need no config: it is wrong, or does not
-/// show whether it runs `drainit run`.
+/// Checks the command. Returns whether the command may need no config, because it is wrong or does
+/// not show whether it runs `drainit run`.
 pub(super) fn check(ctx: &mut Context<'_>) -> bool {
     const HELP: &str =
         "write `[drainit, run, --]` with a config, or `[drainit, exec, --, PROGRAM]` without one";
@@ -152,8 +153,8 @@ pub(super) fn check(ctx: &mut Context<'_>) -> bool {
             return true;
         }
         EntryPoint::Drainit(words) => words,
-        // The manifest does not show whether the image's ENTRYPOINT is `drainit` or `drainit run`:
-        // the arguments may or may not begin with `run`.
+        // The manifest does not show whether the image's ENTRYPOINT is `drainit` or `drainit run`,
+        // so the arguments may or may not begin with `run`.
         EntryPoint::Image(words) => {
             let is_whole = |word: &Word| word.text == "run" || ctx.is_exec;
             match words.first().is_some_and(is_whole) {

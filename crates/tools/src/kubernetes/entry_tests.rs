@@ -79,14 +79,14 @@ fn nothing_is_said_of_a_command_that_only_the_shell_knows() {
         "go() { exec \"$@\"; }; go drainit exec a",
     ] {
         assert_eq!(found(&in_shell(script)), [""; 0], "{script}");
-        // No config is needed, and other checks, which could only guess, are left out.
+        // Such a script may need no config. Other checks, which could only guess, are left out.
         let manifest = with(MANIFEST, "[drainit, run]", &in_shell(script));
         let manifest = with(&manifest, "Seconds: 45", "Seconds: 20");
         assert_eq!(lines(&check("processes: a", &manifest, None, &[])), [""; 0], "{script}");
     }
 }
 
-/// Otherwise, one `trap` would hide each mistake of a manifest.
+/// Without these checks, one `trap` would hide every mistake of a manifest.
 #[test]
 fn an_unclear_script_that_runs_a_config_is_checked_with_the_config() {
     let script = "drainit run & A=$!; trap 'kill -TERM $A' TERM; wait; wait";

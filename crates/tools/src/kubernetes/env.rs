@@ -6,10 +6,11 @@ use crate::kubernetes::manifest::{Container, Word, items, key, text};
 use crate::language::environment::Environment;
 use crate::language::span::Span;
 
-/// A word of a script whose value only the shell knows. `@` counts as a variable of unknown value.
+/// Stands for a word of a script whose value only the shell knows. `@` counts as a variable of
+/// unknown value.
 pub(super) const SHELL_WORD: &str = "$(@)";
 
-/// The longest word of a command line, in bytes: `MAX_ARG_STRLEN` of the kernel.
+/// The longest word of a command line, in bytes with its NUL: `MAX_ARG_STRLEN` of the kernel.
 const LONGEST: usize = 128 << 10;
 
 #[derive(Debug, Default)]

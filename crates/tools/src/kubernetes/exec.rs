@@ -23,9 +23,8 @@ use crate::types::human;
 use crate::types::suggest::nearest;
 
 /// The options of `drainit exec` as a config. Returns `None` if the container does not run `drainit
-/// exec`. Returns `Ok(None)` if there is nothing to check: no drain, or a command or options that
-/// are not known here. An option whose value is not known counts as correct. A wrong value is
-/// reported.
+/// exec`. Returns `Ok(None)` if there is no drain to check, or if the command or an option is not
+/// known here. An option whose value is not known counts as correct. A wrong value is reported.
 pub(super) fn read(
     problems: &mut Problems,
     workload: &mut Workload,
@@ -81,7 +80,8 @@ pub(super) fn read(
     if let Some(it) = grace.filter(is_open) {
         drain.push(Given::new(it, it.variable, container.span, None));
     }
-    // Without these times, nobody knows whether the drain suits a traffic policy `Local`.
+    // If one of these times is not known, nobody knows whether the drain suits a traffic policy
+    // `Local`.
     if drain.iter().any(|it| matches!(it.key, "min" | UNREADY_DELAY) && it.value.is_none()) {
         workload.local = None;
     }
@@ -131,7 +131,7 @@ pub(super) fn read(
     Some(Ok(loaded))
 }
 
-/// Checks a command without a drain. If `envFrom` may bring a drain, nothing is known.
+/// Checks a command without a drain. If `envFrom` may bring a drain, nothing is checked.
 fn undrained(
     problems: &mut Problems,
     (workload, container): (&Workload, &Container),
@@ -182,9 +182,10 @@ fn too_long(problems: &mut Problems, workload: &Workload, given: &[Given]) {
 }
 
 /// The config of a command with a drain, with the defaults of `exec`: a short grace period has a
-/// short reserve, and the default `time` fits into it. A value that is not known is left out, or
-/// replaced by a correct one. Also returns whether `min` fits into the grace period less the
-/// reserve: `exec` then accepts `min`, even if no time is left for the stop.
+/// short reserve, and the default `time` is at most the grace period less the reserve. A value that
+/// is not known is left out, or replaced by a correct one. Also returns whether `min` fits into the
+/// grace period less the reserve. If it fits, `exec` accepts it, even if no time is left for the
+/// stop.
 fn config(workload: &Workload, drain: &[Given], others: &[Other]) -> (String, bool) {
     let given = |key: &str| drain.iter().find(|it| it.key == key);
     let duration = |key: &str| given(key)?.duration();
@@ -193,7 +194,7 @@ fn config(workload: &Workload, drain: &[Given], others: &[Other]) -> (String, bo
     let unknown = pod.filter(|_| given(GRACE_PERIOD).is_some()).unwrap_or(defaults.grace_period);
     let grace_period = duration(GRACE_PERIOD).unwrap_or(unknown);
     let reserve = defaults.reserve.min(grace_period / 10);
-    // Beside a `min` that is not known, nobody knows whether the delay fits.
+    // If `min` is not known, nobody knows whether the delay fits, so the delay is left out.
     let is_min_known = given("min").is_none_or(|it| it.value.is_some());
     let unready_delay = duration(UNREADY_DELAY).filter(|_| is_min_known).unwrap_or_default();
     let min = duration("min").unwrap_or_default();
@@ -242,7 +243,7 @@ fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
 /// The key of the admin, which a drain needs.
 const ADMIN: &str = "admin";
 
-/// The value of a key, with its place and with the name of the option or variable that has it.
+/// The value of a key, with its place, and with the name of the option or variable that sets it.
 struct Given {
     key: &'static str,
     name: &'static str,
@@ -278,7 +279,7 @@ struct Other {
 }
 
 impl Other {
-    /// The place of a wrong value, and the reason.
+    /// The place of the option, and why its value is wrong.
     fn wrong(&self) -> Option<(Span, String)> {
         let why = self.option.check?(self.value.as_ref()?).err()?;
         Some((self.span, format!("`{}`: {why}", self.option.name)))
@@ -316,7 +317,7 @@ fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Exec
     }
     let mut rest = words.iter();
     while let Some(word) = rest.next() {
-        // The value may be unknown, but not the name.
+        // The value of an option may be unknown, but not its name.
         let (text, value) = match word.text.split_once('=') {
             Some((name, value)) if name.starts_with("--") => {
                 (env.substitute(name)?, Some(env.substitute(value)))

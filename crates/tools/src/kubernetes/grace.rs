@@ -24,8 +24,7 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     // With a short grace period, `exec` also has a shorter reserve.
     let least = if ctx.is_exec { Duration::ZERO } else { Shutdown::default().reserve };
     if given <= least {
-        // All problems are shown together, including those that appear only when the grace period
-        // is longer.
+        // A problem of the hook is shown now, and not only once the grace period is longer.
         unknown_hook(ctx, before);
         return too_short(ctx, given, span);
     }
@@ -167,8 +166,8 @@ fn variable(
     let (message, span, help) = match ctx.env.get(name) {
         PodValue::Known(word) if is_set(word) => {
             let span = word.span;
-            // The value of `grace_period` may contain other text beside the variable. In this case,
-            // the caller compares the whole value.
+            // If the variable is only a part of `grace_period`, its value need not be a duration.
+            // The caller then compares the whole `grace_period`.
             let Ok(value) = values::duration(&word.text) else { return false };
             // The value may be shorter than the pod's time, by the time for which a `preStop` hook
             // sleeps.
@@ -198,8 +197,7 @@ fn variable(
             ctx.add(Severity::Warning, ctx.container.span, message).help(help);
             return true;
         }
-        // In a config, an empty variable counts as unset, so this variable is reported as missing,
-        // too.
+        // In a config, an empty variable counts as unset, so it is reported as missing, too.
         PodValue::Missing | PodValue::Known(_) => {
             let message = format!(
                 "`{}` has no `{name}`, which the config's `grace_period` uses: a container cannot read {NAME}",

@@ -41,7 +41,7 @@ impl Workload {
         })?;
         let data = ["data", "binaryData", "stringData"].iter().filter_map(|key| get(map, &[key]));
         let keys: Vec<_> = data.flat_map(|it| it.entries()).map(|(key, _)| &*key.text).collect();
-        // Another program may fill an empty one.
+        // Another program may fill an empty ConfigMap or Secret.
         (!keys.is_empty()).then_some(keys)
     }
 
@@ -60,7 +60,7 @@ pub(super) struct Local {
     pub(super) is_external: bool,
 }
 
-/// The parts of a Service that say which pods get its traffic, and over which nodes.
+/// The parts of a Service that say which pods get its traffic, over which nodes and at which ports.
 struct Service {
     selector: Rc<Node>,
     local: Option<Local>,
@@ -83,7 +83,8 @@ impl Service {
         Some(Self { selector: Rc::clone(selector), local, ports: ports.collect() })
     }
 
-    /// Whether a pod with these labels is selected: it must have every label of the selector.
+    /// Whether a pod with these labels is selected: it must have every label of the selector. An
+    /// empty selector selects no pod.
     fn selects(&self, labels: &Node) -> bool {
         let wanted = self.selector.entries();
         let has = |name: &str, value: &Node| {
@@ -251,7 +252,7 @@ fn is_a(problems: &mut Problems, key: &str, node: &Node, wanted: &str) -> bool {
     is_right || matches!(wanted, TEXT | PORT) && node.scalar().is_some()
 }
 
-/// A command line as a list of YAML.
+/// A command line as a YAML list.
 pub(super) fn as_list(line: &str) -> String {
     format!("[{}]", line.split_whitespace().collect::<Vec<_>>().join(", "))
 }
@@ -298,8 +299,8 @@ pub(super) fn items<'n>(node: &'n Node, path: &[&str]) -> &'n [Rc<Node>] {
     }
 }
 
-/// The words of the command at a path of keys, without the items that are lists or mappings. A
-/// command that [`one_word`] finds is split into its words.
+/// The words of the command at a path of keys, without the items that are lists or mappings. An
+/// item that [`one_word`] finds is split into its words.
 pub(super) fn words(node: &Node, path: &[&str]) -> Vec<Word> {
     let mut words = Vec::new();
     let one = one_word(node, path);
@@ -311,8 +312,8 @@ pub(super) fn words(node: &Node, path: &[&str]) -> Vec<Word> {
     words
 }
 
-/// A command of drainit or `sleep` that is one word, such as `[drainit drain]`. `None` for `args`,
-/// in which such a word may be the script of a shell.
+/// The item that has both the program and its arguments, as in `[drainit drain]`, in a command of
+/// drainit or `sleep`. `None` for `args`, in which such an item may be the script of a shell.
 pub(super) fn one_word(node: &Node, path: &[&str]) -> Option<Word> {
     let first = word(items(node, path).first()?)?;
     let (program, _) = first.text.trim().split_once(char::is_whitespace)?;

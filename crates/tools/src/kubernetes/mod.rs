@@ -58,16 +58,16 @@ use drainit_config::exec_options::OPTIONS;
 pub struct PodCheck {
     /// First the problems of the config, and then the problems of the manifest.
     pub diagnostics: Vec<Diagnostic>,
-    /// The containers that were checked, such as `Deployment gateway, container router`. If the
-    /// container drains, the text also says how long its shutdown may take.
+    /// For each container that was checked, a text such as `Deployment gateway, container router`.
+    /// If the container drains, the text also says how long its shutdown may take.
     pub containers: Vec<String>,
 }
 
-/// Reads a manifest (`-` means standard input), and checks the config against each container that
-/// runs drainit. If there is a `name`, this is the container of this name. Otherwise, these are the
-/// containers whose command or `preStop` hook contains drainit, else the only container of the
-/// manifest. `here` is the environment of `drainit check` itself, which may have values of
-/// variables that the manifest sets by `valueFrom`. `image` has the variables of the image.
+/// Reads a manifest (`-` means standard input), and checks the config against the containers with
+/// this `name`. Without a `name`, these are the containers whose command or `preStop` hook contains
+/// drainit; if there are none, the only container of the manifest. `here` is the environment of
+/// `drainit check` itself, which may have values of variables that the manifest sets by
+/// `valueFrom`. `image` has the variables of the image.
 pub fn check(
     configs: &[PathBuf],
     manifest: &Path,
@@ -99,8 +99,8 @@ pub fn check(
     let load = |environment: &Environment, mounts: &[PathBuf], is_held_back| {
         let lookup = ImageLookup { mounts, is_held_back, ..lookup };
         crate::load::load_to_check(configs, environment, lookup).or_else(|found| {
-            // If the image lacks a file, the config is loaded again without the search of the
-            // image, so that the problems that the pod causes are reported, too.
+            // Perhaps only the image lacks a file. The config is therefore loaded again without the
+            // search of the image, so that the problems that the pod causes are reported, too.
             let lookup = ImageLookup { find: &|_, _, _| Vec::new(), ..lookup };
             let loaded = crate::load::load_to_check(configs, environment, lookup);
             loaded.map(|loaded| Loaded { warnings: found.clone(), ..loaded }).map_err(|_| found)
@@ -220,7 +220,7 @@ pub fn check_manifest(
         let plan = Plan::new(&loaded.config, &loaded.graph);
         let drains = loaded.config.processes.iter().any(|process| process.drain.is_some());
         if let Some(container) = containers.last_mut().filter(|_| drains) {
-            // As `drainit plan` says it.
+            // `drainit plan` shows the same time.
             let in_oneshot = plan.signal_in_oneshot.as_ref().map(|it| &it.timeline);
             let total = human(in_oneshot.unwrap_or(&plan.after_signal).total);
             *container += &format!(", stops within {total}");
@@ -367,7 +367,7 @@ fn find(problems: &mut Problems, file: usize, name: Option<&str>) -> Vec<(Worklo
             .collect(),
     };
     match (runs_drainit.as_slice(), all.as_slice(), name) {
-        // A workload that other checks cannot read may have what is missing.
+        // The container may be in a workload that other checks cannot read.
         ([], ..) if !is_whole => Vec::new(),
         ([], [only], None) => vec![only.clone()],
         ([], _, _) => {

@@ -20,13 +20,13 @@ pub(super) struct PreStop {
     /// Whether the hook runs `drainit drain`. If it does, drainit's own time limit begins with the
     /// hook, so the hook's time is not subtracted from the grace period.
     pub(super) drains: bool,
-    /// Whether the hook runs another command, whose time is not known.
+    /// Whether the hook also does something that takes an unknown time.
     pub(super) is_unknown: bool,
     /// How much of `sleeps` is left when the user has followed the advice of this check.
     pub(super) stays: Duration,
 }
 
-/// The command of the hook.
+/// The keys that lead to the command of the hook.
 const COMMAND: [&str; 4] = ["lifecycle", "preStop", "exec", "command"];
 
 /// The commands `drainit drain` of the hook.
@@ -90,8 +90,8 @@ pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
 }
 
 /// Refuses a hook that requests `/drain` over TCP, by `httpGet` or by a command such as curl.
-/// drainit refuses such a request. Nobody would notice the refusal: Kubernetes does not report it
-/// as an event.
+/// drainit refuses such a request. Nobody would notice the refusal, because Kubernetes does not
+/// report it as an event.
 fn over_tcp(ctx: &mut Context<'_>, words: Vec<Word>) {
     let get = text(&ctx.container.node, &["lifecycle", "preStop", "httpGet", "path"]);
     let Some(listen) = ctx.loaded.config.control.listen else { return };
@@ -104,8 +104,8 @@ fn over_tcp(ctx: &mut Context<'_>, words: Vec<Word>) {
     }
 }
 
-/// Checks `lifecycle.stopSignal`, which the kubelet sends in place of the image's STOPSIGNAL.
-/// Without both, the kubelet sends SIGTERM.
+/// Checks `lifecycle.stopSignal`, which the kubelet sends in place of the image's STOPSIGNAL. If
+/// there is neither, the kubelet sends SIGTERM.
 fn stop_signal(ctx: &mut Context<'_>) {
     let signals = &ctx.loaded.config.shutdown.signals;
     let Some(word) = text(&ctx.container.node, &["lifecycle", "stopSignal"]) else {
@@ -135,7 +135,7 @@ fn one_command(words: &[Word], found: &mut PreStop) {
             Ok(time) => found.sleeps = found.sleeps.saturating_add(time),
             Err(_) => found.is_unknown = true,
         },
-        // A misspelt command of drainit is reported elsewhere.
+        // `drains` finds `drainit drain`, and `commands::check` reports a misspelt command.
         [program, rest @ ..]
             if base(program) == "drainit"
                 && !rest.iter().any(|it| *it != "drain" && SUBCOMMANDS.contains(it)) => {}

@@ -31,13 +31,13 @@ struct PodProbe {
     target: Option<(ProbedServer, u16, Span)>,
     /// The path that an HTTP probe requests, without the query. `None` for other probes.
     path: Option<Word>,
-    /// Whether the probe asks for the health of gRPC.
+    /// Whether the probe is a `grpc` probe.
     is_grpc: bool,
     /// The `host` of the probe: the kubelet connects to this address, and not to that of the pod.
     host: Option<Word>,
     /// The scheme `HTTPS`, if the probe sets it.
     https: Option<Word>,
-    /// The path of drainit's endpoint that the probe's command requests; `None` if this is not
+    /// The path of drainit's endpoint that the probe's command requests; `None` if no such path is
     /// known.
     command_endpoint: Option<&'static str>,
     /// The place of a command that succeeds whatever the processes do.
@@ -72,7 +72,7 @@ enum ProbedServer {
     Admin {
         fails: bool,
     },
-    /// Another program: the config does not have this port. The port may belong to a listener of an
+    /// An unknown program, because the config does not have this port. It may be a listener of an
     /// Envoy.
     Other,
 }
@@ -86,7 +86,7 @@ pub(super) fn check(ctx: &mut Context<'_>) {
         let path = if name == "livenessProbe" { "/livez" } else { "/readyz" };
         let help = format!("add the program to the image, or {}", how_to_probe(ctx, path));
         ctx.must_run("this probe", &command, &help);
-        // Only a liveness probe gets advice for another path: at `/readyz`, the probe would kill a
+        // A liveness probe is never advised to ask `/readyz`, because it would then kill a
         // container that starts slowly.
         answered(ctx, &probe, (name == "livenessProbe").then_some("/livez"));
         if let Some(span) = probe.is_constant.filter(|_| name != "startupProbe") {
@@ -283,7 +283,7 @@ fn misdirected(ctx: &mut Context<'_>, probe: &PodProbe) {
     }
 }
 
-/// Reports a probe at the name of a port that the container does not have.
+/// Reports a probe that names a port which the container does not have.
 fn named(ctx: &mut Context<'_>, container: &Node, port: &Word) {
     if number(container, &port.text).is_some() || port.text.parse::<u64>().is_ok() {
         return;
@@ -304,7 +304,7 @@ fn named(ctx: &mut Context<'_>, container: &Node, port: &Word) {
     ctx.add(Severity::Error, port.span, message).help(help);
 }
 
-/// Warns of a startup probe that gives up before drainit does.
+/// Warns of a startup probe that gives up before a `readiness` of the config does.
 fn startup(ctx: &mut Context<'_>, probe: &PodProbe) {
     let processes = ctx.loaded.config.processes.iter();
     let timeouts = processes.filter_map(|it| Some(it.readiness.as_ref()?.timeout));
@@ -410,8 +410,8 @@ fn notices(ctx: &mut Context<'_>, probe: &PodProbe) {
 }
 
 /// Warns of a readiness probe that still succeeds while the container drains. Gives no warning if
-/// the probe sends a request to a process or runs an unknown command: such a probe may fail during
-/// the drain.
+/// the probe sends a request to a process or runs an unknown command, because such a probe may fail
+/// during the drain.
 fn readiness(ctx: &mut Context<'_>, probe: &PodProbe) {
     if !ctx.takes_traffic_away {
         return;

@@ -33,9 +33,9 @@ fn longest_drain(ctx: &Context<'_>) -> Option<Duration> {
 }
 
 /// Warns of a sidecar for which the application does not wait. The kubelet starts the next
-/// container when the `startupProbe` has succeeded and the `postStart` hook has ended. Without
-/// both, the kubelet starts the next container when this container runs. A probe that asks whether
-/// drainit lives succeeds at once.
+/// container when the `startupProbe` has succeeded and the `postStart` hook has ended. If the
+/// sidecar has neither, the kubelet starts the next container when the sidecar runs. A probe that
+/// asks whether drainit lives succeeds at once.
 fn start(ctx: &mut Context<'_>) {
     let node = &ctx.container.node;
     let path = text(node, &["startupProbe", "httpGet", "path"]);
@@ -84,8 +84,7 @@ fn pre_stop_time(container: &Container) -> Duration {
     if hook.is_unknown || hook.drains { Duration::MAX } else { hook.sleeps }
 }
 
-/// Warns of an application whose readiness nobody asks for. The pod would be ready with the
-/// sidecar alone.
+/// Warns if no main container has a readiness probe. The pod is then ready when the sidecar is.
 fn readiness(ctx: &mut Context<'_>, main: &[Container]) {
     let is_probed = |it: &Container| get(&it.node, &["readinessProbe"]).is_some();
     let Some(first) = main.first().filter(|_| !main.iter().any(is_probed)) else { return };

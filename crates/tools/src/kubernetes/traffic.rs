@@ -56,8 +56,9 @@ fn is_served(ctx: &Context<'_>) -> bool {
     ports.chain(of_services).any(|port: u16| Some(port) != control)
 }
 
-/// Warns of a pod that serves at a port and is stopped at once. If a probe or a socket in the
-/// config shows that a process listens, the warning is at that process instead.
+/// Warns of a pod that serves at a port and is stopped at once. There is no warning if the config
+/// says how the traffic leaves, or if the check of the config has already warned of a process that
+/// listens.
 fn undrained(ctx: &mut Context<'_>) {
     if ctx.loaded.says_how_traffic_leaves || !is_served(ctx) {
         return;
@@ -115,7 +116,7 @@ fn local(ctx: &mut Context<'_>) {
         ),
     };
     let help = if ctx.is_exec { help.1 } else { help.0 };
-    // The two delays exclude each other.
+    // `unready_delay` and `readiness_delay` exclude each other.
     let help = match shutdown.readiness_delay.is_zero() {
         true => help.to_owned(),
         false => format!("{help}; remove `readiness_delay`"),
