@@ -29,8 +29,8 @@ const fn of(option: &'static str, variable: &'static str, key: &'static str) -> 
     ExecOption { option, variable, key }
 }
 
-/// All options. `exec` does not pass the variables on to its command. Therefore only the outermost
-/// `exec` uses them.
+/// The options that stand for keys. `exec` does not pass their variables on to its command, so only
+/// the outermost `exec` uses these variables.
 pub const OPTIONS: [ExecOption; 11] = [
     of("--drain-envoy", "DRAINIT_DRAIN_ENVOY", "admin"),
     of("--drain-time", "DRAINIT_DRAIN_TIME", "time"),
@@ -64,7 +64,7 @@ impl ExecOption {
     }
 }
 
-/// Says why a value is wrong.
+/// Checks a value. The error says why the value is wrong.
 pub type CheckValue = fn(&str) -> Result<(), String>;
 
 /// An option of `exec` that stands for no key of a config.
@@ -73,7 +73,7 @@ pub struct OtherOption {
     /// The letter of the short option, if there is one.
     pub letter: Option<char>,
     pub name: &'static str,
-    /// `None` if the option has no value.
+    /// Checks the value; `None` if the option has no value.
     pub check: Option<CheckValue>,
     /// Whether the option may be given more than once.
     pub repeats: bool,
@@ -99,8 +99,8 @@ pub const OTHERS: [OtherOption; 8] = [
     other(Some('v'), "--verbose", None),
 ];
 
-/// Whether a drain excludes this option of [`OTHERS`]. `value` is empty for an option without a
-/// value.
+/// Whether this option of [`OTHERS`] cannot be combined with a drain. `value` is empty for an
+/// option without a value.
 pub fn contradicts_a_drain(name: &str, value: &str) -> bool {
     match name {
         "--group" | "--rewrite" | "--no-subreaper" => true,

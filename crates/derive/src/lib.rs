@@ -7,8 +7,8 @@
 //! the reference use this table.
 //!
 //! `#[table(…)]`
-//! - `settle = T`: `fn settled(self, reader, fields) -> Option<T>` checks and completes the read
-//!   values. Without `settle` the struct itself is the value.
+//! - `settle = T`: `fn settled(self, reader, fields) -> Option<T>` checks and completes the values
+//!   that were read. Without `settle` the struct itself is the value.
 //! - `short = "KEY"`: if the value is not a mapping, it is read as the value of this key.
 //! - `shared = "NAME"`: several keys use the table. The schema has the table once, by this name.
 //! - `one = "NOUN"`: makes an enum a choice of keys. The error for a missing key uses the noun.

@@ -19,8 +19,8 @@ pub fn flags(process: &Process, args: &[String]) -> EnvoyFlags {
 }
 
 /// The path of Envoy's own config: the value of `-c` or `--config-path` in the command of the
-/// process and in `args`, which are added to the command. `None` without these flags, or if
-/// `--config-yaml` may override that file.
+/// process, to which `args` are added. `None` without these flags, or if `--config-yaml` may
+/// override that file.
 pub fn config_file(process: &Process, args: &[String]) -> Option<PathBuf> {
     let config = flags(process, args).config?;
     Some(process.working_dir.as_deref().unwrap_or(Path::new("")).join(config))
@@ -29,8 +29,8 @@ pub fn config_file(process: &Process, args: &[String]) -> Option<PathBuf> {
 /// Says where Envoy's own config has the admin interface, if its address is not the `expected`
 /// address: "it is at port 9902", or "there is none". For two TCP addresses only the ports count,
 /// because Envoy's config often has `0.0.0.0`, which means every address of the machine. `None` if
-/// the addresses agree or cannot be compared, or if the file cannot be read: Envoy itself reports
-/// such a file.
+/// the addresses agree or cannot be compared, or if the file cannot be read, which Envoy itself
+/// reports.
 pub fn other_admin(path: &Path, expected: &Address) -> Option<String> {
     let config = read(path)?;
     if get(&config, &["admin"]).is_none() && !config.entries().is_empty() {

@@ -1,5 +1,5 @@
-//! Refuses a probe of a socket that drainit itself holds for the process (`listen`): such a probe
-//! would succeed even without the process.
+//! Refuses a probe of a socket that drainit itself holds for the process (`listen`), because such a
+//! probe would succeed even without the process.
 
 use crate::check::own_address::reaches;
 use crate::check::running;

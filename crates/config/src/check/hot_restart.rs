@@ -77,7 +77,7 @@ fn faults(process: &Process, flags: &EnvoyFlags) -> Vec<(&'static str, String, &
             "remove it; a script finds the number in `RESTART_EPOCH`",
         ),
         (
-            // If a flag excludes `--base-id`, the help above already says to write `--base-id` in
+            // If a flag excludes a hot restart, the help above already says to write `--base-id` in
             // place of that flag.
             flags.base_id.is_none() && flags.excluded_by.is_none(),
             "command",
@@ -86,8 +86,8 @@ fn faults(process: &Process, flags: &EnvoyFlags) -> Vec<(&'static str, String, &
         ),
     ];
     let found = faults.into_iter().filter(|(is_so, ..)| *is_so);
-    // A command that is not an Envoy gets only the first message; the other checks concern only an
-    // Envoy.
+    // A process that is not an Envoy gets only the first message, because the others concern only
+    // an Envoy.
     let found = found.take(if is_envoy { usize::MAX } else { 1 });
     found.map(|(_, key, message, help)| (key, message, help)).collect()
 }

@@ -1,4 +1,4 @@
-//! Reports what `check` has found in the file system of the image. The program's module `image`
+//! Reports what `check` has found in the file system of the image. The module `image` of drainit
 //! makes the search.
 
 use std::collections::BTreeSet;
@@ -14,7 +14,8 @@ use crate::language::places::Places;
 /// given paths, which are the mount points of volumes.
 pub(crate) type Find<'a> = &'a dyn Fn(&Config, &Environment, &[PathBuf]) -> Vec<Finding>;
 
-/// Searches the image for a program that a pod names, and returns why it cannot run.
+/// Searches the image for a program that a pod names. Returns why the program cannot run; `None` if
+/// it can.
 pub type FindProgram<'a> = &'a dyn Fn(&str, &Environment, &[PathBuf]) -> Option<String>;
 
 /// The ways to search the image, and facts about the pod that runs the config.
@@ -56,7 +57,7 @@ pub(crate) fn check(
             Some(index) => places.processes[index].at(key),
             None => places.at(key),
         };
-        // If all copies of an entry with `scale` have the same fault, the fault is reported once.
+        // If copies of an entry with `scale` have the same fault, the fault is reported once.
         if let Some(index) = process
             && let fault = finding.message.replacen(&config.processes[index].name, "", 1)
             && !of_entries.insert((span, fault))

@@ -118,8 +118,8 @@ fn reload_signal(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Checks a config whose dependencies give no valid order: whether each explicit `min` alone fits
-/// into the shutdown.
+/// For a config whose dependencies give no valid order: checks whether each explicit `min` alone
+/// fits into the shutdown.
 pub(crate) fn each_min(problems: &mut Problems, config: &Config, places: &Places) {
     times(problems, config, &Graph::edgeless(config.processes.len()), places, false);
 }
@@ -141,8 +141,7 @@ fn place_of_drain(process: &Process, place: &EntryPlace, key: &str) -> Span {
 }
 
 /// Compares the waits of the config with the longest shutdown. Refuses a `min` that a drain does
-/// not get. With `with_waits`, also warns of each other wait that gets less time than the config
-/// sets.
+/// not get. With `with_waits`, also warns if any wait gets less time than the config sets for it.
 fn times(
     problems: &mut Problems,
     config: &Config,
@@ -247,8 +246,8 @@ pub(crate) fn shrink_default_minima(
         // A process that never starts is not drained, and takes no time.
         let is_left_out = process.is_left_out();
         if let Some(drain) = process.drain.as_mut().filter(|_| !is_left_out) {
-            // `below` counts a default `min` as 0, so `below[index]` contains nothing for the `min`
-            // of this process.
+            // `left` is used only if the `min` of this process is a default, which `below[index]`
+            // counts as 0.
             let left = room.saturating_sub(above[index]).saturating_sub(below[index]);
             if drain.method.times().min.is_none() && drain.min > left {
                 let (from, to) = (human(drain.min), human(left));
@@ -271,9 +270,9 @@ pub(crate) fn shrink_default_minima(
 
 const WINDOW: &str = "`grace_period` minus `reserve`";
 
-/// Warns of a drained process without a `depends_on`: the other processes would stop while this
-/// process drains. A process with an empty `depends_on` gets no warning: the empty list says that
-/// the process does not need the others.
+/// Warns of a drained process without a `depends_on`, because the other processes would stop while
+/// this process drains. A process with an empty `depends_on` gets no warning, because the empty
+/// list says that the process does not need the others.
 fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
     let mut checked = 0;
     for (index, process, place) in running(config, places) {

@@ -12,8 +12,8 @@ use crate::language::diagnostics::problems::Problems;
 use crate::language::places::{EntryPlace, Places};
 use crate::language::yaml::node::Node;
 
-/// Replaces `0.0.0.0` by `127.0.0.1`, and `::` by `::1`: a connection to an unspecified address
-/// goes to the loopback address.
+/// Replaces `0.0.0.0` by `127.0.0.1`, and `::` by `::1`, because a connection to an unspecified
+/// address goes to the loopback address.
 fn local(address: Address) -> Address {
     match address {
         Address::Tcp(address) if address.ip().is_unspecified() => {
@@ -46,7 +46,7 @@ fn asked(process: &Process) -> Option<(Address, Option<&str>)> {
     Some((local(probe.address()?), path))
 }
 
-/// The value that has the address of the readiness probe.
+/// The value in the config that has the address of the readiness probe.
 fn probe_of<'p>(process: &Process, place: &'p EntryPlace) -> Option<&'p Node> {
     let key = match &process.readiness.as_ref()?.probe {
         Probe::Unix(_) => "unix",
@@ -66,8 +66,8 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
 }
 
 /// Reports two processes whose readiness probes ask the same address. Two HTTP probes with
-/// different paths are not reported, nor are two gRPC probes with different services: one server
-/// may answer for several processes.
+/// different paths are not reported, nor are two gRPC probes with different services, because one
+/// server may answer for several processes.
 fn readiness(problems: &mut Problems, config: &Config, places: &Places) {
     for (index, other, (address, _)) in sharing(config, places, asked) {
         let parts = &places.processes[index];
@@ -117,8 +117,8 @@ fn instances(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// Reports two Envoys with the same admin address: drainit would drain one of them twice, and the
-/// other never.
+/// Reports two Envoys with the same admin address, because drainit would drain one of them twice,
+/// and the other never.
 fn admins(problems: &mut Problems, config: &Config, places: &Places) {
     for (index, other, what) in sharing(config, places, admin_of) {
         let parts = &places.processes[index];
@@ -151,8 +151,8 @@ fn sharing<'c, T: Clone + Eq + Hash>(
     })
 }
 
-/// Whether both processes may run at the same time. If both have a condition, they may be
-/// alternatives of which only one runs.
+/// Whether both processes may run at the same time. Returns false if both have a condition, because
+/// they are probably alternatives.
 fn may_both_run(one: &Process, other: &Process) -> bool {
     one.only_if.is_none() || other.only_if.is_none()
 }

@@ -31,7 +31,7 @@ const SERVERS: [&str; 15] = [
     "vllm.entrypoints.openai.api_server",
 ];
 
-/// Programs that serve TCP connections with this first argument.
+/// Programs that serve TCP connections if they have this first argument.
 const SERVING: [(&str, &str); 4] =
     [("fastapi", "run"), ("flask", "run"), ("ollama", "serve"), ("vllm", "serve")];
 
@@ -71,8 +71,8 @@ pub(crate) fn check(
         place.find("drain").is_some() || place.find("hooks.pre_stop").is_some()
     };
     let mut is_said = places.processes.iter().any(is_answered);
-    // If a drained process depends on this process, drainit stops this process only after the end
-    // of the drained process.
+    // For each process: whether a drained process depends on it. If so, drainit stops the process
+    // only after the end of the drained process.
     let mut is_behind = vec![false; config.processes.len()];
     for id in graph.order.iter().rev() {
         let index = id.index();
@@ -167,8 +167,8 @@ fn starts_server(words: &[&str], deepest: u8) -> bool {
     SERVERS.contains(&program) || SERVING.contains(&(program, next))
 }
 
-/// The words of the last command of a script, because the shell runs as long as this command. If
-/// the command is a pipeline: the words of the first program of the pipeline.
+/// The words of the last command of a script, which is the server if the script starts one. For a
+/// pipeline: the words of its first program.
 fn last_command(script: &str) -> Vec<&str> {
     // No blank follows the `&` of `2>&1`.
     let parts = script.split([';', '\n']).flat_map(|part| part.split("& "));

@@ -1,5 +1,5 @@
-//! Refuses values that two processes share but only one may have: an argument prefix, a socket, an
-//! address to listen on, a rendered file.
+//! Refuses values that two processes share but only one may have: an argument prefix, `args.rest`,
+//! a socket, an address to listen on, a rendered file.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

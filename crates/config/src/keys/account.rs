@@ -123,8 +123,8 @@ impl RunAsKeys {
 /// Parses the value of `user`. The users and groups that it names are looked up later.
 pub(crate) fn written(text: &str) -> Result<Account, Invalid> {
     let (user, group) = parts(text)?;
-    // The text is a number, but outside of the range of ids. No account has such a name, so the
-    // user probably meant an id.
+    // A number outside of the range of ids is probably meant as an id, because no account has such
+    // a name.
     let is_bad = |part: &&str| part.parse::<i128>().is_ok() && id(part).is_none();
     match [Some(user), group].into_iter().flatten().find(is_bad) {
         Some(part) => Err(Invalid::new(
@@ -212,7 +212,7 @@ impl AccountFile {
     fn entries(&mut self) -> &[Record] {
         self.entries.get_or_insert_with(|| {
             let mut bytes = Vec::new();
-            // A missing file counts as empty: an image from scratch has neither file.
+            // A missing file counts as empty, because an image from scratch has neither file.
             if let Ok(file) = std::fs::File::open(&self.path) {
                 let _ = file.take(LARGEST).read_to_end(&mut bytes);
             }
@@ -225,7 +225,8 @@ impl AccountFile {
     fn find(&mut self, text: &str) -> Result<Record, Invalid> {
         let (path, kind, number) = (self.path.clone(), self.kind, id(text));
         let entries = self.entries();
-        // Search the names first: a name may consist of digits, and takes precedence over a number.
+        // Search the names first, because a name may consist of digits, and takes precedence over a
+        // number.
         let by_name = entries.iter().find(|entry| entry.name == text);
         let found = by_name.or_else(|| entries.iter().find(|entry| Some(entry.id) == number));
         let unnamed = |id| Record { id, ..Record::default() };
@@ -258,8 +259,8 @@ fn groups(text: &str) -> Vec<Record> {
     text.lines().filter_map(entry).collect()
 }
 
-/// Parses a number of a user or group. The highest number is refused: the kernel reads it as "keep
-/// the current number", so the process would keep drainit's user, which may be root.
+/// Parses a number of a user or group. The highest number is refused, because the kernel reads it
+/// as "keep the current number", so the process would keep drainit's user, which may be root.
 fn id(text: &str) -> Option<u32> {
     text.parse().ok().filter(|id| *id != u32::MAX)
 }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use crate::keys::forms::GrpcServer;
 use crate::keys::key::Table;
 
-/// Where an HTTP request goes. The server must be an IP address, `localhost` or a Unix socket: to
-/// resolve another name, PID 1 would have to wait for a DNS server.
+/// Where an HTTP request goes. The server must be an IP address, `localhost` or a Unix socket,
+/// because to resolve another name, PID 1 would have to wait for a DNS server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpTarget {
     pub address: Address,

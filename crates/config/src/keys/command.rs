@@ -93,7 +93,7 @@ fn reads_dollars(word: &str) -> bool {
     KNOWN.contains(&name)
 }
 
-/// An argument. `None` if it is joined from parts, and no part's condition holds.
+/// An argument. Reading it gives `None` if it is joined from parts, and no part's condition holds.
 type Element = Either<Verbatim, ElementKeys>;
 
 #[derive(Table)]
@@ -108,8 +108,8 @@ impl ElementKeys {
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<String>> {
         let texts: Vec<_> = self.join.into_iter().flatten().collect();
         let text = texts.join("\n");
-        // The kernel's limit includes the NUL after the text, so a text of exactly this length is
-        // too long.
+        // The kernel's limit includes the NUL after the text, so a text of exactly `LONGEST` bytes
+        // is too long.
         if text.len() >= LONGEST {
             let message = format!("the result of `join` has {} bytes", text.len());
             let help = "let the program read the file itself: no argument can have 128 KiB";
@@ -140,8 +140,8 @@ struct PartKeys {
 
 impl PartKeys {
     /// Returns `Some(None)` if the condition does not hold. In this case, only the keys are
-    /// checked, and the value is not read: the file or the variable that the value names may be
-    /// missing.
+    /// checked, and the value is not read, because the file or the variable that the value names
+    /// may be missing.
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<String>> {
         let (_, node) = reader.one_of(fields, Self::KEYS, "kind")?;
         match (self.only_if, self.text) {

@@ -1,4 +1,4 @@
-//! The whole config: its type, its reader, and the reader of its key `control` alone.
+//! The whole config: its type, its reader, and a reader of only the key `control`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -168,7 +168,7 @@ fn unknown_profiles(reader: &mut Reader<'_>, root: &Node, config: &Config) {
     }
 }
 
-/// The format of the log that the container's environment sets (`DRAINIT_LOG_FORMAT`).
+/// The log format that `DRAINIT_LOG_FORMAT` sets in the container's environment.
 fn log_format(reader: &mut Reader<'_>, root: &Node) -> Option<LogFormat> {
     let wanted = reader.variables.container().get_non_empty("DRAINIT_LOG_FORMAT")?;
     let format = LogFormat::parse(wanted).map_err(|bad| {
@@ -194,8 +194,8 @@ pub(crate) fn control_alone(reader: &mut Reader<'_>, node: &Node) -> (Control, V
     }
     let mut defaults = Vec::new();
     if let Some(node) = fields.get("env") {
-        // An entry can use the entries before it. Therefore the last entry is read first, so that
-        // the entries that it uses are known.
+        // An entry can use the entries before it, so this loop goes from the last entry to the
+        // first, to find all that are used.
         for (key, value) in node.entries().iter().rev() {
             let is_set = reader.variables.container().get_non_empty(&key.text).is_some();
             if !is_set && used.iter().any(|name| **name == *key.text) {

@@ -62,7 +62,7 @@ impl DrainKeys {
         if time.is_zero() || !holds {
             return None;
         }
-        // Only `check` warns: in the container, a variable may shorten `time` on purpose.
+        // Only `check` warns, because in the container a variable may shorten `time` on purpose.
         if let (Some(written), true) = (min.filter(|min| *min > time), reader.problems.is_check()) {
             let (from, to) = (human(written), human(time));
             let message =
@@ -78,7 +78,7 @@ impl DrainKeys {
     }
 }
 
-/// The way to request a drain of a process.
+/// The way in which a process is drained.
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[table(one = "method")]
 pub enum DrainMethod {
@@ -424,10 +424,10 @@ impl DrainMethod {
         }
     }
 
-    /// The default of `min`. If drainit counts connections, a drain needs a shortest time. Load
-    /// balancers learn late that the endpoint was removed: they may still send new connections when
-    /// the process has none left. With every other method the default is 0, because the process
-    /// itself reports the end of its drain.
+    /// The default of `min`. If drainit counts connections, a drain needs a shortest time, because
+    /// load balancers learn late that the endpoint was removed, and may still send new connections
+    /// when the process has none left. With every other method the default is 0, because the
+    /// process itself reports the end of its drain.
     pub fn default_min(&self) -> Duration {
         let is_counted = matches!(self, Self::Envoy(_)) || self.counting().is_some();
         if is_counted { Duration::from_secs(5) } else { Duration::ZERO }

@@ -126,7 +126,8 @@ fn environment(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Variables {
                     continue;
                 }
                 match node.kind {
-                    // `A_*: !reset` removes all variables that begin with `A_`.
+                    // A `*` makes the name a pattern. The next arm handles `A_*: !reset`, which
+                    // removes all variables that begin with `A_`.
                     _ if key.text.contains('*')
                         && !(node.tag == Some(Tag::Reset) && key.text.ends_with('*')) =>
                     {
@@ -191,8 +192,8 @@ fn pass_on(reader: &Reader<'_>, name: &str) -> Option<Variable> {
     Some(set(name, reader.variables.container().get(name)?.to_owned()))
 }
 
-/// Reads `"A_*": {file: "A_*_FILE"}`: one variable for each variable of the container that the
-/// pattern of the files matches.
+/// Reads `"A_*": {file: "A_*_FILE"}`: adds a variable for each variable of the container whose name
+/// matches `A_*_FILE`.
 fn by_pattern(
     reader: &mut Reader<'_>,
     at: &At<'_>,

@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(flags.drain, Duration::ZERO);
         assert!(flags.has_restart_epoch);
         assert!(of(&["envoy", "--restart-epoch=1"]).has_restart_epoch);
-        // A longer flag that begins like this flag is another flag.
+        // A longer flag that begins with `--base-id` is another flag.
         assert_eq!(of(&["envoy", "--base-id-path", "/run/id"]).base_id, None);
     }
 

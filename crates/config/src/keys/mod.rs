@@ -3,7 +3,7 @@
 //! From this config, `spec` makes the part that the core needs.
 //!
 //! A key has the name that Docker Compose uses for it, or else the name that Kubernetes or systemd
-//! uses. The doc comment of a key becomes its row in docs/config/, together with the anchors that
+//! uses. The doc comment of a key becomes its row in docs/config/. Marks such as `<!-- C196 -->`
 //! tie its promises to tests.
 
 mod account;

@@ -1,9 +1,10 @@
-//! Words and files of other programs in a config: what to write in their place.
+//! Keys of other programs in a config, and files of other programs in place of a config: what to
+//! write instead.
 
 use crate::keys::key::Keys;
 
-/// Keys of Kubernetes, Compose, supervisord and systemd, and what to write in place of each in a
-/// process, or why to remove it.
+/// Keys of Kubernetes, Compose, supervisord and systemd in a process, each with the key to write in
+/// its place, or with the reason to remove it.
 const OF_A_PROCESS: &[(&[&str], &str)] = &[
     (&["autorestart", "restartPolicy", "Restart"], "write `restart: always`, `on-failure` or `no`"),
     (
@@ -118,9 +119,9 @@ pub(super) fn remedy(name: &str, known: &Keys) -> Option<&'static str> {
 /// The remedy for a file that `drainit import` reads.
 pub const IMPORT: &str = "`drainit import FILE` makes a config of it";
 
-/// Finds out whether a text is the config of another program. The first line that is neither blank
-/// nor a comment shows this, or a first line with `#!`. Returns the number of this line, the kind
-/// of the file, and what to do.
+/// Finds out whether a text is a file of another program, mostly by a `#!` in line 1, or by the
+/// first line that is neither blank nor a comment. Returns the number of that line, the kind of the
+/// file, and what to do.
 pub fn foreign(text: &str) -> Option<(usize, &'static str, &'static str)> {
     let program = text.strip_prefix("#!").and_then(|text| text.lines().next());
     if program.is_some_and(|it| it.split(' ').any(|word| word.trim_end().ends_with("sh"))) {
@@ -168,7 +169,7 @@ pub fn foreign(text: &str) -> Option<(usize, &'static str, &'static str)> {
         Some((section, _)) if is_of(&SYSTEMD, section) => {
             ("a unit of systemd", "write YAML: `processes: {NAME: {command: [PROGRAM, ARGUMENT]}}`")
         }
-        // In YAML, this line alone would be a list, so the next line must be a setting, too.
+        // This line alone could be a list in YAML, so the next line must be a setting.
         Some((section, _)) if !section.contains([',', '{', '"']) && has_settings() => {
             ("TOML or an INI file", "write YAML; `drainit import FILE` reads a supervisord.conf")
         }

@@ -31,7 +31,7 @@ use crate::types::{ExitPolicy, OnExit, RestartPolicy, Signal, Update, exit_code}
 #[derive(Clone, Debug, Table)]
 #[table(settle = Self, default, differing)]
 pub struct Process {
-    // The key of the process in the file, with `-1` and so on if the entry has `scale`.
+    // The key of the process in the file, with `-1`, `-2` and so on if the entry has `scale`.
     #[key(skip)]
     pub name: String,
     /// The share of the deadline that the plan of the whole config gives this process.
@@ -123,8 +123,8 @@ pub struct Process {
     #[key(form = EnvFiles, default = "none", merge = OneOrMore("path"))]
     pub env_file: Vec<Vec<Variable>>,
     /// Variables of this process. Example: `environment: {GOMAXPROCS: "2"}`
-    // The list has the variables of `env_file`, and then the variables of `environment`. Later
-    // entries win.
+    // The list has `SCALE_INDEX` for a copy, then the variables of `env_file`, and then those of
+    // `environment`. Later entries win.
     #[key(form = EnvironmentForm, default = "none", merge = Pairs)]
     pub environment: Vec<Variable>,
     /// Templates that are written to files before each start.
@@ -185,7 +185,7 @@ pub struct Process {
     pub hooks: Hooks,
     /// How the process is drained before it is stopped. Example:
     /// `drain: {envoy: {admin: "http://127.0.0.1:9901"}}`
-    // The value is also `None` if `time` is 0, or if `only_if` does not hold.
+    // The value is also `None` if the drain's `time` is 0, or if its `only_if` does not hold.
     #[key(form = Either<OnlyConnections, DrainKeys>, default = "none")]
     pub drain: Option<Drain>,
     /// Where the output goes. Example: `log: {prefix: app}`

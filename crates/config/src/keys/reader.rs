@@ -55,8 +55,8 @@ pub(crate) struct Fields<'n> {
     /// unknown key may be its misspelt name.
     pub(crate) has_unknown: bool,
     entries: &'n [(NodeKey, Rc<Node>)],
-    /// The key for which the value stands, and the value, if the config has the short form of the
-    /// mapping.
+    /// If the config has the short form of the mapping: the key for which the value stands, and the
+    /// value.
     short: Option<(&'static str, &'n Node)>,
 }
 
@@ -228,7 +228,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The entries of a mapping whose keys are names. An entry with a `!reset` is skipped with a
-    /// warning: no earlier file has this name, so the name is probably a typing error.
+    /// warning, because no earlier file has this name, so it is probably a typing error.
     pub(crate) fn entries<'n>(
         &mut self,
         node: &'n Node,
@@ -271,8 +271,8 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// Warns in `check` of a key without a value: its author may expect the defaults, but the key
-    /// counts as absent.
+    /// Warns in `check` of a key without a value, because its author may expect the defaults, but
+    /// the key counts as absent.
     pub(crate) fn warn_of_empty(&mut self, entries: &[(NodeKey, Rc<Node>)], name: &str) {
         let is_empty = |(key, node): &&(NodeKey, Rc<Node>)| {
             *key.text == *name && matches!(node.kind, Kind::Null) && !node.is_reset()
@@ -441,10 +441,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reports each `$NAME` in a value, because no shell runs that could expand it. Skips a NAME
-    /// that is neither known nor in capitals. With `of_variable`, the node is the value of a
-    /// variable, in which a `$` may be intended. A `$NAME` is then only a warning, or is not
-    /// reported at all if NAME is not known and `$NAME` is not the whole value.
+    /// Reports each `$NAME` in a value, because no shell runs that could expand it. An unset
+    /// variable is reported only if its NAME is in capitals. With `of_variable`, the node is the
+    /// value of a variable, in which a `$` may be intended. Each report is then a warning, and an
+    /// unset variable is reported only if `$NAME` is the whole value.
     pub(crate) fn check_dollars(&mut self, node: &Node, what: &str, of_variable: Option<&str>) {
         node.inner().for_each(|inner| self.check_dollars(inner, what, of_variable));
         let raw = node.scalar().unwrap_or_default();

@@ -13,7 +13,7 @@ impl Config {
     ///
     /// # Errors
     /// Returns an error for each dependency that is not a process, for each process that depends on
-    /// itself, and for the cycles.
+    /// itself, and for the cycles; or only one error if there are too many processes.
     pub fn graph(&self) -> Result<Graph, Vec<GraphError>> {
         let nodes: Vec<GraphNode<'_>> =
             self.processes.iter().map(|process| node(process)).collect();
@@ -111,7 +111,7 @@ fn drain(drain: &Drain) -> DrainSpec {
     let signal = match &drain.method {
         DrainMethod::Signal(it) | DrainMethod::Notify(it) => Some(it.signal),
         // A command such as `nginx -s quit`, or a request, can make a server end after its last
-        // answer, as SIGTERM does. SIGTERM therefore stands for both.
+        // answer, as SIGTERM does. Both therefore count as SIGTERM.
         DrainMethod::Exec(_) | DrainMethod::Http(_) if by_kernel => Some(Signal::TERM),
         _ => None,
     };

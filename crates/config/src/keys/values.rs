@@ -1,5 +1,5 @@
-//! Parses single values, such as durations, signals and addresses. The messages of errors begin
-//! with the value, and the reason follows: "`time` is `abc`: not a duration".
+//! Parses single values, such as durations, signals and addresses. In the message of an error, the
+//! reason follows the key and the value: "`time` is `abc`: not a duration".
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{IntErrorKind, ParseIntError};

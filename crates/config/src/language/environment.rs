@@ -93,7 +93,7 @@ pub struct DeadlineShare {
 }
 
 impl DeadlineShare {
-    /// The names by which a config uses the numbers.
+    /// The names by which a config uses these times.
     pub(crate) const NAMES: [&str; 4] = ["stop_seconds", "stop_ms", "drain_seconds", "drain_ms"];
 
     /// The number with this name, rounded down; `None` if the name is not in [`Self::NAMES`].
@@ -115,8 +115,8 @@ pub struct Variables<'a> {
     container: &'a Environment,
     env: BTreeMap<String, String>,
     file: BTreeMap<String, String>,
-    /// While a process of an entry with `scale` is read: the number of the process among its copies.
-    /// This number is `SCALE_INDEX`, whatever the sources have.
+    /// The number of the copy that drainit reads or starts now, if its entry has `scale`. This
+    /// number is `SCALE_INDEX`, whatever the sources have.
     number: Option<String>,
     /// The part of the grace period that belongs to one process: the process that drainit reads or
     /// starts now. `None` while drainit reads a value that cannot use this part.
@@ -127,7 +127,7 @@ pub struct Variables<'a> {
     pub(crate) is_share_zero: Cell<bool>,
     /// Whether a value has used a limit of the container that each start must read again.
     pub(crate) uses_limits: Cell<bool>,
-    /// Whether such a value gets a mark in place of the limit.
+    /// Whether a value gets a mark in place of a limit of the container.
     pub(crate) marks_limits: bool,
     /// Whether no message may contain the text being read, because it is the value of a variable.
     pub(crate) is_secret: bool,
@@ -193,7 +193,7 @@ impl<'a> Variables<'a> {
         self.share.is_some() && self.marks_limits
     }
 
-    /// A number of the share with this name; `None` if values here cannot use the share.
+    /// The number in the share that has this name; `None` if values here cannot use the share.
     pub(crate) fn share(&self, name: &str) -> Option<u128> {
         self.uses_share.set(true);
         let number = self.share.and_then(|share| share.number(name));

@@ -97,8 +97,8 @@ pub fn names(text: &str) -> Vec<String> {
     out
 }
 
-/// A mark consists of the name and the percentage of a limit, with this character before and after
-/// them. No value of a config contains this character.
+/// A mark stands for a limit of the container. It has the limit's name and percentage, with this
+/// character before and after them. No value of a config contains this character.
 const MARK: char = '\0';
 
 /// A percentage of a limit of the container.

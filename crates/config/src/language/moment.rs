@@ -17,8 +17,8 @@ use crate::language::directory;
 use crate::language::source::{FileLimits, Identity, Source, Unreadable};
 use drainit_os::trusted_path::Place;
 
-/// How long drainit keeps trying. If files change for a longer time, nobody is replacing them: a
-/// program writes to them all the time.
+/// How long drainit keeps trying. Files that still change after this time are not just being
+/// replaced: a program writes to them all the time.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -111,8 +111,8 @@ fn look(path: &Path, is_of_config: bool) -> io::Result<Metadata> {
 /// content in two attempts in a row.
 ///
 /// # Errors
-/// Fails with the path of a file that has changed, if files change again and again, or if `read`
-/// also reads a pipe, which cannot be read again.
+/// Fails if files change again and again, or if a file changes and `read` also reads a pipe, which
+/// cannot be read again. The error has the path of a changed file.
 pub fn of_one_moment<T>(mut read: impl FnMut(&Reads) -> T) -> Result<T, (PathBuf, Unreadable)> {
     let until = Instant::now() + PATIENCE;
     let mut earlier: Option<Record> = None;

@@ -1,6 +1,6 @@
 //! Finds where a value stands in the merged files, by its keys, such as `shutdown.grace_period`.
-//! The checks of the whole config need this table: the values that they check no longer have places
-//! of their own.
+//! The checks of the whole config need this search, because the values that they check have no
+//! places.
 
 use std::rc::Rc;
 
@@ -64,7 +64,7 @@ impl EntryPlace {
         self.node.at(path).unwrap_or(self.name)
     }
 
-    /// The place in `depends_on` of the process with this name.
+    /// The place where `depends_on` lists the process with this name.
     pub(crate) fn dependency(&self, name: &str) -> Span {
         let Some(node) = self.find("depends_on") else { return self.name };
         // In the file, `depends_on` may name the entry with `scale`, without the number of a copy.

@@ -14,11 +14,11 @@ const BUILTINS: &[&str] = &[
     "true", "type", "typeset", "ulimit", "umask", "unalias", "unset", "wait",
 ];
 
-/// Words of the shell that begin and end groups of commands.
+/// Words of the shell that begin a group of commands, and words that end a group.
 const BEGINS: &[&str] = &["case", "for", "if", "select", "until", "while", "{"];
 const ENDS: &[&str] = &["done", "esac", "fi", "}"];
 
-/// Words of the shell before the program of a command.
+/// Words of the shell that may stand before the program of a command.
 const LEADS: &[&str] = &[
     "!", "builtin", "command", "do", "done", "elif", "else", "esac", "exec", "fi", "if", "then",
     "time", "until", "while", "{", "}",
@@ -44,8 +44,8 @@ pub fn place<'a>(command: impl IntoIterator<Item = &'a str>) -> Option<usize> {
 }
 
 /// The programs that a script runs for certain, in the order of the script. A command is not
-/// certain after `&&`, on either side of `||`, or if the shell could change its first word. No
-/// command is certain from a word of `STOPS` or `BEGINS` or a change of `PATH` on.
+/// certain after `&&`, on either side of `||`, or if the shell could change its first word. The
+/// search ends at a word of `STOPS` or `BEGINS`, at a change of `PATH`, and at a `(`.
 pub fn programs(script: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut is_certain = true;
@@ -68,12 +68,12 @@ pub fn programs(script: &str) -> Vec<String> {
 
 /// A command of a script.
 pub struct Command<'a> {
-    /// The words without their quotes, and without redirections and the files of these.
+    /// The words without their quotes. Redirections and their files are left out.
     pub words: Vec<String>,
     /// The operator behind the command.
     pub end: &'a str,
-    /// Whether a copy of the shell runs the command: in parentheses, in a pipe or in the
-    /// background.
+    /// Whether a copy of the shell runs the command, because it is in parentheses, in a pipe or in
+    /// the background.
     pub is_copy: bool,
 }
 
@@ -93,8 +93,8 @@ pub fn functions<'a>(commands: &'a [Command<'_>]) -> Vec<&'a str> {
     defined.filter_map(|it| it.words.iter().find(|it| !is_keyword(it))).map(|it| &**it).collect()
 }
 
-/// Whether a bash makes way for its last command, as if `exec` stood before it. A bash before 5.1
-/// does so only if the script is a single command.
+/// Whether a bash replaces itself by its last command, as if `exec` stood before it. A bash before
+/// 5.1 does so only if the script is a single command.
 pub fn ends_as_last(script: &str) -> bool {
     let others = ["trap", "time", "if", "for", "while", "until", "case", "select", "function"];
     let is_simple = !script.replace("&&", "").contains(['<', '>', '&', '|', '(', '{', '!']);
@@ -185,14 +185,14 @@ struct Commands<'a> {
     found: Vec<Command<'a>>,
     words: Vec<String>,
     word: Option<Vec<u8>>,
-    /// Whether the next word belongs to a here-document or to another redirection.
+    /// If the next word belongs to a redirection: whether this is a here-document.
     is_document: Option<bool>,
     /// The last lines of the here-documents that begin on the next line.
     documents: Vec<String>,
     /// The part of a pipe that is being read: the number of commands before it, and whether it
     /// reads from the part before it.
     part: (usize, bool),
-    /// The parts that contain this part: each has a group, such as `{ …; }`, that has not ended.
+    /// The parts around this part: each contains a group, such as `{ …; }`, that has not ended.
     groups: Vec<(usize, bool)>,
     /// Whether a group in parentheses has just ended.
     is_ended: bool,
@@ -260,7 +260,7 @@ impl<'a> Commands<'a> {
             self.is_pattern = end != ")";
             return;
         }
-        // Behind an operator, a line break ends nothing.
+        // A line break behind an operator ends no part.
         if mem::take(&mut self.is_ended) | is_command {
             if self.part.1 || matches!(end, "|" | "&") {
                 self.mark();

@@ -21,7 +21,7 @@ pub(crate) fn split(text: &str) -> Result<Vec<String>, Invalid> {
 
 /// Refuses a command that only a shell could run.
 pub(crate) fn without_shell(text: &str) -> Result<(), Invalid> {
-    // A line break before the first word or after the last word does no harm: it is not refused.
+    // A line break before the first word or after the last word does no harm, so it is not refused.
     let operator = Line::scan(text.trim()).operator;
     let Some(operator) = operator else { return without_assignment(text) };
     let shell = text.trim().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
@@ -58,8 +58,8 @@ fn no_shell(operator: &str) -> String {
 struct Line {
     words: Vec<String>,
     /// The first operator that only a shell understands: `|`, `&`, `;`, `<` or `>` outside quotes,
-    /// a backtick, or `$(`. A line break between words also counts as an operator: a shell would
-    /// take the break as the end of a command.
+    /// a backtick, or `$(`. A line break between words also counts as an operator, because a shell
+    /// would take it as the end of a command.
     operator: Option<&'static str>,
     /// Whether a word outside quotes begins with `#`, so that a shell would skip the rest as a
     /// comment.

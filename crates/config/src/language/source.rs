@@ -391,8 +391,8 @@ mod tests {
         assert_eq!(*Source::read(&path).unwrap().text, "", "nobody writes");
 
         // The text is longer than the pipe's buffer, so the writer ends only after the reader has
-        // started. The writer opens the pipe for reading as well: this open does not block, and the
-        // reader finds a writer.
+        // started. The writer also opens the pipe for reading, so that this open does not block,
+        // and the reader finds a writer.
         let text = "# a comment\n".repeat(20_000);
         let mut both = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let written = text.clone();

@@ -1,6 +1,6 @@
 //! Places in the files that drainit reads for one config, for diagnostics.
 
-/// A place in one of these files.
+/// A place in one of the files that drainit reads for a config.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
     file: u32,

@@ -92,7 +92,7 @@ fn name(option: &str) -> &str {
 }
 
 /// The names and the `args` of all processes that have `args`. The result includes entries with
-/// `scale: 0`: the number of copies must not decide whether an argument is accepted.
+/// `scale: 0`, because the number of copies must not decide whether an argument is accepted.
 fn routes(config: &Config) -> impl Iterator<Item = (&str, &ArgRoute)> {
     let used = config.processes.iter();
     let used = used.filter_map(|process| Some((process.name.as_str(), process.args.as_ref()?)));

@@ -1,6 +1,6 @@
-//! Reads files at each start of a process, and not together with the config: secrets, an `env_file`
-//! that another process has written, and templates. The parsers and limits are the same as for a
-//! config.
+//! Reads, at each start of a process, the files that are not read together with the config:
+//! secrets, an `env_file` that another process has written, and templates. The parsers and limits
+//! are the same as for a config.
 //!
 //! Every error or warning is one line of text, and never contains a value.
 
@@ -18,16 +18,16 @@ use crate::language::expand::{LONGEST, Malformed, expand_up_to, put_limits};
 use crate::language::moment::{Reads, of_one_moment};
 use crate::language::source::{AT_START, NO_VARIABLE, Source, Unreadable, VARIABLE};
 
-/// All variables of one `env_file` together may have at most this many bytes: the kernel accepts at
-/// most 6 MiB of arguments and variables (execve(2)).
+/// All variables of one `env_file` together may have at most this many bytes, because the kernel
+/// accepts at most 6 MiB of arguments and variables (execve(2)).
 const MOST_VARIABLES: usize = 6 * 1024 * 1024;
 /// A rendered file may have at most this many bytes.
 const MOST_RENDERED: usize = 4 * 1024 * 1024;
 /// For one template, at most this many unset variables are reported.
 const MAX_UNSET: usize = 10;
 
-/// Returns the variables and the templates of a process. Reads the files that they name again and
-/// again, until all contents are of one moment.
+/// Returns the variables and the templates of a process. Reads their files again and again, until
+/// all contents are of one moment.
 ///
 /// # Errors
 /// Says why a file cannot be read.
@@ -68,7 +68,7 @@ pub fn with_limits(process: &Process) -> Result<Option<Process>, String> {
     Ok(Some(Process { command, environment, ..process.clone() }))
 }
 
-/// Calls `read` until all files that `read` reads are of one moment: for example, a password must
+/// Calls `read` until all files that `read` reads are of one moment. For example, a password must
 /// belong to the user name in the file beside it.
 fn together<T>(read: impl FnMut(&Reads) -> Result<T, String>) -> Result<T, String> {
     of_one_moment(read).unwrap_or_else(|(path, why)| Err(unreadable("", &path, why, "")))
@@ -218,11 +218,11 @@ pub fn headers(headers: &[Header]) -> Result<Vec<(String, String)>, String> {
     together(|reads| headers.iter().map(|header| read(header, reads)).collect())
 }
 
-/// The text of a template in which the variables were replaced by their values.
+/// A template after its variables were replaced by their values.
 #[derive(Debug)]
 pub struct Rendered {
     pub text: String,
-    /// A warning for each variable of the template that is not set.
+    /// A warning for each unset variable of the template, but at most `MAX_UNSET` warnings.
     pub warnings: Vec<String>,
 }
 

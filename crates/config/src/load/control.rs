@@ -37,7 +37,7 @@ pub(crate) fn found(
     let Some(root) = merge_roots(&mut problems, roots) else {
         return FoundControl { control: Err(problems.finish()), unset: Vec::new() };
     };
-    // The problems so far do not keep the reader from `control`, so the command ignores them.
+    // `control` can be read in spite of the problems so far, so the command ignores them.
     problems.clear();
     let mut reader = Reader::new(&mut problems, Variables::new(environment));
     let (control, unset) = config::control_alone(&mut reader, &root);

@@ -47,9 +47,9 @@ pub struct Loaded {
     pub grace_variables: Vec<String>,
     /// Whether a file sets `grace_period`; otherwise it has its default.
     pub has_grace_period: bool,
-    /// Whether no further warning about the traffic is needed: the config says how its traffic
-    /// leaves, for example by a `drain`, or `check` has already warned. Only `check` sets this
-    /// field.
+    /// Whether the config or the pod says how the traffic leaves, for example by a `drain`. Also
+    /// true if `check` has already warned about the traffic, and always false if the config is not
+    /// loaded for `check`.
     pub says_how_traffic_leaves: bool,
     /// The warnings in file order.
     pub warnings: Vec<Diagnostic>,
@@ -113,7 +113,7 @@ fn read(
     })
 }
 
-/// The tree of each file; `None` in place of a file that cannot be read.
+/// The tree of each file; `None` in place of a file that cannot be read or parsed.
 type Roots = Vec<Option<Rc<Node>>>;
 
 fn read_roots(problems: &mut Problems, paths: &[PathBuf], environment: &Environment) -> Roots {
@@ -158,7 +158,7 @@ pub const FOREIGN: &str = ", and not a config of drainit";
 /// Parses a file of the config. An empty file is an error.
 pub fn parse_source(problems: &mut Problems, source: Source) -> Option<Rc<Node>> {
     let name = quote(&source.path.to_string_lossy());
-    // The lines of a Procfile may be YAML, too.
+    // The lines of a Procfile may be YAML, too, so only the file name shows that it is one.
     let is_procfile = source.path.file_name().is_some_and(|name| name == "Procfile");
     let procfile = is_procfile.then_some((1, "a Procfile", IMPORT));
     let foreign = procfile.or_else(|| foreign(&source.text));
@@ -177,7 +177,8 @@ pub fn parse_source(problems: &mut Problems, source: Source) -> Option<Rc<Node>>
     Some(root)
 }
 
-/// Merges all files. If a file is missing or invalid, returns `None`, and `problems` has the error.
+/// Merges all files. If there is no file, or a file is missing or invalid, returns `None`, and
+/// `problems` has the error.
 fn merge_roots(problems: &mut Problems, roots: Roots) -> Option<Rc<Node>> {
     // Do not merge only some of the files: the check would then report problems that the complete
     // config does not have.
@@ -210,8 +211,8 @@ fn finish(
         && times_known
         && !problems.has_errors()
     {
-        // A default `min` may be cut so that it fits into the shutdown, as in the plan that
-        // `drainit plan` prints.
+        // Shorten each default `min` that does not fit into the shutdown, so that the shares are
+        // those of the plan that `drainit plan` prints.
         check::shrink_default_minima(&mut problems, &mut config, &graph, &places);
         shares = Plan::new(&config, &graph).shares();
         if uses_share {
@@ -288,7 +289,7 @@ fn read_root<'a>(
     (keys::config::read(&mut reader, root), reader)
 }
 
-/// Gives each process that uses a limit of the container the form with marks (`Process::marked`).
+/// Sets `Process::marked` for each process that uses a limit of the container.
 fn mark_limits(config: &mut Config, marked: Config) {
     for (process, marked) in config.processes.iter_mut().zip(marked.processes) {
         let is_marked =
@@ -300,7 +301,7 @@ fn mark_limits(config: &mut Config, marked: Config) {
     }
 }
 
-/// Whether a process reads files at its start whose text can use the share of the deadline.
+/// Whether any process reads, at its start, files that can use the process's share of the deadline.
 fn reads_at_start(config: &Config) -> bool {
     config.processes.iter().any(|process| {
         let is_env_file = |variable: &Variable| matches!(variable, Variable::EnvFile(_));

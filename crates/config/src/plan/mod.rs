@@ -66,13 +66,13 @@ pub struct PlannedStart<'c> {
     /// environment, or none of its `profiles` is enabled.
     pub left_out: bool,
     /// The reason, as text for people, why the process does not start with the container; `None` if
-    /// it does start.
+    /// it does.
     pub stays_down: Option<&'static str>,
     /// The limit of the process's `pre_start` hook.
     pub pre_start: Option<Duration>,
     /// The latest time, counted from the start of drainit, at which the process is ready if no
     /// start is repeated. `None` if there is no such time: the process starts only at a request, or
-    /// is or waits for a oneshot, which may take any time.
+    /// is a oneshot or waits for one, and a oneshot may take any time.
     pub ready_by: Option<Duration>,
 }
 
@@ -117,8 +117,8 @@ impl<'c> Plan<'c> {
         }
     }
 
-    /// The duration of the longest shutdown after a stop signal, including a shutdown that begins
-    /// while a oneshot still runs. Leftovers do not count.
+    /// The duration of the longest shutdown after a stop signal, whether or not a oneshot still
+    /// runs. The wait for leftover processes does not count.
     pub fn longest(&self) -> Duration {
         let in_oneshot = self.signal_in_oneshot.as_ref().map(|it| &it.timeline);
         without_leftovers(&self.spec, in_oneshot.unwrap_or(&self.after_signal))
@@ -132,9 +132,9 @@ impl<'c> Plan<'c> {
         [(&self.after_signal, true), (&self.after_end, false)].into_iter().chain(signal).chain(end)
     }
 
-    /// The time that each process gets until the deadline, by the name of the process. The plan has
-    /// several shutdowns: `stop` is the shortest time for the stop in any of them, and `drain` is the
-    /// time for the drain after a stop signal.
+    /// The times that the plan gives the stop and the drain of each process, by the name of the
+    /// process. The plan has several shutdowns: `stop` is the shortest time for the stop in any of
+    /// them, and `drain` is the time for the drain after a stop signal.
     pub(crate) fn shares(&self) -> HashMap<String, DeadlineShare> {
         let mut stops = vec![None; self.names.len()];
         let mut drains = vec![Duration::ZERO; self.names.len()];
@@ -162,8 +162,8 @@ impl<'c> Plan<'c> {
         self.spec.window
     }
 
-    /// The time by which every process is ready at the latest; `None` if a process is a oneshot,
-    /// which may take any time.
+    /// The latest time at which all processes that start with the container are ready; `None` if
+    /// one of them is a oneshot, which may take any time.
     pub fn ready_by(&self) -> Option<Duration> {
         let first = self.pre_start.unwrap_or_default();
         let own = self.start.iter().filter(|start| start.left_out || start.stays_down.is_none());
@@ -198,7 +198,7 @@ impl<'c> Plan<'c> {
         wait.map_or((step.takes(), false), |wait| (wait.limit, wait.is_declared()))
     }
 
-    /// The `min` of the drain that this step is; `None` for other steps.
+    /// The `min` of a step that is a drain; `None` for other steps.
     pub fn min(&self, step: &ShutdownStep) -> Option<Duration> {
         let process = &self.spec.processes[step.process?.index()];
         (step.kind == StepKind::Drain).then_some(process.drain?.min)
@@ -218,8 +218,8 @@ impl<'c> Plan<'c> {
     }
 }
 
-/// The duration of a shutdown that has no leftovers to wait for. The time of the leftovers goes to
-/// the container's `post_stop` hook, if the hook has no timeout.
+/// The duration of this shutdown if no leftover processes remain. If the container's `post_stop`
+/// hook has no timeout, it then gets the time of the leftovers.
 fn without_leftovers(spec: &Spec, timeline: &Timeline) -> Duration {
     let leftovers = timeline.steps.iter().find(|step| step.kind == StepKind::Leftovers);
     leftovers.map_or(timeline.total, |ShutdownStep { begins, .. }| {

@@ -1,5 +1,5 @@
-//! The plan of a reload: which slot each process of the new config has now, and what the reload
-//! does step by step.
+//! The plan of a reload: which slot each process of the new config has, and what the reload does
+//! step by step.
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
@@ -81,7 +81,7 @@ struct Known<'r, 'a> {
     one: &'r RunningProcess<'a>,
     /// The keys whose values differ between the two configs.
     keys: Vec<&'static str>,
-    /// Whether the reload gives the process a new instance.
+    /// Whether the process counts as [`Placed::Changed`].
     is_replaced: bool,
 }
 
@@ -99,8 +99,8 @@ impl<'a> ReloadPlan<'a> {
         let known = found(running, new, spec, args);
         let mut steps: Vec<_> = removed(running, new).collect();
         let mut untouched = Vec::new();
-        // The processes that the reload starts or restarts. Their dependents with `restart: true`
-        // follow.
+        // The processes that the reload starts or restarts. Dependents with `restart: true` follow
+        // them, and are restarted, too.
         let mut anew = HashSet::new();
         let needed = needed(new, spec, &known);
         // The processes that are replaced after all other steps, because they follow a dependency.
@@ -221,8 +221,9 @@ fn differ(keys: &[&'static str]) -> String {
     }
 }
 
-/// The processes that are down, and that the reload starts because another process needs them. Each
-/// value is the name of this other process.
+/// The processes that are down, and that the reload starts because a process that it starts or
+/// replaces needs them, directly or indirectly. Each value is the name of the process that needs
+/// it.
 fn needed<'a>(
     new: &'a Config,
     spec: &Spec,
@@ -281,8 +282,8 @@ fn found<'r, 'a>(
     let known = processes.map(|((process, args), spec)| {
         let one = *by_name.get(process.name.as_str())?;
         let keys = changes::of_process(one.definition, ProcessDefinition { process, args });
-        // If the base ID has changed, a later hot restart could not take over from the running
-        // instance, so the reload replaces this instance now.
+        // A later hot restart could not take over from an instance that runs without `hot-restart`
+        // or with another base ID, so the reload replaces this instance now.
         let is_replaced = one.life == Life::Failed
             || keys.iter().any(|key| !TAKEN_OVER.contains(key))
             || spec.is_apart(one.spec);

@@ -11,7 +11,7 @@ use crate::types::human;
 
 /// The width of the text if the width of the terminal is not known.
 pub const COLUMNS: usize = 100;
-/// The shortest width for which the text has room.
+/// On a narrower terminal, the text is made for this width.
 const NARROWEST: usize = 60;
 /// The labels in front of the bars are at most this wide.
 pub const LABEL: usize = 36;
@@ -209,8 +209,7 @@ fn path(plan: &Plan<'_>, timeline: &Timeline) -> impl Iterator<Item = String> {
     path.map(|step| format!("{} {}", plan.label(step), human(step.takes())))
 }
 
-/// Writes a title and its items. A line break comes only between two items. Without items, writes
-/// nothing.
+/// Writes a title and its items. A line breaks only before an item. Without items, writes nothing.
 pub(crate) fn paragraph(
     out: &mut String,
     title: &str,

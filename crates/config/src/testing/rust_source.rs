@@ -34,7 +34,7 @@ pub fn string_literals(source: &str) -> Vec<Literal> {
             literals.push(Literal { text, at });
             at += 1 + length;
         } else if let Some(quoted) = rest.strip_prefix('\'') {
-            // After a single quote comes a character literal or the name of a lifetime.
+            // A single quote begins a character literal or the name of a lifetime.
             let first = quoted.chars().next().map_or(0, char::len_utf8);
             at += match quoted.strip_prefix('\\') {
                 Some(escape) => {

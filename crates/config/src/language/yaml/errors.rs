@@ -2,8 +2,8 @@
 
 use crate::language::yaml::Complaint;
 
-/// Returns the message and the help text for an error. `line` is the line of the file in which the
-/// parser found it.
+/// Returns the message and the help text for an error. `line` is the text of the line in which the
+/// parser found the error.
 pub(crate) fn explain(complaint: &Complaint, line: &str) -> (String, String) {
     use Complaint as C;
     let (text, help) = match complaint {

@@ -1,10 +1,10 @@
 //! Parses YAML text into [`Node`]s. No other file uses the YAML crate.
 //!
-//! The time and memory for a hostile file are limited by its length. granit-parser looks ahead for
-//! a limited distance. Other scanners keep a flow collection in memory for as long as the
-//! collection could be a key, and need 700 MB for a file of 4 MB. This code reads the parser's
-//! events one by one, without recursion. This code also limits how deeply values are nested and how
-//! many values there are; a value that aliases repeat counts each time.
+//! The time and memory for a hostile file are limited by its length. The parser (granit-parser)
+//! looks ahead for a limited distance. Other parsers keep a flow collection in memory for as long
+//! as the collection could be a key, and need 700 MB for a file of 4 MB. This code reads the
+//! parser's events one by one, without recursion. This code also limits how deeply values are
+//! nested and how many values there are; a value that aliases repeat counts each time.
 
 pub(crate) mod errors;
 pub mod node;
@@ -115,8 +115,8 @@ impl NodeContent {
     }
 }
 
-/// YAML's merge key: its value is a mapping whose entries are added to the mapping that has the
-/// key.
+/// YAML's merge key: its value is a mapping, or a list of mappings, whose entries are added to the
+/// mapping that has the key.
 const MERGE: &str = "<<";
 
 type Entries = Vec<(NodeKey, Rc<Node>)>;

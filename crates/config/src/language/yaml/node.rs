@@ -19,7 +19,7 @@ pub struct NodeKey {
 /// Compose's tags, which say how the value of a later file changes the value of an earlier file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tag {
-    /// `!reset` removes the key. In `environment`, it removes the variable.
+    /// `!reset` removes the key. In `environment`, the process then does not get the variable.
     Reset,
     /// `!override` replaces the earlier value; without the tag, the two values would be merged.
     Override,
@@ -126,7 +126,7 @@ impl Node {
     }
 
     /// The value of a key of a mapping, or the item of a list at an index. `None` if the value is
-    /// missing or absent.
+    /// missing or counts as missing.
     fn step(&self, key: &str) -> Option<&Rc<Self>> {
         let of_key = self.entries().iter().find(|(name, _)| &*name.text == key);
         let value = match of_key {

@@ -14,7 +14,7 @@ use crate::load::testing::load;
 use crate::testing::random::Random;
 use crate::types::{End, Time};
 
-/// The generator of the configs.
+/// Makes random configs.
 struct Configs(Random);
 
 impl Configs {
@@ -22,8 +22,8 @@ impl Configs {
         self.0.one_in(bound)
     }
 
-    /// Random processes, each of which depends on earlier ones and has the keys that a reload
-    /// compares.
+    /// Random processes with the keys that a reload compares. Each process may depend on earlier
+    /// processes.
     fn config(&mut self) -> Vec<Entry> {
         let ids: Vec<_> = (0..6).filter(|_| !self.once_in(6)).collect();
         ids.into_iter().map(|id| self.entry(id)).collect()
@@ -60,7 +60,8 @@ impl Configs {
 #[derive(Clone)]
 struct Entry {
     id: usize,
-    /// The processes on which the process depends, each with the key `restart` of the dependency.
+    /// The processes on which the process depends, each with the value of `restart` of the
+    /// dependency.
     needs: Vec<(usize, bool)>,
     /// Whether the process starts only by request, whether it has another command, whether it is a
     /// oneshot, whether it has `update: start-first`, and whether it is left out.
