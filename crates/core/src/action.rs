@@ -10,23 +10,23 @@ use crate::types::{ProcessId, Signal};
 /// An instruction to the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Prepare a slot. If a reload adds the process, `of` is the same slot. Otherwise, the slot is
-    /// for a new instance beside the running instance in slot `of`. The prepared slot is either a
+    /// Prepare a slot. If a reload adds the process, `of` equals `slot`. Otherwise, the slot is for
+    /// a new instance beside the running instance in slot `of`. The prepared slot is either a
     /// retired slot or a new slot after the last slot. Both slots of a process share the sockets
     /// that drainit holds for the process.
     Adopt {
         slot: ProcessId,
         of: ProcessId,
-        /// Whether the slot gets the definition of the new config. If not, it gets the definition
-        /// of `of`.
+        /// Whether the slot gets the definition of the new config. If not, the slot gets the
+        /// definition of the slot `of`.
         is_newer: bool,
     },
-    /// Give the process its definition in the new config. Either the process is down and starts
-    /// with this definition, or its instance continues, because the change requires no new
+    /// Give the process its definition in the new config. Either the process is down and its next
+    /// start uses this definition, or its instance continues, because the change requires no new
     /// instance.
     Redefine(ProcessId),
     /// Evaluate `only_if`, and answer with `Event::Condition` and the same `check`. A hanging file
-    /// system can delay the answer until the core no longer waits for the answer.
+    /// system can delay the answer so long that the core no longer waits for it.
     CheckCondition { process: ProcessId, check: u32 },
     /// Start the process, and its readiness probe if it has one. Answer with `Event::Spawned` or
     /// `Event::SpawnFailed`. A hanging file system can delay the answer.
@@ -34,18 +34,18 @@ pub enum Action {
     /// Give up a start that is not answered yet. Answer at once, with `Event::Spawned` if the
     /// program already runs, and with `Event::SpawnFailed` otherwise.
     AbortSpawn(ProcessId),
-    /// Probe a new instance of a hot restart once more, at once. The instance's time to become
-    /// ready is over, but the instance may have taken over since its last probe. Answer with
-    /// `Event::Ready` or `Event::NotLive`.
+    /// Probe a new instance of a hot restart once more, now. The instance's time to become ready is
+    /// over, but the instance may have taken over since its last probe. Answer with `Event::Ready`
+    /// or `Event::NotLive`.
     ProbeOnce(ProcessId),
-    /// The process serves from now on: check whether its drain will work.
+    /// The process serves from now on. Check whether its drain will work.
     Serves(ProcessId),
     /// Begin the liveness check of a process that is ready. Answer with `Event::LivenessProbed`s or
     /// `Event::Unhealthy`.
     WatchLiveness(ProcessId),
     /// End the liveness check of a process that has failed this check.
     EndLiveness(ProcessId),
-    /// Tell the service manager above drainit that every process is ready.
+    /// Tell the service manager above drainit that every process is ready or complete.
     TellReady,
     /// Send a signal to the process.
     Signal { process: ProcessId, signal: Signal },
@@ -58,11 +58,11 @@ pub enum Action {
     Kill(ProcessId),
     /// Start the command of a hook.
     RunHook(HookId),
-    /// Send SIGKILL to the process group of a hook that takes too long. Do not report the end of
-    /// the hook.
+    /// Send SIGKILL to the process group of a hook that takes too long or is no longer needed. Do
+    /// not report the end of the hook.
     AbortHook(HookId),
     /// A shutdown begins. Count the connections of the processes that stop. From now on, if nobody
-    /// reads the output of a process, the process waits for at most `patience`.
+    /// reads the output of a process, the process blocks for at most `patience`.
     ShutdownBegins { patience: Duration },
     /// End all readiness and liveness probes, because the shutdown has begun. `/readyz` stays good
     /// until [`Action::Unready`]. If the drain of an Envoy begins before `Unready`, the health
@@ -77,7 +77,7 @@ pub enum Action {
     /// complete.
     Drain {
         process: ProcessId,
-        /// The shortest wait from now: before it is over, no sample ends the drain.
+        /// The shortest wait from now. No sample ends the drain before this wait is over.
         min: Duration,
         /// The longest wait from now, as granted by the budget.
         longest: Duration,
@@ -88,8 +88,8 @@ pub enum Action {
     /// Close the sockets that drainit holds for a process that accepts no connections any more. New
     /// connections are then refused at once.
     ReleaseSockets(ProcessId),
-    /// Send no more samples. A later [`Action::CloseListeners`] still produces one sample, which
-    /// another `EndDrain` cancels.
+    /// Send no more samples. A later [`Action::CloseListeners`] still produces one sample, unless
+    /// another `EndDrain` comes before the sample.
     EndDrain(ProcessId),
     /// Find the leftovers, and send this signal to those that have not received it yet. Answer with
     /// `Event::Swept`. As soon as nothing is left, also answer with `Event::NothingLeft`.

@@ -15,11 +15,11 @@ const MIN_STOP: Duration = Duration::from_secs(1);
 /// [`drain_wish`]).
 const MIN_DRAIN: Duration = Duration::from_secs(1);
 
-/// Closing the listeners gets this time even if the stops need all of the time that is left. The
-/// time is enough, because an Envoy that is not busy answers within milliseconds.
+/// Closing the listeners gets up to this time, even if the stops need all of the time that is left.
+/// The time is enough, because an Envoy that is not busy answers within milliseconds.
 const MIN_CLOSING: Duration = Duration::from_millis(250);
-/// A *final* wait is a wait right before the exit, for example for a reader of the output. It takes
-/// at most the reserve or this time, whichever is longer.
+/// A *final* wait is a wait right before the exit, for example for a reader of the output. Such a
+/// wait takes at most the reserve or this time, whichever is longer.
 const MIN_FINAL: Duration = Duration::from_millis(500);
 /// drainit exits this long before the end of the grace period. For a final wait, at least this time
 /// counts as left.
@@ -57,7 +57,7 @@ pub struct Budget {
 
 impl Budget {
     /// Makes the budget of a shutdown. No time is kept for a process for which `is_down` returns
-    /// true: this process does not run, and will not run when the shutdown begins.
+    /// true, because this process does not run, and will not run when the shutdown begins.
     pub fn new(spec: &Spec, is_down: impl Fn(ProcessId) -> bool) -> Self {
         // The sum along the longest path through the dependencies of each process.
         let path = |need: fn(&ProcessSpec) -> Duration, last: Duration| {
@@ -189,8 +189,8 @@ impl Budget {
     }
 
     /// The longest time for which a process blocks in a shutdown because nobody reads its output.
-    /// The time is as long as a final wait, but at most half of the shortest limit of any stop:
-    /// each process must still have time to end after its wait.
+    /// The time is as long as a final wait, but at most half of the shortest limit of any stop,
+    /// because each process must still have time to end after its wait.
     pub fn patience(spec: &Spec) -> Duration {
         let over = Time(spec.window.saturating_add(spec.reserve));
         let stops = spec.processes.iter().filter(|process| !process.left_out);
@@ -267,17 +267,19 @@ fn most(paths: &[Duration]) -> Duration {
 
 /// The longest wait of a drain; the deadline can make the wait shorter. With `full`, the stop was
 /// requested and every dependency is alive, so clients get all of `time`. Otherwise they get `min`,
-/// but at least [`MIN_DRAIN`]: the request to drain must have an effect.
+/// but at least [`MIN_DRAIN`] or `time`, whichever is shorter, so that the request to drain has an
+/// effect.
 pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
     if full { drain.time } else { drain.min.max(drain.time.min(MIN_DRAIN)) }
 }
 
-/// The limit for closing the listeners after a drain; zero if drainit cannot close them.
+/// The limit for the end of a drain, at which drainit closes the listeners or counts once more;
+/// zero if drainit does not count the traffic.
 fn closes(drain: DrainSpec) -> Duration {
     if drain.closes { MIN_CLOSING } else { Duration::ZERO }
 }
 
-/// The time that `of` returns for the drain of a process, plus the limit for closing its listeners;
+/// The time that `of` returns for the drain of a process, plus the limit that [`closes`] returns;
 /// zero without a drain.
 fn drained(process: &ProcessSpec, of: fn(DrainSpec) -> Duration) -> Duration {
     process.drain.map_or(Duration::ZERO, |drain| of(drain).saturating_add(closes(drain)))

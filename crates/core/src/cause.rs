@@ -66,7 +66,7 @@ impl Cause {
             Self::Signal(_) | Self::DrainRequested | Self::AllEnded if killed => exit_code::KILLED,
             Self::Signal(_) | Self::DrainRequested | Self::AllEnded => exit_code::OK,
             // A process that ends before it is ready must not look like a success. For a later end,
-            // the config says whether it is a success, and the exit code shows that.
+            // the config says whether the end is a success.
             Self::Ended { end, is_success, before_ready, is_failure, .. } => {
                 match (is_success, end.exit_code()) {
                     (true, _) if before_ready || is_failure => exit_code::NOT_READY,

@@ -4,10 +4,11 @@
 //!  NotDue ──▶ Active: answered ─ samples, reports ─▶ [closing ─▶ closed] ──▶ Over
 //! ```
 //!
-//! The drain of an Envoy is over when samples show no traffic. drainit then makes the Envoy refuse
-//! new connections, and polls it once more. If the kernel counts the connections of a process,
-//! drainit only makes one more count at this point. The drain of any other process is over when the
-//! process reports that it is drained. Every drain is over at `until`, at the latest.
+//! When the samples of an Envoy show no traffic, drainit makes the Envoy refuse new connections.
+//! The drain is over when a later sample still shows no traffic. If the kernel counts the
+//! connections of a process, drainit does the same, but leaves the listeners open. The drain of any
+//! other process is over when the process reports that it is drained. Every drain is over at
+//! `until`, at the latest.
 //!
 //! A drained process may have to wait for the drains of other processes, and clients can send new
 //! requests on its open connections in that time. If drainit counts the traffic of a process, it
@@ -38,8 +39,8 @@ const NOTED_EVERY: Duration = Duration::from_secs(60);
 impl State {
     /// Begins the drain of a process. If `full`, the drain gets all of `time`, as far as the
     /// deadline allows. The drain lasts at least for `hold`, because load balancers send new
-    /// connections for that long. If a newer instance has taken over, the old one drains by itself
-    /// and cannot be polled, so drainit only waits.
+    /// connections for that long. If a newer instance has taken over, this instance drains by
+    /// itself and cannot be polled, so drainit only waits.
     pub(crate) fn begin_drain(
         &mut self,
         process: ProcessId,
@@ -78,11 +79,11 @@ impl State {
         self[process].drain = Progress::Over;
     }
 
-    /// Counts the open connections or requests of a process again just before its stop. Until then,
-    /// clients can send new requests on open connections. If more than `exit_at` are open, drainit
-    /// counts again later. A count stays valid for [`QUIET`], so that drainit has time for the
-    /// counts of other processes. Returns false while the stop has to wait for a count of this
-    /// process.
+    /// Counts the open connections or requests of a process again just before its stop, because
+    /// clients can send requests on open connections after the drain. If more than `exit_at` are
+    /// open, drainit counts again later. A count stays valid for [`QUIET`], so that drainit has
+    /// time for the counts of other processes. Returns false while the stop has to wait for a count
+    /// of this process.
     pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) -> bool {
         match self[process].drain {
             Progress::Drained { at, until, is_counted } => {
@@ -90,8 +91,8 @@ impl State {
                 let left = deadline.since(self.now);
                 let left = self.budget.drain(spec, wish, Duration::ZERO, left);
                 let until = self.now + left;
-                // If the drain ended in this step, its last sample also serves as the final count:
-                // nothing can have changed since that sample.
+                // If the drain ended in this step, its last sample also serves as the final count,
+                // because nothing can have changed since that sample.
                 let is_counted = is_counted || at == self.now;
                 if is_counted && left.is_zero() {
                     // No time is left to wait for open connections or requests.
@@ -106,7 +107,7 @@ impl State {
             }
             Progress::FinalCount(count) if self.is_past(count.next) => {
                 if count.is_asked && !(count.is_noted && self.now < count.until) {
-                    // The count got no answer in time.
+                    // The count got no answer within its limit.
                     self.end_final_count(process);
                 } else {
                     self.count(process, count, deadline);
@@ -117,10 +118,10 @@ impl State {
         !matches!(self[process].drain, Progress::FinalCount(_))
     }
 
-    /// Prepares a stop that comes long after the drain. The process has served meanwhile, so the
-    /// stop may wait for its traffic for as long as a new drain could last. If the drain used up
-    /// all of its time, the traffic of its clients never paused: only a stop with a grace period of
-    /// its own (`is_later`) waits for these clients again.
+    /// Prepares a stop after a held drain. The process has served meanwhile, so the stop may wait
+    /// for its traffic for as long as a new drain could last. If the drain used up all of its time,
+    /// the traffic of the clients never paused, so only a stop with a grace period of its own
+    /// (`is_later`) waits for these clients again.
     pub(crate) fn count_anew(&mut self, process: ProcessId, is_later: bool) {
         let (now, time) = (self.now, self.process(process).drain.map(|drain| drain.time));
         if let Progress::Drained { at, until, .. } = &mut self[process].drain
@@ -164,7 +165,7 @@ impl State {
         self[process].drain = Progress::FinalCount(count);
     }
 
-    /// Ends a final count, if one is under way.
+    /// Ends a final count, if one is under way. If the drain is over, no other count is needed.
     pub(crate) fn end_final_count(&mut self, process: ProcessId) {
         if let Progress::FinalCount(_) = self[process].drain {
             self.act(Action::EndDrain(process));
@@ -195,8 +196,8 @@ impl State {
     }
 
     /// Whether the process would cut traffic if it ended now. During its drain, a process may end
-    /// because it is drained, and then it cuts nothing. drainit assumes this reason in two cases:
-    /// drainit does not count the traffic of the process, or has sent it a signal to drain.
+    /// because it is drained, and then it cuts nothing. drainit assumes this reason if drainit does
+    /// not count the traffic of the process, or has sent the process a signal to drain.
     pub(crate) fn is_undrained(&self, process: ProcessId) -> bool {
         let serves = matches!(self.life(process), Lifecycle::Ready { .. });
         if !serves || !self.is_current(process) {
@@ -213,7 +214,8 @@ impl State {
         }
     }
 
-    /// The time until which a drain under way may last.
+    /// The time until which a drain under way may last, or until which the stop may wait for
+    /// traffic that has come since the drain.
     pub fn drained_by(&self, process: ProcessId) -> Option<Time> {
         match &self[process].drain {
             Progress::Active(active) => Some(active.until),
@@ -301,7 +303,7 @@ impl Active {
         })
     }
 
-    /// Writes a note once a minute, which says what a long drain waits for.
+    /// Notes once a minute what a long drain waits for.
     fn note(&mut self, state: &mut State, process: ProcessId) {
         if state.now.since(self.noted_at) >= NOTED_EVERY {
             self.noted_at = state.now;
@@ -353,9 +355,9 @@ impl Active {
             }
             Closing::Closed if self.quiet_since.is_some() => Some(DrainEnd::Quiet),
             Closing::NotYet | Closing::Closed if state.is_past(self.until) => {
-                // The answer brings a last sample, so drainit asks Envoy even if the listeners are
-                // closed already. An Envoy that has not accepted the drain would not answer this
-                // call, either. At the deadline no time is left to ask.
+                // drainit asks for a last sample, even if the listeners are closed already. An
+                // Envoy that has not accepted the drain would not answer this question, either. At
+                // the deadline, no time is left to ask.
                 let closes = self.closes && self.accepted == Some(true) && !state.is_past(deadline);
                 if closes {
                     self.close(state, process, self.at_end, deadline);
@@ -367,8 +369,8 @@ impl Active {
                 None
             }
             Closing::Asked { until, why: DrainEnd::Quiet } if state.is_past(until) => {
-                // No answer has come in time. The drain continues as after an answer: only a new
-                // sample can show a connection that was accepted meanwhile.
+                // No answer has come by `until`. The drain continues as after an answer, because
+                // only a new sample can show a connection that was accepted during the wait.
                 self.closing = Closing::Closed;
                 self.quiet_since = None;
                 state.is_past(self.until).then_some(self.at_end)

@@ -19,8 +19,8 @@ pub enum Event {
     },
     /// `Action::Spawn` succeeded.
     Spawned(ProcessId),
-    /// No program runs: `Action::Spawn` failed, or drainit could not prepare the `pre_start` hook.
-    /// For example, drainit could not read the values of the process.
+    /// No program runs, because `Action::Spawn` failed, or because drainit could not prepare the
+    /// `pre_start` hook (for example, could not read the values of the process).
     SpawnFailed {
         process: ProcessId,
         /// The exit code: 126 or 127, as a shell would report, or 1 if the start was not even
@@ -63,8 +63,7 @@ pub enum Event {
     /// The drain of a process is complete. Either the process has said so in a message, or the HTTP
     /// request or the command that drains the process has succeeded.
     Drained(ProcessId),
-    /// `Action::Drain` found an Envoy that is not live yet: this Envoy has never accepted a
-    /// connection.
+    /// `Action::Drain` found an Envoy that is not live yet and has never accepted a connection.
     NothingToDrain(ProcessId),
     /// A drain without a stop was requested (`POST /drain`).
     DrainRequested,
@@ -81,7 +80,7 @@ pub enum Event {
     },
     /// A process asks for more time (`EXTEND_TIMEOUT_USEC`). If the process is starting, its start
     /// does not fail before the time `by` is over. If the process is being stopped, SIGKILL does
-    /// not follow before then.
+    /// not follow before then, as far as the deadline allows.
     TimeoutExtended {
         process: ProcessId,
         by: Duration,
@@ -129,7 +128,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// The process whose drain this event is about.
+    /// The process whose drain this event is about; `None` for any other event.
     pub(crate) fn drained(self) -> Option<ProcessId> {
         match self {
             Self::DrainAnswered { process, .. }

@@ -1,8 +1,8 @@
 //! The family of an Envoy that is hot-restarted: the order in which its epochs may end.
 //!
-//! For all other modules, an epoch is an instance like any other. The other modules report to this
-//! module what happens to an instance, and mostly ask one question: which [`Tie`] does an instance
-//! have to another one?
+//! An *epoch* is one Envoy of a chain of hot restarts. For all other modules, an epoch is an
+//! instance like any other. The other modules report to this module what happens to an instance,
+//! and mostly ask one question: which [`Tie`] does an instance have to another one?
 //!
 //! A new epoch takes over the sockets and the admin interface of the old epoch. The new epoch reads
 //! the statistics of the old epoch as long as the old epoch lives. The new epoch ends the old epoch
@@ -104,8 +104,8 @@ pub(crate) fn starts(state: &mut State, process: ProcessId) {
     let other = state[process].beside.filter(|other| state.family.all.contains_key(other));
     let is_beside = other.is_some_and(|other| lives(state, other));
     if let Some(survivor) = other.filter(|_| !is_beside) {
-        // The other epoch has ended, or survives SIGKILL, but drainit may learn of its end only
-        // later. Because of this event, that end will not count as the failure of a newer epoch.
+        // The other epoch has ended or survives SIGKILL. If it survives, its end comes later.
+        // Because of this event, that end does not count as the failure of a newer epoch.
         state.family.happens(survivor, EpochEvent::Live);
     }
     let begins = if is_beside { EpochState::Pending } else { EpochState::Free };
@@ -139,8 +139,8 @@ fn renew_handover(state: &mut State, newer: ProcessId, more: Duration) {
     }
 }
 
-/// Begins the stop of this instance without a stop signal in two cases: a newer instance will end
-/// this one, or must be gone before this one is asked to end. Returns whether the stop has begun.
+/// Begins the stop of this instance without a stop signal if a newer instance will end this one, or
+/// if [`settle`] will send the signal later. Returns whether the stop has begun.
 pub(crate) fn holds(state: &mut State, process: ProcessId) -> bool {
     let is_there = |newer: &ProcessId| lives(state, *newer) || pauses(state, *newer);
     let newer = newer_of(state, process).filter(is_there);
@@ -161,8 +161,8 @@ pub(crate) fn holds(state: &mut State, process: ProcessId) -> bool {
     true
 }
 
-/// Records that the stop signal of an instance also ends the older instance: Envoy asks the older
-/// epoch to end, too.
+/// Records that the stop signal of an instance also ends the older instance, because Envoy asks the
+/// older epoch to end, too.
 pub(crate) fn passes_on(state: &mut State, process: ProcessId, deadline: Time) {
     let older = older_of(state, process).filter(|older| tie(state, *older).is_handed_over());
     let Some(older) = older.filter(|_| tie(state, process) != Tie::KillOnly) else { return };
@@ -258,7 +258,7 @@ fn stop_held(state: &mut State, process: ProcessId, deadline: Time) {
 /// Finds the old instances whose newer instance does not serve, and asks `wants` about each of
 /// them. The argument of `wants` is the newer instance, if there is one. If `wants` returns an
 /// answer, the old instance, or the rest of its process group, runs until the drains are over.
-/// Returns each old instance whose own drain has to begin, with this answer.
+/// Returns each old instance whose own drain has to begin, with the answer of `wants`.
 pub(crate) fn left_to_drain<T>(
     state: &mut State,
     wants: impl Fn(&State, Option<ProcessId>) -> Option<T>,
@@ -280,8 +280,8 @@ pub(crate) fn left_to_drain<T>(
     begun
 }
 
-/// Whether a start has to wait, because the other instance is about to end. If so, [`settle`] calls
-/// [`State::start_again`] when that instance is gone.
+/// Whether the start of a process has to wait, because its other instance is about to end. If so,
+/// [`settle`] calls [`State::start_again`] when that instance is gone.
 pub(crate) fn delays_start(state: &mut State, process: ProcessId) -> bool {
     let is_delayed = other_is_ending(state, process);
     if is_delayed {
@@ -349,11 +349,11 @@ fn is_due(state: &State, process: ProcessId, may_stop: bool) -> bool {
     }
 }
 
-/// Whether Envoy would abort this epoch if the older epoch ended now. This epoch itself ends the
-/// older one, `--parent-shutdown-time-s` after this epoch has become live; then the danger is over.
+/// Whether Envoy would abort this epoch if the older epoch ended now. The danger is over once this
+/// epoch itself has ended the older one, `--parent-shutdown-time-s` after this epoch became live.
 /// Here, this time counts from the start of this epoch, because drainit may learn late that the
-/// epoch is live (after a sleep of the machine). An epoch that has not taken over does not count:
-/// drainit rolls it back anyway.
+/// epoch is live, for example after a sleep of the machine. An epoch that has not taken over does
+/// not count, because drainit rolls it back anyway.
 fn needs_older(state: &State, process: ProcessId) -> bool {
     let Some(Epoch { handover, started, .. }) = state.family.all.get(&process) else {
         return false;

@@ -77,9 +77,8 @@ impl Graph {
     /// Resolves `depends_on`. The function takes O((n + m) log n) for n processes and m
     /// dependencies, and uses no recursion.
     ///
-    /// # Errors
-    /// Returns all unknown names, all processes that depend on themselves, and at most 20 cycles; or
-    /// only [`GraphError::TooMany`].
+    /// # Errors Returns all unknown names, all processes that depend on themselves, and at most 20
+    /// cycles; or only [`GraphError::TooMany`].
     pub fn build(processes: &[GraphNode<'_>]) -> Result<Self, Vec<GraphError>> {
         if processes.len() > usize::from(u16::MAX) {
             return Err(vec![GraphError::TooMany]);
@@ -120,9 +119,9 @@ impl Graph {
         if errors.is_empty() { Ok(graph) } else { Err(errors) }
     }
 
-    /// Sorts the processes in `wanted` by Kahn's algorithm: dependencies before dependents, otherwise
-    /// in the order of `wanted`. A process of a cycle is missing from the order, as is every process
-    /// that depends on it.
+    /// Sorts the processes in `wanted` by Kahn's algorithm: dependencies before dependents,
+    /// otherwise in the order of `wanted`. A process of a cycle is missing from the order, as is
+    /// every process that depends on it.
     pub(crate) fn sorted(
         dependencies: Vec<Vec<(ProcessId, StartCondition)>>,
         wanted: &[ProcessId],
@@ -154,8 +153,8 @@ impl Graph {
                 }
             }
         }
-        // Duplicates in `dependents` are removed only after the loop: if a dependency is listed
-        // twice, `waiting` counts it twice.
+        // Duplicates in `dependents` are removed only after the loop, because `waiting` counts a
+        // dependency twice if it is listed twice.
         dependents.iter_mut().for_each(Vec::dedup);
         Self { dependencies, dependents, order }
     }

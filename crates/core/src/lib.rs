@@ -52,7 +52,7 @@ pub mod stop;
 pub mod traffic;
 pub mod types;
 
-/// The names that a crate with `std` has without `use`.
+/// The names that need no `use` in a crate with `std`.
 mod prelude {
     pub(crate) use alloc::borrow::ToOwned;
     pub(crate) use alloc::boxed::Box;

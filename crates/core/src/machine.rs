@@ -42,8 +42,8 @@ impl Machine {
         self.handle_early(now, event)
     }
 
-    /// Handles one event before the timers that have expired since the previous step: the event may
-    /// have happened before they expired. These timers take effect only in a later step.
+    /// Handles one event before the timers that have expired since the previous step, because the
+    /// event may have happened before they expired. These timers take effect only in a later step.
     pub fn handle_early(&mut self, now: Time, event: Event) -> Vec<Action> {
         self.begin_step(now);
         let state = &mut self.state;
@@ -199,9 +199,8 @@ impl Machine {
     }
 
     /// Whether the container is not ready because of this process. There are three cases: the
-    /// process is not ready yet, will be started again soon, or was stopped or is being stopped. In
-    /// the last case, a process that is not `required` counts only if it is restarted after a
-    /// failure.
+    /// process is not ready yet; it will be started again soon; or it was stopped or is being
+    /// stopped, and is `required` or will be restarted after a failure.
     pub fn waits_for(&self, process: ProcessId) -> bool {
         self.state.waits_for(process)
             || matches!(&self.phase, Phase::Running(running)

@@ -9,7 +9,7 @@ use crate::event::{Load, Request};
 use crate::spec::HookId;
 use crate::types::{End, ProcessId, Signal, WatchAction};
 
-/// A line of the log or of the shutdown report.
+/// A report of the core for the log, the status, the metrics or the shutdown report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
     /// The `only_if` of the process does not hold.
@@ -150,7 +150,7 @@ pub enum Note {
     Delayed(Duration),
     /// A process has ended. Other members of its process group are alive and were asked to end.
     GroupRemains(ProcessId),
-    /// All members of the process group have ended, after [`Note::GroupRemains`].
+    /// The last member of the process group has ended, after the process itself.
     GroupGone {
         process: ProcessId,
         /// The time since the process was asked to end; `None` if nobody asked. If the process had
@@ -221,8 +221,8 @@ pub enum Note {
     },
     /// The deadline has come and a process is still alive.
     DeadlinePassed,
-    /// SIGKILL does not end the process, because it hangs in the kernel. drainit no longer waits
-    /// for it.
+    /// SIGKILL does not end the process, because the process hangs in the kernel. drainit no longer
+    /// waits for the process.
     Unkillable(ProcessId),
 }
 
@@ -308,8 +308,8 @@ pub enum DrainEnd {
     Quiet,
     /// The process reported that its drain is over.
     Reported,
-    /// `time` is over; or only `min`, if nobody has requested the stop or if a dependency has
-    /// ended.
+    /// `time` is over. If nobody has requested the stop, or if a dependency has ended, only `min`
+    /// is over.
     TimeOver,
     /// The process did not accept the drain, and `min` is over.
     NotAccepted,
@@ -318,6 +318,6 @@ pub enum DrainEnd {
     ProcessGone,
     /// A second stop signal has come.
     Hurried,
-    /// The process is an Envoy that was not live yet: it has never accepted a connection.
+    /// The process is an Envoy that was not live yet and has never accepted a connection.
     NotLive,
 }

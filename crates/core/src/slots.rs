@@ -20,8 +20,7 @@ use crate::types::{ProcessId, StartCondition};
 /// The slot that a process of a new config has in the running config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
-    /// The running instance of the process continues, because no changed key requires a new
-    /// instance.
+    /// If the process runs, its instance continues, because no changed key requires a new instance.
     Same(ProcessId),
     /// The instance of the process is replaced, because a changed key requires a new instance.
     Changed(ProcessId),
@@ -74,8 +73,8 @@ impl State {
         Some(slot)
     }
 
-    /// Lets each dependent of `old` also depend on `slot`. Keeps the lists of dependents complete, so
-    /// that many slots can be made before [`relink`](Self::relink).
+    /// Lets each dependent of `old` also depend on `slot`. Keeps the lists of dependents complete,
+    /// so that many slots can be made before [`relink`](Self::relink).
     fn connect(&mut self, slot: ProcessId, old: ProcessId) {
         let processes = &mut Rc::make_mut(&mut self.spec).processes;
         for (on, _) in processes[slot.index()].dependencies.clone() {
@@ -96,8 +95,8 @@ impl State {
         self.act(Action::Adopt { slot, of: slot, is_newer: true });
     }
 
-    /// Gives a process that is down the definition that a reload has for it. Returns false if there
-    /// is none. The caller has to [`relink`](Self::relink).
+    /// Gives a process that is down its new definition from a reload. Returns false if the reload
+    /// has no definition for the process. The caller has to [`relink`](Self::relink).
     pub(crate) fn redefine(&mut self, slot: ProcessId) -> bool {
         if !self.redefine_running(slot) {
             return false;
@@ -111,7 +110,8 @@ impl State {
     }
 
     /// Gives a process the definition that a reload has for it. Returns false if there is none. If
-    /// the process runs, it must be unchanged. The caller has to [`relink`](Self::relink).
+    /// the process runs, the reload must have placed it as [`Placed::Same`]. The caller has to
+    /// [`relink`](Self::relink).
     pub(crate) fn redefine_running(&mut self, slot: ProcessId) -> bool {
         let newer = self[slot].newer.take();
         newer.is_some_and(|newer| {
@@ -123,7 +123,8 @@ impl State {
     }
 
     /// Takes over the settings of the container from a new config, and the order of its processes.
-    /// The processes in `gone` come first, unless they depend on others. `gone` has dependents first.
+    /// The processes in `gone` come first, unless they depend on others. `gone` lists dependents
+    /// first.
     ///
     /// Redefines the unchanged processes, whose slots are in `same`. An unchanged process keeps its
     /// definition if a new dependency would contradict the old dependencies of others.
@@ -181,7 +182,7 @@ impl State {
     }
 
     /// Copies the conditions that the old instance has met. Copies nothing if the old instance is
-    /// down and did not end well: a process that has failed for good counts as having met
+    /// down and did not end well, because a process that has failed for good counts as having met
     /// conditions that it has not met.
     fn inherit_conditions(&mut self, slot: ProcessId, old: ProcessId) {
         let is_down = matches!(self.life(old), Lifecycle::Stopped { .. } | Lifecycle::Done);

@@ -14,15 +14,14 @@ use crate::types::{
 /// The longest wait after the deadline for a killed process to end. The wait is longer than
 /// [`AFTER_KILL`], because the kernel needs time to free the memory of a large process.
 const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
-/// The shortest time limit of a last probe.
+/// The shortest value of [`ProcessSpec::last_probe`].
 const LEAST_PROBE: Duration = Duration::from_secs(1);
 /// The shortest pause between two scans for leftovers. One scan is not enough, because it can miss
 /// a process that forks and ends all the time.
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
 /// In a hot restart, the new Envoy takes over, and ends the old one `--parent-shutdown-time-s`
-/// later. drainit waits this much longer for the end of the old Envoy. The margin is longer than 5
-/// s, because the new Envoy reads the statistics of the old one every 5 s.
+/// later. drainit waits this much longer for the end of the old Envoy.
 pub const HANDOVER_MARGIN: Duration = Duration::from_secs(10);
 
 /// The container and its processes.
@@ -53,7 +52,7 @@ pub struct Spec {
 pub struct Wait {
     /// The longest wait.
     pub limit: Duration,
-    /// The part of `limit` that is reserved for this wait: earlier waits must not use this part up.
+    /// The part of `limit` that is reserved for this wait, so that earlier waits do not use it up.
     pub need: Duration,
 }
 
@@ -99,7 +98,7 @@ pub struct ProcessSpec {
     /// Whether the process is never started, because its `only_if` can never hold.
     pub left_out: bool,
     /// Whether the process starts with the container, or with the reload that adds the process. If
-    /// not, the process stays down as if a request had stopped it. The container is ready without
+    /// not, the process stays down as if a request had stopped it, the container is ready without
     /// the process, and `required` is false.
     pub autostart: bool,
     /// Whether the process has an `only_if` that is evaluated at each start.
@@ -142,14 +141,14 @@ pub struct DrainSpec {
     /// Whether drainit counts the connections of the process, by an Envoy's statistics or by the
     /// kernel's list. If so, drainit also makes an Envoy refuse new connections.
     pub closes: bool,
-    /// Whether the kernel counts the connections, and not an Envoy. The last count then takes only
-    /// milliseconds.
+    /// Whether the kernel counts the connections, and not an Envoy. If so, the last count takes
+    /// only milliseconds.
     pub by_kernel: bool,
     /// The number of open connections, or of requests in flight, at which the drain is over.
     pub exit_at: u64,
-    /// The signal that asks the process to drain; `None` if no signal does. A command or an HTTP
-    /// request counts as SIGTERM if the kernel counts the connections: as after a signal, the
-    /// process may then end after its last answer.
+    /// The signal that asks the process to drain. If the kernel counts the connections, a command
+    /// or an HTTP request counts as SIGTERM, because the process may end after its last answer, as
+    /// after a signal. `None` for any other drain.
     pub signal: Option<Signal>,
 }
 
@@ -162,8 +161,8 @@ impl Spec {
         (self.reserve / 2).clamp(AFTER_KILL, LONGEST_AFTER_KILL)
     }
 
-    /// Derives the dependents of each process and the order from the dependencies. The order changes
-    /// only where it contradicts a dependency.
+    /// Derives the dependents of each process and the order from the dependencies. The order
+    /// changes only where it contradicts a dependency.
     pub fn link(&mut self) {
         let dependencies = self.processes.iter().map(|process| process.dependencies.clone());
         let graph = Graph::sorted(dependencies.collect(), &self.order);
@@ -213,7 +212,7 @@ impl ProcessSpec {
         matches!(end, End::Code(code) if self.success_codes.contains(&code))
     }
 
-    /// The time limit of the last probe of an instance that is not ready in time.
+    /// The time limit of the last probe of an instance that is not ready within its timeout.
     pub fn last_probe(&self) -> Duration {
         LEAST_PROBE.max(self.readiness_timeout.unwrap_or_default() / 8)
     }
@@ -235,7 +234,7 @@ impl ProcessSpec {
         self.update == Update::HotRestart && self.base_id != old.base_id
     }
 
-    /// If this process depends on `old`, it then also depends on `slot`.
+    /// Makes this process also depend on `slot` if it depends on `old`.
     pub(crate) fn depend_also_on(&mut self, slot: ProcessId, old: ProcessId) {
         let needs = self.dependencies.iter().find(|(on, _)| *on == old).copied();
         self.dependencies.extend(needs.map(|(_, condition)| (slot, condition)));
@@ -243,7 +242,7 @@ impl ProcessSpec {
         self.follows.extend(follows);
     }
 
-    /// Forgets all dependencies except those that `stays` names.
+    /// Forgets all dependencies except those for which `stays` returns true.
     pub(crate) fn keep_dependencies(&mut self, stays: impl Fn(ProcessId) -> bool) {
         self.dependencies.retain(|(on, _)| stays(*on));
         self.follows.retain(|on| stays(*on));

@@ -38,7 +38,7 @@ impl State {
         self.waiting_dependents(process).filter(waits).collect()
     }
 
-    /// The dependencies for which a waiting process still waits: they have not met their
+    /// The dependencies for which a waiting process still waits, because they have not met their
     /// conditions.
     pub fn missing(&self, process: ProcessId) -> impl Iterator<Item = ProcessId> {
         let is_waiting = self.life(process) == Lifecycle::Waiting;
@@ -59,7 +59,7 @@ impl State {
         }
     }
 
-    /// Starts a process whose `only_if` holds.
+    /// Starts a process whose `only_if` holds, or that has no `only_if`.
     pub(crate) fn prepare(&mut self, process: ProcessId) {
         match self.process(process).hooks.pre_start {
             Some(wait) => {
@@ -72,9 +72,9 @@ impl State {
     }
 
     pub(crate) fn spawn(&mut self, process: ProcessId) {
-        // If the process has a `pre_start` hook, `prepare` has forgotten the changes before the
-        // hook began. A later change must be kept, because the hook may have copied the old
-        // content.
+        // If the process has a `pre_start` hook, `prepare` has forgotten the changes of watched
+        // files before the hook began. A later change must be kept, because the hook may have
+        // copied the old content.
         if self.process(process).hooks.pre_start.is_none() {
             self.forget_changes(process);
         }
@@ -106,7 +106,7 @@ impl State {
         }
         self[process].overdue = Some(ready_by);
         self.act(Action::ProbeOnce(process));
-        // The supervisor gives the probe up in time, even if it runs late.
+        // The wait is twice the limit of the probe, because the supervisor may run late.
         self.set_timer(process, self.now + self.process(process).last_probe() * 2);
         true
     }
@@ -168,7 +168,7 @@ impl State {
     }
 
     /// Records that an instance has met a condition. Dependents with `restart: true` do not restart
-    /// before the instance is the current one: until then, the instance can be rolled back.
+    /// before the instance is the current one, because until then the instance can be rolled back.
     fn meet(&mut self, process: ProcessId, condition: StartCondition) {
         self.reach(process, self.reached(process).max(Some(condition)));
         if self.is_current(process) {

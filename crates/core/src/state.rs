@@ -37,11 +37,11 @@ pub enum Lifecycle {
     Starting { since: Time, ready_by: Time },
     /// The process runs and is ready.
     Ready { since: Time },
-    /// The process has ended and will be started again at `until`.
+    /// The process is down and will be started again at `until`.
     Backoff {
         until: Time,
-        /// Whether the next start evaluates `only_if` and runs the `pre_start` hook. The value is
-        /// false if an instance has just ended by itself.
+        /// Whether the next start evaluates `only_if` and runs the `pre_start` hook. A restart
+        /// after an end that nobody asked for does neither.
         anew: bool,
     },
     /// The process and its `pre_stop` hook run. The hook is killed at `until`.
@@ -53,7 +53,7 @@ pub enum Lifecycle {
         /// The time at which the process was asked to end; `None` if nobody asked.
         asked: Option<Time>,
         /// The time until which the dependencies of the process wait for its end; `None` if they no
-        /// longer wait, because the process survives SIGKILL.
+        /// longer wait.
         holds_until: Option<Time>,
     },
     /// The process has ended, and other members of its process group are alive. The other members
@@ -68,7 +68,7 @@ pub enum Lifecycle {
     PostStop { until: Time },
     /// The process is down for one of three reasons: a request has stopped it, its start by a
     /// request or a reload has failed, or its `autostart` is false. The process stays down until a
-    /// request starts it, or until a reload or a changed file does. The container continues.
+    /// request, a reload or a changed file starts it. The container continues.
     Stopped {
         /// Whether the start of the process by a request or a reload has failed.
         failed: bool,
@@ -152,7 +152,7 @@ impl Lifecycle {
     }
 
     /// Whether a shutdown has nothing to stop in this state: the process is gone, survives SIGKILL,
-    /// or was not spawned yet.
+    /// or does not run and needs no `post_stop` hook.
     pub(crate) fn is_down(self) -> bool {
         self.releases_dependencies()
             || matches!(
@@ -196,27 +196,27 @@ pub enum Role {
 #[derive(Clone, Debug, Default)]
 pub struct Slot {
     pub(super) role: Role,
-    /// The other slot of the same process, if it has two.
+    /// The other slot of the same process, if the process has two.
     pub(super) beside: Option<ProcessId>,
     /// The definition that a reload has for the next instance of the process.
     pub(super) newer: Option<Box<ProcessSpec>>,
-    /// Whether the slot has the same definition as the other slot of the process.
+    /// Whether this slot was made with the definition of the other slot of the process.
     pub(super) is_copy: bool,
     life: Lifecycle,
     /// The last condition, in the order of [`StartCondition`], that the process has met at least
     /// once. The process has met the conditions before it, too. A restart does not reset this
-    /// value, so dependents keep running. If the process is missing and dependents may start
+    /// value, so dependents keep running. If the process is down and its dependents may start
     /// without it, the value is `Completed`.
     reached: Option<StartCondition>,
     /// Whether the `pre_start` hook or an instance has run since `post_stop` was last due. If so,
     /// `post_stop` is due when the process ends for good. Until then, a restart does not run
     /// `pre_start` again.
     pub(super) has_run: bool,
-    /// While the instance is being probed for the last time: the time at which its readiness
-    /// timeout was over. Otherwise `None`.
+    /// Once the last probe of the instance has begun: the time at which the readiness timeout was
+    /// over. Until then `None`.
     pub(super) overdue: Option<Time>,
     /// The pause that begins when the rest of the process group is gone. After this pause, the
-    /// process is started again; `None` if the process is not started again.
+    /// process is started again; `None` if there is no such pause.
     pub restart_after: Option<Duration>,
     /// The position of the slot in [`Spec::order`].
     pub(super) rank: u16,
@@ -225,9 +225,9 @@ pub struct Slot {
     /// The number of consecutive restarts. If an instance has run for a long time, the next restart
     /// begins a new count.
     pub(super) restarts_in_a_row: u32,
-    /// The number of failures of the liveness check since the start of the container.
+    /// The number of failed liveness probes since the start of the container.
     pub probe_failures: u64,
-    /// The number of consecutive failures of the liveness check since the process became ready.
+    /// The number of liveness probes that have failed in a row since the process became ready.
     pub(super) failures_in_a_row: u32,
     /// The time of the last note which says that the process asks for more time.
     pub(super) extension_noted: Option<Time>,
@@ -236,12 +236,11 @@ pub struct Slot {
     pub(super) went_well: bool,
     /// The drain of the running instance.
     pub(crate) drain: Progress,
-    /// The time of the signal that asked the process to drain. `None` if there was no such signal,
-    /// or if the process may not answer the signal by ending.
+    /// The time at which the process was asked to drain, if an end of the process can be the answer
+    /// (`DrainSpec::signal`). Otherwise `None`.
     pub(super) drain_signalled: Option<Time>,
-    /// The time at which the instance was asked to end. For an instance that has ended by itself:
-    /// the time at which the rest of its process group was asked to end. The end of the instance
-    /// does not reset this value.
+    /// After the end of an instance: the time at which the instance was asked to end. If it ended
+    /// by itself: the time at which the rest of its process group was asked to end.
     pub(super) asked: Option<Time>,
 }
 
@@ -283,7 +282,7 @@ pub struct State {
     pub touched: Vec<ProcessId>,
     /// Processes for which drainit holds sockets.
     pub(super) held_sockets: Vec<ProcessId>,
-    /// Processes that have met one more condition in this step.
+    /// Processes whose `reached` has changed in this step.
     pub arrived: Vec<ProcessId>,
     /// The conditions that new instances have met in this step, even if earlier instances had met
     /// them.

@@ -26,8 +26,8 @@ impl State {
     pub(crate) fn begin_stop(&mut self, process: ProcessId, hurried: bool, deadline: Time) {
         self[process].drain = Progress::Over;
         match self.budget.pre_stop(&self.spec, process, deadline.since(self.now)) {
-            // A new instance that has not taken over gets no `pre_stop` hook: it serves nobody, but
-            // could begin to serve while the hook runs.
+            // A new instance that has not taken over gets no `pre_stop` hook, because it serves
+            // nobody, but could begin to serve while the hook runs.
             Some(within) if !within.is_zero() && !hurried && !self.has_not_taken_over(process) => {
                 let until = self.run_hook(Some(process), Stage::PreStop, within);
                 self.set(process, Lifecycle::PreStop { until });
@@ -157,14 +157,14 @@ impl State {
         }
     }
 
-    /// Shortens earlier waits to the deadline: waits that began before the shutdown, or during a
-    /// drain that was requested without a stop.
+    /// Shortens the waits that began before the shutdown, or during a held drain, so that they end
+    /// by the deadline.
     pub(crate) fn fit_waits(&mut self, deadline: Time) {
         let left = deadline.since(self.now);
         for id in self.spec.ids() {
             let limit = match self.life(id) {
                 // An older instance that waits for a newer one needs no shorter limit: either the
-                // newer instance ends it in time, or drainit can still end it.
+                // newer instance ends it before the deadline, or drainit can still end it.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if !matches!(
                         family::tie(self, id),

@@ -6,11 +6,11 @@ use core::time::Duration;
 /// (but see [`LONGEST`]), so that looks cost at most a tenth of a core.
 pub const FACTOR: u32 = 10;
 /// The pause after a long look is at most this long, because a look that takes long on a busy
-/// machine still costs little.
+/// machine uses little processor time.
 pub const LONGEST: Duration = Duration::from_millis(500);
 
-/// The pause after a look at the kernel's list that took `took`: `factor` times as long as the look,
-/// but at most [`LONGEST`] and at least `least`.
+/// The pause after a look at the kernel's list that took `took`: `factor` times as long as the
+/// look, but at most [`LONGEST`] and at least `least`.
 pub fn pause_after(took: Duration, least: Duration, factor: u32) -> Duration {
     least.max((took * factor).min(LONGEST))
 }
@@ -28,8 +28,8 @@ pub struct Traffic {
     pub unsure: Option<u64>,
     /// Requests that have ended since the start of the process, apart from [`Self::upgrades`]. Only
     /// the difference of two counts has a meaning, modulo 2^64. After a hot restart, a count can be
-    /// below zero: Envoy counts that the requests of the old Envoy are in flight, but not that they
-    /// began.
+    /// below zero, because Envoy counts that the requests of the old Envoy are in flight, but not
+    /// that they began.
     pub completed: Option<u64>,
     /// Upgrades (WebSockets, CONNECT) that have ended, in the form of [`Self::completed`].
     pub upgrades: Option<u64>,

@@ -30,7 +30,7 @@ pub struct Connection {
     pub is_ours: bool,
     /// Whether the server has not accepted the connection yet, or has not read all of its bytes.
     pub is_unread: bool,
-    /// Whether the client has not acknowledged all bytes yet.
+    /// Whether the client has not acknowledged all bytes that the server has sent.
     pub is_sending: bool,
     /// Whether the server can still send.
     pub can_send: bool,
@@ -87,8 +87,8 @@ pub struct Answers {
     /// The connections of the last look; `None` before the first look. The flag says whether the
     /// connection owes an answer, or may have owed one at any time since the first look.
     connections: Option<BTreeMap<u64, (Connection, bool)>>,
-    /// The number of new connections that the looks have shown, and the number of times that a look
-    /// has shown a new connection or a new request.
+    /// `connected` counts the new connections that the looks have shown. `asked` counts how often a
+    /// look has shown a new connection or a new request.
     connected: u64,
     asked: u64,
 }
@@ -100,7 +100,7 @@ pub struct Counts {
     pub open: u64,
     /// Connections that owe an answer.
     pub owing: u64,
-    /// Connections that may or may not owe an answer: the kernel cannot tell.
+    /// Connections of which the kernel cannot tell whether they owe an answer.
     pub unknown: u64,
     /// Open connections that may have owed an answer since the first look, and that count as
     /// answered only because nothing has moved on them for `idle`. The server can still send, so a
@@ -110,8 +110,8 @@ pub struct Counts {
     pub connected: u64,
     /// A number that grows whenever a look shows a new connection or newly received bytes.
     pub asked: u64,
-    /// If nothing moves until this time is over, no connection is unknown any more. Zero if no
-    /// connection is unknown now, or if the time is not known.
+    /// If nothing moves for this time, no connection is unknown any more. Zero if no connection is
+    /// unknown now, or if the time is not known.
     pub settles: Duration,
 }
 

@@ -14,16 +14,16 @@ use crate::prelude::*;
 use crate::traffic::{FACTOR, LONGEST, Moment, pause_after};
 use crate::types::Time;
 
-/// The pause between two looks once the drain can be over. The drain ends when the looks have shown
-/// no traffic for [`QUIET`].
+/// The shortest pause between two looks once the drain can be over. The drain ends when the looks
+/// have shown no traffic for [`QUIET`].
 const OFTEN: Duration = Duration::from_millis(25);
-/// The pause between two looks before the drain can be over.
+/// The shortest pause between two looks while it is too early for the drain to end.
 const SELDOM: Duration = Duration::from_millis(100);
 /// The looks become frequent this long before the earliest time at which the drain can be over.
 const LEAD: Duration = Duration::from_millis(400);
-/// Replaces [`FACTOR`] when the drain can soon be over. It is smaller, because the looks must show
-/// soon that the server has sent its final answer. With 10,000 connections, a look takes some 15
-/// ms.
+/// Replaces [`FACTOR`] when the drain can soon be over. This factor is smaller, because the looks
+/// must show soon that the server has sent its final answer. With 10,000 connections, a look takes
+/// some 15 ms.
 const LAST_FACTOR: u32 = 4;
 /// The kernel measures its times in ticks of up to this length.
 const TICK: Duration = Duration::from_millis(10);
@@ -37,7 +37,8 @@ pub struct Terms {
     pub unit: Unit,
     /// The number of open connections, or of owed answers, at which the drain is over.
     pub exit_at: u64,
-    /// Whether the process is also asked to drain. If so, a call of [`ConnectionWatch::asked`] follows.
+    /// Whether the process is also asked to drain. If so, a call of [`ConnectionWatch::asked`]
+    /// follows.
     pub is_asked: bool,
 }
 
@@ -57,8 +58,8 @@ pub struct ConnectionWatch {
     /// The time of the next look.
     next: Time,
     has_looked: bool,
-    /// Whether a look has shown numbers. If so, a look that fails proves nothing, and the drain
-    /// continues.
+    /// Whether a look has shown numbers. If so, a later look that fails proves nothing, and the
+    /// drain continues.
     has_counts: bool,
     /// Whether [`DrainOutput::Answered`] was reported.
     is_answered: bool,
@@ -131,7 +132,7 @@ impl ConnectionWatch {
         // call.
         if self.closing.take_if(|since| *since <= began).is_some() {
             outputs.push(DrainOutput::ListenersClosed);
-            // This look also serves as the last sample: a second look would show the same.
+            // This look also serves as the last sample, because a second look would show the same.
             outputs.extend(Some(sampled).filter(|_| !self.is_over));
         }
         outputs
@@ -148,8 +149,8 @@ impl ConnectionWatch {
         outputs
     }
 
-    /// Looks once more, and then reports [`DrainOutput::ListenersClosed`]. The listeners stay open:
-    /// drainit cannot ask an unknown server to close them.
+    /// Looks once more, and then reports [`DrainOutput::ListenersClosed`]. The listeners stay open,
+    /// because drainit cannot ask an unknown server to close them.
     pub fn close(&mut self, now: Time) {
         self.closing.get_or_insert(now);
         self.was_closed = true;
@@ -202,8 +203,9 @@ impl ConnectionWatch {
     }
 
     /// While this number grows, the drain continues, even if each look shows few open connections.
-    /// If every request must end (`exit_at` is 0), the number counts requests. Otherwise it counts
-    /// new connections only, because the connections that may stay open may get further requests.
+    /// If the drain waits for answers and every request must end (`exit_at` is 0), the number
+    /// counts requests. Otherwise it counts new connections only, because the connections that may
+    /// stay open may get further requests.
     fn total(&self, counts: Counts) -> u64 {
         match (self.terms.unit, self.terms.exit_at) {
             (Unit::Requests, 0) => counts.asked,

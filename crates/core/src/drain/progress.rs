@@ -28,7 +28,7 @@ pub(crate) enum Progress {
         is_counted: bool,
     },
     FinalCount(FinalCount),
-    /// The drain is over, and nothing is left to wait for.
+    /// There is no drain, or it is over and nothing is left to wait for.
     #[default]
     Over,
 }
@@ -84,7 +84,7 @@ pub(crate) struct Active {
     pub(crate) reported: bool,
     pub(crate) last: Load,
     /// The time since which every sample has shown at most `exit_at` open connections or requests,
-    /// and no new ones. `None` if the last sample did not show this.
+    /// and no new ones. `None` if there is no such time.
     pub(crate) quiet_since: Option<Time>,
     /// The time of the last sample. A process whose samples are missing does not count as quiet.
     pub(crate) sampled_at: Time,
@@ -103,15 +103,15 @@ pub(crate) enum Closing {
         until: Time,
         why: DrainEnd,
     },
-    /// The process accepts no new connection, or has not answered in time. The drain waits for the
-    /// open connections only.
+    /// The answer has come, or drainit no longer waits for it. The drain can end when another
+    /// sample shows no traffic.
     Closed,
 }
 
 impl Active {
     /// Handles the answer to the request to drain. If the process has not accepted the drain,
-    /// drainit waits for `min` only. A longer wait would not help: nobody asks the clients to
-    /// leave, and they send new requests.
+    /// drainit waits for `min` only. A longer wait would not help, because nobody asks the clients
+    /// to leave, and they send new requests.
     pub(crate) fn answered(&mut self, accepted: bool) {
         if self.accepted.is_none() {
             self.accepted = Some(accepted);
@@ -144,8 +144,8 @@ impl Active {
         self.sampled_at = now;
     }
 
-    /// Whether the process has reported that it is drained, and its traffic is not counted. A count
-    /// is more reliable than the report.
+    /// Whether the process has reported that it is drained, and its traffic is unknown. A count is
+    /// more reliable than the report.
     pub(crate) fn is_reported(&self) -> bool {
         self.reported && self.last.active.is_none()
     }

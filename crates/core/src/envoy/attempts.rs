@@ -8,11 +8,12 @@ use crate::prelude::*;
 use crate::types::Time;
 
 /// A call is given up this long after it has failed for the first time. A call that still waits for
-/// its answer has not failed: drainit gives up no call because the admin is slow.
+/// its answer has not failed, so drainit does not give up a call only because the admin is slow.
 pub const LIMIT: Duration = Duration::from_secs(2);
-/// The first pause between two attempts. Each later pause is twice as long.
+/// The first pause between two rounds of attempts. Each later pause is twice as long as the
+/// previous one, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// The longest pause between attempts.
+/// The longest pause between two rounds of attempts.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The reason why a question has no usable answer.
@@ -73,7 +74,7 @@ impl Made {
         Self { call, outcome: None, deadline: None }
     }
 
-    /// Whether another attempt may begin at `at`.
+    /// Whether an attempt may begin at `at`.
     fn is_due(&self, at: Time) -> bool {
         let is_done = self.outcome.as_ref().is_some_and(|outcome| outcome.result.is_ok());
         !is_done && self.deadline.is_none_or(|deadline| at < deadline)
@@ -120,7 +121,7 @@ impl Attempts {
         self.place += 1;
     }
 
-    /// Returns what to do now, if no call is under way.
+    /// Returns what to do now. No call must be under way.
     pub(super) fn next(&mut self, now: Time) -> Next {
         if let Some(at) = self.resumes {
             if now < at {

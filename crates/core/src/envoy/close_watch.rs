@@ -7,8 +7,8 @@ use crate::envoy::sample::Sample;
 use crate::types::Time;
 
 /// If this number of requests begin and end without a closed connection, the verdict is that Envoy
-/// closes no connection. Fewer requests prove nothing: they may have begun before the drain took
-/// effect in every worker thread of Envoy.
+/// closes no connection. Fewer requests prove nothing, because they may have begun before the drain
+/// took effect in every worker thread of Envoy.
 const REQUESTS: u64 = 20;
 
 /// Watches one drain.

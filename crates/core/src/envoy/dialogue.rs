@@ -34,8 +34,8 @@ const SLOW_INBOUND: &str = "start it with `--drain-strategy immediate`, or a --d
 /// If every response closes its connection, Envoy must have closed at least one connection within
 /// this time.
 const CLOSING_SEEN: Duration = Duration::from_secs(2);
-/// If an answer takes longer than this, two answers do not fit into [`QUIET`]. An Envoy of this
-/// kind is slow, and the kernel's count replaces its answers.
+/// If an answer takes longer than this, two answers do not fit into [`QUIET`]. The Envoy then
+/// counts as slow, and the kernel's count replaces its answers.
 const SLOW: Duration = Duration::from_millis(QUIET.as_millis() as u64 / 2);
 
 /// The traffic is unknown if a poll has waited for its answer longer than this time, and longer
@@ -216,7 +216,7 @@ pub struct Dialogue {
     took: Duration,
     /// Whether the next poll is due at once, before the pause is over.
     is_poll_due: bool,
-    /// Whether the last poll has failed.
+    /// Whether the last poll has failed or is overdue.
     is_failing: bool,
     looks: NextLook,
     /// [`Look::accepted`] of the last look.
@@ -229,7 +229,7 @@ pub struct Dialogue {
     /// since that sample, the totals may be wrong, so this value is empty.
     totals: Traffic,
     /// Whether the report needs another sample for its totals, because the last whole sample showed
-    /// traffic in flight, or because the kernel has shown a new connection since.
+    /// traffic in flight, or because the kernel has shown a new connection since then.
     needs_totals: bool,
     /// The time since which the kernel's count is low enough for the end of the drain.
     low_since: Option<Time>,
@@ -534,7 +534,8 @@ impl Dialogue {
                 self.calls = None;
                 self.record_outcomes(outcomes);
                 self.answer();
-                // The watch for closed connections begins with the next poll.
+                // The watch for closed connections begins with the next poll, so this poll is due
+                // at once.
                 self.is_poll_due = true;
             }
             Some(Next::Wait) | None => {}
@@ -557,8 +558,8 @@ impl Dialogue {
 
     /// Whether the counters of this Envoy take long, so that drainit asks for them only when they
     /// can show the end of the drain. One late answer proves nothing, because a busy machine can be
-    /// the cause. The gauges are at least a fifth of the work: if they come quickly, the Envoy is
-    /// not large.
+    /// the cause. The gauges are at least a fifth of the work, so an Envoy whose gauges come
+    /// quickly is not large.
     fn is_large(&self) -> bool {
         self.whole_took.is_some_and(|took| took > SLOW) && self.took * 5 > SLOW
     }
@@ -577,8 +578,9 @@ impl Dialogue {
         is_wanted.then(|| self.pace.rested_at())
     }
 
-    /// The time at which the answer to a poll is overdue: the traffic is then unknown. `None` if
-    /// drainit awaits no answer, if the traffic is already unknown, or if the drain is over.
+    /// The time at which the answer to a poll is overdue, so that the traffic is unknown. `None` if
+    /// drainit awaits no answer, if the traffic is already unknown, if the listeners are being
+    /// closed, or if the drain is over.
     fn overdue_at(&self) -> Option<Time> {
         let asked = self.asked.filter(|asked| matches!(asked.ask, Ask::Sample { .. }))?;
         let is_noted = self.is_failing || self.is_over || self.closing != ListenerClosing::No;

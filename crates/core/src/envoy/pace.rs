@@ -7,15 +7,16 @@ use core::time::Duration;
 use crate::drain::progress::QUIET;
 use crate::types::Time;
 
-/// The shortest pause once the drain can be over, except before a poll without a rest.
+/// The shortest pause once the drain can be over, except before a poll without a rest (see
+/// [`HURRIED`]).
 pub(crate) const OFTEN: Duration = Duration::from_millis(25);
 /// The shortest pause while it is too early for the drain to end.
 pub(crate) const SELDOM: Duration = Duration::from_millis(250);
 /// A pause is at least this many times as long as the last answer took, except before a poll
-/// without a rest (see [`HURRIED`]): polls cost any Envoy at most 3 % of a core.
+/// without a rest (see [`HURRIED`]), so polls cost any Envoy at most 3 % of a core.
 const FACTOR: u32 = 33;
-/// The pause after the first whole answer that shows no traffic. A second whole answer then has to
-/// confirm that nothing is open and nothing new has come.
+/// The pause after the first answer with counters that shows no traffic. A second answer of this
+/// kind then has to confirm that nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
 /// After this many answers without a rest between them, Envoy gets a rest. drainit polls without a
 /// rest only if the polls may show the end of the drain: two polls have to show quiet, and up to
@@ -64,7 +65,7 @@ impl Pace {
         }
     }
 
-    /// Whether the drain cannot end within the time that two more answers need.
+    /// Whether it is too early for the two polls that have to show quiet when `min` is over.
     pub(crate) fn is_early(&self, now: Time) -> bool {
         !self.until_due(now).is_zero()
     }
@@ -74,10 +75,10 @@ impl Pace {
         self.shown > ShownTraffic::Traffic
     }
 
-    /// Whether a poll may follow without a rest. The work from which Envoy still has to rest must
-    /// then be at most the work of [`HURRIED`] answers. If the kernel shows new connections
-    /// (`is_calm` is false), the limit is the work of one answer: connections that come and go all
-    /// the time must not cause more polls than usual.
+    /// Whether a poll may follow without a rest: the work from which Envoy still has to rest is at
+    /// most the work of [`HURRIED`] answers. If the kernel shows new connections (`is_calm` is
+    /// false), the limit is the work of one answer, because connections that come and go all the
+    /// time must not cause more polls than usual.
     pub(crate) fn may_hurry(&self, now: Time, is_calm: bool) -> bool {
         self.debt(now) <= self.slowest * if is_calm { HURRIED } else { 1 }
     }
@@ -139,7 +140,7 @@ impl Pace {
     }
 
     /// The pause after a poll that failed after `took`. The pause grows with the number of
-    /// consecutive failures, up to [`FACTOR`] times `took`.
+    /// consecutive failures, up to [`FACTOR`] times `took` or 16 s, whichever is shorter.
     pub(crate) fn after_failure(&mut self, took: Duration) -> Duration {
         self.shown = ShownTraffic::Traffic;
         let patience = SELDOM * (1 << self.failures.min(6));

@@ -20,8 +20,8 @@ pub struct Sample {
     /// Open connections on which a listener filter, such as the TLS inspector, still waits for the
     /// first bytes (`listener.*.downstream_pre_cx_active`).
     pub in_filters: Option<u64>,
-    /// Upgrades under way: requests with `Upgrade` (WebSockets) or CONNECT that a connection manager
-    /// lets through (`http.*.downstream_cx_upgrades_active`).
+    /// Upgrades under way: requests with `Upgrade` (WebSockets) or CONNECT that a connection
+    /// manager lets through (`http.*.downstream_cx_upgrades_active`).
     pub upgrades_active: Option<u64>,
     /// Upgrades since Envoy's start, including those that the server has refused
     /// (`http.*.downstream_cx_upgrades_total`).

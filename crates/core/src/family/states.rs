@@ -18,8 +18,8 @@ pub(crate) enum EpochState {
     /// A newer epoch has taken over. The newer epoch ends this epoch, so drainit does not. This
     /// epoch drains by itself.
     HandedOver,
-    /// A newer epoch has taken over from this epoch, as in `HandedOver`. Later, another new epoch
-    /// has ended before it took over. No other epoch will end this epoch, so drainit sends the stop
+    /// A newer epoch has taken over from this epoch, and has ended. Then another new epoch has
+    /// ended before it took over. No other epoch will end this epoch, so drainit sends the stop
     /// signal after the drain.
     Orphaned,
     /// A newer epoch was asked to end, and has asked this epoch to end in turn.
@@ -59,8 +59,8 @@ pub(crate) enum EpochEvent {
 }
 
 impl EpochState {
-    /// Returns the state after an event, as in the table of `docs/dev/hot-restart.md`. A state and
-    /// an event without an entry in the table do not change the state.
+    /// Returns the state after an event, as in the table of `docs/dev/hot-restart.md`. An event
+    /// without an entry for the current state changes nothing.
     fn after(self, event: EpochEvent) -> Self {
         match (self, event) {
             (Self::Pending, EpochEvent::Live) => Self::Free,
@@ -89,13 +89,14 @@ impl EpochState {
         }
     }
 
-    /// Whether the epoch gets no signal, because a newer epoch ends it or must be gone first.
+    /// Whether a stop does not send the stop signal at once, because a newer epoch ends this epoch,
+    /// or because `family::settle` sends the signal later.
     pub(crate) fn is_held(self) -> bool {
         matches!(self, Self::HandedOver | Self::Orphaned | Self::Passed | Self::Delayed)
     }
 }
 
-/// The last instance of a slot that was started as an epoch.
+/// The epoch of a slot: the last instance that was started in this slot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Epoch {
     pub(crate) state: EpochState,
@@ -139,8 +140,8 @@ impl Family {
         self.all.remove(&slot);
     }
 
-    /// Ends the doomed state of each epoch that Envoy would have aborted by `expired`. Envoy has
-    /// not done so, so the epoch survives.
+    /// Ends the doomed state of each epoch that Envoy would have aborted by `expired`. Such an
+    /// epoch has survived.
     pub(crate) fn expire(&mut self, expired: Time) {
         for epoch in self.all.values_mut() {
             if matches!(epoch.state, EpochState::Doomed { until, .. } if until <= expired) {

@@ -26,9 +26,9 @@ use crate::spec::{HookId, Stage, Wait};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ExitPolicy, ProcessId, Time};
 
-/// A stop after a requested drain takes over the deadline of the request, but gets at least this
-/// time. The time is shorter than the 2 s that the kubelet gives to a container whose `preStop`
-/// hook has used up the grace period (`minimumGracePeriodInSeconds` in
+/// A stop within the grace period of a requested drain takes over the deadline of the drain, but
+/// gets at least this time. The time is shorter than the 2 s that the kubelet gives to a container
+/// whose `preStop` hook has used up the grace period (`minimumGracePeriodInSeconds` in
 /// `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
 const LEAST: Duration = Duration::from_secs(1);
 
@@ -37,7 +37,7 @@ pub struct Draining {
     pub shutdown: ShutdownFacts,
     /// Whether this drain was requested without a stop, and there is no reason to stop yet.
     held: bool,
-    /// Whether a process has ended by itself while `held` was true.
+    /// Whether a process has ended by itself in this phase.
     has_unasked_end: bool,
     delay_until: Option<Time>,
     /// The time until which `/readyz` stays good; `None` if `/readyz` does not answer 200.
@@ -53,7 +53,7 @@ pub struct Draining {
     /// New instances that have not taken over. drainit stops each of them as soon as it runs.
     new_instances: Vec<ProcessId>,
     /// For each process, whether one of its dependencies has ended. Without this dependency, the
-    /// process cannot answer its requests: its drain waits for `min` only.
+    /// process cannot answer its requests, so its drain waits for `min` only.
     only_min: Vec<bool>,
     /// The time at which the next timer is due, apart from the timers of processes.
     wakes_at: Option<Time>,
@@ -278,9 +278,9 @@ impl Draining {
     }
 
     /// Begins the stop after a requested drain, and does not drain again. If the grace period of
-    /// the drain is not over, the stop gets the rest of it: the kubelet's grace period includes the
-    /// `preStop` hook that requested the drain. If the grace period is over, the stop gets a new
-    /// grace period.
+    /// the drain is not over, the stop gets the rest of it, because the kubelet's grace period
+    /// includes the `preStop` hook that requested the drain. If the grace period is over, the stop
+    /// gets a new grace period.
     fn stop(&mut self, state: &mut State, cause: Cause) {
         self.held = false;
         self.shutdown.cause = cause;
@@ -309,8 +309,8 @@ impl Draining {
         self.run_pre_stop(state);
     }
 
-    /// Handles the end of a process. The dependents of the process are drained for `min` only,
-    /// because their requests fail.
+    /// Handles the end of a process. If the dependents of the process cannot serve without it, they
+    /// are drained for `min` only.
     fn exited(&mut self, state: &mut State, event: Event, gone: ProcessId, end: End) {
         // Whether the end was asked for: another instance has taken over, or drainit was already
         // stopping the process, for example at an operator's request.
@@ -333,7 +333,7 @@ impl Draining {
         let is_covered =
             !state.is_current(gone) && (state.runs_beside(gone) || spec.dependents.is_empty());
         if !was_new && !is_oneshot && on_exit != ExitPolicy::Ignore && !is_covered {
-            // Without the process that is gone, the other processes may not be able to serve:
+            // Without the process that is gone, the other processes may be unable to serve, so
             // `/readyz` answers 503 from now on.
             self.turn_unready(state);
             for id in state.spec.above(gone) {
@@ -342,7 +342,7 @@ impl Draining {
             }
         }
         let is_done = is_oneshot && is_success || state.is_answer(gone, end);
-        // The `restart` of the process does not matter: nothing restarts during a drain.
+        // The `restart` of the process does not matter, because nothing restarts during a drain.
         self.has_unasked_end |= !was_stopped;
         if self.held && !was_stopped && on_exit != ExitPolicy::Ignore && !is_done {
             let is_failure = on_exit == ExitPolicy::FailureShutdown;

@@ -108,8 +108,8 @@ impl Finishing {
     }
 
     fn kill(shutdown: ShutdownFacts, state: &mut State) -> Phase {
-        // This first limit is late: `take_answer` shortens the limit after the scan that sends
-        // SIGKILL.
+        // This first limit is late, because `take_answer` shortens the limit after the scan that
+        // sends SIGKILL.
         let until = shutdown.hard_end(state).max(state.now + AFTER_KILL);
         Phase::Finishing(Self::sweep(shutdown, Signal::KILL, until, state))
     }
@@ -128,7 +128,7 @@ impl Finishing {
             *again = Some(state.now + took.max(SWEEP_PAUSE));
             if *signal == Signal::KILL {
                 // This wait is short, because every leftover ends when PID 1 ends, at the latest.
-                // On a slow machine, the report may therefore call a process alive although this
+                // On a slow machine, the report may therefore show a process as alive although this
                 // process is about to end.
                 *until = (*until).min(state.now + AFTER_KILL);
             }

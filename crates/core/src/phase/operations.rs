@@ -37,8 +37,8 @@ use crate::types::{ProcessId, RestartPolicy, StartCondition, Time, WatchAction};
 pub(crate) struct Operations {
     pub(super) goals: BTreeMap<ProcessId, Goal>,
     pub(super) requests: Vec<OpenRequest>,
-    /// The slots of new instances. A slot stays in this list until the slot of the old instance is
-    /// free.
+    /// The slots of new instances. A slot stays in this list until it is free, or until the slot of
+    /// the old instance is free.
     pub(super) replacements: Vec<ProcessId>,
     pub(super) reload: Option<Reload>,
     /// Running processes that still have to follow a dependency, each with the dependency that has
@@ -59,7 +59,7 @@ pub(super) enum Goal {
     /// Stop the process, then start it again, with the definition that a reload has for it.
     Again,
     /// Stop the process because it follows a dependency, then start it again. If the start fails,
-    /// the container may end, as after a failure.
+    /// the container may end, as after any other failure.
     Following,
     /// Stop the process after a failure. The `restart` of the process then decides whether it
     /// starts again. `since` is the time at which the process was started.
@@ -112,9 +112,8 @@ impl Operations {
         asked
     }
 
-    /// Whether the container is not ready because of an operation on this process. The container is
-    /// not ready if the operation stops a required process, or a failed process that will be
-    /// restarted.
+    /// Whether an operation on this process keeps the container from being ready. An operation does
+    /// so if it stops a required process, or a failed process that will be restarted.
     pub(crate) fn blocks_readiness(&self, state: &State, process: ProcessId) -> bool {
         let spec = state.process(process);
         let comes_back = matches!(self.goals.get(&process), Some(Goal::Judged { .. }))
@@ -145,8 +144,8 @@ impl Operations {
                 self.goals.insert(process, Goal::Again);
                 Ok(vec![process])
             }
-            // A process whose spawn is not answered counts as running: it may already have read
-            // files that have changed since.
+            // A process whose spawn is not answered counts as running, because it may have read
+            // files that have changed since then.
             Request::Restart
                 if runs(state, process) || state.life(process) == Lifecycle::Spawning =>
             {
@@ -187,9 +186,9 @@ impl Operations {
                 return Vec::new();
             }
             if !went_well {
-                // From now on no watched file starts the process, and a reload does so only for a
-                // dependent. There is still something to stop: dependents or another instance of
-                // the process may run.
+                // From now on no watched file starts the process, and a reload starts the process
+                // only if a dependent needs it. Dependents or another instance of the process may
+                // still run, and are stopped below.
                 state.set(process, Lifecycle::Stopped { failed: false });
             }
         }
@@ -209,7 +208,7 @@ impl Operations {
         for &id in &stopped {
             match state.role(id) {
                 Role::New { old } => self.roll_back(state, id, RequestError::Superseded(old)),
-                // The instance is being stopped already.
+                // The instance is being stopped already, or the slot has no instance.
                 Role::Leaving | Role::Reserved | Role::Retired => {}
                 Role::Current => self.bring_down(state, id, Goal::Down),
             }
@@ -300,7 +299,7 @@ impl Operations {
         if due.is_empty() {
             return false;
         }
-        // A process that is about to follow a dependency begins no action of its own: it is
+        // A process that is about to follow a dependency begins no action of its own, so that it is
         // restarted only once.
         let waits = self.waiting_to_follow(state);
         let asked_to_stop = self.asked_to_stop(state);
@@ -350,7 +349,7 @@ impl Operations {
 
     /// For each slot, whether its process follows a dependency that is about to get a new instance.
     /// A dependency is about to get a new instance if it has a goal, is being replaced, or will be
-    /// restarted because of a changed file.
+    /// restarted because of a changed file or because of a dependency of its own.
     fn waiting_to_follow(&self, state: &State) -> Vec<bool> {
         let spec = &state.spec;
         let mut waits = vec![false; spec.processes.len()];
@@ -377,9 +376,9 @@ impl Operations {
         is_moved && state.is_current(process) && !state.life(process).survives_kill()
     }
 
-    /// Whether a dependency of this process is about to get a new instance. A process that does not
-    /// follow the dependency has nothing to wait for if the condition is already met, or if the
-    /// dependency's old instance serves until the new one is ready.
+    /// Whether this process has to wait for the new instance of a dependency. A process that does
+    /// not follow the dependency need not wait if the condition is already met, or if the old
+    /// instance of the dependency serves until the new one is ready.
     fn needs_another(&self, state: &State, process: ProcessId) -> bool {
         let mut needs = state.process(process).dependencies.iter();
         needs.any(|&(on, condition)| {
@@ -391,8 +390,8 @@ impl Operations {
         })
     }
 
-    /// Whether this process can start without the start of another process. [`Self::asked_to_stop`]
-    /// gives `asked_to_stop`.
+    /// Whether this process can start without the start of another process. `asked_to_stop` is the
+    /// result of [`Self::asked_to_stop`].
     fn may_start_alone(&self, state: &State, process: ProcessId, asked_to_stop: &[bool]) -> bool {
         let is_busy = |id: ProcessId| self.stops(id) || asked_to_stop[id.index()];
         let mut needs = state.process(process).dependencies.iter();
@@ -431,7 +430,7 @@ impl Operations {
         is_own
     }
 
-    /// Whether a request starts this process, or a replacement or a reload does.
+    /// Whether a request, a replacement or a reload starts this process.
     fn starts(&self, process: ProcessId) -> bool {
         matches!(self.goals.get(&process), Some(Goal::Up { .. }))
     }
@@ -446,7 +445,7 @@ impl Operations {
     ) -> Vec<ProcessId> {
         let is_own = self.starts(process);
         self.fail_reload(state, process, why);
-        // Earlier requests may wait for dependents of this process.
+        // Requests may also wait for dependents of this process.
         let dependents = state.waiting_dependents(process).filter(|_| is_own);
         let mut lost: BTreeSet<_> = dependents.chain([process]).collect();
         let mut members = BTreeSet::<ProcessId>::new();
@@ -463,8 +462,8 @@ impl Operations {
         }
         lost.retain(|id| state.life(*id) == Lifecycle::Waiting);
         if is_own && state.is_current(process) {
-            // The new instance of a dependent has waited for this process, and may need it, so the
-            // old instance keeps running.
+            // The new instance of a dependent has waited for this process, and may need it. The new
+            // instance does not start, and the old instance keeps running.
             lost.extend(self.replacements.iter().filter(|new| {
                 let needs = state.process(**new).dependencies.iter().any(|(on, _)| *on == process);
                 let has_begun = self.goals.get(new) != Some(&Goal::Up { begun: false });
@@ -523,7 +522,8 @@ impl Operations {
             let (replacements, steps) = (self.replacements.len(), self.steps());
             judged.extend(self.pass(state, may_start));
             // Dependents and steps of a reload may have waited for the end of a replacement.
-            // Processes that follow a dependency may have waited for the end of the reload.
+            // Processes that follow a dependency may have waited for the last step or the end of
+            // the reload.
             let has_progress = self.replacements.len() < replacements || self.steps() < steps;
             if !has_progress && !self.answer_reload(state) {
                 return judged;
@@ -615,12 +615,12 @@ impl Operations {
         if self.followers.is_empty() {
             return;
         }
-        // A process that does not run, or is being stopped, does not have to follow: it will start
-        // after its dependency anyway.
+        // A process that does not run, or is being stopped, does not have to follow, because it
+        // will start after its dependency anyway.
         let mut followers = core::mem::take(&mut self.followers);
         followers.retain(|id, _| runs(state, *id) && !self.stops(*id));
         // A reload first does all its steps. Only then is a process restarted to follow a
-        // dependency: each process is restarted only once.
+        // dependency, so that each process is restarted only once.
         if self.reload.as_ref().is_some_and(|reload| !reload.follows) {
             self.followers = followers;
             return;

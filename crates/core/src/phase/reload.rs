@@ -9,13 +9,13 @@
 //! those that depend on them, keep their definitions, too.
 //!
 //! Then there is one step for each new process, each changed process, and each unchanged process of
-//! such a circle. The step starts the process, gives it its new definition, or replaces it: by a new
-//! instance beside the old one, or by a stop and a start. Dependencies come before dependents, so
-//! when the step of a process begins, its dependencies already match the new config. A process that
-//! is missing from the new config is removed in a step of its own. This step comes after the steps
-//! of its changed dependents, when no process needs the missing process any more. A step begins when
-//! the previous step is over. After a failure no further step begins, and the remaining processes
-//! stay as they were.
+//! such a circle. The step starts the process, gives it its new definition, or replaces it: by a
+//! new instance beside the old one, or by a stop and a start. Dependencies come before dependents,
+//! so when the step of a process begins, its dependencies already match the new config. A process
+//! that is missing from the new config is removed in a step of its own. This step comes after the
+//! steps of its changed dependents, when no process needs the missing process any more. A step
+//! begins when the previous step is over. After a failure no further step begins, and the remaining
+//! processes stay as they were.
 //!
 //! After the last step, each process that has `restart: true` for a replaced dependency is
 //! restarted (it *follows* the dependency). The reload ends when these restarts are complete. In a
@@ -36,7 +36,7 @@ use crate::types::ProcessId;
 /// A reload that is not answered yet.
 #[derive(Clone, Debug)]
 pub(super) struct Reload {
-    /// The processes whose step has not begun. The next one is last.
+    /// The processes whose step has not begun. The last element is the next process.
     pending: Vec<Placed>,
     /// The processes that are not in the new config and not removed yet, dependents first.
     gone: Vec<ProcessId>,
@@ -49,8 +49,9 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Takes processes out of `gone` that no other process needs: one that runs, or all that are
-    /// down. A reload can remove thousands of processes that are down, so one pass removes them all.
+    /// Takes processes out of `gone` that no other process needs: all that are down, or else one
+    /// that runs. A reload can remove thousands of processes that are down, so one pass removes
+    /// them all.
     fn take_free(&mut self, state: &State) -> Vec<ProcessId> {
         let mut down = BTreeSet::new();
         let (mut free, stay) = self.gone.drain(..).partition(|slot| {
@@ -125,8 +126,8 @@ impl Operations {
         self.reload = Some(Reload { pending, gone, has_removed, follows, followed, failed });
     }
 
-    /// Whether the container is not ready because a reload has removed a process, and has yet to add
-    /// a required process. The required process may be the removed one under another name.
+    /// Whether the container is not ready because a reload has removed a process, and has yet to
+    /// add a required process. The required process may be the removed one under another name.
     pub(crate) fn awaits_addition(&self, state: &State) -> bool {
         self.reload
             .iter()
@@ -192,7 +193,8 @@ impl Operations {
     /// a stop and a start.
     fn replace(&mut self, state: &mut State, old: ProcessId) {
         if let Lifecycle::Ready { .. } = state.life(old) {
-            // A second slot is connected to the dependents of the first one.
+            // A second slot is connected to the dependents of the first one, so these must be up to
+            // date.
             state.relink();
         }
         if let Some(new) = self.overlap(state, old) {

@@ -21,9 +21,9 @@ use crate::state::{Lifecycle, Role, State};
 use crate::types::{ProcessId, Update};
 
 impl Operations {
-    /// Replaces the instance of a running process. If the process's `update` permits two instances,
-    /// the new instance starts beside the old one. If not, the process gets the goal `goal`.
-    /// Returns the slot of the new instance.
+    /// Replaces the instance of a running process. If [`Self::overlap`] makes a slot, the new
+    /// instance starts beside the old one. If not, the process gets the goal `goal`. Returns the
+    /// slot of the new instance.
     pub(super) fn replace_or_restart(
         &mut self,
         state: &mut State,
@@ -39,10 +39,11 @@ impl Operations {
         process
     }
 
-    /// Makes a slot for a new instance beside the running one, if `update` permits this.
+    /// Makes a slot for a new instance beside the running one. Returns `None` if `update` or the
+    /// state of the process does not permit a second instance.
     pub(super) fn overlap(&mut self, state: &mut State, old: ProcessId) -> Option<ProcessId> {
         let spec = state.process(old);
-        // If the old instance does not serve, nobody needs it: it is stopped first.
+        // If the old instance does not serve, nobody needs it, so it is stopped first.
         let serves = matches!(state.life(old), Lifecycle::Ready { .. });
         let is_free = !self.goals.contains_key(&old) && state[old].beside.is_none();
         let overlaps =
@@ -59,8 +60,8 @@ impl Operations {
         state[slot].is_copy && matches!(state.role(slot), Role::New { .. })
     }
 
-    /// If the instance in a new slot is ready, this slot becomes the current slot of its process. The
-    /// instance in the old slot is drained and stopped.
+    /// If the instance in a new slot is ready, this slot becomes the current slot of its process.
+    /// The instance in the old slot is drained and stopped.
     pub(super) fn take_over(&mut self, state: &mut State) {
         for new in self.replacements.clone() {
             if let Role::New { old } = state.role(new)
@@ -101,8 +102,8 @@ impl Operations {
         }
     }
 
-    /// Begins the drain of each old instance whose newer instance has ended, for good or in a drain
-    /// that a request or a failed liveness check had begun. Until its end, the drain of the newer
+    /// Begins the drain of each old instance whose newer instance has ended: for good, or while a
+    /// request or a failed liveness check stopped it. Until this end, the drain of the newer
     /// instance counted the connections of both instances.
     pub(crate) fn drain_old(&self, state: &mut State) {
         let is_full = |state: &State, newer: Option<ProcessId>| match self.goals.get(&newer?) {
@@ -126,8 +127,8 @@ impl Operations {
         }
     }
 
-    /// Frees the slots whose instances were stopped for good, all in one pass: a stop of thousands of
-    /// new instances can end in one step.
+    /// Frees the slots whose instances were stopped for good, all in one pass, because a stop of
+    /// thousands of new instances can end in one step.
     pub(super) fn retire(&mut self, state: &mut State) {
         let is_over = |id: ProcessId, goal| goal == Goal::Retired && is_gone(state.life(id));
         let over = self.goals.iter().filter(|(id, goal)| is_over(**id, **goal));

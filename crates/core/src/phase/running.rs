@@ -21,13 +21,13 @@ use crate::types::{End, ExitPolicy, ProcessId, StartCondition, Time};
 
 #[derive(Clone, Debug, Default)]
 pub struct Running {
-    /// The time at which the `pre_start` hook of the container is killed; `None` if it does not
-    /// run.
+    /// The time at which the `pre_start` hook of the container is killed; `None` if the hook does
+    /// not run.
     hook_until: Option<Time>,
     /// Whether `Note::AllReady` was given.
     all_ready: bool,
     /// Whether the core has already checked every process once to see if the process can start.
-    /// From then on, the core checks a process only when one of its dependencies meets another
+    /// From then on, the core checks a process only when one of its dependencies meets a further
     /// condition.
     has_scanned: bool,
     pub(crate) operations: Operations,
@@ -189,7 +189,7 @@ impl Running {
                 }
                 if state.reached(process).is_some() {
                     // The process has been started before, so the reason for the failure may be
-                    // temporary: `restart` decides.
+                    // temporary, and `restart` decides.
                     state.set(process, Lifecycle::Ready { since: state.now });
                     // No program has run, so `success_codes` does not apply.
                     let (since, end) = (state.now, End::Code(exit_code));
@@ -284,7 +284,8 @@ impl Running {
         if self.start_failed(state, process, why) {
             return Ok(());
         }
-        // If the process has been started before, the reason for the failure may be temporary.
+        // If the process has been started before, the reason for the failure may be temporary, and
+        // `restart` decides.
         if state.process(process).may_be_missing() || state.reached(process).is_some() {
             return judge(state, process, Duration::ZERO, why);
         }
@@ -476,7 +477,7 @@ fn conclude(state: &mut State, process: ProcessId, next: AfterEnd, cause: Cause)
             if next != AfterEnd::Nothing && state.process(process).required {
                 state.missing.insert(process);
             }
-            // The container continues without the process: its dependents no longer wait for the
+            // The container continues without the process, so the dependents no longer wait for the
             // process.
             state.reach(process, Some(StartCondition::Completed));
         }

@@ -28,8 +28,8 @@ pub struct Stopping {
     holders: Vec<usize>,
     /// For each process, whether its dependencies no longer wait for it.
     released: Vec<bool>,
-    /// The processes whose stop waits for a count, each with the time of its next timer. The
-    /// count is needed if their dependents took long to stop: clients may have sent requests
+    /// The processes whose stop waits for a count, each with the time of its next timer. The count
+    /// is needed if their dependents took long to stop, because clients may have sent requests
     /// meanwhile.
     counting: BTreeMap<ProcessId, Time>,
     /// The timers of `counting`, in the order of their times.

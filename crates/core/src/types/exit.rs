@@ -19,7 +19,8 @@ pub enum End {
     /// This signal ended the process.
     Signal(Signal),
     /// SIGKILL ended the process, and drainit had not sent this signal. The kernel's count of OOM
-    /// kills in this container has grown in the last `Duration`: the OOM killer may be the sender.
+    /// kills in this container has grown in the last `Duration`, so the OOM killer may be the
+    /// sender.
     OutOfMemory(Duration),
 }
 
@@ -55,7 +56,7 @@ impl End {
     }
 }
 
-/// Writes `exited with code 7` or `was ended by SIGKILL`.
+/// Writes text such as `exited with code 7` or `was ended by SIGKILL`.
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -82,7 +83,7 @@ impl fmt::Display for End {
 pub enum EndKind {
     /// The process exited with code 0.
     Completed,
-    /// The process exited with another code.
+    /// The process exited with a code other than 0.
     Error,
     /// A signal ended the process, such as its stop signal.
     Signal,
@@ -110,8 +111,9 @@ pub mod exit_code {
     /// SIGKILL was not needed, and the container stopped on request or because every process had
     /// ended. The code is also 0 if an end that counts as a success caused the shutdown.
     pub const OK: u8 = 0;
-    /// A process was not ready or complete in time, drainit could not attempt its start, a hook or
-    /// a liveness check failed, or an end with code 0 or a success code counted as a failure.
+    /// A process was not ready or complete within its timeout, drainit could not attempt a start, a
+    /// hook or a liveness check failed, or an end with code 0 or a success code counted as a
+    /// failure.
     pub const NOT_READY: u8 = 1;
     /// The command line is wrong.
     pub const USAGE: u8 = 2;

@@ -1,4 +1,5 @@
-//! Values that all modules share. These modules decide nothing, and do not touch the system.
+//! The values that all other modules share. The modules of `types` decide nothing, and make no
+//! system calls.
 
 mod exit;
 mod policy;
@@ -15,9 +16,9 @@ pub use signal::{AFTER_KILL, ONE_SIGNAL, Signal};
 pub use stream::Stream;
 pub use time::{Time, human, seconds, serialize_seconds, serialize_some_seconds};
 
-/// The number of a slot of the graph; it is not a PID. At first, each process has one slot, whose
-/// number is the index of the process in the config. While a new instance starts beside the old
-/// one, the process has a second slot.
+/// The number of a slot, which is the place of an instance in the core; it is not a PID. At first,
+/// each process has one slot, whose number is the index of the process in the config. While a new
+/// instance starts beside the old one, the process has a second slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId(pub u16);
 

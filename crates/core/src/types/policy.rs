@@ -67,10 +67,10 @@ pub enum RestartPolicy {
 pub struct OnExit {
     /// The policy if the process exited with a success code.
     pub success: ExitPolicy,
-    /// The policy if the process exited with another code, or if a start or a liveness check
-    /// failed.
+    /// The policy if the process exited with a code that is not a success code, or if a start or a
+    /// liveness check failed.
     pub failure: ExitPolicy,
-    /// The policy if any signal ended the process.
+    /// The policy if a signal ended the process.
     pub signal: ExitPolicy,
 }
 
@@ -102,11 +102,11 @@ impl From<ExitPolicy> for OnExit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Named)]
 #[named(kebab)]
 pub enum ExitPolicy {
-    /// The container stops with the code of the process.
+    /// The container stops. Its exit code depends on the end of the process.
     #[default]
     Shutdown,
-    /// The container stops. Code 0 of the process becomes code 1 of the container, so that the
-    /// runtime starts the container again.
+    /// The container stops. If the process exited with a success code, the container exits with
+    /// code 1, so that the runtime starts the container again.
     FailureShutdown,
     /// The container continues.
     Ignore,

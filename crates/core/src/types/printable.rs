@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::{String, ToString};
 
-/// Replaces a character that is invisible or controls a terminal with a visible character.
+/// Returns a visible character in place of a character that is invisible or controls a terminal.
 pub fn visible(c: char) -> char {
     match c {
         '\t' => ' ',

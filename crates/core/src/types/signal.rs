@@ -16,8 +16,8 @@ pub const AFTER_KILL: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(i32);
 
-/// `SIGRTMIN` of glibc. drainit uses this number even if it is linked with another C library: users
-/// who write `RTMIN+3` (systemd's "halt") mean glibc's number.
+/// `SIGRTMIN` of glibc. drainit uses this number even if it is linked with another C library,
+/// because users who write `RTMIN+3` (systemd's "halt") mean glibc's number.
 const RTMIN: i32 = 34;
 const RTMAX: i32 = 64;
 

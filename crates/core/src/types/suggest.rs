@@ -1,4 +1,4 @@
-//! Names that people write: patterns, suggestions for misspelt names, and lists of names.
+//! Functions for names: patterns that match names, suggestions for misspelt names, lists of names.
 
 use core::borrow::Borrow;
 use core::iter;
@@ -23,7 +23,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     nearest_of(name, &mut || known.next())
 }
 
-/// Like [`nearest`], but not generic: the program has this code only once.
+/// Like [`nearest`], but not generic, so that the program has this code only once.
 fn nearest_of<'a>(name: &str, next: &mut dyn FnMut() -> Option<&'a str>) -> Option<&'a str> {
     if name.len() > LONGEST {
         return None;

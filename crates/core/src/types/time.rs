@@ -16,7 +16,7 @@ impl Time {
     /// A time that is later than every deadline.
     pub const NEVER: Self = Self(Duration::MAX);
 
-    /// The time since `earlier`; zero if `earlier` is later.
+    /// The time since `earlier`; zero if `earlier` is later than this time.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
