@@ -3,7 +3,8 @@
 //!
 //! At the begin of a reload, the spec of the core gets all processes of the new config, in their
 //! new order. A new process is down. An unchanged process has its new dependencies and settings. A
-//! changed process keeps its definition; [`crate::slots::Slot::newer`] has the definition for its next instance.
+//! changed process keeps its definition; [`crate::state::Slot::newer`] has the definition for its
+//! next instance.
 //! If the new config turns dependencies around, the dependencies of unchanged and of changed
 //! processes together can form a circle. In that case the unchanged processes of the circle, and
 //! those that depend on them, keep their definitions, too.
