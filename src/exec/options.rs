@@ -43,7 +43,7 @@ impl ExecOptions {
     }
 
     /// The options of tini and dumb-init before their command line is read. Every signal except
-    /// SIGCHLD is forwarded, and none stops the command.
+    /// SIGCHLD is forwarded, and none counts as a stop signal.
     pub fn forwarding_all() -> Self {
         let mut options = Self::new(Vec::new());
         options.stop_signals.clear();

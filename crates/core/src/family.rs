@@ -139,8 +139,9 @@ fn renew_handover(state: &mut State, newer: ProcessId, more: Duration) {
     }
 }
 
-/// Begins the stop of this instance without a stop signal if a newer instance will end this one, or
-/// if [`settle`] will send the signal later. Returns whether the stop has begun.
+/// Begins the stop of this instance, but sends no stop signal now: a newer instance will end this
+/// one, or [`settle`] will send the signal later. Returns `false`, and does nothing, if neither is
+/// the case.
 pub(crate) fn holds(state: &mut State, process: ProcessId) -> bool {
     let is_there = |newer: &ProcessId| lives(state, *newer) || pauses(state, *newer);
     let newer = newer_of(state, process).filter(is_there);

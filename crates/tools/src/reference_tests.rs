@@ -186,16 +186,25 @@ fn noun(shape: &Shape) -> String {
         // A command is one string or a list of arguments; the reference calls both a command.
         Shape::Either([Shape::Filled("command"), Shape::List(_)]) => "command",
         Shape::Either(shapes) => {
-            let mut nouns: Vec<String> = Vec::new();
-            for noun in shapes.iter().map(noun) {
-                if !nouns.contains(&noun) {
-                    nouns.push(noun);
-                }
-            }
+            let mut nouns = Vec::new();
+            shapes.iter().for_each(|shape| add_nouns(shape, &mut nouns));
             return alternatives(nouns);
         }
     };
     noun.to_owned()
+}
+
+fn add_nouns(shape: &Shape, nouns: &mut Vec<String>) {
+    match shape {
+        Shape::Either(shapes) if noun(shape) != "command" => {
+            shapes.iter().for_each(|shape| add_nouns(shape, nouns));
+        }
+        Shape::Word(words) => nouns.extend(words.iter().map(|it| format!("`{it}`"))),
+        shape => {
+            let noun = noun(shape);
+            nouns.extend(Some(noun.clone()).filter(|_| !nouns.contains(&noun)));
+        }
+    }
 }
 
 fn list(item: &Shape) -> String {

@@ -135,7 +135,7 @@ impl Executor {
         let found = on_thread::begin(Share::Container, move || members_of(&leaders));
         let sender = self.sender.clone();
         self.search.running = Some(LocalTask::begin(async move {
-            // Without a thread or `/proc`, no members are known.
+            // If no thread can be started, or `/proc` cannot be read, no members are known.
             let found = match found {
                 Ok(found) => found.await.ok().and_then(io::Result::ok),
                 Err(_) => None,

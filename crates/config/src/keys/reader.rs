@@ -55,8 +55,8 @@ pub(crate) struct Fields<'n> {
     /// unknown key may be its misspelt name.
     pub(crate) has_unknown: bool,
     entries: &'n [(NodeKey, Rc<Node>)],
-    /// If the config has the short form of the mapping: the key for which the value stands, and the
-    /// value.
+    /// If the config has a plain value in place of the mapping (the short form): the key that the
+    /// value sets, and the value.
     short: Option<(&'static str, &'n Node)>,
 }
 

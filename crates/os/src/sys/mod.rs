@@ -205,9 +205,8 @@ pub enum Sender<P> {
     Unproven,
 }
 
-/// The sender of a signal with this `si_code`. The kernel lets a process write every negative code
-/// except `SI_TKILL` into a signal for another process. With such a code, the process can also
-/// write any pid.
+/// The sender of a signal with this `si_code`. A process may give a signal for another process any
+/// negative code except `SI_TKILL`, and then also any pid.
 fn sender<P>(code: i32, process: impl FnOnce() -> P) -> Sender<P> {
     match code {
         libc::SI_USER | libc::SI_TKILL => Sender::Process(process()),
