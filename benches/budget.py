@@ -113,8 +113,10 @@ def read():
 
 def write(tables):
     with open(BUDGET, "w") as file:
-        file.write("# The costs of drainit: bytes of the static binary, and instructions for the tasks in budget.py.\n")
-        file.write("# Held against it by `make budget`, written by `make budget-update`.\n")
+        file.write(
+            "# The costs of drainit: bytes of the static binary, and instructions for the tasks in budget.py. `make budget` compares\n"
+            "# new measurements with these values, and `make budget-update` replaces the values.\n"
+        )
         for name, table in sorted(tables.items()):
             file.write(f"\n[{name}]\n")
             for key, value in table.items():

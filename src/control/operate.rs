@@ -217,7 +217,8 @@ impl Query {
     /// Parses the parameters. Names of processes need no escapes, because they consist of letters,
     /// digits, `_`, `-` and `.`. A pattern skips processes for which the request would do nothing.
     fn parse(path: &str, text: &str, now: &Status) -> Result<Self, String> {
-        let mut query = Self::default();
+        // Only a pattern has a `*`.
+        let mut query = Self { has_pattern: text.contains('*'), ..Self::default() };
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             match key {
@@ -233,7 +234,6 @@ impl Query {
                     let all = now.processes.iter().enumerate();
                     let meant = all.filter(|(_, process)| is_meant(process));
                     query.add(meant.map(|(place, _)| place));
-                    query.has_pattern |= is_pattern;
                 }
                 "signal" => {
                     let signal = Signal::parse(value);

@@ -370,8 +370,11 @@ mod tests {
         let path = dir.root().join("app.log");
         let file = OpenLogFile::open(&path).unwrap();
         file.write(b"whole\ncut").unwrap();
-        // Acts as if the last write had failed in the middle of the line `cut`.
-        file.current.lock().unwrap().is_torn = true;
+        // The rest of the line cannot be written, as on a full disk.
+        let unwritable = File::open(&path).unwrap();
+        let written = file.current().file.replace(unwritable);
+        file.write(b" line\n").unwrap_err();
+        file.current().file = written;
         file.write(b"next\n").unwrap();
         file.write(b"long ").unwrap();
         file.write(b"line\n").unwrap();

@@ -90,6 +90,8 @@ fn a_pattern_selects_processes_by_the_beginning_of_the_name() {
     // A process that is named twice is restarted once.
     drainit.exec(&["restart", "other", "app-1", "other", "app*"]).assert(0, "");
     drainit.wait_for_line("restart of other, app-1, app-2, app-3 requested");
+    drainit.exec(&["restart", "app-*", "other"]).assert(0, "");
+    drainit.wait_for_line("restart of app-1, app-2, app-3, other requested");
     drainit.exec(&["stop", "app-*"]).assert(0, "");
     assert!(copies().iter().all(|copy| copy.0 == "stopped"));
     drainit.exec(&["start", "app-*"]).assert(0, "");

@@ -62,6 +62,7 @@ fn a_restart_reads_the_files_again() {
             env_file: [{path: DIR/app.env, read: start}]
             environment: {TOKEN: {file: DIR/token}}
             render: [{from: DIR/app.tmpl, to: DIR/app.conf}]
+            hooks: {pre_start: ['true']}
         ",
     );
     drainit.wait_for_line("^token=one a=one$");
