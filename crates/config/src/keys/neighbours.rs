@@ -82,7 +82,7 @@ const OF_A_PROCESS: &[(&[&str], &str)] = &[
 const OF_A_PROBE: &[(&[&str], &str)] = &[
     (&["httpGet"], "write `http: \"http://127.0.0.1:PORT/PATH\"`"),
     (&["tcpSocket"], "write `tcp: 127.0.0.1:PORT`"),
-    (&["periodSeconds"], "write `interval:`"),
+    (&["periodSeconds", "period"], "write `interval:`"),
     (&["timeoutSeconds"], "write `timeout:`"),
     (
         &["failureThreshold"],
