@@ -7,22 +7,24 @@ use crate::prelude::*;
 use crate::spec::{DrainSpec, ProcessSpec, Spec, Wait};
 use crate::types::{AFTER_KILL, ProcessId, Time};
 
-/// Delays, drains and hooks leave at least this time to each later stop, or the time that the stop
-/// needs if that is shorter. Together, these minimum times take at most a quarter of the window.
+/// Delays, drains and hooks leave at least this time to each later stop, or, if that is shorter,
+/// the time that the stop needs. Together, these minimum times take at most a quarter of
+/// [`Spec::window`].
 const MIN_STOP: Duration = Duration::from_secs(1);
 
 /// A drain that does not get all of its `time` may last this long, even if `min` is shorter (see
 /// [`drain_wish`]).
 const MIN_DRAIN: Duration = Duration::from_secs(1);
 
-/// Closing the listeners gets up to this time, even if the stops need all of the time that is left.
-/// The time is enough, because an Envoy that is not busy answers within milliseconds.
+/// Closing the listeners gets at least this time, but at most a quarter of the time left, even if
+/// the stops need all of it. The time is enough, because an Envoy that is not busy answers within
+/// milliseconds.
 const MIN_CLOSING: Duration = Duration::from_millis(250);
 /// A *final* wait is a wait right before the exit, for example for a reader of the output. Such a
-/// wait takes at most the reserve or this time, whichever is longer.
+/// wait takes at most [`Spec::reserve`] or this time, whichever is longer.
 const MIN_FINAL: Duration = Duration::from_millis(500);
-/// drainit exits this long before the end of the grace period. For a final wait, at least this time
-/// counts as left.
+/// A final wait ends at the latest this long before the end of the grace period. If it begins too
+/// late for that, this time counts as left.
 const EXIT_MARGIN: Duration = Duration::from_millis(100);
 
 /// The times that a wait has to leave for the steps after it. Each time is computed only once, as
@@ -159,8 +161,7 @@ impl Budget {
         free.min(left / 8).max(MIN_CLOSING).min(left / 4)
     }
 
-    /// The limit for the last count after the drain, which shows what is open right before the
-    /// stop.
+    /// The limit for a final count, which shows what is open right before the stop.
     pub fn counting(now: Time, deadline: Time) -> Duration {
         MIN_CLOSING.min(deadline.since(now) / 4)
     }
@@ -189,7 +190,7 @@ impl Budget {
     }
 
     /// The longest time for which a process blocks in a shutdown because nobody reads its output.
-    /// The time is as long as a final wait, but at most half of the shortest limit of any stop,
+    /// The time is as long as a final wait, but at most half of the shortest limit of a stop,
     /// because each process must still have time to end after its wait.
     pub fn patience(spec: &Spec) -> Duration {
         let over = Time(spec.window.saturating_add(spec.reserve));
@@ -207,8 +208,9 @@ impl Budget {
         longest.min(left.saturating_sub(self.last))
     }
 
-    /// The time that the config leaves for the `min`s along each chain of drains. The delay before
-    /// the drains gets its time, and the stops keep their minimum times.
+    /// The time that the config leaves for the `min`s along each chain of drains. The waits before
+    /// the drains and the closing of the listeners get their times, and the stops keep their
+    /// minimum times.
     pub fn room_for_drains(&self, spec: &Spec) -> Duration {
         let before = spec.readiness_delay.max(need(spec.hooks.pre_stop));
         let others = before.saturating_add(self.stop_least).saturating_add(self.closings);
@@ -234,7 +236,7 @@ impl Budget {
     }
 
     /// The longest time for which a process that is being stopped may still run. The later stops
-    /// keep the time that they need.
+    /// and hooks keep the time that they need.
     pub fn longest_stop(&self, process: &ProcessSpec, left: Duration) -> Duration {
         let after = self.after_stop(process).saturating_add(need(process.hooks.post_stop));
         left.saturating_sub(after)
@@ -265,16 +267,15 @@ fn most(paths: &[Duration]) -> Duration {
     paths.iter().copied().max().unwrap_or_default()
 }
 
-/// The longest wait of a drain; the deadline can make the wait shorter. With `full`, the stop was
-/// requested and every dependency is alive, so clients get all of `time`. Otherwise they get `min`,
-/// but at least [`MIN_DRAIN`] or `time`, whichever is shorter, so that the request to drain has an
-/// effect.
+/// The longest wait of a drain; the deadline can make the wait shorter. With `full`, clients get
+/// all of `time`. Otherwise a process has failed or ended, and clients get `min`, but at least
+/// [`MIN_DRAIN`] or `time`, whichever is shorter, so that the request to drain has an effect.
 pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
     if full { drain.time } else { drain.min.max(drain.time.min(MIN_DRAIN)) }
 }
 
-/// The limit for the end of a drain, at which drainit closes the listeners or counts once more;
-/// zero if drainit does not count the traffic.
+/// The limit for the last step of a drain, which closes the listeners or counts once more; zero if
+/// drainit does not count the traffic.
 fn closes(drain: DrainSpec) -> Duration {
     if drain.closes { MIN_CLOSING } else { Duration::ZERO }
 }

@@ -27,13 +27,13 @@ pub enum Cause {
     /// The `pre_start` hook of the container failed.
     HookFailed,
     /// A drain without a stop was requested (`POST /drain`). After the drain, the processes run on
-    /// until there is a reason to stop.
+    /// until another cause stops them.
     DrainRequested,
     /// Every process has ended for good.
     AllEnded,
 }
 
-/// The way in which a process has failed, if it has not ended by itself.
+/// The way in which a process has failed, unless it has ended by itself ([`Cause::Ended`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The command of the process could not be executed.

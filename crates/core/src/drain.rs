@@ -6,14 +6,14 @@
 //!
 //! When the samples of an Envoy show no traffic, drainit makes the Envoy refuse new connections.
 //! The drain is over when a later sample still shows no traffic. If the kernel counts the
-//! connections of a process, drainit does the same, but leaves the listeners open. The drain of any
-//! other process is over when the process reports that it is drained. Every drain is over at
-//! `until`, at the latest.
+//! connections of a process, the drain ends in the same way, but the listeners stay open. The drain
+//! of any other process is over when the process reports that it is drained. Every drain is over at
+//! the latest when its granted time ends (`until`).
 //!
 //! A drained process may have to wait for the drains of other processes, and clients can send new
 //! requests on its open connections in that time. If drainit counts the traffic of a process, it
 //! therefore counts the connections or requests once more before the stop. If too many are open,
-//! the stop waits for them until `until` at the latest.
+//! the stop waits for them, but at the latest until `until`.
 
 pub mod progress;
 
@@ -37,8 +37,8 @@ const RECOUNT: Duration = Duration::from_millis(100);
 const NOTED_EVERY: Duration = Duration::from_secs(60);
 
 impl State {
-    /// Begins the drain of a process. If `full`, the drain gets all of `time`, as far as the
-    /// deadline allows. The drain lasts at least for `hold`, because load balancers send new
+    /// Begins the drain of a process. If `full`, the drain may last for all of its `time`, as far
+    /// as the deadline allows. The drain lasts at least for `hold`, because load balancers send new
     /// connections for that long. If a newer instance has taken over, this instance drains by
     /// itself and cannot be polled, so drainit only waits.
     pub(crate) fn begin_drain(
@@ -107,7 +107,7 @@ impl State {
             }
             Progress::FinalCount(count) if self.is_past(count.next) => {
                 if count.is_asked && !(count.is_noted && self.now < count.until) {
-                    // The count got no answer within its limit.
+                    // No answer has come, and no earlier count gives a reason to wait any longer.
                     self.end_final_count(process);
                 } else {
                     self.count(process, count, deadline);
@@ -118,10 +118,10 @@ impl State {
         !matches!(self[process].drain, Progress::FinalCount(_))
     }
 
-    /// Prepares a stop after a held drain. The process has served meanwhile, so the stop may wait
-    /// for its traffic for as long as a new drain could last. If the drain used up all of its time,
-    /// the traffic of the clients never paused, so only a stop with a grace period of its own
-    /// (`is_later`) waits for these clients again.
+    /// Prepares the stop after a drain that was requested without a stop. The process has served
+    /// meanwhile, so the stop may wait for its traffic for as long as a new drain could last. If
+    /// the drain used up all of its time, the traffic never paused, so only a stop with a grace
+    /// period of its own (`is_later`) waits for this traffic again.
     pub(crate) fn count_anew(&mut self, process: ProcessId, is_later: bool) {
         let (now, time) = (self.now, self.process(process).drain.map(|drain| drain.time));
         if let Progress::Drained { at, until, .. } = &mut self[process].drain
@@ -141,7 +141,7 @@ impl State {
         self[process].drain = Progress::FinalCount(count);
     }
 
-    /// Handles the answer to a count. The sample of this count comes before the answer.
+    /// Handles the answer to a count. If the count succeeded, its sample came before the answer.
     fn counted(&mut self, process: ProcessId, mut count: FinalCount) {
         let allowed = self.process(process).drain.map_or(0, |drain| drain.exit_at);
         // If the number is unknown, the result of the previous count still applies.
@@ -165,7 +165,7 @@ impl State {
         self[process].drain = Progress::FinalCount(count);
     }
 
-    /// Ends a final count, if one is under way. If the drain is over, no other count is needed.
+    /// Ends a final count, if one is under way. If the drain is over, no further count follows.
     pub(crate) fn end_final_count(&mut self, process: ProcessId) {
         if let Progress::FinalCount(_) = self[process].drain {
             self.act(Action::EndDrain(process));
@@ -356,8 +356,8 @@ impl Active {
             Closing::Closed if self.quiet_since.is_some() => Some(DrainEnd::Quiet),
             Closing::NotYet | Closing::Closed if state.is_past(self.until) => {
                 // drainit asks for a last sample, even if the listeners are closed already. An
-                // Envoy that has not accepted the drain would not answer this question, either. At
-                // the deadline, no time is left to ask.
+                // Envoy that has not accepted the drain is not asked, because it would not answer
+                // this question, either. At the deadline, no time is left to ask.
                 let closes = self.closes && self.accepted == Some(true) && !state.is_past(deadline);
                 if closes {
                     self.close(state, process, self.at_end, deadline);

@@ -52,9 +52,9 @@ pub enum Event {
     /// The supervisor has carried out the actions of a stop signal, which may have taken a while.
     /// Another stop signal that arrived in that time counts as a repetition of the first.
     SignalHandled,
-    /// Says whether a process has accepted its drain. An Envoy has answered the calls that drain
-    /// it, or drainit has given them up. A process whose connections the kernel counts has accepted
-    /// the drain as soon as a count has succeeded.
+    /// Says whether a process has accepted its drain. For an Envoy, the event comes when the calls
+    /// that drain it are answered or given up. A process whose connections the kernel counts has
+    /// accepted the drain as soon as a count has succeeded.
     DrainAnswered {
         process: ProcessId,
         /// For an Envoy, whether at least one of the calls succeeded.
@@ -85,9 +85,9 @@ pub enum Event {
         process: ProcessId,
         by: Duration,
     },
-    /// A ready process has failed its liveness check. The core drains and stops the process, and
-    /// its `restart` then decides as after a failure. The event is ignored if the process is not
-    /// ready, or while a request stops or restarts the process.
+    /// A process has failed its liveness check. The core drains and stops the process, and its
+    /// `restart` then decides as after a failure. The event is ignored if the process is not ready,
+    /// or while a request stops or restarts the process.
     Unhealthy(ProcessId),
     /// A watched file has changed. [`Event::FileQuiet`] follows when nobody writes to the file any
     /// more. A start that begins from now on reads the new content.
@@ -99,8 +99,8 @@ pub enum Event {
     /// A watched file has changed, and nobody has written to it for a while. `is_new` says whether
     /// its content differs from the content before the change. The action of the watch begins as
     /// soon as three conditions hold: the process is ready, no request stops or restarts the
-    /// process, and no dependency that the process follows is about to get a new instance. The
-    /// action is not needed if a start of the process has begun since the change.
+    /// process, and no dependency with which the process restarts is about to get a new instance.
+    /// The action is not needed if a start of the process has begun since the change.
     FileQuiet {
         process: ProcessId,
         /// An index into the `watch` of the process.
@@ -122,8 +122,7 @@ pub enum Event {
     /// drainit has no children any more, so there are no leftovers. This event comes after the
     /// answer to `Action::Sweep`.
     NothingLeft,
-    /// A timer has expired. The supervisor sends this event if no other event comes before the time
-    /// of the timer.
+    /// Only the time has passed. The supervisor sends this event when a limit of the core is due.
     Tick,
 }
 

@@ -7,9 +7,8 @@
 //! A new epoch takes over the sockets and the admin interface of the old epoch. The new epoch reads
 //! the statistics of the old epoch as long as the old epoch lives. The new epoch ends the old epoch
 //! after `--parent-shutdown-time-s`, or at once when somebody asks the new epoch to end. If the old
-//! epoch ends earlier, Envoy aborts the new epoch 10 to 15 s later, together with any third epoch.
-//! [`states`] has these rules as a table, and `docs/dev/hot-restart.md` has the table with the
-//! measurements.
+//! epoch ends earlier, Envoy aborts the new epoch 10 to 15 s later. [`states`] has these rules as a
+//! table, and `docs/dev/hot-restart.md` has the table with the measurements.
 
 pub(crate) mod states;
 
@@ -51,7 +50,6 @@ impl Tie {
     }
 }
 
-/// The tie of an instance.
 pub(crate) fn tie(state: &State, process: ProcessId) -> Tie {
     match state.family.state(process) {
         EpochState::Free => Tie::None,
@@ -68,8 +66,8 @@ pub(crate) fn tie(state: &State, process: ProcessId) -> Tie {
     }
 }
 
-/// Whether this instance was started beside an older one and can take over from it at any moment.
-/// drainit does not know yet whether the instance has taken over.
+/// Whether this instance was started beside an older one and, as far as drainit knows, has not
+/// taken over yet. It may do so at any moment.
 pub(crate) fn is_pending(state: &State, process: ProcessId) -> bool {
     let state = state.family.state(process);
     matches!(state, EpochState::Pending | EpochState::Doomed { was_live: false, .. })
@@ -104,8 +102,8 @@ pub(crate) fn starts(state: &mut State, process: ProcessId) {
     let other = state[process].beside.filter(|other| state.family.all.contains_key(other));
     let is_beside = other.is_some_and(|other| lives(state, other));
     if let Some(survivor) = other.filter(|_| !is_beside) {
-        // The other epoch has ended or survives SIGKILL. If it survives, its end comes later.
-        // Because of this event, that end does not count as the failure of a newer epoch.
+        // The other epoch has ended or survives SIGKILL. A survivor may end later. Because of
+        // `Live`, that end does not count as the failure of a newer epoch.
         state.family.happens(survivor, EpochEvent::Live);
     }
     let begins = if is_beside { EpochState::Pending } else { EpochState::Free };
@@ -128,8 +126,8 @@ pub(crate) fn serves(state: &mut State, process: ProcessId) {
     renew_handover(state, process, Duration::ZERO);
 }
 
-/// Gives an old epoch its whole hand-over time again, because another epoch has started and will
-/// end the old epoch.
+/// Gives an old epoch its whole hand-over time again, plus `more`, because another epoch has
+/// started and will end the old epoch.
 fn renew_handover(state: &mut State, newer: ProcessId, more: Duration) {
     let Some(old) = state[newer].beside else { return };
     if matches!(state.life(old), Lifecycle::Stopping { .. }) && tie(state, old).is_handed_over() {
@@ -139,9 +137,9 @@ fn renew_handover(state: &mut State, newer: ProcessId, more: Duration) {
     }
 }
 
-/// Begins the stop of this instance, but sends no stop signal now: a newer instance will end this
-/// one, or [`settle`] will send the signal later. Returns `false`, and does nothing, if neither is
-/// the case.
+/// Begins the stop of this instance, but sends no stop signal now, because a newer instance will
+/// end this one, or because [`settle`] will send the signal later. Returns `false`, and does
+/// nothing, if neither is the case.
 pub(crate) fn holds(state: &mut State, process: ProcessId) -> bool {
     let is_there = |newer: &ProcessId| lives(state, *newer) || pauses(state, *newer);
     let newer = newer_of(state, process).filter(is_there);
@@ -168,7 +166,8 @@ pub(crate) fn passes_on(state: &mut State, process: ProcessId, deadline: Time) {
     let older = older_of(state, process).filter(|older| tie(state, *older).is_handed_over());
     let Some(older) = older.filter(|_| tie(state, process) != Tie::KillOnly) else { return };
     // The limit counts from now. If it counted from the hand-over, it would be longer than the
-    // limit of a stop, and `fit_waits` would assume that the process has asked for more time.
+    // limit of a stop, and `fit_waits` would assume that the older instance has asked for more
+    // time.
     let since = state.now;
     let kill_at = since + state.budget.stop(state.process(older), deadline.since(since));
     let life = match state.life(older) {
@@ -306,7 +305,7 @@ fn newer_of(state: &State, process: ProcessId) -> Option<ProcessId> {
     (is_newer && are_epochs).then_some(other)
 }
 
-/// The older epoch, which this epoch ends once it has taken over.
+/// The other slot of the process, if both slots are epochs and the other slot is the older epoch.
 fn older_of(state: &State, process: ProcessId) -> Option<ProcessId> {
     state[process].beside.filter(|older| newer_of(state, *older) == Some(process))
 }
@@ -354,7 +353,7 @@ fn is_due(state: &State, process: ProcessId, may_stop: bool) -> bool {
 /// epoch itself has ended the older one, `--parent-shutdown-time-s` after this epoch became live.
 /// Here, this time counts from the start of this epoch, because drainit may learn late that the
 /// epoch is live, for example after a sleep of the machine. An epoch that has not taken over does
-/// not count, because drainit rolls it back anyway.
+/// not need the older one, because drainit kills it anyway.
 fn needs_older(state: &State, process: ProcessId) -> bool {
     let Some(Epoch { handover, started, .. }) = state.family.all.get(&process) else {
         return false;
@@ -366,7 +365,8 @@ fn needs_older(state: &State, process: ProcessId) -> bool {
     needs && state.now < *started + handover.saturating_sub(HANDOVER_MARGIN)
 }
 
-/// Whether the process or a member of its group exists. Members that survive SIGKILL do not count.
+/// Whether the process or a member of its group exists. A process that survives SIGKILL does not
+/// count.
 fn lives(state: &State, process: ProcessId) -> bool {
     let life = state.life(process);
     let exists = life.is_alive() || life.has_rest() || life == Lifecycle::Spawning;

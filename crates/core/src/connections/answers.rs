@@ -3,10 +3,10 @@
 //! answer comes out.
 //!
 //! If the server last received data after it last sent data, the connection owes an answer. If the
-//! server last sent data after it last received data, or in the same tick of the kernel's clock,
-//! nothing proves that the answer is complete. A part of the answer may be missing (a stream), or
-//! the answer may belong to an earlier request (pipelining, HTTP/2). A connection of this kind is
-//! unknown: it counts as busy until nothing has moved on it for `idle`.
+//! server last sent data after it last received data, or did both in the same tick of the kernel's
+//! clock, nothing proves that the answer is complete. A part of the answer may be missing (a
+//! stream), or the answer may belong to an earlier request (pipelining, HTTP/2). A connection of
+//! this kind is unknown: it counts as busy until nothing has moved on it for `idle`.
 //!
 //! The kernel has no better evidence. A later request shows that the answer before it is complete,
 //! but then the later request needs an answer. Segments and bytes say how much has moved, and not
@@ -67,7 +67,8 @@ impl Connection {
     }
 
     fn answer(&self, idle: Duration) -> Debt {
-        // A request can arrive in the tick in which its connection began.
+        // A request can arrive in the tick in which its connection began. Then `received_ago` and
+        // `sent_ago` are equal, although nothing was sent.
         let is_asking = self.received > 0 && (!self.has_sent || self.received_ago < self.sent_ago);
         let is_moving = self.was_used() && self.received_ago.min(self.sent_ago) < idle;
         if self.is_unread || self.can_send && is_asking {
@@ -110,8 +111,8 @@ pub struct Counts {
     pub connected: u64,
     /// A number that grows whenever a look shows a new connection or newly received bytes.
     pub asked: u64,
-    /// If nothing moves for this time, no connection is unknown any more. Zero if no connection is
-    /// unknown now, or if the time is not known.
+    /// If nothing moves for this time, the only unknown connections are those on which the server
+    /// is still sending. Zero if this time is over, or if no connection is unknown.
     pub settles: Duration,
 }
 
@@ -148,7 +149,9 @@ impl Answers {
             let is_ours = now.is_ours || last.is_some_and(|(last, _)| last.is_ours);
             let answer = now.answer(self.idle);
             let is_new = last.is_none_or(|(last, _)| last.received != now.received);
-            // Before the first look, and between two looks, requests can come without being seen.
+            // A request can come unseen between two looks. Before the first look, only a request in
+            // the same tick as the last answer counts, because the times do not show which came
+            // later.
             let has_moved = match before {
                 None => now.received_ago == now.sent_ago,
                 Some(_) => last.is_none_or(|(last, _)| now.has_moved_since(last)),
@@ -204,7 +207,8 @@ mod tests {
             (Connection { received_ago: old, sent_ago: still, is_sending: true, ..used }, 1, 0),
             (Connection { received_ago: still, sent_ago: still, is_sending: true, ..used }, 0, 1),
             (Connection { received_ago: still, sent_ago: still, is_unread: true, ..used }, 1, 0),
-            // A server that has closed its side owes nothing, whatever it receives.
+            // A server that has closed its side owes no further answer, but may still be sending
+            // one.
             (Connection { received_ago: new, sent_ago: old, can_send: false, ..used }, 0, 0),
             (Connection { can_send: false, is_sending: true, ..used }, 0, 1),
         ] {

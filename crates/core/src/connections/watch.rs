@@ -132,7 +132,7 @@ impl ConnectionWatch {
         // call.
         if self.closing.take_if(|since| *since <= began).is_some() {
             outputs.push(DrainOutput::ListenersClosed);
-            // This look also serves as the last sample, because a second look would show the same.
+            // This look also serves as the next sample, because a second look would show the same.
             outputs.extend(Some(sampled).filter(|_| !self.is_over));
         }
         outputs

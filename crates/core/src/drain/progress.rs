@@ -73,8 +73,8 @@ pub(crate) struct Active {
     pub(crate) until: Time,
     /// The reason that is reported if the drain lasts until `until`.
     pub(crate) at_end: DrainEnd,
-    /// Whether drainit counts the traffic of the process, and makes an Envoy refuse new
-    /// connections.
+    /// Whether drainit counts the traffic of the process. If so, drainit makes an Envoy refuse new
+    /// connections at the end of the drain.
     pub(crate) closes: bool,
     /// The number of open connections, or requests, at which the drain is over.
     pub(crate) exit_at: u64,
@@ -144,8 +144,8 @@ impl Active {
         self.sampled_at = now;
     }
 
-    /// Whether the process has reported that it is drained, and its traffic is unknown. A count is
-    /// more reliable than the report.
+    /// Whether the process has reported that it is drained, and no count is known. A count is more
+    /// reliable than the report.
     pub(crate) fn is_reported(&self) -> bool {
         self.reported && self.last.active.is_none()
     }

@@ -121,7 +121,7 @@ impl Attempts {
         self.place += 1;
     }
 
-    /// Returns what to do now. No call must be under way.
+    /// Returns what to do now. To be called only when no call is under way.
     pub(super) fn next(&mut self, now: Time) -> Next {
         if let Some(at) = self.resumes {
             if now < at {
@@ -143,7 +143,7 @@ impl Attempts {
         Next::Over(self.outcomes().cloned().collect())
     }
 
-    /// The outcomes of the calls that have made an attempt so far.
+    /// The outcomes of the calls that were attempted at least once.
     pub(super) fn outcomes(&self) -> impl Iterator<Item = &CallOutcome> {
         self.calls.iter().filter_map(|made| made.outcome.as_ref())
     }

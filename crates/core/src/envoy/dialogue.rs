@@ -148,7 +148,6 @@ enum Accepted {
 /// The next question about the traffic.
 #[derive(Clone, Copy, Debug)]
 enum Polls {
-    /// The polls are over.
     Over,
     Listeners,
     First,
@@ -225,8 +224,8 @@ pub struct Dialogue {
     new_at: Time,
     /// Whether no new connection has come for [`QUIET`], as the kernel shows.
     is_calm: bool,
-    /// The totals of the last whole sample. If the kernel has shown an open or a new connection
-    /// since that sample, the totals may be wrong, so this value is empty.
+    /// The totals of the last sample, if this sample and all later looks show no open and no new
+    /// connection. Otherwise the totals may be wrong, so this value is empty.
     totals: Traffic,
     /// Whether the report needs another sample for its totals, because the last whole sample showed
     /// traffic in flight, or because the kernel has shown a new connection since then.
@@ -249,8 +248,8 @@ pub struct Dialogue {
     closing: ListenerClosing,
     /// Whether Envoy has confirmed that its listeners are closed.
     is_closed: bool,
-    /// Whether a count after the drain shows traffic. The core then asks for the next count at
-    /// once, but Envoy needs a rest before that count.
+    /// Whether a count after the drain shows traffic. The core then soon asks for the next count,
+    /// but Envoy needs a rest before that count.
     is_open_again: bool,
     /// Whether the drain is over, so that later samples no longer belong to it.
     is_over: bool,
@@ -273,8 +272,8 @@ impl Dialogue {
                 CLOSING_SEEN
             } else {
                 // A gradual drain needs more time before it is certain that Envoy closes no
-                // connection. When half of the drain's time is over, Envoy has closed a quarter of
-                // the busy connections.
+                // connection. When half of the drain's time is over, Envoy should have closed a
+                // quarter of the busy connections.
                 CLOSING_SEEN.max(terms.longest / 2)
             }),
             terms,
@@ -579,7 +578,7 @@ impl Dialogue {
     }
 
     /// The time at which the answer to a poll is overdue, so that the traffic is unknown. `None` if
-    /// drainit awaits no answer, if the traffic is already unknown, if the listeners are being
+    /// no poll waits for its answer, if the traffic is already unknown, if the listeners are being
     /// closed, or if the drain is over.
     fn overdue_at(&self) -> Option<Time> {
         let asked = self.asked.filter(|asked| matches!(asked.ask, Ask::Sample { .. }))?;
@@ -706,7 +705,7 @@ impl Dialogue {
         }
     }
 
-    /// Reports that the traffic is unknown. The log says so once.
+    /// Reports that the traffic is unknown. Until the next answer, the log says so only once.
     fn is_unknown(&mut self, why: &str) {
         if !core::mem::replace(&mut self.is_failing, true) {
             let line = format!("GET /stats: {why}; its connections are unknown");

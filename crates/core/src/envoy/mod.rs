@@ -57,7 +57,7 @@ impl Call {
     }
 }
 
-/// Writes `POST /healthcheck/fail`.
+/// Writes text such as `POST /healthcheck/fail`.
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "POST {}", self.path())

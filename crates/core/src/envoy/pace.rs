@@ -105,7 +105,7 @@ impl Pace {
     }
 
     /// The pause after an answer that took `took`. `active` is the number of connections or
-    /// requests above `exit_at`. `is_whole` says that the answer has the counters, too.
+    /// requests above `exit_at`. `is_whole` says whether the answer also has the counters.
     pub(crate) fn after_answer(
         &mut self,
         now: Time,
@@ -140,7 +140,8 @@ impl Pace {
     }
 
     /// The pause after a poll that failed after `took`. The pause grows with the number of
-    /// consecutive failures, up to [`FACTOR`] times `took` or 16 s, whichever is shorter.
+    /// consecutive failures, up to [`FACTOR`] times `took` or 16 s, whichever is shorter, but is at
+    /// least [`SELDOM`].
     pub(crate) fn after_failure(&mut self, took: Duration) -> Duration {
         self.shown = ShownTraffic::Traffic;
         let patience = SELDOM * (1 << self.failures.min(6));
