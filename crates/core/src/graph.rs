@@ -77,8 +77,9 @@ impl Graph {
     /// Resolves `depends_on`. The function takes O((n + m) log n) for n processes and m
     /// dependencies, and uses no recursion.
     ///
-    /// # Errors Returns all unknown names, all processes that depend on themselves, and at most 20
-    /// cycles; or only [`GraphError::TooMany`].
+    /// # Errors
+    /// Returns all unknown names, all processes that depend on themselves, and at most 20 cycles;
+    /// or only [`GraphError::TooMany`].
     pub fn build(processes: &[GraphNode<'_>]) -> Result<Self, Vec<GraphError>> {
         if processes.len() > usize::from(u16::MAX) {
             return Err(vec![GraphError::TooMany]);

@@ -85,7 +85,7 @@ impl Machine {
 
     /// Replaces the config while the container runs, and returns the first actions. `new` is the
     /// spec of the new config, with its own ids; `plan` says to which slot each process of `new`
-    /// belongs. Running processes that `plan` does not name are removed. Exactly one
+    /// belongs. Processes that `plan` does not name are removed. Exactly one
     /// [`Action::AnswerReload`] answers the reload before drainit exits.
     ///
     /// # Errors
@@ -220,8 +220,8 @@ fn forward(state: &mut State, signal: Signal) {
 }
 
 /// Gives a process more time to become ready or to end: the time `by`, counted from now. Does
-/// nothing if the earlier limit is already over. In a shutdown, the process gets no more than the
-/// later stops can spare.
+/// nothing if the present limit is already over, or is later than this time. In a shutdown, the
+/// process gets no more than the later stops can spare.
 fn extend_timeout(state: &mut State, id: ProcessId, by: Duration, deadline: Option<Time>) {
     let (before, longest) = match state.life(id) {
         // An instance that is being probed for the last time gets no more time.

@@ -80,7 +80,7 @@ pub enum Note {
         /// The dependency.
         on: ProcessId,
     },
-    /// A new instance is about to replace a running one.
+    /// A process is about to get a new instance, or only a new definition if it is down.
     Replacing {
         /// The slot of the new instance.
         process: ProcessId,
@@ -146,18 +146,19 @@ pub enum Note {
         /// The time until the deadline.
         window: Duration,
     },
-    /// The readiness delay begins: before the drains and stops, all processes serve for this time.
+    /// The readiness delay begins. All processes serve for this time before the drains and stops
+    /// begin.
     Delayed(Duration),
     /// A process has ended. Other members of its process group are alive and were asked to end.
     GroupRemains(ProcessId),
     /// The last member of the process group has ended, after the process itself.
     GroupGone {
         process: ProcessId,
-        /// The time since the process was asked to end; `None` if nobody asked. If the process had
-        /// ended by itself: the time since the other members were asked.
+        /// The time since the process was asked to end or, if it had ended by itself, since the
+        /// other members were asked; `None` if nobody was asked.
         took: Option<Duration>,
     },
-    /// Another stop signal has come.
+    /// A stop signal has come during the shutdown.
     Hurried(Hurry),
     DrainBegan {
         process: ProcessId,
@@ -186,7 +187,7 @@ pub enum Note {
         last: Load,
     },
     /// After its drain, a process has more open connections or requests than `exit_at` allows. The
-    /// stop waits until they are closed or answered.
+    /// stop waits for them, for at most `longest`.
     OpenAgain {
         process: ProcessId,
         load: Load,
@@ -219,10 +220,10 @@ pub enum Note {
         /// Whether a newer instance had taken over, and was to end this instance.
         handed_over: bool,
     },
-    /// The deadline has come and a process is still alive.
+    /// The deadline has come before all stops were over.
     DeadlinePassed,
-    /// SIGKILL does not end the process, because the process hangs in the kernel. drainit no longer
-    /// waits for the process.
+    /// SIGKILL has not ended the process, perhaps because the process hangs in the kernel. drainit
+    /// no longer waits for the process.
     Unkillable(ProcessId),
 }
 
@@ -260,8 +261,7 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// The error for a request that comes after the beginning of a drain or a shutdown with this
-    /// cause.
+    /// The error for a request that fails because a drain or a shutdown with this cause has begun.
     pub(crate) fn in_shutdown(cause: Cause) -> Self {
         if cause == Cause::DrainRequested { Self::Drained } else { Self::ShuttingDown }
     }
@@ -287,7 +287,7 @@ pub enum AfterEnd {
     Exhausted,
 }
 
-/// The effect of a further stop signal.
+/// The effect of a stop signal during the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Named)]
 pub enum Hurry {
     /// The signal changes nothing. The signal is another SIGTERM, or the first signal in a shutdown
@@ -306,7 +306,8 @@ pub enum DrainEnd {
     /// At most `exit_at` connections or requests are open, and no new one has come for
     /// [`QUIET`](crate::drain::progress::QUIET).
     Quiet,
-    /// The process reported that its drain is over.
+    /// The process has reported the end of its drain, or the request or command that drains it has
+    /// succeeded.
     Reported,
     /// `time` is over. If nobody has requested the stop, or if a dependency has ended, only `min`
     /// is over.

@@ -139,7 +139,8 @@ pub struct DrainSpec {
     /// The shortest wait.
     pub min: Duration,
     /// Whether drainit counts the connections of the process, by an Envoy's statistics or by the
-    /// kernel's list. If so, drainit also makes an Envoy refuse new connections.
+    /// kernel's list. If so, and if the process is an Envoy, drainit also makes it refuse new
+    /// connections.
     pub closes: bool,
     /// Whether the kernel counts the connections, and not an Envoy. If so, the last count takes
     /// only milliseconds.
@@ -147,8 +148,8 @@ pub struct DrainSpec {
     /// The number of open connections, or of requests in flight, at which the drain is over.
     pub exit_at: u64,
     /// The signal that asks the process to drain. If the kernel counts the connections, a command
-    /// or an HTTP request counts as SIGTERM, because the process may end after its last answer, as
-    /// after a signal. `None` for any other drain.
+    /// or an HTTP request counts as SIGTERM, because the process may end by itself once it has
+    /// drained, as after a signal. `None` for any other drain.
     pub signal: Option<Signal>,
 }
 

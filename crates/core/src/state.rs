@@ -212,8 +212,8 @@ pub struct Slot {
     /// `post_stop` is due when the process ends for good. Until then, a restart does not run
     /// `pre_start` again.
     pub(super) has_run: bool,
-    /// Once the last probe of the instance has begun: the time at which the readiness timeout was
-    /// over. Until then `None`.
+    /// The time at which the readiness timeout was over; `None` until the last probe of the
+    /// instance has begun.
     pub(super) overdue: Option<Time>,
     /// The pause that begins when the rest of the process group is gone. After this pause, the
     /// process is started again; `None` if there is no such pause.
@@ -239,8 +239,8 @@ pub struct Slot {
     /// The time at which the process was asked to drain, if an end of the process can be the answer
     /// (`DrainSpec::signal`). Otherwise `None`.
     pub(super) drain_signalled: Option<Time>,
-    /// After the end of an instance: the time at which the instance was asked to end. If it ended
-    /// by itself: the time at which the rest of its process group was asked to end.
+    /// After the end of an instance, the time at which it was asked to end or, if it ended by
+    /// itself, at which the rest of its process group was asked to end.
     pub(super) asked: Option<Time>,
 }
 

@@ -28,8 +28,8 @@ pub struct Traffic {
     pub unsure: Option<u64>,
     /// Requests that have ended since the start of the process, apart from [`Self::upgrades`]. Only
     /// the difference of two counts has a meaning, modulo 2^64. After a hot restart, a count can be
-    /// below zero, because Envoy counts that the requests of the old Envoy are in flight, but not
-    /// that they began.
+    /// below zero, because the new Envoy counts requests of the old Envoy as in flight, but not as
+    /// begun.
     pub completed: Option<u64>,
     /// Upgrades (WebSockets, CONNECT) that have ended, in the form of [`Self::completed`].
     pub upgrades: Option<u64>,

@@ -23,8 +23,8 @@ pub const VERSION: u32 = 1;
 
 type Text = Cow<'static, str>;
 
-/// The whole report. All times are in seconds. Times of the start count from the start of drainit;
-/// all other times count from T0.
+/// The whole report. Times are in seconds, unless they are in RFC 3339. Times of the start count
+/// from the start of drainit; all other times count from T0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShutdownReport {
     /// The version of the format: [`VERSION`].
@@ -77,7 +77,7 @@ pub struct StartData {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessData {
     pub name: String,
-    /// The label of the last instance, if another instance ran beside it.
+    /// The epoch or PID of the last instance, if another instance ran beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
     /// The time at which the process was first started; null if it was never started.
@@ -143,7 +143,7 @@ pub struct StepData {
     pub step: Text,
     /// The name of the process; null for a step of the container.
     pub process: Option<String>,
-    /// The instance, as in [`ProcessData`].
+    /// Like `instance` of [`ProcessData`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
     /// The beginning of the step; null if the step did not happen.
@@ -272,7 +272,7 @@ impl Journal {
         }
     }
 
-    /// The steps that happened, and the drains for which no time was left, in the order of the
+    /// The steps that happened, and the planned drains that did not happen, in the order of the
     /// plan. Each step has its real times and the times of the plan.
     fn steps(&self, t0: Time, cause: Cause, state: &State) -> Vec<StepData> {
         let mut real: BTreeMap<Key, ShutdownStep> = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! The text of a note, as a line of the log and as a [`LogEvent`] for programs. The module `notes`
-//! has the wording.
+//! A note as a line of the log, and as a [`LogEvent`] for programs. The module `notes` has the
+//! wording.
 
 mod notes;
 

@@ -45,7 +45,8 @@ pub struct LogEvent {
     /// The consequence of an end or a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<&'static str>,
-    /// The number of the next restart among consecutive restarts, or of consecutive failed probes.
+    /// The place of the next restart among consecutive restarts, or the number of consecutive
+    /// failed probes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
     /// The number of consecutive failed probes after which the check fails.

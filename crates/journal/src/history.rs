@@ -33,10 +33,10 @@ pub struct History {
     pub(super) last_pid: Option<i32>,
     /// The epoch of the last start of an Envoy with `hot-restart`.
     pub epoch: Option<u32>,
-    /// The label of the instance, if another instance ran beside it.
+    /// The epoch or PID of the instance, if another instance ran beside it.
     pub instance: Option<String>,
-    /// The last signal that drainit has sent to the instance because an operator asked for it. If
-    /// SIGKILL was among these signals, the value is SIGKILL.
+    /// The last signal that drainit has sent to the instance because an operator asked for it. Once
+    /// this signal was SIGKILL, the value stays SIGKILL.
     pub sent: Option<Signal>,
     pub state: ProcessState,
     /// The time at which the process entered this state.
@@ -118,7 +118,8 @@ impl History {
             }
             Lifecycle::PostStop { .. } | Lifecycle::Done => match (self.end, self.state) {
                 _ if self.gave_up => ProcessState::Failed,
-                // An operator stopped the process before the shutdown began, or never started it.
+                // An operator stopped the process before the shutdown began, or `autostart` is false
+                // and nobody started it.
                 (_, ProcessState::Stopped) => ProcessState::Stopped,
                 (None, _) => ProcessState::Done,
                 _ if succeeded => ProcessState::Done,
@@ -283,8 +284,8 @@ pub struct DrainHistory {
     /// killed, or ended.
     pub(super) end: Option<Time>,
     pub(super) is_stopped: bool,
-    /// Whether the report leaves out this drain, because it was over before the shutdown, or before
-    /// a drain without a stop was requested.
+    /// Whether the report leaves out this drain, because it was over when the shutdown, or a later
+    /// drain without a stop, began.
     pub is_past: bool,
 }
 
@@ -312,7 +313,7 @@ impl DrainHistory {
         self.over.map(|(_, why, _, last)| messages::drain_end(why, last))
     }
 
-    /// The age of a count at the end of the drain; `None` if the count is still right at the end.
+    /// The age of a count at [`Self::end`]; `None` if the count is still right then.
     fn age(&self, seen: Time, traffic: Traffic, moment: Moment) -> Option<Duration> {
         let age = self.end.map(|end| end.since(seen)).unwrap_or_default();
         let is_quiet = matches!(self.over, Some((_, DrainEnd::Quiet, ..)));

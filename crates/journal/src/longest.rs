@@ -107,8 +107,8 @@ impl Play {
         }
         let mut steps: Vec<_> = play.journal.all_steps().chain(play.undrained).collect();
         steps.retain(|step| step.process != Some(cause));
-        // The timeline shows the closing of the listeners as a step of its own, at which the drain
-        // ends.
+        // The timeline shows the closing of the listeners as a step of its own. The drain ends when
+        // this step begins.
         let closes = steps.iter().filter(|step| step.kind == StepKind::Close);
         let closes: BTreeMap<_, _> = closes.map(|step| (step.process, step.begins)).collect();
         for step in steps.iter_mut().filter(|step| step.kind == StepKind::Drain) {
@@ -154,8 +154,8 @@ impl Play {
             Action::RunHook(hook) if hook.stage == Stage::PreStart || !self.has_begun => {
                 Event::HookEnded { hook, success: true }
             }
-            // A drain whose traffic drainit counts gets its answer. Any other drain gets none, so
-            // it takes all of its time.
+            // A drain whose traffic drainit counts has to be accepted, or it would take only `min`.
+            // No drain gets another answer, so each takes all of its time.
             Action::Drain { process, .. } if self.closes(process) => {
                 Event::DrainAnswered { process, accepted: true }
             }

@@ -67,7 +67,7 @@ impl Journal {
     }
 
     /// The line of a step other than a drain or a stop; `None` if the step took less than
-    /// [`SHORTEST`], or was over at `t0`.
+    /// [`SHORTEST`], or was over before `t0`.
     fn line_of(&self, t0: Time, step: ShutdownStep) -> Option<String> {
         let name = step.process.map(|process| self.name_of(process));
         let took = match step.ends {

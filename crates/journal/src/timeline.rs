@@ -14,7 +14,7 @@ use drainit_core::types::{ProcessId, Time};
 /// The kind of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Named)]
 pub enum StepKind {
-    /// `/readyz` answers 503, and nothing else happens.
+    /// The drains wait, so that load balancers see that `/readyz` answers 503.
     ReadinessDelay,
     PreStop,
     Drain,

@@ -5,7 +5,7 @@
 //! drained at the same time.
 //!
 //! A drain without a stop (`POST /drain`) is *held*: after the drain, drainit stops nothing until
-//! there is a reason to stop. Once there is a reason, the shutdown continues without another drain.
+//! there is a reason to stop. Once there is a reason, the shutdown begins, without another drain.
 //! No process starts or restarts while a drain is held. A drain cannot be undone, so a process that
 //! has ended can only be replaced together with its container.
 
@@ -27,7 +27,7 @@ use crate::state::{Lifecycle, State};
 use crate::types::{End, ExitPolicy, ProcessId, Time};
 
 /// A stop within the grace period of a requested drain takes over the deadline of the drain, but
-/// gets at least this time. The time is shorter than the 2 s that the kubelet gives to a container
+/// gets at least this time. This time is shorter than the 2 s that the kubelet gives to a container
 /// whose `preStop` hook has used up the grace period (`minimumGracePeriodInSeconds` in
 /// `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
 const LEAST: Duration = Duration::from_secs(1);
@@ -50,19 +50,19 @@ pub struct Draining {
     counted_until: Option<Time>,
     /// The processes that this phase drains, dependents first.
     drained: Vec<ProcessId>,
-    /// New instances that have not taken over. drainit stops each of them as soon as it runs.
+    /// New instances that have not taken over. drainit stops each of these instances once it runs.
     new_instances: Vec<ProcessId>,
-    /// For each process, whether one of its dependencies has ended. Without this dependency, the
-    /// process cannot answer its requests, so its drain waits for `min` only.
+    /// For each process, whether a direct or indirect dependency has ended. Without this
+    /// dependency, the process may be unable to serve, so its drain waits for `min` only.
     only_min: Vec<bool>,
     /// The time at which the next timer is due, apart from the timers of processes.
     wakes_at: Option<Time>,
 }
 
 impl Draining {
-    /// Begins a shutdown (T0). If `was_ready`, `/readyz` has answered 200 before, so load balancers
-    /// must get time to see that it answers 503. If `is_ready`, `/readyz` answers 200 now, and may
-    /// do so for a while longer.
+    /// Begins a shutdown (T0), or a drain without a stop. If `was_ready`, `/readyz` has answered
+    /// 200 before, so load balancers must get time to see that it answers 503. If `is_ready`,
+    /// `/readyz` answers 200 now, and may do so for a while longer.
     pub(crate) fn enter(
         shutdown: ShutdownFacts,
         was_ready: bool,
@@ -77,7 +77,7 @@ impl Draining {
             state.note(Note::ShutdownBegan { cause: shutdown.cause, window: state.spec.window });
         }
         // `/readyz` may stay good only if a process with a drain serves meanwhile, and if no drain
-        // is under way. A drain of an earlier request could end before `/readyz` changes.
+        // is under way. A drain that is under way could end before `/readyz` changes.
         let serves = |id| {
             matches!(state.life(id), Lifecycle::Ready { .. })
                 && matches!(state[id].drain, Progress::NotDue)
@@ -112,8 +112,8 @@ impl Draining {
         if was_ready && !delay.is_zero() && !state.is_done() {
             state.note(Note::Delayed(delay));
         }
-        // Only a ready process can have traffic. A drain that began before the shutdown continues,
-        // even if it is the drain of an old instance.
+        // Only ready processes are drained. A drain that began before the shutdown continues, even
+        // if it is the drain of an old instance.
         let mut drained = Vec::new();
         for process in Rc::clone(&state.spec).order.iter().rev().copied() {
             let has_begun = matches!(state[process].drain, Progress::Active(_));
@@ -177,7 +177,7 @@ impl Draining {
     }
 
     /// The deadline of the current waits. While the drain is `held`, each wait may take the whole
-    /// window.
+    /// `Spec::window`.
     fn deadline(&self, state: &State) -> Time {
         if self.held { state.now + state.spec.window } else { self.shutdown.deadline }
     }
@@ -193,8 +193,8 @@ impl Draining {
             state.step_drain(process, self.shutdown.deadline);
             let at = state[process].drain.wakes_at(state.now);
             let is_under_way = matches!(state[process].drain, Progress::Active(_));
-            // If this timer was the earliest of all and now fires later, only `advance` can find
-            // the new earliest timer.
+            // If the timer of this process was the earliest of all and is now due later, only
+            // `advance` can find the new earliest timer.
             if is_under_way && (at <= before || before > self.wakes_at) {
                 self.wakes_at = self.wakes_at.into_iter().chain(at).min();
                 return Phase::Draining(self);
@@ -312,8 +312,8 @@ impl Draining {
     /// Handles the end of a process. If the dependents of the process cannot serve without it, they
     /// are drained for `min` only.
     fn exited(&mut self, state: &mut State, event: Event, gone: ProcessId, end: End) {
-        // Whether the end was asked for: another instance has taken over, or drainit was already
-        // stopping the process, for example at an operator's request.
+        // Whether the end counts as asked for, because drainit was already stopping the process
+        // (for example at an operator's request), or because its slot is not the current one.
         let was_stopped = state.life(gone).is_being_stopped() || !state.is_current(gone);
         let before_ready = state.awaits_ready(gone);
         // Whether the instance has not served anybody yet.
@@ -382,8 +382,6 @@ impl Draining {
                 state.begin_stop(process, false, deadline);
             }
         }
-        // `drained` lists dependents first, so one pass is enough even if several drains end in one
-        // step.
         for place in 0..self.drained.len() {
             state.step_drain(self.drained[place], self.shutdown.deadline);
         }

@@ -18,7 +18,7 @@ pub struct Finishing {
 
 #[derive(Clone, Copy, Debug)]
 enum LastWait {
-    /// Each leftover gets this signal, even a leftover that only a later scan finds. `again` is the
+    /// Each leftover gets `signal`, even a leftover that only a later scan finds. `again` is the
     /// time of the next scan; it is `None` until the scan that began at `began` is answered.
     /// `until` is the end of the wait.
     Sweep { signal: Signal, until: Time, began: Time, again: Option<Time> },
@@ -27,8 +27,8 @@ enum LastWait {
 }
 
 impl Finishing {
-    /// Begins the phase: all processes are gone, or drainit has stopped waiting for them.
-    /// `killing_all` says that no time is left for SIGTERM.
+    /// Begins the phase when all processes are gone, or when drainit no longer waits for them. If
+    /// `killing_all`, no time is left for SIGTERM.
     pub(crate) fn enter(shutdown: ShutdownFacts, killing_all: bool, state: &mut State) -> Phase {
         if killing_all {
             return Self::kill(shutdown, state);
@@ -108,8 +108,8 @@ impl Finishing {
     }
 
     fn kill(shutdown: ShutdownFacts, state: &mut State) -> Phase {
-        // This first limit is late, because `take_answer` shortens the limit after the scan that
-        // sends SIGKILL.
+        // This limit leaves time for the scan that sends SIGKILL. After this scan, `take_answer`
+        // shortens the limit.
         let until = shutdown.hard_end(state).max(state.now + AFTER_KILL);
         Phase::Finishing(Self::sweep(shutdown, Signal::KILL, until, state))
     }
@@ -119,9 +119,8 @@ impl Finishing {
         Self { shutdown, step: LastWait::Sweep { signal, until, began: state.now, again: None } }
     }
 
-    /// Handles the end of a scan for leftovers. A scan of thousands of processes takes long. The
-    /// pause before the next scan is therefore at least as long as the scan, so that the processes
-    /// have time to end.
+    /// Handles the end of a scan for leftovers. The pause before the next scan is at least as long
+    /// as this scan, so that thousands of processes, whose scan takes long, have time to end.
     fn take_answer(&mut self, state: &State) {
         if let LastWait::Sweep { signal, until, began, again: again @ None } = &mut self.step {
             let took = state.now.since(*began);

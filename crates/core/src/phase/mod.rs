@@ -33,7 +33,7 @@ pub struct ShutdownFacts {
     /// The time at which the shutdown began.
     pub t0: Time,
     pub deadline: Time,
-    /// The number of stop signals that `count_signal` has counted.
+    /// The number of stop signals so far, as [`Self::count_signal`] counts them.
     pub signals: u32,
 }
 

@@ -15,8 +15,9 @@
 //! fail and all goals are dropped. Stops under way continue, and must end before the deadline.
 //!
 //! A dependent with `restart: true` follows a dependency: if the dependent runs when a new instance
-//! of the dependency meets the condition, the dependent is restarted. If several of its
-//! dependencies get new instances, the dependent waits for all of them, and is restarted only once.
+//! of the dependency meets the condition of `depends_on`, the dependent is restarted. If several of
+//! its dependencies get new instances, the dependent waits for all of them, and is restarted only
+//! once.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::rc::Rc;
@@ -56,7 +57,8 @@ pub(super) enum Goal {
     Failed,
     /// Stop the instance and free its slot, because the instance was replaced or is rolled back.
     Retired,
-    /// Stop the process, then start it again, with the definition that a reload has for it.
+    /// Stop the process, then start it again. If a reload has a new definition for the process, the
+    /// start uses this definition.
     Again,
     /// Stop the process because it follows a dependency, then start it again. If the start fails,
     /// the container may end, as after any other failure.
@@ -95,9 +97,9 @@ impl Operations {
         self.goals.get(&process).is_some_and(|goal| !matches!(goal, Goal::Up { .. }))
     }
 
-    /// For each slot, whether there is an unanswered request to stop its process or one of the
-    /// dependencies of its process. A caller asks for thousands of slots, so this function searches
-    /// the graph once for all of them.
+    /// For each slot, whether there is an unanswered request to stop its process or a direct or
+    /// indirect dependency of its process. A caller asks for thousands of slots, so this function
+    /// searches the graph once for all of them.
     fn asked_to_stop(&self, state: &State) -> Vec<bool> {
         let mut asked = vec![false; state.spec.processes.len()];
         for one in self.requests.iter().filter(|one| one.request == Request::Stop) {
@@ -129,7 +131,8 @@ impl Operations {
         drains.filter_map(|progress| progress.wakes_at(state.now)).min()
     }
 
-    /// Begins a request, or fails it.
+    /// Begins a request, or fails it. Does nothing if an equal request is not answered yet, because
+    /// the two share one answer.
     pub(crate) fn request(&mut self, state: &mut State, process: ProcessId, request: Request) {
         if self.requests.iter().any(|one| (one.process, one.request) == (process, request)) {
             return;
@@ -145,7 +148,7 @@ impl Operations {
                 Ok(vec![process])
             }
             // A process whose spawn is not answered counts as running, because it may have read
-            // files that have changed since then.
+            // files before they changed.
             Request::Restart
                 if runs(state, process) || state.life(process) == Lifecycle::Spawning =>
             {
@@ -159,8 +162,8 @@ impl Operations {
         }
     }
 
-    /// The reason why a request is refused: an equal request is not answered yet, and the two
-    /// cannot share one answer.
+    /// The reason why a request is refused; `None` if there is no unanswered equal request, or if
+    /// both can share one answer.
     pub(crate) fn refuses(
         &self,
         state: &State,
@@ -369,7 +372,7 @@ impl Operations {
         waits
     }
 
-    /// Whether a process is about to get a new instance.
+    /// Whether a process has a goal or is being replaced, so that it may soon have a new instance.
     fn is_on_its_way(&self, state: &State, process: ProcessId) -> bool {
         let is_moved = self.goals.contains_key(&process)
             || state[process].beside.is_some_and(|other| state.role(other) != Role::Leaving);
@@ -377,8 +380,8 @@ impl Operations {
     }
 
     /// Whether this process has to wait for the new instance of a dependency. A process that does
-    /// not follow the dependency need not wait if the condition is already met, or if the old
-    /// instance of the dependency serves until the new one is ready.
+    /// not follow the dependency need not wait if the condition for its start is already met, or if
+    /// the old instance of the dependency serves until the new one is ready.
     fn needs_another(&self, state: &State, process: ProcessId) -> bool {
         let mut needs = state.process(process).dependencies.iter();
         needs.any(|&(on, condition)| {
@@ -412,8 +415,9 @@ impl Operations {
         }
     }
 
-    /// Handles the failure of a start, and of the starts that needed this process. Returns whether
-    /// a request, a replacement or a reload had begun the start. If so, the container does not end.
+    /// Handles the failed start of a process, and fails the starts that need this process. Returns
+    /// whether a request, a replacement or a reload had begun the failed start. If so, the
+    /// container does not end.
     pub(crate) fn start_failed(
         &mut self,
         state: &mut State,
@@ -436,7 +440,7 @@ impl Operations {
     }
 
     /// Fails the start of one process, and the requests that wait for it. Returns other slots that
-    /// will not start now either.
+    /// now cannot start.
     fn fail_start(
         &mut self,
         state: &mut State,
@@ -462,8 +466,8 @@ impl Operations {
         }
         lost.retain(|id| state.life(*id) == Lifecycle::Waiting);
         if is_own && state.is_current(process) {
-            // The new instance of a dependent has waited for this process, and may need it. The new
-            // instance does not start, and the old instance keeps running.
+            // A new instance of a dependent may have waited for this process. This new instance
+            // does not start, and the old instance beside it keeps running.
             lost.extend(self.replacements.iter().filter(|new| {
                 let needs = state.process(**new).dependencies.iter().any(|(on, _)| *on == process);
                 let has_begun = self.goals.get(new) != Some(&Goal::Up { begun: false });
@@ -668,8 +672,8 @@ impl Operations {
         if let Lifecycle::Ready { .. } = state.life(process) {
             let waits = above && goal == Goal::Down;
             if family::tie(state, process).is_handed_over() {
-                // The old instance drains by itself and cannot be polled, so drainit waits for no
-                // drain.
+                // An instance that has handed over drains by itself and cannot be polled, so
+                // drainit waits for no drain.
                 state[process].drain = Progress::Over;
             } else if matches!(state[process].drain, Progress::NotDue) && !waits {
                 let full = !matches!(goal, Goal::Judged { .. });
@@ -720,8 +724,8 @@ impl Operations {
         None
     }
 
-    /// Starts a process that is down for a restart, or the new instance beside the old one. If
-    /// dependencies of the process are being restarted, too, the start waits for their new
+    /// Starts a process that is down for a restart, or a new instance that waits beside the old
+    /// one. If dependencies of the process are being restarted, too, the start waits for their new
     /// instances.
     pub(super) fn begin_again(&mut self, state: &mut State, process: ProcessId) {
         let is_due = match self.goals.get(&process) {

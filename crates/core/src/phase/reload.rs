@@ -9,14 +9,14 @@
 //! processes together can form a circle. In that case the unchanged processes of the circle, and
 //! those that depend on them, keep their definitions, too.
 //!
-//! Then there is one step for each new process, each changed process, and each unchanged process of
-//! such a circle. The step starts the process, gives it its new definition, or replaces it: by a
-//! new instance beside the old one, or by a stop and a start. Dependencies come before dependents,
-//! so when the step of a process begins, its dependencies already match the new config. A process
-//! that is missing from the new config is removed in a step of its own. This step comes after the
-//! steps of its changed dependents, when no process needs the missing process any more. A step
-//! begins when the previous step is over. After a failure no further step begins, and the remaining
-//! processes stay as they were.
+//! Then there is one step for each new process, each changed process, and each unchanged process
+//! that has kept its definition. The step starts the process, gives it its new definition, or
+//! replaces it: by a new instance beside the old one, or by a stop and a start. Dependencies come
+//! before dependents, so when the step of a process begins, its dependencies already match the new
+//! config. A process that is missing from the new config is removed in a step of its own. This step
+//! comes after the steps of its changed dependents, when no process needs the missing process any
+//! more. A step begins when the previous step is over. After a failure no further step begins, and
+//! the remaining processes stay as they were.
 //!
 //! After the last step, each process that has `restart: true` for a replaced dependency is
 //! restarted (it *follows* the dependency). The reload ends when these restarts are complete. In a
@@ -50,9 +50,9 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Takes processes out of `gone` that no other process needs: all that are down, or else one
-    /// that runs. A reload can remove thousands of processes that are down, so one pass removes
-    /// them all.
+    /// Takes those processes out of `gone` that no other process needs: all that are down or, if
+    /// none is down, one that runs. A reload can remove thousands of processes that are down, so
+    /// one pass removes them all.
     fn take_free(&mut self, state: &State) -> Vec<ProcessId> {
         let mut down = BTreeSet::new();
         let (mut free, stay) = self.gone.drain(..).partition(|slot| {
@@ -80,15 +80,16 @@ impl Operations {
         if may { Ok(()) } else { Err(why) }
     }
 
-    /// Whether neither an operator nor a reload waits for the goal of a process. Nobody waits for a
-    /// process that is stopped after a failure or to follow a dependency.
+    /// Whether neither an operator nor a reload waits for the goal of any process. Nobody waits for
+    /// a process that is stopped after a failure or to follow a dependency.
     fn rests(&self) -> bool {
         let is_settled = |goal: &Goal| matches!(goal, Goal::Judged { .. } | Goal::Following);
         self.goals.values().all(is_settled)
     }
 
-    /// The work that is left of the steps of a reload: 1 for the step that is under way, and 2 for
-    /// each later step; 0 without a reload.
+    /// The work that is left of the steps of a reload: 2 for each step that is still to begin, and
+    /// 1 for the step that is under way; 0 without a reload. The number falls when a step begins or
+    /// ends.
     pub(super) fn steps(&self) -> usize {
         self.reload.as_ref().map_or(0, |reload| {
             let is_over = reload.failed.is_some();
@@ -194,8 +195,8 @@ impl Operations {
     /// a stop and a start.
     fn replace(&mut self, state: &mut State, old: ProcessId) {
         if let Lifecycle::Ready { .. } = state.life(old) {
-            // A second slot is connected to the dependents of the first one, so these must be up to
-            // date.
+            // A second slot gets the dependents of the first one, so the list of these dependents
+            // must be up to date.
             state.relink();
         }
         if let Some(new) = self.overlap(state, old) {

@@ -40,7 +40,7 @@ impl Operations {
     }
 
     /// Makes a slot for a new instance beside the running one. Returns `None` if `update` or the
-    /// state of the process does not permit a second instance.
+    /// state of the process does not permit a second instance, or if there are too many slots.
     pub(super) fn overlap(&mut self, state: &mut State, old: ProcessId) -> Option<ProcessId> {
         let spec = state.process(old);
         // If the old instance does not serve, nobody needs it, so it is stopped first.
@@ -102,8 +102,8 @@ impl Operations {
         }
     }
 
-    /// Begins the drain of each old instance whose newer instance has ended: for good, or while a
-    /// request or a failed liveness check stopped it. Until this end, the drain of the newer
+    /// Begins the drain of each old instance whose newer instance has ended for good, or was
+    /// stopped by a request or after a failed liveness check. Until then, the drain of the newer
     /// instance counted the connections of both instances.
     pub(crate) fn drain_old(&self, state: &mut State) {
         let is_full = |state: &State, newer: Option<ProcessId>| match self.goals.get(&newer?) {

@@ -369,8 +369,8 @@ impl Running {
     }
 }
 
-/// The dependents of each process that has become started, ready or completed in this step, in the
-/// order of the graph.
+/// The dependents of each process whose `reached` has changed in this step, in the order of the
+/// graph.
 fn dependents_of_arrived(state: &State) -> Vec<ProcessId> {
     let dependents = |id: &ProcessId| &state.process(*id).dependents;
     let mut waiting = state.by_rank(state.arrived.iter().flat_map(dependents).copied());

@@ -125,8 +125,8 @@ pub mod exit_code {
     pub const CANNOT_EXECUTE: u8 = 126;
     /// A command does not exist.
     pub const NOT_FOUND: u8 = 127;
-    /// drainit had to kill a process during the shutdown, or the process whose end caused the
-    /// shutdown was ended by SIGKILL. A container that is killed from outside also ends with this
-    /// code.
+    /// Either drainit had to kill a process in a shutdown that no single process had caused, or
+    /// SIGKILL ended the process whose end caused the shutdown. A container that is killed from
+    /// outside also ends with this code.
     pub const KILLED: u8 = 137;
 }
