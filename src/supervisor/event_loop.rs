@@ -52,8 +52,8 @@ const TURNS: usize = 16;
 const MESSAGES: usize = 8;
 
 /// Signals that a terminal or its shell sends. With a terminal, drainit does not warn that such a
-/// signal has no effect, because nobody expects one. Without a terminal, such a signal may be the
-/// image's STOPSIGNAL, for example SIGWINCH.
+/// signal has no effect, because nobody expects an effect. Without a terminal, such a signal may be
+/// the image's STOPSIGNAL, for example SIGWINCH.
 const OF_A_TERMINAL: [Signal; 4] = [Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::WINCH];
 
 /// Lets local tasks do the work that they can do without waiting.
@@ -187,8 +187,8 @@ impl EventLoop {
         }
     }
 
-    /// Writes the log files and the report, when drainit exits with this code. All log files
-    /// together, and each file of the report, take at most `within`.
+    /// Writes the log files and the report, before drainit exits with this code. All log files
+    /// together take at most `within`, and so does each file of the report.
     pub(crate) fn finish(&self, code: u8, within: &dyn Fn() -> Duration) {
         let mut executor = self.executor.borrow_mut();
         executor.finish_files(within());
@@ -288,7 +288,7 @@ impl Step<'_> {
         self.received(pending, at)
     }
 
-    /// Whether a stop signal is pending that the core does not know yet. The signal may have
+    /// Whether there is a pending stop signal that the core does not know yet. The signal may have
     /// arrived during the current step.
     fn stop_is_pending(&self) -> bool {
         sys::pending_signals() & self.events.stop_signals != 0
@@ -463,8 +463,8 @@ impl Step<'_> {
         // probably caused the other ends.
         ended.sort_by_key(|one| !self.has_failed(one));
         if rest == Remaining::More {
-            // More children may have ended, although their SIGCHLD was already read. The next turn
-            // reaps them.
+            // More children may have ended. Their SIGCHLD was already read, so this call makes the
+            // next turn reap them.
             self.executor.wake_loop();
         }
         // The groups are checked before the core decides anything, because the kernel may reuse the
@@ -571,8 +571,8 @@ impl Step<'_> {
             Action::CloseListeners(process) => self.executor.close_listeners(process),
             Action::EndDrain(process) => self.executor.end_drain(process),
             Action::Sweep(signal) => self.events.queue.extend(self.executor.sweep(signal)),
-            // The stops that this step begins have the time of the step. The shutdown gets the same
-            // time, so that it does not begin after them.
+            // The stops that this step begins are recorded with the time of the step. The shutdown
+            // is, too, so that it does not seem to begin after these stops.
             Action::Note(note @ Note::ShutdownBegan { .. }) => self.executor.write(now, &note),
             Action::Note(note) => self.executor.write(clock::now(), &note),
             Action::Exit(code) => self.events.exit = Some(code),

@@ -245,8 +245,8 @@ impl FileWatch {
                 }
             };
             let unseen = match seen {
-                // The last look has not reported this change, because the file could not be read,
-                // or no thread could be started to read the file.
+                // No earlier look has reported this change, because the file could not be read, or
+                // no thread could be started to read the file.
                 Seen::Quiet { is_new: true } if before.is_quiet() => Some(Seen::Changed),
                 Seen::Quiet { is_new: false } if before.is_quiet() => continue,
                 _ => None,

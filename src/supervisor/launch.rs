@@ -54,8 +54,8 @@ pub(crate) enum StartError {
 }
 
 impl StartError {
-    /// The exit code for a failed start: 126 or 127, as in a shell. The code is 1 if the start was
-    /// not attempted, as after a failed `pre_start`.
+    /// The exit code for a failed start: 1 if the start was not attempted, as after a failed
+    /// `pre_start`, and otherwise 126 or 127, as in a shell.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Resources(_) | Self::LogFile { .. } | Self::Late => exit_code::CANNOT_EXECUTE,
@@ -74,7 +74,7 @@ const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
-/// The variables that have the name of the user.
+/// The variables whose value is the name of the user.
 const OF_USER: [&str; 2] = ["USER", "LOGNAME"];
 
 /// The flag and the variable for the epoch of an Envoy. Envoy reads the flag. The variable is for
@@ -84,8 +84,8 @@ const RESTART_EPOCH: &str = "RESTART_EPOCH";
 /// The arguments that make Envoy check its config and exit.
 const VALIDATE: [&str; 2] = ["--mode", "validate"];
 
-/// The environment of every process: drainit's own environment without the variables that only
-/// drainit gets, and the `env:` defaults.
+/// The environment of every process: the `env:` defaults, and drainit's own environment without the
+/// variables that only drainit gets.
 pub(crate) fn base_environment(config: &Config) -> Vec<(OsString, OsString)> {
     let of_drainit = [NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID];
     let own = std::env::vars_os().filter(|(name, _)| !of_drainit.iter().any(|own| name == own));
@@ -211,7 +211,8 @@ impl Launcher {
             env.push((WATCHDOG_USEC.into(), limit.as_micros().to_string().into()));
         }
         if !handed.sockets.is_empty() {
-            // `LISTEN_PID` is set in the child, because the child's pid is not known yet.
+            // An inherited `LISTEN_PID` is removed. The new value is set in the child, because the
+            // child's pid is not known yet.
             env.retain(|(name, _)| name != "LISTEN_PID");
             let names: Vec<_> = process.listen.iter().map(|socket| socket.name.as_str()).collect();
             env.push(("LISTEN_FDS".into(), handed.sockets.len().to_string().into()));

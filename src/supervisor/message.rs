@@ -94,12 +94,12 @@ pub(crate) enum ChildRole {
 /// What happens to the processes that outlive the command which started them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
-    /// The processes of a hook or drain continue to run, because a hook may start a daemon.
+    /// The processes continue to run, because the command of a hook or a drain may start a daemon.
     Lives,
     /// The members of the command's process group are killed.
     Killed,
-    /// Like [`Self::Killed`], for the command of a probe, which may leave a process behind at each
-    /// run ([`crate::os::probe_mark`]). The number identifies the run.
+    /// Like [`Self::Killed`], for the command of a probe. The number identifies the run, so that
+    /// drainit also finds processes outside the group ([`crate::os::probe_mark`]).
     Marked(u64),
 }
 
@@ -113,8 +113,8 @@ pub(crate) enum Start {
 /// A message of a local task.
 pub(crate) enum Message {
     Event(Event),
-    /// The files that a start needs were gathered. The event loop ignores the message if drainit
-    /// has given up the start.
+    /// The files of a start or a hook were gathered, or could not be. The event loop ignores the
+    /// message if drainit has given up the start or the hook.
     FilesReady {
         start: Start,
         task: tokio::task::Id,

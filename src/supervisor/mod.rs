@@ -75,16 +75,16 @@ pub struct Setup {
     pub output: Arc<Output>,
     /// All signals, blocked since `began`.
     pub signals: Signals,
-    /// The time at which signals were blocked. If a shutdown was requested before the start, this
-    /// time is its T0.
+    /// The time at which signals were blocked. A shutdown that was requested before the start
+    /// begins at this time.
     pub began: Time,
     /// The listeners of the control endpoints. The listeners are already bound, so that drainit
     /// reports a port in use before anything starts.
     pub listeners: Option<ControlListeners>,
     /// The sockets of `listen` for each process, which are already bound, too.
     pub(crate) sockets: Vec<Sockets>,
-    /// The exit codes of processes that count as success. drainit exits with 0 in place of such a
-    /// code. The code of a failed start never counts as success.
+    /// The exit codes that count as success. drainit exits with 0 in place of such a code, unless
+    /// the container stops because of a failed start.
     pub successes: Vec<u8>,
 }
 
@@ -114,8 +114,8 @@ fn run_to_the_end(setup: Setup) -> io::Result<u8> {
     // stack for it.
     let supervise = Box::pin(supervise(setup));
     let (code, within) = tokio::task::LocalSet::new().block_on(&runtime, supervise)?;
-    // The control socket was dropped together with the tasks, so this call waits for the removal of
-    // that socket, too.
+    // The end of the tasks has begun the removal of the control socket. This call waits for that
+    // removal, too.
     stale_socket::finish_removals(within());
     Ok(code)
 }

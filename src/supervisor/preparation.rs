@@ -15,7 +15,7 @@ use crate::supervisor::executor::LONGEST_START;
 use crate::supervisor::launch;
 use crate::supervisor::launch::StartError;
 
-/// The files that a start or a hook needs.
+/// Says which files a start or a hook needs.
 #[derive(Default)]
 pub(crate) struct Preparation {
     /// drainit's own socket, which must not be removed.
@@ -35,8 +35,8 @@ pub(crate) struct Preparation {
     pub(crate) renders: Option<Vec<(OsString, OsString)>>,
     /// Whether the log file of the process is to be opened.
     pub(crate) opens_log: bool,
-    /// A reference to the start or the hook, which is gone once drainit has given it up. The thread
-    /// checks this before it removes or gathers anything.
+    /// Refers to nothing once drainit has given up the start or the hook. The thread checks this
+    /// before it removes or gathers anything.
     pub(crate) is_wanted: Weak<()>,
 }
 

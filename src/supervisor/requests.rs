@@ -1,4 +1,4 @@
-//! The requests of the operator that are not answered yet.
+//! The operators' requests that are not answered yet.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Counts the connections of each process in a shutdown, so that the report can say how many
-//! connections each stop has cut. The counts begin at T0, the beginning of the shutdown. They end
-//! when the process ends, or when a drain begins to count its connections. The first stop signal
-//! waits for the first look at the connections, but only for the short time that the core allows.
-//! Nothing waits for later looks.
+//! connections each stop has cut. The counts begin at T0, the beginning of the shutdown. The counts
+//! of a process end when the process ends, or when its drain begins to count the connections. The
+//! first stop signal waits for the first look at the connections, but only for the short time that
+//! the core allows. Nothing waits for later looks.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -34,7 +34,7 @@ const OFTEN: Duration = Duration::from_millis(50);
 pub(crate) struct StopCounts {
     pids: Rc<MainPids>,
     looks: Arc<Looks>,
-    /// The look that has begun last.
+    /// The look that has begun last, until [`Self::watch`] waits for it.
     under_way: Cell<Option<oneshot::Receiver<bool>>>,
     is_looking: Cell<bool>,
     /// Whether a process has got its stop signal.
@@ -132,9 +132,9 @@ impl StopCounts {
     }
 
     /// Begins to count, at T0. The first look comes after the other actions of this step, and thus
-    /// leaves out processes whose drains begin at T0. Sends [`Message::Counted`] after each look.
-    /// `given` has the inodes of the sockets that drainit holds for a process; `None` if its
-    /// drain counts the connections.
+    /// leaves out processes whose drains begin to count at T0. Sends [`Message::Counted`] after
+    /// each look. `given` has the inodes of the sockets that drainit holds for a process; `None` if
+    /// its drain counts the connections.
     pub(crate) fn shutdown_began(
         self: &Rc<Self>,
         sender: MessageSender,

@@ -24,10 +24,10 @@ use crate::types::{ProcessId, Time};
 /// The pause after the first look at a ready process that does not listen. Each further pause is
 /// twice as long as the previous pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// After a pause of this length, drainit warns that nobody listens. A server may say that it is
-/// ready a moment before it listens.
+/// drainit warns that nobody listens only after a pause of this length, because a server may say
+/// that it is ready a moment before it listens.
 const LATE: Duration = Duration::from_millis(800);
-/// The longest pause.
+/// The longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The sockets on which the instance of a process listens.
@@ -123,9 +123,9 @@ pub(super) async fn drain(
 }
 
 /// Checks before any drain whether drainit will be able to count the connections of a process.
-/// Warns if the kernel does not show enough for this, or if the process does not listen although it
-/// is ready. `says` gets the warnings that hold now. If the process listens later, drainit takes
-/// the warning back.
+/// Warns if the kernel does not show enough for this, or if a process with `readiness` is ready but
+/// does not listen. `says` gets the warnings that hold now. If the process listens later, drainit
+/// takes the warning back.
 pub(crate) async fn check(
     process: Arc<Process>,
     serving: Serving,

@@ -43,8 +43,8 @@ pub(super) async fn drain(
         exit_at: keys.exit_at.into(),
     };
     let (mut dialogue, mut outputs) = Dialogue::begin(now, terms);
-    // The client for questions to the admin, whose connection stays open between them. A question
-    // takes the client, and gives it back with the answer.
+    // The client for questions to the admin. Its connection stays open between two questions. A
+    // question takes the client, and gives it back with the answer.
     let mut client = None;
     // Which listeners count for the drain, and which do not. Empty until the admin has listed them.
     let mut uncounted = Rc::<Uncounted>::default();

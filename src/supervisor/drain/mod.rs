@@ -51,7 +51,8 @@ pub(crate) struct RunningDrain {
 pub(crate) enum DrainCommand {
     /// Makes an Envoy fail its health check, if its drain has not done so yet.
     Unready,
-    /// Closes the listeners of an Envoy, and counts the connections that are left.
+    /// Closes the listeners, if the process is an Envoy. A drain that counts connections then
+    /// counts them once more.
     Close,
     /// Ends the drain, because the core no longer waits for it. Work that [`Self::Close`] has begun
     /// continues.

@@ -83,7 +83,7 @@ impl Step<'_> {
         }
     }
 
-    /// Answers a plan request once the config was read for it.
+    /// Answers a plan request, after the config was read for it.
     pub(super) fn plan(&self, reply: TextReply, read: Result<Read, String>) {
         let plan = read.and_then(|read| {
             self.check_possible(&read.0)?;
@@ -104,7 +104,7 @@ impl Step<'_> {
         match candidate.and_then(|candidate| self.apply(candidate)) {
             Ok(actions) => {
                 self.carry_out_all(clock::now(), actions);
-                // The actions may have added events to the queue. This step handles these events.
+                // Also handles the events that the actions have added to the queue.
                 self.handle(Event::Tick)?;
             }
             Err(why) => self.failed(why),

@@ -35,12 +35,12 @@ const LOOK: Duration = Duration::from_millis(10);
 const STILL: &str = "processes that it started are still running";
 
 impl Executor {
-    /// Names the processes that are still running after the process that started them has ended
-    /// with success, and the remedy; `None` if there are no such processes. The text is the end of
-    /// a sentence. An orphan in another session may come from another process. It counts if drainit
-    /// had no other child while the ended process ran, or if its name is in the command of the
-    /// ended process. In the second case, the text says that the origin is not certain. Looks only
-    /// at the newest orphans.
+    /// If a process has ended with success, and processes that it started are still running, names
+    /// these processes and the remedy; otherwise `None`. The text is the end of a sentence. An
+    /// orphan in another session may come from another process. It counts if drainit had no other
+    /// child while the ended process ran, or if its name is in the command of the ended process. In
+    /// the second case, the text says that the origin is not certain. Looks only at the newest
+    /// orphans.
     pub(super) fn in_background(&self, process: ProcessId) -> Option<String> {
         let groups: Vec<_> = self.groups_of(process).collect();
         let began = self.instance(process).spawned.0.as_millis() / TICK.as_millis();

@@ -79,8 +79,8 @@ impl Executor {
         self.groups_of(process).next().is_some()
     }
 
-    /// Watches the groups with these leaders, if the groups have members. The instance may continue
-    /// with another main process. The end of the instance then waits for these groups, too.
+    /// Watches the groups with these leaders, if the groups have members. If the instance continues
+    /// with another main process, the end of the instance waits for these groups, too.
     pub(super) fn leave_groups(
         &mut self,
         process: ProcessId,

@@ -171,8 +171,8 @@ impl Executor {
         None
     }
 
-    /// Runs a task in place of a hook. The task returns the event that ends the hook, and the `why`
-    /// of [`Message::HookOver`]. If the task starts a command, the task sets `pid`.
+    /// Runs a task as a hook. The task returns the event that ends the hook, and the `why` of
+    /// [`Message::HookOver`]. If the task starts a command, the task sets `pid`.
     pub(super) fn run_as_hook(
         &mut self,
         id: HookId,

@@ -98,8 +98,8 @@ impl Executor {
     }
 
     /// Whether there is a sweep whose last scan is over. Call this function when drainit has no
-    /// children any more. Without children, a scan finds no processes, so this function ends a scan
-    /// that is under way.
+    /// children any more. It ends a scan that is under way, because without children, there is
+    /// nothing to find.
     pub(crate) fn has_swept(&mut self) -> bool {
         let scan = self.sweep.as_mut().map(|sweep| &mut sweep.scan);
         scan.is_some_and(|scan| scan.as_mut().map(|(wanted, _)| *wanted = None).is_none())
@@ -127,7 +127,7 @@ impl Executor {
     }
 
     /// Handles the result of a scan, and reports the processes that it has signalled. Returns
-    /// `None` for a scan of an earlier sweep.
+    /// `None` for a scan of a sweep that is over.
     pub(crate) fn swept(&mut self, signal: Signal, scanned: Scanned) -> Option<Event> {
         let Scanned { mut swept, hidden } = scanned;
         let report = &mut self.processes.journal;
@@ -148,8 +148,8 @@ impl Executor {
                 found.retain(|left| !sweep.killed.contains(&left.group));
                 if !found.is_empty() {
                     let line = format!("left over: {}", list(&found));
-                    // Only the first line goes to the log, because a process that forks all the
-                    // time would fill the log.
+                    // Only the first line has the level `info`, because a process that forks all
+                    // the time would fill the log.
                     if std::mem::take(&mut sweep.is_new) {
                         tracing::info!("{line}; sending {signal}");
                         report.remark(&format!("{line}; {signal} sent"));
@@ -157,8 +157,8 @@ impl Executor {
                         tracing::debug!("{line}; sending {signal}");
                     }
                 }
-                // If the scan has missed a descendant, the reaper notices when the last child is
-                // gone.
+                // The scan may have missed a descendant, but the reaper notices when the last child
+                // is gone.
                 Some(Event::Swept(count))
             }
             Swept::Everything => {

@@ -80,8 +80,8 @@ const REPORT_MODE: u32 = 0o644;
 pub(crate) struct Executor {
     /// The config that was applied last. The definitions of the running instances are in the slots.
     config: Rc<Config>,
-    /// For each slot of the config that is being loaded, until the reload is answered: the place in
-    /// the file and the definition.
+    /// For each slot of the new config: its place in the file, and its definition. Empty unless a
+    /// reload is being applied.
     loading: BTreeMap<ProcessId, (usize, Definition)>,
     pub(crate) reloads: Reloads,
     pub(crate) file_watches: FileWatches,
@@ -91,15 +91,15 @@ pub(crate) struct Executor {
     files: LogFiles,
     sender: MessageSender,
     pub(crate) processes: Processes,
-    /// The requests of operators that wait for their answer.
+    /// The operators' requests that are not answered yet.
     requests: Requests,
     stop_counts: Rc<StopCounts>,
     pub(crate) children: Children,
     /// Whether every config since the start of drainit has had the same single process.
     is_alone: Rc<Cell<bool>>,
     oom_kills: OomKills,
-    /// Whether an Envoy whose drain begins now passes its health check until [`Self::unready`] is
-    /// called.
+    /// Whether the Envoys that begin to drain still pass their health check, until
+    /// [`Self::unready`] is called.
     stays_ready: bool,
     /// The processes whose start is under way.
     starting: BTreeSet<ProcessId>,
@@ -451,7 +451,7 @@ impl Executor {
         self.processes.slots[process].definition.sockets.clear();
     }
 
-    /// Ends all probes. An Envoy whose drain begins later passes its health check until
+    /// Like [`Self::unready`], but an Envoy whose drain begins later passes its health check until
     /// [`Self::unready`] is called.
     pub(crate) fn stay_ready(&mut self) {
         self.unready();
@@ -480,8 +480,8 @@ impl Executor {
         if self.pid(process).is_some_and(has_ended) {
             self.processes.history(process).ended_first = true;
         }
-        // A former main process that is still alive is the parent of the main process, or serves
-        // beside it, so it gets the signal, too.
+        // Living former main processes get the signal, too, because each of them is an ancestor of
+        // the main process, or serves beside it.
         for pid in self.mains(process) {
             for signal in with_cont(signal) {
                 self.signal_one(process, pid, signal);
@@ -597,8 +597,8 @@ impl Executor {
         let (base, format) = (Rc::clone(&self.base), self.config.logging.format);
         let output = match process.map(|process| &process.log.mode) {
             // The log file was opened for the start, on another thread. If a reload has dropped the
-            // file since then, drainit does not open the file again, because this thread opens no
-            // files.
+            // file since then, drainit does not open the file again, because the event loop's
+            // thread opens no files.
             Some(LogMode::File(LogFile { path, stderr, .. })) => {
                 let stdout = match path {
                     Some(path) => self.files.get(path),
@@ -629,7 +629,7 @@ impl Executor {
         }
     }
 
-    /// Whether the container stops because a command could not be executed.
+    /// Whether the container stops because a process could not be started.
     pub(crate) fn has_failed_to_start(&self) -> bool {
         let cause = self.processes.journal.stopped_by();
         matches!(cause, Some(Cause::Failed { why: Failure::Spawn { .. }, .. }))

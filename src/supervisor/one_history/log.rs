@@ -15,8 +15,8 @@ impl Play {
             assert!(entry.line().starts_with(&slot.name), "{}", entry.line());
         }
         let record = &mut self.record;
-        // If the command of a restart cannot be executed, the process ends with code 126 or 127, as
-        // in a shell.
+        // If the command of a restart cannot be executed, the exit code of this failed start counts
+        // as the end of the process.
         if matches!(note, Note::Ended { .. })
             && let Some((process, code)) = record.failed_start.take()
         {
@@ -87,8 +87,8 @@ impl Play {
             Note::ShutdownBegan { window, .. } => {
                 let cause = event["cause"].as_str().unwrap().to_owned();
                 // A `preStop` hook that requests the drain already uses the kubelet's grace period.
-                // Therefore the elapsed time counts from the request, unless the request is too old
-                // for that.
+                // Therefore the elapsed time counts from the request, unless the request is older
+                // than the grace period.
                 let is_new = |since: &Time| now.since(*since) >= GRACE_PERIOD;
                 record.elapsed_from = record.elapsed_from.filter(|at| !is_new(at)).or(Some(now));
                 record.shutdown = Some((now, now + window, cause, false));

@@ -152,7 +152,7 @@ struct Play {
     now: Time,
     record: Record,
     next_pid: i32,
-    /// The connections that the Envoys have accepted.
+    /// The number of connections that the Envoys have accepted.
     served: u64,
     spawning: Vec<ProcessId>,
     hooks: Vec<HookId>,
@@ -164,7 +164,7 @@ struct Play {
     sweeping: Option<bool>,
     at_once: VecDeque<Event>,
     exit: Option<u8>,
-    /// The steps so far, for the message of a test that fails.
+    /// The config and the steps so far, for the message of a test that fails.
     story: String,
 }
 
@@ -174,7 +174,7 @@ impl Play {
         for _ in 0..4 {
             random.below(2);
         }
-        // Some of the configs have errors.
+        // Draws configs until one has no errors.
         let (text, loaded) = std::iter::repeat_with(|| config::draw(&mut random))
             .find_map(|text| load(&[&text], &[]).ok().map(|loaded| (text, loaded)))
             .unwrap();

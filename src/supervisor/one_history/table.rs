@@ -39,7 +39,7 @@ impl Play {
             assert_eq!(cell(), process["restarts"].to_string(), "{line}");
             for key in ["message", "last_exit"] {
                 let text = &process[key];
-                // If somebody asked for the stop, the table leaves out the reason.
+                // If the process was asked to end, the table does not say how it ended.
                 if process["last_exit_asked"] != true || *text != process["last_exit"] {
                     let text = text.as_str().unwrap_or_default();
                     assert!(line.contains(text), "{text} is not in {line}");

@@ -31,9 +31,9 @@ const EXEC_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) struct ReadinessTarget {
     pub(crate) process: Arc<Process>,
     pub(crate) readiness: Readiness,
-    /// The admin and the epoch of an Envoy that takes over from an older epoch. Such an Envoy is
-    /// ready when it is live, whatever `readiness` says, because the older epoch then has no
-    /// listeners, and no other Envoy could serve.
+    /// The admin and the epoch of an Envoy that takes over from an older epoch. Once such an Envoy
+    /// is live, it is ready, whatever `readiness` says, because the older epoch has no listeners
+    /// any more.
     pub(crate) epoch: Option<(Address, u32)>,
     pub(crate) log: Option<Rc<OutputCapture>>,
 }

@@ -145,8 +145,8 @@ struct WatchdogLimit {
 /// The time limit for the next `WATCHDOG=1`.
 struct Watchdog {
     limit: Rc<WatchdogLimit>,
-    /// The moment at which the process must have sent its next message. `None` before the process
-    /// is ready, and again after the watchdog has expired.
+    /// The moment by which the process must send its next message. `None` before the process is
+    /// ready, and again after the watchdog has expired.
     alive_by: Option<Instant>,
     /// Whether the limit is over, and the process has a short extra time. In this state,
     /// [`Self::alive_by`] is the moment at which the extra time ends.
