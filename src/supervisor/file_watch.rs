@@ -226,8 +226,8 @@ impl FileWatch {
                         before == PathState::Read && self.watch.action == WatchAction::Reload;
                     (before, Seen::Quiet { is_new: self.is_new(content) && !is_read })
                 }
-                // The changes that the look has found have arrived before this answer. Dropping the
-                // answer shows the caller that the look is over.
+                // The changes that the look has found have arrived before this answer. `answer` is a
+                // sender. Dropping it tells the caller that the look is over.
                 Some(WatchReport::Answer(answer)) => {
                     let is_reading = self.shared.state.get() == PathState::Reading;
                     if is_reading && answer.is_none() {

@@ -115,7 +115,7 @@ impl Executor {
         let is_killed = |pid: Pid, role: &ChildRole| match role {
             // The command was killed together with its hook, probe or drain.
             ChildRole::Command { .. } => true,
-            // The start of the process was given up.
+            // drainit has given up the start of this child, which is not the current instance.
             ChildRole::Process(process) => {
                 let current = self.instance(*process);
                 ![current.pid, current.launching_pid()].contains(&Some(pid))

@@ -446,8 +446,8 @@ impl Dialogue {
     /// Closes the listeners if they are open, and takes a last sample. Reports
     /// [`DrainOutput::ListenersClosed`] in any case.
     pub fn close(&mut self, now: Time) -> Vec<DrainOutput> {
-        // After `drainit drain`, the drain can be over long before this closing. The last sample
-        // still belongs to this drain.
+        // After `drainit drain`, the drain can be over long before this closing. The last sample is
+        // still reported for this drain.
         self.is_over = false;
         // If a closing is already under way, its [`DrainOutput::ListenersClosed`] also answers this
         // request.

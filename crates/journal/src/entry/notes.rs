@@ -111,7 +111,7 @@ impl Journal {
                 of(id, "replacing", "a new instance starts beside the running one")
             }
             Note::Replacing { process: id, old, .. } if self.of(old).pid.is_none() => {
-                of(id, "replacing", "it is down; a new instance starts")
+                of(id, "replacing", "it is down, and gets its definition from the config")
             }
             Note::Replacing { process: id, .. } => {
                 of(id, "replacing", "changed; the old instance is stopped first")
