@@ -164,7 +164,10 @@ fn waits(now: &Processes) -> String {
 /// Asks for the status of every process; `None` if the status cannot be read.
 async fn look(found: &Found) -> Option<Processes> {
     let body = ask(found, Method::GET, "/v1/status", LIMIT).await.ok()?;
-    let status: Value = serde_json::from_slice(&body).ok()?;
+    processes_of(&serde_json::from_slice(&body).ok()?)
+}
+
+fn processes_of(status: &Value) -> Option<Processes> {
     let text = |value: &Value| value.as_str().map(|text| harmless(text).into_owned());
     let (now, mut processes) = (Instant::now(), Processes::new());
     for process in status["processes"].as_array()? {
@@ -292,6 +295,16 @@ mod tests {
         );
         assert_eq!(shorter("b is draining".to_owned(), 14), "b is draining");
         assert_eq!(shorter("b is draining".to_owned(), 13), "b is draini…");
+    }
+
+    #[test]
+    fn the_newer_of_two_instances_counts() {
+        let (newer, older) = (("web", "ready", 14), ("web", "stopping", 8));
+        let one =
+            |(name, state, pid)| serde_json::json!({"name": name, "state": state, "pid": pid});
+        let status = serde_json::json!({"processes": [one(newer), one(older)]});
+        let expected = processes(&[("web", "ready", Some(14))]);
+        assert_eq!(processes_of(&status), Some(expected));
     }
 
     // holds: C845

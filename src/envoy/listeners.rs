@@ -275,7 +275,7 @@ mod tests {
             serde_json::json!({"name": "in", "traffic_direction": "INBOUND",
                 "filter_chains": manager("ingress")}),
             serde_json::json!({"name": "out", "traffic_direction": "OUTBOUND",
-                "filter_chains": manager("egress")}),
+                "default_filter_chain": manager("egress")[0]}),
             serde_json::json!({"address": address, "filter_chains": manager("ingress")}),
             serde_json::json!({"name": "prom", "stat_prefix": "of.prom"}),
         ];

@@ -375,6 +375,7 @@ mod tests {
         let written = file.current().file.replace(unwritable);
         file.write(b" line\n").unwrap_err();
         file.current().file = written;
+        file.let_go();
         file.write(b"next\n").unwrap();
         file.write(b"long ").unwrap();
         file.write(b"line\n").unwrap();

@@ -64,8 +64,10 @@ fn every_kind_of_change_restarts_once() {
         ("swap", |volume| swap(volume, "2", "new")),
         ("gone and back", |volume| {
             fs::remove_file(volume.join("..1/file")).unwrap();
-            thread::sleep(SETTLED);
-            fs::write(volume.join("..1/file"), "new").unwrap();
+            for content in ["old", "new"] {
+                thread::sleep(SETTLED);
+                fs::write(volume.join("..1/file"), content).unwrap();
+            }
         }),
         ("burst", |volume| {
             for number in 0..200 {

@@ -171,6 +171,9 @@ fn probes_that_another_process_answers_are_reported() {
         assert_eq!(reported(&both("", never), &[]), [""; 0], "{a} {b}");
         assert_eq!(reported(&both(perhaps, perhaps), &[]), [""; 0], "{a} {b}");
         assert_eq!(reported(&both(perhaps, ""), &[]).len(), expected.len(), "{a} {b}");
+        let third = format!("  c: {{command: [c], readiness: {{{b}}}{perhaps}}}\n");
+        let three = both("", perhaps) + &third;
+        assert_eq!(reported(&three, &[]).len(), 2 * expected.len(), "{three}");
     }
 }
 
