@@ -75,9 +75,9 @@ pub struct Control {
     #[key(default = "none")]
     pub listen: Option<SocketAddr>,
     /// Unix socket of drainit's commands, in a directory that exists. Only drainit's user and root
-    /// can connect (mode 0600). <!-- C93 --> drainit replaces a stale socket, and removes the
-    /// socket when drainit exits. <!-- C609 --> `off`: no socket. <!-- C610 --> Without the key,
-    /// drainit has a [private socket](operating.md#the-socket) without a path. Example:
+    /// can connect (mode 0600). <!-- C93 --> drainit replaces a stale socket, and at its exit
+    /// removes its own. <!-- C609 --> `off`: no socket. <!-- C610 --> Without the key, drainit has
+    /// a [private socket](operating.md#the-socket) without a path. Example:
     /// `socket: /run/drainit.sock`
     pub socket: ControlSocket,
 }

@@ -85,9 +85,8 @@ pub enum DrainMethod {
     /// Drained by calls to Envoy's admin, until no client is connected. <!-- C361 -->
     /// Example: `envoy: {admin: "unix:/run/envoy-admin.sock"}`
     Envoy(EnvoyDrain),
-    /// Drained by a request, until the head of a 2xx answer arrives, perhaps long after the
-    /// request. drainit then closes the connection. <!-- C362 --> Example:
-    /// `http: {url: "http://127.0.0.1:8080/drain"}`
+    /// Drained by a request, until the head of a 2xx answer arrives. drainit then closes the
+    /// connection. <!-- C362 --> Example: `http: {url: "http://127.0.0.1:8080/drain"}`
     Http(HttpDrain),
     /// Drained by a command, until it ends with code 0. <!-- C363 -->
     /// Example: `exec: [/app/drain, --wait]`
@@ -107,13 +106,13 @@ pub enum DrainMethod {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Table)]
 #[table(default)]
 pub struct DrainTimes {
-    /// The longest wait. `0` turns draining off. <!-- C366 --> Example: `time: 20s`
+    /// The drain lasts at most this long. `0` turns draining off. <!-- C366 --> Example:
+    /// `time: 20s`
     #[key(default = "15s")]
     pub time: Duration,
-    /// The shortest wait, while load balancers remove the endpoint. <!-- C367 --> `min` also
-    /// applies if the process is drained sooner or the drain fails. If the process ends, this wait
-    /// ends, too. <!-- C638 --> If `min` is longer than `time`, drainit uses `time`, and `check`
-    /// warns. <!-- C639 --> Example: `min: 8s`
+    /// The drain lasts at least this long, while load balancers remove the endpoint. <!-- C367 -->
+    /// If the process ends, the drain ends at once. <!-- C638 --> If `min` is longer than `time`,
+    /// drainit uses `time`, and `check` warns. <!-- C639 --> Example: `min: 8s`
     #[key(default = "5s with `envoy` or `connections`, else 0s")]
     pub min: Option<Duration>,
 }
@@ -137,8 +136,8 @@ pub struct EnvoyDrain {
     pub fail_healthcheck: bool,
     /// The drain is over when no connection is open (`connections`), or no request is in flight
     /// (`requests`). <!-- C383 --> `requests` is for clients that never close their connection.
-    /// drainit then warns of a TCP proxy, because the stop cuts its connections. <!-- C790 -->
-    /// Example: `until: requests`
+    /// With `requests`, drainit warns of a TCP proxy, because the stop cuts the proxy's
+    /// connections. <!-- C790 --> Example: `until: requests`
     #[key(default = "connections")]
     pub until: DrainUntil,
     /// The drain is over when at most this many connections, or requests, are left. <!-- C384 -->
@@ -147,14 +146,14 @@ pub struct EnvoyDrain {
     #[key(default = "0")]
     pub exit_at: u32,
     /// `inbound`: only listeners with `traffic_direction: INBOUND` are drained, closed and counted.
-    /// [The egress of a sidecar continues](envoy.md#a-sidecar). <!-- C385 --> `fail_healthcheck` is
-    /// then `false` by default. <!-- C642 --> Example: `direction: inbound`
+    /// [The egress of a sidecar continues](envoy.md#a-sidecar). <!-- C385 --> With `inbound`, the
+    /// default of `fail_healthcheck` is `false`. <!-- C642 --> Example: `direction: inbound`
     #[key(default = "all")]
     pub direction: Option<Direction>,
-    /// The connections of these listeners do not count. Without this key, a scraper, for example,
-    /// would hold the drain until `time` is over. <!-- C386 --> Write the `stat_prefix` of the
-    /// listener, or its address or name if it has no `stat_prefix`. <!-- C643 --> Requests to these
-    /// listeners still count. <!-- C644 --> Example: `ignore_listeners: [prometheus]`
+    /// The connections of these listeners do not count. Without this key, a scraper would hold the
+    /// drain until `time` is over. <!-- C386 --> Write the listener's `stat_prefix`, or without one
+    /// its address or name. <!-- C643 --> Requests to these listeners still count. <!-- C644 -->
+    /// Example: `ignore_listeners: [prometheus]`
     #[key(form = List<ListenerName>, default = "none")]
     pub ignore_listeners: Vec<String>,
     #[key(flatten)]

@@ -12,11 +12,10 @@ use crate::keys::reader::{Fields, Reader};
 /// `hooks:` of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Table)]
 pub struct Hooks {
-    /// Runs before the first start and before each start [by
-    /// request](operating.md#stop-start-restart), when the conditions of `depends_on` hold and
-    /// [`render`](#render) has written its files. <!-- C357 --> If `pre_start` fails at the first
-    /// start, the container stops with code 1. <!-- C637 --> Example:
-    /// `pre_start: [mkdir, -p, /run/gw]`
+    /// Runs before each start except a restart after an unexpected end. When it runs, the
+    /// conditions of `depends_on` hold, and [`render`](#render) has written its
+    /// files. <!-- C357 --> If `pre_start` of a `required` process fails at the first start, the
+    /// container stops with code 1. <!-- C637 --> Example: `pre_start: [mkdir, -p, /run/gw]`
     #[key(default = "none")]
     pub pre_start: Option<Hook>,
     /// Runs when the dependents have ended, before the `stop_signal`. A new instance that never
@@ -37,8 +36,8 @@ pub struct Hooks {
 #[derive(Table)]
 #[table(settle = Hooks)]
 pub(crate) struct ContainerHooks {
-    /// Runs before any process is started. <!-- C142 --> If it fails, nothing is started and the
-    /// exit code is 1. <!-- C614 --> Example: `pre_start: [sh, /prepare.sh]`
+    /// Runs before any process is started. <!-- C142 --> If this hook fails, nothing is started and
+    /// the exit code is 1. <!-- C614 --> Example: `pre_start: [sh, /prepare.sh]`
     #[key(default = "none")]
     pre_start: Option<Hook>,
     /// Runs at the beginning of the shutdown, at the same time as `readiness_delay`. <!-- C143 -->

@@ -86,10 +86,10 @@ pub struct Process {
     pub args: Option<ArgRoute>,
     /// Unix sockets that are removed before each start, after each end, and when the process is
     /// left out. <!-- C157 --> If another process listens on such a socket before the first start,
-    /// that is an error: otherwise a second drainit in the container would remove the socket of the
-    /// first. <!-- C478 --> drainit removes nothing, and warns, if the file is not a socket, or if
-    /// a symbolic link in the path belongs to neither root nor drainit's user. <!-- C618 --> Only
-    /// one process may list a socket. No process may list `control.socket`, even by another
+    /// that is an error, so that a second drainit in the container does not remove sockets in
+    /// use. <!-- C478 --> drainit removes nothing, and warns, if the file is not a socket, or if a
+    /// symbolic link in the path belongs to neither root nor drainit's user. <!-- C618 --> Only one
+    /// process may list a socket. No process may list `control.socket`, even by another
     /// path. <!-- C619 --> Example: `sockets: [/run/gw/app.sock]`
     #[key(form = List<SocketPath>, default = "none")]
     pub sockets: Vec<PathBuf>,
@@ -145,8 +145,8 @@ pub struct Process {
     /// The user that the process runs as. <!-- C165 --> Example: `user: "10001:10001"`
     #[key(form = RunAs, default = "drainit's")]
     pub user: Option<Account>,
-    /// The permissions, in octal, that new files of the process and its hooks do not get.
-    /// <!-- C166 --> Example: `umask: "027"`
+    /// The permissions that new files of the process and its hooks do not get. <!-- C166 -->
+    /// Example: `umask: "027"`
     #[key(form = Umask, default = "drainit's")]
     pub umask: Option<u32>,
     /// The resource limits of the process. Example: `ulimits: {nofile: max}`
@@ -262,17 +262,17 @@ type EachEnd = Either<ExitPolicy, OnExitKeys>;
 #[derive(Table)]
 #[table(settle = OnExit)]
 struct OnExitKeys {
-    /// The process ended with code 0. <!-- C689 --> A oneshot completes instead. Example:
+    /// If a service ended with code 0. <!-- C689 --> A oneshot with code 0 is complete. Example:
     /// `on_exit: {success: ignore}`
     #[key(default = "shutdown")]
     success: ExitPolicy,
-    /// The process ended with another code, its start or its liveness check has failed, or the
-    /// `timeout` of a oneshot was over. <!-- C691 --> Example:
+    /// If the process ended with a code other than 0, its start or its liveness check failed, or
+    /// the `timeout` of a oneshot was over. <!-- C691 --> Example:
     /// `on_exit: {failure: failure-shutdown}`
     #[key(default = "shutdown")]
     failure: ExitPolicy,
-    /// A signal ended the process, also SIGKILL by the kernel's OOM killer. <!-- C690 -->
-    /// Example: `on_exit: {success: ignore, signal: shutdown}`
+    /// If a signal ended the process, even the kernel's OOM killer. <!-- C690 --> Example:
+    /// `on_exit: {success: ignore, signal: shutdown}`
     #[key(default = "that of `failure`")]
     signal: Option<ExitPolicy>,
 }
@@ -388,8 +388,9 @@ pub enum ProcessKind {
 #[table(settle = Self)]
 pub struct ArgRoute {
     /// An argument with this prefix goes to this process, with `--` in place of the
-    /// prefix. <!-- C174 --> The next argument is the value, and goes to this process, too, unless
-    /// it begins with `--` or the prefix of a process. <!-- C626 --> Example: `prefix: "--rtr."`
+    /// prefix. <!-- C174 --> If the next argument begins with neither `--` nor the prefix of a
+    /// process, it is the value, and goes to this process, too. <!-- C626 --> Example:
+    /// `prefix: "--rtr."`
     #[key(form = ArgPrefix)]
     pub prefix: Option<String>,
     /// The process also gets, unchanged, every argument that no other process claims. <!-- C679 -->

@@ -55,18 +55,18 @@ pub enum Probe {
     /// listener, and its control plane has answered. <!-- C213 --> Example:
     /// `envoy: "http://127.0.0.1:9901"`
     Envoy(Address),
-    /// Ready when the command exits with 0. The command runs as the process does, and is killed
-    /// after 10 s. <!-- C214 --> drainit kills processes that the command leaves in its
-    /// group. <!-- C733 --> If a run of the command leaves processes outside its group, drainit
-    /// kills those of earlier runs. <!-- C850 --> drainit drops the output, but reports the last
-    /// line if the command fails. <!-- C693 --> Example: `exec: [pg_isready]`
+    /// Ready when the command exits with 0. The command has the user, directory and environment of
+    /// the process, and is killed after 10 s. <!-- C214 --> drainit kills processes that the
+    /// command leaves in its group. <!-- C733 --> A process that a run leaves outside its group is
+    /// killed when a later run also leaves one. <!-- C850 --> drainit drops the output, but reports
+    /// the last line if the command fails. <!-- C693 --> Example: `exec: [pg_isready]`
     #[key(form = CommandForm, merge = Replace)]
     Exec(Vec<String>),
     /// Ready when this path exists. <!-- C215 --> Example: `file: /run/app.ready`
     File(PathBuf),
     /// Ready when a line of the output matches this regular expression
-    /// ([syntax](https://docs.rs/regex-lite)). drainit then reads the output, with or without
-    /// `log`. <!-- C216 --> Example: `log: '^listening on'`
+    /// ([syntax](https://docs.rs/regex-lite)). For this, drainit reads the output even if the
+    /// process has no `log`. <!-- C216 --> Example: `log: '^listening on'`
     Log(Pattern),
     /// Ready when the process sends `READY=1` to `NOTIFY_SOCKET`, as sd_notify(3) does; [accepted
     /// senders](#notify). <!-- C217 --> Example: `notify: true`

@@ -18,12 +18,12 @@ pub struct Render {
     #[key(required = "write `{from: TEMPLATE, to: PATH}`")]
     pub from: PathBuf,
     /// The file, which drainit replaces as a whole. <!-- C283 --> `to` cannot be the template
-    /// itself. <!-- C524 --> Its directory must exist. <!-- C608 --> If `to` is a device, a pipe or
-    /// a mounted file, the start fails. <!-- C630 --> Example: `to: /run/app.conf`
+    /// itself. <!-- C524 --> The directory of `to` must exist. <!-- C608 --> If `to` is a device, a
+    /// pipe or a mounted file, the start fails. <!-- C630 --> Example: `to: /run/app.conf`
     #[key(form = Target, required = "write `{from: TEMPLATE, to: PATH}`")]
     pub to: PathBuf,
     /// The permissions of the file, which belongs to the `user` of the process. <!-- C284 --> By
-    /// default nobody else may read it, since it may contain a secret. <!-- C631 --> Example:
+    /// default nobody else can read the file, which may contain a secret. <!-- C631 --> Example:
     /// `mode: "0640"`
     #[key(form = Permissions, default = "0600")]
     pub mode: u32,
