@@ -28,7 +28,7 @@ def connect(run, count, send):
 
 
 # holds: C103
-@row("1,500 connections to the control socket that say nothing, and stay", "SIGTERM still ends the container in time with 0",
+@row("1,500 connections to the control socket that say nothing, and stay", "SIGTERM still ends the container in time, code 0",
      ("drainit", "supervisord", "Horust"),
      alone=True)
 def silent(run):
@@ -37,7 +37,7 @@ def silent(run):
     run.stop().ended_well("a").check(len(kept) == 1500, "")
 
 
-@row("garbage on the control socket, 1 MB on each of 100 connections", "SIGTERM still ends the container in time with 0",
+@row("garbage on the control socket, 1 MB on each of 100 connections", "SIGTERM still ends the container in time, code 0",
      ("drainit", "supervisord", "Horust"),
      alone=True)
 def garbage(run):
@@ -46,13 +46,13 @@ def garbage(run):
     run.stop().ended_well("a").check(len(kept) == 100, "")
 
 
-@row("the command that follows the end of a process hangs", "the tool gives the command up, and the container ends in time",
+@row("the command that follows the end of a process hangs", "the tool gives up the command, and the container ends in time",
      ("drainit", "s6"))
 def post_stop(run):
     run.start(run.service("a", post_stop=["sleep", "60"])).wait("a").stop(None).ended_well("a")
 
 
-@row("an argument of 1 MB, more than the kernel takes", "the tool refuses the argument in time (code not 0)", SUPERVISORS)
+@row("an argument of 1 MB, more than the kernel takes", "the tool refuses the argument (code not 0)", SUPERVISORS)
 def too_long(run):
     run.start(Service("a", ["sleep", "60", "x" * 1_000_000]))
     time.sleep(1)

@@ -25,7 +25,7 @@ def no_reader(run):
 
 
 # envoyproxy/envoy#14066, webdevops#207: a pipe belongs to the user who made it; /dev/stdout opens it anew.
-@row("a process of another user (`user`) opens `/dev/stdout`", "the line arrives (drainit: with `log`)",
+@row("a process of another user (`user`) opens `/dev/stdout`", "the line arrives (drainit with the key `log`)",
      ("drainit", "s6", "supervisord"))
 def stdout_of_another(run):
     run.start(Service("a", ["sh", "-c", "echo through >/dev/stdout; exec sleep 60"], log=True, user="nobody"))

@@ -22,7 +22,7 @@ def storm(run):
     over = run.dir / "over"
     run.start(run.service("a", "torrent=20000", f"touch={over}")).wait("a")
     run.until(over.exists, "end of the storm", 60)
-    run.until(lambda: all(state != "Z" for _, state in kit.children_of_all().get(run.pid, [])), "end of the zombies")
+    run.until(lambda: all(state != "Z" for _, state in kit.children_of_all().get(run.pid, [])), "reaping of some zombies")
     run.stop().ended_well("a")
 
 

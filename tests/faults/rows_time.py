@@ -138,7 +138,7 @@ def term_while_waiting(run):
     run.stop().ended_well("a").check(not run.events("start", "b"), "started b").check(run.took < 3, f"{run.took:.1f} s")
 
 
-@row("a readiness probe that hangs", "the container ends in time with 1", READY)
+@row("a readiness probe that hangs", "the container ends in time, code 1", READY)
 def probe_hangs(run):
     run.start(run.service("a", probe="sleep 60"), run.service("b", after="a"))
     run.end(1).check(not run.events("start", "b"), "started b")

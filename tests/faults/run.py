@@ -178,7 +178,7 @@ class Run:
     def wait(self, *names, what="handling"):
         """Waits until these children have recorded this event."""
         for name in names:
-            missing = f"start of {name}" if what == "handling" else f"`{what}` of {name}"
+            missing = f"start of process {name}" if what == "handling" else f"`{what}` of {name}"
             self.until(lambda name=name: self.events(what, name), missing)
         return self
 
