@@ -379,8 +379,8 @@ impl Walk {
                 // directory of root in an `emptyDir`, to which everybody may write.
                 self.changers.retain(|(changer, _)| changer.user.is_some());
                 judge(&self.changers, WRITE, &directory, &self.walked)?;
-                // `judge` has shown that every user who could exchange the directory may also write
-                // to it. Such a user may exchange every name in the directory anyway.
+                // If drainit is root, `judge` has shown that every user who could exchange the
+                // directory may also write to it, and so may exchange every name in it anyway.
                 self.changers.clear();
                 return Ok(self.end(step));
             }

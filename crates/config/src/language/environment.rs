@@ -123,7 +123,7 @@ pub struct Variables<'a> {
     share: Option<DeadlineShare>,
     /// Whether a value has used the share.
     pub(crate) uses_share: Cell<bool>,
-    /// Whether a value has used `${stop_seconds}` although the number was 0.
+    /// Whether a value has used `${stop_seconds}` although `${stop_seconds}` was 0.
     pub(crate) is_share_zero: Cell<bool>,
     /// Whether a value has used a limit of the container that each start must read again.
     pub(crate) uses_limits: Cell<bool>,

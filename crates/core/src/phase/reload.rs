@@ -262,7 +262,7 @@ impl Operations {
     }
 
     /// Ends the reload. Returns false if there is none. `why` is the reason if the reload ends
-    /// early. Frees the slots of the processes that the reload has not added.
+    /// early. Frees the slots that were reserved for new processes, and are still unused.
     pub(super) fn end_reload(&mut self, state: &mut State, why: Option<RequestError>) -> bool {
         let Some(reload) = self.reload.take() else { return false };
         state.slots.iter_mut().for_each(|slot| slot.newer = None);
