@@ -137,6 +137,10 @@ fn a_removed_variable_is_not_inherited_from_the_container() {
         "processes: {a: {command: [a], readiness: !reset {tcp: '127.0.0.1:1', timeout: 3s}}}";
     let config = load(&[base, "processes: {a: {readiness: {file: /x}}}"], &[]).unwrap().config;
     assert_eq!(config.processes[0].readiness.as_ref().unwrap().timeout, Duration::from_secs(30));
+    // A key without a value replaces no other kind of probe.
+    let base = "processes: {a: {command: [a], readiness: {tcp: '127.0.0.1:1', timeout: 3s}}}";
+    let config = load(&[base, "processes: {a: {readiness: {http: }}}"], &[]).unwrap().config;
+    assert_eq!(config.processes[0].readiness.as_ref().unwrap().timeout, Duration::from_secs(3));
 }
 
 // holds: C10
