@@ -137,9 +137,9 @@ fn renew_handover(state: &mut State, newer: ProcessId, more: Duration) {
     }
 }
 
-/// Begins the stop of this instance, but sends no stop signal now, because a newer instance will
-/// end this one, or because [`settle`] will send the signal later. Returns `false`, and does
-/// nothing, if neither is the case.
+/// If a newer instance will end this instance, or if [`settle`] will send the stop signal later,
+/// begins the stop without a stop signal, and returns `true`. Otherwise does nothing, and returns
+/// `false`.
 pub(crate) fn holds(state: &mut State, process: ProcessId) -> bool {
     let is_there = |newer: &ProcessId| lives(state, *newer) || pauses(state, *newer);
     let newer = newer_of(state, process).filter(is_there);

@@ -333,8 +333,8 @@ impl Open {
             open.entry((socket.local.port(), socket.local.ip())).or_default().push(socket);
         }
         ours.extend(own_connections());
-        // A connection may have been accepted only after the list above was made. In the list, such
-        // a connection has no inode, and counts in any case.
+        // The search for the holders comes after the list above. A connection that is accepted in
+        // between has no inode in the list, and counts without a search for its holder.
         let is_any = !sharing.is_empty();
         let holders = is_any.then(|| holders(&sharing, &known, reads_all)).transpose();
         // A connection without a holder may have been closed during the search, so the list is read

@@ -142,7 +142,7 @@ impl Sweep {
 /// Returns `false` if no process has got the signal.
 ///
 /// If the group ends during this call, the kernel may give its number to the group of a stranger.
-/// While the group has a child that is not reaped, the group keeps its number. Without such a
+/// While a child of drainit in the group is not reaped, the group keeps its number. Without such a
 /// child, drainit signals each member separately, and only if the member descends from drainit.
 /// Without a `/proc` of drainit's PID namespace, drainit signals the group nevertheless.
 ///

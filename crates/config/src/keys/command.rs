@@ -31,7 +31,7 @@ impl Form for CommandForm {
 fn command(reader: &mut Reader<'_>, at: &At<'_>, node: &Node) -> Option<Vec<String>> {
     let what = at.key;
     let words = match &node.kind {
-        // Read every item, and only then return the first error, so that the errors of all items
+        // Read every item before a bad item ends this function, so that the errors of all items
         // are reported.
         Kind::Sequence(items) => {
             let of_shell = |item: &Rc<Node>| item.scalar().is_some_and(reads_dollars);

@@ -127,7 +127,8 @@ pub struct Variables<'a> {
     pub(crate) is_share_zero: Cell<bool>,
     /// Whether a value has used a limit of the container that each start must read again.
     pub(crate) uses_limits: Cell<bool>,
-    /// Whether a value gets a mark in place of a limit of the container.
+    /// Whether a value gets a mark in place of a limit of the container. Each start replaces the
+    /// mark by the limit of that moment.
     pub(crate) marks_limits: bool,
     /// Whether no message may contain the text being read, because it is the value of a variable.
     pub(crate) is_secret: bool,

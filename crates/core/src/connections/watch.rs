@@ -128,8 +128,8 @@ impl ConnectionWatch {
             }
         };
         outputs.push(sampled.clone());
-        // A look that began before the call of `close` may lack connections that came before this
-        // call.
+        // Only a look that began at or after the call of `close` counts: an earlier look may lack
+        // connections that came before this call.
         if self.closing.take_if(|since| *since <= began).is_some() {
             outputs.push(DrainOutput::ListenersClosed);
             // This look also serves as the next sample, because a second look would show the same.

@@ -163,8 +163,8 @@ impl Journal {
             Note::ShutdownBegan { cause, window } => {
                 let why = why(cause, names);
                 let text = format!("stopping: {why}; {} until the deadline", human(window));
-                // Every other failure has a line of its own at level `error`. For a failed hook,
-                // this line may be the only one, so it gets the level `error`.
+                // A failed hook may have no other line, so this line gets the level `error`. Every
+                // other failure has a line of its own at this level.
                 let is_failure =
                     matches!(cause, Cause::HookFailed | Cause::Failed { why: Failure::Hook, .. });
                 let level = if is_failure { Error } else { Level::Info };
