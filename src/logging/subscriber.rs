@@ -1,7 +1,7 @@
 //! Writes `tracing` events as drainit's own lines to stderr.
 //!
-//! The formatter of `tracing-subscriber` would block the caller, and would panic if it could not
-//! write.
+//! drainit does not use the formatter of `tracing-subscriber`, which blocks the caller, and panics
+//! if it cannot write.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;

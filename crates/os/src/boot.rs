@@ -15,7 +15,7 @@ pub use crate::sys::set_parent_death_signal;
 const FIRST_INHERITED: RawFd = 3;
 
 /// By default (`fs.nr_open`), the number of every descriptor is below this limit. One system call
-/// for each of these numbers takes less than 0.1 s in all.
+/// for each number below the limit takes less than 0.1 s in all.
 const MOST_DESCRIPTORS: RawFd = 1 << 20;
 
 /// Prepares drainit's own process, except for its signals. Call this once, before drainit has a
@@ -28,7 +28,7 @@ pub fn prepare() -> io::Result<()> {
     become_subreaper()
 }
 
-/// Makes orphaned descendants children of drainit.
+/// Makes drainit the new parent of its descendants whose parent ends.
 ///
 /// # Errors
 /// Fails if the kernel does not support subreapers (before Linux 3.4).
@@ -45,8 +45,9 @@ pub fn is_subreaper() -> bool {
     nix::sys::prctl::get_child_subreaper().unwrap_or(false)
 }
 
-/// Sets close-on-exec on the descriptors that drainit has inherited, except for the first `but`
-/// descriptors, which are for the child. drainit opens its own descriptors close-on-exec anyway.
+/// Sets close-on-exec on the descriptors that drainit has inherited. Leaves out 0, 1, 2 and the
+/// next `but` numbers, which are for the child. drainit opens its own descriptors close-on-exec
+/// anyway.
 pub fn keep_descriptors_from_children(but: u16) {
     let first = FIRST_INHERITED + RawFd::from(but);
     if sys::close_on_exec_from(first.unsigned_abs()).is_ok() {

@@ -2,7 +2,7 @@
 //! needs no privilege, costs the listening process nothing, and takes well under a millisecond for
 //! some hundred connections.
 //!
-//! The kernel also lists connections that the server has not accepted yet. The kernel cannot tell
+//! The count includes connections that the server has not accepted yet. The kernel cannot tell
 //! which connections belong to a UDP listener (HTTP/3), or to a transparent listener. The
 //! connections of a transparent listener keep the address that the client has asked for.
 
@@ -27,7 +27,7 @@ enum Sharing {
     #[default]
     Nobody,
     /// Another instance, to which drainit has given the same socket. A connection counts unless
-    /// drainit sees that another instance has it open.
+    /// drainit sees that another instance has the connection open.
     Instances,
     /// Any process, because another process listens there with a socket of its own (`SO_REUSEPORT`,
     /// or a more specific address), or because nobody listens there any longer. A connection counts
@@ -53,8 +53,8 @@ pub struct Listeners {
     inodes: Arc<BTreeSet<u32>>,
     families: BTreeSet<i32>,
     sharing: Sharing,
-    /// The reason why drainit may not see all descriptors of the instance. In this case, drainit
-    /// also counts the connections of other processes at the same addresses.
+    /// The error if drainit may not see all descriptors of the instance. drainit then also counts
+    /// the connections of other processes at the same addresses.
     hidden: Option<String>,
     /// The Unix sockets of the instance, if it listens on no TCP port.
     unix: UnixListeners,

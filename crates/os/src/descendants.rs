@@ -76,8 +76,8 @@ pub(super) fn find(is_over: &dyn Fn() -> bool) -> io::Result<Vec<Descendant>> {
 
 /// Looks at the newest children of drainit's main thread: at most `most`, and only those for whose
 /// pids `wanted` returns true. Returns the living children, the newest first. Calls `wanted` just
-/// before each read. The main thread also inherits all orphans (`find_new_reaper` in exit.c).
-/// Returns nothing if the kernel does not list children (`CONFIG_PROC_CHILDREN`).
+/// before each read. The children include all orphans (`find_new_reaper` in exit.c). Returns
+/// nothing if the kernel does not list children (`CONFIG_PROC_CHILDREN`).
 pub fn living_children(most: usize, wanted: impl Fn(Pid) -> bool) -> impl Iterator<Item = Stat> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
@@ -86,8 +86,8 @@ pub fn living_children(most: usize, wanted: impl Fn(Pid) -> bool) -> impl Iterat
     wanted.filter_map(Stat::read).filter(|stat| stat.is_alive)
 }
 
-/// The living children of drainit's main thread that the kernel lists as its children, but hides in
-/// a `/proc` that is mounted with `hidepid`.
+/// The living children of drainit's main thread that a `/proc` mounted with `hidepid` hides. The
+/// thread's list of children has their pids nevertheless.
 pub fn hidden_children() -> Vec<Pid> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
@@ -130,7 +130,7 @@ pub fn own_sockets() -> BTreeSet<u32> {
 #[derive(Debug, Default)]
 pub struct Sockets {
     pub inodes: BTreeSet<u32>,
-    /// Why drainit may not see the descriptors of some of these processes.
+    /// The error if drainit may not see the descriptors of some of these processes.
     pub hidden: Option<io::Error>,
 }
 
@@ -167,7 +167,7 @@ impl<K: Ord> Holders<K> {
     }
 
     /// Like [`Self::has`], but also true for a socket that nobody has open, as far as drainit sees.
-    /// Its descriptor may be in a message from one process to another (`SCM_RIGHTS`).
+    /// The descriptor of such a socket may be in a message between two processes (`SCM_RIGHTS`).
     pub fn may_have(&self, key: &K, inode: u32) -> bool {
         let mut others = self.of_each.iter().filter(|(other, _)| *other != key);
         self.has(key, inode)
@@ -225,7 +225,7 @@ pub fn is_closing(pid: Pid) -> bool {
     is_ending && descriptors(pid).map_or(true, |mut all| all.next().is_none())
 }
 
-/// The descriptors of a process. If its main thread has ended, another thread still has them.
+/// The descriptors of a process. If its main thread has ended, lists those of its threads.
 fn descriptors(pid: Pid) -> io::Result<impl Iterator<Item = fs::DirEntry>> {
     let mut own = fs::read_dir(format!("/proc/{pid}/fd"))?.flatten().peekable();
     let threads = match own.peek() {

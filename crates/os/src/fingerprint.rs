@@ -158,7 +158,7 @@ pub fn follow(path: PathBuf) -> Followed {
     Followed { looks, asks }
 }
 
-/// A fingerprint of the metadata. If the metadata is unchanged, the content is unchanged, too.
+/// A fingerprint of the metadata. While the metadata is unchanged, the content counts as unchanged.
 fn metadata(path: &Path) -> Result<Option<Fingerprint>, String> {
     let mut limits = LookLimits::new(LONGEST, LARGEST_TOTAL);
     fingerprint(path, add_metadata, &mut limits).map_err(|error| error.to_string())

@@ -29,7 +29,7 @@ impl Handle {
     /// Returns `false` if the process no longer exists.
     ///
     /// # Errors
-    /// Fails with `EPERM` if the process belongs to another user.
+    /// Fails with `EPERM` if drainit is not permitted to signal the process.
     pub fn signal(&self, signal: Signal) -> io::Result<bool> {
         match sys::pidfd_send_signal(&self.0, signal) {
             Ok(()) => Ok(true),

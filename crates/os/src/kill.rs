@@ -16,8 +16,8 @@ use drainit_core::types::Signal;
 /// Sends a signal to one process. Returns `false` if the process does not exist.
 ///
 /// # Errors
-/// Fails with `EPERM` if the process belongs to another user, and with `EINVAL` if `pid` is 1, 0 or
-/// negative.
+/// Fails with `EPERM` if drainit is not permitted to signal the process, and with `EINVAL` if `pid`
+/// is 1, 0 or negative.
 pub fn kill(pid: Pid, signal: Signal) -> io::Result<bool> {
     send(only_one(pid)?, signal)
 }
@@ -82,7 +82,7 @@ pub fn group(leader: Pid) -> Group {
 /// Like [`group`], for a group whose leader has ended. As long as a group exists, no new process
 /// gets its number as a pid. If a living process has the pid `leader`, the group is therefore gone.
 pub fn left_group(leader: Pid) -> Group {
-    // A leader that its parent has not reaped yet is a zombie.
+    // The leader itself has ended, so it is a zombie until its parent reaps it.
     let is_other = || Stat::read(leader).is_none_or(|stat| stat.is_alive);
     let Some(own) = group_of(leader) else { return group(leader) };
     if own != leader || is_other() { Group::Gone } else { group(leader) }

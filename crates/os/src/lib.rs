@@ -89,8 +89,8 @@ fn only_one(pid: Pid) -> io::Result<Pid> {
 pub struct Peer {
     /// The pid; 0 for a process outside drainit's PID namespace, such as the container runtime.
     pub pid: Pid,
-    /// The real user id of a process. For the other side of a connection: its effective user id at
-    /// its connect(2) or listen(2).
+    /// The real user id; for the other side of a connection, the effective user id at its
+    /// connect(2) or listen(2).
     pub uid: u32,
 }
 

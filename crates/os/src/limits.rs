@@ -1,4 +1,4 @@
-//! The memory and the processors of the container, as `${memory_bytes}`, `${memory_mib}` and
+//! The memory and the processors of the container, for `${memory_bytes}`, `${memory_mib}` and
 //! `${cpus}`. A value is the lowest limit of the container's cgroups (v1 or v2), or the value of
 //! the machine if there is no lower limit.
 

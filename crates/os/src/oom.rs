@@ -48,8 +48,8 @@ impl OomKills {
         kills
     }
 
-    /// Counts all kills since the start of the container. Only PID 1 may call this, because its
-    /// cgroup is as old as PID 1 itself.
+    /// Counts all kills since the start of the container. Only PID 1 may call this: the cgroup of
+    /// another process may have counted kills before the process started.
     pub fn since_container_start() -> Self {
         let found = wait_for(LONGEST, || Ok(Self::find(Path::new("/"))));
         let found = found.unwrap_or_else(|error| {

@@ -1,6 +1,6 @@
 //! Finds the processes that the commands of probes have left behind, even if these processes have a
-//! session of their own. Each command gets a variable, which its children inherit and by which
-//! drainit finds them.
+//! session of their own. Each command gets an environment variable, which its children inherit and
+//! by which drainit finds them.
 //!
 //! Only an orphan counts: a child of drainit that drainit has not started. A process that a service
 //! has started for the command is therefore left out, as long as the service lives.
@@ -16,7 +16,7 @@ use crate::descendants::{Descendant, MOST_READ, as_owner, living_children};
 use crate::sweep::send;
 use drainit_core::types::Signal;
 
-/// The variable of a probe's command. The variable's value is the name of the process, a slash, and
+/// The variable of a probe's command. Its value is the name of the probed process, a slash, and
 /// the number of the run.
 pub const VARIABLE: &str = "DRAINIT_PROBE";
 /// At most this many bytes of a process's environment are read.
@@ -32,10 +32,10 @@ pub fn mark(process: &str) -> (u64, (OsString, OsString)) {
 }
 
 /// Kills the orphans of the runs up to `last`, except for the runs that are `under_way`. For each
-/// process, does not kill the orphans of the latest run that has left orphans: a command may start
-/// a single daemon that the service needs. `started` has the children that drainit has started,
-/// which are not orphans. Looks only at the newest orphans. Returns the killed orphans by the names
-/// of their processes.
+/// probed process, does not kill the orphans of the latest run that has left orphans: a command may
+/// start a single daemon that the service needs. `started` has the children that drainit has
+/// started, which are not orphans. Looks only at the newest orphans. Returns the killed orphans by
+/// the names of the probed processes.
 pub fn kill_left(
     last: u64,
     under_way: &BTreeSet<u64>,

@@ -22,7 +22,7 @@ pub const REAP_AT_ONCE: usize = 8;
 pub enum Reaped {
     /// This child has ended. The child may be an orphan that drainit inherited.
     Child(Pid, End),
-    /// All children are running.
+    /// There are children, and none of them has ended.
     NoneNow,
     NoChildren,
 }
@@ -61,7 +61,8 @@ pub fn reap_next() -> io::Result<Reaped> {
         match wait_any() {
             Ok(None) => return Ok(Reaped::NoneNow),
             Ok(Some((pid, status))) => {
-                // The kernel returns another status only with WUNTRACED, WCONTINUED or ptrace.
+                // The kernel returns a status other than an end only with WUNTRACED, WCONTINUED or
+                // ptrace.
                 if let Some(end) = end_of(status) {
                     return Ok(Reaped::Child(pid, end));
                 }

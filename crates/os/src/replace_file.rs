@@ -44,10 +44,10 @@ pub fn replace_within(
 /// fsync(2): the file need not survive a crash of the machine.
 ///
 /// # Errors
-/// Fails if the write fails, and in these cases: `path` is a mount point, or something other than a
-/// regular file; its directory is missing or refuses the file; the path leads through a symbolic
-/// link of another user; or drainit may not give the file to `user`. In each case, `path` is
-/// unchanged.
+/// Fails if the write fails, and in cases such as these: `path` is a mount point, or something
+/// other than a regular file; its directory is missing or refuses the file; the path leads through
+/// a symbolic link of another user; or drainit may not give the file to `user`. In each case,
+/// `path` is unchanged.
 pub fn replace(path: &Path, content: &[u8], mode: u32, user: Option<&User>) -> io::Result<()> {
     if path.file_name().is_none() {
         return Err(io::Error::other("it does not end with the name of a file"));

@@ -1,4 +1,4 @@
-//! Reports with sd_notify(3) to the service manager above drainit that everything is ready. The
+//! Tells the service manager above drainit, with sd_notify(3), that everything is ready. The
 //! service manager is systemd (for a unit with `Type=notify`), Podman (with
 //! `--sdnotify=container`), or another drainit.
 

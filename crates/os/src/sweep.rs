@@ -190,7 +190,7 @@ pub(super) fn send(process: &Descendant, signal: Signal) -> io::Result<bool> {
     match sent {
         Ok(()) => Ok(true),
         Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => Ok(false),
-        // For example, the kernel is old, or a seccomp profile refuses pidfds.
+        // The kernel may be old, or a seccomp profile may refuse pidfds.
         Err(_) => send_by_pid(process.pid, signal),
     }
 }

@@ -138,8 +138,8 @@ impl Changer {
         .flatten()
     }
 
-    /// Whether all these users have the permissions `bits` for a file. `bits` holds the permissions
-    /// as the mode bits for others.
+    /// Whether all these users have, or as its owner can get, the permissions `bits` for a file.
+    /// `bits` holds the permissions as the mode bits for others.
     fn may(self, bits: Mode, stat: &FileStat) -> bool {
         let mode = Mode::from_bits_truncate(stat.st_mode);
         let for_group = Mode::from_bits_truncate(bits.bits() << 3);

@@ -117,9 +117,9 @@ fn parse(message: &[u8]) -> Option<UnixSocket> {
 }
 
 impl UnixListeners {
-    /// Adds the listening sockets that the instance has open: `inodes` has all its open sockets.
-    /// drainit itself has the sockets `held` open. The listeners of an earlier look stay, because
-    /// their connections can outlive them.
+    /// Adds the listening sockets of the instance, which has the sockets `inodes` open. drainit
+    /// itself has the sockets `held` open. The listeners of an earlier look stay, because their
+    /// connections can outlive them.
     pub(crate) fn again(
         &self,
         listening: &BTreeMap<u32, Vec<u8>>,

@@ -39,7 +39,7 @@ use crate::types::Stream;
 /// The size of one read: the default capacity of a pipe.
 const CHUNK: usize = 64 * 1024;
 
-/// The most that one [`OutputCapture::pump`] reads from a pipe of unknown capacity.
+/// The most bytes that one [`OutputCapture::pump`] reads from a pipe of unknown capacity.
 const PUMP: usize = 64 * 1024;
 
 /// After a read of at least this many bytes, the task waits for its turn, because processes that
@@ -109,8 +109,8 @@ pub struct OutputCapture {
 struct Side {
     stream: Stream,
     form: LineForm,
-    /// The read end; `None` after the end of the pipe. The read end is closed at the end of the
-    /// pipe, because a capture is kept for a while after its instance has ended.
+    /// The read end; `None` once all write ends are closed. The read end is closed then, although
+    /// the capture is kept for a while.
     pipe: RefCell<Option<Receiver>>,
     splitter: RefCell<Splitter>,
 }
@@ -156,7 +156,7 @@ impl OutputCapture {
     }
 
     /// Reads as much as the pipes can hold, but only while `has_time` holds, and queues the
-    /// incomplete last line of each stream. Called when drainit exits, so lines without room are
+    /// incomplete last line of each stream. Called when drainit exits. Lines without room are
     /// dropped and counted.
     pub fn finish(&self, has_time: impl Fn() -> bool) {
         self.read_while(|_| has_time());
@@ -265,7 +265,7 @@ impl OutputCapture {
                 Ok(Some(count)) if count >= LONG_READ => {
                     let turn = TURN.with(Rc::clone);
                     let turn = turn.acquire().await;
-                    // The runtime continues this task only after it has run the event loop.
+                    // The runtime continues this task only after a turn of the event loop.
                     yield_now().await;
                     drop(turn);
                 }

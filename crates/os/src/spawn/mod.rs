@@ -272,7 +272,7 @@ pub fn null() -> Option<&'static File> {
 }
 
 /// The error that a change to `user` would give, judged by drainit's own user and capabilities;
-/// `None` if the change is allowed.
+/// `None` if the change is allowed or not needed.
 pub fn cannot_change_user(user: &User) -> Option<SpawnError> {
     let wanted = difference(user)?;
     let groups = if wanted.gid.is_some() || wanted.groups.is_some() { SET_GID } else { 0 };
