@@ -45,8 +45,8 @@ pub fn table(input: TokenStream) -> TokenStream {
     expand(&input).unwrap_or_else(|error| error.to_compile_error()).into()
 }
 
-/// Gives an enum whose variants have no values three things: the constant `ALL` with the variants,
-/// the constant `NAMES` with their names, and the function `name`. The names are in snake case, for
+/// For an enum whose variants have no values: makes the constant `ALL` with the variants, the
+/// constant `NAMES` with their names, and the function `name`. The names are in snake case, for
 /// JSON and metrics. With `#[named(kebab)]` or `#[named(upper)]` they are in kebab case or in
 /// capitals, for a config.
 #[proc_macro_derive(Named, attributes(named))]

@@ -55,7 +55,7 @@ fn running<'a>(
     processes.filter(|(_, process, _)| !process.is_left_out())
 }
 
-/// Warns of an `idle` that is longer than the drain can last.
+/// Warns of an explicit `idle` that is longer than the drain can last.
 fn idle_beyond_time(problems: &mut Problems, config: &Config, places: &Places) {
     for (_, process, place) in running(config, places) {
         let Some(drain) = &process.drain else { continue };
@@ -140,8 +140,9 @@ fn place_of_drain(process: &Process, place: &EntryPlace, key: &str) -> Span {
     place.at(&format!("drain.{method}.{key}"))
 }
 
-/// Compares the waits of the config with the longest shutdown. Refuses a `min` that a drain does
-/// not get. With `with_waits`, also warns if any wait gets less time than the config sets for it.
+/// Compares the waits of the config with the longest shutdown. Refuses a `min` that is longer than
+/// the time that the drain gets. With `with_waits`, also warns if any wait gets less time than the
+/// config sets for it.
 fn times(
     problems: &mut Problems,
     config: &Config,
@@ -160,7 +161,7 @@ fn times(
         (StepKind::Drain, Some(id)) => written.get(id.index()).copied().unwrap_or_default(),
         _ => Duration::ZERO,
     };
-    // The text says how long a step takes, and how long it would take without a deadline.
+    // The text says how long a step takes, and how long it should take.
     let gets = |step: &ShutdownStep, wish: Duration| {
         format!("{} gets {} of {}", plan.label(step), human(step.takes()), human(wish))
     };
@@ -246,8 +247,8 @@ pub(crate) fn shrink_default_minima(
         // A process that never starts is not drained, and takes no time.
         let is_left_out = process.is_left_out();
         if let Some(drain) = process.drain.as_mut().filter(|_| !is_left_out) {
-            // `below[index]` includes the `min` of this process itself, but counts a default as 0.
-            // `left` is used only for a default, so nothing is subtracted twice.
+            // `left` is used only for a default `min`, which `below[index]` counts as 0, so the
+            // `min` of this process itself is not subtracted.
             let left = room.saturating_sub(above[index]).saturating_sub(below[index]);
             if drain.method.times().min.is_none() && drain.min > left {
                 let (from, to) = (human(drain.min), human(left));

@@ -71,8 +71,8 @@ pub(crate) fn check(
         place.find("drain").is_some() || place.find("hooks.pre_stop").is_some()
     };
     let mut is_said = places.processes.iter().any(is_answered);
-    // For each process: whether a drained process depends on it. If so, drainit stops the process
-    // only after the end of the drained process.
+    // For each process: whether a process with a drain or a `pre_stop` hook depends on it, directly
+    // or indirectly. drainit then stops it only after the end of that process.
     let mut is_behind = vec![false; config.processes.len()];
     for id in graph.order.iter().rev() {
         let index = id.index();
@@ -170,7 +170,7 @@ fn starts_server(words: &[&str], deepest: u8) -> bool {
 /// The words of the last command of a script, which is the server if the script starts one. For a
 /// pipeline: the words of its first program.
 fn last_command(script: &str) -> Vec<&str> {
-    // No blank follows the `&` of `2>&1`.
+    // `2>&1` is not split, because no blank follows its `&`.
     let parts = script.split([';', '\n']).flat_map(|part| part.split("& "));
     let last = parts.filter(|part| !part.trim().is_empty()).last().unwrap_or_default();
     let first = last.split('|').next().unwrap_or_default();

@@ -48,8 +48,8 @@ struct Record {
     home: String,
 }
 
-/// The value of `user`. drainit looks the value up whenever the process starts, because a hook or
-/// another process may change `/etc/passwd` before that start.
+/// The value of `user`. drainit looks the value up at each start of the process, because a hook or
+/// another process may have changed `/etc/passwd`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Account {
     /// The text of the config.
@@ -212,7 +212,7 @@ impl AccountFile {
     fn entries(&mut self) -> &[Record] {
         self.entries.get_or_insert_with(|| {
             let mut bytes = Vec::new();
-            // A missing file counts as empty, because an image from scratch has neither file.
+            // A file that cannot be opened counts as empty: an image from scratch has neither file.
             if let Ok(file) = std::fs::File::open(&self.path) {
                 let _ = file.take(LARGEST).read_to_end(&mut bytes);
             }

@@ -24,7 +24,7 @@ pub struct Drain {
     pub method: DrainMethod,
     /// The longest time that drainit waits for the end of the drain.
     pub time: Duration,
-    /// The shortest time that drainit waits, even if the drain ends sooner. At most `time`.
+    /// The shortest time that drainit waits, unless the process ends sooner. At most `time`.
     pub min: Duration,
 }
 
@@ -239,7 +239,7 @@ pub struct Header {
 #[derive(Clone, PartialEq, Eq)]
 pub enum HeaderValue {
     Text(String),
-    /// The file that has the value. drainit reads it when it makes the request.
+    /// The file that has the value. drainit reads the file when the drain begins.
     File(PathBuf),
 }
 

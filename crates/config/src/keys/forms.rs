@@ -70,7 +70,7 @@ pub(crate) struct True;
 pub(crate) struct Catchable;
 /// A signal that can end a process.
 pub(crate) struct StopSignal;
-/// A status of a final answer in HTTP, which is not 1xx.
+/// The status of a final HTTP answer: not 1xx.
 pub(crate) struct HttpStatus;
 /// A port of TCP.
 pub(crate) struct Port;

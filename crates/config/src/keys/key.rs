@@ -91,9 +91,10 @@ pub enum Merge {
     Replace,
     /// A mapping whose keys are any names. It is merged key by key.
     Entries,
-    /// A list of names, or a mapping whose keys are names and whose values have known keys.
+    /// A list of names, or a mapping whose keys are names and whose values have known keys. A list
+    /// is merged as a mapping.
     Names,
-    /// A list of `NAME=VALUE`, or a mapping of names to values.
+    /// A list of `NAME=VALUE`, or a mapping of names to values. A list is merged as a mapping.
     Pairs,
     /// A list, or a single value in place of a list. If the items are mappings, the text names one
     /// of their keys: a later item replaces an earlier item that has the same value of this key.

@@ -28,7 +28,7 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// Whether the path `exists` exists now, and the path `missing` does not.
+    /// Whether the path `exists`, if set, exists now, and the path `missing`, if set, does not.
     fn hold(&self) -> Result<bool, ForeignName> {
         let is = |path: &Option<PathBuf>| path.as_deref().map(exists).transpose();
         let (exists, missing) = (is(&self.exists), is(&self.missing));

@@ -38,8 +38,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) places: Places,
     /// The `args` of each entry with `scale: 0`, with the name of the entry.
     pub(crate) unused_args: Vec<(String, ArgRoute)>,
-    /// The share of the deadline of each process by its name. The map is empty when the config is
-    /// read for the first time, because the plan needs the whole config.
+    /// For the name of each process: its share of the deadline. Empty when the config is read for
+    /// the first time, because the plan needs the whole config.
     pub(crate) shares: HashMap<String, DeadlineShare>,
     text_left: usize,
     /// Whether the program of the command being read expands `$NAME` itself, as a shell does.
@@ -55,8 +55,8 @@ pub(crate) struct Fields<'n> {
     /// unknown key may be its misspelt name.
     pub(crate) has_unknown: bool,
     entries: &'n [(NodeKey, Rc<Node>)],
-    /// If the config has a plain value in place of the mapping (the short form): the key that the
-    /// value sets, and the value.
+    /// If the config has a single value or a list in place of the mapping (the short form): the key
+    /// that it sets, and the value or list.
     short: Option<(&'static str, &'n Node)>,
 }
 
@@ -127,7 +127,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a value that can use the share of the deadline of the process being read.
+    /// Reads a value of the process being read. The value can use the process's share of the
+    /// deadline.
     pub(crate) fn with_share<T>(&mut self, at: Span, read: impl FnOnce(&mut Self) -> T) -> T {
         let share = || self.shares.get(&self.process).copied().unwrap_or_default();
         let share = (!self.process.is_empty()).then(share);
@@ -203,7 +204,8 @@ impl<'a> Reader<'a> {
         Some(Fields { has_unknown, entries, ..Fields::empty(*at, node.span) })
     }
 
-    /// Reads the value of a key. Returns `None` if the key is missing or the value is not valid.
+    /// Reads the value of a key. Returns `None` if the key is missing, or if the value is not valid
+    /// or counts as absent.
     pub(crate) fn key<F: Form>(
         &mut self,
         fields: &Fields<'_>,
@@ -441,10 +443,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reports each `$NAME` in a value, because no shell runs that could expand it. An unset
-    /// variable is reported only if its NAME is in capitals. With `of_variable`, the node is the
-    /// value of a variable, in which a `$` may be intended. Each report is then a warning, and an
-    /// unset variable is reported only if `$NAME` is the whole value.
+    /// Reports each `$NAME` in a value if NAME is set or is in capitals, because no shell runs that
+    /// could expand it. With `of_variable`, the node is the value of a variable, in which a `$` may
+    /// be intended. Each report is then a warning, and an unset NAME is reported only if `$NAME` is
+    /// the whole value.
     pub(crate) fn check_dollars(&mut self, node: &Node, what: &str, of_variable: Option<&str>) {
         node.inner().for_each(|inner| self.check_dollars(inner, what, of_variable));
         let raw = node.scalar().unwrap_or_default();

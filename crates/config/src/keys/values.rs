@@ -240,7 +240,7 @@ pub(crate) fn socket_path(text: &str) -> Result<PathBuf, Invalid> {
     path(text)
 }
 
-/// Parses a status of a final answer in HTTP, which is not 1xx.
+/// Parses the status of a final HTTP answer. 1xx is refused.
 pub(crate) fn http_status(text: &str) -> Result<u16, Invalid> {
     let status = text.parse().ok().filter(|status| (200..600).contains(status));
     status.ok_or_else(|| Invalid::new("not a status", "write a number from 200 to 599"))

@@ -86,7 +86,7 @@ impl Origin {
 /// times for limits of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeadlineShare {
-    /// The shortest time from the stop signal to SIGKILL.
+    /// The shortest time from the process's `stop_signal` to SIGKILL.
     pub stop: Duration,
     /// From the beginning of the drain to its end; 0 without a drain.
     pub drain: Duration,
@@ -185,8 +185,8 @@ impl<'a> Variables<'a> {
         std::mem::replace(&mut self.share, share)
     }
 
-    /// Whether the text being read gets a mark in place of a limit. Also records that it uses a
-    /// limit which each start must read again.
+    /// Whether the text being read gets a mark in place of a limit. Sets `uses_limits` if each start
+    /// must read the limit again, as for all values that can use the share.
     pub(crate) fn marks_limit(&self) -> bool {
         if self.share.is_some() {
             self.uses_limits.set(true);
@@ -194,7 +194,8 @@ impl<'a> Variables<'a> {
         self.share.is_some() && self.marks_limits
     }
 
-    /// The number in the share that has this name; `None` if values here cannot use the share.
+    /// The number in the share that has this name; `None` if there is no such number, or if values
+    /// here cannot use the share.
     pub(crate) fn share(&self, name: &str) -> Option<u128> {
         self.uses_share.set(true);
         let number = self.share.and_then(|share| share.number(name));

@@ -24,13 +24,13 @@ enum Piece<'t> {
     },
 }
 
-/// What happens if the variable is not set.
+/// The part of `${…}` after the name, such as `:-default`: what happens if the variable is not set.
 #[derive(Debug, PartialEq, Eq)]
 enum Otherwise<'t> {
     Empty,
     Default(Vec<Piece<'t>>),
     Message(Vec<Piece<'t>>),
-    /// For a limit of the container: this percentage of the limit.
+    /// `:66%` after the name of a limit of the container: this percentage of the limit.
     Share(u64),
 }
 

@@ -93,8 +93,8 @@ pub fn functions<'a>(commands: &'a [Command<'_>]) -> Vec<&'a str> {
     defined.filter_map(|it| it.words.iter().find(|it| !is_keyword(it))).map(|it| &**it).collect()
 }
 
-/// Whether a bash replaces itself by its last command, as if `exec` stood before it. A bash before
-/// 5.1 does so only if the script is a single command.
+/// Whether a bash that runs this script replaces itself by the last command, as if `exec` stood
+/// before that command. A bash before 5.1 does so only if the script is a single command.
 pub fn ends_as_last(script: &str) -> bool {
     let others = ["trap", "time", "if", "for", "while", "until", "case", "select", "function"];
     let is_simple = !script.replace("&&", "").contains(['<', '>', '&', '|', '(', '{', '!']);
@@ -136,7 +136,7 @@ pub fn commands(script: &str) -> Vec<Command<'_>> {
                 all.word();
                 open.push(c);
             }
-            // `NAME=(…)` is a list of words.
+            // A `(` within another bracket, or before the list of words in `NAME=(…)`.
             b'(' if last != 0 || start > 0 && bytes[start - 1] == b'=' => open.push(b')'),
             _ if last != 0 => {}
             b'#' if all.word.is_none() => {
@@ -187,7 +187,7 @@ struct Commands<'a> {
     word: Option<Vec<u8>>,
     /// If the next word belongs to a redirection: whether this is a here-document.
     is_document: Option<bool>,
-    /// The last lines of the here-documents that begin on the next line.
+    /// For each here-document that begins on the next line: the line that ends it.
     documents: Vec<String>,
     /// The part of a pipe that is being read: the number of commands before it, and whether it
     /// reads from the part before it.

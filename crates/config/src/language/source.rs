@@ -22,8 +22,8 @@ pub struct FileLimits {
     largest: u64,
     /// The help text of the error for a larger file.
     help: &'static str,
-    /// Whether the path of the file comes from a config, and not from the command line. A file of a
-    /// config must not be a pipe, and no symbolic link in its path may belong to another user.
+    /// Whether the path of the file comes from a config, and not from the command line. Such a file
+    /// must not be a pipe, and no symbolic link in its path may belong to another user.
     is_of_config: bool,
     /// Whether the lines of the file may be secret, so that diagnostics must not show them.
     is_secret: bool,

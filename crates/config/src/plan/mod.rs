@@ -228,8 +228,8 @@ fn without_leftovers(spec: &Spec, timeline: &Timeline) -> Duration {
     })
 }
 
-/// The latest times, from the start of drainit, at which a process starts and is ready; `None` if
-/// there is no limit.
+/// The latest times, from the start of drainit, at which a process starts and is ready. A time that
+/// has no limit is `None`.
 #[derive(Clone, Copy, Default)]
 struct Latest {
     started: Option<Duration>,

@@ -221,9 +221,9 @@ fn differ(keys: &[&'static str]) -> String {
     }
 }
 
-/// The processes that are down, and that the reload starts because a process that it starts or
-/// replaces needs them, directly or indirectly. Each value is the name of the process that needs
-/// it.
+/// The processes that are down, and that the reload starts because another process needs them,
+/// directly or indirectly. Each value is the name of that other process, which the reload starts or
+/// replaces.
 fn needed<'a>(
     new: &'a Config,
     spec: &Spec,

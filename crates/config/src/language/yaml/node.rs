@@ -55,7 +55,7 @@ impl Extent {
     /// A single value.
     pub(crate) const ONE: Self = Self { size: 1, depth: 1 };
 
-    /// Adds the size of a child.
+    /// Adds the extent of a child.
     pub(crate) fn add(&mut self, inner: Self) {
         self.size = self.size.saturating_add(inner.size);
         self.depth = self.depth.max(inner.depth.saturating_add(1));

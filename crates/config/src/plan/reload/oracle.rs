@@ -63,7 +63,7 @@ struct Entry {
     /// The processes on which the process depends, each with the value of `restart` of the
     /// dependency.
     needs: Vec<(usize, bool)>,
-    /// Whether the process starts only by request, whether it has another command, whether it is a
+    /// Whether the process starts only by request, the last word of its command, whether it is a
     /// oneshot, whether it has `update: start-first`, and whether it is left out.
     flags: [bool; 5],
 }
