@@ -30,7 +30,7 @@ const CLEAR: &str = "\r\u{1b}[K";
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ProcessNow {
     state: String,
-    /// The time since which the process has been in this state.
+    /// When the process entered this state.
     since: Option<Instant>,
     pid: Option<u64>,
     /// The message of the status, such as the reason why the process waits.
@@ -42,7 +42,7 @@ struct ProcessNow {
 }
 
 impl ProcessNow {
-    /// Whether nothing has changed but the time.
+    /// Whether nothing but `since` has changed.
     fn is_as(&self, now: &Self) -> bool {
         Self { since: now.since, ..self.clone() } == *now
     }
@@ -53,8 +53,8 @@ impl ProcessNow {
 type Processes = BTreeMap<String, ProcessNow>;
 
 /// Makes a request, and prints a line for each process that has changed, even if the request fails.
-/// If it succeeds, a process for which `is_named` holds has a line even if it has not changed. After
-/// a `start`, another line names the processes that are still stopped. After a `restart`, the answer
+/// If the request succeeds, a process for which `is_named` holds has a line in any case. After a
+/// `start`, another line names the processes that are still stopped. After a `restart`, the answer
 /// has the lines of the processes that restart with a dependency.
 ///
 /// # Errors

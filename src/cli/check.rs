@@ -98,7 +98,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
         ImageLookup { find: &find, find_program: &find_program, is_held_back: false, mounts: &[] };
     let (problems, fine) = match &args.pod {
         Some(pod) => {
-            // `drainit check` has the variables that the image sets only if it runs in the image.
+            // Only in its image does `drainit check` have the variables that the image sets.
             let none = Environment::default();
             let image = of([if is_image.get() { &here } else { &none }, &env]);
             let (container, both) = (args.container.as_deref(), (&environment, &image));
@@ -118,8 +118,8 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     };
     let unchecked = unchecked.into_inner();
     let elsewhere = !unchecked.is_empty() && !is_image.get();
-    // The output names the file only if the command line does not name any, and the file exists. A
-    // pod that runs `drainit exec` needs no such file.
+    // If the command line names no config, the output names the file that was read. There may be no
+    // file, because a pod that runs `drainit exec` needs none.
     let read = match (args.files.named(), &*paths) {
         ([], [path]) if path.exists() => format!("{}: ", harmless(&path.to_string_lossy())),
         _ => String::new(),

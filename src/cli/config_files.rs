@@ -14,8 +14,8 @@ use crate::load::control::FoundControl;
 pub(super) const VARIABLE: &str = "DRAINIT_CONFIG";
 /// The config file if there is neither `-c` nor the variable.
 const DEFAULT: &str = "/etc/drainit.yaml";
-/// The config file if the default file does not exist either. drainit tries this file last, so that
-/// a file in the working directory never replaces the config of an image.
+/// The config file if there is no default file either. drainit tries this file last, so that a file
+/// in the working directory never replaces the config of an image.
 const LOCAL: &str = "drainit.yaml";
 
 /// The file that `-` stands for.
@@ -58,7 +58,7 @@ impl ConfigFiles {
         is_any.then(|| control::find(&paths, &Environment::from_process()))
     }
 
-    /// Whether the config is the default file, and that file exists.
+    /// Whether the config is the default file, and this file exists.
     pub(super) fn is_default(&self) -> bool {
         self.paths() == [PathBuf::from(DEFAULT)] && Path::new(DEFAULT).exists()
     }

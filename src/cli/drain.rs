@@ -57,8 +57,9 @@ pub(super) fn drain(args: &DrainArgs) -> u8 {
     })
 }
 
-/// Asks the supervisor to drain. After a transient error, asks again for up to [`ASKING`], which is
-/// safe. Returns all lines of the answer but the first, which is not for the operator.
+/// Asks the supervisor to drain. After a transient error, asks again for up to [`ASKING`]. A second
+/// request changes nothing. Returns all lines of the answer but the first, which is not for the
+/// operator.
 async fn begin(found: &Found) -> Result<String, String> {
     let address = &found.address;
     let until = Instant::now() + ASKING;

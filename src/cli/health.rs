@@ -90,9 +90,9 @@ async fn ask(args: &HealthArgs, timeout: Duration) -> Result<(String, u8), (Stri
     judge(answer, &HttpTarget { address, path }, asks_server, &doubt)
 }
 
-/// Repeats the request until the answer is good. A request without an answer is repeated, too,
-/// because drainit may still be starting. If the last request gets no answer because too little
-/// time was left, the result is that of the previous request.
+/// Repeats the request until the answer is good, or `longest` is over. A request without an answer
+/// is repeated, too, because drainit may still be starting. If the last request gets no answer
+/// because too little time was left, the result is that of the previous request.
 async fn ask_until_ready(args: &HealthArgs, longest: Duration) -> (String, u8) {
     let began = Instant::now();
     let until = began + longest;

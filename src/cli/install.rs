@@ -1,5 +1,5 @@
-//! `drainit install`: copies the running drainit to a path. An init container or an image mount
-//! thus brings drainit into a pod whose image is not rebuilt.
+//! `drainit install`: copies the running drainit to a path. An init container thus brings drainit
+//! into a pod whose image is not rebuilt.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;

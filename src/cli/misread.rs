@@ -111,8 +111,8 @@ pub(super) fn other_file(file: &str) -> Option<String> {
     })
 }
 
-/// The remedy for an argument that looks like a config file: a config file needs `-c` and a blank
-/// before it. clap reads `-cFILE` as an argument for the processes.
+/// The remedy for an argument that looks like a config file: a `-c` and a blank before it. clap
+/// reads `-cFILE` as an argument for the processes.
 pub(super) fn unnamed_config(word: &str) -> Option<String> {
     let is_yaml = [".yaml", ".yml"].iter().any(|end| word.ends_with(end));
     let file = word.strip_prefix("-c").map_or(word, |file| file.trim_start_matches('='));

@@ -170,8 +170,8 @@ fn is_stopped() -> bool {
 /// The default of `docker run --stop-timeout`.
 const DOCKER_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Warns if Docker may kill the container before the deadline. drainit cannot be certain, because a
-/// container cannot read its own stop timeout.
+/// Warns if Docker may kill the container before the grace period is over. drainit cannot be
+/// certain, because a container cannot read its own stop timeout.
 fn warn_of_early_kill(loaded: &Loaded, environment: &Environment) {
     let grace = loaded.config.shutdown.grace_period;
     let variables = &loaded.grace_variables;

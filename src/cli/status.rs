@@ -213,7 +213,7 @@ pub(crate) fn table(status: &Value) -> String {
 }
 
 const HEAD: [&str; 8] = ["NAME", "STATE", "PID", "SINCE", "RESTARTS", "CPU", "MEMORY", "NOTE"];
-/// The columns that are aligned to the right, because they contain numbers.
+/// For each column, whether it contains numbers, and is therefore aligned to the right.
 const RIGHT: [bool; 8] = [false, false, true, true, true, true, true, false];
 /// The shortest length to which names of processes are cut if the table would be wider than the
 /// terminal.

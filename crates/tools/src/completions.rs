@@ -20,7 +20,7 @@ pub struct CompletionsArgs {
 /// The commands that take names of processes.
 const NAMING: [&str; 5] = ["kill", "restart", "start", "status", "stop"];
 
-/// The options that say which drainit to ask for the names.
+/// The options that choose the drainit whose processes are completed.
 const WHERE: [&str; 3] = ["-c", "--config", "--socket"];
 
 /// Calls the function that clap generates, and then completes names of processes and signals.
@@ -100,8 +100,8 @@ fn zsh(script: &str, signals: &str) -> String {
         None => line.replace(":SIGNAL:_default'", &format!(":SIGNAL:({signals})'")),
     });
     let mut parts: Vec<_> = lines.collect();
-    // The last lines of the script call clap's function, which calls the new function. The new
-    // function therefore stands before these lines.
+    // The last lines of the script call clap's function, which calls `_drainit_names`. Therefore
+    // `_drainit_names` stands before these lines.
     let end = parts.iter().rposition(|line| line.starts_with("if [ \"$funcstack")).unwrap_or(0);
     parts.insert(end, ZSH.replace("WHERE", &WHERE.join("|")));
     parts.join("\n") + "\n"

@@ -1,4 +1,5 @@
-//! The commands that never run in PID 1, `check --pod`, and the drawing of a plan.
+//! Commands that never run in PID 1, and a part of two other commands: `check --pod`, and the
+//! drawing of `plan`.
 //!
 //! - `import` makes a config from the file of another program.
 //! - `kubernetes` is `check --pod`.
@@ -48,7 +49,7 @@ pub enum Tool {
 #[derive(Debug, Default)]
 pub struct Shown {
     pub text: String,
-    /// A note for stderr, which is printed after the text.
+    /// A note that is printed to stderr after the text.
     pub note: String,
 }
 

@@ -31,9 +31,8 @@ struct Schema {
     definitions: Map<String, Value>,
 }
 
-/// The JSON values that are accepted for a shape. For a value with several shapes, this collects
-/// what each shape accepts. The keywords of the shapes do not conflict, because each of these
-/// keywords concerns only one type of values.
+/// The JSON values that are accepted for a shape, or for any of several shapes. The JSON Schema
+/// keywords of these shapes do not conflict, because each keyword concerns only one type of values.
 #[derive(Default)]
 struct AcceptedText {
     types: BTreeSet<&'static str>,

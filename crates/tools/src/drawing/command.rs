@@ -32,9 +32,9 @@ pub(crate) fn run(args: &ReportArgs) -> Result<String, Refused> {
     read.map(|report| report::svg(&report)).map_err(refused)
 }
 
-/// Reads the input. If a file is longer than the limit, reads only its end; refuses a longer
-/// standard input. A log may have bytes that are not UTF-8, because processes have written them;
-/// such bytes are replaced.
+/// Reads the input. Reads only the end of a file that is longer than [`MAX_INPUT`], and refuses
+/// standard input that is longer. A log may have bytes that are not UTF-8, because processes have
+/// written them; such bytes are replaced.
 fn content(args: &ReportArgs) -> Result<String, String> {
     let mut content = Vec::new();
     let mut read = |input: &mut dyn Read| input.take(MAX_INPUT + 1).read_to_end(&mut content);

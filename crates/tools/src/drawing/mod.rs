@@ -111,7 +111,7 @@ enum BarKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BarLook {
     Plain,
-    /// A step of a plan that is not on the critical path, so it does not make the shutdown longer.
+    /// A planned step that is not on the critical path, and so does not lengthen the shutdown.
     Aside,
     /// The time that was planned for a step. The planned time is drawn behind the time that the
     /// step really took.
@@ -323,8 +323,7 @@ fn length(text: &str, size: f64) -> f64 {
     text.chars().count() as f64 * size * WIDEST
 }
 
-/// The attributes that squeeze a text that might not fit, because the fonts of the reader are not
-/// known.
+/// The attributes that squeeze a text if it might not fit. The fonts of the reader are not known.
 fn fitted(text: &str, size: f64, room: f64, most: usize) -> String {
     match length(&cut_to(text, most), size) > room {
         true => format!(" textLength=\"{room:.0}\" lengthAdjust=\"spacingAndGlyphs\""),
@@ -344,7 +343,7 @@ fn lines(text: &str) -> Vec<String> {
             _ => lines.push(word.to_owned()),
         }
     }
-    // A longer text can only come from a hostile report.
+    // A text of more lines can only come from a hostile report.
     lines.truncate(4);
     lines
 }

@@ -25,7 +25,7 @@ pub fn find(text: &str) -> Result<ShutdownReport, String> {
         }
     }
     match serde_json::from_str::<Value>(text) {
-        // The text may also be one line of a log that a tool has spread over several lines.
+        // A tool may have spread one line of a log over several lines.
         Ok(mut value) => match value.get_mut("report") {
             Some(report) => checked(report.take()),
             None => checked(value),

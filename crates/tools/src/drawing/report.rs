@@ -6,8 +6,8 @@ use crate::drawing::{Bar, BarKind, BarLook, Chart, Row};
 use crate::journal::data::{ShutdownReport, StepData};
 use crate::types::{harmless, human};
 
-/// A step counts as late if it took longer than planned by more than this, in seconds. The plan
-/// does not include the time that drainit itself needs.
+/// How many seconds a step may take longer than planned without being late. The plan does not
+/// include the time that drainit itself needs.
 const TOLERANCE: f64 = 0.1;
 
 /// Draws the start, and the real times of the shutdown over the planned times.
@@ -125,7 +125,7 @@ fn summary(report: &ShutdownReport) -> String {
     )
 }
 
-/// A number of seconds as text for people. A number that a `Duration` cannot have becomes 0.
+/// A number of seconds as text for people. A number that a `Duration` cannot hold becomes 0.
 fn time(seconds: f64) -> String {
     human(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default())
 }

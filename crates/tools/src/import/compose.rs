@@ -197,7 +197,7 @@ fn env_file(process: &mut DraftedProcess, node: &Node) {
     process.set("env_file", files);
 }
 
-/// Reads `pre_stop:`, a list of hooks. In drainit's config a process has one such hook. The hook
+/// Reads `pre_stop:`, a list of hooks, of which a process of drainit can have only one. The hook
 /// runs with the directory and environment of the process, and as the user of the process unless
 /// the hook has a `user`.
 fn pre_stop(process: &mut DraftedProcess, node: &Node) {

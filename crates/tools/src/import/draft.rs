@@ -57,7 +57,7 @@ pub(super) fn literal(text: &str) -> String {
     text.replace('$', "$$")
 }
 
-/// Converts a text to a number, if it is one. If not, it stays a text, such as a variable.
+/// Converts a text that is a number. Any other text, such as a variable, stays a text.
 pub(super) fn number(text: &str) -> Value {
     text.parse::<u32>().map_or_else(|_| text.into(), Value::from)
 }

@@ -1,6 +1,5 @@
 //! Tests that no option is dropped silently: every option that a format documents is in the draft,
-//! as a key or in a comment. Options that `same.rs` compares with the other program are not tested
-//! here again.
+//! as a key or in a comment. Options that `same.rs` tests are not tested here again.
 
 use crate::import::input::InputFile;
 use crate::import::{Format, convert};

@@ -1,5 +1,5 @@
-//! Comments on commands that need an explanation in the draft, although each of their keys was
-//! converted.
+//! Comments on commands that need an explanation in the draft, although every key of the process
+//! was converted.
 
 use std::sync::LazyLock;
 

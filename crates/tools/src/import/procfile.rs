@@ -20,7 +20,7 @@ const NOTE: &str = "A Procfile has no order: all processes start and stop at onc
                     No .env is read: add it as `env_file` to a process that needs it. PORT has Foreman's numbers, but the first process \
                     that is not `release` gets the container's PORT if there is one.";
 
-/// Matches words that no shell changes, so that the command needs no shell.
+/// Matches a command that needs no shell, because no shell would change its words.
 static PLAIN: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^[\w./:@%+,-]+([ \t]+[\w./:@%+,=-]+)*$"));
 static ASSIGNMENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[A-Za-z_]\w*="));

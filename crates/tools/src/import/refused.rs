@@ -27,8 +27,8 @@ pub(super) fn comment_out(draft: &mut Draft) {
 }
 
 /// The keys that a config would refuse, each with the index of its process. The values of variables
-/// are not known. A value with a variable is therefore refused only if the value is wrong in both
-/// cases: the variable is unset, or the variable has the value 1.
+/// are not known. A value with variables is therefore refused only if it is wrong both while all
+/// variables are unset and while all are 1.
 fn refused(draft: &Draft) -> Vec<(usize, &'static str)> {
     let (text, keys) = in_lines(draft);
     let wrong_in = |environment: &Environment| {
@@ -49,8 +49,8 @@ fn refused(draft: &Draft) -> Vec<(usize, &'static str)> {
     without.into_iter().filter(|line| with.contains(line)).filter_map(key).collect()
 }
 
-/// The processes of the draft as YAML, with one line for each key. Also returns which key each line
-/// after the first has.
+/// The processes of the draft as YAML, with one line for each key. Also returns, for each line
+/// after the first, its key.
 fn in_lines(draft: &Draft) -> (String, Vec<Option<(usize, &'static str)>>) {
     let (mut text, mut keys) = ("processes:\n".to_owned(), Vec::new());
     for (index, process) in draft.processes.iter().enumerate() {

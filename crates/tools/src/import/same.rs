@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 /// The variables of the container.
 const VARIABLES: [(&str, &str); 2] = [("X", "env x"), ("Y", "why")];
 
-/// Prints what supervisord reads from each file, as one line of JSON: a list of its programs.
+/// Prints the list of programs that supervisord reads from each file, as one line of JSON.
 const SUPERVISORD: &str = r#"
 import json, shlex, sys
 from supervisor.datatypes import RestartUnconditionally, RestartWhenExitUnexpected

@@ -145,7 +145,7 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
 }
 
 /// Whether an event listener ends supervisord when a program ends, and the comment about the
-/// listener. Only the name and the command of the listener can show what it does.
+/// listener, if it needs one. Only the name and the command of the listener can show what it does.
 fn listener(section: &Section) -> (Listens, Option<String>) {
     static ENDS: LazyLock<Regex> =
         LazyLock::new(|| pattern(r"(?i)kill|stop|quit|exit|shutdown|terminate"));
@@ -324,8 +324,8 @@ fn is_nowhere(file: &str) -> bool {
     matches!(file, "NONE" | "/dev/null")
 }
 
-/// Parses a boolean as supervisord does. Returns `None` for `unexpected`, for a variable, and if
-/// there is no value.
+/// Parses a boolean as supervisord does. Returns `None` for any other value, such as `unexpected`
+/// or a variable, and if there is no value.
 fn truth(value: Option<&str>) -> Option<bool> {
     match value?.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Some(true),

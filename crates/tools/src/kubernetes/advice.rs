@@ -39,8 +39,8 @@ impl Pod {
             sleep: random.one_in(3).then(|| format!("{}.{}", random.below(20), random.below(10))),
             variable: random.one_in(2).then(|| time(random, 60)),
             grace: if random.one_in(2) { variable.to_owned() } else { time(random, 60) },
-            // Half of the pods have no drain. For such a pod, no advice says to remove the hook, so
-            // the other advice is tried with the hook.
+            // Half of the pods have no drain. No advice then says to remove the hook, so the other
+            // advice is tried with the hook.
             drain: if random.one_in(2) { "0".to_owned() } else { millis(random, 20_000) },
             stop: millis(random, 8000),
         }

@@ -200,7 +200,8 @@ fn is_read_only(mount: &Node) -> bool {
     text(mount, &["readOnly"]).is_some_and(|it| it.text == "true")
 }
 
-/// Whether a container mounts a volume, and with `to_write`, whether it can write into the volume.
+/// Whether a container mounts a volume. With `to_write`, the container must also be able to write
+/// into it.
 fn mounts(container: &Node, volume: &str, to_write: bool) -> bool {
     items(container, &["volumeMounts"]).iter().any(|mount| {
         text(mount, &["name"]).is_some_and(|name| name.text == volume)
@@ -463,7 +464,7 @@ impl Pod<'_> {
                 _ => word.strip_prefix("--config="),
             });
         }
-        // If there is neither `-c` nor the variable, drainit also looks into its working directory.
+        // Without `-c` and `DRAINIT_CONFIG`, drainit also looks into its working directory.
         let variable = "DRAINIT_CONFIG";
         match env.of_manifest(variable) {
             _ if !paths.is_empty() => {}
@@ -507,8 +508,8 @@ impl Pod<'_> {
         self.binaries.iter().find(|binary| mounts(container, &binary.volume, false))
     }
 
-    /// Checks a drainit that is searched for in `PATH`. A container that mounts the volume is
-    /// expected to use the volume's drainit, unless the name of its image contains `drainit`.
+    /// Checks a drainit that is searched for in `PATH`. A container that mounts a volume with
+    /// drainit is expected to use that drainit, unless the name of its image contains `drainit`.
     fn bare(&self, container: &Container, env: &PodEnv, span: Span, place: usize) -> Option<Found> {
         let mounted = self.mounted(&container.node)?;
         if image_of(&container.node).contains("drainit") {
@@ -582,8 +583,8 @@ impl Pod<'_> {
         }
     }
 
-    /// Checks a drainit at a path at which the container mounts no volume. Like [`Self::bare`],
-    /// expects that the container uses the volume's drainit.
+    /// Checks a drainit at a path at which the container mounts no volume. As in [`Self::bare`], a
+    /// container that mounts a volume with drainit is expected to use that drainit.
     fn outside(&self, container: &Container, program: &Word, place: usize) -> Option<Found> {
         let path = &*program.text;
         let mounted = self.mounted(&container.node).filter(|binary| binary.behind <= place);

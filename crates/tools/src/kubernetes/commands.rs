@@ -32,7 +32,7 @@ pub const SUBCOMMANDS: [&str; 19] = [
     "help",
 ];
 
-/// Where a container has commands, beside `command` and `args`.
+/// Where a container has commands, except `command` and `args`.
 pub(super) const HOOKS: [&[&str]; 5] = [
     &["livenessProbe", "exec", "command"],
     &["readinessProbe", "exec", "command"],
@@ -83,8 +83,8 @@ pub(super) fn commands(line: Vec<Word>) -> Vec<Vec<Word>> {
     found.flat_map(|command| commands(at(command.words, script.span))).collect()
 }
 
-/// Whether this word starts drainit, because a subcommand of drainit stands behind it. The word may
-/// stand behind another program such as `env`, but not behind `echo`.
+/// Whether the word at `at` starts drainit, because a subcommand of drainit stands behind it. The
+/// word may stand behind another program such as `env`, but not behind `echo`.
 pub(super) fn has_subcommand(words: &[Word], at: usize) -> bool {
     let is_it = |next: &Word| SUBCOMMANDS.contains(&&*next.text);
     words.get(at + 1).is_some_and(is_it) && !is_builtin(program(words))

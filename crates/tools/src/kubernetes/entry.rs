@@ -16,10 +16,10 @@ pub(super) enum EntryPoint {
     Image(Vec<Word>),
     /// drainit with these arguments.
     Drainit(Vec<Word>),
-    /// A shell that runs drainit with this subcommand as its child. The signals go to the shell and
-    /// not to drainit. The severity is a warning if only an old bash runs drainit as its child.
+    /// A shell that runs drainit, with this subcommand, as its child. The signals go to the shell
+    /// and not to drainit. The severity is a warning if only an old bash runs drainit as its child.
     ShellChild(Word, Severity),
-    /// A shell that may run drainit, because only the shell knows the commands of this script.
+    /// A shell with this script, which may run drainit. Only the shell knows the script's commands.
     Unknown(Word),
     Other(Word),
 }
@@ -75,8 +75,8 @@ fn is_expanded(word: &str) -> bool {
 }
 
 /// Finds drainit in a script. After `exec drainit …` drainit replaces the shell; without `exec` the
-/// shell stays as drainit's parent. Other programs, such as `env` and `su-exec`, may stand between
-/// `exec` and `drainit`. These programs also replace themselves by the program that they start.
+/// shell stays as drainit's parent. Programs that also replace themselves, such as `env` and
+/// `su-exec`, may stand between `exec` and `drainit`.
 fn of_script(script: &Word, is_bash: bool) -> EntryPoint {
     let mut found = EntryPoint::Other(script.clone());
     let all = script::commands(&script.text);

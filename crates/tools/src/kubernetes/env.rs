@@ -89,7 +89,7 @@ impl PodEnv {
         }
     }
 
-    /// Whether `envFrom` may bring a variable that is not known here.
+    /// Whether this variable is missing here, but `envFrom` may bring it.
     pub(super) fn may_bring(&self, name: &str) -> bool {
         let is_missing = self.get(name) == PodValue::Missing;
         is_missing && self.prefixes.iter().any(|prefix| name.starts_with(prefix))

@@ -23,8 +23,8 @@ use crate::types::human;
 use crate::types::suggest::nearest;
 
 /// The options of `drainit exec` as a config. Returns `None` if the container does not run `drainit
-/// exec`. Returns `Ok(None)` if there is no drain to check, or if the command or an option is not
-/// known here. An option whose value is not known counts as correct. A wrong value is reported.
+/// exec`. Returns `Some(Ok(None))` if there is no drain to check, or if the command or an option is
+/// not known here. An option whose value is not known counts as correct. A wrong value is reported.
 pub(super) fn read(
     problems: &mut Problems,
     workload: &mut Workload,
@@ -80,8 +80,8 @@ pub(super) fn read(
     if let Some(it) = grace.filter(is_open) {
         drain.push(Given::new(it, it.variable, container.span, None));
     }
-    // If one of these times is not known, nobody knows whether the drain suits a traffic policy
-    // `Local`.
+    // If `min` or the unready delay is not known, nobody knows whether the drain suits a traffic
+    // policy `Local`.
     if drain.iter().any(|it| matches!(it.key, "min" | UNREADY_DELAY) && it.value.is_none()) {
         workload.local = None;
     }
@@ -119,7 +119,7 @@ pub(super) fn read(
             None => (wrong.message.clone(), exec.span),
         };
         // `drainit exec` refuses a `min` that is longer than `time`. A `min` that leaves no time
-        // for the stop is only a warning.
+        // for the stop gets only a warning.
         let is_min = |words: &str| wrong.message.starts_with(&format!("`min` {words}"));
         let is_short = min_fits && is_min("does not fit");
         let problem = match wrong.is_error() && !is_short || is_min("is cut") {
@@ -194,7 +194,7 @@ fn config(workload: &Workload, drain: &[Given], others: &[Other]) -> (String, bo
     let unknown = pod.filter(|_| given(GRACE_PERIOD).is_some()).unwrap_or(defaults.grace_period);
     let grace_period = duration(GRACE_PERIOD).unwrap_or(unknown);
     let reserve = defaults.reserve.min(grace_period / 10);
-    // If `min` is not known, nobody knows whether the delay fits, so the delay is left out.
+    // If `min` is not known, nobody knows whether the unready delay fits, so it is left out.
     let is_min_known = given("min").is_none_or(|it| it.value.is_some());
     let unready_delay = duration(UNREADY_DELAY).filter(|_| is_min_known).unwrap_or_default();
     let min = duration("min").unwrap_or_default();
@@ -240,7 +240,7 @@ fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     words.into_iter().map(quoted).collect::<Vec<_>>().join(", ")
 }
 
-/// The key of the admin, which a drain needs.
+/// The key of Envoy's admin, without which there is no drain.
 const ADMIN: &str = "admin";
 
 /// The value of a key, with its place, and with the name of the option or variable that sets it.
@@ -300,8 +300,8 @@ pub(super) fn command(words: &[Word], env: &PodEnv) -> Vec<Word> {
     options(&mut Problems::default(), words, env).map(|all| all.command).unwrap_or_default()
 }
 
-/// Reads the variables and the options. `None` if a variable whose value is not known may be an
-/// option, or if the value of the last option is missing.
+/// Reads the variables and the options. Returns `None` if a word that may be an option is not
+/// known, or if the value of the last option is missing.
 fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<ExecGiven> {
     let mut all = ExecGiven::default();
     for it in &OPTIONS {
@@ -374,8 +374,8 @@ fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Exec
 }
 
 impl ExecGiven {
-    /// Adds the value of an option, which overrides its variable. If the option for [`LISTENERS`]
-    /// is repeated, the names become one list.
+    /// Adds the value of an option, which overrides that of its variable. If the option for
+    /// [`LISTENERS`] is repeated, the names become one list.
     fn give(&mut self, mut new: Given) {
         let Some(before) = self.drain.iter_mut().find(|before| before.key == new.key) else {
             self.drain.push(new);

@@ -20,7 +20,7 @@ pub(super) struct Workload {
     pub(super) metadata: Option<Rc<Node>>,
     /// The traffic policy `Local` of a Service that selects the pods, if there is one.
     pub(super) local: Option<Local>,
-    /// The ports of the pods that Services send requests to.
+    /// The pods' ports to which Services send requests.
     pub(super) served: Vec<Word>,
     namespace: Option<Word>,
     /// The ConfigMaps and Secrets of the manifest.
@@ -185,7 +185,7 @@ const FLAG: &str = "true or false";
 const TEXT: &str = "text";
 const PORT: &str = "a number or a name";
 
-/// The types that Kubernetes expects at the keys of a pod which other checks read.
+/// The types that Kubernetes expects at those keys of a pod that other checks read.
 const TYPES: [(&str, &str); 6] = [
     (
         LIST,

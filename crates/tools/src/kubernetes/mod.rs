@@ -99,8 +99,9 @@ pub fn check(
     let load = |environment: &Environment, mounts: &[PathBuf], is_held_back| {
         let lookup = ImageLookup { mounts, is_held_back, ..lookup };
         crate::load::load_to_check(configs, environment, lookup).or_else(|found| {
-            // Perhaps only the image lacks a file. The config is therefore loaded again without the
-            // search of the image, so that the problems that the pod causes are reported, too.
+            // Perhaps the only error is that the image lacks a file. The config is therefore loaded
+            // again without the search of the image, so that the problems that the pod causes are
+            // reported, too.
             let lookup = ImageLookup { find: &|_, _, _| Vec::new(), ..lookup };
             let loaded = crate::load::load_to_check(configs, environment, lookup);
             loaded.map(|loaded| Loaded { warnings: found.clone(), ..loaded }).map_err(|_| found)
@@ -117,8 +118,8 @@ fn mentions(config: &str, name: &str) -> bool {
     config.contains(&format!("${{{name}}}")) || config.contains(&format!("${{{name}:"))
 }
 
-/// Reports variables that look like drainit's own, but have another name. `uses` says whether the
-/// config uses a variable.
+/// Reports variables that begin with `DRAINIT_`, but that neither drainit nor the config uses.
+/// `uses` says whether the config uses a variable.
 fn check_names(problems: &mut Problems, env: &PodEnv, uses: impl Fn(&str) -> bool) {
     let known = || OWN.iter().copied().chain(OPTIONS.iter().map(|it| it.variable));
     let is_wrong = |name: &str| name.starts_with("DRAINIT_") && known().all(|known| known != name);
@@ -285,8 +286,8 @@ struct Context<'a> {
     is_exec: bool,
     /// Whether the shutdown has a drain or a `readiness_delay`, so that clients have time to leave.
     takes_traffic_away: bool,
-    /// Whether the config would have no further problem if this variable had this number of
-    /// seconds.
+    /// Whether the config would load without additional warnings if this variable had this number
+    /// of seconds.
     accepts: &'a dyn Fn(&str, u64) -> bool,
     /// Says why a program of the image cannot run; `None` if the program can run, or if `check`
     /// does not run in the image.

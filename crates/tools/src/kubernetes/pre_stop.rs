@@ -89,7 +89,7 @@ pub(super) fn check(ctx: &mut Context<'_>) -> PreStop {
     found
 }
 
-/// Refuses a hook that requests `/drain` over TCP, by `httpGet` or by a command such as curl.
+/// Reports a hook that requests `/drain` over TCP, by `httpGet` or by a command such as curl.
 /// drainit refuses such a request. Nobody would notice the refusal, because Kubernetes does not
 /// report it as an event.
 fn over_tcp(ctx: &mut Context<'_>, words: Vec<Word>) {

@@ -67,13 +67,12 @@ impl PodProbe {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ProbedServer {
     Control,
-    /// The admin interface of an Envoy. `fails` says whether its health check fails during the
-    /// drain.
+    /// The admin interface of an Envoy. `fails` says whether the Envoy's health check fails during
+    /// the drain.
     Admin {
         fails: bool,
     },
-    /// An unknown program, because the config does not have this port. It may be a listener of an
-    /// Envoy.
+    /// An unknown program, because the config does not have this port. An Envoy may listen there.
     Other,
 }
 
@@ -304,7 +303,8 @@ fn named(ctx: &mut Context<'_>, container: &Node, port: &Word) {
     ctx.add(Severity::Error, port.span, message).help(help);
 }
 
-/// Warns of a startup probe that gives up before a `readiness` of the config does.
+/// Warns of a startup probe that waits for readiness, but gives up before a `readiness` of the
+/// config does.
 fn startup(ctx: &mut Context<'_>, probe: &PodProbe) {
     let processes = ctx.loaded.config.processes.iter();
     let timeouts = processes.filter_map(|it| Some(it.readiness.as_ref()?.timeout));

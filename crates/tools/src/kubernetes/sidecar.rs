@@ -34,8 +34,8 @@ fn longest_drain(ctx: &Context<'_>) -> Option<Duration> {
 
 /// Warns of a sidecar for which the application does not wait. The kubelet starts the next
 /// container when the `startupProbe` has succeeded and the `postStart` hook has ended. If the
-/// sidecar has neither, the kubelet starts the next container when the sidecar runs. A probe that
-/// asks whether drainit lives succeeds at once.
+/// sidecar has neither, the kubelet starts the next container when the sidecar runs. A
+/// `startupProbe` that only asks whether drainit lives succeeds at once, so it does not count.
 fn start(ctx: &mut Context<'_>) {
     let node = &ctx.container.node;
     let path = text(node, &["startupProbe", "httpGet", "path"]);
@@ -52,7 +52,7 @@ fn start(ctx: &mut Context<'_>) {
     );
 }
 
-/// Warns of an application that ends while the sidecar drains: the kubelet stops the main
+/// Warns of an application that ends while the sidecar drains, because the kubelet stops the main
 /// containers as soon as the pod is deleted. There is no warning if the `preStop` hook of at least
 /// one main container lasts as long as the drain, or for an unknown time. One such container is
 /// enough, because only the author of the manifest knows which container the sidecar serves.
@@ -78,7 +78,8 @@ fn stop(ctx: &mut Context<'_>, main: &[Container], drain: Duration) {
         .help(format!("give it `lifecycle: {{preStop: {{sleep: {{seconds: {time}}}}}}}`"));
 }
 
-/// How long the `preStop` hook delays SIGTERM. A hook of an unknown time counts as long enough.
+/// How long the `preStop` hook delays SIGTERM. A hook that drains, or takes an unknown time, counts
+/// as long enough.
 fn pre_stop_time(container: &Container) -> Duration {
     let hook = pre_stop::read(container);
     if hook.is_unknown || hook.drains { Duration::MAX } else { hook.sleeps }

@@ -20,10 +20,9 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     }
 }
 
-/// Warns of a process that stops as soon as it is drained. The nodes still send new connections to
-/// the process until they learn that the pod is deleted, about a second later. For an Envoy, `min`
-/// has a default, so the Envoy serves for that time. The other kinds of drain have no default
-/// `min`.
+/// Warns of a process that stops as soon as it is drained, because its drain has no `min`. For
+/// about a second after the pod is deleted, the nodes still send new connections to the process.
+/// Only the drain of an Envoy has a default `min`.
 fn endpoint(ctx: &mut Context<'_>) {
     let config = &ctx.loaded.config;
     let delay = config.shutdown.readiness_delay;
