@@ -396,7 +396,7 @@ fn logs(bytes: &[u8]) {
     let mut longs = 0;
     for byte in bytes {
         match *byte {
-            // A line with two long parts is split into two pieces.
+            // Two long parts in one line are enough to split the line.
             NEXT if longs < 2 => {
                 longs += 1;
                 output.extend_from_slice("é".repeat(LONGEST_LINE / 3).as_bytes());

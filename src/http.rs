@@ -27,7 +27,7 @@ use crate::types::{harmless, human};
 /// The limit of an answer's head and of hyper's read buffer, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// The time for which a connect to an abstract name is retried.
+/// The time for which a connect to an abstract name is retried while the backlog is full.
 const BACKLOG_PATIENCE: Duration = Duration::from_secs(3);
 const BACKLOG_PAUSE: Duration = Duration::from_millis(2);
 

@@ -91,8 +91,8 @@ pub(crate) fn parse(called: &OsStr, name: &str, args: &[OsString]) -> Result<Tin
         }
     }
     let mut command = options.rest().to_vec();
-    // A `--` after the program is removed, too, because tini's usage shows `PROGRAM -- ARGS`, and
-    // glibc's getopt removes the first `--` at any position.
+    // A `--` right after the program is removed, too, because tini's usage shows
+    // `PROGRAM -- ARGS`, and glibc's getopt removes the first `--` at any position.
     if !options.is_ended() && command.get(1).is_some_and(|second| second == "--") {
         command.remove(1);
     }
@@ -148,8 +148,8 @@ impl Tini {
             if Terminal::find().is_lent() { ChildPlace::Foreground } else { ChildPlace::Group };
         let setup = ChildSetup {
             mask: signals.given(),
-            // Rust's runtime ignores SIGPIPE, so the child gets the default action back. Signals
-            // that were ignored before drainit began stay ignored, as `nohup` needs.
+            // Rust's runtime ignores SIGPIPE, so the child gets the default action back. Other
+            // signals that were ignored before drainit began stay ignored, as `nohup` needs.
             defaults: only(Signal::PIPE),
             place,
             dies_with_us: false,

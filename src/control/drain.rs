@@ -10,10 +10,10 @@ use crate::control::{SupervisorHandle, TEXT, refuse, response};
 use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::types::{harmless, human};
 
-/// Answers 202 if this request begins the drain, or if the drain or a shutdown has already begun.
-/// Answers 409 if not everything is ready yet. Answers 403 over TCP, because the address of a TCP
-/// client does not prove who asks. A mesh, a port-forward and a misconfigured gateway all connect
-/// from this machine.
+/// Answers 403 over TCP, because the address of a TCP client does not prove who asks: a mesh, a
+/// port-forward and a misconfigured gateway all connect from this machine. Over the control socket,
+/// answers 202 if this request begins the drain, or if the drain or a shutdown has already begun,
+/// and 409 if not everything is ready yet.
 ///
 /// `drainit drain` prints every line but the first of an answer with 202.
 pub(super) fn answer<B>(

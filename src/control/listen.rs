@@ -83,8 +83,8 @@ impl BoundSocket {
         })
     }
 
-    /// The private socket, or the reason why there is none; neither without `/proc`. Only drainit's
-    /// own commands need the private socket, so drainit also starts without it.
+    /// The private socket, or the reason why there is none; without `/proc`, neither. Only
+    /// drainit's own commands need the private socket, so drainit also starts without it.
     fn bind_privately() -> (Option<Self>, Option<String>) {
         // A container without `/proc` is configured in this way on purpose, so a warning at every
         // start would help nobody.
@@ -92,7 +92,7 @@ impl BoundSocket {
         match private_socket::listen(namespace) {
             (_, Ok(listener)) => (Some(Self { listener, name: None }), None),
             // Only a process in another container of the pod, or in a container with the host's
-            // network, can have taken the name.
+            // network, can have taken the socket's name.
             (name, Err(error)) => {
                 let why = format!(
                     "no control socket, so `drainit status` and similar commands cannot reach \

@@ -92,7 +92,7 @@ pub(crate) fn answer<B>(
             for place in query.processes {
                 let process = &mut now.processes[place];
                 if process.state == ProcessState::Ready {
-                    continue; // the last failure is over
+                    continue; // it has recovered from its last failure
                 }
                 process.last_lines.clone_from(&process.tally.last_lines);
             }

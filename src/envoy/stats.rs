@@ -62,8 +62,8 @@ pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, HttpError> {
         with_active += usize::from(name.ends_with(".downstream_cx_active"));
         with_filters += usize::from(name.ends_with(".downstream_pre_cx_active"));
     }
-    // If Envoy's `stats_config` hides one of these two statistics for some listener, their sum
-    // would be too low, so there is no sum.
+    // If Envoy's `stats_config` hides `downstream_cx_active` or `downstream_pre_cx_active` of some
+    // listener, their sum would be too low, so there is no sum.
     let (active, in_filters) = (sample.active.take(), sample.in_filters);
     if with_active == with_filters {
         sample.active = active.zip(in_filters).map(|(active, more)| active.saturating_add(more));

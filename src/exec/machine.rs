@@ -206,8 +206,8 @@ impl<'a> ExecMachine<'a> {
             // has since brought drainit into the foreground, but not the command.
             self.actions.extend([ExecAction::Lend, ExecAction::Continue]);
         } else if has_shell && (is_lent || by != Signal::STOP) {
-            // A script above drainit has no job control, so nobody would continue the command after
-            // Ctrl-Z.
+            // The shell may be a script without job control. Nobody would then continue the command
+            // after Ctrl-Z.
             self.actions.push(ExecAction::Suspend { or_continue: is_ctrl_z });
         } else if is_ctrl_z {
             // There is no shell that continues the command after Ctrl-Z, so drainit continues the

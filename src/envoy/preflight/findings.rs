@@ -119,7 +119,8 @@ impl Facts {
     /// before the drain is over. This value is longer than three times `drain_timeout`, and a
     /// little shorter than the drain.
     ///
-    /// `None` if Envoy has such a value already, or cannot close these connections.
+    /// `None` if Envoy has such a value already or cannot close these connections, or if a fact is
+    /// unknown.
     pub(super) fn advice(&self, target: &PreflightTarget) -> Option<String> {
         let time = self.drain_time().filter(|_| self.closes_idle)?;
         let is_drained =

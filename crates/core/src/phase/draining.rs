@@ -328,8 +328,8 @@ impl Draining {
         let spec = state.process(gone);
         let (is_oneshot, is_success) = (spec.oneshot, spec.is_success(end));
         let on_exit = spec.on_exit.of(end, is_success);
-        // The end of an instance that is being replaced cuts nobody off if the other instance runs,
-        // or if the process has no dependents.
+        // Nobody misses an instance that was replaced if the newer instance runs, or if the process
+        // has no dependents.
         let is_covered =
             !state.is_current(gone) && (state.runs_beside(gone) || spec.dependents.is_empty());
         if !was_new && !is_oneshot && on_exit != ExitPolicy::Ignore && !is_covered {

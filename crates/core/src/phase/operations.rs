@@ -162,8 +162,8 @@ impl Operations {
         }
     }
 
-    /// The reason why a request is refused; `None` if there is no unanswered equal request, or if
-    /// both can share one answer.
+    /// The reason to refuse a request because an equal request is unanswered; `None` if none is
+    /// unanswered, or if both can share one answer.
     pub(crate) fn refuses(
         &self,
         state: &State,
@@ -331,7 +331,7 @@ impl Operations {
                     self.requests.push(OpenRequest { process, request, members });
                     restarts = true;
                 }
-                // The last start has failed, but with the new content the next start may succeed.
+                // The last start has failed, but with the changed files the next may succeed.
                 (Lifecycle::Stopped { failed: true }, WatchAction::Restart)
                     if is_free && self.may_start_alone(state, process, &asked_to_stop) =>
                 {
@@ -449,7 +449,7 @@ impl Operations {
     ) -> Vec<ProcessId> {
         let is_own = self.starts(process);
         self.fail_reload(state, process, why);
-        // Requests may also wait for dependents of this process.
+        // The dependents that wait for this start fail, too, with the requests for them.
         let dependents = state.waiting_dependents(process).filter(|_| is_own);
         let mut lost: BTreeSet<_> = dependents.chain([process]).collect();
         let mut members = BTreeSet::<ProcessId>::new();
@@ -460,7 +460,7 @@ impl Operations {
         });
         lost.remove(&process);
         if !members.is_empty() {
-            // These dependents waited for the process. Other requests may wait for them, too.
+            // Dependents in the failed requests cannot start now. Other requests may wait for them.
             let above = state.spec.above(process).into_iter();
             lost.extend(above.filter(|id| members.contains(id)));
         }
@@ -595,8 +595,8 @@ impl Operations {
         }
     }
 
-    /// Fails each restart that has started an instance which Envoy will abort. Fails the reload,
-    /// too, if it has started such an instance.
+    /// Fails each restart that has started an Envoy which will abort. Fails the reload, too, if it
+    /// has started such an Envoy.
     fn fail_doomed(&mut self, state: &mut State) {
         for (process, why) in family::doomed(state) {
             self.fail(state, |asked| {
@@ -672,8 +672,8 @@ impl Operations {
         if let Lifecycle::Ready { .. } = state.life(process) {
             let waits = above && goal == Goal::Down;
             if family::tie(state, process).is_handed_over() {
-                // An instance that has handed over drains by itself and cannot be polled, so
-                // drainit waits for no drain.
+                // A newer Envoy has taken over. The old one drains by itself and cannot be polled,
+                // so drainit waits for no drain.
                 state[process].drain = Progress::Over;
             } else if matches!(state[process].drain, Progress::NotDue) && !waits {
                 let full = !matches!(goal, Goal::Judged { .. });

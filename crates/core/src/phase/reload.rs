@@ -50,9 +50,9 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Takes those processes out of `gone` that no other process needs: all that are down or, if
-    /// none is down, one that runs. A reload can remove thousands of processes that are down, so
-    /// one pass removes them all.
+    /// Takes processes that no other process needs out of `gone`: all that are down or, if none is
+    /// down, one that runs. A reload can remove thousands of processes that are down, so one pass
+    /// removes them all.
     fn take_free(&mut self, state: &State) -> Vec<ProcessId> {
         let mut down = BTreeSet::new();
         let (mut free, stay) = self.gone.drain(..).partition(|slot| {

@@ -111,8 +111,8 @@ pub mod exit_code {
     /// SIGKILL was not needed, and the container stopped on request or because every process had
     /// ended. The code is also 0 if an end that counts as a success caused the shutdown.
     pub const OK: u8 = 0;
-    /// A process was not ready or complete within its timeout, drainit could not attempt a start, a
-    /// hook or a liveness check failed, or an end with code 0 or a success code counted as a
+    /// A process was not ready or complete within its timeout, a hook or a liveness check failed,
+    /// drainit could not attempt a start, or an end with code 0 or a success code counted as a
     /// failure.
     pub const NOT_READY: u8 = 1;
     /// The command line is wrong.

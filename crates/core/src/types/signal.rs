@@ -123,7 +123,7 @@ mod tests {
         for number in 1..=64 {
             let signal = Signal::from_number(number).unwrap();
             if number == 32 || number == 33 {
-                continue; // reserved by the C library: they have no name
+                continue; // the C library reserves both, so they have no names
             }
             assert_eq!(Signal::parse(&signal.to_string()), Some(signal), "{signal}");
             assert_eq!(Signal::parse(&number.to_string()), Some(signal));
