@@ -13,7 +13,8 @@ impl Rewrites {
         self.rule(signal).unwrap_or(Some(signal))
     }
 
-    /// The result of the last rule for `signal`; `None` if there is no rule.
+    /// The signal that the last rule for `signal` forwards; `Some(None)` if that rule forwards
+    /// nothing, `None` if there is no rule.
     pub fn rule(&self, signal: Signal) -> Option<Option<Signal>> {
         self.0.iter().rev().find(|rewrite| rewrite.from == signal).map(|rewrite| rewrite.to)
     }

@@ -176,7 +176,7 @@ def survey(run, option, limits):
 
     with ThreadPoolExecutor(4) as pool:
         faults = [fault for fault in pool.map(one, limits) if fault]
-    run.check(not faults, f"{len(faults)} of {len(limits)}: {', '.join(faults[:2])}")
+    run.check(not faults, f"{len(faults)} of {len(limits)}, among them: {', '.join(faults[:2])}")
 
 
 @row("a limit of 12 to 40 descriptors, each tried once", "runs and stops, or refuses (code not 0)", NAMELESS,

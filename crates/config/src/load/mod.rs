@@ -211,8 +211,8 @@ fn finish(
         && times_known
         && !problems.has_errors()
     {
-        // Shorten each default `min` that does not fit into the shutdown, so that the shares are
-        // those of the plan that `drainit plan` prints.
+        // Shorten each default `min` that does not fit into the shutdown, so that each
+        // process's share of the deadline is the one that `drainit plan` prints.
         check::shrink_default_minima(&mut problems, &mut config, &graph, &places);
         shares = Plan::new(&config, &graph).shares();
         if uses_share {

@@ -111,8 +111,9 @@ pub struct Counts {
     pub connected: u64,
     /// A number that grows whenever a look shows a new connection or newly received bytes.
     pub asked: u64,
-    /// If nothing moves for this time, the only unknown connections are those on which the server
-    /// is still sending. Zero if this time is over, or if no connection is unknown.
+    /// How much longer nothing must move until the server owes no answer on any unknown connection,
+    /// except those on which it is still sending. Zero if this time is over, or if no connection is
+    /// unknown.
     pub settles: Duration,
 }
 

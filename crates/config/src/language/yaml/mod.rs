@@ -325,8 +325,8 @@ impl Builder<'_> {
             self.roots.push(node);
             return Ok(());
         };
-        // Keys do not count towards the limit of values, because an alias cannot repeat a key
-        // alone.
+        // Keys do not count towards the limit of values, because an alias repeats a key only
+        // together with its value.
         let is_key = matches!(&frame.content, NodeContent::Mapping { pending: Pending::Key, .. });
         frame.extent.add(if is_key { Extent { size: 0, ..node.extent } } else { node.extent });
         let extent = frame.extent;
