@@ -86,7 +86,7 @@ fn a_grpc_server_is_ready_and_alive_only_while_the_health_is_serving() {
           a:
             command: [python3, DIR/fake.py, 'PORT', DIR/health]
             readiness: {grpc: {address: '127.0.0.1:PORT', service: a}, timeout: 30s}
-            liveness: {grpc: '127.0.0.1:PORT', interval: 50ms, timeout: 500ms, retries: 2}
+            liveness: {grpc: '127.0.0.1:PORT', interval: 50ms, timeout: 300ms, retries: 20}
             restart: on-failure
             restart_delay: 10ms
           b: {command: [CHILD, b], depends_on: {a: {condition: ready}}}
@@ -108,7 +108,7 @@ fn a_grpc_server_is_ready_and_alive_only_while_the_health_is_serving() {
     write("\x08\x01");
     drainit.wait_for_start(&["b"]);
     write("\x08\x02");
-    drainit.wait_for_line(r"warning: a: liveness probe failed \(1 of 2\): .*: its health is NOT");
+    drainit.wait_for_line(r"warning: a: liveness probe failed \(1 of 20\): .*: its health is NOT");
     write("hang");
     drainit
         .wait_for_line("warning: a: failed its liveness check; stopping it: .*: no answer within");
