@@ -75,27 +75,30 @@ impl Executor {
             self.groups.retain(|left| left.process != process);
             return false;
         }
-        self.leave_groups(process, [ended.pid, self.instance(process).leader]);
-        self.groups_of(process).next().is_some()
-    }
-
-    /// Watches the groups with these leaders, if the groups have members. If the instance continues
-    /// with another main process, the end of the instance waits for these groups, too.
-    pub(super) fn leave_groups(
-        &mut self,
-        process: ProcessId,
-        leaders: impl IntoIterator<Item = Pid>,
-    ) {
-        for leader in leaders {
-            if left_group(leader) == Group::Gone || self.groups_of(process).any(|it| it == leader) {
-                continue;
-            }
+        self.leave_groups(process, &[ended.pid, self.instance(process).leader]);
+        let remains = self.groups_of(process).next().is_some();
+        if remains {
             let (soon, search) = (clock::now() + SCAN_PAUSE, &mut self.search);
-            search.at = if self.groups.is_empty() { soon } else { search.at.min(soon) };
+            search.at = if self.group_scan.is_none() { soon } else { search.at.min(soon) };
             search.pause = SCAN_PAUSE;
-            self.groups.push(LeftGroup { process, leader, is_lost: false });
             self.scan_groups();
         }
+        remains
+    }
+
+    /// Keeps the groups with these leaders that have members. If the instance continues with another
+    /// main process, nobody waits for these groups before the end of the instance.
+    pub(super) fn leave_groups(&mut self, process: ProcessId, leaders: &[Pid]) {
+        for &leader in leaders {
+            if left_group(leader) != Group::Gone && self.groups_of(process).all(|it| it != leader) {
+                self.groups.push(LeftGroup { process, leader, is_lost: false });
+            }
+        }
+    }
+
+    /// The groups of processes that have ended.
+    fn awaited_groups(&self) -> impl Iterator<Item = &LeftGroup> {
+        self.groups.iter().filter(|left| self.instance(left.process).pid.is_none())
     }
 
     pub(crate) fn stop_group(&self, process: ProcessId, signal: Signal) {
@@ -123,7 +126,8 @@ impl Executor {
         let (gone, left) = std::mem::take(&mut self.groups).into_iter().partition(is_gone);
         self.groups = left;
         let now = clock::now();
-        if !self.groups.is_empty() && self.search.running.is_none() && now >= self.search.at {
+        let is_due = self.search.running.is_none() && now >= self.search.at;
+        if is_due && self.awaited_groups().next().is_some() {
             self.begin_search(now);
         }
         self.dropped(gone)
@@ -131,7 +135,7 @@ impl Executor {
 
     fn begin_search(&mut self, now: Time) {
         self.search.began = now;
-        let leaders: BTreeSet<_> = self.groups.iter().map(|left| left.leader).collect();
+        let leaders: BTreeSet<_> = self.awaited_groups().map(|left| left.leader).collect();
         let found = on_thread::begin(Share::Container, move || members_of(&leaders));
         let sender = self.sender.clone();
         self.search.running = Some(LocalTask::begin(async move {
@@ -173,7 +177,7 @@ impl Executor {
     /// Returns the ended processes that have no group left after these groups were dropped, and
     /// removes the sockets of these processes.
     fn dropped(&mut self, gone: Vec<LeftGroup>) -> Vec<ProcessId> {
-        if self.groups.is_empty() {
+        if self.awaited_groups().next().is_none() {
             (self.group_scan, self.search.running) = (None, None);
         }
         // A process may have left two groups, and may still run with another main process.

@@ -98,8 +98,9 @@ impl Executor {
         mains.retain(|pid| *pid != gone && (is_reaped(*pid) || self.is_there(process, *pid)));
         let main = mains.pop().unwrap_or(gone);
         self.set_main(process, main, mains);
-        let own = [main, self.instance(process).leader];
-        self.leave_groups(process, [gone].into_iter().filter(|gone| !own.contains(gone)));
+        if ![main, self.instance(process).leader].contains(&gone) {
+            self.leave_groups(process, &[gone]);
+        }
     }
 
     fn set_main(&mut self, process: ProcessId, main: Pid, former: Vec<Pid>) {
