@@ -90,9 +90,8 @@ fn done(run: &Run, lives: &BTreeMap<i32, Life>, answer: &Answer, t0: Duration) -
     ends.extend((request != "start").then_some(&**name));
     let is_of = |life: &Life| {
         let (name, rest) = life.name.split_once('-').unwrap_or((life.name, ""));
-        ends.contains(&name) && rest != "daemon"
+        ends.contains(&name) && rest != "daemon" && !is_stray(run, lives, life)
     };
-    let began = |life: &Life| life.events[0].at;
     let mut old = lives.values().filter(|life| is_of(life) && began(life) < answer.asked);
     if let Some(life) = old.find(|life| life.events.iter().any(|event| event.at > answer.at)) {
         return Some(format!("{} was alive", life.name));
@@ -119,6 +118,25 @@ fn done(run: &Run, lives: &BTreeMap<i32, Life>, answer: &Answer, t0: Duration) -
     // In a shutdown, SIGKILL may come before the process has recorded its start.
     let is_lost = !own.any(is_ready) && answer.at + MOMENT < t0;
     is_lost.then(|| format!("no {name} was ready"))
+}
+
+fn began(life: &Life) -> Duration {
+    life.events[0].at
+}
+
+/// Whether this is a `pN-main`, or its `pN-kin`, that has left the group of its process, and whose
+/// message came after the end of the process. drainit then knows nothing of it, as of a daemon.
+fn is_stray(run: &Run, lives: &BTreeMap<i32, Life>, life: &Life) -> bool {
+    let of = match life.name.split_once('-') {
+        Some((of, "main" | "kin")) => format!("{of}-main"),
+        _ => return false,
+    };
+    let mains = lives.values().filter(|main| main.name == of && began(main) <= began(life));
+    mains.max_by_key(|main| began(main)).is_some_and(|main| {
+        let is_now = format!("its main process is now {}\"", main.events[0].pid);
+        let has_left = main.events.iter().any(|event| event.what == "group");
+        has_left && !run.ended.record.lines.iter().any(|line| line.text.contains(&is_now))
+    })
 }
 
 /// Returns the reason of a command that has failed, if the reason is not true.
