@@ -52,7 +52,7 @@ def post_stop(run):
     run.start(run.service("a", post_stop=["sleep", "60"])).wait("a").stop(None).ended_well("a")
 
 
-@row("an argument of 1 MB, more than the kernel takes", "the tool refuses the argument (code not 0)", SUPERVISORS)
+@row("an argument of 1 MB, more than the kernel takes", "the tool refuses the argument in time (code not 0)", SUPERVISORS)
 def too_long(run):
     run.start(Service("a", ["sleep", "60", "x" * 1_000_000]))
     time.sleep(1)
