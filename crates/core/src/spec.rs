@@ -21,7 +21,8 @@ const LEAST_PROBE: Duration = Duration::from_secs(1);
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
 /// In a hot restart, the new Envoy takes over, and ends the old one `--parent-shutdown-time-s`
-/// later. drainit waits this much longer for the end of the old Envoy.
+/// later. drainit waits this much longer for the end of the old Envoy. The margin is longer than 5
+/// s, because the new Envoy reads the statistics of the old one every 5 s.
 pub const HANDOVER_MARGIN: Duration = Duration::from_secs(10);
 
 /// The container and its processes.

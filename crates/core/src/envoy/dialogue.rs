@@ -675,12 +675,12 @@ impl Dialogue {
         };
         self.is_failing = false;
         self.took = took;
-        let active = sample.load(self.terms.unit).active;
-        let left = active.map(|active| active.saturating_sub(self.terms.exit_at));
         if is_whole {
             self.whole_took = Some(took);
             self.needs_totals = self.new_at > asked.began;
         }
+        let active = sample.load(self.terms.unit).active;
+        let left = active.map(|active| active.saturating_sub(self.terms.exit_at));
         let pause = self.pace.after_answer(now, took, left, is_whole, self.may_be_calm());
         self.is_confirmed =
             left == Some(0) && self.low_since.is_some_and(|since| since <= asked.began);
