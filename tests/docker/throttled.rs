@@ -46,12 +46,13 @@ fn envoy_config() -> String {
 }
 
 const CONFIG: &str = "
-shutdown: {grace_period: 40s}
+shutdown: {grace_period: 60s}
 processes:
   router:
     command: [envoy, -c, /etc/gateway/envoy.json, --log-level, error, --concurrency, '2', --disable-hot-restart]
     readiness: {envoy: 'unix:/tmp/admin.sock', timeout: 3m}
     drain: {envoy: {admin: 'unix:/tmp/admin.sock', time: 25s, min: 1s}}
+    stop_grace_period: 30s
 ";
 
 // holds: S236, S239
@@ -73,7 +74,7 @@ fn a_tenth_of_a_core_is_enough_to_drain_a_large_envoy() {
     // The request takes 12 s, so the drain begins while the request is in flight.
     thread::sleep(Duration::from_secs(2));
     thread::scope(|scope| {
-        scope.spawn(|| container.stop(40));
+        scope.spawn(|| container.stop(60));
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
         assert!(answer.ends_with("late"), "{answer:?}\n{}", container.logs());
