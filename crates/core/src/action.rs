@@ -10,10 +10,11 @@ use crate::types::{ProcessId, Signal};
 /// An instruction to the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Prepare a slot. If a reload adds the process, `of` equals `slot`. Otherwise, the slot is for
-    /// a new instance beside the running instance in slot `of`. The prepared slot is either a
-    /// retired slot or a new slot after the last slot. Both slots of a process share the sockets
-    /// that drainit holds for the process.
+    /// Prepare a slot, which is the place of one instance in the core. If a reload adds the
+    /// process, `of` equals `slot`. Otherwise, the slot is for a new instance beside the running
+    /// instance in slot `of`. The prepared slot either was used before and is free again, or is new
+    /// and comes after the last slot. Both slots of a process share the sockets that drainit holds
+    /// for the process.
     Adopt {
         slot: ProcessId,
         of: ProcessId,
@@ -74,7 +75,8 @@ pub enum Action {
     /// Drain the process. If drainit counts the traffic of the process, answer with
     /// `Event::DrainAnswered`, then send `Event::DrainSample`s, which are rare until shortly before
     /// the end of `min`. For any other process, answer with `Event::Drained` when its drain is
-    /// complete.
+    /// complete. Before that, or in place of it, `Event::DrainAnswered` may say whether the process
+    /// has accepted the drain.
     Drain {
         process: ProcessId,
         /// The shortest wait from now. No sample ends the drain before this wait is over.
@@ -91,8 +93,9 @@ pub enum Action {
     /// Send no more samples. A later [`Action::CloseListeners`] still produces one sample, unless
     /// another `EndDrain` comes before the sample.
     EndDrain(ProcessId),
-    /// Find the leftovers, and send this signal to those that have not received it yet. Answer with
-    /// `Event::Swept`. As soon as nothing is left, also answer with `Event::NothingLeft`.
+    /// Find the leftover processes, and send this signal to those that have not received it yet.
+    /// Answer with `Event::Swept`. As soon as nothing is left, also answer with
+    /// `Event::NothingLeft`.
     Sweep(Signal),
     /// Answer all clients that have given this request.
     Answer { process: ProcessId, request: Request, outcome: Result<(), RequestError> },

@@ -7,8 +7,8 @@ use crate::prelude::*;
 use crate::spec::{DrainSpec, ProcessSpec, Spec, Wait};
 use crate::types::{AFTER_KILL, ProcessId, Time};
 
-/// Delays, drains and hooks leave at least this time to each later stop, or, if that is shorter,
-/// the time that the stop needs. Together, these minimum times take at most a quarter of
+/// Delays, drains and hooks leave this time to each later stop, or only the time that the stop
+/// needs if that is shorter. Together, these minimum times take at most a quarter of
 /// [`Spec::window`].
 const MIN_STOP: Duration = Duration::from_secs(1);
 
@@ -23,8 +23,8 @@ const MIN_CLOSING: Duration = Duration::from_millis(250);
 /// A *final* wait is a wait right before the exit, for example for a reader of the output. Such a
 /// wait takes at most [`Spec::reserve`] or this time, whichever is longer.
 const MIN_FINAL: Duration = Duration::from_millis(500);
-/// A final wait ends at the latest this long before the end of the grace period. If it begins too
-/// late for that, this time counts as left.
+/// A final wait ends at the latest this long before the end of the grace period. A final wait that
+/// begins too late for that may still take this long.
 const EXIT_MARGIN: Duration = Duration::from_millis(100);
 
 /// The times that a wait has to leave for the steps after it. Each time is computed only once, as
@@ -199,9 +199,9 @@ impl Budget {
         halves.fold(Self::at_the_end(spec.reserve, Time::default(), over), Duration::min)
     }
 
-    /// The time that leftovers get between SIGTERM and SIGKILL. drainit does not know which process
-    /// has left them, so they get the longest limit of any process. The container's `post_stop`
-    /// hook keeps its time.
+    /// The time that leftover processes get between SIGTERM and SIGKILL. drainit does not know
+    /// which process started them, so they get the longest limit of any process. The container's
+    /// `post_stop` hook keeps its time.
     pub fn leftovers(&self, spec: &Spec, left: Duration) -> Duration {
         let stops = spec.processes.iter().filter(|process| !process.left_out);
         let longest = stops.map(|process| process.stop.limit).max().unwrap_or_default();
@@ -292,7 +292,7 @@ fn heaviest(process: &ProcessSpec, paths: &[Duration]) -> Duration {
     needed.max().unwrap_or_default()
 }
 
-/// The minimum time of the stop of a process, which delays, drains and hooks leave to it.
+/// The minimum time that delays, drains and hooks leave to the stop of a process.
 fn least_stop(process: &ProcessSpec) -> Duration {
     process.stop.need.min(MIN_STOP)
 }

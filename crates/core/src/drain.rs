@@ -118,10 +118,10 @@ impl State {
         !matches!(self[process].drain, Progress::FinalCount(_))
     }
 
-    /// Prepares the stop after a drain that was requested without a stop. The process has served
-    /// meanwhile, so the stop may wait for its traffic for as long as a new drain could last. If
-    /// the drain used up all of its time, the traffic never paused, so only a stop with a grace
-    /// period of its own (`is_later`) waits for this traffic again.
+    /// Prepares the stop after a drain that was requested without a stop (`POST /drain`). The
+    /// process has served since its drain, so the stop may wait for its traffic for as long as a
+    /// new drain could last. If the drain used up all of its time, the traffic never paused, so
+    /// only a stop with a grace period of its own (`is_later`) waits for this traffic again.
     pub(crate) fn count_anew(&mut self, process: ProcessId, is_later: bool) {
         let (now, time) = (self.now, self.process(process).drain.map(|drain| drain.time));
         if let Progress::Drained { at, until, .. } = &mut self[process].drain

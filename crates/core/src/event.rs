@@ -29,8 +29,8 @@ pub enum Event {
     },
     /// The readiness probe of the running instance succeeded.
     Ready(ProcessId),
-    /// The answer to `Action::ProbeOnce`: the instance has not taken over, or has not confirmed
-    /// that it has.
+    /// The answer to `Action::ProbeOnce`: the new Envoy of a hot restart has not taken over from
+    /// the old one, or has not confirmed that it has.
     NotLive(ProcessId),
     Exited {
         process: ProcessId,
@@ -85,9 +85,10 @@ pub enum Event {
         process: ProcessId,
         by: Duration,
     },
-    /// A process has failed its liveness check. The core drains and stops the process, and its
-    /// `restart` then decides as after a failure. The event is ignored if the process is not ready,
-    /// or while a request stops or restarts the process.
+    /// A process has failed its liveness check. The core drains and stops the process. As after any
+    /// failure, the key `restart` then decides whether the process starts again. The event is
+    /// ignored if the process is not ready, or if another operation already stops or restarts the
+    /// process.
     Unhealthy(ProcessId),
     /// A watched file has changed. [`Event::FileQuiet`] follows when nobody writes to the file any
     /// more. A start that begins from now on reads the new content.
@@ -97,10 +98,10 @@ pub enum Event {
         watch: usize,
     },
     /// A watched file has changed, and nobody has written to it for a while. `is_new` says whether
-    /// its content differs from the content before the change. The action of the watch begins as
-    /// soon as three conditions hold: the process is ready, no request stops or restarts the
-    /// process, and no dependency with which the process restarts is about to get a new instance.
-    /// The action is not needed if a start of the process has begun since the change.
+    /// its content differs from the content before the change. If so, the action of the watch
+    /// begins as soon as the process is ready and no other operation stops, restarts or replaces
+    /// the process (`Operations::follow_changes` has the exact conditions). The action is not
+    /// needed if a start of the process has begun since the change.
     FileQuiet {
         process: ProcessId,
         /// An index into the `watch` of the process.
@@ -116,8 +117,8 @@ pub enum Event {
     Counted,
     /// `Action::CloseListeners` was answered or given up.
     ListenersClosed(ProcessId),
-    /// `Action::Sweep` was carried out, and has signalled this number of leftovers. Other events
-    /// may come first, because a scan of thousands of processes takes seconds.
+    /// `Action::Sweep` was carried out, and has signalled this number of leftover processes. Other
+    /// events may come first, because a scan of thousands of processes takes seconds.
     Swept(usize),
     /// drainit has no children any more, so there are no leftovers. This event comes after the
     /// answer to `Action::Sweep`.

@@ -25,7 +25,7 @@ use crate::types::{ProcessId, Time, Update};
 const ABORTS_WITHIN: Duration = Duration::from_secs(15);
 
 /// The way in which an instance can be ended, and whether its end also ends the other instance of
-/// the process. An instance that is not an epoch always has [`Tie::None`].
+/// the process. An instance that is not part of a chain of hot restarts always has [`Tie::None`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tie {
     /// The stop signal ends this instance only.
@@ -67,7 +67,7 @@ pub(crate) fn tie(state: &State, process: ProcessId) -> Tie {
 }
 
 /// Whether this instance was started beside an older one and, as far as drainit knows, has not
-/// taken over yet. It may do so at any moment.
+/// taken over yet. The instance may take over at any moment.
 pub(crate) fn is_pending(state: &State, process: ProcessId) -> bool {
     let state = state.family.state(process);
     matches!(state, EpochState::Pending | EpochState::Doomed { was_live: false, .. })
@@ -102,8 +102,8 @@ pub(crate) fn starts(state: &mut State, process: ProcessId) {
     let other = state[process].beside.filter(|other| state.family.all.contains_key(other));
     let is_beside = other.is_some_and(|other| lives(state, other));
     if let Some(survivor) = other.filter(|_| !is_beside) {
-        // The other epoch has ended or survives SIGKILL. A survivor may end later. Because of
-        // `Live`, that end does not count as the failure of a newer epoch.
+        // The other epoch has ended, or survives SIGKILL. If it ends later, it must not count as a
+        // newer epoch that has failed to take over, so it is recorded as live.
         state.family.happens(survivor, EpochEvent::Live);
     }
     let begins = if is_beside { EpochState::Pending } else { EpochState::Free };
@@ -256,9 +256,9 @@ fn stop_held(state: &mut State, process: ProcessId, deadline: Time) {
 }
 
 /// Finds the old instances whose newer instance does not serve, and asks `wants` about each of
-/// them. The argument of `wants` is the newer instance, if there is one. If `wants` returns an
-/// answer, the old instance, or the rest of its process group, runs until the drains are over.
-/// Returns each old instance whose own drain has to begin, with the answer of `wants`.
+/// them. The argument of `wants` is the newer instance, if there is one. If `wants` returns `Some`,
+/// the old instance, or the rest of its process group, runs until the drains are over. Returns each
+/// old instance whose own drain has to begin, with the result of `wants`.
 pub(crate) fn left_to_drain<T>(
     state: &mut State,
     wants: impl Fn(&State, Option<ProcessId>) -> Option<T>,
@@ -328,7 +328,7 @@ fn held(state: &State) -> Vec<ProcessId> {
     held.map(|(process, _)| *process).filter(is_to_end).collect()
 }
 
-/// Whether a held epoch gets its stop signal now.
+/// Whether an epoch whose stop signal was held back (`EpochState::is_held`) gets this signal now.
 fn is_due(state: &State, process: ProcessId, may_stop: bool) -> bool {
     let is_overdue = match state.life(process) {
         Lifecycle::Stopping { kill_at, .. } | Lifecycle::Remains { kill_at } => {
@@ -352,8 +352,8 @@ fn is_due(state: &State, process: ProcessId, may_stop: bool) -> bool {
 /// Whether Envoy would abort this epoch if the older epoch ended now. The danger is over once this
 /// epoch itself has ended the older one, `--parent-shutdown-time-s` after this epoch became live.
 /// Here, this time counts from the start of this epoch, because drainit may learn late that the
-/// epoch is live, for example after a sleep of the machine. An epoch that has not taken over does
-/// not need the older one, because drainit kills it anyway.
+/// epoch is live, for example after a sleep of the machine. An epoch that has not taken over is
+/// killed by drainit anyway, so it does not need the older one.
 fn needs_older(state: &State, process: ProcessId) -> bool {
     let Some(Epoch { handover, started, .. }) = state.family.all.get(&process) else {
         return false;

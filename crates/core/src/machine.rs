@@ -198,9 +198,10 @@ impl Machine {
         &self.state
     }
 
-    /// Whether the container is not ready because of this process. There are three cases: the
-    /// process is not ready yet; it will be started again soon; or it was stopped or is being
-    /// stopped, and is `required` or will be restarted after a failure.
+    /// Whether the container cannot be ready yet because of this process. Either the process is
+    /// starting, has just ended, or will be started again soon. Or an operation stops or has
+    /// stopped the process, and the process is `required` or will be restarted after a failure. A
+    /// process that has ended for good does not count, even if it is `required`.
     pub fn waits_for(&self, process: ProcessId) -> bool {
         self.state.waits_for(process)
             || matches!(&self.phase, Phase::Running(running)
@@ -219,9 +220,9 @@ fn forward(state: &mut State, signal: Signal) {
     }
 }
 
-/// Gives a process more time to become ready or to end: the time `by`, counted from now. Does
-/// nothing if the present limit is already over, or is later than this time. In a shutdown, the
-/// process gets no more than the later stops can spare.
+/// Gives a process more time to become ready or to end: its new limit is `by` from now. Does
+/// nothing if the present limit is already over, or is later than the new one. In a shutdown, the
+/// process gets no more time than the later stops can spare.
 fn extend_timeout(state: &mut State, id: ProcessId, by: Duration, deadline: Option<Time>) {
     let (before, longest) = match state.life(id) {
         // An instance that is being probed for the last time gets no more time.

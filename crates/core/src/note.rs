@@ -1,4 +1,4 @@
-//! The notes: the core's decisions that users should see. The journal has their texts.
+//! The notes: the core's decisions that users should see. The crate `journal` has their texts.
 
 use core::time::Duration;
 
@@ -102,7 +102,7 @@ pub enum Note {
         /// The time until SIGKILL.
         limit: Duration,
     },
-    /// The older instance has ended too early, so Envoy will abort this instance, too.
+    /// The older instance has ended too early, so Envoy will abort this instance.
     Doomed {
         process: ProcessId,
         within: Duration,
@@ -140,7 +140,7 @@ pub enum Note {
     },
     /// A process has failed its liveness check, and is stopped.
     Unhealthy(ProcessId),
-    /// A shutdown has begun (T0).
+    /// A shutdown has begun.
     ShutdownBegan {
         cause: Cause,
         /// The time until the deadline.
@@ -207,7 +207,7 @@ pub enum Note {
         /// The time since the process was asked to end; `None` if it was not asked.
         after: Option<Duration>,
     },
-    /// Some leftovers are alive: they survive SIGKILL, or have not received it.
+    /// Some leftover processes are alive: they survive SIGKILL, or have not received it.
     LeftoversRemain,
     /// A process has ended while drainit was stopping it, or during the shutdown.
     Stopped {
@@ -309,8 +309,8 @@ pub enum DrainEnd {
     /// The process has reported the end of its drain, or the request or command that drains it has
     /// succeeded.
     Reported,
-    /// `time` is over. If nobody has requested the stop, or if a dependency has ended, only `min`
-    /// is over.
+    /// `time` is over. If nobody has requested the stop, or if a dependency has ended, the drain
+    /// already ends after `min`.
     TimeOver,
     /// The process did not accept the drain, and `min` is over.
     NotAccepted,

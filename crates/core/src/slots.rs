@@ -17,7 +17,7 @@ use crate::spec::{ProcessSpec, Spec};
 use crate::state::{Lifecycle, Role, Slot, State};
 use crate::types::{ProcessId, StartCondition};
 
-/// The slot that a process of a new config has in the running config.
+/// The slot of a process of a new config, and what the reload does with the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
     /// If the process runs, its instance continues, because no changed key requires a new instance.
@@ -122,12 +122,13 @@ impl State {
         })
     }
 
-    /// Takes over the settings of the container from a new config, and the order of its processes.
-    /// The processes in `gone` come first, unless they depend on others. `gone` lists dependents
-    /// first.
+    /// Takes over the settings of the container and the order of the processes from a new config.
+    /// `gone` lists the processes that the new config lacks, dependents first. In the new order,
+    /// these processes come first, unless they depend on others.
     ///
-    /// Redefines the unchanged processes, whose slots are in `same`. An unchanged process keeps its
-    /// definition if a new dependency would contradict the old dependencies of others.
+    /// Redefines the unchanged processes, whose slots are in `same`. If new dependencies and the
+    /// old dependencies of other processes form a circle, the processes of the circle and all that
+    /// depend on them keep their definitions.
     pub(crate) fn take_over_config(
         &mut self,
         new: Spec,
@@ -182,8 +183,8 @@ impl State {
     }
 
     /// Copies the conditions that the old instance has met. Copies nothing if the old instance is
-    /// down and did not end well, because a process that has failed for good counts as having met
-    /// conditions that it has not met.
+    /// down and did not end well, because its conditions then count as met only so that its
+    /// dependents can start.
     fn inherit_conditions(&mut self, slot: ProcessId, old: ProcessId) {
         let is_down = matches!(self.life(old), Lifecycle::Stopped { .. } | Lifecycle::Done);
         if !is_down || self[old].went_well {
@@ -219,8 +220,8 @@ impl State {
     }
 
     /// Derives the dependents, the order and the budget again if dependencies have changed since
-    /// the last time. A reload can redefine thousands of processes in one step, so it does this
-    /// once for all of them.
+    /// the last time. A reload can redefine thousands of processes in one step, so this function is
+    /// called once for all of them.
     pub(crate) fn relink(&mut self) {
         if self.is_unlinked {
             self.reorder();

@@ -16,8 +16,8 @@ use crate::types::{
 const LONGEST_AFTER_KILL: Duration = Duration::from_millis(500);
 /// The shortest value of [`ProcessSpec::last_probe`].
 const LEAST_PROBE: Duration = Duration::from_secs(1);
-/// The shortest pause between two scans for leftovers. One scan is not enough, because it can miss
-/// a process that forks and ends all the time.
+/// The shortest pause between two scans for leftover processes. One scan is not enough, because it
+/// can miss a process that forks and ends all the time.
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 
 /// In a hot restart, the new Envoy takes over, and ends the old one `--parent-shutdown-time-s`
@@ -28,13 +28,14 @@ pub const HANDOVER_MARGIN: Duration = Duration::from_secs(10);
 /// The container and its processes.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// The time from T0 to the deadline: grace period − reserve.
+    /// The time from the beginning of a shutdown to the deadline: grace period − reserve.
     pub window: Duration,
     /// The time from the deadline to the end of the grace period.
     pub reserve: Duration,
     /// The time for which `/readyz` answers 503 before the drains begin.
     pub readiness_delay: Duration,
-    /// How long `/readyz` may still answer 200 after T0. No drain ends in this time.
+    /// How long `/readyz` may still answer 200 after a shutdown has begun. No drain ends in this
+    /// time.
     pub unready_delay: Duration,
     /// Whether a shutdown counts the connections that the stops cut. Processes whose drain counts
     /// the connections are left out.
@@ -148,9 +149,9 @@ pub struct DrainSpec {
     pub by_kernel: bool,
     /// The number of open connections, or of requests in flight, at which the drain is over.
     pub exit_at: u64,
-    /// The signal that asks the process to drain. If the kernel counts the connections, a command
-    /// or an HTTP request counts as SIGTERM, because the process may end by itself once it has
-    /// drained, as after a signal. `None` for any other drain.
+    /// The signal that asks the process to drain. The process may then end by itself once it has
+    /// drained. A command or an HTTP request can have the same effect, so the value is SIGTERM for
+    /// both if the kernel counts the connections. `None` for any other drain.
     pub signal: Option<Signal>,
 }
 
@@ -175,7 +176,8 @@ impl Spec {
         self.order = graph.order;
     }
 
-    /// The dependents that follow a process, each with its condition.
+    /// The dependents that restart when the process `on` gets a new instance, each with the
+    /// condition that the new instance has to meet first.
     pub fn followers(&self, on: ProcessId) -> impl Iterator<Item = (ProcessId, StartCondition)> {
         self.processes[on.index()].dependents.iter().filter_map(move |by| {
             let of = &self.processes[by.index()];
@@ -202,7 +204,7 @@ impl Spec {
         found
     }
 
-    /// All slots. Without replacements these are the processes in file order.
+    /// All slots. At first, these are the processes in file order.
     pub fn ids(&self) -> impl Iterator<Item = ProcessId> + use<> {
         (0..self.processes.len()).filter_map(|index| u16::try_from(index).ok()).map(ProcessId)
     }

@@ -97,7 +97,7 @@ impl State {
     }
 
     /// Probes an instance once more after its readiness timeout, if the instance may have taken
-    /// over since its last probe. If the instance has taken over, its end would leave no instance
+    /// over from the older instance since its last probe. If so, its end would leave no instance
     /// that listens. Returns whether the core waits for the answer.
     pub(crate) fn probe_once(&mut self, process: ProcessId) -> bool {
         let Lifecycle::Starting { ready_by, .. } = self.life(process) else { return false };

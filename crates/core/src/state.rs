@@ -215,8 +215,8 @@ pub struct Slot {
     /// The time at which the readiness timeout was over; `None` until the last probe of the
     /// instance has begun.
     pub(super) overdue: Option<Time>,
-    /// The pause that begins when the rest of the process group is gone. After this pause, the
-    /// process is started again; `None` if there is no such pause.
+    /// The pause before the next start, if this pause begins only when the rest of the process
+    /// group is gone. Otherwise `None`.
     pub restart_after: Option<Duration>,
     /// The position of the slot in [`Spec::order`].
     pub(super) rank: u16,
@@ -236,11 +236,11 @@ pub struct Slot {
     pub(super) went_well: bool,
     /// The drain of the running instance.
     pub(crate) drain: Progress,
-    /// The time at which the process was asked to drain, if an end of the process can be the answer
-    /// (`DrainSpec::signal`). Otherwise `None`.
+    /// The time at which the process was asked to drain, if the process may end by itself once it
+    /// has drained (`DrainSpec::signal`). Otherwise `None`.
     pub(super) drain_signalled: Option<Time>,
-    /// After the end of an instance, the time at which it was asked to end or, if it ended by
-    /// itself, at which the rest of its process group was asked to end.
+    /// For an instance that has ended, the time at which it was asked to end. If the instance ended
+    /// by itself, the time at which the rest of its process group was asked to end.
     pub(super) asked: Option<Time>,
 }
 
@@ -305,7 +305,7 @@ pub struct State {
     /// The number of evaluations of `only_if` so far. By this number, the core recognizes a late
     /// answer to an earlier evaluation.
     pub(super) checks: u32,
-    /// Whether a process was killed since T0.
+    /// Whether a process was killed since the shutdown began.
     pub killed: bool,
     /// The time of the last stop signal.
     pub(super) last_signal: Option<Time>,
@@ -593,7 +593,8 @@ impl State {
         self.note(Note::HookTimedOut(HookId { process, stage }));
     }
 
-    /// The time at which the first timer of a process, or of an epoch in `family`, is due.
+    /// The time at which the next timer is due: the timer of a process, or the end of the time
+    /// within which Envoy aborts an instance ([`Family::doomed`]).
     pub(crate) fn wakes_at(&self) -> Option<Time> {
         let of_family = self.family.doomed().map(|(_, until)| until);
         self.timers.first().map(|(time, _)| *time).into_iter().chain(of_family).min()

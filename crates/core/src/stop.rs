@@ -157,8 +157,8 @@ impl State {
         }
     }
 
-    /// Shortens the waits that began before the shutdown, or during a held drain, so that they end
-    /// by the deadline.
+    /// Shortens the waits that began before the shutdown, or during a drain without a stop, so that
+    /// they end by the deadline.
     pub(crate) fn fit_waits(&mut self, deadline: Time) {
         let left = deadline.since(self.now);
         for id in self.spec.ids() {

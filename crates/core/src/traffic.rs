@@ -1,16 +1,16 @@
-//! The traffic of a drained process, as an admin or the kernel counts it.
+//! The traffic of a drained process, as Envoy's admin interface or the kernel counts it.
 
 use core::time::Duration;
 
-/// A pause between two looks at the kernel's list is at least this many times as long as a look
-/// (but see [`LONGEST`]), so that looks cost at most a tenth of a core.
+/// A pause between two looks at the kernel's list of connections is at least this many times as
+/// long as a look (but see [`LONGEST`]), so that looks cost at most a tenth of a core.
 pub const FACTOR: u32 = 10;
 /// The pause after a long look is at most this long, because a look that takes long on a busy
 /// machine uses little processor time.
 pub const LONGEST: Duration = Duration::from_millis(500);
 
-/// The pause after a look at the kernel's list that took `took`: `factor` times as long as the
-/// look, but at most [`LONGEST`] and at least `least`.
+/// The pause after a look at the kernel's list of connections. `took` is the time that the look
+/// took. The pause is `factor` times as long, but at most [`LONGEST`] and at least `least`.
 pub fn pause_after(took: Duration, least: Duration, factor: u32) -> Duration {
     least.max((took * factor).min(LONGEST))
 }
@@ -31,7 +31,8 @@ pub struct Traffic {
     /// below zero, because the new Envoy counts requests of the old Envoy as in flight, but not as
     /// begun.
     pub completed: Option<u64>,
-    /// Upgrades (WebSockets, CONNECT) that have ended, in the form of [`Self::completed`].
+    /// Upgrades (WebSockets, CONNECT) that have ended. As for [`Self::completed`], only the
+    /// difference of two counts has a meaning.
     pub upgrades: Option<u64>,
 }
 

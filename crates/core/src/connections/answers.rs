@@ -81,7 +81,7 @@ impl Connection {
     }
 }
 
-/// The connections of a process, as the looks so far show them.
+/// The connections of a process, as all looks at the kernel's list so far have shown them.
 #[derive(Debug)]
 pub struct Answers {
     idle: Duration,
@@ -94,7 +94,7 @@ pub struct Answers {
     asked: u64,
 }
 
-/// The numbers of one look.
+/// The numbers that one look at the kernel's list shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Open connections.
@@ -111,9 +111,8 @@ pub struct Counts {
     pub connected: u64,
     /// A number that grows whenever a look shows a new connection or newly received bytes.
     pub asked: u64,
-    /// How much longer nothing must move until the server owes no answer on any unknown connection,
-    /// except those on which it is still sending. Zero if this time is over, or if no connection is
-    /// unknown.
+    /// If nothing moves for this time, no connection is unknown any more, except those on which the
+    /// server is still sending. Zero if this time is over, or if no connection is unknown.
     pub settles: Duration,
 }
 
@@ -150,9 +149,9 @@ impl Answers {
             let is_ours = now.is_ours || last.is_some_and(|(last, _)| last.is_ours);
             let answer = now.answer(self.idle);
             let is_new = last.is_none_or(|(last, _)| last.received != now.received);
-            // A request can come unseen between two looks. Before the first look, only a request in
-            // the same tick as the last answer counts, because the times do not show which came
-            // later.
+            // A request can come and be answered between two looks, so any movement counts. At the
+            // first look, there is no earlier look to compare with. Only a request in the same tick
+            // as the last answer then counts, because the times do not show which came later.
             let has_moved = match before {
                 None => now.received_ago == now.sent_ago,
                 Some(_) => last.is_none_or(|(last, _)| now.has_moved_since(last)),

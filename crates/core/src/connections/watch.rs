@@ -1,8 +1,8 @@
 //! The looks at the connections of a process that is drained. This module is pure: answers of the
 //! kernel, commands and the time go in; reports come out, as from the
 //! [`Dialogue`](crate::envoy::dialogue::Dialogue) with an Envoy. The two modules share only the
-//! reports, because almost all of the dialogue is about an admin: its calls, their attempts, its
-//! listeners and statistics, and answers that hang.
+//! reports, because almost all of the dialogue is about Envoy's admin interface: repeated calls,
+//! the list of listeners, statistics, and answers that hang.
 
 use core::time::Duration;
 
@@ -28,7 +28,7 @@ const LAST_FACTOR: u32 = 4;
 /// The kernel measures its times in ticks of up to this length.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The terms of a drain.
+/// The limits and settings of a drain.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     /// The drain cannot be over before this time.
@@ -138,8 +138,8 @@ impl ConnectionWatch {
         outputs
     }
 
-    /// Handles the outcome of asking the process to drain. Until a look has shown numbers, the
-    /// drain depends on this outcome, like a drain without counts.
+    /// Handles the outcome of asking the process to drain. Until a look has shown numbers, this
+    /// outcome alone decides about the drain.
     pub fn asked(&mut self, asked: Asked) -> Vec<DrainOutput> {
         self.asked = Some(asked);
         let mut outputs = Vec::new();
@@ -179,8 +179,8 @@ impl ConnectionWatch {
         }
     }
 
-    /// Makes the next look come no later than the time at which the last unknown connection will
-    /// have been silent for `idle`.
+    /// Makes the next look come as soon as the last unknown connection will have been silent for
+    /// `idle`, unless a look is due earlier anyway.
     fn note_settling(&mut self, began: Time, now: Time, counts: Counts) {
         let is_close = self.terms.unit == Unit::Requests && counts.owing <= self.terms.exit_at;
         if is_close && !counts.settles.is_zero() {

@@ -42,7 +42,7 @@ const SLOW: Duration = Duration::from_millis(QUIET.as_millis() as u64 / 2);
 /// than ten times the time that the previous answer took.
 const OVERDUE: Duration = Duration::from_secs(1);
 
-/// The terms of a drain.
+/// The limits and settings of a drain.
 #[derive(Clone, Copy, Debug)]
 pub struct EnvoyTerms {
     /// The drain cannot be over before this time.
@@ -64,7 +64,7 @@ pub struct EnvoyTerms {
     pub exit_at: u64,
 }
 
-/// A question to the admin.
+/// A question to Envoy's admin interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// Asks for the listeners. The supervisor keeps the answer: the listeners that the samples have
@@ -106,8 +106,8 @@ pub struct Look {
 /// A question or a report of the dialogue.
 #[derive(Clone, Debug)]
 pub enum DrainOutput {
-    /// A question to the admin. The dialogue drops a question without an answer only at the end of
-    /// the drain.
+    /// A question to Envoy's admin interface. The dialogue drops a question without an answer only
+    /// at the end of the drain.
     Ask(Ask),
     /// A question to the kernel: how many connections to the Envoy's listeners are open?
     Look,
@@ -220,7 +220,7 @@ pub struct Dialogue {
     looks: NextLook,
     /// [`Look::accepted`] of the last look.
     accepted_total: Option<u64>,
-    /// The latest time at which the last new connection can have come, as far as the looks show.
+    /// The last new connection came at this time or earlier, as far as the kernel's counts show.
     new_at: Time,
     /// Whether no new connection has come for [`QUIET`], as the kernel shows.
     is_calm: bool,
@@ -418,7 +418,8 @@ impl Dialogue {
             (Some(_), _) if is_new && self.is_slow(now) && now < self.terms.min_until => {
                 self.outputs.push(DrainOutput::Unknown);
             }
-            // Connections that come and go must not cause constant polls.
+            // The kernel's count has become low, so a poll is due at once. Connections that come
+            // and go must not cause such polls all the time.
             _ if is_low
                 && !self.pace.is_early(now)
                 && Some(self.prompted_at) < self.low_since
@@ -465,9 +466,9 @@ impl Dialogue {
         self.proceed(now)
     }
 
-    /// Ends the drain, but not the work that [`Self::close`] has begun. Later answers to all other
-    /// questions are ignored. Warns of each call that is still being repeated, and of an admin that
-    /// has not answered any call.
+    /// Ends the drain, but not the work that [`Self::close`] has begun. Later answers that do not
+    /// belong to this work are ignored. Warns of each call that is still being repeated, and of an
+    /// admin that has not answered any call.
     pub fn end(&mut self, now: Time) -> Vec<DrainOutput> {
         self.polls = Polls::Over;
         self.is_open_again = false;
@@ -569,8 +570,8 @@ impl Dialogue {
         self.whole_took.is_some_and(|took| took <= OVERDUE)
     }
 
-    /// The time of the next count, if a count after the drain has shown traffic. The kernel's count
-    /// may cause an earlier count.
+    /// The time of the next count, if a count after the drain has shown traffic. The next count
+    /// comes earlier if the kernel's count becomes low.
     fn rested_at(&self) -> Option<Time> {
         let is_wanted =
             self.is_open_again && matches!(self.closing, ListenerClosing::Sample { .. });

@@ -1,6 +1,7 @@
-//! The drain of an Envoy: the questions to its admin, their times, and the meaning of the answers.
+//! The drain of an Envoy: the questions to its admin interface, the times at which drainit asks
+//! them, and the meaning of the answers.
 //!
-//! [`dialogue::Dialogue`] decides, and a small task of the supervisor asks the admin. The
+//! [`dialogue::Dialogue`] decides, and a small task of the supervisor asks the questions. The
 //! simulation of `tests/simulation/dialogue.rs` plays the dialogue and the core against a model of
 //! Envoy.
 

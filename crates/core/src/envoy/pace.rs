@@ -35,7 +35,8 @@ pub(crate) struct Pace {
     shown: ShownTraffic,
     /// The longest time that an answer has taken.
     slowest: Duration,
-    /// The work of earlier polls from which Envoy had not yet rested at [`Self::answered_at`].
+    /// The time that earlier answers took, less the part for which Envoy had already rested at
+    /// [`Self::answered_at`].
     debt: Duration,
     answered_at: Time,
     /// The number of consecutive polls without an answer.

@@ -89,8 +89,8 @@ impl EpochState {
         }
     }
 
-    /// Whether a stop does not send the stop signal at once, because a newer epoch ends this epoch,
-    /// or because `family::settle` sends the signal later.
+    /// Whether a stop holds back the stop signal, because a newer epoch ends this epoch, or because
+    /// `family::settle` sends the signal later.
     pub(crate) fn is_held(self) -> bool {
         matches!(self, Self::HandedOver | Self::Orphaned | Self::Passed | Self::Delayed)
     }

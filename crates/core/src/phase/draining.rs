@@ -26,10 +26,10 @@ use crate::spec::{HookId, Stage, Wait};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ExitPolicy, ProcessId, Time};
 
-/// A stop within the grace period of a requested drain takes over the deadline of the drain, but
-/// gets at least this time. This time is shorter than the 2 s that the kubelet gives to a container
-/// whose `preStop` hook has used up the grace period (`minimumGracePeriodInSeconds` in
-/// `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
+/// If the stop begins within the grace period of an earlier `POST /drain`, the stop keeps the
+/// deadline of the drain, but gets at least this time. This time is shorter than the 2 s that the
+/// kubelet gives to a container whose `preStop` hook has used up the grace period
+/// (`minimumGracePeriodInSeconds` in `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
 const LEAST: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
@@ -52,17 +52,17 @@ pub struct Draining {
     drained: Vec<ProcessId>,
     /// New instances that have not taken over. drainit stops each of these instances once it runs.
     new_instances: Vec<ProcessId>,
-    /// For each process, whether a direct or indirect dependency has ended. Without this
-    /// dependency, the process may be unable to serve, so its drain waits for `min` only.
+    /// For each process, whether a direct or indirect dependency has ended without which the
+    /// process may be unable to serve. If so, the drain of the process waits for `min` only.
     only_min: Vec<bool>,
     /// The time at which the next timer is due, apart from the timers of processes.
     wakes_at: Option<Time>,
 }
 
 impl Draining {
-    /// Begins a shutdown (T0), or a drain without a stop. If `was_ready`, `/readyz` has answered
-    /// 200 before, so load balancers must get time to see that it answers 503. If `is_ready`,
-    /// `/readyz` answers 200 now, and may do so for a while longer.
+    /// Begins a shutdown, or a drain without a stop. If `was_ready`, `/readyz` has answered 200
+    /// before, so load balancers must get time to see that it answers 503. If `is_ready`, `/readyz`
+    /// answers 200 now, and may do so for a while longer.
     pub(crate) fn enter(
         shutdown: ShutdownFacts,
         was_ready: bool,
@@ -277,10 +277,10 @@ impl Draining {
         }
     }
 
-    /// Begins the stop after a requested drain, and does not drain again. If the grace period of
-    /// the drain is not over, the stop gets the rest of it, because the kubelet's grace period
-    /// includes the `preStop` hook that requested the drain. If the grace period is over, the stop
-    /// gets a new grace period.
+    /// Begins the stop after `POST /drain`, and does not drain again. If the grace period of the
+    /// drain is not over, the stop gets the rest of it, because the kubelet's grace period includes
+    /// the `preStop` hook that requested the drain. If the grace period is over, the stop gets a
+    /// new grace period.
     fn stop(&mut self, state: &mut State, cause: Cause) {
         self.held = false;
         self.shutdown.cause = cause;
@@ -328,8 +328,8 @@ impl Draining {
         let spec = state.process(gone);
         let (is_oneshot, is_success) = (spec.oneshot, spec.is_success(end));
         let on_exit = spec.on_exit.of(end, is_success);
-        // Nobody misses an instance that was replaced if the newer instance runs, or if the process
-        // has no dependents.
+        // The end of a replaced instance has no effect on other processes if the newer instance
+        // runs, or if the process has no dependents.
         let is_covered =
             !state.is_current(gone) && (state.runs_beside(gone) || spec.dependents.is_empty());
         if !was_new && !is_oneshot && on_exit != ExitPolicy::Ignore && !is_covered {
@@ -342,7 +342,8 @@ impl Draining {
             }
         }
         let is_done = is_oneshot && is_success || state.is_answer(gone, end);
-        // The `restart` of the process does not matter, because nothing restarts during a drain.
+        // The end counts even if the process has `restart`, because nothing restarts during a
+        // drain.
         self.has_unasked_end |= !was_stopped;
         if self.held && !was_stopped && on_exit != ExitPolicy::Ignore && !is_done {
             let is_failure = on_exit == ExitPolicy::FailureShutdown;

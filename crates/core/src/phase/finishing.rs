@@ -18,7 +18,7 @@ pub struct Finishing {
 
 #[derive(Clone, Copy, Debug)]
 enum LastWait {
-    /// Each leftover gets `signal`, even a leftover that only a later scan finds. `again` is the
+    /// Each leftover process gets `signal`, even one that only a later scan finds. `again` is the
     /// time of the next scan; it is `None` until the scan that began at `began` is answered.
     /// `until` is the end of the wait.
     Sweep { signal: Signal, until: Time, began: Time, again: Option<Time> },

@@ -42,8 +42,8 @@ pub(crate) struct Operations {
     /// the old instance is free.
     pub(super) replacements: Vec<ProcessId>,
     pub(super) reload: Option<Reload>,
-    /// Running processes that still have to follow a dependency, each with the dependency that has
-    /// started again.
+    /// Running processes that still have to restart because a dependency has a new instance. The
+    /// value is this dependency.
     pub(super) followers: BTreeMap<ProcessId, ProcessId>,
 }
 
@@ -60,8 +60,8 @@ pub(super) enum Goal {
     /// Stop the process, then start it again. If a reload has a new definition for the process, the
     /// start uses this definition.
     Again,
-    /// Stop the process because it follows a dependency, then start it again. If the start fails,
-    /// the container may end, as after any other failure.
+    /// Stop the process because a dependency has a new instance (`restart: true`), then start it
+    /// again. If the start fails, the container may end, as after any other failure.
     Following,
     /// Stop the process after a failure. The `restart` of the process then decides whether it
     /// starts again. `since` is the time at which the process was started.
@@ -379,9 +379,10 @@ impl Operations {
         is_moved && state.is_current(process) && !state.life(process).survives_kill()
     }
 
-    /// Whether this process has to wait for the new instance of a dependency. A process that does
-    /// not follow the dependency need not wait if the condition for its start is already met, or if
-    /// the old instance of the dependency serves until the new one is ready.
+    /// Whether this process has to wait for the new instance of a dependency. A process with
+    /// `restart: true` for the dependency always waits. Any other process does not wait if the
+    /// dependency already meets the condition for the start, or if the old instance of the
+    /// dependency serves until the new one is ready.
     fn needs_another(&self, state: &State, process: ProcessId) -> bool {
         let mut needs = state.process(process).dependencies.iter();
         needs.any(|&(on, condition)| {
@@ -449,7 +450,7 @@ impl Operations {
     ) -> Vec<ProcessId> {
         let is_own = self.starts(process);
         self.fail_reload(state, process, why);
-        // The dependents that wait for this start fail, too, with the requests for them.
+        // Dependents may wait for this start. Their starts and the requests for them fail, too.
         let dependents = state.waiting_dependents(process).filter(|_| is_own);
         let mut lost: BTreeSet<_> = dependents.chain([process]).collect();
         let mut members = BTreeSet::<ProcessId>::new();
@@ -525,9 +526,8 @@ impl Operations {
         loop {
             let (replacements, steps) = (self.replacements.len(), self.steps());
             judged.extend(self.pass(state, may_start));
-            // Dependents and steps of a reload may have waited for the end of a replacement.
-            // Processes that follow a dependency may have waited for the last step or the end of
-            // the reload.
+            // Another pass is needed after the end of a replacement, of a step of a reload, or of
+            // the reload, because processes or steps may have waited for this end.
             let has_progress = self.replacements.len() < replacements || self.steps() < steps;
             if !has_progress && !self.answer_reload(state) {
                 return judged;
@@ -547,7 +547,7 @@ impl Operations {
             return judged;
         }
         let spec = Rc::clone(&state.spec);
-        // The dependencies of a process are stopped only when the process is gone.
+        // A process with the goal `Down` is stopped only when its dependents are gone.
         let mut holds = vec![false; spec.processes.len()];
         for &process in spec.order.iter().rev() {
             let mut above = spec.processes[process.index()].dependents.iter();
@@ -673,7 +673,7 @@ impl Operations {
             let waits = above && goal == Goal::Down;
             if family::tie(state, process).is_handed_over() {
                 // A newer Envoy has taken over. The old one drains by itself and cannot be polled,
-                // so drainit waits for no drain.
+                // so drainit does not wait for this drain.
                 state[process].drain = Progress::Over;
             } else if matches!(state[process].drain, Progress::NotDue) && !waits {
                 let full = !matches!(goal, Goal::Judged { .. });
@@ -690,7 +690,8 @@ impl Operations {
         }
         let life = state.life(process);
         if is_gone(life) {
-            // `begin_again` still needs the goal `Again`, and `retire` the goal `Retired`.
+            // `begin_again` still needs the goal `Again`, and `retire` still needs the goal
+            // `Retired`.
             if !matches!(goal, Goal::Again | Goal::Retired) {
                 self.goals.remove(&process);
             }
@@ -751,7 +752,7 @@ impl Operations {
         state.begin_if_possible(process);
         let is_up = match state.life(process) {
             Lifecycle::Ready { .. } => true,
-            // The process has completed, or is left out.
+            // The process has completed, or its `only_if` does not hold.
             Lifecycle::PostStop { .. } | Lifecycle::Done => begun,
             _ => false,
         };
@@ -796,8 +797,8 @@ pub(super) fn is_gone(life: Lifecycle) -> bool {
     matches!(life, Lifecycle::Stopped { .. } | Lifecycle::Done)
 }
 
-/// Whether a dependency needs no start: it is ready, has completed, is left out, or has ended for
-/// good and may be missing.
+/// Whether a dependency needs no start: it is ready, or it is down and its dependents may start
+/// without it.
 fn needs_no_start(state: &State, process: ProcessId) -> bool {
     match state.life(process) {
         Lifecycle::Ready { .. } => true,

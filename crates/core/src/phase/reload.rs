@@ -1,13 +1,14 @@
 //! A reload brings the processes of a running container to a new config, one process after the
 //! other.
 //!
-//! At the begin of a reload, the spec of the core gets all processes of the new config, in their
-//! new order. A new process is down. An unchanged process has its new dependencies and settings. A
-//! changed process keeps its definition; [`crate::state::Slot::newer`] has the definition for its
-//! next instance.
-//! If the new config turns dependencies around, the dependencies of unchanged and of changed
-//! processes together can form a circle. In that case the unchanged processes of the circle, and
-//! those that depend on them, keep their definitions, too.
+//! At the beginning of a reload, the spec of the core gets all processes of the new config, in
+//! their new order. A new process is down. An unchanged process has its new dependencies and
+//! settings. A changed process keeps its definition; [`crate::state::Slot::newer`] has the
+//! definition for its next instance.
+//!
+//! If the new config reverses dependencies, the dependencies of unchanged and of changed processes
+//! together can form a circle. In that case the unchanged processes of the circle, and those that
+//! depend on them, keep their definitions, too.
 //!
 //! Then there is one step for each new process, each changed process, and each unchanged process
 //! that has kept its definition. The step starts the process, gives it its new definition, or
@@ -42,9 +43,10 @@ pub(super) struct Reload {
     /// The processes that are not in the new config and not removed yet, dependents first.
     gone: Vec<ProcessId>,
     has_removed: bool,
-    /// Whether all steps are over, so that processes follow their dependencies now.
+    /// Whether all steps are over, so that processes are now restarted if a dependency was replaced
+    /// (`restart: true`).
     pub(super) follows: bool,
-    /// The slots of the processes that have followed a dependency.
+    /// The slots of the processes that were restarted because a dependency was replaced.
     pub(super) followed: Vec<ProcessId>,
     failed: Option<RequestError>,
 }
@@ -80,8 +82,8 @@ impl Operations {
         if may { Ok(()) } else { Err(why) }
     }
 
-    /// Whether neither an operator nor a reload waits for the goal of any process. Nobody waits for
-    /// a process that is stopped after a failure or to follow a dependency.
+    /// Whether no goal is left for which an operator or a reload waits. Nobody waits for the goals
+    /// `Judged` and `Following`.
     fn rests(&self) -> bool {
         let is_settled = |goal: &Goal| matches!(goal, Goal::Judged { .. } | Goal::Following);
         self.goals.values().all(is_settled)
@@ -138,7 +140,7 @@ impl Operations {
             .any(|placed| matches!(placed, Placed::New(slot) if state.process(*slot).required))
     }
 
-    /// Begins the steps that are due.
+    /// Begins the steps of the reload that are due.
     pub(super) fn proceed(&mut self, state: &mut State) {
         while self.rests()
             && let Some(reload) = &mut self.reload
@@ -238,9 +240,9 @@ impl Operations {
         }
     }
 
-    /// Fails the reload if the reload waits for this process, or has restarted this process to
-    /// follow a dependency. No other step then begins, and the remaining processes stay as they
-    /// are.
+    /// Fails the reload if the reload waits for this process, or has restarted this process because
+    /// a dependency was replaced. No other step then begins, and the remaining processes stay as
+    /// they are.
     pub(super) fn fail_reload(&mut self, state: &mut State, process: ProcessId, why: RequestError) {
         let moves = self.goals.contains_key(&process) || state[process].beside.is_some();
         if let Some(reload) = &mut self.reload

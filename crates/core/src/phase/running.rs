@@ -189,7 +189,8 @@ impl Running {
                 }
                 if state.reached(process).is_some() {
                     // The process has been started before, so the reason for the failure may be
-                    // temporary, and `restart` decides.
+                    // temporary. The failure therefore counts as an end of the running process, and
+                    // `restart` decides.
                     state.set(process, Lifecycle::Ready { since: state.now });
                     // No program has run, so `success_codes` does not apply.
                     let (since, end) = (state.now, End::Code(exit_code));

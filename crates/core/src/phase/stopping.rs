@@ -28,9 +28,9 @@ pub struct Stopping {
     holders: Vec<usize>,
     /// For each process, whether its dependencies no longer wait for it.
     released: Vec<bool>,
-    /// The processes whose stop waits for a count, each with the time of its next timer. The count
-    /// is needed if their dependents took long to stop, because clients may have sent requests
-    /// meanwhile.
+    /// The processes whose stop waits for a final count of connections or requests, each with the
+    /// time of its next timer. The count is needed if their dependents took long to stop, because
+    /// clients may have sent requests meanwhile.
     counting: BTreeMap<ProcessId, Time>,
     /// The timers of `counting`, in the order of their times.
     count_timers: BTreeSet<(Time, ProcessId)>,

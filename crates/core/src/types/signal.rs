@@ -94,7 +94,7 @@ impl Signal {
     }
 }
 
-/// Writes `SIGTERM`, `SIGRTMIN+3`.
+/// Writes text such as `SIGTERM` or `SIGRTMIN+3`.
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = usize::try_from(self.0 - 1).ok();
