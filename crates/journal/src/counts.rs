@@ -18,8 +18,8 @@ pub struct ConnectionData {
 pub struct RequestData {
     /// The number of requests in flight at the start; null if it is unknown.
     pub start: Option<u64>,
-    /// The number of further requests of which the kernel cannot tell whether they were in flight
-    /// at the start. Absent if the process itself has counted.
+    /// The number of further requests that may have been in flight at the start: the kernel cannot
+    /// tell. Absent if the process itself has counted its requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_unsure: Option<u64>,
     /// The number of completed requests; null if it is unknown.
@@ -52,5 +52,5 @@ pub(super) fn newer(first: Option<u64>, last: Option<u64>) -> Option<u64> {
 }
 
 /// The counts of a drain or of a stop, and the age of the last count when the drain or stop ended.
-/// The age is `None` if the count was still right then.
+/// The age is `None` if the count was still right at that moment.
 pub(super) type Counts = (ConnectionData, Option<RequestData>, Option<Duration>);

@@ -24,7 +24,7 @@ pub const VERSION: u32 = 1;
 type Text = Cow<'static, str>;
 
 /// The whole report. Times are in seconds, unless they are in RFC 3339. Times of the start count
-/// from the start of drainit; all other times count from T0.
+/// from the start of drainit; all other times count from the beginning of the shutdown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShutdownReport {
     /// The version of the format: [`VERSION`].
@@ -35,12 +35,12 @@ pub struct ShutdownReport {
     pub exit_code: u8,
     /// The time at which drainit began, as RFC 3339.
     pub started: String,
-    /// T0, as RFC 3339.
+    /// The time at which the shutdown began, as RFC 3339.
     pub t0: String,
     pub grace_period: f64,
-    /// The time from T0 to the deadline.
+    /// The time from the beginning of the shutdown to the deadline.
     pub deadline: f64,
-    /// The time from T0 to the exit.
+    /// The time from the beginning of the shutdown to the exit.
     pub took: f64,
     /// The number of processes that were killed.
     pub killed: usize,
@@ -48,7 +48,7 @@ pub struct ShutdownReport {
     pub start: StartData,
     /// The processes in file order.
     pub processes: Vec<ProcessData>,
-    /// The steps in the order of the plan.
+    /// The steps in the order of `drainit plan`.
     pub steps: Vec<StepData>,
     pub warnings: Vec<String>,
 }
@@ -77,7 +77,7 @@ pub struct StartData {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessData {
     pub name: String,
-    /// The epoch or PID of the last instance, if another instance ran beside it.
+    /// The Envoy epoch or the PID of the last instance, if another instance ran beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
     /// The time at which the process was first started; null if it was never started.
@@ -106,8 +106,9 @@ pub struct DrainData {
     pub begins: f64,
     /// The time at which the drain was over; null if it was not over at the exit.
     pub ends: Option<f64>,
-    /// The shortest wait that was granted; the next field is the longest one.
+    /// The shortest time that was granted to the drain.
     pub min: f64,
+    /// The longest time that was granted to the drain.
     pub longest: f64,
     pub why: Option<Text>,
     /// The reason for the end of the drain, in the words of the log.
@@ -169,8 +170,8 @@ impl ShutdownReport {
 }
 
 impl Journal {
-    /// The report as data; `None` if there was no shutdown. `place` gives the position in the
-    /// config of the process to which a slot belongs; `stamp` writes a time as RFC 3339.
+    /// The report as data; `None` if there was no shutdown. For the slot of an instance, `place`
+    /// gives the position of its process in the config. `stamp` writes a time as RFC 3339.
     pub fn data(
         &self,
         now: Time,
@@ -272,8 +273,8 @@ impl Journal {
         }
     }
 
-    /// The steps that happened, and the planned drains that did not happen, in the order of the
-    /// plan. Each step has its real times and the times of the plan.
+    /// The steps that happened, and the planned drains that did not happen, in the order of
+    /// `drainit plan`. Each step has its real times and the times of `drainit plan`.
     fn steps(&self, t0: Time, cause: Cause, state: &State) -> Vec<StepData> {
         let mut real: BTreeMap<Key, ShutdownStep> = BTreeMap::new();
         // The report counts the closing of the listeners as part of the drain.

@@ -1,5 +1,5 @@
-//! A note as a line of the log, and as a [`LogEvent`] for programs. The module `notes` has the
-//! wording.
+//! A note of drainit-core as a line of the log, and as a [`LogEvent`] for programs. The module
+//! `notes` has the wording.
 
 mod notes;
 

@@ -52,19 +52,19 @@ pub struct LogEvent {
     /// The number of consecutive failed probes after which the check fails.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
-    /// The duration of the step that the note is about.
+    /// The duration of what the event reports, such as a drain.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
     pub seconds: Option<Duration>,
-    /// The shortest time that the wait in the note will take.
+    /// The shortest time that the announced wait will take.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
     pub min_seconds: Option<Duration>,
-    /// The longest time that the wait in the note can take.
+    /// The longest time that the announced wait can take.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
     pub max_seconds: Option<Duration>,
-    /// The connections that were open at the time of a note about a drain.
+    /// The connections that were open at the time of an event about a drain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<u64>,
-    /// The requests that were in flight at the time of a note about a drain.
+    /// The requests that were in flight at the time of an event about a drain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
     /// How many of the `requests` may be in flight, but perhaps are not.
@@ -82,14 +82,15 @@ impl LogEvent {
     }
 }
 
-/// The event of a reload that was refused before the core got it. The event has only the last line
-/// of `why`, because the other lines may hold text of the config.
+/// The event of a reload that was refused before drainit-core got it. The event has only the last
+/// line of `why`, because the other lines may hold text of the config.
 pub fn reload_failed(why: &str) -> LogEvent {
     let cause = why.lines().last().map(str::to_owned);
     LogEvent { event: "reload_failed", cause, ..LogEvent::default() }
 }
 
-/// The last event, which says that drainit exits with this code. `took` is the time since T0.
+/// The last event, which says that drainit exits with this code. `took` is the time since the
+/// shutdown began.
 pub fn exit(exit_code: u8, took: Option<Duration>) -> LogEvent {
     LogEvent { event: "exit", exit_code: Some(exit_code), seconds: took, ..LogEvent::default() }
 }

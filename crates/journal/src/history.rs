@@ -1,4 +1,5 @@
-//! The history of a slot, and the counts of a process over all of its instances.
+//! The history of a slot (the place of one instance at a time), and the counts of a process over
+//! all of its instances.
 
 use alloc::rc::Rc;
 use core::time::Duration;
@@ -18,7 +19,7 @@ use drainit_core::types::{End, EndKind, ProcessId, Signal, Time};
 /// may come later. The report then shows the count with its age.
 const FRESH: Duration = Duration::from_millis(50);
 
-/// The history of a slot: its instances and their state.
+/// The history of a slot (the place of one instance at a time): its instances and their state.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     /// The first start of the process.
@@ -31,9 +32,9 @@ pub struct History {
     /// The PID of the last instance, even after the end of the instance; `None` after a failed
     /// start.
     pub(super) last_pid: Option<i32>,
-    /// The epoch of the last start of an Envoy with `hot-restart`.
+    /// The `--restart-epoch` of the last start of an Envoy with `update: hot-restart`.
     pub epoch: Option<u32>,
-    /// The epoch or PID of the instance, if another instance ran beside it.
+    /// The Envoy epoch or the PID of the instance, if another instance ran beside it.
     pub instance: Option<String>,
     /// The last signal that drainit has sent to the instance because an operator asked for it. Once
     /// this signal was SIGKILL, the value stays SIGKILL.
@@ -75,7 +76,7 @@ pub struct History {
     pub(super) asked: Option<(Time, Signal, Duration)>,
     /// The stop of the process; `None` until it is stopped in a shutdown.
     pub(super) stop: Option<Stop>,
-    /// The traffic of the process in the shutdown, if its drain counts none.
+    /// The traffic of the process in the shutdown, if its drain does not count traffic.
     pub(super) served: Option<Served>,
     /// The last drain that has begun.
     pub drain: Option<Box<DrainHistory>>,
@@ -165,7 +166,7 @@ pub struct Stop {
     pub(super) handed_over: bool,
 }
 
-/// The traffic of a process whose drain counts none.
+/// The traffic of a process whose drain does not count traffic.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Served {
     /// The first count at the stop signal or after it. Until there is such a count, this is the
@@ -226,8 +227,8 @@ impl History {
         Some((last, last.requests.filter(|_| self.end.is_some())))
     }
 
-    /// The epoch or PID by which people distinguish the last instance from the other instance of
-    /// its process.
+    /// The Envoy epoch or the PID by which people distinguish the last instance from the other
+    /// instance of its process.
     pub(super) fn label(&self) -> Option<String> {
         let epoch = self.epoch.map(|epoch| format!("epoch {epoch}"));
         epoch.or_else(|| Some(format!("PID {}", self.last_pid?)))
@@ -237,7 +238,7 @@ impl History {
 /// The counts of a process, over all of its instances.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// All slots of the process, including retired slots.
+    /// All slots that the process has or had.
     pub(super) slots: Vec<ProcessId>,
     /// The code of the last end of the process, as a shell reports it; `None` before the first end.
     pub last_exit_code: Option<u8>,
@@ -273,7 +274,8 @@ pub struct DrainHistory {
     pub(super) longest: Duration,
     /// Whether drainit polls the traffic.
     pub(super) counted: bool,
-    /// The time and the reason of the end of the drain, its duration, and the last sample.
+    /// The time and the reason of the end of the drain, its duration, and the last sample of the
+    /// traffic.
     pub(super) over: Option<(Time, DrainEnd, Duration, Load)>,
     pub(super) first: Option<Traffic>,
     pub(super) last: Option<(Time, Traffic, Moment)>,
@@ -284,8 +286,8 @@ pub struct DrainHistory {
     /// killed, or ended.
     pub(super) end: Option<Time>,
     pub(super) is_stopped: bool,
-    /// Whether the report leaves out this drain, because it was over when the shutdown, or a later
-    /// drain without a stop, began.
+    /// Whether this drain was already over when the shutdown began, or when a drain of the whole
+    /// container was requested. The report leaves out such a drain.
     pub is_past: bool,
 }
 
@@ -313,7 +315,7 @@ impl DrainHistory {
         self.over.map(|(_, why, _, last)| messages::drain_end(why, last))
     }
 
-    /// The age of a count at [`Self::end`]; `None` if the count is still right then.
+    /// The age of a count at [`Self::end`]; `None` if the count is still right at that time.
     fn age(&self, seen: Time, traffic: Traffic, moment: Moment) -> Option<Duration> {
         let age = self.end.map(|end| end.since(seen)).unwrap_or_default();
         let is_quiet = matches!(self.over, Some((_, DrainEnd::Quiet, ..)));

@@ -41,7 +41,7 @@ pub struct Journal {
     /// The number of orphans that drainit has reaped. An orphan became a child of drainit when its
     /// parent ended.
     pub orphans: u64,
-    /// T0, the cause of the shutdown, and the time until the deadline.
+    /// The beginning of the shutdown, its cause, and the time from the beginning to the deadline.
     pub(crate) shutdown: Option<(Time, Cause, Duration)>,
     /// Whether a drain was requested before the shutdown.
     drain_requested: bool,
@@ -110,18 +110,18 @@ impl Journal {
         &mut self.slots[slot.index()]
     }
 
-    /// The counts of the process of this slot, to be changed by the caller.
+    /// The counts of the process to which `slot` belongs, to be changed by the caller.
     pub fn tally(&mut self, slot: ProcessId) -> &mut Tally {
         self.tallies.entry(self.names.of(slot).to_owned()).or_default()
     }
 
-    /// A copy of the counts of the process of this slot.
+    /// A copy of the counts of the process to which `slot` belongs.
     pub fn counted(&self, slot: ProcessId) -> Tally {
         self.tallies.get(self.names.of(slot)).cloned().unwrap_or_default()
     }
 
-    /// The last drain of the process of this slot; `None` if the process has not been drained since
-    /// its last start.
+    /// The last drain of the process to which `slot` belongs; `None` if the process has not been
+    /// drained since its last start.
     pub fn last_drain(&self, slot: ProcessId) -> Option<(ProcessId, &DrainHistory)> {
         let drained = self.tallies.get(self.names.of(slot))?.drained?;
         Some((drained, self.of(drained).drain.as_ref()?))
@@ -250,8 +250,8 @@ impl Journal {
             Note::Failed { process, why, next } => {
                 let history = self.noted(process);
                 history.gave_up = matches!(next, AfterEnd::StaysDown | AfterEnd::GivesUp);
-                // If drainit has asked for the end, then only because of the failure, so the end
-                // does not count as asked.
+                // If drainit has asked the process to end, the failure was the reason, so the
+                // process does not count as asked to end.
                 history.is_last_asked = false;
                 // If the spawn has failed, the supervisor has already set a message that says more.
                 if !matches!(why, Failure::Spawn { .. }) {
@@ -274,8 +274,8 @@ impl Journal {
                 return gave_up;
             }
             Note::Stopped { process, end, took, killed, handed_over } => {
-                // A process that is stopped because it has failed does not count as asked, because
-                // the failure is the reason for its end.
+                // A process that is stopped because it has failed does not count as asked to end,
+                // because the failure is the reason for its end.
                 let is_asked = took.is_some()
                     && !killed
                     && self.of(process).why_ended.is_none()
@@ -426,7 +426,7 @@ impl Journal {
         tally.map(|tally| tally.slots.as_slice()).unwrap_or_default().iter().copied()
     }
 
-    /// All slots that the process of this slot has or had, except this slot.
+    /// All other slots that the process of `slot` has or had.
     pub fn others(&self, slot: ProcessId) -> impl Iterator<Item = ProcessId> {
         self.slots_of(self.names.of(slot)).filter(move |other| *other != slot)
     }
@@ -439,7 +439,7 @@ impl Journal {
         }
     }
 
-    /// Records a sample of the traffic, whose poll began at `began`.
+    /// Records a sample of the traffic. `began` is the time at which the poll began.
     pub fn traffic(&mut self, began: Time, process: ProcessId, traffic: Traffic, moment: Moment) {
         if let Some(drain) = &mut self.of_mut(process).drain {
             if moment == Moment::Start {
@@ -471,8 +471,7 @@ impl Journal {
         }
     }
 
-    /// Records the new state of the container and of each process that the last step of the core
-    /// has changed.
+    /// Records the new state of the container, and of each process that the last event has changed.
     pub fn update(&mut self, now: Time, machine: &Machine) {
         let (phase, _) = ContainerPhase::of(machine);
         if self.phase != phase {
@@ -519,7 +518,7 @@ impl Journal {
         phases
     }
 
-    /// The time since T0; `None` before T0.
+    /// The time since the shutdown began; `None` before that.
     pub fn took(&self, now: Time) -> Option<Duration> {
         self.shutdown.map(|(t0, ..)| now.since(t0))
     }

@@ -1,6 +1,6 @@
-//! Finds the longest shutdown by playing a shutdown with the core: every process becomes ready at
-//! once, and every hook, drain and stop takes all of its time. The journal records the steps, as in
-//! a real shutdown.
+//! Finds the longest shutdown by a simulation with the real state machine: every process becomes
+//! ready at once, and every hook, drain and stop takes all of its time. The journal records the
+//! steps, as in a real shutdown.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::rc::Rc;
@@ -39,15 +39,15 @@ impl Timeline {
     }
 }
 
-/// A shutdown in which every wait takes all of its time.
+/// A simulated shutdown in which every wait takes all of its time.
 struct Play {
     spec: Rc<Spec>,
     machine: Machine,
     journal: Journal,
-    /// The current time. T0 is zero.
+    /// The simulated time. The shutdown begins at zero.
     now: Time,
     events: VecDeque<Event>,
-    /// The oneshots that still run at T0.
+    /// The oneshots that still run when the shutdown begins.
     running: BTreeSet<ProcessId>,
     has_begun: bool,
     /// The drains for which no time was left.
@@ -55,8 +55,8 @@ struct Play {
 }
 
 impl Play {
-    /// Plays a shutdown. `running` is a oneshot that is not complete at T0. `asked` has the same
-    /// meaning as for [`Timeline::worst`].
+    /// Simulates a shutdown. `running` is a oneshot that is not complete when the shutdown begins.
+    /// `asked` has the same meaning as for [`Timeline::worst`].
     fn of(spec: &Spec, running: Option<ProcessId>, asked: bool) -> Timeline {
         // The oneshot may depend on another oneshot with `condition: started`. The other oneshot
         // may then still run, too.
@@ -73,8 +73,8 @@ impl Play {
             (process.autostart, process.timeout) = (true, None);
             process.success_codes = vec![exit_code::OK];
         }
-        // An additional process keeps the container alive until T0, and its end can be the cause of
-        // the shutdown. The additional process needs no time to stop.
+        // An additional process keeps the container alive until the shutdown begins, and its end
+        // can be the cause of the shutdown. The additional process needs no time to stop.
         let cause = ProcessId(u16::try_from(played.processes.len()).unwrap_or(u16::MAX));
         let Some(first) = spec.processes.first() else { return Timeline::default() };
         played.processes.push(cause_of_shutdown(first.clone()));
@@ -154,8 +154,9 @@ impl Play {
             Action::RunHook(hook) if hook.stage == Stage::PreStart || !self.has_begun => {
                 Event::HookEnded { hook, success: true }
             }
-            // A drain whose traffic drainit counts has to be accepted, or it would take only `min`.
-            // No drain gets another answer, so each takes all of its time.
+            // If drainit counts the traffic of a drain, the process must accept the drain.
+            // Otherwise the drain would take only `min`. No drain gets a further answer, so each
+            // takes all of its time.
             Action::Drain { process, .. } if self.closes(process) => {
                 Event::DrainAnswered { process, accepted: true }
             }

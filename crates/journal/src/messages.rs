@@ -14,7 +14,7 @@ use drainit_core::types::{End, ProcessId, human};
 pub struct Names(pub Vec<String>);
 
 impl Names {
-    /// Sets the name of a slot, which may be a new slot after the last one.
+    /// Sets the name of the process in `slot`. If there is no such slot yet, adds it.
     pub fn set(&mut self, slot: ProcessId, name: String) {
         if slot.index() >= self.0.len() {
             self.0.resize(slot.index() + 1, String::new());

@@ -1,7 +1,7 @@
 //! Records the steps of a shutdown: each wait with its beginning and its end.
 //!
-//! The longest possible shutdown is played with the core and recorded like a real one, so that both
-//! can be shown side by side.
+//! The longest possible shutdown is simulated, and recorded like a real one, so that drainit can
+//! show both side by side.
 
 use alloc::collections::BTreeMap;
 
@@ -72,7 +72,8 @@ impl Steps {
         match *action {
             Action::RunHook(hook) => {
                 if let Some(key) = hook_key(hook) {
-                    // The container's `post_stop` hook runs only after the wait for leftovers.
+                    // The container's `post_stop` hook runs only after the wait for leftover
+                    // processes.
                     if key == (StepKind::PostStop, None) {
                         self.end(now, Some((StepKind::Leftovers, None)));
                     }

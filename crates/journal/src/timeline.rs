@@ -29,7 +29,8 @@ pub enum StepKind {
     /// the time to SIGKILL.
     Stop,
     PostStop,
-    /// The time that leftover processes get between SIGTERM and SIGKILL.
+    /// The time between SIGTERM and SIGKILL for leftover processes: descendants that outlive all
+    /// stops.
     Leftovers,
 }
 
@@ -74,7 +75,7 @@ pub(crate) fn part((kind, process): Key) -> u8 {
     }
 }
 
-/// All steps of the longest shutdown. T0 is zero.
+/// All steps of the longest shutdown. The shutdown begins at time zero.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
     /// The steps. Each step comes after the steps that it waits for.
@@ -97,13 +98,15 @@ impl Timeline {
         steps.filter(|step| !step.takes().is_zero())
     }
 
-    /// The time from T0 until the last drain is over and the stop begins.
+    /// The time from the beginning of the shutdown until the last drain is over and the stop
+    /// begins.
     pub fn drained_at(&self) -> Duration {
         let before = self.steps.iter().filter(|step| step.part() < 3);
         before.filter_map(|step| step.ends).max().unwrap_or_default().0
     }
 
-    /// Orders the steps, and finds the critical ones. `total` is the time from T0 to the exit.
+    /// Orders the steps, and finds the critical ones. `total` is the time from the beginning of the
+    /// shutdown to the exit.
     pub(crate) fn new(spec: &Spec, mut steps: Vec<ShutdownStep>, total: Duration) -> Self {
         let mut rank = vec![0; spec.processes.len()];
         for (place, id) in spec.order.iter().enumerate() {

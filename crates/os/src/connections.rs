@@ -20,8 +20,8 @@ use crate::sock_diag::{INFO, LISTEN, OPEN, Socket, Wanted, sockets};
 use crate::unix_diag::{self, UnixListeners};
 use drainit_core::connections::answers::Connection;
 
-/// Who, besides the instance, may have connections at its addresses. A connection that nobody has
-/// accepted yet counts as the instance's in any case.
+/// Who, besides one instance of a process, may have connections at the instance's addresses. A
+/// connection that nobody has accepted yet counts as the instance's in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Sharing {
     #[default]
@@ -43,9 +43,9 @@ pub struct Listeners {
     known: InstancePids,
     /// The inodes of the listening sockets that drainit holds for the instance.
     given: Arc<BTreeSet<u32>>,
-    /// Whether drainit has given none of the sockets in `given` to another instance.
+    /// Whether no other instance has got a socket of `given`.
     is_alone: bool,
-    /// The addresses at which the instance listens, or has listened at an earlier look.
+    /// The addresses at which the instance listens, or has listened at an earlier search.
     own: BTreeSet<SocketAddr>,
     /// The addresses of the listening sockets of all processes.
     all: Arc<BTreeSet<SocketAddr>>,
@@ -85,7 +85,7 @@ impl Listening {
     }
 
     /// The listening sockets of the instance `of`, which has the sockets `inodes` open. drainit
-    /// itself has the sockets `held` open. `before` has the listening sockets of an earlier look.
+    /// itself has the sockets `held` open. `before` has the listening sockets of an earlier search.
     fn of(
         &self,
         [of, known]: [&InstancePids; 2],
@@ -158,14 +158,14 @@ impl Listeners {
     }
 
     /// Finds the sockets on which an instance listens; `known` has the processes of all instances.
-    /// Keeps the sockets that the earlier look (`self`) has found, because their connections can
+    /// Keeps the sockets that the earlier search (`self`) has found, because their connections can
     /// outlive them.
     ///
     /// With `ports`, finds only the sockets with these ports, including those of a daemon that has
     /// left its instance. Finds Unix sockets only if the instance listens on no TCP port: the Unix
     /// sockets of a server on TCP mostly serve other purposes.
     ///
-    /// Reads `/proc` only if somebody has begun to listen since the earlier look, or if the
+    /// Reads `/proc` only if somebody has begun to listen since the earlier search, or if the
     /// instance has other processes now. Call this on a thread of its own.
     ///
     /// # Errors
@@ -226,11 +226,11 @@ impl Listeners {
         self.hidden.as_deref()
     }
 
-    /// Finds the sockets on which each of these instances listens; `before` has the sockets of an
-    /// earlier look, and `known` the processes of all instances. The result has no entry for an
-    /// instance of which no look has found a socket. The result is empty if nobody has begun to
-    /// listen since the earlier look, whose listening sockets are in `seen`. Call this on a thread
-    /// of its own.
+    /// Finds the sockets on which each of these instances listens. `before` has the instances, and
+    /// the sockets that an earlier search has found for each. `known` has the processes of all
+    /// instances. The result has only the instances for which this or an earlier search has found a
+    /// socket. `seen` has all listening sockets of the earlier search. If nobody has begun to
+    /// listen since then, the result is empty. Call this on a thread of its own.
     ///
     /// # Errors
     /// Says why the sockets cannot be found.
@@ -254,7 +254,7 @@ impl Listeners {
         Ok(before.iter().map(of_each).filter(|(_, own)| !own.is_empty()).collect())
     }
 
-    /// Whether no look has found a listening socket of the instance.
+    /// Whether no search has found a listening socket of the instance.
     pub fn is_empty(&self) -> bool {
         self.own.is_empty() && self.unix.is_empty()
     }

@@ -103,8 +103,8 @@ pub(super) fn own_members(leader: Pid) -> Vec<Descendant> {
 }
 
 /// For each of these process groups, its living members that descend from drainit. A group without
-/// members has no entry. The entry is empty if each member is a zombie or does not descend from
-/// drainit. Like [`find`], this may take seconds.
+/// members has no entry. The entry of a group is empty if each member is a zombie or does not
+/// descend from drainit. Like [`find`], this may take seconds.
 ///
 /// # Errors
 /// As for [`find`].

@@ -47,10 +47,10 @@ const MOST_NAMES: usize = 10_000;
 /// The number of the names `.` and `..`, which every directory has.
 const DOTS: usize = 2;
 
-/// The pause between two looks.
+/// The pause between two looks at the path.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The number of requested looks that may wait while the thread hangs.
+/// At most this many requests for a look may wait while the thread hangs.
 const MOST_ASKED: usize = 16;
 
 /// The stack size of the thread, in bytes.

@@ -23,7 +23,7 @@ use crate::signal::mask;
 use crate::trusted_path::PeerSocket;
 use drainit_core::types::{ProcessId, human};
 
-/// The most threads of one share. With two threads, one call that hangs does not delay the next
+/// The most threads of one [`Share`]. With two threads, one call that hangs does not delay the next
 /// call, which may concern another file system.
 const OF_ONE: usize = 2;
 /// At most this many threads remove drainit's own sockets. Each thread removes one socket.
@@ -36,7 +36,7 @@ const LONGEST_WAY: Duration = Duration::from_secs(5);
 /// hang is done before the first check.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// The reason why there is no result.
+/// The reason why work on a thread has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Unanswered {
     #[error("no thread can be started: the container has reached its pids limit, or lacks memory")]

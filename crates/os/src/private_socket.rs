@@ -173,8 +173,8 @@ fn check_server_for(
 }
 
 /// Whether a drainit may have started this process. Every drainit is PID 1 or a subreaper, so its
-/// processes stay below it. Only a child of the container runtime or of PID 1 is certainly not
-/// below a drainit, and only if PID 1 is not a drainit.
+/// processes stay below it. If PID 1 is not a drainit, a child of PID 1 or of the container runtime
+/// is certainly not below a drainit. Every other process may be below one.
 fn below_init(pid: Pid) -> bool {
     let parent = Stat::read(pid).map(|stat| stat.parent);
     let program = |pid: &str| fs::metadata(format!("/proc/{pid}/exe")).ok();

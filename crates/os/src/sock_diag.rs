@@ -73,8 +73,8 @@ pub(crate) struct Socket {
     /// The inode; 0 if no process has the socket open, as with a connection that is not accepted
     /// yet.
     pub inode: u32,
-    /// Whether the server holds the connection, or has not accepted it yet. The server also holds a
-    /// connection that it has closed for writing only.
+    /// Whether the server has the connection open, or has not accepted it yet. A connection that
+    /// the server has closed for writing only is also open.
     pub is_open: bool,
     /// Whether the server has closed the connection, and the client has not acknowledged all bytes.
     /// These bytes are lost if the network namespace ends, as it does with a container.

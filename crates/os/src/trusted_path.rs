@@ -138,8 +138,9 @@ impl Changer {
         .flatten()
     }
 
-    /// Whether all these users have, or as its owner can get, the permissions `bits` for a file.
-    /// `bits` holds the permissions as the mode bits for others.
+    /// Whether all these users have the permissions `bits` for a file. The owner of the file always
+    /// counts as permitted, because the owner can change the mode. `bits` holds the permissions as
+    /// the mode bits for others.
     fn may(self, bits: Mode, stat: &FileStat) -> bool {
         let mode = Mode::from_bits_truncate(stat.st_mode);
         let for_group = Mode::from_bits_truncate(bits.bits() << 3);
@@ -162,8 +163,9 @@ impl fmt::Display for Changer {
 /// The users who could exchange a name on a path, each with the directory of the name.
 type Changers = Vec<(Changer, PathBuf)>;
 
-/// Fails if drainit wants to do with a file what one of these users may not do. Never fails if
-/// drainit does not run as root, because drainit then has no more rights than its processes.
+/// Fails if drainit wants to use a file in a way that is not permitted to one of these users. Never
+/// fails if drainit does not run as root, because drainit then has no more rights than its
+/// processes.
 fn judge(
     changers: &Changers,
     (what, bits): (&'static str, Mode),
@@ -230,7 +232,7 @@ impl Place {
     /// Fails as open(2) and [`after_lease`] do. Also fails with [`ForeignName`] if a user who may
     /// not open the file in this way could exchange a name on the path.
     pub fn open(&self, flags: OFlag, mode: Mode) -> io::Result<File> {
-        // A file of somebody else must not be emptied before it is judged.
+        // A file of somebody else must not be emptied before `judge` has checked it.
         let empties = flags.contains(OFlag::O_TRUNC) && !self.changers.is_empty();
         let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let given = if empties { flags - OFlag::O_TRUNC } else { flags };
@@ -399,7 +401,7 @@ impl Walk {
             self.enter((next, stat), &step)?;
         }
         // The path is `/`, or ends with `.` or `..`, so the walk has entered the directory that
-        // the path names. In there, the name of the directory is `.`.
+        // the path names. Inside that directory, its name is `.`.
         Ok(self.end(OsString::from(".")))
     }
 

@@ -118,7 +118,7 @@ fn parse(message: &[u8]) -> Option<UnixSocket> {
 
 impl UnixListeners {
     /// Adds the listening sockets of the instance, which has the sockets `inodes` open. drainit
-    /// itself has the sockets `held` open. The listeners of an earlier look stay, because their
+    /// itself has the sockets `held` open. The listeners of an earlier search stay, because their
     /// connections can outlive them.
     pub(crate) fn again(
         &self,

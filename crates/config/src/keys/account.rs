@@ -1,5 +1,5 @@
-//! `user:` of a process. drainit looks its users and groups up in `/etc/passwd` and `/etc/group`, as
-//! Docker does.
+//! `user:` of a process. drainit looks the user and the group up in `/etc/passwd` and `/etc/group`,
+//! as Docker does.
 //!
 //! drainit parses the files itself, because the C library's lookup may load plugins (NSS), which a
 //! static PID 1 must not do.
@@ -17,7 +17,7 @@ use crate::language::invalid::Invalid;
 use crate::language::yaml::node::{Kind, Node};
 use crate::types::suggest::nearest;
 
-/// drainit reads at most this many bytes of each file.
+/// drainit reads at most this many bytes of `/etc/passwd`, and of `/etc/group`.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
 /// The users and groups of the image. drainit reads `/etc/passwd` and `/etc/group` when it first
@@ -52,7 +52,7 @@ struct Record {
 /// another process may have changed `/etc/passwd`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Account {
-    /// The text of the config.
+    /// The value as the config has it, before the look-up.
     Written(String),
     Found {
         user: User,
@@ -64,7 +64,7 @@ pub enum Account {
 
 impl Account {
     /// The name of the user, or the number if the user has no name. Before the look-up, returns the
-    /// text of the config.
+    /// value as the config has it.
     pub fn name(&self) -> String {
         match self {
             Self::Written(text) => text.clone(),
@@ -162,7 +162,7 @@ impl Accounts {
         }
     }
 
-    /// Parses two texts as if they were the two files, for fuzzing.
+    /// Parses two texts as if they were `/etc/passwd` and `/etc/group`, for fuzzing.
     #[cfg(any(test, feature = "testing"))]
     pub fn of(passwd: &str, group: &str) -> Self {
         let mut accounts = Self::new("passwd", "group");

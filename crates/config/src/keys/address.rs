@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use crate::keys::forms::GrpcServer;
 use crate::keys::key::Table;
 
-/// Where an HTTP request goes. The server must be an IP address, `localhost` or a Unix socket,
-/// because to resolve another name, PID 1 would have to wait for a DNS server.
+/// Where an HTTP request goes. The server must be an IP address, `localhost` or a Unix socket. For
+/// any other name, PID 1 would have to wait for a DNS server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpTarget {
     pub address: Address,
@@ -39,7 +39,7 @@ pub struct GrpcTarget {
     pub service: String,
 }
 
-/// Writes the target in the form that a config has.
+/// Writes only the address of the server, without the service.
 impl fmt::Display for GrpcTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {

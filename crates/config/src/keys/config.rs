@@ -34,7 +34,7 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// Addresses for status, health, metrics and drain.
     pub control: Control,
-    /// The format of lines.
+    /// The format of log lines.
     pub logging: Logging,
     /// The signal at which drainit [reads the config again](operating.md#reload), as systemd's
     /// `ReloadSignal=`; default none. <!-- C76 --> A stop signal or a forwarded signal is
@@ -43,7 +43,7 @@ pub struct Config {
     pub reload_signal: Option<Signal>,
     /// How drainit treats an argument of the container that no process claims. `refuse`: an error.
     /// `exec`: if this argument is the first and does not begin with `-`, the arguments run as a
-    /// command instead of the processes, as by `drainit exec`. <!-- C682 --> Example:
+    /// command instead of the processes, as with `drainit exec`. <!-- C682 --> Example:
     /// `arguments: exec`
     #[key(default = "refuse")]
     pub arguments: Arguments,
@@ -75,9 +75,9 @@ pub struct Control {
     #[key(default = "none")]
     pub listen: Option<SocketAddr>,
     /// Unix socket of drainit's commands, in a directory that exists. Only drainit's user and root
-    /// can connect (mode 0600). <!-- C93 --> drainit replaces a stale socket, and at its exit
-    /// removes its own. <!-- C609 --> `off`: no socket. <!-- C610 --> Without the key, drainit has
-    /// a [private socket](operating.md#the-socket) without a path. Example:
+    /// can connect (mode 0600). <!-- C93 --> drainit replaces a stale socket, and removes its own
+    /// at exit. <!-- C609 --> `off`: no socket. <!-- C610 --> Without the key, drainit has a
+    /// [private socket](operating.md#the-socket) without a path. Example:
     /// `socket: /run/drainit.sock`
     pub socket: ControlSocket,
 }

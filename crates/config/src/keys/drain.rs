@@ -151,9 +151,9 @@ pub struct EnvoyDrain {
     #[key(default = "all")]
     pub direction: Option<Direction>,
     /// The connections of these listeners do not count. Without this key, a scraper would hold the
-    /// drain until `time` is over. <!-- C386 --> Write the listener's `stat_prefix`, or without one
-    /// its address or name. <!-- C643 --> Requests to these listeners still count. <!-- C644 -->
-    /// Example: `ignore_listeners: [prometheus]`
+    /// drain until `time` is over. <!-- C386 --> Write the listener's `stat_prefix`, or if it has
+    /// none, its address or name. <!-- C643 --> Requests to these listeners still count.
+    /// <!-- C644 --> Example: `ignore_listeners: [prometheus]`
     #[key(form = List<ListenerName>, default = "none")]
     pub ignore_listeners: Vec<String>,
     #[key(flatten)]

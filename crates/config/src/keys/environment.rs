@@ -45,7 +45,7 @@ impl Variable {
     }
 }
 
-/// A file that has the value of a variable, or several variables.
+/// A file with the value of one variable, or an `env_file` with several variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValueFile {
     pub path: PathBuf,

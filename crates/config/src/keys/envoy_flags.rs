@@ -22,11 +22,11 @@ pub struct EnvoyFlags {
     /// Whether `--restart-epoch` is an argument of the command itself, and not part of a shell's
     /// text.
     pub has_restart_epoch: bool,
-    /// The value of `--parent-shutdown-time-s`: how long the old epoch lives after the new epoch
+    /// The value of `--parent-shutdown-time-s`: how long the old Envoy lives after the new Envoy
     /// has become live.
     pub parent_shutdown: Duration,
-    /// The value of `--drain-time-s`: the old epoch closes its connections one after the other within
-    /// this time. Zero with `--drain-strategy immediate`.
+    /// The value of `--drain-time-s`: the old Envoy closes its connections one after the other
+    /// within this time. Zero with `--drain-strategy immediate`.
     pub drain: Duration,
     /// The value of `--concurrency`, as the command line has it.
     pub workers: Option<String>,

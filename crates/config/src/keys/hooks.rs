@@ -25,8 +25,8 @@ pub struct Hooks {
     pub pre_stop: Option<Hook>,
     /// Runs when the process was stopped or has ended for good, before its dependencies are
     /// stopped. If [`update`](#update) runs an old and a new instance of the same definition, the
-    /// hook runs once, when both have ended. For a new instance that never became ready,
-    /// `post_stop` does not run. <!-- C359 --> Example:
+    /// hook runs once, when both have ended. A new instance that never became ready gets no
+    /// `post_stop`. <!-- C359 --> Example:
     /// `post_stop: {command: [rm, -f, /run/app.pid], timeout: 1s}`
     #[key(default = "none")]
     pub post_stop: Option<Hook>,
@@ -63,11 +63,11 @@ pub struct Hook {
     /// The program and its arguments.
     #[key(form = CommandForm, required = "add `command: [PROGRAM, …]`", merge = Replace)]
     pub command: Vec<String>,
-    /// The time after which the hook is killed. Unset: up to 10 s of the time that is left.
+    /// The time after which the hook is killed. Unset: 10 s, or less if the deadline leaves less.
     #[key(form = Positive)]
     pub timeout: Option<Duration>,
-    /// The user that the hook runs as. Unset: the user of the process. A hook of the container then
-    /// runs as drainit's own user.
+    /// The user that the hook runs as. Unset: the user of the process, or drainit's own user for a
+    /// hook of the container.
     #[key(form = RunAs)]
     pub user: Option<Account>,
 }

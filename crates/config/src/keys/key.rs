@@ -69,7 +69,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Makes a row.
+    /// Makes a key. Its `keys` come from `shape`.
     pub const fn new(
         name: &'static str,
         shape: Shape,
@@ -163,7 +163,7 @@ impl Shape {
     }
 }
 
-/// How a value is read from the tree. `read` reports each problem with its place.
+/// How a value is read from the YAML tree. `read` reports each problem with its place.
 pub(crate) trait Form {
     type Out;
     const SHAPE: Shape;

@@ -36,8 +36,8 @@ pub(crate) struct LivenessKeys {
     /// The pause before each probe. <!-- C235 --> Example: `interval: 5s`
     #[key(form = Positive, default = "10s")]
     interval: Duration,
-    /// The limit of one probe. <!-- C236 --> A command that takes longer is killed. <!-- C629 -->
-    /// Example: `timeout: 3s`
+    /// The time limit of one probe. <!-- C236 --> A command that takes longer is killed.
+    /// <!-- C629 --> Example: `timeout: 3s`
     #[key(form = Positive, default = "1s")]
     timeout: Duration,
     /// After this many failures in a row the check has failed. <!-- C237 --> Example: `retries: 5`

@@ -158,7 +158,7 @@ impl LogKeys {
         // `log`.
         let is_redirection = mode.is_none() && prefix.is_none() && fields.get("stderr").is_some();
         // In a copy of an entry with `scale`, the number of the copy follows the prefix. If the
-        // prefix in the config already contains the number, drainit does not add it.
+        // prefix in the config already contains `SCALE_INDEX`, drainit adds no number.
         let prefix = prefix.map(|prefix| {
             let written = fields.get("prefix").and_then(|node| node.scalar());
             let is_numbered = written.is_some_and(|text| text.contains(SCALE_INDEX));

@@ -1,6 +1,6 @@
 //! The config of drainit. Each mapping of the file has a struct, and the fields of the struct are
 //! the keys of the mapping ([`key`]). [`crate::load::load`] reads a config from YAML.
-//! From this config, `spec` makes the part that the core needs.
+//! From this config, `spec` makes the part that drainit-core needs.
 //!
 //! A key has the name that Docker Compose uses for it, or else the name that Kubernetes or systemd
 //! uses. The doc comment of a key becomes its row in docs/config/. Marks such as `<!-- C196 -->`

@@ -52,8 +52,8 @@ impl OnlyIf {
     }
 }
 
-/// Whether at least one of the mappings is met. If so, it does not matter that a path of another
-/// mapping leads through another user's link.
+/// Whether at least one of the mappings is met. If one is met, an error of another mapping does not
+/// count.
 fn any_hold(any: &[Paths]) -> Result<bool, ForeignName> {
     let holds: Vec<_> = any.iter().map(Paths::hold).collect();
     if holds.iter().any(|hold| matches!(hold, Ok(true))) {

@@ -34,7 +34,7 @@ pub struct Process {
     // The key of the process in the file, with `-1`, `-2` and so on if the entry has `scale`.
     #[key(skip)]
     pub name: String,
-    /// The share of the deadline that the plan of the whole config gives this process.
+    /// The times that a shutdown leaves the process for its stop and its drain.
     #[key(skip)]
     pub share: DeadlineShare,
     /// The command and the variables, with marks in place of the container's limits. Each start
@@ -73,11 +73,11 @@ pub struct Process {
     pub profiles: Vec<String>,
     /// `false`: the process starts only by [`drainit start`](operating.md#stop-start-restart) or
     /// `restart`. <!-- C684 --> Until then the process is `stopped`, and the container runs even
-    /// without any process. `/readyz` does not wait for the process, not even after its
-    /// start. <!-- C685 --> Once started, the process is supervised, drained and stopped like any
-    /// other process. <!-- C686 --> A reload does not start the process. If only this key changes,
-    /// a reload starts and stops nothing. <!-- C687 --> Only processes with `autostart: false` can
-    /// depend on this process. <!-- C688 --> Example: `autostart: false`
+    /// without a process. `/readyz` does not wait for the process, not even after its start.
+    /// <!-- C685 --> Once started, the process is supervised, drained and stopped like any other.
+    /// <!-- C686 --> A reload does not start the process. If only this key changes, a reload starts
+    /// and stops nothing. <!-- C687 --> Only processes with `autostart: false` can depend on this
+    /// process. <!-- C688 --> Example: `autostart: false`
     #[key(default = "true")]
     pub autostart: bool,
     /// Which of the container's arguments the process gets. <!-- C156 --> Example:
@@ -271,7 +271,7 @@ struct OnExitKeys {
     /// `on_exit: {failure: failure-shutdown}`
     #[key(default = "shutdown")]
     failure: ExitPolicy,
-    /// If a signal ended the process, even the kernel's OOM killer. <!-- C690 --> Example:
+    /// If a signal ended the process, even one from the OOM killer. <!-- C690 --> Example:
     /// `on_exit: {success: ignore, signal: shutdown}`
     #[key(default = "that of `failure`")]
     signal: Option<ExitPolicy>,
@@ -389,7 +389,7 @@ pub enum ProcessKind {
 pub struct ArgRoute {
     /// An argument with this prefix goes to this process, with `--` in place of the
     /// prefix. <!-- C174 --> If the next argument begins with neither `--` nor the prefix of a
-    /// process, it is the value, and goes to this process, too. <!-- C626 --> Example:
+    /// process, it goes to this process, too, as the option's value. <!-- C626 --> Example:
     /// `prefix: "--rtr."`
     #[key(form = ArgPrefix)]
     pub prefix: Option<String>,

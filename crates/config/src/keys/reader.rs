@@ -38,8 +38,9 @@ pub(crate) struct Reader<'a> {
     pub(crate) places: Places,
     /// The `args` of each entry with `scale: 0`, with the name of the entry.
     pub(crate) unused_args: Vec<(String, ArgRoute)>,
-    /// For the name of each process: its share of the deadline. Empty when the config is read for
-    /// the first time, because the plan needs the whole config.
+    /// For the name of each process: the times that a shutdown leaves the process for its stop and
+    /// its drain. Empty when the config is read for the first time, because these times depend on
+    /// the whole config.
     pub(crate) shares: HashMap<String, DeadlineShare>,
     text_left: usize,
     /// Whether the program of the command being read expands `$NAME` itself, as a shell does.
@@ -127,8 +128,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a value of the process being read. The value can use the process's share of the
-    /// deadline.
+    /// Reads a value of the process being read. The value can use the times of [`DeadlineShare`],
+    /// such as `${stop_seconds}`.
     pub(crate) fn with_share<T>(&mut self, at: Span, read: impl FnOnce(&mut Self) -> T) -> T {
         let share = || self.shares.get(&self.process).copied().unwrap_or_default();
         let share = (!self.process.is_empty()).then(share);
@@ -230,7 +231,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The entries of a mapping whose keys are names. An entry with a `!reset` is skipped with a
-    /// warning, because no earlier file has this name, so it is probably a typing error.
+    /// warning: no earlier file has this name, so the name is probably misspelt.
     pub(crate) fn entries<'n>(
         &mut self,
         node: &'n Node,
@@ -443,10 +444,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reports each `$NAME` in a value if NAME is set or is in capitals, because no shell runs that
-    /// could expand it. With `of_variable`, the node is the value of a variable, in which a `$` may
-    /// be intended. Each report is then a warning, and an unset NAME is reported only if `$NAME` is
-    /// the whole value.
+    /// Reports each `$NAME` in a value if NAME is set or is in capitals. drainit expands only
+    /// `${NAME}`, and no shell runs that could expand `$NAME`. With `of_variable`, the node is the
+    /// value of a variable, in which a `$` may be intended. Each report is then a warning, and an
+    /// unset NAME is reported only if `$NAME` is the whole value.
     pub(crate) fn check_dollars(&mut self, node: &Node, what: &str, of_variable: Option<&str>) {
         node.inner().for_each(|inner| self.check_dollars(inner, what, of_variable));
         let raw = node.scalar().unwrap_or_default();
@@ -591,8 +592,8 @@ fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
     })
 }
 
-/// Finds the keys in whose mappings the misplaced key `name` may belong. Prefers a key that the
-/// config has (`entries`).
+/// Finds the keys in whose mappings the misplaced key `name` may belong. If the config has one of
+/// these keys (`entries`), returns only this key.
 fn outer(name: &str, entries: &[(NodeKey, Rc<Node>)], known: &Keys) -> Vec<&'static str> {
     let is_written = |key: &str| entries.iter().any(|(written, _)| *written.text == *key);
     let has_entries = |key: &key::Key| matches!(key.merge, Merge::Entries | Merge::Names);

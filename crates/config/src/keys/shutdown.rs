@@ -45,7 +45,7 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// The time from the beginning of the shutdown (T0) to the deadline.
+    /// The time from the beginning of the shutdown to the deadline.
     pub fn window(&self) -> Duration {
         self.grace_period.saturating_sub(self.reserve)
     }

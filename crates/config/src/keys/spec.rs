@@ -1,5 +1,5 @@
-//! Makes two things from a config for the core: the graph of dependencies, and the [`Spec`] with
-//! all facts by which the core decides.
+//! Makes two things from a config for drainit-core: the graph of dependencies, and the [`Spec`]
+//! with all facts by which drainit-core decides.
 
 use crate::core::spec::{DrainSpec, HANDOVER_MARGIN, HookWaits, ProcessSpec, Spec, Wait};
 use crate::graph::{Graph, GraphError, GraphNode};
@@ -12,15 +12,16 @@ impl Config {
     /// Makes the graph of dependencies.
     ///
     /// # Errors
-    /// Returns an error for each dependency that is not a process, for each process that depends on
-    /// itself, and for the cycles; or only one error if there are too many processes.
+    /// If there are too many processes, returns only this error. Otherwise returns an error for
+    /// each dependency that is not a process, for each process that depends on itself, and for at
+    /// most 20 cycles.
     pub fn graph(&self) -> Result<Graph, Vec<GraphError>> {
         let nodes: Vec<GraphNode<'_>> =
             self.processes.iter().map(|process| node(process)).collect();
         Graph::build(&nodes)
     }
 
-    /// Makes the part of the config that the core needs.
+    /// Makes the part of the config that drainit-core needs.
     pub fn spec(&self, graph: &Graph) -> Spec {
         let processes = self
             .processes
@@ -69,8 +70,8 @@ impl Config {
             reserve: self.shutdown.reserve,
             readiness_delay: self.shutdown.readiness_delay,
             unready_delay: self.shutdown.unready_delay,
-            // A plan does not count connections before the stops. The supervisor does, and sets
-            // this field to true.
+            // `drainit plan` does not count the connections that the stops cut. The supervisor
+            // counts them, and sets this field to true.
             counts_stops: false,
             stop_signals: self.shutdown.signals.clone(),
             hooks: waits(&self.hooks),

@@ -175,7 +175,7 @@ pub fn listeners(text: &str) -> Result<Vec<String>, Invalid> {
     text.split(',').map(listener).collect()
 }
 
-/// Parses a signal that drainit itself can catch, so that it can act on the signal or forward it.
+/// Parses a signal that drainit itself can catch, so that drainit can act on it or forward it.
 /// SIGCHLD is refused.
 pub fn catchable_signal(text: &str) -> Result<Signal, Invalid> {
     let why = match signal(text)? {

@@ -29,7 +29,8 @@ fn request(command: &[OsString], setup: &ChildSetup) -> SpawnRequest {
     let mut request = SpawnRequest::new(command.to_vec());
     request.inherits_stdin = true;
     if setup.listens {
-        // `LISTEN_PID` names drainit itself, so the child does not get this variable.
+        // drainit's own `LISTEN_PID` names drainit, so it is left out here. The child gets a new
+        // `LISTEN_PID` with its own pid.
         request.env = Some(std::env::vars_os().filter(|(name, _)| name != "LISTEN_PID").collect());
     }
     request

@@ -134,10 +134,10 @@ impl PendingExec {
     }
 }
 
-/// Creates a child, and does not wait for its exec. If the child is to lead a group, the group
-/// exists on return. `stdio` becomes the child's descriptors 0, 1 and 2, where `None` means
-/// drainit's own; the given descriptors must have numbers above 2. `sockets` becomes the child's
-/// descriptors from 3 on.
+/// Creates a child, and does not wait for its exec. With [`ChildPlace::Group`] or
+/// [`ChildPlace::Foreground`], the group exists on return. `stdio` becomes the child's descriptors
+/// 0, 1 and 2, where `None` means drainit's own; the given descriptors must have numbers above 2.
+/// `sockets` becomes the child's descriptors from 3 on.
 pub(crate) fn start(
     plan: ChildPlan,
     stdio: [Option<BorrowedFd<'_>>; 3],

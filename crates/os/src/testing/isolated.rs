@@ -15,7 +15,7 @@ pub fn in_own_process(name: &str, body: impl FnOnce()) {
     again(name, Command::new(std::env::current_exe().unwrap()), body);
 }
 
-/// Runs `body` as PID 1 of a new PID namespace, with the `/proc` of the old one.
+/// Runs `body` as PID 1 of a new PID namespace, with the `/proc` of the old namespace.
 pub fn in_own_pid_namespace(name: &str, body: impl FnOnce()) {
     let mut command = Command::new("unshare");
     if !nix::unistd::geteuid().is_root() {
