@@ -84,6 +84,7 @@ processes:
     let here = [
         "error: .*control.socket.*none`, does not exist",
         "error: `a` cannot be started: `no-such-program` is in none of the directories",
+        "= help: correct the image or the config",
         "error: `b` cannot be started: the working directory `/no/such/directory`",
     ];
     let check = |rig: Rig, args: &[&str], is_image: bool| {

@@ -105,18 +105,29 @@ fn a_sender_that_has_ended_is_trusted_only_if_the_process_is_certain() {
     let config = "
         processes:
           a:
-            command: [sh, -c, 'touch DIR/waits; until test -e DIR/go; do sleep 0.05; done; CHILD c notify=READY=1 exit=0; touch DIR/sent; exec sleep 60']
-            readiness: {notify: true, timeout: 5s}
+            command: [sh, -c, 'until test -e DIR/go; do sleep 0.05; done; CHILD c notify=STATUS=warm exit=0; touch DIR/sent; exec sleep 60']
+            drain: {notify: {signal: USR1, time: 1s}}
         ";
-    for (other, is_believed) in [("", true), ("  b: {command: [CHILD, b]}", false)] {
+    let other = "  b: {command: [CHILD, b]}";
+    for (at_first, after_reload, is_believed) in
+        [("", None, true), (other, None, false), ("", Some(""), true), ("", Some(other), false)]
+    {
         let Some(rig) = Rig::new() else { return };
-        let drainit = rig.start(&format!("{config}{other}"));
-        drainit.wait_until("waiting", || drainit.path("waits").exists());
+        let drainit = rig.start_ready(&format!("{config}{at_first}"));
+        if let Some(other) = after_reload {
+            let config = drainit.fill(&format!("{config}{other}"));
+            std::fs::write(drainit.path("drainit.yaml"), config).unwrap();
+            drainit.exec(&["reload"]).assert(0, "");
+        }
         drainit.signal(Signal::SIGSTOP);
         drainit.touch("go");
         drainit.wait_until("sent", || drainit.path("sent").exists());
         drainit.signal(Signal::SIGCONT);
-        drainit.wait_for_line(if is_believed { said::ALL_READY } else { GONE });
+        if is_believed {
+            drainit.wait_until("believed", || drainit.exec(&["status"]).stdout.contains("warm"));
+        } else {
+            drainit.wait_for_line(GONE);
+        }
         drainit.stop().assert_code(0);
     }
 }

@@ -121,6 +121,10 @@ processes:
         ]
     );
     assert!(found[0].help.as_ref().unwrap().ends_with("the other processes are `engine`"));
+    let many = text
+        .replace("  task", "  a: {command: [a]}\n  b: {command: [a]}\n  c: {command: [a]}\n  task");
+    let help = problems(&many)[0].help.clone().unwrap();
+    assert!(help.ends_with("the other processes are `engine` and `a` and 2 more"), "{help}");
     let alone = "processes: {a: {command: [a], scale: 3, drain: {exec: [b]}}}";
     assert_eq!(problems(alone), []);
     // An empty `depends_on` says that the process needs no other process, so there is no warning.
