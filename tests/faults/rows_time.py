@@ -34,8 +34,8 @@ def with_loader():
     raise Skip(f"none of {', '.join(str(program) for program in programs)} is linked dynamically with glibc")
 
 
-@row("the wall clock jumps a day back, two days forth, and back during the stop", "restarts continue, SIGKILL comes in time",
-     SUPERVISORS)
+@row("the wall clock jumps a day back, then two days forward, and during the stop two days back",
+     "restarts continue, SIGKILL comes in time", SUPERVISORS)
 def wall_clock(run):
     run.drainit = with_loader() if run.tool == US else run.drainit
     clock, library = run.dir / "clock", run.dir / "wall_clock.so"
