@@ -16,16 +16,16 @@ use crate::supervisor::message::ChildRole;
 use crate::types::{End, ProcessId, Signal};
 
 /// The most processor time that one call of [`Children::reap`] takes to reap children and to read
-/// their last output. The time is limited, because waitid(2) searches all children for an ended
+/// their last output. The time is limited, because waitpid(2) searches all children for an ended
 /// child, and thousands of children may be alive.
 const MOST_WORK: Duration = Duration::from_millis(5);
 
 /// The children, each with its role.
 ///
-/// The step that starts an instance adds it to this table, and the command that a task starts is
-/// added at the beginning of the next step. Children are reaped only in a step. Therefore drainit
-/// knows every child before drainit can reap the child. A reaped pid that is not in this table
-/// belongs to an orphan that drainit has inherited.
+/// The step of the event loop that starts an instance adds the instance to this table. A command
+/// that a task starts is added at the beginning of the next step. Children are reaped only in a
+/// step. Therefore drainit knows every child before drainit can reap the child. A reaped pid that
+/// is not in this table belongs to an orphan that drainit has inherited.
 #[derive(Default)]
 pub(crate) struct Children {
     children: BTreeMap<Pid, KnownChild>,

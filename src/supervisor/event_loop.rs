@@ -40,15 +40,15 @@ use crate::supervisor::file_watch::Seen;
 use crate::supervisor::message::{ChildRole, Message};
 use crate::types::{ProcessId, Signal, Time};
 
-/// If drainit handles a limit this long after the limit was due, drainit was suspended or had no
-/// processor time.
+/// If drainit handles a time limit this long after the limit has expired, drainit assumes that it
+/// was suspended or had no processor time.
 const LATE: Duration = Duration::from_millis(50);
 /// How many times the event loop yields to the local tasks before a step that depends on the work
 /// of these tasks. At each yield, the runtime runs only some of the tasks.
 const TURNS: usize = 16;
 
-/// The most messages that one turn handles, unless drainit is late. Between two turns drainit looks
-/// at signals and timers.
+/// The most messages that one turn of the event loop handles, unless drainit is late. Between two
+/// turns, drainit looks at signals and timers.
 const MESSAGES: usize = 8;
 
 /// Signals that a terminal or its shell sends. With a terminal, drainit does not warn that such a
@@ -187,8 +187,9 @@ impl EventLoop {
         }
     }
 
-    /// Writes the log files and the report, before drainit exits with this code. All log files
-    /// together take at most `within`, and so does each file of the report.
+    /// Writes the log files and the report, before drainit exits with this code. Writing all log
+    /// files together takes at most `within`. Writing each file of the report takes at most
+    /// `within`, too.
     pub(crate) fn finish(&self, code: u8, within: &dyn Fn() -> Duration) {
         let mut executor = self.executor.borrow_mut();
         executor.finish_files(within());
@@ -225,8 +226,8 @@ impl EventLoop {
         }
     }
 
-    /// Called when a limit is due, before the limit takes effect. Handles signals, ended children
-    /// and, if drainit itself did not run for a while, all messages.
+    /// Called when a time limit has expired, before the limit takes effect. Handles signals, ended
+    /// children and, if drainit itself did not run for a while, all messages.
     async fn catch_up(&mut self) -> io::Result<()> {
         self.step(|step| {
             step.take_pending(clock::now())?;
@@ -260,9 +261,9 @@ impl Step<'_> {
 
     /// Reaps the children that have ended, and begins the starts and the reload that are due.
     fn end_turn(&mut self) -> io::Result<()> {
-        // Children are reaped only when needed, because waitid(2) searches all children for an
-        // ended child. During the sweep, every turn reaps, because reaping also shows when no child
-        // is left.
+        // Children are reaped only when needed, because waitpid(2) searches all children for an
+        // ended child. During the final sweep, which signals leftover processes, every turn reaps,
+        // because reaping also shows when no child is left.
         if std::mem::take(&mut self.events.has_ended) || self.executor.is_sweeping() {
             self.reap()?;
         }
@@ -384,8 +385,8 @@ impl Step<'_> {
     }
 
     /// Whether a signal is a stop signal, or is forwarded to a process for whose lifecycle `holds`
-    /// is true. This function looks at the definitions in the slots, because after a reload that
-    /// was rolled back, the config has other definitions than the processes that run.
+    /// is true. This function reads `forward_signals` from the state of the processes, and not from
+    /// the config. After a reload that was rolled back, the two can differ.
     fn has_receiver(&self, signal: Signal, holds: impl Fn(Lifecycle) -> bool) -> bool {
         let machine = self.executor.processes.machine();
         let state = machine.state();
@@ -467,9 +468,9 @@ impl Step<'_> {
             // next turn reap them.
             self.executor.wake_loop();
         }
-        // The groups are checked before the core decides anything, because the kernel may reuse the
-        // id of an empty group from now on. The check comes after the reaping, so that members that
-        // ended together with their leader are gone by then.
+        // The process groups are checked before the core decides anything, because the kernel may
+        // reuse the id of an empty group from now on. The check comes after the reaping, so that
+        // members that ended together with their leader are gone by then.
         let gone = self.executor.groups_gone();
         self.executor.settle_mains(&ended);
         let remains: Vec<_> = ended.iter().map(|one| self.executor.leaves_group(one)).collect();
@@ -571,8 +572,9 @@ impl Step<'_> {
             Action::CloseListeners(process) => self.executor.close_listeners(process),
             Action::EndDrain(process) => self.executor.end_drain(process),
             Action::Sweep(signal) => self.events.queue.extend(self.executor.sweep(signal)),
-            // The stops that this step begins are recorded with the time of the step. The shutdown
-            // is, too, so that it does not seem to begin after these stops.
+            // The beginning of the shutdown is recorded with the time of this step, like the stops
+            // that this step begins. With the current time, the shutdown would seem to begin after
+            // these stops.
             Action::Note(note @ Note::ShutdownBegan { .. }) => self.executor.write(now, &note),
             Action::Note(note) => self.executor.write(clock::now(), &note),
             Action::Exit(code) => self.events.exit = Some(code),

@@ -303,7 +303,8 @@ impl FileWatch {
         before
     }
 
-    /// Stores the content in `known`, and returns whether it is new.
+    /// Returns whether the content is new, and stores its fingerprint in `known`. Missing or
+    /// unreadable content is not new. Warns once about unreadable content.
     fn is_new(&mut self, content: Content) -> bool {
         let Content { fingerprint, unreadable } = content;
         let error = unreadable.map(|(path, error)| (path, describe_io(&error)));

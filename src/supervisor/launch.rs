@@ -347,8 +347,8 @@ fn environment(
         if let Some(user) = &process.user {
             name_user(&mut env, user);
         }
-        // A pattern removes only variables that the process would inherit, so its place in the list
-        // does not matter.
+        // A pattern removes only variables that the process would inherit, so the place of the
+        // pattern in the list does not matter.
         for variable in &process.environment {
             if let Variable::Removed(pattern) = variable
                 && pattern.contains('*')

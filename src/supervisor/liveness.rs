@@ -45,8 +45,8 @@ pub(crate) fn watch(
             sleep(pace.interval).await;
             let began = Instant::now();
             let result = probe_once(&probe, pace.timeout, &*run).await;
-            // drainit ignores one late result, but not a second one in a row, because a process
-            // that hangs may itself be the reason why drainit has no processor time.
+            // drainit ignores one late failure, but not a second late failure in a row, because a
+            // process that hangs may itself be the reason why drainit has no processor time.
             let is_late = result.is_err() && began.elapsed() > pace.timeout + PAUSED;
             was_paused = is_late && !was_paused;
             if was_paused {

@@ -10,7 +10,8 @@ use crate::types::ProcessId;
 #[derive(Default)]
 pub(crate) struct MainPids {
     instances: RefCell<BTreeMap<ProcessId, Instance>>,
-    /// Computed once after each change, because hundreds of drains ask many times a second.
+    /// The result of [`Self::now`], computed once after each change, because hundreds of drains may
+    /// ask for it many times a second.
     now: Cell<Option<Arc<Pids>>>,
 }
 

@@ -37,7 +37,8 @@ impl InstanceSender {
         self.send_with(news, None);
     }
 
-    /// Like [`Self::send`]. The event loop drops `place` when it takes the news.
+    /// Like [`Self::send`]. `place` is the place of the news in a bounded queue. The event loop
+    /// frees this place when it takes the news.
     pub(crate) fn send_with(&self, news: News, place: Option<OwnedSemaphorePermit>) {
         let Self { process, instance, .. } = *self;
         // The send fails only if the event loop has ended.
@@ -151,7 +152,7 @@ pub(crate) enum Message {
         hook: HookId,
         task: tokio::task::Id,
         event: Event,
-        /// A line for the report, or the reason why the process could not start.
+        /// A line for the shutdown report, or the reason why the process could not start.
         why: Option<String>,
     },
     /// A line for the report of the shutdown.
@@ -189,14 +190,14 @@ pub(crate) enum Message {
     Reading,
     /// The config was read for a reload. The error says why the config cannot be used.
     Prepared(Box<Result<Candidate, String>>),
-    /// The config was read for a plan.
+    /// The config was read for `drainit plan --reload`.
     ReadForPlan {
         reply: TextReply,
         read: Box<Result<Read, String>>,
     },
-    /// The living members of groups whose leaders have ended, found by a search.
+    /// The result of a search: the living members of process groups whose leaders have ended.
     Members(Members),
-    /// The result of a scan of the final sweep, which sends this signal to all leftovers.
+    /// The result of a scan of the final sweep, which sends this signal to all leftover processes.
     Swept(Signal, Box<Scanned>),
     /// The killed processes that probes had left behind, by the names of the probed processes.
     LeftByProbes(BTreeMap<String, Vec<Descendant>>),

@@ -56,8 +56,8 @@ use crate::supervisor::sockets::Sockets;
 use crate::supervisor::status::Processes;
 use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
 
-/// If the kernel has refused something that drainit needs, drainit waits this long for a slow
-/// reader of its last lines. By then, all processes have ended, and drainit knows no deadline.
+/// If the kernel has refused something that drainit needs, drainit waits at most this long for a
+/// slow reader of its last lines. By then, all processes have ended, and drainit knows no deadline.
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// Everything that a run needs. The caller makes and checks all of it before any process starts.
@@ -73,7 +73,7 @@ pub struct Setup {
     pub args: Vec<Vec<String>>,
     /// The writer of drainit's stdout and stderr.
     pub output: Arc<Output>,
-    /// All signals, blocked since `began`.
+    /// The source of all signals. The signals have been blocked since `began`.
     pub signals: Signals,
     /// The time at which signals were blocked. A shutdown that was requested before the start
     /// begins at this time.
@@ -81,7 +81,7 @@ pub struct Setup {
     /// The listeners of the control endpoints. The listeners are already bound, so that drainit
     /// reports a port in use before anything starts.
     pub listeners: Option<ControlListeners>,
-    /// The sockets of `listen` for each process, which are already bound, too.
+    /// For each process, in the order of the config: its sockets of `listen`, already bound.
     pub(crate) sockets: Vec<Sockets>,
     /// The exit codes that count as success. drainit exits with 0 in place of such a code, unless
     /// the container stops because of a failed start.
@@ -114,8 +114,8 @@ fn run_to_the_end(setup: Setup) -> io::Result<u8> {
     // stack for it.
     let supervise = Box::pin(supervise(setup));
     let (code, within) = tokio::task::LocalSet::new().block_on(&runtime, supervise)?;
-    // The end of the tasks has begun the removal of the control socket. This call waits for that
-    // removal, too.
+    // The tasks have ended now, and thus the removal of the control socket has begun. This call
+    // waits for the removals of all sockets.
     stale_socket::finish_removals(within());
     Ok(code)
 }

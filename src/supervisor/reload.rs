@@ -24,7 +24,7 @@ use crate::types::harmless;
 /// The longest wait for the files, which may be on a file system that hangs.
 pub(crate) const LONGEST_READ: Duration = Duration::from_secs(10);
 
-/// The source of the config at the start.
+/// The config files and the container's arguments that drainit has read at its start.
 #[derive(Clone, Debug)]
 pub struct ConfigSource {
     pub paths: Vec<PathBuf>,
@@ -191,7 +191,7 @@ async fn read(source: Option<ConfigSource>) -> Result<Read, String> {
     read.unwrap_or_else(|why| Err(format!("the config cannot be read: {why}")))
 }
 
-/// The problems as `check` prints them; empty if there are no problems.
+/// The problems as `drainit check` prints them; empty if there are no problems.
 pub(crate) fn text(problems: &[Diagnostic]) -> String {
     let mut text = String::new();
     for problem in problems {

@@ -1,4 +1,4 @@
-//! The slots, for the code that carries out the decisions of the core.
+//! What the supervisor keeps for each slot: the definition of a process, and one instance of it.
 
 use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};

@@ -47,7 +47,7 @@ impl Processes {
         }
     }
 
-    /// The machine, to read it.
+    /// Read access to the state machine of the core.
     pub(crate) fn machine(&self) -> &Machine {
         &self.machine
     }

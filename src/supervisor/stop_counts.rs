@@ -1,8 +1,8 @@
 //! Counts the connections of each process in a shutdown, so that the report can say how many
-//! connections each stop has cut. The counts begin at T0, the beginning of the shutdown. The counts
-//! of a process end when the process ends, or when its drain begins to count the connections. The
-//! first stop signal waits for the first look at the connections, but only for the short time that
-//! the core allows. Nothing waits for later looks.
+//! connections each stop has cut. The counts begin when the shutdown begins. The counts of a
+//! process end when the process ends, or when its drain begins to count the connections. The first
+//! stop signal waits for the first look at the connections, but only for the short time that the
+//! core allows. Nothing waits for later looks.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -34,7 +34,7 @@ const OFTEN: Duration = Duration::from_millis(50);
 pub(crate) struct StopCounts {
     pids: Rc<MainPids>,
     looks: Arc<Looks>,
-    /// The look that has begun last, until [`Self::watch`] waits for it.
+    /// The latest look at the connections; `None` once [`Self::watch`] waits for this look.
     under_way: Cell<Option<oneshot::Receiver<bool>>>,
     is_looking: Cell<bool>,
     /// Whether a process has got its stop signal.
@@ -47,8 +47,8 @@ pub(crate) struct StopCounts {
 /// that are held briefly.
 #[derive(Default)]
 struct Looks {
-    /// The instances that run, and all listening sockets of the last look. After T0, only the
-    /// thread of a look takes this lock.
+    /// The instances that run, and all listening sockets of the last look. After the beginning of
+    /// the shutdown, only the thread of a look takes this lock.
     watched: Mutex<(Vec<Watched>, Arc<BTreeSet<u32>>)>,
     /// The instances whose drain has begun to count their connections.
     drained: Mutex<Vec<ProcessId>>,
@@ -131,10 +131,11 @@ impl StopCounts {
         }
     }
 
-    /// Begins to count, at T0. The first look comes after the other actions of this step, and thus
-    /// leaves out processes whose drains begin to count at T0. Sends [`Message::Counted`] after
-    /// each look. `given` has the inodes of the sockets that drainit holds for a process; `None` if
-    /// its drain counts the connections.
+    /// Begins to count at the beginning of the shutdown. The first look comes after the other
+    /// actions of this step of the event loop. It thus leaves out processes whose drains begin to
+    /// count in this step. Sends [`Message::Counted`] after each look, and also if the first look
+    /// cannot begin. `given` returns the inodes of the sockets that drainit holds for a process;
+    /// `None` if the drain of the process counts the connections.
     pub(crate) fn shutdown_began(
         self: &Rc<Self>,
         sender: MessageSender,
@@ -153,7 +154,7 @@ impl StopCounts {
         local_task::spawn(async move { counts.watch(sender).await });
     }
 
-    /// Looks at the connections once more. Call this function right before a stop signal.
+    /// Begins one more look at the connections. Call this function right before a stop signal.
     pub(crate) fn stopping(&self) {
         if self.is_counting.get() {
             self.is_stopping.set(true);
@@ -193,7 +194,7 @@ impl StopCounts {
             self.is_looking.set(false);
             counted(&sender, take(&mut is_first));
             let took = clock::now().since(began);
-            // While no process is being stopped, looks are seldom.
+            // Before the first stop signal, drainit looks less often.
             let least = if self.is_stopping.get() { OFTEN } else { LONGEST };
             pause = pause_after(took, least, FACTOR);
             self.is_counting.set(is_any);

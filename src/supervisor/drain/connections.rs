@@ -24,8 +24,8 @@ use crate::types::{ProcessId, Time};
 /// The pause after the first look at a ready process that does not listen. Each further pause is
 /// twice as long as the previous pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// drainit warns that nobody listens only after a pause of this length, because a server may say
-/// that it is ready a moment before it listens.
+/// After the pause of this length, drainit warns that nobody listens. An earlier warning could be
+/// wrong, because a server may say that it is ready a moment before it listens.
 const LATE: Duration = Duration::from_millis(800);
 /// The longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

@@ -68,7 +68,8 @@ pub(super) async fn drain(
                 Some(DrainCommand::Close) => dialogue.close(clock::now()),
                 Some(DrainCommand::End) => {
                     let outputs = dialogue.end(clock::now());
-                    // A request that closes listeners may finish.
+                    // If the current request belongs to the closing of listeners, it continues. Any
+                    // other request ends here.
                     asks = asks.filter(|_| dialogue.is_asking());
                     outputs
                 }
@@ -114,8 +115,8 @@ async fn ask(
 }
 
 /// Counts the connections to these addresses; `None` if there is no address, or if the count fails.
-/// Accepted connections are read first, so that no connection that arrives during the look is
-/// missed.
+/// The number of accepted connections is read first, so that no connection that arrives during the
+/// look is missed.
 async fn look(addresses: Vec<SocketAddr>) -> Option<Look> {
     if addresses.is_empty() {
         return None;

@@ -1,4 +1,5 @@
-//! The steps of a reload: who requests it, when it begins, and what the core gets.
+//! Handles the requests for a reload, begins the reload when it is possible, and gives the new
+//! config to the core.
 
 use std::io;
 use std::rc::Rc;
@@ -83,7 +84,7 @@ impl Step<'_> {
         }
     }
 
-    /// Answers a plan request, after the config was read for it.
+    /// Answers a request for the plan of a reload, after the config was read for this request.
     pub(super) fn plan(&self, reply: TextReply, read: Result<Read, String>) {
         let plan = read.and_then(|read| {
             self.check_possible(&read.0)?;
@@ -104,7 +105,7 @@ impl Step<'_> {
         match candidate.and_then(|candidate| self.apply(candidate)) {
             Ok(actions) => {
                 self.carry_out_all(clock::now(), actions);
-                // Also handles the events that the actions have added to the queue.
+                // This call also handles the events that the actions have added to the queue.
                 self.handle(Event::Tick)?;
             }
             Err(why) => self.failed(why),

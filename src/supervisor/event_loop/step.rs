@@ -1,7 +1,7 @@
 //! Checks in debug builds that a step of the event loop takes little processor time. Signals and
-//! due limits wait during a step, so a step must do a bounded amount of work, whatever has arrived.
-//! A step that takes more than [`LONGEST`] panics, and every integration test sees the panic as
-//! exit code 70.
+//! expired time limits wait during a step, so a step must do a bounded amount of work, whatever has
+//! arrived. A step that takes more than [`LONGEST`] panics, and every integration test sees the
+//! panic as exit code 70.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ const LONGEST: Duration = Duration::from_millis(50);
 /// The processor time that the thread had used when a step began.
 pub(super) struct StepTime(Duration);
 
-/// The processor time of the thread, without the time that the kernel takes for reaping, which
-/// drainit cannot reduce.
+/// The processor time that the thread has used, without the kernel's time for reaping, which
+/// drainit cannot reduce. Zero in a release build.
 fn used() -> Duration {
     if cfg!(debug_assertions) {
         thread_cpu().saturating_sub(reap::kernel_time())

@@ -28,19 +28,18 @@ const FOREGROUND: [(&str, &str); 9] = [
     ("rsyslogd", "rsyslogd -n"),
 ];
 
-/// [`left_by`] looks again this many times, each time after a pause of [`LOOK`].
+/// [`left_by`] looks again at most this many times, each time after a pause of [`LOOK`].
 const LOOKS: usize = 10;
 const LOOK: Duration = Duration::from_millis(10);
 
 const STILL: &str = "processes that it started are still running";
 
 impl Executor {
-    /// If a process has ended with success, and processes that it started are still running, names
-    /// these processes and the remedy; otherwise `None`. The text is the end of a sentence. An
-    /// orphan in another session may come from another process. It counts if drainit had no other
-    /// child while the ended process ran, or if its name is in the command of the ended process. In
-    /// the second case, the text says that the origin is not certain. Looks only at the newest
-    /// orphans.
+    /// Names the processes that an ended process has left running, and the remedy; `None` if there
+    /// are none. The text is the end of a sentence. Looks only at the newest orphans. An orphan in
+    /// another session counts in two cases: drainit had no other child while the ended process ran,
+    /// or the name of the orphan is in the command of the ended process. In the second case, the
+    /// text says "may", because the orphan may come from another process.
     pub(super) fn in_background(&self, process: ProcessId) -> Option<String> {
         let groups: Vec<_> = self.groups_of(process).collect();
         let began = self.instance(process).spawned.0.as_millis() / TICK.as_millis();
@@ -72,11 +71,11 @@ impl Executor {
     }
 }
 
-/// Like [`Executor::in_background`], for the command of `exec` after its end. The command had this
-/// pid. Counts only processes that have begun a session of their own, because a process in the
-/// command's group may be about to end. With daemon(3), the command ends before its child begins a
-/// session. While a child of drainit is still in the group, this function therefore looks again, at
-/// most [`LOOKS`] times.
+/// Like [`Executor::in_background`], for the command of `drainit exec`. This command had the pid
+/// `pid`, and has ended. Counts only processes that have begun a session of their own, because a
+/// process in the command's group may be about to end. With daemon(3), the command ends before its
+/// child begins a session. While a child of drainit is still in the group, this function therefore
+/// looks again, at most [`LOOKS`] times.
 #[allow(clippy::disallowed_methods, reason = "the command of exec has ended; 100 ms at most")]
 pub(crate) fn left_by(pid: Pid, command: &[OsString]) -> Option<String> {
     let mut looks = 0..LOOKS;

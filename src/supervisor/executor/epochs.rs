@@ -1,6 +1,6 @@
 //! The epochs of an Envoy with hot restart: their numbers, the reasons against a further hot
-//! restart, and the check of the config before a hot restart. `core/family.rs` decides in which
-//! order the epochs end.
+//! restart, and the check of the config before a hot restart. The module `family` of the core
+//! decides in which order the epochs end.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::supervisor::launch::StartError;
 use crate::supervisor::slots::Definition;
 use crate::types::{ProcessId, exit_code, harmless};
 
-/// One epoch, from its start to its end.
+/// An epoch: one instance of an Envoy with hot restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EnvoyEpoch {
     pub(super) number: u32,

@@ -44,8 +44,9 @@ pub(super) struct LeftGroup {
 /// of processes.
 #[derive(Default)]
 pub(super) struct Search {
-    /// The time of the next search, and the pause after it.
+    /// The time of the next search.
     at: Time,
+    /// The pause before the next search.
     pause: Duration,
     began: Time,
     running: Option<LocalTask>,
@@ -53,7 +54,7 @@ pub(super) struct Search {
 
 impl LeftGroup {
     /// Whether a search has shown that drainit need not wait for the group any more. `is_empty`
-    /// says that the search has found no living member.
+    /// says whether the search has found no living member.
     fn is_over(&mut self, state: Group, is_empty: bool) -> bool {
         let is_lost = state == Group::Refuses || state == Group::Lives && is_empty;
         let was_lost = std::mem::replace(&mut self.is_lost, is_lost);
@@ -86,8 +87,9 @@ impl Executor {
         remains
     }
 
-    /// Keeps the groups with these leaders that have members. If the instance continues with another
-    /// main process, nobody waits for these groups before the end of the instance.
+    /// Of the groups with these leaders, keeps those that still have members. If the instance
+    /// continues with another main process, nobody waits for these groups before the end of the
+    /// instance.
     pub(super) fn leave_groups(&mut self, process: ProcessId, leaders: &[Pid]) {
         for &leader in leaders {
             if left_group(leader) != Group::Gone && self.groups_of(process).all(|it| it != leader) {

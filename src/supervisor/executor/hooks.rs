@@ -24,7 +24,7 @@ use crate::supervisor::readiness;
 use crate::supervisor::run_command::StartedCommand;
 use crate::types::{ProcessId, Signal, harmless, human};
 
-/// A hook that is under way, or the check of an Envoy's config in its place.
+/// A hook that is under way, or the check of an Envoy's config that runs in place of a hook.
 pub(super) struct RunningHook {
     task: LocalTask,
     /// The pid of the command, once it has started.
@@ -50,7 +50,8 @@ impl Executor {
     /// Starts the command of a hook. If the hook is over at once, returns the event that ends it.
     pub(crate) fn run_hook(&mut self, id: HookId) -> Option<Event> {
         let Some(process) = id.process else {
-            // The sweep must not signal the `post_stop` hook of the container.
+            // The final sweep, which signals leftover processes, must not signal the `post_stop`
+            // hook of the container.
             self.end_sweep();
             return self.begin_hook(id, Ok(Files::default()));
         };

@@ -29,7 +29,7 @@ pub(crate) struct Instance {
     pub(super) launching: Option<Launching>,
     /// The main process, whose end is the end of the instance.
     pub(super) pid: Option<Pid>,
-    /// The former main processes that were still running at the last look.
+    /// The former main processes that were still running when drainit last checked them.
     pub(super) former: Vec<Pid>,
     /// The leader of the session and of the process group in which the instance runs.
     pub(super) leader: Pid,
@@ -60,7 +60,7 @@ impl Instance {
         self.launching.as_ref().map(|launching| launching.pid)
     }
 
-    /// Ends the readiness probe, the liveness probe and the preflight.
+    /// Ends the readiness probe, the liveness probe, and the check of whether the drain will work.
     pub(super) fn end_probes(&mut self) {
         (self.readiness, self.liveness, self.preflight) = (None, None, None);
     }

@@ -15,7 +15,8 @@ use crate::supervisor::message::{ChildRole, Message, Rest};
 use crate::types::Signal;
 
 impl Executor {
-    /// Kills the processes that ended commands have left behind, as the [`Rest`] of each says.
+    /// Kills processes that ended commands have left behind. The [`Rest`] of each command says
+    /// which processes.
     pub(crate) fn kill_left_by_probes(&self, ended: &[Ended]) {
         let mut last = None;
         for one in ended {

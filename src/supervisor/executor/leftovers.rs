@@ -24,7 +24,7 @@ const HIDDEN: &str = "hidden by the hidepid of /proc";
 /// The longest scan on the event loop's thread. Signals wait during this scan.
 const LONGEST_HERE: Duration = Duration::from_millis(250);
 
-/// The sweep that sends one signal to all leftovers.
+/// The sweep that sends one signal to all leftover processes.
 pub(super) struct FinalSweep {
     signal: Signal,
     sweep: Arc<Mutex<Sweep>>,
@@ -71,8 +71,7 @@ impl Executor {
         if self.sweep.as_ref().is_none_or(|sweep| sweep.signal != signal) {
             self.sweep = Some(FinalSweep::new(signal, self.killed_groups()));
         }
-        // Every descendant is a child of drainit, or has a child of drainit above it. Without
-        // children, there is nothing to signal.
+        // Without children, drainit has no descendants either, so there is nothing to signal.
         if !has_children() {
             return Some(Event::NothingLeft);
         }
@@ -98,8 +97,8 @@ impl Executor {
     }
 
     /// Whether there is a sweep whose last scan is over. Call this function when drainit has no
-    /// children any more. It ends a scan that is under way, because without children, there is
-    /// nothing to find.
+    /// children any more. This function ends a scan that is still under way, because without
+    /// children, there is nothing to find.
     pub(crate) fn has_swept(&mut self) -> bool {
         let scan = self.sweep.as_mut().map(|sweep| &mut sweep.scan);
         scan.is_some_and(|scan| scan.as_mut().map(|(wanted, _)| *wanted = None).is_none())
@@ -115,7 +114,8 @@ impl Executor {
         let is_killed = |pid: Pid, role: &ChildRole| match role {
             // The command was killed together with its hook, probe or drain.
             ChildRole::Command { .. } => true,
-            // drainit has given up the start of this child, which is not the current instance.
+            // drainit has killed this child if the child is not the current instance and is not
+            // starting. An example is an instance whose start was given up.
             ChildRole::Process(process) => {
                 let current = self.instance(*process);
                 ![current.pid, current.launching_pid()].contains(&Some(pid))

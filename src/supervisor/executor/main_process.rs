@@ -106,8 +106,8 @@ impl Executor {
     fn set_main(&mut self, process: ProcessId, main: Pid, former: Vec<Pid>) {
         let name = &self.process(process).name;
         let current = &mut self.processes.slots[process].instance;
-        // Even if the leader of the session has ended, this number is right, because the kernel
-        // does not reuse the number of a group or session that still has a member.
+        // Even if the leader of the session has ended, the number of the session is right, because
+        // the kernel does not reuse the number of a group or session that still has a member.
         let session = session_of(main).unwrap_or(current.leader);
         if !former.contains(&current.leader) && main != current.leader {
             current.leader = session;

@@ -74,14 +74,15 @@ use crate::types::{End, ProcessId, Signal, Time, harmless};
 
 /// While fewer logs than this are open, drainit does not look for ended logs to drop.
 const MIN_OPEN_LOGS: usize = 16;
-/// The permissions of the report's file. Everybody may read it, like a log.
+/// The permissions of the file with the shutdown report. Everybody may read the file, like a log.
 const REPORT_MODE: u32 = 0o644;
 
 pub(crate) struct Executor {
-    /// The config that was applied last. The definitions of the running instances are in the slots.
+    /// The config that was applied last. An instance that still runs with an older definition has
+    /// this definition in its [`Slot`].
     config: Rc<Config>,
-    /// For each slot of the new config: its place in the file, and its definition. Empty unless a
-    /// reload is being applied.
+    /// While a reload is being applied: for each slot, the position of its process in the new
+    /// config, and the new definition of the process. Empty otherwise.
     loading: BTreeMap<ProcessId, (usize, Definition)>,
     pub(crate) reloads: Reloads,
     pub(crate) file_watches: FileWatches,
@@ -98,8 +99,8 @@ pub(crate) struct Executor {
     /// Whether every config since the start of drainit has had the same single process.
     is_alone: Rc<Cell<bool>>,
     oom_kills: OomKills,
-    /// Whether the Envoys that begin to drain still pass their health check, until
-    /// [`Self::unready`] is called.
+    /// Whether an Envoy that begins to drain now still passes its health check. If so, it passes
+    /// the check until [`Self::unready`] is called.
     stays_ready: bool,
     /// The processes whose start is under way.
     starting: BTreeSet<ProcessId>,
@@ -116,7 +117,7 @@ pub(crate) struct Executor {
     pub(crate) open_logs: Vec<Rc<OutputCapture>>,
     /// When `open_logs` has this length, drainit drops the ended logs from it.
     max_open_logs: usize,
-    /// The final sweep; `None` until it begins.
+    /// The final sweep, which signals leftover processes; `None` while no sweep is under way.
     sweep: Option<FinalSweep>,
     groups: Vec<LeftGroup>,
     search: Search,
@@ -304,8 +305,8 @@ impl Executor {
         let _ = self.sender.send(Message::Wake);
     }
 
-    /// Keeps a log so that its last lines can be read at the end. If many logs are open, drops
-    /// those that have ended, with their pipes.
+    /// Keeps a log so that its last lines can be read at the end. If many logs are open, drops the
+    /// logs that have ended, and their pipes.
     fn keep_open(&mut self, log: Option<&Rc<OutputCapture>>) {
         if self.open_logs.len() >= self.max_open_logs {
             self.open_logs.retain(|log| !log.is_finished());
@@ -458,7 +459,8 @@ impl Executor {
         self.stays_ready = true;
     }
 
-    /// Ends all probes and preflights, and makes each draining Envoy fail its health check.
+    /// Ends all probes and all checks of whether a drain will work. Makes each draining Envoy fail
+    /// its health check.
     pub(crate) fn unready(&mut self) {
         self.stays_ready = false;
         for (_, Slot { instance, .. }) in self.processes.slots.all_mut() {
@@ -503,8 +505,8 @@ impl Executor {
             serving: self.serving(process),
         };
         let starter = self.children.starter();
-        // If an older epoch lives, the drain counts connections, because the statistics report the
-        // requests of an older epoch only every few seconds.
+        // If an older epoch of this Envoy still runs, the drain counts connections, because the
+        // statistics report the requests of an older epoch only every few seconds.
         let drain = &match self.has_older_epoch(process) {
             true => drain.clone().by_connections(),
             false => drain.clone(),
@@ -569,8 +571,9 @@ impl Executor {
         self.processes.slots[process].instance.liveness = None;
     }
 
-    /// Begins to count the connections of clients, so that the report says how many each stop has
-    /// cut. From now on, a process whose output nobody reads is blocked for at most `patience`.
+    /// Begins to count the connections of clients, so that the shutdown report says how many
+    /// connections each stop has cut. From now on, a process whose output nobody reads is blocked
+    /// for at most `patience`.
     pub(crate) fn shutdown_begins(&mut self, patience: Duration) {
         self.stop_counts.shutdown_began(self.sender.clone(), |process| {
             let drain = self.instance(process).drain.as_ref();
@@ -621,7 +624,7 @@ impl Executor {
         self.files.finish(within);
     }
 
-    /// Gives the journal what the looks at connections have shown.
+    /// Adds the latest counts of connections to the journal.
     fn record_counts(&mut self) {
         let journal = &mut self.processes.journal;
         for (began, process, counts) in self.stop_counts.seen() {
@@ -635,8 +638,10 @@ impl Executor {
         matches!(cause, Some(Cause::Failed { why: Failure::Spawn { .. }, .. }))
     }
 
-    /// Writes the report of the shutdown as the last line of the log. If the config asks for JSON,
-    /// makes the report as JSON, too. Writing a file takes at most `within`.
+    /// Writes the report of the shutdown at the end of the log, and to the termination log. If the
+    /// log has the format JSON, its last line also contains the report as JSON. If the config sets
+    /// `shutdown.report`, drainit writes this JSON to that file, too. Writing each of the two files
+    /// takes at most `within`.
     pub(crate) fn report(&mut self, now: Time, code: u8, within: &dyn Fn() -> Duration) {
         self.record_counts();
         let (file, format) = (&self.config.shutdown.report, self.config.logging.format);

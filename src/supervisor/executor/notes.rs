@@ -1,4 +1,5 @@
-//! Writes the line of a note of the core, with the details that only the supervisor knows.
+//! Writes the log line of each [`Note`] of the core, with the details that only the supervisor
+//! knows.
 
 use crate::config::{LogFormat, LogMode, Watch};
 use crate::core::cause::Failure;
@@ -13,8 +14,8 @@ const SLOW_RESTART: &str = "set `required: false` and `on_exit: ignore` if the c
                             without it, or a longer `readiness.timeout`";
 
 impl Executor {
-    /// The details that only the supervisor knows, for the line of a note. Keeps some of them for
-    /// the status.
+    /// The details that only the supervisor knows, for the log line of a note. Keeps some of them
+    /// for the status.
     fn detail(&mut self, note: &Note) -> Option<String> {
         match *note {
             Note::FileChanged { process, watch, .. } => {

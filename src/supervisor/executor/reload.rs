@@ -67,7 +67,7 @@ impl Executor {
     }
 
     /// Drops the log files that no process has any more. A file is kept while an instance that is
-    /// ending, or a leftover, may still write to it.
+    /// ending, or a process that it has left behind, may still write to the file.
     fn drop_log_files(&mut self) {
         self.open_logs.retain(|log| !log.is_finished());
         let each =

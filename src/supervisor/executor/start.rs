@@ -453,8 +453,8 @@ impl Executor {
         Some(Event::Spawned(process))
     }
 
-    /// Asks a new epoch once whether it has taken over. The question replaces the epoch's readiness
-    /// probe.
+    /// Asks a new Envoy epoch once whether it has taken over from the older epoch. The question
+    /// replaces the readiness probe of the new epoch.
     pub(crate) fn ask_epoch(&mut self, process: ProcessId) {
         let wanted = self.with_values(process);
         let instance = self.instance_sender(process);

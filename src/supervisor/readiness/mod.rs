@@ -38,8 +38,9 @@ pub(crate) struct ReadinessTarget {
     pub(crate) log: Option<Rc<OutputCapture>>,
 }
 
-/// If a process is not ready after this time, a line in the log says why. If a hook still runs
-/// after this time, the log has a line about the hook, too.
+/// If a readiness probe has not succeeded after this time, and `readiness.timeout` is more than
+/// twice as long, a line in the log says why. If a hook still runs after this time, the log has a
+/// line about the hook, too.
 pub(crate) const LONG: Duration = Duration::from_secs(5);
 
 /// Begins to probe. Reports each failure, and readiness once.

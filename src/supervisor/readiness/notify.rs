@@ -1,8 +1,8 @@
 //! Receives the messages of one instance of a process on its `NOTIFY_SOCKET`.
 //!
-//! Every process in the network namespace can find the socket in `/proc/net/unix`. A message
-//! therefore counts only under two conditions: the sender has the user of the process, and is the
-//! process itself, a descendant of the process, or a member of the session of the process.
+//! Every process in the network namespace can find the socket in `/proc/net/unix`. Therefore
+//! drainit checks the sender of each message, and ignores a message if its sender does not belong
+//! to the instance.
 
 use std::cell::Cell;
 use std::io;
@@ -145,14 +145,14 @@ struct WatchdogLimit {
 /// The time limit for the next `WATCHDOG=1`.
 struct Watchdog {
     limit: Rc<WatchdogLimit>,
-    /// The moment by which the process must send its next message. `None` before the process is
-    /// ready, and again after the watchdog has expired.
+    /// The moment by which the process must send its next `WATCHDOG=1`; `None` before the process
+    /// is ready, and again after the watchdog has expired.
     alive_by: Option<Instant>,
     /// Whether the limit is over, and the process has a short extra time. In this state,
     /// [`Self::alive_by`] is the moment at which the extra time ends.
     is_overdue: bool,
-    /// Whether the process has got its whole limit again because of a pause, and has sent no
-    /// message since.
+    /// Whether the process has got its whole limit again because of a pause, and has not sent
+    /// `WATCHDOG=1` since.
     was_paused: bool,
 }
 
@@ -203,7 +203,7 @@ impl Watchdog {
 
 impl NotifySource {
     /// Reports to the event loop what a message of the instance says. The message keeps its `place`
-    /// until the event loop takes the first of its news.
+    /// in the bounded queue until the event loop takes the first news of the message.
     fn take(&self, message: NotifyMessage, mut place: Option<OwnedSemaphorePermit>) {
         let process = self.instance.current.process;
         if let Some(status) = message.status {
@@ -228,8 +228,9 @@ impl NotifySource {
     }
 
     /// Reports that a process becomes the main process, if the process belongs to the instance. The
-    /// kernel reports the end of a process only to its parent, so the parent has to be drainit, or
-    /// the current main process, whose children drainit inherits at its end.
+    /// kernel reports the end of a process only to the parent of the process. The parent therefore
+    /// has to be drainit or the current main process. When the main process ends, drainit becomes
+    /// the parent of its children.
     fn take_main(&self, pid: Pid, place: Option<OwnedSemaphorePermit>) {
         let main = &self.instance.main;
         let own = std::process::id().cast_signed();

@@ -31,14 +31,14 @@ pub(crate) const FIRST_LIMIT: Duration = Duration::from_secs(1);
 /// The shortest pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
-/// Runs the command of an `exec` probe to its end, and reaps it. The error says why the command
-/// failed. The command is killed after a limit, and when the future is dropped.
+/// Runs the command of an `exec` probe to its end. The error says why the command failed. The
+/// command is killed after a limit, and when the future is dropped.
 pub(crate) type RunCommand = dyn Fn(&[String]) -> RunningCommand;
 
 /// A command that a [`RunCommand`] runs.
 pub(crate) type RunningCommand = Pin<Box<dyn Future<Output = Result<(), AttemptFailure>>>>;
 
-/// Returns when the probe succeeds, and tells why each attempt before has failed. There is no time
+/// Returns when the probe succeeds, and tells why each earlier attempt has failed. There is no time
 /// limit; the caller drops the future instead.
 ///
 /// For `log` and `notify`, which other code handles, this function never returns.
