@@ -17,15 +17,15 @@ impl Executor {
         let history = journal.of_mut(process);
         match news {
             News::Event(Event::Ready(_)) => {
-                let current = &mut self.processes.slots[process].instance;
+                let slot = &mut self.processes.slots[process];
+                let (current, wanted) = (&mut slot.instance, &slot.definition.process);
                 // A process may send READY=1 more than once. Only the first message counts.
                 if std::mem::replace(&mut current.is_ready, true) {
                     return None;
                 }
-                if current.readiness.take().is_some() {
+                if current.readiness.take().is_some() && !wanted.tells_readiness() {
                     // With a readiness probe, `failure` is the last failure of this probe, which is
-                    // outdated now. Without a readiness probe, `failure` is a `STATUS=` of the
-                    // process, which stays.
+                    // outdated now. Otherwise `failure` is a `STATUS=` of the process, which stays.
                     history.failure = None;
                 }
                 history.message = None;
@@ -81,7 +81,8 @@ impl Executor {
     /// Says why a process is not ready yet, and which processes wait for it.
     fn late(&self, process: ProcessId, after: Duration) {
         let (machine, journal) = (self.processes.machine(), &self.processes.journal);
-        let why = journal.of(process).failure.as_ref();
+        let silent = self.process(process).tells_readiness().then_some("it has not sent READY=1");
+        let why = journal.of(process).failure.as_deref().or(silent);
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         let waiting = machine.state().waiting_for(process);
         let names: Vec<_> = waiting.iter().map(|id| journal.names.of(*id)).collect();

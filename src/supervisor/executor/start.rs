@@ -437,7 +437,6 @@ impl Executor {
         });
         current.readiness = match &wanted.readiness {
             None => None,
-            Some(_) if wanted.tells_readiness() => None,
             Some(wanted_readiness) => Some(readiness::watch(
                 ReadinessTarget {
                     process: Arc::clone(&wanted),

@@ -38,12 +38,13 @@ pub(crate) struct ReadinessTarget {
     pub(crate) log: Option<Rc<OutputCapture>>,
 }
 
-/// If a readiness probe has not succeeded after this time, and `readiness.timeout` is more than
-/// twice as long, a line in the log says why. If a hook still runs after this time, the log has a
-/// line about the hook, too.
+/// If a process is not ready after this time, and `readiness.timeout` is more than twice as long, a
+/// line in the log says why. If a hook still runs after this time, the log has a line about the
+/// hook, too.
 pub(crate) const LONG: Duration = Duration::from_secs(5);
 
-/// Begins to probe. Reports each failure, and readiness once.
+/// Begins to probe, unless the process itself tells that it is ready (`notify`). Reports each
+/// failure of a probe, readiness once, and a process that is not ready after [`LONG`].
 pub(crate) fn watch(
     target: ReadinessTarget,
     base: Rc<[(OsString, OsString)]>,
