@@ -20,9 +20,10 @@ pub struct ExecOption {
 pub const GRACE_PERIOD: &str = "shutdown.grace_period";
 /// The key `shutdown.unready_delay`.
 pub const UNREADY_DELAY: &str = "shutdown.unready_delay";
-/// The key `readiness.timeout` of an Envoy whose readiness probe asks its admin interface.
+/// The key `readiness.timeout`, for a readiness probe that asks Envoy's admin interface.
 pub const READINESS: &str = "readiness.timeout";
-/// The key whose value is a list. The option for this key has the items with commas between them.
+/// The key `ignore_listeners`, whose value is a list. In the option for this key, commas separate
+/// the items.
 pub const LISTENERS: &str = "ignore_listeners";
 
 const fn of(option: &'static str, variable: &'static str, key: &'static str) -> ExecOption {

@@ -20,7 +20,7 @@ pub struct CompletionsArgs {
 /// The commands that take names of processes.
 const NAMING: [&str; 5] = ["kill", "restart", "start", "status", "stop"];
 
-/// The options that choose the drainit whose processes are completed.
+/// The options that say which running drainit has the processes whose names are completed.
 const WHERE: [&str; 3] = ["-c", "--config", "--socket"];
 
 /// Calls the function that clap generates, and then completes names of processes and signals.

@@ -1,5 +1,5 @@
-//! Reads facts from Envoy's own config, such as the address of the admin interface, and how long a
-//! request may take.
+//! Reads facts from Envoy's own config, such as the address of the admin interface and the longest
+//! time of a request.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -99,8 +99,8 @@ pub fn rejects_statistics(path: &Path) -> Option<usize> {
     (all.scalar() == Some("true")).then(|| all.span.line())
 }
 
-/// The number of the line, from 1, with the first TCP proxy in a listener whose connections the
-/// drain counts. `None` without such a proxy, or if the file cannot be read.
+/// The number of the line, from 1, of the first TCP proxy in those listeners whose connections the
+/// drain counts. `None` if they have no TCP proxy, or if the file cannot be read.
 pub fn tcp_proxy(path: &Path, drain: &EnvoyDrain) -> Option<usize> {
     fn line(node: &Node) -> Option<usize> {
         let kind = get(node, &["@type"]).and_then(|kind| kind.scalar());

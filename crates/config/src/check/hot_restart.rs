@@ -36,8 +36,9 @@ pub(crate) fn check(problems: &mut Problems, config: &Config, places: &Places) {
     }
 }
 
-/// The reasons why a new epoch could not take over from the old one, each as the key at fault, the
-/// message and the help.
+/// The reasons why a new instance of the Envoy could not take over from the old instance. Each
+/// reason has the key at fault, the message and the help. The messages call an instance an epoch,
+/// as Envoy does.
 fn faults(process: &Process, flags: &EnvoyFlags) -> Vec<(&'static str, String, &'static str)> {
     let name = &process.name;
     let is_envoy =
@@ -92,8 +93,8 @@ fn faults(process: &Process, flags: &EnvoyFlags) -> Vec<(&'static str, String, &
     found.map(|(_, key, message, help)| (key, message, help)).collect()
 }
 
-/// Warns if the times in Envoy's flags cut connections, or let an old epoch live longer than the
-/// shutdown waits for it.
+/// Warns if the times in Envoy's flags cut connections, or let an old instance live longer than the
+/// shutdown can wait for it.
 fn times(
     problems: &mut Problems,
     config: &Config,

@@ -1,5 +1,5 @@
-//! Reports what `check` has found in the file system of the image. The module `image` of drainit
-//! makes the search.
+//! Reports what `drainit check` has found in the file system of the image. The module `image` of
+//! the crate `drainit` makes the search.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

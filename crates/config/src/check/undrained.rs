@@ -35,8 +35,8 @@ const SERVERS: [&str; 15] = [
 const SERVING: [(&str, &str); 4] =
     [("fastapi", "run"), ("flask", "run"), ("ollama", "serve"), ("vllm", "serve")];
 
-/// Programs that start another program. In the command, the other program follows the options and
-/// variables.
+/// Programs that start another program. In the command, the other program follows words with a
+/// leading `-` and words with a `=`.
 const WRAPPERS: [&str; 5] = ["env", "tini", "dumb-init", "nice", "stdbuf"];
 
 /// Programs that start another program, and the argument that comes before that program. An empty
@@ -72,7 +72,7 @@ pub(crate) fn check(
     };
     let mut is_said = places.processes.iter().any(is_answered);
     // For each process: whether a process with a drain or a `pre_stop` hook depends on it, directly
-    // or indirectly. drainit then stops it only after the end of that process.
+    // or indirectly. If so, drainit stops the process only after this dependent has ended.
     let mut is_behind = vec![false; config.processes.len()];
     for id in graph.order.iter().rev() {
         let index = id.index();

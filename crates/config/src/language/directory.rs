@@ -40,7 +40,7 @@ fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name();
-        // `is_dir` follows symbolic links, because the files of a ConfigMap are links.
+        // `is_dir` follows symbolic links, so a link to a directory is skipped, too.
         if names.len() <= MOST_FILES && is_config(&name) && !entry.path().is_dir() {
             names.push(name);
         }

@@ -4,7 +4,7 @@ use crate::language::environment::Variables;
 use crate::language::expand::{check_syntax, expand};
 use crate::language::invalid::Invalid;
 
-/// An entry of the file, which sets a variable or passes a variable on.
+/// An entry of an `env_file`. The entry sets a variable, or passes on a variable of the container.
 pub(crate) struct Assignment<'t> {
     /// The number of the first line, from 1.
     pub(crate) line: usize,

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub const OWN: [&str; 4] =
     ["DRAINIT_CONFIG", "DRAINIT_LOG_FORMAT", "DRAINIT_LOG_LEVEL", "DRAINIT_PROFILES"];
 
-/// The variable that has the number of a copy, which `scale` makes.
+/// The name of the variable with the number of a copy. The key `scale` makes the copies.
 pub(crate) const SCALE_INDEX: &str = "SCALE_INDEX";
 
 /// A snapshot of the container's environment, without the variables that are not UTF-8. The
@@ -82,8 +82,8 @@ impl Origin {
     }
 }
 
-/// The times that the plan gives the stop and the drain of a process. The process can use these
-/// times for limits of its own.
+/// The times that a shutdown leaves for the stop and the drain of a process. The process can use
+/// these times for limits of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeadlineShare {
     /// The shortest time from the process's `stop_signal` to SIGKILL.
@@ -121,7 +121,7 @@ pub struct Variables<'a> {
     /// The part of the grace period that belongs to one process: the process that drainit reads or
     /// starts now. `None` while drainit reads a value that cannot use this part.
     share: Option<DeadlineShare>,
-    /// Whether a value has used the share.
+    /// Whether a value has asked for a time of `share`, such as `${stop_seconds}`.
     pub(crate) uses_share: Cell<bool>,
     /// Whether a value has used `${stop_seconds}` although `${stop_seconds}` was 0.
     pub(crate) is_share_zero: Cell<bool>,
@@ -185,8 +185,9 @@ impl<'a> Variables<'a> {
         std::mem::replace(&mut self.share, share)
     }
 
-    /// Whether the text being read gets a mark in place of a limit. Sets `uses_limits` if each start
-    /// must read the limit again, as for all values that can use the share.
+    /// Whether the text being read gets a mark in place of a limit of the container. For a value
+    /// that can use the share, also sets `uses_limits`, because each start must read the limit
+    /// again.
     pub(crate) fn marks_limit(&self) -> bool {
         if self.share.is_some() {
             self.uses_limits.set(true);
@@ -194,8 +195,8 @@ impl<'a> Variables<'a> {
         self.share.is_some() && self.marks_limits
     }
 
-    /// The number in the share that has this name; `None` if there is no such number, or if values
-    /// here cannot use the share.
+    /// The number with this name in the share. `None` if the share has no such number, or if the
+    /// value being read cannot use the share.
     pub(crate) fn share(&self, name: &str) -> Option<u128> {
         self.uses_share.set(true);
         let number = self.share.and_then(|share| share.number(name));

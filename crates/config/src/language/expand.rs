@@ -24,7 +24,8 @@ enum Piece<'t> {
     },
 }
 
-/// The part of `${…}` after the name, such as `:-default`: what happens if the variable is not set.
+/// The part of `${…}` after the name: what happens if the variable is not set, such as `:-default`;
+/// or a percentage.
 #[derive(Debug, PartialEq, Eq)]
 enum Otherwise<'t> {
     Empty,

@@ -1,5 +1,5 @@
-//! The language of a config, before any key has a meaning: files, the tree of YAML with the places
-//! in these files, `${…}`, the words of a shell, and problems with their places.
+//! The language of a config, whatever its keys mean: files, the YAML tree with the place of each
+//! value in its file, `${…}`, the splitting of commands into words, and problems with their places.
 
 pub mod diagnostics;
 pub mod directory;

@@ -185,14 +185,15 @@ struct Commands<'a> {
     found: Vec<Command<'a>>,
     words: Vec<String>,
     word: Option<Vec<u8>>,
-    /// If the next word belongs to a redirection: whether this is a here-document.
+    /// Whether the redirection to which the next word belongs is a here-document. `None` if the
+    /// next word belongs to no redirection.
     is_document: Option<bool>,
     /// For each here-document that begins on the next line: the line that ends it.
     documents: Vec<String>,
-    /// The part of a pipe that is being read: the number of commands before it, and whether it
-    /// reads from the part before it.
+    /// The part of a pipe that is being read: the number of commands before this part, and whether
+    /// this part reads the output of the part before it.
     part: (usize, bool),
-    /// The parts around this part: each contains a group, such as `{ …; }`, that has not ended.
+    /// The outer parts: each contains a group, such as `{ …; }`, whose end has not been read yet.
     groups: Vec<(usize, bool)>,
     /// Whether a group in parentheses has just ended.
     is_ended: bool,
@@ -225,7 +226,7 @@ impl<'a> Commands<'a> {
         self.is_ended = true;
     }
 
-    /// Marks the commands of the part, which a copy of the shell runs.
+    /// Marks the commands of the current part as commands that a copy of the shell runs.
     fn mark(&mut self) {
         for command in &mut self.found[self.part.0..] {
             command.is_copy = true;

@@ -153,7 +153,7 @@ impl Source {
         Ok(Self { secret: limits.is_secret, identity, ..Self::new(path, text(bytes)?) })
     }
 
-    /// Reads a manifest from standard input, without a time limit.
+    /// Reads a manifest, or a file for `drainit import`, from standard input. Has no time limit.
     pub fn read_stdin() -> Result<Self, Unreadable> {
         let mut out = Vec::new();
         let read = std::io::stdin().lock().take(MANIFEST.largest + 1).read_to_end(&mut out);

@@ -135,7 +135,7 @@ pub fn variables_of(path: &Path, container: &Environment) -> Result<Vec<(String,
 /// Looks up the user of a process.
 ///
 /// # Errors
-/// Says which name is missing.
+/// Says why the user is not found.
 pub fn account(wanted: &Account) -> Result<Account, String> {
     match wanted {
         Account::Written(text) => Accounts::default()

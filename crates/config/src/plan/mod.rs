@@ -1,7 +1,8 @@
 //! The plan of a config: the order in which the processes start, and the longest shutdown compared
 //! with its deadline.
 //!
-//! Nothing is estimated: [`timeline`] computes the longest shutdown by running the core itself.
+//! Nothing is estimated: [`timeline`] finds the longest shutdown by a simulation with the state
+//! machine of `drainit run`.
 
 pub mod changes;
 pub mod json;
@@ -44,7 +45,7 @@ pub struct Plan<'c> {
     /// The time from the beginning of the shutdown (T0) until the container runtime kills the
     /// container.
     pub grace_period: Duration,
-    /// The part of `grace_period` at its end that drainit keeps free.
+    /// The time at the end of `grace_period` that drainit keeps free.
     pub reserve: Duration,
     names: Vec<&'c str>,
     spec: Spec,
@@ -71,8 +72,8 @@ pub struct PlannedStart<'c> {
     /// The limit of the process's `pre_start` hook.
     pub pre_start: Option<Duration>,
     /// The latest time, counted from the start of drainit, at which the process is ready if no
-    /// start is repeated. `None` if there is no such time: the process starts only at a request, or
-    /// is a oneshot or waits for one, and a oneshot may take any time.
+    /// start is repeated. `None` if the process starts only at a request, is a oneshot, or waits
+    /// for the end of a oneshot: a oneshot may take any time.
     pub ready_by: Option<Duration>,
 }
 
@@ -118,7 +119,7 @@ impl<'c> Plan<'c> {
     }
 
     /// The duration of the longest shutdown after a stop signal, whether or not a oneshot still
-    /// runs. The wait for leftover processes does not count.
+    /// runs. The wait for leftovers (processes that outlive their starter) does not count.
     pub fn longest(&self) -> Duration {
         let in_oneshot = self.signal_in_oneshot.as_ref().map(|it| &it.timeline);
         without_leftovers(&self.spec, in_oneshot.unwrap_or(&self.after_signal))
@@ -157,7 +158,7 @@ impl<'c> Plan<'c> {
         self.names.iter().map(|name| (*name).to_owned()).zip(shares).collect()
     }
 
-    /// The time from T0 to the deadline.
+    /// The time from the beginning of the shutdown to its deadline.
     pub fn window(&self) -> Duration {
         self.spec.window
     }
@@ -218,8 +219,9 @@ impl<'c> Plan<'c> {
     }
 }
 
-/// The duration of this shutdown if no leftover processes remain. If the container's `post_stop`
-/// hook has no timeout, it then gets the time of the leftovers.
+/// The duration of this shutdown if there are no leftovers (processes that outlive their starter).
+/// In this case, drainit does not wait for leftovers, and a `post_stop` hook of the container that
+/// has no timeout gets the time of that wait.
 fn without_leftovers(spec: &Spec, timeline: &Timeline) -> Duration {
     let leftovers = timeline.steps.iter().find(|step| step.kind == StepKind::Leftovers);
     leftovers.map_or(timeline.total, |ShutdownStep { begins, .. }| {

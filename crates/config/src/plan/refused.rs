@@ -41,7 +41,7 @@ pub fn check(old: &Config, running: &[RunningProcess<'_>], new: &Config) -> Resu
 /// running process, and two processes that exchange their paths would wait for each other. Two
 /// cases do not count. A new process may take over the path of a process that the reload removes,
 /// because the new process waits for the removal. A stopped process (`Life::Stopped`) needs its
-/// path only if a process that is not stopped depends on it.
+/// path only if another process depends on the stopped process and is not stopped itself.
 fn moved<'a>(
     running: &[RunningProcess<'a>],
     wanted: &'a [impl AsRef<Process>],

@@ -1,5 +1,5 @@
-//! The plan of a reload: which slot each process of the new config has, and what the reload does
-//! step by step.
+//! The plan of a reload: which [`ProcessId`] (slot) each process of the new config gets, and what
+//! the reload does step by step.
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
@@ -160,9 +160,10 @@ impl<'a> ReloadPlan<'a> {
                     None => (false, "continues".to_owned(), differ(keys)),
                 },
             };
-            // Some dependencies are replaced only after all steps. A process that was started in
-            // one of these steps then follows such a dependency, and is replaced once more. A
-            // oneshot has ended by that time, and does not follow.
+            // The reload replaces some dependencies only after all steps. A dependent with
+            // `restart: true` that was started or replaced in one of these steps is then replaced
+            // once more, after its dependency. A oneshot has ended by that time, so it is not
+            // replaced.
             let follows = |on: &&Dependency| on.restart && last.contains(on.process.as_str());
             if let Some(on) = process.depends_on.iter().find(follows)
                 && is_anew

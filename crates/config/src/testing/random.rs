@@ -31,7 +31,7 @@ impl Random {
         of[self.index(of.len())].clone()
     }
 
-    /// A part of a text that has `¦` between its parts.
+    /// A random part of a text that has `¦` between its parts.
     pub fn part<'t>(&mut self, of: &'t str) -> &'t str {
         let parts: Vec<_> = of.split('¦').collect();
         self.pick(&parts)

@@ -50,8 +50,8 @@ pub fn string_literals(source: &str) -> Vec<Literal> {
     literals
 }
 
-/// Returns the text of a literal up to its closing quote, and how many bytes that takes in the
-/// source, including the quote.
+/// Returns the text of a literal up to its closing quote, and the number of bytes that the text and
+/// the quote take in the source.
 fn unescape(source: &str) -> (String, usize) {
     let mut text = String::new();
     let mut chars = source.char_indices().peekable();

@@ -6,8 +6,8 @@ use crate::drawing::{Bar, BarKind, BarLook, Chart, Row};
 use crate::journal::data::{ShutdownReport, StepData};
 use crate::types::{harmless, human};
 
-/// How many seconds a step may take longer than planned without being late. The plan does not
-/// include the time that drainit itself needs.
+/// A step counts as late if it takes longer than planned by more than this number of seconds. The
+/// plan does not include the time that drainit itself needs.
 const TOLERANCE: f64 = 0.1;
 
 /// Draws the start, and the real times of the shutdown over the planned times.

@@ -8,7 +8,7 @@ use regex_lite::Regex;
 use crate::import::draft::{Draft, DraftedProcess};
 use crate::import::pattern;
 
-/// Each program that ends gracefully at another signal than SIGTERM, with that signal and the
+/// Programs for which another stop signal is better than SIGTERM, each with that signal and the
 /// comment. The draft keeps the signal of the imported file.
 const SIGNALS: [(&str, &str, &str); 4] = [
     (
@@ -51,7 +51,7 @@ static PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-/// Matches the name of an image that runs one of these programs.
+/// Matches the name of an image that runs a program of [`SIGNALS`].
 static IMAGE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?:^|/)(?:(nginx|postgres|httpd)(?:[:@]|$)|(php):[^/]*-fpm)"));
 

@@ -1,4 +1,5 @@
-//! Reads the files of other programs. The limits and the form of the error messages are the same as
+//! Reads the files of other programs. The size limit for a file is that of a config. The size limit
+//! for standard input is that of a Kubernetes manifest. The error messages have the same form as
 //! for a config.
 
 use std::path::{Path, PathBuf};

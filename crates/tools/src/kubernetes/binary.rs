@@ -498,7 +498,7 @@ impl Pod<'_> {
         }
     }
 
-    /// The binaries that are there when this number of init containers has ended.
+    /// The binaries that exist once the first `place` init containers have ended.
     fn there(&self, place: usize) -> impl Iterator<Item = &Binary> {
         self.binaries.iter().filter(move |binary| binary.behind <= place)
     }

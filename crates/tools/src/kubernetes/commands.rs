@@ -46,7 +46,7 @@ pub struct Usage {
     pub name: &'static str,
     /// The name of each option, and whether the option has a value.
     pub options: &'static [(&'static str, bool)],
-    /// How many words the subcommand takes at most, options aside.
+    /// The largest number of words that the subcommand takes, not counting its options.
     pub words: usize,
 }
 
@@ -95,7 +95,7 @@ pub(super) fn program(words: &[Word]) -> &str {
     script::program(words.iter().map(|word| &*word.text))
 }
 
-/// A problem, and how to mend it.
+/// The place of a problem, the message, and the help text.
 pub(super) type Found = (Span, String, String);
 
 /// Says why drainit would refuse a command line. `words` are the subcommand and its options.

@@ -74,8 +74,8 @@ fn is_expanded(word: &str) -> bool {
     word.contains(['$', '`'])
 }
 
-/// Finds drainit in a script. After `exec drainit …` drainit replaces the shell; without `exec` the
-/// shell stays as drainit's parent. Programs that also replace themselves, such as `env` and
+/// Finds drainit in a script. With `exec drainit …`, drainit replaces the shell. Without `exec`,
+/// the shell stays as drainit's parent. Programs that also replace themselves, such as `env` and
 /// `su-exec`, may stand between `exec` and `drainit`.
 fn of_script(script: &Word, is_bash: bool) -> EntryPoint {
     let mut found = EntryPoint::Other(script.clone());
@@ -122,8 +122,8 @@ fn of_script(script: &Word, is_bash: bool) -> EntryPoint {
     found
 }
 
-/// Checks the command. Returns whether the command may need no config, because it is wrong or does
-/// not show whether it runs `drainit run`.
+/// Checks the command. Returns true if the container perhaps needs no config, because the command
+/// is wrong, or does not show whether it runs `drainit run`.
 pub(super) fn check(ctx: &mut Context<'_>) -> bool {
     const HELP: &str =
         "write `[drainit, run, --]` with a config, or `[drainit, exec, --, PROGRAM]` without one";

@@ -19,7 +19,7 @@ pub(super) struct PodEnv {
     /// Variables whose values are not known here: the manifest sets them by `valueFrom`, or their
     /// values contain such variables or are too long.
     unknown: BTreeMap<String, Span>,
-    /// The variables of the image, as far as they are given.
+    /// The variables of the image that `check` knows, for example from its option `--env`.
     image: BTreeMap<String, Word>,
     /// The prefixes of the variables that `envFrom` brings.
     prefixes: Vec<String>,

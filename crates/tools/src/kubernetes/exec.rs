@@ -1,4 +1,4 @@
-//! Reads the options of `drainit exec` in the command of a container, as a config of one Envoy.
+//! Reads the options of `drainit exec` in the command of a container, as a config with one Envoy.
 
 use std::slice;
 use std::time::Duration;

@@ -24,7 +24,8 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
     // With a short grace period, `exec` also has a shorter reserve.
     let least = if ctx.is_exec { Duration::ZERO } else { Shutdown::default().reserve };
     if given <= least {
-        // A problem of the hook is shown now, and not only once the grace period is longer.
+        // A hook of unknown duration is reported at once. Otherwise, the user would first correct
+        // the grace period, and only then see this second problem.
         unknown_hook(ctx, before);
         return too_short(ctx, given, span);
     }
@@ -50,7 +51,7 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
             false => format!("{hook}the shutdown takes up to {}", human(total)),
         };
         let message = format!("{takes}, and the kubelet kills after {}", human(given));
-        // The change that is still needed once the hook is removed.
+        // The change that is still needed after the hook is removed.
         let then = match grace == given || Duration::from_secs(needed) == given {
             true => String::new(),
             false => format!(" and write `{NAME}: {needed}`"),

@@ -28,8 +28,8 @@ pub(super) struct Workload {
 }
 
 impl Workload {
-    /// The keys of a ConfigMap or Secret; `None` if the manifest does not have it, or if it is
-    /// empty.
+    /// The keys of a ConfigMap or Secret. `None` if the manifest does not have this object, or if
+    /// the object is empty.
     pub(super) fn keys(&self, kind: &str, name: &str) -> Option<Vec<&str>> {
         let has = |map: &Node, path: &[&str], value: &str| {
             text(map, path).is_none_or(|found| found.text == value)
@@ -257,7 +257,7 @@ pub(super) fn as_list(line: &str) -> String {
     format!("[{}]", line.split_whitespace().collect::<Vec<_>>().join(", "))
 }
 
-/// A container of the pod. Among `initContainers`, `restartPolicy: Always` makes a sidecar.
+/// Reads a container of the pod. An init container with `restartPolicy: Always` is a sidecar.
 pub(super) fn container(node: &Rc<Node>) -> Container {
     let name = text(node, &["name"]);
     Container {

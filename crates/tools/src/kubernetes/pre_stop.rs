@@ -1,5 +1,5 @@
-//! Checks `lifecycle` of a container: the `preStop` hook, which runs before drainit gets the stop
-//! signal, and the stop signal.
+//! Checks `lifecycle` of a container: the stop signal, and the `preStop` hook, which runs before
+//! drainit gets the stop signal.
 
 use std::time::Duration;
 
@@ -135,7 +135,8 @@ fn one_command(words: &[Word], found: &mut PreStop) {
             Ok(time) => found.sleeps = found.sleeps.saturating_add(time),
             Err(_) => found.is_unknown = true,
         },
-        // `drains` finds `drainit drain`, and `commands::check` reports a misspelt command.
+        // Nothing to do: the function `drains` finds `drainit drain`, and `commands::check` reports
+        // a misspelt command.
         [program, rest @ ..]
             if base(program) == "drainit"
                 && !rest.iter().any(|it| *it != "drain" && SUBCOMMANDS.contains(it)) => {}

@@ -85,8 +85,8 @@ pub(super) fn check(ctx: &mut Context<'_>) {
         let path = if name == "livenessProbe" { "/livez" } else { "/readyz" };
         let help = format!("add the program to the image, or {}", how_to_probe(ctx, path));
         ctx.must_run("this probe", &command, &help);
-        // A liveness probe is never advised to ask `/readyz`, because it would then kill a
-        // container that starts slowly.
+        // The advice for a liveness probe never names `/readyz`, because the kubelet would then
+        // kill a container that starts slowly.
         answered(ctx, &probe, (name == "livenessProbe").then_some("/livez"));
         if let Some(span) = probe.is_constant.filter(|_| name != "startupProbe") {
             let message = "this probe only looks at a file, or does nothing: it does not fail \
@@ -182,7 +182,7 @@ fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> 
     let is_health = |pair: &[&str]| base(pair[0]) == "drainit" && pair[1] == "health";
     let has = |option: &str| words.iter().any(|word| word.starts_with(option));
     if !words.windows(2).any(is_health) || has("--url") {
-        // Another program at another port may have such a path, too.
+        // Another program may have such a path at another port, so the port must be drainit's.
         let port = ctx.loaded.config.control.listen?.port();
         let is_asked =
             |path: &&str| words.iter().any(|word| word.ends_with(&format!(":{port}{path}")));
@@ -303,8 +303,8 @@ fn named(ctx: &mut Context<'_>, container: &Node, port: &Word) {
     ctx.add(Severity::Error, port.span, message).help(help);
 }
 
-/// Warns of a startup probe that waits for readiness, but gives up before a `readiness` of the
-/// config does.
+/// Warns of a startup probe that waits for readiness, but gives up earlier than a `readiness` of
+/// the config.
 fn startup(ctx: &mut Context<'_>, probe: &PodProbe) {
     let processes = ctx.loaded.config.processes.iter();
     let timeouts = processes.filter_map(|it| Some(it.readiness.as_ref()?.timeout));

@@ -34,7 +34,7 @@ fn longest_drain(ctx: &Context<'_>) -> Option<Duration> {
 
 /// Warns of a sidecar for which the application does not wait. The kubelet starts the next
 /// container when the `startupProbe` has succeeded and the `postStart` hook has ended. If the
-/// sidecar has neither, the kubelet starts the next container when the sidecar runs. A
+/// sidecar has neither, the kubelet starts the next container as soon as the sidecar runs. A
 /// `startupProbe` that only asks whether drainit lives succeeds at once, so it does not count.
 fn start(ctx: &mut Context<'_>) {
     let node = &ctx.container.node;

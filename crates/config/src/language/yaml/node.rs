@@ -152,7 +152,7 @@ impl Node {
         found
     }
 
-    /// The noun for the kind of the value, for messages.
+    /// The words for the kind of the value in a message.
     pub fn kind_name(&self) -> &'static str {
         match self.kind {
             Kind::Null => "empty",
