@@ -22,6 +22,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
             ),
             ("DRAINIT_LOG_FORMAT", "The format of all lines: text or json."),
             ("DRAINIT_LOG_LEVEL", "The level of drainit's own lines: error, warn, info or debug."),
+            ("DRAINIT_PROFILES", "The active profiles of processes, separated by commas."),
         ],
     ),
     ("FILES", &[("/etc/drainit.yaml", "The config, if neither -c nor DRAINIT_CONFIG names one.")]),
@@ -96,4 +97,16 @@ fn subcommand(mut command: Command) -> io::Result<String> {
         tail.control("PP", []).text([roman(paragraph)]);
     }
     Ok(head.to_roff() + &options + &tail.to_roff())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::language::environment::OWN;
+
+    #[test]
+    fn every_variable_of_drainit_is_explained() {
+        let explained = |name| SECTIONS[0].1.iter().any(|(names, _)| *names == name);
+        assert_eq!(OWN.into_iter().find(|name| !explained(*name)), None);
+    }
 }

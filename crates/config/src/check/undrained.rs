@@ -36,7 +36,7 @@ const SERVING: [(&str, &str); 4] =
     [("fastapi", "run"), ("flask", "run"), ("ollama", "serve"), ("vllm", "serve")];
 
 /// Programs that start another program. In the command, the other program follows words with a
-/// leading `-` and words with a `=`.
+/// leading `-`, words with a `=`, and numbers (`nice -n 10`).
 const WRAPPERS: [&str; 5] = ["env", "tini", "dumb-init", "nice", "stdbuf"];
 
 /// Programs that start another program, and the argument that comes before that program. An empty
@@ -148,7 +148,8 @@ fn starts_server(words: &[&str], deepest: u8) -> bool {
     };
     let program = path.rsplit('/').next().unwrap_or_default();
     let next = rest.first().copied().unwrap_or_default();
-    let is_option = |word: &&&str| word.starts_with('-') || word.contains('=');
+    let is_number = |word: &str| word.parse::<i32>().is_ok();
+    let is_option = |word: &&&str| word.starts_with('-') || word.contains('=') || is_number(word);
     let after_options = || &rest[rest.iter().take_while(is_option).count()..];
     if is_shell(program) {
         let script = place(rest.iter().copied()).map(|place| last_command(rest[place]));

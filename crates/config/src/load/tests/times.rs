@@ -182,7 +182,7 @@ fn an_unready_delay_must_fit_and_excludes_a_readiness_delay() {
 // holds: C765
 #[test]
 fn a_server_without_a_drain_is_reported_with_the_line_to_add() {
-    const SERVERS: [(&str, &str); 12] = [
+    const SERVERS: [(&str, &str); 13] = [
         ("tcp", "readiness: {tcp: '127.0.0.1:80'}"),
         ("http", "readiness: {http: 'http://127.0.0.1:80/'}"),
         ("envoy", "readiness: {envoy: 'http://127.0.0.1:9901'}"),
@@ -191,6 +191,7 @@ fn a_server_without_a_drain_is_reported_with_the_line_to_add() {
         ("module", "command: [python3, -m, uvicorn, 'app:app']"),
         ("in a shell", "command: [sh, -ec, 'migrate && A=b exec uvicorn app:app 2>&1 | tee /log']"),
         ("wrapped", "command: [/usr/bin/env, -i, A=b, uvicorn, 'app:app']"),
+        ("nice", "command: [nice, -n, '10', nginx]"),
         ("as a user", "command: [gosu, '5', nginx]"),
         ("run", "command: [uv, run, uvicorn, 'app:app']"),
         ("serve", "command: [vllm, serve, model]"),
