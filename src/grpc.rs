@@ -4,8 +4,8 @@
 //! The client implements only what one call on a connection of its own needs. The client does not
 //! allow the server a dynamic table of header fields, so each block of fields can be read without
 //! the blocks before it. The client decodes no Huffman codes, but compares the name `grpc-status`
-//! with its only two encodings. The client never enlarges the window of 64 KiB, so an answer has at
-//! most 64 KiB. docs/dev/decisions/0011 has the reasons.
+//! with its only two encodings. The client never enlarges the flow-control window of 64 KiB, so an
+//! answer has at most 64 KiB. docs/dev/decisions/0011 has the reasons.
 
 use std::fmt::{self, Display};
 use std::io;
@@ -39,7 +39,7 @@ const PADDED: u8 = 8;
 const PRIORITY: u8 = 0x20;
 /// The stream of the call.
 const CALL: u32 = 1;
-/// The most bytes of a frame, and of an incomplete block of fields.
+/// The largest frame, and the largest incomplete block of fields, in bytes.
 const MAX_FRAME: usize = 16 * 1024;
 /// The most bytes that a server may send before its answer is complete.
 const MAX_TOTAL: usize = 256 * 1024;
@@ -193,8 +193,8 @@ fn failed(error: io::Error) -> GrpcError {
 
 /// All bytes of a call.
 fn call(authority: &str, service: &str) -> Vec<u8> {
-    // The fields of RFC 7541, appendix A: `:method: POST`, `:scheme: http`, and the names of
-    // `:path`, `:authority`, `content-type` and `user-agent`.
+    // The numbers are indices into the static table (RFC 7541, appendix A): `:method: POST`,
+    // `:scheme: http`, and the names `:path`, `:authority`, `content-type` and `user-agent`.
     let mut fields = vec![0x80 | 3, 0x80 | 6];
     for (index, value) in [
         (4, "/grpc.health.v1.Health/Check"),

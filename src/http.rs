@@ -27,7 +27,7 @@ use crate::types::{harmless, human};
 /// The limit of an answer's head and of hyper's read buffer, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// The time for which a connect to an abstract name is retried while the backlog is full.
+/// The time for which a connect to an abstract socket is retried while its backlog is full.
 const BACKLOG_PATIENCE: Duration = Duration::from_secs(3);
 const BACKLOG_PAUSE: Duration = Duration::from_millis(2);
 
@@ -41,7 +41,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// The body of an answer with 200.
+    /// The body, if the status is 200.
     ///
     /// # Errors
     /// Returns [`HttpError::Status`] for every other status.
@@ -283,7 +283,7 @@ impl HttpConnection {
         let (sender, connection) =
             Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await?;
         let mut driver = JoinSet::new();
-        // Hyper passes its error to the waiting exchange.
+        // The result is dropped, because Hyper also passes an error to the waiting exchange.
         driver.spawn(async move { drop(connection.await) });
         Ok(Self { sender, _driver: driver })
     }

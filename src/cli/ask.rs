@@ -22,8 +22,8 @@ pub(super) const LIMIT: Duration = Duration::from_secs(5);
 /// The largest answer, in bytes. A status has some 200 bytes for each process.
 pub(super) const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
-/// Finds drainit, runs a command on one thread, and returns the exit code. If either fails, prints
-/// the error.
+/// Finds the running drainit, runs `command` on one thread, and returns the exit code. Prints the
+/// error if drainit is not found, or if the command fails.
 pub(super) fn run<C: AsyncFnOnce(Found) -> Result<(), String>>(whom: &Whom, command: C) -> u8 {
     block_on(async move {
         let found = match for_operator(whom).await {
@@ -63,7 +63,7 @@ pub(super) fn query(names: &[String]) -> Result<Vec<String>, String> {
     names.iter().map(pair).collect()
 }
 
-/// Sends a request and returns the body of an answer with 200.
+/// Sends a request. Returns the body of the answer if its status is 200.
 ///
 /// # Errors
 /// Says what went wrong, and how to fix it.
@@ -78,7 +78,7 @@ pub(super) async fn ask(
     answer_of(answer, path, found)
 }
 
-/// The body of an answer with 200. Without such an answer, the error says what went wrong.
+/// The body of the answer if its status is 200; otherwise an error that says what went wrong.
 pub(super) fn answer_of(
     answer: Result<Response, HttpError>,
     path: &str,
@@ -155,8 +155,8 @@ fn config_of(line: &str) -> String {
     if files.is_empty() { String::new() } else { format!(" ({})", files.join(", ")) }
 }
 
-/// The likely reason why nothing listens at the address; empty if it is not known, or if the error
-/// means something else.
+/// The likely reason why nothing listens at the address. Empty if no reason is known, or for any
+/// other error.
 pub(super) fn why_unreachable(error: &HttpError, found: &Found) -> String {
     if !is_unreachable(error) {
         return String::new();
@@ -168,7 +168,7 @@ pub(super) fn why_unreachable(error: &HttpError, found: &Found) -> String {
     format!("{who}{}", found.doubt)
 }
 
-/// Whether the error means that nothing listens.
+/// Whether the error means that nothing listens at the address.
 pub(super) fn is_unreachable(error: &HttpError) -> bool {
     use io::ErrorKind::{ConnectionRefused, NotFound};
     matches!(error, HttpError::Io(error) if matches!(error.kind(), NotFound | ConnectionRefused))

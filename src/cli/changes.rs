@@ -1,5 +1,6 @@
-//! Tells an operator the outcome of a request: one line for each process, from the status before
-//! the request and the status after it. In a terminal, a line also says what the request waits for.
+//! Tells an operator the outcome of a request: one line for each process whose status before the
+//! request differs from the status after it. In a terminal, drainit also shows during the request
+//! what the request waits for.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -35,7 +36,7 @@ struct ProcessNow {
     pid: Option<u64>,
     /// The message of the status, such as the reason why the process waits.
     message: Option<String>,
-    /// Whether the last instance that has ended was killed.
+    /// Whether SIGKILL ended the previous instance.
     was_killed: bool,
     /// How long the drain of the process took, and why it is over.
     drained: Option<(Duration, String)>,
@@ -79,7 +80,7 @@ pub(super) async fn tell(
     answer
 }
 
-/// Makes the request of a drain, and then prints the lines of its answer and the outcome of each
+/// Makes the request to drain, and then prints the lines of the answer and the outcome of each
 /// drain. If there are no such lines, prints `otherwise`.
 ///
 /// # Errors
@@ -97,7 +98,7 @@ pub(super) async fn tell_drained(
     Ok(())
 }
 
-/// One line for each drain, with the words of the log.
+/// One line for each drain, in the words of the log.
 fn drains(after: &Processes) -> String {
     let line = |(name, process): (&String, &ProcessNow)| match &process.drained {
         Some((took, why)) => Some(format!("{name}: drain over after {}: {why}\n", human(*took))),
@@ -177,7 +178,8 @@ fn processes_of(status: &Value) -> Option<Processes> {
         let one = ProcessNow {
             pid: process["pid"].as_u64(),
             since: seconds(&process["since_seconds"]).and_then(|since| now.checked_sub(since)),
-            // If somebody has stopped the process, nobody wants to know how it has ended.
+            // The message is left out if somebody has stopped the process, because its end is no
+            // news then.
             message: text(&process["message"]).filter(|_| !asked),
             was_killed: text(&process["last_exit"]).is_some_and(|end| end.contains("SIGKILL")),
             drained: seconds(&drain["seconds"]).zip(text(&drain["over"])),
@@ -195,8 +197,8 @@ fn still_stopped(now: &Processes) -> Option<String> {
     (!names.is_empty()).then(|| format!("still stopped: {}\n", names.join(", ")))
 }
 
-/// One line for each process that has changed since `before`, or that the request has named. A
-/// process that restarts with a dependency has its line from `followers`.
+/// One line for each process that has changed since `before`, or that the request has named. The
+/// line of a process that restarts with a dependency comes from `followers`.
 fn lines(
     before: &Processes,
     after: &Processes,

@@ -98,7 +98,8 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
         ImageLookup { find: &find, find_program: &find_program, is_held_back: false, mounts: &[] };
     let (problems, fine) = match &args.pod {
         Some(pod) => {
-            // Only in its image does `drainit check` have the variables that the image sets.
+            // The environment of this command has the variables that the image sets only if the
+            // command runs in the image.
             let none = Environment::default();
             let image = of([if is_image.get() { &here } else { &none }, &env]);
             let (container, both) = (args.container.as_deref(), (&environment, &image));
@@ -142,8 +143,8 @@ fn list_unchecked(unchecked: &BTreeSet<String>) {
     say(&format!("not looked at: {} (volumes are mounted there)\n", shortened(&names)));
 }
 
-/// Writes the problems, and what was checked. `elsewhere` says that drainit did not look at files
-/// of the image, because this is not the image.
+/// Writes the problems, and what was checked. `elsewhere` says that files of the image were not
+/// checked, because this command does not run in the image.
 fn write(problems: &[Diagnostic], fine: &str, elsewhere: bool) {
     for problem in problems {
         say(&format!("{problem}\n"));

@@ -21,7 +21,7 @@ const LOCAL: &str = "drainit.yaml";
 /// The file that `-` stands for.
 const STDIN: &str = "/dev/stdin";
 
-/// `-c FILE`.
+/// The option `-c FILE`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ConfigFiles {
     /// Config file, a directory of *.yaml and *.yml files, or - for stdin; may be repeated, a later one overlays
@@ -49,8 +49,8 @@ impl ConfigFiles {
         &self.config
     }
 
-    /// The control address of the supervisor that runs this config; `None` if nothing names a file,
-    /// and the usual places have none either.
+    /// The control address of the supervisor that runs this config. `None` if no config file is
+    /// named, and there is none at the default paths.
     pub(super) fn control(&self) -> Option<FoundControl> {
         let paths = self.paths();
         let is_named = !self.config.is_empty() || variable().is_some();

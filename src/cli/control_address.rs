@@ -52,7 +52,7 @@ const NO_SOCKET: &str = "the config has `control: {socket: off}`, so no command 
                          drainit; remove it, or name a path";
 
 /// The address of the read-only endpoints: the configured control socket, or else the TCP address,
-/// or else the private socket. The config must be read `within` this time.
+/// or else the private socket. `within` is the time limit for reading the config.
 ///
 /// # Errors
 /// Returns the reason and the exit code.

@@ -20,7 +20,7 @@ use crate::types::harmless_lines;
 
 /// The time limit of one request.
 const LIMIT: Duration = Duration::from_secs(2);
-/// How long the command repeats a request to drain that fails with a transient error.
+/// How long the command repeats its request to drain after transient errors.
 const ASKING: Duration = Duration::from_secs(10);
 /// How long the command polls if no answer contains the supervisor's deadline.
 const UNKNOWN: Duration = Duration::from_secs(30);
@@ -57,9 +57,9 @@ pub(super) fn drain(args: &DrainArgs) -> u8 {
     })
 }
 
-/// Asks the supervisor to drain. After a transient error, asks again for up to [`ASKING`]. A second
-/// request changes nothing. Returns all lines of the answer but the first, which is not for the
-/// operator.
+/// Asks the supervisor to drain. After a transient error, asks again for up to [`ASKING`]: a
+/// repeated request does no harm. Returns all lines of the answer but the first, which is not for
+/// the operator.
 async fn begin(found: &Found) -> Result<String, String> {
     let address = &found.address;
     let until = Instant::now() + ASKING;

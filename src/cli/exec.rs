@@ -239,9 +239,9 @@ fn drain(args: &mut ExecArgs) -> Result<Option<DrainOptions>, String> {
         None => given(of, "--grace-period", values::positive_duration)?,
     };
     if admin.is_none() {
-        // Without an admin there is no drain. Variables of the drain then have no effect, and are
-        // no error, because an image may set them for all its commands, and drain only one of these
-        // commands.
+        // Without an admin there is no drain, so variables of the drain have no effect. They are
+        // no error: an image may set them for all of its commands, although only one of the
+        // commands has a drain.
         let written = OF_THE_DRAIN.iter().find(|(option, ..)| of.text(option).is_some());
         return match written {
             None => Ok(None),

@@ -1,8 +1,8 @@
 //! `drainit health`: asks the running supervisor whether it is ready. For an exec probe or Docker's
 //! HEALTHCHECK it asks once. For a script it can repeat the request until the supervisor is ready.
 //!
-//! The command runs every few seconds and must be cheap: it uses two threads, one of which only
-//! reads the config, and one request.
+//! A probe runs the command every few seconds, so the command must be cheap: it sends one request,
+//! and uses two threads, one of which only reads the config.
 
 use std::io::{self, Write};
 use std::time::Duration;

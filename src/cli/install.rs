@@ -14,7 +14,7 @@ use crate::types::{exit_code, harmless};
 
 /// The name of the copy if the given path is a directory.
 const NAME: &str = "drainit";
-/// Everybody may run the copy, and only its owner may replace it.
+/// Everybody may run the copy, but only its owner may write to it.
 const MODE: u32 = 0o755;
 
 /// Options of `install`.

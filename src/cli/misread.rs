@@ -93,7 +93,8 @@ fn other_option(word: &str, drainit: &Command, verb: &str) -> Option<String> {
     Some(format!("did you mean `--{}`?", nearest(word, names)?))
 }
 
-/// The remedy for a file without `-c`. If the file belongs to another program, the remedy says so.
+/// The remedy for a file name that has no `-c` before it. If the file belongs to another program,
+/// the remedy says so.
 fn unnamed_file(word: &str, verb: &str) -> Option<String> {
     if !["check", "plan"].contains(&verb) || !Path::new(word).is_file() {
         return None;
@@ -111,8 +112,8 @@ pub(super) fn other_file(file: &str) -> Option<String> {
     })
 }
 
-/// The remedy for an argument that looks like a config file: a `-c` and a blank before it. clap
-/// reads `-cFILE` as an argument for the processes.
+/// The remedy for an argument that looks like a config file: to write `-c FILE`. An argument
+/// `-cFILE` gets the same remedy, because clap reads it as an argument for the processes.
 pub(super) fn unnamed_config(word: &str) -> Option<String> {
     let is_yaml = [".yaml", ".yml"].iter().any(|end| word.ends_with(end));
     let file = word.strip_prefix("-c").map_or(word, |file| file.trim_start_matches('='));

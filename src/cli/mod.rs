@@ -125,8 +125,8 @@ fn carry_out(args: Vec<OsString>) -> u8 {
             if let Some(remedy) = &remedy {
                 say(&format!("[drainit] {}\n", harmless(remedy)));
             }
-            // With a remedy, even a printed help is an error: PID 1 has printed it in place of a
-            // start.
+            // If there is a remedy, even a printed help is an error, because drainit should have
+            // started the container in place of printing the help.
             let is_wrong = error.use_stderr() || remedy.is_some();
             return if is_wrong { exit_code::USAGE } else { exit_code::OK };
         }

@@ -30,7 +30,7 @@ use crate::supervisor::sockets::LONGEST_OPEN;
 use crate::supervisor::{Setup, sockets};
 use crate::types::{Signal, Stream, Time, exit_code, harmless, harmless_lines, human};
 
-/// The longest time for which drainit waits for a slow reader of stderr before it exits without a
+/// The longest wait for a slow reader of stderr, before drainit exits because of an error at the
 /// start, or runs a command as `exec` does. drainit waits only if the pipe is full.
 const FLUSH: Duration = Duration::from_millis(500);
 

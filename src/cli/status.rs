@@ -222,8 +222,8 @@ const SHORTEST_NAME: usize = 12;
 /// The indentation of a note that does not fit behind its process.
 const INDENT: usize = 6;
 
-/// The head line, the table, and the last lines of failed processes. Only names of processes are
-/// cut to the width.
+/// The head line, the table, and the last log lines of failed processes. Only names of processes
+/// are cut to the width.
 fn text(status: &Value, width: usize, in_colour: bool) -> String {
     let mut out = wrap(&head_line(status), width, 2);
     out.push('\n');

@@ -44,7 +44,7 @@ impl PrintedAnswer {
     }
 }
 
-/// The text of `strerror(3)` in glibc, also with other C libraries.
+/// The text that glibc's `strerror(3)` has for the error, even if drainit uses another C library.
 fn describe(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::ENOTTY) => "Inappropriate ioctl for device".to_owned(),

@@ -1,4 +1,5 @@
-//! Accepts and answers a bounded number of connections at once, each for a bounded time.
+//! Accepts and answers a bounded number of connections at once. The time of a connection is also
+//! bounded, unless its request waits for an operation.
 //!
 //! Each listener has its own loop and its own limit, so TCP clients cannot use up the connections
 //! of the control socket. When the limit is reached, drainit does not refuse a new connection.
@@ -35,8 +36,8 @@ use crate::os::private_socket;
 
 /// The highest number of connections of one listener.
 const MAX_CONNECTIONS: u64 = 64;
-/// The share of drainit's descriptors that one listener may take (one in 16). The other descriptors
-/// are for drainit's processes.
+/// One listener may use one sixteenth of drainit's descriptors, because drainit also needs
+/// descriptors for the processes that it supervises.
 const SHARE: u64 = 16;
 /// The lowest limit on the connections of a listener. With two connections, drainit can answer two
 /// probes at the same time.
@@ -71,8 +72,8 @@ pub(crate) enum Caller {
 pub(crate) enum Listener {
     Tcp(TcpListener),
     /// The control socket. drainit accepts requests only from root and its own user. A private
-    /// socket has no file and no mode, so every process can connect. drainit therefore refuses
-    /// requests from other PID namespaces there.
+    /// socket has no file and no mode, so every process can connect. Over a private socket, drainit
+    /// therefore also refuses requests from other PID namespaces.
     Unix {
         listener: UnixListener,
         is_private: bool,

@@ -1,4 +1,4 @@
-//! `POST /drain`: begins a drain that stops nothing, and says what the drain leaves out.
+//! `POST /drain`: begins a drain that stops nothing, and says which processes are not drained.
 
 use http_body_util::Full;
 use hyper::body::Bytes;

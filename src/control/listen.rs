@@ -83,8 +83,9 @@ impl BoundSocket {
         })
     }
 
-    /// The private socket, or the reason why there is none; without `/proc`, neither. Only
-    /// drainit's own commands need the private socket, so drainit also starts without it.
+    /// Returns the private socket, or the reason why there is none. Without `/proc`, returns
+    /// neither. drainit also starts without the private socket, because only drainit's own commands
+    /// need it.
     fn bind_privately() -> (Option<Self>, Option<String>) {
         // A container without `/proc` is configured in this way on purpose, so a warning at every
         // start would help nobody.

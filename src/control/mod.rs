@@ -66,8 +66,8 @@ pub trait SupervisorHandle {
     /// effect.
     fn drain(&self);
     /// Begins to stop, start or restart these processes, one after the other, until one fails. The
-    /// answer comes when all processes are done or one process has failed, after any length of
-    /// time. The error is a sentence for the operator. The channel closes without an answer only if
+    /// answer comes when all processes are done or one process has failed. There is no time limit.
+    /// The error is a sentence for the operator. The channel closes without an answer only if
     /// drainit itself ends.
     fn request(&self, names: Vec<String>, request: Operation) -> Outcome;
     /// Reads the config again. The answer comes when every process is as the new config says, or

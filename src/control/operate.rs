@@ -279,7 +279,7 @@ fn unknown_process(name: &str, now: &Status) -> String {
     }
     match nearest(name, names()) {
         Some(near) => format!("there is no process `{name}`; did you mean `{near}`?"),
-        // Hundreds of names would hide the reason.
+        // A long list of names would hide the reason.
         None if now.current().count() > 20 => {
             format!("there is no process `{name}`; `drainit status` lists all")
         }

@@ -1,4 +1,4 @@
-//! The data of `/status`, `/readyz` and `/metrics`, made for each request.
+//! The data of `/status`, `/readyz` and `/metrics`.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct Status {
     pub version: &'static str,
     /// The pid of drainit.
     pub pid: u32,
-    /// The inode of the namespace in which the pids are valid; `None` without `/proc`.
+    /// The inode of the PID namespace in which the pids are valid; `None` without `/proc`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid_namespace: Option<u64>,
     /// The phase of the container.
@@ -112,11 +112,12 @@ pub struct ProcessStatus {
     /// How the process ended the last time, even if it runs again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
-    /// Whether somebody had asked for the end in `last_exit`, and the process was not killed.
+    /// Whether somebody had asked for the end that `last_exit` describes, and the process was not
+    /// killed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub last_exit_asked: bool,
-    /// The last lines of the process's last failed instance. Only operators who name the process
-    /// get them, and only while it is not ready.
+    /// The last log lines of the last instance that failed. An operator gets these lines only by
+    /// naming the process, and only while the process is not ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
     /// The drain and the last count of traffic, if the process is draining or drained.
@@ -128,8 +129,8 @@ pub struct ProcessStatus {
     /// The counts of the process, over all of its instances.
     #[serde(skip)]
     pub tally: Tally,
-    /// The last drain of the process, in any slot. The drain is kept until drainit exits or the
-    /// process is started again.
+    /// The last drain of the process, whichever of its instances was drained. The drain is kept
+    /// until drainit exits or the process is started again.
     #[serde(skip)]
     pub last_drain: Option<DrainStatus>,
     #[serde(skip)]

@@ -57,7 +57,7 @@ pub(crate) struct EnvoyListener {
     /// The name of the listener; empty if the listener has no name.
     pub(crate) name: String,
     pub(crate) is_inbound: bool,
-    /// The names that the statistics of the listener may have, with all its addresses.
+    /// The names that the listener may have in statistics: its `stat_prefix`, and its addresses.
     pub(crate) statistics: Vec<String>,
     /// The `stat_prefix` of each connection manager of the listener.
     pub(crate) managers: Vec<String>,
@@ -69,7 +69,8 @@ pub(crate) struct EnvoyListener {
 }
 
 impl Uncounted {
-    /// Asks the admin, within `limit` for each request.
+    /// Asks the admin for the listeners, and decides which of them a drain ignores. Each request
+    /// has the time limit `limit`.
     ///
     /// # Errors
     /// Fails if the admin does not report the listeners. Then the drain ignores only the names in

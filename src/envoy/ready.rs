@@ -3,7 +3,8 @@
 //!
 //! `/ready` alone is not enough: after `initial_fetch_timeout` (15 s), Envoy is `LIVE` even without
 //! its control plane. `control_plane.connected_state` is not enough either: it is 1 as soon as the
-//! connection is open, even if the server never answers. We saw both with Envoy 1.37.0 and 1.40.0.
+//! connection is open, even if the server never answers. Both were seen with Envoy 1.37.0 and
+//! 1.40.0.
 
 use std::time::Duration;
 

@@ -16,7 +16,7 @@ const MAX_ANSWER: usize = 1024 * 1024;
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct ServerInfo {
     pub(crate) state: String,
-    /// As `46b0…/1.40.0/Clean/RELEASE/BoringSSL`.
+    /// For example, `46b0…/1.40.0/Clean/RELEASE/BoringSSL`.
     #[serde(default)]
     version: String,
     #[serde(default)]

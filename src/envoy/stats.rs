@@ -143,9 +143,9 @@ mod tests {
 
     /// The fixtures come from real Envoys with two workers. The fixtures have 6 accepted client
     /// connections. 5 of these are open: two on 127.0.0.1:18080, and one each on `[::1]`, a Unix
-    /// socket and a listener with a `stat_prefix`. The fixtures also have what must not count or
-    /// confuse: an internal listener with 2 or 3 connections, a `stat_prefix` that contains a dot,
-    /// copies of statistics under `user_agent`, and the connection of the admin.
+    /// socket and a listener with a `stat_prefix`. One `stat_prefix` contains a dot. Three things
+    /// in the fixtures must not count: an internal listener with 2 or 3 connections, copies of
+    /// statistics under `user_agent`, and the connection of the admin.
     // holds: S47
     #[test]
     fn statistics_of_real_envoys_are_parsed() {

@@ -36,8 +36,8 @@ pub(crate) enum Told {
 
 /// The reaction of drainit when its command is suspended, for example by Ctrl-Z.
 pub(crate) enum Jobs<'a> {
-    /// drainit lends the command its terminal. If the command is suspended, the machine decides
-    /// whether drainit also suspends itself until SIGCONT, or continues the command.
+    /// drainit lends its terminal to the command. If the command is suspended, [`ExecMachine`]
+    /// decides whether drainit also suspends itself until SIGCONT, or continues the command.
     Follow(&'a mut Terminal),
     /// After drainit has forwarded a signal that suspends a process, such as SIGTSTP, drainit
     /// suspends itself, too.

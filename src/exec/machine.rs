@@ -50,8 +50,8 @@ pub(crate) enum ExecEvent {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExecAction {
-    /// Sends a signal to the command, which has not been reaped, or with [`ExecOptions::group`] to
-    /// its group.
+    /// Sends a signal to the command, or with [`ExecOptions::group`] to its process group. The
+    /// command has not been reaped.
     Forward(Signal),
     /// Sends a signal to the process group of the command, if the group still has a member.
     SignalGroup(Signal),
@@ -68,7 +68,7 @@ pub(crate) enum ExecAction {
     /// Looks for the reason why the command has ended without being asked to.
     Explain(End),
     Report(ExecMessage),
-    /// Ends the machine, which waits for nothing more.
+    /// Ends the loop of drainit, which waits for nothing more.
     Exit(End),
 }
 

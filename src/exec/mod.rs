@@ -1,7 +1,7 @@
 //! `drainit exec`: one command without a config, in place of tini or dumb-init.
 //!
-//! Without a drain, `exec` uses no runtime, thread or timer. Between two signals, drainit waits in
-//! one system call, and its start-up time is short.
+//! Without a drain, `exec` uses no runtime, no thread and no timer, so drainit starts fast. Between
+//! two signals, drainit waits in one system call.
 
 pub mod event_loop;
 mod machine;

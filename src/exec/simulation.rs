@@ -14,7 +14,8 @@ const AFTER_KILL: Duration = Duration::from_secs(2);
 /// A process below drainit: the command, a member of its group, or a daemon outside the group.
 struct Simulated {
     is_in_group: bool,
-    /// The time from SIGTERM, SIGINT or SIGQUIT to the end; `None` if the process ignores these.
+    /// The time from SIGTERM, SIGINT or SIGQUIT to the end; `None` if the process ignores these
+    /// signals.
     obeys_after: Option<Duration>,
     /// Whether the process survives even SIGKILL for longer than drainit waits.
     is_stuck: bool,
@@ -257,8 +258,8 @@ fn play(seed: u64) {
             tick.is_none_or(|tick| tick > run.now || run.now.0.is_zero()),
             "the machine does not sleep"
         );
-        // No event is left. The command keeps running, because it got no stop signal or ignores the
-        // stop signal.
+        // If no event is left, the command keeps running, because it got no stop signal or ignores
+        // the stop signal.
         let Some(next) = ends.into_iter().chain(arrives).chain(tick).min() else {
             let must_end = run.first_stop.is_some() && options.grace_period.is_some();
             assert!(!must_end, "drainit waits for ever");
@@ -387,7 +388,7 @@ fn play_job(seed: u64) {
     for _ in 0..12 {
         let (was, act) = (job.by, random.below(7));
         match act {
-            // `fg` and `bg`
+            // The user of the shell continues the job with `fg` or `bg`.
             _ if job.is_drainit_suspended => {
                 job.is_drainit_suspended = false;
                 if random.one_in(2) {
@@ -401,7 +402,7 @@ fn play_job(seed: u64) {
             _ if job.by.is_some() => {}
             1 => job.handle(ExecEvent::Signal(Signal::TSTP)),
             3 => (job.by, job.is_intended) = (Some(Signal::STOP), true),
-            // Ctrl-Z
+            // The user presses Ctrl-Z.
             4 if job.holder == Holder::Command => job.by = Some(Signal::TSTP),
             5 if job.holder != Holder::Command => {
                 job.by = Some([Signal::TTIN, Signal::TTOU][random.below(2) as usize]);

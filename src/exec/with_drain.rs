@@ -27,18 +27,19 @@ use crate::supervisor;
 use crate::supervisor::Setup;
 use crate::types::{Signal, exit_code, harmless, human};
 
-/// Time that the stop leaves free, so that a drain that begins late can still last its whole time.
+/// The time limit of the stop is shorter by this time, so that a drain that begins late can still
+/// last its whole time.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// The options of `exec` for the drain of an Envoy.
 #[derive(Clone, Debug)]
 pub struct DrainOptions {
-    /// The keys of `drain.envoy`, without its times.
+    /// The keys of `drain.envoy`, except `time` and `min`.
     pub envoy: EnvoyDrain,
     /// The longest drain; `None` means the default of a config. Zero turns the drain off.
     pub time: Option<Duration>,
-    /// The shortest drain; `None` means the default of a config, but at most the longest drain and
-    /// the window of the shutdown.
+    /// The shortest drain. `None` means the default of a config. This default is shortened if the
+    /// longest drain, or the grace period less its reserve, is shorter.
     pub min: Option<Duration>,
     /// How long Envoy may take to get ready; `None` means that the command is ready at once.
     pub readiness: Option<Duration>,
@@ -175,8 +176,8 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     };
     let process = Process {
         stop_signal: options.stop_signals.first().copied().unwrap_or(Signal::TERM),
-        // The stop gets the time that the longest drain and `SLACK` leave in the window, if that is
-        // more than the default limit.
+        // The stop gets the time of the shutdown that the longest drain and `SLACK` leave, if that
+        // is more than the default limit of a stop.
         stop_grace_period: Some(room.saturating_sub(time).saturating_sub(SLACK))
             .filter(|rest| *rest > Wait::DEFAULT.limit),
         forward_signals: (1..=64).filter_map(Signal::from_number).filter(is_forwarded).collect(),
@@ -190,8 +191,8 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     Ok(Config { shutdown, processes: vec![Arc::new(process)], ..Config::default() })
 }
 
-/// The warning for a `--drain-time` that is longer than the window; `None` for a shorter time. The
-/// default time is shortened without a warning.
+/// The warning for a `--drain-time` that is longer than the grace period less its reserve; `None`
+/// for a shorter time. The default time is shortened without a warning.
 fn cut_short(shutdown: &Shutdown, drain: &DrainOptions) -> Option<String> {
     let (time, room) = (drain.time?, shutdown.window());
     (time > room).then(|| {

@@ -438,7 +438,7 @@ impl<'a> Checker<'a> {
         self.add(at, Severity::Error, &message);
     }
 
-    /// Whether the working directory of a process is unusable, which is then a finding.
+    /// Whether the working directory of a process is unusable. If so, adds a finding.
     fn directory(
         &mut self,
         index: usize,

@@ -42,7 +42,8 @@ pub struct Output {
     stdout: Arc<StreamWriter>,
     stderr: Arc<StreamWriter>,
     json: Arc<AtomicBool>,
-    /// Whether other values share the writers. If so, the writers outlive this value.
+    /// Whether another [`Output`] shares the writers. If so, they are not closed when this value is
+    /// dropped.
     is_shared: bool,
     /// Whether stderr is a terminal that shows colour.
     in_colour: bool,
@@ -59,7 +60,7 @@ impl Output {
         output
     }
 
-    /// Writes to any two descriptors, and drops their owners after everything was written.
+    /// Writes to any two descriptors. Drops `stdout` and `stderr` after everything was written.
     pub fn new<O, E>(stdout: O, stderr: E) -> Arc<Self>
     where
         O: AsFd + Send + Sync + 'static,
@@ -83,7 +84,7 @@ impl Output {
         Arc::new(Self { stdout, stderr, json, is_shared: false, in_colour: false })
     }
 
-    /// Writes to the stdout of the first value, and to the stderr of the second value.
+    /// Writes to the stdout of the first argument, and to the stderr of the second argument.
     pub(crate) fn split(stdout: &Self, stderr: &Self) -> Arc<Self> {
         let json = Arc::clone(&stdout.json);
         let (stdout, stderr) = (Arc::clone(&stdout.stdout), Arc::clone(&stderr.stderr));

@@ -119,7 +119,7 @@ pub(crate) struct StreamWriter {
     state: Mutex<QueueState>,
     /// Notified when something is pending, or the writer is closing.
     work: Condvar,
-    /// Notified when nothing is pending or being written, or the descriptor is broken.
+    /// Notified when all queued lines are written, or when the descriptor is broken.
     idle: Condvar,
     /// Notified when the queue was emptied, or when tasks no longer need to wait for room.
     room: Notify,
@@ -566,7 +566,8 @@ mod tests {
         let (reader, writer) = pipe().unwrap();
         let queue = StreamWriter::new(Stream::Stdout, Box::new(writer), Arc::default());
         queue.lock().drop_lines(b"dropped\n");
-        // As `write_until_closed` does, with a drop between the look at the number and the report.
+        // These are the steps of `write_until_closed`, but more lines are dropped after the number
+        // is read and before it is reported.
         let dropped = queue.lock().dropped;
         queue.lock().drop_lines(b"dropped meanwhile\n");
         queue.report_dropped(dropped).unwrap();

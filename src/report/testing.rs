@@ -1,4 +1,5 @@
-//! A journal for tests that make the notes themselves. The state of its core never changes.
+//! A journal for tests that make the notes themselves. The state that the journal gets with each
+//! note never changes.
 
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;

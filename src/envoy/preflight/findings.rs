@@ -21,7 +21,7 @@ pub(super) struct Facts {
     pub(super) closes_idle: bool,
     /// The paths that the drain needs, but that Envoy's admin interface is configured to refuse.
     pub(super) refused: Vec<&'static str>,
-    /// A sample, and the time that its answer took.
+    /// A sample of the statistics, and the time that Envoy took to answer.
     pub(super) sample: Option<(Sample, Duration)>,
     /// Whether Envoy has a listener for clients.
     pub(super) serves: Option<bool>,
@@ -242,8 +242,8 @@ impl Facts {
     }
 }
 
-/// Names the statistics that Envoy's `stats_config` hides, with the effect; `None` if it hides
-/// none.
+/// Says which of the `needed` statistics Envoy's `stats_config` hides, and what the effect is.
+/// `None` if it hides none of them.
 fn hidden(needed: &[(Option<u64>, &str)], effect: &str) -> Option<String> {
     let missing = needed.iter().filter_map(|(value, name)| value.is_none().then_some(*name));
     let missing: Vec<_> = missing.collect();
@@ -309,8 +309,8 @@ mod tests {
         let findings = healthy().findings(&target(false));
         assert!(findings[0].contains("spreads it over 10m"), "{findings:?}");
         assert!(findings[0].contains("at most 2.5 % of the responses"), "{findings:?}");
-        // With `skip_exit` the listeners stay open after Envoy's drain time, so this time may be
-        // shorter than `min`.
+        // drainit asks Envoy to drain with `skip_exit`. The listeners then stay open after Envoy's
+        // drain time, so this time may be shorter than `min`.
         assert!(findings[0].contains("a --drain-time-s of 15 or less"), "{findings:?}");
     }
 

@@ -26,9 +26,8 @@ use crate::envoy::stats::{STATS_PATH, listener_names};
 use crate::http::{Client, HttpError, Response};
 use crate::types::{harmless, human};
 
-/// The limit of the wait until the admin answers and Envoy is initialized. A drain that may last
-/// longer raises this limit to its longest duration. The supervisor does not wait for the
-/// preflight.
+/// The longest wait until the admin answers and Envoy is initialized. If the drain may last longer,
+/// the wait may last as long as the drain. The supervisor does not wait for the preflight.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The first pause between attempts. The pause doubles after each attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

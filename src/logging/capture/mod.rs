@@ -275,8 +275,8 @@ impl OutputCapture {
         }
     }
 
-    /// Reads without waiting, and returns the number of bytes; `None` if a pump has emptied or
-    /// closed the pipe.
+    /// Reads without waiting, and returns the number of bytes; `None` if [`Self::pump`] has emptied
+    /// or closed the pipe.
     async fn read(&self, side: &Side) -> io::Result<Option<usize>> {
         poll_fn(|context| {
             SCRATCH.with_borrow_mut(|Scratch { chunk, lines }| {
@@ -362,10 +362,10 @@ impl OutputCapture {
     }
 }
 
-/// Lets a process open its output again by a path, as many programs open `/dev/stdout`. The pipe
-/// gets the user of the process. Everybody may write, because the process may become another user,
-/// as with `gosu`; others reach the pipe only through `/proc` of a process that they may inspect.
-/// Only the owner may read, and thereby take lines away.
+/// Lets a process open its output again by a path, as many programs open `/dev/stdout`. The user of
+/// the process becomes the owner of the pipe. Everybody may write, because the process may become
+/// another user, as with `gosu`. A foreign process reaches the pipe only through `/proc` of a
+/// process that it may inspect. Only the owner may read, because a reader takes lines away.
 pub(crate) fn give_to(user: Option<&User>, pipe: &PipeWriter) {
     // The result is ignored: the mode matters only to a process that becomes another user.
     let _ = fchmod(pipe, Mode::from_bits_truncate(0o622));
