@@ -39,11 +39,11 @@ pub struct CheckArgs {
     /// drainit, else the only container]
     #[arg(long, value_name = "NAME", requires = "pod")]
     container: Option<String>,
-    /// A variable of the container, such as those of the image's ENV; NAME alone takes the value
-    /// from here. May be repeated
+    /// A variable of the container, such as one of the image's ENV; for NAME alone, the value comes
+    /// from the environment of this command. May be repeated
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     env: Vec<String>,
-    /// A file of such variables, written like an `env_file`; `--env` overrides it. May be repeated
+    /// A file with variables of the container, written like an `env_file`; `--env` overrides it. May be repeated
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
 }

@@ -54,7 +54,7 @@ pub struct ExecArgs {
     /// wait for the command only, without a limit]
     #[arg(long, value_name = "DURATION", value_parser = values::positive_duration)]
     grace_period: Option<Duration>,
-    /// Inherit orphans even if drainit is not PID 1 (the default)
+    /// Inherit orphans, even if drainit is not PID 1. This is the default
     #[arg(short, long, overrides_with = "no_subreaper")]
     subreaper: bool,
     /// Do not inherit orphans if drainit is not PID 1
