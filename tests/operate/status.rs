@@ -222,5 +222,7 @@ fn the_note_says_what_a_process_waits_for_and_nothing_about_a_normal_stop() {
     drainit.exec(&["drain"]).assert(0, "web: drain over");
     assert!(drainit.exec(&["status"]).stdout.starts_with("drained (drain requested "));
     assert_eq!(row("web")[1], "drained");
+    // A later stop has a grace period of its own.
+    assert_eq!(json(&drainit)["shutdown"].get("deadline_in_seconds"), None);
     drainit.stop().assert_code(0);
 }
