@@ -166,6 +166,8 @@ fn an_orphan_of_another_process_is_not_attributed_to_the_process_that_ends() {
     drainit.wait_for_line(
         "d: exited with code 0 .*; processes that it started may still be running: ",
     );
+    let message = drainit.processes(&["d"])[0]["message"].to_string();
+    assert!(message.contains("may still be running"), "{message}");
     drainit
         .stop()
         .assert_no_line("a: exited .* are still running")
