@@ -121,7 +121,7 @@ def mixing():
             kit.end(running.writers())
             good, lost, _ = running.answer()
             broken[logger.name] = lost
-    return Row(f"logs: {WRITERS} processes at once, lines of up to 6,000 bytes", f"mixed or lost lines among {count:,}", broken, "0",
+    return Row(f"logs: {WRITERS} processes at once, lines of up to 6,000 bytes", f"lines mixed or lost, of {count:,}", broken, "0",
                broken[US] == 0, short=f"mixed lines among {count:,} lines of {WRITERS} processes")
 
 

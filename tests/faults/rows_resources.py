@@ -162,7 +162,7 @@ def survey(run, option, limits):
                 each.as_user(limits=["prlimit", f"--{option}={limit}"])
                 each.start(Service("a", ["sh", "-c", f"cd {each.dir} && {SMALL}"], log=True))
                 each.until(lambda: (each.dir / "up").exists() or each.process.poll() is not None,
-                           "start and no refusal")
+                           "start or refusal")
                 if each.process.poll() is not None:
                     # A limit can be too low for glibc, which then aborts. If nothing has started, this is a refusal.
                     wrong = (0, 139) if (each.dir / "up").exists() else (0,)

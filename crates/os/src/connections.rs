@@ -53,8 +53,8 @@ pub struct Listeners {
     inodes: Arc<BTreeSet<u32>>,
     families: BTreeSet<i32>,
     sharing: Sharing,
-    /// The error if drainit may not see all descriptors of the instance. drainit then also counts
-    /// the connections of other processes at the same addresses.
+    /// The error if drainit lacks the permission to see all descriptors of the instance. drainit
+    /// then also counts the connections of other processes at the same addresses.
     hidden: Option<String>,
     /// The Unix sockets of the instance, if it listens on no TCP port.
     unix: UnixListeners,

@@ -2,8 +2,8 @@
 //! session of their own. Each command gets an environment variable, which its children inherit and
 //! by which drainit finds them.
 //!
-//! Only an orphan counts: a child of drainit that drainit has not started. A process that a service
-//! has started for the command is therefore left out, as long as the service lives.
+//! Only an orphan counts: a child of drainit that drainit has not started. If the command asks a
+//! service to start a process, this process does not count as long as the service lives.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;

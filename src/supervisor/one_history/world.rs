@@ -1,5 +1,5 @@
-//! The world of a history: changes the processes in the record as events and actions would change
-//! them, and reports to the journal as the executor would.
+//! Plays the world around drainit, and the executor: writes the effects of each event and action
+//! into the record, and reports them to the journal.
 
 use super::*;
 

@@ -202,8 +202,8 @@ pub struct HttpDrain {
     #[key(form = Headers, default = "none")]
     pub headers: Vec<Header>,
     /// drainit repeats the request until the answer has this status. This key is for a process that
-    /// answers before it is drained. <!-- C734 --> Unset: the first 2xx answer ends the drain, and
-    /// `check` warns. <!-- C735 --> Example: `until: 204`
+    /// answers at once, and drains afterwards. <!-- C734 --> Unset: the first 2xx answer ends the
+    /// drain, and `check` warns. <!-- C735 --> Example: `until: 204`
     #[key(form = HttpStatus, default = "none")]
     pub until: Option<u16>,
     /// The kernel says when the drain is over, as with [`connections`](#connections). Example:

@@ -14,7 +14,7 @@ use crate::prelude::*;
 use crate::traffic::{FACTOR, LONGEST, Moment, pause_after};
 use crate::types::Time;
 
-/// The shortest pause between two looks once the drain can be over. The drain ends when the looks
+/// The shortest pause between two looks when the drain may end soon. The drain ends when the looks
 /// have shown no traffic for [`QUIET`].
 const OFTEN: Duration = Duration::from_millis(25);
 /// The shortest pause between two looks while it is too early for the drain to end.

@@ -24,7 +24,8 @@ pub(crate) enum Progress {
         at: Time,
         /// The time at which the granted time of the drain ends.
         until: Time,
-        /// Whether the final count is done, so that the stop waits only for other processes.
+        /// Whether the final count was made at `at`. If so, the stop waits for no traffic of this
+        /// process, unless it waits so long for other processes that a new count is needed.
         is_counted: bool,
     },
     FinalCount(FinalCount),
@@ -56,8 +57,8 @@ pub(crate) struct FinalCount {
     /// the next count begins.
     pub(crate) next: Time,
     pub(crate) is_asked: bool,
-    /// The time until which the stop may wait for connections or requests that began after the
-    /// drain.
+    /// The time until which the stop may wait for connections or requests that have come since the
+    /// end of the drain.
     pub(crate) until: Time,
     /// The sample of the count under way. Its numbers are unknown until the sample comes.
     pub(crate) load: Load,

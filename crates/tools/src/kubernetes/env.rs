@@ -116,8 +116,8 @@ impl PodEnv {
 
     /// Expands `$(NAME)` as Kubernetes does in `value`, `command` and `args`. A name that is not
     /// defined stays as it is. Returns `None` if the text contains a variable whose value is not
-    /// known, or if the kernel accepts no word of this length. The variables of the image do not
-    /// count here.
+    /// known, or if the result is longer than the longest argument that the kernel accepts. The
+    /// variables of the image do not count here.
     pub(super) fn substitute(&self, text: &str) -> Option<String> {
         let (mut out, mut rest) = (String::new(), text);
         while let Some(at) = rest.find('$') {
