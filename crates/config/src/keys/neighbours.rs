@@ -119,9 +119,9 @@ pub(super) fn remedy(name: &str, known: &Keys) -> Option<&'static str> {
 /// The remedy for a file that `drainit import` reads.
 pub const IMPORT: &str = "`drainit import FILE` makes a config of it";
 
-/// Finds out whether a text is a file of another program. The `#!` in line 1 shows a shell script.
-/// The first line that is neither blank nor a comment shows most other files. Returns the number of
-/// the line that shows the kind, the kind of the file, and what to do.
+/// Finds out whether a text is a file of another program. A shell script is recognised by the `#!`
+/// in line 1, and most other kinds by the first line that is neither blank nor a comment. Returns
+/// the number of the line that shows the kind, the kind of the file, and what to do.
 pub fn foreign(text: &str) -> Option<(usize, &'static str, &'static str)> {
     let program = text.strip_prefix("#!").and_then(|text| text.lines().next());
     if program.is_some_and(|it| it.split(' ').any(|word| word.trim_end().ends_with("sh"))) {

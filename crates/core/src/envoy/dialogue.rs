@@ -757,8 +757,9 @@ impl Dialogue {
         self.closing = self.last_count(now);
     }
 
-    /// Handles the answer to the last request for a sample. drainit first asks a large Envoy only
-    /// for the gauges, because an answer with the counters may come too late.
+    /// Handles the answer to a request of the final count, after the listeners are closed. drainit
+    /// first asks a large Envoy only for the gauges, because an answer with the counters may come
+    /// too late.
     fn counted(&mut self, now: Time, asked: OpenQuestion, is_whole: bool, sample: Option<Sample>) {
         let is_drain = !matches!(self.polls, Polls::Over);
         let is_more = sample.is_some() && !is_whole && is_drain && self.affords_counters();

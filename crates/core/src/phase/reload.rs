@@ -214,7 +214,8 @@ impl Operations {
             return state.set(old, Lifecycle::Stopped { failed: false });
         }
         if is_gone(life) && !state[old].went_well {
-            // The process has ended for good, so until now it counted as having met all conditions.
+            // A process that has failed for good counts as meeting every condition of its
+            // dependents. The process starts again now, so it has to meet the conditions anew.
             state.reach(old, None);
         }
         state.relink();

@@ -103,7 +103,7 @@ impl Running {
         self.hook_until.is_some()
     }
 
-    /// Whether no process keeps the container from being ready.
+    /// Whether the processes and the operations under way permit the container to be ready.
     fn is_settled(&self, state: &State) -> bool {
         let operations = &self.operations;
         state.is_settled()
