@@ -507,7 +507,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Handles one event, and the events that its actions cause at once.
+    /// Handles an event, and then the events that its actions have put into the queue.
     fn handle(&mut self, event: Event) -> io::Result<()> {
         self.handle_at(clock::now(), event)
     }

@@ -90,7 +90,7 @@ struct Counts {
     start: Option<Duration>,
     readiness_failures: Option<u64>,
     liveness_failures: u64,
-    /// The slot of the last drain since the last start of the process.
+    /// The slot that was drained last; `None` if nothing was drained after the latest start.
     drained: Option<ProcessId>,
     /// The time at which the drain of each slot is over at the latest.
     drained_by: BTreeMap<ProcessId, Time>,

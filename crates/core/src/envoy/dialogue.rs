@@ -51,7 +51,7 @@ pub struct EnvoyTerms {
     pub longest: Duration,
     /// Whether only listeners with `traffic_direction: INBOUND` are drained.
     pub only_inbound: bool,
-    /// Whether drainit fails the health check of Envoy, so that every response closes its
+    /// Whether drainit sends `/healthcheck/fail`, after which each response of Envoy closes its
     /// connection.
     pub fail_healthcheck: bool,
     /// Whether drainit waits for [`Dialogue::unready`] before it fails the health check of Envoy.
@@ -696,8 +696,8 @@ impl Dialogue {
             self.totals = Traffic { accepted, completed, upgrades, ..self.totals };
         }
         self.record(asked, sample);
-        // While the health check has to stay good, Envoy closes few connections. The watch for
-        // closed connections therefore begins only later.
+        // While `stays_ready` is set, Envoy closes few connections. The check for closed connections
+        // therefore begins when `stays_ready` is no longer set.
         if self.is_accepted()
             && !self.stays_ready
             && let Some(requests) = self.watch.check(now, &sample)
