@@ -1,4 +1,4 @@
-//! What the supervisor keeps for each slot: the definition of a process, and one instance of it.
+//! The slots: each has the definition of a process, and one instance of it.
 
 use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};

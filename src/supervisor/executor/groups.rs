@@ -87,7 +87,7 @@ impl Executor {
         remains
     }
 
-    /// Of the groups with these leaders, keeps those that still have members. If the instance
+    /// Keeps each group with one of these leaders, if the group still has members. If the instance
     /// continues with another main process, nobody waits for these groups before the end of the
     /// instance.
     pub(super) fn leave_groups(&mut self, process: ProcessId, leaders: &[Pid]) {
