@@ -25,14 +25,19 @@ fn limits_hold_for_the_process_and_the_hooks_only() {
             type: oneshot
             ulimits: {nofile: {soft: 200, hard: max}}
             depends_on: [max]
+          lower:
+            command: [sh, -c, 'echo lower $(ulimit -Sn) $(ulimit -Hn)']
+            type: oneshot
+            ulimits: {nofile: {soft: max, hard: 350}}
+            depends_on: [two]
           other:
             command: [sh, -c, 'echo other $(ulimit -Sn) $(ulimit -Hn)']
             type: oneshot
-            depends_on: [two]
+            depends_on: [lower]
         ",
         );
     let text = ended.assert_code(0).text(Stream::Stdout);
-    let expected = "hook 400 400\nmax 400 400 0\ntwo 200 400\nother 300 400\n";
+    let expected = "hook 400 400\nmax 400 400 0\ntwo 200 400\nlower 350 350\nother 300 400\n";
     assert_eq!(text, expected, "{}", ended.record);
 }
 

@@ -74,7 +74,9 @@ impl Play {
             for (key, known) in &known[..count] {
                 assert_eq!(row[key], *known, "`{key}` of {name} in {row}");
             }
-            let told_by = row["message"].as_str().and_then(|text| text.strip_prefix("told by "));
+            let message = row["message"].as_str().unwrap_or_default();
+            let why = message.strip_prefix("liveness: ").unwrap_or(message);
+            let told_by = why.strip_prefix("told by ");
             if let Some(pid) = told_by.and_then(|rest| rest.split(';').next()) {
                 assert_eq!(Some(pid), slot.pid.map(|pid| pid.to_string()).as_deref(), "{row}");
             }
