@@ -39,6 +39,8 @@ def hits(path):
         yield from ((text[: it.start(1)], f"{it[1]} has a pronoun") for it in tests.finditer(text) if PRONOUN.search(it[1]))
 
 
+if len(sys.argv) == 1:
+    sys.exit("name the files and directories to look at, as `make lint` does")
 places = [path for place in map(pathlib.Path, sys.argv[1:]) for path in (sorted(place.rglob("*.*")) if place.is_dir() else [place])]
 found = [f"{path}:{before.count(chr(10)) + 1}: {what}" for path in places if path.suffix in (".md", ".rs", ".yaml") or path.name.startswith("Dockerfile") for before, what in hits(path)]
 sys.exit("\n".join(found) or 0)

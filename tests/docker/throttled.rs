@@ -45,6 +45,8 @@ fn envoy_config() -> String {
     .to_string()
 }
 
+/// At a tenth of a core, Envoy may need more than 10 s, the default of `stop_grace_period`, to end
+/// after SIGTERM.
 const CONFIG: &str = "
 shutdown: {grace_period: 60s}
 processes:
