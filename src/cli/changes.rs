@@ -18,6 +18,7 @@ use crate::cli::control_address::Found;
 use crate::cli::print;
 use crate::journal::state::ProcessState;
 use crate::os::sys::terminal_width;
+use crate::types::suggest::is_meant;
 use crate::types::{harmless, human};
 
 /// The pause between two updates of the line that says what a request waits for.
@@ -54,15 +55,16 @@ impl ProcessNow {
 type Processes = BTreeMap<String, ProcessNow>;
 
 /// Makes a request, and prints a line for each process that has changed, even if the request fails.
-/// If the request succeeds, a process for which `is_named` holds has a line in any case. After a
-/// `start`, another line names the processes that are still stopped. After a `restart`, the answer
-/// has the lines of the processes that restart with a dependency.
+/// If the request succeeds, each process that `names` means has a line in any case. After a `start`,
+/// another line names the processes that are still stopped. After a `stop`, the line of a process
+/// that was not named says why that process was stopped. After a `restart`, the answer has the lines
+/// of the processes that restart with a dependency.
 ///
 /// # Errors
 /// Fails as the request does. If the status cannot be read, only the lines are missing.
 pub(super) async fn tell(
     found: &Found,
-    is_named: impl Fn(&str) -> bool,
+    names: &[String],
     verb: &str,
     request: impl Future<Output = Result<Vec<u8>, String>>,
 ) -> Result<Vec<u8>, String> {
@@ -71,8 +73,14 @@ pub(super) async fn tell(
     if let (Some(before), Some(after)) = (before, look(found).await) {
         let followers = answer.as_deref().ok().filter(|_| verb == "restart").unwrap_or_default();
         let followers = String::from_utf8_lossy(followers);
-        let is_named = |name: &str| answer.is_ok() && is_named(name);
-        let mut lines = lines(&before, &after, is_named, &followers, began..Instant::now());
+        let is_meant = |name: &str| names.iter().any(|pattern| is_meant(pattern, name));
+        let is_named = |name: &str| answer.is_ok() && is_meant(name);
+        let why_stopped = |name: &str| match verb == "stop" && !is_meant(name) {
+            true => format!(", because it depends on {}", names.join(" or ")),
+            false => String::new(),
+        };
+        let request = began..Instant::now();
+        let mut lines = lines(&before, &after, is_named, why_stopped, &followers, request);
         lines.extend(still_stopped(&after).filter(|_| answer.is_ok() && verb == "start"));
         let otherwise = if answer.is_ok() { "no process has changed\n" } else { "" };
         print(if lines.is_empty() { otherwise } else { &lines }.as_bytes());
@@ -203,6 +211,7 @@ fn lines(
     before: &Processes,
     after: &Processes,
     is_named: impl Fn(&str) -> bool,
+    why_stopped: impl Fn(&str) -> String,
     followers: &str,
     request: Range<Instant>,
 ) -> String {
@@ -230,6 +239,7 @@ fn lines(
             (Some(ProcessNow { pid: None, .. }) | None, Some(pid)) => {
                 format!("started{took}, pid {pid}, {state}")
             }
+            _ if now.state == "stopped" => format!("stopped{took}{}{message}", why_stopped(name)),
             _ => format!("{}{took}{message}", now.state),
         };
         Some(format!("{name}: {what}\n"))
@@ -280,9 +290,10 @@ mod tests {
         let request = began..began + Duration::from_millis(1300);
         after.insert("tail".to_owned(), after["new"].clone());
         let followers = "done\ntail: follows web (`restart: true`)\n";
-        let shown = lines(&before, &after, |name| name == "worker", followers, request);
+        let why = |_: &str| ", because it depends on db".to_owned();
+        let shown = lines(&before, &after, |name| name == "worker", why, followers, request);
         let expected = "old: removed after 1.3s\n\
-            api: stopped after 40ms\n\
+            api: stopped after 40ms, because it depends on db\n\
             db: started after 1.23s, pid 12, ready\n\
             new: failed after 5ms; why\n\
             tail: follows web (`restart: true`)\n\

@@ -10,7 +10,6 @@ use crate::cli::control_address::{Found, Whom};
 use crate::cli::{changes, print};
 use crate::keys::values;
 use crate::types::Signal;
-use crate::types::suggest::is_meant;
 
 /// Options of `stop`, `start` and `restart`.
 #[derive(Debug, Args)]
@@ -58,7 +57,6 @@ fn post(args: &OperateArgs, verb: &str, parameter: Option<String>, limit: Durati
             print(&request.await?);
             return Ok(());
         }
-        let is_named = |name: &str| args.names.iter().any(|pattern| is_meant(pattern, name));
-        changes::tell(&found, is_named, verb, request).await.map(drop)
+        changes::tell(&found, &args.names, verb, request).await.map(drop)
     })
 }

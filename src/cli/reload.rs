@@ -19,7 +19,7 @@ pub(super) fn reload(whom: &Whom) -> u8 {
     run(whom, async |found: Found| {
         // There is no limit here, because drainit itself limits drains, stops and starts.
         let request = ask(&found, Method::POST, "/v1/reload", Duration::MAX);
-        let warnings = changes::tell(&found, |_| false, "reload", request).await?;
+        let warnings = changes::tell(&found, &[], "reload", request).await?;
         say(&shown(&warnings));
         Ok(())
     })
