@@ -32,7 +32,7 @@ async def closing_answers(envoy, listener="http", count=20):
     BEGIN,
     "`POST /drain_listeners?graceful` with `--drain-time-s 2`: new connections are refused",
     "`POST /drain_listeners?graceful&skip_exit` with `--drain-time-s 2`: new connections are refused within 5 s",
-    "a further `POST /drain_listeners?graceful`: status; new connections are refused within 5 s",
+    "a second request to the Envoy of the previous row, `POST /drain_listeners?graceful`: status, and whether new connections are refused within 5 s",
     cheap=True,
 )
 async def graceful(start):
@@ -114,7 +114,7 @@ async def fail(start):
 @measures(
     BEGIN,
     *(
-        f"`?inboundonly`, `--drain-strategy immediate`, a listener {which}: answers that close their connection"
+        f"a drain with `?inboundonly` and `--drain-strategy immediate`, a listener {which}: answers that close their connection"
         for which in ("with `traffic_direction: INBOUND`", "with `traffic_direction: OUTBOUND`", "without `traffic_direction`")
     ),
     cheap=True,
@@ -126,7 +126,7 @@ async def inbound(start):
 
 
 def share(*flags, title):
-    @measures(BEGIN, f"{title}, `?inboundonly` without `/healthcheck/fail`, ten requests in 3 s on each connection: connections that an answer closes")
+    @measures(BEGIN, f"a drain with `?inboundonly` but without `/healthcheck/fail`, with {title}: connections closed by one of their ten answers within 3 s")
     async def experiment(start):
         async with start(*flags) as envoy:
             clients = [await Http1.open(envoy, "inbound") for _ in range(50)]
@@ -144,7 +144,7 @@ share("--drain-time-s", "4", title="`--drain-time-s 4`")
 share("--drain-strategy", "immediate", title="`--drain-strategy immediate`")
 
 
-@measures(BEGIN, "no flag, `POST /drain_listeners?graceful` alone, 15 s later: answers that close their connection")
+@measures(BEGIN, "15 s after `POST /drain_listeners?graceful` alone, without a flag: answers that close their connection")
 async def gradual(start):
     async with start() as envoy:
         await envoy.drain(fail=False)
@@ -194,7 +194,7 @@ async def rude(start):
     "`/stats?usedonly` lists `downstream_cx_active` of a listener that has had no client",
     "`/stats?usedonly` lists `downstream_cx_active` of a listener whose first client has left",
     "`/stats?filter=…&type=Gauges` lists counters",
-    "the admin's own connections count in `listener.admin.downstream_cx_active`",
+    "the admin's own connections are counted in `listener.admin.downstream_cx_active`",
     "a listener filter inspects a connection that has sent nothing yet: `downstream_cx_active`, `downstream_pre_cx_active`",
     "a listener filter inspects a connection that sends nothing: Envoy closes the connection",
 )
@@ -250,7 +250,7 @@ def active(stats, name):
     return sum(int(line.rpartition(": ")[2]) for line in stats.splitlines() if f".{name}: " in line)
 
 
-@measures(COUNTS, "a session of the UDP proxy counts in `downstream_cx_active`", cheap=True)
+@measures(COUNTS, "a session of the UDP proxy is counted in `downstream_cx_active`", cheap=True)
 async def udp(start):
     def change(config):
         kind = TYPED + "filters.udp.udp_proxy.v3."
@@ -274,7 +274,7 @@ async def udp(start):
         return yes(active(stats, "downstream_cx_active") > 0)
 
 
-@measures(COUNTS, "a request that passes an internal listener: `downstream_rq_active`, summed over all connection managers", cheap=True)
+@measures(COUNTS, "a request that passes through an internal listener: `downstream_rq_active`, summed over all connection managers", cheap=True)
 async def internal(start):
     def change(config):
         static = config["static_resources"]
@@ -396,7 +396,7 @@ class ControlPlane:
 @measures(
     COUNTS,
     "a control plane answers: `/ready`, `control_plane.connected_state`",
-    "the control plane has gone: `/ready`, `control_plane.connected_state`; requests are answered",
+    "the control plane has gone: `/ready`, `control_plane.connected_state`, and whether requests are answered",
     cheap=True,
 )
 async def lost_control_plane(start):
@@ -444,7 +444,7 @@ async def names(start):
 
 @measures(
     COUNTS,
-    "a WebSocket that its server closes, and a WebSocket that Envoy closes late in its drain: counts of the connection manager that differ",
+    "one WebSocket is closed by its server, another by Envoy late in the drain: counts of the connection manager that differ between the two",
     "a WebSocket that its server refuses: `downstream_cx_upgrades_active`, `downstream_cx_upgrades_total`",
     "a WebSocket that begins in a drain, and is still open: `downstream_cx_upgrades_active`, `downstream_cx_drain_close`",
     cheap=True,
@@ -496,8 +496,8 @@ async def websockets(start):
 
 @measures(
     COUNTS,
-    "a certificate that SDS reads from a file, with `watched_directory`, is renewed: new connections get the new certificate",
-    "a certificate in a file that the config names is renewed: new connections get the new certificate within 5 s",
+    "SDS reads a certificate from a file, with `watched_directory`, and this file is renewed: new connections get the new certificate",
+    "the config names the file of a certificate, and this file is renewed: new connections get the new certificate within 5 s",
     cheap=True,
 )
 async def renewed(start):
@@ -555,7 +555,7 @@ async def route_timeout(start):
         return after(time.monotonic() - began) if client.status == 504 else f"no: {client.status}"
 
 
-@measures(COUNTS, "`max_stream_duration: 2s`: a stream of 25 s is cut, and its connection closed", cheap=True)
+@measures(COUNTS, "`max_stream_duration: 2s`: a stream of 25 s is cut, and its connection is closed", cheap=True)
 async def stream_duration(start):
     async with start(manager={"common_http_protocol_options": {"max_stream_duration": "2s"}}) as envoy:
         return await end_of_stream(envoy, "/stream/25")

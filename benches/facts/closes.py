@@ -60,7 +60,7 @@ async def connect(envoy):
 def closing(title, drain_time, wait, timeout=None, flags=()):
     rows = [f"{kind}: asked to leave" for kind in KINDS]
 
-    @measures(title, *rows, "server-sent events and gRPC: streams that ended whole")
+    @measures(title, *rows, "server-sent events and gRPC: streams that were not cut")
     async def experiment(start):
         manager = {"drain_timeout": timeout} if timeout else None
         async with start("--drain-time-s", str(drain_time), *flags, manager=manager) as envoy:

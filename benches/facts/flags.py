@@ -38,7 +38,7 @@ async def concurrency(start):
 @measures(
     FLAGS,
     "no flag: `drain_time`, `parent_shutdown_time` in `/server_info`",
-    "`--mode validate`: exit codes with a config that Envoy accepts, and with one that Envoy refuses",
+    "`--mode validate`: exit codes with a config that Envoy accepts, and with a config that Envoy refuses",
     cheap=True,
 )
 async def defaults(start):
@@ -58,7 +58,7 @@ async def workers(envoy):
     return (await envoy.admin("/stats?filter=^server.concurrency$"))[1].split(": ")[1].strip()
 
 
-@measures(FLAGS, "no `--concurrency`, a limit of one processor on a machine with two: workers")
+@measures(FLAGS, "a machine with two processors, a limit of one processor, no `--concurrency`: workers")
 async def in_a_cgroup(start):
     old, new = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
     group = (old if old.exists() else new) / f"drainit-facts-{base_id()}"
@@ -135,11 +135,11 @@ async def gone(envoy, limit=20):
 @measures(
     HOT,
     "`--restart-epoch 1`: new connections that fail while the new Envoy takes over",
-    "`/server_info` answers with the number of the new Envoy",
+    "`/server_info` answers with the epoch number of the new Envoy",
     "connections that the old Envoy answers and then closes (`--drain-strategy immediate`)",
     "`--parent-shutdown-time-s 4`: the end of the old Envoy, and its exit code",
     "a connection that is still open in the old Envoy is cut",
-    "SIGTERM to the new Envoy while the old one drains: both have ended",
+    "SIGTERM to the new Envoy while the old Envoy drains: both have ended",
 )
 async def hand_over(start):
     epoch = chain(start, "--drain-strategy", "immediate", "--parent-shutdown-time-s", "4")
@@ -176,7 +176,7 @@ async def hand_over(start):
             return *cells, yes(idle.ended), after(both)
 
 
-@measures(HOT, "two WebSockets are open in the old Envoy: `downstream_cx_upgrades_active`, `downstream_cx_upgrades_total` of the new one")
+@measures(HOT, "two WebSockets are open in the old Envoy: `downstream_cx_upgrades_active`, `downstream_cx_upgrades_total` of the new Envoy")
 async def merged(start):
     epoch = chain(start)
     async with epoch(0) as old:
@@ -200,14 +200,14 @@ async def merged(start):
 
 @measures(
     HOT,
-    "SIGKILL to the new Envoy: the old one lives on",
-    "SIGKILL to the new Envoy: the old one accepts connections",
-    "SIGKILL to the old Envoy: the new one aborts",
+    "SIGKILL to the new Envoy: the old Envoy lives on",
+    "SIGKILL to the new Envoy: the old Envoy accepts connections",
+    "SIGKILL to the old Envoy: the new Envoy aborts",
     "a second epoch 0 while the first epoch 0 lives",
     "epoch 1 where no epoch 0 has ever been",
     "epoch 1 after an epoch 0 was killed",
     "epoch 1 after an epoch 0 was killed, `--skip-hot-restart-on-no-parent`",
-    "a third epoch: the first one ends",
+    "a third epoch starts: the first epoch ends",
 )
 async def faults(start):
     long = ("--parent-shutdown-time-s", "60")
@@ -253,9 +253,9 @@ async def versions(start):
 
 @measures(
     HOT,
-    "SIGKILL to a new Envoy that has read its bootstrap, but is not live yet: the admin of the old one answers",
-    "SIGKILL to a new Envoy that is not live yet: the old one accepts connections",
-    "SIGKILL to a new Envoy that is not live yet: a further hot restart of the old one",
+    "SIGKILL to a new Envoy that has read its bootstrap, but is not live yet: the admin of the old Envoy answers",
+    "SIGKILL to a new Envoy that is not live yet: the old Envoy accepts connections",
+    "SIGKILL to a new Envoy that is not live yet: a further hot restart of the old Envoy",
 )
 async def not_live(start):
     def waits(config):

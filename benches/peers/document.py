@@ -35,7 +35,8 @@ def versions():
 
 def missed(rows):
     count = sum(1 for row in rows if not row.met)
-    return f"{count} targets are missed; the column *target* says which." if count else "No target is missed."
+    are = "target is" if count == 1 else "targets are"
+    return f"{count} {are} missed. The column *target* says which." if count else "No target is missed."
 
 
 def write(rows, seconds):

@@ -17,15 +17,15 @@ def size(*programs):
 
 def measure():
     figures = {US: Path(kit.DRAINIT).stat().st_size / 2**20}
-    alone = "for one process only"
+    alone = "run only one process"
     for name in ("tini", "tini-static", "dumb-init", "catatonit", "bash"):
         figures[name] = size(name)
     figures["s6-svscan and s6-supervise"] = size("s6-svscan", "s6-supervise")
     figures["runsvdir and runsv"] = size("runsvdir", "runsv")
     figures["Horust"] = size("horust")
     figures["Python, for supervisord"] = size("/usr/bin/python3")
-    why = dict.fromkeys(("tini-static", "catatonit"), f"{alone}, without config, HTTP or drain")
-    why |= dict.fromkeys(("tini", "dumb-init"), f"{alone}, with libc")
+    why = dict.fromkeys(("tini-static", "catatonit"), f"{alone}, and have no config, HTTP or drain")
+    why |= dict.fromkeys(("tini", "dumb-init"), f"{alone}, and need libc")
     why |= dict.fromkeys(("s6-svscan and s6-supervise", "runsvdir and runsv"),
                          "need libc and a shell, and have no log prefix, HTTP or drain")
     why |= {"bash": "needs libc, curl and sleep", "Python, for supervisord": "needs libc and its library"}

@@ -77,10 +77,10 @@ def measure():
             unordered.append(supervisor.name)
     together = "stops everything at once, in no order"
     return [
-        Row("start of a chain of three processes: from exec until the last has started", "ms", up, "20 ms", up[US] <= 20,
+        Row("start of a chain of three processes: from exec until the last process has started", "ms", up, "20 ms", up[US] <= 20,
             short="start a chain of three, ms",
             why={"supervisord": "does not wait: it only forks in an order"}),
-        Row("stop of the chain, less the time that its processes take", "ms", stop, "5 ms", stop[US] <= 5 and US not in unordered,
-            short="stop the chain, less the time that its processes take, ms",
+        Row("stop of the chain, without the time that its processes take to end", "ms", stop, "5 ms", stop[US] <= 5 and US not in unordered,
+            short="stop the chain, without the time that its processes take to end, ms",
             detail="in order" if US not in unordered else "NOT in order", why={name: together for name in unordered}),
     ]

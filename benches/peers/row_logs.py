@@ -57,7 +57,7 @@ def throughput():
     speeds, single = speeds_of(BLOCK, 4_000_000), speeds_of(1, SINGLE_LINES)
     ours, slowest = speeds[US], speeds["bash `while read`"]
     rivals = [speeds[name] for name in ("sed -u", "awk", "s6-log")]
-    why = {"awk": BLOCKS, UNPREFIXED: "copies blocks without splitting lines, so lines of several processes mix"}
+    why = {"awk": BLOCKS, UNPREFIXED: "copies blocks without cutting them into lines, so lines of several processes mix"}
     return [
         Row("logs: 156-byte lines with a prefix", "lines per CPU second", speeds,
             "100 × the lines of bash, and not slower than sed -u, awk, s6-log",
@@ -132,7 +132,7 @@ def inherited():
         cost[logger.name] = None
         if logger.available():
             cost[logger.name] = kit.median([cpu_of(logger, count, log=False)[0] for _ in range(kit.rounds(3, 1))]) / 1e6
-    return Row(f"logs, inherited: {count:,} lines", "ms of CPU of the init", cost, "0", round(cost[US], 1) == 0)
+    return Row(f"logs, written without the init: {count:,} lines", "ms of CPU of the init", cost, "0", round(cost[US], 1) == 0)
 
 
 def measure():

@@ -67,7 +67,7 @@ class Row:
         reasons = {}
         for name in self.ahead():
             reasons.setdefault(self.why.get(name, "not explained yet"), []).append(name)
-        return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+        return "<br>".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
 
     def cells(self):
         ours = f"**{number(self.ours)}**" + (f"<br>{self.detail}" if self.detail else "")

@@ -29,7 +29,8 @@ pub(crate) fn markdown(results: &[Result], missing: &[(Mode, String)], took: Dur
     let promised = || results.iter().filter(|result| result.cell.mode.is_clean());
     let _ = writeln!(
         text,
-        "Where drainit promises to lose nothing ({}): {} requests, {} replacements, **{} lost**.\n",
+        "The columns in which drainit promises to lose nothing ({}): {} requests, {} replacements, \
+         **{} lost**.\n",
         Mode::ALL
             .into_iter()
             .filter(|mode| mode.is_clean())
@@ -65,7 +66,7 @@ pub(crate) fn find(
 /// Writes one line for each kind of traffic, with a column for each way.
 fn summary(text: &mut String, results: &[Result]) {
     let modes = measured(results);
-    text.push_str("Failed/refused, and the slowest answer in seconds:\n\n| traffic |");
+    text.push_str("Each cell shows the failed and the refused requests (failed/refused), and the time of the slowest answer in seconds:\n\n| traffic |");
     for mode in &modes {
         let _ = write!(text, " {} |", mode.name());
     }

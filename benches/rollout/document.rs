@@ -89,7 +89,7 @@ fn notes(text: &mut String, rows: &[Row], results: &[Result]) {
             "\n† The machine was too busy, and the clients reached only this share of their rate.\n",
         );
     }
-    text.push_str("\n\\* In these rows Envoy cannot announce the close early enough. drainit waits for the whole `time`; its report shows how many connections were then still open:\n");
+    text.push_str("\n\\* In these rows Envoy cannot announce the close early enough. drainit waits for the whole `time`. Its report shows how many connections were then still open:\n");
     for result in results.iter().filter(|result| result.mode == Mode::Drainit) {
         let Some(why) = rows[result.row].impolite else { continue };
         let _ = writeln!(text, "\n- {}: {why}.", rows[result.row].name);

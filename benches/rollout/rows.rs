@@ -199,7 +199,9 @@ fn special() -> Vec<Row> {
         // The drain time is more than three times Envoy's `drain_timeout` of 5 s.
         rows.push(Row {
             drain_time: Some("16"),
-            impolite: Some("Envoy 1.40 closes WebSockets late in its drain, but no TCP"),
+            impolite: Some(
+                "Envoy 1.40 closes WebSockets late in its drain, but no TCP connections",
+            ),
             ..sessions(&format!("{name}, without end, drain time 16 s"), transport, None)
         });
     }

@@ -11,8 +11,8 @@ MEASURES = {
     "descriptors": ("descriptors", 0, 0),
     "threads": ("threads", 0, 0),
     "children": ("children", 0, 0),
-    "cpu": ("processor time a round, ms", 0.25, 20),
-    "switches": ("wake-ups of the main thread a round", 0.25, 100),
+    "cpu": ("processor time per round, ms", 0.25, 20),
+    "switches": ("wake-ups of the main thread per round", 0.25, 100),
 }
 # In a run of at least LONG rounds, the last third may have at most this many KiB of anonymous memory more than the
 # second third. After the first third, the allocator has taken all memory that it keeps.

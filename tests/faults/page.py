@@ -39,6 +39,6 @@ def write(rows):
     ours = [row.cells[US] for row in rows]
     failed, skipped = (sum(1 for cell in ours if cell.fault and cell.skipped == kind) for kind in (False, True))
     rest = "".join(f", {word} {count}" for word, count in (("fails", failed), ("skips", skipped)) if count)
-    run = (f"{time.strftime('%Y-%m-%d')}, on {kit.machine()}.\n{len(rows)} faults, {len(rows) - len(compared)} of them "
-           f"tried with drainit only; drainit passes {len(ours) - failed - skipped}{rest}.\n\n{versions()}")
+    run = (f"{time.strftime('%Y-%m-%d')}, on {kit.machine()}.\n{len(rows)} faults. {len(rows) - len(compared)} of these "
+           f"faults are tried with drainit only. drainit passes {len(ours) - failed - skipped}{rest}.\n\n{versions()}")
     kit.write_page("faults.md", "make faults", run=run, tables="\n\n".join(tables))

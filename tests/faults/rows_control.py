@@ -46,7 +46,7 @@ def garbage(run):
     run.stop().ended_well("a").check(len(kept) == 100, "")
 
 
-@row("the command that follows the end of a process hangs", "the tool gives up the command, and the container ends in time",
+@row("a process has ended, and the command that the tool then runs hangs", "the tool gives up the command, and the container ends in time",
      ("drainit", "s6"))
 def post_stop(run):
     run.start(run.service("a", post_stop=["sleep", "60"])).wait("a").stop(None).ended_well("a")

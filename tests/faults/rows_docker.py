@@ -43,7 +43,7 @@ def memory(run):
 
 
 @row("no fork is possible (`--pids-limit`) when a process is to be restarted",
-     "the process is restarted as soon as possible; the other processes keep running", ("drainit", "s6", "supervisord"),
+     "the process is restarted as soon as a fork is possible, and the other processes keep running", ("drainit", "s6", "supervisord"),
      alone=True)
 def pids(run):
     go = run.dir / "go"

@@ -84,7 +84,7 @@ def dependency_dies(run):
 
 # s6-overlay#183
 # holds: C152
-@row("a oneshot fails", "the dependent never starts, and the code is that of the oneshot", ONESHOTS)
+@row("a oneshot fails", "the dependent never starts, and the container ends with the code of the oneshot", ONESHOTS)
 def oneshot_fails(run):
     run.start(run.service("a", "sleep=300", "exit=6", oneshot=True), run.service("b", after="a"))
     run.end(6).check(not run.events("start", "b"), "started it")
@@ -101,7 +101,7 @@ def oneshot_is_slow(run):
 
 # Supervisor#733, #1373
 # holds: C340
-@row("a process fails at each of its three restarts", "growing pauses, then the code of the process", SUPERVISORS)
+@row("a process fails at each of its three restarts", "the pauses grow, then the container ends with the code of the process", SUPERVISORS)
 def restarts_are_limited(run):
     # Horust counts only failures before a process is ready.
     run.start(run.service("a", "exit=4", restarts=3, ready=f"{run.dir}/never")).end(4, within=20)

@@ -25,7 +25,7 @@ def no_reader(run):
 
 
 # envoyproxy/envoy#14066, webdevops#207: a pipe belongs to the user who made it; /dev/stdout opens it anew.
-@row("a process of another user (`user`) opens `/dev/stdout`", "the line arrives (drainit with the key `log`)",
+@row("a process of another user (`user`) opens `/dev/stdout`", "the line arrives (drainit's config has the key `log`)",
      ("drainit", "s6", "supervisord"))
 def stdout_of_another(run):
     run.start(Service("a", ["sh", "-c", "echo through >/dev/stdout; exec sleep 60"], log=True, user="nobody"))
@@ -33,7 +33,7 @@ def stdout_of_another(run):
     run.stop(None)
 
 
-@row("the reader of the log goes away", "no process ends; SIGTERM ends the container with 0")
+@row("the reader of the log goes away", "the processes keep running, and SIGTERM ends the container with 0")
 def reader_gone(run):
     reader, writer = os.pipe()
     run.start(run.service("a", f"await={run.dir}/go", "lines=100,x", log=True), stdout=writer).wait("a")

@@ -40,7 +40,7 @@ def stubborn_daemon(run):
 
 
 # Supervisor#1101, #1158, #1396
-@row("a child of the process outlives it (same process group)", "the child gets SIGTERM and 300 ms to end, code 0")
+@row("a process ends before its child (same process group)", "the child gets SIGTERM and 300 ms to end, code 0")
 def grandchild(run):
     run.start(run.service("a", "spawn=b,on=TERM:exit:0:300")).wait("b").stop(0).ended_well("a", "b")
 
@@ -120,7 +120,7 @@ ctypes.CDLL(None).syscall(60 if os.uname().machine == "x86_64" else 93, 0)
 """
 
 
-@row("a daemon whose main thread has ended (it looks like a zombie)", "the daemon gets SIGTERM and 300 ms to end, code 0")
+@row("a daemon whose main thread has ended, so that the daemon looks like a zombie", "the daemon gets SIGTERM and 300 ms to end, code 0")
 def leaderless(run):
     script = run.dir / "daemon.py"
     script.write_text(LEADERLESS)

@@ -31,7 +31,7 @@ def empty(filler):
 
 
 @row("no fork is possible (`prlimit --nproc`) when a process is to be restarted",
-     "the process is restarted as soon as possible; the other processes keep running", ("drainit", "s6", "supervisord"))
+     "the process is restarted as soon as a fork is possible, and the other processes keep running", ("drainit", "s6", "supervisord"))
 def no_fork(run):
     run.as_user(limits=["prlimit", "--nproc=60"])
     run.start(run.service("a", restart=True), run.service("b", restart=True)).wait("a", "b")
@@ -90,7 +90,7 @@ def disk_full(run):
 
 
 # catatonit#12
-@row("the parent leaves a descriptor open", "no process inherits it", SUPERVISORS)
+@row("the parent of the tool leaves a descriptor open", "no process inherits this descriptor", SUPERVISORS)
 def inherited(run):
     script = run.dir / "look"
     script.write_text(f"[ -e /proc/$$/fd/7 ] && : >{run.dir}/leak; : >{run.dir}/up; exec sleep 60")
@@ -179,19 +179,19 @@ def survey(run, option, limits):
     run.check(not faults, f"{len(faults)} of {len(limits)}, among them: {', '.join(faults[:2])}")
 
 
-@row("a limit of 12 to 40 descriptors, each tried once", "runs and stops, or refuses (code not 0)", NAMELESS,
+@row("limits of 12 to 40 descriptors, each tried once", "runs and stops, or refuses (code not 0)", NAMELESS,
      alone=True)
 def descriptors(run):
     survey(run, "nofile", range(12, 41))
 
 
-@row("a limit of 1 to 20 processes and threads, each tried once", "runs and stops, or refuses (code not 0)",
+@row("limits of 1 to 20 processes and threads, each tried once", "runs and stops, or refuses (code not 0)",
      NAMELESS, alone=True)
 def processes(run):
     survey(run, "nproc", range(1, 21))
 
 
-@row("a limit of 24 to 64 MiB of address space, each tried once", "runs and stops, or refuses (code not 0)", NAMELESS,
+@row("limits of 24 to 64 MiB of address space, each tried once", "runs and stops, or refuses (code not 0)", NAMELESS,
      alone=True)
 def memory(run):
     survey(run, "as", [limit << 20 for limit in range(24, 65, 2)])

@@ -36,7 +36,7 @@ def ignore_together(run):
     run.start(run.service("a", "spawn=b,on=TERM:ignore", "on=TERM:ignore")).wait("a", "b").stop(137)
 
 
-@row("in a chain, the process that stops first ignores SIGTERM", "the other processes still stop in order", SUPERVISORS)
+@row("in a chain, the process that is to stop first ignores SIGTERM", "the other processes still stop in order", SUPERVISORS)
 def ignores_first(run):
     run.start(run.service("a", "on=TERM:exit:0:100"), run.service("b", "on=TERM:exit:0:100", after="a"),
               run.service("c", "on=TERM:ignore", after="b"))
@@ -44,7 +44,7 @@ def ignores_first(run):
 
 
 # s6-overlay#554, #337, #457, #333, emissary#4112
-@row("all of ten processes in a chain ignore SIGTERM", "the container ends within its grace period, code 137", SUPERVISORS)
+@row("all ten processes of a chain ignore SIGTERM", "the container ends within its grace period, code 137", SUPERVISORS)
 def all_ignore(run):
     names = [f"p{number}" for number in range(10)]
     services = [run.service(name, "on=TERM:ignore", after=after) for name, after in zip(names, ["", *names])]

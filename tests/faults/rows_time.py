@@ -112,14 +112,14 @@ def suspended_stop(run):
     run.end()
 
 
-@row("never ready", "the container ends with 1, and the dependent never starts", READY)
+@row("a process never becomes ready", "the container ends with 1, and the dependent never starts", READY)
 def never_ready(run):
     run.start(run.service("a", ready=f"{run.dir}/never"), run.service("b", after="a"))
     run.end(1).check(not run.events("start", "b"), "started b").ended_well("a")
 
 
 # Supervisor#122, #805, #954, #1336, #1450
-@row("ready after 1.5 s", "the dependent waits", READY)
+@row("a process becomes ready after 1.5 s", "the dependent waits", READY)
 def late(run):
     ready = run.dir / "ready"
     run.start(run.service("a", "sleep=1500", f"touch={ready}", ready=str(ready), ready_within=5),
@@ -144,7 +144,7 @@ def probe_hangs(run):
     run.end(1).check(not run.events("start", "b"), "started b")
 
 
-@row("ready, then not ready, then ready again", "no process ends or is restarted", ("drainit", "s6"))
+@row("a process is ready, then not ready, then ready again", "no process ends or is restarted", ("drainit", "s6"))
 def flapping(run):
     ready = run.dir / "ready"
     run.start(run.service("a", f"touch={ready}", ready=str(ready)), run.service("b", after="a")).wait("b")
@@ -156,8 +156,8 @@ def flapping(run):
     run.check(len(run.events("start")) == 2, "restarted").stop().ended_well("a", "b")
 
 
-@row("SIGTERM at every millisecond from 0 to 200 after the exec (peers: every 10 ms)",
-     "SIGTERM ends the container; at most 5 % of the signals arrive before the program can block signals", alone=True)
+@row("SIGTERM 0, 1, 2, … 200 ms after the exec (peers: 0, 10, 20, … 200 ms)",
+     "SIGTERM ends the container in at least 95 % of the tries. The other signals may arrive before the program can block signals", alone=True)
 def term_at_start(run):
     step = 1 if run.tool == US else 10
 
