@@ -48,10 +48,10 @@ pub(super) fn block_on(command: impl Future<Output = u8>) -> u8 {
     }
 }
 
-/// The query parameters that name these processes, each as `process=NAME`.
+/// Turns names of processes into the parameters of a query, each as `process=NAME`.
 ///
 /// # Errors
-/// Fails for a name that no process can have.
+/// Fails if a name is neither a possible name of a process nor a pattern such as `app-*`.
 pub(super) fn query(names: &[String]) -> Result<Vec<String>, String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '*');
     let pair = |name: &String| {
@@ -66,7 +66,7 @@ pub(super) fn query(names: &[String]) -> Result<Vec<String>, String> {
 /// Sends a request. Returns the body of the answer if its status is 200.
 ///
 /// # Errors
-/// Says what went wrong, and how to fix it.
+/// The error says what went wrong, and how to fix it.
 pub(super) async fn ask(
     found: &Found,
     method: Method,
@@ -141,8 +141,8 @@ fn several(drainits: &[(Pid, String)]) -> String {
     format!("several drainits run here; choose one: {}", shortened(&texts))
 }
 
-/// The config files that a command line of `drainit run` names, as the end of a sentence. Each
-/// argument of the command line ends with a byte 0.
+/// The config files that a command line of `drainit run` names, such as ` (a.yaml, b.yaml)`. Empty
+/// if the command line names none. A byte 0 ends each argument of the command line.
 fn config_of(line: &str) -> String {
     let mut args = line.split('\0').take_while(|arg| *arg != "--");
     let mut files = Vec::new();
@@ -155,8 +155,8 @@ fn config_of(line: &str) -> String {
     if files.is_empty() { String::new() } else { format!(" ({})", files.join(", ")) }
 }
 
-/// The likely reason why nothing listens at the address. Empty if no reason is known, or for any
-/// other error.
+/// If the error means that nothing listens at the address, the likely reason. Empty for any other
+/// error, and if no reason is known.
 pub(super) fn why_unreachable(error: &HttpError, found: &Found) -> String {
     if !is_unreachable(error) {
         return String::new();

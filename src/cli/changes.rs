@@ -1,6 +1,6 @@
-//! Tells an operator the outcome of a request: one line for each process whose status before the
-//! request differs from the status after it. In a terminal, drainit also shows during the request
-//! what the request waits for.
+//! Prints the outcome of an operator's request: one line for each process whose status has changed
+//! during the request. In a terminal, while the request runs, also shows what the request waits
+//! for.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -44,7 +44,7 @@ struct ProcessNow {
 }
 
 impl ProcessNow {
-    /// Whether nothing but `since` has changed.
+    /// Whether `now` has the same values as `self`, apart from `since`.
     fn is_as(&self, now: &Self) -> bool {
         Self { since: now.since, ..self.clone() } == *now
     }
@@ -55,13 +55,15 @@ impl ProcessNow {
 type Processes = BTreeMap<String, ProcessNow>;
 
 /// Makes a request, and prints a line for each process that has changed, even if the request fails.
-/// If the request succeeds, each process that `names` means has a line in any case. After a `start`,
-/// another line names the processes that are still stopped. After a `stop`, the line of a process
-/// that was not named says why that process was stopped. After a `restart`, the answer has the lines
-/// of the processes that restart with a dependency.
+/// If the request succeeds, also prints a line for each unchanged process that `names` means.
+///
+/// Three verbs print more. After a `start`, the last line names the processes that are still
+/// stopped. After a `stop`, the line of a process that was not named says why that process was
+/// stopped. After a `restart`, the server's answer contains the lines of the processes that restart
+/// because a dependency restarts.
 ///
 /// # Errors
-/// Fails as the request does. If the status cannot be read, only the lines are missing.
+/// Fails if the request fails. If the status cannot be read, prints no lines, but does not fail.
 pub(super) async fn tell(
     found: &Found,
     names: &[String],
@@ -92,7 +94,7 @@ pub(super) async fn tell(
 /// drain. If there are no such lines, prints `otherwise`.
 ///
 /// # Errors
-/// Fails as the request does.
+/// Fails if the request fails.
 pub(super) async fn tell_drained(
     found: &Found,
     otherwise: &str,
@@ -186,8 +188,8 @@ fn processes_of(status: &Value) -> Option<Processes> {
         let one = ProcessNow {
             pid: process["pid"].as_u64(),
             since: seconds(&process["since_seconds"]).and_then(|since| now.checked_sub(since)),
-            // The message is left out if somebody has stopped the process, because its end is no
-            // news then.
+            // If drainit or an operator has asked for the end of the process, the end is not news,
+            // so the message is left out.
             message: text(&process["message"]).filter(|_| !asked),
             was_killed: text(&process["last_exit"]).is_some_and(|end| end.contains("SIGKILL")),
             drained: seconds(&drain["seconds"]).zip(text(&drain["over"])),
@@ -205,8 +207,8 @@ fn still_stopped(now: &Processes) -> Option<String> {
     (!names.is_empty()).then(|| format!("still stopped: {}\n", names.join(", ")))
 }
 
-/// One line for each process that has changed since `before`, or that the request has named. The
-/// line of a process that restarts with a dependency comes from `followers`.
+/// One line for each process that has changed since `before`, or that the request has named. For a
+/// process that restarts because a dependency restarts, the line is taken from `followers`.
 fn lines(
     before: &Processes,
     after: &Processes,

@@ -98,8 +98,8 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
         ImageLookup { find: &find, find_program: &find_program, is_held_back: false, mounts: &[] };
     let (problems, fine) = match &args.pod {
         Some(pod) => {
-            // The environment of this command has the variables that the image sets only if the
-            // command runs in the image.
+            // If this command does not run in the image, the command's environment lacks the
+            // variables that the image sets.
             let none = Environment::default();
             let image = of([if is_image.get() { &here } else { &none }, &env]);
             let (container, both) = (args.container.as_deref(), (&environment, &image));
@@ -133,8 +133,8 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     if failed { exit_code::CONFIG } else { exit_code::OK }
 }
 
-/// Writes one line with the paths and programs that were not checked, because volumes are mounted
-/// there.
+/// If some paths, programs or users of the image could not be checked, writes one line that names
+/// them. Volumes are mounted over these paths, or over the files that list the users.
 fn list_unchecked(unchecked: &BTreeSet<String>) {
     if unchecked.is_empty() {
         return;
@@ -143,8 +143,8 @@ fn list_unchecked(unchecked: &BTreeSet<String>) {
     say(&format!("not looked at: {} (volumes are mounted there)\n", shortened(&names)));
 }
 
-/// Writes the problems, and what was checked. `elsewhere` says that files of the image were not
-/// checked, because this command does not run in the image.
+/// Writes the problems and their number, or what was checked if there is no problem. `elsewhere`
+/// means that files of the image were not checked, because this command does not run in the image.
 fn write(problems: &[Diagnostic], fine: &str, elsewhere: bool) {
     for problem in problems {
         say(&format!("{problem}\n"));

@@ -49,8 +49,8 @@ impl ConfigFiles {
         &self.config
     }
 
-    /// The control address of the supervisor that runs this config. `None` if no config file is
-    /// named, and there is none at the default paths.
+    /// The key `control` of this config. `None` if the user names no config file, and no file
+    /// exists at the default paths.
     pub(super) fn control(&self) -> Option<FoundControl> {
         let paths = self.paths();
         let is_named = !self.config.is_empty() || variable().is_some();

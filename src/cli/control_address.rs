@@ -97,8 +97,8 @@ async fn find(
     address_in(read, choose).map_err(|reason| (reason, exit_code::CONFIG))
 }
 
-/// The address that a config names. Without a config, the default. With a wrong config, the private
-/// socket of PID 1 if PID 1 is a drainit.
+/// The address that the config names, or the default address if there is no config. If the config
+/// is wrong and PID 1 is a drainit, the private socket of PID 1.
 fn address_in(
     found: Option<control::FoundControl>,
     choose: impl Fn(&Control) -> Result<Address, String>,

@@ -1,4 +1,5 @@
-//! `drainit drain`: drains the running supervisor, and waits until the drain is done.
+//! `drainit drain`: asks the running supervisor to drain its processes, and waits until the drain
+//! is done.
 //!
 //! The command is for a `preStop` hook or an operator. The command stops nothing; a later SIGTERM
 //! continues from the drained state.
@@ -58,8 +59,8 @@ pub(super) fn drain(args: &DrainArgs) -> u8 {
 }
 
 /// Asks the supervisor to drain. After a transient error, asks again for up to [`ASKING`]: a
-/// repeated request does no harm. Returns all lines of the answer but the first, which is not for
-/// the operator.
+/// repeated request does no harm. Returns the answer without its first line, which is not for the
+/// operator.
 async fn begin(found: &Found) -> Result<String, String> {
     let address = &found.address;
     let until = Instant::now() + ASKING;
@@ -87,9 +88,9 @@ async fn begin(found: &Found) -> Result<String, String> {
     }
 }
 
-/// Returns when the accepted drain is done, or when the supervisor has exited. If a request fails
-/// for another reason, the drain may still be running, so polling continues until [`SLACK`] after
-/// the supervisor's deadline.
+/// Polls until the accepted drain is done, or the supervisor has exited. Gives up [`SLACK`] after
+/// the supervisor's deadline. Before that, no other error ends the polling, because the drain may
+/// still be running.
 async fn wait(address: &Address) -> Result<(), String> {
     let mut until = Instant::now() + UNKNOWN;
     loop {

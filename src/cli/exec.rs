@@ -71,8 +71,8 @@ pub struct ExecArgs {
 }
 
 /// The options that have a meaning only with a drain: the name, the name of the value, and the
-/// help. The options are in a table, because the parsers that clap derives would be larger than the
-/// code that carries the options out.
+/// help. The options are in a table, because clap would derive large parsers. These parsers would
+/// be larger than the code that carries the options out.
 const OF_THE_DRAIN: [(&str, &str, &str); 10] = [
     (
         "--drain-envoy",
@@ -165,11 +165,11 @@ impl FromArgMatches for DrainFlags {
     }
 }
 
-/// Runs `drainit exec [--] CMD` without options and without a drain; `None` for any other command
-/// line.
+/// Runs `drainit exec [--] CMD` if there is no option, and no variable that sets an option. Returns
+/// `None` for any other command line.
 ///
-/// Most callers use this form. To parse it, clap would take 250,000 instructions, four times as
-/// many as everything else takes.
+/// Most callers use this form. clap would take 250,000 instructions to parse this form, four times
+/// as many as everything else takes.
 pub(super) fn exec_plainly(args: &[OsString]) -> Option<u8> {
     let (verb, rest) = args.get(1..)?.split_first()?;
     let command = match rest.split_first()? {
@@ -239,9 +239,9 @@ fn drain(args: &mut ExecArgs) -> Result<Option<DrainOptions>, String> {
         None => given(of, "--grace-period", values::positive_duration)?,
     };
     if admin.is_none() {
-        // Without an admin there is no drain, so variables of the drain have no effect. They are
-        // no error: an image may set them for all of its commands, although only one of the
-        // commands has a drain.
+        // Without an admin there is no drain. Variables of the drain then have no effect, and are
+        // not an error: an image may set the variables for all of its commands, although only one
+        // command has a drain.
         let written = OF_THE_DRAIN.iter().find(|(option, ..)| of.text(option).is_some());
         return match written {
             None => Ok(None),

@@ -1,5 +1,6 @@
 //! `drainit health`: asks the running supervisor whether it is ready. For an exec probe or Docker's
-//! HEALTHCHECK it asks once. For a script it can repeat the request until the supervisor is ready.
+//! HEALTHCHECK, the command asks once. For a script, the command can ask again until the supervisor
+//! is ready.
 //!
 //! A probe runs the command every few seconds, so the command must be cheap: it sends one request,
 //! and uses two threads, one of which only reads the config.
@@ -90,9 +91,10 @@ async fn ask(args: &HealthArgs, timeout: Duration) -> Result<(String, u8), (Stri
     judge(answer, &HttpTarget { address, path }, asks_server, &doubt)
 }
 
-/// Repeats the request until the answer is good, or `longest` is over. A request without an answer
-/// is repeated, too, because drainit may still be starting. If the last request gets no answer
-/// because too little time was left, the result is that of the previous request.
+/// Repeats the request until the answer is good, the config is wrong, or `longest` is over. A
+/// request without an answer is repeated, too, because drainit may still be starting. If the last
+/// request has less time than `--timeout` and gets no answer, the result of the previous request
+/// counts.
 async fn ask_until_ready(args: &HealthArgs, longest: Duration) -> (String, u8) {
     let began = Instant::now();
     let until = began + longest;
@@ -149,6 +151,7 @@ fn judge(
             let code =
                 if response.status.is_success() { exit_code::OK } else { exit_code::NOT_READY };
             // The first line of a server's error may be `<!DOCTYPE HTML>`, which says nothing.
+            // Therefore the target and the status precede this line.
             let status = response.status.to_string();
             let said = match asks_server && code != exit_code::OK {
                 true if line == status => format!("{target}: {status}"),

@@ -48,8 +48,8 @@ fn copy(path: &std::path::Path, force: bool) -> io::Result<bool> {
         io::Error::new(error.kind(), format!("cannot read this program: {error}"))
     })?;
     replace_file::tidy(path);
-    // If the target is not a file, `replace` refuses it. Nothing is read from it here, because
-    // reading a pipe could hang.
+    // If the target is not a regular file, `replace` refuses the target. Nothing is read from such
+    // a target here, because reading a pipe could hang.
     if let Some(file) = fs::metadata(path).ok().filter(fs::Metadata::is_file) {
         match fs::read(path) {
             Ok(found) if found != own && !force => {

@@ -94,8 +94,8 @@ pub fn main() -> ExitCode {
 fn parsed(args: Vec<OsString>) -> Result<Cli, clap::Error> {
     let own = args.clone();
     let parsed = wait_for(LONGEST_PARSE, move || Ok(Cli::try_parse_from(own)));
-    // When a process starts its first thread, the C library unblocks the signals that it reserves,
-    // so drainit blocks them again.
+    // When a process starts its first thread, the C library unblocks the signals that the library
+    // reserves. drainit blocks these signals again.
     mask::hold();
     parsed.unwrap_or_else(|_| Cli::try_parse_from(args))
 }
@@ -209,8 +209,8 @@ pub(crate) fn parse(args: Vec<OsString>) {
     }
 }
 
-/// Prints the requested output. Ends drainit with 0 if the reader, such as `head`, has gone, and
-/// with 1 if stdout cannot be written for another reason.
+/// Prints the requested output. If stdout cannot be written, ends this command: with 0 if the
+/// reader, such as `head`, has gone, and otherwise with 1.
 fn print(text: &[u8]) {
     let mut stdout = io::stdout();
     if let Err(error) = stdout.write_all(text).and_then(|()| stdout.flush()) {

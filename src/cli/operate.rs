@@ -38,7 +38,8 @@ pub struct KillArgs {
 /// Stops, starts or restarts processes, and returns 0 when that is done. Interrupting the command
 /// does not interrupt the operation.
 pub(super) fn operate(verb: &str, args: &OperateArgs) -> u8 {
-    // There is no limit here, because drainit itself limits drains and stops.
+    // There is no limit here, because drainit itself limits drains, stops and the wait for
+    // readiness.
     post(args, verb, None, Duration::MAX)
 }
 

@@ -30,8 +30,9 @@ use crate::supervisor::sockets::LONGEST_OPEN;
 use crate::supervisor::{Setup, sockets};
 use crate::types::{Signal, Stream, Time, exit_code, harmless, harmless_lines, human};
 
-/// The longest wait for a slow reader of stderr, before drainit exits because of an error at the
-/// start, or runs a command as `exec` does. drainit waits only if the pipe is full.
+/// The longest wait for a slow reader of stderr. drainit waits only if the pipe is full, and only
+/// in two cases: before an exit because of an error at the start, and before drainit runs a command
+/// as `drainit exec` does.
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// Options of `run`.

@@ -1,7 +1,7 @@
 //! `drainit status`: one line for each process, and the progress of a shutdown.
 //!
-//! The running drainit sends its status. This command reads memory and CPU from `/proc` itself, so
-//! that PID 1 does not have to.
+//! The running drainit sends its status. This command itself reads memory and CPU from `/proc`, and
+//! thus saves PID 1 this work.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -28,8 +28,8 @@ use crate::types::{Stream, escape_json, harmless, human};
 
 /// The pause between two requests of `--watch`.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The unit of times in `/proc/PID/stat`, in milliseconds. `USER_HZ` is 100 on every architecture
-/// that drainit runs on.
+/// The length of a tick, in milliseconds. `/proc/PID/stat` has times in ticks, `USER_HZ` of them in
+/// a second. `USER_HZ` is 100 on every architecture that drainit runs on.
 const TICK: u64 = 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -134,10 +134,10 @@ fn names(status: &Value) -> String {
 }
 
 /// The first lines of the text, as many as the terminal has room for, so that the head stays
-/// visible.
+/// visible. If lines are left out, a last line says how many.
 fn top(text: &str, rows: usize) -> String {
     let lines: Vec<_> = text.lines().collect();
-    // The cursor stands in the row below the last line.
+    // The row below the last line is for the cursor.
     let room = rows.saturating_sub(1);
     if lines.len() <= room {
         return text.to_owned();
@@ -149,7 +149,7 @@ fn top(text: &str, rows: usize) -> String {
 }
 
 fn show_text(text: &str, screen: bool) {
-    // Moves the cursor home, and clears the screen below.
+    // Moves the cursor to the first row, and clears the whole screen.
     let clear = if screen { "\u{1b}[H\u{1b}[2J" } else { "" };
     print(format!("{clear}{text}").as_bytes());
 }
@@ -303,8 +303,8 @@ fn head_line(status: &Value) -> String {
     let shutdown = &status["shutdown"];
     if shutdown.is_object() {
         let _ = write!(line, " ({}", word(&shutdown["cause"]));
-        // The time counts from the request, but the container was drained only later. Therefore the
-        // line says `ago` in place of `for`.
+        // The elapsed time counts from the request to drain, but the container was drained only
+        // later. Therefore the line says that the request was `5m ago`, and not `drained for 5m`.
         let _ = match (seconds(&shutdown["elapsed_seconds"]), &*phase) {
             (None, _) => write!(line, ")"),
             (Some(elapsed), "drained") => write!(line, " {elapsed} ago)"),
@@ -364,7 +364,8 @@ fn row(process: &Value, is_drained: bool) -> [String; 8] {
     let has_none = has_none.then(|| "has no drain, and runs on".to_owned());
     let number = |key: &str| process[key].as_u64().map(|number| number.to_string());
     let epoch = process["epoch"].as_u64().map(|epoch| format!("epoch {epoch}"));
-    // The operator who asked for the stop knows its reason, so the row leaves the reason out.
+    // If drainit or an operator has asked for the last end, the end is not news, so the row leaves
+    // the end out.
     let (asked, last) = (process["last_exit_asked"] == true, word("last_exit"));
     let message = word("message").filter(|message| !asked || last.as_ref() != Some(message));
     let last = last.filter(|last| !asked && message.as_ref() != Some(last));

@@ -38,8 +38,9 @@ pub(super) fn wrap_help(text: &str, width: usize) -> String {
     wrapped.flat_map(|line| [line, "\n".to_owned()]).collect()
 }
 
-/// The column at which the text of a line of the help begins: in ` -v, --verbose  TEXT`, behind the
-/// first gap of two blanks. Without such a gap, the text begins with the first word.
+/// The column at which the text of a line of the help begins. In ` -v, --verbose  TEXT`, the text
+/// begins behind the first gap of two blanks. In a line without such a gap, or without an
+/// indentation, the text begins with the first word.
 fn column_of_text(line: &str) -> usize {
     let first = line.len() - line.trim_start().len();
     let gap = line[first..].find("  ").map(|at| first + at);

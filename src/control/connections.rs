@@ -210,8 +210,8 @@ pub(crate) async fn accept(
                     converse(&server, stream, caller, limits, &leave.0).await;
                 });
                 open.push(OpenConnection { task, stage: progress });
-                // Lets the task of the connection run before the next accept, so that a request
-                // that came with the connection is answered, however many connections wait.
+                // Lets the task of the connection run before the next accept. A request that came
+                // with the connection is then answered, however many connections wait.
                 yield_now().await;
             }
             Err(error) => {

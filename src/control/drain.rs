@@ -11,11 +11,11 @@ use crate::journal::state::{ContainerPhase, ProcessState};
 use crate::types::{harmless, human};
 
 /// Answers 403 over TCP, because the address of a TCP client does not prove who asks: a mesh, a
-/// port-forward and a misconfigured gateway all connect from this machine. Over the control socket,
-/// answers 202 if this request begins the drain, or if the drain or a shutdown has already begun,
-/// and 409 if not everything is ready yet.
+/// port-forward and a misconfigured gateway all connect from this machine.
 ///
-/// `drainit drain` prints every line but the first of an answer with 202.
+/// Over the control socket, answers 409 while not everything is ready yet, and otherwise 202: this
+/// request begins the drain, or the drain or a shutdown has already begun. `drainit drain` prints
+/// an answer with 202 without the first line.
 pub(super) fn answer<B>(
     request: &Request<B>,
     caller: &Caller,

@@ -141,8 +141,8 @@ pub(crate) fn answer<B>(
     Answered::Later(names.into_iter().map(ask).chain(followers).collect())
 }
 
-/// A line for each running process that restarts together with the named processes, because it
-/// depends on one of them with `restart: true`, directly or through other processes.
+/// A line for each running process that restarts together with the named processes. Such a process
+/// depends on a named process with `restart: true`, directly or through other processes.
 fn follow(names: &[String], now: &Status) -> String {
     let by_name: BTreeMap<_, _> = now.current().map(|one| (one.name.as_str(), one)).collect();
     let name_of = |slot: &ProcessId| {

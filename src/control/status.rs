@@ -112,8 +112,8 @@ pub struct ProcessStatus {
     /// How the process ended the last time, even if it runs again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
-    /// Whether somebody had asked for the end that `last_exit` describes, and the process was not
-    /// killed.
+    /// Whether the end that `last_exit` describes was the effect of the stop signal: not of
+    /// SIGKILL, and not of a failure.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub last_exit_asked: bool,
     /// The last log lines of the last instance that failed. An operator gets these lines only by
@@ -153,8 +153,8 @@ impl ProcessStatus {
 /// The part that an instance plays while its process is being replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Part {
-    /// The current instance. An instance that replaces it is `New`, and an instance that it has
-    /// replaced is `Old`.
+    /// The current instance. An instance that replaces the current instance is `New`. An instance
+    /// that the current instance has replaced is `Old`.
     #[default]
     Current,
     /// The instance starts, and replaces the current instance when it is ready.
@@ -196,8 +196,8 @@ pub struct TrafficStatus {
     /// The requests that may be in flight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
-    /// The part of `requests` for which the kernel does not show whether they are in flight. Absent
-    /// if the process itself has counted its requests.
+    /// How many of the `requests` are uncertain: the kernel does not show whether these requests
+    /// are in flight. Absent if the process itself has counted its requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsure: Option<u64>,
     /// The requests that the stop has cut.
@@ -212,7 +212,8 @@ impl TrafficStatus {
         Self { connections, requests, unsure, cut }
     }
 
-    /// A process that has ended has neither connections nor requests any more.
+    /// Removes the counts of open connections and requests, because a process that has ended has
+    /// neither.
     #[must_use]
     pub fn after_end(self) -> Self {
         Self { connections: None, requests: None, ..self }

@@ -48,8 +48,8 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<Statistic>, HttpError> {
 /// Adds up the statistics in an answer of `/stats?format=json`.
 ///
 /// # Errors
-/// Fails with [`HttpError::Malformed`] if these are not Envoy's statistics, or if a value is not a
-/// count, because a sum without this value would be too low.
+/// Fails with [`HttpError::Malformed`] if `body` is not such an answer, or if a value is not a
+/// count: a sum without this value would be too low.
 pub fn sample(body: &[u8], uncounted: &Uncounted) -> Result<Sample, HttpError> {
     let mut sample = Sample::default();
     let (mut with_active, mut with_filters) = (0_usize, 0_usize);
@@ -118,9 +118,9 @@ pub(crate) fn listener_names(body: &str) -> Vec<String> {
 }
 
 /// Whether the statistics of this name are the totals of a listener for clients. Three kinds of
-/// names do not count: the admin, whose connections are drainit's own; an internal listener, whose
-/// connections come from Envoy itself and may never end; and a single thread, which has only a
-/// share of the totals.
+/// names do not count. The connections of the admin are drainit's own. The connections of an
+/// internal listener come from Envoy itself, and may never end. A single thread has only a share of
+/// the totals.
 fn serves_clients(listener: &str) -> bool {
     let thread_share = listener.rsplit_once('.').is_some_and(|(_, last)| {
         last == "main_thread"

@@ -22,8 +22,9 @@ pub(crate) fn is_shown(stream: Stream) -> bool {
     is_terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// If the stream shows colour, paints the words `error:` and `warning:` at the beginning of lines,
-/// and behind the prefix and the time of drainit's own lines.
+/// If the stream shows colour, paints the words `error:` and `warning:`. Such a word is at the
+/// beginning of a line, or behind the prefix and the time of drainit's own lines, as in
+/// `[drainit] TIME error:`.
 pub(crate) fn on(stream: Stream, text: &str) -> Cow<'_, str> {
     if is_shown(stream) { labels(text).into() } else { text.into() }
 }

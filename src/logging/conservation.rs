@@ -51,8 +51,8 @@ struct Read {
     reported: Option<u64>,
     /// Whether a write has failed since the last report about dropped lines.
     has_failed: bool,
-    /// The number of reports with a wrong reason: a failed write, although no write has failed
-    /// since the last report, or the reverse.
+    /// The number of reports with a wrong reason. A report must give a failed write as the reason
+    /// if a write has failed since the last report, and only then.
     bad_reports: usize,
     /// The number of wrong writes: a write must be whole lines of at most 4 KiB together, or one
     /// longer line.
@@ -236,8 +236,8 @@ impl Written {
     }
 }
 
-/// Writes as a process does, in pieces of any size, and blocks where a process would. The thread
-/// returns the write end of the pipe.
+/// Writes on a thread of its own as a process does: in pieces of any size, and waiting while the
+/// pipe is full. The thread returns the write end of the pipe.
 fn write_in_pieces(
     mut end: PipeWriter,
     bytes: Vec<u8>,
@@ -266,8 +266,8 @@ fn key(form: LogFormat, line: &[u8]) -> Vec<u8> {
     line.to_string().into_bytes()
 }
 
-/// The number of lines that a line of drainit reports as dropped, and whether the reason is that
-/// nobody has read the stream.
+/// Reads drainit's own line about dropped lines. Returns the number of dropped lines, and whether
+/// the reason is that nobody has read the stream. `None` for any other line.
 fn dropped_in(line: &[u8]) -> Option<(u64, bool)> {
     let text = String::from_utf8_lossy(line);
     let (before, why) = text.split_once(" dropped because ")?;
@@ -285,9 +285,9 @@ struct Trial {
     has_prefix: bool,
     output: Arc<Output>,
     target: Target,
-    /// Whether lines of processes may be lost, because a write fails, because a process has a
-    /// pattern or keeps its pipes open, or because drainit waits only briefly for a reader during
-    /// the shutdown.
+    /// Whether lines of processes may be lost. There are three reasons: a write fails; a process
+    /// has a pattern or keeps its pipes open; or drainit waits only briefly for a reader during the
+    /// shutdown.
     may_lose: bool,
     has_faults: bool,
     is_much: bool,
@@ -467,7 +467,7 @@ fn play(seed: u64) {
                 trial.output.push(stream, b"end\n");
                 assert!(trial.output.flush(LONG), "the last line is not written");
                 let read = readers[stream as usize].0.0.lock().unwrap();
-                // A report about dropped lines may follow this line.
+                // A report about dropped lines may follow the line `last`.
                 let has_last = read.got.windows(5).any(|end| end == b"last\n");
                 assert_eq!(has_last, !read.is_closed, "a full disk has room again");
                 assert_eq!(read.bad_reports, 0, "the reason for dropped lines");
@@ -524,8 +524,7 @@ impl Trial {
             match &self.target {
                 Target::Readers(readers) if step == goes_on => {
                     if self.is_much {
-                        // The time in which all processes reach the point at which they wait for
-                        // the reader.
+                        // In this time, all processes write until they must wait for the reader.
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                     readers.iter().for_each(Reader::go_on);

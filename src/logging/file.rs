@@ -1,5 +1,5 @@
-//! Log files of processes. drainit appends to them, and makes a file again if it was moved or
-//! removed. A full disk never blocks a process.
+//! Log files of processes. drainit appends to a log file, and makes the file again if somebody has
+//! moved or removed it. A full disk never blocks a process.
 //!
 //! Each file has a queue and a thread of its own, like stdout and stderr. Before each write, the
 //! thread checks whether the path still leads to the open file. The thread closes a file after a

@@ -8,7 +8,7 @@ use crate::config::LogFormat;
 use crate::logging::split::write_json_string;
 use crate::types::{Stream, harmless_lines};
 
-/// 9999-12-31T23:59:59Z, the last second of RFC 3339.
+/// 9999-12-31T23:59:59Z, the last second that RFC 3339 can express.
 const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);
 
 /// Writes a time as RFC 3339, in UTC, with milliseconds. A time before 1970 or after 9999 becomes

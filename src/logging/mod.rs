@@ -42,8 +42,8 @@ pub struct Output {
     stdout: Arc<StreamWriter>,
     stderr: Arc<StreamWriter>,
     json: Arc<AtomicBool>,
-    /// Whether another [`Output`] shares the writers. If so, they are not closed when this value is
-    /// dropped.
+    /// Whether the writers belong to other [`Output`]s, as after [`Output::split`]. If so, the drop
+    /// of this value does not close the writers.
     is_shared: bool,
     /// Whether stderr is a terminal that shows colour.
     in_colour: bool,
@@ -107,8 +107,8 @@ impl Output {
         self.json.store(format == LogFormat::Json, Relaxed);
     }
 
-    /// Queues whole, formatted lines of drainit itself. Drops and counts them if too many lines are
-    /// waiting. Never blocks.
+    /// Queues whole, formatted lines of drainit itself. If too many of drainit's own lines are
+    /// waiting, drops and counts the new lines. Never blocks.
     pub fn push(&self, stream: Stream, lines: &[u8]) {
         if self.in_colour {
             let painted = colour::labels(&String::from_utf8_lossy(lines));
@@ -135,9 +135,9 @@ impl Output {
         self.writer(stream).has_room()
     }
 
-    /// Called when a shutdown begins. From then on [`Output::room`] also resolves when nothing could
-    /// be written for `patience`, so that a process blocked in a full pipe can end. Lines that do
-    /// not fit are dropped and counted.
+    /// Called when a shutdown begins. From then on, [`Output::room`] also resolves if nothing could
+    /// be written for `patience`. Otherwise a process that waits at a full pipe could not end.
+    /// Lines that do not fit are dropped and counted.
     pub fn stop_waiting(&self, patience: Duration) {
         self.stdout.stop_waiting(patience);
         self.stderr.stop_waiting(patience);

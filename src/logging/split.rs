@@ -7,7 +7,8 @@ use memchr::memchr;
 
 use crate::types::{Stream, escape_json};
 
-/// The longest line. A longer line is split, so that drainit never buffers an endless line.
+/// The longest line, in bytes. A longer line is split, so that drainit never buffers an endless
+/// line.
 pub const LONGEST_LINE: usize = 64 * 1024;
 
 /// Splits a stream of bytes into lines, and keeps an incomplete line.

@@ -1,4 +1,4 @@
-//! One stream of drainit's output: a bounded queue, and the thread that writes it.
+//! One stream of drainit's output: a bounded queue, and the thread that writes the queued lines.
 //!
 //! The thread is needed because a `write` to a full pipe blocks, and because `O_NONBLOCK` would
 //! apply to every process that shares the open file. Only this thread may block; all other threads
@@ -34,14 +34,14 @@ use crate::types::Stream;
 /// are dropped.
 pub(crate) const BOUND: usize = 256 * 1024;
 
-/// If this many bytes are queued, lines of processes are dropped. Only lines that do not wait for
-/// room reach this limit: the lines of a process that has a `log` readiness and is not ready yet,
-/// and all lines during a shutdown if nobody reads the output.
+/// If this many bytes of processes are queued, further lines of processes are dropped. Only lines
+/// that do not wait for room reach this limit. A process that has a `log` readiness writes such
+/// lines until it is ready. During a shutdown, every process does so if nobody reads the output.
 pub(crate) const LIMIT: usize = 1024 * 1024;
 
-/// A buffer of at most this size is kept when it is empty. A larger buffer is freed after [`IDLE`],
-/// and not at once: with a reader that is only a little too slow, the queue is empty for a moment
-/// after each read, and needs a large buffer again soon.
+/// A buffer of at most this size, in bytes, is kept when it is empty. A larger buffer is freed
+/// after [`IDLE`], and not at once. If the reader is only a little too slow, the queue is empty for
+/// a moment after each read, and needs a large buffer again soon.
 const KEEP: usize = 4096;
 
 /// The time without lines after which a buffer larger than [`KEEP`] is freed.
@@ -76,7 +76,8 @@ pub(crate) trait Sink: Send + Sync {
         false
     }
 
-    /// Drops what the sink holds ([`Self::holds`]). Called when nothing was written for a while.
+    /// Drops what the sink holds ([`Self::holds`]). Called when nothing was written for a while,
+    /// and when the thread ends because the writer is closed.
     fn let_go(&self) {}
 
     /// Reports dropped lines in the sink's own way, and returns `true`. `why` is `None` if the
@@ -323,7 +324,8 @@ impl StreamWriter {
         let writer = Arc::clone(self);
         let thread = thread::Builder::new().name(self.stream.to_string()).stack_size(STACK);
         let started = thread.spawn(move || writer.write_until_closed());
-        // If lines are dropped for lack of a thread, the report gives this reason.
+        // If lines are dropped for lack of a thread, the report gives the error of the start as the
+        // reason.
         state.failed = started.as_ref().err().map(errno);
         state.started = started.is_ok();
     }
@@ -338,7 +340,8 @@ impl StreamWriter {
         self.progress.store(millis, Relaxed);
     }
 
-    /// Runs the thread.
+    /// The work of the thread: writes lines until the writer is closed, or until the descriptor is
+    /// broken.
     fn write_until_closed(&self) {
         mask::block_here();
         let mut buffer = Vec::new();

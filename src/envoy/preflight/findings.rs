@@ -29,7 +29,8 @@ pub(super) struct Facts {
     /// only, a drain that counts requests, and the drain of an Envoy that [closes idle
     /// connections](Self::closes_idle).
     pub(super) listeners: Option<Vec<EnvoyListener>>,
-    /// The listeners that a drain ignores if it counts requests, by their names in the statistics.
+    /// The listeners of `ignore_listeners`, by their names in the statistics. Only the finding
+    /// about TCP connections needs this list.
     pub(super) ignored: Vec<String>,
     /// The words of `ignore_listeners` that match no listener.
     pub(super) not_there: Vec<String>,
@@ -243,7 +244,7 @@ impl Facts {
 }
 
 /// Says which of the `needed` statistics Envoy's `stats_config` hides, and what the effect is.
-/// `None` if it hides none of them.
+/// `None` if none of the `needed` statistics is hidden.
 fn hidden(needed: &[(Option<u64>, &str)], effect: &str) -> Option<String> {
     let missing = needed.iter().filter_map(|(value, name)| value.is_none().then_some(*name));
     let missing: Vec<_> = missing.collect();

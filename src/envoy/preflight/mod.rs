@@ -4,8 +4,8 @@
 //! Every request is a `GET`. Envoy (1.36.4 to 1.40.0) answers a `GET` of a `POST` call with 405, or
 //! with 403 if `admin.allow_paths` does not match the path with its query. Therefore drainit can
 //! test a call without making it. Envoy logs each 405 as an error, so drainit tests the calls only
-//! if the admin has an `allow_paths`. The answer to an unknown path shows whether the admin has
-//! one: the answer is 403 with an `allow_paths`, and 404 without.
+//! if the admin has an `allow_paths`. Before these tests, drainit asks for an unknown path: the
+//! answer is 403 if the admin has an `allow_paths`, and otherwise 404.
 
 pub mod findings;
 
@@ -75,8 +75,9 @@ impl PreflightTarget {
     }
 }
 
-/// `drainit exec` removes this variable from the environment of its command. Configs have no reason
-/// to remove it. Therefore the removal shows that the process is the command of `drainit exec`.
+/// `drainit exec` removes this variable from the environment of its command. A config has no reason
+/// to remove this variable. Therefore the process is the command of `drainit exec` if the variable
+/// is removed.
 const OF_EXEC: &str = "DRAINIT_DRAIN_ENVOY";
 
 /// Finds the faults in the drain of a process; `None` if the process has no Envoy drain. `window`

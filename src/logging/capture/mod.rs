@@ -81,8 +81,8 @@ pub fn forms(process: &Process, format: LogFormat) -> Option<[LineForm; 2]> {
     }
 }
 
-/// The write ends of the pipes. The caller drops them after the process has started, because a
-/// reader sees the end of a pipe only when all write ends are closed.
+/// The write ends of the pipes. The caller drops these ends after the process has started, because
+/// a reader sees the end of a pipe only when all write ends are closed.
 #[derive(Debug)]
 pub struct WriteEnds {
     /// The write end for descriptor 1.
@@ -183,7 +183,8 @@ impl OutputCapture {
             // as much as the pipe can hold.
             let mut left = side.capacity().unwrap_or(PUMP);
             while left > 0 && takes(side) {
-                // Reads directly, because the runtime may not know yet that the pipe is readable.
+                // Calls read(2) directly: the runtime may not know yet that the pipe is readable,
+                // and would then read nothing.
                 match SCRATCH.with_borrow_mut(|Scratch { chunk, lines }| {
                     let pipe = side.pipe.borrow();
                     let count = read(pipe.as_ref().ok_or(Errno::EBADF)?, chunk)?;
@@ -325,8 +326,8 @@ impl OutputCapture {
                 self.matched.set(true);
                 self.changed.notify_waiters();
             }
-            // The lines are queued whenever they fill a chunk, and not only after the whole read:
-            // with a prefix for each line, the lines of a read can be many times larger than the
+            // The lines are queued whenever they fill a chunk, and not only after the whole read.
+            // With a prefix for each line, the lines of a read can be many times larger than the
             // read.
             if lines.len() >= CHUNK {
                 self.queue(side.stream, lines);
@@ -364,8 +365,9 @@ impl OutputCapture {
 
 /// Lets a process open its output again by a path, as many programs open `/dev/stdout`. The user of
 /// the process becomes the owner of the pipe. Everybody may write, because the process may become
-/// another user, as with `gosu`. A foreign process reaches the pipe only through `/proc` of a
-/// process that it may inspect. Only the owner may read, because a reader takes lines away.
+/// another user, as with `gosu`. A foreign process can nevertheless not open the pipe: the only
+/// path is in `/proc/PID/fd`, and needs the permission to inspect the process PID. Only the owner
+/// may read, because a reader takes lines away.
 pub(crate) fn give_to(user: Option<&User>, pipe: &PipeWriter) {
     // The result is ignored: the mode matters only to a process that becomes another user.
     let _ = fchmod(pipe, Mode::from_bits_truncate(0o622));
