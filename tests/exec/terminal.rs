@@ -152,7 +152,8 @@ fn below_a_shell_drainit_is_a_job_like_others() {
     terminal.type_in(CTRL_Z);
     terminal.wait_for_count("Stopped", stopped + 1);
     terminal.wait_for_prompt();
-    terminal.type_in("kill %1; wait; echo over=$?.\n");
+    // Only once bash has seen that the job continues, `wait` waits for the end of the job.
+    terminal.type_in("kill %1; while [[ $(jobs -s) ]]; do sleep 0.01; done; wait; echo over=$?.\n");
     terminal.wait_for("over=0.");
     terminal.wait_for_foreground("bash");
     terminal.type_in("exit 3\n");
