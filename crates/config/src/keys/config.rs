@@ -36,21 +36,21 @@ pub struct Config {
     pub control: Control,
     /// The format of log lines.
     pub logging: Logging,
-    /// The signal at which drainit [reads the config again](operating.md#reload), as systemd's
-    /// `ReloadSignal=`; default none. <!-- C76 --> A stop signal or a forwarded signal is
+    /// The signal at which drainit [reads the config again](operating.md#reload), like systemd's
+    /// `ReloadSignal=`. Default: none. <!-- C76 --> A stop signal or a forwarded signal is
     /// refused. <!-- C601 --> Example: `reload_signal: HUP`
     #[key(form = Catchable)]
     pub reload_signal: Option<Signal>,
     /// How drainit treats an argument of the container that no process claims. `refuse`: an error.
-    /// `exec`: if this argument is the first and does not begin with `-`, the arguments run as a
-    /// command instead of the processes, as with `drainit exec`. <!-- C682 --> Example:
+    /// `exec`: if this argument is the first and does not begin with `-`, drainit runs the
+    /// arguments as a command, like `drainit exec`, and starts no processes. <!-- C682 --> Example:
     /// `arguments: exec`
     #[key(default = "refuse")]
     pub arguments: Arguments,
     /// Commands at the start and the end of the container.
     #[key(form = ContainerHooks)]
     pub hooks: Hooks,
-    /// The processes by name; at least one. <!-- C77 -->
+    /// The processes by name, at least one. <!-- C77 -->
     // The list is in file order, and a [`ProcessId`](crate::types::ProcessId) is an index into it.
     #[key(form = Processes, merge = Entries, uncompared)]
     pub processes: Vec<Arc<Process>>,
@@ -76,9 +76,8 @@ pub struct Control {
     pub listen: Option<SocketAddr>,
     /// Unix socket of drainit's commands, in a directory that exists. Only drainit's user and root
     /// can connect (mode 0600). <!-- C93 --> drainit replaces a stale socket, and removes its own
-    /// at exit. <!-- C609 --> `off`: no socket. <!-- C610 --> Without the key, drainit has a
-    /// [private socket](operating.md#the-socket) without a path. Example:
-    /// `socket: /run/drainit.sock`
+    /// at exit. <!-- C609 --> `off`: no socket. <!-- C610 --> Default: a [private
+    /// socket](operating.md#the-socket) without a path. Example: `socket: /run/drainit.sock`
     pub socket: ControlSocket,
 }
 

@@ -27,8 +27,8 @@ pub struct Dependency {
 #[derive(Table)]
 #[table(default)]
 struct DependencyTerms {
-    /// The condition that the dependency must meet. The default is `ready`, or `completed` for a
-    /// oneshot. Example: `condition: started`
+    /// The condition that the dependency must meet. Default: `ready`, or `completed` for a oneshot.
+    /// Example: `condition: started`
     #[key(form = Condition)]
     condition: Option<StartCondition>,
     /// Whether a restart of the dependency also restarts this process. <!-- C196 --> Example:

@@ -121,8 +121,8 @@ pub struct DrainTimes {
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[table(settle = Self)]
 pub struct EnvoyDrain {
-    /// Envoy's admin address. Or a list of `{text: ADDRESS, only_if: …}`, like the parts of an
-    /// [argument](#commands): drainit uses the first address whose condition holds. <!-- C380 -->
+    /// Envoy's admin address, or a list of `{text: ADDRESS, only_if: …}`, like the parts of an
+    /// [argument](#commands). drainit uses the first address whose condition holds. <!-- C380 -->
     /// Example: `admin: unix:/run/envoy-admin.sock`
     #[key(
         form = Admin,
@@ -195,8 +195,8 @@ pub struct HttpDrain {
     /// The method. The request has no body. <!-- C390 --> Example: `method: PUT`
     #[key(default = "POST")]
     pub method: HttpMethod,
-    /// Header fields of the request. A value may be `{file: PATH}`: the content of this file, which
-    /// drainit reads when the drain begins. <!-- C680 --> drainit never shows a
+    /// Header fields of the request. A value may be `{file: PATH}`: drainit then reads this file
+    /// when the drain begins, and sends its content. <!-- C680 --> drainit never shows a
     /// value. <!-- C681 --> drainit itself sets `host`, `connection` and `content-length`. Example:
     /// `headers: {authorization: {file: /run/secrets/token}}`
     #[key(form = Headers, default = "none")]
@@ -206,7 +206,7 @@ pub struct HttpDrain {
     /// drain, and `check` warns. <!-- C735 --> Example: `until: 204`
     #[key(form = HttpStatus, default = "none")]
     pub until: Option<u16>,
-    /// The kernel says when the drain is over, as with [`connections`](#connections). Example:
+    /// The kernel says when the drain is over. See [`connections`](#connections). Example:
     /// `connections: {}`
     #[key(default = "none")]
     pub connections: Option<Counting>,
@@ -317,7 +317,7 @@ pub struct ExecDrain {
     /// `command: [touch, /run/nginx/draining]`
     #[key(form = CommandForm, required = "add it: `command: [/app/drain]`", merge = Replace)]
     pub command: Vec<String>,
-    /// The kernel says when the drain is over, as with [`connections`](#connections). Example:
+    /// The kernel says when the drain is over. See [`connections`](#connections). Example:
     /// `connections: {}`
     #[key(default = "none")]
     pub connections: Option<Counting>,
@@ -333,7 +333,7 @@ pub struct SignalDrain {
     /// Example: `signal: USR1`
     #[key(form = Catchable, required = "add it: `signal: USR1`")]
     pub signal: Signal,
-    /// The kernel says when the drain is over, as with [`connections`](#connections). Example:
+    /// The kernel says when the drain is over. See [`connections`](#connections). Example:
     /// `connections: {}`
     #[key(default = "none")]
     pub connections: Option<Counting>,

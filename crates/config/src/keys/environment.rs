@@ -310,8 +310,8 @@ pub(crate) struct EnvFileKeys {
     /// Whether a missing file is an error. <!-- C266 --> Example: `required: false`
     #[key(default = "true")]
     required: bool,
-    /// When the file is read: together with the config, or whenever the process starts.
-    /// <!-- C267 --> Example: `read: start`
+    /// When drainit reads the file. `config`: together with the config. `start`: whenever the
+    /// process starts. <!-- C267 --> Example: `read: start`
     #[key(default = "config")]
     read: Option<ReadAt>,
 }

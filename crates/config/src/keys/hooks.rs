@@ -19,7 +19,7 @@ pub struct Hooks {
     #[key(default = "none")]
     pub pre_start: Option<Hook>,
     /// Runs when the dependents have ended, before the `stop_signal`. A new instance that never
-    /// became ready gets no `pre_stop`. <!-- C358 --> The hook is killed when the process
+    /// became ready gets no `pre_stop`. <!-- C358 --> drainit kills the hook when the process
     /// ends. <!-- C510 --> Example: `pre_stop: [/app/flush]`
     #[key(default = "none")]
     pub pre_stop: Option<Hook>,
@@ -36,8 +36,8 @@ pub struct Hooks {
 #[derive(Table)]
 #[table(settle = Hooks)]
 pub(crate) struct ContainerHooks {
-    /// Runs before any process is started. <!-- C142 --> If this hook fails, nothing is started and
-    /// the exit code is 1. <!-- C614 --> Example: `pre_start: [sh, /prepare.sh]`
+    /// Runs before any process starts. <!-- C142 --> If this hook fails, nothing starts, and the
+    /// exit code is 1. <!-- C614 --> Example: `pre_start: [sh, /prepare.sh]`
     #[key(default = "none")]
     pre_start: Option<Hook>,
     /// Runs at the beginning of the shutdown, at the same time as `readiness_delay`. <!-- C143 -->

@@ -40,10 +40,11 @@ pub(crate) struct LivenessKeys {
     /// <!-- C629 --> Example: `timeout: 3s`
     #[key(form = Positive, default = "1s")]
     timeout: Duration,
-    /// After this many failures in a row the check has failed. <!-- C237 --> Example: `retries: 5`
+    /// After this many failed probes in a row, the check has failed. <!-- C237 --> Example:
+    /// `retries: 5`
     #[key(form = AtLeastOne, default = "3")]
     retries: u32,
-    /// No probe is made for this long after the process became ready. <!-- C238 --> Example:
+    /// For this long after the process became ready, drainit makes no probe. <!-- C238 --> Example:
     /// `start_period: 30s`
     #[key(default = "0s")]
     start_period: Duration,
@@ -64,14 +65,14 @@ enum Check {
     /// Alive while a gRPC server answers `SERVING` to `grpc.health.v1.Health/Check`. <!-- C872 -->
     /// Example: `grpc: {address: "127.0.0.1:9003", service: liveness}`
     Grpc(GrpcTarget),
-    /// Alive while the admin of this Envoy answers, with any status: an Envoy that has lost its
-    /// control plane still serves. <!-- C231 --> Example: `envoy: "http://127.0.0.1:9901"`
+    /// Alive while the admin of this Envoy answers with any status, because an Envoy that has lost
+    /// its control plane still serves. <!-- C231 --> Example: `envoy: "http://127.0.0.1:9901"`
     Envoy(Address),
     /// Alive while the command exits with 0. Example: `exec: [/app/check]`
     #[key(form = CommandForm, merge = Replace)]
     Exec(Vec<String>),
-    /// Alive while the process sends `WATCHDOG=1` to `NOTIFY_SOCKET` at least this often; [accepted
-    /// senders](#notify). <!-- C232 --> Example: `notify: 30s`
+    /// Alive while the process sends `WATCHDOG=1` to `NOTIFY_SOCKET` at least this often. See
+    /// [accepted senders](#notify). <!-- C232 --> Example: `notify: 30s`
     #[key(form = Positive)]
     Notify(Duration),
 }

@@ -62,11 +62,11 @@ pub(crate) struct LogKeys {
     /// dropped.
     #[key(exclusive)]
     mode: Option<Mode>,
-    /// The file that the output is appended to.
+    /// The file to which the output is appended.
     #[key(form = FilePath, exclusive)]
     file: Option<PathBuf>,
-    /// The text in brackets before each line. Unset: the name of the process, or nothing with
-    /// `file`.
+    /// The text in brackets before each line. Unset: the name of the process, or with `file`,
+    /// nothing.
     #[key(form = Prefix)]
     prefix: Option<String>,
     /// `stdout`: stderr goes where stdout goes. `{file: PATH}`: stderr is appended to a

@@ -16,10 +16,10 @@ pub struct Shutdown {
     /// drainit fits the shutdown into this time. <!-- C602 --> Example: `grace_period: 60s`
     #[key(default = "30s")]
     pub grace_period: Duration,
-    /// The part of `grace_period` that is kept free at the end, for SIGKILL, the last lines and the
-    /// report. <!-- C82 --> `reserve` must be shorter than `grace_period`. <!-- C603 --> If a
-    /// process survives SIGKILL or nobody reads the output, a `reserve` under 1 s lets drainit exit
-    /// up to 1 s after the grace period. <!-- C604 --> Example: `reserve: 1s`
+    /// The part of `grace_period` that is kept free at the end, for SIGKILL, the last output and
+    /// the report. <!-- C82 --> `reserve` must be shorter than `grace_period`. <!-- C603 --> With a
+    /// `reserve` under 1 s, drainit can exit up to 1 s after the grace period, if a process
+    /// survives SIGKILL or nobody reads the output. <!-- C604 --> Example: `reserve: 1s`
     #[key(default = "2s")]
     pub reserve: Duration,
     /// How long `/readyz` answers 503 before the drain begins. <!-- C83 --> drainit skips the delay
@@ -36,10 +36,10 @@ pub struct Shutdown {
     /// The signals that stop the container. <!-- C85 --> Example: `signals: [TERM]`
     #[key(form = SignalList, default = "[TERM, INT, QUIT]", value = vec![Signal::TERM, Signal::INT, Signal::QUIT])]
     pub signals: Vec<Signal>,
-    /// The file that [the report](json.md#report) is written to at the end, as JSON. <!-- C86 -->
-    /// The report replaces a regular file atomically, so the directory must exist and be writable.
-    /// If drainit cannot write the file, it only warns. <!-- C607 --> Example:
-    /// `report: /var/log/gw/report.json`
+    /// The file to which drainit writes [the report](json.md#report) at the end, as
+    /// JSON. <!-- C86 --> The report replaces a regular file atomically, so the directory must
+    /// exist and be writable. If drainit cannot write the file, it only warns. <!-- C607 -->
+    /// Example: `report: /var/log/gw/report.json`
     #[key(default = "none")]
     pub report: Option<PathBuf>,
 }
