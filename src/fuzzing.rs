@@ -283,8 +283,8 @@ fn control(bytes: &[u8]) {
         let asked = supervisor.requests.take().len() + supervisor.signals.take().len();
         let asked = asked + supervisor.reloads.take();
         let drains = supervisor.drains.take();
-        // Only a connection of an operator may stay open after its input, because its request can
-        // wait for an operation.
+        // A connection of an operator may stay open after its input, because a request can wait for
+        // an operation. Every other connection must end.
         assert!(is_operator || has_ended, "never ends");
         assert!(is_operator || asked == 0, "an operation");
         assert!(is_operator || drains == 0, "a drain");

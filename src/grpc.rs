@@ -100,7 +100,8 @@ pub(crate) enum GrpcError {
     Health(u64),
 }
 
-/// Describes a status of gRPC that answers a call for the service with this name.
+/// Describes the gRPC status of an answer. The text is the name of the service that the call asked
+/// for.
 struct StatusText<'a>(&'a u16, &'a str);
 
 impl Display for StatusText<'_> {
@@ -263,7 +264,7 @@ struct GrpcAnswer {
     has_settings: bool,
     /// Whether the server has ended the call.
     is_over: bool,
-    /// The block of fields that is not complete, and whether it ends the call.
+    /// The incomplete block of fields, and whether this block ends the call.
     block: Option<(Vec<u8>, bool)>,
     http_status: Option<u16>,
     grpc_status: Option<u16>,
@@ -431,8 +432,8 @@ fn take_integer(rest: &mut &[u8], bits: u32) -> Option<usize> {
     Some(value)
 }
 
-/// Takes a number of up to 28 bits, seven bits a byte. A longer number is refused, because nothing
-/// here needs it.
+/// Takes a number of up to 28 bits. Each byte has seven of these bits. A longer number is refused,
+/// because nothing here needs it.
 fn take_varint(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in [0, 7, 14, 21] {
@@ -457,7 +458,7 @@ fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(text)
 }
 
-/// Reads a number. In the Huffman code, it has at most three digits.
+/// Reads a number. In the Huffman code, only numbers below 1000 are found.
 fn decimal(is_coded: bool, text: &[u8]) -> Option<u16> {
     match is_coded {
         true => (0..1000).find(|number| huffman(*number) == text),

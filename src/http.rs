@@ -27,7 +27,8 @@ use crate::types::{harmless, human};
 /// The limit of an answer's head and of hyper's read buffer, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// The time for which a connect to an abstract socket is retried while its backlog is full.
+/// While the backlog of an abstract socket is full, a connect to this socket is retried for this
+/// long.
 const BACKLOG_PATIENCE: Duration = Duration::from_secs(3);
 const BACKLOG_PAUSE: Duration = Duration::from_millis(2);
 
@@ -79,8 +80,8 @@ pub enum HttpError {
     /// The body does not have the expected format.
     #[error("answered something else than asked for ({})", harmless(.0))]
     Malformed(String),
-    /// The caller does not trust the server, or the server is not the process whose pid is in the
-    /// abstract name.
+    /// The caller does not trust the server, or the abstract name of the socket does not have the
+    /// pid of the server.
     #[error("{0}")]
     Untrusted(String),
     /// The path is not valid in a request.
@@ -147,7 +148,7 @@ pub enum Answerer {
 ///
 /// # Errors
 /// Fails if there is no complete answer of at most `max_body` bytes within `limit`. Returns
-/// [`HttpError::Untrusted`] if the server is not one that the caller trusts.
+/// [`HttpError::Untrusted`] if the caller does not trust the server.
 pub async fn request(
     (address, from): (&Address, Answerer),
     method: Method,

@@ -2,9 +2,9 @@
 //!
 //! `docs/dev/architecture.md` draws which module may import which.
 //!
-//! - `core`, with `graph` and `types`, is a crate of its own that performs no I/O. `core` decides:
-//!   it is a state machine without a clock, system calls or async. The tests of `core` run it
-//!   against random processes and faults.
+//! - `core`, with `graph` and `types`, is a crate of its own that performs no I/O. `core` makes the
+//!   decisions of `drainit run`: it is a state machine without a clock, system calls or async. The
+//!   tests of `core` run it against random processes and faults.
 //! - `config`, `load` and `plan` are also a crate of their own: the typed config; its reader, which
 //!   reports all problems at once; and the worst-case timeline of the shutdown.
 //! - `supervisor` is `drainit run`: it carries out the decisions of the core.

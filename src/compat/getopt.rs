@@ -1,8 +1,8 @@
 //! Parses options like `getopt(3)` and `getopt_long(3)`, with their messages.
 //!
 //! The first argument that is not an option ends the options, as in POSIX and musl. By default,
-//! glibc also accepts options after other arguments, and would take options that are meant for the
-//! command.
+//! glibc also accepts options after other arguments. glibc would thus take options that are meant
+//! for the command.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

@@ -245,8 +245,8 @@ impl<'a> CommandLoop<'a> {
         Ok(None)
     }
 
-    /// Whether drainit waits for the rest of the command's group. Without a grace period it waits
-    /// only for the command.
+    /// Whether drainit waits for the rest of the command's group. Without a grace period, drainit
+    /// waits only for the command.
     fn has_group(&self) -> bool {
         self.options.grace_period.is_some() && has_child_in_group(self.child)
     }

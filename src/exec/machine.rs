@@ -59,9 +59,9 @@ pub(crate) enum ExecAction {
     Lend,
     /// Continues the process group of the command.
     Continue,
-    /// Suspends drainit, so that the shell that started drainit notices the suspension and takes
-    /// the terminal back. If the kernel does not suspend drainit, because the parent of drainit has
-    /// no job control, `or_continue` says whether drainit continues the command.
+    /// Suspends drainit. The shell that started drainit then notices the suspension, and takes the
+    /// terminal back. If the kernel does not suspend drainit, because the parent of drainit has no
+    /// job control, `or_continue` says whether drainit continues the command.
     Suspend {
         or_continue: bool,
     },
@@ -206,8 +206,8 @@ impl<'a> ExecMachine<'a> {
             // has since brought drainit into the foreground, but not the command.
             self.actions.extend([ExecAction::Lend, ExecAction::Continue]);
         } else if has_shell && (is_lent || by != Signal::STOP) {
-            // The shell may be a script without job control. Nobody would then continue the command
-            // after Ctrl-Z.
+            // The shell may be a script without job control. After Ctrl-Z, nobody would then
+            // continue the command, so `or_continue` lets drainit continue the command.
             self.actions.push(ExecAction::Suspend { or_continue: is_ctrl_z });
         } else if is_ctrl_z {
             // There is no shell that continues the command after Ctrl-Z, so drainit continues the

@@ -38,8 +38,9 @@ enum ExecError {
     System(#[from] io::Error),
 }
 
-/// Runs the command. Returns the exit code for drainit: the code of the command, 128 plus the
-/// signal that ended the command, or, if the command could not be started, 126 or 127.
+/// Runs the command. Returns the exit code for drainit: the code of the command, or 128 plus the
+/// signal that ended the command. After a failed start, the code is 126 or 127. If the kernel
+/// refuses something that drainit itself needs, the code is 70.
 pub fn run(options: &ExecOptions) -> u8 {
     panic_hook::handle_panics();
     match supervise(options) {
@@ -71,8 +72,8 @@ fn supervise(options: &ExecOptions) -> Result<u8, ExecError> {
         mask: signals.given(),
         defaults: mask::ALL,
         place: if terminal.is_lent() { ChildPlace::Foreground } else { ChildPlace::Group },
-        // SIGKILL ends drainit before drainit can stop the command, so the kernel has to kill the
-        // command, too.
+        // If the parent of drainit dies, SIGKILL ends drainit before drainit can stop the command.
+        // The kernel then has to kill the command, too.
         dies_with_us: options.parent_death_signal == Some(Signal::KILL),
         listens: handed_over.is_some(),
     };
@@ -136,9 +137,9 @@ fn say_step(options: &ExecOptions, child: Pid, step: Told) {
     }
 }
 
-/// Reports a kill of the command by the OOM killer. Only PID 1 can know of it, because all kills
-/// that the kernel has counted happened after the start of PID 1. Any other process would also have
-/// to know the count at its own start.
+/// Reports a kill of the command by the OOM killer. Only PID 1 can know of such a kill, because all
+/// kills that the kernel has counted happened after the start of PID 1. Any other process would
+/// also have to know the count at its own start.
 fn explain_kill() {
     if std::process::id() != 1 {
         return;

@@ -47,8 +47,7 @@ struct Run<'a> {
     command_end: Option<End>,
     /// The signal that was forwarded last.
     forwarded: Option<Signal>,
-    /// Stop signals that must be forwarded, each with the time by which drainit must have forwarded
-    /// it.
+    /// The stop signals that drainit must forward, each with the latest time for this.
     owed: Vec<(Signal, Time)>,
     first_stop: Option<Time>,
     stop_signals_after_end: u32,

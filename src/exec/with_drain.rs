@@ -1,5 +1,6 @@
-//! `exec` with a drain, which uses the supervisor of `run` with a config of one process. Therefore
-//! the drain, the deadline, the second and third stop signal and the report work as in `run`.
+//! `exec` with a drain. The supervisor of `run` carries out a config that has only this one
+//! command. Therefore the drain, the deadline, the second and third stop signal and the report work
+//! as in `run`.
 
 use std::ffi::OsString;
 use std::io;
@@ -27,8 +28,8 @@ use crate::supervisor;
 use crate::supervisor::Setup;
 use crate::types::{Signal, exit_code, harmless, human};
 
-/// The time limit of the stop is shorter by this time, so that a drain that begins late can still
-/// last its whole time.
+/// The time limit of the stop is shorter by this time. A drain that begins late can thus still last
+/// its whole time.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// The options of `exec` for the drain of an Envoy.
@@ -86,7 +87,7 @@ pub fn run(options: &ExecOptions, drain: &DrainOptions) -> u8 {
     });
     let level = if options.verbose { level.max(tracing::Level::DEBUG) } else { level };
     subscriber::install(Arc::clone(&output), level);
-    // The command runs even if nobody can reach drainit.
+    // An error is ignored, because the command has to run even if nobody can reach drainit.
     let listeners = ControlListeners::bind(&config.control).ok();
     if let Some(warning) = cut_short(&config.shutdown, drain) {
         tracing::warn!("{warning}");
@@ -176,8 +177,8 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     };
     let process = Process {
         stop_signal: options.stop_signals.first().copied().unwrap_or(Signal::TERM),
-        // The stop gets the time of the shutdown that the longest drain and `SLACK` leave, if that
-        // is more than the default limit of a stop.
+        // The stop gets the part of the window that the longest drain and `SLACK` leave, if this
+        // part is longer than the default limit of a stop.
         stop_grace_period: Some(room.saturating_sub(time).saturating_sub(SLACK))
             .filter(|rest| *rest > Wait::DEFAULT.limit),
         forward_signals: (1..=64).filter_map(Signal::from_number).filter(is_forwarded).collect(),

@@ -9,7 +9,7 @@ const INITS: &[&str] = &["docker-init", "tini", "dumb-init", "catatonit"];
 /// Whether drainit runs in the image that the config is written for. The answer is yes in three
 /// cases: drainit is PID 1 (as with `docker run IMAGE check`), drainit is the child of an init that
 /// is PID 1, or PID 1 is a drainit (as with `docker exec`). In any other container, the answer is
-/// yes only if the config is at its default path: CI also runs in containers, but has no config at
+/// yes only if the config is at its default path. CI also runs in containers, but has no config at
 /// this path.
 pub(crate) fn is_image(config_is_at_its_place: bool) -> bool {
     let init = || fs::read_to_string("/proc/1/comm").unwrap_or_default();

@@ -159,7 +159,8 @@ impl<'a> Checker<'a> {
         }
         self.values(index, process, severity);
         self.log_file(index, process, severity);
-        // The `pre_start` hook of the process may install the program of the process.
+        // The `pre_start` hook of the process may install the program of the process. With such a
+        // hook, a missing program is only a warning.
         let brings = process.hooks.pre_start.is_some();
         let of_program = if brings { Severity::Warning } else { severity };
         self.command(at("command"), &process.command, of_program);
@@ -369,9 +370,10 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The severity of a missing path. A missing path is only a warning if the container continues
-    /// without the process, or if something may create the path before the start: a oneshot, or a
-    /// hook such as `pre_start: [mkdir, -p, /run/app]`.
+    /// The severity of a missing path. A missing path is only a warning in two cases. First, the
+    /// container continues without the process. Second, the path may be created before the start:
+    /// by the container's `pre_start` hook, for example `[mkdir, -p, /run/app]`, or by another
+    /// process that is a oneshot or has a `pre_start` hook.
     fn severity(&self, index: usize) -> Severity {
         let process = &self.config.processes[index];
         let has_maker = self.makers > usize::from(may_make_paths(process));

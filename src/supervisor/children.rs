@@ -59,8 +59,8 @@ struct KnownChild {
     /// Whether this child had no siblings at its start, not even an orphan, and drainit has started
     /// no other child since.
     is_only: bool,
-    /// Set if drainit has not started this process, but an instance has named it as its main
-    /// process (`MAINPID=`). Such a process becomes a child of drainit when its parent ends.
+    /// Set if an instance has named this process as the main process (`MAINPID=`), and drainit has
+    /// not started the process. Such a process becomes a child of drainit when its parent ends.
     adopted: Option<Adopted>,
 }
 
@@ -81,9 +81,9 @@ pub(crate) struct Ended {
     pub(crate) role: Option<ChildRole>,
     /// The failed exec, if the child is an instance that has ended because of this failure.
     pub(crate) failed: Option<FailedExec>,
-    /// Whether this child had no siblings at its start, and drainit started no other child until it
-    /// reaped this child. If so, an orphan that appears meanwhile comes from this child, or from a
-    /// command that entered the container (`docker exec`).
+    /// Whether this child had no siblings at its start, and drainit started no other child before
+    /// it reaped this child. If so, an orphan that appeared in this time comes from this child, or
+    /// from a command that entered the container (`docker exec`).
     pub(crate) was_only: bool,
 }
 
@@ -154,8 +154,8 @@ impl Children {
     }
 
     /// Reaps at most `max` children that have ended, calls `each` for each of them, and stops after
-    /// [`MOST_WORK`]. Removes each child from the table at once, because while the caller handles
-    /// the end of the child, the kernel may give its pid to a new process.
+    /// [`MOST_WORK`]. Removes each child from the table at once, because the kernel may give the
+    /// pid to a new process before the caller has handled the end of the child.
     pub(crate) fn reap(
         &mut self,
         max: usize,

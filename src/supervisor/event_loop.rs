@@ -205,8 +205,8 @@ impl EventLoop {
             received = self.events.signals.next() => {
                 let received = received?;
                 self.step(|step| step.received(received, clock::now()))?;
-                // Yield so that local tasks run, too, because they run only while this future
-                // waits.
+                // Local tasks run only while this future waits, so this yield lets the tasks run,
+                // too.
                 tokio::task::yield_now().await;
                 self.step(|step| step.end_turn())
             }
@@ -226,8 +226,8 @@ impl EventLoop {
         }
     }
 
-    /// Called when a time limit has expired, before the limit takes effect. Handles signals, ended
-    /// children and, if drainit itself did not run for a while, all messages.
+    /// Prepares for an expired time limit, before the limit takes effect: handles signals and ended
+    /// children. If drainit itself did not run for a while, also handles all messages.
     async fn catch_up(&mut self) -> io::Result<()> {
         self.step(|step| {
             step.take_pending(clock::now())?;
@@ -384,9 +384,10 @@ impl Step<'_> {
         self.events.stop_signals & only(signal) != 0
     }
 
-    /// Whether a signal is a stop signal, or is forwarded to a process for whose lifecycle `holds`
-    /// is true. This function reads `forward_signals` from the state of the processes, and not from
-    /// the config. After a reload that was rolled back, the two can differ.
+    /// Whether a signal is a stop signal, or is forwarded to a process. `holds` says for which
+    /// lifecycles a process counts. This function reads `forward_signals` from the state of the
+    /// processes, because after a reload that was rolled back, the config can differ from this
+    /// state.
     fn has_receiver(&self, signal: Signal, holds: impl Fn(Lifecycle) -> bool) -> bool {
         let machine = self.executor.processes.machine();
         let state = machine.state();
@@ -512,8 +513,8 @@ impl Step<'_> {
         self.handle_at(clock::now(), event)
     }
 
-    /// Like [`Self::handle`], but the event has the time `at`, or the time of the last step if that
-    /// is later.
+    /// Like [`Self::handle`], but the event has the later of two times: `at`, and the time of the
+    /// last step.
     fn handle_at(&mut self, at: Time, event: Event) -> io::Result<()> {
         let mut now = at.max(self.executor.processes.machine().state().now);
         self.events.queue.push_back(event);

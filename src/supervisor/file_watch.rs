@@ -1,6 +1,6 @@
-//! Watches the files of `watch`, with one task for each file. The task reports a change to the
-//! event loop at once. When the file has not changed for a second, the task reports whether its
-//! content is new.
+//! Watches the files of `watch`. Each file has a thread, which looks at the file ([`fingerprint`]),
+//! and a local task, which gets the results. The task reports a change to the event loop at once.
+//! When the file has not changed for a second, the task reports whether its content is new.
 //!
 //! A missing file has no content, so the removal of a file does not count as new content.
 
@@ -75,7 +75,7 @@ enum PathState {
 }
 
 impl PathState {
-    /// Whether no change is known since the file was last quiet.
+    /// Whether the file is not changing now, as far as the task knows.
     fn is_quiet(self) -> bool {
         matches!(self, Self::Quiet | Self::Reading)
     }
@@ -226,8 +226,9 @@ impl FileWatch {
                         before == PathState::Read && self.watch.action == WatchAction::Reload;
                     (before, Seen::Quiet { is_new: self.is_new(content) && !is_read })
                 }
-                // The changes that the look has found have arrived before this answer. `answer` is a
-                // sender. Dropping it tells the caller that the look is over.
+                // All changes that the look has found came before this answer. `answer` is a
+                // sender. When the senders of all files are dropped, the caller of
+                // [`FileWatches::look`] knows that the look is over.
                 Some(WatchReport::Answer(answer)) => {
                     let is_reading = self.shared.state.get() == PathState::Reading;
                     if is_reading && answer.is_none() {

@@ -281,8 +281,8 @@ fn discard_output(request: &mut SpawnRequest) {
     }
 }
 
-/// A request that lets an Envoy check its config with the arguments of its process. The stdout of
-/// this request goes to /dev/null, and its stderr to `stderr`.
+/// A request for an Envoy that only checks the config of `process`, with the arguments of
+/// `process`. The stdout of this Envoy goes to /dev/null, and its stderr to `stderr`.
 pub(crate) fn validation(
     process: &Process,
     args: &[String],
@@ -370,8 +370,8 @@ fn environment(
             }
         }
     }
-    // Only the command of a probe may have this variable, which marks processes that a probe has
-    // left behind.
+    // This variable marks processes that a probe has left behind, so only the command of a probe
+    // may have this variable.
     env.retain(|(name, _)| name != probe_mark::VARIABLE);
     env
 }
@@ -394,8 +394,8 @@ pub(crate) fn run_as(request: &mut SpawnRequest, user: &Account) {
 }
 
 /// Refuses the first start of a process while another program listens on one of its `sockets`. The
-/// other program most likely belongs to a second drainit in the same container, and would lose its
-/// socket. `own` is the path of drainit's own socket.
+/// start would take the socket away from the other program, which most likely belongs to a second
+/// drainit in the same container. `own` is the path of drainit's own socket.
 pub(crate) fn check_sockets(process: &Process, own: Option<&Path>) -> Result<(), StartError> {
     match process.sockets.iter().find(|path| stale_socket::is_taken(path, own)) {
         None => Ok(()),

@@ -99,8 +99,8 @@ pub(crate) enum Rest {
     Lives,
     /// The members of the command's process group are killed.
     Killed,
-    /// Like [`Self::Killed`], for the command of a probe. The number identifies the run, so that
-    /// drainit also finds processes outside the group ([`crate::os::probe_mark`]).
+    /// Like [`Self::Killed`], for the command of a probe. The number identifies this run of the
+    /// command, so that drainit also finds processes outside the group ([`crate::os::probe_mark`]).
     Marked(u64),
 }
 
@@ -114,8 +114,8 @@ pub(crate) enum Start {
 /// A message of a local task.
 pub(crate) enum Message {
     Event(Event),
-    /// The files of a start or a hook were gathered, or could not be. The event loop ignores the
-    /// message if drainit has given up the start or the hook.
+    /// drainit has gathered the files of a start or a hook, or could not gather them. The event
+    /// loop ignores the message if drainit has given up the start or the hook.
     FilesReady {
         start: Start,
         task: tokio::task::Id,

@@ -56,8 +56,8 @@ use crate::supervisor::sockets::Sockets;
 use crate::supervisor::status::Processes;
 use crate::types::{ProcessId, Signal, Stream, Time, exit_code};
 
-/// If the kernel has refused something that drainit needs, drainit waits at most this long for a
-/// slow reader of its last lines. By then, all processes have ended, and drainit knows no deadline.
+/// The longest wait for a slow reader of drainit's last lines, after the kernel has refused
+/// something that drainit needs. By then, all processes have ended, and drainit knows no deadline.
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// Everything that a run needs. The caller makes and checks all of it before any process starts.
@@ -75,8 +75,8 @@ pub struct Setup {
     pub output: Arc<Output>,
     /// The source of all signals. The signals have been blocked since `began`.
     pub signals: Signals,
-    /// The time at which signals were blocked. A shutdown that was requested before the start
-    /// begins at this time.
+    /// The time at which signals were blocked. If a stop signal has arrived before anything starts,
+    /// the shutdown begins at this time.
     pub began: Time,
     /// The listeners of the control endpoints. The listeners are already bound, so that drainit
     /// reports a port in use before anything starts.
@@ -120,7 +120,8 @@ fn run_to_the_end(setup: Setup) -> io::Result<u8> {
     Ok(code)
 }
 
-/// Returns the exit code, and the time that is left for the removal of sockets, which may hang.
+/// Returns the exit code, and a function for the time that is left for the removal of sockets. This
+/// removal may hang.
 async fn supervise(setup: Setup) -> io::Result<(u8, impl Fn() -> Duration)> {
     let (sender, receiver) = unbounded_channel();
     let Setup {
@@ -236,7 +237,8 @@ impl SupervisorHandle for ControlHandle {
                         let _ = reply.send(Err(why));
                         return;
                     }
-                    // The event loop has ended. The client sees that the sender is gone.
+                    // The event loop has ended. Dropping `reply` tells the client that no answer
+                    // comes.
                     Err(_) => return,
                 }
             }
@@ -259,8 +261,9 @@ impl SupervisorHandle for ControlHandle {
     }
 
     fn signal(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
-        // The pid still belongs to the process. The journal forgets a pid when the pid is
-        // reaped, and nothing is reaped before the signal, because reaping runs on this thread.
+        // A pid in the journal still belongs to the process, because the journal forgets a pid when
+        // the pid is reaped. Nothing is reaped before the signal, because reaping runs on this
+        // thread.
         let Executor { processes, children, .. } = &mut *self.executor.borrow_mut();
         let History { pid, sent, .. } = processes.history(process);
         match pid.map(|pid| children.signal(pid, signal)).transpose()? {

@@ -28,8 +28,8 @@ pub(crate) struct Preparation {
     pub(crate) uses_sockets: bool,
     /// The paths in the `sockets` of the process at which old sockets must be removed.
     pub(crate) stale: Vec<PathBuf>,
-    /// The `env` of the config; `None` if the preparation does not read the values of the process:
-    /// limits of the container, and files with variables.
+    /// The `env` of the config, if the values of the process are to be read: limits of the
+    /// container, and files with variables.
     pub(crate) values: Option<Vec<(String, String)>>,
     /// The environment that all processes have in common, if the files of `render` are to be
     /// written.

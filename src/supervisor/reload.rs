@@ -4,7 +4,7 @@
 //! There is only one reload at a time. A request during a reload leads to another reload
 //! afterwards, because the files may have changed since this reload read them. If a reload is not
 //! possible for another reason, requests from signals and watched files wait. An operator's request
-//! then joins a reload that waits, or is refused at once if none waits.
+//! then joins a reload that already waits. If no reload waits, drainit refuses the request at once.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

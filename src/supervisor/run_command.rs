@@ -104,7 +104,7 @@ impl StartedCommand {
     /// # Errors
     /// Fails if the command could not be executed.
     pub(crate) async fn end(&mut self) -> Result<End, SpawnError> {
-        // The sender is dropped only together with the event loop.
+        // If the sender of this channel sends no end, the event loop itself is being dropped.
         let Ok(end) = (&mut self.end).await else { return pending().await };
         match self.exec.failure() {
             Some(failed) => Err(diagnosed(failed).await),
@@ -153,9 +153,9 @@ pub(crate) async fn run(
     }
 }
 
-/// Like [`run`], but also reads the output of the command. `request` makes the command, which
-/// writes to the given pipe. If the command fails, `explain` gets the failure and the end of the
-/// output, and makes the failure that is returned.
+/// Like [`run`], but also reads the output of the command. `request` makes the request for a
+/// command that writes to the given pipe. If the command fails, `explain` gets the failure and the
+/// end of the output, and makes the failure that is returned.
 pub(crate) async fn run_captured(
     request: impl FnOnce(PipeWriter) -> io::Result<SpawnRequest>,
     starter: Starter,

@@ -46,12 +46,13 @@ pub(crate) fn wanted(config: &Config) -> Vec<WantedSockets> {
     config.processes.iter().map(one).collect()
 }
 
-/// Opens the sockets of each process. Sockets that drainit already holds stay open, so that the
-/// connections that wait in them are kept. `held` is `None` at the start, when nothing runs.
+/// Opens the sockets of each process. If drainit already holds a socket for an address, returns
+/// this socket, because connections may wait in it. `held` is `None` at the start, when nothing
+/// runs.
 ///
 /// # Errors
-/// The error says which socket cannot be opened, and why. The sockets that this call has opened are
-/// closed.
+/// The error says which socket cannot be opened, and why. In this case, the sockets that this call
+/// has opened are closed again.
 pub(crate) fn open(
     wanted: Vec<WantedSockets>,
     held: Option<&Held>,

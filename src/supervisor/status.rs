@@ -54,8 +54,8 @@ impl Processes {
 
     /// Gives an event to the machine, and returns its actions.
     pub(crate) fn handle(&mut self, now: Time, event: Event) -> Vec<Action> {
-        // A timer that has already expired takes effect only in the next tick, because this event
-        // may have happened before the timer expired, while drainit handled the previous event.
+        // This event may have happened before the timer expired, while drainit handled the previous
+        // event. Therefore an expired timer takes effect only in the next tick.
         let is_due = self.machine.next_wakeup().is_some_and(|due| due <= now);
         let actions = match is_due && event != Event::Tick {
             true => self.machine.handle_early(now, event),
@@ -84,8 +84,8 @@ impl Processes {
         actions.map_err(|why| self.failure(why))
     }
 
-    /// Prepares a slot for a new instance of a process, which continues the history of the process
-    /// in the slot `from`. With `None`, this function looks for such a slot itself.
+    /// Prepares a slot for a new instance of a process. The instance continues the history of the
+    /// slot `from`. If `from` is `None`, this function looks for a slot of the same process.
     pub(crate) fn adopt(
         &mut self,
         now: Time,
@@ -205,7 +205,7 @@ impl Processes {
                 left: drained_by.max().map_or(Duration::ZERO, |until| until.since(now)),
             });
             // After a request for a drain without a stop, the status also shows the drain of a
-            // process that has ended, unless that drain was over before the request.
+            // process that has ended, unless the drain of the process was over before the request.
             let is_told = last.is_some_and(|(drained, drain)| {
                 drained == slot && (history.pid.is_some() || is_held && !drain.is_past)
             });

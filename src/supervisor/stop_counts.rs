@@ -75,7 +75,7 @@ impl Looks {
         let (watched, listening) = &mut *locked(&self.watched);
         let drained = take(&mut *locked(&self.drained));
         watched.retain_mut(|it| {
-            // The instance may have handed over to a new main process.
+            // The pids are taken again, because the instance may have a new main process.
             let kin = running.of_each.get(&it.process).filter(|_| !drained.contains(&it.process));
             kin.inspect(|kin| it.kin = Arc::clone(kin)).is_some()
         });
@@ -132,10 +132,10 @@ impl StopCounts {
     }
 
     /// Begins to count at the beginning of the shutdown. The first look comes after the other
-    /// actions of this step of the event loop. It thus leaves out processes whose drains begin to
-    /// count in this step. Sends [`Message::Counted`] after each look, and also if the first look
-    /// cannot begin. `given` returns the inodes of the sockets that drainit holds for a process;
-    /// `None` if the drain of the process counts the connections.
+    /// actions of this step of the event loop. The first look thus leaves out processes whose
+    /// drains begin to count in this step. Sends [`Message::Counted`] after each look, and also if
+    /// the first look cannot begin. `given` returns the inodes of the sockets that drainit holds
+    /// for a process; `None` if the drain of the process counts the connections.
     pub(crate) fn shutdown_began(
         self: &Rc<Self>,
         sender: MessageSender,

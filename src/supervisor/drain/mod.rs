@@ -29,9 +29,9 @@ use crate::supervisor::launch::StartError;
 use crate::supervisor::message::Rest;
 use crate::supervisor::run_command;
 
-/// drainit repeats a failed drain request until the drain has lasted this long. If the drain is
-/// shorter, or if the request has the key `until`, the last attempt comes shortly before the end of
-/// the drain, so that the log and the report get the error.
+/// drainit repeats a failed drain request until the drain has lasted this long. For a shorter
+/// drain, or with the key `until`, the last attempt comes shortly before the end of the drain. The
+/// log and the report can then still get the error.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 

@@ -63,8 +63,8 @@ impl Step<'_> {
         matches!(self.may_reload(), Err(RequestError::ShuttingDown | RequestError::Drained))
     }
 
-    /// Begins the requested reload if it is possible now. Gives it up once a shutdown or a drain
-    /// has begun.
+    /// Begins the requested reload if this is possible now. If a shutdown or a drain has begun,
+    /// gives up the reload.
     pub(super) fn begin_reload(&mut self) {
         if !self.executor.reloads.is_due() {
             return;

@@ -74,8 +74,8 @@ impl Executor {
 /// Like [`Executor::in_background`], for the command of `drainit exec`. This command had the pid
 /// `pid`, and has ended. Counts only processes that have begun a session of their own, because a
 /// process in the command's group may be about to end. With daemon(3), the command ends before its
-/// child begins a session. While a child of drainit is still in the group, this function therefore
-/// looks again, at most [`LOOKS`] times.
+/// child begins a session. Therefore, while no process counts and a child of drainit is still in
+/// the command's group, this function looks again, at most [`LOOKS`] times.
 #[allow(clippy::disallowed_methods, reason = "the command of exec has ended; 100 ms at most")]
 pub(crate) fn left_by(pid: Pid, command: &[OsString]) -> Option<String> {
     let mut looks = 0..LOOKS;
@@ -92,7 +92,7 @@ pub(crate) fn left_by(pid: Pid, command: &[OsString]) -> Option<String> {
     (!left.is_empty()).then(|| advice(STILL, &left, &command))
 }
 
-/// The names of the files in a command, which may be a line for a shell.
+/// The file names in a command. A word of the command may be a line for a shell.
 fn names(command: &[String]) -> impl Iterator<Item = &str> {
     let words = command.iter().flat_map(|word| word.split_ascii_whitespace());
     words.filter_map(|word| word.rsplit('/').next())

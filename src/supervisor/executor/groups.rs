@@ -30,16 +30,16 @@ pub(crate) type Members = BTreeMap<Pid, Vec<Descendant>>;
 pub(super) struct LeftGroup {
     pub(super) process: ProcessId,
     pub(super) leader: Pid,
-    /// Whether the last search has found only zombies, or only processes that drainit may not
-    /// signal (EPERM), and thus nothing to wait for. If the next search finds nothing to wait for
-    /// either, the group is given up. One search is not enough, because a member may start a
-    /// process just before its own end, and the search may miss that process. Also, EPERM may come
-    /// from a member that has ended and is not reaped yet.
+    /// Whether the last search has found nothing to wait for: only zombies, or only processes that
+    /// drainit may not signal (EPERM). If the next search finds nothing to wait for either, the
+    /// group is given up. One search is not enough, because a member may start a process just
+    /// before its own end, and the search may miss that process. Also, EPERM may come from a member
+    /// that has ended and is not reaped yet.
     is_lost: bool,
 }
 
-/// The search of `/proc` for the living members of all groups. It is needed because the kernel
-/// counts a zombie as a member of its group until the zombie's parent reaps it, and some parents
+/// The search of `/proc` for the living members of all groups. The search is needed, because the
+/// kernel counts a zombie as a member of its group until the zombie is reaped, and some parents
 /// never reap. The search runs on a thread, because it takes seconds if there are tens of thousands
 /// of processes.
 #[derive(Default)]
@@ -182,7 +182,8 @@ impl Executor {
         if self.awaited_groups().next().is_none() {
             (self.group_scan, self.search.running) = (None, None);
         }
-        // A process may have left two groups, and may still run with another main process.
+        // A process does not count if it still runs with another main process, or has another group
+        // left.
         let mut gone: BTreeSet<_> = gone.into_iter().map(|left| left.process).collect();
         gone.retain(|process| self.instance(*process).pid.is_none());
         for left in &self.groups {

@@ -1,6 +1,6 @@
-//! Kills the processes that the commands of probes leave behind: the rest of a command's process
-//! group at once, and processes outside the group only when a later run of the command has left
-//! such processes, too.
+//! Kills the processes that the commands of probes leave behind. The rest of a command's process
+//! group is killed at once. Processes outside the group are killed only when a later run of the
+//! command has left such processes, too.
 
 use std::collections::BTreeMap;
 

@@ -64,9 +64,9 @@ impl Executor {
     }
 
     /// Begins a scan that signals every living descendant that has not got this signal yet. The
-    /// scan runs on a thread of its own, or on this thread if none can be started, for example
-    /// because the leftovers have used up the pids limit. Returns the event of the scan if the
-    /// result is already known.
+    /// scan runs on a thread of its own. If no thread can be started, for example because the
+    /// leftovers have used up the pids limit, the scan runs on this thread. Returns the event of
+    /// the scan if the result is already known.
     pub(crate) fn sweep(&mut self, signal: Signal) -> Option<Event> {
         if self.sweep.as_ref().is_none_or(|sweep| sweep.signal != signal) {
             self.sweep = Some(FinalSweep::new(signal, self.killed_groups()));

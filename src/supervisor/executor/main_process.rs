@@ -71,8 +71,8 @@ impl Executor {
         }
     }
 
-    /// Called for children that were reaped, before anything else looks at them. Afterwards, the
-    /// end of a child is the end of its instance only if the child is the main process.
+    /// Handles children that were reaped, before anything else looks at these children. Afterwards,
+    /// the end of a child is the end of its instance only if the child is the main process.
     pub(crate) fn settle_mains(&mut self, ended: &[Ended]) {
         for one in ended {
             let Some(ChildRole::Process(process)) = one.role else { continue };
@@ -106,8 +106,8 @@ impl Executor {
     fn set_main(&mut self, process: ProcessId, main: Pid, former: Vec<Pid>) {
         let name = &self.process(process).name;
         let current = &mut self.processes.slots[process].instance;
-        // Even if the leader of the session has ended, the number of the session is right, because
-        // the kernel does not reuse the number of a group or session that still has a member.
+        // The leader of the session may have ended. The number of the session is still right,
+        // because the kernel does not reuse the number of a group or session that has a member.
         let session = session_of(main).unwrap_or(current.leader);
         if !former.contains(&current.leader) && main != current.leader {
             current.leader = session;

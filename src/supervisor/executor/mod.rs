@@ -99,8 +99,8 @@ pub(crate) struct Executor {
     /// Whether every config since the start of drainit has had the same single process.
     is_alone: Rc<Cell<bool>>,
     oom_kills: OomKills,
-    /// Whether an Envoy that begins to drain now still passes its health check. If so, it passes
-    /// the check until [`Self::unready`] is called.
+    /// Whether an Envoy that begins to drain now still passes its health check. If so, the Envoy
+    /// passes the check until [`Self::unready`] is called.
     stays_ready: bool,
     /// The processes whose start is under way.
     starting: BTreeSet<ProcessId>,
@@ -300,7 +300,7 @@ impl Executor {
         InstanceSender { process, instance, sender: self.sender.clone() }
     }
 
-    /// Wakes the event loop once more, after all messages that are waiting.
+    /// Sends [`Message::Wake`], which the event loop handles after all messages that already wait.
     pub(crate) fn wake_loop(&self) {
         let _ = self.sender.send(Message::Wake);
     }
@@ -363,7 +363,7 @@ impl Executor {
     /// Whether drainit may have sent SIGKILL to this child.
     fn has_killed(&self, pid: Pid, role: Option<&ChildRole>) -> bool {
         match role {
-            // Nobody waits for a command that was killed.
+            // A task that kills its command also drops its end of the channel.
             Some(ChildRole::Command { waiting, .. }) => waiting.is_closed(),
             Some(ChildRole::Process(process)) => {
                 let current = self.instance(*process);
@@ -406,7 +406,8 @@ impl Executor {
             // slot; the start of the instance was given up; or this child is a former main process.
             Some(ChildRole::Process(process)) if self.instance(process).pid != Some(pid) => None,
             Some(ChildRole::Process(process)) => {
-                // The rest of the group may still serve on the `sockets` of the process.
+                // If other members of the group remain, they may still serve on the `sockets` of
+                // the process.
                 if !remains {
                     self.remove_sockets(process);
                 }
@@ -442,7 +443,7 @@ impl Executor {
                 tracing::warn!("{name}: cannot kill its process group: {error}");
             }
         }
-        // The process may have left the group in which it was started.
+        // These processes also get SIGKILL directly, because each may have left its process group.
         for pid in mains {
             let _ = self.children.signal(pid, Signal::KILL);
         }
@@ -640,8 +641,8 @@ impl Executor {
 
     /// Writes the report of the shutdown at the end of the log, and to the termination log. If the
     /// log has the format JSON, its last line also contains the report as JSON. If the config sets
-    /// `shutdown.report`, drainit writes this JSON to that file, too. Writing each of the two files
-    /// takes at most `within`.
+    /// `shutdown.report`, drainit writes this JSON to the file of `shutdown.report`, too. Writing
+    /// this file takes at most `within`, and so does writing the termination log.
     pub(crate) fn report(&mut self, now: Time, code: u8, within: &dyn Fn() -> Duration) {
         self.record_counts();
         let (file, format) = (&self.config.shutdown.report, self.config.logging.format);

@@ -11,7 +11,8 @@ use crate::types::suggest::shortened;
 use crate::types::{ProcessId, human};
 
 impl Executor {
-    /// Keeps what the status and the log need of the news, and returns the event for the core.
+    /// Keeps the part of the news that the status and the log need, and returns the event for the
+    /// core.
     pub(super) fn news(&mut self, process: ProcessId, news: News) -> Option<Event> {
         let journal = &mut self.processes.journal;
         let history = journal.of_mut(process);

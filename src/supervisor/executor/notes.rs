@@ -14,8 +14,8 @@ const SLOW_RESTART: &str = "set `required: false` and `on_exit: ignore` if the c
                             without it, or a longer `readiness.timeout`";
 
 impl Executor {
-    /// The details that only the supervisor knows, for the log line of a note. Keeps some of them
-    /// for the status.
+    /// The details that only the supervisor knows, for the log line of a note. Keeps some of these
+    /// details for the status.
     fn detail(&mut self, note: &Note) -> Option<String> {
         match *note {
             Note::FileChanged { process, watch, .. } => {

@@ -66,8 +66,9 @@ impl Executor {
         self.reloads.answer(outcome, differ);
     }
 
-    /// Drops the log files that no process has any more. A file is kept while an instance that is
-    /// ending, or a process that it has left behind, may still write to the file.
+    /// Drops the log files that no process has any more. A file is kept while somebody may still
+    /// write to the file: an instance that is ending, or a process that such an instance has left
+    /// behind.
     fn drop_log_files(&mut self) {
         self.open_logs.retain(|log| !log.is_finished());
         let each =

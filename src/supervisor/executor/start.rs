@@ -215,7 +215,7 @@ impl Executor {
         self.preparing.remove(&start);
     }
 
-    /// Called at the beginning of a turn of the event loop.
+    /// Handles the beginning of a turn of the event loop.
     pub(crate) fn begin_turn(&mut self) {
         self.started_in_turn = 0;
     }

@@ -16,8 +16,8 @@ const LIMIT: Duration = Duration::from_secs(3600);
 /// The mark of a log line that has Envoy's highest level.
 const CRITICAL: &str = "[critical]";
 
-/// Runs the check. The error is Envoy's own reason. `request` makes the command, with the given
-/// pipe as its stderr.
+/// Runs the check. The error is Envoy's own reason, or how the command failed if Envoy has written
+/// nothing. `request` makes the request for the command, with the given pipe as its stderr.
 pub(super) async fn validate(
     request: impl FnOnce(PipeWriter) -> io::Result<SpawnRequest>,
     starter: Starter,

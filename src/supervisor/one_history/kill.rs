@@ -9,7 +9,7 @@ use crate::os::Peer;
 
 impl Play {
     /// Checks that the signal to a process with two instances goes to the current instance, or to
-    /// the other one if only that one runs.
+    /// the other instance if only the other instance runs.
     pub(super) fn check_kill(&self, status: &Status) {
         let (record, state) = (&self.record, self.processes.machine().state());
         let runs = |slot: &ProcessId| record.slots[slot].pid.is_some();

@@ -67,8 +67,8 @@ impl Play {
                 let took = record.counts(process).start.map(in_seconds);
                 assert_eq!(event["seconds"].as_f64(), took, "the time of the start in {event}");
             }
-            // From now on, if a process is down, the status may say that it is stopped or left out,
-            // and not how it ended.
+            // From now on, the status of a process that is down may be that the process is stopped
+            // or left out, and not how the process ended.
             Note::RequestBegan { .. } | Note::Skipped(_) => {
                 record.slots.values_mut().for_each(|slot| slot.verdict = None);
             }

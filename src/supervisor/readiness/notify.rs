@@ -90,8 +90,9 @@ impl NotifyListener {
                                 watchdog.is_alive();
                             }
                             source.take(message, place);
-                            // Messages such as WATCHDOG=1 cause no news. A flood of them must not
-                            // block the other tasks either.
+                            // Messages such as WATCHDOG=1 cause no news, so the queue does not
+                            // limit them. Other tasks run here even during a flood of such
+                            // messages.
                             tokio::task::yield_now().await;
                         }
                         Some((Err(error), _)) => {
@@ -186,9 +187,9 @@ impl Watchdog {
 
     /// Whether the watchdog expires when the time `alive_by` is over. While the container is
     /// paused, the process cannot send. After a long pause, the process therefore gets its whole
-    /// limit again, but only once until its next message, because a process that hangs may itself
-    /// be the reason why drainit has no processor time. Otherwise the process gets a short extra
-    /// time after its limit, because drainit may not have noticed a short pause.
+    /// limit again. This happens only once until its next message, because a process that hangs may
+    /// itself be the reason why drainit has no processor time. Without a long pause, the process
+    /// gets a short extra time after its limit, because drainit may not have noticed a short pause.
     fn expires(&mut self, alive_by: Instant, now: Instant) -> bool {
         let is_late = now.duration_since(alive_by) > PAUSED;
         let is_paused = is_late && !self.was_paused;

@@ -25,8 +25,8 @@ use crate::supervisor::run_command::AttemptFailure;
 use crate::types::{harmless, human};
 
 /// The time limit of each early attempt. The limit is short, so that another request follows soon
-/// if a server loses a request. A later attempt may take as long as drainit has already waited, so
-/// that a server that needs seconds for an answer can become ready.
+/// if a server loses a request. A later attempt may take as long as drainit has already waited.
+/// Thus a server that needs seconds for an answer can become ready, too.
 pub(crate) const FIRST_LIMIT: Duration = Duration::from_secs(1);
 /// The shortest pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
