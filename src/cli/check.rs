@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::load::at_start;
 use crate::load::{Diagnostic, Environment, Severity};
 use crate::types::suggest::shortened;
-use crate::types::{exit_code, harmless};
+use crate::types::{counted, exit_code, harmless};
 use crate::{image, load};
 
 /// Options of `check`.
@@ -108,7 +108,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
         }
         None => match load::load_to_check(&paths, &environment, lookup) {
             Ok(mut loaded) => {
-                let processes = plural(loaded.config.processes.len(), "process", "processes");
+                let processes = counted(loaded.config.processes.len(), "process", "processes");
                 let warnings = std::mem::take(&mut loaded.warnings);
                 // Freeing the memory would only take time before the exit.
                 std::mem::forget(loaded);
@@ -151,17 +151,13 @@ fn write(problems: &[Diagnostic], fine: &str, elsewhere: bool) {
     }
     let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    let warnings_text = plural(warnings, "warning", "warnings");
+    let warnings_text = counted(warnings, "warning", "warnings");
     let rest = if elsewhere { "; files of the image were not checked (see `--image`)" } else { "" };
     match (errors, warnings) {
         // A failed write is ignored, because stdout may have no reader. The exit code shows the
         // result.
         (0, 0) => drop(writeln!(io::stdout(), "ok: {fine}{rest}")),
         (0, _) => say(&format!("{warnings_text}{rest}\n")),
-        _ => say(&format!("{}, {warnings_text}\n", plural(errors, "error", "errors"))),
+        _ => say(&format!("{}, {warnings_text}\n", counted(errors, "error", "errors"))),
     }
-}
-
-fn plural(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }

@@ -24,7 +24,7 @@ use crate::os::descendants::{Stat, status_field};
 use crate::os::{Pid, private_socket, sys};
 use crate::plan::text::cut_to as cut;
 use crate::types::suggest::is_meant;
-use crate::types::{Stream, escape_json, harmless, human};
+use crate::types::{Stream, counted, escape_json, harmless, human};
 
 /// The pause between two requests of `--watch`.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -336,7 +336,7 @@ fn head_line(status: &Value) -> String {
         // Without a known count, the line has no sum, because 0 would be wrong.
         if let Some((sum, unsure)) = counts.reduce(|a, b| (a.0 + b.0, a.1 + b.1)) {
             let known = sum.saturating_sub(unsure);
-            let _ = write!(line, ", {known} {}", if known == 1 { one } else { many });
+            let _ = write!(line, ", {}", counted(known, one, many));
             if unsure > 0 {
                 let _ = write!(line, " (perhaps {unsure} more)");
             }

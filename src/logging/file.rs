@@ -24,7 +24,7 @@ use crate::config::LogFormat;
 use crate::logging::Output;
 use crate::logging::writer::Sink;
 use crate::os::trusted_path::Place;
-use crate::types::harmless;
+use crate::types::{counted, harmless};
 
 /// Read and write for drainit's user, read for drainit's group.
 const MODE: Mode = Mode::from_bits_truncate(0o640);
@@ -263,7 +263,7 @@ fn id(found: &Metadata) -> FileId {
 }
 
 fn dropped(path: &Path, lines: u64, why: Option<Errno>) -> String {
-    let lines = if lines == 1 { "1 line was".to_owned() } else { format!("{lines} lines were") };
+    let lines = counted(lines, "line was", "lines were");
     let why = why.map_or("it could not be written in time", Errno::desc);
     format!("the log file {}: {lines} dropped: {why}", shown(path))
 }

@@ -26,7 +26,7 @@ use crate::config::LogFormat;
 use crate::logging::format::own_line;
 use crate::os::errno;
 use crate::os::signal::mask;
-use crate::types::Stream;
+use crate::types::{Stream, counted};
 
 /// The limit of the queued bytes. The limit applies separately to the lines of processes and to
 /// drainit's own lines, so that a process that writes a lot cannot silence drainit. At the limit,
@@ -435,7 +435,7 @@ impl StreamWriter {
             None => format!("{stream} was not read"),
             Some(errno) => format!("{stream} could not be written: {}", errno.desc()),
         };
-        let lines = if dropped == 1 { "1 line was" } else { &format!("{dropped} lines were") };
+        let lines = counted(dropped, "line was", "lines were");
         let message = format!("{lines} dropped because {why}");
         let format = if self.json.load(Relaxed) { LogFormat::Json } else { LogFormat::Text };
         own_line(format, stream, Level::WARN, SystemTime::now(), &message)

@@ -9,7 +9,7 @@ use crate::config::{Config, Process};
 use crate::logging::Output;
 use crate::supervisor::executor::instance::Instance;
 use crate::supervisor::sockets::Sockets;
-use crate::types::{ProcessId, Stream};
+use crate::types::{ProcessId, Stream, counted};
 
 /// A process of a config, with its arguments and sockets.
 #[derive(Clone)]
@@ -56,8 +56,8 @@ impl Slot {
     pub(crate) fn dropped(&self) -> Option<String> {
         let dropped = self.log_files.iter().map(|(_, file)| file.dropped(Stream::Stdout));
         let dropped = dropped.sum::<u64>();
-        let lines = if dropped == 1 { "line" } else { "lines" };
-        (dropped > 0).then(|| format!("{dropped} {lines} of its log file dropped"))
+        let lines = || counted(dropped, "line", "lines");
+        (dropped > 0).then(|| format!("{} of its log file dropped", lines()))
     }
 }
 

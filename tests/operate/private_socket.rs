@@ -44,7 +44,8 @@ fn the_private_socket_works_without_a_config_at_a_usual_place() {
     );
     let Some(said) = in_namespace(&script) else { return };
     said.assert(0, "running, ready").assert(0, "\nready\n").assert(0, "code 1");
-    let nobody = "no drainit runs here; run this in its container, or name its socket with --socket\n";
+    let nobody =
+        "no drainit runs here; run this in its container, or name its socket with --socket\n";
     assert_eq!(said.stderr.matches(nobody).count(), 2, "{}", said.stderr);
     assert!(said.stdout.ends_with(nobody), "{}", said.stdout);
 }

@@ -117,9 +117,12 @@ pub enum Event {
     Counted,
     /// `Action::CloseListeners` was answered or given up.
     ListenersClosed(ProcessId),
-    /// `Action::Sweep` was carried out, and has signalled this number of leftover processes. Other
-    /// events may come first, because a scan of thousands of processes takes seconds.
-    Swept(usize),
+    /// `Action::Sweep` was carried out. Other events may come first, because a scan of thousands of
+    /// processes takes seconds.
+    Swept {
+        /// Whether `Action::Sweep` has signalled a leftover process.
+        any: bool,
+    },
     /// drainit has no children any more, so there are no leftovers. This event comes after the
     /// answer to `Action::Sweep`.
     NothingLeft,

@@ -162,7 +162,7 @@ impl Play {
             }
             Action::Kill(process) => ended(process, End::Signal(Signal::KILL)),
             Action::Sweep(Signal::KILL) => Event::NothingLeft,
-            Action::Sweep(_) => Event::Swept(1),
+            Action::Sweep(_) => Event::Swept { any: true },
             Action::Note(note) => {
                 if let Note::NotDrained(process) = note {
                     let (begins, ends) = (self.now, Some(self.now));

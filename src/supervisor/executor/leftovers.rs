@@ -144,7 +144,7 @@ impl Executor {
         }
         match swept {
             Swept::Signalled(mut found) => {
-                let count = found.len();
+                let any = !found.is_empty();
                 found.retain(|left| !sweep.killed.contains(&left.group));
                 if !found.is_empty() {
                     let line = format!("left over: {}", list(&found));
@@ -159,18 +159,17 @@ impl Executor {
                 }
                 // The scan may have missed a descendant, but the reaper notices when the last child
                 // is gone.
-                Some(Event::Swept(count))
+                Some(Event::Swept { any })
             }
             Swept::Everything => {
-                const AT_LEAST: usize = 1;
                 let line = format!(
                     "there is no /proc; sending {signal} to every process in this PID namespace"
                 );
                 tracing::info!("{line}");
                 report.remark(&line);
-                // Without /proc, drainit cannot count the descendants. The reaper notices when no
+                // Without /proc, drainit cannot find the descendants. The reaper notices when no
                 // child is left.
-                Some(Event::Swept(AT_LEAST))
+                Some(Event::Swept { any: true })
             }
         }
     }

@@ -230,15 +230,9 @@ impl Executor {
     }
 
     /// Takes the next process whose start waits for other starts; `None` if there is none, or if no
-    /// start can begin now. If starts can begin in the next turn, wakes the event loop.
+    /// start can begin now.
     pub(crate) fn next_start(&mut self) -> Option<ProcessId> {
-        if self.may_start() {
-            return self.to_start.pop_front();
-        }
-        if !self.has_starts_left() && !self.to_start.is_empty() {
-            self.wake_loop();
-        }
-        None
+        if self.may_start() { self.to_start.pop_front() } else { None }
     }
 
     /// Gives up a start that is under way, unless the program already runs. Returns the event that
@@ -377,6 +371,10 @@ impl Executor {
         self.processes.slots[process].log_files = files;
         let spawned = clock::now();
         self.started_in_turn += 1;
+        if !self.has_starts_left() {
+            // More starts may be waiting for the next turn.
+            self.wake_loop();
+        }
         let (pid, exec) = self.children.start(request, process)?;
         let exec_over = exec.watch();
         let launching = Launching { pid, exec, wanted, socket, epoch, log, spawned };

@@ -101,7 +101,8 @@ impl Play {
             events.push(Event::Condition { process, check, holds: random.one_in(2) });
         }
         events.extend(
-            self.sweeping.map(|swept| if swept { Event::NothingLeft } else { Event::Swept(0) }),
+            self.sweeping
+                .map(|swept| if swept { Event::NothingLeft } else { Event::Swept { any: false } }),
         );
         if random.one_in(4) {
             let current: Vec<_> = self.record.current.values().copied().collect();

@@ -108,7 +108,7 @@ impl Play {
             Event::Condition { process, check, .. } => {
                 self.checks.retain(|one| *one != (process, check));
             }
-            Event::Swept(_) => self.sweeping = Some(true),
+            Event::Swept { .. } => self.sweeping = Some(true),
             Event::NothingLeft => self.sweeping = None,
             Event::Tick if self.random.one_in(9) => {
                 journal.orphans += 1;

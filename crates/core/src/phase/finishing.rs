@@ -43,8 +43,8 @@ impl Finishing {
             (Event::NothingLeft, LastWait::Sweep { .. }) => {
                 return Self::hook(self.shutdown, state);
             }
-            (Event::Swept(found), LastWait::Sweep { signal, .. }) => {
-                state.killed |= signal == Signal::KILL && found > 0;
+            (Event::Swept { any }, LastWait::Sweep { signal, .. }) => {
+                state.killed |= signal == Signal::KILL && any;
                 self.take_answer(state);
             }
             (

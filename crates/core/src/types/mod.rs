@@ -11,7 +11,7 @@ mod time;
 
 pub use exit::{End, EndKind, exit_code};
 pub use policy::{ExitPolicy, OnExit, Restart, RestartPolicy, StartCondition, Update, WatchAction};
-pub use printable::{escape_json, harmless, harmless_lines, visible};
+pub use printable::{counted, escape_json, harmless, harmless_lines, visible};
 pub use signal::{AFTER_KILL, ONE_SIGNAL, Signal};
 pub use stream::Stream;
 pub use time::{Time, human, seconds, serialize_seconds, serialize_some_seconds};

@@ -1,8 +1,9 @@
-//! Makes untrusted text harmless for the log and the terminal.
+//! Makes untrusted text harmless for the log and the terminal, and counts in words.
 
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::{String, ToString};
+use core::fmt::Display;
 
 /// Returns a visible character in place of a character that is invisible or controls a terminal.
 pub fn visible(c: char) -> char {
@@ -54,6 +55,12 @@ pub fn escape_json(json: &str) -> Cow<'_, str> {
         false => c.to_string(),
     };
     Cow::Owned(json.chars().map(escape).collect::<String>())
+}
+
+/// A number with the word for what is counted: `1 line`, `2 lines`.
+pub fn counted<N: Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
+    let what = if count == N::from(1) { one } else { many };
+    format!("{count} {what}")
 }
 
 #[cfg(test)]

@@ -435,13 +435,13 @@ fn scans_repeat_until_no_descendant_is_left() {
     play.at(0, Event::Signal(Signal::TERM));
     play.at(10, exited(ROUTER));
     assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
-    assert!(play.at(20, Event::Swept(0)).is_empty());
+    assert!(play.at(20, Event::Swept { any: false }).is_empty());
     assert_eq!(play.at(5020, Event::Tick), [Action::Sweep(Signal::KILL)]);
     for now in (5040..5220).step_by(20) {
-        assert!(play.at(now - 20, Event::Swept(0)).is_empty());
+        assert!(play.at(now - 20, Event::Swept { any: false }).is_empty());
         assert_eq!(play.at(now, Event::Tick), [Action::Sweep(Signal::KILL)]);
     }
-    assert!(play.at(5200, Event::Swept(0)).is_empty());
+    assert!(play.at(5200, Event::Swept { any: false }).is_empty());
     let end = play.machine.handle(Time(MS(5220)), Event::Tick);
     assert_eq!(end, [Action::Note(Note::LeftoversRemain), Action::Exit(137)]);
 }
@@ -470,14 +470,14 @@ fn a_long_scan_leaves_time_to_reap() {
     // Until the scan is over, another event does not begin another scan.
     assert!(play.at(319, exited(ROUTER)).is_empty());
     // The pause before the next scan is as long as this scan was.
-    assert!(play.at(320, Event::Swept(5000)).is_empty());
+    assert!(play.at(320, Event::Swept { any: true }).is_empty());
     assert!(play.at(619, Event::Tick).is_empty());
     assert_eq!(play.at(620, Event::Tick), [Action::Sweep(Signal::TERM)]);
-    assert!(play.at(920, Event::Swept(0)).is_empty());
+    assert!(play.at(920, Event::Swept { any: false }).is_empty());
     assert_eq!(play.at(5020, Event::Tick), [Action::Sweep(Signal::KILL)]);
     // The scan that sends SIGKILL takes a while. The wait after SIGKILL begins when the scan ends.
     assert!(play.at(5319, Event::Tick).is_empty());
-    assert!(play.at(5320, Event::Swept(5000)).is_empty());
+    assert!(play.at(5320, Event::Swept { any: true }).is_empty());
     assert!(play.at(5519, Event::Tick).is_empty());
     assert_eq!(play.at(5519, Event::NothingLeft), [Action::Exit(137)]);
 }

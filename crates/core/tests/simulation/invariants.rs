@@ -459,7 +459,7 @@ impl<'a> Checker<'a> {
                     self.has_run.insert(process);
                 }
             }
-            Event::Swept(found) if found > 0 => {
+            Event::Swept { any: true } => {
                 self.killed |= self.sweeping == Some(Signal::KILL);
             }
             Event::Ready(process) => self.was_ready[self.slots.process(process)] = true,

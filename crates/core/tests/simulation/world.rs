@@ -611,11 +611,11 @@ impl<'a> World<'a> {
             Action::EndDrain(process) => self.procs[process.index()].sampling = false,
             Action::Sweep(_) if self.missed_scans > 0 && self.leftovers > 0 => {
                 self.missed_scans -= 1;
-                self.at_once.push_back(Event::Swept(0));
+                self.at_once.push_back(Event::Swept { any: false });
             }
             Action::Sweep(signal) => {
                 let found = self.leftovers;
-                self.at_once.push_back(Event::Swept(found));
+                self.at_once.push_back(Event::Swept { any: found > 0 });
                 if found == 0 {
                     self.at_once.push_back(Event::NothingLeft);
                 }
