@@ -52,43 +52,45 @@ pub struct Process {
     /// `type: oneshot`
     #[key(name = "type", default = "service")]
     pub kind: ProcessKind,
-    /// The exit codes that count as success, wherever these pages say "code 0". <!-- C153 --> The
-    /// list is complete: with `[2]`, 0 is a failure. <!-- C616 --> Example: `success_codes: [0, 2]`
+    /// The exit codes that count as success. In these pages, "code 0" means any of these
+    /// codes. <!-- C153 --> The list is complete: with `[2]`, 0 is a failure. <!-- C616 -->
+    /// Example: `success_codes: [0, 2]`
     #[key(default = "[0]", value = vec![exit_code::OK])]
     pub success_codes: Vec<u8>,
-    /// Only for `type: oneshot`: <!-- C617 --> how long the oneshot may run. After this time
-    /// drainit stops it like any process (`stop_signal`, `stop_grace_period`, SIGKILL), and the
-    /// oneshot has failed, whatever its exit code. <!-- C154 --> Once a shutdown or a
-    /// `drainit drain` has begun, the timeout no longer applies. <!-- C513 -->
-    /// Example: `timeout: 60s`
+    /// Only for `type: oneshot`: <!-- C617 --> how long the oneshot may run. After this time,
+    /// drainit stops the oneshot like any process (`stop_signal`, `stop_grace_period`, SIGKILL).
+    /// The oneshot has then failed, whatever its exit code. <!-- C154 --> Once a shutdown or a
+    /// `drainit drain` has begun, the timeout no longer applies. <!-- C513 --> Example:
+    /// `timeout: 60s`
     #[key(form = Positive, default = "none")]
     pub timeout: Option<Duration>,
     /// If the condition does not hold, the process is left out, and counts as ready and completed.
     /// <!-- C155 --> Example: `only_if: {path_exists: /app/plugin}`
     #[key(form = AtStart, default = "none", merge = Replace)]
     pub only_if: Option<OnlyIf>,
-    /// The process runs only if `DRAINIT_PROFILES`, a list with commas, has one of these profiles,
-    /// or `*`. <!-- C676 --> Without this key, profiles do not matter. Example: `profiles: [debug]`
+    /// The variable `DRAINIT_PROFILES` is a list with commas. The process runs only if the list has
+    /// one of these profiles, or `*`. <!-- C676 --> Without this key, profiles do not matter.
+    /// Example: `profiles: [debug]`
     #[key(default = "none")]
     pub profiles: Vec<String>,
     /// `false`: the process starts only by [`drainit start`](operating.md#stop-start-restart) or
-    /// `restart`. <!-- C684 --> Until then the process is `stopped`, and the container runs even
-    /// without a process. `/readyz` does not wait for the process, not even after its start.
-    /// <!-- C685 --> Once started, the process is supervised, drained and stopped like any other.
-    /// <!-- C686 --> A reload does not start the process. If only this key changes, a reload starts
-    /// and stops nothing. <!-- C687 --> Only processes with `autostart: false` can depend on this
-    /// process. <!-- C688 --> Example: `autostart: false`
+    /// `restart`. <!-- C684 --> Until then the process is `stopped`, and the container runs even if
+    /// no process runs. `/readyz` does not wait for the process, not even after its
+    /// start. <!-- C685 --> Once started, the process is supervised, drained and stopped like any
+    /// other. <!-- C686 --> A reload does not start the process. If only this key changes, a reload
+    /// starts and stops nothing. <!-- C687 --> Only processes with `autostart: false` can depend on
+    /// this process. <!-- C688 --> Example: `autostart: false`
     #[key(default = "true")]
     pub autostart: bool,
     /// Which of the container's arguments the process gets. <!-- C156 --> Example:
     /// `args: {prefix: "--app."}`
     #[key(default = "none")]
     pub args: Option<ArgRoute>,
-    /// Unix sockets that are removed before each start, after each end, and when the process is
+    /// Unix sockets that drainit removes before each start, after each end, and when the process is
     /// left out. <!-- C157 --> If another process listens on such a socket before the first start,
-    /// that is an error, so that a second drainit in the container does not remove sockets in
-    /// use. <!-- C478 --> drainit removes nothing, and warns, if the file is not a socket, or if a
-    /// symbolic link in the path belongs to neither root nor drainit's user. <!-- C618 --> Only one
+    /// that is an error. Thus a second drainit in the container removes no sockets in
+    /// use. <!-- C478 --> If the file is not a socket, or if a symbolic link in the path belongs to
+    /// neither root nor drainit's user, drainit warns and removes nothing. <!-- C618 --> Only one
     /// process may list a socket. No process may list `control.socket`, even by another
     /// path. <!-- C619 --> Example: `sockets: [/run/gw/app.sock]`
     #[key(form = List<SocketPath>, default = "none")]
@@ -109,8 +111,9 @@ pub struct Process {
     /// `liveness: {http: "http://127.0.0.1:8080/healthz"}`
     #[key(form = LivenessKeys, default = "none")]
     pub liveness: Option<Liveness>,
-    /// The signal that asks the process, but not its group, to end. <!-- C161 -->
-    /// SIGCONT follows, in case the process is suspended. <!-- C620 --> Example: `stop_signal: QUIT`
+    /// The signal that asks the process to end. The signal does not go to the process
+    /// group. <!-- C161 --> SIGCONT follows, in case the process is suspended. <!-- C620 -->
+    /// Example: `stop_signal: QUIT`
     #[key(form = StopSignal, default = "TERM")]
     pub stop_signal: Signal,
     /// The time from the `stop_signal` until drainit kills the whole process group. <!-- C162 -->
@@ -135,8 +138,8 @@ pub struct Process {
     /// Example: `watch: [{path: /etc/app.yaml, action: restart}]`
     #[key(default = "none", merge = OneOrMore("path"))]
     pub watch: Vec<Watch>,
-    /// The number of copies, from 0 to 1000: NAME-1, NAME-2 and so on, each with its SCALE_INDEX.
-    /// <!-- C163 --> Example: `scale: ${WORKERS:-2}`
+    /// The number of copies, from 0 to 1000. The copies are NAME-1, NAME-2 and so on, each with its
+    /// SCALE_INDEX. <!-- C163 --> Example: `scale: ${WORKERS:-2}`
     #[key(form = scale::Copies, default = "none", uncompared)]
     pub scale: Option<u32>,
     /// The working directory of the process. <!-- C164 --> Example: `working_dir: /`
@@ -172,8 +175,8 @@ pub struct Process {
     /// `signal`. <!-- C624 --> Example: `required: false`
     #[key(default = "true")]
     pub required: bool,
-    /// How the container reacts if the process ends without being asked to and is not restarted.
-    /// <!-- C171 --> Example: `on_exit: ignore`
+    /// How the container reacts if the process ends unexpectedly and is not
+    /// restarted. <!-- C171 --> Example: `on_exit: ignore`
     #[key(form = EachEnd, default = "shutdown", value = OnExit::default())]
     pub on_exit: OnExit,
     /// The signals that drainit passes on to the process. <!-- C172 --> The signals of
@@ -388,13 +391,13 @@ pub enum ProcessKind {
 #[table(settle = Self)]
 pub struct ArgRoute {
     /// An argument with this prefix goes to this process, with `--` in place of the
-    /// prefix. <!-- C174 --> If the next argument begins with neither `--` nor the prefix of a
-    /// process, it goes to this process, too, as the option's value. <!-- C626 --> Example:
+    /// prefix. <!-- C174 --> The next argument is the option's value and goes to this process, too,
+    /// unless it begins with `--` or the prefix of a process. <!-- C626 --> Example:
     /// `prefix: "--rtr."`
     #[key(form = ArgPrefix)]
     pub prefix: Option<String>,
-    /// The process also gets, unchanged, every argument that no other process claims. <!-- C679 -->
-    /// Example: `rest: true`
+    /// The process also gets every argument that no other process claims. These arguments stay
+    /// unchanged. <!-- C679 --> Example: `rest: true`
     #[key(default = "false")]
     pub rest: bool,
     /// Options that the container's arguments may not pass to this process. <!-- C175 --> Example:

@@ -51,25 +51,26 @@ pub enum Probe {
     /// Ready when a gRPC server answers `SERVING` to `grpc.health.v1.Health/Check`. <!-- C870 --> A
     /// server without this service is not ready. <!-- C871 --> Example: `grpc: 127.0.0.1:9003`
     Grpc(GrpcTarget),
-    /// The admin of an Envoy, `http://HOST:PORT` or `unix:/SOCKET`: ready when Envoy is live, has a
-    /// listener, and its control plane has answered. <!-- C213 --> Example:
+    /// The admin of an Envoy: `http://HOST:PORT` or `unix:/SOCKET`. Ready when Envoy is live, has a
+    /// listener, and has got an answer from its control plane. <!-- C213 --> Example:
     /// `envoy: "http://127.0.0.1:9901"`
     Envoy(Address),
     /// Ready when the command exits with 0. The command has the user, directory and environment of
     /// the process, and is killed after 10 s. <!-- C214 --> drainit kills processes that the
-    /// command leaves in its group. <!-- C733 --> If two runs leave a process outside the group,
-    /// drainit kills the process of the earlier run. <!-- C850 --> drainit drops the output, but
-    /// reports the last line if the command fails. <!-- C693 --> Example: `exec: [pg_isready]`
+    /// command leaves in its group. <!-- C733 --> If a run leaves a process outside the group,
+    /// drainit kills this process only when a later run also leaves one. <!-- C850 --> drainit
+    /// drops the output, but reports the last line if the command fails. <!-- C693 --> Example:
+    /// `exec: [pg_isready]`
     #[key(form = CommandForm, merge = Replace)]
     Exec(Vec<String>),
     /// Ready when this path exists. <!-- C215 --> Example: `file: /run/app.ready`
     File(PathBuf),
     /// Ready when a line of the output matches this regular expression
-    /// ([syntax](https://docs.rs/regex-lite)). For this, drainit reads the output even if the
-    /// process has no `log`. <!-- C216 --> Example: `log: '^listening on'`
+    /// ([syntax](https://docs.rs/regex-lite)). drainit therefore reads the output even if the
+    /// process has no key `log`. <!-- C216 --> Example: `log: '^listening on'`
     Log(Pattern),
-    /// Ready when the process sends `READY=1` to `NOTIFY_SOCKET`, as sd_notify(3) does; [accepted
-    /// senders](#notify). <!-- C217 --> Example: `notify: true`
+    /// Ready when the process sends `READY=1` to `NOTIFY_SOCKET`, as sd_notify(3) does. See
+    /// [accepted senders](#notify). <!-- C217 --> Example: `notify: true`
     #[key(form = True)]
     Notify,
 }

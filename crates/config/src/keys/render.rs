@@ -23,8 +23,8 @@ pub struct Render {
     #[key(form = Target, required = "write `{from: TEMPLATE, to: PATH}`")]
     pub to: PathBuf,
     /// The permissions of the file, which belongs to the `user` of the process. <!-- C284 --> By
-    /// default nobody else can read the file, which may contain a secret. <!-- C631 --> Example:
-    /// `mode: "0640"`
+    /// default no other user can read the file, because it may contain a secret. <!-- C631 -->
+    /// Example: `mode: "0640"`
     #[key(form = Permissions, default = "0600")]
     pub mode: u32,
 }

@@ -12,8 +12,8 @@ use crate::types::{Signal, WatchAction};
 /// One entry of `watch:`.
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 pub struct Watch {
-    /// A file, or a directory, which stands for all files directly in it. <!-- C293 --> The path need
-    /// not exist yet. <!-- C632 --> Example: `path: /etc/envoy/envoy.yaml`
+    /// A file or a directory. A directory stands for all files directly in it. <!-- C293 --> The
+    /// path need not exist yet. <!-- C632 --> Example: `path: /etc/envoy/envoy.yaml`
     #[key(
         required = "write `{path: PATH, action: restart}`, or `reload`, or a signal such as `HUP`"
     )]
