@@ -14,8 +14,8 @@ pub use crate::sys::set_parent_death_signal;
 /// The first descriptor after standard input, output and error.
 const FIRST_INHERITED: RawFd = 3;
 
-/// By default (`fs.nr_open`), the number of every descriptor is below this limit. One system call
-/// for each number below the limit takes less than 0.1 s in all.
+/// The default of `fs.nr_open`: the number of every descriptor is below this limit. System calls
+/// for all these numbers take less than 0.1 s together.
 const MOST_DESCRIPTORS: RawFd = 1 << 20;
 
 /// Prepares drainit's own process, except for its signals. Call this once, before drainit has a
@@ -35,7 +35,7 @@ pub fn prepare() -> io::Result<()> {
 pub fn become_subreaper() -> io::Result<()> {
     if std::process::id() != 1 {
         // PID 1 inherits orphans anyway. Any other process would lose its orphans to the nearest
-        // init above.
+        // subreaper above it, or to PID 1.
         nix::sys::prctl::set_child_subreaper(true)?;
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! A clock and a timer that keep running while the machine is suspended, like the grace periods of
-//! orchestrators. tokio's timers stop while the machine is suspended.
+//! A clock and a timer that keep running while the machine is suspended. The grace periods of
+//! orchestrators keep running, too. tokio's timers would stop meanwhile.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

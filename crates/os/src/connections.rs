@@ -20,18 +20,18 @@ use crate::sock_diag::{INFO, LISTEN, OPEN, Socket, Wanted, sockets};
 use crate::unix_diag::{self, UnixListeners};
 use drainit_core::connections::answers::Connection;
 
-/// Who, besides one instance of a process, may have connections at the instance's addresses. A
-/// connection that nobody has accepted yet counts as the instance's in any case.
+/// Who, besides one instance of a process, may have connections at the instance's addresses. In any
+/// case, a connection that nobody has accepted yet counts for the instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Sharing {
     #[default]
     Nobody,
-    /// Another instance, to which drainit has given the same socket. A connection counts unless
-    /// drainit sees that another instance has the connection open.
+    /// Another instance, to which drainit has given the same socket. A connection counts unless, as
+    /// far as drainit sees, only other instances have the connection open.
     Instances,
-    /// Any process, because another process listens there with a socket of its own (`SO_REUSEPORT`,
-    /// or a more specific address), or because nobody listens there any longer. A connection counts
-    /// if the instance, or a descendant of drainit that belongs to no instance, has it open.
+    /// Any process. Either another process listens there with a socket of its own (`SO_REUSEPORT`,
+    /// or a more specific address), or nobody listens there any longer. A connection counts if the
+    /// instance, or a descendant of drainit that belongs to no instance, has it open.
     Anybody,
 }
 
@@ -158,12 +158,12 @@ impl Listeners {
     }
 
     /// Finds the sockets on which an instance listens; `known` has the processes of all instances.
-    /// Keeps the sockets that the earlier search (`self`) has found, because their connections can
-    /// outlive them.
+    /// Keeps the sockets that the earlier search (`self`) has found, because a connection can
+    /// outlive its listening socket.
     ///
-    /// With `ports`, finds only the sockets with these ports, including those of a daemon that has
-    /// left its instance. Finds Unix sockets only if the instance listens on no TCP port: the Unix
-    /// sockets of a server on TCP mostly serve other purposes.
+    /// With `ports`, finds only the sockets with these ports, but also such sockets of a daemon
+    /// that has left its instance. Without `ports`, finds Unix sockets if the instance listens on
+    /// no TCP port. The Unix sockets of a server on TCP mostly serve other purposes.
     ///
     /// Reads `/proc` only if somebody has begun to listen since the earlier search, or if the
     /// instance has other processes now. Call this on a thread of its own.
@@ -310,8 +310,8 @@ pub struct Open {
 }
 
 impl Open {
-    /// Lists all open connections to these listeners. One search must have found all of the
-    /// listeners.
+    /// Lists all open connections to these listeners. All of the listeners must come from the same
+    /// search.
     ///
     /// # Errors
     /// Says why the connections, or the processes that have them open, cannot be found.
@@ -430,8 +430,8 @@ pub fn count(addresses: &[SocketAddr]) -> io::Result<u64> {
 }
 
 /// The number of TCP connections that the kernel has accepted so far for all listeners of this
-/// network namespace, whether or not a program has accepted them; `None` if the kernel does not
-/// report the number. The number does not fall when a connection is closed.
+/// network namespace. Connections that no program has accepted yet count, too. The number does not
+/// fall when a connection is closed. `None` if the kernel does not report the number.
 pub fn accepted() -> Option<u64> {
     let counters = fs::read_to_string("/proc/self/net/snmp").ok()?;
     let mut lines = counters.lines().filter_map(|line| line.strip_prefix("Tcp: "));
@@ -446,8 +446,8 @@ fn is_at(local: SocketAddr, listener: SocketAddr) -> bool {
         && (listener.ip().is_unspecified() || local.ip() == listener.ip().to_canonical())
 }
 
-/// Whether a socket with this local address is the listener itself. If the listener uses UDP, a TCP
-/// socket with the same port but another address may belong to another program.
+/// Whether a socket with this local address is the listener itself. An equal port is not enough: if
+/// the listener uses UDP, another program may listen on this TCP port at another address.
 fn is_exactly(local: SocketAddr, listener: SocketAddr) -> bool {
     local == SocketAddr::new(listener.ip().to_canonical(), listener.port())
 }

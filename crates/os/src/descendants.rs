@@ -74,10 +74,10 @@ pub(super) fn find(is_over: &dyn Fn() -> bool) -> io::Result<Vec<Descendant>> {
     Ok(found)
 }
 
-/// Looks at the newest children of drainit's main thread: at most `most`, and only those for whose
-/// pids `wanted` returns true. Returns the living children, the newest first. Calls `wanted` just
+/// The living children of drainit's main thread, the newest first. Skips a child if `wanted`
+/// returns false for its pid, and reads at most `most` of the other children. Calls `wanted` just
 /// before each read. The children include all orphans (`find_new_reaper` in exit.c). Returns
-/// nothing if the kernel does not list children (`CONFIG_PROC_CHILDREN`).
+/// nothing if the kernel lists no children (if it has no `CONFIG_PROC_CHILDREN`).
 pub fn living_children(most: usize, wanted: impl Fn(Pid) -> bool) -> impl Iterator<Item = Stat> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
@@ -140,7 +140,7 @@ impl Sockets {
     }
 }
 
-/// The sockets that processes have open.
+/// Which processes have which sockets open: the result of [`holders`].
 #[derive(Debug)]
 pub struct Holders<K> {
     /// The sockets of each instance that was asked for.
@@ -175,11 +175,11 @@ impl<K: Ord> Holders<K> {
     }
 }
 
-/// Finds the sockets that the processes and sessions in `leaders`, and their descendants, have
-/// open. The result groups the sockets by the values in `leaders`. A descendant of two leaders
-/// belongs to the nearer one. `known` has the processes of all instances. With `reads_all`, also
-/// finds the sockets of all other instances, and of drainit. Call this on a thread of its own: it
-/// reads all of `/proc`.
+/// Finds the open sockets of the processes and sessions in `leaders`, and of their descendants. The
+/// result groups these sockets by the values in `leaders`. A descendant of two leaders belongs to
+/// the nearer leader. `known` has the processes of all instances. Also finds the sockets of strays;
+/// with `reads_all`, also those of all other instances and of drainit. Call this on a thread of its
+/// own: it reads all of `/proc`.
 ///
 /// # Errors
 /// As for [`find`].
@@ -216,8 +216,8 @@ pub fn holders<K: Copy + Ord>(
     Ok(found)
 }
 
-/// Whether a process has ended, or is ending and has lost its table of descriptors, so that the
-/// kernel may have closed some of its sockets (`exit_files`).
+/// Whether a process has ended, or is ending and no longer has its table of descriptors
+/// (`exit_files`). The kernel may then have closed some sockets of the process.
 pub fn is_closing(pid: Pid) -> bool {
     /// `PF_EXITING` of linux/sched.h.
     const EXITING: u64 = 4;

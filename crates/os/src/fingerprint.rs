@@ -3,9 +3,9 @@
 //!
 //! Each path has a thread of its own, because a file system may hang. The thread looks at its path
 //! once a second, and also on request. The thread compares the metadata, and reports a change at
-//! once. After the first look, the thread reads the content only if the metadata has been the same
-//! for a second: somebody who replaces several files, or writes one file in pieces, has finished by
-//! then.
+//! once. The first look also reads the content. Later, the thread reads changed content only if the
+//! metadata has been the same for a second. By then, somebody who replaces several files, or writes
+//! one file in pieces, has finished.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -69,7 +69,8 @@ pub struct Fingerprint(u64);
 pub struct Content {
     /// The fingerprint; `None` if the path does not exist, or if drainit cannot read it.
     pub fingerprint: Option<Fingerprint>,
-    /// The path, or the first file in the directory, that cannot be read, and the error.
+    /// The place and the error of a failed read. The place is the path itself, or the first such
+    /// file in the directory.
     pub unreadable: Option<(PathBuf, io::Error)>,
 }
 
@@ -105,9 +106,9 @@ pub enum WatchReport {
     Answer(Asked),
 }
 
-/// This sender is dropped once the requested look is over or cannot begin, which wakes the
-/// receiver. `None` for a look before the start of a process: nobody waits for this look, because
-/// the start itself reads the file.
+/// A requested look. Its sender is dropped once the look is over or cannot begin. The drop wakes
+/// the receiver, who waits for the look. `None` for a look before the start of a process: nobody
+/// waits for such a look, because the start itself reads the file.
 pub type Asked = Option<mpsc::Sender<()>>;
 
 /// A path at which a thread looks until this value is dropped.

@@ -53,10 +53,10 @@ impl HeldSocket {
         let place = Place::of(path)?;
         let descriptor =
             socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-        // Linux makes the file with the mode of the descriptor, less the umask. The mode is set
-        // before the bind, so that the file never has wider permissions than `mode`. drainit does
-        // not change the umask, because the umask also applies to its other threads and their
-        // children.
+        // Linux makes the file with the mode of the descriptor, without the bits of the umask. The
+        // mode is set before the bind, so that the file never has wider permissions than `mode`.
+        // drainit does not change the umask, because the umask also applies to its other threads
+        // and their children.
         fchmod(&descriptor, Mode::from_bits_truncate(mode))?;
         bind(descriptor.as_raw_fd(), &UnixAddr::new(&place.address())?)?;
         let file = SocketFile::new(path);

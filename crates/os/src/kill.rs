@@ -22,8 +22,8 @@ pub fn kill(pid: Pid, signal: Signal) -> io::Result<bool> {
     send(only_one(pid)?, signal)
 }
 
-/// Like [`kill`], for a child that drainit has not reaped. Debug builds check that the pid is such a
-/// child.
+/// Like [`kill`], for a child that drainit has not reaped. Debug builds check that the pid belongs
+/// to such a child.
 ///
 /// # Errors
 /// As for [`kill`].
@@ -45,8 +45,8 @@ pub fn kill_group(leader: Pid, signal: Signal) -> io::Result<bool> {
     send(-only_one(leader)?, signal)
 }
 
-/// Like [`kill_group`]. The leader or another member must be a child that is not reaped. Debug builds
-/// check this.
+/// Like [`kill_group`]. The leader or another member must be a child that is not reaped. Debug
+/// builds check this. If the leader has not made its group yet, signals the leader alone.
 ///
 /// # Errors
 /// As for [`kill_group`].

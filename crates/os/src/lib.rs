@@ -78,8 +78,8 @@ pub fn errno(error: &io::Error) -> Errno {
 /// A process id, with the kernel's type.
 pub type Pid = i32;
 
-/// Refuses 1, the pid of init. Also refuses 0 and negative numbers, with which the kernel signals a
-/// group or all processes.
+/// Returns the pid if it names one process other than init (1). Refuses 0 and negative numbers:
+/// with these, the kernel signals a group or all processes.
 fn only_one(pid: Pid) -> io::Result<Pid> {
     if pid > 1 { Ok(pid) } else { Err(Errno::EINVAL.into()) }
 }
@@ -89,8 +89,9 @@ fn only_one(pid: Pid) -> io::Result<Pid> {
 pub struct Peer {
     /// The pid; 0 for a process outside drainit's PID namespace, such as the container runtime.
     pub pid: Pid,
-    /// The real user id; for the other side of a connection, the effective user id at its
-    /// connect(2) or listen(2).
+    /// For the sender of a signal or a datagram, the real user id. For the other side of a
+    /// connection, the effective user id that the process had when it called connect(2) or
+    /// listen(2).
     pub uid: u32,
 }
 

@@ -173,8 +173,8 @@ impl NotifySocket {
     /// Accepts the same messages as [`Self::recv`].
     pub fn take_all(&self, accepts: impl Fn(Peer, &NotifyMessage) -> bool) -> NotifyMessage {
         let mut all = NotifyMessage::default();
-        // Keeps the last result of `accepts`, because `accepts` reads `/proc`, and in a flood many
-        // messages have the same sender.
+        // `accepts` reads `/proc`, and in a flood many messages have the same sender. Therefore the
+        // last result of `accepts` also holds for further messages of that sender.
         let last = Cell::new(None);
         let accepts = |sender, message: &NotifyMessage| match last.get() {
             Some((known, is_accepted)) if known == sender => is_accepted,
@@ -227,8 +227,8 @@ fn receive(fd: i32) -> io::Result<Option<(Peer, NotifyMessage)>> {
     Ok(sender(&control).map(|sender| (sender, NotifyMessage::parse(&buffer[..length]))))
 }
 
-/// The credentials, which come first in the control data. The control data is parsed by hand,
-/// because nix returns no control data if a part of the data, such as the descriptors, did not fit.
+/// The credentials, which come first in the control data. This function parses the control data
+/// itself. nix returns no control data at all if a part (such as the descriptors) did not fit.
 fn sender(control: &[u8]) -> Option<Peer> {
     let number = |at| Some(i32::from_ne_bytes(*control.get(at..)?.first_chunk()?));
     let data = size_of::<libc::cmsghdr>();

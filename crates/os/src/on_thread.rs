@@ -1,5 +1,5 @@
-//! Work that may hang gets a separate thread and a time limit: a file system or a socket without an
-//! answer must not keep the event loop from handling signals. drainit gives up work that has not
+//! Work that may hang gets a separate thread and a time limit. The event loop can thus handle
+//! signals even if a file system or a socket does not answer. drainit gives up work that has not
 //! finished in time; the thread of the work stays until its system call returns.
 //!
 //! Each process has its own few threads for each purpose ([`Share`]). A file system that hangs
@@ -191,8 +191,8 @@ pub fn begin<T: Send + 'static>(
     begin_with(share, thread, work)
 }
 
-/// Does the work on one of the threads that the current task may use. Gives the work up if there is
-/// no result after `limit`, which includes the wait for a free thread, or if the future is dropped.
+/// Does the work on one of the threads that the current task may use. Gives the work up after
+/// `limit`, or if the future is dropped. `limit` includes the wait for a free thread.
 pub async fn on_thread<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
@@ -213,8 +213,9 @@ pub async fn peer_at(path: PathBuf) -> io::Result<PeerSocket> {
     on_thread(LONGEST_WAY, move || PeerSocket::at(&path)).await.map_err(io::Error::other)?
 }
 
-/// Does the work, and blocks until the work is done. drainit calls this function before it has
-/// started anything, and at its exit. At other times, drainit calls it only with a short `within`.
+/// Does the work, and blocks until the work is done, for at most `within`. drainit calls this
+/// function before it has started anything, and at its exit. At other times, drainit calls it only
+/// with a short `within`.
 ///
 /// # Errors
 /// Returns the errors of the work, and `TimedOut` if the work takes longer than `within`.

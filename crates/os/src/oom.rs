@@ -22,8 +22,9 @@ use drainit_core::types::{End, Time};
 /// timeout, the file is not read again.
 const LONGEST: Duration = Duration::from_millis(100);
 
-/// The file with the kernel's count of OOM kills, and how many of these kills are explained:
-/// [`OomKills::explain_one`] has reported them, or [`OomKills::from_now_on`] ignores them.
+/// The file with the kernel's count of OOM kills, and how many of these kills are explained. A kill
+/// is explained if [`OomKills::explain_one`] has reported it, or if [`OomKills::from_now_on`]
+/// ignores it.
 #[derive(Debug, Default)]
 pub struct OomKills {
     file: Option<PathBuf>,

@@ -1,8 +1,9 @@
 //! Handles a panic of drainit itself, and a failure to get memory: reports the failure, stops all
 //! processes and exits with 70.
 //!
-//! All this happens inside the panic hook or the allocator, because an abort follows. An abort of
-//! PID 1 kills all processes without a message, and shows as exit code 139.
+//! All this happens inside the panic hook or the allocator, because a release build of drainit
+//! aborts as soon as they return. An abort of PID 1 kills all processes without a message, and
+//! shows as exit code 139.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -73,9 +74,9 @@ pub(super) fn out_of_memory(size: usize) {
     sys::exit_now(exit_code::SOFTWARE);
 }
 
-/// Returns whether this thread must handle a failure now; `false` if it already handles one. If
-/// another thread handles a failure, this thread waits here for ever, because its own exit or abort
-/// would also end the other thread.
+/// Returns whether this thread must handle a failure now; `false` if this thread already handles a
+/// failure. If another thread handles a failure, this thread waits here for ever. The exit or abort
+/// of this thread would also end the other thread.
 fn begin() -> bool {
     let own = gettid().as_raw();
     let first = FAILING.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed);

@@ -1,8 +1,8 @@
 //! drainit's private control socket: an abstract Unix socket. It needs no directory and no
 //! permission, and works in every container.
 //!
-//! The name of the socket contains the PID namespace and drainit's pid, because the containers of a
-//! pod, or all containers of a host, can share the namespace of abstract names. A name does not
+//! The containers of a pod, or all containers of a host, can share the namespace of abstract names.
+//! Therefore the name of the socket contains the PID namespace and drainit's pid. A name does not
 //! prove which process listens, and every process that shares the abstract names can connect.
 //! Therefore the client and the server check each other's credentials, which come from the kernel.
 
@@ -68,8 +68,8 @@ pub fn init_socket() -> io::Result<PathBuf> {
     Ok(path(&name(namespace()?, 1)))
 }
 
-/// Returns the socket of PID 1 of this namespace. If PID 1 is not a drainit, as under `docker run
-/// --init` or with a shared PID namespace, but the namespace has exactly one drainit, returns the
+/// Returns the socket of PID 1 of this namespace. Under `docker run --init`, or with a shared PID
+/// namespace, PID 1 is not a drainit. If the namespace then has exactly one drainit, returns the
 /// socket of that drainit.
 ///
 /// # Errors
@@ -172,9 +172,10 @@ fn check_server_for(
     ))
 }
 
-/// Whether a drainit may have started this process. Every drainit is PID 1 or a subreaper, so its
-/// processes stay below it. If PID 1 is not a drainit, a child of PID 1 or of the container runtime
-/// is certainly not below a drainit. Every other process may be below one.
+/// Whether a drainit may have started this process. Every drainit is PID 1 or a subreaper, so the
+/// processes that it has started stay below it. If PID 1 is not a drainit, a child of PID 1 or of
+/// the container runtime is certainly not below a drainit. Every other process may be below a
+/// drainit.
 fn below_init(pid: Pid) -> bool {
     let parent = Stat::read(pid).map(|stat| stat.parent);
     let program = |pid: &str| fs::metadata(format!("/proc/{pid}/exe")).ok();

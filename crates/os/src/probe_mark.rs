@@ -31,11 +31,11 @@ pub fn mark(process: &str) -> (u64, (OsString, OsString)) {
     (number, (VARIABLE.into(), format!("{process}/{number}").into()))
 }
 
-/// Kills the orphans of the runs up to `last`, except for the runs that are `under_way`. For each
-/// probed process, does not kill the orphans of the latest run that has left orphans: a command may
-/// start a single daemon that the service needs. `started` has the children that drainit has
-/// started, which are not orphans. Looks only at the newest orphans. Returns the killed orphans by
-/// the names of the probed processes.
+/// Kills the orphans of the runs up to `last`, with two exceptions. The orphans of the runs that
+/// are `under_way` stay. For each probed process, the orphans of the latest other run with orphans
+/// stay, too: a command may start a single daemon that the service needs. `started` has the
+/// children that drainit has started, which are not orphans. Looks only at the newest orphans.
+/// Returns the killed orphans by the names of the probed processes.
 pub fn kill_left(
     last: u64,
     under_way: &BTreeSet<u64>,

@@ -104,8 +104,8 @@ pub fn has_ended(child: Pid) -> bool {
 }
 
 /// Whether a child that is not reaped is in this process group. While there is such a child, the
-/// kernel does not reuse the number of the group, so the group may be signalled even if its leader
-/// is reaped.
+/// kernel does not reuse the number of the group. The group may then be signalled even if its
+/// leader is reaped.
 pub fn has_child_in_group(leader: Pid) -> bool {
     only_one(leader).is_ok_and(|leader| exists(Id::PGid(NixPid::from_raw(leader))))
 }

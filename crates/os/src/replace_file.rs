@@ -101,8 +101,7 @@ fn explained(error: io::Error, errno: Errno, message: &str) -> io::Error {
     if error.raw_os_error() == Some(errno as i32) { io::Error::other(message) } else { error }
 }
 
-/// The name of the temporary file for the file `name`. Other temporary names for this file begin
-/// with this name.
+/// The name of the temporary file for the file `name`. [`create`] may add a random end to it.
 fn temporary(name: &OsStr) -> OsString {
     let mut temporary = OsString::from(".");
     temporary.push(name);

@@ -15,7 +15,7 @@ use drainit_core::types::harmless;
 
 /// Sends `READY=1` if a service manager has passed a `NOTIFY_SOCKET`. The work runs on a thread of
 /// its own, because the socket may be on a file system that hangs. A failure is only logged,
-/// because the processes serve anyway.
+/// because the processes do their work without this message, too.
 pub fn ready() {
     let Some(address) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let begun = on_thread::begin(Share::Container, move || {

@@ -183,7 +183,8 @@ impl Drop for Removal {
     }
 }
 
-/// Waits for the removals of the paths for which `of` returns true, for at most `within`.
+/// Waits until some removals have ended: those of the paths for which `of` returns true. Waits for
+/// at most `within`.
 pub fn wait_for_removals(within: Duration, of: impl Fn(&PathBuf) -> bool) {
     // The caller continues in any case, even after a timeout or a failed removal.
     let _ = REMOVED.wait_timeout_while(removals(), within, |removals| removals.iter().any(&of));

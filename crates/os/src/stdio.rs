@@ -11,7 +11,7 @@ use drainit_core::types::Stream;
 const AT_ONCE: usize = 4096;
 
 /// Writes at most [`AT_ONCE`] bytes of the text with one call, so that lines of other processes do
-/// not interrupt it. Drops the text if the write would block.
+/// not interrupt the text. Drops the text if the write would block.
 pub fn say(stream: Stream, text: &str) {
     let text = &text.as_bytes()[..text.len().min(AT_ONCE)];
     // Errors are ignored. `println` would panic if nobody reads the stream.

@@ -1,5 +1,5 @@
-//! Signals every descendant of drainit, including those that left the process group of the process
-//! that started them.
+//! Signals every descendant of drainit, even a descendant that has left the process group of its
+//! parent.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -101,17 +101,17 @@ impl Sweep {
         Swept::Signalled(hit)
     }
 
-    /// The living children that are new to this sweep. After `is_over` has returned true, no
-    /// further child is read, even if all children so far were zombies.
+    /// The living children that are new to this sweep. Once `is_over` returns true, no further
+    /// child is read, so many zombies cannot prolong the scan.
     fn new_children(&self, is_over: &dyn Fn() -> bool) -> Vec<Descendant> {
         let is_seen = |pid| self.seen.range((pid, 0)..=(pid, u64::MAX)).next().is_some();
         let children = living_children(usize::MAX, |pid| !is_over() && !is_seen(pid));
         children.map(|stat| stat.process).collect()
     }
 
-    /// Signals the processes that are new to this sweep. Returns true if there was such a process,
-    /// even one that drainit may not signal, and the scan is not over. A process that cannot be
-    /// read now is tried again by the next scan.
+    /// Signals the processes that are new to this sweep. Returns whether there was a new process; a
+    /// process that drainit may not signal counts. Returns false if the scan is over. If a process
+    /// cannot be read now, the next scan tries it again.
     fn signal_new(
         &mut self,
         found: Vec<Descendant>,

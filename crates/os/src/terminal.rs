@@ -38,7 +38,7 @@ impl Terminal {
     /// `fg` in a shell. Returns whether drainit was in the foreground.
     pub fn lend(&mut self, child: Pid) -> bool {
         let is_ours = self.is_ours();
-        // SIGTTOU would stop a background process here, but drainit blocks it.
+        // SIGTTOU would stop a background process here, but drainit blocks SIGTTOU.
         if is_ours && tcsetpgrp(stdin(), NixPid::from_raw(child)).is_ok() {
             self.lent = true;
         }

@@ -1,13 +1,13 @@
-//! Resolves a path of the config so that no user whom drainit does not trust decides what drainit
-//! reads, writes or removes.
+//! Resolves a path of the config. A user whom drainit does not trust must not be able to lead
+//! drainit to a file that this user may not use.
 //!
 //! drainit often runs as root, and a process of another user often owns a directory on the path.
 //! That process could put a symbolic link there, or exchange two directories. Therefore drainit
 //! walks along a path part by part. drainit follows a link only if the link belongs to root or to
 //! drainit's own user. Root's links are needed for `/var/run`, and for `..data` in the volume of a
-//! ConfigMap. A drainit that runs as root also notes who could exchange a name on the path
-//! ([`Changer`]). Behind that name, drainit then uses only what these users could use themselves.
-//! If drainit is not root, its processes run as the same user, so drainit has nothing to give away.
+//! ConfigMap. drainit also notes who could exchange a name on the path ([`Changer`]). If drainit
+//! runs as root, drainit uses behind that name only what these users could use themselves. If
+//! drainit is not root, its processes run as the same user, so drainit has nothing to give away.
 //!
 //! Every call of this module looks at a file system, and may have to wait for it.
 
@@ -39,8 +39,8 @@ pub struct Place {
     path: PathBuf,
     /// Whether only root and drainit's own user could make `path` lead to another directory.
     is_fixed: bool,
-    /// The users who could make the name lead to another file. A group (or everybody) that can write
-    /// only to the directory of the file does not count.
+    /// The users who could make the name lead to another file. A group (or everybody) does not
+    /// count if it can write to the directory of the file, but to no other directory on the path.
     changers: Changers,
 }
 
@@ -201,8 +201,9 @@ impl Place {
     ///
     /// # Errors
     /// Fails like open(2) if the directory cannot be opened. Fails with [`ForeignName`] if a link
-    /// belongs to another user, or if a user who may not write to the directory could put another
-    /// directory in its place.
+    /// belongs to another user. Also fails with [`ForeignName`] if a user could exchange a
+    /// directory on the path, but may not enter this directory, or not write to the directory of
+    /// the file.
     pub fn of(path: &Path) -> io::Result<Self> {
         Walk::from(AT_FDCWD, path, true)?.end_of(false)
     }
@@ -211,9 +212,10 @@ impl Place {
     /// follows it like the links before it.
     ///
     /// # Errors
-    /// Fails like open(2) if the directory cannot be opened, with `ENOENT` if the file does not
-    /// exist, and with [`ForeignName`] if a link belongs to another user, or if a user who may not
-    /// enter a directory could put another directory in its place.
+    /// Fails like open(2) if the directory cannot be opened, and with `ENOENT` if the file does not
+    /// exist. Fails with [`ForeignName`] if a link belongs to another user. Also fails with
+    /// [`ForeignName`] if a user could exchange a directory on the path, but may not enter this
+    /// directory.
     pub fn behind(path: &Path) -> io::Result<Self> {
         Walk::from(AT_FDCWD, path, true)?.end_of(true)
     }
@@ -229,8 +231,8 @@ impl Place {
     /// Opens the file. Without `O_PATH`, fails with `ELOOP` if the name is a link.
     ///
     /// # Errors
-    /// Fails as open(2) and [`after_lease`] do. Also fails with [`ForeignName`] if a user who may
-    /// not open the file in this way could exchange a name on the path.
+    /// Fails as open(2) and [`after_lease`] do. Also fails with [`ForeignName`] if a user could
+    /// exchange a name on the path, but may not open the file in this way.
     pub fn open(&self, flags: OFlag, mode: Mode) -> io::Result<File> {
         // A file of somebody else must not be emptied before `judge` has checked it.
         let empties = flags.contains(OFlag::O_TRUNC) && !self.changers.is_empty();
@@ -331,8 +333,8 @@ pub fn after_lease(open: impl Fn() -> io::Result<File>) -> io::Result<File> {
     }
 }
 
-/// Whether a file, directory or other entry exists at a path. Also returns `false` if drainit may
-/// not look at the path (EACCES).
+/// Whether a file, directory or other entry exists at a path. Also returns `false` after any other
+/// error, for example if drainit may not look at the path (EACCES).
 ///
 /// # Errors
 /// Fails with [`ForeignName`] if another user decides what is at the path.
@@ -377,20 +379,20 @@ impl Walk {
                 && matches!(Path::new(&step).components().next(), Some(Component::Normal(_)));
             if is_name && !follows {
                 let directory = fstat(&self.at)?;
-                // Groups and everybody do not count here. Otherwise, drainit could not write to a
-                // directory of root in an `emptyDir`, to which everybody may write.
+                // Groups and everybody do not count here. Everybody may write to an `emptyDir`, and
+                // drainit must be able to write to a directory of root in this `emptyDir`.
                 self.changers.retain(|(changer, _)| changer.user.is_some());
                 judge(&self.changers, WRITE, &directory, &self.walked)?;
-                // If drainit is root, `judge` has shown that every user who could exchange the
-                // directory may also write to it, and so may exchange every name in it anyway.
+                // If drainit is root, `judge` has checked that every user who could exchange the
+                // directory may also write to it. Such a user may exchange every name in it anyway.
                 self.changers.clear();
                 return Ok(self.end(step));
             }
             let Some((next, stat)) = self.step(&step)? else { continue };
             if is_name {
-                // A group (or everybody) that can write only to the last directory, such as an
-                // `emptyDir`, does not count. Such a group may replace the file anyway, and drainit
-                // uses whatever file is there.
+                // A group (or everybody) does not count if it can write to the last directory, such
+                // as an `emptyDir`, but to no other directory on the path. Such a group may replace
+                // the file anyway, and drainit uses whatever file is there.
                 let (known, is_fixed) = (self.changers.clone(), self.is_fixed);
                 self.note(&stat)?;
                 let is_known = |changer| known.iter().any(|(known, _)| *known == changer);
@@ -400,8 +402,8 @@ impl Walk {
             }
             self.enter((next, stat), &step)?;
         }
-        // The path is `/`, or ends with `.` or `..`, so the walk has entered the directory that
-        // the path names. Inside that directory, its name is `.`.
+        // The path, or a link at its end, is `/` or `.`, or ends with `..`. The walk has thus
+        // entered the directory that the path names. Inside that directory, its name is `.`.
         Ok(self.end(OsString::from(".")))
     }
 
@@ -411,7 +413,7 @@ impl Walk {
     }
 
     /// Opens the next part of the path, and returns its file and status. If the part is a link,
-    /// returns `None`, and the walk continues with the parts of the link.
+    /// returns `None`, and the walk continues with the parts of the link's target.
     fn step(&mut self, step: &OsStr) -> io::Result<Option<(OwnedFd, FileStat)>> {
         let next = openat(&self.at, step, LOOK, Mode::empty())?;
         let stat = fstat(&next)?;

@@ -1,9 +1,9 @@
 //! The kernel's list of Unix stream sockets, over `NETLINK_SOCK_DIAG` (linux/unix_diag.h), and the
 //! connections to the sockets on which an instance listens.
 //!
-//! For a Unix socket, the kernel does not report how many bytes were sent, nor when. It is
-//! therefore unknown whether an open connection owes an answer. A connection that the server has
-//! accepted has the name and the file of the listener.
+//! For a Unix socket, the kernel does not report how many bytes were sent, nor when. drainit
+//! therefore does not know whether the server still has to answer on an open connection. A
+//! connection that the server has accepted has the name and the file of the listener.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -39,7 +39,8 @@ pub(crate) struct UnixSocket {
     /// The name of the socket, and the inode and device of its file.
     place: Vec<u8>,
     is_listening: bool,
-    /// The inodes of the clients whose connections nobody has accepted; 0 for a client that is gone.
+    /// The inodes of the clients whose connections nobody has accepted; 0 for a client that is
+    /// gone.
     waiting: Vec<u32>,
     /// Whether the server has not read all bytes.
     is_unread: bool,
@@ -58,11 +59,11 @@ pub(crate) struct UnixListeners {
     is_shared: bool,
 }
 
-/// The Unix sockets of the network namespace in one of these states, some of them twice. The kernel
-/// answers in parts, and remembers between two parts only how many sockets of a hash bucket it has
-/// listed. If one of these sockets is closed meanwhile, another socket is missing from the list (of
-/// every 2,000 lists of 500 connections to one socket, 2 to 26 were too short). This function
-/// therefore asks twice.
+/// The Unix sockets of the network namespace in one of these states, most of them twice. The kernel
+/// answers in parts. Between two parts, the kernel remembers only how many sockets of a hash bucket
+/// it has listed. If one of these sockets is closed meanwhile, another socket is missing from the
+/// list (of every 2,000 lists of 500 connections to one socket, 2 to 26 were too short). This
+/// function therefore asks twice.
 fn unix_sockets(states: &[u8]) -> io::Result<Vec<UnixSocket>> {
     let states: u32 = states.iter().map(|state| 1 << state).sum();
     let mut request = vec![libc::AF_UNIX as u8, 0, 0, 0];
@@ -118,8 +119,8 @@ fn parse(message: &[u8]) -> Option<UnixSocket> {
 
 impl UnixListeners {
     /// Adds the listening sockets of the instance, which has the sockets `inodes` open. drainit
-    /// itself has the sockets `held` open. The listeners of an earlier search stay, because their
-    /// connections can outlive them.
+    /// itself has the sockets `held` open. The listeners of an earlier search stay, because a
+    /// connection can outlive its listener.
     pub(crate) fn again(
         &self,
         listening: &BTreeMap<u32, Vec<u8>>,
@@ -178,7 +179,7 @@ impl UnixListeners {
 }
 
 /// A connection as the rest of drainit knows it. The kernel does not report when bytes were sent,
-/// so the connection counts as one on which bytes have just been sent.
+/// so drainit assumes that bytes were sent just now.
 fn open(socket: &UnixSocket, is_ours: bool) -> Connection {
     Connection {
         cookie: socket.cookie,

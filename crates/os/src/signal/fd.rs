@@ -34,9 +34,9 @@ impl Signals {
     /// # Errors
     /// Fails if no file descriptor is left.
     pub fn install() -> io::Result<Self> {
-        // When a process starts its first thread, the C library unblocks some signals on the
-        // calling thread: those that it reserves (32 and 33, under musl 33 and 34). drainit
-        // therefore starts a thread now, before it blocks the signals.
+        // When a process starts its first thread, the C library unblocks some of its reserved
+        // signals on the calling thread (32 and 33, under musl 33 and 34). drainit therefore starts
+        // a thread now, before it blocks the signals.
         if let Ok(first) = std::thread::Builder::new().spawn(|| {}) {
             let _ = first.join();
         }

@@ -4,9 +4,10 @@
 //! The kernel keeps a blocked signal even for PID 1, and even if the signal is ignored. drainit can
 //! therefore receive every signal but SIGKILL and SIGSTOP, including the signals that the C
 //! libraries reserve (32, 33 and under musl 34). Children would inherit the mask, so drainit starts
-//! them with the mask that drainit itself inherited. Faults of drainit itself, such as SIGSEGV,
-//! still end drainit, because a program cannot block them. drainit also blocks SIGTTIN and SIGTTOU,
-//! so writing from the background to a terminal with `stty tostop` does not suspend drainit.
+//! them with the mask that drainit itself inherited. A fault of drainit itself (such as SIGSEGV)
+//! still ends drainit, because a program cannot block the signal of its own fault. drainit also
+//! blocks SIGTTIN and SIGTTOU, so drainit is not suspended when it writes from the background to a
+//! terminal with `stty tostop`.
 
 use std::io;
 use std::sync::OnceLock;
@@ -31,8 +32,8 @@ static FOUND: OnceLock<SignalSet> = OnceLock::new();
 static GIVEN: OnceLock<SignalSet> = OnceLock::new();
 
 /// Blocks every signal before the command line is read: PID 1 loses a signal that it neither blocks
-/// nor handles. Later, an init calls [`BlockedSignals::block`], and any other command calls
-/// [`release`].
+/// nor handles. Later, a command that acts as an init calls [`BlockedSignals::block`]. Any other
+/// command calls [`release`].
 pub fn hold() {
     // The kernel documents no error.
     if let Ok(given) = sys::set_mask(ALL) {

@@ -40,8 +40,8 @@ pub fn diagnose(error: io::Error, attempt: &Attempt<'_>, search: Option<&OsStr>)
     let path = attempt.file();
     match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
         errno @ (Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP) => {
-            // The closure for `may` always returns true, because the kernel's error already says
-            // whether the user may execute the program.
+            // `may` always returns true here: the error of the kernel already says whether the user
+            // may execute the program.
             let seen = || foresee(attempt, search, |_, _| true);
             match attempt.working_dir.and_then(wrong_with_dir).or_else(seen) {
                 Some(wrong) => wrong,

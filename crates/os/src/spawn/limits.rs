@@ -32,7 +32,8 @@ pub enum Limit {
 /// The capability to raise a hard limit, CAP_SYS_RESOURCE (capabilities(7)).
 const SYS_RESOURCE: u64 = 1 << 24;
 
-/// Converts the limits to numbers. A limit of `max` becomes drainit's own hard limit.
+/// Converts the limits to numbers. A limit of `max` becomes drainit's own hard limit. A soft limit
+/// above its hard limit becomes equal to the hard limit.
 pub(super) fn resolve(ulimits: &[Ulimit]) -> io::Result<Vec<ChildLimit>> {
     let resolve = |ulimit: &Ulimit| -> io::Result<ChildLimit> {
         let resource = ulimit.resource;
@@ -51,7 +52,7 @@ fn number(limit: Limit, own: rlim_t) -> rlim_t {
     }
 }
 
-/// Finds the first limit that drainit may not set. Called after a start that failed with EPERM.
+/// Finds the first limit that drainit may not set. Call this after a start that failed with EPERM.
 pub fn refused(ulimits: &[Ulimit]) -> Option<SpawnError> {
     let may_raise = has_capabilities(SYS_RESOURCE);
     ulimits.iter().find_map(|ulimit| {

@@ -1,9 +1,9 @@
 //! Starts the processes of a config: each in its own session and process group, with the default
 //! dispositions of all signals, as its user and in its working directory.
 //!
-//! A start opens no file and does not wait, because the file system may hang. The child searches
-//! `PATH` and executes the program; [`Exec`] returns the outcome. [`crate::reap`] reaps the
-//! returned pid.
+//! A start opens no file but `/dev/null`, and does not wait, because a file system may hang. The
+//! child searches `PATH` and executes the program; [`Exec`] returns the outcome. [`crate::reap`]
+//! reaps the child later.
 
 pub mod diagnose;
 pub mod error;
@@ -271,8 +271,8 @@ pub fn null() -> Option<&'static File> {
     NULL.get_or_init(|| OpenOptions::new().read(true).write(true).open("/dev/null").ok()).as_ref()
 }
 
-/// The error that a change to `user` would give, judged by drainit's own user and capabilities;
-/// `None` if the change is allowed or not needed.
+/// The error that a change to `user` would give; `None` if the change is allowed or not needed.
+/// drainit's own user and capabilities decide.
 pub fn cannot_change_user(user: &User) -> Option<SpawnError> {
     let wanted = difference(user)?;
     let groups = if wanted.gid.is_some() || wanted.groups.is_some() { SET_GID } else { 0 };

@@ -11,9 +11,9 @@ use crate::spawn::error::SpawnError;
 /// The search path if `PATH` is not set: musl's default, which includes glibc's default.
 const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
 
-/// Returns the files that `program` may be, in the order of `path`. A relative path starts at the
-/// working directory of the child. A name with a slash is not searched for: it is the only
-/// candidate.
+/// Returns the paths at which `program` may be, in the order of `path` (the variable `PATH`). A
+/// relative result starts at the working directory of the child. A name with a slash is not
+/// searched for: it is the only candidate.
 pub(super) fn candidates(program: &OsStr, path: Option<&OsStr>) -> Vec<PathBuf> {
     if program.as_bytes().contains(&b'/') {
         return vec![program.into()];

@@ -49,8 +49,8 @@ unsafe impl GlobalAlloc for Allocator {
             // SAFETY: as above.
             return some(unsafe { System.realloc(memory, layout, size) }, size);
         }
-        // SAFETY: the caller promises that the size fits the alignment. Both blocks have as many
-        // bytes as are copied, and the new one does not overlap the old one.
+        // SAFETY: the caller promises that the size fits the alignment. Both blocks have at least
+        // `layout.size()` bytes, and do not overlap.
         unsafe {
             let new = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
             if !new.is_null() {

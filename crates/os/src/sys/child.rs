@@ -1,8 +1,9 @@
 //! Creates children, and prepares them between fork and exec.
 //!
 //! drainit does not wait for the exec of a child, because the file system of the program may hang.
-//! drainit has other threads, and a child inherits their locks as they are at the fork. Therefore
-//! the code that runs in the child makes system calls only: it does not allocate, lock or panic.
+//! If another thread of drainit holds a lock at the fork, nobody ever unlocks this lock in the
+//! child. Therefore the code that runs in the child makes system calls only: it does not allocate,
+//! lock or panic.
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, c_char, c_int, c_long};
@@ -136,7 +137,7 @@ impl PendingExec {
 
 /// Creates a child, and does not wait for its exec. With [`ChildPlace::Group`] or
 /// [`ChildPlace::Foreground`], the group exists on return. `stdio` becomes the child's descriptors
-/// 0, 1 and 2, where `None` means drainit's own; the given descriptors must have numbers above 2.
+/// 0, 1 and 2; `None` means drainit's own. The descriptors in `stdio` must have numbers above 2.
 /// `sockets` becomes the child's descriptors from 3 on.
 pub(crate) fn start(
     plan: ChildPlan,
@@ -146,7 +147,7 @@ pub(crate) fn start(
     let (report, mut write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     let mut kept = Vec::new();
     if let (false, Ok(count)) = (sockets.is_empty(), RawFd::try_from(sockets.len())) {
-        // Moves the pipe and the sockets out of the range that the child's sockets will have.
+        // Moves the pipe and the sockets to numbers above those that the child's sockets will have.
         let above = FIRST_SOCKET.saturating_add(count);
         write = duplicate(&write, above)?;
         kept = sockets.iter().map(|socket| duplicate(socket, above)).collect::<io::Result<_>>()?;
@@ -266,7 +267,8 @@ impl Child {
         for number in (1..=64).filter(|number| setup.defaults >> (number - 1) & 1 == 1) {
             // The kernel's structure has at most four words, and all zeroes mean the default. This
             // is a direct system call, because the C library would refuse the signals that it
-            // reserves. Errors are ignored, because the kernel refuses SIGKILL and SIGSTOP.
+            // reserves. Errors are ignored, because the kernel refuses SIGKILL and SIGSTOP, which
+            // always have the default.
             static DEFAULT: [u64; 4] = [0; 4];
             let (default, length) = (DEFAULT.as_ptr().addr(), size_of::<SignalSet>());
             let _ = call(libc::SYS_rt_sigaction, [number, default, 0, length, 0]);
@@ -358,8 +360,8 @@ const fn argument(number: c_int) -> usize {
 /// must be valid for that call.
 fn call(number: c_long, arguments: [usize; 5]) -> Result<usize, i32> {
     let [a, b, c, d, e] = arguments;
-    // SAFETY: the callers are above; the kernel reads and writes what their arguments point to,
-    // which is valid for the call.
+    // SAFETY: the kernel reads and writes only what the arguments point to. The callers, which are
+    // all in this file, pass addresses that are valid for the call.
     let result = unsafe { libc::syscall(number, a, b, c, d, e) };
     usize::try_from(result).map_err(|_| Errno::last_raw())
 }

@@ -1,5 +1,5 @@
 //! The only module with `unsafe`: system calls that std and nix do not offer, or offer only without
-//! real-time signals. Each function is memory safe; the caller is responsible for its effect on
+//! real-time signals. Each function is memory safe. The caller is responsible for the effect on
 //! other processes.
 
 #![allow(unsafe_code)]
@@ -30,8 +30,8 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
 }
 
 /// `waitpid(-1, WNOHANG)`: a child that has ended, or `None` if all children still run; `ECHILD`
-/// without a child. nix's `waitpid` would reap a child that a real-time signal has ended, but
-/// return `EINVAL` in place of its pid.
+/// without a child. If a real-time signal has ended the child, nix's `waitpid` would reap the
+/// child, but return `EINVAL` and not the pid.
 pub(crate) fn wait_any() -> io::Result<Option<(i32, ExitStatus)>> {
     let mut raw = 0;
     // SAFETY: `raw` is a valid, writable c_int for the duration of the call.
@@ -161,8 +161,8 @@ pub fn watch<D: AsRawFd + Borrow<OwnedFd>>(
     descriptor: D,
     interest: Interest,
 ) -> io::Result<AsyncFd<D>> {
-    // SAFETY: an OwnedFd names the same open descriptor until it is dropped, and the AsyncFd
-    // deregisters it before.
+    // SAFETY: an OwnedFd keeps its descriptor open until the OwnedFd is dropped. The AsyncFd
+    // deregisters the descriptor before this drop.
     let watched = unsafe { AsyncFd::register_with_interest(descriptor, interest) };
     Ok(watched?)
 }
@@ -205,8 +205,8 @@ pub enum Sender<P> {
     Unproven,
 }
 
-/// The sender of a signal with this `si_code`. A process may give a signal for another process any
-/// negative code except `SI_TKILL`, and then also any pid.
+/// The sender of a signal with this `si_code`. A process that signals another process may choose
+/// any negative code except `SI_TKILL`. With such a code, the process also chooses the pid.
 fn sender<P>(code: i32, process: impl FnOnce() -> P) -> Sender<P> {
     match code {
         libc::SI_USER | libc::SI_TKILL => Sender::Process(process()),

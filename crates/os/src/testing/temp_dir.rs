@@ -39,7 +39,7 @@ impl TempDir {
         path
     }
 
-    /// Writes a file with these permissions. Creates the directories that it needs.
+    /// Writes a file with these permissions. Creates missing directories on its path.
     pub fn file(&self, name: &str, mode: u32, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
