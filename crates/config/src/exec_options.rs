@@ -7,8 +7,8 @@ use crate::keys::values;
 use crate::language::invalid::Invalid;
 use crate::types::Signal;
 
-/// An option, the variable that can replace the option, and the key of a config that the option
-/// sets: a key of `drain.envoy`, or one of the keys below.
+/// An option, and the variable that can replace the option. `key` is the key of a config that the
+/// option sets: a key of `drain.envoy`, or one of the keys below.
 #[derive(Clone, Copy, Debug)]
 pub struct ExecOption {
     pub option: &'static str,

@@ -19,8 +19,8 @@
 //! `#[key(…)]`
 //! - `form = TYPE`: the type that reads the value, in place of the field's type.
 //! - `name = "KEY"`: the key, if it differs from the name of the field.
-//! - `default = "TEXT"`: the default as text in a config. Without the key, an `Option` is `None`
-//!   and a `Vec` is empty: for these types the text is only for the reference.
+//! - `default = "TEXT"`: the default as text in a config. For an `Option` or a `Vec`, the text is
+//!   only for the reference: without the key, an `Option` is `None`, and a `Vec` is empty.
 //! - `value = EXPR`: the default as an expression, if it cannot be parsed from a text.
 //! - `required = "HELP"`: a missing key is an error with this help.
 //! - `merge = RULE`: the `Merge` by which an overlay changes the value.
@@ -379,7 +379,8 @@ fn key(ident: Ident, ty: Option<&Type>, attributes: &[Attribute]) -> Result<KeyF
     Ok(key)
 }
 
-/// For `Option<T>` or `Vec<T>`: its name and `T`. `None` for other types.
+/// For `Option<T>` or `Vec<T>`: the text `Option` or `Vec`, and the type `T`. `None` for other
+/// types.
 fn generic(ty: &Type) -> Option<(&'static str, &Type)> {
     let Type::Path(path) = ty else { return None };
     let last = path.path.segments.last()?;

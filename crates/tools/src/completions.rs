@@ -20,10 +20,11 @@ pub struct CompletionsArgs {
 /// The commands that take names of processes.
 const NAMING: [&str; 5] = ["kill", "restart", "start", "status", "stop"];
 
-/// The options that say which running drainit has the processes whose names are completed.
+/// The options that select a running drainit. The script completes the names of its processes.
 const WHERE: [&str; 3] = ["-c", "--config", "--socket"];
 
-/// Calls the function that clap generates, and then completes names of processes and signals.
+/// The addition to clap's script for bash. It calls the function that clap generates, and then
+/// completes names of processes and signals.
 const BASH: &str = r#"
 _drainit_names() {
     _drainit "$@"

@@ -36,7 +36,8 @@ struct Schema {
 #[derive(Default)]
 struct AcceptedText {
     types: BTreeSet<&'static str>,
-    /// Regular expressions. If there are any, accepted text must match one of them.
+    /// Regular expressions. If the list is not empty, accepted text must match one of the
+    /// expressions.
     patterns: Vec<String>,
     keywords: Map<String, Value>,
     /// The words that an editor suggests for the value.

@@ -26,11 +26,11 @@ pub fn config_file(process: &Process, args: &[String]) -> Option<PathBuf> {
     Some(process.working_dir.as_deref().unwrap_or(Path::new("")).join(config))
 }
 
-/// Says where Envoy's own config has the admin interface, if its address is not the `expected`
-/// address: "it is at port 9902", or "there is none". For two TCP addresses only the ports count,
-/// because Envoy's config often has `0.0.0.0`, which means every address of the machine. `None` if
-/// the addresses agree or cannot be compared, or if the file cannot be read (Envoy itself reports
-/// this).
+/// If Envoy's own config does not have the admin interface at the `expected` address, says where
+/// the interface is: "it is at port 9902", or "there is none". Two TCP addresses agree if their
+/// ports agree, because Envoy's config often has `0.0.0.0`, which means every address of the
+/// machine. `None` if the addresses agree or cannot be compared, or if the file cannot be read,
+/// which Envoy itself reports.
 pub fn other_admin(path: &Path, expected: &Address) -> Option<String> {
     let config = read(path)?;
     if get(&config, &["admin"]).is_none() && !config.entries().is_empty() {

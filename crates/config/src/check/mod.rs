@@ -247,8 +247,8 @@ pub(crate) fn shrink_default_minima(
         // A process that never starts is not drained, and takes no time.
         let is_left_out = process.is_left_out();
         if let Some(drain) = process.drain.as_mut().filter(|_| !is_left_out) {
-            // `left` is used only for a default `min`, which `below[index]` counts as 0, so the
-            // `min` of this process itself is not subtracted.
+            // `below[index]` includes the `min` of this process itself only if the config sets that
+            // `min`. `left` is used only for a default `min`.
             let left = room.saturating_sub(above[index]).saturating_sub(below[index]);
             if drain.method.times().min.is_none() && drain.min > left {
                 let (from, to) = (human(drain.min), human(left));

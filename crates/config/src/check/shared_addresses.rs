@@ -151,8 +151,8 @@ fn sharing<'c, T: Clone + Eq + Hash>(
     })
 }
 
-/// Whether both processes may run at the same time. Returns false if both have a condition, because
-/// they are probably alternatives.
+/// Whether both processes may run at the same time. Returns false if both have an `only_if`,
+/// because two such processes are probably alternatives.
 fn may_both_run(one: &Process, other: &Process) -> bool {
     one.only_if.is_none() || other.only_if.is_none()
 }

@@ -35,8 +35,8 @@ const SERVERS: [&str; 15] = [
 const SERVING: [(&str, &str); 4] =
     [("fastapi", "run"), ("flask", "run"), ("ollama", "serve"), ("vllm", "serve")];
 
-/// Programs that start another program. In the command, the other program follows words with a
-/// leading `-`, words with a `=`, and numbers (`nice -n 10`).
+/// Programs that start another program. In the command, words with a leading `-`, words with a `=`,
+/// and numbers may stand before the other program, as in `nice -n 10 PROGRAM`.
 const WRAPPERS: [&str; 5] = ["env", "tini", "dumb-init", "nice", "stdbuf"];
 
 /// Programs that start another program, and the argument that comes before that program. An empty
@@ -168,8 +168,8 @@ fn starts_server(words: &[&str], deepest: u8) -> bool {
     SERVERS.contains(&program) || SERVING.contains(&(program, next))
 }
 
-/// The words of the last command of a script, which is the server if the script starts one. For a
-/// pipeline: the words of its first program.
+/// The words of the last command of a script. If the script starts a server, this command is the
+/// server. For a pipeline, returns the words of its first program.
 fn last_command(script: &str) -> Vec<&str> {
     // `2>&1` is not split, because no blank follows its `&`.
     let parts = script.split([';', '\n']).flat_map(|part| part.split("& "));

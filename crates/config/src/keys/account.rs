@@ -112,8 +112,8 @@ struct RunAsKeys {
 }
 
 impl RunAsKeys {
-    /// Returns `Some(None)`, which means drainit's own user, if `required` is false and drainit is
-    /// not root.
+    /// If `required` is false and drainit is not root, returns `Some(None)`, which means drainit's
+    /// own user.
     fn settled(self, _: &mut Reader<'_>, _: &Fields<'_>) -> Option<Option<Account>> {
         let Self { name, required } = self;
         Some(Some(name).filter(|_| required || geteuid().is_root()))
@@ -259,8 +259,9 @@ fn groups(text: &str) -> Vec<Record> {
     text.lines().filter_map(entry).collect()
 }
 
-/// Parses a number of a user or group. The highest number is refused, because the kernel reads it
-/// as "keep the current number", so the process would keep drainit's user, which may be root.
+/// Parses a number of a user or group. The highest number is refused, because the kernel reads this
+/// number as "keep the current number". The process would then keep drainit's user, which may be
+/// root.
 fn id(text: &str) -> Option<u32> {
     text.parse().ok().filter(|id| *id != u32::MAX)
 }

@@ -53,8 +53,8 @@ impl fmt::Display for GrpcTarget {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     Tcp(SocketAddr),
-    /// The path of a Unix socket. If the first byte is 0, this is an abstract name and no path, as
-    /// in the kernel (unix(7)).
+    /// The path of a Unix socket. If the first byte is 0, the rest is not a path, but an abstract
+    /// name, as in the kernel (unix(7)).
     Unix(PathBuf),
 }
 

@@ -93,7 +93,8 @@ fn reads_dollars(word: &str) -> bool {
     KNOWN.contains(&name)
 }
 
-/// An argument. Reading it gives `None` if it is joined from parts, and no part's condition holds.
+/// An argument. If the argument is joined from parts, and no part's condition holds, the value is
+/// `None`.
 type Element = Either<Verbatim, ElementKeys>;
 
 #[derive(Table)]
@@ -140,8 +141,8 @@ struct PartKeys {
 
 impl PartKeys {
     /// Returns `Some(None)` if the condition does not hold. In this case, only the keys are
-    /// checked, and the value is not read, because the file or the variable that the value names
-    /// may be missing.
+    /// checked. The value is not read, because the file or the variable that the value names may be
+    /// missing.
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Option<String>> {
         let (_, node) = reader.one_of(fields, Self::KEYS, "kind")?;
         match (self.only_if, self.text) {
@@ -152,7 +153,7 @@ impl PartKeys {
     }
 }
 
-/// The content of a file, without line breaks at its end. Variables in it are expanded.
+/// The content of a file, without line breaks at its end. Variables in the content are expanded.
 fn file(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
     let path = reader.typed(node, "file", values::path)?;
     let path = reader.resolve_path(node.span, &path);

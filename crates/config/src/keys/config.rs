@@ -149,8 +149,8 @@ pub(crate) fn read(reader: &mut Reader<'_>, node: &Node) -> Config {
     config
 }
 
-/// Warns of each enabled profile that no process of the config has, because its name is probably a
-/// typing error.
+/// Warns of each enabled profile that no process of the config has, because the profile's name is
+/// probably a typing error.
 fn unknown_profiles(reader: &mut Reader<'_>, root: &Node, config: &Config) {
     let known: Vec<_> = config.processes.iter().flat_map(|process| &process.profiles).collect();
     for enabled in reader.variables.container().profiles() {
@@ -183,8 +183,8 @@ fn log_format(reader: &mut Reader<'_>, root: &Node) -> Option<LogFormat> {
     format.ok()
 }
 
-/// Reads `control`, and the entries of `env` that it uses. Also returns the names of the variables
-/// that `control` uses and that are not set.
+/// Reads `control`, and the entries of `env` that `control` uses. Also returns the names of those
+/// variables that `control` or these entries use, but that are not set.
 pub(crate) fn control_alone(reader: &mut Reader<'_>, node: &Node) -> (Control, Vec<String>) {
     let fields = Fields::unchecked(node);
     let mut used = Vec::new();
@@ -193,8 +193,8 @@ pub(crate) fn control_alone(reader: &mut Reader<'_>, node: &Node) -> (Control, V
     }
     let mut defaults = Vec::new();
     if let Some(node) = fields.get("env") {
-        // An entry can use the entries before it, so this loop goes from the last entry to the
-        // first, to find all that are used.
+        // An entry can use the entries before it. To find all entries that are used, this loop goes
+        // from the last entry to the first.
         for (key, value) in node.entries().iter().rev() {
             let is_set = reader.variables.container().get_non_empty(&key.text).is_some();
             if !is_set && used.iter().any(|name| **name == *key.text) {

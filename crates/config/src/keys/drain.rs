@@ -51,7 +51,7 @@ pub(crate) struct DrainKeys {
 }
 
 impl DrainKeys {
-    /// Returns `None`, which means no drain, if `time` is 0 or `only_if` does not hold. The other
+    /// If `time` is 0 or `only_if` does not hold, returns `None`, which means no drain. The other
     /// keys are read in any case, so that their mistakes show before somebody turns the drain on.
     fn settled(self, reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Drain> {
         let Self { method, only_if: holds } = self;
@@ -423,10 +423,10 @@ impl DrainMethod {
         }
     }
 
-    /// The default of `min`. If drainit counts connections, a drain needs a shortest time, because
-    /// load balancers learn late that the endpoint was removed, and may still send new connections
-    /// when the process has none left. With every other method the default is 0, because the
-    /// process itself reports the end of its drain.
+    /// The default of `min`. Load balancers learn late that the endpoint was removed. They may
+    /// still send new connections when the process has none left. If drainit counts connections,
+    /// the drain therefore needs a shortest time. With every other method the default is 0, because
+    /// the process itself reports the end of its drain.
     pub fn default_min(&self) -> Duration {
         let is_counted = matches!(self, Self::Envoy(_)) || self.counting().is_some();
         if is_counted { Duration::from_secs(5) } else { Duration::ZERO }

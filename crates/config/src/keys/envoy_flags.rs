@@ -11,7 +11,7 @@ const PARENT_SHUTDOWN: Duration = Duration::from_secs(900);
 const DRAIN_TIME: Duration = Duration::from_secs(600);
 
 /// The flags that Envoy documents for a hot restart, and the path of Envoy's config. drainit also
-/// finds them if the command is `sh -c "…"`.
+/// finds these flags if the command is `sh -c "…"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvoyFlags {
     /// The value of `--base-id`, as the command line has it.
@@ -44,7 +44,7 @@ impl EnvoyFlags {
         let direct: Vec<&str> = command.iter().map(String::as_str).collect();
         let value_of = |flag: &str| value(&direct, flag).or_else(|| value(&words, flag));
         // The value of `-c` is the path of Envoy's config, or the script of a shell. A script with
-        // operators is ignored, because it may write the config itself.
+        // operators is ignored, because such a script may write the config itself.
         let script = value(&direct, "-c").filter(|text| without_shell(text).is_ok());
         let script = script.and_then(|text| split(text).ok()).unwrap_or_default();
         let script: Vec<&str> = script.iter().map(String::as_str).collect();

@@ -97,7 +97,7 @@ pub enum Merge {
     /// A list of `NAME=VALUE`, or a mapping of names to values. A list is merged as a mapping.
     Pairs,
     /// A list, or a single value in place of a list. If the items are mappings, the text names one
-    /// of their keys: a later item replaces an earlier item that has the same value of this key.
+    /// of their keys. A later item replaces an earlier item that has the same value of this key.
     OneOrMore(&'static str),
 }
 
@@ -240,8 +240,8 @@ impl<S: Form<Out: Into<M::Out>>, M: Form> Form for Either<S, M> {
     }
 }
 
-/// A value that is not read together with its mapping. The caller reads it later, if the condition
-/// beside it in the mapping holds.
+/// A value that is not read together with its mapping. The caller reads the value later, if the
+/// condition in the same mapping holds.
 pub(crate) struct Later<F>(F);
 
 impl<F: Form> Form for Later<F> {

@@ -38,8 +38,8 @@ pub enum LogMode {
 /// permission to do so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFile {
-    /// The file of stdout, and of stderr if stderr has none of its own. `None` if only stderr has a
-    /// file: stdout then goes to drainit's own stdout.
+    /// The file of stdout, and also of stderr if stderr has no file of its own. `None` if only
+    /// stderr has a file: stdout then goes to drainit's own stdout.
     pub path: Option<PathBuf>,
     /// The text in brackets that drainit writes before each line, if there is one.
     pub prefix: Option<String>,

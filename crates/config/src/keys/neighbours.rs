@@ -104,7 +104,7 @@ const AT_THE_TOP: &[(&[&str], &str)] = &[
 ];
 
 /// The remedy for an unknown key of the mapping with the keys `known`; `None` if no table above has
-/// one.
+/// a remedy.
 pub(super) fn remedy(name: &str, known: &Keys) -> Option<&'static str> {
     let table = match () {
         () if known.has("processes") => AT_THE_TOP,

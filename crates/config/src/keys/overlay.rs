@@ -61,8 +61,8 @@ fn merge_at(spot: Spot, base: &Rc<Node>, over: &Rc<Node>) -> Rc<Node> {
     if over.tag == Some(Tag::Override) {
         return Rc::clone(over);
     }
-    // An empty value in the later file changes nothing, except in `environment`, where it lets the
-    // process get the container's value of the variable.
+    // An empty value in the later file changes nothing, except in `environment`. In `environment`,
+    // an empty value makes the process get the container's value of the variable.
     if matches!(over.kind, Kind::Null) && !spot.is_variable {
         return Rc::clone(base);
     }
@@ -115,7 +115,7 @@ fn mappings(spot: Spot, base: &Entries, over: &Entries) -> Vec<(NodeKey, Rc<Node
         match later.get(&*key.text) {
             Some(over) if over.is_reset() => {
                 // If the earlier file also resets the key, there is nothing to remove, so this
-                // `!reset` stays. In `environment`, it always stays.
+                // `!reset` stays. In `environment`, a `!reset` always stays.
                 if spot.merge == Merge::Pairs || node.is_reset() {
                     merged.push((key.clone(), Rc::clone(over)));
                 }

@@ -23,8 +23,8 @@ use drainit_os::limits;
 /// All values of a config together may have at most this many bytes of text, after variables are
 /// expanded.
 const MOST_TEXT: usize = 32 * 1024 * 1024;
-/// Every file that the config names counts as at least this many bytes of [`MOST_TEXT`], so that a
-/// small config cannot make drainit read very many files.
+/// Every file that the config names counts as at least this many bytes of [`MOST_TEXT`]. Without
+/// this rule, a small config could make drainit read very many files.
 const LEAST_FILE: usize = 4096;
 
 pub(crate) struct Reader<'a> {
@@ -56,8 +56,8 @@ pub(crate) struct Fields<'n> {
     /// unknown key may be its misspelt name.
     pub(crate) has_unknown: bool,
     entries: &'n [(NodeKey, Rc<Node>)],
-    /// If the config has a single value or a list in place of the mapping (the short form): the key
-    /// that it sets, and the value or list.
+    /// Only for the short form, which is a single value or a list in place of the mapping: the key
+    /// that the value or list sets, and the value or list itself.
     short: Option<(&'static str, &'n Node)>,
 }
 
@@ -274,8 +274,8 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// Warns in `check` of a key without a value, because its author may expect the defaults, but
-    /// the key counts as absent.
+    /// In `check`, warns of a key without a value. Its author may expect the defaults of the key's
+    /// mapping, but the key counts as absent.
     pub(crate) fn warn_of_empty(&mut self, entries: &[(NodeKey, Rc<Node>)], name: &str) {
         let is_empty = |(key, node): &&(NodeKey, Rc<Node>)| {
             *key.text == *name && matches!(node.kind, Kind::Null) && !node.is_reset()
@@ -592,8 +592,8 @@ fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
     })
 }
 
-/// Finds the keys in whose mappings the misplaced key `name` may belong. If the config has one of
-/// these keys (`entries`), returns only this key.
+/// `name` is a key at a wrong place. Finds the known keys whose mappings can have a key `name`. If
+/// the config has one of the found keys (`entries`), returns only this key.
 fn outer(name: &str, entries: &[(NodeKey, Rc<Node>)], known: &Keys) -> Vec<&'static str> {
     let is_written = |key: &str| entries.iter().any(|(written, _)| *written.text == *key);
     let has_entries = |key: &key::Key| matches!(key.merge, Merge::Entries | Merge::Names);

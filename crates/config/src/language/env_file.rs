@@ -46,7 +46,7 @@ fn line_ends(text: &str) -> usize {
     text.bytes().filter(|byte| *byte == b'\n').count()
 }
 
-/// The text from the end of the first line on.
+/// The text behind the first line, beginning with the `\n` of this line. Empty if there is no `\n`.
 fn after_line(text: &str) -> &str {
     &text[text.find('\n').unwrap_or(text.len())..]
 }
@@ -146,7 +146,7 @@ fn without_comment(text: &str) -> &str {
     comment.map_or(text, |at| &text[..at]).trim_end()
 }
 
-/// Reads a value to its closing quote. In this value, a backslash escapes only the quote.
+/// Reads a value in single quotes, to its closing quote. A backslash escapes only a `'`.
 fn single_quoted(text: &str) -> Result<(String, &str), Invalid> {
     let mut out = String::new();
     let mut chars = text.chars();

@@ -108,15 +108,16 @@ impl DeadlineShare {
     }
 }
 
-/// The variables that `${…}` can use, from three sources. If several sources have a variable, the
-/// container counts first, then the `env_file` that is being read, and then `env:`.
+/// The variables that `${…}` can use, from three sources: the container, the `env_file` that is
+/// being read, and `env:`. If several sources have a variable, the first in this order counts; an
+/// empty value does not count.
 #[derive(Debug)]
 pub struct Variables<'a> {
     container: &'a Environment,
     env: BTreeMap<String, String>,
     file: BTreeMap<String, String>,
-    /// The number of the copy that drainit reads or starts now, if its entry has `scale`. This
-    /// number is `SCALE_INDEX`, whatever the sources have.
+    /// If the entry that drainit reads or starts now has `scale`: the number of the copy.
+    /// `${SCALE_INDEX}` is this number, whatever value the three sources have.
     number: Option<String>,
     /// The part of the grace period that belongs to one process: the process that drainit reads or
     /// starts now. `None` while drainit reads a value that cannot use this part.
@@ -186,8 +187,8 @@ impl<'a> Variables<'a> {
     }
 
     /// Whether the text being read gets a mark in place of a limit of the container. For a value
-    /// that can use the share, also sets `uses_limits`, because each start must read the limit
-    /// again.
+    /// that can use the share of the deadline, also sets `uses_limits`, because each start of the
+    /// process must read the limit again.
     pub(crate) fn marks_limit(&self) -> bool {
         if self.share.is_some() {
             self.uses_limits.set(true);

@@ -24,8 +24,8 @@ enum Piece<'t> {
     },
 }
 
-/// The part of `${…}` after the name: what happens if the variable is not set, such as `:-default`;
-/// or a percentage.
+/// The part of `${…}` after the name. This part says what happens if the variable is not set, such
+/// as `:-default`, or is a percentage.
 #[derive(Debug, PartialEq, Eq)]
 enum Otherwise<'t> {
     Empty,
@@ -98,8 +98,9 @@ pub fn names(text: &str) -> Vec<String> {
     out
 }
 
-/// A mark stands for a limit of the container. It has the limit's name and percentage, with this
-/// character before and after them. No value of a config contains this character.
+/// The first and the last character of a mark. A mark stands for a limit of the container, and
+/// contains the limit's name and percentage, such as `memory_mib:66`. No value of a config contains
+/// this character.
 const MARK: char = '\0';
 
 /// A percentage of a limit of the container.

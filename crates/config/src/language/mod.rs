@@ -1,5 +1,6 @@
-//! The language of a config, whatever its keys mean: files, the YAML tree with the place of each
-//! value in its file, `${…}`, the splitting of commands into words, and problems with their places.
+//! The language of a config, whatever its keys mean: files, the YAML tree, `${…}`, the splitting of
+//! commands into words, and problems. Each value of the tree and each problem has its place in a
+//! file.
 
 pub mod diagnostics;
 pub mod directory;

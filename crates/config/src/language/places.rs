@@ -38,7 +38,7 @@ impl Places {
 }
 
 /// The entry of `processes` from which a process was read. All copies from an entry with `scale`
-/// share it.
+/// have the same place.
 #[derive(Clone)]
 pub(crate) struct EntryPlace {
     /// The place of the entry's name.

@@ -1,4 +1,5 @@
-//! Splits the script of a shell into commands, and finds the programs that it runs for certain.
+//! Splits the script of a shell into commands, and finds the programs that the script certainly
+//! runs.
 
 use std::mem;
 
@@ -43,9 +44,10 @@ pub fn place<'a>(command: impl IntoIterator<Item = &'a str>) -> Option<usize> {
     behind.skip_while(|(_, word)| word.starts_with('-')).map(|(place, _)| place).next()
 }
 
-/// The programs that a script runs for certain, in the order of the script. A command is not
-/// certain after `&&`, on either side of `||`, or if the shell could change its first word. The
-/// search ends at a word of `STOPS` or `BEGINS`, at a change of `PATH`, and at a `(`.
+/// The programs that a script certainly runs, in the order of the script. Commands of the shell
+/// itself and programs with a relative path are left out. A command is uncertain after `&&`, on
+/// either side of `||`, and if the shell could change its first word. The search ends at a word of
+/// `STOPS` or `BEGINS`, at a change of `PATH`, and at a `(`.
 pub fn programs(script: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut is_certain = true;
@@ -185,13 +187,13 @@ struct Commands<'a> {
     found: Vec<Command<'a>>,
     words: Vec<String>,
     word: Option<Vec<u8>>,
-    /// Whether the redirection to which the next word belongs is a here-document. `None` if the
-    /// next word belongs to no redirection.
+    /// If the next word belongs to a redirection: whether the redirection is a here-document.
+    /// `None` if the next word belongs to no redirection.
     is_document: Option<bool>,
     /// For each here-document that begins on the next line: the line that ends it.
     documents: Vec<String>,
-    /// The part of a pipe that is being read: the number of commands before this part, and whether
-    /// this part reads the output of the part before it.
+    /// The part of a pipe that is being read. The number counts the commands before this part. The
+    /// flag says whether this part reads the output of the part before it.
     part: (usize, bool),
     /// The outer parts: each contains a group, such as `{ …; }`, whose end has not been read yet.
     groups: Vec<(usize, bool)>,

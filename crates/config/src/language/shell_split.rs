@@ -57,9 +57,9 @@ fn no_shell(operator: &str) -> String {
 /// A command that was split into words, and the things in it that only a shell would understand.
 struct Line {
     words: Vec<String>,
-    /// The first operator that only a shell understands: a backtick, `$(`, or outside quotes `|`,
-    /// `&`, `;`, `<` or `>`. A line break between words also counts as an operator, because a shell
-    /// would take it as the end of a command.
+    /// The first operator that only a shell understands: a backtick or `$(` outside single quotes,
+    /// or `|`, `&`, `;`, `<` or `>` outside all quotes. A line break between words also counts,
+    /// because it ends a command for a shell. In the quoted script of a shell, no operator counts.
     operator: Option<&'static str>,
     /// Whether a word outside quotes begins with `#`, so that a shell would skip the rest as a
     /// comment.

@@ -64,7 +64,7 @@ pub(crate) const NO_VARIABLE: &str =
     "let the program read the file itself: no variable can be that long";
 
 /// The rules for an `env_file` or a template that drainit reads whenever a process starts. A pipe
-/// is refused, because drainit must not wait for its writer while other processes run.
+/// is refused, because drainit must not wait for the pipe's writer while other processes run.
 pub(crate) const AT_START: FileLimits = FileLimits { is_of_config: true, ..PLAIN };
 
 /// The rules for a Kubernetes manifest. Even the output of `helm template` for a large chart is
@@ -210,7 +210,7 @@ fn line_starts(bytes: &[u8]) -> Vec<usize> {
     starts
 }
 
-/// The facts about a file that change with its content, or if another file takes its place.
+/// Facts about a file that change if its content changes, or if another file takes its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     file: (u64, u64),
@@ -249,8 +249,9 @@ fn bytes(path: &Path, limits: &FileLimits) -> Result<(Vec<u8>, Option<Identity>)
     if metadata.len() > largest {
         return Err(too_large(limits));
     }
-    // The buffer has room for the whole file, so no part of a secret stays in other memory. With
-    // less room, `read_to_end` would read into a buffer on the stack, which nothing overwrites.
+    // The buffer has room for the whole file. With less room, `read_to_end` would also read into a
+    // buffer on the stack. A part of a secret would stay there, because nothing overwrites that
+    // buffer.
     let mut out = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default() + ROOM);
     if kind.is_fifo() {
         read_pipe(&mut file, largest, &mut out)?;

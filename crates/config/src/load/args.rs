@@ -31,12 +31,12 @@ pub enum ArgsError {
 /// that of [`Config::processes`].
 ///
 /// If an argument begins with a process's prefix, that process gets it, with `--` in place of the
-/// prefix. The longest matching prefix counts. The next argument goes to the same process as a
-/// value, if it does not begin with `--` or with a prefix. The process with `rest` gets every other
-/// argument unchanged.
+/// prefix. The longest matching prefix counts. If the next argument begins neither with `--` nor
+/// with a prefix, the same process gets that argument, too, as a value. The process with `rest`
+/// gets every other argument unchanged.
 ///
 /// # Errors
-/// Returns the first argument that goes to no process, that its process refuses (`refuse`), or that
+/// Returns the first argument that no process gets, that its process refuses (`refuse`), or that
 /// consists only of a prefix.
 pub fn route(config: &Config, args: &[String]) -> Result<Vec<Vec<String>>, ArgsError> {
     let mut routed = vec![Vec::new(); config.processes.len()];

@@ -47,9 +47,9 @@ pub struct Loaded {
     pub grace_variables: Vec<String>,
     /// Whether a file sets `grace_period`; otherwise it has its default.
     pub has_grace_period: bool,
-    /// Whether the config or the pod says how the traffic leaves, for example by a `drain`. Also
-    /// true if `check` has already warned about the traffic, and always false if the config is not
-    /// loaded for `check`.
+    /// True if the config or the pod says how the traffic leaves, for example by a `drain`, or if
+    /// `check` has already warned about the traffic. Always false if the config is not loaded for
+    /// `check`.
     pub says_how_traffic_leaves: bool,
     /// The warnings in file order.
     pub warnings: Vec<Diagnostic>,
@@ -301,7 +301,8 @@ fn mark_limits(config: &mut Config, marked: Config) {
     }
 }
 
-/// Whether any process reads, at its start, files that can use the process's share of the deadline.
+/// Whether any process has templates or an `env_file` that drainit reads when the process starts.
+/// These files can use the process's share of the deadline.
 fn reads_at_start(config: &Config) -> bool {
     config.processes.iter().any(|process| {
         let is_env_file = |variable: &Variable| matches!(variable, Variable::EnvFile(_));

@@ -26,8 +26,8 @@ pub fn taken_over(old: &Config, new: &Config) -> Vec<&'static str> {
     of_container(old, new).0
 }
 
-/// The changed keys of the container whose new values a reload cannot take over, because the values
-/// are part of every process, or because drainit has used the old values at its own start.
+/// The changed keys of the container whose new values a reload cannot take over. Values of these
+/// keys are part of every process, or drainit has used the old values at its own start.
 pub fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
     of_container(old, new).1
 }

@@ -66,8 +66,8 @@ pub struct PlannedStart<'c> {
     /// Whether the process never starts, because its `only_if` can never be true in this
     /// environment, or none of its `profiles` is enabled.
     pub left_out: bool,
-    /// The reason, as text for people, why the process does not start with the container; `None` if
-    /// it does.
+    /// The reason why the process does not start with the container, as text for people. `None` if
+    /// the process starts with the container.
     pub stays_down: Option<&'static str>,
     /// The limit of the process's `pre_start` hook.
     pub pre_start: Option<Duration>,
@@ -164,7 +164,7 @@ impl<'c> Plan<'c> {
     }
 
     /// The latest time at which all processes that start with the container are ready; `None` if
-    /// one of them is a oneshot, which may take any time.
+    /// one of these processes is a oneshot, which may take any time.
     pub fn ready_by(&self) -> Option<Duration> {
         let first = self.pre_start.unwrap_or_default();
         let own = self.start.iter().filter(|start| start.left_out || start.stays_down.is_none());
@@ -220,8 +220,8 @@ impl<'c> Plan<'c> {
 }
 
 /// The duration of this shutdown if there are no leftovers (processes that outlive their starter).
-/// In this case, drainit does not wait for leftovers, and a `post_stop` hook of the container that
-/// has no timeout gets the time of that wait.
+/// In this case, drainit does not wait for leftovers. If the container's `post_stop` hook has no
+/// timeout, the hook then gets the time of this wait.
 fn without_leftovers(spec: &Spec, timeline: &Timeline) -> Duration {
     let leftovers = timeline.steps.iter().find(|step| step.kind == StepKind::Leftovers);
     leftovers.map_or(timeline.total, |ShutdownStep { begins, .. }| {

@@ -37,11 +37,11 @@ pub fn check(old: &Config, running: &[RunningProcess<'_>], new: &Config) -> Resu
 /// Finds a `sockets` path that would move from a running process to another process. Returns the
 /// other process, the path, and the name of the running process.
 ///
-/// A reload refuses this move, because the other process would have to wait for the end of the
-/// running process, and two processes that exchange their paths would wait for each other. Two
-/// cases do not count. A new process may take over the path of a process that the reload removes,
-/// because the new process waits for the removal. A stopped process (`Life::Stopped`) needs its
-/// path only if another process depends on the stopped process and is not stopped itself.
+/// A reload refuses this move, because the other process would have to wait until the running
+/// process has ended. If two processes exchanged their paths, each of them would wait for the
+/// other. Two cases do not count. A new process may take over the path of a process that the reload
+/// removes, because the new process waits for the removal. A stopped process (`Life::Stopped`) does
+/// not need its path, unless a process that is not stopped depends on the stopped process.
 fn moved<'a>(
     running: &[RunningProcess<'a>],
     wanted: &'a [impl AsRef<Process>],

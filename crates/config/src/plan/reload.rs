@@ -223,8 +223,8 @@ fn differ(keys: &[&'static str]) -> String {
 }
 
 /// The processes that are down, and that the reload starts because another process needs them,
-/// directly or indirectly. Each value is the name of that other process, which the reload starts or
-/// replaces.
+/// directly or indirectly. The other process is one that the reload starts or replaces; the map has
+/// its name as the value.
 fn needed<'a>(
     new: &'a Config,
     spec: &Spec,
@@ -283,8 +283,8 @@ fn found<'r, 'a>(
     let known = processes.map(|((process, args), spec)| {
         let one = *by_name.get(process.name.as_str())?;
         let keys = changes::of_process(one.definition, ProcessDefinition { process, args });
-        // A later hot restart could not take over from an instance that runs without `hot-restart`
-        // or with another base ID, so the reload replaces this instance now.
+        // If an instance runs without `hot-restart` or with another base ID, a later hot restart
+        // could not take over from it. The reload therefore replaces such an instance now.
         let is_replaced = one.life == Life::Failed
             || keys.iter().any(|key| !TAKEN_OVER.contains(key))
             || spec.is_apart(one.spec);

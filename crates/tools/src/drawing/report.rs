@@ -93,7 +93,7 @@ fn row(report: &ShutdownReport, step: &StepData) -> Row {
         _ => BarKind::Wait,
     };
     // For a hook, the plan shows only the time that is kept free for it. A hook may take longer if
-    // nothing else needs the time, so it never counts as late.
+    // nothing else needs the time, so a hook never counts as late.
     let is_late = kind != BarKind::Wait
         && real.map(takes).unwrap_or_default() > planned.map_or(f64::MAX, takes) + TOLERANCE;
     let look = match (is_killed, is_late) {

@@ -197,9 +197,9 @@ fn env_file(process: &mut DraftedProcess, node: &Node) {
     process.set("env_file", files);
 }
 
-/// Reads `pre_stop:`, a list of hooks, of which a process of drainit can have only one. The hook
-/// runs with the directory and environment of the process, and as the user of the process unless
-/// the hook has a `user`.
+/// Reads `pre_stop:`, which is a list of hooks. A process of drainit can have only one such hook.
+/// The hook runs with the directory and environment of the process. If the hook has no `user`, it
+/// runs as the user of the process.
 fn pre_stop(process: &mut DraftedProcess, node: &Node) {
     let [hook] = node.items() else { return process.lose("pre_stop: more than one hook") };
     let Some(command) = get(hook, &["command"]) else { return process.lose("pre_stop") };

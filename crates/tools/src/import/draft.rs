@@ -37,8 +37,8 @@ pub(super) struct DraftedProcess {
     entries: BTreeMap<&'static str, Value>,
 }
 
-/// The part of the config that is the same in each draft, because the other formats do not say when
-/// the container is killed, or how long requests still arrive after the stop signal.
+/// The part of the config that is the same in each draft. The imported files do not say when the
+/// container is killed, or how long requests still arrive after the stop signal.
 const SHUTDOWN: &str = "
 shutdown:
   # The time until the container is killed. Give the container this variable: see docs/shutdown.md.

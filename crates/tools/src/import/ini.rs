@@ -1,7 +1,7 @@
 //! Parses INI files as supervisord does, which uses Python's configparser. A file has sections and
 //! `key = value` lines. A line that is indented deeper than the key before it continues the value
-//! of that key. A `;` or `#` begins a comment if it comes first in a line or follows a blank. If a
-//! section's name is repeated, its keys are added to the first section of that name.
+//! of that key. A `;` or `#` begins a comment if it comes first in a line or follows a blank. If
+//! several sections have one name, the keys of the later sections are added to the first of them.
 
 use std::sync::LazyLock;
 

@@ -70,8 +70,8 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
 }
 
 /// Sets the command. Uses no shell if a shell would not change the command. A command that needs a
-/// shell uses `exec` if possible, so that the program replaces the shell, which would not forward
-/// signals.
+/// shell uses `exec` if possible. The program then replaces the shell, which would not forward
+/// signals to the program.
 fn set_command(process: &mut DraftedProcess, command: &str) {
     let program = command.strip_prefix("exec ").unwrap_or(command).trim_start();
     let script = if PLAIN.is_match(program) {

@@ -27,8 +27,8 @@ pub(super) fn comment_out(draft: &mut Draft) {
 }
 
 /// The keys that a config would refuse, each with the index of its process. The values of variables
-/// are not known. A value with variables is therefore refused only if it is wrong both while all
-/// variables are unset and while all are 1.
+/// are not known. A value with variables is therefore refused only if it is wrong in two cases: if
+/// all variables are unset, and if all variables are 1.
 fn refused(draft: &Draft) -> Vec<(usize, &'static str)> {
     let (text, keys) = in_lines(draft);
     let wrong_in = |environment: &Environment| {

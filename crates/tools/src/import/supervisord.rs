@@ -144,8 +144,9 @@ pub(super) fn read(file: InputFile) -> Result<Draft, Vec<Diagnostic>> {
     Ok(draft)
 }
 
-/// Whether an event listener ends supervisord when a program ends, and the comment about the
-/// listener, if it needs one. Only the name and the command of the listener can show what it does.
+/// Whether an event listener ends supervisord when a program ends. Also returns a comment about the
+/// listener, if the draft needs one. Only the name and the command of the listener can show what it
+/// does.
 fn listener(section: &Section) -> (Listens, Option<String>) {
     static ENDS: LazyLock<Regex> =
         LazyLock::new(|| pattern(r"(?i)kill|stop|quit|exit|shutdown|terminate"));

@@ -41,7 +41,7 @@ struct InVolume {
 /// A drainit in a volume.
 struct Binary {
     volume: String,
-    /// The path below the root of the volume. `None` if the file may be anywhere in it.
+    /// The path below the root of the volume. `None` if the file may be anywhere in the volume.
     path: Option<String>,
     /// The path that the init container writes. `None` for the volume of an image.
     written: Option<String>,
@@ -478,7 +478,7 @@ impl Pod<'_> {
             }
             _ => {}
         }
-        // Whether the image has drainit, and so perhaps the config, too.
+        // Whether drainit comes from the image. The image may then have the config, too.
         let is_own = image_of(node).contains("drainit") || self.mounted(node).is_none();
         for path in paths.into_iter().filter(|path| path.starts_with('/')) {
             let Some(at) = in_volume(node, path) else {

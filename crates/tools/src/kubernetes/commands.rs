@@ -83,8 +83,8 @@ pub(super) fn commands(line: Vec<Word>) -> Vec<Vec<Word>> {
     found.flat_map(|command| commands(at(command.words, script.span))).collect()
 }
 
-/// Whether the word at `at` starts drainit, because a subcommand of drainit stands behind it. The
-/// word may stand behind another program such as `env`, but not behind `echo`.
+/// Whether the word at `at` starts drainit, because a subcommand of drainit stands behind the word.
+/// The word may stand behind another program such as `env`, but not behind `echo`.
 pub(super) fn has_subcommand(words: &[Word], at: usize) -> bool {
     let is_it = |next: &Word| SUBCOMMANDS.contains(&&*next.text);
     words.get(at + 1).is_some_and(is_it) && !is_builtin(program(words))
@@ -222,8 +222,8 @@ pub(super) fn check(problems: &mut Problems, container: &Container) {
     }
 }
 
-/// Reports a command that finds the sockets of several drainits, because the containers of the pod
-/// share their PID namespace.
+/// If the containers of the pod share their PID namespace, a command may find the sockets of
+/// several drainits. Reports such a command.
 pub(super) fn ambiguous(ctx: &mut Context<'_>) {
     let pod = &ctx.workload.pod;
     let is_shared = text(pod, &["shareProcessNamespace"]).is_some_and(|it| it.text == "true");

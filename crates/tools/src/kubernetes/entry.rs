@@ -122,8 +122,8 @@ fn of_script(script: &Word, is_bash: bool) -> EntryPoint {
     found
 }
 
-/// Checks the command. Returns true if the container perhaps needs no config, because the command
-/// is wrong, or does not show whether it runs `drainit run`.
+/// Checks the command. Returns true if the command is wrong, or does not show whether it runs
+/// `drainit run`: the container then perhaps needs no config.
 pub(super) fn check(ctx: &mut Context<'_>) -> bool {
     const HELP: &str =
         "write `[drainit, run, --]` with a config, or `[drainit, exec, --, PROGRAM]` without one";

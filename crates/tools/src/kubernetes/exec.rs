@@ -181,11 +181,11 @@ fn too_long(problems: &mut Problems, workload: &Workload, given: &[Given]) {
     }
 }
 
-/// The config of a command with a drain, with the defaults of `exec`: a short grace period has a
-/// short reserve, and the default `time` is at most the grace period less the reserve. A value that
-/// is not known is left out, or replaced by a correct one. Also returns whether `min` fits into the
-/// grace period less the reserve. If it fits, `exec` accepts it, even if no time is left for the
-/// stop.
+/// The config of a command with a drain. The config has the defaults of `exec`: a short grace
+/// period has a short reserve, and the default `time` is at most the grace period less the reserve.
+/// A value that is not known is left out, or replaced by a correct one. Also returns whether `min`
+/// fits into the grace period less the reserve. `exec` accepts a `min` that fits, even if this
+/// `min` leaves no time for the stop.
 fn config(workload: &Workload, drain: &[Given], others: &[Other]) -> (String, bool) {
     let given = |key: &str| drain.iter().find(|it| it.key == key);
     let duration = |key: &str| given(key)?.duration();
@@ -194,7 +194,7 @@ fn config(workload: &Workload, drain: &[Given], others: &[Other]) -> (String, bo
     let unknown = pod.filter(|_| given(GRACE_PERIOD).is_some()).unwrap_or(defaults.grace_period);
     let grace_period = duration(GRACE_PERIOD).unwrap_or(unknown);
     let reserve = defaults.reserve.min(grace_period / 10);
-    // If `min` is not known, nobody knows whether the unready delay fits, so it is left out.
+    // If `min` is not known, nobody knows whether the unready delay fits, so the delay is left out.
     let is_min_known = given("min").is_none_or(|it| it.value.is_some());
     let unready_delay = duration(UNREADY_DELAY).filter(|_| is_min_known).unwrap_or_default();
     let min = duration("min").unwrap_or_default();
@@ -374,8 +374,8 @@ fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<Exec
 }
 
 impl ExecGiven {
-    /// Adds the value of an option, which overrides that of its variable. If the option for
-    /// [`LISTENERS`] is repeated, the names become one list.
+    /// Adds the value of an option. This value overrides the value of the option's variable. If the
+    /// option for [`LISTENERS`] is repeated, the names become one list.
     fn give(&mut self, mut new: Given) {
         let Some(before) = self.drain.iter_mut().find(|before| before.key == new.key) else {
             self.drain.push(new);

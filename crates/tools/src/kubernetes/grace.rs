@@ -115,7 +115,8 @@ fn rounded_up(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// The shortest of some usual times that the config accepts in this variable.
+/// The shortest time that the config accepts in this variable, among some usual times and the
+/// config's own grace period. If the config accepts none of them, returns its own grace period.
 fn accepted(ctx: &Context<'_>, name: &str) -> u64 {
     let default = rounded_up(ctx.plan.grace_period);
     let usual = [30, 60, 120, 300, 600, 1800, 3600].into_iter();

@@ -312,8 +312,9 @@ pub(super) fn words(node: &Node, path: &[&str]) -> Vec<Word> {
     words
 }
 
-/// The first item of a list, if this one text has `drainit` or `sleep` together with its arguments,
-/// as in `[drainit drain]`. `None` for the key `args`, whose first item may be the script of a shell.
+/// The first item of a list, if this single item has both the program `drainit` or `sleep` and the
+/// program's arguments, as in `[drainit drain]`. `None` for the key `args`, whose first item may be
+/// the script of a shell.
 pub(super) fn one_word(node: &Node, path: &[&str]) -> Option<Word> {
     let first = word(items(node, path).first()?)?;
     let (program, _) = first.text.trim().split_once(char::is_whitespace)?;

@@ -64,9 +64,9 @@ pub struct PodCheck {
 }
 
 /// Reads a manifest (`-` means standard input), and checks the config against the containers with
-/// this `name`. Without a `name`, these are the containers whose command or `preStop` hook contains
-/// drainit; if there are none, the only container of the manifest. `here` is the environment of
-/// `drainit check` itself, which may have values of variables that the manifest sets by
+/// this `name`. Without a `name`, checks the containers whose command or `preStop` hook contains
+/// drainit. If there are none, checks the only container of the manifest. `here` is the environment
+/// of `drainit check` itself, which may have values of variables that the manifest sets by
 /// `valueFrom`. `image` has the variables of the image.
 pub fn check(
     configs: &[PathBuf],
@@ -134,7 +134,7 @@ fn check_names(problems: &mut Problems, env: &PodEnv, uses: impl Fn(&str) -> boo
 }
 
 /// Reports a container without an image beside containers that have one. Such a container comes
-/// from a patch: if no container of the pod has the name that the patch gives, the patch adds a
+/// from a patch with a wrong name. No container of the pod has this name, so the patch has added a
 /// container.
 fn no_image(problems: &mut Problems, workload: &Workload) {
     let containers = crate::kubernetes::manifest::containers(&workload.pod);
@@ -286,8 +286,8 @@ struct Context<'a> {
     is_exec: bool,
     /// Whether the shutdown has a drain or a `readiness_delay`, so that clients have time to leave.
     takes_traffic_away: bool,
-    /// Whether the config would load without additional warnings if this variable had this number
-    /// of seconds.
+    /// Whether the config would load without additional warnings if the variable with this name had
+    /// this number of seconds as its value.
     accepts: &'a dyn Fn(&str, u64) -> bool,
     /// Says why a program of the image cannot run; `None` if the program can run, or if `check`
     /// does not run in the image.

@@ -329,8 +329,9 @@ fn startup(ctx: &mut Context<'_>, probe: &PodProbe) {
         .help("raise `failureThreshold`, or shorten the timeout");
 }
 
-/// Reports a liveness probe that fails while the container drains. The kubelet would then kill the
-/// container.
+/// Reports a liveness probe that fails while the container drains, because the kubelet would then
+/// kill the container. Also reports a liveness probe that asks for readiness, because such a probe
+/// fails while the processes start.
 fn liveness(ctx: &mut Context<'_>, probe: &PodProbe, has_startup: bool) {
     let whole = ctx.plan.longest();
     let after_signal = &ctx.plan.after_signal;

@@ -1,6 +1,6 @@
-//! Checks a pod in which drainit and its processes are a native sidecar in front of an application:
-//! whether the application waits for the sidecar at the start, and whether the application serves
-//! while the sidecar drains.
+//! Checks a pod in which drainit and its processes are a native sidecar in front of an application.
+//! Does the application wait for the sidecar at the start? Does the application serve while the
+//! sidecar drains?
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Checks how traffic reaches and leaves the pod: whether nodes or a load balancer still send
-//! requests to the pod, and whether an application sends its own requests through a sidecar.
+//! Checks how traffic reaches and leaves the pod. Do nodes or a load balancer still send requests
+//! to the pod? Does an application send its own requests through a sidecar?
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(super) fn check(ctx: &mut Context<'_>, before: &PreStop) {
 
 /// Warns of a process that stops as soon as it is drained, because its drain has no `min`. For
 /// about a second after the pod is deleted, the nodes still send new connections to the process.
-/// Only the drain of an Envoy has a default `min`.
+/// Only a drain in which drainit counts connections (`envoy` or `connections`) has a default `min`.
 fn endpoint(ctx: &mut Context<'_>) {
     let config = &ctx.loaded.config;
     let delay = config.shutdown.readiness_delay;

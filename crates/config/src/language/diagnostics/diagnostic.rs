@@ -24,9 +24,9 @@ pub struct Diagnostic {
     pub line: usize,
     /// The column in characters, from 1, or 0 for the whole file.
     pub column: usize,
-    /// The text of the line, made safe for a terminal. A long line is cut around the column. Empty
-    /// for the whole file, for a binary file, and for an `env_file`, whose lines may contain
-    /// secrets.
+    /// The text of the line, made safe for a terminal. A long line is cut around the column. The
+    /// text is empty if the problem is about a whole file or a binary file, and for an `env_file`,
+    /// whose lines may contain secrets.
     pub(crate) source_line: String,
     /// The start of the problem in `source_line`, in characters from 0.
     pub(crate) offset: usize,

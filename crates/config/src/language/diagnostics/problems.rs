@@ -10,14 +10,15 @@ use crate::language::span::Span;
 use crate::language::yaml::node::Node;
 use crate::types::harmless;
 
-/// drainit searches each message for the values of variables, to hide them. It searches only for
-/// values of at least this many bytes, because a word may contain a shorter value by chance.
-/// Messages therefore quote the config by [`Problems::written`] or [`Problems::shown`], which hide
-/// short values, too.
+/// drainit searches each message for the values of variables, to hide these values. The search
+/// skips a value of fewer bytes than this, because any word may contain such a value by chance. To
+/// hide short values, too, messages quote the config by [`Problems::written`] or
+/// [`Problems::shown`].
 const LEAST_SOUGHT: usize = 8;
 /// At most this many problems are shown, because more would not help to correct the file.
 const SHOWN: usize = 50;
-/// The beginning of a list of keys in a help text, without its first letter, which may be a capital.
+/// These words stand before a list of keys in a help text. The first letter is left out, because it
+/// may be `k` or `K`.
 const KNOWN_KEYS: &str = "nown keys: ";
 /// At most this many problems are kept in memory; drainit only counts the others.
 const KEPT: usize = 1000;
@@ -30,8 +31,8 @@ pub struct Problems {
     sources: Vec<Source>,
     /// The values of the environment that the config uses, each with the name of its variable.
     hidden: BTreeMap<String, String>,
-    /// The texts of the config in which a value of the environment is inserted, each with the text
-    /// in the file.
+    /// The texts into which a value of the environment was inserted. For each of them, the map has
+    /// the text that the file contains.
     expanded: BTreeMap<String, String>,
     list: Vec<Problem>,
     more: usize,
@@ -88,8 +89,8 @@ impl Problems {
         self.push(Severity::Error, span, message.into())
     }
 
-    /// Adds an error about a file that cannot be read. `why` has the reason, and may have a help
-    /// text; otherwise `help` gives one.
+    /// Adds an error about a file that cannot be read. `why` has the reason. If `why` has no help
+    /// text, `help` makes one.
     pub fn unreadable(&mut self, path: &Path, why: Unreadable, help: impl FnOnce() -> String) {
         let file = self.add_source(Source::unread(path));
         let span = Span::new(file, why.line, why.line.min(1), 0);
@@ -126,8 +127,8 @@ impl Problems {
         }
     }
 
-    /// Like [`Self::written`], for a value whose node is not known. Replaces each hidden value in
-    /// it by `${NAME}`.
+    /// Like [`Self::written`], for a value whose node is not known. Replaces each hidden value that
+    /// `value` contains by `${NAME}`.
     pub(crate) fn shown(&self, value: &str) -> String {
         if let Some(raw) = self.expanded.get(value) {
             return raw.clone();
@@ -150,7 +151,8 @@ impl Problems {
         out
     }
 
-    /// Like [`Self::shown`], for each text in backquotes that is not the name of a process.
+    /// Returns the message after [`Self::shown`] was applied to each text in backquotes, except to
+    /// the names of processes.
     pub(crate) fn shown_in_quotes(&self, message: &str, names: &BTreeSet<&str>) -> String {
         let show = |(number, part): (usize, &str)| match number % 2 == 1 && !names.contains(part) {
             true => self.shown(part),

@@ -99,8 +99,9 @@ enum NodeContent {
 }
 
 impl NodeContent {
-    /// The help text for a tag (`!reset` or `!override`) of the next node, if the node may not have
-    /// a tag because it is a key or an item of a list. `None` if the node may have a tag.
+    /// Whether the next node may not have a tag (`!reset` or `!override`), because the node is a
+    /// key or an item of a list. If so, returns the help text for such a tag; `None` if the node
+    /// may have a tag.
     fn refuses_tags(&self) -> Option<&'static str> {
         match self {
             Self::Mapping { pending: Pending::Key, .. } => {
@@ -115,8 +116,8 @@ impl NodeContent {
     }
 }
 
-/// YAML's merge key: its value is a mapping, or a list of mappings, whose entries are added to the
-/// mapping that has the key.
+/// YAML's merge key. Its value is a mapping, or a list of mappings. The entries of these mappings
+/// are added to the mapping that has the key.
 const MERGE: &str = "<<";
 
 type Entries = Vec<(NodeKey, Rc<Node>)>;
@@ -287,8 +288,8 @@ impl Builder<'_> {
         at == first
     }
 
-    /// The mappings that the value of `<<` names. If several of them have the same key, the first
-    /// mapping counts.
+    /// Returns the mappings that the value of `<<` names, and reports a value of another kind. If
+    /// several of these mappings have the same key, the first mapping counts.
     fn merge_sources(&mut self, merged: &[(Span, Rc<Node>)]) -> Vec<Rc<Node>> {
         let Some((first, node)) = merged.first() else { return Vec::new() };
         for (span, _) in merged {
@@ -390,8 +391,8 @@ impl Builder<'_> {
         Fatal
     }
 
-    /// Returns the overlay tag, if `tag` is one, and whether `tag` is `!!str`, which makes plain
-    /// text a string.
+    /// Returns the overlay tag (`!reset` or `!override`), if `tag` is one of them. Also returns
+    /// whether `tag` is `!!str`, which makes plain text a string.
     fn tag(&mut self, tag: Option<&YamlTag>, span: Span) -> (Option<Tag>, bool) {
         let Some(tag) = tag else { return (None, false) };
         match (tag.handle(), tag.suffix()) {

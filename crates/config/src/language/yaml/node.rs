@@ -42,8 +42,8 @@ pub struct Node {
     pub(crate) extent: Extent,
 }
 
-/// The size that a node with everything in it would have if each alias were replaced by a copy of
-/// its node. Aliases share one node, so a small file can stand for a huge tree.
+/// The size of a node with everything in it, as if each alias were a copy of its node. In memory,
+/// the aliases share one node, so a small file can stand for a huge tree.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extent {
     /// The number of values.
@@ -163,7 +163,7 @@ impl Node {
     }
 }
 
-/// The value at a path of keys; `None` if it is missing or empty.
+/// The value at a path of keys; `None` if the value is missing, is empty, or has a `!reset`.
 pub fn get<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Rc<Node>> {
     let (first, rest) = path.split_first()?;
     rest.iter().try_fold(node.step(first)?, |node, key| node.step(key))

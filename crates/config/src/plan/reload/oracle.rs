@@ -63,8 +63,9 @@ struct Entry {
     /// The processes on which the process depends, each with the value of `restart` of the
     /// dependency.
     needs: Vec<(usize, bool)>,
-    /// Whether the process starts only by request, the last word of its command, whether it is a
-    /// oneshot, whether it has `update: start-first`, and whether it is left out.
+    /// In this order: whether the process starts only by request, whether the last word of its
+    /// command is `true`, whether the process is a oneshot, whether its `update` is
+    /// `start-first`, and whether it is left out.
     flags: [bool; 5],
 }
 
