@@ -167,7 +167,7 @@ impl<'c> Plan<'c> {
     /// one of these processes is a oneshot, which may take any time.
     pub fn ready_by(&self) -> Option<Duration> {
         let first = self.pre_start.unwrap_or_default();
-        let own = self.start.iter().filter(|start| start.left_out || start.stays_down.is_none());
+        let own = self.start.iter().filter(|start| start.process.autostart);
         own.map(|start| start.ready_by).try_fold(first, |a, b| Some(a.max(b?)))
     }
 

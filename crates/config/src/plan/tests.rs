@@ -213,13 +213,15 @@ fn the_json_has_every_word_of_the_start_and_every_step() {
 #[test]
 fn autostart_false_has_no_ready_by() {
     let plan = plan(
-        "processes: {a: {command: [a]}, b: {command: [b], depends_on: [a], autostart: false}}",
+        "processes: {a: {command: [a]}, b: {command: [b], depends_on: [a], autostart: false},
+                     c: {command: [c], depends_on: [b], profiles: [p], autostart: false}}",
         &[],
     );
     let shown = text::text(&plan);
     let expected = "
-  a  at once             ready as soon as it runs
-  b  by `drainit start`  ready as soon as it runs
+  a  at once                              ready as soon as it runs
+  b  by `drainit start`                   ready as soon as it runs
+  c  left out by `only_if` or `profiles`
 
   Everything is ready at once.
 ";
