@@ -75,8 +75,8 @@ pub enum Action {
     /// Drain the process. If drainit counts the traffic of the process, answer with
     /// `Event::DrainAnswered`, then send `Event::DrainSample`s, which are rare until shortly before
     /// the end of `min`. For any other process, answer with `Event::Drained` when its drain is
-    /// complete. Before that, or in place of it, `Event::DrainAnswered` may say whether the process
-    /// has accepted the drain.
+    /// complete. `Event::DrainAnswered` may come before `Event::Drained` or in place of it, and
+    /// says whether the process has accepted the drain.
     Drain {
         process: ProcessId,
         /// The shortest wait from now. No sample ends the drain before this wait is over.

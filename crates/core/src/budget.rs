@@ -16,15 +16,15 @@ const MIN_STOP: Duration = Duration::from_secs(1);
 /// [`drain_wish`]).
 const MIN_DRAIN: Duration = Duration::from_secs(1);
 
-/// Closing the listeners gets at least this time, but at most a quarter of the time left, even if
-/// the stops need all of it. The time is enough, because an Envoy that is not busy answers within
+/// Even if the stops need all the time left, closing the listeners gets this time, but at most a
+/// quarter of the time left. The time is enough, because an Envoy that is not busy answers within
 /// milliseconds.
 const MIN_CLOSING: Duration = Duration::from_millis(250);
 /// A *final* wait is a wait right before the exit, for example for a reader of the output. Such a
 /// wait takes at most [`Spec::reserve`] or this time, whichever is longer.
 const MIN_FINAL: Duration = Duration::from_millis(500);
 /// A final wait ends at the latest this long before the end of the grace period. A final wait that
-/// begins too late for that may still take this long.
+/// begins very late ends later, because a final wait may always take this long.
 const EXIT_MARGIN: Duration = Duration::from_millis(100);
 
 /// The times that a wait has to leave for the steps after it. Each time is computed only once, as
@@ -38,8 +38,8 @@ pub struct Budget {
     /// The sum of the minimum times of the stops in `stop_path`. Delays, drains and hooks leave
     /// this time to the stops, but at most a quarter of the window.
     least_path: Vec<Duration>,
-    /// For each process: the largest sum of the `min`s, and of the limits for closing listeners,
-    /// along a chain of drains that begins with this process.
+    /// For each process: the largest sum of times along a chain of drains that begins with this
+    /// process. Each drain adds its `min` and its limit for closing the listeners.
     drain_path: Vec<Duration>,
     /// The time for the final counts and for the stops of all processes.
     stop_all: Duration,
@@ -146,8 +146,8 @@ impl Budget {
     }
 
     /// The limit for closing the listeners of a drained process, and for the count that follows.
-    /// The limit is the time that the later drains and the stops do not need, but at most an eighth
-    /// of the time left, and at least [`MIN_CLOSING`]. If the kernel counts, the limit is
+    /// The limit is the time that the later drains and the stops do not need. The limit is at most
+    /// an eighth of the time left, but at least [`MIN_CLOSING`]. If the kernel counts, the limit is
     /// [`MIN_CLOSING`], because the kernel needs only milliseconds. The limit is never more than a
     /// quarter of the time left. Without a deadline, the window counts as the time left.
     pub fn closing(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
@@ -180,18 +180,18 @@ impl Budget {
         over.since(now).saturating_sub(EXIT_MARGIN).max(EXIT_MARGIN)
     }
 
-    /// The limit of a final wait for something that may hang: an eighth of the time left, but at
-    /// least a quarter of the reserve, and at most the reserve or [`MIN_FINAL`], whichever is
-    /// longer. The reserve exists for these waits. The waits are short, because the runtime can
-    /// start a failed container again only after them.
+    /// The limit of a final wait for something that may hang. The limit is an eighth of the time
+    /// left, but at least a quarter of the reserve. It is at most the reserve or [`MIN_FINAL`],
+    /// whichever is longer. The reserve exists for these waits. The waits are short, because the
+    /// runtime can start a failed container again only after them.
     pub fn at_the_end(reserve: Duration, now: Time, over: Time) -> Duration {
         let left = Self::left_at_the_end(now, over);
         left.min((left / 8).max(reserve / 4).min(reserve.max(MIN_FINAL)))
     }
 
     /// The longest time for which a process blocks in a shutdown because nobody reads its output.
-    /// The time is as long as a final wait, but at most half of the shortest limit of a stop,
-    /// because each process must still have time to end after its wait.
+    /// The time is as long as a final wait, but at most half of the shortest limit of a stop. Each
+    /// process must still have time to end after its wait.
     pub fn patience(spec: &Spec) -> Duration {
         let over = Time(spec.window.saturating_add(spec.reserve));
         let stops = spec.processes.iter().filter(|process| !process.left_out);
@@ -268,8 +268,9 @@ fn most(paths: &[Duration]) -> Duration {
 }
 
 /// The longest wait of a drain; the deadline can make the wait shorter. With `full`, clients get
-/// all of `time`. Otherwise a process has failed or ended, and clients get `min`, but at least
-/// [`MIN_DRAIN`] or `time`, whichever is shorter, so that the request to drain has an effect.
+/// all of `time`. Otherwise a process has failed or ended, and clients get `min`. If `min` is
+/// shorter than [`MIN_DRAIN`], clients get [`MIN_DRAIN`], but at most `time`, so that the request
+/// to drain has an effect.
 pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
     if full { drain.time } else { drain.min.max(drain.time.min(MIN_DRAIN)) }
 }

@@ -119,9 +119,9 @@ impl State {
     }
 
     /// Prepares the stop after a drain that was requested without a stop (`POST /drain`). The
-    /// process has served since its drain, so the stop may wait for its traffic for as long as a
-    /// new drain could last. If the drain used up all of its time, the traffic never paused, so
-    /// only a stop with a grace period of its own (`is_later`) waits for this traffic again.
+    /// process has served since its drain. The stop may therefore wait for its traffic as long as a
+    /// new drain could. If the drain used up all of its time, the traffic never paused. Then only a
+    /// stop with a grace period of its own (`is_later`) waits for this traffic again.
     pub(crate) fn count_anew(&mut self, process: ProcessId, is_later: bool) {
         let (now, time) = (self.now, self.process(process).drain.map(|drain| drain.time));
         if let Progress::Drained { at, until, .. } = &mut self[process].drain
@@ -214,8 +214,8 @@ impl State {
         }
     }
 
-    /// The time until which a drain under way may last, or until which the stop may wait for
-    /// traffic that has come since the drain.
+    /// The time until which a drain under way may last. After the drain, the time until which the
+    /// stop may wait for new traffic.
     pub fn drained_by(&self, process: ProcessId) -> Option<Time> {
         match &self[process].drain {
             Progress::Active(active) => Some(active.until),

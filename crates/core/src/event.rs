@@ -30,7 +30,7 @@ pub enum Event {
     /// The readiness probe of the running instance succeeded.
     Ready(ProcessId),
     /// The answer to `Action::ProbeOnce`: the new Envoy of a hot restart has not taken over from
-    /// the old one, or has not confirmed that it has.
+    /// the old one, or has not confirmed the hand-over.
     NotLive(ProcessId),
     Exited {
         process: ProcessId,
@@ -100,8 +100,8 @@ pub enum Event {
     /// A watched file has changed, and nobody has written to it for a while. `is_new` says whether
     /// its content differs from the content before the change. If so, the action of the watch
     /// begins as soon as the process is ready and no other operation stops, restarts or replaces
-    /// the process (`Operations::follow_changes` has the exact conditions). The action is not
-    /// needed if a start of the process has begun since the change.
+    /// the process. `Operations::follow_changes` has the exact conditions. The action is not needed
+    /// if a start of the process has begun since the change.
     FileQuiet {
         process: ProcessId,
         /// An index into the `watch` of the process.

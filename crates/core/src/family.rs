@@ -73,8 +73,8 @@ pub(crate) fn is_pending(state: &State, process: ProcessId) -> bool {
     matches!(state, EpochState::Pending | EpochState::Doomed { was_live: false, .. })
 }
 
-/// Whether an older instance, from which this instance has taken over, waits for the end of this
-/// instance.
+/// Whether this instance has taken over from an older instance, which now waits for this instance
+/// to end.
 pub(crate) fn is_awaited(state: &State, process: ProcessId) -> bool {
     older_of(state, process).is_some_and(|older| tie(state, older).is_handed_over())
 }
@@ -102,8 +102,8 @@ pub(crate) fn starts(state: &mut State, process: ProcessId) {
     let other = state[process].beside.filter(|other| state.family.all.contains_key(other));
     let is_beside = other.is_some_and(|other| lives(state, other));
     if let Some(survivor) = other.filter(|_| !is_beside) {
-        // The other epoch has ended, or survives SIGKILL. If it ends later, it must not count as a
-        // newer epoch that has failed to take over, so it is recorded as live.
+        // The other epoch has ended, or survives SIGKILL. The other epoch is recorded as live. If
+        // it ends later, its end then does not count as the failure of a newer epoch to take over.
         state.family.happens(survivor, EpochEvent::Live);
     }
     let begins = if is_beside { EpochState::Pending } else { EpochState::Free };
@@ -166,7 +166,7 @@ pub(crate) fn passes_on(state: &mut State, process: ProcessId, deadline: Time) {
     let older = older_of(state, process).filter(|older| tie(state, *older).is_handed_over());
     let Some(older) = older.filter(|_| tie(state, process) != Tie::KillOnly) else { return };
     // The limit counts from now. If it counted from the hand-over, it would be longer than the
-    // limit of a stop, and `fit_waits` would assume that the older instance has asked for more
+    // limit of a stop. `fit_waits` would then assume that the older instance has asked for more
     // time.
     let since = state.now;
     let kill_at = since + state.budget.stop(state.process(older), deadline.since(since));
@@ -351,7 +351,7 @@ fn is_due(state: &State, process: ProcessId, may_stop: bool) -> bool {
 
 /// Whether Envoy would abort this epoch if the older epoch ended now. The danger is over once this
 /// epoch itself has ended the older one, `--parent-shutdown-time-s` after this epoch became live.
-/// Here, this time counts from the start of this epoch, because drainit may learn late that the
+/// This function counts the time from the start of this epoch. drainit may learn late that the
 /// epoch is live, for example after a sleep of the machine. An epoch that has not taken over is
 /// killed by drainit anyway, so it does not need the older one.
 fn needs_older(state: &State, process: ProcessId) -> bool {

@@ -121,8 +121,8 @@ impl Graph {
     }
 
     /// Sorts the processes in `wanted` by Kahn's algorithm: dependencies before dependents,
-    /// otherwise in the order of `wanted`. A process of a cycle is missing from the order, as is
-    /// every process that depends on it.
+    /// otherwise in the order of `wanted`. The order lacks the processes of a cycle and all
+    /// processes that depend on them.
     pub(crate) fn sorted(
         dependencies: Vec<Vec<(ProcessId, StartCondition)>>,
         wanted: &[ProcessId],

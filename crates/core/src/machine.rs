@@ -198,10 +198,10 @@ impl Machine {
         &self.state
     }
 
-    /// Whether the container cannot be ready yet because of this process. Either the process is
-    /// starting, has just ended, or will be started again soon. Or an operation stops or has
-    /// stopped the process, and the process is `required` or will be restarted after a failure. A
-    /// process that has ended for good does not count, even if it is `required`.
+    /// Whether the container cannot be ready yet because of this process. There are two cases. The
+    /// process is starting, has just ended, or will be started again soon. Or an operation stops or
+    /// has stopped a process that is `required` or will be restarted after a failure. A process
+    /// that has ended for good does not count, even if it is `required`.
     pub fn waits_for(&self, process: ProcessId) -> bool {
         self.state.waits_for(process)
             || matches!(&self.phase, Phase::Running(running)

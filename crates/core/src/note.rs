@@ -154,8 +154,8 @@ pub enum Note {
     /// The last member of the process group has ended, after the process itself.
     GroupGone {
         process: ProcessId,
-        /// The time since the process was asked to end or, if it had ended by itself, since the
-        /// other members were asked; `None` if nobody was asked.
+        /// The time since the process was asked to end. If the process had ended by itself, the
+        /// time since the other members were asked. `None` if nobody was asked.
         took: Option<Duration>,
     },
     /// A stop signal has come during the shutdown.

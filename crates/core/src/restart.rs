@@ -11,8 +11,9 @@ const MAX_DELAY: Duration = Duration::from_secs(30);
 /// consecutive restarts begins at 1 again.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 
-/// The shortest time from one start to the next. Without this limit, and with a `restart_delay` of
-/// 0, a process that failed at once was restarted 2,800 times a second, which used up the CPU.
+/// The shortest time from one start to the next. Without this limit, a process that had a
+/// `restart_delay` of 0 and failed at once was restarted 2,800 times a second. These restarts used
+/// up the CPU.
 const MIN_PERIOD: Duration = Duration::from_millis(100);
 
 /// Decides what follows after a process has ended by itself or has failed. `failed` says whether

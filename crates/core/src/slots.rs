@@ -3,8 +3,8 @@
 //!
 //! A [`ProcessId`] is a slot. Both slots of a process have its name, and the dependents of the
 //! process depend on both. If the instance of a slot was replaced, rolled back or removed, the slot
-//! is *retired* once the instance is gone: it has no dependencies and no dependents, is shown
-//! nowhere, and is reused for the next new instance or process.
+//! is *retired* once the instance is gone. A retired slot has no dependencies and no dependents,
+//! and is shown nowhere. The next new instance or process reuses the slot.
 
 use alloc::collections::BTreeSet;
 use alloc::rc::Rc;
@@ -182,9 +182,9 @@ impl State {
         self.forget_changes(old);
     }
 
-    /// Copies the conditions that the old instance has met. Copies nothing if the old instance is
-    /// down and did not end well, because its conditions then count as met only so that its
-    /// dependents can start.
+    /// Copies the conditions that the old instance has met. If the old instance is down and did not
+    /// end well, its conditions count as met only to let its dependents start. In that case,
+    /// nothing is copied.
     fn inherit_conditions(&mut self, slot: ProcessId, old: ProcessId) {
         let is_down = matches!(self.life(old), Lifecycle::Stopped { .. } | Lifecycle::Done);
         if !is_down || self[old].went_well {

@@ -150,8 +150,9 @@ pub struct DrainSpec {
     /// The number of open connections, or of requests in flight, at which the drain is over.
     pub exit_at: u64,
     /// The signal that asks the process to drain. The process may then end by itself once it has
-    /// drained. A command or an HTTP request can have the same effect, so the value is SIGTERM for
-    /// both if the kernel counts the connections. `None` for any other drain.
+    /// drained. A command or an HTTP request that drains the process can also make it end. If the
+    /// kernel counts the connections, the value is therefore SIGTERM for these drains. `None` for
+    /// any other drain.
     pub signal: Option<Signal>,
 }
 

@@ -96,9 +96,9 @@ impl State {
         }
     }
 
-    /// Probes an instance once more after its readiness timeout, if the instance may have taken
-    /// over from the older instance since its last probe. If so, its end would leave no instance
-    /// that listens. Returns whether the core waits for the answer.
+    /// Probes a new instance of a hot restart once more after its readiness timeout. Since its last
+    /// probe, the instance may have taken over from the older one. The end of the new instance
+    /// would then leave no instance that listens. Returns whether the core waits for the answer.
     pub(crate) fn probe_once(&mut self, process: ProcessId) -> bool {
         let Lifecycle::Starting { ready_by, .. } = self.life(process) else { return false };
         if !family::is_pending(self, process) || self[process].overdue.is_some() {
@@ -111,7 +111,7 @@ impl State {
         true
     }
 
-    /// Handles a last probe that did not show that the instance has taken over.
+    /// Handles a failed last probe: the probe has not shown that the instance has taken over.
     pub(crate) fn not_live(&mut self, process: ProcessId) {
         if matches!(self.life(process), Lifecycle::Starting { .. })
             && self[process].overdue.is_some()

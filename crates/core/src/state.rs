@@ -40,8 +40,9 @@ pub enum Lifecycle {
     /// The process is down and will be started again at `until`.
     Backoff {
         until: Time,
-        /// Whether the next start evaluates `only_if` and runs the `pre_start` hook. A restart
-        /// after an end that nobody asked for does neither.
+        /// Whether the next start evaluates `only_if` and runs the `pre_start` hook. After an end
+        /// that nobody asked for, a restart does neither if the hook or an instance has already run
+        /// (`Slot::has_run`).
         anew: bool,
     },
     /// The process and its `pre_stop` hook run. The hook is killed at `until`.
@@ -134,8 +135,8 @@ impl Lifecycle {
         }
     }
 
-    /// The time at which the timer of this state has to wake the core; `None` without a timer, or
-    /// with a timer that is never due.
+    /// The time at which the timer of this state has to wake the core. `None` if the state has no
+    /// timer, or if its timer is never due.
     fn wakes_at(mut self) -> Option<Time> {
         self.timer().copied().filter(|at| *at != Time::NEVER)
     }
@@ -408,8 +409,8 @@ impl State {
     }
 
     /// Whether the process continues in its other slot, so that the end of this instance runs no
-    /// `post_stop` hook. There are two cases: the other instance has the same definition, and its
-    /// end will run the hook; or this instance has not taken over from the other instance.
+    /// `post_stop` hook. There are two cases. The other instance has the same definition, and its
+    /// end will run the hook. Or this instance has not taken over from the other instance.
     pub(super) fn continues_beside(&self, id: ProcessId) -> bool {
         let Some(other) = self[id].beside else { return false };
         let life = self.life(other);
@@ -593,8 +594,8 @@ impl State {
         self.note(Note::HookTimedOut(HookId { process, stage }));
     }
 
-    /// The time at which the next timer is due: the timer of a process, or the end of the time
-    /// within which Envoy aborts an instance ([`Family::doomed`]).
+    /// The time at which the next timer is due. This is the timer of a process, or the time by
+    /// which Envoy aborts an instance ([`Family::doomed`]).
     pub(crate) fn wakes_at(&self) -> Option<Time> {
         let of_family = self.family.doomed().map(|(_, until)| until);
         self.timers.first().map(|(time, _)| *time).into_iter().chain(of_family).min()

@@ -164,7 +164,8 @@ impl State {
         for id in self.spec.ids() {
             let limit = match self.life(id) {
                 // An older instance that waits for a newer one needs no shorter limit: either the
-                // newer instance ends it before the deadline, or drainit can still end it.
+                // newer instance ends the older one before the deadline, or drainit can still do
+                // so.
                 Lifecycle::Stopping { .. } | Lifecycle::Remains { .. }
                     if !matches!(
                         family::tie(self, id),
@@ -284,7 +285,7 @@ impl State {
 
     /// Whether this end answers the signal that asked the process to drain; such an end is not a
     /// failure. A program that handles the signal, such as a shell or a JVM, may end with the code
-    /// that a shell shows for that signal.
+    /// that a shell shows for the signal, such as 143 for SIGTERM.
     pub fn is_answer(&self, id: ProcessId, end: End) -> bool {
         let signal = self.process(id).drain.and_then(|drain| drain.signal).map(End::Signal);
         let is_of_signal =

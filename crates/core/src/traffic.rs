@@ -2,11 +2,11 @@
 
 use core::time::Duration;
 
-/// A pause between two looks at the kernel's list of connections is at least this many times as
-/// long as a look (but see [`LONGEST`]), so that looks cost at most a tenth of a core.
+/// After a look at the kernel's list of connections, the pause is at least this many times as long
+/// as the look, or [`LONGEST`] if that is shorter. Looks therefore cost at most a tenth of a core.
 pub const FACTOR: u32 = 10;
-/// The pause after a long look is at most this long, because a look that takes long on a busy
-/// machine uses little processor time.
+/// The pause after a long look is at most this long. On a busy machine, a look takes long, but uses
+/// little processor time.
 pub const LONGEST: Duration = Duration::from_millis(500);
 
 /// The pause after a look at the kernel's list of connections. `took` is the time that the look
@@ -24,7 +24,7 @@ pub struct Traffic {
     pub accepted: Option<u64>,
     /// Requests in flight.
     pub requests: Option<u64>,
-    /// Further requests of which the kernel cannot tell whether they are in flight.
+    /// Further requests that may be in flight; the kernel cannot tell.
     pub unsure: Option<u64>,
     /// Requests that have ended since the start of the process, apart from [`Self::upgrades`]. Only
     /// the difference of two counts has a meaning, modulo 2^64. After a hot restart, a count can be

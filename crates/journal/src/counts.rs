@@ -24,8 +24,8 @@ pub struct RequestData {
     pub start_unsure: Option<u64>,
     /// The number of completed requests; null if it is unknown.
     pub completed: Option<u64>,
-    /// The number of upgrades (WebSockets, CONNECT) that have ended, whoever ended them; null if it
-    /// is unknown.
+    /// The number of upgrades (WebSockets, CONNECT) that have ended, no matter who ended them; null
+    /// if the number is unknown.
     pub upgrades_ended: Option<u64>,
     pub cut: u64,
     /// Like `start_unsure`, for the requests that may have been cut.

@@ -52,7 +52,7 @@ pub struct LogEvent {
     /// The number of consecutive failed probes after which the check fails.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
-    /// The duration of what the event reports, such as a drain.
+    /// The duration of what the event reports, such as a start, a drain or a stop.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_seconds")]
     pub seconds: Option<Duration>,
     /// The shortest time that the announced wait will take.

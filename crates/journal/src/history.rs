@@ -14,9 +14,9 @@ use drainit_core::state::Lifecycle;
 use drainit_core::traffic::{Moment, Traffic};
 use drainit_core::types::{End, EndKind, ProcessId, Signal, Time};
 
-/// A count that is at most this old at the end of a drain is reported as the count at the end.
-/// Normally, the stop signal follows a poll within this time. On a slow machine, the stop signal
-/// may come later. The report then shows the count with its age.
+/// If a count is at most this old at the end of a drain, the report shows it as the count at the
+/// end. Normally, the stop signal follows a poll within this time. On a slow machine, the stop
+/// signal may come later. The report then shows the count with its age.
 const FRESH: Duration = Duration::from_millis(50);
 
 /// The history of a slot (the place of one instance at a time): its instances and their state.
@@ -133,9 +133,9 @@ impl History {
         }
     }
 
-    /// The text that the status shows. Depending on the state, this is the `STATUS=` of the
-    /// process, or the text says why the process is not ready, why its last liveness probe failed,
-    /// or how it ended.
+    /// The text that the status shows. In some states, the text is the `STATUS=` of the process. In
+    /// others, the text says why the process is not ready, why its last liveness probe failed, or
+    /// how it ended.
     pub fn why(&self) -> Option<String> {
         let why = match self.state {
             ProcessState::Starting | ProcessState::Draining => &self.failure,
@@ -169,16 +169,16 @@ pub struct Stop {
 /// The traffic of a process whose drain does not count traffic.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Served {
-    /// The first count at the stop signal or after it. Until there is such a count, this is the
-    /// last count so far.
+    /// The first count after the stop signal, or at most [`FRESH`] before it. Until there is such a
+    /// count, this is the last count so far.
     pub(super) first: (Time, Traffic),
     /// The last count before the end, and its time.
     pub(super) last: (Time, Traffic),
 }
 
 impl History {
-    /// The words that follow an end for which drainit did not ask. They name the signal that
-    /// probably led to the end, if an operator had requested such a signal.
+    /// The words that follow an end for which drainit did not ask. If an operator had requested a
+    /// signal that probably led to the end, the words name this signal.
     pub(crate) fn unasked(&self, end: End) -> String {
         let ends = |signal: &Signal| {
             end == End::Signal(*signal)
@@ -190,7 +190,7 @@ impl History {
         }
     }
 
-    /// Records a count that began at this time, and was over before the process ended.
+    /// Records a count that began at `began`, and was over before the process ended.
     pub(super) fn serves(&mut self, began: Time, traffic: Traffic) {
         let seen = (began, traffic);
         let is_early = |first: Time| {
@@ -207,8 +207,8 @@ impl History {
         let connections =
             ConnectionData { start: first.connections, end: last.connections, new: None };
         let requests = RequestData::of(first, last);
-        // A process that a signal has ended answered nothing after the signal. A process that ended
-        // in another way may have answered after the count.
+        // If a signal ended the process, the process answered nothing after the signal. If the
+        // process ended in another way, it may have answered after the count.
         let age = self.end.map(|(at, _)| at.since(seen)).unwrap_or_default();
         let is_last = matches!(self.end, Some((_, End::Signal(_)))) && age <= FRESH;
         Some((connections, requests, (!is_last).then_some(age)))

@@ -250,8 +250,8 @@ impl Journal {
             Note::Failed { process, why, next } => {
                 let history = self.noted(process);
                 history.gave_up = matches!(next, AfterEnd::StaysDown | AfterEnd::GivesUp);
-                // If drainit has asked the process to end, the failure was the reason, so the
-                // process does not count as asked to end.
+                // drainit may have asked the process to end because of this failure. The failure is
+                // then the reason for the end, and the process does not count as asked to end.
                 history.is_last_asked = false;
                 // If the spawn has failed, the supervisor has already set a message that says more.
                 if !matches!(why, Failure::Spawn { .. }) {
@@ -274,8 +274,8 @@ impl Journal {
                 return gave_up;
             }
             Note::Stopped { process, end, took, killed, handed_over } => {
-                // A process that is stopped because it has failed does not count as asked to end,
-                // because the failure is the reason for its end.
+                // If a process is stopped because it has failed, the failure is the reason for its
+                // end. The process then does not count as asked to end.
                 let is_asked = took.is_some()
                     && !killed
                     && self.of(process).why_ended.is_none()

@@ -1,5 +1,5 @@
-//! The journal: everything that has happened to each process since the start, and the steps of the
-//! shutdown, with the words for the log, the status and the report.
+//! The journal records everything that has happened to each process since the start, and the steps
+//! of the shutdown. It also has the words for the log, the status and the report.
 //!
 //! The supervisor gives the [`Journal`] each [`Note`](drainit_core::note::Note) of the core, each
 //! sample of traffic and other events, with their times. The status, the metrics, the report of the

@@ -1,6 +1,6 @@
-//! Finds the longest shutdown by a simulation with the real state machine: every process becomes
-//! ready at once, and every hook, drain and stop takes all of its time. The journal records the
-//! steps, as in a real shutdown.
+//! Finds the longest shutdown by a simulation with the real state machine. In the simulation, every
+//! process becomes ready at once, and every hook, drain and stop takes all of its time. The journal
+//! records the steps, as in a real shutdown.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::rc::Rc;
@@ -26,8 +26,8 @@ impl Timeline {
         Play::of(spec, None, asked)
     }
 
-    /// The longest shutdown that begins while a oneshot runs, and this oneshot; `None` if no
-    /// oneshot can run. All processes that do not depend on the oneshot are running as well.
+    /// The oneshot during which a shutdown takes longest, and this shutdown; `None` if no oneshot
+    /// can run. All processes that do not depend on the oneshot are running as well.
     pub fn worst_in_oneshot(spec: &Spec, asked: bool) -> Option<(ProcessId, Self)> {
         let runs = |id: &ProcessId| {
             let process = &spec.processes[id.index()];
@@ -73,8 +73,8 @@ impl Play {
             (process.autostart, process.timeout) = (true, None);
             process.success_codes = vec![exit_code::OK];
         }
-        // An additional process keeps the container alive until the shutdown begins, and its end
-        // can be the cause of the shutdown. The additional process needs no time to stop.
+        // An additional process keeps the container alive until the shutdown begins. The end of the
+        // additional process can be the cause of the shutdown. This process needs no time to stop.
         let cause = ProcessId(u16::try_from(played.processes.len()).unwrap_or(u16::MAX));
         let Some(first) = spec.processes.first() else { return Timeline::default() };
         played.processes.push(cause_of_shutdown(first.clone()));

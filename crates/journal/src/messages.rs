@@ -105,8 +105,8 @@ pub fn hook_name(hook: HookId, names: &Names) -> String {
 pub fn drain_end(why: DrainEnd, last: Load) -> String {
     let open = still_open(last);
     match why {
-        // If connections are open at the end of a quiet drain, the drain is over because `exit_at`
-        // allows them.
+        // If connections or requests are open at the end of a quiet drain, `exit_at` allows them.
+        // The drain is over for this reason.
         DrainEnd::Quiet if last.active > Some(0) => format!("`exit_at` is reached{open}"),
         DrainEnd::Quiet if last.unit == Unit::Requests => "no request in flight".to_owned(),
         DrainEnd::Quiet => "no connection left".to_owned(),

@@ -35,7 +35,7 @@ impl Steps {
         self.over.iter().chain(self.open.values()).copied()
     }
 
-    /// Records the phase in which the core is after an event.
+    /// Records the phase of the core after an event.
     pub(crate) fn phase(&mut self, now: Time, phase: &Phase) {
         let draining = match phase {
             Phase::Draining(draining) => Some(draining),

@@ -66,7 +66,7 @@ impl Journal {
         text
     }
 
-    /// The line of a step other than a drain or a stop; `None` if the step took less than
+    /// The line of a step that is neither a drain nor a stop. `None` if the step took less than
     /// [`SHORTEST`], or was over before `t0`.
     fn line_of(&self, t0: Time, step: ShutdownStep) -> Option<String> {
         let name = step.process.map(|process| self.name_of(process));
@@ -107,9 +107,9 @@ fn described((connections, requests, age): Counts, unit: Unit) -> String {
     // If the last poll was made before the end of the drain, nobody knows what happened between
     // the poll and the end.
     let (at, cut) = match age {
-        // The drain did not wait for these connections, because it waits for requests only, or
-        // because nobody asks the clients to leave. The line therefore says that the stop cuts
-        // them.
+        // The drain did not wait for these connections. Either the drain waits for requests only,
+        // or nobody asks the clients to leave. The line therefore says that the stop cuts these
+        // connections.
         None if (unit == Unit::Requests || is_of_kernel) && connections.end > Some(0) => {
             ("cut at the end".to_owned(), "cut")
         }

@@ -21,9 +21,9 @@ pub enum StepKind {
     /// At the end of a drain, drainit makes an Envoy close its listeners, and counts the traffic
     /// again.
     Close,
-    /// A count of the open connections or requests. For a process: the last count before its stop,
-    /// if its drain was over before other drains. For the container: the first count of the
-    /// processes whose drains count nothing.
+    /// A count of the open connections or requests. The step of a process is the last count before
+    /// its stop, if its drain was over before other drains. The step of the container is the first
+    /// count of the processes whose drains count nothing.
     Count,
     /// The time from the stop signal to the end of the process. In the longest shutdown, this is
     /// the time to SIGKILL.
@@ -141,8 +141,8 @@ fn before(
         if let Some(own) = own.filter(|own| steps[*own].part() == step.part()) {
             return Some(own);
         }
-        // The step waits for the dependents of its process. If a dependent has no step, its own
-        // dependents are searched instead.
+        // The step waits for the dependents of its process. If a dependent has no step, the search
+        // continues with the dependents of this dependent.
         let mut seen = BTreeSet::new();
         let mut above: VecDeque<_> = [process].into();
         while let Some(id) = above.pop_front() {

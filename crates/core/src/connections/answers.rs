@@ -2,8 +2,8 @@
 //! the result of each look at the kernel's list goes in, and the number of connections that owe an
 //! answer comes out.
 //!
-//! If the server last received data after it last sent data, the connection owes an answer. If the
-//! server last sent data after it last received data, or did both in the same tick of the kernel's
+//! If the server has received data since it last sent data, the connection owes an answer. If the
+//! server has sent data since it last received data, or did both in the same tick of the kernel's
 //! clock, nothing proves that the answer is complete. A part of the answer may be missing (a
 //! stream), or the answer may belong to an earlier request (pipelining, HTTP/2). A connection of
 //! this kind is unknown: it counts as busy until nothing has moved on it for `idle`.
@@ -101,11 +101,11 @@ pub struct Counts {
     pub open: u64,
     /// Connections that owe an answer.
     pub owing: u64,
-    /// Connections of which the kernel cannot tell whether they owe an answer.
+    /// Connections that may owe an answer; the kernel cannot tell.
     pub unknown: u64,
-    /// Open connections that may have owed an answer since the first look, and that count as
-    /// answered only because nothing has moved on them for `idle`. The server can still send, so a
-    /// stop may cut their answers.
+    /// Open connections that may have owed an answer at some time since the first look. They count
+    /// as answered only because nothing has moved on them for `idle`. The server can still send on
+    /// them, so a stop may cut their answers.
     pub silent: u64,
     /// A number that grows whenever a look shows a new connection.
     pub connected: u64,
@@ -132,7 +132,7 @@ impl Counts {
 }
 
 impl Answers {
-    /// `idle` is the time after which a connection whose state is unknown counts as answered.
+    /// If nothing moves on an unknown connection for `idle`, the connection counts as answered.
     pub fn new(idle: Duration) -> Self {
         Self { idle, connections: None, connected: 0, asked: 0 }
     }

@@ -1,8 +1,8 @@
 //! The looks at the connections of a process that is drained. This module is pure: answers of the
 //! kernel, commands and the time go in; reports come out, as from the
 //! [`Dialogue`](crate::envoy::dialogue::Dialogue) with an Envoy. The two modules share only the
-//! reports, because almost all of the dialogue is about Envoy's admin interface: repeated calls,
-//! the list of listeners, statistics, and answers that hang.
+//! reports. Almost all of the dialogue is about Envoy's admin interface: repeated calls, the list
+//! of listeners, statistics, and answers that hang.
 
 use core::time::Duration;
 
@@ -179,8 +179,9 @@ impl ConnectionWatch {
         }
     }
 
-    /// Makes the next look come as soon as the last unknown connection will have been silent for
-    /// `idle`, unless a look is due earlier anyway.
+    /// If the drain can be over once no connection is unknown, plans a look for the time at which
+    /// the last unknown connection has been silent for `idle`. Changes nothing if a look is due
+    /// earlier.
     fn note_settling(&mut self, began: Time, now: Time, counts: Counts) {
         let is_close = self.terms.unit == Unit::Requests && counts.owing <= self.terms.exit_at;
         if is_close && !counts.settles.is_zero() {

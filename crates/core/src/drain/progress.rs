@@ -25,7 +25,8 @@ pub(crate) enum Progress {
         /// The time at which the granted time of the drain ends.
         until: Time,
         /// Whether the final count was made at `at`. If so, the stop waits for no traffic of this
-        /// process, unless it waits so long for other processes that a new count is needed.
+        /// process. If the stop has to wait long for other processes, the traffic is counted once
+        /// more.
         is_counted: bool,
     },
     FinalCount(FinalCount),

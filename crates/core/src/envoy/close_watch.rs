@@ -35,8 +35,7 @@ impl ClosingWatch {
 
     /// Checks a sample of the drain. Returns the number of requests that have begun and ended
     /// without a closed connection, once this number is at least [`REQUESTS`] and `patience` is
-    /// over. Later calls return `None`, and so does a call with a sample in which a statistic is
-    /// missing.
+    /// over. Later calls return `None`. A call also returns `None` if the sample lacks a statistic.
     ///
     /// The end of a stream that began before the drain proves nothing. Envoy announces a close in
     /// the head of a response, and the head for this stream was already sent. The statistics do not

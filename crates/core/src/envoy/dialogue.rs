@@ -38,8 +38,8 @@ const CLOSING_SEEN: Duration = Duration::from_secs(2);
 /// counts as slow, and the kernel's count replaces its answers.
 const SLOW: Duration = Duration::from_millis(QUIET.as_millis() as u64 / 2);
 
-/// The traffic is unknown if a poll has waited for its answer longer than this time, and longer
-/// than ten times the time that the previous answer took.
+/// The traffic is unknown once a poll has waited for its answer for this time, or for ten times as
+/// long as the previous answer took, whichever is longer.
 const OVERDUE: Duration = Duration::from_secs(1);
 
 /// The limits and settings of a drain.
@@ -106,8 +106,8 @@ pub struct Look {
 /// A question or a report of the dialogue.
 #[derive(Clone, Debug)]
 pub enum DrainOutput {
-    /// A question to Envoy's admin interface. The dialogue drops a question without an answer only
-    /// at the end of the drain.
+    /// A question to Envoy's admin interface. The dialogue drops an unanswered question only at the
+    /// end of the drain.
     Ask(Ask),
     /// A question to the kernel: how many connections to the Envoy's listeners are open?
     Look,
@@ -696,8 +696,8 @@ impl Dialogue {
             self.totals = Traffic { accepted, completed, upgrades, ..self.totals };
         }
         self.record(asked, sample);
-        // While `stays_ready` is set, Envoy closes few connections. The check for closed connections
-        // therefore begins when `stays_ready` is no longer set.
+        // While `stays_ready` is set, Envoy closes few connections. The check for closed
+        // connections therefore begins later.
         if self.is_accepted()
             && !self.stays_ready
             && let Some(requests) = self.watch.check(now, &sample)

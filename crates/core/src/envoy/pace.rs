@@ -12,14 +12,14 @@ use crate::types::Time;
 pub(crate) const OFTEN: Duration = Duration::from_millis(25);
 /// The shortest pause while it is too early for the drain to end.
 pub(crate) const SELDOM: Duration = Duration::from_millis(250);
-/// A pause is at least this many times as long as the last answer took, except before a poll
-/// without a rest (see [`HURRIED`]), so polls cost any Envoy at most 3 % of a core.
+/// A pause is at least this many times as long as the last answer took, so polls cost any Envoy at
+/// most 3 % of a core. Polls without a rest are an exception (see [`HURRIED`]).
 const FACTOR: u32 = 33;
 /// The pause after the first answer with counters that shows no traffic. A second answer of this
 /// kind then has to confirm that nothing is open and nothing new has come.
 const CONFIRM: Duration = QUIET.saturating_add(Duration::from_millis(5));
 /// After this many answers without a rest between them, Envoy gets a rest. drainit polls without a
-/// rest only if the polls may show the end of the drain: two polls have to show quiet, and up to
+/// rest only if the polls may show the end of the drain. Two polls have to show quiet, and up to
 /// two other polls may come before these two.
 const HURRIED: u32 = 4;
 /// If two polls have shown quiet before the end of `min`, the drain can end as soon as `min` is
@@ -35,7 +35,7 @@ pub(crate) struct Pace {
     shown: ShownTraffic,
     /// The longest time that an answer has taken.
     slowest: Duration,
-    /// The time that earlier answers took, less the part for which Envoy had already rested at
+    /// The work (the time that answers took) from which Envoy had not yet rested at
     /// [`Self::answered_at`].
     debt: Duration,
     answered_at: Time,
@@ -78,8 +78,8 @@ impl Pace {
 
     /// Whether a poll may follow without a rest: the work from which Envoy still has to rest is at
     /// most the work of [`HURRIED`] answers. If the kernel shows new connections (`is_calm` is
-    /// false), the limit is the work of one answer, because connections that come and go all the
-    /// time must not cause more polls than usual.
+    /// false), the limit is the work of one answer. Connections that come and go all the time must
+    /// not cause more polls than usual.
     pub(crate) fn may_hurry(&self, now: Time, is_calm: bool) -> bool {
         self.debt(now) <= self.slowest * if is_calm { HURRIED } else { 1 }
     }
@@ -130,8 +130,8 @@ impl Pace {
             Some(0) => ShownTraffic::Nothing,
             _ => ShownTraffic::Traffic,
         };
-        // If several answers in a row show no traffic, drainit polls without a rest only after two
-        // of them: the first answer, and the first answer with counters.
+        // If several answers in a row show no traffic, drainit polls without a rest after only two
+        // of them. These are the first answer, and the first answer with counters.
         match self.shown {
             _ if !self.may_hurry(now, is_calm) => OFTEN.max(rest),
             ShownTraffic::Nothing if before == ShownTraffic::Traffic => Duration::ZERO,
@@ -141,8 +141,8 @@ impl Pace {
     }
 
     /// The pause after a poll that failed after `took`. The pause grows with the number of
-    /// consecutive failures, up to [`FACTOR`] times `took` or 16 s, whichever is shorter, but is at
-    /// least [`SELDOM`].
+    /// consecutive failures, up to [`FACTOR`] times `took` or 16 s, whichever is shorter. The pause
+    /// is at least [`SELDOM`].
     pub(crate) fn after_failure(&mut self, took: Duration) -> Duration {
         self.shown = ShownTraffic::Traffic;
         let patience = SELDOM * (1 << self.failures.min(6));

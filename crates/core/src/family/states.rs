@@ -24,8 +24,8 @@ pub(crate) enum EpochState {
     Orphaned,
     /// A newer epoch was asked to end, and has asked this epoch to end in turn.
     Passed,
-    /// The stop of this epoch has begun while a newer epoch lives that has not taken over. The
-    /// newer epoch is killed, and this epoch gets its stop signal when the newer epoch is gone.
+    /// The stop of this epoch has begun, but a newer epoch lives and has not taken over. The newer
+    /// epoch is killed, and this epoch gets its stop signal when the newer epoch is gone.
     Delayed,
     /// The older epoch has ended too early, so Envoy aborts this epoch by `until`. This epoch
     /// reacts to no signal but SIGKILL. `was_live` says whether this epoch had taken over before.
@@ -43,7 +43,7 @@ pub(crate) enum EpochEvent {
     NewerFailed,
     /// A newer epoch that has taken over from this epoch was asked to end.
     NewerAsked,
-    /// The stop of this epoch begins. A newer epoch lives that has not taken over from this epoch.
+    /// The stop of this epoch begins. A newer epoch lives, and has not taken over from this epoch.
     ToEnd,
     /// drainit sends the stop signal to the epoch, because no newer epoch will end it.
     Asked,
@@ -89,8 +89,8 @@ impl EpochState {
         }
     }
 
-    /// Whether a stop holds back the stop signal, because a newer epoch ends this epoch, or because
-    /// `family::settle` sends the signal later.
+    /// Whether a stop of this epoch sends no stop signal yet. Either a newer epoch ends this epoch,
+    /// or `family::settle` sends the signal later.
     pub(crate) fn is_held(self) -> bool {
         matches!(self, Self::HandedOver | Self::Orphaned | Self::Passed | Self::Delayed)
     }
@@ -103,8 +103,8 @@ pub(crate) struct Epoch {
     pub(crate) started: Time,
     /// How long an older epoch may live beside this epoch before drainit ends the older epoch.
     pub(crate) handover: Duration,
-    /// Whether this epoch needs no further drain: its own drain has begun, or the drain of the
-    /// newer epoch, which waits for the connections of both epochs, is over.
+    /// Whether this epoch needs no further drain. Either its own drain has begun, or the drain of
+    /// the newer epoch is over. The newer epoch's drain waits for the connections of both epochs.
     pub(crate) is_drained: bool,
 }
 

@@ -52,8 +52,8 @@ pub struct Draining {
     drained: Vec<ProcessId>,
     /// New instances that have not taken over. drainit stops each of these instances once it runs.
     new_instances: Vec<ProcessId>,
-    /// For each process, whether a direct or indirect dependency has ended without which the
-    /// process may be unable to serve. If so, the drain of the process waits for `min` only.
+    /// For each process, whether it may be unable to serve because a direct or indirect dependency
+    /// has ended. If so, the drain of the process waits for `min` only.
     only_min: Vec<bool>,
     /// The time at which the next timer is due, apart from the timers of processes.
     wakes_at: Option<Time>,
@@ -278,9 +278,9 @@ impl Draining {
     }
 
     /// Begins the stop after `POST /drain`, and does not drain again. If the grace period of the
-    /// drain is not over, the stop gets the rest of it, because the kubelet's grace period includes
-    /// the `preStop` hook that requested the drain. If the grace period is over, the stop gets a
-    /// new grace period.
+    /// drain is not over, the stop gets the rest of this period. The kubelet's grace period
+    /// includes the `preStop` hook that requested the drain. If the grace period is over, the stop
+    /// gets a new grace period.
     fn stop(&mut self, state: &mut State, cause: Cause) {
         self.held = false;
         self.shutdown.cause = cause;
@@ -312,8 +312,8 @@ impl Draining {
     /// Handles the end of a process. If the dependents of the process cannot serve without it, they
     /// are drained for `min` only.
     fn exited(&mut self, state: &mut State, event: Event, gone: ProcessId, end: End) {
-        // Whether the end counts as asked for, because drainit was already stopping the process
-        // (for example at an operator's request), or because its slot is not the current one.
+        // Whether the end counts as asked for. Either drainit was already stopping the process (for
+        // example at an operator's request), or the slot is not the current slot of the process.
         let was_stopped = state.life(gone).is_being_stopped() || !state.is_current(gone);
         let before_ready = state.awaits_ready(gone);
         // Whether the instance has not served anybody yet.

@@ -120,7 +120,8 @@ impl Finishing {
     }
 
     /// Handles the end of a scan for leftovers. The pause before the next scan is at least as long
-    /// as this scan, so that thousands of processes, whose scan takes long, have time to end.
+    /// as this scan. A scan of thousands of processes takes long, and the pause gives them time to
+    /// end.
     fn take_answer(&mut self, state: &State) {
         if let LastWait::Sweep { signal, until, began, again: again @ None } = &mut self.step {
             let took = state.now.since(*began);

@@ -9,15 +9,15 @@
 //!
 //! A stop replaces the goals of the processes that it stops, and fails the starts that need one of
 //! these processes. A start or a restart is refused while one of the processes that it concerns is
-//! being stopped or restarted. There is one exception. A process that follows a dependency (see
-//! below) is stopped and started again. A request to restart this process during its stop is
-//! accepted, because the next start serves the request, too. When the shutdown begins, all requests
-//! fail and all goals are dropped. Stops under way continue, and must end before the deadline.
+//! being stopped or restarted. There is one exception. While a process is stopped because it
+//! follows a dependency (see below), a request to restart this process is accepted. The next start
+//! serves the request, too. When the shutdown begins, all requests fail and all goals are dropped.
+//! Stops under way continue, and must end before the deadline.
 //!
-//! A dependent with `restart: true` follows a dependency: if the dependent runs when a new instance
-//! of the dependency meets the condition of `depends_on`, the dependent is restarted. If several of
-//! its dependencies get new instances, the dependent waits for all of them, and is restarted only
-//! once.
+//! A dependent with `restart: true` follows a dependency: the dependent is restarted when a new
+//! instance of the dependency meets the condition of `depends_on`. A dependent that does not run is
+//! not restarted. If several of its dependencies get new instances, the dependent waits for all of
+//! them, and is restarted only once.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::rc::Rc;
@@ -162,8 +162,8 @@ impl Operations {
         }
     }
 
-    /// The reason to refuse a request because an equal request is unanswered; `None` if none is
-    /// unanswered, or if both can share one answer.
+    /// If an equal request is unanswered and cannot share its answer with this request, returns the
+    /// reason to refuse this request. Otherwise returns `None`.
     pub(crate) fn refuses(
         &self,
         state: &State,
@@ -351,8 +351,8 @@ impl Operations {
     }
 
     /// For each slot, whether its process follows a dependency that is about to get a new instance.
-    /// A dependency is about to get a new instance if it has a goal, is being replaced, or will be
-    /// restarted because of a changed file or because of a dependency of its own.
+    /// A dependency is about to get a new instance in three cases: it has a goal; it is being
+    /// replaced; or it will be restarted because of a changed file or of a dependency of its own.
     fn waiting_to_follow(&self, state: &State) -> Vec<bool> {
         let spec = &state.spec;
         let mut waits = vec![false; spec.processes.len()];
@@ -380,9 +380,9 @@ impl Operations {
     }
 
     /// Whether this process has to wait for the new instance of a dependency. A process with
-    /// `restart: true` for the dependency always waits. Any other process does not wait if the
-    /// dependency already meets the condition for the start, or if the old instance of the
-    /// dependency serves until the new one is ready.
+    /// `restart: true` for the dependency always waits. Any other process waits unless the
+    /// dependency already meets the condition for the start. It does not wait, either, while the
+    /// old instance of the dependency serves until the new one is ready.
     fn needs_another(&self, state: &State, process: ProcessId) -> bool {
         let mut needs = state.process(process).dependencies.iter();
         needs.any(|&(on, condition)| {
@@ -526,8 +526,8 @@ impl Operations {
         loop {
             let (replacements, steps) = (self.replacements.len(), self.steps());
             judged.extend(self.pass(state, may_start));
-            // Another pass is needed after the end of a replacement, of a step of a reload, or of
-            // the reload, because processes or steps may have waited for this end.
+            // Another pass is needed if a replacement, a step of a reload or the reload has ended.
+            // Processes or steps may have waited for this end.
             let has_progress = self.replacements.len() < replacements || self.steps() < steps;
             if !has_progress && !self.answer_reload(state) {
                 return judged;

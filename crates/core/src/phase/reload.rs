@@ -12,12 +12,12 @@
 //!
 //! Then there is one step for each new process, each changed process, and each unchanged process
 //! that has kept its definition. The step starts the process, gives it its new definition, or
-//! replaces it: by a new instance beside the old one, or by a stop and a start. Dependencies come
-//! before dependents, so when the step of a process begins, its dependencies already match the new
-//! config. A process that is missing from the new config is removed in a step of its own. This step
-//! comes after the steps of its changed dependents, when no process needs the missing process any
-//! more. A step begins when the previous step is over. After a failure no further step begins, and
-//! the remaining processes stay as they were.
+//! replaces it. A process is replaced by a new instance beside the old one, or by a stop and a
+//! start. Dependencies come before dependents, so when the step of a process begins, its
+//! dependencies already match the new config. A process that is missing from the new config is
+//! removed in a step of its own. This step comes after the steps of its changed dependents, when no
+//! process needs the missing process any more. A step begins when the previous step is over. After
+//! a failure no further step begins, and the remaining processes stay as they were.
 //!
 //! After the last step, each process that has `restart: true` for a replaced dependency is
 //! restarted (it *follows* the dependency). The reload ends when these restarts are complete. In a
@@ -52,9 +52,9 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Takes processes that no other process needs out of `gone`: all that are down or, if none is
-    /// down, one that runs. A reload can remove thousands of processes that are down, so one pass
-    /// removes them all.
+    /// Takes out of `gone` the processes that no other process needs: all that are down or, if none
+    /// is down, one that runs. A reload can remove thousands of processes that are down, so one
+    /// pass removes them all.
     fn take_free(&mut self, state: &State) -> Vec<ProcessId> {
         let mut down = BTreeSet::new();
         let (mut free, stay) = self.gone.drain(..).partition(|slot| {
@@ -89,9 +89,8 @@ impl Operations {
         self.goals.values().all(is_settled)
     }
 
-    /// The work that is left of the steps of a reload: 2 for each step that is still to begin, and
-    /// 1 for the step that is under way; 0 without a reload. The number falls when a step begins or
-    /// ends.
+    /// The work that a reload still has to do: 2 for each step that has not begun, and 1 for the
+    /// step under way; 0 without a reload. The number falls when a step begins or ends.
     pub(super) fn steps(&self) -> usize {
         self.reload.as_ref().map_or(0, |reload| {
             let is_over = reload.failed.is_some();

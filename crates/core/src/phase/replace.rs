@@ -127,8 +127,8 @@ impl Operations {
         }
     }
 
-    /// Frees the slots whose instances were stopped for good, all in one pass, because a stop of
-    /// thousands of new instances can end in one step.
+    /// Frees the slots whose instances were stopped for good. One pass frees all of them, because
+    /// the stops of thousands of new instances can end in one step.
     pub(super) fn retire(&mut self, state: &mut State) {
         let is_over = |id: ProcessId, goal| goal == Goal::Retired && is_gone(state.life(id));
         let over = self.goals.iter().filter(|(id, goal)| is_over(**id, **goal));

@@ -128,8 +128,8 @@ impl Running {
                 state.last_signal = Some(state.now);
                 return Err(Cause::Signal(signal));
             }
-            // The request is ignored until all processes have been ready. Before then, there is
-            // nothing to drain, and no reason to give up the start.
+            // A request to drain is ignored until all processes have been ready. Before then, there
+            // is nothing to drain, and no reason to give up the start.
             Event::DrainRequested if self.all_ready => return Err(Cause::DrainRequested),
             Event::Requested { process, request } => {
                 self.operations.request(state, process, request);
@@ -436,7 +436,7 @@ fn ended(
     Ok(())
 }
 
-/// Lets `restart` decide about a process whose start has failed, or that was stopped after a
+/// Lets `restart` decide about a process that has failed to start, or that was stopped after a
 /// failure.
 fn judge(state: &mut State, process: ProcessId, lived: Duration, why: Failure) -> Step {
     let on_exit = state.process(process).on_exit.failure;

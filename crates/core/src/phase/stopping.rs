@@ -106,8 +106,8 @@ impl Stopping {
         }
         state.expire(self.deadline(state));
         family::settle(state, true, self.deadline(state));
-        // If a process ends before its dependents, they can use the time that was kept for its
-        // stop.
+        // If a process ends before its dependents, the dependents can use the time that was kept
+        // for the stop of the process.
         let is_early = |id: &ProcessId| state.life(*id).is_down() && self.holders[id.index()] > 0;
         if state.touched.iter().any(is_early) {
             state.plan_budget();

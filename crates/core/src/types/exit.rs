@@ -111,9 +111,9 @@ pub mod exit_code {
     /// SIGKILL was not needed, and the container stopped on request or because every process had
     /// ended. The code is also 0 if an end that counts as a success caused the shutdown.
     pub const OK: u8 = 0;
-    /// A process was not ready or complete within its timeout, a hook or a liveness check failed,
-    /// drainit could not attempt a start, or an end with code 0 or a success code counted as a
-    /// failure.
+    /// There are four cases: a process was not ready or complete within its timeout; a hook or a
+    /// liveness check failed; drainit could not attempt a start; or an end counted as a failure
+    /// although its code was 0 or a success code.
     pub const NOT_READY: u8 = 1;
     /// The command line is wrong.
     pub const USAGE: u8 = 2;
@@ -125,8 +125,8 @@ pub mod exit_code {
     pub const CANNOT_EXECUTE: u8 = 126;
     /// A command does not exist.
     pub const NOT_FOUND: u8 = 127;
-    /// Either drainit had to kill a process in a shutdown that no single process had caused, or
-    /// SIGKILL ended the process whose end caused the shutdown. A container that is killed from
-    /// outside also ends with this code.
+    /// There are two cases. SIGKILL ended the process whose end caused the shutdown. Or a signal, a
+    /// request or the end of all processes caused the shutdown, and drainit had to kill a process.
+    /// A container that is killed from outside also ends with this code.
     pub const KILLED: u8 = 137;
 }

@@ -25,8 +25,8 @@ pub enum Update {
     StopFirst,
     /// The new instance is ready before the old instance is drained and stopped.
     StartFirst,
-    /// A new Envoy replaces the old one by Envoy's own hot restart: the new Envoy takes over the
-    /// sockets of the old Envoy, and then ends the old Envoy.
+    /// A new Envoy takes over the sockets of the old Envoy by Envoy's own hot restart, and then
+    /// ends the old Envoy.
     HotRestart,
 }
 

@@ -41,9 +41,9 @@ pub fn harmless_lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(keep).collect())
 }
 
-/// Escapes the characters that [`visible`] replaces and that a JSON writer leaves as they are, such
-/// as DEL and U+009B. In JSON, these characters occur only in strings, so the text keeps its
-/// meaning.
+/// Escapes characters such as DEL and U+009B: a JSON writer leaves them as they are, but
+/// [`visible`] replaces them. In JSON, these characters occur only in strings, so the text keeps
+/// its meaning.
 pub fn escape_json(json: &str) -> Cow<'_, str> {
     let is_escaped = |c: char| c >= '\u{7f}' && visible(c) != c;
     // Most text is ASCII, for which this test is fast.

@@ -4,8 +4,8 @@ use core::fmt;
 use core::time::Duration;
 
 /// Two stop signals that are less than this time apart count as one. Some programs send a signal to
-/// a process and then to its process group. If the first signal is no longer pending, the process
-/// receives the signal twice.
+/// a process and then to its process group. The process receives both signals if the first one was
+/// already delivered when the second one came.
 pub const ONE_SIGNAL: Duration = Duration::from_millis(5);
 
 /// The time that the kernel gets to end a process after SIGKILL.
