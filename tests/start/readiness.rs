@@ -94,7 +94,11 @@ fn a_grpc_server_is_ready_and_alive_only_while_the_health_is_serving() {
     let port = free_address().port().to_string();
     let drainit = rig.start(&config.replace("PORT", &port));
     drainit.wait_for_line("a: started");
-    let write = |health: &str| std::fs::write(drainit.path("health"), health).unwrap();
+    // The server never reads a half-written file.
+    let write = |health: &str| {
+        std::fs::write(drainit.path("new"), health).unwrap();
+        std::fs::rename(drainit.path("new"), drainit.path("health")).unwrap();
+    };
     let says = |why: &str| {
         let message = drainit.processes(&["a"])[0]["message"].clone();
         message.as_str().is_some_and(|message| message.contains(why))
