@@ -122,7 +122,7 @@ pub(super) fn nobody(error: &HttpError, found: &Found) -> Option<String> {
         Address::Unix(path) if is_unreachable(error) && private_socket::is_abstract(path) => {
             let drainits = private_socket::names();
             Some(match drainits.len() {
-                0 | 1 => format!("no drainit runs here{}", found.doubt),
+                0 | 1 => format!("no drainit runs here; run this in its container{}", found.doubt),
                 _ => several(&drainits),
             })
         }

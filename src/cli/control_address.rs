@@ -104,7 +104,7 @@ fn address_in(
     choose: impl Fn(&Control) -> Result<Address, String>,
 ) -> Result<Found, String> {
     let Some(found) = found else {
-        let doubt = "; run this in its container, or name its socket with --socket";
+        let doubt = ", or name its socket with --socket";
         return Ok(Found { address: choose(&Control::default())?, doubt: doubt.to_owned() });
     };
     let names: Vec<_> = found.unset.iter().map(|name| format!("`{name}`")).collect();

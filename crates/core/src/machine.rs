@@ -121,14 +121,16 @@ impl Machine {
         }
     }
 
-    /// Whether an operator may give this request now. A restart is refused if an earlier restart of
-    /// the process is not answered, but has already begun to start the new instance. The two
-    /// restarts cannot share one answer, because the new instance may have started before the
-    /// operator's latest changes.
+    /// Whether an operator may give this request now. Only a request that equals an unanswered
+    /// request can be refused here. For every other request, [`Action::Answer`] says whether it is
+    /// refused.
+    ///
+    /// A restart is refused if the unanswered restart has already begun to start the new instance.
+    /// The two restarts cannot share one answer, because the new instance may have started before
+    /// the operator's latest changes.
     ///
     /// # Errors
-    /// The reason why the request is refused. This function refuses only a request that equals an
-    /// unanswered request. For every other request, [`Action::Answer`] says whether it is refused.
+    /// The reason why the request is refused.
     pub fn may_request(&self, process: ProcessId, request: Request) -> Result<(), RequestError> {
         let why = match &self.phase {
             Phase::Running(running) => running.operations.refuses(&self.state, process, request),

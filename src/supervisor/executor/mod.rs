@@ -99,8 +99,8 @@ pub(crate) struct Executor {
     /// Whether every config since the start of drainit has had the same single process.
     is_alone: Rc<Cell<bool>>,
     oom_kills: OomKills,
-    /// Whether an Envoy that begins to drain now still passes its health check. If so, the Envoy
-    /// passes the check until [`Self::unready`] is called.
+    /// Whether a draining Envoy passes its health check until [`Self::unready`] is called. If not,
+    /// the Envoy fails the check as soon as it drains.
     stays_ready: bool,
     /// The processes whose start is under way.
     starting: BTreeSet<ProcessId>,

@@ -89,8 +89,8 @@ impl Play {
                 // A `preStop` hook that requests the drain already uses the kubelet's grace period.
                 // Therefore the elapsed time counts from the request, unless the request is older
                 // than the grace period.
-                let is_new = |since: &Time| now.since(*since) >= GRACE_PERIOD;
-                record.elapsed_from = record.elapsed_from.filter(|at| !is_new(at)).or(Some(now));
+                let is_old = |since: &Time| now.since(*since) >= GRACE_PERIOD;
+                record.elapsed_from = record.elapsed_from.filter(|at| !is_old(at)).or(Some(now));
                 record.shutdown = Some((now, now + window, cause, false));
             }
             Note::DrainBegan { process, longest, .. } => {

@@ -593,7 +593,7 @@ fn as_mapping(node: &Node, known: &Keys) -> Option<String> {
 }
 
 /// `name` is a key at a wrong place. Finds the known keys whose mappings can have a key `name`. If
-/// the config has one of the found keys (`entries`), returns only this key.
+/// one of these keys is among the `entries`, returns only this key.
 fn outer(name: &str, entries: &[(NodeKey, Rc<Node>)], known: &Keys) -> Vec<&'static str> {
     let is_written = |key: &str| entries.iter().any(|(written, _)| *written.text == *key);
     let has_entries = |key: &key::Key| matches!(key.merge, Merge::Entries | Merge::Names);
