@@ -177,8 +177,8 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     };
     let process = Process {
         stop_signal: options.stop_signals.first().copied().unwrap_or(Signal::TERM),
-        // The stop gets the part of the window that the longest drain and `SLACK` leave, if this
-        // part is longer than the default limit of a stop.
+        // The stop gets the window less the longest drain and `SLACK`, if this is longer than the
+        // default limit of a stop.
         stop_grace_period: Some(room.saturating_sub(time).saturating_sub(SLACK))
             .filter(|rest| *rest > Wait::DEFAULT.limit),
         forward_signals: (1..=64).filter_map(Signal::from_number).filter(is_forwarded).collect(),

@@ -316,7 +316,7 @@ fn report_data_compares_processes_and_steps_with_the_plan() {
          drain router: 2.5s, complete\n  \
          pre_stop router: 200ms\n  \
          stop router: 100ms, exited with code 0\n  \
-         stop engine: 2s, was ended by SIGKILL\n  \
+         stop engine: 2s, was ended by SIGKILL; SIGTERM had not ended it\n  \
          post_stop of the container: 199ms\n  \
          killed: 1 of 2"
     );

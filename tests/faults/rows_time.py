@@ -157,7 +157,7 @@ def flapping(run):
 
 
 @row("SIGTERM 0, 1, 2, … 200 ms after the exec (peers: 0, 10, 20, … 200 ms)",
-     "SIGTERM ends the container in at least 95 % of the tries. The other signals may arrive before the program can block signals", alone=True)
+     "SIGTERM ends the container in at least 95 % of the tries. In the other tries, SIGTERM may come before the program can block signals", alone=True)
 def term_at_start(run):
     step = 1 if run.tool == US else 10
 

@@ -157,10 +157,16 @@ impl Stop {
             }
             _ => {}
         }
-        // If SIGKILL ended the process, the text already says that it was killed.
-        let is_said = of.end.is_some_and(|(_, end)| end.signal() == Some(Signal::KILL));
-        if self.killed && !is_said {
-            text.push_str(" (killed)");
+        if self.killed {
+            // If SIGKILL ended the process, the text already says that it was killed.
+            let is_said = of.end.is_some_and(|(_, end)| end.signal() == Some(Signal::KILL));
+            match of.asked.filter(|(_, signal, _)| *signal != Signal::KILL) {
+                Some((_, signal, _)) if is_said => {
+                    let _ = write!(text, "; {signal} had not ended it");
+                }
+                _ if is_said => {}
+                _ => text.push_str(" (killed)"),
+            }
         }
         let is_seen = |(connections, ..): &Counts| connections.start.max(connections.end) > Some(0);
         if let Some(counts) = of.cut().filter(is_seen) {

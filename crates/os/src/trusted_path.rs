@@ -105,7 +105,7 @@ impl ForeignName {
     }
 }
 
-/// Users who could exchange a name on a path: one user, a group, or everybody.
+/// Who could put another file in place of a name on a path: one user, a group, or everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Changer {
     user: Option<u32>,

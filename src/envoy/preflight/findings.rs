@@ -357,7 +357,7 @@ mod tests {
             let said = said(time, wait, direction);
             assert!(said.contains(part) && said.is_empty() == part.is_empty(), "{time}: {said}");
         }
-        // `drainit exec` has variables in place of keys.
+        // For `drainit exec`, the findings name variables, not keys.
         let of_exec = Facts {
             options: options("600s", "Gradual"),
             closes_idle: true,

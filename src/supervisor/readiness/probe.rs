@@ -206,7 +206,6 @@ mod tests {
 
     /// If a test waits for this long, the test fails.
     const NEVER: Duration = Duration::from_secs(30);
-    const SOON: Duration = Duration::from_millis(250);
 
     /// The wait for a probe to succeed.
     struct Wait {
@@ -225,16 +224,19 @@ mod tests {
             Self { ready, last }
         }
 
-        /// Checks that the probe has not succeeded, and returns the reason without the name of the
-        /// target.
-        async fn pending(&mut self) -> String {
-            assert!(timeout(Duration::from_millis(30), &mut self.ready).await.is_err(), "is ready");
-            let last = self.last.take();
-            last.rsplit_once(": ").map_or(last.clone(), |(_, why)| why.to_owned())
+        /// Waits until another attempt of the probe fails for this reason.
+        async fn fails(&mut self, why: &str) {
+            let pause = Duration::from_millis(5);
+            let fails = async {
+                while !self.last.take().ends_with(why) {
+                    assert!(timeout(pause, &mut self.ready).await.is_err(), "is ready");
+                }
+            };
+            timeout(NEVER, fails).await.unwrap_or_else(|_| panic!("never: {why}"));
         }
 
         async fn ready(mut self) {
-            timeout(SOON, &mut self.ready).await.unwrap_or_else(|_| panic!("{:?}", self.last));
+            timeout(NEVER, &mut self.ready).await.unwrap_or_else(|_| panic!("{:?}", self.last));
         }
     }
 
@@ -252,14 +254,14 @@ mod tests {
         symlink("run", base.join("var")).unwrap();
         let path = base.join("var/gw/a.sock");
         let mut wait = Wait::on(Probe::Unix(path.clone()), NEVER);
-        assert_eq!(wait.pending().await, "no such file or directory");
+        wait.fails("no such file or directory").await;
         fs::create_dir_all(base.join("run/gw")).unwrap();
-        assert_eq!(wait.pending().await, "no such file or directory");
+        wait.fails("no such file or directory").await;
         // The socket is bound but does not listen, so connections are refused.
         let unbound =
             socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
         bind(std::os::fd::AsRawFd::as_raw_fd(&unbound), &UnixAddr::new(&path).unwrap()).unwrap();
-        assert_eq!(wait.pending().await, "connection refused");
+        wait.fails("connection refused").await;
         listen(&unbound, Backlog::new(1).unwrap()).unwrap();
         wait.ready().await;
     }

@@ -237,8 +237,10 @@ impl Journal {
                 one(id, "killed", "sending SIGKILL to its process group").at(Warning)
             }
             Note::Killed { process: id, after: Some(after) } => {
+                let signal = self.of(id).asked.map_or(Signal::TERM, |(_, signal, _)| signal);
                 let text = format!(
-                    "still alive after {}; sending SIGKILL to its process group",
+                    "still alive {} after {signal}, which it may ignore; sending SIGKILL to its \
+                     process group",
                     human(after)
                 );
                 one(id, "killed", &text).at(Warning).seconds(after)
