@@ -338,7 +338,7 @@ mod tests {
             }
             assert_eq!(fs::read_to_string(&path).unwrap(), lines);
         }
-        // The file is closed, and a directory takes its place, so no file can take the line.
+        // The file is closed, and a directory has its name now, so the line cannot be written.
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         write("3\n");

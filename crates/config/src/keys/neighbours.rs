@@ -1,5 +1,5 @@
-//! Keys of other programs in a config, and files of other programs in place of a config: what to
-//! write instead.
+//! Recognizes keys of other programs in a config, and a file of another program that was given as
+//! the config. Says what to write instead.
 
 use crate::keys::key::Keys;
 

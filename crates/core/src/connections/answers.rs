@@ -132,7 +132,8 @@ impl Counts {
 }
 
 impl Answers {
-    /// If nothing moves on an unknown connection for `idle`, the connection counts as answered.
+    /// If nothing moves for `idle` on a connection whose state is unknown, that connection counts
+    /// as answered.
     pub fn new(idle: Duration) -> Self {
         Self { idle, connections: None, connected: 0, asked: 0 }
     }

@@ -300,8 +300,8 @@ pub(super) fn command(words: &[Word], env: &PodEnv) -> Vec<Word> {
     options(&mut Problems::default(), words, env).map(|all| all.command).unwrap_or_default()
 }
 
-/// Reads the variables and the options. Returns `None` if a word that may be an option is not
-/// known, or if the value of the last option is missing.
+/// Reads the variables and the options. Returns `None` if an unknown word may be an option, or if
+/// the value of the last option is missing.
 fn options(problems: &mut Problems, words: &[Word], env: &PodEnv) -> Option<ExecGiven> {
     let mut all = ExecGiven::default();
     for it in &OPTIONS {
