@@ -70,12 +70,12 @@ pub(super) async fn tell(
     verb: &str,
     request: impl Future<Output = Result<Vec<u8>, String>>,
 ) -> Result<Vec<u8>, String> {
+    let is_meant = |name: &str| names.iter().any(|pattern| is_meant(pattern, name));
     let (began, before) = (Instant::now(), look(found).await);
-    let answer = waiting(found, request).await;
+    let answer = waiting(found, is_meant, request).await;
     if let (Some(before), Some(after)) = (before, look(found).await) {
         let followers = answer.as_deref().ok().filter(|_| verb == "restart").unwrap_or_default();
         let followers = String::from_utf8_lossy(followers);
-        let is_meant = |name: &str| names.iter().any(|pattern| is_meant(pattern, name));
         let is_named = |name: &str| answer.is_ok() && is_meant(name);
         let why_stopped = |name: &str| match verb == "stop" && !is_meant(name) {
             true => format!(", because it depends on {}", names.join(" or ")),
@@ -100,7 +100,7 @@ pub(super) async fn tell_drained(
     otherwise: &str,
     request: impl Future<Output = Result<String, String>>,
 ) -> Result<(), String> {
-    let said = waiting(found, request).await?;
+    let said = waiting(found, |_| false, request).await?;
     if let Some(after) = look(found).await {
         let lines = said + &drains(&after);
         print(if lines.is_empty() { otherwise } else { &lines }.as_bytes());
@@ -118,8 +118,13 @@ fn drains(after: &Processes) -> String {
     after.iter().filter_map(line).collect()
 }
 
-/// Waits for the request. In a terminal, shows during the wait what the request waits for.
-async fn waiting<T>(found: &Found, request: impl Future<Output = T>) -> T {
+/// Waits for the request. In a terminal, shows during the wait what the request waits for, with the
+/// named processes first.
+async fn waiting<T>(
+    found: &Found,
+    is_meant: impl Fn(&str) -> bool,
+    request: impl Future<Output = T>,
+) -> T {
     let mut request = pin!(request);
     if !io::stderr().is_terminal() {
         return request.await;
@@ -131,7 +136,7 @@ async fn waiting<T>(found: &Found, request: impl Future<Output = T>) -> T {
             return answer;
         }
         if let Some(now) = look(found).await {
-            progress(began, &waits(&now));
+            progress(began, &waits(&now, began, &is_meant));
         }
     }
 }
@@ -164,11 +169,20 @@ fn shorter(line: String, width: usize) -> String {
     line.chars().take(width.saturating_sub(2)).chain(['…']).collect()
 }
 
-/// The processes that are on their way from one state to another.
-fn waits(now: &Processes) -> String {
+/// The processes that are on their way from one state to another: first the named processes, with
+/// their messages, then the processes that have begun to move since the request began.
+fn waits(now: &Processes, began: Instant, is_meant: impl Fn(&str) -> bool) -> String {
     let moving = now.iter().filter(|(_, process)| ProcessState::is_moving(&process.state));
-    let texts: Vec<_> =
-        moving.map(|(name, process)| format!("{name} is {}", process.state)).collect();
+    let (named, others): (Vec<_>, Vec<_>) = moving.partition(|(name, _)| is_meant(name));
+    let named = named.into_iter().map(|(name, process)| match &process.message {
+        Some(message) if message.starts_with(&process.state) => format!("{name} is {message}"),
+        Some(message) => format!("{name} is {}: {message}", process.state),
+        None => format!("{name} is {}", process.state),
+    });
+    let others =
+        others.into_iter().filter(|(_, process)| process.since.is_none_or(|at| at > began));
+    let others = others.map(|(name, process)| format!("{name} is {}", process.state));
+    let texts: Vec<_> = named.chain(others).collect();
     if texts.is_empty() { "…".to_owned() } else { texts.join(", ") }
 }
 
@@ -238,6 +252,9 @@ fn lines(
                 let killed = if now.was_killed { "; SIGKILL ended the old pid" } else { "" };
                 format!("replaced{took}, pid {then} is now {pid}, {state}{killed}")
             }
+            (Some(ProcessNow { pid: None, .. }) | None, Some(_)) if now.state == "stopping" => {
+                format!("not started after {}: {state}", human(request.end - request.start))
+            }
             (Some(ProcessNow { pid: None, .. }) | None, Some(pid)) => {
                 format!("started{took}, pid {pid}, {state}")
             }
@@ -269,6 +286,7 @@ mod tests {
         let before = processes(&[
             ("api", "ready", Some(7)),
             ("db", "stopped", None),
+            ("deaf", "failed", None),
             ("old", "ready", Some(3)),
             ("same", "ready", Some(4)),
             ("web", "ready", Some(8)),
@@ -277,6 +295,7 @@ mod tests {
         let mut after = processes(&[
             ("api", "stopped", None),
             ("db", "ready", Some(12)),
+            ("deaf", "stopping", Some(15)),
             ("new", "failed", None),
             ("same", "ready", Some(4)),
             ("web", "ready", Some(14)),
@@ -297,6 +316,7 @@ mod tests {
         let expected = "old: removed after 1.3s\n\
             api: stopped after 40ms, because it depends on db\n\
             db: started after 1.23s, pid 12, ready\n\
+            deaf: not started after 1.3s: stopping\n\
             new: failed after 5ms; why\n\
             tail: follows web (`restart: true`)\n\
             web: replaced after 70ms, pid 8 is now 14, ready; SIGKILL ended the old pid\n\
@@ -304,10 +324,13 @@ mod tests {
         assert_eq!(shown, expected);
         assert_eq!(still_stopped(&before).as_deref(), Some("still stopped: db\n"));
         assert_eq!(still_stopped(&after).as_deref(), Some("still stopped: api\n"));
-        assert_eq!(
-            waits(&processes(&[("a", "ready", None), ("b", "draining", None)])),
-            "b is draining"
-        );
+        let mut moving =
+            processes(&[("a", "ready", None), ("b", "draining", None), ("c", "waiting", None)]);
+        moving.entry("c".to_owned()).and_modify(|it| it.message = Some("waiting for b".to_owned()));
+        assert_eq!(waits(&moving, began, |name| name == "c"), "c is waiting for b, b is draining");
+        // A process that was moving before the request is left out, unless it is named.
+        moving.entry("b".to_owned()).and_modify(|it| it.since = Some(began));
+        assert_eq!(waits(&moving, began, |name| name == "c"), "c is waiting for b");
         assert_eq!(shorter("b is draining".to_owned(), 14), "b is draining");
         assert_eq!(shorter("b is draining".to_owned(), 13), "b is draini…");
     }

@@ -188,6 +188,36 @@ fn without_a_drainit_as_pid_1_the_only_drainit_is_asked() {
     said.assert(1, &format!("pid {pid} has this name, so the answer may not be drainit's"));
 }
 
+// holds: C891
+#[test]
+fn the_note_says_why_a_process_is_not_ready_or_could_not_be_started() {
+    let Some(rig) = Rig::new() else { return };
+    let drainit = rig.start(
+        "
+        processes:
+          silent: {command: [CHILD, silent], readiness: {notify: true}}
+          hang: {command: [CHILD, hang], readiness: {exec: [sleep, '60'], timeout: 60s}}
+          bad: {command: [CHILD, bad], autostart: false, hooks: {pre_start: ['false']}}
+          deaf:
+            command: [CHILD, deaf]
+            autostart: false
+            readiness: {tcp: '127.0.0.1:1', timeout: 100ms}
+        ",
+    );
+    drainit.wait_for_start(&["silent", "hang"]);
+    drainit.exec(&["start", "bad"]).assert(1, "bad failed");
+    drainit.exec(&["start", "deaf"]).assert(1, "deaf did not become ready");
+    for (name, why) in [
+        ("silent", "it has not sent READY=1"),
+        ("hang", "its probe has not ended"),
+        ("bad", "its pre_start hook failed"),
+        ("deaf", "did not become ready within 100ms: 127.0.0.1:1: connection refused"),
+    ] {
+        drainit.wait_until(why, || drainit.processes(&[name])[0]["message"] == why);
+    }
+    drainit.stop().assert_code(0);
+}
+
 // holds: C889, C890, C891
 #[test]
 fn the_note_says_what_a_process_waits_for_and_nothing_about_a_normal_stop() {

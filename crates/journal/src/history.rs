@@ -8,6 +8,7 @@ use crate::counts::{ConnectionData, Counts, RequestData, newer};
 use crate::messages;
 use crate::prelude::*;
 use crate::state::ProcessState;
+use drainit_core::cause::Failure;
 use drainit_core::event::Load;
 use drainit_core::note::DrainEnd;
 use drainit_core::state::Lifecycle;
@@ -131,6 +132,16 @@ impl History {
                 _ => ProcessState::Failed,
             },
         }
+    }
+
+    /// How the process failed, and why its last probe failed.
+    pub(crate) fn failed(&self, why: Failure) -> String {
+        let of_probe = match why {
+            Failure::NotReady { .. } => &self.failure,
+            _ => &self.unhealthy,
+        };
+        let of_probe = of_probe.iter().map(|why| format!(": {why}"));
+        messages::failure(why) + &of_probe.collect::<String>()
     }
 
     /// The text that the status shows. In some states, the text is the `STATUS=` of the process. In

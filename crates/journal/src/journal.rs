@@ -6,7 +6,6 @@ use core::time::Duration;
 use crate::data::label;
 use crate::entry::Entry;
 use crate::history::{DrainHistory, History, Stop, Tally};
-use crate::messages;
 use crate::messages::Names;
 use crate::prelude::*;
 use crate::state::ContainerPhase;
@@ -16,7 +15,7 @@ use drainit_core::action::Action;
 use drainit_core::cause::{Cause, Failure};
 use drainit_core::event::Event;
 use drainit_core::machine::Machine;
-use drainit_core::note::{AfterEnd, Note};
+use drainit_core::note::{AfterEnd, Note, RequestError};
 use drainit_core::phase::Phase;
 use drainit_core::state::{Role, State};
 use drainit_core::traffic::{Moment, Traffic};
@@ -244,7 +243,16 @@ impl Journal {
                 self.all_ready.get_or_insert(now);
             }
             Note::Overdue { process, why, .. } => {
-                self.noted(process).why_ended = Some(messages::failure(why));
+                let history = self.noted(process);
+                history.why_ended = Some(history.failed(why));
+            }
+            // Unlike other failures, this failure has no note of its own.
+            Note::RequestFailed {
+                why: RequestError::Failed { process, why: why @ Failure::Hook },
+                ..
+            } => {
+                let history = self.of_mut(process);
+                history.message = Some(history.failed(why));
             }
             Note::Unhealthy(process) => self.noted(process).gave_up = false,
             Note::Failed { process, why, next } => {
@@ -255,12 +263,7 @@ impl Journal {
                 history.is_last_asked = false;
                 // If the spawn has failed, the supervisor has already set a message that says more.
                 if !matches!(why, Failure::Spawn { .. }) {
-                    let of_probe = match why {
-                        Failure::NotReady { .. } => &history.failure,
-                        _ => &history.unhealthy,
-                    };
-                    let of_probe = of_probe.iter().map(|why| format!(": {why}"));
-                    history.message = Some(messages::failure(why) + &of_probe.collect::<String>());
+                    history.message = Some(history.failed(why));
                 }
                 return history.gave_up;
             }

@@ -7,6 +7,7 @@ use crate::core::envoy::dialogue::DrainOutput;
 use crate::core::event::{Event, Load};
 use crate::supervisor::executor::Executor;
 use crate::supervisor::message::News;
+use crate::supervisor::readiness::SILENT;
 use crate::types::suggest::shortened;
 use crate::types::{ProcessId, human};
 
@@ -24,9 +25,10 @@ impl Executor {
                 if std::mem::replace(&mut current.is_ready, true) {
                     return None;
                 }
-                if current.readiness.take().is_some() && !wanted.tells_readiness() {
-                    // With a readiness probe, `failure` is the last failure of this probe, which is
-                    // outdated now. Otherwise `failure` is a `STATUS=` of the process, which stays.
+                // With a readiness probe, `failure` is the last failure of this probe, which is
+                // outdated now. Otherwise `failure` may be a `STATUS=` of the process, which stays.
+                let has_probe = current.readiness.take().is_some() && !wanted.tells_readiness();
+                if has_probe || history.failure.as_deref() == Some(SILENT) {
                     history.failure = None;
                 }
                 history.message = None;
@@ -82,8 +84,7 @@ impl Executor {
     /// Says why a process is not ready yet, and which processes wait for it.
     fn late(&self, process: ProcessId, after: Duration) {
         let (machine, journal) = (self.processes.machine(), &self.processes.journal);
-        let silent = self.process(process).tells_readiness().then_some("it has not sent READY=1");
-        let why = journal.of(process).failure.as_deref().or(silent);
+        let why = journal.of(process).failure.as_deref();
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         let waiting = machine.state().waiting_for(process);
         let names: Vec<_> = waiting.iter().map(|id| journal.names.of(*id)).collect();

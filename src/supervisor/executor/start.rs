@@ -33,7 +33,7 @@ use crate::supervisor::message::{ChildRole, InstanceSender, Message, Start};
 use crate::supervisor::preparation::{Files, Preparation};
 use crate::supervisor::readiness;
 use crate::supervisor::readiness::notify::{NotifyListener, NotifySender};
-use crate::supervisor::readiness::{ReadinessTarget, commands_of};
+use crate::supervisor::readiness::{ReadinessTarget, SILENT, commands_of};
 use crate::supervisor::run_command::diagnosed;
 use crate::types::{ProcessId, Signal, Time, exit_code, harmless};
 
@@ -414,10 +414,15 @@ impl Executor {
         if wanted.readiness.is_some() {
             journal.tally(process).readiness_failures.get_or_insert(0);
         }
-        if let Some(Probe::Log(pattern)) = wanted.readiness.as_ref().map(|wanted| &wanted.probe) {
-            let pattern = harmless(pattern.0.as_str());
-            journal.of_mut(process).failure = Some(format!("no line of it matches `{pattern}`"));
-        }
+        // Until the first attempt has failed, this is the reason why the process is not ready.
+        journal.of_mut(process).failure = match wanted.readiness.as_ref().map(|it| &it.probe) {
+            Some(Probe::Log(pattern)) => {
+                Some(format!("no line of it matches `{}`", harmless(pattern.0.as_str())))
+            }
+            Some(Probe::Notify) => Some(SILENT.to_owned()),
+            Some(Probe::Exec(_)) => Some("its probe has not ended".to_owned()),
+            _ => None,
+        };
         let instance =
             InstanceSender { process, instance: current.number, sender: self.sender.clone() };
         current.listener = socket.map(|socket| {

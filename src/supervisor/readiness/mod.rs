@@ -43,6 +43,9 @@ pub(crate) struct ReadinessTarget {
 /// hook, too.
 pub(crate) const LONG: Duration = Duration::from_secs(5);
 
+/// The reason why a process with `notify` is not ready, if it has sent no `STATUS=`.
+pub(crate) const SILENT: &str = "it has not sent READY=1";
+
 /// Begins to probe, unless the process itself tells that it is ready (`notify`). Reports each
 /// failure of a probe, readiness once, and a process that is not ready after [`LONG`].
 pub(crate) fn watch(
