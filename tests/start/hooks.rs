@@ -168,6 +168,7 @@ fn status_and_log_name_the_hook_or_delay_that_somebody_waits_for() {
               pre_stop: [CHILD, ending, await=DIR/ending, exit=0]
               post_stop: [CHILD, after, await=DIR/after, exit=0]
           b: {command: [CHILD, b]}
+          c: {command: [CHILD, c], depends_on: [a]}
         ",
     );
     let says = |note: &str| {
@@ -176,7 +177,7 @@ fn status_and_log_name_the_hook_or_delay_that_somebody_waits_for() {
     says("waiting for the container's pre_start hook");
     drainit.touch("first");
     says("its pre_start hook is running");
-    drainit.wait_for_line("a: pre_start hook: still running after 5s");
+    drainit.wait_for_line("a: pre_start hook: still running after 5s; c waits for it$");
     drainit.touch("before");
     drainit.wait_for_start(&["a", "b"]);
     let stop = drainit.exec_as(None, &["stop", "a"]).stdout(Stdio::piped()).spawn().unwrap();

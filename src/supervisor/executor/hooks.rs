@@ -128,6 +128,7 @@ impl Executor {
         request.directory = directory;
         self.keep_open(log.as_ref());
         let name = self.hook_name(id);
+        let waiting = id.process.map(|process| self.waiting_for(process)).unwrap_or_default();
         let pid = Rc::new(Cell::new(None));
         let started = Rc::clone(&pid);
         let starter = self.children.starter();
@@ -148,7 +149,8 @@ impl Executor {
             let end = match timeout(readiness::LONG, &mut end).await {
                 Ok(end) => end,
                 Err(_) => {
-                    tracing::info!("{name}: still running after {}", human(readiness::LONG));
+                    let after = human(readiness::LONG);
+                    tracing::info!("{name}: still running after {after}{waiting}");
                     end.await
                 }
             };

@@ -83,20 +83,21 @@ impl Executor {
 
     /// Says why a process is not ready yet, and which processes wait for it.
     fn late(&self, process: ProcessId, after: Duration) {
-        let (machine, journal) = (self.processes.machine(), &self.processes.journal);
+        let journal = &self.processes.journal;
         let why = journal.of(process).failure.as_deref();
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-        let waiting = machine.state().waiting_for(process);
-        let names: Vec<_> = waiting.iter().map(|id| journal.names.of(*id)).collect();
-        let waits = match names.len() {
+        let (name, waiting) = (journal.names.of(process), self.waiting_for(process));
+        tracing::info!("{name}: not ready after {}{why}{waiting}", human(after));
+    }
+
+    /// The processes that wait for this process, as the end of a line; empty if there are none.
+    pub(super) fn waiting_for(&self, process: ProcessId) -> String {
+        let waiting = self.processes.machine().state().waiting_for(process);
+        let names: Vec<_> = waiting.iter().map(|id| self.processes.journal.names.of(*id)).collect();
+        match names.len() {
             0 => String::new(),
             1 => format!("; {} waits for it", names[0]),
             _ => format!("; {} wait for it", shortened(&names)),
-        };
-        tracing::info!(
-            "{}: not ready after {}{why}{waits}",
-            journal.names.of(process),
-            human(after)
-        );
+        }
     }
 }
