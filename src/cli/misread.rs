@@ -44,7 +44,12 @@ pub(super) fn with_signal(args: Vec<OsString>) -> Vec<OsString> {
     }
     let rewritten = args.into_iter().flat_map(|arg| {
         let name = arg.to_str().and_then(|arg| arg.strip_prefix('-'));
-        match name.filter(|name| Signal::parse(name).is_some()).map(str::to_owned) {
+        // Options of drainit have small letters, so `-HPU` is a signal with a typing error.
+        let is_signal = |name: &&str| {
+            Signal::parse(name).is_some()
+                || !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase())
+        };
+        match name.filter(is_signal).map(str::to_owned) {
             Some(name) => vec![OsString::from("-s"), name.into()],
             None => vec![arg],
         }

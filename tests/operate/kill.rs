@@ -31,6 +31,7 @@ fn a_signal_goes_to_the_process_alone() {
     drainit.exec(&["kill", "-s", "NONE", "a"]).assert(2, "write a name such as `TERM`");
     drainit.exec(&["kill", "-s", "HUP"]).assert(2, "NAME");
     drainit.exec(&["kill", "c"]).assert(1, "there is no process `c`");
+    drainit.exec(&["kill", "-HPU", "a"]).assert(2, "did you mean `HUP`?");
     drainit.exec(&["kill", "-9", "a"]).assert(0, "SIGKILL");
     drainit
         .wait_exit(LONG)
