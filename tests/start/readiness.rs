@@ -163,19 +163,23 @@ fn a_slow_process_says_after_5_s_why_and_who_waits() {
           quick: {command: [CHILD, quick], readiness: {file: DIR/quick, timeout: 9s}, required: false, on_exit: ignore}
           web: {command: [CHILD, web], depends_on: [db]}
           api: {command: [CHILD, api], depends_on: [db]}
+          job: {type: oneshot, command: [CHILD, job, await=DIR/go, exit=0]}
+          lone: {type: oneshot, command: [CHILD, lone, await=DIR/go, exit=0]}
+          after: {command: [CHILD, after], depends_on: {job: {condition: completed}}}
         ",
     );
     let line = drainit.wait_for_line("Z db: not ready after 5s: .*; web, api wait for it$");
     drainit.wait_for_line("told: not ready after 5s: it has not sent READY=1$");
+    drainit.wait_for_line("job: not complete after 5s; after waits for it$");
     let started = drainit.record().event("db", "start").unwrap().at;
     // The start of `db` may be recorded late, so the difference may be less than 5 s.
     assert!(line.at - started >= std::time::Duration::from_secs(3));
     drainit.touch("go");
-    drainit.wait_for_start(&["web", "api"]);
+    drainit.wait_for_start(&["web", "api", "after"]);
     // The log has no such line for `quick`: the `timeout` of 9 s is over soon after these 5 s, and
     // then another line reports `quick`.
     let ended = drainit.stop();
-    ended.assert_code(0).assert_no_line("(quick|fast): not ready after 5s");
+    ended.assert_code(0).assert_no_line("(quick|fast|lone): not (ready|complete) after 5s");
 }
 
 /// drainit itself ends with exit code 70 if one step takes too long.

@@ -87,7 +87,13 @@ impl Executor {
         let why = journal.of(process).failure.as_deref();
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         let (name, waiting) = (journal.names.of(process), self.waiting_for(process));
-        tracing::info!("{name}: not ready after {}{why}{waiting}", human(after));
+        let after = human(after);
+        match self.processes.machine().state().process(process).oneshot {
+            false => tracing::info!("{name}: not ready after {after}{why}{waiting}"),
+            // A oneshot may take any time, so only a wait of others is news.
+            true if waiting.is_empty() => {}
+            true => tracing::info!("{name}: not complete after {after}{waiting}"),
+        }
     }
 
     /// The processes that wait for this process, as the end of a line; empty if there are none.

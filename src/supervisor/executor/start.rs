@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::config::{Liveness, LogMode, OnlyIf, Probe, Process};
+use crate::config::{Liveness, LogMode, OnlyIf, Probe, Process, ProcessKind};
 use crate::core::event::Event;
 use crate::core::spec::{HookId, Stage};
 use crate::local_task::{self, LocalTask};
@@ -439,6 +439,7 @@ impl Executor {
             NotifyListener::begin(socket, sender)
         });
         current.readiness = match &wanted.readiness {
+            None if wanted.kind == ProcessKind::Oneshot => Some(readiness::watch_oneshot(instance)),
             None => None,
             Some(wanted_readiness) => Some(readiness::watch(
                 ReadinessTarget {

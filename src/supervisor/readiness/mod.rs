@@ -88,6 +88,14 @@ pub(crate) fn watch(
     })
 }
 
+/// Reports a oneshot that is not complete after [`LONG`].
+pub(crate) fn watch_oneshot(instance: InstanceSender) -> LocalTask {
+    LocalTask::of(Share::Probes(instance.process), async move {
+        sleep(LONG).await;
+        instance.send(News::Late(LONG));
+    })
+}
+
 /// Asks an epoch of an Envoy once, for at most `limit`, whether it is live.
 pub(crate) fn ask_once(
     epoch: (Address, u32),
