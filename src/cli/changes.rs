@@ -169,18 +169,24 @@ fn shorter(line: String, width: usize) -> String {
     line.chars().take(width.saturating_sub(2)).chain(['…']).collect()
 }
 
-/// The processes that are on their way from one state to another: first the named processes, with
-/// their messages, then the processes that have begun to move since the request began.
+/// The processes that are on their way from one state to another. If some of them are named, first
+/// these processes, with the reasons why they are not ready, and of the other processes only those
+/// that have begun to move since the request began.
 fn waits(now: &Processes, began: Instant, is_meant: impl Fn(&str) -> bool) -> String {
     let moving = now.iter().filter(|(_, process)| ProcessState::is_moving(&process.state));
     let (named, others): (Vec<_>, Vec<_>) = moving.partition(|(name, _)| is_meant(name));
+    let all = named.is_empty();
     let named = named.into_iter().map(|(name, process)| match &process.message {
+        // In any other state, the message is about an earlier state.
+        Some(_) if !["starting", "waiting"].contains(&&*process.state) => {
+            format!("{name} is {}", process.state)
+        }
         Some(message) if message.starts_with(&process.state) => format!("{name} is {message}"),
         Some(message) => format!("{name} is {}: {message}", process.state),
         None => format!("{name} is {}", process.state),
     });
     let others =
-        others.into_iter().filter(|(_, process)| process.since.is_none_or(|at| at > began));
+        others.into_iter().filter(|(_, process)| all || process.since.is_none_or(|at| at > began));
     let others = others.map(|(name, process)| format!("{name} is {}", process.state));
     let texts: Vec<_> = named.chain(others).collect();
     if texts.is_empty() { "…".to_owned() } else { texts.join(", ") }
@@ -252,7 +258,9 @@ fn lines(
                 let killed = if now.was_killed { "; SIGKILL ended the old pid" } else { "" };
                 format!("replaced{took}, pid {then} is now {pid}, {state}{killed}")
             }
-            (Some(ProcessNow { pid: None, .. }) | None, Some(_)) if now.state == "stopping" => {
+            (then, Some(pid))
+                if now.state == "stopping" && then.and_then(|then| then.pid) != Some(pid) =>
+            {
                 format!("not started after {}: {state}", human(request.end - request.start))
             }
             (Some(ProcessNow { pid: None, .. }) | None, Some(pid)) => {

@@ -2,7 +2,7 @@
 
 use crate::support::example::is_installed;
 use crate::support::said;
-use crate::support::{LONG, Rig, Running, Signal};
+use crate::support::{LONG, Rig, Running, Signal, ms};
 
 const IS_NOW: &str = r"a: its main process is now \d+";
 
@@ -125,6 +125,32 @@ fn deadline_kills_main_process_in_another_session() {
             .assert_code(137)
             .assert_line("a: was ended by SIGKILL")
             .assert_no_line("left over")
+            .assert_nothing_left();
+    }
+}
+
+/// `b`, the new main process, is a child of `a`, and leads a group of its own. Of all processes,
+/// only `c` has to be killed through this group.
+#[test]
+fn the_group_of_a_main_process_that_drainit_has_not_started_is_killed() {
+    for rig in Rig::both() {
+        let drainit = rig.start(
+            "
+            shutdown: {grace_period: 12s, reserve: 1s}
+            processes:
+              a:
+                command: [CHILD, a, 'spawn=b,group,spawn=c;on=TERM:ignore,notify=MAINPID=OWN,notify=READY=1,on=TERM:ignore', 'on=TERM:ignore']
+                readiness: {notify: true}
+                stop_grace_period: 200ms
+            ",
+        );
+        drainit.wait_for_line(&said::ready("a"));
+        drainit.wait_for_start(&["c"]);
+        drainit
+            .stop()
+            .assert_code(137)
+            .assert_stopped_within(ms(0)..ms(6000))
+            .assert_no_line("left over|survives")
             .assert_nothing_left();
     }
 }

@@ -252,6 +252,7 @@ impl Journal {
                 ..
             } => {
                 let history = self.of_mut(process);
+                history.is_last_asked = false;
                 history.message = Some(history.failed(why));
             }
             Note::Unhealthy(process) => self.noted(process).gave_up = false,
