@@ -129,8 +129,8 @@ fn deadline_kills_main_process_in_another_session() {
     }
 }
 
-/// `b`, the new main process, is a child of `a`, and leads a group of its own. Of all processes,
-/// only `c` has to be killed through this group.
+/// `b`, the new main process, is a child of `a`, and leads a group of its own. Only `c` has to be
+/// killed through this group.
 #[test]
 fn the_group_of_a_main_process_that_drainit_has_not_started_is_killed() {
     for rig in Rig::both() {
