@@ -176,18 +176,18 @@ fn waits(now: &Processes, began: Instant, is_meant: impl Fn(&str) -> bool) -> St
     let moving = now.iter().filter(|(_, process)| ProcessState::is_moving(&process.state));
     let (named, others): (Vec<_>, Vec<_>) = moving.partition(|(name, _)| is_meant(name));
     let all = named.is_empty();
+    let plain = |(name, process): (&String, &ProcessNow)| format!("{name} is {}", process.state);
     let named = named.into_iter().map(|(name, process)| match &process.message {
-        // In any other state, the message is about an earlier state.
-        Some(_) if !["starting", "waiting"].contains(&&*process.state) => {
-            format!("{name} is {}", process.state)
-        }
         Some(message) if message.starts_with(&process.state) => format!("{name} is {message}"),
-        Some(message) => format!("{name} is {}: {message}", process.state),
-        None => format!("{name} is {}", process.state),
+        // In any other state, the message is about an earlier state.
+        Some(message) if ["starting", "waiting"].contains(&&*process.state) => {
+            format!("{}: {message}", plain((name, process)))
+        }
+        _ => plain((name, process)),
     });
     let others =
         others.into_iter().filter(|(_, process)| all || process.since.is_none_or(|at| at > began));
-    let others = others.map(|(name, process)| format!("{name} is {}", process.state));
+    let others = others.map(plain);
     let texts: Vec<_> = named.chain(others).collect();
     if texts.is_empty() { "…".to_owned() } else { texts.join(", ") }
 }
@@ -254,14 +254,14 @@ fn lines(
         let what = match (before.get(name), now.pid) {
             (Some(then), _) if then.is_as(now) && is_named(name) => format!("{state}, as before"),
             (Some(then), _) if then.is_as(now) => return None,
-            (Some(ProcessNow { pid: Some(then), .. }), Some(pid)) if *then != pid => {
-                let killed = if now.was_killed { "; SIGKILL ended the old pid" } else { "" };
-                format!("replaced{took}, pid {then} is now {pid}, {state}{killed}")
-            }
             (then, Some(pid))
                 if now.state == "stopping" && then.and_then(|then| then.pid) != Some(pid) =>
             {
                 format!("not started after {}: {state}", human(request.end - request.start))
+            }
+            (Some(ProcessNow { pid: Some(then), .. }), Some(pid)) if *then != pid => {
+                let killed = if now.was_killed { "; SIGKILL ended the old pid" } else { "" };
+                format!("replaced{took}, pid {then} is now {pid}, {state}{killed}")
             }
             (Some(ProcessNow { pid: None, .. }) | None, Some(pid)) => {
                 format!("started{took}, pid {pid}, {state}")
@@ -295,6 +295,7 @@ mod tests {
             ("api", "ready", Some(7)),
             ("db", "stopped", None),
             ("deaf", "failed", None),
+            ("dull", "ready", Some(5)),
             ("old", "ready", Some(3)),
             ("same", "ready", Some(4)),
             ("web", "ready", Some(8)),
@@ -304,6 +305,7 @@ mod tests {
             ("api", "stopped", None),
             ("db", "ready", Some(12)),
             ("deaf", "stopping", Some(15)),
+            ("dull", "stopping", Some(16)),
             ("new", "failed", None),
             ("same", "ready", Some(4)),
             ("web", "ready", Some(14)),
@@ -325,6 +327,7 @@ mod tests {
             api: stopped after 40ms, because it depends on db\n\
             db: started after 1.23s, pid 12, ready\n\
             deaf: not started after 1.3s: stopping\n\
+            dull: not started after 1.3s: stopping\n\
             new: failed after 5ms; why\n\
             tail: follows web (`restart: true`)\n\
             web: replaced after 70ms, pid 8 is now 14, ready; SIGKILL ended the old pid\n\

@@ -94,9 +94,10 @@ impl Executor {
         for &leader in leaders {
             if left_group(leader) != Group::Gone && self.groups_of(process).all(|it| it != leader) {
                 self.groups.push(LeftGroup { process, leader, is_lost: false });
-                // `kill` reaches only the groups that a child of drainit leads. The leader of this
-                // group was perhaps the child of another process.
-                if self.instance(process).asked == Some(Signal::KILL) {
+                // `kill` has not reached the group of a main process that was the child of another
+                // process. The group of the instance's leader needs no second search of `/proc`.
+                let current = self.instance(process);
+                if current.asked == Some(Signal::KILL) && leader != current.leader {
                     let _ = signal_left_group(leader, Signal::KILL);
                 }
             }
