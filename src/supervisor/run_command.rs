@@ -176,7 +176,7 @@ pub(crate) async fn run_captured(
         tokio::select! {
             result = &mut run => break result,
             count = reader.read(&mut chunk), if is_open => match count {
-                Ok(count) if count > 0 => keep(&chunk[..count]),
+                Ok(count @ 1..) => keep(&chunk[..count]),
                 _ => is_open = false,
             },
         }

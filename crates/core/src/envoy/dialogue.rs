@@ -227,8 +227,8 @@ pub struct Dialogue {
     /// The totals of the last sample, if this sample and all later looks show no open and no new
     /// connection. Otherwise the totals may be wrong, so this value is empty.
     totals: Traffic,
-    /// Whether the kernel has shown a new connection since the last whole sample. The report then
-    /// needs another sample for its totals.
+    /// Whether the last whole sample showed traffic, or the kernel has shown a new connection since.
+    /// The report then needs another sample for its totals.
     needs_totals: bool,
     /// The time since which the kernel's count is low enough for the end of the drain.
     low_since: Option<Time>,
@@ -676,12 +676,12 @@ impl Dialogue {
         };
         self.is_failing = false;
         self.took = took;
-        if is_whole {
-            self.whole_took = Some(took);
-            self.needs_totals = self.new_at > asked.began;
-        }
         let active = sample.load(self.terms.unit).active;
         let left = active.map(|active| active.saturating_sub(self.terms.exit_at));
+        if is_whole {
+            self.whole_took = Some(took);
+            self.needs_totals = self.new_at > asked.began || left != Some(0);
+        }
         let pause = self.pace.after_answer(now, took, left, is_whole, self.may_be_calm());
         self.is_confirmed =
             left == Some(0) && self.low_since.is_some_and(|since| since <= asked.began);
