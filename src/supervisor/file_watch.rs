@@ -161,7 +161,7 @@ impl FileWatches {
         &self,
         which: &dyn Fn(&Watched) -> bool,
     ) -> impl Future<Output = ()> + use<> {
-        let (asked, mut answers) = mpsc::channel(1);
+        let (asked, mut answers) = mpsc::unbounded_channel();
         for (watched, task) in &self.tasks {
             if task.shared.state.get() != PathState::Changed && which(watched) {
                 // If there is no thread, or if the thread hangs, nobody looks at the file.
@@ -266,7 +266,7 @@ impl FileWatch {
     /// warns once that the file is not being read.
     fn ask(&mut self) {
         if !self.is_asked {
-            self.is_asked = self.shared.ask(Some(mpsc::channel(1).0));
+            self.is_asked = self.shared.ask(Some(mpsc::unbounded_channel().0));
         } else if !self.hangs {
             self.hangs(SILENCE);
         }

@@ -109,7 +109,7 @@ pub enum WatchReport {
 /// A requested look. Its sender is dropped once the look is over or cannot begin. The drop wakes
 /// the receiver, who waits for the look. `None` for a look before the start of a process: nobody
 /// waits for such a look, because the start itself reads the file.
-pub type Asked = Option<mpsc::Sender<()>>;
+pub type Asked = Option<mpsc::UnboundedSender<()>>;
 
 /// A path at which a thread looks until this value is dropped.
 pub struct Followed {

@@ -52,6 +52,22 @@ pub(super) struct Search {
     running: Option<LocalTask>,
 }
 
+impl Search {
+    fn is_due(&self, now: Time) -> bool {
+        self.running.is_none() && now >= self.at
+    }
+
+    /// Handles the end of a search. `is_doubtful` says whether the next search decides about a group.
+    fn ended(&mut self, now: Time, is_doubtful: bool) {
+        self.running = None;
+        self.pause = match is_doubtful {
+            true => SCAN_PAUSE,
+            false => MAX_SEARCH_PAUSE.min(2 * self.pause),
+        };
+        self.at = now + self.pause.max(now.since(self.began));
+    }
+}
+
 impl LeftGroup {
     /// Whether a search has shown that drainit need not wait for the group any more. `is_empty`
     /// says whether the search has found no living member.
@@ -134,8 +150,7 @@ impl Executor {
         let (gone, left) = std::mem::take(&mut self.groups).into_iter().partition(is_gone);
         self.groups = left;
         let now = clock::now();
-        let is_due = self.search.running.is_none() && now >= self.search.at;
-        if is_due && self.awaited_groups().next().is_some() {
+        if self.search.is_due(now) && self.awaited_groups().next().is_some() {
             self.begin_search(now);
         }
         self.dropped(gone)
@@ -172,13 +187,7 @@ impl Executor {
                 self.groups.push(left);
             }
         }
-        let (now, search) = (clock::now(), &mut self.search);
-        search.running = None;
-        search.pause = match self.groups.iter().any(|left| left.is_lost) {
-            true => SCAN_PAUSE,
-            false => MAX_SEARCH_PAUSE.min(2 * search.pause),
-        };
-        search.at = now + search.pause.max(now.since(search.began));
+        self.search.ended(clock::now(), self.groups.iter().any(|left| left.is_lost));
         self.dropped(gone)
     }
 
@@ -229,6 +238,31 @@ impl Executor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn searches_take_at_most_half_of_the_time_and_become_rare() {
+        let local = tokio::task::LocalSet::new();
+        let _entered = local.enter();
+        let ms = |ms| Time(Duration::from_millis(ms));
+        let mut search = Search { pause: SCAN_PAUSE, ..Search::default() };
+        // The pause after a search that has taken so long, and found a group in doubt or not.
+        for (took, is_doubtful, pause) in [
+            (1, false, 100),
+            (1, false, 200),
+            (300, false, 400),
+            (1, false, 800),
+            (1, false, 1000),
+            (1, false, 1000),
+            (1, true, 50),
+            (3000, true, 3000),
+        ] {
+            (search.began, search.running) = (ms(0), Some(LocalTask::begin(async {})));
+            assert!(!search.is_due(ms(9999)), "a search is running");
+            search.ended(ms(took), is_doubtful);
+            let is_due = [took + pause - 1, took + pause].map(|at| search.is_due(ms(at)));
+            assert_eq!(is_due, [false, true], "{took} {is_doubtful}");
+        }
+    }
 
     #[test]
     fn a_group_is_given_up_after_two_searches_that_find_nothing() {
