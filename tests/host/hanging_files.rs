@@ -25,11 +25,15 @@ fn a_stop_does_not_wait_for_a_program_that_hangs() {
         shutdown: {grace_period: 12s, reserve: 2s}
         processes:
           hangs: {command: [DIR/hangs, '60']}
+          given_up: {command: [DIR/hangs, '60']}
           database: {command: [CHILD, database]}
           above: {command: [CHILD, above], depends_on: [hangs]}
         ",
     );
     drainit.wait_for_start(&["database"]);
+    drainit.wait_until("the program hangs", || drainit.children().len() == 3);
+    drainit.exec(&["stop", "given_up"]).assert(0, "");
+    drainit.wait_until("its process is killed", || drainit.children().len() == 2);
     let ended = drainit.stop();
     ended
         .assert_code(0)
