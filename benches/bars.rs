@@ -14,28 +14,35 @@ const NUMBER: f64 = 60.0;
 /// From this number of losses on, a bar has its full length.
 const FULL: f64 = 10_000.0;
 
-pub(crate) struct Column {
-    pub(crate) name: &'static str,
+/// A way to stop or replace a process.
+pub struct Column {
+    /// The heading of the column.
+    pub name: &'static str,
     /// The two lines of text below the name.
-    pub(crate) below: [String; 2],
-    pub(crate) colour: &'static str,
-    pub(crate) is_drainit: bool,
+    pub below: [String; 2],
+    /// The colour of the bars.
+    pub colour: &'static str,
+    /// Whether the column is marked as drainit's.
+    pub is_drainit: bool,
 }
 
-pub(crate) struct Picture {
+/// A table of losses to draw.
+pub struct Picture {
     /// The title for readers who cannot see the picture.
-    pub(crate) title: &'static str,
+    pub title: &'static str,
     /// The heading, and two lines below it.
-    pub(crate) heading: [String; 3],
+    pub heading: [String; 3],
     /// The width of the column of names, and the width of each other column.
-    pub(crate) widths: (f64, f64),
-    pub(crate) columns: Vec<Column>,
+    pub widths: (f64, f64),
+    /// The columns, from left to right.
+    pub columns: Vec<Column>,
     /// For each row: its name, and the losses in each column, or `None` if they were not measured.
-    pub(crate) rows: Vec<(String, Vec<Option<u64>>)>,
+    pub rows: Vec<(String, Vec<Option<u64>>)>,
 }
 
 impl Picture {
-    pub(crate) fn svg(&self) -> String {
+    /// Returns the picture as SVG.
+    pub fn svg(&self) -> String {
         let (names, width) = self.widths;
         let places = std::iter::successors(Some(names), |x| Some(x + width));
         let places: Vec<_> = places.take(self.columns.len()).collect();

@@ -10,7 +10,7 @@ use testkit::load::lock;
 /// Runs all jobs of one queue, and then those of the next queue. The number beside a queue is the
 /// number of its jobs that run at a time. Calls `tell` with each result and the number of results
 /// so far. After an error, no further job begins.
-pub(crate) fn run<J: Send, R: Send>(
+pub fn run<J: Send, R: Send>(
     queues: [(VecDeque<J>, usize); 2],
     work: impl Fn(J) -> io::Result<R> + Sync,
     tell: impl Fn(usize, &R) + Sync,

@@ -1,109 +1,158 @@
 //! One cell of the table: clients at work while the process that they talk to is replaced.
 
+use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::Duration;
 
+use benches::load::{Plan, Protocol, Tally, refused};
 use testkit::gateway::answers;
-use testkit::load::lock;
-use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{Instant, sleep, timeout};
+use testkit::load::{IdleClose, Report};
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
 
-use crate::client::{Client, Counts, Shared};
 use crate::mode::{Mode, Running};
-use crate::protocol::{Pace, Protocol};
 
 /// The number of clients, each with one connection.
-pub(crate) const CLIENTS: u32 = 50;
+const CLIENTS: u32 = 50;
+/// After a request without an answer, a client waits this long before its next request.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
+/// The time after which a client ends its gRPC stream, its TCP connection and, through a proxy, its
+/// WebSocket.
+const SESSION: Duration = Duration::from_millis(1500);
 /// The longest time that a process may take to start, on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time of traffic before the first replacement, between two replacements, and after the last.
 const BETWEEN: Duration = Duration::from_millis(1500);
 const POLL: Duration = Duration::from_millis(10);
 
-/// A measurement.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cell {
-    pub(crate) mode: Mode,
+/// The paces at which each client sends, in the order of the table: the name, and the time between
+/// two requests.
+pub(crate) const PACES: [(&str, Duration); 3] = [
+    ("1/s", Duration::from_secs(1)),
+    ("10/s", Duration::from_millis(100)),
+    ("full speed", Duration::ZERO),
+];
+
+/// The traffic of a row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Traffic {
     pub(crate) protocol: Protocol,
-    pub(crate) pace: Pace,
+    pub(crate) pace: &'static str,
+    /// The time between two requests of a client; zero at full speed.
+    pub(crate) period: Duration,
 }
 
-/// The amount of measurements.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
-    /// The number of replacements in each cell.
-    pub(crate) replacements: u32,
-    /// The minimum time of a cell whose mode promises to lose no request and whose clients send at
-    /// full speed.
-    pub(crate) at_least: Duration,
+impl Traffic {
+    /// Returns the traffic of all rows, in the order of the table.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Protocol::ALL
+            .into_iter()
+            .flat_map(|protocol| PACES.map(|(pace, period)| Self { protocol, pace, period }))
+    }
+}
+
+impl fmt::Display for Traffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.protocol, self.pace)
+    }
+}
+
+/// A measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cell {
+    pub(crate) mode: Mode,
+    pub(crate) traffic: Traffic,
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.mode.name(), self.traffic)
+    }
 }
 
 /// The results of a cell.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
-    pub(crate) counts: Counts,
+    pub(crate) cell: Cell,
+    pub(crate) report: Report,
+    /// Requests that found no listener.
+    pub(crate) refused: u64,
     pub(crate) replacements: u32,
 }
 
 impl Outcome {
     /// The requests that got no answer.
     pub(crate) fn lost(&self) -> u64 {
-        self.counts.failed + self.counts.refused
+        self.report.total.failed
+    }
+
+    /// Requests that were sent and got no complete answer; sessions that were cut.
+    pub(crate) fn failed(&self) -> u64 {
+        self.lost() - self.refused
     }
 
     /// All requests.
     pub(crate) fn requests(&self) -> u64 {
-        self.counts.answered + self.lost()
+        self.report.total.ok + self.lost()
     }
 }
 
-/// Measures a cell on this thread. Its files are in `directory`.
-pub(crate) fn measure(cell: Cell, plan: Plan, directory: &Path) -> io::Result<Outcome> {
+/// Measures a cell on this thread, with this number of replacements. A cell takes at least this
+/// time if its mode promises to lose no request and its clients send at full speed. The files of
+/// the cell are in `directory`.
+pub(crate) fn measure(
+    cell: Cell,
+    replacements: u32,
+    at_least: Duration,
+    directory: &Path,
+) -> io::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let running = Running::start(cell.mode, directory)?;
-    let outcome = runtime.block_on(replace(cell, plan, &running));
-    outcome.map_err(|error| {
-        let Cell { mode, protocol, pace } = cell;
-        let (mode, output) = (mode.name(), running.output());
-        io::Error::other(format!("{mode}, {protocol}, {pace}: {error}\n{output}"))
-    })
+    let is_long = cell.mode.is_clean() && cell.traffic.period.is_zero();
+    let at_least = if is_long { at_least } else { Duration::ZERO };
+    let outcome = runtime.block_on(replace(cell, replacements, at_least, &running));
+    outcome.map_err(|error| io::Error::other(format!("{cell}: {error}\n{}", running.output())))
 }
 
-async fn replace(cell: Cell, plan: Plan, running: &Running) -> io::Result<Outcome> {
+async fn replace(
+    cell: Cell,
+    wanted: u32,
+    at_least: Duration,
+    running: &Running,
+) -> io::Result<Outcome> {
     wait_for_answer(running).await?;
-    let shared = Shared {
-        address: running.address(cell.protocol),
-        protocol: cell.protocol,
-        pace: cell.pace,
-        ends_websockets: cell.mode.is_envoy(),
-        counts: Arc::default(),
-        start: Instant::now(),
-        end: Arc::new(Mutex::new(false)),
+    let Traffic { protocol, period, .. } = cell.traffic;
+    // Envoy cannot announce the end of a WebSocket, so its clients must end their WebSockets.
+    let must_end = protocol != Protocol::WebSocket || cell.mode.is_envoy();
+    let plan = Plan {
+        clients: CLIENTS,
+        protocol,
+        period,
+        spread: period,
+        idle_close: IdleClose::Noticed,
+        session: (protocol.has_sessions() && must_end).then_some(SESSION),
+        repeats: true,
+        after_failure: AFTER_FAILURE,
+        ..Plan::default()
     };
-    let mut clients = JoinSet::new();
-    for number in 0..CLIENTS {
-        let part = f64::from(number) / f64::from(CLIENTS);
-        clients.spawn(Client::new(shared.clone()).run(part));
-    }
-    let at_least = match cell.pace {
-        Pace::FullSpeed if cell.mode.is_clean() => plan.at_least,
-        _ => Duration::ZERO,
-    };
+    let tally = Tally::new();
+    let mut clients = plan.start(running.address(protocol), &tally);
     let mut replacements = 0;
-    while replacements < plan.replacements || shared.start.elapsed() < at_least {
+    while replacements < wanted || tally.start.elapsed() < at_least {
         sleep(BETWEEN).await;
-        let replacement = running.replacement();
-        spawn_blocking(|| replacement.run()).await??;
+        let mut restart = running.replacement();
+        let output = spawn_blocking(move || restart.output()).await??;
+        if !output.status.success() {
+            return Err(io::Error::other(format!("no replacement: {output:?}")));
+        }
         replacements += 1;
     }
     sleep(BETWEEN).await;
-    *lock(&shared.end) = true;
+    tally.end();
     while clients.join_next().await.is_some() {}
-    let counts = lock(&shared.counts).clone();
-    Ok(Outcome { counts, replacements })
+    let report = tally.report();
+    Ok(Outcome { cell, refused: refused(&report), report, replacements })
 }
 
 async fn wait_for_answer(running: &Running) -> io::Result<()> {

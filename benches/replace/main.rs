@@ -8,32 +8,22 @@
 //! exit code is 1 if drainit lost a request with a mode that promises to lose none.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
-#[path = "../bars.rs"]
-mod bars;
 mod cell;
-mod client;
 mod document;
-mod http1;
-mod http2;
-#[path = "../jobs.rs"]
-mod jobs;
 mod mode;
-mod picture;
-mod protocol;
-mod tcp;
-mod websocket;
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use std::{env, fs, io};
 
+use benches::load::Protocol;
+use benches::{jobs, result};
 use testkit::envoy::checkout;
 use testkit::measured::write_page;
 
-use crate::cell::{Cell, Outcome, Plan, measure};
+use crate::cell::{Cell, Outcome, Traffic, measure};
 use crate::mode::Mode;
-use crate::protocol::{Pace, Protocol};
 
 /// How many cells with a fixed rate run at the same time. A cell at full speed runs alone.
 const AT_ONCE: usize = 16;
@@ -41,25 +31,8 @@ const AT_ONCE: usize = 16;
 /// this time, all these cells together send 10 million requests.
 const SECONDS: u64 = 14;
 
-/// One line of the table.
-#[derive(Clone, Debug)]
-pub(crate) struct Result {
-    pub(crate) cell: Cell,
-    pub(crate) outcome: Outcome,
-}
-
 fn main() -> ExitCode {
-    match bench() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
-            eprintln!("bench-replace: drainit lost requests where it need not");
-            ExitCode::FAILURE
-        }
-        Err(problem) => {
-            eprintln!("bench-replace: {problem}");
-            ExitCode::FAILURE
-        }
-    }
+    result::exit_code("bench-replace", bench())
 }
 
 fn bench() -> io::Result<bool> {
@@ -75,84 +48,74 @@ fn bench() -> io::Result<bool> {
             _ => part = Some(argument),
         }
     }
-    let plan = if is_quick {
-        Plan { replacements: 1, at_least: Duration::ZERO }
-    } else {
-        Plan { replacements: 2, at_least: Duration::from_secs(seconds) }
-    };
+    let (replacements, seconds) = if is_quick { (1, 0) } else { (2, seconds) };
     let missing: Vec<_> =
         Mode::ALL.into_iter().filter_map(|mode| Some((mode, mode.missing()?))).collect();
     for (mode, why) in &missing {
         eprintln!("{} is left out: {why}", mode.name());
     }
     let is_there = |cell: &Cell| missing.iter().all(|(mode, _)| cell.mode != *mode);
-    let is_asked = |cell: &Cell| part.as_ref().is_none_or(|part| name(*cell).contains(part));
+    let is_asked = |cell: &Cell| part.as_ref().is_none_or(|part| cell.to_string().contains(part));
     let cells: Vec<_> = cells(is_quick).filter(is_there).filter(is_asked).collect();
     let begin = Instant::now();
     let directory = env::temp_dir().join(format!("bench-replace-{}", std::process::id()));
-    let results = run(&cells, plan, &directory);
+    let outcomes = run(&cells, replacements, Duration::from_secs(seconds), &directory);
     let _ = fs::remove_dir_all(&directory);
-    let results = results?;
-    let text = document::markdown(&results, &missing, begin.elapsed());
+    let outcomes = outcomes?;
+    let text = document::markdown(&outcomes, &missing, begin.elapsed());
     println!("{text}");
     if !is_quick && part.is_none() {
         write_page("replace.md", "make bench-replace", &[("results", text)]);
         let picture = checkout().join("docs/dev/replace.svg");
-        fs::write(picture, picture::svg(&results))?;
+        fs::write(picture, document::picture(&outcomes).svg())?;
         println!("written: docs/dev/replace.md, docs/dev/replace.svg");
     }
-    let mut promised = results.iter().filter(|result| result.cell.mode.is_clean());
-    Ok(promised.all(|result| result.outcome.lost() == 0))
-}
-
-fn name(cell: Cell) -> String {
-    let Cell { mode, protocol, pace } = cell;
-    format!("{}, {protocol}, {pace}", mode.name())
+    let mut promised = outcomes.iter().filter(|outcome| outcome.cell.mode.is_clean());
+    Ok(promised.all(|outcome| outcome.lost() == 0))
 }
 
 /// Returns all cells. A quick run has only cells that promise to lose nothing: all at the higher
 /// rate, and HTTP/1.1 also at full speed.
 fn cells(is_quick: bool) -> impl Iterator<Item = Cell> {
-    let all = Mode::ALL.into_iter().flat_map(|mode| {
-        Protocol::ALL.into_iter().flat_map(move |protocol| {
-            Pace::ALL.into_iter().map(move |pace| Cell { mode, protocol, pace })
-        })
-    });
-    all.filter(move |cell| {
-        let is_short = match cell.pace {
-            Pace::PerSecond(rate) => rate > 1,
-            Pace::FullSpeed => cell.protocol == Protocol::Http1,
-        };
-        !is_quick || (cell.mode.is_clean() && is_short)
+    let all = Mode::ALL
+        .into_iter()
+        .flat_map(|mode| Traffic::all().map(move |traffic| Cell { mode, traffic }));
+    all.filter(move |Cell { mode, traffic }| {
+        let is_short = traffic.pace == "10/s"
+            || (traffic.protocol == Protocol::Http1 && traffic.period.is_zero());
+        !is_quick || (mode.is_clean() && is_short)
     })
 }
 
 /// Measures the cells and reports progress on stderr. The results are in the order of the cells.
-fn run(cells: &[Cell], plan: Plan, directory: &Path) -> io::Result<Vec<Result>> {
+fn run(
+    cells: &[Cell],
+    replacements: u32,
+    at_least: Duration,
+    directory: &Path,
+) -> io::Result<Vec<Outcome>> {
     let queue = |alone| {
-        let is_alone = move |cell: &Cell| (cell.pace == Pace::FullSpeed) == alone;
+        let is_alone = move |cell: &Cell| cell.traffic.period.is_zero() == alone;
         cells.iter().enumerate().filter(|(_, cell)| is_alone(cell)).collect()
     };
     let work = |(number, cell): (usize, &Cell)| {
-        let outcome = measure(*cell, plan, &directory.join(number.to_string()))?;
-        Ok((number, Result { cell: *cell, outcome }))
+        let directory = directory.join(number.to_string());
+        Ok((number, measure(*cell, replacements, at_least, &directory)?))
     };
-    let tell = |done, (_, Result { cell, outcome }): &(usize, Result)| {
-        let (name, counts) = (name(*cell), &outcome.counts);
+    let tell = |done, (_, outcome): &(usize, Outcome)| {
+        let Outcome { cell, report, refused, .. } = outcome;
         eprintln!(
-            "{done:>4}/{} {name}: {} requests, {} failed, {} refused, {} repeated, slowest {:.2?}",
+            "{done:>4}/{} {cell}: {} requests, {} failed, {refused} refused, slowest {:.2?}",
             cells.len(),
             outcome.requests(),
-            counts.failed,
-            counts.refused,
-            counts.repeated,
-            counts.slowest
+            outcome.failed(),
+            report.slowest
         );
-        for (failure, (count, at)) in &counts.losses {
-            eprintln!("          {count} times {failure}, first after {at:.2?}");
+        for (at, failure) in report.failures.iter().take(3) {
+            eprintln!("          {failure} after {at:.2?}");
         }
     };
     let mut done = jobs::run([(queue(false), AT_ONCE), (queue(true), 1)], work, tell)?;
     done.sort_by_key(|(number, _)| *number);
-    Ok(done.into_iter().map(|(_, result)| result).collect())
+    Ok(done.into_iter().map(|(_, outcome)| outcome).collect())
 }

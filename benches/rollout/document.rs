@@ -1,9 +1,11 @@
-//! The results in `docs/dev/rollout.md`.
+//! The results in `docs/dev/rollout.md`: the tables, and the picture for the README.
 
 use std::fmt::Write;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use testkit::{envoy, measured};
+use benches::bars::{Column, Picture};
+use benches::result::head;
+use testkit::envoy;
 
 use crate::pod::Mode;
 use crate::rows::Row;
@@ -11,17 +13,7 @@ use crate::schedule::Result;
 
 /// Returns the results as Markdown.
 pub(crate) fn markdown(rows: &[Row], results: &[Result], took: Duration) -> String {
-    let mut text = String::new();
-    let date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let _ = writeln!(
-        text,
-        "{}, drainit {}, Envoy {}, on {}. The bench took {} minutes.\n",
-        date.split('T').next().unwrap_or_default(),
-        measured::version(&envoy::checkout().join("target/release/drainit")),
-        envoy::TESTED.join(", "),
-        measured::machine(),
-        took.as_secs().div_ceil(60)
-    );
+    let mut text = head(&envoy::TESTED, took);
     summary(&mut text, rows, results);
     notes(&mut text, rows, results);
     text
@@ -118,4 +110,56 @@ pub(crate) fn servers(rows: &[Row], results: &[Result]) -> String {
         let _ = writeln!(text, " {:.1} |", stop.unwrap_or_default());
     }
     text
+}
+
+fn column(rows: &[Row], results: &[Result], mode: Mode) -> Column {
+    let (name, what, colour) = match mode {
+        Mode::Plain => ("SIGTERM", "Envoy gets it at once", "#d64550"),
+        Mode::Recipe => ("the usual script", "drain_listeners, sleep 15", "#e07b39"),
+        Mode::RecipeWithDrainTime => ("the same, tuned", "and --drain-time-s 15", "#c9a227"),
+        _ => ("drainit", "stock flags", "#1f9d72"),
+    };
+    let below = [what.to_owned(), seconds(rows, results, mode)];
+    Column { name, below, colour, is_drainit: mode == Mode::Drainit }
+}
+
+fn is_shown(row: &Row) -> bool {
+    row.envoy == envoy::DEFAULT && row.impolite.is_none()
+}
+
+/// Returns a picture of the rows in which a server can notify its clients in time: the losses of
+/// each mode for every kind of traffic on the newest Envoy.
+pub(crate) fn picture(rows: &[Row], results: &[Result]) -> Picture {
+    let row = |(place, row): (usize, &Row)| {
+        let lost = |mode| {
+            let result = results.iter().find(|result| result.row == place && result.mode == mode);
+            result.map(|result| result.outcome.lost())
+        };
+        (row.name.clone(), Mode::ALL.map(lost).into())
+    };
+    let shown = rows.iter().enumerate().filter(|(_, row)| is_shown(row));
+    Picture {
+        title: "Requests lost while a gateway is replaced, by kind of traffic and by what stops it",
+        heading: [
+            "Requests lost in a rollout".to_owned(),
+            format!("a real Envoy {}, clients that never retry;", envoy::DEFAULT),
+            "the length of the bars is logarithmic".to_owned(),
+        ],
+        widths: (280.0, 150.0),
+        columns: Mode::ALL.map(|mode| column(rows, results, mode)).into(),
+        rows: shown.map(row).collect(),
+    }
+}
+
+/// Says as text how long the pods of a mode took to stop.
+fn seconds(rows: &[Row], results: &[Result], mode: Mode) -> String {
+    let times = results.iter().filter(|it| it.mode == mode && is_shown(&rows[it.row]));
+    let times: Vec<_> = times.map(|result| result.outcome.stop.as_secs_f64()).collect();
+    let least = times.iter().copied().fold(f64::MAX, f64::min).round();
+    let most = times.iter().copied().fold(0.0, f64::max).round();
+    if least < most {
+        format!("gone after {least} to {most} s")
+    } else {
+        format!("gone after {most} s")
+    }
 }

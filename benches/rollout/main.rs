@@ -7,20 +7,12 @@
 //! request with a protocol in which a server can announce the end of a connection.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
-#[path = "../bars.rs"]
-mod bars;
-mod client;
 mod document;
-mod http2;
-#[path = "../jobs.rs"]
-mod jobs;
 mod node;
-mod picture;
 mod pod;
 mod rollout;
 mod rows;
 mod schedule;
-mod session;
 mod upstream;
 mod wrk;
 
@@ -28,28 +20,15 @@ use std::process::ExitCode;
 use std::time::Instant;
 use std::{fs, io};
 
+use benches::result;
 use testkit::envoy::checkout;
 use testkit::measured::write_page;
 
 fn main() -> ExitCode {
     match node::enter() {
-        Ok(None) => {}
-        Ok(Some(code)) => return code,
-        Err(problem) => {
-            eprintln!("bench-rollout: {problem}");
-            return ExitCode::FAILURE;
-        }
-    }
-    match bench() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
-            eprintln!("bench-rollout: drainit lost requests where it need not");
-            ExitCode::FAILURE
-        }
-        Err(problem) => {
-            eprintln!("bench-rollout: {problem}");
-            ExitCode::FAILURE
-        }
+        Ok(None) => result::exit_code("bench-rollout", bench()),
+        Ok(Some(code)) => code,
+        Err(problem) => result::exit_code("bench-rollout", Err(problem)),
     }
 }
 
@@ -69,7 +48,7 @@ fn bench() -> io::Result<bool> {
     if argument.is_none() {
         write_page("rollout.md", "make bench-rollout", &[("results", text), ("servers", servers)]);
         let picture = checkout().join("docs/dev/rollout.svg");
-        fs::write(picture, picture::svg(&rows, &results))?;
+        fs::write(picture, document::picture(&rows, &results).svg())?;
         println!("written: docs/dev/rollout.md, docs/dev/rollout.svg");
     }
     let broken = |result: &&schedule::Result| {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use benches::result::drainit;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use testkit::envoy;
@@ -256,7 +257,7 @@ fn command(
     config: &Path,
 ) -> Command {
     if mode == Mode::Drainit {
-        let mut command = network.command(&envoy::checkout().join("target/release/drainit"));
+        let mut command = network.command(&drainit());
         command.arg("run").arg("-c").arg(files().join("drainit.yaml"));
         command.env("ENVOY", envoy).env("ENVOY_CONFIG", config).env("ADMIN_PORT", ADMIN);
         command.envs(drain_time.map(|seconds| ("ENVOY_DRAIN_SECONDS", seconds)));
@@ -313,7 +314,7 @@ fn server_command(
     );
     let path = directory.join("drainit.yaml");
     fs::write(&path, config)?;
-    let mut command = network.command(&envoy::checkout().join("target/release/drainit"));
+    let mut command = network.command(&drainit());
     command.arg("run").arg("-c").arg(path);
     Ok(command)
 }

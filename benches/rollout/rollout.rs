@@ -4,18 +4,17 @@
 
 use std::fmt::Write;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use testkit::load::{Failure, Report, lock};
+use benches::load::{Protocol, Tally, refused};
+use testkit::load::{Failure, Report};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use crate::client::{Client, Tally};
 use crate::node::{self, Service};
 use crate::pod::{self, Mode, Pod};
-use crate::rows::{Row, Traffic};
-use crate::session::{self, Transport};
+use crate::rows::Row;
 use crate::upstream::Upstream;
 use crate::wrk::Wrk;
 
@@ -97,7 +96,10 @@ async fn run(row: &Row, mode: Mode) -> io::Result<Outcome> {
         (0..row.size.loops).map(|_| node::Loop::start()).collect::<Result<_, _>>()?;
     let mut service = Service::new(old.address())?;
     let tally = Tally::new();
-    let (mut clients, wrk) = start(&row.traffic, service.address, &tally)?;
+    let port = if row.plan.protocol == Protocol::Tcp { pod::TCP } else { pod::HTTP };
+    let address = SocketAddr::from((service.address, port));
+    let wrk = row.is_wrk.then(|| Wrk::start(address)).transpose()?;
+    let mut clients = if row.is_wrk { JoinSet::new() } else { row.plan.start(address, &tally) };
     sleep(row.before).await;
 
     let (asked, asked_at) = (Instant::now(), tally.start.elapsed());
@@ -120,18 +122,15 @@ async fn run(row: &Row, mode: Mode) -> io::Result<Outcome> {
     sleep(row.after).await;
 
     let worked = tally.start.elapsed();
-    *lock(&tally.end) = tokio::time::Instant::now();
+    tally.end();
     let _ = timeout(LAST_ANSWERS, async { while clients.join_next().await.is_some() {} }).await;
     clients.abort_all();
-    let report = lock(&tally.report).clone();
-    let due = match &row.traffic {
-        Traffic::Requests(requests) => requests.due(worked),
-        Traffic::Sessions(_) | Traffic::Wrk => None,
-    };
+    let report = tally.report();
+    let due = row.plan.due(worked).filter(|_| !row.is_wrk);
     let lines = old.lines().into_iter().filter(|(at, _)| *at >= asked);
     let lines = lines.map(|(at, line)| (at - asked, line)).collect();
     let mut outcome = outcome(&report, asked_at, due, stop, lines);
-    if matches!(row.traffic, Traffic::Sessions(_)) && mode != Mode::Plain {
+    if row.plan.protocol.has_sessions() && mode != Mode::Plain {
         let drain = 0.0..DRAIN.as_secs_f64();
         let is_closed = |(at, failure): &&(f64, Failure)| {
             drain.contains(at) && matches!(failure, Failure::Reset | Failure::EndOfFile)
@@ -147,35 +146,6 @@ async fn run(row: &Row, mode: Mode) -> io::Result<Outcome> {
     Ok(outcome)
 }
 
-fn start(
-    traffic: &Traffic,
-    service: Ipv4Addr,
-    tally: &Tally,
-) -> io::Result<(JoinSet<()>, Option<Wrk>)> {
-    let mut clients = JoinSet::new();
-    let http = SocketAddr::from((service, pod::HTTP));
-    match traffic {
-        Traffic::Wrk => return Ok((clients, Some(Wrk::start(http)?))),
-        Traffic::Requests(requests) => {
-            for number in 1..=requests.clients {
-                let part = f64::from(number) / f64::from(requests.clients);
-                clients.spawn(Client::new(*requests, http, tally).run(part));
-            }
-        }
-        Traffic::Sessions(sessions) => {
-            let service = match sessions.transport {
-                Transport::WebSocket => http,
-                Transport::Tcp => SocketAddr::from((service, pod::TCP)),
-            };
-            for number in 1..=session::CLIENTS {
-                let part = f64::from(number) / f64::from(session::CLIENTS);
-                clients.spawn(sessions.run(part, service, tally.clone()));
-            }
-        }
-    }
-    Ok((clients, None))
-}
-
 fn outcome(
     report: &Report,
     asked: Duration,
@@ -183,8 +153,7 @@ fn outcome(
     stop: Duration,
     lines: Vec<(Duration, String)>,
 ) -> Outcome {
-    let refused = report.failures.iter().filter(|(_, failure)| *failure == Failure::Refused);
-    let refused = u64::try_from(refused.count()).unwrap_or(u64::MAX);
+    let refused = refused(report);
     let since = |at: &Duration| at.as_secs_f64() - asked.as_secs_f64();
     let losses = report.failures.iter().map(|(at, failure)| (since(at), *failure)).collect();
     let sent = u32::try_from(report.total.ok + report.total.failed).unwrap_or(u32::MAX);

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
+use benches::load::{Plan, Protocol};
 use testkit::envoy;
 use testkit::load::IdleClose;
 
-use crate::client::{Kind, Pace, Protocol, Requests};
 use crate::pod::{Mode, Server};
-use crate::session::{Sessions, Transport};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The time after SIGTERM at which new connections typically stop arriving in a cluster.
@@ -27,7 +26,10 @@ pub(crate) struct Row {
     pub(crate) envoy: &'static str,
     /// The server in place of an Envoy.
     pub(crate) server: Option<Server>,
-    pub(crate) traffic: Traffic,
+    /// The clients.
+    pub(crate) plan: Plan,
+    /// Whether wrk, which sends as many requests as the machine allows, is in place of the clients.
+    pub(crate) is_wrk: bool,
     /// The time from SIGTERM until new connections go to the new pod.
     pub(crate) learn: Duration,
     /// The time of traffic before SIGTERM.
@@ -56,17 +58,6 @@ pub(crate) struct Size {
     pub(crate) loops: usize,
 }
 
-/// The clients of a row.
-#[derive(Clone, Debug)]
-pub(crate) enum Traffic {
-    /// Clients that send requests.
-    Requests(Requests),
-    /// Clients that keep sessions open.
-    Sessions(Sessions),
-    /// wrk, which sends as many requests as the machine allows.
-    Wrk,
-}
-
 /// The requests per second of one connection in the matrix.
 pub(crate) const RATES: [f64; 4] = [0.2, 1.0, 10.0, 40.0];
 /// The protocols in the matrix.
@@ -86,12 +77,13 @@ impl Row {
         if self.server.is_some() { &Mode::OF_SERVER } else { &Mode::ALL }
     }
 
-    fn new(name: &str, traffic: Traffic) -> Self {
+    fn new(name: &str, plan: Plan) -> Self {
         Self {
             name: name.to_owned(),
             envoy: envoy::DEFAULT,
             server: None,
-            traffic,
+            plan,
+            is_wrk: false,
             learn: USUAL_LEARN,
             before: MARGIN,
             after: MARGIN,
@@ -106,17 +98,13 @@ impl Row {
         let period = Duration::from_secs_f64(1.0 / rate);
         let spread = period.min(LONGEST_SPREAD);
         let plural = if rate == 1.0 { "" } else { "s" };
-        let requests =
-            Requests { protocol, pace: Pace::Every { period, spread }, ..Requests::default() };
+        let plan = Plan { protocol, period, spread, ..Plan::default() };
         Self {
             envoy,
             before: MARGIN.max(spread + SECOND / 2),
             after: MARGIN.max(period + SECOND),
             alone: rate >= 40.0,
-            ..Self::new(
-                &format!("{protocol}, {rate} request{plural}/s"),
-                Traffic::Requests(requests),
-            )
+            ..Self::new(&format!("{protocol}, {rate} request{plural}/s"), plan)
         }
     }
 }
@@ -142,59 +130,64 @@ pub(crate) fn quick() -> Vec<Row> {
 }
 
 fn special() -> Vec<Row> {
-    let usual = Requests::default();
-    let requests = |name: &str, requests| Row::new(name, Traffic::Requests(requests));
-    let sessions = |name: &str, transport, length| {
-        Row::new(name, Traffic::Sessions(Sessions { transport, length }))
-    };
+    let usual = Plan::default();
     let mut rows = Vec::new();
     for protocol in PROTOCOLS {
-        let endless = Requests { protocol, pace: Pace::AtOnce, ..usual };
-        let slow = Requests { kind: Kind::Slow(12 * SECOND), ..endless };
-        rows.push(requests(&format!("{protocol}, requests of 12 s"), slow));
-        let stream = Requests { kind: Kind::Stream(5 * SECOND), ..endless };
-        rows.push(requests(&format!("{protocol}, streamed responses of 5 s"), stream));
+        let endless = Plan { protocol, period: Duration::ZERO, spread: Duration::ZERO, ..usual };
+        let slow = Plan { answer_time: 12 * SECOND, ..endless };
+        rows.push(Row::new(&format!("{protocol}, requests of 12 s"), slow));
+        let stream = Plan { answer_time: 5 * SECOND, is_streamed: true, ..endless };
+        rows.push(Row::new(&format!("{protocol}, streamed responses of 5 s"), stream));
     }
-    let stream = Requests { pace: Pace::AtOnce, kind: Kind::Stream(10 * SECOND), ..usual };
+    let stream =
+        Plan { period: Duration::ZERO, answer_time: 10 * SECOND, is_streamed: true, ..usual };
     rows.push(Row {
         impolite: Some(
             "Envoy announces a close only at the start of a response, so a client learns of the \
              close only with its next stream. Here `time` is shorter than two streams",
         ),
-        ..requests("HTTP/1.1, streamed responses of 10 s", stream)
+        ..Row::new("HTTP/1.1, streamed responses of 10 s", stream)
     });
-    rows.push(Row { alone: true, ..Row::new("HTTP/1.1, at full speed (wrk)", Traffic::Wrk) });
-    let fresh = Requests { clients: 20, is_fresh: true, ..usual };
-    rows.push(requests("HTTP/1.1, a new connection every 50 ms", fresh));
+    rows.push(Row {
+        alone: true,
+        is_wrk: true,
+        ..Row::new("HTTP/1.1, at full speed (wrk)", usual)
+    });
+    let fresh = Plan { clients: 20, is_fresh: true, ..usual };
+    rows.push(Row::new("HTTP/1.1, a new connection every 50 ms", fresh));
     // New connections still reach the old pod for 4 s. This is less than the `min` of drainit, but
     // Envoy alone would have closed its listeners long before.
     rows.push(Row {
         learn: 4 * SECOND,
         drain_time: Some("1"),
-        ..requests("HTTP/1.1, new connections, drain time 1 s", fresh)
+        ..Row::new("HTTP/1.1, new connections, drain time 1 s", fresh)
     });
-    let looking = Requests { idle_close: IdleClose::Noticed, ..usual };
-    rows.push(requests("HTTP/1.1, clients that see an idle close", looking));
-    let idle = Requests { pace: Pace::Every { period: 20 * SECOND, spread: SECOND }, ..usual };
+    let looking = Plan { idle_close: IdleClose::Noticed, ..usual };
+    rows.push(Row::new("HTTP/1.1, clients that see an idle close", looking));
+    let idle = Plan { period: 20 * SECOND, ..usual };
     rows.push(Row {
         after: 21 * SECOND,
         impolite: Some(
             "HTTP/1.1 can announce a close only in a response, and no response comes in time",
         ),
-        ..requests("HTTP/1.1, a request every 20 s", idle)
+        ..Row::new("HTTP/1.1, a request every 20 s", idle)
     });
     for seconds in [0, 5] {
         rows.push(Row {
             learn: seconds * SECOND,
-            ..requests(&format!("HTTP/1.1, endpoints learnt {seconds} s late"), usual)
+            ..Row::new(&format!("HTTP/1.1, endpoints learnt {seconds} s late"), usual)
         });
     }
-    for (name, transport) in [("WebSocket", Transport::WebSocket), ("TCP", Transport::Tcp)] {
-        let length = Some(8 * SECOND);
-        rows.push(sessions(&format!("{name}, sessions of 8 s"), transport, length));
+    for protocol in [Protocol::WebSocket, Protocol::Tcp] {
+        let period = SECOND / 2;
+        // A client whose session was cut returns only after the switch to the new pod.
+        let after_failure = 2 * SECOND;
+        let endless = Plan { protocol, period, spread: period, after_failure, ..usual };
+        let sessions = Plan { session: Some(8 * SECOND), ..endless };
+        rows.push(Row::new(&format!("{protocol}, sessions of 8 s"), sessions));
         rows.push(Row {
             impolite: Some("the protocol cannot announce a close, and the session never ends"),
-            ..sessions(&format!("{name}, without end"), transport, None)
+            ..Row::new(&format!("{protocol}, without end"), endless)
         });
         // The drain time is more than three times Envoy's `drain_timeout` of 5 s.
         rows.push(Row {
@@ -202,7 +195,7 @@ fn special() -> Vec<Row> {
             impolite: Some(
                 "Envoy 1.40 closes WebSockets late in its drain, but no TCP connections",
             ),
-            ..sessions(&format!("{name}, without end, drain time 16 s"), transport, None)
+            ..Row::new(&format!("{protocol}, without end, drain time 16 s"), endless)
         });
     }
     rows
@@ -210,21 +203,21 @@ fn special() -> Vec<Row> {
 
 /// Returns large Envoys and slow machines, which are measured alone.
 fn sizes() -> Vec<Row> {
-    let usual = Requests::default();
+    let usual = Plan::default();
     let row = |name: &str, size| Row {
         size,
         alone: true,
-        ..Row::new(&format!("HTTP/1.1, {name}"), Traffic::Requests(usual))
+        ..Row::new(&format!("HTTP/1.1, {name}"), usual)
     };
     let clusters = |clusters| Size { clusters, ..Size::default() };
     let period = 10 * SECOND;
-    let many = Requests { clients: 10_000, pace: Pace::Every { period, spread: period }, ..usual };
+    let many = Plan { clients: 10_000, period, spread: period, ..usual };
     vec![
         row("1,000 clusters", clusters(1000)),
         row("10,000 clusters", clusters(10_000)),
         row("1,000 listeners", Size { listeners: 1000, ..Size::default() }),
         Row {
-            traffic: Traffic::Requests(many),
+            plan: many,
             before: period + SECOND,
             after: period + SECOND,
             ..row("10,000 connections", Size::default())
@@ -236,26 +229,20 @@ fn sizes() -> Vec<Row> {
 
 /// Returns the rows of servers that are not an Envoy.
 fn servers() -> Vec<Row> {
-    let usual = Requests::default();
-    let fresh = Requests { clients: 20, is_fresh: true, ..usual };
-    let long = Requests { clients: 20, pace: Pace::AtOnce, ..fresh };
+    let usual = Plan::default();
+    let fresh = Plan { clients: 20, is_fresh: true, ..usual };
+    let long = |answer_time| Plan { period: Duration::ZERO, answer_time, ..fresh };
     let traffic = [
         ("a new connection every 50 ms", fresh),
-        (
-            "requests of 4 s, each on a new connection",
-            Requests { kind: Kind::Slow(4 * SECOND), ..long },
-        ),
-        (
-            "requests of 9 s, each on a new connection",
-            Requests { kind: Kind::Slow(9 * SECOND), ..long },
-        ),
+        ("requests of 4 s, each on a new connection", long(4 * SECOND)),
+        ("requests of 9 s, each on a new connection", long(9 * SECOND)),
         ("keep-alive, 1 request/s", usual),
     ];
     let rows = Server::ALL.into_iter().flat_map(|server| {
-        traffic.map(|(name, requests)| Row {
+        traffic.map(|(name, plan)| Row {
             envoy: server.name(),
             server: Some(server),
-            ..Row::new(name, Traffic::Requests(requests))
+            ..Row::new(name, plan)
         })
     });
     rows.collect()

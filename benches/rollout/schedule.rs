@@ -3,7 +3,8 @@
 
 use std::io;
 
-use crate::jobs;
+use benches::jobs;
+
 use crate::pod::Mode;
 use crate::rollout::{Outcome, roll_out};
 use crate::rows::Row;

@@ -13,10 +13,6 @@
 //! the server also stops accepting, and ends when its last client has gone.
 #![allow(clippy::print_stderr)]
 
-mod http1;
-mod http2;
-mod tcp;
-
 use std::error::Error;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -27,6 +23,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{env, io, process};
 
+use benches::load::Protocol;
+use benches::server::{Phase, Phases, reached, serve};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
@@ -34,32 +32,6 @@ use tokio::time::sleep;
 
 /// The length of the queue for new connections. Most servers use this length.
 const BACKLOG: u32 = 1024;
-
-/// The phase of the server on the way to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Serving,
-    /// Announces the end of its connections to the clients.
-    Draining,
-    /// Drains, and accepts no connection.
-    Stopping,
-}
-
-/// The phase as seen by one connection or listener.
-type Phases = watch::Receiver<Phase>;
-
-/// Returns when the phase is at least this one.
-async fn reached(phases: &mut Phases, phase: Phase) {
-    // The sender lives as long as the process.
-    let _ = phases.wait_for(|now| *now >= phase).await;
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Protocol {
-    Http1,
-    Http2,
-    Tcp,
-}
 
 /// The number of open connections, by the phase in which they were opened.
 #[derive(Debug, Default)]
@@ -169,7 +141,7 @@ async fn accept(
             () = reached(&mut ending, until) => break,
             accepted = listener.accept() => {
                 let phase = *phases.borrow_and_update();
-                serve(accepted?.0, protocol, phase, &phases, &connections);
+                spawn(accepted?.0, protocol, phase, &phases, &connections);
             }
         }
     }
@@ -181,12 +153,12 @@ async fn accept(
     let listener = listener.into_std()?;
     while let Ok((stream, _)) = listener.accept() {
         stream.set_nonblocking(true)?;
-        serve(TcpStream::from_std(stream)?, protocol, until, &phases, &connections);
+        spawn(TcpStream::from_std(stream)?, protocol, until, &phases, &connections);
     }
     Ok(())
 }
 
-fn serve(
+fn spawn(
     stream: TcpStream,
     protocol: Protocol,
     phase: Phase,
@@ -196,13 +168,8 @@ fn serve(
     connections.of(phase).fetch_add(1, Ordering::SeqCst);
     let (phases, connections) = (phases.clone(), Arc::clone(connections));
     tokio::spawn(async move {
-        let _ = stream.set_nodelay(true);
         // Errors are ignored, because the client counts a connection that ends too soon.
-        let _ = match protocol {
-            Protocol::Http1 => http1::serve(stream, phases).await,
-            Protocol::Http2 => http2::serve(stream, phases).await,
-            Protocol::Tcp => tcp::serve(stream).await,
-        };
+        let _ = serve(stream, protocol, phases).await;
         connections.of(phase).fetch_sub(1, Ordering::SeqCst);
         connections.ended.notify_waiters();
     });

@@ -9,9 +9,11 @@ use testkit::load::Failure;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::client::{Next, Problem};
+use super::Plan;
+use super::client::{Connection, Next, Problem};
 
-const UPGRADE: &[u8] = b"GET /websocket HTTP/1.1\r\nHost: server\r\nConnection: Upgrade\r\n\
+const UPGRADE: &[u8] =
+    b"GET /upstream/websocket HTTP/1.1\r\nHost: server\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 /// A text frame, with the mask 0.
@@ -24,14 +26,14 @@ const NORMAL: [u8; 2] = 1000_u16.to_be_bytes();
 const GOING_AWAY: [u8; 2] = 1001_u16.to_be_bytes();
 
 /// An open WebSocket.
-pub(crate) struct WebSocket {
+pub(super) struct WebSocket {
     stream: TcpStream,
     /// The part of a frame that has been read.
     input: Vec<u8>,
 }
 
-impl WebSocket {
-    pub(crate) async fn open(mut stream: TcpStream) -> Result<Self, Failure> {
+impl Connection for WebSocket {
+    async fn open(mut stream: TcpStream, _: &Plan) -> Result<Self, Failure> {
         stream.write_all(UPGRADE).await?;
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -46,7 +48,7 @@ impl WebSocket {
 
     /// Sends a message, unless the server has announced the end, and waits until the server has
     /// sent the message back.
-    pub(crate) async fn ask(&mut self) -> Result<Next, Problem> {
+    async fn ask(&mut self, _: &str) -> Result<Next, Problem> {
         if self.has_frame() || !is_silent(&self.stream, &mut self.input) {
             self.ended().await?;
             return Err(Problem::NotSent);
@@ -62,13 +64,13 @@ impl WebSocket {
 
     /// Waits until the server closes the WebSocket, which may happen while no message is on its
     /// way.
-    pub(crate) async fn ended(&mut self) -> Result<(), Failure> {
+    async fn ended(&mut self) -> Result<(), Failure> {
         let frame = self.read_frame().await?;
         self.answer_close(&frame).await
     }
 
     /// Closes the WebSocket and waits for the answer of the server.
-    pub(crate) async fn end(&mut self) -> Result<Next, Failure> {
+    async fn end(&mut self) -> Result<Next, Failure> {
         self.close(NORMAL).await?;
         // The two Close frames may have crossed.
         if self.read_frame().await?.first() == Some(&CLOSE) {
@@ -77,7 +79,9 @@ impl WebSocket {
             Err(Failure::Nonsense)
         }
     }
+}
 
+impl WebSocket {
     fn has_frame(&self) -> bool {
         self.input.get(1).is_some_and(|length| self.input.len() >= 2 + usize::from(*length))
     }

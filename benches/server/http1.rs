@@ -1,4 +1,5 @@
-//! HTTP/1.1 and WebSockets.
+//! HTTP/1.1 and WebSockets. The answer for the path `/upstream/slow/N` comes after N milliseconds.
+//! The answer for `/upstream/stream/N` comes in chunks until N milliseconds have passed.
 //!
 //! A server that drains sends `Connection: close` with its next answer. The server never closes an
 //! idle connection, because a request may be on its way. Each WebSocket immediately gets a Close
@@ -6,17 +7,21 @@
 //! Close frame of the client (RFC 6455, section 7).
 
 use std::io;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
 
-use crate::{Phase, Phases, reached};
+use super::{Phase, Phases, reached};
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nhello\n";
 const LAST_ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\nhello\n";
 /// The header line of a client that sends no further request on its connection.
-const LAST: &[u8] = b"\nconnection: close\r";
+const LAST: &str = "\nconnection: close\r";
+/// The time between two chunks of a streamed answer.
+const CHUNK: Duration = Duration::from_millis(100);
 /// The accept key is the example of RFC 6455, because every client sends the key of that example.
 const UPGRADED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\n\
     upgrade: websocket\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
@@ -27,7 +32,7 @@ const CLOSE: u8 = 8;
 const MASK: usize = 4;
 
 /// Serves a connection. Requests have no body, so each ends with its head.
-pub(crate) async fn serve(mut stream: TcpStream, phases: Phases) -> io::Result<()> {
+pub(super) async fn serve(mut stream: TcpStream, phases: Phases) -> io::Result<()> {
     let mut head = Vec::with_capacity(1024);
     loop {
         if stream.read_buf(&mut head).await? == 0 {
@@ -36,18 +41,40 @@ pub(crate) async fn serve(mut stream: TcpStream, phases: Phases) -> io::Result<(
         if !head.ends_with(b"\r\n\r\n") {
             continue;
         }
-        if head.starts_with(b"GET /websocket ") {
-            stream.write_all(UPGRADED).await?;
-            return websocket(stream, phases).await;
-        }
-        let is_last = head.windows(LAST.len()).any(|line| line.eq_ignore_ascii_case(LAST));
+        let text = String::from_utf8_lossy(&head).to_ascii_lowercase();
         head.clear();
-        if is_last || *phases.borrow() > Phase::Serving {
+        let path = text.split(' ').nth(1).unwrap_or_default();
+        let mut words = path.trim_start_matches("/upstream/").split('/');
+        let what = words.next().unwrap_or_default();
+        let time = words.next().and_then(|time| time.parse().ok()).map(Duration::from_millis);
+        match (what, time) {
+            ("websocket", None) => {
+                stream.write_all(UPGRADED).await?;
+                return websocket(stream, phases).await;
+            }
+            ("stream", Some(time)) => {
+                stream_for(&mut stream, time).await?;
+                continue;
+            }
+            (_, Some(time)) => sleep(time).await,
+            (_, None) => {}
+        }
+        if text.contains(LAST) || *phases.borrow() > Phase::Serving {
             stream.write_all(LAST_ANSWER).await?;
             return stream.shutdown().await;
         }
         stream.write_all(ANSWER).await?;
     }
+}
+
+async fn stream_for(stream: &mut TcpStream, time: Duration) -> io::Result<()> {
+    let until = Instant::now() + time;
+    stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await?;
+    while Instant::now() < until {
+        stream.write_all(b"6\r\nhello\n\r\n").await?;
+        sleep(CHUNK).await;
+    }
+    stream.write_all(b"0\r\n\r\n").await
 }
 
 /// Sends every message back until either side closes.

@@ -8,17 +8,18 @@ use hyper::body::Bytes;
 use testkit::load::Failure;
 use tokio::net::TcpStream;
 
-use crate::client::{Next, Problem};
+use super::Plan;
+use super::client::{Connection, Next, Problem};
 
 /// A gRPC message: a 0 for "not compressed", the length, and a content of six bytes.
 const MESSAGE: &[u8] = b"\0\0\0\0\x06hello\n";
 
 /// A connection on which one request is sent at a time.
-pub(crate) struct Http2(SendRequest<Bytes>);
+pub(super) struct Http2(SendRequest<Bytes>);
 
-impl Http2 {
+impl Connection for Http2 {
     /// Opens a connection, which a task of the current runtime then reads.
-    pub(crate) async fn open(stream: TcpStream) -> Result<Self, Failure> {
+    async fn open(stream: TcpStream, _: &Plan) -> Result<Self, Failure> {
         let (sender, connection) = handshake(stream).await.map_err(|error| failure(&error))?;
         tokio::spawn(async move {
             // The requests on the connection fail by themselves when the connection ends.
@@ -28,8 +29,8 @@ impl Http2 {
     }
 
     /// Sends a request and reads the whole response.
-    pub(crate) async fn ask(&mut self) -> Result<Next, Problem> {
-        let request = Request::get("http://server/").body(());
+    async fn ask(&mut self, path: &str) -> Result<Next, Problem> {
+        let request = Request::get(format!("http://server{path}")).body(());
         let request = request.map_err(|_| Failure::Nonsense)?;
         let (response, _) = self.send(request, true).await?;
         let response = response.await.map_err(|error| problem(&error))?;
@@ -42,12 +43,14 @@ impl Http2 {
             text.extend(data);
         }
         match status {
-            200 if text == b"hello\n" => Ok(Next::SameConnection),
+            200 if text.ends_with(b"hello\n") => Ok(Next::SameConnection),
             200 => Err(Failure::Nonsense.into()),
             status => Err(Failure::Status(status).into()),
         }
     }
+}
 
+impl Http2 {
     async fn send(
         &mut self,
         request: Request<()>,
@@ -61,18 +64,18 @@ impl Http2 {
 }
 
 /// A connection with one gRPC stream at a time.
-pub(crate) struct Grpc {
+pub(super) struct Grpc {
     connection: Http2,
     stream: Option<(SendStream<Bytes>, RecvStream)>,
 }
 
-impl Grpc {
-    pub(crate) async fn open(stream: TcpStream) -> Result<Self, Failure> {
-        Ok(Self { connection: Http2::open(stream).await?, stream: None })
+impl Connection for Grpc {
+    async fn open(stream: TcpStream, plan: &Plan) -> Result<Self, Failure> {
+        Ok(Self { connection: Http2::open(stream, plan).await?, stream: None })
     }
 
     /// Sends a message and waits until the server has sent it back.
-    pub(crate) async fn ask(&mut self) -> Result<Next, Problem> {
+    async fn ask(&mut self, _: &str) -> Result<Next, Problem> {
         if let Some((messages, answers)) = &mut self.stream {
             messages
                 .send_data(Bytes::from_static(MESSAGE), false)
@@ -99,7 +102,7 @@ impl Grpc {
     }
 
     /// Ends the stream and reads its status.
-    pub(crate) async fn end(&mut self) -> Result<Next, Failure> {
+    async fn end(&mut self) -> Result<Next, Failure> {
         let Some((mut messages, mut answers)) = self.stream.take() else {
             return Ok(Next::SameConnection);
         };

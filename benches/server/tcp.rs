@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Serves a connection until the client closes it.
-pub(crate) async fn serve(mut stream: TcpStream) -> io::Result<()> {
+pub(super) async fn serve(mut stream: TcpStream) -> io::Result<()> {
     let mut buffer = [0; 4096];
     loop {
         match stream.read(&mut buffer).await? {

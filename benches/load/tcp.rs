@@ -4,20 +4,21 @@ use testkit::load::Failure;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::client::{Next, Problem};
+use super::Plan;
+use super::client::{Connection, Next, Problem};
 
 const MESSAGE: &[u8] = b"hello\n";
 
 /// A session. TCP cannot announce an end, so the session is lost if the server ends it first.
-pub(crate) struct Tcp(TcpStream);
+pub(super) struct Tcp(TcpStream);
 
-impl Tcp {
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self(stream)
+impl Connection for Tcp {
+    async fn open(stream: TcpStream, _: &Plan) -> Result<Self, Failure> {
+        Ok(Self(stream))
     }
 
     /// Sends a message and waits until the server has sent it back.
-    pub(crate) async fn ask(&mut self) -> Result<Next, Problem> {
+    async fn ask(&mut self, _: &str) -> Result<Next, Problem> {
         self.0.write_all(MESSAGE).await?;
         let mut echo = [0; MESSAGE.len()];
         self.0.read_exact(&mut echo).await?;
@@ -25,13 +26,13 @@ impl Tcp {
     }
 
     /// Fails if the server ends the session or sends anything: the server must do neither.
-    pub(crate) async fn ended(&mut self) -> Result<(), Failure> {
+    async fn ended(&mut self) -> Result<(), Failure> {
         self.0.read_u8().await?;
         Err(Failure::Nonsense)
     }
 
     /// Ends the session and waits until the server has also ended it.
-    pub(crate) async fn end(&mut self) -> Result<Next, Failure> {
+    async fn end(&mut self) -> Result<Next, Failure> {
         self.0.shutdown().await?;
         match self.0.read(&mut [0; 1]).await? {
             0 => Ok(Next::NewConnection),

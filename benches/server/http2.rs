@@ -13,10 +13,10 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Request, Response};
 use tokio::net::TcpStream;
 
-use crate::{Phase, Phases, reached};
+use super::{Phase, Phases, reached};
 
 /// Serves a connection.
-pub(crate) async fn serve(stream: TcpStream, mut phases: Phases) -> io::Result<()> {
+pub(super) async fn serve(stream: TcpStream, mut phases: Phases) -> io::Result<()> {
     let mut connection = handshake(stream).await.map_err(io::Error::other)?;
     // A client that connects during the drain has a request to send, so GOAWAY follows only after
     // this request.
