@@ -8,93 +8,47 @@ use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU16, Ordering};
-use std::{env, fs, thread};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::{env, fs};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, geteuid};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use testkit::gateway::children;
+use nix::unistd::geteuid;
+use testkit::envoy::checkout;
 use tokio::task::spawn_blocking;
 
 /// The address of the bench, on which the upstream listens.
 pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 1);
-/// The environment variable with the directory for files; it is set only inside the namespaces.
-const DIRECTORY: &str = "BENCH_ROLLOUT_DIRECTORY";
+/// The environment variable that is set only inside the namespaces.
+const INSIDE: &str = "BENCH_ROLLOUT_INSIDE";
 /// The namespaces for the network and for the processes, so that no process is left at the end.
 const UNSHARE: [&str; 5] = ["--net", "--pid", "--fork", "--mount-proc", "--kill-child"];
-const TOOLS: [(&str, &str); 4] =
-    [("ip", "iproute2"), ("nft", "nftables"), ("nsenter", "util-linux"), ("wrk", "wrk")];
 
 /// Runs the bench again inside the namespaces and returns the exit code. Returns `None` if this
 /// process is already inside the namespaces.
 pub(crate) fn enter() -> io::Result<Option<ExitCode>> {
-    if env::var_os(DIRECTORY).is_some() {
+    if env::var_os(INSIDE).is_some() {
         set_up()?;
         return Ok(None);
     }
-    let path = format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default());
-    for (tool, package) in TOOLS {
-        if !env::split_paths(&path).any(|directory| directory.join(tool).is_file()) {
-            return Err(io::Error::other(format!("`{tool}` is missing: install {package}")));
-        }
-    }
     // An ordinary user can become root in a new user namespace.
     let user: &[&str] = if geteuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
-    let mut unshare = Command::new("unshare");
-    unshare.args(user).args(UNSHARE);
-    let probe = unshare.arg("true").output()?;
-    if !probe.status.success() {
-        return Err(io::Error::other(format!(
-            "network namespaces are not permitted here ({}): run it as root on a machine, or in a privileged container",
-            String::from_utf8_lossy(&probe.stderr).trim()
-        )));
-    }
-    let directory = env::temp_dir().join(format!("bench-rollout-{}", std::process::id()));
-    fs::create_dir_all(&directory)?;
-    // With --pdeathsig, no process is left even if this process is killed.
-    let inside = Command::new("setpriv")
+    fs::create_dir_all(directory())?;
+    // With --pdeathsig, no process is left if this process is killed, for example by Ctrl-C.
+    let status = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "unshare"])
         .args(user)
         .args(UNSHARE)
         .arg(env::current_exe()?)
         .args(env::args_os().skip(1))
-        .env(DIRECTORY, &directory)
-        .env("PATH", path)
-        .spawn();
-    let ended = inside.and_then(|mut inside| {
-        let signalled = end_with_signals(inside.id())?;
-        Ok((inside.wait()?, signalled.load(Ordering::Relaxed)))
-    });
-    let _ = fs::remove_dir_all(&directory);
-    let (status, signal) = ended?;
-    let code = if signal > 0 { 128 + signal } else { status.code().unwrap_or(1) };
-    Ok(Some(ExitCode::from(u8::try_from(code).unwrap_or(1))))
+        .env(INSIDE, "")
+        .env("PATH", format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default()))
+        .status()?;
+    Ok(Some(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
 }
 
-/// A directory for the files of this run, which is removed at the end of the run.
+/// The directory for the files of the pods. In the namespaces it is in memory, so that nothing is
+/// left at the end.
 pub(crate) fn directory() -> PathBuf {
-    env::var_os(DIRECTORY).map_or_else(env::temp_dir, PathBuf::from)
-}
-
-/// Kills the first process of the namespace on Ctrl-C. The kernel then ends the other processes and
-/// removes the networks, before `unshare` learns of the end. Returns the variable that receives the
-/// number of the signal.
-fn end_with_signals(unshare: u32) -> io::Result<Arc<AtomicI32>> {
-    let signalled = Arc::new(AtomicI32::new(0));
-    let received = Arc::clone(&signalled);
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    thread::spawn(move || {
-        for signal in signals.forever() {
-            received.store(signal, Ordering::Relaxed);
-            for pid in children(unshare) {
-                let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
-            }
-        }
-    });
-    Ok(signalled)
+    checkout().join("target/bench-rollout")
 }
 
 /// Creates a bridge for the pods and forwards connections as kube-proxy does: a new connection to
@@ -105,6 +59,7 @@ fn set_up() -> io::Result<()> {
         add chain ip services output { type nat hook output priority -100; }; \
         add rule ip services output dnat to ip daddr map @endpoints";
     for command in [
+        &format!("mount -t tmpfs tmpfs {}", directory().display()),
         "ip link set lo up",
         "ip link add node0 type bridge",
         &format!("ip addr add {ADDRESS}/16 dev node0"),
@@ -263,7 +218,8 @@ pub(crate) fn refused() -> io::Result<u64> {
 
 fn run(command: &[&str]) -> io::Result<()> {
     let [program, arguments @ ..] = command else { return Ok(()) };
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output()?;
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| io::Error::other(format!("`{program}`: {error}")))?;
     if output.status.success() {
         return Ok(());
     }
