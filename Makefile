@@ -265,10 +265,12 @@ DEBIAN_ARCH = $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(CROSS)))
 .PHONY: bench-replace-tools
 bench-replace-tools: python
 	@$(call need,supervisord s6-svscan setpriv,supervisor s6 util-linux)
-	@mkdir -p target/bench-tools
-	@if $(call has_target,$(MUSL)); then $(call build_server,$(MUSL)); else $(GNU_ENV) $(call build_server,$(GNU)); fi
-build_server = $(CARGO) build --release --locked --quiet --package benches --bin bench-server --target $(1) && \
-	install target/$(1)/release/bench-server target/bench-tools/
+	@$(call build_tool,bench-server)
+# A static program of the benches.
+build_tool = mkdir -p target/bench-tools; if $(call has_target,$(MUSL)); then $(call build_tool_for,$(1),$(MUSL)); \
+	else $(GNU_ENV) $(call build_tool_for,$(1),$(GNU)); fi
+build_tool_for = $(CARGO) build --release --locked --quiet --package benches --bin $(1) --target $(2) && \
+	install target/$(2)/release/$(1) target/bench-tools/
 
 # Envoy's own restarter is a file of Envoy's repository. The bench also runs without this file.
 target/bench-tools/hot-restarter.py:
@@ -288,10 +290,7 @@ bench-peers: target/bench-tools/bench-child
 		echo "Horust cannot be built: the bench goes on without it" >&2
 
 target/bench-tools/bench-child: benches/peers/child.rs
-	@mkdir -p $(@D)
-	@if $(call has_target,$(MUSL)); then $(BENCH_CHILD) --target $(MUSL) $<; \
-	else $(BENCH_CHILD) --target $(GNU) -C target-feature=+crt-static $<; fi
-BENCH_CHILD = rustc --edition 2024 -O -C panic=abort -C strip=symbols -o $@
+	@$(call build_tool,bench-child)
 
 # $(call need,PROGRAMS,PACKAGES) installs the Debian packages unless all programs are there. Without root it continues: the
 # tests and benches report a missing program, and skip what needs it.

@@ -1,6 +1,5 @@
 //! The program that drainit and its peers run in the bench. Another instance of this program reads
-//! what drainit or the peer writes. The program is small and static, and `rustc` alone builds it,
-//! without dependencies.
+//! what drainit or the peer writes. The program is small and static.
 //!
 //! With the argument `go=PATH`, the program first waits until PATH exists. With `cpu=N`, the
 //! program runs on CPU N. A line has 156 bytes.
@@ -30,13 +29,21 @@
 )]
 
 use std::collections::HashMap;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write, stdin, stdout};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, exit};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::libc;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::prctl::set_timerslack;
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, alarm, fork, setpgid};
 
 /// The length of a line of the `lines` and `paced` writers, with its newline.
 const LINE: usize = 156;
@@ -47,19 +54,19 @@ const LONGEST_LIFE: u32 = 600;
 const CHAINS: u32 = 4;
 
 fn main() {
-    kernel::end_after(LONGEST_LIFE);
+    alarm::set(LONGEST_LIFE);
     let args: Vec<String> = std::env::args().skip(1).collect();
     let number = |place: usize| args[place].parse::<u64>().unwrap();
     let option = |name: &str| args.iter().find_map(|arg| arg.strip_prefix(name));
     if let Some(cpu) = option("cpu=") {
-        kernel::run_on(cpu.parse().unwrap());
+        run_on(cpu.parse().unwrap());
     }
     while option("go=").is_some_and(|path| !Path::new(path).exists()) {
         sleep(Duration::from_millis(1));
     }
     match args.first().map(String::as_str) {
         Some("start") => exit(Command::new(&args[1]).status().unwrap().code().unwrap_or(1)),
-        Some("idle") => kernel::wait_for_a_signal(),
+        Some("idle") => wait_for_a_signal(),
         Some("serve") => serve(&args[1], &args[2], option),
         Some("lines") => lines(number(1), number(2)),
         Some("paced") => paced(number(1), number(2)),
@@ -81,7 +88,7 @@ fn serve<'a>(name: &str, log: &str, option: impl Fn(&str) -> Option<&'a str>) {
     let mut log = OpenOptions::new().append(true).create(true).open(log).unwrap();
     let mut note =
         |what: &str| log.write_all(format!("{name} {what} {}\n", now()).as_bytes()).unwrap();
-    let term = kernel::hold_term();
+    let term = hold_term();
     note("start");
     let _listener = option("socket=").map(|path| {
         let _ = std::fs::remove_file(path);
@@ -90,7 +97,7 @@ fn serve<'a>(name: &str, log: &str, option: impl Fn(&str) -> Option<&'a str>) {
     if let Some(fd) = option("notify=") {
         std::fs::write(format!("/proc/self/fd/{fd}"), "\n").unwrap();
     }
-    term.wait();
+    term.wait().unwrap();
     note("term");
     if let Some(time) = option("take=") {
         sleep(Duration::from_millis(time.parse().unwrap()));
@@ -102,11 +109,11 @@ fn lines(count: u64, at_once: u64) {
     let mut line = [b'x'; LINE];
     line[LINE - 1] = b'\n';
     let block = line.repeat(usize::try_from(at_once).unwrap());
-    let mut out = kernel::standard_output();
+    let mut out = standard_output();
     for _ in 0..count / at_once {
         out.write_all(&block).unwrap();
     }
-    kernel::wait_for_a_signal();
+    wait_for_a_signal();
 }
 
 /// Reads lines. Once `wanted` lines have come, prints their number and reads on, so that no writer
@@ -128,8 +135,9 @@ fn count(wanted: u64) {
 }
 
 fn paced(count: u64, rate: u64) {
-    kernel::wake_in_time();
-    let mut out = kernel::standard_output();
+    // Makes sleeps end on time, not up to 50 µs later.
+    set_timerslack(1).unwrap();
+    let mut out = standard_output();
     let began = Instant::now();
     for number in 0..count {
         let due = Duration::from_nanos(number * 1_000_000_000 / rate);
@@ -193,7 +201,7 @@ fn text_of(id: u64, number: u64) -> String {
 }
 
 fn mixed(id: u64, count: u64) {
-    let mut out = kernel::standard_output();
+    let mut out = standard_output();
     for number in 0..count {
         let line = text_of(id, number) + "\n";
         let (first, second) = line.split_at(line.len() / 2);
@@ -202,7 +210,7 @@ fn mixed(id: u64, count: u64) {
     }
     // The writer does not exit, because some inits might not read the last lines of a process that
     // has ended.
-    kernel::wait_for_a_signal();
+    wait_for_a_signal();
 }
 
 /// Prints three numbers: how many of the expected `count` lines arrived whole and in order; how
@@ -233,14 +241,14 @@ fn whole(count: u64) {
 
 fn torrent(count: u32) {
     let began = Instant::now();
-    let group = kernel::orphans(count, CHAINS);
+    let group = orphans(count, CHAINS);
     // A process belongs to its group until it is reaped, so the group ends with the last reap.
-    while kernel::group_exists(group) {
+    while killpg(group, None).is_ok() {
         sleep(Duration::from_micros(50));
     }
     println!("{}", began.elapsed().as_nanos());
     stdout().flush().unwrap();
-    kernel::wait_for_a_signal();
+    wait_for_a_signal();
 }
 
 fn spawn(count: u64, log: &str) {
@@ -250,9 +258,9 @@ fn spawn(count: u64, log: &str) {
             Command::new(&me).args(["serve", &format!("p{number}"), log]).spawn().unwrap()
         })
         .collect();
-    kernel::wait_for_a_signal();
+    wait_for_a_signal();
     for child in &children {
-        kernel::terminate(child.id());
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
     }
     for child in &mut children {
         child.wait().unwrap();
@@ -260,130 +268,57 @@ fn spawn(count: u64, log: &str) {
     exit(0);
 }
 
-/// System calls that std does not offer.
+/// Blocks SIGTERM, which then stays pending until it is read.
+fn hold_term() -> SigSet {
+    let mut term = SigSet::empty();
+    term.add(Signal::SIGTERM);
+    term.thread_block().unwrap();
+    term
+}
+
+fn wait_for_a_signal() {
+    hold_term().wait().unwrap();
+}
+
+/// Runs on this CPU, or on any CPU if the machine does not have it.
+fn run_on(cpu: usize) {
+    let mut set = CpuSet::new();
+    let _ = set.set(cpu).and_then(|()| sched_setaffinity(Pid::this(), &set));
+}
+
+/// Standard output without std's line buffer.
+fn standard_output() -> File {
+    File::from(stdout().as_fd().try_clone_to_owned().unwrap())
+}
+
+/// Starts chains of processes, each of which forks the next process and ends. All processes are in
+/// the returned group.
 #[allow(unsafe_code)]
-mod kernel {
-    use std::ffi::{c_int, c_uint, c_ulong};
-    use std::fs::File;
-    use std::mem::ManuallyDrop;
-    use std::os::fd::FromRawFd;
-
-    const SIG_BLOCK: c_int = 0;
-    const SIGTERM: c_int = 15;
-    const PR_SET_TIMERSLACK: c_int = 29;
-
-    /// At least as large as any C library's `sigset_t` on Linux.
-    type SignalSet = [c_ulong; 16];
-
-    unsafe extern "C" {
-        fn alarm(seconds: c_uint) -> c_uint;
-        fn fork() -> c_int;
-        fn kill(pid: c_int, signal: c_int) -> c_int;
-        fn pause() -> c_int;
-        fn prctl(option: c_int, ...) -> c_int;
-        fn sched_setaffinity(pid: c_int, size: usize, mask: *const c_ulong) -> c_int;
-        fn setpgid(pid: c_int, group: c_int) -> c_int;
-        fn sigaddset(set: *mut SignalSet, signal: c_int) -> c_int;
-        fn sigemptyset(set: *mut SignalSet) -> c_int;
-        fn sigprocmask(how: c_int, set: *const SignalSet, old: *mut SignalSet) -> c_int;
-        fn sigwait(set: *const SignalSet, signal: *mut c_int) -> c_int;
-        fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
-        fn _exit(code: c_int) -> !;
+fn orphans(count: u32, chains: u32) -> Pid {
+    let end = |code| -> ! {
+        // SAFETY: ends a process that has no thread and no buffer.
+        unsafe { libc::_exit(code) }
+    };
+    // SAFETY: the forked processes only fork, set their group and end.
+    let fork = || unsafe { fork() };
+    if let ForkResult::Parent { child: leader } = fork().unwrap() {
+        let _ = setpgid(leader, leader);
+        waitpid(leader, None).unwrap();
+        return leader;
     }
-
-    pub(super) fn end_after(seconds: u32) {
-        // SAFETY: passes a number; the signal ends the process.
-        unsafe { alarm(seconds) };
-    }
-
-    pub(super) fn wait_for_a_signal() {
-        let term = hold_term();
-        term.wait();
-    }
-
-    /// A blocked SIGTERM, which stays pending until it is read.
-    pub(super) struct Term(SignalSet);
-
-    pub(super) fn hold_term() -> Term {
-        let mut set = [0; 16];
-        // SAFETY: the set outlives the calls, and the old set may be null.
-        unsafe {
-            sigemptyset(&raw mut set);
-            sigaddset(&raw mut set, SIGTERM);
-            sigprocmask(SIG_BLOCK, &raw const set, std::ptr::null_mut());
-        }
-        Term(set)
-    }
-
-    impl Term {
-        pub(super) fn wait(&self) {
-            let mut signal = 0;
-            // SAFETY: both arguments outlive the call.
-            while unsafe { sigwait(&raw const self.0, &raw mut signal) } != 0 {
-                // SAFETY: has no arguments.
-                unsafe { pause() };
-            }
-        }
-    }
-
-    pub(super) fn run_on(cpu: usize) {
-        let mask: [c_ulong; 16] =
-            std::array::from_fn(|word| if word == cpu / 64 { 1 << (cpu % 64) } else { 0 });
-        // SAFETY: the mask has the given size. After an error, the process runs on any CPU.
-        unsafe { sched_setaffinity(0, size_of_val(&mask), mask.as_ptr()) };
-    }
-
-    /// Makes sleeps end on time, not up to 50 µs later.
-    pub(super) fn wake_in_time() {
-        // SAFETY: passes only numbers.
-        unsafe { prctl(PR_SET_TIMERSLACK, 1 as c_ulong) };
-    }
-
-    /// Standard output without std's line buffer.
-    pub(super) fn standard_output() -> ManuallyDrop<File> {
-        // SAFETY: the descriptor is never closed, and nothing else writes to it.
-        ManuallyDrop::new(unsafe { File::from_raw_fd(1) })
-    }
-
-    pub(super) fn terminate(pid: u32) {
-        // SAFETY: passes numbers; the child is not reaped yet, so the PID is still its own.
-        unsafe { kill(pid.cast_signed(), SIGTERM) };
-    }
-
-    pub(super) fn group_exists(group: c_int) -> bool {
-        // SAFETY: signal 0 only checks for existence.
-        unsafe { kill(-group, 0) == 0 }
-    }
-
-    /// Starts chains of processes, each of which forks the next process and ends. All processes are
-    /// in the returned group.
-    pub(super) fn orphans(count: u32, chains: u32) -> c_int {
-        // SAFETY: the forked processes only fork, set their group and end.
-        unsafe {
-            let leader = fork();
-            assert!(leader >= 0, "fork failed");
-            if leader == 0 {
-                setpgid(0, 0);
-                for _ in 0..chains {
-                    if fork() == 0 {
-                        for _ in 1..count / chains {
-                            // If a fork fails, the chain ends early, and the measured time is too
-                            // short.
-                            match fork() {
-                                0 => {}
-                                -1 => _exit(1),
-                                _ => _exit(0),
-                            }
-                        }
-                        _exit(0);
-                    }
+    let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    for _ in 0..chains {
+        if matches!(fork(), Ok(ForkResult::Child)) {
+            for _ in 1..count / chains {
+                // If a fork fails, the chain ends early, and the measured time is too short.
+                match fork() {
+                    Ok(ForkResult::Child) => {}
+                    Ok(ForkResult::Parent { .. }) => end(0),
+                    Err(_) => end(1),
                 }
-                _exit(0);
             }
-            setpgid(leader, leader);
-            let mut status = 0;
-            waitpid(leader, &raw mut status, 0);
-            leader
+            end(0);
         }
     }
+    end(0)
 }
