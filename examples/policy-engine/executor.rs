@@ -1,74 +1,42 @@
-//! The client of the Python Executor, which uses HTTP/1.1 over a Unix socket, keeps its
-//! connections, and does not retry.
+//! The client of the Python Executor, which uses HTTP/1.1 over a Unix socket, with one connection
+//! for each question, and does not retry.
 
 use std::error::Error;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// The time after which the client closes an idle connection. This time is shorter than the 5 s of
-/// the server, so that the server never closes first.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Problem = Box<dyn Error + Send + Sync>;
-type Connection = SendRequest<Full<Bytes>>;
 
 #[derive(Debug)]
-pub(crate) struct Client {
-    socket: PathBuf,
-    /// The idle connections, each with the time of its last answer.
-    idle: Mutex<Vec<(Instant, Connection)>>,
-}
+pub(crate) struct Client(pub(crate) PathBuf);
 
 impl Client {
-    pub(crate) fn new(socket: PathBuf) -> Self {
-        Self { socket, idle: Mutex::default() }
-    }
-
     /// Whether policy allows this request.
     pub(crate) async fn allows(&self, method: &str, path: &str) -> Result<bool, Problem> {
-        timeout(ANSWER_TIMEOUT, self.ask(method, path)).await?
+        timeout(ANSWER_TIMEOUT, ask(&self.0, method, path)).await?
     }
+}
 
-    async fn ask(&self, method: &str, path: &str) -> Result<bool, Problem> {
-        let question = serde_json::json!({ "method": method, "path": path }).to_string();
-        let request = Request::post("/")
-            .header("Host", "localhost")
-            .body(Full::new(Bytes::from(question)))?;
-        let mut connection = self.connection().await?;
-        let response = connection.send_request(request).await?;
-        if response.status() != StatusCode::OK {
-            return Err(format!("status {}", response.status()).into());
-        }
-        let body = response.into_body().collect().await?.to_bytes();
-        let answer: serde_json::Value = serde_json::from_slice(&body)?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), connection));
-        Ok(answer["allow"] == true)
+async fn ask(socket: &Path, method: &str, path: &str) -> Result<bool, Problem> {
+    let question = json!({ "method": method, "path": path }).to_string();
+    let mut stream = UnixStream::connect(socket).await?;
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        question.len()
+    );
+    stream.write_all((head + &question).as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("the answer is not complete")?;
+    if !head.starts_with("HTTP/1.1 200 ") {
+        return Err(head.into());
     }
-
-    /// An open connection, or a new one.
-    async fn connection(&self) -> Result<Connection, Problem> {
-        while let Some((used, mut connection)) = self.take_idle() {
-            if used.elapsed() < IDLE_TIMEOUT && connection.ready().await.is_ok() {
-                return Ok(connection);
-            }
-        }
-        let stream = UnixStream::connect(&self.socket).await?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        Ok(sender)
-    }
-
-    fn take_idle(&self) -> Option<(Instant, Connection)> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
-    }
+    Ok(serde_json::from_str::<Value>(body)?["allow"] == true)
 }

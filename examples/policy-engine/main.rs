@@ -72,7 +72,7 @@ impl Options {
 async fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::read(std::env::args().skip(1))?;
     let engine = Arc::new(Engine {
-        executor: executor::Client::new(options.executor),
+        executor: executor::Client(options.executor),
         streams: AtomicU64::new(0),
     });
     if let Ok(port) = std::env::var("POLICY_ENGINE_ADMIN_PORT") {

@@ -20,12 +20,12 @@ pub(crate) struct Balancer {
 }
 
 impl Balancer {
-    pub(crate) fn start(image: &str, network: &str) -> Self {
+    pub(crate) fn start(network: &str) -> Self {
         let config = checkout().join("examples/api-gateway/rollout/haproxy.cfg");
         let config = mount(&config, "/etc/haproxy.cfg");
         let options = ["--network", network, &config];
-        let container =
-            Container::start(image, &options, &["haproxy", "-db", "-f", "/etc/haproxy.cfg"]);
+        let command = ["haproxy", "-db", "-f", "/etc/haproxy.cfg"];
+        let container = Container::start("drainit-rollout-base", &options, &command);
         let ip = ip(&container);
         let balancer = Self { _container: container, ip };
         wait("the load balancer", || balancer.try_tell("show info").is_ok());

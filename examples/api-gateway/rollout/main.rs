@@ -2,7 +2,8 @@
 //! `make rollout`.
 //!
 //!     rollout [stock] [recipe] [drainit] [parts]
-//!     rollout images
+//!
+//! `images.sh` has built the images before.
 //!
 //! The gateway runs three times:
 //!
@@ -17,20 +18,15 @@
 //! `parts` uses `../replace.yaml`, and replaces the Policy Engine and the Python Executor of one
 //! gateway, but no gateway.
 //!
-//! `images` only builds the images, for `make kubernetes`.
-//!
 //! Exits with 1 if a request failed with drainit.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used, clippy::panic)] // a person sees the errors
 
 mod balancer;
-mod images;
 mod roll;
 
 use std::process::ExitCode;
 use std::time::Duration;
-
-use images::Images;
 
 /// The grace period in seconds.
 pub(crate) const GRACE: &str = "30";
@@ -57,10 +53,10 @@ impl Mode {
         }
     }
 
-    fn image(self, images: &Images) -> &str {
+    fn image(self) -> &'static str {
         match self {
-            Self::Stock | Self::Recipe => &images.bash,
-            Self::Drainit => &images.drainit,
+            Self::Stock | Self::Recipe => "drainit-rollout-gateway",
+            Self::Drainit => "drainit-rollout-drainit",
         }
     }
 
@@ -80,28 +76,23 @@ const PARTS: &str = "parts";
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let only_images = wanted == ["images"];
     let is_known = |name: &str| name == PARTS || Mode::ALL.iter().any(|mode| mode.name() == name);
-    if let Some(unknown) = wanted.iter().find(|name| !only_images && !is_known(name)) {
+    if let Some(unknown) = wanted.iter().find(|name| !is_known(name)) {
         eprintln!("rollout: unknown mode {unknown}: stock, recipe, drainit or parts");
         return ExitCode::from(2);
     }
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|it| it == name);
     let modes: Vec<Mode> = Mode::ALL.into_iter().filter(|mode| is_wanted(mode.name())).collect();
     testkit::docker::remove_orphans();
-    let images = images::build();
-    if only_images {
-        return ExitCode::SUCCESS;
-    }
-    let mut lost = !modes.is_empty() && rollout(&images, &modes);
+    let mut lost = !modes.is_empty() && rollout(&modes);
     if is_wanted(PARTS) {
-        lost |= parts(&images);
+        lost |= parts();
     }
     if lost { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// Returns whether a request failed with drainit.
-fn rollout(images: &Images, modes: &[Mode]) -> bool {
+fn rollout(modes: &[Mode]) -> bool {
     println!("Two gateways behind a load balancer, replaced one after the other.");
     println!(
         "100 keep-alive clients, 1 request/s each; the balancer learns of a stop 1 s after it.\n"
@@ -109,7 +100,7 @@ fn rollout(images: &Images, modes: &[Mode]) -> bool {
     println!("{:10} {:>9} {:>7}   seconds from SIGTERM to exit", "", "requests", "failed");
     let mut lost = false;
     for &mode in modes {
-        let roll::Outcome { report, stops } = roll::roll(images, mode);
+        let roll::Outcome { report, stops } = roll::roll(mode);
         let total = &report.total;
         println!(
             "{:10} {:>9} {:>7}   {}",
@@ -124,11 +115,11 @@ fn rollout(images: &Images, modes: &[Mode]) -> bool {
 }
 
 /// Returns whether a request failed.
-fn parts(images: &Images) -> bool {
+fn parts() -> bool {
     println!(
         "\nOne gateway, whose Policy Engine and Python Executor are replaced 10 times each.\n"
     );
-    let total = roll::replace_parts(images).total;
+    let total = roll::replace_parts().total;
     println!("{:10} {:>9} requests {:>7} failed", PARTS, total.ok + total.failed, total.failed);
     total.failed > 0
 }

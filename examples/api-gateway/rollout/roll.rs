@@ -10,7 +10,6 @@ use testkit::envoy::checkout;
 use testkit::load::Report;
 
 use super::balancer::{Balancer, ip, wait};
-use super::images::Images;
 use super::{GRACE, Mode};
 
 /// The time from the stop signal until the load balancer knows of the stop; about 1 s in a cluster.
@@ -27,10 +26,10 @@ pub(crate) struct Outcome {
 }
 
 /// Replaces two gateways by two others, one after the other, under load.
-pub(crate) fn roll(images: &Images, mode: Mode) -> Outcome {
+pub(crate) fn roll(mode: Mode) -> Outcome {
     let network = Network::new();
-    let balancer = Balancer::start(&images.base, &network.0);
-    let start = || Gateway::start(images, mode, &network.0);
+    let balancer = Balancer::start(&network.0);
+    let start = || Gateway::start(mode, &network.0, &[], &[]);
     let old = [start(), start()];
     for (slot, gateway) in (1..).zip(&old) {
         balancer.add(slot, gateway.ip);
@@ -59,13 +58,13 @@ pub(crate) fn roll(images: &Images, mode: Mode) -> Outcome {
 const TIMES: usize = 10;
 
 /// Runs one gateway with `../replace.yaml`, and replaces its parts behind the Router under load.
-pub(crate) fn replace_parts(images: &Images) -> Report {
+pub(crate) fn replace_parts() -> Report {
     let network = Network::new();
     let overlay = checkout().join("examples/api-gateway/replace.yaml");
     let overlay = mount(&overlay, "/etc/replace.yaml");
     let options = [&*overlay, "--entrypoint=/usr/local/bin/drainit"];
     let args = ["run", "-c", "/etc/drainit.yaml", "-c", "/etc/replace.yaml", "--"];
-    let gateway = Gateway::start_with(images, Mode::Drainit, &network.0, &options, &args);
+    let gateway = Gateway::start(Mode::Drainit, &network.0, &options, &args);
     let clients = Clients::start((gateway.ip, 8080).into(), USUAL);
     for part in ["python-executor", "policy-engine"].into_iter().cycle().take(2 * TIMES) {
         sleep(LEARN);
@@ -83,20 +82,10 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn start(images: &Images, mode: Mode, network: &str) -> Self {
-        Self::start_with(images, mode, network, &[], &[])
-    }
-
     /// Starts a gateway with these arguments, and with these further options of `docker run`.
-    fn start_with(
-        images: &Images,
-        mode: Mode,
-        network: &str,
-        options: &[&str],
-        args: &[&str],
-    ) -> Self {
+    fn start(mode: Mode, network: &str, options: &[&str], args: &[&str]) -> Self {
         let options = [&["--network", network], &mode.options()[..], options].concat();
-        let container = Container::start(mode.image(images), &options, args);
+        let container = Container::start(mode.image(), &options, args);
         let ip = ip(&container);
         wait("a gateway", || answers((ip, 8080).into()).unwrap_or(false));
         Self { container, ip }
