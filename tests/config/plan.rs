@@ -1,8 +1,8 @@
 //! Tests that `drainit plan` prints the figures of a config without starting anything.
 
-use crate::support::{Ended, Rig};
+use crate::support::Rig;
 
-pub(crate) const CONFIG: &str = "
+const CONFIG: &str = "
 processes:
   engine: {command: [CHILD, engine], stop_grace_period: 4s}
   router:
@@ -11,17 +11,12 @@ processes:
     drain: {exec: {command: [CHILD, drain], time: 12s}}
 ";
 
-/// Runs a command of drainit that only reads the config.
-pub(crate) fn read(command: &str, options: &[&str]) -> Ended {
-    let rig = Rig::not_init();
-    rig.write("drainit.yaml", CONFIG);
-    rig.run_with(&[&[command, "-c", "DIR/drainit.yaml"], options].concat())
-}
-
 // holds: S91
 #[test]
 fn the_plan_is_shown_and_nothing_is_started() {
-    read("plan", &[])
+    let rig = Rig::not_init();
+    rig.write("drainit.yaml", CONFIG);
+    rig.run_with(&["plan", "-c", "DIR/drainit.yaml"])
         .assert_code(0)
         .assert_line(r"^  router +when engine is ready +ready as soon as it runs$")
         .assert_line(r"^  drain router +12s  #+$")
