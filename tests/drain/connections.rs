@@ -1,6 +1,5 @@
 //! Tests the drain that counts connections in the kernel, with real, unchanged servers.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::thread;
 
@@ -86,70 +85,43 @@ backend app
     server app 127.0.0.1:BEHIND
 ";
 
-/// A server: its program, and its command.
-#[derive(Clone, Copy, Debug)]
-struct Server {
-    program: &'static str,
-    command: &'static str,
-    /// Whether the server is a proxy in front of the app.
-    is_proxy: bool,
-}
-
-const fn server(program: &'static str, command: &'static str, is_proxy: bool) -> Server {
-    Server { program, command, is_proxy }
-}
-
-const SERVERS: [Server; 6] = [
-    server("python3", "python3, DIR/app.py, PORT", false),
-    server("uvicorn", "uvicorn, --app-dir, DIR, --port, PORT, 'app:asgi'", false),
-    server(
-        "gunicorn",
-        "gunicorn, --chdir, DIR, -k, gthread, -w, 2, --threads, 32, --keep-alive, 75, -b, '127.0.0.1:PORT', 'app:wsgi'",
-        false,
-    ),
-    server("node", "node, DIR/server.js, PORT", false),
-    server("nginx", "nginx, -e, stderr, -p, DIR, -c, DIR/nginx.conf", true),
-    server("haproxy", "haproxy, -db, -f, DIR/haproxy.cfg", true),
+const PYTHON: &str = "python3, DIR/app.py, PORT";
+/// The commands of servers. The last two servers are proxies in front of the app.
+const SERVERS: [&str; 6] = [
+    PYTHON,
+    "uvicorn, --app-dir, DIR, --port, PORT, 'app:asgi'",
+    "gunicorn, --chdir, DIR, -k, gthread, -w, 2, --threads, 32, --keep-alive, 75, -b, '127.0.0.1:PORT', 'app:wsgi'",
+    "node, DIR/server.js, PORT",
+    "nginx, -e, stderr, -p, DIR, -c, DIR/nginx.conf",
+    "haproxy, -db, -f, DIR/haproxy.cfg",
 ];
 
-impl Server {
-    /// Starts the server with this drain, and waits until it is ready.
-    fn start(self, drain: &str) -> Option<(Running, SocketAddr)> {
-        if !is_installed(self.program) {
-            return None;
-        }
-        self.start_in(Rig::new()?, drain)
-    }
-
-    fn start_in(self, rig: Rig, drain: &str) -> Option<(Running, SocketAddr)> {
-        let (address, behind) = (free_address(), free_address());
-        let fill = |text: &str| {
-            let text = text.replace("PORT", &address.port().to_string());
-            text.replace("BEHIND", &behind.port().to_string())
-        };
-        rig.write("app.py", APP);
-        rig.write("server.js", NODE);
-        rig.write("nginx.conf", rig.fill(&fill(NGINX)));
-        rig.write("haproxy.cfg", fill(HAPROXY));
-        let mut config =
-            "shutdown: {grace_period: 40s}\nenv: {PARTS: 'yes'}\nprocesses:\n".to_owned();
-        if self.is_proxy {
-            config.push_str(&fill(
-                "  app: {command: [python3, DIR/app.py, BEHIND], readiness: {tcp: '127.0.0.1:BEHIND'}}\n",
-            ));
-        }
-        let _ = writeln!(
-            config,
-            "  web: {{command: [{}], readiness: {{tcp: '{address}', timeout: 60s}}, \
-             drain: {drain}, depends_on: [{depends_on}]}}",
-            fill(self.command),
-            drain = fill(drain),
-            depends_on = if self.is_proxy { "app" } else { "" },
-        );
-        let drainit = rig.start(&config);
-        drainit.wait("readiness", LONG * 4, |record| record.line(said::ALL_READY).map(drop));
-        Some((drainit, address))
-    }
+/// Starts a server with this drain, and waits until it is ready.
+fn start(rig: Option<Rig>, command: &str, drain: &str) -> Option<(Running, SocketAddr)> {
+    let rig = rig.filter(|_| is_installed(command.split(',').next().unwrap()))?;
+    let (address, behind) = (free_address(), free_address());
+    let fill = |text: &str| {
+        let text = text.replace("PORT", &address.port().to_string());
+        text.replace("BEHIND", &behind.port().to_string())
+    };
+    rig.write("app.py", APP);
+    rig.write("server.js", NODE);
+    rig.write("nginx.conf", rig.fill(&fill(NGINX)));
+    rig.write("haproxy.cfg", fill(HAPROXY));
+    let (app, depends_on) = match SERVERS[4..].contains(&command) {
+        true => (
+            "  app: {command: [python3, DIR/app.py, BEHIND], readiness: {tcp: '127.0.0.1:BEHIND'}}\n",
+            "app",
+        ),
+        false => ("", ""),
+    };
+    let drainit = rig.start(&fill(&format!(
+        "shutdown: {{grace_period: 40s}}\nenv: {{PARTS: 'yes'}}\nprocesses:\n{app}  \
+         web: {{command: [{command}], readiness: {{tcp: '127.0.0.1:PORT', timeout: 60s}}, \
+         drain: {drain}, depends_on: [{depends_on}]}}",
+    )));
+    drainit.wait("readiness", LONG * 4, |record| record.line(said::ALL_READY).map(drop));
+    Some((drainit, address))
 }
 
 /// Makes connections that have had an answer and stay open.
@@ -175,11 +147,8 @@ fn in_next_tick(address: SocketAddr) -> Client {
 #[test]
 fn any_server_is_drained_until_the_last_answer_and_not_longer() {
     in_parallel(SERVERS, |server| {
-        let Some((drainit, address)) =
-            server.start("{connections: {min: 1s, time: 30s, idle: 2s}}")
-        else {
-            return;
-        };
+        let drain = "{connections: {min: 1s, time: 30s, idle: 2s}}";
+        let Some((drainit, address)) = start(Rig::new(), server, drain) else { return };
         let _idle = idle(address, 8);
         let slow = [3000, 6000].map(|millis| {
             let mut client = in_next_tick(address);
@@ -190,13 +159,13 @@ fn any_server_is_drained_until_the_last_answer_and_not_longer() {
         let ended = drainit.stop();
         let over: Vec<_> = slow.into_iter().map(|slow| slow.join().unwrap()).collect();
         let answered = |went| matches!(went, RequestResult::Answered { .. });
-        assert!(over.iter().all(|it| answered(it.went)), "{server:?} {over:?} {}", ended.record);
+        assert!(over.iter().all(|it| answered(it.went)), "{server} {over:?} {}", ended.record);
         let line = ended.record.line("web: drain over after .*: no request in flight").unwrap();
         // After the last byte of an answer, the drain waits for `idle`: a stream may continue.
         let last = over.iter().map(|request| request.over).max().unwrap() + ms(2000);
-        assert!(last > t0 + ms(7000), "{server:?}");
+        assert!(last > t0 + ms(7000), "{server}");
         let late = line.at.saturating_sub(last);
-        assert!(late < Duration::from_millis(1500), "{server:?} {late:?} {}", ended.record);
+        assert!(late < Duration::from_millis(1500), "{server} {late:?} {}", ended.record);
         ended.assert_line(
             "drain web: .*connections 10 at the start.*; requests [0-9]+ at the start .perhaps [0-9]+ more., 0 (cut( .perhaps 8 more.)?|in flight when last seen.*)$",
         );
@@ -205,50 +174,7 @@ fn any_server_is_drained_until_the_last_answer_and_not_longer() {
     });
 }
 
-/// Starts the server without a drain, connects 8 clients, and lets 3 of them send a request whose
-/// answer takes 5 s.
-fn asked(rig: Rig, config: &str) -> Option<(Running, Vec<Client>)> {
-    let address = free_address();
-    rig.write("app.py", APP);
-    let config = config.replace("PORT", &address.port().to_string());
-    let drainit = rig.start(&config);
-    drainit.wait("readiness", LONG * 4, |record| record.line(said::ALL_READY).map(drop));
-    let mut clients = idle(address, 8);
-    thread::sleep(ms(30));
-    for client in &mut clients[..3] {
-        client.send(5000).unwrap();
-    }
-    thread::sleep(ms(100));
-    Some((drainit, clients))
-}
-
-// holds: S361, S363, S435
-#[test]
-fn the_report_says_what_the_stop_of_a_server_without_drain_has_cut() {
-    let Some(rig) = Rig::new() else { return };
-    let config = "
-shutdown: {report: DIR/report.json, grace_period: 20s}
-processes:
-  web:
-    command: [python3, DIR/app.py, PORT]
-    readiness: {tcp: '127.0.0.1:PORT'}";
-    let Some((drainit, _clients)) = asked(rig, config) else { return };
-    let ended = drainit.stop();
-    ended.assert_line(
-        "stop web: .*ended by SIGTERM; connections 8 at the start, 8 (cut at|when last seen .* before) the \
-         end; requests 3 at the start \\(perhaps 5 more\\), 3 (cut|in flight when last seen) \\(perhaps 5 more\\)",
-    );
-    let report = std::fs::read_to_string(ended.path("report.json")).unwrap();
-    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-    let stop = &report["processes"][0]["stop"];
-    assert_eq!(stop["connections"], serde_json::json!({"start": 8, "end": 8, "new": null}));
-    let requests = serde_json::json!(
-        {"start": 3, "start_unsure": 5, "completed": null, "upgrades_ended": null, "cut": 3, "unsure": 5}
-    );
-    assert_eq!(stop["requests"], requests);
-}
-
-// holds: S362, S472, S505
+// holds: S362, S363, S472, S505
 #[test]
 fn a_count_before_an_exit_with_a_code_is_reported_with_an_age() {
     let Some(rig) = Rig::new() else { return };
@@ -269,22 +195,33 @@ fn a_count_before_an_exit_with_a_code_is_reported_with_an_age() {
          http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[2])), App).serve_forever()\n",
     );
     let config = "
+shutdown: {report: DIR/report.json}
 processes:
   web:
     command: [python3, DIR/graceful.py, DIR/app.py, PORT]
     readiness: {tcp: '127.0.0.1:PORT'}";
-    let Some((drainit, _clients)) = asked(rig, config) else { return };
+    let address = free_address();
+    rig.write("app.py", APP);
+    let drainit = rig.start_ready(&config.replace("PORT", &address.port().to_string()));
+    let mut clients = idle(address, 8);
+    thread::sleep(ms(30));
+    for client in &mut clients[..3] {
+        client.send(5000).unwrap();
+    }
+    thread::sleep(ms(100));
     drainit.signal(Signal::SIGTERM);
     let counts = serde_json::json!({"connections": 8, "requests": 8, "unsure": 5});
     drainit.wait_until("counted", || drainit.processes(&["web"])[0]["stop"] == counts);
     drainit.exec(&["status"]).assert(0, "8 connections, 3 requests (perhaps 5 more)");
-    drainit.wait_exit(LONG).assert_line(
+    let ended = drainit.wait_exit(LONG);
+    ended.assert_line(
         "stop web: .*exited with code 0; connections 8 at the start, 8 when last seen .* before \
          the end; requests 3 at the start .perhaps 5 more., 1 in flight when last seen",
     );
+    let stop = &ended.report("report.json")["processes"][0]["stop"];
+    assert_eq!(stop["connections"], serde_json::json!({"start": 8, "end": 8, "new": null}));
+    assert_eq!((&stop["requests"]["start"], &stop["requests"]["cut"]), (&3.into(), &1.into()));
 }
-
-const PYTHON: Server = SERVERS[0];
 
 /// Stops drainit during a request. Asserts that the request is answered, and how the drain ended.
 #[track_caller]
@@ -305,7 +242,7 @@ fn listeners_of_another_user_are_found_without_the_capability_to_trace() {
     let drain = "{connections: {min: 0, time: 8s, idle: 1s}}, user: '65534:65534'";
     let Some(rig) = Rig::new() else { return };
     let rig = rig.readable_by_everybody().wrapper(&["setpriv", "--bounding-set", "-sys_ptrace"]);
-    let Some((drainit, address)) = PYTHON.start_in(rig, drain) else { return };
+    let Some((drainit, address)) = start(Some(rig), PYTHON, drain) else { return };
     answers_one(drainit, address, "no request in flight");
 }
 
@@ -314,7 +251,7 @@ fn connections_are_counted_without_privileges() {
     let Some(rig) = Rig::new() else { return };
     let drain = "{connections: {min: 0, time: 8s, idle: 1s}}";
     let rig = rig.without_privileges();
-    let Some((drainit, address)) = PYTHON.start_in(rig, drain) else { return };
+    let Some((drainit, address)) = start(Some(rig), PYTHON, drain) else { return };
     answers_one(drainit, address, "no request in flight");
 }
 
@@ -325,9 +262,8 @@ fn without_a_view_of_the_descriptors_every_listener_on_the_ports_counts() {
     let hiding = "import ctypes; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\n";
     let start = |drain| {
         let rig = Rig::new()?.without_privileges();
-        let hides = Server { command: "python3, DIR/hides.py, PORT", ..PYTHON };
         rig.write("hides.py", format!("{hiding}{APP}"));
-        hides.start_in(rig, drain)
+        start(Some(rig), "python3, DIR/hides.py, PORT", drain)
     };
     let drain = "{connections: {ports: [PORT], min: 0, time: 8s, idle: 1s}}";
     let Some((drainit, address)) = start(drain) else { return };
@@ -338,7 +274,7 @@ fn without_a_view_of_the_descriptors_every_listener_on_the_ports_counts() {
     drainit.stop().assert_line("drain web: .*connections unknown");
 }
 
-// holds: S305
+// holds: S305, S331
 #[test]
 fn connections_that_are_unknown_are_waited_for_until_time() {
     let Some(rig) = Rig::new() else { return };
@@ -348,6 +284,8 @@ fn connections_that_are_unknown_are_waited_for_until_time() {
     let ended = drainit.stop();
     ended
         .assert_stopped_within(ms(2000)..ms(6000))
+        // The process has no `readiness`.
+        .assert_no_line("its drain will last until `time`")
         .assert_line("web: its connections are unknown: nobody listens on its TCP ports")
         .assert_line("drain web: .*connections unknown");
     // holds: S433
@@ -382,7 +320,7 @@ fn without_a_list_of_the_kernel_a_drain_ends_as_without_counts() {
     in_parallel(drains, |(drain, why)| {
         let Some(rig) = Rig::new() else { return };
         let rig = rig.wrapper(&["python3", "-c", WITHOUT_NETLINK]);
-        let Some((drainit, _)) = PYTHON.start_in(rig, drain) else { return };
+        let Some((drainit, _)) = start(Some(rig), PYTHON, drain) else { return };
         drainit.wait_for_line("web: its (drain|connections) .*: the kernel does not list them");
         drainit.stop().assert_line(&format!("web: drain over after .*: {why}"));
     });
@@ -393,7 +331,7 @@ fn without_a_list_of_the_kernel_a_drain_ends_as_without_counts() {
 fn the_request_that_begins_a_drain_does_not_count() {
     let drain = "{http: {url: 'http://127.0.0.1:PORT/9000', method: GET, min: 1s, time: 20s, \
                  connections: {idle: 300ms}}}";
-    let Some((drainit, _)) = PYTHON.start(drain) else { return };
+    let Some((drainit, _)) = start(Rig::new(), PYTHON, drain) else { return };
     let ended = drainit.stop();
     ended
         .assert_stopped_within(ms(1000)..ms(7000))
@@ -401,24 +339,12 @@ fn the_request_that_begins_a_drain_does_not_count() {
         .assert_line("drain web: .*; connections [01] at the start, 0 (at the end|when last seen .*); requests 0 at the start, 0 ");
 }
 
-// holds: S331
-#[test]
-fn ready_processes_without_the_port_are_named_before_the_shutdown() {
-    let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start_ready(
-        "processes: {web: {command: [CHILD, web, print=up], readiness: {log: ^up$}, \
-         drain: {connections: {ports: [9], min: 0, time: 1s}}}}",
-    );
-    drainit.wait_for_line("web: its drain will last until `time`: nobody listens on its TCP ports");
-    drainit.stop().assert_code(0);
-}
-
 // holds: C816, S433
 #[test]
 fn the_count_ends_a_drain_that_a_command_begins_even_if_the_command_fails() {
     let drain = "{exec: {command: [sh, -c, 'touch DIR/draining; exit 1'], min: 0, time: 8s, \
                  connections: {idle: 1s}}}";
-    let Some((drainit, address)) = PYTHON.start(drain) else { return };
+    let Some((drainit, address)) = start(Rig::new(), PYTHON, drain) else { return };
     let ended = answers_one(drainit, address, "no request in flight");
     assert!(ended.path("draining").exists());
 }
@@ -441,8 +367,7 @@ fn a_request_that_comes_while_a_dependent_stops_is_waited_for() {
             depends_on: [web]
             readiness: {log: '^up$'}
         ";
-    let drainit = rig.start(&config.replace("PORT", &address.port().to_string()));
-    drainit.wait_for_line(said::ALL_READY);
+    let drainit = rig.start_ready(&config.replace("PORT", &address.port().to_string()));
     let mut client = in_next_tick(address);
     drainit.signal(Signal::SIGTERM);
     drainit.wait_for_line("slow: sending SIGTERM");
@@ -458,7 +383,7 @@ fn a_request_that_comes_while_a_dependent_stops_is_waited_for() {
 #[test]
 fn a_request_that_comes_long_after_a_requested_drain_is_waited_for() {
     let drain = "{connections: {min: 0, time: 3s, idle: 1s}}";
-    let Some((drainit, address)) = PYTHON.start(drain) else { return };
+    let Some((drainit, address)) = start(Rig::new(), PYTHON, drain) else { return };
     let began = now();
     drainit.exec(&["drain"]).assert(0, "no request in flight");
     drainit.wait_until("later than the time of the drain", || now() > began + ms(3500));
@@ -472,7 +397,7 @@ fn a_request_that_comes_long_after_a_requested_drain_is_waited_for() {
 #[test]
 fn open_connections_are_waited_for_if_the_config_says_so() {
     let drain = "{connections: {until: connections, min: 0, time: 20s}}";
-    let Some((drainit, address)) = PYTHON.start(drain) else { return };
+    let Some((drainit, address)) = start(Rig::new(), PYTHON, drain) else { return };
     let clients = idle(address, 3);
     let closing = thread::spawn(move || {
         thread::sleep(ms(1500));
@@ -485,33 +410,19 @@ fn open_connections_are_waited_for_if_the_config_says_so() {
     assert!(over >= closed && over < closed + ms(3000), "{over:?} {closed:?}\n{}", ended.record);
 }
 
-/// A server that ends at SIGUSR1, and writes its PID to a file.
-const QUITS: &str = r#"
-import os, signal, socket, sys
-signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))
-with open(sys.argv[2], "w") as file:
-    file.write(str(os.getpid()))
-server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-while True:
-    server.accept()
-"#;
-
 // holds: S117
 #[test]
 fn a_server_that_a_command_makes_quit_is_drained() {
     let Some(rig) = Rig::new() else { return };
-    let address = free_address();
-    let port = address.port();
-    let quit = "[sh, -c, 'kill -USR1 $(cat DIR/pid)']";
-    rig.write("server.py", QUITS);
-    let drainit = rig.start_ready(&format!(
-        "processes:
-          other: {{command: [CHILD, other]}}
+    let config = "
+        processes:
+          other: {command: [CHILD, other]}
           web:
-            command: [python3, DIR/server.py, '{port}', DIR/pid]
-            readiness: {{tcp: '{address}'}}
-            drain: {{exec: {{command: {quit}, min: 0s, connections: {{}}}}}}",
-    ));
+            command: [sh, -c, 'echo $$$$ >DIR/pid; exec CHILD web on=USR1:exit:0 tcp=ADDRESS']
+            readiness: {tcp: 'ADDRESS'}
+            drain: {exec: {command: [sh, -c, 'kill -USR1 $(cat DIR/pid)'], min: 0s, connections: {}}}
+        ";
+    let drainit = rig.start_ready(&config.replace("ADDRESS", &free_address().to_string()));
     drainit.exec(&["drain"]).assert(0, "web: drain over");
     drainit.wait_for_line("web: exited with code 0");
     drainit.stop().assert_code(0).assert_no_line("without being asked|ended before it was drained");
@@ -601,7 +512,6 @@ fn short_connections_to_the_new_instance_do_not_hold_the_drain_of_the_old_instan
     let address = free_address();
     rig.write("server.py", ACCEPTS_UNTIL_ASKED);
     let config = "
-control: {socket: DIR/control.sock}
 processes:
   web:
     command: [python3, DIR/server.py]
@@ -621,8 +531,7 @@ processes:
                 }
             });
         }
-        let socket = drainit.path("control.sock").display().to_string();
-        let answer = drainit.exec(&["restart", "web", "--socket", &socket]);
+        let answer = drainit.exec(&["restart", "web"]);
         is_over.store(true, std::sync::atomic::Ordering::Relaxed);
         answer.assert(0, "");
     });

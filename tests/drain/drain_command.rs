@@ -1,81 +1,51 @@
 //! Tests a drain that is requested by `drainit drain` or `POST /drain`. The drain stops no process,
 //! and a later shutdown does not repeat it.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 
 use serde_json::Value;
 
 use crate::drain::admin_faults::ONCE;
-use crate::support::http::{free_address, get_unix};
+use crate::support::http::get_unix;
 use crate::support::said;
 use crate::support::temp_dir::TempDir;
-use crate::support::{Admin, Rig, Running, in_parallel, ms};
-
-/// The config of a router with a drain, its dependency, and both kinds of control address.
-const CONFIG: &str = "
-shutdown: {grace_period: 20s, reserve: 1s}
-control: {socket: DIR/control.sock, listen: 'LISTEN'}
-processes:
-  engine: {command: [CHILD, engine, await=DIR/engine-fails, exit=9]}
-  router:
-    command: [CHILD, router, 'on=USR1:exit:0:300']
-    depends_on: [engine]
-    stop_grace_period: 1s
-    drain: {DRAIN}
-";
-
-fn start_with(drain: &str) -> Option<Running> {
-    let config = CONFIG.replace("DRAIN", drain).replace("LISTEN", &free_address().to_string());
-    let drainit = Rig::new()?.start_ready(&config);
-    drainit.wait_for_start(&["engine", "router"]);
-    Some(drainit)
-}
-
-fn start(admin: &Admin, times: &str) -> Option<Running> {
-    let address = admin.address();
-    start_with(&format!("envoy: {{admin: 'http://{address}', {times}}}"))
-}
-
-/// Runs `drainit drain` with these arguments; `DIR` is the directory of the test.
-fn drain(drainit: &Running, args: &[&str]) -> Output {
-    let dir = drainit.path("");
-    let args = args.iter().map(|arg| arg.replace("DIR/", &dir.display().to_string()));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
-    command.arg("drain").args(args).stdin(Stdio::null()).output().unwrap()
-}
-
-#[track_caller]
-fn assert_drains(drainit: &Running, args: &[&str]) -> String {
-    let output = drain(drainit, args);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!((output.status.code(), said.as_str()), (Some(0), ""), "{}", drainit.record());
-    String::from_utf8(output.stdout).unwrap()
-}
+use crate::support::{Admin, Rig, Running, Said, in_parallel, ms};
 
 fn status(drainit: &Running) -> Value {
     let (_, body) = get_unix(&drainit.path("control.sock"), "/status").unwrap();
     serde_json::from_str(&body).unwrap()
 }
 
-#[track_caller]
-fn assert_all_alive(drainit: &Running) {
-    for name in ["engine", "router"] {
-        let is_stopped = drainit.record().event(name, "got SIGTERM").is_some();
-        assert!(!is_stopped, "{name} was asked to end:\n{}", drainit.record());
-    }
-}
-
 // holds: C111, C112, C113, C120, C122, C124, C845
 #[test]
 fn drain_waits_for_all_stops_nothing_and_sigterm_continues_from_there() {
     let admin = Admin::tcp(2);
-    let Some(drainit) = start(&admin, "time: 8s, min: 200ms") else { return };
+    let Some(rig) = Rig::new() else { return };
+    let config = "
+        shutdown: {grace_period: 20s, reserve: 1s}
+        control: {socket: DIR/control.sock}
+        processes:
+          engine: {command: [CHILD, engine]}
+          router:
+            command: [CHILD, router]
+            depends_on: [engine]
+            drain: {envoy: {admin: 'http://ADMIN', time: 8s, min: 200ms}}
+        ";
+    let drainit = rig.start_ready(&config.replace("ADMIN", &admin.address().to_string()));
+    drainit.wait_for_start(&["engine", "router"]);
+    let [config, socket] =
+        ["drainit.yaml", "control.sock"].map(|name| drainit.path(name).display().to_string());
+    let assert_all_alive = || {
+        for name in ["engine", "router"] {
+            let is_stopped = drainit.record().event(name, "got SIGTERM").is_some();
+            assert!(!is_stopped, "{name} was asked to end:\n{}", drainit.record());
+        }
+    };
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| assert_drains(&drainit, &["-c", "DIR/drainit.yaml"]));
+        let waiting = scope.spawn(|| drainit.exec(&["drain", "-c", &config]));
         admin.wait_for(ONCE[1]);
         drainit.wait_until("draining", || status(&drainit)["phase"] == "draining");
         assert_eq!(get_unix(&drainit.path("control.sock"), "/readyz").unwrap().0, 503);
@@ -83,19 +53,19 @@ fn drain_waits_for_all_stops_nothing_and_sigterm_continues_from_there() {
         assert!(!waiting.is_finished(), "clients are still there");
         admin.set_connections(0);
         let said = waiting.join().unwrap();
-        assert!(said.starts_with("router: drain over after "), "{said}");
-        assert!(said.ends_with("s: no connection left\n"), "{said}");
+        said.assert(0, "s: no connection left\n");
+        let is_all = said.stdout.starts_with("router: drain over after ") && said.stderr.is_empty();
+        assert!(is_all, "{said:?}");
     });
     assert_eq!(status(&drainit)["phase"], "drained");
     assert_eq!(status(&drainit)["processes"][1]["state"], "ready", "{}", status(&drainit));
-    assert_all_alive(&drainit);
+    assert_all_alive();
 
     // A second request finds the router drained already.
-    let said = assert_drains(&drainit, &["--socket", "DIR/control.sock"]);
-    let earlier = said.lines().next().unwrap();
-    assert!(earlier.starts_with("the drain was requested "), "{said}");
-    assert!(earlier.ends_with("s ago, and is over"), "{said}");
-    assert_all_alive(&drainit);
+    let said = drainit.exec(&["drain", "--socket", &socket]);
+    said.assert(0, "s ago, and is over\n");
+    assert!(said.stdout.starts_with("the drain was requested "), "{said:?}");
+    assert_all_alive();
 
     let ended = drainit.stop();
     ended
@@ -115,11 +85,10 @@ fn a_process_that_ends_during_the_drain_has_a_line() {
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start_ready(
         "
-        control: {socket: DIR/control.sock}
         processes:
           engine: {command: [CHILD, engine]}
           early:
-            command: [CHILD, early, 'on=USR1:exit:0', 'on=TERM:exit:0']
+            command: [CHILD, early]
             drain: {signal: {signal: USR1, time: 8s}}
           router:
             command: [CHILD, router, 'on=USR1:exit:0:300']
@@ -129,157 +98,122 @@ fn a_process_that_ends_during_the_drain_has_a_line() {
     );
     // `early` is drained and stopped before the request, so the answer does not report this drain.
     drainit.exec(&["stop", "early"]).assert(0, "");
-    let said = assert_drains(&drainit, &["--socket", "DIR/control.sock"]);
-    let lines: Vec<_> = said.lines().collect();
-    assert_eq!(lines.len(), 2, "{said}");
-    assert_eq!(lines[0], "early: not drained, because it is stopped", "{said}");
-    assert!(lines[1].starts_with("router: drain over after "), "{said}");
-    assert!(said.ends_with("the process has ended\n"), "{said}");
+    let said = drainit.exec(&["drain"]);
+    said.assert(0, "early: not drained, because it is stopped\nrouter: drain over after ");
+    said.assert(0, "the process has ended\n");
+    assert_eq!(said.stdout.lines().count(), 2, "{said:?}");
     drainit.stop();
 }
 
 // holds: C99, C125
 #[test]
-fn a_request_before_readiness_is_refused() {
+fn a_drain_or_reload_before_readiness_is_refused() {
     let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(
-        "
-        control: {socket: DIR/control.sock}
-        processes: {a: {command: [CHILD, a], readiness: {file: DIR/ready}}}
-        ",
-    );
+    let drainit = rig.start("processes: {a: {command: [CHILD, a], readiness: {file: DIR/ready}}}");
     drainit.wait_for_start(&["a"]);
-    let output = drain(&drainit, &["--socket", "DIR/control.sock"]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("refuses to drain: not everything is ready yet"), "{said}");
-    assert!(said.contains("; not ready: a (starting: "), "{said}");
+    let said = drainit.exec(&["drain"]);
+    said.assert(1, "refuses to drain: not everything is ready yet");
+    said.assert(1, "; not ready: a (starting: ");
+    let refused = "not every process has been ready yet; not ready: a (starting: ";
+    drainit.exec(&["reload"]).assert(1, refused);
     drainit.stop().assert_code(0);
 }
 
 /// The way in which a fake supervisor treats a connection.
 #[derive(Clone, Copy, Debug)]
 enum Does {
-    Accepts,
-    Says(&'static str),
-    /// Reads the request, and closes the connection without an answer.
-    Closes,
+    /// Reads the request, answers with this head and this body, and closes the connection.
+    Says(&'static str, &'static str),
     /// Closes the connection without reading, which resets it.
     Resets,
-    /// Closes the connection in the middle of the answer.
-    Breaks,
     /// Sends nothing for longer than the timeout of a request.
     Stalls,
-    /// Answers 503.
-    Fails,
 }
 
 impl Does {
     fn to(self, mut stream: UnixStream) {
-        let head = |length: usize| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
-        let answer = match self {
-            Self::Resets => return,
-            Self::Accepts => "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n".to_owned(),
-            Self::Says(status) => head(status.len()) + status,
-            Self::Closes => String::new(),
-            Self::Breaks => head(1000) + "{\"phase\":",
-            Self::Stalls => {
-                thread::sleep(ms(2300));
-                return;
+        match self {
+            Self::Says(head, body) => {
+                let head = head.replace("LENGTH", &body.len().to_string());
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all((head + body).as_bytes());
             }
-            Self::Fails => "HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n".to_owned(),
-        };
-        let mut request = [0; 4096];
-        let _ = stream.read(&mut request);
-        let _ = stream.write_all(answer.as_bytes());
+            Self::Resets => {}
+            Self::Stalls => thread::sleep(ms(2300)),
+        }
     }
 }
 
 /// Runs `drainit drain --socket` against a server that treats its first connections as `does` says,
 /// in order, and all further connections as `then` says. If `then` is `None`, the server ends.
-/// Returns the exit code and stderr.
-fn drain_against(does: &[Does], then: Option<Does>) -> (i32, String) {
+fn drain_against(does: Vec<Does>, then: Option<Does>) -> Said {
     let dir = TempDir::new();
     let path = dir.join("control.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let mut client = ask(&path);
-    // Returns the next connection, or `None` once the client has ended.
-    let mut next = || loop {
-        match listener.accept() {
-            Ok((stream, _)) => {
-                stream.set_nonblocking(false).unwrap();
-                return Some(stream);
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => panic!("{error}"),
+    thread::spawn(move || {
+        for does in does.into_iter().chain(then.into_iter().cycle()) {
+            does.to(listener.accept().unwrap().0);
         }
-        if client.try_wait().unwrap().is_some() {
-            return None;
-        }
-        thread::sleep(ms(5));
-    };
-    for does in does {
-        next().into_iter().for_each(|stream| does.to(stream));
-    }
-    if let Some(does) = then {
-        std::iter::from_fn(&mut next).for_each(|stream| does.to(stream));
-    }
-    drop(listener);
-    let output = client.wait_with_output().unwrap();
-    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
-}
-
-fn ask(path: &Path) -> std::process::Child {
+    });
     let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
-    command.args(["drain", "--socket", path.to_str().unwrap()]).stdin(Stdio::null());
-    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    command.arg("drain").arg("--socket").arg(path).stdin(Stdio::null());
+    Said::of(command.output().unwrap())
 }
 
-const DRAINING: Does = Does::Says(r#"{"phase":"draining","shutdown":{"deadline_in_seconds":60}}"#);
-const SHORT: Does = Does::Says(r#"{"phase":"draining","shutdown":{"deadline_in_seconds":0.1}}"#);
-const OVERDUE: Does = Does::Says(r#"{"phase":"draining","shutdown":{"deadline_in_seconds":0.0}}"#);
-const STOPPING: Does = Does::Says(r#"{"phase":"stopping","shutdown":{"deadline_in_seconds":0.0}}"#);
-const DRAINED: Does = Does::Says(r#"{"phase":"drained"}"#);
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: LENGTH\r\n\r\n";
+const ACCEPTS: Does = Does::Says("HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n", "");
+const FAILS: Does = Does::Says("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n", "");
+const CLOSES: Does = Does::Says("", "");
+/// Closes the connection in the middle of the answer.
+const BREAKS: Does = Does::Says("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n", "{\"phase\":");
+const DRAINING: Does =
+    Does::Says(OK, r#"{"phase":"draining","shutdown":{"deadline_in_seconds":60}}"#);
+const SHORT: Does =
+    Does::Says(OK, r#"{"phase":"draining","shutdown":{"deadline_in_seconds":0.1}}"#);
+const OVERDUE: Does =
+    Does::Says(OK, r#"{"phase":"draining","shutdown":{"deadline_in_seconds":0.0}}"#);
+const STOPPING: Does =
+    Does::Says(OK, r#"{"phase":"stopping","shutdown":{"deadline_in_seconds":0.0}}"#);
+const DRAINED: Does = Does::Says(OK, r#"{"phase":"drained"}"#);
 
 // holds: C123, C124, C125, C515
 #[test]
 fn a_failed_poll_ends_no_drain_and_a_supervisor_that_does_not_answer_is_an_error_in_time() {
-    use Does::*;
-    const UNREAD: &str = "the progress of the drain cannot be read: ";
+    use Does::{Resets, Says, Stalls};
     let mut cases = Vec::new();
-    for wrong in [Closes, Resets, Breaks, Stalls, Fails, Says("{}"), Says("no JSON"), Says("")] {
-        cases.push((vec![Accepts, DRAINING, wrong, wrong, DRAINED], None, ""));
+    let nonsense = ["{}", "no JSON", ""].map(|body| Says(OK, body));
+    for wrong in [CLOSES, Resets, BREAKS, Stalls, FAILS].into_iter().chain(nonsense) {
+        cases.push((vec![ACCEPTS, DRAINING, wrong, wrong, DRAINED], None, ""));
     }
     // If its request for the drain fails, the command repeats the request.
-    for wrong in [Closes, Resets, Stalls] {
-        cases.push((vec![wrong, wrong, Accepts, DRAINED], None, ""));
+    for wrong in [CLOSES, Resets, Stalls] {
+        cases.push((vec![wrong, wrong, ACCEPTS, DRAINED], None, ""));
     }
     // A supervisor that ends after the request counts as drained. The socket file exists, but no
     // process listens on it, as after a SIGKILL.
-    for last in [DRAINING, Closes, Resets, Breaks] {
-        cases.push((vec![Accepts, last], None, ""));
+    for last in [DRAINING, CLOSES, Resets, BREAKS] {
+        cases.push((vec![ACCEPTS, last], None, ""));
     }
     // The drain is over when the supervisor stops processes.
-    cases.push((vec![Accepts, SHORT], Some(STOPPING), ""));
-    cases.push((vec![Closes], None, "connection refused"));
+    cases.push((vec![ACCEPTS, SHORT], Some(STOPPING), ""));
+    cases.push((vec![CLOSES], None, "connection refused"));
     // The client does not repeat the request forever.
-    cases.push((vec![], Some(Closes), "cannot be reached"));
+    cases.push((vec![], Some(CLOSES), "cannot be reached"));
     for (then, says) in [
-        (Resets, UNREAD),
-        (Closes, "cannot be read: closed the connection"),
-        (Fails, "cannot be read: answered 503"),
+        (Resets, "the progress of the drain cannot be read: "),
+        (CLOSES, "cannot be read: closed the connection"),
+        (FAILS, "cannot be read: answered 503"),
         (Stalls, "cannot be read: no answer within 2s"),
         (OVERDUE, "the drain takes longer than the grace period"),
     ] {
-        cases.push((vec![Accepts, SHORT], Some(then), says));
+        cases.push((vec![ACCEPTS, SHORT], Some(then), says));
     }
     in_parallel(cases, |(does, then, says)| {
-        let (code, said) = drain_against(&does, then);
+        let said = drain_against(does.clone(), then);
         let is_right = match says {
-            "" => code == 0 && said.is_empty(),
-            says => code == 1 && said.contains(says),
+            "" => said.code == 0 && said.stderr.is_empty(),
+            says => said.code == 1 && said.stderr.contains(says),
         };
-        assert!(is_right, "{does:?}, then {then:?}: {code} {said}");
+        assert!(is_right, "{does:?}, then {then:?}: {said:?}");
     });
 }

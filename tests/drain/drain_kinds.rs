@@ -252,7 +252,7 @@ fn a_notification_ends_a_drain_and_the_status_is_shown_meanwhile() {
     assert_asked(&ended, notified, ms(0)..LATE);
 }
 
-// holds: S23, S36, C362, C363, C370, C391, C393
+// holds: S23, S36, S372, C362, C363, C370, C391, C393
 #[test]
 fn drains_run_together_each_within_the_time_of_that_drain() {
     let admin = Admin::tcp(0).answer("/drain", &[Answer::Late(1200)]);
@@ -273,7 +273,7 @@ fn drains_run_together_each_within_the_time_of_that_drain() {
             drain: {notify: {signal: USR1, time: 8s, min: 400ms}}
           never:
             command: [CHILD, never]
-            drain: {notify: {signal: USR1, time: 900ms}}
+            drain: {notify: {signal: USR1, time: 900ms, min: 900ms}}
         ";
     let Some(rig) = Rig::new() else { return };
     let drainit = rig.start_ready(&config.replace("ADMIN", &admin.address().to_string()));
@@ -296,6 +296,7 @@ fn drains_run_together_each_within_the_time_of_that_drain() {
         let range = ms(least)..LATE;
         assert!(range.contains(&over), "{name} after {over:?}:\n{}", ended.record);
     }
+    ended.assert_line("Z never: draining for 900ms$");
     // `never` is stopped only when the longest drain is over, after 1200 ms.
     let stopped = ended.event("never", "got SIGTERM").at - ended.asked;
     assert!(stopped >= ms(1200), "{stopped:?}");

@@ -124,7 +124,7 @@ fn connections_of_a_former_main_process_count_even_after_the_drain_began() {
     }
 }
 
-// holds: S503
+// holds: S331, S503
 #[test]
 fn the_warning_that_nobody_listens_is_taken_back_when_somebody_does() {
     let Some((drainit, [mut first, _])) = start("[SECOND]", 1) else { return };

@@ -2,5 +2,4 @@
 
 mod liveness;
 mod reload;
-mod start_first;
 mod watch;

@@ -43,7 +43,7 @@ const OUTLIVE: &str = r#""$@"; code=$?; for at in /proc/[0-9]*; do
     [ $at = /proc/1 ] || { read -r name <$at/comm && [ $name = child ] && echo "left: $at"; }
 done 2>/dev/null; exit $code"#;
 
-// holds: S6, S290, S326
+// holds: S6, S241, S290, S326, C800
 #[test]
 fn random_schedules_keep_every_promise() {
     play_all(SCHEDULES, |seed| play(seed, None));
