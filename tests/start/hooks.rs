@@ -89,32 +89,6 @@ fn a_pre_start_that_fails_is_a_failed_start() {
     }
 }
 
-// holds: C898
-#[test]
-fn a_hook_runs_as_another_user_and_a_failure_names_the_user() {
-    let Some(rig) = Rig::new() else { return };
-    let config = "
-        hooks: {pre_start: {command: [sh, -c, 'echo all: $(id -u) $HOME; exit 0'], user: nobody}}
-        processes:
-          a:
-            command: [sh, -c, 'echo a: $(id -u); exec sleep 60']
-            user: '65533'
-            log: {prefix: a}
-            hooks:
-              pre_start: {command: [sh, -c, 'echo pre: $(id -u) $USER'], user: root}
-              post_stop: {command: [sh, -c, 'exit 4'], user: '65532:65532'}
-        ";
-    let drainit = rig.start_ready(config);
-    let nobody = std::fs::read_to_string("/etc/passwd").unwrap();
-    let nobody: Vec<_> =
-        nobody.lines().find(|line| line.starts_with("nobody:")).unwrap().split(':').collect();
-    drainit.wait_for_line(&format!("^all: {} {}$", nobody[2], nobody[5]));
-    drainit.wait_for_line("pre: 0 root$");
-    drainit.wait_for_line("a: 65533$");
-    let ended = drainit.stop();
-    ended.assert_line("a: post_stop hook: exited with code 4; it ran as 65532:65532$");
-}
-
 // holds: S71, C147, C657
 #[test]
 fn hooks_at_the_end_that_fail_or_hang_change_nothing() {
@@ -193,20 +167,20 @@ fn status_and_log_name_the_hook_or_delay_that_somebody_waits_for() {
     drainit.wait_exit(LONG).assert_code(0);
 }
 
-/// A process that ends when its `pre_stop` hook has begun. The hook does not end by itself.
-const OUTLIVED: &str = "
-processes:
-  a:
-    command: [CHILD, a, await=DIR/begun, exit=0]
-    hooks:
-      pre_stop: [CHILD, ending-a, 'on=TERM:ignore', 'spawn=member,on=TERM:ignore', touch=DIR/begun]
-";
-
 // holds: C510
 #[test]
 fn a_pre_stop_hook_killed_with_the_process_has_not_failed() {
     let Some(rig) = Rig::new() else { return };
-    let drainit = rig.start(OUTLIVED);
+    // The process ends when its hook has begun. The hook does not end by itself.
+    let drainit = rig.start(
+        "
+        processes:
+          a:
+            command: [CHILD, a, await=DIR/begun, exit=0]
+            hooks:
+              pre_stop: [CHILD, ending-a, 'on=TERM:ignore', 'spawn=member,on=TERM:ignore', touch=DIR/begun]
+        ",
+    );
     drainit.wait_for_start(&["a"]);
     drainit
         .stop()
@@ -217,9 +191,10 @@ fn a_pre_stop_hook_killed_with_the_process_has_not_failed() {
         .assert_no_event("a", "got SIGTERM");
 }
 
-// holds: C164, C166, C214, C327, C360, C395
+// holds: C164, C166, C214, C327, C360, C395, C898
 #[test]
-fn hooks_and_probes_have_the_user_directory_limits_and_umask_of_a_process() {
+fn hooks_and_probes_have_the_user_directory_limits_and_umask_of_a_process_unless_a_hook_has_a_user()
+{
     if !is_root_for("another user") {
         return;
     }
@@ -227,7 +202,14 @@ fn hooks_and_probes_have_the_user_directory_limits_and_umask_of_a_process() {
     let say = "[sh, -c, 'echo $0 $(id -u):$(id -g) $(pwd) $(ulimit -Sn) $(umask)', ";
     let drainit = rig.readable_by_everybody().start_ready(&format!(
         "
+        hooks: {{pre_start: {{command: [sh, -c, 'echo all: $(id -un) $(test $HOME = ~nobody && echo home)'], user: nobody}}}}
         processes:
+          b:
+            command: [CHILD, b]
+            user: '65533'
+            hooks:
+              pre_start: {{command: [sh, -c, 'echo pre: $(id -u) $USER'], user: root}}
+              post_stop: {{command: [sh, -c, 'exit 4'], user: '65532:65532'}}
           a:
             command: [CHILD, a]
             user: '10001:10002'
@@ -241,6 +223,8 @@ fn hooks_and_probes_have_the_user_directory_limits_and_umask_of_a_process() {
         "
     ));
     let ended = drainit.stop();
+    ended.assert_line("^all: nobody home$").assert_line("^pre: 0 root$");
+    ended.assert_line("b: post_stop hook: exited with code 4; it ran as 65532:65532$");
     for command in ["before", "ending", "after", "drained"] {
         ended.assert_line(&format!(r"^\[a\] {command} 10001:10002 /usr 200 0137$"));
     }

@@ -122,17 +122,12 @@ fn a_stale_socket_is_replaced_and_another_file_is_kept() {
         assert!(ended.path("app.sock").exists());
     }
 
-    let Some(rig) = rig_with_a_stale_socket() else { return };
+    let Some(rig) = Rig::new() else { return };
+    leave_socket(rig.path("app.sock"));
     let drainit = rig.start(config);
     drainit.wait_for_start(&["app"]);
     UnixStream::connect(drainit.path("app.sock")).unwrap();
     drainit.stop().assert_code(0).assert_gone("app.sock");
-}
-
-fn rig_with_a_stale_socket() -> Option<Rig> {
-    let rig = Rig::new()?;
-    leave_socket(rig.path("app.sock"));
-    Some(rig)
 }
 
 // holds: C187

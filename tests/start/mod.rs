@@ -5,7 +5,6 @@ mod hooks;
 mod listen;
 mod main_process;
 mod notify;
-mod order;
 mod process_options;
 mod readiness;
 mod supervise;

@@ -57,11 +57,7 @@ while True:
         asked += more
     try: health = open(sys.argv[2], "rb").read().strip()
     except OSError: health = b"\x08\x01"
-    if health == b"garbage":
-        client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-    elif health == b"unimplemented":
-        client.sendall(frame(4, 0, 0, b"") + frame(1, 5, 1, b"\x88" + field(b"grpc-status", b"12")))
-    elif health != b"hang":
+    if health != b"hang":
         client.sendall(
             frame(4, 0, 0, b"") + frame(1, 4, 1, b"\x88")
             + frame(0, 0, 1, bytes([0, 0, 0, 0, len(health)]) + health)
@@ -99,16 +95,8 @@ fn a_grpc_server_is_ready_and_alive_only_while_the_health_is_serving() {
         std::fs::write(drainit.path("new"), health).unwrap();
         std::fs::rename(drainit.path("new"), drainit.path("health")).unwrap();
     };
-    let says = |why: &str| {
-        let message = drainit.processes(&["a"])[0]["message"].clone();
-        message.as_str().is_some_and(|message| message.contains(why))
-    };
-    let reason = |why: &str| drainit.wait_until(why, || says(why));
-    reason("its health is NOT_SERVING");
-    write("unimplemented");
-    reason("has no health service (UNIMPLEMENTED)");
-    write("garbage");
-    reason("answered something that is not HTTP/2");
+    let why = "its health is NOT_SERVING";
+    drainit.wait_until(why, || drainit.exec(&["status"]).stdout.contains(why));
     write("\x08\x01");
     drainit.wait_for_start(&["b"]);
     write("\x08\x02");
@@ -148,6 +136,34 @@ fn a_timeout_says_why_the_last_attempt_failed() {
         let reason = reason.replace("ADDRESS", &address);
         rig.run(&config).assert_code(1).assert_line(&format!("a: not ready after 3s.*{reason}"));
     });
+}
+
+// holds: C221
+#[test]
+fn a_failed_start_repeats_the_last_20_lines_that_the_log_lacks() {
+    let Some(rig) = Rig::new() else { return };
+    let ended = rig.run(
+        "
+        processes:
+          broken:
+            command: [CHILD, broken, 'lines=15,out', 'elines=15,err', exit=3]
+            readiness: {unix: DIR/broken.sock}
+            log: {file: DIR/broken.log}
+        ",
+    );
+    ended
+        .assert_code(3)
+        .assert_line(r"^\[drainit\].*broken exited with code 3 before it was ready");
+    let repeated: Vec<_> = (0..15)
+        .flat_map(|number| [format!("out {number}"), format!("err {number}")])
+        .filter(|line| ended.record.line(&format!(r"^\[drainit\] .* {line}$")).is_some())
+        .collect();
+    assert!(repeated.len() == 20 && repeated.ends_with(&["out 14".into(), "err 14".into()]));
+    // Here the log already has the lines.
+    let Some(rig) = Rig::new() else { return };
+    let ended =
+        rig.run("processes: {a: {command: [CHILD, a, 'lines=3,out', exit=3], log: {prefix: a}}}");
+    ended.assert_line(r"^\[a\] out 2").assert_no_line(r"^\[drainit\].*out 2|last lines");
 }
 
 // holds: S370
