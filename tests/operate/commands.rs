@@ -1,56 +1,6 @@
 //! Tests `drainit stop`, `start` and `restart`.
 
-use crate::support::{Rig, Running};
-
-/// An app, whose drain is over at once, and its dependency.
-const CONFIG: &str = "
-shutdown: {grace_period: 20s, reserve: 1s}
-processes:
-  store: {command: [CHILD, store]}
-  app:
-    command: [CHILD, app]
-    depends_on: [store]
-    drain: {exec: {command: [CHILD, drainer, exit=0], time: 8s}}
-  other: {command: [CHILD, other]}
-";
-
-fn start(config: &str) -> Option<Running> {
-    let drainit = Rig::new()?.start_ready(config);
-    drainit.wait_for_start(&["store", "app", "other"]);
-    Some(drainit)
-}
-
-// holds: C809
-#[test]
-fn a_stop_takes_the_dependents_first_and_a_start_the_dependencies() {
-    let Some(drainit) = start(CONFIG) else { return };
-    drainit.exec(&["stop"]).assert(2, "NAME");
-    let said = drainit.exec(&["stop", "store"]);
-    said.assert(0, "");
-    for line in ["app: stopped after ", "store: stopped after "] {
-        assert!(said.stdout.contains(line), "{}", said.stdout);
-    }
-    drainit.wait_for_line(r"stop of store requested by pid \d+ \(uid 0\)");
-    drainit.wait_for_events("drainer", "start", 1);
-    drainit.wait_for_events("app", "got SIGTERM", 1);
-    let alive = drainit.wait_for_event("store", "got SIGTERM alive:").what;
-    assert_eq!(alive, "got SIGTERM alive:other", "the app was gone");
-    for name in ["store", "app"] {
-        assert_eq!(drainit.state(name).0, "stopped");
-    }
-    drainit.exec(&["health"]).assert(1, "store (stopped");
-    drainit.exec(&["stop", "store"]).assert(0, "");
-    let said = drainit.exec(&["start", "app"]);
-    assert!(said.stdout.contains("store: started after ") && said.stdout.contains("pid "));
-    for name in ["store", "app"] {
-        assert_eq!(drainit.state(name).0, "ready");
-        drainit.wait_for_events(name, "handling", 2);
-    }
-    drainit.exec(&["health"]).assert(0, "");
-    drainit.exec(&["stop", "nobody"]).assert(1, "there is no process");
-    let ended = drainit.stop();
-    ended.assert_code(0).assert_line(r"^\[drainit\].*  drain app: [^;]*complete$");
-}
+use crate::support::Rig;
 
 #[test]
 fn a_pattern_selects_processes_by_the_beginning_of_the_name() {

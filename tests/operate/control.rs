@@ -1,7 +1,7 @@
 //! Tests the control endpoints that a kubelet polls, before, during and at the end of a run.
 
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 
 use crate::support::http::{free_address, get, get_unix};
@@ -56,20 +56,6 @@ fn a_port_in_use_is_found_before_anything_starts() {
         .assert_no_event("a", "start");
 }
 
-/// Runs `drainit health --live`, and returns its exit code and its output. The timeout is longer
-/// than a busy machine needs, but shorter than the time for which 500 clients fill a listener (64
-/// clients at a time, for 1 s each).
-fn health(args: [&str; 2]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
-    let output = command
-        .args(["health", "--live", "--timeout", "4s"])
-        .args(args)
-        .stdin(Stdio::null())
-        .output();
-    let output = output.unwrap();
-    (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
-}
-
 #[test]
 fn without_a_descriptor_the_listeners_wait_and_do_not_spin() {
     let address = free_address();
@@ -85,12 +71,15 @@ fn without_a_descriptor_the_listeners_wait_and_do_not_spin() {
         assert!(Command::new("prlimit").args(["--pid", &pid, &number]).status().unwrap().success());
     };
     let socket = drainit.path("control.sock");
-    let socket = socket.to_str().unwrap();
+    // The timeout is longer than a busy machine needs, but shorter than the time for which 500
+    // clients fill a listener (64 clients at a time, for 1 s each).
+    let health = ["--live", "--timeout", "4s", "--socket", socket.to_str().unwrap()];
+    let code = || super::health::health(&health).0;
     for round in 1..=2 {
         limit("3");
         let held: Vec<_> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
         let before = processor_time(&drainit);
-        assert_eq!(health(["--socket", socket]).0, Some(1));
+        assert_eq!(code(), 1);
         thread::sleep(ms(1000));
         let spent = processor_time(&drainit) - before;
         assert!(spent < 20, "{spent} hundredths of a second");
@@ -98,7 +87,7 @@ fn without_a_descriptor_the_listeners_wait_and_do_not_spin() {
         let warnings = drainit.record().lines_with("cannot accept a connection");
         assert_eq!(warnings, 2 * round, "{}", drainit.record());
         limit("1024");
-        drainit.wait_until("answered", || health(["--socket", socket]).0 == Some(0));
+        drainit.wait_until("answered", || code() == 0);
         assert_eq!(get(address, "/livez").unwrap().0, 200);
         drop(held);
     }

@@ -10,10 +10,10 @@ use std::time::Instant;
 use crate::support::http::free_address;
 use crate::support::said;
 use crate::support::temp_dir::TempDir;
-use crate::support::{LONG, Rig, Signal, ms};
+use crate::support::{LONG, Rig, Signal};
 
 /// Returns the exit code and the output of `drainit health`.
-fn health(args: &[&str]) -> (i32, String) {
+pub(super) fn health(args: &[&str]) -> (i32, String) {
     ask("health", args)
 }
 
@@ -26,7 +26,7 @@ fn ask(command: &str, args: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8(said).unwrap())
 }
 
-// holds: C127, C129, C131, C132
+// holds: C3, C127, C129, C130, C131, C132, C134
 #[test]
 fn health_follows_readyz_from_the_start_to_the_end() {
     let address = free_address();
@@ -35,8 +35,12 @@ fn health_follows_readyz_from_the_start_to_the_end() {
         control: {listen: 'ADDRESS', socket: DIR/control.sock}
         shutdown: {readiness_delay: 60s, grace_period: 90s}
         processes:
-          a: {command: [CHILD, a, await=DIR/go, touch=DIR/a], readiness: {file: DIR/a, timeout: 60s}}
+          a:
+            command: [CHILD, a, 'await=${MUST:?set it}', touch=DIR/a]
+            readiness: {file: DIR/a, timeout: 60s}
         ";
+    // The entrypoint exported the variable `MUST`, but the probe does not have this variable.
+    let rig = rig.env("MUST", "DIR/go");
     let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
     drainit.wait_for_start(&["a"]);
     let path = |name: &str| drainit.path(name).display().to_string();
@@ -119,57 +123,23 @@ fn wrong_addresses_and_configs_have_separate_codes() {
     }
 }
 
-// holds: C3, C130, C134
-#[test]
-fn health_reads_only_control() {
-    let Some(rig) = Rig::new() else { return };
-    let config = "
-        env: {BASE: 'DIR'}
-        control: {socket: '${BASE}/control.sock'}
-        processes: {a: {command: [CHILD, '${MUST:?set it}']}}
-        ";
-    // The entrypoint exported the variable `MUST`, but the probe does not have this variable.
-    let drainit = rig.env("MUST", "a").start_ready(config);
-    let path = |name: &str| drainit.path(name).display().to_string();
-    let ask = |args: &[&str]| health(&[args, &["--timeout", "20s"]].concat());
-    assert_eq!(ask(&["-c", &path("drainit.yaml")]), (0, "ready\n".to_owned()));
-    assert_eq!(ask(&["-c", &path("drainit.yaml"), "--live"]), (0, "ok\n".to_owned()));
-    // Errors in other parts of the config do not matter either.
-    std::fs::write(drainit.path("over.yaml"), "proceses: {b: {}}\nhooks: 5\n").unwrap();
-    let args = ["-c", &path("drainit.yaml"), "-c", &path("over.yaml")];
-    assert_eq!(ask(&args), (0, "ready\n".to_owned()));
-    drainit.stop().assert_code(0);
-}
-
 // holds: C128
 #[test]
 fn health_waits_until_everything_is_ready() {
     let Some(rig) = Rig::new() else { return };
-    let (namespace, go) = (rig.path("ns"), rig.path("go-drainit"));
-    let script =
-        rig.fill("touch DIR/ns; while [ ! -e DIR/go-drainit ]; do sleep 0.01; done; exec \"$@\"");
     let socket = rig.path("control.sock").display().to_string();
+    let (code, said) = health(&["--socket", &socket, "--wait", "50ms"]);
+    assert!(code == 1 && said.contains("another `control.socket` (after 50ms)"), "{said}");
     // Asks before drainit runs, while it starts, and when it is ready.
-    let asking = thread::spawn(move || {
-        while !namespace.exists() {
-            thread::sleep(ms(1));
-        }
-        let early = health(&["--socket", &socket, "--wait", "50ms"]);
-        thread::spawn(move || {
-            thread::sleep(ms(300));
-            std::fs::write(go, "").unwrap();
-        });
-        (early, health(&["--socket", &socket, "--wait", "60s"]))
-    });
-    let config = "
+    let asking = thread::spawn(move || health(&["--socket", &socket, "--wait", "60s"]));
+    let drainit = rig.start(
+        "
         control: {socket: DIR/control.sock}
         processes:
           a: {command: [CHILD, a, sleep=300, touch=DIR/a], readiness: {file: DIR/a}}
-        ";
-    let drainit = rig.wrapper(&["sh", "-c", &script, "sh"]).start(config);
-    let (early, ready) = asking.join().unwrap();
-    assert_eq!((early.0, ready), (1, (0, "ready\n".to_owned())));
-    assert!(early.1.contains("another `control.socket` (after 50ms)"), "{}", early.1);
+        ",
+    );
+    assert_eq!(asking.join().unwrap(), (0, "ready\n".to_owned()));
     drainit.exec(&["health", "--wait", "10s"]).assert(0, "ready");
     drainit.stop().assert_code(0);
 }

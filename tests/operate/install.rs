@@ -10,43 +10,40 @@ use crate::support::Rig;
 // holds: C807, C808
 #[test]
 fn the_copy_is_a_whole_drainit_and_nothing_else_is_replaced() {
-    let install = |rig: Rig, args: &[&str]| rig.run_with(&[&["install"], args].concat());
+    let install = |args: &[&str]| Rig::not_init().run_with(&[&["install"], args].concat());
     let directory = Rig::not_init();
-    let path = directory.path("drainit").display().to_string();
-    let root = directory.path("").display().to_string();
-    install(Rig::not_init(), &[&root]).assert_code(0).assert_line("drainit .* is installed as");
+    let at = |name: &str| directory.path(name).display().to_string();
+    let path = at("drainit");
+    install(&[&at("")]).assert_code(0).assert_line("drainit .* is installed as");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o755);
     let version = Command::new(&path).arg("--version").output().unwrap();
     assert!(version.status.success() && version.stdout.starts_with(b"drainit "));
-    install(Rig::not_init(), &[&path]).assert_code(0).assert_line("is this drainit already");
+    install(&[&path]).assert_code(0).assert_line("is this drainit already");
 
     fs::write(&path, "another program").unwrap();
-    install(Rig::not_init(), &[&path]).assert_code(1).assert_line("--force replaces it");
+    install(&[&path]).assert_code(1).assert_line("--force replaces it");
     assert_eq!(fs::read(&path).unwrap(), b"another program");
-    install(Rig::not_init(), &[&path, "--force"]).assert_code(0);
-    install(Rig::not_init(), &[&path]).assert_code(0).assert_line("is this drainit already");
+    install(&[&path, "--force"]).assert_code(0);
+    install(&[&path]).assert_code(0).assert_line("is this drainit already");
 
     for mode in [0o600, 0o4755] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        install(Rig::not_init(), &[&path]).assert_code(0);
+        install(&[&path]).assert_code(0);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o755);
     }
 
-    let pipe = directory.path("pipe");
-    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let pipe = [pipe.to_str().unwrap()];
-    install(Rig::not_init(), &pipe).assert_code(1).assert_line("left alone");
-    fs::remove_file(pipe[0]).unwrap();
-    let missing = directory.path("none/").display().to_string();
-    install(Rig::not_init(), &[&missing]).assert_code(1).assert_line("directory does not exist");
-    let missing = directory.path("none/drainit").display().to_string();
-    install(Rig::not_init(), &[&missing]).assert_code(1).assert_line("directory does not exist");
-    let link = directory.path("link").display().to_string();
-    std::os::unix::fs::symlink("nothing", &link).unwrap();
-    install(Rig::not_init(), &[&link]).assert_code(1).assert_line("link to nothing");
-    fs::remove_file(&link).unwrap();
-    install(Rig::not_init(), &["/dev/null", "--force"]).assert_code(1).assert_line("left alone");
-    assert_eq!(fs::read_dir(directory.path("")).unwrap().count(), 1, "no unfinished file");
+    nix::unistd::mkfifo(&directory.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::os::unix::fs::symlink("nothing", directory.path("link")).unwrap();
+    for (path, says) in [
+        ("pipe", "left alone"),
+        ("none/", "directory does not exist"),
+        ("none/drainit", "directory does not exist"),
+        ("link", "link to nothing"),
+    ] {
+        install(&[&at(path)]).assert_code(1).assert_line(says);
+    }
+    install(&["/dev/null", "--force"]).assert_code(1).assert_line("left alone");
+    assert_eq!(fs::read_dir(directory.path("")).unwrap().count(), 3, "no unfinished file");
 }
 
 // holds: C807

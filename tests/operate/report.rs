@@ -2,15 +2,14 @@
 //! as a drawing.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::support::namespace::is_root_for;
 use crate::support::record::Stream;
-use crate::support::said;
-use crate::support::{Ended, Rig};
+use crate::support::{Ended, Rig, Said};
 
 /// The chain router → policy → python. `policy` ignores its stop signal, and `router` is drained.
 const GRAPH: &str = "
@@ -25,44 +24,21 @@ processes:
 ";
 
 fn stopped(rig: Rig, report: &str) -> Ended {
-    let drainit = rig.start(&GRAPH.replace("REPORT", report));
-    drainit.wait_for_start(&["router", "policy"]);
     // A process may run before drainit knows that its exec has succeeded.
-    drainit.wait_for_line(said::ALL_READY);
+    let drainit = rig.start_ready(&GRAPH.replace("REPORT", report));
+    drainit.wait_for_start(&["router", "policy"]);
     drainit.stop()
 }
 
-/// Reads the report from a file, and asserts what holds for every report.
-#[track_caller]
-fn written(ended: &Ended, name: &str) -> Value {
-    let report = ended.report(name);
-    assert_eq!(report["version"], 1, "{report:#}");
-    assert_eq!(report["exit_code"], ended.code, "{report:#}");
-    assert_eq!(fs::read_to_string(ended.path(name)).unwrap().lines().count(), 1);
-    report
-}
-
-/// The exit code and output of `drainit report` with these arguments, in the directory of a run.
-fn drawn(ended: &Ended, args: &[&str]) -> (i32, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_drainit"))
-        .arg("report")
-        .args(args)
-        .current_dir(ended.path("."))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.code().unwrap_or(-1), String::from_utf8(text).unwrap())
-}
-
-// holds: S138, S139, C140
+// holds: S138, S139, S142, S206, C140
 #[test]
-fn the_last_line_of_a_json_log_contains_the_report() {
+fn the_report_is_in_a_file_and_in_the_last_line_of_a_json_log_and_is_drawn_from_both() {
     let Some(rig) = Rig::new() else { return };
     let rig = rig.env("DRAINIT_LOG_FORMAT", "json");
     let ended = stopped(rig, "report: DIR/report.json");
-    ended.assert_code(137);
-    let report = written(&ended, "report.json");
+    let report = ended.assert_code(137).report("report.json");
+    assert_eq!((&report["version"], &report["exit_code"]), (&1.into(), &137.into()));
+    assert_eq!(fs::read_to_string(ended.path("report.json")).unwrap().lines().count(), 1);
     // Each event is a line of the log, with facts that only the supervisor knows.
     for event in [
         r#""event":"started","name":"policy".*"pid":[1-9]"#,
@@ -91,26 +67,15 @@ fn the_last_line_of_a_json_log_contains_the_report() {
         "leftover processes",
     ];
     assert_eq!(names, expected);
-}
-
-// holds: S139, S142, S206
-#[test]
-fn the_report_is_drawn_from_the_file_and_from_the_log() {
-    let Some(rig) = Rig::new() else { return };
-    let ended = stopped(rig, "report: DIR/report.json");
-    ended.assert_code(137);
-    let report = written(&ended, "report.json");
-    // Only the report is in JSON, and not the log.
-    ended.assert_line(r"^\[drainit\].* stopped in .*s of 6s, exit code 137: SIGTERM received$");
-    ended.assert_no_line("\"version\"");
-    let log = format!("{{\"message\":\"x\"}}\n{{\"message\":\"m\",\"report\":{report}}}\n");
     fs::write(ended.path("log"), log).unwrap();
-    let (code, svg) = drawn(&ended, &["report.json"]);
-    assert!(code == 0 && svg.starts_with("<svg "), "{svg}");
-    for text in [">Stopped in ", ">drain router<", ">stop policy<"] {
-        assert!(svg.contains(text), "{text}:\n{svg}");
+    let drawn = ["report.json", "log"].map(|file| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_drainit"));
+        Said::of(command.arg("report").arg(ended.path(file)).output().unwrap())
+    });
+    for text in ["<svg ", ">Stopped in ", ">drain router<", ">stop policy<"] {
+        drawn[0].assert(0, text);
     }
-    assert_eq!(drawn(&ended, &["log"]), (0, svg));
+    assert_eq!((drawn[1].code, &drawn[1].stdout), (0, &drawn[0].stdout));
 }
 
 // holds: S141, C86, C607
@@ -121,6 +86,9 @@ fn a_report_that_cannot_be_written_is_a_warning_and_changes_nothing() {
     ended
         .assert_code(137)
         .assert_line("warning: the report cannot be written to .*/none/report.json: its directory does not exist");
+    // Only a file has the report as JSON, if the log is not JSON.
+    ended.assert_no_line("\"version\"");
+    ended.assert_line(r"^\[drainit\].* stopped in .*s of 6s, exit code 137: SIGTERM received$");
     let log = ended.text(Stream::Stderr);
     let at = |text: &str| log.find(text).unwrap_or_else(|| panic!("{log}"));
     assert!(at("the report cannot be written") < at("stopped in "), "{log}");

@@ -8,8 +8,7 @@ use nix::unistd::Pid;
 
 use crate::support::http::{free_address, get, get_unix};
 use crate::support::namespace::is_root_for;
-use crate::support::said;
-use crate::support::{Rig, Said, Signal};
+use crate::support::{Rig, Said};
 
 const SECRET: &str = "geheim-1234";
 
@@ -62,8 +61,7 @@ processes:
     let mut shown = Vec::new();
     let (control, config) = (drainit.path("control.sock"), drainit.path("drainit.yaml"));
     let mut ask = |command: &[&str]| {
-        let socket = control.display().to_string();
-        let said = drainit.exec(&[command, &["--socket", &socket]].concat());
+        let said = drainit.exec(command);
         shown.push((command.join(" "), format!("{said:?}")));
         said.code
     };
@@ -140,7 +138,6 @@ fn no_secret_stays_in_memory_after_the_start() {
         let [app, forked, asked, hooked] = ["app", "forked", "asked", "hooked"].map(keys);
         let drainit = rig.start_ready(&format!(
             "
-control: {{socket: DIR/control.sock}}
 processes:
   app:
     {{command: [CHILD, server, unix=DIR/app.sock], {app}, readiness: {{unix: DIR/app.sock}},
@@ -150,11 +147,10 @@ processes:
   hooked: {{command: [CHILD, hooked], {hooked}, hooks: {{pre_stop: ['true']}}, on_exit: ignore}}
 "
         ));
-        let socket = drainit.path("control.sock").display().to_string();
         let pid = drainit.pid();
         assert!(is_in_memory(pid, &secret), "a hook needs it");
         for [command, name] in [["stop", "asked"], ["stop", "hooked"], ["restart", "forked"]] {
-            drainit.exec(&[command, name, "--socket", &socket]).assert(0, "");
+            drainit.exec(&[command, name]).assert(0, "");
         }
         assert!(!is_in_memory(pid, &secret), "{} bytes", secret.len());
         let ended = drainit.stop();
@@ -162,16 +158,4 @@ processes:
         let rendered = fs::read_to_string(ended.path("app.conf")).unwrap();
         assert_eq!(rendered, format!("is {secret} and $B {secret}\n"));
     }
-}
-
-#[test]
-fn no_signal_makes_drainit_dump_core() {
-    use Signal::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ};
-    // drainit is an ordinary process here, because the kernel protects PID 1 from these signals.
-    let drainit = Rig::not_init().start_ready("processes: {a: {command: [CHILD, a]}}");
-    for signal in [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ] {
-        drainit.signal(signal);
-        drainit.wait_for_line(&said::without_effect(signal.as_ref()));
-    }
-    drainit.stop().assert_code(0);
 }
