@@ -4,7 +4,7 @@
 
 use std::thread;
 
-use crate::exec::options::{assert_refused, exec};
+use crate::exec::options::exec;
 use crate::support::said;
 use crate::support::{Admin, LONG, Rig, Said, Signal, ms, now};
 
@@ -70,31 +70,28 @@ fn variables_are_options_that_the_command_line_overrides() {
         assert!((min..min + ms(6000)).contains(&asked), "{asked:?}\n{}", ended.record);
         ended.assert_line("drain child: ");
     }
-    let refused = exec(variables("ever"), &[], &["CHILD", "a"]).wait_exit(LONG);
-    refused.assert_code(2).assert_no_event("a", "start").assert_line("DRAINIT_DRAIN_TIME: ");
+    let refused = |rig: Rig, options: &[&str], says: &str| {
+        let ended = exec(rig, options, &["CHILD", "a"]).wait_exit(LONG);
+        ended.assert_code(2).assert_no_event("a", "start").assert_line(says);
+    };
+    refused(variables("ever"), &[], "DRAINIT_DRAIN_TIME: ");
     for (name, value) in [
         ("DRAINIT_DRAIN_EXIT_AT", "few"),
         ("DRAINIT_READINESS", "0"),
         ("DRAINIT_GRACE_PERIOD", "long"),
     ] {
-        let rig = variables("8s").env(name, value);
-        let refused = exec(rig, &[], &["CHILD", "a"]).wait_exit(LONG);
-        refused.assert_code(2).assert_no_event("a", "start").assert_line(&format!("{name}: "));
+        refused(variables("8s").env(name, value), &[], &format!("{name}: "));
     }
-    let refused = exec(variables("500ms"), &[], &["CHILD", "a"]).wait_exit(LONG);
-    refused
-        .assert_code(2)
-        .assert_line(r"\(DRAINIT_DRAIN_MIN\) 700ms is longer than .*\(DRAINIT_DRAIN_TIME\)");
+    let longer = r"\(DRAINIT_DRAIN_MIN\) 700ms is longer than .*\(DRAINIT_DRAIN_TIME\)";
+    refused(variables("500ms"), &[], longer);
     // Without an admin there is no drain, and the times have no effect.
     for options in [&[][..], &["-v"]] {
         let rig = |time| variables(time).env("DRAINIT_DRAIN_ENVOY", "");
         let plain = Rig::not_init().env("DRAINIT_GRACE_PERIOD", "long");
-        let refused = exec(plain, options, &["CHILD", "a", "exit=3"]).wait_exit(LONG);
-        refused.assert_code(2).assert_no_event("a", "start").assert_line("DRAINIT_GRACE_PERIOD: ");
+        refused(plain, options, "DRAINIT_GRACE_PERIOD: ");
+        refused(rig("ever"), options, "DRAINIT_DRAIN_TIME: ");
         let ended = exec(rig("2s"), options, &["CHILD", "a", "exit=3"]).wait_exit(LONG);
         ended.assert_code(3).assert_no_line(said::ALL_READY);
-        let refused = exec(rig("ever"), options, &["CHILD", "a", "exit=3"]).wait_exit(LONG);
-        refused.assert_code(2).assert_no_event("a", "start").assert_line("DRAINIT_DRAIN_TIME: ");
     }
 }
 
@@ -141,34 +138,6 @@ fn readyz_and_health_stay_good_for_the_unready_delay_while_the_drain_runs() {
     admin.wait_for("POST /healthcheck/fail");
     admin.set_connections(0);
     drainit.wait_exit(LONG).assert_code(0).assert_no_line("DRAINIT_UNREADY_DELAY");
-    // The option overrides the variable, and must fit before the deadline.
-    let refused = ["--grace-period", "9s", "--unready-delay", "9s"];
-    assert_refused(&[&NOBODY[..], &refused].concat(), "(9s) leaves nothing of the 8.1s");
-    assert_refused(&["--unready-delay", "5s"], "--unready-delay needs --drain-envoy ADMIN");
-}
-
-// holds: C423, C427
-#[test]
-fn conflicting_options_are_refused_and_nothing_is_started() {
-    for option in ["--group", "--no-subreaper", "--parent-death-signal=SIGKILL"] {
-        let message = format!("{} cannot be used with a drain", option.replace('=', " "));
-        assert_refused(&[&NOBODY[..], &[option]].concat(), &message);
-    }
-    for (wrong, message) in [
-        (&["--drain-time", "2s", "--drain-min", "3s"][..], "is longer than"),
-        (&["--drain-min", "9s", "--grace-period", "9s"], "(DRAINIT_DRAIN_MIN) 9s does not fit"),
-        (&["--rewrite", "INT:TERM"], "--rewrite cannot be used with a drain"),
-    ] {
-        assert_refused(&[&NOBODY[..], wrong].concat(), message);
-    }
-    for (options, message) in [
-        (&["--drain-time", "5s"][..], "--drain-time needs --drain-envoy ADMIN"),
-        (&["--readiness", "5s"], "--readiness needs --drain-envoy ADMIN"),
-        (&["--drain-until", "never"], "not a known value"),
-        (&["--drain-envoy", "envoy"], "not a URL"),
-    ] {
-        assert_refused(options, message);
-    }
 }
 
 // holds: C650

@@ -1,51 +1,34 @@
 //! The options of `drainit exec` for exit codes, times and leftover processes.
 
 use std::fs;
-use std::process::{Command, Stdio};
-use std::thread;
+
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 use crate::support::{LONG, Rig, Running, Signal, Stream, ms};
 
 pub(crate) fn exec(rig: Rig, options: &[&str], command: &[&str]) -> Running {
-    let words: Vec<_> =
-        ["exec"].iter().chain(options).chain(&["--"]).chain(command).copied().collect();
-    rig.start_with(&words)
-}
-
-/// Asserts that drainit refuses these options and starts nothing.
-#[track_caller]
-pub(crate) fn assert_refused(options: &[&str], message: &str) {
-    let ended = exec(Rig::not_init(), options, &["CHILD", "a", "exit=0"]).wait_exit(LONG);
-    ended.assert_code(2).assert_no_event("a", "start");
-    let said = ended.text(Stream::Stderr);
-    assert!(said.contains(message), "{options:?}: {said}");
+    rig.start_with(&[&["exec"], options, &["--"], command].concat())
 }
 
 #[test]
 fn leftovers_of_a_command_get_sigterm_and_after_the_time_sigkill() {
-    for rig in Rig::both() {
-        // The leftover process ends after SIGTERM, so drainit does not wait for the whole grace
-        // period.
-        let command = ["CHILD", "a", "spawn=b,on=TERM:exit:0:100", "await=DIR/go", "exit=3"];
-        let drainit = exec(rig, &["--grace-period", "8s"], &command);
-        drainit.wait_for_start(&["a", "b"]);
-        drainit.touch("go");
-        let ended = drainit.wait_exit(LONG);
-        let gone = ended.event("a", "exit 3").at;
-        ended.assert_code(3).assert_took(gone, ms(100)..ms(6000));
-        ended.assert_order(&["a exit 3", "b got SIGTERM", "b exit 0"]);
-    }
-    // The leftover process ignores SIGTERM. drainit still ends after the grace period, with the
+    // The first leftover process ends after SIGTERM, so drainit does not wait for the whole grace
+    // period. The second one ignores SIGTERM. drainit still ends after the grace period, with the
     // exit code of the command.
-    for rig in Rig::both() {
-        let command = ["CHILD", "a", "spawn=b,on=TERM:ignore", "await=DIR/go", "exit=0"];
-        let drainit = exec(rig, &["--grace-period", "300ms"], &command);
-        drainit.wait_for_start(&["a", "b"]);
-        drainit.touch("go");
-        let ended = drainit.wait_exit(LONG);
-        let gone = ended.event("a", "exit 0").at;
-        ended.assert_code(0).assert_took(gone, ms(300)..ms(4000)).assert_nothing_left();
-        ended.assert_order(&["a exit 0", "b got SIGTERM"]);
+    for (reaction, grace_period, least) in [("exit:0:100", "8s", 100), ("ignore", "300ms", 300)] {
+        for rig in Rig::both() {
+            let spawn = format!("spawn=b,on=TERM:{reaction}");
+            let command = ["CHILD", "a", &spawn, "await=DIR/go", "exit=3"];
+            let drainit = exec(rig, &["--grace-period", grace_period], &command);
+            drainit.wait_for_start(&["a", "b"]);
+            drainit.touch("go");
+            let ended = drainit.wait_exit(LONG);
+            let gone = ended.event("a", "exit 3").at;
+            ended.assert_code(3).assert_took(gone, ms(least)..ms(6000)).assert_nothing_left();
+            ended.assert_order(&["a exit 3", "b got SIGTERM"]);
+            assert_eq!(ended.record.event("b", "exit 0").is_some(), reaction != "ignore");
+        }
     }
 }
 
@@ -61,51 +44,28 @@ fn a_suspended_command_gets_the_stop_signal() {
     drainit.wait_exit(LONG).assert_code(0).assert_line("^bye$");
 }
 
-/// Returns whether there is a living process with this PID.
-fn is_alive(pid: &str) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
+/// The state and the parent of a process. `None` if the process is gone.
+fn state_and_parent(pid: i32) -> Option<(char, i32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
 #[test]
 fn the_death_of_the_parent_sends_the_chosen_signal() {
     for (signal, hears) in [("TERM", true), ("RTMIN+2", false), ("KILL", false)] {
-        let rig = Rig::not_init();
-        let (out, pids) = (rig.path("out"), rig.path("pids"));
-        let child = format!(
-            "trap 'echo term >{}; exit' TERM; echo $$ $PPID >{p}.new; mv {p}.new {p}; while [ $((n+=1)) -lt 900 ]; do sleep 0.02; done",
-            out.display(),
-            p = pids.display()
-        );
-        let mut parent = Command::new("sh")
-            .args([
-                "-c",
-                "\"$@\" & wait",
-                "sh",
-                env!("CARGO_BIN_EXE_drainit"),
-                "exec",
-                "-p",
-                signal,
-            ])
-            .args(["--", "sh", "-c", &child])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let wait = |what: &str, is_so: &dyn Fn() -> bool| {
-            let until = std::time::Instant::now() + LONG;
-            while !is_so() {
-                assert!(std::time::Instant::now() < until, "{signal}: {what}");
-                thread::sleep(ms(5));
-            }
-        };
-        wait("start", &|| pids.exists());
-        let pids = fs::read_to_string(&pids).unwrap();
-        parent.kill().unwrap();
-        parent.wait().unwrap();
-        for pid in pids.split_whitespace() {
-            wait("end", &|| !is_alive(pid));
+        let rig = Rig::not_init().wrapper(&["sh", "-c", "\"$@\" & wait", "sh"]);
+        let drainit = exec(rig, &["-p", signal], &["CHILD", "a"]);
+        drainit.wait_for_start(&["a"]);
+        let pids = [drainit.pid().as_raw(), drainit.wait_for_event("a", "start").pid];
+        let (_, parent) = state_and_parent(pids[0]).unwrap();
+        kill(Pid::from_raw(parent), Signal::SIGKILL).unwrap();
+        for pid in pids {
+            let is_gone = || state_and_parent(pid).is_none_or(|(state, _)| state == 'Z');
+            drainit.wait_until(&format!("ended by {signal}"), is_gone);
         }
-        assert_eq!(out.exists(), hears, "{signal}");
+        let has_heard = drainit.record().event("a", "got SIGTERM").is_some();
+        assert_eq!(has_heard, hears, "{signal}");
     }
 }
 
@@ -115,10 +75,7 @@ fn orphans_go_to_another_process_without_subreaper() {
         let drainit =
             exec(Rig::not_init(), options, &["CHILD", "a", "daemon=b,await=DIR/x,exit=0"]);
         drainit.wait_for_start(&["a", "b"]);
-        let b = drainit.wait_for_event("b", "start").pid;
-        let stat = fs::read_to_string(format!("/proc/{b}/stat")).unwrap();
-        let parent: i32 =
-            stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
+        let (_, parent) = state_and_parent(drainit.wait_for_event("b", "start").pid).unwrap();
         assert_eq!(parent == drainit.pid().as_raw(), here, "{options:?}");
         drainit.touch("x");
         drainit.stop().assert_code(0);
@@ -152,23 +109,41 @@ fn a_program_that_puts_itself_into_the_background_is_reported() {
     }
 }
 
+// holds: C423, C427
 #[test]
 fn wrong_usage_is_reported_and_nothing_is_started() {
     for (options, message) in [
-        (&["--bogus"][..], "unexpected argument '--bogus'"),
-        (&["-r", "TREM:INT"], "did you mean `TERM`?"),
-        (&["-r", "TERM"], "write SIGNAL:SIGNAL"),
-        (&["-r", "KILL:TERM"], "SIGKILL never arrives"),
-        (&["-e", "256"], "256 is not in 0..=255"),
-        (&["-e", "-1"], "invalid value '-1'"),
-        (&["-p", "0"], "not a signal"),
-        (&["--stop-signal", "STOP"], "a signal that no process can catch"),
-        (&["--stop-signal", "CHLD"], "the exit of every child"),
-        (&["--grace-period", "0"], "must be longer than 0"),
-        (&["--grace-period", "soon"], "not a duration"),
-        (&["--no-subreaper", "--grace-period", "1"], "cannot be used with"),
+        ("--bogus", "unexpected argument '--bogus'"),
+        ("-r TREM:INT", "did you mean `TERM`?"),
+        ("-r TERM", "write SIGNAL:SIGNAL"),
+        ("-r KILL:TERM", "SIGKILL never arrives"),
+        ("-e 256", "256 is not in 0..=255"),
+        ("-e -1", "invalid value '-1'"),
+        ("-p 0", "not a signal"),
+        ("--stop-signal STOP", "a signal that no process can catch"),
+        ("--stop-signal CHLD", "the exit of every child"),
+        ("--grace-period 0", "must be longer than 0"),
+        ("--grace-period soon", "not a duration"),
+        ("--no-subreaper --grace-period 1", "cannot be used with"),
+        ("--drain-time 5s", "--drain-time needs --drain-envoy ADMIN"),
+        ("--readiness 5s", "--readiness needs --drain-envoy ADMIN"),
+        ("--unready-delay 5s", "--unready-delay needs --drain-envoy ADMIN"),
+        ("--drain-until never", "not a known value"),
+        ("--drain-envoy envoy", "not a URL"),
+        ("NOBODY --group", "--group cannot be used with a drain"),
+        ("NOBODY --no-subreaper", "--no-subreaper cannot be used with a drain"),
+        ("NOBODY --parent-death-signal=SIGKILL", "SIGKILL cannot be used with a drain"),
+        ("NOBODY --rewrite INT:TERM", "--rewrite cannot be used with a drain"),
+        ("NOBODY --drain-time 2s --drain-min 3s", "is longer than"),
+        ("NOBODY --drain-min 9s --grace-period 9s", "(DRAINIT_DRAIN_MIN) 9s does not fit"),
+        ("NOBODY --grace-period 9s --unready-delay 9s", "(9s) leaves nothing of the 8.1s"),
     ] {
-        assert_refused(options, message);
+        let words = options.replace("NOBODY", "--drain-envoy unix:/nobody");
+        let words: Vec<_> = words.split(' ').collect();
+        let ended = exec(Rig::not_init(), &words, &["CHILD", "a", "exit=0"]).wait_exit(LONG);
+        ended.assert_code(2).assert_no_event("a", "start");
+        let said = ended.text(Stream::Stderr);
+        assert!(said.contains(message), "{options}: {said}");
     }
     for words in [&["exec"][..], &["exec", "--"], &["exec", "-g"]] {
         Rig::not_init().run_with(words).assert_code(2).assert_line("required arguments");
@@ -190,30 +165,18 @@ fn arguments_after_the_command_belong_to_the_command() {
 
 #[test]
 fn a_closed_or_full_output_delays_nothing() {
-    let (reader, full) = crate::support::rig::full_pipe();
-    let rig = Rig::not_init().stdout(full).wrapper(&["sh", "-c", "exec \"$@\" 2>&1", "sh"]);
-    let drainit = exec(rig, &["-v"], &["CHILD", "a"]);
-    drainit.wait_for_start(&["a"]);
-    drainit.signal(Signal::SIGUSR1);
-    drainit.wait_for_event("a", "got SIGUSR1");
-    drainit.stop().assert_code(0);
-    drop(reader);
-
-    let rig =
-        Rig::not_init().stdout(closed_pipe()).wrapper(&["sh", "-c", "exec \"$@\" 2>&1", "sh"]);
-    let drainit = exec(rig, &["-v"], &["CHILD", "a", "on=TERM:exit:0:0"]);
-    drainit.wait_for_start(&["a"]);
-    drainit.signal(Signal::SIGUSR1);
-    drainit.wait_for_event("a", "got SIGUSR1");
-    drainit.signal(Signal::SIGTERM);
-    // drainit did not pass on the SIGPIPE that it had caused itself.
-    drainit.wait_exit(LONG).assert_code(0).assert_no_event("a", "got SIGPIPE");
-}
-
-fn closed_pipe() -> std::io::PipeWriter {
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    writer
+    let (_reader, full) = crate::support::rig::full_pipe();
+    let closed = std::io::pipe().unwrap().1.into();
+    for output in [full, closed] {
+        let rig = Rig::not_init().stdout(output);
+        let rig = rig.wrapper(&["sh", "-c", "exec \"$@\" 2>&1", "sh"]);
+        let drainit = exec(rig, &["-v"], &["CHILD", "a", "on=TERM:exit:0:0"]);
+        drainit.wait_for_start(&["a"]);
+        drainit.signal(Signal::SIGUSR1);
+        drainit.wait_for_event("a", "got SIGUSR1");
+        // drainit did not pass on the SIGPIPE that it had caused itself.
+        drainit.stop().assert_code(0).assert_no_event("a", "got SIGPIPE");
+    }
 }
 
 #[test]
