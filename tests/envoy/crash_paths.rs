@@ -71,3 +71,19 @@ fn an_envoy_that_hangs_during_the_drain_is_stopped_after_time() {
         .assert_line("stop router: .*, exited with code 0");
     assert!(client.is_closed());
 }
+
+/// SIGTERM to every process of the container at the same time, as at the shutdown of a node or with
+/// `kill -TERM -1`.
+// holds: S116, S119, S217
+#[test]
+fn an_envoy_that_ended_before_the_drain_is_reported() {
+    // `min` is longer than the test needs to send all signals.
+    let Some((drainit, _client, envoy)) = start("time: 8s, min: 4s") else { return };
+    drainit.signal(Signal::SIGTERM);
+    kill(envoy, Signal::SIGTERM).unwrap();
+    let ended = drainit.wait_exit(LONG);
+    ended
+        .assert_code(0)
+        .assert_line(r"^\[drainit\] .* warning: router: ended before it was drained")
+        .assert_line(r"Z   router: ended before it was drained");
+}

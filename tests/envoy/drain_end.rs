@@ -3,15 +3,14 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
-use std::process::Command;
 use std::thread;
 
 use serde_json::{Value, json};
 use testkit::envoy::TESTED;
 
 use crate::support::client::{Client, RequestResult};
-use crate::support::real_envoy::RealEnvoy;
+use crate::support::http::get_unix;
+use crate::support::real_envoy::{RealEnvoy, add_control_plane};
 use crate::support::{Duration, LONG, Running, Signal, in_parallel, ms};
 
 /// The longest time that a drain may take if the test expects an early end, even on a busy machine.
@@ -19,22 +18,6 @@ use crate::support::{Duration, LONG, Running, Signal, in_parallel, ms};
 const LATE: Duration = ms(8000);
 /// The size of a response, in bytes, which does not fit into socket buffers.
 const BODY: usize = 4 * 1024 * 1024;
-
-/// Makes Envoy wait for a control plane that does not run.
-fn without_control_plane(config: &mut Value) {
-    let source = json!({"ads": {}, "resource_api_version": "V3"});
-    let services = json!([{"envoy_grpc": {"cluster_name": "upstream"}}]);
-    config["node"] = json!({"id": "router", "cluster": "gateway"});
-    config["dynamic_resources"] = json!({
-        "lds_config": source, "cds_config": source,
-        "ads_config": {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": services},
-    });
-    let resources = &mut config["static_resources"];
-    resources.as_object_mut().unwrap().remove("listeners");
-    let nobody = json!({"socket_address": {"address": "127.0.0.1", "port_value": 1}});
-    let endpoints = json!([{"lb_endpoints": [{"endpoint": {"address": nobody}}]}]);
-    resources["clusters"][0]["load_assignment"]["endpoints"] = endpoints;
-}
 
 // holds: S231
 #[test]
@@ -44,7 +27,8 @@ fn an_envoy_that_is_not_live_is_stopped_at_once() {
             version,
             drain: "time: 8s, min: 8s",
             readiness: "unix: DIR/admin.sock",
-            change: without_control_plane,
+            // Envoy waits for a control plane that does not run.
+            change: |config| add_control_plane(config, "lds", ([127, 0, 0, 1], 1).into(), "0s"),
             ..RealEnvoy::default()
         };
         let Some((drainit, _)) = envoy.start() else { return };
@@ -97,11 +81,8 @@ fn idle_connections_hold_a_drain_unless_only_requests_count() {
 }
 
 pub(super) fn has_request(drainit: &Running) -> bool {
-    let mut admin = UnixStream::connect(drainit.path("admin.sock")).unwrap();
-    admin.write_all(b"GET /stats?filter=gateway.downstream_rq_active HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    admin.read_to_string(&mut answer).unwrap();
-    answer.contains("rq_active: 1")
+    let stats = "/stats?filter=gateway.downstream_rq_active";
+    get_unix(&drainit.path("admin.sock"), stats).unwrap().1.contains("rq_active: 1")
 }
 
 // holds: S185
@@ -114,10 +95,7 @@ fn requests_that_come_after_the_drain_are_waited_for_before_the_stop() {
         let Some((drainit, address)) = envoy.start() else { return };
         let mut client = Client::new(address);
         assert_eq!(client.request(0).went, RequestResult::Answered { closes: false });
-        let socket = drainit.path("control.sock");
-        let mut drain = Command::new(env!("CARGO_BIN_EXE_drainit"));
-        let drained = drain.args(["drain", "--socket"]).arg(socket).status().unwrap();
-        assert!(drained.success(), "{}", drainit.record());
+        drainit.exec(&["drain"]).assert(0, "");
         drainit.wait_for_line("drain over after .*: no request in flight");
         let ended = thread::scope(|scope| {
             let late = scope.spawn(|| client.request(4000));

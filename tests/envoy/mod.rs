@@ -10,6 +10,5 @@ mod new_connections;
 mod preflight;
 mod report_counts;
 pub(crate) mod rollout;
-mod simultaneous_stop;
 mod sizes;
 mod unready_delay;

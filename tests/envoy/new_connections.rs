@@ -1,7 +1,6 @@
 //! Tests new connections while a real Envoy is drained: they are served until the drain is over,
 //! and refused afterwards.
 
-use std::process::Command;
 use std::thread;
 
 use testkit::envoy::{DEFAULT, TESTED};
@@ -20,10 +19,7 @@ fn assert_served_until_drained(version: &'static str, drain: &'static str) {
     let (mut served_late, mut went) = (0, Vec::new());
     let t0 = now();
     thread::scope(|scope| {
-        let draining = scope.spawn(|| {
-            let mut drain = Command::new(env!("CARGO_BIN_EXE_drainit"));
-            drain.args(["drain", "--socket"]).arg(drainit.path("control.sock")).status().unwrap()
-        });
+        let draining = scope.spawn(|| drainit.exec(&["drain"]));
         let began = drainit.wait_for_line("router: draining for at least 5s").at;
         // Clients connect until long after Envoy's own drain time of 1 s, and stop well before
         // `min` is over.
@@ -37,7 +33,7 @@ fn assert_served_until_drained(version: &'static str, drain: &'static str) {
             }
             thread::sleep(ms(50));
         }
-        assert!(draining.join().unwrap().success(), "{}", drainit.record());
+        draining.join().unwrap().assert(0, "");
     });
     assert!(served_late > 0 && went.is_empty(), "{version}: {served_late} served, but {went:?}");
     // The requested drain is over and stops nothing: Envoy is still running, and refuses

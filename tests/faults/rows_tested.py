@@ -51,7 +51,7 @@ tested("a real Envoy is stopped (SIGSTOP) when it is to drain", "`min`, then the
 tested("a real Envoy is stopped (SIGSTOP) during the drain", "the wait is over after `time`",
        "envoy::crash_paths::an_envoy_that_hangs_during_the_drain_is_stopped_after_time")
 tested("SIGTERM to Envoy too (`kill -TERM -1`)", "the cut requests are reported",
-       "envoy::simultaneous_stop::an_envoy_that_ended_before_the_drain_is_reported")
+       "envoy::crash_paths::an_envoy_that_ended_before_the_drain_is_reported")
 tested("the drain time is `abc`", "refused before anything starts",
        "config::errors::every_problem_is_reported_at_once_with_a_place")
 tested("a drain command hangs", "killed when its time is over", "drain::drain_kinds::a_command_that_takes_too_long_is_killed")
