@@ -71,7 +71,7 @@ impl Outcome {
     pub(crate) fn evidence(&self) -> String {
         let mut text = String::new();
         for (at, failure) in self.losses.iter().take(20) {
-            let _ = writeln!(text, "  {at:+8.3} s  {failure}");
+            let _ = writeln!(text, "  {at:+8.3} s  {failure:?}");
         }
         for (at, line) in &self.lines {
             let _ = writeln!(text, "  {:+8.3} s  {line}", at.as_secs_f64());

@@ -10,9 +10,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use testkit::envoy;
-use testkit::gateway::Runner;
-use testkit::load::{Counts, IdleClose};
-use testkit::rolling_restart::{Outcome, Phase, RollingRestart, Tick};
+use testkit::load::Counts;
+use testkit::rolling_restart::{self, BEFORE, CLIENTS, LEARN, Outcome, Phase, RATE, Tick};
 
 /// The width of the terminal for which the output is wrapped, in columns.
 const COLUMNS: usize = 80;
@@ -32,35 +31,15 @@ fn main() -> ExitCode {
 
 fn demo() -> io::Result<Outcome> {
     let mode = std::env::args().nth(1).unwrap_or_else(|| "drainit".to_owned());
-    let runner = match mode.as_str() {
-        "drainit" => Runner::Drainit(envoy::checkout().join("target/release/drainit")),
-        "plain" => Runner::Plain,
-        "recipe" => Runner::Recipe,
-        "careful" => Runner::Careful,
-        _ => {
-            return Err(io::Error::other(format!(
-                "unknown mode {mode}: drainit, plain, recipe or careful"
-            )));
-        }
-    };
+    if !["drainit", "plain", "recipe", "careful"].contains(&mode.as_str()) {
+        let known = "drainit, plain, recipe or careful";
+        return Err(io::Error::other(format!("unknown mode {mode}: {known}")));
+    }
     let version = std::env::var("ENVOY_VERSION").unwrap_or_else(|_| envoy::DEFAULT.to_owned());
-    let restart = RollingRestart {
-        runner,
-        envoy: envoy::binary(&version)?,
-        drain_seconds: 10,
-        overlays: Vec::new(),
-        clients: 100,
-        rate: 1.0,
-        idle_close: IdleClose::Unnoticed,
-        before: Duration::from_secs(4),
-        learn: Duration::from_secs(1),
-        after: Duration::from_secs(3),
-    };
-
-    let (clients, rate) = (restart.clients, restart.rate);
-    let (before, learn) = (restart.before.as_secs(), restart.learn.as_secs());
+    let envoy = envoy::binary(&version)?;
+    let (before, learn) = (BEFORE.as_secs(), LEARN.as_secs());
     println!("Two gateways: router (Envoy {version}) -> policy-engine -> python-executor.");
-    println!("{clients} clients keep a connection to the old one and send {rate} request/s each.");
+    println!("{CLIENTS} clients keep a connection to the old one and send {RATE} request/s each.");
     println!(
         "After {before} s the old one gets SIGTERM ({mode}). {learn} s later the load balancer"
     );
@@ -68,15 +47,14 @@ fn demo() -> io::Result<Outcome> {
     println!("{:46}in this second   connections", "");
     println!("{:46}served  failed    old    new", "");
 
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut before = Counts::default();
-    let outcome = runtime.block_on(restart.run(|tick| before = show(tick, before)))?;
+    let outcome = rolling_restart::run(&mode, &envoy, |tick| before = show(tick, before))?;
     tell(&outcome, &mode);
     Ok(outcome)
 }
 
 /// Prints one line for the last second; returns the totals so far.
-fn show(tick: &Tick<'_>, before: Counts) -> Counts {
+fn show(tick: &Tick, before: Counts) -> Counts {
     let what = match tick.phase {
         Phase::Before => "the old gateway serves",
         Phase::Asked => "SIGTERM; new connections still arrive",

@@ -5,12 +5,12 @@ use crate::support::said;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Instant;
 
-use testkit::clients::Clients;
 use testkit::envoy::{self, checkout};
 use testkit::gateway::free_address;
 use testkit::load::{IdleClose, Load, Plan, Report, Service};
-use tokio::time::{Instant, sleep};
 
 use super::namespace::skip_unless;
 use super::{Duration, Ended, LONG, Rig, Running, Signal, ms};
@@ -40,14 +40,18 @@ pub(crate) struct Pod {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Example {
     /// The name of the example's directory in `examples`.
-    name: &'static str,
+    pub(crate) name: &'static str,
     /// The prefix of its address variables: `NGINX_` for `NGINX_ADDRESS` and `NGINX_PORT`.
-    prefix: &'static str,
+    pub(crate) prefix: &'static str,
+    /// The version of Envoy, if the example has one.
+    pub(crate) envoy: &'static str,
+    /// Overlays on the example, relative to the checkout.
+    pub(crate) overlays: &'static [&'static str],
 }
 
 impl Example {
     pub(crate) const fn new(name: &'static str, prefix: &'static str) -> Self {
-        Self { name, prefix }
+        Self { name, prefix, envoy: envoy::DEFAULT, overlays: &[] }
     }
 
     /// Starts the example with an overlay, which may be empty, and waits until all processes are
@@ -58,10 +62,12 @@ impl Example {
         let rig = rig()?
             .env(&variable("ADDRESS"), &address.ip().to_string())
             .env(&variable("PORT"), &address.port().to_string())
-            .env(&variable("RUN_DIR"), "DIR");
+            .env(&variable("RUN_DIR"), "DIR")
+            .env("ENVOY", &envoy::binary(self.envoy).unwrap_or_default().display().to_string());
         rig.write("overlay.yaml", format!("x-nothing: 0\n{overlay}\n"));
         let base = format!("examples/{}/drainit.yaml", self.name);
-        Some(Pod { running: run(rig, &[&base, "DIR/overlay.yaml"]), address })
+        let configs = [&[&*base][..], self.overlays, &["DIR/overlay.yaml"]].concat();
+        Some(Pod { running: run(rig, &configs), address })
     }
 }
 
@@ -72,6 +78,7 @@ pub(crate) fn rig() -> Option<Rig> {
     let port = || free_address().unwrap().port().to_string();
     let envoy = envoy::binary(envoy::DEFAULT).unwrap_or_default().display().to_string();
     let rig = Rig::new()?.cwd(checkout()).env("ENVOY", &envoy);
+    let rig = rig.env("DRAINIT", env!("CARGO_BIN_EXE_drainit"));
     let rig =
         rig.env("SERVER", &program("axum_server")).env("POLICY_ENGINE", &program("policy-engine"));
     let rig = rig.env("APP_PORT", &port()).env("ADMIN_PORT", &port());
@@ -98,9 +105,9 @@ pub(crate) fn is_installed(program: &str) -> bool {
 
 /// Runs `then` while clients send requests to an address, and returns the report of the clients.
 pub(crate) fn under_load(address: SocketAddr, plan: Plan, then: impl FnOnce()) -> Report {
-    let clients = Clients::start(address, plan);
+    let load = Load::start(&Service::new(&[address]), plan);
     then();
-    clients.stop()
+    load.end_after(Duration::ZERO)
 }
 
 #[derive(Debug)]
@@ -131,26 +138,20 @@ impl Rolled {
 pub(crate) fn roll(example: &Example, overlay: &str) -> Option<Rolled> {
     let old = example.start(overlay)?;
     let new = example.start(overlay)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (report, t0) = runtime.block_on(async {
-        let service = Service::new(&[old.address]);
-        let idle_close = IdleClose::Unnoticed;
-        let plan = Plan { clients: CLIENTS, rate: RATE, length: LONG * 3, idle_close };
-        let load = Load::start(&service, plan);
-        sleep(BEFORE).await;
-        let t0 = old.running.signal(Signal::SIGTERM);
-        sleep(LEARN).await;
-        service.set(&[new.address]);
-        let until = Instant::now() + LONG * 2;
-        while old.running.record().ended.is_none() && Instant::now() < until {
-            sleep(ms(10)).await;
-        }
-        // Wait for a sufficient load: on a slow machine, the clients need more time.
-        while load.report().total.ok <= LEAST && Instant::now() < until {
-            sleep(ms(10)).await;
-        }
-        load.end_after(AFTER);
-        (load.finish().await, t0)
-    });
+    let service = Service::new(&[old.address]);
+    let idle_close = IdleClose::Unnoticed;
+    let plan = Plan { clients: CLIENTS, rate: RATE, length: LONG * 3, idle_close };
+    let load = Load::start(&service, plan);
+    sleep(BEFORE);
+    let t0 = old.running.signal(Signal::SIGTERM);
+    sleep(LEARN);
+    service.set(&[new.address]);
+    let until = Instant::now() + LONG * 2;
+    // Waits for a sufficient load, too: on a slow machine, the clients need more time.
+    let is_enough = || old.running.record().ended.is_some() && load.report().total.ok > LEAST;
+    while !is_enough() && Instant::now() < until {
+        sleep(ms(10));
+    }
+    let report = load.end_after(AFTER);
     Some(Rolled { report, ended: old.running.wait_exit(LONG), t0 })
 }

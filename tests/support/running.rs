@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+use regex_lite::Regex;
 use serde_json::Value;
 use testkit::event::{Event, now};
 
@@ -316,7 +317,7 @@ impl Drop for Running {
 }
 
 /// The result of a command.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Said {
     pub(crate) code: i32,
     pub(crate) stdout: String,
@@ -375,6 +376,18 @@ impl Ended {
     #[track_caller]
     pub(crate) fn assert_no_line(&self, pattern: &str) -> &Self {
         assert!(self.record.line(pattern).is_none(), "a line `{pattern}`:\n{}", self.record);
+        self
+    }
+
+    /// Asserts that lines that match these patterns come in this order.
+    #[track_caller]
+    pub(crate) fn assert_lines_in_order(&self, patterns: &[&str]) -> &Self {
+        let mut lines = self.record.lines.iter();
+        for pattern in patterns {
+            let regex = Regex::new(pattern).unwrap();
+            let is_there = lines.any(|line| regex.is_match(&line.text));
+            assert!(is_there, "no `{pattern}` at this place:\n{}", self.record);
+        }
         self
     }
 

@@ -4,10 +4,9 @@ use std::net::IpAddr;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use testkit::clients::{Clients, USUAL, answers};
 use testkit::docker::{Container, LABEL, docker, mount};
 use testkit::envoy::checkout;
-use testkit::load::Report;
+use testkit::load::{IdleClose, Load, Plan, Report, Service};
 
 use super::balancer::{Balancer, ip, wait};
 use super::{GRACE, Mode};
@@ -16,6 +15,14 @@ use super::{GRACE, Mode};
 const LEARN: Duration = Duration::from_secs(1);
 /// How long the clients send requests before the first stop, and after each stop.
 const PAUSE: Duration = Duration::from_secs(3);
+
+/// 100 keep-alive clients, 1 request/s each, for longer than any rollout.
+const USUAL: Plan = Plan {
+    clients: 100,
+    rate: 1.0,
+    length: Duration::from_secs(600),
+    idle_close: IdleClose::Unnoticed,
+};
 
 /// The result of a rollout.
 pub(crate) struct Outcome {
@@ -34,7 +41,7 @@ pub(crate) fn roll(mode: Mode) -> Outcome {
     for (slot, gateway) in (1..).zip(&old) {
         balancer.add(slot, gateway.ip);
     }
-    let clients = Clients::start(balancer.address(), USUAL);
+    let clients = Load::start(&Service::new(&[balancer.address()]), USUAL);
     sleep(PAUSE);
     let mut stops = Vec::new();
     let mut new = Vec::new();
@@ -51,7 +58,7 @@ pub(crate) fn roll(mode: Mode) -> Outcome {
         stops.push(stop);
         sleep(PAUSE);
     }
-    Outcome { report: clients.stop(), stops }
+    Outcome { report: clients.end_after(Duration::ZERO), stops }
 }
 
 /// How many times each part is replaced.
@@ -65,14 +72,14 @@ pub(crate) fn replace_parts() -> Report {
     let options = [&*overlay, "--entrypoint=/usr/local/bin/drainit"];
     let args = ["run", "-c", "/etc/drainit.yaml", "-c", "/etc/replace.yaml", "--"];
     let gateway = Gateway::start(Mode::Drainit, &network.0, &options, &args);
-    let clients = Clients::start((gateway.ip, 8080).into(), USUAL);
+    let clients = Load::start(&Service::new(&[(gateway.ip, 8080).into()]), USUAL);
     for part in ["python-executor", "policy-engine"].into_iter().cycle().take(2 * TIMES) {
         sleep(LEARN);
         let done = gateway.container.exec(&["/usr/local/bin/drainit", "restart", part]);
         assert_eq!(done.code, 0, "{}", done.output);
     }
     sleep(LEARN);
-    clients.stop()
+    clients.end_after(Duration::ZERO)
 }
 
 /// A gateway that serves.
@@ -87,7 +94,7 @@ impl Gateway {
         let options = [&["--network", network], &mode.options()[..], options].concat();
         let container = Container::start(mode.image(), &options, args);
         let ip = ip(&container);
-        wait("a gateway", || answers((ip, 8080).into()).unwrap_or(false));
+        wait("a gateway", || Load::probe((ip, 8080).into()));
         Self { container, ip }
     }
 

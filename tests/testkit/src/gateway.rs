@@ -7,193 +7,108 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::sleep;
 
 use crate::envoy;
+use crate::load::{Load, lock};
 
 /// The longest time until a gateway answers, on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(10);
+/// The time between two looks at the processes of a gateway.
+pub(crate) const POLL: Duration = Duration::from_millis(10);
 /// The longest stop of a gateway that is dropped while it runs.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The supervisor of a gateway, which decides how it stops.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Runner {
-    /// drainit as an ordinary process.
-    Drainit(PathBuf),
-    /// drainit as PID 1 of its own PID namespace, as in a container. Needs root.
-    Init(PathBuf),
-    /// `bash-gateway.sh plain`: SIGTERM goes to Envoy at once.
-    Plain,
-    /// `bash-gateway.sh recipe`: `drain_listeners?graceful`, a sleep, then SIGTERM.
-    Recipe,
-    /// `bash-gateway.sh careful`: the recipe with `healthcheck/fail` added.
-    Careful,
-}
-
-impl Runner {
-    /// Variables for overlays: the paths of drainit and of the example policy engine.
-    fn programs(&self) -> Vec<(&'static str, PathBuf)> {
-        let (Self::Drainit(drainit) | Self::Init(drainit)) = self else { return Vec::new() };
-        let engine = drainit.with_file_name("examples").join("policy-engine");
-        vec![("DRAINIT", drainit.clone()), ("POLICY_ENGINE", engine)]
-    }
-}
-
-/// A gateway to start.
-#[derive(Clone, Debug)]
-pub struct Spec {
-    /// The supervisor of the gateway.
-    pub runner: Runner,
-    /// The Envoy executable.
-    pub envoy: PathBuf,
-    /// `ROUTER_DRAIN_TIME_SECONDS`; 0 turns the drain off.
-    pub drain_seconds: u32,
-    /// Overlays on `examples/gateway/drainit.yaml`, relative to the checkout.
-    pub overlays: Vec<PathBuf>,
-}
 
 /// A line from the gateway's stdout or stderr, and the time at which it was read.
 pub type Line = (Instant, String);
 
 /// A running gateway. When it is dropped, it gets SIGTERM, and SIGKILL after `DROP_TIMEOUT`.
 #[derive(Debug)]
-pub struct Gateway {
+pub(crate) struct Gateway {
     child: Child,
-    /// The PID of the supervisor. The supervisor is `child`, or the child of `unshare` if it has
-    /// its own PID namespace.
-    pid: u32,
-    address: SocketAddr,
+    /// The address at which the gateway serves.
+    pub(crate) address: SocketAddr,
     run_dir: PathBuf,
     lines: Arc<Mutex<Vec<Line>>>,
-    members: Vec<Member>,
-}
-
-/// One of the gateway's processes.
-#[derive(Clone, Copy, Debug)]
-pub struct Member {
-    /// The name of the process in `drainit.yaml`.
-    pub name: &'static str,
-    /// The PID of the process.
-    pub pid: i32,
-    /// The time at which the end of the process was noticed. Ends that are noticed together have
-    /// the same time.
-    pub gone: Option<Instant>,
+    /// The names and the PIDs of the gateway's processes.
+    members: Vec<(&'static str, i32)>,
+    /// The processes that have ended, each with the time at which its end was noticed.
+    pub(crate) went: Vec<(Instant, &'static str)>,
+    /// The time at which the supervisor ended, and its exit status.
+    pub(crate) ended: Option<(Instant, ExitStatus)>,
 }
 
 impl Gateway {
-    /// Starts a gateway and waits until it answers a request with 200.
-    pub async fn start(spec: &Spec) -> io::Result<Self> {
+    /// Starts a gateway and waits until it answers a request with 200. `mode` is `drainit`, or the
+    /// mode of `bash-gateway.sh`. `drain_seconds` are `ROUTER_DRAIN_TIME_SECONDS`; 0 turns the
+    /// drain off.
+    pub(crate) fn start(mode: &str, envoy: &Path, drain_seconds: u32) -> io::Result<Self> {
         let address = free_address()?;
         let run_dir = run_dir();
-        let mut child = command(&spec.runner, &spec.overlays)
+        let words = match mode {
+            "drainit" => ["target/release/drainit", "run", "-c", "examples/gateway/drainit.yaml"],
+            _ => ["bash", "--", "tests/testkit/scripts/bash-gateway.sh", mode],
+        };
+        let mut child = Command::new(words[0])
+            .args(&words[1..])
             .current_dir(envoy::checkout())
             .env("GATEWAY_RUN_DIR", &run_dir)
             .env("GATEWAY_ADDRESS", address.ip().to_string())
             .env("GATEWAY_PORT", address.port().to_string())
-            .env("ROUTER_DRAIN_TIME_SECONDS", spec.drain_seconds.to_string())
-            .env("ENVOY", &spec.envoy)
-            .envs(spec.runner.programs())
+            .env("ROUTER_DRAIN_TIME_SECONDS", drain_seconds.to_string())
+            .env("ENVOY", envoy)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| {
-                io::Error::other(format!("cannot start {:?}: {error}", spec.runner))
-            })?;
+            .map_err(|error| io::Error::other(format!("cannot start {}: {error}", words[0])))?;
         let lines = Arc::default();
         if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
             collect(stdout, &lines);
             collect(stderr, &lines);
         }
-        let mut gateway =
-            Self { pid: child.id(), child, address, run_dir, lines, members: Vec::new() };
-        gateway.wait_for_answer().await?;
-        if let Runner::Init(_) = spec.runner {
-            let init = children(gateway.pid).into_iter().next();
-            gateway.pid = init.ok_or_else(|| gateway.problem("has no init"))?;
+        let (members, went) = (Vec::new(), Vec::new());
+        let mut gateway = Self { child, address, run_dir, lines, members, went, ended: None };
+        let started = Instant::now();
+        while !Load::probe(address) {
+            gateway.look()?;
+            if gateway.ended.is_some() || started.elapsed() > START_TIMEOUT {
+                let lines: Vec<_> = gateway.lines().into_iter().map(|(_, line)| line).collect();
+                let lines = lines.join("\n");
+                return Err(io::Error::other(format!("the gateway does not answer:\n{lines}")));
+            }
+            sleep(POLL);
         }
-        gateway.members = members(gateway.pid);
+        gateway.members = members_of(gateway.child.id());
         Ok(gateway)
     }
 
-    /// The address at which the gateway serves.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// The PID of the supervisor.
-    pub fn pid(&self) -> Pid {
-        Pid::from_raw(i32::try_from(self.pid).unwrap_or(i32::MAX))
-    }
-
     /// The output of the gateway so far.
-    pub fn lines(&self) -> Vec<Line> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The processes of the gateway that were found so far.
-    pub fn members(&self) -> &[Member] {
-        &self.members
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        lock(&self.lines).clone()
     }
 
     /// Sends SIGTERM to the supervisor.
-    pub fn terminate(&self) -> io::Result<()> {
-        Ok(kill(self.pid(), Signal::SIGTERM)?)
+    pub(crate) fn terminate(&self) -> io::Result<()> {
+        Ok(kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM)?)
     }
 
-    /// Waits until the gateway has ended, and records when each process ended.
-    pub async fn gone(&mut self) -> io::Result<ExitStatus> {
-        loop {
-            let status = self.child.try_wait()?;
-            self.look();
-            if let Some(status) = status {
-                return Ok(status);
-            }
-            sleep(POLL).await;
+    /// Records which processes have ended.
+    pub(crate) fn look(&mut self) -> io::Result<()> {
+        if self.ended.is_none() {
+            let ended = self.child.try_wait()?.map(|status| (Instant::now(), status));
+            let gone = self.members.extract_if(.., |(_, pid)| !is_alive(*pid));
+            self.went.extend(gone.map(|(name, _)| (Instant::now(), name)));
+            self.ended = ended;
         }
-    }
-
-    /// Records which processes have ended. Once a process has ended, this function looks at all
-    /// others again: some may have ended before that process, so all get the same time.
-    fn look(&mut self) {
-        let now = Instant::now();
-        let lives = |member: &Member| member.gone.is_none() && is_alive(member.pid);
-        let first: Vec<_> = self.members.iter().map(lives).collect();
-        if first.iter().zip(&self.members).all(|(lives, member)| *lives || member.gone.is_some()) {
-            return;
-        }
-        for member in self.members.iter_mut().filter(|member| member.gone.is_none()) {
-            member.gone = (!is_alive(member.pid)).then_some(now);
-        }
-    }
-
-    async fn wait_for_answer(&mut self) -> io::Result<()> {
-        let started = Instant::now();
-        while started.elapsed() < START_TIMEOUT {
-            if let Some(status) = self.child.try_wait()? {
-                return Err(self.problem(&format!("ended with {status} before it answered")));
-            }
-            if answers(self.address).await.unwrap_or(false) {
-                return Ok(());
-            }
-            sleep(POLL).await;
-        }
-        Err(self.problem("has not answered a request in time"))
-    }
-
-    fn problem(&self, what: &str) -> io::Error {
-        let lines: Vec<_> = self.lines().into_iter().map(|(_, line)| line).collect();
-        io::Error::other(format!("the gateway {what}; it said:\n{}", lines.join("\n")))
+        Ok(())
     }
 }
 
@@ -202,40 +117,18 @@ impl Drop for Gateway {
         let asked = Instant::now();
         if matches!(self.child.try_wait(), Ok(None)) && self.terminate().is_ok() {
             while asked.elapsed() < DROP_TIMEOUT && matches!(self.child.try_wait(), Ok(None)) {
-                thread::sleep(POLL);
+                sleep(POLL);
             }
         }
         if matches!(self.child.try_wait(), Ok(None)) {
-            for member in members(self.pid) {
-                let _ = kill(Pid::from_raw(member.pid), Signal::SIGKILL);
+            for (_, pid) in members_of(self.child.id()) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
         let _ = fs::remove_dir_all(&self.run_dir);
     }
-}
-
-fn command(runner: &Runner, overlays: &[PathBuf]) -> Command {
-    let script = |mode| {
-        let mut command = Command::new("bash");
-        command.args(["tests/testkit/scripts/bash-gateway.sh", mode]);
-        command
-    };
-    let mut command = match runner {
-        Runner::Drainit(binary) => Command::new(binary),
-        Runner::Init(binary) => {
-            let mut command = Command::new("unshare");
-            command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]).arg(binary);
-            command
-        }
-        Runner::Plain => return script("plain"),
-        Runner::Recipe => return script("recipe"),
-        Runner::Careful => return script("careful"),
-    };
-    command.args(["run", "-c", "examples/gateway/drainit.yaml"]);
-    command.args(overlays.iter().flat_map(|overlay| [Path::new("-c"), overlay]));
-    command
 }
 
 /// A new directory for each gateway, short enough for the path of a Unix socket.
@@ -265,7 +158,7 @@ pub fn collect(from: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<Line>>>) 
     let lines = Arc::clone(lines);
     thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
-            lines.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), line));
+            lock(&lines).push((Instant::now(), line));
         }
     });
 }
@@ -279,16 +172,14 @@ pub async fn answers(address: SocketAddr) -> io::Result<bool> {
     Ok(answer.starts_with(b"HTTP/1.1 200 "))
 }
 
-/// The processes of the gateway among the children of `parent`.
-fn members(parent: u32) -> Vec<Member> {
+/// The names and the PIDs of the gateway's processes among the children of `parent`.
+fn members_of(parent: u32) -> Vec<(&'static str, i32)> {
     let known = |pid: u32| {
         let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let command = command.replace('\0', " ");
-        ["envoy.yaml", "policy_engine.py", "policy-engine -listen", "python_executor.py"]
-            .iter()
-            .zip(["router", "policy-engine", "policy-engine", "python-executor"])
-            .find(|(mark, _)| command.contains(*mark))
-            .and_then(|(_, name)| Some(Member { name, pid: i32::try_from(pid).ok()?, gone: None }))
+        let marks = ["envoy.yaml", "policy_engine.py", "python_executor.py"];
+        let mut names = marks.iter().zip(["router", "policy-engine", "python-executor"]);
+        let (_, name) = names.find(|(mark, _)| command.contains(*mark))?;
+        Some((name, pid.cast_signed()))
     };
     children(parent).into_iter().filter_map(known).collect()
 }

@@ -3,7 +3,6 @@
 #![allow(missing_docs)] // used only in this workspace
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
-pub mod clients;
 pub mod docker;
 pub mod envoy;
 pub mod event;

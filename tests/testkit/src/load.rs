@@ -9,17 +9,17 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// A request that is not answered within this time has failed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest head of a response.
-const MAX_HEAD: usize = 64 * 1024;
 
 /// The endpoints of new connections, which can change at any time, as in a Kubernetes Service.
 #[derive(Debug)]
@@ -101,20 +101,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused => write!(f, "connection refused"),
-            Self::Reset => write!(f, "connection reset"),
-            Self::EndOfFile => write!(f, "connection closed before the answer"),
-            Self::Timeout => write!(f, "no answer"),
-            Self::Status(status) => write!(f, "status {status}"),
-            Self::Nonsense => write!(f, "not an HTTP answer"),
-        }
-    }
-}
-
-/// Counts of a period of time.
+/// Counts of requests and connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Requests answered with 200.
@@ -132,10 +119,7 @@ pub struct Counts {
 /// A snapshot of the report.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The whole period.
     pub total: Counts,
-    /// One entry per second since the start.
-    pub seconds: Vec<Counts>,
     /// Each failure and its time since the start.
     pub failures: Vec<(Duration, Failure)>,
     open: BTreeMap<SocketAddr, u64>,
@@ -147,18 +131,6 @@ impl Report {
     /// Open connections to this endpoint.
     pub fn open_to(&self, endpoint: SocketAddr) -> u64 {
         self.open.get(&endpoint).copied().unwrap_or_default()
-    }
-
-    /// Counts an event at this time since the start.
-    pub fn count(&mut self, at: Duration, change: impl Fn(&mut Counts)) {
-        let second = usize::try_from(at.as_secs()).unwrap_or(usize::MAX);
-        if self.seconds.len() <= second {
-            self.seconds.resize(second.saturating_add(1), Counts::default());
-        }
-        if let Some(counts) = self.seconds.get_mut(second) {
-            change(counts);
-        }
-        change(&mut self.total);
     }
 }
 
@@ -178,31 +150,34 @@ impl fmt::Display for Report {
         for (kind, times) in kinds {
             if let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) {
                 let (first, last) = (first.as_secs_f64(), last.as_secs_f64());
-                write!(f, "\nfailure      {kind}: {} ({first:.1} s to {last:.1} s)", times.len())?;
+                write!(
+                    f,
+                    "\nfailure      {kind:?}: {} ({first:.1} s to {last:.1} s)",
+                    times.len()
+                )?;
             }
         }
         Ok(())
     }
 }
 
-/// Running clients.
+/// Running clients, in a separate thread.
 #[derive(Debug)]
 pub struct Load {
-    clients: JoinSet<()>,
+    clients: JoinHandle<()>,
     report: Arc<Mutex<Report>>,
     start: Instant,
     end: Arc<Mutex<Instant>>,
 }
 
 impl Load {
-    /// Starts the clients, as tasks of the current runtime.
+    /// Starts the clients.
     pub fn start(service: &Arc<Service>, plan: Plan) -> Self {
         let report = Arc::new(Mutex::new(Report::default()));
         let start = Instant::now();
         let end = Arc::new(Mutex::new(start + plan.length));
         let period = Duration::from_secs_f64(1.0 / plan.rate);
-        let mut clients = JoinSet::new();
-        for number in 0..plan.clients {
+        let client = |number: u32| {
             let client = Client {
                 service: Arc::clone(service),
                 report: Arc::clone(&report),
@@ -212,9 +187,22 @@ impl Load {
                 connection: None,
             };
             let first = start + period.mul_f64(f64::from(number) / f64::from(plan.clients));
-            clients.spawn(client.run(first, period));
-        }
+            client.run(first, period)
+        };
+        let clients: Vec<_> = (0..plan.clients).map(client).collect();
+        let clients = thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            runtime
+                .block_on(async { clients.into_iter().collect::<JoinSet<_>>().join_all().await });
+        });
         Self { clients, report, start, end }
+    }
+
+    /// Sends a single request, and returns whether it was served.
+    pub fn probe(address: SocketAddr) -> bool {
+        let length = Duration::from_millis(1);
+        let plan = Plan { clients: 1, rate: 1.0, length, idle_close: IdleClose::Noticed };
+        Self::start(&Service::new(&[address]), plan).end_after(length).total.ok == 1
     }
 
     /// The time since the start of the load. The times in the report count from the same start.
@@ -222,21 +210,18 @@ impl Load {
         self.start.elapsed()
     }
 
-    /// Stops the clients after this time from now, unless they stop sooner.
-    pub fn end_after(&self, rest: Duration) {
-        let mut end = lock(&self.end);
-        *end = (*end).min(Instant::now() + rest);
-    }
-
     /// A snapshot of the report.
     pub fn report(&self) -> Report {
         lock(&self.report).clone()
     }
 
-    /// Waits until every client has stopped.
-    pub async fn finish(mut self) -> Report {
-        while self.clients.join_next().await.is_some() {}
-        self.report()
+    /// Stops the clients after this time, unless they stop sooner, and waits until they have
+    /// stopped.
+    pub fn end_after(self, rest: Duration) -> Report {
+        let end = *lock(&self.end);
+        *lock(&self.end) = end.min(Instant::now() + rest);
+        self.clients.join().unwrap();
+        lock(&self.report).clone()
     }
 }
 
@@ -265,17 +250,18 @@ impl Client {
                 Ok(close) => {
                     let mut report = lock(&self.report);
                     report.slowest = report.slowest.max(sent.elapsed());
-                    report.count(self.start.elapsed(), |counts| counts.ok += 1);
+                    report.total.ok += 1;
+                    report.total.told_to_close += u64::from(close);
                     drop(report);
                     if close {
-                        self.count(|counts| counts.told_to_close += 1);
                         self.close();
                     }
                 }
                 Err(failure) => {
-                    let at = self.start.elapsed();
-                    self.count(|counts| counts.failed += 1);
-                    lock(&self.report).failures.push((at, failure));
+                    let mut report = lock(&self.report);
+                    report.total.failed += 1;
+                    report.failures.push((self.start.elapsed(), failure));
+                    drop(report);
                     self.close();
                 }
             }
@@ -294,7 +280,7 @@ impl Client {
                 _ = connection.stream.read(&mut unasked) => {}
                 () = sleep_until(due) => return,
             }
-            self.count(|counts| counts.idle_closed += 1);
+            lock(&self.report).total.idle_closed += 1;
             self.close();
         }
         sleep_until(due).await;
@@ -307,8 +293,9 @@ impl Client {
             let stream = TcpStream::connect(peer).await?;
             stream.set_nodelay(true)?;
             self.connection = Some(Connection { stream, peer });
-            self.count(|counts| counts.opened += 1);
-            *lock(&self.report).open.entry(peer).or_default() += 1;
+            let mut report = lock(&self.report);
+            report.total.opened += 1;
+            *report.open.entry(peer).or_default() += 1;
         }
         let connection = self.connection.as_mut().ok_or(Failure::Refused)?;
         connection.stream.write_all(b"GET / HTTP/1.1\r\nHost: gateway\r\n\r\n").await?;
@@ -322,10 +309,6 @@ impl Client {
             *open -= 1;
         }
     }
-
-    fn count(&self, change: impl Fn(&mut Counts)) {
-        lock(&self.report).count(self.start.elapsed(), change);
-    }
 }
 
 /// Reads a complete response with status 200; returns whether it closes the connection.
@@ -337,9 +320,6 @@ pub async fn read_response(stream: &mut TcpStream) -> Result<bool, Failure> {
         }
         if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break at + 4;
-        }
-        if buffer.len() > MAX_HEAD {
-            return Err(Failure::Nonsense);
         }
     };
     let head =
