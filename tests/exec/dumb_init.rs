@@ -1,8 +1,9 @@
 //! Compares drainit under the name `dumb-init` with dumb-init. The module `terminal`
 //! has the tests with a terminal.
 
+use crate::support::Said;
 use crate::support::namespace;
-use crate::support::peer::{Invocation, Peer, RunResult};
+use crate::support::peer::{Invocation, Peer};
 use crate::support::{Rig, Signal};
 
 const PLAIN: Invocation<'_> = Invocation { env: &[], init: false };
@@ -22,7 +23,7 @@ fn recorder(act: &str) -> String {
 
 /// Sorts the lines that a run wrote to stderr, because the child's lines before its exec may come
 /// at any place.
-fn sorted(mut did: RunResult) -> RunResult {
+fn sorted(mut did: Said) -> Said {
     let mut lines: Vec<_> = did.stderr.lines().map(str::to_owned).collect();
     lines.sort();
     did.stderr = lines.join("\n");
@@ -74,7 +75,7 @@ fn codes_and_messages_match_dumb_init() {
     ] {
         let (theirs, ours) = peer.both(args, PLAIN);
         let (theirs, ours) = (sorted(theirs), sorted(ours));
-        assert!(theirs == ours, "{args:?}\n--- theirs: {theirs}\n--- ours: {ours}");
+        assert!(theirs == ours, "{args:?}\n--- theirs: {theirs:?}\n--- ours: {ours:?}");
     }
     let (theirs, ours) = peer.both(&["--help"], PLAIN);
     assert_eq!((theirs.code, theirs.stdout), (ours.code, ours.stdout));
@@ -100,7 +101,7 @@ fn variables_have_the_meaning_of_dumb_init() {
         for args in [&["true"][..], &["-v", "true"], &["-c", "true"]] {
             let (theirs, ours) = peer.both(args, Invocation { env, ..PLAIN });
             let (theirs, ours) = (sorted(theirs), sorted(ours));
-            assert!(theirs == ours, "{args:?} {env:?}\n--- theirs: {theirs}\n--- ours: {ours}");
+            assert!(theirs == ours, "{args:?} {env:?}\n--- theirs: {theirs:?}\n--- ours: {ours:?}");
         }
     }
 }
@@ -185,7 +186,7 @@ fn the_child_keeps_the_directory_and_the_parent_is_in_the_root() {
     for options in [&[][..], &["-c"]] {
         let args = [options, &["bash", "-c", show]].concat();
         let did = peer.assert_same(&args, PLAIN);
-        assert!(did.stdout.starts_with("/\nstays\n"), "{did}");
+        assert!(did.stdout.starts_with("/\nstays\n"), "{did:?}");
     }
 }
 

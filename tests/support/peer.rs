@@ -1,12 +1,11 @@
 //! Runs tini or dumb-init, and drainit under the same name, and compares their behaviour. PIDs are
 //! masked.
 
-use std::fmt;
-use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::Said;
 use super::namespace::{UNSHARE, skip_unless};
 use super::temp_dir::TempDir;
 
@@ -16,19 +15,6 @@ pub(crate) struct Peer {
     /// The path of drainit under that name, in a separate directory.
     drainit: PathBuf,
     dir: TempDir,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RunResult {
-    pub(crate) code: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-impl fmt::Display for RunResult {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "code {}\nstdout:\n{}\nstderr:\n{}", self.code, self.stdout, self.stderr)
-    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,20 +62,20 @@ impl Peer {
     }
 
     /// Runs both programs with these arguments, and returns the result of the original first.
-    pub(crate) fn both(&self, args: &[&str], how: Invocation<'_>) -> (RunResult, RunResult) {
+    pub(crate) fn both(&self, args: &[&str], how: Invocation<'_>) -> (Said, Said) {
         (run(&self.original, args, how), run(&self.drainit, args, how))
     }
 
     /// Runs drainit alone.
-    pub(crate) fn ours(&self, args: &[&str], how: Invocation<'_>) -> RunResult {
+    pub(crate) fn ours(&self, args: &[&str], how: Invocation<'_>) -> Said {
         run(&self.drainit, args, how)
     }
 
     /// Asserts that both programs behave the same.
     #[track_caller]
-    pub(crate) fn assert_same(&self, args: &[&str], how: Invocation<'_>) -> RunResult {
+    pub(crate) fn assert_same(&self, args: &[&str], how: Invocation<'_>) -> Said {
         let (theirs, ours) = self.both(args, how);
-        assert!(theirs == ours, "{args:?} {how:?}\n--- theirs: {theirs}\n--- ours: {ours}");
+        assert!(theirs == ours, "{args:?} {how:?}\n--- theirs: {theirs:?}\n--- ours: {ours:?}");
         ours
     }
 
@@ -128,30 +114,22 @@ impl Peer {
     }
 }
 
-fn run(program: &Path, args: &[&str], how: Invocation<'_>) -> RunResult {
+fn run(program: &Path, args: &[&str], how: Invocation<'_>) -> Said {
     // The program is called by its bare name, because its messages repeat the name.
     let name = program.file_name().unwrap().to_str().unwrap();
     let called = ["bash", "-c", "exec -a \"$0\" \"$@\"", name, program.to_str().unwrap()];
     let namespace: &[&str] = if how.init { &UNSHARE } else { &[] };
     let words: Vec<_> = namespace.iter().chain(&called).chain(args).collect();
     let mut command = Command::new(words[0]);
-    command
-        .args(&words[1..])
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .envs(how.env.iter().copied());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let (mut stdout, mut stderr) = (String::new(), String::new());
-    let mut errors = child.stderr.take().unwrap();
-    let reader = std::thread::spawn(move || {
-        errors.read_to_string(&mut stderr).unwrap();
-        stderr
-    });
-    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
-    let status = child.wait().unwrap();
-    let code = status.code().or(status.signal().map(|signal| 1000 + signal)).unwrap();
-    RunResult { code, stdout: without_pids(&stdout), stderr: without_pids(&reader.join().unwrap()) }
+    command.args(&words[1..]).env_clear().env("PATH", "/usr/bin:/bin");
+    let output = command.envs(how.env.iter().copied()).stdin(Stdio::null()).output().unwrap();
+    let ended_by = output.status.signal().map(|signal| 1000 + signal);
+    let said = Said::of(output);
+    Said {
+        code: ended_by.unwrap_or(said.code),
+        stdout: without_pids(&said.stdout),
+        stderr: without_pids(&said.stderr),
+    }
 }
 
 /// Masks PIDs: numbers of four or more digits, and numbers after words such as `PID`.

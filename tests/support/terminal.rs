@@ -99,7 +99,7 @@ impl Terminal {
     /// Waits for a text on the screen.
     #[track_caller]
     pub(crate) fn wait_for(&self, text: &str) {
-        self.wait_until(&format!("`{text}`"), || self.count(text) > 0);
+        self.wait_for_count(text, 1);
     }
 
     /// Waits until a text appears this many times on the screen.
@@ -137,12 +137,8 @@ impl Terminal {
 
     /// Resizes the terminal.
     pub(crate) fn resize(&self, rows: u16, columns: u16) {
-        self.set(&["rows", &rows.to_string(), "cols", &columns.to_string()]);
-    }
-
-    /// Runs `stty` with these arguments.
-    pub(crate) fn set(&self, what: &[&str]) {
-        let status = Command::new("stty").arg("-F").arg(&self.path).args(what).status().unwrap();
+        let size = ["rows", &rows.to_string(), "cols", &columns.to_string()];
+        let status = Command::new("stty").arg("-F").arg(&self.path).args(size).status().unwrap();
         assert!(status.success());
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, fork, getpid, getppid, pipe, read, setsid};
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid, pipe, read, setsid};
 
 use super::{LONGEST_LIFE, Me};
 use testkit::event::{Event, LOG_VARIABLE};
@@ -67,28 +67,15 @@ fn again(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
 }
 
 /// Leaves `count` orphans, which end as soon as they are orphans.
-#[allow(unsafe_code)] // no safe function forks, and 2,000 execs would take seconds
 pub(crate) fn storm(count: u32) {
-    // SAFETY: the forked processes only close, read, fork, write and `_exit`.
-    let parent = unsafe { fork() }.unwrap();
-    if let ForkResult::Parent { child } = parent {
-        waitpid(child, None).unwrap();
-        return;
-    }
-    let (end, held) = pipe().unwrap_or_else(|_| quit());
-    for _ in 0..count {
-        // SAFETY: as above.
-        match unsafe { fork() } {
-            Ok(ForkResult::Child) => {
-                drop(held);
-                let _ = read(&end, &mut [0]);
-                quit();
-            }
-            Ok(ForkResult::Parent { .. }) => {}
-            Err(_) => break,
-        }
-    }
-    quit();
+    leave(|| {
+        let Ok((end, held)) = pipe() else { return };
+        let mut held = Some(held);
+        fork_each(count, || {
+            held.take();
+            let _ = read(&end, &mut [0]);
+        });
+    });
 }
 
 /// How many orphans run at the same time, not counting zombies.
@@ -96,25 +83,12 @@ const CHAINS: u32 = 4;
 
 /// Leaves `count` orphans without a pause: each forks the next orphan and ends. Records that the
 /// torrent has begun, and waits until the last one has ended.
-#[allow(unsafe_code)] // as above
 pub(crate) fn torrent(me: &Me, count: u32) {
     let (end, held) = pipe().unwrap();
-    for _ in 0..CHAINS {
-        // SAFETY: the forked processes only set a disposition, fork, close and `_exit`.
-        if let ForkResult::Child = unsafe { fork() }.unwrap() {
-            // SAFETY: the default disposition runs no code.
-            let _ = unsafe { signal(Signal::SIGTERM, SigHandler::SigDfl) };
-            for _ in 0..count / CHAINS {
-                // SAFETY: as above.
-                match unsafe { fork() } {
-                    Ok(ForkResult::Child) => {}
-                    // A failed fork also ends the chain here, and the test then fails.
-                    _ => quit(),
-                }
-            }
-            quit();
-        }
-    }
+    fork_each(CHAINS, || {
+        on_sigterm(SigHandler::SigDfl);
+        (0..count / CHAINS).for_each(|_| continue_in_a_child());
+    });
     drop(held);
     me.note("torrent begins");
     // The read ends when the last process has closed the pipe.
@@ -122,56 +96,70 @@ pub(crate) fn torrent(me: &Me, count: u32) {
 }
 
 /// Leaves `count` orphans that wait for SIGTERM, each in its own session.
-#[allow(unsafe_code)] // as above
 pub(crate) fn horde(count: u32) {
-    // SAFETY: the forked processes only set a disposition, fork, sleep and `_exit`.
-    if let ForkResult::Parent { child } = unsafe { fork() }.unwrap() {
-        waitpid(child, None).unwrap();
-        return;
-    }
-    // SAFETY: the default disposition runs no code.
-    let _ = unsafe { signal(Signal::SIGTERM, SigHandler::SigDfl) };
-    for _ in 0..count {
-        // SAFETY: as above.
-        match unsafe { fork() } {
-            Ok(ForkResult::Child) => {
-                let _ = setsid();
-                sleep(LONGEST_LIFE);
-                quit();
-            }
-            Ok(ForkResult::Parent { .. }) => {}
-            Err(_) => break,
-        }
-    }
-    quit();
+    leave(|| {
+        on_sigterm(SigHandler::SigDfl);
+        fork_each(count, || {
+            let _ = setsid();
+            sleep(LONGEST_LIFE);
+        });
+    });
 }
 
 /// Leaves a chain of orphans, each of which forks its successor and ends. Each orphan lives for the
 /// given microseconds, in its own session, and ignores SIGTERM. While an orphan lives, `path` is
 /// locked.
-#[allow(unsafe_code)] // as above
 pub(crate) fn relay(micros: u64, path: &str) {
     let lock = Flock::lock(File::create(path).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
     // The lock is forgotten, so that the first process that ends does not unlock the file.
     std::mem::forget(lock);
-    // SAFETY: the forked processes only set a disposition, sleep, fork and `_exit`.
-    if let ForkResult::Parent { child } = unsafe { fork() }.unwrap() {
-        waitpid(child, None).unwrap();
-        return;
-    }
-    // SAFETY: ignoring a signal runs no code.
-    let _ = unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) };
-    let end = Instant::now() + LONGEST_LIFE;
-    while Instant::now() < end {
-        // SAFETY: as above.
-        match unsafe { fork() } {
-            Ok(ForkResult::Child) => {}
-            _ => quit(),
+    leave(|| {
+        on_sigterm(SigHandler::SigIgn);
+        let end = Instant::now() + LONGEST_LIFE;
+        while Instant::now() < end {
+            continue_in_a_child();
+            let _ = setsid();
+            sleep(Duration::from_micros(micros));
         }
-        let _ = setsid();
-        sleep(Duration::from_micros(micros));
+    });
+}
+
+/// Runs `act` in a child, and waits for the child's end. The processes that `act` forks are then
+/// orphans.
+fn leave(mut act: impl FnMut()) {
+    waitpid(forked(&mut act).unwrap(), None).unwrap();
+}
+
+/// Runs `act` in each of `count` children, or in fewer if no further fork is possible.
+fn fork_each(count: u32, mut act: impl FnMut()) {
+    (0..count).map_while(|_| forked(&mut act)).for_each(drop);
+}
+
+/// Runs `act` in a child, which then ends. Returns the PID of the child.
+#[allow(unsafe_code)] // no safe function forks, and 2,000 execs would take seconds
+fn forked(act: &mut impl FnMut()) -> Option<Pid> {
+    // SAFETY: the forked processes only close, read, sleep, fork, set a disposition and `_exit`.
+    match unsafe { fork() } {
+        Ok(ForkResult::Parent { child }) => Some(child),
+        Ok(ForkResult::Child) => {
+            act();
+            quit()
+        }
+        Err(_) => None,
     }
-    quit();
+}
+
+/// Forks, and ends this process. The child continues.
+#[allow(unsafe_code)] // as above
+fn continue_in_a_child() {
+    // SAFETY: as above. A failed fork ends the chain here, and the test then fails.
+    let Ok(ForkResult::Child) = (unsafe { fork() }) else { quit() };
+}
+
+#[allow(unsafe_code)]
+fn on_sigterm(handler: SigHandler) {
+    // SAFETY: neither the default disposition nor ignoring a signal runs code.
+    let _ = unsafe { signal(Signal::SIGTERM, handler) };
 }
 
 #[allow(unsafe_code)]
