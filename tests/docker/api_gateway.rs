@@ -9,8 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
 use gateway::{
-    ADMIN, ENGINE, Setup, assert_lines_in_order, assert_stopped_in_order, assert_variables, given,
-    once,
+    ADMIN, ENGINE, POLICY_ENGINE, PYTHON_EXECUTOR, ROUTER, Setup, assert_variables, given,
 };
 
 use crate::support::client::Client;
@@ -39,27 +38,12 @@ fn each_process_gets_defaults_arguments_signals_and_a_prefix() {
     let gateway = setup.start(&options, &args.split(' ').collect::<Vec<_>>());
     gateway.await_served();
 
-    let processes = [gateway.python(), gateway.engine(), gateway.router()];
+    let processes = [PYTHON_EXECUTOR, POLICY_ENGINE, ROUTER].map(|part| gateway.process(part));
     let variables = [
-        ("GATEWAY_CONTROLLER_HOST", "gateway-controller"),
         ("XDS_SERVER_HOST", "gateway-controller"),
-        ("ROUTER_XDS_PORT", "18000"),
         ("XDS_SERVER_PORT", "18000"),
-        ("POLICY_ENGINE_XDS_PORT", "18001"),
         ("LOG_LEVEL", "info"), // set, but empty
-        ("GOMAXPROCS", "2"),
-        ("ROUTER_CONCURRENCY", "0"),
-        ("APIP_GW_POLICY_ENGINE_METRICS_ENABLED", "true"),
-        ("APIP_GW_ROUTER_RE2_MAX_PROGRAM_SIZE", "400"),
-        ("PYTHON_POLICY_WORKERS", "4"),
-        ("PYTHON_POLICY_MAX_CONCURRENT", "100"),
-        ("PYTHON_POLICY_TIMEOUT", "30"),
-        ("ROUTER_ADMIN_ENABLED", "true"), // set
-        ("ROUTER_ADMIN_HOST", "127.0.0.1"),
-        ("ROUTER_ADMIN_PORT", "9901"),
-        ("ROUTER_DRAIN_TIME_SECONDS", "15"),
-        ("ROUTER_HTTP_PORT", "8080"),
-        ("POLICY_ENGINE_ADMIN_PORT", "9002"),
+        ("ROUTER_ADMIN_ENABLED", "true"),
         ("PYTHON_EXECUTOR_SOCKET", "/var/run/api-platform/python-executor.sock"),
     ];
     assert_variables(&processes, &variables);
@@ -86,7 +70,9 @@ fn each_process_gets_defaults_arguments_signals_and_a_prefix() {
         gateway.container.signal(name);
     }
     gateway.container.await_line("SIGUSR1");
-    assert_eq!(gateway.health(&[]), (0, "ready".to_owned()));
+    let health = ["/usr/local/bin/drainit", "health", "--timeout", "20s"];
+    let health = gateway.container.exec(&health);
+    assert_eq!((health.code, health.output.trim()), (0, "ready"));
     let until = std::time::Instant::now() + LONG * 2;
     while gateway.container.health() != "healthy" {
         assert!(std::time::Instant::now() < until, "{}", gateway.container.health());
@@ -95,8 +81,14 @@ fn each_process_gets_defaults_arguments_signals_and_a_prefix() {
     let after: Vec<_> = gateway.container.processes().iter().map(|process| process.pid).collect();
     assert!(processes.iter().all(|process| after.contains(&process.pid)), "a process has ended");
 
-    let ended = gateway.stop("TERM");
-    assert_stopped_in_order(&ended);
+    let ended = gateway.stop();
+    ended.assert_code(0).assert_stopped_in_order(&["policy-engine", "python-executor"]);
+    ended.assert_lines_in_order(&[
+        "router: draining",
+        "router: drain over",
+        "router: exited",
+        "policy-engine: sending SIGTERM",
+    ]);
     ended
         .assert_line("router: draining for at least 5s and at most 15s")
         .assert_line(said::NO_CONNECTION_LEFT);
@@ -118,11 +110,13 @@ fn each_process_gets_defaults_arguments_signals_and_a_prefix() {
     let known = ["[drainit] ", "[ent] ", "[rtr] ", "[pol] ", "[pye] "];
     let is_known = |text: &str| known.iter().any(|prefix| text.starts_with(prefix));
     assert!(ended.record.lines.iter().all(|line| is_known(&line.text)), "{}", ended.record);
-    let ready = "python-executor: ready";
-    assert_lines_in_order(
-        &ended,
-        &[ready, "policy-engine: started", "policy-engine: ready", "router: started"],
-    );
+    let starts = [
+        "python-executor: ready",
+        "policy-engine: started",
+        "policy-engine: ready",
+        "router: started",
+    ];
+    ended.assert_lines_in_order(&starts);
 }
 
 #[test]
@@ -155,8 +149,10 @@ fn a_gateway_without_registry_and_tcp_admin_drains_over_a_private_admin() {
         ("ROUTER_ADMIN_ENABLED", "false"), // the default
         ("PYTHON_EXECUTOR_SOCKET", "/var/run/api-platform/python-executor.sock"),
     ];
-    assert_variables(&[gateway.engine(), gateway.router()], &variables);
-    let router = gateway.router().command;
+    let processes = [POLICY_ENGINE, ROUTER].map(|part| gateway.process(part));
+    assert_variables(&processes, &variables);
+    let ports: Vec<_> = processes[1].listening().into_iter().map(|(_, port)| port).collect();
+    let router = &processes[1].command;
     let admin = "pipe: {path: /var/run/api-platform/router-admin.sock, mode: 384} # 0600";
     assert!(router.contains(&format!("error_level: 500 admin: address: {admin}")), "{router}");
     assert!(router.ends_with("--log-level warning --concurrency 1"), "{router}");
@@ -165,7 +161,7 @@ fn a_gateway_without_registry_and_tcp_admin_drains_over_a_private_admin() {
     // Envoy has read the override.
     let (_, info) = get_unix(&admin, "/server_info").unwrap();
     assert!(info.contains(r#""xds": "ctl:28000""#), "{info}");
-    assert!(gateway.ports().contains(&8080) && !gateway.ports().contains(&9901));
+    assert!(ports.contains(&8080) && !ports.contains(&9901), "{ports:?}");
     assert!(!gateway.sockets.join("python-executor.sock").exists());
 
     gateway.container.signal("TERM");
@@ -182,54 +178,20 @@ fn a_gateway_without_registry_and_tcp_admin_drains_over_a_private_admin() {
 }
 
 #[test]
-fn other_arguments_are_refused_and_nothing_is_started() {
-    for (args, says) in [
-        (&["--workers=8"][..], "`--workers=8` is claimed by no process"),
-        (&["--rtr.x", "1", "stray"], "`stray` is claimed by no process"),
-        (&["--py.socket=/x"], "`--py.socket=/x` is refused"),
-        (&["--py.listen", "/x"], "`--py.listen` is refused"),
-    ] {
-        let Some(finished) = once(args) else { return };
-        // For wrong usage, drainit exits with 2, and the bash script with 1.
-        assert_eq!(finished.code, 2, "{args:?}: {}", finished.output);
-        assert!(finished.output.contains(says), "{}", finished.output);
-        assert!(!finished.output.contains(": started"), "{}", finished.output);
-    }
-}
-
-#[test]
-fn a_socket_that_never_appears_stops_the_others_and_the_log_says_why() {
-    let Some(setup) = Setup::new() else { return };
-    let python =
-        "--env=PYTHON_EXECUTOR_STEPS=await=/out/go unix=/var/run/api-platform/python-executor.sock";
-    let gateway = setup.start(&["--env=POLICY_ENGINE_STEPS=sleep=60000", python], &[]);
-    gateway.container.await_line("python-executor: started");
-    let (code, said) = gateway.health(&[]);
-    assert!(code == 1 && said.contains("not ready: python-executor"), "{code} {said}");
-    assert_eq!(gateway.health(&["--live"]), (0, "ok".to_owned()));
-    gateway.out.write("go", "");
-    let ended = gateway.wait();
-    ended.assert_code(1).assert_no_line("router: started");
-    ended.assert_line("api-platform/policy-engine.sock: no such file or directory");
-    let stops =
-        ["policy-engine: not ready after 10", "stop policy-engine: ", "stop python-executor: "];
-    assert_lines_in_order(&ended, &stops);
-}
-
-#[test]
 fn the_debug_variant_has_a_debugger_no_python_and_sixty_seconds() {
     let Some(setup) = Setup::new() else { return };
     // The stand-in of dlv needs 10.5 s to start. The image without dlv allows only 10 s.
     let engine =
         "--env=POLICY_ENGINE_STEPS=sleep=10500 unix=/var/run/api-platform/policy-engine.sock";
     let options = [engine, ADMIN, SHORT_DRAIN];
-    let gateway = setup.start_debug(&options, &["--pol.log-format", "text"]);
+    let image = &setup.images.debug;
+    let gateway = setup.start_image(image, &options, &["--pol.log-format", "text"]);
     gateway.await_served();
-    let ended = gateway.stop("TERM");
+    let ended = gateway.stop();
     ended.assert_code(0).assert_no_line("python-executor").assert_no_event("python-executor", "");
     // dlv passes these arguments on to the Policy Engine.
     let xds = ["-xds-server", "gateway-controller:18001", "--log-format", "text"];
     assert_eq!(given(&ended, "policy-engine"), xds);
     ended.assert_line(r"policy-engine: ready after 1[0-9]");
-    assert_lines_in_order(&ended, &["router: draining", "stop router: ", "stop policy-engine: "]);
+    ended.assert_lines_in_order(&["router: draining", "stop router: ", "stop policy-engine: "]);
 }

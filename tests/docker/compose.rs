@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 use std::thread::{self, sleep};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use testkit::docker::{Container, LABEL};
 use testkit::envoy::checkout;
@@ -24,11 +24,8 @@ fn compose_waits_for_health_and_stops_the_gateway_first() {
     let [app, gateway] = ["app", "gateway"].map(|service| project.container(service));
     assert_eq!(app.health(), "healthy");
     // The app is healthy only after its first health check, which comes after `interval`.
-    let pause = started(&gateway) - started(&app);
-    assert!(
-        pause >= 1.0,
-        "the gateway was started {pause} s after the app, before the first health check"
-    );
+    let pause = started(&gateway).duration_since(started(&app)).unwrap();
+    assert!(pause >= ms(1000), "the gateway was started {pause:?} after the app");
     gateway.await_line(&said::ready("envoy"));
 
     let began = Instant::now();
@@ -55,22 +52,9 @@ fn compose_waits_for_health_and_stops_the_gateway_first() {
     );
 }
 
-/// The command of Compose. Without Compose, the test is skipped, which is an error in CI.
-pub(super) fn installed() -> Option<&'static [&'static str]> {
-    let found = [&["docker", "compose"][..], &["docker-compose"]].into_iter().find(|command| {
-        let mut version = Command::new(command[0]);
-        version.args(&command[1..]).arg("version").stdin(Stdio::null());
-        version.output().is_ok_and(|output| output.status.success())
-    });
-    let missing = "neither `docker compose` nor `docker-compose` is installed".to_owned();
-    skip_unless(found.map(drop).ok_or(missing)).then(|| found.unwrap())
-}
-
-/// Returns the time at which a container was started, in seconds since 1970.
-fn started(container: &Container) -> f64 {
-    let time = container.inspect("{{.State.StartedAt}}");
-    let output = Command::new("date").args(["+%s.%N", "--date", &time]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().parse().expect(&time)
+/// Returns the time at which a container was started.
+fn started(container: &Container) -> SystemTime {
+    humantime::parse_rfc3339(&container.inspect("{{.State.StartedAt}}")).unwrap()
 }
 
 /// The time, in UTC, of drainit's first line with this text.
@@ -92,15 +76,22 @@ struct Project {
 }
 
 impl Project {
-    /// Returns `None` if there is no Compose.
+    /// Returns `None` without Compose. The test is then skipped, which is an error in CI.
     fn new(image: &str) -> Option<Self> {
-        installed().map(|command| {
+        let commands = [&["docker", "compose"][..], &["docker-compose"]];
+        let found = commands.into_iter().find(|command| {
+            let mut version = Command::new(command[0]);
+            version.args(&command[1..]).arg("version").stdin(Stdio::null());
+            version.output().is_ok_and(|output| output.status.success())
+        });
+        let missing = "neither `docker compose` nor `docker-compose` is installed".to_owned();
+        skip_unless(found.map(drop).ok_or(missing)).then(|| {
             let overlay = TempDir::new();
             let name = overlay.path().file_name().unwrap().to_str().unwrap().to_owned();
             let label = format!("labels: {{{LABEL}: '{}'}}", std::process::id());
             let both = format!("{{{label}, environment: {{ENVOY_DRAIN_SECONDS: '6'}}}}");
             overlay.write("test.yaml", format!("services: {{app: {both}, gateway: {both}}}\n"));
-            Self { command, name, image: image.to_owned(), overlay }
+            Self { command: found.unwrap(), name, image: image.to_owned(), overlay }
         })
     }
 

@@ -10,18 +10,6 @@ use crate::support::docker_images::child_image;
 use crate::support::said;
 use crate::support::temp_dir::TempDir;
 
-/// Two processes, one of which leaves a daemon behind.
-const CONFIG: &str = r#"
-processes:
-  base: {command: [/child, base, print=up, daemon=left], readiness: {log: "^up$"}, log: {prefix: base}}
-  app:
-    command: [/child, app, "on=HUP:print:hung up", "http=0.0.0.0:8080,0", print=serves]
-    depends_on: [base]
-    readiness: {http: "http://127.0.0.1:8080/"}
-    forward_signals: [HUP]
-    log: {prefix: app}
-"#;
-
 // holds: S115
 #[test]
 fn an_end_by_the_oom_killer_is_reported() {
@@ -91,7 +79,8 @@ fn the_start_mentions_the_default_timeout_of_docker_stop() {
     let Some(image) = child_image() else { return };
     let dir = TempDir::new();
     let grace = |period: &str| {
-        dir.write("drainit.yaml", format!("shutdown: {{grace_period: '{period}'}}\n{CONFIG}"));
+        let processes = "processes: {app: {command: [/child, app]}}";
+        dir.write("drainit.yaml", format!("shutdown: {{grace_period: '{period}'}}\n{processes}"));
     };
     grace("${GRACE:-30}");
     let config = mount(&dir.join("drainit.yaml"), "/etc/drainit.yaml");

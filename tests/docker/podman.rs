@@ -6,7 +6,6 @@ use std::process::{Command, Stdio};
 use std::thread::{self, sleep};
 use std::time::Instant;
 
-use nix::unistd::Uid;
 use testkit::docker::{Container, LABEL, docker, succeed};
 use testkit::envoy::checkout;
 
@@ -14,15 +13,19 @@ use super::GREETING;
 use crate::config::pod::rendered;
 use crate::support::client::Client;
 use crate::support::docker_gateway::{examples, gateway_images};
+use crate::support::example::is_installed;
 use crate::support::http::free_address;
-use crate::support::namespace::skip_unless;
+use crate::support::namespace::is_root_for;
 use crate::support::said;
 use crate::support::temp_dir::TempDir;
 use crate::support::{Duration, in_parallel, ms};
 
 #[test]
 fn podman_drains_the_pods_of_the_manifests() {
-    if !skip_unless(possible()) {
+    // slirp4netns gives Podman a network without a bridge.
+    if !["podman", "slirp4netns"].into_iter().all(is_installed)
+        || !is_root_for("the network of a pod")
+    {
         return;
     }
     let Some(image) = Image::new() else { return };
@@ -35,14 +38,14 @@ fn podman_drains_the_pods_of_the_manifests() {
     ];
     in_parallel(cases, |(name, manifest)| {
         let pod = Pod::play(&image, name, &manifest);
-        let mut client = pod.connect();
+        let mut client = Client::new(pod.outside);
         assert_eq!(client.get(), (GREETING.to_owned(), false));
         let began = Instant::now();
         let took = thread::scope(|scope| {
             let stopping = scope.spawn(|| {
                 // Before version 5.5, `podman pod stop` takes the network away first, so the test
                 // stops the container.
-                podman(&["stop", "--time", "45", pod.container.id()]);
+                succeed("podman", &["stop", "--time", "45", pod.container.id()]);
                 began.elapsed()
             });
             // The test waits for an answer that closes the connection, and not for a line of the
@@ -50,7 +53,7 @@ fn podman_drains_the_pods_of_the_manifests() {
             while !client.get().1 {
                 sleep(ms(20));
             }
-            let other = pod.connect().get();
+            let other = Client::new(pod.outside).get();
             assert_eq!(other.0, GREETING, "nobody is served during the drain");
             stopping.join().unwrap()
         });
@@ -97,11 +100,6 @@ impl Pod {
         assert!(play.status.success(), "{}", String::from_utf8_lossy(&play.stderr));
         pod.container.await_line(said::ALL_READY);
         pod
-    }
-
-    #[track_caller]
-    fn connect(&self) -> Client {
-        Client::new(self.outside)
     }
 }
 
@@ -189,18 +187,4 @@ impl Drop for Image {
     fn drop(&mut self) {
         let _ = Command::new("podman").args(["rmi", "--force", &self.0]).output();
     }
-}
-
-fn podman(args: &[&str]) -> String {
-    succeed("podman", args)
-}
-
-/// Checks that Podman is available, and slirp4netns, which gives Podman a network without a bridge.
-fn possible() -> Result<(), String> {
-    for program in ["podman", "slirp4netns"] {
-        let output = Command::new(program).arg("--version").output();
-        output.map_err(|error| format!("{program}: {error}; `make deps` installs it"))?;
-    }
-    let is_root = Uid::effective().is_root();
-    is_root.then_some(()).ok_or_else(|| "the network of a pod needs root".to_owned())
 }

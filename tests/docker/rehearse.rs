@@ -6,11 +6,10 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use testkit::envoy::{DEFAULT, binary, checkout};
+use testkit::envoy::checkout;
 
 use crate::support::docker_images::{envoy_image, images};
 use crate::support::example::is_installed;
-use crate::support::namespace::is_root_for;
 use crate::support::temp_dir::TempDir;
 
 /// Whether the rehearsal passes, and what the script says.
@@ -126,29 +125,4 @@ fn a_rehearsal_of_a_program_refuses_a_taken_port_and_a_line_without_dashes() {
         let (passes, said) = rehearse(&[&["--command", &port], *words].concat());
         assert!(!passes && said.contains(says), "{words:?}\n{said}");
     }
-}
-
-#[test]
-fn a_program_that_drains_passes_the_rehearsal_without_docker() {
-    if !is_installed("wrk") || !is_root_for("a PID namespace") {
-        return;
-    }
-    let dir = TempDir::new();
-    let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let [port, admin] = free.map(|listener| listener.local_addr().unwrap().port());
-    let config = fs::read_to_string(checkout().join("tests/fixtures/docker-envoy.yaml")).unwrap();
-    let config = config.replace("10000", &port.to_string()).replace("9901", &admin.to_string());
-    dir.write("envoy.yaml", config);
-    let (port, file) = (port.to_string(), dir.join("envoy.yaml"));
-    let admin = format!("http://127.0.0.1:{admin}");
-    let drainit = [env!("CARGO_BIN_EXE_drainit"), "exec", "--drain-envoy", &admin, "--"];
-    let envoy = binary(DEFAULT).unwrap();
-    let words = ["-c", file.to_str().unwrap(), "--disable-hot-restart", "--log-level", "error"];
-    let envoy = [&[envoy.to_str().unwrap()][..], &words].concat();
-    let (passes, said) =
-        rehearse(&[&["--command", &port, "/x", "--"], &drainit[..], &envoy].concat());
-    assert!(passes && said.contains("drain envoy: "), "{said}");
-    assert!(said.contains(" answered, 0 failed; connections: 0 cut\n"), "{said}");
-    let (passes, said) = rehearse(&[&["--command", &port, "--"][..], &envoy].concat());
-    assert!(!passes && said.contains(" requests failed while "), "{said}");
 }

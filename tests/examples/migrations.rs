@@ -5,12 +5,11 @@
 use std::fs;
 use std::process::Command;
 
-use nix::unistd::Uid;
 use testkit::envoy::checkout;
 
 use crate::support::example::is_installed;
 use crate::support::http::free_address;
-use crate::support::namespace::{is_root_for, skip_unless};
+use crate::support::namespace::is_root_for;
 use crate::support::rig::NOBODY;
 use crate::support::temp_dir::TempDir;
 use crate::support::{Ended, LONG, Rig, Running, Signal, Stream, in_parallel};
@@ -27,11 +26,7 @@ const BOTH: [By; 2] = [By::Original, By::Drainit];
 /// A rig with these files of tests/fixtures/migrations. The users that the files name can read the
 /// rig's programs.
 fn rig(files: &[&str]) -> Option<Rig> {
-    let is_root = Uid::effective().is_root();
-    if !skip_unless(is_root.then_some(()).ok_or_else(|| "its users need root".to_owned())) {
-        return None;
-    }
-    let rig = Rig::new()?.readable_by_everybody();
+    let rig = is_root_for("a change of the user").then(Rig::new)??.readable_by_everybody();
     for file in files {
         let path = checkout().join("tests/fixtures/migrations").join(file);
         rig.write(file, rig.fill(&fs::read_to_string(path).unwrap()));
@@ -175,7 +170,7 @@ fn an_imported_nginx_loses_no_request_where_supervisord_loses_some() {
     ] {
         let port = address.port().to_string();
         let mut script = Command::new(checkout().join("examples/rehearse.sh"));
-        script.args(["--command", &port, "--"]).args(words).env("CLIENTS", "20");
+        script.args(["--command", &port, "/x", "--"]).args(words).env("CLIENTS", "20");
         let ended = script.output().unwrap();
         let said = String::from_utf8_lossy(&ended.stdout).into_owned();
         assert_eq!(ended.status.success(), !fails, "{said} {ended:?}");

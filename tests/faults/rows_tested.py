@@ -60,6 +60,8 @@ tested("a drain request is never answered", "given up when its time is over",
 
 _, tested = group("Unasked ends and failed starts")
 
+tested("a socket never appears", "the start has failed, 1, and the log says why",
+       "start::readiness::a_timeout_says_why_the_last_attempt_failed")
 # Supervisor#1588, #1223
 tested("a process holds up the start", "`status` shows what is ready and what starts",
        "operate::status::status_shows_every_process_without_a_control_section")
@@ -100,8 +102,6 @@ _, tested = group("In a Docker container")
 # kubernetes#50032
 tested("a grace period of 30 s, where `docker stop` kills after 10 s", "a warning at the start",
        "docker::matrix::the_start_mentions_the_default_timeout_of_docker_stop")
-tested("a socket of an API gateway never appears", "the others are stopped in order, 1, and the log says why",
-       "docker::api_gateway::a_socket_that_never_appears_stops_the_others_and_the_log_says_why")
 # docker/cli#3909
 tested("SIGHUP, SIGUSR1 and SIGUSR2 to an API gateway", "nothing ends, and Envoy gets SIGUSR1",
        "docker::api_gateway::each_process_gets_defaults_arguments_signals_and_a_prefix")

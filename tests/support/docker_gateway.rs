@@ -62,26 +62,22 @@ fn debugger() -> String {
 fn runtime() -> String {
     let dir = TempDir::new();
     let helper = child();
-    for (path, content) in [
-        ("app/python-executor/main.py", ""),
-        ("app/python-executor/python_policy_registry.py", ""),
-        ("etc/envoy/envoy.yaml", BOOTSTRAP),
-        ("etc/envoy/config-override.yaml", OVERRIDE),
-    ] {
+    let stand_in = fs::read(&helper).unwrap();
+    let files = [
+        ("app/python-executor/main.py", &[][..]),
+        ("app/python-executor/python_policy_registry.py", &[]),
+        ("etc/envoy/envoy.yaml", BOOTSTRAP.as_bytes()),
+        ("etc/envoy/config-override.yaml", OVERRIDE.as_bytes()),
+        ("app/policy-engine", &stand_in),
+        ("usr/bin/python3", &stand_in),
+    ];
+    let files = files.map(|(path, content)| (path.to_owned(), content.to_vec()));
+    let read = |path: String| (path.trim_start_matches('/').to_owned(), fs::read(path).unwrap());
+    for (path, content) in files.into_iter().chain(libraries(&helper).into_iter().map(read)) {
         let file = dir.join("root").join(path);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, content).unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
-    }
-    for path in ["app/policy-engine", "usr/bin/python3"] {
-        let file = dir.join("root").join(path);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::copy(&helper, file).unwrap();
-    }
-    for library in libraries(&helper) {
-        let to = dir.join("root").join(library.trim_start_matches('/'));
-        fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(&library, to).unwrap();
     }
     dir.write("Dockerfile", format!("FROM {}\nCOPY root /\n", envoy_image()));
     docker_build(&[dir.path().to_str().unwrap()])

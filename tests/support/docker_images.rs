@@ -68,8 +68,8 @@ pub(crate) fn postgresql_image() -> Option<&'static str> {
         if !versions.status.success() {
             return Err(format!("{missing}; `make deps` installs it"));
         }
-        let script = "$(ls -d /usr/lib/postgresql/*/bin | tail -n 1)";
-        let bin = Command::new("sh").args(["-c", &format!("echo {script}")]).output().unwrap();
+        let script = "ls -d /usr/lib/postgresql/*/bin | tail -n 1";
+        let bin = Command::new("sh").args(["-c", script]).output().unwrap();
         let bin = String::from_utf8(bin.stdout).unwrap();
         let path = format!("ENV PATH=/usr/local/bin:/usr/bin:{}", bin.trim());
         Ok(import("postgresql", &[], &path, &versions.stdout))
@@ -83,7 +83,9 @@ pub(crate) fn systemd_image() -> Option<&'static str> {
     static IMAGE: OnceLock<Result<String, String>> = OnceLock::new();
     let images = images()?;
     let image = IMAGE.get_or_init(|| {
-        let systemd = package("systemd", ["/lib/systemd/systemd", "--version"], "ENTRYPOINT []")?;
+        let version = Command::new("/lib/systemd/systemd").arg("--version").output();
+        let version = version.map_err(|error| format!("systemd: {error}"))?.stdout;
+        let systemd = import("package", &["systemd".into()], "ENTRYPOINT []", &version);
         let dir = TempDir::new();
         let unit = fs::read(envoy::checkout().join("examples/systemd/gateway.service")).unwrap();
         dir.write("gateway.service", unit);
@@ -109,15 +111,6 @@ pub(crate) fn systemd_image() -> Option<&'static str> {
     skip_unless(image.as_ref().map(drop).map_err(Clone::clone)).then(|| image.as_deref().unwrap())
 }
 
-/// Imports an image with the files of an installed Debian package. Returns an error if the program
-/// of the package cannot be run.
-fn package(name: &str, version: [&str; 2], change: &str) -> Result<String, String> {
-    let [program, option] = version;
-    let version = Command::new(program).arg(option).stdin(Stdio::null()).output();
-    let version = version.map_err(|error| format!("{program}: {error}"))?;
-    Ok(import("package", &[name.into()], change, &(name, version.stdout)))
-}
-
 /// Returns the static binary, copied out of its image, or `None` if [`images`] returns `None`.
 pub(crate) fn static_drainit() -> Option<&'static Path> {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
@@ -133,7 +126,7 @@ pub(crate) fn static_drainit() -> Option<&'static Path> {
 }
 
 /// Checks that Docker, dpkg and Envoy are available.
-pub(crate) fn possible() -> Result<(), String> {
+fn possible() -> Result<(), String> {
     for (program, args) in
         [("docker", &["version", "--format", "{{.Server.Version}}"][..]), ("dpkg", &["--version"])]
     {

@@ -3,9 +3,8 @@
 use std::fs::{self, Permissions};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::thread;
 
-use testkit::docker::{Container, Finished, Process, run};
+use testkit::docker::{Container, Process};
 use testkit::event::{Event, LOG_VARIABLE, now};
 
 use crate::support::docker_gateway::{GatewayImages, gateway_images};
@@ -13,7 +12,7 @@ use crate::support::http::get;
 use crate::support::record::{Line, Record};
 use crate::support::said;
 use crate::support::temp_dir::TempDir;
-use crate::support::{Ended, Stream, ms};
+use crate::support::{Ended, Stream};
 
 /// The options of every container. The image itself sets an unprivileged user.
 const OPTIONS: [&str; 4] = [
@@ -28,9 +27,14 @@ pub(super) const ENGINE: &str =
     "--env=POLICY_ENGINE_STEPS=unix=/var/run/api-platform/policy-engine.sock";
 pub(super) const ADMIN: &str = "--env=ROUTER_ADMIN_ENABLED=true";
 
+/// Parts of the command lines of the processes.
+pub(super) const ROUTER: &str = "/usr/local/bin/envoy";
+pub(super) const POLICY_ENGINE: &str = "/app/policy-engine -xds-server";
+pub(super) const PYTHON_EXECUTOR: &str = "/app/python-executor/main.py";
+
 /// The directories of a container that is to be started.
 pub(super) struct Setup {
-    images: &'static GatewayImages,
+    pub(super) images: &'static GatewayImages,
     /// The directory that is mounted at `/out` in the container.
     pub(super) out: TempDir,
     /// The directory that is mounted at `/var/run/api-platform` in the container.
@@ -51,12 +55,7 @@ impl Setup {
         self.start_image(image, options, args)
     }
 
-    pub(super) fn start_debug(self, options: &[&str], args: &[&str]) -> Gateway {
-        let image = &self.images.debug;
-        self.start_image(image, options, args)
-    }
-
-    fn start_image(self, image: &str, options: &[&str], args: &[&str]) -> Gateway {
+    pub(super) fn start_image(self, image: &str, options: &[&str], args: &[&str]) -> Gateway {
         let volumes = [
             format!("--volume={}:/out", self.out.path().display()),
             format!("--volume={}:/var/run/api-platform", self.sockets.path().display()),
@@ -68,13 +67,6 @@ impl Setup {
         let container = Container::start(image, &[&OPTIONS, &volumes, options].concat(), args);
         Gateway { container, out: self.out, sockets: self.sockets }
     }
-}
-
-/// Runs a container that ends by itself.
-pub(super) fn once(args: &[&str]) -> Option<Finished> {
-    let steps = "--env=POLICY_ENGINE_STEPS=exit=0"; // a started engine ends at once
-    let options = [&OPTIONS[..3], &["--tmpfs=/var/run/api-platform:mode=1777", steps]].concat();
-    Some(run(&gateway_images()?.production, &options, args))
 }
 
 /// A running container.
@@ -91,11 +83,7 @@ impl Gateway {
         self.container.await_line(said::ALL_READY);
         let address = self.container.address(8080);
         let hello = (200, "hello from the gateway\n".to_owned());
-        let served = (0..600).any(|_| {
-            thread::sleep(ms(50));
-            get(address, "/").is_ok_and(|answer| answer == hello)
-        });
-        assert!(served, "the Router does not answer:\n{}", self.container.logs());
+        assert_eq!(get(address, "/").unwrap(), hello, "{}", self.container.logs());
         address
     }
 
@@ -107,33 +95,9 @@ impl Gateway {
         found.unwrap_or_else(|| panic!("no {part} runs:\n{}", self.container.logs()))
     }
 
-    pub(super) fn router(&self) -> Process {
-        self.process("/usr/local/bin/envoy")
-    }
-
-    pub(super) fn engine(&self) -> Process {
-        self.process("/app/policy-engine -xds-server")
-    }
-
-    pub(super) fn python(&self) -> Process {
-        self.process("/app/python-executor/main.py")
-    }
-
-    /// The ports on which the container listens.
-    pub(super) fn ports(&self) -> Vec<u16> {
-        self.router().listening().into_iter().map(|(_, port)| port).collect()
-    }
-
-    /// Runs `drainit health` in the container.
-    pub(super) fn health(&self, args: &[&str]) -> (i32, String) {
-        let patient = ["/usr/local/bin/drainit", "health", "--timeout", "20s"];
-        let finished = self.container.exec(&[&patient, args].concat());
-        (finished.code, finished.output.trim().to_owned())
-    }
-
-    /// Sends a signal, and waits for the end.
-    pub(super) fn stop(self, signal: &str) -> Ended {
-        self.container.signal(signal);
+    /// Stops the container, and waits for the end.
+    pub(super) fn stop(self) -> Ended {
+        self.container.signal("TERM");
         self.wait()
     }
 
@@ -173,27 +137,4 @@ pub(super) fn given(ended: &Ended, name: &str) -> Vec<String> {
     let args = report["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap());
     let is_first = |arg: &&str| arg.starts_with('-') || arg.starts_with("/app/");
     args.skip_while(|arg| !is_first(arg)).map(str::to_owned).collect()
-}
-
-/// Asserts that drainit has written lines with these texts, in this order.
-#[track_caller]
-pub(super) fn assert_lines_in_order(ended: &Ended, texts: &[&str]) {
-    let mut lines = ended.record.lines.iter().filter(|line| line.stream == Stream::Stderr);
-    for text in texts {
-        let found = lines.any(|line| line.text.contains(text));
-        assert!(found, "no {text:?} at this place:\n{}", ended.record);
-    }
-}
-
-/// Asserts that the Router, the Policy Engine and the Python Executor were stopped in this order.
-#[track_caller]
-pub(super) fn assert_stopped_in_order(ended: &Ended) {
-    ended.assert_code(0).assert_stopped_in_order(&["policy-engine", "python-executor"]);
-    let stops = [
-        "router: draining",
-        "router: drain over",
-        "router: exited",
-        "policy-engine: sending SIGTERM",
-    ];
-    assert_lines_in_order(ended, &stops);
 }

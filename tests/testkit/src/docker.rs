@@ -89,7 +89,8 @@ impl Container {
     /// The address at which the host reaches this port of the container.
     #[track_caller]
     pub fn address(&self, port: u16) -> SocketAddr {
-        address(&self.id, port)
+        let addresses = docker(&["port", &self.id, &port.to_string()]);
+        addresses.lines().next().unwrap_or_default().parse().unwrap()
     }
 
     /// The processes of the container, beginning with its PID 1.
@@ -123,7 +124,7 @@ impl Container {
     /// Runs `docker exec` to its end.
     #[track_caller]
     pub fn exec(&self, command_line: &[&str]) -> Finished {
-        let output = command(&[&["exec", &self.id], command_line].concat()).output().unwrap();
+        let output = of("docker", &[&["exec", &self.id], command_line].concat()).output().unwrap();
         Finished { code: output.status.code().unwrap(), output: text(&output) }
     }
 
@@ -136,7 +137,7 @@ impl Container {
     /// The stdout and stderr of the container so far.
     #[track_caller]
     pub fn output(&self) -> (String, String) {
-        let output = command(&["logs", &self.id]).output().unwrap();
+        let output = of("docker", &["logs", &self.id]).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (text(&output.stdout), text(&output.stderr))
     }
@@ -196,15 +197,8 @@ impl Process {
 pub fn run(image: &str, options: &[&str], args: &[&str]) -> Finished {
     let label = label();
     let all = [&["run", "--rm", "--label", &label], options, &[image], args].concat();
-    let output = command(&all).output().unwrap();
+    let output = of("docker", &all).output().unwrap();
     Finished { code: output.status.code().unwrap(), output: text(&output) }
-}
-
-/// The address at which the host reaches this port of a container.
-#[track_caller]
-pub(crate) fn address(id: &str, port: u16) -> SocketAddr {
-    let addresses = docker(&["port", id, &port.to_string()]);
-    addresses.lines().next().unwrap_or_default().parse().unwrap()
 }
 
 /// The option that mounts a file of the host into the container, read-only.
@@ -230,7 +224,8 @@ pub fn succeed(engine: &str, args: &[&str]) -> String {
 #[track_caller]
 pub fn files(image: &str) -> Vec<String> {
     let container = Container::of(docker(&["create", "--label", &label(), image]));
-    let mut export = command(&["export", &container.id]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut export =
+        of("docker", &["export", &container.id]).stdout(Stdio::piped()).spawn().unwrap();
     let tar = export.stdout.take().unwrap();
     let list = Command::new("tar").args(["--list", "--file=-"]).stdin(tar).output().unwrap();
     assert!(list.status.success() && export.wait().unwrap().success(), "{}", text(&list));
@@ -244,22 +239,14 @@ pub fn remove_orphans() {
     let containers = docker(&["ps", "--all", "--filter", &filter, "--format", &format]);
     for (id, pid) in containers.lines().filter_map(|line| line.split_once(' ')) {
         if !Path::new("/proc").join(pid).exists() {
-            remove(id);
+            drop(Container::of(id.to_owned()));
         }
     }
 }
 
-pub(crate) fn remove(id: &str) {
-    let _ = command(&["rm", "--force", "--volumes", id]).output();
-}
-
 /// The label of the containers of this test run.
-pub(crate) fn label() -> String {
+fn label() -> String {
     format!("{LABEL}={}", std::process::id())
-}
-
-pub(crate) fn command(args: &[&str]) -> Command {
-    of("docker", args)
 }
 
 fn of(engine: &str, args: &[&str]) -> Command {
