@@ -4,6 +4,5 @@ mod certificates;
 mod migrations;
 mod overlap;
 mod policy_engine;
-mod self_draining;
 mod servers;
 mod streams;

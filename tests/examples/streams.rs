@@ -1,13 +1,16 @@
-//! Tests the example of long streams: a stream that is open when the container stops ends
+//! Tests the examples of long streams: a stream that is open when the container stops ends
 //! completely.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 use std::thread;
 
-use crate::support::example::{self, Example, is_installed};
+use crate::support::example::{Example, Pod, is_installed, roll};
 use crate::support::http::free_address;
-use crate::support::{LONG, Signal, ms};
+use crate::support::{Duration, Ended, LONG, Signal, ms};
+
+const SELF_DRAINING: Example = Example::new("self-draining", "GATEWAY_");
 
 /// Opens a stream, and returns a thread that reads the stream to its end.
 fn open(address: SocketAddr, seconds: u32) -> thread::JoinHandle<String> {
@@ -29,30 +32,30 @@ fn open(address: SocketAddr, seconds: u32) -> thread::JoinHandle<String> {
     })
 }
 
-#[test]
-fn streams_that_are_open_at_the_stop_end_whole() {
-    let (address, control) = (free_address(), free_address());
-    let Some(rig) = example::rig() else { return };
-    let rig = rig
-        .env("STREAMS_RUN_DIR", "DIR")
-        .env("STREAMS_ADDRESS", &address.ip().to_string())
-        .env("STREAMS_PORT", &address.port().to_string())
-        .env("STREAMS_SERVER_PORT", &free_address().port().to_string())
-        .env("STREAMS_CONTROL", &control.to_string())
-        .env("TERMINATION_GRACE_PERIOD_SECONDS", "900");
-    let drainit = example::run(rig, &["examples/streams/drainit.yaml"]);
-    // The streams last longer than `min`, so that only the streams hold the drain.
-    let streams: Vec<_> = (8..16).map(|seconds| open(address, seconds)).collect();
-    drainit.signal(Signal::SIGTERM);
+/// Opens streams that last for these seconds, stops the pod, and asserts that each stream ends
+/// whole. Returns the end, and the time of the stop signal.
+fn stop_with_streams(pod: Pod, seconds: Range<u32>) -> (Ended, Duration) {
+    let streams: Vec<_> = seconds.map(|seconds| open(pod.address, seconds)).collect();
+    let t0 = pod.running.signal(Signal::SIGTERM);
     for stream in streams {
         let text = stream.join().unwrap();
         assert!(text.contains("data: [DONE]"), "{text}");
     }
-    let ended = drainit.wait_exit(LONG);
-    ended.assert_code(0).assert_line("drain router: 1[5-9].*, no request in flight");
-    ended
-        .assert_line("requests 8 completed, 0 cut")
-        .assert_no_line(r"\[drainit\].*(warning|killed)");
+    let ended = pod.running.wait_exit(LONG);
+    ended.assert_code(0).assert_no_line(r"\[drainit\].*(warning|killed)");
+    (ended, t0)
+}
+
+#[test]
+fn streams_that_are_open_at_the_stop_end_whole() {
+    let [port, control] = [free_address().port().to_string(), free_address().to_string()];
+    let variables = format!("STREAMS_SERVER_PORT: '{port}', STREAMS_CONTROL: '{control}'");
+    let overlay = format!("env: {{{variables}}}\nshutdown: {{grace_period: 900s}}");
+    let Some(pod) = Example::new("streams", "STREAMS_").start(&overlay) else { return };
+    // The streams last longer than `min`, so that only the streams hold the drain.
+    let (ended, _) = stop_with_streams(pod, 8..16);
+    ended.assert_line("drain router: 1[5-9].*, no request in flight");
+    ended.assert_line("requests 8 completed, 0 cut");
 }
 
 // holds: S366
@@ -63,16 +66,35 @@ fn streams_of_uvicorn_that_are_open_at_the_stop_end_whole() {
     }
     let overlay = "env: {LLM_LONGEST_SECONDS: 20}";
     let Some(pod) = Example::new("llm", "LLM_").start(overlay) else { return };
-    let streams: Vec<_> = (3..9).map(|seconds| open(pod.address, seconds)).collect();
-    pod.running.signal(Signal::SIGTERM);
-    for stream in streams {
-        let text = stream.join().unwrap();
-        assert!(text.contains("data: [DONE]"), "{text}");
-    }
-    let ended = pod.running.wait_exit(LONG);
+    let (ended, _) = stop_with_streams(pod, 3..9);
     let counts = "connections 6 at the start, .*; requests [0-6] at the start( .perhaps [1-6] more.)?, 0 cut";
-    ended.assert_code(0).assert_line(&format!("drain server: .*no request in flight; {counts}"));
-    ended.assert_no_line(r"\[drainit\].*(warning|killed)");
+    ended.assert_line(&format!("drain server: .*no request in flight; {counts}"));
+}
+
+#[test]
+fn a_stream_of_a_server_that_drains_itself_ends_whole() {
+    let Some(pod) = SELF_DRAINING.start("") else { return };
+    // The stream outlives the 10 s that drainit gives without `stop_grace_period`.
+    let (ended, t0) = stop_with_streams(pod, 12..13);
+    ended.assert_took(t0, ms(11_000)..ms(14_000));
+}
+
+#[test]
+fn a_server_that_drains_itself_loses_no_request() {
+    let Some(rolled) = roll(&SELF_DRAINING, "") else { return };
+    rolled.assert_nothing_lost().ended.assert_took(rolled.t0, ms(5000)..ms(14_000));
+    rolled.ended.assert_line("ends with 0 connections");
+}
+
+/// At its own deadline, before drainit would kill it, the server cuts a stream that is still open.
+#[test]
+fn a_self_draining_server_ends_before_kill() {
+    let Some(pod) = SELF_DRAINING.start("env: {GATEWAY_STOP_SECONDS: '8'}") else { return };
+    let _stream = open(pod.address, 60);
+    let t0 = pod.running.signal(Signal::SIGTERM);
+    let ended = pod.running.wait_exit(LONG);
+    ended.assert_code(0).assert_took(t0, ms(3000)..ms(7000));
+    ended.assert_line("ends with 1 connections");
 }
 
 /// Sends a call to the MCP server, and returns a thread that reads the answer.
