@@ -51,8 +51,8 @@ fn rules_and_dashboard_name_metrics_of_drainit_only() {
 fn the_dashboard_names_every_state_of_a_process() {
     let source = fs::read_to_string(checkout().join("src/control/status.rs")).unwrap();
     let states = Regex::new(r#""(waiting starting [a-z ]+)""#).unwrap();
-    let states: Vec<_> =
-        states.captures(&source).unwrap()[1].split(' ').map(str::to_owned).collect();
+    let states = states.captures(&source).unwrap().get(1).unwrap().as_str();
+    let mut states: Vec<_> = states.split(' ').collect();
     assert_eq!(states.len(), 10);
     let text = fs::read_to_string(examples().join("dashboard.json")).unwrap();
     let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -61,24 +61,13 @@ fn the_dashboard_names_every_state_of_a_process() {
     let query = panel["targets"][0]["expr"].as_str().unwrap();
     let shown = &panel["fieldConfig"]["defaults"]["mappings"][0]["options"];
     let number = Regex::new(r#"(\d+) \* drainit_process_state\{[^}]*state="([a-z]+)"\}"#).unwrap();
-    let mut of_query: Vec<_> =
-        number.captures_iter(query).map(|it| (it[2].to_owned(), it[1].to_owned())).collect();
-    for (state, number) in &of_query {
-        assert_eq!(shown[number]["text"], state.as_str(), "{number}");
+    let mut of_query = Vec::new();
+    for [number, state] in number.captures_iter(query).map(|it| it.extract().1) {
+        assert_eq!(shown[number]["text"], state, "{number}");
         assert!(number != "0" && shown[number]["color"].is_string(), "{state}");
+        of_query.push(state);
     }
-    // The states `draining` and `stopping` have the same colours as in the drawings.
-    let colour = |state: &str| {
-        let (_, number) = of_query.iter().find(|(name, _)| name == state).unwrap();
-        shown[number]["color"].as_str().unwrap().to_owned()
-    };
-    let drawing = fs::read_to_string(checkout().join("docs/plan.svg")).unwrap();
-    for (state, class) in [("draining", "drain"), ("stopping", "stop")] {
-        assert!(drawing.contains(&format!(".{class} {{ fill: {} }}", colour(state))), "{state}");
-    }
-    let mut expected = states;
-    expected.sort();
-    of_query.sort();
-    let names: Vec<_> = of_query.into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, expected);
+    states.sort_unstable();
+    of_query.sort_unstable();
+    assert_eq!(of_query, states);
 }

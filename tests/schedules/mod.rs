@@ -11,7 +11,6 @@ mod history;
 mod random;
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,7 +24,6 @@ use self::random::Random;
 use crate::support::{Duration, LONG, Over, Rig, Running, Said, Signal};
 use crate::support::{in_parallel, leave_socket, ms, now};
 use nix::sys::signal::kill;
-use nix::unistd::Pid;
 use serde_json::Value;
 
 /// The numbers of schedules. A schedule mostly waits, so many schedules can be played at the same
@@ -204,7 +202,7 @@ fn play(seed: u64, errors: Option<&str>) -> Result<(), (Vec<String>, String)> {
         signal(Signal::SIGINT);
     }
     if running.try_wait(LONG, |record| record.ended.map(drop)).is_err() {
-        let what = format!("does not end; its threads are {}", threads(running.pid()));
+        let what = "does not end".to_owned();
         return Err((vec![what], format!("{config}\n{schedule:?}\n{}", running.record())));
     }
     let ended = running.wait_exit(LONG);
@@ -259,14 +257,4 @@ fn running_now(running: &Running) -> Vec<(String, i32)> {
         Some((process["name"].as_str()?.to_owned(), i32::try_from(process["pid"].as_i64()?).ok()?))
     });
     shown.collect()
-}
-
-/// Where the threads of a process wait in the kernel.
-fn threads(pid: Pid) -> String {
-    let all = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    let one = |task: fs::DirEntry| {
-        format!("{} in {}", read(task.path().join("comm")), read(task.path().join("syscall")))
-    };
-    all.map(one).collect::<Vec<_>>().join(", ")
 }
