@@ -140,7 +140,7 @@ fn readyz_and_health_stay_good_for_the_unready_delay_while_the_drain_runs() {
     drainit.wait_exit(LONG).assert_code(0).assert_no_line("DRAINIT_UNREADY_DELAY");
 }
 
-// holds: C650
+// holds: C150, C650
 #[test]
 fn with_a_drain_neither_stdin_nor_descriptors_are_handed_over() {
     let hand_over = "export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$@\" </etc/passwd 3</etc/passwd";

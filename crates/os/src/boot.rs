@@ -74,22 +74,18 @@ fn keep_each_from_children(first: RawFd, listing: &str) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
 
-    use crate::signal::fd::Signals;
-    use crate::spawn::SpawnRequest;
     use crate::testing::isolated::in_own_process;
     use nix::fcntl::{FcntlArg, fcntl};
     use std::fs::File;
-    use std::io::Read;
-    use std::os::fd::{AsRawFd, IntoRawFd};
+    use std::os::fd::AsRawFd;
 
     // holds: C150
     #[test]
     fn an_old_kernel_marks_each_descriptor() {
-        in_own_process("boot::tests::an_old_kernel_marks_each_descriptor", || {
+        in_own_process(|| {
             for listing in ["/proc/self/fd", "/no/proc"] {
                 let file = File::open("/").unwrap();
                 let [below, first] = [(); 2].map(|()| nix::unistd::dup(&file).unwrap());
@@ -97,53 +93,6 @@ mod tests {
                 let is_kept = |fd| fcntl(fd, FcntlArg::F_GETFD).unwrap() == 1;
                 assert!(!is_kept(&below) && is_kept(&first), "{listing}");
             }
-        });
-    }
-
-    /// Spawns a command and returns its output.
-    fn output_of(command: &[&str]) -> String {
-        let (mut read, write) = io::pipe().unwrap();
-        let mut request = SpawnRequest::new(command.iter().map(Into::into).collect());
-        request.stdout = Some(write.into());
-        request.spawn().unwrap();
-        let mut output = String::new();
-        read.read_to_string(&mut output).unwrap();
-        output
-    }
-
-    // holds: C150
-    #[test]
-    fn children_inherit_no_descriptors_or_ignored_signals() {
-        in_own_process("boot::tests::children_inherit_no_descriptors_or_ignored_signals", || {
-            use nix::sys::signal::{SigSet, Signal};
-            // A careless parent leaves an open descriptor, ignored signals and a signal mask.
-            let leaked = nix::unistd::dup(File::open("/etc/passwd").unwrap()).unwrap();
-            let leaked = leaked.into_raw_fd();
-            for ignored in [Signal::SIGHUP, Signal::SIGTSTP, Signal::SIGTTOU] {
-                sys::ignore(ignored as i32).unwrap();
-            }
-            SigSet::from(Signal::SIGUSR2).thread_block().unwrap();
-            let before = output_of(&["ls", "/proc/self/fd"]);
-            assert!(before.lines().any(|fd| fd == leaked.to_string()), "{before}");
-
-            prepare().unwrap();
-            let mut signals = Signals::install().unwrap();
-            let after = output_of(&["ls", "/proc/self/fd"]);
-            assert!(!after.lines().any(|fd| fd == leaked.to_string()), "{after}");
-            let status = output_of(&["cat", "/proc/self/status"]);
-            let mask = |name: &str| {
-                let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-                u64::from_str_radix(line.trim(), 16).unwrap()
-            };
-            let bit = |signal: Signal| 1_u64 << (signal as i32 - 1);
-            assert_eq!(mask("SigIgn:"), 0, "{status}");
-            assert_eq!(mask("SigCgt:"), 0, "{status}");
-            assert_eq!(mask("SigBlk:"), bit(Signal::SIGUSR2), "{status}");
-            // drainit itself receives a signal that its parent had blocked.
-            nix::sys::signal::raise(Signal::SIGUSR2).unwrap();
-            let received = std::iter::from_fn(|| signals.wait().ok()).flatten();
-            let mut received = received.map(|one| one.signal);
-            assert!(received.any(|signal| signal == drainit_core::types::Signal::USR2));
         });
     }
 }

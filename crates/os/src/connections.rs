@@ -453,7 +453,6 @@ fn is_exactly(local: SocketAddr, listener: SocketAddr) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::panic, clippy::unwrap_used)]
 mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
@@ -591,21 +590,7 @@ mod tests {
     }
 
     #[test]
-    fn hundreds_of_connections_to_many_listeners_take_less_than_a_second() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let connect = |_| (TcpStream::connect(address).unwrap(), listener.accept().unwrap());
-        let pairs: Vec<_> = (0..300).map(connect).collect();
-        let many = (0..200_000).map(|at: u32| SocketAddr::new(Ipv4Addr::from(at).into(), 9));
-        let own = many.chain([address]).collect();
-        let listeners = Listeners { own, ..Listeners::default() };
-        let began = Instant::now();
-        assert_eq!(listeners.connections().unwrap().len(), pairs.len());
-        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-    }
-
-    #[test]
-    fn many_connections_to_several_ports_come_in_several_parts() {
+    fn hundreds_of_connections_come_in_several_parts_and_within_a_second() {
         let bind = |_| TcpListener::bind("127.0.0.1:0").unwrap();
         let listeners: [TcpListener; 3] = std::array::from_fn(bind);
         let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
@@ -614,6 +599,12 @@ mod tests {
         for number in 1..=3 {
             assert_eq!(count(&addresses[..number]).unwrap(), 100 * number as u64);
         }
+        let many = (0..200_000).map(|at: u32| SocketAddr::new(Ipv4Addr::from(at).into(), 9));
+        let own = many.chain(addresses).collect();
+        let began = Instant::now();
+        let found = Listeners { own, ..Listeners::default() }.connections().unwrap();
+        assert_eq!(found.len(), 300);
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     }
 
     // holds: S434

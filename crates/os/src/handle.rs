@@ -57,7 +57,7 @@ impl Handle {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, clippy::zombie_processes)]
+#[allow(clippy::zombie_processes)]
 mod tests {
     use std::process::Command;
     use std::thread;
@@ -70,11 +70,10 @@ mod tests {
     // holds: S328
     #[test]
     fn handle_does_not_refer_to_reused_pid() {
-        let name = "handle::tests::handle_does_not_refer_to_reused_pid";
         if !nix::unistd::geteuid().is_root() {
             return; // only root may choose the next pid
         }
-        in_own_pid_namespace(name, || {
+        in_own_pid_namespace(|| {
             let sleep = || Command::new("sleep").arg("60").spawn().unwrap().id().cast_signed();
             let pid = sleep();
             let handle = Handle::open(pid).unwrap();

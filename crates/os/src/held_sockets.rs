@@ -118,7 +118,6 @@ fn queue(backlog: Option<u32>) -> Backlog {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::testing::temp_dir::TempDir;

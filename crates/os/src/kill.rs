@@ -103,7 +103,6 @@ fn send(target: i32, signal: Signal) -> io::Result<bool> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use std::os::unix::process::CommandExt;
     use std::panic::catch_unwind;

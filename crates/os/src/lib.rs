@@ -101,11 +101,6 @@ mod tests {
 
     #[test]
     fn own_lack_is_not_a_fault_of_another() {
-        for (errno, is_own) in
-            [(Errno::EMFILE, true), (Errno::ENOMEM, true), (Errno::ECONNREFUSED, false)]
-        {
-            assert_eq!(is_own_lack(&errno.into()), is_own, "{errno}");
-        }
         for (why, is_own) in [(Unanswered::NoThread, true), (Unanswered::Hangs, false)] {
             assert_eq!(is_own_lack(&io::Error::other(why)), is_own, "{why}");
         }

@@ -85,7 +85,6 @@ fn number(file: &Path, place: usize) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::testing::temp_dir::TempDir;
@@ -140,8 +139,7 @@ mod tests {
         for (files, bytes, processors) in cases {
             let root = TempDir::new();
             for (path, text) in machine.iter().chain(files) {
-                std::fs::create_dir_all(root.path(path).parent().unwrap()).unwrap();
-                std::fs::write(root.path(path), text).unwrap();
+                root.file(path, 0o644, text);
             }
             assert_eq!(memory(&root.path("")), Some(bytes), "{files:?}");
             assert_eq!(cpus(&root.path("")), Some(processors), "{files:?}");

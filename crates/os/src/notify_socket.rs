@@ -239,7 +239,6 @@ fn sender(control: &[u8]) -> Option<Peer> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use std::io::IoSlice;
     use std::os::linux::net::SocketAddrExt;
@@ -270,45 +269,37 @@ mod tests {
     async fn known_messages_arrive() {
         let socket = listener();
         assert!(socket.env_value().starts_with("@drainit/"), "{}", socket.env_value());
-        send(&socket, b"");
-        send(&socket, b"MAINPID=none\nWATCHDOG=0\nWATCHDOG_USEC=5000000\nEXTEND_TIMEOUT_USEC=soon");
-        send(&socket, b"READY=0\nSTATUS=\xff\xfe\nREADY");
-        send(&socket, b"STATUS=warming up");
-        send(&socket, b"MAINPID=7\nREADY=1\nSTATUS=serving\n");
-        send(&socket, b"STOPPING=1");
+        let none = NotifyMessage::default;
+        let unknown = b"MAINPID=none\nWATCHDOG=0\nWATCHDOG_USEC=5000000\nEXTEND_TIMEOUT_USEC=soon";
         let status = |text: &str| Some(text.to_owned());
-        assert_eq!(
-            next(&socket).await,
-            Some(NotifyMessage { status: status("warming up"), ..NotifyMessage::default() })
-        );
-        assert_eq!(
-            next(&socket).await,
-            Some(NotifyMessage {
-                ready: true,
-                status: status("serving"),
-                main: Some(7),
-                ..NotifyMessage::default()
-            })
-        );
-        assert_eq!(
-            next(&socket).await,
-            Some(NotifyMessage { stopping: true, ..NotifyMessage::default() })
-        );
-        send(&socket, b"WATCHDOG=1\nEXTEND_TIMEOUT_USEC=1500000");
-        send(&socket, b"WATCHDOG=trigger");
-        assert_eq!(
-            next(&socket).await,
-            Some(NotifyMessage {
-                alive: true,
-                extend: Some(Duration::from_millis(1500)),
-                ..NotifyMessage::default()
-            })
-        );
-        assert_eq!(
-            next(&socket).await,
-            Some(NotifyMessage { trigger: true, ..NotifyMessage::default() })
-        );
-        assert_eq!(next(&socket).await, None);
+        for (datagram, says) in [
+            (&b""[..], None),
+            (unknown, None),
+            (b"READY=0\nSTATUS=\xff\xfe\nREADY", None),
+            (b"STATUS=warming up", Some(NotifyMessage { status: status("warming up"), ..none() })),
+            (
+                b"MAINPID=7\nREADY=1\nSTATUS=serving\n",
+                Some(NotifyMessage {
+                    ready: true,
+                    status: status("serving"),
+                    main: Some(7),
+                    ..none()
+                }),
+            ),
+            (b"STOPPING=1", Some(NotifyMessage { stopping: true, ..none() })),
+            (
+                b"WATCHDOG=1\nEXTEND_TIMEOUT_USEC=1500000",
+                Some(NotifyMessage {
+                    alive: true,
+                    extend: Some(Duration::from_millis(1500)),
+                    ..none()
+                }),
+            ),
+            (b"WATCHDOG=trigger", Some(NotifyMessage { trigger: true, ..none() })),
+        ] {
+            send(&socket, datagram);
+            assert_eq!(next(&socket).await, says, "{}", datagram.escape_ascii());
+        }
     }
 
     #[tokio::test]

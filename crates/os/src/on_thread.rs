@@ -256,7 +256,6 @@ pub fn wait_unless<T: Send + 'static>(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use nix::sys::resource::{Resource, setrlimit};
     use nix::unistd::{Uid, geteuid, setuid};
@@ -284,8 +283,7 @@ mod tests {
     // holds: S253
     #[test]
     fn a_stop_has_a_thread_at_the_limit_on_tasks() {
-        let name = "on_thread::tests::a_stop_has_a_thread_at_the_limit_on_tasks";
-        in_own_process(name, || {
+        in_own_process(|| {
             keep_reserve().unwrap();
             // The limit does not apply to root.
             if geteuid().is_root() {
@@ -326,7 +324,7 @@ mod tests {
 
     #[test]
     fn threads_take_no_signal_from_drainit() {
-        in_own_process("on_thread::tests::threads_take_no_signal_from_drainit", || {
+        in_own_process(|| {
             let _blocked = BlockedSignals::block().unwrap();
             let blocked = || status_field(nix::unistd::gettid().as_raw(), "SigBlk:").unwrap();
             let waited = wait_for(Duration::from_secs(10), move || Ok(blocked())).unwrap();

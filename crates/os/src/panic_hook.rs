@@ -128,7 +128,7 @@ fn bring_down(signal: Signal, within: Duration) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, clippy::zombie_processes)]
+#[allow(clippy::zombie_processes)]
 mod tests {
     use super::*;
     use crate::testing::isolated::end_of_own_process;
@@ -136,13 +136,11 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Command, Stdio};
 
-    const MARK: &str = "DRAINIT_TEST_PANIC";
-
     /// Runs the test binary again, which starts children and panics.
     // holds: S124, S204
     #[test]
     fn panic_stops_all_processes_and_exits_with_70() {
-        if std::env::var_os(MARK).is_some() {
+        let output = end_of_own_process("", |_| {
             nix::sys::prctl::set_child_subreaper(true).unwrap();
             install();
             let script = "trap 'echo told >&2; exit 0' TERM; echo; while :; do sleep 0.01; done";
@@ -156,9 +154,7 @@ mod tests {
                 child
             });
             panic!("on purpose");
-        }
-        let name = "panic_hook::tests::panic_stops_all_processes_and_exits_with_70";
-        let output = end_of_own_process(name, (MARK, "1"));
+        });
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(70), "{:?}: {said}", output.status.signal());
         assert!(said.contains("which is a bug"), "{said}");

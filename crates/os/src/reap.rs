@@ -139,7 +139,7 @@ fn look(id: Id<'_>) -> nix::Result<WaitStatus> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::zombie_processes)]
+#[allow(clippy::zombie_processes)]
 mod tests {
     use super::*;
     use crate::kill::kill_group;
@@ -147,31 +147,21 @@ mod tests {
     use std::os::unix::process::CommandExt;
     use std::process::Command;
 
-    fn start(script: &str) -> Pid {
-        let child = Command::new("sh").args(["-c", script]).process_group(0).spawn().unwrap();
-        child.id().cast_signed()
-    }
-
-    /// Reaps the next child that ends.
-    fn reap() -> Option<(Pid, End)> {
-        loop {
-            match reap_next().unwrap() {
-                Reaped::Child(pid, end) => return Some((pid, end)),
-                Reaped::NoChildren => return None,
-                Reaped::NoneNow => std::thread::yield_now(),
-            }
-        }
-    }
-
     // holds: S59
     #[test]
     fn group_signal_reaches_all_members() {
-        in_own_process("reap::tests::group_signal_reaches_all_members", || {
+        in_own_process(|| {
             nix::sys::prctl::set_child_subreaper(true).unwrap();
-            let leader = start("sleep 60 & sleep 60 & wait");
+            let mut shell = Command::new("sh");
+            let shell = shell.args(["-c", "sleep 60 & sleep 60 & wait"]).process_group(0);
+            let leader = shell.spawn().unwrap().id().cast_signed();
             assert!(kill_group(leader, Signal::KILL).unwrap());
-            while let Some((_, end)) = reap() {
-                assert_eq!(end, End::Signal(Signal::KILL));
+            loop {
+                match reap_next().unwrap() {
+                    Reaped::Child(_, end) => assert_eq!(end, End::Signal(Signal::KILL)),
+                    Reaped::NoneNow => std::thread::yield_now(),
+                    Reaped::NoChildren => break,
+                }
             }
             assert!(!kill_group(leader, Signal::KILL).unwrap());
         });

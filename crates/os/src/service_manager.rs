@@ -44,7 +44,6 @@ fn send(address: &OsStr, datagram: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::testing::temp_dir::TempDir;

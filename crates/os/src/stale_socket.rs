@@ -201,7 +201,6 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
     use crate::testing::temp_dir::TempDir;

@@ -202,7 +202,7 @@ fn send_by_pid(pid: Pid, signal: Signal) -> io::Result<bool> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::zombie_processes)]
+#[allow(clippy::zombie_processes)]
 mod tests {
     use super::*;
     use crate::kill::{group, kill};
@@ -220,10 +220,16 @@ mod tests {
         find(&|| false)
     }
 
+    fn reap_until(last: Reaped) {
+        while reap_next().unwrap() != last {
+            thread::yield_now();
+        }
+    }
+
     // holds: S68
     #[test]
     fn daemons_are_found() {
-        in_own_process("sweep::tests::daemons_are_found", || {
+        in_own_process(|| {
             nix::sys::prctl::set_child_subreaper(true).unwrap();
             assert_eq!(descendants().unwrap(), []);
             // The sleeps are two generations below drainit, in a session of their own.
@@ -239,9 +245,7 @@ mod tests {
             let sleeper: Pid = line.trim().parse().unwrap();
             drop(shell.stdin.take());
             let ended = shell.id().cast_signed();
-            while reap_next().unwrap() != Reaped::Child(ended, End::Code(1)) {
-                thread::yield_now();
-            }
+            reap_until(Reaped::Child(ended, End::Code(1)));
 
             let found = descendants().unwrap();
             assert_eq!(found.len(), 3, "{found:?}");
@@ -254,16 +258,14 @@ mod tests {
                 panic!("no /proc")
             };
             assert_eq!(hit.len(), 3);
-            while reap_next().unwrap() != Reaped::NoChildren {
-                thread::yield_now();
-            }
+            reap_until(Reaped::NoChildren);
             assert_eq!(descendants().unwrap(), []);
         });
     }
 
     #[test]
     fn scan_that_is_over_reads_no_further_zombies() {
-        in_own_process("sweep::tests::scan_that_is_over_reads_no_further_zombies", || {
+        in_own_process(|| {
             nix::sys::prctl::set_child_subreaper(true).unwrap();
             let script = ["-c", "sleep 60 & sleep 60 & sleep 60 &"];
             Command::new("sh").args(script).status().unwrap();
@@ -290,7 +292,7 @@ mod tests {
     // holds: S68
     #[test]
     fn a_reused_pid_is_not_signalled() {
-        in_own_process("sweep::tests::a_reused_pid_is_not_signalled", || {
+        in_own_process(|| {
             let mut child = Command::new("sleep").arg("60").spawn().unwrap();
             let mut found = descendants().unwrap();
             found[0].started += 1;
@@ -304,7 +306,7 @@ mod tests {
     // holds: S391
     #[test]
     fn a_process_that_could_not_be_read_is_tried_again() {
-        in_own_process("sweep::tests::a_process_that_could_not_be_read_is_tried_again", || {
+        in_own_process(|| {
             let mut child = Command::new("sleep").arg("60").spawn().unwrap();
             let found = descendants().unwrap();
             let (mut sweep, mut hit) = (Sweep::new(Signal::KILL), Vec::new());
@@ -320,17 +322,14 @@ mod tests {
     // holds: S260
     #[test]
     fn a_group_whose_number_is_reused_is_not_signalled() {
-        let name = "sweep::tests::a_group_whose_number_is_reused_is_not_signalled";
         if !nix::unistd::geteuid().is_root() {
             return; // only root may choose the next pid
         }
-        in_own_pid_namespace(name, || {
+        in_own_pid_namespace(|| {
             let sleep = || Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
             let reaped = |pid: Pid| {
                 kill(pid, Signal::KILL).unwrap();
-                while reap_next().unwrap() != Reaped::Child(pid, End::Signal(Signal::KILL)) {
-                    thread::yield_now();
-                }
+                reap_until(Reaped::Child(pid, End::Signal(Signal::KILL)));
             };
             let leader = sleep().id().cast_signed();
             reaped(leader);
@@ -344,26 +343,8 @@ mod tests {
             let mut shell = Command::new("sh");
             let script = shell.args(["-c", "sleep 60 & exit 3"]).process_group(0);
             let leader = script.spawn().unwrap().id().cast_signed();
-            while reap_next().unwrap() != Reaped::Child(leader, End::Code(3)) {
-                thread::yield_now();
-            }
+            reap_until(Reaped::Child(leader, End::Code(3)));
             assert!(signal_left_group(leader, Signal::KILL).unwrap());
-        });
-    }
-
-    // holds: S69
-    #[test]
-    fn without_proc_only_init_signals_everything() {
-        let name = "sweep::tests::without_proc_only_init_signals_everything";
-        in_own_pid_namespace(name, || {
-            assert_eq!(std::process::id(), 1);
-            assert!(descendants().is_err());
-            let pid = Command::new("sleep").arg("60").spawn().unwrap().id().cast_signed();
-            assert_eq!(Sweep::new(Signal::KILL).scan(&|| false), Swept::Everything);
-            let killed = Reaped::Child(pid, End::Signal(Signal::KILL));
-            while reap_next().unwrap() != killed {
-                thread::yield_now();
-            }
         });
     }
 }

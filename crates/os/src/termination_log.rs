@@ -46,7 +46,6 @@ fn write_to(path: &Path, text: &str) -> io::Result<()> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::testing::temp_dir::TempDir;

@@ -470,7 +470,6 @@ fn steps(path: &Path) -> Vec<OsString> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use std::fs;
     use std::io::Read as _;

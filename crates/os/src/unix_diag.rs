@@ -195,7 +195,6 @@ fn open(socket: &UnixSocket, is_ours: bool) -> Connection {
 }
 
 #[cfg(test)]
-#[allow(clippy::panic, clippy::unwrap_used)]
 mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::{UnixListener, UnixStream};

@@ -122,7 +122,6 @@ impl SignalStream {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
     use crate::Peer;
@@ -139,7 +138,7 @@ mod tests {
     // holds: S261
     #[test]
     fn every_signal_arrives_with_sender() {
-        in_own_process("signal::fd::tests::every_signal_arrives_with_sender", || {
+        in_own_process(|| {
             let mut signals = Signals::install().unwrap();
             for signal in (1..=64).filter_map(Signal::from_number) {
                 if [Signal::KILL, Signal::STOP].contains(&signal) {

@@ -150,14 +150,13 @@ impl BlockedSignals {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::testing::isolated::in_own_process;
 
     #[test]
     fn a_wait_goes_on_after_a_stop() {
-        in_own_process("signal::mask::tests::a_wait_goes_on_after_a_stop", || {
+        in_own_process(|| {
             // A careless parent may leave SIGCHLD ignored. The kernel would then not report how the
             // child ends.
             sys::ignore(Signal::CHLD.number()).unwrap();
@@ -173,7 +172,7 @@ mod tests {
 
     #[test]
     fn signal_above_chld_does_not_wait_for_chld() {
-        in_own_process("signal::mask::tests::signal_above_chld_does_not_wait_for_chld", || {
+        in_own_process(|| {
             let blocked = BlockedSignals::block().unwrap();
             // `raise` sends the signals to this thread. After kill(2), another thread of the test
             // could get the signals, because the other threads do not block them.

@@ -240,7 +240,6 @@ pub fn remedy() -> &'static str {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::testing::temp_dir::TempDir;

@@ -79,7 +79,6 @@ fn text(limit: rlim_t) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use nix::sys::resource::setrlimit;
 
@@ -88,8 +87,7 @@ mod tests {
 
     #[test]
     fn a_refused_limit_is_above_the_hard_limit_of_drainit() {
-        let name = "spawn::limits::tests::a_refused_limit_is_above_the_hard_limit_of_drainit";
-        in_own_process(name, || {
+        in_own_process(|| {
             let (files, core) = (Resource::RLIMIT_NOFILE, Resource::RLIMIT_CORE);
             for resource in [files, core] {
                 setrlimit(resource, 10, 20).unwrap();

@@ -315,7 +315,6 @@ fn difference(user: &User) -> Option<sys::NewUser> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
     use crate::reap::{Reaped, reap_next};
@@ -384,7 +383,7 @@ mod tests {
     // holds: C51, C74, C151, C164
     #[test]
     fn process_gets_arguments_environment_and_directory() {
-        in_own_process("spawn::tests::process_gets_arguments_environment_and_directory", || {
+        in_own_process(|| {
             let dir = TempDir::new();
             dir.file("bin/tool", 0o755, "#!/bin/sh\necho $0 $1 $A; pwd; cat; exit 3\n");
             let mut tool = request(&["tool", "x y"]);
@@ -408,7 +407,7 @@ mod tests {
         if !nix::unistd::getuid().is_root() {
             return;
         }
-        in_own_process("spawn::tests::a_user_is_changed_completely", || {
+        in_own_process(|| {
             let as_user = |uid: u32, gid: u32, groups: &[u32]| {
                 let script = "grep -E '^(Uid|Gid|Groups|Cap(Prm|Eff|Amb))' /proc/self/status | tr -s '\\t ' ' '";
                 let mut id = request(&["sh", "-c", script]);
@@ -457,77 +456,67 @@ mod tests {
     fn each_failure_names_a_cause() {
         // This runs in a process of its own. Otherwise a child of another test could inherit a file
         // that is open for writing, and this test could not execute the file (ETXTBSY).
-        in_own_process("spawn::tests::each_failure_names_a_cause", || {
-            in_own_process("spawn::tests::each_failure_names_a_cause", || {
-                let dir = TempDir::new();
-                let elf = std::fs::read("/bin/sh").unwrap();
-                let at = elf.windows(7).position(|bytes| bytes == b"/lib64/").unwrap();
-                let mut other_libc = elf.clone();
-                other_libc[at + 1..at + 4].copy_from_slice(b"nix");
-                let mut other_machine = elf;
-                other_machine[18] = 0xf3;
-                let files: [(&str, u32, &[u8], &str); 9] = [
-                    ("none", 0, b"", "does not exist"),
-                    (
-                        "plain",
-                        0o644,
-                        b"#!/bin/sh\n",
-                        "is not executable; `chmod +x` it in the image",
-                    ),
-                    (
-                        "shebang",
-                        0o755,
-                        b"#! /no/sh -e\n",
-                        "exists, but its first line asks for `/no/sh`, which",
-                    ),
-                    ("dos", 0o755, b"#!/bin/sh\r\n", "save the file with Unix line ends"),
-                    ("libc", 0o755, &other_libc, "it is linked for the loader `/nix64/ld-"),
-                    ("machine", 0o755, &other_machine, "built for another processor"),
-                    ("text", 0o755, b"echo hello\n", "neither a binary nor a script"),
-                    ("bom", 0o755, b"\xef\xbb\xbf#!/bin/sh\n", "byte order mark"),
-                    ("empty", 0o755, b"", "it is empty"),
-                ];
-                for (name, mode, content, expected) in files {
-                    if mode != 0 {
-                        dir.file(name, mode, content);
-                    }
-                    let path = dir.root().join(name);
-                    let (code, said) = error(request(&[path.to_str().unwrap()]));
-                    assert_eq!(code, if mode == 0 { 127 } else { 126 }, "{said}");
-                    assert!(
-                        said.contains(expected) && said.contains(path.to_str().unwrap()),
-                        "{said}"
-                    );
-                    // A relative name, as seen from inside the directory, fails with the same exit
-                    // code.
-                    let mut relative = request(&[&format!("./{name}")]);
-                    relative.working_dir = Some(dir.root().into());
-                    assert_eq!(error(relative).0, code);
+        in_own_process(|| {
+            let dir = TempDir::new();
+            let elf = std::fs::read("/bin/sh").unwrap();
+            let at = elf.windows(7).position(|bytes| bytes == b"/lib64/").unwrap();
+            let mut other_libc = elf.clone();
+            other_libc[at + 1..at + 4].copy_from_slice(b"nix");
+            let mut other_machine = elf;
+            other_machine[18] = 0xf3;
+            let files: [(&str, u32, &[u8], &str); 9] = [
+                ("none", 0, b"", "does not exist"),
+                ("plain", 0o644, b"#!/bin/sh\n", "is not executable; `chmod +x` it in the image"),
+                (
+                    "shebang",
+                    0o755,
+                    b"#! /no/sh -e\n",
+                    "exists, but its first line asks for `/no/sh`, which",
+                ),
+                ("dos", 0o755, b"#!/bin/sh\r\n", "save the file with Unix line ends"),
+                ("libc", 0o755, &other_libc, "it is linked for the loader `/nix64/ld-"),
+                ("machine", 0o755, &other_machine, "built for another processor"),
+                ("text", 0o755, b"echo hello\n", "neither a binary nor a script"),
+                ("bom", 0o755, b"\xef\xbb\xbf#!/bin/sh\n", "byte order mark"),
+                ("empty", 0o755, b"", "it is empty"),
+            ];
+            for (name, mode, content, expected) in files {
+                if mode != 0 {
+                    dir.file(name, mode, content);
                 }
-                let (code, said) = error(request(&[dir.root().to_str().unwrap()]));
-                assert!(code == 126 && said.ends_with("is a directory, not a program"), "{said}");
-                let (code, said) = error(request(&["no-such-tool"]));
-                assert!(code == 127 && said.starts_with("`no-such-tool` is in none of"), "{said}");
-                for (wrong, why) in [("nowhere", "does not exist"), ("plain", "not a directory")] {
-                    let mut request = request(&["true"]);
-                    request.working_dir = Some(dir.root().join(wrong));
-                    let (code, said) = error(request);
-                    assert!(code == 126 && said.contains("working directory"), "{said}");
-                    assert!(said.ends_with(why), "{said}");
-                }
-                let (code, said) = error(request(&["true", &"x".repeat(200_000)]));
-                assert!(code == 126 && said.contains("too long (the kernel takes"), "{said}");
-                dir.file("busy", 0o755, std::fs::read("/bin/true").unwrap());
-                let busy = dir.root().join("busy");
-                let _writer = File::options().append(true).open(&busy).unwrap();
-                let (code, said) = error(request(&[busy.to_str().unwrap()]));
-                assert!(code == 126 && said.contains("open for writing"), "{said}");
-                assert_eq!(error(request(&[])), (127, "the command is empty".to_owned()));
-                // The search for the cause may hang. The exit code is known without this search.
-                let request = Box::new(request(&["missing"]));
-                let failed = FailedExec { request, error: Errno::ENOENT as i32 };
-                assert_eq!(failed.undiagnosed().exit_code(), 127);
-            });
+                let path = dir.root().join(name);
+                let (code, said) = error(request(&[path.to_str().unwrap()]));
+                assert_eq!(code, if mode == 0 { 127 } else { 126 }, "{said}");
+                assert!(said.contains(expected) && said.contains(path.to_str().unwrap()), "{said}");
+                // A relative name, as seen from inside the directory, fails with the same exit
+                // code.
+                let mut relative = request(&[&format!("./{name}")]);
+                relative.working_dir = Some(dir.root().into());
+                assert_eq!(error(relative).0, code);
+            }
+            let (code, said) = error(request(&[dir.root().to_str().unwrap()]));
+            assert!(code == 126 && said.ends_with("is a directory, not a program"), "{said}");
+            let (code, said) = error(request(&["no-such-tool"]));
+            assert!(code == 127 && said.starts_with("`no-such-tool` is in none of"), "{said}");
+            for (wrong, why) in [("nowhere", "does not exist"), ("plain", "not a directory")] {
+                let mut request = request(&["true"]);
+                request.working_dir = Some(dir.root().join(wrong));
+                let (code, said) = error(request);
+                assert!(code == 126 && said.contains("working directory"), "{said}");
+                assert!(said.ends_with(why), "{said}");
+            }
+            let (code, said) = error(request(&["true", &"x".repeat(200_000)]));
+            assert!(code == 126 && said.contains("too long (the kernel takes"), "{said}");
+            dir.file("busy", 0o755, std::fs::read("/bin/true").unwrap());
+            let busy = dir.root().join("busy");
+            let _writer = File::options().append(true).open(&busy).unwrap();
+            let (code, said) = error(request(&[busy.to_str().unwrap()]));
+            assert!(code == 126 && said.contains("open for writing"), "{said}");
+            assert_eq!(error(request(&[])), (127, "the command is empty".to_owned()));
+            // The search for the cause may hang. The exit code is known without this search.
+            let request = Box::new(request(&["missing"]));
+            let failed = FailedExec { request, error: Errno::ENOENT as i32 };
+            assert_eq!(failed.undiagnosed().exit_code(), 127);
         });
     }
 }

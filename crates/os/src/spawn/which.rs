@@ -64,7 +64,6 @@ pub fn which(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
     use crate::testing::temp_dir::TempDir;

@@ -90,12 +90,9 @@ fn some(memory: *mut u8, size: usize) -> *mut u8 {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::testing::isolated::end_of_own_process;
-
-    const MARK: &str = "DRAINIT_TEST_MEMORY";
 
     /// More bytes than a process can have.
     const TOO_MANY: usize = 1 << 48;
@@ -106,8 +103,8 @@ mod tests {
     fn a_refused_allocation_is_reported_and_ends_with_70() {
         let layout = Layout::from_size_align(TOO_MANY, 1).unwrap();
         let small = Layout::from_size_align(16, 1).unwrap();
-        match std::env::var(MARK).as_deref() {
-            Ok(way) => {
+        for way in ["alloc", "alloc_zeroed", "realloc", "realloc after a secret"] {
+            let output = end_of_own_process(way, |way| {
                 if way == "realloc after a secret" {
                     wipe_from_now_on();
                 }
@@ -119,21 +116,11 @@ mod tests {
                         _ => Allocator.realloc(Allocator.alloc(small), small, TOO_MANY),
                     }
                 };
-            }
-            Err(_) => {
-                for way in ["alloc", "alloc_zeroed", "realloc", "realloc after a secret"] {
-                    asserts_70(way);
-                }
-            }
+            });
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(70), "{way}: {said}");
+            let line = format!("error: drainit is out of memory (it asked for {TOO_MANY} bytes)");
+            assert!(said.contains(&line), "{way}: {said}");
         }
-    }
-
-    fn asserts_70(way: &str) {
-        let name = "sys::allocator::tests::a_refused_allocation_is_reported_and_ends_with_70";
-        let output = end_of_own_process(name, (MARK, way));
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(70), "{way}: {said}");
-        let line = format!("error: drainit is out of memory (it asked for {TOO_MANY} bytes)");
-        assert!(said.contains(&line), "{way}: {said}");
     }
 }

@@ -320,7 +320,6 @@ pub(crate) fn exit_now(code: u8) -> ! {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use nix::pty::{Winsize, openpty};
     use nix::unistd::{dup, dup2_stdout};
@@ -330,7 +329,7 @@ mod tests {
 
     #[test]
     fn width_is_that_of_the_terminal_on_stdout() {
-        in_own_process("sys::tests::width_is_that_of_the_terminal_on_stdout", || {
+        in_own_process(|| {
             let stdout = dup(io::stdout()).unwrap();
             let widths = [0, 100].map(|ws_col| {
                 let size = Winsize { ws_row: 30, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
