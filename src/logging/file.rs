@@ -273,7 +273,6 @@ fn shown(path: &Path) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;

@@ -71,7 +71,6 @@ pub(crate) fn add_members(line: &mut Vec<u8>, members: &str) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
 

@@ -513,23 +513,27 @@ fn free(buffer: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
-    use std::io::{self, pipe};
+    use std::io::{self, PipeReader, pipe};
 
     use super::*;
 
     /// Far longer than anything in these tests takes.
     const LONG: Duration = Duration::from_secs(20);
 
-    #[test]
-    fn waiting_for_room_starts_a_missing_thread() {
+    /// A writer with a full queue of these lines, as if no thread could be started when they came.
+    fn full() -> (PipeReader, Arc<StreamWriter>, String) {
         let (reader, writer) = pipe().unwrap();
         let queue = StreamWriter::new(Stream::Stdout, Box::new(writer), Arc::default());
         let lines = "a line\n".repeat(BOUND / 7 + 1);
-        // Queues lines as if no thread could be started when they came.
         queue.lock().pending.extend_from_slice(lines.as_bytes());
         queue.lock().process += lines.len();
+        (reader, queue, lines)
+    }
+
+    #[test]
+    fn waiting_for_room_starts_a_missing_thread() {
+        let (reader, queue, lines) = full();
         let reading = thread::spawn(move || io::read_to_string(reader).unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async { tokio::time::timeout(LONG, queue.room()).await }).unwrap();
@@ -541,11 +545,7 @@ mod tests {
 
     #[test]
     fn without_a_thread_a_flush_writes_what_is_read_until_the_deadline() {
-        let (reader, writer) = pipe().unwrap();
-        let queue = StreamWriter::new(Stream::Stdout, Box::new(writer), Arc::default());
-        let lines = "a line\n".repeat(BOUND / 7 + 1);
-        queue.lock().pending.extend_from_slice(lines.as_bytes());
-        queue.lock().process += lines.len();
+        let (reader, queue, lines) = full();
         let flush = |within| queue.write_without_thread(&mut queue.lock(), Instant::now() + within);
         assert!(!flush(Duration::from_millis(20)));
         assert!((1..BOUND as u64 / 7).contains(&queue.unwritten()));

@@ -6,7 +6,6 @@
 //! processes write to drainit's own stdout and stderr.
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests;
 
 use std::cell::{Cell, RefCell};
