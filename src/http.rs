@@ -351,7 +351,6 @@ async fn collect(mut body: Incoming, max: usize) -> Result<Vec<u8>, HttpError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use std::time::Instant;
 

@@ -231,7 +231,6 @@ impl Metrics {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
@@ -270,26 +269,20 @@ mod tests {
 
     #[test]
     fn each_epoch_of_a_process_has_a_sample() {
-        let mut status = measured();
-        let router = status.processes.iter().position(|one| one.name == "router").unwrap();
-        let epochs = |status: &Status| {
-            let text = render(status);
-            let lines = text.lines().filter(|line| line.starts_with("drainit_process_epoch{"));
-            lines
-                .map(|line| line["drainit_process_epoch{process=\"router\",".len()..].to_owned())
-                .collect::<Vec<_>>()
+        let epochs = |part, epoch, pid| {
+            let mut status = measured();
+            let other = ProcessStatus { part, epoch, pid, ..status.processes[1].clone() };
+            status.processes.insert(2, other);
+            let text = render(&status);
+            let begin = "drainit_process_epoch{process=\"router\",";
+            let lines = text.lines().filter_map(|line| line.strip_prefix(begin));
+            lines.collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(epochs(&status), ["role=\"current\"} 2"]);
-        let new =
-            ProcessStatus { part: Part::New, epoch: Some(3), ..status.processes[router].clone() };
-        status.processes.insert(router + 1, new);
-        assert_eq!(epochs(&status), ["role=\"current\"} 2", "role=\"new\"} 3"]);
-        let old =
-            ProcessStatus { part: Part::Old, epoch: Some(1), ..status.processes[router].clone() };
-        status.processes[router + 1] = old;
-        assert_eq!(epochs(&status), ["role=\"current\"} 2", "role=\"old\"} 1"]);
-        status.processes[router + 1].pid = None;
-        assert_eq!(epochs(&status), ["role=\"current\"} 2"], "the old epoch has ended");
+        let current = "role=\"current\"} 2";
+        assert_eq!(epochs(Part::New, None, Some(7)), current);
+        assert_eq!(epochs(Part::New, Some(3), Some(7)), format!("{current} role=\"new\"}} 3"));
+        assert_eq!(epochs(Part::Old, Some(1), Some(7)), format!("{current} role=\"old\"}} 1"));
+        assert_eq!(epochs(Part::Old, Some(1), None), current, "the old epoch has ended");
     }
 
     // holds: S470

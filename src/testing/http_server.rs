@@ -1,10 +1,10 @@
 //! For tests: an HTTP server with a list of behaviours, most of them faults. Each connection gets
 //! the next behaviour of the list. Connections after the end of the list get the last behaviour.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
@@ -55,34 +55,35 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn tcp(behaviours: &[Behaviour]) -> Self {
-        let behaviours = behaviours.to_vec();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = Address::Tcp(listener.local_addr().unwrap());
-        let log = Arc::new(Mutex::new(Log::default()));
-        let shared = Arc::clone(&log);
-        let accepting = tokio::spawn(async move {
-            let listener = TcpListener::from_std(listener).unwrap();
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(behave(next(&shared, &behaviours), stream, Arc::clone(&shared)));
-            }
-        });
-        Self { address, log, accepting, _dir: None }
+        Self::at(address, TcpListener::from_std(listener).unwrap(), behaviours, None)
     }
 
     pub(crate) fn unix(behaviours: &[Behaviour]) -> Self {
-        let behaviours = behaviours.to_vec();
         let dir = TempDir::new();
         let path = dir.path("server.sock");
         let listener = UnixListener::bind(&path).unwrap();
-        let log = Arc::new(Mutex::new(Log::default()));
+        Self::at(Address::Unix(path), listener, behaviours, Some(dir))
+    }
+
+    fn at(
+        address: Address,
+        mut listener: impl Listener,
+        behaviours: &[Behaviour],
+        _dir: Option<TempDir>,
+    ) -> Self {
+        let behaviours = behaviours.to_vec();
+        let log = Arc::<Mutex<Log>>::default();
         let shared = Arc::clone(&log);
         let accepting = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            loop {
+                let (stream, _) = listener.accept().await;
                 tokio::spawn(behave(next(&shared, &behaviours), stream, Arc::clone(&shared)));
             }
         });
-        Self { address: Address::Unix(path), log, accepting, _dir: Some(dir) }
+        Self { address, log, accepting, _dir }
     }
 
     /// An address without a listener: connections are refused.
@@ -139,51 +140,39 @@ async fn answer<S: AsyncWrite + Unpin>(
     behaviour: Behaviour,
     stream: &mut S,
 ) -> std::io::Result<()> {
-    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n";
-    match behaviour {
+    // The end of the answer is sent again and again.
+    let (begin, end) = match behaviour {
         Behaviour::Answer(status, body) => {
             let length = body.len();
-            let text = format!(
-                "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
-            );
-            stream.write_all(text.as_bytes()).await
+            let head = format!("{status} X\r\ncontent-length: {length}\r\nconnection: close");
+            (format!("HTTP/1.1 {head}\r\n\r\n{body}"), "")
         }
-        Behaviour::KeepAlive(_) | Behaviour::Reset(_) => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nkept").await
-        }
+        Behaviour::KeepAlive(_) | Behaviour::Reset(_) => (ok("content-length: 4\r\n\r\nkept"), ""),
         Behaviour::Hang => std::future::pending().await,
         Behaviour::Trickle => {
-            for byte in HEAD.iter().chain(b"content-length: 9999\r\n\r\n").chain(&[b'x'; 9999]) {
-                stream.write_all(&[*byte]).await?;
+            for byte in ok("content-length: 9999\r\n\r\n").bytes().chain([b'x'; 9999]) {
+                stream.write_all(&[byte]).await?;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            Ok(())
+            return Ok(());
         }
-        Behaviour::Endless => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await?;
-            loop {
-                stream.write_all(&[b"1000\r\n", [b'x'; 4096].as_slice(), b"\r\n"].concat()).await?;
-            }
-        }
-        Behaviour::Oversized => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n").await?;
-            loop {
-                stream.write_all(&[b'x'; 4096]).await?;
-            }
-        }
-        Behaviour::EndlessHead => {
-            stream.write_all(HEAD).await?;
-            stream.write_all(b"x: ").await?;
-            loop {
-                stream.write_all(&[b'x'; 4096]).await?;
-            }
-        }
-        Behaviour::CloseHalfWay => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf").await
-        }
-        Behaviour::NotHttp => stream.write_all(b"220 mail.example.org ESMTP\r\n").await,
-        Behaviour::CloseAtOnce => Ok(()),
+        Behaviour::Endless => (ok("transfer-encoding: chunked\r\n\r\n"), "8\r\n12345678\r\n"),
+        Behaviour::Oversized => (ok("content-length: 1000000000\r\n\r\n"), "x"),
+        Behaviour::EndlessHead => (ok("x: "), "x"),
+        Behaviour::CloseHalfWay => (ok("content-length: 100\r\n\r\nhalf"), ""),
+        Behaviour::NotHttp => ("220 mail.example.org ESMTP\r\n".to_owned(), ""),
+        Behaviour::CloseAtOnce => return Ok(()),
+    };
+    stream.write_all(begin.as_bytes()).await?;
+    let end = end.repeat(1000);
+    while !end.is_empty() {
+        stream.write_all(end.as_bytes()).await?;
     }
+    Ok(())
+}
+
+fn ok(rest: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\n{rest}")
 }
 
 /// The request line without the version; `None` at the end of the connection.
