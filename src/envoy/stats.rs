@@ -137,7 +137,6 @@ fn is_user_agent_copy(prefix: &str) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
 
@@ -180,6 +179,11 @@ mod tests {
         format!(r#"{{"stats":[{}]}}"#, entries.join(","))
     }
 
+    /// The sample of these statistics, all of which count.
+    fn counted(entries: &[(&str, &str)]) -> Sample {
+        sample(stats(entries).as_bytes(), &Uncounted::default()).unwrap()
+    }
+
     // holds: S47
     #[test]
     fn only_whole_listeners_of_clients_count() {
@@ -202,8 +206,7 @@ mod tests {
             ("listener_manager.downstream_cx_active", false),
         ] {
             let in_filters = name.replace("downstream_cx_", "downstream_pre_cx_");
-            let body = stats(&[(name, "7"), (&in_filters, "0")]);
-            let sample = sample(body.as_bytes(), &Uncounted::default()).unwrap();
+            let sample = counted(&[(name, "7"), (&in_filters, "0")]);
             assert_eq!(sample.active, counts.then_some(7), "{name}");
         }
     }
@@ -224,20 +227,12 @@ mod tests {
 
     #[test]
     fn connection_in_listener_filters_counts_as_open() {
-        let body = stats(&[
-            ("listener.a.downstream_cx_active", "0"),
-            ("listener.a.downstream_pre_cx_active", "1"),
-        ]);
-        let counted = sample(body.as_bytes(), &Uncounted::default()).unwrap();
-        assert_eq!(counted.active, Some(1));
+        let active = ("listener.a.downstream_cx_active", "0");
+        let in_filters = |count| ("listener.a.downstream_pre_cx_active", count);
+        assert_eq!(counted(&[active, in_filters("1")]).active, Some(1));
         // Listener `b` lacks the second statistic.
-        let body = stats(&[
-            ("listener.a.downstream_cx_active", "0"),
-            ("listener.a.downstream_pre_cx_active", "0"),
-            ("listener.b.downstream_cx_active", "0"),
-        ]);
-        let counted = sample(body.as_bytes(), &Uncounted::default()).unwrap();
-        assert_eq!(counted.active, None);
+        let other = ("listener.b.downstream_cx_active", "0");
+        assert_eq!(counted(&[active, in_filters("0"), other]).active, None);
     }
 
     // holds: S177
@@ -253,9 +248,8 @@ mod tests {
             let sample = Sample { requests_active: active, unsent, ..Sample::default() };
             assert_eq!(sample.requests_left(), left, "{sample:?}");
         }
-        let body = stats(&[("http.a.downstream_cx_tx_bytes_buffered", "7")]);
-        let sample = sample(body.as_bytes(), &Uncounted::default()).unwrap();
-        assert_eq!(sample.unsent, Some(7));
+        let unsent = counted(&[("http.a.downstream_cx_tx_bytes_buffered", "7")]).unsent;
+        assert_eq!(unsent, Some(7));
     }
 
     // holds: S136
@@ -269,8 +263,8 @@ mod tests {
             ("http.ingress.downstream_rq_2xx", false),
             ("cluster.http.ingress.downstream_rq_total", false),
         ] {
-            let sample = sample(stats(&[(name, "7")]).as_bytes(), &Uncounted::default()).unwrap();
-            assert_eq!(sample.requests_total, counts.then_some(7), "{name}");
+            let total = counted(&[(name, "7")]).requests_total;
+            assert_eq!(total, counts.then_some(7), "{name}");
         }
     }
 

@@ -264,24 +264,20 @@ fn named(listener: &str) -> &str {
 mod tests {
     use super::*;
     use crate::config::Address;
+    use crate::envoy::preflight::tests;
 
     fn target(fail_healthcheck: bool) -> PreflightTarget {
-        PreflightTarget {
-            name: "router".to_owned(),
-            admin: Address::Unix("/run/admin.sock".into()),
-            fail_healthcheck,
-            direction: Direction::All,
-            ignored: Vec::new(),
-            until: DrainUntil::Connections,
-            wait: Duration::from_secs(15),
-            window: Duration::from_secs(28),
-            is_exec: false,
-        }
+        let admin = Address::Unix("/run/admin.sock".into());
+        PreflightTarget { fail_healthcheck, ..tests::target(&admin) }
     }
 
     fn options(drain_time: &str, drain_strategy: &str) -> Option<EnvoyOptions> {
         let (drain_time, drain_strategy) = (drain_time.to_owned(), drain_strategy.to_owned());
         Some(EnvoyOptions { drain_time, drain_strategy, restart_epoch: 0 })
+    }
+
+    fn listener(name: &str, is_inbound: bool) -> EnvoyListener {
+        EnvoyListener { name: name.to_owned(), is_inbound, ..EnvoyListener::default() }
     }
 
     /// An Envoy with default flags.
@@ -318,10 +314,9 @@ mod tests {
     // holds: S440
     #[test]
     fn the_best_drain_time_is_named() {
-        let listener = |is_inbound, seconds| EnvoyListener {
-            is_inbound,
-            drain_timeout: Some(Duration::from_secs(seconds)),
-            ..EnvoyListener::default()
+        let with_timeout = |is_inbound, seconds| {
+            let drain_timeout = Some(Duration::from_secs(seconds));
+            EnvoyListener { drain_timeout, ..listener("", is_inbound) }
         };
         let said = |time: &str, wait, direction| {
             let wait = Duration::from_secs(wait);
@@ -329,8 +324,8 @@ mod tests {
                 options: options(time, "Gradual"),
                 closes_idle: true,
                 listeners: Some(vec![
-                    listener(true, 5),
-                    listener(false, 10),
+                    with_timeout(true, 5),
+                    with_timeout(false, 10),
                     EnvoyListener::default(),
                 ]),
                 ..healthy()
@@ -361,7 +356,7 @@ mod tests {
         let of_exec = Facts {
             options: options("600s", "Gradual"),
             closes_idle: true,
-            listeners: Some(vec![listener(true, 5)]),
+            listeners: Some(vec![with_timeout(true, 5)]),
             ..healthy()
         };
         let of_exec = of_exec.advice(&PreflightTarget { is_exec: true, ..target(true) });
@@ -370,18 +365,13 @@ mod tests {
         // There is no advice if the listeners are unknown, or if this version of Envoy closes no
         // idle connections.
         assert_eq!(Facts { closes_idle: true, ..healthy() }.advice(&target(true)), None);
-        let listeners = Some(vec![listener(true, 5)]);
+        let listeners = Some(vec![with_timeout(true, 5)]);
         assert_eq!(Facts { listeners, ..healthy() }.advice(&target(true)), None);
     }
 
     #[test]
     fn inbound_drain_needs_inbound_listener_and_short_time() {
         let target = PreflightTarget { direction: Direction::Inbound, ..target(false) };
-        let listener = |name: &str, is_inbound| EnvoyListener {
-            name: name.to_owned(),
-            is_inbound,
-            ..EnvoyListener::default()
-        };
         let with = |time, listeners| Facts {
             options: options(time, "Gradual"),
             listeners: Some(listeners),
@@ -409,15 +399,11 @@ mod tests {
     #[test]
     fn tcp_proxy_beside_a_count_of_requests_is_found() {
         let target = PreflightTarget { until: DrainUntil::Requests, ..target(true) };
-        let listener = |name: &str, is_inbound| EnvoyListener {
-            name: name.to_owned(),
-            is_tcp: true,
-            is_inbound,
-            statistics: vec!["0.0.0.0_5432".to_owned()],
-            ..EnvoyListener::default()
+        let tcp = |name: &str, is_inbound| {
+            let statistics = vec!["0.0.0.0_5432".to_owned()];
+            EnvoyListener { is_tcp: true, statistics, ..listener(name, is_inbound) }
         };
-        let web = EnvoyListener { name: "web".to_owned(), ..EnvoyListener::default() };
-        let listeners = Some(vec![listener("db", false), web, listener("", true)]);
+        let listeners = Some(vec![tcp("db", false), listener("web", false), tcp("", true)]);
         let facts = Facts { listeners, sample: None, ..healthy() };
         let found = facts.findings(&target);
         assert!(found[0].contains("TCP proxy has listeners (db, without a name); "), "{found:?}");
