@@ -196,7 +196,6 @@ impl Children {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
     use crate::supervisor::message::Rest;
@@ -208,8 +207,7 @@ mod tests {
 
     #[test]
     fn command_of_a_task_is_known_to_the_reaper() {
-        let name = "supervisor::children::tests::command_of_a_task_is_known_to_the_reaper";
-        in_own_process(name, || {
+        in_own_process(|| {
             let mut children = Children::default();
             let (waiting, _end) = tokio::sync::oneshot::channel();
             let role = ChildRole::Command { waiting, rest: Rest::Lives };
@@ -226,9 +224,7 @@ mod tests {
     // holds: S271
     #[test]
     fn long_output_leaves_other_children_to_the_next_turn() {
-        let name =
-            "supervisor::children::tests::long_output_leaves_other_children_to_the_next_turn";
-        in_own_process(name, || {
+        in_own_process(|| {
             let mut children = Children::default();
             for _ in 0..3 {
                 let (pid, _exec) = request("true").start().unwrap();

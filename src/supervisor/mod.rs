@@ -10,7 +10,6 @@ pub(crate) mod liveness;
 pub(crate) mod main_pids;
 pub(crate) mod message;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
 mod one_history;
 pub(crate) mod preparation;

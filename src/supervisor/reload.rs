@@ -201,7 +201,6 @@ pub(crate) fn text(problems: &[Diagnostic]) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -178,7 +178,6 @@ fn check_workers(wanted: &Process, args: &[String], old: &[EnvoyFlags]) -> Resul
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::testing::temp_dir::TempDir;

@@ -87,10 +87,11 @@ impl Play {
                 let requests = last.requests.filter(|_| counted);
                 let completed = more(first.completed, last.completed);
                 let upgrades = more(first.upgrades, last.upgrades);
-                let requests = requests.map(|cut| (completed, upgrades, cut));
+                let requests = requests.map(|cut| (first.requests, completed, upgrades, cut));
                 let of = shown.connections.map(|one| (one.start, one.end, one.new));
                 assert_eq!(of, connections, "the connections of {name} in {text}");
-                let of = shown.requests.map(|one| (one.completed, one.upgrades_ended, one.cut));
+                let of = shown.requests;
+                let of = of.map(|one| (one.start, one.completed, one.upgrades_ended, one.cut));
                 assert_eq!(of, requests, "the requests of {name} in {text}");
             }
         }

@@ -52,20 +52,10 @@ impl Play {
 
 /// Reads an age such as `2m5s`. Returns the age and the length of its last unit, both in seconds.
 fn seconds(age: &str) -> (f64, f64) {
-    let (mut all, mut number, mut last) = (0.0, 0.0, 0.0);
-    for letter in age.chars() {
-        let unit = match letter {
-            's' => 1.0,
-            'm' => 60.0,
-            'h' => 3600.0,
-            'd' => 86_400.0,
-            digit => {
-                number = number * 10.0 + f64::from(digit.to_digit(10).unwrap());
-                continue;
-            }
-        };
-        all += number * unit;
-        (number, last) = (0.0, unit);
-    }
-    (all, last)
+    let unit = match age.chars().last() {
+        Some('s') => 1.0,
+        Some('m') => 60.0,
+        _ => 3600.0,
+    };
+    (humantime::parse_duration(age).unwrap().as_secs_f64(), unit)
 }

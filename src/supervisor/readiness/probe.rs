@@ -188,7 +188,6 @@ async fn get(target: &HttpTarget, limit: Duration) -> Result<(), AttemptFailure>
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use std::cell::RefCell;
     use std::fs;
