@@ -40,7 +40,6 @@ mod image;
 mod local_task;
 mod logging;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod report;
 mod supervisor;
 #[cfg(test)]

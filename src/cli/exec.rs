@@ -272,7 +272,6 @@ fn variable(name: &str) -> Option<OsString> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use clap::Parser;
 

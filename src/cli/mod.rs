@@ -250,7 +250,6 @@ mod tests {
     }
 
     #[test]
-    #[allow(clippy::unwrap_used)]
     fn the_check_of_a_pod_knows_every_option_of_the_commands_in_manifests() {
         let mut drainit = Cli::command();
         drainit.build();

@@ -208,7 +208,6 @@ fn cut_short(shutdown: &Shutdown, drain: &DrainOptions) -> Option<String> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
     use crate::config::Address;

@@ -6,7 +6,6 @@
 
 pub(crate) mod detect;
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests;
 
 use std::collections::BTreeSet;

@@ -21,6 +21,14 @@ fn found(dir: &TempDir, text: &str, mounts: &[PathBuf]) -> Vec<String> {
     seen.findings.iter().map(line).collect()
 }
 
+/// The configs of blocks, which have the keys of a process and the expected findings.
+fn blocks(rows: &str) -> impl Iterator<Item = (String, Vec<&str>)> {
+    rows.trim().split("\n\n").map(|row| {
+        let mut row = row.lines().filter(|line| !line.starts_with('#'));
+        (format!("processes:\n  a: {{{}}}\n", row.next().unwrap()), row.collect())
+    })
+}
+
 fn image() -> TempDir {
     let dir = TempDir::new();
     dir.file("bin/good", 0o755, "#!/bin/sh\n");
@@ -76,7 +84,6 @@ fn failing_starts_are_reported() {
     let hook = "hooks: {pre_start: [DIR/none]}\nprocesses: {a: {command: [good]}}";
     let said = found(&dir, hook, &[]).concat();
     assert!(said.contains("hook") && said.ends_with("`DIR/none` does not exist"), "{said}");
-    // Each block has the keys of a process, and the expected findings.
     let rows = "
 command: [good]
 
@@ -133,10 +140,7 @@ W `a` cannot be started: `DIR/none` does not exist
 command: [DIR/none], required: false, on_exit: ignore
 W `a` cannot be started: `DIR/none` does not exist
 ";
-    for row in rows.trim().split("\n\n") {
-        let mut row = row.lines().filter(|line| !line.starts_with('#'));
-        let text = format!("processes:\n  a: {{{}}}\n", row.next().unwrap());
-        let expected: Vec<_> = row.collect();
+    for (text, expected) in blocks(rows) {
         assert_eq!(found(&dir, &text, &[]), expected, "{text}");
     }
 }
@@ -147,7 +151,7 @@ fn unwritable_directory_is_reported() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    in_own_process("image::tests::unwritable_directory_is_reported", || {
+    in_own_process(|| {
         let dir = image();
         dir.file("a.tmpl", 0o644, "x");
         // root could write to any directory, so the checks run as another user.
@@ -208,7 +212,7 @@ fn unavailable_user_is_a_warning() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    in_own_process("image::tests::unavailable_user_is_a_warning", || {
+    in_own_process(|| {
         let dir = image();
         let text = "processes: {a: {command: [good], user: '4711:4711'}}";
         assert!(found(&dir, text, &[]).iter().all(|line| !line.contains("cannot become")));
@@ -236,7 +240,7 @@ fn inaccessible_file_is_not_called_missing() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    in_own_process("image::tests::inaccessible_file_is_not_called_missing", || {
+    in_own_process(|| {
         let dir = image();
         dir.file("closed/secret", 0o600, "");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
@@ -298,44 +302,47 @@ fn files_of_a_start_are_checked() {
     dir.file("secret", 0o600, "geheim");
     dir.file("a.tmpl", 0o644, "x");
     std::os::unix::fs::symlink("secret", dir.path("link")).unwrap();
-    for (keys, expected) in [
-        ("environment: {A: {file: DIR/secret}}, env_file: [{path: DIR/secret, read: start}]", None),
-        ("environment: {A: {file: DIR/none, required: false}}", None),
-        ("env_file: [{path: DIR/none, read: start, required: false}]", None),
-        ("render: [{from: DIR/a.tmpl, to: DIR/a.conf}]", None),
-        ("environment: {A: {file: DIR/none}}", Some("the file of A, `DIR/none`, does not exist")),
-        (
-            "environment: {A: {file: DIR/bin, required: false}}",
-            Some("the file of A, `DIR/bin`, is not a regular file"),
-        ),
-        (
-            "env_file: [{path: DIR/none, read: start}]",
-            Some("its env_file, `DIR/none`, does not exist"),
-        ),
-        (
-            "render: [{from: DIR/none, to: DIR/a.conf}]",
-            Some("the template `DIR/none` does not exist"),
-        ),
-        (
-            "render: [{from: DIR/a.tmpl, to: DIR/none/a.conf}]",
-            Some("the directory of the rendered file `DIR/none/a.conf` does not exist"),
-        ),
-        (
-            "render: [{from: DIR/a.tmpl, to: DIR/bin}]",
-            Some("the rendered file `DIR/bin` is not a regular file"),
-        ),
-        ("log: {file: DIR/link}", Some("its log file `DIR/link` is not a regular file")),
-        ("log: {file: DIR/a.log}", None),
-        ("log: {file: DIR/secret}", None),
-        ("log: {file: DIR/bin}", Some("its log file `DIR/bin` is not a regular file")),
-        (
-            "log: {file: DIR/none/a.log}",
-            Some("the directory of its log file `DIR/none/a.log` does not exist"),
-        ),
-    ] {
-        let text = format!("processes:\n  a: {{command: [good], {keys}}}\n");
-        let expected: Vec<_> =
-            expected.iter().map(|why| format!("E `a` cannot be started: {why}")).collect();
+    let rows = "
+command: [good], environment: {A: {file: DIR/secret}}, env_file: [{path: DIR/secret, read: start}]
+
+command: [good], environment: {A: {file: DIR/none, required: false}}
+
+command: [good], env_file: [{path: DIR/none, read: start, required: false}]
+
+command: [good], render: [{from: DIR/a.tmpl, to: DIR/a.conf}]
+
+command: [good], environment: {A: {file: DIR/none}}
+E `a` cannot be started: the file of A, `DIR/none`, does not exist
+
+command: [good], environment: {A: {file: DIR/bin, required: false}}
+E `a` cannot be started: the file of A, `DIR/bin`, is not a regular file
+
+command: [good], env_file: [{path: DIR/none, read: start}]
+E `a` cannot be started: its env_file, `DIR/none`, does not exist
+
+command: [good], render: [{from: DIR/none, to: DIR/a.conf}]
+E `a` cannot be started: the template `DIR/none` does not exist
+
+command: [good], render: [{from: DIR/a.tmpl, to: DIR/none/a.conf}]
+E `a` cannot be started: the directory of the rendered file `DIR/none/a.conf` does not exist
+
+command: [good], render: [{from: DIR/a.tmpl, to: DIR/bin}]
+E `a` cannot be started: the rendered file `DIR/bin` is not a regular file
+
+command: [good], log: {file: DIR/link}
+E `a` cannot be started: its log file `DIR/link` is not a regular file
+
+command: [good], log: {file: DIR/a.log}
+
+command: [good], log: {file: DIR/secret}
+
+command: [good], log: {file: DIR/bin}
+E `a` cannot be started: its log file `DIR/bin` is not a regular file
+
+command: [good], log: {file: DIR/none/a.log}
+E `a` cannot be started: the directory of its log file `DIR/none/a.log` does not exist
+";
+    for (text, expected) in blocks(rows) {
         assert_eq!(found(&dir, &text, &[]), expected, "{text}");
         // A oneshot may write the file, so the errors become warnings.
         let text = format!("{text}  b: {{command: [good], type: oneshot}}\n");
@@ -351,6 +358,17 @@ fn missing_file_of_drain_header_is_reported() {
     assert!(found.concat().contains("the value of `authorization`, `DIR/none`, "), "{found:?}");
 }
 
+/// The findings for an Envoy with these lines of its config below the admin, and with this drain.
+fn found_for_envoy(lines: &str, drain: &str) -> Vec<String> {
+    let dir = image();
+    let admin = "admin: {address: {socket_address: {port_value: 9901}}}";
+    dir.file("envoy.yaml", 0o644, format!("{admin}\n{lines}\n"));
+    let drain = format!("{{envoy: {{admin: 'http://127.0.0.1:9901', {drain}}}}}");
+    let process = format!("{{command: [good, -c, DIR/envoy.yaml], drain: {drain}}}");
+    let text = format!("shutdown: {{grace_period: 20m}}\nprocesses: {{a: {process}}}");
+    found(&dir, &text, &[])
+}
+
 // holds: C671
 #[test]
 fn admin_is_compared_with_envoy_config() {
@@ -360,79 +378,52 @@ fn admin_is_compared_with_envoy_config() {
         0o644,
         "admin: {address: {socket_address: {address: 0.0.0.0, port_value: 9902}}}",
     );
-    let with = |command: &str, admin: &str| {
-        let drain = format!("drain: {{envoy: {{admin: '{admin}'}}}}");
-        found(&dir, &format!("processes: {{a: {{command: [{command}], {drain}}}}}"), &[])
-    };
-    let file = "good, -c, DIR/envoy.yaml";
-    let wrong = "E `a` cannot be drained: its admin is `http://127.0.0.1:9901` here, and in `DIR/envoy.yaml` it is at port 9902";
-    assert_eq!(with(file, "http://127.0.0.1:9901"), [wrong]);
-    assert_eq!(with(file, "http://127.0.0.1:9902"), [""; 0]);
     dir.file("none.yaml", 0o644, "static_resources: {}");
-    let none = with("good, -c, DIR/none.yaml", "http://127.0.0.1:9901").concat();
-    assert!(none.ends_with("and in `DIR/none.yaml` there is none"), "{none}");
-    for found in ["good, --config-path, DIR/envoy.yaml", "sh, -c, 'exec good -c DIR/envoy.yaml'"] {
-        let said = with(found, "http://127.0.0.1:9901");
-        assert!(said.contains(&wrong.to_owned()), "{found}: {said:?}");
+    let wrong = "E `a` cannot be drained: its admin is `http://127.0.0.1:9901` here, and in `DIR/envoy.yaml` it is at port 9902";
+    let none = "E `a` cannot be drained: its admin is `http://127.0.0.1:9901` here, and in `DIR/none.yaml` there is none";
+    for (command, port, expected) in [
+        ("good, -c, DIR/envoy.yaml", 9901, wrong),
+        ("good, -c, DIR/envoy.yaml", 9902, ""),
+        ("good, -c, DIR/none.yaml", 9901, none),
+        ("good, --config-path, DIR/envoy.yaml", 9901, wrong),
+        ("sh, -c, 'exec good -c DIR/envoy.yaml'", 9901, wrong),
+        // A script may write the file, so `check` does not report this error.
+        ("sh, -c, 'write >DIR/envoy.yaml; exec good -c DIR/envoy.yaml'", 9901, ""),
+        // If an option overrides the file, `check` does not know the address of the admin.
+        ("good, -c, DIR/envoy.yaml, --config-yaml, x", 9901, ""),
+    ] {
+        let drain = format!("drain: {{envoy: {{admin: 'http://127.0.0.1:{port}'}}}}");
+        let text = format!("processes: {{a: {{command: [{command}], {drain}}}}}");
+        let said = found(&dir, &text, &[]);
+        let said = said.iter().find(|line| line.contains("its admin is")).map_or("", |line| line);
+        assert_eq!(said, expected, "{command}");
     }
-    // A script may write the file, so `check` does not report this error.
-    let written = "sh, -c, 'write >DIR/envoy.yaml; exec good -c DIR/envoy.yaml'";
-    let said = with(written, "http://127.0.0.1:9901");
-    assert!(!said.contains(&wrong.to_owned()), "{said:?}");
-    // If an option overrides the file, `check` does not know the address of the admin.
-    let other = format!("{file}, --config-yaml, x");
-    assert_eq!(with(&other, "http://127.0.0.1:9901"), [""; 0]);
 }
 
-// holds: C770
+// holds: C683, C770, C790
 #[test]
-fn an_envoy_without_statistics_is_reported() {
-    let dir = image();
-    let admin = "admin: {address: {socket_address: {port_value: 9901}}}";
-    let stats = "stats_config: {stats_matcher: {reject_all: true}}";
-    dir.file("envoy.yaml", 0o644, format!("{admin}\n{stats}\n"));
-    let process =
-        "{command: [good, -c, DIR/envoy.yaml], drain: {envoy: {admin: 'http://127.0.0.1:9901'}}}";
-    let said = found(&dir, &format!("processes: {{a: {process}}}"), &[]).concat();
+fn an_envoy_whose_drain_cuts_or_cannot_count_is_reported() {
+    let filter = "{typed_config: {'@type': type.googleapis.com/x.v3.TcpProxy}}";
+    let tcp = format!("static_resources: {{listeners: [{{name: db, f: [{filter}]}}]}}");
+    let reject = "stats_config: {stats_matcher: {reject_all: true}}";
+    let slow = "x: [{route: {timeout: 600s}}]";
+    let cuts = "W the drain of `a` cuts ";
+    let long =
+        "requests that take longer than 9m 59s: `timeout` in `DIR/envoy.yaml`, line 2, allows 10m";
+    let proxy = "TCP connections: `until: requests` counts HTTP requests only, and \
+                 `DIR/envoy.yaml`, line 2, has a TCP proxy";
+    for (lines, drain, expected) in [
+        (&*tcp, "until: requests", format!("{cuts}{proxy}")),
+        (&tcp, "until: requests, ignore_listeners: [db]", String::new()),
+        (&tcp, "until: connections", String::new()),
+        (slow, "time: 599s", format!("{cuts}{long}")),
+        (slow, "time: 600s", String::new()),
+    ] {
+        assert_eq!(found_for_envoy(lines, drain).concat(), expected, "{lines} {drain}");
+    }
+    let said = found_for_envoy(reject, "time: 15s").concat();
     assert!(said.starts_with("W the drain of `a` cannot see when"), "{said}");
     assert!(said.contains("`DIR/envoy.yaml`, line 2"), "{said}");
-}
-
-// holds: C790
-#[test]
-fn tcp_connections_beside_a_drain_that_counts_requests_are_reported() {
-    let dir = image();
-    let admin = "admin: {address: {socket_address: {port_value: 9901}}}";
-    let filter = "{typed_config: {'@type': type.googleapis.com/x.v3.TcpProxy}}";
-    let listener = format!("static_resources: {{listeners: [{{name: db, f: [{filter}]}}]}}");
-    dir.file("envoy.yaml", 0o644, format!("{admin}\n{listener}\n"));
-    let with = |drain: &str| {
-        let drain = format!("{{envoy: {{admin: 'http://127.0.0.1:9901', {drain}}}}}");
-        let process = format!("{{command: [good, -c, DIR/envoy.yaml], drain: {drain}}}");
-        found(&dir, &format!("processes: {{a: {process}}}"), &[])
-    };
-    let wrong = "W the drain of `a` cuts TCP connections: `until: requests` counts HTTP requests only, and \
-                 `DIR/envoy.yaml`, line 2, has a TCP proxy";
-    assert_eq!(with("until: requests"), [wrong]);
-    assert_eq!(with("until: requests, ignore_listeners: [db]"), [""; 0]);
-    assert_eq!(with("until: connections"), [""; 0]);
-}
-
-// holds: C683
-#[test]
-fn drain_shorter_than_envoy_timeout_is_reported() {
-    let dir = image();
-    let admin = "admin: {address: {socket_address: {port_value: 9901}}}";
-    dir.file("envoy.yaml", 0o644, format!("{admin}\nx: [{{route: {{timeout: 600s}}}}]"));
-    let with = |time: &str| {
-        let drain = format!("drain: {{envoy: {{admin: 'http://127.0.0.1:9901', time: {time}}}}}");
-        let process = format!("{{command: [good, -c, DIR/envoy.yaml], {drain}}}");
-        let text = format!("shutdown: {{grace_period: 20m}}\nprocesses: {{a: {process}}}");
-        found(&dir, &text, &[])
-    };
-    let wrong = "W the drain of `a` cuts requests that take longer than 9m 59s: `timeout` in `DIR/envoy.yaml`, line 2, allows 10m";
-    assert_eq!(with("599s"), [wrong]);
-    assert_eq!(with("600s"), [""; 0]);
 }
 
 #[test]
