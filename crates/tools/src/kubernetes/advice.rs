@@ -5,7 +5,7 @@ use std::time::Duration;
 use drainit_config::testing::random::Random;
 use regex_lite::Regex;
 
-use crate::kubernetes::tests::{CONFIG, MANIFEST, check, with};
+use crate::kubernetes::tests::{CONFIG, GRACE, MANIFEST, check, with, with_hook};
 use crate::load::testing::load_of_pod;
 use crate::load::{Diagnostic, Environment};
 use crate::plan::Plan;
@@ -72,19 +72,16 @@ impl Pod {
             format!("      terminationGracePeriodSeconds: {given}\n")
         });
         let manifest = with(MANIFEST, "      terminationGracePeriodSeconds: 45\n", &given);
-        let name = "            - {name: TERMINATION_GRACE_PERIOD_SECONDS, value: \"45\"}\n";
         let variable =
-            self.variable.as_ref().map_or_else(String::new, |value| name.replace("45", value));
-        let manifest = with(&manifest, name, &variable);
-        let hook = self.sleep.as_ref().map_or_else(String::new, |sleep| {
-            format!("          lifecycle: {{preStop: {{exec: {{command: [sleep, '{sleep}']}}}}}}\n")
-        });
-        let manifest = with(
-            &manifest,
-            "          image: gateway\n",
-            &format!("{hook}          image: gateway\n"),
-        );
-        let found = check(&self.config(), &manifest, None, &[]).diagnostics.into_iter();
+            self.variable.as_ref().map_or_else(String::new, |value| GRACE.replace("45", value));
+        let manifest = with(&manifest, GRACE, &variable);
+        let manifest = match &self.sleep {
+            Some(sleep) => {
+                with_hook(&manifest, &format!("{{exec: {{command: [sleep, '{sleep}']}}}}"))
+            }
+            None => manifest,
+        };
+        let found = check(&self.config(), &manifest).diagnostics.into_iter();
         let words = ["terminationGracePeriodSeconds", "the kubelet kills"];
         found.filter(|it| words.iter().any(|word| it.message.contains(word))).collect()
     }
