@@ -4,7 +4,7 @@
 use crate::import::input::InputFile;
 use crate::import::{Format, convert};
 
-fn draft(format: Format, text: &str) -> String {
+pub(super) fn draft(format: Format, text: &str) -> String {
     let imported = convert(InputFile::new("FILE", text), "FILE", format);
     imported.unwrap_or_else(|problems| panic!("{text}\n{problems:?}")).text
 }
@@ -21,12 +21,10 @@ fn none_vanishes(
     file: impl Fn(&str) -> String,
 ) {
     let without = draft(format, &file(""));
-    let name = |option: &str| option.split('=').next().unwrap().to_owned();
-    let named =
-        named.split_whitespace().map(|option| (option, vec![option.to_owned(), name(option)]));
-    let rows = rows
-        .iter()
-        .map(|(option, words)| (*option, words.iter().map(|word| (*word).to_owned()).collect()));
+    let named = named
+        .split_whitespace()
+        .map(|option| (option, vec![option, option.split('=').next().unwrap()]));
+    let rows = rows.iter().map(|(option, words)| (*option, words.to_vec()));
     let mut lost = Vec::new();
     for (option, words) in named.chain(rows) {
         let with = draft(format, &file(option));

@@ -17,7 +17,7 @@ mod procfile;
 mod refused;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
-mod same;
+pub(crate) mod same;
 mod supervisord;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]

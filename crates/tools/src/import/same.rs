@@ -43,7 +43,7 @@ for path in sys.argv[1:]:
 
 /// Runs a program with the variables of the container, and returns its output. `None` if the
 /// program is not installed; in CI, a missing program is a failure.
-fn output_of(command: &mut Command) -> Option<Output> {
+pub(crate) fn output_of(command: &mut Command) -> Option<Output> {
     let output = command.env_clear().envs(VARIABLES).env("PATH", "/usr/bin:/bin").output();
     let output = output.ok().filter(|it| it.status.success() || !it.stderr.is_empty());
     let is_there = output
@@ -166,33 +166,32 @@ fn supervisord_and_the_draft_agree() {
             let has = |key: &str| section.lines().any(|line| line.starts_with(key));
             let restarts = program["autorestart"] != "No";
             let of_all = text.split("[program").next().unwrap();
-            for (key, is_written, found) in [
-                ("name", !process.name.contains('-'), json!(process.name)),
-                ("command", !program["command"].is_null(), json!(process.command)),
-                ("environment", true, json!(environment(process))),
-                ("directory", true, json!(process.working_dir)),
-                ("umask", has("umask") || of_all.contains("umask"), json!(process.umask)),
-                ("stopsignal", has("stopsignal"), json!(process.stop_signal.number())),
-                (
-                    "stopwaitsecs",
-                    has("stopwaitsecs"),
-                    json!(process.stop_grace_period.map(|it| it.as_secs())),
-                ),
-                ("startretries", has("startretries") && restarts, json!(process.restart_max)),
-                ("exitcodes", true, json!(process.success_codes)),
-                ("autostart", true, json!(process.autostart)),
-                ("autorestart", true, json!(format!("{:?}", process.restart))),
-                (
-                    "redirect_stderr",
-                    process.log.mode != LogMode::None,
-                    json!(process.log.stderr_to_stdout),
-                ),
-            ] {
-                assert!(
-                    !is_written || program[key] == found,
-                    "{key} is {}, not {found}\n{text}",
-                    program[key]
-                );
+            let found = json!({
+                "name": process.name,
+                "command": process.command,
+                "environment": environment(process),
+                "directory": process.working_dir,
+                "umask": process.umask,
+                "stopsignal": process.stop_signal.number(),
+                "stopwaitsecs": process.stop_grace_period.map(|it| it.as_secs()),
+                "startretries": process.restart_max,
+                "exitcodes": process.success_codes,
+                "autostart": process.autostart,
+                "autorestart": format!("{:?}", process.restart),
+                "redirect_stderr": process.log.stderr_to_stdout,
+            });
+            for (key, found) in found.as_object().unwrap() {
+                let is_written = match &**key {
+                    "name" => !process.name.contains('-'),
+                    "command" => !program["command"].is_null(),
+                    "umask" => has("umask") || of_all.contains("umask"),
+                    "stopsignal" | "stopwaitsecs" => has(key),
+                    "startretries" => has(key) && restarts,
+                    "redirect_stderr" => process.log.mode != LogMode::None,
+                    _ => true,
+                };
+                let read = &program[key];
+                assert!(!is_written || read == found, "{key} is {read}, not {found}\n{text}");
             }
             assert_eq!(has("user"), process.user.is_some(), "{text}");
             if let LogMode::File(file) = &process.log.mode {
@@ -205,30 +204,22 @@ fn supervisord_and_the_draft_agree() {
 /// Parts of a command or a value in a Compose file.
 const PARTS: &str = "-x¦'a b'¦\"c  d\"¦e\\ f¦$X¦${Y}¦\"$X\"¦$$HOME¦${N:-d e}¦${N-q}¦'${Y:-z}'¦k=v";
 /// The keys of a service, each with its values.
-const KEYS: [(&str, &[&str]); 9] = [
-    ("stop_signal", &["INT", "SIGQUIT", "USR1"]),
-    ("stop_grace_period", &["1m30s", "0s", "500ms"]),
-    ("user", &["root", "\"1:2\"", "\"${N:-7}\""]),
-    ("working_dir", &["/a/${Y}", "/", "\"/$$b $X\""]),
-    (
-        "restart",
-        &["always", "unless-stopped", "on-failure", "on-failure:3", "on-failure:0", "\"no\""],
-    ),
-    ("scale", &["1", "2"]),
-    (
-        "healthcheck",
-        &[
-            "{test: [CMD, probe, $Y], interval: 5s}",
-            "{test: probe $$x $X, retries: 4, start_period: 7s}",
-            "{disable: true}",
-        ],
-    ),
-    ("ulimits", &["{nofile: 5, core: {soft: 1, hard: 2}}"]),
+const KEYS: [(&str, &str); 9] = [
+    ("stop_signal", "INT¦SIGQUIT¦USR1"),
+    ("stop_grace_period", "1m30s¦0s¦500ms"),
+    ("user", "root¦\"1:2\"¦\"${N:-7}\""),
+    ("working_dir", "/a/${Y}¦/¦\"/$$b $X\""),
+    ("restart", "always¦unless-stopped¦on-failure¦on-failure:3¦on-failure:0¦\"no\""),
+    ("scale", "1¦2"),
+    ("healthcheck", PROBES),
+    ("ulimits", "{nofile: 5, core: {soft: 1, hard: 2}}"),
     (
         "depends_on",
-        &["[last]", "{last: {condition: service_started}}", "{last: {condition: service_healthy}}"],
+        "[last]¦{last: {condition: service_started}}¦{last: {condition: service_healthy}}",
     ),
 ];
+const PROBES: &str = "{test: [CMD, probe, $Y], interval: 5s}¦\
+    {test: probe $$x $X, retries: 4, start_period: 7s}¦{disable: true}";
 
 fn service(random: &mut Random) -> String {
     let mut text = String::new();
@@ -257,7 +248,7 @@ fn service(random: &mut Random) -> String {
     };
     for (key, values) in KEYS {
         if random.one_in(3) {
-            text += &format!("    {key}: {}\n", pick(random, values));
+            text += &format!("    {key}: {}\n", random.part(values));
         }
     }
     text
@@ -297,9 +288,7 @@ fn compose_and_the_draft_agree() {
         assert_eq!(copies.len(), count, "{}", name.text);
         let process = copies[0];
         let section = text.split(&format!("  {}:\n", name.text)).nth(1).unwrap_or_default();
-        let shown = || {
-            section.split("image: x").next().map(|_| section[..section.len().min(700)].to_owned())
-        };
+        let section = section.split("    image: x").nth(1);
         let variables = value("environment").map(|node| node.entries()).unwrap_or_default();
         let variable =
             |(key, value): &(crate::language::yaml::node::NodeKey, std::rc::Rc<Node>)| {
@@ -327,54 +316,33 @@ fn compose_and_the_draft_agree() {
             "on-failure" => "OnFailure",
             _ => "Always",
         };
-        for (key, found, expected) in [
-            (
-                "command",
-                json!(process.command),
-                json!([words(value("entrypoint")), words(value("command"))].concat()),
-            ),
-            (
-                "environment",
-                json!(environment(process)),
-                json!(variables.iter().map(variable).collect::<BTreeMap<_, _>>()),
-            ),
-            ("working_dir", json!(process.working_dir), json!(plain("working_dir"))),
-            (
-                "restart",
-                json!((format!("{:?}", process.restart), process.restart_max)),
-                json!((policy, max.parse::<u32>().ok().filter(|max| *max > 0))),
-            ),
-            (
-                "healthcheck",
-                json!((probe, process.readiness.as_ref().map(|readiness| readiness.timeout))),
-                json!((
-                    test.as_ref().map(|test| format!("Exec({test:?})")),
-                    test.map(|_| unhealthy)
-                )),
-            ),
-            (
-                "stop_grace_period",
-                json!(process.stop_grace_period),
-                json!(plain("stop_grace_period").map(|text| duration(&text).unwrap())),
-            ),
-            (
-                "stop_signal",
-                json!(process.stop_signal.number()),
-                json!(signal(plain("stop_signal").as_deref().unwrap_or("TERM")).unwrap().number()),
-            ),
-            ("user", json!(process.user.is_some()), json!(value("user").is_some())),
-            (
-                "ulimits",
-                json!(process.ulimits.len()),
-                json!(value("ulimits").map_or(0, |node| node.entries().len())),
-            ),
-            (
-                "depends_on",
-                json!(process.depends_on.len()),
-                json!(value("depends_on").map_or(0, |node| node.inner().count())),
-            ),
-        ] {
-            assert_eq!(found, expected, "{key} of {}\n{:?}", name.text, shown());
-        }
+        let found = json!({
+            "command": process.command,
+            "environment": environment(process),
+            "working_dir": process.working_dir,
+            "restart": (format!("{:?}", process.restart), process.restart_max),
+            "healthcheck": (probe, process.readiness.as_ref().map(|it| it.timeout)),
+            "stop_grace_period": process.stop_grace_period,
+            "stop_signal": process.stop_signal.number(),
+            "user": process.user.is_some(),
+            "ulimits": process.ulimits.len(),
+            "depends_on": process.depends_on.len(),
+        });
+        let command = [words(value("entrypoint")), words(value("command"))].concat();
+        let max = max.parse::<u32>().ok().filter(|max| *max > 0);
+        let is_probed = test.as_ref().map(|_| unhealthy);
+        let expected = json!({
+            "command": command,
+            "environment": variables.iter().map(variable).collect::<BTreeMap<_, _>>(),
+            "working_dir": plain("working_dir"),
+            "restart": (policy, max),
+            "healthcheck": (test.map(|test| format!("Exec({test:?})")), is_probed),
+            "stop_grace_period": plain("stop_grace_period").map(|text| duration(&text).unwrap()),
+            "stop_signal": signal(plain("stop_signal").as_deref().unwrap_or("TERM")).unwrap().number(),
+            "user": value("user").is_some(),
+            "ulimits": value("ulimits").map_or(0, |node| node.entries().len()),
+            "depends_on": value("depends_on").map_or(0, |node| node.inner().count()),
+        });
+        assert_eq!(found, expected, "{}\n{section:?}", name.text);
     }
 }

@@ -1,39 +1,24 @@
 //! Tests how whole files are converted, and that every resulting config loads without errors.
 
+use crate::import::every_option::draft;
 use crate::import::input::InputFile;
-use crate::import::{Format, convert};
+use crate::import::{Format, convert, import};
 use crate::load::testing;
 use drainit_config::testing::random::Random;
 use drainit_config::testing::temp_dir::TempDir;
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// Converts a file, and loads the resulting config. Returns the part of its text after
 /// `processes:`.
 #[track_caller]
 fn processes(format: Format, text: &str) -> String {
-    let config = convert(InputFile::new("FILE", text), "FILE", format).unwrap().text;
+    let config = draft(format, text);
     if let Err(problems) = testing::load(&[&config], &[("PORT", "80")]) {
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         panic!("{config}\n{}", problems.join("\n"));
     }
     let (_, processes) = config.split_once("processes:\n").unwrap();
     processes.to_owned()
-}
-
-fn import(
-    path: &Path,
-    format: Format,
-) -> Result<crate::import::Imported, Vec<crate::load::Diagnostic>> {
-    crate::import::import(&[(path.to_owned(), format)])
-}
-
-#[track_caller]
-fn problem(format: Format, text: &str) -> (usize, String) {
-    let problems = convert(InputFile::new("FILE", text), "FILE", format).unwrap_err();
-    assert_eq!(problems.len(), 1, "{problems:?}");
-    assert!(problems[0].help.is_some());
-    (problems[0].line, problems[0].message.clone())
 }
 
 #[test]
@@ -71,7 +56,7 @@ release: rake db:migrate
     log: {prefix: release}
 "#;
     assert_eq!(processes(Format::Procfile, text), meant);
-    let whole = convert(InputFile::new("FILE", "a: b\n"), "FILE", Format::Procfile).unwrap().text;
+    let whole = draft(Format::Procfile, "a: b\n");
     assert!(whole.contains("\nenv:\n  PORT: \"5000\"\n"), "{whole}");
 }
 
@@ -80,15 +65,11 @@ release: rake db:migrate
 #[test]
 fn the_first_word_of_a_healthcheck_selects_the_shell() {
     for (test, probe, note) in [
-        (
-            "[CMD-SHELL, pg_isready, -U, $USER]",
-            r#"exec: [sh, "-c", pg_isready, "-U", "${USER}"],"#,
-            "",
-        ),
-        ("[CMD-SHELL, 'pg_isready -q']", r#"exec: [sh, "-c", "pg_isready -q"],"#, ""),
-        ("pg_isready -U $$USER", r#"exec: [sh, "-c", "pg_isready -U $$USER"],"#, ""),
-        ("[CMD, pg_isready, -q]", r#"exec: [pg_isready, "-q"],"#, ""),
-        ("[pg_isready, -q]", "", "not converted: healthcheck.test"),
+        ("[CMD-SHELL, ready, -U, $U]", r#"exec: [sh, "-c", ready, "-U", "${U}"],"#, ""),
+        ("[CMD-SHELL, 'ready -q']", r#"exec: [sh, "-c", "ready -q"],"#, ""),
+        ("ready -U $$USER", r#"exec: [sh, "-c", "ready -U $$USER"],"#, ""),
+        ("[CMD, ready, -q]", r#"exec: [ready, "-q"],"#, ""),
+        ("[ready, -q]", "", "not converted: healthcheck.test"),
         ("[CMD-SHELL]", "", "not converted: healthcheck.test"),
         ("[CMD]", "", "not converted: healthcheck.test"),
         ("[NONE]", "", ""),
@@ -132,7 +113,7 @@ fn included_files_are_read() {
     ] {
         let main = format!("[program:main]\ncommand=main\n[include]\nfiles={patterns}\n");
         let path = dir.write("supervisord.conf", main.as_bytes());
-        let config = import(&path, Format::Supervisord).unwrap().text;
+        let config = import(&[(path, Format::Supervisord)]).unwrap().text;
         let names = config.lines().filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':'));
         let names: Vec<_> = names.collect();
         assert_eq!(Some(&*names.join(" ")), meant, "{config}");
@@ -142,7 +123,7 @@ fn included_files_are_read() {
     // A fault of an included file is reported at that file.
     dir.write("conf.d/b-2.conf", b"\nwhat\n");
     let path = dir.write("supervisord.conf", b"[include]\nfiles=conf.d/b*\n");
-    let problems = import(&path, Format::Supervisord).unwrap_err();
+    let problems = import(&[(path, Format::Supervisord)]).unwrap_err();
     assert!(problems[0].to_string().contains("conf.d/b-2.conf:2:"), "{}", problems[0]);
     let none = "[supervisord]\n[include]\nfiles = /none/conf.d/*.conf\n";
     let problems = convert(InputFile::new("FILE", none), "FILE", Format::Supervisord).unwrap_err();
@@ -154,17 +135,14 @@ fn included_files_are_read() {
 #[test]
 fn a_listener_that_ends_supervisord_replaces_on_exit() {
     let exits = "PROCESS_STATE_STOPPED, PROCESS_STATE_EXITED, PROCESS_STATE_FATAL";
+    let fatal = "PROCESS_STATE_FATAL";
+    let failing = "restart: on-failure, restart_max: 3, on_exit: {success: ignore}";
     for (command, events, restart, meant) in [
         ("/usr/local/sbin/stop-supervisor.sh", exits, "true", ""),
         ("kill.py", "process_state", "unexpected", ""),
-        ("kill.py", "PROCESS_STATE_FATAL", "true", "restart: always, restart_max: 3"),
-        (
-            "kill.py",
-            "PROCESS_STATE_FATAL",
-            "unexpected",
-            "restart: on-failure, restart_max: 3, on_exit: {success: ignore}",
-        ),
-        ("kill.py", "PROCESS_STATE_FATAL", "false", "restart: \"no\", on_exit: ignore"),
+        ("kill.py", fatal, "true", "restart: always, restart_max: 3"),
+        ("kill.py", fatal, "unexpected", failing),
+        ("kill.py", fatal, "false", "restart: \"no\", on_exit: ignore"),
         ("kill.py", "TICK_60", "true", "restart: always, on_exit: ignore"),
         ("crashmail", exits, "true", "restart: always, on_exit: ignore"),
     ] {
@@ -253,26 +231,22 @@ fn invalid_files_are_reported() {
         (Format::Compose, "services: 5\n", 1, "the file has no services"),
         (Format::Compose, "services:\n  a: b\n", 2, "service `a` is a single value"),
         (Format::Supervisord, "[program:a]\nuser=b\n", 1, "[program:a] has no command"),
-        (
-            Format::Supervisord,
-            "[supervisord]\nnodaemon\n",
-            2,
-            "this line is neither a section nor a key with a value",
-        ),
+        (Format::Supervisord, "[supervisord]\na\n", 2, "neither a section nor a key with a value"),
         (Format::Supervisord, "[supervisord]\n", 1, "the file has no [program:…]"),
     ] {
-        assert_eq!(problem(format, text), (line, message.to_owned()), "{text}");
+        let problems = convert(InputFile::new("FILE", text), "FILE", format).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let is_it = problems[0].line == line && problems[0].message.contains(message);
+        assert!(is_it && problems[0].help.is_some(), "{text}: {}", problems[0]);
     }
 }
 
 #[test]
 fn repeated_names_are_numbered() {
     let text = "a: x\n".repeat(1000);
-    let names: Vec<_> = processes(Format::Procfile, &text)
-        .lines()
-        .filter_map(|line| line.strip_prefix("  a")?.strip_suffix(':').map(str::to_owned))
-        .collect();
-    assert_eq!((&names[0][..], &names[1][..], &names[999][..]), ("", "-2", "-1000"));
+    let processes = processes(Format::Procfile, &text);
+    let names: Vec<_> = processes.lines().filter(|line| line.starts_with("  a")).collect();
+    assert_eq!([names[0], names[1], names[999]], ["  a:", "  a-2:", "  a-1000:"]);
 }
 
 #[test]
@@ -294,7 +268,7 @@ fn a_format_is_found_by_file_name() {
 #[test]
 fn a_script_with_a_command_in_double_quotes_is_kept() {
     let text = "[program:a]\ncommand=bash -c \"echo $(cat /etc/x) && exec app\"\n";
-    let config = convert(InputFile::new("F", text), "F", Format::Supervisord).unwrap().text;
+    let config = draft(Format::Supervisord, text);
     let command = r#"command: "bash -c \"echo $$(cat /etc/x) && exec app\"""#;
     assert!(config.contains(command) && !config.contains("# not converted:"), "{config}");
 }
@@ -302,48 +276,44 @@ fn a_script_with_a_command_in_double_quotes_is_kept() {
 // holds: S376
 #[test]
 fn programs_with_another_stop_signal_and_words_of_supervisord_have_a_hint() {
-    let hints = |command: &str, more: &str| {
-        let text = format!("[program:a]\ncommand={command}\n{more}\n");
-        let config =
-            convert(InputFile::new("FILE", &text), "FILE", Format::Supervisord).unwrap().text;
+    let quit = "`stop_signal: QUIT`";
+    let hints = |command: &str| {
+        let text = format!("[program:a]\ncommand={command}\n");
+        let config = draft(Format::Supervisord, &text);
         let (_, processes) = config.split_once("processes:\n").unwrap();
         let notes =
             processes.lines().filter_map(|line| line.strip_prefix("  # ").map(str::to_owned));
         notes.filter(|note| !note.starts_with(' ')).collect::<Vec<_>>()
     };
-    for (command, more, expected) in [
-        ("nginx -g 'daemon off;'", "", Some("`stop_signal: QUIT`")),
-        ("nginx -g 'daemon off;'", "stopsignal=QUIT", None),
-        ("/usr/sbin/php-fpm8.2 -F", "", Some("`stop_signal: QUIT`")),
-        ("sh -c 'prepare && exec postgres -D /data'", "", Some("`stop_signal: INT`")),
-        ("apache2ctl -D FOREGROUND", "", Some("`stop_signal: WINCH`")),
-        ("/docker-entrypoint.sh nginx -g 'daemon off;'", "", Some("`stop_signal: QUIT`")),
-        ("tini -g -- /usr/sbin/php-fpm -F", "", Some("`stop_signal: QUIT`")),
-        ("gosu postgres postmaster -D /data", "", Some("`stop_signal: INT`")),
-        ("env A=1 sudo -u www -E /usr/sbin/nginx", "", Some("`stop_signal: QUIT`")),
-        ("sh -c 'nginx -g \"daemon off;\"'", "", Some("`stop_signal: QUIT`")),
-        ("bash -c \"php-fpm -F\"", "", Some("`stop_signal: QUIT`")),
-        ("/bin/bash -lc \"/usr/sbin/php-fpm\"", "", Some("`stop_signal: QUIT`")),
-        ("sh -x -ec 'env A=1 nginx; rm /run/a'", "", Some("`stop_signal: QUIT`")),
-        ("'nginx' -g 'daemon off;'", "", Some("`stop_signal: QUIT`")),
-        ("sh -c 'tail -F \"/var/log/nginx\"'", "", None),
-        ("grep -rc nginx /etc", "", None),
-        ("sudo -u nginx worker", "", None),
-        ("tini -- tail -F /etc/nginx", "", None),
-        ("python3 -u /usr/bin/pidproxy /run/a.pid app", "", Some("pidproxy passes signals")),
-        ("python3 /usr/bin/pidproxy.py /run/a.pid app", "", Some("pidproxy passes signals")),
-        ("tail -F /var/log/nginx.log /etc/nginx", "", None),
-        ("sh -c 'kill $(cat /run/supervisord.pid)'", "", Some("write `kill 1`")),
-        ("/usr/bin/pidproxy /run/a.pid a", "", Some("pidproxy passes signals")),
-        ("supervisorctl start b", "", Some("`drainit start`")),
+    for (command, expected) in [
+        ("nginx -g 'daemon off;'", Some(quit)),
+        ("nginx -g 'daemon off;'\nstopsignal=QUIT", None),
+        ("/usr/sbin/php-fpm8.2 -F", Some(quit)),
+        ("sh -c 'prepare && exec postgres -D /data'", Some("`stop_signal: INT`")),
+        ("apache2ctl -D FOREGROUND", Some("`stop_signal: WINCH`")),
+        ("/docker-entrypoint.sh nginx -g 'daemon off;'", Some(quit)),
+        ("tini -g -- /usr/sbin/php-fpm -F", Some(quit)),
+        ("gosu postgres postmaster -D /data", Some("`stop_signal: INT`")),
+        ("env A=1 sudo -u www -E /usr/sbin/nginx", Some(quit)),
+        ("sh -c 'nginx -g \"daemon off;\"'", Some(quit)),
+        ("bash -c \"php-fpm -F\"", Some(quit)),
+        ("/bin/bash -lc \"/usr/sbin/php-fpm\"", Some(quit)),
+        ("sh -x -ec 'env A=1 nginx; rm /run/a'", Some(quit)),
+        ("'nginx' -g 'daemon off;'", Some(quit)),
+        ("sh -c 'tail -F \"/var/log/nginx\"'", None),
+        ("grep -rc nginx /etc", None),
+        ("sudo -u nginx worker", None),
+        ("tini -- tail -F /etc/nginx", None),
+        ("python3 -u /usr/bin/pidproxy /run/a.pid app", Some("pidproxy passes signals")),
+        ("python3 /usr/bin/pidproxy.py /run/a.pid app", Some("pidproxy passes signals")),
+        ("tail -F /var/log/nginx.log /etc/nginx", None),
+        ("sh -c 'kill $(cat /run/supervisord.pid)'", Some("write `kill 1`")),
+        ("/usr/bin/pidproxy /run/a.pid a", Some("pidproxy passes signals")),
+        ("supervisorctl start b", Some("`drainit start`")),
         // All sizes of log files share one comment on the whole draft.
-        (
-            "app",
-            "stdout_logfile_maxbytes=50MB\nstdout_logfile_backups=9\nstderr_logfile_maxbytes=1MB",
-            None,
-        ),
+        ("app\nstdout_logfile_maxbytes=50MB\nstderr_logfile_maxbytes=1MB", None),
     ] {
-        let found = hints(command, more);
+        let found = hints(command);
         assert_eq!(found.len(), usize::from(expected.is_some()), "{command}: {found:?}");
         assert!(expected.is_none_or(|words| found[0].contains(words)), "{found:?}");
     }
@@ -372,8 +342,7 @@ fn an_image_without_a_command_has_a_hint() {
     ] {
         let hints = |more: &str| {
             let text = format!("services: {{a: {{image: '{image}'{more}}}}}");
-            let converted = convert(InputFile::new("F", &text), "F", Format::Compose).unwrap();
-            converted.text.matches("stop_signal: ").count()
+            draft(Format::Compose, &text).matches("stop_signal: ").count()
         };
         assert_eq!(hints(""), usize::from(!hint.is_empty()), "{image}");
         assert_eq!(hints(", command: [app]"), 0, "{image}");
@@ -392,7 +361,7 @@ fn files_become_a_single_config() {
         let format = Format::of(&path).unwrap();
         (path, format)
     });
-    let config = crate::import::import(&files).unwrap().text;
+    let config = import(&files).unwrap().text;
     testing::load(&[&config], &[]).unwrap();
     assert!(config.starts_with("# Made from a.conf, b.conf, Procfile by"), "{config}");
     for name in ["  web:\n", "  # renamed from `web`\n  web-2:\n", "  db:\n", "  worker:\n"] {
