@@ -8,18 +8,8 @@ use crate::schema_tests::{root, tables};
 
 /// The sets of keys that the reference does not list in a table, because a page explains these keys
 /// in its text.
-const IN_PROSE: [&str; 10] = [
-    "HeaderFile",
-    "ConnectionsDrain",
-    "DrainKeys",
-    "ElementKeys",
-    "AdminKeys",
-    "Ulimits",
-    "LimitKeys",
-    "Hook",
-    "RunAsKeys",
-    "StderrKeys",
-];
+const IN_PROSE: &str = "HeaderFile ConnectionsDrain DrainKeys ElementKeys AdminKeys Ulimits LimitKeys Hook RunAsKeys \
+    StderrKeys";
 
 // holds: C17
 #[test]
@@ -30,7 +20,7 @@ fn the_reference_matches_the_declarations() {
     for (keys, _) in tables() {
         let known = |left: &[&Keys], keys: &Keys| left.iter().any(|other| other.name == keys.name);
         for keys in keys.flat.iter().copied().chain([keys]) {
-            if !known(&left, keys) && !IN_PROSE.contains(&keys.name) {
+            if !known(&left, keys) && !IN_PROSE.split(' ').any(|name| name == keys.name) {
                 left.push(keys);
             }
         }

@@ -69,21 +69,11 @@ fn the_drawing_of_a_plan_has_a_bar_for_each_step() {
 
 // holds: S373
 #[test]
-fn texts_fit_with_any_font_and_colours_are_those_of_the_docs() {
+fn texts_fit_with_any_font() {
     let long = "a-process-with-a-name-as-long-as-any";
     let picture = drawn_plan(&format!("processes: {{{long}: {{command: [a]}}}}"));
     let label = picture.lines().find(|line| line.contains(&format!(">{long}<"))).unwrap();
     assert!(label.contains("textLength=\"200\""), "{label}");
-    let docs =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/shutdown.svg"));
-    let docs = docs.unwrap();
-    for colour in [".drain", ".stop"] {
-        let of = |text: &str, class: &str| {
-            let line = text.lines().find(|line| line.starts_with(class)).unwrap().to_owned();
-            line.split_once('#').unwrap().1[..6].to_owned()
-        };
-        assert_eq!(of(&picture, &format!("{colour} ")), of(&docs, &format!("{colour}s ")));
-    }
 }
 
 #[test]
