@@ -5,12 +5,11 @@
 //! `tests/fuzz`, and then mutate this corpus with a generator of their own, which works with any
 //! toolchain.
 
-mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::cell::OnceCell;
 use std::ffi::OsString;
+use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::ffi::OsStringExt as _;
 use std::pin::pin;
@@ -18,7 +17,12 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use hyper::Method;
+use tokio::io::{
+    AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, SimplexStream, WriteHalf, copy, sink,
+};
+use tokio::io::{Join, join, simplex};
 use tokio::runtime::Builder;
+use tokio::select;
 use tokio::time::timeout;
 
 use crate::check::image::FindProgram;
@@ -27,7 +31,6 @@ use crate::control::connections::Caller;
 use crate::control::testing::{CountingSupervisor, converse};
 use crate::envoy::listeners::{ListenerList, Uncounted};
 use crate::envoy::ready::XdsStats;
-use crate::fuzzing::stream::Client;
 use crate::keys::Accounts;
 use crate::language::diagnostics::problems::Problems;
 use crate::language::environment::Variables;
@@ -38,9 +41,6 @@ use crate::os::Peer;
 use crate::os::descendants::Stat;
 use crate::os::notify_socket::NotifyMessage;
 use crate::plan::Plan;
-use crate::plan::changes::ProcessDefinition;
-use crate::plan::reload::{Life, ReloadPlan, RunningProcess};
-use crate::types::Stream;
 use drainit_tools::import::input::InputFile;
 
 /// A fuzz target: it reads the bytes, and panics if drainit does something wrong.
@@ -80,31 +80,11 @@ fn config(bytes: &[u8]) {
     plan(testing::load(&[&text], &[("HOST", "h"), ("N", "3")]));
 }
 
-/// Loads up to three configs, each of which overlays the previous configs. Plans the reload from
-/// the first config alone to all configs together.
+/// Loads up to three configs, each of which overlays the previous configs.
 fn overlay(bytes: &[u8]) {
-    let Some(texts) = bytes.splitn(3, |byte| *byte == NEXT).map(text).collect::<Option<Vec<_>>>()
-    else {
-        return;
-    };
-    let texts: Vec<_> = texts.iter().map(String::as_str).collect();
-    let merged = testing::load(&texts, &[]);
-    if let (Ok(old), Ok(new)) = (testing::load(&texts[..1], &[]), &merged) {
-        let specs = [&old, new].map(|loaded| loaded.config.spec(&loaded.graph));
-        let slots = specs[0].ids().zip(&old.config.processes).zip(&specs[0].processes);
-        let lives = [Life::Runs, Life::Over, Life::Failed, Life::Stopped];
-        let running: Vec<_> = slots
-            .zip(lives.iter().cycle())
-            .map(|(((slot, process), spec), life)| {
-                let definition = ProcessDefinition { process, args: &[] };
-                RunningProcess { slot, definition, spec, life: *life }
-            })
-            .collect();
-        let args = vec![Vec::new(); new.config.processes.len()];
-        let reload = ReloadPlan::new(&old.config, &running, &new.config, &specs[1], &args);
-        let _ = reload.text();
-    }
-    plan(merged);
+    let texts = bytes.splitn(3, |byte| *byte == NEXT).map(text).collect::<Option<Vec<_>>>();
+    let texts = texts.unwrap_or_default();
+    plan(testing::load(&texts.iter().map(String::as_str).collect::<Vec<_>>(), &[]));
 }
 
 /// Shows the plan of a config in every form, or shows its problems.
@@ -172,17 +152,7 @@ fn env_file(bytes: &[u8]) {
 
 /// Checks a manifest as `check --pod` does. The text behind the separator is the config.
 fn pod(bytes: &[u8]) {
-    const CONFIG: &str = "
-shutdown: {grace_period: '${TERMINATION_GRACE_PERIOD_SECONDS:-30}', readiness_delay: '${DELAY:-0}'}
-control: {listen: '0.0.0.0:9902', socket: /run/drainit.sock}
-processes:
-  engine: {command: [engine], stop_grace_period: 5s}
-  router:
-    command: [envoy]
-    depends_on: [engine]
-    args: {prefix: '--rtr.', refuse: [config-path]}
-    drain: {envoy: {admin: 'http://127.0.0.1:9901', time: 15s, min: 5s}}
-";
+    const CONFIG: &str = include_str!("../examples/kubernetes/drainit.yaml");
     let mut parts = bytes.splitn(2, |byte| *byte == NEXT).map(text);
     let Some(Some(manifest)) = parts.next() else { return };
     let Some(config) = parts.next().unwrap_or_else(|| Some(CONFIG.to_owned())) else { return };
@@ -265,9 +235,6 @@ processes:
 /// Serves a connection of the control server. The first two bytes select the caller and the size of
 /// a read.
 fn control(bytes: &[u8]) {
-    thread_local! {
-        static SUPERVISOR: OnceCell<CountingSupervisor> = const { OnceCell::new() };
-    }
     let [caller, at_once, bytes @ ..] = bytes else { return };
     let caller = match caller % 4 {
         0 => Caller::Tcp(IpAddr::V4(Ipv4Addr::LOCALHOST)),
@@ -276,19 +243,16 @@ fn control(bytes: &[u8]) {
         _ => Caller::Socket(Peer { pid: 7, uid: 0 }),
     };
     let is_operator = matches!(caller, Caller::Socket(_));
-    SUPERVISOR.with(|supervisor| {
-        let supervisor = supervisor.get_or_init(CountingSupervisor::new);
-        let stream = Client::new(bytes, *at_once, true);
-        let has_ended = poll(bytes, converse(supervisor.clone(), caller, stream));
-        let asked = supervisor.requests.take().len() + supervisor.signals.take().len();
-        let asked = asked + supervisor.reloads.take();
-        let drains = supervisor.drains.take();
-        // A connection of an operator may stay open after its input, because a request can wait for
-        // an operation. Every other connection must end.
-        assert!(is_operator || has_ended, "never ends");
-        assert!(is_operator || asked == 0, "an operation");
-        assert!(is_operator || drains == 0, "a drain");
-    });
+    let supervisor = CountingSupervisor::new();
+    let serve = |stream: Stream| converse(supervisor.clone(), caller, stream);
+    let has_ended = poll(bytes, with_peer(bytes, *at_once, false, serve));
+    let asked = supervisor.requests.borrow().len() + supervisor.signals.borrow().len();
+    let asked = asked + supervisor.reloads.get();
+    // A connection of an operator may stay open after its input, because a request can wait for an
+    // operation. Every other connection must end.
+    assert!(is_operator || has_ended, "never ends");
+    assert!(is_operator || asked == 0, "an operation");
+    assert!(is_operator || supervisor.drains.get() == 0, "a drain");
 }
 
 /// The time limit for an exchange whose answer is complete from the start. The limit is long enough
@@ -299,8 +263,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(10);
 fn http(bytes: &[u8]) {
     const MOST: usize = 4096;
     let Some((at_once, bytes)) = bytes.split_first() else { return };
-    let stream = Client::new(bytes, *at_once, false);
-    let exchange = async {
+    let exchange = async |stream: Stream| {
         let address = Address::Unix("/x".into());
         let request = crate::http::build(&address, Method::GET, "/").expect("a valid path");
         let mut connection = crate::http::HttpConnection::over(stream).await.expect("a handshake");
@@ -311,7 +274,37 @@ fn http(bytes: &[u8]) {
     };
     // The task that drives the connection needs a runtime.
     let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let exchange = with_peer(bytes, *at_once, true, exchange);
     runtime.block_on(async { timeout(ENDS_WITHIN, exchange).await.expect("an end") });
+}
+
+/// A stream in memory.
+type Stream = Join<ReadHalf<SimplexStream>, WriteHalf<SimplexStream>>;
+
+/// Lets `talk` use a stream whose peer sends these bytes, whatever the peer receives. `at_once`
+/// selects the size of a read. A server first waits for a byte of the request.
+async fn with_peer<T>(
+    bytes: &[u8],
+    at_once: u8,
+    is_server: bool,
+    talk: impl AsyncFnOnce(Stream) -> T,
+) -> T {
+    let (reader, mut to_reader) = simplex(usize::from(at_once) * 16 + 1);
+    let (mut from_writer, writer) = simplex(1 << 20);
+    let sends = async {
+        if is_server {
+            let _ = from_writer.read_u8().await;
+        }
+        let _ = to_reader.write_all(bytes).await;
+        let _ = to_reader.shutdown().await;
+        let _ = copy(&mut from_writer, &mut sink()).await;
+        pending().await
+    };
+    select! {
+        biased;
+        output = talk(join(reader, writer)) => output,
+        () = sends => unreachable!("it never ends"),
+    }
 }
 
 /// Polls a future that reads this input and needs no runtime. Returns whether it has ended.
@@ -325,14 +318,11 @@ fn poll(input: &[u8], future: impl Future) -> bool {
 /// Reads the answer of a gRPC server. The first byte selects the size of a read.
 fn grpc(bytes: &[u8]) {
     let Some((at_once, bytes)) = bytes.split_first() else { return };
-    let asks = async {
-        let stream = Client::new(bytes, *at_once, false);
-        match crate::grpc::ask(stream, "localhost", "").await {
-            Ok(()) => assert!(bytes.windows(2).any(|part| part == [8, 1]), "nothing serves"),
-            Err(error) => drop(error.to_string()),
-        }
+    let asks = async |stream: Stream| match crate::grpc::ask(stream, "localhost", "").await {
+        Ok(()) => assert!(bytes.windows(2).any(|part| part == [8, 1]), "nothing serves"),
+        Err(error) => drop(error.to_string()),
     };
-    assert!(poll(bytes, asks), "the answer does not end");
+    assert!(poll(bytes, with_peer(bytes, *at_once, true, asks)), "the answer does not end");
 }
 
 /// Reads the answers of Envoy's admin. The text behind the separator is the answer of `/listeners`.
@@ -420,7 +410,7 @@ fn logs(bytes: &[u8]) {
         let unended = usize::from(output.last().is_some_and(|byte| *byte != b'\n'));
         assert_eq!(lines.len(), output.iter().filter(|byte| **byte == b'\n').count() + unended);
     }
-    let form = LineForm::json("p", Stream::Stdout);
+    let form = LineForm::json("p", crate::types::Stream::Stdout);
     for line in &lines {
         let mut out = Vec::new();
         form.write("2026-11-20T07:04:12.123Z", line, &mut out);

@@ -8,24 +8,7 @@ use crate::fuzzing::{NEXT, TARGETS, Target};
 use crate::testing::random::Random;
 
 /// Words that have a meaning for one of the parsers.
-const WORDS: [&[u8]; 16] = [
-    b"\n",
-    b"\0",
-    b"- ",
-    b": ",
-    b"\"",
-    b"'",
-    b"${A:-",
-    b"}",
-    b"&a ",
-    b"*a",
-    b"\n  ",
-    b"--",
-    b"\r\n",
-    b"999999999999999999999",
-    b"\xc3\xa9",
-    &[NEXT],
-];
+const WORDS: &str = "\n¦\0¦- ¦: ¦\"¦'¦${A:-¦}¦&a ¦*a¦\n  ¦--¦\r\n¦999999999999999999999¦\u{e9}";
 const LONGEST: usize = 2000;
 /// The maximum CPU time for one input, in a build without optimization.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,18 +31,20 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
 /// An input with one to four changes. A change removes a part, or replaces it by a part of another
 /// input, a word or a byte.
 fn mutated(random: &mut Random, corpus: &[Vec<u8>]) -> Vec<u8> {
-    let mut below = |bound: usize| usize::try_from(random.below(bound as u64)).unwrap();
-    let mut bytes = corpus[below(corpus.len())].clone();
-    for _ in 0..=below(4) {
-        let at = below(bytes.len() + 1);
-        let end = bytes.len().min(at + below(12));
-        let other = &corpus[below(corpus.len())];
-        let from = below(other.len() + 1);
-        let new = match below(4) {
-            0 => Vec::new(),
-            1 => other[from..other.len().min(from + below(80))].to_vec(),
-            2 => WORDS[below(WORDS.len())].to_vec(),
-            _ => vec![u8::try_from(below(256)).unwrap()],
+    let mut bytes = random.pick(corpus);
+    for _ in 0..=random.below(4) {
+        let at = random.index(bytes.len() + 1);
+        let end = bytes.len().min(at + random.index(12));
+        let new = match random.below(9) {
+            0 | 1 => Vec::new(),
+            2 | 3 => {
+                let other = random.pick(corpus);
+                let from = random.index(other.len() + 1);
+                other[from..other.len().min(from + random.index(80))].to_vec()
+            }
+            4 | 5 => random.part(WORDS).into(),
+            6 => vec![NEXT],
+            _ => vec![u8::try_from(random.below(256)).unwrap()],
         };
         bytes.splice(at..end, new);
     }
