@@ -112,7 +112,7 @@ fn run(
             report.slowest
         );
         for (at, failure) in report.failures.iter().take(3) {
-            eprintln!("          {failure} after {at:.2?}");
+            eprintln!("          {failure:?} after {at:.2?}");
         }
     };
     let mut done = jobs::run([(queue(false), AT_ONCE), (queue(true), 1)], work, tell)?;
