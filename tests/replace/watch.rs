@@ -29,8 +29,12 @@ pub(crate) fn swap(volume: &Path, version: &str, content: &str) {
 #[test]
 fn every_kind_of_change_restarts_once() {
     type Change = fn(&Path);
-    let cases: [(&str, Change); 5] = [
+    let cases: [(&str, Change); 6] = [
         ("in place", |volume| fs::write(volume.join("..1/file"), "new").unwrap()),
+        ("atomic rename", |volume| {
+            fs::write(volume.join("..1/beside"), "new").unwrap();
+            fs::rename(volume.join("..1/beside"), volume.join("..1/file")).unwrap();
+        }),
         ("swap", |volume| swap(volume, "2", "new")),
         ("gone and back", |volume| {
             fs::remove_file(volume.join("..1/file")).unwrap();
