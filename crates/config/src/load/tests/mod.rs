@@ -1,27 +1,21 @@
 //! Tests whole configs: the values of valid ones, the messages for invalid ones, and the cost of
 //! hostile files.
 
-mod contract;
-
 mod at_start;
 mod fits;
 mod hostile;
 mod hot_restart;
 mod likely_faults;
-mod listen;
 mod only_if;
 mod overlay;
 mod parts;
 mod problems;
-mod process_options;
-mod reload_signal;
 mod same;
 mod scale;
 mod share;
 mod times;
 mod tree;
 mod values;
-mod watch;
 
 use crate::keys::Process;
 use crate::load::Diagnostic;
@@ -33,15 +27,21 @@ fn problems(text: &str) -> Vec<Diagnostic> {
 }
 
 fn problems_in(text: &str, environment: &[(&str, &str)]) -> Vec<Diagnostic> {
-    match load(&[text], environment) {
-        Ok(loaded) => loaded.warnings,
-        Err(diagnostics) => diagnostics,
-    }
+    load(&[text], environment).map_or_else(|found| found, |loaded| loaded.warnings)
 }
 
 /// Formats each diagnostic as `line:column message`.
 fn lines(diagnostics: &[Diagnostic]) -> Vec<String> {
     diagnostics.iter().map(|d| format!("{}:{} {}", d.line, d.column, d.message)).collect()
+}
+
+/// Fails unless a config has exactly one problem. `expected` is a part of `line:column message`.
+#[track_caller]
+fn assert_only(text: &str, expected: &str) -> Diagnostic {
+    let mut found = problems(text);
+    let lines = lines(&found);
+    assert!(lines.len() == 1 && lines[0].contains(expected), "{text}: {lines:#?}");
+    found.remove(0)
 }
 
 /// A config with a single process, `a`, which has a command and these keys.

@@ -1,18 +1,29 @@
 //! Tests the values of each key, in all forms that a config can have.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::keys::key::Table;
 use crate::keys::{
-    CountUntil, Direction, DrainMethod, DrainUntil, EnvoyDrain, Header, HeaderValue, HttpDrain,
-    HttpMethod, Process, RestartPolicy, SignalDrain,
+    Address, DrainMethod, Header, HeaderValue, LogFormat, Process, RESOURCES, RestartPolicy,
 };
-use crate::load::testing::{checked, load, variables};
-use crate::load::tests::{lines, process_in, process_with};
-use crate::types::Signal;
+use crate::load::testing::{checked, config, load, variables};
+use crate::load::tests::{assert_only, lines, problems, process_in, process_with};
+use crate::testing::temp_dir::TempDir;
+use crate::types::{ProcessId, Signal};
 
 fn process(keys: &str) -> Process {
-    process_in(keys, &[("HOST", "h"), ("EMPTY", ""), ("PROC", "proc")])
+    process_in(keys, &[("HOST", "h"), ("EMPTY", ""), ("PROC", "proc"), ("N", "512")])
+}
+
+/// Fails unless Rust's `Debug` shows each of these parts in a process with these keys. A `¦` stands
+/// between two parts.
+#[track_caller]
+fn assert_shows(keys: &str, parts: &str) {
+    let shown = format!("{:?}", process(keys));
+    for part in parts.split('¦') {
+        assert!(shown.contains(part), "{keys}: no {part} in {shown}");
+    }
 }
 
 // holds: C11
@@ -22,26 +33,91 @@ fn a_key_without_a_value_counts_as_absent() {
     for key in Process::KEYS.names().filter(|key| *key != "command") {
         assert_eq!(format!("{:?}", process(&format!("{key}:"))), absent, "{key}");
     }
-    let keys = ["env", "shutdown", "control", "logging", "reload_signal", "hooks"];
-    let nested = ["shutdown: {grace_period: , signals: }", "control: {listen: , socket: }"];
-    for empty in keys.map(|key| format!("{key}:")).into_iter().chain(nested.map(str::to_owned)) {
-        let loaded = load(&[&format!("{empty}\n{}", process_with(""))], &[]).unwrap();
-        let without = load(&[&process_with("")], &[]).unwrap();
-        assert_eq!(format!("{:?}", loaded.config), format!("{:?}", without.config), "{empty}");
+    let absent = format!("{:?}", config(&process_with("")));
+    for empty in [
+        "env:",
+        "shutdown:",
+        "shutdown: {grace_period: , signals: }",
+        "control:",
+        "control: {listen: , socket: }",
+        "logging:",
+        "reload_signal:",
+        "hooks:",
+    ] {
+        let text = format!("{empty}\n{}", process_with(""));
+        assert_eq!(format!("{:?}", config(&text)), absent, "{empty}");
     }
+}
+
+// holds: S2, C45, C79, C81, C82, C85, C92, C136, C380, C470, C602, C613
+#[test]
+fn the_environment_overrides_the_defaults() {
+    const TEXT: &str = "
+env: {HOST: 127.0.0.1, PORT: '9901', TIME: '15'}
+shutdown: {grace_period: '${GRACE:-30}', reserve: 2s}
+control: {listen: '127.0.0.1:9902', socket: /run/drainit.sock}
+logging: {format: text}
+processes:
+  engine: {command: [engine]}
+  router:
+    command: [envoy]
+    depends_on: [engine]
+    drain: {envoy: {admin: 'http://${HOST}:${PORT}', time: '${TIME}'}}
+";
+    let environment = [
+        ("PORT", "9000"),
+        ("TIME", "3"),
+        ("HOST", ""),
+        ("GRACE", "10"),
+        ("DRAINIT_LOG_FORMAT", "json"),
+    ];
+    // The container's variable `HOST` is set but empty. It counts as unset, so `env` gives the
+    // value.
+    for (environment, exported, window, format, port, time) in [
+        (&[][..], 3, 28, LogFormat::Text, 9901, 15),
+        (&environment, 1, 8, LogFormat::Json, 9000, 3),
+    ] {
+        let loaded = load(&[TEXT], environment).unwrap();
+        assert_eq!(loaded.warnings, []);
+        let config = loaded.config;
+        assert_eq!(config.env.len(), exported);
+        assert_eq!(config.env[0], ("HOST".to_owned(), "127.0.0.1".to_owned()));
+        assert_eq!(config.shutdown.window(), Duration::from_secs(window));
+        assert_eq!(config.shutdown.signals, [Signal::TERM, Signal::INT, Signal::QUIT]);
+        assert_eq!(config.control.listen, Some("127.0.0.1:9902".parse().unwrap()));
+        assert_eq!(config.control.socket.path(), Some(Path::new("/run/drainit.sock")));
+        assert_eq!(config.logging.format, format);
+        assert_eq!(loaded.graph.order, [ProcessId(0), ProcessId(1)]);
+        assert_eq!(loaded.graph.dependents, [vec![ProcessId(1)], vec![]]);
+        let drain = config.processes[1].drain.as_ref().unwrap();
+        assert_eq!((drain.time.as_secs(), drain.min.as_secs()), (time, time.min(5)));
+        let DrainMethod::Envoy(envoy) = &drain.method else { panic!() };
+        assert_eq!(envoy.admin, Address::Tcp(([127, 0, 0, 1], port).into()));
+    }
+    let errors = load(&[TEXT], &[("TIME", "abc")]).unwrap_err();
+    let expected = "\
+error: `time` is `${TIME}`: not a duration
+  --> 0.yaml:11:60
+   |
+11 |     drain: {envoy: {admin: 'http://${HOST}:${PORT}', time: '${TIME}'}}
+   |                                                            ^^^^^^^^^
+   |
+   = help: write a number of seconds, or a duration such as `500ms`, `15s` or `1m 30s`; TIME comes from the container's environment";
+    assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
 }
 
 // holds: C521, C522
 #[test]
 fn line_breaks_in_a_command_are_refused_if_a_shell_would_run_two_commands() {
     let of = |value: &str| format!("processes:\n  a:\n    {value}");
-    let command =
-        |value: &str| load(&[&of(value)], &[]).unwrap().config.processes[0].command.clone();
-    let words = ["a", "-b", "-c"];
-    assert_eq!(command("command: |\n      a -b -c\n"), words);
-    assert_eq!(command("command: |\n      a -b \\\n        -c\n"), words);
-    assert_eq!(command("command: >\n      a\n      -b\n      -c\n"), words);
-    assert_eq!(command("command: a\n      -b\n      -c\n"), words);
+    for value in [
+        "command: |\n      a -b -c\n",
+        "command: |\n      a -b \\\n        -c\n",
+        "command: >\n      a\n      -b\n      -c\n",
+        "command: a\n      -b\n      -c\n",
+    ] {
+        assert_eq!(config(&of(value)).processes[0].command, ["a", "-b", "-c"], "{value}");
+    }
     for value in [
         "command: |\n      a\n      b\n",
         "command: >\n      a\n        -b\n",
@@ -68,21 +144,6 @@ fn a_variable_with_blanks_is_split_only_in_a_command_as_text() {
     assert_eq!(command("[a, \"${X}\"]").unwrap(), ["a", "b c"]);
 }
 
-// holds: C167, C170, C171, C343, C523
-#[test]
-fn restart_policies_and_signals_are_read() {
-    let restart = process("restart: 'on-failure:3'");
-    assert_eq!(
-        (restart.restart, restart.restart_max, restart.restart_delay),
-        (RestartPolicy::OnFailure, Some(3), Duration::from_secs(1))
-    );
-    // Docker reads this 0 as "no limit". drainit reads it as the number 0.
-    let zero = "processes: {a: {command: [a], restart: 'on-failure:0'}}";
-    let loaded = load(&[zero], &[]).unwrap();
-    assert_eq!(loaded.config.processes[0].restart_max, Some(0));
-    assert_eq!(process("stop_signal: RTMIN+3").stop_signal.number(), 37);
-}
-
 // holds: C8
 #[test]
 fn anchors_aliases_and_merge_keys_work() {
@@ -99,15 +160,16 @@ processes:
     environment: {<<: *env, B: '2'}
   c: {command: [c], <<: *more}
 ";
-    let config = load(&[text], &[]).unwrap().config;
-    let [a, b, c] = &config.processes[..] else { panic!("{:?}", config.processes) };
-    assert_eq!((a.restart, a.environment.len()), (RestartPolicy::Always, 1));
-    assert_eq!(
-        (b.restart, b.stop_grace_period),
-        (RestartPolicy::Always, Some(Duration::from_secs(3)))
-    );
-    assert_eq!(b.environment.len(), 2);
-    assert_eq!(c.restart, RestartPolicy::No);
+    let found = config(text)
+        .processes
+        .into_iter()
+        .map(|it| (it.restart, it.environment.len(), it.stop_grace_period.map(|it| it.as_secs())));
+    let expected = [
+        (RestartPolicy::Always, 1, None),
+        (RestartPolicy::Always, 2, Some(3)),
+        (RestartPolicy::No, 0, Some(3)),
+    ];
+    assert_eq!(found.collect::<Vec<_>>(), expected);
 }
 
 // holds: C39
@@ -145,18 +207,13 @@ fn header_fields_are_checked_and_no_value_is_shown() {
         let keys = format!("drain: {{http: {{url: 'http://127.0.0.1:1/', headers: {headers}}}}}");
         load(&[&process_with(&keys)], &[("TOKEN", "s3cret\n")])
     };
-    let loaded = read("{authorization: {file: t}, X-Key: '${NO:-k}'}").unwrap();
-    let drain = loaded.config.processes[0].drain.as_ref().unwrap();
-    let DrainMethod::Http(http) = &drain.method else { panic!() };
+    let config = read("{authorization: {file: t}, X-Key: '${NO:-k}'}").unwrap().config;
+    assert!(!format!("{config:?}").contains("\"k\""));
+    let drain = config.processes[0].drain.clone().unwrap();
+    let DrainMethod::Http(http) = drain.method else { panic!() };
     let header = |name: &str, value| Header { name: name.to_owned(), value };
-    assert_eq!(
-        http.headers,
-        [
-            header("authorization", HeaderValue::File("t".into())),
-            header("x-key", HeaderValue::Text("k".to_owned()))
-        ]
-    );
-    assert!(!format!("{:?}", loaded.config).contains("\"k\""));
+    let file = header("authorization", HeaderValue::File("t".into()));
+    assert_eq!(http.headers, [file, header("x-key", HeaderValue::Text("k".to_owned()))]);
     for (headers, expected) in [
         ("{'a b': x}", "`a b` cannot be a header field"),
         ("{'': x}", "`` cannot be a header field"),
@@ -173,38 +230,97 @@ fn header_fields_are_checked_and_no_value_is_shown() {
     }
 }
 
-// holds: C810, C811, C812, C813, C814, C815
+// holds: C166, C167, C168, C170, C171, C182, C183, C184, C343, C430, C523
 #[test]
-fn a_drain_by_counts_has_a_short_form() {
-    let drain = |text: &str| process(&format!("drain: {text}")).drain.unwrap();
-    let keys = |text: &str| match drain(text).method {
-        DrainMethod::Connections(keys) => keys,
-        other => panic!("{other:?}"),
+fn each_form_of_a_value_is_read() {
+    let [octal, all, own] = [0o27, 0o666, 0o600].map(|mode: u32| mode.to_string());
+    let file = |path: &str, prefix: &str, stderr: &str| {
+        let [path, prefix, stderr] = [path, prefix, stderr].map(|it| match it {
+            "" => "None".to_owned(),
+            text => format!("Some({text:?})"),
+        });
+        format!("File(LogFile {{ path: {path}, prefix: {prefix}, stderr: {stderr} }})")
     };
-    let seconds = Duration::from_secs;
-    let short = drain("connections");
-    assert_eq!((short.time, short.min), (seconds(15), seconds(5)));
-    assert_eq!(short, drain("{connections: {}}"));
-    assert_eq!(
-        (keys("connections").counting.until, keys("connections").counting.idle),
-        (CountUntil::Answers, seconds(5))
-    );
-    let whole = keys(
-        "{connections: {ports: [80, '8080'], until: connections, exit_at: 2, idle: 1s, min: 0}}",
-    );
-    assert_eq!(whole.times.min, Some(seconds(0)));
-    let counting = whole.counting;
-    assert_eq!((counting.ports, counting.until), (vec![80, 8080], CountUntil::Connections));
-    assert_eq!((counting.exit_at, counting.idle), (2, seconds(1)));
-    // holds: C816
-    for method in [
-        "signal: {signal: QUIT, ",
-        "exec: {command: [a], ",
-        "http: {url: 'http://127.0.0.1/', until: 200, ",
+    for (keys, parts) in [
+        ("restart: 'on-failure:3'", "restart: OnFailure¦restart_delay: 1s¦restart_max: Some(3)"),
+        ("stop_signal: RTMIN+3", "stop_signal: SIGRTMIN+3"),
+        ("umask: '027'", &format!("umask: Some({octal})")),
+        ("umask: 027", &format!("umask: Some({octal})")),
+        ("umask: 0o27", &format!("umask: Some({octal})")),
+        ("umask: '0'", "umask: Some(0)"),
+        ("log: {file: /a, stderr: {file: /b}}", &file("/a", "", "/b")),
+        ("log: {stderr: {file: /b}}", &file("", "", "/b")),
+        ("log: {mode: prefix, stderr: {file: /b}}", &file("", "a", "/b")),
+        ("log: {prefix: x, stderr: {file: /b}}", &file("", "x", "/b")),
+        ("log: {file: /a, prefix: x}", &file("/a", "x", "")),
+        ("log: {file: /a, stderr: stdout}", "path: Some(\"/a\")¦stderr_to_stdout: true"),
+        ("log: {mode: none}", "mode: None, stderr_to_stdout: false"),
+        ("log: {stderr: stdout}", "mode: Inherit, stderr_to_stdout: true"),
+        ("log: {mode: inherit, stderr: stdout}", "mode: Inherit, stderr_to_stdout: true"),
+        ("log: {mode: prefix, stderr: stdout}", "mode: Prefix(\"a\"), stderr_to_stdout: true"),
+        ("log: {prefix: x, stderr: stdout}", "mode: Prefix(\"x\"), stderr_to_stdout: true"),
+        ("log: {}", "mode: Prefix(\"a\"), stderr_to_stdout: false"),
+        ("log:", "mode: Inherit, stderr_to_stdout: false"),
+        (
+            "listen: ['tcp://[::1]:80']",
+            &format!("Tcp([::1]:80), name: \"a\", mode: {all}, backlog: None"),
+        ),
+        ("listen: ['unix:/run/a']", "address: Unix(\"/run/a\"), name: \"a\""),
+        (
+            "listen: [{address: 'unix:///b', name: c, mode: 0600, backlog: 9}]",
+            &format!("address: Unix(\"///b\"), name: \"c\", mode: {own}, backlog: Some(9)"),
+        ),
     ] {
-        let beside = drain(&format!("{{{method}connections: {{exit_at: 3}}}}}}"));
-        assert_eq!(beside.method.counting().map(|it| it.exit_at), Some(3), "{method}");
-        assert_eq!(beside.min, seconds(5), "{method}");
+        assert_shows(keys, parts);
+    }
+    // Docker reads this 0 as "no limit". drainit reads it as the number 0.
+    let zero = config(&process_with("restart: 'on-failure:0'"));
+    assert_eq!(zero.processes[0].restart_max, Some(0));
+}
+
+// holds: C366, C383, C390, C394, C642, C735, C810, C811, C812, C813, C814, C815, C816
+#[test]
+fn each_kind_of_drain_is_read() {
+    let whole = "until: connections, exit_at: 2, idle: 1s, min: 0";
+    let counting = "Counting { ports: [], until: Answers, idle: 5s, exit_at: 3 }";
+    for (drain, parts) in [
+        (
+            "http: {url: 'unix:/a', time: 20s, min: 1s}",
+            "method: Post¦until: None¦time: 20s, min: 1s",
+        ),
+        ("http: {url: 'unix:/a', until: 204}", "until: Some(204)"),
+        ("exec: [/b, --now]", "Exec(¦command: [\"/b\", \"--now\"]¦time: 15s, min: 0ns"),
+        ("exec: {command: /b --now, time: 5s}", "command: [\"/b\", \"--now\"]¦time: 5s, min: 0ns"),
+        ("signal: {signal: QUIT}", "Signal(SignalDrain { signal: SIGQUIT"),
+        ("notify: {signal: USR1}", "Notify(SignalDrain { signal: SIGUSR1"),
+        ("envoy: {admin: 'unix:/a', until: requests}", "until: Requests, exit_at: 0¦min: 5s"),
+        ("envoy: {admin: 'unix:/a', exit_at: 3}", "exit_at: 3¦fail_healthcheck: true"),
+        ("connections: {}", "until: Answers, idle: 5s¦time: 15s, min: 5s"),
+        (
+            &format!("connections: {{ports: [80, '8080'], {whole}}}"),
+            "ports: [80, 8080], until: Connections, idle: 1s, exit_at: 2¦min: Some(0ns)",
+        ),
+        ("signal: {signal: QUIT, connections: {exit_at: 3}}", &format!("{counting}¦min: 5s")),
+        ("exec: {command: [a], connections: {exit_at: 3}}", &format!("{counting}¦min: 5s")),
+        (
+            "http: {url: 'unix:/a', until: 200, connections: {exit_at: 3}}",
+            &format!("{counting}¦min: 5s"),
+        ),
+    ] {
+        assert_shows(&format!("drain: {{{drain}}}"), parts);
+    }
+    assert_eq!(process("drain: connections").drain, process("drain: {connections: {}}").drain);
+    // With `direction: inbound`, `fail_healthcheck` is off by default, because a failed health
+    // check would also close the connections of egress listeners.
+    for (keys, parts) in [
+        ("", "direction: None¦fail_healthcheck: true"),
+        ("direction: all, ", "direction: Some(All)¦fail_healthcheck: true"),
+        ("direction: inbound, ", "direction: Some(Inbound)¦fail_healthcheck: false"),
+        ("direction: inbound, fail_healthcheck: true, ", "fail_healthcheck: true"),
+    ] {
+        let drain = format!("envoy: {{{keys}admin: 'unix:/a', ignore_listeners: [a, 'b:1']}}");
+        let parts = format!("{parts}¦ignore_listeners: [\"a\", \"b:1\"]");
+        assert_shows(&format!("drain: {{{drain}}}"), &parts);
     }
     for (text, why) in [
         ("envoy", "no drain"),
@@ -216,62 +332,135 @@ fn a_drain_by_counts_has_a_short_form() {
         ("{connections: , signal: {signal: USR1}}", "`connections` has no value, so it counts"),
         ("{signal: {signal: USR1, connections: }}", "`connections` has no value, so it counts"),
         ("{signal: , connections: {}}", "`signal` has no value, so it counts as absent"),
+        ("{http: {url: 'unix:/a'}}", "the first 2xx answer ends the drain"),
     ] {
         let found = lines(&checked(&process_with(&format!("drain: {text}")), &[])).join(" ");
         assert!(found.contains(why), "{text}: {found}");
     }
 }
 
-// holds: C366, C383, C390, C394, C642, C735
+// holds: C324, C325, C326
 #[test]
-fn each_kind_of_drain_is_read() {
-    let drain = |text: &str| process(&format!("drain: {{{text}}}")).drain.unwrap();
-    let seconds = Duration::from_secs;
-    let http = drain("http: {url: 'http://127.0.0.1:8080/drain', time: 20s, min: 1s}");
-    assert_eq!((http.time, http.min), (seconds(20), seconds(1)));
-    assert!(matches!(http.method, DrainMethod::Http(HttpDrain { method: HttpMethod::Post, .. })));
-    let until = |text: &str| {
-        let text = format!("http: {{url: 'http://127.0.0.1:80/', {text}}}");
-        let found = checked(&process_with(&format!("drain: {{{text}}}")), &[]);
-        match drain(&text).method {
-            DrainMethod::Http(http) => (http.until, lines(&found)),
-            _ => panic!(),
-        }
+fn ulimits_have_the_form_of_compose() {
+    let ulimits = |text: &str| {
+        let ulimits = process(&format!("ulimits: {text}")).ulimits.into_iter();
+        let ulimits =
+            ulimits.map(|it| (it.resource, format!("{} {:?} {:?}", it.name, it.soft, it.hard)));
+        ulimits.collect::<Vec<_>>()
     };
-    assert_eq!(until("until: 204"), (Some(204), vec![]));
-    assert_eq!(until(""), (None, vec!["4:20 the first 2xx answer ends the drain".to_owned()]));
-    let exec = drain("exec: [/app/drain, --now]");
-    assert_eq!((exec.time, exec.min), (seconds(15), seconds(0)));
-    assert!(matches!(&exec.method, DrainMethod::Exec(words) if words.command.len() == 2));
-    let exec = drain("exec: {command: /app/drain --now, time: 5s}");
-    assert!(matches!(&exec.method, DrainMethod::Exec(words) if words.command.len() == 2));
-    let signal = drain("signal: {signal: QUIT}");
-    assert!(matches!(signal.method, DrainMethod::Signal(SignalDrain { signal: Signal::QUIT, .. })));
-    let notify = drain("notify: {signal: USR1}");
-    assert!(matches!(notify.method, DrainMethod::Notify(SignalDrain { signal: Signal::USR1, .. })));
-    let envoy = drain("envoy: {admin: 'unix:/a', until: requests}");
-    assert!(matches!(
-        envoy.method,
-        DrainMethod::Envoy(EnvoyDrain { until: DrainUntil::Requests, exit_at: 0, .. })
-    ));
-    assert_eq!(envoy.min, seconds(5));
-    let envoy = drain("envoy: {admin: 'unix:/a', exit_at: 3}");
-    assert!(matches!(
-        envoy.method,
-        DrainMethod::Envoy(EnvoyDrain { exit_at: 3, fail_healthcheck: true, .. })
-    ));
-    // With `direction: inbound`, `fail_healthcheck` is off by default, because a failed health
-    // check would also close the connections of egress listeners.
-    for (keys, expected, fails) in [
-        ("", None, true),
-        ("direction: all, ", Some(Direction::All), true),
-        ("direction: inbound, ", Some(Direction::Inbound), false),
-        ("direction: inbound, fail_healthcheck: true, ", Some(Direction::Inbound), true),
+    for (text, expected) in [
+        ("{nproc: 65535}", "nproc Number(65535) Number(65535)"),
+        ("{nofile: max}", "nofile Max Max"),
+        ("{core: -1}", "core Unlimited Unlimited"),
+        ("{memlock: unlimited}", "memlock Unlimited Unlimited"),
+        ("{nofile: {soft: \"${N}\", hard: max}}", "nofile Number(512) Max"),
     ] {
-        let envoy =
-            drain(&format!("envoy: {{{keys}admin: 'unix:/a', ignore_listeners: [a, 'b:1']}}"));
-        let DrainMethod::Envoy(envoy) = envoy.method else { panic!() };
-        assert_eq!((envoy.direction, envoy.fail_healthcheck), (expected, fails), "{keys}");
-        assert_eq!(envoy.ignore_listeners, ["a", "b:1"]);
+        assert_eq!(ulimits(text)[0].1, expected, "{text}");
     }
+    for (name, resource) in RESOURCES {
+        let expected = (*resource, format!("{name} Number(1) Number(1)"));
+        assert_eq!(ulimits(&format!("{{{name}: {{soft: 1, hard: 1}}}}")), [expected]);
+    }
+}
+
+// holds: C162, C621, C622
+#[test]
+fn a_stop_grace_period_of_0_differs_from_an_unset_stop_grace_period() {
+    for (keys, limit, need) in [
+        ("stop_grace_period: 0", 0, 0),
+        ("stop_grace_period: 25s", 25, 25),
+        ("stop_grace_period:", 10, 1),
+    ] {
+        let config = config(&process_with(keys));
+        let stop = config.spec(&config.graph().unwrap()).processes[0].stop;
+        assert_eq!((stop.limit.as_secs(), stop.need.as_secs()), (limit, need), "{keys}");
+    }
+}
+
+// holds: C689, C690, C624
+#[test]
+fn on_exit_is_a_word_or_a_mapping_by_kind_of_end() {
+    for (text, success, failure, signal) in [
+        ("ignore", "Ignore", "Ignore", "Ignore"),
+        ("{success: ignore}", "Ignore", "Shutdown", "Shutdown"),
+        ("{failure: ignore}", "Shutdown", "Ignore", "Ignore"),
+        ("{failure: ignore, signal: shutdown}", "Shutdown", "Ignore", "Shutdown"),
+        ("{signal: ignore}", "Shutdown", "Shutdown", "Ignore"),
+    ] {
+        let shown = format!("success: {success}, failure: {failure}, signal: {signal}");
+        assert_shows(&format!("on_exit: {text}"), &shown);
+        let text = process_with(&format!("on_exit: {text}\n    required: false"));
+        assert_eq!(load(&[&text], &[]).is_ok(), [failure, signal] == ["Ignore"; 2], "{text}");
+    }
+}
+
+// holds: C190
+#[test]
+fn wrong_sockets_are_refused() {
+    for (keys, message) in [
+        ("listen: [80]", "`listen` is `80`: not an address to listen on"),
+        ("listen: ['tcp://1.2.3.4:0']", "no process can be reached at port 0"),
+        ("listen: [{mode: '600'}]", "`processes.a.listen` has no `address`"),
+        ("listen: [{address: 'unix:/a', mode: '9'}]", "not permissions"),
+        ("listen: [{address: 'tcp://1.2.3.4:80', mode: '600'}]", "`mode` of a TCP socket"),
+        ("listen: [{address: 'unix:/a', name: 'a:b'}]", "cannot be the name of a socket"),
+        ("listen: ['unix:/run/a', 'unix:/var/run/a']", "`a` already listens on unix:/run/a"),
+        ("listen: ['tcp://[::]:80', 'tcp://[::]:80']", "`a` already listens on tcp://[::]:80"),
+        ("listen: ['unix:/a']\n    sockets: [/a]", "`sockets` of `a` would remove unix:/a"),
+        ("listen: ['unix:/a']\n    readiness: {unix: /a}", "`readiness` of `a` always succeeds"),
+        (
+            "listen: ['tcp://0.0.0.0:80']\n    readiness: {tcp: '127.0.0.1:80'}",
+            "drainit itself listens on tcp://0.0.0.0:80 for the process",
+        ),
+        (
+            "listen: ['unix:/a']\n  b: {command: [b], sockets: [/a]}",
+            "`sockets` of `b` would remove",
+        ),
+        (
+            "listen: ['unix:/a']\n  b: {command: [b], sockets: [/a], only_if: {value: '', is: x}}",
+            "`sockets` of `b` would remove",
+        ),
+    ] {
+        assert_only(&process_with(keys), message);
+    }
+    assert!(problems(&process_with("listen: ['tcp://0.0.0.0:80', 'tcp://[::1]:80']")).is_empty());
+}
+
+// holds: C76, C601
+#[test]
+fn a_reload_signal_with_another_meaning_is_refused() {
+    let signal = |text: &str| config(&format!("{text}\n{}", process_with(""))).reload_signal;
+    assert_eq!((signal("reload_signal: SIGHUP"), signal("")), (Some(Signal::HUP), None));
+    for (before, keys, expected) in [
+        ("reload_signal: TERM", "", "1:16 `reload_signal` is SIGTERM, which stops the container"),
+        ("reload_signal: TERM\nshutdown: {signals: [INT, TERM]}", "", "which stops the container"),
+        (
+            "reload_signal: TERM\nshutdown: {signals: [INT]}",
+            "user: '0'\n  b: {command: [b], forward_signals: [USR1, TERM]}",
+            "is forwarded to `b`",
+        ),
+        ("reload_signal: KILL", "", "1:16 "),
+        ("reload_signal: CHLD", "", "1:16 "),
+        ("reload_signal: [HUP]", "", "1:16 "),
+        ("reload_signal: HUPP", "", "1:16 "),
+    ] {
+        assert_only(&format!("{before}\n{}", process_with(keys)), expected);
+    }
+}
+
+// holds: C309
+#[test]
+fn files_that_a_process_reads_can_be_watched() {
+    let dir = TempDir::new();
+    let files = ["a.tmpl", "argument", "a.env", "token"];
+    let [template, argument, env_file, secret] =
+        files.map(|name| dir.write(name, b"A=1").display().to_string());
+    let watched = [&template, &argument, &env_file, &secret]
+        .map(|path| format!("{{path: {path}, action: restart}}"))
+        .join(", ");
+    let text = format!(
+        "processes: {{a: {{command: [a, {{join: [{{file: {argument}}}]}}], env_file: {env_file}, \
+         environment: {{A: {{file: {secret}}}}}, render: [{{from: {template}, to: /run/a}}], watch: [{watched}]}}}}"
+    );
+    assert_eq!(lines(&problems(&text)), [""; 0]);
 }
