@@ -1,25 +1,18 @@
 //! Tests how several files are merged.
 
-use crate::keys::StartCondition;
-use crate::load::Diagnostic;
 use crate::load::testing::{load, variables};
-use std::time::Duration;
+use crate::load::tests::{lines, process_with};
 
 const BASE: &str = r#"
-shutdown: {grace_period: 30s, signals: [TERM, INT]}
+shutdown: {grace_period: 30s}
 processes:
   engine:
-    command: [engine, --a, --b]
+    command: [engine]
     environment: {LEVEL: info, KEEP: "1"}
-    sockets: [/run/e.sock]
-    readiness: {unix: /run/e.sock, timeout: 10s, interval: 50ms}
-    log: {prefix: eng}
+    readiness: {unix: /run/e.sock, timeout: 10s}
     hooks: {pre_stop: [stop, it]}
   task: {type: oneshot, command: [task]}
-  router:
-    command: [envoy]
-    depends_on: [engine, task]
-    stop_grace_period: 5s
+  router: {command: [envoy], depends_on: [engine, task], sockets: [/run/r.sock]}
 "#;
 
 // holds: C520
@@ -32,17 +25,10 @@ fn a_reset_of_a_misspelled_key_is_refused() {
         ("shutdwn: !reset", "shutdwn"),
         ("hooks: {prestart: !reset }", "prestart"),
     ] {
-        let refused = |texts: &[&str]| {
-            let errors = load(texts, &[]).unwrap_err();
-            let expected = format!("unknown key `{key}` ");
-            assert!(
-                errors.iter().any(|e| e.message.starts_with(&expected)),
-                "{texts:?} {errors:?}"
-            );
-        };
-        refused(&[BASE, over]);
-        refused(&[BASE, over, over]);
-        refused(&[over]);
+        for texts in [&[BASE, over][..], &[BASE, over, over], &[over]] {
+            let errors = lines(&load(texts, &[]).unwrap_err()).join("\n");
+            assert!(errors.contains(&format!("unknown key `{key}` ")), "{texts:?} {errors}");
+        }
     }
     // A `!reset` makes a known key absent, even if no earlier file has the key.
     let known = "shutdown: !reset {grace_period: x}\nhooks: {pre_stop: !reset }";
@@ -65,15 +51,12 @@ processes:
     let environment = [("A", "a"), ("N", "X"), ("PAIR", "Y=2"), ("NAME", "Z"), ("Z", "3")];
     let over = "{d: {depends_on: [c, '${A}'], environment: {E: '5'}}}";
     let started = "{d: {depends_on: {a: {condition: started}}, environment: ['E=5']}}";
-    for (over, names, condition) in [
-        (over, &["a", "b", "c"][..], StartCondition::Ready),
-        (started, &["a", "b"], StartCondition::Started),
-    ] {
+    for (over, names) in [(over, "a Ready, b Ready, c Ready"), (started, "a Started, b Ready")] {
         let loaded = load(&[base, &format!("processes: {over}")], &environment).unwrap();
         assert_eq!(loaded.warnings, []);
         let process = &loaded.config.processes[3];
-        let found: Vec<_> = process.depends_on.iter().map(|one| one.process.as_str()).collect();
-        assert_eq!((&found[..], process.depends_on[0].condition), (names, condition));
+        let on = process.depends_on.iter().map(|on| format!("{} {:?}", on.process, on.condition));
+        assert_eq!(on.collect::<Vec<_>>().join(", "), names);
         assert_eq!(variables(process), ["X=1", "Y=2", "Z=3", "D=4", "E=5"]);
     }
 }
@@ -89,58 +72,50 @@ processes:
   router: {depends_on: {engin: !reset , engine: , other: !reset }}
 ";
     let loaded = load(&[BASE, over], &[]).unwrap();
-    let help = |warning: &Diagnostic| warning.help.clone().unwrap();
-    let found: Vec<_> =
-        loaded.warnings.iter().map(|d| (d.line, d.message.clone(), help(d))).collect();
-    let found: Vec<_> = found.iter().map(|(line, why, help)| (*line, &**why, &**help)).collect();
-    let none = "correct the name, or remove the line";
-    assert_eq!(
-        found,
-        [
-            (2, "`!reset` has nothing to remove: no earlier file has `NAME`", none),
-            (
-                4,
-                "`!reset` has nothing to remove: no earlier file has `rooter`",
-                "did you mean `router`?"
-            ),
-            (
-                6,
-                "`!reset` has nothing to remove: no earlier file has `engin`",
-                "did you mean `engine`?"
-            ),
-            (6, "`!reset` has nothing to remove: no earlier file has `other`", none),
-        ]
-    );
+    let found =
+        loaded.warnings.iter().map(|it| format!("{}; {}", it.message, it.help.as_ref().unwrap()));
+    let expected = [
+        ("NAME", "correct the name, or remove the line"),
+        ("rooter", "did you mean `router`?"),
+        ("engin", "did you mean `engine`?"),
+        ("other", "correct the name, or remove the line"),
+    ];
+    let expected = expected.map(|(name, help)| {
+        format!("`!reset` has nothing to remove: no earlier file has `{name}`; {help}")
+    });
+    assert_eq!(found.collect::<Vec<_>>(), expected);
     assert_eq!(loaded.config.processes[2].depends_on.len(), 2);
 }
 
 // holds: C9, C465, C645
 #[test]
 fn a_removed_variable_is_not_inherited_from_the_container() {
-    let over = |over: &[&str]| {
-        let texts: Vec<String> =
-            over.iter().map(|keys| format!("processes: {{engine: {{{keys}}}}}")).collect();
-        let texts: Vec<&str> = [BASE].into_iter().chain(texts.iter().map(String::as_str)).collect();
-        variables(&load(&texts, &[("HOST", "h"), ("LEVEL", "c")]).unwrap().config.processes[0])
-    };
-    let reset = "environment: {LEVEL: !reset , HOST: !reset }";
-    assert_eq!(over(&[reset]), ["!LEVEL", "KEEP=1", "!HOST"]);
-    // After a `!reset`, a later file can set the variable again, or let the process get the
-    // container's value.
-    let later = "environment: [LEVEL=debug, HOST]";
-    assert_eq!(over(&[reset, later]), ["LEVEL=debug", "KEEP=1", "HOST=h"]);
-    assert_eq!(over(&["environment: {LEVEL: }"]), ["LEVEL=c", "KEEP=1"]);
-    assert_eq!(over(&["environment: !override {HOST: !reset }"]), ["!HOST"]);
-    // If the first file has a value with `!reset`, the value is dropped, so a later file's value is
-    // not merged with it.
-    let base =
-        "processes: {a: {command: [a], readiness: !reset {tcp: '127.0.0.1:1', timeout: 3s}}}";
-    let config = load(&[base, "processes: {a: {readiness: {file: /x}}}"], &[]).unwrap().config;
-    assert_eq!(config.processes[0].readiness.as_ref().unwrap().timeout, Duration::from_secs(30));
-    // A key without a value replaces no other kind of probe.
-    let base = "processes: {a: {command: [a], readiness: {tcp: '127.0.0.1:1', timeout: 3s}}}";
-    let config = load(&[base, "processes: {a: {readiness: {http: }}}"], &[]).unwrap().config;
-    assert_eq!(config.processes[0].readiness.as_ref().unwrap().timeout, Duration::from_secs(3));
+    let reset = "{LEVEL: !reset , HOST: !reset }";
+    for (one, other, expected) in [
+        (reset, "", &["!LEVEL", "KEEP=1", "!HOST"][..]),
+        // After a `!reset`, a later file can set the variable again, or let the process get the
+        // container's value.
+        (reset, "[LEVEL=debug, HOST]", &["LEVEL=debug", "KEEP=1", "HOST=h"]),
+        ("{LEVEL: }", "", &["LEVEL=c", "KEEP=1"]),
+        ("!override {HOST: !reset }", "", &["!HOST"]),
+    ] {
+        let [one, other] =
+            [one, other].map(|it| format!("processes: {{engine: {{environment: {it}}}}}"));
+        let loaded = load(&[BASE, &one, &other], &[("HOST", "h"), ("LEVEL", "c")]).unwrap();
+        assert_eq!(variables(&loaded.config.processes[0]), expected, "{one} {other}");
+    }
+    for (tag, over, timeout) in [
+        // If the first file has a value with `!reset`, the value is dropped, so a later file's
+        // value is not merged with it.
+        ("!reset", "{file: /x}", 30),
+        // A key without a value replaces no other kind of probe.
+        ("", "{http: }", 3),
+    ] {
+        let base = process_with(&format!("readiness: {tag} {{tcp: '127.0.0.1:1', timeout: 3s}}"));
+        let over = format!("processes: {{a: {{readiness: {over}}}}}");
+        let config = load(&[&base, &over], &[]).unwrap().config;
+        assert_eq!(config.processes[0].readiness.as_ref().unwrap().timeout.as_secs(), timeout);
+    }
 }
 
 // holds: C10
