@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -9,52 +10,41 @@ use crate::core::action::Action;
 use crate::core::event::{Event, Request};
 use crate::core::machine::Machine;
 use crate::core::note::Note;
+use crate::keys::Process;
 use crate::load::Loaded;
 use crate::load::testing::load;
 use crate::testing::random::Random;
 use crate::types::{End, Time};
 
-/// Makes random configs.
-struct Configs(Random);
+/// Random processes with the keys that a reload compares. Each process may depend on earlier
+/// processes.
+fn config(random: &mut Random) -> Vec<Entry> {
+    let ids: Vec<_> = (0..6).filter(|_| !random.one_in(6)).collect();
+    ids.into_iter().map(|id| entry(random, id)).collect()
+}
 
-impl Configs {
-    fn once_in(&mut self, bound: u64) -> bool {
-        self.0.one_in(bound)
-    }
+fn entry(random: &mut Random, id: usize) -> Entry {
+    let need = |on| random.one_in(3).then(|| (on, random.one_in(2)));
+    let needs = (0..id).filter_map(need).collect();
+    Entry { id, needs, flags: [4, 2, 6, 3, 8].map(|bound| random.one_in(bound)) }
+}
 
-    /// Random processes with the keys that a reload compares. Each process may depend on earlier
-    /// processes.
-    fn config(&mut self) -> Vec<Entry> {
-        let ids: Vec<_> = (0..6).filter(|_| !self.once_in(6)).collect();
-        ids.into_iter().map(|id| self.entry(id)).collect()
-    }
-
-    fn entry(&mut self, id: usize) -> Entry {
-        let need = |on| self.once_in(3).then(|| (on, self.once_in(2)));
-        let needs = (0..id).filter_map(need).collect();
-        let flags = [4, 2, 6, 3, 8].map(|bound| self.once_in(bound));
-        Entry { id, needs, flags }
-    }
-
-    /// The entries after some changes.
-    fn changed(&mut self, old: &[Entry]) -> Vec<Entry> {
-        let mut new: Vec<Entry> = old.iter().filter(|_| !self.once_in(6)).cloned().collect();
-        for id in 0..6 {
-            if !old.iter().any(|entry| entry.id == id) && self.once_in(2) {
-                new.push(self.entry(id));
-            }
+/// The entries after some changes.
+fn changed(random: &mut Random, old: &[Entry]) -> Vec<Entry> {
+    let mut new: Vec<Entry> = old.iter().filter(|_| !random.one_in(6)).cloned().collect();
+    for id in 0..6 {
+        if !old.iter().any(|entry| entry.id == id) && random.one_in(2) {
+            new.push(entry(random, id));
         }
-        new.sort_by_key(|entry| entry.id);
-        for entry in &mut new {
-            for flag in &mut entry.flags {
-                *flag ^= self.once_in(6);
-            }
-            if self.once_in(4) {
-                entry.needs = self.entry(entry.id).needs;
-            }
-        }
-        new
     }
+    new.sort_by_key(|entry| entry.id);
+    for one in &mut new {
+        one.flags = one.flags.map(|flag| flag ^ random.one_in(6));
+        if random.one_in(4) {
+            one.needs = entry(random, one.id).needs;
+        }
+    }
+    new
 }
 
 #[derive(Clone)]
@@ -74,28 +64,22 @@ fn text(entries: &[Entry]) -> String {
     let mut text = String::from("processes:\n");
     for Entry { id, needs, flags: [by_request, is_other, is_oneshot, is_first, is_out] } in entries
     {
-        let needs = needs.iter().filter_map(|(on, restart)| {
-            let on = has(*on)?;
-            // `check` refuses a process that starts by itself if it needs a process that does not
-            // start by itself.
-            (!on.flags[0] || *by_request)
-                .then(|| format!("p{}: {{condition: started, restart: {restart}}}", on.id))
-        });
-        let needs: Vec<_> = needs.collect();
-        text += &format!(
-            "  p{id}: {{command: [x, {is_other}], depends_on: {{{}}}, on_exit: ignore, required: false",
-            needs.join(", ")
-        );
-        if *by_request {
-            text += ", autostart: false";
-        }
-        match (is_oneshot, is_first) {
-            (true, _) => text += ", type: oneshot",
-            (false, true) => text += ", update: start-first",
-            _ => {}
-        }
-        if *is_out {
-            text += ", only_if: {value: '', is: x}";
+        // `check` refuses a process that starts by itself if it needs a process that does not start
+        // by itself.
+        let may_need = |on| has(on).is_some_and(|on| !on.flags[0] || *by_request);
+        let needs = needs.iter().filter(|(on, _)| may_need(*on));
+        let needs = needs
+            .map(|(on, restart)| format!("p{on}: {{condition: started, restart: {restart}}}, "));
+        let needs: String = needs.collect();
+        text += &format!("  p{id}: {{command: [x, {is_other}], depends_on: {{{needs}}}");
+        for (has, key) in [
+            (true, "on_exit: ignore, required: false"),
+            (*by_request, "autostart: false"),
+            (*is_oneshot, "type: oneshot"),
+            (*is_first && !is_oneshot, "update: start-first"),
+            (*is_out, "only_if: {value: '', is: x}"),
+        ] {
+            text += &if has { format!(", {key}") } else { String::new() };
         }
         text += "}\n";
     }
@@ -179,39 +163,31 @@ impl World {
 
 /// A case that random configs seldom have: a new process and a changed process depend on a process
 /// that itself follows a dependency.
-const FOLLOWS_AGAIN: [&str; 2] = [
-    "
+const FOLLOWS_AGAIN: &str = "
 processes:
-  base: {command: [x, old], on_exit: ignore}
+  base: {command: [x, WORD], on_exit: ignore}
   web: {command: [x], on_exit: ignore, depends_on: {base: {condition: started, restart: true}}}
-  changed: {command: [x, old], on_exit: ignore, depends_on: {web: {condition: started, restart: true}}}
-",
-    "
-processes:
-  base: {command: [x, new], on_exit: ignore}
-  web: {command: [x], on_exit: ignore, depends_on: {base: {condition: started, restart: true}}}
-  changed: {command: [x, new], on_exit: ignore, depends_on: {web: {condition: started, restart: true}}}
-  added: {command: [x], on_exit: ignore, depends_on: {web: {condition: started, restart: true}}}
-",
-];
+  changed: {command: [x, WORD], on_exit: ignore, depends_on: {web: {condition: started, restart: true}}}
+";
+const ADDED: &str = "  added: {command: [x], on_exit: ignore, depends_on: {web: {condition: started, restart: true}}}";
 
 // holds: C196, C655, C687, C793, C854
 #[test]
 fn the_core_does_what_the_plan_of_a_reload_says() {
-    let random = &mut Configs(Random(0x5EED));
+    let random = &mut Random(0x5EED);
     let mut kinds: BTreeMap<String, u32> = BTreeMap::new();
     for run in 0..400 {
-        let entries = random.config();
+        let entries = config(random);
         let texts = match run {
-            0 => FOLLOWS_AGAIN.map(str::to_owned),
-            _ => [text(&entries), text(&random.changed(&entries))],
+            0 => [FOLLOWS_AGAIN.to_owned(), FOLLOWS_AGAIN.replace("WORD", "new") + ADDED],
+            _ => [text(&entries), text(&changed(random, &entries))],
         };
         let [Ok(old), Ok(new)] = texts.each_ref().map(|text| load(&[text], &[])) else { continue };
         let mut world = World::new(&old);
         for (slot, name) in world.names.clone() {
             let is_running = Life::from(world.machine.state().life(slot)) == Life::Runs;
-            if run > 0 && random.once_in(5) && world.names[&slot] == name {
-                let event = match random.once_in(2) && is_running {
+            if run > 0 && random.one_in(5) && world.names[&slot] == name {
+                let event = match random.one_in(2) && is_running {
                     true => Event::Exited { process: slot, end: End::Code(0), remains: false },
                     false => Event::Requested { process: slot, request: Request::Stop },
                 };
@@ -222,20 +198,16 @@ fn the_core_does_what_the_plan_of_a_reload_says() {
             continue;
         }
         world.seen.clear();
-        let state = world.machine.state();
+        let (state, names) = (world.machine.state(), world.names.clone());
         let current = state.spec.order.iter().filter(|slot| state.is_current(**slot));
-        let specs: Vec<_> = current
-            .map(|slot| (*slot, state.process(*slot).clone(), state.life(*slot).into()))
-            .collect();
-        let running: Vec<_> = specs
-            .iter()
-            .map(|(slot, spec, life)| {
-                let name = &world.names[slot];
-                let process = old.config.processes.iter().find(|it| it.name == *name).unwrap();
-                let definition = ProcessDefinition { process, args: &[] };
-                RunningProcess { slot: *slot, definition, spec, life: *life }
-            })
-            .collect();
+        let current: Vec<_> = current.map(|slot| (*slot, state.process(*slot).clone())).collect();
+        let running = current.iter().map(|(slot, spec)| {
+            let of = |process: &&Arc<Process>| process.name == names[slot];
+            let process = old.config.processes.iter().find(of).unwrap();
+            let definition = ProcessDefinition { process, args: &[] };
+            RunningProcess { slot: *slot, definition, spec, life: state.life(*slot).into() }
+        });
+        let running: Vec<_> = running.collect();
         let spec = new.config.spec(&new.graph);
         let args = vec![Vec::new(); new.config.processes.len()];
         let plan = ReloadPlan::new(&old.config, &running, &new.config, &spec, &args);

@@ -9,14 +9,15 @@ use std::sync::Arc;
 
 use crate::keys::key::{self, Shape};
 use crate::keys::values::duration;
-use crate::keys::{Config, DeadlineShare, DrainMethod, HeaderValue, Process, Render, Variable};
-use crate::load::testing::load_in;
+use crate::keys::{Config, DeadlineShare, DrainMethod, HeaderValue, Process, Render};
+use crate::load::testing::{self, load_in};
 use crate::load::tests::same::model::{CONTAINER, Maker, Tree};
 use crate::load::tests::same::rewrite::{Way, Written, each_table};
 use crate::load::{Environment, Loaded, at_start};
 use crate::plan::Plan;
-use crate::plan::changes::{self, ProcessDefinition};
-use crate::plan::reload::{Life, ReloadPlan, RunningProcess};
+use crate::plan::changes;
+use crate::plan::reload::Life;
+use crate::plan::reload::tests::reload;
 use crate::testing::random::Random;
 use crate::testing::temp_dir::TempDir;
 
@@ -38,39 +39,36 @@ fn is_right(text: &str) -> bool {
 fn of_process(process: &Process, config: &Config, container: &Environment) -> String {
     let mut process = process.clone();
     let values = at_start::values(&process, &config.env, container, &[]);
-    let variables = values.map(|(all, _)| {
-        let name = |variable: Variable| match variable {
-            Variable::Set { name, value } => (name, Some(value)),
-            Variable::Removed(name) => (name, None),
-            other => (format!("{other:?}"), None),
-        };
-        all.into_iter().map(name).collect::<BTreeMap<_, _>>()
-    });
+    process.environment = values.map(|(all, _)| all).unwrap_or_default();
+    let texts = testing::variables(&process);
+    let name = |text: &String| text.trim_start_matches('!').split('=').next().map(str::to_owned);
+    // The last value of a variable counts.
+    let variables: BTreeMap<_, _> = texts.iter().map(|text| (name(text), text)).collect();
     process.environment.clear();
     process.scale = None;
     // The share depends on the plan of the whole config, so it is not compared.
     process.share = DeadlineShare::default();
     process.depends_on.sort_by(|a, b| a.process.cmp(&b.process));
-    let mut headers = Vec::new();
+    let mut headers = String::new();
     if let Some(DrainMethod::Http(http)) = process.drain.as_ref().map(|drain| &drain.method) {
-        let value = |value: &HeaderValue| match value {
-            HeaderValue::Text(text) => text.clone(),
-            HeaderValue::File(path) => path.display().to_string(),
-        };
-        headers.extend(http.headers.iter().map(|header| value(&header.value)));
+        for header in &http.headers {
+            match &header.value {
+                HeaderValue::Text(text) => headers += text,
+                HeaderValue::File(path) => headers += &path.to_string_lossy(),
+            }
+        }
     }
-    format!("{process:?} {headers:?} {variables:?}")
+    format!("{process:?} {headers} {variables:?}")
 }
 
 /// All values of a config: a line for each process, and a line for the container.
 fn meaning(loaded: &Loaded, container: &Environment) -> BTreeMap<String, String> {
     let config = &loaded.config;
+    let without = Config { processes: Vec::new(), ..config.clone() };
+    let container_line = (CONTAINER_LINE.to_owned(), format!("{without:?}"));
     let line =
         |process: &Arc<Process>| (process.name.clone(), of_process(process, config, container));
-    let mut lines: BTreeMap<_, _> = config.processes.iter().map(line).collect();
-    let without = Config { processes: Vec::new(), ..config.clone() };
-    lines.insert(CONTAINER_LINE.to_owned(), format!("{without:?}"));
-    lines
+    config.processes.iter().map(line).chain([container_line]).collect()
 }
 
 /// The times of the plan.
@@ -101,17 +99,8 @@ fn for_each_config(
 // holds: C459, C460, C461, C462, C463, C464, C465, C466, C467, C760
 #[test]
 fn another_way_to_write_a_config_means_the_same() {
-    let ways = [
-        Way::Copies,
-        Way::Defaults,
-        Way::Forms,
-        Way::Moments,
-        Way::Variables,
-        Way::Overlays,
-        Way::Overlays,
-        Way::Forms,
-        Way::Order,
-    ];
+    use Way::{Copies, Defaults, Forms, Moments, Order, Overlays, Variables};
+    let ways = [Copies, Defaults, Forms, Moments, Variables, Overlays, Overlays, Forms, Order];
     for_each_config(1..=160, |config, loaded, maker| {
         let expected = (meaning(loaded, &container(&[])), times(loaded));
         for _ in 0..4 {
@@ -124,10 +113,8 @@ fn another_way_to_write_a_config_means_the_same() {
             let environment = container(&written.variables);
             let show = |found: &dyn std::fmt::Debug| {
                 let (text, files) = (config.config(&mut Random(1)), files.join("---\n"));
-                format!(
-                    "{text}\nis by {chosen:?}\n{files}\nwith {:?}: {found:#?}",
-                    written.variables
-                )
+                let variables = &written.variables;
+                format!("{text}\nis by {chosen:?}\n{files}\nwith {variables:?}: {found:#?}")
             };
             let other =
                 load_in(&files, &environment).unwrap_or_else(|found| panic!("{}", show(&found)));
@@ -135,30 +122,15 @@ fn another_way_to_write_a_config_means_the_same() {
             let differ: Vec<_> =
                 expected.0.iter().filter(|(name, line)| found.0.get(*name) != Some(line)).collect();
             assert!(expected == found, "{} {found:#?}", show(&differ));
-            let changes = reload(loaded, &other);
-            let is_moved = chosen.iter().any(|way| matches!(way, Way::Moments | Way::Copies));
+            let changes = (
+                reload(loaded, &other, |_| Life::Runs),
+                changes::fixed(&loaded.config, &other.config),
+            );
+            let is_moved = chosen.iter().any(|way| matches!(way, Moments | Copies));
             let nothing = ("nothing has changed\n".to_owned(), vec![]);
             assert!(is_moved || changes == nothing, "{}", show(&changes));
         }
     });
-}
-
-/// The plan of the reload from one config to the other, and the changed keys of the container that
-/// the reload cannot take over.
-fn reload(old: &Loaded, new: &Loaded) -> (String, Vec<&'static str>) {
-    let specs = [old, new].map(|loaded| loaded.config.spec(&loaded.graph));
-    let slots = specs[0].ids().zip(&old.config.processes).zip(&specs[0].processes);
-    let running: Vec<_> = slots
-        .map(|((slot, process), spec)| RunningProcess {
-            slot,
-            definition: ProcessDefinition { process, args: &[] },
-            spec,
-            life: Life::Runs,
-        })
-        .collect();
-    let args = vec![Vec::new(); new.config.processes.len()];
-    let reload = ReloadPlan::new(&old.config, &running, &new.config, &specs[1], &args);
-    (reload.text(), changes::fixed(&old.config, &new.config))
 }
 
 /// The text that Rust's `Debug` has for a value of this shape; `None` if the shape does not
@@ -299,17 +271,15 @@ fn a_value_is_the_same_from_every_source() {
         let text = |value: &str| serde_json::Value::from(value).to_string();
         let file = dir.write("value", value.as_bytes()).display().to_string();
         let from = dir.write("template", template.as_bytes());
-        let lines = in_env_file(&value).into_iter().enumerate();
-        let (mut names, mut content) = (Vec::new(), String::new());
-        for (place, line) in lines {
-            names.push(format!("F{place}"));
+        let (mut content, mut of_file) = (String::new(), Vec::new());
+        for (place, line) in in_env_file(&value).into_iter().enumerate() {
             content += &format!("export F{place}={line}\n");
+            of_file.push(format!("F{place}={value}"));
         }
         // The container's variable overrides that of the file, which overrides `env`.
         content += "C=file\nD=${C}\nG=file\nH=${G}\n";
         let env_file = dir.write("env", content.as_bytes()).display().to_string();
-        let (template, value_text) =
-            (text(&template), text(&format!("L={}", value.replace('$', "$$"))));
+        let (value_text, template) = (text(&format!("L={template}")), text(&template));
         let config = format!(
             "env: {{E: {template}, C: env, G: env}}
 processes:
@@ -329,24 +299,15 @@ processes:
         assert_eq!(a.command[1..], [&value, &value, &value, ends, "container", "env"], "{value:?}");
         let variables = |process: &Process| {
             let all = at_start::values(process, &loaded.config.env, &container, &[]).unwrap().0;
-            let set = |variable: Variable| match variable {
-                Variable::Set { name, value } => (name, value),
-                other => panic!("{other:?}"),
-            };
-            all.into_iter().map(set).collect::<Vec<_>>()
+            testing::variables(&Process { environment: all, ..Process::default() })
         };
-        let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let plain = |names: &[&str]| names.iter().map(|name| set(name, &value)).collect::<Vec<_>>();
-        assert_eq!(variables(a), [plain(&["A", "B", "P"]), vec![set("S", ends)]].concat());
-        let of_file: Vec<_> = names.iter().map(String::as_str).collect();
-        let more = [("C", "file"), ("D", "container"), ("G", "file"), ("H", "file")];
-        let of_file =
-            [plain(&of_file), more.map(|(name, value)| set(name, value)).to_vec()].concat();
+        let plain = |names: &[&str]| names.iter().map(|name| format!("{name}={value}")).collect();
+        assert_eq!(variables(a), [plain(&["A", "B", "P"]), vec![format!("S={ends}")]].concat());
+        of_file.extend(["C=file", "D=container", "G=file", "H=file"].map(str::to_owned));
         assert_eq!(variables(b), [of_file.clone(), plain(&["L", "P"])].concat(), "{content}");
         assert_eq!(variables(c), of_file, "{content}");
         let template = Render { from: from.clone(), to: "/to".into(), mode: 0o600 };
-        let (_, templates) =
-            at_start::values(&loaded.config.processes[0], &[], &container, &[template]).unwrap();
+        let (_, templates) = at_start::values(a, &[], &container, &[template]).unwrap();
         let rendered = at_start::render(&templates[0], DeadlineShare::default(), &container);
         assert_eq!(rendered.unwrap().text, value);
     }

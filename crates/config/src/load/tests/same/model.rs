@@ -32,8 +32,18 @@ impl Tree {
         self.entries().iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
+    /// The items of a list, the values of a mapping, or the value behind a tag.
+    pub(super) fn parts(&mut self) -> Box<dyn Iterator<Item = &mut Self> + '_> {
+        match self {
+            Self::Empty | Self::Text(_) => Box::new(std::iter::empty()),
+            Self::List(items) => Box::new(items.iter_mut()),
+            Self::Map(entries) => Box::new(entries.iter_mut().map(|(_, value)| value)),
+            Self::Tagged(_, value) => Box::new(std::iter::once(&mut **value)),
+        }
+    }
+
     /// The part by which an overlay recognizes an item of a list.
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self {
             Self::Text(text) => text.split('=').next().unwrap_or_default().to_owned(),
             _ => format!("{:?}", self.get("path").or(self.get("to")).unwrap_or(self)),
@@ -179,16 +189,12 @@ impl<'d> Maker<'d> {
         let is_before = |other: &&String| name.as_ref() != Some(*other);
         self.before = self.processes.iter().take_while(is_before).cloned().collect();
         let value = self.value(keys, key.name, &key.shape);
-        match (name, config) {
-            (None, config) => config.set(key.name, value),
-            (Some(name), Tree::Map(entries)) => {
-                let processes = entries.iter_mut().find(|(key, _)| key == "processes");
-                let Some((_, Tree::Map(processes))) = processes else { return };
-                let process = processes.iter_mut().find(|(process, _)| *process == name);
-                process.into_iter().for_each(|(_, process)| process.set(key.name, value.clone()));
-            }
-            _ => {}
-        }
+        let Some(name) = name else { return config.set(key.name, value) };
+        let mut processes = config.get("processes").cloned().unwrap_or(Tree::Empty);
+        let mut process = processes.get(&name).cloned().unwrap_or(Tree::Empty);
+        process.set(key.name, value);
+        processes.set(&name, process);
+        config.set("processes", processes);
     }
 
     /// A value for a key of this table.
@@ -220,12 +226,10 @@ impl<'d> Maker<'d> {
                 _ => format!("unix:{}", self.path()),
             },
             Shape::Word(words) => self.random.pick(words).to_owned(),
-            Shape::Pattern(..) | Shape::Number(..) => {
-                let port = format!("tcp://127.0.0.1:{}", self.unique());
-                self.random
-                    .pick(&["0640", "027", "204", "max", "7", "on-failure:3", &port])
-                    .to_owned()
-            }
+            Shape::Pattern(..) | Shape::Number(..) => match self.random.below(7) {
+                0 => format!("tcp://127.0.0.1:{}", self.unique()),
+                _ => self.random.part("0640¦027¦204¦max¦7¦on-failure:3").to_owned(),
+            },
             Shape::Either(shapes) => {
                 let at = self.random.index(shapes.len());
                 return self.value(keys, key, &shapes[at]);

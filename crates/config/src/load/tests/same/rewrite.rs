@@ -31,10 +31,10 @@ pub(super) struct Written {
 
 impl Written {
     pub(super) fn another_way(&mut self, way: Way, maker: &mut Maker<'_>) {
-        let keys = key::root();
+        let (keys, root) = (key::root(), &Shape::Table(key::root()));
         match way {
             Way::Order => self.files.iter_mut().for_each(|file| {
-                each_table(file, &Shape::Table(keys), &mut |_, entries| {
+                each_table(file, root, &mut |_, entries| {
                     maker.random.shuffle(entries);
                     let processes = entries.iter_mut().find(|(key, _)| key == "processes");
                     if let Some((_, Tree::Map(processes))) = processes {
@@ -46,24 +46,19 @@ impl Written {
                 let processes = self.files[0].get("processes").map(write_copies);
                 processes.into_iter().for_each(|all| self.files[0].set("processes", all));
             }
-            Way::Defaults => {
-                each_table(&mut self.files[0], &Shape::Table(keys), &mut |keys, entries| {
-                    for key in keys.all().filter(|_| maker.random.one_in(2)) {
-                        entries.extend(
-                            default(key, entries).map(|value| (key.name.to_owned(), value)),
-                        );
-                    }
-                })
-            }
-            Way::Moments => {
-                each_table(&mut self.files[0], &Shape::Table(keys), &mut |keys, entries| {
-                    if keys.name == "EnvFileKeys" {
-                        entries.retain(|(key, _)| key != "read");
-                        let read = Tree::text(maker.random.pick(&["config", "start"]));
-                        entries.push(("read".to_owned(), read));
-                    }
-                });
-            }
+            Way::Defaults => each_table(&mut self.files[0], root, &mut |keys, entries| {
+                for key in keys.all().filter(|_| maker.random.one_in(2)) {
+                    let value = default(key, entries);
+                    entries.extend(value.map(|value| (key.name.to_owned(), value)));
+                }
+            }),
+            Way::Moments => each_table(&mut self.files[0], root, &mut |keys, entries| {
+                if keys.name == "EnvFileKeys" {
+                    entries.retain(|(key, _)| key != "read");
+                    let read = Tree::text(maker.random.pick(&["config", "start"]));
+                    entries.push(("read".to_owned(), read));
+                }
+            }),
             Way::Forms => {
                 let is_alone = self.files.len() == 1;
                 for (place, file) in self.files.iter_mut().enumerate() {
@@ -135,11 +130,8 @@ fn write_copies(processes: &Tree) -> Tree {
     };
     let each_dependency = |needs: &Tree| match needs {
         Tree::List(items) => {
-            let of = |item: &Tree| match item {
-                Tree::Text(on) => names(on).into_iter().map(Tree::Text).collect(),
-                _ => vec![item.clone()],
-            };
-            Tree::List(items.iter().flat_map(of).collect())
+            let names = items.iter().flat_map(|item| names(&item.name()));
+            Tree::List(names.map(Tree::Text).collect())
         }
         other => {
             let of = |(on, terms): &(String, Tree)| {
@@ -169,17 +161,17 @@ fn write_copies(processes: &Tree) -> Tree {
 /// Replaces `${SCALE_INDEX}` by the number of a copy, and adds the number where drainit would add
 /// the number.
 fn write_number(process: &mut Tree, number: &str) {
-    let variable = ("SCALE_INDEX".to_owned(), Tree::text(number));
-    match process.get("environment").cloned() {
+    let environment = match process.get("environment") {
         Some(Tree::List(items)) => {
             let first = Tree::text(format!("SCALE_INDEX={number}"));
-            process.set("environment", Tree::List([vec![first], items].concat()));
+            Tree::List([&[first], &items[..]].concat())
         }
         environment => {
-            let more = environment.as_ref().map(Tree::entries).unwrap_or_default();
-            process.set("environment", Tree::Map([&[variable], more].concat()));
+            let first = ("SCALE_INDEX".to_owned(), Tree::text(number));
+            Tree::Map([&[first], environment.map(Tree::entries).unwrap_or_default()].concat())
         }
-    }
+    };
+    process.set("environment", environment);
     if let Some(mut log) = process.get("log").cloned()
         && let Some(Tree::Text(prefix)) = log.get("prefix").cloned()
     {
@@ -192,11 +184,7 @@ fn write_number(process: &mut Tree, number: &str) {
 fn replace_number(tree: &mut Tree, number: &str) {
     match tree {
         Tree::Text(text) => *text = text.replace("${SCALE_INDEX:-0}", number),
-        Tree::List(items) => items.iter_mut().for_each(|item| replace_number(item, number)),
-        Tree::Map(entries) => {
-            entries.iter_mut().for_each(|(_, value)| replace_number(value, number));
-        }
-        Tree::Empty | Tree::Tagged(..) => {}
+        other => other.parts().for_each(|part| replace_number(part, number)),
     }
 }
 
@@ -252,11 +240,6 @@ fn keys_of_items(shape: &Shape) -> Option<&'static Keys> {
     }
 }
 
-/// Whether a single value with this shape counts as a list with this item.
-fn is_list(shape: &Shape) -> bool {
-    matches!(shape, Shape::Either([_, Shape::List(_)]))
-}
-
 fn is_command(shape: &Shape) -> bool {
     matches!(shape, Shape::Either([Shape::Filled("command"), Shape::List(_)]))
 }
@@ -307,19 +290,18 @@ fn other_form(tree: &mut Tree, name: &str, shape: &Shape, mut at: Place, maker: 
                 other_form(value, key.name, &key.shape, at, maker);
             })
         }
-        (
-            Shape::Duration
-            | Shape::PositiveDuration
-            | Shape::Signal(_)
-            | Shape::Bool
-            | Shape::True,
-            Tree::Text(text),
-        ) => {
+        (shape, Tree::Text(text)) if has_equal(shape) => {
             let equal = EQUAL.iter().find(|equal| equal.contains(&&**text));
             equal.into_iter().for_each(|equal| *text = maker.random.pick(equal).to_owned());
         }
         _ => {}
     }
+}
+
+/// Whether a value with this shape can be written as another text with the same meaning.
+fn has_equal(shape: &Shape) -> bool {
+    use Shape::{Bool, Duration, PositiveDuration, Signal, True};
+    matches!(shape, Duration | PositiveDuration | Signal(_) | Bool | True)
 }
 
 /// Whether the value is of the kind that this shape has.
@@ -397,10 +379,7 @@ fn other_shape(tree: &Tree, name: &str, shapes: &[Shape], is_first: bool) -> Opt
 /// Puts variables in place of some texts, or of parts of them.
 fn use_variables(tree: &mut Tree, variables: &mut Vec<(String, String)>, maker: &mut Maker<'_>) {
     match tree {
-        Tree::Empty | Tree::Tagged("!reset", _) => {}
-        Tree::List(items) => {
-            items.iter_mut().for_each(|item| use_variables(item, variables, maker));
-        }
+        Tree::Tagged("!reset", _) => {}
         Tree::Map(entries) => {
             // An overlay turns the names in these lists into keys, in which drainit expands no
             // variables.
@@ -410,7 +389,6 @@ fn use_variables(tree: &mut Tree, variables: &mut Vec<(String, String)>, maker: 
             let entries = entries.iter_mut().filter(|entry| !has_names(entry));
             entries.for_each(|(_, value)| use_variables(value, variables, maker));
         }
-        Tree::Tagged(_, value) => use_variables(value, variables, maker),
         Tree::Text(text) => {
             if text.is_empty() || text.contains('$') {
                 return;
@@ -427,6 +405,7 @@ fn use_variables(tree: &mut Tree, variables: &mut Vec<(String, String)>, maker: 
             variables.push((name, value.to_owned()));
             *text = written;
         }
+        other => other.parts().for_each(|part| use_variables(part, variables, maker)),
     }
 }
 
@@ -448,23 +427,23 @@ impl Split<'_, '_> {
             base.extend(first.map(|value| (name.clone(), value)));
             let nothing = self.maker.random.one_in(3).then_some(Tree::Empty);
             over.extend(second.or(nothing).map(|value| (name.clone(), value)));
-            let others: Vec<_> = keys.exclusive().filter(|other| other.name != name).collect();
-            if is_switched && !others.is_empty() {
-                let other = others[self.maker.random.index(others.len())];
-                base.push((
-                    other.name.to_owned(),
-                    self.maker.value(keys, other.name, &other.shape),
-                ));
-            }
+            let others = keys.exclusive().filter(|other| other.name != name).collect();
+            base.extend(self.any(keys, others).filter(|_| is_switched));
         }
-        let unused: Vec<_> =
-            keys.all().filter(|key| !key.exclusive && tree.get(key.name).is_none()).collect();
-        if !unused.is_empty() && self.maker.random.one_in(4) {
-            let key = unused[self.maker.random.index(unused.len())];
-            base.push((key.name.to_owned(), self.maker.value(keys, key.name, &key.shape)));
-            over.push((key.name.to_owned(), Tree::Tagged("!reset", Box::new(Tree::Empty))));
+        let unused = keys.all().filter(|key| !key.exclusive && tree.get(key.name).is_none());
+        if let Some((key, value)) = self.any(keys, unused.collect())
+            && self.maker.random.one_in(4)
+        {
+            base.push((key.clone(), value));
+            over.push((key, Tree::Tagged("!reset", Box::new(Tree::Empty))));
         }
         (Tree::Map(base), Tree::Map(over))
+    }
+
+    /// One of these keys, with a value.
+    fn any(&mut self, keys: &'static Keys, of: Vec<&'static Key>) -> Option<(String, Tree)> {
+        let key = of.get(self.maker.random.index(of.len()))?;
+        Some((key.name.to_owned(), self.maker.value(keys, key.name, &key.shape)))
     }
 
     fn value(&mut self, keys: &'static Keys, name: &str, shape: &Shape, tree: &Tree) -> Parts {
@@ -489,7 +468,12 @@ impl Split<'_, '_> {
             (Tree::List(items), _) if !Self::is_short(shape) => {
                 self.items(keys_of_items(shape), items)
             }
-            (Tree::Text(_) | Tree::Map(_), _) if is_list(shape) => (None, Some(tree.clone())),
+            // A single value counts as a list with this item.
+            (Tree::Text(_) | Tree::Map(_), _)
+                if matches!(shape, Shape::Either([_, Shape::List(_)])) =>
+            {
+                (None, Some(tree.clone()))
+            }
             _ => self.replaced(keys, name, shape, tree),
         }
     }
@@ -537,13 +521,7 @@ impl Split<'_, '_> {
     }
 
     /// Splits a mapping whose keys are any names. The names keep their order.
-    fn entries(
-        &mut self,
-        keys: &'static Keys,
-        key: &str,
-        of: &Shape,
-        entries: &[(String, Tree)],
-    ) -> Parts {
+    fn entries(&mut self, keys: &'static Keys, key: &str, of: &Shape, entries: &Entries) -> Parts {
         let at = self.maker.random.index(entries.len() + 1);
         let (mut base, mut over) = (Vec::new(), Vec::new());
         for (place, (name, value)) in entries.iter().enumerate() {
