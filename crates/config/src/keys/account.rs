@@ -276,14 +276,10 @@ mod tests {
     #[test]
     fn users_are_looked_up_as_in_docker() {
         let dir = TempDir::new();
-        let passwd = dir.write(
-            "passwd",
-            b"# x\nroot:x:0:0::/:/bin/sh\nenvoy:x:101:102::/srv/e:/bin/sh\nbad:x:y:z\n77:x:9:9::/:\n",
-        );
-        let group = dir.write(
-            "group",
-            b"root:x:0:\nenvoy:x:102:envoy\ntls:x:200:root,envoy\nlog:x:150:envoy\n",
-        );
+        let passwd = "# x\nroot:x:0:0::/:/bin/sh\nenvoy:x:101:102::/srv/e:/bin/sh\nbad:x:y:z\n77:x:9:9::/:\n";
+        let group = "root:x:0:\nenvoy:x:102:envoy\ntls:x:200:root,envoy\nlog:x:150:envoy\n";
+        let [passwd, group] = [("passwd", passwd), ("group", group)]
+            .map(|(name, text)| dir.write(name, text.as_bytes()));
         let mut accounts = Accounts::new(passwd, group);
         for (text, uid, gid, groups, name, home) in [
             ("0", 0, 0, &[200][..], "root", "/"),
@@ -309,11 +305,7 @@ mod tests {
             assert!(accounts.find(text).is_err(), "{text}");
             assert!(written(text).is_err(), "{text}");
         }
-    }
-
-    // holds: C321
-    #[test]
-    fn numbers_work_in_an_image_without_accounts() {
+        // Numbers work in an image without accounts.
         let mut accounts = Accounts::new("/nonexistent/passwd", "/nonexistent/group");
         let found = accounts.find("5:6").unwrap();
         assert_eq!(found.found(), Some(&User { uid: 5, gid: 6, groups: vec![] }));

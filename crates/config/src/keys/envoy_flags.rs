@@ -82,62 +82,38 @@ fn value<'a>(words: &[&'a str], flag: &str) -> Option<&'a str> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    fn of(command: &[&str]) -> EnvoyFlags {
-        EnvoyFlags::of(&command.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
-    }
+    use crate::language::shell_split::split;
 
     #[test]
-    fn the_defaults_are_those_of_envoy() {
-        assert_eq!(
-            of(&["envoy", "-c", "envoy.yaml"]),
-            EnvoyFlags {
-                base_id: None,
-                excluded_by: None,
-                has_restart_epoch: false,
-                parent_shutdown: Duration::from_secs(900),
-                drain: Duration::from_secs(600),
-                workers: None,
-                config: Some("envoy.yaml".to_owned()),
-                is_direct: false,
-            }
-        );
-    }
-
-    #[test]
-    fn values_are_read_after_their_flags() {
-        let flags = of(&[
-            "envoy",
-            "--base-id",
-            "7",
-            "--parent-shutdown-time-s",
-            "20",
-            "--drain-time-s",
-            "9",
-        ]);
-        assert_eq!(flags.base_id.as_deref(), Some("7"));
-        assert_eq!(flags.parent_shutdown, Duration::from_secs(20));
-        assert_eq!(flags.drain, Duration::from_secs(9));
-        assert!(flags.is_direct && !flags.has_restart_epoch);
-        let flags = of(&["envoy", "--drain-strategy", "immediate", "--restart-epoch", "0"]);
-        assert_eq!(flags.drain, Duration::ZERO);
-        assert!(flags.has_restart_epoch);
-        assert!(of(&["envoy", "--restart-epoch=1"]).has_restart_epoch);
-        // A longer flag that begins with `--base-id` is another flag.
-        assert_eq!(of(&["envoy", "--base-id-path", "/run/id"]).base_id, None);
-    }
-
-    #[test]
-    fn flags_in_a_shell_command_are_found() {
-        let flags = of(&[
-            "sh",
-            "-c",
-            "exec envoy --base-id 1 --disable-hot-restart --restart-epoch $RESTART_EPOCH",
-        ]);
-        assert_eq!(flags.base_id.as_deref(), Some("1"));
-        assert_eq!(flags.excluded_by, Some("--disable-hot-restart"));
-        assert!(!flags.is_direct && !flags.has_restart_epoch);
+    fn flags_are_found_in_words_and_in_a_shell_command() {
+        for (command, found) in [
+            // The defaults of Envoy.
+            ("envoy -c a", "base_id: None, excluded_by: None, has_restart_epoch: false"),
+            (
+                "envoy -c a",
+                "parent_shutdown: 900s, drain: 600s, workers: None, config: Some(\"a\")",
+            ),
+            ("envoy --base-id 7", "base_id: Some(\"7\")"),
+            ("envoy --base-id 7", "is_direct: true"),
+            (
+                "envoy --parent-shutdown-time-s 20 --drain-time-s 9",
+                "parent_shutdown: 20s, drain: 9s",
+            ),
+            ("envoy --drain-strategy immediate", "drain: 0ns"),
+            ("envoy --restart-epoch 0", "has_restart_epoch: true"),
+            ("envoy --restart-epoch=1", "has_restart_epoch: true"),
+            // A longer flag that begins with `--base-id` is another flag.
+            ("envoy --base-id-path /run/id", "base_id: None"),
+            ("sh -c 'exec envoy --base-id 1'", "base_id: Some(\"1\")"),
+            ("sh -c 'exec envoy --base-id 1'", "is_direct: false"),
+            ("sh -c 'envoy --disable-hot-restart'", "excluded_by: Some(\"--disable-hot-restart\")"),
+            ("sh -c 'envoy --restart-epoch $EPOCH'", "has_restart_epoch: false"),
+        ] {
+            let flags = format!("{:?}", EnvoyFlags::of(&split(command).unwrap()));
+            assert!(flags.contains(found), "{command}: {flags}");
+        }
     }
 }

@@ -468,11 +468,8 @@ mod tests {
             ("unix:/run/a.sock", Address::Unix("/run/a.sock".into()), "/"),
             ("unix:///run/a.sock", Address::Unix("/run/a.sock".into()), "/"),
         ] {
-            assert_eq!(
-                http(text).unwrap(),
-                HttpTarget { address, path: path.to_owned() },
-                "{text}"
-            );
+            let target = HttpTarget { address, path: path.to_owned() };
+            assert_eq!(http(text).unwrap(), target, "{text}");
         }
         for text in [
             "https://127.0.0.1/",

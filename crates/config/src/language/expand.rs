@@ -404,19 +404,12 @@ mod tests {
 
     // holds: C35
     #[test]
-    fn unset_variables_are_empty_and_named() {
+    fn unset_variables_are_empty_and_named_and_the_origin_is_known() {
         let out = run("ä${NO}${NOTHING}").unwrap();
         assert_eq!((out.text.as_str(), out.unset), ("ä", vec![("NO".to_owned(), 2)]));
-    }
-
-    #[test]
-    fn the_origin_is_known() {
         let used = run("${A}${D}${NO:-${A}}").unwrap().used;
-        let origins: Vec<_> = used.iter().map(|(name, origin)| (name.as_str(), *origin)).collect();
-        assert_eq!(
-            origins,
-            [("A", Origin::Container), ("D", Origin::Env), ("A", Origin::Container)]
-        );
+        let expected = [("A", Origin::Container), ("D", Origin::Env), ("A", Origin::Container)];
+        assert_eq!(used, expected.map(|(name, origin)| (name.to_owned(), origin)));
     }
 
     // holds: C37

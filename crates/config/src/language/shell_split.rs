@@ -168,12 +168,8 @@ mod tests {
         ] {
             assert_eq!(Line::scan(text.trim()).operator, Some(operator), "{text}");
         }
-        assert!(
-            without_shell("echo \"a\" | b")
-                .unwrap_err()
-                .help
-                .contains(r#"[sh, -c, "echo \"a\" | b"]"#)
-        );
+        let help = without_shell("echo \"a\" | b").unwrap_err().help;
+        assert!(help.contains(r#"[sh, -c, "echo \"a\" | b"]"#), "{help}");
         assert!(split("echo 'a").unwrap_err().why.starts_with("a quote"));
         for (text, name) in
             [("FOO=bar /app", "FOO"), (" FOO='a b' BAR=c /app", "FOO"), ("_foo2=bar app", "_foo2")]

@@ -354,34 +354,29 @@ mod tests {
     use crate::testing::temp_dir::TempDir;
     use std::time::Instant;
 
-    fn message(path: &Path) -> String {
-        let start = Instant::now();
-        let error = Source::read(path).unwrap_err();
-        assert!(start.elapsed() < Duration::from_secs(5), "{path:?}: {:?}", start.elapsed());
-        error.message
-    }
-
     // holds: C5
     #[test]
     fn files_that_cannot_be_a_config_are_refused_at_once() {
         let dir = TempDir::new();
-        assert_eq!(message(&dir.path("none")), "does not exist");
-        assert_eq!(message(dir.root()), "is a directory");
-        assert_eq!(message(Path::new("/dev/zero")), "is a device or a socket");
         let _listener = std::os::unix::net::UnixListener::bind(dir.path("socket")).unwrap();
-        assert_eq!(message(&dir.path("socket")), "is a device or a socket");
-        assert_eq!(message(&dir.write("nul", b"a: b\nc: \0")), "has a NUL byte at byte 8");
-        assert_eq!(message(&dir.write("latin", b"a: \xe4")), "is not UTF-8 at byte 3");
-        assert_eq!(message(&dir.write("utf16", b"\xff\xfea\0")), "is UTF-16");
         let big = dir.write("big", b"");
         File::options().write(true).open(&big).unwrap().set_len(10 << 20).unwrap();
-        assert_eq!(message(&big), "is larger than 4 MiB");
-    }
-
-    #[test]
-    fn binary_files_name_the_line() {
-        let dir = TempDir::new();
-        assert_eq!(Source::read(&dir.write("nul", b"a\nb\r\nc\0")).unwrap_err().line, 3);
+        for (path, message, line) in [
+            (dir.path("none"), "does not exist", 0),
+            (dir.root().to_owned(), "is a directory", 0),
+            ("/dev/zero".into(), "is a device or a socket", 0),
+            (dir.path("socket"), "is a device or a socket", 0),
+            (dir.write("nul", b"a: b\r\nc: \0"), "has a NUL byte at byte 9", 2),
+            (dir.write("latin", b"a: \xe4"), "is not UTF-8 at byte 3", 1),
+            (dir.write("utf16", b"\xff\xfea\0"), "is UTF-16", 0),
+            (big, "is larger than 4 MiB", 0),
+        ] {
+            let start = Instant::now();
+            let error = Source::read(&path).unwrap_err();
+            assert!(start.elapsed() < Duration::from_secs(5), "{path:?}: {:?}", start.elapsed());
+            assert_eq!((&*error.message, error.line), (message, line), "{path:?}");
+        }
+        assert_eq!(*Source::read(&dir.write("bom", b"\xef\xbb\xbfa: b")).unwrap().text, "a: b");
     }
 
     #[test]
@@ -411,11 +406,5 @@ mod tests {
         assert_eq!(lines, [None, Some("a"), Some("b"), Some("c"), Some("d"), None]);
         let secret = Source { secret: true, ..Source::new("x", "a".to_owned()) };
         assert_eq!(secret.line(1), None);
-    }
-
-    #[test]
-    fn a_byte_order_mark_is_removed() {
-        let dir = TempDir::new();
-        assert_eq!(*Source::read(&dir.write("bom", b"\xef\xbb\xbfa: b")).unwrap().text, "a: b");
     }
 }

@@ -133,98 +133,83 @@ mod tests {
     use super::*;
     use crate::load::testing::config;
 
-    fn routed(args: &[&str]) -> Result<Vec<Vec<String>>, ArgsError> {
-        let config = config(
-            r#"
-            processes:
-              py: {command: [py], args: {prefix: "--py.", refuse: [socket, --listen]}}
-              none: {command: [none]}
-              rtr: {command: [envoy], args: {prefix: "--rtr."}}
-              sub: {command: [sub], args: {prefix: "--rtr.sub."}}
-            "#,
-        );
-        let args: Vec<_> = args.iter().map(|&arg| arg.to_owned()).collect();
-        route(&config, &args)
+    /// The arguments of each process, with `; ` between the processes; or the error.
+    fn routed(processes: &str, args: &str) -> String {
+        let config = config(&format!("processes: {{{processes}}}"));
+        let args: Vec<_> = args.split_terminator(' ').map(str::to_owned).collect();
+        let join = |routed: Vec<Vec<String>>| {
+            routed.iter().map(|args| args.join(" ")).collect::<Vec<_>>().join("; ")
+        };
+        route(&config, &args).map_or_else(|error| error.to_string(), join)
     }
 
-    // holds: C626
-    #[test]
-    fn an_argument_with_a_prefix_is_not_a_value() {
-        let config = config(
-            "{processes: {a: {command: [x], args: {prefix: a.}}, b: {command: [x], args: {prefix: --b.}}}}",
-        );
-        let args = ["--b.x", "a.y", "1", "--b.z", "--b.v"].map(str::to_owned);
-        assert_eq!(route(&config, &args).unwrap(), [vec!["--y", "1"], vec!["--x", "--z", "--v"]]);
-        // An argument with two dashes is never a value, even if no process claims it.
-        let stray = route(&config, &["a.y", "--stray"].map(str::to_owned));
-        assert!(matches!(stray, Err(ArgsError::Unclaimed { .. })), "{stray:?}");
-    }
+    const GATEWAY: &str = "
+py: {command: [py], args: {prefix: '--py.', refuse: [socket, --listen]}},
+none: {command: [none]},
+rtr: {command: [envoy], args: {prefix: '--rtr.'}},
+sub: {command: [sub], args: {prefix: '--rtr.sub.'}}";
 
-    // holds: C156, C174, C177, C626
+    // holds: C156, C174, C177, C318, C626, C679
     #[test]
     fn arguments_are_routed_by_prefix() {
-        let out = routed(&["--rtr.concurrency", "4", "--py.x=1", "--rtr.sub.a", "--rtr.v", "-1"])
-            .unwrap();
-        assert_eq!(out[0], ["--x=1"]);
-        assert!(out[1].is_empty());
-        assert_eq!(out[2], ["--concurrency", "4", "--v", "-1"]);
-        assert_eq!(out[3], ["--a"]);
-        assert_eq!(routed(&[]).unwrap().len(), 4);
+        let letters =
+            "a: {command: [x], args: {prefix: a.}}, b: {command: [x], args: {prefix: --b.}}";
         // The longest prefix wins, whatever the order of the processes.
-        let two = ["--a.", "--a.b."]
-            .map(|prefix| format!("{{command: [x], args: {{prefix: '{prefix}'}}}}"));
-        for (text, at) in [
-            (format!("processes: {{p: {}, q: {}}}", two[0], two[1]), 1),
-            (format!("processes: {{p: {}, q: {}}}", two[1], two[0]), 0),
+        let long =
+            "p: {command: [x], args: {prefix: --a.}}, q: {command: [x], args: {prefix: --a.b.}}";
+        let short =
+            "q: {command: [x], args: {prefix: --a.b.}}, p: {command: [x], args: {prefix: --a.}}";
+        let rest = "app: {command: [app], args: {rest: true, refuse: [listen]}, scale: 2}, \
+                    rtr: {command: [envoy], args: {prefix: '--rtr.'}}";
+        let scaled = "none: {command: [a], scale: 0, args: {prefix: --n.}}, \
+                      some: {command: [b], scale: 2, args: {prefix: --s.}}";
+        for (processes, args, expected) in [
+            (GATEWAY, "", "; ; ; "),
+            (
+                GATEWAY,
+                "--rtr.concurrency 4 --py.x=1 --rtr.sub.a --rtr.v -1",
+                "--x=1; ; --concurrency 4 --v -1; --a",
+            ),
+            // An argument with a prefix is not a value.
+            (letters, "--b.x a.y 1 --b.z --b.v", "--y 1; --x --z --v"),
+            (long, "--a.b.c", "; --c"),
+            (short, "--a.b.c", "--c; "),
+            // Unclaimed arguments go to the process with `rest`.
+            (
+                rest,
+                "listen --rtr.concurrency 4 --port 80  -v",
+                "listen --port 80  -v; listen --port 80  -v; --concurrency 4",
+            ),
+            (scaled, "--n.x 1 --s.y", "--y; --y"),
         ] {
-            let out = route(&config(&text), &["--a.b.c".to_owned()]).unwrap();
-            assert_eq!((&out[at][..], &out[1 - at][..]), (&["--c".to_owned()][..], &[][..]));
+            assert_eq!(routed(processes, args), expected, "{args}");
         }
     }
 
     #[test]
     fn an_unclaimed_argument_is_an_error_with_a_suggestion() {
-        let message = |args: &[&str]| routed(args).unwrap_err().to_string();
-        assert_eq!(
-            message(&["--rt.concurrency=4"]),
-            "argument `--rt.concurrency=4` is claimed by no process; known prefixes are `--py.`, `--rtr.` and \
-             `--rtr.sub.`; did you mean `--rtr.concurrency=4`?"
-        );
-        assert!(
-            message(&["stray"]).starts_with("argument `stray` is claimed by no process; known")
-        );
-        assert!(message(&["--rtr.a", "1", "stray"]).starts_with("argument `stray`"));
-        assert_eq!(message(&["--py."]), "argument `--py.` names no option: write `--py.OPTION`");
-        let none = config("processes: {a: {command: [a]}}");
-        assert!(
-            route(&none, &["x".to_owned()])
-                .unwrap_err()
-                .to_string()
-                .contains("; no process has `args`; to run it in place of the processes, ")
-        );
-    }
-
-    // holds: C679
-    #[test]
-    fn unclaimed_arguments_go_to_the_process_with_rest() {
-        let config = config(
-            r#"
-            processes:
-              app: {command: [app], args: {rest: true, refuse: [listen]}, scale: 2}
-              rtr: {command: [envoy], args: {prefix: "--rtr."}}
-            "#,
-        );
-        let routed = |args: &[&str]| {
-            let args: Vec<_> = args.iter().map(|&arg| arg.to_owned()).collect();
-            route(&config, &args)
-        };
-        let out = routed(&["listen", "--rtr.concurrency", "4", "--port", "80", "", "-v"]).unwrap();
-        assert_eq!(out[0], ["listen", "--port", "80", "", "-v"]);
-        assert_eq!(
-            (&out[1], &out[2][..]),
-            (&out[0], &["--concurrency".to_owned(), "4".to_owned()][..])
-        );
-        assert!(matches!(routed(&["--listen=80"]), Err(ArgsError::Refused { .. })));
+        let two = "a: {command: [x], args: {prefix: a.}}, b: {command: [x], args: {prefix: --b.}}";
+        for (processes, args, expected) in [
+            (
+                GATEWAY,
+                "--rt.concurrency=4",
+                "argument `--rt.concurrency=4` is claimed by no process; known prefixes are `--py.`, `--rtr.` and \
+                 `--rtr.sub.`; did you mean `--rtr.concurrency=4`?",
+            ),
+            (GATEWAY, "stray", "argument `stray` is claimed by no process; known"),
+            (GATEWAY, "--rtr.a 1 stray", "argument `stray`"),
+            (GATEWAY, "--py.", "argument `--py.` names no option: write `--py.OPTION`"),
+            // An argument with two dashes is never a value, even if no process claims it.
+            (two, "a.y --stray", "argument `--stray` is claimed by no process"),
+            (
+                "a: {command: [a]}",
+                "x",
+                "argument `x` is claimed by no process; no process has `args`; to run it in place of the processes, ",
+            ),
+        ] {
+            let error = routed(processes, args);
+            assert!(error.starts_with(expected), "{args}: {error}");
+        }
     }
 
     // holds: C682
@@ -241,37 +226,25 @@ mod tests {
         }
     }
 
-    // holds: C318
-    #[test]
-    fn arguments_for_a_scale_of_zero_are_accepted() {
-        let config = config(
-            "
-            processes:
-              none: {command: [a], scale: 0, args: {prefix: --n., refuse: [listen]}}
-              some: {command: [b], scale: 2, args: {prefix: --s., refuse: [listen]}}
-            ",
-        );
-        let routed = |args: [&str; 3]| route(&config, &args.map(str::to_owned));
-        assert_eq!(routed(["--n.x", "1", "--s.y"]).unwrap(), [["--y"], ["--y"]]);
-        for (arg, process) in [("--n.listen", "none"), ("--s.listen", "some-1")] {
-            let error = routed(["--s.y", "1", arg]).unwrap_err().to_string();
-            assert!(error.ends_with(&format!("of process `{process}`")), "{error}");
-        }
-    }
-
-    // holds: C175
+    // holds: C175, C318
     #[test]
     fn refused_options_are_refused_in_every_form() {
-        for arg in ["--py.socket", "--py.socket=x", "--py.listen"] {
-            assert!(matches!(routed(&[arg]), Err(ArgsError::Refused { .. })), "{arg}");
+        for args in [
+            "--py.socket",
+            "--py.socket=x",
+            "--py.listen",
+            "--py.verbose -socket",
+            "--py.verbose -socket=x",
+            "--py.verbose -listen",
+            "--py.-socket",
+        ] {
+            assert!(routed(GATEWAY, args).ends_with("of process `py`"), "{args}");
         }
-        for value in ["-socket", "-socket=x", "-listen"] {
-            let refused = routed(&["--py.verbose", value]);
-            assert!(matches!(refused, Err(ArgsError::Refused { .. })), "{value}");
-        }
-        assert!(matches!(routed(&["--py.-socket"]), Err(ArgsError::Refused { .. })));
-        assert!(
-            routed(&["--py.sockets", "--rtr.socket", "-socket", "--py.port", "socket"]).is_ok()
-        );
+        let fine = "--py.sockets --rtr.socket -socket --py.port socket";
+        assert_eq!(routed(GATEWAY, fine), "--sockets --port socket; ; --socket -socket; ");
+        let scaled = "none: {command: [a], scale: 0, args: {prefix: --n., refuse: [listen]}}, \
+                      some: {command: [b], scale: 2, args: {rest: true, refuse: [listen]}}";
+        assert!(routed(scaled, "--s.y 1 --n.listen").ends_with("of process `none`"));
+        assert!(routed(scaled, "--listen=80").ends_with("of process `some-1`"));
     }
 }

@@ -48,8 +48,6 @@ pub(crate) fn found(
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::keys::ControlSocket;
     use crate::load::testing;
@@ -58,60 +56,51 @@ mod tests {
         testing::find_control(texts, &variables.iter().copied().collect())
     }
 
-    #[track_caller]
-    fn socket(texts: &[&str], variables: &[(&str, &str)]) -> PathBuf {
-        find(texts, variables).control.unwrap().socket.path().unwrap().to_owned()
-    }
-
     const REST: &str = "
 env: {TOKEN: '${SECRET:?set it}', DIR: '${BASE:-/run}/gw'}
 shutdown: {grace_period: '${GRACE:?set it}'}
 processes: {a: {command: [a, '${MUST:?set it}'], user: nobody-at-all, comand: x, env_file: none.env}}
 ";
 
-    // holds: C3
+    // holds: C3, C121
     #[test]
-    fn only_control_is_read() {
-        let text = format!("control: {{socket: /run/d.sock, listen: '127.0.0.1:1'}}{REST}");
-        let found = find(&[&text], &[]);
-        assert_eq!(found.unset, [""; 0]);
-        let control = found.control.unwrap();
-        assert_eq!(control.socket.path(), Some(Path::new("/run/d.sock")));
-        assert_eq!(control.listen, Some("127.0.0.1:1".parse().unwrap()));
+    fn only_control_and_the_entries_of_env_that_control_uses_are_read() {
+        let socket = |path: &str| ControlSocket::Path(path.into());
         // A duplicate key, an unknown key and missing processes do not matter.
-        assert_eq!(
-            socket(&["control: {socket: /s}\nsomething: 1\nhooks: {}\nhooks: {}"], &[]),
-            PathBuf::from("/s")
-        );
-        assert_eq!(find(&[REST], &[]).control.unwrap().socket, ControlSocket::Private);
-        let off = find(&["control: {socket: off}"], &[]).control.unwrap();
-        assert_eq!(off.socket, ControlSocket::Off);
-    }
-
-    // holds: C121
-    #[test]
-    fn the_entries_of_env_that_control_uses_are_read() {
-        let text = format!("control: {{socket: '${{DIR}}/d.sock'}}{REST}");
-        assert_eq!(socket(&[&text], &[]), PathBuf::from("/run/gw/d.sock"));
-        assert_eq!(socket(&[&text], &[("BASE", "/tmp")]), PathBuf::from("/tmp/gw/d.sock"));
-        assert_eq!(socket(&[&text], &[("DIR", "/x")]), PathBuf::from("/x/d.sock"));
-        assert_eq!(find(&[&text], &[]).unset, ["BASE"]);
-        assert_eq!(find(&[&text], &[("DIR", "/x")]).unset, [""; 0]);
+        let other = "\nsomething: 1\nhooks: {}\nhooks: {}";
+        for (control, rest, variables, expected, unset) in [
+            ("socket: /run/d.sock", REST, &[][..], socket("/run/d.sock"), &[][..]),
+            ("socket: /s", other, &[], socket("/s"), &[]),
+            ("", REST, &[], ControlSocket::Private, &[]),
+            ("socket: off", "", &[], ControlSocket::Off, &[]),
+            ("socket: '${DIR}/d.sock'", REST, &[], socket("/run/gw/d.sock"), &["BASE"]),
+            ("socket: '${DIR}/d.sock'", REST, &[("BASE", "/t")], socket("/t/gw/d.sock"), &[]),
+            ("socket: '${DIR}/d.sock'", REST, &[("DIR", "/x")], socket("/x/d.sock"), &[]),
+            ("socket: '/run/${A}d.sock'", "", &[], socket("/run/d.sock"), &["A"]),
+        ] {
+            let text = format!("control: {{listen: '127.0.0.1:1', {control}}}{rest}");
+            let found = find(&[&text], variables);
+            let control = found.control.unwrap();
+            assert_eq!(control.socket, expected, "{text}");
+            assert_eq!(found.unset, unset, "{text}");
+            assert_eq!(control.listen, Some("127.0.0.1:1".parse().unwrap()));
+        }
     }
 
     #[test]
     fn unset_variables_are_named() {
-        let text = format!("control: {{socket: '${{TOKEN}}/d.sock'}}{REST}");
-        let found = find(&[&text], &[]);
-        assert_eq!(found.unset, ["TOKEN", "SECRET"]);
-        let problems = found.control.unwrap_err();
-        let error = problems.iter().find(|problem| problem.is_error()).unwrap();
-        assert_eq!(error.message, "`SECRET` is not set: set it");
-        let found = find(&["control: {socket: '${A:?why}'}"], &[]);
-        assert!(found.control.is_err() && found.unset == ["A"]);
-        let found = find(&["control: {socket: '/run/${A}d.sock'}"], &[]);
-        assert_eq!(found.control.unwrap().socket.path(), Some(Path::new("/run/d.sock")));
-        assert_eq!(found.unset, ["A"]);
+        for (socket, unset, message) in [
+            ("${TOKEN}/d.sock", &["TOKEN", "SECRET"][..], "`SECRET` is not set: set it"),
+            ("${A:?why}", &["A"], "`A` is not set: why"),
+        ] {
+            let found = find(&[&format!("control: {{socket: '{socket}'}}{REST}")], &[]);
+            assert_eq!(found.unset, unset);
+            let problems = found.control.unwrap_err();
+            assert!(
+                problems.iter().any(|it| it.is_error() && it.message == message),
+                "{problems:?}"
+            );
+        }
     }
 
     #[test]
