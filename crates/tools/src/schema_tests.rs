@@ -145,7 +145,6 @@ fn corpus() -> Vec<String> {
     }
     for path in files(&root.join("crates/config/src"), "rs") {
         for literal in string_literals(&fs::read_to_string(path).unwrap()) {
-            let literal = literal.text;
             let is_config =
                 keys_of_root().names().any(|name| literal.contains(&format!("{name}:")));
             corpus.extend(is_config.then_some(literal.clone()));

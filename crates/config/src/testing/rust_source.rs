@@ -1,81 +1,30 @@
 //! Finds the string literals in the source text of Rust. Tests use them to compare code with
 //! documentation.
 
-/// A string literal. The escapes of the literal are replaced by the characters that they stand for.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Literal {
-    pub text: String,
-    /// The position of its first byte in the source.
-    pub at: usize,
-}
+#![allow(clippy::expect_used)]
 
-/// All string literals of a source text in order, except those in comments.
-pub fn string_literals(source: &str) -> Vec<Literal> {
-    let mut literals = Vec::new();
-    let mut at = 0;
-    while let Some(rest) = source.get(at..).filter(|rest| !rest.is_empty()) {
-        let end_of =
-            |pattern: &str| rest.find(pattern).map_or(rest.len(), |end| end + pattern.len());
-        let after_name = source[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
-        let hashes = rest.get(1..).unwrap_or("").chars().take_while(|c| *c == '#').count();
-        let is_raw = rest.starts_with('r') && !after_name && rest[1 + hashes..].starts_with('"');
-        if rest.starts_with("//") {
-            at += end_of("\n");
-        } else if rest.starts_with("/*") {
-            at += end_of("*/");
-        } else if is_raw {
-            let start = hashes + 2;
-            let closing = format!("\"{}", "#".repeat(hashes));
-            let length = rest[start..].find(&closing).unwrap_or(rest.len() - start);
-            literals.push(Literal { text: rest[start..start + length].to_owned(), at });
-            at += start + length + closing.len();
-        } else if let Some(quoted) = rest.strip_prefix('"') {
-            let (text, length) = unescape(quoted);
-            literals.push(Literal { text, at });
-            at += 1 + length;
-        } else if let Some(quoted) = rest.strip_prefix('\'') {
-            // A single quote begins a character literal or the name of a lifetime.
-            let first = quoted.chars().next().map_or(0, char::len_utf8);
-            at += match quoted.strip_prefix('\\') {
-                Some(escape) => {
-                    3 + escape.get(1..).and_then(|rest| rest.find('\'')).unwrap_or(0) + 1
-                }
-                None if quoted[first..].starts_with('\'') => first + 2,
-                None => 1,
-            };
-        } else {
-            at += rest.chars().next().map_or(1, char::len_utf8);
-        }
-    }
-    literals
-}
+use regex_lite::{Captures, Regex};
 
-/// Returns the text of a literal up to its closing quote, and the number of bytes that the text and
-/// the quote take in the source.
-fn unescape(source: &str) -> (String, usize) {
-    let mut text = String::new();
-    let mut chars = source.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return (text, at + 1),
-            '\\' => match chars.next() {
-                Some((_, 'n')) => text.push('\n'),
-                Some((_, 't')) => text.push('\t'),
-                Some((_, 'r')) => text.push('\r'),
-                Some((_, '0')) => text.push('\0'),
-                Some((_, '\n')) => while chars.next_if(|(_, c)| c.is_whitespace()).is_some() {},
-                Some((_, other)) => text.push(other),
-                None => {}
-            },
-            c => text.push(c),
-        }
-    }
-    (text, source.len())
-}
-
-#[test]
-fn literals_are_found() {
-    let source = "f(\"a\\n\\\"b\", r#\"c\"d\"#, '\"', b\"e\"); // \"no\"\nlet x: &'static str = \"f \\\n    g\";";
-    let texts: Vec<_> = string_literals(source).into_iter().map(|literal| literal.text).collect();
-    assert_eq!(texts, ["a\n\"b", "c\"d", "e", "f g"]);
+/// The texts of all string literals of a source in order, except those in comments. An escape in a
+/// literal is replaced by the character that it stands for.
+pub fn string_literals(source: &str) -> Vec<String> {
+    const TOKENS: &str =
+        r####"(?s)//[^\n]*|'(?:\\[^']+|\\'|[^'\\])'|r"([^"]*)"|r#"(.*?)"#|"((?:\\.|[^"\\])*)""####;
+    let tokens = Regex::new(TOKENS).expect("the pattern is right");
+    let escape = Regex::new(r"(?s)\\(?:\n\s*|(.))").expect("the pattern is right");
+    let unescape = |text: &str| {
+        let character = |found: &Captures<'_>| match found.get(1).map_or("", |one| one.as_str()) {
+            "n" => "\n".to_owned(),
+            "t" => "\t".to_owned(),
+            "r" => "\r".to_owned(),
+            "0" => "\0".to_owned(),
+            other => other.to_owned(),
+        };
+        escape.replace_all(text, character).into_owned()
+    };
+    let text = |token: Captures<'_>| {
+        let raw = token.get(1).or(token.get(2)).map(|raw| raw.as_str().to_owned());
+        raw.or_else(|| token.get(3).map(|text| unescape(text.as_str())))
+    };
+    tokens.captures_iter(source).filter_map(text).collect()
 }
