@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::mpsc::sync_channel;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{process_in, process_with};
@@ -53,27 +53,30 @@ fn template_is_of_the_same_moment_as_secrets() {
     let keys = format!("env_file: [{{path: {}, read: start}}]", secret.display());
     let process = process(&keys);
     let render = [Render { from: path.join("template"), to: "/to".into(), mode: 0o600 }];
-    std::thread::scope(|scope| {
-        let (swap, swaps) = sync_channel::<u32>(0);
-        let (new, path) = (dir.path("new"), &path);
-        // Replaces both files together, as the kubelet does, during each start.
-        scope.spawn(move || {
-            for swap in swaps {
-                // Waits for a different time in each round, so that the swaps meet the starts at
-                // different moments.
-                (0..swap % 50 * 20).for_each(|_| std::hint::spin_loop());
-                symlink(if swap % 2 == 1 { "2" } else { "1" }, &new).unwrap();
-                fs::rename(&new, path).unwrap();
+    let is_over = AtomicBool::new(false);
+    let mixtures = std::thread::scope(|scope| {
+        // Replaces both files together, as the kubelet does, again and again.
+        scope.spawn(|| {
+            let mut versions = ["2", "1"].into_iter().cycle();
+            while let (Some(version), false) = (versions.next(), is_over.load(Ordering::Relaxed)) {
+                symlink(version, dir.path("new")).unwrap();
+                fs::rename(dir.path("new"), &path).unwrap();
+                // Longer than a start takes. A start that meets a swap is repeated.
+                std::thread::sleep(Duration::from_millis(3));
             }
         });
-        for start in 1..400 {
-            swap.send(start).unwrap();
+        let is_mixture = |_: &u32| {
             let read = at_start::values(&process, &[], &Environment::default(), &render);
-            let (variables, templates) = read.unwrap();
-            let Variable::Set { value, .. } = &variables[0] else { panic!("{variables:?}") };
-            assert_eq!(*templates[0].text, format!("S={value}"));
-        }
+            !read.is_ok_and(|(variables, templates)| match &variables[0] {
+                Variable::Set { value, .. } => *templates[0].text == format!("S={value}"),
+                _ => false,
+            })
+        };
+        let mixtures = (0..400).filter(is_mixture).count();
+        is_over.store(true, Ordering::Relaxed);
+        mixtures
     });
+    assert_eq!(mixtures, 0);
 }
 
 // holds: C1000

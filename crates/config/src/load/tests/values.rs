@@ -252,6 +252,7 @@ fn each_form_of_a_value_is_read() {
         ("log: {stderr: {file: /b}}", &file("", "", "/b")),
         ("log: {mode: prefix, stderr: {file: /b}}", &file("", "a", "/b")),
         ("log: {prefix: x, stderr: {file: /b}}", &file("", "x", "/b")),
+        ("log: {mode: prefix, prefix: x, stderr: {file: /b}}", &file("", "x", "/b")),
         ("log: {file: /a, prefix: x}", &file("/a", "x", "")),
         ("log: {file: /a, stderr: stdout}", "path: Some(\"/a\")¦stderr_to_stdout: true"),
         ("log: {mode: none}", "mode: None, stderr_to_stdout: false"),
