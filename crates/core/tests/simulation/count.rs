@@ -1,4 +1,4 @@
-//! Plays many scenarios, and counts the runs, their events and the broken promises.
+//! Plays many scenarios on all cores, and gathers the broken promises.
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -14,56 +14,28 @@ const CHUNK: u64 = 1000;
 /// After this many broken runs, the threads take no more seeds.
 const ENOUGH: usize = 100;
 
-/// The sums of many runs.
-#[derive(Debug, Default)]
-pub(super) struct Count {
-    pub(super) runs: u64,
-    /// The number of events of all runs together.
-    pub(super) events: u64,
-    /// The number of runs in which processes were killed.
-    pub(super) runs_with_kills: u64,
-    /// The runs that broke a promise.
-    pub(super) broken: Vec<Broken>,
-}
-
-impl Count {
-    fn play(&mut self, scenario: &Scenario) {
-        self.runs += 1;
-        match run(scenario) {
-            Ok(run) => {
-                self.events += run.events;
-                self.runs_with_kills += u64::from(run.killed > 0);
-            }
-            Err(broken) => self.broken.push(broken),
-        }
-    }
-
-    fn add(&mut self, other: Self) {
-        self.runs += other.runs;
-        self.events += other.events;
-        self.runs_with_kills += other.runs_with_kills;
-        self.broken.extend(other.broken);
-    }
-}
-
-/// Plays the scenarios of these seeds on all cores. Breaches are in the order of their seeds.
-pub(super) fn count(seeds: Range<u64>, scenario: impl Fn(u64) -> Scenario + Sync) -> Count {
-    let sum = Mutex::new(Count::default());
+/// Plays the scenarios of these seeds on all cores. Returns the breaches in the order of their
+/// seeds.
+pub(super) fn breaches(
+    seeds: Range<u64>,
+    scenario: impl Fn(u64) -> Scenario + Sync,
+) -> Vec<Broken> {
+    let all = Mutex::new(Vec::new());
     let chunks: Vec<u64> = seeds.clone().step_by(CHUNK as usize).collect();
     on_all_cores(&chunks, |&from| {
-        if sum.lock().unwrap().broken.len() >= ENOUGH {
-            return;
-        }
-        let mut count = Count::default();
         for seed in from..seeds.end.min(from + CHUNK) {
             let _named = Named(seed);
-            count.play(&scenario(seed));
+            if let Err(broken) = run(&scenario(seed)) {
+                all.lock().unwrap().push(broken);
+            }
+            if all.lock().unwrap().len() >= ENOUGH {
+                return;
+            }
         }
-        sum.lock().unwrap().add(count);
     });
-    let mut sum = sum.into_inner().unwrap();
-    sum.broken.sort_unstable_by_key(|broken| broken.seed);
-    sum
+    let mut all = all.into_inner().unwrap();
+    all.sort_unstable_by_key(|broken| broken.seed);
+    all
 }
 
 /// Calls `work` once for each element, on as many threads as there are cores. The threads take the

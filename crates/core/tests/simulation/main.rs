@@ -66,15 +66,6 @@ pub(crate) struct Broken {
     pub(crate) why: &'static str,
 }
 
-/// A run that has ended with an exit.
-#[derive(Debug)]
-pub(crate) struct Run {
-    pub(crate) end: Time,
-    pub(crate) events: u64,
-    /// The number of processes that were killed in the shutdown.
-    pub(crate) killed: usize,
-}
-
 /// A step of a run.
 #[derive(Debug)]
 #[expect(dead_code, reason = "a test that fails shows their `Debug` form")]
@@ -97,7 +88,7 @@ fn for_slot(event: Event, process: ProcessId) -> Event {
 ///
 /// # Errors
 /// The first promise that was broken.
-pub(crate) fn run(scenario: &Scenario) -> Result<Run, Broken> {
+pub(crate) fn run(scenario: &Scenario) -> Result<(), Broken> {
     watch(scenario, &mut |_, _| {})
 }
 
@@ -105,7 +96,7 @@ pub(crate) fn run(scenario: &Scenario) -> Result<Run, Broken> {
 pub(crate) fn watch(
     scenario: &Scenario,
     seen: &mut dyn FnMut(Time, Seen<'_>),
-) -> Result<Run, Broken> {
+) -> Result<(), Broken> {
     let mut world = World::new(scenario);
     let start = world.now;
     let mut machine = Machine::new(Rc::clone(&scenario.spec), start);
@@ -203,22 +194,22 @@ pub(crate) fn watch(
             return Err(broken(now, why));
         }
     };
-    let run = Run { end: world.now, events, killed: journal.killed() };
-    checker.holds_report(run.killed);
+    let end = world.now;
+    checker.holds_report(journal.killed());
     // The report is checked in one of eight runs only, which is enough and saves time.
     if scenario.seed.is_multiple_of(8) {
         let report =
-            journal.data(run.end, exit_code, machine.state(), ProcessId::index, |_| String::new());
+            journal.data(end, exit_code, machine.state(), ProcessId::index, |_| String::new());
         checker.holds_steps(&report);
     }
     // After the exit, no event may cause an action.
     for event in [Event::Tick, Event::Signal(Signal::TERM), Event::Swept { any: true }] {
-        if !machine.handle(run.end + Duration::from_secs(9), event).is_empty() {
+        if !machine.handle(end + Duration::from_secs(9), event).is_empty() {
             checker.fail("the core acts after the exit");
         }
     }
     match checker.broken() {
-        Some(why) => Err(broken(run.end, why)),
-        None => Ok(run),
+        Some(why) => Err(broken(end, why)),
+        None => Ok(()),
     }
 }
