@@ -79,57 +79,35 @@ enum Happening {
     DeliverTo(EventKey),
     /// Loads a new config.
     Reload(usize),
-    /// Sends the event if the slot still has this instance.
-    DeliverFrom {
-        key: EventKey,
-        process: u16,
-        instance: u32,
-    },
-    /// A process ends. `asked` says whether a signal or a rule of Envoy ends the process. After the
-    /// time of faults, a service does not end unless it is `asked`. A oneshot that is not `asked`
-    /// then ends with code 0.
+    /// Something happens to an instance, if the slot still has the instance with this number.
+    To(ProcessId, u32, What),
+    Sample(ProcessId),
+    /// A start that takes a while is answered.
+    Starts(ProcessId, u64),
+    LeftoversGone,
+}
+
+/// Something that happens to an instance of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Deliver(EventKey),
+    /// The process ends. `asked` says whether a signal or a rule of Envoy ends the process. After
+    /// the time of faults, a service does not end unless it is `asked`. A oneshot that is not
+    /// `asked` then ends with code 0.
     Dies {
-        process: u16,
-        instance: u32,
         end: u8,
         asked: bool,
     },
-    GroupEnds {
-        process: u16,
-        instance: u32,
-    },
-    BecomesReady {
-        process: u16,
-        instance: u32,
-    },
+    GroupEnds,
+    BecomesReady,
     /// The answer to the last probe of an epoch whose time to become ready is over.
-    LastAnswer {
-        process: u16,
-        instance: u32,
-    },
-    Sample {
-        process: u16,
-    },
-    /// A start that takes a while is answered.
-    Starts {
-        process: u16,
-        number: u64,
-    },
-    LeftoversGone,
+    LastAnswer,
     Probed {
-        process: u16,
-        instance: u32,
         since: Time,
     },
-    Extends {
-        process: u16,
-        instance: u32,
-    },
+    Extends,
     /// An epoch of an Envoy ends the older epoch.
-    EndsOlder {
-        process: u16,
-        instance: u32,
-    },
+    EndsOlder,
 }
 
 /// The next event of a run.
@@ -264,11 +242,15 @@ impl<'a> World<'a> {
         self.push(at, Happening::Deliver(self.events.len() - 1));
     }
 
+    /// Lets something happen to the instance that the slot has now.
+    fn push_to(&mut self, at: Time, process: ProcessId, what: What) {
+        self.push(at, Happening::To(process, self.procs[process.index()].instance, what));
+    }
+
     /// Delivers an event if the slot still has the same instance at that time.
     fn deliver_of(&mut self, at: Time, process: ProcessId, event: Event) {
         self.events.push(event);
-        let (key, instance) = (self.events.len() - 1, self.procs[process.index()].instance);
-        self.push(at, Happening::DeliverFrom { key, process: process.0, instance });
+        self.push_to(at, process, What::Deliver(self.events.len() - 1));
     }
 
     fn behaviour(&self, id: ProcessId) -> &Behaviour {
@@ -356,112 +338,98 @@ impl<'a> World<'a> {
             Happening::Deliver(key) => (!self.dropped.contains(&key)).then_some(self.events[key]),
             Happening::DeliverTo(key) => self.to_current(self.events[key]),
             Happening::Reload(_) => None,
-            Happening::DeliverFrom { key, process, instance } => {
-                let proc = &mut self.procs[usize::from(process)];
-                let event = self.events[key];
-                let is_current = proc.instance == instance;
-                proc.is_seen |= is_current && matches!(event, Event::Ready(_));
-                is_current.then_some(event)
+            Happening::To(process, instance, what) => {
+                let is_same = self.procs[process.index()].instance == instance;
+                if is_same { self.happen_to(process, what) } else { None }
             }
-            Happening::Dies { process, instance, end, asked } => {
-                let oneshot = self.spec(ProcessId(process)).oneshot;
-                let end = match (asked, self.obeys()) {
-                    (false, true) if oneshot => 0,
+            Happening::Starts(process, number) => {
+                let is_awaited = self.starting.get(&process) == Some(&Some(number));
+                is_awaited.then(|| self.start(process))
+            }
+            Happening::Sample(process) => {
+                let load = self.load(process);
+                let proc = &self.procs[process.index()];
+                if !proc.sampling {
+                    return None;
+                }
+                let until_min = proc.min_until.map(|min| min.since(self.now)).unwrap_or_default();
+                let pause = until_min.saturating_sub(SOON).clamp(SAMPLES, SELDOM);
+                self.push(self.now + pause, Happening::Sample(process));
+                Some(Event::DrainSample { process, load })
+            }
+            Happening::LeftoversGone => {
+                self.leftovers = 0;
+                Some(Event::NothingLeft)
+            }
+        }
+    }
+
+    /// The event that the supervisor would send because something happens to the instance in this
+    /// slot.
+    fn happen_to(&mut self, process: ProcessId, what: What) -> Option<Event> {
+        let obeys = self.obeys();
+        let proc = &mut self.procs[process.index()];
+        match what {
+            What::Deliver(key) => {
+                let event = self.events[key];
+                proc.is_seen |= matches!(event, Event::Ready(_));
+                Some(event)
+            }
+            What::GroupEnds => std::mem::take(&mut proc.group).then_some(Event::GroupGone(process)),
+            _ if !proc.alive => None,
+            What::Dies { end, asked } => {
+                let end = match (asked, obeys) {
+                    (false, true) if self.slots.of(process).oneshot => 0,
                     (false, true) => return None,
                     _ => end,
                 };
-                let proc = &mut self.procs[usize::from(process)];
-                if !proc.alive || proc.instance != instance {
-                    return None;
-                }
-                proc.alive = false;
-                proc.sampling = false;
+                (proc.alive, proc.sampling) = (false, false);
                 let end = match end {
                     0..=199 => End::Code(end),
                     _ => Signal::from_number(i32::from(end) - 200)
                         .map_or(End::Code(end), End::Signal),
                 };
-                let id = ProcessId(process);
-                let remains = self.behaviour(id).group.is_some();
-                if remains && self.procs[id.index()].killed {
+                let remains = self.behaviour(process).group.is_some();
+                if remains && self.procs[process.index()].killed {
                     // SIGKILL has ended the other members of the group, too.
-                    self.end_group(id, Duration::from_millis(1));
+                    self.push_to(self.now + Duration::from_millis(1), process, What::GroupEnds);
                 }
-                self.epoch_ended(id, remains);
-                self.procs[id.index()].group = remains;
-                Some(Event::Exited { process: id, end, remains })
+                self.epoch_ended(process, remains);
+                self.procs[process.index()].group = remains;
+                Some(Event::Exited { process, end, remains })
             }
-            Happening::GroupEnds { process, instance } => {
-                let proc = &mut self.procs[usize::from(process)];
-                let ends = proc.instance == instance && std::mem::take(&mut proc.group);
-                ends.then_some(Event::GroupGone(ProcessId(process)))
-            }
-            Happening::BecomesReady { process, instance } => {
-                let id = ProcessId(process);
-                let proc = self.procs[id.index()];
-                if !proc.alive || proc.instance != instance || !self.goes_live(id) {
+            What::BecomesReady => {
+                let is_alone = proc.older.is_none();
+                if !self.goes_live(process) {
                     return None;
                 }
-                if proc.older.is_some() {
-                    // drainit notices at its next probe that the epoch has taken over.
-                    self.deliver_of(self.now + EPOCH_POLLS, id, Event::Ready(id));
-                    return None;
+                if is_alone {
+                    return Some(Event::Ready(process));
                 }
-                Some(Event::Ready(id))
-            }
-            Happening::LastAnswer { process, instance } => {
-                let (id, proc) = (ProcessId(process), &mut self.procs[usize::from(process)]);
-                proc.is_seen |= proc.is_live;
-                let answer = if proc.is_live { Event::Ready(id) } else { Event::NotLive(id) };
-                (proc.alive && proc.instance == instance).then_some(answer)
-            }
-            Happening::Starts { process, number } => {
-                let id = ProcessId(process);
-                let is_awaited = self.starting.get(&id) == Some(&Some(number));
-                is_awaited.then(|| self.start(id))
-            }
-            Happening::EndsOlder { process, instance } => {
-                let proc = self.procs[usize::from(process)];
-                if proc.alive && proc.instance == instance {
-                    self.end_older(ProcessId(process));
-                }
+                // drainit notices at its next probe that the epoch has taken over.
+                self.deliver_of(self.now + EPOCH_POLLS, process, Event::Ready(process));
                 None
             }
-            Happening::Sample { process } => {
-                let id = ProcessId(process);
-                let load = self.load(id);
-                if !self.procs[id.index()].sampling {
+            What::LastAnswer => {
+                proc.is_seen |= proc.is_live;
+                Some(if proc.is_live { Event::Ready(process) } else { Event::NotLive(process) })
+            }
+            What::EndsOlder => {
+                self.end_older(process);
+                None
+            }
+            What::Probed { since } => {
+                if proc.drained_at > Some(since) {
                     return None;
                 }
-                let until_min = self.procs[id.index()]
-                    .min_until
-                    .map(|min| min.since(self.now))
-                    .unwrap_or_default();
-                let pause = until_min.saturating_sub(SOON).clamp(SAMPLES, SELDOM);
-                self.push(self.now + pause, Happening::Sample { process });
-                Some(Event::DrainSample { process: id, load })
+                self.push_to(self.now + PROBES, process, What::Probed { since });
+                let hangs = self.behaviour(process).hangs_after.map(|after| since + after);
+                let is_alive = obeys || hangs.is_none_or(|at| self.now < at);
+                Some(Event::LivenessProbed { process, is_alive })
             }
-            Happening::Probed { process, instance, since } => {
-                let id = ProcessId(process);
-                let proc = self.procs[id.index()];
-                if !proc.alive || proc.instance != instance || proc.drained_at > Some(since) {
-                    return None;
-                }
-                self.push(self.now + PROBES, Happening::Probed { process, instance, since });
-                let hangs = self.behaviour(id).hangs_after.map(|after| since + after);
-                let is_alive = self.obeys() || hangs.is_none_or(|at| self.now < at);
-                Some(Event::LivenessProbed { process: id, is_alive })
-            }
-            Happening::Extends { process, instance } => {
-                let id = ProcessId(process);
-                let proc = self.procs[id.index()];
-                let (_, by) = self.behaviour(id).extends?;
-                (proc.alive && proc.instance == instance)
-                    .then_some(Event::TimeoutExtended { process: id, by })
-            }
-            Happening::LeftoversGone => {
-                self.leftovers = 0;
-                Some(Event::NothingLeft)
+            What::Extends => {
+                let (_, by) = self.behaviour(process).extends?;
+                Some(Event::TimeoutExtended { process, by })
             }
         }
     }
@@ -511,24 +479,16 @@ impl<'a> World<'a> {
             Action::Spawn(process) => self.spawn(process),
             Action::AbortSpawn(process) => self.abort_spawn(process),
             Action::WatchLiveness(process) => {
-                let instance = self.procs[process.index()].instance;
-                let probed = Happening::Probed { process: process.0, instance, since: now };
-                self.push(now + PROBES, probed);
+                self.push_to(now + PROBES, process, What::Probed { since: now });
             }
             Action::ProbeOnce(process) => {
                 let instance = self.procs[process.index()].instance;
-                let answer = Happening::LastAnswer { process: process.0, instance };
                 let after = if instance.is_multiple_of(2) { 1000 } else { 1 };
-                self.push(now + Duration::from_millis(after), answer);
+                self.push_to(now + Duration::from_millis(after), process, What::LastAnswer);
             }
             // drainit stops an epoch with SIGKILL if the epoch has not taken over, or if Envoy will
             // abort it.
-            Action::Stop { process, signal: Signal::KILL } => {
-                self.procs[process.index()].killed = true;
-                if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_kill) {
-                    self.die(process, after, 200 + 9, true);
-                }
-            }
+            Action::Stop { process, signal: Signal::KILL } => self.kill(process),
             Action::Stop { process, .. } if self.procs[process.index()].aborts => {}
             Action::Stop { process, .. } => {
                 self.extend(process);
@@ -536,32 +496,18 @@ impl<'a> World<'a> {
                     self.procs[older.index()].is_passed = true;
                     self.end_older(process);
                 }
-                if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_term) {
-                    self.die(process, after, 200 + 15, true);
-                }
+                self.end(process, self.behaviour(process).ends_after_term, 200 + 15);
             }
             Action::StopGroup { process, signal } if signal != Signal::KILL => {
-                let after = self.behaviour(process).group.and_then(Result::ok);
-                if let Some(after) = self.unless_obeying(after) {
-                    self.end_group(process, after);
-                }
+                self.end_group(process, self.behaviour(process).group.and_then(Result::ok));
             }
             Action::StopGroup { process, .. } => {
-                if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_kill) {
-                    self.end_group(process, after);
-                }
+                self.end_group(process, self.behaviour(process).ends_after_kill);
             }
             Action::Kill(process) if self.procs[process.index()].group => {
-                if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_kill) {
-                    self.end_group(process, after);
-                }
+                self.end_group(process, self.behaviour(process).ends_after_kill);
             }
-            Action::Kill(process) => {
-                self.procs[process.index()].killed = true;
-                if let Some(after) = self.unless_obeying(self.behaviour(process).ends_after_kill) {
-                    self.die(process, after, 200 + 9, true);
-                }
-            }
+            Action::Kill(process) => self.kill(process),
             Action::RunHook(HookId { stage: Stage::PreStart, .. }) if self.stop_is_pending => {}
             Action::RunHook(HookId { process: Some(process), stage: Stage::PreStart })
                 if self.fails(self.scenario.starts.values_missing) =>
@@ -587,7 +533,7 @@ impl<'a> World<'a> {
                 proc.drained_at = Some(now);
                 proc.min_until = Some(now + min);
                 proc.sampling = is_seen;
-                self.push(now + SAMPLES, Happening::Sample { process: process.0 });
+                self.push(now + SAMPLES, Happening::Sample(process));
                 if let (false, Some(after)) = (is_seen, self.behaviour(process).reports_after) {
                     self.deliver_of(now + after, process, Event::Drained(process));
                 }
@@ -668,7 +614,7 @@ impl<'a> World<'a> {
         match !self.obeys() && self.slowness.once_in(self.scenario.starts.slow) {
             true => {
                 let after = self.slowness.millis(LONGEST_START);
-                self.push(self.now + after, Happening::Starts { process: process.0, number });
+                self.push(self.now + after, Happening::Starts(process, number));
             }
             false => {
                 let answer = self.start(process);
@@ -720,10 +666,10 @@ impl<'a> World<'a> {
         *proc =
             Proc { alive: true, instance, is_epoch, older, is_live, started, ..Proc::default() };
         if let Some(after) = behaviour.ready_after {
-            self.push(self.now + after, Happening::BecomesReady { process: process.0, instance });
+            self.push_to(self.now + after, process, What::BecomesReady);
         }
         if let Some((after, code)) = behaviour.dies_after {
-            self.die(process, after, code, false);
+            self.push_to(self.now + after, process, What::Dies { end: code, asked: false });
         }
         self.extend(process);
         Event::Spawned(process)
@@ -758,8 +704,8 @@ impl<'a> World<'a> {
             return false;
         }
         proc.is_live = true;
-        let ends = Happening::EndsOlder { process: process.0, instance: proc.instance };
-        self.push(self.now + self.ends_older_after(process).max(2 * EPOCH_POLLS), ends);
+        let after = self.ends_older_after(process).max(2 * EPOCH_POLLS);
+        self.push_to(self.now + after, process, What::EndsOlder);
         true
     }
 
@@ -773,9 +719,7 @@ impl<'a> World<'a> {
     fn end_older(&mut self, process: ProcessId) {
         let Some(older) = self.older(process) else { return };
         self.procs[process.index()].has_ended_older = true;
-        if let Some(after) = self.unless_obeying(self.behaviour(older).ends_after_term) {
-            self.die(older, after, 0, true);
-        }
+        self.end(older, self.behaviour(older).ends_after_term, 0);
     }
 
     /// Handles the end of an epoch. The newer epoch aborts if it has not ended this epoch itself.
@@ -806,25 +750,34 @@ impl<'a> World<'a> {
             // for the answer until Envoy's limit, and then ends. The newer epoch reacts to signals
             // while it waits, so `aborts` is false.
             self.procs[newer.index()].aborts = self.procs[newer.index()].is_live || !ended.killed;
-            self.die(newer, ABORTS_AFTER, 200 + 6, true);
+            let aborts = What::Dies { end: 200 + 6, asked: true };
+            self.push_to(self.now + ABORTS_AFTER, newer, aborts);
         }
     }
 
     /// A process asks for more time, if the scenario says so.
     fn extend(&mut self, process: ProcessId) {
-        let instance = self.procs[process.index()].instance;
         if let Some((after, _)) = self.behaviour(process).extends {
-            self.push(self.now + after, Happening::Extends { process: process.0, instance });
+            self.push_to(self.now + after, process, What::Extends);
         }
     }
 
-    fn end_group(&mut self, process: ProcessId, after: Duration) {
-        let instance = self.procs[process.index()].instance;
-        self.push(self.now + after, Happening::GroupEnds { process: process.0, instance });
+    fn end_group(&mut self, process: ProcessId, after: Option<Duration>) {
+        if let Some(after) = self.unless_obeying(after) {
+            self.push_to(self.now + after, process, What::GroupEnds);
+        }
     }
 
-    fn die(&mut self, process: ProcessId, after: Duration, end: u8, asked: bool) {
-        let instance = self.procs[process.index()].instance;
-        self.push(self.now + after, Happening::Dies { process: process.0, instance, end, asked });
+    /// Lets a process end that was asked to: `after` some time, or never, or soon after the time of
+    /// faults.
+    fn end(&mut self, process: ProcessId, after: Option<Duration>, end: u8) {
+        if let Some(after) = self.unless_obeying(after) {
+            self.push_to(self.now + after, process, What::Dies { end, asked: true });
+        }
+    }
+
+    fn kill(&mut self, process: ProcessId) {
+        self.procs[process.index()].killed = true;
+        self.end(process, self.behaviour(process).ends_after_kill, 200 + 9);
     }
 }
