@@ -9,6 +9,13 @@ use drainit_core::state::Lifecycle;
 
 const TOP: ProcessId = ProcessId(0);
 
+/// Asserts that the shortest of three times with `many` processes is less than `times` as long as
+/// the shortest with `few` processes.
+fn compare(measure: fn(u16) -> Duration, [few, many]: [u16; 2], times: u32) {
+    let [few, many] = [few, many].map(|count| (0..3).map(|_| measure(count)).min().unwrap());
+    assert!(many < few * times, "{few:?} {many:?}");
+}
+
 /// Plays `count` drained processes. One process depends on all of them, and takes long to stop.
 /// Returns the time that the core needs for one event: for a sample during the drains, or, if that
 /// takes longer, for an event while all drained processes wait for their counts.
@@ -47,9 +54,7 @@ fn play(count: u16) -> Duration {
 
 #[test]
 fn an_event_costs_as_much_with_many_processes_as_with_few() {
-    let best = |count| (0..3).map(|_| play(count)).min().unwrap();
-    let (few, many) = (best(100), best(1500));
-    assert!(many < few * 5, "{few:?} {many:?}");
+    compare(play, [100, 1500], 5);
 }
 
 /// A chain of processes, of which each one depends on the one before.
@@ -89,11 +94,7 @@ fn reload(before: u16, after: u16) -> Duration {
 fn a_large_reload_costs_as_much_for_each_process_as_a_small_reload() {
     let changes: [fn(u16) -> Duration; 3] =
         [|count| reload(count, count), |count| reload(count, 1), |count| reload(1, count)];
-    for change in changes {
-        let best = |count| (0..3).map(|_| change(count)).min().unwrap();
-        let (few, many) = (best(100), best(1500));
-        assert!(many < few * 5, "{few:?} {many:?}");
-    }
+    changes.into_iter().for_each(|change| compare(change, [100, 1500], 5));
 }
 
 /// Requests the stop of each process of a running chain. Returns the longest time of a request.
@@ -112,9 +113,7 @@ fn stop_each(count: u16) -> Duration {
 
 #[test]
 fn the_time_of_a_request_grows_only_with_the_number_of_processes() {
-    let best = |count| (0..2).map(|_| stop_each(count)).min().unwrap();
-    let (few, many) = (best(40), best(400));
-    assert!(many < few * 40, "{few:?} {many:?}");
+    compare(stop_each, [40, 400], 40);
 }
 
 /// Plays `count` processes with `update: start-first` and a `pre_start` hook, which follow one other
@@ -164,9 +163,7 @@ fn replace(count: u16) -> Duration {
 
 #[test]
 fn many_replacements_cost_as_much_for_each_process_as_few() {
-    let best = |count| (0..3).map(|_| replace(count)).min().unwrap();
-    let (few, many) = (best(100), best(1500));
-    assert!(many < few * 5, "{few:?} {many:?}");
+    compare(replace, [100, 1500], 5);
 }
 
 /// Requests the start of the last process of a chain that is down. Returns the time for each process
@@ -192,8 +189,6 @@ fn fail_start(count: u16) -> Duration {
 
 #[test]
 fn a_failed_start_costs_as_much_for_each_of_many_dependents_as_for_each_of_few() {
-    let best = |count| (0..3).map(|_| fail_start(count)).min().unwrap();
     // The stack of the thread does not limit the number of dependents.
-    let (few, many) = (best(400), best(6000));
-    assert!(many < few * 5, "{few:?} {many:?}");
+    compare(fail_start, [400, 6000], 5);
 }
