@@ -96,6 +96,32 @@ struct Asked {
 /// has answered an attempt with 200.
 type Attempted = (u32, Option<Time>, bool);
 
+/// The history of the last drain.
+#[derive(Default)]
+struct Drain {
+    calls: BTreeMap<Call, Attempted>,
+    /// The last answer to each call that begins the drain.
+    answers: BTreeMap<Call, Result<(), AskFailure>>,
+    warnings: Vec<String>,
+    /// The counts, each with the moment that it describes, and the ends until then.
+    taken: Vec<(Time, Traffic, Ended)>,
+    /// The first count that the report got, and the ends until then.
+    first: Option<(Traffic, Ended)>,
+    /// The time at which the drain began, and the time that Envoy has spent on counts since.
+    polled: (Time, Duration),
+    /// The time that Envoy has spent on the longest of these counts.
+    longest_poll: Duration,
+    /// The time of the last look at the kernel's count. The looks begin when the Envoy has listed
+    /// its listeners.
+    looked_at: Option<Time>,
+    /// The last count that the core got, with the moment that the count describes.
+    reported: Option<(Time, Load)>,
+    /// When Envoy closed its listeners; `None` until the dialogue has learned of it.
+    closed_at: Option<Time>,
+    /// Whether the next epoch has replaced Envoy since the beginning of the drain.
+    is_replaced: bool,
+}
+
 struct World {
     rng: Rng,
     now: Time,
@@ -112,10 +138,7 @@ struct World {
     must_fail: bool,
     /// The question under way, and its key.
     asked: Option<(u64, Asked)>,
-    calls: BTreeMap<Call, Attempted>,
-    /// The last answer to each call that begins the drain.
-    answers: BTreeMap<Call, Result<(), AskFailure>>,
-    warnings: Vec<String>,
+    drain: Drain,
     instance: u32,
     runs: bool,
     /// On average, one in `wrong` answers of the admin interface is wrong. If `wrong` is 0, no
@@ -135,17 +158,8 @@ struct World {
     others: u64,
     /// The times at which Envoy has accepted a connection.
     accepted_at: Vec<Time>,
-    /// The time of the last look at the kernel's count. The looks begin when the Envoy has listed
-    /// its listeners.
-    looked_at: Option<Time>,
     /// The last traffic that the report got.
     last: Traffic,
-    /// Whether the next epoch has replaced Envoy since the beginning of the drain.
-    is_replaced: bool,
-    /// The time at which this drain began, and the time that Envoy has spent on counts since.
-    polled: (Time, Duration),
-    /// The time that Envoy has spent on the longest of these counts.
-    longest_poll: Duration,
     /// From this time on, every question to the admin interface fails.
     lost_at: Time,
     live_at: Time,
@@ -155,15 +169,7 @@ struct World {
     /// The longest pause of a client before its next connection.
     longest_pause: u64,
     longest_request: u64,
-    /// The counts of this drain, each with the moment that it describes, and the ends until then.
-    taken: Vec<(Time, Traffic, Ended)>,
-    /// The first count that the report got, and the ends until then.
-    first: Option<(Traffic, Ended)>,
-    /// The last count that the core got, with the moment that the count describes.
-    reported: Option<(Time, Load)>,
     reported_at: Time,
-    /// When Envoy closed its listeners; `None` until the dialogue has learned of it.
-    closed_at: Option<Time>,
     /// The moment that the last answer about Envoy's state describes.
     was_unused_at: Time,
     until: Time,
@@ -212,9 +218,7 @@ impl World {
             stays_ready: false,
             must_fail: false,
             asked: None,
-            calls: BTreeMap::new(),
-            answers: BTreeMap::new(),
-            warnings: Vec::new(),
+            drain: Drain::default(),
             instance: 0,
             runs: false,
             wrong: rng.one_of([0, 0, 2, 10]),
@@ -225,8 +229,6 @@ impl World {
             opened: 0,
             others: rng.one_of([0, 0, 1, 5, 20]),
             accepted_at: Vec::new(),
-            looked_at: None,
-            is_replaced: false,
             last: Traffic::default(),
             lost_at: if rng.once_in(4) { start + rng.millis(25_000) } else { Time::NEVER },
             live_at: if rng.once_in(8) { start + rng.millis(20_000) } else { start },
@@ -234,13 +236,7 @@ impl World {
             drain_time: MS(rng.one_of([5000, 600_000])),
             longest_pause: rng.one_of([400, 3000]),
             longest_request: rng.one_of([5, 50, 2000, 20_000]),
-            taken: Vec::new(),
-            first: None,
-            polled: (start, Duration::ZERO),
-            longest_poll: Duration::ZERO,
-            reported: None,
             reported_at: start,
-            closed_at: None,
             was_unused_at: start,
             until: Time::NEVER,
             is_answered: true,
@@ -361,7 +357,8 @@ impl World {
             }
             Thing::Replaced => {
                 self.envoy = Envoy::default();
-                (self.reported, self.closed_at, self.is_replaced) = (None, None, true);
+                (self.drain.reported, self.drain.closed_at, self.drain.is_replaced) =
+                    (None, None, true);
             }
             Thing::Connects => self.connect(),
             Thing::Begins(connection) => self.begin_request(connection),
@@ -377,12 +374,12 @@ impl World {
                 let requests = (open == 0).then_some(0);
                 let traffic = self.count().traffic();
                 let traffic = Traffic { connections: Some(open), requests, ..traffic };
-                self.taken.push((self.now, traffic, self.envoy.ended));
+                self.drain.taken.push((self.now, traffic, self.envoy.ended));
                 if self.others > 0 && self.rng.once_in(self.others) {
                     self.opened += 1;
                 }
                 let look = self.sees.then_some(Look { open, accepted: Some(self.opened) });
-                self.looked_at = self.sees.then_some(self.now);
+                self.drain.looked_at = self.sees.then_some(self.now);
                 self.with(|dialogue, now| dialogue.looked(now, look));
             }
             Thing::Exits(_) => {}
@@ -521,23 +518,23 @@ impl World {
         let is_closing = self.is_closing(ask);
         match (&answer, ask) {
             (Answer::Call(Ok(())), Ask::Call(call)) => {
-                if let Some((.., is_done)) = self.calls.get_mut(&call) {
+                if let Some((.., is_done)) = self.drain.calls.get_mut(&call) {
                     *is_done = true;
                 }
                 if is_closing && self.envoy.is_closed {
-                    self.closed_at = Some(taken);
+                    self.drain.closed_at = Some(taken);
                 }
             }
             (Answer::Sample(Ok(sample)), _) => {
-                self.taken.push((taken, sample.traffic(), ended));
+                self.drain.taken.push((taken, sample.traffic(), ended));
                 self.check_cost(self.now.since(since));
             }
             (Answer::State { is_unused: Some(_) }, _) => self.was_unused_at = taken,
             _ => {}
         }
         if let (Answer::Call(result), Ask::Call(call), false) = (&answer, ask, is_closing) {
-            self.answers.insert(call, result.clone());
-            if let (Err(_), Some((_, failed, _))) = (result, self.calls.get_mut(&call)) {
+            self.drain.answers.insert(call, result.clone());
+            if let (Err(_), Some((_, failed, _))) = (result, self.drain.calls.get_mut(&call)) {
                 failed.get_or_insert(self.now);
             }
         }
@@ -548,10 +545,10 @@ impl World {
     /// share, because they must come at once: the first, one at the end of `min`, those after the
     /// closing, and those that confirm the end.
     fn check_cost(&mut self, took: Duration) {
-        let (began, spent) = self.polled;
-        self.polled.1 = spent + took;
-        self.longest_poll = self.longest_poll.max(took);
-        let most = self.now.since(began) / 33 + self.longest_poll * 10;
+        let (began, spent) = self.drain.polled;
+        self.drain.polled.1 = spent + took;
+        self.drain.longest_poll = self.drain.longest_poll.max(took);
+        let most = self.now.since(began) / 33 + self.drain.longest_poll * 10;
         // holds: S32
         self.check(spent + took <= most, "the counts cost Envoy too much");
     }
@@ -559,8 +556,8 @@ impl World {
     /// Checks that the report counts each ended request as a request, and each ended upgrade as an
     /// upgrade.
     fn check_ended(&mut self, traffic: Traffic, ended: Option<Ended>) {
-        let Some(ended) = ended.filter(|_| !self.is_replaced) else { return };
-        let (first, before) = *self.first.get_or_insert((traffic, ended));
+        let Some(ended) = ended.filter(|_| !self.drain.is_replaced) else { return };
+        let (first, before) = *self.drain.first.get_or_insert((traffic, ended));
         let counts = [(first.completed, traffic.completed), (first.upgrades, traffic.upgrades)];
         for ((first, last), really) in counts.into_iter().zip(ended.into_iter().zip(before)) {
             let (Some(first), Some(last), (now, before)) = (first, last, really) else { continue };
@@ -591,7 +588,7 @@ impl World {
                     // A total may be missing, or may come from the previous epoch.
                     let is_of = |taken: &Traffic| {
                         let Traffic { connections, requests, .. } = traffic;
-                        if self.is_replaced {
+                        if self.drain.is_replaced {
                             return (connections, requests) == (taken.connections, taken.requests);
                         }
                         let accepted = traffic.accepted.and(taken.accepted);
@@ -599,11 +596,11 @@ impl World {
                         let upgrades = traffic.upgrades.and(taken.upgrades);
                         Traffic { accepted, completed, upgrades, ..*taken } == traffic
                     };
-                    let taken = self.taken.iter().rfind(|(_, taken, _)| is_of(taken));
+                    let taken = self.drain.taken.iter().rfind(|(_, taken, _)| is_of(taken));
                     let is_counted = taken.is_some()
                         || traffic == Sample::NOTHING.traffic()
                             && self.was_unused_at < self.live_at;
-                    self.reported = taken.map(|(taken, ..)| (*taken, load));
+                    self.drain.reported = taken.map(|(taken, ..)| (*taken, load));
                     let ended = taken.map(|(.., ended)| *ended);
                     self.check_ended(traffic, ended);
                     (self.reported_at, self.last) = (self.now, traffic);
@@ -619,7 +616,7 @@ impl World {
                         let (_, close) = Call::of(self.terms.only_inbound);
                         *is_done && *call != close
                     };
-                    let was_accepted = self.calls.iter().any(begins);
+                    let was_accepted = self.drain.calls.iter().any(begins);
                     self.check(!self.is_answered, "the drain is answered twice");
                     self.check(was_accepted || !accepted, "a refused drain counts as accepted");
                     self.check(accepted || !was_accepted, "an accepted drain counts as refused");
@@ -646,9 +643,9 @@ impl World {
                             failed.filter(|_| is_named && !self.is_closing(Ask::Call(*call)));
                         failed.is_some_and(|failed| self.now.since(failed) + MS(250) < LIMIT)
                     };
-                    let is_early = !self.is_ended && self.calls.iter().any(is_early);
+                    let is_early = !self.is_ended && self.drain.calls.iter().any(is_early);
                     self.check(!is_early, "a call is given up too early");
-                    self.warnings.push(what);
+                    self.drain.warnings.push(what);
                 }
                 DrainOutput::Log(_) => {}
             }
@@ -666,10 +663,11 @@ impl World {
             "a count comes before the failing of the health check",
         );
         self.must_fail &= ask != Ask::Call(Call::FailHealthcheck);
-        let has_begun = !self.answers.is_empty() || matches!(ask, Ask::Call(_));
+        let has_begun = !self.drain.answers.is_empty() || matches!(ask, Ask::Call(_));
         self.check(has_begun, "the traffic is counted before the drain begins");
         if let Ask::Call(call) = ask {
-            let (attempts, failed, is_done) = self.calls.entry(call).or_insert((0, None, false));
+            let (attempts, failed, is_done) =
+                self.drain.calls.entry(call).or_insert((0, None, false));
             *attempts += 1;
             let (attempts, failed, is_done) = (*attempts, *failed, *is_done);
             self.check(!is_done, format!("{call} is repeated after it was done"));
@@ -717,19 +715,12 @@ impl World {
             }
             Action::Drain { min, longest, .. } => {
                 self.asked = None;
-                self.calls.clear();
-                self.answers.clear();
-                self.warnings.clear();
-                self.taken.clear();
-                self.first = None;
+                self.drain = Drain { polled: (self.now, Duration::ZERO), ..Drain::default() };
                 if self.rng.once_in(6) {
                     // This Envoy is the next epoch: its totals begin now, but its gauges also
                     // count what is under way in the old Envoy.
                     (self.envoy.requests, self.envoy.upgrades) = (0, 0);
                 }
-                (self.polled, self.longest_poll) = ((self.now, Duration::ZERO), Duration::ZERO);
-                self.looked_at = None;
-                (self.reported, self.closed_at, self.is_replaced) = (None, None, false);
                 self.until = self.now + longest;
                 (self.is_answered, self.is_ended) = (false, false);
                 let (min_until, stays_ready) = (self.now + min, self.stays_ready);
@@ -756,14 +747,15 @@ impl World {
                 if self.asked.is_none() && self.dialogue.as_ref().is_some_and(Dialogue::is_asking) {
                     self.asked = asked;
                 }
-                let are_named = self.answers.iter().all(|(call, result)| {
+                let are_named = self.drain.answers.iter().all(|(call, result)| {
                     let Err(AskFailure { why, .. }) = result else { return true };
                     let error = format!("{call}: {why}");
-                    self.warnings.iter().any(|warning| warning.starts_with(&error))
+                    self.drain.warnings.iter().any(|warning| warning.starts_with(&error))
                 });
                 self.check(are_named, "the last error of a call is not named");
-                let unanswered = self.warnings.iter().any(|what| what.contains("had not answered"));
-                self.check(!unanswered || self.answers.is_empty(), "an answer is denied");
+                let unanswered =
+                    self.drain.warnings.iter().any(|what| what.contains("had not answered"));
+                self.check(!unanswered || self.drain.answers.is_empty(), "an answer is denied");
             }
             Action::StayReady => self.stays_ready = true,
             Action::Unready => {
@@ -794,10 +786,11 @@ impl World {
     /// Checks that no client has come in the quiet time that must precede the end of a drain.
     fn check_quiet(&mut self) {
         // The next epoch can have the same totals as the previous epoch.
-        let is_exact = self.late == 0 && !self.is_replaced;
-        let Some((taken, _)) = self.reported.filter(|_| is_exact) else { return };
+        let is_exact = self.late == 0 && !self.drain.is_replaced;
+        let Some((taken, _)) = self.drain.reported.filter(|_| is_exact) else { return };
         // The answers of a slow Envoy are older than the last look at the kernel's count.
-        let seen = self.looked_at.filter(|_| self.slow >= 300).map_or(taken, |at| at.max(taken));
+        let seen =
+            self.drain.looked_at.filter(|_| self.slow >= 300).map_or(taken, |at| at.max(taken));
         let since = Time((taken + MS(15)).since(Time(QUIET)));
         let mut times = self.accepted_at.iter().rev();
         let has_come = times.any(|at| *at > since && *at < seen);
@@ -809,8 +802,8 @@ impl World {
     fn over(&mut self, why: DrainEnd) {
         match why {
             DrainEnd::Quiet => {
-                let Some((taken, counted)) = self.reported else { return };
-                let is_late = self.closed_at.is_none_or(|closed| closed <= taken);
+                let Some((taken, counted)) = self.drain.reported else { return };
+                let is_late = self.drain.closed_at.is_none_or(|closed| closed <= taken);
                 self.check(is_late, "a sample from before the closing ends the drain");
                 // A connection that the kernel does not show may have come after the Envoy's last
                 // answer.
@@ -830,7 +823,7 @@ impl World {
                 let is_plain = self.wrong + self.late + self.others + self.terms.exit_at == 0
                     && self.lost_at == Time::NEVER
                     && came > MS(2000);
-                if is_plain && self.slow == 300 && !self.hides && !self.is_replaced {
+                if is_plain && self.slow == 300 && !self.hides && !self.drain.is_replaced {
                     // holds: S277
                     self.check(
                         self.last.completed.is_some(),
@@ -845,13 +838,13 @@ impl World {
                 self.check(self.now >= self.until, "the drain is over before `time`");
                 let is_counted = self.terms.unit == Unit::Connections
                     && self.slow >= 300
-                    && self.looked_at.is_some_and(|at| self.now.since(at) < MS(1000))
+                    && self.drain.looked_at.is_some_and(|at| self.now.since(at) < MS(1000))
                     && self.left() > self.terms.exit_at;
                 if let (Some(asked), true) = (self.closing_asked, is_counted && !self.hides) {
                     // An Envoy that has never been live counts as one without traffic. After a
                     // replacement, the last count may come from the previous epoch.
-                    let is_fresh = self.reported.is_some_and(|(taken, _)| taken >= asked)
-                        || self.is_replaced && self.reported_at >= asked
+                    let is_fresh = self.drain.reported.is_some_and(|(taken, _)| taken >= asked)
+                        || self.drain.is_replaced && self.reported_at >= asked
                         || self.last == Sample::NOTHING.traffic();
                     // holds: S277
                     self.check(is_fresh, "the connections at the end are unknown");
@@ -882,7 +875,7 @@ impl World {
             }
             DrainEnd::NotAccepted => {
                 // holds: S238
-                let is_refused = self.answers.values().any(Result::is_err);
+                let is_refused = self.drain.answers.values().any(Result::is_err);
                 self.check(is_refused, "a slow admin counts as one that refuses the drain");
                 self.check(self.now >= self.terms.min_until, "the drain is over within `min`");
             }
