@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::longest::sums_below;
 use crate::scenario::NewConfig;
 use crate::slots::Slots;
 use crate::*;
@@ -594,14 +595,7 @@ impl<'a> Checker<'a> {
         slot: ProcessId,
         weight: impl Fn(ProcessId, &ProcessSpec) -> Duration,
     ) -> Duration {
-        let spec = &self.scenario.spec;
-        let mut below = vec![Duration::ZERO; spec.processes.len()];
-        for id in &spec.order {
-            let of = &spec.processes[id.index()];
-            let deepest = of.dependencies.iter().map(|(on, _)| below[on.index()]).max();
-            below[id.index()] = deepest.unwrap_or_default() + weight(*id, of);
-        }
-        below[self.slots.process(slot)]
+        sums_below(&self.scenario.spec, weight)[self.slots.process(slot)]
     }
 
     fn of(&self, slot: ProcessId) -> &ProcessSpec {
@@ -2709,26 +2703,20 @@ impl<'a> Checker<'a> {
 
     /// The largest sum of weights along any path of dependencies.
     fn longest_path(&self, weight: impl Fn(ProcessId) -> Duration) -> Duration {
-        let ids = self.scenario.spec.ids();
-        ids.map(|id| self.path_through(id, &weight)).max().unwrap_or_default()
+        let sums = sums_below(&self.scenario.spec, |id, _| weight(id));
+        sums.into_iter().max().unwrap_or_default()
     }
 
     /// The largest sum of weights along any path of dependencies that contains this process.
     fn path_through(&self, process: ProcessId, weight: impl Fn(ProcessId) -> Duration) -> Duration {
         let spec = &self.scenario.spec;
-        let count = spec.processes.len();
-        let (mut above, mut below) = (vec![Duration::ZERO; count], vec![Duration::ZERO; count]);
-        for id in &spec.order {
-            let needs = spec.processes[id.index()].dependencies.iter();
-            below[id.index()] =
-                needs.map(|(on, _)| below[on.index()] + weight(*on)).max().unwrap_or_default();
-        }
+        let mut above = vec![Duration::ZERO; spec.processes.len()];
         for id in spec.order.iter().rev() {
             let users = spec.processes[id.index()].dependents.iter();
             above[id.index()] =
                 users.map(|by| above[by.index()] + weight(*by)).max().unwrap_or_default();
         }
-        above[process.index()] + weight(process) + below[process.index()]
+        above[process.index()] + sums_below(spec, |id, _| weight(id))[process.index()]
     }
 
     /// The slots of all direct and indirect dependents of a slot's process.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::scenario::Scenario;
 use drainit_core::budget::drain_wish;
 use drainit_core::spec::{DrainSpec, ProcessSpec, Spec, Wait};
-use drainit_core::types::{StartCondition, Time};
+use drainit_core::types::{ProcessId, StartCondition, Time};
 use drainit_journal::timeline::{ShutdownStep, StepKind, Timeline};
 
 /// The random graph of a seed, changed so that every process becomes ready.
@@ -92,15 +92,23 @@ fn drains_last_at_most_time_or_after_an_unasked_end_min() {
     });
 }
 
-/// The largest sum of weights along a path of dependencies.
-fn longest_path(spec: &Spec, weight: impl Fn(&ProcessSpec) -> Duration) -> Duration {
+/// For each process: the largest sum of weights on a path from it through its dependencies.
+pub(super) fn sums_below(
+    spec: &Spec,
+    weight: impl Fn(ProcessId, &ProcessSpec) -> Duration,
+) -> Vec<Duration> {
     let mut sums = vec![Duration::ZERO; spec.processes.len()];
     for id in &spec.order {
         let of = &spec.processes[id.index()];
         let below = of.dependencies.iter().map(|(on, _)| sums[on.index()]).max();
-        sums[id.index()] = below.unwrap_or_default() + weight(of);
+        sums[id.index()] = below.unwrap_or_default() + weight(*id, of);
     }
-    sums.into_iter().max().unwrap_or_default()
+    sums
+}
+
+/// The largest sum of weights along a path of dependencies.
+fn longest_path(spec: &Spec, weight: impl Fn(&ProcessSpec) -> Duration) -> Duration {
+    sums_below(spec, |_, of| weight(of)).into_iter().max().unwrap_or_default()
 }
 
 // holds: S21, S75, S78, S79

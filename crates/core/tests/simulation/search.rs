@@ -19,7 +19,7 @@ use crate::count::on_all_cores;
 use crate::scenario::{Odds, Rng, StartOdds};
 use crate::slots::Slots;
 use crate::tests::number;
-use crate::world::{ABORTS_AFTER, MARGIN};
+use crate::world::{ABORTS_AFTER, MARGIN, other_epoch};
 use crate::*;
 use drainit_core::event::Load;
 use drainit_core::spec::DrainSpec;
@@ -247,13 +247,7 @@ impl<'a> World<'a> {
 
     /// The other living epoch of the process.
     fn other_epoch(&self, slot: ProcessId) -> Option<ProcessId> {
-        let process = self.slots.process(slot);
-        let is_other = |other: &ProcessId| {
-            let is_alive = *other != slot && self.procs[other.index()].alive;
-            is_alive && self.slots.process(*other) == process
-        };
-        let is_epoch = self.slots.of(slot).update == Update::HotRestart;
-        self.slots.all().find(is_other).filter(|_| is_epoch)
+        other_epoch(&self.slots, &self.procs, slot)
     }
 
     /// Whether a start fails: after one new epoch has failed, the living epoch lets no other epoch

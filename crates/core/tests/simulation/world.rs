@@ -155,6 +155,17 @@ pub(crate) struct Proc {
     pub(crate) started: Option<Time>,
 }
 
+/// If this slot is for an Envoy with `hot-restart`: another living epoch of its process.
+pub(super) fn other_epoch(slots: &Slots, procs: &[Proc], slot: ProcessId) -> Option<ProcessId> {
+    let is_other = |other: &ProcessId| {
+        let proc = &procs[other.index()];
+        let is_alive = *other != slot && proc.alive && proc.is_epoch;
+        is_alive && slots.process(*other) == slots.process(slot)
+    };
+    let is_epoch = slots.of(slot).update == Update::HotRestart;
+    slots.all().find(is_other).filter(|_| is_epoch)
+}
+
 impl<'a> World<'a> {
     pub(super) fn new(scenario: &'a Scenario) -> Self {
         let start = Time(Duration::from_secs(1000));
@@ -654,7 +665,7 @@ impl<'a> World<'a> {
             return Event::SpawnFailed { process, exit_code };
         }
         let is_epoch = self.spec(process).update == Update::HotRestart;
-        let older = self.other_epoch(process).filter(|_| is_epoch);
+        let older = other_epoch(&self.slots, &self.procs, process);
         if older.is_some_and(|older| self.procs[older.index()].newer_failed) {
             return Event::SpawnFailed { process, exit_code: 126 };
         }
@@ -673,15 +684,6 @@ impl<'a> World<'a> {
         }
         self.extend(process);
         Event::Spawned(process)
-    }
-
-    /// Another living epoch of the process of this slot.
-    fn other_epoch(&self, process: ProcessId) -> Option<ProcessId> {
-        let is_other = |id: &ProcessId| {
-            *id != process && self.slots.process(*id) == self.slots.process(process)
-        };
-        let mut others = self.slots.all().filter(is_other);
-        others.find(|id| self.procs[id.index()].alive && self.procs[id.index()].is_epoch)
     }
 
     /// The older epoch beside which this epoch was started, if the older epoch still lives.
