@@ -239,50 +239,6 @@ fn a_long_drain_is_noted_once_a_minute() {
     assert_eq!(noted, [60_000, 120_000, 180_000]);
 }
 
-// holds: S34
-#[test]
-fn a_new_connection_restarts_the_quiet_time() {
-    let mut play = Play::up(gateway());
-    play.at(0, Event::Signal(Signal::TERM));
-    play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
-    // Connections open and close between two samples. Each sample shows no open connection, but the
-    // number of accepted connections grows, so the router is not quiet.
-    for (count, millis) in (50..=8000).step_by(50).enumerate() {
-        let load = load(0, count as u64);
-        assert!(
-            play.at(millis, Event::DrainSample { process: ROUTER, load }).is_empty(),
-            "{millis}"
-        );
-    }
-    let load = load(0, 159);
-    assert!(play.at(8050, Event::DrainSample { process: ROUTER, load }).is_empty());
-    // While no sample arrives, nothing shows that the router is quiet.
-    assert!(play.at(8300, Event::Tick).is_empty());
-    let look = Event::DrainSample { process: ROUTER, load };
-    assert_eq!(play.at(8301, look), [Action::CloseListeners(ROUTER)]);
-}
-
-// holds: S48
-#[test]
-fn a_statistic_that_is_missing_does_not_count_as_zero() {
-    let (active, total) = (Some(0), Some(100));
-    for missing in [Load { active, ..Load::default() }, Load { total, ..Load::default() }] {
-        // One of the two statistics is missing from the start, or from shortly before the end of
-        // `min` on.
-        for known_until in [0, 4900] {
-            let mut play = Play::up(gateway());
-            play.at(0, Event::Signal(Signal::TERM));
-            play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
-            for millis in (50..15_000).step_by(50) {
-                let load = if millis <= known_until { load(0, 100) } else { missing };
-                let actions = play.at(millis, Event::DrainSample { process: ROUTER, load });
-                assert!(actions.is_empty(), "{missing:?} after {known_until}: {millis}");
-            }
-            assert_eq!(play.at(15_000, Event::Tick), [Action::CloseListeners(ROUTER)]);
-        }
-    }
-}
-
 // holds: S109
 #[test]
 fn a_signal_that_arrives_while_the_first_is_handled_counts_once() {
@@ -384,23 +340,6 @@ fn completed_oneshots_take_nothing_of_the_time_of_their_dependents() {
     assert_eq!(play.at(7000, Event::Tick), [Action::Kill(server)]);
 }
 
-// holds: S79
-#[test]
-fn a_drain_leaves_later_drains_their_min() {
-    let mut spec = Spec { window: MS(10_000), ..gateway() };
-    for (process, min) in [(ENGINE, 3000), (ROUTER, 1000)] {
-        let drain =
-            DrainSpec { min: MS(min), ..gateway().processes[ROUTER.index()].drain.unwrap() };
-        spec.processes[process.index()].drain = Some(drain);
-        spec.processes[process.index()].stop = Wait::new(Some(MS(1000)));
-    }
-    let mut play = Play::up(spec);
-    // The window keeps 1 s for each of the two stops, the `min` of the engine, 250 ms for each of
-    // the two Envoys to close its listeners, and 250 ms to count again.
-    let drain = Action::Drain { process: ROUTER, min: MS(1000), longest: MS(4250) };
-    assert_eq!(play.at(0, Event::Signal(Signal::TERM)), [Action::Unready, drain]);
-}
-
 // holds: S13, S17, S18, S19, S20, S22, S219
 #[test]
 fn readyz_stays_good_for_unready_delay_while_the_drain_runs() {
@@ -446,20 +385,6 @@ fn scans_repeat_until_no_descendant_is_left() {
     assert_eq!(end, [Action::Note(Note::LeftoversRemain), Action::Exit(137)]);
 }
 
-// holds: S64
-#[test]
-fn dependencies_wait_longer_for_a_killed_process_while_much_time_is_left() {
-    for (window, holds) in [(29_000, 3000), (11_000, 750)] {
-        let spec = gateway();
-        let processes = undrained(spec.processes.clone());
-        let mut play = Play::up(Spec { processes, window: MS(window), ..spec });
-        play.at(0, TERM);
-        assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
-        assert_eq!(play.at(5000 + holds - 1, Event::Tick), []);
-        assert_eq!(play.at(5000 + holds, Event::Tick), [stop(ENGINE)]);
-    }
-}
-
 // holds: S66
 #[test]
 fn a_long_scan_leaves_time_to_reap() {
@@ -482,51 +407,11 @@ fn a_long_scan_leaves_time_to_reap() {
     assert_eq!(play.at(5519, Event::NothingLeft), [Action::Exit(137)]);
 }
 
-// holds: C197
-#[test]
-fn a_dependency_that_has_ended_for_good_fulfils_every_condition() {
-    for condition in [StartCondition::Started, StartCondition::Ready, StartCondition::Completed] {
-        let mut spec = gateway();
-        let engine = &mut spec.processes[ENGINE.index()];
-        (engine.on_exit, engine.required) = (OnExit::IGNORE, false);
-        // The engine ends before it is ready.
-        engine.readiness_timeout = Some(MS(3000));
-        spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, condition)];
-        let mut play = Play::new(spec);
-        play.at(0, Event::Start);
-        let mut started = play.at(0, Event::Spawned(ENGINE));
-        let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
-        started.extend(play.at(100, crash));
-        assert_eq!(started, [Action::Spawn(ROUTER)], "{condition:?}");
-    }
-}
-
 pub(super) fn undrained(mut processes: Vec<ProcessSpec>) -> Vec<ProcessSpec> {
     for process in &mut processes {
         process.drain = None;
     }
     processes
-}
-
-// holds: C111, C112, C114, C117
-#[test]
-fn a_stop_signal_continues_a_held_drain() {
-    let mut play = Play::up(gateway());
-    assert_eq!(play.at(0, Event::DrainRequested), [Action::Unready, drain(15_000)]);
-    assert_eq!(play.machine.state().drained_by(ROUTER), Some(Time(MS(15_000))));
-    assert!(play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true }).is_empty());
-    assert!(play.at(10, Event::DrainRequested).is_empty(), "requested again");
-    assert_eq!(play.samples(50, 5000, 0), [(5000, Action::CloseListeners(ROUTER))]);
-    play.at(5010, Event::ListenersClosed(ROUTER));
-    assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))], "no stop follows");
-    assert_eq!(play.machine.next_wakeup(), None);
-    // The kubelet's grace period began with the drain, 6 s ago. 22 s of the 28 s are left until the
-    // deadline.
-    let notes = play.notes(6000, Event::Signal(Signal::TERM));
-    let cause = Cause::Signal(Signal::TERM);
-    assert_eq!(notes, [Note::ShutdownBegan { cause, window: MS(22_000) }]);
-    let actions = play.at(6010, Event::ListenersClosed(ROUTER));
-    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
 }
 
 // holds: S46, S185, C641
@@ -816,23 +701,6 @@ fn a_held_drain_ends_with_the_last_process() {
     assert!(notes.iter().any(began), "{notes:?}");
 }
 
-// holds: S240
-#[test]
-fn a_stop_lasts_until_the_process_group_is_gone() {
-    let leaves = Event::Exited { process: ROUTER, end: End::Code(0), remains: true };
-    // If the process has ended by itself, drainit asked the rest of its group to stop at that
-    // moment.
-    for (is_asked, took) in [(true, MS(3000)), (false, MS(2990))] {
-        let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
-        if is_asked {
-            play.at(0, TERM);
-        }
-        play.at(10, leaves);
-        let notes = play.notes(3000, Event::GroupGone(ROUTER));
-        assert_eq!(notes[0], Note::GroupGone { process: ROUTER, took: Some(took) });
-    }
-}
-
 // holds: S340
 #[test]
 fn a_kill_of_the_rest_of_a_group_has_the_time_since_the_stop_signal() {
@@ -845,24 +713,6 @@ fn a_kill_of_the_rest_of_a_group_has_the_time_since_the_stop_signal() {
         let (at, after) = if is_asked { (10000, MS(10000)) } else { (5010, MS(5000)) };
         let notes = play.notes(at, Event::Tick);
         assert!(notes.contains(&Note::Killed { process: ROUTER, after: Some(after) }), "{notes:?}");
-    }
-}
-
-#[test]
-fn a_restart_waits_for_the_rest_of_the_group() {
-    let mut spec = gateway();
-    let restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: None };
-    spec.processes[ROUTER.index()].restart = restart;
-    let crash = Event::Exited { process: ROUTER, end: End::Code(3), remains: true };
-    let group = Action::StopGroup { process: ROUTER, signal: Signal::TERM };
-    for is_killed in [false, true] {
-        let mut play = Play::up(spec.clone());
-        assert_eq!(play.at(0, crash), std::slice::from_ref(&group));
-        if is_killed {
-            assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
-        }
-        assert_eq!(play.at(5001, Event::GroupGone(ROUTER)), []);
-        assert_eq!(play.at(5101, Event::Tick), [Action::Spawn(ROUTER)]);
     }
 }
 
@@ -1084,58 +934,6 @@ fn more_time_is_granted_as_far_as_the_later_stops_allow() {
     assert!(play.notes(23_002, exited(ROUTER)).contains(&stopped));
 }
 
-/// A gateway whose engine is a oneshot with a `timeout` of 1 s, and whose router waits for the
-/// oneshot.
-fn slow_task(keys: impl Fn(&mut ProcessSpec)) -> Play {
-    let mut spec = gateway();
-    let engine = &mut spec.processes[ENGINE.index()];
-    (engine.oneshot, engine.timeout) = (true, Some(MS(1000)));
-    engine.stop = Wait::new(Some(MS(200)));
-    keys(engine);
-    spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, StartCondition::Completed)];
-    let mut play = Play::new(spec);
-    assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
-    assert_eq!(play.at(0, Event::Spawned(ENGINE)), []);
-    assert_eq!(play.at(999, Event::Tick), []);
-    play
-}
-
-// holds: C154, C481
-#[test]
-fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
-    let stop = Action::Stop { process: ENGINE, signal: Signal::TERM };
-    let gone = |code| Event::Exited { process: ENGINE, end: End::Code(code), remains: false };
-    let why = Failure::TimedOut { after: MS(1000) };
-    // If the oneshot ends with code 0 just after its `timeout`, it has failed all the same.
-    let mut play = slow_task(|_| {});
-    assert_eq!(play.at(1000, Event::Tick), std::slice::from_ref(&stop));
-    let notes = play.notes(1050, gone(0));
-    let failed = Note::Failed { process: ENGINE, why, next: AfterEnd::Shutdown };
-    assert!(notes.contains(&failed), "{notes:?}");
-    let cause = Cause::Failed { process: ENGINE, why };
-    assert!(notes.contains(&Note::ShutdownBegan { cause, window: MS(28_000) }), "{notes:?}");
-    assert_eq!(cause.exit_code(false), 1);
-
-    // drainit kills the oneshot, and starts it again because of its restart policy. The router
-    // starts once the oneshot completes.
-    let mut play = slow_task(|engine| engine.restart.policy = RestartPolicy::OnFailure);
-    assert_eq!(play.at(1000, Event::Tick), std::slice::from_ref(&stop));
-    assert_eq!(play.at(1200, Event::Tick), [Action::Kill(ENGINE)]);
-    let end = End::Signal(Signal::KILL);
-    assert_eq!(play.at(1201, Event::Exited { process: ENGINE, end, remains: false }), []);
-    assert_eq!(play.at(2201, Event::Tick), [Action::Spawn(ENGINE)]);
-    play.at(2201, Event::Spawned(ENGINE));
-    assert_eq!(play.at(2300, gone(0)), [Action::Spawn(ROUTER)]);
-
-    // With `on_exit: ignore` the container continues after the failure, but is not ready.
-    let mut play = slow_task(|engine| engine.on_exit = OnExit::IGNORE);
-    assert_eq!(play.at(1000, Event::Tick), [stop]);
-    assert_eq!(play.at(1050, gone(0)), [Action::Spawn(ROUTER)]);
-    play.at(1050, Event::Spawned(ROUTER));
-    let Phase::Running(running) = play.machine.phase() else { panic!("the container continues") };
-    assert!(!running.is_ready(play.machine.state()));
-}
-
 // holds: S1, C220, C350, C351
 #[test]
 fn the_container_continues_without_a_process_that_may_be_missing() {
@@ -1233,23 +1031,6 @@ pub(super) const APP: ProcessId = ProcessId(1);
 pub(super) const WEB: ProcessId = ProcessId(2);
 
 #[test]
-fn a_failed_start_fails_only_requests_that_wait_for_the_process() {
-    let mut play = followers(&[&[], &[]], &[0]);
-    play.at(1000, ask(ENGINE, Request::Restart));
-    play.at(1000, ask(APP, Request::Restart));
-    play.at(1100, exited(ENGINE));
-    play.at(1100, Event::Spawned(ENGINE));
-    play.at(1100, exited(APP));
-    let notes = play.notes(1200, Event::SpawnFailed { process: APP, exit_code: 127 });
-    let why = RequestError::Failed { process: APP, why: Failure::Spawn { exit_code: 127 } };
-    let has_failed = |process| failed(process, Request::Restart, why);
-    assert!(notes.contains(&has_failed(APP)), "{notes:?}");
-    assert!(!notes.contains(&has_failed(ENGINE)), "{notes:?}");
-    let notes = play.notes(1300, Event::Ready(ENGINE));
-    assert!(notes.contains(&done(ENGINE, Request::Restart)), "{notes:?}");
-}
-
-#[test]
 fn a_failed_start_fails_a_request_for_a_dependent_of_a_dependent() {
     let mut spec = gateway();
     let mut one = undrained(spec.processes).remove(ENGINE.index());
@@ -1316,19 +1097,6 @@ fn a_requested_restart_waits_for_a_dependency_that_is_followed() {
     play.at(1100, exited(APP));
     let notes = play.notes(1200, ask(APP, Request::Stop));
     assert!(notes.contains(&done(APP, Request::Stop)), "{notes:?}");
-}
-
-// holds: C205
-#[test]
-fn a_request_for_what_is_about_to_be_restarted_needs_no_second_restart() {
-    let mut play = followers(&[&[], &[0], &[]], &[]);
-    play.at(1000, ask(ENGINE, Request::Restart));
-    play.at(1100, exited(ENGINE));
-    assert_eq!(play.at(1100, Event::Spawned(ENGINE)), [stop(APP)]);
-    assert_eq!(play.notes(1200, ask(APP, Request::Restart)), [began(APP, Request::Restart)]);
-    assert_eq!(play.at(1300, exited(APP)), [Action::Spawn(APP)]);
-    let notes = play.notes(1300, Event::Spawned(APP));
-    assert!(notes.contains(&done(APP, Request::Restart)), "{notes:?}");
 }
 
 /// A gateway without a drain.

@@ -75,30 +75,6 @@ fn the_old_instance_is_drained_and_stopped_once_the_new_instance_is_ready() {
     );
 }
 
-#[test]
-fn an_unchanged_process_gets_the_hooks_of_the_new_config() {
-    // The hook of an unchanged process may differ, because the core also counts drainit's own check
-    // of an Envoy's config as a `pre_start` hook.
-    let engine = |pre_start: Option<Wait>| {
-        changed(|spec| {
-            let engine = &mut spec.processes[ENGINE.index()];
-            (engine.update, engine.hooks.pre_start) = (Update::StopFirst, pre_start);
-        })
-    };
-    let hook = HookId { process: Some(ENGINE), stage: Stage::PreStart };
-    let unchanged = [Placed::Same(ENGINE), Placed::Same(ROUTER)];
-    let mut play = Play::up(engine(None));
-    play.at(100, Event::Ready(ROUTER));
-    play.reload(1000, &engine(Some(Wait::DEFAULT)), &unchanged);
-    play.at(2000, restart(ENGINE));
-    assert_eq!(play.at(2100, exited(ENGINE)), [Action::RunHook(hook)]);
-    play.at(2200, Event::HookEnded { hook, success: true });
-    play.at(2200, Event::Spawned(ENGINE));
-    play.reload(3000, &engine(None), &unchanged);
-    play.at(4000, restart(ENGINE));
-    assert_eq!(play.at(4100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
-}
-
 /// The gateway of [`overlapping`], with changes.
 pub(super) fn changed(change: impl Fn(&mut Spec)) -> Spec {
     let mut spec = overlapping();
@@ -432,28 +408,4 @@ fn a_changed_dependent_depends_on_the_new_instance_of_a_dependency() {
     assert_eq!(play.notes(500, exited(ROUTER)).last(), Some(&Note::ReloadDone));
     assert!(play.at(600, Event::Signal(Signal::TERM)).contains(&stop(ENGINE)));
     assert_eq!(play.at(700, exited(ENGINE)), [stop(NEW)]);
-}
-
-/// A reload that turns a dependency around: from now on the engine depends on the router.
-#[test]
-fn a_reload_may_turn_a_dependency_around() {
-    let mut spec = gateway();
-    spec.processes = undrained(spec.processes);
-    let mut turned = spec.clone();
-    turned.processes[ROUTER.index()].dependencies.clear();
-    turned.processes[ENGINE.index()].dependencies = vec![(ROUTER, StartCondition::Ready)];
-    turned.order = vec![ROUTER, ENGINE];
-    turned.link();
-    let same = [Placed::Same(ENGINE), Placed::Same(ROUTER)];
-    let mut play = Play::up(spec.clone());
-    assert_eq!(play.reload(100, &turned, &same), []);
-    assert!(play.at(300, Event::Signal(Signal::TERM)).contains(&stop(ENGINE)));
-    assert_eq!(play.at(400, exited(ENGINE)), [stop(ROUTER)]);
-    // The reload fails, so the old router still depends on the engine.
-    turned.processes[ROUTER.index()].update = Update::StartFirst;
-    let mut play = Play::up(spec);
-    play.reload(100, &turned, &[Placed::Same(ENGINE), Placed::Changed(ROUTER)]);
-    play.at(200, Event::SpawnFailed { process: NEW, exit_code: 127 });
-    assert!(play.at(300, Event::Signal(Signal::TERM)).contains(&stop(ROUTER)));
-    assert_eq!(play.at(400, exited(ROUTER)), [stop(ENGINE)]);
 }
