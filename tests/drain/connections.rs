@@ -538,38 +538,3 @@ processes:
     drainit.wait_for_line("web.*: drain over after .*: no request in flight");
     drainit.stop();
 }
-
-/// Answers one request on a socket of `listen` once a file exists.
-const ACCEPTS_LATE: &str = r#"
-import os, socket, sys, time
-listener = socket.socket(fileno=3)
-print("up", flush=True)
-while not os.path.exists(sys.argv[1]): time.sleep(0.02)
-client, _ = listener.accept()
-client.recv(65536)
-client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n\r\n\r\nok")
-time.sleep(60)
-"#;
-
-#[test]
-fn a_request_that_nobody_has_accepted_is_waited_for() {
-    let Some(rig) = Rig::new() else { return };
-    let address = free_address();
-    rig.write("server.py", ACCEPTS_LATE);
-    let config = "
-processes:
-  web:
-    command: [python3, DIR/server.py, DIR/go]
-    listen: ['tcp://ADDRESS']
-    readiness: {log: '^up$'}
-    drain: {connections: {idle: 10s, time: 20s, min: 0s}}";
-    let drainit = rig.start_ready(&config.replace("ADDRESS", &address.to_string()));
-    let mut client = Client::new(address);
-    client.send(0).unwrap();
-    drainit.signal(Signal::SIGTERM);
-    drainit.wait_until("it counts", || drainit.exec(&["status"]).stdout.contains("1 request"));
-    drainit.touch("go");
-    let ended = drainit.wait_exit(LONG);
-    assert_eq!(client.receive().went, RequestResult::Answered { closes: false });
-    ended.assert_line("web: drain over after .*: no request in flight");
-}

@@ -1,6 +1,7 @@
 //! Tests that another process becomes the main process of its instance (`MAINPID=`).
 
 use crate::support::example::is_installed;
+use crate::support::http::free_address;
 use crate::support::said;
 use crate::support::{LONG, Rig, Running, Signal, ms};
 
@@ -51,6 +52,29 @@ fn end_of_former_main_process_is_not_the_end() {
     let ended = drainit.stop();
     ended.assert_code(0).assert_order(&["b got SIGUSR2", "b got SIGTERM"]);
     ended.assert_no_line("ignored").assert_no_event("a", "got SIGUSR2");
+}
+
+#[test]
+fn the_connections_of_the_new_main_process_are_counted() {
+    let Some(rig) = Rig::new() else { return };
+    let address = free_address();
+    let config = "
+        processes:
+          a:
+            command:
+              - sh
+              - -c
+              - 'setsid CHILD b notify=MAINPID=OWN notify=READY=1 await=DIR/go tcp=ADDRESS print=listens &
+                 exec CHILD a await=DIR/end exit=0'
+            readiness: {notify: true}
+            drain: {connections: {time: 8s, min: 0s}}
+        ";
+    let drainit = rig.start(&config.replace("ADDRESS", &address.to_string()));
+    drainit.wait_for_line(IS_NOW);
+    end_former(&drainit, || drainit.touch("end"));
+    drainit.touch("go");
+    drainit.wait_for_line("^listens$");
+    drainit.stop().assert_code(0).assert_line("a: drain over after .*: no request in flight");
 }
 
 // holds: C841

@@ -225,7 +225,6 @@ fn cycle_error(processes: &[GraphNode<'_>], cycle: &[usize]) -> GraphError {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use std::time::{Duration, Instant};

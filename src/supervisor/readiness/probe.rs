@@ -198,6 +198,8 @@ mod tests {
         AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
     };
 
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
     use crate::testing::http_server::Behaviour::*;
     use crate::testing::http_server::Server;
@@ -273,6 +275,26 @@ mod tests {
         let wait = Wait::on(Probe::Http(target), Duration::from_millis(10));
         let is_ready = timeout(FIRST_LIMIT * 4, wait.ready).await.is_ok();
         assert!(is_ready, "{:?}", wait.last);
+    }
+
+    #[tokio::test]
+    async fn server_that_needs_longer_than_the_first_limit_becomes_ready() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Address::Tcp(listener.local_addr().unwrap());
+        let target = HttpTarget { address, path: "/ready".to_owned() };
+        let answer_late = async {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    sleep(FIRST_LIMIT * 3 / 2).await;
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+                });
+            }
+        };
+        tokio::select! {
+            () = Wait::on(Probe::Http(target), Duration::from_millis(10)).ready() => {}
+            () = answer_late => {}
+        }
     }
 
     #[tokio::test]

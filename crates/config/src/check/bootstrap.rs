@@ -140,7 +140,6 @@ fn read(path: &Path) -> Option<Rc<Node>> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::keys::{DrainTimes, DrainUntil};

@@ -24,7 +24,6 @@ fn overlaps(a: SocketAddr, b: SocketAddr) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

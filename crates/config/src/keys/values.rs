@@ -399,7 +399,6 @@ fn unix(text: &str) -> Result<PathBuf, Invalid> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -217,7 +217,6 @@ fn unclosed() -> Invalid {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -339,7 +339,6 @@ impl<'t> Scanner<'t> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::language::environment::Environment;

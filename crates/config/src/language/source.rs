@@ -348,7 +348,6 @@ fn binary(bytes: &[u8], at: usize, why: &str, help: &str) -> Unreadable {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::testing::temp_dir::TempDir;

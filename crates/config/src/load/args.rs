@@ -128,7 +128,6 @@ fn unclaimed(config: &Config, arg: &str) -> ArgsError {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::load::testing::config;

@@ -46,7 +46,6 @@ pub(crate) fn found(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::keys::ControlSocket;

@@ -11,7 +11,6 @@ pub mod control;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
 
 use std::collections::HashMap;

@@ -38,7 +38,6 @@ fn of_container(old: &Config, new: &Config) -> (Vec<&'static str>, Vec<&'static 
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::load::testing::config;

@@ -9,7 +9,6 @@ pub mod json;
 pub mod refused;
 pub mod reload;
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests;
 pub mod text;
 

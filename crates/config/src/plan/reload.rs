@@ -2,7 +2,6 @@
 //! the reload does step by step.
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
 mod oracle;
 
 use std::collections::{BTreeMap, HashSet};
@@ -309,7 +308,6 @@ fn removed<'a>(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
     use super::*;
     use crate::load::Loaded;

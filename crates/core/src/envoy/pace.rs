@@ -152,7 +152,6 @@ impl Pace {
 }
 
 #[cfg(test)]
-#[allow(clippy::panic)]
 mod tests {
     use super::*;
 

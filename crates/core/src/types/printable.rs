@@ -64,7 +64,6 @@ pub fn counted<N: Display + PartialEq + From<u8>>(count: N, one: &str, many: &st
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

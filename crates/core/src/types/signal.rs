@@ -114,7 +114,6 @@ impl fmt::Debug for Signal {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

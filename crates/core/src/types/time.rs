@@ -70,7 +70,6 @@ pub fn serialize_some_seconds<S: Serializer>(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

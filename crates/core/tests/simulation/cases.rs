@@ -1,7 +1,7 @@
 //! Cases: fixed events with the actions that must follow. Each case tests one promise.
 
 use crate::invariants::is_told;
-use crate::replacements::{NEW, restart};
+use crate::replacements::restart;
 use crate::*;
 use drainit_core::budget::Budget;
 use drainit_core::cause::Failure;
@@ -367,24 +367,6 @@ fn stays_ready(play: &Play) -> bool {
     matches!(play.machine.phase(), Phase::Draining(draining) if draining.stays_ready())
 }
 
-// holds: S66, S67, C604
-#[test]
-fn scans_repeat_until_no_descendant_is_left() {
-    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
-    play.at(0, Event::Signal(Signal::TERM));
-    play.at(10, exited(ROUTER));
-    assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
-    assert!(play.at(20, Event::Swept { any: false }).is_empty());
-    assert_eq!(play.at(5020, Event::Tick), [Action::Sweep(Signal::KILL)]);
-    for now in (5040..5220).step_by(20) {
-        assert!(play.at(now - 20, Event::Swept { any: false }).is_empty());
-        assert_eq!(play.at(now, Event::Tick), [Action::Sweep(Signal::KILL)]);
-    }
-    assert!(play.at(5200, Event::Swept { any: false }).is_empty());
-    let end = play.machine.handle(Time(MS(5220)), Event::Tick);
-    assert_eq!(end, [Action::Note(Note::LeftoversRemain), Action::Exit(137)]);
-}
-
 // holds: S66
 #[test]
 fn a_long_scan_leaves_time_to_reap() {
@@ -529,29 +511,6 @@ fn a_second_signal_after_the_late_stop_of_a_held_drain_cuts_only_waits() {
     assert_eq!(wakes_at(&play), 47_000);
 }
 
-// holds: C255
-#[test]
-fn more_time_to_stop_beside_a_drain_leaves_the_later_stops_their_time() {
-    let mut spec = gateway();
-    let mut other = undrained(spec.processes.clone())[ROUTER.index()].clone();
-    other.stop = Wait::new(Some(MS(6000)));
-    spec.processes.push(other);
-    spec.processes[ENGINE.index()].dependents.push(NEW);
-    spec.order.push(NEW);
-    let mut play = Play::new(spec);
-    play.at(0, Event::Start);
-    for process in [ENGINE, ROUTER, NEW] {
-        play.at(0, Event::Spawned(process));
-    }
-    play.at(0, ask(NEW, Request::Stop));
-    play.at(1000, Event::Signal(Signal::TERM));
-    play.at(1005, Event::DrainAnswered { process: ROUTER, accepted: true });
-    let longer = |limit| Note::TimeoutExtended { process: NEW, limit: MS(limit) };
-    // The deadline is at 29 s. The engine needs the last 5 s, so the third process can run until 24
-    // s.
-    assert_eq!(play.notes(2000, extended(NEW, 60_000)), [longer(22_000)]);
-}
-
 /// A gateway whose drain was requested without a stop, and is over at 5.05 s.
 fn held(spec: Spec) -> Play {
     let mut play = Play::up(spec);
@@ -561,50 +520,6 @@ fn held(spec: Spec) -> Play {
     play.at(5010, Event::ListenersClosed(ROUTER));
     assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))]);
     play
-}
-
-// holds: S506
-#[test]
-fn a_stop_long_after_a_drain_waits_anew_unless_the_time_of_the_drain_is_used_up() {
-    let (closed, term) = (Event::ListenersClosed(ROUTER), Event::Signal(Signal::TERM));
-    let open = |active| {
-        let load = Load { active: Some(active), total: Some(9), ..Load::default() };
-        Event::DrainSample { process: ROUTER, load }
-    };
-    let is_over = [Action::EndDrain(ROUTER), stop(ROUTER)];
-    let used_up = || {
-        let mut play = Play::up(gateway());
-        play.at(0, Event::DrainRequested);
-        play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
-        play.at(14_990, open(1));
-        play.at(15_000, Event::Tick);
-        assert_eq!(play.at(15_010, closed), [Action::EndDrain(ROUTER)]);
-        play
-    };
-    for (mut play, at, waits) in [
-        (held(gateway()), 16_000, Some(17_750)),
-        (used_up(), 16_000, None),
-        (held(gateway()), 90_000, Some(105_000)),
-        (used_up(), 90_000, Some(105_000)),
-    ] {
-        assert_eq!(play.at(at, term), [Action::CloseListeners(ROUTER)], "{at}");
-        play.at(at + 10, open(1));
-        let actions = play.at(at + 10, closed);
-        let drained_by = play.machine.state().drained_by(ROUTER);
-        assert_eq!(drained_by, waits.map(|at| Time(MS(at))), "{at}");
-        if waits.is_none() {
-            assert_eq!(actions, is_over, "{at}");
-            continue;
-        }
-        assert_eq!(play.at(at + 110, Event::Tick), [Action::CloseListeners(ROUTER)]);
-        play.at(at + 120, open(0));
-        assert_eq!(play.at(at + 120, closed), is_over, "{at}");
-    }
-    // If the end of a process causes the stop, no stop waits.
-    let mut play = held(gateway());
-    play.at(90_000, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
-    play.at(90_010, open(1));
-    assert_eq!(play.at(90_010, closed), is_over);
 }
 
 // holds: S62, S74, C82, C501
@@ -847,63 +762,6 @@ fn a_restart_leaves_dependents_alone_and_is_not_counted() {
     assert_eq!(play.at(7001, exited(ENGINE)), [Action::Spawn(ENGINE)]);
 }
 
-// holds: S23
-#[test]
-fn a_process_that_starts_although_a_stop_was_requested_is_drained() {
-    let mut spec = Spec { processes: undrained(gateway().processes), ..gateway() };
-    spec.processes[ENGINE.index()].drain = gateway().processes[ROUTER.index()].drain;
-    spec.processes[ENGINE.index()].readiness_timeout = Some(MS(3000));
-    let mut play = Play::new(spec);
-    for event in [Event::Start, Event::Spawned(ENGINE), Event::Ready(ENGINE)] {
-        play.at(0, event);
-    }
-    play.at(0, Event::Spawned(ROUTER));
-    play.at(1000, ask(ENGINE, Request::Restart));
-    play.at(1000, Event::DrainAnswered { process: ENGINE, accepted: false });
-    let ended = play.at(1100, exited(ENGINE));
-    assert_eq!(ended, [Action::EndDrain(ENGINE), Action::Spawn(ENGINE)]);
-    let requested = play.at(1200, ask(ENGINE, Request::Stop));
-    assert_eq!(requested, [Action::AbortSpawn(ENGINE), stop(ROUTER)]);
-    // The abort comes too late: the engine has started, and serves until the router has ended.
-    play.at(1200, Event::Spawned(ENGINE));
-    play.at(1300, Event::Ready(ENGINE));
-    let longest = MS(15_000);
-    let drain = Action::Drain { process: ENGINE, min: MS(5000), longest };
-    assert_eq!(play.at(1400, exited(ROUTER)), [drain]);
-}
-
-// holds: C198
-#[test]
-fn a_requested_restart_waits_for_the_requested_restart_of_a_dependency() {
-    let orders = [[ENGINE, ROUTER], [ROUTER, ENGINE]];
-    let conditions = [StartCondition::Ready, StartCondition::Started];
-    for (both, condition) in orders.iter().flat_map(|both| conditions.map(|one| (both, one))) {
-        let mut spec = gateway();
-        spec.processes = undrained(spec.processes);
-        spec.processes[ENGINE.index()].readiness_timeout = Some(MS(3000));
-        spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, condition)];
-        let mut play = Play::new(spec);
-        for event in
-            [Event::Start, Event::Spawned(ENGINE), Event::Ready(ENGINE), Event::Spawned(ROUTER)]
-        {
-            play.at(0, event);
-        }
-        for process in both {
-            assert_eq!(play.at(1000, ask(*process, Request::Restart)), [stop(*process)]);
-        }
-        assert_eq!(play.at(1100, exited(ROUTER)), [], "{both:?}");
-        assert_eq!(play.at(1200, exited(ENGINE)), [Action::Spawn(ENGINE)]);
-        let mut starts =
-            [play.at(1200, Event::Spawned(ENGINE)), play.at(1300, Event::Ready(ENGINE))];
-        if condition == StartCondition::Started {
-            starts.reverse();
-        }
-        assert_eq!(starts, [vec![], vec![Action::Spawn(ROUTER)]], "{condition:?}");
-        let notes = play.notes(1300, Event::Spawned(ROUTER));
-        assert!(notes.contains(&done(ROUTER, Request::Restart)), "{notes:?}");
-    }
-}
-
 fn extended(process: ProcessId, by: u64) -> Event {
     Event::TimeoutExtended { process, by: MS(by) }
 }
@@ -1062,43 +920,6 @@ fn a_failed_start_fails_a_request_for_a_dependent_of_a_dependent() {
     }
 }
 
-// holds: C205
-#[test]
-fn a_requested_restart_waits_for_a_dependency_that_is_followed() {
-    for both in [[ENGINE, APP], [APP, ENGINE]] {
-        let mut play = followers(&[&[], &[0], &[]], &[0]);
-        for process in both {
-            assert_eq!(play.at(1000, ask(process, Request::Restart)), [stop(process)]);
-        }
-        assert_eq!(play.at(1100, exited(APP)), [], "{both:?}");
-        assert_eq!(play.at(1200, exited(ENGINE)), [Action::Spawn(ENGINE)]);
-        play.at(1200, Event::Spawned(ENGINE));
-        assert_eq!(play.at(1300, Event::Ready(ENGINE)), [Action::Spawn(APP)]);
-        let notes = play.notes(1300, Event::Spawned(APP));
-        assert!(notes.contains(&done(APP, Request::Restart)), "{notes:?}");
-        assert!(is_ready(&play));
-    }
-    // If the restart of ENGINE fails, APP starts without it: a request to restart APP does not
-    // require ENGINE.
-    let mut play = followers(&[&[], &[0], &[]], &[0]);
-    play.at(1000, ask(ENGINE, Request::Restart));
-    play.at(1000, ask(APP, Request::Restart));
-    play.at(1100, exited(APP));
-    play.at(1100, exited(ENGINE));
-    let failed = Event::SpawnFailed { process: ENGINE, exit_code: 127 };
-    assert_eq!(play.at(1200, failed), [Action::Spawn(APP)]);
-    let notes = play.notes(1200, Event::Spawned(APP));
-    assert!(notes.contains(&done(APP, Request::Restart)), "{notes:?}");
-    // While the restart of the process waits for the dependency, the process is down. A request to
-    // stop it is answered at once.
-    let mut play = followers(&[&[], &[0], &[]], &[0]);
-    play.at(1000, ask(ENGINE, Request::Restart));
-    play.at(1000, ask(APP, Request::Restart));
-    play.at(1100, exited(APP));
-    let notes = play.notes(1200, ask(APP, Request::Stop));
-    assert!(notes.contains(&done(APP, Request::Stop)), "{notes:?}");
-}
-
 /// A gateway without a drain.
 fn plain() -> Spec {
     let mut spec = gateway();
@@ -1108,37 +929,6 @@ fn plain() -> Spec {
 
 fn hook(process: Option<ProcessId>, stage: Stage) -> HookId {
     HookId { process, stage }
-}
-
-// holds: S38
-#[test]
-fn the_reason_why_a_drain_is_over_is_noted() {
-    let why = |window, at: &[(u64, Event)]| {
-        let mut play = Play::up(Spec { window: MS(window), ..gateway() });
-        let mut found = None;
-        for (at, event) in at {
-            for note in play.notes(*at, *event) {
-                if let Note::DrainOver { why, .. } = note {
-                    assert_eq!(found.replace(why), None);
-                }
-            }
-        }
-        found.unwrap()
-    };
-    let answered = |accepted| (5, Event::DrainAnswered { process: ROUTER, accepted });
-    let closed = Event::ListenersClosed(ROUTER);
-    let at_time = |at| [(0, TERM), answered(true), (at, Event::Tick), (at + 10, closed)];
-    assert_eq!(why(28_000, &at_time(15_000)), DrainEnd::TimeOver);
-    assert_eq!(why(25_250, &at_time(15_000)), DrainEnd::TimeOver, "just enough");
-    assert_eq!(why(24_250, &at_time(14_000)), DrainEnd::Deadline);
-    let refused = [(0, TERM), answered(false), (5000, Event::Tick)];
-    assert_eq!(why(28_000, &refused), DrainEnd::NotAccepted);
-    // A stop signal during a drain without a stop does not shorten that drain.
-    let held = |window: u64, over| {
-        let drain = (0, Event::DrainRequested);
-        why(window, &[drain, answered(true), (10, TERM), (over, Event::Tick), (over + 10, closed)])
-    };
-    assert_eq!(held(28_000, 15_000), DrainEnd::TimeOver);
 }
 
 // holds: C625
@@ -1245,21 +1035,6 @@ fn a_process_that_ends_long_after_sigkill_is_not_restarted() {
     assert_eq!(play.at(21_100, exited(ROUTER)), [Action::Spawn(ROUTER)]);
 }
 
-// holds: S201
-#[test]
-fn a_third_signal_ends_the_post_stop_hook_of_the_container() {
-    let after = hook(None, Stage::PostStop);
-    let mut spec = plain();
-    spec.hooks.post_stop = Some(Wait::new(Some(MS(10_000))));
-    let mut play = Play::up(spec);
-    play.at(0, TERM);
-    play.at(10, exited(ROUTER));
-    play.at(20, exited(ENGINE));
-    assert_eq!(play.at(20, Event::NothingLeft), [Action::RunHook(after)]);
-    assert_eq!(play.at(100, INT), [], "the second signal cuts no hook here");
-    assert_eq!(play.at(200, INT), [Action::AbortHook(after), Action::Exit(0)]);
-}
-
 // holds: C481, C482
 #[test]
 fn a_failed_hook_before_a_restart_is_a_failed_start() {
@@ -1288,18 +1063,6 @@ fn a_failed_hook_before_a_restart_is_a_failed_start() {
     let cause = Cause::Failed { process: ROUTER, why };
     let window = play.machine.state().spec.window;
     assert!(notes.contains(&Note::ShutdownBegan { cause, window }), "restart_max: {notes:?}");
-}
-
-#[test]
-fn a_reload_is_refused_while_a_process_survives_sigkill() {
-    for request in [ask(ROUTER, Request::Stop), restart(ROUTER)] {
-        let mut play = Play::up(plain());
-        play.at(0, request);
-        assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
-        assert_eq!(play.machine.may_reload(), Err(RequestError::Reloading));
-        play.at(10_000, Event::Tick);
-        assert_eq!(play.machine.may_reload(), Err(RequestError::Unkillable(ROUTER)));
-    }
 }
 
 // holds: S272

@@ -7,7 +7,6 @@ pub mod plan;
 pub mod read;
 pub mod report;
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests;
 
 use std::fmt::Write as _;

@@ -80,7 +80,6 @@ pub(super) fn read(sections: &mut Vec<Section>, file: usize, text: &str) -> Resu
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::{BadLine, Section};
 

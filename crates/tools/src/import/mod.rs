@@ -7,7 +7,6 @@ pub mod command;
 mod compose;
 mod draft;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
 mod every_option;
 mod glob;
 mod hints;
@@ -16,11 +15,9 @@ pub mod input;
 mod procfile;
 mod refused;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
 pub(crate) mod same;
 mod supervisord;
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
 
 use std::path::{Path, PathBuf};

@@ -9,16 +9,13 @@
 //! <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination>.
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod advice;
 mod binary;
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod binary_tests;
 pub mod commands;
 mod entry;
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod entry_tests;
 mod env;
 mod exec;
@@ -28,7 +25,6 @@ mod pre_stop;
 mod probes;
 mod sidecar;
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests;
 mod traffic;
 
