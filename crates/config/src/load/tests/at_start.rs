@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use super::{process_in, process_with};
@@ -53,28 +53,30 @@ fn template_is_of_the_same_moment_as_secrets() {
     let keys = format!("env_file: [{{path: {}, read: start}}]", secret.display());
     let process = process(&keys);
     let render = [Render { from: path.join("template"), to: "/to".into(), mode: 0o600 }];
-    let is_over = AtomicBool::new(false);
+    let both = Barrier::new(2);
     let mixtures = std::thread::scope(|scope| {
-        // Replaces both files together, as the kubelet does, again and again.
+        // Replaces both files together, as the kubelet does, once during each start.
         scope.spawn(|| {
-            let mut versions = ["2", "1"].into_iter().cycle();
-            while let (Some(version), false) = (versions.next(), is_over.load(Ordering::Relaxed)) {
-                symlink(version, dir.path("new")).unwrap();
+            for swap in 0..2000 {
+                both.wait();
+                // Waits for a different time in each round, so that the swaps meet the starts at
+                // different moments.
+                (0..swap % 400 * 10).for_each(|_| std::hint::spin_loop());
+                symlink(if swap % 2 == 0 { "2" } else { "1" }, dir.path("new")).unwrap();
                 fs::rename(dir.path("new"), &path).unwrap();
-                // Longer than a start takes. A start that meets a swap is repeated.
-                std::thread::sleep(Duration::from_millis(3));
+                both.wait();
             }
         });
         let is_mixture = |_: &u32| {
+            both.wait();
             let read = at_start::values(&process, &[], &Environment::default(), &render);
+            both.wait();
             !read.is_ok_and(|(variables, templates)| match &variables[0] {
                 Variable::Set { value, .. } => *templates[0].text == format!("S={value}"),
                 _ => false,
             })
         };
-        let mixtures = (0..400).filter(is_mixture).count();
-        is_over.store(true, Ordering::Relaxed);
-        mixtures
+        (0..2000).filter(is_mixture).count()
     });
     assert_eq!(mixtures, 0);
 }
