@@ -167,7 +167,7 @@ fn each_command_of_a_container_that_does_not_find_drainit_is_reported() {
         ("[/usr/local/bin/drainit, exec, app]", elsewhere),
         ("[drainit, exec, app]", "17:17 E `drainit` is not there: it is only in the volume `bin`"),
         ("[env, A=1, drainit, exec, app]", "17:27 E `drainit` is not there"),
-        ("[env, 'PATH=/opt/drainit/', drainit, exec, app]", ""),
+        ("[env, 'PATH=/opt/drainit', drainit, exec, app]", ""),
         ("[drainit, exec, app]\n      env: [{name: PATH, value: '/bin:/opt/drainit'}]", ""),
         (
             "['$(DIR)/drainit', exec, app]\n      env: [{name: DIR, value: /opt}]",

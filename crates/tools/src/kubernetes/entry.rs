@@ -48,7 +48,7 @@ pub(super) fn names_drainit(container: &Container) -> bool {
 
 /// The script in a command line, if the command line runs a shell with a script.
 pub(super) fn script(line: &[Word]) -> Option<&Word> {
-    let is_known = |word: &Word| base(&word.text) == "drainit" || is_shell(&word.text);
+    let is_known = |word: &Word| is_drainit(&word.text) || is_shell(&word.text);
     let line = &line[line.iter().position(is_known)?..];
     let place = place(line.iter().map(|word| &*word.text)).filter(|_| is_shell(&line[0].text))?;
     Some(&line[place])
@@ -58,10 +58,15 @@ fn of_line(line: &[Word]) -> EntryPoint {
     if let Some(script) = script(line) {
         return of_script(script, line.iter().any(|word| base(&word.text) == "bash"));
     }
-    match line.iter().position(|word| base(&word.text) == "drainit") {
+    match line.iter().position(|word| is_drainit(&word.text)) {
         Some(place) => EntryPoint::Drainit(line[place + 1..].to_vec()),
         None => EntryPoint::Other(line[0].clone()),
     }
+}
+
+/// Whether a word names drainit's program. The variable in `env PATH=/opt/drainit` does not.
+fn is_drainit(word: &str) -> bool {
+    base(word) == "drainit" && !word.contains('=')
 }
 
 /// Gives each word of a script the place of the script.
@@ -89,7 +94,7 @@ fn of_script(script: &Word, is_bash: bool) -> EntryPoint {
         let is_last = is_bash && place + 1 == all.len() && script::ends_as_last(&script.text);
         let words = at(words.clone(), script.span);
         let program = program(&words);
-        let is_before = |it: &&Word| base(&it.text) != "drainit" && !is_shell(&it.text);
+        let is_before = |it: &&Word| !is_drainit(&it.text) && !is_shell(&it.text);
         let has_exec = words.iter().take_while(is_before).any(|word| word.text == "exec");
         let has_exec = has_exec || is_last && place == 0;
         let is_function = functions.contains(&program);
