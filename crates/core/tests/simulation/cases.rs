@@ -931,6 +931,37 @@ fn hook(process: Option<ProcessId>, stage: Stage) -> HookId {
     HookId { process, stage }
 }
 
+// holds: S38
+#[test]
+fn the_reason_why_a_drain_is_over_is_noted() {
+    let why = |window, at: &[(u64, Event)]| {
+        let mut play = Play::up(Spec { window: MS(window), ..gateway() });
+        let mut found = None;
+        for (at, event) in at {
+            for note in play.notes(*at, *event) {
+                if let Note::DrainOver { why, .. } = note {
+                    assert_eq!(found.replace(why), None);
+                }
+            }
+        }
+        found.unwrap()
+    };
+    let answered = |accepted| (5, Event::DrainAnswered { process: ROUTER, accepted });
+    let closed = Event::ListenersClosed(ROUTER);
+    let at_time = |at| [(0, TERM), answered(true), (at, Event::Tick), (at + 10, closed)];
+    assert_eq!(why(28_000, &at_time(15_000)), DrainEnd::TimeOver);
+    assert_eq!(why(25_250, &at_time(15_000)), DrainEnd::TimeOver, "just enough");
+    assert_eq!(why(24_250, &at_time(14_000)), DrainEnd::Deadline);
+    let refused = [(0, TERM), answered(false), (5000, Event::Tick)];
+    assert_eq!(why(28_000, &refused), DrainEnd::NotAccepted);
+    // A stop signal during a drain without a stop does not shorten that drain.
+    let held = |window: u64, over| {
+        let drain = (0, Event::DrainRequested);
+        why(window, &[drain, answered(true), (10, TERM), (over, Event::Tick), (over + 10, closed)])
+    };
+    assert_eq!(held(28_000, 15_000), DrainEnd::TimeOver);
+}
+
 // holds: C625
 #[test]
 fn a_signal_is_forwarded_to_running_processes_with_forward_signals() {
