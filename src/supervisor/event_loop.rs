@@ -35,7 +35,7 @@ use crate::os::sys::SignalSet;
 use crate::os::terminal;
 use crate::supervisor::children::{Ended, Remaining};
 use crate::supervisor::event_loop::step::StepTime;
-use crate::supervisor::executor::Executor;
+use crate::supervisor::executor::{Executor, STARTS_OF_TURN};
 use crate::supervisor::file_watch::Seen;
 use crate::supervisor::message::{ChildRole, Message};
 use crate::types::{ProcessId, Signal, Time};
@@ -48,8 +48,9 @@ const LATE: Duration = Duration::from_millis(50);
 const TURNS: usize = 16;
 
 /// The most messages that one turn of the event loop handles, unless drainit is late. Between two
-/// turns, drainit looks at signals and timers.
-const MESSAGES: usize = 8;
+/// turns, drainit looks at signals and timers. A message may start a process, and a turn may not
+/// start many.
+const MESSAGES: usize = STARTS_OF_TURN;
 
 /// Signals that a terminal or its shell sends. With a terminal, drainit does not warn that such a
 /// signal has no effect, because nobody expects an effect. Without a terminal, such a signal may be
@@ -312,8 +313,7 @@ impl Step<'_> {
         self.message(first)?;
         for _ in 1..MESSAGES {
             let is_due = self.events.wakes_at.is_some_and(|due| due <= clock::now());
-            let is_full = !self.executor.has_starts_left();
-            if is_due || is_full || self.events.has_ended || self.events.exit.is_some() {
+            if is_due || self.events.has_ended || self.events.exit.is_some() {
                 break;
             }
             let Some(message) = self.events.inbox.take() else { break };

@@ -31,7 +31,7 @@ pub(super) struct RunningHook {
     pid: Rc<Cell<Option<Pid>>>,
 }
 
-/// Reports that a hook cannot start, because its user could not be looked up.
+/// Reports that a hook cannot start: its user could not be looked up, or drainit lacks descriptors.
 fn refused(hook: HookId, name: &str, why: &str) -> (Event, Option<String>) {
     tracing::error!("{name}: cannot be started: {}", harmless(why));
     (Event::HookEnded { hook, success: false }, None)
@@ -120,10 +120,7 @@ impl Executor {
         }
         let (mut request, log) = match request? {
             Ok(launch) => launch,
-            Err(error) => {
-                tracing::error!("{}: {error}", self.hook_name(id));
-                return Some(Event::HookEnded { hook: id, success: false });
-            }
+            Err(error) => return Some(refused(id, &self.hook_name(id), &error.to_string()).0),
         };
         request.directory = directory;
         self.keep_open(log.as_ref());

@@ -60,7 +60,7 @@ use crate::supervisor::executor::groups::{LeftGroup, Search};
 use crate::supervisor::executor::hooks::RunningHook;
 use crate::supervisor::executor::instance::Instance;
 use crate::supervisor::executor::leftovers::FinalSweep;
-pub(crate) use crate::supervisor::executor::start::LONGEST_START;
+pub(crate) use crate::supervisor::executor::start::{LONGEST_START, STARTS_OF_TURN};
 use crate::supervisor::file_watch::FileWatches;
 use crate::supervisor::launch;
 use crate::supervisor::launch::Launcher;

@@ -42,7 +42,7 @@ use crate::types::{ProcessId, Signal, Time, exit_code, harmless};
 const MOST_STARTS: usize = 64;
 /// The most processes that are started in a turn of the event loop. In a debug build on a busy
 /// machine, a start takes 1 to 3 ms of the event loop's thread.
-const STARTS_OF_TURN: usize = 4;
+pub(crate) const STARTS_OF_TURN: usize = 4;
 /// The time limit of an exec, and of gathering the files of a start. The limit is long, because
 /// loading a program over a network takes seconds. A stop does not wait for the exec or for the
 /// files.
@@ -221,7 +221,7 @@ impl Executor {
     }
 
     /// Whether this turn may start more processes.
-    pub(crate) fn has_starts_left(&self) -> bool {
+    fn has_starts_left(&self) -> bool {
         self.started_in_turn < STARTS_OF_TURN
     }
 
