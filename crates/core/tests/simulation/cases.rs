@@ -1106,3 +1106,161 @@ fn unread_output_leaves_half_of_a_stop() {
     assert_eq!(patience(8000, 2000), MS(9900) / 8);
     assert_eq!(patience(28_000, 8000), MS(2500), "half of stop_grace_period");
 }
+
+// holds: S66, S67, C604
+#[test]
+fn scans_repeat_until_no_descendant_is_left() {
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(10, exited(ROUTER));
+    assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+    assert!(play.at(20, Event::Swept { any: false }).is_empty());
+    assert_eq!(play.at(5020, Event::Tick), [Action::Sweep(Signal::KILL)]);
+    for now in (5040..5220).step_by(20) {
+        assert!(play.at(now - 20, Event::Swept { any: false }).is_empty());
+        assert_eq!(play.at(now, Event::Tick), [Action::Sweep(Signal::KILL)]);
+    }
+    assert!(play.at(5200, Event::Swept { any: false }).is_empty());
+    let end = play.machine.handle(Time(MS(5220)), Event::Tick);
+    assert_eq!(end, [Action::Note(Note::LeftoversRemain), Action::Exit(137)]);
+}
+
+// holds: S506
+#[test]
+fn a_stop_long_after_a_drain_waits_anew_unless_the_time_of_the_drain_is_used_up() {
+    let (closed, term) = (Event::ListenersClosed(ROUTER), Event::Signal(Signal::TERM));
+    let open = |active| {
+        let load = Load { active: Some(active), total: Some(9), ..Load::default() };
+        Event::DrainSample { process: ROUTER, load }
+    };
+    let is_over = [Action::EndDrain(ROUTER), stop(ROUTER)];
+    let used_up = || {
+        let mut play = Play::up(gateway());
+        play.at(0, Event::DrainRequested);
+        play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
+        play.at(14_990, open(1));
+        play.at(15_000, Event::Tick);
+        assert_eq!(play.at(15_010, closed), [Action::EndDrain(ROUTER)]);
+        play
+    };
+    for (mut play, at, waits) in [
+        (held(gateway()), 16_000, Some(17_750)),
+        (used_up(), 16_000, None),
+        (held(gateway()), 90_000, Some(105_000)),
+        (used_up(), 90_000, Some(105_000)),
+    ] {
+        assert_eq!(play.at(at, term), [Action::CloseListeners(ROUTER)], "{at}");
+        play.at(at + 10, open(1));
+        let actions = play.at(at + 10, closed);
+        let drained_by = play.machine.state().drained_by(ROUTER);
+        assert_eq!(drained_by, waits.map(|at| Time(MS(at))), "{at}");
+        if waits.is_none() {
+            assert_eq!(actions, is_over, "{at}");
+            continue;
+        }
+        assert_eq!(play.at(at + 110, Event::Tick), [Action::CloseListeners(ROUTER)]);
+        play.at(at + 120, open(0));
+        assert_eq!(play.at(at + 120, closed), is_over, "{at}");
+    }
+    // If the end of a process causes the stop, no stop waits.
+    let mut play = held(gateway());
+    play.at(90_000, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
+    play.at(90_010, open(1));
+    assert_eq!(play.at(90_010, closed), is_over);
+}
+
+// holds: C197
+#[test]
+fn a_dependency_that_has_ended_for_good_fulfils_every_condition() {
+    for condition in [StartCondition::Started, StartCondition::Ready, StartCondition::Completed] {
+        let mut spec = gateway();
+        let engine = &mut spec.processes[ENGINE.index()];
+        (engine.on_exit, engine.required) = (OnExit::IGNORE, false);
+        // The engine ends before it is ready.
+        engine.readiness_timeout = Some(MS(3000));
+        spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, condition)];
+        let mut play = Play::new(spec);
+        play.at(0, Event::Start);
+        let mut started = play.at(0, Event::Spawned(ENGINE));
+        let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
+        started.extend(play.at(100, crash));
+        assert_eq!(started, [Action::Spawn(ROUTER)], "{condition:?}");
+    }
+}
+
+#[test]
+fn a_reload_is_refused_while_a_process_survives_sigkill() {
+    for request in [ask(ROUTER, Request::Stop), restart(ROUTER)] {
+        let mut play = Play::up(plain());
+        play.at(0, request);
+        assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
+        assert_eq!(play.machine.may_reload(), Err(RequestError::Reloading));
+        play.at(10_000, Event::Tick);
+        assert_eq!(play.machine.may_reload(), Err(RequestError::Unkillable(ROUTER)));
+    }
+}
+
+/// A gateway whose engine is a oneshot with a `timeout` of 1 s, and whose router waits for the
+/// oneshot.
+fn slow_task(keys: impl Fn(&mut ProcessSpec)) -> Play {
+    let mut spec = gateway();
+    let engine = &mut spec.processes[ENGINE.index()];
+    (engine.oneshot, engine.timeout) = (true, Some(MS(1000)));
+    engine.stop = Wait::new(Some(MS(200)));
+    keys(engine);
+    spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, StartCondition::Completed)];
+    let mut play = Play::new(spec);
+    assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
+    assert_eq!(play.at(0, Event::Spawned(ENGINE)), []);
+    assert_eq!(play.at(999, Event::Tick), []);
+    play
+}
+
+// holds: C154, C481
+#[test]
+fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
+    let stop = Action::Stop { process: ENGINE, signal: Signal::TERM };
+    let gone = |code| Event::Exited { process: ENGINE, end: End::Code(code), remains: false };
+    let why = Failure::TimedOut { after: MS(1000) };
+    // If the oneshot ends with code 0 just after its `timeout`, it has failed all the same.
+    let mut play = slow_task(|_| {});
+    assert_eq!(play.at(1000, Event::Tick), std::slice::from_ref(&stop));
+    let notes = play.notes(1050, gone(0));
+    let failed = Note::Failed { process: ENGINE, why, next: AfterEnd::Shutdown };
+    assert!(notes.contains(&failed), "{notes:?}");
+    let cause = Cause::Failed { process: ENGINE, why };
+    assert!(notes.contains(&Note::ShutdownBegan { cause, window: MS(28_000) }), "{notes:?}");
+    assert_eq!(cause.exit_code(false), 1);
+
+    // drainit kills the oneshot, and starts it again because of its restart policy. The router
+    // starts once the oneshot completes.
+    let mut play = slow_task(|engine| engine.restart.policy = RestartPolicy::OnFailure);
+    assert_eq!(play.at(1000, Event::Tick), std::slice::from_ref(&stop));
+    assert_eq!(play.at(1200, Event::Tick), [Action::Kill(ENGINE)]);
+    let end = End::Signal(Signal::KILL);
+    assert_eq!(play.at(1201, Event::Exited { process: ENGINE, end, remains: false }), []);
+    assert_eq!(play.at(2201, Event::Tick), [Action::Spawn(ENGINE)]);
+    play.at(2201, Event::Spawned(ENGINE));
+    assert_eq!(play.at(2300, gone(0)), [Action::Spawn(ROUTER)]);
+
+    // With `on_exit: ignore` the container continues after the failure, but is not ready.
+    let mut play = slow_task(|engine| engine.on_exit = OnExit::IGNORE);
+    assert_eq!(play.at(1000, Event::Tick), [stop]);
+    assert_eq!(play.at(1050, gone(0)), [Action::Spawn(ROUTER)]);
+    play.at(1050, Event::Spawned(ROUTER));
+    let Phase::Running(running) = play.machine.phase() else { panic!("the container continues") };
+    assert!(!running.is_ready(play.machine.state()));
+}
+
+// holds: C205
+#[test]
+fn a_request_for_what_is_about_to_be_restarted_needs_no_second_restart() {
+    let mut play = followers(&[&[], &[0], &[]], &[]);
+    play.at(1000, ask(ENGINE, Request::Restart));
+    play.at(1100, exited(ENGINE));
+    assert_eq!(play.at(1100, Event::Spawned(ENGINE)), [stop(APP)]);
+    assert_eq!(play.notes(1200, ask(APP, Request::Restart)), [began(APP, Request::Restart)]);
+    assert_eq!(play.at(1300, exited(APP)), [Action::Spawn(APP)]);
+    let notes = play.notes(1300, Event::Spawned(APP));
+    assert!(notes.contains(&done(APP, Request::Restart)), "{notes:?}");
+}
