@@ -348,6 +348,7 @@ fn broken_yaml_is_explained() {
         assert!(found.help.is_some(), "{text}");
     }
     assert_only("a: 1\n---\nb: 2\n", "2:1 a second document begins here");
+    assert_only("---\n", "0:0 `0.yaml` is empty");
     assert_only("# only this\n", "0:0 `0.yaml` is empty");
     assert_only("", "0:0 `0.yaml` is empty");
 }
