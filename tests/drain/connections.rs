@@ -221,6 +221,10 @@ processes:
     let stop = &ended.report("report.json")["processes"][0]["stop"];
     assert_eq!(stop["connections"], serde_json::json!({"start": 8, "end": 8, "new": null}));
     assert_eq!((&stop["requests"]["start"], &stop["requests"]["cut"]), (&3.into(), &1.into()));
+    assert_eq!(
+        (&stop["requests"]["start_unsure"], &stop["requests"]["completed"]),
+        (&5.into(), &().into())
+    );
 }
 
 /// Stops drainit during a request. Asserts that the request is answered, and how the drain ended.

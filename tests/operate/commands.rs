@@ -41,7 +41,7 @@ fn a_pattern_selects_processes_by_the_beginning_of_the_name() {
     drainit.exec(&["restart", "other", "app-1", "other", "app*"]).assert(0, "");
     drainit.wait_for_line("restart of other, app-1, app-2, app-3 requested");
     drainit.exec(&["restart", "app-*", "other"]).assert(0, "");
-    drainit.wait_for_line("restart of app-1, app-2, app-3, other requested");
+    drainit.wait_for_line(r"restart of app-1, app-2, app-3, other requested by pid \d+ \(uid 0\)");
     drainit.exec(&["stop", "app-*"]).assert(0, "");
     assert!(copies().iter().all(|copy| copy.0 == "stopped"));
     drainit.exec(&["start", "app-*"]).assert(0, "");
