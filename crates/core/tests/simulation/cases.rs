@@ -1264,3 +1264,59 @@ fn a_request_for_what_is_about_to_be_restarted_needs_no_second_restart() {
     let notes = play.notes(1300, Event::Spawned(APP));
     assert!(notes.contains(&done(APP, Request::Restart)), "{notes:?}");
 }
+
+#[test]
+fn a_restart_waits_for_the_rest_of_the_group() {
+    let mut spec = gateway();
+    let restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: None };
+    spec.processes[ROUTER.index()].restart = restart;
+    let crash = Event::Exited { process: ROUTER, end: End::Code(3), remains: true };
+    let group = Action::StopGroup { process: ROUTER, signal: Signal::TERM };
+    for is_killed in [false, true] {
+        let mut play = Play::up(spec.clone());
+        assert_eq!(play.at(0, crash), std::slice::from_ref(&group));
+        if is_killed {
+            assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
+        }
+        assert_eq!(play.at(5001, Event::GroupGone(ROUTER)), []);
+        assert_eq!(play.at(5101, Event::Tick), [Action::Spawn(ROUTER)]);
+    }
+}
+
+// holds: S240
+#[test]
+fn a_stop_lasts_until_the_process_group_is_gone() {
+    let leaves = Event::Exited { process: ROUTER, end: End::Code(0), remains: true };
+    // If the process has ended by itself, drainit asked the rest of its group to stop at that
+    // moment.
+    for (is_asked, took) in [(true, MS(3000)), (false, MS(2990))] {
+        let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+        if is_asked {
+            play.at(0, TERM);
+        }
+        play.at(10, leaves);
+        let notes = play.notes(3000, Event::GroupGone(ROUTER));
+        assert_eq!(notes[0], Note::GroupGone { process: ROUTER, took: Some(took) });
+    }
+}
+
+// holds: C111, C112, C114, C117
+#[test]
+fn a_stop_signal_continues_a_held_drain() {
+    let mut play = Play::up(gateway());
+    assert_eq!(play.at(0, Event::DrainRequested), [Action::Unready, drain(15_000)]);
+    assert_eq!(play.machine.state().drained_by(ROUTER), Some(Time(MS(15_000))));
+    assert!(play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true }).is_empty());
+    assert!(play.at(10, Event::DrainRequested).is_empty(), "requested again");
+    assert_eq!(play.samples(50, 5000, 0), [(5000, Action::CloseListeners(ROUTER))]);
+    play.at(5010, Event::ListenersClosed(ROUTER));
+    assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))], "no stop follows");
+    assert_eq!(play.machine.next_wakeup(), None);
+    // The kubelet's grace period began with the drain, 6 s ago. 22 s of the 28 s are left until the
+    // deadline.
+    let notes = play.notes(6000, Event::Signal(Signal::TERM));
+    let cause = Cause::Signal(Signal::TERM);
+    assert_eq!(notes, [Note::ShutdownBegan { cause, window: MS(22_000) }]);
+    let actions = play.at(6010, Event::ListenersClosed(ROUTER));
+    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+}
