@@ -12,7 +12,8 @@ use crate::kubernetes::entry::{EntryPoint, entry};
 use crate::kubernetes::env::{PodEnv, PodValue};
 use crate::kubernetes::exec;
 use crate::kubernetes::manifest::{
-    Container, Word, Workload, as_list, base, container, items, key, one_word, text, words,
+    Container, Word, Workload, as_list, base, container, is_drainit, items, key, one_word, text,
+    words,
 };
 use crate::kubernetes::{Context, Severity};
 use crate::language::diagnostics::problems::Problems;
@@ -116,7 +117,7 @@ fn never_ends(init: &Container, env: &PodEnv) -> Option<Found> {
     let line = [words(&init.node, &["command"]), words(&init.node, &["args"])].concat();
     // A shell runs at least as long as its last command.
     let own = commands(line).pop()?;
-    let at = own.iter().position(|word| base(&word.text) == "drainit")?;
+    let at = own.iter().position(|word| is_drainit(&word.text))?;
     let is_exec = own.get(at + 1)?.text == "exec";
     let started = commands(exec::command(&own[at + 2..], env)).pop().filter(|_| is_exec);
     let is_envoy = started.is_some_and(|words| {
@@ -293,7 +294,7 @@ fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option
     let is_install = |word: &Word| word.text == "install";
     let is_image = command.is_empty();
     let is_own = is_image && (image == "drainit" || args.first().is_some_and(is_install))
-        || command.first().is_some_and(|program| base(&program.text) == "drainit");
+        || command.first().is_some_and(|program| is_drainit(&program.text));
     let line: Vec<_> = command.into_iter().chain(args).collect();
     if image == "drainit" {
         own_image(workload, init)?;
@@ -305,7 +306,7 @@ fn install(workload: &Workload, init: &Container, place: usize) -> Result<Option
     }
     let drainit = Word { text: "drainit".to_owned(), span: init.span };
     let line = if is_image { [vec![drainit], line].concat() } else { line };
-    let installs = |words: &[Word]| base(&words[0].text) == "drainit" && is_install(&words[1]);
+    let installs = |words: &[Word]| is_drainit(&words[0].text) && is_install(&words[1]);
     let all = commands(line);
     let found = all.iter().find_map(|words| Some(&words[words.windows(2).position(installs)?..]));
     let Some(words) = found.filter(|words| is_own || !is_image && words.len() > 1) else {

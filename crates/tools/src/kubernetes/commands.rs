@@ -2,7 +2,7 @@
 
 use crate::config::ControlSocket;
 use crate::kubernetes::entry::{EntryPoint, at, entry, script};
-use crate::kubernetes::manifest::{Container, Word, base, containers, items, text, words};
+use crate::kubernetes::manifest::{Container, Word, containers, is_drainit, items, text, words};
 use crate::kubernetes::{Context, Severity};
 use crate::language::diagnostics::problems::Problems;
 use crate::language::script::{self, is_builtin};
@@ -182,8 +182,7 @@ pub(super) fn own_commands(container: &Container) -> Vec<OwnCommand> {
         let after_exec = usize::from(words.first().is_some_and(|word| word.text == "exec"));
         let is_started = |at: usize| at == after_exec || has_subcommand(&words, at);
         let mut all = words.iter().enumerate();
-        let (at, program) =
-            all.find(|(at, word)| base(&word.text) == "drainit" && is_started(*at))?;
+        let (at, program) = all.find(|(at, word)| is_drainit(&word.text) && is_started(*at))?;
         let (is_probe, is_pre_stop) = (hook[0] != "lifecycle", hook[1] == "preStop");
         let words = words[at + 1..].to_vec();
         Some(OwnCommand { is_probe, is_pre_stop, program: program.clone(), words })

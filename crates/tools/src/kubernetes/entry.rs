@@ -2,7 +2,7 @@
 
 use crate::kubernetes::commands::{own_commands, program};
 use crate::kubernetes::env::SHELL_WORD;
-use crate::kubernetes::manifest::{Container, Word, base, words};
+use crate::kubernetes::manifest::{Container, Word, base, is_drainit, words};
 use crate::kubernetes::{Context, Severity};
 use crate::language::script::{self, is_builtin, is_shell, place};
 use crate::language::span::Span;
@@ -27,7 +27,7 @@ pub(super) enum EntryPoint {
 pub(super) fn entry(container: &Container) -> EntryPoint {
     let (command, args) = (words(&container.node, &["command"]), words(&container.node, &["args"]));
     match (command.is_empty(), args.split_first()) {
-        (true, Some((first, rest))) if base(&first.text) == "drainit" => {
+        (true, Some((first, rest))) if is_drainit(&first.text) => {
             EntryPoint::Drainit(rest.to_vec())
         }
         (true, _) => EntryPoint::Image(args),
@@ -62,11 +62,6 @@ fn of_line(line: &[Word]) -> EntryPoint {
         Some(place) => EntryPoint::Drainit(line[place + 1..].to_vec()),
         None => EntryPoint::Other(line[0].clone()),
     }
-}
-
-/// Whether a word names drainit's program. The variable in `env PATH=/opt/drainit` does not.
-fn is_drainit(word: &str) -> bool {
-    base(word) == "drainit" && !word.contains('=')
 }
 
 /// Gives each word of a script the place of the script.

@@ -335,3 +335,8 @@ fn word(node: &Rc<Node>) -> Option<Word> {
 pub(super) fn base(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
+
+/// Whether a word names drainit's program. The variable in `env PATH=/opt/drainit` does not.
+pub(super) fn is_drainit(word: &str) -> bool {
+    base(word) == "drainit" && !word.contains('=')
+}

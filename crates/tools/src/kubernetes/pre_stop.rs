@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::ControlSocket;
 use crate::keys::values;
 use crate::kubernetes::commands::{OwnCommand, SUBCOMMANDS, commands, own_commands};
-use crate::kubernetes::manifest::{Container, Word, base, key, seconds, text, words};
+use crate::kubernetes::manifest::{Container, Word, base, is_drainit, key, seconds, text, words};
 use crate::kubernetes::{Context, Severity};
 use crate::language::span::Span;
 use crate::language::yaml::node::get;
@@ -138,7 +138,7 @@ fn one_command(words: &[Word], found: &mut PreStop) {
         // Nothing to do: the function `drains` finds `drainit drain`, and `commands::check` reports
         // a misspelt command.
         [program, rest @ ..]
-            if base(program) == "drainit"
+            if is_drainit(program)
                 && !rest.iter().any(|it| *it != "drain" && SUBCOMMANDS.contains(it)) => {}
         [program, ..] if matches!(base(program), "true" | ":" | "echo" | "exit") => {}
         [] => {}

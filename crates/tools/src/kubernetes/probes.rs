@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::check::undrained::listens;
 use crate::config::{Address, ControlSocket, DrainMethod, Process};
 use crate::kubernetes::commands::{commands, program};
-use crate::kubernetes::manifest::{Word, base, items, seconds, text, words};
+use crate::kubernetes::manifest::{Word, base, is_drainit, items, seconds, text, words};
 use crate::kubernetes::pre_stop::other_socket;
 use crate::kubernetes::{Context, Severity};
 use crate::language::span::Span;
@@ -179,7 +179,7 @@ fn command_endpoint(ctx: &mut Context<'_>, node: &Node) -> Option<&'static str> 
     let span = command.first()?.span;
     let command = commands(command).concat();
     let words: Vec<_> = command.iter().map(|word| &*word.text).collect();
-    let is_health = |pair: &[&str]| base(pair[0]) == "drainit" && pair[1] == "health";
+    let is_health = |pair: &[&str]| is_drainit(pair[0]) && pair[1] == "health";
     let has = |option: &str| words.iter().any(|word| word.starts_with(option));
     if !words.windows(2).any(is_health) || has("--url") {
         // Another program may have such a path at another port, so the port must be drainit's.
