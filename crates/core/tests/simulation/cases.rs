@@ -367,6 +367,24 @@ fn stays_ready(play: &Play) -> bool {
     matches!(play.machine.phase(), Phase::Draining(draining) if draining.stays_ready())
 }
 
+// holds: S66, S67, C604
+#[test]
+fn scans_repeat_until_no_descendant_is_left() {
+    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+    play.at(0, Event::Signal(Signal::TERM));
+    play.at(10, exited(ROUTER));
+    assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
+    assert!(play.at(20, Event::Swept { any: false }).is_empty());
+    assert_eq!(play.at(5020, Event::Tick), [Action::Sweep(Signal::KILL)]);
+    for now in (5040..5220).step_by(20) {
+        assert!(play.at(now - 20, Event::Swept { any: false }).is_empty());
+        assert_eq!(play.at(now, Event::Tick), [Action::Sweep(Signal::KILL)]);
+    }
+    assert!(play.at(5200, Event::Swept { any: false }).is_empty());
+    let end = play.machine.handle(Time(MS(5220)), Event::Tick);
+    assert_eq!(end, [Action::Note(Note::LeftoversRemain), Action::Exit(137)]);
+}
+
 // holds: S66
 #[test]
 fn a_long_scan_leaves_time_to_reap() {
@@ -389,11 +407,51 @@ fn a_long_scan_leaves_time_to_reap() {
     assert_eq!(play.at(5519, Event::NothingLeft), [Action::Exit(137)]);
 }
 
+// holds: C197
+#[test]
+fn a_dependency_that_has_ended_for_good_fulfils_every_condition() {
+    for condition in [StartCondition::Started, StartCondition::Ready, StartCondition::Completed] {
+        let mut spec = gateway();
+        let engine = &mut spec.processes[ENGINE.index()];
+        (engine.on_exit, engine.required) = (OnExit::IGNORE, false);
+        // The engine ends before it is ready.
+        engine.readiness_timeout = Some(MS(3000));
+        spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, condition)];
+        let mut play = Play::new(spec);
+        play.at(0, Event::Start);
+        let mut started = play.at(0, Event::Spawned(ENGINE));
+        let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
+        started.extend(play.at(100, crash));
+        assert_eq!(started, [Action::Spawn(ROUTER)], "{condition:?}");
+    }
+}
+
 pub(super) fn undrained(mut processes: Vec<ProcessSpec>) -> Vec<ProcessSpec> {
     for process in &mut processes {
         process.drain = None;
     }
     processes
+}
+
+// holds: C111, C112, C114, C117
+#[test]
+fn a_stop_signal_continues_a_held_drain() {
+    let mut play = Play::up(gateway());
+    assert_eq!(play.at(0, Event::DrainRequested), [Action::Unready, drain(15_000)]);
+    assert_eq!(play.machine.state().drained_by(ROUTER), Some(Time(MS(15_000))));
+    assert!(play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true }).is_empty());
+    assert!(play.at(10, Event::DrainRequested).is_empty(), "requested again");
+    assert_eq!(play.samples(50, 5000, 0), [(5000, Action::CloseListeners(ROUTER))]);
+    play.at(5010, Event::ListenersClosed(ROUTER));
+    assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))], "no stop follows");
+    assert_eq!(play.machine.next_wakeup(), None);
+    // The kubelet's grace period began with the drain, 6 s ago. 22 s of the 28 s are left until the
+    // deadline.
+    let notes = play.notes(6000, Event::Signal(Signal::TERM));
+    let cause = Cause::Signal(Signal::TERM);
+    assert_eq!(notes, [Note::ShutdownBegan { cause, window: MS(22_000) }]);
+    let actions = play.at(6010, Event::ListenersClosed(ROUTER));
+    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
 }
 
 // holds: S46, S185, C641
@@ -522,6 +580,50 @@ fn held(spec: Spec) -> Play {
     play
 }
 
+// holds: S506
+#[test]
+fn a_stop_long_after_a_drain_waits_anew_unless_the_time_of_the_drain_is_used_up() {
+    let (closed, term) = (Event::ListenersClosed(ROUTER), Event::Signal(Signal::TERM));
+    let open = |active| {
+        let load = Load { active: Some(active), total: Some(9), ..Load::default() };
+        Event::DrainSample { process: ROUTER, load }
+    };
+    let is_over = [Action::EndDrain(ROUTER), stop(ROUTER)];
+    let used_up = || {
+        let mut play = Play::up(gateway());
+        play.at(0, Event::DrainRequested);
+        play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
+        play.at(14_990, open(1));
+        play.at(15_000, Event::Tick);
+        assert_eq!(play.at(15_010, closed), [Action::EndDrain(ROUTER)]);
+        play
+    };
+    for (mut play, at, waits) in [
+        (held(gateway()), 16_000, Some(17_750)),
+        (used_up(), 16_000, None),
+        (held(gateway()), 90_000, Some(105_000)),
+        (used_up(), 90_000, Some(105_000)),
+    ] {
+        assert_eq!(play.at(at, term), [Action::CloseListeners(ROUTER)], "{at}");
+        play.at(at + 10, open(1));
+        let actions = play.at(at + 10, closed);
+        let drained_by = play.machine.state().drained_by(ROUTER);
+        assert_eq!(drained_by, waits.map(|at| Time(MS(at))), "{at}");
+        if waits.is_none() {
+            assert_eq!(actions, is_over, "{at}");
+            continue;
+        }
+        assert_eq!(play.at(at + 110, Event::Tick), [Action::CloseListeners(ROUTER)]);
+        play.at(at + 120, open(0));
+        assert_eq!(play.at(at + 120, closed), is_over, "{at}");
+    }
+    // If the end of a process causes the stop, no stop waits.
+    let mut play = held(gateway());
+    play.at(90_000, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
+    play.at(90_010, open(1));
+    assert_eq!(play.at(90_010, closed), is_over);
+}
+
 // holds: S62, S74, C82, C501
 #[test]
 fn processes_are_reaped_after_a_pause_beyond_the_deadline() {
@@ -616,6 +718,23 @@ fn a_held_drain_ends_with_the_last_process() {
     assert!(notes.iter().any(began), "{notes:?}");
 }
 
+// holds: S240
+#[test]
+fn a_stop_lasts_until_the_process_group_is_gone() {
+    let leaves = Event::Exited { process: ROUTER, end: End::Code(0), remains: true };
+    // If the process has ended by itself, drainit asked the rest of its group to stop at that
+    // moment.
+    for (is_asked, took) in [(true, MS(3000)), (false, MS(2990))] {
+        let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
+        if is_asked {
+            play.at(0, TERM);
+        }
+        play.at(10, leaves);
+        let notes = play.notes(3000, Event::GroupGone(ROUTER));
+        assert_eq!(notes[0], Note::GroupGone { process: ROUTER, took: Some(took) });
+    }
+}
+
 // holds: S340
 #[test]
 fn a_kill_of_the_rest_of_a_group_has_the_time_since_the_stop_signal() {
@@ -628,6 +747,24 @@ fn a_kill_of_the_rest_of_a_group_has_the_time_since_the_stop_signal() {
         let (at, after) = if is_asked { (10000, MS(10000)) } else { (5010, MS(5000)) };
         let notes = play.notes(at, Event::Tick);
         assert!(notes.contains(&Note::Killed { process: ROUTER, after: Some(after) }), "{notes:?}");
+    }
+}
+
+#[test]
+fn a_restart_waits_for_the_rest_of_the_group() {
+    let mut spec = gateway();
+    let restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: None };
+    spec.processes[ROUTER.index()].restart = restart;
+    let crash = Event::Exited { process: ROUTER, end: End::Code(3), remains: true };
+    let group = Action::StopGroup { process: ROUTER, signal: Signal::TERM };
+    for is_killed in [false, true] {
+        let mut play = Play::up(spec.clone());
+        assert_eq!(play.at(0, crash), std::slice::from_ref(&group));
+        if is_killed {
+            assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
+        }
+        assert_eq!(play.at(5001, Event::GroupGone(ROUTER)), []);
+        assert_eq!(play.at(5101, Event::Tick), [Action::Spawn(ROUTER)]);
     }
 }
 
@@ -792,6 +929,58 @@ fn more_time_is_granted_as_far_as_the_later_stops_allow() {
     assert!(play.notes(23_002, exited(ROUTER)).contains(&stopped));
 }
 
+/// A gateway whose engine is a oneshot with a `timeout` of 1 s, and whose router waits for the
+/// oneshot.
+fn slow_task(keys: impl Fn(&mut ProcessSpec)) -> Play {
+    let mut spec = gateway();
+    let engine = &mut spec.processes[ENGINE.index()];
+    (engine.oneshot, engine.timeout) = (true, Some(MS(1000)));
+    engine.stop = Wait::new(Some(MS(200)));
+    keys(engine);
+    spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, StartCondition::Completed)];
+    let mut play = Play::new(spec);
+    assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
+    assert_eq!(play.at(0, Event::Spawned(ENGINE)), []);
+    assert_eq!(play.at(999, Event::Tick), []);
+    play
+}
+
+// holds: C154, C481
+#[test]
+fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
+    let stop = Action::Stop { process: ENGINE, signal: Signal::TERM };
+    let gone = |code| Event::Exited { process: ENGINE, end: End::Code(code), remains: false };
+    let why = Failure::TimedOut { after: MS(1000) };
+    // If the oneshot ends with code 0 just after its `timeout`, it has failed all the same.
+    let mut play = slow_task(|_| {});
+    assert_eq!(play.at(1000, Event::Tick), std::slice::from_ref(&stop));
+    let notes = play.notes(1050, gone(0));
+    let failed = Note::Failed { process: ENGINE, why, next: AfterEnd::Shutdown };
+    assert!(notes.contains(&failed), "{notes:?}");
+    let cause = Cause::Failed { process: ENGINE, why };
+    assert!(notes.contains(&Note::ShutdownBegan { cause, window: MS(28_000) }), "{notes:?}");
+    assert_eq!(cause.exit_code(false), 1);
+
+    // drainit kills the oneshot, and starts it again because of its restart policy. The router
+    // starts once the oneshot completes.
+    let mut play = slow_task(|engine| engine.restart.policy = RestartPolicy::OnFailure);
+    assert_eq!(play.at(1000, Event::Tick), std::slice::from_ref(&stop));
+    assert_eq!(play.at(1200, Event::Tick), [Action::Kill(ENGINE)]);
+    let end = End::Signal(Signal::KILL);
+    assert_eq!(play.at(1201, Event::Exited { process: ENGINE, end, remains: false }), []);
+    assert_eq!(play.at(2201, Event::Tick), [Action::Spawn(ENGINE)]);
+    play.at(2201, Event::Spawned(ENGINE));
+    assert_eq!(play.at(2300, gone(0)), [Action::Spawn(ROUTER)]);
+
+    // With `on_exit: ignore` the container continues after the failure, but is not ready.
+    let mut play = slow_task(|engine| engine.on_exit = OnExit::IGNORE);
+    assert_eq!(play.at(1000, Event::Tick), [stop]);
+    assert_eq!(play.at(1050, gone(0)), [Action::Spawn(ROUTER)]);
+    play.at(1050, Event::Spawned(ROUTER));
+    let Phase::Running(running) = play.machine.phase() else { panic!("the container continues") };
+    assert!(!running.is_ready(play.machine.state()));
+}
+
 // holds: S1, C220, C350, C351
 #[test]
 fn the_container_continues_without_a_process_that_may_be_missing() {
@@ -918,6 +1107,19 @@ fn a_failed_start_fails_a_request_for_a_dependent_of_a_dependent() {
     for process in [ENGINE, top] {
         assert!(notes.contains(&failed(process, Request::Start, why)), "{notes:?}");
     }
+}
+
+// holds: C205
+#[test]
+fn a_request_for_what_is_about_to_be_restarted_needs_no_second_restart() {
+    let mut play = followers(&[&[], &[0], &[]], &[]);
+    play.at(1000, ask(ENGINE, Request::Restart));
+    play.at(1100, exited(ENGINE));
+    assert_eq!(play.at(1100, Event::Spawned(ENGINE)), [stop(APP)]);
+    assert_eq!(play.notes(1200, ask(APP, Request::Restart)), [began(APP, Request::Restart)]);
+    assert_eq!(play.at(1300, exited(APP)), [Action::Spawn(APP)]);
+    let notes = play.notes(1300, Event::Spawned(APP));
+    assert!(notes.contains(&done(APP, Request::Restart)), "{notes:?}");
 }
 
 /// A gateway without a drain.
@@ -1096,98 +1298,6 @@ fn a_failed_hook_before_a_restart_is_a_failed_start() {
     assert!(notes.contains(&Note::ShutdownBegan { cause, window }), "restart_max: {notes:?}");
 }
 
-// holds: S272
-#[test]
-fn unread_output_leaves_half_of_a_stop() {
-    let patience = |window: u64, reserve: u64| {
-        Budget::patience(&Spec { window: MS(window), reserve: MS(reserve), ..gateway() })
-    };
-    assert_eq!(patience(28_000, 2000), MS(2000));
-    assert_eq!(patience(8000, 2000), MS(9900) / 8);
-    assert_eq!(patience(28_000, 8000), MS(2500), "half of stop_grace_period");
-}
-
-// holds: S66, S67, C604
-#[test]
-fn scans_repeat_until_no_descendant_is_left() {
-    let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
-    play.at(0, Event::Signal(Signal::TERM));
-    play.at(10, exited(ROUTER));
-    assert_eq!(play.at(20, exited(ENGINE)), [Action::Sweep(Signal::TERM)]);
-    assert!(play.at(20, Event::Swept { any: false }).is_empty());
-    assert_eq!(play.at(5020, Event::Tick), [Action::Sweep(Signal::KILL)]);
-    for now in (5040..5220).step_by(20) {
-        assert!(play.at(now - 20, Event::Swept { any: false }).is_empty());
-        assert_eq!(play.at(now, Event::Tick), [Action::Sweep(Signal::KILL)]);
-    }
-    assert!(play.at(5200, Event::Swept { any: false }).is_empty());
-    let end = play.machine.handle(Time(MS(5220)), Event::Tick);
-    assert_eq!(end, [Action::Note(Note::LeftoversRemain), Action::Exit(137)]);
-}
-
-// holds: S506
-#[test]
-fn a_stop_long_after_a_drain_waits_anew_unless_the_time_of_the_drain_is_used_up() {
-    let (closed, term) = (Event::ListenersClosed(ROUTER), Event::Signal(Signal::TERM));
-    let open = |active| {
-        let load = Load { active: Some(active), total: Some(9), ..Load::default() };
-        Event::DrainSample { process: ROUTER, load }
-    };
-    let is_over = [Action::EndDrain(ROUTER), stop(ROUTER)];
-    let used_up = || {
-        let mut play = Play::up(gateway());
-        play.at(0, Event::DrainRequested);
-        play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true });
-        play.at(14_990, open(1));
-        play.at(15_000, Event::Tick);
-        assert_eq!(play.at(15_010, closed), [Action::EndDrain(ROUTER)]);
-        play
-    };
-    for (mut play, at, waits) in [
-        (held(gateway()), 16_000, Some(17_750)),
-        (used_up(), 16_000, None),
-        (held(gateway()), 90_000, Some(105_000)),
-        (used_up(), 90_000, Some(105_000)),
-    ] {
-        assert_eq!(play.at(at, term), [Action::CloseListeners(ROUTER)], "{at}");
-        play.at(at + 10, open(1));
-        let actions = play.at(at + 10, closed);
-        let drained_by = play.machine.state().drained_by(ROUTER);
-        assert_eq!(drained_by, waits.map(|at| Time(MS(at))), "{at}");
-        if waits.is_none() {
-            assert_eq!(actions, is_over, "{at}");
-            continue;
-        }
-        assert_eq!(play.at(at + 110, Event::Tick), [Action::CloseListeners(ROUTER)]);
-        play.at(at + 120, open(0));
-        assert_eq!(play.at(at + 120, closed), is_over, "{at}");
-    }
-    // If the end of a process causes the stop, no stop waits.
-    let mut play = held(gateway());
-    play.at(90_000, Event::Exited { process: ENGINE, end: End::Code(7), remains: false });
-    play.at(90_010, open(1));
-    assert_eq!(play.at(90_010, closed), is_over);
-}
-
-// holds: C197
-#[test]
-fn a_dependency_that_has_ended_for_good_fulfils_every_condition() {
-    for condition in [StartCondition::Started, StartCondition::Ready, StartCondition::Completed] {
-        let mut spec = gateway();
-        let engine = &mut spec.processes[ENGINE.index()];
-        (engine.on_exit, engine.required) = (OnExit::IGNORE, false);
-        // The engine ends before it is ready.
-        engine.readiness_timeout = Some(MS(3000));
-        spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, condition)];
-        let mut play = Play::new(spec);
-        play.at(0, Event::Start);
-        let mut started = play.at(0, Event::Spawned(ENGINE));
-        let crash = Event::Exited { process: ENGINE, end: End::Code(7), remains: false };
-        started.extend(play.at(100, crash));
-        assert_eq!(started, [Action::Spawn(ROUTER)], "{condition:?}");
-    }
-}
-
 #[test]
 fn a_reload_is_refused_while_a_process_survives_sigkill() {
     for request in [ask(ROUTER, Request::Stop), restart(ROUTER)] {
@@ -1200,123 +1310,13 @@ fn a_reload_is_refused_while_a_process_survives_sigkill() {
     }
 }
 
-/// A gateway whose engine is a oneshot with a `timeout` of 1 s, and whose router waits for the
-/// oneshot.
-fn slow_task(keys: impl Fn(&mut ProcessSpec)) -> Play {
-    let mut spec = gateway();
-    let engine = &mut spec.processes[ENGINE.index()];
-    (engine.oneshot, engine.timeout) = (true, Some(MS(1000)));
-    engine.stop = Wait::new(Some(MS(200)));
-    keys(engine);
-    spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, StartCondition::Completed)];
-    let mut play = Play::new(spec);
-    assert_eq!(play.at(0, Event::Start), [Action::Spawn(ENGINE)]);
-    assert_eq!(play.at(0, Event::Spawned(ENGINE)), []);
-    assert_eq!(play.at(999, Event::Tick), []);
-    play
-}
-
-// holds: C154, C481
+// holds: S272
 #[test]
-fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
-    let stop = Action::Stop { process: ENGINE, signal: Signal::TERM };
-    let gone = |code| Event::Exited { process: ENGINE, end: End::Code(code), remains: false };
-    let why = Failure::TimedOut { after: MS(1000) };
-    // If the oneshot ends with code 0 just after its `timeout`, it has failed all the same.
-    let mut play = slow_task(|_| {});
-    assert_eq!(play.at(1000, Event::Tick), std::slice::from_ref(&stop));
-    let notes = play.notes(1050, gone(0));
-    let failed = Note::Failed { process: ENGINE, why, next: AfterEnd::Shutdown };
-    assert!(notes.contains(&failed), "{notes:?}");
-    let cause = Cause::Failed { process: ENGINE, why };
-    assert!(notes.contains(&Note::ShutdownBegan { cause, window: MS(28_000) }), "{notes:?}");
-    assert_eq!(cause.exit_code(false), 1);
-
-    // drainit kills the oneshot, and starts it again because of its restart policy. The router
-    // starts once the oneshot completes.
-    let mut play = slow_task(|engine| engine.restart.policy = RestartPolicy::OnFailure);
-    assert_eq!(play.at(1000, Event::Tick), std::slice::from_ref(&stop));
-    assert_eq!(play.at(1200, Event::Tick), [Action::Kill(ENGINE)]);
-    let end = End::Signal(Signal::KILL);
-    assert_eq!(play.at(1201, Event::Exited { process: ENGINE, end, remains: false }), []);
-    assert_eq!(play.at(2201, Event::Tick), [Action::Spawn(ENGINE)]);
-    play.at(2201, Event::Spawned(ENGINE));
-    assert_eq!(play.at(2300, gone(0)), [Action::Spawn(ROUTER)]);
-
-    // With `on_exit: ignore` the container continues after the failure, but is not ready.
-    let mut play = slow_task(|engine| engine.on_exit = OnExit::IGNORE);
-    assert_eq!(play.at(1000, Event::Tick), [stop]);
-    assert_eq!(play.at(1050, gone(0)), [Action::Spawn(ROUTER)]);
-    play.at(1050, Event::Spawned(ROUTER));
-    let Phase::Running(running) = play.machine.phase() else { panic!("the container continues") };
-    assert!(!running.is_ready(play.machine.state()));
-}
-
-// holds: C205
-#[test]
-fn a_request_for_what_is_about_to_be_restarted_needs_no_second_restart() {
-    let mut play = followers(&[&[], &[0], &[]], &[]);
-    play.at(1000, ask(ENGINE, Request::Restart));
-    play.at(1100, exited(ENGINE));
-    assert_eq!(play.at(1100, Event::Spawned(ENGINE)), [stop(APP)]);
-    assert_eq!(play.notes(1200, ask(APP, Request::Restart)), [began(APP, Request::Restart)]);
-    assert_eq!(play.at(1300, exited(APP)), [Action::Spawn(APP)]);
-    let notes = play.notes(1300, Event::Spawned(APP));
-    assert!(notes.contains(&done(APP, Request::Restart)), "{notes:?}");
-}
-
-#[test]
-fn a_restart_waits_for_the_rest_of_the_group() {
-    let mut spec = gateway();
-    let restart = Restart { policy: RestartPolicy::Always, delay: MS(100), max: None };
-    spec.processes[ROUTER.index()].restart = restart;
-    let crash = Event::Exited { process: ROUTER, end: End::Code(3), remains: true };
-    let group = Action::StopGroup { process: ROUTER, signal: Signal::TERM };
-    for is_killed in [false, true] {
-        let mut play = Play::up(spec.clone());
-        assert_eq!(play.at(0, crash), std::slice::from_ref(&group));
-        if is_killed {
-            assert_eq!(play.at(5000, Event::Tick), [Action::Kill(ROUTER)]);
-        }
-        assert_eq!(play.at(5001, Event::GroupGone(ROUTER)), []);
-        assert_eq!(play.at(5101, Event::Tick), [Action::Spawn(ROUTER)]);
-    }
-}
-
-// holds: S240
-#[test]
-fn a_stop_lasts_until_the_process_group_is_gone() {
-    let leaves = Event::Exited { process: ROUTER, end: End::Code(0), remains: true };
-    // If the process has ended by itself, drainit asked the rest of its group to stop at that
-    // moment.
-    for (is_asked, took) in [(true, MS(3000)), (false, MS(2990))] {
-        let mut play = Play::up(Spec { processes: undrained(gateway().processes), ..gateway() });
-        if is_asked {
-            play.at(0, TERM);
-        }
-        play.at(10, leaves);
-        let notes = play.notes(3000, Event::GroupGone(ROUTER));
-        assert_eq!(notes[0], Note::GroupGone { process: ROUTER, took: Some(took) });
-    }
-}
-
-// holds: C111, C112, C114, C117
-#[test]
-fn a_stop_signal_continues_a_held_drain() {
-    let mut play = Play::up(gateway());
-    assert_eq!(play.at(0, Event::DrainRequested), [Action::Unready, drain(15_000)]);
-    assert_eq!(play.machine.state().drained_by(ROUTER), Some(Time(MS(15_000))));
-    assert!(play.at(5, Event::DrainAnswered { process: ROUTER, accepted: true }).is_empty());
-    assert!(play.at(10, Event::DrainRequested).is_empty(), "requested again");
-    assert_eq!(play.samples(50, 5000, 0), [(5000, Action::CloseListeners(ROUTER))]);
-    play.at(5010, Event::ListenersClosed(ROUTER));
-    assert_eq!(play.samples(5050, 5050, 0), [(5050, Action::EndDrain(ROUTER))], "no stop follows");
-    assert_eq!(play.machine.next_wakeup(), None);
-    // The kubelet's grace period began with the drain, 6 s ago. 22 s of the 28 s are left until the
-    // deadline.
-    let notes = play.notes(6000, Event::Signal(Signal::TERM));
-    let cause = Cause::Signal(Signal::TERM);
-    assert_eq!(notes, [Note::ShutdownBegan { cause, window: MS(22_000) }]);
-    let actions = play.at(6010, Event::ListenersClosed(ROUTER));
-    assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
+fn unread_output_leaves_half_of_a_stop() {
+    let patience = |window: u64, reserve: u64| {
+        Budget::patience(&Spec { window: MS(window), reserve: MS(reserve), ..gateway() })
+    };
+    assert_eq!(patience(28_000, 2000), MS(2000));
+    assert_eq!(patience(8000, 2000), MS(9900) / 8);
+    assert_eq!(patience(28_000, 8000), MS(2500), "half of stop_grace_period");
 }

@@ -75,6 +75,30 @@ fn the_old_instance_is_drained_and_stopped_once_the_new_instance_is_ready() {
     );
 }
 
+#[test]
+fn an_unchanged_process_gets_the_hooks_of_the_new_config() {
+    // The hook of an unchanged process may differ, because the core also counts drainit's own check
+    // of an Envoy's config as a `pre_start` hook.
+    let engine = |pre_start: Option<Wait>| {
+        changed(|spec| {
+            let engine = &mut spec.processes[ENGINE.index()];
+            (engine.update, engine.hooks.pre_start) = (Update::StopFirst, pre_start);
+        })
+    };
+    let hook = HookId { process: Some(ENGINE), stage: Stage::PreStart };
+    let unchanged = [Placed::Same(ENGINE), Placed::Same(ROUTER)];
+    let mut play = Play::up(engine(None));
+    play.at(100, Event::Ready(ROUTER));
+    play.reload(1000, &engine(Some(Wait::DEFAULT)), &unchanged);
+    play.at(2000, restart(ENGINE));
+    assert_eq!(play.at(2100, exited(ENGINE)), [Action::RunHook(hook)]);
+    play.at(2200, Event::HookEnded { hook, success: true });
+    play.at(2200, Event::Spawned(ENGINE));
+    play.reload(3000, &engine(None), &unchanged);
+    play.at(4000, restart(ENGINE));
+    assert_eq!(play.at(4100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
+}
+
 /// The gateway of [`overlapping`], with changes.
 pub(super) fn changed(change: impl Fn(&mut Spec)) -> Spec {
     let mut spec = overlapping();
@@ -408,28 +432,4 @@ fn a_changed_dependent_depends_on_the_new_instance_of_a_dependency() {
     assert_eq!(play.notes(500, exited(ROUTER)).last(), Some(&Note::ReloadDone));
     assert!(play.at(600, Event::Signal(Signal::TERM)).contains(&stop(ENGINE)));
     assert_eq!(play.at(700, exited(ENGINE)), [stop(NEW)]);
-}
-
-#[test]
-fn an_unchanged_process_gets_the_hooks_of_the_new_config() {
-    // The hook of an unchanged process may differ, because the core also counts drainit's own check
-    // of an Envoy's config as a `pre_start` hook.
-    let engine = |pre_start: Option<Wait>| {
-        changed(|spec| {
-            let engine = &mut spec.processes[ENGINE.index()];
-            (engine.update, engine.hooks.pre_start) = (Update::StopFirst, pre_start);
-        })
-    };
-    let hook = HookId { process: Some(ENGINE), stage: Stage::PreStart };
-    let unchanged = [Placed::Same(ENGINE), Placed::Same(ROUTER)];
-    let mut play = Play::up(engine(None));
-    play.at(100, Event::Ready(ROUTER));
-    play.reload(1000, &engine(Some(Wait::DEFAULT)), &unchanged);
-    play.at(2000, restart(ENGINE));
-    assert_eq!(play.at(2100, exited(ENGINE)), [Action::RunHook(hook)]);
-    play.at(2200, Event::HookEnded { hook, success: true });
-    play.at(2200, Event::Spawned(ENGINE));
-    play.reload(3000, &engine(None), &unchanged);
-    play.at(4000, restart(ENGINE));
-    assert_eq!(play.at(4100, exited(ENGINE)), [Action::Spawn(ENGINE)]);
 }
