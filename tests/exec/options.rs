@@ -114,7 +114,7 @@ fn a_program_that_leaves_the_group_of_the_command_late_is_reported() {
     // The program has 100 ms for this, which is little on a slow machine.
     let is_reported = (0..20).any(|_| {
         let Some(rig) = Rig::new() else { return true };
-        let program = "(sleep 0.04; exec setsid sleep 60) & exit 0";
+        let program = "(sleep 0.08; exec setsid sleep 60) & exit 0";
         let ended = exec(rig, &[], &["sh", "-c", program]).wait_exit(LONG);
         ended.text(Stream::Stderr).contains("are still running")
     });

@@ -107,7 +107,7 @@ fn a_grpc_server_is_ready_and_alive_only_while_the_health_is_serving() {
     drainit.stop().assert_code(0);
 }
 
-// holds: C221
+// holds: C220, C221
 #[test]
 fn a_timeout_says_why_the_last_attempt_failed() {
     let cases = [
@@ -128,14 +128,29 @@ fn a_timeout_says_why_the_last_attempt_failed() {
             processes:
               a:
                 command: [CHILD, a, '{step}']
+                restart: always
                 readiness: {{{readiness}, timeout: 3s, interval: 20ms}}
                 log: {{prefix: a}}
             "
         );
         let config = config.replace("ADDRESS", &address);
         let reason = reason.replace("ADDRESS", &address);
-        rig.run(&config).assert_code(1).assert_line(&format!("a: not ready after 3s.*{reason}"));
+        let ended = rig.run(&config);
+        ended.assert_code(1).assert_line(&format!("a: not ready after 3s.*{reason}"));
+        ended.assert_no_line("required: false");
     });
+}
+
+#[test]
+fn a_restart_that_ends_the_container_says_how_the_container_would_continue() {
+    let Some(rig) = Rig::new() else { return };
+    let once = "test -e DIR/old && exec sleep 60; touch DIR/old; echo up; sleep 0.1; exit 1";
+    let config = format!(
+        "processes: {{a: {{command: [sh, -c, '{once}'], readiness: {{log: up, timeout: 1s}}, \
+         restart: always, restart_delay: 1ms}}}}"
+    );
+    let ended = rig.run(&config);
+    ended.assert_code(1).assert_line("a: not ready after 1s.*set `required: false` and");
 }
 
 // holds: C221

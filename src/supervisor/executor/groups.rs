@@ -53,8 +53,8 @@ pub(super) struct Search {
 }
 
 impl Search {
-    fn is_due(&self, now: Time) -> bool {
-        self.running.is_none() && now >= self.at
+    fn is_due(&self, now: Time, is_awaited: bool) -> bool {
+        is_awaited && self.running.is_none() && now >= self.at
     }
 
     /// Handles the end of a search. `is_doubtful` says whether the next search decides about a group.
@@ -150,7 +150,7 @@ impl Executor {
         let (gone, left) = std::mem::take(&mut self.groups).into_iter().partition(is_gone);
         self.groups = left;
         let now = clock::now();
-        if self.search.is_due(now) && self.awaited_groups().next().is_some() {
+        if self.search.is_due(now, self.awaited_groups().next().is_some()) {
             self.begin_search(now);
         }
         self.dropped(gone)
@@ -257,10 +257,11 @@ mod tests {
             (3000, true, 3000),
         ] {
             (search.began, search.running) = (ms(0), Some(LocalTask::begin(async {})));
-            assert!(!search.is_due(ms(9999)), "a search is running");
+            assert!(!search.is_due(ms(9999), true), "a search is running");
             search.ended(ms(took), is_doubtful);
-            let is_due = [took + pause - 1, took + pause].map(|at| search.is_due(ms(at)));
+            let is_due = [took + pause - 1, took + pause].map(|at| search.is_due(ms(at), true));
             assert_eq!(is_due, [false, true], "{took} {is_doubtful}");
+            assert!(!search.is_due(ms(9999), false), "nobody waits for a group");
         }
     }
 
