@@ -15,11 +15,12 @@ mod throttled;
 
 use std::net::Ipv4Addr;
 
-use testkit::docker::{Container, files};
+use testkit::docker::{Container, files, mount, run};
 
 use crate::support::docker_gateway::gateway_images;
 use crate::support::docker_images::images;
 use crate::support::said;
+use crate::support::temp_dir::TempDir;
 
 /// The port of tests/fixtures/docker-envoy.yaml.
 const PORT: u16 = 10000;
@@ -54,4 +55,22 @@ fn the_image_has_no_shell() {
         let is_shell = |file: &&String| shells.contains(&file.rsplit('/').next().unwrap());
         assert_eq!(files.iter().find(is_shell), None, "in {image}");
     }
+}
+
+// holds: C30, C31
+#[test]
+fn check_skips_an_image_that_has_only_drainit() {
+    let Some(images) = images() else { return };
+    let dir = TempDir::new();
+    dir.write("drainit.yaml", "processes: {a: {command: [no-such-program]}}");
+    let config = mount(&dir.join("drainit.yaml"), "/drainit.yaml");
+    let check = |image: &str, program: &str| {
+        let options = [&config, "--entrypoint", program];
+        run(image, &options, &["check", "-c", "/drainit.yaml"])
+    };
+    let empty = check(&images.drainit, "/drainit");
+    assert!(empty.output.contains("files of the image were not checked"), "{empty:?}");
+    let gateway = check(&images.gateway, "/usr/local/bin/drainit");
+    assert!(gateway.output.contains("`no-such-program` is in none of the dir"), "{gateway:?}");
+    assert_eq!([empty.code, gateway.code], [0, 78]);
 }
