@@ -41,15 +41,15 @@ record: build envoy python ## records `make demo` in a terminal, and writes docs
 	@python3 -B docs/record.py docs/demo.svg "make demo" target/release/examples/demo drainit
 
 rollout: static envoy rollout-tools ## replaces two gateway containers under load, with bash entrypoints and with drainit, and the parts of one
-	$(CARGO) build --locked --quiet --example policy-engine
+	$(CARGO) build --locked --quiet --workspace --example policy-engine --example rollout
 	@examples/api-gateway/rollout/images.sh target/envoy/$(ENVOY_VERSION)/envoy
-	@$(CARGO) run --locked --quiet --example rollout -- $(MODES)
+	@target/debug/examples/rollout $(MODES)
 
 kubernetes: static envoy rollout-tools ## rolls the gateway in a real Kubernetes, which it builds once (5 to 10 minutes), in 23 minutes; ROW="rollout manifests" selects tests by name
 	@$(call need,openssl pgrep iptables containerd,openssl procps iptables containerd)
 	@/usr/bin/python3 -c 'import h2' 2>/dev/null || $(call install,python3 python3-h2)
 	@timeout 3600 tests/kubernetes/node.sh build
-	$(CARGO) build --locked --quiet --example policy-engine
+	$(CARGO) build --locked --quiet --workspace --example policy-engine
 	@examples/api-gateway/rollout/images.sh target/envoy/$(ENVOY_VERSION)/envoy
 	@tests/kubernetes/node.sh down && tests/kubernetes/node.sh up && tests/kubernetes/images.sh && \
 		timeout 3600 tests/kubernetes/node.sh run python3 -B tests/kubernetes/main.py $(ROW); \
