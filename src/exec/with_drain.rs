@@ -9,11 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{
-    Config, Drain, DrainMethod, DrainTimes, EnvoyDrain, LogFormat, Process, Readiness, Shutdown,
-    Variable,
+    Config, DEFAULT_MIN, Drain, DrainMethod, DrainTimes, EnvoyDrain, LogFormat, Process, Readiness,
+    Shutdown, Variable,
 };
 use crate::control::listen::ControlListeners;
-use crate::core::spec::Wait;
 use crate::exec::options::ExecOptions;
 use crate::exec::rewrite::Rewrites;
 use crate::exec::{fail, tell};
@@ -27,10 +26,6 @@ use crate::os::{boot, clock, panic_hook};
 use crate::supervisor;
 use crate::supervisor::Setup;
 use crate::types::{Signal, exit_code, harmless, human};
-
-/// The time limit of the stop is shorter by this time. A drain that begins late can thus still last
-/// its whole time.
-const SLACK: Duration = Duration::from_secs(1);
 
 /// The options of `exec` for the drain of an Envoy.
 #[derive(Clone, Debug)]
@@ -153,7 +148,7 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     let method = DrainMethod::Envoy(drain.envoy.clone());
     let room = shutdown.window();
     let time = drain.time.unwrap_or(DrainTimes::default().time);
-    let min = drain.min.unwrap_or(method.default_min().min(room).min(time));
+    let min = drain.min.unwrap_or(DEFAULT_MIN.min(room).min(time));
     if min > time && !time.is_zero() {
         let (min, time) = (human(min), human(time));
         return Err(format!("{MIN} {min} is longer than {TIME} {time}"));
@@ -177,10 +172,6 @@ pub fn config(options: &ExecOptions, drain: &DrainOptions) -> Result<Config, Str
     };
     let process = Process {
         stop_signal: options.stop_signals.first().copied().unwrap_or(Signal::TERM),
-        // The stop gets the window less the longest drain and `SLACK`, if this is longer than the
-        // default limit of a stop.
-        stop_grace_period: Some(room.saturating_sub(time).saturating_sub(SLACK))
-            .filter(|rest| *rest > Wait::DEFAULT.limit),
         forward_signals: (1..=64).filter_map(Signal::from_number).filter(is_forwarded).collect(),
         environment: OPTIONS.map(|it| Variable::Removed(it.variable.to_owned())).into(),
         readiness: drain
@@ -250,8 +241,6 @@ mod tests {
         assert_eq!(config.shutdown.reserve, seconds(2));
         let drain = process.drain.as_ref().unwrap();
         assert_eq!((drain.time, drain.min), (seconds(15), seconds(5)));
-        // The stop gets all the time that the longest drain and `SLACK` leave.
-        assert_eq!(process.stop_grace_period, Some(seconds(60 - 2 - 15 - 1)));
         for (signal, forwarded) in [(Signal::USR1, true), (Signal::HUP, true), (Signal::INT, false)]
         {
             assert_eq!(process.forward_signals.contains(&signal), forwarded, "{signal}");
@@ -265,8 +254,6 @@ mod tests {
             let config = config(&options(Some(grace), &[]), &drain(Some(time), None)).unwrap();
             let drain = config.processes[0].drain.as_ref().unwrap();
             assert_eq!(drain.min, Duration::from_millis(min), "{grace} {time}");
-            // Only the grace period of 30 s leaves the stop more time than its default limit.
-            assert_eq!(config.processes[0].stop_grace_period.is_some(), grace == 30);
         }
         assert!(config(&options(Some(3), &[]), &drain(Some(15), Some(3))).is_err());
         assert!(config(&options(None, &["TERM:QUIT"]), &drain(None, None)).is_err());

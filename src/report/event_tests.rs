@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::core::cause::{Cause, Failure};
 use crate::core::event::{Load, Request};
-use crate::core::note::{AfterEnd, DrainEnd, Hurry, Note, RequestError};
+use crate::core::note::{AfterEnd, DrainEnd, Hurry, Note, RequestError, StopLimit};
 use crate::core::spec::{HookId, Stage};
 use crate::report::testing::Noted;
 use crate::types::{End, ProcessId, Signal, Time, WatchAction};
@@ -55,7 +55,7 @@ fn all() -> Vec<Note> {
         Note::ProbeFailed { process, failures: 1, retries: 3 },
         Note::TimeoutExtended { process, limit: SECOND },
         Note::Unhealthy(process),
-        Note::ShutdownBegan { cause: Cause::Signal(signal), window: SECOND },
+        Note::ShutdownBegan { cause: Cause::Signal(signal), window: SECOND, drained_for: None },
         Note::Delayed(SECOND),
         Note::GroupRemains(process),
         Note::GroupGone { process, took: None },
@@ -67,7 +67,7 @@ fn all() -> Vec<Note> {
         Note::OpenAgain { process, load: last, longest: SECOND },
         Note::EndedUndrained(process),
         Note::Stopping { process, signal, limit: SECOND },
-        Note::Killed { process, after: None },
+        Note::Killed { process, after: None, why: StopLimit::Other },
         Note::LeftoversRemain,
         Note::Stopped { process, end, took: None, killed: false, handed_over: true },
         Note::DeadlinePassed,

@@ -28,7 +28,7 @@ fn counts(seen: &[(u64, Traffic, Moment)], stopped: u64) -> String {
     let at = |millis| Time(Duration::from_millis(millis));
     let took = Duration::from_secs(5);
     for note in [
-        Note::ShutdownBegan { cause, window: took },
+        Note::ShutdownBegan { cause, window: took, drained_for: None },
         Note::DrainBegan { process: router, longest: took, min: took, counted: true },
     ] {
         report.note(at(0), &note);
@@ -160,7 +160,7 @@ fn counts_at_a_stop_are_exact_only_if_a_signal_ends_the_process_at_once() {
     let of = |seen: &[(u64, u64, u64)], end: End| {
         let mut report = Noted::of(&["web"]);
         let (cause, limit) = (Cause::Signal(Signal::TERM), Duration::from_secs(5));
-        report.note(at(0), &Note::ShutdownBegan { cause, window: limit });
+        report.note(at(0), &Note::ShutdownBegan { cause, window: limit, drained_for: None });
         let traffic = |connections, requests| Traffic {
             connections: Some(connections),
             requests: Some(requests),
@@ -378,7 +378,10 @@ fn causes_have_a_kind_and_a_process() {
         (Cause::AllEnded, "all_ended", None),
     ] {
         let mut report = Noted::of(&["app"]);
-        report.note(at, &Note::ShutdownBegan { cause, window: Duration::from_secs(9) });
+        report.note(
+            at,
+            &Note::ShutdownBegan { cause, window: Duration::from_secs(9), drained_for: None },
+        );
         let data = report.data(at, 0, &report.state, ProcessId::index, |_| String::new()).unwrap();
         let found = data.cause;
         assert_eq!((&*found.kind, found.process.as_deref()), (kind, process), "{cause:?}");

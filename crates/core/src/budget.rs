@@ -1,5 +1,13 @@
-//! Divides the time until the deadline among the waits. If the time is short, each wait is
-//! shortened so that time is left for the later steps.
+//! Divides the time until the deadline.
+//!
+//! - *Traffic first*: the delays and the `min` of each drain leave [`LEAST_STOP`] to each later
+//!   stop of their own path, and no more.
+//! - *Work-conserving*: every other step gets all the time that the later steps of its own path do
+//!   not *keep*. A later drain keeps its `min`, and a later stop or hook its declared time. A later
+//!   stop without `stop_grace_period` keeps an equal share, but at most [`MOST_KEPT`].
+//!
+//! The *path* of a step are the steps that can begin only after it: those of the process, and of
+//! the processes on which it depends. Independent processes never shorten each other's steps.
 
 use core::time::Duration;
 
@@ -7,120 +15,228 @@ use crate::prelude::*;
 use crate::spec::{DrainSpec, ProcessSpec, Spec, Wait};
 use crate::types::{AFTER_KILL, ProcessId, Time};
 
-/// Delays, drains and hooks leave this time to each later stop, or only the time that the stop
-/// needs if that is shorter. Together, these minimum times take at most a quarter of
-/// [`Spec::window`].
-const MIN_STOP: Duration = Duration::from_secs(1);
-
-/// A drain that does not get all of its `time` may last this long, even if `min` is shorter (see
-/// [`drain_wish`]).
-const MIN_DRAIN: Duration = Duration::from_secs(1);
-
-/// Even if the stops need all the time left, closing the listeners gets this time, but at most a
-/// quarter of the time left. The time is enough, because an Envoy that is not busy answers within
-/// milliseconds.
+/// The delays and the `min` of each drain leave this time to each later stop. In this time, a
+/// process can at least handle its stop signal.
+const LEAST_STOP: Duration = Duration::from_secs(1);
+/// A stop without `stop_grace_period` keeps at most this time from earlier steps: the time in which
+/// programs have to stop under Docker, if nobody says otherwise.
+pub const MOST_KEPT: Duration = Duration::from_secs(10);
+/// Closing the listeners gets this time even if the stops need all the time left. An Envoy that is
+/// not busy answers within milliseconds.
 const MIN_CLOSING: Duration = Duration::from_millis(250);
-/// A *final* wait is a wait right before the exit, for example for a reader of the output. Such a
-/// wait takes at most [`Spec::reserve`] or this time, whichever is longer.
+/// A *final* wait is a wait right before the exit, for example for a reader of the output. It gets
+/// this time even with a shorter [`Spec::reserve`], because a reader reacts within milliseconds.
 const MIN_FINAL: Duration = Duration::from_millis(500);
-/// A final wait ends at the latest this long before the end of the grace period. A final wait that
-/// begins very late ends later, because a final wait may always take this long.
+/// A final wait ends at the latest this long before the end of the grace period, so that drainit
+/// can still exit. A final wait that begins very late ends later, because a final wait may always
+/// take this long.
 const EXIT_MARGIN: Duration = Duration::from_millis(100);
 
-/// The times that a wait has to leave for the steps after it. Each time is computed only once, as
-/// the sum along the longest path through the dependencies of a process.
+/// The times that a step has to leave for the steps after it. They are sums along the longest path
+/// through the dependencies of a process, and are computed only once.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    /// For each process: the time for its stop and for the later stops of its dependencies.
-    stop_path: Vec<Duration>,
-    /// Like `stop_path`, without hooks.
-    bare_path: Vec<Duration>,
-    /// The sum of the minimum times of the stops in `stop_path`. Delays, drains and hooks leave
-    /// this time to the stops, but at most a quarter of the window.
-    least_path: Vec<Duration>,
-    /// For each process: the largest sum of times along a chain of drains that begins with this
-    /// process. Each drain adds its `min` and its limit for closing the listeners.
-    drain_path: Vec<Duration>,
-    /// The time for the final counts and for the stops of all processes.
-    stop_all: Duration,
-    /// The largest time in `least_path`, but at most a quarter of the window.
-    stop_least: Duration,
-    /// The largest time in `drain_path`.
-    drain_all: Duration,
-    /// Like `drain_all`, without the `min` of the first drain of the chain.
-    drain_rest: Duration,
-    /// Like `drain_path`, with `time` in place of `min`.
-    times_path: Vec<Duration>,
-    /// Like `drain_all`, without any `min`.
-    closings: Duration,
+    /// For each process: the time that its stop keeps.
+    kept: Vec<Duration>,
+    /// For each process: its stop, its hooks, and all later steps.
+    stops: Vec<Path>,
+    /// For each process: its drain, its stop, and all later steps.
+    drains: Vec<Path>,
+    /// All steps after the waits before the drains.
+    all: Path,
+    /// Like `all`, without the `min` of the first drain of each path.
+    after_first: Duration,
+    /// The limit for the final counts if there are any.
+    counts: Duration,
     /// The time that the container's `post_stop` hook needs before the deadline.
     last: Duration,
 }
 
-impl Budget {
-    /// Makes the budget of a shutdown. No time is kept for a process for which `is_down` returns
-    /// true, because this process does not run, and will not run when the shutdown begins.
-    pub fn new(spec: &Spec, is_down: impl Fn(ProcessId) -> bool) -> Self {
-        // The sum along the longest path through the dependencies of each process.
-        let path = |need: fn(&ProcessSpec) -> Duration, last: Duration| {
-            let mut paths = vec![last; spec.processes.len()];
-            for id in &spec.order {
-                let process = &spec.processes[id.index()];
-                let own = if is_down(*id) { Duration::ZERO } else { need(process) };
-                paths[id.index()] = heaviest(process, &paths).max(last).saturating_add(own);
-            }
-            paths
-        };
-        // The hook may use a part of the reserve.
-        let last = need(spec.hooks.post_stop).saturating_sub(spec.after_deadline());
-        let stop_path = path(stop_need, last);
-        let least_path = path(least_stop, Duration::ZERO);
-        let drain_path = path(|process| drained(process, |drain| drain.min), Duration::ZERO);
-        let times_path = path(|process| drained(process, |drain| drain.time), Duration::ZERO);
-        let drains = spec.ids().filter(|id| !is_down(*id)).filter_map(|id| {
-            let process = &spec.processes[id.index()];
-            Some((process, process.drain?))
-        });
-        let drains: Vec<_> = drains.collect();
-        let rest = drains
-            .iter()
-            .map(|(process, drain)| heaviest(process, &drain_path).saturating_add(closes(*drain)));
-        let drain_rest = rest.max();
-        // If a drain that counts traffic ends before another drain, a final count follows.
-        let is_counted = drains.len() > 1 && drains.iter().any(|(_, drain)| drain.closes);
-        let counts = is_counted.then_some(MIN_CLOSING);
+/// The times of the steps of the longest path.
+#[derive(Clone, Copy, Debug, Default)]
+struct Path {
+    /// The number of stops and hooks.
+    steps: u32,
+    /// The sum of the times that the steps keep.
+    kept: Duration,
+    /// Like `kept`, with the `time` of each drain in place of `min`.
+    full: Duration,
+    /// The time that the delays and drains leave: the `min`s of the drains, and [`LEAST_STOP`] for
+    /// each stop, or its declared time if that is shorter.
+    least: Duration,
+    /// Like `full`, with [`LEAST_STOP`] for each stop without `stop_grace_period`. A stop that does
+    /// not wait for drains begins when only this time is left.
+    declared: Duration,
+}
+
+impl Path {
+    /// The path of the last hook of the container, which needs this time.
+    fn end(last: Duration) -> Self {
+        Self { kept: last, full: last, declared: last, ..Self::default() }
+    }
+
+    /// The longest path of all dependencies of a process, of which each has a path in `paths`.
+    fn below(self, process: &ProcessSpec, paths: &[Self]) -> Self {
+        process.dependencies.iter().fold(self, |path, (on, _)| path.or(paths[on.index()]))
+    }
+
+    /// The larger of each of the times.
+    fn or(self, other: Self) -> Self {
         Self {
-            bare_path: path(|process| process.stop.need, Duration::ZERO),
-            stop_all: most(&stop_path).max(last).saturating_add(counts.unwrap_or_default()),
-            stop_least: most(&least_path).min(spec.window / 4),
-            drain_all: most(&drain_path),
-            closings: most(&path(|process| drained(process, |_| Duration::ZERO), Duration::ZERO)),
-            drain_rest: drain_rest.unwrap_or_default(),
-            stop_path,
-            least_path,
-            drain_path,
-            times_path,
-            last,
+            steps: self.steps.max(other.steps),
+            kept: self.kept.max(other.kept),
+            full: self.full.max(other.full),
+            least: self.least.max(other.least),
+            declared: self.declared.max(other.declared),
         }
     }
 
+    /// This path after a hook.
+    fn after_hook(self, hook: Option<Wait>) -> Self {
+        let Some(Wait { need, .. }) = hook else { return self };
+        Self {
+            steps: self.steps + 1,
+            kept: self.kept.saturating_add(need),
+            full: self.full.saturating_add(need),
+            declared: self.declared.saturating_add(need),
+            ..self
+        }
+    }
+
+    /// This path after a stop, which keeps `kept`.
+    fn after_stop(self, stop: Option<Duration>, kept: Duration) -> Self {
+        let least = stop.unwrap_or(LEAST_STOP);
+        Self {
+            steps: self.steps + 1,
+            kept: self.kept.saturating_add(kept),
+            full: self.full.saturating_add(kept),
+            least: self.least.saturating_add(least.min(LEAST_STOP)),
+            declared: self.declared.saturating_add(least),
+        }
+    }
+
+    /// This path after a drain.
+    fn after_drain(self, drain: DrainSpec) -> Self {
+        let min = drain.min.saturating_add(closes(drain));
+        Self {
+            kept: self.kept.saturating_add(min),
+            full: self.full.saturating_add(drain.time).saturating_add(closes(drain)),
+            least: self.least.saturating_add(min),
+            declared: self.declared.saturating_add(drain.time).saturating_add(closes(drain)),
+            ..self
+        }
+    }
+
+    /// The time that a step gets before this path: the time that the later steps do not keep. If
+    /// that is less than [`LEAST_STOP`], the later steps could not keep their times anyway. The
+    /// step then gets an equal share of the time left, as far as it keeps this share itself.
+    fn grants(self, limit: Duration, keeps: Duration, left: Duration) -> Duration {
+        let free = left.saturating_sub(self.kept);
+        if free >= LEAST_STOP {
+            return limit.min(free);
+        }
+        limit.min(free.max(keeps.min(left / (self.steps + 1))))
+    }
+}
+
+/// What lies ahead of a process when the time is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ahead {
+    /// Nothing: the process does not run, and will not run when the shutdown begins.
+    Nothing,
+    /// Its stop. The process has no drain, or the drain is over.
+    Stop,
+    /// The rest of a stop that declares its time, at most this long.
+    Rest(Duration),
+    /// Its drain and its stop.
+    Drain,
+}
+
+impl Budget {
+    /// Makes the budget of a shutdown. `left` is the time until the deadline, less the delay before
+    /// the drains.
+    pub fn new(spec: &Spec, left: Duration, ahead: impl Fn(ProcessId) -> Ahead) -> Self {
+        let last = need(spec.hooks.post_stop).saturating_sub(spec.after_deadline());
+        let of = |id: ProcessId| spec.of(id);
+        let drain = |id| of(id).drain.filter(|_| ahead(id) == Ahead::Drain);
+        // If a drain that counts traffic ends before another drain, a final count follows.
+        let drained = || spec.ids().filter_map(drain);
+        let is_counted = drained().count() > 1 && drained().any(|drain| drain.closes);
+        let counts = if is_counted { MIN_CLOSING } else { Duration::ZERO };
+        let left = left.saturating_sub(last.saturating_add(counts));
+        let runs = |id| ahead(id) != Ahead::Nothing;
+        let stops = longest_through(spec, |id| u32::from(runs(id)), u32::saturating_add);
+        let stop = |id| match ahead(id) {
+            Ahead::Rest(left) => Some(left),
+            _ => of(id).stop,
+        };
+        let is_unset = |id| runs(id) && stop(id).is_none();
+        let unset = longest_through(spec, |id| u32::from(is_unset(id)), u32::saturating_add);
+        let declared = |id| {
+            let stop = stop(id).unwrap_or_default().saturating_add(hooks_need(of(id)));
+            let time = |drain: DrainSpec| drain.time.saturating_add(closes(drain));
+            drain(id).map_or(stop, |drain| stop.saturating_add(time(drain)))
+        };
+        let declared = |id| if runs(id) { declared(id) } else { Duration::ZERO };
+        let declared = longest_through(spec, declared, Duration::saturating_add);
+        let drains = |id| u32::from(drain(id).is_some());
+        let drains = longest_through(spec, drains, u32::saturating_add);
+        // The declared times come first. If the stops of a path declare more than there is, the
+        // excess is taken from them, so that a stop that declares nothing has its equal share.
+        let share = |id: ProcessId| {
+            let (place, taken) = (id.index(), declared[id.index()]);
+            let excess =
+                if drains[place] == 0 { taken.saturating_sub(left) } else { Duration::ZERO };
+            (left.saturating_sub(taken) / unset[place]).max(excess.min(left / stops[place]))
+        };
+        let count = spec.processes.len();
+        let end = Path::end(last);
+        let mut budget = Self {
+            kept: vec![Duration::ZERO; count],
+            stops: vec![end; count],
+            drains: vec![end; count],
+            all: end,
+            after_first: Duration::ZERO,
+            counts,
+            last,
+        };
+        for &id in &spec.order {
+            let (process, place) = (of(id), id.index());
+            let mut path = end.below(process, &budget.stops);
+            if runs(id) {
+                let kept = stop(id).unwrap_or_else(|| share(id).clamp(LEAST_STOP, MOST_KEPT));
+                budget.kept[place] = kept;
+                path = path.after_hook(process.hooks.post_stop).after_stop(stop(id), kept);
+                path = path.after_hook(process.hooks.pre_stop);
+                // In a short window, three quarters of the time are for the traffic.
+                path.least = path.least.min(spec.window / 4);
+            }
+            budget.stops[place] = path;
+            path = path.below(process, &budget.drains);
+            if let Some(drain) = drain(id) {
+                budget.after_first =
+                    budget.after_first.max(path.least.saturating_add(closes(drain)));
+                path = path.after_drain(drain);
+            }
+            budget.drains[place] = path;
+            budget.all = budget.all.or(path);
+        }
+        budget
+    }
+
     /// The limit of a wait before the drains: the readiness delay, or the `pre_stop` hook of the
-    /// container.
+    /// container. A hook without a declared time may use more than its `need` if nothing else needs
+    /// the time.
     pub fn before_drains(&self, wait: Wait, left: Duration) -> Duration {
-        let after = self.drain_all.saturating_add(self.stop_all);
-        let least = share_beside(self.stop_least, Wait { limit: wait.need, ..wait }, after, left);
-        // A hook without a declared time may use more than its `need` if the drains do not need the
-        // time.
-        let spare = left.saturating_sub(most(&self.times_path).saturating_add(self.stop_all));
-        wait.limit.min(least.max(spare))
+        let left = left.saturating_sub(self.counts);
+        let spare = left.saturating_sub(self.all.full);
+        wait.limit.min(spare.max(wait.need.min(left.saturating_sub(self.all.least))))
     }
 
     /// The time for which `/readyz` stays good in a shutdown. The first drains run during this
     /// time.
     pub fn unready_delay(&self, spec: &Spec, left: Duration) -> Duration {
-        let delay = Wait::new(Some(spec.unready_delay));
-        let after = self.drain_rest.saturating_add(self.stop_all);
-        share_beside(self.stop_least, delay, after, left)
+        spec.unready_delay.min(left.saturating_sub(self.after_first.saturating_add(self.counts)))
     }
 
     /// The limit of the container's `post_stop` hook; `None` if there is none. The hook may use a
@@ -130,34 +246,34 @@ impl Budget {
         Some(spec.hooks.post_stop?.limit.min(left))
     }
 
-    /// The longest wait of a drain that begins now. If time is short, the drain gets its `min` at
-    /// the cost of the later stops, but leaves them their minimum times.
+    /// The longest wait of a drain that begins now, or that may last `longest` from now. The drain
+    /// gets the time that the later steps of its path do not keep, but its `min` at their cost.
     pub fn drain(
         &self,
-        process: &ProcessSpec,
-        longest: Duration,
-        min: Duration,
+        spec: &Spec,
+        id: ProcessId,
+        (min, longest): (Duration, Duration),
         left: Duration,
     ) -> Duration {
-        let close = drained(process, |_| Duration::ZERO);
-        let drains = heaviest(process, &self.drain_path).saturating_add(close);
-        let free = left.saturating_sub(drains.saturating_add(self.stop_all));
-        longest.min(free.max(min)).min(left.saturating_sub(self.stop_least))
+        let later = self.after_drain(spec, id);
+        let close = spec.of(id).drain.map_or(Duration::ZERO, closes);
+        let left = left.saturating_sub(close.saturating_add(self.counts));
+        let free = left.saturating_sub(later.kept);
+        longest.min(free.max(min.min(left.saturating_sub(later.least))))
     }
 
     /// The limit for closing the listeners of a drained process, and for the count that follows.
-    /// The limit is the time that the later drains and the stops do not need. The limit is at most
-    /// an eighth of the time left, but at least [`MIN_CLOSING`]. If the kernel counts, the limit is
-    /// [`MIN_CLOSING`], because the kernel needs only milliseconds. The limit is never more than a
-    /// quarter of the time left. Without a deadline, the window counts as the time left.
+    /// An admin that hangs must not use up the time of the stops, so the limit is an eighth of the
+    /// time left, but at least [`MIN_CLOSING`]. If the kernel counts, the limit is [`MIN_CLOSING`],
+    /// because the kernel needs only milliseconds. The limit is never more than a quarter of the
+    /// time left. Without a deadline, the window counts as the time left.
     pub fn closing(&self, spec: &Spec, id: ProcessId, now: Time, deadline: Time) -> Duration {
         let left = deadline.since(now).min(spec.window.max(MIN_CLOSING * 4));
-        let process = &spec.processes[id.index()];
-        if process.drain.is_some_and(|drain| drain.by_kernel) {
+        if spec.of(id).drain.is_some_and(|drain| drain.by_kernel) {
             return MIN_CLOSING.min(left / 4);
         }
-        let later = heaviest(process, &self.times_path);
-        let free = left.saturating_sub(later.saturating_add(self.stop_all));
+        let later = self.after_drain(spec, id).declared.saturating_add(self.counts);
+        let free = left.saturating_sub(later);
         free.min(left / 8).max(MIN_CLOSING).min(left / 4)
     }
 
@@ -180,13 +296,10 @@ impl Budget {
         over.since(now).saturating_sub(EXIT_MARGIN).max(EXIT_MARGIN)
     }
 
-    /// The limit of a final wait for something that may hang. The limit is an eighth of the time
-    /// left, but at least a quarter of the reserve. It is at most the reserve or [`MIN_FINAL`],
-    /// whichever is longer. The reserve exists for these waits. The waits are short, because the
-    /// runtime can start a failed container again only after them.
+    /// The limit of a final wait for something that may hang: the reserve, which exists for these
+    /// waits, or [`MIN_FINAL`] if that is longer.
     pub fn at_the_end(reserve: Duration, now: Time, over: Time) -> Duration {
-        let left = Self::left_at_the_end(now, over);
-        left.min((left / 8).max(reserve / 4).min(reserve.max(MIN_FINAL)))
+        Self::left_at_the_end(now, over).min(reserve.max(MIN_FINAL))
     }
 
     /// The longest time for which a process blocks in a shutdown because nobody reads its output.
@@ -195,84 +308,77 @@ impl Budget {
     pub fn patience(spec: &Spec) -> Duration {
         let over = Time(spec.window.saturating_add(spec.reserve));
         let stops = spec.processes.iter().filter(|process| !process.left_out);
-        let halves = stops.map(|process| process.stop.limit / 2).filter(|half| !half.is_zero());
+        let halves = stops.map(|process| process.stop.unwrap_or(MOST_KEPT) / 2);
+        let halves = halves.filter(|half| !half.is_zero());
         halves.fold(Self::at_the_end(spec.reserve, Time::default(), over), Duration::min)
     }
 
     /// The time that leftover processes get between SIGTERM and SIGKILL. drainit does not know
-    /// which process started them, so they get the longest limit of any process. The container's
-    /// `post_stop` hook keeps its time.
-    pub fn leftovers(&self, spec: &Spec, left: Duration) -> Duration {
+    /// which process started them, so they get the longest limit of any process; `unset` is the
+    /// limit of a stop without `stop_grace_period`. The container's `post_stop` hook keeps its
+    /// time.
+    pub fn leftovers(&self, spec: &Spec, unset: Duration, left: Duration) -> Duration {
         let stops = spec.processes.iter().filter(|process| !process.left_out);
-        let longest = stops.map(|process| process.stop.limit).max().unwrap_or_default();
+        let longest = stops.map(|process| process.stop.unwrap_or(unset)).max().unwrap_or_default();
         longest.min(left.saturating_sub(self.last))
     }
 
-    /// The time that the config leaves for the `min`s along each chain of drains. The waits before
-    /// the drains and the closing of the listeners get their times, and the stops keep their
-    /// minimum times.
-    pub fn room_for_drains(&self, spec: &Spec) -> Duration {
-        let before = spec.readiness_delay.max(need(spec.hooks.pre_stop));
-        let others = before.saturating_add(self.stop_least).saturating_add(self.closings);
-        spec.window.saturating_sub(others)
+    /// The time that the drains and the stops get at the least after the waits before the drains.
+    pub fn least(&self) -> Duration {
+        self.all.least.saturating_add(self.counts)
     }
 
-    /// The time from the stop signal to SIGKILL for a process that is asked to stop now.
-    ///
-    /// A process gets its declared time if enough time is left. If the time is short, the process
-    /// gets the longest of these times:
-    /// - the time that the later stops and hooks do not need;
-    /// - its share of the time left, in proportion to the needs of all stops that are left;
-    /// - [`MIN_STOP`], or the process's need if that is shorter, provided that all later stops can
-    ///   have their minimum times, too.
-    pub fn stop(&self, process: &ProcessSpec, left: Duration) -> Duration {
-        // If time is short, hooks are shortened first, so only the stops count here.
-        let stops_after = heaviest(process, &self.bare_path);
-        let least = Some(least_stop(process))
-            .filter(|least| least.saturating_add(heaviest(process, &self.least_path)) <= left);
-        let own = proportion(process.stop.need, stops_after, left).min(process.stop.need);
-        let own = own.max(least.unwrap_or_default());
-        process.stop.limit.min(self.longest_stop(process, left).max(own))
+    /// The time from the stop signal to SIGKILL for a process that is asked to stop now. `unset` is
+    /// the limit of a stop without `stop_grace_period`.
+    pub fn stop(&self, spec: &Spec, id: ProcessId, unset: Duration, left: Duration) -> Duration {
+        let limit = spec.of(id).stop.unwrap_or(unset);
+        self.after_stop(spec, id).grants(limit, self.kept[id.index()], left)
     }
 
     /// The longest time for which a process that is being stopped may still run. The later stops
     /// and hooks keep the time that they need.
-    pub fn longest_stop(&self, process: &ProcessSpec, left: Duration) -> Duration {
-        let after = self.after_stop(process).saturating_add(need(process.hooks.post_stop));
-        left.saturating_sub(after)
+    pub fn longest_stop(&self, spec: &Spec, id: ProcessId, left: Duration) -> Duration {
+        left.saturating_sub(self.after_stop(spec, id).kept)
+    }
+
+    /// The time before the deadline at which a stop begins that no drain needs. Its declared time
+    /// then still fits, and those of the later steps of its path.
+    pub fn latest_stop(&self, id: ProcessId) -> Duration {
+        self.stops[id.index()].declared
     }
 
     /// The limit of the `pre_stop` hook of a process; `None` if there is none.
     pub fn pre_stop(&self, spec: &Spec, id: ProcessId, left: Duration) -> Option<Duration> {
-        let wait = spec.processes[id.index()].hooks.pre_stop?;
-        let after = self.stop_path[id.index()].saturating_sub(wait.need);
-        let stops = self.least_path[id.index()].min(spec.window / 4);
-        Some(share_beside(stops, wait, after, left))
+        let Wait { limit, need } = spec.of(id).hooks.pre_stop?;
+        let later = self.after_stop(spec, id);
+        let later = later.after_stop(spec.of(id).stop, self.kept[id.index()]);
+        Some(later.grants(limit, need, left))
     }
 
     /// The limit of the `post_stop` hook of a process that is gone; `None` if there is none.
     pub fn post_stop(&self, spec: &Spec, id: ProcessId, left: Duration) -> Option<Duration> {
-        let process = &spec.processes[id.index()];
-        let stops = heaviest(process, &self.least_path).min(spec.window / 4);
-        Some(share_beside(stops, process.hooks.post_stop?, self.after_stop(process), left))
+        let Wait { limit, need } = spec.of(id).hooks.post_stop?;
+        Some(Path::end(self.last).below(spec.of(id), &self.stops).grants(limit, need, left))
     }
 
-    /// The time that the stops after this process need.
-    fn after_stop(&self, process: &ProcessSpec) -> Duration {
-        heaviest(process, &self.stop_path).max(self.last)
+    /// The dependency whose stop, with all later steps, keeps the most time from the stop of a
+    /// process, and this time; `None` if nothing keeps time.
+    pub fn keeper(&self, spec: &Spec, id: ProcessId) -> Option<(ProcessId, Duration)> {
+        let below =
+            spec.of(id).dependencies.iter().map(|(on, _)| (*on, self.stops[on.index()].kept));
+        below.max_by_key(|(_, kept)| *kept).filter(|(_, kept)| !kept.is_zero())
     }
-}
 
-fn most(paths: &[Duration]) -> Duration {
-    paths.iter().copied().max().unwrap_or_default()
-}
+    /// The path after the stop of a process.
+    fn after_stop(&self, spec: &Spec, id: ProcessId) -> Path {
+        let path = Path::end(self.last).below(spec.of(id), &self.stops);
+        path.after_hook(spec.of(id).hooks.post_stop)
+    }
 
-/// The longest wait of a drain; the deadline can make the wait shorter. With `full`, clients get
-/// all of `time`. Otherwise a process has failed or ended, and clients get `min`. If `min` is
-/// shorter than [`MIN_DRAIN`], clients get [`MIN_DRAIN`], but at most `time`, so that the request
-/// to drain has an effect.
-pub fn drain_wish(drain: DrainSpec, full: bool) -> Duration {
-    if full { drain.time } else { drain.min.max(drain.time.min(MIN_DRAIN)) }
+    /// The path after the drain of a process.
+    fn after_drain(&self, spec: &Spec, id: ProcessId) -> Path {
+        self.stops[id.index()].below(spec.of(id), &self.drains)
+    }
 }
 
 /// The limit for the last step of a drain, which closes the listeners or counts once more; zero if
@@ -281,53 +387,34 @@ fn closes(drain: DrainSpec) -> Duration {
     if drain.closes { MIN_CLOSING } else { Duration::ZERO }
 }
 
-/// The time that `of` returns for the drain of a process, plus the limit that [`closes`] returns;
-/// zero without a drain.
-fn drained(process: &ProcessSpec, of: fn(DrainSpec) -> Duration) -> Duration {
-    process.drain.map_or(Duration::ZERO, |drain| of(drain).saturating_add(closes(drain)))
-}
-
-/// The largest of the times that `paths` has for the dependencies of a process.
-fn heaviest(process: &ProcessSpec, paths: &[Duration]) -> Duration {
-    let needed = process.dependencies.iter().map(|(on, _)| paths[on.index()]);
-    needed.max().unwrap_or_default()
-}
-
-/// The minimum time that delays, drains and hooks leave to the stop of a process.
-fn least_stop(process: &ProcessSpec) -> Duration {
-    process.stop.need.min(MIN_STOP)
-}
-
-/// The time that a process needs for its stop and for the hooks of its stop.
-fn stop_need(process: &ProcessSpec) -> Duration {
-    let hooks = need(process.hooks.pre_stop).saturating_add(need(process.hooks.post_stop));
-    process.stop.need.saturating_add(hooks)
+fn hooks_need(process: &ProcessSpec) -> Duration {
+    need(process.hooks.pre_stop).saturating_add(need(process.hooks.post_stop))
 }
 
 fn need(hook: Option<Wait>) -> Duration {
     hook.map_or(Duration::ZERO, |wait| wait.need)
 }
 
-/// The time that a wait gets: its limit, if `left` is enough for the limit and `after`. Otherwise,
-/// the wait gets the part of `left` that `after` does not need, but at least the share that
-/// [`proportion`] returns.
-fn share(Wait { limit, need }: Wait, after: Duration, left: Duration) -> Duration {
-    limit.min(left.saturating_sub(after).max(proportion(need, after, left)))
-}
-
-/// Like [`share`], for a wait that is not a stop. The wait leaves at least `stops`, the minimum
-/// time of the later stops.
-fn share_beside(stops: Duration, wait: Wait, after: Duration, left: Duration) -> Duration {
-    share(wait, after, left).min(left.saturating_sub(stops))
-}
-
-/// The share of `need` if `left` is divided in proportion to `need` and `after`.
-fn proportion(need: Duration, after: Duration, left: Duration) -> Duration {
-    let total = need.saturating_add(after);
-    if total.is_zero() {
-        return Duration::ZERO;
+/// For each process: the largest sum of `own` along a path of dependencies through it.
+fn longest_through<T: Copy + Default + Ord>(
+    spec: &Spec,
+    own: impl Fn(ProcessId) -> T,
+    add: impl Fn(T, T) -> T,
+) -> Vec<T> {
+    let mut below = vec![T::default(); spec.processes.len()];
+    for id in &spec.order {
+        let on = spec.of(*id).dependencies.iter();
+        let sums = on.map(|(on, _)| add(below[on.index()], own(*on)));
+        below[id.index()] = sums.max().unwrap_or_default();
     }
-    left.mul_f64(need.as_secs_f64() / total.as_secs_f64()).min(left)
+    let mut above = vec![T::default(); spec.processes.len()];
+    for id in spec.order.iter().rev() {
+        let by = spec.of(*id).dependents.iter();
+        let sums = by.map(|by| add(above[by.index()], own(*by)));
+        above[id.index()] = sums.max().unwrap_or_default();
+    }
+    let sums = spec.ids().map(|id| add(add(above[id.index()], own(id)), below[id.index()]));
+    sums.collect()
 }
 
 #[cfg(test)]
@@ -338,36 +425,39 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    const fn wait(limit: u64, need: u64) -> Wait {
-        Wait { limit: s(limit), need: s(need) }
+    /// A path of this number of steps that keep `kept` seconds.
+    fn path(steps: u32, kept: u64) -> Path {
+        Path { steps, kept: s(kept), ..Path::default() }
     }
 
-    // holds: S75, S77
+    // holds: S75, S76, S77, S78, S218
     #[test]
-    fn a_wait_that_fits_is_kept() {
-        assert_eq!(share(wait(10, 10), s(5), s(20)), s(10));
-        assert_eq!(share(wait(10, 1), s(5), s(30)), s(10), "unset: up to 10 s");
+    fn a_step_gets_what_later_steps_do_not_keep() {
+        for (later, limit, keeps, left, granted) in [
+            (path(1, 5), 10, 10, 20, 10),
+            (path(1, 5), 10, 10, 12, 7),
+            (path(1, 10), 28, 10, 28, 18),
+            (path(1, 20), 28, 10, 28, 8),
+            (path(1, 3600), 28, 10, 28, 10),
+            (path(1, 10), 10, 10, 10, 5),
+            (path(2, 20), 20, 20, 12, 4),
+            (path(1, 10), 10, 10, 0, 0),
+            (path(0, 0), 3600, 3600, 28, 28),
+        ] {
+            let is = later.grants(s(limit), s(keeps), s(left));
+            assert_eq!(is, s(granted), "{later:?} {limit} {keeps} {left}");
+        }
     }
 
     // holds: S73, S270, C602, C604
     #[test]
     fn the_final_wait_ends_before_the_grace_period() {
         let (ms, at) = (Duration::from_millis, |ms| Time(Duration::from_millis(ms)));
-        for (now, limit) in
-            [(0, 2000), (16_900, 1625), (28_000, 500), (29_500, 400), (29_850, 100), (31_000, 100)]
+        for (now, limit) in [(0, 2000), (28_000, 1900), (29_500, 400), (29_850, 100), (31_000, 100)]
         {
             assert_eq!(Budget::at_the_end(ms(2000), at(now), at(30_000)), ms(limit), "{now}");
         }
         assert_eq!(Budget::at_the_end(ms(0), at(0), at(30_000)), MIN_FINAL);
         assert_eq!(Budget::left_at_the_end(at(0), at(30_000)), ms(29_900));
-    }
-
-    // holds: S76, S78, S218
-    #[test]
-    fn a_wait_that_does_not_fit_shrinks() {
-        assert_eq!(share(wait(10, 10), s(5), s(12)), s(8), "10 of 15 in proportion");
-        assert_eq!(share(wait(10, 1), s(2), s(6)), s(4), "unset: what the later floors leave");
-        assert_eq!(share(wait(10, 10), s(10), s(0)), s(0));
-        assert_eq!(share(wait(0, 0), s(0), s(5)), s(0));
     }
 }

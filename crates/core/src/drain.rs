@@ -20,7 +20,6 @@ pub mod progress;
 use core::time::Duration;
 
 use crate::action::Action;
-use crate::budget;
 use crate::budget::Budget;
 use crate::drain::progress::{Active, Closing, FinalCount, Progress, QUIET};
 use crate::event::{Event, Load};
@@ -50,7 +49,8 @@ impl State {
     ) {
         self[process].drain = match self.process(process).drain {
             Some(drain) => {
-                let wish = budget::drain_wish(drain, full).max(hold);
+                let wish = if full { drain.time } else { drain.min };
+                let wish = wish.max(hold);
                 let mut drain = DrainSpec { min: drain.min.max(hold), ..drain };
                 if family::tie(self, process).is_handed_over() {
                     drain = DrainSpec { closes: false, signal: None, ..drain };
@@ -87,9 +87,8 @@ impl State {
     pub(crate) fn step_final_count(&mut self, process: ProcessId, deadline: Time) -> bool {
         match self[process].drain {
             Progress::Drained { at, until, is_counted } => {
-                let (spec, wish) = (self.process(process), until.since(self.now));
-                let left = deadline.since(self.now);
-                let left = self.budget.drain(spec, wish, Duration::ZERO, left);
+                let wish = (Duration::ZERO, until.since(self.now));
+                let left = self.budget.drain(&self.spec, process, wish, deadline.since(self.now));
                 let until = self.now + left;
                 // If the drain ended in this step, its last sample also serves as the final count,
                 // because nothing can have changed since that sample.
@@ -272,8 +271,8 @@ impl Active {
         deadline: Time,
     ) -> Progress {
         let now = state.now;
-        let (spec, left) = (state.process(process), deadline.since(now));
-        let longest = state.budget.drain(spec, wish, drain.min, left);
+        let left = deadline.since(now);
+        let longest = state.budget.drain(&state.spec, process, (drain.min, wish), left);
         let min = drain.min.min(longest);
         if longest.is_zero() {
             if !wish.is_zero() {
@@ -290,6 +289,7 @@ impl Active {
             since: now,
             min_until: now + min,
             until: now + longest,
+            wish_until: now + wish,
             at_end: if longest < wish { DrainEnd::Deadline } else { DrainEnd::TimeOver },
             closes: drain.closes,
             exit_at: drain.exit_at,
@@ -335,8 +335,8 @@ impl Active {
     /// Shortens the drain to meet a deadline that did not exist when the drain began.
     fn fit(&mut self, state: &State, process: ProcessId, deadline: Time) {
         let (left, min_left) = (self.until.since(state.now), self.min_until.since(state.now));
-        let spec = state.process(process);
-        let longest = state.budget.drain(spec, left, min_left, deadline.since(state.now));
+        let most = deadline.since(state.now);
+        let longest = state.budget.drain(&state.spec, process, (min_left, left), most);
         if longest < left {
             self.until = state.now + longest;
             self.at_end = DrainEnd::Deadline;
@@ -347,8 +347,21 @@ impl Active {
         }
     }
 
+    /// Lets a drain last longer if the later steps of its path need less time than when it began.
+    fn extend(&mut self, state: &State, process: ProcessId, deadline: Time) {
+        let (wish, left) = (self.wish_until.since(state.now), deadline.since(state.now));
+        let longest = state.budget.drain(&state.spec, process, (Duration::ZERO, wish), left);
+        self.until = self.until.max(state.now + longest);
+        if self.until == self.wish_until {
+            self.at_end = DrainEnd::TimeOver;
+        }
+    }
+
     /// Takes the steps that are due now. Returns whether the drain is over.
     fn step(&mut self, state: &mut State, process: ProcessId, deadline: Time) -> bool {
+        if self.at_end == DrainEnd::Deadline && state.is_past(self.until) {
+            self.extend(state, process, deadline);
+        }
         let over = match self.closing {
             Closing::NotYet if self.is_reported() && state.is_past(self.min_until) => {
                 Some(DrainEnd::Reported)

@@ -113,6 +113,8 @@ pub enum Event {
         process: ProcessId,
         load: Load,
     },
+    /// The kernel shows that the process listens on nothing, so it serves nobody.
+    ListensOnNothing(ProcessId),
     /// The answer to `Action::ShutdownBegins`: the connections that the stops will cut are counted.
     Counted,
     /// `Action::CloseListeners` was answered or given up.

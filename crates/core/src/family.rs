@@ -169,7 +169,7 @@ pub(crate) fn passes_on(state: &mut State, process: ProcessId, deadline: Time) {
     // limit of a stop. `fit_waits` would then assume that the older instance has asked for more
     // time.
     let since = state.now;
-    let kill_at = since + state.budget.stop(state.process(older), deadline.since(since));
+    let kill_at = since + state.stop_time(older, deadline);
     let life = match state.life(older) {
         Lifecycle::PreStop { .. } => {
             state.abort_hook(Some(older), Stage::PreStop);
@@ -242,7 +242,7 @@ pub(crate) fn settle(state: &mut State, may_stop: bool, deadline: Time) {
 /// epoch to end, the time until SIGKILL is not extended.
 fn stop_held(state: &mut State, process: ProcessId, deadline: Time) {
     let now = state.now;
-    let own = state.budget.stop(state.process(process), deadline.since(now));
+    let own = state.stop_time(process, deadline);
     let is_passed = state.family.state(process) == EpochState::Passed;
     let limit = |kill_at: Time| if is_passed { own.min(kill_at.since(now)) } else { own };
     state.end_drain(process, DrainEnd::TimeOver);

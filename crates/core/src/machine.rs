@@ -154,6 +154,9 @@ impl Machine {
     /// has failed too often, otherwise `event`.
     fn judge(&mut self, event: Event) -> Event {
         let state = &mut self.state;
+        if let Event::ListensOnNothing(process) = event {
+            state[process].listens_on_nothing = true;
+        }
         let is_running = matches!(self.phase, Phase::Running(_));
         let is_watched = |state: &State, process| {
             is_running && matches!(state.life(process), Lifecycle::Ready { .. })
@@ -233,7 +236,7 @@ fn extend_timeout(state: &mut State, id: ProcessId, by: Duration, deadline: Opti
         }
         Lifecycle::Stopping { kill_at, .. } if family::tie(state, id) != Tie::KillOnly => {
             let left = deadline.map_or(Duration::MAX, |at| at.since(state.now));
-            (kill_at, state.budget.longest_stop(state.process(id), left))
+            (kill_at, state.budget.longest_stop(&state.spec, id, left))
         }
         _ => return,
     };

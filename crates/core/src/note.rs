@@ -9,6 +9,18 @@ use crate::event::{Load, Request};
 use crate::spec::HookId;
 use crate::types::{End, ProcessId, Signal, WatchAction};
 
+/// What limits the time from the stop signal to SIGKILL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopLimit {
+    /// The `stop_grace_period` of the process is over. If the config declares none, the limit is
+    /// that of [`Cause`]: the time of a whole shutdown, or less after an unexpected end.
+    Own { is_declared: bool },
+    /// The stop of a dependency, and the steps after it, keep this time.
+    Kept { by: ProcessId, time: Duration, is_declared: bool },
+    /// The deadline has come, or the end of a hot restart, or a third stop signal.
+    Other,
+}
+
 /// A report of the core for the log, the status, the metrics or the shutdown report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
@@ -145,6 +157,8 @@ pub enum Note {
         cause: Cause,
         /// The time until the deadline.
         window: Duration,
+        /// If the grace period counts from an earlier request to drain: the time since then.
+        drained_for: Option<Duration>,
     },
     /// The readiness delay begins. All processes serve for this time before the drains and stops
     /// begin.
@@ -206,6 +220,7 @@ pub enum Note {
         process: ProcessId,
         /// The time since the process was asked to end; `None` if it was not asked.
         after: Option<Duration>,
+        why: StopLimit,
     },
     /// Some leftover processes are alive: they survive SIGKILL, or have not received it.
     LeftoversRemain,

@@ -235,6 +235,7 @@ impl State {
         for (id, place) in self.spec.order.iter().zip(0..) {
             self.slots[id.index()].rank = place;
         }
-        self.plan_budget();
+        self.limit_stops(true);
+        self.plan_budget(self.spec.window);
     }
 }

@@ -49,7 +49,7 @@ pub struct Spec {
     pub order: Vec<ProcessId>,
 }
 
-/// The time that a process or a hook gets to end.
+/// The time that a hook gets to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
     /// The longest wait.
@@ -62,8 +62,7 @@ impl Wait {
     /// The wait if the config declares no time.
     pub const DEFAULT: Self = Self { limit: Duration::from_secs(10), need: Duration::from_secs(1) };
 
-    /// Whether the config declares the time. If enough time is left, a declared time is granted in
-    /// full.
+    /// Whether the config declares the time.
     pub fn is_declared(self) -> bool {
         self.limit == self.need
     }
@@ -122,8 +121,12 @@ pub struct ProcessSpec {
     /// Whether the container is no longer ready once this process has failed for good.
     pub required: bool,
     pub stop_signal: Signal,
-    /// The time from `stop_signal` to SIGKILL.
-    pub stop: Wait,
+    /// The time from `stop_signal` to SIGKILL (`stop_grace_period`). `None` if the config does not
+    /// declare it: the stop then gets the time that the deadline leaves.
+    pub stop: Option<Duration>,
+    /// Whether the config shows that the process accepts connections. The longest shutdown assumes
+    /// that any other process listens on nothing.
+    pub shows_listener: bool,
     pub hooks: HookWaits,
     pub drain: Option<DrainSpec>,
     /// Whether drainit holds listening sockets for the process.
@@ -205,6 +208,10 @@ impl Spec {
         found
     }
 
+    pub fn of(&self, id: ProcessId) -> &ProcessSpec {
+        &self.processes[id.index()]
+    }
+
     /// All slots. At first, these are the processes in file order.
     pub fn ids(&self) -> impl Iterator<Item = ProcessId> + use<> {
         (0..self.processes.len()).filter_map(|index| u16::try_from(index).ok()).map(ProcessId)
@@ -269,7 +276,7 @@ impl ProcessSpec {
         self.readiness_timeout = None;
         self.hooks = HookWaits::default();
         self.drain = None;
-        self.stop = Wait::new(Some(Duration::ZERO));
+        self.stop = Some(Duration::ZERO);
     }
 }
 

@@ -165,6 +165,7 @@ impl State {
         self.family.spawned(process, self.now);
         self[process].has_run = true;
         (self[process].drain_signalled, self[process].asked) = (None, None);
+        self[process].listens_on_nothing = false;
     }
 
     /// Records that an instance has met a condition. Dependents with `restart: true` do not restart

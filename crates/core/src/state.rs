@@ -7,7 +7,7 @@ use core::ops::{Index, IndexMut};
 use core::time::Duration;
 
 use crate::action::Action;
-use crate::budget::Budget;
+use crate::budget::{Ahead, Budget, MOST_KEPT};
 use crate::drain::progress::Progress;
 use crate::event::Request;
 use crate::family::states::Family;
@@ -235,6 +235,8 @@ pub struct Slot {
     /// Whether the process is down without a failure, because it has completed or its `only_if`
     /// does not hold.
     pub(super) went_well: bool,
+    /// Whether the kernel has shown that the running instance listens on nothing.
+    pub(crate) listens_on_nothing: bool,
     /// The drain of the running instance.
     pub(crate) drain: Progress,
     /// The time at which the process was asked to drain, if the process may end by itself once it
@@ -272,6 +274,8 @@ impl IndexMut<ProcessId> for State {
 pub struct State {
     pub spec: Rc<Spec>,
     pub budget: Budget,
+    /// The limit of a stop without `stop_grace_period`.
+    pub unset_stop: Duration,
     /// The time of the current step.
     pub now: Time,
     pub(super) slots: Vec<Slot>,
@@ -329,7 +333,8 @@ impl State {
             slots[id.index()].rank = place;
         }
         Self {
-            budget: Budget::new(&spec, |_| false),
+            budget: Budget::new(&spec, spec.window, |_| Ahead::Drain),
+            unset_stop: spec.window,
             now,
             slots,
             family: Family::default(),
@@ -358,9 +363,53 @@ impl State {
         self[id].life
     }
 
-    /// Computes the budget again. Processes that are down need no time in the shutdown.
-    pub(crate) fn plan_budget(&mut self) {
-        self.budget = Budget::new(&self.spec, |id| self.life(id).is_down());
+    /// Computes the budget again. `left` is the time until the deadline, less the delay before the
+    /// drains.
+    pub(crate) fn plan_budget(&mut self, left: Duration) {
+        self.budget = Budget::new(&self.spec, left, |id| {
+            let is_due = match self[id].drain {
+                Progress::NotDue => matches!(self.life(id), Lifecycle::Ready { .. }),
+                Progress::Active(_) => true,
+                _ => false,
+            };
+            match self.life(id) {
+                life if life.is_down() => Ahead::Nothing,
+                Lifecycle::Stopping { kill_at, .. } if self.process(id).stop.is_some() => {
+                    Ahead::Rest(kill_at.since(self.now).min(self.stop_limit(id)))
+                }
+                _ if is_due && self.process(id).drain.is_some() => Ahead::Drain,
+                _ => Ahead::Stop,
+            }
+        });
+    }
+
+    /// Computes the budget again if a process has gone down in this step, and others still need
+    /// time: they can use the time that was kept for it.
+    pub(crate) fn plan_again(&mut self, left: Duration) {
+        let is_early = |id: &ProcessId| {
+            let mut above = self.process(*id).dependents.iter();
+            self.life(*id).is_down() && above.any(|by| !self.life(*by).is_down())
+        };
+        if self.touched.iter().any(is_early) {
+            self.plan_budget(left);
+        }
+    }
+
+    /// Sets the limit of stops without `stop_grace_period`. If nobody asked for the shutdown, the
+    /// restart of the container waits for these stops.
+    pub(crate) fn limit_stops(&mut self, is_asked: bool) {
+        let most = if is_asked { Duration::MAX } else { MOST_KEPT };
+        self.unset_stop = self.spec.window.min(most);
+    }
+
+    /// The time from the stop signal to SIGKILL if there were no deadline.
+    pub(crate) fn stop_limit(&self, id: ProcessId) -> Duration {
+        self.process(id).stop.unwrap_or(self.unset_stop)
+    }
+
+    /// The time that a process gets if it is asked to stop now.
+    pub(crate) fn stop_time(&self, id: ProcessId, deadline: Time) -> Duration {
+        self.budget.stop(&self.spec, id, self.unset_stop, deadline.since(self.now))
     }
 
     pub(super) fn set_role(&mut self, id: ProcessId, role: Role) {

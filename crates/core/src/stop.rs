@@ -9,7 +9,7 @@ use crate::budget::Budget;
 use crate::drain::progress::Progress;
 use crate::event::Event;
 use crate::family::{self, Tie};
-use crate::note::{DrainEnd, Note};
+use crate::note::{DrainEnd, Note, StopLimit};
 use crate::spec::{HookId, Stage};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ProcessId, Signal, Time};
@@ -38,7 +38,7 @@ impl State {
 
     pub(crate) fn ask_to_end(&mut self, process: ProcessId, deadline: Time) {
         if !family::holds(self, process) {
-            let limit = self.budget.stop(self.process(process), deadline.since(self.now));
+            let limit = self.stop_time(process, deadline);
             self.signal_stop(process, limit);
             family::passes_on(self, process, deadline);
         }
@@ -49,13 +49,26 @@ impl State {
     pub(crate) fn kill_if_due(&mut self, process: ProcessId, deadline: Time) {
         match self.life(process) {
             Lifecycle::Stopping { since, kill_at } if self.is_past(kill_at) => {
-                self.kill(process, Some(since), deadline);
+                match self.spare_until(process, since, deadline) {
+                    Some(until) => self.set_timer(process, until),
+                    None => self.kill(process, Some(since), deadline),
+                }
             }
             Lifecycle::Remains { kill_at } if self.is_past(kill_at) => {
                 self.kill(process, None, deadline);
             }
             _ => {}
         }
+    }
+
+    /// The time until which a process that was asked to end at `since` may still run, because the
+    /// later steps of its path need less time than when it was asked. `None` if there is no such
+    /// time.
+    fn spare_until(&self, process: ProcessId, since: Time, deadline: Time) -> Option<Time> {
+        let left = deadline.since(self.now);
+        let spare = self.now + self.budget.longest_stop(&self.spec, process, left);
+        let until = spare.min(since + self.stop_limit(process));
+        (family::tie(self, process) == Tie::None && !self.is_past(until)).then_some(until)
     }
 
     /// Sends the stop signal. SIGKILL follows after `limit`.
@@ -94,7 +107,12 @@ impl State {
         self.act(Action::Kill(process));
         let rest_asked = self[process].asked.filter(|_| self.life(process).has_rest());
         let asked = asked.or(rest_asked);
-        self.note(Note::Killed { process, after: asked.map(|asked| self.now.since(asked)) });
+        let after = asked.map(|asked| self.now.since(asked));
+        self.note(Note::Killed {
+            process,
+            after,
+            why: self.stop_limited_by(process, after, deadline),
+        });
         let holds_until = self.after_kill(deadline);
         let life = match self.life(process).has_rest() {
             true => Lifecycle::RestKilled { holds_until },
@@ -102,6 +120,23 @@ impl State {
         };
         self.set(process, life);
         self.killed = true;
+    }
+
+    /// What has limited the time of a process that was asked to end this long ago.
+    fn stop_limited_by(
+        &self,
+        process: ProcessId,
+        after: Option<Duration>,
+        deadline: Time,
+    ) -> StopLimit {
+        let is_declared = self.process(process).stop.is_some();
+        if after.is_some_and(|after| after >= self.stop_limit(process)) {
+            return StopLimit::Own { is_declared };
+        }
+        match self.budget.keeper(&self.spec, process) {
+            Some((by, time)) if self.now < deadline => StopLimit::Kept { by, time, is_declared },
+            _ => StopLimit::Other,
+        }
     }
 
     /// Cancels the start of a process. A process that does not run is not started. If the process
@@ -149,7 +184,7 @@ impl State {
     /// The time in which the rest of a process group has to end. If an older instance waits for
     /// this end, the time is at most half of the time to the deadline.
     fn rest_limit(&self, process: ProcessId, deadline: Time) -> Duration {
-        let limit = self.budget.stop(self.process(process), deadline.since(self.now));
+        let limit = self.stop_time(process, deadline);
         if family::is_awaited(self, process) {
             limit.min(deadline.since(self.now) / 2)
         } else {
@@ -178,11 +213,11 @@ impl State {
                     self.budget.pre_stop(&self.spec, id, left).unwrap_or_default()
                 }
                 Lifecycle::Stopping { since, kill_at } => {
-                    let own = self.budget.stop(self.process(id), left);
+                    let own = self.stop_time(id, deadline);
                     // A process that has asked for more time than its limit keeps as much of this
                     // time as the later stops can spare.
-                    let is_longer = kill_at.since(since) > self.process(id).stop.limit;
-                    let spare = self.budget.longest_stop(self.process(id), left);
+                    let is_longer = kill_at.since(since) > self.stop_limit(id);
+                    let spare = self.budget.longest_stop(&self.spec, id, left);
                     if is_longer { own.max(spare) } else { own }
                 }
                 Lifecycle::Killed { .. } | Lifecycle::RestKilled { .. } => {

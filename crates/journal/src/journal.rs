@@ -299,7 +299,7 @@ impl Journal {
                 self.begin_shutdown();
                 self.drain_requested = true;
             }
-            Note::ShutdownBegan { cause, window } => {
+            Note::ShutdownBegan { cause, window, .. } => {
                 self.begin_shutdown();
                 self.shutdown = Some((now, cause, window));
             }

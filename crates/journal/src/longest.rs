@@ -160,6 +160,12 @@ impl Play {
             Action::Drain { process, .. } if self.closes(process) => {
                 Event::DrainAnswered { process, accepted: true }
             }
+            Action::ShutdownBegins { .. } => {
+                let processes = self.spec.processes.iter().zip(self.spec.ids());
+                let silent = processes.filter(|(process, _)| !process.shows_listener);
+                self.events.extend(silent.map(|(_, id)| Event::ListensOnNothing(id)));
+                return;
+            }
             Action::Kill(process) => ended(process, End::Signal(Signal::KILL)),
             Action::Sweep(Signal::KILL) => Event::NothingLeft,
             Action::Sweep(_) => Event::Swept { any: true },

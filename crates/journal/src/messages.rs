@@ -5,7 +5,7 @@ use core::time::Duration;
 use crate::prelude::*;
 use drainit_core::cause::{Cause, Failure};
 use drainit_core::event::{Load, Unit};
-use drainit_core::note::{DrainEnd, RequestError};
+use drainit_core::note::{DrainEnd, RequestError, StopLimit};
 use drainit_core::spec::HookId;
 use drainit_core::types::{End, ProcessId, human};
 
@@ -39,6 +39,19 @@ pub fn why(cause: Cause, names: &Names) -> String {
         Cause::HookFailed => "the container's pre_start hook failed".to_owned(),
         Cause::DrainRequested => "drain requested".to_owned(),
         Cause::AllEnded => "every process has ended".to_owned(),
+    }
+}
+
+/// Describes what has limited the time of a stop.
+pub(crate) fn stop_limit(limit: StopLimit, names: &Names) -> String {
+    match limit {
+        StopLimit::Own { is_declared: true } => "its `stop_grace_period` is over".to_owned(),
+        StopLimit::Own { .. } => "`stop_grace_period` is not written".to_owned(),
+        StopLimit::Kept { by, time, is_declared } => {
+            let is = if is_declared { "does not fit" } else { "is not written" };
+            format!("`stop_grace_period` {is}, and `{}` keeps {}", names.of(by), human(time))
+        }
+        StopLimit::Other => "no time is left".to_owned(),
     }
 }
 

@@ -81,6 +81,7 @@ pub struct Timeline {
     /// The steps. Each step comes after the steps that it waits for.
     pub steps: Vec<ShutdownStep>,
     /// The indexes of the steps that determine the time of the exit, from the first to the last.
+    /// The first of them begins with the shutdown, or is a stop that does not wait for drains.
     pub critical: Vec<usize>,
     pub total: Duration,
 }
@@ -118,28 +119,36 @@ impl Timeline {
         for (place, step) in steps.iter().enumerate() {
             last.insert((step.part(), step.process), place);
         }
-        let first = steps.iter().rposition(|step| step.ends == Some(Time(total)));
-        let mut critical: Vec<_> =
-            core::iter::successors(first, |place| before(spec, &steps, &last, *place)).collect();
+        // For each step: the beginning of its longest path, and the step before it on this path.
+        let mut paths: Vec<(Time, Option<usize>)> = Vec::with_capacity(steps.len());
+        for (place, step) in steps.iter().enumerate() {
+            let before = before(spec, &steps, &last, place).into_iter();
+            let path = before.map(|place| (paths[place].0, Some(place)));
+            paths.push(path.min_by_key(|(begins, _)| *begins).unwrap_or((step.begins, None)));
+        }
+        let lasts = (0..steps.len()).rev().filter(|place| steps[*place].ends == Some(Time(total)));
+        let first = lasts.min_by_key(|place| paths[*place].0);
+        let mut critical: Vec<_> = core::iter::successors(first, |place| paths[*place].1).collect();
         critical.reverse();
         Self { steps, critical, total }
     }
 }
 
-/// The step that had to end before the step at `place` could begin. `last` has the last step of
-/// each process in each part of the shutdown.
+/// The steps whose ends let the step at `place` begin. `last` has the last step of each process in
+/// each part of the shutdown.
 fn before(
     spec: &Spec,
     steps: &[ShutdownStep],
     last: &BTreeMap<(u8, Option<ProcessId>), usize>,
     place: usize,
-) -> Option<usize> {
+) -> Vec<usize> {
     let step = steps[place];
     let is_before = |other: &usize| steps[*other].ends == Some(step.begins);
+    let mut found = Vec::new();
     if let Some(process) = step.process {
         let own = place.checked_sub(1).filter(|own| steps[*own].process == step.process);
         if let Some(own) = own.filter(|own| steps[*own].part() == step.part()) {
-            return Some(own);
+            return vec![own];
         }
         // The step waits for the dependents of its process. If a dependent has no step, the search
         // continues with the dependents of this dependent.
@@ -148,7 +157,7 @@ fn before(
         while let Some(id) = above.pop_front() {
             for &dependent in &spec.processes[id.index()].dependents {
                 match last.get(&(step.part(), Some(dependent))).copied() {
-                    Some(place) if is_before(&place) => return Some(place),
+                    Some(place) if is_before(&place) => found.push(place),
                     None if seen.insert(dependent) => above.push_back(dependent),
                     _ => {}
                 }
@@ -156,7 +165,8 @@ fn before(
         }
     }
     let earlier = 0..steps.partition_point(|other| other.part() < step.part());
-    earlier
-        .filter(is_before)
-        .min_by_key(|other| (Reverse(steps[*other].part()), steps[*other].process))
+    let earlier = earlier.filter(is_before);
+    found
+        .extend(earlier.min_by_key(|other| (Reverse(steps[*other].part()), steps[*other].process)));
+    found
 }

@@ -13,7 +13,7 @@ pub(crate) mod unique;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::budget::Budget;
+use crate::core::budget::{Ahead, Budget};
 use crate::graph::Graph;
 use crate::keys::{Config, DrainMethod, Process, ProcessKind};
 use crate::language::diagnostics::problems::Problems;
@@ -234,8 +234,15 @@ pub(crate) fn shrink_default_minima(
     graph: &Graph,
     places: &Places,
 ) {
-    let spec = config.spec(graph);
-    let room = Budget::new(&spec, |_| false).room_for_drains(&spec);
+    let mut spec = config.spec(graph);
+    spec.processes
+        .iter_mut()
+        .filter_map(|it| it.drain.as_mut())
+        .for_each(|it| it.min = Duration::ZERO);
+    let before = spec.hooks.pre_stop.map_or(Duration::ZERO, |hook| hook.need);
+    let before = before.max(spec.readiness_delay);
+    let others = Budget::new(&spec, spec.window, |_| Ahead::Drain).least().saturating_add(before);
+    let room = spec.window.saturating_sub(others);
     let of = written_minima(config);
     let below = below(graph, &of);
     let mut above = vec![Duration::ZERO; of.len()];
@@ -271,11 +278,23 @@ pub(crate) fn shrink_default_minima(
 
 const WINDOW: &str = "`grace_period` minus `reserve`";
 
+/// In the longest shutdown, the first process whose stop begins while this process is drained, and
+/// the time from the stop signal to the beginning of the stop.
+fn stopped_beside(plan: &Plan<'_>, drained: ProcessId) -> Option<(ProcessId, Duration)> {
+    let steps = &plan.after_signal.steps;
+    let is_drain =
+        |step: &&ShutdownStep| step.kind == StepKind::Drain && step.process == Some(drained);
+    let over = steps.iter().find(is_drain)?.ends?;
+    let stops = steps.iter().filter(|step| step.kind == StepKind::Stop && step.begins < over);
+    let first = stops.min_by_key(|step| step.begins)?;
+    Some((first.process?, first.begins.0))
+}
+
 /// Warns of a drained process without a `depends_on`, because the other processes would stop while
 /// this process drains. A process with an empty `depends_on` gets no warning, because the empty
 /// list says that the process does not need the others.
 fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph, places: &Places) {
-    let mut checked = 0;
+    let (mut checked, mut plan) = (0, None);
     for (index, process, place) in running(config, places) {
         let is_meant = process.drain.is_some() && place.find("depends_on").is_none();
         if !is_meant || places.is_further_copy(index) || checked == 50 {
@@ -303,10 +322,21 @@ fn drains_without_order(problems: &mut Problems, config: &Config, graph: &Graph,
             1..=3 => list(others.iter().copied()),
             more => format!("{} and {} more", list(others.iter().take(2).copied()), more - 2),
         };
-        let message = format!(
-            "`{}` is drained, but has no `depends_on`: other processes are stopped at the same time",
-            process.name
+        let name = &process.name;
+        let plan = plan.get_or_insert_with(|| Plan::with(config, graph, false));
+        let beside = stopped_beside(plan, ProcessId(u16::try_from(index).unwrap_or_default()));
+        let beside = beside.filter(|(id, _)| !waits[id.index()]).map_or_else(
+            || "other processes are stopped at the same time".to_owned(),
+            |(id, begins)| {
+                let other = &config.processes[id.index()].name;
+                let at = match begins {
+                    Duration::ZERO => "at the stop signal".to_owned(),
+                    begins => format!("{} after the stop signal", human(begins)),
+                };
+                format!("`{other}` is stopped {at}, while `{name}` may still drain")
+            },
         );
+        let message = format!("`{name}` is drained, but has no `depends_on`: {beside}");
         let problem = problems.warning(span, message);
         problem.help(format!(
             "name what its last requests need, such as `depends_on: [{first}]`, or write `depends_on: []` if they need nothing; the other processes are {named}"

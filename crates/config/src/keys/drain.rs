@@ -18,6 +18,11 @@ use crate::language::invalid::Invalid;
 use crate::language::yaml::node::{Kind, Node};
 use crate::types::{Signal, human};
 
+/// The default of `min`. Load balancers learn late that the endpoint was removed, and may still send
+/// new connections when the process has none left. A drain ends with its process, so the time costs
+/// nothing if the process ends earlier.
+pub const DEFAULT_MIN: Duration = Duration::from_secs(5);
+
 /// The drain of a process, as `drain:` defines it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
@@ -73,7 +78,7 @@ impl DrainKeys {
             let problem = reader.problems.warning(span, message);
             problem.help("write a longer `time`, or a shorter `min`");
         }
-        let min = min.unwrap_or(method.default_min()).min(time);
+        let min = min.unwrap_or(DEFAULT_MIN).min(time);
         Some(Drain { method, time, min })
     }
 }
@@ -113,7 +118,7 @@ pub struct DrainTimes {
     /// The drain lasts at least this long, while load balancers remove the endpoint. <!-- C367 -->
     /// If the process ends, the drain ends at once. <!-- C638 --> If `min` is longer than `time`,
     /// drainit uses `time`, and `check` warns. <!-- C639 --> Example: `min: 8s`
-    #[key(default = "5s with `envoy` or `connections`, else 0s")]
+    #[key(default = "5s, or `time` if that is shorter")]
     pub min: Option<Duration>,
 }
 
@@ -395,8 +400,8 @@ leaf! {
 impl Drain {
     fn by_kernel() -> Self {
         let method = DrainMethod::Connections(ConnectionsDrain::default());
-        let (min, time) = (method.default_min(), method.times().time);
-        Self { method, time, min }
+        let time = method.times().time;
+        Self { method, time, min: DEFAULT_MIN.min(time) }
     }
 }
 
@@ -421,15 +426,6 @@ impl DrainMethod {
             Self::Signal(signal) | Self::Notify(signal) => signal.connections.as_ref(),
             Self::Connections(connections) => Some(&connections.counting),
         }
-    }
-
-    /// The default of `min`. Load balancers learn late that the endpoint was removed. They may
-    /// still send new connections when the process has none left. If drainit counts connections,
-    /// the drain therefore needs a shortest time. With every other method the default is 0, because
-    /// the process itself reports the end of its drain.
-    pub fn default_min(&self) -> Duration {
-        let is_counted = matches!(self, Self::Envoy(_)) || self.counting().is_some();
-        if is_counted { Duration::from_secs(5) } else { Duration::ZERO }
     }
 }
 

@@ -40,8 +40,8 @@ pub use address::{Address, GrpcTarget, HttpTarget};
 pub use config::{Arguments, Config, Control, ControlSocket, LogFormat, Logging};
 pub use depends_on::Dependency;
 pub use drain::{
-    ConnectionsDrain, CountUntil, Counting, Direction, Drain, DrainMethod, DrainTimes, DrainUntil,
-    EnvoyDrain, ExecDrain, Header, HeaderValue, HttpDrain, HttpMethod, SignalDrain,
+    ConnectionsDrain, CountUntil, Counting, DEFAULT_MIN, Direction, Drain, DrainMethod, DrainTimes,
+    DrainUntil, EnvoyDrain, ExecDrain, Header, HeaderValue, HttpDrain, HttpMethod, SignalDrain,
 };
 pub use drainit_os::spawn::User;
 pub use drainit_os::spawn::limits::{Limit, Ulimit};

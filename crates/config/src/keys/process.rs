@@ -317,6 +317,17 @@ impl Process {
         Self { name, command, ..Self::default() }
     }
 
+    /// Whether the config shows that the process accepts connections.
+    pub fn shows_listener(&self) -> bool {
+        let liveness = self.liveness.as_ref().and_then(Liveness::probe);
+        let mut probes = self.readiness.iter().map(|it| &it.probe).chain(liveness);
+        let connects = |probe: &Probe| {
+            use Probe::{Envoy, Grpc, Http, Tcp, Unix};
+            matches!(probe, Unix(_) | Tcp(_) | Http(_) | Grpc(_) | Envoy(_))
+        };
+        !self.listen.is_empty() || !self.sockets.is_empty() || probes.any(connects)
+    }
+
     /// Whether the condition of the process can never hold in this environment, so that drainit
     /// never starts the process.
     pub fn is_left_out(&self) -> bool {

@@ -53,7 +53,8 @@ impl Config {
                 on_exit: process.on_exit,
                 required: process.required && process.autostart,
                 stop_signal: process.stop_signal,
-                stop: Wait::new(process.stop_grace_period),
+                stop: process.stop_grace_period,
+                shows_listener: process.shows_listener(),
                 hooks: HookWaits {
                     pre_start: (process.is_validated().then_some(Wait::DEFAULT))
                         .or(waits(&process.hooks).pre_start),

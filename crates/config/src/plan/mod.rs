@@ -17,8 +17,8 @@ use std::time::Duration;
 
 pub use drainit_journal::timeline;
 
-use crate::core::budget::{self, Budget};
-use crate::core::spec::{HookWaits, Spec};
+use crate::core::budget::Budget;
+use crate::core::spec::{HookWaits, Spec, Wait};
 use crate::graph::Graph;
 use crate::keys::{Config, DeadlineShare, OnlyIf, Process, StartCondition};
 use crate::plan::timeline::{ShutdownStep, StepKind, Timeline};
@@ -132,13 +132,12 @@ impl<'c> Plan<'c> {
         [(&self.after_signal, true), (&self.after_end, false)].into_iter().chain(signal).chain(end)
     }
 
-    /// The times that the plan gives the stop and the drain of each process, by the name of the
-    /// process. The plan has several shutdowns: `stop` is the shortest time for the stop in any of
-    /// them, and `drain` is the time for the drain after a stop signal.
+    /// The times that the plan gives the stop and the drain of each process after a stop signal, by
+    /// the name of the process. If a oneshot may still run, `stop` is the shorter time.
     pub(crate) fn shares(&self) -> HashMap<String, DeadlineShare> {
         let mut stops = vec![None; self.names.len()];
         let mut drains = vec![Duration::ZERO; self.names.len()];
-        for (timeline, asked) in self.timelines() {
+        for (timeline, _) in self.timelines().filter(|(_, asked)| *asked) {
             for step in &timeline.steps {
                 let Some(id) = step.process else { continue };
                 let stop = &mut stops[id.index()];
@@ -146,7 +145,7 @@ impl<'c> Plan<'c> {
                     StepKind::Stop => {
                         *stop = Some(stop.unwrap_or(Duration::MAX).min(step.takes()));
                     }
-                    StepKind::Drain if asked => drains[id.index()] = step.takes(),
+                    StepKind::Drain => drains[id.index()] = step.takes(),
                     _ => {}
                 }
             }
@@ -185,15 +184,15 @@ impl<'c> Plan<'c> {
             StepKind::ReadinessDelay => return (self.spec.readiness_delay, true),
             StepKind::Drain => {
                 let drain = process.and_then(|process| process.drain);
-                return (
-                    drain.map_or(step.takes(), |drain| budget::drain_wish(drain, asked)),
-                    true,
-                );
+                let wish = drain.map(|drain| if asked { drain.time } else { drain.min });
+                return (wish.unwrap_or(step.takes()), true);
             }
             StepKind::Close | StepKind::Count | StepKind::Leftovers => None,
             StepKind::PreStop => hooks.pre_stop,
             StepKind::PostStop => hooks.post_stop,
-            StepKind::Stop => process.map(|process| process.stop),
+            StepKind::Stop => {
+                process.and_then(|process| process.stop).map(|stop| Wait::new(Some(stop)))
+            }
         };
         wait.map_or((step.takes(), false), |wait| (wait.limit, wait.is_declared()))
     }

@@ -60,14 +60,17 @@ Shutdown after a stop signal
   drain router                            15s      ##########################
   close router                          1.38s                                ##
   stop logger                              1s                                  --
-  stop router                           3.13s                                  ######
-  post_stop router                      500ms                                        #
-  stop engine                              5s                                         #########
-  stop executor                            1s                                                  #
+  stop router                           2.06s                                  ####
+  post_stop router                      500ms                                      #
+  stop engine                              5s                                       #########
+  stop executor                         2.06s                                                ###
   reserve                                  2s                                                   ....
 
   Critical path (#): readiness_delay 2s + drain router 15s + close router 1.38s +
-    stop router 3.13s + post_stop router 500ms + stop engine 5s + stop executor 1s
+    stop router 2.06s + post_stop router 500ms + stop engine 5s + stop executor 2.06s
+
+  At the latest, drainit begins to stop logger at 18.38s, stop router at 18.38s,
+    stop engine at 20.94s, stop executor at 25.94s
 
 Shutdown after a process ends unexpectedly, where a drain waits at most `min`
 
@@ -91,7 +94,7 @@ processes:
     let plan = plan(config, &[]);
     let shown = text::text(&plan);
     let first = "
-  At most 16s; the deadline is at 19s: grace_period 20s less reserve 1s.
+  At most 16s; the deadline is at 19s: grace_period 20s less reserve 1s. Nobody uses 3s.
   Once every oneshot is complete, as drawn here, at most 12s.
 
   drain app ";

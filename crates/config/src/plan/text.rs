@@ -40,9 +40,13 @@ pub fn text_within(plan: &Plan<'_>, columns: usize) -> String {
     ] {
         let longest = in_oneshot.as_ref().map_or(timeline, |it| &it.timeline);
         let total = human(longest.total);
+        let unused = match plan.window().saturating_sub(longest.total) {
+            Duration::ZERO => String::new(),
+            unused => format!(" Nobody uses {}.", human(unused)),
+        };
         let _ = writeln!(
             out,
-            "\n{what}\n\n  At most {total}; the deadline is at {window}: grace_period {grace} less reserve {reserve}."
+            "\n{what}\n\n  At most {total}; the deadline is at {window}: grace_period {grace} less reserve {reserve}.{unused}"
         );
         if in_oneshot.is_some() {
             let total = human(timeline.total);
@@ -198,6 +202,11 @@ pub fn is_shown(step: &ShutdownStep) -> bool {
 
 fn below(out: &mut String, plan: &Plan<'_>, timeline: &Timeline, asked: bool, columns: usize) {
     paragraph(out, "Critical path (#):", " +", path(plan, timeline), columns);
+    if asked {
+        let stops = timeline.steps.iter().filter(|step| step.kind == StepKind::Stop);
+        let begins = stops.map(|stop| format!("{} at {}", plan.label(stop), human(stop.begins.0)));
+        paragraph(out, "At the latest, drainit begins to", ",", begins, columns);
+    }
     let cuts = plan.cuts(timeline, asked).map(|(step, wish)| {
         format!("{} gets {} of {}", plan.label(step), human(step.takes()), human(wish))
     });

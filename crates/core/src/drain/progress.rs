@@ -73,6 +73,8 @@ pub(crate) struct Active {
     pub(crate) since: Time,
     pub(crate) min_until: Time,
     pub(crate) until: Time,
+    /// The time until which the drain would last if there were no deadline.
+    pub(crate) wish_until: Time,
     /// The reason that is reported if the drain lasts until `until`.
     pub(crate) at_end: DrainEnd,
     /// Whether drainit counts the traffic of the process. If so, drainit makes an Envoy refuse new
@@ -154,7 +156,10 @@ impl Active {
 
     /// Shortens the drain to `min`.
     pub(crate) fn only_min(&mut self) {
-        self.until = self.until.min(self.min_until);
+        if self.min_until < self.until {
+            (self.until, self.at_end) = (self.min_until, DrainEnd::TimeOver);
+        }
+        self.wish_until = self.wish_until.min(self.min_until);
     }
 
     /// The time at which the next timer is due.

@@ -2,7 +2,8 @@
 //!
 //! The container's `pre_stop` hook and the readiness delay come first. Then each process with a
 //! `drain` is drained. A dependency is drained after its dependents; independent processes are
-//! drained at the same time.
+//! drained at the same time. A process that no drain needs is stopped during the drains if its
+//! declared time would otherwise not fit before the deadline.
 //!
 //! A drain without a stop (`POST /drain`) is *held*: after the drain, drainit stops nothing until
 //! there is a reason to stop. Once there is a reason, the shutdown begins, without another drain.
@@ -26,11 +27,14 @@ use crate::spec::{HookId, Stage, Wait};
 use crate::state::{Lifecycle, State};
 use crate::types::{End, ExitPolicy, ProcessId, Time};
 
-/// If the stop begins within the grace period of an earlier `POST /drain`, the stop keeps the
+/// If the grace period of the stop counts from an earlier `POST /drain`, the stop keeps the
 /// deadline of the drain, but gets at least this time. This time is shorter than the 2 s that the
 /// kubelet gives to a container whose `preStop` hook has used up the grace period
 /// (`minimumGracePeriodInSeconds` in `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
 const LEAST: Duration = Duration::from_secs(1);
+/// A `preStop` hook that requests a drain ends with the drain. The kubelet then sends SIGTERM within
+/// this time, even on a busy node.
+const HOOK_TO_SIGNAL: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
 pub struct Draining {
@@ -43,6 +47,10 @@ pub struct Draining {
     /// The time until which `/readyz` stays good; `None` if `/readyz` does not answer 200.
     unready_at: Option<Time>,
     hook_until: Option<Time>,
+    /// The time at which the drain without a stop was over; `None` before, and in a shutdown.
+    rests_since: Option<Time>,
+    /// The time at which the next stop begins that does not wait for the drains.
+    next_stop: Option<Time>,
     /// The time until which the stops wait for a count of the connections that they cut. Without
     /// this wait, a process that does not handle its stop signal would end before the kernel can
     /// list its connections. A drain that counts nothing waits, too, because the drain itself may
@@ -74,7 +82,8 @@ impl Draining {
             state.note(Note::DrainRequested);
         } else {
             state.act(Action::ShutdownBegins { patience: Budget::patience(&state.spec) });
-            state.note(Note::ShutdownBegan { cause: shutdown.cause, window: state.spec.window });
+            let (cause, window) = (shutdown.cause, state.spec.window);
+            state.note(Note::ShutdownBegan { cause, window, drained_for: None });
         }
         // `/readyz` may stay good only if a process with a drain serves meanwhile, and if no drain
         // is under way. A drain that is under way could end before `/readyz` changes.
@@ -87,7 +96,14 @@ impl Draining {
             && shutdown.cause.is_asked()
             && state.spec.ids().any(serves)
             && !state.spec.ids().any(|id| matches!(state[id].drain, Progress::Active(_)));
-        state.plan_budget();
+        state.limit_stops(shutdown.cause.is_asked());
+        let hook = state.spec.hooks.pre_stop.map_or(Duration::ZERO, |wait| wait.need);
+        let delay = if was_ready { state.spec.readiness_delay } else { Duration::ZERO };
+        let count = Budget::counting(state.now, shutdown.deadline);
+        let count = if state.spec.counts_stops { count } else { Duration::ZERO };
+        let before = delay.max(hook).max(count);
+        let left = shutdown.deadline.since(state.now).saturating_sub(before);
+        state.plan_budget(left);
         let unready_delay =
             state.budget.unready_delay(&state.spec, shutdown.deadline.since(state.now));
         let unready_at =
@@ -104,7 +120,7 @@ impl Draining {
             && !state.life(process).has_rest()
         {
             state.after_end(process, shutdown.deadline);
-            state.plan_budget();
+            state.plan_budget(left);
         }
         let delay = Wait::new(Some(state.spec.readiness_delay));
         let delay = state.budget.before_drains(delay, shutdown.deadline.since(state.now));
@@ -134,6 +150,8 @@ impl Draining {
             delay_until,
             unready_at,
             hook_until: None,
+            rests_since: None,
+            next_stop: None,
             counted_until: None,
             drained,
             new_instances: state.spec.ids().filter(|id| state.has_not_taken_over(*id)).collect(),
@@ -211,7 +229,7 @@ impl Draining {
     fn earliest(&self, state: &State) -> Option<Time> {
         let drains = self.progress(state).filter_map(|progress| progress.wakes_at(state.now));
         let timers = [self.delay_until, self.unready_at, self.hook_until, self.counted_until];
-        drains.chain(timers.into_iter().flatten()).min()
+        drains.chain(timers.into_iter().flatten()).chain(self.next_stop).min()
     }
 
     /// Whether the drains of a shutdown wait for load balancers to see that `/readyz` answers 503.
@@ -277,30 +295,34 @@ impl Draining {
         }
     }
 
-    /// Begins the stop after `POST /drain`, and does not drain again. If the grace period of the
-    /// drain is not over, the stop gets the rest of this period. The kubelet's grace period
-    /// includes the `preStop` hook that requested the drain. If the grace period is over, the stop
-    /// gets a new grace period.
+    /// Begins the stop after `POST /drain`, and does not drain again. The kubelet's grace period
+    /// includes the `preStop` hook that requested the drain. If the drain still runs, or has just
+    /// ended, it may be the drain of such a hook, so the stop gets the rest of its grace period.
+    /// Otherwise, the stop gets a grace period of its own.
     fn stop(&mut self, state: &mut State, cause: Cause) {
-        self.held = false;
-        self.shutdown.cause = cause;
         let window = state.spec.window;
-        let is_later = state.now >= self.shutdown.deadline + state.spec.reserve;
-        if !is_later {
+        let is_hook = self.rests_since.is_none_or(|over| state.now < over + HOOK_TO_SIGNAL)
+            && state.now < self.shutdown.deadline + state.spec.reserve;
+        let drained_for = is_hook.then(|| state.now.since(self.shutdown.t0));
+        if is_hook {
             let least = state.now + LEAST.min(window);
             self.shutdown.deadline = self.shutdown.deadline.max(least);
         } else {
             self.shutdown.t0 = state.now;
             self.shutdown.deadline = state.now + window;
         }
+        (self.held, self.rests_since) = (false, None);
+        self.shutdown.cause = cause;
         let window = self.shutdown.deadline.since(state.now);
         state.act(Action::ShutdownBegins { patience: Budget::patience(&state.spec) });
-        state.note(Note::ShutdownBegan { cause, window });
+        state.note(Note::ShutdownBegan { cause, window, drained_for });
         state.killed = false;
+        state.limit_stops(cause.is_asked());
+        state.plan_budget(window);
         state.fit_waits(self.shutdown.deadline);
         for process in state.spec.ids() {
             if cause.is_asked() {
-                state.count_anew(process, is_later);
+                state.count_anew(process, !is_hook);
             } else {
                 state.drain_only_min(process);
             }
@@ -335,7 +357,9 @@ impl Draining {
         if !was_new && !is_oneshot && on_exit != ExitPolicy::Ignore && !is_covered {
             // Without the process that is gone, the other processes may be unable to serve, so
             // `/readyz` answers 503 from now on.
-            self.turn_unready(state);
+            if !was_stopped {
+                self.turn_unready(state);
+            }
             for id in state.spec.above(gone) {
                 self.only_min[id.index()] = true;
                 state.drain_only_min(id);
@@ -369,11 +393,11 @@ impl Draining {
             self.turn_unready(state);
         }
         let deadline = self.deadline(state);
+        let delayed = self.delay_until.max(self.hook_until).unwrap_or(state.now);
+        state.plan_again(deadline.since(delayed));
         state.expire(deadline);
         family::settle(state, false, deadline);
-        if state.touched.iter().any(|id| state.life(*id).is_down()) {
-            state.plan_budget();
-        }
+        state.plan_again(deadline.since(delayed));
         for (process, ()) in family::left_to_drain(state, |_, _| Some(())) {
             self.begin_drain(state, process);
             self.drained.push(process);
@@ -393,10 +417,14 @@ impl Draining {
         if self.held && self.has_unasked_end && state.is_done() {
             self.stop(state, Cause::AllEnded);
         }
+        if self.is_resting(state) {
+            self.rests_since.get_or_insert(state.now);
+        }
         if self.is_over(state) && !self.held && self.step_final_counts(state) {
             self.turn_unready(state);
             Stopping::enter(self.shutdown, state)
         } else {
+            self.begin_stops(state);
             self.wakes_at = self.earliest(state);
             Phase::Draining(self)
         }
@@ -416,6 +444,7 @@ impl Draining {
         let spec = Rc::clone(&state.spec);
         // The drain of a dependency begins only when the drains of all its dependents are over.
         let mut held = vec![false; spec.processes.len()];
+        let mut is_planned = false;
         for &process in spec.order.iter().rev() {
             let above = spec.processes[process.index()].dependents.iter();
             let above = above.into_iter().any(|id| held[id.index()]);
@@ -423,9 +452,57 @@ impl Draining {
             if let (false, Progress::NotDue) = (above, state[process].drain)
                 && (is_counted || self.counted_until.is_none())
             {
+                if !core::mem::replace(&mut is_planned, true) {
+                    // Earlier drains may have taken more or less time than planned.
+                    state.plan_budget(self.deadline(state).since(state.now));
+                }
                 self.begin_drain(state, process);
             }
             held[process.index()] = above || !state[process].drain.is_drained();
+        }
+    }
+
+    /// Begins the stops that do not wait for the drains any longer: no process that is drained
+    /// needs the process, directly or indirectly, nothing that runs depends on it, and its declared
+    /// time, with those of the later stops, would otherwise not fit before the deadline. A process
+    /// that may accept connections serves until load balancers have seen that `/readyz` answers
+    /// 503.
+    fn begin_stops(&mut self, state: &mut State) {
+        self.next_stop = None;
+        let is_waiting = self.hook_until.is_some() || self.counted_until.is_some();
+        if self.held || is_waiting || state.is_past(self.shutdown.deadline) {
+            return;
+        }
+        let spec = Rc::clone(&state.spec);
+        let served_until = self.delay_until.max(self.unready_at).unwrap_or_default();
+        // Whether a process of this slot has to run on.
+        let mut needed = vec![false; spec.processes.len()];
+        let mut is_planned = false;
+        for &process in spec.order.iter().rev() {
+            let mut above = spec.of(process).dependents.iter();
+            let is_free = !above.any(|id| needed[id.index()]);
+            let is_drained = state[process].drain.is_drained();
+            if let Lifecycle::Starting { .. } | Lifecycle::Ready { .. } = state.life(process)
+                && is_free
+                && is_drained
+            {
+                let latest = state.budget.latest_stop(process);
+                let left = self.shutdown.deadline.since(state.now);
+                let at = state.now + left.saturating_sub(latest);
+                let at = if state[process].listens_on_nothing { at } else { at.max(served_until) };
+                if at <= state.now {
+                    if !core::mem::replace(&mut is_planned, true) {
+                        // Drains may have ended since the budget was made.
+                        state.plan_budget(left);
+                    }
+                    state.end_final_count(process);
+                    state.begin_stop(process, false, self.shutdown.deadline);
+                } else {
+                    self.next_stop = self.next_stop.into_iter().chain([at]).min();
+                }
+            }
+            needed[process.index()] =
+                !is_free || !is_drained || !state.life(process).releases_dependencies();
         }
     }
 

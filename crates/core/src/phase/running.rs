@@ -5,6 +5,7 @@ use alloc::rc::Rc;
 use core::time::Duration;
 
 use crate::action::Action;
+use crate::budget::MOST_KEPT;
 use crate::cause::{Cause, Failure};
 use crate::event::Event;
 use crate::family;
@@ -413,7 +414,9 @@ fn ended(
 ) -> Step {
     let before_ready = state.awaits_ready(process);
     let spec = state.process(process);
-    let (on_exit, kill_at) = (spec.on_exit.of(end, is_success), state.now + spec.stop.limit);
+    let on_exit = spec.on_exit.of(end, is_success);
+    // Nobody asked for this end, and a restart may wait for the rest of the process group.
+    let kill_at = state.now + spec.stop.unwrap_or(state.unset_stop.min(MOST_KEPT));
     let next = consequence(state, process, on_exit, !is_success, state.now.since(since));
     if let AfterEnd::Restart { delay, .. } = next {
         let until = state.now + delay;

@@ -42,6 +42,7 @@ type Queue = BinaryHeap<(u16, ProcessId)>;
 impl Stopping {
     pub(crate) fn enter(shutdown: ShutdownFacts, state: &mut State) -> Phase {
         let give_up_at = shutdown.hard_end(state);
+        state.plan_budget(shutdown.deadline.since(state.now));
         let count = state.spec.processes.len();
         let mut holders = vec![0; count];
         for (on, _) in state.spec.processes.iter().flat_map(|process| &process.dependencies) {
@@ -104,14 +105,11 @@ impl Stopping {
             // but killed processes still need time to end.
             self.give_up_at = self.give_up_at.max(state.now + AFTER_KILL);
         }
+        let left = self.shutdown.deadline.since(state.now);
+        state.plan_again(left);
         state.expire(self.deadline(state));
         family::settle(state, true, self.deadline(state));
-        // If a process ends before its dependents, the dependents can use the time that was kept
-        // for the stop of the process.
-        let is_early = |id: &ProcessId| state.life(*id).is_down() && self.holders[id.index()] > 0;
-        if state.touched.iter().any(is_early) {
-            state.plan_budget();
-        }
+        state.plan_again(left);
         let ranked = |id| (state.rank(id), id);
         let mut queue: Queue = if core::mem::take(&mut self.review_all) {
             state.spec.ids().map(ranked).collect()

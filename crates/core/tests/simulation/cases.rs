@@ -40,7 +40,8 @@ pub(super) fn gateway() -> Spec {
         on_exit: OnExit::SHUTDOWN,
         required: true,
         stop_signal: Signal::TERM,
-        stop: Wait::new(Some(MS(5000))),
+        stop: Some(MS(5000)),
+        shows_listener: false,
         hooks: HookWaits::default(),
         drain: None,
         listens: false,
@@ -262,7 +263,7 @@ fn example(window: u64) -> Spec {
     }
     spec.processes[1].dependents = vec![ProcessId(2)];
     for process in &mut spec.processes {
-        process.stop = Wait::new(None);
+        process.stop = None;
     }
     spec.order = spec.ids().collect();
     spec
@@ -282,7 +283,7 @@ fn the_core_agrees_with_the_examples_of_the_page() {
     // to stop. The router gets its time after the longest drain. The engine and python get their
     // times if the drain was shorter, and the process that depends on them has ended at once.
     for (window, longest, times) in
-        [(28_000, 15_000, [10_000, 10_000, 10_000]), (8000, 5000, [1000, 2000, 3000])]
+        [(28_000, 15_000, [4333, 15_333, 23_000]), (8000, 5000, [1000, 2000, 3000])]
     {
         let up = |accepted| {
             let mut play = Play::new(example(window));
@@ -317,7 +318,7 @@ fn completed_oneshots_take_nothing_of_the_time_of_their_dependents() {
     spec.processes = (0..4)
         .map(|id| ProcessSpec {
             oneshot: ProcessId(id) != server,
-            stop: Wait::new((ProcessId(id) == server).then_some(MS(6000))),
+            stop: (ProcessId(id) == server).then_some(MS(6000)),
             dependencies: (0..id)
                 .filter(|on| on + 1 == id)
                 .map(|on| (ProcessId(on), StartCondition::Completed))
@@ -449,7 +450,10 @@ fn a_stop_signal_continues_a_held_drain() {
     // deadline.
     let notes = play.notes(6000, Event::Signal(Signal::TERM));
     let cause = Cause::Signal(Signal::TERM);
-    assert_eq!(notes, [Note::ShutdownBegan { cause, window: MS(22_000) }]);
+    assert_eq!(
+        notes,
+        [Note::ShutdownBegan { cause, window: MS(22_000), drained_for: Some(MS(6000)) }]
+    );
     let actions = play.at(6010, Event::ListenersClosed(ROUTER));
     assert_eq!(actions, [Action::EndDrain(ROUTER), stop(ROUTER)]);
 }
@@ -483,19 +487,22 @@ fn the_stop_waits_for_new_requests_as_long_as_a_drain() {
     assert_eq!(play.at(6120, closed), is_over);
     // The stop waits until its time is over. Then drainit counts for the last time.
     let mut play = held(gateway());
-    play.at(17_730, term);
-    play.at(17_740, open(1));
-    assert!(play.notes(17_740, closed).iter().any(|note| matches!(
+    play.at(10_000, term);
+    play.at(10_010, open(1));
+    assert!(play.notes(10_010, closed).iter().any(|note| matches!(
         note,
-        Note::OpenAgain { process: ROUTER, longest, .. } if *longest == MS(10)
+        Note::OpenAgain { process: ROUTER, longest, .. } if *longest == MS(7740)
     )));
+    assert_eq!(play.at(10_110, Event::Tick), [Action::CloseListeners(ROUTER)]);
+    play.at(17_640, open(1));
+    play.at(17_640, closed);
     assert_eq!(play.at(17_750, Event::Tick), [Action::CloseListeners(ROUTER)]);
     play.at(17_760, open(1));
     assert_eq!(play.at(17_760, closed), is_over);
     // If the answer to the last count is lost, the stop waits until its time is over.
     let mut play = held(gateway());
-    play.at(17_390, term);
-    again(&mut play, 17_400);
+    play.at(10_000, term);
+    again(&mut play, 10_010);
     assert_eq!(play.at(17_750, Event::Tick), is_over);
     // Before each count of the open connections, drainit needs a sample, and the answer that the
     // listeners are closed. If this answer is lost, the next count needs a new sample.
@@ -539,18 +546,18 @@ fn a_stop_after_a_held_drain_shortens_a_stop_that_began_in_the_drain() {
     spec.processes = undrained(spec.processes);
     let router = &mut spec.processes[ROUTER.index()];
     router.hooks.pre_stop = Some(Wait::new(Some(MS(15_000))));
-    router.stop = Wait::new(Some(MS(20_000)));
+    router.stop = Some(MS(20_000));
+    spec.processes[ENGINE.index()].stop = Some(MS(10_000));
     let mut play = Play::up(spec);
     let hook = hook(Some(ROUTER), Stage::PreStop);
     assert_eq!(play.at(0, ask(ROUTER, Request::Stop)), [Action::RunHook(hook)]);
     play.at(1000, Event::DrainRequested);
-    assert_eq!(play.at(10_000, Event::HookEnded { hook, success: true }), [stop(ROUTER)]);
-    assert_eq!(wakes_at(&play), 30_000, "a held drain has no deadline");
-    // The window began at 1 s, so 17 s are left. The router needs 20 s and the engine 5 s, so both
-    // get a part of the 17 s.
-    play.at(12_000, Event::Signal(Signal::TERM));
-    assert_eq!(wakes_at(&play), 25_600);
-    assert_eq!(play.at(25_600, Event::Tick), [Action::Kill(ROUTER)]);
+    assert_eq!(play.at(3000, Event::HookEnded { hook, success: true }), [stop(ROUTER)]);
+    assert_eq!(wakes_at(&play), 21_000, "the window begins anew while the drain is held");
+    // The window began at 1 s, so 24 s are left, of which the engine keeps 10 s.
+    play.at(5000, Event::Signal(Signal::TERM));
+    assert_eq!(wakes_at(&play), 19_000);
+    assert_eq!(play.at(19_000, Event::Tick), [Action::Kill(ROUTER)]);
 }
 
 // holds: C112
@@ -599,8 +606,9 @@ fn a_stop_long_after_a_drain_waits_anew_unless_the_time_of_the_drain_is_used_up(
         play
     };
     for (mut play, at, waits) in [
-        (held(gateway()), 16_000, Some(17_750)),
+        (held(gateway()), 9000, Some(17_750)),
         (used_up(), 16_000, None),
+        (held(gateway()), 16_000, Some(31_000)),
         (held(gateway()), 90_000, Some(105_000)),
         (used_up(), 90_000, Some(105_000)),
     ] {
@@ -745,8 +753,12 @@ fn a_kill_of_the_rest_of_a_group_has_the_time_since_the_stop_signal() {
         }
         play.at(10, Event::Exited { process: ROUTER, end: End::Code(0), remains: true });
         let (at, after) = if is_asked { (10000, MS(10000)) } else { (5010, MS(5000)) };
+        let why = StopLimit::Own { is_declared: true };
         let notes = play.notes(at, Event::Tick);
-        assert!(notes.contains(&Note::Killed { process: ROUTER, after: Some(after) }), "{notes:?}");
+        assert!(
+            notes.contains(&Note::Killed { process: ROUTER, after: Some(after), why }),
+            "{notes:?}"
+        );
     }
 }
 
@@ -935,7 +947,7 @@ fn slow_task(keys: impl Fn(&mut ProcessSpec)) -> Play {
     let mut spec = gateway();
     let engine = &mut spec.processes[ENGINE.index()];
     (engine.oneshot, engine.timeout) = (true, Some(MS(1000)));
-    engine.stop = Wait::new(Some(MS(200)));
+    engine.stop = Some(MS(200));
     keys(engine);
     spec.processes[ROUTER.index()].dependencies = vec![(ENGINE, StartCondition::Completed)];
     let mut play = Play::new(spec);
@@ -958,7 +970,10 @@ fn a_oneshot_that_takes_too_long_is_stopped_and_has_failed() {
     let failed = Note::Failed { process: ENGINE, why, next: AfterEnd::Shutdown };
     assert!(notes.contains(&failed), "{notes:?}");
     let cause = Cause::Failed { process: ENGINE, why };
-    assert!(notes.contains(&Note::ShutdownBegan { cause, window: MS(28_000) }), "{notes:?}");
+    assert!(
+        notes.contains(&Note::ShutdownBegan { cause, window: MS(28_000), drained_for: None }),
+        "{notes:?}"
+    );
     assert_eq!(cause.exit_code(false), 1);
 
     // drainit kills the oneshot, and starts it again because of its restart policy. The router
@@ -1031,7 +1046,7 @@ fn the_container_continues_without_a_process_that_may_be_missing() {
     values.at(0, Event::Start);
     let cause = Cause::Failed { process: ENGINE, why: Failure::Spawn { exit_code: 1 } };
     let window = gateway().window;
-    assert_eq!(values.notes(1, failed), [Note::ShutdownBegan { cause, window }]);
+    assert_eq!(values.notes(1, failed), [Note::ShutdownBegan { cause, window, drained_for: None }]);
 
     // The engine is not ready in time, so drainit stops it.
     let mut spec = optional(RestartPolicy::No);
@@ -1295,7 +1310,10 @@ fn a_failed_hook_before_a_restart_is_a_failed_start() {
     let notes = play.notes(340, failed);
     let cause = Cause::Failed { process: ROUTER, why };
     let window = play.machine.state().spec.window;
-    assert!(notes.contains(&Note::ShutdownBegan { cause, window }), "restart_max: {notes:?}");
+    assert!(
+        notes.contains(&Note::ShutdownBegan { cause, window, drained_for: None }),
+        "restart_max: {notes:?}"
+    );
 }
 
 #[test]
@@ -1317,6 +1335,6 @@ fn unread_output_leaves_half_of_a_stop() {
         Budget::patience(&Spec { window: MS(window), reserve: MS(reserve), ..gateway() })
     };
     assert_eq!(patience(28_000, 2000), MS(2000));
-    assert_eq!(patience(8000, 2000), MS(9900) / 8);
+    assert_eq!(patience(500, 700), MS(700), "the reserve");
     assert_eq!(patience(28_000, 8000), MS(2500), "half of stop_grace_period");
 }

@@ -63,8 +63,7 @@ impl Scenario {
 /// would obey its stop signal.
 fn give_time(spec: &mut Spec) {
     for process in &mut spec.processes {
-        let declared = process.stop.is_declared().then_some(process.stop.limit);
-        process.stop = Wait::new(declared.map(|limit| limit.max(Duration::from_millis(50))));
+        process.stop = process.stop.map(|limit| limit.max(Duration::from_millis(50)));
     }
 }
 
@@ -153,7 +152,8 @@ fn process(rng: &mut Rng, id: u16, odds: &Odds) -> ProcessSpec {
             _ => ExitPolicy::Shutdown,
         }),
         stop_signal: Signal::TERM,
-        stop: Wait::new(rng.once_in(2).then(|| rng.millis(15_000))),
+        stop: rng.once_in(2).then(|| rng.millis(15_000)),
+        shows_listener: rng.once_in(2),
         hooks: hooks(rng, odds),
         drain,
         listens: rng.once_in(3),

@@ -3,6 +3,8 @@
 //! `hold` records a breach. A process "follows" a dependency if it is restarted because the
 //! dependency has a new instance (`restart: true` in `depends_on`).
 
+mod deadline;
+
 use std::cell::Cell;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +21,9 @@ use drainit_core::state::Role;
 
 /// The least time of a shutdown, even if a drain without a stop has used up the window.
 const LEAST: Duration = Duration::from_secs(1);
+/// If a stop signal comes within this time after a requested drain, the drain may be that of a
+/// `preStop` hook, and the grace period counts from the request.
+const HOOK_TO_SIGNAL: Duration = Duration::from_secs(5);
 /// The stops wait at most this long for the count of the connections that they cut.
 const COUNTS: Duration = Duration::from_millis(250);
 
@@ -113,6 +118,8 @@ pub(crate) struct Checker<'a> {
     start_failed: Vec<bool>,
     /// When an operator last requested a drain without a stop.
     held_at: Option<Time>,
+    /// When that drain was over.
+    rests_since: Option<Time>,
     /// The hooks that run now.
     hooks: BTreeSet<HookId>,
     /// Requests that are not answered yet. Equal requests share one answer.
@@ -221,6 +228,8 @@ struct Seen {
     rest_signalled: bool,
     /// Whether `Note::Started` was given for the instance.
     started: bool,
+    /// Whether the kernel has shown that the instance listens on nothing.
+    listens_on_nothing: bool,
     /// Whether the instance must be restarted to follow a dependency: the dependency has a new
     /// instance, which has met the condition of `depends_on`.
     behind: bool,
@@ -299,6 +308,7 @@ impl<'a> Checker<'a> {
             failed_check: None,
             start_failed: vec![false; scenario.behaviours.len()],
             held_at: None,
+            rests_since: None,
             hooks: BTreeSet::new(),
             asked_for: BTreeSet::new(),
             began: BTreeMap::new(),
@@ -480,6 +490,9 @@ impl<'a> Checker<'a> {
                 self.at[process.index()].accepted = Some(accepted)
             }
             Event::Counted => self.counted_until = None,
+            Event::ListensOnNothing(process) => {
+                self.at[process.index()].listens_on_nothing = true;
+            }
             Event::NothingToDrain(process) => self.at[process.index()].not_live = true,
             Event::DrainSample { process, load } => {
                 self.at[process.index()].last_active = load.active
@@ -502,7 +515,7 @@ impl<'a> Checker<'a> {
         }
         let later = match self.has_reloaded {
             true => Duration::ZERO,
-            false => self.needed_after(process),
+            false => self.kept_after(process),
         };
         // drainit stops these processes with SIGKILL, so they cannot ask for more time.
         let is_killed =
@@ -520,73 +533,10 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The time that is needed after the end of a process: by its `post_stop` hook, by the stops on
-    /// the longest path of its dependencies, and by the `post_stop` hook of the container.
-    fn needed_after(&self, slot: ProcessId) -> Duration {
-        let of = &self.scenario.spec.processes[self.slots.process(slot)];
-        self.path_from(slot, |_, of| stop_need(of)) - hook_need(of.hooks.pre_stop) - of.stop.need
-            + self.needed_at_the_end()
-    }
-
-    /// Like [`Checker::needed_after`], without the processes that are gone.
-    fn needed_after_now(&self, slot: ProcessId, procs: &[Proc]) -> Duration {
-        let of = &self.scenario.spec.processes[self.slots.process(slot)];
-        let is_up = |slot: ProcessId| {
-            let hook = HookId { process: Some(slot), stage: Stage::PostStop };
-            let proc = &procs[slot.index()];
-            let is_gone = !proc.alive && !proc.group && !self.aborted.contains(&slot);
-            !is_gone || self.hooks.contains(&hook)
-        };
-        let below = self.path_from(slot, |id, of| match id {
-            _ if id.index() == self.slots.process(slot) => hook_need(of.hooks.post_stop),
-            _ if self.slots_of(id.index()).any(is_up) => stop_need(of),
-            _ => Duration::ZERO,
-        });
-        below.max(hook_need(of.hooks.post_stop)) + self.needed_at_the_end()
-    }
-
-    /// Two times. The first is the time that the longest path of drains needs for `min` and for
-    /// closing listeners. The second is the time that the final counts, the longest path of stops
-    /// and the last hook need.
-    fn needed_by_drains_and_stops(&self) -> (Duration, Duration) {
-        let of = |id: ProcessId| &self.scenario.spec.processes[id.index()];
-        let asks = Duration::from_millis(250);
-        let drains = self.longest_path(|id| match of(id).drain {
-            Some(drain) if drain.closes => drain.min + asks,
-            Some(drain) => drain.min,
-            None => Duration::ZERO,
-        });
-        let stops = self.longest_path(|id| stop_need(of(id)));
-        (drains, asks + stops + self.needed_at_the_end())
-    }
-
     /// The time before the deadline that the container's `post_stop` hook needs.
     fn needed_at_the_end(&self) -> Duration {
         let spec = &self.scenario.spec;
         hook_need(spec.hooks.post_stop).saturating_sub(spec.after_deadline())
-    }
-
-    /// An upper bound for every path: the time that the stops of all slots need one after the
-    /// other. The bound holds even if the slots have definitions of several configs. The sum
-    /// includes processes that the reload has not added yet, because the core already has the
-    /// budget of the new config.
-    fn needed_by_all(&self) -> Duration {
-        let in_use = self.slots.all().filter(|id| self.roles[id.index()] != Role::Retired);
-        let stops: Duration =
-            in_use.map(|id| self.of(id)).chain(self.slots.missing()).map(stop_need).sum();
-        stops + self.needed_at_the_end()
-    }
-
-    /// The time that the core guarantees for the stops of a process and of the longest path of its
-    /// dependencies, whatever other waits need.
-    fn least_from(&self, slot: ProcessId) -> Duration {
-        self.path_from(slot, |_, of| least_stop(of))
-    }
-
-    /// The time that the stops of a process and of the longest path of its dependencies need,
-    /// without hooks.
-    fn needed_from(&self, slot: ProcessId) -> Duration {
-        self.path_from(slot, |_, of| of.stop.need)
     }
 
     /// The largest sum of weights on a path from a process through its dependencies.
@@ -961,8 +911,8 @@ impl<'a> Checker<'a> {
         }
         let is_held = self.held_at.is_some() && self.at[place].is_held;
         let held = self.t0.zip(self.deadline).filter(|_| is_held).map(|(t0, deadline)| {
-            let (drains, stops) = self.needed_by_drains_and_stops();
-            (t0, times.time.min(deadline.since(t0).saturating_sub(drains + stops)))
+            let kept = self.kept_after_drain(slot, deadline::kept_stop);
+            (t0, times.time.min(deadline.since(t0).saturating_sub(kept)))
         });
         // holds: S506
         let (since, longest) = held.unwrap_or((since, longest));
@@ -1182,7 +1132,7 @@ impl<'a> Checker<'a> {
                         let takes_over = !self.is_new(process) && !self.at[process.index()].pending;
                         self.hold(takes_over, "a `pre_stop` hook of a new instance");
                         self.holds_stop(now, process, procs);
-                        self.stops_began |= self.unready && self.deadline.is_some();
+                        self.stops_began |= self.are_drains_over;
                         self.at[process.index()].stops_early |= !self.unready;
                     }
                     (Some(process), Stage::PostStop) => {
@@ -1220,8 +1170,10 @@ impl<'a> Checker<'a> {
                 let is_new = self.is_new(process) || self.at[process.index()].pending;
                 self.at[process.index()].stops_early |= is_new;
                 let is_early = self.at[process.index()].stops_early;
+                let serves = !self.at[process.index()].listens_on_nothing;
+                let is_good = self.stays_ready.is_some() && serves;
                 // holds: S19
-                self.hold(self.stays_ready.is_none() || is_early, "a stop while `/readyz` is good");
+                self.hold(!is_good || is_early, "a stop while `/readyz` is good");
                 let at = &self.at[process.index()];
                 let is_counted = self.of(process).drain.is_some_and(|drain| drain.closes)
                     && (at.was_serving || at.drained);
@@ -1238,7 +1190,7 @@ impl<'a> Checker<'a> {
                 self.holds_drained(now, process);
                 if !self.at[process.index()].stops_early {
                     self.holds_stop(now, process, procs);
-                    self.stops_began |= self.unready && self.deadline.is_some();
+                    self.stops_began |= self.are_drains_over;
                     self.at[process.index()].stops_early = !self.unready;
                 }
                 if !was_noted || self.at[process.index()].handed_over {
@@ -1272,6 +1224,9 @@ impl<'a> Checker<'a> {
                 self.holds_asked(now, process, self.at[process.index()].signalled, procs);
                 if self.stop_signals < 3 {
                     self.was_asked_in_time(now, process);
+                    if !self.has_lost_time(now) {
+                        self.holds_no_early_kill(now, process, procs);
+                    }
                 }
                 self.at[process.index()].group_killed = true;
                 self.at[process.index()].killed_in_shutdown |= self.deadline.is_some();
@@ -1427,8 +1382,7 @@ impl<'a> Checker<'a> {
     }
 
     /// In a shutdown, a drain begins after `readiness_delay`, after the `pre_stop` hook of the
-    /// container, and after the drains of the dependents. The drain gets its whole `time` if all
-    /// drains and stops still fit before the deadline.
+    /// container, and after the drains of the dependents.
     fn holds_drain(
         &self,
         now: Time,
@@ -1437,7 +1391,9 @@ impl<'a> Checker<'a> {
         longest: Duration,
         procs: &[Proc],
     ) {
-        let Some(since) = self.unready_since else { return };
+        if self.unready_since.is_none() {
+            return;
+        }
         let pre_stop = HookId { process: None, stage: Stage::PreStop };
         // holds: S12, C143, C615
         self.hold(!self.hooks.contains(&pre_stop), "a drain while the container's hook runs");
@@ -1447,32 +1403,7 @@ impl<'a> Checker<'a> {
             // holds: S23, C370, C658
             self.hold(is_early, "a drain after the drain of a dependency");
         }
-        let spec = &self.scenario.spec;
-        let Some(times) = self.of(process).drain else { return };
-        let is_asked = self.cause.is_none_or(|cause| cause.is_asked());
-        let wish = if is_asked { times.time } else { times.min.max(Duration::from_secs(1)) };
-        let most = wish.max(spec.unready_delay);
-        // holds: S37, S79, S111
-        self.hold(longest <= most, "a drain longer than its time");
-        if self.has_reloaded {
-            return;
-        }
-        let (drains, stops) = self.needed_by_drains_and_stops();
-        let deadline = self.deadline.or(self.held_at.map(|at| at + spec.window));
-        let left = deadline.map_or(spec.window, |deadline| deadline.since(now));
-        // holds: S79
-        self.hold(min >= times.min || drains + stops > left, "less than `min` although `min` fits");
-        let is_full = longest >= times.time || !is_asked || times.time + drains + stops > left;
-        let has_ended = self.count_ends > self.ended_before;
-        // holds: S79
-        self.hold(is_full || has_ended, "less than `time` although `time` fits");
-        let before = spec.readiness_delay.max(hook_need(spec.hooks.pre_stop));
-        let is_delayed = now >= since + spec.readiness_delay || !self.was_good;
-        let window = self.held_at.map_or(spec.window, |_| left);
-        let fits = before + drains + stops <= window;
-        let is_empty = procs.iter().all(|proc| !proc.alive && !proc.group);
-        // holds: S10, S12, S75, C83, C111, C112, C605
-        self.hold(is_delayed || !fits || is_empty, "a drain before the delay is over");
+        self.holds_drain_time(now, process, (min, longest), procs);
     }
 
     /// If the deadline and the container's `post_stop` hook allow it, leftovers have the longest
@@ -1483,8 +1414,8 @@ impl<'a> Checker<'a> {
         let left = self.deadline.unwrap_or(now).since(since);
         // The definition of a retired slot does not count: its instance is gone for good.
         let in_use = self.slots.all().filter(|id| self.roles[id.index()] != Role::Retired);
-        let all = in_use.map(|id| self.of(id)).filter(|process| !process.left_out);
-        let longest = all.map(|process| process.stop.limit).max().unwrap_or_default();
+        let all = in_use.filter(|id| !self.of(*id).left_out);
+        let longest = all.map(|id| self.stop_limit(id)).max().unwrap_or_default();
         let hook = self.needed_at_the_end();
         let (least, over) = (longest.min(left.saturating_sub(hook)), longest.min(left));
         let (least, over) = (since + least, since + over);
@@ -1501,7 +1432,13 @@ impl<'a> Checker<'a> {
     /// A second stop signal ends drains and `pre_stop` hooks, and a third stop signal or the
     /// deadline kills all processes. As soon as nothing holds up the stop of a process, the stop
     /// begins.
-    fn holds_shutdown(&self, machine: &Machine, procs: &[Proc]) {
+    fn holds_shutdown(&mut self, machine: &Machine, procs: &[Proc]) {
+        if let Phase::Draining(draining) = machine.phase()
+            && draining.is_resting(machine.state())
+        {
+            self.rests_since.get_or_insert(machine.state().now);
+        }
+        self.holds_no_late_stop(machine, procs);
         if !self.unready || self.exit.is_some() {
             // holds: S9, C611
             self.hold(self.deadline.is_none() || self.exit.is_some(), "ready in a shutdown");
@@ -1558,43 +1495,6 @@ impl<'a> Checker<'a> {
             // holds: S53, S56, S64
             self.hold(!is_due || is_asked, "a stop waits without a reason");
         }
-    }
-
-    /// `/readyz` turns 503 at the end of `unready_delay`. If the window is too short, the delay
-    /// gets only its share of the window, and the rest is for the later drains and the stops.
-    // holds: C84
-    fn holds_ready(&self, now: Time, since: Time) {
-        let spec = &self.scenario.spec;
-        let (drains, stops) = self.needed_by_drains_and_stops();
-        let (delay, window) = (spec.unready_delay, spec.window);
-        let after = drains + stops;
-        let share = |after| window.mul_f64(fraction(delay, delay + after));
-        let least = share(after).min(window - window / 4).min(delay);
-        let has_ended = self.count_ends > self.ended_before;
-        // A second stop signal ends the wait. If an Envoy reports that it was never live, this may
-        // also end the wait.
-        let is_cut = self.stop_signals >= 2 || self.at.iter().any(|seen| seen.not_live);
-        let least = if delay + after <= window { delay } else { least };
-        let is_due = now >= since + least || self.has_reloaded;
-        // holds: S13
-        self.hold(is_due || has_ended || is_cut, "not ready before the delay is over");
-        if self.has_reloaded {
-            return;
-        }
-        // Another process may be down, so only processes that are being drained certainly count.
-        let running = |id: &ProcessId| self.at[id.index()].draining;
-        let min = |id, of: &ProcessSpec| {
-            self.kept(id, of.drain.map_or(Duration::ZERO, |drain| drain.min))
-        };
-        let below = |slot| {
-            let id = ProcessId(self.slots.process(slot) as u16);
-            self.path_from(slot, min).saturating_sub(min(id, self.of(slot)))
-        };
-        let later = self.slots.all().filter(running).map(below).max().unwrap_or_default();
-        let most = window.saturating_sub(later).max(share(later)).min(delay);
-        let is_short = now <= self.seen_at(since + most);
-        // holds: S21
-        self.hold(is_short, "`unready_delay` takes the `min` of a later drain");
     }
 
     /// In a shutdown, drainit holds no listening socket for a process that was asked to end or is
@@ -1889,7 +1789,7 @@ impl<'a> Checker<'a> {
         let limit = match self.deadline {
             Some(_) if self.has_reloaded => Duration::ZERO,
             Some(_) => self.share(other),
-            None => self.of(other).stop.limit,
+            None => self.stop_limit(other),
         };
         self.at[other.index()].asked = self.at[other.index()].asked.map(|(at, before)| {
             let left = (at + before.min(FOREVER)).since(now);
@@ -2030,9 +1930,7 @@ impl<'a> Checker<'a> {
         } else {
             // holds: C112, C513
             self.hold(self.deadline.is_some(), "a stop during a held drain");
-            // holds: S24
-            let is_draining = |seen: &Seen| seen.draining && !seen.recounted;
-            self.hold(!self.at.iter().any(is_draining), "a stop during a drain");
+            self.holds_late_stop(now, process, procs);
         }
         for dependent in above {
             let proc = procs[dependent.index()];
@@ -2206,7 +2104,7 @@ impl<'a> Checker<'a> {
         match note {
             // The kernel kills these leftovers when PID 1 ends.
             Note::LeftoversRemain => self.killed = true,
-            Note::ShutdownBegan { cause, window } => {
+            Note::ShutdownBegan { cause, window, .. } => {
                 let counts = self.scenario.spec.counts_stops;
                 self.counted_until = counts.then(|| now + (window / 4).min(COUNTS));
                 self.hold(self.deadline.is_none(), "two shutdowns");
@@ -2227,7 +2125,8 @@ impl<'a> Checker<'a> {
                     self.hold(is_current, "an end of an old instance begins the shutdown");
                 }
                 if let Some(held_at) = self.held_at {
-                    let is_within = now < held_at + self.window + self.scenario.spec.reserve;
+                    let is_within = now < held_at + self.window + self.scenario.spec.reserve
+                        && self.rests_since.is_none_or(|over| now < over + HOOK_TO_SIGNAL);
                     let left = (held_at + self.window).since(now).max(LEAST.min(self.window));
                     let counts = if is_within { left } else { self.window };
                     // holds: C114, C115
@@ -2432,41 +2331,8 @@ impl<'a> Checker<'a> {
             Note::Stopping { process, limit, signal } => {
                 self.at[process.index()].asked.get_or_insert((now, limit)).1 = limit;
                 self.at[process.index()].stops_early |= !self.unready;
-                match self.deadline {
-                    _ if signal == Signal::KILL => {}
-                    Some(deadline) => {
-                        let (stop, left) = (self.of(process).stop, deadline.since(now));
-                        self.hold(limit <= left, "a limit beyond the deadline");
-                        // holds: S77
-                        self.hold(limit <= stop.limit, "more time to stop than the process has");
-                        // The promise is not checked if a newer epoch ends an older one, because
-                        // both ends together need more time.
-                        let is_handed_over = self.at.iter().any(|seen| seen.handed_over);
-                        let needed = match self.has_reloaded {
-                            true => self.needed_by_all(),
-                            false => self.needed_after_now(process, procs),
-                        };
-                        let fits = !is_handed_over && needed + stop.limit <= left;
-                        let is_cut = limit < stop.limit;
-                        // holds: S75, S81
-                        self.hold(!fits || !is_cut, "less time to stop although all of it fits");
-                        if !self.has_reloaded && !is_handed_over {
-                            let least = least_stop(self.of(process));
-                            let fits = self.least_from(process) <= left;
-                            // holds: S80
-                            self.hold(!fits || limit >= least, "less time than every stop keeps");
-                            let share = fraction(stop.need, self.needed_from(process));
-                            let fair = left.mul_f64(share).min(least);
-                            let is_fair = limit + Duration::from_millis(1) >= fair;
-                            // holds: S80
-                            self.hold(is_fair, "a stop has less than its share, for hooks");
-                        }
-                    }
-                    None if self.unready || self.at[process.index()].handed_over => {}
-                    None => {
-                        let full = self.of(process).stop.limit;
-                        self.hold(limit == full, "less than the full time without a deadline");
-                    }
+                if signal != Signal::KILL {
+                    self.holds_limit(now, process, limit, procs);
                 }
             }
             Note::DrainBegan { process, longest, .. } => {
@@ -2529,7 +2395,7 @@ impl<'a> Checker<'a> {
                         self.hold(held, "a drain is over as not accepted before `min`")
                     }
                     DrainEnd::TimeOver => self.hold(held, "a drain is over before `min`"),
-                    DrainEnd::Deadline => {}
+                    DrainEnd::Deadline => self.holds_no_early_end(now, process),
                     DrainEnd::ProcessGone => self.hold(
                         !procs[process.index()].alive,
                         "a drain is over as if the process was gone",
@@ -2547,6 +2413,9 @@ impl<'a> Checker<'a> {
                     }
                 }
                 let closing = self.at[process.index()].closing;
+                // A drain may last longer than granted if other steps need less time than planned.
+                let most = times.time.max(self.scenario.spec.unready_delay);
+                let longest = longest.max(most);
                 let over = self.seen_at(self.seen_at(since + longest) + closing);
                 // If drainit was paused, a sample may have come too late, so drainit asks for one
                 // more.
@@ -2645,7 +2514,7 @@ impl<'a> Checker<'a> {
                 // A shutdown that began after the stop signal may have shortened the time of the
                 // process.
                 let from = self.held_at.or(self.t0).map_or(at, |from| from.max(at));
-                let later = self.needed_after(process);
+                let later = self.kept_after(process);
                 // If the process was granted more time, it keeps the part that the later stops do
                 // not need.
                 let (left, later) = match self.at[process.index()].extended {
@@ -2668,55 +2537,6 @@ impl<'a> Checker<'a> {
                 self.hold(!is_due, "a SIGKILL without a stop signal");
             }
         }
-    }
-
-    /// The least time that drainit must wait between the stop signal and SIGKILL of a process. The
-    /// processes on a path share the time that the drains leave, in proportion to their needs. The
-    /// longest path through this process counts.
-    fn share(&self, process: ProcessId) -> Duration {
-        let spec = &self.scenario.spec;
-        let need = |id: ProcessId| stop_need(&spec.processes[id.index()]);
-        let least = |id: ProcessId| least_stop(&spec.processes[id.index()]);
-        let min = |id: ProcessId| {
-            spec.processes[id.index()].drain.map_or(Duration::ZERO, |drain| drain.min)
-        };
-        let all = self.longest_path(|id| self.kept(id, need(id)));
-        let before_drains =
-            spec.readiness_delay.max(hook_need(spec.hooks.pre_stop)) + spec.unready_delay;
-        let total = before_drains + self.longest_path(min) + all;
-        // If a drain without a stop has used up the window, only `LEAST` is left.
-        let window = spec.window.min(self.held_at.map_or(spec.window, |_| LEAST));
-        let left = window
-            .mul_f64(fraction(all, total))
-            .min(self.longest_path(|id| self.kept(id, least(id))).min(window / 4))
-            .min(all);
-        // The closing of listeners and the final counts may take half of this time.
-        let left = left / 2;
-        let process = ProcessId(self.slots.process(process) as u16);
-        let path = self.path_through(process, need);
-        let stop = spec.processes[process.index()].stop;
-        // The kills of the other processes may take a few milliseconds, which this process loses.
-        let moments = Duration::from_millis(3 * self.slots.count() as u64);
-        let least = least_stop(&spec.processes[process.index()]);
-        left.mul_f64(fraction(stop.need, path)).min(least).saturating_sub(moments)
-    }
-
-    /// The largest sum of weights along any path of dependencies.
-    fn longest_path(&self, weight: impl Fn(ProcessId) -> Duration) -> Duration {
-        let sums = sums_below(&self.scenario.spec, |id, _| weight(id));
-        sums.into_iter().max().unwrap_or_default()
-    }
-
-    /// The largest sum of weights along any path of dependencies that contains this process.
-    fn path_through(&self, process: ProcessId, weight: impl Fn(ProcessId) -> Duration) -> Duration {
-        let spec = &self.scenario.spec;
-        let mut above = vec![Duration::ZERO; spec.processes.len()];
-        for id in spec.order.iter().rev() {
-            let users = spec.processes[id.index()].dependents.iter();
-            above[id.index()] =
-                users.map(|by| above[by.index()] + weight(*by)).max().unwrap_or_default();
-        }
-        above[process.index()] + sums_below(spec, |id, _| weight(id))[process.index()]
     }
 
     /// The slots of all direct and indirect dependents of a slot's process.
@@ -2790,20 +2610,6 @@ fn wait_after_kill(left: Duration) -> Duration {
 /// The time that the budget plans for a hook; zero without a hook.
 fn hook_need(wait: Option<Wait>) -> Duration {
     wait.map_or(Duration::ZERO, |wait| wait.need)
-}
-
-/// The time that the budget plans for a stop, including its `pre_stop` and `post_stop` hooks.
-fn stop_need(of: &ProcessSpec) -> Duration {
-    hook_need(of.hooks.pre_stop) + of.stop.need + hook_need(of.hooks.post_stop)
-}
-
-/// The time that the budget guarantees for a stop, whatever other waits need.
-fn least_stop(process: &ProcessSpec) -> Duration {
-    process.stop.need.min(Duration::from_secs(1))
-}
-
-fn fraction(part: Duration, whole: Duration) -> f64 {
-    if whole.is_zero() { 0.0 } else { part.as_secs_f64() / whole.as_secs_f64() }
 }
 
 /// Whether a note tells of this action.

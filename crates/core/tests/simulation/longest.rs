@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::scenario::Scenario;
-use drainit_core::budget::drain_wish;
 use drainit_core::spec::{DrainSpec, ProcessSpec, Spec, Wait};
 use drainit_core::types::{ProcessId, StartCondition, Time};
 use drainit_journal::timeline::{ShutdownStep, StepKind, Timeline};
@@ -50,13 +49,17 @@ fn the_critical_path_leads_without_a_gap_from_t0_to_an_end_in_time() {
     for_each(|spec, timeline, _| {
         let story = || format!("{spec:#?}\n{timeline:#?}");
         assert!(timeline.total <= spec.window + spec.after_deadline(), "{}", story());
-        let end = timeline.critical_steps().fold(Time::default(), |end, step| {
+        let begins = timeline.critical_steps().next().map(|step| step.begins);
+        let end = timeline.critical_steps().fold(begins.unwrap_or_default(), |end, step| {
             assert_eq!(step.begins, end, "{}", story());
             ends(step)
         });
         assert_eq!(end, Time(timeline.total), "{}", story());
-        let takes = timeline.critical_steps().map(ShutdownStep::takes);
-        assert_eq!(takes.sum::<Duration>(), timeline.total, "{}", story());
+        // Only a stop beside the drains begins without an earlier step.
+        let is_stop = |kind| matches!(kind, StepKind::PreStop | StepKind::Stop);
+        let first = timeline.critical_steps().next();
+        let is_beside = first.is_none_or(|step| step.begins.0.is_zero() || is_stop(step.kind));
+        assert!(is_beside, "{}", story());
     });
 }
 
@@ -69,7 +72,11 @@ fn drains_begin_after_the_delay_and_the_hook() {
             StepKind::PreStop => step.process.is_none(),
             _ => false,
         };
-        let steps = timeline.steps.iter().filter(|step| step.kind != StepKind::Count);
+        // A stop that no drain needs may begin earlier.
+        let is_step = |step: &&ShutdownStep| {
+            is_first(step) || matches!(step.kind, StepKind::Drain | StepKind::Close)
+        };
+        let steps = timeline.steps.iter().filter(is_step);
         let (first, others): (Vec<&ShutdownStep>, Vec<&ShutdownStep>) = steps.partition(is_first);
         assert!(first.iter().all(|step| step.begins == Time::default()), "{spec:#?}\n{first:#?}");
         let begun = first.into_iter().map(ends).max().unwrap_or_default();
@@ -85,7 +92,7 @@ fn drains_last_at_most_time_or_after_an_unasked_end_min() {
             let drain = spec.processes[step.process.unwrap().index()].drain.unwrap();
             let most = match asked {
                 true => drain.time.max(spec.unready_delay),
-                false => drain.min.max(Duration::from_secs(1)),
+                false => drain.min,
             };
             assert!(step.takes() <= most, "{step:?}\n{spec:#?}\n{timeline:#?}");
         }
@@ -111,6 +118,11 @@ fn longest_path(spec: &Spec, weight: impl Fn(&ProcessSpec) -> Duration) -> Durat
     sums_below(spec, |_, of| weight(of)).into_iter().max().unwrap_or_default()
 }
 
+fn has_stop_beside_drains(timeline: &Timeline) -> bool {
+    let stops = timeline.steps.iter().filter(|step| step.kind == StepKind::Stop);
+    stops.map(|step| step.begins.0).any(|begins| begins < timeline.drained_at())
+}
+
 // holds: S21, S75, S78, S79
 #[test]
 fn waits_that_fit_are_granted_in_full() {
@@ -118,22 +130,24 @@ fn waits_that_fit_are_granted_in_full() {
     for_each(|spec, timeline, asked| {
         let need = |hook: Option<Wait>| hook.map_or(Duration::ZERO, |wait| wait.need);
         let before = (spec.readiness_delay + spec.unready_delay).max(need(spec.hooks.pre_stop));
+        let second = Duration::from_secs(1);
         let stops = longest_path(spec, |of| {
-            need(of.hooks.pre_stop) + of.stop.need + need(of.hooks.post_stop)
+            need(of.hooks.pre_stop) + of.stop.unwrap_or(second) + need(of.hooks.post_stop)
         });
         // The time for the closing of the listeners after each drain, and for the final counts.
         let asks = Duration::from_millis(250);
-        let drains = |of: &dyn Fn(DrainSpec) -> Duration| {
+        let drains = |of: &dyn Fn(DrainSpec) -> Duration, asks: Duration| {
             let time = |drain| of(drain) + if drain.closes { asks } else { Duration::ZERO };
             longest_path(spec, |of| of.drain.map_or(Duration::ZERO, time))
         };
-        let fits_drains = |drains: Duration| before + drains + asks + stops;
-        let wish = |drain: DrainSpec| drain_wish(drain, asked);
+        let wish = |drain: DrainSpec| if asked { drain.time } else { drain.min };
         let last = need(spec.hooks.post_stop);
-        let fits = fits_drains(drains(&wish)) + last <= spec.window;
-        let least = longest_path(spec, |of| of.stop.need.min(Duration::from_secs(1)));
+        let fits = before + drains(&wish, asks) + asks + stops + last <= spec.window;
+        let least = longest_path(spec, |of| of.stop.unwrap_or(second).min(second));
         let least = least.min(spec.window / 4);
-        let fits_min = before + drains(&|drain| drain.min) + least <= spec.window;
+        // A first and a last count surround the drains.
+        let minima = asks + drains(&|drain| drain.min, asks) + asks;
+        let fits_min = before + minima + least <= spec.window;
         fitting.set(fitting.get() + u32::from(fits));
         for step in &timeline.steps {
             let of = step.process.map(|id| &spec.processes[id.index()]);
@@ -143,13 +157,15 @@ fn waits_that_fit_are_granted_in_full() {
             let wait = match step.kind {
                 StepKind::PreStop => declared(hooks.pre_stop),
                 StepKind::PostStop => declared(hooks.post_stop),
-                StepKind::Stop => declared(of.map(|of| of.stop)),
+                StepKind::Stop => of.and_then(|of| of.stop).map(|limit| Wait::new(Some(limit))),
                 StepKind::ReadinessDelay => Some(Wait::new(Some(spec.readiness_delay))),
                 StepKind::Drain => drain.map(|drain| Wait::new(Some(wish(drain)))),
                 _ => None,
             };
             let is_full = wait.is_none_or(|wait| step.takes() >= wait.limit);
-            assert!(is_full || !fits, "{step:?} is cut\n{spec:#?}\n{timeline:#?}");
+            // A stop beside the drains may leave later stops less than a sum along one path.
+            let is_beside = step.kind == StepKind::Stop && has_stop_beside_drains(timeline);
+            assert!(is_full || !fits || is_beside, "{step:?} is cut\n{spec:#?}\n{timeline:#?}");
             let min = drain.filter(|_| step.kind == StepKind::Drain).map(|drain| drain.min);
             let is_held = min.is_none_or(|min| step.takes() >= min);
             assert!(is_held || !fits_min, "{step:?}, less than `min`\n{spec:#?}\n{timeline:#?}");

@@ -40,7 +40,7 @@ use drainit_core::action::Action;
 use drainit_core::cause::Cause;
 use drainit_core::event::{Event, Request};
 use drainit_core::machine::Machine;
-use drainit_core::note::{DrainEnd, Note, RequestError};
+use drainit_core::note::{DrainEnd, Note, RequestError, StopLimit};
 use drainit_core::slots::Placed;
 use drainit_core::spec::{HookId, HookWaits, ProcessSpec, Spec, Stage, Wait};
 use drainit_core::state::Role;

@@ -341,7 +341,7 @@ fn an_old_epoch_without_a_newer_epoch_is_stopped_after_the_handover_time() {
     play.at(13_000, killed(NEW));
     play.at(13_500, Event::Tick);
     play.at(14_000, Event::Tick);
-    let limit = play.machine.state().process(ROUTER).stop.limit;
+    let limit = play.machine.state().process(ROUTER).stop.unwrap();
     assert_eq!(wakes_at(&play), 13_500 + u64::try_from(limit.as_millis()).unwrap());
     // If the old epoch has ended, but other members of its process group live, drainit stops these
     // members when it would have stopped the epoch.

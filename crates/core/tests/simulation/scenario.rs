@@ -321,7 +321,7 @@ impl Behaviour {
             _ => 7,
         };
         let start = process.readiness_timeout.unwrap_or(Duration::from_secs(3));
-        let stop = process.stop.limit;
+        let stop = process.stop.unwrap_or(Duration::from_secs(10));
         let drain = process.drain.map_or(Duration::from_secs(20), |drain| drain.time);
         Self {
             condition: !rng.once_in(4),

@@ -559,7 +559,7 @@ fn spec(count: usize, edges: &[(usize, usize, StartCondition)], features: &[&str
     let second = Wait::new(Some(Duration::from_secs(1)));
     let mut process = spec.processes[0].clone();
     process.dependents.clear();
-    process.stop = second;
+    process.stop = Some(second.limit);
     if has("hooks") {
         process.hooks =
             HookWaits { pre_start: Some(second), pre_stop: Some(second), post_stop: Some(second) };

@@ -596,6 +596,10 @@ impl<'a> World<'a> {
             Action::ShutdownBegins { .. } => {
                 self.stopped_at = Some(now);
                 let after = self.slowness.millis(500);
+                let is_silent = |slot: &ProcessId| !self.slots.of(*slot).shows_listener;
+                for slot in self.slots.all().filter(is_silent).collect::<Vec<_>>() {
+                    self.deliver(self.now + after, Event::ListensOnNothing(slot));
+                }
                 self.deliver(self.now + after, Event::Counted);
             }
             Action::Adopt { .. }

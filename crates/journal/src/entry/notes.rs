@@ -4,7 +4,7 @@ use crate::Journal;
 use crate::entry::{Entry, Level};
 use crate::messages::{
     after_asked, after_handover, drain_end, ended_first, failure, hook_name, request_error,
-    still_open, stopped, why,
+    still_open, stop_limit, stopped, why,
 };
 use crate::prelude::*;
 use drainit_core::cause::{Cause, Failure};
@@ -160,9 +160,12 @@ impl Journal {
             Note::Unhealthy(id) => one(id, "unhealthy", "failed its liveness check; stopping it")
                 .because(self.of(id).unhealthy.as_deref())
                 .at(Warning),
-            Note::ShutdownBegan { cause, window } => {
+            Note::ShutdownBegan { cause, window, drained_for } => {
                 let why = why(cause, names);
-                let text = format!("stopping: {why}; {} until the deadline", human(window));
+                let from = drained_for.map_or_else(String::new, |ago| {
+                    format!(", which counts from the drain requested {} ago", human(ago))
+                });
+                let text = format!("stopping: {why}; {} until the deadline{from}", human(window));
                 // A failed hook may have no other line, so this line gets the level `error`. Every
                 // other failure has a line of its own at this level.
                 let is_failure =
@@ -233,15 +236,15 @@ impl Journal {
                 let text = format!("sending {signal}; SIGKILL after {}", human(limit));
                 one(id, "stopping", &text).signal(signal).at_most(limit)
             }
-            Note::Killed { process: id, after: None } => {
+            Note::Killed { process: id, after: None, .. } => {
                 one(id, "killed", "sending SIGKILL to its process group").at(Warning)
             }
-            Note::Killed { process: id, after: Some(after) } => {
+            Note::Killed { process: id, after: Some(after), why } => {
                 let signal = self.of(id).asked.map_or(Signal::TERM, |(_, signal, _)| signal);
                 let text = format!(
-                    "still alive {} after {signal}, which it may ignore; sending SIGKILL to its \
-                     process group",
-                    human(after)
+                    "still alive {} after {signal}: {}; sending SIGKILL to its process group",
+                    human(after),
+                    stop_limit(why, names)
                 );
                 one(id, "killed", &text).at(Warning).seconds(after)
             }

@@ -192,7 +192,7 @@ fn replace_number(tree: &mut Tree, number: &str) {
 fn default(key: &Key, entries: &[(String, Tree)]) -> Option<Tree> {
     const IN_WORDS: &str = "none|unset|required|inherit|drainit's|no limit|the kernel's limit|\
                             the name of the process|that of `failure`|\
-                            5s with `envoy` or `connections`, else 0s|\
+                            5s, or `time` if that is shorter|\
                             all on which the process or a descendant listens";
     let has = |name: &str, value: &str| {
         entries.iter().any(|(key, tree)| key == name && format!("{tree:?}").contains(value))
