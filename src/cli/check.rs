@@ -63,7 +63,7 @@ fn given(args: &CheckArgs, here: &Environment) -> Result<Environment, String> {
 }
 
 /// Prints the problems. Returns 0 if there are no errors. With `--strict`, warnings count as
-/// errors.
+/// errors, and notes do not.
 pub(super) fn check(args: &CheckArgs) -> u8 {
     let (paths, here) = (args.files.paths(), Environment::from_process());
     let env = match given(args, &here) {
@@ -129,7 +129,8 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     if !problems.iter().any(Diagnostic::is_error) && is_image.get() {
         list_unchecked(&unchecked);
     }
-    let failed = problems.iter().any(|problem| args.strict || problem.is_error());
+    let fails = |of: &Diagnostic| of.is_error() || args.strict && of.severity == Severity::Warning;
+    let failed = problems.iter().any(fails);
     if failed { exit_code::CONFIG } else { exit_code::OK }
 }
 

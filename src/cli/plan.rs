@@ -5,6 +5,7 @@ use std::mem::ManuallyDrop;
 use clap::{Args, ValueEnum};
 use drainit_tools::drawing;
 
+use crate::check::own_work;
 use crate::cli::control_address::Whom;
 use crate::cli::width::{WHOLE, wrap};
 use crate::cli::{fail, print, reload, say};
@@ -67,18 +68,20 @@ pub(super) fn plan(args: &PlanArgs) -> u8 {
         ManuallyDrop::new(load::load(&args.whom.files.paths(), &Environment::from_process()));
     let (problems, plan) = match &*loaded {
         Ok(Loaded { config, graph, warnings, .. }) => {
-            (warnings, Some(ManuallyDrop::new(Plan::new(config, graph))))
+            let plan = ManuallyDrop::new(Plan::new(config, graph));
+            (warnings, Some((plan, own_work::in_plan(config, graph))))
         }
         Err(problems) => (problems, None),
     };
     for problem in problems {
         say(&format!("{problem}\n"));
     }
-    let Some(plan) = plan else { return exit_code::CONFIG };
+    let Some((plan, own_work)) = plan else { return exit_code::CONFIG };
     let width = sys::terminal_width(false);
     let shown = match format {
         PlanFormat::Text => {
-            let text = text::text_within(&plan, width.unwrap_or(text::COLUMNS));
+            let mut text = text::text_within(&plan, width.unwrap_or(text::COLUMNS));
+            text.extend(own_work.iter().map(|line| format!("\n  {line}\n")));
             text.lines().map(|line| wrap(line, width.unwrap_or(WHOLE), 4) + "\n").collect()
         }
         PlanFormat::Json => json::json(&plan),

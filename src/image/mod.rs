@@ -399,7 +399,7 @@ impl<'a> Checker<'a> {
     fn add(&mut self, at: At, severity: Severity, error: &dyn std::fmt::Display) {
         let fix = match severity {
             Severity::Error => "correct the image or the config",
-            Severity::Warning => {
+            Severity::Warning | Severity::Note => {
                 "correct the image or the config, unless a process or hook that runs before creates it"
             }
         };

@@ -62,6 +62,13 @@ fn a_warning_stops_nothing_unless_check_is_strict() {
         let args: Vec<_> = args.iter().chain(&["-c", "DIR/drainit.yaml"]).copied().collect();
         rig.run_with(&args).assert_code(code).assert_line(warning).assert_no_event("a", "start");
     }
+    // A note never counts as an error.
+    let rig = Rig::not_init();
+    let drained =
+        "a: {command: [sleep], depends_on: [], drain: {exec: {command: [true], time: 1s}}}";
+    rig.write("drainit.yaml", format!("processes:\n  {drained}\n  b: {{command: [sleep]}}\n"));
+    let ended = rig.run_with(&["check", "--strict", "-c", "DIR/drainit.yaml"]);
+    ended.assert_code(0).assert_line("note: `b` has no dependents").assert_line("^ok: 2 processes");
 }
 
 // holds: C30, C31, C32

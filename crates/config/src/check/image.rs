@@ -68,6 +68,7 @@ pub(crate) fn check(
         let problem = match finding.severity {
             Severity::Error => problems.error(span, message),
             Severity::Warning => problems.warning(span, message),
+            Severity::Note => problems.note(span, message),
         };
         problem.help(finding.help);
     }

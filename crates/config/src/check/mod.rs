@@ -6,6 +6,7 @@ pub(crate) mod held_sockets;
 pub(crate) mod hot_restart;
 pub mod image;
 pub mod own_address;
+pub mod own_work;
 pub(crate) mod shared_addresses;
 pub mod undrained;
 pub(crate) mod unique;

@@ -114,7 +114,7 @@ pub(crate) fn variable(number: &str) -> Variable {
 }
 
 /// The number of this process among the copies of its entry; `None` if its entry has no `scale`.
-pub(crate) fn number_of(process: &Process) -> Option<String> {
+pub fn number_of(process: &Process) -> Option<String> {
     match process.environment.first()? {
         Variable::Set { name, value } if name == SCALE_INDEX => Some(value.clone()),
         _ => None,

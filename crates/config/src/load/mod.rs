@@ -239,6 +239,7 @@ fn finish(
                 let problems = &mut problems;
                 says_how_traffic_leaves =
                     check::undrained::check(problems, &config, &graph, &places, is_held_back);
+                check::own_work::check(problems, &config, &graph, &places);
             }
             graph
         }

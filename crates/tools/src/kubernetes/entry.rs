@@ -133,7 +133,7 @@ pub(super) fn check(ctx: &mut Context<'_>) -> bool {
             let name = subcommand.text;
             let message = match severity {
                 Severity::Error => "the shell gets the signals, and drainit, its child, does not",
-                Severity::Warning => {
+                Severity::Warning | Severity::Note => {
                     "a bash older than 5.1 gets the signals, and drainit, its child, does not"
                 }
             };

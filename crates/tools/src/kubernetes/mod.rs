@@ -312,6 +312,7 @@ impl Context<'_> {
         match severity {
             Severity::Error => self.problems.error(span, message),
             Severity::Warning => self.problems.warning(span, message),
+            Severity::Note => self.problems.note(span, message),
         }
     }
 }

@@ -12,6 +12,8 @@ pub enum Severity {
     Error,
     /// The config works, but probably not as intended.
     Warning,
+    /// A hint about a config that may well work as intended.
+    Note,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +59,7 @@ impl fmt::Display for Diagnostic {
         let severity = match self.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
+            Severity::Note => "note",
         };
         write!(f, "{severity}: {}", self.message)?;
         let file = self.file.to_string_lossy();

@@ -102,6 +102,10 @@ impl Problems {
         self.push(Severity::Warning, span, message.into())
     }
 
+    pub fn note(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
+        self.push(Severity::Note, span, message.into())
+    }
+
     /// Puts `${NAME}` in place of this value in messages, because the value of a variable may be
     /// secret.
     pub(crate) fn hide(&mut self, value: &str, name: &str) {
@@ -218,7 +222,7 @@ impl Problems {
             // the place of an error.
             let mut kept = self.list.iter().filter(|p| p.severity == Severity::Error).count();
             self.list.retain(|p| {
-                kept += usize::from(p.severity == Severity::Warning);
+                kept += usize::from(p.severity != Severity::Error);
                 p.severity == Severity::Error || kept <= SHOWN
             });
             self.list.truncate(SHOWN);

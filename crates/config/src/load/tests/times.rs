@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::check::own_work;
+use crate::load::Severity;
 use crate::load::testing::{checked, config, load};
 use crate::load::tests::{assert_only, lines, problems};
 
@@ -164,7 +166,11 @@ fn a_server_without_a_drain_is_reported_with_the_line_to_add() {
         let command = if server.starts_with("command") { "" } else { "command: [a], " };
         format!("shutdown: {{{shutdown}}}\nprocesses:\n  a: {{{command}{server}}}\n{more}")
     };
-    let found = |text: &str| lines(&checked(text, &[]));
+    let found = |text: &str| {
+        let mut found = checked(text, &[]);
+        found.retain(|it| it.severity != Severity::Note);
+        lines(&found)
+    };
     for server in [
         TCP,
         "readiness: {http: 'http://127.0.0.1:80/'}",
@@ -215,4 +221,61 @@ fn a_server_without_a_drain_is_reported_with_the_line_to_add() {
         let fine = config("", server, more).replace("DRAIN", drain);
         assert_eq!(found(&fine), [""; 0], "{fine}");
     }
+}
+
+// holds: C724, C725
+#[test]
+fn a_process_that_may_take_work_during_a_drain_gets_a_note() {
+    let found = |processes: &str| {
+        let web = "web: {command: [a], readiness: {tcp: '127.0.0.1:80'}, depends_on: [], DRAIN}";
+        let text = format!("processes:\n  {web}\n  {processes}\n");
+        let drain = "drain: {connections: {time: 20s}}";
+        let text = match text.contains("UNDRAINED") {
+            true => text.replace(", DRAIN", "").replace("UNDRAINED", ""),
+            false => text.replace("DRAIN", drain),
+        };
+        let loaded = load(&[&text], &[]).unwrap();
+        assert_eq!(loaded.warnings, [], "only `check` adds the note: {text}");
+        let mut found = checked(&text, &[]);
+        found.retain(|it| it.severity == Severity::Note);
+        let planned = own_work::in_plan(&loaded.config, &loaded.graph);
+        assert_eq!(planned.len(), found.len().min(1), "{planned:?} {text}");
+        (found, planned)
+    };
+    let (notes, planned) = found("w: {command: [w], stop_signal: INT}");
+    let until = "after a stop signal, the work continues until the drain of";
+    let message = format!(
+        "`w` has no dependents, and no key that shows a socket for clients: {until} `web` is over, \
+         up to 20s later"
+    );
+    assert_eq!(notes[0].message, message);
+    let help = notes[0].help.as_deref().unwrap();
+    let line = "write `drain: {signal: {signal: INT, time: 20s}}`, so that SIGINT comes at once";
+    assert!(help.ends_with(line) && planned[0].ends_with(line), "{help} {planned:?}");
+    assert!(planned[0].starts_with("w: ") && planned[0].contains(until), "{planned:?}");
+    // A process that follows the line gets no note, and shortens no drain.
+    let drained = "w: {command: [w], depends_on: [], drain: {signal: {signal: INT, time: 20s}}}";
+    assert_eq!(found(drained).0, []);
+    for (process, is_noted) in [
+        ("readiness: {log: up}", true),
+        ("depends_on: [web]", true),
+        ("scale: 3", true),
+        ("readiness: {tcp: '127.0.0.1:81'}", false),
+        ("readiness: {unix: /run/w.sock}", false),
+        ("readiness: {grpc: '127.0.0.1:81'}", false),
+        ("liveness: {http: 'http://127.0.0.1:81/'}", false),
+        ("listen: ['unix:/run/w.sock']", false),
+        ("sockets: [/run/w.sock]", false),
+        ("type: oneshot", false),
+        ("only_if: {value: '', is: x}", false),
+    ] {
+        let text = format!("w: {{command: [w], {process}}}");
+        assert_eq!(found(&text).0.len(), usize::from(is_noted), "{process}");
+    }
+    assert_eq!(found("w: {command: [uvicorn, app]}").0, []);
+    assert_eq!(
+        found("w: {command: [w]}\n  x: {command: [x], depends_on: [w], type: oneshot}").0,
+        []
+    );
+    assert_eq!(found("w: {command: [w]}UNDRAINED").0, []);
 }
